@@ -1,0 +1,221 @@
+"""The contract of a column type: one file in `columns/` that defines a `Codec` and names it `CODEC`.
+
+A codec is the fitted, JSON-able knowledge of one type (vocabulary, classes, scale, learnt from training rows only)
+and the small module that embeds its values and reads its answers. Because every type can be given, asked or masked,
+a new codec is new inputs *and* new tasks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from onetrunk.core.errors import BadValueError
+from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an answer is drawn. Greedy (`temperature=0`) unless told otherwise."""
+
+    temperature: float = 0.0
+    top_k: int = 0  # 0: no limit
+    top_p: float = 1.0
+    max_length: int = 256  # parts of an answer of unknown length
+    guidance: float = 1.0  # classifier-free guidance (arXiv 2207.12598); 1 is none
+    steps: int = 24  # ODE steps of a flow
+    seed: int = 0
+
+
+@dataclass
+class Query:
+    """What a decoding step asks of the trunk: `content` for t positions of every document, [n * t, ...] or natural."""
+
+    content: dict[str, Tensor]
+    t: int
+    causal: bool = False
+    keep: bool = False  # true: these positions are final and stay visible to later steps
+    pos: int = 0  # rotary position of the first of them
+
+
+class Codec(nn.Module, ABC):
+    """Base of all column types. `fit` or `set_knowledge`, then `build(width)`, then everything else."""
+
+    ragged: ClassVar[bool] = False  # does one value become a varying number of parts?
+    pooled: ClassVar[bool] = False  # is the read-out given the slot's state joined with the mean of the given states?
+    parts: ClassVar[bool] = False  # can parts of one value be masked, and can two views of it be made?
+    guided: ClassVar[bool] = False  # can answers use guidance?
+
+    # -- knowledge ---------------------------------------------------------------------------------------------------
+    @classmethod
+    @abstractmethod
+    def recognise(cls, values: Sequence[Any]) -> float:
+        """How much a sample of present values looks like this type: 0 (not at all) to 1."""
+
+    @abstractmethod
+    def fit(self, values: Sequence[Any]) -> None:
+        """Learns vocabulary, classes or scale from present training values. Raises DataError when they cannot be used."""
+
+    def extend(self, values: Sequence[Any]) -> int:
+        """Adds new classes or words; learnt rows stay as they are. Returns how many were added."""
+        return 0
+
+    @abstractmethod
+    def knowledge(self) -> dict[str, Any]:
+        """Everything `fit` learnt and every option, as JSON."""
+
+    @abstractmethod
+    def set_knowledge(self, knowledge: dict[str, Any]) -> None:
+        """The inverse of `knowledge`."""
+
+    def assets(self) -> dict[str, str]:
+        """Standard files that go beside the model, name to text (a `tokenizer.json`)."""
+        return {}
+
+    @abstractmethod
+    def build(self, width: int) -> None:
+        """Creates the parameters for a trunk of this width (read-outs take 2 * width where `pooled`)."""
+
+    # -- a person's view ---------------------------------------------------------------------------------------------
+    @classmethod
+    @abstractmethod
+    def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
+        """A person's summary of present values: ranges, lengths, classes, samples; JSON-able, in reading order."""
+
+    @classmethod
+    def fingerprint(cls, value: Any) -> str:
+        """Equal for equal values: for duplicates and leaks."""
+        return str(value)
+
+    def dropped(self, content: Content) -> dict[str, int]:
+        """What training would cut or could not represent, reason to count of parts, for the ledger."""
+        return {}
+
+    # -- values to parts ---------------------------------------------------------------------------------------------
+    @abstractmethod
+    def encode(self, value: Any) -> dict[str, np.ndarray]:
+        """One value to arrays: deterministic. Raises BadValueError with the reason."""
+
+    def encode_all(self, values: Sequence[Any], bad: Callable[[int, str], None]) -> tuple[Content, np.ndarray]:
+        """All values (None is missing) to content, and `present` bool [m]: false where missing or bad.
+
+        `bad(i, reason)` is told of every value that could not be encoded. Content holds present values only.
+        """
+        present = np.zeros(len(values), dtype=bool)
+        items = []
+        for i, value in enumerate(values):
+            if value is None:
+                continue
+            try:
+                items.append(self.encode(value))
+                present[i] = True
+            except BadValueError as error:
+                bad(i, str(error))
+        if not items:
+            items = [self.blank()]
+            return Content.stack(items, self.ragged).take(np.zeros(0, dtype=np.int64)), present
+        return Content.stack(items, self.ragged), present
+
+    @abstractmethod
+    def blank(self) -> dict[str, np.ndarray]:
+        """An encoding with the right names, types and shapes, of no particular value."""
+
+    def windows(self, content: Content) -> np.ndarray:
+        """How many training windows each value holds, int64 [m]: more than 1 only for what exceeds the context."""
+        return np.ones(len(content), dtype=np.int64)
+
+    # -- parts to positions ------------------------------------------------------------------------------------------
+    @abstractmethod
+    def segment(self, content: Content, role: Role, keys: np.ndarray, augment: bool = False) -> Segment:
+        """Positions of m documents in one role. Corruption, noise and augmentation are functions of `keys` [m]."""
+
+    @abstractmethod
+    def embed(self, content: dict[str, Tensor]) -> Tensor:
+        """Content of a whole batch to [n, D]."""
+
+    # -- positions to answers ----------------------------------------------------------------------------------------
+    @abstractmethod
+    def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
+        """h [r, D] (or [r, 2 D] where `pooled`) and targets [r, ...] to a weighted sum, its count, and each read's own."""
+
+    @abstractmethod
+    def start(self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device) -> State:
+        """The state before the first step: tensors [n, ...], always with `done` bool [n]."""
+
+    @abstractmethod
+    def query(self, state: State, sampling: Sampling) -> Query:
+        """What to embed next."""
+
+    @abstractmethod
+    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
+        """h [n, t, D] (or [n, t, 2 D]) of the query's positions; `free` is h with nothing given, when guided."""
+
+    @abstractmethod
+    def finish(self, state: State) -> list[Answer]:
+        """Answers in the column's own units."""
+
+    # -- evidence ----------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
+        """The field's metrics, the main one first; None where undefined. Truths are raw values, none missing."""
+
+    higher_is_better: ClassVar[bool] = True  # of the main metric
+
+    def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
+        """float64 [n] whose mean is the main metric, when it is a mean: makes its bootstrap interval cheap."""
+        return None
+
+    def features(self) -> Any:
+        """A scikit-learn transformer from a list of raw values (None is missing) to a matrix, for baselines."""
+        return None
+
+    def baselines(self) -> dict[str, Any]:
+        """Name to scikit-learn estimator that predicts this column from features; the naive one first."""
+        return {}
+
+    def target(self, values: Sequence[Any]) -> np.ndarray:
+        """Raw values as a scikit-learn target."""
+        return np.asarray(values, dtype=object)
+
+    def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
+        """A fitted baseline's predictions as answers, so that `metrics` judges both alike."""
+        return [Answer(value) for value in estimator.predict(features)]
+
+    def figure(self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any) -> bool:
+        """Draws the usual picture (confusion matrix, predicted against true) on matplotlib axes; false when none."""
+        return False
+
+    @classmethod
+    def show(cls, value: Any) -> dict[str, str]:
+        """A value for a person: `{"text": ...}` or `{"png": base64}`."""
+        return {"text": str(value)}
+
+    def class_names(self) -> list[str] | None:
+        """The closed set of answers, where there is one."""
+        return None
+
+
+@dataclass
+class Column:
+    """A name of a table and the codec (shared by name) that serves it."""
+
+    name: str
+    type: str
+    codec: str  # the key of the codec in the model: columns of one type may share one
+
+    def as_json(self) -> dict[str, str]:
+        return {"name": self.name, "type": self.type, "codec": self.codec}
+
+
+def sample_present(values: Iterable[Any], most: int = 1000) -> list[Any]:
+    """At most `most` present values, spread evenly: what `recognise` looks at."""
+    present = [v for v in values if v is not None]
+    return present[:: max(1, len(present) // most)][:most]

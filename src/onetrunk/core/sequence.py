@@ -1,0 +1,181 @@
+"""What travels between columns, trunk and objectives.
+
+Shape legend, here and everywhere: B sequences in a batch, T positions in a sequence, D width, H heads, V vocabulary;
+m documents, n positions of one segment or column, r positions that are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Role(IntEnum):
+    """What a column does in one document."""
+
+    ABSENT = 0
+    GIVEN = 1  # visible
+    ASKED = 2  # predicted, in a branch of its own
+    MASKED = 3  # some parts hidden, predicted in place
+
+
+@dataclass
+class Content:
+    """Encoded values of one column for m documents: deterministic, cacheable, free of randomness.
+
+    Dense (`lens is None`): every array is [m, ...]. Ragged: every array is [sum(lens), ...], parts in document order.
+    """
+
+    data: dict[str, np.ndarray]
+    lens: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.lens) if self.lens is not None else len(next(iter(self.data.values())))
+
+    def take(self, index: np.ndarray) -> Content:
+        """The documents of `index` [k], in that order, repeats allowed."""
+        if self.lens is None:
+            return Content({name: array[index] for name, array in self.data.items()})
+        lens = self.lens[index]
+        starts = (np.cumsum(self.lens) - self.lens)[index]
+        flat = np.repeat(starts, lens) + local_positions(lens)
+        return Content({name: array[flat] for name, array in self.data.items()}, lens)
+
+    @staticmethod
+    def stack(items: list[dict[str, np.ndarray]], ragged: bool) -> Content:
+        """Joins what `Codec.encode` made of single values."""
+        names = items[0].keys()
+        if not ragged:
+            return Content({name: np.stack([item[name] for item in items]) for name in names})
+        lens = np.array([len(next(iter(item.values()))) for item in items], dtype=np.int64)
+        return Content({name: np.concatenate([item[name] for item in items]) for name in names}, lens)
+
+
+def local_positions(lens: np.ndarray) -> np.ndarray:
+    """0..len-1 for each document, joined: int64 [sum(lens)]."""
+    return np.arange(int(lens.sum()), dtype=np.int64) - np.repeat(np.cumsum(lens) - lens, lens)
+
+
+@dataclass
+class Segment:
+    """One column's content for a group of m documents, in one role, ready to embed.
+
+    `content` is what `Codec.embed` takes (any natural shape); it fills `lens[i]` positions of document i, n in all.
+    A causal segment's order counts up; otherwise all its positions share one order and see each other.
+    `reads` [r] are the positions (of n) where something is predicted, `targets` [r, ...] what is right there;
+    `targets["w"]` weighs each of them.
+    """
+
+    content: dict[str, np.ndarray]
+    lens: np.ndarray
+    causal: bool = False
+    reads: np.ndarray | None = None
+    targets: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass
+class Plan:
+    """Who sees whom. A query sees a key iff they share a document, the key's branch is 0 or the query's own, and the
+    key's order is not above the query's. Branch 0 holds what is given, so an answer never depends on what else is asked.
+    """
+
+    doc_BT: Tensor  # -1 where padded
+    branch_BT: Tensor
+    order_BT: Tensor
+    pos_BT: Tensor  # for rotary embedding; restarts in every column
+    causal: bool = False  # one causal document a row: the attention kernel's causal flag says it all
+    full: bool = False  # one block a row, no padding: everyone sees everyone
+    _mask: Tensor | None = None
+
+    def mask(self) -> Tensor:
+        """bool [B, 1, T, T], true where a query (third axis) sees a key (fourth)."""
+        if self._mask is None:
+            doc, branch, order = self.doc_BT, self.branch_BT, self.order_BT
+            seen = doc[:, :, None] == doc[:, None, :]
+            seen &= (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
+            seen &= order[:, None, :] <= order[:, :, None]
+            self._mask = seen[:, None]
+        return self._mask
+
+    def to(self, device: torch.device | str) -> Plan:
+        arrays = [a.to(device, non_blocking=True) for a in (self.doc_BT, self.branch_BT, self.order_BT, self.pos_BT)]
+        return Plan(*arrays, causal=self.causal, full=self.full)
+
+
+@dataclass
+class Embed:
+    """Content of one column and where its n positions lie in the flattened [B * T] batch (None: all of it, in order)."""
+
+    content: dict[str, Tensor]
+    flat_n: Tensor | None
+    role_n: Tensor
+
+    def to(self, device: torch.device | str) -> Embed:
+        return Embed(
+            {k: v.to(device, non_blocking=True) for k, v in self.content.items()},
+            None if self.flat_n is None else self.flat_n.to(device, non_blocking=True),
+            self.role_n.to(device, non_blocking=True),
+        )
+
+
+@dataclass
+class Read:
+    """What one objective reads of one column: targets [r, ...], flat positions [r], documents [r]."""
+
+    targets: dict[str, Tensor]
+    flat_r: Tensor
+    doc_r: Tensor
+
+    def to(self, device: torch.device | str) -> Read:
+        targets = {k: v.to(device, non_blocking=True) for k, v in self.targets.items()}
+        return Read(targets, self.flat_r.to(device), self.doc_r.to(device))
+
+
+@dataclass
+class Batch:
+    """Packed documents. `reads[objective][column]`; `docs[objective]` the documents an objective planned, in order."""
+
+    plan: Plan
+    embeds: dict[str, Embed]
+    reads: dict[str, dict[str, Read]]
+    docs: dict[str, Tensor]
+    row: np.ndarray  # [m] the table row of each document
+    tokens: int  # positions that are not padding
+
+    def to(self, device: torch.device | str) -> Batch:
+        return Batch(
+            self.plan.to(device),
+            {name: e.to(device) for name, e in self.embeds.items()},
+            {tag: {name: r.to(device) for name, r in reads.items()} for tag, reads in self.reads.items()},
+            {tag: d.to(device) for tag, d in self.docs.items()},
+            self.row,
+            self.tokens,
+        )
+
+
+@dataclass
+class Loss:
+    """A sum and a count, so that micro-batches, ragged batches and several processes give one result.
+
+    `sum` carries the gradient; `count` is the sum of weights; `each` [r] (detached) and `doc` [r] say whose it was.
+    """
+
+    sum: Tensor
+    count: Tensor
+    each: Tensor | None = None
+    doc: Tensor | None = None
+
+
+@dataclass
+class Answer:
+    """One row's answer for one asked column, in the column's own units."""
+
+    value: object
+    probability: dict[str, float] | float | None = None  # of every class, or of the value
+    interval: tuple[object, object] | None = None  # 90 % interval of a number or date
+    samples: list[object] | None = None
+    logprob: float | None = None  # natural log of the probability of the whole value
