@@ -135,7 +135,10 @@ class Codec(nn.Module, ABC):
     # -- parts to positions ------------------------------------------------------------------------------------------
     @abstractmethod
     def segment(self, content: Content, role: Role, keys: np.ndarray, augment: bool = False) -> Segment:
-        """Positions of m documents in one role. Corruption, noise and augmentation are functions of `keys` [m]."""
+        """Positions of m documents in one role. Corruption, noise and augmentation are functions of `keys` [m].
+
+        `targets["w"]` float32 [r] weighs every read (1, or class weights); the sum of it is the loss's count.
+        """
 
     @abstractmethod
     def embed(self, content: dict[str, Tensor]) -> Tensor:

@@ -144,6 +144,7 @@ class Batch:
     reads: dict[str, dict[str, Read]]
     docs: dict[str, Tensor]
     row: np.ndarray  # [m] the table row of each document
+    counts: dict[str, float]  # loss name ("predict/label") to its count: known before the forward pass
     tokens: int  # positions that are not padding
 
     def to(self, device: torch.device | str) -> Batch:
@@ -153,6 +154,7 @@ class Batch:
             {tag: {name: r.to(device) for name, r in reads.items()} for tag, reads in self.reads.items()},
             {tag: d.to(device) for tag, d in self.docs.items()},
             self.row,
+            self.counts,
             self.tokens,
         )
 

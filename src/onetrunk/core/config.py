@@ -1,0 +1,98 @@
+"""Strict configuration: each class owns its nested `Config` beside it; an unknown key is an error with the nearest name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from onetrunk.core.errors import UsageError, nearest
+
+_MAX_YAML_BYTES = 1_000_000
+
+
+class Config(BaseModel):
+    """Base of every configuration. Field types, bounds and docs live in the subclass."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @classmethod
+    def parse(cls, data: dict[str, Any], where: str = "configuration") -> Self:
+        """Builds it from plain data. Raises UsageError naming the key, what was found and what was expected."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            path = ".".join(str(p) for p in first["loc"])
+            if first["type"] == "extra_forbidden":
+                known = _fields_at(cls, first["loc"][:-1])
+                raise UsageError(f"Unknown key {path!r} in {where}.{nearest(str(first['loc'][-1]), known)}") from None
+            raise UsageError(
+                f"Key {path!r} in {where}: {first['msg'].lower()}, found {first['input']!r}."
+            ) from None
+
+    def updated(self, **changes: Any) -> Self:
+        """A validated copy with some fields changed."""
+        return type(self).parse({**self.model_dump(), **changes})
+
+
+def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    for part in path:
+        field = cls.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            cls = inner
+    return list(cls.model_fields)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Reads one strict YAML file: data only, no aliases (a few hundred bytes of them can grow to billions of nodes)."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Cannot read the configuration {path}: {error}.") from None
+    if len(text) > _MAX_YAML_BYTES:
+        raise UsageError(f"The configuration {path} has {len(text):,} characters; at most {_MAX_YAML_BYTES:,}.")
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise UsageError(f"The configuration {path} uses YAML aliases (*name); write the value out.")
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"The configuration {path} is not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"The configuration {path} must be a mapping of keys to values.")
+    return data
+
+
+def with_settings(data: dict[str, Any], settings: list[str] | None) -> dict[str, Any]:
+    """Applies `["train.lr=3e-4"]` to nested data; values are read as YAML. Returns a new dict."""
+    out = _copied(data)
+    for setting in settings or []:
+        path, sign, value = setting.partition("=")
+        if not sign or not path:
+            raise UsageError(f"--set expects key=value (for example train.lr=3e-4), found {setting!r}.")
+        *parents, last = path.split(".")
+        place = out
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"--set {setting}: {parent!r} is a value, not a group of keys.")
+        place[last] = _number(yaml.safe_load(value))
+    return out
+
+
+def _copied(data: dict[str, Any]) -> dict[str, Any]:
+    return {k: _copied(v) if isinstance(v, dict) else v for k, v in data.items()}
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads 3e-4 as text."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
