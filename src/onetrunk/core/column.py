@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
 
@@ -49,10 +50,16 @@ class Query:
 class Codec(nn.Module, ABC):
     """Base of all column types. `fit` or `set_knowledge`, then `build(width)`, then everything else."""
 
+    Options: ClassVar[type[Config]] = Config  # what a user may set: `columns: {review: {type: ..., <option>: ...}}`
     ragged: ClassVar[bool] = False  # does one value become a varying number of parts?
     pooled: ClassVar[bool] = False  # is the read-out given the slot's state joined with the mean of the given states?
     parts: ClassVar[bool] = False  # can parts of one value be masked, and can two views of it be made?
     guided: ClassVar[bool] = False  # can answers use guidance?
+
+    def __init__(self, options: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        name = type(self).__module__.rpartition(".")[2]
+        self.options = self.Options.parse(options or {}, f"the options of a {name} column")
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     @classmethod
@@ -70,7 +77,7 @@ class Codec(nn.Module, ABC):
 
     @abstractmethod
     def knowledge(self) -> dict[str, Any]:
-        """Everything `fit` learnt and every option, as JSON."""
+        """Everything `fit` learnt, as JSON. Options travel beside it."""
 
     @abstractmethod
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
@@ -130,6 +137,10 @@ class Codec(nn.Module, ABC):
 
     def windows(self, content: Content) -> np.ndarray:
         """How many training windows each value holds, int64 [m]: more than 1 only for what exceeds the context."""
+        return np.ones(len(content), dtype=np.int64)
+
+    def positions(self, content: Content) -> np.ndarray:
+        """At most how many positions each value takes in a sequence, int64 [m]."""
         return np.ones(len(content), dtype=np.int64)
 
     # -- parts to positions ------------------------------------------------------------------------------------------

@@ -27,11 +27,17 @@ class Role(IntEnum):
 class Content:
     """Encoded values of one column for m documents: deterministic, cacheable, free of randomness.
 
-    Dense (`lens is None`): every array is [m, ...]. Ragged: every array is [sum(lens), ...], parts in document order.
+    Dense (`lens is None`): every array is [m, ...]. Ragged: document i is `array[starts[i] : starts[i] + lens[i]]` of
+    every array, so that taking documents, or windows of them, copies nothing until `gather`.
     """
 
     data: dict[str, np.ndarray]
     lens: np.ndarray | None = None
+    starts: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.lens is not None and self.starts is None:
+            self.starts = np.cumsum(self.lens) - self.lens
 
     def __len__(self) -> int:
         return len(self.lens) if self.lens is not None else len(next(iter(self.data.values())))
@@ -40,10 +46,18 @@ class Content:
         """The documents of `index` [k], in that order, repeats allowed."""
         if self.lens is None:
             return Content({name: array[index] for name, array in self.data.items()})
-        lens = self.lens[index]
-        starts = (np.cumsum(self.lens) - self.lens)[index]
-        flat = np.repeat(starts, lens) + local_positions(lens)
-        return Content({name: array[flat] for name, array in self.data.items()}, lens)
+        return Content(self.data, self.lens[index], self.starts[index])
+
+    def window(self, first: np.ndarray, lens: np.ndarray) -> Content:
+        """Ragged only: parts `first[i] .. first[i] + lens[i]` of every document."""
+        return Content(self.data, lens, self.starts + first)
+
+    def gather(self) -> dict[str, np.ndarray]:
+        """The arrays of these documents alone: [m, ...] or, ragged, [sum(lens), ...]."""
+        if self.lens is None:
+            return self.data
+        flat = np.repeat(self.starts, self.lens) + local_positions(self.lens)
+        return {name: array[flat] for name, array in self.data.items()}
 
     @staticmethod
     def stack(items: list[dict[str, np.ndarray]], ragged: bool) -> Content:
@@ -108,16 +122,14 @@ class Plan:
 
 @dataclass
 class Embed:
-    """Content of one column and where its n positions lie in the flattened [B * T] batch (None: all of it, in order)."""
+    """Content of one column for the whole batch: n positions, and the role of each."""
 
     content: dict[str, Tensor]
-    flat_n: Tensor | None
     role_n: Tensor
 
     def to(self, device: torch.device | str) -> Embed:
         return Embed(
             {k: v.to(device, non_blocking=True) for k, v in self.content.items()},
-            None if self.flat_n is None else self.flat_n.to(device, non_blocking=True),
             self.role_n.to(device, non_blocking=True),
         )
 
@@ -137,10 +149,15 @@ class Read:
 
 @dataclass
 class Batch:
-    """Packed documents. `reads[objective][column]`; `docs[objective]` the documents an objective planned, in order."""
+    """Packed documents. `reads[objective][column]`; `docs[objective]` the documents an objective planned, in order.
+
+    `gather_N` [B * T] says which of the joined embeddings (columns in the order of `embeds`) stands at each place; their
+    number is the index of padding. None: they already stand in order.
+    """
 
     plan: Plan
     embeds: dict[str, Embed]
+    gather_N: Tensor | None
     reads: dict[str, dict[str, Read]]
     docs: dict[str, Tensor]
     row: np.ndarray  # [m] the table row of each document
@@ -151,6 +168,7 @@ class Batch:
         return Batch(
             self.plan.to(device),
             {name: e.to(device) for name, e in self.embeds.items()},
+            None if self.gather_N is None else self.gather_N.to(device, non_blocking=True),
             {tag: {name: r.to(device) for name, r in reads.items()} for tag, reads in self.reads.items()},
             {tag: d.to(device) for tag, d in self.docs.items()},
             self.row,

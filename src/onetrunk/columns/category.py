@@ -1,0 +1,308 @@
+"""Category: one class, or several at once (multi-label), out of a known set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from onetrunk.core import rng
+from onetrunk.core.column import Codec, Query, Sampling, State
+from onetrunk.core.config import Config
+from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
+from onetrunk.nn.heads.categorical import choose, linear_cross_entropy
+
+_FORGET = 0.02  # how often training shows "unknown" instead of a given class, so that an unseen one finds a learnt vector
+
+
+class Category(Codec):
+    """One slot. Read out from the slot's state and the mean of what is given; cross entropy (multi-label: sigmoids)."""
+
+    pooled = True
+
+    class Options(Config):
+        balance: bool = False  # weigh classes by the inverse of their frequency
+        smoothing: float = Field(0.0, ge=0, lt=1)  # label smoothing (arXiv 1512.00567)
+        dropout: float = Field(0.0, ge=0, lt=1)  # before the read-out
+
+    # -- knowledge ---------------------------------------------------------------------------------------------------
+    @classmethod
+    def recognise(cls, values: Sequence[Any]) -> float:
+        if all(isinstance(v, bool | np.bool_) for v in values):
+            return 0.95
+        if all(isinstance(v, list | tuple | set) and all(isinstance(x, str) for x in v) for v in values):
+            return 0.9
+        distinct = len({_name(v) for v in values})
+        if all(isinstance(v, str) for v in values):
+            short = float(np.mean([len(v) for v in values])) <= 40
+            few = distinct <= max(20, 0.05 * len(values)) and (distinct < 0.7 * len(values) or len(values) < 10)
+            return 0.9 if short and few else 0.2
+        whole = all(isinstance(v, int | np.integer) or (isinstance(v, float) and v.is_integer()) for v in values)
+        return 0.7 if whole and distinct <= 10 and len(values) >= 50 else 0.1
+
+    def fit(self, values: Sequence[Any]) -> None:
+        self.multi = any(isinstance(v, list | tuple | set) for v in values)
+        counts = Counter(_name(x) for v in values for x in _members(v))
+        if len(counts) < 2 and not self.multi:
+            found = ", ".join(f"{name!r}: {count}" for name, count in counts.items()) or "none"
+            raise DataError(f"A category needs at least 2 classes in the training rows; found {found}.")
+        originals = {_name(x): x for v in values for x in _members(v)}
+        numeric = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in originals.values())
+        self.classes = sorted(counts, key=(lambda name: float(originals[name])) if numeric else None)
+        self.kind = _kind(originals.values())
+        self.counts = [counts[name] for name in self.classes]
+
+    def extend(self, values: Sequence[Any]) -> int:
+        new = sorted({_name(x) for v in values for x in _members(v)} - set(self.classes))
+        self.classes += new
+        self.counts += [1] * len(new)
+        if new and hasattr(self, "slot"):
+            for name in ("table", "head"):
+                old = getattr(self, name)
+                grown = torch.cat([old.data, old.data.mean(0, keepdim=True).expand(len(new), -1)])
+                setattr(self, name, nn.Parameter(grown))
+            self.bias = nn.Parameter(torch.cat([self.bias.data, self.bias.data.min().expand(len(new))]))
+        return len(new)
+
+    def knowledge(self) -> dict[str, Any]:
+        return {"classes": self.classes, "counts": self.counts, "kind": self.kind, "multi": self.multi}
+
+    def set_knowledge(self, knowledge: dict[str, Any]) -> None:
+        self.classes, self.counts = list(knowledge["classes"]), list(knowledge["counts"])
+        self.kind, self.multi = knowledge["kind"], knowledge["multi"]
+
+    def build(self, width: int) -> None:
+        self.table = nn.Parameter(torch.randn(len(self.classes), width) * width**-0.5)
+        self.unknown = nn.Parameter(torch.zeros(width))
+        self.slot = nn.Parameter(torch.zeros(width))
+        self.head = nn.Parameter(torch.zeros(len(self.classes), 2 * width))
+        self.bias = nn.Parameter(torch.zeros(len(self.classes)))
+
+    # -- a person's view ---------------------------------------------------------------------------------------------
+    @classmethod
+    def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
+        counts = Counter(_name(x) for v in values for x in _members(v))
+        return {"classes": len(counts), "counts": dict(counts.most_common(20))}
+
+    @classmethod
+    def fingerprint(cls, value: Any) -> str:
+        return "|".join(sorted(_name(x) for x in _members(value)))
+
+    # -- values to parts ---------------------------------------------------------------------------------------------
+    def encode(self, value: Any) -> dict[str, np.ndarray]:
+        """A class never seen in training is -1: unknown where given, not trained on where asked."""
+        index = self._index()
+        if self.multi:
+            hot = np.zeros(len(self.classes), dtype=np.float32)
+            for name in map(_name, _members(value)):
+                if name in index:
+                    hot[index[name]] = 1
+            return {"hot": hot}
+        if isinstance(value, list | tuple | set | dict):
+            raise BadValueError(f"expected one class, found {value!r}")
+        return {"id": np.int64(index.get(_name(value), -1))}
+
+    def _index(self) -> dict[str, int]:
+        if len(getattr(self, "_positions", ())) != len(self.classes):
+            self._positions = {name: i for i, name in enumerate(self.classes)}
+        return self._positions
+
+    def blank(self) -> dict[str, np.ndarray]:
+        return {"hot": np.zeros(len(self.classes), dtype=np.float32)} if self.multi else {"id": np.int64(-1)}
+
+    def dropped(self, content: Content) -> dict[str, int]:
+        unseen = 0 if self.multi else int((content.data["id"] < 0).sum())
+        return {"classes unseen in training": unseen} if unseen else {}
+
+    # -- parts to positions ------------------------------------------------------------------------------------------
+    def segment(self, content: Content, role: Role, keys: np.ndarray, augment: bool = False) -> Segment:
+        m = len(content)
+        parts = dict(content.gather())
+        hidden = np.full(m, role != Role.GIVEN)
+        if role == Role.GIVEN:
+            if augment and not self.multi:
+                parts["id"] = np.where(rng.uniform(keys) < _FORGET, -1, parts["id"])
+            return Segment({**parts, "hidden": hidden}, np.ones(m, dtype=np.int64))
+        shown = {name: np.zeros_like(array) for name, array in parts.items()}
+        targets = {**parts, "w": self._weights(parts)}
+        return Segment(
+            {**shown, "hidden": hidden}, np.ones(m, dtype=np.int64), reads=np.arange(m, dtype=np.int64), targets=targets
+        )
+
+    def _weights(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        if self.multi:
+            return np.ones(len(parts["hot"]), dtype=np.float32)
+        ids = parts["id"]
+        w = (ids >= 0).astype(np.float32)
+        if self.options.balance:
+            counts = np.maximum(np.array(self.counts, dtype=np.float32), 1)
+            w *= (counts.sum() / (len(counts) * counts))[ids]
+        return w
+
+    def embed(self, content: dict[str, Tensor]) -> Tensor:
+        if self.multi:
+            shown = content["hot"] @ self.table
+        else:
+            ids = content["id"]
+            shown = torch.where((ids < 0)[:, None], self.unknown, F.embedding(ids.clamp(min=0), self.table))
+        return torch.where(content["hidden"][:, None], self.slot, shown)
+
+    # -- positions to answers ----------------------------------------------------------------------------------------
+    def logits(self, h: Tensor) -> Tensor:
+        h = F.dropout(h, self.options.dropout, self.training)
+        return F.linear(h, self.head, self.bias).float()
+
+    def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
+        w = targets["w"]
+        if self.multi:
+            losses = F.binary_cross_entropy_with_logits(self.logits(h), targets["hot"], reduction="none").mean(-1)
+            return Loss((losses * w).sum(), w.sum(), losses.detach())
+        one = torch.ones(len(h), 1, device=h.device, dtype=h.dtype)
+        h = torch.cat([F.dropout(h, self.options.dropout, self.training), one], dim=1)
+        head = torch.cat([self.head, self.bias[:, None]], dim=1)
+        total, each = linear_cross_entropy(h, head, targets["id"].clamp(min=0), w, self.options.smoothing)
+        return Loss(total, w.sum(), each)
+
+    def start(self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device) -> State:
+        u = torch.from_numpy(rng.uniform(keys)).to(device)
+        return {"done": torch.zeros(n, dtype=torch.bool, device=device), "uniform": u}
+
+    def query(self, state: State, sampling: Sampling) -> Query:
+        n, device = len(state["done"]), state["done"].device
+        hidden = torch.ones(n, dtype=torch.bool, device=device)
+        if self.multi:
+            return Query({"hot": torch.zeros(n, len(self.classes), device=device), "hidden": hidden}, t=1)
+        return Query({"id": torch.zeros(n, dtype=torch.int64, device=device), "hidden": hidden}, t=1)
+
+    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
+        logits = self.logits(h[:, 0])
+        if self.multi:
+            return {"done": ~state["done"], "p": logits.sigmoid(), "id": logits.argmax(-1)}
+        ids = choose(logits, state["uniform"], sampling.temperature, sampling.top_k, sampling.top_p)
+        return {"done": ~state["done"], "p": logits.softmax(-1), "id": ids}
+
+    def finish(self, state: State) -> list[Answer]:
+        answers = []
+        for p, i in zip(state["p"].cpu().numpy(), state["id"].tolist(), strict=True):
+            probability = {name: float(x) for name, x in zip(self.classes, p, strict=True)}
+            if self.multi:
+                answers.append(Answer([self._value(k) for k in np.flatnonzero(p >= 0.5)], probability))
+            else:
+                answers.append(Answer(self._value(i), probability, logprob=float(np.log(max(p[i], 1e-30)))))
+        return answers
+
+    def _value(self, i: int) -> Any:
+        name = self.classes[i]
+        if self.kind == "bool":
+            return name == "True"
+        return {"int": int, "float": float, "str": str}[self.kind](name)
+
+    # -- evidence ----------------------------------------------------------------------------------------------------
+    def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
+        from onetrunk.metrics.classification import classification, multilabel
+
+        p = np.array([[a.probability[name] for name in self.classes] for a in answers])
+        if self.multi:
+            return multilabel([[_name(x) for x in _members(t)] for t in truths], p, self.classes)
+        return classification([_name(t) for t in truths], [_name(a.value) for a in answers], p, self.classes)
+
+    def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
+        if self.multi:
+            return None
+        return np.array([_name(a.value) == _name(t) for a, t in zip(answers, truths, strict=True)], dtype=np.float64)
+
+    def features(self) -> Any:
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import FunctionTransformer, MultiLabelBinarizer, OneHotEncoder
+
+        if self.multi:
+            binarizer = MultiLabelBinarizer(classes=self.classes, sparse_output=True)
+            return FunctionTransformer(lambda vs: binarizer.fit_transform([map(_name, _members(v)) for v in vs]))
+        names = FunctionTransformer(lambda vs: np.array([["" if v is None else _name(v)] for v in vs], dtype=object))
+        return make_pipeline(names, OneHotEncoder(handle_unknown="ignore"))
+
+    def baselines(self) -> dict[str, Any]:
+        from sklearn.dummy import DummyClassifier
+        from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.multiclass import OneVsRestClassifier
+
+        logistic = LogisticRegression(max_iter=1000, C=3.0)
+        if self.multi:
+            return {"majority": DummyClassifier(), "logistic regression": OneVsRestClassifier(logistic)}
+        return {
+            "majority": DummyClassifier(strategy="prior"),
+            "logistic regression": logistic,
+            "gradient boosting": HistGradientBoostingClassifier(random_state=0),
+        }
+
+    def target(self, values: Sequence[Any]) -> np.ndarray:
+        if self.multi:
+            return np.stack([self.encode(v)["hot"] for v in values])
+        return np.array([_name(v) for v in values])
+
+    def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
+        p = estimator.predict_proba(features)
+        if isinstance(p, list):  # a multi-output DummyClassifier gives one array a label
+            p = np.stack([q[:, -1] for q in p], axis=1)
+        names = self.classes if self.multi else [str(c) for c in estimator.classes_]
+        answers = []
+        for row in p:
+            probability = dict.fromkeys(self.classes, 0.0) | dict(zip(names, map(float, row), strict=True))
+            best = self._value(self.classes.index(names[int(row.argmax())])) if not self.multi else None
+            answers.append(Answer([self._value(k) for k in np.flatnonzero(row >= 0.5)] if self.multi else best, probability))
+        return answers
+
+    def figure(self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any) -> bool:
+        if self.multi or len(self.classes) > 40:
+            return False
+        from sklearn.metrics import ConfusionMatrixDisplay
+
+        ConfusionMatrixDisplay.from_predictions(
+            [_name(t) for t in truths],
+            [_name(a.value) for a in answers],
+            labels=self.classes,
+            normalize=None,
+            cmap="Blues",
+            colorbar=False,
+            ax=axes,
+            xticks_rotation=90 if max(map(len, self.classes)) > 3 else 0,
+        )
+        axes.set_xlabel("answered")
+        axes.set_ylabel("true")
+        return True
+
+    def class_names(self) -> list[str] | None:
+        return list(self.classes)
+
+
+def _members(value: Any) -> Sequence[Any]:
+    return list(value) if isinstance(value, list | tuple | set) else [value]
+
+
+def _name(value: Any) -> str:
+    """One spelling a class: 1, 1.0 and "1" are one class."""
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value))
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    return str(value).strip() if isinstance(value, str) else str(value)
+
+
+def _kind(values: Any) -> str:
+    values = list(values)
+    if all(isinstance(v, bool | np.bool_) for v in values):
+        return "bool"
+    if all(isinstance(v, int | np.integer) or (isinstance(v, float) and v.is_integer()) for v in values):
+        return "int"
+    return "float" if all(isinstance(v, int | float | np.number) for v in values) else "str"
+
+
+CODEC = Category

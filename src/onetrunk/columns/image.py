@@ -1,0 +1,356 @@
+"""Images of any size, grey or colour: brought to one size, cut in patches; read, completed or drawn."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image as Pillow
+from pydantic import Field
+from torch import Tensor, nn
+
+from onetrunk.core import rng
+from onetrunk.core.column import Codec, Query, Sampling, State
+from onetrunk.core.config import Config
+from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
+from onetrunk.nn.heads.flow import noisy, ode_step, weight
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+_MOST_PIXELS = 100_000_000
+_FREQUENCIES = 8
+
+
+class Image(Codec):
+    """Patches with one noise level each: given 1, hidden 0, between: denoising. A convolutional stem sees patch borders."""
+
+    parts = True
+    guided = True
+
+    class Options(Config):
+        size: int | None = Field(None, ge=4, le=1024)  # pixels a side inside the model; None: from the training images
+        patch: int | None = Field(None, ge=1, le=128)  # pixels a side of one patch; None: about 8 patches a side
+        hide: float = Field(0.6, gt=0, le=1)  # share of patches hidden when masked (MAE, arXiv 2111.06377)
+        rotate: float = Field(10.0, ge=0, le=180)  # augmentation in training: degrees,
+        scale: float = Field(0.1, ge=0, lt=1)  # share of the size,
+        shift: float = Field(0.08, ge=0, lt=1)  # share of the size,
+        light: float = Field(0.1, ge=0, lt=1)  # brightness and contrast,
+        flip: bool = False  # mirrored left to right: not for writing
+        stem: int = Field(32, ge=0, le=1024)  # channels of the convolutional stem; 0: none
+
+    # -- knowledge ---------------------------------------------------------------------------------------------------
+    @classmethod
+    def recognise(cls, values: Sequence[Any]) -> float:
+        return 1.0 if all(_looks_like_image(v) for v in values) else 0.0
+
+    def fit(self, values: Sequence[Any]) -> None:
+        sizes, colour = [], False
+        for value in values[:: max(1, len(values) // 200)]:
+            try:
+                image = open_image(value)
+            except BadValueError:
+                continue
+            sizes.append(max(image.size))
+            colour = colour or _is_colour(image)
+        if not sizes:
+            raise DataError("An image column needs at least one readable image in the training rows; found none.")
+        side = self.options.size or min(int(np.median(sizes)), 64)
+        self.patch = self.options.patch or max(2, round(side / 8))
+        self.size = self.patch * max(1, -(-side // self.patch) if self.options.size is None else side // self.patch)
+        self.channels = 3 if colour else 1
+
+    def knowledge(self) -> dict[str, Any]:
+        return {"size": self.size, "patch": self.patch, "channels": self.channels}
+
+    def set_knowledge(self, knowledge: dict[str, Any]) -> None:
+        self.size, self.patch, self.channels = knowledge["size"], knowledge["patch"], knowledge["channels"]
+
+    @property
+    def count(self) -> int:
+        """Patches of one image."""
+        return (self.size // self.patch) ** 2
+
+    def build(self, width: int) -> None:
+        stem, inner = self.options.stem, self.options.stem or self.channels
+        self.stem = nn.Sequential()
+        if stem:
+            self.stem = nn.Sequential(
+                nn.Conv2d(self.channels, stem, 3, padding=1), nn.GELU(), nn.Conv2d(stem, stem, 3, padding=1), nn.GELU()
+            )
+        self.to_width = nn.Conv2d(inner, width, self.patch, stride=self.patch)
+        self.place = nn.Parameter(torch.randn(self.count, width) * 0.05)
+        self.level = nn.Linear(2 * _FREQUENCIES, width)
+        self.head = nn.Linear(width, self.patch**2 * self.channels)
+        nn.init.zeros_(self.head.weight)
+
+    # -- a person's view ---------------------------------------------------------------------------------------------
+    @classmethod
+    def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
+        sizes, modes, unreadable = [], set(), 0
+        for value in values[:: max(1, len(values) // 200)]:
+            try:
+                image = open_image(value)
+            except BadValueError:
+                unreadable += 1
+                continue
+            sizes.append(image.size)
+            modes.add("colour" if _is_colour(image) else "grey")
+        if not sizes:
+            return {"readable": 0}
+        smallest, largest = min(sizes, key=np.prod), max(sizes, key=np.prod)
+        return {
+            "smallest": f"{smallest[0]} × {smallest[1]} pixels",
+            "largest": f"{largest[0]} × {largest[1]} pixels",
+            "colours": " and ".join(sorted(modes)),
+            "unreadable in the sample": unreadable,
+        }
+
+    @classmethod
+    def fingerprint(cls, value: Any) -> str:
+        try:
+            image = open_image(value)
+        except BadValueError:
+            return f"unreadable {value!r}"
+        return hashlib.sha1(f"{image.size} {image.mode}".encode() + image.tobytes()).hexdigest()
+
+    @classmethod
+    def near(cls, value: Any) -> str | None:
+        """Which cells of an 8 × 9 thumbnail are darker than their right neighbour, and how light each is, coarsely."""
+        try:
+            small = np.asarray(open_image(value).convert("L").resize((9, 8), Pillow.Resampling.BOX), dtype=np.int16)
+        except BadValueError:
+            return None
+        return ((small[:, :-1] < small[:, 1:]).tobytes() + (small // 48).astype(np.uint8).tobytes()).hex()
+
+    # -- values to parts ---------------------------------------------------------------------------------------------
+    def encode(self, value: Any) -> dict[str, np.ndarray]:
+        image = open_image(value).convert("RGB" if self.channels == 3 else "L")
+        if image.size != (self.size, self.size):
+            image = image.resize((self.size, self.size), Pillow.Resampling.BICUBIC)
+        array = np.asarray(image, dtype=np.uint8).reshape(self.size, self.size, self.channels)
+        return {"pixels": np.ascontiguousarray(array.transpose(2, 0, 1))}
+
+    def blank(self) -> dict[str, np.ndarray]:
+        return {"pixels": np.zeros((self.channels, self.size, self.size), dtype=np.uint8)}
+
+    def positions(self, content: Content) -> np.ndarray:
+        return np.full(len(content), self.count, dtype=np.int64)
+
+    # -- parts to positions ------------------------------------------------------------------------------------------
+    def segment(self, content: Content, role: Role, keys: np.ndarray, augment: bool = False) -> Segment:
+        m, P = len(content), self.count
+        x = content.gather()["pixels"].astype(np.float32) / 127.5 - 1
+        if augment and m:
+            x = self._augment(x, keys)
+        lens = np.full(m, P, dtype=np.int64)
+        level = np.ones((m, P), dtype=np.float32)
+        if role == Role.GIVEN:
+            return Segment({"pixels": x, "level": level}, lens)
+        if role == Role.ASKED:  # one level a picture; more often low, where the drawing is decided
+            level *= rng.uniform(rng.mix(keys, "level"), 1) ** 1.5
+        else:
+            level -= rng.uniform(rng.mix(keys, "hide"), P) < self.options.hide
+        side = self.size // self.patch
+        grid = level.reshape(m, 1, side, side).repeat(self.patch, 2).repeat(self.patch, 3)
+        shown = noisy(x, rng.normal(rng.mix(keys, "noise"), *x.shape[1:]), grid)
+        reads = np.flatnonzero(level.reshape(-1) < 1)
+        targets = {"patch": self._patches(x)[reads], "w": weight(level.reshape(-1)[reads]).astype(np.float32)}
+        return Segment({"pixels": shown, "level": level}, lens, reads=reads, targets=targets)
+
+    def _patches(self, x: np.ndarray) -> np.ndarray:
+        """[m, C, S, S] to [m * P, p * p * C]."""
+        m, C, S, p = len(x), self.channels, self.size, self.patch
+        cut = x.reshape(m, C, S // p, p, S // p, p).transpose(0, 2, 4, 3, 5, 1)
+        return np.ascontiguousarray(cut).reshape(-1, p * p * C)
+
+    def _pixels(self, patches: Tensor) -> Tensor:
+        """[n, P, p * p * C] to [n, C, S, S]."""
+        n, C, p, side = len(patches), self.channels, self.patch, self.size // self.patch
+        grid = patches.view(n, side, side, p, p, C).permute(0, 5, 1, 3, 2, 4)
+        return grid.reshape(n, C, self.size, self.size)
+
+    def _augment(self, x: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """A keyed affine map, light and contrast for each image; the whole batch at once."""
+        o, u = self.options, 2 * rng.uniform(rng.mix(keys, "augment"), 8) - 1
+        angle, scale = np.deg2rad(o.rotate) * u[:, 0], 1 + o.scale * u[:, 1]
+        mirror = np.where(u[:, 2] < 0, -1.0, 1.0) if o.flip else 1.0
+        cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+        move = 2 * o.shift * u[:, 3:5]
+        theta = np.stack([cos * mirror, -sin, move[:, 0], sin * mirror, cos, move[:, 1]], axis=1).reshape(-1, 2, 3)
+        pixels = torch.from_numpy(x)
+        grid = F.affine_grid(torch.from_numpy(theta.astype(np.float32)), list(x.shape), align_corners=False)
+        moved = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False).numpy()
+        contrast, brightness = 1 + o.light * u[:, 5], o.light * u[:, 6]
+        return np.clip(moved * contrast[:, None, None, None] + brightness[:, None, None, None], -1, 1).astype(np.float32)
+
+    def embed(self, content: dict[str, Tensor]) -> Tensor:
+        pixels, level = content["pixels"], content["level"]
+        x = self.to_width(self.stem(pixels)).flatten(2).transpose(1, 2)  # [m, P, D]
+        angle = level[..., None] * torch.pi * torch.arange(1, _FREQUENCIES + 1, device=level.device)
+        x = x + self.place + self.level(torch.cat([angle.sin(), angle.cos()], dim=-1))
+        return x.flatten(0, 1)
+
+    # -- positions to answers ----------------------------------------------------------------------------------------
+    def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
+        losses = (self.head(h).float() - targets["patch"]).square().mean(-1)
+        return Loss((losses * targets["w"]).sum(), targets["w"].sum(), losses.detach())
+
+    def start(self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device) -> State:
+        noise = rng.normal(rng.mix(keys, "noise"), self.channels, self.size, self.size)
+        return {
+            "done": torch.zeros(n, dtype=torch.bool, device=device),
+            "pixels": torch.from_numpy(noise).to(device),
+            "taken": torch.zeros(n, dtype=torch.int64, device=device),
+        }
+
+    def query(self, state: State, sampling: Sampling) -> Query:
+        level = (state["taken"].float() / sampling.steps)[:, None].expand(-1, self.count)
+        return Query({"pixels": state["pixels"], "level": level}, t=self.count)
+
+    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
+        patches = self.head(h).float()
+        if free is not None:
+            unled = self.head(free).float()
+            patches = unled + sampling.guidance * (patches - unled)
+        taken = int(state["taken"][0])
+        pixels = ode_step(state["pixels"], self._pixels(patches), taken / sampling.steps, 1 / sampling.steps)
+        done = torch.full_like(state["done"], taken + 1 >= sampling.steps)
+        return {"done": done, "pixels": pixels, "taken": state["taken"] + 1}
+
+    def finish(self, state: State) -> list[Answer]:
+        arrays = ((state["pixels"].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        return [Answer(array[..., 0] if self.channels == 1 else array) for array in arrays]
+
+    # -- evidence ----------------------------------------------------------------------------------------------------
+    higher_is_better = False
+
+    def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
+        return {"rmse": float(np.sqrt(self.per_row(answers, truths).mean()))}
+
+    def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray:
+        """Squared error a pixel, of values 0 to 1."""
+        drawn = np.stack([self.encode(a.value)["pixels"] for a in answers]) / 255.0
+        real = np.stack([self.encode(t)["pixels"] for t in truths]) / 255.0
+        return ((drawn - real) ** 2).reshape(len(drawn), -1).mean(1)
+
+    def features(self) -> Any:
+        from sklearn.preprocessing import FunctionTransformer
+
+        def pixels(values: Sequence[Any]) -> np.ndarray:
+            rows = [(self.blank() if v is None else self.encode(v))["pixels"].reshape(-1) for v in values]
+            return np.stack(rows) / 255.0
+
+        return FunctionTransformer(pixels)
+
+    def baselines(self) -> dict[str, Any]:
+        from sklearn.dummy import DummyRegressor
+        from sklearn.linear_model import Ridge
+
+        return {"mean image": DummyRegressor(), "ridge": Ridge()}
+
+    def target(self, values: Sequence[Any]) -> np.ndarray:
+        return np.stack([self.encode(v)["pixels"].reshape(-1) for v in values]) / 255.0
+
+    def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
+        flat = np.clip(estimator.predict(features), 0, 1) * 255
+        arrays = flat.round().astype(np.uint8).reshape(-1, self.channels, self.size, self.size).transpose(0, 2, 3, 1)
+        return [Answer(array[..., 0] if self.channels == 1 else array) for array in arrays]
+
+    @classmethod
+    def show(cls, value: Any) -> dict[str, str]:
+        try:
+            image = open_image(value)
+        except BadValueError as error:
+            return {"text": str(error)}
+        enlarged = max(1, 96 // max(image.size))
+        image = image.resize((image.width * enlarged, image.height * enlarged), Pillow.Resampling.NEAREST)
+        image.thumbnail((256, 256))
+        place = io.BytesIO()
+        image.save(place, format="PNG")
+        return {"png": base64.b64encode(place.getvalue()).decode()}
+
+
+def open_image(value: Any) -> Pillow.Image:
+    """A path, bytes, a `{"bytes", "path"}` dict, an array [H, W] or [H, W, 3], or a Pillow image, decoded.
+
+    Arrays are uint8, or floats from 0 to 1. Raises BadValueError with the reason.
+    """
+    if isinstance(value, Pillow.Image):
+        return _plain(value)
+    if isinstance(value, np.ndarray):
+        return _from_array(value)
+    if isinstance(value, dict):
+        value = value["bytes"] if value.get("bytes") is not None else Path(value.get("path") or "")
+    if not isinstance(value, str | Path | bytes):
+        raise BadValueError(f"expected an image, found {type(value).__name__}")
+    name = "the bytes" if isinstance(value, bytes) else str(value)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Pillow.DecompressionBombWarning)
+            image = Pillow.open(io.BytesIO(value) if isinstance(value, bytes) else value, formats=FORMATS)
+            if image.width * image.height > _MOST_PIXELS:
+                raise BadValueError(f"{name}: {image.width} × {image.height} pixels; at most {_MOST_PIXELS:,}")
+            image.load()
+    except BadValueError:
+        raise
+    except FileNotFoundError:
+        raise BadValueError(f"{name}: no such file") from None
+    except (OSError, SyntaxError, ValueError, Warning, Pillow.DecompressionBombError) as error:
+        raise BadValueError(f"{name} is not a readable image ({type(error).__name__})") from None
+    return _plain(image)
+
+
+def _plain(image: Pillow.Image) -> Pillow.Image:
+    """8-bit grey or colour; what is transparent becomes white."""
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode.startswith("I"):  # 16 and 32 bits
+        array = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if array.max() > 255 else 255.0
+        return Pillow.fromarray((array / top * 255).clip(0, 255).astype(np.uint8))
+    if "A" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Pillow.new("RGBA", image.size, "white")
+        image = Pillow.alpha_composite(white, image)
+    return image.convert("L" if image.mode in ("1", "F") else "RGB")
+
+
+def _from_array(array: np.ndarray) -> Pillow.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or not array.size:
+        raise BadValueError(f"expected an array [H, W] or [H, W, 3], found shape {list(array.shape)}")
+    if array.dtype != np.uint8:
+        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+            raise BadValueError(f"expected uint8, or floats from 0 to 1; found {array.dtype} outside that range")
+        array = (array * 255).round().astype(np.uint8)
+    return Pillow.fromarray(array)
+
+
+def _is_colour(image: Pillow.Image) -> bool:
+    if image.mode == "L":
+        return False
+    small = np.asarray(image.resize((16, 16)), dtype=np.int16)
+    return bool((small.max(-1) - small.min(-1)).max() > 12)
+
+
+def _looks_like_image(value: Any) -> bool:
+    if isinstance(value, Pillow.Image):
+        return True
+    if isinstance(value, dict):
+        return "bytes" in value and str(value.get("path") or SUFFIXES[0]).lower().endswith(SUFFIXES)
+    if isinstance(value, np.ndarray):
+        return value.ndim in (2, 3)
+    return isinstance(value, Path) and value.name.lower().endswith(SUFFIXES)
+
+
+CODEC = Image

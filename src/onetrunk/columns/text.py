@@ -1,0 +1,332 @@
+"""Text in any language: byte-level BPE learnt from the user's own rows, or characters; saved as a `tokenizer.json`."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor, nn
+
+from onetrunk.core import rng
+from onetrunk.core.column import Codec, Query, Sampling, State
+from onetrunk.core.config import Config
+from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment, local_positions
+from onetrunk.nn.heads.categorical import choose, linear_cross_entropy
+
+SPECIALS = ["<|unknown|>", "<|start|>", "<|end|>", "<|mask|>"]
+UNKNOWN, START, END, MASK = range(4)
+
+
+class Text(Codec):
+    """Tokens. Given: read at once. Asked: written from left to right until the end token. Masked: filled in place."""
+
+    ragged = True
+    parts = True
+
+    class Options(Config):
+        unit: Literal["bpe", "character"] = "bpe"
+        vocabulary: int | None = Field(None, ge=300, le=1_000_000)  # None: grows with the training text
+        length: int = Field(256, ge=1, le=1_000_000)  # tokens of one value that the trunk sees: the context
+        hide: float = Field(0.2, gt=0, le=1)  # share of tokens hidden when masked, on average
+        drop: float = Field(0.0, ge=0, lt=1)  # share of given tokens blanked in training: word dropout
+
+    # -- knowledge ---------------------------------------------------------------------------------------------------
+    @classmethod
+    def recognise(cls, values: Sequence[Any]) -> float:
+        if not all(isinstance(v, str) for v in values):
+            return 0.0
+        return 0.8 if any(" " in v.strip() or len(v) > 30 for v in values) else 0.6
+
+    def fit(self, values: Sequence[Any]) -> None:
+        texts = [_checked(v) for v in values]
+        characters = Counter(c for text in texts for c in set(text))
+        if not characters:
+            raise DataError("A text column needs at least one training row that is not empty; all are empty.")
+        if self.options.unit == "character":
+            rare = 1 if len(texts) > 1000 else 0  # once in a thousand texts is noise: it becomes <|unknown|>
+            kept = sorted(c for c, count in characters.items() if count > rare)
+            self.tokenizer = _character_tokenizer(kept)
+        else:
+            size = sum(map(len, texts))
+            vocabulary = self.options.vocabulary or int(np.clip(size // 40, 512, 32_000))
+            self.tokenizer = _train_bpe(texts, vocabulary)
+        self._remember()
+
+    def extend(self, values: Sequence[Any]) -> int:
+        """Adds whole words (or, by character, characters) that take many tokens and occur often."""
+        texts = [_checked(v) for v in values]
+        pattern = r"\S" if self.options.unit == "character" else r"\w{2,}"
+        counts = Counter(word for text in texts for word in re.findall(pattern, text))
+        known = self.tokenizer.get_vocab()
+        if self.options.unit == "character":
+            new = [c for c in counts if c not in known]
+        else:
+            enough = max(3, len(texts) // 200)
+            new = [w for w, n in counts.items() if n >= enough and len(self.tokenizer.encode(w).ids) > 3]
+        old_ids = {word: self.tokenizer.encode(word).ids for word in new}
+        self.tokenizer.add_tokens([AddedToken(word, normalized=False) for word in sorted(new)])
+        self._remember()
+        if new and hasattr(self, "table"):
+            # A new word starts as the mean of the pieces that spelt it before.
+            for name in ("table", "head"):
+                old = getattr(self, name).data
+                rows = torch.stack([old[old_ids[word]].mean(0) for word in sorted(new)])
+                setattr(self, name, nn.Parameter(torch.cat([old, rows])))
+        return len(new)
+
+    def _remember(self) -> None:
+        self.tokenizer.encode_special_tokens = True  # "<|end|>" in a user's text is text
+        self.size = self.tokenizer.get_vocab_size()
+        self._lookup: np.ndarray | None = None
+        if self.options.unit == "character":
+            vocab = {token: i for token, i in self.tokenizer.get_vocab().items() if len(token) == 1}
+            self._lookup = np.zeros(max(map(ord, vocab), default=0) + 2, dtype=np.int32)  # 0 is UNKNOWN
+            for token, i in vocab.items():
+                self._lookup[ord(token)] = i
+
+    def knowledge(self) -> dict[str, Any]:
+        return {"tokenizer": self.tokenizer.to_str()}
+
+    def set_knowledge(self, knowledge: dict[str, Any]) -> None:
+        self.tokenizer = Tokenizer.from_str(knowledge["tokenizer"])
+        self._remember()
+
+    def assets(self) -> dict[str, str]:
+        return {"tokenizer.json": self.tokenizer.to_str(pretty=True)}
+
+    def build(self, width: int) -> None:
+        self.table = nn.Parameter(torch.randn(self.size, width) * 0.05)
+        self.head = nn.Parameter(torch.zeros(self.size, width))
+
+    # -- a person's view ---------------------------------------------------------------------------------------------
+    @classmethod
+    def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
+        lengths = np.array([len(str(v)) for v in values])
+        words = Counter(w for v in values[:2000] for w in re.findall(r"\w+", str(v).lower()))
+        return {
+            "characters": {"shortest": int(lengths.min()), "median": float(np.median(lengths)), "longest": int(lengths.max())},
+            "empty": int(sum(not str(v).strip() for v in values)),
+            "frequent words": [w for w, _ in words.most_common(8)],
+            "samples": [str(v)[:80] for v in values[:3]],
+        }
+
+    @classmethod
+    def near(cls, value: Any) -> str | None:
+        """Letters and digits only, without case: equal for texts that differ in spacing and punctuation."""
+        return re.sub(r"[\W_]+", "", str(value).lower()) or None
+
+    def dropped(self, content: Content) -> dict[str, int]:
+        longer = int((content.lens > self.options.length).sum())
+        unknown = int((content.data["id"] == UNKNOWN).sum())
+        found = {f"texts longer than {self.options.length} tokens, read up to there": longer, "unknown characters": unknown}
+        return {reason: n for reason, n in found.items() if n}
+
+    # -- values to parts ---------------------------------------------------------------------------------------------
+    def encode(self, value: Any) -> dict[str, np.ndarray]:
+        text = _checked(value)
+        if self._lookup is not None:
+            points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+            return {"id": self._lookup[np.minimum(points, len(self._lookup) - 1)]}
+        return {"id": np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int32)}
+
+    def encode_all(self, values: Sequence[Any], bad: Callable[[int, str], None]) -> tuple[Content, np.ndarray]:
+        if self._lookup is not None:
+            return super().encode_all(values, bad)
+        present, texts = np.zeros(len(values), dtype=bool), []
+        for i, value in enumerate(values):
+            if value is None:
+                continue
+            try:
+                texts.append(_checked(value))
+                present[i] = True
+            except BadValueError as error:
+                bad(i, str(error))
+        lens, pieces = [], []
+        for first in range(0, len(texts), 4096):
+            for encoding in self.tokenizer.encode_batch_fast(texts[first : first + 4096], add_special_tokens=False):
+                pieces.append(np.array(encoding.ids, dtype=np.int32))
+                lens.append(len(pieces[-1]))
+        ids = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int32)
+        return Content({"id": ids}, np.array(lens, dtype=np.int64)), present
+
+    def blank(self) -> dict[str, np.ndarray]:
+        return {"id": np.array([UNKNOWN], dtype=np.int32)}
+
+    def windows(self, content: Content) -> np.ndarray:
+        return np.maximum(1, -(-content.lens // self.options.length))
+
+    def positions(self, content: Content) -> np.ndarray:
+        return np.minimum(content.lens + 1, self.options.length)
+
+    def successive(self, content: Content) -> tuple[Content, np.ndarray]:
+        """Cuts long texts into windows that cover every token once. Returns them and whose each is [w]."""
+        count = self.windows(content)
+        whose = np.repeat(np.arange(len(content)), count)
+        first = local_positions(count) * self.options.length
+        lens = np.minimum(content.lens[whose] - first, self.options.length)
+        return content.take(whose).window(first, lens), whose
+
+    # -- parts to positions ------------------------------------------------------------------------------------------
+    def segment(self, content: Content, role: Role, keys: np.ndarray, augment: bool = False) -> Segment:
+        limit = self.options.length
+        if role == Role.ASKED:
+            return self._written(content, keys if augment else None)
+        lens = np.minimum(content.lens, limit)
+        first = np.zeros_like(lens)
+        if augment and role == Role.MASKED:
+            first = rng.integers(rng.mix(keys, "window"), content.lens - lens + 1)
+        ids = content.window(first, lens).gather()["id"]
+        if role == Role.GIVEN:
+            if augment and self.options.drop > 0:
+                ids = np.where(self._each(keys, lens, "drop") < self.options.drop, MASK, ids)
+            return Segment({"id": ids}, lens)
+        rate = np.repeat(2 * self.options.hide * rng.uniform(rng.mix(keys, "rate")), lens)
+        hidden = self._each(keys, lens, "hide") < rate
+        fate = self._each(keys, lens, "fate")  # as BERT (arXiv 1810.04805): 80 % mask, 10 % another token, 10 % as it is
+        other = (self._each(keys, lens, "other") * self.size).astype(ids.dtype)
+        shown = np.where(hidden & (fate < 0.8), MASK, np.where(hidden & (fate < 0.9), other, ids))
+        reads = np.flatnonzero(hidden)
+        return Segment({"id": shown}, lens, reads=reads, targets=self._targets(ids[reads]))
+
+    @staticmethod
+    def _each(keys: np.ndarray, lens: np.ndarray, name: str) -> np.ndarray:
+        """One uniform number a token, keyed by document and position."""
+        return rng.uniform(rng.mix(np.repeat(rng.mix(keys, name), lens), local_positions(lens)))
+
+    def _written(self, content: Content, keys: np.ndarray | None) -> Segment:
+        """Inputs are start, t1 .. tn and targets t1 .. tn, end; of a text over the limit one window (the first without keys)."""
+        limit, whole = self.options.length, content.lens + 1
+        lens = np.minimum(whole, limit)
+        first = np.zeros_like(lens) if keys is None else rng.integers(rng.mix(keys, "window"), whole - lens + 1)
+        local = local_positions(lens)
+        place = np.repeat(first, lens) + local  # of the target, in t1 .. tn, end
+        starts, ends = np.repeat(content.starts, lens), np.repeat(content.lens, lens)
+        ids = content.data["id"]
+        padded = np.append(ids, 0) if len(ids) else np.zeros(1, dtype=np.int32)
+        targets = np.where(place < ends, padded[np.minimum(starts + place, len(ids))], END)
+        inputs = np.where(place > 0, padded[np.maximum(starts + place - 1, 0)], START)
+        return Segment(
+            {"id": inputs}, lens, causal=True, reads=np.arange(len(local), dtype=np.int64), targets=self._targets(targets)
+        )
+
+    def _targets(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        return {"id": ids.astype(np.int64), "w": np.ones(len(ids), dtype=np.float32)}
+
+    def embed(self, content: dict[str, Tensor]) -> Tensor:
+        return F.embedding(content["id"], self.table)
+
+    # -- positions to answers ----------------------------------------------------------------------------------------
+    def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
+        total, each = linear_cross_entropy(h, self.head, targets["id"], targets["w"])
+        return Loss(total, targets["w"].sum(), each)
+
+    def start(self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device) -> State:
+        return {
+            "done": torch.zeros(n, dtype=torch.bool, device=device),
+            "keys": torch.from_numpy(keys.view(np.int64).copy()),
+            "ids": torch.full((n, 1), START, device=device),
+            "logprob": torch.zeros(n, device=device),
+        }
+
+    def query(self, state: State, sampling: Sampling) -> Query:
+        ids = state["ids"]
+        return Query({"id": ids[:, -1]}, t=1, causal=True, keep=True, pos=ids.shape[1] - 1)
+
+    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
+        ids = state["ids"]
+        logits = F.linear(h[:, 0], self.head).float()
+        logits[:, [UNKNOWN, START, MASK]] = -torch.inf
+        u = rng.uniform(rng.mix(state["keys"].numpy().view(np.uint64), ids.shape[1]))
+        drawn = choose(logits, torch.from_numpy(u).to(h.device), sampling.temperature, sampling.top_k, sampling.top_p)
+        drawn = torch.where(state["done"], END, drawn)
+        gained = logits.log_softmax(-1).gather(1, drawn[:, None])[:, 0]
+        logprob = state["logprob"] + torch.where(state["done"], 0.0, gained)
+        most = min(sampling.max_length, self.options.length)
+        ids = torch.cat([ids, drawn[:, None]], dim=1)
+        done = state["done"] | (drawn == END) | torch.tensor(ids.shape[1] > most, device=h.device)
+        return {"done": done, "keys": state["keys"], "ids": ids, "logprob": logprob}
+
+    def finish(self, state: State) -> list[Answer]:
+        answers = []
+        for ids, logprob in zip(state["ids"][:, 1:].tolist(), state["logprob"].tolist(), strict=True):
+            ids = ids[: ids.index(END)] if END in ids else ids
+            answers.append(Answer(self.tokenizer.decode(ids), float(np.exp(logprob)), logprob=logprob))
+        return answers
+
+    # -- evidence ----------------------------------------------------------------------------------------------------
+    def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
+        from onetrunk.metrics.text import character_error_rate, exact_match
+
+        values = [str(a.value) for a in answers]
+        return {
+            "exact_match": exact_match(truths, values),
+            "character_error_rate": character_error_rate(truths, values),
+        }
+
+    def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
+        return np.array([str(a.value) == str(t) for a, t in zip(answers, truths, strict=True)], dtype=np.float64)
+
+    def features(self) -> Any:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import FunctionTransformer
+
+        spaced = " " in self.tokenizer.decode(list(range(len(SPECIALS), min(self.size, 5000))))
+        if spaced and self.options.unit == "bpe":
+            vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
+        else:  # written without spaces
+            vectors = TfidfVectorizer(analyzer="char", ngram_range=(1, 2), sublinear_tf=True, min_df=2)
+        return make_pipeline(FunctionTransformer(lambda values: ["" if v is None else str(v) for v in values]), vectors)
+
+    def baselines(self) -> dict[str, Any]:
+        from sklearn.dummy import DummyClassifier
+        from sklearn.neighbors import KNeighborsClassifier
+
+        return {"most frequent text": DummyClassifier(strategy="prior"), "nearest neighbour": KNeighborsClassifier(1)}
+
+    def target(self, values: Sequence[Any]) -> np.ndarray:
+        return np.array([str(v) for v in values], dtype=object)
+
+
+def _checked(value: Any) -> str:
+    if not isinstance(value, str):
+        value = str(value)
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadValueError("the text holds a lone surrogate, which is not Unicode text") from None
+    return value
+
+
+def _character_tokenizer(characters: list[str]) -> Tokenizer:
+    vocabulary = {token: i for i, token in enumerate(SPECIALS + characters)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIALS[UNKNOWN]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return tokenizer
+
+
+def _train_bpe(texts: list[str], vocabulary: int) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=SPECIALS,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        min_frequency=2,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+CODEC = Text

@@ -1,0 +1,105 @@
+"""The batches of a step: a pure function of (seed, step), so that resuming and several processes need no state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from onetrunk.core import rng
+from onetrunk.core.errors import DataError
+from onetrunk.core.objective import Group, Objective
+from onetrunk.core.sequence import Batch, Role
+from onetrunk.data.pack import Store, assemble
+
+
+class Loader:
+    """`loader(step)` draws every objective's documents, plans their roles and packs them into micro-batches.
+
+    Micro-batches hold about `tokens_per_batch` positions each, documents of similar length together.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        objectives: Sequence[Objective],
+        *,
+        seed: int,
+        tokens_per_batch: int,
+        given_causal: bool = False,
+        augment: bool = True,
+    ) -> None:
+        self.store, self.seed = store, seed
+        self.tokens_per_batch, self.given_causal, self.augment = tokens_per_batch, given_causal, augment
+        self._present = store.present
+        self._positions = _positions(store)
+        windows = store.windows()
+        self._drawn = [(objective, objective.pool(self._present, windows)) for objective in objectives]
+        self._drawn = [(objective, pool) for objective, pool in self._drawn if len(pool)]
+        self._order: dict[tuple[str, int], np.ndarray] = {}
+        if not self._drawn:
+            raise DataError("No row can be trained on: the columns to predict are empty in every training row.")
+
+    def __call__(self, step: int) -> list[Batch]:
+        groups = {objective.tag: self._plan(objective, pool, step) for objective, pool in self._drawn}
+        batches = []
+        for part in self._micro_batches(groups):
+            batch = assemble(part, self.store, given_causal=self.given_causal, augment=self.augment)
+            for objective, _ in self._drawn:
+                if objective.tag in part:
+                    batch.counts |= objective.count(part[objective.tag])
+            batches.append(batch)
+        return batches
+
+    def rows_per_epoch(self, tag: str) -> int:
+        """How many draws one pass over an objective's pool takes."""
+        return next(len(pool) for objective, pool in self._drawn if objective.tag == tag)
+
+    def _plan(self, objective: Objective, pool: np.ndarray, step: int) -> Group:
+        count = objective.config.documents
+        draws = np.arange(step * count, (step + 1) * count)
+        epochs, place = draws // len(pool), draws % len(pool)
+        rows = np.empty(count, dtype=np.int64)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            rows[here] = pool[self._permutation(objective.tag, int(epoch), len(pool))[place[here]]]
+        keys = rng.mix(rng.key(self.seed, step, objective.tag), rows, np.arange(count))
+        return objective.plan(rows, self._present[rows], keys)
+
+    def _permutation(self, tag: str, epoch: int, n: int) -> np.ndarray:
+        if (tag, epoch) not in self._order:
+            self._order = {k: v for k, v in self._order.items() if k[0] != tag or k[1] == epoch - 1}
+            self._order[tag, epoch] = rng.permutation(rng.key(self.seed, "epoch", tag, epoch), n)
+        return self._order[tag, epoch]
+
+    def _micro_batches(self, groups: dict[str, Group]) -> list[dict[str, Group]]:
+        lengths = {tag: self._lengths(group) for tag, group in groups.items()}
+        count = -(-sum(int(x.sum()) for x in lengths.values()) // self.tokens_per_batch)
+        if count <= 1:
+            return [groups]
+        parts: list[dict[str, Group]] = [{} for _ in range(count)]
+        every = np.sort(np.concatenate([np.repeat(x, x) for x in lengths.values()]))
+        borders = every[[len(every) * k // count for k in range(1, count)]]  # equal shares of the positions
+        for tag, group in groups.items():
+            longest = lengths[tag].reshape(-1, group.unit).max(1).repeat(group.unit)
+            part = np.searchsorted(borders, longest, side="left")
+            if len(set(borders.tolist())) < len(borders):  # many of one length: spread them evenly
+                low, high = np.searchsorted(borders, longest), np.searchsorted(borders, longest, side="right")
+                turn = np.arange(len(longest)) // group.unit
+                part = low + turn % (high - low + 1)
+            for k in np.unique(part):
+                chosen = part == k
+                parts[k][tag] = Group(group.rows[chosen], group.roles[chosen], group.keys[chosen], group.unit)
+        return [part for part in parts if part]
+
+    def _lengths(self, group: Group) -> np.ndarray:
+        return np.where(group.roles != Role.ABSENT, self._positions[group.rows], 0).sum(1)
+
+
+def _positions(store: Store) -> np.ndarray:
+    """Positions of every value, int64 [rows, C]; 0 where missing."""
+    out = np.zeros(store.place.shape, dtype=np.int64)
+    for c, (codec, content) in enumerate(zip(store.codecs, store.contents, strict=True)):
+        there = store.place[:, c] >= 0
+        out[there, c] = codec.positions(content)[store.place[there, c]]
+    return out

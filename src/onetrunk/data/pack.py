@@ -1,0 +1,197 @@
+"""Planned documents to packed batches: who stands where, vectorised over documents.
+
+A document is its row's segments in order: what is given or masked first, then each asked column in a branch of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from onetrunk.core import rng
+from onetrunk.core.column import Codec
+from onetrunk.core.objective import Group
+from onetrunk.core.sequence import Batch, Content, Embed, Plan, Read, Role, Segment, local_positions
+
+_WIDTH_STEP = 8  # sequence widths are multiples of this: fewer shapes, aligned memory
+
+
+@dataclass
+class Store:
+    """A table's encoded columns. `place[:, c]` is a row's position in column c's content, -1 where missing."""
+
+    names: list[str]
+    codecs: list[Codec]
+    contents: list[Content]
+    place: np.ndarray  # int64 [rows, C]
+    row_weight: np.ndarray | None = None  # float32 [rows]
+
+    @property
+    def present(self) -> np.ndarray:
+        return self.place >= 0
+
+    def windows(self) -> np.ndarray:
+        """Training windows of every value, int64 [rows, C]; 1 where missing."""
+        out = np.ones(self.place.shape, dtype=np.int64)
+        for c, (codec, content) in enumerate(zip(self.codecs, self.contents, strict=True)):
+            there = self.place[:, c] >= 0
+            out[there, c] = codec.windows(content)[self.place[there, c]]
+        return out
+
+
+@dataclass
+class _Piece:
+    """One segment and where its documents are."""
+
+    tag: str
+    column: int
+    role: Role
+    docs: np.ndarray  # [k] indices among all documents
+    segment: Segment
+    starts: np.ndarray | None = None  # [k] position of the segment in its document
+    branch: np.ndarray | None = None  # [k]
+    order: np.ndarray | None = None  # [k] order of its first position
+
+
+def _segments(groups: dict[str, Group], store: Store, augment: bool) -> list[_Piece]:
+    """Given and masked columns first, asked ones after: the order of a document."""
+    pieces = []
+    first = 0
+    for tag, group in groups.items():
+        for c, codec in enumerate(store.codecs):
+            for role in (Role.GIVEN, Role.MASKED, Role.ASKED):
+                local = np.flatnonzero(group.roles[:, c] == role)
+                if not len(local):
+                    continue
+                content = store.contents[c].take(store.place[group.rows[local], c])
+                keys = rng.mix(group.keys[local], store.names[c])
+                pieces.append(_Piece(tag, c, role, local + first, codec.segment(content, role, keys, augment)))
+        first += len(group.rows)
+    return sorted(pieces, key=lambda piece: piece.role == Role.ASKED)
+
+
+def _lay_out(pieces: list[_Piece], n_docs: int, given_causal: bool) -> np.ndarray:
+    """Fills in where each piece stands within its documents; returns document lengths [n_docs]."""
+    length = np.zeros(n_docs, dtype=np.int64)
+    branches = np.zeros(n_docs, dtype=np.int64)
+    given = np.zeros(n_docs, dtype=np.int64)
+    for piece in pieces:
+        docs, lens = piece.docs, piece.segment.lens
+        piece.starts = length[docs]
+        if piece.role == Role.ASKED:
+            branches[docs] += 1
+            piece.branch = branches[docs]
+            piece.order = given[docs] if given_causal else np.ones(len(docs), dtype=np.int64)
+        else:
+            piece.branch = np.zeros(len(docs), dtype=np.int64)
+            piece.order = length[docs] if given_causal else np.zeros(len(docs), dtype=np.int64)
+            given[docs] += lens
+        length[docs] += lens
+    return length
+
+
+def best_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Best-fit-decreasing bin packing: the bin and the offset of every document, int64 [m] each."""
+    bins = np.zeros(len(lengths), dtype=np.int64)
+    offsets = np.zeros(len(lengths), dtype=np.int64)
+    by_room: list[list[int]] = [[] for _ in range(width + 1)]  # bins by the room they have left
+    count = 0
+    for i in np.argsort(-lengths, kind="stable"):
+        need = int(lengths[i])
+        room = next((r for r in range(need, width + 1) if by_room[r]), None)
+        if room is None:
+            room, chosen = width, count
+            count += 1
+        else:
+            chosen = by_room[room].pop()
+        bins[i], offsets[i] = chosen, width - room
+        by_room[room - need].append(chosen)
+    return bins, offsets
+
+
+def assemble(
+    groups: dict[str, Group], store: Store, *, given_causal: bool = False, augment: bool = True, apart: bool = False
+) -> Batch:
+    """One batch of all documents in `groups` (tag to group). With `apart` every document has its own sequence."""
+    rows = np.concatenate([group.rows for group in groups.values()])
+    pieces = _segments(groups, store, augment)
+    lengths = _lay_out(pieces, len(rows), given_causal)
+    width = int(lengths.max(initial=1))
+    alone = apart or not len(lengths) or bool((lengths * 2 > width).all())
+    stream = alone and not apart and all(p.segment.causal and p.role == Role.ASKED for p in pieces)
+    stream = stream and len({p.column for p in pieces}) == 1
+    block = alone and not given_causal and all(p.role != Role.ASKED for p in pieces) and bool((lengths == width).all())
+    if not (stream or block):
+        width = -(-width // _WIDTH_STEP) * _WIDTH_STEP
+    if alone:
+        bins, offsets = np.arange(len(rows)), np.zeros(len(rows), dtype=np.int64)
+    else:
+        bins, offsets = best_fit(lengths, width)
+    total = (int(bins.max(initial=-1)) + 1) * width
+
+    arrays = {name: np.zeros(total, dtype=np.int64) for name in ("branch", "order", "pos")}
+    arrays["doc"] = np.full(total, -1, dtype=np.int64)
+    flats: dict[int, list[np.ndarray]] = {}
+    placed: dict[int, list[_Piece]] = {}
+    reads: dict[str, dict[str, list]] = {tag: {} for tag in groups}
+    base = bins * width + offsets
+    for piece in pieces:
+        lens, segment = piece.segment.lens, piece.segment
+        local = local_positions(lens)
+        doc = np.repeat(piece.docs, lens)
+        flat = np.repeat(base[piece.docs] + piece.starts, lens) + local
+        counts_up = segment.causal or (given_causal and piece.role != Role.ASKED)
+        arrays["doc"][flat] = doc
+        arrays["branch"][flat] = np.repeat(piece.branch, lens)
+        arrays["order"][flat] = np.repeat(piece.order, lens) + (local if counts_up else 0)
+        arrays["pos"][flat] = local
+        flats.setdefault(piece.column, []).append(flat)
+        placed.setdefault(piece.column, []).append(piece)
+        if segment.reads is not None:
+            where = reads[piece.tag].setdefault(store.names[piece.column], [])
+            targets = segment.targets
+            if store.row_weight is not None:
+                targets = {**targets, "w": targets["w"] * store.row_weight[rows[doc[segment.reads]]]}
+            where.append((targets, flat[segment.reads], doc[segment.reads]))
+
+    tokens = int(lengths.sum())
+    gather = np.full(total, tokens, dtype=np.int64)
+    embeds, first = {}, 0
+    for column, parts in placed.items():
+        flat = np.concatenate(flats[column])
+        gather[flat] = np.arange(first, first + len(flat))
+        first += len(flat)
+        content = _joined([piece.segment.content for piece in parts])
+        role = np.concatenate([np.full(int(p.segment.lens.sum()), p.role, dtype=np.int64) for p in parts])
+        embeds[store.names[column]] = Embed(_tensors(content), torch.from_numpy(role))
+    in_order = len(gather) == tokens and bool((gather == np.arange(tokens)).all())
+
+    shaped = {name: torch.from_numpy(array.reshape(-1, width)) for name, array in arrays.items()}
+    plan = Plan(shaped["doc"], shaped["branch"], shaped["order"], shaped["pos"], causal=stream, full=block)
+    joined = {tag: {name: _read(found) for name, found in columns.items()} for tag, columns in reads.items()}
+    counts = {f"{tag}/{name}": float(r.targets["w"].sum()) for tag, rs in joined.items() for name, r in rs.items()}
+    ends = np.cumsum([len(group.rows) for group in groups.values()])
+    docs = {
+        tag: torch.arange(int(end) - len(group.rows), int(end))
+        for (tag, group), end in zip(groups.items(), ends, strict=True)
+    }
+    return Batch(plan, embeds, None if in_order else torch.from_numpy(gather), joined, docs, rows, counts, tokens)
+
+
+def _joined(contents: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    if len(contents) == 1:
+        return contents[0]
+    return {name: np.concatenate([content[name] for content in contents]) for name in contents[0]}
+
+
+def _tensors(content: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in content.items()}
+
+
+def _read(found: list[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]) -> Read:
+    targets = _tensors(_joined([targets for targets, _, _ in found]))
+    flat, doc = (torch.from_numpy(np.concatenate([f[i] for f in found])) for i in (1, 2))
+    return Read(targets, flat, doc)

@@ -1,0 +1,64 @@
+"""Cross entropy over a vocabulary, in chunks where the logits would be large."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_MOST_LOGITS = 1 << 24  # above this many numbers, logits are made and dropped chunk by chunk
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Forward computes each chunk's loss and, at once, its gradients, so that all logits never exist together."""
+
+    @staticmethod
+    def forward(ctx, h, weight, ids, w, smoothing, rows):
+        each = torch.empty(len(h), dtype=torch.float32, device=h.device)
+        grad_h = torch.empty_like(h)
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        for i in range(0, len(h), rows):
+            with torch.enable_grad():
+                hi = h[i : i + rows].detach().requires_grad_()
+                wi = weight.detach().requires_grad_()
+                losses = F.cross_entropy(
+                    F.linear(hi, wi.to(hi.dtype)).float(), ids[i : i + rows], reduction="none", label_smoothing=smoothing
+                )
+                gh, gw = torch.autograd.grad((losses * w[i : i + rows]).sum(), (hi, wi))
+            each[i : i + rows] = losses.detach()
+            grad_h[i : i + rows] = gh
+            grad_weight += gw
+        ctx.save_for_backward(grad_h, grad_weight.to(weight.dtype))
+        ctx.mark_non_differentiable(each)
+        return (each * w).sum(), each
+
+    @staticmethod
+    def backward(ctx, grad_sum, _):
+        grad_h, grad_weight = ctx.saved_tensors
+        return grad_h * grad_sum.to(grad_h.dtype), grad_weight * grad_sum.to(grad_weight.dtype), None, None, None, None
+
+
+def linear_cross_entropy(
+    h: Tensor, weight: Tensor, ids: Tensor, w: Tensor, smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """h [r, D], weight [V, D], ids int64 [r], w float32 [r] to (weighted sum, each [r] detached), nats."""
+    rows = max(1, _MOST_LOGITS // len(weight))
+    if len(h) > rows:
+        return _ChunkedCrossEntropy.apply(h, weight, ids, w, smoothing, rows)
+    losses = F.cross_entropy(F.linear(h, weight).float(), ids, reduction="none", label_smoothing=smoothing)
+    return (losses * w).sum(), losses.detach()
+
+
+def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
+    """Draws ids [n] from logits [n, V] with keyed uniform numbers [n]; the likeliest when `temperature` is 0."""
+    if temperature <= 0:
+        return logits.argmax(-1)
+    ordered, ids = (logits.float() / temperature).sort(dim=-1, descending=True)
+    p = ordered.softmax(-1)
+    if top_k > 0:
+        p[:, top_k:] = 0
+    if top_p < 1:  # nucleus (arXiv 1904.09751): the fewest ids whose probability reaches top_p
+        p[(p.cumsum(-1) - p) >= top_p] = 0
+    cumulative = p.cumsum(-1)
+    drawn = (cumulative < (uniform * cumulative[:, -1])[:, None]).sum(-1, keepdim=True)
+    return ids.gather(1, drawn.clamp(max=logits.shape[1] - 1))[:, 0]

@@ -1,0 +1,132 @@
+"""A distribution over one real number: bars of free height between fixed borders, half-normal tails outside.
+
+The Riemann distribution of prior-fitted networks (arXiv 2112.10510; used by TabPFN, arXiv 2207.01848).
+All that is asked of it (density, mean, quantiles, samples) has a closed form.
+
+r reads, K logits: low tail, K - 2 inner bars, high tail; M = K - 1 borders.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+# In standard units. A value that repeats has a high density there, never an infinite one; and a value far outside
+# the training range costs a lot, but not millions of nats.
+_BAR_WIDTH = 0.01
+_MIN_TAIL = 0.05
+_VALUES_PER_BAR = 4  # fewer bars on small data
+
+
+class BarDistribution(nn.Module):
+    """Fixed borders; the logits [r, K] that a read-out predicts say how much probability each bar holds.
+
+    `borders` [M] increase; `scales` are the standard deviations of the normals whose halves are the low and
+    the high tail; `mass` [K] is how much of the training values each bar holds (a good read-out starts there).
+    """
+
+    def __init__(self, borders: Sequence[float], scales: Sequence[float], mass: Sequence[float]) -> None:
+        super().__init__()
+        self.size = len(mass)
+        edges = torch.tensor(borders, dtype=torch.float64)
+        low, high = scales
+        tail_mean = math.sqrt(2 / math.pi)  # of a half-normal, in its scale
+        centres = [edges[:1] - tail_mean * low, (edges[1:] + edges[:-1]) / 2, edges[-1:] + tail_mean * high]
+        widths = torch.cat([torch.tensor([low]).double(), edges.diff(), torch.tensor([high]).double()])
+        # Rebuilt from knowledge, so not part of the weights.
+        for name, value in {
+            "borders": edges,
+            "widths": widths,  # of the tails: their scales
+            "centres": torch.cat(centres),
+            "mass": torch.tensor(mass, dtype=torch.float64),
+        }.items():
+            self.register_buffer(name, value.float(), persistent=False)
+
+    @classmethod
+    def fit(cls, values: np.ndarray, most: int = 64) -> Self:
+        """Borders at quantiles of standardised training values [n], n ≥ 1, so that bars hold equally many.
+
+        Borders lie between distinct values. A value that alone fills one of `most` bars (40 among hours a week,
+        0 among gains) gets a narrow bar of its own.
+        """
+        ordered = np.sort(np.asarray(values, dtype=np.float64))
+        n = len(ordered)
+        bars = int(np.clip(n // _VALUES_PER_BAR, 2, most))
+        distinct, counts = np.unique(ordered, return_counts=True)
+        atoms = distinct[counts >= max(min(2, n), n / bars)]
+
+        ranks = np.arange(1, bars) * n // bars
+        left = np.searchsorted(distinct, ordered[np.maximum(ranks, 1) - 1])  # the value before each cut
+        left = left[(left < len(distinct) - 1) & ~np.isin(distinct[left], atoms)]
+        cuts = (distinct[left] + distinct[left + 1]) / 2
+        if len(atoms):
+            cuts = cuts[np.abs(cuts[:, None] - atoms).min(axis=1) > _BAR_WIDTH / 2]
+        around = np.concatenate([atoms - _BAR_WIDTH / 2, atoms + _BAR_WIDTH / 2])
+
+        borders: list[float] = []
+        for border in np.sort(np.concatenate([cuts, around])).tolist():
+            if not borders or border - borders[-1] > _BAR_WIDTH / 2:
+                borders.append(border)
+        scales = []
+        for outside in (borders[0] - ordered, ordered - borders[-1]):
+            beyond = outside[outside > 0]
+            likeliest = (
+                np.sqrt(np.mean(beyond**2)) if len(beyond) else 0.0
+            )  # maximum likelihood of a half-normal
+            scales.append(max(float(likeliest), _MIN_TAIL))
+        held = np.bincount(np.searchsorted(borders, ordered), minlength=len(borders) + 1) + 0.5
+        return cls(borders, scales, (held / held.sum()).tolist())
+
+    def knowledge(self) -> dict[str, Any]:
+        """JSON that `BarDistribution(**knowledge)` takes."""
+        scales = self.widths[[0, -1]]
+        return {"borders": self.borders.tolist(), "scales": scales.tolist(), "mass": self.mass.tolist()}
+
+    def log_prob(self, logits: Tensor, value: Tensor) -> Tensor:
+        """Log density [r] of values [r] under logits [r, K]."""
+        value = value.float().contiguous()
+        index = torch.bucketize(value, self.borders)
+        below = ((self.borders[0] - value) / self.widths[0]).clamp(min=0)
+        above = ((value - self.borders[-1]) / self.widths[-1]).clamp(min=0)
+        tail = (index == 0) | (index == self.size - 1)
+        inside = tail * (0.5 * math.log(2 / math.pi)) - (below**2 + above**2) / 2 - self.widths[index].log()
+        return logits.float().log_softmax(-1).gather(1, index[:, None])[:, 0] + inside
+
+    def loss(self, logits: Tensor, value: Tensor) -> Tensor:
+        """Negative log density [r], nats."""
+        return -self.log_prob(logits, value)
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """[r]"""
+        return logits.float().softmax(-1) @ self.centres
+
+    def quantile(self, logits: Tensor, p: Tensor) -> Tensor:
+        """The values [r, s] below which the probabilities p [r, s] lie."""
+        probability = logits.float().softmax(-1)
+        cumulative = probability.cumsum(-1)
+        p = p.float().clamp(max=1.0) * cumulative[:, -1:]  # rounding leaves the sum a little off 1
+        index = torch.searchsorted(cumulative, p.contiguous()).clamp(max=self.size - 1)
+        held = probability.gather(1, index)
+        inside = (p - cumulative.gather(1, index) + held) / held.clamp(min=torch.finfo(torch.float32).tiny)
+        inside = inside.clamp(1e-6, 1 - 1e-6)  # the ends of the tails are infinite
+        width = self.widths[index]
+        left = self.borders[(index - 1).clamp(min=0)]
+        below = self.borders[0] - width * math.sqrt(2) * torch.erfinv(1 - inside)
+        above = left + width * math.sqrt(2) * torch.erfinv(inside)
+        value = torch.where(index == self.size - 1, above, left + width * inside)
+        return torch.where(index == 0, below, value)
+
+    def interval(self, logits: Tensor, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """The central interval (low [r], high [r]) that holds `level` of the probability."""
+        p = torch.tensor([(1 - level) / 2, (1 + level) / 2], device=logits.device).expand(len(logits), 2)
+        low, high = self.quantile(logits, p).unbind(1)
+        return low, high
+
+    def sample(self, logits: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
+        """Draws [r, s] from uniform numbers u [r, s]; low temperatures draw from the likeliest bars."""
+        return self.quantile(logits / temperature, u)

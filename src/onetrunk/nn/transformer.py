@@ -1,0 +1,93 @@
+"""The default trunk: a pre-norm transformer whose block is Qwen3's, so that a text-only folder is a Qwen3 checkpoint."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from onetrunk.core.config import Config
+from onetrunk.core.sequence import Plan
+from onetrunk.nn.attention import Attention, Cache, Rotary
+from onetrunk.nn.block import MLPS, Block
+
+
+class TransformerConfig(Config):
+    kind: Literal["transformer"] = "transformer"
+    width: int = Field(128, ge=8, le=16384)
+    layers: int = Field(4, ge=1, le=256)
+    heads: int = Field(4, ge=1, le=256)
+    kv_heads: int | None = Field(None, ge=1, le=256)  # None: as many as heads
+    mlp_width: int | None = Field(None, ge=8, le=131072)  # None: as many weights as a plain MLP of 4 * width
+    activation: Literal["swiglu", "relu2"] = "swiglu"
+    dropout: float = Field(0.0, ge=0, lt=1)
+    rope_theta: float = Field(10_000.0, gt=1)
+    eps: float = Field(1e-6, gt=0)
+
+
+class Transformer(nn.Module):
+    """x_BTD to h_BTD, normed."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, heads = config.width, config.heads
+        head_width = width // heads
+        hidden = config.mlp_width or (8 * ((8 * width // 3 + 7) // 8) if config.activation == "swiglu" else 4 * width)
+        self.layers = nn.ModuleList(
+            Block(
+                Attention(width, heads, config.kv_heads or heads, head_width, config.eps),
+                MLPS[config.activation](width, hidden),
+                width,
+                config.eps,
+                config.dropout,
+            )
+            for _ in range(config.layers)
+        )
+        self.norm = nn.RMSNorm(width, eps=config.eps)
+        self.rotary = Rotary(head_width, config.rope_theta)
+        for name, parameter in self.layers.named_parameters():
+            if parameter.ndim == 2:
+                parameter.muon = True
+                # Each block starts as the identity (as in muP and modded nanoGPT): deep trunks start stable.
+                if name.endswith(("o_proj.weight", "down_proj.weight")):
+                    nn.init.zeros_(parameter)
+                else:
+                    nn.init.uniform_(parameter, -(3**0.5) * width**-0.5, 3**0.5 * width**-0.5)
+
+    def forward(self, x_BTD: Tensor, plan: Plan) -> Tensor:
+        pos = plan.pos_BT[0] if plan.causal or plan.full else plan.pos_BT
+        rotary = self.rotary(pos)
+        for layer in self.layers:
+            x_BTD = layer(x_BTD, plan, rotary)
+        return self.norm(x_BTD)
+
+    def start_cache(self, n: int, device: torch.device) -> Cache:
+        """An empty cache for n documents."""
+        attention = self.layers[0].self_attn
+        empty = torch.zeros(n, attention.kv_heads, 0, attention.head_width, device=device)
+        count = len(self.layers)
+        return Cache([empty] * count, [empty] * count, torch.zeros(n, 0, dtype=torch.bool, device=device))
+
+    def extend(
+        self, x_NTD: Tensor, pos_NT: Tensor, valid_NT: Tensor, cache: Cache, causal: bool, keep: bool
+    ) -> tuple[Tensor, Cache]:
+        """New positions of n documents that see the cache and each other (earlier ones only, if `causal`).
+
+        Where `valid_NT` is false there is only padding. With `keep` the returned cache holds the new positions too.
+        """
+        n, t, _ = x_NTD.shape
+        own = valid_NT[:, None, :].expand(n, t, t)
+        if causal:
+            own = own & torch.ones(t, t, dtype=torch.bool, device=own.device).tril()
+        mask = torch.cat([cache.valid[:, None, :].expand(n, t, cache.valid.shape[1]), own], dim=2)[:, None]
+        rotary = self.rotary(pos_NT)
+        keys, values = [], []
+        for layer, k, v in zip(self.layers, cache.keys, cache.values, strict=True):
+            x_NTD, k, v = layer.extend(x_NTD, rotary, k.to(x_NTD.dtype), v.to(x_NTD.dtype), mask)
+            keys.append(k)
+            values.append(v)
+        grown = Cache(keys, values, torch.cat([cache.valid, valid_NT], dim=1)) if keep else cache
+        return self.norm(x_NTD), grown

@@ -1,0 +1,41 @@
+"""Hide parts of values and fill them in place from the rest (arXiv 1810.04805 for text, 2111.06377 for images)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onetrunk.core import rng
+from onetrunk.core.objective import Group, Objective, View
+from onetrunk.core.sequence import Loss, Role
+
+_BESIDE = 0.5  # how often a column that is not masked is shown beside the masked ones
+
+
+class Masked(Objective):
+    def _maskable(self) -> np.ndarray:
+        """Columns with parts; where there are none (a plain table), any: a whole value is then hidden or shown."""
+        asked = set(self.config.ask) if self.config.ask is not None else set(self.columns)
+        chosen = np.array([name in asked for name in self.columns])
+        with_parts = np.array([codec.parts for codec in self.codecs]) & chosen
+        return with_parts if with_parts.any() else chosen
+
+    def pool(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        able = present & self._maskable()
+        rows = np.flatnonzero(able.any(1))
+        return np.repeat(rows, np.where(able, windows, 1)[rows].max(1))
+
+    def plan(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> Group:
+        able = present & self._maskable()
+        u = rng.uniform(rng.mix(keys, "roles"), 2, present.shape[1])
+        whole = not any(codec.parts for codec, able_one in zip(self.codecs, self._maskable(), strict=True) if able_one)
+        rate = rng.uniform(rng.mix(keys, "rate"), 1) if whole else 0.7
+        masked = able & (u[:, 0] < rate)
+        masked[np.arange(len(rows)), np.where(able, u[:, 1], -1).argmax(1)] = True
+        beside = np.where(able | (u[:, 0] < _BESIDE), Role.GIVEN, Role.ABSENT)
+        return Group(rows, np.where(present, np.where(masked, Role.MASKED, beside), Role.ABSENT), keys)
+
+    def loss(self, view: View) -> dict[str, Loss]:
+        return view.losses(self.tag)
+
+
+OBJECTIVE = Masked
