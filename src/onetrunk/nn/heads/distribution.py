@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# In standard units. A value that repeats has a high density there, never an infinite one; and a value far outside
-# the training range costs a lot, but not millions of nats.
+# In standard units. A value that repeats has a high density there, never an infinite one; and a value far
+# outside the training range costs a lot, but not millions of nats.
 _BAR_WIDTH = 0.01
 _MIN_TAIL = 0.05
 _VALUES_PER_BAR = 4  # fewer bars on small data
@@ -27,32 +27,31 @@ class BarDistribution(nn.Module):
     """Fixed borders; the logits [r, K] that a read-out predicts say how much probability each bar holds.
 
     `borders` [M] increase; `scales` are the standard deviations of the normals whose halves are the low and
-    the high tail; `mass` [K] is how much of the training values each bar holds (a good read-out starts there).
+    the high tail; `mass` [K] is how much of the training values each bar holds (a read-out may start there).
     """
 
     def __init__(self, borders: Sequence[float], scales: Sequence[float], mass: Sequence[float]) -> None:
         super().__init__()
         self.size = len(mass)
-        edges = torch.tensor(borders, dtype=torch.float64)
-        low, high = scales
+        edges = torch.tensor(borders, dtype=torch.float32)
+        low, high = torch.tensor(scales, dtype=torch.float32).split(1)
         tail_mean = math.sqrt(2 / math.pi)  # of a half-normal, in its scale
         centres = [edges[:1] - tail_mean * low, (edges[1:] + edges[:-1]) / 2, edges[-1:] + tail_mean * high]
-        widths = torch.cat([torch.tensor([low]).double(), edges.diff(), torch.tensor([high]).double()])
         # Rebuilt from knowledge, so not part of the weights.
         for name, value in {
             "borders": edges,
-            "widths": widths,  # of the tails: their scales
+            "widths": torch.cat([low, edges.diff(), high]),  # of the tails: their scales
             "centres": torch.cat(centres),
-            "mass": torch.tensor(mass, dtype=torch.float64),
+            "mass": torch.tensor(mass, dtype=torch.float32),
         }.items():
-            self.register_buffer(name, value.float(), persistent=False)
+            self.register_buffer(name, value, persistent=False)
 
     @classmethod
     def fit(cls, values: np.ndarray, most: int = 64) -> Self:
         """Borders at quantiles of standardised training values [n], n ≥ 1, so that bars hold equally many.
 
-        Borders lie between distinct values. A value that alone fills one of `most` bars (40 among hours a week,
-        0 among gains) gets a narrow bar of its own.
+        Borders lie between distinct values. A value that alone fills one of `most` bars (40 among hours a
+        week, 0 among gains) gets a narrow bar of its own.
         """
         ordered = np.sort(np.asarray(values, dtype=np.float64))
         n = len(ordered)
