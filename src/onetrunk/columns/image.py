@@ -149,7 +149,7 @@ class Image(Codec):
     def segment(self, content: Content, role: Role, keys: np.ndarray, augment: bool = False) -> Segment:
         m, P = len(content), self.count
         x = content.gather()["pixels"].astype(np.float32) / 127.5 - 1
-        if augment and m:
+        if augment and m and role != Role.ASKED:  # a drawing should look like the data, not like its distortions
             x = self._augment(x, keys)
         lens = np.full(m, P, dtype=np.int64)
         level = np.ones((m, P), dtype=np.float32)
@@ -163,7 +163,11 @@ class Image(Codec):
         grid = level.reshape(m, 1, side, side).repeat(self.patch, 2).repeat(self.patch, 3)
         shown = noisy(x, rng.normal(rng.mix(keys, "noise"), *x.shape[1:]), grid)
         reads = np.flatnonzero(level.reshape(-1) < 1)
-        targets = {"patch": self._patches(x)[reads], "w": weight(level.reshape(-1)[reads]).astype(np.float32)}
+        targets = {
+            "patch": self._patches(x)[reads],
+            "velocity": weight(level.reshape(-1)[reads]).astype(np.float32),
+            "w": np.ones(len(reads), dtype=np.float32),
+        }
         return Segment({"pixels": shown, "level": level}, lens, reads=reads, targets=targets)
 
     def _patches(self, x: np.ndarray) -> np.ndarray:
@@ -201,7 +205,7 @@ class Image(Codec):
 
     # -- positions to answers ----------------------------------------------------------------------------------------
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
-        losses = (self.head(h).float() - targets["patch"]).square().mean(-1)
+        losses = (self.head(h).float() - targets["patch"]).square().mean(-1) * targets["velocity"]
         return Loss((losses * targets["w"]).sum(), targets["w"].sum(), losses.detach())
 
     def start(self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device) -> State:

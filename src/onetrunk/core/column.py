@@ -102,6 +102,11 @@ class Codec(nn.Module, ABC):
         """Equal for equal values: for duplicates and leaks."""
         return str(value)
 
+    @classmethod
+    def near(cls, value: Any) -> str | None:
+        """Equal for values that a person would call nearly the same; None where the type has no such notion."""
+        return None
+
     def dropped(self, content: Content) -> dict[str, int]:
         """What training would cut or could not represent, reason to count of parts, for the ledger."""
         return {}

@@ -17,6 +17,8 @@ from onetrunk.core.objective import Group
 from onetrunk.core.sequence import Batch, Content, Embed, Plan, Read, Role, Segment, local_positions
 
 _WIDTH_STEP = 8  # sequence widths are multiples of this: fewer shapes, aligned memory
+_WELL_FILLED = 0.85  # above this, one document a sequence beats packing
+_SHORT = 128  # up to this width attention costs little beside the rest of the trunk
 
 
 @dataclass
@@ -120,10 +122,13 @@ def assemble(
     pieces = _segments(groups, store, augment)
     lengths = _lay_out(pieces, len(rows), given_causal)
     width = int(lengths.max(initial=1))
-    alone = apart or not len(lengths) or bool((lengths * 2 > width).all())
+    filled = lengths.sum() / max(1, len(lengths) * width)
+    alone = apart or not len(lengths) or filled > _WELL_FILLED
     stream = alone and not apart and all(p.segment.causal and p.role == Role.ASKED for p in pieces)
     stream = stream and len({p.column for p in pieces}) == 1
     block = alone and not given_causal and all(p.role != Role.ASKED for p in pieces) and bool((lengths == width).all())
+    if not alone:  # short documents leave less room when several share a longer sequence
+        width = max(width, min(4 * width, _SHORT))
     if not (stream or block):
         width = -(-width // _WIDTH_STEP) * _WIDTH_STEP
     if alone:

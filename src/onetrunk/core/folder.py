@@ -1,0 +1,364 @@
+"""Model folders and safe files: what is on disk is whole and verified, or it is refused.
+
+A folder appears by one rename, after every byte in it and its `manifest.json` (size and SHA-256 of each file)
+are durable, so kill -9 at any instant leaves the old folder, the new one, or a leftover that `recover` puts
+right. One writer a path at a time. Files from outside are data, never code: safetensors and JSON, with caps.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import struct
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from onetrunk.core.errors import ModelFileError, ResourceError, UsageError
+
+FORMAT = 1  # of the folder; a higher one is from a newer onetrunk
+MANIFEST = "manifest.json"
+TRAINING = ("checkpoints", "metrics.jsonl", "tensorboard", "bad_step.json")  # of the run: not in the manifest
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_MAX_HEADER_BYTES = 16 << 20
+_MAX_TENSORS = 100_000
+_MAX_JSON_BYTES = 64 << 20
+_DTYPES = {"BOOL", "U8", "I8", "I16", "I32", "I64", "U16", "U32", "U64", "F16", "BF16", "F32", "F64"}
+
+Entries = dict[str, dict[str, Any]]  # file name to {"size": bytes, "sha256": hex}
+
+
+# -- folders -------------------------------------------------------------------------------------------------
+def commit(path: str | Path, write: Callable[[Path], None], replace: bool = False, needs: int = 0) -> None:
+    """Makes the folder `path` of what `write(staging)` puts in a new empty folder; all of it or nothing.
+
+    An existing model is replaced only with `replace`; the files of a training run (`TRAINING`) in it are kept.
+    `needs` is how many bytes are about to be written, where known. Raises UsageError when the target is taken,
+    ResourceError when the disk is full or denies writing: what was there before is then still there.
+    """
+    _commit(Path(path), write, replace, needs, {})
+
+
+def add_files(path: str | Path, write: Callable[[Path], None]) -> None:
+    """Adds (or replaces) in a committed folder the files `write(staging)` makes, manifest included, in one swap.
+
+    The others are linked, not copied, and keep their recorded digests: damage to them is never blessed.
+    """
+    path = Path(path)
+    old, kept = read_manifest(path), {}
+
+    def write_and_link(staging: Path) -> None:
+        write(staging)
+        for name, entry in old.items():
+            if not (staging / name).exists():
+                (staging / name).parent.mkdir(parents=True, exist_ok=True)
+                os.link(path / name, staging / name)
+                kept[name] = entry
+
+    _commit(path, write_and_link, True, 0, kept)
+
+
+def verify(path: str | Path) -> None:
+    """Raises ModelFileError naming the file unless every file of the manifest is there and unchanged."""
+    path = Path(path)
+    for name, entry in read_manifest(path).items():
+        file = path / name
+        try:
+            size = file.stat().st_size
+            if size != entry["size"]:
+                raise ModelFileError(
+                    f"{file} is damaged: {entry['size']:,} bytes expected, {size:,} found. {_RESTORE}"
+                )
+            if _sha256(file) != entry["sha256"]:
+                raise ModelFileError(f"{file} is damaged: its content differs from the manifest. {_RESTORE}")
+        except OSError as error:
+            raise ModelFileError(f"{file} cannot be read: {error.strerror}. {_RESTORE}") from None
+
+
+_RESTORE = "Restore it from a copy, or make the folder again."
+
+
+def read_manifest(path: str | Path) -> Entries:
+    """The files of a committed folder. Raises ModelFileError where there is none, or a newer one."""
+    path = Path(path)
+    _restore(path)
+    if not path.is_dir():
+        raise ModelFileError(f"There is no model folder {path}.")
+    if not (path / MANIFEST).exists():
+        raise ModelFileError(
+            f"{path} has no {MANIFEST}: it is not a finished model folder. If its training was interrupted, "
+            "run the same command again to go on."
+        )
+    manifest = read_json(path / MANIFEST)
+    written = manifest.get("format")
+    if isinstance(written, int) and written > FORMAT:
+        raise ModelFileError(
+            f"{path} was made by a newer onetrunk (folder format {written}; this one reads up to {FORMAT}). "
+            "Upgrade: pip install -U onetrunk"
+        )
+    files = manifest.get("files")
+    if written != FORMAT or not isinstance(files, dict):
+        raise ModelFileError(f"{path / MANIFEST} is not a manifest of format {FORMAT}. {_RESTORE}")
+    for name, entry in files.items():
+        inside = not name.startswith("/") and ".." not in Path(name).parts
+        if not inside or not isinstance(entry, dict) or entry.keys() != {"size", "sha256"}:
+            raise ModelFileError(f"{path / MANIFEST} has a bad entry {name!r}. {_RESTORE}")
+    return files
+
+
+def recover(path: str | Path) -> None:
+    """Puts right what a killed writer of `path` left beside it. Not while another writes."""
+    path = Path(path)
+    _restore(path)
+    for old in _leftovers(path, "old"):
+        for name in TRAINING:
+            if (old / name).exists() and not (path / name).exists():
+                (old / name).rename(path / name)
+        shutil.rmtree(old)
+    for staging in _leftovers(path, "tmp"):
+        shutil.rmtree(staging)
+
+
+def _restore(path: Path) -> None:
+    """Gives the old folder its name back when a writer was killed between the two renames of a swap."""
+    if not path.exists():
+        for old in _leftovers(path, "old")[:1]:
+            old.rename(path)
+
+
+def _leftovers(path: Path, kind: str) -> list[Path]:
+    if not path.parent.is_dir():
+        return []
+    name = re.compile(re.escape(path.name) + rf"\.{kind}-[0-9a-f]{{32}}")
+    return sorted(entry for entry in path.parent.iterdir() if name.fullmatch(entry.name))
+
+
+def _commit(path: Path, write: Callable[[Path], None], replace: bool, needs: int, known: Entries) -> None:
+    staging = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        recover(path)
+        _check_target(path, replace)
+        if shutil.disk_usage(path.parent).free < needs:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        staging.mkdir()
+        write(staging)
+        _seal(staging, known)
+        _swap(staging, path)
+    except OSError as error:
+        raise _plain(error, path, max(needs, _size(staging))) from error
+    finally:
+        recover(path)  # sweeps the staging folder of a failed commit, or the old one of a good commit
+
+
+def _check_target(path: Path, replace: bool) -> None:
+    """A folder that holds nothing but a run's own files is an unfinished model: committing finishes it."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise UsageError(f"{path} already exists and is not a folder; name another --out.")
+    if all(entry.name in TRAINING for entry in path.iterdir()):
+        return
+    if not replace:
+        raise UsageError(f"{path} already exists; name another --out or pass --overwrite.")
+    if not (path / MANIFEST).exists():
+        raise UsageError(
+            f"{path} holds other files and no model ({MANIFEST}): not replaced. Name another --out."
+        )
+
+
+def _seal(folder: Path, known: Entries) -> None:
+    """Makes every file durable and writes the manifest; digests in `known` are taken over."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    entries: Entries = {}
+    for file in files:
+        name = file.relative_to(folder).as_posix()
+        entries[name] = known.get(name) or {"size": file.stat().st_size, "sha256": _sha256(file)}
+        _fsync(file)
+    write_json(folder / MANIFEST, {"format": FORMAT, "files": entries})
+    _fsync(folder / MANIFEST)
+    for place in [folder, *(entry for entry in folder.rglob("*") if entry.is_dir())]:
+        _fsync(place)
+
+
+def _swap(staging: Path, path: Path) -> None:
+    """The new folder takes the name of the old; `recover` finishes it or, killed half-way, takes it back."""
+    if path.exists():
+        path.rename(path.with_name(f"{path.name}.old-{uuid.uuid4().hex}"))
+    staging.rename(path)
+    _fsync(path.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns a full disk or a denied write inside it into a plain ResourceError."""
+    try:
+        yield
+    except OSError as error:
+        raise _plain(error, path, 0) from error
+
+
+def _plain(error: OSError, path: Path, needs: int) -> Exception:
+    """The error a person meets; one that is neither a full disk nor a denied write stays as it is."""
+    if error.errno in _FULL:
+        place = next(p for p in [path, *path.absolute().parents] if p.exists())
+        free = shutil.disk_usage(place).free
+        return ResourceError(
+            f"No space to write {path}: {error.strerror}; {free / 1e6:,.1f} MB free, at least "
+            f"{needs / 1e6:,.1f} MB needed. Free some space, or name another place; what was there before is intact."
+        )
+    if error.errno in _DENIED:
+        return ResourceError(f"Cannot write {path}: {error.strerror}. Name a place you may write to.")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return UsageError(f"Cannot make the folder {path}: a file is in its way. Name another place.")
+    return error
+
+
+# -- tensors -------------------------------------------------------------------------------------------------
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes one safetensors file; tensors that share memory are written each. Disk faults raise OSError."""
+    seen: set[int] = set()
+    out = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        out[name] = tensor.clone() if storage in seen else tensor
+        seen.add(storage)
+    try:
+        safetensors.torch.save_file(out, path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+
+
+def load_tensors(
+    path: Path, expected_shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> dict[str, Tensor]:
+    """Reads one safetensors file, on the CPU. With `expected_shapes`, names and shapes must match before any
+    memory is taken. Raises ModelFileError for anything but a whole safetensors file.
+    """
+    shapes = _header_shapes(path)
+    if expected_shapes is not None:
+        for name in sorted(expected_shapes.keys() ^ shapes.keys()):
+            problem = "is missing" if name in expected_shapes else "is not expected"
+            raise ModelFileError(f"{path}: the tensor {name!r} {problem}. The file belongs to another model.")
+        for name, expected in expected_shapes.items():
+            if tuple(expected) != shapes[name]:
+                raise ModelFileError(
+                    f"{path}: the tensor {name!r} should have shape {list(expected)}, found "
+                    f"{list(shapes[name])}. The file belongs to another model."
+                )
+    try:
+        return safetensors.torch.load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"{path} is damaged: {error}. {_RESTORE}") from None
+
+
+def _header_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes a safetensors file declares, with nothing but its header read."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(9)
+            length = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else 0
+            _check_kind(path, start)
+            if length > _MAX_HEADER_BYTES:
+                raise ModelFileError(
+                    f"{path}: its header claims {length:,} bytes; at most {_MAX_HEADER_BYTES:,}."
+                )
+            header = start[8:] + stream.read(length - 1)
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror}. {_RESTORE}") from None
+    if len(header) < length:
+        raise ModelFileError(f"{path} is truncated: {length:,} header bytes expected, {len(header):,} found.")
+    declared = _parse_json(path, header)
+    declared.pop("__metadata__", None)
+    if len(declared) > _MAX_TENSORS:
+        raise ModelFileError(f"{path} declares {len(declared):,} tensors; at most {_MAX_TENSORS:,}.")
+    shapes = {}
+    for name, entry in declared.items():
+        shape = entry.get("shape") if isinstance(entry, dict) else None
+        if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+            raise ModelFileError(f"{path}: the tensor {name!r} has no proper shape. {_RESTORE}")
+        if entry.get("dtype") not in _DTYPES:
+            raise ModelFileError(f"{path}: the tensor {name!r} has the unknown type {entry.get('dtype')!r}.")
+        shapes[name] = tuple(shape)
+    return shapes
+
+
+def _check_kind(path: Path, start: bytes) -> None:
+    """A safetensors header is JSON after an 8-byte length; the rest is refused by content, not by extension."""
+    if start[8:9] == b"{":
+        return
+    if start[:2] == b"PK" or start[:1] == b"\x80" or start[:6] == b"\x93NUMPY":
+        raise ModelFileError(
+            f"{path} is a pickle or a zip: pickle files can run code and are never opened; safetensors only. "
+            "Convert it where you trust it."
+        )
+    raise ModelFileError(f"{path} is not a safetensors file, or it is truncated. {_RESTORE}")
+
+
+# -- JSON ----------------------------------------------------------------------------------------------------
+def write_json(path: Path, data: Any) -> None:
+    """Strict JSON: numbers that are not finite are a bug of the caller and raise ValueError."""
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """One JSON object. Raises ModelFileError when it is missing, too big, malformed or has a key twice."""
+    try:
+        size = path.stat().st_size
+        if size > _MAX_JSON_BYTES:
+            raise ModelFileError(f"{path} has {size:,} bytes; at most {_MAX_JSON_BYTES:,}.")
+        return _parse_json(path, path.read_bytes())
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror}. {_RESTORE}") from None
+
+
+def _parse_json(path: Path, raw: bytes) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        out = dict(pairs)
+        if len(out) < len(pairs):
+            raise ValueError("a key stands twice")
+        return out
+
+    def not_finite(name: str) -> None:
+        raise ValueError(f"{name} is not a JSON number")
+
+    try:
+        data = json.loads(raw, object_pairs_hook=unique, parse_constant=not_finite)
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        raise ModelFileError(f"{path} is not valid JSON: {error}. {_RESTORE}") from None
+    if not isinstance(data, dict):
+        raise ModelFileError(f"{path} should hold a JSON object, found a {type(data).__name__}. {_RESTORE}")
+    return data

@@ -1,0 +1,340 @@
+"""Training, validation and test rows, kept apart: equal rows, groups, later times never stand on both sides.
+
+`KIND[:COLUMN][:80/10/10]`, where KIND is random, stratified, group, time, given or auto.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from onetrunk.core import rng
+from onetrunk.core.errors import DataError, UsageError, unknown
+from onetrunk.core.registry import column_types
+from onetrunk.data.sources import PART_OF
+from onetrunk.data.table import Table, is_given_split
+
+PARTS = ("train", "val", "test")
+_KINDS = ("auto", "given", "group", "random", "stratified", "time")
+_FEW_CLASSES = 100
+_QUANTILES = 10
+
+
+@dataclass
+class Split:
+    """Row positions in the table, int64, sorted; and in plain words how they were chosen."""
+
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+    how: str
+    equal_across: int = 0  # rows outside training whose inputs equal a row in another part: 0 unless allowed
+    notes: list[str] = field(default_factory=list)
+
+    def parts(self) -> dict[str, np.ndarray]:
+        return {name: getattr(self, name) for name in PARTS}
+
+    def as_json(self) -> dict[str, Any]:
+        counts = {name: len(index) for name, index in self.parts().items()}
+        return {"how": self.how, "rows": counts, "equal_across": self.equal_across, "notes": self.notes}
+
+
+def split(
+    table: Table,
+    types: Mapping[str, str],
+    spec: str = "auto",
+    seed: int = 0,
+    *,
+    given: Sequence[str],
+    ask: Sequence[str] = (),
+    allow_equal_rows: bool = False,
+) -> Split:
+    """Chooses the rows of each part, as a function of the seed.
+
+    Rows with equal `given` values are equal: random and stratified splits keep them together, the others raise
+    DataError when they stand in two parts, unless allowed. Also DataError: a part without rows, an asked column
+    with one class, a group, time or part that is missing. UsageError: a spec or column that does not exist.
+    """
+    kind, column, fractions = _parse(spec, table)
+    if kind == "auto":
+        kind, column = _automatic(table, ask)
+    if kind == "stratified" and column is None:
+        if not ask:
+            raise UsageError("A stratified split needs a column: --split stratified:COLUMN.")
+        column = ask[0]
+    if kind in ("group", "time", "given") and column is None:
+        raise UsageError(f"A split by {kind} needs a column: --split {kind}:COLUMN.")
+    equal = equal_rows(table, types, given)
+    together = np.arange(len(table)) if allow_equal_rows else equal
+    key = rng.key(seed, "split", kind)
+    notes: list[str] = []
+    if kind == "random":
+        part = _deal(together, np.zeros(len(table), dtype=np.int64), fractions, key)
+    elif kind == "stratified":
+        part = _deal(together, _strata(table[column], column), fractions, key)
+    elif kind == "group":
+        part = _deal(
+            _numbered(_required(table, column, kind)), np.zeros(len(table), dtype=np.int64), fractions, key
+        )
+    elif kind == "time":
+        part = _by_time(_required(table, column, kind), column, fractions)
+    else:
+        part, fractions = _as_told(_required(table, column, kind), column, together, key, notes)
+    shown = "" if fractions is None else ", " + "/".join(f"{100 * f:g}" for f in fractions)
+    how = {
+        "random": "at random",
+        "stratified": f"at random, each {column} in proportion",
+        "group": f"by {column}",
+    }
+    how |= {
+        "time": f"by {column}: earliest for training, latest for test",
+        "given": f"as the column {column} says",
+    }
+    result = Split(
+        *(np.flatnonzero(part == i) for i in range(3)), f"{how[kind]}{shown} (seed {seed})", notes=notes
+    )
+    if kind in ("random", "stratified") and not allow_equal_rows:
+        kept = len(table) - len(set(equal.tolist()))
+        if kept:
+            notes.append(f"{kept:,} rows repeat the inputs of another; equal rows were kept in one part.")
+    _check_parts(result, fractions, len(table))
+    _check_equal(result, equal, table, allow_equal_rows)
+    _check_classes(result, table, types, ask)
+    return result
+
+
+def equal_rows(table: Table, types: Mapping[str, str], names: Iterable[str]) -> np.ndarray:
+    """A number for every row, int64 [rows]: the position of the first row with equal values in `names`.
+
+    Equal is what the columns' types call equal. Rows without any value are equal to none.
+    """
+    columns = [fingerprints(table[name], types[name]) for name in names]
+    return (
+        first_of_each(list(zip(*columns, strict=True))) if columns else np.arange(len(table), dtype=np.int64)
+    )
+
+
+def first_of_each(keys: Sequence[tuple[str | None, ...]]) -> np.ndarray:
+    """The position of the first equal key, int64 [n]; a key of Nones only is its own."""
+    first: dict[tuple[str | None, ...], int] = {}
+    return np.array(
+        [i if all(k is None for k in key) else first.setdefault(key, i) for i, key in enumerate(keys)],
+        dtype=np.int64,
+    )
+
+
+def fingerprints(values: Sequence[Any], kind: str) -> list[str | None]:
+    """Equal for equal values, by the type's own rule; None where missing."""
+    fingerprint = column_types.get(kind).fingerprint
+    known: dict[Any, str] = {}
+
+    def of(value: Any) -> str | None:
+        if value is None:
+            return None
+        if not isinstance(value, str | int | float):  # also: not hashable
+            return fingerprint(value)
+        key = (type(value), value)
+        if key not in known:
+            known[key] = fingerprint(value)
+        return known[key]
+
+    return [of(v) for v in values]
+
+
+# -- what the person said ------------------------------------------------------------------------------------
+def _parse(spec: str, table: Table) -> tuple[str, str | None, tuple[float, ...]]:
+    kind, _, rest = spec.partition(":")
+    if kind not in _KINDS:
+        raise unknown("split", kind, _KINDS)
+    column, sign, last = rest.rpartition(":")
+    percent = (80.0, 10.0, 10.0)
+    if re.fullmatch(r"[\d.]+(/[\d.]+)+", last) and last not in table.columns:
+        percent = tuple(float(p) for p in last.split("/"))
+        if len(percent) != 3 or percent[0] <= 0 or not np.isclose(sum(percent), 100):
+            raise UsageError(
+                f"--split {spec}: expected train/val/test shares that add up to 100, found {last!r}."
+            )
+    else:
+        column = f"{column}{sign}{last}"
+    if column:
+        table[column]
+    return kind, column or None, tuple(p / 100 for p in percent)
+
+
+def _automatic(table: Table, ask: Sequence[str]) -> tuple[str, str | None]:
+    if "split" in table.columns and is_given_split("split", table["split"]):
+        return "given", "split"
+    for name in ask:
+        counts = Counter(_hashable(v) for v in table[name])
+        if len(counts) <= _FEW_CLASSES and len(table) >= 3 * len(counts):
+            return "stratified", name
+    return "random", None
+
+
+def _required(table: Table, column: str, kind: str) -> list[Any]:
+    values = table[column]
+    missing = [int(table.row[i]) for i, v in enumerate(values) if v is None]
+    if missing:
+        raise DataError(
+            f"A split by {kind} needs {column!r} in every row; it is missing in {len(missing):,}: "
+            f"rows {_some(missing)}. Fill it in, or remove these rows."
+        )
+    return values
+
+
+# -- ways to split -------------------------------------------------------------------------------------------
+def _deal(group: np.ndarray, stratum: np.ndarray, fractions: Sequence[float], key: int) -> np.ndarray:
+    """Parts [rows]: whole groups in keyed order, the largest first, each to the part furthest from its share.
+
+    Shares are kept in every stratum, and overall where a stratum leaves the choice open.
+    """
+    names, first, inverse = np.unique(group, return_index=True, return_inverse=True)
+    sizes = np.bincount(inverse)
+    shares = np.array(fractions)
+    lack = {s: shares * n for s, n in Counter(stratum.tolist()).items()}
+    overall = shares * len(group)
+    shuffled = rng.permutation(key, len(names))
+    part_of = np.zeros(len(names), dtype=np.int64)
+    for g in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
+        mine = lack[int(stratum[first[g]])]
+        part = max(range(3), key=lambda p: (round(mine[p], 9), overall[p]))
+        part_of[g] = part
+        mine[part] -= sizes[g]
+        overall[part] -= sizes[g]
+    return part_of[inverse]
+
+
+def _strata(values: Sequence[Any], column: str) -> np.ndarray:
+    """A class for every row; numbers of many values go by tenths of their order; missing is a class too."""
+    names = [_hashable(v) for v in values]
+    distinct = set(names)
+    if len(values) >= 3 * len(distinct) and len(distinct) <= _FEW_CLASSES:
+        return _numbered(names)
+    if not all(isinstance(v, int | float | None) for v in values):
+        raise DataError(
+            f"Cannot stratify by {column!r}: it has {len(distinct):,} different values in {len(values):,} "
+            "rows; expected a few classes or numbers. Use --split random."
+        )
+    numbers = np.array([np.nan if v is None else float(v) for v in values])
+    edges = np.nanquantile(numbers, np.arange(1, _QUANTILES) / _QUANTILES)
+    return np.where(np.isnan(numbers), _QUANTILES, np.searchsorted(edges, numbers))
+
+
+def _by_time(values: Sequence[Any], column: str, fractions: Sequence[float]) -> np.ndarray:
+    """Earliest rows train, latest test; rows of one moment stay together."""
+    moment = _moments(values, column)
+    order = np.sort(moment)
+    part = np.zeros(len(values), dtype=np.int64)
+    for i in (1, 2):
+        start = round(sum(fractions[:i]) * len(values))
+        if start < len(values):
+            part[moment >= order[start]] = i
+    return part
+
+
+def _moments(values: Sequence[Any], column: str) -> np.ndarray:
+    import pandas
+
+    if all(isinstance(v, int | float) for v in values):
+        return np.array(values, dtype=np.float64)
+    try:
+        texts = [v.isoformat() if isinstance(v, datetime.date) else v for v in values]
+        plain = "ISO8601" if any(isinstance(v, datetime.date) for v in values) else None
+        return pandas.to_datetime(pandas.Series(texts), format=plain, utc=True).astype("int64").to_numpy()
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"Cannot order the rows by {column!r}: expected numbers or dates of one form; {error}."
+        ) from None
+
+
+def _as_told(
+    values: Sequence[Any], column: str, together: np.ndarray, key: int, notes: list[str]
+) -> tuple[np.ndarray, None]:
+    words = [str(v).strip().lower() for v in values]
+    strange = sorted({w for w in words if w not in PART_OF})
+    if strange:
+        known = ", ".join(PART_OF)
+        raise DataError(
+            f"The column {column!r} must name a part in every row ({known}); found {strange[0]!r}."
+        )
+    part = np.array([PARTS.index(PART_OF[w]) for w in words], dtype=np.int64)
+    if not (part == 0).any():
+        raise DataError(f"The column {column!r} gives no row to training; found {dict(Counter(words))}.")
+    if not (part == 1).any():
+        train = np.flatnonzero(part == 0)
+        part[train] = _deal(together[train], np.zeros(len(train), dtype=np.int64), (0.9, 0.1, 0.0), key)
+        notes.append(
+            f"The column {column} names no validation rows: a tenth of the training rows was set aside."
+        )
+    if not (part == 2).any():
+        notes.append(f"The column {column} names no test rows: evidence comes from validation rows.")
+    return part, None
+
+
+# -- what must hold ------------------------------------------------------------------------------------------
+def _check_parts(made: Split, fractions: Sequence[float] | None, n: int) -> None:
+    wanted = dict(zip(PARTS, fractions or (1.0, 1.0, 0.0), strict=True))
+    empty = [name for name, index in made.parts().items() if wanted[name] and not len(index)]
+    if empty:
+        counts = ", ".join(f"{name} {len(index):,}" for name, index in made.parts().items())
+        raise DataError(
+            f"{n:,} rows are too few, or too often equal or of one group, to split {made.how}: {counts}. "
+            "Add rows, or choose other shares (--split random:60/20/20)."
+        )
+
+
+def _check_equal(made: Split, equal: np.ndarray, table: Table, allowed: bool) -> None:
+    """Counts rows whose inputs stand in an earlier part too."""
+    seen: dict[int, tuple[str, int]] = {}
+    clashes = []
+    for name, index in made.parts().items():
+        mine: dict[int, tuple[str, int]] = {}
+        for i in index.tolist():
+            twin = seen.get(int(equal[i]))
+            if twin is not None:
+                clashes.append((name, i, *twin))
+            mine.setdefault(int(equal[i]), (name, i))
+        seen = {**mine, **seen}
+    made.equal_across = len(clashes)
+    if clashes and not allowed:
+        pairs = Counter(f"{name} and {other}" for name, _, other, _ in clashes)
+        counts = ", ".join(f"{count:,} in {names}" for names, count in pairs.items())
+        shown = "; ".join(f"row {table.row[i]} = row {table.row[j]}" for _, i, _, j in clashes[:5])
+        raise DataError(
+            f"Rows with equal inputs stand in more than one part ({counts}), so the evidence would be too good: "
+            f"{shown}. Remove them, or allow them: --allow-equal-rows"
+        )
+    if clashes:
+        made.notes.append(f"{len(clashes):,} rows have the same inputs as a row of another part (allowed).")
+
+
+def _check_classes(made: Split, table: Table, types: Mapping[str, str], ask: Sequence[str]) -> None:
+    for name in ask:
+        values = table[name]
+        counts = Counter(
+            f for f in fingerprints([values[i] for i in made.train], types[name]) if f is not None
+        )
+        if len(counts) < 2:
+            found = ", ".join(f"{value!r}: {count:,}" for value, count in counts.items()) or "no value at all"
+            raise DataError(
+                f"The asked column {name!r} must take at least 2 values in the training rows; found {found}."
+            )
+
+
+def _hashable(value: Any) -> Any:
+    return repr(value) if isinstance(value, list | dict | set) else value
+
+
+def _numbered(values: Iterable[Any]) -> np.ndarray:
+    numbers: dict[Any, int] = {}
+    return np.array([numbers.setdefault(_hashable(v), len(numbers)) for v in values], dtype=np.int64)
+
+
+def _some(rows: Sequence[int]) -> str:
+    return ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")

@@ -1,0 +1,279 @@
+"""A dataset is a table: named columns of plain Python values, None where missing; their types and their roles."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onetrunk.core.errors import DataError, UsageError, unknown
+from onetrunk.core.registry import column_types
+from onetrunk.data import sources
+
+_ID_NAME = re.compile(
+    r"(?:^|[_\W])(?:id|uuid|guid|idx|index|key)$|[a-z](?:Id|ID)$|编号$|序号$|^unnamed: \d+$|^column 1$", re.I
+)
+_UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}|[0-9a-f]{16,64}", re.I)
+_ENOUGH_ROWS_PER_VALUE = (
+    5  # fewer, and two columns may match value by value without either telling of the other
+)
+
+
+@dataclass
+class Table:
+    """`row` int64 [rows] is where each row stood in its source (from 0): messages and ledgers name it."""
+
+    columns: dict[str, list[Any]]
+    source: str = "memory"
+    row: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.row is None:
+            self.row = np.arange(len(self), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), []))
+
+    def __getitem__(self, name: str) -> list[Any]:
+        if name not in self.columns:
+            raise unknown("column", name, self.columns)
+        return self.columns[name]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.columns)
+
+    def take(self, index: np.ndarray | Sequence[int]) -> Table:
+        """The rows of `index` (numbers, or a mask as long as the table), in that order."""
+        index = np.asarray(index)
+        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
+        places = index.tolist()
+        columns = {name: [values[i] for i in places] for name, values in self.columns.items()}
+        return Table(columns, self.source, self.row[index], self.notes)
+
+    def select(self, names: Iterable[str]) -> Table:
+        return Table({name: self[name] for name in names}, self.source, self.row, self.notes)
+
+    def without(self, names: Iterable[str]) -> Table:
+        left_out = set(names)
+        return self.select(name for name in self.columns if name not in left_out)
+
+    def rename(self, names: Mapping[str, str]) -> Table:
+        """`{"old": "new"}` renames the column old. Raises UsageError for unknown or clashing names."""
+        for name in names:
+            self[name]
+        renamed = [names.get(name, name) for name in self.columns]
+        twice = {name for name in renamed if renamed.count(name) > 1}
+        if twice:
+            raise UsageError(f"Renaming {dict(names)} gives two columns the name {sorted(twice)[0]!r}.")
+        columns = dict(zip(renamed, self.columns.values(), strict=True))
+        return Table(columns, self.source, self.row, self.notes)
+
+    def frame(self) -> Any:
+        """As a pandas DataFrame of objects, indexed by row number."""
+        import pandas
+
+        columns = {
+            name: pandas.Series(values, self.row, dtype=object) for name, values in self.columns.items()
+        }
+        return pandas.DataFrame(columns, index=self.row)
+
+    @staticmethod
+    def concat(tables: Sequence[Table]) -> Table:
+        """One under the other; columns that one of them lacks are missing there."""
+        names = list(dict.fromkeys(t.source for t in tables))
+        rows = np.concatenate([t.row for t in tables]) if len(names) == 1 else None
+        notes = list(dict.fromkeys(note for t in tables for note in t.notes))
+        return Table(sources.join([t.columns for t in tables]), " + ".join(names), rows, notes)
+
+
+def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bool = False) -> Table:
+    """Reads a file, folder, DataFrame, dict of lists, list of dicts, Hugging Face dataset, or `hf://name[:config]`.
+
+    Values come typed (int, float, bool, str, date, datetime, Path, list, dict), None where missing. Strings that
+    name media files beside a table become paths; rows in memory, which may come from a request, never do. Raises
+    UsageError for what is not there, DataError for what cannot be used, MissingExtraError without `datasets`.
+    """
+    notes: list[str] = []
+    name = "memory"
+    pandas = sys.modules.get("pandas")  # a DataFrame exists only if someone imported it
+    if isinstance(source, Table):
+        table = source
+    else:
+        if isinstance(source, str) and source.startswith("hf://"):
+            name, found = source, sources.from_hub(source.removeprefix("hf://"), allow_network)
+        elif isinstance(source, str | Path):
+            name, found = str(source), sources.from_path(Path(source), notes)
+        elif pandas is not None and isinstance(source, pandas.DataFrame):
+            found = sources.from_frame(source)
+        elif sources.is_dataset(source):
+            found = sources.from_dataset(source)
+        elif isinstance(source, dict) and source and all(map(sources.is_dataset, source.values())):
+            found = sources.from_parts({part: sources.from_dataset(d) for part, d in source.items()})
+        elif isinstance(source, dict):
+            found = sources.from_mapping(source)
+        elif isinstance(source, list | tuple) and all(isinstance(r, dict) for r in source):
+            found = sources.from_records(source)
+        else:
+            raise UsageError(
+                f"Cannot read a {type(source).__name__}: expected a path, a DataFrame, a dict of lists, "
+                "a list of dicts, a Hugging Face dataset or 'hf://name'."
+            )
+        table = Table(found, name, notes=notes)
+    if not len(table):
+        raise DataError(f"The table {name} has no rows.")
+    return table if columns is None else table.select(columns)
+
+
+def infer_types(table: Table, overrides: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The type of every column with values: the one that recognises it best, or what `overrides` say.
+
+    A column without any value, or that nobody recognises, is left out and noted on the table.
+    """
+    from onetrunk.core.column import sample_present  # torch: only once values are looked at
+
+    overrides = overrides or {}
+    for name, chosen in overrides.items():
+        table[name]
+        column_types.get(chosen)
+    types = {}
+    for name, values in table.columns.items():
+        sample = sample_present(values)
+        if name in overrides:
+            types[name] = overrides[name]
+        elif not sample:
+            table.notes.append(f"The column {name!r} has no values: left out.")
+        else:
+            scores = {kind: column_types.get(kind).recognise(sample) for kind in column_types.names()}
+            best = max(scores, key=lambda kind: scores[kind])  # names are sorted: the first of equals
+            if scores[best] > 0:
+                types[name] = best
+            else:
+                found = type(sample[0]).__name__
+                table.notes.append(
+                    f"No column type recognises {name!r} (values like {found}): left out; see --types."
+                )
+    return types
+
+
+def is_given_split(name: str, values: Sequence[Any]) -> bool:
+    """Is this the column that says which part each row belongs to?"""
+    present = {v for v in values if v is not None and isinstance(v, str)}
+    whole = all(isinstance(v, str) for v in values if v is not None)
+    return (
+        name == "split"
+        and whole
+        and bool(present)
+        and all(v.strip().lower() in sources.PART_OF for v in present)
+    )
+
+
+def roles(
+    table: Table,
+    types: Mapping[str, str],
+    ask: Sequence[str] | None = None,
+    given: Sequence[str] | None = None,
+    ignore: Sequence[str] | None = None,
+) -> tuple[list[str], list[str], dict[str, str]]:
+    """What is given, what is asked, and why each other column is left out.
+
+    Without `given`, everything is, but ids, constants and columns that tell the answer; naming them in `given`
+    takes them all the same. Raises UsageError for names that do not exist, or that are in two places.
+    """
+    ask, ignore = list(ask or []), list(ignore or [])
+    for name in [*ask, *(given or []), *ignore]:
+        table[name]
+        if name not in types and name not in ignore:
+            raise DataError(
+                f"The column {name!r} has no values, or none that a column type knows: it cannot be used."
+            )
+    for one, other, names in (
+        ("asked", "given", set(ask) & set(given or [])),
+        ("asked", "ignored", set(ask) & set(ignore)),
+    ):
+        if names:
+            raise UsageError(f"The column {sorted(names)[0]!r} is both {one} and {other}: choose one.")
+    if given is not None:
+        chosen = [name for name in dict.fromkeys(given) if name not in ignore]
+        reasons = {name: "not among those given" for name in types if name not in chosen and name not in ask}
+        return chosen, ask, reasons | {name: "ignored, as told" for name in ignore}
+    reasons = {}
+    for name, values in table.columns.items():
+        if name in ask:
+            continue
+        if name in ignore:
+            reasons[name] = "ignored, as told"
+        elif is_given_split(name, values):
+            reasons[name] = "says which part a row belongs to"
+        elif name not in types:
+            reasons[name] = "has no usable values"
+        elif reason := _useless(name, values) or next(
+            filter(None, (_leak(values, table[a], a) for a in ask)), None
+        ):
+            reasons[name] = reason
+    chosen = [name for name in types if name not in ask and name not in reasons]
+    if not chosen:
+        found = (
+            "; ".join(f"{name} ({reason})" for name, reason in reasons.items()) or "there is no other column"
+        )
+        raise UsageError(f"Nothing is left to be given: {found}. Name the columns to give with --given.")
+    return chosen, ask, reasons
+
+
+def _useless(name: str, values: Sequence[Any]) -> str | None:
+    """Why a column can teach nothing: it numbers or names the rows, or is always the same."""
+    n = len(values)
+    atoms = [_atom(v) for v in values]
+    if any(a is None for a in atoms) or n < 2:  # missing or not is a difference; media are never ids
+        return None
+    distinct = len(set(atoms))
+    if distinct == 1:
+        return f"a constant: always {str(values[0])[:40]!r}"
+    if distinct < n:
+        return None
+    if all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+        counts_up = min(values) in (0, 1) and max(values) - min(values) == n - 1
+        if counts_up or _ID_NAME.search(name):
+            return "an id: a different whole number in every row"
+        return None
+    codes = all(isinstance(v, str) and len(v) <= 64 and not re.search(r"\s", v) for v in values)
+    if codes and (_ID_NAME.search(name) or all(_UUID.fullmatch(v) for v in values)):
+        return "an id: a different code in every row"
+    return None
+
+
+def _leak(values: Sequence[Any], asked: Sequence[Any], ask: str) -> str | None:
+    """Why giving a column would tell the answer: it is a copy, or each of its few values has one answer."""
+    pairs = [
+        (_atom(v), _atom(a)) for v, a in zip(values, asked, strict=True) if v is not None and a is not None
+    ]
+    if len(pairs) < 0.5 * sum(a is not None for a in asked) or any(None in pair for pair in pairs):
+        return None
+    inputs, answers = {v for v, _ in pairs}, {a for _, a in pairs}
+    if len(answers) < 2:
+        return None
+    if len(pairs) >= _ENOUGH_ROWS_PER_VALUE and all(v == a for v, a in pairs):
+        return f"a leak: a copy of {ask}"
+    if len(set(pairs)) == len(inputs) and len(pairs) >= _ENOUGH_ROWS_PER_VALUE * len(inputs):
+        same = (
+            "and the other way round"
+            if len(inputs) == len(answers)
+            else f"{len(inputs)} values, {len(answers)} answers"
+        )
+        return f"a leak: each of its values goes with one {ask} only ({same})"
+    return None
+
+
+def _atom(value: Any) -> Any:
+    """A value that can be compared cheaply, or None: media are not opened here."""
+    if isinstance(value, list | tuple | set):
+        parts = tuple(_atom(v) for v in value)
+        return None if None in parts else parts
+    return value if isinstance(value, str | int | float | datetime.date) else None

@@ -1,0 +1,73 @@
+"""Written answers against the true ones, and likelihoods of text."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+_CHRF_ORDERS = 6
+_CHRF_BETA = 2.0
+
+
+def exact_match(truths: Sequence[str], predicted: Sequence[str]) -> float | None:
+    """The share written exactly right."""
+    if not len(truths):
+        return None
+    return float(np.mean([str(t) == str(p) for t, p in zip(truths, predicted, strict=True)]))
+
+
+def character_error_rate(truths: Sequence[str], predicted: Sequence[str]) -> float | None:
+    """Edits (insert, delete, replace) for each true character, over all rows together; may exceed 1. None without any."""
+    total = sum(len(str(t)) for t in truths)
+    if not total:
+        return None
+    return sum(edit_distance(str(t), str(p)) for t, p in zip(truths, predicted, strict=True)) / total
+
+
+def edit_distance(a: str, b: str) -> int:
+    """The fewest insertions, deletions and replacements of characters that turn `a` into `b` (Levenshtein 1966).
+
+    One row of the table at a time; the running minimum carries insertions along the row.
+    """
+    if len(a) < len(b):
+        a, b = b, a
+    codes = np.array([ord(c) for c in b], dtype=np.int64)
+    steps = np.arange(len(b) + 1)
+    row = steps
+    for i, c in enumerate(a, start=1):
+        best = np.concatenate([[i], np.minimum(row[1:] + 1, row[:-1] + (codes != ord(c)))])
+        row = np.minimum.accumulate(best - steps) + steps
+    return int(row[-1])
+
+
+def chrf(truths: Sequence[str], predicted: Sequence[str]) -> float | None:
+    """chrF2 of the whole corpus, 0 to 1 (Popović 2015, W15-3049): F of character 1- to 6-grams, spaces left out."""
+    counts = np.zeros((_CHRF_ORDERS, 3))  # answered, true, in both
+    for truth, answer in zip(truths, predicted, strict=True):
+        t, a = "".join(str(truth).split()), "".join(str(answer).split())
+        for n in range(1, _CHRF_ORDERS + 1):
+            in_t, in_a = _grams(t, n), _grams(a, n)
+            counts[n - 1] += in_a.total(), in_t.total(), (in_a & in_t).total()
+    counts = counts[(counts[:, 0] > 0) & (counts[:, 1] > 0)]
+    if not len(counts):
+        return None
+    precision, recall = (counts[:, 2] / counts[:, 0]).mean(), (counts[:, 2] / counts[:, 1]).mean()
+    if precision + recall == 0:
+        return 0.0
+    weight = _CHRF_BETA**2
+    return float((1 + weight) * precision * recall / (weight * precision + recall))
+
+
+def _grams(text: str, n: int) -> Counter[str]:
+    return Counter(text[i : i + n] for i in range(len(text) - n + 1))
+
+
+def likelihood(logprob: float, tokens: int, n_bytes: int) -> dict[str, float | None]:
+    """Perplexity a token and bits a byte, from the natural log of the probability of all of it."""
+    return {
+        "perplexity": math.exp(-logprob / tokens) if tokens else None,
+        "bits_per_byte": -logprob / math.log(2) / n_bytes if n_bytes else None,
+    }
