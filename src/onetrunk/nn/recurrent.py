@@ -42,6 +42,12 @@ class RecurrentCache:
         """The documents of `index` [k], repeats allowed: beams, cancelled requests."""
         return RecurrentCache([tuple(s[index] for s in state) for state in self.layers])
 
+    def with_blind(self) -> RecurrentCache:
+        """The documents, followed by the same with nothing given: for guidance."""
+        return RecurrentCache(
+            [tuple(torch.cat([s, torch.zeros_like(s)]) for s in state) for state in self.layers]
+        )
+
 
 @dataclass
 class _Streams:
@@ -101,7 +107,7 @@ class Recurrent(nn.Module):
         causal: bool,
         keep: bool,
     ) -> tuple[Tensor, RecurrentCache]:
-        """New positions of n documents after what the cache holds; where `valid_Nt` is false, padding on the right.
+        """New positions of n documents after what the cache holds; padding (`valid_Nt` false) follows.
 
         With `keep` the returned cache is the state after them. `pos_Nt` and `causal` are there for the
         transformer's sake: a recurrent state is causal and needs no positions.
