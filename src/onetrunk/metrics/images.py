@@ -1,4 +1,4 @@
-"""Pictures as arrays of one shape, values 0 to 1: how far an answer is from the truth, and whether it is a copy."""
+"""Pictures as arrays of one shape, values 0 to 1: how far an answer is from the truth, or from being a copy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def rmse(truths: np.ndarray, predicted: np.ndarray) -> float | None:
 
 
 def nearest(queries: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each of n queries the Euclidean distance to, and the index of, the nearest of m references: [n], [n].
+    """Euclidean distance to, and index of, the nearest of m references for each of n queries: [n], [n].
 
     Drawn pictures much nearer to the training pictures than held-out ones are would be copies.
     """
@@ -29,5 +29,5 @@ def nearest(queries: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np
     for first in range(0, len(q), at_once):
         part = q[first : first + at_once]
         index[first : first + at_once] = ((r**2).sum(1) - 2 * part @ r.T).argmin(1)
-    # The expanded square loses digits when two pictures nearly agree: the winner's distance is measured directly.
+    # The expanded square loses digits where two pictures nearly agree: measure the winner directly.
     return np.sqrt(((q - r[index]) ** 2).sum(1)), index

@@ -1,4 +1,4 @@
-"""Numbers, in their own units. With what a distribution says: the coverage of its interval and the CRPS of its quantiles."""
+"""Numbers, in their own units; of a distribution also the coverage of its interval and the CRPS of its quantiles."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def regression(
 ) -> dict[str, float | None]:
     """Metrics of n answers. `interval` is [n, 2] (low, high); `quantiles` [n, Q] at `levels` [Q] in (0, 1).
 
-    R² and Spearman need two different truths. CRPS is twice the mean pinball loss, exact as Q grows (Gneiting and
-    Raftery 2007); levels should lie evenly, as (i + 1/2) / Q.
+    R² and Spearman need two different truths. CRPS is twice the mean pinball loss, exact as Q grows (Gneiting
+    and Raftery 2007); levels should lie evenly, as (i + 1/2) / Q.
     """
     names = ["rmse", "mae", "r2", "medae", "spearman"]
     names += ["coverage", "interval_width"] if interval is not None else []

@@ -1,0 +1,179 @@
+"""Every metric against scikit-learn, SciPy, a closed form, or figures of sacrebleu."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+from scipy import stats
+
+from onetrunk.metrics import images
+from onetrunk.metrics.classification import classification, multilabel, per_class
+from onetrunk.metrics.regression import regression
+from onetrunk.metrics.text import character_error_rate, chrf, edit_distance, exact_match, likelihood
+
+rng = np.random.default_rng(0)
+
+
+def _answers(classes: list[str], n: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    truth = rng.choice(classes, n)
+    logits = rng.normal(size=(n, len(classes))) + 1.5 * (truth[:, None] == np.array(classes))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return truth, np.array(classes)[p.argmax(1)], p
+
+
+@pytest.mark.parametrize("classes", [["no", "yes"], ["a", "b", "c", "d"]])
+def test_classification_agrees_with_scikit_learn(classes: list[str]) -> None:
+    truth, answer, p = _answers(classes)
+    found = classification(truth, answer, p, classes)
+    binary = len(classes) == 2
+    expected = {
+        "accuracy": sk.accuracy_score(truth, answer),
+        "balanced_accuracy": sk.balanced_accuracy_score(truth, answer),
+        "f1_macro": sk.f1_score(truth, answer, average="macro"),
+        "auc": sk.roc_auc_score(truth == "yes", p[:, 1])
+        if binary
+        else sk.roc_auc_score(truth, p, multi_class="ovr"),
+        "log_loss": sk.log_loss(truth, p, labels=classes),
+        "brier": ((p - (truth[:, None] == np.array(classes))) ** 2).sum(1).mean() / (2 if binary else 1),
+        "unseen": 0.0,
+    }
+    assert next(iter(found)) == "accuracy"
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-9), name
+
+
+def test_brier_of_two_classes_is_scikit_learns() -> None:
+    truth, answer, p = _answers(["no", "yes"])
+    found = classification(truth, answer, p, ["no", "yes"])
+    assert found["brier"] == pytest.approx(sk.brier_score_loss(truth == "yes", p[:, 1]))
+
+
+def test_calibration_error_by_hand() -> None:
+    # Confidence .9, right half the time: a gap of .4 for two rows; confidence .6, always right: .4 again.
+    p = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    found = classification(["a", "b", "a", "a"], ["a"] * 4, p, ["a", "b"])
+    assert found["ece"] == pytest.approx(0.4)
+
+
+def test_a_label_unseen_in_training_counts_as_wrong() -> None:
+    p = np.array([[0.8, 0.2], [0.3, 0.7], [1.0, 0.0]])
+    found = classification(["a", "b", "new"], ["a", "b", "a"], p, ["a", "b"])
+    assert found["unseen"] == 1
+    assert found["accuracy"] == pytest.approx(2 / 3)
+    assert found["balanced_accuracy"] == pytest.approx(2 / 3)
+    assert found["auc"] == 1.0
+    assert found["log_loss"] == pytest.approx(-np.log([0.8, 0.7]).mean())
+    assert found["brier"] == pytest.approx((0.2**2 * 2 + 0.3**2 * 2 + 2.0) / 3 / 2)
+
+
+def test_undefined_is_none_not_zero() -> None:
+    one_class = classification(["a", "a"], ["a", "b"], np.array([[0.9, 0.1], [0.4, 0.6]]), ["a", "b"])
+    assert one_class["auc"] is None and one_class["accuracy"] == 0.5
+    assert classification(["a"], ["a"], None, ["a", "b"])["log_loss"] is None
+    empty = classification([], [], np.zeros((0, 2)), ["a", "b"])
+    assert empty.pop("unseen") == 0 and set(empty.values()) == {None}
+    assert regression([3.0, 3.0], [1.0, 2.0])["r2"] is None
+    assert regression([1.0, 2.0], [5.0, 5.0])["spearman"] is None
+    assert set(regression([], []).values()) == {None}
+    assert exact_match([], []) is None and character_error_rate([""], ["x"]) is None
+
+
+def test_per_class_agrees_with_scikit_learn() -> None:
+    truth, answer, _ = _answers(["a", "b", "c"], 80)
+    truth = np.append(truth[1:], "new")
+    precision, recall, f1, rows = sk.precision_recall_fscore_support(truth, answer, zero_division=0)
+    table = per_class(truth, answer)
+    assert [row["class"] for row in table] == ["a", "b", "c", "new"]
+    for name, values in zip(
+        ["precision", "recall", "f1", "rows"], [precision, recall, f1, rows], strict=True
+    ):
+        np.testing.assert_allclose([row[name] for row in table], values)
+
+
+def test_multilabel_agrees_with_scikit_learn() -> None:
+    classes = ["x", "y", "z"]
+    hot = rng.random((120, 3)) < 0.4
+    p = np.clip(hot * 0.5 + rng.random((120, 3)) * 0.6, 0, 1)
+    truths = [[c for c, on in zip(classes, row, strict=True) if on] for row in hot]
+    found = multilabel(truths, p, classes)
+    assert found["f1_micro"] == pytest.approx(sk.f1_score(hot, p >= 0.5, average="micro"))
+    assert found["f1_macro"] == pytest.approx(sk.f1_score(hot, p >= 0.5, average="macro"))
+    assert found["mAP"] == pytest.approx(sk.average_precision_score(hot, p, average="macro"))
+
+
+def test_an_unseen_label_among_several_is_a_miss() -> None:
+    found = multilabel([["x", "new"]], np.array([[0.9, 0.1]]), ["x", "y"])
+    assert found["unseen"] == 1
+    assert found["f1_micro"] == pytest.approx(2 / 3)  # one hit, one miss
+    assert found["f1_macro"] == pytest.approx(1 / 2)
+
+
+def test_regression_agrees_with_references() -> None:
+    y = rng.integers(0, 20, 200).astype(float)  # with ties
+    f = y + rng.normal(size=200)
+    found = regression(y, f)
+    assert next(iter(found)) == "rmse"
+    assert found["rmse"] == pytest.approx(sk.root_mean_squared_error(y, f))
+    assert found["mae"] == pytest.approx(sk.mean_absolute_error(y, f))
+    assert found["medae"] == pytest.approx(sk.median_absolute_error(y, f))
+    assert found["r2"] == pytest.approx(sk.r2_score(y, f))
+    assert found["spearman"] == pytest.approx(stats.spearmanr(y, f).statistic)
+
+
+def test_distribution_metrics() -> None:
+    y = rng.normal(size=400)
+    levels = (np.arange(200) + 0.5) / 200
+    quantiles = np.tile(stats.norm.ppf(levels), (400, 1))
+    interval = np.tile(stats.norm.ppf([0.05, 0.95]), (400, 1))
+    found = regression(y, np.zeros(400), interval, quantiles, levels)
+    # CRPS of a standard normal forecast in closed form (Gneiting and Raftery 2007).
+    exact = y * (2 * stats.norm.cdf(y) - 1) + 2 * stats.norm.pdf(y) - 1 / np.sqrt(np.pi)
+    assert found["crps"] == pytest.approx(exact.mean(), rel=2e-3)
+    assert found["coverage"] == pytest.approx((np.abs(y) < 1.6449).mean())
+    assert found["interval_width"] == pytest.approx(2 * 1.644854, rel=1e-6)
+
+
+def test_edit_distance() -> None:
+    assert edit_distance("kitten", "sitting") == 3
+    assert edit_distance("", "abc") == edit_distance("abc", "") == 3
+    assert edit_distance("你好世界", "你好,世界") == 1
+
+    def slow(a: str, b: str) -> int:
+        if not a or not b:
+            return len(a) + len(b)
+        return min(slow(a[1:], b) + 1, slow(a, b[1:]) + 1, slow(a[1:], b[1:]) + (a[0] != b[0]))
+
+    for _ in range(60):
+        a, b = ("".join(rng.choice(list("abc"), rng.integers(0, 6))) for _ in range(2))
+        assert edit_distance(a, b) == slow(a, b)
+    assert character_error_rate(["seven", "one"], ["eleven", "one"]) == pytest.approx(3 / 8 - 1 / 8)
+    assert exact_match(["seven", "one"], ["eleven", "one"]) == 0.5
+
+
+def test_chrf_gives_sacrebleus_figures() -> None:
+    """sacrebleu 2: CHRF().corpus_score and sentence_score of these lines."""
+    answers = ["the cat sat on the mat", "seven", "你好世界", "abc", ""]
+    truths = ["the cat is on the mat", "eleven", "你好,世界", "abc", "hello"]
+    assert 100 * chrf(truths, answers) == pytest.approx(52.4146155701462)
+    for t, a, score in zip(
+        truths, answers, [64.5779420625287, 43.997429305912604, 33.99581589958159, 100.0], strict=False
+    ):
+        assert 100 * chrf([t], [a]) == pytest.approx(score)
+
+
+def test_likelihood() -> None:
+    found = likelihood(-10 * np.log(8), tokens=10, n_bytes=15)
+    assert found == {"perplexity": pytest.approx(8.0), "bits_per_byte": pytest.approx(2.0)}
+
+
+def test_images() -> None:
+    a, b = rng.random((30, 5, 5)), rng.random((40, 5, 5))
+    b[7] = a[3] + 1e-9
+    distance, index = images.nearest(a, b)
+    full = np.sqrt(((a.reshape(30, 1, -1) - b.reshape(1, 40, -1)) ** 2).sum(-1))
+    np.testing.assert_array_equal(index, full.argmin(1))
+    np.testing.assert_allclose(distance, full.min(1), rtol=1e-9)
+    assert images.rmse(np.zeros((2, 3)), np.full((2, 3), 0.5)) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="at least one"):
+        images.nearest(a, b[:0])
