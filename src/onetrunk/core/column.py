@@ -54,6 +54,7 @@ class Codec(nn.Module, ABC):
     ragged: ClassVar[bool] = False  # does one value become a varying number of parts?
     pooled: ClassVar[bool] = False  # is the read-out given the slot's state joined with the mean of the given states?
     parts: ClassVar[bool] = False  # can parts of one value be masked, and can two views of it be made?
+    shared: ClassVar[bool] = False  # do columns of this type share one codec unless told otherwise?
     guided: ClassVar[bool] = False  # can answers use guidance?
 
     def __init__(self, options: dict[str, Any] | None = None) -> None:

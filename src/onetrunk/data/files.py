@@ -135,7 +135,7 @@ def _arrow_csv(path: Path, text: str, names: list[str], delimiter: str, notes: N
     except pa.ArrowInvalid as error:
         table, failed = None, str(error)
     if delimiter == "\t" and '"' in text:
-        # Most TSV files quote nothing: a stray quote then fails, or silently swallows lines up to the next one.
+        # Most TSV files quote nothing: a stray quote then fails, or silently swallows lines up to another.
         try:
             unquoted = parse(False)
         except pa.ArrowInvalid:

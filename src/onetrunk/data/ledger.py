@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -61,8 +62,9 @@ class Ledger:
             if bad > threshold * total:
                 why = "; ".join(_line(e) for e in self._entries.values() if e.bad and e.column == column)
                 raise DataError(
-                    f"{bad:,} of {total:,} values of the column {column!r} cannot be used; at most {threshold:.2%} "
-                    f"may be. {why}. Mend them, or allow more: --max-bad {min(1.0, bad / max(total, 1) + 0.005):.2f}"
+                    f"{bad:,} of {total:,} values of the column {column!r} cannot be used; at most "
+                    f"{threshold:.2%} may be. {why}. Mend them, or allow more: "
+                    f"--max-bad {_above(bad / max(total, 1))}"
                 )
 
     def lines(self) -> list[str]:
@@ -80,6 +82,11 @@ def _line(entry: Entry) -> str:
         else ""
     )
     return f"{entry.column}: {entry.count:,} × {entry.reason}{rows}"
+
+
+def _above(share: float) -> float:
+    """The next whole hundredth: a threshold that lets this share pass."""
+    return min(1.0, math.ceil(100 * share) / 100)
 
 
 def _more(entry: Entry) -> str:

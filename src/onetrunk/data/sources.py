@@ -78,7 +78,7 @@ def is_dataset(source: Any) -> bool:
 
 
 def from_dataset(dataset: Any) -> Columns:
-    """A Hugging Face `Dataset`: class numbers become names, images stay as stored ({bytes, path} or a path)."""
+    """A Hugging Face `Dataset`: class numbers become names; images stay as stored (bytes or a path)."""
     columns = from_arrow(dataset.with_format("arrow")[:], "the dataset")
     return {name: _decoded(values, dataset.features.get(name)) for name, values in columns.items()}
 
@@ -162,9 +162,9 @@ def _folder(folder: Path, notes: Notes) -> Columns:
         read = [(part, from_path(p, notes)) for p, part in parts.items()]
         order = [part for part in PARTS if part in parts.values()]
         return from_parts({part: join([columns for name, columns in read if name == part]) for part in order})
-    folders = {p: PART_OF[p.name.lower()] for p in inside if p.is_dir() and p.name.lower() in PART_OF}
+    folders = {PART_OF[p.name.lower()]: p for p in inside if p.is_dir() and p.name.lower() in PART_OF}
     if folders:
-        return from_parts({part: _folder(p, notes) for p, part in folders.items()})
+        return from_parts({part: _folder(folders[part], notes) for part in PARTS if part in folders})
     tables = [p for p in tables if suffix_of(p) != ".txt"]
     if len(tables) == 1:
         return from_path(tables[0], notes)

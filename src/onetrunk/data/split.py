@@ -57,53 +57,42 @@ def split(
 ) -> Split:
     """Chooses the rows of each part, as a function of the seed.
 
-    Rows with equal `given` values are equal: random and stratified splits keep them together, the others raise
-    DataError when they stand in two parts, unless allowed. Also DataError: a part without rows, an asked column
-    with one class, a group, time or part that is missing. UsageError: a spec or column that does not exist.
+    Rows with equal `given` values are equal: random and stratified splits keep them together, the others
+    raise DataError when they stand in two parts, unless allowed. DataError too: a part without rows, an asked
+    column with one class, a row without group, time or part. UsageError: a spec or column that is not there.
     """
     kind, column, fractions = _parse(spec, table)
     if kind == "auto":
         kind, column = _automatic(table, ask)
-    if kind == "stratified" and column is None:
-        if not ask:
-            raise UsageError("A stratified split needs a column: --split stratified:COLUMN.")
-        column = ask[0]
-    if kind in ("group", "time", "given") and column is None:
-        raise UsageError(f"A split by {kind} needs a column: --split {kind}:COLUMN.")
+    if kind == "stratified":
+        column = column or next(iter(ask), None)
+    if column is None and kind != "random":
+        raise UsageError(f"A {kind} split needs a column: --split {kind}:COLUMN.")
+    n = len(table)
     equal = equal_rows(table, types, given)
-    together = np.arange(len(table)) if allow_equal_rows else equal
+    together = np.arange(n) if allow_equal_rows else equal
     key = rng.key(seed, "split", kind)
+    one = np.zeros(n, dtype=np.int64)
     notes: list[str] = []
-    if kind == "random":
-        part = _deal(together, np.zeros(len(table), dtype=np.int64), fractions, key)
-    elif kind == "stratified":
-        part = _deal(together, _strata(table[column], column), fractions, key)
+    if kind in ("random", "stratified"):
+        part = _deal(together, _strata(table[column], column) if column else one, fractions, key)
+        how = f"at random, each {column} in proportion" if column else "at random"
+        if n > len(np.unique(together)):
+            notes.append(f"{n - len(np.unique(together)):,} rows repeat another's inputs: kept in its part.")
     elif kind == "group":
-        part = _deal(
-            _numbered(_required(table, column, kind)), np.zeros(len(table), dtype=np.int64), fractions, key
-        )
+        part = _deal(_numbered(_required(table, column, kind)), one, fractions, key)
+        how = f"by {column}, each whole in one part"
     elif kind == "time":
         part = _by_time(_required(table, column, kind), column, fractions)
+        how = f"by {column}, the earliest for training, the latest for the test"
     else:
-        part, fractions = _as_told(_required(table, column, kind), column, together, key, notes)
-    shown = "" if fractions is None else ", " + "/".join(f"{100 * f:g}" for f in fractions)
-    how = {
-        "random": "at random",
-        "stratified": f"at random, each {column} in proportion",
-        "group": f"by {column}",
-    }
-    how |= {
-        "time": f"by {column}: earliest for training, latest for test",
-        "given": f"as the column {column} says",
-    }
-    result = Split(
-        *(np.flatnonzero(part == i) for i in range(3)), f"{how[kind]}{shown} (seed {seed})", notes=notes
-    )
-    if kind in ("random", "stratified") and not allow_equal_rows:
-        kept = len(table) - len(set(equal.tolist()))
-        if kept:
-            notes.append(f"{kept:,} rows repeat the inputs of another; equal rows were kept in one part.")
-    _check_parts(result, fractions, len(table))
+        part = _as_told(_required(table, column, kind), column, together, key, notes)
+        how = f"as the column {column} says"
+        fractions = (1.0, 1.0, 0.0)  # a test part is not a must
+    if kind != "given":
+        how += f", {'/'.join(f'{100 * f:g}' for f in fractions)}"
+    result = Split(*(np.flatnonzero(part == i) for i in range(3)), how, notes=notes)
+    _check_parts(result, fractions, n)
     _check_equal(result, equal, table, allow_equal_rows)
     _check_classes(result, table, types, ask)
     return result
@@ -115,9 +104,9 @@ def equal_rows(table: Table, types: Mapping[str, str], names: Iterable[str]) -> 
     Equal is what the columns' types call equal. Rows without any value are equal to none.
     """
     columns = [fingerprints(table[name], types[name]) for name in names]
-    return (
-        first_of_each(list(zip(*columns, strict=True))) if columns else np.arange(len(table), dtype=np.int64)
-    )
+    if not columns:
+        return np.arange(len(table), dtype=np.int64)
+    return first_of_each(list(zip(*columns, strict=True)))
 
 
 def first_of_each(keys: Sequence[tuple[str | None, ...]]) -> np.ndarray:
@@ -255,7 +244,7 @@ def _moments(values: Sequence[Any], column: str) -> np.ndarray:
 
 def _as_told(
     values: Sequence[Any], column: str, together: np.ndarray, key: int, notes: list[str]
-) -> tuple[np.ndarray, None]:
+) -> np.ndarray:
     words = [str(v).strip().lower() for v in values]
     strange = sorted({w for w in words if w not in PART_OF})
     if strange:
@@ -274,14 +263,13 @@ def _as_told(
         )
     if not (part == 2).any():
         notes.append(f"The column {column} names no test rows: evidence comes from validation rows.")
-    return part, None
+    return part
 
 
 # -- what must hold ------------------------------------------------------------------------------------------
-def _check_parts(made: Split, fractions: Sequence[float] | None, n: int) -> None:
-    wanted = dict(zip(PARTS, fractions or (1.0, 1.0, 0.0), strict=True))
-    empty = [name for name, index in made.parts().items() if wanted[name] and not len(index)]
-    if empty:
+def _check_parts(made: Split, fractions: Sequence[float], n: int) -> None:
+    parts = zip(made.parts().values(), fractions, strict=True)
+    if any(fraction and not len(index) for index, fraction in parts):
         counts = ", ".join(f"{name} {len(index):,}" for name, index in made.parts().items())
         raise DataError(
             f"{n:,} rows are too few, or too often equal or of one group, to split {made.how}: {counts}. "
@@ -307,8 +295,8 @@ def _check_equal(made: Split, equal: np.ndarray, table: Table, allowed: bool) ->
         counts = ", ".join(f"{count:,} in {names}" for names, count in pairs.items())
         shown = "; ".join(f"row {table.row[i]} = row {table.row[j]}" for _, i, _, j in clashes[:5])
         raise DataError(
-            f"Rows with equal inputs stand in more than one part ({counts}), so the evidence would be too good: "
-            f"{shown}. Remove them, or allow them: --allow-equal-rows"
+            f"Rows with equal inputs stand in more than one part ({counts}), so the evidence would be too "
+            f"good: {shown}. Remove them, or allow them: --allow-equal-rows"
         )
     if clashes:
         made.notes.append(f"{len(clashes):,} rows have the same inputs as a row of another part (allowed).")

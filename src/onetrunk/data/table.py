@@ -1,4 +1,4 @@
-"""A dataset is a table: named columns of plain Python values, None where missing; their types and their roles."""
+"""A dataset is a table: named columns of Python values, None where missing; their types and their roles."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from onetrunk.core.registry import column_types
 from onetrunk.data import sources
 
 _ID_NAME = re.compile(
-    r"(?:^|[_\W])(?:id|uuid|guid|idx|index|key)$|[a-z](?:Id|ID)$|编号$|序号$|^unnamed: \d+$|^column 1$", re.I
+    r"(?i:(?:^|[_\W])(?:id|uuid|guid|idx|index|key)$|^unnamed: \d+$)|[a-z]I[dD]$|编号$|序号$"
 )
 _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}|[0-9a-f]{16,64}", re.I)
-_ENOUGH_ROWS_PER_VALUE = (
-    5  # fewer, and two columns may match value by value without either telling of the other
-)
+_TOLD = "ignored, as told"
+_ENOUGH_ROWS_PER_VALUE = 5  # with fewer, two columns may match value by value without telling of each other
 
 
 @dataclass
@@ -95,11 +94,11 @@ class Table:
 
 
 def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bool = False) -> Table:
-    """Reads a file, folder, DataFrame, dict of lists, list of dicts, Hugging Face dataset, or `hf://name[:config]`.
+    """Reads a file, folder, DataFrame, dict of lists, list of dicts, Hugging Face dataset or `hf://name[:config]`.
 
-    Values come typed (int, float, bool, str, date, datetime, Path, list, dict), None where missing. Strings that
-    name media files beside a table become paths; rows in memory, which may come from a request, never do. Raises
-    UsageError for what is not there, DataError for what cannot be used, MissingExtraError without `datasets`.
+    Values come typed (int, float, bool, str, date, datetime, Path, list, dict), None where missing. Strings
+    that name media files beside a table become paths; rows in memory, perhaps from a request, never do. Raises
+    UsageError for what is not there, DataError for what cannot be used, MissingExtraError for `datasets`.
     """
     notes: list[str] = []
     name = "memory"
@@ -184,16 +183,12 @@ def roles(
 ) -> tuple[list[str], list[str], dict[str, str]]:
     """What is given, what is asked, and why each other column is left out.
 
-    Without `given`, everything is, but ids, constants and columns that tell the answer; naming them in `given`
-    takes them all the same. Raises UsageError for names that do not exist, or that are in two places.
+    Without `given`, everything is, but ids, constants and columns that tell the answer; naming them in
+    `given` takes them all the same. Raises UsageError for names that do not exist, or that are in two places.
     """
     ask, ignore = list(ask or []), list(ignore or [])
-    for name in [*ask, *(given or []), *ignore]:
-        table[name]
-        if name not in types and name not in ignore:
-            raise DataError(
-                f"The column {name!r} has no values, or none that a column type knows: it cannot be used."
-            )
+    reasons = left_out(table, types, ask, ignore)
+    _check_usable(table, types, given or [])
     for one, other, names in (
         ("asked", "given", set(ask) & set(given or [])),
         ("asked", "ignored", set(ask) & set(ignore)),
@@ -202,14 +197,30 @@ def roles(
             raise UsageError(f"The column {sorted(names)[0]!r} is both {one} and {other}: choose one.")
     if given is not None:
         chosen = [name for name in dict.fromkeys(given) if name not in ignore]
-        reasons = {name: "not among those given" for name in types if name not in chosen and name not in ask}
-        return chosen, ask, reasons | {name: "ignored, as told" for name in ignore}
+        others = [name for name in types if name not in chosen and name not in ask]
+        return chosen, ask, {name: _TOLD if name in ignore else "not among those given" for name in others}
+    chosen = [name for name in types if name not in ask and name not in reasons]
+    if not chosen:
+        found = (
+            "; ".join(f"{name} ({reason})" for name, reason in reasons.items()) or "there is no other column"
+        )
+        raise UsageError(f"Nothing is left to be given: {found}. Name the columns to give with --given.")
+    return chosen, ask, reasons
+
+
+def left_out(
+    table: Table, types: Mapping[str, str], ask: Sequence[str], ignore: Sequence[str] = ()
+) -> dict[str, str]:
+    """Why each column that is not asked should not be given, for those that should not."""
+    _check_usable(table, types, ask)
+    for name in ignore:
+        table[name]
     reasons = {}
     for name, values in table.columns.items():
         if name in ask:
             continue
         if name in ignore:
-            reasons[name] = "ignored, as told"
+            reasons[name] = _TOLD
         elif is_given_split(name, values):
             reasons[name] = "says which part a row belongs to"
         elif name not in types:
@@ -218,13 +229,14 @@ def roles(
             filter(None, (_leak(values, table[a], a) for a in ask)), None
         ):
             reasons[name] = reason
-    chosen = [name for name in types if name not in ask and name not in reasons]
-    if not chosen:
-        found = (
-            "; ".join(f"{name} ({reason})" for name, reason in reasons.items()) or "there is no other column"
-        )
-        raise UsageError(f"Nothing is left to be given: {found}. Name the columns to give with --given.")
-    return chosen, ask, reasons
+    return reasons
+
+
+def _check_usable(table: Table, types: Mapping[str, str], names: Sequence[str]) -> None:
+    for name in names:
+        table[name]
+        if name not in types:
+            raise DataError(f"The column {name!r} has no values, or none that a column type knows.")
 
 
 def _useless(name: str, values: Sequence[Any]) -> str | None:

@@ -1,0 +1,265 @@
+"""What is in a table, for a person: types, missing values, balance, samples, repeats, leaks, losses."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onetrunk.core.registry import column_types
+from onetrunk.data.ledger import Ledger
+from onetrunk.data.split import PARTS, Split, fingerprints, first_of_each
+from onetrunk.data.table import Table, left_out
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from onetrunk.core.column import Codec
+
+_EXAMPLES = 5
+_SAMPLE_CHARACTERS = 60
+_FEW_CLASSES = 50
+_RARE = 10  # rows of a class: fewer teach and prove little
+
+
+@dataclass
+class ColumnReport:
+    """`balance`: how often each value occurs, where there are few; `role`: given, asked, or why neither."""
+
+    name: str
+    type: str
+    role: str
+    present: int
+    missing: int
+    distinct: int
+    summary: dict[str, Any]
+    balance: dict[str, int] | None
+    samples: list[str]
+
+
+@dataclass
+class Repeats:
+    """Rows that equal an earlier one: how many, how many of them in another part, pairs of row numbers."""
+
+    rows: int = 0
+    across_parts: int = 0
+    examples: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass
+class Inspection:
+    """`equal` and `near` compare inputs, `duplicates` answers too; `contradicting` counts equal inputs with
+    unequal answers; `lost` is what training would drop or cut."""
+
+    source: str
+    rows: int
+    columns: list[ColumnReport]
+    duplicates: Repeats
+    equal: Repeats
+    near: Repeats
+    contradicting: int
+    split: dict[str, Any] | None
+    lost: list[dict[str, Any]]
+    notes: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def warnings(self) -> list[str]:
+        """What a person should look at, in plain words."""
+        found = []
+        if self.duplicates.rows:
+            found.append(
+                f"{self.duplicates.rows:,} rows repeat an earlier one wholly{_pair(self.duplicates)}."
+            )
+        if self.contradicting:
+            found.append(
+                f"{self.contradicting:,} rows have the inputs of an earlier one, but another answer."
+            )
+        if self.near.rows:
+            found.append(f"{self.near.rows:,} rows are nearly the same as an earlier one{_pair(self.near)}.")
+        for repeats, like in ((self.equal, "the same inputs as"), (self.near, "nearly the same inputs as")):
+            if repeats.across_parts:
+                count = f"{repeats.across_parts:,} rows have {like} one in another part of the split"
+                found.append(f"{count}: the evidence would be too good.")
+        for c in self.columns:
+            rare = [value for value, n in (c.balance or {}).items() if n < _RARE] if c.role == "asked" else []
+            if rare:
+                found.append(
+                    f"{c.name}: fewer than {_RARE} rows each have {', '.join(rare[:_EXAMPLES])}: too few."
+                )
+        found += [f"Training would lose {e['column']}: {e['count']:,} × {e['reason']}." for e in self.lost]
+        return found + self.notes
+
+    def show(self, console: Console) -> None:
+        """Prints tables and plain sentences."""
+        from rich.markup import escape
+        from rich.table import Table as Grid
+
+        console.print(f"[bold]{escape(self.source)}[/bold]: {self.rows:,} rows, {len(self.columns)} columns")
+        grid = Grid("column", "is", "use", "missing", "what is in it", "for example")
+        for c in self.columns:
+            missing = f"{c.missing:,} ({c.missing / max(self.rows, 1):.0%})" if c.missing else "none"
+            cells = (c.name, c.type, c.role, missing, in_words(c.summary), "\n".join(c.samples))
+            grid.add_row(*map(escape, cells))
+        console.print(grid)
+        for kind in dict.fromkeys(c.type for c in self.columns):
+            console.print(f"  [dim]{escape(_meaning(kind))}[/dim]")
+        for c in self.columns:
+            if c.role == "asked" and c.balance:
+                console.print(f"How often each answer of {escape(c.name)} occurs:")
+                most = max(c.balance.values())
+                for value, count in list(c.balance.items())[:20]:
+                    bar = "█" * max(1, round(24 * count / most))
+                    console.print(f"  {escape(value[:24]):24} {bar} {count:,} ({count / c.present:.1%})")
+        if self.split:
+            counts = ", ".join(f"{name} {count:,}" for name, count in self.split["rows"].items())
+            console.print(f"Split {escape(self.split['how'])}: {counts}")
+        for warning in self.warnings():
+            console.print(f"[yellow]![/yellow] {escape(warning)}")
+
+
+def inspect(
+    table: Table,
+    types: Mapping[str, str],
+    ask: Sequence[str] | None = None,
+    split: Split | None = None,
+    context: int | None = None,
+    prepared: Mapping[str, Codec] | None = None,
+) -> Inspection:
+    """Looks at every value. `prepared` (fitted) codecs say what training would drop and, with `context`
+    (positions of one sequence), what would be cut. Raises as `left_out` does."""
+    ask = list(ask or [])
+    reasons = left_out(table, types, ask)
+    prints = {name: fingerprints(table[name], kind) for name, kind in types.items()}
+    columns = [_column(table, name, kind, prints[name], ask, reasons) for name, kind in types.items()]
+    inputs = [name for name in types if name not in ask and name not in reasons]
+    part = _part_of(split, len(table))
+    equal = (
+        first_of_each(list(zip(*(prints[name] for name in inputs), strict=True)))
+        if inputs
+        else np.arange(len(table))
+    )
+    whole = first_of_each([(str(e), *(prints[name][i] for name in ask)) for i, e in enumerate(equal)])
+    return Inspection(
+        source=table.source,
+        rows=len(table),
+        columns=columns,
+        duplicates=_repeats(whole, table, part),
+        equal=_repeats(equal, table, part),
+        near=_nearly(table, types, inputs, equal, part),
+        contradicting=int((whole != equal).sum()) if ask else 0,
+        split=split.as_json() if split else None,
+        lost=_lost(table, prepared or {}, context).as_json(),
+        notes=list(table.notes),
+    )
+
+
+def in_words(summary: Any) -> str:
+    """A codec's summary as a line a person can read: `classes: 2; counts: no 760, yes 240`."""
+    if isinstance(summary, Mapping):
+        nested = any(isinstance(v, Mapping | list) for v in summary.values())
+        pairs = [f"{k}{': ' if nested else ' '}{in_words(v)}" for k, v in summary.items() if k != "samples"]
+        return ("; " if nested else ", ").join(pairs)
+    if isinstance(summary, list | tuple):
+        return ", ".join(map(in_words, summary))
+    return f"{summary:,.4g}" if isinstance(summary, float) else str(summary)
+
+
+def _column(
+    table: Table,
+    name: str,
+    kind: str,
+    prints: Sequence[str | None],
+    ask: Sequence[str],
+    reasons: Mapping[str, str],
+) -> ColumnReport:
+    codec = column_types.get(kind)
+    values = [v for v in table[name] if v is not None]
+    counts = Counter(p for p in prints if p is not None)
+    few = len(counts) <= _FEW_CLASSES and len(values) >= 2 * len(counts)
+    shown = [codec.show(v).get("text") for v in values[:: max(1, len(values) // 3)][:3]]
+    return ColumnReport(
+        name=name,
+        type=kind,
+        role="asked" if name in ask else reasons.get(name, "given"),
+        present=len(values),
+        missing=len(table) - len(values),
+        distinct=len(counts),
+        summary=codec.describe(values) if values else {},
+        balance=dict(counts.most_common()) if few else None,
+        samples=[" ".join(text.split())[:_SAMPLE_CHARACTERS] for text in shown if text is not None],
+    )
+
+
+def _repeats(first: np.ndarray, table: Table, part: np.ndarray | None) -> Repeats:
+    """`first` [rows]: the position of the first row that counts as the same."""
+    again = np.flatnonzero(first != np.arange(len(first)))
+    across = 0
+    if part is not None:
+        parts_of: dict[int, set[int]] = {}
+        for f, p in zip(first.tolist(), part.tolist(), strict=True):
+            parts_of.setdefault(f, set()).add(p)
+        # Counted as the split counts them: rows whose like stands in an earlier part.
+        across = sum(p > min(parts_of[f]) for f, p in zip(first.tolist(), part.tolist(), strict=True))
+    pairs = [(int(table.row[i]), int(table.row[first[i]])) for i in again[:_EXAMPLES]]
+    return Repeats(len(again), across, pairs)
+
+
+def _nearly(
+    table: Table, types: Mapping[str, str], inputs: Sequence[str], equal: np.ndarray, part: np.ndarray | None
+) -> Repeats:
+    """Rows alike in every input whose type has a notion of nearly the same, and not equal."""
+    keys = {name: _near_keys(table[name], types[name]) for name in inputs}
+    keys = {name: values for name, values in keys.items() if any(v is not None for v in values)}
+    if not keys:
+        return Repeats()
+    distinct = np.unique(equal)  # one row of each that are equal: what is equal is reported as that
+    near = first_of_each([tuple(values[i] for values in keys.values()) for i in distinct.tolist()])
+    rows = table.take(distinct)
+    return _repeats(near, rows, None if part is None else part[distinct])
+
+
+def _near_keys(values: Sequence[Any], kind: str) -> list[str | None]:
+    near = column_types.get(kind).near
+    return [None if v is None else near(v) for v in values]
+
+
+def _lost(table: Table, prepared: Mapping[str, Codec], context: int | None) -> Ledger:
+    ledger = Ledger()
+    for name, codec in prepared.items():
+
+        def bad(i: int, reason: str, name: str = name) -> None:
+            ledger.add(reason, name, int(table.row[i]), bad=True)
+
+        content, present = codec.encode_all(table[name], bad)
+        for reason, n in codec.dropped(content).items():
+            ledger.add(reason, name, n=n)
+        if context is not None and len(content):
+            longer = np.flatnonzero(present)[codec.positions(content) > context]
+            for i in longer.tolist():
+                ledger.add(f"longer than a sequence of {context} positions", name, int(table.row[i]))
+    return ledger
+
+
+def _part_of(split: Split | None, n: int) -> np.ndarray | None:
+    if split is None:
+        return None
+    part = np.zeros(n, dtype=np.int64)
+    for i, name in enumerate(PARTS):
+        part[getattr(split, name)] = i
+    return part
+
+
+def _meaning(kind: str) -> str:
+    """The first line of a column type's own file says what it is."""
+    text = sys.modules[column_types.get(kind).__module__].__doc__ or kind
+    return text.strip().partition("\n")[0]
+
+
+def _pair(repeats: Repeats) -> str:
+    return f" (row {repeats.examples[0][0]} = row {repeats.examples[0][1]})" if repeats.examples else ""
