@@ -1,7 +1,7 @@
 """One class out of several, or several at once. Labels are the codec's own spelling: plain strings.
 
-A true label that was not among the training classes counts as wrong, and is counted under "unseen". What needs
-its probability (AUC, log loss) is measured on the other rows, for no model has one for it.
+A true label that was not among the training classes counts as wrong, and is counted under "unseen". What
+needs its probability (AUC, log loss) is measured on the other rows, for no model has one for it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def classification(
 ) -> dict[str, float | None]:
     """Metrics of n single-label answers; `probabilities` is [n, C] in the order of `classes`.
 
-    AUC is of the second class for two classes, else the mean of one against the rest over the classes present.
-    Brier is the squared distance to the one-hot truth, halved for two classes (Brier 1950, as scikit-learn has it).
-    ECE has 15 equal bins of confidence (Guo et al., arXiv 1706.04599).
+    AUC is of the second class for two classes, else the mean of one against the rest over the classes
+    present. Brier is the squared distance to the one-hot truth, halved for two classes (Brier 1950, as
+    scikit-learn has it). ECE has 15 equal bins of confidence (Guo et al., arXiv 1706.04599).
     """
     out: dict[str, float | None] = dict.fromkeys(
         ("accuracy", "balanced_accuracy", "f1_macro", "auc", "log_loss", "brier", "ece")
@@ -98,8 +98,8 @@ def multilabel(
 ) -> dict[str, float | None]:
     """Metrics of n answers of any number of labels each; `probabilities` is [n, C].
 
-    A label is answered from `threshold` on. An unseen true label is a miss. Mean average precision is over the
-    classes that are true somewhere; macro F1 over those true or answered somewhere.
+    A label is answered from `threshold` on. An unseen true label is a miss. Mean average precision is over
+    the classes that are true somewhere; macro F1 over those true or answered somewhere.
     """
     from sklearn.metrics import average_precision_score
 

@@ -1,4 +1,4 @@
-"""Pictures as arrays of one shape, values 0 to 1: how far an answer is from the truth, or from being a copy."""
+"""Pictures as arrays of one shape, values 0 to 1: how far from the truth, how near to a copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers, in their own units; of a distribution also the coverage of its interval and the CRPS of its quantiles."""
+"""Numbers, in their own units; of a distribution also its interval's coverage and its quantiles' CRPS."""
 
 from __future__ import annotations
 

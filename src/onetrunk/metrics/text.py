@@ -20,7 +20,7 @@ def exact_match(truths: Sequence[str], predicted: Sequence[str]) -> float | None
 
 
 def character_error_rate(truths: Sequence[str], predicted: Sequence[str]) -> float | None:
-    """Edits (insert, delete, replace) a true character, over all rows together; may exceed 1. None without any."""
+    """Edits (insert, delete, replace) a true character, of all rows together; may exceed 1."""
     total = sum(len(str(t)) for t in truths)
     if not total:
         return None
@@ -44,7 +44,7 @@ def edit_distance(a: str, b: str) -> int:
 
 
 def chrf(truths: Sequence[str], predicted: Sequence[str]) -> float | None:
-    """chrF2 of the whole corpus, 0 to 1 (Popović 2015, W15-3049): F of character 1- to 6-grams, without spaces."""
+    """chrF2 of the corpus, 0 to 1 (Popović 2015, W15-3049): F of character 1- to 6-grams, without spaces."""
     counts = np.zeros((_CHRF_ORDERS, 3))  # answered, true, in both
     for truth, answer in zip(truths, predicted, strict=True):
         t, a = "".join(str(truth).split()), "".join(str(answer).split())
