@@ -162,8 +162,9 @@ def inspect(
 def in_words(summary: Any) -> str:
     """A codec's summary as a line a person can read: `classes: 2; counts: no 760, yes 240`."""
     if isinstance(summary, Mapping):
-        nested = any(isinstance(v, Mapping | list) for v in summary.values())
-        pairs = [f"{k}{': ' if nested else ' '}{in_words(v)}" for k, v in summary.items() if k != "samples"]
+        shown = {k: v for k, v in summary.items() if k != "samples"}  # these have a place of their own
+        nested = any(isinstance(v, Mapping | list) for v in shown.values())
+        pairs = [f"{k}{': ' if nested else ' '}{in_words(v)}" for k, v in shown.items()]
         return ("; " if nested else ", ").join(pairs)
     if isinstance(summary, list | tuple):
         return ", ".join(map(in_words, summary))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -183,20 +184,22 @@ def _deal(group: np.ndarray, stratum: np.ndarray, fractions: Sequence[float], ke
 
     Shares are kept in every stratum, and overall where a stratum leaves the choice open.
     """
-    names, first, inverse = np.unique(group, return_index=True, return_inverse=True)
+    inverse = np.unique(group, return_inverse=True)[1]
     sizes = np.bincount(inverse)
+    rows_of = np.split(np.argsort(inverse, kind="stable"), np.cumsum(sizes)[:-1])
     shares = np.array(fractions)
-    lack = {s: shares * n for s, n in Counter(stratum.tolist()).items()}
-    overall = shares * len(group)
-    shuffled = rng.permutation(key, len(names))
-    part_of = np.zeros(len(names), dtype=np.int64)
+    lack = np.bincount(stratum)[:, None] * shares  # [strata, parts] rows still wanted
+    overall = len(group) * shares
+    shuffled = rng.permutation(key, len(sizes))
+    part = np.zeros(len(group), dtype=np.int64)
     for g in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
-        mine = lack[int(stratum[first[g]])]
-        part = max(range(3), key=lambda p: (round(mine[p], 9), overall[p]))
-        part_of[g] = part
-        mine[part] -= sizes[g]
-        overall[part] -= sizes[g]
-    return part_of[inverse]
+        strata = stratum[rows_of[g]]
+        mine = lack[strata].mean(0)
+        chosen = max(range(3), key=lambda p: (round(float(mine[p]), 9), overall[p]))
+        part[rows_of[g]] = chosen
+        np.subtract.at(lack[:, chosen], strata, 1)
+        overall[chosen] -= sizes[g]
+    return part
 
 
 def _strata(values: Sequence[Any], column: str) -> np.ndarray:
@@ -219,11 +222,12 @@ def _by_time(values: Sequence[Any], column: str, fractions: Sequence[float]) -> 
     """Earliest rows train, latest test; rows of one moment stay together."""
     moment = _moments(values, column)
     order = np.sort(moment)
+    changes = np.flatnonzero(order[1:] != order[:-1]) + 1  # where a part may begin
     part = np.zeros(len(values), dtype=np.int64)
     for i in (1, 2):
         start = round(sum(fractions[:i]) * len(values))
-        if start < len(values):
-            part[moment >= order[start]] = i
+        if start < len(values) and len(changes):
+            part[moment >= order[changes[np.abs(changes - start).argmin()]]] = i
     return part
 
 
@@ -235,8 +239,12 @@ def _moments(values: Sequence[Any], column: str) -> np.ndarray:
     try:
         texts = [v.isoformat() if isinstance(v, datetime.date) else v for v in values]
         plain = "ISO8601" if any(isinstance(v, datetime.date) for v in values) else None
-        return pandas.to_datetime(pandas.Series(texts), format=plain, utc=True).astype("int64").to_numpy()
-    except (ValueError, TypeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "error", UserWarning
+            )  # pandas warns, and guesses one by one, where forms differ
+            return pandas.to_datetime(pandas.Series(texts), format=plain, utc=True).astype("int64").to_numpy()
+    except (ValueError, TypeError, UserWarning) as error:
         raise DataError(
             f"Cannot order the rows by {column!r}: expected numbers or dates of one form; {error}."
         ) from None

@@ -14,7 +14,7 @@ import numpy as np
 
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
-from onetrunk.data import sources
+from onetrunk.data import files, sources
 
 _ID_NAME = re.compile(
     r"(?i:(?:^|[_\W])(?:id|uuid|guid|idx|index|key)$|^unnamed: \d+$)|[a-z]I[dD]$|编号$|序号$"
@@ -90,15 +90,16 @@ class Table:
         names = list(dict.fromkeys(t.source for t in tables))
         rows = np.concatenate([t.row for t in tables]) if len(names) == 1 else None
         notes = list(dict.fromkeys(note for t in tables for note in t.notes))
-        return Table(sources.join([t.columns for t in tables]), " + ".join(names), rows, notes)
+        return Table(files.join([t.columns for t in tables]), " + ".join(names), rows, notes)
 
 
 def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bool = False) -> Table:
-    """Reads a file, folder, DataFrame, dict of lists, list of dicts, Hugging Face dataset or `hf://name[:config]`.
+    """Reads a file, folder, DataFrame, dict of lists, list of dicts or Hugging Face dataset.
 
-    Values come typed (int, float, bool, str, date, datetime, Path, list, dict), None where missing. Strings
-    that name media files beside a table become paths; rows in memory, perhaps from a request, never do. Raises
-    UsageError for what is not there, DataError for what cannot be used, MissingExtraError for `datasets`.
+    `hf://name[:config]` is a dataset of the hub. Values come typed (int, float, bool, str, date, datetime, Path,
+    list, dict), None where missing. Strings that name media files beside a table become paths; rows in memory,
+    perhaps from a request, never do. Raises UsageError for what is not there, DataError for what cannot be used,
+    MissingExtraError where `datasets` is needed and not installed.
     """
     notes: list[str] = []
     name = "memory"
@@ -119,7 +120,7 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
         elif isinstance(source, dict):
             found = sources.from_mapping(source)
         elif isinstance(source, list | tuple) and all(isinstance(r, dict) for r in source):
-            found = sources.from_records(source)
+            found = files.from_records(source)
         else:
             raise UsageError(
                 f"Cannot read a {type(source).__name__}: expected a path, a DataFrame, a dict of lists, "
