@@ -26,16 +26,24 @@ class FoundationModel(nn.Module):
         self.trunk = build_trunk(trunk)
         self.width = self.trunk.config.width
         self.given_causal = given == "causal"
-        self.columns = {column.name: column for column in columns}
-        self.codecs = nn.ModuleDict(codecs)
-        for codec in self.codecs.values():
-            codec.build(self.width)
+        self.columns: dict[str, Column] = {}
+        self.codecs = nn.ModuleDict()
         # What tells a column, and a role in it, from every other: added to each of its positions.
-        self.markers = nn.ParameterDict(
-            {str(i): nn.Parameter(torch.randn(len(Role), self.width) * 0.05) for i in range(len(columns))}
-        )
-        self._marker_of = {column.name: str(i) for i, column in enumerate(columns)}
+        self.markers = nn.ParameterDict()
+        self._marker_of: dict[str, str] = {}
         self.objectives: list[Objective] = []
+        for column in columns:
+            self.add_column(column, codecs[column.codec])
+
+    def add_column(self, column: Column, codec: Codec) -> None:
+        """Makes a column known, with a new codec (of a name not yet taken) or one it shares."""
+        if column.codec not in self.codecs:
+            codec.build(self.width)
+            self.codecs[column.codec] = codec
+        index = str(len(self.columns))
+        self.columns[column.name] = column
+        self.markers[index] = nn.Parameter(torch.randn(len(Role), self.width) * 0.05)
+        self._marker_of[column.name] = index
 
     def codec(self, column: str) -> Codec:
         return self.codecs[self.columns[column].codec]

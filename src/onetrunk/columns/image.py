@@ -34,6 +34,7 @@ class Image(Codec):
     """Patches with one noise level each: given 1, hidden 0, between: denoising. A convolutional stem sees patch borders."""
 
     parts = True
+    shared = True
     guided = True
 
     class Options(Config):

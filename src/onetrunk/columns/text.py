@@ -30,6 +30,7 @@ class Text(Codec):
 
     ragged = True
     parts = True
+    shared = True
 
     class Options(Config):
         unit: Literal["bpe", "character"] = "bpe"
@@ -134,8 +135,8 @@ class Text(Codec):
         text = _checked(value)
         if self._lookup is not None:
             points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-            return {"id": self._lookup[np.minimum(points, len(self._lookup) - 1)]}
-        return {"id": np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int32)}
+            return _parts(self._lookup[np.minimum(points, len(self._lookup) - 1)])
+        return _parts(np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int32))
 
     def encode_all(self, values: Sequence[Any], bad: Callable[[int, str], None]) -> tuple[Content, np.ndarray]:
         if self._lookup is not None:
@@ -149,16 +150,16 @@ class Text(Codec):
                 present[i] = True
             except BadValueError as error:
                 bad(i, str(error))
-        lens, pieces = [], []
+        pieces = []
         for first in range(0, len(texts), 4096):
             for encoding in self.tokenizer.encode_batch_fast(texts[first : first + 4096], add_special_tokens=False):
-                pieces.append(np.array(encoding.ids, dtype=np.int32))
-                lens.append(len(pieces[-1]))
-        ids = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int32)
-        return Content({"id": ids}, np.array(lens, dtype=np.int64)), present
+                pieces.append(_parts(np.array(encoding.ids, dtype=np.int32)))
+        if not pieces:
+            return Content.stack([self.blank()], True).take(np.zeros(0, dtype=np.int64)), present
+        return Content.stack(pieces, True), present
 
     def blank(self) -> dict[str, np.ndarray]:
-        return {"id": np.array([UNKNOWN], dtype=np.int32)}
+        return _parts(np.array([UNKNOWN], dtype=np.int32))
 
     def windows(self, content: Content) -> np.ndarray:
         return np.maximum(1, -(-content.lens // self.options.length))
@@ -202,7 +203,10 @@ class Text(Codec):
         return rng.uniform(rng.mix(np.repeat(rng.mix(keys, name), lens), local_positions(lens)))
 
     def _written(self, content: Content, keys: np.ndarray | None) -> Segment:
-        """Inputs are start, t1 .. tn and targets t1 .. tn, end; of a text over the limit one window (the first without keys)."""
+        """Inputs are start, t1 .. tn and targets t1 .. tn, end; of a text over the limit one window (the first without keys).
+
+        A window that does not open the text is entered with the token before it.
+        """
         limit, whole = self.options.length, content.lens + 1
         lens = np.minimum(whole, limit)
         first = np.zeros_like(lens) if keys is None else rng.integers(rng.mix(keys, "window"), whole - lens + 1)
@@ -212,7 +216,9 @@ class Text(Codec):
         ids = content.data["id"]
         padded = np.append(ids, 0) if len(ids) else np.zeros(1, dtype=np.int32)
         targets = np.where(place < ends, padded[np.minimum(starts + place, len(ids))], END)
-        inputs = np.where(place > 0, padded[np.maximum(starts + place - 1, 0)], START)
+        before = padded[np.maximum(starts + place - 1, 0)]
+        opens = (place == 0) & (np.append(content.data["opens"], True)[np.minimum(starts, len(ids))] | (ends == 0))
+        inputs = np.where(opens, START, before)
         return Segment(
             {"id": inputs}, lens, causal=True, reads=np.arange(len(local), dtype=np.int64), targets=self._targets(targets)
         )
@@ -294,6 +300,11 @@ class Text(Codec):
 
     def target(self, values: Sequence[Any]) -> np.ndarray:
         return np.array([str(v) for v in values], dtype=object)
+
+
+def _parts(ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Tokens of one text, and which of them opens it."""
+    return {"id": ids, "opens": np.arange(len(ids)) == 0}
 
 
 def _checked(value: Any) -> str:

@@ -145,6 +145,10 @@ class Codec(nn.Module, ABC):
         """How many training windows each value holds, int64 [m]: more than 1 only for what exceeds the context."""
         return np.ones(len(content), dtype=np.int64)
 
+    def successive(self, content: Content) -> tuple[Content, np.ndarray]:
+        """Windows that cover every part of every value once, and whose each is [w]."""
+        return content, np.arange(len(content))
+
     def positions(self, content: Content) -> np.ndarray:
         """At most how many positions each value takes in a sequence, int64 [m]."""
         return np.ones(len(content), dtype=np.int64)

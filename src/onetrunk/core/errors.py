@@ -45,6 +45,14 @@ class ResourceError(OnetrunkError):
     exit_code = 6
 
 
+class InterruptedRunError(OnetrunkError):
+    """A signal stopped a run after its step was finished and saved. Exits with 128 + the signal's number."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
 class EvidenceError(OnetrunkError):
     """An evidence gate failed."""
 

@@ -44,15 +44,15 @@ Entries = dict[str, dict[str, Any]]  # file name to {"size": bytes, "sha256": he
 def commit(path: str | Path, write: Callable[[Path], None], replace: bool = False, needs: int = 0) -> None:
     """Makes the folder `path` of what `write(staging)` puts in a new empty folder; all of it or nothing.
 
-    An existing model is replaced only with `replace`; the files of a training run (`TRAINING`) in it are kept.
-    `needs` is how many bytes are about to be written, where known. Raises UsageError when the target is taken,
-    ResourceError when the disk is full or denies writing: what was there before is then still there.
+    An existing model is replaced only with `replace`; a training run's files (`TRAINING`) in it are kept.
+    `needs` is how many bytes are about to be written, where known. Raises UsageError when the target is
+    taken, ResourceError when the disk is full or denies writing: what was there before is then still there.
     """
     _commit(Path(path), write, replace, needs, {})
 
 
 def add_files(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Adds (or replaces) in a committed folder the files `write(staging)` makes, manifest included, in one swap.
+    """Adds to a committed folder, or replaces in it, the files `write(staging)` makes: in one swap.
 
     The others are linked, not copied, and keep their recorded digests: damage to them is never blessed.
     """
@@ -234,7 +234,7 @@ def _plain(error: OSError, path: Path, needs: int) -> Exception:
         free = shutil.disk_usage(place).free
         return ResourceError(
             f"No space to write {path}: {error.strerror}; {free / 1e6:,.1f} MB free, at least "
-            f"{needs / 1e6:,.1f} MB needed. Free some space, or name another place; what was there before is intact."
+            f"{needs / 1e6:,.1f} MB needed. Free some space or name another place; what was there is intact."
         )
     if error.errno in _DENIED:
         return ResourceError(f"Cannot write {path}: {error.strerror}. Name a place you may write to.")
@@ -317,7 +317,7 @@ def _header_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _check_kind(path: Path, start: bytes) -> None:
-    """A safetensors header is JSON after an 8-byte length; the rest is refused by content, not by extension."""
+    """A safetensors header is JSON after 8 bytes of length; content decides, never the extension."""
     if start[8:9] == b"{":
         return
     if start[:2] == b"PK" or start[:1] == b"\x80" or start[:6] == b"\x93NUMPY":

@@ -73,19 +73,19 @@ class Inspection:
         """What a person should look at, in plain words."""
         found = []
         if self.duplicates.rows:
-            found.append(
-                f"{self.duplicates.rows:,} rows repeat an earlier one wholly{_pair(self.duplicates)}."
-            )
+            found.append(f"Rows that repeat an earlier one wholly: {_count(self.duplicates)}.")
         if self.contradicting:
             found.append(
-                f"{self.contradicting:,} rows have the inputs of an earlier one, but another answer."
+                f"Rows with the inputs of an earlier one but another answer: {self.contradicting:,}."
             )
         if self.near.rows:
-            found.append(f"{self.near.rows:,} rows are nearly the same as an earlier one{_pair(self.near)}.")
-        for repeats, like in ((self.equal, "the same inputs as"), (self.near, "nearly the same inputs as")):
+            found.append(f"Rows nearly the same as an earlier one: {_count(self.near)}.")
+        for repeats, like in ((self.equal, "the same"), (self.near, "nearly the same")):
             if repeats.across_parts:
-                count = f"{repeats.across_parts:,} rows have {like} one in another part of the split"
-                found.append(f"{count}: the evidence would be too good.")
+                found.append(
+                    f"Rows with {like} inputs as one in another part of the split: {repeats.across_parts:,}; "
+                    "they make the evidence too good."
+                )
         for c in self.columns:
             rare = [value for value, n in (c.balance or {}).items() if n < _RARE] if c.role == "asked" else []
             if rare:
@@ -262,5 +262,7 @@ def _meaning(kind: str) -> str:
     return text.strip().partition("\n")[0]
 
 
-def _pair(repeats: Repeats) -> str:
-    return f" (row {repeats.examples[0][0]} = row {repeats.examples[0][1]})" if repeats.examples else ""
+def _count(repeats: Repeats) -> str:
+    row, like = repeats.examples[0]
+    more = ", …" if repeats.rows > 1 else ""
+    return f"{repeats.rows:,} (row {row} = row {like}{more})"

@@ -123,7 +123,7 @@ def assemble(
     lengths = _lay_out(pieces, len(rows), given_causal)
     width = int(lengths.max(initial=1))
     filled = lengths.sum() / max(1, len(lengths) * width)
-    alone = apart or not len(lengths) or filled > _WELL_FILLED
+    alone = apart or not len(lengths) or bool(filled > _WELL_FILLED)
     stream = alone and not apart and all(p.segment.causal and p.role == Role.ASKED for p in pieces)
     stream = stream and len({p.column for p in pieces}) == 1
     block = alone and not given_causal and all(p.role != Role.ASKED for p in pieces) and bool((lengths == width).all())

@@ -96,10 +96,10 @@ class Table:
 def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bool = False) -> Table:
     """Reads a file, folder, DataFrame, dict of lists, list of dicts or Hugging Face dataset.
 
-    `hf://name[:config]` is a dataset of the hub. Values come typed (int, float, bool, str, date, datetime, Path,
-    list, dict), None where missing. Strings that name media files beside a table become paths; rows in memory,
-    perhaps from a request, never do. Raises UsageError for what is not there, DataError for what cannot be used,
-    MissingExtraError where `datasets` is needed and not installed.
+    `hf://name[:config]` is a dataset of the hub. Values come typed (int, float, bool, str, date, datetime,
+    Path, list, dict), None where missing. Strings that name media files beside a table become paths; rows in
+    memory, perhaps from a request, never do. Raises UsageError for what is not there, DataError for what
+    cannot be used, MissingExtraError where `datasets` is needed and not installed.
     """
     notes: list[str] = []
     name = "memory"
@@ -286,7 +286,9 @@ def _leak(values: Sequence[Any], asked: Sequence[Any], ask: str) -> str | None:
 
 def _atom(value: Any) -> Any:
     """A value that can be compared cheaply, or None: media are not opened here."""
+    if isinstance(value, str | int | float | datetime.date):
+        return value
     if isinstance(value, list | tuple | set):
         parts = tuple(_atom(v) for v in value)
         return None if None in parts else parts
-    return value if isinstance(value, str | int | float | datetime.date) else None
+    return None

@@ -1,6 +1,6 @@
 """Optimizers by name, each exactly PyTorch's own, and Muon with its Newton-Schulz steps batched.
 
-State is a flat dict of tensors named `<parameter>.<key>`, so that a checkpoint is safetensors and nothing else.
+State is a flat dict of tensors named `<parameter>.<key>`, so that safetensors can hold all of it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ class OptimConfig(Config):
     lr: float = 3e-3
     muon_lr: float = 0.02
     weight_decay: float = 0.01
+    momentum: float = 0.9  # of the optimizer `momentum`
+    betas: tuple[float, float] = (0.9, 0.95)  # of adam and adamw
 
 
 class Optimizer:
@@ -54,14 +56,116 @@ class Optimizer:
         }
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """The inverse of `tensors`; a state not in it starts anew, so the caller checks that all are there."""
+        """The inverse of `tensors`; what is not in it starts anew, so the caller checks that all is there."""
+        saved: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            parameter_name, _, key = name.rpartition(".")
+            saved.setdefault(parameter_name, {})[key] = tensor
         for part in self.parts:
             for group in part.param_groups:
                 for parameter in group["params"]:
-                    prefix = self.names[parameter] + "."
-                    saved = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
                     # PyTorch keeps the step count of unfused optimizers on the CPU.
                     part.state[parameter] = {
-                        k: v if k == "step" and not group.get("fused") else v.to(parameter.device)
-                        for k, v in saved.items()
+                        key: value if key == "step" and not group.get("fused") else value.to(parameter.device)
+                        for key, value in saved.get(self.names[parameter], {}).items()
                     }
+
+
+def build_optimizer(module: nn.Module, config: OptimConfig, muon_bf16: bool = False) -> Optimizer:
+    """The optimizer of all trainable parameters. Raises UsageError when there are none.
+
+    Under `muon`, 2-D parameters marked `parameter.muon = True` (the trunk's matrices) get Muon, others AdamW.
+    """
+    names = {parameter: name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    if not names:
+        raise UsageError("Nothing to train: every parameter of the model is frozen.")
+    parameters = list(names)
+    if config.optimizer != "muon":
+        return Optimizer([_torch_optimizer(config.optimizer, parameters, config)], names)
+    hidden = [p for p in parameters if p.ndim == 2 and getattr(p, "muon", False)]
+    rest = [p for p in parameters if not (p.ndim == 2 and getattr(p, "muon", False))]
+    parts: list[torch.optim.Optimizer] = []
+    if hidden:
+        parts.append(Muon(_groups(hidden, config.weight_decay), config.muon_lr, bf16=muon_bf16))
+    if rest:
+        parts.append(_torch_optimizer("adamw", rest, config))
+    return Optimizer(parts, names)
+
+
+def _torch_optimizer(
+    name: Name, parameters: list[nn.Parameter], config: OptimConfig
+) -> torch.optim.Optimizer:
+    groups, lr = _groups(parameters, config.weight_decay), config.lr
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr)
+    if name == "momentum":
+        return torch.optim.SGD(groups, lr, momentum=config.momentum)
+    if name == "adagrad":
+        return torch.optim.Adagrad(groups, lr)
+    kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
+    return kind(groups, lr, betas=config.betas, fused=True)
+
+
+def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices (and higher) decay; vectors, and what is marked `parameter.no_decay = True`, do not."""
+    decays: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter in parameters:
+        decays[parameter.ndim >= 2 and not getattr(parameter, "no_decay", False)].append(parameter)
+    groups = [
+        {"params": decays[True], "weight_decay": weight_decay},
+        {"params": decays[False], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised, for 2-D parameters (Keller Jordan 2024, https://kellerjordan.github.io/posts/muon).
+
+    Matrices of one shape are orthogonalised in one batched product: the same bits as a loop, only faster.
+    """
+
+    def __init__(
+        self, groups: list[dict[str, Any]], lr: float, momentum: float = 0.95, bf16: bool = False
+    ) -> None:
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": 0.0})
+        self.bf16 = bf16
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape.setdefault(parameter.shape, []).append(parameter)
+            for shape, parameters in by_shape.items():
+                self._update(parameters, shape, group)
+
+    def _update(self, parameters: list[nn.Parameter], shape: torch.Size, group: dict[str, Any]) -> None:
+        for parameter in parameters:
+            if "momentum_buffer" not in self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        grads = [parameter.grad for parameter in parameters]
+        buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
+        nesterov = torch._foreach_lerp(grads, buffers, group["momentum"])
+        updates = orthogonalise(torch.stack(nesterov), self.bf16).to(parameters[0].dtype)
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        scale = max(1.0, shape[0] / shape[1]) ** 0.5  # one root-mean-square for tall and wide matrices
+        torch._foreach_add_(parameters, list(updates), alpha=-group["lr"] * scale)
+
+
+def orthogonalise(g: Tensor, bf16: bool = False, steps: int = 5) -> Tensor:
+    """[k, r, c] to about U V^T of each matrix's singular value decomposition, by quintic Newton-Schulz steps.
+
+    Singular values end in about [0.7, 1.2], not at 1: Jordan's coefficients are chosen for speed near zero.
+    """
+    x = g.bfloat16() if bf16 else g
+    tall = g.shape[1] > g.shape[2]
+    if tall:
+        x = x.mT
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        a = x @ x.mT
+        b = torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315)
+        x = torch.baddbmm(x, b, x, beta=3.4445)
+    return x.mT if tall else x

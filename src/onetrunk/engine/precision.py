@@ -1,7 +1,7 @@
 """Whether to compute in bf16: decided once, before step 0, and written into the checkpoint.
 
-Eager PyTorch on a CPU is bit-exact from run to run in either precision, with any number of threads; a resumed run
-therefore keeps the decision of its checkpoint even on another machine.
+Eager PyTorch on a CPU repeats a run bit for bit in either precision; a resumed run therefore keeps the
+decision of its checkpoint, even on another machine.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ Schedule = Literal["constant", "linear", "cosine"]
 def factor(step: int, steps: int, warmup: float, schedule: Schedule) -> float:
     """What multiplies the learning rate of update `step` (0-based) of `steps`: in (0, 1].
 
-    Rises linearly over the first `warmup` (a fraction of all steps), then stays, or falls towards 0: linearly or as
-    half a cosine (Loshchilov and Hutter, arXiv 1608.03983).
+    Rises linearly over the first `warmup` (a fraction of all steps), then stays, or falls to 0: linearly, or
+    as half a cosine (Loshchilov and Hutter, arXiv 1608.03983).
     """
     rising = round(warmup * steps)
     if step < rising:

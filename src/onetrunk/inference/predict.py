@@ -72,9 +72,7 @@ def _decode(
         pooled = (h * w).sum(1) / w.sum(1).clamp(min=1)
     guided = codec.guided and sampling.guidance != 1
     if guided:  # the same documents again with nothing given: both go through the trunk together
-        blind = cache.select(torch.arange(n, device=device).repeat(2))
-        blind.valid[n:] = False
-        cache, pooled = blind, torch.cat([pooled, torch.zeros_like(pooled)])
+        cache, pooled = cache.with_blind(), torch.cat([pooled, torch.zeros_like(pooled)])
     state = codec.start(n, sampling, group.keys, device)
     marker = model.marker(ask)[Role.ASKED]
     while not bool(state["done"].all()):

@@ -19,12 +19,12 @@ class Rotary(nn.Module):
 
     def __init__(self, head_width: int, theta: float) -> None:
         super().__init__()
-        inverse = 1.0 / theta ** (torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
-        self.register_buffer("inverse", inverse, persistent=False)
+        self.head_width, self.theta = head_width, theta
 
     def forward(self, pos: Tensor) -> tuple[Tensor, Tensor]:
         """pos [..., T] to cos and sin [..., 1, T, h / 2] (the axis of heads is broadcast)."""
-        angle = pos[..., None].float() * self.inverse
+        inverse = self.theta ** -(torch.arange(0, self.head_width, 2, device=pos.device).float() / self.head_width)
+        angle = pos[..., None].float() * inverse
         return angle.cos().unsqueeze(-3), angle.sin().unsqueeze(-3)
 
 
@@ -47,6 +47,13 @@ class Cache:
     def select(self, index: Tensor) -> Cache:
         """The documents of `index` [k], repeats allowed: beams, cancelled requests."""
         return Cache([k[index] for k in self.keys], [v[index] for v in self.values], self.valid[index])
+
+    def with_blind(self) -> Cache:
+        """The documents, followed by the same with nothing given: for guidance."""
+        n = len(self.valid)
+        both = self.select(torch.arange(n, device=self.valid.device).repeat(2))
+        both.valid[n:] = False
+        return both
 
 
 class Attention(nn.Module):

@@ -1,0 +1,39 @@
+"""Onetrunk: make a foundation model of your own data and put it to work.
+
+Every verb of the command line is a function here, with the same names and defaults; `load` opens a model folder and
+`read` a table. Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+VERBS = ("train", "inspect", "pretrain", "finetune", "evaluate", "predict", "generate", "demo", "doctor")
+
+_ELSEWHERE = {"load": "onetrunk.inference.model_folder", "read": "onetrunk.data.table"}
+
+__all__ = ["VERBS", "__version__", "load", "read", *VERBS]
+
+if TYPE_CHECKING:
+    from onetrunk.data.table import read
+    from onetrunk.inference.model_folder import load
+    from onetrunk.verbs.demo import demo
+    from onetrunk.verbs.doctor import doctor
+    from onetrunk.verbs.evaluate import evaluate
+    from onetrunk.verbs.finetune import finetune
+    from onetrunk.verbs.generate import generate
+    from onetrunk.verbs.inspect import inspect
+    from onetrunk.verbs.predict import predict
+    from onetrunk.verbs.pretrain import pretrain
+    from onetrunk.verbs.train import train
+
+
+def __getattr__(name: str) -> Any:
+    if name in VERBS:
+        return getattr(importlib.import_module(f"onetrunk.verbs.{name}"), name)
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(_ELSEWHERE[name]), name)
+    raise AttributeError(f"module 'onetrunk' has no attribute {name!r}")

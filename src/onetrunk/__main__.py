@@ -1,0 +1,5 @@
+"""`python -m onetrunk`."""
+
+from onetrunk.cli import main
+
+main()

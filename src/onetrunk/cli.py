@@ -1,0 +1,157 @@
+"""The command line: one command a verb; flags, defaults and help come from the verbs' signatures and docstrings."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from onetrunk import VERBS, __version__
+from onetrunk.core.errors import OnetrunkError, UsageError
+
+_FLAGS = {"start": "--from", "settings": "--set"}  # where the flag's name is not a good name in Python
+
+
+def main() -> None:
+    """Runs a command; faults with a plain message exit with their code, bugs with 1 and a traceback."""
+    try:
+        _app()(standalone_mode=True)
+    except OnetrunkError as error:
+        print(f"onetrunk: {_printable(str(error))}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("onetrunk: stopped.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+
+
+def _app() -> typer.Typer:
+    app = typer.Typer(
+        name="onetrunk",
+        help="Make a foundation model of your own data and put it to work.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback(invoke_without_command=True)
+    def version(show: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+        if show:
+            print(f"onetrunk {__version__}")
+            raise typer.Exit
+
+    for name in VERBS:
+        verb = getattr(importlib.import_module(f"onetrunk.verbs.{name}"), name)
+        app.command(name)(_command(verb))
+    return app
+
+
+def _command(verb: Callable[..., Any]) -> Callable[..., None]:
+    """A verb as a command: positional parameters are arguments, the others flags; what it returns is shown."""
+    signature = inspect.signature(verb)
+    hints = typing.get_type_hints(verb)
+    summary, helps = _documentation(verb)
+    parameters = [_parameter(p, hints[p.name], helps.get(p.name, "")) for p in signature.parameters.values()]
+    json_flag = inspect.Parameter(
+        "as_json",
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=bool,
+        default=typer.Option(False, "--json", help="Print the result as JSON, for machines; nothing else."),
+    )
+
+    def command(as_json: bool, **values: Any) -> None:
+        for name, parameter in signature.parameters.items():
+            values[name] = _value(name, values[name], hints[name])
+            if parameter.kind == inspect.Parameter.KEYWORD_ONLY and values[name] == []:
+                values[name] = None
+        if as_json and "quiet" in values:
+            values["quiet"] = True
+        result = verb(**values)
+        _show(result, as_json)
+
+    command.__signature__ = inspect.Signature([*parameters, json_flag])
+    command.__doc__ = summary
+    command.__annotations__ = {p.name: p.annotation for p in [*parameters, json_flag]}
+    return command
+
+
+def _parameter(parameter: inspect.Parameter, hint: Any, text: str) -> inspect.Parameter:
+    kind = _plain(hint)
+    flag = _FLAGS.get(parameter.name, "--" + parameter.name.replace("_", "-"))
+    if parameter.kind != inspect.Parameter.KEYWORD_ONLY:
+        required = parameter.default is inspect.Parameter.empty
+        default = typer.Argument(... if required else parameter.default, help=text)
+        kind = str if hint is Any else kind
+    else:
+        required = parameter.default is inspect.Parameter.empty
+        default = typer.Option(... if required else parameter.default, flag, help=text, show_default=not required)
+    return parameter.replace(annotation=kind, default=default, kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+def _plain(hint: Any) -> Any:
+    """The type a flag has: lists and mappings are repeated text, optional ones may be left out."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        inner = next(a for a in typing.get_args(hint) if a is not type(None))
+        inner = _plain(inner)
+        return inner if typing.get_origin(inner) is list else inner | None
+    if hint is Any:
+        return str | None
+    if typing.get_origin(hint) in (list, dict):
+        return list[str]
+    return hint
+
+
+def _value(name: str, value: Any, hint: Any) -> Any:
+    """`a,b` is two values of a list; `key=value` an entry of a mapping."""
+    if not isinstance(value, list | tuple):
+        return value
+    if "dict" in str(hint):
+        pairs = [v.partition("=") for v in value]
+        for left, sign, right in pairs:
+            if not (left and sign and right):
+                raise UsageError(f"--{name} expects name=value, found {left + sign + right!r}.")
+        return {left: right for left, _, right in pairs}
+    if name == "settings":
+        return list(value)
+    return [part.strip() for v in value for part in v.split(",") if part.strip()]
+
+
+def _documentation(verb: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+    text = inspect.getdoc(verb) or ""
+    summary, _, rest = text.partition("\n\nArgs:\n")
+    arguments = rest.partition("\n\nReturns:")[0]
+    return summary, dict(re.findall(r"^\s*(\w+): (.*)$", arguments, re.MULTILINE))
+
+
+def _show(result: Any, as_json: bool) -> None:
+    """What a verb returns, for a machine or a person. Models were saved and say so themselves."""
+    import json
+
+    if hasattr(result, "to_json"):  # a DataFrame
+        if as_json:
+            print(result.to_json(orient="records", lines=True, force_ascii=False))
+        elif len(result):
+            print(result.head(20).to_string())
+            if len(result) > 20:
+                print(f"... {len(result):,} rows; --out FILE keeps them all.")
+    elif as_json:
+        found = result.as_json() if hasattr(result, "as_json") else result
+        print(json.dumps(found, ensure_ascii=False, default=str))
+
+
+def _printable(text: str) -> str:
+    """Control characters from data or names must not move a terminal's cursor."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Table rows to what a model trains on: codecs fitted on training rows, values encoded, every loss in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from onetrunk.core.column import Codec, Column
+from onetrunk.core.errors import DataError
+from onetrunk.core.registry import column_types
+from onetrunk.data.ledger import Ledger
+from onetrunk.data.pack import Store
+from onetrunk.data.table import Table
+
+
+def fit_columns(
+    table: Table, names: Sequence[str], types: Mapping[str, str], options: Mapping[str, dict[str, Any]]
+) -> tuple[list[Column], dict[str, Codec]]:
+    """Fits a codec for each column on the table's (training) rows. Types that share one see all their columns' values.
+
+    A column with options of its own has a codec of its own. Raises DataError naming the column that cannot be fitted.
+    """
+    columns, members, codecs = [], {}, {}
+    for name in names:
+        kind = types[name]
+        own = dict(options.get(name, {}))
+        key = kind if column_types.get(kind).shared and not own else name
+        columns.append(Column(name, kind, key))
+        members.setdefault(key, (kind, own, []))[2].append(name)
+    for key, (kind, own, sharing) in members.items():
+        codec = column_types.get(kind)(own)
+        values = [v for name in sharing for v in table[name] if v is not None]
+        where = " and ".join(map(repr, sharing))
+        if not values:
+            raise DataError(f"The column {where} has no value in the training rows.")
+        try:
+            codec.fit(values)
+        except DataError as error:
+            raise DataError(f"The column {where}: {error}") from None
+        codecs[key] = codec
+    return columns, codecs
+
+
+def encode(table: Table, columns: Sequence[Column], codecs: Mapping[str, Codec], ledger: Ledger) -> Store:
+    """Encodes a table's columns; a column the table lacks is missing in every row."""
+    place = np.full((len(table), len(columns)), -1, dtype=np.int64)
+    contents = []
+    for c, column in enumerate(columns):
+        codec = codecs[column.codec]
+        values = table.columns.get(column.name, [None] * len(table))
+
+        def bad(i: int, reason: str, name: str = column.name) -> None:
+            ledger.add(reason, name, int(table.row[i]), bad=True)
+
+        content, present = codec.encode_all(values, bad)
+        place[present, c] = np.arange(int(present.sum()))
+        contents.append(content)
+        for reason, count in codec.dropped(content).items():
+            ledger.add(reason, column.name, n=count)
+    return Store([c.name for c in columns], [codecs[c.codec] for c in columns], contents, place)

@@ -1,0 +1,107 @@
+"""Checkpoints: `checkpoints/step-N/` folders, committed whole, verified before use, pruned to the newest few.
+
+Randomness is keyed, so there is no generator state to keep: weights, optimizer, averages and a small JSON
+state are everything. `checkpoints/best/` holds the best weights so far.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from onetrunk.core import folder
+from onetrunk.core.errors import ModelFileError
+
+Parts = Mapping[str, Mapping[str, Tensor]]  # file name without extension to tensors
+Shapes = Mapping[str, tuple[int, ...]]
+
+_STATE = "state.json"
+
+
+class Checkpoints:
+    """The checkpoints of one training run in `place`."""
+
+    def __init__(self, place: Path, keep: int = 2) -> None:
+        self.place, self.keep = place, keep
+        if place.is_dir():
+            for name in {entry.name.partition(".")[0] for entry in place.iterdir()}:
+                folder.recover(place / name)
+
+    def save(self, step: int, parts: Parts, state: dict[str, Any]) -> Path:
+        """Commits `step-<step>/` and prunes older ones. Raises ResourceError; older ones are then intact."""
+        path = self.place / f"step-{step}"
+        if path.exists():  # damaged: else the run would have gone on from it
+            shutil.rmtree(path)
+        self._commit(path, parts, {"step": step, **state})
+        for old in [number for number in self._steps() if number <= step][self.keep :]:
+            shutil.rmtree(self._path(old))
+        return path
+
+    def save_best(self, weights: Mapping[str, Tensor], state: dict[str, Any]) -> None:
+        self._commit(self.place / "best", {"model": weights}, state)
+
+    def latest(self, warn: Callable[[str], None]) -> Path | None:
+        """The newest checkpoint that verifies; None when there is none at all.
+
+        Damaged ones are passed over with a warning. Raises ModelFileError when all are damaged.
+        """
+        problem = None
+        for step in self._steps():
+            path = self._path(step)
+            try:
+                folder.verify(path)
+                return path
+            except ModelFileError as error:
+                problem = error
+                warn(f"The checkpoint {path} is not used: {error}")
+        if problem is not None:
+            raise ModelFileError(
+                f"Every checkpoint in {self.place} is damaged; the last problem: {problem} "
+                "Delete that folder to start anew."
+            )
+        return None
+
+    def best(self, shapes: Shapes) -> dict[str, Tensor]:
+        """The best weights. Raises ModelFileError when they are missing or damaged."""
+        folder.verify(self.place / "best")
+        return load_part(self.place / "best", "model", shapes)
+
+    def _commit(self, path: Path, parts: Parts, state: dict[str, Any]) -> None:
+        def write(staging: Path) -> None:
+            for name, tensors in parts.items():
+                folder.save_tensors(staging / f"{name}.safetensors", tensors)
+            folder.write_json(staging / _STATE, state)
+
+        needs = sum(tensor.nbytes for tensors in parts.values() for tensor in tensors.values())
+        folder.commit(path, write, replace=True, needs=needs)
+
+    def _steps(self) -> list[int]:
+        """The steps on disk, newest first: by number, never by the clock."""
+        if not self.place.is_dir():
+            return []
+        names = (re.fullmatch(r"step-(\d+)", entry.name) for entry in self.place.iterdir())
+        return sorted((int(match[1]) for match in names if match), reverse=True)
+
+    def _path(self, step: int) -> Path:
+        return self.place / f"step-{step}"
+
+
+def load_part(checkpoint: Path, name: str, shapes: Shapes) -> dict[str, Tensor]:
+    """The tensors of one part; names and shapes must be exactly these. Raises ModelFileError."""
+    return folder.load_tensors(checkpoint / f"{name}.safetensors", shapes)
+
+
+def load_state(checkpoint: Path, keys: set[str]) -> dict[str, Any]:
+    """The JSON state; raises ModelFileError when one of `keys` is missing: nothing silently starts anew."""
+    state = folder.read_json(checkpoint / _STATE)
+    for key in sorted(keys - state.keys()):
+        raise ModelFileError(
+            f"{checkpoint / _STATE} lacks {key!r}: training cannot go on from it exactly. "
+            "Delete this checkpoint to go on from an older one."
+        )
+    return state

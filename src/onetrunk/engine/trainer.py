@@ -1,0 +1,408 @@
+"""Trains any module whose `forward(batch)` gives named losses, as sums and counts.
+
+A step is `batches(step)`: micro-batches, a pure function of the step. Its loss is the weighted sum, over
+names, of (sum over micro-batches of the losses' sums) / (sum of their counts). Counts are known beforehand,
+so every micro-batch is differentiated at its final scale: accumulation equals one big batch. Dropout is keyed
+by (seed, step, micro-batch). So a run killed at any instant goes on from its newest checkpoint bit for bit
+(eager, same precision; on CUDA as far as the kernels are deterministic).
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from onetrunk.core import folder as folders
+from onetrunk.core import rng
+from onetrunk.core.errors import DivergedError, ResourceError, UsageError
+from onetrunk.core.sequence import Loss
+from onetrunk.engine.checkpoint import Checkpoints, load_part, load_state
+from onetrunk.engine.log import MetricsLog, Record
+from onetrunk.engine.optim import OptimConfig, build_optimizer
+from onetrunk.engine.precision import Choice, Precision, decide, width_of
+from onetrunk.engine.progress import Progress, peak_bytes
+from onetrunk.engine.schedule import Schedule, factor
+from onetrunk.engine.signals import Signals
+
+_MAY_CHANGE = {"save_every", "keep", "tensorboard"}  # between a run and its resumption: they move no weight
+_STATE = {"step", "seed", "config", "precision", "best", "waited", "validated", "totals", "optimizer"}
+
+
+class MicroBatch(Protocol):
+    """What the trainer asks of a batch (`core.sequence.Batch` has it)."""
+
+    counts: dict[str, float]  # loss name to count
+    tokens: int
+    row: np.ndarray  # [m] table row of each document
+
+    def to(self, device: torch.device) -> Self: ...
+
+
+Validate = Callable[
+    [], tuple[float | None, bool, dict[str, Any]]
+]  # main metric, is higher better, all metrics
+
+
+class TrainConfig(OptimConfig):
+    """How to train. 0 switches a field off unless it says otherwise."""
+
+    steps: int = Field(1000, ge=1)
+    schedule: Schedule = "linear"
+    warmup: float = Field(0.05, ge=0, lt=1)  # fraction of the steps
+    clip: float = Field(1.0, ge=0)  # largest norm of the whole gradient
+    precision: Choice = "auto"
+    ema: float = Field(0.0, ge=0, lt=1)  # decay of the moving average of the weights, which then is the model
+    loss_weights: dict[str, float] = Field(
+        default_factory=dict
+    )  # by loss name or what precedes its "/"; else 1
+    validate_every: int = Field(0, ge=0)  # steps; 0: at the end only
+    patience: int = Field(0, ge=0)  # validations without a better one before it stops
+    save_every: int = Field(0, ge=0)  # steps; the last step is always saved
+    keep: int = Field(2, ge=2)  # checkpoints, besides the best
+    tensorboard: bool = True
+
+
+@dataclass
+class TrainResult:
+    """`interrupted` is the signal's number, or 0. `history` holds the records of metrics.jsonl."""
+
+    step: int
+    best_metric: float | None
+    best_step: int | None
+    history: list[Record]
+    interrupted: int
+    seconds: float  # of training steps, over all resumptions
+    tokens: int
+
+
+class Trainer:
+    """One training run in `folder` (`checkpoints/`, `metrics.jsonl`, `tensorboard/`), resumed where it ended.
+
+    `run` leaves the module in eval mode with the weights to use: the best validated ones if there is a
+    validation, else the average if there is one, else the last. An interrupted run leaves the last.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        batches: Callable[[int], Sequence[MicroBatch]],
+        config: TrainConfig,
+        folder: str | Path,
+        *,
+        seed: int = 0,
+        validate: Validate | None = None,
+        progress: Progress | None = None,
+        resume: bool = True,
+    ) -> None:
+        self.module, self.batches, self.config, self.folder = module, batches, config, Path(folder)
+        self.seed, self.validate, self.resume = seed, validate, resume
+        self.progress = progress or Progress(silent=True)
+        self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        self.device = next(module.parameters()).device
+        self.step = 0  # updates done
+        self.best: dict[str, Any] | None = None  # step, metric, metrics
+        self.waited = 0  # validations since the best
+        self.validated = 0  # the last step that was validated
+        self.totals = {"tokens": 0, "documents": 0, "seconds": 0.0}
+        self._saved = -1  # the last step that was saved
+
+    def run(self) -> TrainResult:
+        """Trains to the end, to a signal, or until patience ends.
+
+        Raises DivergedError (nothing updated, bad_step.json written), ResourceError, ModelFileError (no
+        checkpoint can be used) or UsageError (the configuration is not the checkpoint's).
+        """
+        config = self.config
+        self._prepare()
+        self.module.train()
+        log = MetricsLog(self.folder, self.step, self.validated, config.tensorboard)
+        self.progress.start(self.step, config.steps)
+        try:
+            with Signals() as signals:
+                while not signals.received:
+                    if self._validation_due():
+                        with self._memory():
+                            log.write(self._validation())
+                    if self.step and config.save_every and self.step % config.save_every == 0:
+                        self._save()
+                    if self.step >= config.steps or 0 < config.patience <= self.waited:
+                        break
+                    with self._memory():
+                        record = self._training_step()
+                    log.write(record)
+                    self.progress.update(self.step, record["loss"], record["tokens_per_s"])
+                self._save()
+        finally:
+            log.close()
+            self.progress.close()
+        if not signals.received:
+            self._take_best_weights()
+        self.module.eval()
+        best = self.best or {"metric": None, "step": None}
+        return TrainResult(
+            self.step,
+            best["metric"],
+            best["step"],
+            log.records,
+            signals.received,
+            self.totals["seconds"],
+            self.totals["tokens"],
+        )
+
+    # -- one step --------------------------------------------------------------------------------------------
+    def _training_step(self) -> Record:
+        started = time.perf_counter()
+        batches = self.batches(self.step)
+        counts: dict[str, float] = {}
+        for batch in batches:
+            for name, count in batch.counts.items():
+                counts[name] = counts.get(name, 0.0) + count
+        self.module.zero_grad(set_to_none=True)
+        losses = dict.fromkeys((name for name, count in counts.items() if count > 0), 0.0)
+        for index, batch in enumerate(batches):
+            for name, value in self._accumulate(index, batch, counts).items():
+                losses[name] += value / counts[name]
+        norm = self._clip(batches)
+        scale = factor(self.step, self.config.steps, self.config.warmup, self.config.schedule)
+        self.optimizer.step(scale)
+        self._average()
+        self.step += 1
+
+        seconds = time.perf_counter() - started
+        tokens = sum(batch.tokens for batch in batches)
+        self.totals["tokens"] += tokens
+        self.totals["documents"] += sum(len(batch.row) for batch in batches)
+        self.totals["seconds"] += seconds
+        return {
+            "step": self.step,
+            "loss": sum(self._weight(name) * value for name, value in losses.items()),
+            "losses": losses,
+            "lr": self.config.lr * scale,
+            "grad_norm": norm,
+            "tokens": self.totals["tokens"],
+            "tokens_per_s": round(tokens / seconds, 1),
+            "seconds": round(self.totals["seconds"], 3),
+        }
+
+    def _accumulate(self, index: int, batch: MicroBatch, counts: dict[str, float]) -> dict[str, float]:
+        """Forward and backward of one micro-batch. Returns the losses' sums."""
+        torch.manual_seed(rng.torch_seed(self.seed, self.step, index))
+        batch = batch.to(self.device)
+        with self.precision.context(self.device):
+            losses = self.module(batch)
+        for name in [name for name in losses if not counts.get(name)]:
+            if losses.pop(name).count > 0:
+                raise ValueError(f"The loss {name!r} has a count that its batch's `counts` does not know.")
+        if not losses:
+            return {}
+        values = torch.stack([loss.sum.detach().float() for loss in losses.values()]).tolist()
+        sums = dict(zip(losses, values, strict=True))
+        for name, value in sums.items():
+            if not math.isfinite(value):
+                self._diverged(f"the loss {name!r} is {value}", _bad_rows(losses[name], batch.row))
+        objective = sum(self._weight(name) / counts[name] * loss.sum for name, loss in losses.items())
+        if objective.requires_grad:
+            objective.backward()
+        return sums
+
+    def _clip(self, batches: Sequence[MicroBatch]) -> float:
+        """The norm of the whole gradient, which is then scaled down to `clip`."""
+        trained = [p for p in self.parameters.values() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
+        if not math.isfinite(norm):
+            rows = np.unique(np.concatenate([batch.row for batch in batches]))
+            names = [
+                n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()
+            ]
+            where = f" of {names[0]!r}" if names else ""
+            self._diverged(f"the loss is finite but the gradient{where} is not", rows)
+        if self.config.clip:
+            torch.nn.utils.clip_grads_with_norm_(trained, self.config.clip, norm)
+        return float(norm)
+
+    def _weight(self, name: str) -> float:
+        weights = self.config.loss_weights
+        return weights.get(name, weights.get(name.partition("/")[0], 1.0))
+
+    def _diverged(self, what: str, rows: np.ndarray) -> None:
+        """Called before the update: saves the last good state, writes which rows it was, and raises."""
+        self.module.zero_grad(set_to_none=True)
+        bad = {"step": self.step, "problem": what, "rows": rows.tolist()}
+        with folders.disk_errors(self.folder):
+            folders.write_json(self.folder / "bad_step.json", bad)
+        if all(p.isfinite().all() for p in self.parameters.values()):
+            self._save()
+        shown = ", ".join(map(str, rows[:10])) + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
+        raise DivergedError(
+            f"Training stopped in step {self.step}: {what}, in table rows {shown}. The model was not "
+            f"updated; its last good state is in {self.folder / 'checkpoints'}. Look at these rows (all are "
+            f"listed in {self.folder / 'bad_step.json'}), or start anew with a lower learning rate (train.lr "
+            "and train.muon_lr)."
+        )
+
+    # -- averages and validation -----------------------------------------------------------------------------
+    def _average(self) -> None:
+        """Moves the average towards the weights; its memory grows, so that the start is forgotten."""
+        if self.config.ema:
+            decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+            weights = [p.detach() for p in self.parameters.values()]
+            torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Inside, the module holds the average, where there is one."""
+        held = {name: self.parameters[name].detach().clone() for name in self.average}
+        self._set(self.average)
+        try:
+            yield
+        finally:
+            self._set(held)
+
+    @torch.no_grad()
+    def _set(self, weights: dict[str, Tensor]) -> None:
+        for name, weight in weights.items():
+            self.parameters[name].copy_(weight)
+
+    def _validation_due(self) -> bool:
+        if self.validate is None or self.step in (0, self.validated):
+            return False
+        every = self.config.validate_every
+        return self.step == self.config.steps or (every > 0 and self.step % every == 0)
+
+    def _validation(self) -> Record:
+        """Validates, and keeps a copy of the weights when they are the best so far."""
+        with self._averaged(), torch.no_grad(), self.precision.context(self.device):
+            self.module.eval()
+            metric, higher_is_better, metrics = self.validate()
+            self.module.train()
+            self.waited += 1
+            if metric is not None and math.isfinite(metric):
+                sign = 1 if higher_is_better else -1
+                if self.best is None or sign * metric > sign * self.best["metric"]:
+                    self.best, self.waited = {"step": self.step, "metric": metric, "metrics": metrics}, 0
+                    self.checkpoints.save_best(self.module.state_dict(), self.best)
+        self.validated = self.step
+        return {"step": self.step, "validation": {"metric": metric, **metrics}}
+
+    def _take_best_weights(self) -> None:
+        if self.best is not None:
+            self.module.load_state_dict(self.checkpoints.best(_shapes(self.module.state_dict())))
+        else:
+            self._set(self.average)
+
+    # -- state -----------------------------------------------------------------------------------------------
+    def _prepare(self) -> None:
+        """Decides the precision, builds the optimizer, and takes up the newest checkpoint if there is one."""
+        folders.recover(self.folder)
+        with folders.disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        place = self.folder / "checkpoints"
+        if not self.resume and place.exists():
+            shutil.rmtree(place)
+        (self.folder / "bad_step.json").unlink(missing_ok=True)
+        self.checkpoints = Checkpoints(place, self.config.keep)
+        newest = self.checkpoints.latest(self.progress.note)
+        state = None if newest is None else load_state(newest, _STATE)
+        if state is None:
+            self.precision = decide(self.config.precision, self.device, width_of(self.module))
+        else:
+            self._check_same_run(state, newest)
+            self.precision = Precision(**state["precision"])
+        self.optimizer = build_optimizer(self.module, self.config, self.precision.muon)
+        self.average = {}
+        if self.config.ema:
+            self.average = {n: p.detach().clone() for n, p in self.parameters.items()}
+        if state is not None:
+            self._restore(state, newest)
+            self.progress.note(f"Going on from {newest}.")
+
+    def _check_same_run(self, state: dict[str, Any], checkpoint: Path) -> None:
+        old = {"seed": state["seed"], **state["config"]}
+        new = {"seed": self.seed, **self._config()}
+        keys = sorted(k for k in old.keys() | new.keys() if k not in _MAY_CHANGE and old.get(k) != new.get(k))
+        if keys:
+            changes = ", ".join(f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in keys)
+            raise UsageError(
+                f"The run to be continued from {checkpoint} has another configuration ({changes}). Give the "
+                "same values to go on, or start anew: another --out, or --overwrite."
+            )
+
+    def _config(self) -> dict[str, Any]:
+        return self.config.model_dump(mode="json")
+
+    def _restore(self, state: dict[str, Any], checkpoint: Path) -> None:
+        self.module.load_state_dict(load_part(checkpoint, "model", _shapes(self.module.state_dict())))
+        shapes = {name: tuple(shape) for name, shape in state["optimizer"].items()}
+        self.optimizer.load_tensors(load_part(checkpoint, "optimizer", shapes))
+        if self.average:
+            saved = load_part(checkpoint, "average", _shapes(self.average))
+            self.average = {name: saved[name].to(self.device) for name in self.average}
+        self.step = self._saved = state["step"]
+        self.best, self.waited, self.validated = state["best"], state["waited"], state["validated"]
+        self.totals = state["totals"]
+
+    def _save(self) -> None:
+        """Saves this step unless it is saved already."""
+        if self.step == self._saved:
+            return
+        optimizer = self.optimizer.tensors()
+        parts = {"model": self.module.state_dict(), "optimizer": optimizer}
+        if self.average:
+            parts["average"] = self.average
+        state = {
+            "seed": self.seed,
+            "config": self._config(),
+            "precision": vars(self.precision),
+            "best": self.best,
+            "waited": self.waited,
+            "validated": self.validated,
+            "totals": self.totals,
+            "optimizer": {name: list(shape) for name, shape in _shapes(optimizer).items()},
+        }
+        self.checkpoints.save(self.step, parts, state)
+        self._saved = self.step
+
+    @contextmanager
+    def _memory(self) -> Iterator[None]:
+        """Turns an allocation that failed into a plain ResourceError."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            self.module.zero_grad(set_to_none=True)
+            peak = peak_bytes(self.device) / 1e9
+            most = max(batch.tokens for batch in self.batches(self.step))
+            raise ResourceError(
+                f"Out of memory on {self.device} in step {self.step}, after a peak of {peak:.1f} GB. Use "
+                f"smaller micro-batches: the largest of this step has {most:,} tokens; try {most // 2:,}."
+            ) from error
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _bad_rows(loss: Loss, row: np.ndarray) -> np.ndarray:
+    """Table rows whose reads are not finite; all rows of the micro-batch when the loss cannot tell."""
+    if loss.each is None or loss.doc is None:
+        return np.unique(row)
+    documents = loss.doc[~loss.each.isfinite()].cpu().numpy()
+    return np.unique(row[documents] if len(documents) else row)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "can't allocate memory" in str(error)

@@ -1,0 +1,247 @@
+"""Asks a model for what the held-out rows hold, and measures: metrics, intervals, rivals, samples, figures."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from onetrunk.core import rng
+from onetrunk.core.column import Codec
+from onetrunk.core.errors import DataError
+from onetrunk.core.sequence import Answer
+from onetrunk.evidence import figures, intervals
+from onetrunk.evidence.baselines import Baseline, run_baselines, usable
+from onetrunk.evidence.intervals import Interval
+from onetrunk.evidence.record import Evidence, Origin, Rival, Sample, Shown, TaskEvidence
+
+_ROW_RESAMPLES = 1000
+_METRIC_RESAMPLES = 200  # of metrics that are no mean over rows: each resample computes them anew
+_MOST_LOOKED_AT = 200  # rows among which the worst is sought
+_MOST_CHARACTERS = 600  # of a sample
+_FEWEST_EXACT = 0.05  # below, answers are near or far rather than right or wrong
+
+Columns = Mapping[str, Sequence[Any]]
+
+
+class Model(Protocol):
+    """What evidence needs of a model. Missing values are None."""
+
+    def codec(self, column: str) -> Codec: ...
+
+    def answer(self, columns: Columns, ask: str, given: Sequence[str]) -> list[Answer]: ...
+
+
+def evaluate(
+    model: Model,
+    test: Columns,
+    tasks: Sequence[tuple[Sequence[str], str]],
+    *,
+    train: Columns | None = None,
+    name: str = "model",
+    origin: Origin | None = None,
+    histories: Mapping[str, Sequence[dict[str, Any]]] | None = None,
+    seed: int = 0,
+    samples: int = 6,
+) -> Evidence:
+    """Evidence for each (given, ask) on the held-out rows.
+
+    `train` holds the training rows, for the rivals (None: no rivals). `histories` are the records of
+    metrics.jsonl by stage, for the curves. `samples` rows of each kind are kept to be shown. Raises
+    DataError when no row has a truth.
+    """
+    evidence = Evidence(name, [], origin or Origin(seed=seed))
+    for stage, records in (histories or {}).items():
+        evidence.figures |= _named(f"curves-{_slug(stage)}", figures.curves(records))
+        evidence.figures |= _named(f"validation-{_slug(stage)}", figures.validation(records))
+    for place, (given, ask) in enumerate(tasks):
+        task, drawn = _evaluate_task(model, test, list(given), ask, train, seed, samples)
+        evidence.tasks.append(task)
+        label = f"{place + 1}-{_slug(ask)}"
+        evidence.figures |= _named(f"comparison-{label}", figures.comparison(task))
+        if drawn:
+            task.figure = f"answers-{label}"
+            evidence.figures |= _named(task.figure, drawn)
+    return evidence
+
+
+def _evaluate_task(
+    model: Model, test: Columns, given: list[str], ask: str, train: Columns | None, seed: int, n_samples: int
+) -> tuple[TaskEvidence, dict[str, bytes]]:
+    codec = model.codec(ask)
+    rows = usable(codec, test.get(ask, []))
+    if not rows:
+        raise DataError(f"No held-out row has a usable value of {ask!r}, so the model cannot be judged on it.")
+    truths = [test[ask][i] for i in rows]
+    held_out = {name: [test[name][i] for i in rows] for name in given if name in test}
+    began = time.perf_counter()
+    answers = model.answer(held_out, ask, given)
+    seconds = time.perf_counter() - began
+    metrics = _floats(codec.metrics(answers, truths))
+    judge = _Judge(codec, answers, truths, next(iter(metrics)), seed)
+    score, draws = judge(answers, metrics)
+    task = TaskEvidence(
+        ask=ask,
+        given=given,
+        rows=len(rows),
+        without_truth=len(test[ask]) - len(rows),
+        metric=judge.metric,
+        higher_is_better=codec.higher_is_better,
+        metrics=metrics,
+        score=score,
+        classes=_per_class(codec, answers, truths),
+        seconds=seconds,
+    )
+    if train is not None and ask in train:
+        both = [name for name in held_out if name in train]
+        codecs = {name: model.codec(name) for name in both}
+        known = {name: train[name] for name in both}
+        found = run_baselines(codecs, codec, known, held_out, train[ask], truths)
+        task.rivals = [_rival(name, baseline, judge, score, draws) for name, baseline in found.items()]
+    shows = {name: (model.codec(name), values) for name, values in held_out.items()}
+    task.samples = _samples(codec, answers, truths, shows, judge, n_samples)
+    return task, figures.render(lambda axes: codec.figure(answers, truths, axes), (6.4, 5.4))
+
+
+class _Judge:
+    """The main metric of any answers to these rows: its interval, and its resampled values, alike for model
+    and rivals.
+
+    Where the codec has a number a row whose mean is the metric, the bootstrap is over these numbers.
+    """
+
+    def __init__(
+        self, codec: Codec, answers: Sequence[Answer], truths: Sequence[Any], metric: str, seed: int
+    ) -> None:
+        self.codec, self.truths, self.metric, self.seed = codec, truths, metric, seed
+        each = codec.per_row(answers, truths)
+        value = codec.metrics(answers, truths)[metric]
+        self.by_row = each is not None and value is not None and bool(np.isclose(each.mean(), value))
+        self.each = each if self.by_row else None  # of the model
+
+    def __call__(
+        self, answers: Sequence[Answer], metrics: Mapping[str, float | None]
+    ) -> tuple[Interval | None, np.ndarray]:
+        value = metrics[self.metric]
+        if not self.by_row:
+            draws = intervals.metric_draws(
+                lambda index: self.at(answers, index), len(answers), _METRIC_RESAMPLES, self.seed
+            )
+            return intervals.interval(value, draws), draws
+        each = self.codec.per_row(answers, self.truths)
+        draws = intervals.row_draws(each, np.mean, _ROW_RESAMPLES, self.seed)
+        if np.isin(each, (0.0, 1.0)).all():
+            return intervals.wilson(float(each.sum()), len(each)), draws
+        return intervals.interval(value, draws), draws
+
+    def at(self, answers: Sequence[Answer], index: np.ndarray) -> float | None:
+        """The main metric of some rows."""
+        return self.codec.metrics([answers[i] for i in index], [self.truths[i] for i in index])[self.metric]
+
+
+def _rival(name: str, found: Baseline, judge: _Judge, ours: Interval | None, draws: np.ndarray) -> Rival:
+    rival = Rival(name, seconds=found.seconds, note=found.note)
+    if found.answers is None:
+        return rival
+    rival.metrics = _floats(found.metrics)
+    rival.score, theirs = judge(found.answers, rival.metrics)
+    if ours is not None and rival.score is not None:
+        sign = 1 if judge.codec.higher_is_better else -1
+        rival.lead = intervals.interval(sign * (ours.value - rival.score.value), sign * (draws - theirs))
+    return rival
+
+
+def _per_class(codec: Codec, answers: Sequence[Answer], truths: Sequence[Any]) -> list[dict[str, Any]]:
+    from onetrunk.metrics.classification import per_class
+
+    classes = codec.class_names()
+    target = codec.target(truths)
+    if classes is None or target.ndim > 1:  # not a closed set, or several labels a row
+        return []
+    place = {name: i for i, name in enumerate(classes)}
+    table = per_class(target, codec.target([answer.value for answer in answers]))
+    return sorted(table, key=lambda row: place.get(row["class"], len(place)))
+
+
+# -- samples
+# -----------------------------------------------------------------------------------------------------------
+def _samples(
+    codec: Codec,
+    answers: Sequence[Answer],
+    truths: Sequence[Any],
+    given: Mapping[str, tuple[Codec, Sequence[Any]]],
+    judge: _Judge,
+    n: int,
+) -> list[Sample]:
+    """Right and wrong ones where there is such a thing, else typical ones and those furthest from the truth."""
+    order = rng.permutation(rng.key(judge.seed, "samples"), len(answers))
+    groups = _right_and_wrong(codec, answers, truths, judge, order) or _near_and_far(answers, judge, order)
+
+    def sample(group: str, i: int) -> Sample:
+        values = {
+            name: None if column[i] is None else _shown(source, column[i]) for name, (source, column) in given.items()
+        }
+        truth, answer = _shown(codec, truths[i]), _shown(codec, answers[i].value)
+        return Sample(group, values, truth, answer, _confidence(answers[i]))
+
+    return [sample(group, int(i)) for group, index in groups.items() for i in index[:n]]
+
+
+def _right_and_wrong(
+    codec: Codec, answers: Sequence[Answer], truths: Sequence[Any], judge: _Judge, order: np.ndarray
+) -> dict[str, np.ndarray]:
+    if judge.each is not None and np.isin(judge.each, (0.0, 1.0)).all():
+        exact = judge.each == codec.higher_is_better
+    else:
+        pairs = zip(answers, truths, strict=True)
+        exact = np.array([codec.fingerprint(a.value) == codec.fingerprint(t) for a, t in pairs])
+    if exact.mean() < _FEWEST_EXACT:
+        return {}
+    wrong = order[~exact[order]]
+    confidence = np.array([_confidence(answers[i]) or 0.0 for i in wrong])
+    return {"Right": order[exact[order]], "Wrong, the most confident first": wrong[np.argsort(-confidence,
+    kind="stable")]}
+
+
+def _near_and_far(answers: Sequence[Answer], judge: _Judge, order: np.ndarray) -> dict[str, np.ndarray]:
+    looked_at = order[:_MOST_LOOKED_AT]
+    found = [judge.at(answers, np.array([i])) for i in looked_at]
+    if None in found or len(set(found)) < 2:
+        return {"Some answers": order}
+    worse = np.array(found) * (-1 if judge.codec.higher_is_better else 1)
+    by_worse = looked_at[np.argsort(-worse, kind="stable")]
+    middle = looked_at[np.argsort(np.abs(worse - np.median(worse)), kind="stable")]
+    return {"Typical": middle, "Furthest from the truth": by_worse}
+
+
+def _confidence(answer: Answer) -> float | None:
+    """The probability of the answered value; None for several labels at once and for numbers."""
+    p = answer.probability
+    if isinstance(p, dict):
+        return None if isinstance(answer.value, list | tuple | set) or not p else float(max(p.values()))
+    return None if p is None else float(p)
+
+
+def _shown(codec: Codec, value: Any) -> Shown:
+    shown = codec.show(value)
+    return {
+        kind: part if kind == "png" or len(part) <= _MOST_CHARACTERS else part[:_MOST_CHARACTERS] + " …"
+        for kind, part in shown.items()
+    }
+
+
+def _floats(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None or not np.isfinite(value) else float(value) for name, value in
+    metrics.items()}
+
+
+def _named(name: str, pictures: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name + suffix: png for suffix, png in pictures.items()}
+
+
+def _slug(name: str) -> str:
+    """A name that is safe as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()[:40] or "column"

@@ -1,0 +1,121 @@
+"""Figures in plain words, the same in card, report and charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onetrunk.evidence.intervals import Interval
+from onetrunk.evidence.record import Rival, TaskEvidence
+
+
+@dataclass(frozen=True)
+class Word:
+    """`kind`: "share" is shown in percent, "score" with three decimals, "count" whole, "units" as it comes."""
+
+    label: str
+    kind: str
+    meaning: str = ""
+
+
+_WORDS = {
+    "accuracy": Word("Accuracy", "share", "answers that are right"),
+    "balanced_accuracy": Word("Balanced accuracy", "share", "right answers, each class counting alike"),
+    "f1_macro": Word("F1, macro", "score", "precision and recall together, each class counting alike"),
+    "f1_micro": Word("F1, micro", "score", "precision and recall together, each label counting alike"),
+    "auc": Word("AUC", "score", "how often the right class is ranked first; 0.5 is guessing"),
+    "mAP": Word("mAP", "score", "average precision over the classes"),
+    "log_loss": Word("Log loss", "score", "how surprised it is by the truth, in nats; lower is better"),
+    "brier": Word("Brier score", "score", "squared error of the probabilities; lower is better"),
+    "ece": Word("Calibration error", "score", "gap between confidence and being right; lower is better"),
+    "unseen": Word("Unseen labels", "count", "rows whose true label training did not know: counted as wrong"),
+    "rmse": Word("RMSE", "units", "typical error, large ones weighing more; lower is better"),
+    "mae": Word("Mean error", "units", "mean absolute error; lower is better"),
+    "medae": Word("Median error", "units", "half of the errors are smaller; lower is better"),
+    "r2": Word("R²", "score", "share of the variance explained; 0 is answering the mean"),
+    "spearman": Word("Rank correlation", "score", "Spearman's: 1 is the right order"),
+    "coverage": Word("Interval coverage", "share", "truths inside the 90 % interval: 90 % is right"),
+    "interval_width": Word("Interval width", "units", "mean width of the 90 % interval"),
+    "crps": Word("CRPS", "units", "error of the whole distribution; lower is better"),
+    "exact_match": Word("Exact match", "share", "written exactly right"),
+    "character_error_rate": Word("Character errors", "share", "edits for each true character; lower is better"),
+    "chrf": Word("chrF", "score", "overlap of short runs of characters"),
+    "perplexity": Word("Perplexity", "units", "how many tokens it wavers between; lower is better"),
+    "bits_per_byte": Word("Bits a byte", "score", "bits needed to write a byte; lower is better"),
+}
+
+
+def word(metric: str) -> Word:
+    return _WORDS.get(metric) or Word(metric.replace("_", " "), "units")
+
+
+def amount(metric: str, value: float | None, sign: bool = False) -> str:
+    """A figure with its unit: `95.3 %`, `0.912`, `1,204`; `sign` writes + and − (a true minus)."""
+    if value is None:
+        return "undefined"
+    plus = "+" if sign else ""
+    kind = word(metric).kind
+    if kind == "share":
+        text = f"{100 * value:{plus}.1f} %"
+    elif kind == "score":
+        text = f"{value:{plus}.3f}"
+    elif kind == "count" or abs(value) >= 1000:
+        text = f"{value:{plus},.0f}"
+    else:
+        text = f"{value:{plus}.4g}"
+    return text.replace("-", "−")
+
+
+def span(metric: str, interval: Interval, sign: bool = False) -> str:
+    """`92.6 to 97.0 %`"""
+    low, high = amount(metric, interval.low, sign), amount(metric, interval.high, sign)
+    return f"{low.removesuffix(' %')} to {high}"
+
+
+def headline(task: TaskEvidence) -> str:
+    """The result, its interval, and what the strongest simple rival makes of the same rows."""
+    label = word(task.metric).label
+    rows = f"{task.rows:,} held-out row{'s' if task.rows != 1 else ''}"
+    if task.score is None:
+        return f"{label} is {amount(task.metric, task.metrics[task.metric])} on {rows}: too few to say more."
+    result = f"{label} {amount(task.metric, task.score.value)} ({span(task.metric, task.score)}) on {rows}."
+    return f"{result} {against(task)}"
+
+
+def against(task: TaskEvidence) -> str:
+    """One sentence on the strongest simple rival."""
+    rival = task.best
+    if rival is None or rival.lead is None:
+        return "No simple rival was run beside it."
+    begin = f"The strongest simple rival, {rival.name}, reaches {amount(task.metric, rival.score.value)}"
+    if rival.lead.value == 0:
+        return f"{begin}: the same."
+    how = "better" if rival.lead.value > 0 else "worse"
+    return f"{begin}: the model is {_distance(task.metric, rival.lead)} {how}, {verdict(rival)}."
+
+
+def verdict(rival: Rival) -> str:
+    if not rival.lead.excludes(0):
+        return "which may be chance"
+    return "more than chance explains"
+
+
+def _distance(metric: str, lead: Interval) -> str:
+    value = amount(metric, abs(lead.value))
+    unit = " points" if value.endswith(" %") else ""
+    low, high = sorted((lead.low, lead.high) if lead.value > 0 else (-lead.low, -lead.high))
+    ends = f"{amount(metric, low)} to {amount(metric, high)}".replace(" %", "")
+    return f"{value.removesuffix(' %')}{unit} ({ends})"
+
+
+def joined(names: Sequence[str]) -> str:
+    """`a, b and c`"""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

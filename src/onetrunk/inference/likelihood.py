@@ -1,0 +1,53 @@
+"""How likely the true values are: the loss of one asked column, every part of it once."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from onetrunk.core.objective import Group, ObjectiveConfig
+from onetrunk.core.registry import objectives
+from onetrunk.core.sequence import Role
+from onetrunk.data.pack import Store, assemble
+from onetrunk.model import FoundationModel
+
+_POSITIONS_AT_ONCE = 16_384
+
+
+@torch.inference_mode()
+def mean_loss(model: FoundationModel, store: Store, given: list[str], ask: str) -> float:
+    """Mean loss a part (nats a token for text), over the rows where `ask` is present. Long values are read in
+    successive windows, so that every part counts once."""
+    c = store.names.index(ask)
+    codec = store.codecs[c]
+    content, whose = codec.successive(store.contents[c])
+    row_of = np.full(len(store.contents[c]), -1, dtype=np.int64)
+    there = np.flatnonzero(store.place[:, c] >= 0)
+    row_of[store.place[there, c]] = there
+    kept = np.flatnonzero(row_of[whose] >= 0)
+    place = store.place[row_of[whose[kept]]].copy()
+    place[:, c] = kept
+    contents = [content if i == c else other for i, other in enumerate(store.contents)]
+    windows = Store(store.names, store.codecs, contents, place)
+    roles = np.full(place.shape, int(Role.ABSENT))
+    for i, name in enumerate(store.names):
+        if name in given and name != ask:
+            roles[:, i] = np.where(place[:, i] >= 0, Role.GIVEN, Role.ABSENT)
+    roles[:, c] = Role.ASKED
+    config = ObjectiveConfig(kind="predict", given=list(given), ask=[ask])
+    held, training = model.objectives, model.training
+    model.objectives = [objectives.get("predict")("predict", config, store.names, store.codecs)]
+    model.eval()
+    total, count = 0.0, 0.0
+    try:
+        size = max(1, _POSITIONS_AT_ONCE // max(1, int(codec.positions(content).max(initial=1))))
+        for first in range(0, len(place), size):
+            rows = np.arange(first, min(first + size, len(place)))
+            group = Group(rows, roles[rows], rows.astype(np.uint64))
+            batch = assemble({"predict": group}, windows, given_causal=model.given_causal, augment=False)
+            for loss in model(batch).values():
+                total, count = total + float(loss.sum), count + float(loss.count)
+    finally:
+        model.objectives = held
+        model.train(training)
+    return total / max(count, 1e-12)

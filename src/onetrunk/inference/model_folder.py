@@ -1,0 +1,193 @@
+"""A trained model and its folder: the one artefact every verb takes and leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onetrunk.core import folder as files
+from onetrunk.core.column import Codec, Column, Sampling
+from onetrunk.core.errors import ModelFileError, UsageError, unknown
+from onetrunk.core.registry import column_types
+from onetrunk.core.sequence import Answer
+from onetrunk.data.ledger import Ledger
+from onetrunk.data.prepare import encode
+from onetrunk.data.table import Table, read
+from onetrunk.inference.predict import answer
+from onetrunk.model import FoundationModel
+
+_MOST_CLASS_COLUMNS = 20  # a table of answers has one probability column a class up to here
+
+
+@dataclass
+class Task:
+    """Which columns are given and which are asked."""
+
+    given: list[str]
+    ask: list[str]
+
+
+@dataclass
+class Model:
+    """A network with the columns it knows and the tasks it was made for. `onetrunk.load` gives one."""
+
+    network: FoundationModel
+    tasks: list[Task] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        return self.network.columns
+
+    def codec(self, column: str) -> Codec:
+        if column not in self.columns:
+            raise unknown("column", column, self.columns)
+        return self.network.codec(column)
+
+    def task(self, ask: Sequence[str] | None = None, given: Sequence[str] | None = None) -> Task:
+        """The task with these asked columns, or the folder's first; by default every other column it knows is given."""
+        for name in [*(ask or []), *(given or [])]:
+            self.codec(name)
+        if ask is None and not self.tasks:
+            raise UsageError(f"Say which column to ask for with --ask. This model knows: {', '.join(self.columns)}.")
+        known = next((t for t in self.tasks if ask is None or set(ask) <= set(t.ask)), None)
+        asked = list(ask) if ask is not None else known.ask
+        if given is None:
+            given = known.given if known else [name for name in self.columns if name not in asked]
+        return Task([name for name in given if name not in asked], asked)
+
+    # -- answers -----------------------------------------------------------------------------------------------------
+    def answer(
+        self,
+        columns: Mapping[str, Sequence[Any]] | Table,
+        ask: str,
+        given: Sequence[str] | None = None,
+        sampling: Sampling | None = None,
+        ledger: Ledger | None = None,
+    ) -> list[Answer]:
+        """One answer a row for one column. Missing values and columns are left out; values that cannot be read too
+        (they are counted in `ledger`)."""
+        task = self.task([ask], given)
+        table = columns if isinstance(columns, Table) else Table({k: list(v) for k, v in columns.items()})
+        # What is asked is not encoded: it need not be there, and if it is, nobody looks at it.
+        wanted = [self.columns[name] for name in task.given if name in table.columns]
+        store = encode(table, wanted, self.network.codecs, ledger if ledger is not None else Ledger())
+        return answer(self.network, store, task.given, ask, sampling)
+
+    def predict(self, rows: Any, ask: str | Sequence[str] | None = None, **options: Any) -> Any:
+        """Answers as a pandas DataFrame, one row each: the value, its probability, every class's, an interval.
+
+        `rows` is anything `onetrunk.read` takes. Options are those of `answer`.
+        """
+        import pandas as pd
+
+        table = read(rows)
+        asked = [ask] if isinstance(ask, str) else ask
+        out: dict[str, list[Any]] = {}
+        for name in self.task(asked).ask:
+            out |= answer_columns(name, self.answer(table, name, **options), self.codec(name))
+        return pd.DataFrame(out)
+
+    # -- files -------------------------------------------------------------------------------------------------------
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Writes the model folder, all of it or nothing."""
+        state = self.network.state_dict()
+        trunk = {k.removeprefix("trunk."): v for k, v in state.items() if k.startswith("trunk.")}
+        rest = {k: v for k, v in state.items() if not k.startswith("trunk.")}
+
+        def write(place: Path) -> None:
+            files.write_json(place / "config.json", {"model_type": "onetrunk", **self.network.trunk.config.model_dump()})
+            files.save_tensors(place / "model.safetensors", trunk)
+            files.save_tensors(place / "columns.safetensors", rest)
+            files.write_json(place / "onetrunk.json", self._description())
+            files.write_json(place / "provenance.json", self.provenance)
+            for name, text in self._assets().items():
+                (place / name).write_text(text, encoding="utf-8")
+
+        files.commit(Path(path), write, replace=overwrite)
+        self.folder = Path(path)
+
+    def _assets(self) -> dict[str, str]:
+        """Standard files of the codecs; the first of a name keeps it, others carry their codec's."""
+        out: dict[str, str] = {}
+        for key, codec in self.network.codecs.items():
+            for name, text in codec.assets().items():
+                out[name if name not in out else f"{key}.{name}"] = text
+        return out
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "format": files.FORMAT,
+            "given": "causal" if self.network.given_causal else "bidirectional",
+            "columns": [column.as_json() for column in self.columns.values()],
+            "codecs": {
+                key: {"options": codec.options.model_dump(), "knowledge": codec.knowledge()}
+                for key, codec in self.network.codecs.items()
+            },
+            "tasks": [{"given": task.given, "ask": task.ask} for task in self.tasks],
+        }
+
+
+def answer_columns(name: str, answers: Sequence[Answer], codec: Codec) -> dict[str, list[Any]]:
+    """Answers of one column as table columns."""
+    out: dict[str, list[Any]] = {name: [a.value for a in answers]}
+    first = answers[0] if answers else Answer(None)
+    if isinstance(first.probability, dict):
+        out[f"{name}_probability"] = [max(a.probability.values()) for a in answers]
+        classes = codec.class_names() or []
+        if len(classes) <= _MOST_CLASS_COLUMNS:
+            out |= {f"{name}_p_{c}": [a.probability.get(c, 0.0) for a in answers] for c in classes}
+    elif first.probability is not None:
+        out[f"{name}_probability"] = [a.probability for a in answers]
+    if first.interval is not None:
+        out[f"{name}_low"] = [a.interval[0] for a in answers]
+        out[f"{name}_high"] = [a.interval[1] for a in answers]
+    return out
+
+
+def load(path: str | Path) -> Model:
+    """Opens a model folder. Raises ModelFileError when it is damaged, incomplete or newer than this onetrunk."""
+    path = Path(path)
+    if not path.is_dir():
+        raise UsageError(f"There is no model folder {path}.")
+    files.verify(path)
+    description = files.read_json(path / "onetrunk.json")
+    trunk = files.read_json(path / "config.json")
+    trunk.pop("model_type", None)
+    try:
+        columns = [Column(**column) for column in description["columns"]]
+        tasks = [Task(**task) for task in description["tasks"]]
+        with torch.device("meta"):  # shapes are checked before memory is taken
+            sketch = FoundationModel(trunk, columns, _codecs(description, columns), description["given"])
+        shapes = {name: tuple(t.shape) for name, t in sketch.state_dict().items()}
+        state = _tensors(path, shapes)
+        network = FoundationModel(trunk, columns, _codecs(description, columns), description["given"])
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
+        raise ModelFileError(f"{path / 'onetrunk.json'} does not describe a model: {error}.") from None
+    network.load_state_dict(state)
+    return Model(network.eval(), tasks, files.read_json(path / "provenance.json"), path)
+
+
+def _codecs(description: dict[str, Any], columns: Sequence[Column]) -> dict[str, Codec]:
+    kinds = {column.codec: column.type for column in columns}
+    codecs = {}
+    for key, saved in description["codecs"].items():
+        codec = column_types.get(kinds[key])(saved["options"])
+        codec.set_knowledge(saved["knowledge"])
+        codecs[key] = codec
+    return codecs
+
+
+def _tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    trunk = {k.removeprefix("trunk."): v for k, v in shapes.items() if k.startswith("trunk.")}
+    rest = {k: v for k, v in shapes.items() if not k.startswith("trunk.")}
+    out = {f"trunk.{k}": v for k, v in files.load_tensors(path / "model.safetensors", trunk).items()}
+    return out | files.load_tensors(path / "columns.safetensors", rest)
+
+

@@ -1,0 +1,336 @@
+"""The two stages of training, on opened data: pretraining on every column, fine-tuning on one task."""
+
+from __future__ import annotations
+
+import copy
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+import onetrunk
+from onetrunk.core import rng
+from onetrunk.core.errors import DataError, InterruptedRunError
+from onetrunk.core.objective import ObjectiveConfig
+from onetrunk.data.pack import Store
+from onetrunk.data.prepare import encode, fit_columns
+from onetrunk.data.table import Table
+from onetrunk.engine.progress import Progress
+from onetrunk.engine.trainer import Trainer, TrainResult
+from onetrunk.inference.model_folder import Model, Task
+from onetrunk.inference.predict import answer
+from onetrunk.model import FoundationModel
+from onetrunk.verbs._setup import Data, RunConfig, count_steps, loader, steps_within, with_row_weights
+
+_MOST_VALIDATED = 2000  # rows looked at to choose the best step
+_VALIDATIONS = 10  # in a run
+_FEWEST_VALIDATED = 20  # fewer labelled validation rows say nothing: cross-validation on the training labels instead
+
+
+def build(data: Data, config: RunConfig, seed: int) -> Model:
+    """A new model whose codecs are fitted on the training rows."""
+    columns, codecs = fit_columns(data.part("train"), data.names, data.types, data.options)
+    torch.manual_seed(rng.torch_seed(seed, "weights"))
+    return Model(FoundationModel(config.trunk_config(), columns, codecs, config.given))
+
+
+def adopt(model: Model, data: Data, console: Console) -> None:
+    """Lets a model meet a table: new columns get codecs, known ones learn new classes and words."""
+    train = data.part("train")
+    new = [name for name in data.names if name not in model.columns]
+    if new:
+        columns, codecs = fit_columns(train, new, data.types, data.options)
+        for column in columns:
+            model.network.add_column(column, codecs[column.codec])
+            console.print(f"New column [bold]{column.name}[/] [dim]{column.type}[/]", highlight=False)
+    for name in data.names:
+        if name not in new:
+            added = model.codec(name).extend([v for v in train[name] if v is not None])
+            if added:
+                console.print(f"Column [bold]{name}[/]: {added} new classes or words", highlight=False)
+
+
+def stored(model: Model, data: Data, part: str, config: RunConfig) -> Store:
+    table = data.part(part)
+    columns = [model.columns[name] for name in data.names]
+    return with_row_weights(encode(table, columns, model.network.codecs, data.ledger), table, config.row_weight)
+
+
+def pretrain(
+    data: Data,
+    config: RunConfig,
+    out: Path,
+    seed: int,
+    model: Model | None,
+    limit: float | None,
+    max_bad: float,
+    console: Console,
+) -> Model:
+    """Self-supervised training on the training rows, labelled or not."""
+    if model is None:
+        model = build(data, config, seed)
+    else:
+        adopt(model, data, console)
+    store = stored(model, data, "train", config)
+    data.ledger.check(len(store.place), max_bad)
+    for line in data.ledger.lines():
+        console.print(f"[yellow]Ledger[/] {line}", highlight=False)
+    objectives = _useful(config.pretrain.objectives, store)
+    batches, made = loader(store, objectives, config, seed)
+    model.network.objectives = made
+    rows = max(batches.rows_per_epoch(o.tag) for o in made)
+    documents = max(o.documents for o in objectives)
+    p = config.pretrain
+    steps = p.steps or count_steps(rows, documents, p.epochs, p.least_steps, p.most_steps)
+    steps = steps_within(model.network, batches, steps, limit)
+    console.print(
+        f"[bold]Pretraining[/] {steps:,} steps, {_parameters(model):,} parameters, "
+        + " + ".join(f"{o.kind} {o.documents}" for o in objectives),
+        highlight=False,
+    )
+    weights = {o.tag: o.config.weight for o in made}
+    progress = Progress("pretraining", silent=console.quiet)
+    result = _run(model, batches, config, steps, out, seed, None, weights, progress)
+    task = Task(list(data.given), list(data.ask))
+    model.tasks = [task] if task.ask else []
+    model.provenance = provenance(data, config, seed, result, "pretrain")
+    return model
+
+
+def _useful(objectives: list[ObjectiveConfig], store: Store) -> list[ObjectiveConfig]:
+    """Leaves out objectives that this table gives nothing to (two views of a plain number)."""
+    from onetrunk.core.registry import objectives as kinds
+
+    present, windows = store.present, store.windows()
+    kept = [
+        config
+        for config in objectives
+        if len(kinds.get(config.kind)(config.kind, config, store.names, store.codecs).pool(present, windows))
+    ]
+    if not kept:
+        raise DataError("There is nothing to learn from: every training row is empty in the chosen columns.")
+    return kept
+
+
+def finetune(
+    data: Data,
+    config: RunConfig,
+    out: Path,
+    seed: int,
+    model: Model,
+    pretrained: bool,
+    max_bad: float,
+    console: Console,
+    limit: float | None = None,
+) -> tuple[Model, dict[str, Any]]:
+    """Trains one task. Returns the model, as it was where training does not help, and what was decided and why."""
+    task = Task(list(data.given), list(data.ask))
+    store = stored(model, data, "train", config)
+    data.ledger.check(len(store.place), max_bad)
+    asked = [store.names.index(name) for name in task.ask]
+    labelled = np.flatnonzero(store.present[:, asked].any(1))
+    if not len(labelled):
+        raise DataError(f"No training row has a value in {', '.join(task.ask)}: nothing to fine-tune on.")
+    validation = data.part("val")
+    known = np.array([any(validation[name][i] is not None for name in task.ask) for i in range(len(validation))], bool)
+    validation = validation.take(np.flatnonzero(known)[:_MOST_VALIDATED])
+    console.print(f"[bold]Fine-tuning[/] on {len(labelled):,} rows", highlight=False)
+    decision: dict[str, Any] = {"labelled_rows": len(labelled)}
+    if pretrained and len(validation) < _FEWEST_VALIDATED:
+        gain = _cross_validated(model, store, labelled, task, config, seed, data.part("train"))
+        decision |= {"cross_validation": gain, "kept": "fine-tuned" if gain["fine-tuned"] > gain["pretrained"] else "pretrained"}
+        console.print(
+            f"Cross-validated on the {len(labelled)} labelled rows: as pretrained {gain['pretrained']:.3f}, "
+            f"fine-tuned {gain['fine-tuned']:.3f}: keeping the {decision['kept']}.",
+            highlight=False,
+        )
+        if decision["kept"] == "pretrained":
+            model.tasks = [task]
+            return model, decision
+    progress = Progress("fine-tuning", silent=console.quiet)
+    tried = []
+    for repeat in range(config.finetune.repeats):
+        candidate = copy.deepcopy(model)
+        place = out if config.finetune.repeats == 1 else out / "checkpoints" / f"seed-{seed + repeat}"
+        result = _tune(candidate, store, labelled, task, config, place, seed + repeat, pretrained, validation, progress, limit)
+        tried.append((result.best_metric, candidate, result))
+    better = model.codec(task.ask[0]).higher_is_better if model.codec(task.ask[0]).pooled else False
+    best = max(range(len(tried)), key=lambda i: (tried[i][0] or 0.0) * (1 if better else -1))
+    score, chosen, result = tried[best]
+    decision |= {"validation": score, "seeds": [s for s, _, _ in tried]}
+    chosen.tasks = [task]
+    chosen.provenance = provenance(data, config, seed, result, "finetune", model.provenance)
+    return chosen, decision
+
+
+def _tune(
+    model: Model,
+    store: Store,
+    labelled: np.ndarray,
+    task: Task,
+    config: RunConfig,
+    out: Path,
+    seed: int,
+    pretrained: bool,
+    validation: Table | None,
+    progress: Progress,
+    limit: float | None = None,
+) -> TrainResult:
+    f = config.finetune
+    documents = f.documents or int(np.clip(len(labelled) // 16, 16, 256))
+    objective = ObjectiveConfig(kind="predict", documents=documents, given=task.given, ask=task.ask)
+    rows = Store(store.names, store.codecs, store.contents, store.place[labelled])
+    rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
+    batches, model.network.objectives = loader(rows, [objective], config, seed)
+    steps = f.steps or count_steps(
+        batches.rows_per_epoch("predict"), documents, f.epochs, f.least_steps, f.most_steps
+    )
+    steps = steps_within(model.network, batches, steps, limit)
+    _freeze(model, task, f.freeze)
+    if pretrained:
+        train = config.train.updated(lr=config.train.lr * f.rate, muon_lr=config.train.muon_lr * f.rate)
+        config = config.model_copy(update={"train": train})
+    validate = _validator(model, task, validation, f.metric) if validation is not None and len(validation) else None
+    result = _run(model, batches, config, steps, out, seed, validate, {}, progress)
+    for parameter in model.network.parameters():
+        parameter.requires_grad_(True)
+    return result
+
+
+def _freeze(model: Model, task: Task, freeze: int | str) -> None:
+    """Frozen blocks take their embeddings with them: what comes before a frozen block would move under it."""
+    if freeze == 0:
+        return
+    network = model.network
+    kept = {id(p) for name in task.ask for p in model.codec(name).parameters()}
+    blocks = len(network.trunk.layers) if freeze == "trunk" else int(freeze)
+    for parameter in network.parameters():
+        parameter.requires_grad_(id(parameter) in kept)
+    for block in network.trunk.layers[blocks:]:
+        block.requires_grad_(True)
+    if freeze != "trunk":
+        network.trunk.norm.requires_grad_(True)
+
+
+def _validator(model: Model, task: Task, validation: Table, metric: str | None) -> Any:
+    """Returns (value, is higher better, all metrics): the first asked column's, or its loss where answers take many steps."""
+    name = task.ask[0]
+    codec = model.codec(name)
+    store = encode(validation, [model.columns[n] for n in [*task.given, *task.ask]], model.network.codecs, _unread())
+    rows = np.flatnonzero(store.place[:, store.names.index(name)] >= 0)
+    store.place = store.place[rows]
+    truths = [validation[name][i] for i in rows]
+
+    def by_metric() -> tuple[float, bool, dict[str, float | None]]:
+        found = codec.metrics(answer(model.network, store, task.given, name), truths)
+        chosen = metric or next(iter(found))
+        value = found.get(chosen)
+        return (0.0 if value is None else value), codec.higher_is_better if metric is None else True, found
+
+    def by_loss() -> tuple[float, bool, dict[str, float | None]]:
+        from onetrunk.inference.likelihood import mean_loss
+
+        loss = mean_loss(model.network, store, task.given, name)
+        return loss, False, {"loss": loss}
+
+    return by_metric if codec.pooled else by_loss
+
+
+def _cross_validated(
+    model: Model, store: Store, labelled: np.ndarray, task: Task, config: RunConfig, seed: int, train: Table
+) -> dict[str, float]:
+    """The asked column's main metric on held-out labels, as the model is and after fine-tuning on the others.
+
+    Both have met the held-out labels in pretraining, so this asks only whether fine-tuning adds to it; equal is not more.
+    """
+    name = task.ask[0]
+    codec = model.codec(name)
+    sign = 1 if codec.higher_is_better else -1
+    folds = min(config.finetune.folds, len(labelled))
+    fold_of = np.empty(len(labelled), dtype=np.int64)
+    fold_of[rng.permutation(rng.key(seed, "folds"), len(labelled))] = np.arange(len(labelled)) % folds
+    quick = config.model_copy(update={"train": config.train.updated(tensorboard=False)})
+    scores: dict[str, list[float]] = {"pretrained": [], "fine-tuned": []}
+    for fold in range(folds):
+        held = labelled[fold_of == fold]
+        held = held[store.place[held, store.names.index(name)] >= 0]
+        if not len(held):
+            continue
+        truths = [train[name][i] for i in held]
+        part = Store(store.names, store.codecs, store.contents, store.place[held])
+        tuned = copy.deepcopy(model)
+        with tempfile.TemporaryDirectory() as place:
+            rest = labelled[fold_of != fold]
+            _tune(tuned, store, rest, task, quick, Path(place), seed, True, None, Progress(silent=True))
+        for label, candidate in (("pretrained", model), ("fine-tuned", tuned)):
+            found = codec.metrics(answer(candidate.network, part, task.given, name), truths)
+            scores[label].append(sign * (next(iter(found.values())) or 0.0))
+    return {label: float(np.mean(values)) for label, values in scores.items()}
+
+
+def _run(
+    model: Model,
+    batches: Any,
+    config: RunConfig,
+    steps: int,
+    out: Path,
+    seed: int,
+    validate: Any,
+    weights: dict[str, float],
+    progress: Progress,
+) -> TrainResult:
+    settings = {"steps": steps, "loss_weights": {**weights, **config.train.loss_weights}}
+    if validate is not None and not config.train.validate_every:
+        settings["validate_every"] = max(1, steps // _VALIDATIONS)
+    if not config.train.save_every:
+        settings["save_every"] = max(50, steps // 10)
+    train = config.train.updated(**settings)
+    result = Trainer(model.network, batches, train, out, seed=seed, validate=validate, progress=progress).run()
+    if result.interrupted:
+        raise InterruptedRunError(
+            f"Stopped after step {result.step:,} of {steps:,}, saved in {out / 'checkpoints'}. "
+            "The same command goes on from there.",
+            result.interrupted,
+        )
+    return result
+
+
+def provenance(
+    data: Data, config: RunConfig, seed: int, result: TrainResult, stage: str, before: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a model was made of, and how: kept beside it."""
+    made = {
+        "stage": stage,
+        "source": Path(data.table.source).name,
+        "rows": {name: len(index) for name, index in data.split.parts().items()},
+        "split": data.split.as_json(),
+        "given": data.given,
+        "ask": data.ask,
+        "left_out": data.reasons,
+        "ledger": data.ledger.as_json(),
+        "config": config.model_dump(),
+        "seed": seed,
+        "steps": result.step,
+        "tokens": result.tokens,
+        "seconds": round(result.seconds, 1),
+        "onetrunk": onetrunk.__version__,
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    return {"stages": [*(before or {}).get("stages", []), made]}
+
+
+def _parameters(model: Model) -> int:
+    return sum(p.numel() for p in model.network.parameters())
+
+
+def _unread() -> Any:
+    from onetrunk.data.ledger import Ledger
+
+    return Ledger()

@@ -1,0 +1,91 @@
+"""demo: the main job on real data that comes with scikit-learn: handwritten digits, 50 of them labelled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+WORDS = "zero one two three four five six seven eight nine".split()
+LABELLED_EACH = 5  # rows of each digit with a label
+HELD_OUT = 360
+DRAWN_EACH = 20
+
+
+def demo(*, out: str = "demo", seed: int = 0, short: bool = False, overwrite: bool = True, quiet: bool = False) -> Any:
+    """Run the whole life of a model on handwritten digits, in minutes: one model that reads, names and draws them.
+
+    Args:
+        out: the folder for the model, its report and the drawn digits.
+        seed: of everything random, the 50 labelled rows included.
+        short: a short form that shows every step and no good figures.
+        overwrite: replace what an earlier demo left.
+        quiet: print nothing.
+
+    Returns:
+        The figures, as a dict.
+    """
+    from rich.table import Table as Shown
+
+    from onetrunk.core.folder import write_json
+    from onetrunk.data.inspect import inspect
+    from onetrunk.inference.model_folder import Task
+    from onetrunk.verbs import _digits, _evidence, _setup, _stages
+
+    console = _setup.console(quiet)
+    place = Path(out)
+    run = _digits.config(short)
+    data = _digits.data(seed, run)
+    for name in ("foundation", "model", "scratch"):
+        _setup.check_free(place / name, overwrite)
+    console.rule("1 · What is in the data")
+    if not quiet:
+        inspect(data.table.take(data.split.train), data.types, data.ask).show(console)
+    test = data.part("test")
+
+    console.rule("2 · Pretrain one model on all columns, 50 rows labelled")
+    model = _stages.pretrain(data, run, place / "foundation", seed, None, None, 0.01, console)
+    model.save(place / "foundation", overwrite=True)
+
+    console.rule("3 · Ask it")
+    results = _digits.rivals(data)
+    results["straight after pretraining"] = _digits.right(model, test, "label")
+    word = _digits.right(model, test, "word")
+    drawn, sheet = _digits.draw(model, data, DRAWN_EACH, seed)
+    sheet.save(place / "drawn.png")
+    console.print(f"The digit's name, written: {word.mean():.1%} right. Drawn digits that an SVM trained on real ones "
+                  f"recognises: {drawn.mean():.1%} ({place / 'drawn.png'}).", highlight=False)  # fmt: skip
+
+    console.rule("4 · Fine-tune on the 50 labels, and the same from nothing")
+    asked = _digits.only(data, "label")
+    tuned, decision = _stages.finetune(asked, run, place / "model", seed, model, True, 0.01, console)
+    tuned.tasks = [Task(["image"], ["label"]), Task(["image"], ["word"]), Task(["label"], ["image"])]
+    tuned.provenance["decision"] = decision
+    tuned.save(place / "model", overwrite=True)
+    results["fine-tuned (the better by cross-validation)"] = _digits.right(tuned, test, "label")
+    scratch = _stages.build(asked, run, seed)
+    scratch, _ = _stages.finetune(asked, run, place / "scratch", seed, scratch, False, 0.01, console)
+    results["same trunk from scratch"] = _digits.right(scratch, test, "label")
+
+    console.rule("5 · Evidence")
+    _evidence.evaluate(tuned, test, data.part("train"), place / "model", seed, console)
+    figures = _digits.summary(results, {"word": word, "drawn": drawn})
+    table = Shown(title=f"Label of {len(test)} held-out digits, 50 labelled rows")
+    table.add_column("model")
+    table.add_column("accuracy", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for name, found in figures["label"].items():
+        bold = "[bold]" if "training" in name or "tuned" in name else ""
+        low, high = found["interval"]
+        table.add_row(f"{bold}{name}", f"{found['accuracy']:.3f}", f"{low:.3f} to {high:.3f}")
+    console.print(table)
+    write_json(place / "figures.json", figures)
+    console.print(
+        f"Drawn digits: [bold]{place / 'drawn.png'}[/]   Report: [bold]{place / 'model' / 'evidence' / 'report.html'}[/]\n"
+        f"Model folder: [bold]{place / 'model'}[/]\n\nNow with your own table (`.venv/bin/` before it, if you ran make):\n"
+        "  onetrunk inspect data.csv\n"
+        "  onetrunk train data.csv --ask COLUMN --out model\n"
+        "  onetrunk predict model new_rows.csv --out answers.csv\n"
+        f"  onetrunk generate {place / 'model'} --ask image --data '{{\"label\": 7}}' --n 8 --out sevens.csv",
+        highlight=False,
+    )
+    return figures

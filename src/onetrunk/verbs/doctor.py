@@ -1,0 +1,80 @@
+"""doctor: is this machine ready, and what can it do?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def doctor(*, quiet: bool = False) -> dict[str, Any]:
+    """Check this machine: versions, cores, memory, accelerators, precision, extras, and a training step that learns.
+
+    Args:
+        quiet: print nothing.
+
+    Returns:
+        What was found, by name.
+    """
+    import importlib.metadata
+    import importlib.util
+    import os
+    import platform
+    import shutil
+    import time
+
+    import torch
+    from rich.table import Table
+
+    import onetrunk
+    from onetrunk.engine.precision import decide
+    from onetrunk.verbs import _setup
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    wide = decide("auto", device, 768)
+    found: dict[str, Any] = {
+        "onetrunk": onetrunk.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "free_disk_gb": round(shutil.disk_usage(".").free / 2**30, 1),
+        "accelerator": torch.cuda.get_device_name() if device.type == "cuda" else "none: models train on the CPU",
+        "precision_at_width_768": wide.reason,
+    }
+    for package, purpose in (("datasets", "hub names and dataset objects"), ("transformers", "benchmarks")):
+        there = importlib.util.find_spec(package) is not None
+        found[package] = importlib.metadata.version(package) if there else f"not installed ({purpose})"
+    x = torch.randn(1024, 1024)
+    for dtype in (torch.float32, torch.bfloat16):
+        a = x.to(dtype)
+        a @ a
+        start = time.perf_counter()
+        for _ in range(5):
+            a @ a
+        rate = 5 * 2 * 1024**3 / (time.perf_counter() - start) / 1e9
+        found[f"gigaflops_{str(dtype).removeprefix('torch.')}"] = round(rate)
+    found["training"] = _learns()
+    if not quiet:
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for name, value in found.items():
+            table.add_row(f"[bold]{name.replace('_', ' ')}[/]", str(value))
+        _setup.console(False).print(table)
+    return found
+
+
+def _learns() -> str:
+    """Fits a straight line with the package's own optimizer: a broken build of torch shows here."""
+    import torch
+
+    from onetrunk.engine.optim import OptimConfig, build_optimizer
+
+    torch.manual_seed(0)
+    model = torch.nn.Linear(1, 1)
+    x = torch.linspace(-1, 1, 64)[:, None]
+    optimizer = build_optimizer(model, OptimConfig(optimizer="adam", lr=0.1))
+    for _ in range(200):
+        model.zero_grad()
+        loss = (model(x) - 3 * x - 1).square().mean()
+        loss.backward()
+        optimizer.step(1.0)
+    return "works" if loss.item() < 1e-3 else f"does not learn (loss {loss.item():.3g})"

@@ -1,0 +1,77 @@
+"""finetune: a model folder learns one task: which columns are given, which is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def finetune(
+    data: Any,
+    *,
+    ask: list[str],
+    start: str | None = None,
+    out: str = "model",
+    given: list[str] | None = None,
+    ignore: list[str] | None = None,
+    types: dict[str, str] | None = None,
+    map: dict[str, str] | None = None,
+    split: str = "auto",
+    size: str | None = None,
+    freeze: str | None = None,
+    seed: int = 0,
+    config: Any = None,
+    settings: list[str] | None = None,
+    overwrite: bool = False,
+    allow_equal_rows: bool = False,
+    max_bad: float = 0.01,
+    network: bool = False,
+    quiet: bool = False,
+) -> Any:
+    """Fine-tune on one task, from a foundation model (--from) or from nothing.
+
+    Args:
+        data: a file, folder, DataFrame, dataset, or hf://name.
+        ask: the columns to predict.
+        start: the model folder to start from; without it the task is learnt from nothing.
+        out: the model folder to make.
+        given: columns to predict from; by default all but ids, constants and leaks.
+        ignore: columns to leave out.
+        types: column=type, where the inferred type is wrong.
+        map: model_column=table_column, where names differ.
+        split: auto, random, stratified, group:COLUMN, time:COLUMN or given:COLUMN, with :80/10/10.
+        size: nano, tiny, small, base or large; without --from.
+        freeze: k leaves the first k blocks as they are; "trunk" trains read-outs only.
+        seed: of everything random.
+        config: a YAML file with any setting.
+        settings: key=value, like finetune.epochs=5.
+        overwrite: replace an existing model folder.
+        allow_equal_rows: let equal rows stand on both sides of the split.
+        max_bad: share of unusable values in a column from which the run stops.
+        network: let hf:// names reach for the network.
+        quiet: print nothing.
+
+    Returns:
+        The model, as `onetrunk.load(out)` gives it.
+    """
+    from onetrunk.inference.model_folder import load
+    from onetrunk.verbs import _setup, _stages
+
+    console = _setup.console(quiet)
+    if freeze is not None:
+        settings = [*(settings or []), f"finetune.freeze={freeze}"]
+    run = _setup.run_config(config, settings, size=size)
+    _setup.check_free(out, overwrite)
+    opened = _setup.open_data(
+        data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
+        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console,
+    )  # fmt: skip
+    if start:
+        model = load(start)
+        _stages.adopt(model, opened, console)
+    else:
+        model = _stages.build(opened, run, seed)
+    model, _ = _stages.finetune(opened, run, Path(out), seed, model, bool(start), max_bad, console)
+    model.save(out, overwrite=overwrite)
+    console.print(f"The model is in [bold]{out}[/].", highlight=False)
+    return model

@@ -1,0 +1,60 @@
+"""inspect: what is in a table, before anything is trained on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def inspect(
+    data: Any,
+    *,
+    ask: list[str] | None = None,
+    types: dict[str, str] | None = None,
+    split: str | None = None,
+    seed: int = 0,
+    config: Any = None,
+    settings: list[str] | None = None,
+    network: bool = False,
+    quiet: bool = False,
+) -> Any:
+    """Show a table: types, ranges, lengths, missing values, classes, samples, repeats, leaks, what training would cut.
+
+    Args:
+        data: a file, folder, DataFrame, dataset, or hf://name.
+        ask: columns to be predicted: finds leaks and class balance.
+        types: column=type, where the inferred type is wrong.
+        split: look at this split too: auto, random, stratified, group:COLUMN, time:COLUMN or given:COLUMN.
+        seed: of the split.
+        config: a YAML file with any setting.
+        settings: key=value, like columns.review.length=128.
+        network: let hf:// names reach for the network.
+        quiet: print nothing.
+
+    Returns:
+        The inspection; `as_json()` gives it as data.
+    """
+    from rich.console import Console
+
+    from onetrunk.core.errors import DataError
+    from onetrunk.data.inspect import inspect as look
+    from onetrunk.data.prepare import fit_columns
+    from onetrunk.data.split import split as divide
+    from onetrunk.data.table import read, roles
+    from onetrunk.verbs import _setup
+
+    run = _setup.run_config(config, settings)
+    table = read(data, allow_network=network)
+    kinds, options = _setup.types_and_options(table, run, types)
+    given, asked, _ = roles(table, kinds, ask)
+    parts = divide(table, kinds, split, seed, given=given, ask=asked, allow_equal_rows=True) if split else None
+    prepared = {}
+    for name in [*given, *asked]:
+        try:
+            (column,), codecs = fit_columns(table, [name], kinds, options)
+            prepared[name] = codecs[column.codec]
+        except DataError as error:
+            table.notes.append(str(error))
+    found = look(table, kinds, asked, parts, prepared=prepared)
+    if not quiet:
+        found.show(Console())
+    return found

@@ -1,0 +1,82 @@
+"""predict: answers for the rows of a table, with probabilities, as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def predict(
+    model: Any,
+    data: Any,
+    *,
+    ask: list[str] | None = None,
+    given: list[str] | None = None,
+    map: dict[str, str] | None = None,
+    out: str | None = None,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    max_length: int = 256,
+    guidance: float = 1.0,
+    steps: int = 24,
+    seed: int = 0,
+    max_bad: float = 0.01,
+    network: bool = False,
+    quiet: bool = False,
+) -> Any:
+    """Answer the asked columns for every row. Columns and values may be missing.
+
+    Args:
+        model: a model folder.
+        data: a file, folder, DataFrame, dataset, or hf://name; or one row as JSON.
+        ask: columns to answer; by default the folder's task.
+        given: columns to look at; by default the task's.
+        map: model_column=table_column, where names differ.
+        out: a .csv, .jsonl or .parquet file for the answers (pictures go in a folder beside it).
+        temperature: 0 answers the likeliest; higher varies more.
+        top_k: draw among the k likeliest only; 0 is no limit.
+        top_p: draw among the likeliest that make up this probability.
+        max_length: tokens of a written answer at most.
+        guidance: how strongly a drawing follows what is given; 1 is plain.
+        steps: steps of a drawing.
+        seed: of everything drawn.
+        max_bad: share of unusable values in a column from which it stops.
+        network: let hf:// names reach for the network.
+        quiet: print nothing.
+
+    Returns:
+        A DataFrame: for each asked column its answer, probability (and each class's) or interval.
+    """
+    import pandas as pd
+
+    from onetrunk.core.column import Sampling
+    from onetrunk.data.ledger import Ledger
+    from onetrunk.inference.model_folder import Model, answer_columns, load
+    from onetrunk.verbs import _setup, _tables
+
+    console = _setup.console(quiet)
+    opened = model if isinstance(model, Model) else load(model)
+    table = _tables.read_rows(data, network)
+    if map:
+        table = table.rename(map)
+    sampling = Sampling(temperature, top_k, top_p, max_length, guidance, steps, seed)
+    ledger = Ledger()
+    columns: dict[str, list[Any]] = {}
+    task = opened.task(ask, given)
+    absent = [name for name in task.given if name not in table.columns]
+    if absent and len(absent) == len(task.given):
+        raise _tables.nothing_given(task.given, table)
+    if absent:
+        console.print(f"[yellow]Note:[/] not in the table, answered without: {', '.join(absent)}", highlight=False)
+    for name in task.ask:
+        answers = opened.answer(table, name, task.given, sampling, ledger)
+        columns |= answer_columns(name, answers, opened.codec(name))
+    ledger.check(len(table), max_bad)
+    for line in ledger.lines():
+        console.print(f"[yellow]Ledger[/] {line}", highlight=False)
+    frame = pd.DataFrame(columns)
+    if out is not None:
+        _tables.write_answers(frame, Path(out))
+        console.print(f"{len(frame):,} answers are in [bold]{out}[/].", highlight=False)
+    return frame

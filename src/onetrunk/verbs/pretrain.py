@@ -1,0 +1,71 @@
+"""pretrain: a foundation model of a table, from nothing or from another model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def pretrain(
+    data: Any,
+    *,
+    out: str = "foundation",
+    ask: list[str] | None = None,
+    given: list[str] | None = None,
+    ignore: list[str] | None = None,
+    types: dict[str, str] | None = None,
+    map: dict[str, str] | None = None,
+    split: str = "auto",
+    size: str | None = None,
+    start: str | None = None,
+    budget: str | None = None,
+    seed: int = 0,
+    config: Any = None,
+    settings: list[str] | None = None,
+    overwrite: bool = False,
+    allow_equal_rows: bool = False,
+    max_bad: float = 0.01,
+    network: bool = False,
+    quiet: bool = False,
+) -> Any:
+    """Pretrain one model on all columns of a table: it learns to predict any part of a row from the rest.
+
+    Args:
+        data: a file, folder, DataFrame, dataset, or hf://name.
+        out: the model folder to make.
+        ask: columns that matter most later; by default every column is alike.
+        given: columns to use; by default all but ids, constants and leaks.
+        ignore: columns to leave out.
+        types: column=type, where the inferred type is wrong.
+        map: model_column=table_column, where names differ.
+        split: auto, random, stratified, group:COLUMN, time:COLUMN or given:COLUMN, with :80/10/10.
+        size: nano, tiny, small, base or large.
+        start: a model folder to go on from.
+        budget: at most this long, like 10min.
+        seed: of everything random.
+        config: a YAML file with any setting.
+        settings: key=value, like train.lr=3e-4.
+        overwrite: replace an existing model folder.
+        allow_equal_rows: let equal rows stand on both sides of the split.
+        max_bad: share of unusable values in a column from which the run stops.
+        network: let hf:// names reach for the network.
+        quiet: print nothing.
+
+    Returns:
+        The model, as `onetrunk.load(out)` gives it.
+    """
+    from onetrunk.inference.model_folder import load
+    from onetrunk.verbs import _setup, _stages
+
+    console = _setup.console(quiet)
+    run = _setup.run_config(config, settings, size=size)
+    _setup.check_free(out, overwrite)
+    opened = _setup.open_data(
+        data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
+        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console,
+    )  # fmt: skip
+    model = load(start) if start else None
+    model = _stages.pretrain(opened, run, Path(out), seed, model, _setup.seconds(budget), max_bad, console)
+    model.save(out, overwrite=overwrite)
+    console.print(f"The foundation model is in [bold]{out}[/].", highlight=False)
+    return model

@@ -1,0 +1,92 @@
+"""train: the whole way in one: inspect, split, pretrain, fine-tune, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def train(
+    data: Any,
+    *,
+    ask: list[str],
+    out: str = "model",
+    given: list[str] | None = None,
+    ignore: list[str] | None = None,
+    types: dict[str, str] | None = None,
+    map: dict[str, str] | None = None,
+    split: str = "auto",
+    size: str | None = None,
+    start: str | None = None,
+    budget: str | None = None,
+    seed: int = 0,
+    config: Any = None,
+    settings: list[str] | None = None,
+    overwrite: bool = False,
+    allow_equal_rows: bool = False,
+    max_bad: float = 0.01,
+    network: bool = False,
+    quiet: bool = False,
+) -> Any:
+    """Train a model to predict columns of your table: pretrain, fine-tune, evaluate, report.
+
+    Args:
+        data: a file, folder, DataFrame, dataset, or hf://name.
+        ask: the columns to predict.
+        out: the model folder to make; the foundation model goes to OUT-foundation.
+        given: columns to predict from; by default all but ids, constants and leaks.
+        ignore: columns to leave out.
+        types: column=type, where the inferred type is wrong.
+        map: model_column=table_column, where names differ.
+        split: auto, random, stratified, group:COLUMN, time:COLUMN or given:COLUMN, with :80/10/10.
+        size: nano, tiny, small, base or large.
+        start: a foundation model folder to start from, instead of pretraining.
+        budget: at most about this long, like 10min.
+        seed: of everything random.
+        config: a YAML file with any setting.
+        settings: key=value, like train.lr=3e-4.
+        overwrite: replace an existing model folder.
+        allow_equal_rows: let equal rows stand on both sides of the split.
+        max_bad: share of unusable values in a column from which the run stops.
+        network: let hf:// names reach for the network.
+        quiet: print nothing.
+
+    Returns:
+        The model, as `onetrunk.load(out)` gives it.
+    """
+    from onetrunk.core.folder import MANIFEST
+    from onetrunk.inference.model_folder import load
+    from onetrunk.verbs import _evidence, _setup, _stages
+
+    console = _setup.console(quiet)
+    run = _setup.run_config(config, settings, size=size)
+    foundation = Path(f"{out}-foundation")
+    _setup.check_free(out, overwrite)
+    opened = _setup.open_data(
+        data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
+        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console,
+    )  # fmt: skip
+    limit = _setup.seconds(budget)
+    if start:
+        model = load(start)
+        _stages.adopt(model, opened, console)
+    elif (foundation / MANIFEST).exists() and not overwrite:
+        console.print(f"Going on with [bold]{foundation}[/], made before (--overwrite makes it anew).", highlight=False)
+        model = load(foundation)
+        _stages.adopt(model, opened, console)
+    else:
+        _setup.check_free(foundation, overwrite)
+        share = None if limit is None else 0.6 * limit
+        model = _stages.pretrain(opened, run, foundation, seed, None, share, max_bad, console)
+        model.save(foundation, overwrite=overwrite)
+    share = None if limit is None else 0.3 * limit
+    model, decision = _stages.finetune(opened, run, Path(out), seed, model, True, max_bad, console, share)
+    model.provenance["decision"] = decision
+    model.save(out, overwrite=overwrite)
+    _evidence.evaluate(model, opened.part("test"), opened.part("train"), Path(out), seed, console)
+    console.print(
+        f"\nThe model is in [bold]{out}[/]; open [bold]{Path(out) / 'evidence' / 'report.html'}[/].\n"
+        f"Use it: [bold]onetrunk predict {out} NEW_ROWS.csv --out answers.csv[/]",
+        highlight=False,
+    )
+    return model
