@@ -134,7 +134,7 @@ def test_it_is_json_and_readable():
     text = printed(found)
     assert "60 rows, 6 columns" in text
     assert "[bold]not markup[/bold]" in text
-    assert "(row 58 = row 3)" in text
+    assert "(row 58 = row 3, …)" in text
     for line in found.warnings():
         assert line.split(":")[0][:30] in text
     for kind in {c.type for c in found.columns}:
