@@ -1,0 +1,403 @@
+"""What is on disk is whole and verified, or refused with a plain message."""
+
+from __future__ import annotations
+
+import errno
+import json
+import pickle
+import random
+import shutil
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from onetrunk.core import folder
+from onetrunk.core.errors import ModelFileError, ResourceError, UsageError
+
+
+def write_a(staging: Path) -> None:
+    (staging / "a.json").write_text('{"a": 1}')
+    (staging / "evidence").mkdir()
+    (staging / "evidence" / "b.bin").write_bytes(bytes(range(256)))
+
+
+def write_c(staging: Path) -> None:
+    (staging / "c.json").write_text("{}")
+
+
+def tree(path: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(path)): f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
+
+
+# -- commit ------------------------------------------------------------------------------------------------
+def test_commit_makes_a_verified_folder_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    folder.commit(tmp_path / "deep" / "m", write_a)
+    folder.verify(tmp_path / "deep" / "m")
+    assert set(tree(tmp_path / "deep" / "m")) == {"a.json", "evidence/b.bin", "manifest.json"}
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["m"]
+
+
+def test_an_existing_model_is_replaced_only_when_told(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    folder.commit(path, write_a)
+    before = tree(path)
+    with pytest.raises(UsageError, match="already exists; name another --out or pass --overwrite"):
+        folder.commit(path, write_c)
+    assert tree(path) == before
+    folder.commit(path, write_c, replace=True)
+    assert set(tree(path)) == {"c.json", "manifest.json"}
+
+
+def test_a_folder_that_is_no_model_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="holds other files"):
+        folder.commit(tmp_path, write_a, replace=True)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("")
+    with pytest.raises(UsageError, match="is not a folder"):
+        folder.commit(tmp_path / "f", write_a, replace=True)
+    with pytest.raises(UsageError, match="a file is in its way"):
+        folder.commit(tmp_path / "f" / "m", write_a)
+
+
+def test_committing_finishes_a_training_folder_and_keeps_its_checkpoints(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    (path / "checkpoints").mkdir(parents=True)
+    (path / "checkpoints" / "x").write_text("kept")
+    (path / "metrics.jsonl").write_text("{}\n")
+    folder.commit(path, write_a)
+    folder.commit(path, write_c, replace=True)
+    folder.verify(path)
+    assert set(tree(path)) == {"c.json", "manifest.json", "checkpoints/x", "metrics.jsonl"}
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_full_disk_keeps_the_previous_folder(tmp_path: Path, existing: bool) -> None:
+    path = tmp_path / "m"
+    if existing:
+        folder.commit(path, write_a)
+    before = tree(tmp_path)
+
+    def full(staging: Path) -> None:
+        (staging / "half").write_bytes(b"x" * 1_000_000)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(
+        ResourceError, match=r"No space to write .*m: .* MB free, at least 1\.0 MB needed"
+    ) as seen:
+        folder.commit(path, full, replace=True)
+    assert seen.value.exit_code == 6
+    assert tree(tmp_path) == before
+
+
+def test_space_is_looked_at_before_writing(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="needed"):
+        folder.commit(tmp_path / "m", lambda staging: pytest.fail("it wrote"), needs=1 << 62)
+
+
+def test_a_real_limit_on_file_size_is_a_full_disk(tmp_path: Path) -> None:
+    """safetensors reports disk faults in its own exception; they must come out as ours."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    tensors = {"w": torch.zeros(100_000)}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(ResourceError, match="No space"):
+            folder.commit(tmp_path / "m", lambda s: folder.save_tensors(s / "w.safetensors", tensors))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_no_permission_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def denied(self: Path, *args: object, **kwargs: object) -> None:
+        raise OSError(number, "not allowed")
+
+    monkeypatch.setattr(Path, "mkdir", denied)
+    with pytest.raises(ResourceError, match=r"Cannot write .*m: not allowed"):
+        folder.commit(tmp_path / "m", write_a)
+
+
+def test_another_error_of_the_writer_is_not_renamed(tmp_path: Path) -> None:
+    def broken(staging: Path) -> None:
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        folder.commit(tmp_path / "m", broken)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing after it runs, not even clean-up."""
+
+
+def test_a_kill_at_any_instant_leaves_the_old_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kills at every operation on the disk in turn: one whole folder and its checkpoints must be found."""
+    real = {name: getattr(Path, name) for name in ("rename", "mkdir", "iterdir")}
+    real_fsync, real_rmtree = folder._fsync, shutil.rmtree
+    outcomes = []
+    for instant in range(1000):
+        place = tmp_path / str(instant)
+        path = place / "m"
+        folder.commit(path, write_a)
+        (path / "checkpoints").mkdir()
+        (path / "checkpoints" / "x").write_text("kept")
+        left = [instant]
+
+        def tick(call, left=left):
+            def counted(*args, **kwargs):
+                if left[0] == 0:
+                    raise Killed
+                left[0] -= 1
+                return call(*args, **kwargs)
+
+            return counted
+
+        with monkeypatch.context() as patch:
+            for name, call in real.items():
+                patch.setattr(Path, name, tick(call))
+            patch.setattr(folder, "_fsync", tick(real_fsync))
+            patch.setattr(shutil, "rmtree", tick(real_rmtree))
+            try:
+                folder.commit(path, write_c, replace=True)
+            except Killed:
+                killed = True
+            else:
+                killed = False
+        folder.verify(path)  # a reader finds it whole without any repair
+        folder.recover(path)
+        folder.verify(path)
+        assert [p.name for p in place.iterdir()] == ["m"]
+        assert (path / "checkpoints" / "x").read_text() == "kept"
+        outcomes.append("c.json" in tree(path))
+        if not killed:
+            break
+    assert outcomes[0] is False and outcomes[-1] is True
+    assert outcomes == sorted(outcomes)  # once new, new
+    assert len(outcomes) > 10
+
+
+# -- verify ------------------------------------------------------------------------------------------------
+def test_verify_names_the_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    folder.commit(path, write_a)
+    good = (path / "evidence" / "b.bin").read_bytes()
+    draw = random.Random(0)
+    for _ in range(50):
+        bad = bytearray(good)
+        kind = draw.choice(["flip", "cut", "grow", "remove"])
+        if kind == "flip":
+            bad[draw.randrange(len(bad))] ^= 1 << draw.randrange(8)
+        elif kind == "cut":
+            del bad[draw.randrange(len(bad)) :]
+        elif kind == "grow":
+            bad += b"\0"
+        (path / "evidence" / "b.bin").write_bytes(bad)
+        if kind == "remove":
+            (path / "evidence" / "b.bin").unlink()
+        with pytest.raises(ModelFileError, match=r"b\.bin .*Restore it from a copy"):
+            folder.verify(path)
+    (path / "evidence" / "b.bin").write_bytes(good)
+    folder.verify(path)
+
+
+def test_verify_says_what_is_missing_or_newer(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="There is no model folder"):
+        folder.verify(tmp_path / "nowhere")
+    with pytest.raises(ModelFileError, match="run the same command again"):
+        folder.verify(tmp_path)
+    folder.write_json(tmp_path / "manifest.json", {"format": folder.FORMAT + 1, "files": {}})
+    with pytest.raises(ModelFileError, match=r"newer onetrunk.*pip install -U onetrunk"):
+        folder.verify(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b"])
+def test_a_manifest_cannot_point_outside(tmp_path: Path, name: str) -> None:
+    entry = {"size": 0, "sha256": ""}
+    folder.write_json(tmp_path / "manifest.json", {"format": folder.FORMAT, "files": {name: entry}})
+    with pytest.raises(ModelFileError, match="bad entry"):
+        folder.verify(tmp_path)
+
+
+def test_a_finished_model_does_not_answer_for_the_files_of_its_run(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    folder.commit(path, write_a)
+    (path / "metrics.jsonl").write_text("anything")
+    folder.verify(path)
+
+
+# -- add_files ---------------------------------------------------------------------------------------------
+def test_added_files_are_covered(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    folder.commit(path, write_a)
+
+    def more(staging: Path) -> None:
+        (staging / "evidence").mkdir()
+        (staging / "evidence" / "metrics.json").write_text("{}")
+        (staging / "a.json").write_text('{"a": 2}')
+
+    folder.add_files(path, more)
+    folder.verify(path)
+    assert folder.read_json(path / "a.json") == {"a": 2}
+    assert (path / "evidence" / "b.bin").read_bytes() == bytes(range(256))
+    (path / "evidence" / "metrics.json").write_text("[]")
+    with pytest.raises(ModelFileError, match=r"metrics\.json is damaged"):
+        folder.verify(path)
+
+
+def test_adding_files_never_blesses_damage(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    folder.commit(path, write_a)
+    (path / "a.json").write_text('{"a": 7}')
+    folder.add_files(path, write_c)
+    with pytest.raises(ModelFileError, match=r"a\.json is damaged"):
+        folder.verify(path)
+
+
+# -- tensors -----------------------------------------------------------------------------------------------
+def test_tensors_round_trip_bit_for_bit_shared_and_strided_too(tmp_path: Path) -> None:
+    w = torch.randn(4, 6)
+    tensors = {"w": w, "tied": w, "turned": w.T, "half": w.bfloat16(), "n": torch.tensor(3), "none": w[:0]}
+    folder.save_tensors(tmp_path / "x.safetensors", tensors)
+    back = folder.load_tensors(tmp_path / "x.safetensors", {k: tuple(v.shape) for k, v in tensors.items()})
+    assert back.keys() == tensors.keys()
+    assert all(torch.equal(back[k], v) and back[k].dtype == v.dtype for k, v in tensors.items())
+
+
+class Canary:
+    def __reduce__(self):
+        return (Path.touch, (Path("executed"),))
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("name", ["x.safetensors", "pytorch_model.bin"])
+def test_pickles_are_refused_by_content(tmp_path: Path, monkeypatch, protocol: int, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(pickle.dumps(Canary(), protocol))
+    with pytest.raises(ModelFileError, match="safetensors"):
+        folder.load_tensors(path)
+    if protocol >= 2:
+        with pytest.raises(ModelFileError, match=r"pickle files can run code .* safetensors only"):
+            folder.load_tensors(path)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_zips_and_torch_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    torch.save({"a": torch.zeros(3)}, path)
+    with pytest.raises(ModelFileError, match="pickle files can run code"):
+        folder.load_tensors(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", "b")
+    with pytest.raises(ModelFileError, match="pickle files can run code"):
+        folder.load_tensors(path)
+
+
+def raw(header: bytes, data: bytes = b"", length: int | None = None) -> bytes:
+    return struct.pack("<Q", len(header) if length is None else length) + header + data
+
+
+ONE = b'"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
+CRAFTED = {
+    "empty": (b"", "not a safetensors file"),
+    "short": (b"\x01\x02", "not a safetensors file"),
+    "no header": (raw(b"", b"0000", 0), "not a safetensors file"),
+    "huge header": (raw(b"{}", length=1 << 40), "at most 16,777,216"),
+    "truncated header": (raw(b"{}", length=5000), "truncated"),
+    "not json": (raw(b"{nope}"), "not valid JSON"),
+    "not utf-8": (raw(b'{"\xff":1}'), "not valid JSON"),
+    "deep": (raw(b'{"a":' + b"[" * 200_000), "not valid JSON"),
+    "long number": (raw(b'{"a":' + b"9" * 5000 + b"}"), "not valid JSON"),
+    "twice": (raw(b"{" + ONE + b"," + ONE + b"}", b"0000"), "a key stands twice"),
+    "no shape": (raw(b'{"a":{"dtype":"F32","data_offsets":[0,4]}}', b"0000"), "no proper shape"),
+    "negative shape": (raw(b"{" + ONE.replace(b"[1]", b"[-1]") + b"}", b"0000"), "no proper shape"),
+    "bomb": (raw(b"{" + ONE.replace(b"[1]", b"[1000000000000]") + b"}", b"0000"), "damaged"),
+    "unknown type": (raw(b"{" + ONE.replace(b"F32", b"X99") + b"}", b"0000"), "unknown type"),
+    "offsets outside": (raw(b"{" + ONE.replace(b"[0,4]", b"[0,4000]") + b"}", b"0000"), "damaged"),
+    "truncated data": (raw(b"{" + ONE + b"}", b"00"), "damaged"),
+    "data left over": (raw(b"{" + ONE + b"}", b"00000000"), "damaged"),
+}
+
+
+@pytest.mark.parametrize("case", CRAFTED)
+def test_crafted_headers_are_refused(tmp_path: Path, case: str) -> None:
+    content, message = CRAFTED[case]
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=message):
+        folder.load_tensors(path)
+
+
+def test_a_good_crafted_header_is_taken(tmp_path: Path) -> None:
+    """The control of the test above."""
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(raw(b"{" + ONE + b"}", struct.pack("<f", 2.5)))
+    assert folder.load_tensors(path)["a"].tolist() == [2.5]
+
+
+def test_too_many_tensors_are_refused(tmp_path: Path) -> None:
+    entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(raw(json.dumps({str(i): entry for i in range(100_001)}).encode()))
+    with pytest.raises(ModelFileError, match=r"100,001 tensors; at most 100,000"):
+        folder.load_tensors(path)
+
+
+def test_shapes_are_checked_before_anything_is_allocated(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "x.safetensors"
+    folder.save_tensors(path, {"w": torch.zeros(2, 3)})
+    monkeypatch.setattr(folder.safetensors.torch, "load_file", lambda path: pytest.fail("it loaded"))
+    with pytest.raises(ModelFileError, match=r"'w' should have shape \[3, 2\], found \[2, 3\]"):
+        folder.load_tensors(path, {"w": (3, 2)})
+    with pytest.raises(ModelFileError, match="'v' is missing"):
+        folder.load_tensors(path, {"w": (2, 3), "v": (1,)})
+    with pytest.raises(ModelFileError, match="'w' is not expected"):
+        folder.load_tensors(path, {})
+
+
+# -- JSON --------------------------------------------------------------------------------------------------
+def test_json_round_trip(tmp_path: Path) -> None:
+    data = {"中": [1, 0.1, None, True], "b": {"c": "\u0000"}}
+    folder.write_json(tmp_path / "x.json", data)
+    assert folder.read_json(tmp_path / "x.json") == data
+    with pytest.raises(ValueError):
+        folder.write_json(tmp_path / "x.json", {"a": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": 1, "a": 2}', "a key stands twice"),
+        (b'{"a": {"b": 1, "b": 2}}', "a key stands twice"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b'{"a": -Infinity}', "not a JSON number"),
+        (b"[" * 200_000, "not valid JSON"),
+        (b"[1]", "should hold a JSON object, found a list"),
+        (b'{"a"', "not valid JSON"),
+        (b"\xff\xfe{", "not valid JSON"),
+    ],
+)
+def test_bad_json_gets_a_plain_message(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(ModelFileError, match=message):
+        folder.read_json(tmp_path / "x.json")
+
+
+def test_json_has_a_cap_and_must_exist(tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        folder.read_json(tmp_path / "x.json")
+    monkeypatch.setattr(folder, "_MAX_JSON_BYTES", 10)
+    (tmp_path / "x.json").write_text(json.dumps({"a": "b" * 20}))
+    with pytest.raises(ModelFileError, match="at most 10"):
+        folder.read_json(tmp_path / "x.json")
