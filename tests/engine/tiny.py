@@ -7,6 +7,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 from onetrunk.core import rng
 from onetrunk.core.sequence import Loss
 from onetrunk.engine.progress import Progress
-from onetrunk.engine.trainer import TrainConfig, Trainer, TrainResult
+from onetrunk.engine.trainer import TrainConfig, Trainer
 
 ROWS, WIDTH = 40, 8
 CONFIG = TrainConfig(
@@ -102,17 +104,15 @@ def loss_bits(folder: Path) -> list[tuple[int, str]]:
     return [(r["step"], json.dumps(r.get("losses") or r["validation"])) for r in records]
 
 
-def stopped_at(folder: Path, step: int, **rest) -> TrainResult:
-    """Trains in `folder` until a signal arrives while step `step` (0-based) is prepared."""
-    import os
-    import signal
+def stopping_at(step: int):
+    """Batches that send SIGTERM while those of update number `step` are made: the run stops after it."""
 
     def make(now: int) -> list[TinyBatch]:
-        if now == step:
+        if now == step - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return batches(now)
 
-    return trainer(folder, make_batches=make, **rest).run()
+    return make
 
 
 if __name__ == "__main__":

@@ -46,14 +46,15 @@ class Optimizer:
             part.step()
 
     def tensors(self) -> dict[str, Tensor]:
-        """The whole state. A parameter that never had a gradient has none."""
-        return {
+        """The whole state, by name. A parameter that never had a gradient has none."""
+        state = {
             f"{self.names[parameter]}.{key}": value
             for part in self.parts
             for parameter, state in part.state.items()
             for key, value in state.items()
             if value is not None
         }
+        return dict(sorted(state.items()))
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """The inverse of `tensors`; what is not in it starts anew, so the caller checks that all is there."""
