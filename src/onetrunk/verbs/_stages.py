@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-import onetrunk
+from onetrunk import __version__
 from onetrunk.core import rng
 from onetrunk.core.errors import DataError, InterruptedRunError
 from onetrunk.core.objective import ObjectiveConfig
@@ -318,7 +318,7 @@ def provenance(
         "steps": result.step,
         "tokens": result.tokens,
         "seconds": round(result.seconds, 1),
-        "onetrunk": onetrunk.__version__,
+        "onetrunk": __version__,
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "date": time.strftime("%Y-%m-%d"),

@@ -24,14 +24,14 @@ def doctor(*, quiet: bool = False) -> dict[str, Any]:
     import torch
     from rich.table import Table
 
-    import onetrunk
+    from onetrunk import __version__
     from onetrunk.engine.precision import decide
     from onetrunk.verbs import _setup
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     wide = decide("auto", device, 768)
     found: dict[str, Any] = {
-        "onetrunk": onetrunk.__version__,
+        "onetrunk": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cores": os.cpu_count(),

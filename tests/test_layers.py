@@ -1,0 +1,199 @@
+"""The floors of the design hold: who may import whom, how long a file may be, where a column type is named."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "src" / "onetrunk"
+MOST_LINES = 500
+
+FLOORS = {
+    "core": 0,
+    "nn": 1, "data": 1, "engine": 1, "metrics": 1,
+    "columns": 2, "objectives": 2,
+    "model.py": 3,
+    "inference": 4,
+    "evidence": 5, "explain": 5, "interop": 5,
+    "verbs": 6,
+    "serve": 7, "studio": 7,
+    "cli.py": 8, "__init__.py": 8, "__main__.py": 8,
+}  # fmt: skip
+
+TOP = FLOORS["cli.py"]  # the door: three files, one thing
+
+# Folders that are one thing. In the others each file stands alone and shares only what begins with an underscore.
+WHOLE = {"core", "nn", "data", "engine", "metrics", "inference", "evidence", "serve", "studio"}
+
+# (file, what it imports all the same): why.
+MAY_IMPORT = {
+    ("verbs/generate.py", "verbs/predict.py"): "generate is predict with sampling",
+    ("verbs/_digits.py", "verbs/demo.py"): "the demo's data and the demo are one",
+}
+
+# (file, literal): why it is not a column type's name there.
+NOT_A_TYPE = {
+    ("core/column.py", "text"): "a key of Codec.show",
+    ("columns/image.py", "text"): "a key of Codec.show",
+    ("data/inspect.py", "text"): "a key of Codec.show",
+    ("verbs/_digits.py", "image"): "the name of the demo's own column",
+    ("verbs/demo.py", "image"): "the name of the demo's own column",
+    ("verbs/_stages.py", "date"): "a key of provenance.json",
+}
+
+
+def files(root: Path) -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(root.rglob("*.py")):
+        yield path.relative_to(root).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(tree: ast.Module, name: str, root: Path) -> Iterator[tuple[int, str]]:
+    """Lines and files of the package that a file imports, also inside functions and under TYPE_CHECKING."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node, name)
+            # A name is a module of its own, or stands in the one it is imported from. The version is the one thing
+            # that stands in the package itself, which every import runs anyway.
+            names = [a.name for a in node.names if (base, a.name) != ("onetrunk", "__version__")]
+            found = [f"{base}.{n}" if _file(f"{base}.{n}", root) else base for n in names]
+        else:
+            continue
+        for module in found:
+            if module.partition(".")[0] == "onetrunk":
+                yield node.lineno, _file(module, root) or module
+
+
+def _absolute(node: ast.ImportFrom, name: str) -> str:
+    if not node.level:
+        return node.module or ""
+    package = ["onetrunk", *Path(name).parts[:-1]]
+    return ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
+
+
+def _file(module: str, root: Path) -> str | None:
+    place = Path(*module.split(".")[1:])
+    for candidate in (place / "__init__.py", place.with_suffix(".py") if place.name else place):
+        if (root / candidate).is_file():
+            return candidate.as_posix()
+    return None
+
+
+def floor(name: str) -> int:
+    return FLOORS[name.partition("/")[0]]
+
+
+def wrong_imports(root: Path) -> list[str]:
+    wrong = []
+    for name, tree in files(root):
+        for line, target in imports(tree, name, root):
+            folder, other = name.partition("/")[0], target.partition("/")[0]
+            private = target.rpartition("/")[2].startswith("_")
+            same = folder == other and "/" in name and (folder in WHOLE or private)
+            same = same or floor(name) == floor(target) == TOP
+            if not same and floor(target) >= floor(name) and (name, target) not in MAY_IMPORT:
+                wrong.append(f"{name}:{line} imports {target}")
+    return wrong
+
+
+def named_types(root: Path) -> list[str]:
+    types = {p.stem for p in (root / "columns").glob("*.py") if not p.name.startswith("_")}
+    return [
+        f"{name}:{node.lineno} {node.value!r}"
+        for name, tree in files(root)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in types
+        if name != f"columns/{node.value}.py" and (name, node.value) not in NOT_A_TYPE
+    ]
+
+
+def long_files(root: Path) -> list[str]:
+    return [
+        f"{path.relative_to(root)}: {lines} lines"
+        for path in sorted(root.rglob("*.py"))
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MOST_LINES
+    ]
+
+
+def test_every_file_has_a_floor() -> None:
+    assert {name.partition("/")[0] for name, _ in files(ROOT)} <= FLOORS.keys()
+
+
+def test_a_file_imports_only_from_lower_floors() -> None:
+    assert wrong_imports(ROOT) == []
+
+
+def test_a_column_type_is_named_in_its_own_file_only() -> None:
+    assert named_types(ROOT) == []
+
+
+def test_no_file_is_long() -> None:
+    assert long_files(ROOT) == []
+
+
+def test_no_exception_outlives_its_reason() -> None:
+    literals = {
+        (name, node.value)
+        for name, tree in files(ROOT)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+    }
+    assert NOT_A_TYPE.keys() <= literals
+    assert MAY_IMPORT.keys() <= {
+        (n, target) for n, tree in files(ROOT) for _, target in imports(tree, n, ROOT)
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "found"),
+    [
+        ("core/a.py", "import onetrunk.nn.trunk", "core/a.py:1 imports nn/trunk.py"),
+        ("core/a.py", "def f():\n    from onetrunk.nn import trunk", "core/a.py:2 imports nn/trunk.py"),
+        ("nn/a.py", "from onetrunk.data.pack import x", "nn/a.py:1 imports data/pack.py"),
+        ("nn/a.py", "from ..data import pack", "nn/a.py:1 imports data/pack.py"),
+        ("columns/a.py", "from onetrunk.columns.text import x", "columns/a.py:1 imports columns/text.py"),
+        ("columns/a.py", "from .text import x", "columns/a.py:1 imports columns/text.py"),
+        ("verbs/a.py", "import onetrunk", "verbs/a.py:1 imports __init__.py"),
+        ("verbs/a.py", "from onetrunk import load", "verbs/a.py:1 imports __init__.py"),
+        ("model.py", "import x\nif TYPE_CHECKING:\n    from onetrunk.inference.use import y",
+         "model.py:3 imports inference/use.py"),
+    ],
+)  # fmt: skip
+def test_a_planted_import_is_found(tmp_path: Path, name: str, source: str, found: str) -> None:
+    _plant(tmp_path, name, source)
+    assert wrong_imports(tmp_path) == [found]
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("nn/a.py", "from onetrunk.nn.trunk import x\nfrom . import trunk\nimport torch"),
+        ("columns/a.py", "from onetrunk.columns._scalar import x\nfrom onetrunk.nn import trunk"),
+        ("verbs/a.py", "from onetrunk import __version__\nfrom onetrunk.inference.use import x"),
+    ],
+)
+def test_a_proper_import_passes(tmp_path: Path, name: str, source: str) -> None:
+    _plant(tmp_path, name, source)
+    assert wrong_imports(tmp_path) == []
+
+
+def test_a_planted_type_and_a_planted_long_file_are_found(tmp_path: Path) -> None:
+    _plant(tmp_path, "nn/a.py", 'if kind == "text":\n    pass')
+    assert named_types(tmp_path) == ["nn/a.py:1 'text'"]
+    _plant(tmp_path, "nn/a.py", '"""Reads text."""')
+    assert named_types(tmp_path) == []
+    _plant(tmp_path, "nn/a.py", "x = 1\n" * (MOST_LINES + 1))
+    assert long_files(tmp_path) == [f"nn/a.py: {MOST_LINES + 1} lines"]
+
+
+def _plant(root: Path, name: str, source: str) -> None:
+    for stands in ("__init__.py", "nn/trunk.py", "data/pack.py", "columns/text.py", "columns/_scalar.py",
+                   "inference/use.py", "core/__init__.py"):  # fmt: skip
+        (root / stands).parent.mkdir(parents=True, exist_ok=True)
+        (root / stands).touch()
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).write_text(source, encoding="utf-8")
