@@ -37,6 +37,7 @@ class Text(Codec):
         vocabulary: int | None = Field(None, ge=300, le=1_000_000)  # None: grows with the training text
         length: int = Field(256, ge=1, le=1_000_000)  # tokens of one value that the trunk sees: the context
         hide: float = Field(0.2, gt=0, le=1)  # share of tokens hidden when masked, on average
+        pairs: int = Field(0, ge=0, le=1 << 22)  # rows of a table for pairs of neighbours, hashed (arXiv 1607.04606); 0: none
         drop: float = Field(0.0, ge=0, lt=1)  # share of given tokens blanked in training: word dropout
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
@@ -106,6 +107,8 @@ class Text(Codec):
     def build(self, width: int) -> None:
         self.table = nn.Parameter(torch.randn(self.size, width) * 0.05)
         self.head = nn.Parameter(torch.zeros(self.size, width))
+        if self.options.pairs:
+            self.pair_table = nn.Parameter(torch.zeros(self.options.pairs, width))
 
     # -- a person's view ---------------------------------------------------------------------------------------------
     @classmethod
@@ -188,14 +191,26 @@ class Text(Codec):
         if role == Role.GIVEN:
             if augment and self.options.drop > 0:
                 ids = np.where(self._each(keys, lens, "drop") < self.options.drop, MASK, ids)
-            return Segment({"id": ids}, lens)
+            return Segment({"id": ids, **self._pairs(ids, lens)}, lens)
         rate = np.repeat(2 * self.options.hide * rng.uniform(rng.mix(keys, "rate")), lens)
         hidden = self._each(keys, lens, "hide") < rate
         fate = self._each(keys, lens, "fate")  # as BERT (arXiv 1810.04805): 80 % mask, 10 % another token, 10 % as it is
         other = (self._each(keys, lens, "other") * self.size).astype(ids.dtype)
         shown = np.where(hidden & (fate < 0.8), MASK, np.where(hidden & (fate < 0.9), other, ids))
         reads = np.flatnonzero(hidden)
-        return Segment({"id": shown}, lens, reads=reads, targets=self._targets(ids[reads]))
+        content = {"id": shown, **self._pairs(shown, lens)}
+        return Segment(content, lens, reads=reads, targets=self._targets(ids[reads]))
+
+    def _pairs(self, shown: np.ndarray, lens: np.ndarray) -> dict[str, np.ndarray]:
+        """Where each shown token with the one before it (none before the first) stands in the table of pairs."""
+        if not self.options.pairs:
+            return {}
+        before = np.where(local_positions(lens) > 0, np.roll(shown, 1), -1)
+        return {"pair": self._pair(before.astype(np.int64), shown.astype(np.int64))}
+
+    def _pair(self, before: Any, token: Any) -> Any:
+        """Multiplicative hashing; the same for arrays and tensors of int64."""
+        return ((((before + 1) * 1_000_003 + token) * 2_654_435_761 & 0x7FFF_FFFF) >> 4) % self.options.pairs
 
     @staticmethod
     def _each(keys: np.ndarray, lens: np.ndarray, name: str) -> np.ndarray:
@@ -220,14 +235,15 @@ class Text(Codec):
         opens = (place == 0) & (np.append(content.data["opens"], True)[np.minimum(starts, len(ids))] | (ends == 0))
         inputs = np.where(opens, START, before)
         return Segment(
-            {"id": inputs}, lens, causal=True, reads=np.arange(len(local), dtype=np.int64), targets=self._targets(targets)
+            {"id": inputs, **self._pairs(inputs, lens)}, lens, causal=True, reads=np.arange(len(local), dtype=np.int64), targets=self._targets(targets)
         )
 
     def _targets(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         return {"id": ids.astype(np.int64), "w": np.ones(len(ids), dtype=np.float32)}
 
     def embed(self, content: dict[str, Tensor]) -> Tensor:
-        return F.embedding(content["id"], self.table)
+        x = F.embedding(content["id"], self.table)
+        return x + F.embedding(content["pair"], self.pair_table) if self.options.pairs else x
 
     # -- positions to answers ----------------------------------------------------------------------------------------
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
@@ -244,7 +260,11 @@ class Text(Codec):
 
     def query(self, state: State, sampling: Sampling) -> Query:
         ids = state["ids"]
-        return Query({"id": ids[:, -1]}, t=1, causal=True, keep=True, pos=ids.shape[1] - 1)
+        content = {"id": ids[:, -1]}
+        if self.options.pairs:
+            before = ids[:, -2] if ids.shape[1] > 1 else torch.full_like(ids[:, -1], -1)
+            content["pair"] = self._pair(before, ids[:, -1])
+        return Query(content, t=1, causal=True, keep=True, pos=ids.shape[1] - 1)
 
     def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
         ids = state["ids"]
