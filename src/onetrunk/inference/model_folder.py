@@ -163,7 +163,7 @@ def load(path: str | Path) -> Model:
     try:
         columns = [Column(**column) for column in description["columns"]]
         tasks = [Task(**task) for task in description["tasks"]]
-        codecs = _codecs(description, columns)  # what they know is real, also in the sketch: shapes follow from it
+        codecs = _codecs(description, columns)  # what they know stays real in the sketch
         with torch.device("meta"):  # shapes are checked before memory is taken
             sketch = FoundationModel(trunk, columns, codecs, description["given"])
         shapes = {name: tuple(t.shape) for name, t in sketch.state_dict().items()}
