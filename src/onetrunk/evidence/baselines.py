@@ -1,4 +1,4 @@
-"""The rivals of every claim: simple estimators on the same rows, from the features each given column offers."""
+"""The rivals of every claim: simple estimators on the same rows and the given columns' features."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_DENSE_COLUMNS = 2000
 
 @dataclass
 class Baseline:
-    """`answers` belong to the test rows with a usable truth, in order. None with the reason in `note` when it was skipped."""
+    """`answers` to the test rows with a usable truth, in order; None when skipped (`note` says why)."""
 
     answers: list[Answer] | None = None
     metrics: dict[str, float | None] | None = None
@@ -52,9 +52,9 @@ def run_baselines(
             notes.append(f"{name} not used: {block}")
         elif block is not None:
             blocks.append(block)
-    featureless = np.zeros((len(rows), 1)), np.zeros((len(truths), 1))
-    x_train, x_test = (_beside([block[side] for block in blocks]) for side in (0, 1)) if blocks else
-    featureless y = asked.target([asked_train[i] for i in rows])
+    featureless = [(np.zeros((len(rows), 1)), np.zeros((len(truths), 1)))]
+    x_train, x_test = (_beside([block[side] for block in blocks or featureless]) for side in (0, 1))
+    y = asked.target([asked_train[i] for i in rows])
     naive = next(iter(estimators))
     return {
         name: _run(estimator, asked, x_train, y, x_test, truths, "; ".join(notes) if name != naive else "")
@@ -64,7 +64,7 @@ def run_baselines(
 
 
 def usable(codec: Codec, values: Sequence[Any]) -> list[int]:
-    """Where a column holds a truth: neither missing nor unreadable. A class that training did not know is one."""
+    """Where a column holds a truth: neither missing nor unreadable. A class unknown to training is one."""
     out = []
     for i, value in enumerate(values):
         if value is not None:
@@ -77,7 +77,7 @@ def usable(codec: Codec, values: Sequence[Any]) -> list[int]:
 
 
 def _features(codec: Codec, train: list[Any], test: list[Any]) -> tuple[Any, Any] | str | None:
-    """Matrices of the training and test values; the reason when these values give none; None when the type has none."""
+    """Matrices of training and test values; the reason when these give none; None when the type has none."""
     transformer = codec.features()
     if transformer is None:
         return None
@@ -114,7 +114,7 @@ def _run(
             estimator.fit(x_train, y)
             answers = asked.answers_from(estimator, x_test)
         except ValueError as error:  # such as a single class among the training rows
-            return Baseline(note=f"skipped: {str(error).splitlines()[0]}", seconds=time.perf_counter() - began)
+            return Baseline(note=f"skipped: {str(error).splitlines()[0]}")
     if any(issubclass(w.category, ConvergenceWarning) for w in caught):
         note = "; ".join(filter(None, [note, "stopped before it converged"]))
     seconds = time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""Asks a model for what the held-out rows hold, and measures: metrics, intervals, rivals, samples, figures."""
+"""Asks a model for what the held-out rows hold, and measures it beside its rivals."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ _ROW_RESAMPLES = 1000
 _METRIC_RESAMPLES = 200  # of metrics that are no mean over rows: each resample computes them anew
 _MOST_LOOKED_AT = 200  # rows among which the worst is sought
 _MOST_CHARACTERS = 600  # of a sample
+_DIGITS = 6  # of a fraction in a sample
 _FEWEST_EXACT = 0.05  # below, answers are near or far rather than right or wrong
 
 Columns = Mapping[str, Sequence[Any]]
+_Group = tuple[str, bool | None, np.ndarray]  # heading, whether these are right, rows
 
 
 class Model(Protocol):
@@ -58,13 +60,11 @@ def evaluate(
         evidence.figures |= _named(f"curves-{_slug(stage)}", figures.curves(records))
         evidence.figures |= _named(f"validation-{_slug(stage)}", figures.validation(records))
     for place, (given, ask) in enumerate(tasks):
-        task, drawn = _evaluate_task(model, test, list(given), ask, train, seed, samples)
+        task, answers_figure = _evaluate_task(model, test, list(given), ask, train, seed, samples)
+        task.label = f"{place + 1}-{_slug(ask)}"
         evidence.tasks.append(task)
-        label = f"{place + 1}-{_slug(ask)}"
-        evidence.figures |= _named(f"comparison-{label}", figures.comparison(task))
-        if drawn:
-            task.figure = f"answers-{label}"
-            evidence.figures |= _named(task.figure, drawn)
+        evidence.figures |= _named(f"comparison-{task.label}", figures.comparison(task))
+        evidence.figures |= _named(f"answers-{task.label}", answers_figure)
     return evidence
 
 
@@ -74,14 +74,16 @@ def _evaluate_task(
     codec = model.codec(ask)
     rows = usable(codec, test.get(ask, []))
     if not rows:
-        raise DataError(f"No held-out row has a usable value of {ask!r}, so the model cannot be judged on it.")
+        raise DataError(
+            f"No held-out row has a usable value of {ask!r}, so the model cannot be judged on it."
+        )
     truths = [test[ask][i] for i in rows]
     held_out = {name: [test[name][i] for i in rows] for name in given if name in test}
     began = time.perf_counter()
     answers = model.answer(held_out, ask, given)
     seconds = time.perf_counter() - began
     metrics = _floats(codec.metrics(answers, truths))
-    judge = _Judge(codec, answers, truths, next(iter(metrics)), seed)
+    judge = _Judge(codec, answers, truths, metrics, seed)
     score, draws = judge(answers, metrics)
     task = TaskEvidence(
         ask=ask,
@@ -114,11 +116,16 @@ class _Judge:
     """
 
     def __init__(
-        self, codec: Codec, answers: Sequence[Answer], truths: Sequence[Any], metric: str, seed: int
+        self,
+        codec: Codec,
+        answers: Sequence[Answer],
+        truths: Sequence[Any],
+        metrics: Mapping[str, float | None],
+        seed: int,
     ) -> None:
-        self.codec, self.truths, self.metric, self.seed = codec, truths, metric, seed
+        self.codec, self.truths, self.seed = codec, truths, seed
+        self.metric, value = next(iter(metrics.items()))
         each = codec.per_row(answers, truths)
-        value = codec.metrics(answers, truths)[metric]
         self.by_row = each is not None and value is not None and bool(np.isclose(each.mean(), value))
         self.each = each if self.by_row else None  # of the model
 
@@ -166,8 +173,7 @@ def _per_class(codec: Codec, answers: Sequence[Answer], truths: Sequence[Any]) -
     return sorted(table, key=lambda row: place.get(row["class"], len(place)))
 
 
-# -- samples
-# -----------------------------------------------------------------------------------------------------------
+# -- samples -----------------------------------------------------------------------------------------------
 def _samples(
     codec: Codec,
     answers: Sequence[Answer],
@@ -176,45 +182,50 @@ def _samples(
     judge: _Judge,
     n: int,
 ) -> list[Sample]:
-    """Right and wrong ones where there is such a thing, else typical ones and those furthest from the truth."""
+    """Right and wrong ones where there is such a thing, else typical and furthest ones."""
     order = rng.permutation(rng.key(judge.seed, "samples"), len(answers))
     groups = _right_and_wrong(codec, answers, truths, judge, order) or _near_and_far(answers, judge, order)
 
-    def sample(group: str, i: int) -> Sample:
+    def sample(group: str, right: bool | None, i: int) -> Sample:
         values = {
-            name: None if column[i] is None else _shown(source, column[i]) for name, (source, column) in given.items()
+            name: None if column[i] is None else _shown(source, column[i])
+            for name, (source, column) in given.items()
         }
         truth, answer = _shown(codec, truths[i]), _shown(codec, answers[i].value)
-        return Sample(group, values, truth, answer, _confidence(answers[i]))
+        ends = answers[i].interval
+        between = [_shown(codec, end) for end in ends] if ends else None
+        return Sample(group, values, truth, answer, right, _confidence(answers[i]), between)
 
-    return [sample(group, int(i)) for group, index in groups.items() for i in index[:n]]
+    return [sample(group, right, int(i)) for group, right, index in groups for i in index[:n]]
 
 
 def _right_and_wrong(
     codec: Codec, answers: Sequence[Answer], truths: Sequence[Any], judge: _Judge, order: np.ndarray
-) -> dict[str, np.ndarray]:
+) -> list[_Group]:
     if judge.each is not None and np.isin(judge.each, (0.0, 1.0)).all():
         exact = judge.each == codec.higher_is_better
     else:
         pairs = zip(answers, truths, strict=True)
         exact = np.array([codec.fingerprint(a.value) == codec.fingerprint(t) for a, t in pairs])
     if exact.mean() < _FEWEST_EXACT:
-        return {}
+        return []
     wrong = order[~exact[order]]
     confidence = np.array([_confidence(answers[i]) or 0.0 for i in wrong])
-    return {"Right": order[exact[order]], "Wrong, the most confident first": wrong[np.argsort(-confidence,
-    kind="stable")]}
+    return [
+        ("Right", True, order[exact[order]]),
+        ("Wrong, the most confident first", False, wrong[np.argsort(-confidence, kind="stable")]),
+    ]
 
 
-def _near_and_far(answers: Sequence[Answer], judge: _Judge, order: np.ndarray) -> dict[str, np.ndarray]:
+def _near_and_far(answers: Sequence[Answer], judge: _Judge, order: np.ndarray) -> list[_Group]:
     looked_at = order[:_MOST_LOOKED_AT]
     found = [judge.at(answers, np.array([i])) for i in looked_at]
     if None in found or len(set(found)) < 2:
-        return {"Some answers": order}
+        return [("Some answers", None, order)]
     worse = np.array(found) * (-1 if judge.codec.higher_is_better else 1)
     by_worse = looked_at[np.argsort(-worse, kind="stable")]
     middle = looked_at[np.argsort(np.abs(worse - np.median(worse)), kind="stable")]
-    return {"Typical": middle, "Furthest from the truth": by_worse}
+    return [("Typical", None, middle), ("Furthest from the truth", None, by_worse)]
 
 
 def _confidence(answer: Answer) -> float | None:
@@ -226,7 +237,7 @@ def _confidence(answer: Answer) -> float | None:
 
 
 def _shown(codec: Codec, value: Any) -> Shown:
-    shown = codec.show(value)
+    shown = codec.show(float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value)
     return {
         kind: part if kind == "png" or len(part) <= _MOST_CHARACTERS else part[:_MOST_CHARACTERS] + " …"
         for kind, part in shown.items()
@@ -234,8 +245,10 @@ def _shown(codec: Codec, value: Any) -> Shown:
 
 
 def _floats(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {name: None if value is None or not np.isfinite(value) else float(value) for name, value in
-    metrics.items()}
+    return {
+        name: None if value is None or not np.isfinite(value) else float(value)
+        for name, value in metrics.items()
+    }
 
 
 def _named(name: str, pictures: Mapping[str, bytes]) -> dict[str, bytes]:

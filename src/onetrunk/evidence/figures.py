@@ -1,4 +1,4 @@
-"""Charts as PNG: one palette that colour-blind people can tell apart (Okabe and Ito 2008), each for light and dark pages."""
+"""Charts as PNG for light and dark pages, in colours told apart by all (Okabe and Ito 2008)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DARK_PALETTE = ("#5AB4E8", "#F0884A", "#3CC79B", "#E3A1C4", "#F2B945", "#8CCBF0")
 _GREY = "#8A8F98"
 _LATIN = ("Inter", "Source Sans 3", "Noto Sans", "Helvetica Neue", "Arial", "Liberation Sans")
-_CHINESE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei")
-_CHINESE += ("Microsoft YaHei", "PingFang SC", "SimHei", "Arial Unicode MS")
+_CHINESE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei")
+_CHINESE += ("WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "SimHei", "Arial Unicode MS")
 _MOST_LINES = 5
 
 Draw = Callable[[Any], bool]  # on matplotlib axes; false when there is nothing to draw
@@ -77,7 +77,7 @@ def comparison(task: TaskEvidence) -> dict[str, bytes]:
 
 
 def curves(records: Sequence[dict[str, Any]]) -> dict[str, bytes]:
-    """Losses of a training run by step: faint as measured, strong smoothed. Records are those of metrics.jsonl."""
+    """Losses of a training run by step, faint as measured, strong smoothed, from metrics.jsonl's records."""
     series = _losses(records)
 
     def draw(axes: Any) -> bool:
@@ -102,10 +102,12 @@ def validation(records: Sequence[dict[str, Any]]) -> dict[str, bytes]:
     points = [(step, found) for step, found in points if isinstance(found.get("metric"), int | float)]
     if len(points) < 2:
         return {}
-    name = next((k for k, v in points[0][1].items() if k != "metric" and v == points[0][1]["metric"]), "metric")
+    first = points[0][1]
+    name = next((k for k, v in first.items() if k != "metric" and v == first["metric"]), "metric")
 
     def draw(axes: Any) -> bool:
-        axes.plot([step for step, _ in points], [found["metric"] for _, found in points], "o-", color="C2", ms=4)
+        steps, values = zip(*((step, found["metric"]) for step, found in points), strict=True)
+        axes.plot(steps, values, "o-", color="C2", ms=4)
         axes.set_xlabel("step")
         axes.set_ylabel(f"validation: {word(name).label}")
         return True
@@ -147,7 +149,8 @@ def _style(dark: bool) -> Iterator[None]:
     ink, page = ("#E6E8EB", "#171A1F") if dark else ("#23272E", "#FFFFFF")
     palette = _DARK_PALETTE if dark else PALETTE
     ramp = LinearSegmentedColormap.from_list(f"onetrunk{'-dark' if dark else ''}", [page, palette[0]])
-    matplotlib.colormaps.register(ramp, force=True)
+    if ramp.name not in matplotlib.colormaps:
+        matplotlib.colormaps.register(ramp)
     settings = {
         "font.family": _fonts(),
         "font.size": 11,
@@ -172,8 +175,8 @@ def _style(dark: bool) -> Iterator[None]:
         "lines.solid_capstyle": "round",
     }
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # no font here has it: an empty
-        box yield
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # then a box
+        yield
 
 
 @cache

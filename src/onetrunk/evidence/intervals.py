@@ -1,7 +1,7 @@
-"""Intervals of measured figures: percentile bootstrap over rows (Efron 1979), and Wilson's for proportions (1927).
+"""Intervals of measured figures: bootstrap over rows (Efron 1979); Wilson's (1927) for proportions.
 
-Resamples are keyed: resample j of n rows takes the same rows in every call with one seed, so the resampled figures
-of two models on the same rows can be subtracted draw by draw, which is the paired bootstrap.
+Resamples are keyed: resample j of n rows takes the same rows in every call with one seed, so the resampled
+figures of two models on the same rows can be subtracted draw by draw, which is the paired bootstrap.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def bootstrap(
 def bootstrap_metric(
     fn: Metric, n_rows: int, n: int = 200, seed: int = 0, level: float = LEVEL
 ) -> Interval | None:
-    """Interval of any metric `fn(row indices [n_rows])`. None where it is undefined, or is so in most resamples."""
+    """Interval of any metric `fn(row indices)`. None where it is undefined, or is so in most resamples."""
     return interval(fn(np.arange(n_rows)) if n_rows else None, metric_draws(fn, n_rows, n, seed), level)
 
 
-def paired(
-    a: np.ndarray, b: np.ndarray, n: int = 1000, seed: int = 0, level: float = LEVEL
-) -> Interval:
+def paired(a: np.ndarray, b: np.ndarray, n: int = 1000, seed: int = 0, level: float = LEVEL) -> Interval:
     """Interval of mean(a - b), where row i of both belongs to the same case."""
-    return bootstrap(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64), np.mean, n, seed, level)
+    return bootstrap(
+        np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64), np.mean, n, seed, level
+    )
 
 
 def wilson(successes: float, n: int, level: float = LEVEL) -> Interval:
@@ -70,7 +70,7 @@ def wilson(successes: float, n: int, level: float = LEVEL) -> Interval:
     return Interval(p, max(0.0, middle - half), min(1.0, middle + half))
 
 
-# -- draws -------------------------------------------------------------------------------------------------------------
+# -- draws -------------------------------------------------------------------------------------------------
 def row_draws(
     values: np.ndarray, statistic: Callable[..., Any] = np.mean, n: int = 1000, seed: int = 0
 ) -> np.ndarray:

@@ -21,7 +21,7 @@ Shown = dict[str, str]  # what Codec.show makes of a value
 
 @dataclass
 class Rival:
-    """A simple baseline on the same rows. `lead` is how much better the model is (below 0: worse), in the metric's units."""
+    """A simple baseline on the same rows. `lead`: how much better the model is (below 0: worse)."""
 
     name: str
     metrics: dict[str, float | None] | None = None  # None: skipped, for the reason in `note`
@@ -39,7 +39,9 @@ class Sample:
     given: dict[str, Shown | None]
     truth: Shown
     answer: Shown
+    right: bool | None = None  # None where answers are near or far
     confidence: float | None = None
+    between: list[Shown] | None = None  # the ends of the answer's interval
 
 
 @dataclass
@@ -57,7 +59,7 @@ class TaskEvidence:
     rivals: list[Rival] = field(default_factory=list)
     classes: list[dict[str, Any]] = field(default_factory=list)  # metrics.classification.per_class
     seconds: float = 0.0  # to answer all rows
-    figure: str | None = None  # name of the codec's own figure
+    label: str = ""  # its figures are "comparison-LABEL" and "answers-LABEL"
     samples: list[Sample] = field(default_factory=list)
 
     @property
@@ -100,28 +102,32 @@ class Evidence:
         (place / "figures").mkdir(parents=True, exist_ok=True)
         tasks = [asdict(task) for task in self.tasks]
         samples = [task.pop("samples") for task in tasks]
-        _write(place / "metrics.json", {"format": FORMAT, "name": self.name, "tasks": tasks, "origin": asdict(self.origin)})
+        _write(
+            place / "metrics.json",
+            {"format": FORMAT, "name": self.name, "tasks": tasks, "origin": asdict(self.origin)},
+        )
         _write(place / "samples.json", samples)
         for name, png in self.figures.items():
             (place / "figures" / f"{name}.png").write_bytes(png)
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:
-        """The inverse of `save`. Raises ModelFileError when the files are missing, damaged or from a newer version."""
+        """The inverse of `save`. Raises ModelFileError when files are missing, damaged or too new."""
         place = Path(folder) / PLACE
         try:
             data = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
             samples = json.loads((place / "samples.json").read_text(encoding="utf-8"))
             if data["format"] > FORMAT:
                 raise ModelFileError(
-                    f"The evidence in {place} has format {data['format']}; this onetrunk knows {FORMAT}. Update onetrunk."
+                    f"{place} has format {data['format']}, newer than {FORMAT}: update onetrunk."
                 )
             tasks = [_task(task, shown) for task, shown in zip(data["tasks"], samples, strict=True)]
             figures = {path.stem: path.read_bytes() for path in sorted((place / "figures").glob("*.png"))}
             return cls(data["name"], tasks, Origin(**data["origin"]), figures)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelFileError(
-                f"The evidence in {place} cannot be read ({type(error).__name__}: {error}). Run onetrunk evaluate again."
+                f"The evidence in {place} cannot be read ({type(error).__name__}: {error}). "
+                "Run onetrunk evaluate again."
             ) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from onetrunk.evidence.record import Rival, TaskEvidence
 
 @dataclass(frozen=True)
 class Word:
-    """`kind`: "share" is shown in percent, "score" with three decimals, "count" whole, "units" as it comes."""
+    """`kind`: "share" is shown in percent, "score" with three decimals, "count" whole, "units" as is."""
 
     label: str
     kind: str
@@ -38,11 +39,15 @@ _WORDS = {
     "interval_width": Word("Interval width", "units", "mean width of the 90 % interval"),
     "crps": Word("CRPS", "units", "error of the whole distribution; lower is better"),
     "exact_match": Word("Exact match", "share", "written exactly right"),
-    "character_error_rate": Word("Character errors", "share", "edits for each true character; lower is better"),
+    "character_error_rate": Word(
+        "Character errors", "share", "edits for each true character; lower is better"
+    ),
     "chrf": Word("chrF", "score", "overlap of short runs of characters"),
     "perplexity": Word("Perplexity", "units", "how many tokens it wavers between; lower is better"),
     "bits_per_byte": Word("Bits a byte", "score", "bits needed to write a byte; lower is better"),
 }
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def word(metric: str) -> Word:
@@ -62,7 +67,7 @@ def amount(metric: str, value: float | None, sign: bool = False) -> str:
     elif kind == "count" or abs(value) >= 1000:
         text = f"{value:{plus},.0f}"
     else:
-        text = f"{value:{plus}.4g}"
+        text = f"{value:{plus}#.4g}".removesuffix(".")
     return text.replace("-", "−")
 
 
@@ -94,6 +99,12 @@ def against(task: TaskEvidence) -> str:
     return f"{begin}: the model is {_distance(task.metric, rival.lead)} {how}, {verdict(rival)}."
 
 
+def lead(metric: str, interval: Interval) -> str:
+    """`+6.7 points (+3.0 to +10.4)`"""
+    value, ends = amount(metric, interval.value, sign=True), span(metric, interval, sign=True)
+    return f"{value} ({ends})".replace(" %", " points", 1).replace(" %", "")
+
+
 def verdict(rival: Rival) -> str:
     if not rival.lead.excludes(0):
         return "which may be chance"
@@ -119,3 +130,13 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def plain(text: str) -> str:
+    """Text without control characters and lone surrogates, which files and terminals choke on."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def sources(given: Sequence[str]) -> str:
+    """The given columns in a few words."""
+    return joined(given) if len(given) <= 4 else f"{len(given)} columns"
