@@ -147,7 +147,18 @@ def test_forgetting_any_item_of_the_state_is_seen(tmp_path: Path, straight: tupl
     assert (run_to_the_end(tmp_path) == straight) == (item is None)
 
 
-STATE = ["step", "seed", "config", "precision", "best", "waited", "validated", "totals", "optimizer"]
+STATE = [
+    "step",
+    "seed",
+    "identity",
+    "config",
+    "precision",
+    "best",
+    "waited",
+    "validated",
+    "totals",
+    "optimizer",
+]
 
 
 @pytest.mark.parametrize("key", STATE)

@@ -17,7 +17,7 @@ from tiny import CONFIG, Tiny, batch, batches, digest, loss_bits, stopping_at, t
 from onetrunk.core import folder
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError
 from onetrunk.core.sequence import Loss
-from onetrunk.engine.trainer import TrainConfig
+from onetrunk.engine.trainer import TrainConfig, planned_steps
 
 PLAIN = TrainConfig(steps=4, tensorboard=False)
 
@@ -304,6 +304,9 @@ def test_a_changed_configuration_is_refused_unless_it_moves_no_weight(tmp_path: 
         run = trainer(tmp_path)
         run.seed = 4
         run.run()
+    with pytest.raises(UsageError, match=r"\(table: None -> 'another'\)"):
+        trainer(tmp_path, identity={"table": "another"}).run()
+    assert planned_steps(tmp_path) == 12 and planned_steps(tmp_path / "nowhere") is None
     assert trainer(tmp_path, CONFIG.updated(save_every=5, keep=3)).run().step == 12
 
 

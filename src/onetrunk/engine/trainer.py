@@ -36,7 +36,18 @@ from onetrunk.engine.schedule import Schedule, factor
 from onetrunk.engine.signals import Signals
 
 _MAY_CHANGE = {"save_every", "keep", "tensorboard"}  # between a run and its resumption: they move no weight
-_STATE = {"step", "seed", "config", "precision", "best", "waited", "validated", "totals", "optimizer"}
+_STATE = {
+    "step",
+    "seed",
+    "identity",
+    "config",
+    "precision",
+    "best",
+    "waited",
+    "validated",
+    "totals",
+    "optimizer",
+}
 
 
 class MicroBatch(Protocol):
@@ -91,6 +102,7 @@ class Trainer:
 
     `run` leaves the module in eval mode with the weights to use: the best validated ones if there is a
     validation, else the average if there is one, else the last. An interrupted run leaves the last.
+    `identity` (plain JSON: the table's digest, the model it starts from) must be the same for a run to go on.
     """
 
     def __init__(
@@ -101,12 +113,13 @@ class Trainer:
         folder: str | Path,
         *,
         seed: int = 0,
+        identity: dict[str, Any] | None = None,
         validate: Validate | None = None,
         progress: Progress | None = None,
         resume: bool = True,
     ) -> None:
         self.module, self.batches, self.config, self.folder = module, batches, config, Path(folder)
-        self.seed, self.validate, self.resume = seed, validate, resume
+        self.seed, self.identity, self.validate, self.resume = seed, identity or {}, validate, resume
         self.progress = progress or Progress(silent=True)
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.device = next(module.parameters()).device
@@ -328,8 +341,8 @@ class Trainer:
             self.progress.note(f"Going on from {newest}.")
 
     def _check_same_run(self, state: dict[str, Any], checkpoint: Path) -> None:
-        old = {"seed": state["seed"], **state["config"]}
-        new = {"seed": self.seed, **self._config()}
+        old = {"seed": state["seed"], **state["identity"], **state["config"]}
+        new = {"seed": self.seed, **self.identity, **self._config()}
         keys = sorted(k for k in old.keys() | new.keys() if k not in _MAY_CHANGE and old.get(k) != new.get(k))
         if keys:
             changes = ", ".join(f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in keys)
@@ -362,6 +375,7 @@ class Trainer:
             parts["average"] = self.average
         state = {
             "seed": self.seed,
+            "identity": self.identity,
             "config": self._config(),
             "precision": vars(self.precision),
             "best": self.best,
@@ -388,6 +402,14 @@ class Trainer:
                 f"Out of memory on {self.device} in step {self.step}, after a peak of {peak:.1f} GB. Use "
                 f"smaller micro-batches: the largest of this step has {most:,} tokens; try {most // 2:,}."
             ) from error
+
+
+def planned_steps(folder: str | Path) -> int | None:
+    """How many steps the run in `folder` is planned for, to those who make steps of a time budget; None where
+    there is no run. Raises ModelFileError when none of its checkpoints can be used.
+    """
+    newest = Checkpoints(Path(folder) / "checkpoints").latest(lambda warning: None)
+    return None if newest is None else load_state(newest, _STATE)["config"]["steps"]
 
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
