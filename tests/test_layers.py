@@ -1,4 +1,4 @@
-"""The floors of the design hold: who may import whom, how long a file may be, where a column type is named."""
+"""The design's floors hold: who imports whom, how long a file is, where a column type is named."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FLOORS = {
 
 TOP = FLOORS["cli.py"]  # the door: three files, one thing
 
-# Folders that are one thing. In the others each file stands alone and shares only what begins with an underscore.
+# Folders that are one thing. In the others each file stands alone; they share what begins with an underscore.
 WHOLE = {"core", "nn", "data", "engine", "metrics", "inference", "evidence", "serve", "studio"}
 
 # (file, what it imports all the same): why.
@@ -57,8 +57,8 @@ def imports(tree: ast.Module, name: str, root: Path) -> Iterator[tuple[int, str]
             found = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(node, name)
-            # A name is a module of its own, or stands in the one it is imported from. The version is the one thing
-            # that stands in the package itself, which every import runs anyway.
+            # A name is a module of its own, or stands in the one it is imported from. The version alone stands in
+            # the package itself, which every import runs anyway.
             names = [a.name for a in node.names if (base, a.name) != ("onetrunk", "__version__")]
             found = [f"{base}.{n}" if _file(f"{base}.{n}", root) else base for n in names]
         else:

@@ -80,7 +80,8 @@ class Category(Codec):
 
     def build(self, width: int) -> None:
         self.table = nn.Parameter(torch.randn(len(self.classes), width) * width**-0.5)
-        self.unknown = nn.Parameter(torch.zeros(width))
+        if not self.multi:
+            self.unknown = nn.Parameter(torch.zeros(width))
         self.slot = nn.Parameter(torch.zeros(width))
         self.head = nn.Parameter(torch.zeros(len(self.classes), 2 * width))
         self.bias = nn.Parameter(torch.zeros(len(self.classes)))
@@ -99,14 +100,14 @@ class Category(Codec):
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         """A class never seen in training is -1: unknown where given, not trained on where asked."""
         index = self._index()
+        if isinstance(value, dict) or (isinstance(value, list | tuple | set) and not self.multi):
+            raise BadValueError(f"expected {'classes' if self.multi else 'one class'}, found {value!r}")
         if self.multi:
             hot = np.zeros(len(self.classes), dtype=np.float32)
             for name in map(_name, _members(value)):
                 if name in index:
                     hot[index[name]] = 1
             return {"hot": hot}
-        if isinstance(value, list | tuple | set | dict):
-            raise BadValueError(f"expected one class, found {value!r}")
         return {"id": np.int64(index.get(_name(value), -1))}
 
     def _index(self) -> dict[str, int]:

@@ -239,13 +239,10 @@ class Image(Codec):
     higher_is_better = False
 
     def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
-        return {"rmse": float(np.sqrt(self.per_row(answers, truths).mean()))}
-
-    def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray:
-        """Squared error a pixel, of values 0 to 1."""
+        """Of pixels, 0 to 1."""
         drawn = np.stack([self.encode(a.value)["pixels"] for a in answers]) / 255.0
         real = np.stack([self.encode(t)["pixels"] for t in truths]) / 255.0
-        return ((drawn - real) ** 2).reshape(len(drawn), -1).mean(1)
+        return {"rmse": float(np.sqrt(((drawn - real) ** 2).mean()))}
 
     def features(self) -> Any:
         from sklearn.preprocessing import FunctionTransformer

@@ -1,0 +1,407 @@
+"""The contract of `core.column`, held by every registered type; sample values: `worlds.CASES`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import worlds
+from worlds import CASES, CPU, Case
+
+from onetrunk.core.column import Sampling
+from onetrunk.core.errors import BadValueError, DataError, UsageError
+from onetrunk.core.registry import column_types
+from onetrunk.core.sequence import Answer, Content, Role, Segment
+from onetrunk.data.table import Table, infer_types
+from onetrunk.inference.model_folder import load
+
+ROLES = [Role.GIVEN, Role.ASKED, Role.MASKED]
+WIDTH = 16
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+every_role = pytest.mark.parametrize("role", ROLES, ids=[role.name.lower() for role in ROLES])
+
+
+def test_every_registered_type_has_sample_values() -> None:
+    assert {case.type for case in CASES.values()} == set(column_types.names())
+
+
+# -- knowledge -----------------------------------------------------------------------------------------------
+@every_case
+def test_recognises_within_bounds_and_its_own_best(case: Case) -> None:
+    for kind in column_types.names():
+        assert 0 <= column_types.get(kind).recognise(case.values) <= 1
+    if case.inferred:
+        assert infer_types(Table({"c": case.values}))["c"] == case.type
+
+
+@every_case
+def test_fits_nothing_with_a_plain_error_and_refuses_unknown_options(case: Case) -> None:
+    codec = column_types.get(case.type)(case.options)
+    with pytest.raises(DataError, match="needs at least"):
+        codec.fit([])
+    with pytest.raises(UsageError, match=r"Unknown key 'colour_of_it' in the options of a"):
+        column_types.get(case.type)({"colour_of_it": 1})
+
+
+@every_case
+def test_knowledge_survives_json(case: Case) -> None:
+    codec = worlds.fitted(case)
+    told = json.loads(
+        json.dumps({"options": codec.options.model_dump(), "knowledge": codec.knowledge()}, allow_nan=False)
+    )
+    other = column_types.get(case.type)(told["options"])
+    other.set_knowledge(told["knowledge"])
+    other.build(WIDTH)
+    assert other.knowledge() == codec.knowledge()
+    for value in case.values:
+        _equal(other.encode(value), codec.encode(value))
+    assert [(n, p.shape) for n, p in other.named_parameters()] == [
+        (n, p.shape) for n, p in codec.named_parameters()
+    ]
+    assert other.class_names() == codec.class_names()
+    assert other.assets() == codec.assets()
+
+
+@every_case
+def test_encoding_is_deterministic_and_blank_is_like_it(case: Case) -> None:
+    codec = worlds.fitted(case)
+    blank = codec.blank()
+    for value in case.values:
+        encoded = codec.encode(value)
+        _equal(encoded, codec.encode(value))
+        assert {n: np.asarray(a).dtype for n, a in encoded.items()} == {
+            n: np.asarray(a).dtype for n, a in blank.items()
+        }
+        if not codec.ragged:
+            assert {n: np.shape(a) for n, a in encoded.items()} == {n: np.shape(a) for n, a in blank.items()}
+
+
+@every_case
+def test_bad_and_missing_values_are_left_out_and_said(case: Case) -> None:
+    codec = worlds.fitted(case)
+    with pytest.raises(BadValueError, match=r"\w+ \w+"):
+        codec.encode(case.bad)
+    said: dict[int, str] = {}
+    content, present = codec.encode_all([case.values[0], case.bad, None, case.values[1]], said.__setitem__)
+    assert present.tolist() == [True, False, False, True]
+    assert said.keys() == {1} and said[1]
+    _equal(content.gather(), Content.stack([codec.encode(v) for v in case.values[:2]], codec.ragged).gather())
+    nothing, present = codec.encode_all([None, None], said.__setitem__)
+    assert len(nothing) == 0 and not present.any()
+
+
+@every_case
+def test_describes_itself_to_people_and_tells_values_apart(case: Case) -> None:
+    kind = column_types.get(case.type)
+    assert json.loads(json.dumps(kind.describe(case.values), allow_nan=False))
+    prints = [kind.fingerprint(v) for v in case.values[:8]]
+    assert prints == [kind.fingerprint(v) for v in case.values[:8]] and len(set(prints)) == 8
+    for value in case.values:
+        assert kind.near(value) is None or isinstance(kind.near(value), str)
+        shown = kind.show(value)
+        assert list(shown) in (["text"], ["png"]) and all(isinstance(s, str) for s in shown.values())
+
+
+# -- parts to positions --------------------------------------------------------------------------------------
+@every_role
+@every_case
+def test_segments_fit_together(case: Case, role: Role) -> None:
+    codec = worlds.fitted(case)
+    content = worlds.content_of(codec, case.values)
+    for augment in (False, True):
+        segment = codec.segment(content, role, worlds.keys(len(content)), augment)
+        n = int(segment.lens.sum())
+        assert segment.lens.shape == (len(content),) and (segment.lens >= 0).all()
+        assert (segment.lens <= codec.positions(content)).all()
+        assert codec.embed(worlds.tensors(segment.content)).shape == (n, WIDTH)
+        if role == Role.GIVEN:
+            assert segment.reads is None
+            continue
+        assert len(segment.reads) > 0
+        assert (
+            (segment.reads >= 0).all()
+            and (segment.reads < n).all()
+            and len(set(segment.reads)) == len(segment.reads)
+        )
+        assert {len(target) for target in segment.targets.values()} == {len(segment.reads)}
+        w = segment.targets["w"]
+        assert w.dtype == np.float32 and (w >= 0).all() and w.sum() > 0
+
+
+@every_case
+def test_losses_are_sums_and_counts_and_reach_every_parameter(case: Case) -> None:
+    codec = worlds.fitted(case)
+    worlds.wake(codec)
+    content = worlds.content_of(codec, case.values)
+    for role in ROLES:
+        segment = codec.segment(content, role, worlds.keys(len(content)), True)
+        embedded = codec.embed(worlds.tensors(segment.content))
+        embedded.tanh().sum().backward()
+        if role == Role.GIVEN:
+            continue
+        targets = worlds.tensors(segment.targets)
+        h = torch.randn(len(segment.reads), WIDTH * (1 + codec.pooled), requires_grad=True)
+        loss = codec.loss(h, targets)
+        assert torch.isfinite(loss.sum) and loss.each.shape == (len(h),) and not loss.each.requires_grad
+        assert float(loss.count) == pytest.approx(float(targets["w"].sum()))
+        assert float(loss.sum) == pytest.approx(float((loss.each * targets["w"]).sum()), rel=1e-5)
+        loss.sum.backward()
+        assert h.grad.abs().sum() > 0
+    without = [
+        name for name, p in codec.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()
+    ]
+    assert without == []
+
+
+@every_role
+@every_case
+def test_no_documents_are_no_loss(case: Case, role: Role) -> None:
+    codec = worlds.fitted(case)
+    content = worlds.content_of(codec, case.values).take(np.zeros(0, dtype=np.int64))
+    segment = codec.segment(content, role, worlds.keys(0), True)
+    embedded = codec.embed(worlds.tensors(segment.content))
+    assert embedded.shape == (0, WIDTH)
+    if role == Role.GIVEN:
+        return
+    h = torch.cat([embedded, embedded], dim=1) if codec.pooled else embedded
+    loss = codec.loss(h, worlds.tensors(segment.targets))
+    assert float(loss.sum) == 0 and float(loss.count) == 0
+    loss.sum.backward()  # every rank runs every read-out, also on nothing
+
+
+@every_role
+@every_case
+def test_noise_of_a_row_does_not_depend_on_its_neighbours(case: Case, role: Role) -> None:
+    codec = worlds.fitted(case)
+    content, keys = worlds.content_of(codec, case.values), worlds.keys(len(case.values))
+    together = _documents(codec, codec.segment(content, role, keys, True))
+    for chosen in ([3], [7, 0, 5]):
+        index = np.array(chosen)
+        alone = _documents(codec, codec.segment(content.take(index), role, keys[index], True))
+        for (x, targets), i in zip(alone, chosen, strict=True):
+            torch.testing.assert_close(x, together[i][0], rtol=1e-5, atol=1e-6)
+            _equal(targets, together[i][1])
+
+
+def _documents(codec: Any, segment: Segment) -> list[tuple[torch.Tensor, dict[str, np.ndarray]]]:
+    """Each document's embedding and targets."""
+    with torch.no_grad():
+        parts = codec.embed(worlds.tensors(segment.content)).split(segment.lens.tolist())
+    whose = np.repeat(np.arange(len(segment.lens)), segment.lens)
+    reads = whose[segment.reads] if segment.reads is not None else np.zeros(0, dtype=np.int64)
+    return [(x, {n: t[reads == i] for n, t in segment.targets.items()}) for i, x in enumerate(parts)]
+
+
+# -- answers -------------------------------------------------------------------------------------------------
+def _decoded(codec: Any, keys: np.ndarray, sampling: Sampling, keep: list[int] | None = None) -> list[Answer]:
+    """The decoding loop with an identity for a trunk. `keep`: only these documents go on after one step."""
+    state = codec.start(len(keys), sampling, keys, CPU)
+    for step in range(1000):
+        n = len(state["done"])
+        assert state["done"].dtype == torch.bool and all(len(t) == n for t in state.values()), (
+            "documents come first"
+        )
+        if bool(state["done"].all()):
+            return codec.finish(state)
+        query = codec.query(state, sampling)
+        x = codec.embed(query.content).view(n, query.t, WIDTH)
+        h = torch.cat([x, x], dim=-1) if codec.pooled else x
+        state = codec.step(state, h, h * 0.5 if codec.guided and sampling.guidance != 1 else None, sampling)
+        if step == 0 and keep is not None:
+            state = {name: t[keep] for name, t in state.items()}
+    raise AssertionError("never done")
+
+
+@every_case
+@torch.inference_mode()
+def test_decoding_gives_one_answer_a_document_in_the_columns_own_units(case: Case) -> None:
+    codec = worlds.fitted(case).eval()
+    worlds.wake(codec)
+    found = _decoded(codec, worlds.keys(5), Sampling(max_length=12, steps=4))
+    assert len(found) == 5
+    for answer in found:
+        codec.encode(answer.value)  # an answer is a value: it can be given again
+        assert answer.logprob is None or answer.logprob <= 1e-4
+        if isinstance(answer.probability, dict):
+            assert list(answer.probability) == codec.class_names()
+            assert all(0 <= p <= 1 for p in answer.probability.values())
+        elif answer.probability is not None:
+            assert 0 <= answer.probability <= 1 + 1e-6
+        if answer.interval is not None:
+            assert answer.interval[0] <= answer.value <= answer.interval[1]
+    found = codec.metrics(found, case.values[:5])
+    assert found and all(v is None or np.isfinite(v) for v in found.values())
+    assert json.dumps(found, allow_nan=False)
+
+
+@every_case
+@torch.inference_mode()
+def test_sampling_is_keyed_and_documents_go_their_own_way(case: Case) -> None:
+    codec = worlds.fitted(case).eval()
+    worlds.wake(codec)
+    keys = worlds.keys(6)
+    for sampling in (
+        Sampling(temperature=1.0, top_p=0.95, max_length=10, steps=3, guidance=2.0),
+        Sampling(max_length=10),
+    ):
+        together = _decoded(codec, keys, sampling)
+        _same(_decoded(codec, keys, sampling), together)
+        _same(_decoded(codec, keys[[4, 1]], sampling), [together[4], together[1]])
+        _same(_decoded(codec, keys, sampling, keep=[5, 2]), [together[5], together[2]])
+
+
+def _same(found: list[Answer], expected: list[Answer]) -> None:
+    for a, b in zip(found, expected, strict=True):
+        if isinstance(a.value, float):
+            assert a.value == pytest.approx(b.value, rel=1e-4, abs=1e-4)
+        else:
+            assert np.array_equal(a.value, b.value)
+
+
+# -- evidence ------------------------------------------------------------------------------------------------
+@every_case
+def test_true_answers_are_the_best_and_metrics_agree_with_rows(case: Case) -> None:
+    codec = worlds.fitted(case)
+    truths = case.values[:8]
+    true, wrong = (_as_answers(codec, values) for values in (truths, [*truths[1:], truths[0]]))
+    best, worse = codec.metrics(true, truths), codec.metrics(wrong, truths)
+    assert list(best) == list(worse)
+    main = next(iter(best))
+    assert (best[main] > worse[main]) == codec.higher_is_better and best[main] != worse[main]
+    rows = codec.per_row(wrong, truths)
+    if rows is not None:
+        assert rows.shape == (8,) and rows.mean() == pytest.approx(worse[main])
+
+
+def _as_answers(codec: Any, values: list[Any]) -> list[Answer]:
+    """Values as answers that are sure of themselves."""
+    classes = codec.class_names()
+    if classes is None:
+        return [Answer(v) for v in values]
+    members = [{str(x) for x in (v if isinstance(v, list) else [v])} for v in values]
+    return [Answer(v, {c: float(c in m) for c in classes}) for v, m in zip(values, members, strict=True)]
+
+
+@every_case
+def test_baselines_are_judged_as_the_model_is(case: Case) -> None:
+    codec = worlds.fitted(case)
+    x = codec.features().fit_transform([*case.values[:11], None])
+    assert x.shape[0] == 12 and x.shape[1] > 0
+    x = x[:11]
+    for make in list(codec.baselines().values())[:2]:
+        estimator = make.fit(x, codec.target(case.values[:11]))
+        answers = codec.answers_from(estimator, x)
+        assert len(answers) == 11
+        found = codec.metrics(answers, case.values[:11])
+        assert found and all(v is None or np.isfinite(v) for v in found.values())
+
+
+# -- in a model ----------------------------------------------------------------------------------------------
+def _table(case: Case, n: int = 8, times: int = 1) -> dict[str, list[Any]]:
+    return {"number": [1.5 * i for i in range(n)] * times, "y": case.values[:n] * times}
+
+
+@every_case
+def test_a_small_model_memorises_it_from_another_column(case: Case) -> None:
+    table = _table(
+        case, times=4
+    )  # so often that even a scale learnt from the rows has a place for each value
+    made = worlds.model(
+        table, {"number": "number", "y": case.type}, options={"y": case.options},
+        trunk={**worlds.TRUNK, "width": 64}, awake=False,
+    )  # fmt: skip
+    store = worlds.store_of(made, table)
+    task = worlds.objective(store, given=["number"], ask=["y"])
+    made.network.objectives = [task]
+    train(made, store, task, case.steps)
+    table = _table(case)
+    answers = made.answer({"number": table["number"]}, "y", ["number"], Sampling(max_length=24, steps=8))
+    right = [case.right(a.value, t) for a, t in zip(answers, table["y"], strict=True)]
+    assert sum(right) >= 7, list(zip([a.value for a in answers], table["y"], strict=True))
+
+
+def train(made: Any, store: Any, task: Any, steps: int) -> None:
+    """Plain Adam on whole passes over the store."""
+    network = made.network.train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.05, steps)
+    rows = np.arange(len(store.place))
+    for step in range(steps):
+        planned = task.plan(rows, store.present[rows], worlds.keys(len(rows), step))
+        (loss,) = network(worlds.assemble({task.tag: planned}, store, augment=False)).values()
+        optimizer.zero_grad()
+        (loss.sum / loss.count).backward()
+        optimizer.step()
+        schedule.step()
+    network.eval()
+
+
+@every_case
+def test_given_masked_and_missing_values_train_side_by_side(case: Case) -> None:
+    table = {"x": [None, *case.values[1:8]], "y": [*case.values[:5], None, None, None]}
+    made = worlds.model(
+        table, {"x": case.type, "y": case.type}, options={"x": case.options, "y": case.options}
+    )
+    store = worlds.store_of(made, table)
+    made.network.objectives = [worlds.objective(store)]
+    batch = worlds.batch(store, range(8), given=["x"], ask=[], masked=["y"])
+    losses = made.network(batch)
+    assert losses.keys() == batch.counts.keys() == {"predict/y"}
+    assert float(losses["predict/y"].count) == pytest.approx(batch.counts["predict/y"])
+    assert set(losses["predict/y"].doc.tolist()) <= set(range(5))  # rows without y teach nothing of it
+    losses["predict/y"].sum.backward()
+    assert torch.isfinite(losses["predict/y"].sum)
+    answers = made.answer({"x": table["x"]}, "y", ["x"], Sampling(max_length=5, steps=2))
+    assert len(answers) == 8  # also the row without x
+
+
+@every_case
+def test_a_saved_model_answers_alike(case: Case, tmp_path: Any) -> None:
+    table = _table(case, 12)
+    made = worlds.model(table, {"number": "number", "y": case.type}, options={"y": case.options})
+    made.save(tmp_path / "m")
+    again = load(tmp_path / "m")
+    for sampling in (
+        Sampling(max_length=8, steps=3),
+        Sampling(temperature=0.9, max_length=8, steps=3, seed=4),
+    ):
+        for ask, given in (("y", ["number"]), ("number", ["y"])):
+            before, after = (m.answer(table, ask, given, sampling) for m in (made, again))
+            for a, b in zip(before, after, strict=True):
+                assert np.array_equal(a.value, b.value) and a.probability == b.probability
+                assert a.interval == b.interval and a.samples == b.samples
+
+
+@every_case
+def test_what_was_learnt_stays_when_a_codec_is_extended(case: Case) -> None:
+    table = {"number": [float(i) for i in range(8)], "y": case.values[:8]}
+    made = worlds.model(table, {"number": "number", "y": case.type}, options={"y": case.options})
+    store, codec = worlds.store_of(made, table), made.codec("y")
+    before = _read_out(made, store)
+    old = codec.class_names()
+    encoded = [codec.encode(v) for v in case.values[:8]]
+    codec.extend(case.values)
+    for value, kept in zip(case.values[:8], encoded, strict=True):
+        grown = codec.encode(value)
+        for name, array in kept.items():  # arrays with a place for each class grow at their end
+            same = grown[name][tuple(slice(length) for length in np.shape(array))]
+            assert np.array_equal(same, array)
+    if old is not None:
+        assert codec.class_names()[: len(old)] == old
+    torch.testing.assert_close(_read_out(made, worlds.store_of(made, table)), before, rtol=0, atol=1e-6)
+
+
+@torch.inference_mode()
+def _read_out(made: Any, store: Any) -> torch.Tensor:
+    """States of everything when y is given."""
+    return made.network.states(worlds.batch(store, range(8), given=["y"], ask=["number"]))
+
+
+def _equal(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        assert np.array_equal(one[name], other[name]), name

@@ -1,0 +1,186 @@
+"""Small tables, stores and models for the tests; among them the sample values of every column type."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from onetrunk.core import rng
+from onetrunk.core.objective import Group, Objective, ObjectiveConfig
+from onetrunk.core.registry import column_types, objectives
+from onetrunk.core.sequence import Batch, Role
+from onetrunk.data.ledger import Ledger
+from onetrunk.data.pack import Store, assemble
+from onetrunk.data.prepare import encode, fit_columns
+from onetrunk.data.table import Table
+from onetrunk.inference.model_folder import Model
+from onetrunk.model import FoundationModel
+
+CPU = torch.device("cpu")
+TRUNK = {"kind": "transformer", "width": 32, "layers": 2, "heads": 2}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Values of one column type, one that it must refuse, and when an answer is as good as memorised."""
+
+    type: str
+    values: list[Any]  # 12, the first 8 all different
+    bad: Any
+    right: Callable[[Any, Any], bool]
+    options: dict[str, Any] = field(default_factory=dict)
+    inferred: bool = True  # is this the type that these values are taken for?
+    steps: int = 160  # that suffice to memorise 8 of them
+
+
+def _equal(answer: Any, truth: Any) -> bool:
+    return answer == truth
+
+
+def _drawing(i: int) -> np.ndarray:
+    """A picture of its own for every i, uint8 [8, 8]."""
+    coarse = (rng.uniform(rng.mix(np.array([i]), "drawing"), 4, 4)[0] > 0.5) * np.uint8(255)
+    return np.kron(coarse, np.ones((2, 2), dtype=np.uint8))
+
+
+_SENTENCES = [
+    "the red boat", "a green tree", "一只白猫", "two blue birds", "今天下雨了", "no wind today",
+    "the sea, the sea!", "你好, world", "never again", "old stone bridge", "三月的春天", "it rains in May",
+]  # fmt: skip
+_DAYS = [datetime.date(2020, 1, 1) + datetime.timedelta(days=101 * i) for i in range(12)]
+_TAGS = [
+    ["a"],
+    ["b"],
+    ["c"],
+    ["a", "b"],
+    ["a", "c"],
+    ["b", "c"],
+    ["a", "b", "c"],
+    [],
+    ["a"],
+    ["b"],
+    ["c"],
+    ["b"],
+]
+
+CASES: dict[str, Case] = {
+    "text": Case("text", _SENTENCES, "\ud800", _equal),
+    "text by character": Case("text", _SENTENCES, "\ud800", _equal, {"unit": "character", "drop": 0.2}),
+    "category": Case("category", list("abcdefghabcd"), ["a", "b"], _equal),
+    "category of numbers": Case(
+        "category", [3, 1, 4, 15, 9, 2, 6, 5, 3, 1, 4, 2], {"a": 1}, _equal, {"balance": True}, inferred=False
+    ),
+    "category, several at once": Case("category", _TAGS, {"a": 1}, _equal),
+    "number": Case(
+        "number", [-20.5, 3.25, 11, 47, 80.0, 130, 155.5, 199, 20, 33, 66, 99], "many",
+        lambda a, t: abs(a - t) < 10,
+    ),
+    "date": Case("date", _DAYS, "yesterday", lambda a, t: abs((a - t).days) < 45),
+    "image": Case(
+        "image", [_drawing(i) for i in range(12)], b"not an image",
+        lambda a, t: abs(a / 255.0 - t / 255.0).mean() < 0.1,
+        steps=360,
+    ),
+}  # fmt: skip
+
+names = list(CASES)
+
+
+def fitted(case: Case, width: int | None = 16, values: Sequence[Any] | None = None) -> Any:
+    """A codec of this case, fitted on its values and, with a width, built."""
+    codec = column_types.get(case.type)(case.options)
+    codec.fit(list(case.values) if values is None else list(values))
+    if width is not None:
+        codec.build(width)
+    return codec
+
+
+def content_of(codec: Any, values: Sequence[Any]) -> Any:
+    """Encoded values, none of which may be bad."""
+    ledger = Ledger()
+    content, present = codec.encode_all(values, lambda i, reason: ledger.add(reason, "", i, bad=True))
+    assert present.all(), ledger.lines()
+    return content
+
+
+def keys(n: int, *parts: int | str) -> np.ndarray:
+    return rng.mix(np.arange(n), "test", *parts)
+
+
+def tensors(content: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in content.items()}
+
+
+def model(
+    table: Mapping[str, Sequence[Any]],
+    types: Mapping[str, str],
+    *,
+    options: Mapping[str, dict[str, Any]] | None = None,
+    trunk: Mapping[str, Any] = TRUNK,
+    given: str = "bidirectional",
+    awake: bool = True,
+) -> Model:
+    """A model whose codecs are fitted on the table. `awake`: no weight is zero, so nothing hides behind it."""
+    rows = Table({name: list(values) for name, values in table.items()})
+    columns, codecs = fit_columns(rows, list(types), types, options or {})
+    network = FoundationModel(dict(trunk), columns, codecs, given)
+    if awake:
+        wake(network)
+    return Model(network.eval())
+
+
+def wake(module: torch.nn.Module) -> None:
+    """Parameters that start at zero (read-outs, output projections, slots) get small random values."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in module.parameters():
+        if not parameter.data.any():
+            parameter.data.normal_(0, 0.2 / max(1, parameter.shape[-1]) ** 0.5, generator=generator)
+
+
+def store_of(made: Model, table: Mapping[str, Sequence[Any]]) -> Store:
+    rows = Table({name: list(values) for name, values in table.items()})
+    return encode(rows, list(made.columns.values()), made.network.codecs, Ledger())
+
+
+def objective(store: Store, kind: str = "predict", **config: Any) -> Objective:
+    return objectives.get(kind)(kind, ObjectiveConfig(kind=kind, **config), store.names, store.codecs)
+
+
+def group(
+    store: Store, rows: Sequence[int], given: Sequence[str], ask: Sequence[str], masked: Sequence[str] = ()
+) -> Group:
+    """Documents with fixed roles, as far as the values are there; keyed by row."""
+    index = np.asarray(rows, dtype=np.int64)
+    roles = np.full((len(index), len(store.names)), int(Role.ABSENT))
+    for names_, role in ((given, Role.GIVEN), (ask, Role.ASKED), (masked, Role.MASKED)):
+        for name in names_:
+            roles[:, store.names.index(name)] = role
+    return Group(index, np.where(store.present[index], roles, Role.ABSENT), rng.mix(index, "document"))
+
+
+def batch(store: Store, rows: Sequence[int], given: Sequence[str], ask: Sequence[str], **rest: Any) -> Batch:
+    masked = rest.pop("masked", ())
+    return assemble({"predict": group(store, rows, given, ask, masked)}, store, **{"augment": False, **rest})
+
+
+def states_by_document(made: Model, found: Batch) -> dict[tuple[int, str], torch.Tensor]:
+    """The trunk's states of each column in each document, (row, column) to [t, D], in order."""
+    with torch.inference_mode():
+        h = made.network.states(found)
+    T = found.plan.doc_BT.shape[1]
+    doc = found.plan.doc_BT.flatten()
+    gather = found.gather_N if found.gather_N is not None else torch.arange(doc.numel())
+    out, first = {}, 0
+    for name, embed in found.embeds.items():
+        n = len(embed.role_n)
+        where = ((gather >= first) & (gather < first + n)).nonzero()[:, 0]
+        for d in doc[where].unique().tolist():
+            out[int(found.row[d]), name] = h[where[doc[where] == d]]
+        first += n
+    assert T * len(found.plan.doc_BT) == len(h)
+    return out
