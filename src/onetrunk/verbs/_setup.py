@@ -148,6 +148,11 @@ def types_and_options(
     return infer_types(table, {**told, **(types or {})}), options
 
 
+def renamed(table: Table, map: dict[str, str] | None) -> Table:
+    """`{"model_column": "table_column"}`: the table under the model's names."""
+    return table.rename({theirs: ours for ours, theirs in (map or {}).items()})
+
+
 def open_data(
     data: Any,
     *,
@@ -164,9 +169,7 @@ def open_data(
     console: Console,
 ) -> Data:
     """Reads, types, chooses roles and splits, and says what it chose."""
-    table = read(data, allow_network=network)
-    if map:
-        table = table.rename(map)
+    table = renamed(read(data, allow_network=network), map)
     kinds, options = types_and_options(table, config, types)
     given_names, asked, reasons = roles(table, kinds, ask, given, ignore)
     if config.row_weight in given_names:

@@ -42,11 +42,8 @@ def evaluate(
 
     console = _setup.console(quiet)
     opened = load(model)
-    table = read(data, allow_network=network)
-    train = read(against, allow_network=network) if against is not None else None
-    if map:
-        table = table.rename(map)
-        train = train.rename(map) if train is not None else None
+    table = _setup.renamed(read(data, allow_network=network), map)
+    train = _setup.renamed(read(against, allow_network=network), map) if against is not None else None
     if ask is not None or given is not None:
         task = opened.task(ask, given)
         opened.tasks = [Task(task.given, [name]) for name in task.ask]

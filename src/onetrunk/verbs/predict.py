@@ -57,9 +57,7 @@ def predict(
 
     console = _setup.console(quiet)
     opened = model if isinstance(model, Model) else load(model)
-    table = _tables.read_rows(data, network)
-    if map:
-        table = table.rename(map)
+    table = _setup.renamed(_tables.read_rows(data, network), map)
     sampling = Sampling(temperature, top_k, top_p, max_length, guidance, steps, seed)
     ledger = Ledger()
     columns: dict[str, list[Any]] = {}
