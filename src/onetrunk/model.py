@@ -60,7 +60,7 @@ class FoundationModel(nn.Module):
         """h [B * T, D]."""
         parts = [self.embed(name, e.content, e.role_n) for name, e in batch.embeds.items()]
         if batch.gather_N is None:
-            x = parts[0]
+            x = torch.cat(parts) if len(parts) > 1 else parts[0]
         else:
             padding = parts[0].new_zeros(1, self.width)
             x = torch.cat([*(part.to(padding.dtype) for part in parts), padding])[batch.gather_N]

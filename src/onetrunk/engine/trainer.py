@@ -73,7 +73,7 @@ class TrainConfig(OptimConfig):
     warmup: float = Field(0.05, ge=0, lt=1)  # fraction of the steps
     clip: float = Field(1.0, ge=0)  # largest norm of the whole gradient
     precision: Choice = "auto"
-    ema: float = Field(0.0, ge=0, lt=1)  # decay of the moving average of the weights, which then is the model
+    ema: float = Field(0.99, ge=0, lt=1)  # decay of the moving average of the weights, which then is the model
     loss_weights: dict[str, float] = Field(
         default_factory=dict
     )  # by loss name or what precedes its "/"; else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ _ROW_RESAMPLES = 1000
 _METRIC_RESAMPLES = 200  # of metrics that are no mean over rows: each resample computes them anew
 _MOST_LOOKED_AT = 200  # rows among which the worst is sought
 _MOST_CHARACTERS = 600  # of a sample
-_DIGITS = 6  # of a fraction in a sample
+_DIGITS = 5  # of a fraction in a sample
 _FEWEST_EXACT = 0.05  # below, answers are near or far rather than right or wrong
 
 Columns = Mapping[str, Sequence[Any]]
@@ -237,11 +238,17 @@ def _confidence(answer: Answer) -> float | None:
 
 
 def _shown(codec: Codec, value: Any) -> Shown:
-    shown = codec.show(float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value)
+    shown = codec.show(_short(value) if isinstance(value, float) else value)
     return {
         kind: part if kind == "png" or len(part) <= _MOST_CHARACTERS else part[:_MOST_CHARACTERS] + " …"
         for kind, part in shown.items()
     }
+
+
+def _short(value: float) -> float:
+    """Without decimals that nobody reads; what stands before the point is kept."""
+    whole = math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
+    return round(value, max(0, _DIGITS - 1 - whole))
 
 
 def _floats(metrics: Mapping[str, float | None]) -> dict[str, float | None]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from onetrunk.evidence.intervals import Interval
 from onetrunk.evidence.record import TaskEvidence
-from onetrunk.evidence.words import amount, word
+from onetrunk.evidence.words import amount, span, word
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DARK_PALETTE = ("#5AB4E8", "#F0884A", "#3CC79B", "#E3A1C4", "#F2B945", "#8CCBF0")
@@ -55,29 +55,28 @@ def comparison(task: TaskEvidence) -> dict[str, bytes]:
     def draw(axes: Any) -> bool:
         percent = word(task.metric).kind == "share"
         scale = 100 if percent else 1
-        for place, (name, score) in enumerate(bars):
+        for place, (_, score) in enumerate(bars):
             colour = "C0" if place == 0 else _GREY
             axes.plot([score.low * scale, score.high * scale], [place, place], color=colour, lw=5, alpha=0.35)
             axes.plot(score.value * scale, place, "o", color=colour, ms=8)
-            axes.annotate(
-                f"{name}  {amount(task.metric, score.value)}",
-                (score.low * scale, place),
-                xytext=(0, 9),
-                textcoords="offset points",
-                fontweight="bold" if place == 0 else "normal",
-            )
-        axes.set_yticks([])
-        axes.set_ylim(len(bars) - 0.5, -0.7)
-        axes.margins(x=0.12)
+            weight = "bold" if place == 0 else "normal"
+            figure = f"{amount(task.metric, score.value)}   {span(task.metric, score)}"
+            axes.text(1.02, place, figure, transform=axes.get_yaxis_transform(), va="center", weight=weight)
+        axes.set_yticks(range(len(bars)), [name for name, _ in bars])
+        axes.get_yticklabels()[0].set_fontweight("bold")
+        axes.tick_params("y", length=0)
+        axes.set_ylim(len(bars) - 0.4, -0.6)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(word(task.metric).label + (" (%)" if percent else ""))
         return True
 
-    return render(draw, (6.4, 1.0 + 0.62 * len(bars)))
+    return render(draw, (8.0, 1.0 + 0.42 * len(bars)))
 
 
 def curves(records: Sequence[dict[str, Any]]) -> dict[str, bytes]:
     """Losses of a training run by step, faint as measured, strong smoothed, from metrics.jsonl's records."""
+    from matplotlib.ticker import LogLocator
+
     series = _losses(records)
 
     def draw(axes: Any) -> bool:
@@ -87,6 +86,9 @@ def curves(records: Sequence[dict[str, Any]]) -> dict[str, bytes]:
         positive = np.concatenate([values for _, values in series.values()])
         if positive.min() > 0 and positive.max() > 20 * positive.min():
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
         axes.set_xlabel("step")
         axes.set_ylabel("training loss")
         if len(series) > 1:

@@ -130,10 +130,10 @@ def _metrics(task: TaskEvidence) -> str:
     lines = []
     for metric, value in task.metrics.items():
         meaning = f"<br><small>{_e(word(metric).meaning)}</small>" if word(metric).meaning else ""
-        theirs = "".join(f'<td class="num">{_e(amount(metric, r.metrics.get(metric)))}</td>' for r in rivals)
+        theirs = "".join(f'<td class="num">{_cell(metric, r.metrics.get(metric))}</td>' for r in rivals)
         lines.append(
             f"<tr><th>{_e(word(metric).label)}{meaning}</th>"
-            f'<td class="num mine">{_e(amount(metric, value))}</td>{theirs}</tr>'
+            f'<td class="num mine">{_cell(metric, value)}</td>{theirs}</tr>'
         )
     times = "".join(f'<td class="num">{_e(duration(rival.seconds))}</td>' for rival in rivals)
     lines.append(
@@ -141,6 +141,10 @@ def _metrics(task: TaskEvidence) -> str:
         f'<td class="num">{_e(duration(task.seconds))}</td>{times}</tr>'
     )
     return f"<h3>All figures</h3>{_table('<th></th>' + heads, lines)}"
+
+
+def _cell(metric: str, value: float | None) -> str:
+    return "–" if value is None else _e(amount(metric, value))
 
 
 def _classes(task: TaskEvidence) -> str:
@@ -206,7 +210,9 @@ def _inline(shown: Shown) -> str:
 # -- the model -----------------------------------------------------------------------------------------------
 def _curves(evidence: Evidence) -> str:
     names = [n for n in evidence.figures if n.startswith(("curves-", "validation-")) and n[-5:] != "-dark"]
-    shown = "".join(_figure(evidence, n, n.replace("-", ": ", 1).replace("curves", "Loss")) for n in names)
+    captions = {"curves": "Training loss", "validation": "Validation"}
+    parts = [(name, *name.partition("-")[::2]) for name in names]
+    shown = "".join(_figure(evidence, name, f"{captions[kind]}, {stage}") for name, kind, stage in parts)
     return f"<section><h2>How it learnt</h2>{shown}</section>" if shown else ""
 
 

@@ -25,7 +25,7 @@ from onetrunk.data.loader import Loader
 from onetrunk.data.pack import Store
 from onetrunk.data.split import Split, split
 from onetrunk.data.table import Table, infer_types, read, roles
-from onetrunk.engine.trainer import TrainConfig
+from onetrunk.engine.trainer import TrainConfig, planned_steps
 
 # One dial: width, depth and heads follow; the learning rate of vectors and read-outs falls with the width.
 SIZES: dict[str, dict[str, int]] = {
@@ -233,10 +233,15 @@ def seconds(budget: str | float | None) -> float | None:
     raise UsageError(f"--budget expects a time like 90s, 10min or 2h; found {budget!r}.")
 
 
-def steps_within(module: torch.nn.Module, batches: Callable[[int], list], steps: int, limit: float | None) -> int:
-    """How many of the steps fit in `limit` seconds, from a short probe; decided before step 0. The module is not changed."""
+def steps_within(
+    module: torch.nn.Module, batches: Callable[[int], list], steps: int, limit: float | None, out: Path
+) -> int:
+    """How many of the steps fit in `limit` seconds, from a short probe; decided before step 0, and for a run in `out`
+    that goes on as it was decided then. The module is not changed."""
     if limit is None:
         return steps
+    if (planned := planned_steps(out)) is not None:
+        return planned
     tried = 3
     for step in range(tried + 1):
         if step == 1:

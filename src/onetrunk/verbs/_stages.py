@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import platform
 import tempfile
 import time
@@ -87,7 +88,7 @@ def pretrain(
     documents = max(o.documents for o in objectives)
     p = config.pretrain
     steps = p.steps or count_steps(rows, documents, p.epochs, p.least_steps, p.most_steps)
-    steps = steps_within(model.network, batches, steps, limit)
+    steps = steps_within(model.network, batches, steps, limit, out)
     console.print(
         f"[bold]Pretraining[/] {steps:,} steps, {_parameters(model):,} parameters, "
         + " + ".join(f"{o.kind} {o.documents}" for o in objectives),
@@ -190,7 +191,7 @@ def _tune(
     steps = f.steps or count_steps(
         batches.rows_per_epoch("predict"), documents, f.epochs, f.least_steps, f.most_steps
     )
-    steps = steps_within(model.network, batches, steps, limit)
+    steps = steps_within(model.network, batches, steps, limit, out)
     _freeze(model, task, f.freeze)
     if pretrained:
         train = config.train.updated(lr=config.train.lr * f.rate, muon_lr=config.train.muon_lr * f.rate)
@@ -290,7 +291,10 @@ def _run(
     if not config.train.save_every:
         settings["save_every"] = max(50, steps // 10)
     train = config.train.updated(**settings)
-    result = Trainer(model.network, batches, train, out, seed=seed, validate=validate, progress=progress).run()
+    identity = {"rows": _digest(batches.store), "start": _weights_digest(model)}
+    result = Trainer(
+        model.network, batches, train, out, seed=seed, identity=identity, validate=validate, progress=progress
+    ).run()
     if result.interrupted:
         raise InterruptedRunError(
             f"Stopped after step {result.step:,} of {steps:,}, saved in {out / 'checkpoints'}. "
@@ -324,6 +328,22 @@ def provenance(
         "date": time.strftime("%Y-%m-%d"),
     }
     return {"stages": [*(before or {}).get("stages", []), made]}
+
+
+def _digest(store: Store) -> str:
+    """Equal for equal training rows: a run must not go on with others."""
+    found = hashlib.blake2b(store.place.tobytes(), digest_size=8)
+    for content in store.contents:
+        for name, array in content.data.items():
+            found.update(name.encode() + np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def _weights_digest(model: Model) -> str:
+    found = hashlib.blake2b(digest_size=8)
+    for name, tensor in model.network.state_dict().items():
+        found.update(name.encode() + tensor.numpy().tobytes())
+    return found.hexdigest()
 
 
 def _parameters(model: Model) -> int:
