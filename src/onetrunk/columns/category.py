@@ -271,7 +271,6 @@ class Category(Codec):
             [_name(a.value) for a in answers],
             labels=self.classes,
             normalize=None,
-            cmap="Blues",
             colorbar=False,
             ax=axes,
             xticks_rotation=90 if max(map(len, self.classes)) > 3 else 0,

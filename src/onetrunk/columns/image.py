@@ -41,12 +41,12 @@ class Image(Codec):
         size: int | None = Field(None, ge=4, le=1024)  # pixels a side inside the model; None: from the training images
         patch: int | None = Field(None, ge=1, le=128)  # pixels a side of one patch; None: about 8 patches a side
         hide: float = Field(0.6, gt=0, le=1)  # share of patches hidden when masked (MAE, arXiv 2111.06377)
-        rotate: float = Field(10.0, ge=0, le=180)  # augmentation in training: degrees,
-        scale: float = Field(0.1, ge=0, lt=1)  # share of the size,
-        shift: float = Field(0.08, ge=0, lt=1)  # share of the size,
+        rotate: float = Field(12.0, ge=0, le=180)  # augmentation in training: degrees,
+        scale: float = Field(0.12, ge=0, lt=1)  # share of the size,
+        shift: float = Field(0.1, ge=0, lt=1)  # share of the size,
         light: float = Field(0.1, ge=0, lt=1)  # brightness and contrast,
         flip: bool = False  # mirrored left to right: not for writing
-        stem: int = Field(32, ge=0, le=1024)  # channels of the convolutional stem; 0: none
+        stem: int | None = Field(None, ge=0, le=1024)  # channels of the convolutional stem; 0: none; None: by the patch
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     @classmethod
@@ -80,14 +80,28 @@ class Image(Codec):
         """Patches of one image."""
         return (self.size // self.patch) ** 2
 
+    def _stem_width(self) -> int:
+        """Patches of few pixels have no inner structure for convolutions to find."""
+        return self.options.stem if self.options.stem is not None else (0 if self.patch <= 2 else 32)
+
     def build(self, width: int) -> None:
-        stem, inner = self.options.stem, self.options.stem or self.channels
-        self.stem = nn.Sequential()
+        stem, stride = self._stem_width(), 2 if self.patch % 2 == 0 else 1
+        self.stem, inner = nn.Sequential(), self.channels
         if stem:
+            inner = 2 * stem
             self.stem = nn.Sequential(
-                nn.Conv2d(self.channels, stem, 3, padding=1), nn.GELU(), nn.Conv2d(stem, stem, 3, padding=1), nn.GELU()
+                nn.Conv2d(self.channels, stem, 3, padding=1),
+                nn.GroupNorm(1, stem),
+                nn.GELU(),
+                nn.Conv2d(stem, inner, 3, padding=1, stride=stride),
+                nn.GroupNorm(1, inner),
+                nn.GELU(),
+                nn.Conv2d(inner, inner, 3, padding=1),
+                nn.GroupNorm(1, inner),
+                nn.GELU(),
             )
-        self.to_width = nn.Conv2d(inner, width, self.patch, stride=self.patch)
+        cell = self.patch // stride if stem else self.patch
+        self.to_width = nn.Conv2d(inner, width, cell, stride=cell)
         self.place = nn.Parameter(torch.randn(self.count, width) * 0.05)
         self.level = nn.Linear(2 * _FREQUENCIES, width)
         self.head = nn.Linear(width, self.patch**2 * self.channels)
@@ -248,8 +262,7 @@ class Image(Codec):
         from sklearn.preprocessing import FunctionTransformer
 
         def pixels(values: Sequence[Any]) -> np.ndarray:
-            rows = [(self.blank() if v is None else self.encode(v))["pixels"].reshape(-1) for v in values]
-            return np.stack(rows) / 255.0
+            return np.stack([self._readable(v)["pixels"].reshape(-1) for v in values]) / 255.0
 
         return FunctionTransformer(pixels)
 
@@ -258,6 +271,13 @@ class Image(Codec):
         from sklearn.linear_model import Ridge
 
         return {"mean image": DummyRegressor(), "ridge": Ridge()}
+
+    def _readable(self, value: Any) -> dict[str, np.ndarray]:
+        """Black where there is no picture, or none that can be read."""
+        try:
+            return self.blank() if value is None else self.encode(value)
+        except BadValueError:
+            return self.blank()
 
     def target(self, values: Sequence[Any]) -> np.ndarray:
         return np.stack([self.encode(v)["pixels"].reshape(-1) for v in values]) / 255.0
