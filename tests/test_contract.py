@@ -59,9 +59,7 @@ def test_knowledge_survives_json(case: Case) -> None:
     assert other.knowledge() == codec.knowledge()
     for value in case.values:
         _equal(other.encode(value), codec.encode(value))
-    assert [(n, p.shape) for n, p in other.named_parameters()] == [
-        (n, p.shape) for n, p in codec.named_parameters()
-    ]
+    assert [(n, p.shape) for n, p in other.named_parameters()] == [(n, p.shape) for n, p in codec.named_parameters()]
     assert other.class_names() == codec.class_names()
     assert other.assets() == codec.assets()
 
@@ -123,9 +121,7 @@ def test_segments_fit_together(case: Case, role: Role) -> None:
             continue
         assert len(segment.reads) > 0
         assert (
-            (segment.reads >= 0).all()
-            and (segment.reads < n).all()
-            and len(set(segment.reads)) == len(segment.reads)
+            (segment.reads >= 0).all() and (segment.reads < n).all() and len(set(segment.reads)) == len(segment.reads)
         )
         assert {len(target) for target in segment.targets.values()} == {len(segment.reads)}
         w = segment.targets["w"]
@@ -151,9 +147,7 @@ def test_losses_are_sums_and_counts_and_reach_every_parameter(case: Case) -> Non
         assert float(loss.sum) == pytest.approx(float((loss.each * targets["w"]).sum()), rel=1e-5)
         loss.sum.backward()
         assert h.grad.abs().sum() > 0
-    without = [
-        name for name, p in codec.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()
-    ]
+    without = [name for name, p in codec.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert without == []
 
 
@@ -202,9 +196,7 @@ def _decoded(codec: Any, keys: np.ndarray, sampling: Sampling, keep: list[int] |
     state = codec.start(len(keys), sampling, keys, CPU)
     for step in range(1000):
         n = len(state["done"])
-        assert state["done"].dtype == torch.bool and all(len(t) == n for t in state.values()), (
-            "documents come first"
-        )
+        assert state["done"].dtype == torch.bool and all(len(t) == n for t in state.values()), "documents come first"
         if bool(state["done"].all()):
             return codec.finish(state)
         query = codec.query(state, sampling)
@@ -307,9 +299,7 @@ def _table(case: Case, n: int = 8, times: int = 1) -> dict[str, list[Any]]:
 
 @every_case
 def test_a_small_model_memorises_it_from_another_column(case: Case) -> None:
-    table = _table(
-        case, times=4
-    )  # so often that even a scale learnt from the rows has a place for each value
+    table = _table(case, times=4)  # so often that even a scale learnt from the rows has a place for each value
     made = worlds.model(
         table, {"number": "number", "y": case.type}, options={"y": case.options},
         trunk={**worlds.TRUNK, "width": 64}, awake=False,
@@ -343,9 +333,7 @@ def train(made: Any, store: Any, task: Any, steps: int) -> None:
 @every_case
 def test_given_masked_and_missing_values_train_side_by_side(case: Case) -> None:
     table = {"x": [None, *case.values[1:8]], "y": [*case.values[:5], None, None, None]}
-    made = worlds.model(
-        table, {"x": case.type, "y": case.type}, options={"x": case.options, "y": case.options}
-    )
+    made = worlds.model(table, {"x": case.type, "y": case.type}, options={"x": case.options, "y": case.options})
     store = worlds.store_of(made, table)
     made.network.objectives = [worlds.objective(store)]
     batch = worlds.batch(store, range(8), given=["x"], ask=[], masked=["y"])

@@ -137,15 +137,10 @@ def test_no_file_is_long() -> None:
 
 def test_no_exception_outlives_its_reason() -> None:
     literals = {
-        (name, node.value)
-        for name, tree in files(ROOT)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant)
+        (name, node.value) for name, tree in files(ROOT) for node in ast.walk(tree) if isinstance(node, ast.Constant)
     }
     assert NOT_A_TYPE.keys() <= literals
-    assert MAY_IMPORT.keys() <= {
-        (n, target) for n, tree in files(ROOT) for _, target in imports(tree, n, ROOT)
-    }
+    assert MAY_IMPORT.keys() <= {(n, target) for n, tree in files(ROOT) for _, target in imports(tree, n, ROOT)}
 
 
 @pytest.mark.parametrize(

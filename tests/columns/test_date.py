@@ -53,13 +53,9 @@ def test_one_day_in_many_spellings(value: object) -> None:
     assert Date.recognise([value]) == 0.95
 
 
-@pytest.mark.parametrize(
-    "text", ["2024-01-31 13:05:07", "2024-01-31T13:05:07.250", "2024-01-31 13:05:07.250000125"]
-)
+@pytest.mark.parametrize("text", ["2024-01-31 13:05:07", "2024-01-31T13:05:07.250", "2024-01-31 13:05:07.250000125"])
 def test_times_agree_with_pandas(text: str) -> None:
-    assert fitted([text], build=False).to_line(text) == pytest.approx(
-        pd.Timestamp(text).timestamp(), abs=1e-6
-    )
+    assert fitted([text], build=False).to_line(text) == pytest.approx(pd.Timestamp(text).timestamp(), abs=1e-6)
     assert fitted(["1/31/2024 1:05 PM"], build=False).to_line("1/31/2024 1:05 PM") == 1706706300
 
 
@@ -160,9 +156,7 @@ def test_roles_share_keys_and_hide_what_is_asked() -> None:
     assert not asked.content["phases"].any() and not asked.content["value"].any()
     assert asked.targets.keys() == {"value", "w"}
     embedded = codec.embed({k: torch.from_numpy(v) for k, v in given.content.items()})
-    loss = codec.loss(
-        torch.cat([embedded, embedded], 1), {k: torch.from_numpy(v) for k, v in asked.targets.items()}
-    )
+    loss = codec.loss(torch.cat([embedded, embedded], 1), {k: torch.from_numpy(v) for k, v in asked.targets.items()})
     loss.sum.backward()
     assert codec.head.weight.grad.abs().sum() > 0 and loss.count == 3
 

@@ -171,9 +171,7 @@ def test_segments_hide_what_is_asked() -> None:
     for role in (Role.ASKED, Role.MASKED):
         hidden = codec.segment(content, role, keys)
         assert hidden.content.keys() == given.content.keys()
-        assert {k: v.dtype for k, v in hidden.content.items()} == {
-            k: v.dtype for k, v in given.content.items()
-        }
+        assert {k: v.dtype for k, v in hidden.content.items()} == {k: v.dtype for k, v in given.content.items()}
         assert hidden.content["hidden"].all() and not hidden.content["value"].any()
         assert hidden.reads.tolist() == [0, 1, 2] and hidden.lens.tolist() == [1, 1, 1]
         np.testing.assert_array_equal(hidden.targets["value"], content.data["value"])
@@ -202,9 +200,7 @@ def test_loss_is_weighted_and_learns_a_line() -> None:
     x = generator.uniform(-5, 5, 500)
     y = 3 * x + 2 + generator.normal(0, 0.5, 500)
     given, asked = fitted(x.tolist()), fitted(y.tolist())
-    inputs = tensors(
-        {"value": content_of(given, x.tolist()).data["value"], "hidden": np.zeros(500, dtype=bool)}
-    )
+    inputs = tensors({"value": content_of(given, x.tolist()).data["value"], "hidden": np.zeros(500, dtype=bool)})
     targets = {"value": torch.from_numpy(content_of(asked, y.tolist()).data["value"]), "w": torch.ones(500)}
     mixer = torch.nn.Sequential(torch.nn.Linear(WIDTH, 2 * WIDTH), torch.nn.GELU())
     parameters = [*given.line.parameters(), *asked.head.parameters(), *mixer.parameters()]

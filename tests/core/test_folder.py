@@ -88,9 +88,7 @@ def test_a_full_disk_keeps_the_previous_folder(tmp_path: Path, existing: bool) -
         (staging / "half").write_bytes(b"x" * 1_000_000)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(
-        ResourceError, match=r"No space to write .*m: .* MB free, at least 1\.0 MB needed"
-    ) as seen:
+    with pytest.raises(ResourceError, match=r"No space to write .*m: .* MB free, at least 1\.0 MB needed") as seen:
         folder.commit(path, full, replace=True)
     assert seen.value.exit_code == 6
     assert tree(tmp_path) == before
@@ -139,9 +137,7 @@ class Killed(BaseException):
     """Stands for kill -9: nothing after it runs, not even clean-up."""
 
 
-def test_a_kill_at_any_instant_leaves_the_old_or_the_new(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_at_any_instant_leaves_the_old_or_the_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills at every operation on the disk in turn: one whole folder and its checkpoints must be found."""
     real = {name: getattr(Path, name) for name in ("rename", "mkdir", "iterdir")}
     real_fsync, real_rmtree = folder._fsync, shutil.rmtree

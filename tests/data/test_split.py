@@ -57,10 +57,7 @@ def test_random_split_is_a_keyed_partition_with_exact_shares():
     assert np.array_equal(made.test, again.test)
     assert not np.array_equal(made.test, other.test)
     # No order of the table survives: the test rows' mean position is that of a fair draw (4 standard errors).
-    assert (
-        abs(np.mean([make(COLUMNS, "random", seed=s).test.mean() for s in range(20)]) - 499.5)
-        < 4 * 289 / 2000**0.5
-    )
+    assert abs(np.mean([make(COLUMNS, "random", seed=s).test.mean() for s in range(20)]) - 499.5) < 4 * 289 / 2000**0.5
 
 
 def test_stratified_keeps_every_class_in_proportion():
@@ -216,9 +213,7 @@ def test_equal_rows_across_told_parts_are_an_error_unless_allowed(spec):
 def test_too_few_rows_and_one_class():
     with pytest.raises(DataError, match="3 rows are too few"):
         make({"x": [1, 2, 3], "y": [0, 1, 0]}, "random")
-    with pytest.raises(
-        DataError, match=r"'y' must take at least 2 values in the training rows; found 'no': 80"
-    ):
+    with pytest.raises(DataError, match=r"'y' must take at least 2 values in the training rows; found 'no': 80"):
         make({"x": list(range(100)), "y": ["no"] * 100}, "random")
     with pytest.raises(DataError, match="found no value at all"):
         make({"x": list(range(100)), "y": [None] * 100}, "random")

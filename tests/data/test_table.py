@@ -368,9 +368,7 @@ def test_ids_constants_and_leaks_are_left_out_and_said():
 def test_a_copy_of_many_numbers_leaks_but_a_one_to_one_text_does_not():
     y = [i * 0.37 for i in range(40)]
     twin = [f"line {i}" for i in range(40)]  # a translation: one to one because every value is new
-    given, _, reasons = roles_of(
-        {"y": y, "same": list(y), "near": [v + (i == 7) for i, v in enumerate(y)], "en": twin}
-    )
+    given, _, reasons = roles_of({"y": y, "same": list(y), "near": [v + (i == 7) for i, v in enumerate(y)], "en": twin})
     assert given == ["near", "en"]
     assert "copy" in reasons["same"]
 

@@ -16,9 +16,7 @@ LINES = '{"step": 1}\n{"step": 2}\n{"step": 2, "validation": {}}\n{"step": 3}\n'
     ("tail", "step", "validated", "kept"),
     [("", 2, 2, 3), ("", 2, 0, 2), ("", 3, 2, 4), ('{"st', 3, 2, 4), ('{"step": 4}', 3, 2, 4), ("", 0, 0, 0)],
 )
-def test_opening_cuts_what_will_come_again(
-    tmp_path: Path, tail: str, step: int, validated: int, kept: int
-) -> None:
+def test_opening_cuts_what_will_come_again(tmp_path: Path, tail: str, step: int, validated: int, kept: int) -> None:
     (tmp_path / "metrics.jsonl").write_text(LINES + tail)
     log = MetricsLog(tmp_path, step, validated, tensorboard=False)
     assert len(log.records) == kept

@@ -14,9 +14,7 @@ from onetrunk.engine.optim import Muon, OptimConfig, build_optimizer, orthogonal
 
 def model() -> nn.Sequential:
     torch.manual_seed(0)
-    module = nn.Sequential(
-        nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 7), nn.Tanh(), nn.Linear(7, 7), nn.Linear(7, 2)
-    )
+    module = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 7), nn.Tanh(), nn.Linear(7, 7), nn.Linear(7, 2))
     for index in (2, 4):
         module[index].weight.muon = True
     return module

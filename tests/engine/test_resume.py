@@ -113,18 +113,10 @@ def edit_tensors(checkpoint: Path, part: str, edit) -> None:
 
 
 FORGET = {
-    "the first moments": lambda c: edit_tensors(
-        c, "optimizer", lambda n, t: t * 0 if n.endswith("exp_avg") else t
-    ),
-    "the second moments": lambda c: edit_tensors(
-        c, "optimizer", lambda n, t: t * 0 + 1 if n.endswith("_sq") else t
-    ),
-    "the step of AdamW": lambda c: edit_tensors(
-        c, "optimizer", lambda n, t: t * 0 if n.endswith(".step") else t
-    ),
-    "the momentum of Muon": lambda c: edit_tensors(
-        c, "optimizer", lambda n, t: t * 0 if n.endswith("buffer") else t
-    ),
+    "the first moments": lambda c: edit_tensors(c, "optimizer", lambda n, t: t * 0 if n.endswith("exp_avg") else t),
+    "the second moments": lambda c: edit_tensors(c, "optimizer", lambda n, t: t * 0 + 1 if n.endswith("_sq") else t),
+    "the step of AdamW": lambda c: edit_tensors(c, "optimizer", lambda n, t: t * 0 if n.endswith(".step") else t),
+    "the momentum of Muon": lambda c: edit_tensors(c, "optimizer", lambda n, t: t * 0 if n.endswith("buffer") else t),
     "the average": lambda c: edit_tensors(c, "average", lambda n, t: t * 0),
     "one bit of one weight": lambda c: edit_tensors(
         c, "model", lambda n, t: torch.nextafter(t, t + 1) if n == "out.bias" else t
@@ -212,9 +204,7 @@ def test_damage_of_any_kind_is_found_and_an_older_checkpoint_is_taken(tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "manifest.json"])
-def test_a_run_goes_on_from_an_older_checkpoint_to_the_same_end(
-    tmp_path: Path, straight: tuple, name: str
-) -> None:
+def test_a_run_goes_on_from_an_older_checkpoint_to_the_same_end(tmp_path: Path, straight: tuple, name: str) -> None:
     stop_at(tmp_path, 7)
     (tmp_path / "checkpoints/step-7" / name).write_bytes(b"")
     assert run_to_the_end(tmp_path) == straight

@@ -162,9 +162,7 @@ def poisoned(step: int):
 def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_rows(tmp_path: Path) -> None:
     run = trainer(tmp_path / "a", make_batches=poisoned)
     bad = int(batches(3)[1].row[2])
-    with pytest.raises(
-        DivergedError, match=rf"step 3: the loss 'predict/\w+' is nan, in table rows {bad}\. "
-    ):
+    with pytest.raises(DivergedError, match=rf"step 3: the loss 'predict/\w+' is nan, in table rows {bad}\. "):
         run.run()
     assert json.loads((tmp_path / "a/bad_step.json").read_text())["rows"] == [bad]
     stopped = trainer(tmp_path / "b", make_batches=stopping_at(3))
@@ -197,9 +195,7 @@ def test_a_gradient_that_is_not_finite_stops_too(tmp_path: Path) -> None:
     [
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError(
-            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
-        ),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
     ],
 )
 def test_out_of_memory_is_said_with_a_way_out(tmp_path: Path, error: Exception) -> None:

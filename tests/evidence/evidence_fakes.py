@@ -55,8 +55,7 @@ class Colour:
     def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
         found = estimator.predict_proba(features)
         rows = [
-            dict.fromkeys(self.classes, 0.0) | dict(zip(estimator.classes_, map(float, p), strict=True))
-            for p in found
+            dict.fromkeys(self.classes, 0.0) | dict(zip(estimator.classes_, map(float, p), strict=True)) for p in found
         ]
         return [Answer(max(row, key=row.get), row) for row in rows]
 
@@ -87,9 +86,7 @@ class Amount:
         return regression(self.target(truths), self.target([a.value for a in answers]))
 
     def features(self) -> Any:
-        return FunctionTransformer(
-            lambda values: np.array([[0.0 if v is None else float(v)] for v in values])
-        )
+        return FunctionTransformer(lambda values: np.array([[0.0 if v is None else float(v)] for v in values]))
 
     def baselines(self) -> dict[str, Any]:
         return {"mean": DummyRegressor(), "ridge": Ridge(alpha=1e-9)}

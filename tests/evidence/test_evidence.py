@@ -49,9 +49,7 @@ def _oracle() -> FakeModel:
 def _evidence(**options) -> Evidence:
     test = _data(90, 1)
     test["label"][0] = None
-    test["hidden"] = [
-        v if i % 10 else CLASSES[(CLASSES.index(v) + 1) % 3] for i, v in enumerate(test["hidden"])
-    ]
+    test["hidden"] = [v if i % 10 else CLASSES[(CLASSES.index(v) + 1) % 3] for i, v in enumerate(test["hidden"])]
     return evaluate(_oracle(), test, [(["hue", "hidden"], "label")], train=_data(120, 2), **options)
 
 

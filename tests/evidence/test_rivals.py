@@ -29,9 +29,7 @@ def test_they_are_plain_scikit_learn_on_the_given_columns() -> None:
     found = run_baselines({"hue": Colour(CLASSES), "size": Amount()}, Colour(CLASSES), train, test, y, truth)
 
     def matrix(table: dict[str, list], keep: list[int]) -> np.ndarray:
-        return np.array(
-            [[table["hue"][i] == "blue", table["hue"][i] == "red", table["size"][i]] for i in keep], float
-        )
+        return np.array([[table["hue"][i] == "blue", table["hue"][i] == "red", table["size"][i]] for i in keep], float)
 
     rows, test_rows = [i for i in range(80) if i != 3], [i for i in range(50) if i != 5]
     by_hand = LogisticRegression().fit(matrix(train, rows), [y[i] for i in rows])
@@ -70,9 +68,7 @@ def test_nothing_to_learn_or_to_judge_is_nothing() -> None:
 
 def test_one_class_in_training_skips_what_needs_two() -> None:
     sizes = {"size": [1.0, 2.0, 3.0]}
-    found = run_baselines(
-        {"size": Amount()}, Colour(CLASSES), sizes, sizes, ["red"] * 3, ["red", "blue", "red"]
-    )
+    found = run_baselines({"size": Amount()}, Colour(CLASSES), sizes, sizes, ["red"] * 3, ["red", "blue", "red"])
     assert found["majority"].metrics["accuracy"] == pytest.approx(2 / 3)
     assert found["logistic"].note.startswith("skipped:") and found["logistic"].answers is None
 
@@ -98,7 +94,5 @@ def test_usable_truths() -> None:
 
 def test_sparse_and_dense_blocks_stand_side_by_side() -> None:
     dense, thin = np.eye(3), sparse.csr_matrix(np.ones((3, 2)))
-    np.testing.assert_array_equal(
-        baselines._beside([dense, thin]).toarray(), np.hstack([np.eye(3), np.ones((3, 2))])
-    )
+    np.testing.assert_array_equal(baselines._beside([dense, thin]).toarray(), np.hstack([np.eye(3), np.ones((3, 2))]))
     assert isinstance(baselines._beside([dense, dense]), np.ndarray)

@@ -31,9 +31,7 @@ def test_classification_agrees_with_scikit_learn(classes: list[str]) -> None:
         "accuracy": sk.accuracy_score(truth, answer),
         "balanced_accuracy": sk.balanced_accuracy_score(truth, answer),
         "f1_macro": sk.f1_score(truth, answer, average="macro"),
-        "auc": sk.roc_auc_score(truth == "yes", p[:, 1])
-        if binary
-        else sk.roc_auc_score(truth, p, multi_class="ovr"),
+        "auc": sk.roc_auc_score(truth == "yes", p[:, 1]) if binary else sk.roc_auc_score(truth, p, multi_class="ovr"),
         "log_loss": sk.log_loss(truth, p, labels=classes),
         "brier": ((p - (truth[:, None] == np.array(classes))) ** 2).sum(1).mean() / (2 if binary else 1),
         "unseen": 0.0,
@@ -85,9 +83,7 @@ def test_per_class_agrees_with_scikit_learn() -> None:
     precision, recall, f1, rows = sk.precision_recall_fscore_support(truth, answer, zero_division=0)
     table = per_class(truth, answer)
     assert [row["class"] for row in table] == ["a", "b", "c", "new"]
-    for name, values in zip(
-        ["precision", "recall", "f1", "rows"], [precision, recall, f1, rows], strict=True
-    ):
+    for name, values in zip(["precision", "recall", "f1", "rows"], [precision, recall, f1, rows], strict=True):
         np.testing.assert_allclose([row[name] for row in table], values)
 
 

@@ -29,9 +29,7 @@ def documents() -> list[Document]:
     return [{0: x(4), 1: x(2), 2: x(1)}, {0: x(1)}, {1: x(3)}, {0: x(6), 2: x(5)}, {0: x(2), 1: x(1)}]
 
 
-def pack(
-    rows: list[list[Document]], interleave: bool = False
-) -> tuple[Tensor, Plan, list[dict[int, Tensor]]]:
+def pack(rows: list[list[Document]], interleave: bool = False) -> tuple[Tensor, Plan, list[dict[int, Tensor]]]:
     """x_BTD, its plan, and for every document (in order of rows) where its branches lie, flattened."""
     T = max(sum(len(x) for document in row for x in document.values()) for row in rows) + 2
     x_BTD = torch.full((len(rows), T, WIDTH), 7.0)  # padding that would be noticed
@@ -118,9 +116,7 @@ def test_step_by_step_equals_whole(kind: str) -> None:
     valid = torch.arange(4) < torch.tensor(lens)[:, None]
     pos = torch.arange(4).expand(3, 4)
     one = torch.ones(3, 1, dtype=torch.bool)
-    expected = [
-        reference(made, {0: given[i, :n], 1: asked[i]} if n else {1: asked[i]}) for i, n in enumerate(lens)
-    ]
+    expected = [reference(made, {0: given[i, :n], 1: asked[i]} if n else {1: asked[i]}) for i, n in enumerate(lens)]
 
     cache = made.start_cache(3, torch.device("cpu"))
     h, cache = made.extend(given, pos, valid, cache, causal=False, keep=True)
@@ -155,9 +151,7 @@ def test_blind_half_of_a_cache_has_seen_nothing(kind: str) -> None:
     nothing = made.start_cache(3, torch.device("cpu"))
     _, cache = made.extend(x, pos, valid, nothing, causal=True, keep=True)
     expected = [made.extend(x, pos, valid, c, causal=True, keep=False)[0] for c in (cache, nothing)]
-    both = made.extend(
-        x.repeat(2, 1, 1), pos.repeat(2, 1), valid.repeat(2, 1), cache.with_blind(), True, False
-    )[0]
+    both = made.extend(x.repeat(2, 1, 1), pos.repeat(2, 1), valid.repeat(2, 1), cache.with_blind(), True, False)[0]
     torch.testing.assert_close(both, torch.cat(expected))
 
 

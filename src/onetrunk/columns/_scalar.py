@@ -25,9 +25,7 @@ from onetrunk.nn.heads.distribution import BarDistribution
 
 _SAMPLES = 32  # an answer, when answers are sampled
 _MOST = 1e15  # standardised values end here: their squares are still finite in float32
-_CLIP = (
-    3.0  # where the standardised value bends: outliers stay ordered and small (as RealMLP, arXiv 2407.04491)
-)
+_CLIP = 3.0  # where the standardised value bends: outliers stay ordered and small (as RealMLP, arXiv 2407.04491)
 
 
 class Scalar(Codec):
@@ -59,9 +57,7 @@ class Scalar(Codec):
                 reason = str(error)
         if not line:
             kind = type(self).__name__.lower()
-            raise DataError(
-                f"A {kind} column needs at least one usable value in the training rows: {reason}."
-            )
+            raise DataError(f"A {kind} column needs at least one usable value in the training rows: {reason}.")
         positions = np.array(line, dtype=np.float64)
         # Robust, so that a heavy tail does not squeeze the rest together. Deviations of 0 are left out: a
         # value that most rows share says nothing about the scale.
@@ -212,9 +208,7 @@ class Scalar(Codec):
         return [Answer(self.from_line(float(position))) for position in estimator.predict(features)]
 
     def figure(self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any) -> bool:
-        true = [
-            self.from_line(self.to_line(truth)) for truth in truths
-        ]  # one type, also where spellings differ
+        true = [self.from_line(self.to_line(truth)) for truth in truths]  # one type, also where spellings differ
         axes.scatter(true, [a.value for a in answers], s=8, alpha=0.5)
         ends = [min(true), max(true)]
         axes.plot(ends, ends, color="grey", linewidth=1)

@@ -19,7 +19,9 @@ from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
 from onetrunk.nn.heads.categorical import choose, linear_cross_entropy
 
-_FORGET = 0.02  # how often training shows "unknown" instead of a given class, so that an unseen one finds a learnt vector
+_FORGET = (
+    0.02  # how often training shows "unknown" instead of a given class, so that an unseen one finds a learnt vector
+)
 
 
 class Category(Codec):
@@ -134,7 +136,10 @@ class Category(Codec):
         shown = {name: np.zeros_like(array) for name, array in parts.items()}
         targets = {**parts, "w": self._weights(parts)}
         return Segment(
-            {**shown, "hidden": hidden}, np.ones(m, dtype=np.int64), reads=np.arange(m, dtype=np.int64), targets=targets
+            {**shown, "hidden": hidden},
+            np.ones(m, dtype=np.int64),
+            reads=np.arange(m, dtype=np.int64),
+            targets=targets,
         )
 
     def _weights(self, parts: dict[str, np.ndarray]) -> np.ndarray:
@@ -258,7 +263,9 @@ class Category(Codec):
         for row in p:
             probability = dict.fromkeys(self.classes, 0.0) | dict(zip(names, map(float, row), strict=True))
             best = self._value(self.classes.index(names[int(row.argmax())])) if not self.multi else None
-            answers.append(Answer([self._value(k) for k in np.flatnonzero(row >= 0.5)] if self.multi else best, probability))
+            answers.append(
+                Answer([self._value(k) for k in np.flatnonzero(row >= 0.5)] if self.multi else best, probability)
+            )
         return answers
 
     def figure(self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any) -> bool:

@@ -61,9 +61,7 @@ class Date(Scalar):
     @classmethod
     def recognise(cls, values: Sequence[Any]) -> float:
         order = _day_first(values)
-        dates = [
-            value for value in values if _try(value, order) or _try(value, True)
-        ]  # the ambiguous are dates
+        dates = [value for value in values if _try(value, order) or _try(value, True)]  # the ambiguous are dates
         share = len(dates) / max(1, len(values))
         return 0.95 * share if share >= 0.8 else 0.0
 
@@ -74,9 +72,7 @@ class Date(Scalar):
         seconds = [_seconds(moment) for moment in moments]
         self.resolution = next((r for r in _RESOLUTIONS if not any(s % r for s in seconds)), 0)
         moments = [_moment(s) for s in seconds]
-        self.cycles = [
-            name for name, phase in _CYCLES.items() if len({phase(moment) for moment in moments}) > 1
-        ]
+        self.cycles = [name for name, phase in _CYCLES.items() if len({phase(moment) for moment in moments}) > 1]
         super().fit(values)
 
     def knowledge(self) -> dict[str, Any]:
@@ -183,9 +179,7 @@ def _read(value: Any, day_first: bool | None) -> dt.datetime:
 def _month_and_day(value: str, part: dict[str, str | None], day_first: bool | None) -> tuple[int, int]:
     if part.get("name"):
         name = part["name"].lower()
-        known = [
-            i for i, month in enumerate(_MONTHS, 1) if month == name or month[:3] == name or name == "sept"
-        ]
+        known = [i for i, month in enumerate(_MONTHS, 1) if month == name or month[:3] == name or name == "sept"]
         if not known:
             raise ValueError(f"no month is called {part['name']}")
         return (9 if name == "sept" else known[0]), int(part["d"])

@@ -209,7 +209,9 @@ class Image(Codec):
         grid = F.affine_grid(torch.from_numpy(theta.astype(np.float32)), list(x.shape), align_corners=False)
         moved = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False).numpy()
         contrast, brightness = 1 + o.light * u[:, 5], o.light * u[:, 6]
-        return np.clip(moved * contrast[:, None, None, None] + brightness[:, None, None, None], -1, 1).astype(np.float32)
+        return np.clip(moved * contrast[:, None, None, None] + brightness[:, None, None, None], -1, 1).astype(
+            np.float32
+        )
 
     def embed(self, content: dict[str, Tensor]) -> Tensor:
         pixels, level = content["pixels"], content["level"]

@@ -25,9 +25,7 @@ class Number(Scalar):
 
     @classmethod
     def recognise(cls, values: Sequence[Any]) -> float:
-        found = [
-            _try(value) for value in values if not (isinstance(value, str) and _CODE.fullmatch(value.strip()))
-        ]
+        found = [_try(value) for value in values if not (isinstance(value, str) and _CODE.fullmatch(value.strip()))]
         numbers = [number for number in found if number is not None]
         share = len(numbers) / max(1, len(values))
         if share < 0.8:  # a few words among numbers are bad values, not another type

@@ -37,7 +37,9 @@ class Text(Codec):
         vocabulary: int | None = Field(None, ge=300, le=1_000_000)  # None: grows with the training text
         length: int = Field(256, ge=1, le=1_000_000)  # tokens of one value that the trunk sees: the context
         hide: float = Field(0.2, gt=0, le=1)  # share of tokens hidden when masked, on average
-        pairs: int = Field(0, ge=0, le=1 << 22)  # rows of a table for pairs of neighbours, hashed (arXiv 1607.04606); 0: none
+        pairs: int = Field(
+            0, ge=0, le=1 << 22
+        )  # rows of a table for pairs of neighbours, hashed (arXiv 1607.04606); 0: none
         drop: float = Field(0.0, ge=0, lt=1)  # share of given tokens blanked in training: word dropout
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
@@ -116,7 +118,11 @@ class Text(Codec):
         lengths = np.array([len(str(v)) for v in values])
         words = Counter(w for v in values[:2000] for w in re.findall(r"\w+", str(v).lower()))
         return {
-            "characters": {"shortest": int(lengths.min()), "median": float(np.median(lengths)), "longest": int(lengths.max())},
+            "characters": {
+                "shortest": int(lengths.min()),
+                "median": float(np.median(lengths)),
+                "longest": int(lengths.max()),
+            },
             "empty": int(sum(not str(v).strip() for v in values)),
             "frequent words": [w for w, _ in words.most_common(8)],
             "samples": [str(v)[:80] for v in values[:3]],
@@ -130,7 +136,10 @@ class Text(Codec):
     def dropped(self, content: Content) -> dict[str, int]:
         longer = int((content.lens > self.options.length).sum())
         unknown = int((content.data["id"] == UNKNOWN).sum())
-        found = {f"texts longer than {self.options.length} tokens, read up to there": longer, "unknown characters": unknown}
+        found = {
+            f"texts longer than {self.options.length} tokens, read up to there": longer,
+            "unknown characters": unknown,
+        }
         return {reason: n for reason, n in found.items() if n}
 
     # -- values to parts ---------------------------------------------------------------------------------------------
@@ -194,7 +203,9 @@ class Text(Codec):
             return Segment({"id": ids, **self._pairs(ids, lens)}, lens)
         rate = np.repeat(2 * self.options.hide * rng.uniform(rng.mix(keys, "rate")), lens)
         hidden = self._each(keys, lens, "hide") < rate
-        fate = self._each(keys, lens, "fate")  # as BERT (arXiv 1810.04805): 80 % mask, 10 % another token, 10 % as it is
+        fate = self._each(
+            keys, lens, "fate"
+        )  # as BERT (arXiv 1810.04805): 80 % mask, 10 % another token, 10 % as it is
         other = (self._each(keys, lens, "other") * self.size).astype(ids.dtype)
         shown = np.where(hidden & (fate < 0.8), MASK, np.where(hidden & (fate < 0.9), other, ids))
         reads = np.flatnonzero(hidden)
@@ -235,7 +246,11 @@ class Text(Codec):
         opens = (place == 0) & (np.append(content.data["opens"], True)[np.minimum(starts, len(ids))] | (ends == 0))
         inputs = np.where(opens, START, before)
         return Segment(
-            {"id": inputs, **self._pairs(inputs, lens)}, lens, causal=True, reads=np.arange(len(local), dtype=np.int64), targets=self._targets(targets)
+            {"id": inputs, **self._pairs(inputs, lens)},
+            lens,
+            causal=True,
+            reads=np.arange(len(local), dtype=np.int64),
+            targets=self._targets(targets),
         )
 
     def _targets(self, ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -316,7 +331,10 @@ class Text(Codec):
         from sklearn.dummy import DummyClassifier
         from sklearn.neighbors import KNeighborsClassifier
 
-        return {"most frequent text": DummyClassifier(strategy="prior"), "nearest neighbour": KNeighborsClassifier(1)}
+        return {
+            "most frequent text": DummyClassifier(strategy="prior"),
+            "nearest neighbour": KNeighborsClassifier(1),
+        }
 
     def target(self, values: Sequence[Any]) -> np.ndarray:
         return np.array([str(v) for v in values], dtype=object)

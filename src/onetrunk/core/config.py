@@ -29,9 +29,7 @@ class Config(BaseModel):
             if first["type"] == "extra_forbidden":
                 known = _fields_at(cls, first["loc"][:-1])
                 raise UsageError(f"Unknown key {path!r} in {where}.{nearest(str(first['loc'][-1]), known)}") from None
-            raise UsageError(
-                f"Key {path!r} in {where}: {first['msg'].lower()}, found {first['input']!r}."
-            ) from None
+            raise UsageError(f"Key {path!r} in {where}: {first['msg'].lower()}, found {first['input']!r}.") from None
 
     def updated(self, **changes: Any) -> Self:
         """A validated copy with some fields changed."""

@@ -78,9 +78,7 @@ def verify(path: str | Path) -> None:
         try:
             size = file.stat().st_size
             if size != entry["size"]:
-                raise ModelFileError(
-                    f"{file} is damaged: {entry['size']:,} bytes expected, {size:,} found. {_RESTORE}"
-                )
+                raise ModelFileError(f"{file} is damaged: {entry['size']:,} bytes expected, {size:,} found. {_RESTORE}")
             if _sha256(file) != entry["sha256"]:
                 raise ModelFileError(f"{file} is damaged: its content differs from the manifest. {_RESTORE}")
         except OSError as error:
@@ -174,9 +172,7 @@ def _check_target(path: Path, replace: bool) -> None:
     if not replace:
         raise UsageError(f"{path} already exists; name another --out or pass --overwrite.")
     if not (path / MANIFEST).exists():
-        raise UsageError(
-            f"{path} holds other files and no model ({MANIFEST}): not replaced. Name another --out."
-        )
+        raise UsageError(f"{path} holds other files and no model ({MANIFEST}): not replaced. Name another --out.")
 
 
 def _seal(folder: Path, known: Entries) -> None:
@@ -262,9 +258,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
-def load_tensors(
-    path: Path, expected_shapes: Mapping[str, tuple[int, ...]] | None = None
-) -> dict[str, Tensor]:
+def load_tensors(path: Path, expected_shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Tensor]:
     """Reads one safetensors file, on the CPU. With `expected_shapes`, names and shapes must match before any
     memory is taken. Raises ModelFileError for anything but a whole safetensors file.
     """
@@ -293,9 +287,7 @@ def _header_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             length = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else 0
             _check_kind(path, start)
             if length > _MAX_HEADER_BYTES:
-                raise ModelFileError(
-                    f"{path}: its header claims {length:,} bytes; at most {_MAX_HEADER_BYTES:,}."
-                )
+                raise ModelFileError(f"{path}: its header claims {length:,} bytes; at most {_MAX_HEADER_BYTES:,}.")
             header = start[8:] + stream.read(length - 1)
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}. {_RESTORE}") from None

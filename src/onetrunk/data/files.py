@@ -80,9 +80,7 @@ def _chinese(data: bytes) -> str | None:
         return None
     foreign = [c for c in text if ord(c) > 127]
     usual = sum(
-        1
-        for c in foreign
-        if "\u4e00" <= c <= "\u9fff" or "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uffef"
+        1 for c in foreign if "\u4e00" <= c <= "\u9fff" or "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uffef"
     )
     everyday = len("".join(foreign).encode("gb2312", "ignore")) // 2
     return text if usual >= 0.9 * len(foreign) and everyday >= 0.9 * len(foreign) else None
@@ -91,17 +89,14 @@ def _chinese(data: bytes) -> str | None:
 def check_names(names: list[str], where: object) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise DataError(
-            f"Column names must differ; in {where} these appear more than once: {', '.join(twice)}."
-        )
+        raise DataError(f"Column names must differ; in {where} these appear more than once: {', '.join(twice)}.")
 
 
 def _delimited(delimiter: str) -> Callable[[Path, Notes], Columns]:
     def read(path: Path, notes: Notes) -> Columns:
         text = read_text(path, notes)
         names = [
-            name.strip()
-            for name in next(row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row)
+            name.strip() for name in next(row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row)
         ]
         names = [name or f"column {i + 1}" for i, name in enumerate(names)]
         check_names(names, path)
@@ -119,9 +114,7 @@ def _arrow_csv(path: Path, text: str, names: list[str], delimiter: str, notes: N
         return arrow_csv.read_csv(
             io.BytesIO(data),
             read_options=arrow_csv.ReadOptions(block_size=min(len(data) + 1, _BLOCK_BYTES)),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=delimiter, quote_char=quote, newlines_in_values=bool(quote)
-            ),
+            parse_options=arrow_csv.ParseOptions(delimiter=delimiter, quote_char=quote, newlines_in_values=bool(quote)),
             convert_options=arrow_csv.ConvertOptions(
                 null_values=list(MISSING),
                 strings_can_be_null=True,
@@ -149,9 +142,7 @@ def _arrow_csv(path: Path, text: str, names: list[str], delimiter: str, notes: N
     if whole and re.search(r'(?:^|[\t\n,"])0\d', text):  # 007 and 000001 are codes, not the numbers 7 and 1
         raw = parse(quote, as_text=whole)
         for i, field in enumerate(table.schema):
-            if field.name in whole and any(
-                re.match(r"0\d", v) for v in raw.column(i).to_pylist() if v is not None
-            ):
+            if field.name in whole and any(re.match(r"0\d", v) for v in raw.column(i).to_pylist() if v is not None):
                 table = table.set_column(i, field.name, raw.column(i))
     return from_arrow(table.rename_columns(names), path)
 
@@ -177,9 +168,7 @@ def _ragged(path: Path, text: str, delimiter: str, width: int) -> str | None:
 
 def _json_lines(path: Path, notes: Notes) -> Columns:
     lines = read_text(path, notes).split("\n")
-    return from_records(
-        _json(line, f"{path}, line {n}", dict) for n, line in enumerate(lines, 1) if line.strip()
-    )
+    return from_records(_json(line, f"{path}, line {n}", dict) for n, line in enumerate(lines, 1) if line.strip())
 
 
 def _json_file(path: Path, notes: Notes) -> Columns:
@@ -203,9 +192,7 @@ def _json(text: str, where: str, expected: type) -> Any:
     except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
         raise DataError(f"{where} is not valid JSON: {error}.") from None
     if not isinstance(value, expected):
-        raise DataError(
-            f"{where}: expected {'an object' if expected is dict else 'an array'}, found {text[:60]!r}."
-        )
+        raise DataError(f"{where}: expected {'an object' if expected is dict else 'an array'}, found {text[:60]!r}.")
     return value
 
 

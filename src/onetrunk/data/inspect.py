@@ -75,9 +75,7 @@ class Inspection:
         if self.duplicates.rows:
             found.append(f"Rows that repeat an earlier one wholly: {_count(self.duplicates)}.")
         if self.contradicting:
-            found.append(
-                f"Rows with the inputs of an earlier one but another answer: {self.contradicting:,}."
-            )
+            found.append(f"Rows with the inputs of an earlier one but another answer: {self.contradicting:,}.")
         if self.near.rows:
             found.append(f"Rows nearly the same as an earlier one: {_count(self.near)}.")
         for repeats, like in ((self.equal, "the same"), (self.near, "nearly the same")):
@@ -89,9 +87,7 @@ class Inspection:
         for c in self.columns:
             rare = [value for value, n in (c.balance or {}).items() if n < _RARE] if c.role == "asked" else []
             if rare:
-                found.append(
-                    f"{c.name}: fewer than {_RARE} rows each have {', '.join(rare[:_EXAMPLES])}: too few."
-                )
+                found.append(f"{c.name}: fewer than {_RARE} rows each have {', '.join(rare[:_EXAMPLES])}: too few.")
         found += [f"Training would lose {e['column']}: {e['count']:,} × {e['reason']}." for e in self.lost]
         return found + self.notes
 
@@ -140,9 +136,7 @@ def inspect(
     inputs = [name for name in types if name not in ask and name not in reasons]
     part = _part_of(split, len(table))
     equal = (
-        first_of_each(list(zip(*(prints[name] for name in inputs), strict=True)))
-        if inputs
-        else np.arange(len(table))
+        first_of_each(list(zip(*(prints[name] for name in inputs), strict=True))) if inputs else np.arange(len(table))
     )
     whole = first_of_each([(str(e), *(prints[name][i] for name in ask)) for i, e in enumerate(equal)])
     return Inspection(

@@ -115,7 +115,12 @@ def best_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def assemble(
-    groups: dict[str, Group], store: Store, *, given_causal: bool = False, augment: bool = True, apart: bool = False
+    groups: dict[str, Group],
+    store: Store,
+    *,
+    given_causal: bool = False,
+    augment: bool = True,
+    apart: bool = False,
 ) -> Batch:
     """One batch of all documents in `groups` (tag to group). With `apart` every document has its own sequence."""
     rows = np.concatenate([group.rows for group in groups.values()])

@@ -98,9 +98,7 @@ def from_parts(parts: dict[str, Columns]) -> Columns:
     """Named parts (train, validation, test) as one table with a column `split`."""
     joined = join(list(parts.values()))
     joined.pop("split", None)
-    joined["split"] = [
-        PART_OF.get(name, name) for name, columns in parts.items() for _ in range(rows(columns))
-    ]
+    joined["split"] = [PART_OF.get(name, name) for name, columns in parts.items() for _ in range(rows(columns))]
     return joined
 
 
@@ -136,25 +134,19 @@ def _visible(folder: Path) -> list[Path]:
 def _folder(folder: Path, notes: Notes) -> Columns:
     """Metadata beside files; files or folders of named parts; one table; or files in class folders."""
     inside = _visible(folder)
-    metadata = next(
-        (p for p in inside if p.name in ("metadata.csv", "metadata.jsonl", "metadata.parquet")), None
-    )
+    metadata = next((p for p in inside if p.name in ("metadata.csv", "metadata.jsonl", "metadata.parquet")), None)
     if metadata is not None:
         return _with_metadata(metadata, notes)
     tables = [p for p in inside if p.is_file() and suffix_of(p) in READERS]
     parts = {
-        p: PART_OF[m[1]]
-        for p in tables
-        if (m := re.match(r"([a-z]+)(?:[-_.]\d.*|\..*)$", p.name)) and m[1] in PART_OF
+        p: PART_OF[m[1]] for p in tables if (m := re.match(r"([a-z]+)(?:[-_.]\d.*|\..*)$", p.name)) and m[1] in PART_OF
     }
     suffixes = {suffix_of(p) for p in parts}
     if len(suffixes) > 1:  # a text file of notes beside tables is not a table
         parts = {p: part for p, part in parts.items() if suffix_of(p) != ".txt"}
         suffixes -= {".txt"}
     if len(suffixes) > 1:
-        raise DataError(
-            f"{folder} holds its parts in several formats ({', '.join(sorted(suffixes))}): keep one."
-        )
+        raise DataError(f"{folder} holds its parts in several formats ({', '.join(sorted(suffixes))}): keep one.")
     if parts:
         others = [p.name for p in tables if p not in parts]
         if others:
@@ -169,9 +161,7 @@ def _folder(folder: Path, notes: Notes) -> Columns:
     if len(tables) == 1:
         return from_path(tables[0], notes)
     if tables:
-        raise DataError(
-            f"{folder} holds several tables ({', '.join(p.name for p in tables)}): name one of them."
-        )
+        raise DataError(f"{folder} holds several tables ({', '.join(p.name for p in tables)}): name one of them.")
     return _files_by_class(folder, notes)
 
 
@@ -179,16 +169,12 @@ def _with_metadata(metadata: Path, notes: Notes) -> Columns:
     columns = READERS[suffix_of(metadata)](metadata, notes)
     key = next((name for name in ("file_name", "file", "filename", "path") if name in columns), None)
     if key is None:
-        raise DataError(
-            f"{metadata} needs a column file_name with each row's file; found {', '.join(columns)}."
-        )
+        raise DataError(f"{metadata} needs a column file_name with each row's file; found {', '.join(columns)}.")
     if not rows(columns):
         raise DataError(f"{metadata} has no rows: only a header was found.")
     files = [None if v is None else metadata.parent / str(v) for v in columns[key]]
     if not any(f is not None and f.is_file() for f in files):
-        raise DataError(
-            f"None of the files that {metadata} names exists beside it, for example {columns[key][0]!r}."
-        )
+        raise DataError(f"None of the files that {metadata} names exists beside it, for example {columns[key][0]!r}.")
     kinds = {media(f) for f in files if f is not None}
     name = kinds.pop() if len(kinds) == 1 else None
     name = name if name and name not in columns else key
@@ -198,16 +184,12 @@ def _with_metadata(metadata: Path, notes: Notes) -> Columns:
 def _files_by_class(folder: Path, notes: Notes) -> Columns:
     found: list[tuple[Path, str | None]] = [(p, None) for p in _visible(folder) if p.is_file()]
     for label in (p for p in _visible(folder) if p.is_dir()):
-        found += [
-            (p, label.name) for p in sorted(label.rglob("*")) if p.is_file() and not p.name.startswith(".")
-        ]
+        found += [(p, label.name) for p in sorted(label.rglob("*")) if p.is_file() and not p.name.startswith(".")]
     if any(label is not None for _, label in found):
         found = [(p, label) for p, label in found if label is not None]
     kinds = Counter(kind for p, _ in found if (kind := media(p)))
     if not kinds:
-        raise DataError(
-            f"{folder} holds neither a table, nor parts (train, val, test), nor files in class folders."
-        )
+        raise DataError(f"{folder} holds neither a table, nor parts (train, val, test), nor files in class folders.")
     kind = kinds.most_common(1)[0][0]
     others = [p.name for p, _ in found if media(p) != kind]
     if others:

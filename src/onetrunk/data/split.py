@@ -147,9 +147,7 @@ def _parse(spec: str, table: Table) -> tuple[str, str | None, tuple[float, ...]]
     if re.fullmatch(r"[\d.]+(/[\d.]+)+", last) and last not in table.columns:
         percent = tuple(float(p) for p in last.split("/"))
         if len(percent) != 3 or percent[0] <= 0 or not np.isclose(sum(percent), 100):
-            raise UsageError(
-                f"--split {spec}: expected train/val/test shares that add up to 100, found {last!r}."
-            )
+            raise UsageError(f"--split {spec}: expected train/val/test shares that add up to 100, found {last!r}.")
     else:
         column = f"{column}{sign}{last}"
     if column:
@@ -240,9 +238,7 @@ def _moments(values: Sequence[Any], column: str) -> np.ndarray:
         texts = [v.isoformat() if isinstance(v, datetime.date) else v for v in values]
         plain = "ISO8601" if any(isinstance(v, datetime.date) for v in values) else None
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "error", UserWarning
-            )  # pandas warns, and guesses one by one, where forms differ
+            warnings.simplefilter("error", UserWarning)  # pandas warns, and guesses one by one, where forms differ
             return pandas.to_datetime(pandas.Series(texts), format=plain, utc=True).astype("int64").to_numpy()
     except (ValueError, TypeError, UserWarning) as error:
         raise DataError(
@@ -250,25 +246,19 @@ def _moments(values: Sequence[Any], column: str) -> np.ndarray:
         ) from None
 
 
-def _as_told(
-    values: Sequence[Any], column: str, together: np.ndarray, key: int, notes: list[str]
-) -> np.ndarray:
+def _as_told(values: Sequence[Any], column: str, together: np.ndarray, key: int, notes: list[str]) -> np.ndarray:
     words = [str(v).strip().lower() for v in values]
     strange = sorted({w for w in words if w not in PART_OF})
     if strange:
         known = ", ".join(PART_OF)
-        raise DataError(
-            f"The column {column!r} must name a part in every row ({known}); found {strange[0]!r}."
-        )
+        raise DataError(f"The column {column!r} must name a part in every row ({known}); found {strange[0]!r}.")
     part = np.array([PARTS.index(PART_OF[w]) for w in words], dtype=np.int64)
     if not (part == 0).any():
         raise DataError(f"The column {column!r} gives no row to training; found {dict(Counter(words))}.")
     if not (part == 1).any():
         train = np.flatnonzero(part == 0)
         part[train] = _deal(together[train], np.zeros(len(train), dtype=np.int64), (0.9, 0.1, 0.0), key)
-        notes.append(
-            f"The column {column} names no validation rows: a tenth of the training rows was set aside."
-        )
+        notes.append(f"The column {column} names no validation rows: a tenth of the training rows was set aside.")
     if not (part == 2).any():
         notes.append(f"The column {column} names no test rows: evidence comes from validation rows.")
     return part
@@ -313,9 +303,7 @@ def _check_equal(made: Split, equal: np.ndarray, table: Table, allowed: bool) ->
 def _check_classes(made: Split, table: Table, types: Mapping[str, str], ask: Sequence[str]) -> None:
     for name in ask:
         values = table[name]
-        counts = Counter(
-            f for f in fingerprints([values[i] for i in made.train], types[name]) if f is not None
-        )
+        counts = Counter(f for f in fingerprints([values[i] for i in made.train], types[name]) if f is not None)
         if len(counts) < 2:
             found = ", ".join(f"{value!r}: {count:,}" for value, count in counts.items()) or "no value at all"
             raise DataError(

@@ -16,9 +16,7 @@ from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
 from onetrunk.data import files, sources
 
-_ID_NAME = re.compile(
-    r"(?i:(?:^|[_\W])(?:id|uuid|guid|idx|index|key)$|^unnamed: \d+$)|[a-z]I[dD]$|编号$|序号$"
-)
+_ID_NAME = re.compile(r"(?i:(?:^|[_\W])(?:id|uuid|guid|idx|index|key)$|^unnamed: \d+$)|[a-z]I[dD]$|编号$|序号$")
 _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}|[0-9a-f]{16,64}", re.I)
 _TOLD = "ignored, as told"
 _ENOUGH_ROWS_PER_VALUE = 5  # with fewer, two columns may match value by value without telling of each other
@@ -79,9 +77,7 @@ class Table:
         """As a pandas DataFrame of objects, indexed by row number."""
         import pandas
 
-        columns = {
-            name: pandas.Series(values, self.row, dtype=object) for name, values in self.columns.items()
-        }
+        columns = {name: pandas.Series(values, self.row, dtype=object) for name, values in self.columns.items()}
         return pandas.DataFrame(columns, index=self.row)
 
     @staticmethod
@@ -157,9 +153,7 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None) -> dic
                 types[name] = best
             else:
                 found = type(sample[0]).__name__
-                table.notes.append(
-                    f"No column type recognises {name!r} (values like {found}): left out; see --types."
-                )
+                table.notes.append(f"No column type recognises {name!r} (values like {found}): left out; see --types.")
     return types
 
 
@@ -167,12 +161,7 @@ def is_given_split(name: str, values: Sequence[Any]) -> bool:
     """Is this the column that says which part each row belongs to?"""
     present = {v for v in values if v is not None and isinstance(v, str)}
     whole = all(isinstance(v, str) for v in values if v is not None)
-    return (
-        name == "split"
-        and whole
-        and bool(present)
-        and all(v.strip().lower() in sources.PART_OF for v in present)
-    )
+    return name == "split" and whole and bool(present) and all(v.strip().lower() in sources.PART_OF for v in present)
 
 
 def roles(
@@ -202,16 +191,12 @@ def roles(
         return chosen, ask, {name: _TOLD if name in ignore else "not among those given" for name in others}
     chosen = [name for name in types if name not in ask and name not in reasons]
     if not chosen:
-        found = (
-            "; ".join(f"{name} ({reason})" for name, reason in reasons.items()) or "there is no other column"
-        )
+        found = "; ".join(f"{name} ({reason})" for name, reason in reasons.items()) or "there is no other column"
         raise UsageError(f"Nothing is left to be given: {found}. Name the columns to give with --given.")
     return chosen, ask, reasons
 
 
-def left_out(
-    table: Table, types: Mapping[str, str], ask: Sequence[str], ignore: Sequence[str] = ()
-) -> dict[str, str]:
+def left_out(table: Table, types: Mapping[str, str], ask: Sequence[str], ignore: Sequence[str] = ()) -> dict[str, str]:
     """Why each column that is not asked should not be given, for those that should not."""
     _check_usable(table, types, ask)
     for name in ignore:
@@ -226,9 +211,7 @@ def left_out(
             reasons[name] = "says which part a row belongs to"
         elif name not in types:
             reasons[name] = "has no usable values"
-        elif reason := _useless(name, values) or next(
-            filter(None, (_leak(values, table[a], a) for a in ask)), None
-        ):
+        elif reason := _useless(name, values) or next(filter(None, (_leak(values, table[a], a) for a in ask)), None):
             reasons[name] = reason
     return reasons
 
@@ -264,9 +247,7 @@ def _useless(name: str, values: Sequence[Any]) -> str | None:
 
 def _leak(values: Sequence[Any], asked: Sequence[Any], ask: str) -> str | None:
     """Why giving a column would tell the answer: it is a copy, or each of its few values has one answer."""
-    pairs = [
-        (_atom(v), _atom(a)) for v, a in zip(values, asked, strict=True) if v is not None and a is not None
-    ]
+    pairs = [(_atom(v), _atom(a)) for v, a in zip(values, asked, strict=True) if v is not None and a is not None]
     if len(pairs) < 0.5 * sum(a is not None for a in asked) or any(None in pair for pair in pairs):
         return None
     inputs, answers = {v for v, _ in pairs}, {a for _, a in pairs}

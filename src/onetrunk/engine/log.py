@@ -13,9 +13,7 @@ from onetrunk.core.folder import disk_errors
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-Record = dict[
-    str, Any
-]  # always with "step": how many updates were done; "validation" in those of a validation
+Record = dict[str, Any]  # always with "step": how many updates were done; "validation" in those of a validation
 
 
 class MetricsLog:

@@ -93,9 +93,7 @@ def build_optimizer(module: nn.Module, config: OptimConfig, muon_bf16: bool = Fa
     return Optimizer(parts, names)
 
 
-def _torch_optimizer(
-    name: Name, parameters: list[nn.Parameter], config: OptimConfig
-) -> torch.optim.Optimizer:
+def _torch_optimizer(name: Name, parameters: list[nn.Parameter], config: OptimConfig) -> torch.optim.Optimizer:
     groups, lr = _groups(parameters, config.weight_decay), config.lr
     if name == "sgd":
         return torch.optim.SGD(groups, lr)
@@ -125,9 +123,7 @@ class Muon(torch.optim.Optimizer):
     Matrices of one shape are orthogonalised in one batched product: the same bits as a loop, only faster.
     """
 
-    def __init__(
-        self, groups: list[dict[str, Any]], lr: float, momentum: float = 0.95, bf16: bool = False
-    ) -> None:
+    def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float = 0.95, bf16: bool = False) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": 0.0})
         self.bf16 = bf16
 

@@ -60,9 +60,7 @@ class MicroBatch(Protocol):
     def to(self, device: torch.device) -> Self: ...
 
 
-Validate = Callable[
-    [], tuple[float | None, bool, dict[str, Any]]
-]  # main metric, is higher better, all metrics
+Validate = Callable[[], tuple[float | None, bool, dict[str, Any]]]  # main metric, is higher better, all metrics
 
 
 class TrainConfig(OptimConfig):
@@ -74,9 +72,7 @@ class TrainConfig(OptimConfig):
     clip: float = Field(1.0, ge=0)  # largest norm of the whole gradient
     precision: Choice = "auto"
     ema: float = Field(0.99, ge=0, lt=1)  # decay of the moving average of the weights, which then is the model
-    loss_weights: dict[str, float] = Field(
-        default_factory=dict
-    )  # by loss name or what precedes its "/"; else 1
+    loss_weights: dict[str, float] = Field(default_factory=dict)  # by loss name or what precedes its "/"; else 1
     validate_every: int = Field(0, ge=0)  # steps; 0: at the end only
     patience: int = Field(0, ge=0)  # validations without a better one before it stops
     save_every: int = Field(0, ge=0)  # steps; the last step is always saved
@@ -235,9 +231,7 @@ class Trainer:
         norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
         if not math.isfinite(norm):
             rows = np.unique(np.concatenate([batch.row for batch in batches]))
-            names = [
-                n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()
-            ]
+            names = [n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
             where = f" of {names[0]!r}" if names else ""
             self._diverged(f"the loss is finite but the gradient{where} is not", rows)
         if self.config.clip:

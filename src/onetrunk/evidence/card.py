@@ -21,8 +21,7 @@ def card(evidence: Evidence, license: str = "other") -> str:
     parts = [
         f"---\n{_front_matter(evidence, license)}---",
         f"# {_m(name)}",
-        "A model made with Onetrunk: one trunk, typed columns. "
-        "All figures below are of rows it did not learn from.",
+        "A model made with Onetrunk: one trunk, typed columns. All figures below are of rows it did not learn from.",
         *(_task(evidence, task) for task in evidence.tasks),
         _usage(evidence),
         _learnt_from(evidence.origin),
@@ -92,9 +91,7 @@ def _usage(evidence: Evidence) -> str:
     folder = re.sub(r"[^\w.-]", "_", evidence.name) or "model"
     example = "rows"
     if evidence.tasks and evidence.tasks[0].given:
-        columns = ", ".join(
-            f"{json.dumps(name, ensure_ascii=False)}: [...]" for name in evidence.tasks[0].given[:4]
-        )
+        columns = ", ".join(f"{json.dumps(name, ensure_ascii=False)}: [...]" for name in evidence.tasks[0].given[:4])
         example = f"{{{columns}}}"
     return (
         "## Use\n\n```python\nimport onetrunk\n\n"
@@ -135,9 +132,7 @@ def _limits(evidence: Evidence) -> str:
             lines.append(f"For {task.ask}, {rival.name} is simpler and {how}.")
         unseen = task.metrics.get("unseen")
         if unseen:
-            lines.append(
-                f"{unseen:,.0f} held-out rows of {task.ask} have a label it never saw and cannot answer."
-            )
+            lines.append(f"{unseen:,.0f} held-out rows of {task.ask} have a label it never saw and cannot answer.")
     return "\n".join(["## Limits", "", *(f"- {_m(line)}" for line in lines)])
 
 

@@ -75,9 +75,7 @@ def _evaluate_task(
     codec = model.codec(ask)
     rows = usable(codec, test.get(ask, []))
     if not rows:
-        raise DataError(
-            f"No held-out row has a usable value of {ask!r}, so the model cannot be judged on it."
-        )
+        raise DataError(f"No held-out row has a usable value of {ask!r}, so the model cannot be judged on it.")
     truths = [test[ask][i] for i in rows]
     held_out = {name: [test[name][i] for i in rows] for name in given if name in test}
     began = time.perf_counter()
@@ -189,8 +187,7 @@ def _samples(
 
     def sample(group: str, right: bool | None, i: int) -> Sample:
         values = {
-            name: None if column[i] is None else _shown(source, column[i])
-            for name, (source, column) in given.items()
+            name: None if column[i] is None else _shown(source, column[i]) for name, (source, column) in given.items()
         }
         truth, answer = _shown(codec, truths[i]), _shown(codec, answers[i].value)
         ends = answers[i].interval
@@ -252,10 +249,7 @@ def _short(value: float) -> float:
 
 
 def _floats(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {
-        name: None if value is None or not np.isfinite(value) else float(value)
-        for name, value in metrics.items()
-    }
+    return {name: None if value is None or not np.isfinite(value) else float(value) for name, value in metrics.items()}
 
 
 def _named(name: str, pictures: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -47,18 +47,14 @@ def bootstrap(
     return _percentiles(float(statistic(values, axis=-1)), row_draws(values, statistic, n, seed), level)
 
 
-def bootstrap_metric(
-    fn: Metric, n_rows: int, n: int = 200, seed: int = 0, level: float = LEVEL
-) -> Interval | None:
+def bootstrap_metric(fn: Metric, n_rows: int, n: int = 200, seed: int = 0, level: float = LEVEL) -> Interval | None:
     """Interval of any metric `fn(row indices)`. None where it is undefined, or is so in most resamples."""
     return interval(fn(np.arange(n_rows)) if n_rows else None, metric_draws(fn, n_rows, n, seed), level)
 
 
 def paired(a: np.ndarray, b: np.ndarray, n: int = 1000, seed: int = 0, level: float = LEVEL) -> Interval:
     """Interval of mean(a - b), where row i of both belongs to the same case."""
-    return bootstrap(
-        np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64), np.mean, n, seed, level
-    )
+    return bootstrap(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64), np.mean, n, seed, level)
 
 
 def wilson(successes: float, n: int, level: float = LEVEL) -> Interval:
@@ -71,9 +67,7 @@ def wilson(successes: float, n: int, level: float = LEVEL) -> Interval:
 
 
 # -- draws -------------------------------------------------------------------------------------------------
-def row_draws(
-    values: np.ndarray, statistic: Callable[..., Any] = np.mean, n: int = 1000, seed: int = 0
-) -> np.ndarray:
+def row_draws(values: np.ndarray, statistic: Callable[..., Any] = np.mean, n: int = 1000, seed: int = 0) -> np.ndarray:
     """The statistic of n resamples of `values` [rows]: float64 [n]."""
     return np.concatenate([statistic(values[index], axis=-1) for index in _resamples(len(values), n, seed)])
 

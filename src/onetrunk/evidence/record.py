@@ -118,9 +118,7 @@ class Evidence:
             data = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
             samples = json.loads((place / "samples.json").read_text(encoding="utf-8"))
             if data["format"] > FORMAT:
-                raise ModelFileError(
-                    f"{place} has format {data['format']}, newer than {FORMAT}: update onetrunk."
-                )
+                raise ModelFileError(f"{place} has format {data['format']}, newer than {FORMAT}: update onetrunk.")
             tasks = [_task(task, shown) for task, shown in zip(data["tasks"], samples, strict=True)]
             figures = {path.stem: path.read_bytes() for path in sorted((place / "figures").glob("*.png"))}
             return cls(data["name"], tasks, Origin(**data["origin"]), figures)

@@ -42,9 +42,7 @@ def report(evidence: Evidence) -> str:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>'
-        f"<style>{CSS}</style></head>\n<body><main>\n"
-        + "\n".join(filter(None, parts))
-        + "\n</main></body></html>\n"
+        f"<style>{CSS}</style></head>\n<body><main>\n" + "\n".join(filter(None, parts)) + "\n</main></body></html>\n"
     )
 
 
@@ -77,9 +75,7 @@ def _forest(task: TaskEvidence) -> str:
         return ""
     rows: list[tuple[str, str, Interval]] = [("me", "this model", task.score)]
     rows += [("them", rival.name, rival.score) for rival in rivals]
-    ticks = _ticks(
-        min(s.low for _, _, s in rows), max(s.high for _, _, s in rows), word(task.metric).kind == "share"
-    )
+    ticks = _ticks(min(s.low for _, _, s in rows), max(s.high for _, _, s in rows), word(task.metric).kind == "share")
     low, width = ticks[0], ticks[-1] - ticks[0]
 
     def at(value: float) -> str:
@@ -124,9 +120,7 @@ def _skipped(task: TaskEvidence) -> str:
 
 def _metrics(task: TaskEvidence) -> str:
     rivals = [rival for rival in task.rivals if rival.metrics is not None]
-    heads = "".join(
-        f'<th class="num">{_name(name)}</th>' for name in ["this model", *(r.name for r in rivals)]
-    )
+    heads = "".join(f'<th class="num">{_name(name)}</th>' for name in ["this model", *(r.name for r in rivals)])
     lines = []
     for metric, value in task.metrics.items():
         meaning = f"<br><small>{_e(word(metric).meaning)}</small>" if word(metric).meaning else ""

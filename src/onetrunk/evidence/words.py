@@ -39,9 +39,7 @@ _WORDS = {
     "interval_width": Word("Interval width", "units", "mean width of the 90 % interval"),
     "crps": Word("CRPS", "units", "error of the whole distribution; lower is better"),
     "exact_match": Word("Exact match", "share", "written exactly right"),
-    "character_error_rate": Word(
-        "Character errors", "share", "edits for each true character; lower is better"
-    ),
+    "character_error_rate": Word("Character errors", "share", "edits for each true character; lower is better"),
     "chrf": Word("chrF", "score", "overlap of short runs of characters"),
     "perplexity": Word("Perplexity", "units", "how many tokens it wavers between; lower is better"),
     "bits_per_byte": Word("Bits a byte", "score", "bits needed to write a byte; lower is better"),

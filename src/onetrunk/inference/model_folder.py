@@ -102,7 +102,9 @@ class Model:
         rest = {k: v for k, v in state.items() if not k.startswith("trunk.")}
 
         def write(place: Path) -> None:
-            files.write_json(place / "config.json", {"model_type": "onetrunk", **self.network.trunk.config.model_dump()})
+            files.write_json(
+                place / "config.json", {"model_type": "onetrunk", **self.network.trunk.config.model_dump()}
+            )
             files.save_tensors(place / "model.safetensors", trunk)
             files.save_tensors(place / "columns.safetensors", rest)
             files.write_json(place / "onetrunk.json", self._description())
@@ -190,5 +192,3 @@ def _tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor
     rest = {k: v for k, v in shapes.items() if not k.startswith("trunk.")}
     out = {f"trunk.{k}": v for k, v in files.load_tensors(path / "model.safetensors", trunk).items()}
     return out | files.load_tensors(path / "columns.safetensors", rest)
-
-

@@ -89,9 +89,7 @@ def _decode(
     return codec.finish(state)
 
 
-def _given(
-    model: FoundationModel, store: Store, group: Group, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
+def _given(model: FoundationModel, store: Store, group: Group, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Embeddings [n, T, D] of what is given, which of them are not padding, and their positions."""
     batch = assemble({"given": group}, store, given_causal=model.given_causal, augment=False, apart=True).to(device)
     parts = [model.embed(name, e.content, e.role_n) for name, e in batch.embeds.items()]

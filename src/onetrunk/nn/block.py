@@ -1,7 +1,7 @@
 """One layer of the trunk.
 
-    x ──┬─ norm ─ attention ─(+)──┬─ norm ─ MLP ─(+)── x
-        └──────────────────────┘  └────────────┘
+x ──┬─ norm ─ attention ─(+)──┬─ norm ─ MLP ─(+)── x
+    └──────────────────────┘  └────────────┘
 """
 
 from __future__ import annotations

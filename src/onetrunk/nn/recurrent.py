@@ -44,9 +44,7 @@ class RecurrentCache:
 
     def with_blind(self) -> RecurrentCache:
         """The documents, followed by the same with nothing given: for guidance."""
-        return RecurrentCache(
-            [tuple(torch.cat([s, torch.zeros_like(s)]) for s in state) for state in self.layers]
-        )
+        return RecurrentCache([tuple(torch.cat([s, torch.zeros_like(s)]) for s in state) for state in self.layers])
 
 
 @dataclass
@@ -132,8 +130,7 @@ class Recurrent(nn.Module):
         if not self.training or p == 0:
             return None
         return [
-            x.new_empty(documents, self.config.width).bernoulli_(1 - p) / (1 - p)
-            for _ in range(len(self.layers) + 1)
+            x.new_empty(documents, self.config.width).bernoulli_(1 - p) / (1 - p) for _ in range(len(self.layers) + 1)
         ]
 
     def _run(self, x_BtD: Tensor, masks: list[Tensor] | None) -> Tensor:

@@ -8,7 +8,10 @@ from onetrunk.core import rng
 from onetrunk.core.objective import Group, Objective, View
 from onetrunk.core.sequence import Loss, Role
 
-_ALSO_ASKED, _ALSO_GIVEN = 0.15, 0.75  # what becomes of the other columns when roles are drawn; the rest is absent
+_ALSO_ASKED, _ALSO_GIVEN = (
+    0.15,
+    0.75,
+)  # what becomes of the other columns when roles are drawn; the rest is absent
 _GIVEN_DROPPED = 0.1  # fine-tuning leaves out each given column this often, so that one may be missing later
 
 
@@ -23,7 +26,7 @@ class Predict(Objective):
         chosen = np.repeat(rows[present.any(1)], windows[present.any(1)].max(1))
         together = rows[present.sum(1) > 1]
         times = len(chosen) // max(1, len(together))
-        return np.concatenate([chosen, np.repeat(together, times)]) if 1 < times else chosen
+        return np.concatenate([chosen, np.repeat(together, times)]) if times > 1 else chosen
 
     def plan(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> Group:
         drawn = self._fixed(present, keys) if self.config.ask is not None else self._free(present, keys)

@@ -15,6 +15,9 @@ from onetrunk.inference.model_folder import Model
 from onetrunk.verbs._setup import Data, RunConfig, run_config, types_and_options
 from onetrunk.verbs.demo import HELD_OUT, LABELLED_EACH, WORDS
 
+SETTINGS = Path(__file__).with_name("demo.yaml")
+
+
 def data(seed: int, run: RunConfig) -> Data:
     """1,437 training rows, 50 of them with label and word (other 50 for every seed), and the same 360 held out."""
     from sklearn.datasets import load_digits
@@ -49,15 +52,15 @@ def only(whole: Data, ask: str) -> Data:
 def config(short: bool) -> RunConfig:
     """The demo's settings; the short form takes every step and learns little."""
     settings = ["pretrain.steps=40", "finetune.steps=20", "finetune.folds=2"] if short else None
-    return run_config(Path(__file__).with_name("demo.yaml"), settings)
+    return run_config(SETTINGS, settings)
 
 
-def rivals(whole: Data) -> dict[str, np.ndarray]:
+def rivals(whole: Data, test: Table) -> dict[str, np.ndarray]:
     """Logistic regression and an SVM on the pixels of the labelled rows: which held-out rows each gets right."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import SVC
 
-    train, test = whole.part("train"), whole.part("test")
+    train = whole.part("train")
     few = [i for i, label in enumerate(train["label"]) if label is not None]
     x, y = _pixels([train["image"][i] for i in few]), np.array([train["label"][i] for i in few])
     truth = np.array(test["label"])
@@ -98,7 +101,10 @@ def summary(results: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> di
 
     order = ["logistic regression", "SVM", "same trunk from scratch", "straight after pretraining"]
     order += [name for name in results if name not in order]
-    return {"label": {name: figure(results[name]) for name in order}, **{n: figure(c) for n, c in others.items()}}
+    return {
+        "label": {name: figure(results[name]) for name in order},
+        **{n: figure(c) for n, c in others.items()},
+    }
 
 
 def _pixels(images: Any) -> np.ndarray:

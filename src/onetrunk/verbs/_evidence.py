@@ -22,10 +22,21 @@ from onetrunk.inference.model_folder import Model
 
 
 def evaluate(
-    model: Model, test: Table, train: Table | None, folder: Path, seed: int, console: Console, max_bad: float = 0.01
+    model: Model,
+    test: Table,
+    train: Table | None,
+    folder: Path,
+    seed: int,
+    console: Console,
+    max_bad: float = 0.01,
 ) -> Evidence:
     """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md."""
-    tasks = [(task.given, name) for task in model.tasks for name in task.ask if any(v is not None for v in test.columns.get(name, []))]
+    tasks = [
+        (task.given, name)
+        for task in model.tasks
+        for name in task.ask
+        if any(v is not None for v in test.columns.get(name, []))
+    ]
     if not tasks:
         asked = ", ".join(name for task in model.tasks for name in task.ask)
         raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
@@ -90,7 +101,9 @@ def _show(found: Evidence, console: Console) -> None:
         table.add_column("")
         table.add_column(task.metric, justify="right")
         table.add_column("95 % interval", justify="right")
-        scored = [(rival.name, rival.score) for rival in task.rivals if rival.score] + [("[bold]this model", task.score)]
+        scored = [(rival.name, rival.score) for rival in task.rivals if rival.score] + [
+            ("[bold]this model", task.score)
+        ]
         for name, score in scored:
             if score is not None:
                 table.add_row(name, f"{score.value:.3f}", f"{score.low:.3f} to {score.high:.3f}")

@@ -175,9 +175,7 @@ def open_data(
     if config.row_weight in given_names:
         given_names.remove(config.row_weight)
         reasons[config.row_weight] = "the rows' weights"
-    parts = split(
-        table, kinds, split_spec, seed, given=given_names, ask=asked, allow_equal_rows=allow_equal_rows
-    )
+    parts = split(table, kinds, split_spec, seed, given=given_names, ask=asked, allow_equal_rows=allow_equal_rows)
     for note in [*table.notes, *parts.notes]:
         console.print(f"[yellow]Note:[/] {note}", highlight=False)
     console.print("[bold]Given[/] " + ", ".join(f"{n} [dim]{kinds[n]}[/]" for n in given_names), highlight=False)
@@ -253,7 +251,9 @@ def steps_within(
     return int(np.clip(limit / one, 20, steps))
 
 
-def loader(store: Store, configs: Sequence[ObjectiveConfig], config: RunConfig, seed: int) -> tuple[Loader, list[Objective]]:
+def loader(
+    store: Store, configs: Sequence[ObjectiveConfig], config: RunConfig, seed: int
+) -> tuple[Loader, list[Objective]]:
     made = make_objectives(configs, store)
     given_causal = config.given == "causal"
     return Loader(store, made, seed=seed, tokens_per_batch=config.tokens_per_batch, given_causal=given_causal), made

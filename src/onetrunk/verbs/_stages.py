@@ -144,7 +144,10 @@ def finetune(
     decision: dict[str, Any] = {"labelled_rows": len(labelled)}
     if pretrained and len(validation) < _FEWEST_VALIDATED:
         gain = _cross_validated(model, store, labelled, task, config, seed, data.part("train"))
-        decision |= {"cross_validation": gain, "kept": "fine-tuned" if gain["fine-tuned"] > gain["pretrained"] else "pretrained"}
+        decision |= {
+            "cross_validation": gain,
+            "kept": "fine-tuned" if gain["fine-tuned"] > gain["pretrained"] else "pretrained",
+        }
         console.print(
             f"Cross-validated on the {len(labelled)} labelled rows: as pretrained {gain['pretrained']:.3f}, "
             f"fine-tuned {gain['fine-tuned']:.3f}: keeping the {decision['kept']}.",
@@ -158,7 +161,19 @@ def finetune(
     for repeat in range(config.finetune.repeats):
         candidate = copy.deepcopy(model)
         place = out if config.finetune.repeats == 1 else out / "checkpoints" / f"seed-{seed + repeat}"
-        result = _tune(candidate, store, labelled, task, config, place, seed + repeat, pretrained, validation, progress, limit)
+        result = _tune(
+            candidate,
+            store,
+            labelled,
+            task,
+            config,
+            place,
+            seed + repeat,
+            pretrained,
+            validation,
+            progress,
+            limit,
+        )
         tried.append((result.best_metric, candidate, result))
     better = model.codec(task.ask[0]).higher_is_better if model.codec(task.ask[0]).pooled else False
     best = max(range(len(tried)), key=lambda i: (tried[i][0] or 0.0) * (1 if better else -1))
@@ -188,9 +203,7 @@ def _tune(
     rows = Store(store.names, store.codecs, store.contents, store.place[labelled])
     rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
     batches, model.network.objectives = loader(rows, [objective], config, seed)
-    steps = f.steps or count_steps(
-        batches.rows_per_epoch("predict"), documents, f.epochs, f.least_steps, f.most_steps
-    )
+    steps = f.steps or count_steps(batches.rows_per_epoch("predict"), documents, f.epochs, f.least_steps, f.most_steps)
     steps = steps_within(model.network, batches, steps, limit, out)
     _freeze(model, task, f.freeze)
     if pretrained:
@@ -305,7 +318,12 @@ def _run(
 
 
 def provenance(
-    data: Data, config: RunConfig, seed: int, result: TrainResult, stage: str, before: dict[str, Any] | None = None
+    data: Data,
+    config: RunConfig,
+    seed: int,
+    result: TrainResult,
+    stage: str,
+    before: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a model was made of, and how: kept beside it."""
     made = {

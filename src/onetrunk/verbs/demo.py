@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-WORDS = "zero one two three four five six seven eight nine".split()
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 LABELLED_EACH = 5  # rows of each digit with a label
 HELD_OUT = 360
 DRAWN_EACH = 20
@@ -47,7 +47,7 @@ def demo(*, out: str = "demo", seed: int = 0, short: bool = False, overwrite: bo
     model.save(place / "foundation", overwrite=True)
 
     console.rule("3 · Ask it")
-    results = _digits.rivals(data)
+    results = _digits.rivals(data, test)
     results["straight after pretraining"] = _digits.right(model, test, "label")
     word = _digits.right(model, test, "word")
     drawn, sheet = _digits.draw(model, data, DRAWN_EACH, seed)

@@ -22,7 +22,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 hi = h[i : i + rows].detach().requires_grad_()
                 wi = weight.detach().requires_grad_()
                 losses = F.cross_entropy(
-                    F.linear(hi, wi.to(hi.dtype)).float(), ids[i : i + rows], reduction="none", label_smoothing=smoothing
+                    F.linear(hi, wi.to(hi.dtype)).float(),
+                    ids[i : i + rows],
+                    reduction="none",
+                    label_smoothing=smoothing,
                 )
                 gh, gw = torch.autograd.grad((losses * w[i : i + rows]).sum(), (hi, wi))
             each[i : i + rows] = losses.detach()
@@ -35,7 +38,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_sum, _):
         grad_h, grad_weight = ctx.saved_tensors
-        return grad_h * grad_sum.to(grad_h.dtype), grad_weight * grad_sum.to(grad_weight.dtype), None, None, None, None
+        return (
+            grad_h * grad_sum.to(grad_h.dtype),
+            grad_weight * grad_sum.to(grad_weight.dtype),
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def linear_cross_entropy(

@@ -74,9 +74,7 @@ class BarDistribution(nn.Module):
         scales = []
         for outside in (borders[0] - ordered, ordered - borders[-1]):
             beyond = outside[outside > 0]
-            likeliest = (
-                np.sqrt(np.mean(beyond**2)) if len(beyond) else 0.0
-            )  # maximum likelihood of a half-normal
+            likeliest = np.sqrt(np.mean(beyond**2)) if len(beyond) else 0.0  # maximum likelihood of a half-normal
             scales.append(max(float(likeliest), _MIN_TAIL))
         held = np.bincount(np.searchsorted(borders, ordered), minlength=len(borders) + 1) + 0.5
         return cls(borders, scales, (held / held.sum()).tolist())

@@ -1,0 +1,1 @@
+"""Every comparison with a rival, each one file: `python -m bench --list`."""

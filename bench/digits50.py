@@ -1,0 +1,76 @@
+"""digits50: 8 × 8 digits with 50 labels, mean of 5 seeds (other 50 labels each); against an SVM.
+
+    python -m bench digits50      about 12 minutes on 2 cores
+
+The demo's job, `onetrunk demo`, five times: scikit-learn's digits, 1,437 training images of which 50 are labelled, 360
+held out. `--part val` looks at the unlabelled training images instead, whose labels no model sees.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.common import Figures, Run
+
+SEEDS = 5
+
+
+def compare(run: Run) -> Figures:
+    from sklearn.datasets import load_digits
+
+    from onetrunk.core.config import read_yaml
+    from onetrunk.verbs import _digits, _stages
+
+    config, _ = run.config(read_yaml(_digits.SETTINGS))
+    right: dict[str, list[np.ndarray]] = {}
+    for seed in range(run.seed, run.seed + SEEDS):
+        data = _digits.data(seed, config)
+        test = data.part("test")
+        if run.part == "val":
+            target = load_digits().target
+            hidden = [i for i in data.split.train if data.table["label"][i] is None]
+            test = data.table.take(np.array(hidden))
+            test.columns["label"] = [int(target[i]) for i in hidden]
+            test.columns["word"] = [_digits.WORDS[target[i]] for i in hidden]
+        found = _digits.rivals(data, test)
+        place = run.place / str(seed)
+        model = _stages.pretrain(data, config, place / "foundation", seed, None, None, 0.01, run.console)
+        found["straight after pretraining"] = _digits.right(model, test, "label")
+        found["word"] = _digits.right(model, test, "word")
+        found["drawn"], _ = _digits.draw(model, data, 20, seed)
+        asked = _digits.only(data, "label")
+        tuned, _ = _stages.finetune(asked, config, place / "tuned", seed, model, True, 0.01, run.console)
+        found["kept"] = _digits.right(tuned, test, "label")
+        scratch = _stages.build(asked, config, seed)
+        scratch, _ = _stages.finetune(asked, config, place / "scratch", seed, scratch, False, 0.01, run.console)
+        found["from scratch"] = _digits.right(scratch, test, "label")
+        for name, each in found.items():
+            right.setdefault(name, []).append(each)
+        run.console.print({name: round(float(each[-1].mean()), 4) for name, each in right.items()})
+    return _figures(run, right)
+
+
+def _figures(run: Run, right: dict[str, list[np.ndarray]]) -> Figures:
+    """Seeds and rows are both resampled for the interval."""
+    dice = np.random.default_rng(run.seed)
+    seeds = dice.integers(0, SEEDS, (1000, SEEDS))
+
+    def draw(name: str) -> np.ndarray:
+        return np.array(
+            [np.mean([dice.choice(right[name][s], len(right[name][s])).mean() for s in chosen]) for chosen in seeds]
+        )
+
+    mean = {name: float(np.mean([each.mean() for each in found])) for name, found in right.items()}
+    return Figures(
+        ours=mean["kept"],
+        interval=[float(x) for x in np.quantile(draw("kept"), [0.025, 0.975])],
+        unit="accuracy",
+        rival_name="SVM on pixels",
+        rival=mean["SVM"],
+        split={"part": run.part, "labelled": 50, "seeds": SEEDS},
+        without_pretraining=mean["from scratch"],
+        also={
+            "mean": mean,
+            "by_seed": {name: [float(e.mean()) for e in each] for name, each in right.items()},
+        },
+    )

@@ -1,0 +1,135 @@
+"""A table in train, validation and test parts: ours pretrained and fine-tuned, ours without pretraining, and a rival."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.common import Figures, Run
+from onetrunk.core.column import Codec
+from onetrunk.core.sequence import Answer
+from onetrunk.data.table import Table
+from onetrunk.inference.model_folder import Model
+from onetrunk.verbs import _stages
+from onetrunk.verbs._setup import Data, RunConfig, open_data
+
+_RESAMPLES = 500
+_MOST_BAD = 0.01  # share of unusable values in a column from which a run stops
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A scikit-learn classifier of a DataFrame that holds the given columns, one object a value."""
+
+    name: str
+    make: Callable[[], Any]
+
+
+def compare_classes(
+    run: Run,
+    settings: dict[str, Any],
+    *,
+    ask: str,
+    metric: str,
+    rival: Rival,
+    ignore: Sequence[str] = (),
+    read: Callable[[Path], Any] = Path,
+) -> Figures:
+    """Asks for the class `ask` from every other column but `ignore`.
+
+    `metric` is "accuracy" or "auc" (of the second class). `read` turns the data folder into what `onetrunk.read` takes,
+    with a column `split`. Pretraining sees the training part only; validation rows choose the best step of fine-tuning.
+    With `ensemble: k` ours is the mean probability of k fine-tunings, each with a seed of its own.
+    """
+    config, members = run.config(settings)
+    data = open_data(
+        read(run.data()), ask=[ask], given=None, ignore=list(ignore), types=None, map=None, split_spec="given:split",
+        seed=run.seed, allow_equal_rows=True, network=False, config=config, console=run.console,
+    )  # fmt: skip
+    test = data.part(run.part)
+    test = test.take([i for i, value in enumerate(test[ask]) if value is not None])
+    start = time.monotonic()
+    pretrained = _stages.pretrain(data, config, run.place / "foundation", run.seed, None, None, _MOST_BAD, run.console)
+    pretraining_seconds = time.monotonic() - start
+    answers = {
+        "ours": [_tuned(run, data, config, run.seed + k, pretrained) for k in range(members)],
+        "without pretraining": [_tuned(run, data, config, run.seed + k, None) for k in range(members)],
+    }
+    codec = pretrained.codec(ask)
+    classes = codec.class_names()
+    truth = np.array([classes.index(name) for name in codec.target(test[ask])])
+    every = {
+        name: [_probabilities(model.answer(test, ask, data.given), classes) for model in models]
+        for name, models in answers.items()
+    }
+    p = {name: np.mean(each, axis=0) for name, each in every.items()}
+    if run.rival:
+        p[rival.name] = _rival(rival, data, test, ask, codec)
+    score = _METRICS[metric]
+    draws = np.random.default_rng(run.seed).integers(0, len(truth), (_RESAMPLES, len(truth)))
+    resampled = {name: np.array([score(p_NC[i], truth[i]) for i in draws]) for name, p_NC in p.items()}
+    also: dict[str, Any] = {
+        "ours_is": f"the mean probability of {members} fine-tunings (seeds)" if members > 1 else "one model",
+        "single_models": [score(each, truth) for each in every["ours"]],
+        "without_pretraining_interval": _ends(resampled["without pretraining"]),
+        "pretraining_seconds": pretraining_seconds,
+        "accuracy": _METRICS["accuracy"](p["ours"], truth),
+        "equal_rows_across_parts": data.split.equal_across,
+    }
+    if run.rival:
+        also["difference_interval"] = _ends(resampled["ours"] - resampled[rival.name])
+    return Figures(
+        ours=score(p["ours"], truth),
+        interval=_ends(resampled["ours"]),
+        unit=metric,
+        rival_name=rival.name,
+        rival=score(p[rival.name], truth) if run.rival else None,
+        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.parts().items()}},
+        without_pretraining=score(p["without pretraining"], truth),
+        also=also,
+    )
+
+
+def _tuned(run: Run, data: Data, config: RunConfig, seed: int, pretrained: Model | None) -> Model:
+    """Fine-tuned from a copy of the pretrained model, or from nothing."""
+    model = _stages.build(data, config, seed) if pretrained is None else copy.deepcopy(pretrained)
+    place = run.place / f"{'pretrained' if pretrained else 'scratch'}-{seed}"
+    tuned, _ = _stages.finetune(data, config, place, seed, model, pretrained is not None, _MOST_BAD, run.console)
+    return tuned
+
+
+def _probabilities(answers: list[Answer], classes: list[str]) -> np.ndarray:
+    return np.array([[answer.probability[name] for name in classes] for answer in answers])
+
+
+def _rival(rival: Rival, data: Data, test: Table, ask: str, codec: Codec) -> np.ndarray:
+    """Probabilities [rows, classes] of the rival, fitted on the training part."""
+    train = data.part("train")
+    train = train.take([i for i, value in enumerate(train[ask]) if value is not None])
+    fitted = rival.make().fit(train.select(data.given).frame(), codec.target(train[ask]))
+    found = fitted.predict_proba(test.select(data.given).frame())
+    order = [list(fitted.classes_).index(name) for name in codec.class_names()]
+    return found[:, order]
+
+
+def _accuracy(p_NC: np.ndarray, truth: np.ndarray) -> float:
+    return float((p_NC.argmax(1) == truth).mean())
+
+
+def _auc(p_NC: np.ndarray, truth: np.ndarray) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(truth, p_NC[:, 1]))
+
+
+_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"accuracy": _accuracy, "auc": _auc}
+
+
+def _ends(draws: np.ndarray) -> list[float]:
+    return [float(x) for x in np.quantile(draws, [0.025, 0.975])]
