@@ -178,7 +178,7 @@ def docs(results: list[dict[str, Any]], lines: dict[str, str]) -> str:
     out = [
         "# Benchmarks",
         "",
-        "Made by `python -m bench --docs` from `bench/results`; `python -m bench NAME` runs one of them again. Ours and the rival",
+        "Made by `python -m bench --docs` from `bench/results`; `python -m bench NAME` runs one again. Ours and rival",
         "run on the same rows in one run. Brackets hold 95 % intervals (bootstrap).",
         "",
         "| data | unit | rival | ours | difference | without pretraining | minutes |",

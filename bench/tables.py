@@ -1,4 +1,4 @@
-"""A table in train, validation and test parts: ours pretrained and fine-tuned, ours without pretraining, and a rival."""
+"""A table in three parts: ours pretrained and fine-tuned, ours without pretraining, and a rival."""
 
 from __future__ import annotations
 

@@ -13,9 +13,11 @@ __version__ = "0.1.0"
 
 VERBS = ("train", "inspect", "pretrain", "finetune", "evaluate", "predict", "generate", "demo", "doctor")
 
+__all__ = ["__version__", "demo", "doctor", "evaluate", "finetune", "generate", "inspect", "load", "predict"]
+__all__ += ["pretrain", "read", "train"]
+
 _ELSEWHERE = {"load": "onetrunk.inference.model_folder", "read": "onetrunk.data.table"}
 
-__all__ = ["VERBS", "__version__", "load", "read", *VERBS]
 
 if TYPE_CHECKING:
     from onetrunk.data.table import read

@@ -31,7 +31,7 @@ _FREQUENCIES = 8
 
 
 class Image(Codec):
-    """Patches with one noise level each: given 1, hidden 0, between: denoising. A convolutional stem sees patch borders."""
+    """Patches with one noise level each: given 1, hidden 0, between: denoising. A stem sees across borders."""
 
     parts = True
     shared = True

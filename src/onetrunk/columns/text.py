@@ -229,7 +229,8 @@ class Text(Codec):
         return rng.uniform(rng.mix(np.repeat(rng.mix(keys, name), lens), local_positions(lens)))
 
     def _written(self, content: Content, keys: np.ndarray | None) -> Segment:
-        """Inputs are start, t1 .. tn and targets t1 .. tn, end; of a text over the limit one window (the first without keys).
+        """Inputs are start, t1 .. tn and targets t1 .. tn, end; of a text over the limit one window (the
+        first without keys).
 
         A window that does not open the text is entered with the token before it.
         """

@@ -70,7 +70,7 @@ class Codec(nn.Module, ABC):
 
     @abstractmethod
     def fit(self, values: Sequence[Any]) -> None:
-        """Learns vocabulary, classes or scale from present training values. Raises DataError when they cannot be used."""
+        """Learns vocabulary, classes or scale from present training values. DataError when they cannot be used."""
 
     def extend(self, values: Sequence[Any]) -> int:
         """Adds new classes or words; learnt rows stay as they are. Returns how many were added."""
@@ -168,7 +168,7 @@ class Codec(nn.Module, ABC):
     # -- positions to answers ----------------------------------------------------------------------------------------
     @abstractmethod
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
-        """h [r, D] (or [r, 2 D] where `pooled`) and targets [r, ...] to a weighted sum, its count, and each read's own."""
+        """h [r, D] (or [r, 2 D] where `pooled`) and targets [r, ...] to a weighted sum, its count, each read's own."""
 
     @abstractmethod
     def start(self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device) -> State:

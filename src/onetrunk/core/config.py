@@ -1,4 +1,4 @@
-"""Strict configuration: each class owns its nested `Config` beside it; an unknown key is an error with the nearest name."""
+"""Strict configuration: each class owns its nested `Config` beside it; an unknown key is an error with a hint."""
 
 from __future__ import annotations
 

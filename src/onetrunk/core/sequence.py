@@ -94,7 +94,7 @@ class Segment:
 @dataclass
 class Plan:
     """Who sees whom. A query sees a key iff they share a document, the key's branch is 0 or the query's own, and the
-    key's order is not above the query's. Branch 0 holds what is given, so an answer never depends on what else is asked.
+    key's order is not above the query's. Branch 0 holds what is given: an answer never depends on what else is asked.
     """
 
     doc_BT: Tensor  # -1 where padded
@@ -151,8 +151,8 @@ class Read:
 class Batch:
     """Packed documents. `reads[objective][column]`; `docs[objective]` the documents an objective planned, in order.
 
-    `gather_N` [B * T] says which of the joined embeddings (columns in the order of `embeds`) stands at each place; their
-    number is the index of padding. None: they already stand in order.
+    `gather_N` [B * T] says which of the joined embeddings (columns in the order of `embeds`) stands at each place;
+    their number is the index of padding. None: they already stand in order.
     """
 
     plan: Plan

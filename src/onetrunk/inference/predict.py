@@ -1,4 +1,4 @@
-"""Answers: what is given is read once, then every asked column runs the one decoding loop (start, query, step, finish)."""
+"""Answers: what is given is read once, then each asked column runs the decoding loop (start, query, step, finish)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POSITIONS_AT_ONCE = 16_384
 def answer(
     model: FoundationModel, store: Store, given: list[str], ask: str, sampling: Sampling | None = None
 ) -> list[Answer]:
-    """One answer a row of the store. Rows are taken by length and answered in batches; the answers come in row order."""
+    """One answer a row of the store. Rows are taken by length and answered in batches; answers come in row order."""
     sampling = sampling or Sampling()
     training = model.training
     model.eval()

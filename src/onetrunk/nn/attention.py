@@ -86,7 +86,7 @@ class Attention(nn.Module):
     def extend(
         self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], keys: Tensor, values: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """New positions that see the cached keys and values (mask [n, 1, T, t + T]); returns also all keys and values."""
+        """New positions that see the cached keys and values (mask [n, 1, T, t + T]); also returns all of these."""
         q, k, v = self._project(x_BTD, rotary)
         keys, values = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)
         return self._attend(q, keys, values, mask, False), keys, values

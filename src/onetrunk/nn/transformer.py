@@ -1,4 +1,4 @@
-"""The default trunk: a pre-norm transformer whose block is Qwen3's, so that a text-only folder is a Qwen3 checkpoint."""
+"""The default trunk: a pre-norm transformer whose block is Qwen3's, so a text-only folder can be its checkpoint."""
 
 from __future__ import annotations
 

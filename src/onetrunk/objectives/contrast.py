@@ -1,6 +1,6 @@
 """Two views of a row recognise each other among other rows: InfoNCE (arXiv 1807.03748), a bound on mutual information.
 
-A view is the given states' mean after augmentation; with several columns each view also leaves some of them out, so that
+A view is the given states' mean after augmentation; with several columns each view leaves some of them out, so that
 one column learns to recognise another (as CLIP, arXiv 2103.00020).
 """
 

@@ -1,4 +1,4 @@
-"""What several verbs share: the run's configuration, opening a table for a model, and the step from options to a trainer."""
+"""What several verbs share: the run's configuration, opening a table for a model, from options to batches."""
 
 from __future__ import annotations
 

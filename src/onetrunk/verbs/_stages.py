@@ -232,7 +232,7 @@ def _freeze(model: Model, task: Task, freeze: int | str) -> None:
 
 
 def _validator(model: Model, task: Task, validation: Table, metric: str | None) -> Any:
-    """Returns (value, is higher better, all metrics): the first asked column's, or its loss where answers take many steps."""
+    """Returns (value, is higher better, all metrics): the first asked column's, or its loss if answers take steps."""
     name = task.ask[0]
     codec = model.codec(name)
     store = encode(validation, [model.columns[n] for n in [*task.given, *task.ask]], model.network.codecs, _unread())
@@ -260,7 +260,7 @@ def _cross_validated(
 ) -> dict[str, float]:
     """The asked column's main metric on held-out labels, as the model is and after fine-tuning on the others.
 
-    Both have met the held-out labels in pretraining, so this asks only whether fine-tuning adds to it; equal is not more.
+    Both have met the held-out labels in pretraining, so this asks only whether fine-tuning adds; equal is not more.
     """
     name = task.ask[0]
     codec = model.codec(name)

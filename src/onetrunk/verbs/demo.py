@@ -80,8 +80,10 @@ def demo(*, out: str = "demo", seed: int = 0, short: bool = False, overwrite: bo
     console.print(table)
     write_json(place / "figures.json", figures)
     console.print(
-        f"Drawn digits: [bold]{place / 'drawn.png'}[/]   Report: [bold]{place / 'model' / 'evidence' / 'report.html'}[/]\n"
-        f"Model folder: [bold]{place / 'model'}[/]\n\nNow with your own table (`.venv/bin/` before it, if you ran make):\n"
+        f"Drawn digits: [bold]{place / 'drawn.png'}[/]\n"
+        f"Report: [bold]{place / 'model' / 'evidence' / 'report.html'}[/]\n"
+        f"Model folder: [bold]{place / 'model'}[/]\n\n"
+        "Now with your own table (`.venv/bin/` before it, if you ran make):\n"
         "  onetrunk inspect data.csv\n"
         "  onetrunk train data.csv --ask COLUMN --out model\n"
         "  onetrunk predict model new_rows.csv --out answers.csv\n"
