@@ -256,9 +256,13 @@ class Image(Codec):
 
     def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
         """Of pixels, 0 to 1."""
+        mse = float(self.per_row(answers, truths).mean())
+        return {"mse": mse, "rmse": mse**0.5}
+
+    def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray:
         drawn = np.stack([self.encode(a.value)["pixels"] for a in answers]) / 255.0
         real = np.stack([self.encode(t)["pixels"] for t in truths]) / 255.0
-        return {"rmse": float(np.sqrt(((drawn - real) ** 2).mean()))}
+        return ((drawn - real) ** 2).reshape(len(drawn), -1).mean(1)
 
     def features(self) -> Any:
         from sklearn.preprocessing import FunctionTransformer

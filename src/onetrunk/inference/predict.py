@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,13 +34,8 @@ def answer(
 
 def _answer(model: FoundationModel, store: Store, given: list[str], ask: str, sampling: Sampling) -> list[Answer]:
     codec = model.codec(ask)
-    roles = np.full(store.place.shape, int(Role.ABSENT))
-    columns = [c for c, name in enumerate(store.names) if name in given and name != ask]
-    roles[:, columns] = np.where(store.present[:, columns], Role.GIVEN, Role.ABSENT)
-    lengths = np.zeros(len(roles), dtype=np.int64)
-    for c in columns:
-        there = store.place[:, c] >= 0
-        lengths[there] += store.codecs[c].positions(store.contents[c])[store.place[there, c]]
+    roles = _given_roles(store, [name for name in given if name != ask])
+    lengths = _lengths(store, roles)
     answers: list[Answer | None] = [None] * len(roles)
     for rows in _batches(lengths):
         keys = rng.mix(rng.key(sampling.seed, "answer", ask), rows)
@@ -46,6 +43,35 @@ def _answer(model: FoundationModel, store: Store, given: list[str], ask: str, sa
         for i, found in zip(rows, _decode(model, store, group, codec, ask, sampling), strict=True):
             answers[i] = found
     return answers
+
+
+@torch.inference_mode()
+def pooled_states(model: FoundationModel, store: Store, given: list[str]) -> np.ndarray:
+    """What the model makes of each row's given columns: the mean of their states, float32 [rows, D]."""
+    training = model.training
+    model.eval()
+    try:
+        roles = _given_roles(store, given)
+        out = np.zeros((len(roles), model.width), dtype=np.float32)
+        for rows in _batches(_lengths(store, roles)):
+            group = Group(rows, roles[rows], rows.astype(np.uint64))
+            out[rows] = _read_given(model, store, group, next(model.parameters()).device)[1].float().cpu().numpy()
+        return out
+    finally:
+        model.train(training)
+
+
+def _given_roles(store: Store, given: list[str]) -> np.ndarray:
+    chosen = np.array([name in given for name in store.names])
+    return np.where(store.present & chosen, Role.GIVEN, Role.ABSENT)
+
+
+def _lengths(store: Store, roles: np.ndarray) -> np.ndarray:
+    lengths = np.zeros(len(roles), dtype=np.int64)
+    for c, (codec, content) in enumerate(zip(store.codecs, store.contents, strict=True)):
+        there = roles[:, c] == Role.GIVEN
+        lengths[there] += codec.positions(content)[store.place[there, c]]
+    return lengths
 
 
 def _batches(lengths: np.ndarray) -> list[np.ndarray]:
@@ -63,13 +89,7 @@ def _decode(
 ) -> list[Answer]:
     device = next(model.parameters()).device
     n = len(group.rows)
-    cache = model.trunk.start_cache(n, device)
-    pooled = torch.zeros(n, model.width, device=device)
-    if (group.roles == Role.GIVEN).any():
-        x, valid, pos = _given(model, store, group, device)
-        h, cache = model.trunk.extend(x, pos, valid, cache, causal=model.given_causal, keep=True)
-        w = valid[..., None].to(h.dtype)
-        pooled = (h * w).sum(1) / w.sum(1).clamp(min=1)
+    cache, pooled = _read_given(model, store, group, device)
     guided = codec.guided and sampling.guidance != 1
     if guided:  # the same documents again with nothing given: both go through the trunk together
         cache, pooled = cache.with_blind(), torch.cat([pooled, torch.zeros_like(pooled)])
@@ -87,6 +107,18 @@ def _decode(
         h, free = h.chunk(2) if guided else (h, None)
         state = codec.step(state, h, free, sampling)
     return codec.finish(state)
+
+
+def _read_given(model: FoundationModel, store: Store, group: Group, device: torch.device) -> tuple[Any, Tensor]:
+    """The trunk's cache after what is given, and the mean of its states: zeros where nothing is given."""
+    n = len(group.rows)
+    cache, pooled = model.trunk.start_cache(n, device), torch.zeros(n, model.width, device=device)
+    if (group.roles == Role.GIVEN).any():
+        x, valid, pos = _given(model, store, group, device)
+        h, cache = model.trunk.extend(x, pos, valid, cache, causal=model.given_causal, keep=True)
+        w = valid[..., None].to(h.dtype)
+        pooled = (h * w).sum(1) / w.sum(1).clamp(min=1)
+    return cache, pooled
 
 
 def _given(model: FoundationModel, store: Store, group: Group, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -66,6 +66,7 @@ class FinetuneConfig(Config):
     freeze: int | Literal["trunk"] = 0
     metric: str | None = None  # chooses the best step; None: the asked column's main one
     repeats: int = Field(1, ge=1)  # seeds; the best on validation is kept and the spread reported
+    spread: bool = False  # let rows without the asked value learn from their neighbours' (a closed set of answers)
     folds: int = Field(5, ge=2)  # of cross-validation, where there are too few labels for a validation part
 
 

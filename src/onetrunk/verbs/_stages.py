@@ -27,6 +27,7 @@ from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
 from onetrunk.model import FoundationModel
 from onetrunk.verbs._setup import Data, RunConfig, count_steps, loader, steps_within, with_row_weights
+from onetrunk.verbs._spread import spread
 
 _MOST_VALIDATED = 2000  # rows looked at to choose the best step
 _VALIDATIONS = 10  # in a run
@@ -142,7 +143,12 @@ def finetune(
     validation = validation.take(np.flatnonzero(known)[:_MOST_VALIDATED])
     console.print(f"[bold]Fine-tuning[/] on {len(labelled):,} rows", highlight=False)
     decision: dict[str, Any] = {"labelled_rows": len(labelled)}
-    if pretrained and len(validation) < _FEWEST_VALIDATED:
+    progress = Progress("fine-tuning", silent=console.quiet)
+    if pretrained and config.finetune.spread and len(labelled) < len(store.place):
+        store, labelled = _with_neighbours(model, data, store, task, config)
+        console.print(f"Labels of neighbours: learning from {len(labelled):,} rows", highlight=False)
+        decision |= {"rows_with_neighbours_labels": len(labelled), "kept": "fine-tuned on neighbours' labels"}
+    elif pretrained and len(validation) < _FEWEST_VALIDATED:
         gain = _cross_validated(model, store, labelled, task, config, seed, data.part("train"))
         decision |= {
             "cross_validation": gain,
@@ -156,7 +162,6 @@ def finetune(
         if decision["kept"] == "pretrained":
             model.tasks = [task]
             return model, decision
-    progress = Progress("fine-tuning", silent=console.quiet)
     tried = []
     for repeat in range(config.finetune.repeats):
         candidate = copy.deepcopy(model)
@@ -214,6 +219,17 @@ def _tune(
     for parameter in model.network.parameters():
         parameter.requires_grad_(True)
     return result
+
+
+def _with_neighbours(model: Model, data: Data, store: Store, task: Task, config: RunConfig) -> tuple[Store, np.ndarray]:
+    """The training rows with the asked column filled, and weighed by how sure that is."""
+    table = data.part("train")
+    values, sure = spread(model, store, task, table[task.ask[0]])
+    filled = Table({**table.columns, task.ask[0]: values}, table.source, table.row)
+    columns = [model.columns[name] for name in store.names]
+    out = with_row_weights(encode(filled, columns, model.network.codecs, _unread()), table, config.row_weight)
+    out.row_weight = sure if out.row_weight is None else sure * out.row_weight
+    return out, np.arange(len(table))
 
 
 def _freeze(model: Model, task: Task, freeze: int | str) -> None:

@@ -35,7 +35,7 @@ def demo(*, out: str = "demo", seed: int = 0, short: bool = False, overwrite: bo
     place = Path(out)
     run = _digits.config(short)
     data = _digits.data(seed, run)
-    for name in ("foundation", "model", "scratch"):
+    for name in ("model-foundation", "model", "scratch"):
         _setup.check_free(place / name, overwrite)
     console.rule("1 · What is in the data")
     if not quiet:
@@ -43,8 +43,8 @@ def demo(*, out: str = "demo", seed: int = 0, short: bool = False, overwrite: bo
     test = data.part("test")
 
     console.rule("2 · Pretrain one model on all columns, 50 rows labelled")
-    model = _stages.pretrain(data, run, place / "foundation", seed, None, None, 0.01, console)
-    model.save(place / "foundation", overwrite=True)
+    model = _stages.pretrain(data, run, place / "model-foundation", seed, None, None, 0.01, console)
+    model.save(place / "model-foundation", overwrite=True)
 
     console.rule("3 · Ask it")
     results = _digits.rivals(data, test)
@@ -58,15 +58,16 @@ def demo(*, out: str = "demo", seed: int = 0, short: bool = False, overwrite: bo
     console.rule("4 · Fine-tune on the 50 labels, and the same from nothing")
     asked = _digits.only(data, "label")
     tuned, decision = _stages.finetune(asked, run, place / "model", seed, model, True, 0.01, console)
-    tuned.tasks = [Task(["image"], ["label"]), Task(["image"], ["word"]), Task(["label"], ["image"])]
     tuned.provenance["decision"] = decision
     tuned.save(place / "model", overwrite=True)
-    results["fine-tuned (the better by cross-validation)"] = _digits.right(tuned, test, "label")
+    results["fine-tuned"] = _digits.right(tuned, test, "label")
     scratch = _stages.build(asked, run, seed)
     scratch, _ = _stages.finetune(asked, run, place / "scratch", seed, scratch, False, 0.01, console)
     results["same trunk from scratch"] = _digits.right(scratch, test, "label")
 
     console.rule("5 · Evidence")
+    model.tasks = [Task(["image"], ["word"]), Task(["label"], ["image"])]
+    _evidence.evaluate(model, test, data.part("train"), place / "model-foundation", seed, console)
     _evidence.evaluate(tuned, test, data.part("train"), place / "model", seed, console)
     figures = _digits.summary(results, {"word": word, "drawn": drawn})
     table = Shown(title=f"Label of {len(test)} held-out digits, 50 labelled rows")
@@ -87,7 +88,7 @@ def demo(*, out: str = "demo", seed: int = 0, short: bool = False, overwrite: bo
         "  onetrunk inspect data.csv\n"
         "  onetrunk train data.csv --ask COLUMN --out model\n"
         "  onetrunk predict model new_rows.csv --out answers.csv\n"
-        f"  onetrunk generate {place / 'model'} --ask image --data '{{\"label\": 7}}' --n 8 --out sevens.csv",
+        f"  onetrunk generate {place / 'model-foundation'} --ask image --data '{{\"label\": 7}}' --out sevens.csv",
         highlight=False,
     )
     return figures
