@@ -24,7 +24,7 @@ SETTINGS: dict[str, Any] = {
         "steps": 300,
         "objectives": [{"kind": "masked", "documents": 48}, {"kind": "predict", "documents": 32}],
     },
-    "finetune": {"documents": 64, "epochs": 4},
+    "finetune": {"documents": 64, "epochs": 4, "rate": 1.0},
     "ensemble": 3,
 }
 

@@ -16,7 +16,7 @@ from bench.common import Figures, Run
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 96, "layers": 2, "heads": 4, "dropout": 0.1},
     "columns": {
-        "review": {"type": "text", "unit": "character", "pairs": 65_536, "drop": 0.1, "length": 192},
+        "review": {"type": "text", "unit": "character", "pairs": 65_536, "drop": 0.1, "length": 160},
         "label": {"type": "category", "dropout": 0.3},
     },
     "train": {"tensorboard": False},
@@ -24,8 +24,8 @@ SETTINGS: dict[str, Any] = {
         "steps": 300,
         "objectives": [{"kind": "masked", "documents": 48}, {"kind": "predict", "documents": 32}],
     },
-    "finetune": {"documents": 64, "epochs": 3},
-    "ensemble": 3,
+    "finetune": {"documents": 64, "epochs": 3, "rate": 1.0},
+    "ensemble": 2,
 }
 
 

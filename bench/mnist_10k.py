@@ -22,14 +22,14 @@ SETTINGS: dict[str, Any] = {
     "columns": {"image": {"type": "image", "patch": 4, "stem": 16}, "label": {"type": "category"}},
     "train": {"lr": 2e-3, "tensorboard": False},
     "pretrain": {
-        "steps": 400,
+        "steps": 200,
         "objectives": [
             {"kind": "contrast", "documents": 48, "weight": 0.5},
             {"kind": "masked", "documents": 32},
             {"kind": "predict", "documents": 64},
         ],
     },
-    "finetune": {"documents": 128, "epochs": 10, "rate": 1.0},
+    "finetune": {"documents": 128, "epochs": 9, "rate": 1.0},
 }
 
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from bench.common import Figures, Run
 from onetrunk.core.column import Codec
-from onetrunk.core.sequence import Answer
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model
 from onetrunk.verbs import _stages
@@ -45,7 +44,8 @@ def compare_classes(
 
     `metric` is "accuracy" or "auc" (of the second class). `read` turns the data folder into what `onetrunk.read` takes,
     with a column `split`. Pretraining sees the training part only; validation rows choose the best step of fine-tuning.
-    With `ensemble: k` ours is the mean probability of k fine-tunings, each with a seed of its own.
+    Ours is the better on validation rows of with and without pretraining. With `ensemble: k` each is the mean
+    probability of k fine-tunings, each with a seed of its own.
     """
     config, members = run.config(settings)
     data = open_data(
@@ -57,26 +57,32 @@ def compare_classes(
     start = time.monotonic()
     pretrained = _stages.pretrain(data, config, run.place / "foundation", run.seed, None, None, _MOST_BAD, run.console)
     pretraining_seconds = time.monotonic() - start
-    answers = {
-        "ours": [_tuned(run, data, config, run.seed + k, pretrained) for k in range(members)],
+    models = {
+        "with pretraining": [_tuned(run, data, config, run.seed + k, pretrained) for k in range(members)],
         "without pretraining": [_tuned(run, data, config, run.seed + k, None) for k in range(members)],
     }
     codec = pretrained.codec(ask)
     classes = codec.class_names()
-    truth = np.array([classes.index(name) for name in codec.target(test[ask])])
-    every = {
-        name: [_probabilities(model.answer(test, ask, data.given), classes) for model in models]
-        for name, models in answers.items()
+    truth, validation = _truth(codec, test, ask), data.part("val")
+    p = {name: _mean_probabilities(each, test, data.given, ask, classes) for name, each in models.items()}
+    chosen_by = {
+        name: _METRICS[metric](
+            _mean_probabilities(each, validation, data.given, ask, classes), _truth(codec, validation, ask)
+        )
+        for name, each in models.items()
     }
-    p = {name: np.mean(each, axis=0) for name, each in every.items()}
+    chosen = max(chosen_by, key=lambda name: chosen_by[name])
+    p["ours"] = p[chosen]
     if run.rival:
         p[rival.name] = _rival(rival, data, test, ask, codec)
     score = _METRICS[metric]
     draws = np.random.default_rng(run.seed).integers(0, len(truth), (_RESAMPLES, len(truth)))
     resampled = {name: np.array([score(p_NC[i], truth[i]) for i in draws]) for name, p_NC in p.items()}
     also: dict[str, Any] = {
-        "ours_is": f"the mean probability of {members} fine-tunings (seeds)" if members > 1 else "one model",
-        "single_models": [score(each, truth) for each in every["ours"]],
+        "ours_is": f"{chosen}, as the validation part chose"
+        + (f"; the mean probability of {members} fine-tunings (seeds)" if members > 1 else ""),
+        "validation": chosen_by,
+        "with_pretraining": score(p["with pretraining"], truth),
         "without_pretraining_interval": _ends(resampled["without pretraining"]),
         "pretraining_seconds": pretraining_seconds,
         "accuracy": _METRICS["accuracy"](p["ours"], truth),
@@ -104,8 +110,17 @@ def _tuned(run: Run, data: Data, config: RunConfig, seed: int, pretrained: Model
     return tuned
 
 
-def _probabilities(answers: list[Answer], classes: list[str]) -> np.ndarray:
-    return np.array([[answer.probability[name] for name in classes] for answer in answers])
+def _mean_probabilities(
+    models: list[Model], table: Table, given: list[str], ask: str, classes: list[str]
+) -> np.ndarray:
+    """Probabilities [rows, classes], the mean over models."""
+    every = [[[a.probability[name] for name in classes] for a in m.answer(table, ask, given)] for m in models]
+    return np.array(every).mean(axis=0)
+
+
+def _truth(codec: Codec, table: Table, ask: str) -> np.ndarray:
+    classes = codec.class_names()
+    return np.array([classes.index(name) for name in codec.target(table[ask])])
 
 
 def _rival(rival: Rival, data: Data, test: Table, ask: str, codec: Codec) -> np.ndarray:

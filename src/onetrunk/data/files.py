@@ -113,7 +113,8 @@ def _arrow_csv(path: Path, text: str, names: list[str], delimiter: str, notes: N
     def parse(quote: str | bool, as_text: list[str] | None = None) -> pa.Table:
         return arrow_csv.read_csv(
             io.BytesIO(data),
-            read_options=arrow_csv.ReadOptions(block_size=min(len(data) + 1, _BLOCK_BYTES)),
+            # With threads, a process that exits soon after is sometimes aborted by its idle pool.
+            read_options=arrow_csv.ReadOptions(use_threads=False, block_size=min(len(data) + 1, _BLOCK_BYTES)),
             parse_options=arrow_csv.ParseOptions(delimiter=delimiter, quote_char=quote, newlines_in_values=bool(quote)),
             convert_options=arrow_csv.ConvertOptions(
                 null_values=list(MISSING),
