@@ -76,7 +76,8 @@ class Model:
         task = self.task([ask], given)
         table = columns if isinstance(columns, Table) else Table({k: list(v) for k, v in columns.items()})
         # What is asked is not encoded: it need not be there, and if it is, nobody looks at it.
-        wanted = [self.columns[name] for name in task.given if name in table.columns]
+        # Columns stand in the model's order, as in training: recurrent and causal trunks read them in it.
+        wanted = [column for name, column in self.columns.items() if name in task.given and name in table.columns]
         store = encode(table, wanted, self.network.codecs, ledger if ledger is not None else Ledger())
         return answer(self.network, store, task.given, ask, sampling)
 

@@ -62,7 +62,7 @@ def pooled_states(model: FoundationModel, store: Store, given: list[str]) -> np.
 
 
 def _given_roles(store: Store, given: list[str]) -> np.ndarray:
-    chosen = np.array([name in given for name in store.names])
+    chosen = np.array([name in given for name in store.names], dtype=bool)
     return np.where(store.present & chosen, Role.GIVEN, Role.ABSENT)
 
 

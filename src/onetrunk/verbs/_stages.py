@@ -59,7 +59,7 @@ def adopt(model: Model, data: Data, console: Console) -> None:
 
 def stored(model: Model, data: Data, part: str, config: RunConfig) -> Store:
     table = data.part(part)
-    columns = [model.columns[name] for name in data.names]
+    columns = [column for name, column in model.columns.items() if name in data.names]
     return with_row_weights(encode(table, columns, model.network.codecs, data.ledger), table, config.row_weight)
 
 
@@ -251,7 +251,12 @@ def _validator(model: Model, task: Task, validation: Table, metric: str | None) 
     """Returns (value, is higher better, all metrics): the first asked column's, or its loss if answers take steps."""
     name = task.ask[0]
     codec = model.codec(name)
-    store = encode(validation, [model.columns[n] for n in [*task.given, *task.ask]], model.network.codecs, _unread())
+    store = encode(
+        validation,
+        [column for n, column in model.columns.items() if n in (*task.given, *task.ask)],
+        model.network.codecs,
+        _unread(),
+    )
     rows = np.flatnonzero(store.place[:, store.names.index(name)] >= 0)
     store.place = store.place[rows]
     truths = [validation[name][i] for i in rows]
