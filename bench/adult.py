@@ -1,6 +1,6 @@
 """Census income above 50K from 14 columns of numbers and classes; AUC against gradient boosting.
 
-    python -m bench adult      about 15 minutes on 2 cores; expected: .92 or more (gradient boosting .926)
+python -m bench adult      about 15 minutes on 2 cores; expected: .92 or more (gradient boosting .926)
 """
 
 from __future__ import annotations
@@ -22,6 +22,4 @@ SETTINGS: dict[str, Any] = {
 
 
 def compare(run: Run) -> Figures:
-    return compare_classes(
-        run, SETTINGS, ask="income", metric="auc", rival_name="gradient boosting", rival=boosting()
-    )
+    return compare_classes(run, SETTINGS, ask="income", metric="auc", rival_name="gradient boosting", rival=boosting())

@@ -1,6 +1,6 @@
 """English news in 4 topics, 4,500 labelled rows; accuracy against TF-IDF with logistic regression.
 
-    python -m bench ag_news      about 15 minutes on 2 cores; expected: above .874
+python -m bench ag_news      about 15 minutes on 2 cores; expected: above .874
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Chinese hotel reviews, good or bad; accuracy against TF-IDF with logistic regression.
 
-    python -m bench chnsenticorp_hotel      about 20 minutes on 2 cores; expected: above .893
+python -m bench chnsenticorp_hotel      about 20 minutes on 2 cores; expected: above .893
 """
 
 from __future__ import annotations

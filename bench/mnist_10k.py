@@ -1,6 +1,6 @@
 """Handwritten digits, 7,000 labelled images of 28 x 28; accuracy against logistic regression on the pixels.
 
-    python -m bench mnist_10k      about 20 minutes on 2 cores; expected: .98 or more (logistic regression .923)
+python -m bench mnist_10k      about 20 minutes on 2 cores; expected: .98 or more (logistic regression .923)
 """
 
 from __future__ import annotations

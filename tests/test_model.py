@@ -265,7 +265,7 @@ def test_every_parameter_learns_in_pretraining(trunk: Any, given: str) -> None:
     made = model(trunk, given)
     store = worlds.store_of(made, table())
     made.network.objectives = [
-        worlds.objective(store, kind, documents=24) for kind in ("predict", "masked", "contrast")
+        worlds.objective(store, kind, documents=96) for kind in ("predict", "masked", "contrast")
     ]
     load = Loader(store, made.network.objectives, seed=0, tokens_per_batch=100_000, given_causal=given == "causal")
     (batch,) = load(0)

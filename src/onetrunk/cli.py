@@ -138,7 +138,7 @@ def _show(result: Any, as_json: bool) -> None:
 
     if hasattr(result, "to_json"):  # a DataFrame
         if as_json:
-            print(result.to_json(orient="records", lines=True, force_ascii=False))
+            print(result.to_json(orient="records", lines=True, force_ascii=False), end="")
         elif len(result):
             print(result.head(20).to_string())
             if len(result) > 20:

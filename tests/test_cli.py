@@ -1,0 +1,193 @@
+"""The command line as a person meets it: bad input gets one plain message and the right exit code."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import onetrunk
+from onetrunk import cli
+
+QUICK = ["--size", "nano", "--set", "pretrain.steps=3", "--set", "finetune.steps=3"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data.csv and a trained model."""
+    folder = tmp_path_factory.mktemp("cli")
+    lines = ["age,note,label"]
+    for i in range(80):
+        lines.append(f"{20 + i % 41},{'good' if i % 3 else 'bad'} room {i},{'yes' if i % 3 else 'no'}")
+    (folder / "data.csv").write_text("\n".join(lines) + "\n")
+    onetrunk.train(
+        str(folder / "data.csv"), ask=["label"], out=str(folder / "model"), size="nano", quiet=True,
+        settings=["pretrain.steps=3", "finetune.steps=3", "train.tensorboard=false"],
+    )  # fmt: skip
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, str]:
+    """Exit code, standard output and error of a command."""
+    monkeypatch.setattr(sys, "argv", ["onetrunk", *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    found = capsys.readouterr()
+    return int(end.value.code or 0), found.out, found.err
+
+
+def expect(found: tuple[int, str, str], code: int, *words: str) -> None:
+    assert found[0] == code, found
+    assert "Traceback" not in found[2]
+    for word in words:
+        assert word in found[2].replace("\n", " "), found[2]
+
+
+@pytest.fixture
+def cli_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path):
+    monkeypatch.chdir(place)
+    return lambda *words: run(capsys, monkeypatch, *words)
+
+
+def test_empty_file(cli_run, place: Path) -> None:
+    (place / "empty.csv").write_text("")
+    expect(cli_run("train", "empty.csv", "--ask", "label", "--out", "new"), 3, "empty.csv is empty")
+
+
+def test_missing_column_suggests_the_nearest(cli_run) -> None:
+    expect(cli_run("train", "data.csv", "--ask", "labl", "--out", "new"), 2, "labl", "Did you mean 'label'?")
+
+
+def test_unknown_flag(cli_run) -> None:
+    expect(cli_run("train", "data.csv", "--aks", "label"), 2, "No such option: --aks")
+
+
+def test_unknown_key_and_type_suggest_the_nearest(cli_run) -> None:
+    expect(cli_run("train", "data.csv", "--ask", "label", "--set", "train.lrr=1"), 2, "Did you mean 'lr'?")
+    expect(cli_run("inspect", "data.csv", "--types", "age=numbr"), 2, "Did you mean 'number'?")
+
+
+def test_one_class(cli_run, place: Path) -> None:
+    (place / "one.csv").write_text("x,note,label\n" + "".join(f"{i % 7},word {i},a\n" for i in range(30)))
+    expect(cli_run("train", "one.csv", "--ask", "label", "--out", "one", "--types", "label=category"), 3, "a")
+
+
+def test_duplicate_column_names(cli_run, place: Path) -> None:
+    (place / "twice.csv").write_text("a,a\n1,2\n")
+    expect(cli_run("inspect", "twice.csv"), 3, "more than once: a")
+
+
+def test_existing_output_folder(cli_run) -> None:
+    expect(cli_run("train", "data.csv", "--ask", "label", "--out", "model"), 2, "already exists", "--overwrite")
+
+
+def test_damaged_truncated_and_newer_model_folders(cli_run, place: Path) -> None:
+    for name in ("damaged", "truncated", "newer"):
+        shutil.copytree(place / "model", place / name, dirs_exist_ok=True)
+    weights = place / "damaged" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    expect(cli_run("predict", "damaged", "data.csv"), 4, "model.safetensors", "differs")
+    (place / "truncated" / "columns.safetensors").write_bytes(b"\0" * 10)
+    expect(cli_run("predict", "truncated", "data.csv"), 4, "columns.safetensors")
+    manifest = json.loads((place / "newer" / "manifest.json").read_text())
+    (place / "newer" / "manifest.json").write_text(json.dumps({**manifest, "format": 99}))
+    expect(cli_run("predict", "newer", "data.csv"), 4, "newer onetrunk")
+
+
+@pytest.mark.parametrize(("number", "word"), [(errno.ENOSPC, "space"), (errno.EACCES, "may write")])
+def test_full_disk_and_no_permission(cli_run, monkeypatch: pytest.MonkeyPatch, number: int, word: str) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("onetrunk.core.folder._fsync", refuse)
+    found = cli_run("pretrain", "data.csv", "--out", f"refused-{number}", *QUICK)
+    expect(found, 6, word)
+    assert not Path(f"refused-{number}", "manifest.json").exists()
+
+
+def test_a_label_unseen_in_training_is_counted(cli_run, place: Path) -> None:
+    (place / "unseen.csv").write_text("age,note,label\n30,good room,yes\n31,bad room,no\n32,odd room,maybe\n")
+    code, _, err = cli_run("evaluate", "model", "unseen.csv")
+    assert code == 0, err
+    metrics = json.loads((place / "model" / "evidence" / "metrics.json").read_text())["tasks"][0]["metrics"]
+    assert metrics["unseen"] == 1
+    assert metrics["accuracy"] <= 2 / 3
+
+
+def test_words_in_a_number_column_are_quarantined(cli_run, place: Path) -> None:
+    rows = "".join(f"{'many' if i == 5 else i % 50},note {i % 9},{'ab'[i % 2]}\n" for i in range(300))
+    (place / "words.csv").write_text("n,note,label\n" + rows)
+    code, _, err = cli_run("pretrain", "words.csv", "--out", "words", "--types", "n=number", *QUICK)
+    assert code == 0, err
+    assert "many" in err
+    found = cli_run("pretrain", "words.csv", "--out", "w2", "--types", "n=number", "--max-bad", "0.001", *QUICK)
+    expect(found, 3, "--max-bad")
+
+
+def test_an_unreadable_image_among_good_ones(cli_run, place: Path) -> None:
+    for kind in "ab":
+        (place / "pictures" / kind).mkdir(parents=True)
+    dice = np.random.default_rng(0)
+    for i in range(120):
+        picture = Image.fromarray(dice.integers(0, 255, (8, 8), dtype=np.uint8))
+        picture.save(place / "pictures" / "ab"[i % 2] / f"{i}.png")
+    (place / "pictures" / "a" / "0.png").write_bytes(b"not a picture")
+    code, _, err = cli_run("pretrain", "pictures", "--out", "drawn", "--max-bad", "0.02", *QUICK)
+    assert code == 0, err
+    assert "not a readable image" in err.replace("\n", " ")
+    expect(cli_run("pretrain", "pictures", "--out", "drawn2", "--max-bad", "0.001", *QUICK), 3, "--max-bad")
+
+
+def test_text_longer_than_the_context_is_counted(cli_run, place: Path) -> None:
+    found = cli_run("pretrain", "data.csv", "--out", "short", "--set", "columns.note.length=3", *QUICK)
+    assert found[0] == 0, found
+    assert "longer than 3 tokens" in found[2].replace("\n", " ")
+
+
+def test_answers_as_table_and_as_json(cli_run, place: Path) -> None:
+    code, out, _ = cli_run("predict", "model", '{"note": "good room"}', "--json")
+    assert code == 0
+    answer = json.loads(out)
+    assert answer["label"] in ("yes", "no")
+    assert answer["label_p_yes"] + answer["label_p_no"] == pytest.approx(1, abs=1e-5)
+    code, _, _ = cli_run("predict", "model", "data.csv", "--out", "answers.csv")
+    assert code == 0
+    assert len((place / "answers.csv").read_text().splitlines()) == 81
+    expect(cli_run("predict", "model", "data.csv", "--out", "answers.xyz"), 2, ".csv")
+
+
+def test_names_are_mapped(cli_run, place: Path) -> None:
+    (place / "other.csv").write_text("remark\ngood room\nbad room\n")
+    expect(cli_run("predict", "model", "other.csv"), 3, "--map")
+    code, out, _ = cli_run("predict", "model", "other.csv", "--map", "note=remark", "--json")
+    assert code == 0
+    assert len(out.splitlines()) == 2
+
+
+def test_importing_is_light() -> None:
+    code = "import sys, onetrunk, onetrunk.cli; print('torch' in sys.modules, 'pandas' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("verb", onetrunk.VERBS)
+def test_every_verb_documents_its_parameters(verb: str, cli_run) -> None:
+    import inspect
+
+    function = getattr(onetrunk, verb)
+    summary, helps = cli._documentation(function)
+    assert summary.endswith(".")
+    assert set(helps) == set(inspect.signature(function).parameters)
+    code, out, _ = cli_run(verb, "--help")
+    assert code == 0
+    assert "--json" in out
