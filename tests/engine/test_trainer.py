@@ -28,7 +28,7 @@ def test_a_step_is_its_formula(tmp_path: Path, clip: float) -> None:
     """Sums over counts, weights by name or prefix, clipping and schedule, by hand in plain PyTorch."""
     weights = {"predict": 0.5, "predict/sign": 3.0}
     config = TrainConfig(
-        steps=5, optimizer="sgd", lr=0.1, weight_decay=0, clip=clip, loss_weights=weights, tensorboard=False
+        ema=0.0, steps=5, optimizer="sgd", lr=0.1, weight_decay=0, clip=clip, loss_weights=weights, tensorboard=False
     )
     ours, theirs = Tiny(dropout=0), Tiny(dropout=0)
     result = trainer(tmp_path, config, module=ours, validate=None).run()
