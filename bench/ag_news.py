@@ -1,30 +1,49 @@
-"""English news in 4 topics, 4,500 labelled rows; accuracy against TF-IDF with logistic regression.
+"""ag_news: which of 4 topics, from 4,500 labelled news items? Against word TF-IDF.
 
-python -m bench ag_news      about 15 minutes on 2 cores; expected: above .874
+    python -m bench ag_news      about 8 minutes on 2 cores
+
+Accuracy on the official test file (7,600 items).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from sklearn.preprocessing import FunctionTransformer
+
 from bench.common import Figures, Run
-from bench.tables import compare_classes, tfidf
 
 SETTINGS: dict[str, Any] = {
-    "size": "tiny",
-    "columns": {"text": {"type": "text", "length": 96, "drop": 0.2}},
+    "trunk": {"width": 96, "layers": 2, "heads": 4, "dropout": 0.1},
+    "columns": {
+        "text": {"type": "text", "vocabulary": 12_000, "pairs": 65_536, "drop": 0.2, "length": 128},
+        "label": {"type": "category", "dropout": 0.3},
+    },
     "train": {"tensorboard": False},
-    "pretrain": {"steps": 1000},
-    "finetune": {"documents": 64, "steps": 500},
+    "pretrain": {
+        "steps": 300,
+        "objectives": [{"kind": "masked", "documents": 48}, {"kind": "predict", "documents": 32}],
+    },
+    "finetune": {"documents": 64, "epochs": 4, "rate": 1.0},
+    "ensemble": 3,
 }
 
 
+def rival() -> Any:
+    """TF-IDF of words and pairs of them, logistic regression."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    texts = FunctionTransformer(lambda frame: frame["text"].astype(str))
+    return make_pipeline(
+        texts, TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
+    )
+
+
 def compare(run: Run) -> Figures:
+    from bench.tables import Rival, compare_classes
+
     return compare_classes(
-        run,
-        SETTINGS,
-        ask="label",
-        metric="accuracy",
-        rival_name="TF-IDF of words and their pairs, logistic regression",
-        rival=tfidf("text"),
+        run, SETTINGS, ask="label", metric="accuracy", rival=Rival("TF-IDF + logistic regression", rival)
     )

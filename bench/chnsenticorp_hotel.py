@@ -1,30 +1,51 @@
-"""Chinese hotel reviews, good or bad; accuracy against TF-IDF with logistic regression.
+"""chnsenticorp_hotel: is a Chinese hotel review good or bad? Against character TF-IDF.
 
-python -m bench chnsenticorp_hotel      about 20 minutes on 2 cores; expected: above .893
+    python -m bench chnsenticorp_hotel      about 12 minutes on 2 cores
+
+7,765 reviews; accuracy on the test part. Both see characters and pairs of neighbours.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from sklearn.preprocessing import FunctionTransformer
+
 from bench.common import Figures, Run
-from bench.tables import compare_classes, tfidf
 
 SETTINGS: dict[str, Any] = {
-    "size": "tiny",
-    "columns": {"review": {"type": "text", "unit": "character", "length": 192, "drop": 0.2}},
+    "trunk": {"width": 96, "layers": 2, "heads": 4, "dropout": 0.1},
+    "columns": {
+        "review": {"type": "text", "unit": "character", "pairs": 65_536, "drop": 0.1, "length": 160},
+        "label": {"type": "category", "dropout": 0.3},
+    },
     "train": {"tensorboard": False},
-    "pretrain": {"steps": 1000},
-    "finetune": {"documents": 64, "steps": 600},
+    "pretrain": {
+        "steps": 300,
+        "objectives": [{"kind": "masked", "documents": 48}, {"kind": "predict", "documents": 32}],
+    },
+    "finetune": {"documents": 64, "epochs": 3, "rate": 1.0},
+    "ensemble": 2,
 }
 
 
+def rival() -> Any:
+    """TF-IDF of characters and pairs of them, logistic regression."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    texts = FunctionTransformer(lambda frame: frame["review"].astype(str))
+    return make_pipeline(
+        texts,
+        TfidfVectorizer(analyzer="char", ngram_range=(1, 2), sublinear_tf=True),
+        LogisticRegression(C=10, max_iter=1000),
+    )
+
+
 def compare(run: Run) -> Figures:
+    from bench.tables import Rival, compare_classes
+
     return compare_classes(
-        run,
-        SETTINGS,
-        ask="label",
-        metric="accuracy",
-        rival_name="TF-IDF of characters and their pairs, logistic regression",
-        rival=tfidf("review", analyzer="char"),
+        run, SETTINGS, ask="label", metric="accuracy", rival=Rival("TF-IDF + logistic regression", rival)
     )

@@ -1,4 +1,4 @@
-"""A character language model; validation loss against nanoGPT's CPU run, with a quarter of its tokens.
+"""tinyshakespeare: a character language model; validation loss against nanoGPT's CPU run, at a quarter of its tokens.
 
     python -m bench tinyshakespeare      half a minute on 2 cores; expected: 1.82 nats a character
 
