@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklearn.preprocessing import FunctionTransformer
-
 from bench.common import Figures, Run
 
 SETTINGS: dict[str, Any] = {
@@ -29,21 +27,13 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def rival() -> Any:
-    """TF-IDF of words and pairs of them, logistic regression."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    texts = FunctionTransformer(lambda frame: frame["text"].astype(str))
-    return make_pipeline(
-        texts, TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
-    )
-
-
 def compare(run: Run) -> Figures:
-    from bench.tables import Rival, compare_classes
+    from bench.tables import Rival, compare_classes, tf_idf
 
     return compare_classes(
-        run, SETTINGS, ask="label", metric="accuracy", rival=Rival("TF-IDF + logistic regression", rival)
+        run,
+        SETTINGS,
+        ask="label",
+        metric="accuracy",
+        rival=Rival("TF-IDF + logistic regression", lambda: tf_idf("text")),
     )

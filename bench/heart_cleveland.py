@@ -24,22 +24,9 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def rival() -> Any:
-    """Histogram gradient boosting; categories as ordered codes, missing values as they are."""
-    from sklearn.compose import make_column_selector, make_column_transformer
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OrdinalEncoder
-
-    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
-    words = make_column_selector(dtype_include=[object, "str"])
-    columns = make_column_transformer((codes, words), remainder="passthrough")
-    return make_pipeline(columns, HistGradientBoostingClassifier(random_state=0))
-
-
 def compare(run: Run) -> Figures:
-    from bench.tables import Rival, compare_classes
+    from bench.tables import Rival, compare_classes, gradient_boosting
 
     return compare_classes(
-        run, SETTINGS, ask="target", metric="auc", rival=Rival("gradient boosting", rival), ignore=["num"]
+        run, SETTINGS, ask="target", metric="auc", rival=Rival("gradient boosting", gradient_boosting), ignore=["num"]
     )

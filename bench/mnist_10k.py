@@ -45,12 +45,12 @@ def read(folder: Path) -> dict[str, list[Any]]:
 
 
 def rival() -> Any:
-    """Logistic regression on pixels."""
+    """Logistic regression on pixels; this penalty gives the .923 of the data's README, a weaker one less."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
     pixels = FunctionTransformer(lambda frame: np.stack(list(frame["image"])).reshape(len(frame), -1) / 255.0)
-    return make_pipeline(pixels, LogisticRegression(max_iter=300))
+    return make_pipeline(pixels, LogisticRegression(C=0.15, max_iter=300))
 
 
 def compare(run: Run) -> Figures:

@@ -30,6 +30,31 @@ class Rival:
     make: Callable[[], Any]
 
 
+def tf_idf(column: str, **options: Any) -> Any:
+    """TF-IDF of a text column and logistic regression, as the data's own baseline figures were made."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    texts = FunctionTransformer(lambda frame: frame[column].astype(str))
+    vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, **options)
+    return make_pipeline(texts, vectors, LogisticRegression(C=10, max_iter=1000))
+
+
+def gradient_boosting() -> Any:
+    """Histogram gradient boosting; categories as ordered codes, missing values as they are."""
+    from sklearn.compose import make_column_selector, make_column_transformer
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OrdinalEncoder
+
+    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    words = make_column_selector(dtype_include=[object, "str"])
+    columns = make_column_transformer((codes, words), remainder="passthrough")
+    return make_pipeline(columns, HistGradientBoostingClassifier(random_state=0))
+
+
 def compare_classes(
     run: Run,
     settings: dict[str, Any],
@@ -127,8 +152,10 @@ def _rival(rival: Rival, data: Data, test: Table, ask: str, codec: Codec) -> np.
     """Probabilities [rows, classes] of the rival, fitted on the training part."""
     train = data.part("train")
     train = train.take([i for i, value in enumerate(train[ask]) if value is not None])
-    fitted = rival.make().fit(train.select(data.given).frame(), codec.target(train[ask]))
-    found = fitted.predict_proba(test.select(data.given).frame())
+    # Objects become numbers again where they are: a rival that took numbers for words would be handicapped.
+    x_train, x_test = (table.select(data.given).frame().infer_objects() for table in (train, test))
+    fitted = rival.make().fit(x_train, codec.target(train[ask]))
+    found = fitted.predict_proba(x_test)
     order = [list(fitted.classes_).index(name) for name in codec.class_names()]
     return found[:, order]
 
