@@ -1,0 +1,131 @@
+"""The harness of the comparisons, with fakes: what is printed, what is kept, and rivals at their full strength."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import __main__ as command
+from bench import common
+from bench.common import Figures, Run
+
+SEVEN = ["adult", "ag_news", "chnsenticorp_hotel", "digits50", "heart_cleveland", "mnist_10k", "tinyshakespeare"]
+FIGURES = ["ours", "rival", "difference", "unit", "interval", "without_pretraining", "also"]
+KEYS = ["name", *FIGURES, "seconds", "split", "machine", "versions", "seed"]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A comparison `fake`, data in tmp_path / data, results in the folder that is returned."""
+
+    def compare(run: Run) -> Figures:
+        size = len((run.data() / "rows.txt").read_text().split())
+        config, members = run.config({"size": "nano", "ensemble": 2})
+        also = {"part": run.part, "size": config.size, "members": members, "rows": size}
+        rival = 0.75 if run.rival else None
+        return Figures(0.875 + run.seed, [0.8, 0.9], "accuracy", "a coin", rival, {"part": run.part}, 0.5, also)
+
+    module = types.ModuleType("bench.fake")
+    module.compare = compare
+    monkeypatch.setitem(sys.modules, "bench.fake", module)
+    monkeypatch.setattr(common, "comparisons", lambda: {"fake": "A fake, against a coin."})
+    monkeypatch.setattr(common, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(common, "DOCS", tmp_path / "docs" / "benchmarks.md")
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    monkeypatch.setenv("ONETRUNK_DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / "fake").mkdir(parents=True)
+    (tmp_path / "data" / "fake" / "rows.txt").write_text("a b c")
+    return tmp_path / "results"
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert command.main(list(arguments)) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_list_names_every_comparison_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--list"]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert set(SEVEN) <= {name for name, _ in lines}
+    assert all(len(text) > 20 for _, text in lines)
+
+
+def test_a_plain_run_is_printed_and_kept(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = printed(capsys, "fake", "--seed", "1")
+    assert set(KEYS) <= set(found)
+    assert (found["name"], found["ours"], found["rival"], found["difference"]) == ("fake", 1.875, 0.75, 1.125)
+    assert found["seed"] == 1 and found["also"] == {"part": "test", "size": "nano", "members": 2, "rows": 3}
+    assert json.loads((fake / "fake.json").read_text()) == found
+
+
+@pytest.mark.parametrize("trial", [["--part", "val"], ["--set", "size=tiny"], ["--no-rival"]])
+def test_a_trial_is_not_kept(fake: Path, capsys: pytest.CaptureFixture[str], trial: list[str]) -> None:
+    found = printed(capsys, "fake", *trial)
+    assert not fake.exists()
+    assert (found["rival"] is None) == (trial == ["--no-rival"])
+    assert found["also"]["part"] == ("val" if "val" in trial else "test")
+    assert found["also"]["size"] == ("tiny" if "size=tiny" in trial else "nano")
+
+
+def test_absent_data_are_said_and_no_failure(fake: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("ONETRUNK_DATA", str(tmp_path / "nowhere"))
+    found = printed(capsys, "fake")
+    assert set(found) == {"name", "absent"} and "ONETRUNK_DATA" in found["absent"]
+    assert not fake.exists()
+
+
+def test_wrong_names_and_settings_have_exit_code_2(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["fke"]) == 2
+    assert "fake" in capsys.readouterr().err  # the nearest name
+    assert command.main(["fake", "--set", "ensemble=0"]) == 2
+    assert command.main(["fake", "--set", "trian.lr=1"]) == 2
+    assert "train" in capsys.readouterr().err
+
+
+def test_docs_are_made_from_the_results(fake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed(capsys, "fake")
+    assert command.main(["--docs"]) == 0
+    page = (tmp_path / "docs" / "benchmarks.md").read_text()
+    assert "| [fake](#fake) | accuracy | a coin: 0.75 | **0.875** [0.8, 0.9] | +0.1250 | 0.5 |" in page
+    assert "A fake, against a coin." in page
+
+
+def test_classes_are_compared_on_the_same_rows_with_the_rival_at_full_strength(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.metrics import roc_auc_score
+
+    from bench.tables import Rival, compare_classes, gradient_boosting
+
+    dice = np.random.default_rng(0)
+    x = dice.normal(size=240)
+    y = np.where(x + 0.5 * dice.normal(size=240) > 0, "yes", "no")
+    part = np.array(["train"] * 120 + ["val"] * 40 + ["test"] * 80)
+    table = {"x": x.tolist(), "colour": ["red", "blue", "green"] * 80, "y": y.tolist(), "split": part.tolist()}
+    settings = {
+        "trunk": {"width": 16, "layers": 1, "heads": 2},
+        "train": {"tensorboard": False},
+        "pretrain": {"steps": 2, "objectives": [{"kind": "predict", "documents": 16}]},
+        "finetune": {"steps": 2, "documents": 16},
+    }
+    run = Run("fake", "test", 0, [], True, tmp_path / "run", Console(quiet=True))
+    found = compare_classes(
+        run, settings, ask="y", metric="auc", rival=Rival("boosting", gradient_boosting), read=lambda _: table
+    )
+    # An independent fit: codes of the colours, and x as the number it is.
+    features = np.stack([np.array([["blue", "green", "red"].index(c) for c in table["colour"]]), x], axis=1)
+    fitted = HistGradientBoostingClassifier(random_state=0).fit(features[part == "train"], y[part == "train"])
+    expected = roc_auc_score(y[part == "test"] == "yes", fitted.predict_proba(features[part == "test"])[:, 1])
+    assert found.rival == pytest.approx(expected, abs=1e-9)
+    assert found.split["rows"] == {"train": 120, "val": 40, "test": 80}
+    assert found.interval[0] <= found.ours <= found.interval[1]
+    low, high = found.also["difference_interval"]
+    assert low <= found.ours - found.rival <= high
