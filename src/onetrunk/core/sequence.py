@@ -102,7 +102,7 @@ class Plan:
     order_BT: Tensor
     pos_BT: Tensor  # for rotary embedding; restarts in every column
     causal: bool = False  # one causal document a row: the attention kernel's causal flag says it all
-    full: bool = False  # one block a row, no padding: everyone sees everyone
+    full: bool = False  # one block a row, no padding, the same positions in every row: everyone sees everyone
     _mask: Tensor | None = None
 
     def mask(self) -> Tensor:

@@ -167,6 +167,11 @@ def assemble(
                 targets = {**targets, "w": targets["w"] * store.row_weight[rows[doc[segment.reads]]]}
             where.append((targets, flat[segment.reads], doc[segment.reads]))
 
+    # The fast paths rotate every row by the first row's positions.
+    if stream:
+        arrays["pos"] = np.tile(np.arange(width), len(rows))
+    block = block and bool((arrays["pos"].reshape(-1, width) == arrays["pos"][:width]).all())
+
     tokens = int(lengths.sum())
     gather = np.full(total, tokens, dtype=np.int64)
     embeds, first = {}, 0

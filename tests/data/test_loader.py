@@ -1,0 +1,129 @@
+"""The batches of a step are a function of (seed, step); accumulation equals one big batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import worlds
+from worlds import CASES
+
+from onetrunk.core.errors import DataError
+from onetrunk.core.sequence import Batch
+from onetrunk.data.loader import Loader
+from onetrunk.data.pack import Store
+
+TYPES = {"title": "text", "price": "number", "kind": "category", "picture": "image"}
+
+
+def world() -> tuple[Any, Store]:
+    rows = {name: list(CASES[kind].values) for name, kind in TYPES.items()}
+    rows["kind"][4:9] = [None] * 5
+    made = worlds.model(rows, TYPES, options={"picture": {"patch": 4, "stem": 4}})
+    return made, worlds.store_of(made, rows)
+
+
+def loader(store: Store, seed: int = 0, tokens: int = 100_000, kinds: tuple[str, ...] = ("predict",), **rest: Any):
+    made = [worlds.objective(store, kind, documents=20, **rest) for kind in kinds]
+    return Loader(store, made, seed=seed, tokens_per_batch=tokens)
+
+
+def flattened(batches: list[Batch]) -> list[torch.Tensor]:
+    """Every number of the batches, in order."""
+    out = []
+    for b in batches:
+        out += [b.plan.doc_BT, b.plan.branch_BT, b.plan.order_BT, b.plan.pos_BT, torch.from_numpy(b.row)]
+        out += [t for e in b.embeds.values() for t in (*e.content.values(), e.role_n)]
+        out += [t for reads in b.reads.values() for r in reads.values() for t in (*r.targets.values(), r.flat_r)]
+    return out
+
+
+def same(one: list[Batch], other: list[Batch]) -> bool:
+    a, b = flattened(one), flattened(other)
+    return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+ALL = ("predict", "masked", "contrast")
+
+
+def test_a_step_is_rebuilt_bit_for_bit_without_those_before_it() -> None:
+    _, store = world()
+    first = loader(store, kinds=ALL, tokens=200)
+    steps = [first(step) for step in range(6)]
+    fresh = loader(store, kinds=ALL, tokens=200)
+    for step in (5, 0, 3):
+        assert same(fresh(step), steps[step])
+    assert not same(steps[0], steps[1])
+    assert not same(loader(store, seed=1, kinds=ALL, tokens=200)(0), steps[0])
+
+
+def test_every_epoch_visits_every_row_of_the_pool_once_in_another_order() -> None:
+    _, store = world()
+    load = loader(store, given=["title"], ask=["price"])
+    rows = np.concatenate([b.row for step in range(3) for b in load(step)])  # 60 draws are 5 epochs of 12
+    epochs = rows.reshape(5, 12)
+    assert all(sorted(epoch) == list(range(12)) for epoch in epochs.tolist())
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 5
+
+
+def test_rows_without_an_answer_are_never_drawn() -> None:
+    _, store = world()
+    load = loader(store, given=["title"], ask=["kind"])
+    seen = Counter(int(r) for step in range(7) for b in load(step) for r in b.row)
+    assert seen.keys() == {0, 1, 2, 3, 9, 10, 11} and set(seen.values()) == {20}
+
+
+def gradient(made: Any, batches: list[Batch], counts: dict[str, float]) -> dict[str, torch.Tensor]:
+    """Of the sum over names of (sum / count), as the trainer scales it."""
+    made.network.zero_grad()
+    for batch in batches:
+        losses = made.network(batch)
+        sum(loss.sum / counts[name] for name, loss in losses.items()).backward()
+    return {n: p.grad.clone() for n, p in made.network.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("kind", ["predict", "masked"])
+def test_micro_batches_give_the_gradient_of_the_whole(kind: str) -> None:
+    made, store = world()
+    found = []
+    for tokens in (100_000, 150, 60):
+        load = loader(store, tokens=tokens, kinds=(kind,))
+        made.network.objectives = [worlds.objective(store, kind, documents=20)]
+        batches = load(2)
+        counts: Counter[str] = Counter()
+        for batch in batches:
+            counts.update(batch.counts)
+        found.append((len(batches), counts, gradient(made, batches, counts)))
+    (one, counts, whole), *others = found
+    assert one == 1 and others[0][0] > 1 and others[1][0] > others[0][0]
+    for _, parts, accumulated in others:
+        assert parts == pytest.approx(counts)
+        assert accumulated.keys() == whole.keys()
+        for name in whole:
+            torch.testing.assert_close(accumulated[name], whole[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_pairs_of_views_stay_in_one_micro_batch() -> None:
+    _, store = world()
+    batches = loader(store, tokens=64, kinds=("contrast",))(0)
+    assert len(batches) > 1
+    for batch in batches:
+        assert (batch.row[0::2] == batch.row[1::2]).all() and len(batch.row) % 2 == 0
+    assert sum(batch.counts["contrast"] for batch in batches) == 40
+
+
+def test_micro_batches_hold_about_as_many_positions_as_told() -> None:
+    _, store = world()
+    batches = loader(store, tokens=60, kinds=("predict",))(1)
+    assert sum(len(b.row) for b in batches) == 20
+    assert all(batch.tokens <= 2.5 * 60 for batch in batches)
+
+
+def test_nothing_to_predict_is_said() -> None:
+    _, store = world()
+    store.place[:, store.names.index("kind")] = -1
+    with pytest.raises(DataError, match="No row can be trained on"):
+        loader(store, given=["title"], ask=["kind"])
