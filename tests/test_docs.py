@@ -1,102 +1,254 @@
-"""The documents are executed: their commands run on a small table, their flags exist, their links lead somewhere."""
+"""The documents are executed: what a reader can type or paste works as it stands.
+
+In README and docs/: blocks marked `bash` and `python` are run, in order, in one folder a page that holds the tables below
+(training takes a few steps of the smallest model; nothing else is changed). A `python` block whose first line is a comment
+with a path under src/onetrunk is that file: it is added to the package for the rest of the page. Blocks marked `sh` are
+read only: their verbs, flags, settings and make targets must exist. `yaml` blocks must be valid configurations.
+"""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import shlex
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import typer
+import yaml
+from PIL import Image
 
 import onetrunk
 from onetrunk import cli
+from onetrunk.core.column import Codec
+from onetrunk.core.objective import Objective
+from onetrunk.core.registry import column_types, objectives
+from onetrunk.engine.optim import OptimConfig
+from onetrunk.nn.trunk import TRUNKS
 from onetrunk.verbs import _setup
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
-QUICK = ["--size", "nano", "--set", "pretrain.steps=4", "--set", "finetune.steps=4"]
+README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+EVERY = [*PAGES, CHINESE]
+QUICK = ["size=nano", "pretrain.steps=3", "finetune.steps=3", "finetune.folds=2", "train.tensorboard=false"]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NO_VERB = {"git", "cd", "pip", "make", "tensorboard"}  # commands of a reader that are not ours to check
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
 
 
-def commands(page: Path) -> list[list[str]]:
-    found = re.findall(r"^onetrunk .*$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return [shlex.split(line, comments=True) for line in found]
+def blocks(page: Path, *languages: str) -> list[tuple[str, str]]:
+    """(language, text) of the fenced blocks, in order."""
+    return [(m[1], m[2]) for m in FENCE.finditer(read(page)) if m[1] in languages]
 
 
+def commands(block: str) -> list[list[str]]:
+    """The words of each command; a line that ends in a backslash goes on."""
+    lines = block.replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def names(pages: list[Path]) -> Any:
+    return pytest.mark.parametrize("page", pages, ids=lambda page: page.name)
+
+
+# -- the reader's folder -------------------------------------------------------------------------------------
 @pytest.fixture
-def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The `data.csv` of the documents, in the current folder."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Hotel stays, as a table, with other names, and with one more class; photographs; runs of some distance."""
     monkeypatch.chdir(tmp_path)
-    lines = ["age,note,label"]
-    for i in range(60):
-        good = i % 3 == 0
-        lines.append(f"{20 + i % 41},{'good and fine' if good else 'bad and poor'} {i},{'yes' if good else 'no'}")
-    (tmp_path / "data.csv").write_text("\n".join(lines) + "\n")
+    dice = np.random.default_rng(0)
+    words = {"good": ["warm", "clean", "quiet", "lovely", "fine"], "bad": ["cold", "dirty", "noisy", "broken", "dull"]}
+    stays = []
+    for i in range(240):
+        label = "good" if dice.random() < 0.5 else "bad"
+        one, two = dice.choice(words[label], 2)
+        nights = int(dice.integers(1, 15))
+        price = "" if dice.random() < 0.05 else f"{80 * nights + 20 * dice.random():.2f}"
+        day = f"2024-{dice.integers(1, 13):02}-{dice.integers(1, 29):02}"
+        stays.append([i, f"guest {dice.integers(60)}", f"The room was {one}, stay {i} {two}.", nights, price, day, label])
+    head = ["id", "guest", "review", "nights", "price", "arrived", "label"]
+    write(tmp_path / "data.csv", head, stays)
+    write(tmp_path / "new_rows.csv", head[2:6], [stay[2:6] for stay in stays[:5]])
+    others = [[*stay[2:6], "so-so" if stay[3] > 12 else stay[6]] for stay in stays]
+    write(tmp_path / "other.csv", ["text", "nights", "price", "arrived", "label"], others)
+    write(tmp_path / "weighted.csv", [*head[2:], "weight"], [[*stay[2:], 1 + stay[3] % 3] for stay in stays])
+    write(tmp_path / "runs.csv", ["km", "time"], [[k / 10, f"0:{k // 4:02}:{k % 60:02}"] for k in range(30, 230)])
+    for label, level in (("cat", 60), ("dog", 190)):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for i in range(15):
+            pixels = dice.integers(level - 40, level + 40, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{i}.png")
+    (tmp_path / "settings.yaml").write_text("columns:\n  review: {length: 64}\ntrain: {lr: 1.0e-3}\n")
     return tmp_path
 
 
-def run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", words)
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code in (0, None), words
+def write(path: Path, head: list[str], rows: list[list[Any]]) -> None:
+    path.write_text("\n".join(",".join(f'"{v}"' if "," in str(v) else str(v) for v in row) for row in [head, *rows]) + "\n")
 
 
-@pytest.mark.parametrize("name", ["training.md"])
-def test_commands_of_a_page_run_in_order(name: str, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = {"train", "pretrain", "finetune"}
-    for words in commands(ROOT / "docs" / name):
-        run([*words, *(QUICK if words[1] in quick else [])], monkeypatch)
-    assert (table / "model" / "evidence" / "report.html").exists()
-    assert (table / "answers.csv").read_text().startswith("label,")
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training verbs take a few steps of the smallest model, whatever else they are told."""
+    asked = _setup.run_config
+
+    def few_steps(config: Any, settings: Any, **flags: Any) -> Any:
+        return asked(config, [*(settings or []), *QUICK], **flags)
+
+    monkeypatch.setattr(_setup, "run_config", few_steps)
 
 
-def test_inspect_runs_as_documented(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (words,) = commands(ROOT / "docs" / "data.md")
-    run(words, monkeypatch)
+@pytest.fixture
+def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Adds a file to the package; it is gone after the test."""
+    planted = []
+
+    def add(name: str, text: str) -> None:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        package = importlib.import_module(f"onetrunk.{path.parent.name}")
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(path.parent)])
+        importlib.invalidate_caches()
+        planted.append(f"{package.__name__}.{path.stem}")
+        if path.parent.name == "verbs":
+            verbs = (*onetrunk.VERBS, path.stem)  # as the page says: its name in VERBS
+            monkeypatch.setattr(onetrunk, "VERBS", verbs)
+            monkeypatch.setattr(cli, "VERBS", verbs)
+
+    yield add
+    for module in planted:
+        sys.modules.pop(module, None)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_every_documented_flag_exists(page: Path) -> None:
-    import inspect
-
-    for words in commands(page):
-        verb = getattr(onetrunk, words[1])
-        flags = {cli._FLAGS.get(p, "--" + p.replace("_", "-")) for p in inspect.signature(verb).parameters} | {"--json"}
-        assert {w for w in words if w.startswith("--")} <= flags, words
-
-
-def test_every_documented_setting_exists() -> None:
-    rows = re.findall(r"^\| `(.*?)` \|", (ROOT / "docs" / "training.md").read_text(), re.MULTILINE)
-    keys = [key for row in rows for key in row.split("`, `") if "NAME" not in key]
-    known = _setup.run_config(None, None).model_dump()
-    known["trunk"] = {"kind": None}
-    assert len(keys) > 20
-    for key in keys:
-        place = known
-        for part in key.split("."):
-            assert part in place, key
-            place = place[part]
-
-
-def test_documented_yaml_is_valid() -> None:
-    import yaml
-
-    for block in blocks(ROOT / "docs" / "data.md", "yaml"):
-        assert _setup.RunConfig.parse(yaml.safe_load(block)).columns["review"]["type"]
+@names([page for page in PAGES if blocks(page, "bash", "python")])
+def test_what_a_page_says_runs(page: Path, folder: Path, quick: None, plant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace: dict[str, Any] = {"__name__": page.name}
+    for language, text in blocks(page, "bash", "python"):
+        file = re.match(r"# src/onetrunk/(\w+/\w+\.py)\n", text)
+        if file:
+            plant(file[1], text)
+        elif language == "python":
+            exec(compile(text, page.name, "exec"), namespace)
+        else:
+            for words in commands(text):
+                assert words[0] == "onetrunk", f"a block to run holds {words[0]}: mark it sh"
+                monkeypatch.setattr(sys, "argv", words)
+                with pytest.raises(SystemExit) as end:
+                    cli.main()
+                assert end.value.code in (0, None), shlex.join(words)
+    for _, text in blocks(page, "text"):  # what is said to be in a model folder is there
+        if text.startswith("model/\n"):
+            said = [name for line in text.splitlines()[1:] for name in line[:40].split()]
+            assert said and all((folder / "model" / name).exists() for name in said)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_links_lead_to_files(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name}: {target}"
+# -- what is only read ---------------------------------------------------------------------------------------
+@names(EVERY)
+def test_commands_flags_and_targets_exist(page: Path) -> None:
+    verbs = typer.main.get_command(cli._app()).commands
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for language, text in blocks(page, "bash", "sh"):
+        for words in commands(text):
+            if words[0] == "onetrunk" and words[1] in onetrunk.VERBS:
+                context = verbs[words[1]].make_context(words[1], words[2:])  # raises where a flag is not there
+                _setup.run_config(None, context.params.get("settings"))
+            elif words[0] == "make":
+                assert set(words[1:]) <= set(targets), words
+            elif words[:3] != ["python", "-m", "bench"]:
+                assert words[0] in NO_VERB or language == "bash", words
+    flags = {o for verb in verbs.values() for p in verb.params for o in p.opts} | {"--version", "--help"}
+    inline = re.sub(FENCE, "", read(page))
+    said = {word for code in re.findall(r"`([^`]+)`", inline) for word in re.findall(r"(?<!\S)--[a-z-]+", code)}
+    assert said <= flags | {"--list", "--docs"}  # the last two: of bench
 
 
-def test_the_chinese_readme_equals_the_english() -> None:
-    english, chinese = (ROOT / name for name in ("README.md", "README.zh-CN.md"))
-    assert blocks(english, ".*?") == blocks(chinese, ".*?")
-    heads = [re.findall(r"^#+ ", page.read_text(encoding="utf-8"), re.MULTILINE) for page in (english, chinese)]
+@names(EVERY)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", read(page)):
+        if not target.startswith("http"):
+            file, _, anchor = target.partition("#")
+            other = page.parent / file if file else page
+            assert other.exists(), target
+            slugs = [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", read(other), re.M)]
+            assert not anchor or anchor in slugs, target
+
+
+def test_the_readmes_are_twins() -> None:
+    shown = ("bash", "sh", "python", "yaml")
+    assert blocks(README, *shown) == blocks(CHINESE, *shown)
+    heads = [re.findall(r"^#+ ", re.sub(FENCE, "", read(page)), re.MULTILINE) for page in (README, CHINESE)]
     assert heads[0] == heads[1]
+    rows = [len(re.findall(r"^\|", read(page), re.MULTILINE)) for page in (README, CHINESE)]
+    assert rows[0] == rows[1]
+
+
+# -- tables and settings -------------------------------------------------------------------------------------
+def table_rows(page: Path, heading: str) -> list[list[str]]:
+    """Cells of the table rows below a heading, up to the next."""
+    section = re.split(r"^#+ ", read(page), flags=re.MULTILINE)
+    (found,) = [part for part in section if part.partition("\n")[0] == heading]
+    return [[c.strip() for c in line.strip("|").split("|")] for line in found.splitlines() if line.startswith("| ")]
+
+
+@names([README, CHINESE])
+def test_every_column_type_is_named(page: Path) -> None:
+    rows = [line for line in read(page).splitlines() if re.match(r"\| `\w+` \|", line)]
+    assert sorted(re.match(r"\| `(\w+)`", row)[1] for row in rows) == column_types.names()
+
+
+@pytest.mark.parametrize("kind", column_types.names())
+def test_options_of_a_column_and_their_defaults(kind: str) -> None:
+    """A default that is found in the data has no code marks."""
+    options = column_types.get(kind).Options.model_fields
+    found = {row[0].strip("`"): row[1] for row in table_rows(ROOT / "docs" / "columns.md", kind)[1:]}
+    assert found.keys() == options.keys()
+    for name, field in options.items():
+        said = found[name]
+        assert (yaml.safe_load(said.strip("`")) if said.startswith("`") else None) == field.default, f"{name}: {said}"
+
+
+@names(EVERY)
+def test_configurations_are_valid(page: Path) -> None:
+    for _, text in blocks(page, "yaml"):
+        _setup.RunConfig.parse(yaml.safe_load(text))
+
+
+def test_the_reference_names_every_key_and_its_default() -> None:
+    (text,) = [text for _, text in blocks(ROOT / "docs" / "training.md", "yaml") if text.startswith("# every key")]
+    assert flat(yaml.safe_load(text)) == flat(_setup.RunConfig().model_dump(mode="json"))
+
+
+def flat(data: Any, place: str = "") -> dict[str, Any]:
+    if isinstance(data, dict) and data:
+        return {k: v for name, inner in data.items() for k, v in flat(inner, f"{place}.{name}").items()}
+    if isinstance(data, list) and data and isinstance(data[0], dict):  # of objectives: kind, weight, documents
+        data = [{k: v for k, v in {"weight": 1.0, **item}.items() if v is not None} for item in data]
+    return {place: data}
+
+
+def test_closed_sets_are_named_whole() -> None:
+    training = read(ROOT / "docs" / "training.md")
+    optimizers = inspect.get_annotations(OptimConfig, eval_str=True)["optimizer"].__args__
+    for name in (*optimizers, *TRUNKS, *_setup.SIZES, *objectives.names()):
+        assert f"`{name}`" in training, name
+    for size, shape in _setup.SIZES.items():
+        assert [f"`{size}`", *map(str, shape.values())] in [row[:4] for row in table_rows(ROOT / "docs" / "training.md", "Sizes")]
+
+
+@pytest.mark.parametrize(("heading", "owner"), [("A codec", Codec), ("An objective", Objective)])
+def test_the_contract_is_documented_with_its_signatures(heading: str, owner: type) -> None:
+    written = re.findall(r"`(\w+)\(([^)`]*)\)`", "\n".join(row[0] for row in table_rows(ROOT / "docs" / "architecture.md", heading)))
+    for name, arguments in written:
+        real = [p for p in inspect.signature(getattr(owner, name)).parameters if p not in ("self", "cls")]
+        assert [a.split("=")[0].strip() for a in arguments.split(",") if a.strip()] == real, name
+    public = {n for n, m in vars(owner).items() if callable(getattr(owner, n)) and not n.startswith("_") and n != "Options"}
+    assert {name for name, _ in written} == public
