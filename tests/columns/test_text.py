@@ -1,0 +1,226 @@
+"""Text: tokenizers that other programs open, words written from left to right, parts hidden as in BERT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import worlds
+from tokenizers import Tokenizer
+
+from onetrunk.columns.text import CODEC as Text
+from onetrunk.columns.text import END, MASK, SPECIALS, START, UNKNOWN
+from onetrunk.core.column import Sampling
+from onetrunk.core.errors import BadValueError, DataError, UsageError
+from onetrunk.core.sequence import Role
+from onetrunk.inference.likelihood import mean_loss
+
+ENGLISH = ["The room was clean, the staff friendly.", "Never again: noise all night!", "A fine old house; I'd return."]
+CHINESE = ["房间很干净，服务员态度也好。", "晚上太吵了，再也不来了！", "早餐不错，离地铁站很近。"]
+UNITS = pytest.mark.parametrize("unit", ["bpe", "character"])
+
+
+def fitted(values: list[str], width: int | None = None, **options: Any) -> Any:
+    codec = Text(options)
+    codec.fit(values)
+    if width:
+        codec.build(width)
+        worlds.wake(codec)
+    return codec
+
+
+def ids_of(codec: Any, text: str) -> list[int]:
+    return codec.encode(text)["id"].tolist()
+
+
+# -- tokenizers ----------------------------------------------------------------------------------------------
+@UNITS
+@pytest.mark.parametrize("texts", [ENGLISH, CHINESE, ENGLISH + CHINESE], ids=["english", "chinese", "both"])
+def test_every_text_comes_back(unit: str, texts: list[str]) -> None:
+    codec = fitted(texts, unit=unit)
+    unseen = ["clean house", "房间不错！"] if unit == "bpe" else []
+    for text in [*texts, *unseen, ""]:
+        ids = ids_of(codec, text)
+        assert codec.tokenizer.decode(ids) == text
+        assert UNKNOWN not in ids
+    assert (unit == "bpe") == (ids_of(codec, "🦀") != [UNKNOWN]), "bytes know everything, characters what they met"
+
+
+@UNITS
+def test_other_programs_open_the_tokenizer_and_find_the_same_ids(unit: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    codec = fitted(ENGLISH * 3 + CHINESE * 3, unit=unit)
+    (tmp_path / "tokenizer.json").write_text(codec.assets()["tokenizer.json"], encoding="utf-8")
+    plain = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    for text in [*ENGLISH, *CHINESE, "Clean 房间, a new line\nand a tab\t."]:
+        ids = ids_of(codec, text)
+        assert plain.encode(text, add_special_tokens=False).ids == ids
+        assert fast(text, add_special_tokens=False)["input_ids"] == ids
+
+
+@UNITS
+def test_one_by_one_and_together_are_encoded_alike(unit: str) -> None:
+    codec = fitted(ENGLISH + CHINESE, unit=unit)
+    values = [*ENGLISH, None, "", *CHINESE, "\ud800", "<|end|>"]
+    bad: list[int] = []
+    content, present = codec.encode_all(values, lambda i, reason: bad.append(i))
+    assert bad == [8] and present.tolist() == [v is not None and v != "\ud800" for v in values]
+    single = [ids_of(codec, v) for v, there in zip(values, present, strict=True) if there]
+    assert content.lens.tolist() == [len(ids) for ids in single]
+    assert content.gather()["id"].tolist() == [i for ids in single for i in ids]
+
+
+@UNITS
+def test_special_tokens_in_a_persons_text_are_text(unit: str) -> None:
+    texts = [*ENGLISH, "He typed <|end|> and <|start|>."] * 2
+    codec = fitted(texts, unit=unit)
+    for text in ("<|end|>", "He typed <|end|> and <|start|>.", "<|mask|><|unknown|>"):
+        assert not {START, END, MASK} & set(ids_of(codec, text))
+    assert codec.tokenizer.decode(ids_of(codec, texts[3])) == texts[3]
+    assert codec.tokenizer.get_vocab()["<|end|>"] == END and list(SPECIALS).index("<|mask|>") == MASK
+
+
+def test_a_lone_surrogate_is_refused_and_other_things_are_written_out() -> None:
+    codec = fitted(ENGLISH)
+    with pytest.raises(BadValueError, match="lone surrogate"):
+        codec.encode("a\ud800b")
+    assert ids_of(codec, 12) == ids_of(codec, "12")  # type: ignore[arg-type]
+
+
+def test_vocabularies_grow_with_the_text_or_are_as_told() -> None:
+    varied = [f"{a}{b} {b}{a}{a}" for a in "abcdefghijklmnop" for b in "qrstuvwxyzabcde"] * 4
+    assert fitted(varied, vocabulary=300).size == 300
+    assert fitted(varied).size == 512
+    with pytest.raises(UsageError, match="vocabulary"):
+        Text({"vocabulary": 3})
+    with pytest.raises(DataError, match="not empty"):
+        fitted(["", ""])
+
+
+def test_characters_met_once_in_many_texts_are_unknown() -> None:
+    codec = fitted(["abc", "cab"] * 600 + ["abq"], unit="character")
+    assert ids_of(codec, "q") == [UNKNOWN] and UNKNOWN not in ids_of(codec, "abc")
+    content = worlds.content_of(codec, ["qqa", "abc"])
+    assert codec.dropped(content) == {"unknown characters": 2}
+
+
+@UNITS
+def test_new_words_get_tokens_and_old_ones_keep_theirs(unit: str) -> None:
+    codec = fitted(ENGLISH * 3, 8, unit=unit)
+    before, table, head = ids_of(codec, ENGLISH[0]), codec.table.data.clone(), codec.head.data.clone()
+    word = "grammatophon" if unit == "bpe" else "猫"
+    pieces = ids_of(codec, word)
+    assert codec.extend([f"a {word} plays"] * 5) > 0
+    assert ids_of(codec, ENGLISH[0]) == before
+    (new,) = ids_of(codec, word)
+    assert torch.equal(codec.table[: len(table)], table) and torch.equal(codec.head[: len(head)], head)
+    torch.testing.assert_close(codec.table[new], table[pieces].mean(0))
+    assert codec.tokenizer.decode(ids_of(codec, f"a {word}!" if unit == "bpe" else word)).strip("!").endswith(word)
+    again = Text({"unit": unit})
+    again.set_knowledge(codec.knowledge())
+    assert ids_of(again, word) == [new] and codec.extend([f"a {word} plays"] * 5) == 0
+
+
+# -- roles ---------------------------------------------------------------------------------------------------
+def test_a_text_is_written_from_start_to_end() -> None:
+    codec = fitted(["abcd"], unit="character")
+    content = worlds.content_of(codec, ["abc", "", "d"])
+    a, b, c, d = (ids_of(codec, x)[0] for x in "abcd")
+    segment = codec.segment(content, Role.ASKED, worlds.keys(3))
+    assert segment.content["id"].tolist() == [START, a, b, c, START, START, d]
+    assert segment.targets["id"].tolist() == [a, b, c, END, END, d, END]
+    assert segment.lens.tolist() == [4, 1, 2] and segment.causal
+
+
+def test_windows_of_a_long_text_cover_it_and_open_with_what_came_before() -> None:
+    text = "".join(chr(ord("a") + i) for i in range(26))
+    codec = fitted([text], unit="character", length=8)
+    content = worlds.content_of(codec, [text])
+    whole = [*ids_of(codec, text), END]
+    seen = set()
+    for key in range(200):
+        segment = codec.segment(content, Role.ASKED, worlds.keys(1, key), True)
+        first = whole.index(segment.targets["id"][0])
+        assert segment.targets["id"].tolist() == whole[first : first + 8]
+        assert segment.content["id"].tolist() == [START if first == 0 else whole[first - 1], *whole[first : first + 7]]
+        seen.add(first)
+    assert seen == set(range(27 - 8 + 1)), "every window is drawn"
+    first = codec.segment(content, Role.ASKED, worlds.keys(1))
+    assert first.content["id"][0] == START, "without augmentation the text's beginning"
+    assert codec.segment(content, Role.GIVEN, worlds.keys(1), True).content["id"].tolist() == whole[:8]
+    assert codec.dropped(content) == {"texts longer than 8 tokens, read up to there": 1}
+
+
+def test_masking_hides_as_many_and_as_bert_does() -> None:
+    text = "abcdefgh" * 25
+    codec = fitted([text], unit="character", hide=0.3)
+    content = worlds.content_of(codec, [text] * 200)
+    segment = codec.segment(content, Role.MASKED, worlds.keys(200))
+    truth, shown = np.tile(ids_of(codec, text), 200), segment.content["id"]
+    hidden = np.zeros(len(truth), dtype=bool)
+    hidden[segment.reads] = True
+    assert abs(hidden.mean() - 0.3) < 0.03
+    assert (shown[~hidden] == truth[~hidden]).all() and (segment.targets["id"] == truth[hidden]).all()
+    assert abs((shown[hidden] == MASK).mean() - (0.8 + 0.1 / codec.size)) < 0.01
+    assert abs((shown[hidden] == truth[hidden]).mean() - (0.1 + 0.1 / codec.size)) < 0.01
+
+
+def test_words_are_dropped_in_training_only() -> None:
+    codec = fitted(["abcdefgh" * 30], unit="character", drop=0.4)
+    content = worlds.content_of(codec, ["abcdefgh" * 30] * 20)
+    shares = [
+        (codec.segment(content, Role.GIVEN, worlds.keys(20), augment).content["id"] == MASK).mean()
+        for augment in (True, False)
+    ]
+    assert abs(shares[0] - 0.4) < 0.03 and shares[1] == 0
+
+
+def test_pairs_tell_neighbours_apart_and_are_the_same_when_written() -> None:
+    codec = fitted(["abc"], 8, unit="character", pairs=64)
+    content = worlds.content_of(codec, ["ab", "ba", "abc"])
+    asked = codec.segment(content, Role.ASKED, worlds.keys(3)).content["pair"]
+    a, b, c = (ids_of(codec, x)[0] for x in "abc")
+    state = codec.start(1, Sampling(), worlds.keys(1), worlds.CPU)
+    written = []
+    for token in (a, b, c):
+        written.append(int(codec.query(state, Sampling()).content["pair"]))
+        state["ids"] = torch.cat([state["ids"], torch.tensor([[token]])], dim=1)
+    assert written == asked[6:9].tolist()
+    given = codec.segment(content, Role.GIVEN, worlds.keys(3)).content["pair"]
+    assert given[1] != given[3] and given[1] == given[5], "ab is not ba, and is ab elsewhere"
+
+
+# -- answers -------------------------------------------------------------------------------------------------
+def test_nothing_is_written_after_the_end_and_no_more_than_told() -> None:
+    codec = fitted(["abc"], 8, unit="character").eval()
+    sampling = Sampling(temperature=1.0, max_length=6)
+    state = codec.start(200, sampling, worlds.keys(200), worlds.CPU)
+    while not bool(state["done"].all()):
+        state = codec.step(state, torch.zeros(200, 1, 8), None, sampling)
+    ids = state["ids"][:, 1:]
+    assert ids.shape[1] <= 6
+    ended = (ids == END).cumsum(1) > 0
+    assert (ids[ended] == END).all() and not torch.isin(ids, torch.tensor([UNKNOWN, START, MASK])).any()
+    for answer, row in zip(codec.finish(state), ids.tolist(), strict=True):
+        letters = row.index(END) if END in row else 6
+        assert len(answer.value) == letters
+        # Four things may be written, all alike: a, b, c and the end.
+        assert answer.logprob == pytest.approx(-np.log(4) * min(letters + 1, 6), rel=1e-4)
+
+
+def test_mean_loss_counts_every_token_of_long_texts_once() -> None:
+    rows = {"title": ["abcabcabcabcabcabcabcab", "abc", "", "cab"]}
+    made = worlds.model(rows, {"title": "text"}, options={"title": {"unit": "character", "length": 5}})
+    store, codec = worlds.store_of(made, rows), made.codec("title")
+    with torch.no_grad():
+        codec.head.zero_()
+    # A read-out of zeros finds every token of the vocabulary alike, however the text is cut.
+    assert mean_loss(made.network, store, [], "title") == pytest.approx(np.log(codec.size), rel=1e-5)
+    content, whose = codec.successive(store.contents[0])
+    assert np.bincount(whose).tolist() == [5, 1, 1, 1]
+    joined = [content.take(np.flatnonzero(whose == i)).gather()["id"].tolist() for i in range(4)]
+    assert joined == [ids_of(codec, t) for t in rows["title"]]
