@@ -1,13 +1,14 @@
 """The documents are executed: what a reader can type or paste works as it stands.
 
-In README and docs/: blocks marked `bash` and `python` are run, in order, in one folder a page that holds the tables below
-(training takes a few steps of the smallest model; nothing else is changed). A `python` block whose first line is a comment
-with a path under src/onetrunk is that file: it is added to the package for the rest of the page. Blocks marked `sh` are
-read only: their verbs, flags, settings and make targets must exist. `yaml` blocks must be valid configurations.
+Blocks marked `bash` and `python` are run, in order, in one folder a page that holds the tables below (training takes a
+few steps of the smallest model; nothing else is changed). A `python` block whose first line is a comment with a path
+under src/onetrunk is that file: it is added to the package for the rest of the page. Blocks marked `sh` are only read:
+their verbs, flags, settings and make targets must exist. `yaml` blocks must be valid configurations.
 """
 
 from __future__ import annotations
 
+import csv
 import importlib
 import inspect
 import re
@@ -74,9 +75,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         nights = int(dice.integers(1, 15))
         price = "" if dice.random() < 0.05 else f"{80 * nights + 20 * dice.random():.2f}"
         day = f"2024-{dice.integers(1, 13):02}-{dice.integers(1, 29):02}"
-        stays.append([i, f"guest {dice.integers(60)}", f"The room was {one}, stay {i} {two}.", nights, price, day, label])
+        review = f"The room was {one}, stay {i} {two}."
+        stays.append([i, f"guest {dice.integers(60)}", review, nights, price, day, label])
     head = ["id", "guest", "review", "nights", "price", "arrived", "label"]
     write(tmp_path / "data.csv", head, stays)
+    write(tmp_path / "train.csv", head, stays[:180])
+    write(tmp_path / "test.csv", head, stays[180:])
     write(tmp_path / "new_rows.csv", head[2:6], [stay[2:6] for stay in stays[:5]])
     others = [[*stay[2:6], "so-so" if stay[3] > 12 else stay[6]] for stay in stays]
     write(tmp_path / "other.csv", ["text", "nights", "price", "arrived", "label"], others)
@@ -92,7 +96,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(path: Path, head: list[str], rows: list[list[Any]]) -> None:
-    path.write_text("\n".join(",".join(f'"{v}"' if "," in str(v) else str(v) for v in row) for row in [head, *rows]) + "\n")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([head, *rows])
 
 
 @pytest.fixture
@@ -130,7 +135,9 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @names([page for page in PAGES if blocks(page, "bash", "python")])
-def test_what_a_page_says_runs(page: Path, folder: Path, quick: None, plant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_page_says_runs(
+    page: Path, folder: Path, quick: None, plant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     namespace: dict[str, Any] = {"__name__": page.name}
     for language, text in blocks(page, "bash", "python"):
         file = re.match(r"# src/onetrunk/(\w+/\w+\.py)\n", text)
@@ -147,7 +154,8 @@ def test_what_a_page_says_runs(page: Path, folder: Path, quick: None, plant: Any
                 assert end.value.code in (0, None), shlex.join(words)
     for _, text in blocks(page, "text"):  # what is said to be in a model folder is there
         if text.startswith("model/\n"):
-            said = [name for line in text.splitlines()[1:] for name in line[:40].split()]
+            firsts = [re.split(" {3,}", line.strip())[0] for line in text.splitlines()[1:]]
+            said = [name for first in firsts for name in first.split()]
             assert said and all((folder / "model" / name).exists() for name in said)
 
 
@@ -178,8 +186,13 @@ def test_links_lead_somewhere(page: Path) -> None:
             file, _, anchor = target.partition("#")
             other = page.parent / file if file else page
             assert other.exists(), target
-            slugs = [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", read(other), re.M)]
-            assert not anchor or anchor in slugs, target
+            assert not anchor or anchor in slugs(other), target
+
+
+def slugs(page: Path) -> list[str]:
+    """Headings as the anchors that GitHub makes of them."""
+    heads = re.findall(r"^#+ (.*)$", re.sub(FENCE, "", read(page)), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads]
 
 
 def test_the_readmes_are_twins() -> None:
@@ -240,15 +253,16 @@ def test_closed_sets_are_named_whole() -> None:
     optimizers = inspect.get_annotations(OptimConfig, eval_str=True)["optimizer"].__args__
     for name in (*optimizers, *TRUNKS, *_setup.SIZES, *objectives.names()):
         assert f"`{name}`" in training, name
-    for size, shape in _setup.SIZES.items():
-        assert [f"`{size}`", *map(str, shape.values())] in [row[:4] for row in table_rows(ROOT / "docs" / "training.md", "Sizes")]
+    sizes = [row[:4] for row in table_rows(ROOT / "docs" / "training.md", "Sizes")[1:]]
+    assert sizes == [[f"`{size}`", *map(str, shape.values())] for size, shape in _setup.SIZES.items()]
 
 
 @pytest.mark.parametrize(("heading", "owner"), [("A codec", Codec), ("An objective", Objective)])
 def test_the_contract_is_documented_with_its_signatures(heading: str, owner: type) -> None:
-    written = re.findall(r"`(\w+)\(([^)`]*)\)`", "\n".join(row[0] for row in table_rows(ROOT / "docs" / "architecture.md", heading)))
+    cells = [row[0] for row in table_rows(ROOT / "docs" / "architecture.md", heading)]
+    written = re.findall(r"`(\w+)\(([^)`]*)\)`", "\n".join(cells))
     for name, arguments in written:
         real = [p for p in inspect.signature(getattr(owner, name)).parameters if p not in ("self", "cls")]
-        assert [a.split("=")[0].strip() for a in arguments.split(",") if a.strip()] == real, name
-    public = {n for n, m in vars(owner).items() if callable(getattr(owner, n)) and not n.startswith("_") and n != "Options"}
+        assert re.findall(r"(\w+)(?:=\w+)?", arguments) == real, name
+    public = {name for name in vars(owner) if inspect.isroutine(getattr(owner, name)) and not name.startswith("_")}
     assert {name for name, _ in written} == public

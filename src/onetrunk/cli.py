@@ -111,11 +111,11 @@ def _plain(hint: Any) -> Any:
 
 
 def _value(name: str, value: Any, hint: Any) -> Any:
-    """`a,b` is two values of a list; `key=value` an entry of a mapping."""
+    """`a,b` is two values of a list; `key=value,key=value` two entries of a mapping."""
     if not isinstance(value, list | tuple):
         return value
     if "dict" in str(hint):
-        pairs = [v.partition("=") for v in value]
+        pairs = [part.strip().partition("=") for v in value for part in v.split(",") if part.strip()]
         for left, sign, right in pairs:
             if not (left and sign and right):
                 raise UsageError(f"--{name} expects name=value, found {left + sign + right!r}.")
