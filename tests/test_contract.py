@@ -297,7 +297,7 @@ def _table(case: Case, n: int = 8, times: int = 1) -> dict[str, list[Any]]:
     return {"number": [1.5 * i for i in range(n)] * times, "y": case.values[:n] * times}
 
 
-@every_case
+@pytest.mark.parametrize("case", [c for c in CASES.values() if c.steps], ids=[n for n, c in CASES.items() if c.steps])
 def test_a_small_model_memorises_it_from_another_column(case: Case) -> None:
     table = _table(case, times=4)  # so often that even a scale learnt from the rows has a place for each value
     made = worlds.model(

@@ -35,7 +35,7 @@ class Case:
     right: Callable[[Any, Any], bool]
     options: dict[str, Any] = field(default_factory=dict)
     inferred: bool = True  # is this the type that these values are taken for?
-    steps: int = 160  # that suffice to memorise 8 of them
+    steps: int = 160  # that suffice to memorise 8 of them; 0: a case beside it shows it
 
 
 def _equal(answer: Any, truth: Any) -> bool:
@@ -70,6 +70,7 @@ _TAGS = [
 
 CASES: dict[str, Case] = {
     "text": Case("text", _SENTENCES, "\ud800", _equal),
+    "text with pairs": Case("text", _SENTENCES, "\ud800", _equal, {"pairs": 32}, steps=0),
     "text by character": Case("text", _SENTENCES, "\ud800", _equal, {"unit": "character", "drop": 0.2}),
     "category": Case("category", list("abcdefghabcd"), ["a", "b"], _equal),
     "category of numbers": Case(
@@ -86,9 +87,11 @@ CASES: dict[str, Case] = {
         lambda a, t: abs(a / 255.0 - t / 255.0).mean() < 0.1,
         steps=360,
     ),
+    "image in colour, with a stem": Case(
+        "image", [np.dstack([_drawing(i), _drawing(i + 50), _drawing(i + 99)]) for i in range(12)], "nowhere.png",
+        lambda a, t: False, {"patch": 4, "stem": 4, "flip": True}, steps=0,
+    ),
 }  # fmt: skip
-
-names = list(CASES)
 
 
 def fitted(case: Case, width: int | None = 16, values: Sequence[Any] | None = None) -> Any:

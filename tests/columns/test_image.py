@@ -1,0 +1,246 @@
+"""Image: whatever opens becomes pixels, whatever does not is refused; patches, noise levels, augmentation, drawing."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import worlds
+from PIL import Image as Pillow
+from PIL import ImageFile
+
+from onetrunk.columns import image as module
+from onetrunk.columns.image import CODEC as Image
+from onetrunk.columns.image import open_image
+from onetrunk.core.column import Sampling
+from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.sequence import Answer, Role
+
+GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+COLOUR = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)
+
+
+def fitted(values: list[Any], width: int | None = None, **options: Any) -> Any:
+    codec = Image(options)
+    codec.fit(values)
+    if width:
+        codec.build(width)
+        worlds.wake(codec)
+    return codec
+
+
+def encoded(array: np.ndarray, kind: str = "PNG") -> bytes:
+    place = io.BytesIO()
+    Pillow.fromarray(array).save(place, kind)
+    return place.getvalue()
+
+
+# -- reading -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("array", [GREY, COLOUR], ids=["grey", "colour"])
+def test_every_way_to_hold_a_picture_is_one_picture(array: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(array))
+    ways = [
+        array, array / 255.0, Pillow.fromarray(array), encoded(array), encoded(array, "TIFF"), path, str(path),
+        {"bytes": encoded(array), "path": None}, {"bytes": None, "path": str(path)},
+    ]  # fmt: skip
+    for way in ways:
+        assert np.array_equal(np.asarray(open_image(way)), array)
+        assert Image.fingerprint(way) == Image.fingerprint(array)
+
+
+def test_odd_pictures_become_eight_bits_on_white() -> None:
+    clear = np.dstack([COLOUR, np.zeros((6, 8), dtype=np.uint8)])
+    assert (np.asarray(open_image(Pillow.fromarray(clear))) == 255).all()
+    deep = Pillow.fromarray(GREY.astype(np.uint16) * 257)
+    assert np.abs(np.asarray(open_image(deep)).astype(int) - GREY).max() <= 1
+    black_and_white = Pillow.fromarray(GREY > 100)
+    assert open_image(black_and_white).mode == "L"
+    assert np.array_equal(np.asarray(open_image(GREY[..., None])), GREY)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"not a picture", "the bytes is not a readable image"),
+        (encoded(COLOUR)[:60], "not a readable image"),
+        ("nowhere.png", "no such file"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'></svg>", "not a readable image"),
+        (12, "expected an image, found int"),
+        (np.zeros((2, 2, 5), dtype=np.uint8), r"found shape \[2, 2, 5\]"),
+        (np.zeros((0, 4), dtype=np.uint8), "found shape"),
+        (np.full((4, 4), 7.0), "floats from 0 to 1; found float64"),
+        (np.full((4, 4), np.nan), "floats from 0 to 1"),
+        ({"path": "nowhere.png", "bytes": None}, "no such file"),
+    ],
+)
+def test_what_cannot_be_read_says_why(value: Any, reason: str) -> None:
+    with pytest.raises(BadValueError, match=reason):
+        open_image(value)
+
+
+def test_too_many_pixels_are_refused_by_the_header_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = encoded(GREY)
+    monkeypatch.setattr(module, "_MOST_PIXELS", 40)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(BadValueError, match="8 × 6 pixels; at most 40"):
+        open_image(picture)
+
+
+# -- knowledge -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("pictures", "options", "size", "patch", "channels"),
+    [
+        ([np.zeros((8, 8), np.uint8)], {}, 8, 2, 1),
+        ([np.zeros((28, 20), np.uint8)], {}, 28, 4, 1),
+        ([np.zeros((300, 500), np.uint8)], {}, 64, 8, 1),
+        ([COLOUR, GREY], {}, 8, 2, 3),
+        ([np.zeros((8, 8), np.uint8)], {"size": 16, "patch": 4}, 16, 4, 1),
+        ([np.dstack([GREY] * 3)], {}, 8, 2, 1),
+    ],
+)
+def test_size_patch_and_channels_follow_the_training_pictures(
+    pictures: list[Any], options: dict[str, int], size: int, patch: int, channels: int
+) -> None:
+    codec = fitted(pictures, **options)
+    assert (codec.size, codec.patch, codec.channels, codec.count) == (size, patch, channels, (size // patch) ** 2)
+
+
+def test_only_readable_pictures_are_learnt_from() -> None:
+    assert fitted([b"no", GREY]).size == 8
+    with pytest.raises(DataError, match="at least one readable image"):
+        fitted([b"no", b"neither"])
+
+
+def test_nearly_equal_pictures_are_near_and_others_are_not() -> None:
+    big = np.kron(worlds.CASES["image"].values[3], np.ones((8, 8), dtype=np.uint8))
+    assert Image.near(big) == Image.near(encoded(big, "JPEG")) == Image.near(np.clip(big, 2, 250))
+    assert Image.near(big) != Image.near(big.T) and Image.fingerprint(big) != Image.fingerprint(np.clip(big, 2, 250))
+
+
+def test_shown_as_a_picture() -> None:
+    picture = Pillow.open(io.BytesIO(base64.b64decode(Image.show(GREY)["png"])))
+    assert picture.width >= 96 and "not a readable" in Image.show(b"no")["text"]
+
+
+# -- roles ---------------------------------------------------------------------------------------------------
+def test_patches_are_cut_row_by_row_and_put_back() -> None:
+    codec = fitted([COLOUR], patch=2, size=8)
+    x = np.random.default_rng(0).normal(size=(3, 3, 8, 8)).astype(np.float32)
+    patches = codec._patches(x)
+    first = x[0, :, 0:2, 2:4].transpose(1, 2, 0).reshape(-1)  # the second patch of the first row
+    assert np.array_equal(patches[1], first)
+    back = codec._pixels(torch.from_numpy(patches).view(3, 16, -1))
+    assert np.array_equal(back.numpy(), x)
+
+
+def test_what_is_given_is_the_picture_and_masked_patches_are_noise() -> None:
+    codec = fitted(worlds.CASES["image"].values, hide=0.5, patch=2)
+    content = worlds.content_of(codec, worlds.CASES["image"].values * 10)
+    exact = content.gather()["pixels"].astype(np.float32) / 127.5 - 1
+    given = codec.segment(content, Role.GIVEN, worlds.keys(120))
+    assert np.array_equal(given.content["pixels"], exact) and (given.content["level"] == 1).all()
+    masked = codec.segment(content, Role.MASKED, worlds.keys(120))
+    level = masked.content["level"].reshape(-1)
+    assert set(np.unique(level)) == {0.0, 1.0} and abs((level == 0).mean() - 0.5) < 0.04
+    assert np.array_equal(masked.reads, np.flatnonzero(level == 0))
+    shown, whole = codec._patches(masked.content["pixels"]), codec._patches(exact)
+    assert np.array_equal(shown[level == 1], whole[level == 1])
+    assert np.array_equal(masked.targets["patch"], whole[masked.reads])
+    noise = shown[level == 0]
+    assert abs(noise.mean()) < 0.05 and abs(noise.std() - 1) < 0.05
+
+
+def test_what_is_asked_is_noisy_by_its_level_and_weighed_by_it() -> None:
+    codec = fitted(worlds.CASES["image"].values, patch=2)
+    content = worlds.content_of(codec, worlds.CASES["image"].values)
+    exact = content.gather()["pixels"].astype(np.float32) / 127.5 - 1
+    segment = codec.segment(content, Role.ASKED, worlds.keys(12), True)
+    level = segment.content["level"]
+    assert (level == level[:, :1]).all() and len(np.unique(level[:, 0])) == 12, "one level a picture"
+    t = level[:, 0, None, None, None]
+    noise = (segment.content["pixels"] - t * exact) / (1 - t)
+    assert abs(noise.mean()) < 0.1 and abs(noise.std() - 1) < 0.1
+    assert np.array_equal(segment.targets["patch"], codec._patches(exact)), "drawings are not augmented"
+    expected = 1 / np.maximum(1 - level.reshape(-1), 0.2) ** 2
+    assert segment.targets["velocity"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_augmentation_moves_pictures_a_little_each_its_own_way() -> None:
+    values = [worlds.CASES["image"].values[0]] * 50
+    codec, still = fitted(values), fitted(values, rotate=0, scale=0, shift=0, light=0)
+    content = worlds.content_of(codec, values)
+    plain = codec.segment(content, Role.GIVEN, worlds.keys(50)).content["pixels"]
+    moved = codec.segment(content, Role.GIVEN, worlds.keys(50), True).content["pixels"]
+    assert len({m.tobytes() for m in moved}) == 50
+    assert moved.min() >= -1 and moved.max() <= 1 and 0.02 < np.abs(moved - plain).mean() < 0.6
+    unmoved = still.segment(content, Role.GIVEN, worlds.keys(50), True).content["pixels"]
+    assert np.abs(unmoved - plain).max() < 1e-4, "all set to nothing, it is the identity"
+    flipped = fitted(values, rotate=0, scale=0, shift=0, light=0, flip=True)
+    pixels = flipped.segment(content, Role.GIVEN, worlds.keys(50), True).content["pixels"]
+    mirrored = [np.abs(p - plain[0][:, :, ::-1]).max() < 1e-4 for p in pixels]
+    same = [np.abs(p - plain[0]).max() < 1e-4 for p in pixels]
+    assert all(a != b for a, b in zip(mirrored, same, strict=True)) and 0.3 < np.mean(mirrored) < 0.7
+
+
+@pytest.mark.parametrize("stem", [0, 4, None])
+@pytest.mark.parametrize(("patch", "size"), [(2, 8), (3, 9), (4, 8)])
+def test_every_stem_makes_one_position_a_patch(stem: int | None, patch: int, size: int) -> None:
+    codec = fitted([COLOUR], 8, stem=stem, patch=patch, size=size)
+    content = worlds.content_of(codec, [COLOUR, GREY])
+    x = codec.embed(worlds.tensors(codec.segment(content, Role.GIVEN, worlds.keys(2)).content))
+    assert x.shape == (2 * codec.count, 8)
+
+
+# -- drawing -------------------------------------------------------------------------------------------------
+class Known(torch.nn.Module):
+    def __init__(self, patches: torch.Tensor) -> None:
+        super().__init__()
+        self.patches = patches
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        return self.patches.expand(len(h), -1, -1)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("array", [GREY, COLOUR], ids=["grey", "colour"])
+def test_a_denoiser_that_knows_the_picture_draws_it(array: np.ndarray) -> None:
+    codec = fitted([array], 8, patch=2, size=8).eval()
+    content = worlds.content_of(codec, [array])
+    right = torch.from_numpy(codec._patches(content.gather()["pixels"].astype(np.float32) / 127.5 - 1))
+    codec.head = Known(right)
+    for steps in (1, 5):
+        sampling = Sampling(steps=steps)
+        state = codec.start(2, sampling, worlds.keys(2), worlds.CPU)
+        taken = 0
+        while not bool(state["done"].all()):
+            query = codec.query(state, sampling)
+            assert float(query.content["level"][0, 0]) == pytest.approx(taken / steps)
+            state, taken = codec.step(state, torch.zeros(2, codec.count, 8), None, sampling), taken + 1
+        assert taken == steps
+        for answer in codec.finish(state):
+            truth = codec.encode(array)["pixels"].transpose(1, 2, 0).squeeze()
+            assert np.abs(answer.value.astype(int) - truth).max() <= 1 and answer.value.dtype == np.uint8
+
+
+@torch.inference_mode()
+def test_guidance_goes_past_what_is_led_away_from_what_is_not() -> None:
+    codec = fitted([GREY], 8, patch=2, size=8).eval()
+    led, free = torch.randn(3, codec.count, 8), torch.randn(3, codec.count, 8)
+    state = codec.start(3, Sampling(steps=1), worlds.keys(3), worlds.CPU)
+    drawn = codec.step(state, led, free, Sampling(steps=1, guidance=3.0))["pixels"]
+    a, b = codec.head(led), codec.head(free)
+    torch.testing.assert_close(drawn, codec._pixels(b + 3 * (a - b)))
+
+
+def test_errors_are_of_pixels_from_0_to_1() -> None:
+    codec = fitted([GREY], size=8, patch=2)
+    black, white = np.zeros((8, 8), np.uint8), np.full((8, 8), 255, np.uint8)
+    found = codec.metrics([Answer(black), Answer(white)], [white, white])
+    assert found == {"mse": pytest.approx(0.5), "rmse": pytest.approx(0.5**0.5)}
+    assert codec.per_row([Answer(black), Answer(white)], [white, white]).tolist() == [1, 0]
