@@ -16,6 +16,7 @@ from onetrunk.data.pack import Store, assemble
 from onetrunk.model import FoundationModel
 
 _POSITIONS_AT_ONCE = 16_384
+_FOR_THE_ANSWER = 32  # positions set aside for each row's answer
 
 
 @torch.inference_mode()
@@ -75,10 +76,12 @@ def _lengths(store: Store, roles: np.ndarray) -> np.ndarray:
 
 
 def _batches(lengths: np.ndarray) -> list[np.ndarray]:
+    """Rows of similar length together, as many as fit."""
     order = np.argsort(lengths, kind="stable")
     out, first = [], 0
     while first < len(order):
-        size = max(1, _POSITIONS_AT_ONCE // (int(lengths[order[min(first + 256, len(order) - 1)]]) + 32))
+        needs = lengths[order[first : first + _POSITIONS_AT_ONCE // _FOR_THE_ANSWER]] + _FOR_THE_ANSWER
+        size = max(1, int((needs * np.arange(1, len(needs) + 1) <= _POSITIONS_AT_ONCE).sum()))
         out.append(order[first : first + size])
         first += size
     return out

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from onetrunk.core.errors import UsageError
 from onetrunk.data.pack import Store
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import pooled_states
@@ -17,7 +18,8 @@ _TRUST = 0.9  # how far labels travel; 0 is not at all
 
 def spread(model: Model, store: Store, task: Task, values: list[Any]) -> tuple[list[Any], np.ndarray]:
     """Fills the missing values of a closed set of answers by label spreading (Zhou et al. 2004, on learnt states as in
-    arXiv 1904.04717). Returns all values, and how sure each is: 1 where it was known.
+    arXiv 1904.04717). Returns all values, and how sure each is: 1 where it was known. Raises UsageError where an answer
+    is not one of a closed set.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.semi_supervised import LabelSpreading
@@ -25,13 +27,17 @@ def spread(model: Model, store: Store, task: Task, values: list[Any]) -> tuple[l
     codec = model.codec(task.ask[0])
     names = codec.class_names() or []
     known = np.array([value is not None for value in values])
+    targets = codec.target([v for v in values if v is not None])
+    if not names or targets.ndim > 1:
+        raise UsageError(f"finetune.spread needs answers that are one class each; {task.ask[0]!r} has others.")
     labels = np.full(len(values), -1)
-    labels[known] = [names.index(name) for name in codec.target([v for v in values if v is not None])]
+    labels[known] = [names.index(name) for name in targets]
     states = pooled_states(model.network, store, task.given)
     states /= np.linalg.norm(states, axis=1, keepdims=True).clip(1e-12)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 30 rounds reach every row
-        found = LabelSpreading(kernel="knn", n_neighbors=_NEIGHBOURS, alpha=_TRUST).fit(states, labels)
+        spreading = LabelSpreading(kernel="knn", n_neighbors=min(_NEIGHBOURS, len(values)), alpha=_TRUST)
+        found = spreading.fit(states, labels)
     p = found.label_distributions_
     entropy = -(p * np.log(p.clip(1e-12))).sum(1) / np.log(max(2, p.shape[1]))
     filled = [

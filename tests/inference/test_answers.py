@@ -1,0 +1,192 @@
+"""A model folder's answers: which task, from what, in which batches; and what a folder must be to be opened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import worlds
+from worlds import CASES
+
+from onetrunk.core import folder as files
+from onetrunk.core.column import Sampling
+from onetrunk.core.errors import ModelFileError, UsageError
+from onetrunk.core.sequence import Answer
+from onetrunk.data.ledger import Ledger
+from onetrunk.inference import predict as module
+from onetrunk.inference.model_folder import Model, Task, answer_columns, load
+from onetrunk.inference.predict import pooled_states
+
+TYPES = {"title": "text", "price": "number", "kind": "category"}
+
+
+def rows() -> dict[str, list[Any]]:
+    out = {name: list(CASES[kind].values) for name, kind in TYPES.items()}
+    out["price"][3] = out["title"][3] = out["title"][5] = None
+    return out
+
+
+@pytest.fixture
+def made() -> Model:
+    return worlds.model(rows(), TYPES)
+
+
+# -- tasks ---------------------------------------------------------------------------------------------------
+def test_the_task_is_the_folders_or_all_others_are_given(made: Model) -> None:
+    with pytest.raises(UsageError, match=r"Say which column to ask for.*title, price, kind"):
+        made.task()
+    assert made.task(["kind"]) == Task(["title", "price"], ["kind"])
+    made.tasks = [Task(["title"], ["kind"]), Task(["kind"], ["price"])]
+    assert made.task() == made.task(["kind"]) == Task(["title"], ["kind"])
+    assert made.task(["price"]) == Task(["kind"], ["price"])
+    assert made.task(["kind"], ["price", "kind"]) == Task(["price"], ["kind"])
+    with pytest.raises(UsageError, match=r"Unknown column 'knd'\. Did you mean 'kind'\?"):
+        made.task(["knd"])
+    with pytest.raises(UsageError, match="Unknown column 'prise'"):
+        made.task(["kind"], ["prise"])
+
+
+def test_a_value_that_cannot_be_read_is_counted_and_left_out(made: Model) -> None:
+    table = {"title": ["the sea", "\ud800"], "price": [3.0, 4.0]}
+    ledger = Ledger()
+    found = made.answer(table, "kind", ledger=ledger)
+    expected = made.answer({"title": ["the sea", None], "price": [3.0, 4.0]}, "kind")
+    assert [a.probability for a in found] == [a.probability for a in expected]
+    assert ledger.bad("title") == 1 and ledger.as_json()[0]["rows"] == [1]
+
+
+def test_the_true_answer_in_the_table_is_never_looked_at(made: Model) -> None:
+    table = {name: values[:6] for name, values in rows().items()}
+    with_truth = made.answer(table, "kind")
+    without = made.answer({name: v for name, v in table.items() if name != "kind"}, "kind")
+    nonsense = made.answer({**table, "kind": [{"a": 1}] * 6}, "kind")
+    assert [a.probability for a in with_truth] == [a.probability for a in without] == [a.probability for a in nonsense]
+
+
+# -- batches -------------------------------------------------------------------------------------------------
+def test_answers_come_in_row_order_however_they_are_batched(made: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    for ask, sampling in (
+        ("kind", Sampling()),
+        ("title", Sampling(temperature=1.0, max_length=6)),
+        ("price", Sampling()),
+    ):
+        whole = made.answer(rows(), ask, sampling=sampling)
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "_POSITIONS_AT_ONCE", 130)
+            parts = made.answer(rows(), ask, sampling=sampling)
+        for a, b in zip(whole, parts, strict=True):
+            assert a.value == (pytest.approx(b.value, rel=1e-3) if ask == "price" else b.value)
+
+
+def test_batches_hold_every_row_once_and_no_more_than_fits() -> None:
+    lengths = np.array([1, 500, 3, 3, 40, 2, 7] * 100)
+    batches = module._batches(lengths)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(700)) and len(batches) > 1
+    assert all((lengths[b] + 32).max() * len(b) <= module._POSITIONS_AT_ONCE for b in batches)
+    assert len(batches) < 8
+    assert [len(b) for b in module._batches(np.array([10**6, 10**6]))] == [1, 1], "what never fits goes alone"
+
+
+def test_the_pooled_states_are_those_training_sees(made: Model) -> None:
+    from onetrunk.model import pooled_given
+
+    store = worlds.store_of(made, rows())
+    found = pooled_states(made.network, store, ["title", "price"])
+    batch = worlds.batch(store, range(12), ["title", "price"], ["kind"])
+    with torch.inference_mode():
+        expected = pooled_given(made.network.states(batch), batch.plan, 12)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
+    assert not found[3].any() and found[4].any(), "nothing is given in row 3"
+
+
+def test_answering_leaves_the_model_as_it_was(made: Model) -> None:
+    made.network.train()
+    made.answer(rows(), "kind")
+    assert made.network.training
+    made.network.eval()
+    before = torch.get_rng_state()
+    made.answer(rows(), "title", sampling=Sampling(temperature=1.0, max_length=4))
+    assert not made.network.training and torch.equal(before, torch.get_rng_state()), "sampling is keyed"
+
+
+# -- tables of answers ---------------------------------------------------------------------------------------
+def test_predictions_are_a_table(made: Model) -> None:
+    made.tasks = [Task(["title"], ["kind", "price"])]
+    frame = made.predict({"title": ["the sea", "一只白猫", None]})
+    classes = [f"kind_p_{c}" for c in "abcdefgh"]
+    assert list(frame.columns) == ["kind", "kind_probability", *classes, "price", "price_low", "price_high"]
+    assert len(frame) == 3
+    assert frame[classes].sum(axis=1).tolist() == pytest.approx([1, 1, 1], abs=1e-5)
+    assert (frame["kind_probability"] == frame[classes].max(axis=1)).all()
+    assert ((frame["price_low"] <= frame["price"]) & (frame["price"] <= frame["price_high"])).all()
+
+
+def test_many_classes_get_no_column_each(made: Model) -> None:
+    codec = worlds.fitted(CASES["category"], values=[f"c{i}" for i in range(30)])
+    answers = [Answer("c1", {f"c{i}": float(i == 1) for i in range(30)})]
+    assert answer_columns("k", answers, codec) == {"k": ["c1"], "k_probability": [1.0]}
+    assert answer_columns("k", [], codec) == {"k": []}
+
+
+# -- folders -------------------------------------------------------------------------------------------------
+def test_a_folder_holds_what_it_should_and_its_texts_are_standard(made: Model, tmp_path: Path) -> None:
+    made.tasks, made.provenance = [Task(["title"], ["kind"])], {"stages": [{"seed": 3}]}
+    made.save(tmp_path / "m")
+    assert {p.name for p in (tmp_path / "m").iterdir()} == {
+        "config.json", "model.safetensors", "columns.safetensors", "onetrunk.json", "provenance.json",
+        "manifest.json", "tokenizer.json",
+    }  # fmt: skip
+    again = load(tmp_path / "m")
+    assert again.tasks == made.tasks and again.provenance == made.provenance and again.columns == made.columns
+    assert again.folder == tmp_path / "m"
+    for name, tensor in made.network.state_dict().items():
+        assert torch.equal(again.network.state_dict()[name], tensor)
+    with pytest.raises(UsageError, match="already exists"):
+        made.save(tmp_path / "m")
+    made.save(tmp_path / "m", overwrite=True)
+
+
+def _changed(folder: Path, file: str, change: Any) -> None:
+    """Rewrites a file of a folder and its manifest, as one who means it."""
+    data = json.loads((folder / file).read_text())
+    change(data)
+
+    def write(place: Path) -> None:
+        files.write_json(place / file, data)
+
+    files.add_files(folder, write)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("onetrunk.json", lambda d: d["columns"][0].update(type="sound"), "Unknown column type 'sound'"),
+        ("onetrunk.json", lambda d: d["columns"][0].update(colour="red"), "does not describe a model"),
+        ("onetrunk.json", lambda d: d.pop("codecs"), "does not describe a model"),
+        ("onetrunk.json", lambda d: d["codecs"]["kind"]["knowledge"]["classes"].pop(), "should have shape"),
+        ("onetrunk.json", lambda d: d["codecs"]["kind"]["options"].update(fast=1), "Unknown key 'fast'"),
+        ("config.json", lambda d: d.update(kind="mamba"), "Unknown trunk 'mamba'"),
+        ("config.json", lambda d: d.update(width=64), "should have shape"),
+        ("config.json", lambda d: d.update(layers=3), "is missing"),
+        ("config.json", lambda d: d.update(layers=10**9), "layers"),
+    ],
+)
+def test_a_folder_that_contradicts_itself_is_refused(
+    made: Model, tmp_path: Path, file: str, change: Any, said: str
+) -> None:
+    made.save(tmp_path / "m")
+    _changed(tmp_path / "m", file, change)
+    with pytest.raises(ModelFileError, match=said):
+        load(tmp_path / "m")
+
+
+def test_what_is_no_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="There is no model folder"):
+        load(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelFileError, match="not a finished model folder"):
+        load(tmp_path / "empty")
