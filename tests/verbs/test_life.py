@@ -1,0 +1,302 @@
+"""The life of a model through the verbs: pretrained, fine-tuned, asked, judged, stopped and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import onetrunk
+from onetrunk.core.errors import DataError, InterruptedRunError, UsageError
+from onetrunk.inference.model_folder import Model, Task
+from onetrunk.verbs import _setup
+
+QUICK = ["pretrain.steps=4", "finetune.steps=4", "finetune.folds=2", "train.tensorboard=false"]
+GOOD, BAD = ["warm", "clean", "quiet", "lovely"], ["cold", "dirty", "noisy", "broken"]
+
+
+def table(n: int = 240, labelled: int | None = None) -> dict[str, list[Any]]:
+    """Reviews whose words tell their label; the price goes with the number of nights."""
+    dice = np.random.default_rng(0)
+    rows: dict[str, list[Any]] = {"review": [], "nights": [], "price": [], "label": []}
+    for i in range(n):
+        good = bool(dice.random() < 0.5)
+        words = dice.choice(GOOD if good else BAD, 2)
+        nights = int(dice.integers(1, 15))
+        rows["review"].append(f"{words[0]} room {i}, {words[1]} bed")
+        rows["nights"].append(nights)
+        rows["price"].append(80.0 * nights + float(dice.random()))
+        rows["label"].append(("good" if good else "bad") if labelled is None or i < labelled else None)
+    return rows
+
+
+def quick(out: Path, verb: str = "pretrain", data: Any = None, settings: list[str] | None = None, **rest: Any) -> Model:
+    return getattr(onetrunk, verb)(
+        data or table(), out=str(out), settings=[*QUICK, *(settings or [])], quiet=True, **{"size": "nano", **rest}
+    )
+
+
+def weights(model: Model) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def foundation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("life") / "foundation"
+    quick(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that was trained for long enough to know its task."""
+    out = tmp_path_factory.mktemp("life") / "model"
+    settings = ["pretrain.steps=60", "finetune.steps=40", "train.tensorboard=false"]
+    onetrunk.train(table(), ask=["label"], out=str(out), size="nano", settings=settings, quiet=True)
+    return out
+
+
+# -- the whole way -------------------------------------------------------------------------------------------
+def test_training_learns_the_task_and_leaves_everything_behind(learnt: Path) -> None:
+    found = {path.relative_to(learnt).as_posix() for path in learnt.rglob("*") if path.is_file()}
+    assert found >= {
+        "config.json", "model.safetensors", "columns.safetensors", "onetrunk.json", "provenance.json", "manifest.json",
+        "tokenizer.json", "README.md", "evidence/metrics.json", "evidence/report.html", "metrics.jsonl",
+    }  # fmt: skip
+    (task,) = json.loads((learnt / "evidence" / "metrics.json").read_text())["tasks"]
+    assert task["metrics"]["accuracy"] >= 0.9 and task["rivals"]
+    model = onetrunk.load(learnt)
+    assert [stage["stage"] for stage in model.provenance["stages"]] == ["pretrain", "finetune"]
+    assert sum(model.provenance["stages"][1]["rows"].values()) == 240
+    assert model.provenance["decision"]["labelled_rows"] == model.provenance["stages"][1]["rows"]["train"]
+    assert model.tasks == [Task(["review", "nights", "price"], ["label"])]
+
+
+def test_answers_come_as_tables_with_or_without_the_truth(learnt: Path, tmp_path: Path) -> None:
+    rows = {"review": ["lovely room 900, warm bed", "noisy room 901, cold bed"], "nights": [3, 4]}
+    frame = onetrunk.predict(str(learnt), rows, out=str(tmp_path / "a.jsonl"), quiet=True)
+    assert frame["label"].tolist() == ["good", "bad"]
+    assert (frame["label_p_good"] + frame["label_p_bad"]).tolist() == pytest.approx([1, 1], abs=1e-5)
+    written = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [row["label"] for row in written] == ["good", "bad"]
+    every = onetrunk.predict(str(learnt), rows, ask=["label", "price"], quiet=True)
+    assert (every["price_low"] <= every["price_high"]).all() and every["label"].tolist() == ["good", "bad"]
+    mapped = onetrunk.predict(str(learnt), {"text": rows["review"]}, map={"review": "text"}, quiet=True)
+    assert mapped["label"].tolist() == ["good", "bad"]
+
+
+def test_generating_is_keyed_and_from_nothing_or_from_rows(learnt: Path) -> None:
+    def made(**options: Any) -> list[Any]:
+        return onetrunk.generate(str(learnt), quiet=True, max_length=12, **options)["review"].tolist()
+
+    nothing = made(ask=["review"], n=6)
+    assert len(nothing) == 6 and len(set(nothing)) > 1
+    assert made(ask=["review"], n=6) == nothing != made(ask=["review"], n=6, seed=1)
+    assert len(made(ask=["review"], n=3, data='{"label": "good"}')) == 3
+    with pytest.raises(UsageError, match="--n expects 1 or more"):
+        made(ask=["review"], n=0)
+    with pytest.raises(DataError, match="none of the columns"):
+        made(ask=["review"], n=1, data='{"colour": "red"}')
+
+
+def test_evaluating_on_other_rows_replaces_the_evidence(learnt: Path) -> None:
+    rows = {name: values[:40] for name, values in table().items()}
+    evidence = onetrunk.evaluate(str(learnt), {**rows, "label": [*rows["label"][:39], "so-so"]}, quiet=True)
+    (task,) = evidence.tasks
+    assert task.metrics["unseen"] == 1 and task.metrics["accuracy"] <= 39 / 40
+    assert json.loads((learnt / "evidence" / "metrics.json").read_text())["tasks"][0]["rows"] == 40
+    onetrunk.load(learnt)  # what was added is in the manifest
+    with pytest.raises(DataError, match="No held-out row has a value"):
+        onetrunk.evaluate(str(learnt), {**rows, "label": [None] * 40}, quiet=True)
+
+
+def test_training_again_goes_on_with_the_foundation_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {"data": table(60), "ask": ["label"], "size": "nano", "settings": QUICK}
+    onetrunk.train(**settings, out=str(tmp_path / "m"), quiet=True)
+    before = (tmp_path / "m-foundation" / "manifest.json").read_bytes()
+    with pytest.raises(UsageError, match="already exists"):
+        onetrunk.train(**settings, out=str(tmp_path / "m"), quiet=True)
+    (tmp_path / "m").rename(tmp_path / "elsewhere")
+    onetrunk.train(**settings, out=str(tmp_path / "m"))
+    assert "Going on with" in capsys.readouterr().err
+    assert (tmp_path / "m-foundation" / "manifest.json").read_bytes() == before
+    assert same(weights(onetrunk.load(tmp_path / "m")), weights(onetrunk.load(tmp_path / "elsewhere")))
+
+
+def test_inspecting_is_data_for_machines() -> None:
+    found = onetrunk.inspect(table(), ask=["label"], split="auto", quiet=True).as_json()
+    assert json.loads(json.dumps(found))
+    assert {"review", "nights", "price", "label"} <= set(json.dumps(found).replace('"', " ").split())
+
+
+# -- fine-tuning ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("freeze", "moving"), [("trunk", set()), ("1", {"1"}), (None, {"0", "1"})])
+def test_frozen_blocks_stay_as_they_were(
+    foundation: Path, tmp_path: Path, freeze: str | None, moving: set[str]
+) -> None:
+    before = weights(onetrunk.load(foundation))
+    tuned = quick(tmp_path / "m", "finetune", ask=["label"], start=str(foundation), freeze=freeze, size=None)
+    after = weights(tuned)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.split(".")[2] for name in changed if name.startswith("trunk.layers.")} == moving
+    assert any(name.startswith("codecs.label.head") for name in changed)
+    given = {name for name in changed if name.startswith("codecs.nights") or name.startswith("markers")}
+    assert bool(given) == (freeze is None), "what comes before a frozen block does not move under it"
+    assert all(p.requires_grad for p in tuned.network.parameters())
+
+
+def test_a_foundation_meets_other_names_new_classes_and_new_columns(foundation: Path, tmp_path: Path) -> None:
+    rows = table(60)
+    other = {
+        "text": rows["review"],
+        "label": [*rows["label"][:40], *["so-so"] * 20],
+        "stars": [i % 5 for i in range(60)],
+    }
+    tuned = quick(
+        tmp_path / "m", "finetune", other, ask=["label"], start=str(foundation), map={"review": "text"}, size=None,
+        types={"stars": "number"},
+    )  # fmt: skip
+    assert tuned.codec("label").class_names() == ["bad", "good", "so-so"]
+    assert set(tuned.columns) == {"review", "nights", "price", "label", "stars"}
+    old, new = onetrunk.load(foundation).codec("label"), onetrunk.load(tmp_path / "m").codec("label")
+    assert old.class_names() == ["bad", "good"] and new.table.shape[0] == 3
+    frame = onetrunk.predict(str(tmp_path / "m"), {"review": ["clean room"], "stars": [3]}, quiet=True)
+    assert "label_p_so-so" in frame
+
+
+def test_few_labels_are_cross_validated_and_the_better_is_kept(tmp_path: Path) -> None:
+    rows = table(60, labelled=20)
+    start = tmp_path / "foundation"
+    quick(start, data=rows)
+    tuned = quick(tmp_path / "m", "train", rows, ask=["label"], start=str(start), size=None)
+    gain = tuned.provenance["decision"]
+    assert gain["labelled_rows"] < 20
+    scores = gain["cross_validation"]
+    assert gain["kept"] == ("fine-tuned" if scores["fine-tuned"] > scores["pretrained"] else "pretrained")
+    assert same(weights(tuned), weights(onetrunk.load(start))) == (gain["kept"] == "pretrained")
+
+
+def test_labels_spread_to_neighbours_where_answers_are_classes(tmp_path: Path) -> None:
+    rows = table(60, labelled=20)
+    start = tmp_path / "foundation"
+    quick(start, data=rows)
+    spread = ["finetune.spread=true"]
+    tuned = quick(tmp_path / "m", "train", rows, ask=["label"], start=str(start), size=None, settings=spread)
+    decision = tuned.provenance["decision"]
+    assert decision["rows_with_neighbours_labels"] > decision["labelled_rows"]
+    rows["price"][30:] = [None] * 30
+    with pytest.raises(UsageError, match="one class each; 'price' has others"):
+        quick(tmp_path / "n", "finetune", rows, ask=["price"], start=str(start), size=None, settings=spread)
+
+
+def test_repeated_seeds_are_all_tried(tmp_path: Path) -> None:
+    tuned = quick(tmp_path / "m", "finetune", ask=["label"], settings=["finetune.repeats=2"])
+    assert tuned.provenance["stages"][-1]["stage"] == "finetune"
+    places = sorted(p.name for p in (tmp_path / "m" / "checkpoints").iterdir())
+    assert places == ["seed-0", "seed-1"]
+
+
+@pytest.mark.parametrize("settings", [["trunk.kind=gru"], ["given=causal"], ["trunk.kind=rnn", "given=causal"]])
+def test_every_trunk_goes_all_the_way(tmp_path: Path, settings: list[str]) -> None:
+    tuned = quick(tmp_path / "m", "finetune", ask=["label"], settings=settings)
+    again = onetrunk.load(tmp_path / "m")
+    rows = {name: values[:5] for name, values in table().items()}
+    assert again.predict(rows).equals(tuned.predict(rows))
+
+
+# -- settings ------------------------------------------------------------------------------------------------
+def test_the_seed_decides_the_weights(foundation: Path, tmp_path: Path) -> None:
+    known = weights(onetrunk.load(foundation))
+    assert same(weights(quick(tmp_path / "again")), known)
+    assert not same(weights(quick(tmp_path / "other", seed=1)), known)
+
+
+def test_row_weights_are_read_and_checked(tmp_path: Path) -> None:
+    rows = table(60)
+    rows["weight"] = [1.0] * 60
+    weighed = quick(tmp_path / "a", data=rows, settings=["row_weight=weight"])
+    assert "weight" not in weighed.columns
+    rows["weight"][50:] = [0.0] * 10
+    assert not same(weights(quick(tmp_path / "b", data=rows, settings=["row_weight=weight"])), weights(weighed))
+    rows["weight"][:30] = [-1.0] * 30
+    with pytest.raises(UsageError, match="weight of 0 or more"):
+        quick(tmp_path / "c", data=rows, settings=["row_weight=weight"])
+
+
+def test_a_configuration_file_flags_and_settings_in_this_order(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("size: small\ntrain: {lr: 0.01, clip: 2.0}\n")
+    run = _setup.run_config(tmp_path / "run.yaml", ["train.lr=0.5"], size="nano")
+    assert (run.size, run.train.lr, run.train.clip) == ("nano", 0.5, 2.0)
+    assert run.trunk_config() == {"kind": "transformer", **_setup.SIZES["nano"]}
+    with pytest.raises(UsageError, match=r"Unknown key 'train.lrr'.*Did you mean 'lr'"):
+        _setup.run_config({"train": {"lrr": 1}}, None)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("90s", 90), ("10min", 600), ("2h", 7200), ("45", 45), (None, None)])
+def test_budgets_are_times(text: str | None, expected: float | None) -> None:
+    assert _setup.seconds(text) == expected
+
+
+def test_a_budget_bounds_the_steps(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="90s, 10min or 2h; found 'soon'"):
+        _setup.seconds("soon")
+    model = quick(tmp_path / "m", settings=["pretrain.steps=100000"], budget="0.01s")
+    assert model.provenance["stages"][0]["steps"] == 20
+
+
+# -- stopping ------------------------------------------------------------------------------------------------
+def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onetrunk.data.loader import Loader
+
+    settings = ["pretrain.steps=9", "train.save_every=4"]
+    whole = weights(quick(tmp_path / "whole", settings=settings))
+    real = Loader.__call__
+
+    def interrupted(self: Loader, step: int) -> Any:
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(self, step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Loader, "__call__", interrupted)
+        with pytest.raises(
+            InterruptedRunError, match=r"Stopped after step 6 of 9.*The same command goes on"
+        ) as stopped:
+            quick(tmp_path / "m", settings=settings)
+    assert stopped.value.exit_code == 130
+    assert not (tmp_path / "m" / "manifest.json").exists()
+    seen = []
+    monkeypatch.setattr(Loader, "__call__", lambda self, step: seen.append(step) or real(self, step))
+    assert same(weights(quick(tmp_path / "m", settings=settings)), whole)
+    assert seen == [6, 7, 8]
+
+
+def test_ctrl_c_on_the_command_line_saves_and_exits_with_130(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text(
+        "\n".join(json.dumps(dict(zip(table(), row, strict=True))) for row in zip(*table(60).values(), strict=True))
+    )
+    command = [
+        sys.executable, "-m", "onetrunk", "pretrain", "data.jsonl", "--out", "m", "--size", "nano",
+        "--set", "train.tensorboard=false", "--set", "train.save_every=5", "--set",
+    ]  # fmt: skip
+    run = subprocess.Popen([*command, "pretrain.steps=100000"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "m").glob("checkpoints/step-*")) and run.poll() is None:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    said = run.communicate(timeout=120)[1]
+    assert run.returncode == 130, said
+    assert "Traceback" not in said and "The same command goes on from there." in said.replace("\n", " ")
+    assert json.loads((tmp_path / "m" / "metrics.jsonl").read_text().splitlines()[-1])["step"] >= 5
