@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import json
 import os
 import shutil
@@ -181,9 +182,8 @@ def test_importing_is_light() -> None:
 
 
 @pytest.mark.parametrize("verb", onetrunk.VERBS)
-def test_every_verb_documents_its_parameters(verb: str, cli_run) -> None:
-    import inspect
-
+def test_every_verb_documents_its_parameters(verb: str, cli_run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     function = getattr(onetrunk, verb)
     summary, helps = cli._documentation(function)
     assert summary.endswith(".")
@@ -191,3 +191,6 @@ def test_every_verb_documents_its_parameters(verb: str, cli_run) -> None:
     code, out, _ = cli_run(verb, "--help")
     assert code == 0
     assert "--json" in out
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind == inspect.Parameter.KEYWORD_ONLY:
+            assert cli._FLAGS.get(name, "--" + name.replace("_", "-")) in out, name

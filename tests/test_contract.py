@@ -144,7 +144,7 @@ def test_losses_are_sums_and_counts_and_reach_every_parameter(case: Case) -> Non
         loss = codec.loss(h, targets)
         assert torch.isfinite(loss.sum) and loss.each.shape == (len(h),) and not loss.each.requires_grad
         assert float(loss.count) == pytest.approx(float(targets["w"].sum()))
-        assert float(loss.sum) == pytest.approx(float((loss.each * targets["w"]).sum()), rel=1e-5)
+        assert loss.sum.item() == pytest.approx(float((loss.each * targets["w"]).sum()), rel=1e-5)
         loss.sum.backward()
         assert h.grad.abs().sum() > 0
     without = [name for name, p in codec.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]

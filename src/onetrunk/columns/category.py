@@ -230,7 +230,9 @@ class Category(Codec):
 
         if self.multi:
             binarizer = MultiLabelBinarizer(classes=self.classes, sparse_output=True)
-            return FunctionTransformer(lambda vs: binarizer.fit_transform([map(_name, _members(v)) for v in vs]))
+            return FunctionTransformer(
+                lambda vs: binarizer.fit_transform([() if v is None else map(_name, _members(v)) for v in vs])
+            )
         names = FunctionTransformer(lambda vs: np.array([["" if v is None else _name(v)] for v in vs], dtype=object))
         return make_pipeline(names, OneHotEncoder(handle_unknown="ignore"))
 

@@ -1,0 +1,68 @@
+"""Drawing from probabilities, and the flow's numbers, against slow references."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from onetrunk.core import rng
+from onetrunk.nn.heads.categorical import choose
+from onetrunk.nn.heads.flow import noisy, ode_step, weight
+
+
+def drawn_slowly(logits: list[float], u: float, temperature: float, top_k: int, top_p: float) -> int:
+    """The same, one number at a time: likeliest first, cut, and walked through until u is passed."""
+    if temperature == 0:
+        return max(range(len(logits)), key=lambda i: logits[i])
+    p = np.exp(np.array(logits) / temperature)
+    p /= p.sum()
+    ordered = sorted(range(len(p)), key=lambda i: -p[i])
+    kept, reached = [], 0.0
+    for rank, i in enumerate(ordered):
+        if (top_k and rank >= top_k) or reached >= top_p:
+            break
+        kept.append(i)
+        reached += p[i]
+    passed = 0.0
+    for i in kept:
+        passed += p[i]
+        if u * reached <= passed:
+            return i
+    return kept[-1]
+
+
+@pytest.mark.parametrize("temperature", [0, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("top_k", [0, 1, 4])
+@pytest.mark.parametrize("top_p", [1.0, 0.7, 0.01])
+def test_choosing_is_what_the_slow_way_gives(temperature: float, top_k: int, top_p: float) -> None:
+    logits = torch.randn(200, 9) * 2
+    u = torch.from_numpy(rng.uniform(rng.mix(np.arange(200), "u")))
+    found = choose(logits, u, temperature, top_k, top_p).tolist()
+    expected = [
+        drawn_slowly(row, x, temperature, top_k, top_p) for row, x in zip(logits.tolist(), u.tolist(), strict=True)
+    ]
+    assert found == expected
+
+
+def test_what_is_impossible_is_never_drawn() -> None:
+    logits = torch.tensor([[0.0, -torch.inf, 1.0]]).expand(500, -1)
+    u = torch.linspace(0, 1 - 2**-24, 500)
+    assert set(choose(logits, u, 1.0, 0, 1.0).tolist()) == {0, 2}
+
+
+def test_noise_levels_go_from_noise_to_the_picture() -> None:
+    x, noise = np.ones((2, 3), np.float32), np.full((2, 3), -1.0, np.float32)
+    assert (noisy(x, noise, np.float32(1)) == x).all() and (noisy(x, noise, np.float32(0)) == noise).all()
+    assert weight(np.array([0, 0.5, 0.8, 0.99, 1.0])).tolist() == pytest.approx([1, 4, 25, 25, 25])
+
+
+def test_the_ode_follows_the_exact_flow_of_a_gaussian() -> None:
+    """For data N(m, s²) the best denoiser is known in closed form, and the flow maps noise z to m + s z."""
+    m, s, z, steps = 0.7, 0.3, torch.linspace(-2, 2, 9), 400
+    x = z.clone()
+    for k in range(steps):
+        t = k / steps
+        gain = t * s**2 / (t**2 * s**2 + (1 - t) ** 2)
+        x = ode_step(x, m + gain * (x - t * m), t, 1 / steps)
+    torch.testing.assert_close(x, m + s * z, rtol=0, atol=0.01)

@@ -1,0 +1,96 @@
+"""The trunk's block, position by position, against the formulas written out for one query at a time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+import worlds
+from torch import Tensor
+
+from onetrunk.core.errors import UsageError
+from onetrunk.core.sequence import Plan
+from onetrunk.nn.attention import Attention, Rotary
+from onetrunk.nn.trunk import TRUNKS, build_trunk
+
+B, T, WIDTH, HEADS, HEAD = 2, 11, 24, 4, 6
+
+
+def plan(seed: int) -> Plan:
+    """Random documents, branches and orders, with padding at the end of the second sequence."""
+    generator = torch.Generator().manual_seed(seed)
+    doc, branch, order, pos = (torch.randint(0, high, (B, T), generator=generator) for high in (3, 3, 4, 9))
+    doc[1, -2:] = -1
+    return Plan(doc, branch, order, pos)
+
+
+def rotated(x: Tensor, pos: int, theta: float) -> Tensor:
+    """RoPE as multiplication by e^(i pos w) of the complex numbers (x_j, x_{j + h/2})."""
+    half = len(x) // 2
+    w = torch.tensor([theta ** (-2 * j / len(x)) for j in range(half)])
+    turned = torch.complex(x[:half], x[half:]) * torch.polar(torch.ones(half), pos * w)
+    return torch.cat([turned.real, turned.imag])
+
+
+def normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return x / (x.square().mean() + eps).sqrt() * weight
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_attention_is_what_the_rule_says(kv_heads: int, seed: int) -> None:
+    layer = Attention(WIDTH, HEADS, kv_heads, HEAD, 1e-6)
+    torch.nn.init.uniform_(layer.q_norm.weight, 0.5, 2)
+    torch.nn.init.uniform_(layer.k_norm.weight, 0.5, 2)
+    p, x = plan(seed), torch.randn(B, T, WIDTH)
+    with torch.no_grad():
+        found = layer(x, p, Rotary(HEAD, 100.0)(p.pos_BT))
+        for b in range(B):
+            for t in range(T):
+                expected = slowly(layer, x[b], p, b, t, kv_heads)
+                torch.testing.assert_close(found[b, t], expected, rtol=1e-4, atol=1e-5)
+
+
+def slowly(layer: Attention, x_TD: Tensor, p: Plan, b: int, t: int, kv_heads: int) -> Tensor:
+    """Attention of one query over the keys it may see."""
+    doc, branch, order = (a[b].tolist() for a in (p.doc_BT, p.branch_BT, p.order_BT))
+    seen = [s for s in range(T) if doc[s] == doc[t] and branch[s] in (0, branch[t]) and order[s] <= order[t]]
+    out = []
+    for head in range(HEADS):
+        own, shared = slice(head * HEAD, (head + 1) * HEAD), head * kv_heads // HEADS
+        theirs = slice(shared * HEAD, (shared + 1) * HEAD)
+        q = rotated(normed((layer.q_proj.weight @ x_TD[t])[own], layer.q_norm.weight, 1e-6), int(p.pos_BT[b, t]), 100.0)
+        scores, values = [], []
+        for s in seen:
+            k = normed((layer.k_proj.weight @ x_TD[s])[theirs], layer.k_norm.weight, 1e-6)
+            scores.append(q @ rotated(k, int(p.pos_BT[b, s]), 100.0) / math.sqrt(HEAD))
+            values.append((layer.v_proj.weight @ x_TD[s])[theirs])
+        out.append(F.softmax(torch.stack(scores), 0) @ torch.stack(values))
+    return layer.o_proj.weight @ torch.cat(out)
+
+
+@pytest.mark.parametrize("kind", TRUNKS)
+def test_every_kind_is_built_and_takes_one_call(kind: str) -> None:
+    trunk = build_trunk({"kind": kind, "width": 16, "layers": 2, **({"heads": 2} if kind == "transformer" else {})})
+    p = plan(0)
+    p.order_BT.zero_()
+    assert trunk(torch.randn(B, T, 16), p).shape == (B, T, 16)
+    cache = trunk.start_cache(B, worlds.CPU)
+    there = torch.ones(B, T, dtype=torch.bool)
+    h, cache = trunk.extend(torch.randn(B, T, 16), p.pos_BT, there, cache, causal=True, keep=True)
+    assert h.shape == (B, T, 16)
+
+
+def test_unknown_kinds_and_keys_name_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"Unknown trunk 'transfomer'\. Did you mean 'transformer'\?"):
+        build_trunk({"kind": "transfomer"})
+    with pytest.raises(UsageError, match=r"Unknown key 'layer' in trunk \(gru\)\. Did you mean 'layers'\?"):
+        build_trunk({"kind": "gru", "layer": 2})
+
+
+def test_deep_trunks_start_as_the_identity() -> None:
+    trunk = build_trunk({"kind": "transformer", "width": 16, "layers": 6, "heads": 2})
+    x = torch.randn(B, T, 16)
+    torch.testing.assert_close(trunk(x, plan(0)), trunk.norm(x))
