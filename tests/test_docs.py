@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import importlib
 import inspect
+import json
 import re
 import shlex
 import sys
@@ -136,7 +137,7 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @names([page for page in PAGES if blocks(page, "bash", "python")])
 def test_what_a_page_says_runs(
-    page: Path, folder: Path, quick: None, plant: Any, monkeypatch: pytest.MonkeyPatch
+    page: Path, folder: Path, quick: None, plant: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     namespace: dict[str, Any] = {"__name__": page.name}
     for language, text in blocks(page, "bash", "python"):
@@ -149,9 +150,13 @@ def test_what_a_page_says_runs(
             for words in commands(text):
                 assert words[0] == "onetrunk", f"a block to run holds {words[0]}: mark it sh"
                 monkeypatch.setattr(sys, "argv", words)
+                capsys.readouterr()
                 with pytest.raises(SystemExit) as end:
                     cli.main()
                 assert end.value.code in (0, None), shlex.join(words)
+                printed = capsys.readouterr().out
+                if "--json" in words:
+                    assert printed and all(isinstance(json.loads(x), dict) for x in printed.strip().split("\n")), words
     for _, text in blocks(page, "text"):  # what is said to be in a model folder is there
         if text.startswith("model/\n"):
             firsts = [re.split(" {3,}", line.strip())[0] for line in text.splitlines()[1:]]

@@ -96,16 +96,17 @@ class Evidence:
     origin: Origin = field(default_factory=Origin)
     figures: dict[str, bytes] = field(default_factory=dict)
 
+    def as_json(self) -> dict[str, Any]:
+        """All but samples and figures."""
+        tasks = [{k: v for k, v in asdict(task).items() if k != "samples"} for task in self.tasks]
+        return _finite({"name": self.name, "tasks": tasks, "origin": asdict(self.origin)})
+
     def save(self, folder: str | Path) -> None:
         """Writes metrics.json, samples.json and figures/ under `folder`/evidence."""
         place = Path(folder) / PLACE
         (place / "figures").mkdir(parents=True, exist_ok=True)
-        tasks = [asdict(task) for task in self.tasks]
-        samples = [task.pop("samples") for task in tasks]
-        _write(
-            place / "metrics.json",
-            {"format": FORMAT, "name": self.name, "tasks": tasks, "origin": asdict(self.origin)},
-        )
+        samples = [[asdict(sample) for sample in task.samples] for task in self.tasks]
+        _write(place / "metrics.json", {"format": FORMAT, **self.as_json()})
         _write(place / "samples.json", samples)
         for name, png in self.figures.items():
             (place / "figures" / f"{name}.png").write_bytes(png)

@@ -124,6 +124,15 @@ class Model:
                 out[name if name not in out else f"{key}.{name}"] = text
         return out
 
+    def as_json(self) -> dict[str, Any]:
+        """What it is, in short."""
+        return {
+            "folder": None if self.folder is None else str(self.folder),
+            "columns": [column.as_json() for column in self.columns.values()],
+            "tasks": [{"given": task.given, "ask": task.ask} for task in self.tasks],
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+        }
+
     def _description(self) -> dict[str, Any]:
         return {
             "format": files.FORMAT,
