@@ -13,6 +13,7 @@ from worlds import CASES
 
 from onetrunk.core import rng
 from onetrunk.core.column import Sampling
+from onetrunk.core.errors import UsageError
 from onetrunk.core.sequence import Role, Segment
 from onetrunk.inference.model_folder import Model
 
@@ -197,6 +198,27 @@ def _pooled_naively(h: torch.Tensor, batch: Any) -> torch.Tensor:
         own = [h[i] for i in range(len(doc)) if doc[i] == d and branch[i] == 0]
         out.append(torch.stack(own).mean(0) if own else torch.zeros(h.shape[1]))
     return torch.stack(out)
+
+
+@every_given
+@every_trunk
+def test_a_prompt_is_gone_on_from_as_if_it_had_been_written(trunk: Any, given: str) -> None:
+    made = model(trunk, given)
+    rows = {"kind": list("abcd"), "day": CASES["date"].values[:4]}
+    greedy = Sampling(max_length=9)
+    whole = [a.value for a in made.answer(rows, "title", ["kind", "day"], greedy)]
+    prompts = [text[:cut] for text, cut in zip(whole, (0, 1, 3, 5), strict=True)]
+    rest = [Sampling(max_length=9 - len(prompt)) for prompt in prompts]
+    for i, sampling in enumerate(rest):
+        single = {name: values[i : i + 1] for name, values in rows.items()}
+        (alone,) = made.answer({**single, "title": prompts[i : i + 1]}, "title", ["kind", "day"], sampling, begun=True)
+        assert alone.value == whole[i]
+    together = made.answer({**rows, "title": prompts}, "title", ["kind", "day"], rest[-1], begun=True)
+    assert [a.value for a in together] == [w[: len(p) + 4] for w, p in zip(whole, prompts, strict=True)]
+    with pytest.raises(UsageError, match="An answer of 'kind' cannot go on from a prompt; of title can"):
+        made.answer({**rows, "title": prompts}, "kind", ["day"], begun=True)
+    with pytest.raises(UsageError, match="The prompt of row 1 cannot be used: it is missing"):
+        made.answer({**rows, "title": ["a", None, "b", "c"]}, "title", ["day"], begun=True)
 
 
 @every_given

@@ -56,16 +56,19 @@ class FoundationModel(nn.Module):
         """Content of one column to [n, D]."""
         return self.codec(column).embed(content) + nn.functional.embedding(role_n, self.marker(column))
 
-    def states(self, batch: Batch) -> Tensor:
-        """h [B * T, D]."""
+    def embeddings(self, batch: Batch) -> Tensor:
+        """x_BTD: every column's, where it stands; zeros where there is padding."""
         parts = [self.embed(name, e.content, e.role_n) for name, e in batch.embeds.items()]
         if batch.gather_N is None:
             x = torch.cat(parts) if len(parts) > 1 else parts[0]
         else:
             padding = parts[0].new_zeros(1, self.width)
             x = torch.cat([*(part.to(padding.dtype) for part in parts), padding])[batch.gather_N]
-        B, T = batch.plan.doc_BT.shape
-        return self.trunk(x.view(B, T, -1), batch.plan).flatten(0, 1)
+        return x.view(*batch.plan.doc_BT.shape, -1)
+
+    def states(self, batch: Batch) -> Tensor:
+        """h [B * T, D]."""
+        return self.trunk(self.embeddings(batch), batch.plan).flatten(0, 1)
 
     def forward(self, batch: Batch) -> dict[str, Loss]:
         """Every objective's named losses."""

@@ -171,6 +171,24 @@ def test_what_is_asked_is_noisy_by_its_level_and_weighed_by_it() -> None:
     assert segment.targets["velocity"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_frame_leads_from_what_is_seen_back_to_the_original() -> None:
+    """A bright dot of the original is found again where the frame says it is."""
+    wide = np.zeros((60, 90), dtype=np.uint8)
+    wide[40:44, 20:26] = 255  # centre: x 23, y 42
+    codec = Image({"size": 60, "patch": 4, "flip": True})
+    codec.fit([wide])
+    content = worlds.content_of(codec, [wide] * 6)
+    for role, augment in ((Role.GIVEN, False), (Role.GIVEN, True), (Role.MASKED, True)):
+        segment = codec.segment(content, role, worlds.keys(6), augment)
+        assert segment.content["frame"].shape == (6, 2, 3)
+        if role == Role.GIVEN:
+            for picture, frame in zip(segment.content["pixels"][:, 0], segment.content["frame"], strict=True):
+                light = np.clip(picture - np.median(picture), 0.2, None) - 0.2
+                y, x = np.mgrid[:60, :60] * 2 / 60 + 1 / 60 - 1
+                seen = [(light * x).sum() / light.sum(), (light * y).sum() / light.sum(), 1]
+                np.testing.assert_allclose(frame @ seen, [23, 42], atol=1.0)
+
+
 def test_augmentation_moves_pictures_a_little_each_its_own_way() -> None:
     values = [worlds.CASES["image"].values[0]] * 50
     codec, still = fitted(values), fitted(values, rotate=0, scale=0, shift=0, light=0)

@@ -133,7 +133,7 @@ def test_a_text_is_written_from_start_to_end() -> None:
     segment = codec.segment(content, Role.ASKED, worlds.keys(3))
     assert segment.content["id"].tolist() == [START, a, b, c, START, START, d]
     assert segment.targets["id"].tolist() == [a, b, c, END, END, d, END]
-    assert segment.lens.tolist() == [4, 1, 2] and segment.causal
+    assert segment.lens.tolist() == [4, 1, 2] and segment.order.tolist() == [0, 1, 2, 3, 0, 0, 1]
 
 
 def test_windows_of_a_long_text_cover_it_and_open_with_what_came_before() -> None:
@@ -189,7 +189,10 @@ def test_pairs_tell_neighbours_apart_and_are_the_same_when_written() -> None:
     for token in (a, b, c):
         written.append(int(codec.query(state, Sampling()).content["pair"]))
         state["ids"] = torch.cat([state["ids"], torch.tensor([[token]])], dim=1)
+        state["seen"], state["size"] = state["size"], state["size"] + 1
     assert written == asked[6:9].tolist()
+    prompted = codec.start(1, Sampling(), worlds.keys(1), worlds.CPU, prompt=content.take(np.array([2])))
+    assert codec.query(prompted, Sampling()).content["pair"].tolist() == asked[6:].tolist()
     given = codec.segment(content, Role.GIVEN, worlds.keys(3)).content["pair"]
     assert given[1] != given[3] and given[1] == given[5], "ab is not ba, and is ab elsewhere"
 

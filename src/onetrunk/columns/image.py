@@ -149,13 +149,15 @@ class Image(Codec):
     # -- values to parts ---------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         image = open_image(value).convert("RGB" if self.channels == 3 else "L")
+        sides = np.array(image.size, dtype=np.int32)
         if image.size != (self.size, self.size):
             image = image.resize((self.size, self.size), Pillow.Resampling.BICUBIC)
         array = np.asarray(image, dtype=np.uint8).reshape(self.size, self.size, self.channels)
-        return {"pixels": np.ascontiguousarray(array.transpose(2, 0, 1))}
+        return {"pixels": np.ascontiguousarray(array.transpose(2, 0, 1)), "sides": sides}
 
     def blank(self) -> dict[str, np.ndarray]:
-        return {"pixels": np.zeros((self.channels, self.size, self.size), dtype=np.uint8)}
+        pixels = np.zeros((self.channels, self.size, self.size), dtype=np.uint8)
+        return {"pixels": pixels, "sides": np.array([self.size, self.size], dtype=np.int32)}
 
     def positions(self, content: Content) -> np.ndarray:
         return np.full(len(content), self.count, dtype=np.int64)
@@ -163,13 +165,15 @@ class Image(Codec):
     # -- parts to positions ------------------------------------------------------------------------------------------
     def segment(self, content: Content, role: Role, keys: np.ndarray, augment: bool = False) -> Segment:
         m, P = len(content), self.count
-        x = content.gather()["pixels"].astype(np.float32) / 127.5 - 1
+        parts = content.gather()
+        x, moved = parts["pixels"].astype(np.float32) / 127.5 - 1, np.tile(np.eye(2, 3, dtype=np.float32), (m, 1, 1))
         if augment and m and role != Role.ASKED:  # a drawing should look like the data, not like its distortions
-            x = self._augment(x, keys)
+            x, moved = self._augment(x, keys)
+        frame = _in_pixels(moved, parts["sides"])
         lens = np.full(m, P, dtype=np.int64)
         level = np.ones((m, P), dtype=np.float32)
         if role == Role.GIVEN:
-            return Segment({"pixels": x, "level": level}, lens)
+            return Segment({"pixels": x, "level": level, "frame": frame}, lens)
         if role == Role.ASKED:  # one level a picture; more often low, where the drawing is decided
             level *= rng.uniform(rng.mix(keys, "level"), 1) ** 1.5
         else:
@@ -183,7 +187,7 @@ class Image(Codec):
             "velocity": weight(level.reshape(-1)[reads]).astype(np.float32),
             "w": np.ones(len(reads), dtype=np.float32),
         }
-        return Segment({"pixels": shown, "level": level}, lens, reads=reads, targets=targets)
+        return Segment({"pixels": shown, "level": level, "frame": frame}, lens, reads=reads, targets=targets)
 
     def _patches(self, x: np.ndarray) -> np.ndarray:
         """[m, C, S, S] to [m * P, p * p * C]."""
@@ -197,21 +201,22 @@ class Image(Codec):
         grid = patches.view(n, side, side, p, p, C).permute(0, 5, 1, 3, 2, 4)
         return grid.reshape(n, C, self.size, self.size)
 
-    def _augment(self, x: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """A keyed affine map, light and contrast for each image; the whole batch at once."""
+    def _augment(self, x: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A keyed affine map, light and contrast for each image; the whole batch at once. Also the maps [m, 2, 3],
+        from what is seen to the original, both from -1 to 1."""
         o, u = self.options, 2 * rng.uniform(rng.mix(keys, "augment"), 8) - 1
         angle, scale = np.deg2rad(o.rotate) * u[:, 0], 1 + o.scale * u[:, 1]
         mirror = np.where(u[:, 2] < 0, -1.0, 1.0) if o.flip else 1.0
         cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
         move = 2 * o.shift * u[:, 3:5]
-        theta = np.stack([cos * mirror, -sin, move[:, 0], sin * mirror, cos, move[:, 1]], axis=1).reshape(-1, 2, 3)
+        theta = np.stack([cos * mirror, -sin, move[:, 0], sin * mirror, cos, move[:, 1]], axis=1)
+        theta = theta.reshape(-1, 2, 3).astype(np.float32)
         pixels = torch.from_numpy(x)
-        grid = F.affine_grid(torch.from_numpy(theta.astype(np.float32)), list(x.shape), align_corners=False)
+        grid = F.affine_grid(torch.from_numpy(theta), list(x.shape), align_corners=False)
         moved = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False).numpy()
         contrast, brightness = 1 + o.light * u[:, 5], o.light * u[:, 6]
-        return np.clip(moved * contrast[:, None, None, None] + brightness[:, None, None, None], -1, 1).astype(
-            np.float32
-        )
+        lit = np.clip(moved * contrast[:, None, None, None] + brightness[:, None, None, None], -1, 1)
+        return lit.astype(np.float32), theta
 
     def embed(self, content: dict[str, Tensor]) -> Tensor:
         pixels, level = content["pixels"], content["level"]
@@ -305,6 +310,13 @@ class Image(Codec):
         place = io.BytesIO()
         image.save(place, format="PNG")
         return {"png": base64.b64encode(place.getvalue()).decode()}
+
+
+def _in_pixels(moved: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Maps [m, 2, 3] to the original from -1 to 1 become maps to its pixels; sides [m, 2] are width and height."""
+    frame = moved.copy()
+    frame[:, :, 2] += 1
+    return frame * (sides[:, :, None] / 2).astype(np.float32)
 
 
 def open_image(value: Any) -> Pillow.Image:

@@ -31,6 +31,7 @@ class Text(Codec):
     ragged = True
     parts = True
     shared = True
+    continues = True
 
     class Options(Config):
         unit: Literal["bpe", "character"] = "bpe"
@@ -249,7 +250,7 @@ class Text(Codec):
         return Segment(
             {"id": inputs, **self._pairs(inputs, lens)},
             lens,
-            causal=True,
+            order=local,
             reads=np.arange(len(local), dtype=np.int64),
             targets=self._targets(targets),
         )
@@ -266,37 +267,65 @@ class Text(Codec):
         total, each = linear_cross_entropy(h, self.head, targets["id"], targets["w"])
         return Loss(total, targets["w"].sum(), each)
 
-    def start(self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device) -> State:
+    def start(
+        self,
+        n: int,
+        sampling: Sampling,
+        keys: np.ndarray,
+        device: torch.device,
+        prompt: Content | None = None,
+    ) -> State:
+        """Start and the prompt's tokens (the last ones that leave room in the context), then what is written.
+
+        A document's tokens are `ids[:, :size]`, of which `seen` have been through the trunk; the first `prompted` are
+        not its own. Padding follows.
+        """
+        room = self.options.length - 1
+        kept = [[]] * n if prompt is None else [ids[max(0, len(ids) - room) :] for ids in _each_of(prompt)]
+        size = torch.tensor([1 + len(ids) for ids in kept])
+        ids = torch.full((n, int(size.max()) if n else 1), END)
+        for i, tokens in enumerate(kept):
+            ids[i, : len(tokens) + 1] = torch.tensor([START, *tokens])
         return {
             "done": torch.zeros(n, dtype=torch.bool, device=device),
             "keys": torch.from_numpy(keys.view(np.int64).copy()),
-            "ids": torch.full((n, 1), START, device=device),
+            "ids": ids.to(device),
+            "size": size.to(device),
+            "seen": torch.zeros(n, dtype=torch.int64, device=device),
+            "prompted": size.to(device),
             "logprob": torch.zeros(n, device=device),
         }
 
     def query(self, state: State, sampling: Sampling) -> Query:
-        ids = state["ids"]
-        content = {"id": ids[:, -1]}
+        """All tokens that have not been through the trunk: the prompt's at first, then one at a time."""
+        ids, size, seen = state["ids"], state["size"], state["seen"]
+        t = int((size - seen).max())
+        place = seen[:, None] + torch.arange(t, device=ids.device)
+        chosen = ids.gather(1, place.clamp(max=ids.shape[1] - 1))
+        content = {"id": chosen.flatten()}
         if self.options.pairs:
-            before = ids[:, -2] if ids.shape[1] > 1 else torch.full_like(ids[:, -1], -1)
-            content["pair"] = self._pair(before, ids[:, -1])
-        return Query(content, t=1, causal=True, keep=True, pos=ids.shape[1] - 1)
+            before = torch.where(place > 0, ids.gather(1, (place - 1).clamp(0, ids.shape[1] - 1)), -1)
+            content["pair"] = self._pair(before, chosen).flatten()
+        return Query(content, t=t, causal=True, keep=True, pos=seen, valid=place < size[:, None])
 
     def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
-        ids = state["ids"]
-        logits = F.linear(h[:, 0], self.head).float()
+        ids, size, seen = state["ids"], state["size"], state["seen"]
+        logits = F.linear(h[torch.arange(len(h)), size - seen - 1], self.head).float()
         logits[:, [UNKNOWN, START, MASK]] = -torch.inf
-        u = rng.uniform(rng.mix(state["keys"].numpy().view(np.uint64), ids.shape[1]))
+        u = rng.uniform(rng.mix(state["keys"].numpy().view(np.uint64), size.cpu().numpy()))
         drawn = choose(logits, torch.from_numpy(u).to(h.device), sampling.temperature, sampling.top_k, sampling.top_p)
         drawn = torch.where(state["done"], END, drawn)
         gained = logits.log_softmax(-1).gather(1, drawn[:, None])[:, 0]
         logprob = state["logprob"] + torch.where(state["done"], 0.0, gained)
-        most = min(sampling.max_length, self.options.length)
-        ids = torch.cat([ids, drawn[:, None]], dim=1)
-        done = state["done"] | (drawn == END) | torch.tensor(ids.shape[1] > most, device=h.device)
-        return {"done": done, "keys": state["keys"], "ids": ids, "logprob": logprob}
+        if int(size.max()) == ids.shape[1]:
+            ids = torch.cat([ids, torch.full_like(ids[:, :1], END)], dim=1)
+        ids = ids.scatter(1, size[:, None], drawn[:, None])
+        full = (size + 1 - state["prompted"] >= sampling.max_length) | (size >= self.options.length)
+        done = state["done"] | (drawn == END) | full
+        return {**state, "done": done, "ids": ids, "size": size + 1, "seen": size, "logprob": logprob}
 
     def finish(self, state: State) -> list[Answer]:
+        """Each whole text, its prompt included; the probability is of what was written after that."""
         answers = []
         for ids, logprob in zip(state["ids"][:, 1:].tolist(), state["logprob"].tolist(), strict=True):
             ids = ids[: ids.index(END)] if END in ids else ids
@@ -339,6 +368,12 @@ class Text(Codec):
 
     def target(self, values: Sequence[Any]) -> np.ndarray:
         return np.array([str(v) for v in values], dtype=object)
+
+
+def _each_of(content: Content) -> list[list[int]]:
+    """The tokens of every text."""
+    ids = content.data["id"]
+    return [ids[a : a + n].tolist() for a, n in zip(content.starts.tolist(), content.lens.tolist(), strict=True)]
 
 
 def _parts(ids: np.ndarray) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError
-from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
+from onetrunk.core.sequence import Answer, Content, Loss, On, Role, Segment
 
 State = dict[str, Tensor]
 
@@ -44,7 +44,8 @@ class Query:
     t: int
     causal: bool = False
     keep: bool = False  # true: these positions are final and stay visible to later steps
-    pos: int = 0  # rotary position of the first of them
+    pos: int | Tensor = 0  # rotary position of the first of them; one for all documents, or int64 [n]
+    valid: Tensor | None = None  # bool [n, t], false for padding, which comes last; None: there is none
 
 
 class Codec(nn.Module, ABC):
@@ -56,6 +57,7 @@ class Codec(nn.Module, ABC):
     parts: ClassVar[bool] = False  # can parts of one value be masked, and can two views of it be made?
     shared: ClassVar[bool] = False  # do columns of this type share one codec unless told otherwise?
     guided: ClassVar[bool] = False  # can answers use guidance?
+    continues: ClassVar[bool] = False  # can an answer go on from a prompt, a value that it begins with?
 
     def __init__(self, options: dict[str, Any] | None = None) -> None:
         super().__init__()
@@ -154,11 +156,19 @@ class Codec(nn.Module, ABC):
         return np.ones(len(content), dtype=np.int64)
 
     # -- parts to positions ------------------------------------------------------------------------------------------
+    def reads_on(self) -> str | None:
+        """The column on whose positions this one is read out when asked (boxes on an image); None: on its own."""
+        return None
+
     @abstractmethod
-    def segment(self, content: Content, role: Role, keys: np.ndarray, augment: bool = False) -> Segment:
+    def segment(
+        self, content: Content, role: Role, keys: np.ndarray, augment: bool = False, on: On | None = None
+    ) -> Segment:
         """Positions of m documents in one role. Corruption, noise and augmentation are functions of `keys` [m].
 
-        `targets["w"]` float32 [r] weighs every read (1, or class weights); the sum of it is the loss's count.
+        `targets["w"]` float32 [r] weighs every read (1, or class weights); the sum of it is the loss's count. `on` is
+        told only to an asked codec that reads on another column: it takes no positions of its own, and its `reads`
+        count the other's.
         """
 
     @abstractmethod
@@ -171,16 +181,28 @@ class Codec(nn.Module, ABC):
         """h [r, D] (or [r, 2 D] where `pooled`) and targets [r, ...] to a weighted sum, its count, each read's own."""
 
     @abstractmethod
-    def start(self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device) -> State:
-        """The state before the first step: tensors [n, ...], always with `done` bool [n]."""
+    def start(
+        self,
+        n: int,
+        sampling: Sampling,
+        keys: np.ndarray,
+        device: torch.device,
+        prompt: Content | None = None,
+        on: On | None = None,
+    ) -> State:
+        """The state before the first step: tensors [n, ...], always with `done` bool [n].
 
-    @abstractmethod
+        `prompt` is told only to a codec that `continues`: how each answer begins. `on` as in `segment`.
+        """
+
     def query(self, state: State, sampling: Sampling) -> Query:
-        """What to embed next."""
+        """What to embed next; never asked of a codec that reads on another column."""
+        raise NotImplementedError
 
     @abstractmethod
     def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
-        """h [n, t, D] (or [n, t, 2 D]) of the query's positions; `free` is h with nothing given, when guided."""
+        """h [n, t, D] (or [n, t, 2 D]) of the query's positions, or of the column it reads on; `free` is h with
+        nothing given, when guided."""
 
     @abstractmethod
     def finish(self, state: State) -> list[Answer]:

@@ -79,16 +79,29 @@ class Segment:
     """One column's content for a group of m documents, in one role, ready to embed.
 
     `content` is what `Codec.embed` takes (any natural shape); it fills `lens[i]` positions of document i, n in all.
-    A causal segment's order counts up; otherwise all its positions share one order and see each other.
-    `reads` [r] are the positions (of n) where something is predicted, `targets` [r, ...] what is right there;
+    `order` [n] counts from 0 in every document and never falls: a position sees those of its document whose order is
+    not above its own. None: one block, all see each other. `reads` [r] are the positions (of n; of the other column's
+    for a codec that reads on one) where something is predicted, `targets` [r, ...] what is right there;
     `targets["w"]` weighs each of them.
     """
 
     content: dict[str, np.ndarray]
     lens: np.ndarray
-    causal: bool = False
+    order: np.ndarray | None = None
     reads: np.ndarray | None = None
     targets: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass
+class On:
+    """The positions of another column that an asked one reads on, in each of m documents.
+
+    `lens` [m] is 0 where that column is missing. `frame` float32 [m, 2, 3], of pictures: takes a point of what is seen
+    (x, y from -1 to 1 between the outer borders, and 1) to the same point of the original, in its pixels.
+    """
+
+    lens: np.ndarray
+    frame: np.ndarray | None = None
 
 
 @dataclass
@@ -122,16 +135,15 @@ class Plan:
 
 @dataclass
 class Embed:
-    """Content of one column for the whole batch: n positions, and the role of each."""
+    """Content of one column for the whole batch: n positions, the role of each, and its place in [B * T]."""
 
     content: dict[str, Tensor]
     role_n: Tensor
+    flat_n: Tensor
 
     def to(self, device: torch.device | str) -> Embed:
-        return Embed(
-            {k: v.to(device, non_blocking=True) for k, v in self.content.items()},
-            self.role_n.to(device, non_blocking=True),
-        )
+        content = {k: v.to(device, non_blocking=True) for k, v in self.content.items()}
+        return Embed(content, self.role_n.to(device, non_blocking=True), self.flat_n.to(device, non_blocking=True))
 
 
 @dataclass

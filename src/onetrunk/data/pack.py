@@ -14,7 +14,7 @@ import torch
 from onetrunk.core import rng
 from onetrunk.core.column import Codec
 from onetrunk.core.objective import Group
-from onetrunk.core.sequence import Batch, Content, Embed, Plan, Read, Role, Segment, local_positions
+from onetrunk.core.sequence import Batch, Content, Embed, On, Plan, Read, Role, Segment, local_positions
 
 _WIDTH_STEP = 8  # sequence widths are multiples of this: fewer shapes, aligned memory
 _WELL_FILLED = 0.85  # above this, one document a sequence beats packing
@@ -60,19 +60,37 @@ class _Piece:
 
 def _segments(groups: dict[str, Group], store: Store, augment: bool) -> list[_Piece]:
     """Given and masked columns first, asked ones after: the order of a document."""
-    pieces = []
-    first = 0
-    for tag, group in groups.items():
-        for c, codec in enumerate(store.codecs):
-            for role in (Role.GIVEN, Role.MASKED, Role.ASKED):
-                local = np.flatnonzero(group.roles[:, c] == role)
-                if not len(local):
-                    continue
-                content = store.contents[c].take(store.place[group.rows[local], c])
-                keys = rng.mix(group.keys[local], store.names[c])
-                pieces.append(_Piece(tag, c, role, local + first, codec.segment(content, role, keys, augment)))
-        first += len(group.rows)
-    return sorted(pieces, key=lambda piece: piece.role == Role.ASKED)
+    pieces: list[_Piece] = []
+    n_docs = sum(len(group.rows) for group in groups.values())
+    for roles in ((Role.GIVEN, Role.MASKED), (Role.ASKED,)):
+        first = 0
+        for tag, group in groups.items():
+            for c, codec in enumerate(store.codecs):
+                for role in roles:
+                    local = np.flatnonzero(group.roles[:, c] == role)
+                    if not len(local):
+                        continue
+                    content = store.contents[c].take(store.place[group.rows[local], c])
+                    keys = rng.mix(group.keys[local], store.names[c])
+                    told = {}
+                    if role == Role.ASKED and (other := codec.reads_on()) is not None:
+                        told["on"] = _read_on(pieces, store.names.index(other), local + first, n_docs)
+                    segment = codec.segment(content, role, keys, augment, **told)
+                    pieces.append(_Piece(tag, c, role, local + first, segment))
+            first += len(group.rows)
+    return pieces
+
+
+def _read_on(pieces: list[_Piece], column: int, docs: np.ndarray, n_docs: int) -> On:
+    """Where documents hold a column that another reads on: as far as it is given or masked there."""
+    lens, frame = np.zeros(n_docs, dtype=np.int64), None
+    for piece in pieces:
+        if piece.column == column and piece.role != Role.ASKED:
+            lens[piece.docs] = piece.segment.lens
+            if (frames := piece.segment.content.get("frame")) is not None:
+                frame = np.zeros((n_docs, 2, 3), dtype=np.float32) if frame is None else frame
+                frame[piece.docs] = frames
+    return On(lens[docs], None if frame is None else frame[docs])
 
 
 def _lay_out(pieces: list[_Piece], n_docs: int, given_causal: bool) -> np.ndarray:
@@ -129,7 +147,7 @@ def assemble(
     width = int(lengths.max(initial=1))
     filled = lengths.sum() / max(1, len(lengths) * width)
     alone = apart or not len(lengths) or bool(filled > _WELL_FILLED)
-    stream = alone and not apart and all(p.segment.causal and p.role == Role.ASKED for p in pieces)
+    stream = alone and not apart and all(p.role == Role.ASKED and _counts_up(p.segment) for p in pieces)
     stream = stream and len({p.column for p in pieces}) == 1
     block = alone and not given_causal and all(p.role != Role.ASKED for p in pieces) and bool((lengths == width).all())
     if not alone:  # short documents leave less room when several share a longer sequence
@@ -153,14 +171,18 @@ def assemble(
         local = local_positions(lens)
         doc = np.repeat(piece.docs, lens)
         flat = np.repeat(base[piece.docs] + piece.starts, lens) + local
-        counts_up = segment.causal or (given_causal and piece.role != Role.ASKED)
+        order = local if given_causal and piece.role != Role.ASKED else segment.order
         arrays["doc"][flat] = doc
         arrays["branch"][flat] = np.repeat(piece.branch, lens)
-        arrays["order"][flat] = np.repeat(piece.order, lens) + (local if counts_up else 0)
+        arrays["order"][flat] = np.repeat(piece.order, lens) + (0 if order is None else order)
         arrays["pos"][flat] = local
-        flats.setdefault(piece.column, []).append(flat)
-        placed.setdefault(piece.column, []).append(piece)
+        if len(flat):
+            flats.setdefault(piece.column, []).append(flat)
+            placed.setdefault(piece.column, []).append(piece)
         if segment.reads is not None:
+            other = store.codecs[piece.column].reads_on() if piece.role == Role.ASKED else None
+            if other is not None:
+                flat, doc = _positions_of(pieces, store.names.index(other), piece.docs, base)
             where = reads[piece.tag].setdefault(store.names[piece.column], [])
             targets = segment.targets
             if store.row_weight is not None:
@@ -181,7 +203,7 @@ def assemble(
         first += len(flat)
         content = _joined([piece.segment.content for piece in parts])
         role = np.concatenate([np.full(int(p.segment.lens.sum()), p.role, dtype=np.int64) for p in parts])
-        embeds[store.names[column]] = Embed(_tensors(content), torch.from_numpy(role))
+        embeds[store.names[column]] = Embed(_tensors(content), torch.from_numpy(role), torch.from_numpy(flat))
     in_order = len(gather) == tokens and bool((gather == np.arange(tokens)).all())
 
     shaped = {name: torch.from_numpy(array.reshape(-1, width)) for name, array in arrays.items()}
@@ -194,6 +216,22 @@ def assemble(
         for (tag, group), end in zip(groups.items(), ends, strict=True)
     }
     return Batch(plan, embeds, None if in_order else torch.from_numpy(gather), joined, docs, rows, counts, tokens)
+
+
+def _counts_up(segment: Segment) -> bool:
+    """Is every position of a document after the one before it?"""
+    return segment.order is not None and bool((segment.order == local_positions(segment.lens)).all())
+
+
+def _positions_of(
+    pieces: list[_Piece], column: int, docs: np.ndarray, base: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flat positions and documents of a given or masked column, document after document of `docs`."""
+    starts, lens = np.zeros(len(base), dtype=np.int64), np.zeros(len(base), dtype=np.int64)
+    for piece in pieces:
+        if piece.column == column and piece.role != Role.ASKED:
+            starts[piece.docs], lens[piece.docs] = base[piece.docs] + piece.starts, piece.segment.lens
+    return np.repeat(starts[docs], lens[docs]) + local_positions(lens[docs]), np.repeat(docs, lens[docs])
 
 
 def _joined(contents: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

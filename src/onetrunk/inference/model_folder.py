@@ -14,7 +14,7 @@ from onetrunk.core import folder as files
 from onetrunk.core.column import Codec, Column, Sampling
 from onetrunk.core.errors import ModelFileError, UsageError, unknown
 from onetrunk.core.registry import column_types
-from onetrunk.core.sequence import Answer
+from onetrunk.core.sequence import Answer, Content
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table, read
@@ -70,16 +70,34 @@ class Model:
         given: Sequence[str] | None = None,
         sampling: Sampling | None = None,
         ledger: Ledger | None = None,
+        begun: bool = False,
     ) -> list[Answer]:
         """One answer a row for one column. Missing values and columns are left out; values that cannot be read too
-        (they are counted in `ledger`)."""
+        (they are counted in `ledger`). With `begun` answers go on from the rows' own values of that column: prompts.
+        """
         task = self.task([ask], given)
         table = columns if isinstance(columns, Table) else Table({k: list(v) for k, v in columns.items()})
         # What is asked is not encoded: it need not be there, and if it is, nobody looks at it.
         # Columns stand in the model's order, as in training: recurrent and causal trunks read them in it.
         wanted = [column for name, column in self.columns.items() if name in task.given and name in table.columns]
         store = encode(table, wanted, self.network.codecs, ledger if ledger is not None else Ledger())
-        return answer(self.network, store, task.given, ask, sampling)
+        prompt = self._prompts(table, ask) if begun else None
+        return answer(self.network, store, task.given, ask, sampling, prompt)
+
+    def _prompts(self, table: Table, ask: str) -> Content:
+        """Every row's value of the asked column. Raises UsageError where it cannot be gone on from."""
+        codec = self.codec(ask)
+        if not codec.continues:
+            able = [name for name in self.columns if self.codec(name).continues]
+            raise UsageError(
+                f"An answer of {ask!r} cannot go on from a prompt; of {', '.join(able) or 'no column'} can."
+            )
+        bad: dict[int, str] = {}
+        content, present = codec.encode_all(table[ask], bad.__setitem__)
+        if not present.all():
+            first = int((~present).argmax())
+            raise UsageError(f"The prompt of row {first} cannot be used: {bad.get(first, 'it is missing')}.")
+        return content
 
     def predict(self, rows: Any, ask: str | Sequence[str] | None = None, **options: Any) -> Any:
         """Answers as a pandas DataFrame, one row each: the value, its probability, every class's, an interval.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ import torch
 from torch import Tensor
 
 from onetrunk.core import rng
-from onetrunk.core.column import Codec, Sampling
+from onetrunk.core.column import Sampling
 from onetrunk.core.objective import Group
-from onetrunk.core.sequence import Answer, Role
+from onetrunk.core.sequence import Answer, Batch, Content, On, Role
 from onetrunk.data.pack import Store, assemble
 from onetrunk.model import FoundationModel
 
@@ -21,27 +22,35 @@ _FOR_THE_ANSWER = 32  # positions set aside for each row's answer
 
 @torch.inference_mode()
 def answer(
-    model: FoundationModel, store: Store, given: list[str], ask: str, sampling: Sampling | None = None
+    model: FoundationModel,
+    store: Store,
+    given: list[str],
+    ask: str,
+    sampling: Sampling | None = None,
+    prompt: Content | None = None,
 ) -> list[Answer]:
-    """One answer a row of the store. Rows are taken by length and answered in batches; answers come in row order."""
+    """One answer a row of the store, beginning with its part of `prompt` where there is one. Rows are taken by length
+    and answered in batches; answers come in row order."""
     sampling = sampling or Sampling()
     training = model.training
     model.eval()
     try:
-        return _answer(model, store, given, ask, sampling)
+        return _answer(model, store, given, ask, sampling, prompt)
     finally:
         model.train(training)
 
 
-def _answer(model: FoundationModel, store: Store, given: list[str], ask: str, sampling: Sampling) -> list[Answer]:
-    codec = model.codec(ask)
+def _answer(
+    model: FoundationModel, store: Store, given: list[str], ask: str, sampling: Sampling, prompt: Content | None
+) -> list[Answer]:
     roles = _given_roles(store, [name for name in given if name != ask])
     lengths = _lengths(store, roles)
     answers: list[Answer | None] = [None] * len(roles)
-    for rows in _batches(lengths):
+    for rows in _batches(lengths if prompt is None else lengths + model.codec(ask).positions(prompt)):
         keys = rng.mix(rng.key(sampling.seed, "answer", ask), rows)
         group = Group(rows, roles[rows], keys)
-        for i, found in zip(rows, _decode(model, store, group, codec, ask, sampling), strict=True):
+        begun = None if prompt is None else prompt.take(rows)
+        for i, found in zip(rows, _decode(model, store, group, ask, sampling, begun), strict=True):
             answers[i] = found
     return answers
 
@@ -56,7 +65,7 @@ def pooled_states(model: FoundationModel, store: Store, given: list[str]) -> np.
         out = np.zeros((len(roles), model.width), dtype=np.float32)
         for rows in _batches(_lengths(store, roles)):
             group = Group(rows, roles[rows], rows.astype(np.uint64))
-            out[rows] = _read_given(model, store, group, next(model.parameters()).device)[1].float().cpu().numpy()
+            out[rows] = _read_given(model, store, group, next(model.parameters()).device).pooled.float().cpu().numpy()
         return out
     finally:
         model.train(training)
@@ -88,22 +97,31 @@ def _batches(lengths: np.ndarray) -> list[np.ndarray]:
 
 
 def _decode(
-    model: FoundationModel, store: Store, group: Group, codec: Codec, ask: str, sampling: Sampling
+    model: FoundationModel, store: Store, group: Group, ask: str, sampling: Sampling, prompt: Content | None
 ) -> list[Answer]:
-    device = next(model.parameters()).device
+    codec, device = model.codec(ask), next(model.parameters()).device
     n = len(group.rows)
-    cache, pooled = _read_given(model, store, group, device)
+    read = _read_given(model, store, group, device)
+    if (other := codec.reads_on()) is not None:
+        on, h_NTD = read.positions_of(other)
+        state = codec.start(n, sampling, group.keys, device, on=on)
+        while not bool(state["done"].all()):
+            state = codec.step(state, h_NTD, None, sampling)
+        return codec.finish(state)
+    cache, pooled = read.cache, read.pooled
     guided = codec.guided and sampling.guidance != 1
     if guided:  # the same documents again with nothing given: both go through the trunk together
         cache, pooled = cache.with_blind(), torch.cat([pooled, torch.zeros_like(pooled)])
-    state = codec.start(n, sampling, group.keys, device)
+    state = codec.start(n, sampling, group.keys, device, **({} if prompt is None else {"prompt": prompt}))
     marker = model.marker(ask)[Role.ASKED]
     while not bool(state["done"].all()):
         query = codec.query(state, sampling)
         x = codec.embed(query.content).view(n, query.t, -1) + marker
-        x = x.repeat(2, 1, 1) if guided else x
-        pos = torch.arange(query.pos, query.pos + query.t, device=device).expand(len(x), -1)
-        valid = torch.ones_like(pos, dtype=torch.bool)
+        steps = torch.arange(query.t, device=device)
+        pos = (query.pos[:, None] if isinstance(query.pos, Tensor) else query.pos) + steps.expand(n, -1)
+        valid = torch.ones_like(pos, dtype=torch.bool) if query.valid is None else query.valid
+        if guided:
+            x, pos, valid = x.repeat(2, 1, 1), pos.repeat(2, 1), valid.repeat(2, 1)
         h, cache = model.trunk.extend(x, pos, valid, cache, causal=query.causal, keep=query.keep)
         if codec.pooled:
             h = torch.cat([h, pooled[:, None].expand_as(h)], dim=-1)
@@ -112,23 +130,42 @@ def _decode(
     return codec.finish(state)
 
 
-def _read_given(model: FoundationModel, store: Store, group: Group, device: torch.device) -> tuple[Any, Tensor]:
-    """The trunk's cache after what is given, and the mean of its states: zeros where nothing is given."""
+@dataclass
+class _Given:
+    """What the trunk made of what is given: its cache, the mean of its states [n, D] (zeros where nothing is given),
+    and the states themselves."""
+
+    cache: Any
+    pooled: Tensor
+    batch: Batch | None = None
+    h_NTD: Tensor | None = None
+
+    def positions_of(self, column: str) -> tuple[On, Tensor]:
+        """Where a column stands in each document, and its states [n, t, D], padded at the end."""
+        n, device = len(self.pooled), self.pooled.device
+        if self.batch is None or column not in self.batch.embeds:
+            return On(np.zeros(n, dtype=np.int64)), self.pooled.new_zeros(n, 0, self.pooled.shape[1])
+        embed = self.batch.embeds[column]
+        doc = self.batch.plan.doc_BT.flatten()[embed.flat_n]
+        lens = doc.bincount(minlength=n)
+        local = torch.arange(len(doc), device=device) - (lens.cumsum(0) - lens)[doc]
+        h_NTD = self.pooled.new_zeros(n, int(lens.max()), self.pooled.shape[1])
+        h_NTD[doc, local] = self.h_NTD.flatten(0, 1)[embed.flat_n].to(h_NTD.dtype)
+        frame = None
+        if "frame" in embed.content:
+            frame = np.zeros((n, 2, 3), dtype=np.float32)
+            frame[doc.unique().cpu().numpy()] = embed.content["frame"].cpu().numpy()
+        return On(lens.cpu().numpy(), frame), h_NTD
+
+
+def _read_given(model: FoundationModel, store: Store, group: Group, device: torch.device) -> _Given:
     n = len(group.rows)
     cache, pooled = model.trunk.start_cache(n, device), torch.zeros(n, model.width, device=device)
-    if (group.roles == Role.GIVEN).any():
-        x, valid, pos = _given(model, store, group, device)
-        h, cache = model.trunk.extend(x, pos, valid, cache, causal=model.given_causal, keep=True)
-        w = valid[..., None].to(h.dtype)
-        pooled = (h * w).sum(1) / w.sum(1).clamp(min=1)
-    return cache, pooled
-
-
-def _given(model: FoundationModel, store: Store, group: Group, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Embeddings [n, T, D] of what is given, which of them are not padding, and their positions."""
+    if not (group.roles == Role.GIVEN).any():
+        return _Given(cache, pooled)
     batch = assemble({"given": group}, store, given_causal=model.given_causal, augment=False, apart=True).to(device)
-    parts = [model.embed(name, e.content, e.role_n) for name, e in batch.embeds.items()]
-    padding = parts[0].new_zeros(1, model.width)
-    x = torch.cat([*parts, padding])
-    x = x[batch.gather_N] if batch.gather_N is not None else x[:-1]
-    return x.view(*batch.plan.doc_BT.shape, -1), batch.plan.doc_BT >= 0, batch.plan.pos_BT
+    valid = batch.plan.doc_BT >= 0
+    x = model.embeddings(batch)
+    h, cache = model.trunk.extend(x, batch.plan.pos_BT, valid, cache, causal=model.given_causal, keep=True)
+    w = valid[..., None].to(h.dtype)
+    return _Given(cache, (h * w).sum(1) / w.sum(1).clamp(min=1), batch, h)

@@ -10,6 +10,7 @@ def generate(
     *,
     ask: list[str] | None = None,
     data: Any = None,
+    prompt: str | None = None,
     n: int = 5,
     out: str | None = None,
     temperature: float = 0.8,
@@ -27,6 +28,7 @@ def generate(
         model: a model folder.
         ask: the column to make; by default the folder's task.
         data: rows to make it from: a file, DataFrame, or one row as JSON ('{"label": 3}'); without it from nothing.
+        prompt: how each text begins.
         n: how many for each row.
         out: a .csv, .jsonl or .parquet file for the results (pictures go in a folder beside it).
         temperature: 0 makes the likeliest; higher varies more.
@@ -58,7 +60,9 @@ def generate(
         given = [name for name in table.names if name in opened.columns and name not in asked]
         if not given:
             raise _tables.nothing_given([c for c in opened.columns if c not in asked], table)
+    if prompt is not None:
+        rows |= {name: [prompt] * len(next(iter(rows.values()))) for name in asked}
     return predict(
-        opened, rows, ask=asked, given=given, out=out, temperature=temperature, top_k=top_k, top_p=top_p,
-        max_length=max_length, guidance=guidance, steps=steps, seed=seed, quiet=quiet,
+        opened, rows, ask=asked, given=given, begun=prompt is not None, out=out, temperature=temperature, top_k=top_k,
+        top_p=top_p, max_length=max_length, guidance=guidance, steps=steps, seed=seed, quiet=quiet,
     )  # fmt: skip

@@ -12,6 +12,7 @@ def predict(
     *,
     ask: list[str] | None = None,
     given: list[str] | None = None,
+    begun: bool = False,
     map: dict[str, str] | None = None,
     out: str | None = None,
     temperature: float = 0.0,
@@ -32,6 +33,7 @@ def predict(
         data: a file, folder, DataFrame, dataset, or hf://name; or one row as JSON.
         ask: columns to answer; by default the folder's task.
         given: columns to look at; by default the task's.
+        begun: answers go on from the rows' own values of the asked column (texts).
         map: model_column=table_column, where names differ.
         out: a .csv, .jsonl or .parquet file for the answers (pictures go in a folder beside it).
         temperature: 0 answers the likeliest; higher varies more.
@@ -68,7 +70,7 @@ def predict(
     if absent:
         console.print(f"[yellow]Note:[/] not in the table, answered without: {', '.join(absent)}", highlight=False)
     for name in task.ask:
-        answers = opened.answer(table, name, task.given, sampling, ledger)
+        answers = opened.answer(table, name, task.given, sampling, ledger, begun)
         columns |= answer_columns(name, answers, opened.codec(name))
     ledger.check(len(table), max_bad)
     for line in ledger.lines():
