@@ -24,6 +24,7 @@ class Colour:
     """A closed set of names."""
 
     higher_is_better = True
+    history = False
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = list(classes)
@@ -77,6 +78,7 @@ class Amount:
     """A number; what is no number is a bad value."""
 
     higher_is_better = False
+    history = False
     per_row = staticmethod(lambda answers, truths: None)
     fingerprint = staticmethod(str)
     class_names = staticmethod(lambda: None)

@@ -58,6 +58,7 @@ class Codec(nn.Module, ABC):
     shared: ClassVar[bool] = False  # do columns of this type share one codec unless told otherwise?
     guided: ClassVar[bool] = False  # can answers use guidance?
     continues: ClassVar[bool] = False  # can an answer go on from a prompt, a value that it begins with?
+    history: ClassVar[bool] = False  # does it always, so that an asked row's own value is what was seen before?
 
     def __init__(self, options: dict[str, Any] | None = None) -> None:
         super().__init__()
@@ -154,6 +155,13 @@ class Codec(nn.Module, ABC):
     def positions(self, content: Content) -> np.ndarray:
         """At most how many positions each value takes in a sequence, int64 [m]."""
         return np.ones(len(content), dtype=np.int64)
+
+    def split(self, value: Any) -> tuple[Any, Any]:
+        """A value of a `history` as what was seen before and what came then: how answers are judged.
+
+        Raises BadValueError where it is too short for that.
+        """
+        raise NotImplementedError
 
     # -- parts to positions ------------------------------------------------------------------------------------------
     def reads_on(self) -> str | None:

@@ -63,6 +63,21 @@ def run_baselines(
     }
 
 
+def before_and_then(codec: Codec, values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Of a history, what was seen before and what came then, None where there is not both; of others, the values."""
+    if not codec.history:
+        return [], list(values)
+    before: list[Any] = [None] * len(values)
+    then: list[Any] = [None] * len(values)
+    for i, value in enumerate(values):
+        if value is not None:
+            try:
+                before[i], then[i] = codec.split(value)
+            except BadValueError:
+                continue
+    return before, then
+
+
 def usable(codec: Codec, values: Sequence[Any]) -> list[int]:
     """Where a column holds a truth: neither missing nor unreadable. A class unknown to training is one."""
     out = []

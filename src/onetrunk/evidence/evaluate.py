@@ -15,7 +15,7 @@ from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError
 from onetrunk.core.sequence import Answer
 from onetrunk.evidence import figures, intervals
-from onetrunk.evidence.baselines import Baseline, run_baselines, usable
+from onetrunk.evidence.baselines import Baseline, before_and_then, run_baselines, usable
 from onetrunk.evidence.intervals import Interval
 from onetrunk.evidence.record import Evidence, Origin, Rival, Sample, Shown, TaskEvidence
 
@@ -73,11 +73,14 @@ def _evaluate_task(
     model: Model, test: Columns, given: list[str], ask: str, train: Columns | None, seed: int, n_samples: int
 ) -> tuple[TaskEvidence, dict[str, bytes]]:
     codec = model.codec(ask)
-    rows = usable(codec, test.get(ask, []))
+    before, then = before_and_then(codec, test.get(ask, []))
+    rows = usable(codec, then)
     if not rows:
         raise DataError(f"No held-out row has a usable value of {ask!r}, so the model cannot be judged on it.")
-    truths = [test[ask][i] for i in rows]
+    truths = [then[i] for i in rows]
     held_out = {name: [test[name][i] for i in rows] for name in given if name in test}
+    if codec.history:
+        held_out[ask] = [before[i] for i in rows]
     began = time.perf_counter()
     answers = model.answer(held_out, ask, given)
     seconds = time.perf_counter() - began
@@ -97,10 +100,10 @@ def _evaluate_task(
         seconds=seconds,
     )
     if train is not None and ask in train:
-        both = [name for name in held_out if name in train]
-        codecs = {name: model.codec(name) for name in both}
-        known = {name: train[name] for name in both}
-        found = run_baselines(codecs, codec, known, held_out, train[ask], truths)
+        seen, answered = before_and_then(codec, train[ask])
+        known = {name: seen if name == ask else train[name] for name in held_out if name in train}
+        codecs = {name: model.codec(name) for name in known}
+        found = run_baselines(codecs, codec, known, held_out, answered, truths)
         task.rivals = [_rival(name, baseline, judge, score, draws) for name, baseline in found.items()]
     shows = {name: (model.codec(name), values) for name, values in held_out.items()}
     task.samples = _samples(codec, answers, truths, shows, judge, n_samples)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,31 +74,25 @@ class Model:
         begun: bool = False,
     ) -> list[Answer]:
         """One answer a row for one column. Missing values and columns are left out; values that cannot be read too
-        (they are counted in `ledger`). With `begun` answers go on from the rows' own values of that column: prompts.
+        (they are counted in `ledger`). With `begun`, and always for a history, answers go on from the rows' own values
+        of that column; a row without one begins at the beginning.
         """
         task = self.task([ask], given)
         table = columns if isinstance(columns, Table) else Table({k: list(v) for k, v in columns.items()})
         # What is asked is not encoded: it need not be there, and if it is, nobody looks at it.
         # Columns stand in the model's order, as in training: recurrent and causal trunks read them in it.
         wanted = [column for name, column in self.columns.items() if name in task.given and name in table.columns]
-        store = encode(table, wanted, self.network.codecs, ledger if ledger is not None else Ledger())
-        prompt = self._prompts(table, ask) if begun else None
-        return answer(self.network, store, task.given, ask, sampling, prompt)
-
-    def _prompts(self, table: Table, ask: str) -> Content:
-        """Every row's value of the asked column. Raises UsageError where it cannot be gone on from."""
-        codec = self.codec(ask)
-        if not codec.continues:
+        ledger = ledger if ledger is not None else Ledger()
+        store = encode(table, wanted, self.network.codecs, ledger)
+        codec, prompt = self.codec(ask), None
+        if begun and not codec.continues:
             able = [name for name in self.columns if self.codec(name).continues]
             raise UsageError(
                 f"An answer of {ask!r} cannot go on from a prompt; of {', '.join(able) or 'no column'} can."
             )
-        bad: dict[int, str] = {}
-        content, present = codec.encode_all(table[ask], bad.__setitem__)
-        if not present.all():
-            first = int((~present).argmax())
-            raise UsageError(f"The prompt of row {first} cannot be used: {bad.get(first, 'it is missing')}.")
-        return content
+        if begun or codec.history:
+            prompt = _prompts(table, ask, codec, ledger)
+        return answer(self.network, store, task.given, ask, sampling, prompt)
 
     def predict(self, rows: Any, ask: str | Sequence[str] | None = None, **options: Any) -> Any:
         """Answers as a pandas DataFrame, one row each: the value, its probability, every class's, an interval.
@@ -162,6 +157,15 @@ class Model:
             },
             "tasks": [{"given": task.given, "ask": task.ask} for task in self.tasks],
         }
+
+
+def _prompts(table: Table, ask: str, codec: Codec, ledger: Ledger) -> Content:
+    """Every row's value of the asked column, of no parts where it is missing or bad."""
+    values = table.columns.get(ask, [None] * len(table))
+    found, present = codec.encode_all(values, lambda i, reason: ledger.add(reason, ask, int(table.row[i]), bad=True))
+    lens, starts = np.zeros((2, len(values)), dtype=np.int64)
+    lens[present], starts[present] = found.lens, found.starts
+    return Content(found.data, lens, starts)
 
 
 def answer_columns(name: str, answers: Sequence[Answer], codec: Codec) -> dict[str, list[Any]]:
