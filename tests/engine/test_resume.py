@@ -68,6 +68,17 @@ def test_every_optimizer_resumes(tmp_path: Path, name: str) -> None:
     assert run_to_the_end(tmp_path / "cut", config=config) == whole
 
 
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_learnt_weights_and_merged_gradients_resume(tmp_path: Path, forgotten: bool) -> None:
+    config = CONFIG.updated(balance="learnt", merge="pcgrad")
+    trainer(tmp_path / "straight", config).run()
+    trainer(tmp_path / "stopped", config, stopping_at(7)).run()
+    if forgotten:
+        edit_state(tmp_path / "stopped/checkpoints/step-7", levels={})
+    trainer(tmp_path / "stopped", config).run()
+    assert (loss_bits(tmp_path / "stopped") == loss_bits(tmp_path / "straight")) != forgotten
+
+
 def test_bf16_resumes_and_keeps_its_decision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = CONFIG.updated(precision="bf16")
     whole = run_to_the_end(tmp_path / "whole", config=config)
@@ -149,6 +160,7 @@ STATE = [
     "waited",
     "validated",
     "totals",
+    "levels",
     "optimizer",
 ]
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from onetrunk.core.errors import DivergedError, ResourceError, UsageError
 from onetrunk.core.sequence import Loss
 from onetrunk.engine.checkpoint import Checkpoints, load_part, load_state
 from onetrunk.engine.log import MetricsLog, Record
+from onetrunk.engine.losses import Gradients, Weights
 from onetrunk.engine.optim import OptimConfig, build_optimizer
 from onetrunk.engine.precision import Choice, Precision, decide, width_of
 from onetrunk.engine.progress import Progress, peak_bytes
@@ -46,6 +47,7 @@ _STATE = {
     "waited",
     "validated",
     "totals",
+    "levels",
     "optimizer",
 }
 
@@ -73,6 +75,8 @@ class TrainConfig(OptimConfig):
     precision: Choice = "auto"
     ema: float = Field(0.99, ge=0, lt=1)  # decay of the moving average of the weights, which then is the model
     loss_weights: dict[str, float] = Field(default_factory=dict)  # by loss name or what precedes its "/"; else 1
+    balance: Literal["given", "learnt"] = "given"  # learnt: also by uncertainty, so that no task drowns another
+    merge: Literal["sum", "pcgrad"] = "sum"  # of the losses' gradients; pcgrad takes out what conflicts
     validate_every: int = Field(0, ge=0)  # steps; 0: at the end only
     patience: int = Field(0, ge=0)  # validations without a better one before it stops
     save_every: int = Field(0, ge=0)  # steps; the last step is always saved
@@ -119,6 +123,7 @@ class Trainer:
         self.progress = progress or Progress(silent=True)
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.device = next(module.parameters()).device
+        self.weights = Weights(config.loss_weights, config.balance == "learnt")
         self.step = 0  # updates done
         self.best: dict[str, Any] | None = None  # step, metric, metrics
         self.waited = 0  # validations since the best
@@ -179,9 +184,14 @@ class Trainer:
                 counts[name] = counts.get(name, 0.0) + count
         self.module.zero_grad(set_to_none=True)
         losses = dict.fromkeys((name for name, count in counts.items() if count > 0), 0.0)
+        apart = Gradients(list(self.parameters.values())) if self.config.merge == "pcgrad" else None
         for index, batch in enumerate(batches):
-            for name, value in self._accumulate(index, batch, counts).items():
+            for name, value in self._accumulate(index, batch, counts, apart).items():
                 losses[name] += value / counts[name]
+        if apart is not None:
+            apart.merge(rng.key(self.seed, self.step, "merge"))
+        weighed = sum(self.weights[name] * value for name, value in losses.items())
+        self.weights.observe(losses)
         norm = self._clip(batches)
         scale = factor(self.step, self.config.steps, self.config.warmup, self.config.schedule)
         self.optimizer.step(scale)
@@ -195,7 +205,7 @@ class Trainer:
         self.totals["seconds"] += seconds
         return {
             "step": self.step,
-            "loss": sum(self._weight(name) * value for name, value in losses.items()),
+            "loss": weighed,
             "losses": losses,
             "lr": self.config.lr * scale,
             "grad_norm": norm,
@@ -204,8 +214,10 @@ class Trainer:
             "seconds": round(self.totals["seconds"], 3),
         }
 
-    def _accumulate(self, index: int, batch: MicroBatch, counts: dict[str, float]) -> dict[str, float]:
-        """Forward and backward of one micro-batch. Returns the losses' sums."""
+    def _accumulate(
+        self, index: int, batch: MicroBatch, counts: dict[str, float], apart: Gradients | None
+    ) -> dict[str, float]:
+        """Forward and backward of one micro-batch, of each loss by itself into `apart`. Returns the losses' sums."""
         torch.manual_seed(rng.torch_seed(self.seed, self.step, index))
         batch = batch.to(self.device)
         with self.precision.context(self.device):
@@ -220,8 +232,10 @@ class Trainer:
         for name, value in sums.items():
             if not math.isfinite(value):
                 self._diverged(f"the loss {name!r} is {value}", _bad_rows(losses[name], batch.row))
-        objective = sum(self._weight(name) / counts[name] * loss.sum for name, loss in losses.items())
-        if objective.requires_grad:
+        shares = {name: self.weights[name] / counts[name] * loss.sum for name, loss in losses.items()}
+        if apart is not None:
+            apart.add(shares)
+        elif (objective := sum(shares.values())).requires_grad:
             objective.backward()
         return sums
 
@@ -237,10 +251,6 @@ class Trainer:
         if self.config.clip:
             torch.nn.utils.clip_grads_with_norm_(trained, self.config.clip, norm)
         return float(norm)
-
-    def _weight(self, name: str) -> float:
-        weights = self.config.loss_weights
-        return weights.get(name, weights.get(name.partition("/")[0], 1.0))
 
     def _diverged(self, what: str, rows: np.ndarray) -> None:
         """Called before the update: saves the last good state, writes which rows it was, and raises."""
@@ -357,7 +367,7 @@ class Trainer:
             self.average = {name: saved[name].to(self.device) for name in self.average}
         self.step = self._saved = state["step"]
         self.best, self.waited, self.validated = state["best"], state["waited"], state["validated"]
-        self.totals = state["totals"]
+        self.totals, self.weights.levels = state["totals"], state["levels"]
 
     def _save(self) -> None:
         """Saves this step unless it is saved already."""
@@ -376,6 +386,7 @@ class Trainer:
             "waited": self.waited,
             "validated": self.validated,
             "totals": self.totals,
+            "levels": self.weights.levels,
             "optimizer": {name: list(shape) for name, shape in _shapes(optimizer).items()},
         }
         self.checkpoints.save(self.step, parts, state)

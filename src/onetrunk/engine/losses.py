@@ -1,0 +1,85 @@
+"""Several losses in one step: how much each counts, and how their gradients become one.
+
+`Weights`: given by the user, or also balanced by uncertainty. `pcgrad`: gradients that conflict are projected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from onetrunk.core import rng
+
+_DECAY = 0.9  # of the running level of a loss
+_FLOOR = 0.1  # nats: a loss nearer to zero than this (or below, as a density's may be) does not weigh more
+
+
+class Weights:
+    """The weight of each loss, by its name ("predict/label") or by what precedes its slash; 1 otherwise.
+
+    With `learnt`, it is divided by the loss's level, a running mean: exp(-s) L + s, the loss under a learnt log
+    variance s (arXiv 1705.07115), is least at s = log L, where its gradient is that of L / L. Tasks in different units
+    and at different stages then pull alike.
+    """
+
+    def __init__(self, given: Mapping[str, float], learnt: bool) -> None:
+        self.given, self.learnt = given, learnt
+        self.levels: dict[str, float] = {}  # part of a run's state
+
+    def __getitem__(self, name: str) -> float:
+        weight = self.given.get(name, self.given.get(name.partition("/")[0], 1.0))
+        return weight / max(self.levels.get(name, 1.0), _FLOOR) if self.learnt else weight
+
+    def observe(self, losses: Mapping[str, float]) -> None:
+        """A step's mean losses move their levels; the first sets them."""
+        if self.learnt:
+            for name, loss in losses.items():
+                before = self.levels.get(name, loss)
+                self.levels[name] = _DECAY * before + (1 - _DECAY) * loss
+
+
+class Gradients:
+    """Sums of gradients over micro-batches, one for each loss, to be merged once a step."""
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self.parameters = parameters
+        self.by_loss: dict[str, list[Tensor | None]] = {}
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """The gradient of every loss by itself. They share one graph."""
+        able = [name for name, loss in losses.items() if loss.requires_grad]
+        for name in able:
+            found = torch.autograd.grad(losses[name], self.parameters, retain_graph=name != able[-1], allow_unused=True)
+            held = self.by_loss.setdefault(name, [None] * len(self.parameters))
+            for i, gradient in enumerate(found):
+                if gradient is not None:
+                    held[i] = gradient if held[i] is None else held[i] + gradient
+
+    def merge(self, key: int) -> None:
+        """Puts the merged gradient in each parameter's `grad`."""
+        merged = pcgrad(list(self.by_loss.values()), key)
+        for parameter, gradient in zip(self.parameters, merged, strict=True):
+            parameter.grad = gradient
+
+
+def pcgrad(gradients: Sequence[Sequence[Tensor | None]], key: int) -> list[Tensor | None]:
+    """Gradient surgery (arXiv 2001.06782): each task's gradient loses what goes against another's, taken in an order
+    drawn from `key`; then they are summed. `gradients` [tasks][parameters], None where a task does not reach one.
+    """
+    out = [list(own) for own in gradients]
+    for i, own in enumerate(out):
+        for j in rng.permutation(rng.key(key, i), len(gradients)).tolist():
+            if j == i:
+                continue
+            other = gradients[j]
+            pairs = [(a, b) for a, b in zip(own, other, strict=True) if a is not None and b is not None]
+            along = sum(float((a * b).sum()) for a, b in pairs)
+            if along < 0:
+                share = along / sum(float(b.square().sum()) for b in other if b is not None)
+                for p, b in enumerate(other):
+                    if b is not None:
+                        own[p] = -share * b if own[p] is None else own[p] - share * b
+    columns = zip(*out, strict=True)
+    return [sum(present[1:], present[0]) if (present := [g for g in c if g is not None]) else None for c in columns]
