@@ -94,3 +94,63 @@ def test_deep_trunks_start_as_the_identity() -> None:
     trunk = build_trunk({"kind": "transformer", "width": 16, "layers": 6, "heads": 2})
     x = torch.randn(B, T, 16)
     torch.testing.assert_close(trunk(x, plan(0)), trunk.norm(x))
+
+
+def plain(B: int, T: int, **flags: bool) -> Plan:
+    """One document a row, everything in one block."""
+    doc = torch.arange(B)[:, None].expand(B, T)
+    return Plan(doc, torch.zeros_like(doc), torch.zeros_like(doc), torch.arange(T).expand(B, T), **flags)
+
+
+@pytest.mark.parametrize("place", ["pre", "post"])
+def test_other_families_blocks_are_torchs_encoder_layer(place: str) -> None:
+    """BERT's, ViT's and GPT-2's block is `torch.nn.TransformerEncoderLayer`'s."""
+    config = {"width": WIDTH, "layers": 1, "heads": HEADS, "mlp_width": 40, "norm": "layer", "norm_place": place}
+    trunk = build_trunk({**config, "activation": "gelu", "bias": "all", "qk_norm": False, "positions": "none"})
+    torch.manual_seed(0)
+    for parameter in trunk.parameters():
+        torch.nn.init.normal_(parameter, 0.1, 0.5)
+    layer = torch.nn.TransformerEncoderLayer(
+        WIDTH, HEADS, 40, 0.0, F.gelu, layer_norm_eps=1e-6, batch_first=True, norm_first=place == "pre"
+    )
+    ours = {name.removeprefix("layers.0."): tensor for name, tensor in trunk.state_dict().items()}
+    theirs = {"self_attn.out_proj": "self_attn.o_proj", "linear1": "mlp.up_proj", "linear2": "mlp.down_proj",
+              "norm1": "input_layernorm", "norm2": "post_attention_layernorm"}  # fmt: skip
+    state = {f"{a}.{kind}": ours[f"{b}.{kind}"] for a, b in theirs.items() for kind in ("weight", "bias")}
+    for kind in ("weight", "bias"):
+        state[f"self_attn.in_proj_{kind}"] = torch.cat([ours[f"self_attn.{x}_proj.{kind}"] for x in "qkv"])
+    layer.load_state_dict(state)
+    x = torch.randn(B, T, WIDTH)
+    with torch.no_grad():
+        expected = trunk.norm(layer(x)) if place == "pre" else layer(x)
+        torch.testing.assert_close(trunk(x, plain(B, T, full=True)), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"norm": "layer", "norm_place": "post", "norm_first": True, "bias": "all", "positions": "learned"},
+        {"positions": "learned", "qk_norm": False, "bias": "qkv", "activation": "gelu_tanh"},
+        {"positions": "none", "activation": "quick_gelu", "head_width": 10},
+        {"rope_stretch": {"factor": 4.0, "low": 1.0, "high": 4.0, "original": 16}},
+    ],
+    ids=lambda options: "-".join(map(str, options)),
+)
+def test_the_cache_is_exact_whatever_the_block(options: dict) -> None:
+    trunk = build_trunk({"width": WIDTH, "layers": 2, "heads": HEADS, "most_positions": T, **options})
+    worlds.wake(trunk)
+    x, p = torch.randn(B, T, WIDTH), plain(B, T, causal=True)
+    there = torch.ones(B, T, dtype=torch.bool)
+    with torch.no_grad():
+        whole = trunk(x, p)
+        cache, found = trunk.start_cache(B, worlds.CPU), []
+        for part in (slice(0, 4), slice(4, T)):
+            h, cache = trunk.extend(x[:, part], p.pos_BT[:, part], there[:, part], cache, causal=True, keep=True)
+            found.append(h)
+    torch.testing.assert_close(torch.cat(found, 1), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_more_positions_than_were_learnt_are_refused() -> None:
+    trunk = build_trunk({"width": 16, "layers": 1, "heads": 2, "positions": "learned", "most_positions": T - 1})
+    with pytest.raises(UsageError, match=f"knows {T - 1} positions; a column takes {T}"):
+        trunk(torch.randn(B, T, 16), plain(B, T, full=True))

@@ -1,35 +1,59 @@
-"""Grouped-query attention with rotary positions and normed queries and keys (Qwen3's, arXiv 2505.09388).
+"""Grouped-query attention, by default with rotary positions and normed queries and keys (Qwen3's, arXiv 2505.09388).
 
 B batch, T tokens, D width, H heads, K key-value heads, h head width.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from onetrunk.core.config import Config
 from onetrunk.core.sequence import Plan
+
+Bias = Literal["none", "qkv", "all"]
+Turn = tuple[Tensor, Tensor] | None  # cos and sin of every position; None: positions are not rotary
+
+
+class Stretch(Config):
+    """Longer contexts from the same rotations (Llama 3's, arXiv 2407.21783): waves longer than `original / low`
+    positions turn `factor` times slower, those shorter than `original / high` as before, those between in between."""
+
+    factor: float = Field(gt=0)
+    low: float = Field(gt=0)
+    high: float = Field(gt=0)
+    original: int = Field(ge=1)  # context before
 
 
 class Rotary(nn.Module):
     """Rotary position embedding (arXiv 2104.09864), halves rotated together as in the Hugging Face checkpoints."""
 
-    def __init__(self, head_width: int, theta: float) -> None:
+    def __init__(self, head_width: int, theta: float, stretch: Stretch | None = None) -> None:
         super().__init__()
-        self.head_width, self.theta = head_width, theta
+        self.head_width, self.theta, self.stretch = head_width, theta, stretch
 
     def forward(self, pos: Tensor) -> tuple[Tensor, Tensor]:
         """pos [..., T] to cos and sin [..., 1, T, h / 2] (the axis of heads is broadcast)."""
         inverse = self.theta ** -(torch.arange(0, self.head_width, 2, device=pos.device).float() / self.head_width)
+        if (s := self.stretch) is not None:
+            turns = s.original * inverse / (2 * math.pi)  # in the context before
+            kept = ((turns - s.low) / (s.high - s.low)).clamp(0, 1)
+            inverse = inverse * (kept + (1 - kept) / s.factor)
         angle = pos[..., None].float() * inverse
         return angle.cos().unsqueeze(-3), angle.sin().unsqueeze(-3)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, rotary: Turn) -> Tensor:
     """x [B, H, T, h]."""
+    if rotary is None:
+        return x
+    cos, sin = rotary
     a, b = x.chunk(2, dim=-1)
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
@@ -59,32 +83,41 @@ class Cache:
 class Attention(nn.Module):
     """x_BTD to the same shape. The plan (or a cache and a mask) says who sees whom."""
 
-    def __init__(self, width: int, heads: int, kv_heads: int, head_width: int, eps: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        head_width: int,
+        eps: float,
+        qk_norm: bool = True,
+        bias: Bias = "none",
+    ) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_width = heads, kv_heads, head_width
-        self.q_proj = nn.Linear(width, heads * head_width, bias=False)
-        self.k_proj = nn.Linear(width, kv_heads * head_width, bias=False)
-        self.v_proj = nn.Linear(width, kv_heads * head_width, bias=False)
-        self.o_proj = nn.Linear(heads * head_width, width, bias=False)
-        self.q_norm = nn.RMSNorm(head_width, eps=eps)
-        self.k_norm = nn.RMSNorm(head_width, eps=eps)
+        self.q_proj = nn.Linear(width, heads * head_width, bias=bias != "none")
+        self.k_proj = nn.Linear(width, kv_heads * head_width, bias=bias != "none")
+        self.v_proj = nn.Linear(width, kv_heads * head_width, bias=bias != "none")
+        self.o_proj = nn.Linear(heads * head_width, width, bias=bias == "all")
+        self.q_norm = nn.RMSNorm(head_width, eps=eps) if qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(head_width, eps=eps) if qk_norm else nn.Identity()
 
-    def _project(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, x_BTD: Tensor, rotary: Turn) -> tuple[Tensor, Tensor, Tensor]:
         B, T, _ = x_BTD.shape
         q = self.q_proj(x_BTD).view(B, T, self.heads, self.head_width)
         k = self.k_proj(x_BTD).view(B, T, self.kv_heads, self.head_width)
         v = self.v_proj(x_BTD).view(B, T, self.kv_heads, self.head_width).transpose(1, 2)
-        q = rotate(self.q_norm(q).transpose(1, 2), *rotary).to(v.dtype)
-        k = rotate(self.k_norm(k).transpose(1, 2), *rotary).to(v.dtype)
+        q = rotate(self.q_norm(q).transpose(1, 2), rotary).to(v.dtype)
+        k = rotate(self.k_norm(k).transpose(1, 2), rotary).to(v.dtype)
         return q, k, v
 
-    def forward(self, x_BTD: Tensor, plan: Plan, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x_BTD: Tensor, plan: Plan, rotary: Turn) -> Tensor:
         q, k, v = self._project(x_BTD, rotary)
         mask = None if plan.causal or plan.full else plan.mask()
         return self._attend(q, k, v, mask, plan.causal)
 
     def extend(
-        self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], keys: Tensor, values: Tensor, mask: Tensor
+        self, x_BTD: Tensor, rotary: Turn, keys: Tensor, values: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """New positions that see the cached keys and values (mask [n, 1, T, t + T]); also returns all of these."""
         q, k, v = self._project(x_BTD, rotary)

@@ -1,62 +1,96 @@
 """One layer of the trunk.
 
-x ──┬─ norm ─ attention ─(+)──┬─ norm ─ MLP ─(+)── x
+x ──┬─ norm ─ attention ─(+)──┬─ norm ─ MLP ─(+)── x       pre (arXiv 2002.04745)
     └──────────────────────┘  └────────────┘
+
+x ──┬─ attention ─(+)─ norm ──┬─ MLP ─(+)─ norm ── x       post, as in BERT
+    └──────────────┘          └────────┘
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onetrunk.core.sequence import Plan
-from onetrunk.nn.attention import Attention
+from onetrunk.nn.attention import Attention, Turn
+
+Activation = Literal["swiglu", "relu2", "gelu", "gelu_tanh", "quick_gelu"]
+
+NORMS: dict[str, type[nn.Module]] = {"rms": nn.RMSNorm, "layer": nn.LayerNorm}
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu2": lambda x: F.relu(x).square(),  # Primer, arXiv 2109.08668: cheaper a step on small trunks
+    "gelu": F.gelu,  # arXiv 1606.08415
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),  # GPT-2's
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),  # CLIP's
+}
 
 
 class SwiGLU(nn.Module):
     """Gated MLP (arXiv 2002.05202)."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, bias: bool) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(width, hidden, bias=False)
-        self.up_proj = nn.Linear(width, hidden, bias=False)
-        self.down_proj = nn.Linear(hidden, width, bias=False)
+        self.gate_proj = nn.Linear(width, hidden, bias=bias)
+        self.up_proj = nn.Linear(width, hidden, bias=bias)
+        self.down_proj = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
-class SquaredReLU(nn.Module):
-    """MLP with ReLU² (Primer, arXiv 2109.08668): cheaper a step on small trunks."""
+class MLP(nn.Module):
+    """Up, activation, down."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, bias: bool, activation: str) -> None:
         super().__init__()
-        self.up_proj = nn.Linear(width, hidden, bias=False)
-        self.down_proj = nn.Linear(hidden, width, bias=False)
+        self.activation = activation
+        self.up_proj = nn.Linear(width, hidden, bias=bias)
+        self.down_proj = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.relu(self.up_proj(x)).square())
+        return self.down_proj(_ACTIVATIONS[self.activation](self.up_proj(x)))
 
 
-MLPS = {"swiglu": SwiGLU, "relu2": SquaredReLU}
+def build_mlp(activation: Activation, width: int, hidden: int, bias: bool) -> nn.Module:
+    return SwiGLU(width, hidden, bias) if activation == "swiglu" else MLP(width, hidden, bias, activation)
 
 
 class Block(nn.Module):
-    def __init__(self, attention: Attention, mlp: nn.Module, width: int, eps: float, dropout: float) -> None:
+    """`norms` are attention's and the MLP's, named as in Qwen3 wherever they stand."""
+
+    def __init__(
+        self, attention: Attention, mlp: nn.Module, norms: tuple[nn.Module, nn.Module], post: bool, dropout: float
+    ) -> None:
         super().__init__()
-        self.input_layernorm = nn.RMSNorm(width, eps=eps)
-        self.self_attn = attention
-        self.post_attention_layernorm = nn.RMSNorm(width, eps=eps)
-        self.mlp = mlp
+        self.input_layernorm, self.self_attn = norms[0], attention
+        self.post_attention_layernorm, self.mlp = norms[1], mlp
+        self.post = post
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_BTD: Tensor, plan: Plan, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        x_BTD = x_BTD + self.dropout(self.self_attn(self.input_layernorm(x_BTD), plan, rotary))
-        return x_BTD + self.dropout(self.mlp(self.post_attention_layernorm(x_BTD)))
+    def forward(self, x_BTD: Tensor, plan: Plan, rotary: Turn) -> Tensor:
+        y = self.self_attn(self._before(self.input_layernorm, x_BTD), plan, rotary)
+        return self._mixed(self._after(self.input_layernorm, x_BTD, y))
 
     def extend(
-        self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], keys: Tensor, values: Tensor, mask: Tensor
+        self, x_BTD: Tensor, rotary: Turn, keys: Tensor, values: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        y, keys, values = self.self_attn.extend(self.input_layernorm(x_BTD), rotary, keys, values, mask)
-        x_BTD = x_BTD + y
-        return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD)), keys, values
+        y, keys, values = self.self_attn.extend(self._before(self.input_layernorm, x_BTD), rotary, keys, values, mask)
+        return self._mixed(self._after(self.input_layernorm, x_BTD, y)), keys, values
+
+    def _mixed(self, x_BTD: Tensor) -> Tensor:
+        norm = self.post_attention_layernorm
+        return self._after(norm, x_BTD, self.mlp(self._before(norm, x_BTD)))
+
+    def _before(self, norm: nn.Module, x_BTD: Tensor) -> Tensor:
+        return x_BTD if self.post else norm(x_BTD)
+
+    def _after(self, norm: nn.Module, x_BTD: Tensor, y_BTD: Tensor) -> Tensor:
+        x_BTD = x_BTD + self.dropout(y_BTD)
+        return norm(x_BTD) if self.post else x_BTD

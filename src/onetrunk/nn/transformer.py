@@ -1,17 +1,22 @@
-"""The default trunk: a pre-norm transformer whose block is Qwen3's, so a text-only folder can be its checkpoint."""
+"""The default trunk: a pre-norm transformer whose block is Qwen3's, so a text-only folder can be its checkpoint.
+
+A few fields make it GPT-2, BERT, RoBERTa, ViT, CLIP, Llama, Mistral, Qwen2 or Whisper's encoder: their weights fit.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from onetrunk.core.config import Config
+from onetrunk.core.errors import UsageError
 from onetrunk.core.sequence import Plan
-from onetrunk.nn.attention import Attention, Cache, Rotary
-from onetrunk.nn.block import MLPS, Block
+from onetrunk.nn.attention import Attention, Bias, Cache, Rotary, Stretch, Turn
+from onetrunk.nn.block import NORMS, Activation, Block, build_mlp
 
 
 class TransformerConfig(Config):
@@ -21,10 +26,19 @@ class TransformerConfig(Config):
     heads: int = Field(4, ge=1, le=256)
     kv_heads: int | None = Field(None, ge=1, le=256)  # None: as many as heads
     mlp_width: int | None = Field(None, ge=8, le=131072)  # None: as many weights as a plain MLP of 4 * width
-    activation: Literal["swiglu", "relu2"] = "swiglu"
+    activation: Activation = "swiglu"
     dropout: float = Field(0.0, ge=0, lt=1)
     rope_theta: float = Field(10_000.0, gt=1)
     eps: float = Field(1e-6, gt=0)
+    head_width: int | None = Field(None, ge=1, le=1024)  # None: width / heads
+    norm: Literal["rms", "layer"] = "rms"
+    norm_place: Literal["pre", "post"] = "pre"  # before attention and MLP, and once at the end; or after each
+    norm_first: bool = False  # norm what enters
+    qk_norm: bool = True  # norm queries and keys
+    bias: Bias = "none"  # of the linear maps
+    positions: Literal["rotary", "learned", "none"] = "rotary"  # none: the columns' own embeddings know them
+    most_positions: int = Field(1024, ge=1, le=1 << 22)  # of learned positions
+    rope_stretch: Stretch | None = None
 
 
 class Transformer(nn.Module):
@@ -34,22 +48,28 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         width, heads = config.width, config.heads
-        head_width = width // heads
+        head_width = config.head_width or width // heads
+        post, bias = config.norm_place == "post", config.bias
         hidden = config.mlp_width or (8 * ((8 * width // 3 + 7) // 8) if config.activation == "swiglu" else 4 * width)
         self.layers = nn.ModuleList(
             Block(
-                Attention(width, heads, config.kv_heads or heads, head_width, config.eps),
-                MLPS[config.activation](width, hidden),
-                width,
-                config.eps,
+                Attention(width, heads, config.kv_heads or heads, head_width, config.eps, config.qk_norm, bias),
+                build_mlp(config.activation, width, hidden, bias == "all"),
+                (self._norm(), self._norm()),
+                post,
                 config.dropout,
             )
             for _ in range(config.layers)
         )
-        self.norm = nn.RMSNorm(width, eps=config.eps)
-        self.rotary = Rotary(head_width, config.rope_theta)
+        self.norm = nn.Identity() if post else self._norm()
+        self.first_norm = self._norm() if config.norm_first else nn.Identity()
+        self.rotary = Rotary(head_width, config.rope_theta, config.rope_stretch)
+        if config.positions == "learned":
+            self.places = nn.Parameter(torch.randn(config.most_positions, width) * 0.05)
         for name, parameter in self.layers.named_parameters():
-            if parameter.ndim == 2:
+            if name.endswith("proj.bias"):
+                nn.init.zeros_(parameter)
+            elif parameter.ndim == 2:
                 parameter.muon = True
                 # Each block starts as the identity (as in muP and modded nanoGPT): deep trunks start stable.
                 if name.endswith(("o_proj.weight", "down_proj.weight")):
@@ -59,10 +79,25 @@ class Transformer(nn.Module):
 
     def forward(self, x_BTD: Tensor, plan: Plan) -> Tensor:
         pos = plan.pos_BT[0] if plan.causal or plan.full else plan.pos_BT
-        rotary = self.rotary(pos)
+        x_BTD, rotary = self._enter(x_BTD, pos)
         for layer in self.layers:
             x_BTD = layer(x_BTD, plan, rotary)
         return self.norm(x_BTD)
+
+    def _norm(self) -> nn.Module:
+        return NORMS[self.config.norm](self.config.width, eps=self.config.eps)
+
+    def _enter(self, x_BTD: Tensor, pos: Tensor) -> tuple[Tensor, Turn]:
+        """What the first layer gets, and how queries and keys turn. pos [B, T] or, one row for all, [T]."""
+        c = self.config
+        if c.positions == "learned":
+            if not torch.compiler.is_compiling() and int(pos.max()) >= c.most_positions:
+                raise UsageError(
+                    f"This trunk knows {c.most_positions:,} positions; a column takes {int(pos.max()) + 1:,}. "
+                    "Shorten its values (columns.NAME.length)."
+                )
+            x_BTD = x_BTD + F.embedding(pos, self.places)
+        return self.first_norm(x_BTD), self.rotary(pos) if c.positions == "rotary" else None
 
     def start_cache(self, n: int, device: torch.device) -> Cache:
         """An empty cache for n documents."""
@@ -83,7 +118,7 @@ class Transformer(nn.Module):
         if causal:
             own = own & torch.ones(t, t, dtype=torch.bool, device=own.device).tril()
         mask = torch.cat([cache.valid[:, None, :].expand(n, t, cache.valid.shape[1]), own], dim=2)[:, None]
-        rotary = self.rotary(pos_NT)
+        x_NTD, rotary = self._enter(x_NTD, pos_NT)
         keys, values = [], []
         for layer, k, v in zip(self.layers, cache.keys, cache.values, strict=True):
             x_NTD, k, v = layer.extend(x_NTD, rotary, k.to(x_NTD.dtype), v.to(x_NTD.dtype), mask)
