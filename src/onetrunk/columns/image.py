@@ -85,22 +85,15 @@ class Image(Codec):
         return self.options.stem if self.options.stem is not None else (0 if self.patch <= 2 else 32)
 
     def build(self, width: int) -> None:
-        stem, stride = self._stem_width(), 2 if self.patch % 2 == 0 else 1
-        self.stem, inner = nn.Sequential(), self.channels
+        stem = self._stem_width()
+        self.stem, inner, cell = nn.Sequential(), self.channels, self.patch
         if stem:
-            inner = 2 * stem
-            self.stem = nn.Sequential(
-                nn.Conv2d(self.channels, stem, 3, padding=1),
-                nn.GroupNorm(1, stem),
-                nn.GELU(),
-                nn.Conv2d(stem, inner, 3, padding=1, stride=stride),
-                nn.GroupNorm(1, inner),
-                nn.GELU(),
-                nn.Conv2d(inner, inner, 3, padding=1),
-                nn.GroupNorm(1, inner),
-                nn.GELU(),
-            )
-        cell = self.patch // stride if stem else self.patch
+            self.stem.extend(_convolution(inner, stem))
+            inner = stem
+            while cell % 2 == 0 and cell > 2:
+                self.stem.extend(_convolution(inner, 2 * inner, stride=2))
+                inner, cell = 2 * inner, cell // 2
+            self.stem.extend(_convolution(inner, inner))
         self.to_width = nn.Conv2d(inner, width, cell, stride=cell)
         self.place = nn.Parameter(torch.randn(self.count, width) * 0.05)
         self.level = nn.Linear(2 * _FREQUENCIES, width)
@@ -317,6 +310,10 @@ def _in_pixels(moved: np.ndarray, sides: np.ndarray) -> np.ndarray:
     frame = moved.copy()
     frame[:, :, 2] += 1
     return frame * (sides[:, :, None] / 2).astype(np.float32)
+
+
+def _convolution(channels: int, out: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(channels, out, 3, padding=1, stride=stride), nn.GroupNorm(1, out), nn.GELU()]
 
 
 def open_image(value: Any) -> Pillow.Image:
