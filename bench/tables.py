@@ -69,8 +69,8 @@ def compare_classes(
 
     `metric` is "accuracy" or "auc" (of the second class). `read` turns the data folder into what `onetrunk.read` takes,
     with a column `split`. Pretraining sees the training part only; validation rows choose the best step of fine-tuning.
-    Ours is the better on validation rows of with and without pretraining. With `ensemble: k` each is the mean
-    probability of k fine-tunings, each with a seed of its own.
+    Ours is the best on validation rows of: with pretraining, without, the mean probability of both. With `ensemble: k`
+    each of the two is the mean probability of k fine-tunings, each with a seed of its own.
     """
     config, members = run.config(settings)
     data = open_data(
@@ -89,23 +89,23 @@ def compare_classes(
     codec = pretrained.codec(ask)
     classes = codec.class_names()
     truth, validation = _truth(codec, test, ask), data.part("val")
-    p = {name: _mean_probabilities(each, test, data.given, ask, classes) for name, each in models.items()}
-    chosen_by = {
-        name: _METRICS[metric](
-            _mean_probabilities(each, validation, data.given, ask, classes), _truth(codec, validation, ask)
-        )
-        for name, each in models.items()
-    }
+    score = _METRICS[metric]
+    p, on_validation = (
+        {name: _mean_probabilities(each, rows, data.given, ask, classes) for name, each in models.items()}
+        for rows in (test, validation)
+    )
+    for each in (p, on_validation):
+        each["both, averaged"] = np.mean(list(each.values()), axis=0)
+    chosen_by = {name: score(p_NC, _truth(codec, validation, ask)) for name, p_NC in on_validation.items()}
     chosen = max(chosen_by, key=lambda name: chosen_by[name])
     p["ours"] = p[chosen]
     if run.rival:
         p[rival.name] = _rival(rival, data, test, ask, codec)
-    score = _METRICS[metric]
     draws = np.random.default_rng(run.seed).integers(0, len(truth), (_RESAMPLES, len(truth)))
     resampled = {name: np.array([score(p_NC[i], truth[i]) for i in draws]) for name, p_NC in p.items()}
     also: dict[str, Any] = {
         "ours_is": f"{chosen}, as the validation part chose"
-        + (f"; the mean probability of {members} fine-tunings (seeds)" if members > 1 else ""),
+        + (f"; each the mean probability of {members} fine-tunings (seeds)" if members > 1 else ""),
         "validation": chosen_by,
         "with_pretraining": score(p["with pretraining"], truth),
         "without_pretraining_interval": _ends(resampled["without pretraining"]),
