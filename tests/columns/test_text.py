@@ -11,8 +11,8 @@ import torch
 import worlds
 from tokenizers import Tokenizer
 
+from onetrunk.columns._tokens import END, MASK, SPECIALS, START, UNKNOWN
 from onetrunk.columns.text import CODEC as Text
-from onetrunk.columns.text import END, MASK, SPECIALS, START, UNKNOWN
 from onetrunk.core.column import Sampling
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.sequence import Role

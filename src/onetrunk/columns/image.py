@@ -7,8 +7,9 @@ import hashlib
 import io
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,6 +29,22 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 _MOST_PIXELS = 100_000_000
 _FREQUENCIES = 8
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a picture is brought to the codec's size, and what stands before its patches: a checkpoint's way, or ours."""
+
+    side: int  # pixels a side before the middle is cut out
+    keep: bool = False  # of the shorter side: the picture keeps its shape; else of both
+    resample: Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] = "bicubic"
+    tokens: int = 0  # learnt, before the patches: ViT's class token
+
+    def resized(self, sides: np.ndarray) -> np.ndarray:
+        """Width and height [..., 2] to those before the middle is cut out."""
+        if not self.keep:
+            return np.full_like(sides, self.side)
+        return self.side * sides.astype(np.int64) // sides.min(-1, keepdims=True)
 
 
 class Image(Codec):
@@ -68,12 +85,15 @@ class Image(Codec):
         self.patch = self.options.patch or max(2, round(side / 8))
         self.size = self.patch * max(1, -(-side // self.patch) if self.options.size is None else side // self.patch)
         self.channels = 3 if colour else 1
+        self.like = Preparation(self.size)
 
     def knowledge(self) -> dict[str, Any]:
-        return {"size": self.size, "patch": self.patch, "channels": self.channels}
+        known = {"size": self.size, "patch": self.patch, "channels": self.channels}
+        return known if self.like == Preparation(self.size) else {**known, "like": asdict(self.like)}
 
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
         self.size, self.patch, self.channels = knowledge["size"], knowledge["patch"], knowledge["channels"]
+        self.like = Preparation(**knowledge.get("like", {"side": self.size}))
 
     @property
     def count(self) -> int:
@@ -95,7 +115,9 @@ class Image(Codec):
                 inner, cell = 2 * inner, cell // 2
             self.stem.extend(_convolution(inner, inner))
         self.to_width = nn.Conv2d(inner, width, cell, stride=cell)
-        self.place = nn.Parameter(torch.randn(self.count, width) * 0.05)
+        if self.like.tokens:
+            self.first = nn.Parameter(torch.randn(self.like.tokens, width) * 0.05)
+        self.place = nn.Parameter(torch.randn(self.like.tokens + self.count, width) * 0.05)
         self.level = nn.Linear(2 * _FREQUENCIES, width)
         self.head = nn.Linear(width, self.patch**2 * self.channels)
         nn.init.zeros_(self.head.weight)
@@ -143,8 +165,12 @@ class Image(Codec):
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         image = open_image(value).convert("RGB" if self.channels == 3 else "L")
         sides = np.array(image.size, dtype=np.int32)
-        if image.size != (self.size, self.size):
-            image = image.resize((self.size, self.size), Pillow.Resampling.BICUBIC)
+        seen = self.like.resized(sides)
+        if image.size != tuple(seen):
+            image = image.resize(tuple(seen), Pillow.Resampling[self.like.resample.upper()])
+        if tuple(seen) != (self.size, self.size):
+            left, top = (seen - self.size) // 2
+            image = image.crop((left, top, left + self.size, top + self.size))
         array = np.asarray(image, dtype=np.uint8).reshape(self.size, self.size, self.channels)
         return {"pixels": np.ascontiguousarray(array.transpose(2, 0, 1)), "sides": sides}
 
@@ -153,7 +179,7 @@ class Image(Codec):
         return {"pixels": pixels, "sides": np.array([self.size, self.size], dtype=np.int32)}
 
     def positions(self, content: Content) -> np.ndarray:
-        return np.full(len(content), self.count, dtype=np.int64)
+        return np.full(len(content), self.like.tokens + self.count, dtype=np.int64)
 
     # -- parts to positions ------------------------------------------------------------------------------------------
     def segment(self, content: Content, role: Role, keys: np.ndarray, augment: bool = False) -> Segment:
@@ -162,8 +188,9 @@ class Image(Codec):
         x, moved = parts["pixels"].astype(np.float32) / 127.5 - 1, np.tile(np.eye(2, 3, dtype=np.float32), (m, 1, 1))
         if augment and m and role != Role.ASKED:  # a drawing should look like the data, not like its distortions
             x, moved = self._augment(x, keys)
-        frame = _in_pixels(moved, parts["sides"])
-        lens = np.full(m, P, dtype=np.int64)
+        share = self.size / self.like.resized(parts["sides"])  # of the original that is seen
+        frame = _in_pixels(moved * share[:, :, None].astype(np.float32), parts["sides"])
+        lens = self.positions(content)
         level = np.ones((m, P), dtype=np.float32)
         if role == Role.GIVEN:
             return Segment({"pixels": x, "level": level, "frame": frame}, lens)
@@ -180,6 +207,7 @@ class Image(Codec):
             "velocity": weight(level.reshape(-1)[reads]).astype(np.float32),
             "w": np.ones(len(reads), dtype=np.float32),
         }
+        reads += self.like.tokens * (reads // P + 1)  # patches stand after the tokens
         return Segment({"pixels": shown, "level": level, "frame": frame}, lens, reads=reads, targets=targets)
 
     def _patches(self, x: np.ndarray) -> np.ndarray:
@@ -215,7 +243,10 @@ class Image(Codec):
         pixels, level = content["pixels"], content["level"]
         x = self.to_width(self.stem(pixels)).flatten(2).transpose(1, 2)  # [m, P, D]
         angle = level[..., None] * torch.pi * torch.arange(1, _FREQUENCIES + 1, device=level.device)
-        x = x + self.place + self.level(torch.cat([angle.sin(), angle.cos()], dim=-1))
+        first, place = self.place[: self.like.tokens], self.place[self.like.tokens :]
+        x = x + place + self.level(torch.cat([angle.sin(), angle.cos()], dim=-1))
+        if self.like.tokens:
+            x = torch.cat([(self.first + first).expand(len(x), -1, -1).to(x.dtype), x], dim=1)
         return x.flatten(0, 1)
 
     # -- positions to answers ----------------------------------------------------------------------------------------
@@ -233,12 +264,12 @@ class Image(Codec):
 
     def query(self, state: State, sampling: Sampling) -> Query:
         level = (state["taken"].float() / sampling.steps)[:, None].expand(-1, self.count)
-        return Query({"pixels": state["pixels"], "level": level}, t=self.count)
+        return Query({"pixels": state["pixels"], "level": level}, t=self.like.tokens + self.count)
 
     def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
-        patches = self.head(h).float()
+        patches = self.head(h[:, self.like.tokens :]).float()
         if free is not None:
-            unled = self.head(free).float()
+            unled = self.head(free[:, self.like.tokens :]).float()
             patches = unled + sampling.guidance * (patches - unled)
         taken = int(state["taken"][0])
         pixels = ode_step(state["pixels"], self._pixels(patches), taken / sampling.steps, 1 / sampling.steps)

@@ -5,24 +5,23 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer
 from torch import Tensor, nn
 
+from onetrunk.columns._tokens import OWN, SPECIALS, Meaning, Shape, character_tokenizer, train_bpe
 from onetrunk.core import rng
 from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment, local_positions
 from onetrunk.nn.heads.categorical import choose, linear_cross_entropy
-
-SPECIALS = ["<|unknown|>", "<|start|>", "<|end|>", "<|mask|>"]
-UNKNOWN, START, END, MASK = range(4)
 
 
 class Text(Codec):
@@ -58,15 +57,20 @@ class Text(Codec):
         if self.options.unit == "character":
             rare = 1 if len(texts) > 1000 else 0  # once in a thousand texts is noise: it becomes <|unknown|>
             kept = sorted(c for c, count in characters.items() if count > rare)
-            self.tokenizer = _character_tokenizer(kept)
+            self.tokenizer = character_tokenizer(kept)
         else:
             size = sum(map(len, texts))
             vocabulary = self.options.vocabulary or int(np.clip(size // 40, 512, 32_000))
-            self.tokenizer = _train_bpe(texts, vocabulary)
-        self._remember()
+            self.tokenizer = train_bpe(texts, vocabulary)
+        self._remember(OWN, Shape())
 
     def extend(self, values: Sequence[Any]) -> int:
-        """Adds whole words (or, by character, characters) that take many tokens and occur often."""
+        """Adds whole words (or, by character, characters) that take many tokens and occur often.
+
+        A tokenizer that came with its model stays what it is.
+        """
+        if self.meaning != OWN:
+            return 0
         texts = [_checked(v) for v in values]
         pattern = r"\S" if self.options.unit == "character" else r"\w{2,}"
         counts = Counter(word for text in texts for word in re.findall(pattern, text))
@@ -78,7 +82,7 @@ class Text(Codec):
             new = [w for w, n in counts.items() if n >= enough and len(self.tokenizer.encode(w).ids) > 3]
         old_ids = {word: self.tokenizer.encode(word).ids for word in new}
         self.tokenizer.add_tokens([AddedToken(word, normalized=False) for word in sorted(new)])
-        self._remember()
+        self._remember(self.meaning, self.shape)
         if new and hasattr(self, "table"):
             # A new word starts as the mean of the pieces that spelt it before.
             for name in ("table", "head"):
@@ -87,9 +91,10 @@ class Text(Codec):
                 setattr(self, name, nn.Parameter(torch.cat([old, rows])))
         return len(new)
 
-    def _remember(self) -> None:
+    def _remember(self, meaning: Meaning, shape: Shape) -> None:
         self.tokenizer.encode_special_tokens = True  # "<|end|>" in a user's text is text
-        self.size = self.tokenizer.get_vocab_size()
+        self.meaning, self.shape = meaning, shape
+        self.size = shape.rows or self.tokenizer.get_vocab_size()
         self._lookup: np.ndarray | None = None
         if self.options.unit == "character":
             vocab = {token: i for token, i in self.tokenizer.get_vocab().items() if len(token) == 1}
@@ -98,18 +103,33 @@ class Text(Codec):
                 self._lookup[ord(token)] = i
 
     def knowledge(self) -> dict[str, Any]:
-        return {"tokenizer": self.tokenizer.to_str()}
+        known: dict[str, Any] = {"tokenizer": self.tokenizer.to_str()}
+        if self.meaning != OWN:
+            known |= {"meaning": asdict(self.meaning), "shape": asdict(self.shape)}
+        return known
 
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
         self.tokenizer = Tokenizer.from_str(knowledge["tokenizer"])
-        self._remember()
+        if "meaning" not in knowledge:
+            self._remember(OWN, Shape())
+            return
+        meaning = {k: tuple(v) if isinstance(v, list) else v for k, v in knowledge["meaning"].items()}
+        self._remember(Meaning(**meaning), Shape(**knowledge["shape"]))
 
     def assets(self) -> dict[str, str]:
         return {"tokenizer.json": self.tokenizer.to_str(pretty=True)}
 
     def build(self, width: int) -> None:
         self.table = nn.Parameter(torch.randn(self.size, width) * 0.05)
-        self.head = nn.Parameter(torch.zeros(self.size, width))
+        if not self.shape.tied:
+            self.head = nn.Parameter(torch.zeros(self.size, width))
+        if self.shape.bias:
+            self.bias = nn.Parameter(torch.zeros(self.size))
+        self.transform = nn.Sequential()
+        if self.shape.transform:
+            self.transform = nn.Sequential(
+                nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=self.shape.transform)
+            )
         if self.options.pairs:
             self.pair_table = nn.Parameter(torch.zeros(self.options.pairs, width))
 
@@ -136,7 +156,7 @@ class Text(Codec):
 
     def dropped(self, content: Content) -> dict[str, int]:
         longer = int((content.lens > self.options.length).sum())
-        unknown = int((content.data["id"] == UNKNOWN).sum())
+        unknown = int((content.data["id"] == self.meaning.unknown).sum())
         found = {
             f"texts longer than {self.options.length} tokens, read up to there": longer,
             "unknown characters": unknown,
@@ -172,13 +192,13 @@ class Text(Codec):
         return Content.stack(pieces, True), present
 
     def blank(self) -> dict[str, np.ndarray]:
-        return _parts(np.array([UNKNOWN], dtype=np.int32))
+        return _parts(np.array([self.meaning.end], dtype=np.int32))
 
     def windows(self, content: Content) -> np.ndarray:
         return np.maximum(1, -(-content.lens // self.options.length))
 
     def positions(self, content: Content) -> np.ndarray:
-        return np.minimum(content.lens + 1, self.options.length)
+        return np.minimum(content.lens + max(1, self.meaning.around), self.options.length)
 
     def successive(self, content: Content) -> tuple[Content, np.ndarray]:
         """Cuts long texts into windows that cover every token once. Returns them and whose each is [w]."""
@@ -190,17 +210,18 @@ class Text(Codec):
 
     # -- parts to positions ------------------------------------------------------------------------------------------
     def segment(self, content: Content, role: Role, keys: np.ndarray, augment: bool = False) -> Segment:
-        limit = self.options.length
         if role == Role.ASKED:
             return self._written(content, keys if augment else None)
-        lens = np.minimum(content.lens, limit)
+        mask = self.meaning.mask
+        lens = np.minimum(content.lens, self.options.length - self.meaning.around)
         first = np.zeros_like(lens)
         if augment and role == Role.MASKED:
             first = rng.integers(rng.mix(keys, "window"), content.lens - lens + 1)
         ids = content.window(first, lens).gather()["id"]
         if role == Role.GIVEN:
             if augment and self.options.drop > 0:
-                ids = np.where(self._each(keys, lens, "drop") < self.options.drop, MASK, ids)
+                ids = np.where(self._each(keys, lens, "drop") < self.options.drop, mask, ids)
+            ids, lens, _ = self.meaning.wrap(ids, lens)
             return Segment({"id": ids, **self._pairs(ids, lens)}, lens)
         rate = np.repeat(2 * self.options.hide * rng.uniform(rng.mix(keys, "rate")), lens)
         hidden = self._each(keys, lens, "hide") < rate
@@ -208,10 +229,11 @@ class Text(Codec):
             keys, lens, "fate"
         )  # as BERT (arXiv 1810.04805): 80 % mask, 10 % another token, 10 % as it is
         other = (self._each(keys, lens, "other") * self.size).astype(ids.dtype)
-        shown = np.where(hidden & (fate < 0.8), MASK, np.where(hidden & (fate < 0.9), other, ids))
+        shown = np.where(hidden & (fate < 0.8), mask, np.where(hidden & (fate < 0.9), other, ids))
         reads = np.flatnonzero(hidden)
+        shown, lens, where = self.meaning.wrap(shown, lens)
         content = {"id": shown, **self._pairs(shown, lens)}
-        return Segment(content, lens, reads=reads, targets=self._targets(ids[reads]))
+        return Segment(content, lens, reads=where[reads], targets=self._targets(ids[reads]))
 
     def _pairs(self, shown: np.ndarray, lens: np.ndarray) -> dict[str, np.ndarray]:
         """Where each shown token with the one before it (none before the first) stands in the table of pairs."""
@@ -243,10 +265,10 @@ class Text(Codec):
         starts, ends = np.repeat(content.starts, lens), np.repeat(content.lens, lens)
         ids = content.data["id"]
         padded = np.append(ids, 0) if len(ids) else np.zeros(1, dtype=np.int32)
-        targets = np.where(place < ends, padded[np.minimum(starts + place, len(ids))], END)
+        targets = np.where(place < ends, padded[np.minimum(starts + place, len(ids))], self.meaning.end)
         before = padded[np.maximum(starts + place - 1, 0)]
         opens = (place == 0) & (np.append(content.data["opens"], True)[np.minimum(starts, len(ids))] | (ends == 0))
-        inputs = np.where(opens, START, before)
+        inputs = np.where(opens, self.meaning.start, before)
         return Segment(
             {"id": inputs, **self._pairs(inputs, lens)},
             lens,
@@ -263,8 +285,16 @@ class Text(Codec):
         return x + F.embedding(content["pair"], self.pair_table) if self.options.pairs else x
 
     # -- positions to answers ----------------------------------------------------------------------------------------
+    def _readout(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Two matrices whose product `h weight^T` is the logits: [..., D'] and [V, D']."""
+        h, weight = self.transform(h), self.table if self.shape.tied else self.head
+        if self.shape.bias:
+            h = torch.cat([h, torch.ones_like(h[..., :1])], dim=-1)
+            weight = torch.cat([weight, self.bias[:, None]], dim=1)
+        return h, weight
+
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
-        total, each = linear_cross_entropy(h, self.head, targets["id"], targets["w"])
+        total, each = linear_cross_entropy(*self._readout(h), targets["id"], targets["w"])
         return Loss(total, targets["w"].sum(), each)
 
     def start(
@@ -283,9 +313,9 @@ class Text(Codec):
         room = self.options.length - 1
         kept = [[]] * n if prompt is None else [ids[max(0, len(ids) - room) :] for ids in _each_of(prompt)]
         size = torch.tensor([1 + len(ids) for ids in kept])
-        ids = torch.full((n, int(size.max()) if n else 1), END)
+        ids = torch.full((n, int(size.max()) if n else 1), self.meaning.end)
         for i, tokens in enumerate(kept):
-            ids[i, : len(tokens) + 1] = torch.tensor([START, *tokens])
+            ids[i, : len(tokens) + 1] = torch.tensor([self.meaning.start, *tokens])
         return {
             "done": torch.zeros(n, dtype=torch.bool, device=device),
             "keys": torch.from_numpy(keys.view(np.int64).copy()),
@@ -310,25 +340,27 @@ class Text(Codec):
 
     def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
         ids, size, seen = state["ids"], state["size"], state["seen"]
-        logits = F.linear(h[torch.arange(len(h)), size - seen - 1], self.head).float()
-        logits[:, [UNKNOWN, START, MASK]] = -torch.inf
+        end = self.meaning.end
+        logits = F.linear(*self._readout(h[torch.arange(len(h)), size - seen - 1])).float()
+        logits[:, list(self.meaning.never)] = -torch.inf
         u = rng.uniform(rng.mix(state["keys"].numpy().view(np.uint64), size.cpu().numpy()))
         drawn = choose(logits, torch.from_numpy(u).to(h.device), sampling.temperature, sampling.top_k, sampling.top_p)
-        drawn = torch.where(state["done"], END, drawn)
+        drawn = torch.where(state["done"], end, drawn)
         gained = logits.log_softmax(-1).gather(1, drawn[:, None])[:, 0]
         logprob = state["logprob"] + torch.where(state["done"], 0.0, gained)
         if int(size.max()) == ids.shape[1]:
-            ids = torch.cat([ids, torch.full_like(ids[:, :1], END)], dim=1)
+            ids = torch.cat([ids, torch.full_like(ids[:, :1], end)], dim=1)
         ids = ids.scatter(1, size[:, None], drawn[:, None])
         full = (size + 1 - state["prompted"] >= sampling.max_length) | (size >= self.options.length)
-        done = state["done"] | (drawn == END) | full
+        ended = torch.isin(drawn, torch.tensor([end, *self.meaning.stops], device=h.device))
+        done = state["done"] | ended | full
         return {**state, "done": done, "ids": ids, "size": size + 1, "seen": size, "logprob": logprob}
 
     def finish(self, state: State) -> list[Answer]:
         """Each whole text, its prompt included; the probability is of what was written after that."""
-        answers = []
+        answers, ends = [], {self.meaning.end, *self.meaning.stops}
         for ids, logprob in zip(state["ids"][:, 1:].tolist(), state["logprob"].tolist(), strict=True):
-            ids = ids[: ids.index(END)] if END in ids else ids
+            ids = ids[: next((i for i, token in enumerate(ids) if token in ends), None)]
             answers.append(Answer(self.tokenizer.decode(ids), float(np.exp(logprob)), logprob=logprob))
         return answers
 
@@ -389,29 +421,6 @@ def _checked(value: Any) -> str:
     except UnicodeEncodeError:
         raise BadValueError("the text holds a lone surrogate, which is not Unicode text") from None
     return value
-
-
-def _character_tokenizer(characters: list[str]) -> Tokenizer:
-    vocabulary = {token: i for i, token in enumerate(SPECIALS + characters)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIALS[UNKNOWN]))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    return tokenizer
-
-
-def _train_bpe(texts: list[str], vocabulary: int) -> Tokenizer:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=SPECIALS,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        min_frequency=2,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
 
 
 CODEC = Text

@@ -262,7 +262,7 @@ def load_tensors(path: Path, expected_shapes: Mapping[str, tuple[int, ...]] | No
     """Reads one safetensors file, on the CPU. With `expected_shapes`, names and shapes must match before any
     memory is taken. Raises ModelFileError for anything but a whole safetensors file.
     """
-    shapes = _header_shapes(path)
+    shapes = tensor_shapes(path)
     if expected_shapes is not None:
         for name in sorted(expected_shapes.keys() ^ shapes.keys()):
             problem = "is missing" if name in expected_shapes else "is not expected"
@@ -279,7 +279,7 @@ def load_tensors(path: Path, expected_shapes: Mapping[str, tuple[int, ...]] | No
         raise ModelFileError(f"{path} is damaged: {error}. {_RESTORE}") from None
 
 
-def _header_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes a safetensors file declares, with nothing but its header read."""
     try:
         with path.open("rb") as stream:

@@ -1,0 +1,136 @@
+"""Tiny random checkpoints of every family, written by transformers, with tokenizers and image processors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers as hf
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+TEXTS = [
+    "The room was clean, and the staff friendly.",
+    "a small boat on a wide sea",
+    "房间很干净，服务员态度也好。",
+    "Never again: noise all night!",
+]
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+GROUPED = {**SIZES, "num_key_value_heads": 2, "max_position_embeddings": 64}
+
+
+def byte_level(specials: list[str], template: str | None = None) -> Tokenizer:
+    """A byte-level BPE learnt from `TEXTS`."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=290,
+        special_tokens=specials,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXTS * 3, trainer)
+    if template:
+        named = [(token, tokenizer.token_to_id(token)) for token in specials]
+        tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=named)
+    return tokenizer
+
+
+def word_pieces(folder: Path) -> Any:
+    """A Chinese and English WordPiece, as vocab.txt."""
+    pieces = ["the", "room", "was", "clean", ",", "and", "staff", "friend", "##ly", ".", "a", "small", "boat", "on"]
+    pieces += ["##a", "##s", "##i", "sea", "wide", "never", "again", ":", "!", "noise", "all", "night"]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces, *"房间很干净服务员态度也好，。"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(vocabulary)) + "\n", encoding="utf-8")
+    return hf.BertTokenizerFast(vocab={token: i for i, token in enumerate(dict.fromkeys(vocabulary))})
+
+
+def _tokenizer(kind: str, folder: Path) -> Any:
+    if kind == "bert":
+        return word_pieces(folder)
+    if kind in ("roberta", "clip"):
+        ends = ("<s>", "</s>") if kind == "roberta" else ("<|startoftext|>", "<|endoftext|>")
+        specials = [ends[0], "<pad>", ends[1], "<unk>", "<mask>"]
+        tokenizer = byte_level(specials, f"{ends[0]} $A {ends[1]}")
+        return hf.PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, bos_token=ends[0], eos_token=ends[1], cls_token=ends[0], sep_token=ends[1],
+            mask_token="<mask>", pad_token="<pad>", unk_token="<unk>",
+        )  # fmt: skip
+    if kind in ("llama", "mistral"):
+        tokenizer = byte_level(["<unk>", "<s>", "</s>"], "<s> $A")
+        return hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    return hf.PreTrainedTokenizerFast(tokenizer_object=byte_level(["<|endoftext|>"]), eos_token="<|endoftext|>")
+
+
+def _model(kind: str, rows: int) -> Any:
+    if kind == "gpt2":
+        return hf.GPT2LMHeadModel(
+            hf.GPT2Config(
+                vocab_size=rows, n_positions=48, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0
+            )
+        )
+    if kind == "bert":
+        return hf.BertForMaskedLM(hf.BertConfig(vocab_size=rows, max_position_embeddings=32, **SIZES))
+    if kind == "roberta":
+        return hf.RobertaForMaskedLM(
+            hf.RobertaConfig(vocab_size=rows, max_position_embeddings=82, type_vocab_size=1, **SIZES)
+        )
+    if kind == "llama":
+        rope = {"rope_type": "llama3", "rope_theta": 10_000.0, "factor": 4.0, "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0, "original_max_position_embeddings": 16}  # fmt: skip
+        return hf.LlamaForCausalLM(
+            hf.LlamaConfig(vocab_size=rows, attention_bias=True, rope_parameters=rope, **GROUPED)
+        )
+    if kind == "mistral":
+        return hf.MistralForCausalLM(hf.MistralConfig(vocab_size=rows, head_dim=16, sliding_window=60, **GROUPED))
+    if kind == "qwen2":
+        ends = {"bos_token_id": 0, "eos_token_id": [0, 7]}
+        return hf.Qwen2ForCausalLM(hf.Qwen2Config(vocab_size=rows, tie_word_embeddings=True, **ends, **GROUPED))
+    if kind == "qwen3":
+        return hf.Qwen3ForCausalLM(hf.Qwen3Config(vocab_size=rows, head_dim=16, eos_token_id=0, **GROUPED))
+    pictures = {"image_size": 16, "patch_size": 4, **SIZES}
+    if kind == "vit":
+        return hf.ViTModel(hf.ViTConfig(qkv_bias=False, **pictures))
+    if kind == "deit":
+        return hf.DeiTModel(hf.DeiTConfig(**pictures))
+    if kind == "clip":
+        words = {"vocab_size": rows, "max_position_embeddings": 76, "bos_token_id": 0, "eos_token_id": 2, **SIZES}
+        return hf.CLIPModel(hf.CLIPConfig(text_config=words, vision_config=pictures, projection_dim=16))
+    if kind == "whisper":
+        return hf.WhisperModel(
+            hf.WhisperConfig(
+                vocab_size=40, d_model=32, encoder_layers=2, decoder_layers=1, encoder_attention_heads=4,
+                decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, num_mel_bins=8,
+                max_source_positions=20, max_target_positions=16, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+                decoder_start_token_id=1,
+            )
+        )  # fmt: skip
+    raise ValueError(kind)
+
+
+def _processor(kind: str) -> Any:
+    if kind == "clip":
+        return hf.CLIPImageProcessorPil(size={"shortest_edge": 20}, crop_size={"height": 16, "width": 16})
+    if kind == "deit":
+        return hf.DeiTImageProcessorPil(size={"height": 20, "width": 20}, crop_size={"height": 16, "width": 16})
+    return hf.ViTImageProcessorPil(size={"height": 16, "width": 16}, image_mean=[0.4, 0.5, 0.6])
+
+
+def write(kind: str, folder: Path, shard: str = "5GB") -> tuple[Any, Any]:
+    """A checkpoint of this family in `folder`. Returns its model and its tokenizer or image processor."""
+    words = None if kind in ("vit", "deit", "whisper") else _tokenizer(kind, folder)
+    torch.manual_seed(0)
+    model = _model(kind, 0 if words is None else len(words) + 3).eval()
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        centre = 1.0 if parameter.ndim == 1 and bool((parameter == 1).all()) else 0.0
+        parameter.data.normal_(centre, 0.2, generator=generator)
+    model.save_pretrained(folder, max_shard_size=shard)
+    if words is not None and kind != "bert":  # that has its vocab.txt
+        words.save_pretrained(folder)
+    pictures = _processor(kind) if kind in ("vit", "deit", "clip") else None
+    if pictures is not None:
+        pictures.save_pretrained(folder)
+    return model, (words, pictures) if kind == "clip" else words or pictures

@@ -1,0 +1,330 @@
+"""Checkpoints of other people give the answers they give in transformers; bad ones are refused in plain words."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import worlds
+from PIL import Image as Pillow
+
+import onetrunk
+from onetrunk.core.column import Sampling
+from onetrunk.core.errors import ModelFileError, UsageError
+from onetrunk.core.folder import load_tensors, save_tensors
+from onetrunk.core.sequence import Role
+from onetrunk.inference.model_folder import load
+from onetrunk.interop import huggingface
+
+checkpoints = pytest.importorskip("checkpoints", reason="needs transformers")
+
+DECODERS = ["gpt2", "llama", "mistral", "qwen2", "qwen3"]
+ENCODERS = ["bert", "roberta"]
+TEXTS = checkpoints.TEXTS
+CLOSE = {"atol": 1e-4, "rtol": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Folder, transformers' model and its tokenizer or processor, of each family once."""
+    made: dict[str, Any] = {}
+
+    def of(kind: str) -> Any:
+        if kind not in made:
+            folder = tmp_path_factory.mktemp("hf") / kind
+            made[kind] = (folder, *checkpoints.write(kind, folder))
+        return made[kind]
+
+    return of
+
+
+@pytest.fixture
+def copied(written: Any, tmp_path: Path) -> Any:
+    """A copy of a checkpoint's folder, to be spoilt."""
+
+    def of(kind: str) -> Path:
+        return Path(shutil.copytree(written(kind)[0], tmp_path / f"{kind}-copy"))
+
+    return of
+
+
+def states(model: Any, column: str, values: list[Any], role: str = "given") -> dict[int, torch.Tensor]:
+    """Of every value alone, [t, D], as the column stands in one role."""
+    store = worlds.store_of(model, {column: values})
+    given, ask = ([column], []) if role == "given" else ([], [column])
+    batch = worlds.batch(store, range(len(values)), given, ask, given_causal=model.network.given_causal)
+    return {row: h for (row, _), h in worlds.states_by_document(model, batch).items()}
+
+
+# -- texts ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", DECODERS + ENCODERS)
+def test_texts_have_the_same_hidden_states(written: Any, kind: str) -> None:
+    folder, reference, words = written(kind)
+    model = huggingface.read(folder)
+    found = states(model, "text", TEXTS)
+    for row, text in enumerate(TEXTS):
+        ids = torch.tensor([words(text)["input_ids"]])
+        with torch.no_grad():
+            expected = reference(ids, output_hidden_states=True).hidden_states[-1][0]
+        torch.testing.assert_close(found[row], expected, **CLOSE)
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_decoders_have_the_same_logits_and_write_the_same_text(written: Any, kind: str) -> None:
+    folder, reference, words = written(kind)
+    model = huggingface.read(folder)
+    codec = model.codec("text")
+    found = states(model, "text", TEXTS, "asked")
+    for row, text in enumerate(TEXTS):
+        ids = [codec.meaning.start, *words(text, add_special_tokens=False)["input_ids"]]
+        with torch.no_grad():
+            expected = reference(torch.tensor([ids])).logits[0]
+            h, weight = codec._readout(found[row])
+        torch.testing.assert_close(h @ weight.T, expected, **CLOSE)
+    sampling = Sampling(max_length=12)
+    answers = model.answer({"text": [text[:9] for text in TEXTS]}, "text", sampling=sampling, begun=True)
+    for text, answer in zip(TEXTS, answers, strict=True):
+        ids = torch.tensor([[codec.meaning.start, *words(text[:9], add_special_tokens=False)["input_ids"]]])
+        out = reference.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False,
+                                 pad_token_id=0)  # fmt: skip
+        assert answer.value == words.decode(out[0, 1:], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_encoders_fill_in_the_same_words(written: Any, kind: str) -> None:
+    folder, reference, words = written(kind)
+    model = huggingface.read(folder)
+    codec = model.codec("text")
+    store = worlds.store_of(model, {"text": TEXTS})
+    batch = worlds.batch(store, range(4), [], [], masked=["text"])
+    found = worlds.states_by_document(model, batch)
+    content = batch.embeds["text"].content["id"]
+    assert int((content == words.mask_token_id).sum()) > 3
+    reads = batch.reads["predict"]["text"]
+    first = 0
+    for row, text in enumerate(TEXTS):
+        ids = content[first : first + len(found[row, "text"])]
+        assert len(ids) == len(words(text)["input_ids"]) and ids[0] == words.cls_token_id
+        with torch.no_grad():
+            expected = reference(ids[None]).logits[0]
+            h, weight = codec._readout(found[row, "text"])
+        torch.testing.assert_close(h @ weight.T, expected, **CLOSE)
+        first += len(ids)
+    loss = model.codec("text").loss(model.network.states(batch)[reads.flat_r], reads.targets)
+    assert bool(torch.isfinite(loss.sum)) and float(loss.count) == len(reads.flat_r)
+
+
+@pytest.mark.parametrize("kind", [*DECODERS, *ENCODERS])
+def test_a_text_has_the_same_tokens(written: Any, kind: str) -> None:
+    folder, _, words = written(kind)
+    codec = huggingface.read(folder).codec("text")
+    for text in [*TEXTS, "", "Ünïcode 🦀", "a\nnew   line"]:
+        assert codec.encode(text)["id"].tolist() == words(text, add_special_tokens=False)["input_ids"]
+        segment = codec.segment(worlds.content_of(codec, [text]), Role.GIVEN, worlds.keys(1))
+        assert segment.content["id"].tolist() == words(text)["input_ids"]
+    for token in ("<s>", "[MASK]", "<|endoftext|>"):
+        assert not set(codec.encode(token)["id"].tolist()) & {codec.meaning.end, codec.meaning.start}
+
+
+def test_a_window_bounds_the_context(copied: Any) -> None:
+    assert huggingface.read(changed(copied("mistral"), sliding_window=40)).codec("text").options.length == 40
+    assert huggingface.read(changed(copied("qwen2"), sliding_window=40)).codec("text").options.length == 64
+
+
+def test_older_tokenizer_files_read_alike(written: Any, copied: Any) -> None:
+    folder, _, _ = written("gpt2")
+    old = copied("gpt2")
+    whole = json.loads((old / "tokenizer.json").read_text())
+    (old / "vocab.json").write_text(json.dumps(whole["model"]["vocab"]))
+    (old / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in whole["model"]["merges"]))
+    (old / "tokenizer.json").unlink()
+    one, other = huggingface.read(folder).codec("text"), huggingface.read(old).codec("text")
+    assert one.meaning == other.meaning
+    for text in TEXTS:
+        assert one.encode(text)["id"].tolist() == other.encode(text)["id"].tolist()
+
+
+def test_shards_read_like_one_file(written: Any, tmp_path: Path) -> None:
+    folder, _, _ = written("qwen3")
+    checkpoints.write("qwen3", tmp_path / "parts", shard="20KB")
+    assert len(list((tmp_path / "parts").glob("*.safetensors"))) > 2
+    one, other = huggingface.read(folder), huggingface.read(tmp_path / "parts")
+    for name, tensor in one.network.state_dict().items():
+        assert torch.equal(tensor, other.network.state_dict()[name])
+
+
+def test_names_without_a_prefix_and_of_old_norms_are_known(written: Any, copied: Any) -> None:
+    folder, _, _ = written("bert")
+    old = copied("bert")
+    state = load_tensors(old / "model.safetensors")
+    renamed = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+        for name, tensor in state.items()
+    }
+    save_tensors(old / "model.safetensors", renamed)
+    for name, tensor in huggingface.read(folder).network.state_dict().items():
+        assert torch.equal(tensor, huggingface.read(old).network.state_dict()[name])
+    bare = {name.removeprefix("bert."): tensor for name, tensor in state.items() if name.startswith("bert.")}
+    save_tensors(old / "model.safetensors", bare)
+    model = huggingface.read(old)
+    assert model.codec("text").shape.transform == 0 and model.codec("text").shape.tied
+
+
+# -- pictures and sounds -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["vit", "deit", "clip"])
+def test_pictures_have_the_same_hidden_states(written: Any, kind: str) -> None:
+    folder, reference, processor = written(kind)
+    model = huggingface.read(folder, "image" if kind == "clip" else None)
+    dice = np.random.default_rng(0)
+    sides = [(16, 16), (37, 23), (20, 50), (200, 150)]
+    pictures = [Pillow.fromarray(dice.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in sides]
+    found = states(model, "image", pictures)
+    if kind == "clip":
+        reference, processor = reference.vision_model, processor[1]
+    for row, picture in enumerate(pictures):
+        pixels = processor(picture, return_tensors="pt")["pixel_values"]
+        with torch.no_grad():
+            expected = reference(pixel_values=pixels).last_hidden_state[0]
+            expected = reference.post_layernorm(expected) if kind == "clip" else expected
+        torch.testing.assert_close(found[row], expected, **CLOSE)
+
+
+def test_clips_words_have_the_same_hidden_states(written: Any) -> None:
+    folder, reference, (words, _) = written("clip")
+    model = huggingface.read(folder, "text")
+    found = states(model, "text", TEXTS)
+    for row, text in enumerate(TEXTS):
+        with torch.no_grad():
+            expected = reference.text_model(torch.tensor([words(text)["input_ids"]])).last_hidden_state[0]
+        torch.testing.assert_close(found[row], expected, **CLOSE)
+    with pytest.raises(UsageError, match="several towers: choose one with --tower text or --tower image"):
+        huggingface.read(folder)
+
+
+def test_whispers_encoder_is_a_trunk(written: Any) -> None:
+    folder, reference, _ = written("whisper")
+    trunk, encoder = huggingface.read_trunk(folder), reference.encoder
+    sound = torch.randn(2, 8, 40)
+    with torch.no_grad():
+        expected = encoder(sound).last_hidden_state
+        x = torch.nn.functional.gelu(encoder.conv2(torch.nn.functional.gelu(encoder.conv1(sound))))
+        x = x.transpose(1, 2) + encoder.embed_positions.weight
+        there = torch.ones(x.shape[:2], dtype=torch.bool)
+        pos = torch.arange(x.shape[1]).expand(2, -1)
+        h, _ = trunk.extend(x, pos, there, trunk.start_cache(2, worlds.CPU), causal=False, keep=False)
+    torch.testing.assert_close(h, expected, **CLOSE)
+    if "audio" not in onetrunk.core.registry.column_types.names():
+        with pytest.raises(UsageError, match="reads audio; there is no such column type"):
+            huggingface.read(folder)
+
+
+# -- as a folder of ours -------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("kind", "column"), [("bert", "text"), ("qwen2", "text"), ("deit", "image")])
+def test_it_is_kept_as_a_folder_of_ours(written: Any, tmp_path: Path, kind: str, column: str) -> None:
+    model = huggingface.read(written(kind)[0])
+    model.save(tmp_path / "ours")
+    again = load(tmp_path / "ours")
+    assert again.provenance["stages"][0]["family"] == kind
+    assert again.codec(column).knowledge() == model.codec(column).knowledge()
+    values = TEXTS if column == "text" else [np.full((9, 12), 7, dtype=np.uint8)]
+    for row, h in states(model, column, values).items():
+        assert torch.equal(h, states(again, column, values)[row])
+
+
+def test_what_was_not_taken_is_told(written: Any) -> None:
+    left = huggingface.read(written("deit")[0]).provenance["stages"][0]["left_out"]
+    assert left == ["pooler.dense"]
+    assert huggingface.read(written("gpt2")[0]).provenance["stages"][0]["left_out"] == []
+
+
+# -- what is refused -----------------------------------------------------------------------------------------
+def changed(folder: Path, file: str = "config.json", **fields: Any) -> Path:
+    content = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({k: v for k, v in {**content, **fields}.items() if v is not None}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model_type": "bloom"}, r"family 'bloom', which is not known. Known: bert, clip, .*qwen3.*whisper"),
+        ({"hidden_size": None}, r"config.json does not say 'hidden_size'"),
+        ({"num_hidden_layers": 10**9}, r"config.json: Key 'layers' .*less than or equal to 256"),
+        ({"num_hidden_layers": 3}, r"lacks the tensor 'model.layers.2"),
+        ({"intermediate_size": 56}, r"should have shape \[56, 32\] by config.json, found \[48, 32\]"),
+        ({"hidden_act": "relu"}, r"hidden_act: 'relu'; only 'silu' can be read"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, r"of type 'yarn'; default and llama3"),
+        ({"quantization_config": {"bits": 4}}, "is quantised"),
+        ({"vocab_size": 100}, r"tokenizer has tokens up to \d+, its model only 100 rows"),
+        ({"vocab_size": 1000}, r"They are not of one model"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_configuration_that_does_not_fit_is_refused(copied: Any, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelFileError, match=message) as error:
+        huggingface.read(changed(copied("qwen3"), **fields))
+    assert error.value.exit_code == 4
+
+
+def test_code_in_a_configuration_is_inert(copied: Any) -> None:
+    folder = changed(copied("qwen3"), auto_map={"AutoModelForCausalLM": "evil.Evil"}, trust_remote_code=True)
+    (folder / "evil.py").write_text("raise SystemExit('it ran')")
+    huggingface.read(folder)
+
+
+def test_missing_shards_and_paths_out_of_the_folder_are_refused(tmp_path: Path) -> None:
+    checkpoints.write("qwen3", tmp_path / "parts", shard="20KB")
+    lost = sorted((tmp_path / "parts").glob("*.safetensors"))[1]
+    kept = lost.read_bytes()
+    lost.unlink()
+    with pytest.raises(ModelFileError, match=f"lacks {lost.name}, one of the"):
+        huggingface.read(tmp_path / "parts")
+    lost.write_bytes(kept)
+    index = tmp_path / "parts" / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    index.write_text(json.dumps({"weight_map": {**content["weight_map"], "model.extra": lost.name}}))
+    with pytest.raises(ModelFileError, match=r"names 'model.extra', which no file holds"):
+        huggingface.read(tmp_path / "parts")
+    index.write_text(json.dumps({"weight_map": {"x": "../model.safetensors"}}))
+    with pytest.raises(ModelFileError, match="files beside it"):
+        huggingface.read(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
+def test_a_pickle_is_refused_by_its_content(copied: Any, name: str, tmp_path: Path) -> None:
+    folder = copied("qwen3")
+    (folder / "model.safetensors").unlink()
+    canary = tmp_path / "it_ran"
+
+    class Evil:
+        def __reduce__(self) -> Any:
+            return Path.touch, (canary,)
+
+    torch.save({"x": Evil()}, folder / name)
+    with pytest.raises(ModelFileError, match="pickle"):
+        huggingface.read(folder)
+    assert not canary.exists()
+
+
+def test_a_tokenizer_that_could_cost_is_refused(copied: Any) -> None:
+    evil = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    folder = changed(copied("qwen3"), "tokenizer.json", pre_tokenizer={"type": "Sequence", "pretokenizers": [evil]})
+    with pytest.raises(ModelFileError, match=r"not known to be harmless: '\(a\+\)\+\$'"):
+        huggingface.read(folder)
+    (folder / "tokenizer.json").write_text('{"model": {"type": "BPE", "vocab": {}, "merges": [["a", "b"]]}}')
+    with pytest.raises(ModelFileError, match="is not a tokenizer that can be read"):
+        huggingface.read(folder)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelFileError, match="has no tokenizer: expected"):
+        huggingface.read(folder)
+
+
+def test_pictures_of_another_size_are_refused(copied: Any) -> None:
+    folder = changed(copied("vit"), "preprocessor_config.json", size={"height": 24, "width": 24})
+    with pytest.raises(ModelFileError, match=r"cut to 24; its model sees 16 × 16 pixels"):
+        huggingface.read(folder)
