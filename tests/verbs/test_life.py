@@ -114,13 +114,57 @@ def test_generating_is_keyed_and_from_nothing_or_from_rows(learnt: Path) -> None
 
 def test_evaluating_on_other_rows_replaces_the_evidence(learnt: Path) -> None:
     rows = {name: values[:40] for name, values in table().items()}
-    evidence = onetrunk.evaluate(str(learnt), {**rows, "label": [*rows["label"][:39], "so-so"]}, quiet=True)
+    strange = {**rows, "label": [*rows["label"][:39], "so-so"]}
+    evidence = onetrunk.evaluate(str(learnt), strange, allow_equal_rows=True, quiet=True)
     (task,) = evidence.tasks
     assert task.metrics["unseen"] == 1 and task.metrics["accuracy"] <= 39 / 40
     assert json.loads((learnt / "evidence" / "metrics.json").read_text())["tasks"][0]["rows"] == 40
     onetrunk.load(learnt)  # what was added is in the manifest
     with pytest.raises(DataError, match="No held-out row has a value"):
-        onetrunk.evaluate(str(learnt), {**rows, "label": [None] * 40}, quiet=True)
+        onetrunk.evaluate(str(learnt), {**rows, "label": [None] * 40}, allow_equal_rows=True, quiet=True)
+
+
+# -- rows that were met --------------------------------------------------------------------------------------
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[_setup.Data]:
+    """What every verb that trains chose, in order."""
+    found: list[_setup.Data] = []
+    real = _setup.open_data
+    monkeypatch.setattr(_setup, "open_data", lambda *a, **k: found.append(real(*a, **k)) or found[-1])
+    return found
+
+
+def held_out(data: _setup.Data) -> set[str]:
+    return {*data.part("val")["review"], *data.part("test")["review"]}
+
+
+@pytest.mark.parametrize("verb", ["finetune", "train"])
+def test_what_a_foundation_learnt_from_is_not_held_out_later(
+    tmp_path: Path, opened: list[_setup.Data], verb: str
+) -> None:
+    start = tmp_path / "foundation"
+    quick(start)  # without --ask: at random
+    quick(tmp_path / "m", verb, ask=["label"], start=str(start), size=None)  # would be stratified
+    quick(tmp_path / "n", "finetune", ask=["label"])
+    trained = set(opened[0].part("train")["review"])
+    assert trained & held_out(opened[2]), "two splits of their own overlap: else this shows nothing"
+    assert not trained & held_out(opened[1])
+    assert len(opened[1].split.test) == 24
+
+
+def test_evaluating_leaves_out_what_was_trained_on_and_says_so(
+    tmp_path: Path, opened: list[_setup.Data], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(tmp_path / "m")
+    quick(tmp_path / "m", "finetune", ask=["label"])
+    (task,) = onetrunk.evaluate(model, table()).tasks
+    assert task.rows == len(opened[0].split.test) == 24
+    assert "216 of 240 rows were trained or validated on, and are left out" in " ".join(capsys.readouterr().err.split())
+    assert onetrunk.evaluate(model, table(), allow_equal_rows=True, quiet=True).tasks[0].rows == 240
+    with pytest.raises(DataError, match=r"trained on every row .* --allow-equal-rows"):
+        onetrunk.evaluate(model, opened[0].part("train"), quiet=True)
+    onetrunk.evaluate(model, {"label": ["good", "bad"], "nights": [1, 2]})
+    assert "cannot be told here, for want of review" in " ".join(capsys.readouterr().err.split())
 
 
 def test_training_again_goes_on_with_the_foundation_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,12 +55,17 @@ def split(
     given: Sequence[str],
     ask: Sequence[str] = (),
     allow_equal_rows: bool = False,
+    before: np.ndarray | None = None,
 ) -> Split:
     """Chooses the rows of each part, as a function of the seed.
 
     Rows with equal `given` values are equal: random and stratified splits keep them together, the others
     raise DataError when they stand in two parts, unless allowed. DataError too: a part without rows, an asked
     column with one class, a row without group, time or part. UsageError: a spec or column that is not there.
+
+    `before` int64 [rows] is the part each row had in an earlier stage, -1 where in none (`data.met`). Dealt rows keep
+    it; a split by time, or by a column that nobody named, leaves out rows that it would hold out and that were learnt
+    from before.
     """
     kind, column, fractions = _parse(spec, table)
     if kind == "auto":
@@ -74,26 +79,29 @@ def split(
     together = np.arange(n) if allow_equal_rows else equal
     key = rng.key(seed, "split", kind)
     one = np.zeros(n, dtype=np.int64)
+    before = np.full(n, -1, dtype=np.int64) if before is None else before
     notes: list[str] = []
     if kind in ("random", "stratified"):
-        part = _deal(together, _strata(table[column], column) if column else one, fractions, key)
+        part = _deal(together, _strata(table[column], column) if column else one, fractions, key, before)
         how = f"at random, each {column} in proportion" if column else "at random"
         if n > len(np.unique(together)):
             notes.append(f"{n - len(np.unique(together)):,} rows repeat another's inputs: kept in its part.")
     elif kind == "group":
-        part = _deal(_numbered(_required(table, column, kind)), one, fractions, key)
+        part = _deal(_numbered(_required(table, column, kind)), one, fractions, key, before)
         how = f"by {column}, each whole in one part"
     elif kind == "time":
         part = _by_time(_required(table, column, kind), column, fractions)
         how = f"by {column}, the earliest for training, the latest for the test"
     else:
-        part = _as_told(_required(table, column, kind), column, together, key, notes)
+        part = _as_told(_required(table, column, kind), column, together, key, before, notes)
         how = f"as the column {column} says"
         fractions = (1.0, 1.0, 0.0)  # a test part is not a must
     if kind != "given":
         how += f", {'/'.join(f'{100 * f:g}' for f in fractions)}"
+    told = kind == "given" and (spec.startswith("given") or allow_equal_rows)
+    how = _respect(part, before, how, told, notes)
     result = Split(*(np.flatnonzero(part == i) for i in range(3)), how, notes=notes)
-    _check_parts(result, fractions, n)
+    _check_parts(result, fractions, n, int((before >= 0).sum()))
     _check_equal(result, equal, table, allow_equal_rows)
     _check_classes(result, table, types, ask)
     return result
@@ -177,23 +185,30 @@ def _required(table: Table, column: str, kind: str) -> list[Any]:
 
 
 # -- ways to split -------------------------------------------------------------------------------------------
-def _deal(group: np.ndarray, stratum: np.ndarray, fractions: Sequence[float], key: int) -> np.ndarray:
+def _deal(
+    group: np.ndarray, stratum: np.ndarray, fractions: Sequence[float], key: int, before: np.ndarray
+) -> np.ndarray:
     """Parts [rows]: whole groups in keyed order, the largest first, each to the part furthest from its share.
 
-    Shares are kept in every stratum, and overall where a stratum leaves the choice open.
+    Shares are kept in every stratum, and overall where a stratum leaves the choice open. Groups with rows that had a
+    part come first and take it, the earliest of them.
     """
     inverse = np.unique(group, return_inverse=True)[1]
     sizes = np.bincount(inverse)
+    had = np.full(len(sizes), len(PARTS))
+    np.minimum.at(had, inverse[before >= 0], before[before >= 0])
     rows_of = np.split(np.argsort(inverse, kind="stable"), np.cumsum(sizes)[:-1])
     shares = np.array(fractions)
     lack = np.bincount(stratum)[:, None] * shares  # [strata, parts] rows still wanted
     overall = len(group) * shares
     shuffled = rng.permutation(key, len(sizes))
     part = np.zeros(len(group), dtype=np.int64)
-    for g in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
+    for g in shuffled[np.lexsort((-sizes[shuffled], had[shuffled] == len(PARTS)))]:
         strata = stratum[rows_of[g]]
         mine = lack[strata].mean(0)
-        chosen = max(range(3), key=lambda p: (round(float(mine[p]), 9), overall[p]))
+        chosen = int(had[g])
+        if chosen == len(PARTS):
+            chosen = max(range(len(PARTS)), key=lambda p: (round(float(mine[p]), 9), overall[p]))
         part[rows_of[g]] = chosen
         np.subtract.at(lack[:, chosen], strata, 1)
         overall[chosen] -= sizes[g]
@@ -246,7 +261,9 @@ def _moments(values: Sequence[Any], column: str) -> np.ndarray:
         ) from None
 
 
-def _as_told(values: Sequence[Any], column: str, together: np.ndarray, key: int, notes: list[str]) -> np.ndarray:
+def _as_told(
+    values: Sequence[Any], column: str, together: np.ndarray, key: int, before: np.ndarray, notes: list[str]
+) -> np.ndarray:
     words = [str(v).strip().lower() for v in values]
     strange = sorted({w for w in words if w not in PART_OF})
     if strange:
@@ -257,7 +274,8 @@ def _as_told(values: Sequence[Any], column: str, together: np.ndarray, key: int,
         raise DataError(f"The column {column!r} gives no row to training; found {dict(Counter(words))}.")
     if not (part == 1).any():
         train = np.flatnonzero(part == 0)
-        part[train] = _deal(together[train], np.zeros(len(train), dtype=np.int64), (0.9, 0.1, 0.0), key)
+        had = np.where(before[train] < 2, before[train], -1)
+        part[train] = _deal(together[train], np.zeros(len(train), dtype=np.int64), (0.9, 0.1, 0.0), key, had)
         notes.append(f"The column {column} names no validation rows: a tenth of the training rows was set aside.")
     if not (part == 2).any():
         notes.append(f"The column {column} names no test rows: evidence comes from validation rows.")
@@ -265,12 +283,30 @@ def _as_told(values: Sequence[Any], column: str, together: np.ndarray, key: int,
 
 
 # -- what must hold ------------------------------------------------------------------------------------------
-def _check_parts(made: Split, fractions: Sequence[float], n: int) -> None:
+def _respect(part: np.ndarray, before: np.ndarray, how: str, told: bool, notes: list[str]) -> str:
+    """Takes rows out of `part` that an earlier stage learnt from and this one would hold out; unless it was told which
+    rows to hold out. Notes what was done; returns how the rows were split."""
+    kept = int((part == before).sum())
+    if kept == len(part):
+        return "as for the model it starts from"
+    if kept:
+        notes.append(f"{kept:,} rows keep the part they had for the model it starts from.")
+    leaking = (before >= 0) & (part > before)
+    if leaking.any() and told:
+        notes.append(f"{leaking.sum():,} held-out rows, as told, were learnt from before: the evidence is too good.")
+    elif leaking.any():
+        part[leaking] = -1
+        notes.append(f"{leaking.sum():,} rows were learnt from before, so they are not held out: left out here.")
+    return how
+
+
+def _check_parts(made: Split, fractions: Sequence[float], n: int, known: int) -> None:
     parts = zip(made.parts().values(), fractions, strict=True)
     if any(fraction and not len(index) for index, fraction in parts):
         counts = ", ".join(f"{name} {len(index):,}" for name, index in made.parts().items())
+        started = f" The model it starts from has met {known:,} of them, which stay where they were." if known else ""
         raise DataError(
-            f"{n:,} rows are too few, or too often equal or of one group, to split {made.how}: {counts}. "
+            f"{n:,} rows are too few, or too often equal or of one group, to split {made.how}: {counts}.{started} "
             "Add rows, or choose other shares (--split random:60/20/20)."
         )
 

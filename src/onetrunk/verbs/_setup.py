@@ -22,10 +22,12 @@ from onetrunk.core.objective import Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as objective_kinds
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.loader import Loader
+from onetrunk.data.met import parts_before, unknowable
 from onetrunk.data.pack import Store
 from onetrunk.data.split import Split, split
 from onetrunk.data.table import Table, infer_types, read, roles
 from onetrunk.engine.trainer import TrainConfig, planned_steps
+from onetrunk.inference.model_folder import Model
 
 # One dial: width, depth and heads follow; the learning rate of vectors and read-outs falls with the width.
 SIZES: dict[str, dict[str, int]] = {
@@ -168,15 +170,20 @@ def open_data(
     network: bool,
     config: RunConfig,
     console: Console,
+    start: Model | None = None,
 ) -> Data:
-    """Reads, types, chooses roles and splits, and says what it chose."""
+    """Reads, types, chooses roles and splits, and says what it chose. Rows keep the part they had for `start`, the
+    model that training goes on from."""
     table = renamed(read(data, allow_network=network), map)
     kinds, options = types_and_options(table, config, types)
     given_names, asked, reasons = roles(table, kinds, ask, given, ignore)
     if config.row_weight in given_names:
         given_names.remove(config.row_weight)
         reasons[config.row_weight] = "the rows' weights"
-    parts = split(table, kinds, split_spec, seed, given=given_names, ask=asked, allow_equal_rows=allow_equal_rows)
+    before = None if start is None else rows_met(start, table, console)
+    parts = split(
+        table, kinds, split_spec, seed, given=given_names, ask=asked, allow_equal_rows=allow_equal_rows, before=before
+    )
     for note in [*table.notes, *parts.notes]:
         console.print(f"[yellow]Note:[/] {note}", highlight=False)
     console.print("[bold]Given[/] " + ", ".join(f"{n} [dim]{kinds[n]}[/]" for n in given_names), highlight=False)
@@ -187,6 +194,18 @@ def open_data(
     sizes = " · ".join(f"{name} {len(index):,}" for name, index in parts.parts().items())
     console.print(f"[bold]Rows[/] {sizes} [dim]{parts.how}[/]", highlight=False)
     return Data(table, kinds, options, given_names, asked, reasons, parts)
+
+
+def rows_met(model: Model, table: Table, console: Console) -> np.ndarray:
+    """The part each row had when the model was trained, int64 [rows], -1 where it was not met (`data.met`)."""
+    records = [stage["met"] for stage in model.provenance.get("stages", []) if "met" in stage]
+    if absent := unknowable(table, records):
+        console.print(
+            f"[yellow]Note:[/] rows that the model learnt from cannot be told here, for want of {', '.join(absent)}: "
+            "do not hold them out.",
+            highlight=False,
+        )
+    return parts_before(table, records)
 
 
 def with_row_weights(store: Store, table: Table, column: str | None) -> Store:

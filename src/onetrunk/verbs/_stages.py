@@ -18,6 +18,7 @@ from onetrunk import __version__
 from onetrunk.core import rng
 from onetrunk.core.errors import DataError, InterruptedRunError
 from onetrunk.core.objective import ObjectiveConfig
+from onetrunk.data.met import record
 from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.table import Table
@@ -100,7 +101,7 @@ def pretrain(
     result = _run(model, batches, config, steps, out, seed, None, weights, progress)
     task = Task(list(data.given), list(data.ask))
     model.tasks = [task] if task.ask else []
-    model.provenance = provenance(data, config, seed, result, "pretrain")
+    model.provenance = provenance(data, config, seed, result, "pretrain", model.provenance)
     return model
 
 
@@ -352,6 +353,7 @@ def provenance(
         "source": Path(data.table.source).name,
         "rows": {name: len(index) for name, index in data.split.parts().items()},
         "split": data.split.as_json(),
+        "met": record(data.table, data.types, data.given or data.ask, data.split.parts()),
         "given": data.given,
         "ask": data.ask,
         "left_out": data.reasons,

@@ -14,6 +14,7 @@ def evaluate(
     given: list[str] | None = None,
     map: dict[str, str] | None = None,
     against: Any = None,
+    allow_equal_rows: bool = False,
     seed: int = 0,
     max_bad: float = 0.01,
     network: bool = False,
@@ -28,6 +29,7 @@ def evaluate(
         given: columns to answer from; by default the task's.
         map: model_column=table_column, where names differ.
         against: training rows for the baselines; without them only the model is judged.
+        allow_equal_rows: judge rows too that equal one the model was trained on.
         seed: of the intervals' resampling.
         max_bad: share of unusable values in a column from which it stops.
         network: let hf:// names reach for the network.
@@ -44,7 +46,30 @@ def evaluate(
     opened = load(model)
     table = _setup.renamed(read(data, allow_network=network), map)
     train = _setup.renamed(read(against, allow_network=network), map) if against is not None else None
+    if not allow_equal_rows:
+        table = _unseen(opened, table, console)
     if ask is not None or given is not None:
         task = opened.task(ask, given)
         opened.tasks = [Task(task.given, [name]) for name in task.ask]
     return _evidence.evaluate(opened, table, train, Path(model), seed, console, max_bad)
+
+
+def _unseen(model: Any, table: Any, console: Any) -> Any:
+    """The rows that the model was neither trained nor validated on."""
+    from onetrunk.core.errors import DataError
+    from onetrunk.verbs import _setup
+
+    before = _setup.rows_met(model, table, console)
+    met = (before == 0) | (before == 1)
+    if met.all():
+        raise DataError(
+            f"The model was trained on every row of {table.source}: expected rows it has not met. Give others, or "
+            "measure it on these all the same: --allow-equal-rows"
+        )
+    if met.any():
+        console.print(
+            f"[yellow]Note:[/] {met.sum():,} of {len(table):,} rows were trained or validated on, and are left out "
+            "(--allow-equal-rows judges them too).",
+            highlight=False,
+        )
+    return table.take(~met)

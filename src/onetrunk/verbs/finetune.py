@@ -62,15 +62,15 @@ def finetune(
         settings = [*(settings or []), f"finetune.freeze={freeze}"]
     run = _setup.run_config(config, settings, size=size)
     _setup.check_free(out, overwrite)
+    model = load(start) if start else None
     opened = _setup.open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
-        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console,
+        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model,
     )  # fmt: skip
-    if start:
-        model = load(start)
-        _stages.adopt(model, opened, console)
-    else:
+    if model is None:
         model = _stages.build(opened, run, seed)
+    else:
+        _stages.adopt(model, opened, console)
     model, _ = _stages.finetune(opened, run, Path(out), seed, model, bool(start), max_bad, console)
     model.save(out, overwrite=overwrite)
     console.print(f"The model is in [bold]{out}[/].", highlight=False)

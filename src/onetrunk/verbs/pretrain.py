@@ -60,11 +60,11 @@ def pretrain(
     console = _setup.console(quiet)
     run = _setup.run_config(config, settings, size=size)
     _setup.check_free(out, overwrite)
+    model = load(start) if start else None
     opened = _setup.open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
-        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console,
+        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model,
     )  # fmt: skip
-    model = load(start) if start else None
     model = _stages.pretrain(opened, run, Path(out), seed, model, _setup.seconds(budget), max_bad, console)
     model.save(out, overwrite=overwrite)
     console.print(f"The foundation model is in [bold]{out}[/].", highlight=False)

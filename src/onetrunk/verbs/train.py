@@ -62,17 +62,16 @@ def train(
     run = _setup.run_config(config, settings, size=size)
     foundation = Path(f"{out}-foundation")
     _setup.check_free(out, overwrite)
+    if start is None and (foundation / MANIFEST).exists() and not overwrite:
+        console.print(f"Going on with [bold]{foundation}[/], made before (--overwrite makes it anew).", highlight=False)
+        start = str(foundation)
+    model = load(start) if start else None
     opened = _setup.open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
-        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console,
+        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model,
     )  # fmt: skip
     limit = _setup.seconds(budget)
-    if start:
-        model = load(start)
-        _stages.adopt(model, opened, console)
-    elif (foundation / MANIFEST).exists() and not overwrite:
-        console.print(f"Going on with [bold]{foundation}[/], made before (--overwrite makes it anew).", highlight=False)
-        model = load(foundation)
+    if model is not None:
         _stages.adopt(model, opened, console)
     else:
         _setup.check_free(foundation, overwrite)
