@@ -124,6 +124,14 @@ def test_sampled_answers_follow_the_probabilities() -> None:
     assert list(answers[0].probability.values()) == pytest.approx(expected, abs=1e-5)
 
 
+def test_unseen_ones_of_several_classes_are_counted_and_the_others_kept() -> None:
+    codec = fitted([["a", "b"], ["b"], ["c"]])
+    content = worlds.content_of(codec, [["a", "x", "x", "y"], ["b"], ["z"], []])
+    assert codec.dropped(content) == {"classes unseen in training": 3}
+    assert codec.dropped(content.take(np.array([1, 3]))) == {}
+    assert content.data["hot"].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0]]
+
+
 def test_metrics_are_scikit_learns_and_count_the_unseen() -> None:
     from sklearn.metrics import accuracy_score
 

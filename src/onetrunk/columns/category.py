@@ -100,16 +100,16 @@ class Category(Codec):
 
     # -- values to parts ---------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
-        """A class never seen in training is -1: unknown where given, not trained on where asked."""
+        """A class never seen in training is -1: unknown where given, not trained on where asked. Of several at once those
+        never seen are only counted."""
         index = self._index()
         if isinstance(value, dict) or (isinstance(value, list | tuple | set) and not self.multi):
             raise BadValueError(f"expected {'classes' if self.multi else 'one class'}, found {value!r}")
         if self.multi:
             hot = np.zeros(len(self.classes), dtype=np.float32)
-            for name in map(_name, _members(value)):
-                if name in index:
-                    hot[index[name]] = 1
-            return {"hot": hot}
+            names = {_name(x) for x in _members(value)}
+            hot[[index[name] for name in names if name in index]] = 1
+            return {"hot": hot, "unseen": np.int64(len(names - index.keys()))}
         return {"id": np.int64(index.get(_name(value), -1))}
 
     def _index(self) -> dict[str, int]:
@@ -118,16 +118,18 @@ class Category(Codec):
         return self._positions
 
     def blank(self) -> dict[str, np.ndarray]:
-        return {"hot": np.zeros(len(self.classes), dtype=np.float32)} if self.multi else {"id": np.int64(-1)}
+        if self.multi:
+            return {"hot": np.zeros(len(self.classes), dtype=np.float32), "unseen": np.int64(0)}
+        return {"id": np.int64(-1)}
 
     def dropped(self, content: Content) -> dict[str, int]:
-        unseen = 0 if self.multi else int((content.data["id"] < 0).sum())
+        unseen = int(content.data["unseen"].sum() if self.multi else (content.data["id"] < 0).sum())
         return {"classes unseen in training": unseen} if unseen else {}
 
     # -- parts to positions ------------------------------------------------------------------------------------------
     def segment(self, content: Content, role: Role, keys: np.ndarray, augment: bool = False) -> Segment:
         m = len(content)
-        parts = dict(content.gather())
+        parts = {name: array for name, array in content.gather().items() if name != "unseen"}
         hidden = np.full(m, role != Role.GIVEN)
         if role == Role.GIVEN:
             if augment and not self.multi:
