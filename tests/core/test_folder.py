@@ -18,6 +18,11 @@ from onetrunk.core import folder
 from onetrunk.core.errors import ModelFileError, ResourceError, UsageError
 
 
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "_PAUSE", 0.0)
+
+
 def write_a(staging: Path) -> None:
     (staging / "a.json").write_text('{"a": 1}')
     (staging / "evidence").mkdir()
@@ -92,6 +97,39 @@ def test_a_full_disk_keeps_the_previous_folder(tmp_path: Path, existing: bool) -
         folder.commit(path, full, replace=True)
     assert seen.value.exit_code == 6
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(("failures", "tries", "works"), [(1, 2, True), (2, 2, False), (99, 2, False)])
+def test_a_full_disk_is_tried_once_more(tmp_path: Path, failures: int, tries: int, works: bool) -> None:
+    path, seen = tmp_path / "m", []
+
+    def full_at_first(staging: Path) -> None:
+        seen.append([p.name for p in tmp_path.iterdir()])
+        write_a(staging)
+        if len(seen) <= failures:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    if works:
+        folder.commit(path, full_at_first)
+        folder.verify(path)
+    else:
+        with pytest.raises(ResourceError, match="No space to write"):
+            folder.commit(path, full_at_first)
+    assert len(seen) == tries
+    assert all(len(names) == 1 for names in seen), "the first try's files are gone before the second"
+    assert [p.name for p in tmp_path.iterdir()] == (["m"] if works else [])
+
+
+def test_only_a_full_disk_is_tried_again(tmp_path: Path) -> None:
+    seen = []
+
+    def denied(staging: Path) -> None:
+        seen.append(staging)
+        raise OSError(errno.EACCES, "not allowed")
+
+    with pytest.raises(ResourceError, match="Cannot write"):
+        folder.commit(tmp_path / "m", denied)
+    assert len(seen) == 1
 
 
 def test_space_is_looked_at_before_writing(tmp_path: Path) -> None:

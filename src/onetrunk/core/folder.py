@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import struct
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ TRAINING = ("checkpoints", "metrics.jsonl", "tensorboard", "bad_step.json")  # o
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_PAUSE = 1.0  # seconds before a full disk is tried once more
 _MAX_HEADER_BYTES = 16 << 20
 _MAX_TENSORS = 100_000
 _MAX_JSON_BYTES = 64 << 20
@@ -46,7 +48,8 @@ def commit(path: str | Path, write: Callable[[Path], None], replace: bool = Fals
 
     An existing model is replaced only with `replace`; a training run's files (`TRAINING`) in it are kept.
     `needs` is how many bytes are about to be written, where known. Raises UsageError when the target is
-    taken, ResourceError when the disk is full or denies writing: what was there before is then still there.
+    taken, ResourceError when the disk is full (twice, a moment apart) or denies writing: what was there before is then
+    still there.
     """
     _commit(Path(path), write, replace, needs, {})
 
@@ -144,6 +147,17 @@ def _leftovers(path: Path, kind: str) -> list[Path]:
 
 
 def _commit(path: Path, write: Callable[[Path], None], replace: bool, needs: int, known: Entries) -> None:
+    """Tries once more, a moment later, where the disk is full: others may have given space back."""
+    try:
+        _try_commit(path, write, replace, needs, known)
+    except ResourceError as error:
+        if error.__cause__ is None or error.__cause__.errno not in _FULL:
+            raise
+        time.sleep(_PAUSE)
+        _try_commit(path, write, replace, needs, known)
+
+
+def _try_commit(path: Path, write: Callable[[Path], None], replace: bool, needs: int, known: Entries) -> None:
     staging = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

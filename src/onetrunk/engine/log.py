@@ -45,7 +45,8 @@ class MetricsLog:
                 self._board.add_scalar(name, value, record["step"])
 
     def close(self) -> None:
-        self._stream.close()
+        with disk_errors(self.path):
+            self._stream.close()
         if self._board is not None:
             self._board.close()
 

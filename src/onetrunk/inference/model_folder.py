@@ -126,7 +126,7 @@ class Model:
             for name, text in self._assets().items():
                 (place / name).write_text(text, encoding="utf-8")
 
-        files.commit(Path(path), write, replace=overwrite)
+        files.commit(Path(path), write, replace=overwrite, needs=sum(t.nbytes for t in state.values()))
         self.folder = Path(path)
 
     def _assets(self) -> dict[str, str]:
