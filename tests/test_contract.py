@@ -151,6 +151,23 @@ def test_losses_are_sums_and_counts_and_reach_every_parameter(case: Case) -> Non
     assert without == []
 
 
+@every_case
+def test_a_codec_knows_which_parameters_read_out(case: Case) -> None:
+    """Freezing rests on it: these may move while what is given is embedded as before."""
+    codec = worlds.fitted(case)
+    worlds.wake(codec)
+    content = worlds.content_of(codec, case.values)
+    codec.embed(worlds.tensors(codec.segment(content, Role.GIVEN, worlds.keys(len(content))).content)).sum().backward()
+    embedding = {name for name, p in codec.named_parameters() if p.grad is not None}
+    codec.zero_grad(set_to_none=True)
+    segment = codec.segment(content, Role.ASKED, worlds.keys(len(content)))
+    h = torch.randn(len(segment.reads), WIDTH * (1 + codec.pooled))
+    codec.loss(h, worlds.tensors(segment.targets)).sum.backward()
+    reading = {name for name, p in codec.named_parameters() if p.grad is not None}
+    assert reading == {n for n, _ in codec.named_parameters() if n.partition(".")[0] in codec.read_out}
+    assert reading and not reading & embedding
+
+
 @every_role
 @every_case
 def test_no_documents_are_no_loss(case: Case, role: Role) -> None:

@@ -202,6 +202,20 @@ def test_frozen_blocks_stay_as_they_were(
     assert all(p.requires_grad for p in tuned.network.parameters())
 
 
+@pytest.mark.parametrize("freeze", ["trunk", "1", None])
+def test_a_codec_that_given_and_asked_columns_share_moves_in_its_read_out_only(
+    tmp_path: Path, freeze: str | None
+) -> None:
+    rows = {"en": table()["review"], "zh": [f"房间 {i} 很好" for i in range(240)]}
+    start = tmp_path / "foundation"
+    before = weights(quick(start, data=rows))
+    tuned = quick(tmp_path / "m", "finetune", rows, ask=["zh"], start=str(start), freeze=freeze, size=None)
+    assert {column.codec for column in tuned.columns.values()} == {"text"}
+    changed = {name for name, tensor in weights(tuned).items() if not torch.equal(before[name], tensor)}
+    assert "codecs.text.head" in changed
+    assert ("codecs.text.table" in changed) == (freeze is None), "the given text is embedded with it"
+
+
 def test_a_foundation_meets_other_names_new_classes_and_new_columns(foundation: Path, tmp_path: Path) -> None:
     rows = table(60)
     other = {

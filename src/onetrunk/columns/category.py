@@ -28,6 +28,7 @@ class Category(Codec):
     """One slot. Read out from the slot's state and the mean of what is given; cross entropy (multi-label: sigmoids)."""
 
     pooled = True
+    read_out = ("head", "bias")
 
     class Options(Config):
         balance: bool = False  # weigh classes by the inverse of their frequency

@@ -59,6 +59,7 @@ class Codec(nn.Module, ABC):
     guided: ClassVar[bool] = False  # can answers use guidance?
     continues: ClassVar[bool] = False  # can an answer go on from a prompt, a value that it begins with?
     history: ClassVar[bool] = False  # does it always, so that an asked row's own value is what was seen before?
+    read_out: ClassVar[tuple[str, ...]] = ("head",)  # parameters or modules that `loss` uses, and `embed` does not
 
     def __init__(self, options: dict[str, Any] | None = None) -> None:
         super().__init__()

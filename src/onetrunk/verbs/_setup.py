@@ -57,7 +57,7 @@ class PretrainConfig(Config):
 
 class FinetuneConfig(Config):
     """Training on one task. `freeze`: 0 trains the whole model, k leaves the first k blocks as they are, "trunk" trains
-    read-outs only."""
+    asked columns only."""
 
     documents: int = Field(0, ge=0)  # a step; 0: from the number of rows
     steps: int = Field(0, ge=0)

@@ -234,11 +234,18 @@ def _with_neighbours(model: Model, data: Data, store: Store, task: Task, config:
 
 
 def _freeze(model: Model, task: Task, freeze: int | str) -> None:
-    """Frozen blocks take their embeddings with them: what comes before a frozen block would move under it."""
+    """What is given must reach frozen blocks as it did: whatever embeds it is frozen too. An asked column stays trainable,
+    but of a codec that it shares with a given one only what reads out."""
     if freeze == 0:
         return
     network = model.network
-    kept = {id(p) for name in task.ask for p in model.codec(name).parameters()}
+    embedding = {model.columns[name].codec for name in task.given}
+    kept = {
+        id(p)
+        for key in {model.columns[name].codec for name in task.ask}
+        for name, p in network.codecs[key].named_parameters()
+        if key not in embedding or name.partition(".")[0] in network.codecs[key].read_out
+    }
     blocks = len(network.trunk.layers) if freeze == "trunk" else int(freeze)
     for parameter in network.parameters():
         parameter.requires_grad_(id(parameter) in kept)

@@ -41,7 +41,7 @@ def finetune(
         map: model_column=table_column, where names differ.
         split: auto, random, stratified, group:COLUMN, time:COLUMN or given:COLUMN, with :80/10/10.
         size: nano, tiny, small, base or large; without --from.
-        freeze: k leaves the first k blocks as they are; "trunk" trains read-outs only.
+        freeze: k leaves the first k blocks as they are; "trunk" trains asked columns only.
         seed: of everything random.
         config: a YAML file with any setting.
         settings: key=value, like finetune.epochs=5.
