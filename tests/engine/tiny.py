@@ -63,7 +63,7 @@ class Tiny(nn.Module):
         self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
         self.out = nn.Linear(WIDTH, 2)
         self.dropout = nn.Dropout(dropout)
-        self.first.weight.muon = self.second.weight.muon = True
+        self.first.muon = self.second.muon = True
 
     def forward(self, batch: TinyBatch) -> dict[str, Loss]:
         y, sign = self.out(self.dropout(torch.tanh(self.second(torch.relu(self.first(batch.x)))))).unbind(1)

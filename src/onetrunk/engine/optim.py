@@ -75,7 +75,8 @@ class Optimizer:
 def build_optimizer(module: nn.Module, config: OptimConfig, muon_bf16: bool = False) -> Optimizer:
     """The optimizer of all trainable parameters. Raises UsageError when there are none.
 
-    Under `muon`, 2-D parameters marked `parameter.muon = True` (the trunk's matrices) get Muon, others AdamW.
+    Under `muon`, matrices (and convolutions) in modules that say `module.muon = True` get Muon, others AdamW. A mark on
+    a parameter would not do: a deep copy of the model loses it.
     """
     names = {parameter: name for name, parameter in module.named_parameters() if parameter.requires_grad}
     if not names:
@@ -83,8 +84,9 @@ def build_optimizer(module: nn.Module, config: OptimConfig, muon_bf16: bool = Fa
     parameters = list(names)
     if config.optimizer != "muon":
         return Optimizer([_torch_optimizer(config.optimizer, parameters, config)], names)
-    hidden = [p for p in parameters if p.ndim == 2 and getattr(p, "muon", False)]
-    rest = [p for p in parameters if not (p.ndim == 2 and getattr(p, "muon", False))]
+    marked = {p for part in module.modules() if getattr(part, "muon", False) for p in part.parameters() if p.ndim > 1}
+    hidden = [p for p in parameters if p in marked]
+    rest = [p for p in parameters if p not in marked]
     parts: list[torch.optim.Optimizer] = []
     if hidden:
         parts.append(Muon(_groups(hidden, config.weight_decay), config.muon_lr, bf16=muon_bf16))
@@ -106,10 +108,10 @@ def _torch_optimizer(name: Name, parameters: list[nn.Parameter], config: OptimCo
 
 
 def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices (and higher) decay; vectors, and what is marked `parameter.no_decay = True`, do not."""
+    """Matrices (and higher) decay; vectors do not."""
     decays: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for parameter in parameters:
-        decays[parameter.ndim >= 2 and not getattr(parameter, "no_decay", False)].append(parameter)
+        decays[parameter.ndim >= 2].append(parameter)
     groups = [
         {"params": decays[True], "weight_decay": weight_decay},
         {"params": decays[False], "weight_decay": 0.0},
@@ -118,9 +120,10 @@ def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dic
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised, for 2-D parameters (Keller Jordan 2024, https://kellerjordan.github.io/posts/muon).
+    """Momentum, orthogonalised, for matrices (Keller Jordan 2024, https://kellerjordan.github.io/posts/muon).
 
-    Matrices of one shape are orthogonalised in one batched product: the same bits as a loop, only faster.
+    Matrices of one shape are orthogonalised in one batched product: the same bits as a loop, only faster. A convolution
+    is the matrix of its output channels by all that each of them sees.
     """
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float = 0.95, bf16: bool = False) -> None:
@@ -145,9 +148,10 @@ class Muon(torch.optim.Optimizer):
         buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
         nesterov = torch._foreach_lerp(grads, buffers, group["momentum"])
-        updates = orthogonalise(torch.stack(nesterov), self.bf16).to(parameters[0].dtype)
+        matrices = torch.stack(nesterov).flatten(2)
+        updates = orthogonalise(matrices, self.bf16).to(parameters[0].dtype).view(-1, *shape)
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        scale = max(1.0, shape[0] / shape[1]) ** 0.5  # one root-mean-square for tall and wide matrices
+        scale = max(1.0, matrices.shape[1] / matrices.shape[2]) ** 0.5  # one root-mean-square for tall and wide ones
         torch._foreach_add_(parameters, list(updates), alpha=-group["lr"] * scale)
 
 

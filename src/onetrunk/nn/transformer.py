@@ -66,11 +66,11 @@ class Transformer(nn.Module):
         self.rotary = Rotary(head_width, config.rope_theta, config.rope_stretch)
         if config.positions == "learned":
             self.places = nn.Parameter(torch.randn(config.most_positions, width) * 0.05)
+        self.layers.muon = True  # its matrices are that optimizer's
         for name, parameter in self.layers.named_parameters():
             if name.endswith("proj.bias"):
                 nn.init.zeros_(parameter)
             elif parameter.ndim == 2:
-                parameter.muon = True
                 # Each block starts as the identity (as in muP and modded nanoGPT): deep trunks start stable.
                 if name.endswith(("o_proj.weight", "down_proj.weight")):
                     nn.init.zeros_(parameter)
