@@ -42,6 +42,20 @@ def tf_idf(column: str, **options: Any) -> Any:
     return make_pipeline(texts, vectors, LogisticRegression(C=10, max_iter=1000))
 
 
+def pixels(column: str, side: int, mode: str, classifier: Any) -> Any:
+    """The classifier on pictures of side × side pixels, 0 to 1; `mode` is Pillow's, "L" (grey) or "RGB"."""
+    from PIL import Image
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    from onetrunk.columns.image import open_image
+
+    def flat(value: Any) -> np.ndarray:
+        return np.asarray(open_image(value).convert(mode).resize((side, side), Image.Resampling.BOX)).reshape(-1)
+
+    return make_pipeline(FunctionTransformer(lambda frame: np.stack([*map(flat, frame[column])]) / 255), classifier)
+
+
 def gradient_boosting() -> Any:
     """Histogram gradient boosting; categories as ordered codes, missing values as they are."""
     from sklearn.compose import make_column_selector, make_column_transformer

@@ -23,6 +23,7 @@ from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
+from onetrunk.nn.convolution import ResidualStages
 from onetrunk.nn.heads.flow import noisy, ode_step, weight
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -63,7 +64,9 @@ class Image(Codec):
         shift: float = Field(0.1, ge=0, lt=1)  # share of the size,
         light: float = Field(0.1, ge=0, lt=1)  # brightness and contrast,
         flip: bool = False  # mirrored left to right: not for writing
+        erase: float = Field(0.0, ge=0, lt=1)  # a grey square of this share of the side (cutout, arXiv 1708.04552)
         stem: int | None = Field(None, ge=0, le=1024)  # channels of the convolutional stem; 0: none; None: by the patch
+        depth: int = Field(1, ge=1, le=16)  # residual blocks in each of the stem's stages
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     @classmethod
@@ -106,14 +109,8 @@ class Image(Codec):
 
     def build(self, width: int) -> None:
         stem = self._stem_width()
-        self.stem, inner, cell = nn.Sequential(), self.channels, self.patch
-        if stem:
-            self.stem.extend(_convolution(inner, stem))
-            inner = stem
-            while cell % 2 == 0 and cell > 2:
-                self.stem.extend(_convolution(inner, 2 * inner, stride=2))
-                inner, cell = 2 * inner, cell // 2
-            self.stem.extend(_convolution(inner, inner))
+        self.stem = ResidualStages(self.channels, stem, self.patch, self.options.depth) if stem else nn.Identity()
+        inner, cell = (self.stem.channels_out, self.stem.rest) if stem else (self.channels, self.patch)
         self.to_width = nn.Conv2d(inner, width, cell, stride=cell)
         if self.like.tokens:
             self.first = nn.Parameter(torch.randn(self.like.tokens, width) * 0.05)
@@ -237,7 +234,17 @@ class Image(Codec):
         moved = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False).numpy()
         contrast, brightness = 1 + o.light * u[:, 5], o.light * u[:, 6]
         lit = np.clip(moved * contrast[:, None, None, None] + brightness[:, None, None, None], -1, 1)
-        return lit.astype(np.float32), theta
+        return self._erase(lit.astype(np.float32, copy=False), keys), theta
+
+    def _erase(self, x: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Each picture with its square of grey, which may reach over the border."""
+        side = round(self.options.erase * self.size)
+        if not side:
+            return x
+        first = rng.integers(rng.mix(keys, "erase"), self.size, 2)[..., None] - side // 2
+        there = np.arange(self.size)
+        rows, columns = np.moveaxis((there >= first) & (there < first + side), 1, 0)
+        return np.where((rows[:, :, None] & columns[:, None, :])[:, None], np.float32(0), x)
 
     def embed(self, content: dict[str, Tensor]) -> Tensor:
         pixels, level = content["pixels"], content["level"]
@@ -341,10 +348,6 @@ def _in_pixels(moved: np.ndarray, sides: np.ndarray) -> np.ndarray:
     frame = moved.copy()
     frame[:, :, 2] += 1
     return frame * (sides[:, :, None] / 2).astype(np.float32)
-
-
-def _convolution(channels: int, out: int, stride: int = 1) -> list[nn.Module]:
-    return [nn.Conv2d(channels, out, 3, padding=1, stride=stride), nn.GroupNorm(1, out), nn.GELU()]
 
 
 def open_image(value: Any) -> Pillow.Image:
