@@ -64,9 +64,49 @@ def test_odd_pictures_become_eight_bits_on_white() -> None:
     assert np.array_equal(np.asarray(open_image(GREY[..., None])), GREY)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_a_photograph_taken_sideways_stands_upright(kind: str) -> None:
+    """Orientation 6: the camera was held a quarter turn to the right."""
+    place, exif = io.BytesIO(), Pillow.Exif()
+    exif[0x0112] = 6
+    Pillow.fromarray(np.kron(COLOUR, np.ones((8, 8, 1), np.uint8))).rotate(90, expand=True).save(place, kind, exif=exif)
+    found = open_image(place.getvalue())
+    assert found.size == (64, 48)
+    assert np.abs(np.asarray(found.resize((8, 6), Pillow.Resampling.BOX)).astype(int) - COLOUR).max() < 40
+
+
+def saved(image: Any, kind: str, **options: Any) -> bytes:
+    place = io.BytesIO()
+    image.save(place, kind, **options)
+    return place.getvalue()
+
+
+def test_files_of_every_kind_of_colour_are_read() -> None:
+    colour, big = Pillow.fromarray(COLOUR), Pillow.fromarray(np.kron(COLOUR, np.ones((8, 8, 1), np.uint8)))
+    palette = colour.quantize(48)
+    assert np.abs(np.asarray(open_image(saved(palette, "PNG"))).astype(int) - COLOUR).max() < 16
+    clear = np.asarray(open_image(saved(palette, "PNG", transparency=bytes([0] * 48))))
+    assert clear.shape == (6, 8, 3) and (clear == 255).all(), "what is transparent is white"
+    inks = np.asarray(open_image(saved(big.convert("CMYK"), "JPEG", quality=95)).resize((8, 6))).astype(int)
+    assert np.abs(inks - COLOUR).max() < 60
+    moving = saved(colour, "GIF", save_all=True, append_images=[Pillow.fromarray(255 - COLOUR)])
+    assert np.abs(np.asarray(open_image(moving)).astype(int) - COLOUR).max() < 16, "the first picture of several"
+    fractions = Pillow.fromarray((GREY / 255).astype(np.float32))
+    assert np.array_equal(np.asarray(open_image(saved(fractions, "TIFF"))), GREY)
+    deep = open_image(saved(Pillow.fromarray(GREY.astype(np.uint16) * 257), "PNG"))
+    assert np.array_equal(np.asarray(deep), GREY)
+
+
+def test_one_pixel_is_a_picture() -> None:
+    codec = fitted([np.array([[7]], np.uint8), GREY], size=8)
+    assert (codec.encode(np.array([[7]], np.uint8))["pixels"] == 7).all()
+    assert fitted([np.array([[7]], np.uint8)]).size == 2
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
+        (saved(Pillow.fromarray(np.kron(COLOUR, np.ones((8, 8, 1), np.uint8))), "JPEG")[:-200], "not a readable image"),
         (b"not a picture", "the bytes is not a readable image"),
         (encoded(COLOUR)[:60], "not a readable image"),
         ("nowhere.png", "no such file"),
@@ -189,6 +229,18 @@ def test_the_frame_leads_from_what_is_seen_back_to_the_original() -> None:
                 np.testing.assert_allclose(frame @ seen, [23, 42], atol=1.0)
 
 
+def test_erasing_greys_one_square_of_each() -> None:
+    white = [np.full((20, 20), 255, np.uint8)]
+    codec = fitted(white, size=20, patch=4, rotate=0, scale=0, shift=0, light=0, erase=0.3)
+    content = worlds.content_of(codec, white * 200)
+    seen = codec.segment(content, Role.GIVEN, worlds.keys(200), True).content["pixels"][:, 0]
+    assert set(np.unique(seen.round(3))) == {0.0, 1.0}
+    rows, columns = (seen == 0).any(2), (seen == 0).any(1)
+    assert np.array_equal(seen == 0, rows[:, :, None] & columns[:, None, :])
+    assert rows.sum(1).max() == columns.sum(1).max() == 6 and len({s.tobytes() for s in seen}) > 100
+    assert (codec.segment(content, Role.ASKED, worlds.keys(200), True).targets["patch"] == 1).all()
+
+
 def test_augmentation_moves_pictures_a_little_each_its_own_way() -> None:
     values = [worlds.CASES["image"].values[0]] * 50
     codec, still = fitted(values), fitted(values, rotate=0, scale=0, shift=0, light=0)
@@ -206,10 +258,10 @@ def test_augmentation_moves_pictures_a_little_each_its_own_way() -> None:
     assert all(a != b for a, b in zip(mirrored, same, strict=True)) and 0.3 < np.mean(mirrored) < 0.7
 
 
-@pytest.mark.parametrize("stem", [0, 4, None])
-@pytest.mark.parametrize(("patch", "size"), [(2, 8), (3, 9), (4, 8)])
-def test_every_stem_makes_one_position_a_patch(stem: int | None, patch: int, size: int) -> None:
-    codec = fitted([COLOUR], 8, stem=stem, patch=patch, size=size)
+@pytest.mark.parametrize(("stem", "depth"), [(0, 1), (4, 1), (4, 2), (None, 1)])
+@pytest.mark.parametrize(("patch", "size"), [(2, 8), (3, 9), (4, 8), (8, 16), (12, 24)])
+def test_every_stem_makes_one_position_a_patch(stem: int | None, depth: int, patch: int, size: int) -> None:
+    codec = fitted([COLOUR], 8, stem=stem, depth=depth, patch=patch, size=size)
     content = worlds.content_of(codec, [COLOUR, GREY])
     x = codec.embed(worlds.tensors(codec.segment(content, Role.GIVEN, worlds.keys(2)).content))
     assert x.shape == (2 * codec.count, 8)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import ExifTags, ImageOps
 from PIL import Image as Pillow
 from pydantic import Field
 from torch import Tensor, nn
@@ -381,18 +382,20 @@ def open_image(value: Any) -> Pillow.Image:
 
 
 def _plain(image: Pillow.Image) -> Pillow.Image:
-    """8-bit grey or colour; what is transparent becomes white."""
+    """8-bit grey or colour, upright (a telephone only notes how it was held); what is transparent becomes white."""
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode in ("L", "RGB"):
         return image
-    if image.mode.startswith("I"):  # 16 and 32 bits
-        array = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if array.max() > 255 else 255.0
-        return Pillow.fromarray((array / top * 255).clip(0, 255).astype(np.uint8))
+    if image.mode == "F" or image.mode.startswith("I"):  # fractions; 16 and 32 bits
+        array = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        top = next((top for top in (1.0, 255.0) if array.max() <= top and (top > 1 or image.mode == "F")), 65535.0)
+        return Pillow.fromarray((array / top * 255).clip(0, 255).round().astype(np.uint8))
     if "A" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Pillow.new("RGBA", image.size, "white")
         image = Pillow.alpha_composite(white, image)
-    return image.convert("L" if image.mode in ("1", "F") else "RGB")
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def _from_array(array: np.ndarray) -> Pillow.Image:

@@ -38,8 +38,8 @@ class Residual(nn.Module):
 
 
 class ResidualStages(nn.Module):
-    """Pictures [n, channels, S, S] to [n, `channels_out`, S / q, S / q], where q is the largest power of 2 in `patch` and
-    `rest` is what remains of a patch's side.
+    """Pictures [n, channels, S, S] to [n, `channels_out`, S / q, S / q], where q is the largest power of 2 in `patch`
+    and `rest` is what remains of a patch's side.
 
     `depth` blocks a stage; the first stage has `first` channels (at half the side, where q > 1), every later one half
     the side and twice the channels.
