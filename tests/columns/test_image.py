@@ -16,7 +16,7 @@ from PIL import ImageFile
 
 from onetrunk.columns import image as module
 from onetrunk.columns.image import CODEC as Image
-from onetrunk.columns.image import open_image
+from onetrunk.columns.image import open_image, sheet
 from onetrunk.core.column import Sampling
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.sequence import Answer, Role
@@ -314,3 +314,33 @@ def test_errors_are_of_pixels_from_0_to_1() -> None:
     found = codec.metrics([Answer(black), Answer(white)], [white, white])
     assert found == {"mse": pytest.approx(0.5), "rmse": pytest.approx(0.5**0.5)}
     assert codec.per_row([Answer(black), Answer(white)], [white, white]).tolist() == [1, 0]
+
+
+# -- evidence ------------------------------------------------------------------------------------------------
+def test_a_copy_is_nearer_to_what_was_trained_on_than_a_true_one() -> None:
+    dice = np.random.default_rng(0)
+    known, truths = (list(dice.integers(0, 256, (n, 16, 16), dtype=np.uint8)) for n in (30, 7))
+    codec = fitted(known)
+    copies = codec.novelty([Answer(x) for x in known[:7]], truths, known)
+    assert copies["nearest_known"] == 0
+    away = [min(np.sqrt(((t / 255 - k / 255) ** 2).mean()) for k in known) for t in truths]
+    assert copies["nearest_known_of_true"] == pytest.approx(np.median(away))
+
+
+@pytest.mark.parametrize("array", [GREY, COLOUR], ids=["grey", "colour"])
+def test_pictures_lie_on_a_sheet_in_rows(array: np.ndarray) -> None:
+    found = sheet([[array, array // 2], [array]])
+    assert found.shape[:2] == (2 * 7 + 1, 2 * 9 + 1) and found.dtype == np.uint8
+    assert np.array_equal(found[1:7, 1:9], array) and np.array_equal(found[1:7, 10:18], array // 2)
+    assert np.array_equal(found[8:14, 1:9], array) and (found[8:14, 10:18] == 255).all() and (found[0] == 255).all()
+
+
+def test_the_figure_shows_answers_above_what_is_true() -> None:
+    from matplotlib.figure import Figure
+
+    codec, axes = fitted([GREY], size=8, patch=2), Figure().add_subplot()
+    black, white = np.zeros((8, 8), np.uint8), np.full((8, 8), 255, np.uint8)
+    assert codec.figure([Answer(black)] * 12, [white] * 12, axes)
+    shown = axes.images[0].get_array()
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["answered", "true"] * 2
+    assert [int(shown[y, 4]) for y in (4, 13, 22, 31)] == [0, 255, 0, 255]

@@ -25,6 +25,7 @@ class Colour:
 
     higher_is_better = True
     history = False
+    novelty = staticmethod(lambda answers, truths, known: {"known": float(len(known))})
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = list(classes)
@@ -79,6 +80,7 @@ class Amount:
 
     higher_is_better = False
     history = False
+    novelty = staticmethod(lambda answers, truths, known: {})
     per_row = staticmethod(lambda answers, truths: None)
     fingerprint = staticmethod(str)
     class_names = staticmethod(lambda: None)

@@ -118,6 +118,12 @@ def test_a_task_fixes_roles_and_drops_a_given_column_now_and_then() -> None:
     assert (group.roles[:, 1] == Role.GIVEN).all(), "the only one is never dropped"
 
 
+def test_what_guidance_steers_away_from_is_learnt_too() -> None:
+    _, store = world(times=100)
+    rows, group = planned(worlds.objective(store, "predict", given=["price"], ask=["picture"]), store)
+    assert 0.05 < (group.roles[store.present[rows][:, 1], 1] == Role.ABSENT).mean() < 0.16
+
+
 def test_windows_of_a_long_answer_come_up_as_often_as_there_are() -> None:
     rows = {"title": ["ab" * 25, "abc"], "price": [1.0, 2.0]}
     made = worlds.model(

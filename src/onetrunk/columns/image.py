@@ -31,6 +31,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 _MOST_PIXELS = 100_000_000
 _FREQUENCIES = 8
+_ACROSS = 10  # pictures in a row of a figure
 
 
 @dataclass(frozen=True)
@@ -330,6 +331,35 @@ class Image(Codec):
         arrays = flat.round().astype(np.uint8).reshape(-1, self.channels, self.size, self.size).transpose(0, 2, 3, 1)
         return [Answer(array[..., 0] if self.channels == 1 else array) for array in arrays]
 
+    def novelty(
+        self, answers: Sequence[Answer], truths: Sequence[Any], known: Sequence[Any]
+    ) -> dict[str, float | None]:
+        """Root mean squared differences of thumbnails, 0 to 1, medians."""
+        from onetrunk.metrics.images import nearest
+
+        seen, drawn, real = (
+            np.stack([*map(_thumbnail, values)]) for values in (known, [a.value for a in answers], truths)
+        )
+        away = {"nearest_known": drawn, "nearest_known_of_true": real}
+        return {name: float(np.median(nearest(x, seen)[0])) / seen[0].size ** 0.5 for name, x in away.items()}
+
+    def figure(self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any) -> bool:
+        """Answers, each above what is true."""
+        n = min(len(answers), 2 * _ACROSS)
+        drawn = [np.asarray(self._as_shown(a.value)) for a in answers[:n]]
+        real = [np.asarray(self._as_shown(t)) for t in truths[:n]]
+        rows = [row for i in range(0, n, _ACROSS) for row in (drawn[i : i + _ACROSS], real[i : i + _ACROSS])]
+        axes.imshow(sheet(rows), cmap="gray", vmin=0, vmax=255)
+        side = self.size + 1
+        axes.set_yticks([(i + 0.5) * side for i in range(len(rows))], ["answered", "true"] * (len(rows) // 2))
+        axes.set_xticks([])
+        return True
+
+    def _as_shown(self, value: Any) -> Pillow.Image:
+        """At the size and in the colours inside."""
+        array = self.encode(value)["pixels"].transpose(1, 2, 0)
+        return Pillow.fromarray(array[..., 0] if self.channels == 1 else array)
+
     @classmethod
     def show(cls, value: Any) -> dict[str, str]:
         try:
@@ -349,6 +379,23 @@ def _in_pixels(moved: np.ndarray, sides: np.ndarray) -> np.ndarray:
     frame = moved.copy()
     frame[:, :, 2] += 1
     return frame * (sides[:, :, None] / 2).astype(np.float32)
+
+
+def sheet(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Pictures of one shape in rows, on white: uint8 [H, W] or [H, W, 3]."""
+    first = rows[0][0]
+    across, (height, width) = max(map(len, rows)), first.shape[:2]
+    out = np.full((len(rows) * (height + 1) + 1, across * (width + 1) + 1, *first.shape[2:]), 255, dtype=np.uint8)
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            top, left = i * (height + 1) + 1, j * (width + 1) + 1
+            out[top : top + height, left : left + width] = picture
+    return out
+
+
+def _thumbnail(value: Any) -> np.ndarray:
+    """[16, 16, 3], 0 to 1."""
+    return np.asarray(open_image(value).convert("RGB").resize((16, 16), Pillow.Resampling.BOX)) / 255.0
 
 
 def open_image(value: Any) -> Pillow.Image:

@@ -228,6 +228,12 @@ class Codec(nn.Module, ABC):
         """float64 [n] whose mean is the main metric, when it is a mean: makes its bootstrap interval cheap."""
         return None
 
+    def novelty(
+        self, answers: Sequence[Answer], truths: Sequence[Any], known: Sequence[Any]
+    ) -> dict[str, float | None]:
+        """How far answers are from the training values, beside how far true ones are: copies would be nearer."""
+        return {}
+
     def features(self) -> Any:
         """A scikit-learn transformer from a list of raw values (None is missing) to a matrix, for baselines."""
         return None

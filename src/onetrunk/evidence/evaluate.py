@@ -87,6 +87,8 @@ def _evaluate_task(
     metrics = _floats(codec.metrics(answers, truths))
     judge = _Judge(codec, answers, truths, metrics, seed)
     score, draws = judge(answers, metrics)
+    if train is not None and (known := [train[ask][i] for i in usable(codec, train.get(ask, []))]):
+        metrics |= _floats(codec.novelty(answers, truths, known))
     task = TaskEvidence(
         ask=ask,
         given=given,

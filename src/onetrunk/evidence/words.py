@@ -41,6 +41,8 @@ _WORDS = {
     "exact_match": Word("Exact match", "share", "written exactly right"),
     "character_error_rate": Word("Character errors", "share", "edits for each true character; lower is better"),
     "chrf": Word("chrF", "score", "overlap of short runs of characters"),
+    "nearest_known": Word("Away from training", "units", "from an answer to the nearest training value"),
+    "nearest_known_of_true": Word("True ones away", "units", "the same of true values: copies would be much nearer"),
     "perplexity": Word("Perplexity", "units", "how many tokens it wavers between; lower is better"),
     "bits_per_byte": Word("Bits a byte", "score", "bits needed to write a byte; lower is better"),
 }

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from onetrunk.columns.image import sheet
 from onetrunk.core.column import Sampling
 from onetrunk.data.split import Split
 from onetrunk.data.table import Table
@@ -85,9 +86,8 @@ def draw(model: Model, whole: Data, each: int, seed: int) -> tuple[np.ndarray, A
     drawn = np.stack([a.value for a in model.answer({"label": labels.tolist()}, "image", ["label"], sampling)])
     rows = whole.split.train
     judge = SVC(C=10, gamma="scale").fit(_pixels([whole.table["image"][i] for i in rows]), load_digits().target[rows])
-    grid = drawn.reshape(10, each, *drawn.shape[1:])[:, :10]
-    sheet = np.concatenate([np.concatenate(list(np.pad(row, ((0, 0), (1, 1), (1, 1)))), axis=1) for row in grid])
-    picture = Image.fromarray(sheet).resize((sheet.shape[1] * 6, sheet.shape[0] * 6), Image.Resampling.NEAREST)
+    grid = sheet(drawn.reshape(10, each, *drawn.shape[1:])[:, :10])
+    picture = Image.fromarray(grid).resize((grid.shape[1] * 6, grid.shape[0] * 6), Image.Resampling.NEAREST)
     return judge.predict(_pixels(drawn)) == labels, picture
 
 
