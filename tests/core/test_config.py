@@ -25,6 +25,11 @@ def test_unknown_keys_name_the_nearest() -> None:
         Outer.parse({"inner": {"rat": 2}}, "here")
 
 
+def test_a_key_in_the_wrong_place_is_told_where_it_stands() -> None:
+    with pytest.raises(UsageError, match=r"'rate' in here. Did you mean 'inner.rate'\?"):
+        Outer.parse({"rate": 2}, "here")
+
+
 def test_wrong_values_say_what_was_found() -> None:
     with pytest.raises(UsageError, match=r"'inner.rate'.*greater than 0.*found -1"):
         Outer.parse({"inner": {"rate": -1}})

@@ -301,6 +301,8 @@ def test_a_configuration_file_flags_and_settings_in_this_order(tmp_path: Path) -
     assert run.trunk_config() == {"kind": "transformer", **_setup.SIZES["nano"]}
     with pytest.raises(UsageError, match=r"Unknown key 'train.lrr'.*Did you mean 'lr'"):
         _setup.run_config({"train": {"lrr": 1}}, None)
+    with pytest.raises(UsageError, match=r"'train.steps'.*Did you mean 'pretrain.steps' or 'finetune.steps'\?"):
+        _setup.run_config(None, ["train.steps=5"])
 
 
 @pytest.mark.parametrize(("text", "expected"), [("90s", 90), ("10min", 600), ("2h", 7200), ("45", 45), (None, None)])
@@ -313,6 +315,9 @@ def test_a_budget_bounds_the_steps(tmp_path: Path) -> None:
         _setup.seconds("soon")
     model = quick(tmp_path / "m", settings=["pretrain.steps=100000"], budget="0.01s")
     assert model.provenance["stages"][0]["steps"] == 20
+    many = ["finetune.steps=100000"]
+    tuned = quick(tmp_path / "n", "finetune", ask=["label"], settings=many, budget="0.01s")
+    assert tuned.provenance["stages"][0]["steps"] == 20
 
 
 # -- stopping ------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,8 +28,11 @@ class Config(BaseModel):
             first = error.errors()[0]
             path = ".".join(str(p) for p in first["loc"])
             if first["type"] == "extra_forbidden":
-                known = _fields_at(cls, first["loc"][:-1])
-                raise UsageError(f"Unknown key {path!r} in {where}.{nearest(str(first['loc'][-1]), known)}") from None
+                name = str(first["loc"][-1])
+                elsewhere = list(_paths_to(cls, name))
+                hint = f" Did you mean {' or '.join(map(repr, elsewhere))}?" if elsewhere else None
+                hint = hint or nearest(name, _fields_at(cls, first["loc"][:-1]))
+                raise UsageError(f"Unknown key {path!r} in {where}.{hint}") from None
             raise UsageError(f"Key {path!r} in {where}: {first['msg'].lower()}, found {first['input']!r}.") from None
 
     def updated(self, **changes: Any) -> Self:
@@ -38,11 +42,23 @@ class Config(BaseModel):
 
 def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     for part in path:
-        field = cls.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            cls = inner
+        cls = dict(_groups(cls)).get(str(part), cls)
     return list(cls.model_fields)
+
+
+def _paths_to(cls: type[BaseModel], name: str) -> Iterator[str]:
+    """Where a key of this name does stand."""
+    if name in cls.model_fields:
+        yield name
+    for group, inner in _groups(cls):
+        yield from (f"{group}.{path}" for path in _paths_to(inner, name))
+
+
+def _groups(cls: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    for name, field in cls.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield name, inner
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -65,10 +65,9 @@ class MicroBatch(Protocol):
 Validate = Callable[[], tuple[float | None, bool, dict[str, Any]]]  # main metric, is higher better, all metrics
 
 
-class TrainConfig(OptimConfig):
+class TrainSettings(OptimConfig):
     """How to train. 0 switches a field off unless it says otherwise."""
 
-    steps: int = Field(1000, ge=1)
     schedule: Schedule = "linear"
     warmup: float = Field(0.05, ge=0, lt=1)  # fraction of the steps
     clip: float = Field(1.0, ge=0)  # largest norm of the whole gradient
@@ -82,6 +81,12 @@ class TrainConfig(OptimConfig):
     save_every: int = Field(0, ge=0)  # steps; the last step is always saved
     keep: int = Field(2, ge=2)  # checkpoints, besides the best
     tensorboard: bool = True
+
+
+class TrainConfig(TrainSettings):
+    """One run: how, and for how many steps."""
+
+    steps: int = Field(1000, ge=1)
 
 
 @dataclass

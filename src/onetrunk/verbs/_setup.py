@@ -26,7 +26,7 @@ from onetrunk.data.met import parts_before, unknowable
 from onetrunk.data.pack import Store
 from onetrunk.data.split import Split, split
 from onetrunk.data.table import Table, infer_types, read, roles
-from onetrunk.engine.trainer import TrainConfig, planned_steps
+from onetrunk.engine.trainer import TrainSettings, planned_steps
 from onetrunk.inference.model_folder import Model
 
 # One dial: width, depth and heads follow; the learning rate of vectors and read-outs falls with the width.
@@ -81,7 +81,7 @@ class RunConfig(Config):
     columns: dict[str, dict[str, Any]] = Field(default_factory=dict)
     row_weight: str | None = None  # a column of weights, one a row
     tokens_per_batch: int = Field(16_384, ge=64)
-    train: TrainConfig = Field(default_factory=TrainConfig)
+    train: TrainSettings = Field(default_factory=TrainSettings)
     pretrain: PretrainConfig = Field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = Field(default_factory=FinetuneConfig)
 

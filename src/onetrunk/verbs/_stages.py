@@ -23,7 +23,7 @@ from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.table import Table
 from onetrunk.engine.progress import Progress
-from onetrunk.engine.trainer import Trainer, TrainResult
+from onetrunk.engine.trainer import TrainConfig, Trainer, TrainResult
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
 from onetrunk.model import FoundationModel
@@ -332,7 +332,7 @@ def _run(
         settings["validate_every"] = max(1, steps // _VALIDATIONS)
     if not config.train.save_every:
         settings["save_every"] = max(50, steps // 10)
-    train = config.train.updated(**settings)
+    train = TrainConfig.parse({**config.train.model_dump(), **settings})
     identity = {"rows": _digest(batches.store), "start": _weights_digest(model)}
     result = Trainer(
         model.network, batches, train, out, seed=seed, identity=identity, validate=validate, progress=progress

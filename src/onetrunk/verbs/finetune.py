@@ -19,6 +19,7 @@ def finetune(
     split: str = "auto",
     size: str | None = None,
     freeze: str | None = None,
+    budget: str | None = None,
     seed: int = 0,
     config: Any = None,
     settings: list[str] | None = None,
@@ -42,6 +43,7 @@ def finetune(
         split: auto, random, stratified, group:COLUMN, time:COLUMN or given:COLUMN, with :80/10/10.
         size: nano, tiny, small, base or large; without --from.
         freeze: k leaves the first k blocks as they are; "trunk" trains asked columns only.
+        budget: at most this long, like 10min.
         seed: of everything random.
         config: a YAML file with any setting.
         settings: key=value, like finetune.epochs=5.
@@ -60,7 +62,7 @@ def finetune(
     console = _setup.console(quiet)
     if freeze is not None:
         settings = [*(settings or []), f"finetune.freeze={freeze}"]
-    run = _setup.run_config(config, settings, size=size)
+    run, limit = _setup.run_config(config, settings, size=size), _setup.seconds(budget)
     _setup.check_free(out, overwrite)
     model = load(start) if start else None
     opened = _setup.open_data(
@@ -71,7 +73,7 @@ def finetune(
         model = _stages.build(opened, run, seed)
     else:
         _stages.adopt(model, opened, console)
-    model, _ = _stages.finetune(opened, run, Path(out), seed, model, bool(start), max_bad, console)
+    model, _ = _stages.finetune(opened, run, Path(out), seed, model, bool(start), max_bad, console, limit)
     model.save(out, overwrite=overwrite)
     console.print(f"The model is in [bold]{out}[/].", highlight=False)
     return model
