@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from onetrunk.core.column import Codec, Column
 from onetrunk.core.objective import Objective
-from onetrunk.core.sequence import Batch, Loss, Plan, Role
+from onetrunk.core.sequence import Batch, Content, Loss, On, Plan, Read, Role, Segment
 from onetrunk.nn.trunk import build_trunk
 
 
@@ -56,9 +57,14 @@ class FoundationModel(nn.Module):
         """Content of one column to [n, D]."""
         return self.codec(column).embed(content) + nn.functional.embedding(role_n, self.marker(column))
 
-    def embeddings(self, batch: Batch) -> Tensor:
-        """x_BTD: every column's, where it stands; zeros where there is padding."""
+    def embeddings(self, batch: Batch, run: Sequence[str] = ()) -> Tensor:
+        """x_BTD: every column's, where it stands; zeros where there is padding. Columns of `run` that the batch lacks
+        are run on nothing."""
         parts = [self.embed(name, e.content, e.role_n) for name, e in batch.embeds.items()]
+        for name in run:
+            if name not in batch.embeds:
+                nothing = _tensors(_nothing(self.codec(name), Role.GIVEN).content, parts[0].device)
+                parts.append(self.embed(name, nothing, torch.zeros(0, dtype=torch.int64, device=parts[0].device)))
         if batch.gather_N is None:
             x = torch.cat(parts) if len(parts) > 1 else parts[0]
         else:
@@ -66,17 +72,18 @@ class FoundationModel(nn.Module):
             x = torch.cat([*(part.to(padding.dtype) for part in parts), padding])[batch.gather_N]
         return x.view(*batch.plan.doc_BT.shape, -1)
 
-    def states(self, batch: Batch) -> Tensor:
+    def states(self, batch: Batch, run: Sequence[str] = ()) -> Tensor:
         """h [B * T, D]."""
-        return self.trunk(self.embeddings(batch), batch.plan).flatten(0, 1)
+        return self.trunk(self.embeddings(batch, run), batch.plan).flatten(0, 1)
 
     def forward(self, batch: Batch) -> dict[str, Loss]:
-        """Every objective's named losses."""
-        view = BatchView(self, batch, self.states(batch))
+        """Every objective's named losses: the same names for every batch. What a batch lacks is run on nothing and
+        counts 0, so that every process of a run does the same."""
+        run = self.objectives[0].columns if self.objectives else []
+        view = BatchView(self, batch, self.states(batch, run))
         losses: dict[str, Loss] = {}
         for objective in self.objectives:
-            if objective.tag in batch.docs:
-                losses |= objective.loss(view)
+            losses |= objective.loss(view)
         return losses
 
 
@@ -91,12 +98,15 @@ class BatchView:
         return pooled_given(self.h_ND, self.batch.plan, len(self.batch.row))
 
     def pooled(self, tag: str) -> Tensor:
-        return self._pooled[self.batch.docs[tag]]
+        docs = self.batch.docs.get(tag)
+        return self._pooled[:0] if docs is None else self._pooled[docs]
 
     def losses(self, tag: str) -> dict[str, Loss]:
-        out = {}
-        for name, read in self.batch.reads[tag].items():
+        objective = next(o for o in self.model.objectives if o.tag == tag)
+        reads, out = self.batch.reads.get(tag, {}), {}
+        for name in objective.columns if objective.config.ask is None else objective.config.ask:
             codec = self.model.codec(name)
+            read = reads.get(name) or _no_read(codec, self.h_ND.device)
             h = self.h_ND[read.flat_r]
             if codec.pooled:
                 h = torch.cat([h, self._pooled[read.doc_r]], dim=1)
@@ -114,3 +124,19 @@ def pooled_given(h_ND: Tensor, plan: Plan, n_docs: int) -> Tensor:
     counts = torch.zeros(n_docs + 1, device=doc.device, dtype=h_ND.dtype)
     counts = counts.index_add(0, doc, torch.ones_like(doc, dtype=h_ND.dtype))
     return (sums / counts.clamp(min=1)[:, None])[:n_docs]
+
+
+def _nothing(codec: Codec, role: Role) -> Segment:
+    """The segment of no documents."""
+    content = Content.stack([codec.blank()], codec.ragged).take(np.zeros(0, dtype=np.int64))
+    told = {"on": On(np.zeros(0, dtype=np.int64))} if role == Role.ASKED and codec.reads_on() else {}
+    return codec.segment(content, role, np.zeros(0, dtype=np.uint64), **told)
+
+
+def _no_read(codec: Codec, device: torch.device) -> Read:
+    none = torch.zeros(0, dtype=torch.int64, device=device)
+    return Read(_tensors(_nothing(codec, Role.ASKED).targets, device), none, none)
+
+
+def _tensors(arrays: dict[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in arrays.items()}

@@ -72,10 +72,10 @@ def test_losses_are_named_by_the_tag_and_counted_beforehand(kind: str) -> None:
     made.network.objectives[0].tag = "mine"
     for batch in Loader(store, made.network.objectives, seed=0, tokens_per_batch=200)(0):
         losses = made.network.train()(batch)
-        assert losses.keys() == batch.counts.keys() and len(losses)
+        assert losses.keys() >= batch.counts.keys() and len(batch.counts)
         assert all(name == "mine" or name.startswith("mine/") for name in losses)
         for name, loss in losses.items():
-            assert float(loss.count) == pytest.approx(batch.counts[name])
+            assert float(loss.count) == pytest.approx(batch.counts.get(name, 0.0))
             assert torch.isfinite(loss.sum) and loss.sum.requires_grad
 
 

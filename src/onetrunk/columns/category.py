@@ -101,8 +101,8 @@ class Category(Codec):
 
     # -- values to parts ---------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
-        """A class never seen in training is -1: unknown where given, not trained on where asked. Of several at once those
-        never seen are only counted."""
+        """A class never seen in training is -1: unknown where given, not trained on where asked. Where a value holds
+        several, those never seen are only counted."""
         index = self._index()
         if isinstance(value, dict) or (isinstance(value, list | tuple | set) and not self.multi):
             raise BadValueError(f"expected {'classes' if self.multi else 'one class'}, found {value!r}")

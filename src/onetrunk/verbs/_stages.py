@@ -234,8 +234,8 @@ def _with_neighbours(model: Model, data: Data, store: Store, task: Task, config:
 
 
 def _freeze(model: Model, task: Task, freeze: int | str) -> None:
-    """What is given must reach frozen blocks as it did: whatever embeds it is frozen too. An asked column stays trainable,
-    but of a codec that it shares with a given one only what reads out."""
+    """What is given must reach frozen blocks as it did: whatever embeds it is frozen too. An asked column stays
+    trainable, but of a codec that it shares with a given one only what reads out."""
     if freeze == 0:
         return
     network = model.network
