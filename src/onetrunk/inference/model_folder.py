@@ -96,6 +96,7 @@ class Model:
 
     def predict(self, rows: Any, ask: str | Sequence[str] | None = None, **options: Any) -> Any:
         """Answers as a pandas DataFrame, one row each: the value, its probability, every class's, an interval.
+        In the rows' order, with the index of a DataFrame, so that `rows.join(answers)` fits.
 
         `rows` is anything `onetrunk.read` takes. Options are those of `answer`.
         """
@@ -106,7 +107,7 @@ class Model:
         out: dict[str, list[Any]] = {}
         for name in self.task(asked).ask:
             out |= answer_columns(name, self.answer(table, name, **options), self.codec(name))
-        return pd.DataFrame(out)
+        return pd.DataFrame(out, index=rows.index if isinstance(rows, pd.DataFrame) else None)
 
     # -- files -------------------------------------------------------------------------------------------------------
     def save(self, path: str | Path, overwrite: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -32,23 +33,66 @@ def nothing_given(expected: list[str], table: Table) -> DataError:
     )
 
 
-def write_answers(frame: Any, out: Path) -> None:
-    """Writes a table of answers by its suffix; arrays become PNG files in a folder beside it."""
+def write_answers(answers: Any, rows: Table, out: Path) -> list[str]:
+    """Writes the rows' own columns, then the answers, by the file's suffix; answers that are arrays become PNG files in
+    a folder beside it. An own column with an answer's name is what may be true: NAME_true.
+
+    Returns the own columns that cannot stand in such a file (pictures in memory) and were left out.
+    """
+    import pandas as pd
+
     suffix = out.suffix.lower()
     if suffix not in (".csv", ".jsonl", ".parquet"):
         raise UsageError(f"--out expects a .csv, .jsonl or .parquet file, found {out.name!r}.")
+    columns, left_out = {}, []
+    for name, values in rows.columns.items():
+        if name in answers.columns and not any(v is not None for v in values):
+            continue
+        if all(isinstance(v, _PLAIN) for v in values):
+            columns[f"{name}_true" if name in answers.columns else name] = [_cell(v, suffix) for v in values]
+        else:
+            left_out.append(name)
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        frame = frame.copy()
-        for name in frame.columns:
-            if len(frame) and isinstance(frame[name].iloc[0], np.ndarray):
-                frame[name] = _pictures(frame[name], out.with_suffix(""), name)
+        for name in answers.columns:
+            found = answers[name].tolist()
+            if found and isinstance(found[0], np.ndarray):
+                found = _pictures(found, out.with_suffix(""), name)
+            columns[name] = [_cell(v, suffix) for v in found]
+        frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
         if suffix == ".csv":
             frame.to_csv(out, index=False)
         elif suffix == ".jsonl":
             frame.to_json(out, orient="records", lines=True, force_ascii=False)
         else:
-            frame.to_parquet(out, index=False)
+            _whole_types(frame).to_parquet(out, index=False)
+    return left_out
+
+
+_PLAIN = (str, bool, int, float, datetime.date, Path, list, dict, type(None))
+
+
+def _cell(value: Any, suffix: str) -> Any:
+    """A value as such a file can hold it and `read` takes it back."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, datetime.date) and suffix != ".parquet":
+        return value.isoformat()
+    if isinstance(value, list | dict) and suffix == ".csv":
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return value
+
+
+def _whole_types(frame: Any) -> Any:
+    """Columns of one type; where values are of several, as text."""
+    import pyarrow as pa
+
+    for name in frame.columns:
+        try:
+            pa.array(frame[name], from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            frame[name] = [None if v is None else str(v) for v in frame[name]]
+    return frame
 
 
 def _pictures(arrays: Any, folder: Path, name: str) -> list[str]:

@@ -30,7 +30,7 @@ def generate(
         data: rows to make it from: a file, DataFrame, or one row as JSON ('{"label": 3}'); without it from nothing.
         prompt: how each text begins.
         n: how many for each row.
-        out: a .csv, .jsonl or .parquet file for the results (pictures go in a folder beside it).
+        out: a .csv, .jsonl or .parquet file for rows and results (pictures go in a folder beside it).
         temperature: 0 makes the likeliest; higher varies more.
         top_k: draw among the k likeliest only; 0 is no limit.
         top_p: draw among the likeliest that make up this probability.

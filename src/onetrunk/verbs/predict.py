@@ -35,7 +35,7 @@ def predict(
         given: columns to look at; by default the task's.
         begun: answers go on from the rows' own values of the asked column (texts).
         map: model_column=table_column, where names differ.
-        out: a .csv, .jsonl or .parquet file for the answers (pictures go in a folder beside it).
+        out: a .csv, .jsonl or .parquet file for the rows and their answers (pictures go in a folder beside it).
         temperature: 0 answers the likeliest; higher varies more.
         top_k: draw among the k likeliest only; 0 is no limit.
         top_p: draw among the likeliest that make up this probability.
@@ -48,7 +48,8 @@ def predict(
         quiet: print nothing.
 
     Returns:
-        A DataFrame: for each asked column its answer, probability (and each class's) or interval.
+        A DataFrame in the rows' order, with the index of one that was given: for each asked column its answer,
+        probability (and each class's) or interval.
     """
     import pandas as pd
 
@@ -59,7 +60,8 @@ def predict(
 
     console = _setup.console(quiet)
     opened = model if isinstance(model, Model) else load(model)
-    table = _setup.renamed(_tables.read_rows(data, network), map)
+    rows = _tables.read_rows(data, network)
+    table = _setup.renamed(rows, map)
     sampling = Sampling(temperature, top_k, top_p, max_length, guidance, steps, seed)
     ledger = Ledger()
     columns: dict[str, list[Any]] = {}
@@ -75,8 +77,10 @@ def predict(
     ledger.check(len(table), max_bad)
     for line in ledger.lines():
         console.print(f"[yellow]Ledger[/] {line}", highlight=False)
-    frame = pd.DataFrame(columns)
+    frame = pd.DataFrame(columns, index=data.index if isinstance(data, pd.DataFrame) else None)
     if out is not None:
-        _tables.write_answers(frame, Path(out))
-        console.print(f"{len(frame):,} answers are in [bold]{out}[/].", highlight=False)
+        left_out = _tables.write_answers(frame, rows, Path(out))
+        console.print(f"{len(frame):,} answers are in [bold]{out}[/], beside the rows' own columns.", highlight=False)
+        if left_out:
+            console.print(f"[yellow]Note:[/] not written, for no text: {', '.join(left_out)}", highlight=False)
     return frame

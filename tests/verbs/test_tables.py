@@ -1,0 +1,66 @@
+"""Answers are written beside what they are answers to, and can be read back."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import onetrunk
+from onetrunk.core.errors import UsageError
+from onetrunk.data.table import Table, read
+from onetrunk.verbs._tables import write_answers
+
+DAY = datetime.date(2024, 3, 1)
+ROWS = {
+    "id": ["007", "b", "c"],
+    "photo": [Path("a.png"), None, Path("c.png")],
+    "arrived": [DAY, DAY, None],
+    "tags": [["x", "y"], [], None],
+    "mixed": [1, "two", 3.5],
+    "label": ["good", None, "bad"],
+    "pixels": [np.zeros((2, 2)), None, None],
+    "score": [None, None, None],
+}
+ANSWERS = pd.DataFrame({"label": ["good", "good", "bad"], "label_probability": [0.9, 0.6, 0.7], "score": [1, 2, 3]})
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_answers_stand_beside_the_rows_own_columns_in_every_format(tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"a{suffix}"
+    assert write_answers(ANSWERS, Table(ROWS), out) == ["pixels"]
+    back = read(out)
+    own = ["id", "photo", "arrived", "tags", "mixed", "label_true"]
+    assert back.names == [*own, "label", "label_probability", "score"], "a truth nobody knows is not written"
+    assert back["id"] == ROWS["id"] and back["label_true"] == ROWS["label"]
+    assert back["label"] == ["good", "good", "bad"] and back["label_probability"] == [0.9, 0.6, 0.7]
+    assert [str(v) for v in back["mixed"]] == ["1", "two", "3.5"]
+    assert [str(v) for v in back["arrived"]] == ["2024-03-01", "2024-03-01", "None"]
+    assert back["photo"] == ["a.png", None, "c.png"]
+    assert back["tags"][0] in (["x", "y"], '["x", "y"]')
+
+
+def test_pictures_become_files_that_the_table_names(tmp_path: Path) -> None:
+    drawn = pd.DataFrame({"picture": [np.full((4, 4), 7, dtype=np.uint8), np.zeros((4, 4), dtype=np.uint8)]})
+    write_answers(drawn, Table({"digit": [7, 0]}), tmp_path / "d.csv")
+    back = read(tmp_path / "d.csv")
+    assert back["digit"] == [7, 0] and all(path.is_file() for path in back["picture"])
+    with pytest.raises(UsageError, match=r"\.csv, \.jsonl or \.parquet file, found 'd.xlsx'"):
+        write_answers(drawn, Table({"digit": [7, 0]}), tmp_path / "d.xlsx")
+
+
+def test_answers_keep_the_index_of_a_frame(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"x": [float(i % 9) for i in range(60)], "y": ["ab"[i % 2] for i in range(60)]})
+    quick = ["finetune.steps=2", "train.tensorboard=false"]
+    model = onetrunk.finetune(rows, ask=["y"], out=str(tmp_path / "m"), size="nano", settings=quick, quiet=True)
+    some = rows.sample(7, random_state=0)
+    joined = some.join(onetrunk.predict(model, some, quiet=True).add_suffix("_answer"))
+    assert len(joined) == 7 and joined["y_answer"].notna().all()
+    assert model.predict(some).index.equals(some.index)
+    onetrunk.predict(
+        model, some.rename(columns={"x": "far"}), map={"x": "far"}, out=str(tmp_path / "a.csv"), quiet=True
+    )
+    assert read(tmp_path / "a.csv").names[:3] == ["far", "y_true", "y"]
