@@ -7,13 +7,15 @@ Every verb of the command line is a function here, with the same names and defau
 from __future__ import annotations
 
 import importlib
+import keyword
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-VERBS = ("train", "inspect", "pretrain", "finetune", "evaluate", "predict", "generate", "demo", "doctor")
+VERBS = ("train", "inspect", "pretrain", "finetune", "evaluate", "predict", "generate", "import", "demo", "doctor")
 
-__all__ = ["__version__", "demo", "doctor", "evaluate", "finetune", "generate", "inspect", "load", "predict"]
+__all__ = ["__version__", "demo", "doctor", "evaluate", "finetune", "generate", "import_", "inspect", "load", "predict"]
 __all__ += ["pretrain", "read", "train"]
 
 _ELSEWHERE = {"load": "onetrunk.inference.model_folder", "read": "onetrunk.data.table"}
@@ -27,15 +29,22 @@ if TYPE_CHECKING:
     from onetrunk.verbs.evaluate import evaluate
     from onetrunk.verbs.finetune import finetune
     from onetrunk.verbs.generate import generate
+    from onetrunk.verbs.import_ import import_
     from onetrunk.verbs.inspect import inspect
     from onetrunk.verbs.predict import predict
     from onetrunk.verbs.pretrain import pretrain
     from onetrunk.verbs.train import train
 
 
+def verb(name: str) -> Callable[..., Any]:
+    """A verb by its command's name; `import` is `import_` in Python."""
+    name += "_" * keyword.iskeyword(name)
+    return getattr(importlib.import_module(f"onetrunk.verbs.{name}"), name)
+
+
 def __getattr__(name: str) -> Any:
-    if name in VERBS:
-        return getattr(importlib.import_module(f"onetrunk.verbs.{name}"), name)
+    if name.rstrip("_") in VERBS:
+        return verb(name.rstrip("_"))
     if name in _ELSEWHERE:
         return getattr(importlib.import_module(_ELSEWHERE[name]), name)
     raise AttributeError(f"module 'onetrunk' has no attribute {name!r}")

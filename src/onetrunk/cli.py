@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 import typer
 
-from onetrunk import VERBS, __version__
+from onetrunk import VERBS, __version__, verb
 from onetrunk.core.errors import OnetrunkError, UsageError
 
 _FLAGS = {"start": "--from", "settings": "--set"}  # where the flag's name is not a good name in Python
@@ -50,8 +49,7 @@ def _app() -> typer.Typer:
             raise typer.Exit
 
     for name in VERBS:
-        verb = getattr(importlib.import_module(f"onetrunk.verbs.{name}"), name)
-        app.command(name)(_command(verb))
+        app.command(name)(_command(verb(name)))
     return app
 
 

@@ -97,7 +97,7 @@ def _open(folder: Path, tower: str | None) -> _Checkpoint:
     towers = TOWERS.get(kind, {})
     if towers:
         if tower not in towers:
-            raise UsageError(f"{folder} has several towers: choose one with --tower {' or --tower '.join(towers)}.")
+            raise UsageError(f"{folder} has several towers: import one, with --tower {' or --tower '.join(towers)}.")
         kind, key = towers[tower]
         config = {**config.get(key, {}), "model_type": kind}
     elif tower is not None:

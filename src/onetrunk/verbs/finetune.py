@@ -34,7 +34,7 @@ def finetune(
     Args:
         data: a file, folder, DataFrame, dataset, or hf://name.
         ask: the columns to predict.
-        start: the model folder to start from; without it the task is learnt from nothing.
+        start: the model folder to start from (or a Hugging Face folder, hf://name); else from nothing.
         out: the model folder to make.
         given: columns to predict from; by default all but ids, constants and leaks.
         ignore: columns to leave out.
@@ -56,15 +56,14 @@ def finetune(
     Returns:
         The model, as `onetrunk.load(out)` gives it.
     """
-    from onetrunk.inference.model_folder import load
-    from onetrunk.verbs import _setup, _stages
+    from onetrunk.verbs import _setup, _stages, _start
 
     console = _setup.console(quiet)
     if freeze is not None:
         settings = [*(settings or []), f"finetune.freeze={freeze}"]
     run, limit = _setup.run_config(config, settings, size=size), _setup.seconds(budget)
     _setup.check_free(out, overwrite)
-    model = load(start) if start else None
+    model, run = _start.start_from(start, run, network)
     opened = _setup.open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
         allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model,

@@ -40,7 +40,7 @@ def pretrain(
         map: model_column=table_column, where names differ.
         split: auto, random, stratified, group:COLUMN, time:COLUMN or given:COLUMN, with :80/10/10.
         size: nano, tiny, small, base or large.
-        start: a model folder to go on from.
+        start: a model folder to go on from; also a Hugging Face folder, or hf://name.
         budget: at most this long, like 10min.
         seed: of everything random.
         config: a YAML file with any setting.
@@ -54,13 +54,12 @@ def pretrain(
     Returns:
         The model, as `onetrunk.load(out)` gives it.
     """
-    from onetrunk.inference.model_folder import load
-    from onetrunk.verbs import _setup, _stages
+    from onetrunk.verbs import _setup, _stages, _start
 
     console = _setup.console(quiet)
     run = _setup.run_config(config, settings, size=size)
     _setup.check_free(out, overwrite)
-    model = load(start) if start else None
+    model, run = _start.start_from(start, run, network)
     opened = _setup.open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
         allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model,

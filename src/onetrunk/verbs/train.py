@@ -55,8 +55,7 @@ def train(
         The model, as `onetrunk.load(out)` gives it.
     """
     from onetrunk.core.folder import MANIFEST
-    from onetrunk.inference.model_folder import load
-    from onetrunk.verbs import _evidence, _setup, _stages
+    from onetrunk.verbs import _evidence, _setup, _stages, _start
 
     console = _setup.console(quiet)
     run = _setup.run_config(config, settings, size=size)
@@ -65,7 +64,7 @@ def train(
     if start is None and (foundation / MANIFEST).exists() and not overwrite:
         console.print(f"Going on with [bold]{foundation}[/], made before (--overwrite makes it anew).", highlight=False)
         start = str(foundation)
-    model = load(start) if start else None
+    model, run = _start.start_from(start, run, network)
     opened = _setup.open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
         allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model,

@@ -1,0 +1,105 @@
+"""Verbs that begin from other people's checkpoints: import, and --from."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import onetrunk
+from onetrunk import cli
+
+checkpoints = pytest.importorskip("checkpoints", reason="needs transformers")
+
+QUICK = ["pretrain.steps=2", "finetune.steps=3", "train.tensorboard=false", "train.lr=0.01"]
+
+
+def table(n: int = 60) -> dict[str, list[Any]]:
+    labels = ["good", "bad"] * (n // 2)
+    return {"review": [f"The room {i} was {label}" for i, label in enumerate(labels)], "label": labels}
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["onetrunk", *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return int(end.value.code or 0)
+
+
+def test_the_command_makes_a_folder_that_goes_on_from_a_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints.write("gpt2", tmp_path / "gpt2")
+    assert run(monkeypatch, "import", tmp_path / "gpt2", "--out", tmp_path / "ours") == 0
+    assert "gpt2 with a column text" in capsys.readouterr().err
+    frame = onetrunk.generate(str(tmp_path / "ours"), prompt="The room", n=2, max_length=4, quiet=True)
+    assert all(text.startswith("The room") for text in frame["text"])
+    assert run(monkeypatch, "import", tmp_path / "gpt2", "--out", tmp_path / "ours") == 2
+    assert run(monkeypatch, "import", tmp_path / "gpt2", "--tower", "text", "--out", tmp_path / "other") == 2
+    (tmp_path / "gpt2" / "model.safetensors").write_bytes(b"PK\x03\x04 a zip of pickles")
+    assert run(monkeypatch, "import", tmp_path / "gpt2", "--out", tmp_path / "other") == 4
+    assert "pickle" in capsys.readouterr().err and not (tmp_path / "other").exists()
+    assert run(monkeypatch, "import", tmp_path / "nothing", "--out", tmp_path / "other") == 2
+
+
+def test_a_hub_name_stays_offline_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    asked: list[dict[str, Any]] = []
+
+    def snapshot(name: str, **options: Any) -> str:
+        asked.append({"name": name, **options})
+        return str(tmp_path / "vit")
+
+    checkpoints.write("vit", tmp_path / "vit")
+    monkeypatch.setattr(hub, "snapshot_download", snapshot)
+    assert run(monkeypatch, "import", "hf://google/vit", "--out", tmp_path / "ours") == 0
+    assert asked[0]["name"] == "google/vit" and asked[0]["local_files_only"]
+    onetrunk.import_("hf://google/vit", out=str(tmp_path / "again"), network=True, quiet=True)
+    assert not asked[1]["local_files_only"]
+    assert not {"*.bin", "*.py"} & set(asked[1]["allow_patterns"])
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_a_label_is_learnt_on_a_checkpoint(tmp_path: Path, kind: str) -> None:
+    checkpoints.write(kind, tmp_path / kind)
+    model = onetrunk.finetune(
+        table(240), ask=["label"], start=str(tmp_path / kind), map={"text": "review"}, out=str(tmp_path / "tuned"),
+        settings=QUICK, quiet=True,
+    )  # fmt: skip
+    assert model.network.given_causal == (kind == "gpt2")
+    assert [stage["stage"] for stage in model.provenance["stages"]] == ["import", "finetune"]
+    assert model.provenance["stages"][1]["config"]["train"]["optimizer"] == "adamw"
+    assert model.provenance["stages"][1]["config"]["given"] == ("causal" if kind == "gpt2" else "bidirectional")
+    answers = onetrunk.predict(str(tmp_path / "tuned"), {"text": ["The room was good"]}, quiet=True)
+    assert answers["label"][0] in ("good", "bad")
+
+
+def test_pretraining_goes_on_and_training_moves_the_checkpoint(tmp_path: Path) -> None:
+    checkpoints.write("bert", tmp_path / "bert")
+    onetrunk.import_(str(tmp_path / "bert"), out=str(tmp_path / "ours"), quiet=True)
+    before = onetrunk.load(tmp_path / "ours")
+    model = onetrunk.pretrain(
+        table(), start=str(tmp_path / "ours"), map={"text": "review"}, out=str(tmp_path / "on"), settings=QUICK,
+        quiet=True,
+    )  # fmt: skip
+    assert model.codec("text").knowledge() == before.codec("text").knowledge(), "its tokenizer does not grow"
+    one, other = before.network.trunk.state_dict(), model.network.trunk.state_dict()
+    assert one.keys() == other.keys() and not all(torch.equal(one[name], other[name]) for name in one)
+    assert [stage["stage"] for stage in model.provenance["stages"]] == ["import", "pretrain"]
+
+
+def test_pictures_are_classified_on_a_checkpoint(tmp_path: Path) -> None:
+    checkpoints.write("clip", tmp_path / "clip")
+    onetrunk.import_(str(tmp_path / "clip"), tower="image", out=str(tmp_path / "ours"), quiet=True)
+    dice = np.random.default_rng(0)
+    rows = {"image": [dice.integers(0, 255, (20, 30, 3), dtype=np.uint8) for _ in range(40)], "label": ["a", "b"] * 20}
+    model = onetrunk.finetune(
+        rows, ask=["label"], start=str(tmp_path / "ours"), out=str(tmp_path / "tuned"), settings=QUICK, quiet=True
+    )
+    assert model.tasks[0].ask == ["label"] and len(model.answer({"image": rows["image"][:2]}, "label")) == 2
+    drawn = model.answer({"label": ["a"]}, "image")
+    assert np.asarray(drawn[0].value).shape == (16, 16, 3)
