@@ -39,6 +39,7 @@ NOT_A_TYPE = {
     ("core/column.py", "text"): "a key of Codec.show",
     ("columns/image.py", "text"): "a key of Codec.show",
     ("data/inspect.py", "text"): "a key of Codec.show",
+    ("evidence/likelihood.py", "text"): "a key of Codec.show",
     ("interop/_families.py", "text"): "what a family's trunk reads",
     ("interop/_families.py", "image"): "what a family's trunk reads",
     ("verbs/_digits.py", "image"): "the name of the demo's own column",

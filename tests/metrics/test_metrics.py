@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import sklearn.metrics as sk
@@ -10,7 +12,7 @@ from scipy import stats
 from onetrunk.metrics import images
 from onetrunk.metrics.classification import classification, multilabel, per_class
 from onetrunk.metrics.regression import regression
-from onetrunk.metrics.text import character_error_rate, chrf, edit_distance, exact_match, likelihood
+from onetrunk.metrics.text import character_error_rate, chrf, edit_distance, exact_match, likelihood, ngram_nats
 
 rng = np.random.default_rng(0)
 
@@ -173,3 +175,14 @@ def test_images() -> None:
     assert images.rmse(np.zeros((2, 3)), np.full((2, 3), 0.5)) == pytest.approx(0.5)
     with pytest.raises(ValueError, match="at least one"):
         images.nearest(a, b[:0])
+
+
+def test_runs_of_bytes_share_out_one_probability() -> None:
+    """Over all that may follow, of every length up to two bytes, it adds up to less than one, and nearly to it."""
+    train = ["aab", "ab", "b"]
+    nats = ngram_nats(train, ["", "a", "b", "aa", "ab", "ba", "bb"], 3)
+    assert 0.5 < np.exp(-nats).sum() < 1
+    one = ngram_nats(["ab"], ["a"], 1)[0]  # counts a, b, end: (1 + 3 / 257) / (3 + 3) each
+    assert one == pytest.approx(-2 * math.log((1 + 3 / 257) / 6))
+    english = ["the cat sat on the mat", "the dog sat on the log"] * 5
+    assert ngram_nats(english, ["the cat sat"], 4)[0] < ngram_nats(english, ["tac eht tas"], 4)[0]

@@ -152,6 +152,25 @@ def test_what_a_foundation_learnt_from_is_not_held_out_later(
     assert len(opened[1].split.test) == 24
 
 
+def test_a_text_asked_from_nothing_is_judged_by_its_likelihood(tmp_path: Path) -> None:
+    rows = {"review": table()["review"]}
+    model = quick(tmp_path / "m", "finetune", rows, ask=["review"], given=[])
+    fresh = {"review": [f"lovely room {i}, quiet bed" for i in range(300, 330)]}
+    (task,) = onetrunk.evaluate(str(tmp_path / "m"), fresh, against=rows, quiet=True).tasks
+    assert (task.metric, task.higher_is_better) == ("bits_per_byte", False)
+    nats, tokens = model.losses(fresh, "review", [])
+    size = sum(len(text) for text in fresh["review"])
+    assert task.metrics["bits_per_byte"] == pytest.approx(nats.sum() / np.log(2) / size)
+    assert task.metrics["perplexity"] == pytest.approx(np.exp(nats.sum() / tokens.sum()))
+    assert tokens.tolist() == [len(model.codec("review").encode(text)["id"]) + 1 for text in fresh["review"]]
+    assert task.score.low < task.score.value < task.score.high
+    frequency, grams = task.rivals
+    assert grams.score.value < frequency.score.value, "the longer context knows these words"
+    assert grams.lead.value == pytest.approx(grams.score.value - task.score.value)
+    report = (tmp_path / "m" / "evidence" / "report.html").read_text()
+    assert "from nothing" in report and "likelihood" in report
+
+
 def test_evaluating_leaves_out_what_was_trained_on_and_says_so(
     tmp_path: Path, opened: list[_setup.Data], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +182,9 @@ def test_evaluating_leaves_out_what_was_trained_on_and_says_so(
     assert onetrunk.evaluate(model, table(), allow_equal_rows=True, quiet=True).tasks[0].rows == 240
     with pytest.raises(DataError, match=r"trained on every row .* --allow-equal-rows"):
         onetrunk.evaluate(model, opened[0].part("train"), quiet=True)
+    evidence = onetrunk.evaluate(model, table(), against=table())
+    assert evidence.tasks[0].rivals
+    assert "24 rows of --against are judged, so rivals do not learn" in " ".join(capsys.readouterr().err.split())
     onetrunk.evaluate(model, {"label": ["good", "bad"], "nights": [1, 2]})
     assert "cannot be told here, for want of review" in " ".join(capsys.readouterr().err.split())
 

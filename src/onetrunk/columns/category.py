@@ -276,6 +276,7 @@ class Category(Codec):
     def figure(self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any) -> bool:
         if self.multi or len(self.classes) > 40:
             return False
+        from matplotlib import rcParams
         from sklearn.metrics import ConfusionMatrixDisplay
 
         ConfusionMatrixDisplay.from_predictions(
@@ -284,6 +285,7 @@ class Category(Codec):
             labels=self.classes,
             normalize=None,
             colorbar=False,
+            cmap=rcParams["image.cmap"],  # the report's, light or dark
             ax=axes,
             xticks_rotation=90 if max(map(len, self.classes)) > 3 else 0,
         )

@@ -377,6 +377,22 @@ class Text(Codec):
     def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
         return np.array([str(a.value) == str(t) for a, t in zip(answers, truths, strict=True)], dtype=np.float64)
 
+    def likelihood(self, nats: np.ndarray, parts: np.ndarray, truths: Sequence[Any]) -> dict[str, float | None]:
+        from onetrunk.metrics.text import likelihood
+
+        total, size = float(nats.sum()), sum(len(str(t).encode()) for t in truths)
+        found = likelihood(-total, int(parts.sum()), size)
+        loss = total / float(parts.sum()) if parts.sum() else None
+        return {"bits_per_byte": found["bits_per_byte"], "perplexity": found["perplexity"], "loss": loss}
+
+    def likelihood_baselines(self, train: Sequence[Any], truths: Sequence[Any]) -> dict[str, np.ndarray]:
+        from onetrunk.metrics.text import ngram_nats
+
+        return {
+            "bytes by frequency": ngram_nats(train, truths, 1),
+            "5-grams of bytes": ngram_nats(train, truths, 5),
+        }
+
     def features(self) -> Any:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.pipeline import make_pipeline

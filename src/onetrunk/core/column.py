@@ -234,6 +234,15 @@ class Codec(nn.Module, ABC):
         """How far answers are from the training values, beside how far true ones are: copies would be nearer."""
         return {}
 
+    def likelihood(self, nats: np.ndarray, parts: np.ndarray, truths: Sequence[Any]) -> dict[str, float | None]:
+        """Metrics of how likely true values were, lower is better, the main one first: for what is asked from nothing,
+        where answers could not be right. Each row's loss and parts, float64 [n]. Empty where the type has none."""
+        return {}
+
+    def likelihood_baselines(self, train: Sequence[Any], truths: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Name to the nats of each truth, float64 [n], by simple models of the training values."""
+        return {}
+
     def features(self) -> Any:
         """A scikit-learn transformer from a list of raw values (None is missing) to a matrix, for baselines."""
         return None

@@ -17,6 +17,7 @@ from onetrunk.core.sequence import Answer
 from onetrunk.evidence import figures, intervals
 from onetrunk.evidence.baselines import Baseline, before_and_then, run_baselines, usable
 from onetrunk.evidence.intervals import Interval
+from onetrunk.evidence.likelihood import judge_likelihood
 from onetrunk.evidence.record import Evidence, Origin, Rival, Sample, Shown, TaskEvidence
 
 _ROW_RESAMPLES = 1000
@@ -36,6 +37,8 @@ class Model(Protocol):
     def codec(self, column: str) -> Codec: ...
 
     def answer(self, columns: Columns, ask: str, given: Sequence[str]) -> list[Answer]: ...
+
+    def losses(self, columns: Columns, ask: str, given: Sequence[str]) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 def evaluate(
@@ -78,6 +81,11 @@ def _evaluate_task(
     if not rows:
         raise DataError(f"No held-out row has a usable value of {ask!r}, so the model cannot be judged on it.")
     truths = [then[i] for i in rows]
+    if not codec.history and not any(name in test for name in given):
+        task = judge_likelihood(model, codec, ask, truths, train and train.get(ask), seed, n_samples)
+        if task is not None:
+            task.without_truth = len(test[ask]) - len(rows)
+            return task, {}
     held_out = {name: [test[name][i] for i in rows] for name in given if name in test}
     if codec.history:
         held_out[ask] = [before[i] for i in rows]

@@ -22,6 +22,7 @@ _LATIN = ("Inter", "Source Sans 3", "Noto Sans", "Helvetica Neue", "Arial", "Lib
 _CHINESE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei")
 _CHINESE += ("WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "SimHei", "Arial Unicode MS")
 _MOST_LINES = 5
+_MOST_NAMED = 24  # characters of a name in a legend
 
 Draw = Callable[[Any], bool]  # on matplotlib axes; false when there is nothing to draw
 
@@ -82,7 +83,7 @@ def curves(records: Sequence[dict[str, Any]]) -> dict[str, bytes]:
     def draw(axes: Any) -> bool:
         for colour, (name, (steps, values)) in enumerate(series.items()):
             axes.plot(steps, values, color=f"C{colour}", alpha=0.22, lw=0.8)
-            axes.plot(steps, _smoothed(values), color=f"C{colour}", lw=2, label=name)
+            axes.plot(steps, _smoothed(values), color=f"C{colour}", lw=2, label=name[:_MOST_NAMED])
         positive = np.concatenate([values for _, values in series.values()])
         if positive.min() > 0 and positive.max() > 20 * positive.min():
             axes.set_yscale("log")
@@ -92,7 +93,7 @@ def curves(records: Sequence[dict[str, Any]]) -> dict[str, bytes]:
         axes.set_xlabel("step")
         axes.set_ylabel("training loss")
         if len(series) > 1:
-            axes.legend()
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
         return True
 
     return render(draw, (6.4, 3.4)) if series else {}

@@ -37,7 +37,7 @@ class Sample:
 
     group: str
     given: dict[str, Shown | None]
-    truth: Shown
+    truth: Shown  # empty where the given value itself was judged by its likelihood
     answer: Shown
     right: bool | None = None  # None where answers are near or far
     confidence: float | None = None

@@ -161,7 +161,7 @@ def _samples(task: TaskEvidence) -> str:
     out = []
     for group, members in groupby(task.samples, key=lambda sample: sample.group):
         kept = list(members)
-        pictures = all(shown and "png" in shown for sample in kept for shown in sample.given.values())
+        pictures = all(s.given and all(shown and "png" in shown for shown in s.given.values()) for s in kept)
         cards = "".join(map(_sample, kept))
         tight = " tight" if pictures else ""
         out.append(f'<h3>{_e(group)}</h3><div class="samples{tight}">{cards}</div>')
@@ -178,8 +178,9 @@ def _sample(sample: Sample) -> str:
     sure = "" if sample.confidence is None else f" <small>{100 * sample.confidence:.0f} % sure</small>"
     if sample.between:
         sure += f" <small>{' to '.join(map(_inline, sample.between))}</small>"
-    said = f'<span class="key">answer</span><span class="got">{_inline(sample.answer)}{sure}</span>'
-    if not sample.right:
+    key = "answer" if sample.truth else "likelihood"
+    said = f'<span class="key">{key}</span><span class="got">{_inline(sample.answer)}{sure}</span>'
+    if sample.truth and not sample.right:
         said += f'<span class="key">truth</span><span>{_inline(sample.truth)}</span>'
     pairs = ' class="pairs"' if short else ""
     return f'<div class="sample {kind}"><dl{pairs}>{items}</dl><div class="said">{said}</div></div>'

@@ -44,6 +44,7 @@ _WORDS = {
     "nearest_known": Word("Away from training", "units", "from an answer to the nearest training value"),
     "nearest_known_of_true": Word("True ones away", "units", "the same of true values: copies would be much nearer"),
     "perplexity": Word("Perplexity", "units", "how many tokens it wavers between; lower is better"),
+    "loss": Word("Loss", "score", "nats a token; lower is better"),
     "bits_per_byte": Word("Bits a byte", "score", "bits needed to write a byte; lower is better"),
 }
 
@@ -139,4 +140,6 @@ def plain(text: str) -> str:
 
 def sources(given: Sequence[str]) -> str:
     """The given columns in a few words."""
+    if not given:
+        return "nothing"
     return joined(given) if len(given) <= 4 else f"{len(given)} columns"

@@ -14,10 +14,16 @@ from onetrunk.model import FoundationModel
 _POSITIONS_AT_ONCE = 16_384
 
 
-@torch.inference_mode()
 def mean_loss(model: FoundationModel, store: Store, given: list[str], ask: str) -> float:
-    """Mean loss a part (nats a token for text), over the rows where `ask` is present. Long values are read in
-    successive windows, so that every part counts once."""
+    """Mean loss a part (nats a token for text), over the rows where `ask` is present."""
+    sums, counts = row_losses(model, store, given, ask)
+    return float(sums.sum() / max(counts.sum(), 1e-12))
+
+
+@torch.inference_mode()
+def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str) -> tuple[np.ndarray, np.ndarray]:
+    """Each row's loss and how many parts it is the sum of, float64 [rows] each; 0 and 0 where `ask` is missing. Long
+    values are read in successive windows, so that every part counts once."""
     c = store.names.index(ask)
     codec = store.codecs[c]
     content, whose = codec.successive(store.contents[c])
@@ -38,16 +44,20 @@ def mean_loss(model: FoundationModel, store: Store, given: list[str], ask: str) 
     held, training = model.objectives, model.training
     model.objectives = [objectives.get("predict")("predict", config, store.names, store.codecs)]
     model.eval()
-    total, count = 0.0, 0.0
+    sums, counts = np.zeros(len(store.place)), np.zeros(len(store.place))
     try:
         size = max(1, _POSITIONS_AT_ONCE // max(1, int(codec.positions(content).max(initial=1))))
         for first in range(0, len(place), size):
             rows = np.arange(first, min(first + size, len(place)))
             group = Group(rows, roles[rows], rows.astype(np.uint64))
             batch = assemble({"predict": group}, windows, given_causal=model.given_causal, augment=False)
-            for loss in model(batch).values():
-                total, count = total + float(loss.sum), count + float(loss.count)
+            (loss,) = model(batch).values()
+            read = batch.reads["predict"][ask]
+            row = row_of[whose[kept]][batch.row[read.doc_r.numpy()]]
+            w = read.targets["w"].double()
+            np.add.at(sums, row, (loss.each.double() * w).numpy())
+            np.add.at(counts, row, w.numpy())
     finally:
         model.objectives = held
         model.train(training)
-    return total / max(count, 1e-12)
+    return sums, counts

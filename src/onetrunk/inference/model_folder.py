@@ -19,6 +19,7 @@ from onetrunk.core.sequence import Answer, Content
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table, read
+from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.predict import answer
 from onetrunk.model import FoundationModel
 
@@ -93,6 +94,16 @@ class Model:
         if begun or codec.history:
             prompt = _prompts(table, ask, codec, ledger)
         return answer(self.network, store, task.given, ask, sampling, prompt)
+
+    def losses(
+        self, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """How unlikely the true values of a column are, from what is given: each row's loss (nats, of what is written)
+        and how many parts it is the sum of, float64 [rows] each."""
+        table = Table({name: list(values) for name, values in columns.items()})
+        wanted = [column for name, column in self.columns.items() if name in {ask, *given} & table.columns.keys()]
+        store = encode(table, wanted, self.network.codecs, Ledger())
+        return row_losses(self.network, store, list(given), ask)
 
     def predict(self, rows: Any, ask: str | Sequence[str] | None = None, **options: Any) -> Any:
         """Answers as a pandas DataFrame, one row each: the value, its probability, every class's, an interval.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -71,3 +71,39 @@ def likelihood(logprob: float, tokens: int, n_bytes: int) -> dict[str, float | N
         "perplexity": math.exp(-logprob / tokens) if tokens else None,
         "bits_per_byte": -logprob / math.log(2) / n_bytes if n_bytes else None,
     }
+
+
+def ngram_nats(train: Iterable[str], truths: Sequence[str], order: int) -> np.ndarray:
+    """Nats of each text, its end included, by a model of runs of `order` bytes: float64 [n].
+
+    Counts of each context are mixed with those of the next shorter one (Witten and Bell 1991), at last with all bytes
+    and the end alike.
+    """
+    runs: Counter[tuple[int, ...]] = Counter()  # of 1 to `order` bytes
+    after: Counter[tuple[int, ...]] = Counter()  # how often something follows a context
+    kinds: Counter[tuple[int, ...]] = Counter()  # how many different bytes follow it
+    for text in train:
+        line = _ended(text)
+        for n in range(order):
+            runs.update(line[i - n : i + 1] for i in range(n, len(line)))
+    for run, count in runs.items():
+        after[run[:-1]] += count
+        kinds[run[:-1]] += 1
+
+    def nats(text: str) -> float:
+        line, total = _ended(text), 0.0
+        for i in range(len(line)):
+            p = 1 / 257
+            for n in range(min(order, i + 1)):
+                context = line[i - n : i]
+                if not after[context]:
+                    break
+                p = (runs[line[i - n : i + 1]] + kinds[context] * p) / (after[context] + kinds[context])
+            total -= math.log(p)
+        return total
+
+    return np.array([nats(text) for text in truths])
+
+
+def _ended(text: str) -> tuple[int, ...]:
+    return (*str(text).encode("utf-8", "replace"), 256)

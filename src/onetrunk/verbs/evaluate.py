@@ -48,6 +48,7 @@ def evaluate(
     train = _setup.renamed(read(against, allow_network=network), map) if against is not None else None
     if not allow_equal_rows:
         table = _unseen(opened, table, console)
+        train = train if train is None else _others(opened, train, table, console)
     if ask is not None or given is not None:
         task = opened.task(ask, given)
         opened.tasks = [Task(task.given, [name]) for name in task.ask]
@@ -73,3 +74,22 @@ def _unseen(model: Any, table: Any, console: Any) -> Any:
             highlight=False,
         )
     return table.take(~met)
+
+
+def _others(model: Any, train: Any, table: Any, console: Any) -> Any:
+    """The training rows that are not among those to be judged: rivals must not learn from them either."""
+    import numpy as np
+
+    from onetrunk.data.met import parts_before, record
+
+    names = [name for name in model.columns if name in table.columns and name in train.columns]
+    types = {name: model.columns[name].type for name in names}
+    none = np.zeros(0, dtype=np.int64)
+    judged = record(table, types, names, {"train": none, "val": none, "test": np.arange(len(table))})
+    same = parts_before(train, [judged]) >= 0
+    if same.any():
+        console.print(
+            f"[yellow]Note:[/] {same.sum():,} rows of --against are judged, so rivals do not learn from them.",
+            highlight=False,
+        )
+    return train.take(~same)
