@@ -153,6 +153,20 @@ def test_it_refuses_unknown_columns_and_looks_at_id_only_tables():
 def test_summaries_in_words():
     assert in_words({"min": 1, "mean": 1234.5678, "samples": ["x"]}) == "min 1, mean 1,235"
     assert in_words({"classes": 2, "counts": {"no": 3, "yes": 1}}) == "classes: 2; counts: no 3, yes 1"
+    assert in_words({"classes": 3, "counts": {"a": 1200, "b": 2, "c": 1}}, 2) == "classes: 3; counts: a 1,200, b 2, …"
+    assert in_words({"words": ["a", "b", "c"], "whole": True}, 2) == "words: a, b, …; whole: yes"
+
+
+def test_it_fits_in_80_columns_and_shows_names_whole():
+    table = reviews()
+    table.columns["a_name_of_20_letters"] = [f"c{i % 30}" for i in range(60)]
+    console = Console(width=80, record=True, file=io.StringIO())
+    inspect(table, infer_types(table), ["label"]).show(console)
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    for name in table.names:
+        assert any(line.startswith(name) for line in lines), name
+    assert len(lines) < 12 * len(table.names)
 
 
 # -- the ledger ------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _EXAMPLES = 5
 _SAMPLE_CHARACTERS = 60
 _FEW_CLASSES = 50
+_SHORT_SAMPLE = 20
+_FEW_SHOWN = 6  # of a column's classes or words
 _RARE = 10  # rows of a class: fewer teach and prove little
 
 
@@ -97,11 +99,19 @@ class Inspection:
         from rich.table import Table as Grid
 
         console.print(f"[bold]{escape(self.source)}[/bold]: {self.rows:,} rows, {len(self.columns)} columns")
-        grid = Grid("column", "is", "use", "missing", "what is in it", "for example")
+        grid = Grid(box=None, show_header=False, pad_edge=False, padding=(0, 2, 1, 0))
+        grid.add_column(max_width=22, overflow="fold")
+        grid.add_column(max_width=14)
+        grid.add_column(ratio=1)
         for c in self.columns:
-            missing = f"{c.missing:,} ({c.missing / max(self.rows, 1):.0%})" if c.missing else "none"
-            cells = (c.name, c.type, c.role, missing, in_words(c.summary), "\n".join(c.samples))
-            grid.add_row(*map(escape, cells))
+            missing = f"\n[yellow]{c.missing / max(self.rows, 1):.0%} missing[/]" if c.missing else ""
+            between = " · " if all(len(sample) <= _SHORT_SAMPLE for sample in c.samples) else "\n"
+            like = f"\n[dim]{escape(between.join(c.samples))}[/]" if c.samples and not c.balance else ""
+            grid.add_row(
+                f"[bold]{escape(c.name)}[/]",
+                f"{escape(c.type)}\n[dim]{escape(c.role)}[/]{missing}",
+                escape(in_words(c.summary, _FEW_SHOWN)) + like,
+            )
         console.print(grid)
         for kind in dict.fromkeys(c.type for c in self.columns):
             console.print(f"  [dim]{escape(_meaning(kind))}[/dim]")
@@ -153,16 +163,28 @@ def inspect(
     )
 
 
-def in_words(summary: Any) -> str:
-    """A codec's summary as a line a person can read: `classes: 2; counts: no 760, yes 240`."""
+def in_words(summary: Any, most: int | None = None) -> str:
+    """A codec's summary as a line a person can read: `classes: 2; counts: no 760, yes 240`; of inner lists and mappings
+    at most so many."""
     if isinstance(summary, Mapping):
         shown = {k: v for k, v in summary.items() if k != "samples"}  # these have a place of their own
         nested = any(isinstance(v, Mapping | list) for v in shown.values())
-        pairs = [f"{k}{': ' if nested else ' '}{in_words(v)}" for k, v in shown.items()]
-        return ("; " if nested else ", ").join(pairs)
+        if nested:
+            return "; ".join(f"{k}: {in_words(_first(v, most))}" for k, v in shown.items())
+        return ", ".join(f"{k} {in_words(v)}".strip() for k, v in shown.items())
     if isinstance(summary, list | tuple):
         return ", ".join(map(in_words, summary))
-    return f"{summary:,.4g}" if isinstance(summary, float) else str(summary)
+    if isinstance(summary, bool):
+        return "yes" if summary else "no"
+    if isinstance(summary, float):
+        return f"{summary:,.0f}" if abs(summary) >= 1000 else f"{summary:.4g}"
+    return f"{summary:,}" if isinstance(summary, int) else str(summary)
+
+
+def _first(items: Any, most: int | None) -> Any:
+    if most is None or not isinstance(items, Mapping | list) or len(items) <= most:
+        return items
+    return {**dict(list(items.items())[:most]), "…": ""} if isinstance(items, Mapping) else [*items[:most], "…"]
 
 
 def _column(

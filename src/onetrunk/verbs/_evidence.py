@@ -53,7 +53,7 @@ def evaluate(
         train=train.columns if train is not None else None,
         name=folder.name,
         origin=_origin(model, ledger, seed),
-        histories=_histories(folder),
+        histories=_histories(folder, model),
         seed=seed,
     )
 
@@ -85,10 +85,12 @@ def _origin(model: Model, ledger: Ledger, seed: int) -> Origin:
     )
 
 
-def _histories(folder: Path) -> dict[str, list[dict[str, Any]]]:
+def _histories(folder: Path, model: Model) -> dict[str, list[dict[str, Any]]]:
     """The training curves beside the model; the foundation's too, where it stands beside it."""
     out = {}
-    for stage, place in (("pretraining", Path(f"{folder}-foundation")), ("training", folder)):
+    last = [stage["stage"] for stage in model.provenance.get("stages", [])][-1:]
+    own = "pretraining" if last == ["pretrain"] else "fine-tuning"
+    for stage, place in (("pretraining", Path(f"{folder}-foundation")), (own, folder)):
         path = place / "metrics.jsonl"
         if path.exists():
             out[stage] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
