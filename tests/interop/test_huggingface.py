@@ -202,7 +202,7 @@ def test_clips_words_have_the_same_hidden_states(written: Any) -> None:
         with torch.no_grad():
             expected = reference.text_model(torch.tensor([words(text)["input_ids"]])).last_hidden_state[0]
         torch.testing.assert_close(found[row], expected, **CLOSE)
-    with pytest.raises(UsageError, match="several towers: choose one with --tower text or --tower image"):
+    with pytest.raises(UsageError, match="several towers: import one, with --tower text or --tower image"):
         huggingface.read(folder)
 
 

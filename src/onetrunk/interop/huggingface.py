@@ -36,8 +36,11 @@ def is_checkpoint(path: Path) -> bool:
     return (path / "config.json").exists() and not (path / files.MANIFEST).exists()
 
 
-def fetch(name: str, allow_network: bool) -> Path:
-    """The folder of a hub model, out of the local cache unless the network is allowed."""
+def locate(source: str, allow_network: bool) -> Path:
+    """A folder; of hf://owner/name the one in the local cache, which is filled only if the network is allowed."""
+    if not source.startswith("hf://"):
+        return Path(source)
+    name = source.removeprefix("hf://")
     try:
         from huggingface_hub import snapshot_download
     except ImportError:

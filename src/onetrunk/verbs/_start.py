@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.interop import huggingface
 from onetrunk.verbs._setup import RunConfig
@@ -11,22 +9,13 @@ from onetrunk.verbs._setup import RunConfig
 _GENTLE = {"optimizer": "adamw", "lr": 1e-4}  # what others trained for long is easily forgotten
 
 
-def open_model(source: str, *, network: bool, tower: str | None = None) -> Model:
-    """Raises as `load` and `huggingface.read`; hub names reach for the network only with `network`."""
-    path = Path(source)
-    if source.startswith("hf://"):
-        path = huggingface.fetch(source.removeprefix("hf://"), network)
-    if source.startswith("hf://") or tower is not None or huggingface.is_checkpoint(path):
-        return huggingface.read(path, tower)
-    return load(path)
-
-
 def start_from(source: str | None, run: RunConfig, network: bool) -> tuple[Model | None, RunConfig]:
-    """The model, if any, and the run's configuration with it: the model says whether what is given is causal, and one that was
-    imported is trained gently unless the user chose an optimizer or learning rate."""
+    """The model, if any, and the run's configuration with it: the model says whether what is given is causal, and one
+    that was imported is trained gently unless the user chose an optimizer or learning rate."""
     if source is None:
         return None, run
-    model = open_model(source, network=network)
+    path = huggingface.locate(source, network)
+    model = huggingface.read(path) if huggingface.is_checkpoint(path) else load(path)
     given = "causal" if model.network.given_causal else "bidirectional"
     train = run.train
     if [stage["stage"] for stage in model.provenance.get("stages", [])] == ["import"]:

@@ -27,19 +27,20 @@ def import_(
     Returns:
         The model, as `onetrunk.load(out)` gives it.
     """
-    from onetrunk.verbs import _setup, _start
+    from onetrunk.interop import huggingface
+    from onetrunk.verbs import _setup
 
     console = _setup.console(quiet)
     _setup.check_free(out, overwrite)
-    model = _start.open_model(source, network=network, tower=tower)
-    stage = model.provenance["stages"][-1]
+    model = huggingface.read(huggingface.locate(source, network), tower)
+    (stage,) = model.provenance["stages"]
     (column,) = model.columns.values()
     parameters = sum(p.numel() for p in model.network.parameters())
     console.print(
-        f"[bold]{stage.get('family', 'model')}[/] with a column [bold]{column.name}[/], {parameters:,} parameters",
+        f"[bold]{stage['family']}[/] with a column [bold]{column.name}[/], {parameters:,} parameters",
         highlight=False,
     )
-    if stage.get("left_out"):
+    if stage["left_out"]:
         console.print(f"[yellow]Left out:[/] {', '.join(stage['left_out'])}", highlight=False)
     model.save(out, overwrite=overwrite)
     console.print(f"The model is in [bold]{out}[/].", highlight=False)
