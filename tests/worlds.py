@@ -48,6 +48,22 @@ def _drawing(i: int) -> np.ndarray:
     return np.kron(coarse, np.ones((2, 2), dtype=np.uint8))
 
 
+def sound(i: int, seconds: float = 0.0) -> tuple[int, np.ndarray]:
+    """A melody of its own for every i, as (rate, samples): three notes out of four, of 40 ms or more."""
+    notes = np.array([300, 600, 1200, 2400])[[i % 4, i // 4 % 4, (i + i // 3) % 4]]
+    n = int(8000 * (seconds or 0.12 + 0.04 * (i % 3)))
+    frequency = notes[np.arange(n) * 3 // n]
+    return 8000, (0.5 * np.sin(2 * np.pi * np.cumsum(frequency) / 8000)).astype(np.float32)
+
+
+def _same_melody(answer: bytes, truth: tuple[int, np.ndarray]) -> bool:
+    """As long, and loudest at the same pitch in most parts."""
+    codec = column_types.get("audio")({"bands": 16})
+    codec.fit([truth])
+    a, t = (codec.encode(v)["mel"].reshape(-1, 16).astype(np.float32) for v in (answer, truth))
+    return len(a) == len(t) and bool((np.abs(a.argmax(1) - t.argmax(1)) <= 1).mean() > 0.7)
+
+
 _SENTENCES = [
     "the red boat", "a green tree", "一只白猫", "two blue birds", "今天下雨了", "no wind today",
     "the sea, the sea!", "你好, world", "never again", "old stone bridge", "三月的春天", "it rains in May",
@@ -90,6 +106,13 @@ CASES: dict[str, Case] = {
     "image in colour, with a stem": Case(
         "image", [np.dstack([_drawing(i), _drawing(i + 50), _drawing(i + 99)]) for i in range(12)], "nowhere.png",
         lambda a, t: False, {"patch": 4, "stem": 4, "flip": True}, steps=0,
+    ),
+    "audio": Case(
+        "audio", [sound(i) for i in range(12)], b"not a recording", _same_melody, {"bands": 16, "stem": 4}, steps=360
+    ),
+    "audio, longer than the context": Case(
+        "audio", [sound(i, 0.5) for i in range(12)], (8000, np.zeros(4000)), lambda a, t: False,
+        {"bands": 8, "length": 6, "step": 2, "hide": 0.3}, steps=0,
     ),
 }  # fmt: skip
 

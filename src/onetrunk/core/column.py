@@ -265,7 +265,7 @@ class Codec(nn.Module, ABC):
 
     @classmethod
     def show(cls, value: Any) -> dict[str, str]:
-        """A value for a person: `{"text": ...}` or `{"png": base64}`."""
+        """A value for a person: `{"text": ...}`, `{"png": base64}`, or a sound and its picture, `{"wav", "png"}`."""
         return {"text": str(value)}
 
     def class_names(self) -> list[str] | None:

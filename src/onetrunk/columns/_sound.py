@@ -1,0 +1,229 @@
+"""Sound: files of any kind to samples, samples to a log-mel spectrogram and back (Griffin-Lim)."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import count, takewhile
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from onetrunk.core.errors import BadValueError, MissingExtraError
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aiff", ".aif", ".au", ".m4a", ".aac")
+_MOST_SAMPLES = 200_000_000  # decoded, all channels together: an hour in stereo at 22 kHz and more
+_BLOCK = 1 << 20
+_RATES = (1_000, 768_000)
+_SHORTEST = 0.01  # seconds
+_SILENCE = 1e-5  # of full scale; half a step of 16 bits is 1.5e-5
+_UNKNOWN_LENGTH = 0xFFFF_FF00  # a WAV that was written to a pipe promises this much, or more
+_FLOOR = 1e-8  # power of a mel band: 80 dB below full scale
+_ITERATIONS = 48
+_MOMENTUM = 0.99
+
+
+# -- reading and writing ---------------------------------------------------------------------------------------------
+def open_sound(value: Any, rate: int | None = None) -> tuple[int, np.ndarray]:
+    """A path, bytes, a `{"bytes", "path"}` dict, a pair (rate, array), or, where `rate` is told, an array: its rate in
+    Hz and its samples, float32 [n], channels averaged, 1 full scale.
+
+    Arrays are [n] or [n, channels], floats or whole numbers (of which the type's range is full scale). Files are
+    decoded in blocks, whatever their headers say. Raises BadValueError with the reason.
+    """
+    if isinstance(value, np.ndarray) and rate is not None:
+        value = (rate, value)
+    if isinstance(value, dict):
+        value = value["bytes"] if value.get("bytes") is not None else Path(value.get("path") or "")
+    if isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], int | np.integer):
+        name, found, samples = "the array", int(value[0]), _averaged(np.asarray(value[1]))
+    elif isinstance(value, str | Path | bytes):
+        name = "the bytes" if isinstance(value, bytes) else str(value)
+        found, samples = _decoded(value, name)
+    else:
+        raise BadValueError(f"expected a recording, found {type(value).__name__}")
+    if not _RATES[0] <= found <= _RATES[1]:
+        raise BadValueError(f"{name}: {found:,} samples a second; expected {_RATES[0]:,} to {_RATES[1]:,}")
+    if len(samples) < _SHORTEST * found:
+        raise BadValueError(f"{name} is too short: {len(samples)} samples at {found:,} Hz, expected 10 ms at least")
+    if not np.isfinite(samples).all():
+        raise BadValueError(f"{name} holds samples that are no finite numbers")
+    if float(np.ptp(samples)) < _SILENCE:
+        raise BadValueError(f"{name} is silent")
+    return found, samples
+
+
+def _averaged(array: np.ndarray) -> np.ndarray:
+    """[n] or [n, channels] of any number type to float32 [n]."""
+    if array.ndim not in (1, 2) or not array.size or array.dtype.kind not in "iuf":
+        raise BadValueError(f"expected samples [n] or [n, channels], found {array.dtype} {list(array.shape)}")
+    samples = array.astype(np.float32)
+    if array.dtype.kind in "iu":
+        ends = np.iinfo(array.dtype)
+        samples = samples / (2.0 ** (ends.bits - 1)) - (ends.min == 0)
+    return samples.mean(1) if samples.ndim == 2 else samples
+
+
+def _decoded(value: str | Path | bytes, name: str) -> tuple[int, np.ndarray]:
+    try:
+        with soundfile.SoundFile(io.BytesIO(value) if isinstance(value, bytes) else str(value)) as file:
+            promised = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+            if promised and int(promised[2]) < int(promised[1]) < _UNKNOWN_LENGTH:
+                raise BadValueError(f"{name}: its header promises {int(promised[1]):,} bytes, it holds {promised[2]}")
+            samples = _within_bounds((file.read(_BLOCK, dtype="float32", always_2d=True) for _ in count()), name)
+            if len(samples) < file.frames and file.format != "MP3":  # whose header may be an estimate
+                raise BadValueError(f"{name}: its header promises {file.frames:,} samples, it holds {len(samples):,}")
+            return file.samplerate, samples
+    except soundfile.LibsndfileError as error:
+        if isinstance(value, bytes) or Path(value).is_file():
+            found = _from_container(value, name)
+            if found is not None:
+                return found
+            raise BadValueError(f"{name} is not a readable recording ({error.error_string.strip(' .')})") from None
+        raise BadValueError(f"{name}: no such file") from None
+
+
+def _within_bounds(blocks: Iterable[np.ndarray], name: str) -> np.ndarray:
+    """Blocks [n, channels] up to the first empty one, averaged and joined."""
+    parts, total = [], 0
+    for block in takewhile(len, blocks):
+        total += block.size
+        if total > _MOST_SAMPLES:
+            raise BadValueError(f"{name} is too long: more than {_MOST_SAMPLES:,} samples, all channels together")
+        parts.append(block.mean(1))
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+
+
+def _from_container(value: str | Path | bytes, name: str) -> tuple[int, np.ndarray] | None:
+    """The sound of a film, or of a container that only films' decoders know (m4a); None where it is neither."""
+    head = value[:16] if isinstance(value, bytes) else _head(Path(value))
+    if not (head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3" or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")):
+        return None
+    try:
+        import av
+    except ImportError:
+        raise MissingExtraError("av", "video", f"Reading the sound of {name}") from None
+    try:
+        with av.open(io.BytesIO(value) if isinstance(value, bytes) else str(value)) as container:
+            if not container.streams.audio:
+                raise BadValueError(f"{name} has no sound")
+            stream = container.streams.audio[0]
+            mono = av.AudioResampler(format="flt", layout="mono", rate=stream.rate)
+            blocks = (out.to_ndarray().T for frame in container.decode(stream) for out in mono.resample(frame))
+            return int(stream.rate), _within_bounds(blocks, name)
+    except (av.FFmpegError, ValueError) as error:
+        raise BadValueError(f"{name} is not a readable recording ({type(error).__name__})") from None
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
+
+
+def wav(samples: np.ndarray, rate: int) -> bytes:
+    """Samples [n], 1 full scale, as a WAV file of 16 bits; what is louder than that is made quieter as a whole."""
+    peak = max(1.0, float(np.abs(samples).max(initial=0)))
+    data = np.round(samples / peak * 32767).astype("<i2").tobytes()
+    form = struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
+    return b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + form + b"data" + struct.pack("<I", len(data)) + data
+
+
+def resampled(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
+    """The same sound at another rate, float32."""
+    if rate == target:
+        return samples
+    from scipy.signal import resample_poly
+
+    # Odd rates would need filters of a million taps: the nearest simple ratio is off by less than a cent.
+    ratio = Fraction(target // gcd(rate, target), rate // gcd(rate, target)).limit_denominator(2000)
+    return resample_poly(samples, ratio.numerator, ratio.denominator).astype(np.float32)
+
+
+# -- spectra ---------------------------------------------------------------------------------------------------------
+class LogMel:
+    """The logarithm of the power in mel bands (Stevens et al. 1937; O'Shaughnessy's formula), a frame every 10 ms."""
+
+    def __init__(self, rate: int, bands: int) -> None:
+        self.rate, self.bands = rate, bands
+        self.hop = rate // 100
+        self.size = 1 << int(np.ceil(np.log2(0.03 * rate)))  # of the transform: 30 ms or a little more
+        self.window = torch.hann_window(self.size)
+        ends = np.linspace(0, hz_to_mel(rate / 2), bands + 2)
+        self.centres = mel_to_hz(ends[1:-1])  # Hz
+        self.filters = torch.from_numpy(self._filters(mel_to_hz(ends)))  # [bands, size / 2 + 1]
+
+    def _filters(self, edges: np.ndarray) -> np.ndarray:
+        """Triangles from centre to centre, at least a bin wide, each of unit sum."""
+        bins = np.arange(self.size // 2 + 1) * self.rate / self.size
+        least = self.rate / self.size
+        low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+        rise = (bins - centre) / np.maximum(centre - low, least) + 1
+        fall = (centre - bins) / np.maximum(high - centre, least) + 1
+        triangles = np.clip(np.minimum(rise, fall), 0, None)
+        return (triangles / triangles.sum(1, keepdims=True)).astype(np.float32)
+
+    def __call__(self, samples: np.ndarray, multiple: int = 1) -> np.ndarray:
+        """Samples [n] to float32 [frames, bands], natural logarithms; as many frames as a multiple of `multiple`
+        needs, silent at the end. A full-scale sine is near 0."""
+        frames = multiple * max(1, -(-len(samples) // (self.hop * multiple)))
+        x = F.pad(torch.from_numpy(samples), (0, frames * self.hop - len(samples)))
+        power = self._spectrum(x)[:, :frames].abs().square() / self.window.sum() ** 2 * 4
+        return (self.filters @ power + _FLOOR).log().T.contiguous().numpy()
+
+    def _spectrum(self, x: Tensor) -> Tensor:
+        return torch.stft(
+            x, self.size, self.hop, window=self.window, center=True, pad_mode="constant", return_complex=True
+        )
+
+    def invert(self, log_mel: np.ndarray) -> np.ndarray:
+        """[frames, bands] to samples [frames * hop]: magnitudes from the bands, phases by fast Griffin-Lim
+        (Perraudin, Balazs and Søndergaard 2013)."""
+        frames = len(log_mel)
+        power = (torch.from_numpy(log_mel.astype(np.float32)).exp() - _FLOOR).clamp(min=0).T
+        magnitude = _not_negative(self.filters, power).sqrt() * self.window.sum() / 2
+        magnitude = torch.cat([magnitude, torch.zeros(len(magnitude), 1)], dim=1)  # the frame after the last
+        angle = torch.from_numpy(_phases(*magnitude.shape))
+        before = torch.zeros_like(angle)
+        for _ in range(_ITERATIONS):
+            x = self._signal(magnitude * angle, frames)
+            found = self._spectrum(x)
+            ahead = found + _MOMENTUM * (found - before)
+            angle, before = ahead / ahead.abs().clamp(min=1e-12), found
+        return self._signal(magnitude * angle, frames).numpy()
+
+    def _signal(self, spectrum: Tensor, frames: int) -> Tensor:
+        return torch.istft(spectrum, self.size, self.hop, window=self.window, center=True, length=frames * self.hop)
+
+
+def _not_negative(filters: Tensor, power: Tensor, iterations: int = 60) -> Tensor:
+    """x >= 0 with filters @ x near power [bands, t]: multiplicative updates (Lee and Seung 1999)."""
+    x = filters.T @ power + 1e-12
+    up = filters.T @ power
+    gram = filters.T @ filters
+    for _ in range(iterations):
+        x = x * up / (gram @ x).clamp(min=1e-20)
+    return x
+
+
+def _phases(bins: int, frames: int) -> np.ndarray:
+    """Where Griffin-Lim begins: the same scattered phases every time, complex64 [bins, frames]."""
+    golden = 0.6180339887498949
+    turns = (np.arange(bins)[:, None] * golden + np.arange(frames) ** 2 * golden / 2) % 1
+    return np.exp(2j * np.pi * turns).astype(np.complex64)
+
+
+def hz_to_mel(hz: Any) -> Any:
+    return 2595 * np.log10(1 + np.asarray(hz) / 700)
+
+
+def mel_to_hz(mel: Any) -> Any:
+    return 700 * (10 ** (np.asarray(mel) / 2595) - 1)
