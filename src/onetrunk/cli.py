@@ -132,13 +132,16 @@ def _documentation(verb: Callable[..., Any]) -> tuple[str, dict[str, str]]:
 
 def _show(result: Any, as_json: bool) -> None:
     """What a verb returns, for a machine or a person. Models were saved and say so themselves."""
+    import base64
     import json
 
     if hasattr(result, "to_json"):  # a DataFrame
         if as_json:
+            result = result.map(lambda v: base64.b64encode(v).decode() if isinstance(v, bytes) else v)
             print(result.to_json(orient="records", lines=True, force_ascii=False), end="")
         elif len(result):
-            print(result.head(20).to_string())
+            shown = result.head(20).map(lambda v: f"{len(v):,} bytes; see --out" if isinstance(v, bytes) else v)
+            print(shown.to_string())
             if len(result) > 20:
                 print(f"... {len(result):,} rows; --out FILE keeps them all.")
     elif as_json:

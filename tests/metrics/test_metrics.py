@@ -12,7 +12,16 @@ from scipy import stats
 from onetrunk.metrics import images
 from onetrunk.metrics.classification import classification, multilabel, per_class
 from onetrunk.metrics.regression import regression
-from onetrunk.metrics.text import character_error_rate, chrf, edit_distance, exact_match, likelihood, ngram_nats
+from onetrunk.metrics.sound import aligned_mean, log_spectral_distance, mel_cepstral_distortion
+from onetrunk.metrics.text import (
+    character_error_rate,
+    chrf,
+    edit_distance,
+    exact_match,
+    likelihood,
+    ngram_nats,
+    word_error_rate,
+)
 
 rng = np.random.default_rng(0)
 
@@ -147,6 +156,46 @@ def test_edit_distance() -> None:
         assert edit_distance(a, b) == slow(a, b)
     assert character_error_rate(["seven", "one"], ["eleven", "one"]) == pytest.approx(3 / 8 - 1 / 8)
     assert exact_match(["seven", "one"], ["eleven", "one"]) == 0.5
+
+
+def test_errors_of_words_and_characters_are_jiwers() -> None:
+    jiwer = pytest.importorskip("jiwer")
+    words = ["one", "two", "three", "four", "five"]
+    truths = [" ".join(rng.choice(words, rng.integers(1, 7))) for _ in range(40)]
+    answers = [" ".join(rng.choice(words, rng.integers(0, 7))) for _ in range(40)]
+    assert word_error_rate(truths, answers) == pytest.approx(jiwer.wer(truths, answers))
+    assert character_error_rate(truths, answers) == pytest.approx(jiwer.cer(truths, answers))
+    assert word_error_rate(["one two"], ["two"]) == 0.5 and word_error_rate([""], ["one"]) is None
+
+
+# -- sound ---------------------------------------------------------------------------------------------------
+def test_time_warping_agrees_with_the_plain_recursion() -> None:
+    def slow(cost: np.ndarray) -> float:
+        best: dict[tuple[int, int], tuple[float, int]] = {(0, 0): (cost[0, 0], 1)}
+        for i, j in np.ndindex(cost.shape):
+            before = [best[p] for p in ((i - 1, j - 1), (i - 1, j), (i, j - 1)) if p in best]
+            if before:
+                total, steps = min(before, key=lambda b: b[0])
+                best[i, j] = total + cost[i, j], steps + 1
+        total, steps = best[cost.shape[0] - 1, cost.shape[1] - 1]
+        return total / steps
+
+    for _ in range(20):
+        cost = rng.random((rng.integers(1, 9), rng.integers(1, 9)))
+        assert aligned_mean(cost) == pytest.approx(slow(cost))
+
+
+def test_distances_of_spectra_are_decibels_wherever_in_time() -> None:
+    x = rng.normal(size=(20, 32))
+    slower = np.repeat(x, 2, axis=0)
+    decibel = np.log(10) / 10
+    for distance in (mel_cepstral_distortion, log_spectral_distance):
+        assert distance(x, x) == pytest.approx(0, abs=1e-6) == distance(x, slower)
+    assert log_spectral_distance(x, x + 3 * decibel) == pytest.approx(3), "every band 3 dB louder"
+    assert mel_cepstral_distortion(x, x + 3 * decibel) == pytest.approx(0, abs=1e-6), "loudness does not count"
+    # One cepstral coefficient off by c: 10 / ln 10 * sqrt(2) * c, and log power is twice log magnitude.
+    ripple = 2 * 2 * 0.1 * np.cos(np.pi * 3 * (np.arange(32) + 0.5) / 32)
+    assert mel_cepstral_distortion(x[:1], x[:1] + ripple) == pytest.approx(10 / np.log(10) * 2**0.5 * 0.1)
 
 
 def test_chrf_gives_sacrebleus_figures() -> None:

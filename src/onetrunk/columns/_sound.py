@@ -134,7 +134,9 @@ def wav(samples: np.ndarray, rate: int) -> bytes:
     peak = max(1.0, float(np.abs(samples).max(initial=0)))
     data = np.round(samples / peak * 32767).astype("<i2").tobytes()
     form = struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
-    return b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + form + b"data" + struct.pack("<I", len(data)) + data
+    return (
+        b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + form + b"data" + struct.pack("<I", len(data)) + data
+    )
 
 
 def resampled(samples: np.ndarray, rate: int, target: int) -> np.ndarray:

@@ -296,7 +296,9 @@ class Audio(Codec):
         step, bands = self.options.step, self.options.bands
         row = (part >= 0).nonzero()[:, 0]
         place = torch.arange(len(row), device=mel.device) + (part[row] == 0).cumsum(0)
-        total = -(-(len(row) + int((part == 0).sum()) + 1) // 64) * 64  # few different shapes: kernels are made for each
+        total = (
+            -(-(len(row) + int((part == 0).sum()) + 1) // 64) * 64
+        )  # few different shapes: kernels are made for each
         line = mel.new_zeros(total, step * bands).index_copy(0, place, mel[row]).view(1, 1, total * step, bands)
         there = mel.new_zeros(total).index_fill(0, place, 1.0).repeat_interleave(step)[:, None]
         x = F.gelu(self.narrow(line)) * there

@@ -366,13 +366,17 @@ class Text(Codec):
 
     # -- evidence ----------------------------------------------------------------------------------------------------
     def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
-        from onetrunk.metrics.text import character_error_rate, exact_match
+        """Errors of words only where the truths are written in words."""
+        from onetrunk.metrics.text import character_error_rate, exact_match, word_error_rate
 
         values = [str(a.value) for a in answers]
-        return {
+        found = {
             "exact_match": exact_match(truths, values),
             "character_error_rate": character_error_rate(truths, values),
         }
+        if any(" " in str(truth).strip() for truth in truths):
+            found["word_error_rate"] = word_error_rate(truths, values)
+        return found
 
     def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
         return np.array([str(a.value) == str(t) for a, t in zip(answers, truths, strict=True)], dtype=np.float64)

@@ -31,7 +31,12 @@ Notes = list[str]
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None", "?")
 _BLOCK_BYTES = 64 << 20  # a row must fit in one block of pyarrow's CSV reader
 _MEDIA = mimetypes.MimeTypes()
-for _suffix, _kind in {".flac": "audio/flac", ".ogg": "audio/ogg", ".m4a": "audio/mp4", ".mkv": "video/matroska"}.items():
+for _suffix, _kind in {
+    ".flac": "audio/flac",
+    ".ogg": "audio/ogg",
+    ".m4a": "audio/mp4",
+    ".mkv": "video/matroska",
+}.items():
     _MEDIA.add_type(_kind, _suffix)
 
 

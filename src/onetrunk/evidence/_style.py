@@ -82,6 +82,7 @@ tbody th { color: var(--ink); font-size: inherit; font-weight: 500; }
 .sample dd.shot { max-height: none; }
 .shot img { display: block; width: 5.5rem; height: 5.5rem; object-fit: contain; image-rendering: pixelated;
   border-radius: 6px; background: var(--page); }
+.shot:has(audio) img { width: 14rem; } .shot audio { display: block; width: 14rem; height: 2.2rem; margin-top: .3rem; }
 .said { border-top: 1px solid var(--line); padding-top: .55rem; display: grid;
   grid-template-columns: auto 1fr;
   gap: .15rem .7rem; align-items: baseline; }

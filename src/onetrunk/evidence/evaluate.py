@@ -250,7 +250,7 @@ def _confidence(answer: Answer) -> float | None:
 def _shown(codec: Codec, value: Any) -> Shown:
     shown = codec.show(_short(value) if isinstance(value, float) else value)
     return {
-        kind: part if kind == "png" or len(part) <= _MOST_CHARACTERS else part[:_MOST_CHARACTERS] + " …"
+        kind: part if kind != "text" or len(part) <= _MOST_CHARACTERS else part[:_MOST_CHARACTERS] + " …"
         for kind, part in shown.items()
     }
 

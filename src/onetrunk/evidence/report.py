@@ -14,7 +14,9 @@ from onetrunk.evidence.intervals import Interval
 from onetrunk.evidence.record import Evidence, Origin, Sample, Shown, TaskEvidence
 from onetrunk.evidence.words import amount, duration, headline, plain, sources, span, word
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+_POLICY = (
+    "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+)
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
 _MOST_GIVEN = 6  # columns of a sample
 _SHORT = 24  # characters of a value that stands beside its column's name
@@ -194,12 +196,13 @@ def _value(shown: Shown | None) -> str:
 
 
 def _inline(shown: Shown) -> str:
-    png = shown.get("png")
-    if png is None:
+    if "png" not in shown and "wav" not in shown:
         return f"<bdi>{_e(' '.join(shown.values()))}</bdi>" if any(shown.values()) else "<small>empty</small>"
-    if not _BASE64.fullmatch(png):
-        return "<small>not a picture</small>"
-    return f'<span class="shot"><img alt="" src="data:image/png;base64,{_e(png)}"></span>'
+    if not all(_BASE64.fullmatch(data) for data in shown.values()):
+        return "<small>not a picture or a sound</small>"
+    picture = f'<img alt="" src="data:image/png;base64,{_e(shown["png"])}">' if "png" in shown else ""
+    player = f'<audio controls src="data:audio/wav;base64,{_e(shown["wav"])}"></audio>' if "wav" in shown else ""
+    return f'<span class="shot">{picture}{player}</span>'
 
 
 # -- the model -----------------------------------------------------------------------------------------------

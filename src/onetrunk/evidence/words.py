@@ -40,6 +40,12 @@ _WORDS = {
     "crps": Word("CRPS", "units", "error of the whole distribution; lower is better"),
     "exact_match": Word("Exact match", "share", "written exactly right"),
     "character_error_rate": Word("Character errors", "share", "edits for each true character; lower is better"),
+    "word_error_rate": Word("Word errors", "share", "edits for each true word; lower is better"),
+    "mel_cepstral_distortion": Word(
+        "Mel cepstral distortion", "units", "how differently it sounds, dB; lower is better"
+    ),
+    "log_spectral_distance": Word("Log-spectral distance", "units", "difference of the spectra, dB; lower is better"),
+    "length_error": Word("Length error", "units", "mean difference of the lengths, seconds; lower is better"),
     "chrf": Word("chrF", "score", "overlap of short runs of characters"),
     "nearest_known": Word("Away from training", "units", "from an answer to the nearest training value"),
     "nearest_known_of_true": Word("True ones away", "units", "the same of true values: copies would be much nearer"),

@@ -27,18 +27,29 @@ def character_error_rate(truths: Sequence[str], predicted: Sequence[str]) -> flo
     return sum(edit_distance(str(t), str(p)) for t, p in zip(truths, predicted, strict=True)) / total
 
 
-def edit_distance(a: str, b: str) -> int:
-    """The fewest insertions, deletions and replacements that turn `a` into `b` (Levenshtein 1966).
+def word_error_rate(truths: Sequence[str], predicted: Sequence[str]) -> float | None:
+    """Edits (insert, delete, replace) a true word, of all rows together; may exceed 1. Words stand between spaces."""
+    words = [(str(t).split(), str(p).split()) for t, p in zip(truths, predicted, strict=True)]
+    total = sum(len(t) for t, _ in words)
+    if not total:
+        return None
+    return sum(edit_distance(t, p) for t, p in words) / total
+
+
+def edit_distance(a: Sequence[str], b: Sequence[str]) -> int:
+    """The fewest insertions, deletions and replacements that turn `a` into `b` (Levenshtein 1966): of characters, or of
+    the words of lists.
 
     One row of the table at a time; the running minimum carries insertions along the row.
     """
     if len(a) < len(b):
         a, b = b, a
-    codes = np.array([ord(c) for c in b], dtype=np.int64)
+    code = {part: i for i, part in enumerate(dict.fromkeys(b))}
+    codes = np.array([code[part] for part in b], dtype=np.int64)
     steps = np.arange(len(b) + 1)
     row = steps
-    for i, c in enumerate(a, start=1):
-        best = np.concatenate([[i], np.minimum(row[1:] + 1, row[:-1] + (codes != ord(c)))])
+    for i, part in enumerate(a, start=1):
+        best = np.concatenate([[i], np.minimum(row[1:] + 1, row[:-1] + (codes != code.get(part, -1)))])
         row = np.minimum.accumulate(best - steps) + steps
     return int(row[-1])
 

@@ -34,8 +34,8 @@ def nothing_given(expected: list[str], table: Table) -> DataError:
 
 
 def write_answers(answers: Any, rows: Table, out: Path) -> list[str]:
-    """Writes the rows' own columns, then the answers, by the file's suffix; answers that are arrays become PNG files in
-    a folder beside it. An own column with an answer's name is what may be true: NAME_true.
+    """Writes the rows' own columns, then the answers, by the file's suffix; answers that are arrays become PNG files, and
+    sounds WAV files, in a folder beside it. An own column with an answer's name is what may be true: NAME_true.
 
     Returns the own columns that cannot stand in such a file (pictures in memory) and were left out.
     """
@@ -56,8 +56,8 @@ def write_answers(answers: Any, rows: Table, out: Path) -> list[str]:
         out.parent.mkdir(parents=True, exist_ok=True)
         for name in answers.columns:
             found = answers[name].tolist()
-            if found and isinstance(found[0], np.ndarray):
-                found = _pictures(found, out.with_suffix(""), name)
+            if found and isinstance(found[0], np.ndarray | bytes):
+                found = _files(found, out.with_suffix(""), name)
             columns[name] = [_cell(v, suffix) for v in found]
         frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
         if suffix == ".csv":
@@ -95,11 +95,18 @@ def _whole_types(frame: Any) -> Any:
     return frame
 
 
-def _pictures(arrays: Any, folder: Path, name: str) -> list[str]:
+def _files(values: list[Any], folder: Path, name: str) -> list[str]:
+    """WAV files are bytes already; arrays [H, W] or [H, W, 3] are pictures, those of four axes moving ones."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}-{i:04d}.png" for i in range(len(arrays))]
-    for path, array in zip(paths, arrays, strict=True):
-        Image.fromarray(array).save(path)
-    return [str(path) for path in paths]
+    paths = []
+    for i, value in enumerate(values):
+        path = folder / f"{name}-{i:04d}.{'wav' if isinstance(value, bytes) else 'png'}"
+        if isinstance(value, bytes):
+            path.write_bytes(value)
+        else:
+            first, *rest = [Image.fromarray(a) for a in (value if value.ndim == 4 else value[None])]
+            first.save(path, save_all=bool(rest), append_images=rest)
+        paths.append(str(path))
+    return paths

@@ -1,0 +1,111 @@
+"""fsdd_speak: digits spoken by the model, heard by a recogniser of real speech; against real clips it has not heard.
+
+    python -m bench fsdd_speak      about 15 minutes on 2 cores
+
+Both models learn from the 780 training clips: one speaks (audio from the digit), the other recognises (the digit from
+audio) and never hears the first. Accuracy of the recogniser on 300 spoken digits and on the real clips.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import fsdd
+from bench.common import Figures, Run, data_folder
+
+SETTINGS: dict[str, Any] = {
+    "trunk": {"width": 192, "layers": 5, "heads": 6},
+    "columns": {"audio": {"type": "audio"}, "digit": {"type": "category"}},
+    "train": {"lr": 2e-3, "tensorboard": False},
+    "pretrain": {
+        "steps": 1200,
+        "objectives": [
+            {"kind": "predict", "documents": 80, "given": ["digit"], "ask": ["audio"]},
+            {"kind": "predict", "documents": 16, "given": [], "ask": ["audio"]},  # without a digit: for guidance
+        ],
+    },
+}
+EACH = 30  # spoken clips a digit
+GUIDANCE, TEMPERATURE, STEPS = 2.0, 0.7, 24
+
+
+def read(folder: Path) -> dict[str, list[Any]]:
+    return fsdd.read(folder)
+
+
+def compare(run: Run) -> Figures:
+    from onetrunk.core.column import Sampling
+    from onetrunk.verbs import _stages
+    from onetrunk.verbs._setup import RunConfig, open_data
+
+    folder = data_folder("fsdd")
+    config, _ = run.config(SETTINGS)
+    hears = RunConfig.parse(fsdd.SETTINGS, "the settings of fsdd")
+    told = {
+        "given": None, "ignore": [], "types": None, "map": None, "split_spec": "given:split", "seed": run.seed,
+        "allow_equal_rows": True, "network": False, "console": run.console,
+    }  # fmt: skip
+    heard = open_data(read(folder), ask=["digit"], config=hears, **told)
+    recogniser, _ = _stages.finetune(
+        heard, hears, run.place / "hears", run.seed, _stages.build(heard, hears, run.seed), False, 0.01, run.console
+    )
+    spoken = open_data(read(folder), ask=["audio"], config=config, **told)
+    speaker = _stages.pretrain(spoken, config, run.place / "speaks", run.seed, None, None, 0.01, run.console)
+
+    digits = [digit for digit in range(10) for _ in range(EACH)]
+    sampling = Sampling(temperature=TEMPERATURE, guidance=GUIDANCE, steps=STEPS, seed=run.seed)
+    clips = [answer.value for answer in speaker.answer({"digit": digits}, "audio", ["digit"], sampling)]
+    right = _right(recogniser, clips, digits)
+    real = heard.part(run.part)
+    truly = _right(recogniser, real["audio"], real["digit"])
+    codec = speaker.codec("audio")
+    nearest = (
+        _nearest(codec, clips, spoken.part("train")["audio"]),
+        _nearest(codec, real["audio"], spoken.part("train")["audio"]),
+    )
+    return Figures(
+        ours=float(right.mean()),
+        interval=_wilson(right),
+        unit="recognised",
+        rival_name="real clips",
+        rival=float(truly.mean()),
+        split={"part": run.part, "spoken": len(clips), "real": len(truly)},
+        also={
+            "by_digit": {str(d): float(right[np.array(digits) == d].mean()) for d in range(10)},
+            "real_interval": _wilson(truly),
+            "seconds_spoken": _seconds(clips),
+            "seconds_real": _seconds(real["audio"]),
+            "distance_to_nearest_training_clip": {"spoken": nearest[0], "real": nearest[1]},
+        },
+    )
+
+
+def _right(recogniser: Any, clips: list[Any], digits: list[int]) -> np.ndarray:
+    answers = recogniser.answer({"audio": clips}, "digit", ["audio"])
+    return np.array([answer.value == digit for answer, digit in zip(answers, digits, strict=True)])
+
+
+def _nearest(codec: Any, clips: list[Any], training: list[Any]) -> float:
+    """Median distance to the nearest training clip, of spectrograms in 32 frames: copies would be much nearer than
+    real clips are."""
+    from onetrunk.metrics.images import nearest
+
+    distances, _ = nearest(codec.target(clips)[:, 1:], codec.target(training)[:, 1:])
+    return float(np.median(distances))
+
+
+def _seconds(clips: list[Any]) -> float:
+    from onetrunk.columns._sound import open_sound
+
+    found = [open_sound(clip) for clip in clips]
+    return float(np.mean([len(samples) / rate for rate, samples in found]))
+
+
+def _wilson(right: np.ndarray) -> list[float]:
+    from onetrunk.evidence.intervals import wilson
+
+    found = wilson(float(right.sum()), len(right))
+    return [found.low, found.high]
