@@ -56,6 +56,15 @@ def sound(i: int, seconds: float = 0.0) -> tuple[int, np.ndarray]:
     return 8000, (0.5 * np.sin(2 * np.pi * np.cumsum(frequency) / 8000)).astype(np.float32)
 
 
+def film(i: int, frames: int = 4, channels: int = 1) -> np.ndarray:
+    """A light square that goes its own way for every i, uint8 [frames, 8, 8, channels]."""
+    out = np.zeros((frames, 8, 8, channels), dtype=np.uint8)
+    for t in range(frames):
+        y, x = 2 * ((i + t * (1 + i // 8)) % 4), 2 * ((i // 4 + t) % 4)
+        out[t, y : y + 2, x : x + 2, i % channels] = 255
+    return out
+
+
 def _same_melody(answer: bytes, truth: tuple[int, np.ndarray]) -> bool:
     """As long, and loudest at the same pitch in most parts."""
     codec = column_types.get("audio")({"bands": 16})
@@ -106,6 +115,14 @@ CASES: dict[str, Case] = {
     "image in colour, with a stem": Case(
         "image", [np.dstack([_drawing(i), _drawing(i + 50), _drawing(i + 99)]) for i in range(12)], "nowhere.png",
         lambda a, t: False, {"patch": 4, "stem": 4, "flip": True}, steps=0,
+    ),
+    "video": Case(
+        "video", [film(i) for i in range(12)], b"not a film",
+        lambda a, t: abs(a / 255.0 - t / 255.0).mean() < 0.1, {"frames": 4, "patch": 4, "stem": 4}, steps=360,
+    ),
+    "video in colour, of an odd number of frames": Case(
+        "video", [film(i, 9, 3) for i in range(12)], "nowhere.mp4", lambda a, t: False,
+        {"frames": 5, "patch": 3, "size": 9, "tube": 2, "flip": True, "stem": 2}, steps=0,
     ),
     "audio": Case(
         "audio", [sound(i) for i in range(12)], b"not a recording", _same_melody, {"bands": 16, "stem": 4}, steps=360

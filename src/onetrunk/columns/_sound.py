@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from onetrunk.core.errors import BadValueError, MissingExtraError
+from onetrunk.columns._film import kind_of, opened
+from onetrunk.core.errors import BadValueError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aiff", ".aif", ".au", ".m4a", ".aac")
 _MOST_SAMPLES = 200_000_000  # decoded, all channels together: an hour in stereo at 22 kHz and more
@@ -84,12 +85,11 @@ def _decoded(value: str | Path | bytes, name: str) -> tuple[int, np.ndarray]:
                 raise BadValueError(f"{name}: its header promises {file.frames:,} samples, it holds {len(samples):,}")
             return file.samplerate, samples
     except soundfile.LibsndfileError as error:
-        if isinstance(value, bytes) or Path(value).is_file():
-            found = _from_container(value, name)
-            if found is not None:
-                return found
-            raise BadValueError(f"{name} is not a readable recording ({error.error_string.strip(' .')})") from None
-        raise BadValueError(f"{name}: no such file") from None
+        if not isinstance(value, bytes) and not Path(value).is_file():
+            raise BadValueError(f"{name}: no such file") from None
+        if (kind := kind_of(value)) is not None:  # a film, or sound in a container of films (m4a)
+            return _of_film(value, kind, name)
+        raise BadValueError(f"{name} is not a readable recording ({error.error_string.strip(' .')})") from None
 
 
 def _within_bounds(blocks: Iterable[np.ndarray], name: str) -> np.ndarray:
@@ -103,30 +103,24 @@ def _within_bounds(blocks: Iterable[np.ndarray], name: str) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
 
-def _from_container(value: str | Path | bytes, name: str) -> tuple[int, np.ndarray] | None:
-    """The sound of a film, or of a container that only films' decoders know (m4a); None where it is neither."""
-    head = value[:16] if isinstance(value, bytes) else _head(Path(value))
-    if not (head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3" or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")):
-        return None
-    try:
-        import av
-    except ImportError:
-        raise MissingExtraError("av", "video", f"Reading the sound of {name}") from None
-    try:
-        with av.open(io.BytesIO(value) if isinstance(value, bytes) else str(value)) as container:
-            if not container.streams.audio:
-                raise BadValueError(f"{name} has no sound")
-            stream = container.streams.audio[0]
-            mono = av.AudioResampler(format="flt", layout="mono", rate=stream.rate)
-            blocks = (out.to_ndarray().T for frame in container.decode(stream) for out in mono.resample(frame))
-            return int(stream.rate), _within_bounds(blocks, name)
-    except (av.FFmpegError, ValueError) as error:
-        raise BadValueError(f"{name} is not a readable recording ({type(error).__name__})") from None
+def _of_film(value: str | Path | bytes, kind: str, name: str) -> tuple[int, np.ndarray]:
+    with opened(value, kind, name) as film:
+        if not film.streams.audio:
+            raise BadValueError(f"{name} has no sound")
+        stream = film.streams.audio[0]
+        blocks = (_channels_last(frame) for frame in film.decode(stream))
+        return int(stream.rate), _within_bounds(blocks, name)
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(16)
+def _channels_last(frame: Any) -> np.ndarray:
+    """A decoded frame of any sample format as float32 [n, channels]."""
+    array = frame.to_ndarray()
+    if not frame.format.is_planar:
+        array = array.reshape(-1, frame.layout.nb_channels).T
+    if array.dtype.kind in "iu":
+        ends = np.iinfo(array.dtype)
+        array = array / (2.0 ** (ends.bits - 1)) - (ends.min == 0)
+    return array.T.astype(np.float32)
 
 
 def wav(samples: np.ndarray, rate: int) -> bytes:

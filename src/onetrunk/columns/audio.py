@@ -41,6 +41,7 @@ class Audio(Codec):
     parts = True
     shared = True
     guided = True
+    read_out = ("head", "length_head")
 
     class Options(Config):
         rate: int | None = Field(None, ge=4000, le=48_000)  # Hz inside the model; None: the recordings', 16,000 at most

@@ -1,0 +1,79 @@
+"""fsdd_speakers: which digit is spoken, by a speaker never heard? Each of 5 left out in turn; against the same spectra.
+
+    python -m bench fsdd_speakers      about 12 minutes on 2 cores
+
+Accuracy on the 200 clips of each left-out speaker, from the 1,000 of the others; the mean of 5. `--part val` leaves out
+the sixth speaker alone: settings were chosen on him.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import fsdd
+from bench.common import Figures, Run, data_folder
+
+SETTINGS: dict[str, Any] = copy.deepcopy(fsdd.SETTINGS)
+SPEAKERS = {"val": ["theo"], "test": ["george", "jackson", "lucas", "nicolas", "yweweler"]}
+
+
+def read(folder: Path, speaker: str = "theo") -> dict[str, list[Any]]:
+    """All clips of one speaker are the test part; of the others takes 5 and 6 choose the best step."""
+    with (folder / "metadata.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        "audio": [folder / row["file"] for row in rows],
+        "digit": [int(row["digit"]) for row in rows],
+        "split": ["test" if r["speaker"] == speaker else "val" if r["take"] in ("5", "6") else "train" for r in rows],
+    }
+
+
+def compare(run: Run) -> Figures:
+    from onetrunk.verbs import _stages
+    from onetrunk.verbs._setup import open_data
+
+    config, _ = run.config(SETTINGS)
+    right: dict[str, list[np.ndarray]] = {"ours": [], "rival": []}
+    for speaker in SPEAKERS[run.part]:
+        data = open_data(
+            read(data_folder("fsdd"), speaker), ask=["digit"], given=None, ignore=[], types=None, map=None,
+            split_spec="given:split", seed=run.seed, allow_equal_rows=True, network=False, config=config,
+            console=run.console,
+        )  # fmt: skip
+        model = _stages.build(data, config, run.seed)
+        model, _ = _stages.finetune(data, config, run.place / speaker, run.seed, model, False, 0.01, run.console)
+        test, train = data.part("test"), data.part("train")
+        truth = np.array(test["digit"])
+        right["ours"].append(np.array([a.value for a in model.answer(test, "digit", data.given)]) == truth)
+        if run.rival:
+            rival = fsdd.rival().fit(train.frame(), np.array(train["digit"]))
+            right["rival"].append(rival.predict(test.frame()) == truth)
+    mean = {name: float(np.mean(np.concatenate(each))) if each else None for name, each in right.items()}
+    return Figures(
+        ours=mean["ours"],
+        interval=_over_speakers(right["ours"], run.seed),
+        unit="accuracy",
+        rival_name="12-frame spectra, LR",
+        rival=mean["rival"],
+        split={"part": run.part, "speakers": SPEAKERS[run.part], "clips": 200},
+        also={
+            name: {s: float(e.mean()) for s, e in zip(SPEAKERS[run.part], each, strict=True)}
+            for name, each in right.items()
+            if each
+        },
+    )
+
+
+def _over_speakers(right: list[np.ndarray], seed: int) -> list[float]:
+    """Speakers are resampled, and the clips of each: 95 %."""
+    dice = np.random.default_rng(seed)
+    draws = [
+        np.mean([dice.choice(right[s], len(right[s])).mean() for s in dice.integers(0, len(right), len(right))])
+        for _ in range(1000)
+    ]
+    return [float(x) for x in np.quantile(draws, [0.025, 0.975])]
