@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, ImageOps
 from PIL import Image as Pillow
 from pydantic import Field
 from torch import Tensor, nn
 
+from onetrunk.columns._pictures import as_png, open_image
 from onetrunk.core import rng
 from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
@@ -27,9 +24,7 @@ from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
 from onetrunk.nn.convolution import ResidualStages
 from onetrunk.nn.heads.flow import noisy, ode_step, weight
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-_MOST_PIXELS = 100_000_000
 _FREQUENCIES = 8
 _ACROSS = 10  # pictures in a row of a figure
 
@@ -66,6 +61,7 @@ class Image(Codec):
         shift: float = Field(0.1, ge=0, lt=1)  # share of the size,
         light: float = Field(0.1, ge=0, lt=1)  # brightness and contrast,
         flip: bool = False  # mirrored left to right: not for writing
+        turn: bool = False  # mirrored top to bottom: where up and down mean nothing (cells, maps)
         erase: float = Field(0.0, ge=0, lt=1)  # a grey square of this share of the side (cutout, arXiv 1708.04552)
         stem: int | None = Field(None, ge=0, le=1024)  # channels of the convolutional stem; 0: none; None: by the patch
         depth: int = Field(1, ge=1, le=16)  # residual blocks in each of the stem's stages
@@ -227,9 +223,10 @@ class Image(Codec):
         o, u = self.options, 2 * rng.uniform(rng.mix(keys, "augment"), 8) - 1
         angle, scale = np.deg2rad(o.rotate) * u[:, 0], 1 + o.scale * u[:, 1]
         mirror = np.where(u[:, 2] < 0, -1.0, 1.0) if o.flip else 1.0
+        turned = np.where(u[:, 7] < 0, -1.0, 1.0) if o.turn else 1.0
         cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
         move = 2 * o.shift * u[:, 3:5]
-        theta = np.stack([cos * mirror, -sin, move[:, 0], sin * mirror, cos, move[:, 1]], axis=1)
+        theta = np.stack([cos * mirror, -sin * turned, move[:, 0], sin * mirror, cos * turned, move[:, 1]], axis=1)
         theta = theta.reshape(-1, 2, 3).astype(np.float32)
         pixels = torch.from_numpy(x)
         grid = F.affine_grid(torch.from_numpy(theta), list(x.shape), align_corners=False)
@@ -369,9 +366,7 @@ class Image(Codec):
         enlarged = max(1, 96 // max(image.size))
         image = image.resize((image.width * enlarged, image.height * enlarged), Pillow.Resampling.NEAREST)
         image.thumbnail((256, 256))
-        place = io.BytesIO()
-        image.save(place, format="PNG")
-        return {"png": base64.b64encode(place.getvalue()).decode()}
+        return {"png": as_png(image)}
 
 
 def _in_pixels(moved: np.ndarray, sides: np.ndarray) -> np.ndarray:
@@ -396,65 +391,6 @@ def sheet(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
 def _thumbnail(value: Any) -> np.ndarray:
     """[16, 16, 3], 0 to 1."""
     return np.asarray(open_image(value).convert("RGB").resize((16, 16), Pillow.Resampling.BOX)) / 255.0
-
-
-def open_image(value: Any) -> Pillow.Image:
-    """A path, bytes, a `{"bytes", "path"}` dict, an array [H, W] or [H, W, 3], or a Pillow image, decoded.
-
-    Arrays are uint8, or floats from 0 to 1. Raises BadValueError with the reason.
-    """
-    if isinstance(value, Pillow.Image):
-        return _plain(value)
-    if isinstance(value, np.ndarray):
-        return _from_array(value)
-    if isinstance(value, dict):
-        value = value["bytes"] if value.get("bytes") is not None else Path(value.get("path") or "")
-    if not isinstance(value, str | Path | bytes):
-        raise BadValueError(f"expected an image, found {type(value).__name__}")
-    name = "the bytes" if isinstance(value, bytes) else str(value)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Pillow.DecompressionBombWarning)
-            image = Pillow.open(io.BytesIO(value) if isinstance(value, bytes) else value, formats=FORMATS)
-            if image.width * image.height > _MOST_PIXELS:
-                raise BadValueError(f"{name}: {image.width} × {image.height} pixels; at most {_MOST_PIXELS:,}")
-            image.load()
-    except BadValueError:
-        raise
-    except FileNotFoundError:
-        raise BadValueError(f"{name}: no such file") from None
-    except (OSError, SyntaxError, ValueError, Warning, Pillow.DecompressionBombError) as error:
-        raise BadValueError(f"{name} is not a readable image ({type(error).__name__})") from None
-    return _plain(image)
-
-
-def _plain(image: Pillow.Image) -> Pillow.Image:
-    """8-bit grey or colour, upright (a telephone only notes how it was held); what is transparent becomes white."""
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    if image.mode in ("L", "RGB"):
-        return image
-    if image.mode == "F" or image.mode.startswith("I"):  # fractions; 16 and 32 bits
-        array = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        top = next((top for top in (1.0, 255.0) if array.max() <= top and (top > 1 or image.mode == "F")), 65535.0)
-        return Pillow.fromarray((array / top * 255).clip(0, 255).round().astype(np.uint8))
-    if "A" in image.mode or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Pillow.new("RGBA", image.size, "white")
-        image = Pillow.alpha_composite(white, image)
-    return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _from_array(array: np.ndarray) -> Pillow.Image:
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or not array.size:
-        raise BadValueError(f"expected an array [H, W] or [H, W, 3], found shape {list(array.shape)}")
-    if array.dtype != np.uint8:
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            raise BadValueError(f"expected uint8, or floats from 0 to 1; found {array.dtype} outside that range")
-        array = (array * 255).round().astype(np.uint8)
-    return Pillow.fromarray(array)
 
 
 def _is_colour(image: Pillow.Image) -> bool:

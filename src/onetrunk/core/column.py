@@ -112,8 +112,12 @@ class Codec(nn.Module, ABC):
         """Equal for values that a person would call nearly the same; None where the type has no such notion."""
         return None
 
-    def dropped(self, content: Content) -> dict[str, int]:
-        """What training would cut or could not represent, reason to count of parts, for the ledger."""
+    def dropped(self, content: Content, on: Content | None = None, place: np.ndarray | None = None) -> dict[str, int]:
+        """What training would cut or could not represent, reason to count of parts, for the ledger.
+
+        A codec that reads on another column is told that one's content, and where in it stands what belongs to each
+        value: `place` int64 [m], -1 where it is missing.
+        """
         return {}
 
     # -- values to parts ---------------------------------------------------------------------------------------------
@@ -264,8 +268,9 @@ class Codec(nn.Module, ABC):
         return False
 
     @classmethod
-    def show(cls, value: Any) -> dict[str, str]:
-        """A value for a person: `{"text": ...}`, `{"png": base64}`, or a sound and its picture, `{"wav", "png"}`."""
+    def show(cls, value: Any, on: Any = None) -> dict[str, str]:
+        """A value for a person: `{"text": ...}`, `{"png": base64}`, or a sound and its picture, `{"wav", "png"}`.
+        `on` is the value of the column it reads on."""
         return {"text": str(value)}
 
     def class_names(self) -> list[str] | None:

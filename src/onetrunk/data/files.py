@@ -176,21 +176,23 @@ def _ragged(path: Path, text: str, delimiter: str, width: int) -> str | None:
 
 def _json_lines(path: Path, notes: Notes) -> Columns:
     lines = read_text(path, notes).split("\n")
-    return from_records(_json(line, f"{path}, line {n}", dict) for n, line in enumerate(lines, 1) if line.strip())
+    return from_records(parse_json(line, f"{path}, line {n}", dict) for n, line in enumerate(lines, 1) if line.strip())
 
 
 def _json_file(path: Path, notes: Notes) -> Columns:
     text = read_text(path, notes)
     if not text.lstrip().startswith("["):
         return _json_lines(path, [])
-    records = _json(text, str(path), list)
+    records = parse_json(text, str(path), list)
     wrong = next((i for i, record in enumerate(records) if not isinstance(record, dict)), None)
     if wrong is not None:
         raise DataError(f"{path} must be an array of objects; item {wrong} is {str(records[wrong])[:60]!r}.")
     return from_records(records)
 
 
-def _json(text: str, where: str, expected: type) -> Any:
+def parse_json(text: str, where: str, expected: type) -> Any:
+    """DataError where it is no valid JSON, holds a key twice, or is of another type."""
+
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         check_names([key for key, _ in items], where)
         return dict(items)

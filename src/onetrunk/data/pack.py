@@ -13,6 +13,7 @@ import torch
 
 from onetrunk.core import rng
 from onetrunk.core.column import Codec
+from onetrunk.core.errors import UsageError
 from onetrunk.core.objective import Group
 from onetrunk.core.sequence import Batch, Content, Embed, On, Plan, Read, Role, Segment, local_positions
 
@@ -34,6 +35,15 @@ class Store:
     @property
     def present(self) -> np.ndarray:
         return self.place >= 0
+
+    def index(self, name: str, reader: str) -> int:
+        """Where the column is that `reader` reads on. UsageError where it is not."""
+        if name not in self.names:
+            raise UsageError(
+                f"The column {reader!r} is read on the column {name!r}, which is not among those used "
+                f"({', '.join(self.names)}). Give that column, or name another: columns.{reader}.on."
+            )
+        return self.names.index(name)
 
     def windows(self) -> np.ndarray:
         """Training windows of every value, int64 [rows, C]; 1 where missing."""
@@ -74,7 +84,7 @@ def _segments(groups: dict[str, Group], store: Store, augment: bool) -> list[_Pi
                     keys = rng.mix(group.keys[local], store.names[c])
                     told = {}
                     if role == Role.ASKED and (other := codec.reads_on()) is not None:
-                        told["on"] = _read_on(pieces, store.names.index(other), local + first, n_docs)
+                        told["on"] = _read_on(pieces, store.index(other, store.names[c]), local + first, n_docs)
                     segment = codec.segment(content, role, keys, augment, **told)
                     pieces.append(_Piece(tag, c, role, local + first, segment))
             first += len(group.rows)
@@ -149,7 +159,8 @@ def assemble(
     alone = apart or not len(lengths) or bool(filled > _WELL_FILLED)
     stream = alone and not apart and all(p.role == Role.ASKED and _counts_up(p.segment) for p in pieces)
     stream = stream and len({p.column for p in pieces}) == 1
-    block = alone and not given_causal and all(p.role != Role.ASKED for p in pieces) and bool((lengths == width).all())
+    block = alone and not given_causal and all(p.role != Role.ASKED or not p.segment.lens.any() for p in pieces)
+    block = block and bool((lengths == width).all())
     if not alone:  # short documents leave less room when several share a longer sequence
         width = max(width, min(4 * width, _SHORT))
     if not (stream or block):
@@ -182,7 +193,7 @@ def assemble(
         if segment.reads is not None:
             other = store.codecs[piece.column].reads_on() if piece.role == Role.ASKED else None
             if other is not None:
-                flat, doc = _positions_of(pieces, store.names.index(other), piece.docs, base)
+                flat, doc = _positions_of(pieces, store.index(other, store.names[piece.column]), piece.docs, base)
             where = reads[piece.tag].setdefault(store.names[piece.column], [])
             targets = segment.targets
             if store.row_weight is not None:

@@ -10,6 +10,7 @@ import numpy as np
 from onetrunk.core.column import Codec, Column
 from onetrunk.core.errors import DataError
 from onetrunk.core.registry import column_types
+from onetrunk.core.sequence import Content
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.pack import Store
 from onetrunk.data.table import Table
@@ -57,6 +58,17 @@ def encode(table: Table, columns: Sequence[Column], codecs: Mapping[str, Codec],
         content, present = codec.encode_all(values, bad)
         place[present, c] = np.arange(int(present.sum()))
         contents.append(content)
-        for reason, count in codec.dropped(content).items():
-            ledger.add(reason, column.name, n=count)
-    return Store([c.name for c in columns], [codecs[c.codec] for c in columns], contents, place)
+    store = Store([c.name for c in columns], [codecs[c.codec] for c in columns], contents, place)
+    for c, (name, codec) in enumerate(zip(store.names, store.codecs, strict=True)):
+        for reason, count in codec.dropped(contents[c], *_read_on(store, c)).items():
+            ledger.add(reason, name, n=count)
+    return store
+
+
+def _read_on(store: Store, c: int) -> tuple[Content, np.ndarray] | tuple[()]:
+    """For a column that reads on another: the other's content, and where in it each of this one's values stands."""
+    other = store.codecs[c].reads_on()
+    if other not in store.names:
+        return ()
+    o = store.names.index(other)
+    return store.contents[o], store.place[store.place[:, c] >= 0, o]

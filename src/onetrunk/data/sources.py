@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from onetrunk.core.errors import DataError, MissingExtraError, UsageError, nearest
+from onetrunk.data import detection
 from onetrunk.data.files import (
     READERS,
     Columns,
@@ -50,7 +51,8 @@ def from_path(path: Path, notes: Notes) -> Columns:
             f"Cannot read {path}: expected one of {known} (those of text also .gz) or a folder; "
             f"found {suffix or 'no suffix'!r}."
         )
-    columns = READERS[suffix](path, notes)
+    is_coco = suffix == ".json" and detection.is_coco(path)
+    columns = detection.from_coco(path, path.parent, notes) if is_coco else READERS[suffix](path, notes)
     if not columns or not len(next(iter(columns.values()))):
         raise DataError(f"{path} has no rows: only {'a header' if columns else 'nothing'} was found.")
     return {name: as_files(values, path.parent) for name, values in columns.items()}
@@ -132,11 +134,14 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _folder(folder: Path, notes: Notes) -> Columns:
-    """Metadata beside files; files or folders of named parts; one table; or files in class folders."""
+    """Metadata beside files; pictures with boxes; named parts; one table; or files in class folders."""
     inside = _visible(folder)
     metadata = next((p for p in inside if p.name in ("metadata.csv", "metadata.jsonl", "metadata.parquet")), None)
     if metadata is not None:
         return _with_metadata(metadata, notes)
+    found = detection.parts_of(folder, PART_OF, notes)
+    if found is not None:
+        return from_parts(found) if len(found) > 1 else next(iter(found.values()))
     tables = [p for p in inside if p.is_file() and suffix_of(p) in READERS]
     parts = {
         p: PART_OF[m[1]] for p in tables if (m := re.match(r"([a-z]+)(?:[-_.]\d.*|\..*)$", p.name)) and m[1] in PART_OF

@@ -26,6 +26,8 @@ _WORDS = {
     "f1_micro": Word("F1, micro", "score", "precision and recall together, each label counting alike"),
     "auc": Word("AUC", "score", "how often the right class is ranked first; 0.5 is guessing"),
     "mAP": Word("mAP", "score", "average precision over the classes"),
+    "mAP@.5": Word("mAP@.5", "score", "average precision over the classes, where half an overlap is a hit"),
+    "mAP@[.5:.95]": Word("mAP@[.5:.95]", "score", "the same, over overlaps from .5 to .95"),
     "log_loss": Word("Log loss", "score", "how surprised it is by the truth, in nats; lower is better"),
     "brier": Word("Brier score", "score", "squared error of the probabilities; lower is better"),
     "ece": Word("Calibration error", "score", "gap between confidence and being right; lower is better"),

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from onetrunk import __version__
 from onetrunk.core import rng
+from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError, InterruptedRunError
 from onetrunk.core.objective import ObjectiveConfig
 from onetrunk.data.met import record
@@ -181,7 +182,8 @@ def finetune(
             limit,
         )
         tried.append((result.best_metric, candidate, result))
-    better = model.codec(task.ask[0]).higher_is_better if model.codec(task.ask[0]).pooled else False
+    judged = model.codec(task.ask[0])
+    better = judged.higher_is_better if _judged_by_metric(judged) else False
     best = max(range(len(tried)), key=lambda i: (tried[i][0] or 0.0) * (1 if better else -1))
     score, chosen, result = tried[best]
     decision |= {"validation": score, "seeds": [s for s, _, _ in tried]}
@@ -255,6 +257,11 @@ def _freeze(model: Model, task: Task, freeze: int | str) -> None:
         network.trunk.norm.requires_grad_(True)
 
 
+def _judged_by_metric(codec: Codec) -> bool:
+    """Does an answer take one step? Others would cost too much while training."""
+    return codec.pooled or codec.reads_on() is not None
+
+
 def _validator(model: Model, task: Task, validation: Table, metric: str | None) -> Any:
     """Returns (value, is higher better, all metrics): the first asked column's, or its loss if answers take steps."""
     name = task.ask[0]
@@ -281,7 +288,7 @@ def _validator(model: Model, task: Task, validation: Table, metric: str | None) 
         loss = mean_loss(model.network, store, task.given, name)
         return loss, False, {"loss": loss}
 
-    return by_metric if codec.pooled else by_loss
+    return by_metric if _judged_by_metric(codec) else by_loss
 
 
 def _cross_validated(
