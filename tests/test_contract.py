@@ -11,6 +11,7 @@ import torch
 import worlds
 from worlds import CASES, CPU, Case
 
+from onetrunk.core import rng
 from onetrunk.core.column import Sampling
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.registry import column_types
@@ -111,7 +112,7 @@ def test_segments_fit_together(case: Case, role: Role) -> None:
     codec = worlds.fitted(case)
     content = worlds.content_of(codec, case.values)
     for augment in (False, True):
-        segment = codec.segment(content, role, worlds.keys(len(content)), augment)
+        segment = worlds.segment(codec, content, role, worlds.keys(len(content)), augment)
         n = int(segment.lens.sum())
         assert segment.lens.shape == (len(content),) and (segment.lens >= 0).all()
         assert (segment.lens <= codec.positions(content)).all()
@@ -120,6 +121,9 @@ def test_segments_fit_together(case: Case, role: Role) -> None:
             assert segment.reads is None
             continue
         assert len(segment.reads) > 0
+        on = worlds.on_of(codec, worlds.keys(len(content))) if role == Role.ASKED else None
+        assert on is None or n == 0  # it takes no positions of its own, and reads the other's
+        n = n if on is None else on.lens.sum()
         assert (
             (segment.reads >= 0).all() and (segment.reads < n).all() and len(set(segment.reads)) == len(segment.reads)
         )
@@ -134,7 +138,7 @@ def test_losses_are_sums_and_counts_and_reach_every_parameter(case: Case) -> Non
     worlds.wake(codec)
     content = worlds.content_of(codec, case.values)
     for role in ROLES:
-        segment = codec.segment(content, role, worlds.keys(len(content)), True)
+        segment = worlds.segment(codec, content, role, worlds.keys(len(content)), True)
         embedded = codec.embed(worlds.tensors(segment.content))
         embedded.tanh().sum().backward()
         if role == Role.GIVEN:
@@ -173,7 +177,7 @@ def test_a_codec_knows_which_parameters_read_out(case: Case) -> None:
 def test_no_documents_are_no_loss(case: Case, role: Role) -> None:
     codec = worlds.fitted(case)
     content = worlds.content_of(codec, case.values).take(np.zeros(0, dtype=np.int64))
-    segment = codec.segment(content, role, worlds.keys(0), True)
+    segment = worlds.segment(codec, content, role, worlds.keys(0), True)
     embedded = codec.embed(worlds.tensors(segment.content))
     assert embedded.shape == (0, WIDTH)
     if role == Role.GIVEN:
@@ -189,20 +193,26 @@ def test_no_documents_are_no_loss(case: Case, role: Role) -> None:
 def test_noise_of_a_row_does_not_depend_on_its_neighbours(case: Case, role: Role) -> None:
     codec = worlds.fitted(case)
     content, keys = worlds.content_of(codec, case.values), worlds.keys(len(case.values))
-    together = _documents(codec, codec.segment(content, role, keys, True))
+    on = worlds.on_of(codec, keys) if role == Role.ASKED else None
+    lens = None if on is None else on.lens
+    together = _documents(codec, worlds.segment(codec, content, role, keys, True), lens)
     for chosen in ([3], [7, 0, 5]):
         index = np.array(chosen)
-        alone = _documents(codec, codec.segment(content.take(index), role, keys[index], True))
+        segment = worlds.segment(codec, content.take(index), role, keys[index], True)
+        alone = _documents(codec, segment, None if on is None else on.lens[index])
         for (x, targets), i in zip(alone, chosen, strict=True):
             torch.testing.assert_close(x, together[i][0], rtol=1e-5, atol=1e-6)
             _equal(targets, together[i][1])
 
 
-def _documents(codec: Any, segment: Segment) -> list[tuple[torch.Tensor, dict[str, np.ndarray]]]:
-    """Each document's embedding and targets."""
+def _documents(
+    codec: Any, segment: Segment, read_on: np.ndarray | None
+) -> list[tuple[torch.Tensor, dict[str, np.ndarray]]]:
+    """Each document's embedding and targets, read on its own positions or on another column's."""
     with torch.no_grad():
         parts = codec.embed(worlds.tensors(segment.content)).split(segment.lens.tolist())
-    whose = np.repeat(np.arange(len(segment.lens)), segment.lens)
+    lens = segment.lens if read_on is None else read_on
+    whose = np.repeat(np.arange(len(lens)), lens)
     reads = whose[segment.reads] if segment.reads is not None else np.zeros(0, dtype=np.int64)
     return [(x, {n: t[reads == i] for n, t in segment.targets.items()}) for i, x in enumerate(parts)]
 
@@ -210,14 +220,18 @@ def _documents(codec: Any, segment: Segment) -> list[tuple[torch.Tensor, dict[st
 # -- answers -------------------------------------------------------------------------------------------------
 def _decoded(codec: Any, keys: np.ndarray, sampling: Sampling, keep: list[int] | None = None) -> list[Answer]:
     """The decoding loop with an identity for a trunk. `keep`: only these documents go on after one step."""
-    state = codec.start(len(keys), sampling, keys, CPU)
+    on = worlds.on_of(codec, keys)
+    state = codec.start(len(keys), sampling, keys, CPU, **({} if on is None else {"on": on}))
     for step in range(1000):
         n = len(state["done"])
         assert state["done"].dtype == torch.bool and all(len(t) == n for t in state.values()), "documents come first"
         if bool(state["done"].all()):
             return codec.finish(state)
-        query = codec.query(state, sampling)
-        x = codec.embed(query.content).view(n, query.t, WIDTH)
+        if on is not None:
+            x = torch.from_numpy(rng.normal(rng.mix(keys, "h"), int(on.lens.max(initial=0)), WIDTH))
+        else:
+            query = codec.query(state, sampling)
+            x = codec.embed(query.content).view(n, query.t, WIDTH)
         h = torch.cat([x, x], dim=-1) if codec.pooled else x
         state = codec.step(state, h, h * 0.5 if codec.guided and sampling.guidance != 1 else None, sampling)
         if step == 0 and keep is not None:
@@ -311,22 +325,26 @@ def test_baselines_are_judged_as_the_model_is(case: Case) -> None:
 
 # -- in a model ----------------------------------------------------------------------------------------------
 def _table(case: Case, n: int = 8, times: int = 1) -> dict[str, list[Any]]:
-    return {"number": [1.5 * i for i in range(n)] * times, "y": case.values[:n] * times}
+    beside = {} if case.on is None else {case.on[0]: case.on[1][:n] * times}
+    return {"number": [1.5 * i for i in range(n)] * times, **beside, "y": case.values[:n] * times}
+
+
+def _types(case: Case) -> dict[str, str]:
+    return {"number": "number", **({} if case.on is None else {case.on[0]: case.on[0]}), "y": case.type}
 
 
 @pytest.mark.parametrize("case", [c for c in CASES.values() if c.steps], ids=[n for n, c in CASES.items() if c.steps])
 def test_a_small_model_memorises_it_from_another_column(case: Case) -> None:
     table = _table(case, times=4)  # so often that even a scale learnt from the rows has a place for each value
-    made = worlds.model(
-        table, {"number": "number", "y": case.type}, options={"y": case.options},
-        trunk={**worlds.TRUNK, "width": 64}, awake=False,
-    )  # fmt: skip
+    types = _types(case)
+    made = worlds.model(table, types, options={"y": case.options}, trunk={**worlds.TRUNK, "width": 64}, awake=False)
     store = worlds.store_of(made, table)
-    task = worlds.objective(store, given=["number"], ask=["y"])
+    given = [name for name in types if name != "y"]
+    task = worlds.objective(store, given=given, ask=["y"])
     made.network.objectives = [task]
     train(made, store, task, case.steps)
     table = _table(case)
-    answers = made.answer({"number": table["number"]}, "y", ["number"], Sampling(max_length=24, steps=8))
+    answers = made.answer({name: table[name] for name in given}, "y", given, Sampling(max_length=24, steps=8))
     right = [case.right(a.value, t) for a, t in zip(answers, table["y"], strict=True)]
     assert sum(right) >= 7, list(zip([a.value for a in answers], table["y"], strict=True))
 
@@ -367,14 +385,15 @@ def test_given_masked_and_missing_values_train_side_by_side(case: Case) -> None:
 @every_case
 def test_a_saved_model_answers_alike(case: Case, tmp_path: Any) -> None:
     table = _table(case, 12)
-    made = worlds.model(table, {"number": "number", "y": case.type}, options={"y": case.options})
+    types = _types(case)
+    made = worlds.model(table, types, options={"y": case.options})
     made.save(tmp_path / "m")
     again = load(tmp_path / "m")
     for sampling in (
         Sampling(max_length=8, steps=3),
         Sampling(temperature=0.9, max_length=8, steps=3, seed=4),
     ):
-        for ask, given in (("y", ["number"]), ("number", ["y"])):
+        for ask, given in (("y", [name for name in types if name != "y"]), ("number", ["y"])):
             before, after = (m.answer(table, ask, given, sampling) for m in (made, again))
             for a, b in zip(before, after, strict=True):
                 assert np.array_equal(a.value, b.value) and a.probability == b.probability

@@ -13,7 +13,7 @@ import torch
 from onetrunk.core import rng
 from onetrunk.core.objective import Group, Objective, ObjectiveConfig
 from onetrunk.core.registry import column_types, objectives
-from onetrunk.core.sequence import Batch, Role
+from onetrunk.core.sequence import Batch, On, Role
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.pack import Store, assemble
 from onetrunk.data.prepare import encode, fit_columns
@@ -36,6 +36,7 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
     inferred: bool = True  # is this the type that these values are taken for?
     steps: int = 160  # that suffice to memorise 8 of them; 0: a case beside it shows it
+    on: tuple[str, list[Any]] | None = None  # type and values of the column `reads_on` names, where it reads on one
 
 
 def _equal(answer: Any, truth: Any) -> bool:
@@ -71,6 +72,30 @@ def _same_melody(answer: bytes, truth: tuple[int, np.ndarray]) -> bool:
     codec.fit([truth])
     a, t = (codec.encode(v)["mel"].reshape(-1, 16).astype(np.float32) for v in (answer, truth))
     return len(a) == len(t) and bool((np.abs(a.argmax(1) - t.argmax(1)) <= 1).mean() > 0.7)
+
+
+def _scene(i: int) -> list[dict[str, Any]]:
+    """One or two boxes of 8 x 8 pixels, in a place of their own for every i; `_picture` shows them."""
+    first = {"label": "ab"[i % 2], "box": [3 * (i % 3) + 0.0, 4 * (i // 3 % 3) + 0.0, 8.0, 8.0]}
+    return [first] if i % 4 else [first, {"label": "b", "box": [22.0, 22.0, 8.0, 8.0]}]
+
+
+def _picture(i: int) -> np.ndarray:
+    """uint8 [32, 32]: what `_scene` says is there; a's are bright, b's dark."""
+    pixels = np.full((32, 32), 128, dtype=np.uint8)
+    for entry in _scene(i):
+        x, y, w, h = map(int, entry["box"])
+        pixels[y : y + h, x : x + w] = 255 if entry["label"] == "a" else 0
+    return pixels
+
+
+def _found(answer: Any, truth: Any) -> bool:
+    """Every box, of its class, where it is; and no other that is as sure."""
+    sure = [entry for entry in answer if entry["score"] > 0.4]
+    near = [
+        any(e["label"] == t["label"] and np.abs(np.subtract(e["box"], t["box"])).max() < 3 for e in sure) for t in truth
+    ]
+    return len(sure) == len(truth) and all(near)
 
 
 _SENTENCES = [
@@ -131,6 +156,14 @@ CASES: dict[str, Case] = {
         "audio", [sound(i, 0.5) for i in range(12)], (8000, np.zeros(4000)), lambda a, t: False,
         {"bands": 8, "length": 6, "step": 2, "hide": 0.3}, steps=0,
     ),
+    "image of large patches, with a stem in stages": Case(
+        "image", [np.kron(_drawing(i), np.ones((2, 2), dtype=np.uint8)) for i in range(12)], b"",
+        lambda a, t: False, {"size": 16, "patch": 8, "stem": 8, "flip": True, "turn": True}, steps=0,
+    ),
+    "boxes": Case(
+        "boxes", [_scene(i) for i in range(12)], [{"label": "a", "box": [1, 2, 3]}], _found, {"hide": 0.6}, steps=200,
+        on=("image", [_picture(i) for i in range(12)]),
+    ),
 }  # fmt: skip
 
 
@@ -153,6 +186,21 @@ def content_of(codec: Any, values: Sequence[Any]) -> Any:
 
 def keys(n: int, *parts: int | str) -> np.ndarray:
     return rng.mix(np.arange(n), "test", *parts)
+
+
+def on_of(codec: Any, keys: np.ndarray) -> On | None:
+    """For a codec that reads on another column: 4 x 4 positions in most documents, seen a little moved."""
+    if codec.reads_on() is None:
+        return None
+    u = rng.uniform(rng.mix(keys, "on"), 2)
+    frame = np.array([[16, 0, 16], [0, 16, 16]], dtype=np.float32) + np.float32([[0, 0, 1], [0, 0, 0]]) * u[:, :1, None]
+    return On(np.where(u[:, 1] < 0.1, 0, 16), frame)
+
+
+def segment(codec: Any, content: Any, role: Role, keys: np.ndarray, augment: bool) -> Any:
+    """The codec's segment; one that reads on another column is told positions of it when asked."""
+    on = on_of(codec, keys) if role == Role.ASKED else None
+    return codec.segment(content, role, keys, augment, **({} if on is None else {"on": on}))
 
 
 def tensors(content: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:

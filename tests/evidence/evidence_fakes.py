@@ -74,6 +74,9 @@ class Colour:
     def show(self, value: Any) -> dict[str, str]:
         return {"text": str(value)}
 
+    def reads_on(self) -> None:
+        return None
+
 
 class Amount:
     """A number; what is no number is a bad value."""
@@ -106,6 +109,9 @@ class Amount:
 
     def show(self, value: Any) -> dict[str, str]:
         return {"text": str(value)}
+
+    def reads_on(self) -> None:
+        return None
 
 
 class Picture:

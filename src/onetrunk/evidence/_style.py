@@ -83,6 +83,8 @@ tbody th { color: var(--ink); font-size: inherit; font-weight: 500; }
 .shot img { display: block; width: 5.5rem; height: 5.5rem; object-fit: contain; image-rendering: pixelated;
   border-radius: 6px; background: var(--page); }
 .shot:has(audio) img { width: 14rem; } .shot audio { display: block; width: 14rem; height: 2.2rem; margin-top: .3rem; }
+.samples.large { grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr)); }
+.large .said .shot img { width: 100%; height: auto; image-rendering: auto; }
 .said { border-top: 1px solid var(--line); padding-top: .55rem; display: grid;
   grid-template-columns: auto 1fr;
   gap: .15rem .7rem; align-items: baseline; }

@@ -198,13 +198,18 @@ def _samples(
     order = rng.permutation(rng.key(judge.seed, "samples"), len(answers))
     groups = _right_and_wrong(codec, answers, truths, judge, order) or _near_and_far(answers, judge, order)
 
+    beside = given.get(codec.reads_on())  # answers that lie in a given value are shown in it
+
+    def shown(value: Any, i: int) -> Shown:
+        return _shown(codec, value, None if beside is None else beside[1][i])
+
     def sample(group: str, right: bool | None, i: int) -> Sample:
         values = {
             name: None if column[i] is None else _shown(source, column[i]) for name, (source, column) in given.items()
         }
-        truth, answer = _shown(codec, truths[i]), _shown(codec, answers[i].value)
+        truth, answer = shown(truths[i], i), shown(answers[i].value, i)
         ends = answers[i].interval
-        between = [_shown(codec, end) for end in ends] if ends else None
+        between = [shown(end, i) for end in ends] if ends else None
         return Sample(group, values, truth, answer, right, _confidence(answers[i]), between)
 
     return [sample(group, right, int(i)) for group, right, index in groups for i in index[:n]]
@@ -247,8 +252,9 @@ def _confidence(answer: Answer) -> float | None:
     return None if p is None else float(p)
 
 
-def _shown(codec: Codec, value: Any) -> Shown:
-    shown = codec.show(_short(value) if isinstance(value, float) else value)
+def _shown(codec: Codec, value: Any, on: Any = None) -> Shown:
+    value = _short(value) if isinstance(value, float) else value
+    shown = codec.show(value) if on is None else codec.show(value, on)
     return {
         kind: part if kind != "text" or len(part) <= _MOST_CHARACTERS else part[:_MOST_CHARACTERS] + " …"
         for kind, part in shown.items()

@@ -20,6 +20,7 @@ _POLICY = (
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
 _MOST_GIVEN = 6  # columns of a sample
 _SHORT = 24  # characters of a value that stands beside its column's name
+_THUMBNAIL = 256  # pixels
 _MOST_CLASSES = 40
 _MOST_LEDGER = 40
 
@@ -165,8 +166,9 @@ def _samples(task: TaskEvidence) -> str:
         kept = list(members)
         pictures = all(s.given and all(shown and "png" in shown for shown in s.given.values()) for s in kept)
         cards = "".join(map(_sample, kept))
-        tight = " tight" if pictures else ""
-        out.append(f'<h3>{_e(group)}</h3><div class="samples{tight}">{cards}</div>')
+        large = any(_is_large(sample.answer) for sample in kept)
+        kind = " large" if large else " tight" if pictures else ""
+        out.append(f'<h3>{_e(group)}</h3><div class="samples{kind}">{cards}</div>')
     return "".join(out)
 
 
@@ -203,6 +205,13 @@ def _inline(shown: Shown) -> str:
     picture = f'<img alt="" src="data:image/png;base64,{_e(shown["png"])}">' if "png" in shown else ""
     player = f'<audio controls src="data:audio/wav;base64,{_e(shown["wav"])}"></audio>' if "wav" in shown else ""
     return f'<span class="shot">{picture}{player}</span>'
+
+
+def _is_large(shown: Shown) -> bool:
+    """A picture too wide to be looked at as a thumbnail."""
+    png = shown.get("png", "")
+    head = base64.b64decode(png[:32]) if _BASE64.fullmatch(png) else b""
+    return int.from_bytes(head[16:20]) > _THUMBNAIL  # where a PNG file keeps its width
 
 
 # -- the model -----------------------------------------------------------------------------------------------

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError, UsageError
 from onetrunk.core.folder import disk_errors
+from onetrunk.core.sequence import Answer
 from onetrunk.data.table import Table, read
 
 
@@ -93,6 +97,20 @@ def _whole_types(frame: Any) -> Any:
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             frame[name] = [None if v is None else str(v) for v in frame[name]]
     return frame
+
+
+def draw_answers(codec: Codec, name: str, answers: Sequence[Answer], on: Sequence[Any], out: Path) -> list[str | None]:
+    """Writes each answer, drawn on its own value of `on`, as a PNG file in a folder beside `out`; None where it cannot
+    be."""
+    folder, paths = out.with_suffix(""), []
+    with disk_errors(out):
+        folder.mkdir(parents=True, exist_ok=True)
+        for i, (answer, value) in enumerate(zip(answers, on, strict=True)):
+            path, png = folder / f"{name}-{i:04d}.png", codec.show(answer.value, value).get("png")
+            if png is not None:
+                path.write_bytes(base64.b64decode(png))
+            paths.append(None if png is None else str(path))
+    return paths
 
 
 def _files(values: list[Any], folder: Path, name: str) -> list[str]:

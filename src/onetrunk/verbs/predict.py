@@ -35,7 +35,8 @@ def predict(
         given: columns to look at; by default the task's.
         begun: answers go on from the rows' own values of the asked column (texts).
         map: model_column=table_column, where names differ.
-        out: a .csv, .jsonl or .parquet file for the rows and their answers (pictures go in a folder beside it).
+        out: a .csv, .jsonl or .parquet file for the rows and their answers (pictures, sounds, and answers drawn on a
+            picture go in a folder beside it).
         temperature: 0 answers the likeliest; higher varies more.
         top_k: draw among the k likeliest only; 0 is no limit.
         top_p: draw among the likeliest that make up this probability.
@@ -73,7 +74,10 @@ def predict(
         console.print(f"[yellow]Note:[/] not in the table, answered without: {', '.join(absent)}", highlight=False)
     for name in task.ask:
         answers = opened.answer(table, name, task.given, sampling, ledger, begun)
-        columns |= answer_columns(name, answers, opened.codec(name))
+        codec = opened.codec(name)
+        columns |= answer_columns(name, answers, codec)
+        if out is not None and codec.reads_on() in table.columns:
+            columns[f"{name} drawn"] = _tables.draw_answers(codec, name, answers, table[codec.reads_on()], Path(out))
     ledger.check(len(table), max_bad)
     for line in ledger.lines():
         console.print(f"[yellow]Ledger[/] {line}", highlight=False)
