@@ -161,8 +161,8 @@ CASES: dict[str, Case] = {
         lambda a, t: False, {"size": 16, "patch": 8, "stem": 8, "flip": True, "turn": True}, steps=0,
     ),
     "boxes": Case(
-        "boxes", [_scene(i) for i in range(12)], [{"label": "a", "box": [1, 2, 3]}], _found, {"hide": 0.6}, steps=200,
-        on=("image", [_picture(i) for i in range(12)]),
+        "boxes", [_scene(i) for i in range(12)], [{"label": "a", "box": [1, 2, 3]}], _found,
+        {"hide": 0.6, "least": 0.005}, steps=200, on=("image", [_picture(i) for i in range(12)]),
     ),
 }  # fmt: skip
 

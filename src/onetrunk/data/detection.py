@@ -7,15 +7,13 @@ pixels.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from onetrunk.core.errors import DataError
 from onetrunk.data.files import Columns, Notes, media, parse_json, read_text
-
-_VOC_SETS = {"train": "train", "val": "val", "test": "test"}
 
 
 def parts_of(folder: Path, words: Mapping[str, str], notes: Notes) -> dict[str, Columns] | None:
@@ -29,9 +27,7 @@ def parts_of(folder: Path, words: Mapping[str, str], notes: Notes) -> dict[str, 
     found = [p for p in found if is_coco(p)]
     if not found:
         return None
-    named = {
-        path: next((words[w] for w in re.findall("[a-z]+", path.stem.lower()) if w in words), "") for path in found
-    }
+    named = {p: next((words[w] for w in re.findall("[a-z]+", p.stem.lower()) if w in words), "") for p in found}
     if len(set(named.values())) < len(found):
         names = ", ".join(p.name for p in found)
         raise DataError(
@@ -76,7 +72,7 @@ def from_coco(path: Path, folder: Path, notes: Notes) -> Columns:
         if count:
             notes.append(f"{path.name}: left {count:,} boxes {what}.")
     find = _Pictures(folder, (path.parent, folder / path.stem, folder))
-    return {"image": [find(name) for name in images.values()], "boxes": list(boxes.values())}
+    return {"image": find.all(list(images.values()), path), "boxes": list(boxes.values())}
 
 
 class _Pictures:
@@ -85,6 +81,16 @@ class _Pictures:
     def __init__(self, folder: Path, places: tuple[Path, ...]) -> None:
         self.folder, self.places = folder, places
         self._all: dict[str, Path] | None = None
+
+    def all(self, names: list[str], source: Path) -> list[Path]:
+        """The files of all names. DataError where none is there."""
+        found = [self(name) for name in names]
+        if found and not any(p.is_file() for p in found):
+            raise DataError(
+                f"None of the pictures that {source} names is there, for example {names[0]!r}: put them beside it, "
+                f"or in {self.folder}."
+            )
+        return found
 
     def __call__(self, name: str) -> Path:
         """The file, or where it should have been: then reading it says that it is missing."""
@@ -120,13 +126,11 @@ def _voc(folder: Path, notes: Notes) -> dict[str, Columns]:
     return {part: _voc_table([files[name] for name in names], find) for part, names in chosen.items()}
 
 
-def _voc_table(paths: Any, find: _Pictures) -> Columns:
-    columns: Columns = {"image": [], "boxes": []}
-    for path in paths:
-        root = _xml(path)
-        columns["image"].append(find(_text(root, "filename") or f"{path.stem}.jpg"))
-        columns["boxes"].append(list(_voc_boxes(root, path)))
-    return columns
+def _voc_table(paths: Iterable[Path], find: _Pictures) -> Columns:
+    roots = {path: _xml(path) for path in paths}
+    names = [_text(root, "filename") or f"{path.stem}.jpg" for path, root in roots.items()]
+    boxes = [list(_voc_boxes(root, path)) for path, root in roots.items()]
+    return {"image": find.all(names, find.folder / "Annotations"), "boxes": boxes}
 
 
 def _voc_boxes(root: ElementTree.Element, path: Path) -> Iterator[dict[str, Any]]:

@@ -35,8 +35,7 @@ def predict(
         given: columns to look at; by default the task's.
         begun: answers go on from the rows' own values of the asked column (texts).
         map: model_column=table_column, where names differ.
-        out: a .csv, .jsonl or .parquet file for the rows and their answers (pictures, sounds, and answers drawn on a
-            picture go in a folder beside it).
+        out: a .csv, .jsonl or .parquet file for the rows and their answers (pictures and sounds go in a folder beside).
         temperature: 0 answers the likeliest; higher varies more.
         top_k: draw among the k likeliest only; 0 is no limit.
         top_p: draw among the likeliest that make up this probability.
