@@ -76,6 +76,37 @@ def test_unknown_key_and_type_suggest_the_nearest(cli_run) -> None:
     expect(cli_run("inspect", "data.csv", "--types", "age=numbr"), 2, "Did you mean 'number'?")
 
 
+def test_options_of_a_column_that_is_not_there(cli_run) -> None:
+    found = cli_run("train", "data.csv", "--ask", "label", "--out", "new", "--set", "columns.nte.length=3", *QUICK)
+    expect(found, 2, "Unknown column 'nte'", "Did you mean 'note'?")
+
+
+def test_more_frozen_blocks_than_there_are_and_what_is_no_number_of_blocks(cli_run) -> None:
+    told = ("finetune", "data.csv", "--ask", "label", "--out", "new", "--size", "nano", "--freeze")
+    expect(cli_run(*told, "3"), 2, "--freeze 3: the model has 2 blocks")
+    expect(
+        cli_run(*told, "trnk"), 2, "'finetune.freeze'", "valid integer", "or input should be 'trunk'", "found 'trnk'"
+    )
+
+
+def test_a_file_where_a_folder_should_be_made(cli_run) -> None:
+    expect(cli_run("pretrain", "data.csv", "--out", "data.csv", *QUICK), 2, "data.csv is a file")
+    expect(cli_run("pretrain", "data.csv", "--out", "data.csv/m", *QUICK), 2, "data.csv is a file")
+    expect(cli_run("demo", "--out", "data.csv"), 2, "data.csv is a file")
+
+
+def test_a_place_that_denies_writing(cli_run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root nothing is denied, so the system's answer is put in its mouth."""
+
+    def denied(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", denied)
+        expect(cli_run("pretrain", "data.csv", "--out", "denied/m", *QUICK), 6, "Cannot write", "may write")
+    assert not Path("denied").exists()
+
+
 def test_one_class(cli_run, place: Path) -> None:
     (place / "one.csv").write_text("x,note,label\n" + "".join(f"{i % 7},word {i},a\n" for i in range(30)))
     expect(cli_run("train", "one.csv", "--ask", "label", "--out", "one", "--types", "label=category"), 3, "a")

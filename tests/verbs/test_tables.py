@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 import onetrunk
-from onetrunk.core.errors import UsageError
+from onetrunk.core.errors import ResourceError, UsageError
 from onetrunk.data.table import Table, read
-from onetrunk.verbs._tables import write_answers
+from onetrunk.verbs._tables import check_out, write_answers
 
 DAY = datetime.date(2024, 3, 1)
 ROWS = {
@@ -48,8 +48,24 @@ def test_pictures_become_files_that_the_table_names(tmp_path: Path) -> None:
     write_answers(drawn, Table({"digit": [7, 0]}), tmp_path / "d.csv")
     back = read(tmp_path / "d.csv")
     assert back["digit"] == [7, 0] and all(path.is_file() for path in back["picture"])
+
+
+def test_where_answers_cannot_be_written_is_said_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_out(tmp_path / "new" / "d.csv")
+    (tmp_path / "d.csv").touch()
+    check_out(tmp_path / "d.csv")
     with pytest.raises(UsageError, match=r"\.csv, \.jsonl or \.parquet file, found 'd.xlsx'"):
-        write_answers(drawn, Table({"digit": [7, 0]}), tmp_path / "d.xlsx")
+        onetrunk.predict("no model", {"x": [1]}, out=str(tmp_path / "d.xlsx"), quiet=True)
+    with pytest.raises(UsageError, match=r"d\.csv is a file; name another place"):
+        check_out(tmp_path / "d.csv" / "e.csv")
+    (tmp_path / "f.csv").mkdir()
+    with pytest.raises(UsageError, match=r"f\.csv is a folder; name another place"):
+        check_out(tmp_path / "f.csv")
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(ResourceError, match=r"Cannot write .*Name a place you may write to"):
+        check_out(tmp_path / "d.csv")
 
 
 def test_answers_keep_the_index_of_a_frame(tmp_path: Path) -> None:

@@ -33,7 +33,11 @@ class Config(BaseModel):
                 hint = f" Did you mean {' or '.join(map(repr, elsewhere))}?" if elsewhere else None
                 hint = hint or nearest(name, _fields_at(cls, first["loc"][:-1]))
                 raise UsageError(f"Unknown key {path!r} in {where}.{hint}") from None
-            raise UsageError(f"Key {path!r} in {where}: {first['msg'].lower()}, found {first['input']!r}.") from None
+            # Of a field of several types each says what it expected; their names are no part of the path.
+            same = [e for e in error.errors() if e["input"] is first["input"] and e["loc"][:-1] == first["loc"][:-1]]
+            path = path.rpartition(".")[0] if len(same) > 1 else path
+            expected = " or ".join(e["msg"].lower() for e in same)
+            raise UsageError(f"Key {path!r} in {where}: {expected}, found {first['input']!r}.") from None
 
     def updated(self, **changes: Any) -> Self:
         """A validated copy with some fields changed."""

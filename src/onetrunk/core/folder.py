@@ -242,9 +242,10 @@ def _plain(error: OSError, path: Path, needs: int) -> Exception:
     if error.errno in _FULL:
         place = next(p for p in [path, *path.absolute().parents] if p.exists())
         free = shutil.disk_usage(place).free
+        least = f", at least {needs / 1e6:,.1f} MB needed" if needs else ""
         return ResourceError(
-            f"No space to write {path}: {error.strerror}; {free / 1e6:,.1f} MB free, at least "
-            f"{needs / 1e6:,.1f} MB needed. Free some space or name another place; what was there is intact."
+            f"No space to write {path}: {error.strerror}; {free / 1e6:,.1f} MB free{least}. "
+            "Free some space or name another place; what was there is intact."
         )
     if error.errno in _DENIED:
         return ResourceError(f"Cannot write {path}: {error.strerror}. Name a place you may write to.")

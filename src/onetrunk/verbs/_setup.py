@@ -108,8 +108,9 @@ def console(quiet: bool) -> Console:
 def check_free(out: str | Path, overwrite: bool) -> None:
     """Raises UsageError before any work when the result could not be put at `out`; with `overwrite` clears the way."""
     place = Path(out)
-    if place.is_file():
-        raise UsageError(f"{place} is a file; name another --out.")
+    for path in (place, *place.parents):
+        if path.is_file():
+            raise UsageError(f"{path} is a file; name another --out.")
     finished = (place / files.MANIFEST).exists()
     if finished and not overwrite:
         raise UsageError(f"{place} already exists; name another --out or pass --overwrite.")
@@ -145,8 +146,10 @@ class Data:
 def types_and_options(
     table: Table, config: RunConfig, types: dict[str, str] | None
 ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """Every column's type, inferred where nobody said it, and its options."""
+    """Every column's type, inferred where nobody said it, and its options. Raises UsageError for unknown columns."""
     options = {name: dict(o) for name, o in config.columns.items()}
+    for name in options:
+        table[name]
     told = {name: o.pop("type") for name, o in options.items() if "type" in o}
     return infer_types(table, {**told, **(types or {})}), options
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from onetrunk import __version__
 from onetrunk.core import rng
 from onetrunk.core.column import Codec
-from onetrunk.core.errors import DataError, InterruptedRunError
+from onetrunk.core.errors import DataError, InterruptedRunError, UsageError
 from onetrunk.core.objective import ObjectiveConfig
 from onetrunk.data.met import record
 from onetrunk.data.pack import Store
@@ -249,6 +249,8 @@ def _freeze(model: Model, task: Task, freeze: int | str) -> None:
         if key not in embedding or name.partition(".")[0] in network.codecs[key].read_out
     }
     blocks = len(network.trunk.layers) if freeze == "trunk" else int(freeze)
+    if not 0 < blocks <= len(network.trunk.layers):
+        raise UsageError(f"--freeze {freeze}: the model has {len(network.trunk.layers)} blocks.")
     for parameter in network.parameters():
         parameter.requires_grad_(id(parameter) in kept)
     for block in network.trunk.layers[blocks:]:

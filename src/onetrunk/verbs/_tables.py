@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.column import Codec
-from onetrunk.core.errors import DataError, UsageError
+from onetrunk.core.errors import DataError, ResourceError, UsageError
 from onetrunk.core.folder import disk_errors
 from onetrunk.core.sequence import Answer
 from onetrunk.data.table import Table, read
@@ -37,6 +38,17 @@ def nothing_given(expected: list[str], table: Table) -> DataError:
     )
 
 
+def check_out(out: Path) -> None:
+    """Raises UsageError or ResourceError before any work where answers could not be written."""
+    if out.suffix.lower() not in (".csv", ".jsonl", ".parquet"):
+        raise UsageError(f"--out expects a .csv, .jsonl or .parquet file, found {out.name!r}.")
+    there = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if there == out if there.is_dir() else there != out:
+        raise UsageError(f"--out {out}: {there} is a {'folder' if there.is_dir() else 'file'}; name another place.")
+    if not os.access(there, os.W_OK):
+        raise ResourceError(f"Cannot write {out}: Permission denied. Name a place you may write to.")
+
+
 def write_answers(answers: Any, rows: Table, out: Path) -> list[str]:
     """Writes the rows' own columns, then the answers, by the file's suffix; answers that are arrays become PNG files,
     sounds WAV files, in a folder beside it. An own column with an answer's name is what may be true: NAME_true.
@@ -46,8 +58,6 @@ def write_answers(answers: Any, rows: Table, out: Path) -> list[str]:
     import pandas as pd
 
     suffix = out.suffix.lower()
-    if suffix not in (".csv", ".jsonl", ".parquet"):
-        raise UsageError(f"--out expects a .csv, .jsonl or .parquet file, found {out.name!r}.")
     columns, left_out = {}, []
     for name, values in rows.columns.items():
         if name in answers.columns and not any(v is not None for v in values):

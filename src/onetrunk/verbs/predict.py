@@ -59,6 +59,8 @@ def predict(
     from onetrunk.verbs import _setup, _tables
 
     console = _setup.console(quiet)
+    if out is not None:
+        _tables.check_out(Path(out))
     opened = model if isinstance(model, Model) else load(model)
     rows = _tables.read_rows(data, network)
     table = _setup.renamed(rows, map)
