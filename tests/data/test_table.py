@@ -387,6 +387,8 @@ def test_roles_refuse_unknown_and_double_names():
         roles_of(columns, ignore=["y"])
     with pytest.raises(UsageError, match="Nothing is left to be given"):
         roles_of({"y": [0, 1, 0], "x": ["a", "a", "a"]})
+    alone = {"y": [0, 1, 0], "split": ["train", "train", "val"]}
+    assert roles_of({"y": alone["y"]})[:2] == roles_of(alone)[:2] == ([], ["y"])
     with pytest.raises(DataError, match="'y' has no values"):
         roles(Table({"y": [None], "x": [1]}), {"x": "any"}, ["y"])
     assert roles_of(columns, ask=())[0] == ["y", "x"]

@@ -154,7 +154,7 @@ def test_what_a_foundation_learnt_from_is_not_held_out_later(
 
 def test_a_text_asked_from_nothing_is_judged_by_its_likelihood(tmp_path: Path) -> None:
     rows = {"review": table()["review"]}
-    model = quick(tmp_path / "m", "finetune", rows, ask=["review"], given=[])
+    model = quick(tmp_path / "m", "finetune", rows, ask=["review"])
     fresh = {"review": [f"lovely room {i}, quiet bed" for i in range(300, 330)]}
     (task,) = onetrunk.evaluate(str(tmp_path / "m"), fresh, against=rows, quiet=True).tasks
     assert (task.metric, task.higher_is_better) == ("bits_per_byte", False)

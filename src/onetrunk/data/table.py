@@ -174,7 +174,7 @@ def roles(
     """What is given, what is asked, and why each other column is left out.
 
     Without `given`, everything is, but ids, constants and columns that tell the answer; naming them in
-    `given` takes them all the same. Raises UsageError for names that do not exist, or that are in two places.
+    `given` takes them all the same. Where there is no other column, what is asked is asked from nothing. Raises UsageError for names that do not exist, or that are in two places.
     """
     ask, ignore = list(ask or []), list(ignore or [])
     reasons = left_out(table, types, ask, ignore)
@@ -190,8 +190,9 @@ def roles(
         others = [name for name in types if name not in chosen and name not in ask]
         return chosen, ask, {name: _TOLD if name in ignore else "not among those given" for name in others}
     chosen = [name for name in types if name not in ask and name not in reasons]
-    if not chosen:
-        found = "; ".join(f"{name} ({reason})" for name, reason in reasons.items()) or "there is no other column"
+    useless = [f"{name} ({why})" for name, why in reasons.items() if not is_given_split(name, table[name])]
+    if not chosen and useless:
+        found = "; ".join(useless)
         raise UsageError(f"Nothing is left to be given: {found}. Name the columns to give with --given.")
     return chosen, ask, reasons
 

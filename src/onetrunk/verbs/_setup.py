@@ -189,7 +189,8 @@ def open_data(
     )
     for note in [*table.notes, *parts.notes]:
         console.print(f"[yellow]Note:[/] {note}", highlight=False)
-    console.print("[bold]Given[/] " + ", ".join(f"{n} [dim]{kinds[n]}[/]" for n in given_names), highlight=False)
+    shown = ", ".join(f"{n} [dim]{kinds[n]}[/]" for n in given_names) or "nothing"
+    console.print(f"[bold]Given[/] {shown}", highlight=False)
     if asked:
         console.print("[bold]Asked[/] " + ", ".join(f"{n} [dim]{kinds[n]}[/]" for n in asked), highlight=False)
     for name, reason in reasons.items():
