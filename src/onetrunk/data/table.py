@@ -174,7 +174,8 @@ def roles(
     """What is given, what is asked, and why each other column is left out.
 
     Without `given`, everything is, but ids, constants and columns that tell the answer; naming them in
-    `given` takes them all the same. Where there is no other column, what is asked is asked from nothing. Raises UsageError for names that do not exist, or that are in two places.
+    `given` takes them all the same. Where there is no other column, what is asked is asked from nothing. Raises
+    UsageError for names that do not exist, or that are in two places.
     """
     ask, ignore = list(ask or []), list(ignore or [])
     reasons = left_out(table, types, ask, ignore)
