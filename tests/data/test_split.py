@@ -84,6 +84,12 @@ def test_stratified_numbers_go_by_tenths_and_free_text_is_refused():
         make({"x": list(range(1000)), "y": [f"t{i}" for i in range(1000)]}, "stratified:y")
 
 
+def test_pictures_can_be_asked_for():
+    pictures = [np.full((4, 4), i % 100, dtype=np.uint8) for i in range(1000)]
+    made = make({"x": list(range(1000)), "y": pictures})
+    assert sizes(made) == [800, 100, 100] and made.how.startswith("at random")
+
+
 def test_equal_rows_stay_on_one_side():
     x = [f"t{i // 4}" for i in range(400)]
     columns = {"x": x, "y": [i % 2 for i in range(400)]}

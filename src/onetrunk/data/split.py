@@ -348,6 +348,8 @@ def _check_classes(made: Split, table: Table, types: Mapping[str, str], ask: Seq
 
 
 def _hashable(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.shape, value.tobytes()
     return repr(value) if isinstance(value, list | dict | set) else value
 
 

@@ -18,6 +18,8 @@ from onetrunk.core.folder import disk_errors
 from onetrunk.core.sequence import Answer
 from onetrunk.data.table import Table, read
 
+_ACROSS, _MOST_ROWS = 10, 20  # of the picture of all pictures
+
 
 def read_rows(data: Any, network: bool) -> Table:
     """Anything `read` takes, or one row (or a list of rows) as JSON text."""
@@ -124,8 +126,11 @@ def draw_answers(codec: Codec, name: str, answers: Sequence[Answer], on: Sequenc
 
 
 def _files(values: list[Any], folder: Path, name: str) -> list[str]:
-    """WAV files are bytes already; arrays [H, W] or [H, W, 3] are pictures, those of four axes moving ones."""
+    """WAV files are bytes already; arrays [H, W] or [H, W, 3] are pictures (NAME.png shows all of them), those of four
+    axes moving ones."""
     from PIL import Image
+
+    from onetrunk.columns.image import sheet
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -137,4 +142,8 @@ def _files(values: list[Any], folder: Path, name: str) -> list[str]:
             first, *rest = [Image.fromarray(a) for a in (value if value.ndim == 4 else value[None])]
             first.save(path, save_all=bool(rest), append_images=rest)
         paths.append(str(path))
+    pictures = [value for value in values if isinstance(value, np.ndarray) and value.ndim < 4]
+    if pictures and len({picture.shape for picture in pictures}) == 1:
+        rows = [pictures[i : i + _ACROSS] for i in range(0, len(pictures), _ACROSS)][:_MOST_ROWS]
+        Image.fromarray(sheet(rows)).save(folder / f"{name}.png")
     return paths
