@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import inspect
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 import onetrunk
@@ -178,6 +180,29 @@ def test_an_unreadable_image_among_good_ones(cli_run, place: Path) -> None:
     assert code == 0, err
     assert "not a readable image" in err.replace("\n", " ")
     expect(cli_run("pretrain", "pictures", "--out", "drawn2", "--max-bad", "0.001", *QUICK), 3, "--max-bad")
+
+
+def test_recordings_bad_ones_among_them_are_heard_and_spoken(cli_run, place: Path) -> None:
+    for kind, hertz in (("high", 1500), ("low", 300)):
+        (place / "sounds" / kind).mkdir(parents=True)
+        for i in range(50):
+            tone = np.sin(2 * np.pi * (hertz + 5 * i) * np.arange(1200) / 8000)
+            soundfile.write(place / "sounds" / kind / f"{i}.flac", tone / 2, 8000)
+    silent = place / "sounds" / "low" / "0.flac"
+    soundfile.write(silent, np.zeros(1200), 8000)
+    found = cli_run("pretrain", "sounds", "--out", "heard", "--max-bad", "0.02", *QUICK)
+    assert found[0] == 0 and "0.flac is silent" in found[2].replace("\n", " "), found
+    expect(cli_run("pretrain", "sounds", "--out", "heard2", "--max-bad", "0.001", *QUICK), 3, "--max-bad")
+    code, out, _ = cli_run("predict", "heard", "sounds", "--ask", "label", "--max-bad", "0.02", "--json")
+    assert code == 0 and all(json.loads(line)["label"] in ("high", "low") for line in out.splitlines())
+    speak = ("generate", "heard", "--ask", "audio", "--data", '{"label": "low"}', "--n", "2", "--steps", "2")
+    assert cli_run(*speak, "--out", "said.csv")[0] == 0
+    said = [soundfile.read(place / "said" / f"audio-000{i}.wav") for i in range(2)]
+    assert all(rate == 8000 and len(samples) >= 320 for samples, rate in said)
+    code, out, _ = cli_run(*speak, "--json")
+    assert code == 0 and base64.b64decode(json.loads(out.splitlines()[0])["audio"]).startswith(b"RIFF")
+    code, out, _ = cli_run(*speak)
+    assert code == 0 and "bytes; see --out" in out
 
 
 def test_text_longer_than_the_context_is_counted(cli_run, place: Path) -> None:

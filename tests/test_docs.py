@@ -19,8 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
+import soundfile
 import typer
 import yaml
 from PIL import Image
@@ -65,7 +67,8 @@ def names(pages: list[Path]) -> Any:
 # -- the reader's folder -------------------------------------------------------------------------------------
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Hotel stays, as a table, with other names, and with one more class; photographs; runs of some distance."""
+    """Hotel stays, as a table, with other names, and with one more class; photographs; runs of some distance;
+    recordings; films."""
     monkeypatch.chdir(tmp_path)
     dice = np.random.default_rng(0)
     words = {"good": ["warm", "clean", "quiet", "lovely", "fine"], "bad": ["cold", "dirty", "noisy", "broken", "dull"]}
@@ -92,8 +95,42 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for i in range(15):
             pixels = dice.integers(level - 40, level + 40, (8, 8), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{i}.png")
+    recordings(tmp_path)
+    films(tmp_path)
     (tmp_path / "settings.yaml").write_text("columns:\n  review: {length: 64}\ntrain: {lr: 1.0e-3}\n")
     return tmp_path
+
+
+def recordings(place: Path) -> None:
+    """Digits "spoken" by ten voices: a tone each, a little higher or lower."""
+    (place / "recordings").mkdir()
+    for voice, name in enumerate(["ann", "bob", "cai", "dai", "eve", "fay", "gus", "hal", "ida", "jon"]):
+        for digit in range(10):
+            tone = 0.4 * np.sin(2 * np.pi * (300 + 200 * digit) * (1 + 0.01 * voice) * np.arange(1600) / 8000)
+            soundfile.write(place / "recordings" / f"{digit}_{name}_0.wav", tone, 8000)
+
+
+def films(place: Path) -> None:
+    """Light and dark ones; every fourth has no sound."""
+    (place / "films").mkdir()
+    rows = []
+    for i in range(16):
+        rows.append([f"films/{i}.mp4", f"films/{i}.mp4", ("gay", "grave")[i % 2]])
+        frames = np.full((4, 16, 16, 3), (200, 60)[i % 2] + i, dtype=np.uint8)
+        with av.open(place / rows[-1][0], "w") as out:
+            pictures = out.add_stream("mpeg4", rate=8)
+            pictures.width = pictures.height = 16
+            heard = out.add_stream("aac", rate=8000, layout="mono") if i % 4 else None
+            for frame in frames:
+                out.mux(pictures.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            out.mux(pictures.encode(None))
+            if heard is not None:
+                tone = np.sin(np.arange(4096) * (0.2 + 0.3 * (i % 2)), dtype=np.float32)[None] / 2
+                samples = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+                samples.sample_rate, samples.pts = 8000, 0
+                out.mux(heard.encode(samples))
+                out.mux(heard.encode(None))
+    write(place / "films.csv", ["film", "sound", "mood"], rows)
 
 
 def write(path: Path, head: list[str], rows: list[list[Any]]) -> None:

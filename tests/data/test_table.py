@@ -223,6 +223,19 @@ def test_folders_that_cannot_be_understood(tmp_path):
         read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [(s, "audio") for s in ("wav", "FLAC", "ogg", "mp3", "opus", "m4a", "aiff")]
+    + [(s, "video") for s in ("mp4", "webm", "mkv", "mov", "avi", "mpg")],
+)
+def test_files_of_sound_and_film_are_taken_for_that(tmp_path, suffix, kind):
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        (tmp_path / label / f"1.{suffix}").write_bytes(b"whatever")
+    table = read(tmp_path)
+    assert infer_types(table) == {kind: kind, "label": "category"}
+
+
 def test_strings_that_name_files_beside_the_table_become_paths(tmp_path):
     path = picture(tmp_path / "i" / "1.png")
     table = read(write(tmp_path / "a.csv", "pic,site\ni/1.png,example.com\n,a.png or not\n"))

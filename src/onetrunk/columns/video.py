@@ -244,10 +244,10 @@ class Video(Codec):
         return {"done": done, "patches": patches, "taken": state["taken"] + 1}
 
     def finish(self, state: State) -> list[Answer]:
-        """Arrays uint8 [frames, side, side, channels]."""
+        """Arrays uint8 [frames, side, side, 3]."""
         x = self._pixels(state["patches"])[:, : self.options.frames].clamp(-1, 1)
         arrays = ((x + 1) * 127.5).round().to(torch.uint8).permute(0, 1, 3, 4, 2).cpu().numpy()
-        return [Answer(array) for array in arrays]
+        return [Answer(_from_array(array)) for array in arrays]
 
     # -- evidence ----------------------------------------------------------------------------------------------------
     higher_is_better = False
@@ -286,7 +286,7 @@ class Video(Codec):
     def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
         flat = np.clip(estimator.predict(features), 0, 1) * 255
         arrays = flat.round().astype(np.uint8).reshape(-1, self.options.frames, self.channels, self.size, self.size)
-        return [Answer(array) for array in arrays.transpose(0, 1, 3, 4, 2)]
+        return [Answer(_from_array(array)) for array in arrays.transpose(0, 1, 3, 4, 2)]
 
     @classmethod
     def show(cls, value: Any) -> dict[str, str]:

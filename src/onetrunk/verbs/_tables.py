@@ -53,7 +53,7 @@ def check_out(out: Path) -> None:
 
 def write_answers(answers: Any, rows: Table, out: Path) -> list[str]:
     """Writes the rows' own columns, then the answers, by the file's suffix; answers that are arrays become PNG files,
-    sounds WAV files, in a folder beside it. An own column with an answer's name is what may be true: NAME_true.
+    and sounds WAV files, in a folder beside it. An own column with an answer's name is what may be true: NAME_true.
 
     Returns the own columns that cannot stand in such a file (pictures in memory) and were left out.
     """
