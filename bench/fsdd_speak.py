@@ -17,11 +17,11 @@ from bench import fsdd
 from bench.common import Figures, Run, data_folder
 
 SETTINGS: dict[str, Any] = {
-    "trunk": {"width": 192, "layers": 5, "heads": 6},
-    "columns": {"audio": {"type": "audio"}, "digit": {"type": "category"}},
+    "trunk": {"width": 128, "layers": 4, "heads": 4},
+    "columns": {"audio": {"type": "audio", "stem": 8}, "digit": {"type": "category"}},
     "train": {"lr": 2e-3, "tensorboard": False},
     "pretrain": {
-        "steps": 1200,
+        "steps": 900,
         "objectives": [
             {"kind": "predict", "documents": 80, "given": ["digit"], "ask": ["audio"]},
             {"kind": "predict", "documents": 16, "given": [], "ask": ["audio"]},  # without a digit: for guidance
