@@ -257,10 +257,9 @@ def test_boxes_are_drawn_on_their_picture_and_unsure_ones_are_not() -> None:
     sure, unsure = {**CAT, "score": 0.9}, {"label": "dog", "box": [60, 40, 30, 30], "score": 0.1}
     png = Pillow.open(io.BytesIO(base64.b64decode(Boxes.show([sure, unsure], picture)["png"])))
     drawn = np.asarray(png)
-    assert drawn.shape == (80, 100, 3)
-    assert (drawn[60, 10:40] != 200).any(1).all() and (
-        drawn[45, 60:90] == 200
-    ).all()  # one's lower edge; not the other's
+    assert drawn.shape == (400, 500, 3)  # small pictures are enlarged
+    assert (drawn[300, 50:200] != 200).any(1).all()  # one's lower edge
+    assert (drawn[225, 300:450] == 200).all()  # not the other's
     assert Boxes.show([sure, unsure]) == {"text": "1 cat"} == Boxes.show([sure], b"no picture")
     assert Boxes.show([]) == {"text": "nothing"}
     large = Pillow.open(io.BytesIO(base64.b64decode(Boxes.show([sure], np.zeros((700, 1400), np.uint8))["png"])))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -11,13 +13,14 @@ import numpy as np
 import pytest
 import yaml
 from evidence_fakes import PIXEL, Amount, Colour, FakeModel, Picture
+from PIL import Image
 
 from onetrunk.core.errors import DataError, ModelFileError
 from onetrunk.core.sequence import Answer
 from onetrunk.evidence.card import card
 from onetrunk.evidence.evaluate import evaluate
 from onetrunk.evidence.intervals import wilson
-from onetrunk.evidence.record import Evidence, Origin
+from onetrunk.evidence.record import Evidence, Origin, Sample
 from onetrunk.evidence.report import report
 from onetrunk.evidence.words import amount, headline
 
@@ -79,6 +82,34 @@ def test_classes_and_samples(evidence: Evidence) -> None:
     assert all((s.truth == s.answer) == s.right for s in task.samples)
     assert task.samples[0].given["hidden"] == {"png": PIXEL}
     assert task.samples[0].confidence == pytest.approx(0.98)
+
+
+class Found(Colour):
+    """A colour that is seen in the column `hue`: shown in it."""
+
+    def reads_on(self) -> str:
+        return "hue"
+
+    def show(self, value: str, on: str | None = None) -> dict[str, str]:
+        return {"text": f"{value} in {on}"} if on is None or value != "red" else {"png": _png(300)}
+
+
+def _png(width: int) -> str:
+    place = io.BytesIO()
+    Image.new("L", (width, 20)).save(place, "PNG")
+    return base64.b64encode(place.getvalue()).decode()
+
+
+def test_what_lies_in_a_given_value_is_shown_in_it_and_large() -> None:
+    codecs = {"hue": Colour(CLASSES), "label": Found(CLASSES)}
+    found = evaluate(FakeModel(codecs, _sure), _data(90, 1), [(["hue"], "label")])
+    texts = [s for s in found.tasks[0].samples if "text" in s.answer]
+    assert texts and all(s.answer["text"] == f"{s.given['hue']['text']} in {s.given['hue']['text']}" for s in texts)
+    assert any("png" in s.answer for s in found.tasks[0].samples)
+    assert 'class="samples large"' in report(found)
+    small = Sample("Some", {"a": {"png": _png(200)}}, {"png": _png(200)}, {"png": _png(200)})
+    found.tasks[0].samples = [small]
+    assert 'class="samples tight"' in report(found)
 
 
 def test_figures_for_light_and_dark_pages(evidence: Evidence) -> None:

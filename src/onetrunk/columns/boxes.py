@@ -31,6 +31,7 @@ _CANDIDATES = 300  # a picture's best cells, before suppression
 _FREQUENCIES = 6  # of a given box's sides
 _SEEN = 0.3  # share of a box that must be left in an augmented picture
 _DRAWN = 0.3  # score from which an answered box is drawn and counted for a person
+_SHOWN = 512  # pixels of a side, at most, and at least about half of them
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito 2008
 _NOTHING, _IGNORED = -1, -2  # instead of a class: an empty cell; one of which nothing is learnt
 
@@ -131,7 +132,8 @@ class Boxes(Codec):
             picture = None
         if picture is None:
             return {"text": words}
-        factor = min(1.0, 512 / max(picture.size))
+        factor = _SHOWN / max(picture.size)
+        factor = factor if factor < 1 else int(factor)  # whole pixels
         picture = picture.resize([max(1, round(side * factor)) for side in picture.size], Resampling.BILINEAR)
         pen = ImageDraw.Draw(picture)
         for label, (x, y, w, h), entry in entries:
