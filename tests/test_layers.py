@@ -38,6 +38,9 @@ MAY_IMPORT = {
 NOT_A_TYPE = {
     ("core/column.py", "text"): "a key of Codec.show",
     ("columns/audio.py", "text"): "a key of Codec.show",
+    ("columns/_film.py", "video"): "the name of an extra",
+    ("columns/video.py", "text"): "a key of Codec.show",
+    ("interop/_families.py", "audio"): "what a family's trunk reads",
     ("columns/image.py", "text"): "a key of Codec.show",
     ("evidence/evaluate.py", "text"): "a key of Codec.show",
     ("columns/boxes.py", "text"): "a key of Codec.show",

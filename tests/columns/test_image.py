@@ -14,7 +14,7 @@ import worlds
 from PIL import Image as Pillow
 from PIL import ImageFile
 
-from onetrunk.columns import image as module
+from onetrunk.columns import _pictures
 from onetrunk.columns.image import CODEC as Image
 from onetrunk.columns.image import open_image, sheet
 from onetrunk.core.column import Sampling
@@ -126,7 +126,7 @@ def test_what_cannot_be_read_says_why(value: Any, reason: str) -> None:
 
 def test_too_many_pixels_are_refused_by_the_header_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = encoded(GREY)
-    monkeypatch.setattr(module, "_MOST_PIXELS", 40)
+    monkeypatch.setattr(_pictures, "_MOST_PIXELS", 40)
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(BadValueError, match="8 × 6 pixels; at most 40"):
         open_image(picture)

@@ -42,6 +42,7 @@ class Boxes(Codec):
 
     ragged = True
     parts = True
+    read_out = ("dense", "label_head", "place_head")
 
     class Options(Config):
         on: str = "image"  # the column of the pictures that the boxes lie in
