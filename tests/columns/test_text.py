@@ -197,6 +197,28 @@ def test_pairs_tell_neighbours_apart_and_are_the_same_when_written() -> None:
     assert given[1] != given[3] and given[1] == given[5], "ab is not ba, and is ab elsewhere"
 
 
+def test_only_the_most_frequent_pairs_have_vectors_and_none_met_once_among_many_texts() -> None:
+    texts = ["ab"] * 600 + ["cd"] * 401 + ["ef"]
+    for most, named in ((2, [(0, "a"), ("a", "b")]), (64, [(0, "a"), (0, "c"), ("a", "b"), ("c", "d")])):
+        codec = fitted(texts, 8, unit="character", pairs=most)
+        before = [0 if x == 0 else 1 + ids_of(codec, x)[0] for x, _ in named]
+        expected = sorted((x << 32) + ids_of(codec, y)[0] for x, (_, y) in zip(before, named, strict=True))
+        assert codec.pairs.tolist() == expected and len(codec.pair_table) == 1 + len(named)
+        again = Text({"unit": "character", "pairs": most})
+        again.set_knowledge(codec.knowledge())
+        assert again.pairs.tolist() == expected
+        rows = codec.segment(worlds.content_of(codec, ["ab", "ad"]), Role.GIVEN, worlds.keys(2)).content["pair"]
+        assert rows[0] == rows[2] > 0 and rows[3] == 0, "a pair that was never met has no vector of its own"
+
+
+def test_a_dropped_token_takes_its_pair_along() -> None:
+    codec = fitted(["abcdefgh" * 9], unit="character", pairs=64, drop=0.5)
+    content = worlds.content_of(codec, ["abcdefgh" * 9] * 20)
+    shown = codec.segment(content, Role.GIVEN, worlds.keys(20), augment=True).content
+    assert 0.4 < (shown["pair"] == 0).mean() < 0.6
+    assert ((shown["id"] == MASK) == (shown["pair"] == 0)).all()
+
+
 # -- answers -------------------------------------------------------------------------------------------------
 def test_nothing_is_written_after_the_end_and_no_more_than_told() -> None:
     codec = fitted(["abc"], 8, unit="character").eval()

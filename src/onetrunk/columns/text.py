@@ -23,6 +23,8 @@ from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment, local_positions
 from onetrunk.nn.heads.categorical import choose, linear_cross_entropy
 
+_MANY = 1000  # texts; of so many, what occurs once is noise
+
 
 class Text(Codec):
     """Tokens. Given: read at once. Asked: written from left to right until the end token. Masked: filled in place."""
@@ -37,10 +39,10 @@ class Text(Codec):
         vocabulary: int | None = Field(None, ge=300, le=1_000_000)  # None: grows with the training text
         length: int = Field(256, ge=1, le=1_000_000)  # tokens of one value that the trunk sees: the context
         hide: float = Field(0.2, gt=0, le=1)  # share of tokens hidden when masked, on average
-        pairs: int = Field(
-            0, ge=0, le=1 << 22
-        )  # rows of a table for pairs of neighbours, hashed (arXiv 1607.04606); 0: none
-        drop: float = Field(0.0, ge=0, lt=1)  # share of given tokens blanked in training: word dropout
+        pairs: int = Field(0, ge=0, le=1 << 22)  # at most so many frequent pairs of neighbours get vectors of their own
+        drop: float = Field(
+            0.0, ge=0, lt=1
+        )  # share of given tokens, each with its pair, blanked in training: word dropout
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     @classmethod
@@ -55,7 +57,7 @@ class Text(Codec):
         if not characters:
             raise DataError("A text column needs at least one training row that is not empty; all are empty.")
         if self.options.unit == "character":
-            rare = 1 if len(texts) > 1000 else 0  # once in a thousand texts is noise: it becomes <|unknown|>
+            rare = 1 if len(texts) > _MANY else 0  # it becomes <|unknown|>
             kept = sorted(c for c, count in characters.items() if count > rare)
             self.tokenizer = character_tokenizer(kept)
         else:
@@ -63,6 +65,7 @@ class Text(Codec):
             vocabulary = self.options.vocabulary or int(np.clip(size // 40, 512, 32_000))
             self.tokenizer = train_bpe(texts, vocabulary)
         self._remember(OWN, Shape())
+        self.pairs = self._frequent_pairs(texts)
 
     def extend(self, values: Sequence[Any]) -> int:
         """Adds whole words (or, by character, characters) that take many tokens and occur often.
@@ -102,14 +105,25 @@ class Text(Codec):
             for token, i in vocab.items():
                 self._lookup[ord(token)] = i
 
+    def _frequent_pairs(self, texts: Sequence[str]) -> np.ndarray:
+        """Codes of the most frequent pairs of neighbours, increasing. What is met once is learnt by heart: left out."""
+        if not self.options.pairs:
+            return np.zeros(0, dtype=np.int64)
+        content, _ = self.encode_all(texts, lambda i, reason: None)
+        codes, counts = np.unique(_codes(content.gather()["id"], content.lens), return_counts=True)
+        often = counts > (1 if len(texts) > _MANY else 0)
+        codes, counts = codes[often], counts[often]
+        return np.sort(codes[np.argsort(-counts, kind="stable")[: self.options.pairs]])
+
     def knowledge(self) -> dict[str, Any]:
-        known: dict[str, Any] = {"tokenizer": self.tokenizer.to_str()}
+        known: dict[str, Any] = {"tokenizer": self.tokenizer.to_str(), "pairs": self.pairs.tolist()}
         if self.meaning != OWN:
             known |= {"meaning": asdict(self.meaning), "shape": asdict(self.shape)}
         return known
 
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
         self.tokenizer = Tokenizer.from_str(knowledge["tokenizer"])
+        self.pairs = np.array(knowledge.get("pairs", []), dtype=np.int64)
         if "meaning" not in knowledge:
             self._remember(OWN, Shape())
             return
@@ -131,7 +145,7 @@ class Text(Codec):
                 nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=self.shape.transform)
             )
         if self.options.pairs:
-            self.pair_table = nn.Parameter(torch.zeros(self.options.pairs, width))
+            self.pair_table = nn.Parameter(torch.zeros(1 + len(self.pairs), width))  # row 0: any other pair
 
     # -- a person's view ---------------------------------------------------------------------------------------------
     @classmethod
@@ -219,10 +233,15 @@ class Text(Codec):
             first = rng.integers(rng.mix(keys, "window"), content.lens - lens + 1)
         ids = content.window(first, lens).gather()["id"]
         if role == Role.GIVEN:
+            whole = lens
+            ids, lens, where = self.meaning.wrap(ids, lens)
+            shown = {"id": ids, **self._pairs(ids, lens)}
             if augment and self.options.drop > 0:
-                ids = np.where(self._each(keys, lens, "drop") < self.options.drop, mask, ids)
-            ids, lens, _ = self.meaning.wrap(ids, lens)
-            return Segment({"id": ids, **self._pairs(ids, lens)}, lens)
+                dropped = np.zeros(len(shown["id"]), dtype=bool)
+                dropped[where] = self._each(keys, whole, "drop") < self.options.drop
+                blank = {"id": mask, "pair": 0}
+                shown = {name: np.where(dropped, blank[name], array) for name, array in shown.items()}
+            return Segment(shown, lens)
         rate = np.repeat(2 * self.options.hide * rng.uniform(rng.mix(keys, "rate")), lens)
         hidden = self._each(keys, lens, "hide") < rate
         fate = self._each(
@@ -236,15 +255,13 @@ class Text(Codec):
         return Segment(content, lens, reads=where[reads], targets=self._targets(ids[reads]))
 
     def _pairs(self, shown: np.ndarray, lens: np.ndarray) -> dict[str, np.ndarray]:
-        """Where each shown token with the one before it (none before the first) stands in the table of pairs."""
-        if not self.options.pairs:
-            return {}
-        before = np.where(local_positions(lens) > 0, np.roll(shown, 1), -1)
-        return {"pair": self._pair(before.astype(np.int64), shown.astype(np.int64))}
+        """The row of each shown token with the one before it in the table of pairs."""
+        return {"pair": self._pair_rows(_codes(shown, lens))} if self.options.pairs else {}
 
-    def _pair(self, before: Any, token: Any) -> Any:
-        """Multiplicative hashing; the same for arrays and tensors of int64."""
-        return ((((before + 1) * 1_000_003 + token) * 2_654_435_761 & 0x7FFF_FFFF) >> 4) % self.options.pairs
+    def _pair_rows(self, codes: np.ndarray) -> np.ndarray:
+        place = np.searchsorted(self.pairs, codes)
+        known = np.append(self.pairs, -1)[place] == codes
+        return np.where(known, place + 1, 0)
 
     @staticmethod
     def _each(keys: np.ndarray, lens: np.ndarray, name: str) -> np.ndarray:
@@ -335,7 +352,8 @@ class Text(Codec):
         content = {"id": chosen.flatten()}
         if self.options.pairs:
             before = torch.where(place > 0, ids.gather(1, (place - 1).clamp(0, ids.shape[1] - 1)), -1)
-            content["pair"] = self._pair(before, chosen).flatten()
+            rows = self._pair_rows(_code(before.cpu().numpy(), chosen.cpu().numpy()))
+            content["pair"] = torch.from_numpy(rows).to(ids.device).flatten()
         return Query(content, t=t, causal=True, keep=True, pos=seen, valid=place < size[:, None])
 
     def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
@@ -426,6 +444,16 @@ def _each_of(content: Content) -> list[list[int]]:
     """The tokens of every text."""
     ids = content.data["id"]
     return [ids[a : a + n].tolist() for a, n in zip(content.starts.tolist(), content.lens.tolist(), strict=True)]
+
+
+def _code(before: np.ndarray, token: np.ndarray) -> np.ndarray:
+    """One number a pair, int64; `before` is -1 where there is none. It stays the same as the vocabulary grows."""
+    return ((before.astype(np.int64) + 1) << 32) + token
+
+
+def _codes(ids: np.ndarray, lens: np.ndarray) -> np.ndarray:
+    """Codes of each token [n] with the one before it in its text."""
+    return _code(np.where(local_positions(lens) > 0, np.roll(ids, 1), -1), ids)
 
 
 def _parts(ids: np.ndarray) -> dict[str, np.ndarray]:
