@@ -18,9 +18,12 @@ from sklearn.preprocessing import FunctionTransformer
 from bench.common import Figures, Run
 
 SETTINGS: dict[str, Any] = {
-    "trunk": {"width": 128, "layers": 4, "heads": 4, "dropout": 0.05},
-    "columns": {"image": {"type": "image", "patch": 4, "stem": 16}, "label": {"type": "category"}},
-    "train": {"lr": 2e-3, "tensorboard": False},
+    "trunk": {"width": 128, "layers": 2, "heads": 4, "dropout": 0.1},
+    "columns": {
+        "image": {"type": "image", "size": 32, "patch": 8, "stem": 24},
+        "label": {"type": "category", "dropout": 0.2},
+    },
+    "train": {"muon_lr": 0.01, "tensorboard": False},
     "pretrain": {
         "steps": 200,
         "objectives": [
@@ -29,7 +32,7 @@ SETTINGS: dict[str, Any] = {
             {"kind": "predict", "documents": 64},
         ],
     },
-    "finetune": {"documents": 128, "epochs": 9, "rate": 1.0},
+    "finetune": {"documents": 64, "epochs": 16, "rate": 1.0},
 }
 
 
