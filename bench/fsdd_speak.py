@@ -8,7 +8,6 @@ audio) and never hears the first. Accuracy of the recogniser on 300 spoken digit
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,10 +31,6 @@ EACH = 30  # spoken clips a digit
 GUIDANCE, TEMPERATURE, STEPS = 2.0, 0.7, 24
 
 
-def read(folder: Path) -> dict[str, list[Any]]:
-    return fsdd.read(folder)
-
-
 def compare(run: Run) -> Figures:
     from onetrunk.core.column import Sampling
     from onetrunk.verbs import _stages
@@ -45,14 +40,14 @@ def compare(run: Run) -> Figures:
     config, _ = run.config(SETTINGS)
     hears = RunConfig.parse(fsdd.SETTINGS, "the settings of fsdd")
     told = {
-        "given": None, "ignore": [], "types": None, "map": None, "split_spec": "given:split", "seed": run.seed,
+        "given": None, "ignore": ["speaker"], "types": None, "map": None, "split_spec": "given:split", "seed": run.seed,
         "allow_equal_rows": True, "network": False, "console": run.console,
     }  # fmt: skip
-    heard = open_data(read(folder), ask=["digit"], config=hears, **told)
+    heard = open_data(fsdd.read(folder), ask=["digit"], config=hears, **told)
     recogniser, _ = _stages.finetune(
         heard, hears, run.place / "hears", run.seed, _stages.build(heard, hears, run.seed), False, 0.01, run.console
     )
-    spoken = open_data(read(folder), ask=["audio"], config=config, **told)
+    spoken = open_data(fsdd.read(folder), ask=["audio"], config=config, **told)
     speaker = _stages.pretrain(spoken, config, run.place / "speaks", run.seed, None, None, 0.01, run.console)
 
     digits = [digit for digit in range(10) for _ in range(EACH)]
