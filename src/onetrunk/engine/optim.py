@@ -75,28 +75,33 @@ class Optimizer:
 def build_optimizer(module: nn.Module, config: OptimConfig, muon_bf16: bool = False) -> Optimizer:
     """The optimizer of all trainable parameters. Raises UsageError when there are none.
 
-    Under `muon`, matrices (and convolutions) in modules that say `module.muon = True` get Muon, others AdamW. A mark on
-    a parameter would not do: a deep copy of the model loses it.
+    Under `muon`, matrices (and convolutions) in modules that say `module.muon = True` get Muon, others AdamW; parameters
+    in modules that say `module.rate = r` learn at r times the rate (the innermost module says it). A mark on a parameter
+    would not do: a deep copy of the model loses it.
     """
     names = {parameter: name for name, parameter in module.named_parameters() if parameter.requires_grad}
     if not names:
         raise UsageError("Nothing to train: every parameter of the model is frozen.")
     parameters = list(names)
+    rates = {p: part.rate for part in module.modules() if hasattr(part, "rate") for p in part.parameters()}
     if config.optimizer != "muon":
-        return Optimizer([_torch_optimizer(config.optimizer, parameters, config)], names)
+        return Optimizer([_torch_optimizer(config.optimizer, parameters, config, rates)], names)
     marked = {p for part in module.modules() if getattr(part, "muon", False) for p in part.parameters() if p.ndim > 1}
     hidden = [p for p in parameters if p in marked]
     rest = [p for p in parameters if p not in marked]
     parts: list[torch.optim.Optimizer] = []
     if hidden:
-        parts.append(Muon(_groups(hidden, config.weight_decay), config.muon_lr, bf16=muon_bf16))
+        groups = _groups(hidden, config.muon_lr, config.weight_decay, rates)
+        parts.append(Muon(groups, config.muon_lr, bf16=muon_bf16))
     if rest:
-        parts.append(_torch_optimizer("adamw", rest, config))
+        parts.append(_torch_optimizer("adamw", rest, config, rates))
     return Optimizer(parts, names)
 
 
-def _torch_optimizer(name: Name, parameters: list[nn.Parameter], config: OptimConfig) -> torch.optim.Optimizer:
-    groups, lr = _groups(parameters, config.weight_decay), config.lr
+def _torch_optimizer(
+    name: Name, parameters: list[nn.Parameter], config: OptimConfig, rates: Mapping[nn.Parameter, float]
+) -> torch.optim.Optimizer:
+    groups, lr = _groups(parameters, config.lr, config.weight_decay, rates), config.lr
     if name == "sgd":
         return torch.optim.SGD(groups, lr)
     if name == "momentum":
@@ -107,16 +112,17 @@ def _torch_optimizer(name: Name, parameters: list[nn.Parameter], config: OptimCo
     return kind(groups, lr, betas=config.betas, fused=True)
 
 
-def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices (and higher) decay; vectors do not."""
-    decays: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+def _groups(
+    parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, rates: Mapping[nn.Parameter, float]
+) -> list[dict[str, Any]]:
+    """Matrices (and higher) decay; vectors do not. Each rate is a group of its own."""
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for parameter in parameters:
-        decays[parameter.ndim >= 2].append(parameter)
-    groups = [
-        {"params": decays[True], "weight_decay": weight_decay},
-        {"params": decays[False], "weight_decay": 0.0},
+        groups.setdefault((parameter.ndim >= 2, rates.get(parameter, 1.0)), []).append(parameter)
+    return [
+        {"params": members, "lr": lr * rate, "weight_decay": weight_decay if decays else 0.0}
+        for (decays, rate), members in groups.items()
     ]
-    return [group for group in groups if group["params"]]
 
 
 class Muon(torch.optim.Optimizer):

@@ -65,6 +65,7 @@ class FinetuneConfig(Config):
     least_steps: int = Field(100, ge=1)
     most_steps: int = Field(3000, ge=1)
     rate: float = Field(0.5, gt=0)  # learning rates, relative to pretraining's, when starting from a pretrained model
+    layer_rate: float = Field(1.0, gt=0, le=1)  # every block learns at this share of the rate of the one above it
     freeze: int | Literal["trunk"] = 0
     metric: str | None = None  # chooses the best step; None: the asked column's main one
     repeats: int = Field(1, ge=1)  # seeds; the best on validation is kept and the spread reported

@@ -217,6 +217,7 @@ def _tune(
     steps = f.steps or count_steps(batches.rows_per_epoch("predict"), documents, f.epochs, f.least_steps, f.most_steps)
     steps = steps_within(model.network, batches, steps, limit, out)
     _freeze(model, task, f.freeze)
+    _layer_rates(model, task, f.layer_rate)
     if pretrained:
         train = config.train.updated(lr=config.train.lr * f.rate, muon_lr=config.train.muon_lr * f.rate)
         config = config.model_copy(update={"train": train})
@@ -260,6 +261,16 @@ def _freeze(model: Model, task: Task, freeze: int | str) -> None:
         block.requires_grad_(True)
     if freeze != "trunk":
         network.trunk.norm.requires_grad_(True)
+
+
+def _layer_rates(model: Model, task: Task, rate: float) -> None:
+    """The nearer to what is given, the slower it learns (ULMFiT, arXiv 1801.06146); what is asked learns at full rate."""
+    layers = model.network.trunk.layers
+    for depth, block in enumerate(layers):
+        block.rate = rate ** (len(layers) - 1 - depth)
+    asked = {model.columns[name].codec for name in task.ask}
+    for key, codec in model.network.codecs.items():
+        codec.rate = 1.0 if key in asked else rate ** len(layers)
 
 
 def _judged_by_metric(codec: Codec) -> bool:

@@ -19,6 +19,7 @@ def finetune(
     split: str = "auto",
     size: str | None = None,
     freeze: str | None = None,
+    restructure: bool = False,
     budget: str | None = None,
     seed: int = 0,
     config: Any = None,
@@ -43,6 +44,7 @@ def finetune(
         split: auto, random, stratified, group:COLUMN, time:COLUMN or given:COLUMN, with :80/10/10.
         size: nano, tiny, small, base or large; without --from.
         freeze: k leaves the first k blocks as they are; "trunk" trains asked columns only.
+        restructure: let settings of trunk and columns change the model it starts from, like trunk.layers=6.
         budget: at most this long, like 10min.
         seed: of everything random.
         config: a YAML file with any setting.
@@ -63,7 +65,7 @@ def finetune(
         settings = [*(settings or []), f"finetune.freeze={freeze}"]
     run, limit = _setup.run_config(config, settings, size=size), _setup.seconds(budget)
     _setup.check_free(out, overwrite)
-    model, run = _start.start_from(start, run, network)
+    model, run = _start.start_from(start, run, network, restructure)
     opened = _setup.open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
         allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model,
