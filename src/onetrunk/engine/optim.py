@@ -75,9 +75,9 @@ class Optimizer:
 def build_optimizer(module: nn.Module, config: OptimConfig, muon_bf16: bool = False) -> Optimizer:
     """The optimizer of all trainable parameters. Raises UsageError when there are none.
 
-    Under `muon`, matrices (and convolutions) in modules that say `module.muon = True` get Muon, others AdamW; parameters
-    in modules that say `module.rate = r` learn at r times the rate (the innermost module says it). A mark on a parameter
-    would not do: a deep copy of the model loses it.
+    Under `muon`, matrices (and convolutions) in modules that say `module.muon = True` get Muon, others AdamW. Parameters
+    in modules that say `module.rate = r` learn at r times the rate; the innermost says it. A mark on a parameter would
+    not do: a deep copy of the model loses it.
     """
     names = {parameter: name for name, parameter in module.named_parameters() if parameter.requires_grad}
     if not names:

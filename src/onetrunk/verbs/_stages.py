@@ -264,7 +264,7 @@ def _freeze(model: Model, task: Task, freeze: int | str) -> None:
 
 
 def _layer_rates(model: Model, task: Task, rate: float) -> None:
-    """The nearer to what is given, the slower it learns (ULMFiT, arXiv 1801.06146); what is asked learns at full rate."""
+    """The nearer to what is given, the slower (ULMFiT, arXiv 1801.06146); what is asked learns at the full rate."""
     layers = model.network.trunk.layers
     for depth, block in enumerate(layers):
         block.rate = rate ** (len(layers) - 1 - depth)

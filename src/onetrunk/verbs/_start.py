@@ -54,8 +54,8 @@ def _change(model: Model, run: RunConfig, source: str, allowed: bool) -> None:
     if not allowed:
         key, (has, wanted) = next(iter(changes.items()))
         raise UsageError(
-            f"{key} is {has!r} in the model {source}, and {wanted!r} in the settings. Leave it out, or change the model: "
-            "finetune --restructure."
+            f"{key} is {has!r} in the model {source}, and {wanted!r} in the settings. Leave it out, or change the "
+            "model: finetune --restructure."
         )
     if trunk_changes:
         model.network.trunk = restructured(trunk, trunk_changes)
