@@ -8,7 +8,7 @@ import torch
 
 from onetrunk.core import rng
 from onetrunk.nn.heads.categorical import choose
-from onetrunk.nn.heads.flow import noisy, ode_step, weight
+from onetrunk.nn.heads.flow import WAVES, denoised, noisy, ode_step, waves, weight
 
 
 def drawn_slowly(logits: list[float], u: float, temperature: float, top_k: int, top_p: float) -> int:
@@ -66,3 +66,20 @@ def test_the_ode_follows_the_exact_flow_of_a_gaussian() -> None:
         gain = t * s**2 / (t**2 * s**2 + (1 - t) ** 2)
         x = ode_step(x, m + gain * (x - t * m), t, 1 / steps)
     torch.testing.assert_close(x, m + s * z, rtol=0, atol=0.01)
+
+
+def test_levels_become_sines_and_cosines_that_tell_them_apart() -> None:
+    level = torch.tensor([[0.0, 0.25], [0.5, 1.0]])
+    found = waves(level)
+    assert found.shape == (2, 2, WAVES)
+    for k in range(1, WAVES // 2 + 1):
+        torch.testing.assert_close(found[..., k - 1], torch.sin(np.pi * k * level))
+        torch.testing.assert_close(found[..., WAVES // 2 + k - 1], torch.cos(np.pi * k * level))
+
+
+def test_guidance_goes_from_what_is_free_past_what_is_led() -> None:
+    head, h, free = torch.nn.Linear(5, 3), torch.randn(4, 2, 5), torch.randn(4, 2, 5)
+    assert torch.equal(denoised(head, h, None, 7.0), head(h))
+    torch.testing.assert_close(denoised(head, h, free, 1.0), head(h))
+    torch.testing.assert_close(denoised(head, h, free, 0.0), head(free))
+    torch.testing.assert_close(denoised(head, h, free, 2.0), 2 * head(h) - head(free))

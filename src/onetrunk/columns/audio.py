@@ -22,11 +22,10 @@ from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment, local_positions
 from onetrunk.nn.heads.distribution import BarDistribution
-from onetrunk.nn.heads.flow import noisy, ode_step, weight
+from onetrunk.nn.heads.flow import WAVES, denoised, noisy, ode_step, waves, weight
 
 _MOST_RATE = 16_000  # Hz, unless told: speech holds little above 8 kHz
 _LOOKED_AT = 200  # recordings that the scale is learnt from
-_FREQUENCIES = 8
 _SLOT, _NOTHING = -1, -2  # instead of a part's number: where the length is asked, and padding
 _DECIBEL = np.log(10) / 10  # in natural logarithms of power
 _SKETCH = 12  # frames that a simple model sees
@@ -109,8 +108,8 @@ class Audio(Codec):
         self.wide = nn.Conv2d(stem, 2 * stem, 3, padding=1, stride=(1, 2))
         self.deep = nn.Conv2d(2 * stem, 2 * stem, 3, padding=1)
         self.to_width = nn.Linear(2 * stem * step * -(-bands // 4), width)
-        self.level = nn.Linear(2 * _FREQUENCIES, width)
-        self.place = nn.Linear(2 * _FREQUENCIES, width)
+        self.level = nn.Linear(WAVES, width)
+        self.place = nn.Linear(WAVES, width)
         self.slot = nn.Parameter(torch.zeros(width))
         self.head = nn.Linear(width, self.size)
         self.length_head = nn.Linear(width, self.lengths.size)
@@ -287,8 +286,8 @@ class Audio(Codec):
     def embed(self, content: dict[str, Tensor]) -> Tensor:
         part, of, level = content["part"], content["of"], content["level"]
         through = (part + 0.5) / of.clamp(min=1)  # how far through it: only where the length is known
-        x = self._stem(content["mel"], part) + self.level(_waves(level))
-        x = x + torch.where((of > 0)[:, None], self.place(_waves(through)), 0.0)
+        x = self._stem(content["mel"], part) + self.level(waves(level))
+        x = x + torch.where((of > 0)[:, None], self.place(waves(through)), 0.0)
         return torch.where((part == _SLOT)[:, None], self.slot, x)
 
     def _stem(self, mel: Tensor, part: Tensor) -> Tensor:
@@ -346,10 +345,7 @@ class Audio(Codec):
         taken = int(state["taken"][0])
         if taken < 0:
             return {**state, "taken": state["taken"] + 1, **self._begun(state, h[:, 0], sampling)}
-        clean = self.head(h).float()
-        if free is not None:
-            unled = self.head(free).float()
-            clean = unled + sampling.guidance * (clean - unled)
+        clean = denoised(self.head, h, free, sampling.guidance)
         mel = ode_step(state["mel"], clean, taken / sampling.steps, 1 / sampling.steps)
         done = torch.full_like(state["done"], taken + 1 >= sampling.steps)
         return {**state, "done": done, "mel": mel, "taken": state["taken"] + 1}
@@ -457,12 +453,6 @@ class Audio(Codec):
             "wav": base64.b64encode(wav(samples, rate)).decode(),
             "png": base64.b64encode(place.getvalue()).decode(),
         }
-
-
-def _waves(x: Tensor) -> Tensor:
-    """Numbers from 0 to 1 as sines and cosines [n, 2 * frequencies]."""
-    angle = x[:, None] * torch.pi * torch.arange(1, _FREQUENCIES + 1, device=x.device)
-    return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
 def _stretched(mel: np.ndarray, frames: int) -> np.ndarray:

@@ -22,7 +22,8 @@ from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
-from onetrunk.nn.heads.flow import noisy, ode_step, weight
+from onetrunk.nn.convolution import ResidualStages
+from onetrunk.nn.heads.flow import WAVES, denoised, noisy, ode_step, waves, weight
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".flv", ".mpg", ".mpeg", ".ogv")
 _MOST_PIXELS = 40_000_000  # of one frame
@@ -30,7 +31,6 @@ _MOST_FRAMES = 200_000  # of one film: two hours at 25 a second
 _MOST_SIDE = 256  # pixels: what is larger is made smaller while reading
 _KEPT = 64  # frames kept while reading, at least: every frame at first, then every other, every fourth, ...
 _LOOKED_AT = 50  # films that the size is learnt from
-_FREQUENCIES = 8
 _SHOWN = 150  # milliseconds a frame is shown
 
 
@@ -51,7 +51,7 @@ class Video(Codec):
         shift: float = Field(0.1, ge=0, lt=1)  # share of the size,
         light: float = Field(0.1, ge=0, lt=1)  # brightness and contrast,
         flip: bool = False  # mirrored left to right
-        stem: int = Field(16, ge=1, le=1024)  # channels of the convolutional stem
+        stem: int = Field(16, ge=1, le=1024)  # channels of the convolutional stem's first stage, on each frame
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     @classmethod
@@ -93,19 +93,11 @@ class Video(Codec):
         return int(np.prod(self._grid))
 
     def build(self, width: int) -> None:
-        stem, stride = self.options.stem, 2 if self.patch % 2 == 0 else 1
-        self.stem = nn.Sequential(
-            nn.Conv2d(self.channels, stem, 3, padding=1, stride=stride),
-            nn.GroupNorm(1, stem),
-            nn.GELU(),
-            nn.Conv2d(stem, stem, 3, padding=1),
-            nn.GroupNorm(1, stem),
-            nn.GELU(),
-        )
-        cell = (self.options.tube, self.patch // stride, self.patch // stride)
-        self.to_width = nn.Conv3d(stem, width, cell, stride=cell)
+        self.stem = ResidualStages(self.channels, self.options.stem, self.patch, depth=1)
+        cell = (self.options.tube, self.stem.rest, self.stem.rest)
+        self.to_width = nn.Conv3d(self.stem.channels_out, width, cell, stride=cell)
         self.place = nn.Parameter(torch.randn(self.count, width) * 0.05)
-        self.level = nn.Linear(2 * _FREQUENCIES, width)
+        self.level = nn.Linear(WAVES, width)
         self.head = nn.Linear(width, self.options.tube * self.patch**2 * self.channels)
         nn.init.zeros_(self.head.weight)
 
@@ -212,9 +204,7 @@ class Video(Codec):
         m, t = pixels.shape[:2]
         x = self.stem(pixels.flatten(0, 1))
         x = self.to_width(x.view(m, t, *x.shape[1:]).transpose(1, 2)).flatten(2).transpose(1, 2)  # [m, P, D]
-        angle = level[..., None] * torch.pi * torch.arange(1, _FREQUENCIES + 1, device=level.device)
-        x = x + self.place + self.level(torch.cat([angle.sin(), angle.cos()], dim=-1))
-        return x.flatten(0, 1)
+        return (x + self.place + self.level(waves(level))).flatten(0, 1)
 
     # -- positions to answers ----------------------------------------------------------------------------------------
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
@@ -234,10 +224,7 @@ class Video(Codec):
         return Query({"pixels": self._pixels(state["patches"]), "level": level}, t=self.count)
 
     def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
-        clean = self.head(h).float()
-        if free is not None:
-            unled = self.head(free).float()
-            clean = unled + sampling.guidance * (clean - unled)
+        clean = denoised(self.head, h, free, sampling.guidance)
         taken = int(state["taken"][0])
         patches = ode_step(state["patches"], clean, taken / sampling.steps, 1 / sampling.steps)
         done = torch.full_like(state["done"], taken + 1 >= sampling.steps)

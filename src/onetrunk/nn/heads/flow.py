@@ -7,8 +7,10 @@ the clean x, weighed by 1 / (1 - t)^2, which makes it the velocity's loss.
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+WAVES = 16  # numbers that describe a level
 _NEAREST = 0.2  # 1 - t is clamped here: the weight of nearly clean parts stays bounded
 
 
@@ -20,6 +22,21 @@ def noisy(x: np.ndarray, noise: np.ndarray, level: np.ndarray) -> np.ndarray:
 def weight(level: np.ndarray) -> np.ndarray:
     """How much a part at this level counts; 1 for a hidden one."""
     return 1 / np.maximum(1 - level, _NEAREST) ** 2
+
+
+def waves(level: Tensor) -> Tensor:
+    """Numbers from 0 to 1 [...] as sines and cosines [..., WAVES], for a linear map to take in."""
+    angle = level[..., None] * torch.pi * torch.arange(1, WAVES // 2 + 1, device=level.device)
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+def denoised(head: nn.Module, h: Tensor, free: Tensor | None, guidance: float) -> Tensor:
+    """The clean parts that a read-out predicts, led away from what it would with nothing given (`free`)."""
+    clean = head(h).float()
+    if free is None:
+        return clean
+    unled = head(free).float()
+    return unled + guidance * (clean - unled)
 
 
 def ode_step(x: Tensor, clean: Tensor, t: float, dt: float) -> Tensor:
