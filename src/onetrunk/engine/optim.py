@@ -75,7 +75,7 @@ class Optimizer:
 def build_optimizer(module: nn.Module, config: OptimConfig, muon_bf16: bool = False) -> Optimizer:
     """The optimizer of all trainable parameters. Raises UsageError when there are none.
 
-    Under `muon`, matrices (and convolutions) in modules that say `module.muon = True` get Muon, others AdamW. Parameters
+    Under `muon`, matrices (and convolutions) in modules that say `module.muon = True` get Muon, others AdamW. Those
     in modules that say `module.rate = r` learn at r times the rate; the innermost says it. A mark on a parameter would
     not do: a deep copy of the model loses it.
     """
