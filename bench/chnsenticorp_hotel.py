@@ -14,16 +14,16 @@ from bench.common import Figures, Run
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 96, "layers": 2, "heads": 4, "dropout": 0.1},
     "columns": {
-        "review": {"type": "text", "unit": "character", "pairs": 65_536, "drop": 0.1, "length": 160},
+        "review": {"type": "text", "unit": "character", "pairs": 65_536, "drop": 0.5, "length": 320},
         "label": {"type": "category", "dropout": 0.3},
     },
-    "train": {"tensorboard": False},
+    "train": {"muon_lr": 0.005, "tensorboard": False},
     "pretrain": {
-        "steps": 300,
+        "steps": 200,
         "objectives": [{"kind": "masked", "documents": 48}, {"kind": "predict", "documents": 32}],
     },
-    "finetune": {"documents": 64, "epochs": 3, "rate": 1.0},
-    "ensemble": 2,
+    "finetune": {"documents": 64, "epochs": 4, "rate": 1.0},
+    "ensemble": 3,
 }
 
 
