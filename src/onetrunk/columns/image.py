@@ -22,10 +22,9 @@ from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
 from onetrunk.nn.convolution import ResidualStages
-from onetrunk.nn.heads.flow import noisy, ode_step, weight
+from onetrunk.nn.heads.flow import WAVES, denoised, noisy, ode_step, waves, weight
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-_FREQUENCIES = 8
 _ACROSS = 10  # pictures in a row of a figure
 
 
@@ -113,7 +112,7 @@ class Image(Codec):
         if self.like.tokens:
             self.first = nn.Parameter(torch.randn(self.like.tokens, width) * 0.05)
         self.place = nn.Parameter(torch.randn(self.like.tokens + self.count, width) * 0.05)
-        self.level = nn.Linear(2 * _FREQUENCIES, width)
+        self.level = nn.Linear(WAVES, width)
         self.head = nn.Linear(width, self.patch**2 * self.channels)
         nn.init.zeros_(self.head.weight)
 
@@ -248,9 +247,8 @@ class Image(Codec):
     def embed(self, content: dict[str, Tensor]) -> Tensor:
         pixels, level = content["pixels"], content["level"]
         x = self.to_width(self.stem(pixels)).flatten(2).transpose(1, 2)  # [m, P, D]
-        angle = level[..., None] * torch.pi * torch.arange(1, _FREQUENCIES + 1, device=level.device)
         first, place = self.place[: self.like.tokens], self.place[self.like.tokens :]
-        x = x + place + self.level(torch.cat([angle.sin(), angle.cos()], dim=-1))
+        x = x + place + self.level(waves(level))
         if self.like.tokens:
             x = torch.cat([(self.first + first).expand(len(x), -1, -1).to(x.dtype), x], dim=1)
         return x.flatten(0, 1)
@@ -273,10 +271,8 @@ class Image(Codec):
         return Query({"pixels": state["pixels"], "level": level}, t=self.like.tokens + self.count)
 
     def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
-        patches = self.head(h[:, self.like.tokens :]).float()
-        if free is not None:
-            unled = self.head(free[:, self.like.tokens :]).float()
-            patches = unled + sampling.guidance * (patches - unled)
+        h, free = (None if x is None else x[:, self.like.tokens :] for x in (h, free))
+        patches = denoised(self.head, h, free, sampling.guidance)
         taken = int(state["taken"][0])
         pixels = ode_step(state["pixels"], self._pixels(patches), taken / sampling.steps, 1 / sampling.steps)
         done = torch.full_like(state["done"], taken + 1 >= sampling.steps)
