@@ -14,7 +14,7 @@ from bench.common import Figures, Run
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 96, "layers": 2, "heads": 4, "dropout": 0.1},
     "columns": {
-        "text": {"type": "text", "vocabulary": 4000, "pairs": 65_536, "drop": 0.5, "length": 128},
+        "text": {"type": "text", "vocabulary": 4000, "pairs": 65_536, "drop": 0.6, "length": 128},
         "label": {"type": "category", "dropout": 0.3},
     },
     "train": {"muon_lr": 0.005, "tensorboard": False},
@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {
         "steps": 300,
         "objectives": [{"kind": "masked", "documents": 48}, {"kind": "predict", "documents": 32}],
     },
-    "finetune": {"documents": 64, "epochs": 5, "rate": 1.0},
+    "finetune": {"documents": 64, "epochs": 3, "rate": 1.0},
     "ensemble": 3,
 }
 
