@@ -21,6 +21,7 @@ from torch import Tensor, nn
 _BAR_WIDTH = 0.01
 _MIN_TAIL = 0.05
 _VALUES_PER_BAR = 4  # fewer bars on small data
+_UNMET = 0.02  # share of the starting mass that is spread evenly, also over bars without a training value
 
 
 class BarDistribution(nn.Module):
@@ -51,17 +52,25 @@ class BarDistribution(nn.Module):
         """Borders at quantiles of standardised training values [n], n ≥ 1, so that bars hold equally many.
 
         Borders lie between distinct values. A value that alone fills one of `most` bars (40 among hours a
-        week, 0 among gains) gets a narrow bar of its own.
+        week, 0 among gains) gets a narrow bar of its own; those that are left share the others.
         """
         ordered = np.sort(np.asarray(values, dtype=np.float64))
         n = len(ordered)
         bars = int(np.clip(n // _VALUES_PER_BAR, 2, most))
-        distinct, counts = np.unique(ordered, return_counts=True)
-        atoms = distinct[counts >= max(min(2, n), n / bars)]
+        atoms, rest = np.zeros(0), ordered
+        while len(rest):  # what is left shares what bars are left: behind a heavy 0 the amounts keep their detail
+            distinct, counts = np.unique(rest, return_counts=True)
+            heavy = distinct[counts >= max(min(2, n), len(rest) / max(2, bars - len(atoms)))]
+            if not len(heavy):
+                break
+            atoms = np.concatenate([atoms, heavy])
+            rest = rest[~np.isin(rest, heavy)]
 
-        ranks = np.arange(1, bars) * n // bars
-        left = np.searchsorted(distinct, ordered[np.maximum(ranks, 1) - 1])  # the value before each cut
-        left = left[(left < len(distinct) - 1) & ~np.isin(distinct[left], atoms)]
+        bars = max(2, bars - len(atoms))
+        ranks = np.arange(1, bars) * len(rest) // bars
+        distinct = np.unique(ordered)
+        left = np.searchsorted(distinct, rest[np.maximum(ranks, 1) - 1] if len(rest) else rest)  # before each cut
+        left = left[left < len(distinct) - 1]
         cuts = (distinct[left] + distinct[left + 1]) / 2
         if len(atoms):
             cuts = cuts[np.abs(cuts[:, None] - atoms).min(axis=1) > _BAR_WIDTH / 2]
@@ -76,7 +85,8 @@ class BarDistribution(nn.Module):
             beyond = outside[outside > 0]
             likeliest = np.sqrt(np.mean(beyond**2)) if len(beyond) else 0.0  # maximum likelihood of a half-normal
             scales.append(max(float(likeliest), _MIN_TAIL))
-        held = np.bincount(np.searchsorted(borders, ordered), minlength=len(borders) + 1) + 0.5
+        held = np.bincount(np.searchsorted(borders, ordered), minlength=len(borders) + 1)
+        held = held + _UNMET * n / len(held)
         return cls(borders, scales, (held / held.sum()).tolist())
 
     def knowledge(self) -> dict[str, Any]:
