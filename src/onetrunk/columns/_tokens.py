@@ -1,16 +1,28 @@
-"""Tokenizers of the text column, learnt from the user's rows or come with a checkpoint, and what their tokens mean."""
+"""Sequences of tokens: text, molecules. Their tokens' meanings, and tokenizers learnt from the user's rows."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor, nn
 
-from onetrunk.core.sequence import local_positions
+from onetrunk.core import rng
+from onetrunk.core.column import Codec, Query, Sampling, State
+from onetrunk.core.config import Config
+from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment, local_positions
+from onetrunk.nn.heads.categorical import choose, linear_cross_entropy
 
 SPECIALS = ["<|unknown|>", "<|start|>", "<|end|>", "<|mask|>"]
 UNKNOWN, START, END, MASK = range(4)
+MANY = 1000  # values; of so many, what occurs once is noise
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,296 @@ class Shape:
     tied: bool = False  # one table is both
     bias: bool = False  # of the read-out
     transform: float = 0.0  # BERT's layer before the read-out: eps of its norm; 0: none
+
+
+class TokenOptions(Config):
+    """What a user may set of every sequence of tokens."""
+
+    length: int = Field(256, ge=1, le=1_000_000)  # tokens of one value that the trunk sees: the context
+    hide: float = Field(0.2, gt=0, le=1)  # share of tokens hidden when masked, on average
+    pairs: int = Field(0, ge=0, le=1 << 22)  # at most so many frequent pairs of neighbours get vectors of their own
+    drop: float = Field(0.0, ge=0, lt=1)  # share of given tokens, each with its pair, blanked in training: word dropout
+
+
+class TokenSequence(Codec):
+    """Given: read at once. Asked: written from left to right until the end token. Masked: filled in place.
+
+    A type of it makes values to tokens (`encode`, whose content is of `parts_of`) and back (`written`).
+    """
+
+    ragged = True
+    parts = True
+    shared = True
+    continues = True
+
+    Options = TokenOptions
+    meaning: Meaning = OWN
+    shape: Shape = Shape()
+    size: int  # tokens that there are
+    pairs: np.ndarray  # codes of the pairs of neighbours that have vectors, increasing
+
+    @abstractmethod
+    def written(self, ids: list[int]) -> str:
+        """Tokens to a value."""
+
+    def _frequent_pairs(self, texts: Sequence[str]) -> np.ndarray:
+        """Codes of the most frequent pairs of neighbours, increasing. What is met once is learnt by heart: left out."""
+        if not self.options.pairs:
+            return np.zeros(0, dtype=np.int64)
+        content, _ = self.encode_all(texts, lambda i, reason: None)
+        codes, counts = np.unique(_codes(content.gather()["id"], content.lens), return_counts=True)
+        often = counts > (1 if len(texts) > MANY else 0)
+        codes, counts = codes[often], counts[often]
+        return np.sort(codes[np.argsort(-counts, kind="stable")[: self.options.pairs]])
+
+    def build(self, width: int) -> None:
+        self.table = nn.Parameter(torch.randn(self.size, width) * 0.05)
+        if not self.shape.tied:
+            self.head = nn.Parameter(torch.zeros(self.size, width))
+        if self.shape.bias:
+            self.bias = nn.Parameter(torch.zeros(self.size))
+        self.transform = nn.Sequential()
+        if self.shape.transform:
+            self.transform = nn.Sequential(
+                nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=self.shape.transform)
+            )
+        if self.options.pairs:
+            self.pair_table = nn.Parameter(torch.zeros(1 + len(self.pairs), width))  # row 0: any other pair
+
+    def _grow(self, like: list[list[int]]) -> None:
+        """New tokens at the end of the vocabulary; each starts as the mean of the tokens `like` it."""
+        for name in ("table", "head"):
+            old = getattr(self, name).data
+            rows = torch.stack([old[ids].mean(0) for ids in like])
+            setattr(self, name, nn.Parameter(torch.cat([old, rows])))
+
+    # -- values to parts ---------------------------------------------------------------------------------------------
+    def blank(self) -> dict[str, np.ndarray]:
+        return parts_of(np.array([self.meaning.end], dtype=np.int32))
+
+    def windows(self, content: Content) -> np.ndarray:
+        return np.maximum(1, -(-content.lens // self.options.length))
+
+    def positions(self, content: Content) -> np.ndarray:
+        return np.minimum(content.lens + max(1, self.meaning.around), self.options.length)
+
+    def successive(self, content: Content) -> tuple[Content, np.ndarray]:
+        """Cuts long texts into windows that cover every token once. Returns them and whose each is [w]."""
+        count = self.windows(content)
+        whose = np.repeat(np.arange(len(content)), count)
+        first = local_positions(count) * self.options.length
+        lens = np.minimum(content.lens[whose] - first, self.options.length)
+        return content.take(whose).window(first, lens), whose
+
+    # -- parts to positions ------------------------------------------------------------------------------------------
+    def segment(self, content: Content, role: Role, keys: np.ndarray, augment: bool = False) -> Segment:
+        if role == Role.ASKED:
+            return self._written(content, keys if augment else None)
+        mask = self.meaning.mask
+        lens = np.minimum(content.lens, self.options.length - self.meaning.around)
+        first = np.zeros_like(lens)
+        if augment and role == Role.MASKED:
+            first = rng.integers(rng.mix(keys, "window"), content.lens - lens + 1)
+        ids = content.window(first, lens).gather()["id"]
+        if role == Role.GIVEN:
+            whole = lens
+            ids, lens, where = self.meaning.wrap(ids, lens)
+            shown = {"id": ids, **self._pairs(ids, lens)}
+            if augment and self.options.drop > 0:
+                dropped = np.zeros(len(shown["id"]), dtype=bool)
+                dropped[where] = self._each(keys, whole, "drop") < self.options.drop
+                blank = {"id": mask, "pair": 0}
+                shown = {name: np.where(dropped, blank[name], array) for name, array in shown.items()}
+            return Segment(shown, lens)
+        rate = np.repeat(2 * self.options.hide * rng.uniform(rng.mix(keys, "rate")), lens)
+        hidden = self._each(keys, lens, "hide") < rate
+        fate = self._each(
+            keys, lens, "fate"
+        )  # as BERT (arXiv 1810.04805): 80 % mask, 10 % another token, 10 % as it is
+        other = (self._each(keys, lens, "other") * self.size).astype(ids.dtype)
+        shown = np.where(hidden & (fate < 0.8), mask, np.where(hidden & (fate < 0.9), other, ids))
+        reads = np.flatnonzero(hidden)
+        shown, lens, where = self.meaning.wrap(shown, lens)
+        content = {"id": shown, **self._pairs(shown, lens)}
+        return Segment(content, lens, reads=where[reads], targets=self._targets(ids[reads]))
+
+    def _pairs(self, shown: np.ndarray, lens: np.ndarray) -> dict[str, np.ndarray]:
+        """The row of each shown token with the one before it in the table of pairs."""
+        return {"pair": self._pair_rows(_codes(shown, lens))} if self.options.pairs else {}
+
+    def _pair_rows(self, codes: np.ndarray) -> np.ndarray:
+        place = np.searchsorted(self.pairs, codes)
+        known = np.append(self.pairs, -1)[place] == codes
+        return np.where(known, place + 1, 0)
+
+    @staticmethod
+    def _each(keys: np.ndarray, lens: np.ndarray, name: str) -> np.ndarray:
+        """One uniform number a token, keyed by document and position."""
+        return rng.uniform(rng.mix(np.repeat(rng.mix(keys, name), lens), local_positions(lens)))
+
+    def _written(self, content: Content, keys: np.ndarray | None) -> Segment:
+        """Inputs are start, t1 .. tn and targets t1 .. tn, end; of a text over the limit one window (the
+        first without keys).
+
+        A window that does not open the text is entered with the token before it.
+        """
+        limit, whole = self.options.length, content.lens + 1
+        lens = np.minimum(whole, limit)
+        first = np.zeros_like(lens) if keys is None else rng.integers(rng.mix(keys, "window"), whole - lens + 1)
+        local = local_positions(lens)
+        place = np.repeat(first, lens) + local  # of the target, in t1 .. tn, end
+        starts, ends = np.repeat(content.starts, lens), np.repeat(content.lens, lens)
+        ids = content.data["id"]
+        padded = np.append(ids, 0) if len(ids) else np.zeros(1, dtype=np.int32)
+        targets = np.where(place < ends, padded[np.minimum(starts + place, len(ids))], self.meaning.end)
+        before = padded[np.maximum(starts + place - 1, 0)]
+        opens = (place == 0) & (np.append(content.data["opens"], True)[np.minimum(starts, len(ids))] | (ends == 0))
+        inputs = np.where(opens, self.meaning.start, before)
+        return Segment(
+            {"id": inputs, **self._pairs(inputs, lens)},
+            lens,
+            order=local,
+            reads=np.arange(len(local), dtype=np.int64),
+            targets=self._targets(targets),
+        )
+
+    def _targets(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        return {"id": ids.astype(np.int64), "w": np.ones(len(ids), dtype=np.float32)}
+
+    def embed(self, content: dict[str, Tensor]) -> Tensor:
+        x = F.embedding(content["id"], self.table)
+        return x + F.embedding(content["pair"], self.pair_table) if self.options.pairs else x
+
+    # -- positions to answers ----------------------------------------------------------------------------------------
+    def _readout(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Two matrices whose product `h weight^T` is the logits: [..., D'] and [V, D']."""
+        h, weight = self.transform(h), self.table if self.shape.tied else self.head
+        if self.shape.bias:
+            h = torch.cat([h, torch.ones_like(h[..., :1])], dim=-1)
+            weight = torch.cat([weight, self.bias[:, None]], dim=1)
+        return h, weight
+
+    def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
+        total, each = linear_cross_entropy(*self._readout(h), targets["id"], targets["w"])
+        return Loss(total, targets["w"].sum(), each)
+
+    def start(
+        self,
+        n: int,
+        sampling: Sampling,
+        keys: np.ndarray,
+        device: torch.device,
+        prompt: Content | None = None,
+    ) -> State:
+        """Start and the prompt's tokens (the last ones that leave room in the context), then what is written.
+
+        A document's tokens are `ids[:, :size]`, of which `seen` have been through the trunk; the first `prompted` are
+        not its own. Padding follows.
+        """
+        room = self.options.length - 1
+        kept = [[]] * n if prompt is None else [ids[max(0, len(ids) - room) :] for ids in _each_of(prompt)]
+        size = torch.tensor([1 + len(ids) for ids in kept])
+        ids = torch.full((n, int(size.max()) if n else 1), self.meaning.end)
+        for i, tokens in enumerate(kept):
+            ids[i, : len(tokens) + 1] = torch.tensor([self.meaning.start, *tokens])
+        return {
+            "done": torch.zeros(n, dtype=torch.bool, device=device),
+            "keys": torch.from_numpy(keys.view(np.int64).copy()),
+            "ids": ids.to(device),
+            "size": size.to(device),
+            "seen": torch.zeros(n, dtype=torch.int64, device=device),
+            "prompted": size.to(device),
+            "logprob": torch.zeros(n, device=device),
+        }
+
+    def query(self, state: State, sampling: Sampling) -> Query:
+        """All tokens that have not been through the trunk: the prompt's at first, then one at a time."""
+        ids, size, seen = state["ids"], state["size"], state["seen"]
+        t = int((size - seen).max())
+        place = seen[:, None] + torch.arange(t, device=ids.device)
+        chosen = ids.gather(1, place.clamp(max=ids.shape[1] - 1))
+        content = {"id": chosen.flatten()}
+        if self.options.pairs:
+            before = torch.where(place > 0, ids.gather(1, (place - 1).clamp(0, ids.shape[1] - 1)), -1)
+            rows = self._pair_rows(_code(before.cpu().numpy(), chosen.cpu().numpy()))
+            content["pair"] = torch.from_numpy(rows).to(ids.device).flatten()
+        return Query(content, t=t, causal=True, keep=True, pos=seen, valid=place < size[:, None])
+
+    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
+        ids, size, seen = state["ids"], state["size"], state["seen"]
+        end = self.meaning.end
+        logits = F.linear(*self._readout(h[torch.arange(len(h)), size - seen - 1])).float()
+        logits[:, list(self.meaning.never)] = -torch.inf
+        u = rng.uniform(rng.mix(state["keys"].numpy().view(np.uint64), size.cpu().numpy()))
+        drawn = choose(logits, torch.from_numpy(u).to(h.device), sampling.temperature, sampling.top_k, sampling.top_p)
+        drawn = torch.where(state["done"], end, drawn)
+        gained = logits.log_softmax(-1).gather(1, drawn[:, None])[:, 0]
+        logprob = state["logprob"] + torch.where(state["done"], 0.0, gained)
+        if int(size.max()) == ids.shape[1]:
+            ids = torch.cat([ids, torch.full_like(ids[:, :1], end)], dim=1)
+        ids = ids.scatter(1, size[:, None], drawn[:, None])
+        full = (size + 1 - state["prompted"] >= sampling.max_length) | (size >= self.options.length)
+        ended = torch.isin(drawn, torch.tensor([end, *self.meaning.stops], device=h.device))
+        done = state["done"] | ended | full
+        return {**state, "done": done, "ids": ids, "size": size + 1, "seen": size, "logprob": logprob}
+
+    def finish(self, state: State) -> list[Answer]:
+        """Each whole text, its prompt included; the probability is of what was written after that."""
+        answers, ends = [], {self.meaning.end, *self.meaning.stops}
+        for ids, logprob in zip(state["ids"][:, 1:].tolist(), state["logprob"].tolist(), strict=True):
+            ids = ids[: next((i for i, token in enumerate(ids) if token in ends), None)]
+            answers.append(Answer(self.written(ids), float(np.exp(logprob)), logprob=logprob))
+        return answers
+
+    # -- evidence ----------------------------------------------------------------------------------------------------
+    def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
+        return np.array([str(a.value) == str(t) for a, t in zip(answers, truths, strict=True)], dtype=np.float64)
+
+    def likelihood(self, nats: np.ndarray, parts: np.ndarray, truths: Sequence[Any]) -> dict[str, float | None]:
+        from onetrunk.metrics.text import likelihood
+
+        total, size = float(nats.sum()), sum(len(str(t).encode()) for t in truths)
+        found = likelihood(-total, int(parts.sum()), size)
+        loss = total / float(parts.sum()) if parts.sum() else None
+        return {"bits_per_byte": found["bits_per_byte"], "perplexity": found["perplexity"], "loss": loss}
+
+    def likelihood_baselines(self, train: Sequence[Any], truths: Sequence[Any]) -> dict[str, np.ndarray]:
+        from onetrunk.metrics.text import ngram_nats
+
+        return {
+            "bytes by frequency": ngram_nats(train, truths, 1),
+            "5-grams of bytes": ngram_nats(train, truths, 5),
+        }
+
+    def baselines(self) -> dict[str, Any]:
+        from sklearn.dummy import DummyClassifier
+        from sklearn.neighbors import KNeighborsClassifier
+
+        return {"most frequent": DummyClassifier(strategy="prior"), "nearest neighbour": KNeighborsClassifier(1)}
+
+    def target(self, values: Sequence[Any]) -> np.ndarray:
+        return np.array([str(v) for v in values], dtype=object)
+
+
+def _each_of(content: Content) -> list[list[int]]:
+    """The tokens of every text."""
+    ids = content.data["id"]
+    return [ids[a : a + n].tolist() for a, n in zip(content.starts.tolist(), content.lens.tolist(), strict=True)]
+
+
+def _code(before: np.ndarray, token: np.ndarray) -> np.ndarray:
+    """One number a pair, int64; `before` is -1 where there is none. It stays the same as the vocabulary grows."""
+    return ((before.astype(np.int64) + 1) << 32) + token
+
+
+def _codes(ids: np.ndarray, lens: np.ndarray) -> np.ndarray:
+    """Codes of each token [n] with the one before it in its text."""
+    return _code(np.where(local_positions(lens) > 0, np.roll(ids, 1), -1), ids)
+
+
+def parts_of(ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Tokens of one text, and which of them opens it."""
+    return {"id": ids, "opens": np.arange(len(ids)) == 0}
 
 
 def character_tokenizer(characters: list[str]) -> Tokenizer:
