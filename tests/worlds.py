@@ -35,6 +35,7 @@ class Case:
     right: Callable[[Any, Any], bool]
     options: dict[str, Any] = field(default_factory=dict)
     inferred: bool = True  # is this the type that these values are taken for?
+    valid: bool = True  # is whatever an untrained model answers a value?
     steps: int = 160  # that suffice to memorise 8 of them; 0: a case beside it shows it
     on: tuple[str, list[Any]] | None = None  # type and values of the column `reads_on` names, where it reads on one
 
@@ -118,6 +119,31 @@ _TAGS = [
     ["b"],
 ]
 
+_MOLECULES = [
+    "CCO", "c1ccccc1O", "CC(=O)Oc1ccccc1C(=O)O", "C[C@H](N)C(=O)O", "CC(C)Br", "C#N", "[Na+].[Cl-]", "C1CCNCC1",
+    "CCO", "O=C=O", "FC(F)(F)c1ccccc1", "CCN(CC)CC",
+]  # fmt: skip
+
+_BASKETS = [
+    [3, 5], [5], [8, 3, 5], [11, 2], [2, 2, 7], [7, 11], [13, 8], [17, 13, 3, 5], [3, 5, 8], [5, 8], [2, 7], [3],
+]  # fmt: skip
+_CLICKS = [
+    {
+        "page": [f"p{i}" for i in basket],
+        "time": [60.0 * k**3 for k in range(len(basket))],
+        "by": ["touch"] * len(basket),
+    }
+    for basket in _BASKETS
+]
+
+
+def _first(answer: Any, truth: Any) -> bool:
+    """Is the first step right?"""
+    return (answer["page"] if isinstance(answer, dict) else answer)[0] == (
+        truth["page"] if isinstance(truth, dict) else truth
+    )[0]
+
+
 CASES: dict[str, Case] = {
     "text": Case("text", _SENTENCES, "\ud800", _equal),
     "text with pairs": Case("text", _SENTENCES, "\ud800", _equal, {"pairs": 32}, steps=0),
@@ -136,6 +162,11 @@ CASES: dict[str, Case] = {
         "image", [_drawing(i) for i in range(12)], b"not an image",
         lambda a, t: abs(a / 255.0 - t / 255.0).mean() < 0.1,
         steps=360,
+    ),
+    "molecule": Case("molecule", _MOLECULES, "C1CC", _equal, valid=False),
+    "items": Case("items", _BASKETS, [[1]], _first, inferred=False),
+    "items with fields": Case(
+        "items", _CLICKS, {"page": 3}, _first, {"negatives": 2, "small": 4}, inferred=False, steps=0
     ),
     "image in colour, with a stem": Case(
         "image", [np.dstack([_drawing(i), _drawing(i + 50), _drawing(i + 99)]) for i in range(12)], "nowhere.png",

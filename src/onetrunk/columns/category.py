@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from onetrunk.columns._names import kind_of, name_of, value_of
 from onetrunk.core import rng
 from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
@@ -42,7 +43,7 @@ class Category(Codec):
             return 0.95
         if all(isinstance(v, list | tuple | set) and all(isinstance(x, str) for x in v) for v in values):
             return 0.9
-        distinct = len({_name(v) for v in values})
+        distinct = len({name_of(v) for v in values})
         if all(isinstance(v, str) for v in values):
             short = float(np.mean([len(v) for v in values])) <= 40
             few = distinct <= max(20, 0.05 * len(values)) and (distinct < 0.7 * len(values) or len(values) < 10)
@@ -52,18 +53,18 @@ class Category(Codec):
 
     def fit(self, values: Sequence[Any]) -> None:
         self.multi = any(isinstance(v, list | tuple | set) for v in values)
-        counts = Counter(_name(x) for v in values for x in _members(v))
+        counts = Counter(name_of(x) for v in values for x in _members(v))
         if len(counts) < 2 and not self.multi:
             found = ", ".join(f"{name!r}: {count}" for name, count in counts.items()) or "none"
             raise DataError(f"A category needs at least 2 classes in the training rows; found {found}.")
-        originals = {_name(x): x for v in values for x in _members(v)}
+        originals = {name_of(x): x for v in values for x in _members(v)}
         numeric = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in originals.values())
         self.classes = sorted(counts, key=(lambda name: float(originals[name])) if numeric else None)
-        self.kind = _kind(originals.values())
+        self.kind = kind_of(originals.values())
         self.counts = [counts[name] for name in self.classes]
 
     def extend(self, values: Sequence[Any]) -> int:
-        new = sorted({_name(x) for v in values for x in _members(v)} - set(self.classes))
+        new = sorted({name_of(x) for v in values for x in _members(v)} - set(self.classes))
         self.classes += new
         self.counts += [1] * len(new)
         if new and hasattr(self, "slot"):
@@ -92,12 +93,12 @@ class Category(Codec):
     # -- a person's view ---------------------------------------------------------------------------------------------
     @classmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
-        counts = Counter(_name(x) for v in values for x in _members(v))
+        counts = Counter(name_of(x) for v in values for x in _members(v))
         return {"classes": len(counts), "counts": dict(counts.most_common(20))}
 
     @classmethod
     def fingerprint(cls, value: Any) -> str:
-        return "|".join(sorted(_name(x) for x in _members(value)))
+        return "|".join(sorted(name_of(x) for x in _members(value)))
 
     # -- values to parts ---------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
@@ -108,10 +109,10 @@ class Category(Codec):
             raise BadValueError(f"expected {'classes' if self.multi else 'one class'}, found {value!r}")
         if self.multi:
             hot = np.zeros(len(self.classes), dtype=np.float32)
-            names = {_name(x) for x in _members(value)}
+            names = {name_of(x) for x in _members(value)}
             hot[[index[name] for name in names if name in index]] = 1
             return {"hot": hot, "unseen": np.int64(len(names - index.keys()))}
-        return {"id": np.int64(index.get(_name(value), -1))}
+        return {"id": np.int64(index.get(name_of(value), -1))}
 
     def _index(self) -> dict[str, int]:
         if len(getattr(self, "_positions", ())) != len(self.classes):
@@ -208,10 +209,7 @@ class Category(Codec):
         return answers
 
     def _value(self, i: int) -> Any:
-        name = self.classes[i]
-        if self.kind == "bool":
-            return name == "True"
-        return {"int": int, "float": float, "str": str}[self.kind](name)
+        return value_of(self.classes[i], self.kind)
 
     # -- evidence ----------------------------------------------------------------------------------------------------
     def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
@@ -219,13 +217,15 @@ class Category(Codec):
 
         p = np.array([[a.probability[name] for name in self.classes] for a in answers])
         if self.multi:
-            return multilabel([[_name(x) for x in _members(t)] for t in truths], p, self.classes)
-        return classification([_name(t) for t in truths], [_name(a.value) for a in answers], p, self.classes)
+            return multilabel([[name_of(x) for x in _members(t)] for t in truths], p, self.classes)
+        return classification([name_of(t) for t in truths], [name_of(a.value) for a in answers], p, self.classes)
 
     def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
         if self.multi:
             return None
-        return np.array([_name(a.value) == _name(t) for a, t in zip(answers, truths, strict=True)], dtype=np.float64)
+        return np.array(
+            [name_of(a.value) == name_of(t) for a, t in zip(answers, truths, strict=True)], dtype=np.float64
+        )
 
     def features(self) -> Any:
         from sklearn.pipeline import make_pipeline
@@ -234,9 +234,9 @@ class Category(Codec):
         if self.multi:
             binarizer = MultiLabelBinarizer(classes=self.classes, sparse_output=True)
             return FunctionTransformer(
-                lambda vs: binarizer.fit_transform([() if v is None else map(_name, _members(v)) for v in vs])
+                lambda vs: binarizer.fit_transform([() if v is None else map(name_of, _members(v)) for v in vs])
             )
-        names = FunctionTransformer(lambda vs: np.array([["" if v is None else _name(v)] for v in vs], dtype=object))
+        names = FunctionTransformer(lambda vs: np.array([["" if v is None else name_of(v)] for v in vs], dtype=object))
         return make_pipeline(names, OneHotEncoder(handle_unknown="ignore"))
 
     def baselines(self) -> dict[str, Any]:
@@ -257,7 +257,7 @@ class Category(Codec):
     def target(self, values: Sequence[Any]) -> np.ndarray:
         if self.multi:
             return np.stack([self.encode(v)["hot"] for v in values])
-        return np.array([_name(v) for v in values])
+        return np.array([name_of(v) for v in values])
 
     def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
         p = estimator.predict_proba(features)
@@ -280,8 +280,8 @@ class Category(Codec):
         from sklearn.metrics import ConfusionMatrixDisplay
 
         ConfusionMatrixDisplay.from_predictions(
-            [_name(t) for t in truths],
-            [_name(a.value) for a in answers],
+            [name_of(t) for t in truths],
+            [name_of(a.value) for a in answers],
             labels=self.classes,
             normalize=None,
             colorbar=False,
@@ -299,24 +299,6 @@ class Category(Codec):
 
 def _members(value: Any) -> Sequence[Any]:
     return list(value) if isinstance(value, list | tuple | set) else [value]
-
-
-def _name(value: Any) -> str:
-    """One spelling a class: 1, 1.0 and "1" are one class."""
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value))
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)
-    return str(value).strip() if isinstance(value, str) else str(value)
-
-
-def _kind(values: Any) -> str:
-    values = list(values)
-    if all(isinstance(v, bool | np.bool_) for v in values):
-        return "bool"
-    if all(isinstance(v, int | np.integer) or (isinstance(v, float) and v.is_integer()) for v in values):
-        return "int"
-    return "float" if all(isinstance(v, int | float | np.number) for v in values) else "str"
 
 
 CODEC = Category

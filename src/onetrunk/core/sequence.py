@@ -210,4 +210,5 @@ class Answer:
     probability: dict[str, float] | float | None = None  # of every class, or of the value
     interval: tuple[object, object] | None = None  # 90 % interval of a number or date
     samples: list[object] | None = None
+    scores: list[float] | None = None  # of a ranked list, the probability of each; of a history, of each step
     logprob: float | None = None  # natural log of the probability of the whole value

@@ -175,6 +175,8 @@ def _prompts(table: Table, ask: str, codec: Codec, ledger: Ledger) -> Content:
     """Every row's value of the asked column, of no parts where it is missing or bad."""
     values = table.columns.get(ask, [None] * len(table))
     found, present = codec.encode_all(values, lambda i, reason: ledger.add(reason, ask, int(table.row[i]), bad=True))
+    for reason, count in codec.dropped(found).items():
+        ledger.add(reason, ask, n=count)
     lens, starts = np.zeros((2, len(values)), dtype=np.int64)
     lens[present], starts[present] = found.lens, found.starts
     return Content(found.data, lens, starts)
@@ -191,6 +193,8 @@ def answer_columns(name: str, answers: Sequence[Answer], codec: Codec) -> dict[s
             out |= {f"{name}_p_{c}": [a.probability.get(c, 0.0) for a in answers] for c in classes}
     elif first.probability is not None:
         out[f"{name}_probability"] = [a.probability for a in answers]
+    if first.scores is not None:
+        out[f"{name}_scores"] = [a.scores for a in answers]
     if first.interval is not None:
         out[f"{name}_low"] = [a.interval[0] for a in answers]
         out[f"{name}_high"] = [a.interval[1] for a in answers]

@@ -1,6 +1,8 @@
-"""Cross entropy over a vocabulary, in chunks where the logits would be large."""
+"""Cross entropy over a vocabulary, in chunks where the logits would be large; over a catalogue, from a part of it."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +58,22 @@ def linear_cross_entropy(
     if len(h) > rows:
         return _ChunkedCrossEntropy.apply(h, weight, ids, w, smoothing, rows)
     losses = F.cross_entropy(F.linear(h, weight).float(), ids, reduction="none", label_smoothing=smoothing)
+    return (losses * w).sum(), losses.detach()
+
+
+def sampled_cross_entropy(
+    h: Tensor, weight: Tensor, bias: Tensor, ids: Tensor, w: Tensor, drawn: Tensor, log_q: Tensor
+) -> tuple[Tensor, Tensor]:
+    """As `linear_cross_entropy`, with a bias [V], from the true id and `drawn` ids [s] of the catalogue only.
+
+    `log_q` [V] is the natural log of the probability with which each id is drawn. What is drawn stands for the rest of
+    the catalogue, so its logits are corrected for how often it is; the true one is not drawn, so its logit is not
+    (arXiv 2507.09331).
+    """
+    true = (h * F.embedding(ids, weight)).sum(-1) + bias[ids]
+    others = F.linear(h, weight[drawn], bias[drawn]) - log_q[drawn] - math.log(max(1, len(drawn)))
+    others = others.masked_fill(drawn == ids[:, None], -torch.inf)
+    losses = torch.cat([true[:, None], others], dim=1).float().logsumexp(-1) - true.float()
     return (losses * w).sum(), losses.detach()
 
 
