@@ -54,8 +54,11 @@ def compare(run: Run) -> Figures:
     codec = model.codec("molecule")
     sampling = Sampling(temperature=TEMPERATURE, max_length=config.columns["molecule"]["length"], seed=run.seed)
     answers = model.answer({"molecule": [None] * COUNT}, "molecule", [], sampling)
-    found = codec.metrics(answers, [parts["train"][0]] * COUNT)
-    held = encode(data.part(run.part).take(np.arange(2000)), list(model.columns.values()), model.network.codecs, Ledger())
+    some = [parts["val"][0]] * COUNT
+    found = codec.metrics(answers, some) | codec.novelty(answers, some, parts["train"])
+    held = encode(
+        data.part(run.part).take(np.arange(2000)), list(model.columns.values()), model.network.codecs, Ledger()
+    )
     valid = round(found["validity"] * COUNT)
     ends = wilson(valid, COUNT)
     return Figures(

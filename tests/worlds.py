@@ -137,6 +137,12 @@ _CLICKS = [
 ]
 
 
+_LESSONS = [
+    {"skill": [f"s{i % 5}" for i in basket], "correct": [(i + k) % 3 > 0 for k, i in enumerate(basket)]}
+    for basket in _BASKETS
+]
+
+
 def _first(answer: Any, truth: Any) -> bool:
     """Is the first step right?"""
     return (answer["page"] if isinstance(answer, dict) else answer)[0] == (
@@ -164,6 +170,7 @@ CASES: dict[str, Case] = {
         steps=360,
     ),
     "molecule": Case("molecule", _MOLECULES, "C1CC", _equal, valid=False),
+    "steps": Case("steps", _LESSONS, {"skill": ["a"], "correct": "b"}, _equal, steps=0),
     "items": Case("items", _BASKETS, [[1]], _first, inferred=False),
     "items with fields": Case(
         "items", _CLICKS, {"page": 3}, _first, {"negatives": 2, "small": 4}, inferred=False, steps=0

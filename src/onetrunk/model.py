@@ -16,6 +16,13 @@ from onetrunk.core.sequence import Batch, Content, Loss, On, Plan, Read, Role, S
 from onetrunk.nn.trunk import build_trunk
 
 
+class _Codecs(nn.ModuleDict):
+    """By any name a column may have, also one that holds a dot or is a dict's own (`items`)."""
+
+    def __setitem__(self, key: str, codec: Codec) -> None:
+        self._modules[key] = codec
+
+
 class FoundationModel(nn.Module):
     """One trunk for all columns. Codecs are fitted before and built here.
 
@@ -28,7 +35,7 @@ class FoundationModel(nn.Module):
         self.width = self.trunk.config.width
         self.given_causal = given == "causal"
         self.columns: dict[str, Column] = {}
-        self.codecs = nn.ModuleDict()
+        self.codecs = _Codecs()
         # What tells a column, and a role in it, from every other: added to each of its positions.
         self.markers = nn.ParameterDict()
         self._marker_of: dict[str, str] = {}

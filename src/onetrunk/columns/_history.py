@@ -328,6 +328,38 @@ class History(Codec):
         lens = np.zeros(n, dtype=np.int64)
         return Content({name: array[:0] for name, array in self.blank().items()}, lens)
 
+    # -- evidence ----------------------------------------------------------------------------------------------------
+    def counted(self) -> list[str]:
+        """Fields whose classes are counted as features."""
+        return list(self.classes)
+
+    def features(self) -> Any:
+        """How often each class of the counted fields is there, sparse [n, classes]."""
+        from sklearn.preprocessing import FunctionTransformer
+
+        return FunctionTransformer(self._counts)
+
+    def _counts(self, values: Sequence[Any]) -> Any:
+        from scipy.sparse import csr_matrix
+
+        names = self.counted()
+        first = np.cumsum([0, *(len(self.classes[name]) for name in names)])
+        rows = []
+        for value in values:
+            try:
+                parts = {} if value is None else self.encode(value)
+            except BadValueError:  # such as nothing seen yet
+                parts = {}
+            found = [
+                (parts[name][parts[name] >= FIRST] - FIRST + at)
+                for name, at in zip(names, first, strict=False)
+                if parts
+            ]
+            rows.append(np.concatenate([*found, np.zeros(0, np.int64)]).astype(np.int64))
+        ends = np.append(0, np.cumsum([len(row) for row in rows]))
+        columns = np.concatenate([*rows, np.zeros(0, np.int64)])
+        return csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(values), first[-1]))
+
 
 def _grown(table: Tensor, count: int) -> nn.Parameter:
     """New classes start as the mean of the others."""

@@ -17,7 +17,7 @@ from onetrunk.columns._names import name_of
 from onetrunk.core import rng
 from onetrunk.core.column import Sampling, State
 from onetrunk.core.errors import BadValueError
-from onetrunk.core.sequence import Answer, Content, Loss, local_positions
+from onetrunk.core.sequence import Answer, Content, Loss
 from onetrunk.nn.heads.categorical import linear_cross_entropy, sampled_cross_entropy
 
 _FLATTER = 0.75  # items are drawn as negatives by their count to this power (word2vec, arXiv 1310.4546)
@@ -27,19 +27,12 @@ _NEIGHBOURS = 100  # of an item that item kNN looks at
 
 @dataclass
 class Ranking(Answer):
-    """The likeliest items. `scores_of_all` makes every item's score, float32 [V], those not to be answered -inf."""
+    """The likeliest items. `scores_of(rows)` gives the scores of every item, float [k, V], of rows like this `row`; of
+    those not to be answered -inf. `ranks` holds what was asked: an item's rank, and out of how many."""
 
-    scores_of_all: Callable[[], np.ndarray] | None = None
-    _ranks: dict[int, tuple[float, int]] = field(default_factory=dict)
-
-    def rank(self, item: int) -> tuple[float, int]:
-        """Its rank, from 1 (items as likely count half), and out of how many; infinite where it cannot be answered."""
-        if item not in self._ranks:
-            scores = self.scores_of_all()
-            own = scores[item] if item >= 0 else -np.inf
-            rank = 1 + (scores > own).sum() + ((scores == own).sum() - 1) // 2 if np.isfinite(own) else np.inf
-            self._ranks[item] = float(rank), int(np.isfinite(scores).sum())
-        return self._ranks[item]
+    scores_of: Callable[[np.ndarray], np.ndarray] | None = None
+    row: int = 0
+    ranks: dict[int, tuple[float, int]] = field(default_factory=dict)
 
 
 class Items(History):
@@ -52,7 +45,7 @@ class Items(History):
         item: str | None = None  # the field that holds the items; None: the first
         top: int = Field(10, ge=1, le=1000)  # how many are answered, and looked at by the metrics
         repeat: bool = False  # may an answer be an item already seen?
-        negatives: int = Field(1, ge=0, le=1000)  # drawn with every step, for all of a batch; 0: the whole catalogue
+        negatives: int = Field(2, ge=0, le=1000)  # drawn with every history, for its whole batch; 0: all items are
         small: int = Field(4096, ge=0)  # a catalogue up to this size is always taken whole
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
@@ -87,11 +80,15 @@ class Items(History):
         return bool(self.options.negatives) and len(self.counts) > self.options.small
 
     def _drawn(self, keys: np.ndarray, lens: np.ndarray, reads: np.ndarray) -> dict[str, np.ndarray]:
+        """Each history's negatives stand at its first read, -1 at the others."""
         if not self._sampled():
             return {}
-        each = rng.mix(np.repeat(rng.mix(keys, "negatives"), lens), local_positions(lens))[reads]
-        u = rng.uniform(each, self.options.negatives)
-        return {"drawn": np.searchsorted(self._cumulative(), u.astype(np.float64)).astype(np.int64)}
+        whose = np.repeat(np.arange(len(lens)), lens)[reads]
+        opens = np.flatnonzero(np.diff(whose, prepend=-1))
+        u = rng.uniform(rng.mix(keys[whose[opens]], "negatives"), self.options.negatives).astype(np.float64)
+        drawn = np.full((len(reads), self.options.negatives), -1, dtype=np.int64)
+        drawn[opens] = np.searchsorted(self._cumulative(), u)
+        return {"drawn": drawn}
 
     def _cumulative(self) -> np.ndarray:
         if len(getattr(self, "_cumulated", ())) != len(self.counts):
@@ -103,7 +100,7 @@ class Items(History):
         w = targets["w"]
         if self.training and "drawn" in targets:
             log_q = self._shares(_FLATTER).log().to(h.device)
-            drawn = targets["drawn"].flatten()
+            drawn = targets["drawn"][targets["drawn"] >= 0]
             total, each = sampled_cross_entropy(h, self._items(), self.bias, targets["id"], w, drawn, log_q)
         else:
             h = torch.cat([h, torch.ones_like(h[:, :1])], dim=1)
@@ -138,24 +135,31 @@ class Items(History):
         return {**state, "done": ~state["done"], "h": h, "top": top, "p": p.gather(1, top)}
 
     def finish(self, state: State) -> list[Answer]:
-        items, bias = self._items().detach().float().cpu().numpy(), self.bias.detach().float().cpu().numpy()
-        rows = zip(*(state[name].cpu().numpy() for name in ("h", "seen", "top", "p")), strict=True)
+        items, bias = self._items().detach().float(), self.bias.detach().float()
+        h, seen = state["h"], state["seen"]
 
-        def scores(h: np.ndarray, seen: np.ndarray) -> np.ndarray:
-            found = items @ h + bias
-            if not self.options.repeat:
-                found[seen[seen >= 0]] = -np.inf
-            return found
+        @torch.inference_mode()
+        def scores_of(rows: np.ndarray) -> np.ndarray:
+            scores = F.linear(h[rows], items, bias)
+            return (scores if self.options.repeat else _without(scores, seen[rows])).cpu().numpy()
 
-        return [self._ranking(top, p, lambda h=h, seen=seen: scores(h, seen)) for h, seen, top, p in rows]
+        return self._rankings(state["top"].cpu().numpy(), state["p"].cpu().numpy(), scores_of)
 
-    def _ranking(self, top: np.ndarray, p: np.ndarray, scores_of_all: Callable[[], np.ndarray]) -> Ranking:
-        kept = p > 0  # less than `top` may be left of a small catalogue
-        values = [self.value_at(self.asked, FIRST + int(i)) for i in top[kept]]
-        scores = [float(x) for x in p[kept]]
-        return Ranking(values, scores[0] if scores else None, scores=scores, scores_of_all=scores_of_all)
+    def _rankings(self, top: np.ndarray, p: np.ndarray, scores_of: Callable[[np.ndarray], np.ndarray]) -> list[Answer]:
+        """Answers of rows whose likeliest items `top` [n, k] have the scores `p` [n, k]."""
+        out: list[Answer] = []
+        for row, (best, scores) in enumerate(zip(top, p, strict=True)):
+            kept = scores > 0  # fewer than `top` may be left of a small catalogue
+            values = [self.value_at(self.asked, FIRST + int(i)) for i in best[kept]]
+            found = [float(x) for x in scores[kept]]
+            probability = found[0] if found and found[0] <= 1 else None
+            out.append(Ranking(values, probability, scores=found, scores_of=scores_of, row=row))
+        return out
 
     # -- evidence ----------------------------------------------------------------------------------------------------
+    def counted(self) -> list[str]:
+        return [self.asked]
+
     def split(self, value: Any) -> tuple[Any, Any]:
         """All but the last item, and the last; a history of one comes after nothing."""
         fields = self._fields(value)
@@ -171,47 +175,32 @@ class Items(History):
             raise BadValueError("the item that came next is missing")
         return self._place(self.asked).get(name_of(name), FIRST - 1) - FIRST
 
-    def _ranks(self, answers: Sequence[Answer], truths: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    def each(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Every metric of every row, float64 [n] each: the metrics are their means."""
+        from onetrunk.metrics.ranking import ranking
+
         found = []
-        for answer, truth in zip(answers, truths, strict=True):
-            item = self._next(truth)
+        items = [self._next(truth) for truth in truths]
+        _rank(answers, items)
+        for answer, truth, item in zip(answers, truths, items, strict=True):
             if isinstance(answer, Ranking):
-                found.append(answer.rank(item))
+                found.append(answer.ranks[item])
             else:  # a list alone
                 names = [name_of(v) for v in self._fields(answer.value)[self.asked]]
                 own = name_of(self._fields(truth)[self.asked][0])
                 found.append((1.0 + names.index(own) if own in names else np.inf, len(self.counts)))
         ranks, candidates = np.array(found, dtype=np.float64).reshape(-1, 2).T
-        return ranks, candidates
+        return ranking(ranks, candidates, self.options.top)
 
     def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
-        from onetrunk.metrics.ranking import ranking
-
-        unseen = sum(self._next(truth) < 0 for truth in truths)
-        return {**ranking(*self._ranks(answers, truths), self.options.top), "unseen": float(unseen)}
+        found = {n: float(x.mean()) if len(x) else None for n, x in self.each(answers, truths).items()}
+        return {**found, "unseen": float(sum(self._next(truth) < 0 for truth in truths))}
 
     def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
-        from onetrunk.metrics.ranking import hits
-
-        return hits(self._ranks(answers, truths)[0], self.options.top)
-
-    def features(self) -> Any:
-        """How often each item was seen, sparse [n, V]."""
-        from sklearn.preprocessing import FunctionTransformer
-
-        return FunctionTransformer(self._counts)
-
-    def _counts(self, values: Sequence[Any]) -> Any:
-        from scipy.sparse import csr_matrix
-
-        rows = [np.zeros(0, np.int64) if not _steps(v) else self.encode(v)[self.asked] - FIRST for v in values]
-        rows = [row[row >= 0] for row in rows]
-        ends = np.append(0, np.cumsum([len(row) for row in rows]))
-        columns = np.concatenate([*rows, np.zeros(0, np.int64)]).astype(np.int64)
-        return csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(values), len(self.counts)))
+        return next(iter(self.each(answers, truths).values()))
 
     def baselines(self) -> dict[str, Any]:
-        from onetrunk.columns._neighbours import ItemNeighbours, Popularity
+        from onetrunk.columns._rivals import ItemNeighbours, Popularity
 
         count = len(self.counts)
         return {"popularity": Popularity(count), "item kNN": ItemNeighbours(count, _NEIGHBOURS)}
@@ -220,35 +209,44 @@ class Items(History):
         return np.array([self._next(v) for v in values], dtype=np.int64)
 
     def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
-        answers: list[Answer] = []
-        for first in range(0, features.shape[0], _AT_ONCE):
-            part = features[first : first + _AT_ONCE]
-            for row, scores in enumerate(self._rivals(estimator, part)):
-                top = np.argsort(-scores, kind="stable")[: self.options.top]
-                p = np.where(np.isfinite(scores[top]), np.maximum(scores[top], 1e-12), 0)
-                answers.append(
-                    self._ranking(top, p, lambda part=part, row=row: self._rivals(estimator, part[row : row + 1])[0])
-                )
-        return answers
+        count = len(self.counts)
+        seen = features[:, -count:] if features.shape[1] >= count else features[:, :0]
 
-    def _rivals(self, estimator: Any, features: Any) -> np.ndarray:
-        """Scores [n, V] of a baseline, -inf for what was seen."""
-        scores = estimator.predict(features)
-        if not self.options.repeat:
-            seen = features[:, -len(self.counts) :] if features.shape[1] >= len(self.counts) else features[:, :0]
-            rows, columns = seen.nonzero()
-            scores[rows, columns] = -np.inf
-        return scores
+        def scores_of(rows: np.ndarray) -> np.ndarray:
+            scores = estimator.predict(features[rows])
+            if not self.options.repeat:
+                scores[seen[rows].nonzero()] = -np.inf
+            return scores
+
+        top, best = [], []
+        for rows in np.array_split(np.arange(features.shape[0]), -(-features.shape[0] // _AT_ONCE)):
+            scores = scores_of(rows)
+            top.append(np.argsort(-scores, axis=1, kind="stable")[:, : self.options.top])
+            best.append(np.take_along_axis(scores, top[-1], axis=1))
+        return self._rankings(np.concatenate(top), np.concatenate(best), scores_of)
+
+
+def _rank(answers: Sequence[Answer], items: Sequence[int]) -> None:
+    """Fills in the ranks, from 1, of these items in their answers (items as likely count half); infinite where one
+    cannot be answered."""
+    groups: dict[int, list[tuple[Ranking, int]]] = {}
+    for answer, item in zip(answers, items, strict=True):
+        if isinstance(answer, Ranking) and item not in answer.ranks:
+            groups.setdefault(id(answer.scores_of), []).append((answer, item))
+    for group in groups.values():
+        for first in range(0, len(group), _AT_ONCE):
+            part = group[first : first + _AT_ONCE]
+            scores = part[0][0].scores_of(np.array([answer.row for answer, _ in part]))
+            item = np.array([i for _, i in part])
+            own = np.where(item < 0, -np.inf, scores[np.arange(len(part)), item])[:, None]
+            rank = 1 + (scores > own).sum(1) + np.maximum((scores == own).sum(1) - 1, 0) // 2
+            rank = np.where(np.isfinite(own[:, 0]), rank, np.inf)
+            for (answer, i), r, n in zip(part, rank, np.isfinite(scores).sum(1), strict=True):
+                answer.ranks[i] = float(r), int(n)
 
 
 def _named_lists(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(v, list | tuple | np.ndarray) for v in value.values())
-
-
-def _steps(value: Any) -> int:
-    """How many there are; none in a missing value."""
-    lists = value.values() if isinstance(value, Mapping) else [value]
-    return max((0 if v is None else len(v) for v in lists), default=0)
 
 
 def _without(scores: Tensor, seen: Tensor) -> Tensor:

@@ -55,24 +55,20 @@ class Molecule(TokenSequence):
 
     def fit(self, values: Sequence[Any]) -> None:
         self.canonical = _chemistry()
-        known, counts = [], Counter()
+        counts: Counter[str] = Counter()
         for value in values:
             try:
-                smiles = self._spelling(value)
+                counts.update(set(_TOKEN.findall(self._spelling(value))))
             except BadValueError:
                 continue
-            known.append(smiles)
-            counts.update(set(_TOKEN.findall(smiles)))
-        if not known:
+        if not counts:
             raise DataError("A molecule column needs at least one training row with a readable SMILES; found none.")
-        rare = 1 if len(known) > 1000 else 0  # once in a thousand molecules is noise: it becomes <|unknown|>
+        rare = 1 if len(values) > 1000 else 0  # once in a thousand molecules is noise: it becomes <|unknown|>
         self._remember(sorted(token for token, count in counts.items() if count > rare))
-        self.known = np.unique(_digests(known))
 
     def extend(self, values: Sequence[Any]) -> int:
-        """Adds atoms and bonds never seen, like the mean of all others; and more molecules that are not new."""
+        """Adds atoms and bonds never seen; they start as the mean of all others."""
         spelt = [self._spelling(v) for v in values]
-        self.known = np.unique(np.concatenate([self.known, _digests(spelt)]))
         new = sorted({token for smiles in spelt for token in _TOKEN.findall(smiles)} - self.ids.keys())
         if new and hasattr(self, "table"):
             self._grow([list(range(len(SPECIALS), self.size))] * len(new))
@@ -85,14 +81,11 @@ class Molecule(TokenSequence):
         self.size = len(self.tokens)
 
     def knowledge(self) -> dict[str, Any]:
-        """`known` are 32-bit digests of the training molecules, so that answers can be told to be new."""
-        known = base64.b64encode(self.known.tobytes()).decode()
-        return {"tokens": self.tokens[len(SPECIALS) :], "canonical": self.canonical, "known": known}
+        return {"tokens": self.tokens[len(SPECIALS) :], "canonical": self.canonical}
 
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
         self._remember(list(knowledge["tokens"]))
         self.canonical = bool(knowledge["canonical"])
-        self.known = np.frombuffer(base64.b64decode(knowledge["known"]), dtype=np.uint32)
 
     # -- a person's view ---------------------------------------------------------------------------------------------
     @classmethod
@@ -204,18 +197,25 @@ class Molecule(TokenSequence):
 
     # -- evidence ----------------------------------------------------------------------------------------------------
     def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
-        """Validity: of answers that are molecules. Uniqueness and novelty: of those that differ, that are not known."""
+        """Validity: the share of answers that are molecules. Uniqueness: of these, the share that differ."""
         found = [_canonical(str(a.value)) for a in answers]
         valid = [smiles for smiles in found if smiles]
-        new = ~np.isin(_digests(valid), self.known)
         exact = self.per_row(answers, truths)
         return {
             "exact_match": float(exact.mean()) if len(exact) else None,
             "similarity": _mean([_similarity(a, str(t)) for a, t in zip(found, truths, strict=True)]),
             "validity": _mean([bool(smiles) for smiles in found]) if _chemistry() else None,
             "uniqueness": len(set(valid)) / len(valid) if valid else None,
-            "novelty": _mean(new.tolist()),
         }
+
+    def novelty(
+        self, answers: Sequence[Answer], truths: Sequence[Any], known: Sequence[Any]
+    ) -> dict[str, float | None]:
+        """The share of different valid answers that no training row holds; and of the true ones."""
+        seen = {self.fingerprint(v) for v in known}
+        valid = {smiles for a in answers if (smiles := _canonical(str(a.value)))}
+        true = {self.fingerprint(t) for t in truths}
+        return {f"novelty{of}": _mean([s not in seen for s in each]) for of, each in (("", valid), ("_of_true", true))}
 
     def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
         pairs = zip(answers, truths, strict=True)
@@ -300,14 +300,6 @@ def _fingerprints(values: Sequence[Any]) -> Any:
     lens = np.array([len(row) for row in rows])
     columns = np.concatenate([*rows, np.zeros(0)]).astype(np.int64)
     return csr_matrix((np.ones(len(columns)), columns, np.append(0, lens.cumsum())), shape=(len(values), _BITS))
-
-
-def _digests(smiles: Sequence[str]) -> np.ndarray:
-    """32 bits of each, uint32 [n]: of a million, two in ten thousand others look the same."""
-    from hashlib import blake2b
-
-    found = b"".join(blake2b(s.encode(), digest_size=4).digest() for s in smiles)
-    return np.frombuffer(found, dtype=np.uint32)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -25,6 +25,7 @@ from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.table import Table
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainResult
+from onetrunk.evidence.baselines import before_and_then, usable
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
 from onetrunk.model import FoundationModel
@@ -275,7 +276,19 @@ def _layer_rates(model: Model, task: Task, rate: float) -> None:
 
 def _judged_by_metric(codec: Codec) -> bool:
     """Does an answer take one step? Others would cost too much while training."""
-    return codec.pooled or codec.reads_on() is not None
+    return codec.pooled or codec.history or codec.reads_on() is not None
+
+
+def _metrics(model: Model, task: Task, table: Table) -> dict[str, float | None]:
+    """The first asked column's, over the rows that hold it; a history's last steps are what it is asked for."""
+    name = task.ask[0]
+    codec = model.codec(name)
+    before, then = before_and_then(codec, table[name])
+    rows = usable(codec, then)
+    columns = {n: [table[n][i] for i in rows] for n in task.given if n in table.columns}
+    if codec.history:
+        columns[name] = [before[i] for i in rows]
+    return codec.metrics(model.answer(columns, name, task.given), [then[i] for i in rows])
 
 
 def _validator(model: Model, task: Task, validation: Table, metric: str | None) -> Any:
@@ -293,7 +306,10 @@ def _validator(model: Model, task: Task, validation: Table, metric: str | None) 
     truths = [validation[name][i] for i in rows]
 
     def by_metric() -> tuple[float, bool, dict[str, float | None]]:
-        found = codec.metrics(answer(model.network, store, task.given, name), truths)
+        if codec.history:
+            found = _metrics(model, task, validation)
+        else:
+            found = codec.metrics(answer(model.network, store, task.given, name), truths)
         chosen = metric or next(iter(found))
         value = found.get(chosen)
         return (0.0 if value is None else value), codec.higher_is_better if metric is None else True, found
@@ -335,14 +351,12 @@ def _cross_validated(
         held = held[store.place[held, store.names.index(name)] >= 0]
         if not len(held):
             continue
-        truths = [train[name][i] for i in held]
-        part = Store(store.names, store.codecs, store.contents, store.place[held])
         tuned = copy.deepcopy(model)
         with tempfile.TemporaryDirectory() as place:
             rest = labelled[fold_of != fold]
             _tune(tuned, store, rest, task, quick, Path(place), seed, True, None, Progress(silent=True), limit)
         for label, candidate in (("pretrained", model), ("fine-tuned", tuned)):
-            found = codec.metrics(answer(candidate.network, part, task.given, name), truths)
+            found = _metrics(candidate, task, train.take(held))
             scores[label].append(sign * (next(iter(found.values())) or 0.0))
     return {label: float(np.mean(values)) for label, values in scores.items()}
 

@@ -1,4 +1,4 @@
-"""Rivals of a recommender: what is popular, and what goes together with what was seen."""
+"""Rivals of what reads histories: what is popular, what goes together with what was seen, what is usual at a step."""
 
 from __future__ import annotations
 
@@ -47,6 +47,28 @@ class ItemNeighbours(BaseEstimator):
         seen = sparse.csr_matrix(x[:, -self.count :], copy=True)
         seen.data[:] = 1
         return (seen @ self.similar_).toarray() + 1e-6 * self.popular_
+
+
+class StepShares(BaseEstimator):
+    """How often each class was the answer in training, at steps with the same class of a field."""
+
+    def __init__(self, asked: str, count: int, first: int, field: str | None = None) -> None:
+        self.asked, self.count, self.first, self.field = asked, count, first, field
+
+    def fit(self, x: Any, y: np.ndarray) -> StepShares:
+        """`y` holds encoded histories, whose classes begin at row `first`."""
+        then = np.concatenate([parts[self.asked] for parts in y]) - self.first
+        by = (
+            np.zeros_like(then)
+            if self.field is None
+            else np.concatenate([parts[self.field] for parts in y]) - self.first + 1
+        )
+        by, then = np.maximum(by, 0)[then >= 0], then[then >= 0]
+        counts = np.zeros((by.max(initial=0) + 1, self.count))
+        np.add.at(counts, (by, then), 1)
+        whole = counts.sum(0) / counts.sum()
+        self.by_class_ = (counts + whole) / (counts.sum(1, keepdims=True) + 1)
+        return self
 
 
 def _histories(x: Any, y: np.ndarray, count: int) -> sparse.csr_matrix:
