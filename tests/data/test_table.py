@@ -337,7 +337,7 @@ def test_types_are_those_that_recognise_best(fake_types):
 
 # -- roles -----------------------------------------------------------------------------------------
 def roles_of(columns, ask=("y",), **kwargs):
-    return roles(Table(columns), dict.fromkeys(columns, "any"), ask, **kwargs)
+    return roles(Table(columns), dict.fromkeys(columns, "number"), ask, **kwargs)
 
 
 def test_ids_constants_and_leaks_are_left_out_and_said():

@@ -233,7 +233,12 @@ def _strata(values: Sequence[Any], column: str) -> np.ndarray:
 
 def _by_time(values: Sequence[Any], column: str, fractions: Sequence[float]) -> np.ndarray:
     """Earliest rows train, latest test; rows of one moment stay together."""
-    moment = _moments(values, column)
+    moment, known = moments(values, column)
+    if not known.all():
+        strange = values[int(np.flatnonzero(~known)[0])]
+        raise DataError(
+            f"Cannot order the rows by {column!r}: expected numbers or dates of one form, found {str(strange)[:40]!r}."
+        )
     order = np.sort(moment)
     changes = np.flatnonzero(order[1:] != order[:-1]) + 1  # where a part may begin
     part = np.zeros(len(values), dtype=np.int64)
@@ -244,21 +249,28 @@ def _by_time(values: Sequence[Any], column: str, fractions: Sequence[float]) -> 
     return part
 
 
-def _moments(values: Sequence[Any], column: str) -> np.ndarray:
+def moments(values: Sequence[Any], column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers as they are and dates in seconds, float64 [n]; and which of them are usable, bool [n].
+
+    Raises DataError where most are neither.
+    """
     import pandas
 
-    if all(isinstance(v, int | float) for v in values):
-        return np.array(values, dtype=np.float64)
-    try:
-        texts = [v.isoformat() if isinstance(v, datetime.date) else v for v in values]
-        plain = "ISO8601" if any(isinstance(v, datetime.date) for v in values) else None
+    present = [v for v in values if v is not None]
+    if all(isinstance(v, int | float) for v in present):
+        found = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+        return found, np.isfinite(found)
+    texts = pandas.Series([v.isoformat() if isinstance(v, datetime.date) else v for v in values], dtype=object)
+    for form in ("ISO8601", None):
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # pandas warns, and guesses one by one, where forms differ
-            return pandas.to_datetime(pandas.Series(texts), format=plain, utc=True).astype("int64").to_numpy()
-    except (ValueError, TypeError, UserWarning) as error:
-        raise DataError(
-            f"Cannot order the rows by {column!r}: expected numbers or dates of one form; {error}."
-        ) from None
+            warnings.simplefilter("ignore", UserWarning)  # of forms that pandas cannot tell, which become missing
+            dates = pandas.to_datetime(texts, format=form, utc=True, errors="coerce")
+        known = dates.notna().to_numpy()
+        if known.sum() > len(present) / 2:
+            return np.where(known, dates.astype("datetime64[us, UTC]").astype("int64") / 1e6, np.nan), known
+    raise DataError(
+        f"Cannot order the rows by {column!r}: expected numbers or dates of one form, found {str(present[0])[:40]!r}."
+    )
 
 
 def _as_told(

@@ -192,7 +192,7 @@ def roles(
         return chosen, ask, {name: _TOLD if name in ignore else "not among those given" for name in others}
     chosen = [name for name in types if name not in ask and name not in reasons]
     useless = [f"{name} ({why})" for name, why in reasons.items() if not is_given_split(name, table[name])]
-    if not chosen and useless:
+    if not chosen and useless and not any(column_types.get(types[name]).history for name in ask):
         found = "; ".join(useless)
         raise UsageError(f"Nothing is left to be given: {found}. Name the columns to give with --given.")
     return chosen, ask, reasons

@@ -16,6 +16,8 @@ from onetrunk.core.column import Codec, Column, Sampling
 from onetrunk.core.errors import ModelFileError, UsageError, unknown
 from onetrunk.core.registry import column_types
 from onetrunk.core.sequence import Answer, Content
+from onetrunk.data.fold import FoldConfig, latest, of_events
+from onetrunk.data.fold import fold as make_rows
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table, read
@@ -42,6 +44,7 @@ class Model:
     tasks: list[Task] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    fold: FoldConfig | None = None  # how it makes rows of a table of events
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -63,6 +66,19 @@ class Model:
         if given is None:
             given = known.given if known else [name for name in self.columns if name not in asked]
         return Task([name for name in given if name not in asked], asked)
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+    def to_answer(self, table: Table, ask: Sequence[str], ledger: Ledger, max_bad: float = 0.01) -> Table:
+        """A table of events as one row a history, as it stands at its end; other tables as they are."""
+        if self.fold is None or not of_events(table, self.fold):
+            return table
+        return latest(table, self.fold, ask, ledger=ledger, max_bad=max_bad)
+
+    def to_judge(self, table: Table, ask: Sequence[str], ledger: Ledger, max_bad: float = 0.01) -> Table:
+        """A table of events as rows that hold what comes next, as in training; other tables as they are."""
+        if self.fold is None or not of_events(table, self.fold):
+            return table
+        return make_rows(table, self.fold, ask, split=None, ledger=ledger, max_bad=max_bad)
 
     # -- answers -----------------------------------------------------------------------------------------------------
     def answer(
@@ -113,12 +129,17 @@ class Model:
         """
         import pandas as pd
 
-        table = read(rows)
-        asked = [ask] if isinstance(ask, str) else ask
-        out: dict[str, list[Any]] = {}
-        for name in self.task(asked).ask:
+        asked = self.task([ask] if isinstance(ask, str) else ask).ask
+        table = self.to_answer(read(rows), asked, Ledger())
+        out = self.whose(table)
+        for name in asked:
             out |= answer_columns(name, self.answer(table, name, **options), self.codec(name))
         return pd.DataFrame(out, index=rows.index if isinstance(rows, pd.DataFrame) else None)
+
+    def whose(self, table: Table) -> dict[str, list[Any]]:
+        """What tells rows made of events apart: whose they are, and of when."""
+        names = [] if self.fold is None else [*self.fold.by, *filter(None, [self.fold.order])]
+        return {name: table[name] for name in names if name in table.columns}
 
     # -- files -------------------------------------------------------------------------------------------------------
     def save(self, path: str | Path, overwrite: bool = False) -> None:
@@ -168,6 +189,7 @@ class Model:
                 for key, codec in self.network.codecs.items()
             },
             "tasks": [{"given": task.given, "ask": task.ask} for task in self.tasks],
+            "fold": None if self.fold is None else self.fold.model_dump(),
         }
 
 
@@ -213,6 +235,8 @@ def load(path: str | Path) -> Model:
     try:
         columns = [Column(**column) for column in description["columns"]]
         tasks = [Task(**task) for task in description["tasks"]]
+        told = description.get("fold")
+        fold = None if told is None else FoldConfig.parse(told, "the model's fold")
         codecs = _codecs(description, columns)  # what they know stays real in the sketch
         with torch.device("meta"):  # shapes are checked before memory is taken
             sketch = FoundationModel(trunk, columns, codecs, description["given"])
@@ -222,7 +246,7 @@ def load(path: str | Path) -> Model:
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise ModelFileError(f"{path / 'onetrunk.json'} does not describe a model: {error}.") from None
     network.load_state_dict(state)
-    return Model(network.eval(), tasks, files.read_json(path / "provenance.json"), path)
+    return Model(network.eval(), tasks, files.read_json(path / "provenance.json"), path, fold)
 
 
 def _codecs(description: dict[str, Any], columns: Sequence[Column]) -> dict[str, Codec]:

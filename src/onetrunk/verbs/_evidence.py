@@ -29,8 +29,10 @@ def evaluate(
     seed: int,
     console: Console,
     max_bad: float = 0.01,
+    ledger: Ledger | None = None,
 ) -> Evidence:
-    """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md."""
+    """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
+    was lost on the way to these rows."""
     tasks = [
         (task.given, name)
         for task in model.tasks
@@ -40,7 +42,7 @@ def evaluate(
     if not tasks:
         asked = ", ".join(name for task in model.tasks for name in task.ask)
         raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
-    ledger = Ledger()
+    ledger = ledger if ledger is not None else Ledger()
     names = {name for given, ask in tasks for name in [*given, ask] if name in test.columns}
     encode(test, [model.columns[name] for name in names], model.network.codecs, ledger)
     ledger.check(len(test), max_bad)

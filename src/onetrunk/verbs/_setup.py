@@ -20,6 +20,7 @@ from onetrunk.core.config import Config, read_yaml, with_settings
 from onetrunk.core.errors import UsageError
 from onetrunk.core.objective import Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as objective_kinds
+from onetrunk.data.fold import FoldConfig, fold
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.loader import Loader
 from onetrunk.data.met import parts_before, unknowable
@@ -80,6 +81,7 @@ class RunConfig(Config):
     trunk: dict[str, Any] = Field(default_factory=dict)
     given: Literal["bidirectional", "causal"] = "bidirectional"
     columns: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    fold: FoldConfig | None = None  # how a table of events becomes rows; None: its lines are rows
     row_weight: str | None = None  # a column of weights, one a row
     tokens_per_batch: int = Field(16_384, ge=64)
     train: TrainSettings = Field(default_factory=TrainSettings)
@@ -97,7 +99,10 @@ class RunConfig(Config):
 def run_config(config: str | Path | dict[str, Any] | None, settings: Sequence[str] | None, **flags: Any) -> RunConfig:
     """A YAML file or dict, then flags, then `key=value` settings; later ones win."""
     data = read_yaml(config) if isinstance(config, str | Path) else dict(config or {})
-    data |= {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value is not None}
+    if "fold" in given:
+        given["fold"] = {**(data.get("fold") or {}), **given["fold"]}
+    data |= given
     return RunConfig.parse(with_settings(data, list(settings or [])), str(config) if config else "the settings")
 
 
@@ -135,6 +140,7 @@ class Data:
     reasons: dict[str, str]
     split: Split
     ledger: Ledger = field(default_factory=Ledger)
+    fold: FoldConfig | None = None
 
     def part(self, name: str) -> Table:
         return self.table.take(self.split.parts()[name])
@@ -175,19 +181,26 @@ def open_data(
     config: RunConfig,
     console: Console,
     start: Model | None = None,
+    max_bad: float = 0.01,
 ) -> Data:
-    """Reads, types, chooses roles and splits, and says what it chose. Rows keep the part they had for `start`, the
-    model that training goes on from."""
-    table = renamed(read(data, allow_network=network), map)
+    """Reads, folds, types, chooses roles and splits, and says what it chose. Rows keep the part they had for `start`,
+    the model that training goes on from."""
+    table, ledger = renamed(read(data, allow_network=network), map), Ledger()
+    if config.fold is not None:
+        table = fold(table, config.fold, ask or [], split=split_spec, seed=seed, ledger=ledger, max_bad=max_bad)
     kinds, options = types_and_options(table, config, types)
     given_names, asked, reasons = roles(table, kinds, ask, given, ignore)
     if config.row_weight in given_names:
         given_names.remove(config.row_weight)
         reasons[config.row_weight] = "the rows' weights"
     before = None if start is None else rows_met(start, table, console)
-    parts = split(
-        table, kinds, split_spec, seed, given=given_names, ask=asked, allow_equal_rows=allow_equal_rows, before=before
-    )
+    if config.fold is not None:  # its rows are in parts; what an asked column has seen tells equal ones apart
+        parts = split(table, kinds, "given:split", seed, given=[], ask=asked, before=before)
+    else:
+        parts = split(
+            table, kinds, split_spec, seed, given=given_names, ask=asked, allow_equal_rows=allow_equal_rows,
+            before=before,
+        )  # fmt: skip
     for note in [*table.notes, *parts.notes]:
         console.print(f"[yellow]Note:[/] {note}", highlight=False)
     shown = ", ".join(f"{n} [dim]{kinds[n]}[/]" for n in given_names) or "nothing"
@@ -198,7 +211,7 @@ def open_data(
         console.print(f"[bold]Left out[/] {name} [dim]{reason}[/]", highlight=False)
     sizes = " · ".join(f"{name} {len(index):,}" for name, index in parts.parts().items())
     console.print(f"[bold]Rows[/] {sizes} [dim]{parts.how}[/]", highlight=False)
-    return Data(table, kinds, options, given_names, asked, reasons, parts)
+    return Data(table, kinds, options, given_names, asked, reasons, parts, ledger, config.fold)
 
 
 def rows_met(model: Model, table: Table, console: Console) -> np.ndarray:

@@ -41,12 +41,12 @@ def build(data: Data, config: RunConfig, seed: int) -> Model:
     """A new model whose codecs are fitted on the training rows."""
     columns, codecs = fit_columns(data.part("train"), data.names, data.types, data.options)
     torch.manual_seed(rng.torch_seed(seed, "weights"))
-    return Model(FoundationModel(config.trunk_config(), columns, codecs, config.given))
+    return Model(FoundationModel(config.trunk_config(), columns, codecs, config.given), fold=data.fold)
 
 
 def adopt(model: Model, data: Data, console: Console) -> None:
     """Lets a model meet a table: new columns get codecs, known ones learn new classes and words."""
-    train = data.part("train")
+    train, model.fold = data.part("train"), data.fold
     new = [name for name in data.names if name not in model.columns]
     if new:
         columns, codecs = fit_columns(train, new, data.types, data.options)

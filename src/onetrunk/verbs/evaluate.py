@@ -38,21 +38,28 @@ def evaluate(
     Returns:
         The evidence; `tasks` holds metrics, intervals and rivals.
     """
+    from onetrunk.data.ledger import Ledger
     from onetrunk.data.table import read
     from onetrunk.inference.model_folder import Task, load
     from onetrunk.verbs import _evidence, _setup
 
     console = _setup.console(quiet)
     opened = load(model)
-    table = _setup.renamed(read(data, allow_network=network), map)
-    train = _setup.renamed(read(against, allow_network=network), map) if against is not None else None
-    if not allow_equal_rows:
-        table = _unseen(opened, table, console)
-        train = train if train is None else _others(opened, train, table, console)
+    ledger = Ledger()
+    table, train = (
+        None if source is None else _setup.renamed(read(source, allow_network=network), map)
+        for source in (data, against)
+    )
     if ask is not None or given is not None:
         task = opened.task(ask, given)
         opened.tasks = [Task(task.given, [name]) for name in task.ask]
-    return _evidence.evaluate(opened, table, train, Path(model), seed, console, max_bad)
+    asked = [name for task in opened.tasks for name in task.ask]
+    table = opened.to_judge(table, asked, ledger, max_bad)
+    train = None if train is None else opened.to_judge(train, asked, Ledger(), max_bad)
+    if not allow_equal_rows:
+        table = _unseen(opened, table, console)
+        train = train if train is None else _others(opened, train, table, console)
+    return _evidence.evaluate(opened, table, train, Path(model), seed, console, max_bad, ledger)
 
 
 def _unseen(model: Any, table: Any, console: Any) -> Any:

@@ -16,6 +16,7 @@ def finetune(
     ignore: list[str] | None = None,
     types: dict[str, str] | None = None,
     map: dict[str, str] | None = None,
+    fold: dict[str, str] | None = None,
     split: str = "auto",
     size: str | None = None,
     freeze: str | None = None,
@@ -41,6 +42,7 @@ def finetune(
         ignore: columns to leave out.
         types: column=type, where the inferred type is wrong.
         map: model_column=table_column, where names differ.
+        fold: key=value, how a table of events becomes rows, like by=user,order=time,window=50.
         split: auto, random, stratified, group:COLUMN, time:COLUMN or given:COLUMN, with :80/10/10.
         size: nano, tiny, small, base or large; without --from.
         freeze: k leaves the first k blocks as they are; "trunk" trains asked columns only.
@@ -63,12 +65,12 @@ def finetune(
     console = _setup.console(quiet)
     if freeze is not None:
         settings = [*(settings or []), f"finetune.freeze={freeze}"]
-    run, limit = _setup.run_config(config, settings, size=size), _setup.seconds(budget)
+    run, limit = _setup.run_config(config, settings, size=size, fold=fold), _setup.seconds(budget)
     _setup.check_free(out, overwrite)
     model, run = _start.start_from(start, run, network, restructure)
     opened = _setup.open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
-        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model,
+        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model, max_bad=max_bad,
     )  # fmt: skip
     if model is None:
         model = _stages.build(opened, run, seed)

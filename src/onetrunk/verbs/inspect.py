@@ -10,6 +10,7 @@ def inspect(
     *,
     ask: list[str] | None = None,
     types: dict[str, str] | None = None,
+    fold: dict[str, str] | None = None,
     split: str | None = None,
     seed: int = 0,
     config: Any = None,
@@ -23,6 +24,7 @@ def inspect(
         data: a file, folder, DataFrame, dataset, or hf://name.
         ask: columns to be predicted: finds leaks and class balance.
         types: column=type, where the inferred type is wrong.
+        fold: key=value, how a table of events becomes rows, like by=user,order=time,window=50.
         split: look at this split too: auto, random, stratified, group:COLUMN, time:COLUMN or given:COLUMN.
         seed: of the split.
         config: a YAML file with any setting.
@@ -36,14 +38,19 @@ def inspect(
     from rich.console import Console
 
     from onetrunk.core.errors import DataError
+    from onetrunk.data.fold import fold as make_rows
     from onetrunk.data.inspect import inspect as look
+    from onetrunk.data.ledger import Ledger
     from onetrunk.data.prepare import fit_columns
     from onetrunk.data.split import split as divide
     from onetrunk.data.table import read, roles
     from onetrunk.verbs import _setup
 
-    run = _setup.run_config(config, settings)
-    table = read(data, allow_network=network)
+    run = _setup.run_config(config, settings, fold=fold)
+    table, lost = read(data, allow_network=network), Ledger()
+    if run.fold is not None:
+        table = make_rows(table, run.fold, ask or [], split=split, seed=seed, ledger=lost)
+        split = split and "given:split"
     kinds, options = _setup.types_and_options(table, run, types)
     given, asked, _ = roles(table, kinds, ask)
     parts = divide(table, kinds, split, seed, given=given, ask=asked, allow_equal_rows=True) if split else None
@@ -54,6 +61,7 @@ def inspect(
             prepared[name] = codecs[column.codec]
         except DataError as error:
             table.notes.append(str(error))
+    table.notes += lost.lines()
     found = look(table, kinds, asked, parts, prepared=prepared)
     if not quiet:
         found.show(Console())

@@ -68,6 +68,8 @@ def predict(
     ledger = Ledger()
     columns: dict[str, list[Any]] = {}
     task = opened.task(ask, given)
+    table = opened.to_answer(table, task.ask, ledger, max_bad)
+    columns |= opened.whose(table)
     absent = [name for name in task.given if name not in table.columns]
     if absent and len(absent) == len(task.given):
         raise _tables.nothing_given(task.given, table)

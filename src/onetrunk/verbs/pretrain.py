@@ -15,6 +15,7 @@ def pretrain(
     ignore: list[str] | None = None,
     types: dict[str, str] | None = None,
     map: dict[str, str] | None = None,
+    fold: dict[str, str] | None = None,
     split: str = "auto",
     size: str | None = None,
     start: str | None = None,
@@ -38,6 +39,7 @@ def pretrain(
         ignore: columns to leave out.
         types: column=type, where the inferred type is wrong.
         map: model_column=table_column, where names differ.
+        fold: key=value, how a table of events becomes rows, like by=user,order=time,window=50.
         split: auto, random, stratified, group:COLUMN, time:COLUMN or given:COLUMN, with :80/10/10.
         size: nano, tiny, small, base or large.
         start: a model folder to go on from; also a Hugging Face folder, or hf://name.
@@ -57,12 +59,12 @@ def pretrain(
     from onetrunk.verbs import _setup, _stages, _start
 
     console = _setup.console(quiet)
-    run = _setup.run_config(config, settings, size=size)
+    run = _setup.run_config(config, settings, size=size, fold=fold)
     _setup.check_free(out, overwrite)
     model, run = _start.start_from(start, run, network)
     opened = _setup.open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
-        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model,
+        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model, max_bad=max_bad,
     )  # fmt: skip
     model = _stages.pretrain(opened, run, Path(out), seed, model, _setup.seconds(budget), max_bad, console)
     model.save(out, overwrite=overwrite)

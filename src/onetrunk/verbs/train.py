@@ -15,6 +15,7 @@ def train(
     ignore: list[str] | None = None,
     types: dict[str, str] | None = None,
     map: dict[str, str] | None = None,
+    fold: dict[str, str] | None = None,
     split: str = "auto",
     size: str | None = None,
     start: str | None = None,
@@ -38,6 +39,7 @@ def train(
         ignore: columns to leave out.
         types: column=type, where the inferred type is wrong.
         map: model_column=table_column, where names differ.
+        fold: key=value, how a table of events becomes rows, like by=user,order=time,window=50.
         split: auto, random, stratified, group:COLUMN, time:COLUMN or given:COLUMN, with :80/10/10.
         size: nano, tiny, small, base or large.
         start: a foundation model folder to start from, instead of pretraining.
@@ -58,7 +60,7 @@ def train(
     from onetrunk.verbs import _evidence, _setup, _stages, _start
 
     console = _setup.console(quiet)
-    run = _setup.run_config(config, settings, size=size)
+    run = _setup.run_config(config, settings, size=size, fold=fold)
     foundation = Path(f"{out}-foundation")
     _setup.check_free(out, overwrite)
     if start is None and (foundation / MANIFEST).exists() and not overwrite:
@@ -67,7 +69,7 @@ def train(
     model, run = _start.start_from(start, run, network)
     opened = _setup.open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
-        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model,
+        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model, max_bad=max_bad,
     )  # fmt: skip
     limit = _setup.seconds(budget)
     if model is not None:
