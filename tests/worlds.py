@@ -150,6 +150,21 @@ def _first(answer: Any, truth: Any) -> bool:
     )[0]
 
 
+def _waves(channels: int = 1) -> list[Any]:
+    """Twelve waves of eight points, each of its own height, length and phase."""
+    t = np.arange(8)
+    found = [
+        np.stack([(i + 1) * np.sin(t * (0.5 + 0.1 * i) + c) + i / 3 for c in range(channels)], axis=1)
+        for i in range(12)
+    ]
+    return [x[:, 0].tolist() if channels == 1 else x.tolist() for x in found]
+
+
+def _close(answer: Any, truth: Any) -> bool:
+    a, t = np.array(answer), np.array(truth)
+    return abs(a - t).mean() < 0.3 * np.std(_waves())
+
+
 CASES: dict[str, Case] = {
     "text": Case("text", _SENTENCES, "\ud800", _equal),
     "text with pairs": Case("text", _SENTENCES, "\ud800", _equal, {"pairs": 32}, steps=0),
@@ -164,6 +179,10 @@ CASES: dict[str, Case] = {
         lambda a, t: abs(a - t) < 10,
     ),
     "date": Case("date", _DAYS, "yesterday", lambda a, t: abs((a - t).days) < 45),
+    "series": Case("series", _waves(), ["up", "down"], _close, {"horizon": 8, "patch": 4}),
+    "series of channels, with a history": Case(
+        "series", _waves(2), [1.0, 2.0], _close, {"horizon": 3, "patch": 2, "horizons": [1]}, steps=0
+    ),
     "image": Case(
         "image", [_drawing(i) for i in range(12)], b"not an image",
         lambda a, t: abs(a / 255.0 - t / 255.0).mean() < 0.1,

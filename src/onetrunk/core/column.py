@@ -263,8 +263,13 @@ class Codec(nn.Module, ABC):
         """A fitted baseline's predictions as answers, so that `metrics` judges both alike."""
         return [Answer(value) for value in estimator.predict(features)]
 
-    def figure(self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any) -> bool:
-        """Draws the usual picture (confusion matrix, predicted against true) on matplotlib axes; false when none."""
+    def figure(
+        self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any, before: Sequence[Any] | None = None
+    ) -> bool:
+        """Draws the usual picture (confusion matrix, predicted against true) on matplotlib axes; false when none.
+
+        `before` is told only to a `history`: what was seen.
+        """
         return False
 
     @classmethod

@@ -211,4 +211,5 @@ class Answer:
     interval: tuple[object, object] | None = None  # 90 % interval of a number or date
     samples: list[object] | None = None
     scores: list[float] | None = None  # of a ranked list, the probability of each; of a history, of each step
+    quantiles: dict[float, object] | None = None  # by level, 0 to 1
     logprob: float | None = None  # natural log of the probability of the whole value

@@ -117,7 +117,8 @@ def _evaluate_task(
         task.rivals = [_rival(name, baseline, judge, score, draws) for name, baseline in found.items()]
     shows = {name: (model.codec(name), values) for name, values in held_out.items()}
     task.samples = _samples(codec, answers, truths, shows, judge, n_samples)
-    return task, figures.render(lambda axes: codec.figure(answers, truths, axes), (6.4, 5.4))
+    history = {"before": held_out[ask]} if codec.history else {}
+    return task, figures.render(lambda axes: codec.figure(answers, truths, axes, **history), (6.4, 5.4))
 
 
 class _Judge:
