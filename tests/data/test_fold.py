@@ -32,17 +32,17 @@ def test_windows_end_where_parts_allow_and_only_asked_and_known_columns_see_ahea
     table = one(rain=[10.0 * i for i in range(10)], holiday=[i % 7 == 0 for i in range(10)])
     rows, said = folded(table, window=4, ahead=2, stride=1, least=2, known="holiday", split="time:day:60/20/20")
     assert rows["split"] == ["train"] * 3 + ["val"] + ["test"]  # no row asks for days of two parts
-    assert lists(rows["sold"]) == [[2, 3, 4, 5], [1, 2, 3, 4], [0, 1, 2, 3], [4, 5, 6, 7], [6, 7, 8, 9]]
-    assert lists(rows["rain"]) == [[20, 30], [10, 20], [0, 10], [40, 50], [60, 70]]
+    assert lists(rows["sold"]) == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]]
+    assert lists(rows["rain"]) == [[0, 10], [10, 20], [20, 30], [40, 50], [60, 70]]
     assert rows["holiday"][-1] == [False, True, False, False]
-    assert rows["day"] == [DAYS[3], DAYS[2], DAYS[1], DAYS[5], DAYS[7]]  # the last day seen
-    assert rows.row.tolist() == [3, 2, 1, 5, 7] and not said
+    assert rows["day"] == [DAYS[1], DAYS[2], DAYS[3], DAYS[5], DAYS[7]]  # the last day seen
+    assert rows.row.tolist() == [1, 2, 3, 5, 7] and not said
 
 
 def test_each_event_is_asked_once_unless_told_otherwise():
     rows, said = folded(one(), window=6, ahead=1)
     assert sorted(np.asarray(v)[-1] for v in rows["sold"]) == list(range(1, 10))  # the first has no history
-    assert [len(v) for v in rows["sold"][:3]] == [6, 6, 6]
+    assert [len(v) for v in rows["sold"][-3:]] == [6, 6, 6]
     rows, said = folded(one(), window=6, ahead=3, split="time:day:40/30/30")
     assert sorted(np.concatenate([np.asarray(v)[-3:] for v in rows["sold"]])) == list(range(1, 10))
     rows, said = folded(one(), window=6, ahead=3, split="time:day:30/40/30")

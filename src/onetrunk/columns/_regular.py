@@ -12,9 +12,12 @@ from sklearn.base import BaseEstimator
 from onetrunk.core.errors import BadValueError, DataError
 
 _BARS = "▁▂▃▄▅▆▇█"
-_MOST_BARS = 40
+_MOST_BARS, _MOST_LINES = 40, 3
+_LOOKED_THROUGH = 500  # values that are summed up for a person
 _FLOOR = 0.01  # of the scale that a history is normed by, in the unit of its values
 _LONGEST_SEASON = 400
+_STRENGTHS = [10.0**k for k in range(7)]  # of the ridge
+_LEAST_ALIKE, _AS_ALIKE = 0.1, 0.9  # correlation of a season with the next, and share of the best
 _LOOKED_AT = 20  # values among which a season is sought
 
 
@@ -33,7 +36,9 @@ def read(value: Any) -> tuple[list[str] | None, np.ndarray]:
     else:
         x = _floats(value)
         x = x[:, None] if x.ndim == 1 else x
-    if x.ndim != 2 or not x.size:
+    if not x.size:
+        raise BadValueError("the series is empty")
+    if x.ndim != 2:
         raise BadValueError(f"expected numbers [T] or [T, channels], found shape {list(np.shape(x))}")
     if np.isinf(x).any():
         raise BadValueError("an infinite value is no number to go on from")
@@ -52,7 +57,7 @@ def _floats(value: Any) -> np.ndarray:
     except (TypeError, ValueError):
         raise BadValueError("expected numbers, all channels equally long") from None
     if found.dtype.kind not in "iuf":
-        raise BadValueError(f"expected numbers, found {found.ravel()[0]!r}" if found.size else "the series is empty")
+        raise BadValueError(f"expected numbers, found {found.ravel()[0]!r}")
     return found.astype(np.float64)
 
 
@@ -71,17 +76,17 @@ class Channels:
     @classmethod
     def fit(cls, values: Sequence[Any], period: int | None) -> Self:
         """Raises DataError where no value is usable."""
-        found, reason = [], "no values"
+        arrays, names, reason = [], None, "no values"
         for value in values:
             try:
-                found.append(read(value))
+                own, x = read(value)
+                if not arrays:
+                    names = own
+                arrays.append(_in_order(names, x.shape[1] if not arrays else arrays[0].shape[1], own, x))
             except BadValueError as error:
                 reason = str(error)
-        if not found:
+        if not arrays:
             raise DataError(f"A series column needs at least one usable value in the training rows: {reason}.")
-        count = max(x.shape[1] for _, x in found)
-        names = next((names for names, x in found if names and x.shape[1] == count), None)
-        arrays = [x for _, x in found if x.shape[1] == count]
         there = np.maximum(sum(np.isfinite(x).sum(0) for x in arrays), 1)
         centre = sum(np.nansum(x, 0) for x in arrays) / there
         scale = np.sqrt(sum(np.nansum((x - centre) ** 2, 0) for x in arrays) / there)
@@ -100,16 +105,7 @@ class Channels:
 
     def scaled(self, value: Any) -> np.ndarray:
         """A value in standard deviations, float64 [T, C]. Raises BadValueError, also for other channels."""
-        names, x = read(value)
-        if x.shape[1] != len(self) or (self.names and names and set(names) != set(self.names)):
-            raise BadValueError(
-                f"expected {len(self)} channel{'s' * (len(self) > 1)}"
-                f"{' (' + ', '.join(self.names) + ')' if self.names else ''}, found "
-                f"{', '.join(names) if names else x.shape[1]}"
-            )
-        if self.names and names and names != self.names:
-            x = x[:, [names.index(name) for name in self.names]]
-        return (x - self.centre) / self.scale
+        return (_in_order(self.names, len(self), *read(value)) - self.centre) / self.scale
 
     def own(self, x: np.ndarray) -> np.ndarray:
         """Standard deviations [..., C] in the column's own units."""
@@ -141,6 +137,16 @@ class Channels:
         return out.reshape(len(values), -1)
 
 
+def _in_order(expected: list[str] | None, count: int, names: list[str] | None, x: np.ndarray) -> np.ndarray:
+    """Channels [T, C] in the column's order. Raises BadValueError for others."""
+    if x.shape[1] != count or (expected and names and set(names) != set(expected)):
+        raise BadValueError(
+            f"expected {count} channel{'s' * (count > 1)}{' (' + ', '.join(expected) + ')' if expected else ''}, "
+            f"found {', '.join(names) if names else x.shape[1]}"
+        )
+    return x[:, [names.index(name) for name in expected]] if expected and names else x
+
+
 def filled(x: np.ndarray) -> np.ndarray:
     """[T, C] where a missing point is the one before it, or the first that is there; 0 where none is."""
     there = np.isfinite(x)
@@ -149,14 +155,59 @@ def filled(x: np.ndarray) -> np.ndarray:
     return np.nan_to_num(np.take_along_axis(x, last, axis=0))
 
 
-def bars(x: np.ndarray) -> str:
-    """A line of bars, the lowest and the highest value, and how many there are."""
-    count = len(x)
-    x = x[:: max(1, -(-count // _MOST_BARS))]
+def bars(value: Any) -> str:
+    """A value for a person: each channel as a line of bars, with its ends."""
+    try:
+        names, x = read(value)
+    except BadValueError:
+        return str(value)
+    lines = [_line(x[:, c]) for c in range(min(_MOST_LINES, x.shape[1]))]
+    return "\n".join(lines if names is None else [f"{name}: {line}" for name, line in zip(names, lines, strict=False)])
+
+
+def _line(x: np.ndarray) -> str:
+    count, x = len(x), x[:: max(1, -(-len(x) // _MOST_BARS))]
+    if np.isnan(x).all():
+        return f"{count:,} points, none there"
     low, high = np.nanmin(x), np.nanmax(x)
     place = np.nan_to_num((x - low) / max(high - low, 1e-300) * (len(_BARS) - 1)).round().astype(int)
     drawn = "".join(" " if np.isnan(v) else _BARS[i] for v, i in zip(x, place, strict=True))
     return f"{drawn} {low:.4g} to {high:.4g}, {count:,} points"
+
+
+def plot(axes: Any, past: np.ndarray | None, true: np.ndarray, answered: np.ndarray, *ends: np.ndarray) -> None:
+    """History [t], what came and what was answered [H], and the ends of an interval, where there is one."""
+    ahead = np.arange(1, len(true) + 1)
+    if past is not None:
+        axes.plot(np.arange(1 - len(past), 1), past, color="grey", label="history")
+    axes.plot(ahead, true, color="black", label="true")
+    axes.plot(ahead, answered, label="answered")
+    if ends:
+        axes.fill_between(ahead, *ends, alpha=0.25, label="90 % interval")
+    axes.set_xlabel("points ahead")
+    axes.legend(frameon=False)
+
+
+def summary(values: Sequence[Any]) -> dict[str, Any]:
+    """What a person would know of some values."""
+    found = []
+    for value in values[:: max(1, len(values) // _LOOKED_THROUGH)]:
+        try:
+            found.append(read(value))
+        except BadValueError:
+            continue
+    if not found:
+        return {"usable": 0}
+    lengths = np.array([len(x) for _, x in found])
+    points = np.concatenate([x.ravel() for _, x in found])
+    return {
+        "points": {"shortest": int(lengths.min()), "median": float(np.median(lengths)), "longest": int(lengths.max())},
+        "channels": found[0][0] or found[0][1].shape[1],
+        "min": float(np.nanmin(points)),
+        "mean": float(np.nanmean(points)),
+        "max": float(np.nanmax(points)),
+        "missing points": int(np.isnan(points).sum()),
+    }
 
 
 def norm(past: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -176,7 +227,11 @@ def season(found: Sequence[np.ndarray]) -> int:
     products, squares, count = np.zeros(most + 1), 0.0, 0
     for x in found:
         changes = np.diff(x, axis=0)
-        changes = np.nan_to_num(changes - np.nanmean(changes, axis=0) if len(changes) else changes)
+        there = np.isfinite(changes)
+        changes = np.where(there, changes, 0)
+        changes = np.where(there, changes - changes.sum(0) / np.maximum(there.sum(0), 1), 0)
+        if not len(changes):
+            continue
         deviation = changes.std(0)
         changes = (changes / np.where(deviation > 0, deviation, 1))[:, deviation > 0]
         squares, count = squares + (changes**2).sum(), count + changes.size
@@ -186,8 +241,24 @@ def season(found: Sequence[np.ndarray]) -> int:
         return 1
     alike = products / squares
     peaks = [k for k in range(2, most) if alike[k - 1] < alike[k] >= alike[k + 1]]
-    best = max(peaks, key=lambda k: alike[k], default=1)
-    return best if best > 1 and alike[best] > max(0.1, 4 / count**0.5) else 1
+    highest = max((alike[k] for k in peaks), default=0.0)
+    if highest <= max(_LEAST_ALIKE, 4 / count**0.5):
+        return 1
+    return next(k for k in peaks if alike[k] > _AS_ALIKE * highest)  # twice a season repeats as well
+
+
+def ridge(past: np.ndarray, future: np.ndarray) -> np.ndarray:
+    """The linear map [L, H] of normed histories [n, L] to futures [n, H]; the last fifth of the rows (the latest, as
+    they are in order of time) chooses how much it is shrunk."""
+    cut = len(past) - max(1, len(past) // 5)
+    identity = np.eye(past.shape[1])
+    inner, outer = past[:cut].T @ past[:cut], past[:cut].T @ future[:cut]
+    tried = {}
+    for strength in _STRENGTHS:
+        weights = np.linalg.solve(inner + strength * identity, outer)
+        tried[strength] = ((past[cut:] @ weights - future[cut:]) ** 2).mean()
+    strength = min(tried, key=lambda s: tried[s])
+    return np.linalg.solve(past.T @ past + strength * identity, past.T @ future)
 
 
 class _Forecast(BaseEstimator):
@@ -227,8 +298,7 @@ class Linear(_Forecast):
         future = y.reshape(-1, self.horizon, self.channels).transpose(0, 2, 1).reshape(-1, self.horizon)
         good = np.isfinite(future).all(1)
         past, future = past[good], ((future - centre) / scale)[good]
-        inner = past.T @ past + np.eye(past.shape[1])
-        self.weights_ = np.linalg.solve(inner, past.T @ future)
+        self.weights_ = ridge(past, future)
         return self
 
     def predict(self, x: np.ndarray) -> np.ndarray:

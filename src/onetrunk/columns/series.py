@@ -18,17 +18,18 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from onetrunk.columns._regular import Channels, Linear, SeasonalNaive, bars, norm, read
+from onetrunk.columns._regular import Channels, Linear, SeasonalNaive, bars, norm, plot, read, ridge, summary
 from onetrunk.core import rng
 from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, UsageError
-from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
+from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment, local_positions
 from onetrunk.metrics import forecast
 from onetrunk.nn.heads.flow import noisy, ode_step, weight
+from onetrunk.nn.heads.forecast import QUANTILES, Forecast
 
-QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _MOST_SEEN = 512  # points of history, where nobody says how many
+_WINDOWS = 4000  # that the linear map begins from
 _FREQUENCIES = 8
 _SEEN, _SLOT, _PATH, _HIDDEN = range(4)  # what a position is: values, a slot of the forecast or of a path, masked
 
@@ -47,9 +48,7 @@ class Series(Codec):
         horizon: int = Field(24, ge=1, le=10_000)  # points asked
         length: int | None = Field(None, ge=1, le=100_000)  # points of history looked at; None: the training rows', 512
         patch: int = Field(16, ge=1, le=1024)  # points of one position
-        period: int | None = Field(
-            None, ge=1
-        )  # points of a season (24 hours, 7 days); None: found in the training rows
+        period: int | None = Field(None, ge=1)  # points of a season (24 hours, 7 days); None: found in training rows
         paths: bool = True  # learn to draw whole paths, by flow
         hide: float = Field(0.4, gt=0, le=1)  # share of patches hidden when masked
         drop: float = Field(0.1, ge=0, lt=1)  # share of given patches left out in training
@@ -72,6 +71,20 @@ class Series(Codec):
 
     def fit(self, values: Sequence[Any]) -> None:
         self._know(Channels.fit(values, self.options.period))
+        content, _ = self.encode_all(values, lambda i, reason: None)
+        self.linear = self._linear(content.take(np.arange(0, len(content), max(1, len(content) // _WINDOWS))))
+
+    def _linear(self, content: Content) -> np.ndarray:
+        """The ridge regression of what came on what was seen, [L, K * P]: where the forecast begins to learn."""
+        reach = self.length + self.options.horizon
+        each = np.maximum(1, np.minimum(content.lens - reach + 1, _WINDOWS // max(1, len(content))))
+        whose = np.repeat(np.arange(len(content)), each)
+        back = local_positions(each) * np.maximum(content.lens - reach, 0)[whose] // np.maximum(each - 1, 1)[whose]
+        flat, y, there = self._cut(content.take(whose), content.lens[whose] - back)[:3]
+        H, L = self.options.horizon, self.length
+        flat, y, there = flat.reshape(-1, L), y.reshape(-1, y.shape[-1]), there.reshape(-1, y.shape[-1])
+        good = there[:, :H].all(1) & flat.any(1)
+        return ridge(flat[good], y[good]) if good.sum() > 1 else np.zeros((L, y.shape[1]))
 
     def _know(self, channels: Channels) -> None:
         self.known, self.channels = channels, len(channels)
@@ -100,48 +113,21 @@ class Series(Codec):
         return -(-self.points // self.options.patch)
 
     def build(self, width: int) -> None:
-        P, outputs = self.options.patch, 1 + len(QUANTILES)
+        P = self.options.patch
         self.line = nn.Linear(2 * P + 2, width)
         self.kind = nn.Parameter(torch.randn(4, width) * 0.05)
         self.place = nn.Parameter(torch.randn(max(self.seen, self.whole) + self.asked, width) * 0.05)
         self.channel = nn.Parameter(torch.zeros(self.channels, width))
-        self.straight = nn.Parameter(torch.zeros(self.asked * P, self.length))
-        self.head = nn.Linear(width, P * outputs)
-        nn.init.zeros_(self.head.weight)
-        spread = 2**0.5 * torch.erfinv(2 * torch.tensor((0.5, *QUANTILES)) - 1)
-        self.head.bias.data.copy_(spread.repeat(P))  # the first forecast is a normal distribution
+        self.head = Forecast(width, self.length, self.asked, P, self.options.paths, self.options.dropout)
+        if hasattr(self, "linear"):  # just fitted; a saved model has it among its weights
+            self.head.line.data.copy_(torch.from_numpy(self.linear.T))
         if self.options.paths:
             self.noisy = nn.Linear(P + 2 * _FREQUENCIES, width)
-            self.path = nn.Linear(width, P)
-            nn.init.zeros_(self.path.weight)
-        self.dropout = nn.Dropout(self.options.dropout)
 
     # -- a person's view ---------------------------------------------------------------------------------------------
     @classmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
-        found = []
-        for value in values[:: max(1, len(values) // 500)]:
-            try:
-                found.append(read(value))
-            except BadValueError:
-                continue
-        if not found:
-            return {"usable": 0}
-        lengths = np.array([len(x) for _, x in found])
-        points = np.concatenate([x.ravel() for _, x in found])
-        present = points[np.isfinite(points)]
-        return {
-            "points": {
-                "shortest": int(lengths.min()),
-                "median": float(np.median(lengths)),
-                "longest": int(lengths.max()),
-            },
-            "channels": found[0][0] or found[0][1].shape[1],
-            "min": float(present.min()),
-            "mean": float(present.mean()),
-            "max": float(present.max()),
-            "missing points": int(len(points) - len(present)),
-        }
+        return summary(values)
 
     @classmethod
     def fingerprint(cls, value: Any) -> str:
@@ -153,17 +139,7 @@ class Series(Codec):
 
     @classmethod
     def show(cls, value: Any) -> dict[str, str]:
-        """Each channel as a line of bars, with its ends."""
-        try:
-            names, x = read(value)
-        except BadValueError:
-            return {"text": str(value)}
-        rows = (bars(x[:, c]) for c in range(min(3, x.shape[1])))
-        return {
-            "text": "\n".join(f"{name}: {row}" for name, row in zip(names, rows, strict=False))
-            if names
-            else "\n".join(rows)
-        }
+        return {"text": bars(value)}
 
     def dropped(self, content: Content) -> dict[str, int]:
         missing = int(np.isnan(content.gather()["x"]).sum()) if len(content) else 0
@@ -256,23 +232,41 @@ class Series(Codec):
             "kind": np.full(m * C * K, kind),
         }
 
+    def _cut(self, content: Content, ends: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Documents up to `ends` [m] as what was seen, normed [m, C, L], what came, normed [m, C, K * P], and what is
+        there of it; then what was seen as it is [m, C, N * P], and its norm [m, C] and [m, C]."""
+        P, H, L = self.options.patch, self.options.horizon, self.length
+        N, K = self.seen, self.asked
+        cut = np.maximum(ends - H, 0)
+        past = self._seen(content.window(np.zeros_like(cut), cut))
+        centre, scale = norm(past)
+        came = self._ending(content, cut + K * P, K * P)
+        after = np.arange(K * P) >= np.minimum(ends - cut, H)[:, None]
+        came[np.broadcast_to(after[:, None], came.shape)] = np.nan
+        there = np.isfinite(came)
+        flat, y = (
+            np.where(np.isfinite(x), (x - centre[..., None]) / scale[..., None], 0)
+            for x in (past[..., N * P - L :], came)
+        )
+        return flat, y, there, past, centre, scale
+
+    def _seen(self, content: Content) -> np.ndarray:
+        """The history in whole patches, [m, C, N * P]; NaN where it is longer than the points looked at, or missing."""
+        points = self.seen * self.options.patch
+        past = self._ending(content, content.lens, points)
+        past[..., : points - self.length] = np.nan
+        return past
+
     def _forecast(self, content: Content, keys: np.ndarray, augment: bool) -> Segment:
         """What is seen (order 0), slots (order 1) and, noisy, what comes (order 2: it sees the slots)."""
-        m, C, P, H = len(content), self.channels, self.options.patch, self.options.horizon
-        N, K, L = self.seen, self.asked, self.length
+        m, C, P, L = len(content), self.channels, self.options.patch, self.length
+        N, K = self.seen, self.asked
         ends = content.lens
         if augment:  # of a long series one window
-            ends = ends - rng.integers(rng.mix(keys, "window"), np.maximum(ends - L - H, 0) + 1)
-        cut = np.maximum(ends - H, 0)
-        past = self._ending(content.window(np.zeros_like(cut), cut), cut, N * P)
-        past[..., : N * P - L] = np.nan
-        next_ = self._ending(content, cut + K * P, K * P)
-        next_[..., H:] = np.nan
-        next_[np.broadcast_to((np.arange(K * P) >= (ends - cut)[:, None])[:, None], next_.shape)] = np.nan
-        centre, scale = norm(past)
-        there = np.isfinite(next_)
-        y = np.where(there, (next_ - centre[..., None]) / scale[..., None], 0).astype(np.float32).reshape(-1, P)
-        flat = np.where(np.isfinite(past), (past - centre[..., None]) / scale[..., None], 0)[..., N * P - L :]
+            spare = np.maximum(ends - L - self.options.horizon, 0)
+            ends = ends - rng.integers(rng.mix(keys, "window"), spare + 1)
+        flat, y, there, past, centre, scale = self._cut(content, ends)
+        y = y.astype(np.float32).reshape(-1, P)
         targets = {
             "y": y,
             "there": there.reshape(-1, P).astype(np.float32),
@@ -308,30 +302,9 @@ class Series(Codec):
         return x
 
     # -- positions to answers ----------------------------------------------------------------------------------------
-    def _straight(self, past: Tensor, slot: Tensor) -> Tensor:
-        """The linear forecast of each slot's patch, [r, P]."""
-        whole = (past @ self.straight.T).view(len(past), self.asked, self.options.patch)
-        return whole[torch.arange(len(past), device=past.device), slot]
-
-    def _read_out(self, h: Tensor, straight: Tensor) -> Tensor:
-        """Mean and quantiles of every point, normed: [r, P, 1 + Q]."""
-        corrected = self.head(self.dropout(h)).float().view(len(h), self.options.patch, 1 + len(QUANTILES))
-        return corrected + straight[..., None]
-
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
-        """Squared error of the mean and pinball loss of the quantiles (arXiv 1711.11053), of normed values; of paths
-        the flow's."""
-        y, there, w, velocity = targets["y"], targets["there"], targets["w"], targets["velocity"]
-        straight = self._straight(targets["past"], targets["slot"])
-        found = self._read_out(h, straight)
-        levels = torch.tensor(QUANTILES, device=h.device)
-        apart = y[..., None] - found[..., 1:]
-        pinball = 2 * torch.maximum(levels * apart, (levels - 1) * apart).mean(-1)
-        each = (y - found[..., 0]).square() + pinball
-        if self.options.paths:
-            clean = self.path(h).float() + straight
-            each = torch.where(velocity[:, None] > 0, (y - clean).square() * velocity[:, None], each)
-        losses = (each * there).sum(1) / there.sum(1).clamp(min=1)
+        """Of values normed by the history, so that a series counts as much as one that moves more."""
+        losses, w = self.head.loss(h, targets), targets["w"]
         return Loss((losses * w).sum(), w.sum(), losses.detach())
 
     def start(
@@ -350,8 +323,7 @@ class Series(Codec):
         C, N, P, L, K = self.channels, self.seen, self.options.patch, self.length, self.asked
         past = np.full((n, C, N * P), np.nan, dtype=np.float32)
         if prompt is not None:
-            past = self._ending(prompt, prompt.lens, N * P)
-            past[..., : N * P - L] = np.nan
+            past = self._seen(prompt)
         centre, scale = norm(past)
         parts = self._patches(past.reshape(n, C, N, P), centre, scale)
         flat = np.where(np.isfinite(past), (past - centre[..., None]) / scale[..., None], 0)[..., N * P - L :]
@@ -388,12 +360,12 @@ class Series(Codec):
         if stage == 0:
             return after
         past = state["past"].flatten(0, 1).repeat_interleave(K, 0)
-        straight = self._straight(past, torch.arange(K, device=h.device).repeat(n * C))
+        h, linear = h.flatten(0, 1), self.head.linear(past, torch.arange(K, device=h.device).repeat(n * C))
         if stage == 1:
-            after["found"] = self._read_out(h.flatten(0, 1), straight).view(n, C, K * P, -1)
+            after["found"] = self.head(h, linear).view(n, C, K * P, -1)
             after["done"] = torch.full_like(state["done"], sampling.temperature <= 0)
             return after
-        clean = (self.path(h.flatten(0, 1)).float() + straight).view(n, C, K, P)
+        clean = self.head.path(h, linear).view(n, C, K, P)
         taken = stage - 2
         after["path"] = ode_step(state["path"], clean, taken / sampling.steps, 1 / sampling.steps)
         after["done"] = torch.full_like(state["done"], taken + 1 >= sampling.steps)
@@ -476,20 +448,9 @@ class Series(Codec):
     ) -> bool:
         """One row's history, what came and what was answered, with its 90 % interval; of its first channel."""
         i, H = len(answers) // 2, self.options.horizon
-
-        def ahead_of(value: Any) -> np.ndarray:
-            return self.known.own(self.known.first([value], H))[0, :, 0]
-
-        ahead = np.arange(1, H + 1)
-        if before is not None:
-            past = read(before[i])[1][-max(2 * H, 4 * self.known.period) :, 0]
-            axes.plot(np.arange(-len(past) + 1, 1), past, color="grey", label="history")
-        axes.plot(ahead, ahead_of(truths[i]), color="black", label="true")
-        axes.plot(ahead, ahead_of(answers[i].value), label="answered")
-        if answers[i].interval is not None:
-            axes.fill_between(ahead, *map(ahead_of, answers[i].interval), alpha=0.25, label="90 % interval")
-        axes.set_xlabel("points ahead")
-        axes.legend(frameon=False)
+        past = None if before is None else read(before[i])[1][-max(2 * H, 4 * self.known.period) :, 0]
+        shown = [truths[i], answers[i].value, *(answers[i].interval or ())]
+        plot(axes, past, *self.known.own(self.known.first(shown, H))[..., 0])
         return True
 
 

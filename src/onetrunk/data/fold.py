@@ -103,14 +103,20 @@ def fold(
         latest = np.maximum.accumulate(part[start:stop])
         before = len(spans)
         for first, last in _stretches(part[start:stop]):
-            for end in range(start + last, start + first + tail - 1, -(config.stride or tail)):
-                seen = end - config.ahead
-                if seen - start < max(config.least, config.ahead > 0):
-                    break
+            least = start + max(config.least, config.ahead > 0) + config.ahead
+            ends = range(start + last, max(start + first + tail, least) - 1, -(config.stride or tail))
+            for end in reversed(ends):  # the latest is always there, and rows stand in order of time
                 if latest[end - 1 - start] > part[end - 1]:
                     crossing += 1
                     continue
-                spans.append(_Span(max(start, end - config.window), seen, end, PARTS[part[end - 1]] if split else None))
+                spans.append(
+                    _Span(
+                        max(start, end - config.window),
+                        end - config.ahead,
+                        end,
+                        PARTS[part[end - 1]] if split else None,
+                    )
+                )
                 asked[end - tail : end] = True
         short += len(spans) == before
     column = config.order or "the table"
