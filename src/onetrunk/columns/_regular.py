@@ -16,7 +16,7 @@ _MOST_BARS, _MOST_LINES = 40, 3
 _LOOKED_THROUGH = 500  # values that are summed up for a person
 _FLOOR = 0.01  # of the scale that a history is normed by, in the unit of its values
 _LONGEST_SEASON = 400
-_STRENGTHS = [10.0**k for k in range(7)]  # of the ridge
+_STRENGTHS = [10.0**k for k in range(0, 9, 2)]  # of the ridge
 _LEAST_ALIKE, _AS_ALIKE = 0.1, 0.9  # correlation of a season with the next, and share of the best
 _LOOKED_AT = 20  # values among which a season is sought
 
@@ -247,18 +247,26 @@ def season(found: Sequence[np.ndarray]) -> int:
     return next(k for k in peaks if alike[k] > _AS_ALIKE * highest)  # twice a season repeats as well
 
 
-def ridge(past: np.ndarray, future: np.ndarray) -> np.ndarray:
-    """The linear map [L, H] of normed histories [n, L] to futures [n, H]; the last fifth of the rows (the latest, as
-    they are in order of time) chooses how much it is shrunk."""
-    cut = len(past) - max(1, len(past) // 5)
-    identity = np.eye(past.shape[1])
+def ridge(past: np.ndarray, future: np.ndarray, period: int) -> np.ndarray:
+    """The linear map [L, H] of normed histories [n, L] to futures [n, H], shrunk towards a naive one.
+
+    That is the mean, the last value or the last season; the last fifth of the rows (the latest: they are in order of
+    time) chooses which, and how strongly.
+    """
+    (n, L), H = past.shape, future.shape[1]
+    naive = np.zeros((3, L, H))
+    naive[1, -1] = 1
+    naive[2, L - min(period, L) + np.arange(H) % min(period, L), np.arange(H)] = 1
+    cut = n - max(1, n // 5)
+    held, true, best = past[cut:], future[cut:], (np.inf, 0, 0.0)
     inner, outer = past[:cut].T @ past[:cut], past[:cut].T @ future[:cut]
-    tried = {}
-    for strength in _STRENGTHS:
-        weights = np.linalg.solve(inner + strength * identity, outer)
-        tried[strength] = ((past[cut:] @ weights - future[cut:]) ** 2).mean()
-    strength = min(tried, key=lambda s: tried[s])
-    return np.linalg.solve(past.T @ past + strength * identity, past.T @ future)
+    for k, begun in enumerate(naive):
+        for strength in _STRENGTHS:
+            found = begun + np.linalg.solve(inner + strength * np.eye(L), outer - inner @ begun)
+            best = min(best, (float(((held @ found - true) ** 2).mean()), k, strength))
+    _, k, strength = best
+    inner = past.T @ past
+    return naive[k] + np.linalg.solve(inner + strength * np.eye(L), past.T @ future - inner @ naive[k])
 
 
 class _Forecast(BaseEstimator):
@@ -298,7 +306,7 @@ class Linear(_Forecast):
         future = y.reshape(-1, self.horizon, self.channels).transpose(0, 2, 1).reshape(-1, self.horizon)
         good = np.isfinite(future).all(1)
         past, future = past[good], ((future - centre) / scale)[good]
-        self.weights_ = ridge(past, future)
+        self.weights_ = ridge(past, future, self.period)
         return self
 
     def predict(self, x: np.ndarray) -> np.ndarray:

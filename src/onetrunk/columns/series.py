@@ -84,7 +84,10 @@ class Series(Codec):
         H, L = self.options.horizon, self.length
         flat, y, there = flat.reshape(-1, L), y.reshape(-1, y.shape[-1]), there.reshape(-1, y.shape[-1])
         good = there[:, :H].all(1) & flat.any(1)
-        return ridge(flat[good], y[good]) if good.sum() > 1 else np.zeros((L, y.shape[1]))
+        found = np.zeros((L, y.shape[1]))
+        if good.sum() > 1:
+            found[:, :H] = ridge(flat[good], y[good, :H], self.known.period)
+        return found
 
     def _know(self, channels: Channels) -> None:
         self.known, self.channels = channels, len(channels)
@@ -433,7 +436,7 @@ class Series(Codec):
         shape = (self.channels, self._window, self.options.horizon)
         period = self.known.period
         found = {"seasonal naive": SeasonalNaive(*shape, period)} if period > 1 else {}
-        return found | {"last value": SeasonalNaive(*shape, 1), "linear": Linear(*shape, 1)}
+        return found | {"last value": SeasonalNaive(*shape, 1), "linear": Linear(*shape, period)}
 
     def target(self, values: Sequence[Any]) -> np.ndarray:
         """[n, H * C] in own units, NaN where a point is missing."""

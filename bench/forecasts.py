@@ -1,0 +1,77 @@
+"""A table of events: what comes next, forecast by ours and by the simple forecasts, on the same rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bench.common import Run
+from onetrunk.data.table import Table
+from onetrunk.evidence.baselines import before_and_then, run_baselines
+from onetrunk.evidence.intervals import interval, row_draws
+from onetrunk.verbs import _stages
+from onetrunk.verbs._setup import RunConfig, open_data
+
+_RESAMPLES = 1000
+
+
+@dataclass
+class Forecasts:
+    """Of the rows of the part that is judged: what was seen and came, and every forecaster's answers."""
+
+    before: list[Any]
+    truths: list[Any]
+    answers: dict[str, list[Any]]
+    medians: list[Any]  # of ours
+    rows: Table
+    also: dict[str, Any] = field(default_factory=dict)
+
+
+def forecasts(run: Run, config: RunConfig, table: Table, ask: str, given: list[str]) -> Forecasts:
+    """Trains on the part train, chooses the step on val, and answers the run's part."""
+    data = open_data(
+        table, ask=[ask], given=given, ignore=None, types=None, map=None, split_spec="given:split", seed=run.seed,
+        allow_equal_rows=True, network=False, config=config, console=run.console,
+    )  # fmt: skip
+    model = _stages.build(data, config, run.seed)
+    model, _ = _stages.finetune(data, config, run.place / "model", run.seed, model, False, 0.01, run.console)
+    codec, rows, train = model.codec(ask), data.part(run.part), data.part("train")
+    before, truths = before_and_then(codec, rows[ask])
+    columns = {**{name: rows[name] for name in given}, ask: before}
+    found = model.answer(columns, ask, given)
+    answers = {"ours": [a.value for a in found]}
+    if run.rival:
+        seen, came = before_and_then(codec, train[ask])
+        rivals = run_baselines({ask: codec}, codec, {ask: seen}, {ask: before}, came, truths)
+        answers |= {name: [a.value for a in rival.answers] for name, rival in rivals.items() if rival.answers}
+    made = model.provenance["stages"][-1]
+    also = {
+        "metrics": codec.metrics(found, truths),
+        "parameters": sum(p.numel() for p in model.network.parameters()),
+        "training_seconds": made["seconds"],
+        "steps": made["steps"],
+        "rows": made["rows"],
+    }
+    return Forecasts(before, truths, answers, [a.quantiles[0.5] for a in found], rows, also)
+
+
+def intervals(errors: dict[str, np.ndarray], rival: str, block: int, seed: int) -> dict[str, Any]:
+    """The interval of our mean error and, paired, of its difference to the rival's; blocks of neighbouring rows are
+    drawn whole, for their errors are alike."""
+    ours = _blocks(errors["ours"], block)
+    found = {"interval": _ends(ours, seed)}
+    if rival in errors:
+        found["difference"] = _ends(ours - _blocks(errors[rival], block), seed)
+    return found
+
+
+def _blocks(errors: np.ndarray, block: int) -> np.ndarray:
+    """Means of successive rows; what is left at the end counts with the last block."""
+    return np.array([part.mean() for part in np.array_split(errors, max(1, len(errors) // block))])
+
+
+def _ends(values: np.ndarray, seed: int) -> list[float]:
+    found = interval(float(values.mean()), row_draws(values, n=_RESAMPLES, seed=seed))
+    return [found.low, found.high]
