@@ -217,7 +217,7 @@ def test_commands_flags_and_targets_exist(page: Path) -> None:
                 assert words[0] in NO_VERB or language == "bash", words
     flags = {o for verb in verbs.values() for p in verb.params for o in p.opts} | {"--version", "--help"}
     inline = re.sub(FENCE, "", read(page))
-    said = {word for code in re.findall(r"`([^`]+)`", inline) for word in re.findall(r"(?<!\S)--[a-z-]+", code)}
+    said = {word for code in re.findall(r"`([^`]+)`", inline) for word in re.findall(r"(?<!\S)--[a-z0-9-]+", code)}
     assert said <= flags | {"--list", "--docs"}  # the last two: of bench
 
 

@@ -13,9 +13,33 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-VERBS = ("train", "inspect", "pretrain", "finetune", "evaluate", "predict", "generate", "import", "demo", "doctor")
+VERBS = (
+    "train",
+    "inspect",
+    "pretrain",
+    "finetune",
+    "evaluate",
+    "predict",
+    "generate",
+    "import",
+    "export",
+    "demo",
+    "doctor",
+)
 
-__all__ = ["__version__", "demo", "doctor", "evaluate", "finetune", "generate", "import_", "inspect", "load", "predict"]
+__all__ = [
+    "__version__",
+    "demo",
+    "doctor",
+    "evaluate",
+    "export",
+    "finetune",
+    "generate",
+    "import_",
+    "inspect",
+    "load",
+    "predict",
+]
 __all__ += ["pretrain", "read", "train"]
 
 _ELSEWHERE = {"load": "onetrunk.inference.model_folder", "read": "onetrunk.data.table"}
@@ -27,6 +51,7 @@ if TYPE_CHECKING:
     from onetrunk.verbs.demo import demo
     from onetrunk.verbs.doctor import doctor
     from onetrunk.verbs.evaluate import evaluate
+    from onetrunk.verbs.export import export
     from onetrunk.verbs.finetune import finetune
     from onetrunk.verbs.generate import generate
     from onetrunk.verbs.import_ import import_

@@ -134,3 +134,12 @@ def write(kind: str, folder: Path, shard: str = "5GB") -> tuple[Any, Any]:
     if pictures is not None:
         pictures.save_pretrained(folder)
     return model, (words, pictures) if kind == "clip" else words or pictures
+
+
+def write_without_biases(folder: Path) -> None:
+    """The Llama in this folder again, without the biases of its attention."""
+    model = hf.LlamaForCausalLM.from_pretrained(folder)
+    model.config.attention_bias = False
+    bare = hf.LlamaForCausalLM(model.config)
+    bare.load_state_dict(model.state_dict(), strict=False)
+    bare.save_pretrained(folder)

@@ -84,7 +84,7 @@ def test_decoders_have_the_same_logits_and_write_the_same_text(written: Any, kin
         ids = [codec.meaning.start, *words(text, add_special_tokens=False)["input_ids"]]
         with torch.no_grad():
             expected = reference(torch.tensor([ids])).logits[0]
-            h, weight = codec._readout(found[row])
+            h, weight = codec.readout(found[row])
         torch.testing.assert_close(h @ weight.T, expected, **CLOSE)
     sampling = Sampling(max_length=12)
     answers = model.answer({"text": [text[:9] for text in TEXTS]}, "text", sampling=sampling, begun=True)
@@ -112,7 +112,7 @@ def test_encoders_fill_in_the_same_words(written: Any, kind: str) -> None:
         assert len(ids) == len(words(text)["input_ids"]) and ids[0] == words.cls_token_id
         with torch.no_grad():
             expected = reference(ids[None]).logits[0]
-            h, weight = codec._readout(found[row, "text"])
+            h, weight = codec.readout(found[row, "text"])
         torch.testing.assert_close(h @ weight.T, expected, **CLOSE)
         first += len(ids)
     loss = model.codec("text").loss(model.network.states(batch)[reads.flat_r], reads.targets)

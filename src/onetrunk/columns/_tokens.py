@@ -230,7 +230,7 @@ class TokenSequence(Codec):
         return x + F.embedding(content["pair"], self.pair_table) if self.options.pairs else x
 
     # -- positions to answers ----------------------------------------------------------------------------------------
-    def _readout(self, h: Tensor) -> tuple[Tensor, Tensor]:
+    def readout(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """Two matrices whose product `h weight^T` is the logits: [..., D'] and [V, D']."""
         h, weight = self.transform(h), self.table if self.shape.tied else self.head
         if self.shape.bias:
@@ -239,7 +239,7 @@ class TokenSequence(Codec):
         return h, weight
 
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
-        total, each = linear_cross_entropy(*self._readout(h), targets["id"], targets["w"])
+        total, each = linear_cross_entropy(*self.readout(h), targets["id"], targets["w"])
         return Loss(total, targets["w"].sum(), each)
 
     def start(
@@ -287,7 +287,7 @@ class TokenSequence(Codec):
     def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
         ids, size, seen = state["ids"], state["size"], state["seen"]
         end = self.meaning.end
-        logits = F.linear(*self._readout(h[torch.arange(len(h)), size - seen - 1])).float()
+        logits = F.linear(*self.readout(h[torch.arange(len(h)), size - seen - 1])).float()
         logits[:, list(self.meaning.never)] = -torch.inf
         u = rng.uniform(rng.mix(state["keys"].numpy().view(np.uint64), size.cpu().numpy()))
         drawn = choose(logits, torch.from_numpy(u).to(h.device), sampling.temperature, sampling.top_k, sampling.top_p)

@@ -250,7 +250,7 @@ class Image(Codec):
         first, place = self.place[: self.like.tokens], self.place[self.like.tokens :]
         x = x + place + self.level(waves(level))
         if self.like.tokens:
-            x = torch.cat([(self.first + first).expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+            x = torch.cat([(self.first + first).expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
         return x.flatten(0, 1)
 
     # -- positions to answers ----------------------------------------------------------------------------------------

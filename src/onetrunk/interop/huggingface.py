@@ -33,7 +33,7 @@ Shape = tuple[int, ...]
 
 def is_checkpoint(path: Path) -> bool:
     """Is it a folder of the Hugging Face world, and none of ours?"""
-    return (path / "config.json").exists() and not (path / files.MANIFEST).exists()
+    return (path / "config.json").exists() and not (path / "onetrunk.json").exists()
 
 
 def locate(source: str, allow_network: bool) -> Path:

@@ -1,0 +1,268 @@
+"""Answers as ONNX graphs, for ONNX Runtime: batch and lengths stay free.
+
+One-shot answers (a class, a number, a date) and the state that describes a row take what `data.pack` lays out: the
+content of every given column, and which of the joined positions stands where. A text that is written from nothing
+becomes a language model: tokens to logits.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onetrunk.columns._tokens import TokenSequence
+from onetrunk.core import folder as files
+from onetrunk.core import rng
+from onetrunk.core.column import Sampling
+from onetrunk.core.errors import MissingExtraError, UsageError
+from onetrunk.core.objective import Group
+from onetrunk.core.sequence import Batch, Plan, Role
+from onetrunk.data.pack import Store, assemble
+from onetrunk.inference.model_folder import Model
+from onetrunk.interop._parity import Parity
+from onetrunk.model import FoundationModel
+from onetrunk.nn.transformer import Transformer
+
+FILE = "model.onnx"
+_ROWS_AT_ONCE = 16
+EMBEDDING = "row.embedding"  # [rows, D], the mean of the given states
+
+
+class OneShot(nn.Module):
+    """What is given to an asked column's numbers and the row's embedding, or to the latter alone."""
+
+    def __init__(self, network: FoundationModel, given: Sequence[str], ask: str | None, arrays: Sequence[str]) -> None:
+        super().__init__()
+        self.network, self.given, self.ask, self.arrays = network, list(given), ask, list(arrays)
+        self.outputs = [EMBEDDING]
+        if ask is not None:
+            codec = network.codec(ask)
+            state = codec.start(1, Sampling(), rng.mix(np.zeros(1, dtype=np.uint64)), torch.device("cpu"))
+            query = codec.query(state, Sampling())
+            with torch.no_grad():
+                slot = codec.embed(query.content).view(1, query.t, -1) + network.marker(ask)[Role.ASKED]
+                after = codec.step(state, torch.zeros(1, query.t, 2 * network.width), None, Sampling())
+            self.register_buffer("slot", slot)
+            self.state = state
+            self.outputs += [f"{ask}.{name}" for name in after if name != "done"]
+
+    def forward(self, gather_BT: Tensor, pos_BT: Tensor, *arrays: Tensor) -> tuple[Tensor, ...]:
+        """gather_BT: which of the given columns' joined positions stands at each place; their number where padded."""
+        network, trunk = self.network, self.network.trunk
+        content: dict[str, dict[str, Tensor]] = {name: {} for name in self.given}
+        for name, array in zip(self.arrays, arrays, strict=True):
+            column, _, part = name.rpartition(".")
+            content[column][part] = array
+        parts = [network.codec(c).embed(content[c]) + network.marker(c)[Role.GIVEN] for c in self.given]
+        x = torch.cat([*parts, parts[0].new_zeros(1, network.width)])
+        valid = gather_BT < x.shape[0] - 1
+        n, device = gather_BT.shape[0], x.device  # not len(): that would fix it
+        cache = trunk.start_cache(n, device)
+        h, cache = trunk.extend(x[gather_BT], pos_BT, valid, cache, causal=network.given_causal, keep=True)
+        w = valid[..., None].to(h.dtype)
+        pooled = torch.where(valid[..., None], h, 0).sum(1) / w.sum(1).clamp(min=1)
+        if self.ask is None:
+            return (pooled,)
+        codec, t = network.codec(self.ask), self.slot.shape[1]
+        pos, there = torch.arange(t, device=device).expand(n, -1), torch.ones(n, t, dtype=torch.bool, device=device)
+        h, _ = trunk.extend(self.slot.expand(n, -1, -1), pos, there, cache, causal=False, keep=False)
+        h = torch.cat([h, pooled[:, None].expand(-1, t, -1)], dim=-1)
+        state = {name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in self.state.items()}
+        after = codec.step(state, h, None, Sampling())
+        return (pooled, *(after[name.removeprefix(f"{self.ask}.")] for name in self.outputs[1:]))
+
+
+class LanguageModel(nn.Module):
+    """Tokens [B, T], the start token first, to the next ones' logits [B, T, V]."""
+
+    outputs = ("logits",)
+
+    def __init__(self, network: FoundationModel, ask: str) -> None:
+        super().__init__()
+        self.network, self.ask = network, ask
+
+    def forward(self, ids_BT: Tensor) -> tuple[Tensor, ...]:
+        codec, (B, T) = self.network.codec(self.ask), ids_BT.shape
+        x = codec.embed({"id": ids_BT.flatten()}).view(B, T, -1) + self.network.marker(self.ask)[Role.ASKED]
+        pos = torch.arange(T, device=x.device).expand(B, -1)
+        plan = Plan(torch.zeros_like(pos), torch.ones_like(pos), pos, pos, causal=True)
+        return (F.linear(*codec.readout(self.network.trunk(x, plan))).float(),)
+
+
+# -- writing -------------------------------------------------------------------------------------------------
+def export(model: Model, ask: str | None, given: Sequence[str], store: Store, place: Path, int8: bool) -> Parity:
+    """Writes `model.onnx` in a folder and measures it on the rows of a store.
+
+    Raises UsageError for what is not answered in one step, or a recurrent trunk; MissingExtraError.
+    """
+    network = model.network
+    codec = None if ask is None else model.codec(ask)
+    if not isinstance(network.trunk, Transformer):
+        raise UsageError(
+            f"Only transformers are written as ONNX; this trunk is of the kind {network.trunk.config.kind}."
+        )
+    if isinstance(codec, TokenSequence):
+        if codec.options.pairs:
+            raise UsageError(f"{ask!r} also embeds pairs of tokens (pairs), which are not written as ONNX.")
+        graph, feeds = LanguageModel(network, ask), _texts(store, ask)
+        example = {"ids": np.resize(feeds[0]["ids"], (2, max(2, feeds[0]["ids"].shape[1])))}
+    elif codec is None or (codec.pooled and codec.reads_on() is None):
+        example, feeds = _rows(network, store, given)
+        graph = OneShot(network, given, ask, list(example)[2:])
+    else:
+        raise UsageError(
+            f"An answer of {ask!r} takes many steps of the trunk; only those of one step are written as ONNX."
+        )
+    _write(graph.eval(), example, place / FILE)
+    if int8:
+        _quantise(place / FILE)
+    _describe(model, [*given, *([ask] if ask else [])], place)
+    return _compare(graph, feeds, place / FILE, codec)
+
+
+def _describe(model: Model, columns: Sequence[str], place: Path) -> None:
+    """What turns values into the graph's arrays, and its numbers into answers: classes, scales, tokenizers."""
+    described = {}
+    for name in dict.fromkeys(columns):
+        codec = model.codec(name)
+        assets = {f"{name}.{file}": text for file, text in codec.assets().items()}
+        for file, text in assets.items():
+            (place / file).write_text(text, encoding="utf-8")
+        knows = {} if assets else {"knowledge": codec.knowledge()}
+        described[name] = {"type": model.columns[name].type, "options": codec.options.model_dump(), **knows}
+    files.write_json(place / "columns.json", described)
+
+
+def _texts(store: Store, ask: str) -> list[dict[str, np.ndarray]]:
+    """Each text with the start token before it."""
+    c = store.names.index(ask)
+    codec, content = store.codecs[c], store.contents[c]
+    segment = codec.segment(content, Role.ASKED, np.zeros(len(content), dtype=np.uint64))
+    return [{"ids": ids[None]} for ids in np.split(segment.content["id"].astype(np.int64), segment.lens.cumsum()[:-1])]
+
+
+def _rows(
+    network: FoundationModel, store: Store, given: Sequence[str]
+) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
+    """An example to trace, and batches of the rows that have anything given, as the graph takes them.
+
+    In the example every column stands at least twice: a length of 0 or 1 would be taken for a rule.
+    """
+    chosen = [store.names.index(name) for name in given]
+    roles = np.full(store.present.shape, int(Role.ABSENT))
+    roles[:, chosen] = np.where(store.present[:, chosen], Role.GIVEN, Role.ABSENT)
+
+    def feed(rows: np.ndarray) -> dict[str, np.ndarray]:
+        group = Group(rows, roles[rows], rows.astype(np.uint64))
+        return _feed(assemble({"given": group}, store, given_causal=network.given_causal, augment=False, apart=True))
+
+    example = feed(np.repeat(store.present[:, chosen].argmax(0), 2))
+    blanks = {name: array[:0] for name, array in example.items()}
+    kept = np.flatnonzero((roles == Role.GIVEN).any(1))
+    parts = [kept[i : i + _ROWS_AT_ONCE] for i in range(0, len(kept), _ROWS_AT_ONCE)]
+    return example, [{**blanks, **feed(rows)} for rows in parts]
+
+
+def _feed(batch: Batch) -> dict[str, np.ndarray]:
+    shape = batch.plan.doc_BT.shape
+    gather = torch.arange(shape.numel()) if batch.gather_N is None else batch.gather_N
+    feed = {"gather": gather.view(shape).numpy(), "pos": batch.plan.pos_BT.numpy()}
+    for column, embed in batch.embeds.items():
+        feed |= {f"{column}.{name}": array.numpy() for name, array in embed.content.items()}
+    return feed
+
+
+@contextmanager
+def _quiet() -> Any:
+    """The exporter talks about itself."""
+    level = logging.getLogger().level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
+            logging.getLogger().setLevel(level)
+
+
+def _write(graph: nn.Module, feed: dict[str, np.ndarray], path: Path) -> None:
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("onnxscript", "export", "Writing ONNX") from None
+    arrays = [torch.from_numpy(np.ascontiguousarray(array)) for array in feed.values()]
+    free = torch.export.Dim.DYNAMIC
+    shapes = [{i: free for i in range(2 if name in ("gather", "pos", "ids") else 1)} for name in feed]
+    dynamic = (shapes[0],) if len(shapes) == 1 else (shapes[0], shapes[1], tuple(shapes[2:]))
+    with _quiet(), torch.no_grad():
+        torch.onnx.export(
+            graph, tuple(arrays), path, input_names=list(feed), output_names=list(graph.outputs),
+            dynamic_shapes=dynamic, dynamo=True, external_data=False, verbose=False,
+        )  # fmt: skip
+
+
+def _quantise(path: Path) -> None:
+    """Weights of matrices in 8 bits, activations as they come (dynamic quantisation)."""
+    try:
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+    except ImportError:
+        raise MissingExtraError("onnxruntime", "export", "Writing int8") from None
+    whole = path.with_suffix(".fp32")
+    path.rename(whole)
+    with _quiet():
+        quantize_dynamic(whole, path, weight_type=QuantType.QInt8, per_channel=True)
+    whole.unlink()
+
+
+# -- checking ------------------------------------------------------------------------------------------------
+def _compare(graph: nn.Module, feeds: Sequence[dict[str, np.ndarray]], path: Path, codec: Any) -> Parity:
+    session = open_session(path)
+    taken = {found.name for found in session.get_inputs()}
+    parity = Parity()
+    kinds: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {name: ([], []) for name in graph.outputs}
+    for feed in feeds:
+        with torch.inference_mode():
+            ours = [t.numpy() for t in graph(*(torch.from_numpy(np.ascontiguousarray(a)) for a in feed.values()))]
+        theirs = session.run(list(graph.outputs), {name: a for name, a in feed.items() if name in taken})
+        for name, mine, other in zip(graph.outputs, ours, theirs, strict=True):
+            if np.issubdtype(mine.dtype, np.floating):
+                kinds[name][0].append(mine.reshape(-1))
+                kinds[name][1].append(other.reshape(-1))
+        parity.count(*(_answers(graph, codec, found) for found in (ours, theirs)))
+    for mine, other in kinds.values():
+        if mine:
+            parity.add(np.concatenate(mine), np.concatenate(other))
+    return parity
+
+
+def _answers(graph: nn.Module, codec: Any, outputs: Sequence[np.ndarray]) -> list[Any]:
+    """What a person would read: values, the likeliest tokens, or nothing but that there is a row."""
+    if isinstance(graph, LanguageModel):
+        return outputs[0].argmax(-1).reshape(-1).tolist()
+    if codec is None:
+        return [None] * len(outputs[0])
+    state = {name.rpartition(".")[2]: torch.from_numpy(a) for name, a in zip(graph.outputs, outputs, strict=True)}
+    return [_rounded(answer.value) for answer in codec.finish(state)]
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+def open_session(path: Path) -> Any:
+    """ONNX Runtime's session, on the CPU."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError("onnxruntime", "export", "Checking an ONNX file") from None
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

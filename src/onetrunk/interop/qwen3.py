@@ -1,0 +1,140 @@
+"""A text column, written from nothing, as a Qwen3 (or Llama) checkpoint that transformers, vLLM and llama.cpp open.
+
+Our block is Qwen3's, so only names change. What tells our column and role apart from others is one vector, added to
+every embedding: it goes into the table.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, processors
+
+from onetrunk.columns._tokens import OWN
+from onetrunk.columns.text import CODEC as Text
+from onetrunk.core import folder as files
+from onetrunk.core.errors import MissingExtraError, UsageError
+from onetrunk.core.sequence import Role
+from onetrunk.inference.model_folder import Model
+from onetrunk.interop._parity import Parity
+from onetrunk.nn.transformer import Transformer
+
+_BLOCK = {"activation": "swiglu", "norm": "rms", "norm_place": "pre", "norm_first": False, "bias": "none",
+          "positions": "rotary"}  # fmt: skip
+
+
+def write(model: Model, ask: str, place: Path) -> None:
+    """Puts config.json, model.safetensors, generation_config.json and the tokenizer's files in a folder.
+
+    Raises UsageError where the column or the trunk is not what these formats hold.
+    """
+    codec, trunk = _checked(model, ask)
+    c, meaning = trunk.config, codec.meaning
+    kind = "qwen3" if c.qk_norm else "llama"
+    ends = [meaning.end, *meaning.stops]
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": c.rope_theta}
+    if (s := c.rope_stretch) is not None:
+        rope |= {"rope_type": "llama3", "factor": s.factor, "low_freq_factor": s.low, "high_freq_factor": s.high,
+                 "original_max_position_embeddings": s.original}  # fmt: skip
+    attention = trunk.layers[0].self_attn
+    config = {
+        "architectures": ["Qwen3ForCausalLM" if kind == "qwen3" else "LlamaForCausalLM"],
+        "model_type": kind,
+        "vocab_size": codec.size,
+        "hidden_size": c.width,
+        "intermediate_size": trunk.layers[0].mlp.up_proj.out_features,
+        "num_hidden_layers": c.layers,
+        "num_attention_heads": c.heads,
+        "num_key_value_heads": attention.kv_heads,
+        "head_dim": attention.head_width,
+        "hidden_act": "silu",
+        "max_position_embeddings": codec.options.length,
+        "rms_norm_eps": c.eps,
+        "rope_theta": c.rope_theta,
+        "rope_parameters": rope,
+        "rope_scaling": None if c.rope_stretch is None else {k: v for k, v in rope.items() if k != "rope_theta"},
+        "attention_bias": False,
+        "tie_word_embeddings": False,
+        "bos_token_id": meaning.start,
+        "eos_token_id": ends,
+        "dtype": "float32",
+        "torch_dtype": "float32",
+    }
+    files.write_json(place / "config.json", config)
+    never = {"suppress_tokens": list(meaning.never)} if meaning.never else {}
+    generation = {"bos_token_id": meaning.start, "eos_token_id": ends, "pad_token_id": meaning.end, **never}
+    files.write_json(place / "generation_config.json", generation)
+    head = codec.table if codec.shape.tied else codec.head
+    tensors = {f"model.{name}": tensor for name, tensor in trunk.state_dict().items()}
+    tensors["model.embed_tokens.weight"] = codec.table + model.network.marker(ask)[Role.ASKED]
+    files.save_tensors(place / "model.safetensors", {**tensors, "lm_head.weight": head})
+    _write_tokenizer(codec, place)
+
+
+def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
+    """What transformers makes of the folder against what the model makes of the same texts, token by token."""
+    try:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ImportError:
+        raise MissingExtraError("transformers", "interop", "Checking a Hugging Face export") from None
+    codec, network, parity = model.codec(ask), model.network, Parity()
+    theirs = AutoModelForCausalLM.from_pretrained(place, local_files_only=True, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
+    device = next(network.parameters()).device
+    for value in values:
+        ids = [codec.meaning.start, *codec.encode(value)["id"].tolist()][: codec.options.length]
+        found = tokenizer(str(value))["input_ids"][: codec.options.length]
+        with torch.inference_mode():
+            x = codec.embed({"id": torch.tensor(ids, device=device)}) + network.marker(ask)[Role.ASKED]
+            there, pos = torch.ones(1, len(ids), dtype=torch.bool, device=device), torch.arange(len(ids), device=device)
+            cache = network.trunk.start_cache(1, device)
+            h, _ = network.trunk.extend(x[None], pos[None], there, cache, causal=True, keep=False)
+            ours = torch.nn.functional.linear(*codec.readout(h[0])).float().cpu().numpy()
+            logits = theirs(torch.tensor([ids])).logits[0].numpy()
+        parity.add(ours, logits)
+        same = (
+            found[found[:1] == ids[:1] :] == ids[1:]
+        )  # the text has the same tokens, and each the same likeliest next
+        parity.count([True], [same and bool((ours.argmax(-1) == logits.argmax(-1)).all())])
+    return parity
+
+
+def _checked(model: Model, ask: str) -> tuple[Text, Transformer]:
+    codec, trunk = model.codec(ask), model.network.trunk
+    if not isinstance(codec, Text):
+        raise UsageError(f"{ask!r} is no text: only a text is written by the models of the Hugging Face format.")
+    if codec.options.pairs:
+        raise UsageError(f"{ask!r} also embeds pairs of tokens (pairs), which the Hugging Face format does not know.")
+    if codec.shape.bias or codec.shape.transform:
+        raise UsageError(f"The read-out of {ask!r} is BERT's: it fills words in and does not write.")
+    expected = _BLOCK if isinstance(trunk, Transformer) else {"kind": "transformer"}
+    for key, value in expected.items():
+        if (found := getattr(trunk.config, key)) != value:
+            raise UsageError(
+                f"This trunk has {key} {found!r}; the Hugging Face format that is written needs {value!r}."
+            )
+    return codec, trunk
+
+
+def _write_tokenizer(codec: Text, place: Path) -> None:
+    """Ours gets what puts the start token before a text; one that came with a checkpoint has its own."""
+    tokenizer = Tokenizer.from_str(codec.tokenizer.to_str())
+    spelt = tokenizer.id_to_token
+    if codec.meaning == OWN:
+        start = spelt(codec.meaning.start)
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{start} $A", special_tokens=[(start, codec.meaning.start)]
+        )
+    (place / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+    named = {"bos_token": codec.meaning.start, "eos_token": codec.meaning.end, "unk_token": codec.meaning.unknown}
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": codec.options.length,
+        **{name: spelt(i) for name, i in named.items() if i >= 0},
+        "pad_token": spelt(codec.meaning.end),
+    }
+    (place / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False, indent=2), encoding="utf-8")

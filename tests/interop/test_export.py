@@ -1,0 +1,170 @@
+"""Models leave: what other programs answer with them is what they answer here, or nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import worlds
+
+import onetrunk
+from onetrunk.core.column import Sampling
+from onetrunk.core.errors import EvidenceError, UsageError
+from onetrunk.inference.model_folder import Model, Task
+from onetrunk.interop import huggingface
+from onetrunk.interop._parity import Parity
+
+TEXTS = ["the red boat on the sea", "a green tree", "今天下雨了", "two blue birds, two red boats"] * 3
+ROWS = {
+    "review": [None if i == 5 else text for i, text in enumerate(TEXTS)],
+    "nights": [None if i in (3, 5) else 1.5 * i for i in range(12)],
+    "label": ["good", "bad", "so-so"] * 4,
+    "price": [80.0 + i for i in range(12)],
+}
+
+
+def writer(**options: Any) -> Model:
+    """A text-only model; `options` are of the text."""
+    trunk = {**worlds.TRUNK, "heads": 4, "kv_heads": 2}
+    model = worlds.model({"note": TEXTS}, {"note": "text"}, options={"note": options}, trunk=trunk, given="causal")
+    with torch.no_grad():
+        model.codec("note").head.normal_(0, 0.5, generator=torch.Generator().manual_seed(3))
+    model.tasks = [Task([], ["note"])]
+    return model
+
+
+# -- Hugging Face --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("unit", ["bpe", "character"])
+def test_a_text_model_opens_in_transformers_with_equal_logits_and_texts(tmp_path: Path, unit: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    model = writer(unit=unit)
+    found = onetrunk.export(model, {"note": TEXTS}, to="huggingface", out=str(tmp_path / "hf"), quiet=True)
+    assert found["worst_difference"] < 1e-5 and found["equal_answers"] == found["rows"] == len(TEXTS)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "hf").eval()
+    assert type(theirs).__name__ == "Qwen3ForCausalLM"
+    words = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    prompts = ["the red", "a", "今天"]
+    answers = model.answer({"note": prompts}, "note", sampling=Sampling(max_length=10), begun=True)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        asked = words(prompt, return_tensors="pt")
+        out = theirs.generate(**asked, max_new_tokens=10, do_sample=False)
+        assert words.decode(out[0], skip_special_tokens=True) == answer.value
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_what_came_from_transformers_goes_back(tmp_path: Path, kind: str) -> None:
+    checkpoints = pytest.importorskip("checkpoints")
+    reference, _ = checkpoints.write(kind, tmp_path / "in")
+    if kind == "llama":  # whose biases no format that is written has
+        with pytest.raises(UsageError, match="has bias 'all'"):
+            onetrunk.export(huggingface.read(tmp_path / "in"), {"text": TEXTS}, to="huggingface", quiet=True)
+        checkpoints.write_without_biases(tmp_path / "in")
+        reference = checkpoints.hf.AutoModelForCausalLM.from_pretrained(tmp_path / "in").eval()
+    onetrunk.import_(str(tmp_path / "in"), out=str(tmp_path / "ours"), quiet=True)
+    onetrunk.export(str(tmp_path / "ours"), {"text": TEXTS}, to="huggingface", out=str(tmp_path / "out"), quiet=True)
+    again = checkpoints.hf.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    ids = torch.arange(20)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(again(ids).logits, reference(ids).logits, atol=1e-5, rtol=1e-5)
+    assert huggingface.is_checkpoint(tmp_path / "out")
+    once_more = huggingface.read(tmp_path / "out")
+    assert once_more.codec("text").meaning.end == huggingface.read(tmp_path / "in").codec("text").meaning.end
+
+
+def test_what_the_format_cannot_hold_is_refused(tmp_path: Path) -> None:
+    def refused(model: Model, message: str, ask: str = "note") -> None:
+        with pytest.raises(UsageError, match=message):
+            onetrunk.export(
+                model, {**ROWS, "note": TEXTS}, to="huggingface", ask=ask, out=str(tmp_path / "x"), quiet=True
+            )
+        assert not (tmp_path / "x").exists()
+
+    refused(writer(pairs=16), "embeds pairs of tokens")
+    relu2 = worlds.model({"note": TEXTS}, {"note": "text"}, trunk={**worlds.TRUNK, "activation": "relu2"})
+    refused(relu2, "has activation 'relu2'; the Hugging Face format that is written needs 'swiglu'")
+    lstm = worlds.model({"note": TEXTS}, {"note": "text"}, trunk={"kind": "lstm", "width": 16, "layers": 1})
+    refused(lstm, "has kind 'lstm'")
+    refused(worlds.model(ROWS, {"label": "category", "review": "text"}), "is no text", "label")
+
+
+# -- ONNX ----------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def answering() -> Model:
+    kinds = {"review": "text", "nights": "number", "label": "category", "price": "number"}
+    model = worlds.model(ROWS, kinds, trunk={**worlds.TRUNK, "layers": 1})
+    model.tasks = [Task(["review", "nights"], ["label"])]
+    return model
+
+
+def test_one_shot_answers_are_the_same_in_onnx_runtime(tmp_path: Path, answering: Model) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    place = tmp_path / "onnx"
+    given = ["review", "nights"]
+    found = onetrunk.export(answering, ROWS, to="onnx", out=str(place), quiet=True)
+    assert found["worst_difference"] < 1e-4 and found["rows"] == found["equal_answers"] == 11  # one has nothing given
+    assert json.loads((place / "export.json").read_text()) == found
+    session = onnxruntime.InferenceSession(place / "model.onnx", providers=["CPUExecutionProvider"])
+    (row,) = answering.answer({"review": [TEXTS[0]]}, "label", given)
+    # By hand, for one row of another length, with nothing of onetrunk: the tokens, where they stand, and no nights.
+    from tokenizers import Tokenizer
+
+    ids = np.array(Tokenizer.from_file(str(place / "review.tokenizer.json")).encode(TEXTS[0]).ids)
+    feed = {"gather": np.arange(len(ids))[None], "pos": np.arange(len(ids))[None], "review.id": ids.astype(np.int32)}
+    none = {"nights.value": np.zeros(0, np.float32), "nights.hidden": np.zeros(0, bool)}
+    outputs = dict(zip([o.name for o in session.get_outputs()], session.run(None, {**feed, **none}), strict=True))
+    classes = json.loads((place / "columns.json").read_text())["label"]["knowledge"]["classes"]
+    for name, p in zip(classes, outputs["label.p"][0], strict=True):
+        assert row.probability[name] == pytest.approx(float(p), abs=1e-5)
+    assert outputs["row.embedding"].shape == (1, answering.network.width)
+
+
+def test_a_language_model_has_the_same_logits_in_onnx_runtime(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = writer()
+    onetrunk.export(model, {"note": TEXTS}, to="onnx", out=str(tmp_path / "onnx"), quiet=True)
+    onetrunk.export(model, {"note": TEXTS}, to="huggingface", out=str(tmp_path / "hf"), quiet=True)
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx", providers=["CPUExecutionProvider"])
+    theirs = pytest.importorskip("transformers").AutoModelForCausalLM.from_pretrained(tmp_path / "hf").eval()
+    for shape in ((1, 1), (3, 7)):
+        ids = np.random.default_rng(0).integers(4, model.codec("note").size, shape)
+        with torch.no_grad():
+            expected = theirs(torch.from_numpy(ids)).logits.numpy()
+        np.testing.assert_allclose(session.run(None, {"ids": ids})[0], expected, atol=1e-4)
+
+
+def test_eight_bits_are_smaller_and_the_gate_is_closed_to_what_differs(tmp_path: Path, answering: Model) -> None:
+    pytest.importorskip("onnxruntime")
+    common = {"to": "onnx", "quiet": True, "ask": "price", "given": ["review", "nights"]}
+    exact = onetrunk.export(answering, ROWS, out=str(tmp_path / "fp32"), **common)
+    assert exact["worst_difference"] < 1e-4 and exact["rows"] == exact["equal_answers"]
+    found = onetrunk.export(answering, ROWS, out=str(tmp_path / "int8"), int8=True, **common)
+    sizes = [(tmp_path / name / "model.onnx").stat().st_size for name in ("fp32", "int8")]
+    assert sizes[1] < sizes[0] and 1e-4 < found["worst_difference"] < 0.2
+    common["ask"] = "embedding"
+    with pytest.raises(EvidenceError, match="does not answer as the model does") as error:
+        onetrunk.export(answering, ROWS, out=str(tmp_path / "strict"), int8=True, tolerance=1e-4, **common)
+    assert error.value.exit_code == 8
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fp32", "int8"]
+
+
+def test_what_takes_many_steps_is_refused(tmp_path: Path) -> None:
+    rows = {"picture": [worlds._drawing(i) for i in range(12)], "label": ["a", "b"] * 6}
+    model = worlds.model(rows, {"picture": "image", "label": "category"})
+    with pytest.raises(UsageError, match="takes many steps"):
+        onetrunk.export(model, rows, to="onnx", ask="picture", out=str(tmp_path / "x"), quiet=True)
+    with pytest.raises(UsageError, match=r"Unknown format 'onix'. Did you mean 'onnx'\?"):
+        onetrunk.export(model, rows, to="onix", ask="label", out=str(tmp_path / "x"), quiet=True)
+
+
+def test_parity_is_relative_and_nan_never_passes() -> None:
+    parity = Parity()
+    parity.add(np.array([3.0, 4.0]), np.array([3.0, 4.5]))
+    assert parity.worst == pytest.approx(0.5 / (12.5**0.5))
+    parity.check(0.2, "it")
+    parity.add(np.array([1.0]), np.array([np.nan]))
+    with pytest.raises(EvidenceError, match="differ by inf"):
+        parity.check(1e9, "it")
