@@ -25,8 +25,8 @@ SETTINGS: dict[str, Any] = {
     "columns": {
         "load": {"type": "series", "horizon": AHEAD, "length": SEEN, "period": 24, "paths": False, "dropout": 0.2}
     },
-    "train": {"optimizer": "adamw", "lr": 1e-3, "tensorboard": False},
-    "finetune": {"documents": 64, "steps": 300},
+    "train": {"optimizer": "adamw", "lr": 1e-3, "validate_every": 50, "tensorboard": False},
+    "finetune": {"documents": 64, "steps": 200},
 }
 
 

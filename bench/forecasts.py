@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.common import Run
+from bench.common import Figures, Run
 from onetrunk.data.table import Table
 from onetrunk.evidence.baselines import before_and_then, run_baselines
 from onetrunk.evidence.intervals import interval, row_draws
@@ -15,6 +15,7 @@ from onetrunk.verbs import _stages
 from onetrunk.verbs._setup import RunConfig, open_data
 
 _RESAMPLES = 1000
+_DAYS = 20  # of trading that the bootstrap keeps together: calm and stormy days come in runs
 
 
 @dataclass
@@ -75,3 +76,46 @@ def _blocks(errors: np.ndarray, block: int) -> np.ndarray:
 def _ends(values: np.ndarray, seed: int) -> list[float]:
     found = interval(float(values.mean()), row_draws(values, n=_RESAMPLES, seed=seed))
     return [found.low, found.high]
+
+
+def next_day(
+    run: Run,
+    config: RunConfig,
+    table: Table,
+    ask: str,
+    given: list[str],
+    *,
+    close: str,
+    unit: str,
+    relative: bool = False,
+) -> Figures:
+    """The next close among the channels of `ask`, against the last one: the mean absolute error of the median forecast,
+    in per cent of the last close where `relative`."""
+    made = forecasts(run, config, table, ask, given)
+
+    def closes(values: list[Any]) -> np.ndarray:
+        return np.array([value[close][0] for value in values])
+
+    last = np.array([value[close][-1] for value in made.before])
+    unit_of = last / 100 if relative else 1.0
+    answered = {**made.answers, "ours": made.medians}
+    errors = {name: np.abs(closes(found) - closes(made.truths)) / unit_of for name, found in answered.items()}
+    ends = intervals(errors, "last value", _DAYS, run.seed)
+    lead = ends.get("difference")
+    beaten = "nothing was compared" if lead is None else "ours is better" if lead[1] < 0 else "nothing beats naive"
+    if lead is not None and lead[0] > 0:
+        beaten = "ours is worse"
+    return Figures(
+        ours=float(errors["ours"].mean()),
+        interval=ends["interval"],
+        unit=f"{unit} (less is better)",
+        rival_name="the last close",
+        rival=float(errors["last value"].mean()) if run.rival else None,
+        split={"part": run.part, "days": len(errors["ours"])},
+        also={
+            "difference_interval": lead,
+            "verdict": beaten,
+            "rivals": {name: float(each.mean()) for name, each in errors.items() if name != "ours"},
+            **made.also,
+        },
+    )

@@ -1,8 +1,8 @@
 """Series of numbers at regular times, one channel or many: forecast from what was seen, or read, or completed.
 
 A channel is cut in patches (PatchTST, arXiv 2211.14730) and normed by what is seen of it (RevIN, ICLR 2022). A forecast
-is a linear map of the history (as DLinear, arXiv 2205.13504) that the trunk corrects: its mean and its quantiles, and
-whole paths by flow matching.
+is a linear map of the history (as DLinear, arXiv 2205.13504; fitted by ridge regression) that the trunk corrects: its
+mean and its quantiles, and whole paths by flow matching.
 
 C channels, L points of history, H points asked, P points a patch, N patches seen, K patches asked, Q quantiles.
 """
@@ -29,7 +29,7 @@ from onetrunk.nn.heads.flow import noisy, ode_step, weight
 from onetrunk.nn.heads.forecast import QUANTILES, Forecast
 
 _MOST_SEEN = 512  # points of history, where nobody says how many
-_WINDOWS = 4000  # that the linear map begins from
+_WINDOWS = 10_000  # that the linear map begins from
 _FREQUENCIES = 8
 _SEEN, _SLOT, _PATH, _HIDDEN = range(4)  # what a position is: values, a slot of the forecast or of a path, masked
 
@@ -75,7 +75,7 @@ class Series(Codec):
         self.linear = self._linear(content.take(np.arange(0, len(content), max(1, len(content) // _WINDOWS))))
 
     def _linear(self, content: Content) -> np.ndarray:
-        """The ridge regression of what came on what was seen, [L, K * P]: where the forecast begins to learn."""
+        """The ridge regression of what came on what was seen, [L, K * P]: what the trunk corrects."""
         reach = self.length + self.options.horizon
         each = np.maximum(1, np.minimum(content.lens - reach + 1, _WINDOWS // max(1, len(content))))
         whose = np.repeat(np.arange(len(content)), each)
@@ -123,7 +123,7 @@ class Series(Codec):
         self.channel = nn.Parameter(torch.zeros(self.channels, width))
         self.head = Forecast(width, self.length, self.asked, P, self.options.paths, self.options.dropout)
         if hasattr(self, "linear"):  # just fitted; a saved model has it among its weights
-            self.head.line.data.copy_(torch.from_numpy(self.linear.T))
+            self.head.line.copy_(torch.from_numpy(self.linear.T))
         if self.options.paths:
             self.noisy = nn.Linear(P + 2 * _FREQUENCIES, width)
 

@@ -134,7 +134,8 @@ class Model:
         out = self.whose(table)
         for name in asked:
             out |= answer_columns(name, self.answer(table, name, **options), self.codec(name))
-        return pd.DataFrame(out, index=rows.index if isinstance(rows, pd.DataFrame) else None)
+        alike = isinstance(rows, pd.DataFrame) and len(rows) == len(table)  # not so of events, which became fewer rows
+        return pd.DataFrame(out, index=rows.index if alike else None)
 
     def whose(self, table: Table) -> dict[str, list[Any]]:
         """What tells rows made of events apart: whose they are, and of when."""

@@ -44,6 +44,7 @@ def generate(
         A DataFrame with n rows for each given row.
     """
     from onetrunk.core.errors import UsageError
+    from onetrunk.data.ledger import Ledger
     from onetrunk.inference.model_folder import Model, load
     from onetrunk.verbs import _tables
     from onetrunk.verbs.predict import predict
@@ -55,10 +56,10 @@ def generate(
     if data is None:
         rows, given = {name: [None] * n for name in asked}, []
     else:
-        table = _tables.read_rows(data, False)
+        table = opened.to_answer(_tables.read_rows(data, False), asked, Ledger())
         rows = {name: [v for v in values for _ in range(n)] for name, values in table.columns.items()}
         given = [name for name in table.names if name in opened.columns and name not in asked]
-        if not given:
+        if not given and not any(opened.codec(name).history for name in asked):
             raise _tables.nothing_given([c for c in opened.columns if c not in asked], table)
     if prompt is not None:
         rows |= {name: [prompt] * len(next(iter(rows.values()))) for name in asked}

@@ -70,6 +70,8 @@ def predict(
     task = opened.task(ask, given)
     table = opened.to_answer(table, task.ask, ledger, max_bad)
     columns |= opened.whose(table)
+    if opened.fold is not None:  # what an asked column has seen is not its truth
+        rows = table.without([*columns, *(name for name in task.ask if name in table.columns)])
     absent = [name for name in task.given if name not in table.columns]
     if absent and len(absent) == len(task.given):
         raise _tables.nothing_given(task.given, table)
@@ -84,7 +86,8 @@ def predict(
     ledger.check(len(table), max_bad)
     for line in ledger.lines():
         console.print(f"[yellow]Ledger[/] {line}", highlight=False)
-    frame = pd.DataFrame(columns, index=data.index if isinstance(data, pd.DataFrame) else None)
+    alike = isinstance(data, pd.DataFrame) and len(data) == len(table)  # not so of events, which became fewer rows
+    frame = pd.DataFrame(columns, index=data.index if alike else None)
     if out is not None:
         left_out = _tables.write_answers(frame, rows, Path(out))
         console.print(f"{len(frame):,} answers are in [bold]{out}[/], beside the rows' own columns.", highlight=False)

@@ -1,4 +1,4 @@
-"""A forecast of points in patches: a linear map of the history that the trunk corrects.
+"""A forecast of points in patches: a fixed linear map of the history that the trunk corrects.
 
 Each point has a mean and quantiles; a noisy patch of a path is read as what it is without the noise (`nn.heads.flow`).
 All values are normed by the history. r reads, L points of history, K patches of P points, Q quantiles.
@@ -18,7 +18,8 @@ class Forecast(nn.Module):
     def __init__(self, width: int, length: int, patches: int, patch: int, paths: bool, dropout: float) -> None:
         super().__init__()
         self.patches, self.patch = patches, patch
-        self.line = nn.Parameter(torch.zeros(patches * patch, length))
+        # Fitted, not trained: gradient steps on so many weights lose what the regression found.
+        self.register_buffer("line", torch.zeros(patches * patch, length))
         self.points = nn.Linear(width, patch * (1 + len(QUANTILES)))
         nn.init.zeros_(self.points.weight)
         spread = 2**0.5 * torch.erfinv(2 * torch.tensor((0.5, *QUANTILES)) - 1)
