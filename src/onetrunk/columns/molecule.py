@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from onetrunk.columns._tokens import SPECIALS, UNKNOWN, TokenOptions, TokenSequence, parts_of
+from onetrunk.columns._tokens import MANY, SPECIALS, UNKNOWN, TokenOptions, TokenSequence, parts_of
 from onetrunk.core import rng
 from onetrunk.core.errors import BadValueError, DataError, MissingExtraError
 from onetrunk.core.sequence import Answer, Content, Role, Segment
@@ -63,8 +63,9 @@ class Molecule(TokenSequence):
                 continue
         if not counts:
             raise DataError("A molecule column needs at least one training row with a readable SMILES; found none.")
-        rare = 1 if len(values) > 1000 else 0  # once in a thousand molecules is noise: it becomes <|unknown|>
+        rare = 1 if len(values) > MANY else 0  # it becomes <|unknown|>
         self._remember(sorted(token for token, count in counts.items() if count > rare))
+        self.pairs = self._frequent_pairs(values)
 
     def extend(self, values: Sequence[Any]) -> int:
         """Adds atoms and bonds never seen; they start as the mean of all others."""
@@ -81,11 +82,13 @@ class Molecule(TokenSequence):
         self.size = len(self.tokens)
 
     def knowledge(self) -> dict[str, Any]:
-        return {"tokens": self.tokens[len(SPECIALS) :], "canonical": self.canonical}
+        known = {"tokens": self.tokens[len(SPECIALS) :], "canonical": self.canonical}
+        return {**known, "pairs": self.pairs.tolist()}
 
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
         self._remember(list(knowledge["tokens"]))
         self.canonical = bool(knowledge["canonical"])
+        self.pairs = np.array(knowledge["pairs"], dtype=np.int64)
 
     # -- a person's view ---------------------------------------------------------------------------------------------
     @classmethod

@@ -1,0 +1,106 @@
+"""esol: how well does a molecule dissolve in water? 910 training molecules; against ridge on five descriptors.
+
+    python -m bench esol      about 5 minutes on 2 cores
+
+RMSE of the log of the solubility (mol/L) of 98 molecules: the interval is wide. The answer is the mean of
+models of several seeds. The rival sees five of the data's descriptors; ours sees the SMILES alone.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.common import Figures, Run
+
+ASK = "measured log solubility in mols per litre"
+DESCRIPTORS = ["Molecular Weight", "Number of H-Bond Donors", "Number of Rings", "Number of Rotatable Bonds",
+               "Polar Surface Area"]  # fmt: skip
+
+SETTINGS: dict[str, Any] = {
+    "trunk": {"width": 128, "layers": 3, "heads": 4, "dropout": 0.1},
+    "columns": {"smiles": {"type": "molecule", "pairs": 1024}, "solubility": {"type": "number", "bars": 32}},
+    "train": {"tensorboard": False, "lr": 2e-3},
+    "pretrain": {
+        "steps": 150,
+        "objectives": [{"kind": "masked", "documents": 64}, {"kind": "predict", "documents": 64}],
+    },
+    "finetune": {"documents": 64, "steps": 350, "rate": 1.0},
+    "ensemble": 1,
+}
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """Molecules, descriptors and solubility, with a column `split`."""
+    parts = [pd.read_csv(folder / f"{part}.csv").assign(split=part) for part in ("train", "val", "test")]
+    return pd.concat(parts, ignore_index=True).rename(columns={ASK: "solubility"})[
+        ["smiles", *DESCRIPTORS, "solubility", "split"]
+    ]
+
+
+def ridge() -> Any:
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), RidgeCV())
+
+
+def compare(run: Run) -> Figures:
+    from onetrunk.evidence.intervals import interval, metric_draws
+    from onetrunk.verbs import _stages
+    from onetrunk.verbs._setup import open_data
+
+    config, members = run.config(SETTINGS)
+    frame = read(run.data())
+    data = open_data(
+        frame[["smiles", "solubility", "split"]], ask=["solubility"], given=None, ignore=None, types=None, map=None,
+        split_spec="given:split", seed=run.seed, allow_equal_rows=True, network=False, config=config,
+        console=run.console,
+    )  # fmt: skip
+    train, held = (frame[frame["split"] == part] for part in ("train", run.part))
+    truth = held["solubility"].to_numpy()
+    foundation = _stages.pretrain(data, config, run.place / "foundation", run.seed, None, None, 0.01, run.console)
+
+    def tuned(pretrained: bool) -> np.ndarray:
+        """The mean answer of models of several seeds."""
+        answers = []
+        for seed in range(run.seed, run.seed + members):
+            model = copy.deepcopy(foundation) if pretrained else _stages.build(data, config, seed)
+            place = run.place / f"{'pretrained' if pretrained else 'scratch'}-{seed}"
+            model, _ = _stages.finetune(data, config, place, seed, model, pretrained, 0.01, run.console)
+            found = model.answer({"smiles": list(held["smiles"])}, "solubility", ["smiles"])
+            answers.append([answer.value for answer in found])
+        return np.mean(answers, axis=0)
+
+    def ends(of: Callable[[np.ndarray], float]) -> list[float]:
+        found = interval(of(np.arange(len(truth))), metric_draws(of, len(truth), 500, run.seed))
+        return [found.low, found.high]
+
+    def rmse(answers: np.ndarray, rows: Any = slice(None)) -> float:
+        return float(np.sqrt(np.mean((answers[rows] - truth[rows]) ** 2)))
+
+    ours, scratch = tuned(True), tuned(False)
+    also: dict[str, Any] = {"models": members, "without_pretraining_interval": ends(lambda i: rmse(scratch, i))}
+    rival = None
+    if run.rival:
+        rival = ridge().fit(train[DESCRIPTORS], train["solubility"]).predict(held[DESCRIPTORS])
+        also["difference_interval"] = ends(lambda i: rmse(ours, i) - rmse(rival, i))
+    return Figures(
+        ours=rmse(ours),
+        interval=ends(lambda i: rmse(ours, i)),
+        unit="RMSE (less is better)",
+        rival_name="ridge on five descriptors",
+        rival=None if rival is None else rmse(rival),
+        split={
+            "part": run.part,
+            "rows": {part: int((frame["split"] == part).sum()) for part in ("train", "val", "test")},
+        },
+        without_pretraining=rmse(scratch),
+        also=also,
+    )
