@@ -16,7 +16,7 @@ import worlds
 from scipy import signal
 
 from onetrunk.columns import _sound as module
-from onetrunk.columns._sound import LogMel, open_sound, resampled, wav
+from onetrunk.columns._sound import LogMel, evened, open_sound, resampled, wav
 from onetrunk.columns.audio import CODEC as Audio
 from onetrunk.core.column import Sampling
 from onetrunk.core.errors import BadValueError, DataError
@@ -159,6 +159,20 @@ def test_shown_as_a_player_and_a_picture() -> None:
     assert "not a readable" in Audio.show(b"no")["text"]
 
 
+@pytest.mark.parametrize("rate", [8000, 16_000])
+def test_every_recording_is_brought_to_one_loudness(rate: int) -> None:
+    tone = np.sin(2 * np.pi * 500 * np.arange(rate) / rate).astype(np.float32)
+    for quiet in (1.0, 0.003):
+        for silence in (0, rate // 3):  # what lies between words does not count
+            even = evened(np.concatenate([quiet * tone, np.zeros(silence, np.float32)]), rate)
+            assert np.sqrt((even[:rate] ** 2).mean()) == pytest.approx(0.1, rel=0.02)
+    codec, as_is = fitted([(RATE, CHIRP)]), fitted([(RATE, CHIRP)], even=False)
+    for one, same in ((codec, True), (as_is, False)):
+        loud, faint = (one._log_mel((RATE, factor * CHIRP)) for factor in (1, 0.05))
+        assert np.allclose(loud, faint, atol=0.02) == same
+    assert len(evened(CHIRP[:85], rate)) == 85
+
+
 # -- spectra -------------------------------------------------------------------------------------------------
 def test_log_mel_agrees_with_scipys_short_time_transform() -> None:
     mel = LogMel(RATE, 32)
@@ -203,7 +217,7 @@ def test_parts_hold_the_whole_sound_in_order() -> None:
     codec = fitted(MELODIES, step=4)
     content = worlds.content_of(codec, MELODIES)
     assert content.lens.tolist() == [5, 8, 10, 13] * 3
-    exact = (codec.spectra(MELODIES[0][1], 4) - codec.mean) / codec.scale
+    exact = (codec.spectra(evened(MELODIES[0][1], RATE), 4) - codec.mean) / codec.scale
     first = content.gather()["mel"][:5].astype(np.float32).reshape(-1, 16)
     np.testing.assert_allclose(first, exact, atol=2e-3)
     given = codec.segment(content, Role.GIVEN, worlds.keys(12))
@@ -290,8 +304,16 @@ def test_gain_noise_and_masks_do_what_they_say() -> None:
     values = [(RATE, DICE.normal(size=8000).astype(np.float32) * np.float32(0.1))] * 60
     codec, frames = augmented(values, gain=6)
     exact = codec.encode(values[0])["mel"].astype(np.float32).reshape(-1, 64)
-    decibels = np.array([(f - exact).mean() for f in frames]) * codec.scale * 10 / np.log(10)
-    assert decibels.min() < -5 and decibels.max() > 5 and np.abs(decibels).max() <= 6.01
+    across = np.linspace(-1, 1, 64)
+    shapes = np.stack([np.ones(64), across, 2 * across**2 - 1], axis=1)
+    found = []
+    for f in frames:
+        change = (f - exact) * codec.scale * 10 / np.log(10)
+        assert np.abs(change - change[0]).max() < 0.05, "all frames alike"
+        decibels, *_ = np.linalg.lstsq(shapes, change[0])
+        assert np.abs(shapes @ decibels - change[0]).max() < 0.05
+        found.append(decibels)
+    assert np.abs(found).max() <= 6.05 and (np.ptp(found, axis=0) > 9).all(), "loudness, slope and curve"
     quiet = np.where(np.arange(8000) < 4000, values[0][1], 1e-4).astype(np.float32)
     codec, frames = augmented([(RATE, quiet)] * 60, noise=0.5)
     exact = codec.encode((RATE, quiet))["mel"].astype(np.float32).reshape(-1, 64)

@@ -29,6 +29,7 @@ _SHORTEST = 0.01  # seconds
 _SILENCE = 1e-5  # of full scale; half a step of 16 bits is 1.5e-5
 _UNKNOWN_LENGTH = 0xFFFF_FF00  # a WAV that was written to a pipe promises this much, or more
 _FLOOR = 1e-8  # power of a mel band: 80 dB below full scale
+_LOUDNESS = 0.1  # of full scale: root mean square of the louder frames
 _ITERATIONS = 48
 _MOMENTUM = 0.99
 
@@ -142,6 +143,14 @@ def resampled(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
     # Odd rates would need filters of a million taps: the nearest simple ratio is off by less than a cent.
     ratio = Fraction(target // gcd(rate, target), rate // gcd(rate, target)).limit_denominator(2000)
     return resample_poly(samples, ratio.numerator, ratio.denominator).astype(np.float32)
+
+
+def evened(samples: np.ndarray, rate: int) -> np.ndarray:
+    """The same sound at one loudness: that of its louder frames of 10 ms, whatever lies between them."""
+    frame = max(1, rate // 100)
+    whole = samples[: max(1, len(samples) // frame) * frame]
+    power = np.square(whole, dtype=np.float64).reshape(-1, min(frame, len(whole))).mean(1)
+    return samples * np.float32(_LOUDNESS / np.sqrt(np.quantile(power, 0.9) + 1e-12))
 
 
 # -- spectra ---------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from onetrunk.columns._sound import SUFFIXES, LogMel, hz_to_mel, open_sound, resampled, wav
+from onetrunk.columns._sound import SUFFIXES, LogMel, evened, hz_to_mel, open_sound, resampled, wav
 from onetrunk.core import rng
 from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
@@ -44,6 +44,7 @@ class Audio(Codec):
 
     class Options(Config):
         rate: int | None = Field(None, ge=4000, le=48_000)  # Hz inside the model; None: the recordings', 16,000 at most
+        even: bool = True  # bring every recording to one loudness
         bands: int = Field(64, ge=8, le=256)  # of the mel scale
         step: int = Field(4, ge=1, le=32)  # frames of 10 ms in one part
         length: int = Field(750, ge=1, le=100_000)  # parts of one recording that the trunk sees: the context
@@ -51,7 +52,7 @@ class Audio(Codec):
         span: int = Field(3, ge=1, le=100)  # neighbouring parts hidden together (wav2vec 2.0, arXiv 2006.11477)
         speed: float = Field(0.1, ge=0, lt=1)  # augmentation in training: share of the speed,
         pitch: float = Field(0.1, ge=0, lt=1)  # share of all frequencies (Jaitly and Hinton 2013),
-        gain: float = Field(6.0, ge=0)  # decibels,
+        gain: float = Field(6.0, ge=0)  # decibels, of all bands and of some more than of others,
         noise: float = Field(0.5, ge=0, le=1)  # how often noise is added,
         mask: float = Field(0.1, ge=0, lt=1)  # share of time, and of bands, left out (SpecAugment, arXiv 1904.08779)
         stem: int = Field(16, ge=1, le=1024)  # channels of the convolutional stem
@@ -72,7 +73,7 @@ class Audio(Codec):
             raise DataError("An audio column needs at least one readable recording in the training rows; found none.")
         self.rate = self.options.rate or min(_MOST_RATE, int(np.median([rate for rate, _ in found])))
         self._listen()
-        heard = [self.spectra(resampled(samples, rate, self.rate), self.options.step) for rate, samples in found]
+        heard = [self._spectrogram(rate, samples) for rate, samples in found]
         frames = np.concatenate(heard)
         self.mean, self.scale = float(frames.mean()), float(frames.std()) + 1e-3
         lengths = np.array([len(h) / self.options.step for h in heard])
@@ -81,6 +82,11 @@ class Audio(Codec):
 
     def _listen(self) -> None:
         self.spectra = LogMel(self.rate, self.options.bands)
+
+    def _spectrogram(self, rate: int, samples: np.ndarray) -> np.ndarray:
+        """Log-mel [frames, bands] of whole parts."""
+        samples = resampled(samples, rate, self.rate)
+        return self.spectra(evened(samples, self.rate) if self.options.even else samples, self.options.step)
 
     def knowledge(self) -> dict[str, Any]:
         return {
@@ -154,8 +160,7 @@ class Audio(Codec):
 
     # -- values to parts ---------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
-        rate, samples = open_sound(value, self.rate)
-        mel = (self.spectra(resampled(samples, rate, self.rate), self.options.step) - self.mean) / self.scale
+        mel = (self._spectrogram(*open_sound(value, self.rate)) - self.mean) / self.scale
         return {"mel": mel.astype(np.float16).reshape(-1, self.size)}
 
     def blank(self) -> dict[str, np.ndarray]:
@@ -245,7 +250,7 @@ class Audio(Codec):
     def _augmented(self, mel: np.ndarray, lens: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Other speed, pitch and loudness, noise, and stretches left out, each recording in its own way."""
         o, bands, step = self.options, self.options.bands, self.options.step
-        u = rng.uniform(rng.mix(keys, "augment"), 10)
+        u = rng.uniform(rng.mix(keys, "augment"), 12)
         slower = 1 + o.speed * (2 * u[:, 0] - 1)
         new = np.clip(np.round(lens * slower), 1, o.length).astype(np.int64)
         frames, which = step * new, np.repeat(np.arange(len(new)), step * new)
@@ -262,10 +267,13 @@ class Audio(Codec):
         loudest = np.full(len(lens), -np.inf, dtype=np.float32)
         np.maximum.at(loudest, which, x.mean(1))
         below = (10 + 30 * u[:, 3]) * _DECIBEL  # 10 to 40 dB under the loudest frame,
-        tilt = 2 * (2 * u[:, 4:5] - 1) * np.linspace(-1, 1, bands, dtype=np.float32)  # darker or lighter
+        across = np.linspace(-1, 1, bands, dtype=np.float32)
+        tilt = 2 * (2 * u[:, 4:5] - 1) * across  # darker or lighter
         level = np.where(u[:, 2] < o.noise, loudest - below, -50).astype(np.float32)[:, None] + tilt
         grain = self._noise(new, rng.mix(keys, "grain")).reshape(-1, bands)
-        x = np.logaddexp(x, level[which] + 0.7 * grain) + (o.gain * _DECIBEL * (2 * u[:, 5] - 1))[which][:, None]
+        shapes = np.stack([np.ones(bands), across, 2 * across**2 - 1])  # louder, and another microphone
+        gain = o.gain * _DECIBEL * (2 * u[:, [5, 10, 11]] - 1) @ shapes
+        x = np.logaddexp(x, level[which] + 0.7 * grain) + gain[which].astype(np.float32)
         x = (x - self.mean) / self.scale
 
         long = np.round(o.mask * u[:, 6] * frames)[which]
@@ -446,7 +454,9 @@ class Audio(Codec):
         samples = samples[: 20 * rate]
         mel = LogMel(rate, 64)(samples).T[::-1]
         grey = np.clip((mel - mel.max()) / (60 * _DECIBEL) + 1, 0, 1)
-        picture = Pillow.fromarray((255 - 255 * grey).astype(np.uint8)).resize((min(256, 2 * mel.shape[1]), 96))
+        picture = Pillow.fromarray((255 - 255 * grey).astype(np.uint8)).resize(
+            (int(np.clip(2 * mel.shape[1], 128, 256)), 96)
+        )
         place = io.BytesIO()
         picture.save(place, format="PNG")
         return {
