@@ -24,7 +24,7 @@ LENGTH = 200
 
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 96, "layers": 2, "heads": 4, "dropout": 0.2},
-    "columns": {"answers": {"type": "steps", "length": LENGTH, "ask": "correct", "dropout": 0.2}},
+    "columns": {"answers": {"type": "trace", "length": LENGTH, "ask": "correct", "dropout": 0.2}},
     "train": {"tensorboard": False},
     "finetune": {"documents": 64, "steps": 600},
 }

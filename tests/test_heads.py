@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from onetrunk.core import rng
-from onetrunk.nn.heads.categorical import choose
+from onetrunk.nn.heads.categorical import choose, linear_cross_entropy, sampled_cross_entropy
 from onetrunk.nn.heads.flow import WAVES, denoised, noisy, ode_step, waves, weight
 
 
@@ -83,3 +83,34 @@ def test_guidance_goes_from_what_is_free_past_what_is_led() -> None:
     torch.testing.assert_close(denoised(head, h, free, 1.0), head(h))
     torch.testing.assert_close(denoised(head, h, free, 0.0), head(free))
     torch.testing.assert_close(denoised(head, h, free, 2.0), 2 * head(h) - head(free))
+
+
+# -- a catalogue from a part of it ---------------------------------------------------------------------------
+def catalogue() -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    h, weight, bias = (torch.randn(shape, generator=generator) for shape in ((5, 8), (40, 8), (40,)))
+    q = torch.rand(40, generator=generator) + 0.1
+    return h, weight, bias, torch.tensor([0, 3, 39, 7, 3]), torch.tensor([1.0, 1, 0, 2, 1]), (q / q.sum()).log()
+
+
+def test_sampled_cross_entropy_is_written_out() -> None:
+    h, weight, bias, ids, w, log_q = catalogue()
+    drawn = torch.tensor([3, 8, 8, 20])
+    total, each = sampled_cross_entropy(h, weight, bias, ids, w, drawn, log_q)
+    for r in range(5):
+        score = weight @ h[r] + bias
+        others = [score[d] - log_q[d] - np.log(4) for d in drawn.tolist() if d != ids[r]]
+        expected = torch.stack([score[ids[r]], *others]).logsumexp(0) - score[ids[r]]
+        assert each[r].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert total.item() == pytest.approx((each * w).sum().item(), rel=1e-5)
+
+
+def test_with_many_draws_it_is_the_whole_catalogues() -> None:
+    h, weight, bias, ids, w, log_q = catalogue()
+    drawn = torch.multinomial(log_q.exp(), 400_000, replacement=True, generator=torch.Generator().manual_seed(1))
+    _, each = sampled_cross_entropy(h, weight, bias, ids, w, drawn, log_q)
+    one = torch.ones(5, 1)
+    _, whole = linear_cross_entropy(torch.cat([h, one], 1), torch.cat([weight, bias[:, None]], 1), ids, w)
+    torch.testing.assert_close(each, whole, rtol=0.02, atol=0.02)
+    uncorrected, _ = sampled_cross_entropy(h, weight, bias, ids, w, drawn, torch.full((40,), -np.log(40)))
+    assert abs(uncorrected - (whole * w).sum()) > 0.1, "the correction matters"

@@ -84,6 +84,35 @@ def test_a_missing_column_changes_nothing_else(trunk: Any, given: str) -> None:
         assert_same_states(made, never, here, ["kind"])
 
 
+def test_of_three_given_columns_one_may_be_missing_when_it_is_asked() -> None:
+    """Each tells the answer; fine-tuning leaves one out now and then, so that the others suffice."""
+    kinds = list("abcd")
+    rows = [kinds[i % 4] for i in range(32)]
+    full = {
+        "title": [f"{kind} {kind}" for kind in rows],
+        "size": [10.0 * kinds.index(kind) + i % 3 for i, kind in enumerate(rows)],
+        "maker": [kind.upper() for kind in rows],
+        "kind": rows,
+    }
+    types = {"title": "text", "size": "number", "maker": "category", "kind": "category"}
+    made = worlds.model(full, types, awake=False)
+    store, given = worlds.store_of(made, full), ["title", "size", "maker"]
+    task = worlds.objective(store, given=given, ask=["kind"])
+    made.network.objectives = [task]
+    network, optimizer = made.network.train(), torch.optim.Adam(made.network.parameters(), lr=5e-3)
+    for step in range(60):
+        planned = task.plan(np.arange(32), store.present, worlds.keys(32, step))
+        (loss,) = network(worlds.assemble({task.tag: planned}, store)).values()
+        optimizer.zero_grad()
+        (loss.sum / loss.count).backward()
+        optimizer.step()
+    network.eval()
+    for gone in given:
+        absent = {name: values for name, values in full.items() if name not in (gone, "kind")}
+        for columns in (absent, {**absent, gone: [None] * 32}):
+            assert [a.value for a in made.answer(columns, "kind", given)] == rows
+
+
 @every_trunk
 def test_answers_are_those_of_single_rows(trunk: Any) -> None:
     made = model(trunk)

@@ -189,7 +189,7 @@ CASES: dict[str, Case] = {
         steps=360,
     ),
     "molecule": Case("molecule", _MOLECULES, "C1CC", _equal, valid=False),
-    "steps": Case("steps", _LESSONS, {"skill": ["a"], "correct": "b"}, _equal, steps=0),
+    "trace": Case("trace", _LESSONS, {"skill": ["a"], "correct": "b"}, _equal, steps=0),
     "items": Case("items", _BASKETS, [[1]], _first, inferred=False),
     "items with fields": Case(
         "items", _CLICKS, {"page": 3}, _first, {"negatives": 2, "small": 4}, inferred=False, steps=0

@@ -55,7 +55,7 @@ class Items(History):
         if len(lists) < len(values) or not lists:
             return 0.3 if values and all(_named_lists(v) for v in values) else 0.0
         whole = all(isinstance(x, int | np.integer) and not isinstance(x, bool) for v in lists for x in v)
-        return 0.5 if whole else 0.4 * all(isinstance(x, str) for v in lists for x in v)
+        return 0.6 if whole else 0.4 * all(isinstance(x, str) for v in lists for x in v)
 
     def _choose(self, names: list[str]) -> str:
         return self.options.item or next((name for name in names if name != self.options.time), "item")

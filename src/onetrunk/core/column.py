@@ -112,6 +112,12 @@ class Codec(nn.Module, ABC):
         """Equal for values that a person would call nearly the same; None where the type has no such notion."""
         return None
 
+    @classmethod
+    def kin(cls, value: Any) -> str | None:
+        """Equal for values so alike that a strict split keeps them together (a molecule's scaffold); None where the
+        type has no such notion."""
+        return None
+
     def dropped(self, content: Content, on: Content | None = None, place: np.ndarray | None = None) -> dict[str, int]:
         """What training would cut or could not represent, reason to count of parts, for the ledger.
 

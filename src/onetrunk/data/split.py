@@ -1,6 +1,6 @@
 """Training, validation and test rows, kept apart: equal rows, groups, later times never stand on both sides.
 
-`KIND[:COLUMN][:80/10/10]`, where KIND is random, stratified, group, time, given or auto.
+`KIND[:COLUMN][:80/10/10]`, where KIND is random, stratified, group, scaffold, time, given or auto.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onetrunk.data.sources import PART_OF
 from onetrunk.data.table import Table, is_given_split
 
 PARTS = ("train", "val", "test")
-_KINDS = ("auto", "given", "group", "random", "stratified", "time")
+_KINDS = ("auto", "given", "group", "random", "scaffold", "stratified", "time")
 _FEW_CLASSES = 100
 _QUANTILES = 10
 
@@ -89,6 +89,9 @@ def split(
     elif kind == "group":
         part = _deal(_numbered(_required(table, column, kind)), one, fractions, key, before)
         how = f"by {column}, each whole in one part"
+    elif kind == "scaffold":
+        part = _deal(_kin(table[column], column, types[column]), one, fractions, key, before)
+        how = f"by the scaffolds of {column}, each whole in one part"
     elif kind == "time":
         part = _by_time(_required(table, column, kind), column, fractions)
         how = f"by {column}, the earliest for training, the latest for the test"
@@ -229,6 +232,18 @@ def _strata(values: Sequence[Any], column: str) -> np.ndarray:
     numbers = np.array([np.nan if v is None else float(v) for v in values])
     edges = np.nanquantile(numbers, np.arange(1, _QUANTILES) / _QUANTILES)
     return np.where(np.isnan(numbers), _QUANTILES, np.searchsorted(edges, numbers))
+
+
+def _kin(values: Sequence[Any], column: str, kind: str) -> np.ndarray:
+    """A number for every row, equal for those of a scaffold; one of its own where there is none."""
+    kin = column_types.get(kind).kin
+    found = [(None if v is None else kin(v),) for v in values]
+    if all(scaffold is None for (scaffold,) in found):
+        raise DataError(
+            f"Cannot split by scaffold: {column!r}, read as {kind}, has none. Those of molecules need RDKit: "
+            "pip install 'onetrunk[chem]'"
+        )
+    return first_of_each(found)
 
 
 def _by_time(values: Sequence[Any], column: str, fractions: Sequence[float]) -> np.ndarray:

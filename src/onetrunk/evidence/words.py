@@ -54,6 +54,18 @@ _WORDS = {
     "perplexity": Word("Perplexity", "units", "how many tokens it wavers between; lower is better"),
     "loss": Word("Loss", "score", "nats a token; lower is better"),
     "bits_per_byte": Word("Bits a byte", "score", "bits needed to write a byte; lower is better"),
+    "hit_rate_10": Word("Hit rate at 10", "share", "the true item is among the first 10 of the whole catalogue"),
+    "ndcg_10": Word("NDCG at 10", "score", "and how high it stands there; of the whole catalogue"),
+    "mrr": Word("Reciprocal rank", "score", "mean of one over the true item's rank in the whole catalogue"),
+    "hit_rate_10_of_101": Word(
+        "Hit rate at 10 of 101", "share", "among the first 10 of itself and 100 others at random"
+    ),
+    "ndcg_10_of_101": Word("NDCG at 10 of 101", "score", "and how high it stands there; among 100 others at random"),
+    "similarity": Word("Similarity", "score", "Tanimoto's, of fingerprints of true and answered molecules"),
+    "validity": Word("Valid", "share", "answers that are molecules"),
+    "uniqueness": Word("Unique", "share", "valid answers that differ from each other"),
+    "novelty": Word("Novel", "share", "different valid answers that no training row holds"),
+    "novelty_of_true": Word("Novel, of the true", "share", "different true values that no training row holds"),
 }
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")

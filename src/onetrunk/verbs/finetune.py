@@ -43,7 +43,7 @@ def finetune(
         types: column=type, where the inferred type is wrong.
         map: model_column=table_column, where names differ.
         fold: key=value, how a table of events becomes rows, like by=user,order=time,window=50.
-        split: auto, random, stratified, group:COLUMN, time:COLUMN or given:COLUMN, with :80/10/10.
+        split: auto, random, stratified, or group, scaffold, time or given:COLUMN; with :80/10/10.
         size: nano, tiny, small, base or large; without --from.
         freeze: k leaves the first k blocks as they are; "trunk" trains asked columns only.
         restructure: let settings of trunk and columns change the model it starts from, like trunk.layers=6.

@@ -25,7 +25,7 @@ def inspect(
         ask: columns to be predicted: finds leaks and class balance.
         types: column=type, where the inferred type is wrong.
         fold: key=value, how a table of events becomes rows, like by=user,order=time,window=50.
-        split: look at this split too: auto, random, stratified, group:COLUMN, time:COLUMN or given:COLUMN.
+        split: look at this split too: auto, random, stratified, or group, scaffold, time or given:COLUMN.
         seed: of the split.
         config: a YAML file with any setting.
         settings: key=value, like columns.review.length=128.

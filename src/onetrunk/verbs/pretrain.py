@@ -40,7 +40,7 @@ def pretrain(
         types: column=type, where the inferred type is wrong.
         map: model_column=table_column, where names differ.
         fold: key=value, how a table of events becomes rows, like by=user,order=time,window=50.
-        split: auto, random, stratified, group:COLUMN, time:COLUMN or given:COLUMN, with :80/10/10.
+        split: auto, random, stratified, or group, scaffold, time or given:COLUMN; with :80/10/10.
         size: nano, tiny, small, base or large.
         start: a model folder to go on from; also a Hugging Face folder, or hf://name.
         budget: at most this long, like 10min.

@@ -1,4 +1,4 @@
-"""Steps with fields, one of which is asked at each of them: what a student answers, from the skill and all before.
+"""Steps with fields, one of which is asked at each: what a student answers, from the skill and all before.
 
 Knowledge tracing (arXiv 1506.05908) is a history of (skill, correct). A step's answer is read where its other fields
 are known and its own is not: what was answered at a step enters with the next one.
@@ -28,7 +28,7 @@ _NOW = "shown now "
 
 
 @dataclass
-class Trace(Answer):
+class Traced(Answer):
     """`p` [t, C] are the probabilities of every class at each of the latest t steps."""
 
     p: np.ndarray | None = None
@@ -43,7 +43,7 @@ class Shares(Answer):
     by_class: np.ndarray | None = None
 
 
-class Steps(History):
+class Trace(History):
     """All fields but the asked one are known at the step itself."""
 
     read_out = ("head", "bias")
@@ -107,7 +107,7 @@ class Steps(History):
                 value[name] = [self.value_at(name, int(row)) for row in rows]
             scores = [float(x) for x in p.max(1)]
             whole = value if len(value) > 1 else value[self.asked]
-            answers.append(Trace(whole, scores[-1], scores=scores, p=p))
+            answers.append(Traced(whole, scores[-1], scores=scores, p=p))
         return answers
 
     # -- evidence ----------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class Steps(History):
 
     def _probabilities(self, answer: Answer, truth: Any) -> np.ndarray:
         """Of each class at each step [t, C]."""
-        if isinstance(answer, Trace):
+        if isinstance(answer, Traced):
             return answer.p
         if isinstance(answer, Shares):
             rows = self.encode(truth)[answer.field or self.asked]
@@ -163,4 +163,4 @@ class Steps(History):
         return [Shares(None, field=estimator.field, by_class=shares) for _ in range(features.shape[0])]
 
 
-CODEC = Steps
+CODEC = Trace

@@ -1,0 +1,223 @@
+"""Items: what is read where, what may be answered, cold items, and how rankings are judged."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import worlds
+from worlds import CPU
+
+from onetrunk.columns._history import FIRST, MASK, MISSING, START, UNKNOWN
+from onetrunk.columns.items import CODEC as Items
+from onetrunk.columns.items import Ranking
+from onetrunk.core.column import Sampling
+from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.sequence import Answer, Role
+from onetrunk.data.ledger import Ledger
+
+ROWS = [["a", "b", "c"], ["b", "c"], ["c", "a", "b", "d"], ["d"], ["c", "c", "d"], ["e", "c"]]
+
+
+def fitted(values: list[Any] = ROWS, width: int | None = 8, **options: Any) -> Any:
+    codec = Items(options)
+    codec.fit(values)
+    if width:
+        codec.build(width)
+        worlds.wake(codec)
+    return codec
+
+
+def rows_of(codec: Any, *items: Any) -> list[int]:
+    return [codec._place(codec.asked)[str(i)] for i in items]
+
+
+# -- reading -------------------------------------------------------------------------------------------------
+def test_the_catalogue_stands_by_popularity() -> None:
+    codec = fitted(width=None)
+    assert codec.classes["item"] == ["c", "b", "d", "a", "e"] and codec.counts == [6, 3, 3, 2, 1]
+    assert codec.encode(["e", "never", None])["item"].tolist() == [FIRST + 4, UNKNOWN, MISSING]
+    content = worlds.content_of(codec, [["a", "x"], ["y"]])
+    assert codec.dropped(content) == {"items never seen in training": 2}
+    with pytest.raises(DataError, match="at least 2 different items in the training rows; found 1"):
+        fitted([["a"], ["a", "a"]])
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ([], "without any items"),
+        ("a b c", "expected a list of items or a dict of lists, found 'a b c'"),
+        ({"item": "a"}, "expected a list of items"),
+        ([["a"], "b"], "expected one value a step, found"),
+        (7, "expected a list of items"),
+    ],
+)
+def test_what_is_no_history_says_why(value: Any, reason: str) -> None:
+    with pytest.raises(BadValueError, match=reason):
+        fitted(width=None).encode(value)
+
+
+def test_fields_are_of_one_length_and_moments_are_gaps() -> None:
+    day = datetime.datetime(2024, 1, 1)
+    values = [{"page": ["a", "b"], "time": [day, day + datetime.timedelta(seconds=7)], "by": ["x", "y"]}]
+    codec = fitted(values, None)
+    assert codec.asked == "page"
+    encoded = codec.encode(values[0])
+    assert encoded["time"].tolist() == [MISSING, FIRST + 3], "7 seconds: the third power of two"
+    assert codec.encode({"page": ["a", "b"], "time": ["2024-01-01", "2024-01-02"]})["by"].tolist() == [MISSING] * 2
+    assert codec.encode({"page": ["a", "b"], "time": [5.0, 5.0]})["time"].tolist() == [MISSING, FIRST]
+    with pytest.raises(BadValueError, match="'by' has 1 of 2 items"):
+        codec.encode({"page": ["a", "b"], "time": [1, 2], "by": ["x"]})
+    with pytest.raises(BadValueError, match="'soon' is no moment"):
+        codec.encode({"page": ["a", "b"], "time": [1, "soon"], "by": ["x", "x"]})
+
+
+def test_asked_items_enter_one_step_later() -> None:
+    codec = fitted()
+    content = worlds.content_of(codec, ROWS)
+    segment = codec.segment(content, Role.ASKED, worlds.keys(len(ROWS)))
+    a, b, c = rows_of(codec, "a", "b", "c")
+    assert segment.content["item"][:5].tolist() == [START, a, b, START, b]
+    assert (segment.targets["id"][:5] + FIRST).tolist() == [a, b, c, b, c]
+    assert segment.order[:5].tolist() == [0, 1, 2, 0, 1]
+    given = codec.segment(content, Role.GIVEN, worlds.keys(len(ROWS)))
+    assert given.content["item"][:3].tolist() == [a, b, c] and given.order is None
+    masked = codec.segment(content, Role.MASKED, worlds.keys(len(ROWS)))
+    hidden = masked.content["item"] == MASK
+    assert np.array_equal(np.flatnonzero(hidden), masked.reads)
+    assert np.add.reduceat(hidden, np.cumsum(content.lens) - content.lens).min() >= 1, "one of every history at least"
+    assert np.array_equal(masked.targets["id"] + FIRST, content.gather()["item"][masked.reads])
+
+
+def test_long_histories_are_read_by_windows_and_answered_from_their_end() -> None:
+    values = [["a", "b", "c", "d", "e", "a", "b"]] * 2
+    codec = fitted(values, length=3)
+    content = worlds.content_of(codec, values)
+    windows, whose = codec.successive(content)
+    assert windows.lens.tolist() == [3, 3, 1] * 2 and whose.tolist() == [0, 0, 0, 1, 1, 1]
+    segment = codec.segment(windows, Role.ASKED, worlds.keys(6))
+    shown = [START, *content.gather()["item"][:6].tolist()]
+    assert segment.content["item"][:7].tolist() == shown, "a window goes on from the step before it"
+    state = codec.start(2, Sampling(), worlds.keys(2), CPU, prompt=content)
+    assert state["shown item"][0].tolist() == rows_of(codec, "d", "e", "a", "b")
+    assert len(state["seen"][0]) == 7, "what was seen long ago is not answered either"
+
+
+# -- answers -------------------------------------------------------------------------------------------------
+def answered(codec: Any, histories: list[Any], sampling: Sampling | None = None) -> list[Any]:
+    made = worlds.model({"h": ROWS}, {"h": "items"}, options={"h": codec.options.model_dump()})
+    return made.answer({"h": histories}, "h", [], sampling)
+
+
+def test_what_was_seen_is_not_answered_unless_asked() -> None:
+    for repeat in (False, True):
+        found = answered(fitted(repeat=repeat, top=5), [["a", "b"], ["c"], None, ["never seen"]])
+        assert [sorted(a.value) for a in found][2] == ["a", "b", "c", "d", "e"], "no history: everything"
+        seen = [set(a.value) & set(h) for a, h in zip(found, (["a", "b"], ["c"]), strict=False)]
+        assert all(seen) if repeat else not any(seen)
+        for a in found:
+            assert a.scores == sorted(a.scores, reverse=True) and sum(a.scores) == pytest.approx(1, rel=1e-4)
+            assert a.probability == a.scores[0]
+
+
+def test_cold_items_are_counted_and_answered() -> None:
+    made = worlds.model({"h": ROWS}, {"h": "items"})
+    ledger = Ledger()
+    found = made.answer({"h": [["new"], ["a", "new"]]}, "h", [], ledger=ledger)
+    assert all(a.value for a in found) and "2 × items never seen in training" in " ".join(ledger.lines())
+    codec = made.codec("h")
+    metrics = codec.metrics(found, [["newer"], ["b"]])
+    assert metrics["unseen"] == 1 and metrics["hit_rate_10"] == 0.5 and np.isfinite(metrics["mrr"])
+
+
+def test_drawn_answers_follow_their_probabilities() -> None:
+    codec = fitted(top=2).eval()
+    n = 4000
+    state = codec.start(n, Sampling(temperature=1.0), worlds.keys(n), CPU)
+    h = torch.zeros(n, 1, 8)
+    state = codec.step(state, h, None, Sampling(temperature=1.0))
+    p = codec.bias.detach().softmax(0)
+    share = torch.bincount(state["top"][:, 0], minlength=5) / n
+    assert (share - p).abs().max() < 0.03
+    assert (state["top"][:, 0] != state["top"][:, 1]).all()
+
+
+def test_ranks_are_among_all_that_may_be_answered() -> None:
+    scores = np.array([[0.4, 0.1, -np.inf, 0.3, 0.1]])
+    codec = fitted(width=None)
+    c, b, d, a, _ = codec.classes["item"]
+    answer = Ranking([c], scores_of=lambda rows: scores[rows])
+    found = {item: codec.each([answer], [[item]])["mrr"][0] for item in (c, a, b, d, "new")}
+    assert found == pytest.approx({c: 1, a: 1 / 2, b: 1 / 3, d: 0, "new": 0}), "ties are as good as the better half"
+    assert codec.metrics([Answer(["b", "a"])], [["a"]])["mrr"] == 0.5, "a list alone is ranked as it stands"
+    assert answer.ranks[codec._next([a])] == (2.0, 4)
+
+
+def test_what_is_judged_is_the_last_step() -> None:
+    codec = fitted(width=None)
+    assert codec.split(["a", "b", "c"]) == (["a", "b"], ["c"]) and codec.split(["a"]) == ([], ["a"])
+    fields = fitted([{"page": ["a", "b"], "by": ["x", "y"]}], None)
+    assert fields.split({"page": ["a", "b"], "by": ["x", "y"]}) == (
+        {"page": ["a"], "by": ["x"]},
+        {"page": ["b"], "by": ["y"]},
+    )
+    with pytest.raises(BadValueError, match="the item that came next is missing"):
+        codec.target([[None]])
+
+
+# -- learning ------------------------------------------------------------------------------------------------
+def test_negatives_are_drawn_by_popularity_and_keyed() -> None:
+    values = [["a"] * 90 + ["b"] * 10, ["c"]] * 3
+    codec = fitted(values, negatives=500, small=0)
+    content = worlds.content_of(codec, values)
+    drawn = codec.segment(content, Role.ASKED, worlds.keys(6), True).targets["drawn"]
+    assert drawn.shape == (303, 500) and ((drawn >= 0).all(1) == (drawn >= 0).any(1)).all()
+    assert np.flatnonzero(drawn[:, 0] >= 0).tolist() == [0, 100, 101, 201, 202, 302], "at the first read of each"
+    share = np.bincount(drawn[drawn >= 0], minlength=3) / (drawn >= 0).sum()
+    counts = np.array(codec.counts) ** 0.75
+    assert np.abs(share - counts / counts.sum()).max() < 0.03
+    assert "drawn" not in fitted(values, small=3).segment(content, Role.ASKED, worlds.keys(6), True).targets
+
+
+def test_it_learns_an_order_and_beats_its_rivals() -> None:
+    """Everyone goes round the same circle."""
+    items = [f"i{k}" for k in range(24)]
+    dice = np.random.default_rng(0)
+    rows = [[items[(start + k) % 24] for k in range(6)] for start in dice.integers(24, size=60)]
+    options = {"h": {"negatives": 2, "small": 0, "top": 3}}
+    made = worlds.model({"h": rows}, {"h": "items"}, options=options, awake=False)
+    store = worlds.store_of(made, {"h": rows})
+    task = worlds.objective(store, given=[], ask=["h"])
+    made.network.objectives = [task]
+    network, optimizer = made.network.train(), torch.optim.Adam(made.network.parameters(), lr=1e-2)
+    for step in range(80):
+        planned = task.plan(np.arange(60), store.present, worlds.keys(60, step))
+        (loss,) = network(worlds.assemble({task.tag: planned}, store)).values()
+        optimizer.zero_grad()
+        (loss.sum / loss.count).backward()
+        optimizer.step()
+    network.eval()
+    codec = made.codec("h")
+    before, then = zip(*map(codec.split, rows), strict=True)
+    ours = codec.metrics(made.answer({"h": list(before)}, "h", []), list(then))
+    assert ours["mrr"] > 0.95 and made.answer({"h": [["i3"]]}, "h", [])[0].value[0] == "i4"
+    x = codec.features().fit_transform(list(before))
+    for rival in codec.baselines().values():
+        theirs = codec.metrics(codec.answers_from(rival.fit(x, codec.target(then)), x), list(then))
+        assert 0 < theirs["mrr"] < ours["mrr"]
+
+
+def test_item_knn_is_cosine_over_histories() -> None:
+    codec = fitted(width=None)
+    before, then = zip(*(codec.split(row) for row in ROWS), strict=True)
+    x = codec.features().fit_transform(list(before))
+    knn = codec.baselines()["item kNN"].fit(x, codec.target(then))
+    hot = np.array([[c in row for c in codec.classes["item"]] for row in ROWS], dtype=float)
+    cosine = (hot.T @ hot) / np.sqrt(np.outer(hot.sum(0), hot.sum(0)))
+    np.fill_diagonal(cosine, 0)
+    expected = (codec.features().fit_transform([["a", "b"]]).toarray() > 0) @ cosine
+    np.testing.assert_allclose(knn.predict(codec.features().fit_transform([["a", "b"]])), expected, atol=1e-5)
