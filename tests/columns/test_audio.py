@@ -128,9 +128,9 @@ def test_a_long_recording_is_refused_before_it_is_decoded_whole(monkeypatch: pyt
 def test_only_readable_recordings_are_learnt_from() -> None:
     codec = fitted([b"no", (44_100, CHIRP), (44_100, CHIRP)])
     assert (
-        codec.rate == 16_000
-        and fitted([(RATE, CHIRP)]).rate == RATE
-        and fitted([(RATE, CHIRP)], rate=4000).rate == 4000
+        codec.sampling_rate == 16_000
+        and fitted([(RATE, CHIRP)]).sampling_rate == RATE
+        and fitted([(RATE, CHIRP)], rate=4000).sampling_rate == 4000
     )
     with pytest.raises(DataError, match="at least one readable recording"):
         fitted([b"no", b"neither"])

@@ -71,7 +71,7 @@ class Audio(Codec):
                 continue
         if not found:
             raise DataError("An audio column needs at least one readable recording in the training rows; found none.")
-        self.rate = self.options.rate or min(_MOST_RATE, int(np.median([rate for rate, _ in found])))
+        self.sampling_rate = self.options.rate or min(_MOST_RATE, int(np.median([rate for rate, _ in found])))
         self._listen()
         heard = [self._spectrogram(rate, samples) for rate, samples in found]
         frames = np.concatenate(heard)
@@ -81,16 +81,16 @@ class Audio(Codec):
         self.lengths = BarDistribution.fit(lengths / self.longest)
 
     def _listen(self) -> None:
-        self.spectra = LogMel(self.rate, self.options.bands)
+        self.spectra = LogMel(self.sampling_rate, self.options.bands)
 
     def _spectrogram(self, rate: int, samples: np.ndarray) -> np.ndarray:
         """Log-mel [frames, bands] of whole parts."""
-        samples = resampled(samples, rate, self.rate)
-        return self.spectra(evened(samples, self.rate) if self.options.even else samples, self.options.step)
+        samples = resampled(samples, rate, self.sampling_rate)
+        return self.spectra(evened(samples, self.sampling_rate) if self.options.even else samples, self.options.step)
 
     def knowledge(self) -> dict[str, Any]:
         return {
-            "rate": self.rate,
+            "rate": self.sampling_rate,
             "mean": self.mean,
             "scale": self.scale,
             "longest": self.longest,
@@ -98,7 +98,7 @@ class Audio(Codec):
         }
 
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
-        self.rate, self.longest = knowledge["rate"], knowledge["longest"]
+        self.sampling_rate, self.longest = knowledge["rate"], knowledge["longest"]
         self.mean, self.scale = knowledge["mean"], knowledge["scale"]
         self.lengths = BarDistribution(**knowledge["lengths"])
         self._listen()
@@ -160,7 +160,7 @@ class Audio(Codec):
 
     # -- values to parts ---------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
-        mel = (self._spectrogram(*open_sound(value, self.rate)) - self.mean) / self.scale
+        mel = (self._spectrogram(*open_sound(value, self.sampling_rate)) - self.mean) / self.scale
         return {"mel": mel.astype(np.float16).reshape(-1, self.size)}
 
     def blank(self) -> dict[str, np.ndarray]:
@@ -274,7 +274,7 @@ class Audio(Codec):
         shapes = np.stack([np.ones(bands), across, 2 * across**2 - 1])  # louder, and another microphone
         gain = o.gain * _DECIBEL * (2 * u[:, [5, 10, 11]] - 1) @ shapes
         x = np.logaddexp(x, level[which] + 0.7 * grain) + gain[which].astype(np.float32)
-        x = (x - self.mean) / self.scale
+        x = ((x - self.mean) / self.scale).astype(np.float32)
 
         long = np.round(o.mask * u[:, 6] * frames)[which]
         from_ = ((u[:, 7] * frames)[which]).astype(np.int64)
@@ -283,11 +283,11 @@ class Audio(Codec):
         high, low = np.round(2 * o.mask * u[:, 8] * bands)[:, None], np.floor(u[:, 9] * bands)[:, None]
         band = np.arange(bands)
         x[((band >= low) & (band < low + high))[which]] = 0
-        return x.astype(np.float32).reshape(-1, self.size), new
+        return x.reshape(-1, self.size), new
 
     def _other_bands(self, ratio: np.ndarray) -> np.ndarray:
         """Which band each takes its value from when all frequencies are multiplied by `ratio` [m]: int64 [m, bands]."""
-        ends = hz_to_mel(self.rate / 2)
+        ends = hz_to_mel(self.sampling_rate / 2)
         mel = hz_to_mel(self.spectra.centres / ratio[:, None])
         return np.clip(np.round(mel / ends * (self.options.bands + 1)) - 1, 0, self.options.bands - 1).astype(np.int64)
 
@@ -304,9 +304,8 @@ class Audio(Codec):
         step, bands = self.options.step, self.options.bands
         row = (part >= 0).nonzero()[:, 0]
         place = torch.arange(len(row), device=mel.device) + (part[row] == 0).cumsum(0)
-        total = (
-            -(-(len(row) + int((part == 0).sum()) + 1) // 64) * 64
-        )  # few different shapes: kernels are made for each
+        total = len(row) + int((part == 0).sum()) + 1
+        total = -(-total // 64) * 64  # few different shapes: kernels are made for each
         line = mel.new_zeros(total, step * bands).index_copy(0, place, mel[row]).view(1, 1, total * step, bands)
         there = mel.new_zeros(total).index_fill(0, place, 1.0).repeat_interleave(step)[:, None]
         x = F.gelu(self.narrow(line)) * there
@@ -379,7 +378,7 @@ class Audio(Codec):
         answers = []
         for parts, length in zip(mel, state["length"].tolist(), strict=True):
             samples = self.spectra.invert(parts[:length].reshape(-1, self.options.bands))
-            answers.append(Answer(wav(samples, self.rate)))
+            answers.append(Answer(wav(samples, self.sampling_rate)))
         return answers
 
     # -- evidence ----------------------------------------------------------------------------------------------------
@@ -430,7 +429,7 @@ class Audio(Codec):
 
     def target(self, values: Sequence[Any]) -> np.ndarray:
         for value in values:
-            open_sound(value, self.rate)
+            open_sound(value, self.sampling_rate)
         return np.stack([self._sketch(value, _STRETCHED) for value in values])
 
     def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
@@ -438,7 +437,7 @@ class Audio(Codec):
         for row in estimator.predict(features):
             mel = row[1:].reshape(_STRETCHED, self.options.bands) * self.scale + self.mean
             frames = int(np.clip(round(100 * row[0]), 1, 100 * self.options.length))
-            answers.append(Answer(wav(self.spectra.invert(_stretched(mel, frames)), self.rate)))
+            answers.append(Answer(wav(self.spectra.invert(_stretched(mel, frames)), self.sampling_rate)))
         return answers
 
     @classmethod
