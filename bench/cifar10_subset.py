@@ -1,6 +1,6 @@
 """cifar10_subset: what is in the picture? 8,000 training images, 32 × 32; against gradient boosting on pixels.
 
-    python -m bench cifar10_subset      about 12 minutes on 2 cores
+    python -m bench cifar10_subset      about 10 minutes on 2 cores
 
 Accuracy on 2,000 of CIFAR-10's test images; ten classes, from airplane to truck.
 """
@@ -26,7 +26,7 @@ SETTINGS: dict[str, Any] = {
             {"kind": "predict", "documents": 64},
         ],
     },
-    "finetune": {"documents": 128, "epochs": 8, "rate": 1.0},
+    "finetune": {"documents": 128, "epochs": 16, "rate": 1.0},
 }
 
 

@@ -1,6 +1,6 @@
 """mnist_draw: digits drawn from their label, 28 × 28; read by a classifier of real digits, against real digits.
 
-    python -m bench mnist_draw      about 12 minutes on 2 cores
+    python -m bench mnist_draw      about 8 minutes on 2 cores
 
 The model learns from mnist_10k's 7,000 training digits. A support vector machine trained on the same digits reads 100
 drawings of each; the rival is how many real held-out digits it reads. Were drawings copies, they would be much nearer

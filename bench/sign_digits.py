@@ -1,8 +1,9 @@
 """sign_digits: which digit does the hand show? 560 training photographs; against logistic regression on pixels.
 
-    python -m bench sign_digits      about 12 minutes on 2 cores
+    python -m bench sign_digits      about 8 minutes on 2 cores
 
-Accuracy on 160 photographs, 100 × 100, of hands that show 0 to 9.
+Accuracy on 160 photographs, 100 × 100, of hands that show 0 to 9. The data do not say whose hand it is, so one person's
+may stand in several parts.
 """
 
 from __future__ import annotations
