@@ -21,9 +21,11 @@ from onetrunk.data.fold import fold as make_rows
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table, read
+from onetrunk.inference import adapter as adapters
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.predict import answer
 from onetrunk.model import FoundationModel
+from onetrunk.nn import lora
 
 _MOST_CLASS_COLUMNS = 20  # a table of answers has one probability column a class up to here
 
@@ -45,6 +47,7 @@ class Model:
     provenance: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     fold: FoldConfig | None = None  # how it makes rows of a table of events
+    adapter: adapters.Adapter | None = None  # what it learnt beside its base, already merged into the trunk
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -159,6 +162,8 @@ class Model:
             files.write_json(place / "provenance.json", self.provenance)
             for name, text in self._assets().items():
                 (place / name).write_text(text, encoding="utf-8")
+            if self.adapter is not None:
+                adapters.write(self.adapter, rest, self._description(), place / "adapter")
 
         files.commit(Path(path), write, replace=overwrite, needs=sum(t.nbytes for t in state.values()))
         self.folder = Path(path)
@@ -224,8 +229,11 @@ def answer_columns(name: str, answers: Sequence[Answer], codec: Codec) -> dict[s
     return out
 
 
-def load(path: str | Path) -> Model:
-    """Opens a model folder. Raises ModelFileError when it is damaged, incomplete or newer than this onetrunk."""
+def load(path: str | Path, adapter: str | Path | None = None) -> Model:
+    """Opens a model folder, with what an adapter folder adds to it.
+
+    Raises ModelFileError when it is damaged, incomplete or newer than this onetrunk, or not the adapter's base.
+    """
     path = Path(path)
     if not path.is_dir():
         raise UsageError(f"There is no model folder {path}.")
@@ -233,6 +241,10 @@ def load(path: str | Path) -> Model:
     description = files.read_json(path / "onetrunk.json")
     trunk = files.read_json(path / "config.json")
     trunk.pop("model_type", None)
+    instead: dict[str, Tensor] = {}
+    added = None
+    if adapter is not None:
+        description, instead, added = adapters.read(Path(adapter), path)
     try:
         columns = [Column(**column) for column in description["columns"]]
         tasks = [Task(**task) for task in description["tasks"]]
@@ -242,12 +254,14 @@ def load(path: str | Path) -> Model:
         with torch.device("meta"):  # shapes are checked before memory is taken
             sketch = FoundationModel(trunk, columns, codecs, description["given"])
         shapes = {name: tuple(t.shape) for name, t in sketch.state_dict().items()}
-        state = _tensors(path, shapes)
+        state = _tensors(path, shapes, instead)
         network = FoundationModel(trunk, columns, _codecs(description, columns), description["given"])
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise ModelFileError(f"{path / 'onetrunk.json'} does not describe a model: {error}.") from None
     network.load_state_dict(state)
-    return Model(network.eval(), tasks, files.read_json(path / "provenance.json"), path, fold)
+    if added is not None:
+        lora.merge(network.trunk, added.learnt, added.config.scale)
+    return Model(network.eval(), tasks, files.read_json(path / "provenance.json"), path, fold, added)
 
 
 def _codecs(description: dict[str, Any], columns: Sequence[Column]) -> dict[str, Codec]:
@@ -260,8 +274,16 @@ def _codecs(description: dict[str, Any], columns: Sequence[Column]) -> dict[str,
     return codecs
 
 
-def _tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+def _tensors(path: Path, shapes: dict[str, tuple[int, ...]], instead: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The network's tensors; beside the trunk, those of `instead` where it has them."""
     trunk = {k.removeprefix("trunk."): v for k, v in shapes.items() if k.startswith("trunk.")}
     rest = {k: v for k, v in shapes.items() if not k.startswith("trunk.")}
     out = {f"trunk.{k}": v for k, v in files.load_tensors(path / "model.safetensors", trunk).items()}
-    return out | files.load_tensors(path / "columns.safetensors", rest)
+    if not instead:
+        return out | files.load_tensors(path / "columns.safetensors", rest)
+    beside = files.load_tensors(path / "columns.safetensors") | instead
+    for name, shape in rest.items():
+        found = tuple(beside[name].shape) if name in beside else None
+        if found != shape:
+            raise ModelFileError(f"The adapter's tensor {name!r} should have shape {list(shape)}, found {found}.")
+    return out | {name: beside[name] for name in rest}

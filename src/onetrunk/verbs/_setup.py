@@ -29,6 +29,7 @@ from onetrunk.data.split import Split, split
 from onetrunk.data.table import Table, infer_types, read, roles
 from onetrunk.engine.trainer import TrainSettings, planned_steps
 from onetrunk.inference.model_folder import Model
+from onetrunk.nn.lora import LoRAConfig
 
 # One dial: width, depth and heads follow; the learning rate of vectors and read-outs falls with the width.
 SIZES: dict[str, dict[str, int]] = {
@@ -68,6 +69,7 @@ class FinetuneConfig(Config):
     rate: float = Field(0.5, gt=0)  # learning rates, relative to pretraining's, when starting from a pretrained model
     layer_rate: float = Field(1.0, gt=0, le=1)  # every block learns at this share of the rate of the one above it
     freeze: int | Literal["trunk"] = 0
+    lora: LoRAConfig | None = None  # the trunk learns changes of low rank only
     metric: str | None = None  # chooses the best step; None: the asked column's main one
     repeats: int = Field(1, ge=1)  # seeds; the best on validation is kept and the spread reported
     spread: bool = False  # let rows without the asked value learn from their neighbours' (a closed set of answers)

@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 
 from onetrunk import __version__
+from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError, InterruptedRunError, UsageError
@@ -26,9 +27,12 @@ from onetrunk.data.table import Table
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainResult
 from onetrunk.evidence.baselines import before_and_then, usable
+from onetrunk.inference.adapter import Adapter, base_digest
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
 from onetrunk.model import FoundationModel
+from onetrunk.nn import lora
+from onetrunk.nn.lora import LoRAConfig
 from onetrunk.verbs._setup import Data, RunConfig, count_steps, loader, steps_within, with_row_weights
 from onetrunk.verbs._spread import spread
 
@@ -191,6 +195,10 @@ def finetune(
     best = max(range(len(tried)), key=lambda i: (tried[i][0] or 0.0) * (1 if better else -1))
     score, chosen, result = tried[best]
     decision |= {"validation": score, "seeds": [s for s, _, _ in tried]}
+    chosen.adapter = None
+    if config.finetune.lora is not None:
+        learnt = lora.take(chosen.network.trunk)
+        chosen.adapter = Adapter(config.finetune.lora, learnt, model.folder, base_digest(model.folder))
     chosen.tasks = [task]
     chosen.provenance = provenance(data, config, seed, result, "finetune", model.provenance)
     return chosen, decision
@@ -217,7 +225,11 @@ def _tune(
     batches, model.network.objectives = loader(rows, [objective], config, seed)
     steps = f.steps or count_steps(batches.rows_per_epoch("predict"), documents, f.epochs, f.least_steps, f.most_steps)
     steps = steps_within(model.network, batches, steps, limit, out)
-    _freeze(model, task, f.freeze)
+    _freeze(model, task, f.freeze if f.lora is None else "trunk")
+    if f.lora is not None:
+        _add_lora(model, task, f.lora, seed)
+        if "optimizer" not in config.train.model_fields_set:
+            config = config.model_copy(update={"train": config.train.updated(optimizer="adamw")})
     _layer_rates(model, task, f.layer_rate)
     if pretrained:
         train = config.train.updated(lr=config.train.lr * f.rate, muon_lr=config.train.muon_lr * f.rate)
@@ -262,6 +274,19 @@ def _freeze(model: Model, task: Task, freeze: int | str) -> None:
         block.requires_grad_(True)
     if freeze != "trunk":
         network.trunk.norm.requires_grad_(True)
+
+
+def _add_lora(model: Model, task: Task, config: LoRAConfig, seed: int) -> None:
+    """The frozen trunk gets changes of low rank. A text that the base already writes keeps its table and read-out, so
+    that these changes are all there is to it."""
+    if model.folder is None:
+        raise UsageError("finetune.lora changes a model folder, by whose hash it knows it: name one with --from.")
+    known = files.read_json(model.folder / "onetrunk.json")["codecs"]
+    for column in (model.columns[name] for name in task.ask):
+        if column.codec in known and model.codec(column.name).continues:
+            model.codec(column.name).requires_grad_(False)
+    torch.manual_seed(rng.torch_seed(seed, "lora"))
+    lora.add(model.network.trunk, config)
 
 
 def _layer_rates(model: Model, task: Task, rate: float) -> None:

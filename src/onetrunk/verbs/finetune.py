@@ -20,6 +20,7 @@ def finetune(
     split: str = "auto",
     size: str | None = None,
     freeze: str | None = None,
+    lora: int | None = None,
     restructure: bool = False,
     budget: str | None = None,
     seed: int = 0,
@@ -46,6 +47,7 @@ def finetune(
         split: auto, random, stratified, or group, scaffold, time or given:COLUMN; with :80/10/10.
         size: nano, tiny, small, base or large; without --from.
         freeze: k leaves the first k blocks as they are; "trunk" trains asked columns only.
+        lora: freeze the trunk, which learns changes of this rank; they are also kept apart, in adapter/.
         restructure: let settings of trunk and columns change the model it starts from, like trunk.layers=6.
         budget: at most this long, like 10min.
         seed: of everything random.
@@ -65,6 +67,8 @@ def finetune(
     console = _setup.console(quiet)
     if freeze is not None:
         settings = [*(settings or []), f"finetune.freeze={freeze}"]
+    if lora is not None:
+        settings = [*(settings or []), f"finetune.lora.rank={lora}"]
     run, limit = _setup.run_config(config, settings, size=size, fold=fold), _setup.seconds(budget)
     _setup.check_free(out, overwrite)
     model, run = _start.start_from(start, run, network, restructure)

@@ -10,6 +10,7 @@ def import_(
     *,
     out: str = "model",
     tower: str | None = None,
+    base: str | None = None,
     network: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
@@ -17,8 +18,9 @@ def import_(
     """Make a model folder of a Hugging Face folder: GPT-2, BERT, RoBERTa, Llama, Mistral, Qwen, ViT, DeiT or CLIP.
 
     Args:
-        source: a folder with config.json and safetensors, or hf://owner/name.
+        source: a folder with config.json and safetensors, hf://owner/name; with --base an adapter folder.
         out: the model folder to make.
+        base: the model folder that an adapter folder (of finetune --lora) was trained on: both become one model.
         tower: which of CLIP's two, text or image.
         network: let hf:// names reach for the network.
         overwrite: replace an existing model folder.
@@ -27,11 +29,16 @@ def import_(
     Returns:
         The model, as `onetrunk.load(out)` gives it.
     """
+    from onetrunk.inference.model_folder import load
     from onetrunk.interop import huggingface
     from onetrunk.verbs import _setup
 
     console = _setup.console(quiet)
     _setup.check_free(out, overwrite)
+    if base is not None:
+        load(base, source).save(out, overwrite=overwrite)
+        console.print(f"The model, {base} with its adapter, is in [bold]{out}[/].", highlight=False)
+        return load(out)
     model = huggingface.read(huggingface.locate(source, network), tower)
     (stage,) = model.provenance["stages"]
     (column,) = model.columns.values()

@@ -1,0 +1,98 @@
+"""An adapter folder: what a model learnt beside its base, small and on its own.
+
+The trunk's changes of low rank lie in PEFT's layout, so that `peft` loads them on the base's Hugging Face export;
+columns.safetensors holds every other tensor that is not the base's (a new column's, a grown vocabulary's). The base is
+known by a hash of its weights and columns: an adapter of another one is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onetrunk.core import folder as files
+from onetrunk.core.errors import ModelFileError
+from onetrunk.nn import lora
+
+CONFIG, WEIGHTS, COLUMNS, DESCRIPTION = (
+    "adapter_config.json", "adapter_model.safetensors", "columns.safetensors", "onetrunk.json",
+)  # fmt: skip
+_PREFIX = "base_model.model.model."  # PEFT's, of what it wraps, of the language model's trunk
+
+
+@dataclass
+class Adapter:
+    """`learnt` (as `lora.take` gives it) was merged into the trunk of the base whose digest it names."""
+
+    config: lora.LoRAConfig
+    learnt: dict[str, Tensor]
+    base: Path
+    digest: str
+
+
+def base_digest(folder: Path) -> str:
+    """Of a model folder's weights, trunk and columns, by its manifest."""
+    entries = files.read_manifest(folder)
+    found = hashlib.sha256()
+    for name in ("config.json", "model.safetensors", "columns.safetensors", DESCRIPTION):
+        found.update(f"{name} {entries[name]['sha256']}\n".encode())
+    return found.hexdigest()
+
+
+def write(adapter: Adapter, rest: dict[str, Tensor], description: dict[str, Any], place: Path) -> None:
+    """Puts the adapter in a new folder. `rest` is the model's tensors beside the trunk; the base's own are left out."""
+    place.mkdir()
+    config, theirs = adapter.config, files.load_tensors(adapter.base / COLUMNS)
+    changed = {k: v for k, v in rest.items() if k not in theirs or not torch.equal(v.cpu(), theirs[k])}
+    targets = sorted({name.split(".")[-2] for name in adapter.learnt})
+    files.write_json(
+        place / CONFIG,
+        {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": None,
+            "r": config.rank,
+            "lora_alpha": config.alpha,
+            "lora_dropout": config.dropout,
+            "target_modules": targets,
+            "bias": "none",
+            "fan_in_fan_out": False,
+            "inference_mode": True,
+        },
+    )
+    files.save_tensors(place / WEIGHTS, {f"{_PREFIX}{k}.weight": v for k, v in adapter.learnt.items()})
+    files.save_tensors(place / COLUMNS, changed)
+    files.write_json(place / DESCRIPTION, {**description, "base": adapter.digest})
+
+
+def read(folder: Path, base: Path) -> tuple[dict[str, Any], dict[str, Tensor], Adapter]:
+    """The adapted model's description, its tensors beside the trunk as far as they are not the base's, and what its
+    trunk learnt. Raises ModelFileError where the folder is no adapter of ours, or of another base."""
+    if not (folder / CONFIG).exists() or not (folder / DESCRIPTION).exists():
+        raise ModelFileError(f"{folder} is no adapter folder: expected {CONFIG}, {WEIGHTS}, {COLUMNS}, {DESCRIPTION}.")
+    description, told = files.read_json(folder / DESCRIPTION), files.read_json(folder / CONFIG)
+    wanted, found = description.pop("base", None), base_digest(base)
+    if wanted != found:
+        raise ModelFileError(
+            f"{folder} belongs to another base: expected one with the digest {str(wanted)[:16]}…, found {found[:16]}… "
+            f"({base}). Name the model folder that it was trained on."
+        )
+    config = lora.LoRAConfig.parse(
+        {"rank": told.get("r"), "alpha": told.get("lora_alpha"), "dropout": told.get("lora_dropout", 0.0),
+         "targets": told.get("target_modules")}, str(folder / CONFIG),
+    )  # fmt: skip
+    shapes = files.tensor_shapes(base / "model.safetensors")
+    expected = {}
+    for name, shape in shapes.items():
+        path, _, kind = name.rpartition(".")
+        if kind == "weight" and path.startswith("layers.") and path.rpartition(".")[2] in config.targets:
+            expected[f"{_PREFIX}{path}.{lora.A}.weight"] = (config.rank, shape[1])
+            expected[f"{_PREFIX}{path}.{lora.B}.weight"] = (shape[0], config.rank)
+    loaded = files.load_tensors(folder / WEIGHTS, expected)
+    learnt = {name.removeprefix(_PREFIX).removesuffix(".weight"): tensor for name, tensor in loaded.items()}
+    return description, files.load_tensors(folder / COLUMNS), Adapter(config, learnt, base, found)

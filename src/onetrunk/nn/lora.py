@@ -1,0 +1,89 @@
+"""Low-rank adaptation (LoRA, arXiv 2106.09685): a frozen linear map learns a change of low rank beside its weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from onetrunk.core.config import Config
+from onetrunk.core.errors import UsageError
+
+Target = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+A, B = "lora_A", "lora_B"
+
+
+class LoRAConfig(Config):
+    rank: int = Field(8, ge=1, le=1024)
+    alpha: float = Field(16.0, gt=0)  # the change is scaled by alpha / rank
+    dropout: float = Field(0.0, ge=0, lt=1)  # of what the change sees
+    targets: list[Target] = Field(default_factory=lambda: list(Target.__args__), min_length=1)  # of a block's maps
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
+
+
+class LoRALinear(nn.Linear):
+    """x [..., in] to [..., out]: W x + scale B A x. W is the map's own; A [rank, in] and B [out, rank] are learnt."""
+
+    def __init__(self, base: nn.Linear, config: LoRAConfig) -> None:
+        super().__init__(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
+        self.weight, self.bias = base.weight, base.bias
+        self.scale, self.dropout = config.scale, config.dropout
+        self.lora_A = nn.Parameter(base.weight.new_empty(config.rank, base.in_features))
+        self.lora_B = nn.Parameter(base.weight.new_zeros(base.out_features, config.rank))
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        change = F.linear(F.linear(F.dropout(x, self.dropout, self.training), self.lora_A), self.lora_B)
+        return super().forward(x) + self.scale * change
+
+
+def add(trunk: nn.Module, config: LoRAConfig) -> None:
+    """Gives the blocks' maps that `targets` name a change that is zero as yet. UsageError where there are none."""
+    found = [(owner, name) for owner, name, _ in _linears(trunk) if name in config.targets]
+    if not found:
+        raise UsageError(f"This trunk has none of the maps that LoRA was told to change: {', '.join(config.targets)}.")
+    for owner, name in found:
+        setattr(owner, name, LoRALinear(getattr(owner, name), config))
+
+
+def take(trunk: nn.Module) -> dict[str, Tensor]:
+    """Adds every change to its weight and leaves plain maps; returns what was learnt, `layers.0.mlp.up_proj.lora_A`."""
+    learnt: dict[str, Tensor] = {}
+    for owner, name, path in list(_linears(trunk)):
+        map_ = getattr(owner, name)
+        if isinstance(map_, LoRALinear):
+            learnt |= {f"{path}.{A}": map_.lora_A.detach().clone(), f"{path}.{B}": map_.lora_B.detach().clone()}
+            plain = nn.Linear(map_.in_features, map_.out_features, bias=map_.bias is not None, device="meta")
+            plain.weight, plain.bias = map_.weight, map_.bias
+            setattr(owner, name, plain)
+            merge(trunk, {f"{path}.{x}": learnt[f"{path}.{x}"] for x in (A, B)}, map_.scale)
+    return learnt
+
+
+@torch.no_grad()
+def merge(trunk: nn.Module, learnt: Mapping[str, Tensor], scale: float) -> None:
+    """Adds changes to the weights. They must fit: names and shapes are the caller's to check."""
+    for path in {name.rpartition(".")[0] for name in learnt}:
+        weight = trunk.get_parameter(f"{path}.weight")
+        weight += (scale * learnt[f"{path}.{B}"] @ learnt[f"{path}.{A}"]).to(weight)
+
+
+def unmerge(trunk: nn.Module, learnt: Mapping[str, Tensor], scale: float) -> None:
+    """The inverse of `merge`, up to rounding."""
+    merge(trunk, learnt, -scale)
+
+
+def _linears(trunk: nn.Module):
+    """Linear maps inside the blocks: their owner, name, and path from the trunk."""
+    for prefix, owner in trunk.named_modules():
+        for name, child in owner.named_children():
+            if isinstance(child, nn.Linear) and prefix.startswith("layers."):
+                yield owner, name, f"{prefix}.{name}"

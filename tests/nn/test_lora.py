@@ -1,0 +1,84 @@
+"""Low-rank adaptation: zero at first, the formula after, and nothing but rounding when merged and taken out again."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from onetrunk.core.errors import UsageError
+from onetrunk.core.sequence import Plan
+from onetrunk.nn import lora
+from onetrunk.nn.trunk import build_trunk
+
+CONFIG = lora.LoRAConfig(rank=3, alpha=6.0, targets=["q_proj", "up_proj"])
+
+
+def adapted(bias: str = "none") -> tuple[torch.nn.Module, torch.nn.Module]:
+    """A trunk, and the same with random changes."""
+    torch.manual_seed(0)
+    trunk = build_trunk({"width": 16, "layers": 2, "heads": 2, "bias": bias})
+    for parameter in trunk.parameters():
+        parameter.data.normal_(0, 0.3)
+    other = copy.deepcopy(trunk)
+    lora.add(other, CONFIG)
+    return trunk.eval(), other.eval()
+
+
+def states(trunk: torch.nn.Module) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    pos = torch.arange(5).expand(2, 5)
+    plan = Plan(torch.zeros_like(pos), pos * 0, pos, pos, causal=True)
+    with torch.no_grad():
+        return trunk(torch.randn(2, 5, 16, generator=generator), plan)
+
+
+def test_a_change_is_nothing_at_first_and_only_it_has_new_names() -> None:
+    trunk, other = adapted()
+    assert torch.equal(states(trunk), states(other))
+    new = other.state_dict().keys() - trunk.state_dict().keys()
+    assert new == {
+        f"layers.{i}.{m}.lora_{x}" for i in (0, 1) for m in ("self_attn.q_proj", "mlp.up_proj") for x in "AB"
+    }
+    assert trunk.state_dict().keys() < other.state_dict().keys()
+
+
+@pytest.mark.parametrize("bias", ["none", "all"])
+def test_merging_keeps_what_it_does_and_taking_it_out_gives_the_base(bias: str) -> None:
+    trunk, other = adapted(bias)
+    for name, parameter in other.named_parameters():
+        if "lora_" in name:
+            parameter.data.normal_(0, 0.3)
+    map_ = other.layers[0].mlp.up_proj
+    x = torch.randn(4, 16)
+    expected = F.linear(x, map_.weight + 2.0 * map_.lora_B @ map_.lora_A, map_.bias)
+    torch.testing.assert_close(map_(x), expected, atol=1e-5, rtol=1e-5)
+    apart = states(other)
+    assert not torch.allclose(apart, states(trunk), atol=1e-2)
+    learnt = lora.take(other)
+    assert type(other.layers[0].mlp.up_proj) is torch.nn.Linear and len(learnt) == 8
+    torch.testing.assert_close(states(other), apart, atol=1e-5, rtol=1e-5)
+    lora.unmerge(other, learnt, CONFIG.scale)
+    torch.testing.assert_close(states(other), states(trunk), atol=1e-5, rtol=1e-5)
+    lora.merge(other, learnt, CONFIG.scale)
+    torch.testing.assert_close(states(other), apart, atol=1e-5, rtol=1e-5)
+
+
+def test_dropout_is_of_the_change_alone() -> None:
+    trunk, _ = adapted()
+    base = trunk.layers[0].mlp.up_proj
+    map_ = lora.LoRALinear(base, lora.LoRAConfig(rank=2, dropout=0.5)).train()
+    x = torch.randn(3, 16)
+    assert torch.equal(map_(x), base(x))
+    map_.lora_B.data.fill_(1)
+    assert not torch.equal(map_(x), map_(x))
+    assert torch.equal(map_.eval()(x), map_(x))
+
+
+def test_trunks_without_such_maps_are_refused() -> None:
+    with pytest.raises(UsageError, match="none of the maps"):
+        lora.add(build_trunk({"kind": "gru", "width": 16, "layers": 1}), CONFIG)
+    with pytest.raises(UsageError, match="targets"):
+        lora.LoRAConfig.parse({"targets": ["everything"]})
