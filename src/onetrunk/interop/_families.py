@@ -30,6 +30,7 @@ class Family:
     unbiased: tuple[str, ...] = ()  # of ours, those without a bias in their files: theirs is zero
     tied: bool = False  # is one table embedding and read-out, where the configuration does not say?
     transposed: bool = False  # are the layers' matrices [in, out]?
+    stem: bool = True  # is what embeds its values expressed here too?
     first: tuple[str, ...] = ()  # learnt vectors before the first patch
     preparation: Mapping[str, Any] = field(default_factory=dict)  # of pictures, where their files do not say
 
@@ -332,6 +333,7 @@ _WHISPER = Family(
     {"trunk.norm": "layer_norm"},
     ("model.encoder.", "encoder."),
     unbiased=("k_proj",),
+    stem=False,
 )
 
 FAMILIES: dict[str, Family] = {

@@ -61,8 +61,11 @@ def read(folder: Path, tower: str | None = None) -> Model:
     """
     checkpoint = _open(folder, tower)
     family, config = checkpoint.family, checkpoint.config
-    if family.reads not in column_types.names():
-        raise UsageError(f"{folder} reads {family.reads}; there is no such column type here yet.")
+    if not family.stem:
+        raise UsageError(
+            f"{folder} is a {config['model_type']}: what it makes of {family.reads} before its trunk is not expressed "
+            "here. Its trunk alone is: onetrunk.interop.huggingface.read_trunk."
+        )
     column = Column(family.reads, family.reads, family.reads)
     make, given = _codec_maker(checkpoint), "causal" if family.causal else "bidirectional"
     with torch.device("meta"):  # shapes are checked before memory is taken
