@@ -30,6 +30,7 @@ _STRUCTURE = re.compile(r"[\[\]()=#\d]")
 _ENOUGH = 0.95  # share of values that are SMILES, for a column to be recognised
 _BITS = 2048  # of the fingerprint
 _RADIUS = 2
+_RESPELT = 10_000  # molecules whose other spellings' tokens are learnt
 _LONGER = 1.5  # another spelling has at most so many times the tokens
 
 
@@ -55,12 +56,16 @@ class Molecule(TokenSequence):
 
     def fit(self, values: Sequence[Any]) -> None:
         self.canonical = _chemistry()
-        counts: Counter[str] = Counter()
+        spelt = []
         for value in values:
             try:
-                counts.update(set(_TOKEN.findall(self._spelling(value))))
+                spelt.append(self._spelling(value))
             except BadValueError:
                 continue
+        counts = Counter(token for smiles in spelt for token in set(_TOKEN.findall(smiles)))
+        if self._respells():  # other spellings have tokens of their own: the other slash, the other hand
+            for seed, smiles in enumerate(spelt[:: max(1, len(spelt) // _RESPELT)]):
+                counts.update(set(_TOKEN.findall(_spelt_anew(smiles, seed))))
         if not counts:
             raise DataError("A molecule column needs at least one training row with a readable SMILES; found none.")
         rare = 1 if len(values) > MANY else 0  # it becomes <|unknown|>
@@ -185,7 +190,7 @@ class Molecule(TokenSequence):
         return super().segment(content, role, keys, augment)
 
     def _respelt(self, content: Content, keys: np.ndarray) -> Content:
-        """The same molecules, their atoms in another order; those with unknown atoms stay as they are."""
+        """The same molecules, their atoms in another order; with unknown atoms, or tokens, they stay as they are."""
         chosen = rng.uniform(rng.mix(keys, "respell")) < self.options.respell
         seeds = rng.integers(rng.mix(keys, "order"), 1 << 30)
         whole, out = content.gather(), []
@@ -194,7 +199,7 @@ class Molecule(TokenSequence):
             ids = whole["id"][end - length : end]
             if chosen[i] and (ids != UNKNOWN).all():
                 other = self._ids(_spelt_anew(self.written(ids.tolist()), int(seeds[i])))
-                ids = other if len(other) <= _LONGER * length else ids
+                ids = other if len(other) <= _LONGER * length and (other != UNKNOWN).all() else ids
             out.append(parts_of(ids))
         return Content.stack(out, True) if out else content
 
