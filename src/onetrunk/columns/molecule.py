@@ -30,7 +30,7 @@ _STRUCTURE = re.compile(r"[\[\]()=#\d]")
 _ENOUGH = 0.95  # share of values that are SMILES, for a column to be recognised
 _BITS = 2048  # of the fingerprint
 _RADIUS = 2
-_RESPELT = 10_000  # molecules whose other spellings' tokens are learnt
+_RESPELT = 10_000  # other spellings whose tokens are learnt, some of each molecule where there are few
 _LONGER = 1.5  # another spelling has at most so many times the tokens
 
 
@@ -64,7 +64,8 @@ class Molecule(TokenSequence):
                 continue
         counts = Counter(token for smiles in spelt for token in set(_TOKEN.findall(smiles)))
         if self._respells():  # other spellings have tokens of their own: the other slash, the other hand
-            for seed, smiles in enumerate(spelt[:: max(1, len(spelt) // _RESPELT)]):
+            some = spelt[:: max(1, len(spelt) // _RESPELT)]
+            for seed, smiles in enumerate(some * max(1, min(10, _RESPELT // max(1, len(some))))):
                 counts.update(set(_TOKEN.findall(_spelt_anew(smiles, seed))))
         if not counts:
             raise DataError("A molecule column needs at least one training row with a readable SMILES; found none.")
