@@ -86,6 +86,9 @@ def test_cross_entropy_in_chunks_equals_the_whole(monkeypatch: pytest.MonkeyPatc
     torch.testing.assert_close(total, expected)
     for found, right in zip(torch.autograd.grad(3 * total, (h, weight)), gradients, strict=True):
         torch.testing.assert_close(found, right, atol=1e-5, rtol=1e-5)
+    for nothing_learnt in (torch.no_grad, torch.inference_mode):
+        with nothing_learnt():
+            torch.testing.assert_close(linear_cross_entropy(h, weight, ids, w, smoothing), (total, each))
 
 
 def test_choosing_follows_the_probabilities() -> None:

@@ -23,12 +23,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             with torch.enable_grad():
                 hi = h[i : i + rows].detach().requires_grad_()
                 wi = weight.detach().requires_grad_()
-                losses = F.cross_entropy(
-                    F.linear(hi, wi.to(hi.dtype)).float(),
-                    ids[i : i + rows],
-                    reduction="none",
-                    label_smoothing=smoothing,
-                )
+                losses = _losses(hi, wi.to(hi.dtype), ids[i : i + rows], smoothing)
                 gh, gw = torch.autograd.grad((losses * w[i : i + rows]).sum(), (hi, wi))
             each[i : i + rows] = losses.detach()
             grad_h[i : i + rows] = gh
@@ -55,10 +50,16 @@ def linear_cross_entropy(
 ) -> tuple[Tensor, Tensor]:
     """h [r, D], weight [V, D], ids int64 [r], w float32 [r] to (weighted sum, each [r] detached), nats."""
     rows = max(1, _MOST_LOGITS // len(weight))
-    if len(h) > rows:
+    learning = torch.is_grad_enabled() and (h.requires_grad or weight.requires_grad)
+    if learning and len(h) > rows:
         return _ChunkedCrossEntropy.apply(h, weight, ids, w, smoothing, rows)
-    losses = F.cross_entropy(F.linear(h, weight).float(), ids, reduction="none", label_smoothing=smoothing)
+    chunks = zip(h.split(rows), ids.split(rows), strict=True)
+    losses = torch.cat([_losses(hi, weight, i, smoothing) for hi, i in chunks])
     return (losses * w).sum(), losses.detach()
+
+
+def _losses(h: Tensor, weight: Tensor, ids: Tensor, smoothing: float) -> Tensor:
+    return F.cross_entropy(F.linear(h, weight).float(), ids, reduction="none", label_smoothing=smoothing)
 
 
 def sampled_cross_entropy(
