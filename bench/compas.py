@@ -2,8 +2,8 @@
 
     python -m bench compas      about 4 minutes on 2 cores
 
-AUC on 712 people. Given is what is known at screening (age, sex, race, charge, earlier offences), and not the score that
-the court was shown, nor what happened later.
+AUC on 712 people. Given is what is known at screening (age, sex, race, charge, earlier offences), and not the score
+that the court was shown, nor what happened later.
 """
 
 from __future__ import annotations
