@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench.common import Figures, Run, data_folder
-from bench.sign_draw import WORDS
+from onetrunk.verbs._digits import WORDS
 
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 128, "layers": 4, "heads": 4, "dropout": 0.1},

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.common import Figures, Run, data_folder
+from onetrunk.verbs._digits import WORDS
 
-WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 SIDE = 32
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 128, "layers": 4, "heads": 4},
