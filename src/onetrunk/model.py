@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,22 @@ class _Codecs(nn.ModuleDict):
         self._modules[key] = codec
 
 
+@dataclass
+class Teacher:
+    """A model from which another learns beside the truth: loss = (1 - weight) of the truth + weight T² KL(teacher's ||
+    own), at every read of an asked column (arXiv 1503.02531). It is no part of its student's weights."""
+
+    model: FoundationModel
+    weight: float
+    temperature: float
+
+    def __post_init__(self) -> None:
+        self.model.requires_grad_(False).eval()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
+        return self
+
+
 class FoundationModel(nn.Module):
     """One trunk for all columns. Codecs are fitted before and built here.
 
@@ -42,6 +59,7 @@ class FoundationModel(nn.Module):
         self._marker_of: dict[str, str] = {}
         self.objectives: list[Objective] = []
         self._costs: dict[tuple[str, int], tuple[float, float]] = {}
+        self.teacher: Teacher | None = None
         for column in columns:
             self.add_column(column, codecs[column.codec])
 
@@ -137,13 +155,32 @@ class BatchView:
         for name in objective.columns if objective.config.ask is None else objective.config.ask:
             codec = self.model.codec(name)
             read = reads.get(name) or _no_read(codec, self.h_ND.device)
-            h = self.h_ND[read.flat_r]
-            if codec.pooled:
-                h = torch.cat([h, self._pooled[read.doc_r]], dim=1)
+            h = self._read(name, read)
             loss = codec.loss(h, read.targets)
+            if self.model.teacher is not None and self.model.training:
+                loss = self._taught(name, read, h, loss)
             loss.doc = read.doc_r
             out[f"{tag}/{name}"] = loss
         return out
+
+    def _read(self, name: str, read: Read) -> Tensor:
+        """What a column's read-out is told: [r, D] or [r, 2 D]."""
+        h = self.h_ND[read.flat_r]
+        return torch.cat([h, self._pooled[read.doc_r]], dim=1) if self.model.codec(name).pooled else h
+
+    @cached_property
+    def _teachers(self) -> BatchView:
+        with torch.no_grad():
+            model = self.model.teacher.model
+            return BatchView(model, self.batch, model.states(self.batch))
+
+    def _taught(self, name: str, read: Read, h: Tensor, truth: Loss) -> Loss:
+        teacher, w = self.model.teacher, read.targets["w"]
+        with torch.no_grad():
+            theirs = self._teachers._read(name, read)
+        each = self.model.codec(name).divergence(h, teacher.model.codec(name), theirs, teacher.temperature)
+        total = torch.lerp(truth.sum, (each * w).sum(), teacher.weight)
+        return Loss(total, truth.count, None if truth.each is None else truth.each.lerp(each.detach(), teacher.weight))
 
 
 def pooled_given(h_ND: Tensor, plan: Plan, n_docs: int) -> Tensor:

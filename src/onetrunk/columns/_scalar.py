@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
+from onetrunk.nn.heads.categorical import divergence
 from onetrunk.nn.heads.distribution import BarDistribution
 
 _SAMPLES = 32  # an answer, when answers are sampled
@@ -127,6 +128,10 @@ class Scalar(Codec):
         w = targets["w"]
         losses = self.bars.loss(self.logits(h), targets["value"])
         return Loss((losses * w).sum(), w.sum(), losses.detach())
+
+    def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
+        """Over the bars."""
+        return divergence(self.logits(h), teacher.logits(h_teacher), temperature)
 
     def start(self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device) -> State:
         uniform = torch.from_numpy(rng.uniform(rng.mix(keys, "samples"), _SAMPLES)).to(device)

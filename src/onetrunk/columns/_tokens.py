@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from onetrunk.core import rng
 from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
 from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment, local_positions
-from onetrunk.nn.heads.categorical import choose, linear_cross_entropy
+from onetrunk.nn.heads.categorical import choose, linear_cross_entropy, linear_divergence
 
 SPECIALS = ["<|unknown|>", "<|start|>", "<|end|>", "<|mask|>"]
 UNKNOWN, START, END, MASK = range(4)
@@ -254,6 +254,9 @@ class TokenSequence(Codec):
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
         total, each = linear_cross_entropy(*self.readout(h), targets["id"], targets["w"])
         return Loss(total, targets["w"].sum(), each)
+
+    def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
+        return linear_divergence(*self.readout(h), *teacher.readout(h_teacher), temperature)
 
     def start(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
-from onetrunk.nn.heads.categorical import choose, linear_cross_entropy
+from onetrunk.nn.heads.categorical import choose, divergence, linear_cross_entropy
 
 _FORGET = (
     0.02  # how often training shows "unknown" instead of a given class, so that an unseen one finds a learnt vector
@@ -179,6 +179,14 @@ class Category(Codec):
         head = torch.cat([self.head, self.bias[:, None]], dim=1)
         total, each = linear_cross_entropy(h, head, targets["id"].clamp(min=0), w, self.options.smoothing)
         return Loss(total, w.sum(), each)
+
+    def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
+        own, theirs = self.logits(h), teacher.logits(h_teacher)
+        if not self.multi:
+            return divergence(own, theirs, temperature)
+        # Each class is there or not: a softmax over its logit and 0.
+        own, theirs = (torch.stack([x, torch.zeros_like(x)], dim=-1) for x in (own, theirs))
+        return divergence(own, theirs, temperature).mean(-1)
 
     def start(self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device) -> State:
         u = torch.from_numpy(rng.uniform(keys)).to(device)

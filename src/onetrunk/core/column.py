@@ -10,14 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from onetrunk.core.config import Config
-from onetrunk.core.errors import BadValueError
+from onetrunk.core.errors import BadValueError, UsageError
 from onetrunk.core.sequence import Answer, Content, Loss, On, Role, Segment
 
 State = dict[str, Tensor]
@@ -203,6 +203,15 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
         """h [r, D] (or [r, 2 D] where `pooled`) and targets [r, ...] to a weighted sum, its count, each read's own."""
+
+    def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
+        """How far what is read from h is from a teacher's distribution, made of the same knowledge, at each of r reads:
+        T² KL(teacher's || own) of both at temperature T (Hinton et al. 2015, arXiv 1503.02531), float32 [r], nats.
+
+        Raises UsageError where answers are no distribution over a closed set.
+        """
+        name = type(self).__module__.rpartition(".")[2]
+        raise UsageError(f"A {name} column has no distribution over a closed set that a student could learn from.")
 
     @abstractmethod
     def start(

@@ -33,6 +33,7 @@ from onetrunk.inference.predict import answer
 from onetrunk.model import FoundationModel
 from onetrunk.nn import lora
 from onetrunk.nn.lora import LoRAConfig
+from onetrunk.verbs import _teacher as teachers
 from onetrunk.verbs._setup import Data, RunConfig, count_steps, loader, steps_within, with_row_weights
 from onetrunk.verbs._spread import spread
 
@@ -41,9 +42,13 @@ _VALIDATIONS = 10  # in a run
 _FEWEST_VALIDATED = 20  # fewer labelled validation rows say nothing: cross-validation on the training labels instead
 
 
-def build(data: Data, config: RunConfig, seed: int) -> Model:
-    """A new model whose codecs are fitted on the training rows."""
-    columns, codecs = fit_columns(data.part("train"), data.names, data.types, data.options)
+def build(data: Data, config: RunConfig, seed: int, teacher: Model | None = None) -> Model:
+    """A new model whose codecs are fitted on the training rows, or know what its teacher's do."""
+    columns, codecs = (
+        fit_columns(data.part("train"), data.names, data.types, data.options)
+        if teacher is None
+        else teachers.codecs(teacher, data)
+    )
     torch.manual_seed(rng.torch_seed(seed, "weights"))
     return Model(FoundationModel(config.trunk_config(), columns, codecs, config.given), fold=data.fold)
 
@@ -403,7 +408,9 @@ def _run(
     if not config.train.save_every:
         settings["save_every"] = max(50, steps // 10)
     train = TrainConfig.parse({**config.train.model_dump(), **settings})
-    identity = {"rows": _digest(batches.store), "start": _weights_digest(model)}
+    identity: dict[str, Any] = {"rows": _digest(batches.store), "start": _weights_digest(model.network)}
+    if (teacher := model.network.teacher) is not None:
+        identity["teacher"] = [_weights_digest(teacher.model), teacher.weight, teacher.temperature]
     result = Trainer(
         model.network, batches, train, out, seed=seed, identity=identity, validate=validate, progress=progress
     ).run()
@@ -457,9 +464,9 @@ def _digest(store: Store) -> str:
     return found.hexdigest()
 
 
-def _weights_digest(model: Model) -> str:
+def _weights_digest(network: FoundationModel) -> str:
     found = hashlib.blake2b(digest_size=8)
-    for name, tensor in model.network.state_dict().items():
+    for name, tensor in network.state_dict().items():
         found.update(name.encode() + tensor.numpy().tobytes())
     return found.hexdigest()
 

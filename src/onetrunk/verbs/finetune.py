@@ -21,6 +21,7 @@ def finetune(
     size: str | None = None,
     freeze: str | None = None,
     lora: int | None = None,
+    teacher: str | None = None,
     restructure: bool = False,
     budget: str | None = None,
     seed: int = 0,
@@ -48,6 +49,7 @@ def finetune(
         size: nano, tiny, small, base or large; without --from.
         freeze: k leaves the first k blocks as they are; "trunk" trains asked columns only.
         lora: freeze the trunk, which learns changes of this rank; they are also kept apart, in adapter/.
+        teacher: a larger model folder of the same columns, from whose answers it learns too, on rows without one alone.
         restructure: let settings of trunk and columns change the model it starts from, like trunk.layers=6.
         budget: at most this long, like 10min.
         seed: of everything random.
@@ -62,7 +64,8 @@ def finetune(
     Returns:
         The model, as `onetrunk.load(out)` gives it.
     """
-    from onetrunk.verbs import _setup, _stages, _start
+    from onetrunk.inference.adapter import base_digest
+    from onetrunk.verbs import _setup, _stages, _start, _teacher
 
     console = _setup.console(quiet)
     if freeze is not None:
@@ -72,15 +75,24 @@ def finetune(
     run, limit = _setup.run_config(config, settings, size=size, fold=fold), _setup.seconds(budget)
     _setup.check_free(out, overwrite)
     model, run = _start.start_from(start, run, network, restructure)
+    above = None if teacher is None else _teacher.open_teacher(teacher, model)
+    if above is not None:
+        run = run.model_copy(update={"given": "causal" if above.network.given_causal else "bidirectional"})
     opened = _setup.open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
-        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model, max_bad=max_bad,
+        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console,
+        start=_teacher.both_met(above, model), max_bad=max_bad,
     )  # fmt: skip
     if model is None:
-        model = _stages.build(opened, run, seed)
+        model = _stages.build(opened, run, seed, above)
     else:
         _stages.adopt(model, opened, console)
+    if above is not None:
+        _teacher.teach(model, above, opened, run.finetune.distil, console)
     model, _ = _stages.finetune(opened, run, Path(out), seed, model, bool(start), max_bad, console, limit)
+    model.network.teacher = None
+    if above is not None:
+        model.provenance["teacher"] = {"name": Path(teacher).name, "digest": base_digest(Path(teacher))}
     model.save(out, overwrite=overwrite)
     console.print(f"The model is in [bold]{out}[/].", highlight=False)
     return model

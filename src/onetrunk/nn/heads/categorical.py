@@ -7,6 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 _MOST_LOGITS = 1 << 24  # above this many numbers, logits are made and dropped chunk by chunk
 
@@ -76,6 +77,29 @@ def sampled_cross_entropy(
     others = others.masked_fill(drawn == ids[:, None], -torch.inf)
     losses = torch.cat([true[:, None], others], dim=1).float().logsumexp(-1) - true.float()
     return (losses * w).sum(), losses.detach()
+
+
+def divergence(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T² KL(teacher's || own) of two softmaxes [r, V] at temperature T: [r]. The factor keeps gradients as large as
+    those of the truth (arXiv 1503.02531)."""
+    own, theirs = (x.float().div(temperature).log_softmax(-1) for x in (logits, teacher))
+    return temperature**2 * (theirs.exp() * (theirs - own)).sum(-1)
+
+
+def linear_divergence(
+    h: Tensor, weight: Tensor, h_teacher: Tensor, weight_teacher: Tensor, temperature: float
+) -> Tensor:
+    """`divergence` of h weight^T: h [r, D], weight [V, D]; of the teacher, which may have another D. Logits that would
+    be large are made chunk by chunk, and again for the gradient."""
+
+    def part(h: Tensor, h_teacher: Tensor) -> Tensor:
+        return divergence(F.linear(h, weight.to(h.dtype)), F.linear(h_teacher, weight_teacher), temperature)
+
+    rows = max(1, _MOST_LOGITS // len(weight))
+    if len(h) <= rows:
+        return part(h, h_teacher)
+    chunks = zip(h.split(rows), h_teacher.split(rows), strict=True)
+    return torch.cat([checkpoint(part, own, theirs, use_reentrant=False) for own, theirs in chunks])
 
 
 def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
