@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from onetrunk.core.column import Codec, Column
 from onetrunk.core.objective import Objective
@@ -40,6 +41,7 @@ class FoundationModel(nn.Module):
         self.markers = nn.ParameterDict()
         self._marker_of: dict[str, str] = {}
         self.objectives: list[Objective] = []
+        self._costs: dict[tuple[str, int], tuple[float, float]] = {}
         for column in columns:
             self.add_column(column, codecs[column.codec])
 
@@ -70,7 +72,7 @@ class FoundationModel(nn.Module):
         parts = [self.embed(name, e.content, e.role_n) for name, e in batch.embeds.items()]
         for name in run:
             if name not in batch.embeds:
-                nothing = _tensors(_nothing(self.codec(name), Role.GIVEN).content, parts[0].device)
+                nothing = _tensors(_blanks(self.codec(name), Role.GIVEN, 0).content, parts[0].device)
                 parts.append(self.embed(name, nothing, torch.zeros(0, dtype=torch.int64, device=parts[0].device)))
         if batch.gather_N is None:
             x = torch.cat(parts) if len(parts) > 1 else parts[0]
@@ -92,6 +94,27 @@ class FoundationModel(nn.Module):
         for objective in self.objectives:
             losses |= objective.loss(view)
         return losses
+
+    def flops(self, batch: Batch) -> float:
+        """Floating-point operations of a training step on the batch, by formula: 6 for every weight and position it
+        meets (2 forward, 4 backward) and 12 for every number of a pair that attention compares. Additions, norms and
+        lookups are not counted, nor are padding, hidden pairs and what is computed again."""
+        total = self.trunk.flops(batch.plan)
+        for name, embed in batch.embeds.items():
+            total += self._cost(name)[0] * len(embed.flat_n)
+        for reads in batch.reads.values():
+            for name, read in reads.items():
+                total += self._cost(name)[1] * len(read.flat_r)
+        return total
+
+    def _cost(self, column: str) -> tuple[float, float]:
+        """Operations of embedding one position of a column, and of one read: those of a blank value, counted once
+        for the weights that the codec has."""
+        codec = self.codec(column)
+        known = self.columns[column].codec, sum(p.numel() for p in codec.parameters())
+        if known not in self._costs:
+            self._costs[known] = _cost_of(codec, self.width)
+        return self._costs[known]
 
 
 class BatchView:
@@ -133,16 +156,32 @@ def pooled_given(h_ND: Tensor, plan: Plan, n_docs: int) -> Tensor:
     return (sums / counts.clamp(min=1)[:, None])[:n_docs]
 
 
-def _nothing(codec: Codec, role: Role) -> Segment:
-    """The segment of no documents."""
-    content = Content.stack([codec.blank()], codec.ragged).take(np.zeros(0, dtype=np.int64))
-    told = {"on": On(np.zeros(0, dtype=np.int64))} if role == Role.ASKED and codec.reads_on() else {}
-    return codec.segment(content, role, np.zeros(0, dtype=np.uint64), **told)
+def _blanks(codec: Codec, role: Role, m: int) -> Segment:
+    """The segment of m documents that hold nothing in particular."""
+    content = Content.stack([codec.blank()], codec.ragged).take(np.zeros(m, dtype=np.int64))
+    on = On(np.ones(m, dtype=np.int64), np.tile(np.eye(2, 3, dtype=np.float32), (m, 1, 1)))
+    told = {"on": on} if role == Role.ASKED and codec.reads_on() else {}
+    return codec.segment(content, role, np.zeros(m, dtype=np.uint64), **told)
+
+
+@torch.no_grad()
+def _cost_of(codec: Codec, width: int) -> tuple[float, float]:
+    """Operations of one embedded position and of one read, forward and backward; 0 where there is none."""
+    device = next(codec.parameters()).device
+    given, asked = _blanks(codec, Role.GIVEN, 1), _blanks(codec, Role.ASKED, 1)
+    n, r = int(given.lens.sum()), 0 if asked.reads is None else len(asked.reads)
+    with FlopCounterMode(display=False) as embedding:
+        codec.embed(_tensors(given.content, device))
+    with FlopCounterMode(display=False) as reading:
+        if r:
+            h = torch.zeros(r, width * (2 if codec.pooled else 1), device=device)
+            codec.loss(h, _tensors(asked.targets, device))
+    return 3 * embedding.get_total_flops() / max(n, 1), 3 * reading.get_total_flops() / max(r, 1)
 
 
 def _no_read(codec: Codec, device: torch.device) -> Read:
     none = torch.zeros(0, dtype=torch.int64, device=device)
-    return Read(_tensors(_nothing(codec, Role.ASKED).targets, device), none, none)
+    return Read(_tensors(_blanks(codec, Role.ASKED, 0).targets, device), none, none)
 
 
 def _tensors(arrays: dict[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:

@@ -128,6 +128,10 @@ class Plan:
             self._mask = seen[:, None]
         return self._mask
 
+    def lengths(self) -> Tensor:
+        """Positions of every document, int64 [m]; one that has none may be missing at the end."""
+        return torch.bincount(self.doc_BT[self.doc_BT >= 0])
+
     def to(self, device: torch.device | str) -> Plan:
         arrays = [a.to(device, non_blocking=True) for a in (self.doc_BT, self.branch_BT, self.order_BT, self.pos_BT)]
         return Plan(*arrays, causal=self.causal, full=self.full)

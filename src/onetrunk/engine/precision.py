@@ -26,6 +26,11 @@ class Precision:
     muon: bool
     reason: str
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of products."""
+        return torch.bfloat16 if self.autocast else torch.float32
+
     def context(self, device: torch.device) -> AbstractContextManager[None]:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.autocast)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Step, loss, tokens a second, time left and memory, on stderr (stdout is for results)."""
+    """Step, loss, tokens a second, MFU, time left and memory, on stderr (stdout is for results)."""
 
     def __init__(self, label: str = "train", silent: bool = False) -> None:
         self.label, self.silent = label, silent
@@ -35,11 +35,12 @@ class Progress:
         self._live.start()
         self._live.add_task(self.label, total=total, completed=step, facts="")
 
-    def update(self, step: int, loss: float, tokens_per_s: float) -> None:
-        """`step` updates are done."""
+    def update(self, step: int, loss: float, tokens_per_s: float, mfu: float | None = None) -> None:
+        """`step` updates are done; `mfu` is the share of the machine's rate of products (`engine.speed`)."""
         if self.silent:
             return
-        facts = f"loss {loss:.4f}  {tokens_per_s:,.0f} tokens/s  {resident_bytes() / 1e9:.1f} GB"
+        share = "" if mfu is None else f"  MFU {100 * mfu:.0f} %"
+        facts = f"loss {loss:.4f}  {tokens_per_s:,.0f} tokens/s{share}  {resident_bytes() / 1e9:.1f} GB"
         if self._live is not None:
             self._live.update(self._live.task_ids[0], completed=step, facts=facts)
         elif step == self._total or step % max(1, self._total // 10) == 0:

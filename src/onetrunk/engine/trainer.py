@@ -1,4 +1,5 @@
-"""Trains any module whose `forward(batch)` gives named losses, as sums and counts.
+"""Trains any module whose `forward(batch)` gives named losses, as sums and counts; where it also has `flops(batch)`,
+the progress line says which share of the machine's rate is used (MFU).
 
 A step is `batches(step)`: micro-batches, a pure function of the step. Its loss is the weighted sum, over
 names, of (sum over micro-batches of the losses' sums) / (sum of their counts). Counts are known beforehand,
@@ -35,6 +36,7 @@ from onetrunk.engine.precision import Choice, Precision, decide, width_of
 from onetrunk.engine.progress import Progress, peak_bytes
 from onetrunk.engine.schedule import Schedule, factor
 from onetrunk.engine.signals import Signals
+from onetrunk.engine.speed import gemm_rate
 
 _MAY_CHANGE = {"save_every", "keep", "tensorboard"}  # between a run and its resumption: they move no weight
 _STATE = {
@@ -160,7 +162,7 @@ class Trainer:
                     with self._memory():
                         record = self._training_step()
                     log.write(record)
-                    self.progress.update(self.step, record["loss"], record["tokens_per_s"])
+                    self.progress.update(self.step, record["loss"], record["tokens_per_s"], record.get("mfu"))
                 self._save()
         finally:
             log.close()
@@ -208,7 +210,7 @@ class Trainer:
         self.totals["tokens"] += tokens
         self.totals["documents"] += sum(len(batch.row) for batch in batches)
         self.totals["seconds"] += seconds
-        return {
+        record = {
             "step": self.step,
             "loss": weighed,
             "losses": losses,
@@ -218,6 +220,9 @@ class Trainer:
             "tokens_per_s": round(tokens / seconds, 1),
             "seconds": round(self.totals["seconds"], 3),
         }
+        if self.rate:
+            record["mfu"] = round(sum(self.module.flops(batch) for batch in batches) / seconds / self.rate, 4)
+        return record
 
     def _accumulate(
         self, index: int, batch: MicroBatch, counts: dict[str, float], apart: Gradients | None
@@ -341,6 +346,7 @@ class Trainer:
         else:
             self._check_same_run(state, newest)
             self.precision = Precision(**state["precision"])
+        self.rate = gemm_rate(self.device, self.precision.dtype) if hasattr(self.module, "flops") else None
         self.optimizer = build_optimizer(self.module, self.config, self.precision.muon)
         self.average = {}
         if self.config.ema:

@@ -91,6 +91,10 @@ class Recurrent(nn.Module):
         h_BTD = h_BTD.index_copy(0, streams.flat, h_ntD[streams.stream, streams.local])
         return self.norm(h_BTD.view(B, T, D))
 
+    def flops(self, plan: Plan) -> float:
+        """Floating-point operations of a training step."""
+        return 6.0 * sum(p.numel() for p in self.layers.parameters() if p.ndim == 2) * int(plan.lengths().sum())
+
     def start_cache(self, n: int, device: torch.device) -> RecurrentCache:
         """The state of n documents before anything was seen."""
         zero = torch.zeros(n, self.config.width, device=device)

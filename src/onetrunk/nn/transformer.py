@@ -84,6 +84,15 @@ class Transformer(nn.Module):
             x_BTD = layer(x_BTD, plan, rotary)
         return self.norm(x_BTD)
 
+    def flops(self, plan: Plan) -> float:
+        """Floating-point operations of a training step. Pairs of positions are those of one document; of a causal one
+        half of them."""
+        lens = plan.lengths().double()
+        pairs = float((lens * (lens + 1)).sum()) / 2 if plan.causal else float(lens.square().sum())
+        attention = self.layers[0].self_attn
+        compared = len(self.layers) * attention.heads * attention.head_width
+        return 6 * _weights(self.layers) * float(lens.sum()) + 12 * compared * pairs
+
     def _norm(self) -> nn.Module:
         return NORMS[self.config.norm](self.config.width, eps=self.config.eps)
 
@@ -126,3 +135,8 @@ class Transformer(nn.Module):
             values.append(v)
         grown = Cache(keys, values, torch.cat([cache.valid, valid_NT], dim=1)) if keep else cache
         return self.norm(x_NTD), grown
+
+
+def _weights(layers: nn.Module) -> int:
+    """Numbers of all matrices."""
+    return sum(p.numel() for p in layers.parameters() if p.ndim == 2)

@@ -19,13 +19,13 @@ def doctor(*, quiet: bool = False) -> dict[str, Any]:
     import os
     import platform
     import shutil
-    import time
 
     import torch
     from rich.table import Table
 
     from onetrunk import __version__
     from onetrunk.engine.precision import decide
+    from onetrunk.engine.speed import gemm_rate
     from onetrunk.verbs import _setup
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -44,15 +44,8 @@ def doctor(*, quiet: bool = False) -> dict[str, Any]:
     for package, purpose in (("datasets", "hub names and dataset objects"), ("transformers", "benchmarks")):
         there = importlib.util.find_spec(package) is not None
         found[package] = importlib.metadata.version(package) if there else f"not installed ({purpose})"
-    x = torch.randn(1024, 1024)
     for dtype in (torch.float32, torch.bfloat16):
-        a = x.to(dtype)
-        a @ a
-        start = time.perf_counter()
-        for _ in range(5):
-            a @ a
-        rate = 5 * 2 * 1024**3 / (time.perf_counter() - start) / 1e9
-        found[f"gigaflops_{str(dtype).removeprefix('torch.')}"] = round(rate)
+        found[f"gigaflops_{str(dtype).removeprefix('torch.')}"] = round(gemm_rate(device, dtype) / 1e9)
     found["training"] = _learns()
     if not quiet:
         table = Table(show_header=False, box=None, pad_edge=False)

@@ -1,0 +1,116 @@
+"""A step's floating-point operations against closed forms and PyTorch's count; what the progress line says of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import worlds
+from torch.utils.flop_counter import FlopCounterMode
+from worlds import CASES, Case
+
+from onetrunk.engine import speed
+from onetrunk.engine.progress import Progress
+from onetrunk.engine.trainer import TrainConfig, Trainer
+from onetrunk.model import _cost_of
+
+WIDTH, LAYERS = 32, 2
+TEXTS = ["to be or not to be", "that is the question", "whether"]
+
+
+def texts(**trunk) -> tuple:
+    made = worlds.model(
+        {"text": TEXTS}, {"text": "text"}, options={"text": {"unit": "character"}}, trunk={**worlds.TRUNK, **trunk}
+    )
+    return made.network, worlds.batch(worlds.store_of(made, {"text": TEXTS}), range(3), [], ["text"], apart=True)
+
+
+@pytest.mark.parametrize("activation", ["swiglu", "relu2"])
+def test_a_language_model_is_six_for_each_weight_and_twelve_for_each_pair(activation: str) -> None:
+    network, batch = texts(activation=activation)
+    lens = [len(text) + 1 for text in TEXTS]
+    hidden = 88 if activation == "swiglu" else 4 * WIDTH  # 8/3 of 32, rounded up to eights
+    block = 4 * WIDTH**2 + (3 if activation == "swiglu" else 2) * WIDTH * hidden
+    vocabulary = network.codec("text").size
+    pairs = sum(n * n for n in lens)
+    expected = 6 * sum(lens) * (LAYERS * block + vocabulary * WIDTH) + 12 * LAYERS * WIDTH * pairs
+    assert network.flops(batch) == pytest.approx(expected)
+
+
+def test_a_causal_stream_compares_half_of_the_pairs() -> None:
+    network, batch = texts()
+    masked = network.trunk.flops(batch.plan)
+    batch.plan.causal = True
+    saved = sum((len(t) + 1) ** 2 - (len(t) + 1) * (len(t) + 2) / 2 for t in TEXTS)
+    assert masked - network.trunk.flops(batch.plan) == 12 * LAYERS * WIDTH * saved
+
+
+def test_it_is_what_pytorch_counts_but_for_padding_and_attention() -> None:
+    """Every product of a real forward and backward pass; attention's kernel on a CPU is not in PyTorch's count."""
+    network, batch = texts()
+    with FlopCounterMode(display=False) as counter:
+        sum(loss.sum for loss in [network.codec("text").loss(network.states(batch), everywhere(batch))]).backward()
+    batch.plan.doc_BT = torch.arange(3)[:, None].expand_as(batch.plan.doc_BT)  # as if nothing were padding
+    n, T = batch.plan.doc_BT.numel(), batch.plan.doc_BT.shape[1]
+    whole = network.trunk.flops(batch.plan) + n * network._cost("text")[1]
+    assert counter.get_total_flops() == pytest.approx(whole - 12 * LAYERS * WIDTH * 3 * T * T, rel=1e-9)
+
+
+def everywhere(batch) -> dict[str, torch.Tensor]:
+    n = batch.plan.doc_BT.numel()
+    return {"id": torch.zeros(n, dtype=torch.int64), "w": torch.ones(n)}
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+def test_a_recurrent_trunk_compares_no_pairs(kind: str) -> None:
+    made = worlds.model({"text": TEXTS}, {"text": "text"}, trunk={"kind": kind, "width": WIDTH, "layers": LAYERS})
+    batch = worlds.batch(worlds.store_of(made, {"text": TEXTS}), range(3), [], ["text"])
+    gates = {"lstm": 4, "gru": 3, "rnn": 1}[kind]
+    assert made.network.trunk.flops(batch.plan) == 6 * LAYERS * gates * 2 * WIDTH**2 * batch.tokens
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_every_column_type_can_be_counted(case) -> None:
+    embedded, read = _cost_of(worlds.fitted(case), 16)
+    assert embedded >= 0 and read > 0
+
+
+def test_a_picture_counts_its_convolutions_and_a_category_its_read_out() -> None:
+    codec = worlds.fitted(
+        Case("image", [np.zeros((8, 8), np.uint8)] * 2, None, None, {"patch": 4, "stem": 4, "size": 8})
+    )
+    maps = sum(
+        p.numel() * (16 if name.startswith(("blocks.0", "blocks.1")) else 4)  # 4 x 4 positions at half the side, 2 x 2
+        for name, p in codec.stem.named_parameters()
+        if p.ndim == 4
+    )
+    after = 4 * (codec.to_width.weight.numel() + codec.level.weight.numel())
+    assert _cost_of(codec, 16) == pytest.approx((6 * (maps + after) / 4, 6 * codec.head.weight.numel()))
+    label = worlds.fitted(CASES["category"])
+    assert _cost_of(label, 16)[1] == 6 * (32 + 1) * len(label.class_names())  # the bias is a column of it
+
+
+def test_the_share_is_operations_over_seconds_over_the_rate(tmp_path: Path, monkeypatch, capsys) -> None:
+    network, batch = texts()
+    store = worlds.store_of(worlds.model({"text": TEXTS}, {"text": "text"}), {"text": TEXTS})
+    network.objectives = [worlds.objective(store, given=[], ask=["text"])]
+    monkeypatch.setattr("onetrunk.engine.trainer.gemm_rate", lambda device, dtype: 1e9)
+    config = TrainConfig(steps=2, tensorboard=False)
+    result = Trainer(network, lambda step: [batch], config, tmp_path, progress=Progress("train")).run()
+    record = result.history[0]
+    seconds = batch.tokens / record["tokens_per_s"]
+    assert record["mfu"] == pytest.approx(network.flops(batch) / seconds / 1e9, rel=0.02, abs=1e-4)
+    assert f"MFU {100 * record['mfu']:.0f} %" in capsys.readouterr().err
+    assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])["mfu"] == record["mfu"]
+
+
+def test_the_rate_is_measured_once(monkeypatch) -> None:
+    monkeypatch.setattr(speed, "_SIDE", 64)
+    monkeypatch.setattr(speed, "_SECONDS", 0.0)
+    speed.gemm_rate.cache_clear()
+    rate = speed.gemm_rate(torch.device("cpu"), torch.float32)
+    assert rate > 1e6 and speed.gemm_rate(torch.device("cpu"), torch.float32) == rate
+    speed.gemm_rate.cache_clear()
