@@ -1,0 +1,65 @@
+"""Attention by its formula, the faster way for short sequences in bf16 on some CPUs, against PyTorch's kernel."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from onetrunk.nn import attention
+from onetrunk.nn.attention import plain_attention
+
+B, H, T, WIDTH = 2, 4, 12, 8
+
+
+def inputs(dtype: torch.dtype, kv_heads: int) -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    shapes = [(B, H, T, WIDTH), (B, kv_heads, T, WIDTH), (B, kv_heads, T, WIDTH)]
+    return [torch.randn(shape).to(dtype).requires_grad_() for shape in shapes]
+
+
+def mask() -> torch.Tensor:
+    """Two documents in each sequence, a block each."""
+    doc = torch.arange(T) // 7
+    return (doc[:, None] == doc).expand(B, 1, T, T)
+
+
+@pytest.mark.parametrize("kv_heads", [H, 2])
+@pytest.mark.parametrize("kind", ["causal", "masked", "full"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.bfloat16, 0.03)])
+def test_values_and_gradients_are_the_kernels(kind: str, kv_heads: int, dtype: torch.dtype, tolerance: float) -> None:
+    """In float64 to rounding; in bf16, against float64, as far as its 8 bits go."""
+    seen, causal = mask() if kind == "masked" else None, kind == "causal"
+    ours = inputs(dtype, kv_heads)
+    theirs = [x.detach().double().requires_grad_() for x in ours]
+    y = plain_attention(*ours, seen, causal)
+    expected = F.scaled_dot_product_attention(*theirs, attn_mask=seen, is_causal=causal, enable_gqa=kv_heads != H)
+    weight = torch.randn(B, H, T, WIDTH, dtype=torch.float64)
+    (y.double() * weight).sum().backward()
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(y.double(), expected, rtol=tolerance, atol=tolerance)
+    for x, r in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(x.grad.double(), r.grad, rtol=tolerance, atol=3 * tolerance)
+
+
+def test_a_query_that_sees_nothing_gets_the_mean_and_no_nan() -> None:
+    q, k, v = inputs(torch.float32, H)
+    y = plain_attention(q, k, v, torch.zeros(B, 1, T, T, dtype=torch.bool), False)
+    torch.testing.assert_close(y, v.mean(2, keepdim=True).expand_as(y))
+    y.sum().backward()
+    assert q.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "keys", "amx", "plainly"),
+    [
+        (torch.bfloat16, 256, False, True),
+        (torch.bfloat16, 257, False, False),
+        (torch.bfloat16, 64, True, False),
+        (torch.float32, 64, False, False),
+    ],
+)
+def test_when(monkeypatch, dtype: torch.dtype, keys: int, amx: bool, plainly: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    q = torch.zeros(1, 1, keys, WIDTH, dtype=dtype)
+    assert attention._plainly(q, q) == plainly
