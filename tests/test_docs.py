@@ -90,6 +90,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(tmp_path / "other.csv", ["text", "nights", "price", "arrived", "label"], others)
     write(tmp_path / "weighted.csv", [*head[2:], "weight"], [[*stay[2:], 1 + stay[3] % 3] for stay in stays])
     write(tmp_path / "runs.csv", ["km", "time"], [[k / 10, f"0:{k // 4:02}:{k % 60:02}"] for k in range(30, 230)])
+    with (tmp_path / "chats.jsonl").open("w") as file:
+        for i in range(40):
+            turns = [("user", f"Is room {i} warm?"), ("assistant", f"Room {i} is {'warm' if i % 2 else 'cold'}.")]
+            json.dump({"messages": [{"role": role, "content": content} for role, content in turns]}, file)
+            file.write("\n")
     for label, level in (("cat", 60), ("dog", 190)):
         (tmp_path / "photos" / label).mkdir(parents=True)
         for i in range(15):

@@ -221,3 +221,13 @@ def test_item_knn_is_cosine_over_histories() -> None:
     np.fill_diagonal(cosine, 0)
     expected = (codec.features().fit_transform([["a", "b"]]).toarray() > 0) @ cosine
     np.testing.assert_allclose(knn.predict(codec.features().fit_transform([["a", "b"]])), expected, atol=1e-5)
+
+
+def test_rivals_run_however_large_the_catalogue_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    from onetrunk.evidence import baselines
+
+    monkeypatch.setattr(baselines, "_MOST_DENSE_COLUMNS", 2)
+    codec = fitted(width=None)
+    before, then = baselines.before_and_then(codec, ROWS[:3])
+    found = baselines.run_baselines({"h": codec}, codec, {"h": before}, {"h": before}, then, then)
+    assert all(rival.metrics is not None for rival in found.values()) and set(found) == {"popularity", "item kNN"}

@@ -25,6 +25,7 @@ class Colour:
 
     higher_is_better = True
     history = False
+    split = staticmethod(lambda value: (None, value))
     novelty = staticmethod(lambda answers, truths, known: {"known": float(len(known))})
 
     def __init__(self, classes: Sequence[str]) -> None:
@@ -83,6 +84,7 @@ class Amount:
 
     higher_is_better = False
     history = False
+    split = staticmethod(lambda value: (None, value))
     novelty = staticmethod(lambda answers, truths, known: {})
     per_row = staticmethod(lambda answers, truths: None)
     fingerprint = staticmethod(str)

@@ -9,7 +9,16 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 
 
-class Popularity(BaseEstimator):
+class _OfHistories(BaseEstimator):
+    """Takes sparse matrices: a catalogue has more items than a dense table can have columns."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class Popularity(_OfHistories):
     """Every item's share of what came next, and was seen before, in training."""
 
     def __init__(self, count: int) -> None:
@@ -25,7 +34,7 @@ class Popularity(BaseEstimator):
         return np.tile(self.shares_, (x.shape[0], 1))
 
 
-class ItemNeighbours(BaseEstimator):
+class ItemNeighbours(_OfHistories):
     """The sum of an item's cosine similarities to those seen (item kNN, Sarwar et al. 2001); popularity breaks ties."""
 
     def __init__(self, count: int, neighbours: int) -> None:

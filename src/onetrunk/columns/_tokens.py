@@ -101,6 +101,14 @@ class TokenSequence(Codec):
     def written(self, ids: list[int]) -> str:
         """Tokens to a value."""
 
+    def said(self, value: Any) -> str:
+        """What of a value is to be written: all of it."""
+        return str(value)
+
+    def reply(self, ids: list[int], first: int) -> list[int]:
+        """Of a whole text's tokens, those that are the answer; what was written begins at `first`."""
+        return ids
+
     def _frequent_pairs(self, texts: Sequence[str]) -> np.ndarray:
         """Codes of the most frequent pairs of neighbours, increasing. What is met once is learnt by heart: left out."""
         if not self.options.pairs:
@@ -180,7 +188,8 @@ class TokenSequence(Codec):
         reads = np.flatnonzero(hidden)
         shown, lens, where = self.meaning.wrap(shown, lens)
         content = {"id": shown, **self._pairs(shown, lens)}
-        return Segment(content, lens, reads=where[reads], targets=self._targets(ids[reads]))
+        targets = {"id": ids[reads].astype(np.int64), "w": np.ones(len(reads), dtype=np.float32)}
+        return Segment(content, lens, reads=where[reads], targets=targets)
 
     def _pairs(self, shown: np.ndarray, lens: np.ndarray) -> dict[str, np.ndarray]:
         """The row of each shown token with the one before it in the table of pairs."""
@@ -200,11 +209,16 @@ class TokenSequence(Codec):
         """Inputs are start, t1 .. tn and targets t1 .. tn, end; of a text over the limit one window (the
         first without keys).
 
-        A window that does not open the text is entered with the token before it.
+        A window that does not open the text is entered with the token before it. Windows may lie half outside before
+        they are moved in: so the end is learnt as often as what stands in the middle.
         """
         limit, whole = self.options.length, content.lens + 1
         lens = np.minimum(whole, limit)
-        first = np.zeros_like(lens) if keys is None else rng.integers(rng.mix(keys, "window"), whole - lens + 1)
+        first = np.zeros_like(lens)
+        if keys is not None:
+            beyond = np.where(whole > limit, lens - 1, 0)
+            drawn = rng.integers(rng.mix(keys, "window"), whole - lens + 1 + 2 * beyond) - beyond
+            first = np.clip(drawn, 0, whole - lens)
         local = local_positions(lens)
         place = np.repeat(first, lens) + local  # of the target, in t1 .. tn, end
         starts, ends = np.repeat(content.starts, lens), np.repeat(content.lens, lens)
@@ -213,17 +227,16 @@ class TokenSequence(Codec):
         targets = np.where(place < ends, padded[np.minimum(starts + place, len(ids))], self.meaning.end)
         before = padded[np.maximum(starts + place - 1, 0)]
         opens = (place == 0) & (np.append(content.data["opens"], True)[np.minimum(starts, len(ids))] | (ends == 0))
+        # The end is learnt where what it ends is; that of an empty text too.
+        learnt = np.append(content.data["learnt"], True)[starts + np.minimum(place, np.maximum(ends - 1, 0))]
         inputs = np.where(opens, self.meaning.start, before)
         return Segment(
             {"id": inputs, **self._pairs(inputs, lens)},
             lens,
             order=local,
             reads=np.arange(len(local), dtype=np.int64),
-            targets=self._targets(targets),
+            targets={"id": targets.astype(np.int64), "w": (learnt | (ends == 0)).astype(np.float32)},
         )
-
-    def _targets(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        return {"id": ids.astype(np.int64), "w": np.ones(len(ids), dtype=np.float32)}
 
     def embed(self, content: dict[str, Tensor]) -> Tensor:
         x = F.embedding(content["id"], self.table)
@@ -305,9 +318,10 @@ class TokenSequence(Codec):
     def finish(self, state: State) -> list[Answer]:
         """Each whole text, its prompt included; the probability is of what was written after that."""
         answers, ends = [], {self.meaning.end, *self.meaning.stops}
-        for ids, logprob in zip(state["ids"][:, 1:].tolist(), state["logprob"].tolist(), strict=True):
-            ids = ids[: next((i for i, token in enumerate(ids) if token in ends), None)]
-            answers.append(Answer(self.written(ids), float(np.exp(logprob)), logprob=logprob))
+        firsts = (state["prompted"] - 1).tolist()
+        for ids, first, logprob in zip(state["ids"][:, 1:].tolist(), firsts, state["logprob"].tolist(), strict=True):
+            ids = ids[: next((i for i in range(first, len(ids)) if ids[i] in ends), None)]
+            answers.append(Answer(self.written(self.reply(ids, first)), float(np.exp(logprob)), logprob=logprob))
         return answers
 
     # -- evidence ----------------------------------------------------------------------------------------------------
@@ -317,7 +331,7 @@ class TokenSequence(Codec):
     def likelihood(self, nats: np.ndarray, parts: np.ndarray, truths: Sequence[Any]) -> dict[str, float | None]:
         from onetrunk.metrics.text import likelihood
 
-        total, size = float(nats.sum()), sum(len(str(t).encode()) for t in truths)
+        total, size = float(nats.sum()), sum(len(self.said(t).encode()) for t in truths)
         found = likelihood(-total, int(parts.sum()), size)
         loss = total / float(parts.sum()) if parts.sum() else None
         return {"bits_per_byte": found["bits_per_byte"], "perplexity": found["perplexity"], "loss": loss}
@@ -325,9 +339,10 @@ class TokenSequence(Codec):
     def likelihood_baselines(self, train: Sequence[Any], truths: Sequence[Any]) -> dict[str, np.ndarray]:
         from onetrunk.metrics.text import ngram_nats
 
+        known, truths = [self.said(t) for t in train], [self.said(t) for t in truths]
         return {
-            "bytes by frequency": ngram_nats(train, truths, 1),
-            "5-grams of bytes": ngram_nats(train, truths, 5),
+            "bytes by frequency": ngram_nats(known, truths, 1),
+            "5-grams of bytes": ngram_nats(known, truths, 5),
         }
 
     def baselines(self) -> dict[str, Any]:
@@ -337,7 +352,7 @@ class TokenSequence(Codec):
         return {"most frequent": DummyClassifier(strategy="prior"), "nearest neighbour": KNeighborsClassifier(1)}
 
     def target(self, values: Sequence[Any]) -> np.ndarray:
-        return np.array([str(v) for v in values], dtype=object)
+        return np.array([self.said(v) for v in values], dtype=object)
 
 
 def _each_of(content: Content) -> list[list[int]]:
@@ -356,9 +371,13 @@ def _codes(ids: np.ndarray, lens: np.ndarray) -> np.ndarray:
     return _code(np.where(local_positions(lens) > 0, np.roll(ids, 1), -1), ids)
 
 
-def parts_of(ids: np.ndarray) -> dict[str, np.ndarray]:
-    """Tokens of one text, and which of them opens it."""
-    return {"id": ids, "opens": np.arange(len(ids)) == 0}
+def parts_of(ids: np.ndarray, learnt: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Tokens of one text, which of them opens it, and which are learnt when it is asked (None: all)."""
+    return {
+        "id": ids,
+        "opens": np.arange(len(ids)) == 0,
+        "learnt": np.ones(len(ids), dtype=bool) if learnt is None else learnt,
+    }
 
 
 def character_tokenizer(characters: list[str]) -> Tokenizer:

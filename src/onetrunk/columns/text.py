@@ -1,10 +1,15 @@
-"""Text in any language: byte-level BPE learnt from the user's own rows, or characters; saved as a `tokenizer.json`."""
+"""Text in any language: byte-level BPE learnt from the user's own rows, or characters; saved as a `tokenizer.json`.
+
+A value may be a conversation. Each turn then stands between a start and an end token, its role on a line before it, and
+the assistant's turns alone are learnt, with their ends. One that waits for the assistant holds what opens its turn.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -24,6 +29,7 @@ from onetrunk.columns._tokens import (
     parts_of,
     train_bpe,
 )
+from onetrunk.columns._turns import ANSWERS, is_conversation, rendered, replies, turns
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.sequence import Answer, Content
 
@@ -35,15 +41,20 @@ class Text(TokenSequence):
         unit: Literal["bpe", "character"] = "bpe"
         vocabulary: int | None = Field(None, ge=300, le=1_000_000)  # None: grows with the training text
 
+    converses = False  # were there conversations in what it learnt from?
+
     # -- knowledge ---------------------------------------------------------------------------------------------------
     @classmethod
     def recognise(cls, values: Sequence[Any]) -> float:
+        if values and all(is_conversation(v) for v in values):
+            return 0.9 if all("role" in turn for v in values for turn in v) else 0.0
         if not all(isinstance(v, str) for v in values):
             return 0.0
         return 0.8 if any(" " in v.strip() or len(v) > 30 for v in values) else 0.6
 
     def fit(self, values: Sequence[Any]) -> None:
-        texts = [_checked(v) for v in values]
+        self.converses = any(is_conversation(v) for v in values)
+        texts = _pieces(values)
         characters = Counter(c for text in texts for c in set(text))
         if not characters:
             raise DataError("A text column needs at least one training row that is not empty; all are empty.")
@@ -56,16 +67,17 @@ class Text(TokenSequence):
             vocabulary = self.options.vocabulary or int(np.clip(size // 40, 512, 32_000))
             self.tokenizer = train_bpe(texts, vocabulary)
         self._remember(OWN, Shape())
-        self.pairs = self._frequent_pairs(texts)
+        self.pairs = self._frequent_pairs(values)
 
     def extend(self, values: Sequence[Any]) -> int:
         """Adds whole words (or, by character, characters) that take many tokens and occur often.
 
         A tokenizer that came with its model stays what it is.
         """
+        self.converses = self.converses or any(is_conversation(v) for v in values)
         if self.meaning != OWN:
             return 0
-        texts = [_checked(v) for v in values]
+        texts = _pieces(values)
         pattern = r"\S" if self.options.unit == "character" else r"\w{2,}"
         counts = Counter(word for text in texts for word in re.findall(pattern, text))
         known = self.tokenizer.get_vocab()
@@ -94,6 +106,8 @@ class Text(TokenSequence):
 
     def knowledge(self) -> dict[str, Any]:
         known: dict[str, Any] = {"tokenizer": self.tokenizer.to_str(), "pairs": self.pairs.tolist()}
+        if self.converses:
+            known["converses"] = True
         if self.meaning != OWN:
             known |= {"meaning": asdict(self.meaning), "shape": asdict(self.shape)}
         return known
@@ -101,6 +115,7 @@ class Text(TokenSequence):
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
         self.tokenizer = Tokenizer.from_str(knowledge["tokenizer"])
         self.pairs = np.array(knowledge.get("pairs", []), dtype=np.int64)
+        self.converses = knowledge.get("converses", False)
         if "meaning" not in knowledge:
             self._remember(OWN, Shape())
             return
@@ -116,23 +131,28 @@ class Text(TokenSequence):
     # -- a person's view ---------------------------------------------------------------------------------------------
     @classmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
-        lengths = np.array([len(str(v)) for v in values])
-        words = Counter(w for v in values[:2000] for w in re.findall(r"\w+", str(v).lower()))
+        texts = [_shown(v) for v in values]
+        lengths = np.array([len(text) for text in texts])
+        words = Counter(w for text in texts[:2000] for w in re.findall(r"\w+", text.lower()))
         return {
             "characters": {
                 "shortest": int(lengths.min()),
                 "median": float(np.median(lengths)),
                 "longest": int(lengths.max()),
             },
-            "empty": int(sum(not str(v).strip() for v in values)),
+            "empty": int(sum(not text.strip() for text in texts)),
             "frequent words": [w for w, _ in words.most_common(8)],
-            "samples": [str(v)[:80] for v in values[:3]],
+            "samples": [text[:80] for text in texts[:3]],
         }
 
     @classmethod
     def near(cls, value: Any) -> str | None:
         """Letters and digits only, without case: equal for texts that differ in spacing and punctuation."""
-        return re.sub(r"[\W_]+", "", str(value).lower()) or None
+        return re.sub(r"[\W_]+", "", _shown(value).lower()) or None
+
+    @classmethod
+    def show(cls, value: Any) -> dict[str, str]:
+        return {"text": _shown(value)}
 
     def dropped(self, content: Content) -> dict[str, int]:
         longer = int((content.lens > self.options.length).sum())
@@ -145,14 +165,51 @@ class Text(TokenSequence):
 
     # -- values to parts ---------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
-        text = _checked(value)
+        return self._encode_turns(value) if is_conversation(value) else parts_of(self._ids(_checked(value)))
+
+    def _ids(self, text: str) -> np.ndarray:
         if self._lookup is not None:
             points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-            return parts_of(self._lookup[np.minimum(points, len(self._lookup) - 1)])
-        return parts_of(np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int32))
+            return self._lookup[np.minimum(points, len(self._lookup) - 1)]
+        return np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int32)
+
+    def _encode_turns(self, value: Any) -> dict[str, np.ndarray]:
+        """The start before the first turn and the end after the last one are every text's."""
+        if not self.converses:
+            raise BadValueError("a conversation, and this column learnt from texts only: fine-tune it on conversations")
+        between = np.array([self.meaning.end, self.meaning.start], dtype=np.int32)
+        pieces: list[tuple[np.ndarray, bool]] = []
+        found = turns(value)
+        for role, content in found if found[-1][0] == ANSWERS else [*found, (ANSWERS, "")]:
+            if pieces:
+                pieces += [(between[:1], pieces[-1][1]), (between[1:], False)]
+            pieces += [(self._ids(f"{role}\n"), False), (self._ids(_checked(content)), role == ANSWERS)]
+        learnt = np.concatenate([np.full(len(ids), told) for ids, told in pieces])
+        return parts_of(np.concatenate([ids for ids, _ in pieces]), learnt)
+
+    def goes_on(self, value: Any) -> bool:
+        return is_conversation(value)
+
+    def split(self, value: Any) -> tuple[Any, Any]:
+        """Of a conversation, what came before its last reply, and that reply."""
+        if not is_conversation(value):
+            return None, value
+        found = turns(value)
+        last = max((i for i, (role, _) in enumerate(found) if role == ANSWERS), default=0)
+        if not last:
+            raise BadValueError("a conversation without a reply")
+        return list(value[:last]), found[last][1]
+
+    def said(self, value: Any) -> str:
+        return "\n".join(replies(value)) if is_conversation(value) else str(value)
+
+    def reply(self, ids: list[int], first: int) -> list[int]:
+        """Of a conversation the last turn alone; a text has no start inside."""
+        opens = [i for i in range(first) if ids[i] == self.meaning.start]
+        return ids[opens[-1] + 1 + len(self._ids(f"{ANSWERS}\n")) :] if opens else ids
 
     def encode_all(self, values: Sequence[Any], bad: Callable[[int, str], None]) -> tuple[Content, np.ndarray]:
-        if self._lookup is not None:
+        if self._lookup is not None or any(is_conversation(v) for v in values):
             return super().encode_all(values, bad)
         present, texts = np.zeros(len(values), dtype=bool), []
         for i, value in enumerate(values):
@@ -195,7 +252,27 @@ class Text(TokenSequence):
             vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
         else:  # written without spaces
             vectors = TfidfVectorizer(analyzer="char", ngram_range=(1, 2), sublinear_tf=True, min_df=2)
-        return make_pipeline(FunctionTransformer(lambda values: ["" if v is None else str(v) for v in values]), vectors)
+        return make_pipeline(
+            FunctionTransformer(lambda values: ["" if v is None else _shown(v) for v in values]), vectors
+        )
+
+
+def _shown(value: Any) -> str:
+    return rendered(value) if is_conversation(value) else str(value)
+
+
+def _pieces(values: Sequence[Any]) -> list[str]:
+    """What is written in values: texts, and the roles and contents of turns. What is no proper turn is left out."""
+    out = []
+    for value in values:
+        if not is_conversation(value):
+            out.append(_checked(value))
+            continue
+        with suppress(BadValueError):
+            out += [
+                _checked(piece) for role, content in [*turns(value), (ANSWERS, "")] for piece in (f"{role}\n", content)
+            ]
+    return out
 
 
 def _checked(value: Any) -> str:

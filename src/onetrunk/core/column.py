@@ -58,7 +58,7 @@ class Codec(nn.Module, ABC):
     shared: ClassVar[bool] = False  # do columns of this type share one codec unless told otherwise?
     guided: ClassVar[bool] = False  # can answers use guidance?
     continues: ClassVar[bool] = False  # can an answer go on from a prompt, a value that it begins with?
-    history: ClassVar[bool] = False  # does it always, so that an asked row's own value is what was seen before?
+    history: ClassVar[bool] = False  # does every value go on from the row's own, which is what was seen before?
     read_out: ClassVar[tuple[str, ...]] = ("head",)  # parameters or modules that `loss` uses, and `embed` does not
 
     def __init__(self, options: dict[str, Any] | None = None) -> None:
@@ -167,12 +167,17 @@ class Codec(nn.Module, ABC):
         """At most how many positions each value takes in a sequence, int64 [m]."""
         return np.ones(len(content), dtype=np.int64)
 
+    def goes_on(self, value: Any) -> bool:
+        """Is an asked row's own value what its answer goes on from, without being told so?"""
+        return self.history
+
     def split(self, value: Any) -> tuple[Any, Any]:
-        """A value of a `history` as what was seen before and what came then: how answers are judged.
+        """A value that answers go on from as what was seen before and what came then: how answers are judged. Of
+        others, None and the value.
 
         Raises BadValueError where it is too short for that.
         """
-        raise NotImplementedError
+        return None, value
 
     # -- parts to positions ------------------------------------------------------------------------------------------
     def reads_on(self) -> str | None:

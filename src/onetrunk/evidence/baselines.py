@@ -64,9 +64,7 @@ def run_baselines(
 
 
 def before_and_then(codec: Codec, values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Of a history, what was seen before and what came then, None where there is not both; of others, the values."""
-    if not codec.history:
-        return [], list(values)
+    """What was seen before, None where answers begin at the beginning, and what came then, None where nothing did."""
     before: list[Any] = [None] * len(values)
     then: list[Any] = [None] * len(values)
     for i, value in enumerate(values):

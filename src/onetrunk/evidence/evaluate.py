@@ -82,12 +82,13 @@ def _evaluate_task(
         raise DataError(f"No held-out row has a usable value of {ask!r}, so the model cannot be judged on it.")
     truths = [then[i] for i in rows]
     if not codec.history and not any(name in test for name in given):
-        task = judge_likelihood(model, codec, ask, truths, train and train.get(ask), seed, n_samples)
+        values = [test[ask][i] for i in rows]
+        task = judge_likelihood(model, codec, ask, values, train and train.get(ask), seed, n_samples)
         if task is not None:
             task.without_truth = len(test[ask]) - len(rows)
             return task, {}
     held_out = {name: [test[name][i] for i in rows] for name in given if name in test}
-    if codec.history:
+    if any(before[i] is not None for i in rows):
         held_out[ask] = [before[i] for i in rows]
     began = time.perf_counter()
     answers = model.answer(held_out, ask, given)

@@ -94,8 +94,8 @@ class Model:
         begun: bool = False,
     ) -> list[Answer]:
         """One answer a row for one column. Missing values and columns are left out; values that cannot be read too
-        (they are counted in `ledger`). With `begun`, and always for a history, answers go on from the rows' own values
-        of that column; a row without one begins at the beginning.
+        (they are counted in `ledger`). With `begun`, and always for histories and conversations, answers go on from
+        the rows' own values of that column; a row without one begins at the beginning.
         """
         task = self.task([ask], given)
         table = columns if isinstance(columns, Table) else Table({k: list(v) for k, v in columns.items()})
@@ -110,8 +110,10 @@ class Model:
             raise UsageError(
                 f"An answer of {ask!r} cannot go on from a prompt; of {', '.join(able) or 'no column'} can."
             )
-        if begun or codec.history:
-            prompt = _prompts(table, ask, codec, ledger)
+        own = table.columns.get(ask, [None] * len(table))
+        own = [v if v is not None and (begun or codec.goes_on(v)) else None for v in own]
+        if codec.history or any(v is not None for v in own):
+            prompt = _prompts(own, table.row, ask, codec, ledger)
         return answer(self.network, store, task.given, ask, sampling, prompt)
 
     def losses(
@@ -199,10 +201,9 @@ class Model:
         }
 
 
-def _prompts(table: Table, ask: str, codec: Codec, ledger: Ledger) -> Content:
-    """Every row's value of the asked column, of no parts where it is missing or bad."""
-    values = table.columns.get(ask, [None] * len(table))
-    found, present = codec.encode_all(values, lambda i, reason: ledger.add(reason, ask, int(table.row[i]), bad=True))
+def _prompts(values: Sequence[Any], row: np.ndarray, ask: str, codec: Codec, ledger: Ledger) -> Content:
+    """What every row's answer begins with, of no parts where it is missing or bad."""
+    found, present = codec.encode_all(values, lambda i, reason: ledger.add(reason, ask, int(row[i]), bad=True))
     for reason, count in codec.dropped(found).items():
         ledger.add(reason, ask, n=count)
     lens, starts = np.zeros((2, len(values)), dtype=np.int64)

@@ -14,6 +14,7 @@ import torch
 from tokenizers import Tokenizer, processors
 
 from onetrunk.columns._tokens import OWN
+from onetrunk.columns._turns import ANSWERS, is_conversation
 from onetrunk.columns.text import CODEC as Text
 from onetrunk.core import folder as files
 from onetrunk.core.errors import MissingExtraError, UsageError
@@ -86,7 +87,7 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
     device = next(network.parameters()).device
     for value in values:
         ids = [codec.meaning.start, *codec.encode(value)["id"].tolist()][: codec.options.length]
-        found = tokenizer(str(value))["input_ids"][: codec.options.length]
+        found = _tokens(tokenizer, value)[: len(ids)]
         with torch.inference_mode():
             x = codec.embed({"id": torch.tensor(ids, device=device)}) + network.marker(ask)[Role.ASKED]
             there, pos = torch.ones(1, len(ids), dtype=torch.bool, device=device), torch.arange(len(ids), device=device)
@@ -95,11 +96,19 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
             ours = torch.nn.functional.linear(*codec.readout(h[0])).float().cpu().numpy()
             logits = theirs(torch.tensor([ids])).logits[0].numpy()
         parity.add(ours, logits)
-        same = (
-            found[found[:1] == ids[:1] :] == ids[1:]
-        )  # the text has the same tokens, and each the same likeliest next
+        # The text has the same tokens, and each the same likeliest next.
+        same = found[found[:1] == ids[:1] :] == ids[1:]
         parity.count([True], [same and bool((ours.argmax(-1) == logits.argmax(-1)).all())])
     return parity
+
+
+def _tokens(tokenizer: Any, value: Any) -> list[int]:
+    """What transformers makes of a text, or of a conversation."""
+    if not is_conversation(value):
+        return tokenizer(str(value))["input_ids"]
+    waits = value[-1]["role"] != ANSWERS
+    text = tokenizer.apply_chat_template(value, tokenize=False, add_generation_prompt=waits)
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def _checked(model: Model, ask: str) -> tuple[Text, Transformer]:
@@ -137,4 +146,10 @@ def _write_tokenizer(codec: Text, place: Path) -> None:
         **{name: spelt(i) for name, i in named.items() if i >= 0},
         "pad_token": spelt(codec.meaning.end),
     }
+    if codec.converses:
+        start, end = spelt(codec.meaning.start), spelt(codec.meaning.end)
+        settings["chat_template"] = (
+            "{% for turn in messages %}" + start + "{{ turn['role'] }}\n{{ turn['content'] }}" + end + "{% endfor %}"
+            "{% if add_generation_prompt %}" + start + ANSWERS + "\n{% endif %}"
+        )  # fmt: skip
     (place / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False, indent=2), encoding="utf-8")

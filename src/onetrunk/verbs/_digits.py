@@ -14,8 +14,10 @@ from onetrunk.data.split import Split
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model
 from onetrunk.verbs._setup import Data, RunConfig, run_config, types_and_options
-from onetrunk.verbs.demo import HELD_OUT, LABELLED_EACH, WORDS
 
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+LABELLED_EACH = 5  # rows of each digit with a label
+HELD_OUT = 360
 SETTINGS = Path(__file__).with_name("demo.yaml")
 
 

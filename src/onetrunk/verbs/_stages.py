@@ -51,6 +51,7 @@ def build(data: Data, config: RunConfig, seed: int) -> Model:
 def adopt(model: Model, data: Data, console: Console) -> None:
     """Lets a model meet a table: new columns get codecs, known ones learn new classes and words."""
     train, model.fold = data.part("train"), data.fold
+    met = set(model.network.codecs)
     new = [name for name in data.names if name not in model.columns]
     if new:
         columns, codecs = fit_columns(train, new, data.types, data.options)
@@ -58,7 +59,7 @@ def adopt(model: Model, data: Data, console: Console) -> None:
             model.network.add_column(column, codecs[column.codec])
             console.print(f"New column [bold]{column.name}[/] [dim]{column.type}[/]", highlight=False)
     for name in data.names:
-        if name not in new:
+        if model.columns[name].codec in met:
             added = model.codec(name).extend([v for v in train[name] if v is not None])
             if added:
                 console.print(f"Column [bold]{name}[/]: {added} new classes or words", highlight=False)
@@ -358,14 +359,13 @@ def _cross_validated(
     train: Table,
     limit: float | None,
 ) -> dict[str, float]:
-    """The asked column's main metric on held-out labels, as the model is and after fine-tuning on the others.
+    """How good the asked column is on held-out labels (its main metric, or its loss where answers take steps: higher is
+    better), as the model is and after fine-tuning on the others.
 
     The model as it is may have met the held-out labels in pretraining, and then knows them by heart: the comparison
     favours it. `limit` bounds each fine-tuning, in seconds.
     """
     name = task.ask[0]
-    codec = model.codec(name)
-    sign = 1 if codec.higher_is_better else -1
     folds = min(config.finetune.folds, len(labelled))
     fold_of = np.empty(len(labelled), dtype=np.int64)
     fold_of[rng.permutation(rng.key(seed, "folds"), len(labelled))] = np.arange(len(labelled)) % folds
@@ -381,8 +381,8 @@ def _cross_validated(
             rest = labelled[fold_of != fold]
             _tune(tuned, store, rest, task, quick, Path(place), seed, True, None, Progress(silent=True), limit)
         for label, candidate in (("pretrained", model), ("fine-tuned", tuned)):
-            found = _metrics(candidate, task, train.take(held))
-            scores[label].append(sign * (next(iter(found.values())) or 0.0))
+            value, higher_is_better, _ = _validator(candidate, task, train.take(held), None)()
+            scores[label].append(value if higher_is_better else -value)
     return {label: float(np.mean(values)) for label, values in scores.items()}
 
 

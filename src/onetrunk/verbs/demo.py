@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-LABELLED_EACH = 5  # rows of each digit with a label
-HELD_OUT = 360
 DRAWN_EACH = 20
 
 

@@ -59,7 +59,7 @@ def generate(
         table = opened.to_answer(_tables.read_rows(data, False), asked, Ledger())
         rows = {name: [v for v in values for _ in range(n)] for name, values in table.columns.items()}
         given = [name for name in table.names if name in opened.columns and name not in asked]
-        if not given and not any(opened.codec(name).history for name in asked):
+        if not given and not any(opened.codec(n).goes_on(v) for n in asked for v in rows.get(n, []) if v is not None):
             raise _tables.nothing_given([c for c in opened.columns if c not in asked], table)
     if prompt is not None:
         rows |= {name: [prompt] * len(next(iter(rows.values()))) for name in asked}

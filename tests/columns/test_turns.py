@@ -1,0 +1,168 @@
+"""Conversations: only the assistant's turns are learnt, with their ends, and an answer is the next of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import worlds
+
+import onetrunk
+from onetrunk.columns._tokens import END, START
+from onetrunk.columns.text import CODEC as Text
+from onetrunk.core.column import Sampling
+from onetrunk.core.errors import BadValueError
+from onetrunk.core.registry import column_types
+from onetrunk.core.sequence import Role
+from onetrunk.data.table import Table, infer_types
+
+
+def talk(*contents: str, system: str | None = None) -> list[dict[str, str]]:
+    """A user and the assistant by turns."""
+    found = [{"role": ("user", "assistant")[i % 2], "content": content} for i, content in enumerate(contents)]
+    return found if system is None else [{"role": "system", "content": system}, *found]
+
+
+TALKS = [talk("ab", "ba"), talk("cd", "dc", "abc", "cba"), talk("b", "b", system="turn it round")]
+
+
+def fitted(values: list[Any], **options: Any) -> Any:
+    codec = Text({"unit": "character", **options})
+    codec.fit(values)
+    return codec
+
+
+def ids(codec: Any, text: str) -> list[int]:
+    return codec.encode(text)["id"].tolist()
+
+
+def test_replies_and_their_ends_are_learnt_and_nothing_else() -> None:
+    codec = fitted(TALKS)
+    segment = codec.segment(worlds.content_of(codec, TALKS[1:2]), Role.ASKED, worlds.keys(1))
+    user, assistant = ids(codec, "user\n"), ids(codec, "assistant\n")
+    turns = [(user, "cd"), (assistant, "dc"), (user, "abc"), (assistant, "cba")]
+    written = [token for role, content in turns for token in (START, *role, *ids(codec, content), END)]
+    assert segment.content["id"].tolist() == written[:-1] and segment.targets["id"].tolist() == written[1:]
+    learnt = segment.targets["id"][segment.targets["w"] > 0].tolist()
+    assert learnt == [*ids(codec, "dc"), END, *ids(codec, "cba"), END]
+
+
+def test_one_that_waits_for_a_reply_opens_it_and_teaches_no_end() -> None:
+    codec = fitted(TALKS)
+    waiting, answered = (codec.encode(talk(*said)) for said in (("ab",), ("ab", "ba")))
+    opened = waiting["id"].tolist()
+    assert opened == [*ids(codec, "user\nab"), END, START, *ids(codec, "assistant\n")]
+    assert answered["id"].tolist()[: len(opened)] == opened
+    segment = codec.segment(worlds.content_of(codec, [talk("ab"), ""]), Role.ASKED, worlds.keys(2))
+    assert segment.targets["w"].tolist() == [0.0] * (len(opened) + 1) + [1.0], "the end of an empty text is its all"
+
+
+def test_what_is_no_turn_is_said() -> None:
+    codec = fitted(TALKS)
+    for value, message in (
+        ([{"from": "human", "value": "hi"}], "turn 0 .* found .*from"),
+        ([{"role": "user", "content": "hi"}, {"role": "assistant", "content": ""}], "turn 1 .* 0 characters"),
+        ([{"role": "user", "content": "hi", "name": "bo"}], "turn 0"),
+        ([{"role": "a b", "content": "hi"}], "'a b'"),
+    ):
+        with pytest.raises(BadValueError, match=message):
+            codec.encode(value)
+    with pytest.raises(BadValueError, match="fine-tune it on conversations"):
+        fitted(["ab"]).encode(TALKS[0])
+
+
+@pytest.mark.parametrize("unit", ["bpe", "character"])
+def test_the_type_is_found_and_what_was_learnt_travels(unit: str) -> None:
+    assert infer_types(Table({"messages": TALKS})) == {"messages": "text"}
+    codec = fitted(TALKS, unit=unit)
+    again = column_types.get("text")({"unit": unit})
+    again.set_knowledge(json.loads(json.dumps(codec.knowledge())))
+    assert all(np.array_equal(again.encode(t)["id"], codec.encode(t)["id"]) for t in TALKS)
+    plain = fitted(["abcd user assistant system:\n"], unit=unit)
+    plain.extend(TALKS)
+    assert plain.converses and "converses" in plain.knowledge()
+    assert codec.show(TALKS[0]) == {"text": "user: ab\nassistant: ba"}
+    assert codec.split(TALKS[1]) == (TALKS[1][:3], "cba") and codec.split("ab") == (None, "ab")
+
+
+@pytest.fixture(scope="module")
+def parrot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Learnt to say a word again, after having learnt such texts; by characters, as a causal model."""
+    place = tmp_path_factory.mktemp("turns")
+    letters = "abcdef"
+    words = [a + b for a in letters for b in letters]
+    texts = {"text": [f"user assistant\n{w} {w}" for w in words]}
+    told = ["size=nano", "given=causal", "train.tensorboard=false", "pretrain.steps=4"]
+    columns = {"text": {"type": "text", "unit": "character", "length": 48}}
+    onetrunk.pretrain(
+        texts, out=str(place / "base"), settings=told, config={"columns": columns}, split="random:90/5/5", quiet=True
+    )
+    talks = [talk(a, a, b, b) for a in words for b in words[::5]]
+    onetrunk.finetune(
+        {"messages": talks}, ask=["text"], map={"text": "messages"}, start=str(place / "base"), out=str(place / "m"),
+        settings=["train.tensorboard=false", "finetune.steps=150", "finetune.rate=1.0"], split="random:98/1/1",
+        quiet=True,
+    )  # fmt: skip
+    return place / "m"
+
+
+def test_a_pretrained_text_learns_to_converse(parrot: Path, tmp_path: Path) -> None:
+    model = onetrunk.load(parrot)
+    asked = [talk("ab"), talk("fe"), talk("ab", "ab", "dc")]
+    rows = {"text": asked}
+    assert onetrunk.predict(model, rows, quiet=True)["text"].tolist() == ["ab", "fe", "dc"]
+    (begun,) = model.answer({"text": [talk("ab", "a")]}, "text", [])
+    assert begun.value == "ab", "a reply that was begun goes on"
+    drawn = onetrunk.generate(model, data=json.dumps({"text": talk("ca")}), n=3, temperature=0.1, quiet=True)
+    assert drawn["text"].tolist() == ["ca"] * 3
+    told = onetrunk.predict(model, rows, out=str(tmp_path / "out.jsonl"), quiet=True)
+    assert told["text"].tolist() == ["ab", "fe", "dc"]
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert written[2]["text_true"] == asked[2] and written[2]["text"] == "dc"
+
+
+def test_conversations_are_judged_by_how_likely_their_replies_are(parrot: Path) -> None:
+    fresh = {"text": [talk(w, w) for w in ("abc", "fed", "add", "bad")]}
+    (task,) = onetrunk.evaluate(str(parrot), fresh, against={"text": TALKS}, quiet=True).tasks
+    nats, parts = onetrunk.load(parrot).losses(fresh, "text", [])
+    assert parts.tolist() == [4.0] * 4, "three letters and the end"
+    assert task.metrics["bits_per_byte"] == pytest.approx(nats.sum() / np.log(2) / 12)
+
+
+def test_beside_another_column_the_last_reply_is_asked_for() -> None:
+    rows = {"topic": ["x", "y"] * 3, "chat": [*TALKS, *TALKS]}
+    made = worlds.model(rows, {"topic": "category", "chat": "text"}, options={"chat": {"unit": "character"}})
+    from onetrunk.evidence.evaluate import evaluate
+
+    (task,) = evaluate(made, rows, [(["topic"], "chat")]).tasks
+    assert task.metric == "exact_match" and task.rows == 6
+    assert task.samples[0].given["chat"]["text"].startswith(("user", "system"))
+
+
+def test_transformers_renders_and_answers_alike(parrot: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    found = onetrunk.export(str(parrot), {"text": TALKS}, to="huggingface", out=str(tmp_path / "hf"), quiet=True)
+    assert found["equal_answers"] == found["rows"] == len(TALKS)
+    words = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "hf").eval()
+    text = words.apply_chat_template(talk("ea"), tokenize=False, add_generation_prompt=True)
+    asked = words(text, add_special_tokens=False, return_tensors="pt")
+    out = theirs.generate(**asked, max_new_tokens=8, do_sample=False)[0, asked["input_ids"].shape[1] :]
+    (ours,) = onetrunk.load(parrot).answer({"text": [talk("ea")]}, "text", [], Sampling(max_length=8))
+    assert words.decode(out, skip_special_tokens=True) == ours.value == "ea"
+
+
+def test_the_end_of_a_long_answer_is_learnt_as_often_as_its_middle() -> None:
+    text = "".join(chr(ord("a") + i) for i in range(26))
+    codec = Text({"unit": "character", "length": 8})
+    codec.fit([text])
+    content = worlds.content_of(codec, [text] * 4000)
+    targets = codec.segment(content, Role.ASKED, worlds.keys(4000), True).targets["id"]
+    counts = torch.from_numpy(targets).bincount(minlength=codec.size).double() / 4000
+    alike = 8 / (27 + 7)  # windows are drawn from so many places, of which each token lies in eight
+    middle = counts[codec.encode(text)["id"][8:18].astype(np.int64)]
+    assert (middle - alike).abs().max() < 0.03 and counts[END] > alike - 0.03
