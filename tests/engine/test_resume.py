@@ -84,7 +84,7 @@ def test_bf16_resumes_and_keeps_its_decision(tmp_path: Path, monkeypatch: pytest
     whole = run_to_the_end(tmp_path / "whole", config=config)
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     shutil.rmtree(tmp_path / "cut/checkpoints/step-12")
-    monkeypatch.setattr("onetrunk.engine.precision.has_fast_bf16", lambda device: False)  # another machine
+    monkeypatch.setattr("onetrunk.engine.mode.has_fast_bf16", lambda device: False)  # another machine
     assert run_to_the_end(tmp_path / "cut", config=config) == whole
 
 
@@ -155,7 +155,7 @@ STATE = [
     "seed",
     "identity",
     "config",
-    "precision",
+    "mode",
     "best",
     "waited",
     "validated",

@@ -5,7 +5,7 @@ A step is `batches(step)`: micro-batches, a pure function of the step. Its loss 
 names, of (sum over micro-batches of the losses' sums) / (sum of their counts). Counts are known beforehand,
 so every micro-batch is differentiated at its final scale: accumulation equals one big batch. Dropout is keyed
 by (seed, step, micro-batch). So a run killed at any instant goes on from its newest checkpoint bit for bit
-(eager, same precision; on CUDA as far as the kernels are deterministic).
+(in the same mode; on CUDA as far as the kernels are deterministic).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from onetrunk.core.sequence import Loss
 from onetrunk.engine.checkpoint import Checkpoints, load_part, load_state
 from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Gradients, Weights
+from onetrunk.engine.mode import Choice, Compile, Mode, decide, set_compiled, stopwatch
 from onetrunk.engine.optim import OptimConfig, build_optimizer
-from onetrunk.engine.precision import Choice, Precision, decide, width_of
 from onetrunk.engine.progress import Progress, peak_bytes
 from onetrunk.engine.schedule import Schedule, factor
 from onetrunk.engine.signals import Signals
@@ -44,7 +44,7 @@ _STATE = {
     "seed",
     "identity",
     "config",
-    "precision",
+    "mode",
     "best",
     "waited",
     "validated",
@@ -73,7 +73,8 @@ class TrainSettings(OptimConfig):
     schedule: Schedule = "linear"
     warmup: float = Field(0.05, ge=0, lt=1)  # fraction of the steps
     clip: float = Field(1.0, ge=0)  # largest norm of the whole gradient
-    precision: Choice = "auto"
+    precision: Choice = "auto"  # auto: by a short probe
+    compile: Compile = "auto"  # auto: runs that are long enough to gain from it
     ema: float = Field(0.99, ge=0, lt=1)  # decay of the moving average of the weights, which then is the model
     loss_weights: dict[str, float] = Field(default_factory=dict)  # by loss name or what precedes its "/"; else 1
     balance: Literal["given", "learnt"] = "given"  # learnt: also by uncertainty, so that no task drowns another
@@ -165,6 +166,8 @@ class Trainer:
                     self.progress.update(self.step, record["loss"], record["tokens_per_s"], record.get("mfu"))
                 self._save()
         finally:
+            if self.mode.compiled:
+                set_compiled(self.module, False)
             log.close()
             self.progress.close()
         if not signals.received:
@@ -185,6 +188,9 @@ class Trainer:
     def _training_step(self) -> Record:
         started = time.perf_counter()
         batches = self.batches(self.step)
+        if self.step == 0:
+            self._decide(batches)
+            started = time.perf_counter()
         counts: dict[str, float] = {}
         for batch in batches:
             for name, count in batch.counts.items():
@@ -220,9 +226,19 @@ class Trainer:
             "tokens_per_s": round(tokens / seconds, 1),
             "seconds": round(self.totals["seconds"], 3),
         }
-        if self.rate:
-            record["mfu"] = round(sum(self.module.flops(batch) for batch in batches) / seconds / self.rate, 4)
+        if hasattr(self.module, "flops"):
+            rate = sum(map(self.module.flops, batches)) / seconds
+            record["mfu"] = round(rate / gemm_rate(self.device, self.mode.dtype), 4)
         return record
+
+    def _decide(self, batches: Sequence[MicroBatch]) -> None:
+        """How the run computes, from its first micro-batch."""
+        config = self.config
+        timed = stopwatch(self.module, batches[0].to(self.device), self.device)
+        choices = config.precision, config.compile
+        self.mode = decide(self.mode, *choices, self.module, timed, config.steps, len(batches))
+        if "auto" in choices:
+            self.progress.note(f"Computing in {self.mode.reason}.")
 
     def _accumulate(
         self, index: int, batch: MicroBatch, counts: dict[str, float], apart: Gradients | None
@@ -230,7 +246,7 @@ class Trainer:
         """Forward and backward of one micro-batch, of each loss by itself into `apart`. Returns the losses' sums."""
         torch.manual_seed(rng.torch_seed(self.seed, self.step, index))
         batch = batch.to(self.device)
-        with self.precision.context(self.device):
+        with self.mode.context(self.device):
             losses = self.module(batch)
         for name in [name for name in losses if not counts.get(name)]:
             if losses.pop(name).count > 0:
@@ -309,7 +325,7 @@ class Trainer:
 
     def _validation(self) -> Record:
         """Validates, and keeps a copy of the weights when they are the best so far."""
-        with self._averaged(), torch.no_grad(), self.precision.context(self.device):
+        with self._averaged(), torch.no_grad(), self.mode.context(self.device):
             self.module.eval()
             metric, higher_is_better, metrics = self.validate()
             self.module.train()
@@ -330,7 +346,7 @@ class Trainer:
 
     # -- state -----------------------------------------------------------------------------------------------
     def _prepare(self) -> None:
-        """Decides the precision, builds the optimizer, and takes up the newest checkpoint if there is one."""
+        """Builds the optimizer, and takes up the newest checkpoint if there is one."""
         folders.recover(self.folder)
         with folders.disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -341,13 +357,12 @@ class Trainer:
         self.checkpoints = Checkpoints(place, self.config.keep)
         newest = self.checkpoints.latest(self.progress.note)
         state = None if newest is None else load_state(newest, _STATE)
-        if state is None:
-            self.precision = decide(self.config.precision, self.device, width_of(self.module))
-        else:
+        if state is not None:
             self._check_same_run(state, newest)
-            self.precision = Precision(**state["precision"])
-        self.rate = gemm_rate(self.device, self.precision.dtype) if hasattr(self.module, "flops") else None
-        self.optimizer = build_optimizer(self.module, self.config, self.precision.muon)
+        self.mode = Mode(**state["mode"]) if state else Mode.before(self.config.precision, self.device)
+        if self.mode.compiled:
+            set_compiled(self.module, True)
+        self.optimizer = build_optimizer(self.module, self.config, self.mode.muon)
         self.average = {}
         if self.config.ema:
             self.average = {n: p.detach().clone() for n, p in self.parameters.items()}
@@ -392,7 +407,7 @@ class Trainer:
             "seed": self.seed,
             "identity": self.identity,
             "config": self._config(),
-            "precision": vars(self.precision),
+            "mode": vars(self.mode),
             "best": self.best,
             "waited": self.waited,
             "validated": self.validated,

@@ -67,6 +67,7 @@ class Transformer(nn.Module):
         if config.positions == "learned":
             self.places = nn.Parameter(torch.randn(config.most_positions, width) * 0.05)
         self.layers.muon = True  # its matrices are that optimizer's
+        self.layers.alike = True  # and compiling one compiles all
         for name, parameter in self.layers.named_parameters():
             if name.endswith("proj.bias"):
                 nn.init.zeros_(parameter)

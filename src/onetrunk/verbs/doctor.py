@@ -24,12 +24,11 @@ def doctor(*, quiet: bool = False) -> dict[str, Any]:
     from rich.table import Table
 
     from onetrunk import __version__
-    from onetrunk.engine.precision import decide
+    from onetrunk.engine.mode import has_fast_bf16
     from onetrunk.engine.speed import gemm_rate
     from onetrunk.verbs import _setup
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    wide = decide("auto", device, 768)
     found: dict[str, Any] = {
         "onetrunk": __version__,
         "python": platform.python_version(),
@@ -39,7 +38,7 @@ def doctor(*, quiet: bool = False) -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "free_disk_gb": round(shutil.disk_usage(".").free / 2**30, 1),
         "accelerator": torch.cuda.get_device_name() if device.type == "cuda" else "none: models train on the CPU",
-        "precision_at_width_768": wide.reason,
+        "fast_bf16": has_fast_bf16(device),
     }
     for package, purpose in (("datasets", "hub names and dataset objects"), ("transformers", "benchmarks")):
         there = importlib.util.find_spec(package) is not None

@@ -13,23 +13,30 @@ _MOST_LOGITS = 1 << 24  # above this many numbers, logits are made and dropped c
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Forward computes each chunk's loss and, at once, its gradients, so that all logits never exist together."""
+    """Forward computes each chunk's loss and, at once, its gradients, so that all logits never exist together.
+
+    A row's gradient is p - q: what the model gives each id, less what is true, (1 - smoothing) of the id and
+    smoothing / V of every one. It takes the place of the logits.
+    """
 
     @staticmethod
     def forward(ctx, h, weight, ids, w, smoothing, rows):
+        products = torch.get_autocast_dtype(h.device.type) if torch.is_autocast_enabled(h.device.type) else h.dtype
+        low_h, low_weight = h.to(products), weight.to(products)
         each = torch.empty(len(h), dtype=torch.float32, device=h.device)
-        grad_h = torch.empty_like(h)
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        grad_h = torch.empty_like(low_h)
+        grad_weight = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
         for i in range(0, len(h), rows):
-            with torch.enable_grad():
-                hi = h[i : i + rows].detach().requires_grad_()
-                wi = weight.detach().requires_grad_()
-                losses = _losses(hi, wi.to(hi.dtype), ids[i : i + rows], smoothing)
-                gh, gw = torch.autograd.grad((losses * w[i : i + rows]).sum(), (hi, wi))
-            each[i : i + rows] = losses.detach()
-            grad_h[i : i + rows] = gh
-            grad_weight += gw
-        ctx.save_for_backward(grad_h, grad_weight.to(weight.dtype))
+            part = slice(i, i + rows)
+            logits = F.linear(low_h[part], low_weight).to(grad_weight.dtype)
+            total, true = logits.logsumexp(1), logits.gather(1, ids[part, None])[:, 0]
+            each[part] = total - (1 - smoothing) * true - (smoothing * logits.mean(1) if smoothing else 0)
+            p = logits.sub_(total[:, None]).exp_()
+            p.scatter_add_(1, ids[part, None], torch.full_like(ids[part, None], smoothing - 1, dtype=p.dtype))
+            grad = p.sub_(smoothing / len(weight)).mul_(w[part, None]).to(products)
+            grad_h[part] = grad @ low_weight
+            grad_weight += grad.mT @ low_h[part]
+        ctx.save_for_backward(grad_h.to(h.dtype), grad_weight.to(weight.dtype))
         ctx.mark_non_differentiable(each)
         return (each * w).sum(), each
 
@@ -39,10 +46,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return (
             grad_h * grad_sum.to(grad_h.dtype),
             grad_weight * grad_sum.to(grad_weight.dtype),
-            None,
-            None,
-            None,
-            None,
+            *[None] * 4,
         )
 
 

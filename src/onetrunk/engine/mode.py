@@ -1,0 +1,149 @@
+"""How steps are computed: in bf16 or fp32, compiled or not. Decided before the first update by timing the run's own
+first micro-batch, said in one line, and written into the checkpoint.
+
+Eager PyTorch on a CPU repeats a run bit for bit in either precision, compiled code where algorithms are deterministic;
+a resumed run therefore keeps the decisions of its checkpoint, even on another machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+import torch
+from torch import nn
+
+from onetrunk.engine.speed import now
+
+Choice = Literal["auto", "bf16", "fp32"]
+Compile = bool | Literal["auto"]
+Pass = Callable[[bool], float]  # seconds of a forward and a backward pass, in bf16 or not
+
+_WIDE = 512  # from here on products take the time, and bf16 wins wherever it is fast
+_FEWEST_STEPS = 60  # of a run: the probe takes as long as about five of them
+_GAIN = 1.2  # how many times faster bf16 must be, for its coarser numbers and against the noise of the clock
+_COMPILING = 1200.0  # seconds of an eager run from which compiling, a minute or two, is tried
+_COMPILED_GAIN = 1.05
+
+
+@dataclass(frozen=True)
+class Mode:
+    """`autocast`: forward and loss in bf16. `muon`: Newton-Schulz in bf16. `compiled`: parts that are alike are.
+    `reason`: for a person."""
+
+    autocast: bool
+    muon: bool
+    compiled: bool
+    reason: str
+
+    @classmethod
+    def before(cls, choice: Choice, device: torch.device) -> Self:
+        """What is known before anything was timed: how the optimizer computes."""
+        return cls(False, choice != "fp32" and has_fast_bf16(device), False, "undecided")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of products."""
+        return torch.bfloat16 if self.autocast else torch.float32
+
+    def context(self, device: torch.device) -> AbstractContextManager[None]:
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.autocast)
+
+
+def decide(
+    before: Mode, precision: Choice, compile: Compile, module: nn.Module, timed: Pass, steps: int, passes: int
+) -> Mode:
+    """What the user chose, or what is faster for a run of so many steps of so many passes each. Leaves the module
+    compiled where that was decided."""
+    dtype, why, seconds = _precision(precision, module, timed, steps)
+    mode = replace(before, autocast=dtype == "bf16", reason=f"{dtype}: {why}")
+    if compile is False or not any(_alike(module)):
+        return mode
+    if compile == "auto":
+        if steps < _FEWEST_STEPS:
+            return mode
+        seconds = seconds or timed(mode.autocast)
+        if seconds * steps * passes < _COMPILING:
+            return mode
+    set_compiled(module, True)
+    if compile is True:
+        return replace(mode, compiled=True, reason=f"{mode.reason}; compiled: asked for")
+    try:
+        timed(mode.autocast)  # compiles
+        gain = seconds / min(timed(mode.autocast) for _ in range(2))
+        said = f"{gain:.2f} times as fast as eager"
+    except RuntimeError as error:  # no compiler, or one that failed
+        gain, said = 0.0, f"compiling failed ({type(error).__name__})"
+    if gain < _COMPILED_GAIN:
+        set_compiled(module, False)
+        return replace(mode, reason=f"{mode.reason}; not compiled: {said}")
+    return replace(mode, compiled=True, reason=f"{mode.reason}; compiled: {said}")
+
+
+def _precision(
+    choice: Choice, module: nn.Module, timed: Pass, steps: int
+) -> tuple[Literal["bf16", "fp32"], str, float | None]:
+    """Which one, why, and the seconds of a pass in it where they were measured."""
+    device = next(module.parameters()).device
+    if choice != "auto":
+        return choice, "asked for", None
+    if not has_fast_bf16(device):
+        return "fp32", f"this {device.type} has no fast bf16", None
+    if device.type != "cpu" or width_of(module) >= _WIDE:
+        return "bf16", f"fast on this {device.type} at width {width_of(module)}", None
+    if steps < _FEWEST_STEPS:
+        return "fp32", f"{steps} steps are too few to gain from bf16", None
+    times = [(timed(True), timed(False)) for _ in range(3)][1:]  # the first warms up
+    bf16, fp32 = (min(column) for column in zip(*times, strict=True))
+    said = f"a pass takes {1000 * bf16:.0f} ms in bf16, {1000 * fp32:.0f} ms in fp32"
+    return ("bf16", said, bf16) if fp32 > _GAIN * bf16 else ("fp32", said, fp32)
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """AMX or AVX512-BF16 on a CPU; compute capability 8.0 (Ampere) or higher on CUDA."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return False
+
+
+def width_of(module: nn.Module) -> int:
+    """The model's width: the widest smaller side of its matrices; 0 when there are none."""
+    return max((min(p.shape) for p in module.parameters() if p.ndim == 2), default=0)
+
+
+def stopwatch(module: nn.Module, batch: Any, device: torch.device) -> Pass:
+    """Times passes on a batch; they leave nothing in the module."""
+
+    def timed(autocast: bool) -> float:
+        start = now(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            losses = module(batch)
+        if (total := sum(loss.sum for loss in losses.values())).requires_grad:
+            total.backward()
+        module.zero_grad(set_to_none=True)
+        return now(device) - start
+
+    return timed
+
+
+# -- compiling -------------------------------------------------------------------------------------------------------
+def _alike(module: nn.Module) -> Iterator[nn.Module]:
+    """The parts of every list that says `alike = True`: compiled once, for all of them."""
+    for part in module.modules():
+        if getattr(part, "alike", False):
+            yield from part.children()
+
+
+def set_compiled(module: nn.Module, on: bool) -> None:
+    """Compiles the parts that are alike when they are next called, or lets them be eager again. Compiled code repeats
+    its bits only with deterministic algorithms."""
+    torch.use_deterministic_algorithms(on, warn_only=True)
+    for part in _alike(module):
+        if on:
+            part.compile()
+        else:
+            part._compiled_call_impl = None  # what `compile` sets; there is no public way back
