@@ -24,12 +24,12 @@ import numpy as np
 import pytest
 import soundfile
 import typer
-import yaml
 from PIL import Image
 
 import onetrunk
 from onetrunk import cli
 from onetrunk.core.column import Codec
+from onetrunk.core.config import parse_yaml
 from onetrunk.core.objective import Objective
 from onetrunk.core.registry import column_types, objectives
 from onetrunk.engine.optim import OptimConfig
@@ -273,18 +273,18 @@ def test_options_of_a_column_and_their_defaults(kind: str) -> None:
     assert found.keys() == options.keys()
     for name, field in options.items():
         said, default = found[name], field.get_default(call_default_factory=True)
-        assert (yaml.safe_load(said.strip("`")) if said.startswith("`") else None) == default, f"{name}: {said}"
+        assert (parse_yaml(said.strip("`")) if said.startswith("`") else None) == default, f"{name}: {said}"
 
 
 @names(EVERY)
 def test_configurations_are_valid(page: Path) -> None:
     for _, text in blocks(page, "yaml"):
-        _setup.RunConfig.parse(yaml.safe_load(text))
+        _setup.RunConfig.parse(parse_yaml(text))
 
 
 def test_the_reference_names_every_key_and_its_default() -> None:
     (text,) = [text for _, text in blocks(ROOT / "docs" / "training.md", "yaml") if text.startswith("# every key")]
-    assert flat(yaml.safe_load(text)) == flat(_setup.RunConfig().model_dump(mode="json"))
+    assert flat(parse_yaml(text)) == flat(_setup.RunConfig().model_dump(mode="json"))
 
 
 def flat(data: Any, place: str = "") -> dict[str, Any]:

@@ -56,6 +56,8 @@ NOT_A_TYPE = {
     ("data/inspect.py", "text"): "a key of Codec.show",
     ("evidence/likelihood.py", "text"): "a key of Codec.show",
     ("interop/_families.py", "text"): "what a family's trunk reads",
+    ("interop/keras.py", "text"): "the column that it reads",
+    ("interop/keras.py", "category"): "the type that it answers",
     ("interop/_families.py", "image"): "what a family's trunk reads",
     ("verbs/_digits.py", "image"): "the name of the demo's own column",
     ("verbs/demo.py", "image"): "the name of the demo's own column",

@@ -35,7 +35,7 @@ def test_the_command_makes_a_folder_that_goes_on_from_a_prompt(
 ) -> None:
     checkpoints.write("gpt2", tmp_path / "gpt2")
     assert run(monkeypatch, "import", tmp_path / "gpt2", "--out", tmp_path / "ours") == 0
-    assert "gpt2 with a column text" in capsys.readouterr().err
+    assert "gpt2 with text" in capsys.readouterr().err
     frame = onetrunk.generate(str(tmp_path / "ours"), prompt="The room", n=2, max_length=4, quiet=True)
     assert all(text.startswith("The room") for text in frame["text"])
     assert run(monkeypatch, "import", tmp_path / "gpt2", "--out", tmp_path / "ours") == 2

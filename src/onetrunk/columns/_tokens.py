@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from onetrunk.core import rng
 from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
+from onetrunk.core.errors import UsageError
 from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment, local_positions
 from onetrunk.nn.heads.categorical import choose, linear_cross_entropy, linear_divergence
 
@@ -76,6 +77,7 @@ class TokenOptions(Config):
 
     length: int = Field(256, ge=1, le=1_000_000)  # tokens of one value that the trunk sees: the context
     hide: float = Field(0.2, gt=0, le=1)  # share of tokens hidden when masked, on average
+    embedding: int | None = Field(None, ge=1)  # numbers of a token's vector; zeros fill it up. None: the trunk's width
     pairs: int = Field(0, ge=0, le=1 << 22)  # at most so many frequent pairs of neighbours get vectors of their own
     drop: float = Field(0.0, ge=0, lt=1)  # share of given tokens, each with its pair, blanked in training: word dropout
 
@@ -120,7 +122,11 @@ class TokenSequence(Codec):
         return np.sort(codes[np.argsort(-counts, kind="stable")[: self.options.pairs]])
 
     def build(self, width: int) -> None:
-        self.table = nn.Parameter(torch.randn(self.size, width) * 0.05)
+        own = self.options.embedding or width
+        if own > width:
+            raise UsageError(f"A token's vector has {own} numbers (embedding), more than the trunk's width, {width}.")
+        self.missing = width - own
+        self.table = nn.Parameter(torch.randn(self.size, own) * 0.05)
         if not self.shape.tied:
             self.head = nn.Parameter(torch.zeros(self.size, width))
         if self.shape.bias:
@@ -239,7 +245,7 @@ class TokenSequence(Codec):
         )
 
     def embed(self, content: dict[str, Tensor]) -> Tensor:
-        x = F.embedding(content["id"], self.table)
+        x = F.pad(F.embedding(content["id"], self.table), (0, self.missing))
         return x + F.embedding(content["pair"], self.pair_table) if self.options.pairs else x
 
     # -- positions to answers ----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from onetrunk.core import rng
 from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
+from onetrunk.core.sequence import Answer, Content, Loss, On, Role, Segment
 from onetrunk.nn.heads.categorical import choose, divergence, linear_cross_entropy
 
 _FORGET = (
@@ -26,7 +26,10 @@ _FORGET = (
 
 
 class Category(Codec):
-    """One slot. Read out from the slot's state and the mean of what is given; cross entropy (multi-label: sigmoids)."""
+    """One slot. Read out from the slot's state and the mean of what is given; cross entropy (multi-label: sigmoids).
+
+    With `on` it is read from another column's last position alone, as recurrent models do.
+    """
 
     pooled = True
     read_out = ("head", "bias")
@@ -35,6 +38,14 @@ class Category(Codec):
         balance: bool = False  # weigh classes by the inverse of their frequency
         smoothing: float = Field(0.0, ge=0, lt=1)  # label smoothing (arXiv 1512.00567)
         dropout: float = Field(0.0, ge=0, lt=1)  # before the read-out
+        on: str | None = None  # the column from whose last position it is read; None: from a slot of its own
+
+    def __init__(self, options: dict[str, Any] | None = None) -> None:
+        super().__init__(options)
+        self.pooled = self.options.on is None
+
+    def reads_on(self) -> str | None:
+        return self.options.on
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     @classmethod
@@ -87,7 +98,7 @@ class Category(Codec):
         if not self.multi:
             self.unknown = nn.Parameter(torch.zeros(width))
         self.slot = nn.Parameter(torch.zeros(width))
-        self.head = nn.Parameter(torch.zeros(len(self.classes), 2 * width))
+        self.head = nn.Parameter(torch.zeros(len(self.classes), (1 + self.pooled) * width))
         self.bias = nn.Parameter(torch.zeros(len(self.classes)))
 
     # -- a person's view ---------------------------------------------------------------------------------------------
@@ -124,12 +135,14 @@ class Category(Codec):
             return {"hot": np.zeros(len(self.classes), dtype=np.float32), "unseen": np.int64(0)}
         return {"id": np.int64(-1)}
 
-    def dropped(self, content: Content) -> dict[str, int]:
+    def dropped(self, content: Content, on: Content | None = None, place: np.ndarray | None = None) -> dict[str, int]:
         unseen = int(content.data["unseen"].sum() if self.multi else (content.data["id"] < 0).sum())
         return {"classes unseen in training": unseen} if unseen else {}
 
     # -- parts to positions ------------------------------------------------------------------------------------------
-    def segment(self, content: Content, role: Role, keys: np.ndarray, augment: bool = False) -> Segment:
+    def segment(
+        self, content: Content, role: Role, keys: np.ndarray, augment: bool = False, on: On | None = None
+    ) -> Segment:
         m = len(content)
         parts = {name: array for name, array in content.gather().items() if name != "unseen"}
         hidden = np.full(m, role != Role.GIVEN)
@@ -139,6 +152,12 @@ class Category(Codec):
             return Segment({**parts, "hidden": hidden}, np.ones(m, dtype=np.int64))
         shown = {name: np.zeros_like(array) for name, array in parts.items()}
         targets = {**parts, "w": self._weights(parts)}
+        if on is not None:
+            there = np.flatnonzero(on.lens)
+            nothing = {name: array[:0] for name, array in {**shown, "hidden": hidden}.items()}
+            reads = np.cumsum(on.lens)[there] - 1
+            return Segment(nothing, np.zeros(m, dtype=np.int64), reads=reads,
+                           targets={name: array[there] for name, array in targets.items()})  # fmt: skip
         return Segment(
             {**shown, "hidden": hidden},
             np.ones(m, dtype=np.int64),
@@ -188,9 +207,13 @@ class Category(Codec):
         own, theirs = (torch.stack([x, torch.zeros_like(x)], dim=-1) for x in (own, theirs))
         return divergence(own, theirs, temperature).mean(-1)
 
-    def start(self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device) -> State:
+    def start(
+        self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device, prompt: Content | None = None,
+        on: On | None = None,
+    ) -> State:  # fmt: skip
         u = torch.from_numpy(rng.uniform(keys)).to(device)
-        return {"done": torch.zeros(n, dtype=torch.bool, device=device), "uniform": u}
+        state = {"done": torch.zeros(n, dtype=torch.bool, device=device), "uniform": u}
+        return state if on is None else {**state, "lens": torch.from_numpy(on.lens).to(device)}
 
     def query(self, state: State, sampling: Sampling) -> Query:
         n, device = len(state["done"]), state["done"].device
@@ -200,6 +223,8 @@ class Category(Codec):
         return Query({"id": torch.zeros(n, dtype=torch.int64, device=device), "hidden": hidden}, t=1)
 
     def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
+        if "lens" in state:  # of nothing, zeros
+            h = F.pad(h, (0, 0, 1, 0))[torch.arange(len(h)), state["lens"]][:, None]
         logits = self.logits(h[:, 0])
         if self.multi:
             return {"done": ~state["done"], "p": logits.sigmoid(), "id": logits.argmax(-1)}

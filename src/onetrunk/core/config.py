@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -65,6 +66,23 @@ def _groups(cls: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
             yield name, inner
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain data, with YAML 1.2's booleans: on, off, yes and no are words."""
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain data of YAML. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=_Loader)
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Reads one strict YAML file: data only, no aliases (a few hundred bytes of them can grow to billions of nodes)."""
     path = Path(path)
@@ -77,7 +95,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise UsageError(f"The configuration {path} uses YAML aliases (*name); write the value out.")
-        data = yaml.safe_load(text)
+        data = parse_yaml(text)
     except yaml.YAMLError as error:
         raise UsageError(f"The configuration {path} is not valid YAML: {error}") from None
     if not isinstance(data, dict):
@@ -98,7 +116,7 @@ def with_settings(data: dict[str, Any], settings: list[str] | None) -> dict[str,
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise UsageError(f"--set {setting}: {parent!r} is a value, not a group of keys.")
-        place[last] = _number(yaml.safe_load(value))
+        place[last] = _number(parse_yaml(value))
     return out
 
 

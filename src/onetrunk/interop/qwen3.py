@@ -117,6 +117,8 @@ def _checked(model: Model, ask: str) -> tuple[Text, Transformer]:
         raise UsageError(f"{ask!r} is no text: only a text is written by the models of the Hugging Face format.")
     if codec.options.pairs:
         raise UsageError(f"{ask!r} also embeds pairs of tokens (pairs), which the Hugging Face format does not know.")
+    if codec.missing:
+        raise UsageError(f"The tokens of {ask!r} have narrower vectors (embedding) than the Hugging Face format knows.")
     if codec.shape.bias or codec.shape.transform:
         raise UsageError(f"The read-out of {ask!r} is BERT's: it fills words in and does not write.")
     expected = _BLOCK if isinstance(trunk, Transformer) else {"kind": "transformer"}

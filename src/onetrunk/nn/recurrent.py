@@ -29,6 +29,7 @@ class RecurrentConfig(Config):
     width: int = Field(128, ge=8, le=16384)
     layers: int = Field(2, ge=1, le=256)
     dropout: float = Field(0.0, ge=0, lt=1)
+    norm: Literal["rms", "none"] = "rms"  # of what leaves the trunk
     eps: float = Field(1e-6, gt=0)
 
 
@@ -61,7 +62,7 @@ class _Streams:
 
 
 class Recurrent(nn.Module):
-    """x_BTD to h_BTD, normed."""
+    """x_BTD to h_BTD, normed unless told otherwise."""
 
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__()
@@ -69,7 +70,7 @@ class Recurrent(nn.Module):
         width = config.width
         cell = CELLS[config.kind]
         self.layers = nn.ModuleList(cell(width, width, batch_first=True) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(width, eps=config.eps)
+        self.norm = nn.RMSNorm(width, eps=config.eps) if config.norm == "rms" else nn.Identity()
         if config.kind == "lstm":
             for layer in self.layers:  # forget gates start open (Jozefowicz et al. 2015)
                 nn.init.ones_(layer.bias_ih_l0.data[width : 2 * width])

@@ -116,10 +116,10 @@ def draw_answers(codec: Codec, name: str, answers: Sequence[Answer], on: Sequenc
     be."""
     folder, paths = out.with_suffix(""), []
     with disk_errors(out):
-        folder.mkdir(parents=True, exist_ok=True)
         for i, (answer, value) in enumerate(zip(answers, on, strict=True)):
             path, png = folder / f"{name}-{i:04d}.png", codec.show(answer.value, value).get("png")
             if png is not None:
+                folder.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(base64.b64decode(png))
             paths.append(None if png is None else str(path))
     return paths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 
@@ -11,16 +12,19 @@ def import_(
     out: str = "model",
     tower: str | None = None,
     base: str | None = None,
+    words: str | None = None,
     network: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Any:
-    """Make a model folder of a Hugging Face folder: GPT-2, BERT, RoBERTa, Llama, Mistral, Qwen, ViT, DeiT or CLIP.
+    """Make a model folder of a Hugging Face folder (GPT-2, BERT, RoBERTa, Llama, Mistral, Qwen, ViT, DeiT or CLIP) or
+    of Keras weights (Embedding, LSTM, Dense).
 
     Args:
-        source: a folder with config.json and safetensors, hf://owner/name; with --base an adapter folder.
+        source: a folder with config.json and safetensors, hf://owner/name, a Keras .h5 file, or with --base an adapter.
         out: the model folder to make.
         base: the model folder that an adapter folder (of finetune --lora) was trained on: both become one model.
+        words: of Keras weights, a JSON file of words and their numbers; without it the words of a text are numbers.
         tower: which of CLIP's two, text or image.
         network: let hf:// names reach for the network.
         overwrite: replace an existing model folder.
@@ -30,7 +34,7 @@ def import_(
         The model, as `onetrunk.load(out)` gives it.
     """
     from onetrunk.inference.model_folder import load
-    from onetrunk.interop import huggingface
+    from onetrunk.interop import huggingface, keras
     from onetrunk.verbs import _setup
 
     console = _setup.console(quiet)
@@ -39,12 +43,14 @@ def import_(
         load(base, source).save(out, overwrite=overwrite)
         console.print(f"The model, {base} with its adapter, is in [bold]{out}[/].", highlight=False)
         return load(out)
-    model = huggingface.read(huggingface.locate(source, network), tower)
+    if keras.is_weights(Path(source)):
+        model = keras.read(Path(source), None if words is None else Path(words))
+    else:
+        model = huggingface.read(huggingface.locate(source, network), tower)
     (stage,) = model.provenance["stages"]
-    (column,) = model.columns.values()
     parameters = sum(p.numel() for p in model.network.parameters())
     console.print(
-        f"[bold]{stage['family']}[/] with a column [bold]{column.name}[/], {parameters:,} parameters",
+        f"[bold]{stage['family']}[/] with [bold]{', '.join(model.columns)}[/], {parameters:,} parameters",
         highlight=False,
     )
     if stage["left_out"]:

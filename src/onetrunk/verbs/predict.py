@@ -82,7 +82,8 @@ def predict(
         codec = opened.codec(name)
         columns |= answer_columns(name, answers, codec)
         if out is not None and codec.reads_on() in table.columns:
-            columns[f"{name} drawn"] = _tables.draw_answers(codec, name, answers, table[codec.reads_on()], Path(out))
+            drawn = _tables.draw_answers(codec, name, answers, table[codec.reads_on()], Path(out))
+            columns |= {f"{name} drawn": drawn} if any(drawn) else {}
     ledger.check(len(table), max_bad)
     for line in ledger.lines():
         console.print(f"[yellow]Ledger[/] {line}", highlight=False)
