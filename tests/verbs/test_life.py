@@ -189,6 +189,24 @@ def test_evaluating_leaves_out_what_was_trained_on_and_says_so(
     assert "cannot be told here, for want of review" in " ".join(capsys.readouterr().err.split())
 
 
+def test_models_of_one_task_stand_beside_one_of_several(foundation: Path, tmp_path: Path) -> None:
+    names = {"both": ["label", "price"], "label-only": ["label"], "price-only": ["price"]}
+    for name, ask in names.items():
+        quick(tmp_path / name, "finetune", ask=ask, given=["review", "nights"], start=str(foundation), size=None)
+    beside = [str(tmp_path / name) for name in ("label-only", "price-only")]
+    found = onetrunk.evaluate(str(tmp_path / "both"), table(), beside=beside, quiet=True)
+    assert [[rival.name for rival in task.rivals] for task in found.tasks] == [["label-only"], ["price-only"]]
+    for task in found.tasks:
+        (rival,) = task.rivals
+        (alone,) = onetrunk.evaluate(str(tmp_path / rival.name), table(), quiet=True).tasks
+        assert rival.score.value == pytest.approx(alone.score.value) and rival.metrics == pytest.approx(alone.metrics)
+        sign = 1 if task.higher_is_better else -1
+        assert rival.lead.value == pytest.approx(sign * (task.score.value - rival.score.value))
+        assert task.rows == alone.rows == 24, "the foundation's split, which is theirs too"
+    with pytest.raises(UsageError, match="told apart by their names"):
+        onetrunk.evaluate(str(tmp_path / "both"), table(), beside=[beside[0]] * 2, quiet=True)
+
+
 def test_training_again_goes_on_with_the_foundation_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = {"data": table(60), "ask": ["label"], "size": "nano", "settings": QUICK}
     onetrunk.train(**settings, out=str(tmp_path / "m"), quiet=True)

@@ -28,6 +28,7 @@ _DIGITS = 5  # of a fraction in a sample
 _FEWEST_EXACT = 0.05  # below, answers are near or far rather than right or wrong
 
 Columns = Mapping[str, Sequence[Any]]
+Beside = Mapping[str, tuple["Model", Mapping[str, Sequence[str]]]]  # name to a model, and asked columns to given ones
 _Group = tuple[str, bool | None, np.ndarray]  # heading, whether these are right, rows
 
 
@@ -47,6 +48,7 @@ def evaluate(
     tasks: Sequence[tuple[Sequence[str], str]],
     *,
     train: Columns | None = None,
+    beside: Beside | None = None,
     name: str = "model",
     origin: Origin | None = None,
     histories: Mapping[str, Sequence[dict[str, Any]]] | None = None,
@@ -55,7 +57,8 @@ def evaluate(
 ) -> Evidence:
     """Evidence for each (given, ask) on the held-out rows.
 
-    `train` holds the training rows, for the rivals (None: no rivals). `histories` are the records of
+    `train` holds the training rows, for the simple rivals (None: none). Models `beside` are rivals in what they are
+    asked too, unless it is judged by its likelihood. `histories` are the records of
     metrics.jsonl by stage, for the curves. `samples` rows of each kind are kept to be shown. Raises
     DataError when no row has a truth.
     """
@@ -64,7 +67,7 @@ def evaluate(
         evidence.figures |= _named(f"curves-{_slug(stage)}", figures.curves(records))
         evidence.figures |= _named(f"validation-{_slug(stage)}", figures.validation(records))
     for place, (given, ask) in enumerate(tasks):
-        task, answers_figure = _evaluate_task(model, test, list(given), ask, train, seed, samples)
+        task, answers_figure = _evaluate_task(model, test, list(given), ask, train, beside or {}, seed, samples)
         task.label = f"{place + 1}-{_slug(ask)}"
         evidence.tasks.append(task)
         evidence.figures |= _named(f"comparison-{task.label}", figures.comparison(task))
@@ -73,7 +76,14 @@ def evaluate(
 
 
 def _evaluate_task(
-    model: Model, test: Columns, given: list[str], ask: str, train: Columns | None, seed: int, n_samples: int
+    model: Model,
+    test: Columns,
+    given: list[str],
+    ask: str,
+    train: Columns | None,
+    beside: Beside,
+    seed: int,
+    n_samples: int,
 ) -> tuple[TaskEvidence, dict[str, bytes]]:
     codec = model.codec(ask)
     before, then = before_and_then(codec, test.get(ask, []))
@@ -116,6 +126,12 @@ def _evaluate_task(
         codecs = {name: model.codec(name) for name in known}
         found = run_baselines(codecs, codec, known, held_out, answered, truths)
         task.rivals = [_rival(name, baseline, judge, score, draws) for name, baseline in found.items()]
+    for name, (other, tasks) in beside.items():
+        if ask in tasks:
+            known = {n: [test[n][i] for i in rows] for n in tasks[ask] if n in test}
+            known |= {ask: held_out[ask]} if ask in held_out else {}
+            theirs = _answered(other, codec, known, ask, tasks[ask], truths)
+            task.rivals.append(_rival(name, theirs, judge, score, draws))
     shows = {name: (model.codec(name), values) for name, values in held_out.items()}
     task.samples = _samples(codec, answers, truths, shows, judge, n_samples)
     history = {"before": held_out[ask]} if codec.history else {}
@@ -161,6 +177,17 @@ class _Judge:
     def at(self, answers: Sequence[Answer], index: np.ndarray) -> float | None:
         """The main metric of some rows."""
         return self.codec.metrics([answers[i] for i in index], [self.truths[i] for i in index])[self.metric]
+
+
+def _answered(
+    other: Model, codec: Codec, columns: Columns, ask: str, given: Sequence[str], truths: Sequence[Any]
+) -> Baseline:
+    """Another model's answers to the same rows, judged alike."""
+    if other.codec(ask).class_names() != codec.class_names():
+        return Baseline(note=f"knows other classes of {ask}")
+    began = time.perf_counter()
+    answers = other.answer(columns, ask, given)
+    return Baseline(answers, codec.metrics(answers, truths), time.perf_counter() - began)
 
 
 def _rival(name: str, found: Baseline, judge: _Judge, ours: Interval | None, draws: np.ndarray) -> Rival:

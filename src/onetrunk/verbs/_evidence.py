@@ -30,9 +30,10 @@ def evaluate(
     console: Console,
     max_bad: float = 0.01,
     ledger: Ledger | None = None,
+    beside: dict[str, Model] | None = None,
 ) -> Evidence:
     """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
-    was lost on the way to these rows."""
+    was lost on the way to these rows; models `beside`, by name, are asked what their own tasks are."""
     tasks = [
         (task.given, name)
         for task in model.tasks
@@ -53,6 +54,10 @@ def evaluate(
         test.columns,
         tasks,
         train=train.columns if train is not None else None,
+        beside={
+            name: (other, {ask: task.given for task in other.tasks for ask in task.ask})
+            for name, other in (beside or {}).items()
+        },
         name=folder.name,
         origin=_origin(model, ledger, seed),
         histories=_histories(folder, model),

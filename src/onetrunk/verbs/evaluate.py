@@ -14,6 +14,7 @@ def evaluate(
     given: list[str] | None = None,
     map: dict[str, str] | None = None,
     against: Any = None,
+    beside: list[str] | None = None,
     allow_equal_rows: bool = False,
     seed: int = 0,
     max_bad: float = 0.01,
@@ -29,6 +30,7 @@ def evaluate(
         given: columns to answer from; by default the task's.
         map: model_column=table_column, where names differ.
         against: training rows for the baselines; without them only the model is judged.
+        beside: other model folders, like one for each of several tasks: rivals on the same rows.
         allow_equal_rows: judge rows too that equal one the model was trained on.
         seed: of the intervals' resampling.
         max_bad: share of unusable values in a column from which it stops.
@@ -38,6 +40,7 @@ def evaluate(
     Returns:
         The evidence; `tasks` holds metrics, intervals and rivals.
     """
+    from onetrunk.core.errors import UsageError
     from onetrunk.data.ledger import Ledger
     from onetrunk.data.table import read
     from onetrunk.inference.model_folder import Task, load
@@ -56,10 +59,14 @@ def evaluate(
     asked = [name for task in opened.tasks for name in task.ask]
     table = opened.to_judge(table, asked, ledger, max_bad)
     train = None if train is None else opened.to_judge(train, asked, Ledger(), max_bad)
+    others = {Path(folder).name: load(folder) for folder in beside or []}
+    if len(others) < len(beside or []):
+        raise UsageError(f"Folders of --beside are told apart by their names, which differ: found {', '.join(beside)}.")
     if not allow_equal_rows:
-        table = _unseen(opened, table, console)
+        for one in (opened, *others.values()):
+            table = _unseen(one, table, console)
         train = train if train is None else _others(opened, train, table, console)
-    return _evidence.evaluate(opened, table, train, Path(model), seed, console, max_bad, ledger)
+    return _evidence.evaluate(opened, table, train, Path(model), seed, console, max_bad, ledger, others)
 
 
 def _unseen(model: Any, table: Any, console: Any) -> Any:
