@@ -66,6 +66,51 @@ def test_merging_keeps_what_it_does_and_taking_it_out_gives_the_base(bias: str) 
     torch.testing.assert_close(states(other), apart, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_lengths_are_learnt_as_in_peft(dropout: float) -> None:
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(0)
+    base = torch.nn.Linear(6, 5)
+    config = lora.LoRAConfig(rank=2, alpha=6.0, dropout=dropout, dora=True)
+    map_ = lora.LoRALinear(copy.deepcopy(base), config)
+    x = torch.randn(4, 6)
+    torch.testing.assert_close(map_.eval()(x), base(x), atol=1e-6, rtol=1e-6)
+    wanted = peft.LoraConfig(r=2, lora_alpha=6.0, lora_dropout=dropout, use_dora=True, target_modules=["0"])
+    theirs = peft.get_peft_model(torch.nn.Sequential(copy.deepcopy(base)), wanted)
+    for name, tensor in map_.learnt().items():
+        tensor.data.normal_(0, 0.5)
+        (own,) = [p for n, p in theirs.named_parameters() if name in n]
+        own.data.copy_(tensor)
+    for training in (False, True):
+        outputs = []
+        for module in (map_.train(training), theirs.train(training)):
+            torch.manual_seed(3)
+            outputs.append(module(x))
+            module.zero_grad()
+            outputs[-1].square().sum().backward()
+        torch.testing.assert_close(*outputs, atol=1e-5, rtol=1e-5)
+        for name, tensor in map_.learnt().items():
+            (own,) = [p for n, p in theirs.named_parameters() if name in n]
+            torch.testing.assert_close(tensor.grad, own.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_learnt_lengths_are_merged_and_not_taken_out() -> None:
+    trunk, other = adapted()
+    lora.take(other)
+    config = CONFIG.updated(dora=True)
+    lora.add(other, config)
+    for name, parameter in other.named_parameters():
+        if "lora_" in name:
+            parameter.data.normal_(0, 0.3)
+    apart = states(other)
+    learnt = lora.take(other)
+    torch.testing.assert_close(states(other), apart, atol=1e-4, rtol=1e-4)
+    lora.merge(trunk, learnt, config.scale)
+    torch.testing.assert_close(states(trunk), apart, atol=1e-4, rtol=1e-4)
+    with pytest.raises(UsageError, match="cannot be taken out"):
+        lora.unmerge(trunk, learnt, config.scale)
+
+
 def test_dropout_is_of_the_change_alone() -> None:
     trunk, _ = adapted()
     base = trunk.layers[0].mlp.up_proj

@@ -25,6 +25,11 @@ CONFIG, WEIGHTS, COLUMNS, DESCRIPTION = (
 _PREFIX = "base_model.model.model."  # PEFT's, of what it wraps, of the language model's trunk
 
 
+def _peft(name: str) -> str:
+    """PEFT's name of what a map learnt; of a length it leaves `weight` out."""
+    return f"{_PREFIX}{name}" + ("" if name.endswith(lora.LENGTH) else ".weight")
+
+
 @dataclass
 class Adapter:
     """`learnt` (as `lora.take` gives it) was merged into the trunk of the base whose digest it names."""
@@ -59,13 +64,14 @@ def write(adapter: Adapter, rest: dict[str, Tensor], description: dict[str, Any]
             "r": config.rank,
             "lora_alpha": config.alpha,
             "lora_dropout": config.dropout,
+            "use_dora": config.dora,
             "target_modules": targets,
             "bias": "none",
             "fan_in_fan_out": False,
             "inference_mode": True,
         },
     )
-    files.save_tensors(place / WEIGHTS, {f"{_PREFIX}{k}.weight": v for k, v in adapter.learnt.items()})
+    files.save_tensors(place / WEIGHTS, {_peft(name): tensor for name, tensor in adapter.learnt.items()})
     files.save_tensors(place / COLUMNS, changed)
     files.write_json(place / DESCRIPTION, {**description, "base": adapter.digest})
 
@@ -84,15 +90,17 @@ def read(folder: Path, base: Path) -> tuple[dict[str, Any], dict[str, Tensor], A
         )
     config = lora.LoRAConfig.parse(
         {"rank": told.get("r"), "alpha": told.get("lora_alpha"), "dropout": told.get("lora_dropout", 0.0),
-         "targets": told.get("target_modules")}, str(folder / CONFIG),
+         "dora": told.get("use_dora", False), "targets": told.get("target_modules")}, str(folder / CONFIG),
     )  # fmt: skip
     shapes = files.tensor_shapes(base / "model.safetensors")
     expected = {}
     for name, shape in shapes.items():
         path, _, kind = name.rpartition(".")
         if kind == "weight" and path.startswith("layers.") and path.rpartition(".")[2] in config.targets:
-            expected[f"{_PREFIX}{path}.{lora.A}.weight"] = (config.rank, shape[1])
-            expected[f"{_PREFIX}{path}.{lora.B}.weight"] = (shape[0], config.rank)
+            expected[_peft(f"{path}.{lora.A}")] = (config.rank, shape[1])
+            expected[_peft(f"{path}.{lora.B}")] = (shape[0], config.rank)
+            if config.dora:
+                expected[_peft(f"{path}.{lora.LENGTH}")] = (shape[0],)
     loaded = files.load_tensors(folder / WEIGHTS, expected)
     learnt = {name.removeprefix(_PREFIX).removesuffix(".weight"): tensor for name, tensor in loaded.items()}
     return description, files.load_tensors(folder / COLUMNS), Adapter(config, learnt, base, found)

@@ -1,4 +1,7 @@
-"""Low-rank adaptation (LoRA, arXiv 2106.09685): a frozen linear map learns a change of low rank beside its weight."""
+"""Low-rank adaptation (LoRA, arXiv 2106.09685): a frozen linear map learns a change of low rank beside its weight.
+
+With `dora` (arXiv 2402.09353) the sum gives each output's direction, and its length is learnt apart.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,14 @@ from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
 
 Target = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-A, B = "lora_A", "lora_B"
+A, B, LENGTH = "lora_A", "lora_B", "lora_magnitude_vector"
 
 
 class LoRAConfig(Config):
     rank: int = Field(8, ge=1, le=1024)
     alpha: float = Field(16.0, gt=0)  # the change is scaled by alpha / rank
     dropout: float = Field(0.0, ge=0, lt=1)  # of what the change sees
+    dora: bool = False  # also learns the length of each output's weights
     targets: list[Target] = Field(default_factory=lambda: list(Target.__args__), min_length=1)  # of a block's maps
 
     @property
@@ -30,7 +34,10 @@ class LoRAConfig(Config):
 
 
 class LoRALinear(nn.Linear):
-    """x [..., in] to [..., out]: W x + scale B A x. W is the map's own; A [rank, in] and B [out, rank] are learnt."""
+    """x [..., in] to [..., out]: W x + scale B A x. W is the map's own; A [rank, in] and B [out, rank] are learnt.
+
+    With a length m [out], learnt too: m / |W + scale B A| times that, without the bias; no gradient through the norm.
+    """
 
     def __init__(self, base: nn.Linear, config: LoRAConfig) -> None:
         super().__init__(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
@@ -39,10 +46,23 @@ class LoRALinear(nn.Linear):
         self.lora_A = nn.Parameter(base.weight.new_empty(config.rank, base.in_features))
         self.lora_B = nn.Parameter(base.weight.new_zeros(base.out_features, config.rank))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        self.lora_magnitude_vector = nn.Parameter(base.weight.detach().norm(dim=1)) if config.dora else None
+
+    def learnt(self) -> dict[str, Tensor]:
+        return {name: p for name in (A, B, LENGTH) if (p := getattr(self, name)) is not None}
 
     def forward(self, x: Tensor) -> Tensor:
-        change = F.linear(F.linear(F.dropout(x, self.dropout, self.training), self.lora_A), self.lora_B)
-        return super().forward(x) + self.scale * change
+        seen = F.dropout(x, self.dropout, self.training)
+        change = self.scale * F.linear(F.linear(seen, self.lora_A), self.lora_B)
+        if self.lora_magnitude_vector is None:
+            return super().forward(x) + change
+        with torch.no_grad():
+            norm = (self.weight + self.scale * self.lora_B @ self.lora_A).norm(dim=1)
+        share = self.lora_magnitude_vector / norm
+        if self.training and self.dropout:  # what dropout hides adds nothing to the base's own output (as in PEFT)
+            return super().forward(x) + (share - 1) * F.linear(seen, self.weight) + share * change
+        out = share * (F.linear(x, self.weight) + change)
+        return out if self.bias is None else out + self.bias
 
 
 def add(trunk: nn.Module, config: LoRAConfig) -> None:
@@ -60,11 +80,12 @@ def take(trunk: nn.Module) -> dict[str, Tensor]:
     for owner, name, path in list(_linears(trunk)):
         map_ = getattr(owner, name)
         if isinstance(map_, LoRALinear):
-            learnt |= {f"{path}.{A}": map_.lora_A.detach().clone(), f"{path}.{B}": map_.lora_B.detach().clone()}
+            own = {f"{path}.{name}": p.detach().clone() for name, p in map_.learnt().items()}
+            learnt |= own
             plain = nn.Linear(map_.in_features, map_.out_features, bias=map_.bias is not None, device="meta")
             plain.weight, plain.bias = map_.weight, map_.bias
             setattr(owner, name, plain)
-            merge(trunk, {f"{path}.{x}": learnt[f"{path}.{x}"] for x in (A, B)}, map_.scale)
+            merge(trunk, own, map_.scale)
     return learnt
 
 
@@ -74,10 +95,14 @@ def merge(trunk: nn.Module, learnt: Mapping[str, Tensor], scale: float) -> None:
     for path in {name.rpartition(".")[0] for name in learnt}:
         weight = trunk.get_parameter(f"{path}.weight")
         weight += (scale * learnt[f"{path}.{B}"] @ learnt[f"{path}.{A}"]).to(weight)
+        if (length := learnt.get(f"{path}.{LENGTH}")) is not None:
+            weight *= (length / weight.norm(dim=1))[:, None]
 
 
 def unmerge(trunk: nn.Module, learnt: Mapping[str, Tensor], scale: float) -> None:
-    """The inverse of `merge`, up to rounding."""
+    """The inverse of `merge`, up to rounding. UsageError with learnt lengths, which took the place of the base's."""
+    if any(name.endswith(LENGTH) for name in learnt):
+        raise UsageError("Changes with learnt lengths (dora) cannot be taken out again: open the base's own folder.")
     merge(trunk, learnt, -scale)
 
 
