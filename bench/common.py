@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 RESULTS = HERE / "results"
 DOCS = ROOT / "docs" / "benchmarks.md"
-_SHARED = {"common", "draw", "forecasts", "recommend", "tables", "translate"}  # modules here that are no comparisons
+_SHARED = {"adaptation", "common", "draw", "forecasts", "recommend", "tables", "translate"}  # no comparisons
 
 
 class AbsentData(Exception):

@@ -19,7 +19,7 @@ from onetrunk.verbs import _stages
 from onetrunk.verbs._setup import Data, RunConfig, open_data
 
 _RESAMPLES = 500
-_MOST_BAD = 0.01  # share of unusable values in a column from which a run stops
+MOST_BAD = 0.01  # share of unusable values in a column from which a run stops
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def compare_classes(
     test = data.part(run.part)
     test = test.take([i for i, value in enumerate(test[ask]) if value is not None])
     start = time.monotonic()
-    pretrained = _stages.pretrain(data, config, run.place / "foundation", run.seed, None, None, _MOST_BAD, run.console)
+    pretrained = _stages.pretrain(data, config, run.place / "foundation", run.seed, None, None, MOST_BAD, run.console)
     pretraining_seconds = time.monotonic() - start
     models = {
         "with pretraining": [_tuned(run, data, config, run.seed + k, pretrained) for k in range(members)],
@@ -122,16 +122,16 @@ def compare_classes(
         + (f"; each the mean probability of {members} fine-tunings (seeds)" if members > 1 else ""),
         "validation": chosen_by,
         "with_pretraining": score(p["with pretraining"], truth),
-        "without_pretraining_interval": _ends(resampled["without pretraining"]),
+        "without_pretraining_interval": ends(resampled["without pretraining"]),
         "pretraining_seconds": pretraining_seconds,
         "accuracy": _METRICS["accuracy"](p["ours"], truth),
         "equal_rows_across_parts": data.split.equal_across,
     }
     if run.rival:
-        also["difference_interval"] = _ends(resampled["ours"] - resampled[rival.name])
+        also["difference_interval"] = ends(resampled["ours"] - resampled[rival.name])
     return Figures(
         ours=score(p["ours"], truth),
-        interval=_ends(resampled["ours"]),
+        interval=ends(resampled["ours"]),
         unit=metric,
         rival_name=rival.name,
         rival=score(p[rival.name], truth) if run.rival else None,
@@ -145,7 +145,7 @@ def _tuned(run: Run, data: Data, config: RunConfig, seed: int, pretrained: Model
     """Fine-tuned from a copy of the pretrained model, or from nothing."""
     model = _stages.build(data, config, seed) if pretrained is None else copy.deepcopy(pretrained)
     place = run.place / f"{'pretrained' if pretrained else 'scratch'}-{seed}"
-    tuned, _ = _stages.finetune(data, config, place, seed, model, pretrained is not None, _MOST_BAD, run.console)
+    tuned, _ = _stages.finetune(data, config, place, seed, model, pretrained is not None, MOST_BAD, run.console)
     return tuned
 
 
@@ -187,5 +187,5 @@ def _auc(p_NC: np.ndarray, truth: np.ndarray) -> float:
 _METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"accuracy": _accuracy, "auc": _auc}
 
 
-def _ends(draws: np.ndarray) -> list[float]:
+def ends(draws: np.ndarray) -> list[float]:
     return [float(x) for x in np.quantile(draws, [0.025, 0.975])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+import worlds
 
 from onetrunk.nn import attention
 from onetrunk.nn.attention import plain_attention
@@ -63,3 +64,12 @@ def test_when(monkeypatch, dtype: torch.dtype, keys: int, amx: bool, plainly: bo
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     q = torch.zeros(1, 1, keys, WIDTH, dtype=dtype)
     assert attention._plainly(q, q) == plainly
+
+
+def test_answers_are_written_in_bf16_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation answers inside autocast: the cache begins empty, in float32."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    made = worlds.model({"t": ["ab", "ba"], "u": ["b", "a"]}, {"t": "text", "u": "text"})
+    with torch.autocast("cpu", torch.bfloat16):
+        answers = made.answer({"t": ["ab", "a"]}, "u", ["t"])
+    assert len(answers) == 2

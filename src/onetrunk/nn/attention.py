@@ -123,7 +123,8 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """New positions that see the cached keys and values (mask [n, 1, T, t + T]); also returns all of these."""
         q, k, v = self._project(x_BTD, rotary)
-        keys, values = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)
+        # An empty cache is of float32, under autocast too: it takes the type of what it is given.
+        keys, values = torch.cat([keys.to(k.dtype), k], dim=2), torch.cat([values.to(v.dtype), v], dim=2)
         return self._attend(q, keys, values, mask, False), keys, values
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:

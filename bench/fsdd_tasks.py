@@ -1,0 +1,81 @@
+"""fsdd_tasks: the digit and the speaker of a recording by one model at once, against a model for each.
+
+    python -m bench fsdd_tasks      about 12 minutes on 2 cores
+
+The recordings of `fsdd`; all three models start from one that was pretrained on the training part's sounds alone, and
+take as many steps. Mean accuracy of the two answers on 300 other takes; each task stands beside it.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+
+from bench import fsdd
+from bench.common import Figures, Run, data_folder
+
+TASKS = ("digit", "speaker")
+SETTINGS: dict[str, Any] = {
+    **fsdd.SETTINGS,
+    "columns": {
+        "audio": {"type": "audio"},
+        **{name: {"type": "category", "smoothing": 0.05} for name in TASKS},
+    },
+    "pretrain": {
+        "steps": 200,
+        "objectives": [{"kind": "contrast", "documents": 32, "weight": 0.3}, {"kind": "masked", "documents": 32}],
+    },
+}
+
+
+def compare(run: Run) -> Figures:
+    from bench.adaptation import RESAMPLES
+    from bench.tables import MOST_BAD, ends
+    from onetrunk.verbs import _stages
+    from onetrunk.verbs._setup import open_data
+
+    config, _ = run.config(SETTINGS)
+    data = open_data(
+        fsdd.read(data_folder("fsdd")), ask=list(TASKS), given=["audio"], ignore=None, types=None, map=None,
+        split_spec="given:split", seed=run.seed, allow_equal_rows=True, network=False, config=config,
+        console=run.console,
+    )  # fmt: skip
+    sounds = dataclasses.replace(data, ask=[])
+    base = _stages.pretrain(sounds, config, run.place / "pretraining", run.seed, None, None, MOST_BAD, run.console)
+    test = data.part(run.part)
+    right: dict[str, dict[str, np.ndarray]] = {"one": {}, "single": {}}
+    seconds = {"one": 0.0, "single": 0.0}
+    parameters = {"one": 0, "single": 0}
+    for kind, asked in (("one", TASKS), *(("single", (name,)) for name in TASKS if run.rival)):
+        part, model, start = dataclasses.replace(data, ask=list(asked)), copy.deepcopy(base), time.monotonic()
+        _stages.adopt(model, part, run.console)
+        place = run.place / "-".join((kind, *asked))
+        tuned, _ = _stages.finetune(part, config, place, run.seed, model, True, MOST_BAD, run.console)
+        seconds[kind] += time.monotonic() - start
+        parameters[kind] += sum(p.numel() for p in tuned.network.parameters())
+        for name in asked:
+            answers = tuned.answer(test, name, ["audio"])
+            right[kind][name] = tuned.codec(name).per_row(answers, test[name])
+    both = {kind: np.mean(list(found.values()), axis=0) for kind, found in right.items() if found}
+    draws = np.random.default_rng(run.seed).integers(0, len(test), (RESAMPLES, len(test)))
+    also: dict[str, Any] = {
+        "accuracy": {kind: {name: float(each.mean()) for name, each in found.items()} for kind, found in right.items()},
+        "intervals": {kind: {n: ends(each[draws].mean(1)) for n, each in f.items()} for kind, f in right.items()},
+        "finetuning_seconds": seconds,
+        "parameters": parameters,
+    }
+    if run.rival:
+        also["difference_interval"] = ends((both["one"] - both["single"])[draws].mean(1))
+    return Figures(
+        ours=float(both["one"].mean()),
+        interval=ends(both["one"][draws].mean(1)),
+        unit="mean accuracy of digit and speaker",
+        rival_name="two models, one a task",
+        rival=float(both["single"].mean()) if run.rival else None,
+        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.parts().items()}},
+        also=also,
+    )
