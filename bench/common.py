@@ -26,7 +26,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 RESULTS = HERE / "results"
 DOCS = ROOT / "docs" / "benchmarks.md"
-_SHARED = {"adaptation", "common", "draw", "forecasts", "recommend", "tables", "translate"}  # no comparisons
+# Modules here that are no comparisons.
+_SHARED = {"adaptation", "common", "draw", "forecasts", "peers", "recommend", "speed", "tables", "translate"}
 
 
 class AbsentData(Exception):
@@ -63,7 +64,8 @@ class Run:
 
 @dataclass
 class Figures:
-    """What `compare` gives back. Intervals are 95 %; `difference` is ours minus the rival's."""
+    """What `compare` gives back. Intervals are 95 %; `difference` is ours minus the rival's; of speeds, `ratio` is how
+    many times faster than the rival ours is."""
 
     ours: float
     interval: list[float] | None  # of ours
@@ -72,6 +74,7 @@ class Figures:
     rival: float | None  # None: not wanted
     split: dict[str, Any]
     without_pretraining: float | None = None
+    ratio: float | None = None
     also: dict[str, Any] = field(default_factory=dict)
 
 
@@ -188,6 +191,8 @@ def docs(results: list[dict[str, Any]], lines: dict[str, str]) -> str:
         rival = f"{r['rival_name']}: {r['rival']:.4g}"
         ours = f"**{r['ours']:.4g}**{_brackets(r['interval'])}"
         difference = f"{r['difference']:+.4f}{_brackets(r['also'].get('difference_interval'), '+.4f')}"
+        if r.get("ratio") is not None:
+            difference = f"{r['ratio']:.2f} times as fast"
         without = "" if r["without_pretraining"] is None else f"{r['without_pretraining']:.4g}"
         cells = [
             f"[{r['name']}](#{r['name']})",

@@ -1,0 +1,159 @@
+"""What the comparisons of speed share: sides in processes of their own, alternating, and their medians; language models
+and their texts. `python -m bench.speed SIDE` is one such process: JSON on stdin, one JSON object on its last line."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.common import ROOT, Figures, Run
+
+Found = dict[str, Any]
+
+
+def alternate(run: Run, sides: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[Found]]:
+    """Runs every side once a round, in turn, each in a process of its own: what one leaves in caches, threads and
+    memory does not touch the next. `sides` maps a name to {"call": "module:function", ...arguments}."""
+    found: dict[str, list[Found]] = {name: [] for name in sides}
+    for turn in range(rounds):
+        for name, arguments in sides.items():
+            start = time.monotonic()
+            told = json.dumps(arguments | {"place": str(run.place / f"{name}-{turn}".replace(" ", "-"))})
+            done = subprocess.run(
+                [sys.executable, "-m", "bench.speed"],
+                input=told,
+                stdout=subprocess.PIPE,
+                cwd=ROOT,
+                text=True,
+                check=True,
+            )
+            one = json.loads(done.stdout.splitlines()[-1]) | {"whole_seconds": time.monotonic() - start}
+            found[name].append(one)
+            run.console.print(f"{name} {turn + 1}/{rounds}", one, highlight=False)
+    return found
+
+
+def median(found: list[Found], key: str) -> float:
+    return statistics.median(one[key] for one in found)
+
+
+def figures(
+    found: dict[str, list[Found]], key: str, unit: str, *, faster_is_more: bool, split: dict[str, Any], **also: Any
+) -> Figures:
+    """Ours against the rival, the first two sides: medians over the rounds, and how many times faster ours is."""
+    (ours_name, ours), (rival_name, rival) = list(found.items())[:2]
+    a, b = median(ours, key), median(rival, key)
+    every = {name: {k: [one[k] for one in rounds] for k in rounds[0]} for name, rounds in found.items()}
+    return Figures(
+        ours=a,
+        interval=[min(one[key] for one in ours), max(one[key] for one in ours)],
+        unit=unit,
+        rival_name=rival_name,
+        rival=b,
+        split=split,
+        ratio=a / b if faster_is_more else b / a,
+        also={"ours_is": ours_name, "interval_is": "least and most of the rounds", "rounds": every, **also},
+    )
+
+
+def peak_gb() -> float:
+    """The most memory this process held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def versions(*packages: str) -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {package: version(package) for package in packages}
+
+
+# -- language models -------------------------------------------------------------------------------------------------
+def random_store(vocabulary: int, tokens: int, length: int) -> Any:
+    """One long text of random tokens, as our columns hold it: speed does not depend on what is said."""
+    import numpy as np
+
+    from onetrunk.columns._tokens import parts_of
+    from onetrunk.columns.text import Text
+    from onetrunk.core.sequence import Content
+    from onetrunk.data.pack import Store
+
+    codec = Text({"length": length})
+    codec.fit(["any text"])
+    codec.size = vocabulary
+    ids = np.random.default_rng(0).integers(4, vocabulary, tokens).astype(np.int32)
+    return Store(["text"], [codec], [Content.stack([parts_of(ids)], True)], np.zeros((1, 1), dtype=np.int64))
+
+
+def train_ours(
+    shape: dict[str, int], batch: int, length: int, steps: int, train: dict[str, Any], place: str, warm: int = 2
+) -> Found:
+    """Steps of a causal language model through our trainer; the median step after those that warm up."""
+    from onetrunk.core.column import Column
+    from onetrunk.core.objective import ObjectiveConfig
+    from onetrunk.data.loader import Loader
+    from onetrunk.engine.trainer import TrainConfig, Trainer
+    from onetrunk.model import FoundationModel
+    from onetrunk.verbs._setup import make_objectives
+
+    store = random_store(shape["vocabulary"], 50 * batch * length, length)
+    trunk = {name: value for name, value in shape.items() if name != "vocabulary"}
+    network = FoundationModel(trunk, [Column("text", "text", "text")], {"text": store.codecs[0]}, "causal")
+    network.objectives = make_objectives([ObjectiveConfig(kind="predict", documents=batch)], store)
+    loader = Loader(store, network.objectives, seed=0, tokens_per_batch=batch * length)
+    config = TrainConfig.parse({"tensorboard": False, "ema": 0.0, **train, "steps": steps})
+    records = Trainer(network, loader, config, place).run().history[warm:]
+    return {
+        "tokens_per_s": statistics.median(r["tokens_per_s"] for r in records),
+        "mfu": statistics.median(r["mfu"] for r in records),
+        "peak_gb": peak_gb(),
+        "parameters": sum(p.numel() for p in network.parameters()),
+    }
+
+
+def compare_training(run: Run, shape: dict[str, int], batch: int, length: int, steps: int, rounds: int) -> Figures:
+    """The same steps by Hugging Face's Trainer (AdamW, bf16), by ours in the same way, and by ours with Muon."""
+    from bench.peers import gpt2
+
+    shared = {"shape": shape, "batch": batch, "length": length, "steps": steps}
+    ours = {"call": "bench.speed:train_ours", **shared}
+    same = {"precision": "bf16", "optimizer": "adamw", "compile": False}
+    sides = {
+        "ours, AdamW": {**ours, "train": same},
+        "HF Trainer bf16": {"call": f"bench.peers:{gpt2.__name__}", **shared, "bf16": True},
+        "ours, Muon": {**ours, "train": same | {"optimizer": "muon"}},
+        "ours, AdamW, compiled": {**ours, "train": same | {"compile": True}},
+        "HF Trainer fp32": {"call": f"bench.peers:{gpt2.__name__}", **shared, "bf16": False},
+    }
+    if not run.rival:
+        sides = {name: side for name, side in sides.items() if name.startswith("ours")}
+    found = alternate(run, sides, rounds)
+    return figures(
+        found,
+        "tokens_per_s",
+        "tokens/s",
+        faster_is_more=True,
+        split={"shape": shape, "batch": batch, "length": length, "steps": steps, "rounds": rounds},
+        medians={name: median(each, "tokens_per_s") for name, each in found.items()},
+        mfu={name: median(each, "mfu") for name, each in found.items() if name.startswith("ours")},
+        peak_gb={name: median(each, "peak_gb") for name, each in found.items()},
+        peers=versions("transformers", "accelerate"),
+    )
+
+
+def main() -> None:
+    """One side, once."""
+    told = json.loads(sys.stdin.read())
+    module, _, name = told.pop("call").partition(":")
+    Path(told["place"]).mkdir(parents=True)
+    print(json.dumps(getattr(importlib.import_module(module), name)(**told)))
+
+
+if __name__ == "__main__":
+    main()
