@@ -74,8 +74,8 @@ class Figures:
     rival: float | None  # None: not wanted
     split: dict[str, Any]
     without_pretraining: float | None = None
-    ratio: float | None = None
     also: dict[str, Any] = field(default_factory=dict)
+    ratio: float | None = None
 
 
 def comparisons() -> dict[str, str]:

@@ -16,7 +16,7 @@ from bench import common
 from bench.common import Figures, Run
 
 SEVEN = ["adult", "ag_news", "chnsenticorp_hotel", "digits50", "heart_cleveland", "mnist_10k", "tinyshakespeare"]
-FIGURES = ["ours", "rival", "difference", "unit", "interval", "without_pretraining", "also"]
+FIGURES = ["ours", "rival", "difference", "ratio", "unit", "interval", "without_pretraining", "also"]
 KEYS = ["name", *FIGURES, "seconds", "split", "machine", "versions", "seed"]
 
 
