@@ -22,8 +22,8 @@ SETTINGS: dict[str, Any] = {
         "answer": {"type": "category"},
     },
     "train": {"tensorboard": False},
-    "pretrain": {"steps": 100, "objectives": [{"kind": "predict", "documents": 128}]},
-    "finetune": {"documents": 128, "steps": 600},
+    "pretrain": {"steps": 300, "objectives": [{"kind": "predict", "documents": 128}]},
+    "finetune": {"documents": 128, "steps": 1500, "rate": 1.0},
 }
 
 
