@@ -388,6 +388,8 @@ def test_given_masked_and_missing_values_train_side_by_side(case: Case) -> None:
     assert torch.isfinite(losses["predict/y"].sum)
     answers = made.answer({"x": table["x"]}, "y", ["x"], Sampling(max_length=5, steps=2))
     assert len(answers) == 8  # also the row without x
+    with torch.autocast("cpu", torch.bfloat16):  # as validation answers where training is in bf16
+        assert len(made.answer({"x": table["x"]}, "y", ["x"], Sampling(max_length=5, steps=2))) == len(answers)
 
 
 @every_case

@@ -29,6 +29,7 @@ _SHORTEST = 0.01  # seconds
 _SILENCE = 1e-5  # of full scale; half a step of 16 bits is 1.5e-5
 _UNKNOWN_LENGTH = 0xFFFF_FF00  # a WAV that was written to a pipe promises this much, or more
 _FLOOR = 1e-8  # power of a mel band: 80 dB below full scale
+_EXACT = torch.autocast("cpu", enabled=False)  # recordings are read and made as exactly where a model is run in bf16
 _LOUDNESS = 0.1  # of full scale: root mean square of the louder frames
 _ITERATIONS = 48
 _MOMENTUM = 0.99
@@ -176,6 +177,7 @@ class LogMel:
         triangles = np.clip(np.minimum(rise, fall), 0, None)
         return (triangles / triangles.sum(1, keepdims=True)).astype(np.float32)
 
+    @_EXACT
     def __call__(self, samples: np.ndarray, multiple: int = 1) -> np.ndarray:
         """Samples [n] to float32 [frames, bands], natural logarithms; as many frames as a multiple of `multiple`
         needs, silent at the end. A full-scale sine is near 0."""
@@ -189,6 +191,7 @@ class LogMel:
             x, self.size, self.hop, window=self.window, center=True, pad_mode="constant", return_complex=True
         )
 
+    @_EXACT
     def invert(self, log_mel: np.ndarray) -> np.ndarray:
         """[frames, bands] to samples [frames * hop]: magnitudes from the bands, phases by fast Griffin-Lim
         (Perraudin, Balazs and Søndergaard 2013)."""

@@ -99,14 +99,20 @@ def _batches(lengths: np.ndarray) -> list[np.ndarray]:
 def _decode(
     model: FoundationModel, store: Store, group: Group, ask: str, sampling: Sampling, prompt: Content | None
 ) -> list[Answer]:
-    codec, device = model.codec(ask), next(model.parameters()).device
-    n = len(group.rows)
+    codec, weight = model.codec(ask), next(model.parameters())
+    n, device = len(group.rows), weight.device
     read = _read_given(model, store, group, device)
+
+    def step(state: dict[str, Any], h: Tensor, free: Tensor | None) -> dict[str, Any]:
+        """Read-outs are computed in the weights' own precision, also where the trunk is not."""
+        with torch.autocast(device.type, enabled=False):
+            return codec.step(state, h.to(weight.dtype), None if free is None else free.to(weight.dtype), sampling)
+
     if (other := codec.reads_on()) is not None:
         on, h_NTD = read.positions_of(other)
         state = codec.start(n, sampling, group.keys, device, on=on)
         while not bool(state["done"].all()):
-            state = codec.step(state, h_NTD, None, sampling)
+            state = step(state, h_NTD, None)
         return codec.finish(state)
     cache, pooled = read.cache, read.pooled
     guided = codec.guided and sampling.guidance != 1
@@ -126,7 +132,7 @@ def _decode(
         if codec.pooled:
             h = torch.cat([h, pooled[:, None].expand_as(h)], dim=-1)
         h, free = h.chunk(2) if guided else (h, None)
-        state = codec.step(state, h, free, sampling)
+        state = step(state, h, free)
     return codec.finish(state)
 
 
