@@ -51,10 +51,12 @@ class Run:
         return data_folder(self.name)
 
     def config(self, settings: dict[str, Any]) -> tuple[RunConfig, int]:
-        """The run's configuration, and `ensemble`: how many models (seeds) are averaged."""
+        """The run's configuration, and `ensemble`: how many models (seeds) are averaged. In fp32 unless told otherwise:
+        what `auto` takes depends on the machine, and a comparison is to be repeated on others."""
         from onetrunk.core.config import with_settings
         from onetrunk.verbs._setup import RunConfig
 
+        settings = {**settings, "train": {"precision": "fp32", **settings.get("train", {})}}
         chosen = with_settings(settings, self.settings)
         members = chosen.pop("ensemble", 1)
         if not isinstance(members, int) or members < 1:

@@ -279,7 +279,8 @@ def test_options_of_a_column_and_their_defaults(kind: str) -> None:
 @names(EVERY)
 def test_configurations_are_valid(page: Path) -> None:
     for _, text in blocks(page, "yaml"):
-        _setup.RunConfig.parse(parse_yaml(text))
+        told, config = parse_yaml(text), _setup.RunConfig.parse(parse_yaml(text))
+        assert told.keys() <= config.model_fields_set
 
 
 def test_the_reference_names_every_key_and_its_default() -> None:

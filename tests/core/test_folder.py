@@ -268,6 +268,7 @@ def test_a_finished_model_does_not_answer_for_the_files_of_its_run(tmp_path: Pat
     folder.commit(path, write_a)
     (path / "metrics.jsonl").write_text("anything")
     folder.verify(path)
+    assert "metrics.jsonl" not in folder.read_manifest(path)
 
 
 # -- add_files ---------------------------------------------------------------------------------------------

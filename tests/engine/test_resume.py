@@ -10,14 +10,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import CONFIG, digest, loss_bits, stopping_at, trainer
+from tiny import CONFIG, batches, digest, loss_bits, stopping_at, trainer
 
 from onetrunk.core import folder
 from onetrunk.core.errors import ModelFileError
+from onetrunk.engine import mode
 from onetrunk.engine.checkpoint import Checkpoints
 
 HERE = Path(__file__).parent
@@ -86,6 +88,31 @@ def test_bf16_resumes_and_keeps_its_decision(tmp_path: Path, monkeypatch: pytest
     shutil.rmtree(tmp_path / "cut/checkpoints/step-12")
     monkeypatch.setattr("onetrunk.engine.mode.has_fast_bf16", lambda device: False)  # another machine
     assert run_to_the_end(tmp_path / "cut", config=config) == whole
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_the_clock_said_is_kept_before_the_first_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """Killed at the second step, before any checkpoint of its own, and begun again when the clock says otherwise."""
+
+    def clock(bf16: bool):
+        def decide(before: mode.Mode, *_: object) -> mode.Mode:
+            return replace(before, autocast=bf16, reason="by the clock", timed=kept)
+
+        monkeypatch.setattr("onetrunk.engine.trainer.decide", decide)
+
+    def dies(step: int) -> list:
+        if step == 1:
+            raise KeyboardInterrupt
+        return batches(step)
+
+    clock(bf16=True)
+    whole = run_to_the_end(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "cut", make_batches=dies).run()
+    clock(bf16=False)
+    assert (run_to_the_end(tmp_path / "cut") == whole) == kept
 
 
 def test_save_load_save_is_byte_identical(tmp_path: Path) -> None:

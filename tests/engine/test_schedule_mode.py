@@ -55,7 +55,7 @@ def clock(bf16: float, fp32: float, compiled: float = 0.0):
         ("auto", True, 512, 10, (9, 1), (True, True), 0),
         ("auto", True, 511, 10, (1, 9), (False, True), 0),
         ("auto", True, 64, 100, (0.5, 1.0), (True, True), 6),
-        ("auto", True, 64, 100, (0.9, 1.0), (False, True), 6),
+        ("auto", True, 64, 100, (0.7, 1.0), (False, True), 6),
     ],
 )
 def test_the_precision(monkeypatch, choice, fast, width, steps, seconds, expected, probed) -> None:
@@ -64,6 +64,7 @@ def test_the_precision(monkeypatch, choice, fast, width, steps, seconds, expecte
     module = nn.Linear(width, width)
     found = decide(Mode.before(choice, CPU), choice, False, module, timed, steps, 1)
     assert (found.autocast, found.muon) == expected and len(timed.calls) == probed
+    assert found.timed == (probed > 0)
     assert found.reason.startswith("bf16" if found.autocast else "fp32")
     with found.context(CPU):
         assert (

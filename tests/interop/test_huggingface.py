@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -270,9 +271,11 @@ def test_a_configuration_that_does_not_fit_is_refused(copied: Any, fields: dict[
 
 
 def test_code_in_a_configuration_is_inert(copied: Any) -> None:
-    folder = changed(copied("qwen3"), auto_map={"AutoModelForCausalLM": "evil.Evil"}, trust_remote_code=True)
-    (folder / "evil.py").write_text("raise SystemExit('it ran')")
-    huggingface.read(folder)
+    plain = huggingface.read(folder := copied("qwen3"))
+    folder = changed(folder, auto_map={"AutoModelForCausalLM": "evil.Evil"}, trust_remote_code=True)
+    (folder / "evil.py").write_text("open(__file__ + '.ran', 'w')")
+    assert huggingface.read(folder).columns.keys() == plain.columns.keys()
+    assert not (folder / "evil.py.ran").exists() and "evil" not in sys.modules
 
 
 def test_missing_shards_and_paths_out_of_the_folder_are_refused(tmp_path: Path) -> None:

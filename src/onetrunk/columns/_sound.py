@@ -29,7 +29,7 @@ _SHORTEST = 0.01  # seconds
 _SILENCE = 1e-5  # of full scale; half a step of 16 bits is 1.5e-5
 _UNKNOWN_LENGTH = 0xFFFF_FF00  # a WAV that was written to a pipe promises this much, or more
 _FLOOR = 1e-8  # power of a mel band: 80 dB below full scale
-_EXACT = torch.autocast("cpu", enabled=False)  # recordings are read and made as exactly where a model is run in bf16
+_EXACT = torch.autocast("cpu", enabled=False)  # sound is read and made in fp32, also where a model answers in bf16
 _LOUDNESS = 0.1  # of full scale: root mean square of the louder frames
 _ITERATIONS = 48
 _MOMENTUM = 0.99

@@ -1,5 +1,5 @@
-"""How steps are computed: in bf16 or fp32, compiled or not. Decided before the first update by timing the run's own
-first micro-batch, said in one line, and written into the checkpoint.
+"""How steps are computed: in bf16 or fp32, compiled or not. Decided by timing the run's own first micro-batch, said in
+one line, and written into a checkpoint before the first update.
 
 Eager PyTorch on a CPU repeats a run bit for bit in either precision, compiled code where algorithms are deterministic;
 a resumed run therefore keeps the decisions of its checkpoint, even on another machine.
@@ -7,6 +7,7 @@ a resumed run therefore keeps the decisions of its checkpoint, even on another m
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -23,25 +24,29 @@ Pass = Callable[[bool], float]  # seconds of a forward and a backward pass, in b
 
 _WIDE = 512  # from here on products take the time, and bf16 wins wherever it is fast
 _FEWEST_STEPS = 60  # of a run: the probe takes as long as about five of them
-_GAIN = 1.2  # how many times faster bf16 must be, for its coarser numbers and against the noise of the clock
+_GAIN = 1.5  # how many times faster bf16 must be: so clearly that another run of the same seed decides alike
 _COMPILING = 1200.0  # seconds of an eager run from which compiling, a minute or two, is tried
 _COMPILED_GAIN = 1.05
+
+# In bf16 norms keep their weights in fp32: as fast as PyTorch's fused kernel, and closer to the truth.
+warnings.filterwarnings("ignore", "Mismatch dtype between input and weight.*Cannot dispatch to fused", UserWarning)
 
 
 @dataclass(frozen=True)
 class Mode:
     """`autocast`: forward and loss in bf16. `muon`: Newton-Schulz in bf16. `compiled`: parts that are alike are.
-    `reason`: for a person."""
+    `reason`: for a person; empty before it is decided. `timed`: by the clock, which may say otherwise next time."""
 
     autocast: bool
     muon: bool
     compiled: bool
     reason: str
+    timed: bool = False
 
     @classmethod
     def before(cls, choice: Choice, device: torch.device) -> Self:
         """What is known before anything was timed: how the optimizer computes."""
-        return cls(False, choice != "fp32" and has_fast_bf16(device), False, "undecided")
+        return cls(False, choice != "fp32" and has_fast_bf16(device), False, "")
 
     @property
     def dtype(self) -> torch.dtype:
@@ -58,13 +63,13 @@ def decide(
     """What the user chose, or what is faster for a run of so many steps of so many passes each. Leaves the module
     compiled where that was decided."""
     dtype, why, seconds = _precision(precision, module, timed, steps)
-    mode = replace(before, autocast=dtype == "bf16", reason=f"{dtype}: {why}")
+    mode = replace(before, autocast=dtype == "bf16", reason=f"{dtype}: {why}", timed=seconds is not None)
     if compile is False or not any(_alike(module)):
         return mode
     if compile == "auto":
         if steps < _FEWEST_STEPS:
             return mode
-        seconds = seconds or timed(mode.autocast)
+        seconds, mode = seconds or timed(mode.autocast), replace(mode, timed=True)
         if seconds * steps * passes < _COMPILING:
             return mode
     set_compiled(module, True)

@@ -188,7 +188,7 @@ class Trainer:
     def _training_step(self) -> Record:
         started = time.perf_counter()
         batches = self.batches(self.step)
-        if self.step == 0:
+        if not self.mode.reason:
             self._decide(batches)
             started = time.perf_counter()
         counts: dict[str, float] = {}
@@ -232,13 +232,16 @@ class Trainer:
         return record
 
     def _decide(self, batches: Sequence[MicroBatch]) -> None:
-        """How the run computes, from its first micro-batch."""
+        """How the run computes, from its first micro-batch. What the clock said is kept at once: a run that is killed
+        and begins again computes alike."""
         config = self.config
         timed = stopwatch(self.module, batches[0].to(self.device), self.device)
         choices = config.precision, config.compile
         self.mode = decide(self.mode, *choices, self.module, timed, config.steps, len(batches))
         if "auto" in choices:
             self.progress.note(f"Computing in {self.mode.reason}.")
+        if self.mode.timed:
+            self._save()
 
     def _accumulate(
         self, index: int, batch: MicroBatch, counts: dict[str, float], apart: Gradients | None
