@@ -396,7 +396,7 @@ def test_ctrl_c_on_the_command_line_saves_and_exits_with_130(tmp_path: Path) -> 
         "--set", "train.tensorboard=false", "--set", "train.save_every=5", "--set",
     ]  # fmt: skip
     run = subprocess.Popen([*command, "pretrain.steps=100000"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    while not list((tmp_path / "m").glob("checkpoints/step-*")) and run.poll() is None:
+    while not list((tmp_path / "m").glob("checkpoints/step-[1-9]*")) and run.poll() is None:
         time.sleep(0.05)
     run.send_signal(signal.SIGINT)
     said = run.communicate(timeout=120)[1]
