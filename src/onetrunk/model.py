@@ -58,7 +58,7 @@ class FoundationModel(nn.Module):
         self.markers = nn.ParameterDict()
         self._marker_of: dict[str, str] = {}
         self.objectives: list[Objective] = []
-        self._costs: dict[tuple[str, int], tuple[float, float]] = {}
+        self._costs: dict[str, tuple[float, float]] = {}
         self.teacher: Teacher | None = None
         for column in columns:
             self.add_column(column, codecs[column.codec])
@@ -126,13 +126,10 @@ class FoundationModel(nn.Module):
         return total
 
     def _cost(self, column: str) -> tuple[float, float]:
-        """Operations of embedding one position of a column, and of one read: those of a blank value, counted once
-        for the weights that the codec has."""
-        codec = self.codec(column)
-        known = self.columns[column].codec, sum(p.numel() for p in codec.parameters())
-        if known not in self._costs:
-            self._costs[known] = _cost_of(codec, self.width)
-        return self._costs[known]
+        """Operations of embedding one position of a column, and of one read: those of a blank value, counted once."""
+        if column not in self._costs:
+            self._costs[column] = _cost_of(self.codec(column), self.width)
+        return self._costs[column]
 
 
 class BatchView:

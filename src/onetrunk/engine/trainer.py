@@ -131,6 +131,8 @@ class Trainer:
         self.progress = progress or Progress(silent=True)
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.device = next(module.parameters()).device
+        on_gpu = self.device.type == "cuda"
+        self.generator = torch.cuda.default_generators[self.device.index or 0] if on_gpu else torch.default_generator
         self.weights = Weights(config.loss_weights, config.balance == "learnt")
         self.step = 0  # updates done
         self.best: dict[str, Any] | None = None  # step, metric, metrics
@@ -247,7 +249,8 @@ class Trainer:
         self, index: int, batch: MicroBatch, counts: dict[str, float], apart: Gradients | None
     ) -> dict[str, float]:
         """Forward and backward of one micro-batch, of each loss by itself into `apart`. Returns the losses' sums."""
-        torch.manual_seed(rng.torch_seed(self.seed, self.step, index))
+        # Not `torch.manual_seed`: it seeds every kind of device and, where one is absent, notes the call's whole stack.
+        self.generator.manual_seed(rng.torch_seed(self.seed, self.step, index))
         batch = batch.to(self.device)
         with self.mode.context(self.device):
             losses = self.module(batch)
