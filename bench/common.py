@@ -27,7 +27,18 @@ ROOT = HERE.parent
 RESULTS = HERE / "results"
 DOCS = ROOT / "docs" / "benchmarks.md"
 # Modules here that are no comparisons.
-_SHARED = {"adaptation", "common", "draw", "forecasts", "peers", "recommend", "speed", "tables", "translate"}
+_SHARED = {
+    "adaptation",
+    "common",
+    "draw",
+    "forecasts",
+    "peers",
+    "recommend",
+    "shakespeare",
+    "speed",
+    "tables",
+    "translate",
+}
 
 
 class AbsentData(Exception):

@@ -129,3 +129,20 @@ def test_classes_are_compared_on_the_same_rows_with_the_rival_at_full_strength(
     assert found.interval[0] <= found.ours <= found.interval[1]
     low, high = found.also["difference_interval"]
     assert low <= found.ours - found.rival <= high
+
+
+def test_speeds_are_medians_of_alternating_processes_and_a_ratio(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    from bench.speed import alternate, figures
+
+    run = Run("fake", "test", 0, [], True, tmp_path, Console(quiet=True))
+    sides = {"ours": {"call": "builtins:dict", "x": 3.0}, "theirs": {"call": "builtins:dict", "x": 2.0}}
+    found = alternate(run, sides, 2)
+    assert [len(each) for each in found.values()] == [2, 2] and found["ours"][0]["whole_seconds"] > 0
+    assert len({one["place"] for each in found.values() for one in each}) == 4
+    found["ours"][0]["x"] = 5.0
+    more = figures(found, "x", "tokens/s", faster_is_more=True, split={})
+    less = figures(found, "x", "seconds", faster_is_more=False, split={})
+    assert (more.ours, more.rival, more.rival_name, more.ratio, less.ratio) == (4.0, 2.0, "theirs", 2.0, 0.5)
+    assert more.interval == [3.0, 5.0]

@@ -103,6 +103,7 @@ class TrainResult:
     interrupted: int
     seconds: float  # of training steps, over all resumptions
     tokens: int
+    mode: str  # how steps were computed, and why
 
 
 class Trainer:
@@ -184,6 +185,7 @@ class Trainer:
             signals.received,
             self.totals["seconds"],
             self.totals["tokens"],
+            self.mode.reason,
         )
 
     # -- one step --------------------------------------------------------------------------------------------

@@ -446,6 +446,7 @@ def provenance(
         "seed": seed,
         "steps": result.step,
         "tokens": result.tokens,
+        "computed_in": result.mode,
         "seconds": round(result.seconds, 1),
         "onetrunk": __version__,
         "torch": torch.__version__,

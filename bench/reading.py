@@ -1,0 +1,78 @@
+"""reading: Chinese and English text to packed batches of tokens, MB/s; against datasets and tokenizers.
+
+    python -m bench reading      about 2 minutes on 2 cores
+
+Song poems, wikitext and tinyshakespeare, line by line, with one tokenizer of 32,000 (learnt before, not timed), to rows
+of 512 tokens: ours to the batches of a training run, the rival as Hugging Face's run_clm.py does, cache and all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench.common import Figures, Run, data_folder
+
+LENGTH, VOCABULARY = 512, 32_000
+
+
+def ours(files: list[str], tokenizer: str, place: str) -> dict[str, float]:
+    """Texts to content, and once through all of it in batches."""
+    import time
+
+    import numpy as np
+    from tokenizers import Tokenizer
+
+    from onetrunk.columns._tokens import OWN, Shape
+    from onetrunk.columns.text import Text
+    from onetrunk.core.objective import ObjectiveConfig
+    from onetrunk.data.loader import Loader
+    from onetrunk.data.pack import Store
+    from onetrunk.verbs._setup import make_objectives
+
+    texts = [line for name in files for line in Path(name).read_text(encoding="utf-8").splitlines() if line]
+    codec = Text({"length": LENGTH})
+    codec.tokenizer, codec.pairs = Tokenizer.from_file(tokenizer), np.zeros(0, dtype=np.int64)
+    codec._remember(OWN, Shape())
+    start = time.perf_counter()
+    content, present = codec.encode_all(texts, lambda i, reason: None)
+    store = Store(["text"], [codec], [content], np.arange(int(present.sum()))[:, None])
+    objectives = make_objectives([ObjectiveConfig(kind="predict", documents=512)], store)
+    batches = Loader(store, objectives, seed=0, tokens_per_batch=16_384)
+    tokens = sum(batch.tokens for step in range(-(-len(texts) // 512)) for batch in batches(step))
+    seconds = time.perf_counter() - start
+    return {"mb_per_s": sum(len(t.encode()) for t in texts) / 1e6 / seconds, "tokens": tokens}
+
+
+def _texts(run: Run) -> list[str]:
+    """One line a text, as files in the run's folder."""
+    import json
+
+    files = []
+    for name in ("songci_zh/train.jsonl", "wikitext2_small/train.txt", "tinyshakespeare/train.txt"):
+        folder, _, file = name.partition("/")
+        text = (data_folder(folder) / file).read_text(encoding="utf-8")
+        if file.endswith("jsonl"):
+            text = "\n".join(json.loads(line)["text"].replace("\n", "") for line in text.splitlines())
+        files.append(run.place / f"{folder}.txt")
+        files[-1].write_text(text, encoding="utf-8")
+    return [str(file) for file in files]
+
+
+def compare(run: Run) -> Figures:
+    from bench.speed import alternate, figures, versions
+    from onetrunk.columns._tokens import train_bpe
+
+    files: list[Any] = _texts(run)
+    lines = [line for file in files for line in Path(file).read_text(encoding="utf-8").splitlines()]
+    tokenizer = str(run.place / "tokenizer.json")
+    train_bpe(lines, VOCABULARY).save(tokenizer)
+    shared = {"files": files, "tokenizer": tokenizer}
+    sides = {"ours": {"call": "bench.reading:ours", **shared}}
+    if run.rival:
+        sides["datasets + tokenizers"] = {"call": "bench.peers:read_and_pack", "length": LENGTH, **shared}
+    found = alternate(run, sides, 3)
+    return figures(
+        found, "mb_per_s", "MB/s", faster_is_more=True, split={"texts": len(lines), "length": LENGTH},
+        peers=versions("datasets", "tokenizers", "transformers"),
+    )  # fmt: skip

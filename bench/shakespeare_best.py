@@ -1,0 +1,39 @@
+"""shakespeare_best: tinyshakespeare to the validation loss that nanoGPT reaches on an A100 (1.4697), in minutes.
+
+    python -m bench shakespeare_best      about 15 minutes on 2 cores
+
+The rival is a kept figure: nanoGPT's README, `config/train_shakespeare_char.py` (10.7M parameters, 3 minutes).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.common import Figures, Run, data_folder
+
+RIVAL = 1.4697
+
+SETTINGS: dict[str, Any] = {
+    "trunk": {"width": 256, "layers": 6, "heads": 4, "activation": "relu2", "dropout": 0.1},
+    "columns": {"text": {"type": "text", "unit": "character", "length": 256, "pairs": 8192}},
+    "train": {"lr": 0.005, "muon_lr": 0.01, "weight_decay": 0.05, "tensorboard": False},
+    "pretrain": {"steps": 1500, "objectives": [{"kind": "predict", "documents": 16}]},
+}
+
+
+def compare(run: Run) -> Figures:
+    from bench.speed import alternate
+
+    config, _ = run.config(SETTINGS)
+    folder = str(data_folder("tinyshakespeare"))
+    side = {"call": "bench.shakespeare:learn", "folder": folder, "settings": config.model_dump()}
+    (one,) = alternate(run, {"ours": side}, 1)["ours"]
+    return Figures(
+        ours=one["loss"],
+        interval=None,
+        unit="nats a character (less is better)",
+        rival_name="nanoGPT on an A100 (kept figure)",
+        rival=RIVAL if run.rival else None,
+        split={"part": "val.txt"},
+        also={"minutes": one["whole_seconds"] / 60, "reached": one["loss"] <= RIVAL, **one},
+    )
