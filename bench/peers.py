@@ -67,7 +67,8 @@ def bert(ids: list[list[int]], labels: list[int], vocabulary: int, batch: int, p
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"[PAD]": 0}, "[PAD]")))
     tokenizer.pad_token = "[PAD]"
     rows = [{"input_ids": row, "labels": label} for row, label in zip(ids, labels, strict=True)]
-    model = BertForSequenceClassification(BertConfig(vocab_size=vocabulary))
+    config = BertConfig(vocab_size=vocabulary, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model = BertForSequenceClassification(config)
     timer = _step_timer()
     told = _arguments(
         place, bf16=True, per_device_train_batch_size=batch, num_train_epochs=passes,
