@@ -3,8 +3,8 @@
     python -m bench finetune_ragged      about 12 minutes on 2 cores
 
 Hotel reviews of chnsenticorp, by character, at most 512: both see the same rows, once each, 32 a step, in bf16. The
-rival groups them by length. Both start from random weights, without
-dropout: speed does not depend on what is learnt, and dropout would put the rival's attention on a slow path.
+rival groups them by length. Both start from random weights, without dropout: speed does not depend on what is learnt,
+and dropout would put the rival's attention on a slow path.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ B batch, T tokens, D width, H heads, K key-value heads, h head width.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,10 @@ from onetrunk.core.config import Config
 from onetrunk.core.sequence import Plan
 
 _SHORT = 256  # keys
+
+# Norms of queries and keys keep float32 weights under autocast; PyTorch then says that a fused kernel, which a CPU does
+# not have anyway, is not used.
+warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
 
 Bias = Literal["none", "qkv", "all"]
 Turn = tuple[Tensor, Tensor] | None  # cos and sin of every position; None: positions are not rotary
