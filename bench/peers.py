@@ -1,4 +1,4 @@
-"""The rivals of the comparisons of speed: Hugging Face's Trainer and datasets, and a plain PyTorch loop."""
+"""Rivals that are run: Hugging Face's Trainer (GPT-2, BERT, Marian) and datasets, and a plain PyTorch loop."""
 
 from __future__ import annotations
 
@@ -162,3 +162,65 @@ def picture_loop(file: str, width: int, layers: int, heads: int, batch: int, pas
             optimizer.step()
         times.append(time.perf_counter() - start)
     return {"seconds": min(times), "parameters": sum(p.numel() for p in net.parameters())}
+
+
+def marian(
+    pairs: dict[str, tuple[list[str], list[str]]], part: str, place: str, *, vocabulary: int, width: int, layers: int,
+    epochs: int, lr: float, batch: int, seed: int,
+) -> list[str]:  # fmt: skip
+    """The part's translations, written greedily, by an encoder-decoder (Marian's, as many layers in each) trained from
+    random weights through HF's Seq2SeqTrainer in fp32: one byte-level BPE for both languages, label smoothing .1,
+    dropout .1, a cosine; the epoch with the least validation loss is kept."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import (
+        DataCollatorForSeq2Seq,
+        MarianConfig,
+        MarianMTModel,
+        PreTrainedTokenizerFast,
+        Seq2SeqTrainer,
+        Seq2SeqTrainingArguments,
+        set_seed,
+    )
+
+    set_seed(seed)
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=["<pad>", "</s>"], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    bpe.train_from_iterator([line for side in pairs["train"] for line in side], trainer)
+    bpe.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>", eos_token="</s>")
+
+    def rows(name: str) -> list[dict[str, list[int]]]:
+        sources, targets = (tokenizer(side)["input_ids"] for side in pairs[name])
+        return [{"input_ids": s, "labels": t} for s, t in zip(sources, targets, strict=True)]
+
+    config = MarianConfig(
+        vocab_size=vocabulary, d_model=width, encoder_layers=layers, decoder_layers=layers, encoder_ffn_dim=4 * width,
+        decoder_ffn_dim=4 * width, encoder_attention_heads=width // 32, decoder_attention_heads=width // 32,
+        activation_function="gelu", dropout=0.1, max_position_embeddings=256, scale_embedding=True, pad_token_id=0,
+        eos_token_id=1, decoder_start_token_id=0, forced_eos_token_id=None, num_beams=1,
+    )  # fmt: skip
+    told = Seq2SeqTrainingArguments(
+        output_dir=place, use_cpu=True, report_to=[], logging_strategy="no", disable_tqdm=True, seed=seed,
+        dataloader_pin_memory=False, num_train_epochs=epochs, per_device_train_batch_size=batch,
+        per_device_eval_batch_size=batch, learning_rate=lr, lr_scheduler_type="cosine", warmup_steps=0.05,
+        label_smoothing_factor=0.1, train_sampling_strategy="group_by_length", eval_strategy="epoch",
+        save_strategy="epoch", save_total_limit=1, load_best_model_at_end=True,
+    )  # fmt: skip
+    model = MarianMTModel(config)
+    collate = DataCollatorForSeq2Seq(tokenizer, model)
+    Seq2SeqTrainer(model, told, train_dataset=rows("train"), eval_dataset=rows("val"), data_collator=collate).train()
+    model.eval()
+    written = []
+    for i in range(0, len(pairs[part][0]), 64):
+        some = tokenizer(pairs[part][0][i : i + 64], return_tensors="pt", padding=True)
+        with torch.inference_mode():
+            made = model.generate(
+                input_ids=some["input_ids"], attention_mask=some["attention_mask"], max_new_tokens=100, do_sample=False
+            )
+        written += tokenizer.batch_decode(made, skip_special_tokens=True)
+    return written
