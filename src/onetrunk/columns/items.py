@@ -47,6 +47,7 @@ class Items(History):
         repeat: bool = False  # may an answer be an item already seen?
         negatives: int = Field(2, ge=0, le=1000)  # drawn with every history, for its whole batch; 0: all items are
         small: int = Field(4096, ge=0)  # a catalogue up to this size is always taken whole
+        catalogue: int | None = Field(None, ge=1)  # how many items there are; None: those of the training rows
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     @classmethod
@@ -190,7 +191,8 @@ class Items(History):
                 own = name_of(self._fields(truth)[self.asked][0])
                 found.append((1.0 + names.index(own) if own in names else np.inf, len(self.counts)))
         ranks, candidates = np.array(found, dtype=np.float64).reshape(-1, 2).T
-        return ranking(ranks, candidates, self.options.top)
+        never_met = max(0, (self.options.catalogue or 0) - len(self.counts))
+        return ranking(ranks, candidates + never_met, self.options.top)
 
     def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
         found = {n: float(x.mean()) if len(x) else None for n, x in self.each(answers, truths).items()}
