@@ -72,6 +72,11 @@ def test_the_loss_is_cross_entropy(smoothing: float) -> None:
     torch.testing.assert_close(loss.each, each.detach())
     torch.testing.assert_close(loss.sum, (each * w).sum())
     assert float(loss.count) == 5.5
+    torch.testing.assert_close(
+        codec.eval().loss(h, {"id": ids, "w": w}).each,
+        F.cross_entropy(h @ codec.head.T + codec.bias, ids, reduction="none").detach(),
+        msg="what is reported is not smoothed",
+    )
 
 
 def test_the_loss_of_several_at_once_is_binary_cross_entropy() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import worlds
 from tokenizers import Tokenizer
 
@@ -177,6 +178,16 @@ def test_words_are_dropped_in_training_only() -> None:
         for augment in (True, False)
     ]
     assert abs(shares[0] - 0.4) < 0.03 and shares[1] == 0
+
+
+def test_smoothing_is_of_training_only() -> None:
+    codec = fitted(["to be or not to be"] * 3, 8, unit="character", smoothing=0.1)
+    h, ids, w = torch.randn(5, 8), torch.tensor([3, 4, 5, 4, 3]), torch.tensor([1.0, 0, 2, 1, 1])
+    for training, smoothing in ((True, 0.1), (False, 0.0)):
+        loss = codec.train(training).loss(h, {"id": ids, "w": w})
+        hidden, weight = codec.readout(h)
+        each = F.cross_entropy(hidden @ weight.T, ids, reduction="none", label_smoothing=smoothing).detach()
+        torch.testing.assert_close(loss.each, each)
 
 
 def test_pairs_tell_neighbours_apart_and_are_the_same_when_written() -> None:

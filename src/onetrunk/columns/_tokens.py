@@ -80,6 +80,7 @@ class TokenOptions(Config):
     embedding: int | None = Field(None, ge=1)  # numbers of a token's vector; zeros fill it up. None: the trunk's width
     pairs: int = Field(0, ge=0, le=1 << 22)  # at most so many frequent pairs of neighbours get vectors of their own
     drop: float = Field(0.0, ge=0, lt=1)  # share of given tokens, each with its pair, blanked in training: word dropout
+    smoothing: float = Field(0.0, ge=0, lt=1)  # label smoothing in training (arXiv 1512.00567)
 
 
 class TokenSequence(Codec):
@@ -258,7 +259,8 @@ class TokenSequence(Codec):
         return h, weight
 
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
-        total, each = linear_cross_entropy(*self.readout(h), targets["id"], targets["w"])
+        smoothing = self.options.smoothing if self.training else 0.0
+        total, each = linear_cross_entropy(*self.readout(h), targets["id"], targets["w"], smoothing)
         return Loss(total, targets["w"].sum(), each)
 
     def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:

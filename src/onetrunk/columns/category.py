@@ -36,7 +36,7 @@ class Category(Codec):
 
     class Options(Config):
         balance: bool = False  # weigh classes by the inverse of their frequency
-        smoothing: float = Field(0.0, ge=0, lt=1)  # label smoothing (arXiv 1512.00567)
+        smoothing: float = Field(0.0, ge=0, lt=1)  # label smoothing in training (arXiv 1512.00567)
         dropout: float = Field(0.0, ge=0, lt=1)  # before the read-out
         on: str | None = None  # the column from whose last position it is read; None: from a slot of its own
 
@@ -196,7 +196,8 @@ class Category(Codec):
         one = torch.ones(len(h), 1, device=h.device, dtype=h.dtype)
         h = torch.cat([F.dropout(h, self.options.dropout, self.training), one], dim=1)
         head = torch.cat([self.head, self.bias[:, None]], dim=1)
-        total, each = linear_cross_entropy(h, head, targets["id"].clamp(min=0), w, self.options.smoothing)
+        smoothing = self.options.smoothing if self.training else 0.0
+        total, each = linear_cross_entropy(h, head, targets["id"].clamp(min=0), w, smoothing)
         return Loss(total, w.sum(), each)
 
     def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
