@@ -14,14 +14,14 @@ from bench.common import Figures, Run
 
 RIVAL = 35.0
 SETTINGS: dict[str, Any] = {
-    "trunk": {"width": 192, "layers": 4, "heads": 6, "dropout": 0.2},
+    "trunk": {"width": 128, "layers": 6, "heads": 4, "dropout": 0.2},
     "columns": {
-        "en": {"type": "text", "vocabulary": 6000, "length": 64, "drop": 0.05},
-        "de": {"type": "text", "vocabulary": 6000, "length": 64, "drop": 0.05},
+        "en": {"type": "text", "vocabulary": 5000, "length": 64, "drop": 0.05, "smoothing": 0.1},
+        "de": {"type": "text", "vocabulary": 5000, "length": 64, "drop": 0.05, "smoothing": 0.1},
     },
     "train": {"lr": 2e-3, "muon_lr": 0.01, "tensorboard": False},
-    "pretrain": {"steps": 1500, "objectives": [{"kind": "predict", "documents": 128}]},
-    "finetune": {"documents": 128, "steps": 1000, "rate": 0.5},
+    "pretrain": {"steps": 800, "objectives": [{"kind": "predict", "documents": 128}]},
+    "finetune": {"documents": 128, "steps": 3000, "rate": 1.0},
 }
 
 
