@@ -2,8 +2,8 @@
 
     python -m bench multi30k_en_de      about 35 minutes on 2 cores
 
-The rival is a kept figure, not run here: small Transformers trained on these pairs reach 35 to 39 (beam search).
-Ours writes greedily.
+The rival is a kept figure, not run here: small Transformers trained on these pairs reach 35 to 39 with a search of
+beams, as ours writes too.
 """
 
 from __future__ import annotations

@@ -166,9 +166,9 @@ def picture_loop(file: str, width: int, layers: int, heads: int, batch: int, pas
 
 def marian(
     pairs: dict[str, tuple[list[str], list[str]]], part: str, place: str, *, vocabulary: int, width: int, layers: int,
-    epochs: int, lr: float, batch: int, seed: int,
+    epochs: int, lr: float, batch: int, beams: int, seed: int,
 ) -> list[str]:  # fmt: skip
-    """The part's translations, written greedily, by an encoder-decoder (Marian's, as many layers in each) trained from
+    """The part's translations, with a search of so many beams, by an encoder-decoder (Marian's, as many layers in each) trained from
     random weights through HF's Seq2SeqTrainer in fp32: one byte-level BPE for both languages, label smoothing .1,
     dropout .1, a cosine; the epoch with the least validation loss is kept."""
     import torch
@@ -202,7 +202,7 @@ def marian(
         vocab_size=vocabulary, d_model=width, encoder_layers=layers, decoder_layers=layers, encoder_ffn_dim=4 * width,
         decoder_ffn_dim=4 * width, encoder_attention_heads=width // 32, decoder_attention_heads=width // 32,
         activation_function="gelu", dropout=0.1, max_position_embeddings=256, scale_embedding=True, pad_token_id=0,
-        eos_token_id=1, decoder_start_token_id=0, forced_eos_token_id=None, num_beams=1,
+        eos_token_id=1, decoder_start_token_id=0, forced_eos_token_id=None,
     )  # fmt: skip
     told = Seq2SeqTrainingArguments(
         output_dir=place, use_cpu=True, report_to=[], logging_strategy="no", disable_tqdm=True, seed=seed,
@@ -220,7 +220,11 @@ def marian(
         some = tokenizer(pairs[part][0][i : i + 64], return_tensors="pt", padding=True)
         with torch.inference_mode():
             made = model.generate(
-                input_ids=some["input_ids"], attention_mask=some["attention_mask"], max_new_tokens=100, do_sample=False
+                input_ids=some["input_ids"],
+                attention_mask=some["attention_mask"],
+                max_new_tokens=100,
+                num_beams=beams,
+                do_sample=False,
             )
         written += tokenizer.batch_decode(made, skip_special_tokens=True)
     return written

@@ -3,7 +3,7 @@
     python -m bench tatoeba_en_zh      about 25 minutes on 2 cores
 
 The rival is trained beside ours on the same pairs: an encoder-decoder of about as many parameters, through Hugging
-Face's Trainer. Both write greedily; sacreBLEU by Chinese characters, and chrF. Each English sentence lies in one part.
+Face's Trainer. Both write with a search of 4 beams; sacreBLEU by Chinese characters, and chrF. Each English sentence lies in one part.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SETTINGS: dict[str, Any] = {
 
 def compare(run: Run) -> Figures:
     from bench.peers import marian
-    from bench.translate import Pairs, compare_translations
+    from bench.translate import BEAMS, Pairs, compare_translations
 
     def part(name: str) -> tuple[list[str], list[str]]:
         lines = (run.data() / f"{name}.tsv").read_text(encoding="utf-8").splitlines()[1:]
@@ -35,7 +35,7 @@ def compare(run: Run) -> Figures:
         return list(sentences), list(translations)
 
     def rival(pairs: Pairs) -> list[str]:
-        return marian(pairs, run.part, str(run.place / "marian"), seed=run.seed, **RIVAL)
+        return marian(pairs, run.part, str(run.place / "marian"), beams=BEAMS, seed=run.seed, **RIVAL)
 
     return compare_translations(
         run, SETTINGS, {name: part(name) for name in ("train", "val", "test")}, "en", "zh", tokenize="zh",

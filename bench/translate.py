@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from bench.common import Figures, Run
+from onetrunk.core.column import Sampling
 from onetrunk.verbs import _stages
 from onetrunk.verbs._setup import open_data
 
+BEAMS = 4
 _RESAMPLES = 300
 _PARTS = ("train", "val", "test")
 
@@ -29,7 +31,8 @@ def compare_translations(
     rival_name: str,
     rival: float | Callable[[Pairs], list[str]],
 ) -> Figures:
-    """Pretrains on both columns, each asked from the other, fine-tunes on source to target, and writes greedily.
+    """Pretrains on both columns, each asked from the other, fine-tunes on source to target, and writes
+    with a search of `BEAMS` beams.
 
     `tokenize` is sacreBLEU's. `rival` is a kept BLEU, or makes the rival's translations of the part `run.part`.
     """
@@ -50,7 +53,9 @@ def compare_translations(
     minutes = (time.monotonic() - start) / 60
     sentences, truths = pairs[run.part]
     start = time.monotonic()
-    written = [str(a.value) for a in model.answer({source: sentences}, target, [source])]
+    written = [
+        str(a.value) for a in model.answer({source: sentences}, target, [source], Sampling(max_length=100, beams=BEAMS))
+    ]
     seconds = time.monotonic() - start
     ours = _Judged(written, truths, tokenize)
     also: dict[str, Any] = {

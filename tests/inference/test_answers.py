@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import worlds
 from worlds import CASES
 
@@ -111,6 +113,42 @@ def test_answering_leaves_the_model_as_it_was(made: Model) -> None:
     before = torch.get_rng_state()
     made.answer(rows(), "title", sampling=Sampling(temperature=1.0, max_length=4))
     assert not made.network.training and torch.equal(before, torch.get_rng_state()), "sampling is keyed"
+
+
+@pytest.mark.parametrize("trunk", [worlds.TRUNK, {"kind": "gru", "width": 16, "layers": 2}], ids=["attention", "gru"])
+def test_a_search_with_enough_beams_finds_the_likeliest_of_all(trunk: dict[str, Any]) -> None:
+    torch.manual_seed(7)
+    texts = ["".join(letters) for n in range(5) for letters in itertools.product("ab", repeat=n)]
+    rows = {"kind": ["x", "y"] * len(texts), "title": [t for t in texts for _ in "xy"]}
+    made = worlds.model(
+        rows, {"kind": "category", "title": "text"}, options={"title": {"unit": "character"}}, trunk=trunk
+    )
+    codec = made.codec("title")
+    with torch.no_grad():
+        codec.head.normal_(0, 0.3)  # so that what is likely at first is not always so in the end
+    found = worlds.batch(worlds.store_of(made, rows), range(len(rows["title"])), ["kind"], ["title"])
+    best = {"x": (-np.inf, "", 0.0), "y": (-np.inf, "", 0.0)}
+    for (row, name), h in worlds.states_by_document(made, found).items():
+        if name != "title":
+            continue
+        text, kind = rows["title"][row], rows["kind"][row]
+        tokens = [*codec.encode(text)["id"].tolist(), codec.meaning.end][:4]
+        logits = F.linear(*codec.readout(h[: len(tokens)]))
+        logits[:, list(codec.meaning.never)] = -torch.inf
+        total = float(logits.log_softmax(-1)[range(len(tokens)), tokens].sum())
+        best[kind] = max(best[kind], (total / len(tokens), text, total))
+    answers = made.answer({"kind": ["x", "y", "x"]}, "title", sampling=Sampling(max_length=4, beams=40))
+    for kind, answer in zip("xyx", answers, strict=True):
+        assert answer.value == best[kind][1] and answer.logprob == pytest.approx(best[kind][2], rel=1e-4)
+    one = made.answer({"kind": ["x"]}, "title", sampling=Sampling(max_length=4))[0]
+    assert one.logprob < answers[0].logprob, "token by token another is found, or this test says little"
+
+
+def test_a_search_draws_nothing() -> None:
+    with pytest.raises(UsageError, match=r"above 1 no temperature.*found beams 4 and temperature 0\.7"):
+        Sampling(temperature=0.7, beams=4)
+    with pytest.raises(UsageError, match="from 1"):
+        Sampling(beams=0)
 
 
 # -- tables of answers ---------------------------------------------------------------------------------------

@@ -93,6 +93,7 @@ class TokenSequence(Codec):
     parts = True
     shared = True
     continues = True
+    searches = True
 
     Options = TokenOptions
     meaning: Meaning = OWN
@@ -277,7 +278,7 @@ class TokenSequence(Codec):
         """Start and the prompt's tokens (the last ones that leave room in the context), then what is written.
 
         A document's tokens are `ids[:, :size]`, of which `seen` have been through the trunk; the first `prompted` are
-        not its own. Padding follows.
+        not its own, and `written` are. Padding follows.
         """
         room = self.options.length - 1
         kept = [[]] * n if prompt is None else [ids[max(0, len(ids) - room) :] for ids in _each_of(prompt)]
@@ -285,6 +286,9 @@ class TokenSequence(Codec):
         ids = torch.full((n, int(size.max()) if n else 1), self.meaning.end)
         for i, tokens in enumerate(kept):
             ids[i, : len(tokens) + 1] = torch.tensor([self.meaning.start, *tokens])
+        logprob = torch.zeros(n, device=device)
+        if sampling.beams > 1:  # they are alike until the first has been gone on from in several ways
+            logprob.view(-1, sampling.beams)[:, 1:] = -torch.inf
         return {
             "done": torch.zeros(n, dtype=torch.bool, device=device),
             "keys": torch.from_numpy(keys.view(np.int64).copy()),
@@ -292,7 +296,8 @@ class TokenSequence(Codec):
             "size": size.to(device),
             "seen": torch.zeros(n, dtype=torch.int64, device=device),
             "prompted": size.to(device),
-            "logprob": torch.zeros(n, device=device),
+            "written": torch.zeros(n, dtype=torch.int64, device=device),
+            "logprob": logprob,
         }
 
     def query(self, state: State, sampling: Sampling) -> Query:
@@ -309,22 +314,33 @@ class TokenSequence(Codec):
         return Query(content, t=t, causal=True, keep=True, pos=seen, valid=place < size[:, None])
 
     def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
-        ids, size, seen = state["ids"], state["size"], state["seen"]
-        end = self.meaning.end
-        logits = F.linear(*self.readout(h[torch.arange(len(h)), size - seen - 1])).float()
+        size, end = state["size"], self.meaning.end
+        logits = F.linear(*self.readout(h[torch.arange(len(h)), size - state["seen"] - 1])).float()
         logits[:, list(self.meaning.never)] = -torch.inf
-        u = rng.uniform(rng.mix(state["keys"].numpy().view(np.uint64), size.cpu().numpy()))
-        drawn = choose(logits, torch.from_numpy(u).to(h.device), sampling.temperature, sampling.top_k, sampling.top_p)
-        drawn = torch.where(state["done"], end, drawn)
-        gained = logits.log_softmax(-1).gather(1, drawn[:, None])[:, 0]
-        logprob = state["logprob"] + torch.where(state["done"], 0.0, gained)
+        gained = logits.log_softmax(-1)
+        gained[state["done"]] = -torch.inf  # what has ended stays as it is
+        gained[state["done"], end] = 0
+        written = state["written"] + ~state["done"]
+        if sampling.beams > 1:
+            order, drawn = _best(state["logprob"][:, None] + gained, written, sampling.beams)
+            state = {name: x[order.to(x.device)] for name, x in state.items()}
+            written, gained = written[order], gained[order]
+            state["order"] = order
+        else:
+            u = rng.uniform(rng.mix(state["keys"].numpy().view(np.uint64), size.cpu().numpy()))
+            u = torch.from_numpy(u).to(h.device)
+            drawn = choose(logits, u, sampling.temperature, sampling.top_k, sampling.top_p)
+            drawn = torch.where(state["done"], end, drawn)
+        logprob = state["logprob"] + gained.gather(1, drawn[:, None])[:, 0]
+        ids = state["ids"]
         if int(size.max()) == ids.shape[1]:
             ids = torch.cat([ids, torch.full_like(ids[:, :1], end)], dim=1)
         ids = ids.scatter(1, size[:, None], drawn[:, None])
         full = (size + 1 - state["prompted"] >= sampling.max_length) | (size >= self.options.length)
         ended = torch.isin(drawn, torch.tensor([end, *self.meaning.stops], device=h.device))
         done = state["done"] | ended | full
-        return {**state, "done": done, "ids": ids, "size": size + 1, "seen": size, "logprob": logprob}
+        new = {"done": done, "ids": ids, "size": size + 1, "seen": size, "written": written, "logprob": logprob}
+        return {**state, **new}
 
     def finish(self, state: State) -> list[Answer]:
         """Each whole text, its prompt included; the probability is of what was written after that."""
@@ -364,6 +380,18 @@ class TokenSequence(Codec):
 
     def target(self, values: Sequence[Any]) -> np.ndarray:
         return np.array([self.said(v) for v in values], dtype=object)
+
+
+def _best(logprob: Tensor, written: Tensor, beams: int) -> tuple[Tensor, Tensor]:
+    """Of `beams` neighbouring documents together, the best ways to go on by log-probability a token (Wu et al. 2016,
+    arXiv 1609.08144, with alpha = 1): which document each goes on from, and with what token, int64 [n] each.
+
+    `logprob` [n, V] is of a document with each token; `written` [n] how many tokens that makes.
+    """
+    n, size = logprob.shape
+    best = (logprob / written[:, None]).view(-1, beams * size).topk(beams, dim=-1).indices
+    first = torch.arange(0, n, beams, device=logprob.device)[:, None]
+    return (first + best // size).flatten(), (best % size).flatten()
 
 
 def _each_of(content: Content) -> list[list[int]]:

@@ -34,6 +34,14 @@ class Sampling:
     guidance: float = 1.0  # classifier-free guidance (arXiv 2207.12598); 1 is none
     steps: int = 24  # ODE steps of a flow
     seed: int = 0
+    beams: int = 1  # kept at once in a search for the likeliest written answer; 1 takes the likeliest token each time
+
+    def __post_init__(self) -> None:
+        if self.beams < 1 or (self.beams > 1 and self.temperature > 0):
+            raise UsageError(
+                f"beams expects a whole number from 1, and above 1 no temperature: a search draws nothing; found beams "
+                f"{self.beams} and temperature {self.temperature:g}."
+            )
 
 
 @dataclass
@@ -58,6 +66,7 @@ class Codec(nn.Module, ABC):
     shared: ClassVar[bool] = False  # do columns of this type share one codec unless told otherwise?
     guided: ClassVar[bool] = False  # can answers use guidance?
     continues: ClassVar[bool] = False  # can an answer go on from a prompt, a value that it begins with?
+    searches: ClassVar[bool] = False  # can its answers be searched for with beams?
     history: ClassVar[bool] = False  # does every value go on from the row's own, which is what was seen before?
     read_out: ClassVar[tuple[str, ...]] = ("head",)  # parameters or modules that `loss` uses, and `embed` does not
 
@@ -235,7 +244,8 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
         """h [n, t, D] (or [n, t, 2 D]) of the query's positions, or of the column it reads on; `free` is h with
-        nothing given, when guided."""
+        nothing given, when guided. A codec that `searches` is started with each document `beams` times, one beside the
+        other, and also tells `order` int64 [n]: which of these documents each of its beams goes on from, best first."""
 
     @abstractmethod
     def finish(self, state: State) -> list[Answer]:

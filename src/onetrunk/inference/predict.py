@@ -46,7 +46,9 @@ def _answer(
     roles = _given_roles(store, [name for name in given if name != ask])
     lengths = _lengths(store, roles)
     answers: list[Answer | None] = [None] * len(roles)
-    for rows in _batches(lengths if prompt is None else lengths + model.codec(ask).positions(prompt)):
+    if prompt is not None:
+        lengths = lengths + model.codec(ask).positions(prompt)
+    for rows in _batches(lengths, sampling.beams if model.codec(ask).searches else 1):
         keys = rng.mix(rng.key(sampling.seed, "answer", ask), rows)
         group = Group(rows, roles[rows], keys)
         begun = None if prompt is None else prompt.take(rows)
@@ -84,12 +86,12 @@ def _lengths(store: Store, roles: np.ndarray) -> np.ndarray:
     return lengths
 
 
-def _batches(lengths: np.ndarray) -> list[np.ndarray]:
-    """Rows of similar length together, as many as fit."""
+def _batches(lengths: np.ndarray, times: int = 1) -> list[np.ndarray]:
+    """Rows of similar length together, as many as fit when each is there so many times."""
     order = np.argsort(lengths, kind="stable")
     out, first = [], 0
     while first < len(order):
-        needs = lengths[order[first : first + _POSITIONS_AT_ONCE // _FOR_THE_ANSWER]] + _FOR_THE_ANSWER
+        needs = times * (lengths[order[first : first + _POSITIONS_AT_ONCE // _FOR_THE_ANSWER]] + _FOR_THE_ANSWER)
         size = max(1, int((needs * np.arange(1, len(needs) + 1) <= _POSITIONS_AT_ONCE).sum()))
         out.append(order[first : first + size])
         first += size
@@ -114,11 +116,16 @@ def _decode(
         while not bool(state["done"].all()):
             state = step(state, h_NTD, None)
         return codec.finish(state)
-    cache, pooled = read.cache, read.pooled
+    cache, pooled, keys = read.cache, read.pooled, group.keys
+    beams = sampling.beams if codec.searches else 1
+    if beams > 1:
+        n, whose = n * beams, np.arange(n).repeat(beams)
+        cache, pooled = cache.select(torch.from_numpy(whose).to(device)), pooled[whose]
+        keys, prompt = keys[whose], None if prompt is None else prompt.take(whose)
     guided = codec.guided and sampling.guidance != 1
     if guided:  # the same documents again with nothing given: both go through the trunk together
         cache, pooled = cache.with_blind(), torch.cat([pooled, torch.zeros_like(pooled)])
-    state = codec.start(n, sampling, group.keys, device, **({} if prompt is None else {"prompt": prompt}))
+    state = codec.start(n, sampling, keys, device, **({} if prompt is None else {"prompt": prompt}))
     marker = model.marker(ask)[Role.ASKED]
     while not bool(state["done"].all()):
         query = codec.query(state, sampling)
@@ -133,7 +140,9 @@ def _decode(
             h = torch.cat([h, pooled[:, None].expand_as(h)], dim=-1)
         h, free = h.chunk(2) if guided else (h, None)
         state = step(state, h, free)
-    return codec.finish(state)
+        if beams > 1:
+            cache = cache.select(state["order"])
+    return codec.finish(state)[::beams]
 
 
 @dataclass

@@ -19,6 +19,7 @@ def predict(
     top_k: int = 0,
     top_p: float = 1.0,
     max_length: int = 256,
+    beams: int = 1,
     guidance: float = 1.0,
     steps: int = 24,
     seed: int = 0,
@@ -40,6 +41,7 @@ def predict(
         top_k: draw among the k likeliest only; 0 is no limit.
         top_p: draw among the likeliest that make up this probability.
         max_length: tokens of a written answer at most.
+        beams: search for the likeliest text or molecule, so many kept at once (4 is usual); 1 takes token by token.
         guidance: how strongly a drawing follows what is given; 1 is plain.
         steps: steps of a drawing.
         seed: of everything drawn.
@@ -64,7 +66,7 @@ def predict(
     opened = model if isinstance(model, Model) else load(model)
     rows = _tables.read_rows(data, network)
     table = _setup.renamed(rows, map)
-    sampling = Sampling(temperature, top_k, top_p, max_length, guidance, steps, seed)
+    sampling = Sampling(temperature, top_k, top_p, max_length, guidance, steps, seed, beams)
     ledger = Ledger()
     columns: dict[str, list[Any]] = {}
     task = opened.task(ask, given)
