@@ -168,9 +168,9 @@ def marian(
     pairs: dict[str, tuple[list[str], list[str]]], part: str, place: str, *, vocabulary: int, width: int, layers: int,
     epochs: int, lr: float, batch: int, beams: int, seed: int,
 ) -> list[str]:  # fmt: skip
-    """The part's translations, with a search of so many beams, by an encoder-decoder (Marian's, as many layers in each) trained from
-    random weights through HF's Seq2SeqTrainer in fp32: one byte-level BPE for both languages, label smoothing .1,
-    dropout .1, a cosine; the epoch with the least validation loss is kept."""
+    """The part's translations, with a search of so many beams, by an encoder-decoder (Marian's, as many layers in each)
+    trained from random weights through HF's Seq2SeqTrainer in fp32: one byte-level BPE for both languages, label
+    smoothing .1, dropout .1, a cosine; the epoch with the least validation loss is kept."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import (

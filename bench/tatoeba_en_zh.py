@@ -3,7 +3,8 @@
     python -m bench tatoeba_en_zh      about 25 minutes on 2 cores
 
 The rival is trained beside ours on the same pairs: an encoder-decoder of about as many parameters, through Hugging
-Face's Trainer. Both write with a search of 4 beams; sacreBLEU by Chinese characters, and chrF. Each English sentence lies in one part.
+Face's Trainer. Both write with a search of 4 beams; sacreBLEU by Chinese characters, and chrF. Each English sentence
+lies in one part.
 """
 
 from __future__ import annotations
