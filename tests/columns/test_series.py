@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from sklearn.linear_model import Ridge
 from worlds import CPU
 
-from onetrunk.columns._regular import Channels, Linear, SeasonalNaive, bars, filled, norm, read, season
+from onetrunk.columns._regular import Channels, bars, filled, norm, read, season
+from onetrunk.columns._rivals import Linear, SeasonalNaive
 from onetrunk.columns.series import Series
 from onetrunk.core.column import Sampling
 from onetrunk.core.errors import BadValueError, DataError, UsageError

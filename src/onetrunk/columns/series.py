@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from onetrunk.columns._regular import Channels, Linear, SeasonalNaive, bars, norm, plot, read, ridge, summary
+from onetrunk.columns._regular import Channels, bars, norm, plot, read, ridge, summary
 from onetrunk.core import rng
 from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
@@ -433,8 +433,9 @@ class Series(Codec):
         return max(self.length, self.known.period)
 
     def baselines(self) -> dict[str, Any]:
-        shape = (self.channels, self._window, self.options.horizon)
-        period = self.known.period
+        from onetrunk.columns._rivals import Linear, SeasonalNaive
+
+        shape, period = (self.channels, self._window, self.options.horizon), self.known.period
         found = {"seasonal naive": SeasonalNaive(*shape, period)} if period > 1 else {}
         return found | {"last value": SeasonalNaive(*shape, 1), "linear": Linear(*shape, period)}
 
