@@ -4,6 +4,7 @@
 
 Song poems, wikitext and tinyshakespeare, line by line, with one tokenizer of 32,000 (learnt before, not timed), to rows
 of 512 tokens: ours to the batches of a training run, the rival as Hugging Face's run_clm.py does, cache and all.
+Beside them, three runs of `pretrain` with one cache, from the call to a first step saved: the first learns a tokenizer.
 """
 
 from __future__ import annotations
@@ -44,6 +45,22 @@ def ours(files: list[str], tokenizer: str, place: str) -> dict[str, float]:
     return {"mb_per_s": sum(len(t.encode()) for t in texts) / 1e6 / seconds, "tokens": tokens}
 
 
+def first_step(files: list[str], cache: str, place: str) -> dict[str, float]:
+    """Seconds of a pretraining of one small step, modules imported before."""
+    import time
+
+    from onetrunk import pretrain
+
+    pretrain({"x": [0.0, 1.0] * 32, "text": [f"some words, then {i}" for i in range(64)]}, types={"text": "text"},
+             out=f"{place}-warm", quiet=True, settings=["pretrain.steps=1", "size=nano"])  # fmt: skip
+    texts = [line for name in files for line in Path(name).read_text(encoding="utf-8").splitlines() if line]
+    start = time.perf_counter()
+    pretrain({"text": texts}, types={"text": "text"}, out=place, quiet=True,
+             settings=["pretrain.steps=1", "tokens_per_batch=256", "size=nano", f"cache={cache}",
+                       "pretrain.objectives=[{kind: predict, documents: 8}]"])  # fmt: skip
+    return {"seconds": time.perf_counter() - start}
+
+
 def _texts(run: Run) -> list[str]:
     """One line a text, as files in the run's folder."""
     import json
@@ -71,6 +88,9 @@ def compare(run: Run) -> Figures:
     sides = {"ours": {"call": "bench.reading:ours", **shared}}
     if run.rival:
         sides["datasets + tokenizers"] = {"call": "bench.peers:read_and_pack", "length": LENGTH, **shared}
+    sides["a first step, with a cache"] = {
+        "call": "bench.reading:first_step", "files": files, "cache": str(run.place / "cache"),
+    }  # fmt: skip
     found = alternate(run, sides, 3)
     return figures(
         found, "mb_per_s", "MB/s", faster_is_more=True, split={"texts": len(lines), "length": LENGTH},

@@ -94,6 +94,7 @@ class TokenSequence(Codec):
     shared = True
     continues = True
     searches = True
+    cached = True
 
     Options = TokenOptions
     meaning: Meaning = OWN

@@ -66,6 +66,7 @@ class Codec(nn.Module, ABC):
     shared: ClassVar[bool] = False  # do columns of this type share one codec unless told otherwise?
     guided: ClassVar[bool] = False  # can answers use guidance?
     continues: ClassVar[bool] = False  # can an answer go on from a prompt, a value that it begins with?
+    cached: ClassVar[bool] = False  # do values take so long to learn from and encode that both are worth keeping?
     searches: ClassVar[bool] = False  # can its answers be searched for with beams?
     history: ClassVar[bool] = False  # does every value go on from the row's own, which is what was seen before?
     read_out: ClassVar[tuple[str, ...]] = ("head",)  # parameters or modules that `loss` uses, and `embed` does not

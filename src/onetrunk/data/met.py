@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.data.split import PARTS, fingerprints
+from onetrunk.data.split import PARTS, fingerprints, numbered
 from onetrunk.data.table import Table
 
 Record = dict[str, Any]  # JSON: "columns" (name to type), "rows" (digests), "parts" (one digit a row)
@@ -68,7 +68,7 @@ def unknowable(table: Table, records: Sequence[Record]) -> list[str]:
 
 def _telling(prints: _Prints) -> list[str]:
     """Columns that together tell as many rows apart as all do, those with the most different values first."""
-    codes = {name: np.unique([repr(p) for p in values], return_inverse=True)[1] for name, values in prints.items()}
+    codes = {name: numbered(values) for name, values in prints.items()}
     counts = {name: int(code.max(initial=-1)) + 1 for name, code in codes.items()}
     ordered = sorted(codes, key=lambda name: -counts[name])
     chosen: list[str] = []

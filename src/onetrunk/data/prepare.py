@@ -11,13 +11,18 @@ from onetrunk.core.column import Codec, Column
 from onetrunk.core.errors import DataError
 from onetrunk.core.registry import column_types
 from onetrunk.core.sequence import Content
+from onetrunk.data.cache import Cache
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.pack import Store
 from onetrunk.data.table import Table
 
 
 def fit_columns(
-    table: Table, names: Sequence[str], types: Mapping[str, str], options: Mapping[str, dict[str, Any]]
+    table: Table,
+    names: Sequence[str],
+    types: Mapping[str, str],
+    options: Mapping[str, dict[str, Any]],
+    cache: Cache | None = None,
 ) -> tuple[list[Column], dict[str, Codec]]:
     """Fits a codec for each column on the table's (training) rows. Types that share one see all their columns' values.
 
@@ -37,14 +42,16 @@ def fit_columns(
         if not values:
             raise DataError(f"The column {where} has no value in the training rows.")
         try:
-            codec.fit(values)
+            codec.fit(values) if cache is None else cache.fit(codec, kind, values)
         except DataError as error:
             raise DataError(f"The column {where}: {error}") from None
         codecs[key] = codec
     return columns, codecs
 
 
-def encode(table: Table, columns: Sequence[Column], codecs: Mapping[str, Codec], ledger: Ledger) -> Store:
+def encode(
+    table: Table, columns: Sequence[Column], codecs: Mapping[str, Codec], ledger: Ledger, cache: Cache | None = None
+) -> Store:
     """Encodes a table's columns; a column the table lacks is missing in every row."""
     place = np.full((len(table), len(columns)), -1, dtype=np.int64)
     contents = []
@@ -55,7 +62,9 @@ def encode(table: Table, columns: Sequence[Column], codecs: Mapping[str, Codec],
         def bad(i: int, reason: str, name: str = column.name) -> None:
             ledger.add(reason, name, int(table.row[i]), bad=True)
 
-        content, present = codec.encode_all(values, bad)
+        content, present = (
+            codec.encode_all(values, bad) if cache is None else cache.encode(codec, column.type, values, bad)
+        )
         place[present, c] = np.arange(int(present.sum()))
         contents.append(content)
     store = Store([c.name for c in columns], [codecs[c.codec] for c in columns], contents, place)

@@ -87,7 +87,7 @@ def split(
         if n > len(np.unique(together)):
             notes.append(f"{n - len(np.unique(together)):,} rows repeat another's inputs: kept in its part.")
     elif kind == "group":
-        part = _deal(_numbered(_required(table, column, kind)), one, fractions, key, before)
+        part = _deal(numbered(_required(table, column, kind)), one, fractions, key, before)
         how = f"by {column}, each whole in one part"
     elif kind == "scaffold":
         part = _deal(_kin(table[column], column, types[column]), one, fractions, key, before)
@@ -197,25 +197,28 @@ def _deal(
     part come first and take it, the earliest of them.
     """
     inverse = np.unique(group, return_inverse=True)[1]
-    sizes = np.bincount(inverse)
-    had = np.full(len(sizes), len(PARTS))
+    counts = np.bincount(inverse)
+    had = np.full(len(counts), len(PARTS))
     np.minimum.at(had, inverse[before >= 0], before[before >= 0])
-    rows_of = np.split(np.argsort(inverse, kind="stable"), np.cumsum(sizes)[:-1])
-    shares = np.array(fractions)
-    lack = np.bincount(stratum)[:, None] * shares  # [strata, parts] rows still wanted
-    overall = len(group) * shares
-    shuffled = rng.permutation(key, len(sizes))
-    part = np.zeros(len(group), dtype=np.int64)
-    for g in shuffled[np.lexsort((-sizes[shuffled], had[shuffled] == len(PARTS)))]:
-        strata = stratum[rows_of[g]]
-        mine = lack[strata].mean(0)
-        chosen = int(had[g])
-        if chosen == len(PARTS):
-            chosen = max(range(len(PARTS)), key=lambda p: (round(float(mine[p]), 9), overall[p]))
-        part[rows_of[g]] = chosen
-        np.subtract.at(lack[:, chosen], strata, 1)
-        overall[chosen] -= sizes[g]
-    return part
+    shuffled = rng.permutation(key, len(counts))
+    order = shuffled[np.lexsort((-counts[shuffled], had[shuffled] == len(PARTS)))]
+    # Lists: most groups are of one row, where arrays would cost ten times as much.
+    strata = stratum[np.argsort(inverse, kind="stable")].tolist()  # of group after group
+    starts, sizes, taken = (np.cumsum(counts) - counts).tolist(), counts.tolist(), had.tolist()
+    lack = (np.bincount(stratum)[:, None] * np.array(fractions)).tolist()  # [strata][parts] rows still wanted
+    overall = (len(group) * np.array(fractions)).tolist()
+
+    def wanted(p: int) -> tuple[float, float]:
+        return round(sum(lack[s][p] for s in mine) / len(mine), 9), overall[p]
+
+    for g in order.tolist():
+        mine = strata[starts[g] : starts[g] + sizes[g]]
+        if taken[g] == len(PARTS):
+            taken[g] = max(range(len(PARTS)), key=wanted)
+        for s in mine:
+            lack[s][taken[g]] -= 1
+        overall[taken[g]] -= sizes[g]
+    return np.array(taken, dtype=np.int64)[inverse]
 
 
 def _strata(values: Sequence[Any], column: str) -> np.ndarray:
@@ -223,7 +226,7 @@ def _strata(values: Sequence[Any], column: str) -> np.ndarray:
     names = [_hashable(v) for v in values]
     distinct = set(names)
     if len(values) >= 3 * len(distinct) and len(distinct) <= _FEW_CLASSES:
-        return _numbered(names)
+        return numbered(names)
     if not all(isinstance(v, int | float | None) for v in values):
         raise DataError(
             f"Cannot stratify by {column!r}: it has {len(distinct):,} different values in {len(values):,} "
@@ -380,7 +383,8 @@ def _hashable(value: Any) -> Any:
     return repr(value) if isinstance(value, list | dict | set) else value
 
 
-def _numbered(values: Iterable[Any]) -> np.ndarray:
+def numbered(values: Iterable[Any]) -> np.ndarray:
+    """A number for every value, int64 [n]; equal ones have the same, counted from 0 as they come."""
     numbers: dict[Any, int] = {}
     return np.array([numbers.setdefault(_hashable(v), len(numbers)) for v in values], dtype=np.int64)
 

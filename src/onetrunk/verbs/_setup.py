@@ -20,6 +20,7 @@ from onetrunk.core.config import Config, read_yaml, with_settings
 from onetrunk.core.errors import UsageError
 from onetrunk.core.objective import Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as objective_kinds
+from onetrunk.data.cache import Cache
 from onetrunk.data.fold import FoldConfig, fold
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.loader import Loader
@@ -93,6 +94,7 @@ class RunConfig(Config):
     columns: dict[str, dict[str, Any]] = Field(default_factory=dict)
     fold: FoldConfig | None = None  # how a table of events becomes rows; None: its lines are rows
     row_weight: str | None = None  # a column of weights, one a row
+    cache: str | None = None  # a folder that keeps vocabularies and encoded texts for later runs on the same data
     tokens_per_batch: int = Field(16_384, ge=64)
     train: TrainSettings = Field(default_factory=TrainSettings)
     pretrain: PretrainConfig = Field(default_factory=PretrainConfig)
@@ -151,6 +153,7 @@ class Data:
     split: Split
     ledger: Ledger = field(default_factory=Ledger)
     fold: FoldConfig | None = None
+    cache: Cache | None = None
 
     def part(self, name: str) -> Table:
         return self.table.take(self.split.parts()[name])
@@ -195,6 +198,7 @@ def open_data(
 ) -> Data:
     """Reads, folds, types, chooses roles and splits, and says what it chose. Rows keep the part they had for `start`,
     the model that training goes on from."""
+    cache = None if config.cache is None else Cache(config.cache)
     table, ledger = renamed(read(data, allow_network=network), map), Ledger()
     if config.fold is not None:
         table = fold(table, config.fold, ask or [], split=split_spec, seed=seed, ledger=ledger, max_bad=max_bad)
@@ -221,7 +225,7 @@ def open_data(
         console.print(f"[bold]Left out[/] {name} [dim]{reason}[/]", highlight=False)
     sizes = " · ".join(f"{name} {len(index):,}" for name, index in parts.parts().items())
     console.print(f"[bold]Rows[/] {sizes} [dim]{parts.how}[/]", highlight=False)
-    return Data(table, kinds, options, given_names, asked, reasons, parts, ledger, config.fold)
+    return Data(table, kinds, options, given_names, asked, reasons, parts, ledger, config.fold, cache)
 
 
 def rows_met(model: Model, table: Table, console: Console) -> np.ndarray:

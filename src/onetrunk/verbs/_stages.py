@@ -45,7 +45,7 @@ _FEWEST_VALIDATED = 20  # fewer labelled validation rows say nothing: cross-vali
 def build(data: Data, config: RunConfig, seed: int, teacher: Model | None = None) -> Model:
     """A new model whose codecs are fitted on the training rows, or know what its teacher's do."""
     columns, codecs = (
-        fit_columns(data.part("train"), data.names, data.types, data.options)
+        fit_columns(data.part("train"), data.names, data.types, data.options, data.cache)
         if teacher is None
         else teachers.codecs(teacher, data)
     )
@@ -59,7 +59,7 @@ def adopt(model: Model, data: Data, console: Console) -> None:
     met = set(model.network.codecs)
     new = [name for name in data.names if name not in model.columns]
     if new:
-        columns, codecs = fit_columns(train, new, data.types, data.options)
+        columns, codecs = fit_columns(train, new, data.types, data.options, data.cache)
         for column in columns:
             model.network.add_column(column, codecs[column.codec])
             console.print(f"New column [bold]{column.name}[/] [dim]{column.type}[/]", highlight=False)
@@ -73,7 +73,8 @@ def adopt(model: Model, data: Data, console: Console) -> None:
 def stored(model: Model, data: Data, part: str, config: RunConfig) -> Store:
     table = data.part(part)
     columns = [column for name, column in model.columns.items() if name in data.names]
-    return with_row_weights(encode(table, columns, model.network.codecs, data.ledger), table, config.row_weight)
+    store = encode(table, columns, model.network.codecs, data.ledger, data.cache)
+    return with_row_weights(store, table, config.row_weight)
 
 
 def pretrain(

@@ -1,0 +1,109 @@
+"""The cache: the same as without it, once for the same values, made again where it is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from worlds import CASES
+
+from onetrunk.core.errors import UsageError
+from onetrunk.core.registry import column_types
+from onetrunk.data.cache import Cache
+
+KINDS = [name for name in column_types.names() if column_types.get(name).cached]
+
+
+def made(kind: str, cache: Cache | None, values: Sequence[Any], **options: Any) -> tuple[Any, Any, np.ndarray, list]:
+    """The codec, its content, which are present, and what was told of bad values."""
+    codec, told = column_types.get(kind)(options or CASES[kind].options), []
+    there = [v for v in values if v is not None]
+    codec.fit(there) if cache is None else cache.fit(codec, kind, there)
+    encode = codec.encode_all if cache is None else lambda *a: cache.encode(codec, kind, *a)
+    content, present = encode(values, lambda i, reason: told.append((i, reason)))
+    return codec, content, present, told
+
+
+def same(a: Any, b: Any) -> None:
+    assert a[0].knowledge() == b[0].knowledge()
+    left, right = a[1].gather(), b[1].gather()
+    assert left.keys() == right.keys() and (a[1].lens == b[1].lens).all() and (a[2] == b[2]).all()
+    for name in left:
+        assert left[name].dtype == right[name].dtype and (left[name] == right[name]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_kept_is_what_would_be_made(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [*CASES[kind].values, None, CASES[kind].values[0]]
+    plain = made(kind, None, values)
+    same(made(kind, Cache(tmp_path), values), plain)
+    kept = sorted(tmp_path.iterdir())
+    assert [file.suffix for file in kept].count(".json") == 1 and len(kept) == 2
+    with monkeypatch.context() as patched:
+        for name in ("fit", "encode_all"):
+            patched.setattr(column_types.get(kind), name, lambda *_: pytest.fail("it is kept"))
+        same(made(kind, Cache(tmp_path), values), plain)
+    same(made(kind, Cache(tmp_path), values[1:]), made(kind, None, values[1:]))
+    assert len(list(tmp_path.iterdir())) == 4, "other values are other files"
+
+
+def test_options_and_knowledge_count(tmp_path: Path) -> None:
+    values, cache = ["to be", "or not to be"] * 4, Cache(tmp_path)
+    same(made("text", cache, values, unit="character"), made("text", None, values, unit="character"))
+    same(made("text", cache, values, unit="bpe"), made("text", None, values, unit="bpe"))
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_the_damaged_is_made_again(tmp_path: Path) -> None:
+    values = ["to be", "or not to be"] * 4
+    first = made("text", Cache(tmp_path), values)
+    for file in tmp_path.iterdir():
+        file.write_bytes(file.read_bytes()[:-9])
+    same(made("text", Cache(tmp_path), values), first)
+    for file in tmp_path.iterdir():
+        file.write_text("{}")
+    same(made("text", Cache(tmp_path), values), first)
+
+
+def test_every_run_is_told_of_bad_values(tmp_path: Path) -> None:
+    values = ["the sea", "\ud800", None, "a cat"]
+    cache = Cache(tmp_path)
+    codec = column_types.get("text")({})
+    codec.fit(["the sea", "a cat"])
+    for _ in range(2):
+        told: list[int] = []
+        content, present = cache.encode(codec, "text", values, lambda i, reason, told=told: told.append(i))
+        assert told == [1] and present.tolist() == [True, False, False, True] and len(content) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_fast_is_not_kept_and_the_folder_is_the_owners(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "cache"
+    same_kind = made("category", Cache(folder), ["a", "b", None, "a"])
+    assert same_kind[2].tolist() == [True, True, False, True] and not list(folder.iterdir())
+    assert folder.stat().st_mode & 0o077 == 0
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="a file is in its way"):
+        Cache(tmp_path / "file")
+
+
+def test_a_run_with_a_cache_is_the_run_without(tmp_path: Path) -> None:
+    from onetrunk import pretrain
+
+    rows = {"title": list(CASES["text"].values) * 3}
+    told = ["pretrain.steps=2", "size=nano", "train.tensorboard=false"]
+    models = [
+        pretrain(rows, types={"title": "text"}, out=str(tmp_path / name), quiet=True, settings=told + more)
+        for name, more in (
+            ("plain", []),
+            ("first", [f"cache={tmp_path / 'cache'}"]),
+            ("second", [f"cache={tmp_path / 'cache'}"]),
+        )
+    ]
+    states = [model.network.state_dict() for model in models]
+    for name, tensor in states[0].items():
+        assert all(np.array_equal(tensor.numpy(), other[name].numpy()) for other in states[1:]), name
+    assert len(list((tmp_path / "cache").iterdir())) == 2
