@@ -15,7 +15,6 @@ from worlds import CASES, Case
 from onetrunk.engine import speed
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.trainer import TrainConfig, Trainer
-from onetrunk.model import _cost_of
 
 WIDTH, LAYERS = 32, 2
 TEXTS = ["to be or not to be", "that is the question", "whether"]
@@ -55,7 +54,7 @@ def test_it_is_what_pytorch_counts_but_for_padding_and_attention() -> None:
         sum(loss.sum for loss in [network.codec("text").loss(network.states(batch), everywhere(batch))]).backward()
     batch.plan.doc_BT = torch.arange(3)[:, None].expand_as(batch.plan.doc_BT)  # as if nothing were padding
     n, T = batch.plan.doc_BT.numel(), batch.plan.doc_BT.shape[1]
-    whole = network.trunk.flops(batch.plan) + n * network._cost("text")[1]
+    whole = network.trunk.flops(batch.plan) + network._cost("text", n, everywhere(batch), reading=True)
     assert counter.get_total_flops() == pytest.approx(whole - 12 * LAYERS * WIDTH * 3 * T * T, rel=1e-9)
 
 
@@ -72,25 +71,53 @@ def test_a_recurrent_trunk_compares_no_pairs(kind: str) -> None:
     assert made.network.trunk.flops(batch.plan) == 6 * LAYERS * gates * 2 * WIDTH**2 * batch.tokens
 
 
+def costs(case: Case, rows: int = 3) -> tuple[float, float, int, int]:
+    """Operations of embedding and of reading one position of a column, and how many positions and reads there are."""
+    values = {"x": list(case.values[:rows]), "y": ["a", "b", "c"][:rows]}
+    other = "y"
+    types = {"x": case.type, "y": "category"}
+    if case.on is not None:
+        other = worlds.fitted(case).reads_on()
+        values[other], types[other] = list(case.on[1][:rows]), case.on[0]
+    made = worlds.model(values, types, options={"x": case.options})
+    store = worlds.store_of(made, values)
+    given, asked = worlds.batch(store, range(rows), ["x"], ["y"]), worlds.batch(store, range(rows), [other], ["x"])
+    embed, read = given.embeds["x"], asked.reads["predict"]["x"]
+    n, r = len(embed.flat_n), len(read.flat_r)
+    embedded = made.network._cost("x", n, embed.content) / n
+    return embedded, made.network._cost("x", r, read.targets, reading=True) / r, n, r
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_every_column_type_can_be_counted(case) -> None:
-    embedded, read = _cost_of(worlds.fitted(case), 16)
+def test_every_column_type_can_be_counted(case: Case) -> None:
+    embedded, read, _, _ = costs(case)
     assert embedded >= 0 and read > 0
 
 
 def test_a_picture_counts_its_convolutions_and_a_category_its_read_out() -> None:
-    codec = worlds.fitted(
-        Case("image", [np.zeros((8, 8), np.uint8)] * 2, None, None, {"patch": 4, "stem": 4, "size": 8})
-    )
+    case = Case("image", [np.zeros((8, 8), np.uint8)] * 2, None, None, {"patch": 4, "stem": 4, "size": 8})
+    codec = worlds.fitted(case, 32)
     maps = sum(
         p.numel() * (16 if name.startswith(("blocks.0", "blocks.1")) else 4)  # 4 x 4 positions at half the side, 2 x 2
         for name, p in codec.stem.named_parameters()
         if p.ndim == 4
     )
     after = 4 * (codec.to_width.weight.numel() + codec.level.weight.numel())
-    assert _cost_of(codec, 16) == pytest.approx((6 * (maps + after) / 4, 6 * codec.head.weight.numel()))
-    label = worlds.fitted(CASES["category"])
-    assert _cost_of(label, 16)[1] == 6 * (32 + 1) * len(label.class_names())  # the bias is a column of it
+    embedded, read, n, _ = costs(case, 2)
+    assert (embedded, read) == pytest.approx((6 * (maps + after) / 4, 6 * codec.head.weight.numel())) and n == 8
+    assert costs(CASES["category"])[1] == 6 * (2 * 32 + 1) * 3  # the bias is a column of it
+
+
+def test_what_is_rounded_up_for_one_is_not_counted_for_all() -> None:
+    """Sounds go through their convolutions 64 parts at least at a time."""
+    many = Case("audio", [worlds.sound(i, 4.0) for i in range(3)], None, None, CASES["audio"].options)
+    embedded, _, n, _ = costs(many)
+    codec = worlds.fitted(many, 32)
+    least = codec.to_width.weight.numel() + sum(
+        p.numel() for m in (codec.narrow, codec.wide, codec.deep) for p in [m.weight]
+    )
+    assert embedded < 6 * least * codec.options.step * codec.options.bands * 1.5, "no more than every weight everywhere"
+    assert n > 64
 
 
 def test_the_share_is_operations_over_seconds_over_the_rate(tmp_path: Path, monkeypatch, capsys) -> None:

@@ -58,7 +58,7 @@ class FoundationModel(nn.Module):
         self.markers = nn.ParameterDict()
         self._marker_of: dict[str, str] = {}
         self.objectives: list[Objective] = []
-        self._costs: dict[str, tuple[float, float]] = {}
+        self._costs: dict[tuple[str, bool], float] = {}
         self.teacher: Teacher | None = None
         for column in columns:
             self.add_column(column, codecs[column.codec])
@@ -119,17 +119,29 @@ class FoundationModel(nn.Module):
         lookups are not counted, nor are padding, hidden pairs and what is computed again."""
         total = self.trunk.flops(batch.plan)
         for name, embed in batch.embeds.items():
-            total += self._cost(name)[0] * len(embed.flat_n)
+            total += self._cost(name, len(embed.flat_n), embed.content)
         for reads in batch.reads.values():
             for name, read in reads.items():
-                total += self._cost(name)[1] * len(read.flat_r)
+                total += self._cost(name, len(read.flat_r), read.targets, reading=True)
         return total
 
-    def _cost(self, column: str) -> tuple[float, float]:
-        """Operations of embedding one position of a column, and of one read: those of a blank value, counted once."""
-        if column not in self._costs:
-            self._costs[column] = _cost_of(self.codec(column), self.width)
-        return self._costs[column]
+    @torch.no_grad()
+    def _cost(self, column: str, count: int, content: dict[str, Tensor], reading: bool = False) -> float:
+        """Operations of embedding a column's `count` positions, or of reading it there, forward and backward: as many
+        for each as PyTorch counts in the first batch that has any."""
+        if not count:
+            return 0.0
+        if (column, reading) not in self._costs:
+            codec = self.codec(column)
+            device = next(codec.parameters()).device
+            tensors = {name: x.to(device) for name, x in content.items()}
+            with FlopCounterMode(display=False) as counter:
+                if reading:
+                    codec.loss(torch.zeros(count, self.width * (2 if codec.pooled else 1), device=device), tensors)
+                else:
+                    codec.embed(tensors)
+            self._costs[column, reading] = 3 * counter.get_total_flops() / count
+        return count * self._costs[column, reading]
 
 
 class BatchView:
@@ -196,21 +208,6 @@ def _blanks(codec: Codec, role: Role, m: int) -> Segment:
     on = On(np.ones(m, dtype=np.int64), np.tile(np.eye(2, 3, dtype=np.float32), (m, 1, 1)))
     told = {"on": on} if role == Role.ASKED and codec.reads_on() else {}
     return codec.segment(content, role, np.zeros(m, dtype=np.uint64), **told)
-
-
-@torch.no_grad()
-def _cost_of(codec: Codec, width: int) -> tuple[float, float]:
-    """Operations of one embedded position and of one read, forward and backward; 0 where there is none."""
-    device = next(codec.parameters()).device
-    given, asked = _blanks(codec, Role.GIVEN, 1), _blanks(codec, Role.ASKED, 1)
-    n, r = int(given.lens.sum()), 0 if asked.reads is None else len(asked.reads)
-    with FlopCounterMode(display=False) as embedding:
-        codec.embed(_tensors(given.content, device))
-    with FlopCounterMode(display=False) as reading:
-        if r:
-            h = torch.zeros(r, width * (2 if codec.pooled else 1), device=device)
-            codec.loss(h, _tensors(asked.targets, device))
-    return 3 * embedding.get_total_flops() / max(n, 1), 3 * reading.get_total_flops() / max(r, 1)
 
 
 def _no_read(codec: Codec, device: torch.device) -> Read:
