@@ -34,7 +34,7 @@ _MOLECULES = ("bbbp", "esol")
 _LABELLED, _DRAWS, _ZINC, _MOST_JUDGED, _RESAMPLES = 100, 5, 8_000, 3_000, 1000
 FINETUNE: dict[str, Any] = {"documents": 32, "steps": 200, "rate": 0.5}
 PRETRAIN: dict[str, Any] = {
-    "steps": 500,
+    "steps": 800,
     "objectives": [{"kind": "masked", "documents": 64}, {"kind": "predict", "documents": 64}],
 }  # of molecules
 
@@ -118,7 +118,7 @@ def _score(model: Any, held: Any, ask: str, given: list[str]) -> np.ndarray:
 
 def _described(frame: Any, ask: str) -> dict[str, list[Any]]:
     """SMILES, what RDKit computes of each, the answer and the part; molecules of zinc250k, without answers, beside."""
-    from rdkit import Chem
+    from rdkit import Chem, RDLogger
     from rdkit.Chem import Descriptors
 
     names = ["MolWt", "MolLogP", "TPSA", "NumHDonors", "NumHAcceptors", "NumRotatableBonds", "RingCount",
@@ -126,6 +126,7 @@ def _described(frame: Any, ask: str) -> dict[str, list[Any]]:
     zinc = gzip.decompress((data_folder("zinc250k") / "train.smi.gz").read_bytes()).decode().split()
     zinc = [zinc[i] for i in np.random.default_rng(0).permutation(len(zinc))[:_ZINC]]
     smiles = [*frame["smiles"], *zinc]
+    RDLogger.DisableLog("rdApp.*")  # a molecule it reads, with a warning, is read
     found = [Chem.MolFromSmiles(text) for text in smiles]
     return {
         "smiles": smiles,

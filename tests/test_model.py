@@ -12,7 +12,7 @@ import worlds
 from worlds import CASES
 
 from onetrunk.core import rng
-from onetrunk.core.column import Sampling
+from onetrunk.core.column import Column, Sampling
 from onetrunk.core.errors import UsageError
 from onetrunk.core.sequence import Role, Segment
 from onetrunk.inference.model_folder import Model
@@ -355,3 +355,14 @@ def test_a_batch_that_lacks_a_column_has_its_losses_of_nothing_and_reaches_its_p
     for name, grad in grads.items():
         expected = few_grads[name] if few_grads[name] is not None else torch.zeros_like(grad)
         assert torch.equal(grad, expected), name
+
+
+def test_a_new_column_begins_like_those_it_is_told_of() -> None:
+    made = worlds.model({name: list(CASES["number"].values) for name in "ab"}, {"a": "number", "b": "number"})
+    network = made.network
+    network.add_column(Column("c", "number", "c"), worlds.fitted(CASES["number"]), ["a", "b"])
+    network.add_column(Column("d", "number", "d"), worlds.fitted(CASES["number"]))
+    torch.testing.assert_close(network.marker("c"), (network.marker("a") + network.marker("b")) / 2)
+    assert network.marker("c").requires_grad and network.marker("c").is_leaf
+    known = torch.stack([network.marker(name).flatten() for name in "abc"])
+    assert (torch.corrcoef(torch.cat([known, network.marker("d").flatten()[None]]))[3, :3].abs() < 0.5).all()

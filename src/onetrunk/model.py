@@ -63,14 +63,18 @@ class FoundationModel(nn.Module):
         for column in columns:
             self.add_column(column, codecs[column.codec])
 
-    def add_column(self, column: Column, codec: Codec) -> None:
-        """Makes a column known, with a new codec (of a name not yet taken) or one it shares."""
+    def add_column(self, column: Column, codec: Codec, like: Sequence[str] = ()) -> None:
+        """Makes a column known, with a new codec (of a name not yet taken) or one it shares. Its markers begin as the
+        mean of those of the columns `like`: a trained trunk knows what to gather for an answer of that kind."""
         if column.codec not in self.codecs:
             codec.build(self.width)
             self.codecs[column.codec] = codec
         index = str(len(self.columns))
         self.columns[column.name] = column
-        self.markers[index] = nn.Parameter(torch.randn(len(Role), self.width) * 0.05)
+        begun = torch.randn(len(Role), self.width) * 0.05
+        if like:
+            begun = torch.stack([self.marker(name).detach() for name in like]).mean(0)
+        self.markers[index] = nn.Parameter(begun)
         self._marker_of[column.name] = index
 
     def codec(self, column: str) -> Codec:

@@ -59,9 +59,11 @@ def adopt(model: Model, data: Data, console: Console) -> None:
     met = set(model.network.codecs)
     new = [name for name in data.names if name not in model.columns]
     if new:
+        known = list(model.columns.values())
         columns, codecs = fit_columns(train, new, data.types, data.options, data.cache)
         for column in columns:
-            model.network.add_column(column, codecs[column.codec])
+            like = [other.name for other in known if other.type == column.type]
+            model.network.add_column(column, codecs[column.codec], like)
             console.print(f"New column [bold]{column.name}[/] [dim]{column.type}[/]", highlight=False)
     for name in data.names:
         if model.columns[name].codec in met:
