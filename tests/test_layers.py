@@ -60,6 +60,8 @@ NOT_A_TYPE = {
     ("interop/_families.py", "image"): "what a family's trunk reads",
     ("verbs/_digits.py", "image"): "the name of the demo's own column",
     ("verbs/demo.py", "image"): "the name of the demo's own column",
+    ("verbs/_rehearsal.py", "text"): "the column of a plan without data",
+    ("verbs/plan.py", "steps"): "a key of the plan",
     ("verbs/_stages.py", "date"): "a key of provenance.json",
 }
 

@@ -23,6 +23,7 @@ VERBS = (
     "generate",
     "import",
     "export",
+    "plan",
     "demo",
     "doctor",
 )
@@ -38,6 +39,7 @@ __all__ = [
     "import_",
     "inspect",
     "load",
+    "plan",
     "predict",
 ]
 __all__ += ["pretrain", "read", "train"]
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from onetrunk.verbs.generate import generate
     from onetrunk.verbs.import_ import import_
     from onetrunk.verbs.inspect import inspect
+    from onetrunk.verbs.plan import plan
     from onetrunk.verbs.predict import predict
     from onetrunk.verbs.pretrain import pretrain
     from onetrunk.verbs.train import train

@@ -277,14 +277,15 @@ class Boxes(Codec):
     # -- positions to answers ----------------------------------------------------------------------------------------
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
         """Of a read, the sum over its cells: quality focal of the classes, and 1 - generalised IoU of the boxes."""
-        placed, ids, boxed, w = targets["placed"], targets["id"], targets["boxed"], targets["w"]
+        ids, boxed, w = targets["id"], targets["boxed"], targets["w"]
+        cells, placed = (found.nonzero()[:, 0] for found in (~targets["placed"], targets["placed"]))
         each = h.new_zeros(len(h), dtype=torch.float32)
-        logits, raw = self.dense(h[~placed])
-        box = targets["box"][~placed].nan_to_num()
-        iou, generalised = overlaps(boxes_at(raw, targets["centre"][~placed], self.typical), box)
-        learnt, found = ids[~placed] != _IGNORED, boxed[~placed]
+        logits, raw = self.dense(h[cells])
+        box = targets["box"][cells].nan_to_num()
+        iou, generalised = overlaps(boxes_at(raw, targets["centre"][cells], self.typical), box)
+        learnt, found = ids[cells] != _IGNORED, boxed[cells]
         classes = torch.arange(logits.shape[-1], device=h.device)
-        quality = (ids[~placed][..., None] == classes) * iou.detach()[..., None]
+        quality = (ids[cells][..., None] == classes) * iou.detach()[..., None]
         kinds = quality_focal(logits, quality).sum(-1) * learnt
         dense = (kinds + self.options.size_weight * (1 - generalised) * found).sum(-1)
         label, label_known = ids[placed][:, 0], ids[placed][:, 0] >= 0
@@ -293,7 +294,7 @@ class Boxes(Codec):
         guess = boxes_at(self.place_head(h[placed]).float(), middle, self.typical)
         apart = 1 - overlaps(guess, targets["box"][placed][:, 0])[1]
         in_place = named * label_known + self.options.size_weight * apart * boxed[placed][:, 0]
-        each = each.index_put(((~placed).nonzero()[:, 0],), dense).index_put((placed.nonzero()[:, 0],), in_place)
+        each = each.index_put((cells,), dense).index_put((placed,), in_place)
         return Loss((each * w).sum(), w.sum(), each.detach())
 
     def start(

@@ -188,6 +188,19 @@ class Trainer:
             self.mode.reason,
         )
 
+    def rehearse(self, seconds: float) -> list[Record]:
+        """Makes steps as `run` does, for about so long and at least three, for their records. Nothing is written; the
+        module is changed."""
+        self._begin(None)
+        self._saved = self.step  # there is nothing to keep of what is decided
+        self.module.train()
+        records: list[Record] = []
+        end = time.monotonic() + seconds
+        while len(records) < 3 or time.monotonic() < end:
+            with self._memory():
+                records.append(self._training_step())
+        return records
+
     # -- one step --------------------------------------------------------------------------------------------
     def _training_step(self) -> Record:
         started = time.perf_counter()
@@ -367,6 +380,13 @@ class Trainer:
         state = None if newest is None else load_state(newest, _STATE)
         if state is not None:
             self._check_same_run(state, newest)
+        self._begin(state)
+        if state is not None:
+            self._restore(state, newest)
+            self.progress.note(f"Going on from {newest}.")
+
+    def _begin(self, state: dict[str, Any] | None) -> None:
+        """The mode, that of a checkpoint's state if there is one; a new optimizer, a new average."""
         self.mode = Mode(**state["mode"]) if state else Mode.before(self.config.precision, self.device)
         if self.mode.compiled:
             set_compiled(self.module, True)
@@ -374,9 +394,6 @@ class Trainer:
         self.average = {}
         if self.config.ema:
             self.average = {n: p.detach().clone() for n, p in self.parameters.items()}
-        if state is not None:
-            self._restore(state, newest)
-            self.progress.note(f"Going on from {newest}.")
 
     def _check_same_run(self, state: dict[str, Any], checkpoint: Path) -> None:
         old = {"seed": state["seed"], **state["identity"], **state["config"]}

@@ -19,7 +19,8 @@ from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError, InterruptedRunError, UsageError
-from onetrunk.core.objective import ObjectiveConfig
+from onetrunk.core.objective import Objective, ObjectiveConfig
+from onetrunk.data.loader import Loader
 from onetrunk.data.met import record
 from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode, fit_columns
@@ -98,17 +99,12 @@ def pretrain(
     data.ledger.check(len(store.place), max_bad)
     for line in data.ledger.lines():
         console.print(f"[yellow]Ledger[/] {line}", highlight=False)
-    objectives = _useful(config.pretrain.objectives, store)
-    batches, made = loader(store, objectives, config, seed)
+    batches, made, steps = course(store, config, seed)
     model.network.objectives = made
-    rows = max(batches.rows_per_epoch(o.tag) for o in made)
-    documents = max(o.documents for o in objectives)
-    p = config.pretrain
-    steps = p.steps or count_steps(rows, documents, p.epochs, p.least_steps, p.most_steps)
     steps = steps_within(model.network, batches, steps, limit, out)
     console.print(
         f"[bold]Pretraining[/] {steps:,} steps, {_parameters(model):,} parameters, "
-        + " + ".join(f"{o.kind} {o.documents}" for o in objectives),
+        + " + ".join(f"{o.config.kind} {o.config.documents}" for o in made),
         highlight=False,
     )
     weights = {o.tag: o.config.weight for o in made}
@@ -118,6 +114,15 @@ def pretrain(
     model.tasks = [task] if task.ask else []
     model.provenance = provenance(data, config, seed, result, "pretrain", model.provenance)
     return model
+
+
+def course(store: Store, config: RunConfig, seed: int) -> tuple[Loader, list[Objective], int]:
+    """Pretraining on a store: its batches, its objectives, and for how many steps."""
+    batches, made = loader(store, _useful(config.pretrain.objectives, store), config, seed)
+    rows = max(batches.rows_per_epoch(o.tag) for o in made)
+    documents = max(o.config.documents for o in made)
+    p = config.pretrain
+    return batches, made, p.steps or count_steps(rows, documents, p.epochs, p.least_steps, p.most_steps)
 
 
 def _useful(objectives: list[ObjectiveConfig], store: Store) -> list[ObjectiveConfig]:

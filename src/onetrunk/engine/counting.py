@@ -1,0 +1,111 @@
+"""What a training step takes, counted on the module itself: numbers, bytes, operations of the optimizer.
+
+The module's parameters may be fake (`fake()`): PyTorch then goes through forward, backward and update without computing
+or holding anything, whatever the size.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from onetrunk.engine.mode import Mode
+from onetrunk.engine.optim import OptimConfig, build_optimizer
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of a step of one micro-batch. Bytes, but for `parameters` (numbers) and `update_operations`. Averages of the
+    weights are as large as the weights."""
+
+    parameters: float
+    weights: float
+    gradients: float
+    optimizer: float  # what it keeps between steps
+    activations: float  # what the forward pass leaves for the backward pass
+    loss: float  # held besides, while the loss is computed
+    passes: float  # the most that forward and backward hold beyond weights and `optimizer`: also the new gradients
+    update: float  # the most that the update holds beyond these: gradients, and what it makes of them
+    update_operations: float  # floating-point operations of its products (Muon's)
+
+    def line(self, other: Self, step: float) -> Self:
+        """self + step (other - self): what depends on the number of equal blocks is a line in it."""
+        return type(self)(*(a + step * (b - a) for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+@contextmanager
+def fake() -> Iterator[None]:
+    """Modules built inside have shapes and no numbers."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        yield
+
+
+def count(module: nn.Module, batch: Any, config: OptimConfig, mode: Mode) -> Counts:
+    """Goes through one step of the module. `batch` holds real tensors: what it says of lengths and roles is read."""
+    module.train()
+    weights = sum(p.untyped_storage().nbytes() for p in module.parameters())
+    with _Live() as live:
+        with mode.context(torch.device("cpu")):
+            losses = module(batch)
+            total = sum(loss.sum for loss in losses.values())
+        activations, forward = live.now, live.most
+        total.backward()
+        del losses, total
+        passes = live.most
+        gradients = sum(p.grad.untyped_storage().nbytes() for p in module.parameters() if p.grad is not None)
+        optimizer = build_optimizer(module, config, mode.muon)
+        with FlopCounterMode(display=False) as counter:
+            optimizer.step(1.0)
+        live.most = live.now
+        optimizer.step(1.0)  # now that all of its state is there
+        kept = sum(t.untyped_storage().nbytes() for t in optimizer.tensors().values())
+    module.zero_grad(set_to_none=True)
+    return Counts(
+        parameters=sum(p.numel() for p in module.parameters()),
+        weights=weights,
+        gradients=gradients,
+        optimizer=kept,
+        activations=activations,
+        loss=forward - activations,
+        passes=passes,
+        update=live.most - kept,
+        update_operations=counter.get_total_flops(),
+    )
+
+
+class _Live(TorchDispatchMode):
+    """Bytes of the storages that operations have made and that are still held: `now`, and the `most` so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._hold(tensor.untyped_storage())
+        return made
+
+    def _hold(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key not in self._known:
+            self._known.add(key)
+            self.now += storage.nbytes()
+            self.most = max(self.most, self.now)
+            weakref.finalize(storage, self._let_go, key, storage.nbytes())
+
+    def _let_go(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size

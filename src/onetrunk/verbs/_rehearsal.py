@@ -1,0 +1,167 @@
+"""A run before it is made: its steps counted without computing, and a few of them timed on this machine.
+
+A trunk is a row of equal blocks, so whatever a step takes is a line in their number: it is counted, and timed, with one
+block and with three of the very shape.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from onetrunk.core.column import Codec, Column
+from onetrunk.core.errors import UsageError
+from onetrunk.core.registry import column_types
+from onetrunk.core.sequence import Batch, Content
+from onetrunk.data.pack import Store
+from onetrunk.data.prepare import encode, fit_columns
+from onetrunk.engine.counting import count, fake
+from onetrunk.engine.mode import Mode, Pass, decide, stopwatch
+from onetrunk.engine.planning import Step
+from onetrunk.engine.trainer import TrainConfig, Trainer
+from onetrunk.model import FoundationModel
+from onetrunk.verbs._setup import Data, RunConfig
+from onetrunk.verbs._stages import course
+
+_BLOCKS = 1, 3
+_SECONDS = 1.0  # to time steps for, of each depth
+_TIMED = 4096  # tokens of a micro-batch that is timed, at most: larger ones are about as fast
+_VOCABULARY, _LENGTH, _WINDOWS = 32_000, 256, 512  # of text that is not there yet
+
+
+def random_store(vocabulary: int, tokens: int, **options: Any) -> Store:
+    """One long text of random tokens, read in pieces of `length`: speed does not depend on what is said."""
+    codec = column_types.get("text")(options)
+    codec.fit(["any text"])
+    codec.size = vocabulary
+    ids = np.random.default_rng(0).integers(4, vocabulary, tokens).astype(np.int32)
+    parts = {"id": ids, "opens": np.arange(tokens) == 0, "learnt": np.ones(tokens, dtype=bool)}
+    return Store(["text"], [codec], [Content.stack([parts], True)], np.zeros((1, 1), dtype=np.int64))
+
+
+@dataclass
+class Source:
+    """What a model is to learn from: columns, their fitted codecs, encoded rows."""
+
+    columns: list[Column]
+    codecs: dict[str, Codec]
+    store: Store
+
+    @classmethod
+    def of(cls, data: Data) -> Self:
+        """The training rows of opened data."""
+        train = data.part("train")
+        columns, codecs = fit_columns(train, data.names, data.types, data.options)
+        return cls(columns, codecs, encode(train, columns, codecs, data.ledger))
+
+    @classmethod
+    def stand_in(cls, config: RunConfig) -> Self:
+        """One column `text` of random tokens, with the options that the configuration has for it. UsageError where it
+        has some for others."""
+        if others := sorted(config.columns.keys() - {"text"}):
+            raise UsageError(f"Without data there is one column, text; columns.{others[0]} needs data.")
+        options = dict(config.columns.get("text", {}))
+        vocabulary, length = options.pop("vocabulary", _VOCABULARY), options.pop("length", _LENGTH)
+        store = random_store(vocabulary, _WINDOWS * length, length=length, **options)
+        return cls([Column("text", "text", "text")], {"text": store.codecs[0]}, store)
+
+
+class Rehearsal:
+    """Pretraining of a configuration on a store, before it is made. `batches`, a step's, are the run's own first."""
+
+    def __init__(self, source: Source, config: RunConfig, seed: int) -> None:
+        self.source, self.config = source, config
+        self.loader, self.objectives, self.steps = course(source.store, config, seed)
+        self.batches: list[Batch] = self.loader(0)
+        small = config.model_copy(update={"tokens_per_batch": min(_TIMED, config.tokens_per_batch)})
+        self._timed = _largest(course(source.store, small, seed)[0](0))
+        self.layers = config.trunk_config()["layers"]
+        with fake():
+            self._shapes = [self._network(blocks) for blocks in _BLOCKS]
+
+    @property
+    def tokens(self) -> int:
+        """Of a step."""
+        return sum(batch.tokens for batch in self.batches)
+
+    @property
+    def passes(self) -> float:
+        """Of a step, over the data."""
+        rows = max(self.loader.rows_per_epoch(o.tag) for o in self.objectives)
+        return max(o.config.documents for o in self.objectives) / rows
+
+    def mode(self, steps: int) -> Mode:
+        """How a run of so many steps computes here; compiling, which long runs try, is left out."""
+        choice, device = self.config.train.precision, torch.device("cpu")
+
+        @cache
+        def passes() -> Pass:  # of a real network: only where the clock decides, narrow ones
+            return stopwatch(self._network(_BLOCKS[1]), self._timed, device)
+
+        before = Mode.before(choice, device)
+        return decide(before, choice, False, self._shapes[1], lambda bf16: passes()(bf16), steps, len(self.batches))
+
+    def step(self, mode: Mode) -> Step:
+        """Counted."""
+        one, more = (count(network, _largest(self.batches), self.config.train, mode) for network in self._shapes)
+        operations = [sum(map(network.flops, self.batches)) for network in self._shapes]
+        return Step(
+            counts=one.line(more, self._beyond),
+            operations=operations[0] + self._beyond * (operations[1] - operations[0]),
+            tokens=self.tokens,
+            micro_batches=len(self.batches),
+            averaged=self.config.train.ema > 0,
+        )
+
+    def seconds(self, mode: Mode, steps: int) -> float:
+        """Of a step, measured here."""
+        one, more = (
+            self._seconds(network, blocks, mode, steps) for network, blocks in zip(self._shapes, _BLOCKS, strict=True)
+        )
+        return one + self._beyond * max(0.0, more - one)
+
+    @property
+    def _beyond(self) -> float:
+        """How many times the way from the first depth to the second leads to the run's own."""
+        return (self.layers - _BLOCKS[0]) / (_BLOCKS[1] - _BLOCKS[0])
+
+    def _network(self, blocks: int) -> FoundationModel:
+        trunk = {**self.config.trunk_config(), "layers": blocks}
+        network = FoundationModel(trunk, self.source.columns, copy.deepcopy(self.source.codecs), self.config.given)
+        network.objectives = self.objectives
+        return network
+
+    def _seconds(self, shape: FoundationModel, blocks: int, mode: Mode, steps: int) -> float:
+        """Of a step with so many blocks. Steps of one micro-batch and of two are timed in turn: a whole step is on the
+        line through both, by its operations."""
+        share = sum(map(shape.flops, self.batches)) / shape.flops(self._timed)
+        several = share > 1.001
+
+        def count_of(step: int) -> int:
+            return 1 + (several and step % 2)
+
+        def batches(step: int) -> list[Batch]:
+            self.loader(step)  # making a step's own takes time, too
+            return [self._timed] * count_of(step)
+
+        precision = "bf16" if mode.autocast else "fp32"
+        train = {**self.config.train.model_dump(), "precision": precision, "compile": False, "steps": steps}
+        with tempfile.TemporaryDirectory() as place:
+            records = Trainer(self._network(blocks), batches, TrainConfig.parse(train), place).rehearse(_SECONDS)
+        took: dict[int, list[float]] = {1: [], 2: []}
+        for step, record in enumerate(records[1:], 1):  # the first warms up
+            took[count_of(step)].append(count_of(step) * self._timed.tokens / record["tokens_per_s"])
+        single = statistics.median(took[1])
+        return single + (share - 1) * max(0.0, statistics.median(took[2]) - single) if several else single
+
+
+def _largest(batches: list[Batch]) -> Batch:
+    """Padding takes memory, too."""
+    return max(batches, key=lambda batch: batch.plan.doc_BT.numel())
