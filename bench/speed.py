@@ -75,22 +75,6 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 # -- language models -------------------------------------------------------------------------------------------------
-def random_store(vocabulary: int, tokens: int, length: int) -> Any:
-    """One long text of random tokens, as our columns hold it: speed does not depend on what is said."""
-    import numpy as np
-
-    from onetrunk.columns._tokens import parts_of
-    from onetrunk.columns.text import Text
-    from onetrunk.core.sequence import Content
-    from onetrunk.data.pack import Store
-
-    codec = Text({"length": length})
-    codec.fit(["any text"])
-    codec.size = vocabulary
-    ids = np.random.default_rng(0).integers(4, vocabulary, tokens).astype(np.int32)
-    return Store(["text"], [codec], [Content.stack([parts_of(ids)], True)], np.zeros((1, 1), dtype=np.int64))
-
-
 def train_ours(
     shape: dict[str, int], batch: int, length: int, steps: int, train: dict[str, Any], place: str, warm: int = 2
 ) -> Found:
@@ -100,9 +84,10 @@ def train_ours(
     from onetrunk.data.loader import Loader
     from onetrunk.engine.trainer import TrainConfig, Trainer
     from onetrunk.model import FoundationModel
+    from onetrunk.verbs._rehearsal import random_store
     from onetrunk.verbs._setup import make_objectives
 
-    store = random_store(shape["vocabulary"], 50 * batch * length, length)
+    store = random_store(shape["vocabulary"], 50 * batch * length, length=length)
     trunk = {name: value for name, value in shape.items() if name != "vocabulary"}
     network = FoundationModel(trunk, [Column("text", "text", "text")], {"text": store.codecs[0]}, "causal")
     network.objectives = make_objectives([ObjectiveConfig(kind="predict", documents=batch)], store)

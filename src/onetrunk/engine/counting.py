@@ -84,7 +84,8 @@ def count(module: nn.Module, batch: Any, config: OptimConfig, mode: Mode) -> Cou
 
 
 class _Live(TorchDispatchMode):
-    """Bytes of the storages that operations have made and that are still held: `now`, and the `most` so far."""
+    """Bytes of the storages that operations have made and that are still held: `now`, and the `most` so far. What was
+    there before is theirs who made it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,19 +93,20 @@ class _Live(TorchDispatchMode):
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._meet((args, kwargs), new=False)
         made = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, Tensor):
-                self._hold(tensor.untyped_storage())
+        self._meet(made, new=True)
         return made
 
-    def _hold(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata
-        if key not in self._known:
-            self._known.add(key)
-            self.now += storage.nbytes()
+    def _meet(self, tensors: Any, new: bool) -> None:
+        for tensor in tree_leaves(tensors):
+            if not isinstance(tensor, Tensor) or (storage := tensor.untyped_storage())._cdata in self._known:
+                continue
+            size = storage.nbytes() if new else 0
+            self._known.add(storage._cdata)
+            self.now += size
             self.most = max(self.most, self.now)
-            weakref.finalize(storage, self._let_go, key, storage.nbytes())
+            weakref.finalize(storage, self._let_go, storage._cdata, size)
 
     def _let_go(self, key: int, size: int) -> None:
         self._known.discard(key)

@@ -22,14 +22,16 @@ from onetrunk.core.registry import column_types
 from onetrunk.core.sequence import Batch, Content
 from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode, fit_columns
-from onetrunk.engine.counting import count, fake
+from onetrunk.engine.counting import Counts, count, fake
 from onetrunk.engine.mode import Mode, Pass, decide, stopwatch
-from onetrunk.engine.planning import Step
+from onetrunk.engine.planning import Step, memory
+from onetrunk.engine.progress import peak_bytes, resident_bytes
 from onetrunk.engine.trainer import TrainConfig, Trainer
 from onetrunk.model import FoundationModel
 from onetrunk.verbs._setup import Data, RunConfig
 from onetrunk.verbs._stages import course
 
+_CPU = torch.device("cpu")
 _BLOCKS = 1, 3
 _SECONDS = 1.0  # to time steps for, of each depth
 _TIMED = 4096  # tokens of a micro-batch that is timed, at most: larger ones are about as fast
@@ -87,11 +89,6 @@ class Rehearsal:
             self._shapes = [self._network(blocks) for blocks in _BLOCKS]
 
     @property
-    def tokens(self) -> int:
-        """Of a step."""
-        return sum(batch.tokens for batch in self.batches)
-
-    @property
     def passes(self) -> float:
         """Of a step, over the data."""
         rows = max(self.loader.rows_per_epoch(o.tag) for o in self.objectives)
@@ -99,33 +96,43 @@ class Rehearsal:
 
     def mode(self, steps: int) -> Mode:
         """How a run of so many steps computes here; compiling, which long runs try, is left out."""
-        choice, device = self.config.train.precision, torch.device("cpu")
+        choice = self.config.train.precision
 
         @cache
         def passes() -> Pass:  # of a real network: only where the clock decides, narrow ones
-            return stopwatch(self._network(_BLOCKS[1]), self._timed, device)
+            return stopwatch(self._network(_BLOCKS[1]), self._timed, _CPU)
 
-        before = Mode.before(choice, device)
+        before = Mode.before(choice, _CPU)
         return decide(before, choice, False, self._shapes[1], lambda bf16: passes()(bf16), steps, len(self.batches))
 
     def step(self, mode: Mode) -> Step:
         """Counted."""
         one, more = (count(network, _largest(self.batches), self.config.train, mode) for network in self._shapes)
-        operations = [sum(map(network.flops, self.batches)) for network in self._shapes]
+        return self._as_step(one.line(more, self._beyond), self.batches)
+
+    def _as_step(self, counts: Counts, batches: list[Batch]) -> Step:
+        one, more = (sum(map(network.flops, batches)) for network in self._shapes)
         return Step(
-            counts=one.line(more, self._beyond),
-            operations=operations[0] + self._beyond * (operations[1] - operations[0]),
-            tokens=self.tokens,
-            micro_batches=len(self.batches),
+            counts=counts,
+            operations=one + self._beyond * (more - one),
+            tokens=sum(batch.tokens for batch in batches),
+            micro_batches=len(batches),
             averaged=self.config.train.ema > 0,
         )
 
-    def seconds(self, mode: Mode, steps: int) -> float:
-        """Of a step, measured here."""
+    def measure(self, mode: Mode, steps: int) -> tuple[float, float]:
+        """Seconds of a step, and the bytes that this process held while it made shallower ones, beyond those counted:
+        libraries, data, and what the allocator does not give back."""
+        before = peak_bytes(_CPU)
         one, more = (
             self._seconds(network, blocks, mode, steps) for network, blocks in zip(self._shapes, _BLOCKS, strict=True)
         )
-        return one + self._beyond * max(0.0, more - one)
+        grown = peak_bytes(_CPU)
+        process = resident_bytes()
+        if grown > before:
+            counts = count(self._shapes[1], self._timed, self.config.train, mode)
+            process = grown - memory(self._as_step(counts, [self._timed] * min(2, len(self.batches))), 0)["peak"]
+        return one + self._beyond * max(0.0, more - one), process
 
     @property
     def _beyond(self) -> float:

@@ -119,25 +119,35 @@ def _forecast(
     from onetrunk.engine.progress import resident_bytes
     from onetrunk.engine.speed import gemm_rate
 
-    process = resident_bytes() if cluster is None else planning.DEVICE_PROCESS
-    unique = tokens or rehearsal.tokens / rehearsal.passes
-    planned = steps or (math.ceil(tokens / rehearsal.tokens) if tokens else rehearsal.steps)
-    if cluster is None:
-        mode = rehearsal.mode(planned)
-        cpu, threads, devices = torch.device("cpu"), torch.get_num_threads(), 1
-        rate, rate_from = gemm_rate(cpu, mode.dtype), f"a large product, measured here; {mode.reason}"
-        room, drawn = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), planning.CORE_WATTS * threads
-        watts_from = f"assumed: {planning.CORE_WATTS:g} for each of {threads} threads"
-    else:
-        mode, devices = Mode(autocast=True, muon=True, compiled=False, reason="bf16"), cluster.devices
-        rate, rate_from = cluster.device.tflops * 1e12 * devices, f"published; {efficiency:.0%} of it assumed"
-        room, drawn = cluster.device.memory_gb * 1e9, cluster.device.watts * devices
-        watts_from = "published power of the boards; without their hosts and cooling"
+    first = rehearsal.batches
+    per_step = sum(batch.tokens for batch in first)
+    unique = tokens or per_step / rehearsal.passes
+    planned = steps or (math.ceil(tokens / per_step) if tokens else rehearsal.steps)
+    mode = Mode(autocast=True, muon=True, compiled=False, reason="bf16") if cluster else rehearsal.mode(planned)
     step = rehearsal.step(mode)
-    held = planning.memory(step, process, devices)
+    if cluster is not None:
+        devices, room, rate = cluster.devices, cluster.device.memory_gb * 1e9, cluster.device.tflops * 1e12
+        held = planning.memory(step, planning.DEVICE_PROCESS, devices)
+        parts = planning.seconds_on(cluster, step, efficiency)
+        one, rate_from = parts["step"], f"published for each; {efficiency:.0%} of it assumed"
+        drawn, watts_from = cluster.device.watts * devices, "published of the boards; without hosts and cooling"
+    else:
+        devices, room, rate = (
+            1,
+            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            gemm_rate(torch.device("cpu"), mode.dtype),
+        )
+        held, parts, one = planning.memory(step, resident_bytes()), {}, None
+        if held["peak"] < room:
+            one, process = rehearsal.measure(mode, planned)
+            held = planning.memory(step, process)
+        threads = torch.get_num_threads()
+        drawn, watts_from = (
+            planning.CORE_WATTS * threads,
+            f"assumed: {planning.CORE_WATTS:g} for each of {threads} threads",
+        )
+        rate_from = f"a large product, measured here; {mode.reason}"
     fits = held["peak"] < room
-    parts = planning.seconds_on(cluster, step, efficiency) if cluster else {}
-    one = parts.get("step") or (rehearsal.seconds(mode, planned) if fits else None)
     if limit is not None and one is not None:
         planned = min(planned, max(1, int(limit / one)))
     total = None if one is None else planned * one
@@ -146,17 +156,17 @@ def _forecast(
         "parameters": round(step.counts.parameters),
         "data": {
             "tokens": round(unique),
-            "read": planned * rehearsal.tokens,
-            "passes": planned * rehearsal.tokens / unique,
+            "read": planned * per_step,
+            "passes": planned * per_step / unique,
         },
         "step": {
-            "tokens": rehearsal.tokens,
-            "micro_batches": len(rehearsal.batches),
+            "tokens": per_step,
+            "micro_batches": len(first),
             "operations": step.operations,
             "seconds": one,
             "by": parts,
-            "tokens_per_s": None if one is None else rehearsal.tokens / one,
-            "mfu": None if one is None else step.operations / one / rate,
+            "tokens_per_s": None if one is None else per_step / one,
+            "mfu": None if one is None else step.operations / one / (devices * rate),
         },
         "run": {
             "steps": planned,

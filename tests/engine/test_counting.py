@@ -1,0 +1,105 @@
+"""What is counted on shapes alone is what a real step takes."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+import worlds
+from torch import nn
+from worlds import CASES
+
+from onetrunk.core.sequence import Loss
+from onetrunk.data.loader import Loader
+from onetrunk.engine.counting import Counts, count, fake
+from onetrunk.engine.mode import Mode
+from onetrunk.engine.optim import OptimConfig, build_optimizer
+from onetrunk.model import FoundationModel
+
+FP32, BF16 = (Mode(bf16, bf16, False, "") for bf16 in (False, True))
+
+
+class Two(nn.Module):
+    """Two maps: 8 to 16 to 4, and the sum of squares."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 16, bias=False), nn.Linear(16, 4, bias=False)
+
+    def forward(self, x: torch.Tensor) -> dict[str, Loss]:
+        return {"sum": Loss(self.second(self.first(x)).square().sum(), torch.ones(()))}
+
+
+@pytest.mark.parametrize(("optimizer", "copies"), [("adamw", 2), ("momentum", 1), ("sgd", 0), ("adagrad", 1)])
+def test_a_step_by_hand(optimizer: str, copies: int) -> None:
+    with fake():
+        module = Two()
+    weights = 4 * (8 * 16 + 16 * 4)
+    found = count(module, torch.ones(10, 8), OptimConfig(optimizer=optimizer), FP32)
+    steps = 0 if copies == 0 or optimizer == "momentum" else 2 * 4  # how often each matrix was updated
+    assert (found.parameters, found.weights, found.gradients) == (weights / 4, weights, weights)
+    assert found.optimizer == copies * weights + steps
+    hidden, out = 4 * 10 * 16, 4 * 10 * 4
+    assert found.activations == hidden + out + 3 * 4  # what the second map saw, what was squared; loss, count, total
+    assert found.update_operations == 0
+
+
+def network(layers: int, shapes_only: bool, **options: object):
+    table, types = {"text": ["to be or not to be", "that is the question"] * 6}, {"text": "text"}
+    with fake() if shapes_only else nullcontext():
+        made = worlds.model(table, types, trunk={**worlds.TRUNK, "layers": layers, **options}, awake=False)
+    store = worlds.store_of(made, table)
+    made.network.objectives = [worlds.objective(store, documents=8, given=[], ask=["text"])]
+    return made.network, Loader(store, made.network.objectives, seed=0, tokens_per_batch=4096)(0)[0]
+
+
+@pytest.mark.parametrize("mode", [FP32, BF16], ids=["fp32", "bf16"])
+def test_shapes_alone_take_what_numbers_take(mode: Mode) -> None:
+    counted = [count(*network(2, shapes_only), OptimConfig(), mode) for shapes_only in (True, False)]
+    assert counted[0] == counted[1]
+    real, _ = network(2, False)
+    assert counted[0].parameters == sum(p.numel() for p in real.parameters())
+
+
+def test_muon_keeps_one_number_for_each_of_its_own_and_adamw_two() -> None:
+    made, batch = network(2, False)
+    found = count(made, batch, OptimConfig(), FP32)
+    matrices = sum(p.numel() for p in made.trunk.layers.parameters() if p.ndim == 2)
+    learnt = int(found.gradients / 4)
+    optimizer = build_optimizer(made, OptimConfig())
+    for parameter in made.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step(1.0)
+    counters = sum(4 for name in optimizer.tensors() if name.endswith(".step"))
+    assert found.optimizer <= 4 * (matrices + 2 * (found.parameters - matrices)) + counters
+    assert found.optimizer >= 4 * (matrices + 2 * (learnt - matrices))
+    # Five Newton-Schulz steps of three products for each matrix, on its shorter side (PyTorch's count of 2 each).
+    sides = [sorted(p.shape) for p in made.trunk.layers.parameters() if p.ndim == 2]
+    assert found.update_operations == sum(5 * (2 * 2 * r * r * c + 2 * r**3) for r, c in sides)
+
+
+def test_what_a_step_takes_is_a_line_in_the_blocks() -> None:
+    one, three, six = (count(*network(layers, True), OptimConfig(), FP32) for layers in (1, 3, 6))
+    line = one.line(three, 2.5)
+    for name in Counts.__dataclass_fields__:
+        exact = name not in ("passes", "update")  # these are the most of several lines
+        assert getattr(line, name) == pytest.approx(getattr(six, name), rel=1e-9 if exact else 0.1), name
+
+
+@pytest.mark.parametrize("case", ["boxes", "audio", "items with fields", "image in colour, with a stem"])
+def test_a_type_whose_loss_looks_at_its_targets_can_be_counted(case: str) -> None:
+    told = CASES[case]
+    table, types, options = {"x": told.values}, {"x": told.type}, {"x": told.options}
+    if told.on is not None:
+        other = worlds.fitted(told).reads_on()
+        table, types = {other: told.on[1], **table}, {other: told.on[0], **types}
+    made = worlds.model(table, types, options=options, awake=False)  # fits the codecs
+    store = worlds.store_of(made, table)
+    columns, codecs = list(made.columns.values()), dict(made.network.codecs.items())
+    with fake():
+        network = FoundationModel(worlds.TRUNK, columns, codecs, "bidirectional")
+    network.objectives = [worlds.objective(store, documents=4, ask=["x"])]
+    batch = Loader(store, network.objectives, seed=0, tokens_per_batch=10**6)(0)[0]
+    found = count(network, batch, OptimConfig(), FP32)
+    assert found.activations > 0 and found.passes >= found.activations + found.loss

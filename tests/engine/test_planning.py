@@ -1,0 +1,113 @@
+"""From counts to memory, time and energy: closed forms; the scaling laws' own statements."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from onetrunk.core.errors import UsageError
+from onetrunk.engine.counting import Counts
+from onetrunk.engine.planning import (
+    ACCELERATORS,
+    NETWORK,
+    Cluster,
+    Step,
+    best_size,
+    compute_optimal,
+    kwh,
+    law,
+    memory,
+    seconds_on,
+    worth,
+)
+
+COUNTS = Counts(
+    parameters=1e9, weights=4e9, gradients=4e9, optimizer=6e9, activations=8e9, loss=1e9, passes=10e9, update=5e9,
+    update_operations=2e12,
+)  # fmt: skip
+
+
+def step(**changes: float) -> Step:
+    return Step(**{"counts": COUNTS, "operations": 6e14, "tokens": 1e5, "micro_batches": 1, "averaged": True} | changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "machines", "each"), [("h100", 1, 1), ("8xh100", 1, 8), ("4x8xH100", 4, 8), (" 2xa100 ", 1, 2)]
+)
+def test_hardware_is_read(text: str, machines: int, each: int) -> None:
+    found = Cluster.parse(text)
+    assert (found.machines, found.each, found.devices) == (machines, each, machines * each)
+    assert found.device is ACCELERATORS[text.strip().lower().split("x")[-1]]
+
+
+@pytest.mark.parametrize(("text", "said"), [("h10", "Did you mean 'h100'"), ("8 h100", "expects"), ("0xh100", "least")])
+def test_what_is_no_hardware_is_refused(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Cluster.parse(text)
+
+
+def test_one_device_holds_what_is_kept_and_the_larger_of_passes_and_update() -> None:
+    held = memory(step(), 0.5e9)
+    assert held["peak"] == 0.5e9 + 4e9 + 4e9 + 6e9 + 10e9
+    assert memory(step(averaged=False), 0)["peak"] == 4e9 + 6e9 + 10e9
+    assert held["update"] == 1e9  # beyond the gradients
+
+
+def test_gradients_of_earlier_micro_batches_are_held_beside_activations() -> None:
+    assert memory(step(micro_batches=2), 0)["peak"] == 14e9 + 4e9 + 8e9 + 1e9
+
+
+def test_what_follows_the_weights_is_spread_over_devices_and_activations_are_not() -> None:
+    held = memory(step(micro_batches=8), 0, devices=8)
+    assert held["weights"] == 0.5e9 and held["optimizer"] == 0.75e9 and held["activations"] == 8e9
+    assert held["peak"] == pytest.approx((14e9 + 4e9) / 8 + 9e9)
+
+
+def test_seconds_on_one_device_are_products_and_the_update() -> None:
+    found = seconds_on(Cluster("h100"), step(), 0.4)
+    update = 2e12 / (0.4 * 989e12) + (2 * (4e9 + 4e9 + 6e9) + 4e9) / 3350e9
+    assert found["links"] == 0
+    assert found["step"] == pytest.approx(6e14 / (0.4 * 989e12) + update)
+
+
+def test_devices_share_micro_batches_and_those_left_over_wait() -> None:
+    products = [seconds_on(Cluster("a100", 1, n), step(micro_batches=8), 0.5)["products"] for n in (1, 4, 8, 16)]
+    assert products[0] == pytest.approx(4 * products[1]) == pytest.approx(8 * products[2])
+    assert products[2] == products[3]
+
+
+def test_between_machines_the_network_is_what_is_slow() -> None:
+    near, far = (seconds_on(Cluster("h100", m, 16 // m), step(micro_batches=16), 0.4)["links"] for m in (1, 2))
+    assert near == pytest.approx(6 * 1e9 * 15 / 16 / 450e9) and far == pytest.approx(6 * 1e9 * 15 / 16 / NETWORK)
+
+
+def test_a_kilowatt_for_an_hour() -> None:
+    assert kwh(1000, 3600) == 1
+
+
+def test_chinchillas_own_budget_is_spent_as_chinchilla_did() -> None:
+    """5.76e23 operations: 70B parameters on 1.4T tokens (arXiv 2203.15556)."""
+    parameters, tokens = compute_optimal(5.76e23)
+    assert parameters == pytest.approx(70e9, rel=0.02) and tokens == pytest.approx(1.4e12, rel=0.02)
+    assert 6 * parameters * tokens == pytest.approx(5.76e23)
+
+
+def test_the_law_has_its_least_loss_near_twenty_tokens_a_parameter() -> None:
+    operations = 5.76e23
+    sizes = [10 ** (9 + k / 100) for k in range(300)]
+    best = min(sizes, key=lambda n: law(n, operations / 6 / n))
+    assert 10 < operations / 6 / best / best < 40
+
+
+def test_repeated_tokens_are_worth_less_and_less() -> None:
+    assert worth(0.5, 1.0) == 0.5 and worth(1.0, 1.0) == 1.0
+    assert worth(4.0, 1.0) == pytest.approx(1 + 15.387756 * (1 - math.exp(-3 / 15.387756)))
+    assert worth(4.0, 1.0) / 4 > 0.9 and worth(1e6, 1.0) < 16.4  # arXiv 2305.16264: up to four passes as good as new
+
+
+def test_the_best_size_grows_with_the_data_and_the_time() -> None:
+    def sizes(seconds: float) -> dict[str, tuple[float, float]]:
+        return {"small": (1e6, 1e5 * seconds), "large": (1e8, 1e3 * seconds)}
+
+    assert best_size(sizes(1e3), 1e12) == "small" and best_size(sizes(1e8), 1e12) == "large"
