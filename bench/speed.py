@@ -87,7 +87,7 @@ def train_ours(
     from onetrunk.verbs._rehearsal import random_store
     from onetrunk.verbs._setup import make_objectives
 
-    store = random_store(shape["vocabulary"], 50 * batch * length, length=length)
+    store = random_store(shape["vocabulary"], 50 * batch, length=length)
     trunk = {name: value for name, value in shape.items() if name != "vocabulary"}
     network = FoundationModel(trunk, [Column("text", "text", "text")], {"text": store.codecs[0]}, "causal")
     network.objectives = make_objectives([ObjectiveConfig(kind="predict", documents=batch)], store)

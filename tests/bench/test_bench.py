@@ -146,3 +146,24 @@ def test_speeds_are_medians_of_alternating_processes_and_a_ratio(tmp_path: Path)
     less = figures(found, "x", "seconds", faster_is_more=False, split={})
     assert (more.ours, more.rival, more.rival_name, more.ratio, less.ratio) == (4.0, 2.0, "theirs", 2.0, 0.5)
     assert more.interval == [3.0, 5.0]
+
+
+def test_a_plan_stands_beside_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from rich.console import Console
+
+    from bench import scale, speed
+
+    def told(run: Run, sides: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[dict[str, float]]]:
+        off = 1.1 if sides["planned"]["context"] == 256 else 0.7
+        real = {"seconds": 2.0, "peak_gb": 1.0, "mfu": 0.5}
+        return {"planned": [{"seconds": 2.0 * off, "peak_gb": 0.9, "mfu": 0.5}], "measured": [real]}
+
+    monkeypatch.setattr(speed, "alternate", told)
+    settings = ["widths=[64]", "contexts=[256, 1024]"]
+    found = scale.compare(Run("scale", "test", 0, settings, True, tmp_path, Console(quiet=True)))
+    assert found.ours == pytest.approx(0.2) and found.interval == pytest.approx([0.1, 0.3])
+    assert found.also["worst_errors"] == pytest.approx({"seconds": -0.3, "peak_gb": -0.1})
+    point = found.also["width 64, context 256"]
+    assert point["tokens_per_s"] == 2048 and point["seconds_planned"] == pytest.approx(2.2)
+    points = {(64, context): found.also[f"width 64, context {context}"] for context in (256, 1024)}
+    assert scale.picture(points).startswith(b"\x89PNG")

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from onetrunk.core.errors import UsageError, unknown
 from onetrunk.engine.counting import Counts
 
-EFFICIENCY = 0.4  # share of its published rate that an accelerator reaches: Llama 3 saw 0.38 to 0.43 (arXiv 2407.21783)
 NETWORK = 50e9  # bytes a second of one device to other machines: a port of 400 Gb/s
 CORE_WATTS = 6.0  # of a busy CPU core: a Xeon Platinum 8480+ has 350 W for 56
 DEVICE_PROCESS = 0.6e9  # bytes that CUDA and its libraries take on a device

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import statistics
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
@@ -35,14 +36,15 @@ _CPU = torch.device("cpu")
 _BLOCKS = 1, 3
 _SECONDS = 1.0  # to time steps for, of each depth
 _TIMED = 4096  # tokens of a micro-batch that is timed, at most: larger ones are about as fast
-_VOCABULARY, _LENGTH, _WINDOWS = 32_000, 256, 512  # of text that is not there yet
+_VOCABULARY, _PIECES = 32_000, 512  # of text that is not there yet
 
 
-def random_store(vocabulary: int, tokens: int, **options: Any) -> Store:
-    """One long text of random tokens, read in pieces of `length`: speed does not depend on what is said."""
+def random_store(vocabulary: int, pieces: int, **options: Any) -> Store:
+    """One long text of random tokens, read in pieces of the column's `length`: speed does not depend on what is
+    said."""
     codec = column_types.get("text")(options)
     codec.fit(["any text"])
-    codec.size = vocabulary
+    codec.size, tokens = vocabulary, pieces * codec.options.length
     ids = np.random.default_rng(0).integers(4, vocabulary, tokens).astype(np.int32)
     parts = {"id": ids, "opens": np.arange(tokens) == 0, "learnt": np.ones(tokens, dtype=bool)}
     return Store(["text"], [codec], [Content.stack([parts], True)], np.zeros((1, 1), dtype=np.int64))
@@ -70,8 +72,7 @@ class Source:
         if others := sorted(config.columns.keys() - {"text"}):
             raise UsageError(f"Without data there is one column, text; columns.{others[0]} needs data.")
         options = dict(config.columns.get("text", {}))
-        vocabulary, length = options.pop("vocabulary", _VOCABULARY), options.pop("length", _LENGTH)
-        store = random_store(vocabulary, _WINDOWS * length, length=length, **options)
+        store = random_store(options.pop("vocabulary", _VOCABULARY), _PIECES, **options)
         return cls([Column("text", "text", "text")], {"text": store.codecs[0]}, store)
 
 
@@ -84,9 +85,10 @@ class Rehearsal:
         self.batches: list[Batch] = self.loader(0)
         small = config.model_copy(update={"tokens_per_batch": min(_TIMED, config.tokens_per_batch)})
         self._timed = _largest(course(source.store, small, seed)[0](0))
+        whole = self._timed.tokens == sum(batch.tokens for batch in self.batches)
+        self._turns = (1,) if whole else (1, 2)  # how often it is in a step that is timed
         self.layers = config.trunk_config()["layers"]
-        with fake():
-            self._shapes = [self._network(blocks) for blocks in _BLOCKS]
+        self._shapes = [self._network(blocks, fake()) for blocks in _BLOCKS]
 
     @property
     def passes(self) -> float:
@@ -131,7 +133,7 @@ class Rehearsal:
         process = resident_bytes()
         if grown > before:
             counts = count(self._shapes[1], self._timed, self.config.train, mode)
-            process = grown - memory(self._as_step(counts, [self._timed] * min(2, len(self.batches))), 0)["peak"]
+            process = grown - memory(self._as_step(counts, [self._timed] * self._turns[-1]), 0)["peak"]
         return one + self._beyond * max(0.0, more - one), process
 
     @property
@@ -139,24 +141,23 @@ class Rehearsal:
         """How many times the way from the first depth to the second leads to the run's own."""
         return (self.layers - _BLOCKS[0]) / (_BLOCKS[1] - _BLOCKS[0])
 
-    def _network(self, blocks: int) -> FoundationModel:
-        trunk = {**self.config.trunk_config(), "layers": blocks}
-        network = FoundationModel(trunk, self.source.columns, copy.deepcopy(self.source.codecs), self.config.given)
+    def _network(self, blocks: int, inside: AbstractContextManager[None] | None = None) -> FoundationModel:
+        trunk, codecs = {**self.config.trunk_config(), "layers": blocks}, copy.deepcopy(self.source.codecs)
+        with inside or nullcontext():
+            network = FoundationModel(trunk, self.source.columns, codecs, self.config.given)
         network.objectives = self.objectives
         return network
 
     def _seconds(self, shape: FoundationModel, blocks: int, mode: Mode, steps: int) -> float:
         """Of a step with so many blocks. Steps of one micro-batch and of two are timed in turn: a whole step is on the
         line through both, by its operations."""
-        share = sum(map(shape.flops, self.batches)) / shape.flops(self._timed)
-        several = share > 1.001
 
-        def count_of(step: int) -> int:
-            return 1 + (several and step % 2)
+        def turn(step: int) -> int:
+            return self._turns[step % len(self._turns)]
 
         def batches(step: int) -> list[Batch]:
             self.loader(step)  # making a step's own takes time, too
-            return [self._timed] * count_of(step)
+            return [self._timed] * turn(step)
 
         precision = "bf16" if mode.autocast else "fp32"
         train = {**self.config.train.model_dump(), "precision": precision, "compile": False, "steps": steps}
@@ -164,9 +165,12 @@ class Rehearsal:
             records = Trainer(self._network(blocks), batches, TrainConfig.parse(train), place).rehearse(_SECONDS)
         took: dict[int, list[float]] = {1: [], 2: []}
         for step, record in enumerate(records[1:], 1):  # the first warms up
-            took[count_of(step)].append(count_of(step) * self._timed.tokens / record["tokens_per_s"])
+            took[turn(step)].append(turn(step) * self._timed.tokens / record["tokens_per_s"])
         single = statistics.median(took[1])
-        return single + (share - 1) * max(0.0, statistics.median(took[2]) - single) if several else single
+        if self._turns == (1,):
+            return single
+        share = sum(map(shape.flops, self.batches)) / shape.flops(self._timed)
+        return single + (share - 1) * max(0.0, statistics.median(took[2]) - single)
 
 
 def _largest(batches: list[Batch]) -> Batch:

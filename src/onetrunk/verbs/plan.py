@@ -73,9 +73,11 @@ def plan(
     console = _setup.console(quiet)
     if (data is None) == (tokens is None):
         raise UsageError("plan expects data, or --tokens where there are none yet; not both.")
+    if efficiency > 1:
+        raise UsageError(f"--efficiency expects a share, at most 1; found {efficiency}.")
     for name, value in (("tokens", tokens), ("steps", steps), ("watts", watts), ("efficiency", efficiency)):
-        if value is not None and not 0 < value <= (1 if name == "efficiency" else float("inf")):
-            raise UsageError(f"--{name} {value} is out of range.")
+        if value is not None and not value > 0:
+            raise UsageError(f"--{name} expects a number above 0; found {value}.")
     cluster, limit = Cluster.parse(hardware) if hardware else None, _setup.seconds(budget)
     if data is None:
         source = Source.stand_in(run)
@@ -112,80 +114,89 @@ def _forecast(
     watts: float | None,
 ) -> dict[str, Any]:
     """One configuration on some hardware."""
-    import torch
+    from onetrunk.engine.planning import kwh
 
-    from onetrunk.engine import planning
-    from onetrunk.engine.mode import Mode
-    from onetrunk.engine.progress import resident_bytes
-    from onetrunk.engine.speed import gemm_rate
-
-    first = rehearsal.batches
-    per_step = sum(batch.tokens for batch in first)
+    per_step = sum(batch.tokens for batch in rehearsal.batches)
     unique = tokens or per_step / rehearsal.passes
     planned = steps or (math.ceil(tokens / per_step) if tokens else rehearsal.steps)
-    mode = Mode(autocast=True, muon=True, compiled=False, reason="bf16") if cluster else rehearsal.mode(planned)
-    step = rehearsal.step(mode)
-    if cluster is not None:
-        devices, room, rate = cluster.devices, cluster.device.memory_gb * 1e9, cluster.device.tflops * 1e12
-        held = planning.memory(step, planning.DEVICE_PROCESS, devices)
-        parts = planning.seconds_on(cluster, step, efficiency)
-        one, rate_from = parts["step"], f"published for each; {efficiency:.0%} of it assumed"
-        drawn, watts_from = cluster.device.watts * devices, "published of the boards; without hosts and cooling"
-    else:
-        devices, room, rate = (
-            1,
-            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-            gemm_rate(torch.device("cpu"), mode.dtype),
-        )
-        held, parts, one = planning.memory(step, resident_bytes()), {}, None
-        if held["peak"] < room:
-            one, process = rehearsal.measure(mode, planned)
-            held = planning.memory(step, process)
-        threads = torch.get_num_threads()
-        drawn, watts_from = (
-            planning.CORE_WATTS * threads,
-            f"assumed: {planning.CORE_WATTS:g} for each of {threads} threads",
-        )
-        rate_from = f"a large product, measured here; {mode.reason}"
-    fits = held["peak"] < room
+    found = _here(rehearsal, planned) if cluster is None else _there(rehearsal, cluster, efficiency)
+    step, one, hardware = found["step"], found["seconds"], found["hardware"]
+    if watts:
+        hardware |= {"watts": watts, "watts_from": "told"}
     if limit is not None and one is not None:
         planned = min(planned, max(1, int(limit / one)))
     total = None if one is None else planned * one
+    rate = hardware["devices"] * hardware["tflops"] * 1e12
     return {
         "trunk": rehearsal.config.trunk_config(),
         "parameters": round(step.counts.parameters),
-        "data": {
-            "tokens": round(unique),
-            "read": planned * per_step,
-            "passes": planned * per_step / unique,
-        },
+        "data": {"tokens": round(unique), "read": planned * per_step, "passes": planned * per_step / unique},
         "step": {
             "tokens": per_step,
-            "micro_batches": len(first),
+            "micro_batches": step.micro_batches,
             "operations": step.operations,
             "seconds": one,
-            "by": parts,
+            "seconds_by": found["seconds_by"],
             "tokens_per_s": None if one is None else per_step / one,
-            "mfu": None if one is None else step.operations / one / (devices * rate),
+            "mfu": None if one is None else step.operations / one / rate,
         },
         "run": {
             "steps": planned,
             "operations": planned * step.operations,
             "seconds": total,
-            "kwh": None if total is None else planning.kwh(watts or drawn, total),
+            "kwh": None if total is None else kwh(hardware["watts"], total),
         },
-        "memory_gb": {name: size / 1e9 for name, size in held.items()},
-        "fits": fits,
-        "hardware": {
-            "name": f"{cluster.machines} x {cluster.each} x {cluster.name}" if cluster else "this machine",
-            "devices": devices,
-            "memory_gb": room / 1e9,
-            "tflops": rate / 1e12,
-            "tflops_from": rate_from,
-            "watts": watts or drawn,
-            "watts_from": "told" if watts else watts_from,
-        },
+        "memory_gb": {name: size / 1e9 for name, size in found["memory"].items()},
+        "fits": found["memory"]["peak"] < hardware["memory_gb"] * 1e9,
+        "hardware": hardware,
     }
+
+
+def _here(rehearsal: Rehearsal, steps: int) -> dict[str, Any]:
+    """On this machine: counted, and timed where it fits."""
+    import torch
+
+    from onetrunk.engine.planning import CORE_WATTS, memory
+    from onetrunk.engine.progress import resident_bytes
+    from onetrunk.engine.speed import gemm_rate
+
+    mode, threads = rehearsal.mode(steps), torch.get_num_threads()
+    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    step, seconds = rehearsal.step(mode), None
+    held = memory(step, resident_bytes())
+    if held["peak"] < room:
+        seconds, process = rehearsal.measure(mode, steps)
+        held = memory(step, process)
+    hardware = {
+        "name": "this machine",
+        "devices": 1,
+        "memory_gb": room / 1e9,
+        "tflops": gemm_rate(torch.device("cpu"), mode.dtype) / 1e12,
+        "tflops_from": f"a large product, measured here; {mode.reason}",
+        "watts": CORE_WATTS * threads,
+        "watts_from": f"assumed: {CORE_WATTS:g} for each of {threads} threads",
+    }
+    return {"step": step, "memory": held, "seconds": seconds, "seconds_by": {}, "hardware": hardware}
+
+
+def _there(rehearsal: Rehearsal, cluster: Cluster, efficiency: float) -> dict[str, Any]:
+    """On accelerators: counted, and reckoned from what their makers publish."""
+    from onetrunk.engine.mode import Mode
+    from onetrunk.engine.planning import DEVICE_PROCESS, memory, seconds_on
+
+    step = rehearsal.step(Mode(autocast=True, muon=True, compiled=False, reason="bf16"))
+    by = seconds_on(cluster, step, efficiency)
+    hardware = {
+        "name": f"{cluster.machines} x {cluster.each} x {cluster.name}",
+        "devices": cluster.devices,
+        "memory_gb": cluster.device.memory_gb,
+        "tflops": cluster.device.tflops,
+        "tflops_from": f"published, of each; {efficiency:.0%} of it assumed",
+        "watts": cluster.device.watts * cluster.devices,
+        "watts_from": "published for the boards; without hosts and cooling",
+    }
+    held = memory(step, DEVICE_PROCESS, cluster.devices)
+    return {"step": step, "memory": held, "seconds": by.pop("step"), "seconds_by": by, "hardware": hardware}
 
 
 def _advice(found: dict[str, Any], limit: float | None) -> list[str]:
@@ -249,11 +260,8 @@ def _show(found: dict[str, Any], console: Console) -> None:
 def _duration(seconds: float | None, step: dict[str, Any]) -> str:
     if seconds is None:
         return "not timed: it does not fit"
-    unit, length = next(
-        u
-        for u in (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
-        if seconds > 2 * u[1] or u[1] == 1
-    )
+    units = [("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1)]
+    unit, length = next((u for u in units if seconds > 2 * u[1]), units[-1])
     return f"{seconds / length:.3g} {unit}; {_short(step['tokens_per_s'])} tokens/s, MFU {step['mfu']:.0%}"
 
 

@@ -1,0 +1,136 @@
+"""plan: what it predicts is what the run's own parts say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import onetrunk
+from onetrunk.core.errors import UsageError
+from onetrunk.data.loader import Loader
+from onetrunk.engine import speed
+from onetrunk.engine.planning import ACCELERATORS
+from onetrunk.model import FoundationModel
+from onetrunk.verbs import _rehearsal, _setup
+
+STREAM = [
+    "columns.text={length: 32, vocabulary: 300}",
+    "pretrain.objectives=[{kind: predict, documents: 8}]",
+    "given=causal",
+    "train.precision=fp32",
+]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rehearsal, "_SECONDS", 0.0)
+    monkeypatch.setattr(speed, "_SIDE", 64)
+    speed.gemm_rate.cache_clear()
+    yield
+    speed.gemm_rate.cache_clear()
+
+
+def plan(*settings: str, **told: Any) -> dict[str, Any]:
+    return onetrunk.plan(quiet=True, settings=[*STREAM, *settings], size="nano", **{"tokens": 1e4, **told})
+
+
+def test_a_plan_says_what_the_built_model_and_its_batches_say() -> None:
+    found = plan("trunk.layers=4")
+    config = _setup.run_config(None, [*STREAM, "trunk.layers=4"], size="nano")
+    source = _rehearsal.Source.stand_in(config)
+    built = FoundationModel(config.trunk_config(), source.columns, source.codecs, "causal")
+    objectives = _setup.make_objectives(config.pretrain.objectives, source.store)
+    batches = Loader(source.store, objectives, seed=0, tokens_per_batch=config.tokens_per_batch)(0)
+    assert found["parameters"] == sum(p.numel() for p in built.parameters())
+    assert found["step"]["operations"] == pytest.approx(sum(map(built.flops, batches)), rel=1e-9)
+    assert found["step"]["tokens"] == 8 * 32 and found["run"]["steps"] == -(-10_000 // (8 * 32))
+    assert found["memory_gb"]["weights"] == pytest.approx(4e-9 * found["parameters"])
+    assert found["fits"] and found["step"]["seconds"] > 0
+    assert found["run"]["seconds"] == found["run"]["steps"] * found["step"]["seconds"]
+    assert found["run"]["kwh"] == pytest.approx(found["hardware"]["watts"] * found["run"]["seconds"] / 3.6e6)
+    assert "assumed" in found["hardware"]["watts_from"]
+
+
+def test_a_step_is_on_the_lines_through_what_was_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that says 10 for a step, 7 for each micro-batch, and 2 for each block in it."""
+
+    class Timed:
+        def __init__(self, network: Any, batches: Any, config: Any, place: str) -> None:
+            self.blocks, self.batches = len(network.trunk.layers), batches
+
+        def rehearse(self, seconds: float) -> list[dict[str, float]]:
+            steps = [self.batches(step) for step in range(4)]
+            took = [10 + len(step) * (7 + 2 * self.blocks) for step in steps]
+            return [{"tokens_per_s": sum(b.tokens for b in s) / t} for s, t in zip(steps, took, strict=True)]
+
+    monkeypatch.setattr(_rehearsal, "Trainer", Timed)
+    whole = plan("trunk.layers=6")
+    assert whole["step"]["seconds"] == pytest.approx(10 + 7 + 2 * 6)
+    parts = plan("trunk.layers=6", "tokens_per_batch=64")
+    assert parts["step"]["micro_batches"] == 4
+    assert parts["step"]["seconds"] == pytest.approx(10 + 4 * (7 + 2 * 6))
+
+
+def test_elsewhere_the_published_rate_counts_and_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rehearsal, "Trainer", None)
+    found = plan("tokens_per_batch=64", hardware="2x8xh100", efficiency=0.5, watts=20_000)
+    rate = ACCELERATORS["h100"].tflops * 1e12 * 0.5
+    assert found["step"]["seconds_by"]["products"] == pytest.approx(found["step"]["operations"] / 4 / rate)
+    assert found["hardware"] | {"devices": 16, "watts": 20_000, "watts_from": "told"} == found["hardware"]
+    assert any("leave 12 of 16 devices idle" in line for line in found["advice"])
+
+
+def test_what_does_not_fit_is_said_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sysconf", lambda name: 4096)
+    monkeypatch.setattr(_rehearsal, "Trainer", None)
+    found = plan()
+    assert not found["fits"] and found["step"]["seconds"] is found["run"]["kwh"] is None
+    assert "It does not fit" in found["advice"][-1]
+
+
+def test_a_budget_bounds_the_steps_and_compares_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_setup, "SIZES", {name: _setup.SIZES[name] for name in ("nano", "tiny")})
+    found = plan(tokens=1e12, hardware="a100", budget="1h")
+    assert found["run"]["steps"] == int(3600 / found["step"]["seconds"])
+    assert set(found["sizes"]) == set(_setup.SIZES) and found["best_size"] in found["sizes"]
+    assert any(f"--size {found['best_size']}" in line for line in found["advice"])
+
+
+def test_a_table_is_planned_as_it_would_be_pretrained() -> None:
+    table = {"x": [float(i) for i in range(90)], "label": ["yes", "no"] * 45}
+    found = onetrunk.plan(table, size="nano", quiet=True, hardware="a100")
+    run = _setup.PretrainConfig()
+    assert found["run"]["steps"] == run.least_steps
+    assert found["data"]["passes"] == pytest.approx(
+        run.least_steps * 160 / 72, rel=0.05
+    )  # of 90 rows 72 are learnt from
+    assert any("passes more data help more" in line for line in found["advice"])
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"tokens": None}, "expects data, or --tokens"),
+        ({"data": {"x": [1.0]}}, "not both"),
+        ({"efficiency": 1.5}, "at most 1; found 1.5"),
+        ({"watts": 0.0}, "--watts expects a number above 0"),
+        ({"hardware": "h10"}, "Did you mean 'h100'"),
+    ],
+)
+def test_wrong_arguments_are_refused(told: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        plan(**told)
+
+
+def test_options_of_columns_that_are_not_there_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"columns\.note needs data"):
+        plan("columns.note.length=3")
+
+
+def test_nothing_is_drawn_from_the_running_generator() -> None:
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    plan(hardware="a100")
+    assert torch.equal(before, torch.random.get_rng_state())
