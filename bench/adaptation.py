@@ -21,15 +21,14 @@ from onetrunk.verbs._setup import Data, RunConfig, open_data
 
 RESAMPLES = 1000
 OURS, RIVAL = "LoRA", "whole fine-tuning"
-WAYS: dict[str, dict[str, Any]] = {
-    RIVAL: {},
-    OURS: {"lora": {"rank": 8}},
-    "read-out only": {"freeze": "trunk"},
-}  # what each sets of finetune
 
 
-def compare_ways(run: Run, settings: dict[str, Any], table: Any, *, ask: str, split: str = "given:split") -> Figures:
-    """Pretrains on the columns that are not `ask`, without its answers; then each way learns `ask` from there."""
+def compare_ways(
+    run: Run, settings: dict[str, Any], table: Any, *, ask: str, lora: dict[str, Any], split: str = "given:split"
+) -> Figures:
+    """Pretrains on the columns that are not `ask`, without its answers; then each way learns `ask` from there. `lora`
+    is what LoRA sets of `finetune`."""
+    ways: dict[str, dict[str, Any]] = {RIVAL: {}, OURS: lora, "read-out only": {"freeze": "trunk"}}
     config, _ = run.config(settings)
     data = open_data(
         table, ask=[ask], given=None, ignore=None, types=None, map=None, split_spec=split, seed=run.seed,
@@ -42,7 +41,7 @@ def compare_ways(run: Run, settings: dict[str, Any], table: Any, *, ask: str, sp
     test = data.part(run.part)
     right: dict[str, np.ndarray] = {}
     costs: dict[str, dict[str, float | int | None]] = {}
-    for name, told in WAYS.items():
+    for name, told in ways.items():
         if name == RIVAL and not run.rival:
             continue
         chosen = config.model_copy(update={"finetune": config.finetune.updated(**told)})

@@ -37,4 +37,4 @@ def table() -> dict[str, list[Any]]:
 def compare(run: Run) -> Figures:
     from bench.adaptation import compare_ways
 
-    return compare_ways(run, SETTINGS, table(), ask="label", split="stratified:80/10/10")
+    return compare_ways(run, SETTINGS, table(), ask="label", lora={"lora": {"rank": 8}}, split="stratified:80/10/10")

@@ -20,8 +20,8 @@ SETTINGS: dict[str, Any] = {
         "de": {"type": "text", "vocabulary": 5000, "length": 64, "drop": 0.05, "smoothing": 0.1},
     },
     "train": {"lr": 2e-3, "muon_lr": 0.01, "tensorboard": False},
-    "pretrain": {"steps": 800, "objectives": [{"kind": "predict", "documents": 128}]},
-    "finetune": {"documents": 128, "steps": 3000, "rate": 1.0},
+    "pretrain": {"steps": 600, "objectives": [{"kind": "predict", "documents": 128}]},
+    "finetune": {"documents": 128, "steps": 2400, "rate": 1.0},
 }
 
 
