@@ -113,3 +113,19 @@ def test_another_base_and_damaged_adapters_are_refused(writer: Path, tmp_path: P
 def test_what_lora_needs_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="name one with --from"):
         quick("finetune", table(), tmp_path / "x", ask=["label"], size="nano", lora=2)
+    with pytest.raises(UsageError, match="freezes the whole trunk and --freeze 1 a part of it"):
+        quick("finetune", table(), tmp_path / "y", ask=["label"], size="nano", lora=2, freeze="1")
+
+
+@pytest.mark.parametrize("way", [{"lora": 2}, {"freeze": "trunk"}])
+def test_a_frozen_text_learns_no_words_that_would_stay_as_they_came(tmp_path: Path, way: dict[str, Any]) -> None:
+    quick("pretrain", table(), tmp_path / "base", ignore=["label"], size="nano")
+    rows = table()
+    rows["review"] = [f"{text}, extraordinary" for text in rows["review"]]
+    common = {"ask": ["label"], "start": str(tmp_path / "base")}
+    tuned = quick("finetune", rows, tmp_path / "tuned", **common, **way)
+    base = onetrunk.load(tmp_path / "base").codec("review")
+    assert torch.equal(tuned.codec("review").table, base.table)
+    assert tuned.codec("review").knowledge() == base.knowledge()
+    grown = quick("finetune", rows, tmp_path / "grown", **common)
+    assert grown.codec("review").size == base.size + 1

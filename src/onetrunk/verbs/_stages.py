@@ -35,7 +35,7 @@ from onetrunk.model import FoundationModel
 from onetrunk.nn import lora
 from onetrunk.nn.lora import LoRAConfig
 from onetrunk.verbs import _teacher as teachers
-from onetrunk.verbs._setup import Data, RunConfig, count_steps, loader, steps_within, with_row_weights
+from onetrunk.verbs._setup import Data, FinetuneConfig, RunConfig, count_steps, loader, steps_within, with_row_weights
 from onetrunk.verbs._spread import spread
 
 _MOST_VALIDATED = 2000  # rows looked at to choose the best step
@@ -54,10 +54,10 @@ def build(data: Data, config: RunConfig, seed: int, teacher: Model | None = None
     return Model(FoundationModel(config.trunk_config(), columns, codecs, config.given), fold=data.fold)
 
 
-def adopt(model: Model, data: Data, console: Console) -> None:
-    """Lets a model meet a table: new columns get codecs, known ones learn new classes and words."""
+def adopt(model: Model, data: Data, console: Console, tuning: FinetuneConfig | None = None) -> None:
+    """Lets a model meet a table: new columns get codecs, known ones new classes and words, if they can be learnt."""
     train, model.fold = data.part("train"), data.fold
-    met = set(model.network.codecs)
+    met = model.network.codecs.keys() - _settled(model, data, tuning)
     new = [name for name in data.names if name not in model.columns]
     if new:
         known = list(model.columns.values())
@@ -71,6 +71,14 @@ def adopt(model: Model, data: Data, console: Console) -> None:
             added = model.codec(name).extend([v for v in train[name] if v is not None])
             if added:
                 console.print(f"Column [bold]{name}[/]: {added} new classes or words", highlight=False)
+
+
+def _settled(model: Model, data: Data, tuning: FinetuneConfig | None) -> set[str]:
+    """Codecs whose embeddings fine-tuning freezes: a new word's would never be learnt."""
+    if tuning is None or not (tuning.freeze or tuning.lora):
+        return set()
+    given, asked = ({model.columns[n].codec for n in names if n in model.columns} for names in (data.given, data.ask))
+    return given - asked
 
 
 def stored(model: Model, data: Data, part: str, config: RunConfig) -> Store:
@@ -239,6 +247,10 @@ def _tune(
     batches, model.network.objectives = loader(rows, [objective], config, seed)
     steps = f.steps or count_steps(batches.rows_per_epoch("predict"), documents, f.epochs, f.least_steps, f.most_steps)
     steps = steps_within(model.network, batches, steps, limit, out)
+    if f.lora is not None and f.freeze not in (0, "trunk"):
+        raise UsageError(
+            f"finetune.lora freezes the whole trunk and --freeze {f.freeze} a part of it: name one of them."
+        )
     _freeze(model, task, f.freeze if f.lora is None else "trunk")
     if f.lora is not None:
         _add_lora(model, task, f.lora, seed)

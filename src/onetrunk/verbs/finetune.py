@@ -86,7 +86,7 @@ def finetune(
     if model is None:
         model = _stages.build(opened, run, seed, above)
     else:
-        _stages.adopt(model, opened, console)
+        _stages.adopt(model, opened, console, run.finetune)
     if above is not None:
         _teacher.teach(model, above, opened, run.finetune.distil, console)
     model, _ = _stages.finetune(opened, run, Path(out), seed, model, bool(start), max_bad, console, limit)

@@ -73,7 +73,7 @@ def train(
     )  # fmt: skip
     limit = _setup.seconds(budget)
     if model is not None:
-        _stages.adopt(model, opened, console)
+        _stages.adopt(model, opened, console, run.finetune)
     else:
         _setup.check_free(foundation, overwrite)
         share = None if limit is None else 0.6 * limit
