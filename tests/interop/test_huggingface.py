@@ -14,6 +14,7 @@ import torch
 import worlds
 from PIL import Image as Pillow
 
+import onetrunk
 from onetrunk.core.column import Sampling
 from onetrunk.core.errors import ModelFileError, UsageError
 from onetrunk.core.folder import load_tensors, save_tensors
@@ -237,8 +238,10 @@ def test_it_is_kept_as_a_folder_of_ours(written: Any, tmp_path: Path, kind: str,
 
 def test_what_was_not_taken_is_told(written: Any) -> None:
     left = huggingface.read(written("deit")[0]).provenance["stages"][0]["left_out"]
-    assert left == ["pooler.dense"]
+    assert left == ["pooler"]
     assert huggingface.read(written("gpt2")[0]).provenance["stages"][0]["left_out"] == []
+    left = huggingface.read(written("clip")[0], "text").provenance["stages"][0]["left_out"]
+    assert left == ["logit_scale", "text_projection", "vision_model", "visual_projection"]
 
 
 # -- what is refused -----------------------------------------------------------------------------------------
@@ -329,3 +332,29 @@ def test_pictures_of_another_size_are_refused(copied: Any) -> None:
     folder = changed(copied("vit"), "preprocessor_config.json", size={"height": 24, "width": 24})
     with pytest.raises(ModelFileError, match=r"cut to 24; its model sees 16 × 16 pixels"):
         huggingface.read(folder)
+
+
+def test_what_is_no_checkpoint_is_named(written: Any, copied: Any, tmp_path: Path) -> None:
+    huggingface.read(written("gpt2")[0]).save(tmp_path / "ours")
+    nameless = changed(copied("gpt2"), model_type=None)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    for folder, kind, message in [
+        (nameless, ModelFileError, r"does not say its family \(model_type\). Known: bert, "),
+        (tmp_path / "empty", ModelFileError, "expected config.json beside safetensors, found none"),
+        (tmp_path / "ours", UsageError, "is a model folder already"),
+        (tmp_path / "file", UsageError, "is a file: expected a Hugging Face folder"),
+        (tmp_path / "nowhere", UsageError, "There is no folder"),
+    ]:
+        with pytest.raises(kind, match=message):
+            huggingface.read(folder)
+
+
+def test_flags_that_choose_nothing_are_refused(written: Any, tmp_path: Path) -> None:
+    for flags, message in [
+        ({"words": "words.json"}, "--words is for Keras weights"),
+        ({"base": "base", "tower": "text"}, "--tower chooses one of CLIP's"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            onetrunk.import_(str(written("gpt2")[0]), out=str(tmp_path / "out"), quiet=True, **flags)
+    assert not (tmp_path / "out").exists()

@@ -48,9 +48,10 @@ def locate(source: str, allow_network: bool) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=_PATTERNS, local_files_only=not allow_network))
     except (OSError, ValueError, RuntimeError) as error:
-        hint = "" if allow_network else " Nothing was fetched: the network is used only with --network."
         reason = str(error).partition("\n")[0]
-        raise ModelFileError(f"Cannot load the hub model {name!r}: {reason}.{hint}") from None
+        if not allow_network:
+            reason = "it is not in the local cache, and the network is used only with --network"
+        raise ModelFileError(f"Cannot load the hub model {name!r}: {reason}.") from None
 
 
 def read(folder: Path, tower: str | None = None) -> Model:
@@ -97,7 +98,14 @@ def read_trunk(folder: Path, tower: str | None = None) -> torch.nn.Module:
 
 def _open(folder: Path, tower: str | None) -> _Checkpoint:
     if not folder.is_dir():
-        raise UsageError(f"There is no folder {folder}. Hub models are named hf://owner/name.")
+        found = f"{folder} is a file" if folder.exists() else f"There is no folder {folder}"
+        raise UsageError(f"{found}: expected a Hugging Face folder (config.json, safetensors), or hf://owner/name.")
+    if not (folder / "config.json").exists():
+        raise ModelFileError(
+            f"{folder} is no Hugging Face folder: expected config.json beside safetensors, found none."
+        )
+    if not is_checkpoint(folder):
+        raise UsageError(f"{folder} is a model folder already: use it as it is.")
     config = files.read_json(folder / "config.json")
     kind = config.get("model_type")
     towers = TOWERS.get(kind, {})
@@ -110,7 +118,8 @@ def _open(folder: Path, tower: str | None) -> _Checkpoint:
         raise UsageError(f"{folder} is a {kind}, which has no towers: leave --tower out.")
     if kind not in FAMILIES:
         known = ", ".join(sorted([*FAMILIES, *TOWERS]))
-        raise ModelFileError(f"{folder} is of the family {kind!r}, which is not known. Known: {known}.")
+        said = f"is of the family {kind!r}, which is not known" if kind else "does not say its family (model_type)"
+        raise ModelFileError(f"{folder} {said}. Known: {known}.")
     if "quantization_config" in config:
         raise ModelFileError(f"{folder} is quantised; only floating-point weights can be read.")
     family = FAMILIES[kind]
@@ -186,8 +195,11 @@ class _Checkpoint:
         return ours in self.family.top and self._find(self.family.top[ours]) in self.held
 
     def left_out(self) -> list[str]:
-        """Parts of the file that nothing here is made of: heads and poolers."""
-        return sorted({name.rpartition(".")[0] or name for name in self.held.keys() - self.used})
+        """Parts of the file that nothing here is made of (heads, poolers, the other tower), by their shortest names."""
+        made = {name[: dot.start()] for name in self.used for dot in re.finditer(r"\.", name)}
+        parts = {name.rpartition(".")[0] or name for name in self.held.keys() - self.used}
+        wholes = ([part[: dot.start()] for dot in re.finditer(r"\.|$", part)] for part in parts)
+        return sorted({next((whole for whole in each if whole not in made), each[-1]) for each in wholes})
 
     def tensors(self, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
         """Our tensors, names to shapes, made of theirs in float32; zeros where the family has no such thing."""

@@ -33,17 +33,23 @@ def import_(
     Returns:
         The model, as `onetrunk.load(out)` gives it.
     """
+    from onetrunk.core.errors import UsageError
     from onetrunk.inference.model_folder import load
     from onetrunk.interop import huggingface, keras
     from onetrunk.verbs import _setup
 
     console = _setup.console(quiet)
+    weights = base is None and keras.is_weights(Path(source))
+    if words is not None and not weights:
+        raise UsageError(f"--words is for Keras weights (.h5); {source} brings its own: leave it out.")
+    if tower is not None and (weights or base is not None):
+        raise UsageError(f"--tower chooses one of CLIP's; {source} has none: leave it out.")
     _setup.check_free(out, overwrite)
     if base is not None:
         load(base, source).save(out, overwrite=overwrite)
         console.print(f"The model, {base} with its adapter, is in [bold]{out}[/].", highlight=False)
         return load(out)
-    if keras.is_weights(Path(source)):
+    if weights:
         model = keras.read(Path(source), None if words is None else Path(words))
     else:
         model = huggingface.read(huggingface.locate(source, network), tower)
