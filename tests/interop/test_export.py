@@ -122,6 +122,32 @@ def test_one_shot_answers_are_the_same_in_onnx_runtime(tmp_path: Path, answering
     assert outputs["row.embedding"].shape == (1, answering.network.width)
 
 
+# -- GGUF ----------------------------------------------------------------------------------------------------
+def test_a_text_model_goes_on_in_llama_cpp_as_it_does_here(tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    llama = pytest.importorskip("xllamacpp")
+    model = writer()
+    found = onetrunk.export(model, {"note": TEXTS}, to="gguf", out=str(tmp_path / "gguf"), quiet=True)
+    assert found["worst_difference"] < 1e-4 and found["equal_answers"] == found["rows"] > len(TEXTS)
+    told = llama.CommonParams()
+    told.model.path, told.n_ctx, told.port, told.verbosity = str(tmp_path / "gguf" / "model.gguf"), 256, 0, -1
+    there = llama.Server(told)
+    for prompt in ("the red", "a", "今天", "two  blue\n birds"):
+        (own,) = model.answer({"note": [prompt]}, "note", sampling=Sampling(max_length=12, temperature=0), begun=True)
+        theirs = there.handle_completions({"prompt": prompt, "temperature": 0, "max_tokens": 12})
+        text = theirs["choices"][0]["text"].replace("\ufffd", "")
+        assert own.value.replace("\ufffd", "").removeprefix(prompt).startswith(text[:8])
+
+
+def test_what_gguf_does_not_hold_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    for options, message in [({"unit": "character"}, "not one that is written as GGUF"), ({"pairs": 9}, "pairs")]:
+        with pytest.raises(UsageError, match=message):
+            onetrunk.export(writer(**options), {"note": TEXTS}, to="gguf", out=str(tmp_path / "x"), quiet=True)
+    assert not (tmp_path / "x").exists()
+
+
+# -- ONNX, of texts ------------------------------------------------------------------------------------------
 def test_a_language_model_has_the_same_logits_in_onnx_runtime(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     model = writer()

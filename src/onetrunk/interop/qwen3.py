@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, processors
+from torch import Tensor
 
 from onetrunk.columns._tokens import OWN
 from onetrunk.columns._turns import ANSWERS, is_conversation
@@ -29,6 +30,22 @@ _BLOCK = {"activation": "swiglu", "norm": "rms", "norm_place": "pre", "norm_firs
 
 def write(model: Model, ask: str, place: Path) -> None:
     """Puts config.json, model.safetensors, generation_config.json and the tokenizer's files in a folder.
+
+    Raises UsageError as `checkpoint`.
+    """
+    config, tensors = checkpoint(model, ask)
+    codec = model.codec(ask)
+    meaning = codec.meaning
+    files.write_json(place / "config.json", config)
+    never = {"suppress_tokens": list(meaning.never)} if meaning.never else {}
+    generation = {"bos_token_id": meaning.start, "eos_token_id": config["eos_token_id"], "pad_token_id": meaning.end}
+    files.write_json(place / "generation_config.json", {**generation, **never})
+    files.save_tensors(place / "model.safetensors", tensors)
+    _write_tokenizer(codec, place)
+
+
+def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A Qwen3's (or Llama's) configuration and tensors.
 
     Raises UsageError where the column or the trunk is not what these formats hold.
     """
@@ -64,15 +81,10 @@ def write(model: Model, ask: str, place: Path) -> None:
         "dtype": "float32",
         "torch_dtype": "float32",
     }
-    files.write_json(place / "config.json", config)
-    never = {"suppress_tokens": list(meaning.never)} if meaning.never else {}
-    generation = {"bos_token_id": meaning.start, "eos_token_id": ends, "pad_token_id": meaning.end, **never}
-    files.write_json(place / "generation_config.json", generation)
     head = codec.table if codec.shape.tied else codec.head
     tensors = {f"model.{name}": tensor for name, tensor in trunk.state_dict().items()}
     tensors["model.embed_tokens.weight"] = codec.table + model.network.marker(ask)[Role.ASKED]
-    files.save_tensors(place / "model.safetensors", {**tensors, "lm_head.weight": head})
-    _write_tokenizer(codec, place)
+    return config, {**tensors, "lm_head.weight": head}
 
 
 def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
@@ -81,25 +93,32 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError:
         raise MissingExtraError("transformers", "interop", "Checking a Hugging Face export") from None
-    codec, network, parity = model.codec(ask), model.network, Parity()
+    codec, parity = model.codec(ask), Parity()
     theirs = AutoModelForCausalLM.from_pretrained(place, local_files_only=True, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
-    device = next(network.parameters()).device
     for value in values:
         ids = [codec.meaning.start, *codec.encode(value)["id"].tolist()][: codec.options.length]
         found = _tokens(tokenizer, value)[: len(ids)]
+        ours = next_logits(model, ask, ids).numpy()
         with torch.inference_mode():
-            x = codec.embed({"id": torch.tensor(ids, device=device)}) + network.marker(ask)[Role.ASKED]
-            there, pos = torch.ones(1, len(ids), dtype=torch.bool, device=device), torch.arange(len(ids), device=device)
-            cache = network.trunk.start_cache(1, device)
-            h, _ = network.trunk.extend(x[None], pos[None], there, cache, causal=True, keep=False)
-            ours = torch.nn.functional.linear(*codec.readout(h[0])).float().cpu().numpy()
             logits = theirs(torch.tensor([ids])).logits[0].numpy()
         parity.add(ours, logits)
         # The text has the same tokens, and each the same likeliest next.
         same = found[found[:1] == ids[:1] :] == ids[1:]
         parity.count([True], [same and bool((ours.argmax(-1) == logits.argmax(-1)).all())])
     return parity
+
+
+def next_logits(model: Model, ask: str, ids: list[int]) -> Tensor:
+    """The model's own, after each token of a text that begins with the start token: float32 [T, V]."""
+    codec, network = model.codec(ask), model.network
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        x = codec.embed({"id": torch.tensor(ids, device=device)}) + network.marker(ask)[Role.ASKED]
+        there, pos = torch.ones(1, len(ids), dtype=torch.bool, device=device), torch.arange(len(ids), device=device)
+        cache = network.trunk.start_cache(1, device)
+        h, _ = network.trunk.extend(x[None], pos[None], there, cache, causal=True, keep=False)
+        return torch.nn.functional.linear(*codec.readout(h[0])).float().cpu()
 
 
 def _tokens(tokenizer: Any, value: Any) -> list[int]:
@@ -148,10 +167,17 @@ def _write_tokenizer(codec: Text, place: Path) -> None:
         **{name: spelt(i) for name, i in named.items() if i >= 0},
         "pad_token": spelt(codec.meaning.end),
     }
-    if codec.converses:
-        start, end = spelt(codec.meaning.start), spelt(codec.meaning.end)
-        settings["chat_template"] = (
-            "{% for turn in messages %}" + start + "{{ turn['role'] }}\n{{ turn['content'] }}" + end + "{% endfor %}"
-            "{% if add_generation_prompt %}" + start + ANSWERS + "\n{% endif %}"
-        )  # fmt: skip
+    if (template := chat_template(codec)) is not None:
+        settings["chat_template"] = template
     (place / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def chat_template(codec: Text) -> str | None:
+    """How a conversation is spelt, in Jinja, where the column learnt from some."""
+    if not codec.converses:
+        return None
+    start, end = (codec.tokenizer.id_to_token(i) for i in (codec.meaning.start, codec.meaning.end))
+    return (
+        "{% for turn in messages %}" + start + "{{ turn['role'] }}\n{{ turn['content'] }}" + end + "{% endfor %}"
+        "{% if add_generation_prompt %}" + start + ANSWERS + "\n{% endif %}"
+    )  # fmt: skip

@@ -21,12 +21,12 @@ def export(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Write a model folder as a Hugging Face checkpoint or an ONNX graph, if its answers stay what they are.
+    """Write a model folder as a Hugging Face checkpoint, a GGUF file or an ONNX graph, if its answers stay the same.
 
     Args:
         model: a model folder.
         data: rows to check it on: a file, folder, DataFrame, dataset, or hf://name.
-        to: huggingface (a text, written from nothing) or onnx (a class, number, date or text; embeddings).
+        to: huggingface or gguf (a text, written from nothing), or onnx (a class, number, date or text; embeddings).
         out: the folder to make.
         ask: the column that is answered; by default the folder's task; "embedding" answers none.
         given: columns to answer from; by default the task's.
@@ -52,11 +52,11 @@ def export(
     from onetrunk.inference.model_folder import Model, load
     from onetrunk.verbs import _setup, _tables
 
-    forms = ("huggingface", "onnx")
+    forms = ("huggingface", "gguf", "onnx")
     if to not in forms:
         raise unknown("format", to, forms)
     if int8 and to != "onnx":
-        raise UsageError("--int8 is for --to onnx; the Hugging Face format keeps float32.")
+        raise UsageError(f"--int8 is for --to onnx; {to} keeps float32.")
     allowed = tolerance if tolerance is not None else 0.2 if int8 else 1e-3
     console = _setup.console(quiet)
     _setup.check_free(out, overwrite)
@@ -65,7 +65,7 @@ def export(
     asked = None if ask == "embedding" else task.ask[0]
     table = _setup.renamed(_tables.read_rows(data, network), map)
     table = table.take(np.arange(min(rows, len(table))))
-    writes = to == "huggingface" or (asked is not None and opened.codec(asked).continues)
+    writes = to != "onnx" or (asked is not None and opened.codec(asked).continues)
     needed = [name for name in ([asked] if writes else task.given) if name in table.columns]
     needed = [name for name in needed if any(value is not None for value in table[name])]
     if not needed:
@@ -81,11 +81,12 @@ def export(
     }
 
     def write(place: Path) -> None:
-        if to == "huggingface":
-            from onetrunk.interop import qwen3
+        if to != "onnx":
+            from onetrunk.interop import gguf, qwen3
 
-            qwen3.write(opened, asked, place)
-            parity = qwen3.compare(opened, asked, place, [value for value in table[asked] if value is not None])
+            form = gguf if to == "gguf" else qwen3
+            form.write(opened, asked, place)
+            parity = form.compare(opened, asked, place, [value for value in table[asked] if value is not None])
         else:
             from onetrunk.interop import onnx
 

@@ -1,0 +1,149 @@
+"""A text column, written from nothing, as one GGUF file for llama.cpp, checked in llama.cpp itself.
+
+llama.cpp's own converter takes only tokenizers whose hash it knows, never one that was learnt here: so the file is
+written with its `gguf` package, of the Qwen3 checkpoint that `interop.qwen3` makes, with GPT-2's way of splitting text.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onetrunk.columns._tokens import OWN
+from onetrunk.columns._turns import ANSWERS, is_conversation
+from onetrunk.columns.text import CODEC as Text
+from onetrunk.core.errors import EvidenceError, MissingExtraError, UsageError
+from onetrunk.inference.model_folder import Model
+from onetrunk.interop import qwen3
+from onetrunk.interop._parity import Parity
+
+FILE = "model.gguf"
+_NEW_TOKENS, _LIKELIEST = 8, 10  # of each row's check: how far it goes on, and how many tokens' numbers are compared
+
+
+def write(model: Model, ask: str, place: Path) -> None:
+    """Puts model.gguf in a folder. UsageError where the column or trunk is not what it holds; MissingExtraError."""
+    try:
+        import gguf
+    except ImportError:
+        raise MissingExtraError("gguf", "gguf", "Writing GGUF") from None
+    codec, config, tensors = model.codec(ask), *qwen3.checkpoint(model, ask)
+    if config["model_type"] != "qwen3" or config["rope_scaling"] is not None:
+        raise UsageError("GGUF is written of a trunk with normed queries and keys (qk_norm) and without rope_stretch.")
+    if codec.meaning != OWN or codec.options.unit != "bpe":
+        raise UsageError(
+            f"The tokenizer of {ask!r} is not one that is written as GGUF: expected pieces learnt here (unit: bpe). "
+            "Of a tokenizer that it knows, llama.cpp's convert_hf_to_gguf.py makes GGUF of --to huggingface."
+        )
+    kind = gguf.MODEL_ARCH.QWEN3
+    out = gguf.GGUFWriter(place / FILE, gguf.MODEL_ARCH_NAMES[kind])
+    out.add_context_length(config["max_position_embeddings"])
+    out.add_embedding_length(config["hidden_size"])
+    out.add_feed_forward_length(config["intermediate_size"])
+    out.add_block_count(config["num_hidden_layers"])
+    out.add_head_count(config["num_attention_heads"])
+    out.add_head_count_kv(config["num_key_value_heads"])
+    out.add_key_length(config["head_dim"])
+    out.add_value_length(config["head_dim"])
+    out.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    out.add_rope_freq_base(config["rope_theta"])
+    out.add_file_type(gguf.LlamaFileType.ALL_F32)
+    _add_tokenizer(out, codec, gguf.TokenType)
+    names = gguf.get_tensor_name_map(kind, config["num_hidden_layers"])
+    for name, tensor in tensors.items():
+        stem, _, suffix = name.rpartition(".")
+        out.add_tensor(f"{names.get_name(stem)}.{suffix}", tensor.detach().float().cpu().numpy())
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+
+
+def _add_tokenizer(out: Any, codec: Text, kinds: Any) -> None:
+    told = json.loads(codec.tokenizer.to_str())
+    added = {token["id"]: token["special"] for token in told["added_tokens"]}
+    tokens = sorted(codec.tokenizer.get_vocab().items(), key=lambda pair: pair[1])
+    types = {None: kinds.NORMAL, True: kinds.CONTROL, False: kinds.USER_DEFINED}
+    out.add_tokenizer_model("gpt2")
+    out.add_tokenizer_pre("gpt-2")
+    out.add_token_list([token for token, _ in tokens])
+    out.add_token_types([types[added.get(i)] for _, i in tokens])
+    out.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in told["model"]["merges"]])
+    out.add_bos_token_id(codec.meaning.start)
+    out.add_eos_token_id(codec.meaning.end)
+    out.add_unk_token_id(codec.meaning.unknown)
+    out.add_pad_token_id(codec.meaning.end)
+    out.add_add_bos_token(True)
+    if (template := qwen3.chat_template(codec)) is not None:
+        out.add_chat_template(template)
+
+
+def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
+    """How llama.cpp goes on from the first half of each text (of a conversation, from what its last reply answers):
+    the log-probabilities of the likeliest next tokens, and the likeliest, against the model's own.
+
+    Raises EvidenceError where it does not answer; MissingExtraError.
+    """
+    codec, parity, server = model.codec(ask), Parity(), _open(place / FILE, model.codec(ask).options.length)
+    ours, theirs = [], []
+    for value in values:
+        prompt, ids = _begun(codec, value)
+        if len(ids) + _NEW_TOKENS > codec.options.length:
+            continue  # a conversation that leaves no room to go on
+        for _ in range(_NEW_TOKENS):
+            found = qwen3.next_logits(model, ask, ids).log_softmax(-1)[-1].numpy()
+            if told := _likeliest(server, prompt):
+                ours.append(found[list(told)])
+                theirs.append(list(told.values()))
+                parity.count([int(found.argmax())], [next(iter(told))])
+            ids = [*ids, int(found.argmax())]
+            prompt = ids
+    if not ours:
+        raise EvidenceError("llama.cpp wrote nothing after any row: it could not be checked. Nothing was written.")
+    parity.add(np.concatenate(ours), np.concatenate(theirs))
+    return parity
+
+
+def _likeliest(server: Any, prompt: Any) -> dict[int, float]:
+    """The next tokens that llama.cpp finds likeliest and their log-probabilities, the first one first; none where that
+    is no whole character, of which it does not tell."""
+    common = {"temperature": 0, "max_tokens": 1}
+    if is_conversation(prompt):
+        told = server.handle_chat_completions(
+            {"messages": prompt, "logprobs": True, "top_logprobs": _LIKELIEST, **common}
+        )
+    else:
+        told = server.handle_completions({"prompt": prompt, "logprobs": _LIKELIEST, **common})
+    if "error" in told:
+        raise EvidenceError(f"llama.cpp does not answer: {told['error'].get('message')}. Nothing was written.")
+    (choice,) = told["choices"]
+    steps = (choice["logprobs"] or {}).get("content") or [{"top_logprobs": []}]
+    return {token["id"]: token["logprob"] for token in steps[0]["top_logprobs"]}
+
+
+def _begun(codec: Text, value: Any) -> tuple[Any, list[int]]:
+    """What llama.cpp is told, and the ids that the model should see of it; of a text, short enough to go on from."""
+    if is_conversation(value):
+        last = max((i for i, turn in enumerate(value) if turn["role"] == ANSWERS), default=len(value))
+        return value[:last], [codec.meaning.start, *codec.encode(value[:last])["id"].tolist()]
+    text = str(value)[: len(str(value)) // 2]
+    while len(ids := [codec.meaning.start, *codec.encode(text)["id"].tolist()]) + _NEW_TOKENS > codec.options.length:
+        text = text[: len(text) // 2]
+    return text, ids
+
+
+def _open(path: Path, context: int) -> Any:
+    """llama.cpp, on the CPU, in float32; it listens to this machine alone, as long as the check lasts."""
+    try:
+        import xllamacpp
+    except ImportError:
+        raise MissingExtraError("xllamacpp", "gguf", "Checking a GGUF file") from None
+    p = xllamacpp.CommonParams()
+    p.model.path, p.n_ctx, p.n_parallel, p.n_gpu_layers = str(path), context, 1, 0
+    p.port, p.ui, p.warmup, p.verbosity = 0, False, False, -1
+    p.cache_type_k = p.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    p.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    return xllamacpp.Server(p)
