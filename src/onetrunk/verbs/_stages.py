@@ -15,7 +15,6 @@ import torch
 from rich.console import Console
 
 from onetrunk import __version__
-from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError, InterruptedRunError, UsageError
@@ -33,7 +32,7 @@ from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
 from onetrunk.model import FoundationModel
 from onetrunk.nn import lora
-from onetrunk.nn.lora import LoRAConfig
+from onetrunk.verbs import _adapt as adapt
 from onetrunk.verbs import _teacher as teachers
 from onetrunk.verbs._setup import Data, FinetuneConfig, RunConfig, count_steps, loader, steps_within, with_row_weights
 from onetrunk.verbs._spread import spread
@@ -57,7 +56,7 @@ def build(data: Data, config: RunConfig, seed: int, teacher: Model | None = None
 def adopt(model: Model, data: Data, console: Console, tuning: FinetuneConfig | None = None) -> None:
     """Lets a model meet a table: new columns get codecs, known ones new classes and words, if they can be learnt."""
     train, model.fold = data.part("train"), data.fold
-    met = model.network.codecs.keys() - _settled(model, data, tuning)
+    met = model.network.codecs.keys() - adapt.settled(model, data, tuning)
     new = [name for name in data.names if name not in model.columns]
     if new:
         known = list(model.columns.values())
@@ -71,14 +70,6 @@ def adopt(model: Model, data: Data, console: Console, tuning: FinetuneConfig | N
             added = model.codec(name).extend([v for v in train[name] if v is not None])
             if added:
                 console.print(f"Column [bold]{name}[/]: {added} new classes or words", highlight=False)
-
-
-def _settled(model: Model, data: Data, tuning: FinetuneConfig | None) -> set[str]:
-    """Codecs whose embeddings fine-tuning freezes: a new word's would never be learnt."""
-    if tuning is None or not (tuning.freeze or tuning.lora):
-        return set()
-    given, asked = ({model.columns[n].codec for n in names if n in model.columns} for names in (data.given, data.ask))
-    return given - asked
 
 
 def stored(model: Model, data: Data, part: str, config: RunConfig) -> Store:
@@ -251,12 +242,12 @@ def _tune(
         raise UsageError(
             f"finetune.lora freezes the whole trunk and --freeze {f.freeze} a part of it: name one of them."
         )
-    _freeze(model, task, f.freeze if f.lora is None else "trunk")
+    adapt.freeze(model, task, f.freeze if f.lora is None else "trunk")
     if f.lora is not None:
-        _add_lora(model, task, f.lora, seed)
+        adapt.add_lora(model, task, f.lora, seed)
         if "optimizer" not in config.train.model_fields_set:
             config = config.model_copy(update={"train": config.train.updated(optimizer="adamw")})
-    _layer_rates(model, task, f.layer_rate)
+    adapt.layer_rates(model, task, f.layer_rate)
     if pretrained:
         train = config.train.updated(lr=config.train.lr * f.rate, muon_lr=config.train.muon_lr * f.rate)
         config = config.model_copy(update={"train": train})
@@ -276,53 +267,6 @@ def _with_neighbours(model: Model, data: Data, store: Store, task: Task, config:
     out = with_row_weights(encode(filled, columns, model.network.codecs, _unread()), table, config.row_weight)
     out.row_weight = sure if out.row_weight is None else sure * out.row_weight
     return out, np.arange(len(table))
-
-
-def _freeze(model: Model, task: Task, freeze: int | str) -> None:
-    """What is given must reach frozen blocks as it did: whatever embeds it is frozen too. An asked column stays
-    trainable, but of a codec that it shares with a given one only what reads out."""
-    if freeze == 0:
-        return
-    network = model.network
-    embedding = {model.columns[name].codec for name in task.given}
-    kept = {
-        id(p)
-        for key in {model.columns[name].codec for name in task.ask}
-        for name, p in network.codecs[key].named_parameters()
-        if key not in embedding or name.partition(".")[0] in network.codecs[key].read_out
-    }
-    blocks = len(network.trunk.layers) if freeze == "trunk" else int(freeze)
-    if not 0 < blocks <= len(network.trunk.layers):
-        raise UsageError(f"--freeze {freeze}: the model has {len(network.trunk.layers)} blocks.")
-    for parameter in network.parameters():
-        parameter.requires_grad_(id(parameter) in kept)
-    for block in network.trunk.layers[blocks:]:
-        block.requires_grad_(True)
-    if freeze != "trunk":
-        network.trunk.norm.requires_grad_(True)
-
-
-def _add_lora(model: Model, task: Task, config: LoRAConfig, seed: int) -> None:
-    """The frozen trunk gets changes of low rank. A text that the base already writes keeps its table and read-out, so
-    that these changes are all there is to it."""
-    if model.folder is None:
-        raise UsageError("finetune.lora changes a model folder, by whose hash it knows it: name one with --from.")
-    known = files.read_json(model.folder / "onetrunk.json")["codecs"]
-    for column in (model.columns[name] for name in task.ask):
-        if column.codec in known and model.codec(column.name).continues:
-            model.codec(column.name).requires_grad_(False)
-    torch.manual_seed(rng.torch_seed(seed, "lora"))
-    lora.add(model.network.trunk, config)
-
-
-def _layer_rates(model: Model, task: Task, rate: float) -> None:
-    """The nearer to what is given, the slower (ULMFiT, arXiv 1801.06146); what is asked learns at the full rate."""
-    layers = model.network.trunk.layers
-    for depth, block in enumerate(layers):
-        block.rate = rate ** (len(layers) - 1 - depth)
-    asked = {model.columns[name].codec for name in task.ask}
-    for key, codec in model.network.codecs.items():
-        codec.rate = 1.0 if key in asked else rate ** len(layers)
 
 
 def _judged_by_metric(codec: Codec) -> bool:
