@@ -1,7 +1,7 @@
 """A text column, written from nothing, as one GGUF file for llama.cpp, checked in llama.cpp itself.
 
 llama.cpp's own converter takes only tokenizers whose hash it knows, never one that was learnt here: so the file is
-written with its `gguf` package, of the Qwen3 checkpoint that `interop.qwen3` makes, with GPT-2's way of splitting text.
+written with its `gguf` package, of the Qwen3 checkpoint that `_writer` makes, with GPT-2's way of splitting text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onetrunk.columns._turns import ANSWERS, is_conversation
 from onetrunk.columns.text import CODEC as Text
 from onetrunk.core.errors import EvidenceError, MissingExtraError, UsageError
 from onetrunk.inference.model_folder import Model
-from onetrunk.interop import qwen3
+from onetrunk.interop import _writer
 from onetrunk.interop._parity import Parity
 
 FILE = "model.gguf"
@@ -30,7 +30,7 @@ def write(model: Model, ask: str, place: Path) -> None:
         import gguf
     except ImportError:
         raise MissingExtraError("gguf", "gguf", "Writing GGUF") from None
-    codec, config, tensors = model.codec(ask), *qwen3.checkpoint(model, ask)
+    codec, config, tensors = model.codec(ask), *_writer.checkpoint(model, ask)
     if config["model_type"] != "qwen3" or config["rope_scaling"] is not None:
         raise UsageError("GGUF is written of a trunk with normed queries and keys (qk_norm) and without rope_stretch.")
     if codec.meaning != OWN or codec.options.unit != "bpe":
@@ -77,7 +77,7 @@ def _add_tokenizer(out: Any, codec: Text, kinds: Any) -> None:
     out.add_unk_token_id(codec.meaning.unknown)
     out.add_pad_token_id(codec.meaning.end)
     out.add_add_bos_token(True)
-    if (template := qwen3.chat_template(codec)) is not None:
+    if (template := _writer.chat_template(codec)) is not None:
         out.add_chat_template(template)
 
 
@@ -94,7 +94,7 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
         if len(ids) + _NEW_TOKENS > codec.options.length:
             continue  # a conversation that leaves no room to go on
         for _ in range(_NEW_TOKENS):
-            found = qwen3.next_logits(model, ask, ids).log_softmax(-1)[-1].numpy()
+            found = _writer.next_logits(model, ask, ids).log_softmax(-1)[-1].numpy()
             if told := _likeliest(server, prompt):
                 ours.append(found[list(told)])
                 theirs.append(list(told.values()))

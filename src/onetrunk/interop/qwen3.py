@@ -1,8 +1,4 @@
-"""A text column, written from nothing, as a Qwen3 (or Llama) checkpoint that transformers, vLLM and llama.cpp open.
-
-Our block is Qwen3's, so only names change. What tells our column and role apart from others is one vector, added to
-every embedding: it goes into the table.
-"""
+"""A text column, written from nothing, as a Qwen3 (or Llama) checkpoint that transformers and vLLM open."""
 
 from __future__ import annotations
 
@@ -12,28 +8,23 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, processors
-from torch import Tensor
 
 from onetrunk.columns._tokens import OWN
 from onetrunk.columns._turns import ANSWERS, is_conversation
 from onetrunk.columns.text import CODEC as Text
 from onetrunk.core import folder as files
-from onetrunk.core.errors import MissingExtraError, UsageError
-from onetrunk.core.sequence import Role
+from onetrunk.core.errors import MissingExtraError
 from onetrunk.inference.model_folder import Model
+from onetrunk.interop import _writer
 from onetrunk.interop._parity import Parity
-from onetrunk.nn.transformer import Transformer
-
-_BLOCK = {"activation": "swiglu", "norm": "rms", "norm_place": "pre", "norm_first": False, "bias": "none",
-          "positions": "rotary"}  # fmt: skip
 
 
 def write(model: Model, ask: str, place: Path) -> None:
     """Puts config.json, model.safetensors, generation_config.json and the tokenizer's files in a folder.
 
-    Raises UsageError as `checkpoint`.
+    Raises UsageError where the column or the trunk is not what these formats hold.
     """
-    config, tensors = checkpoint(model, ask)
+    config, tensors = _writer.checkpoint(model, ask)
     codec = model.codec(ask)
     meaning = codec.meaning
     files.write_json(place / "config.json", config)
@@ -42,49 +33,6 @@ def write(model: Model, ask: str, place: Path) -> None:
     files.write_json(place / "generation_config.json", {**generation, **never})
     files.save_tensors(place / "model.safetensors", tensors)
     _write_tokenizer(codec, place)
-
-
-def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A Qwen3's (or Llama's) configuration and tensors.
-
-    Raises UsageError where the column or the trunk is not what these formats hold.
-    """
-    codec, trunk = _checked(model, ask)
-    c, meaning = trunk.config, codec.meaning
-    kind = "qwen3" if c.qk_norm else "llama"
-    ends = [meaning.end, *meaning.stops]
-    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": c.rope_theta}
-    if (s := c.rope_stretch) is not None:
-        rope |= {"rope_type": "llama3", "factor": s.factor, "low_freq_factor": s.low, "high_freq_factor": s.high,
-                 "original_max_position_embeddings": s.original}  # fmt: skip
-    attention = trunk.layers[0].self_attn
-    config = {
-        "architectures": ["Qwen3ForCausalLM" if kind == "qwen3" else "LlamaForCausalLM"],
-        "model_type": kind,
-        "vocab_size": codec.size,
-        "hidden_size": c.width,
-        "intermediate_size": trunk.layers[0].mlp.up_proj.out_features,
-        "num_hidden_layers": c.layers,
-        "num_attention_heads": c.heads,
-        "num_key_value_heads": attention.kv_heads,
-        "head_dim": attention.head_width,
-        "hidden_act": "silu",
-        "max_position_embeddings": codec.options.length,
-        "rms_norm_eps": c.eps,
-        "rope_theta": c.rope_theta,
-        "rope_parameters": rope,
-        "rope_scaling": None if c.rope_stretch is None else {k: v for k, v in rope.items() if k != "rope_theta"},
-        "attention_bias": False,
-        "tie_word_embeddings": False,
-        "bos_token_id": meaning.start,
-        "eos_token_id": ends,
-        "dtype": "float32",
-        "torch_dtype": "float32",
-    }
-    head = codec.table if codec.shape.tied else codec.head
-    tensors = {f"model.{name}": tensor for name, tensor in trunk.state_dict().items()}
-    tensors["model.embed_tokens.weight"] = codec.table + model.network.marker(ask)[Role.ASKED]
-    return config, {**tensors, "lm_head.weight": head}
 
 
 def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
@@ -99,7 +47,7 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
     for value in values:
         ids = [codec.meaning.start, *codec.encode(value)["id"].tolist()][: codec.options.length]
         found = _tokens(tokenizer, value)[: len(ids)]
-        ours = next_logits(model, ask, ids).numpy()
+        ours = _writer.next_logits(model, ask, ids).numpy()
         with torch.inference_mode():
             logits = theirs(torch.tensor([ids])).logits[0].numpy()
         parity.add(ours, logits)
@@ -109,18 +57,6 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
     return parity
 
 
-def next_logits(model: Model, ask: str, ids: list[int]) -> Tensor:
-    """The model's own, after each token of a text that begins with the start token: float32 [T, V]."""
-    codec, network = model.codec(ask), model.network
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        x = codec.embed({"id": torch.tensor(ids, device=device)}) + network.marker(ask)[Role.ASKED]
-        there, pos = torch.ones(1, len(ids), dtype=torch.bool, device=device), torch.arange(len(ids), device=device)
-        cache = network.trunk.start_cache(1, device)
-        h, _ = network.trunk.extend(x[None], pos[None], there, cache, causal=True, keep=False)
-        return torch.nn.functional.linear(*codec.readout(h[0])).float().cpu()
-
-
 def _tokens(tokenizer: Any, value: Any) -> list[int]:
     """What transformers makes of a text, or of a conversation."""
     if not is_conversation(value):
@@ -128,25 +64,6 @@ def _tokens(tokenizer: Any, value: Any) -> list[int]:
     waits = value[-1]["role"] != ANSWERS
     text = tokenizer.apply_chat_template(value, tokenize=False, add_generation_prompt=waits)
     return tokenizer(text, add_special_tokens=False)["input_ids"]
-
-
-def _checked(model: Model, ask: str) -> tuple[Text, Transformer]:
-    codec, trunk = model.codec(ask), model.network.trunk
-    if not isinstance(codec, Text):
-        raise UsageError(f"{ask!r} is no text: only a text is written by the models of the Hugging Face format.")
-    if codec.options.pairs:
-        raise UsageError(f"{ask!r} also embeds pairs of tokens (pairs), which the Hugging Face format does not know.")
-    if codec.missing:
-        raise UsageError(f"The tokens of {ask!r} have narrower vectors (embedding) than the Hugging Face format knows.")
-    if codec.shape.bias or codec.shape.transform:
-        raise UsageError(f"The read-out of {ask!r} is BERT's: it fills words in and does not write.")
-    expected = _BLOCK if isinstance(trunk, Transformer) else {"kind": "transformer"}
-    for key, value in expected.items():
-        if (found := getattr(trunk.config, key)) != value:
-            raise UsageError(
-                f"This trunk has {key} {found!r}; the Hugging Face format that is written needs {value!r}."
-            )
-    return codec, trunk
 
 
 def _write_tokenizer(codec: Text, place: Path) -> None:
@@ -167,17 +84,6 @@ def _write_tokenizer(codec: Text, place: Path) -> None:
         **{name: spelt(i) for name, i in named.items() if i >= 0},
         "pad_token": spelt(codec.meaning.end),
     }
-    if (template := chat_template(codec)) is not None:
+    if (template := _writer.chat_template(codec)) is not None:
         settings["chat_template"] = template
     (place / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False, indent=2), encoding="utf-8")
-
-
-def chat_template(codec: Text) -> str | None:
-    """How a conversation is spelt, in Jinja, where the column learnt from some."""
-    if not codec.converses:
-        return None
-    start, end = (codec.tokenizer.id_to_token(i) for i in (codec.meaning.start, codec.meaning.end))
-    return (
-        "{% for turn in messages %}" + start + "{{ turn['role'] }}\n{{ turn['content'] }}" + end + "{% endfor %}"
-        "{% if add_generation_prompt %}" + start + ANSWERS + "\n{% endif %}"
-    )  # fmt: skip

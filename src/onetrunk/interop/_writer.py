@@ -1,0 +1,108 @@
+"""A text column, written from nothing, as what other programs write texts with: a Qwen3's (or Llama's) configuration,
+tensors and chat template.
+
+Our block is Qwen3's, so only names change. What tells our column and role apart from others is one vector, added to
+every embedding: it goes into the table.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onetrunk.columns._turns import ANSWERS
+from onetrunk.columns.text import CODEC as Text
+from onetrunk.core.errors import UsageError
+from onetrunk.core.sequence import Role
+from onetrunk.inference.model_folder import Model
+from onetrunk.nn.transformer import Transformer
+
+_BLOCK = {"activation": "swiglu", "norm": "rms", "norm_place": "pre", "norm_first": False, "bias": "none",
+          "positions": "rotary"}  # fmt: skip
+
+
+def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A Qwen3's (or Llama's) configuration and tensors.
+
+    Raises UsageError where the column or the trunk is not what these formats hold.
+    """
+    codec, trunk = _checked(model, ask)
+    c, meaning = trunk.config, codec.meaning
+    kind = "qwen3" if c.qk_norm else "llama"
+    ends = [meaning.end, *meaning.stops]
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": c.rope_theta}
+    if (s := c.rope_stretch) is not None:
+        rope |= {"rope_type": "llama3", "factor": s.factor, "low_freq_factor": s.low, "high_freq_factor": s.high,
+                 "original_max_position_embeddings": s.original}  # fmt: skip
+    attention = trunk.layers[0].self_attn
+    config = {
+        "architectures": ["Qwen3ForCausalLM" if kind == "qwen3" else "LlamaForCausalLM"],
+        "model_type": kind,
+        "vocab_size": codec.size,
+        "hidden_size": c.width,
+        "intermediate_size": trunk.layers[0].mlp.up_proj.out_features,
+        "num_hidden_layers": c.layers,
+        "num_attention_heads": c.heads,
+        "num_key_value_heads": attention.kv_heads,
+        "head_dim": attention.head_width,
+        "hidden_act": "silu",
+        "max_position_embeddings": codec.options.length,
+        "rms_norm_eps": c.eps,
+        "rope_theta": c.rope_theta,
+        "rope_parameters": rope,
+        "rope_scaling": None if c.rope_stretch is None else {k: v for k, v in rope.items() if k != "rope_theta"},
+        "attention_bias": False,
+        "tie_word_embeddings": False,
+        "bos_token_id": meaning.start,
+        "eos_token_id": ends,
+        "dtype": "float32",
+        "torch_dtype": "float32",
+    }
+    head = codec.table if codec.shape.tied else codec.head
+    tensors = {f"model.{name}": tensor for name, tensor in trunk.state_dict().items()}
+    tensors["model.embed_tokens.weight"] = codec.table + model.network.marker(ask)[Role.ASKED]
+    return config, {**tensors, "lm_head.weight": head}
+
+
+def chat_template(codec: Text) -> str | None:
+    """How a conversation is spelt, in Jinja, where the column learnt from some."""
+    if not codec.converses:
+        return None
+    start, end = (codec.tokenizer.id_to_token(i) for i in (codec.meaning.start, codec.meaning.end))
+    return (
+        "{% for turn in messages %}" + start + "{{ turn['role'] }}\n{{ turn['content'] }}" + end + "{% endfor %}"
+        "{% if add_generation_prompt %}" + start + ANSWERS + "\n{% endif %}"
+    )  # fmt: skip
+
+
+def next_logits(model: Model, ask: str, ids: list[int]) -> Tensor:
+    """The model's own, after each token of a text that begins with the start token: float32 [T, V]."""
+    codec, network = model.codec(ask), model.network
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        x = codec.embed({"id": torch.tensor(ids, device=device)}) + network.marker(ask)[Role.ASKED]
+        there, pos = torch.ones(1, len(ids), dtype=torch.bool, device=device), torch.arange(len(ids), device=device)
+        cache = network.trunk.start_cache(1, device)
+        h, _ = network.trunk.extend(x[None], pos[None], there, cache, causal=True, keep=False)
+        return torch.nn.functional.linear(*codec.readout(h[0])).float().cpu()
+
+
+def _checked(model: Model, ask: str) -> tuple[Text, Transformer]:
+    codec, trunk = model.codec(ask), model.network.trunk
+    if not isinstance(codec, Text):
+        raise UsageError(f"{ask!r} is no text: only a text is written by the models of the Hugging Face format.")
+    if codec.options.pairs:
+        raise UsageError(f"{ask!r} also embeds pairs of tokens (pairs), which the Hugging Face format does not know.")
+    if codec.missing:
+        raise UsageError(f"The tokens of {ask!r} have narrower vectors (embedding) than the Hugging Face format knows.")
+    if codec.shape.bias or codec.shape.transform:
+        raise UsageError(f"The read-out of {ask!r} is BERT's: it fills words in and does not write.")
+    expected = _BLOCK if isinstance(trunk, Transformer) else {"kind": "transformer"}
+    for key, value in expected.items():
+        if (found := getattr(trunk.config, key)) != value:
+            raise UsageError(
+                f"This trunk has {key} {found!r}; the Hugging Face format that is written needs {value!r}."
+            )
+    return codec, trunk
