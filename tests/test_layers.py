@@ -31,7 +31,6 @@ WHOLE = {"core", "nn", "data", "engine", "metrics", "inference", "evidence", "se
 # (file, what it imports all the same): why.
 MAY_IMPORT = {
     ("verbs/generate.py", "verbs/predict.py"): "generate is predict with sampling",
-    ("interop/gguf.py", "interop/qwen3.py"): "GGUF is that checkpoint in one file",
 }
 
 # (file, literal): why it is not a column type's name there.

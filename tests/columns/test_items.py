@@ -159,12 +159,14 @@ def test_ranks_are_among_all_that_may_be_answered() -> None:
 
 def test_the_others_are_drawn_from_the_whole_catalogue() -> None:
     scores = np.array([[0.4, 0.3, 0.2, 0.1, 0.1]])
-    for catalogue, others in ((None, 4), (3, 4), (505, 504)):
+    for catalogue, others in ((None, 4), (5, 4), (505, 504)):
         codec = fitted(width=None, catalogue=catalogue, top=1)
         second = codec.classes["item"][1]
         answer = Ranking([], scores_of=lambda rows: scores[rows])
         found = codec.metrics([answer], [[second]])["hit_rate_1_of_101"]
         assert found == pytest.approx(1 - min(100, others) / others), "one item alone is better: is it drawn?"
+    with pytest.raises(DataError, match="catalogue says that there are 3 items, but the training rows hold 5"):
+        fitted(width=None, catalogue=3)
 
 
 def test_what_is_judged_is_the_last_step() -> None:

@@ -62,7 +62,7 @@ def test_what_differs_is_said(folder: str, settings: list[str], restructure: boo
 def test_rates_fall_with_the_distance_from_what_is_asked(folder: str, tmp_path: Path) -> None:
     from onetrunk.engine.optim import OptimConfig, build_optimizer
     from onetrunk.inference.model_folder import Task
-    from onetrunk.verbs._adapt import layer_rates
+    from onetrunk.verbs._trainable import layer_rates
 
     model = load(folder)
     layer_rates(model, Task(["title"], ["kind"]), 0.5)

@@ -16,7 +16,7 @@ from onetrunk.columns._history import FIRST, History, HistoryOptions
 from onetrunk.columns._names import name_of
 from onetrunk.core import rng
 from onetrunk.core.column import Sampling, State
-from onetrunk.core.errors import BadValueError
+from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.sequence import Answer, Content, Loss
 from onetrunk.nn.heads.categorical import linear_cross_entropy, sampled_cross_entropy
 
@@ -60,6 +60,14 @@ class Items(History):
 
     def _choose(self, names: list[str]) -> str:
         return self.options.item or next((name for name in names if name != self.options.time), "item")
+
+    def fit(self, values: Sequence[Any]) -> None:
+        super().fit(values)
+        if (catalogue := self.options.catalogue) is not None and catalogue < len(self.counts):
+            raise DataError(
+                f"catalogue says that there are {catalogue:,} items, but the training rows hold {len(self.counts):,}: "
+                "expected at least as many."
+            )
 
     def build(self, width: int) -> None:
         super().build(width)

@@ -62,8 +62,8 @@ class Source:
     def of(cls, data: Data) -> Self:
         """The training rows of opened data."""
         train = data.part("train")
-        columns, codecs = fit_columns(train, data.names, data.types, data.options)
-        return cls(columns, codecs, encode(train, columns, codecs, data.ledger))
+        columns, codecs = fit_columns(train, data.names, data.types, data.options, data.cache)
+        return cls(columns, codecs, encode(train, columns, codecs, data.ledger, data.cache))
 
     @classmethod
     def stand_in(cls, config: RunConfig) -> Self:

@@ -32,8 +32,8 @@ from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
 from onetrunk.model import FoundationModel
 from onetrunk.nn import lora
-from onetrunk.verbs import _adapt as adapt
 from onetrunk.verbs import _teacher as teachers
+from onetrunk.verbs import _trainable as trainable
 from onetrunk.verbs._setup import Data, FinetuneConfig, RunConfig, count_steps, loader, steps_within, with_row_weights
 from onetrunk.verbs._spread import spread
 
@@ -56,7 +56,7 @@ def build(data: Data, config: RunConfig, seed: int, teacher: Model | None = None
 def adopt(model: Model, data: Data, console: Console, tuning: FinetuneConfig | None = None) -> None:
     """Lets a model meet a table: new columns get codecs, known ones new classes and words, if they can be learnt."""
     train, model.fold = data.part("train"), data.fold
-    met = model.network.codecs.keys() - adapt.settled(model, data, tuning)
+    met = model.network.codecs.keys() - trainable.settled(model, data, tuning)
     new = [name for name in data.names if name not in model.columns]
     if new:
         known = list(model.columns.values())
@@ -242,12 +242,12 @@ def _tune(
         raise UsageError(
             f"finetune.lora freezes the whole trunk and --freeze {f.freeze} a part of it: name one of them."
         )
-    adapt.freeze(model, task, f.freeze if f.lora is None else "trunk")
+    trainable.freeze(model, task, f.freeze if f.lora is None else "trunk")
     if f.lora is not None:
-        adapt.add_lora(model, task, f.lora, seed)
+        trainable.add_lora(model, task, f.lora, seed)
         if "optimizer" not in config.train.model_fields_set:
             config = config.model_copy(update={"train": config.train.updated(optimizer="adamw")})
-    adapt.layer_rates(model, task, f.layer_rate)
+    trainable.layer_rates(model, task, f.layer_rate)
     if pretrained:
         train = config.train.updated(lr=config.train.lr * f.rate, muon_lr=config.train.muon_lr * f.rate)
         config = config.model_copy(update={"train": train})
