@@ -122,6 +122,38 @@ def test_one_shot_answers_are_the_same_in_onnx_runtime(tmp_path: Path, answering
     assert outputs["row.embedding"].shape == (1, answering.network.width)
 
 
+@pytest.mark.parametrize("given", [["image"], ["word", "image"]])
+@pytest.mark.parametrize("ask", ["boxes", "label"])
+def test_what_is_read_on_another_column_is_the_same_in_onnx_runtime(tmp_path: Path, given: list[str], ask: str) -> None:
+    """Boxes on a picture that one row lacks; a class on the last token of texts of different lengths."""
+    pytest.importorskip("onnxruntime")
+    rows = {
+        "image": [None if i == 4 else worlds._picture(i) for i in range(12)],
+        "word": ["red", "blue", "a longer text"] * 4,
+        "boxes": [worlds._scene(i) for i in range(12)],
+        "label": ["x", "y"] * 6,
+    }
+    kinds = {"image": "image", "word": "text", "boxes": "boxes", "label": "category"}
+    options = {"label": {"on": "word"}, "boxes": {"least": 0.005, "most": 9}}
+    model = worlds.model(rows, kinds, trunk={**worlds.TRUNK, "layers": 1}, options=options)
+    with torch.no_grad():
+        for kernel in (model.codec("boxes").dense.kind, model.codec("label").head):
+            kernel.normal_(0, 0.5, generator=torch.Generator().manual_seed(1))
+    told: dict[str, Any] = {"to": "onnx", "ask": ask, "given": given, "quiet": True}
+    if ask == "label" and "word" not in given:
+        with pytest.raises(UsageError, match="read on the column 'word', which is not given: --given word"):
+            onetrunk.export(model, rows, out=str(tmp_path / "onnx"), **told)
+        return
+    found = onetrunk.export(model, rows, out=str(tmp_path / "onnx"), **told)
+    assert found["worst_difference"] < 1e-4
+    assert found["rows"] == found["equal_answers"] == (12 if "word" in given else 11)
+    answers = model.answer(rows, ask, given)  # there is something to differ in:
+    if ask == "boxes":
+        assert [len(answer.value) for answer in answers] == [0 if i == 4 else 9 for i in range(12)]
+    else:
+        assert len({answer.probability["x"] for answer in answers}) > 2
+
+
 # -- GGUF ----------------------------------------------------------------------------------------------------
 def test_a_text_model_goes_on_in_llama_cpp_as_it_does_here(tmp_path: Path) -> None:
     pytest.importorskip("gguf")

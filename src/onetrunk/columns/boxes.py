@@ -302,43 +302,41 @@ class Boxes(Codec):
         on: On | None = None,
     ) -> State:  # fmt: skip
         self._side(on)
-        frame = np.zeros((n, 2, 3), dtype=np.float32) if on.frame is None else on.frame
-        return {
-            "done": torch.zeros(n, dtype=torch.bool, device=device),
-            "there": torch.from_numpy(on.lens > 0).to(device),
-            "frame": torch.from_numpy(frame).to(device),
-        }
+        nowhere = torch.zeros(n, 2, 3, device=device)  # where every picture is missing
+        return {"done": torch.zeros(n, dtype=torch.bool, device=device), "frame": nowhere, **on.state(device)}
 
     def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
+        """Of every cell a `box` in pixels of the original [n, cells, (x, y, width, height)] and each class's `score`
+        [n, cells, C], 0 where there is no picture."""
         n, P, _ = h.shape
         logits, raw = self.dense(h.flatten(0, 1))
-        C, k = logits.shape[-1], self.options.cells
+        k = self.options.cells
         centre = torch.from_numpy(cell_centres(round(P**0.5), k)).to(h.device)
-        boxes = boxes_at(raw.view(n, P, k**2, 4), centre, self.typical).clamp(-1, 1).view(n, -1, 4)
-        score = logits.sigmoid().reshape(n, -1) * state["there"][:, None]
-        score, best = score.topk(min(_CANDIDATES, score.shape[1]), dim=1)
-        ids, boxes = best % C, boxes.gather(1, (best // C)[..., None].expand(-1, -1, 4))
-        keep = suppress(boxes, ids, self.options.overlap) & (score >= max(self.options.least, 1e-6))
-        keep &= keep.cumsum(1) <= self.options.most
-        corners = torch.stack([boxes[..., [0, 0, 2, 2]], boxes[..., [1, 3, 1, 3]]], dim=-1)  # [n, K, 4 corners, xy]
+        boxes = boxes_at(raw.view(n, P, k**2, 4), centre, self.typical).clamp(-1, 1).flatten(1, 2)
+        corners = torch.stack([boxes[..., [0, 0, 2, 2]], boxes[..., [1, 3, 1, 3]]], dim=-1)  # [n, cells, 4, xy]
         frame = state["frame"][:, None, None]
-        pixels = (frame[..., :2] * corners[..., None, :]).sum(-1) + frame[
-            ..., 2
-        ]  # no product that autocast makes coarse
+        pixels = (frame[..., :2] * corners[..., None, :]).sum(-1) + frame[..., 2]
         low = pixels.amin(2)
         box = torch.cat([low, pixels.amax(2) - low], dim=-1)
-        return {"done": ~state["done"], "box": box, "id": ids, "score": score, "keep": keep}
+        score = logits.sigmoid().reshape(n, -1, logits.shape[-1]) * (state["lens"] > 0)[:, None, None]
+        return {"done": ~state["done"], "box": box, "score": score}
 
     def finish(self, state: State) -> list[Answer]:
-        kept = zip(*(state[name].cpu().numpy() for name in ("box", "id", "score", "keep")), strict=True)
+        """The best of all cells and classes, without what overlaps a better one."""
+        scores, C = state["score"].flatten(1), state["score"].shape[2]
+        score, best = scores.topk(min(_CANDIDATES, scores.shape[1]), dim=1)
+        ids, box = best % C, state["box"].gather(1, (best // C)[..., None].expand(-1, -1, 4))
+        corners = torch.cat([box[..., :2], box[..., :2] + box[..., 2:]], dim=-1)
+        keep = suppress(corners, ids, self.options.overlap) & (score >= max(self.options.least, 1e-6))
+        keep &= keep.cumsum(1) <= self.options.most
         return [
             Answer(
                 [
-                    {"label": self.classes[i], "box": [round(float(x), 2) for x in b], "score": round(float(s), 4)}
-                    for b, i, s in zip(box[keep], ids[keep], score[keep], strict=True)
+                    {"label": self.classes[i], "box": [round(x, 2) for x in b], "score": round(s, 4)}
+                    for b, i, s in zip(*(found[k].tolist() for found in each), strict=True)
                 ]
             )
-            for box, ids, score, keep in kept
+            for *each, k in zip(box, ids, score, keep, strict=True)
         ]
 
     # -- evidence ----------------------------------------------------------------------------------------------------

@@ -214,7 +214,7 @@ class Category(Codec):
     ) -> State:  # fmt: skip
         u = torch.from_numpy(rng.uniform(keys)).to(device)
         state = {"done": torch.zeros(n, dtype=torch.bool, device=device), "uniform": u}
-        return state if on is None else {**state, "lens": torch.from_numpy(on.lens).to(device)}
+        return state if on is None else {**state, **on.state(device)}
 
     def query(self, state: State, sampling: Sampling) -> Query:
         n, device = len(state["done"]), state["done"].device
@@ -225,7 +225,7 @@ class Category(Codec):
 
     def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
         if "lens" in state:  # of nothing, zeros
-            h = F.pad(h, (0, 0, 1, 0))[torch.arange(len(h)), state["lens"]][:, None]
+            h = F.pad(h, (0, 0, 1, 0))[torch.arange(h.shape[0], device=h.device), state["lens"]][:, None]
         logits = self.logits(h[:, 0])
         if self.multi:
             return {"done": ~state["done"], "p": logits.sigmoid(), "id": logits.argmax(-1)}

@@ -103,6 +103,11 @@ class On:
     lens: np.ndarray
     frame: np.ndarray | None = None
 
+    def state(self, device: torch.device) -> dict[str, Tensor]:
+        """What an answer's state keeps of it, under the same names."""
+        there = {"lens": self.lens} | ({} if self.frame is None else {"frame": self.frame})
+        return {name: torch.from_numpy(array).to(device) for name, array in there.items()}
+
 
 @dataclass
 class Plan:

@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from onetrunk.columns._tokens import TokenSequence
 from onetrunk.core import folder as files
 from onetrunk.core import rng
-from onetrunk.core.column import Sampling
+from onetrunk.core.column import Codec, Sampling
 from onetrunk.core.errors import MissingExtraError, UsageError
 from onetrunk.core.objective import Group
-from onetrunk.core.sequence import Batch, Plan, Role
+from onetrunk.core.sequence import Answer, Batch, On, Plan, Role
 from onetrunk.data.pack import Store, assemble
 from onetrunk.inference.model_folder import Model
+from onetrunk.inference.predict import answer, pooled_states
 from onetrunk.interop._parity import Parity
 from onetrunk.model import FoundationModel
 from onetrunk.nn.transformer import Transformer
@@ -40,19 +41,25 @@ EMBEDDING = "row.embedding"  # [rows, D], the mean of the given states
 class OneShot(nn.Module):
     """What is given to an asked column's numbers and the row's embedding, or to the latter alone."""
 
-    def __init__(self, network: FoundationModel, given: Sequence[str], ask: str | None, arrays: Sequence[str]) -> None:
+    def __init__(
+        self, network: FoundationModel, given: Sequence[str], ask: str | None, arrays: Sequence[str], grid: int | None
+    ) -> None:
+        """`grid`, where the asked column reads on another one: how many positions that takes, 0 where they differ."""
         super().__init__()
-        self.network, self.given, self.ask, self.arrays = network, list(given), ask, list(arrays)
+        self.network, self.given, self.ask, self.arrays, self.grid = network, list(given), ask, list(arrays), grid
         self.outputs = [EMBEDDING]
         if ask is not None:
-            codec = network.codec(ask)
-            state = codec.start(1, Sampling(), rng.mix(np.zeros(1, dtype=np.uint64)), torch.device("cpu"))
-            query = codec.query(state, Sampling())
+            codec, cpu = network.codec(ask), torch.device("cpu")
+            keys, t = rng.mix(np.zeros(1, dtype=np.uint64)), grid or 1
+            on = {} if grid is None else {"on": On(np.full(1, t), np.zeros((1, 2, 3), np.float32) if grid else None)}
+            self.state = codec.start(1, Sampling(), keys, cpu, **on)
             with torch.no_grad():
-                slot = codec.embed(query.content).view(1, query.t, -1) + network.marker(ask)[Role.ASKED]
-                after = codec.step(state, torch.zeros(1, query.t, 2 * network.width), None, Sampling())
-            self.register_buffer("slot", slot)
-            self.state = state
+                if grid is None:
+                    query = codec.query(self.state, Sampling())
+                    t = query.t
+                    slot = codec.embed(query.content).view(1, t, -1) + network.marker(ask)[Role.ASKED]
+                    self.register_buffer("slot", slot)
+                after = codec.step(self.state, torch.zeros(1, t, (1 + codec.pooled) * network.width), None, Sampling())
             self.outputs += [f"{ask}.{name}" for name in after if name != "done"]
 
     def forward(self, gather_BT: Tensor, pos_BT: Tensor, *arrays: Tensor) -> tuple[Tensor, ...]:
@@ -72,13 +79,36 @@ class OneShot(nn.Module):
         pooled = torch.where(valid[..., None], h, 0).sum(1) / w.sum(1).clamp(min=1)
         if self.ask is None:
             return (pooled,)
-        codec, t = network.codec(self.ask), self.slot.shape[1]
-        pos, there = torch.arange(t, device=device).expand(n, -1), torch.ones(n, t, dtype=torch.bool, device=device)
-        h, _ = trunk.extend(self.slot.expand(n, -1, -1), pos, there, cache, causal=False, keep=False)
-        h = torch.cat([h, pooled[:, None].expand(-1, t, -1)], dim=-1)
+        codec = network.codec(self.ask)
         state = {name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in self.state.items()}
-        after = codec.step(state, h, None, Sampling())
+        if self.grid is not None:
+            h, on = self._read_on(codec.reads_on(), h, gather_BT, [len(part) for part in parts], content)
+            after = codec.step(state | on, h, None, Sampling())
+        else:
+            t = self.slot.shape[1]
+            pos, there = torch.arange(t, device=device).expand(n, -1), torch.ones(n, t, dtype=torch.bool, device=device)
+            h, _ = trunk.extend(self.slot.expand(n, -1, -1), pos, there, cache, causal=False, keep=False)
+            after = codec.step(state, torch.cat([h, pooled[:, None].expand(-1, t, -1)], dim=-1), None, Sampling())
         return (pooled, *(after[name.removeprefix(f"{self.ask}.")] for name in self.outputs[1:]))
+
+    def _read_on(
+        self, other: str, h: Tensor, gather_BT: Tensor, lens: Sequence[int], content: dict[str, dict[str, Tensor]]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A given column's states [B, grid, D] (T of them where `grid` is 0), and `On.state` of it."""
+        c = self.given.index(other)
+        at = F.pad((gather_BT >= sum(lens[:c])) & (gather_BT < sum(lens[: c + 1])), (0, self.grid))
+        t = torch.arange(at.shape[1], device=h.device)
+        order = torch.where(at, t, t + at.shape[1]).argsort(dim=1)  # its own first
+        h = F.pad(h, (0, 0, 0, self.grid))
+        if self.grid:
+            order = order[:, : self.grid]
+        state = {"lens": at.sum(1)}
+        if "frame" in content[other]:
+            frames = F.pad(content[other]["frame"], (0, 0, 0, 0, 1, 0))  # the first of no picture
+            there = at.any(1)
+            state["frame"] = frames[there.cumsum(0) * there]
+        rows = torch.arange(h.shape[0], device=h.device)
+        return h[rows[:, None], order], state  # no h.gather: its result would have the name of an input
 
 
 class LanguageModel(nn.Module):
@@ -115,9 +145,9 @@ def export(model: Model, ask: str | None, given: Sequence[str], store: Store, pl
             raise UsageError(f"{ask!r} also embeds pairs of tokens (pairs), which are not written as ONNX.")
         graph, feeds = LanguageModel(network, ask), _texts(store, ask)
         example = {"ids": np.resize(feeds[0]["ids"], (2, max(2, feeds[0]["ids"].shape[1])))}
-    elif codec is None or (codec.pooled and codec.reads_on() is None):
+    elif codec is None or codec.pooled or codec.reads_on() is not None:
         example, feeds = _rows(network, store, given)
-        graph = OneShot(network, given, ask, list(example)[2:])
+        graph = OneShot(network, given, ask, list(example)[2:], _grid(codec, store, given, example))
     else:
         raise UsageError(
             f"An answer of {ask!r} takes many steps of the trunk; only those of one step are written as ONNX."
@@ -126,7 +156,20 @@ def export(model: Model, ask: str | None, given: Sequence[str], store: Store, pl
     if int8:
         _quantise(place / FILE)
     _describe(model, [*given, *([ask] if ask else [])], place)
-    return _compare(graph, feeds, place / FILE, codec)
+    parity, outputs = _compare(graph, feeds, place / FILE)
+    if isinstance(graph, OneShot):
+        _compare_answers(parity, model, graph, store, outputs)
+    return parity
+
+
+def _grid(codec: Codec | None, store: Store, given: Sequence[str], example: dict[str, np.ndarray]) -> int | None:
+    """`grid` of `OneShot`."""
+    if codec is None or (other := codec.reads_on()) is None:
+        return None
+    if other not in given:
+        raise UsageError(f"What is asked is read on the column {other!r}, which is not given: --given {other}.")
+    c = store.names.index(other)
+    return int(store.codecs[c].positions(store.contents[c])[0]) if f"{other}.frame" in example else 0
 
 
 def _describe(model: Model, columns: Sequence[str], place: Path) -> None:
@@ -225,10 +268,13 @@ def _quantise(path: Path) -> None:
 
 
 # -- checking ------------------------------------------------------------------------------------------------
-def _compare(graph: nn.Module, feeds: Sequence[dict[str, np.ndarray]], path: Path, codec: Any) -> Parity:
+def _compare(
+    graph: nn.Module, feeds: Sequence[dict[str, np.ndarray]], path: Path
+) -> tuple[Parity, list[dict[str, np.ndarray]]]:
+    """The file's numbers beside the graph's, and what the file gave for each feed."""
     session = open_session(path)
     taken = {found.name for found in session.get_inputs()}
-    parity = Parity()
+    parity, outputs = Parity(), []
     kinds: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {name: ([], []) for name in graph.outputs}
     for feed in feeds:
         with torch.inference_mode():
@@ -238,24 +284,49 @@ def _compare(graph: nn.Module, feeds: Sequence[dict[str, np.ndarray]], path: Pat
             if np.issubdtype(mine.dtype, np.floating):
                 kinds[name][0].append(mine.reshape(-1))
                 kinds[name][1].append(other.reshape(-1))
-        parity.count(*(_answers(graph, codec, found) for found in (ours, theirs)))
+        outputs.append(dict(zip(graph.outputs, theirs, strict=True)))
+        if isinstance(graph, LanguageModel):
+            parity.count(*(found[0].argmax(-1).reshape(-1).tolist() for found in (ours, theirs)))
     for mine, other in kinds.values():
         if mine:
             parity.add(np.concatenate(mine), np.concatenate(other))
-    return parity
+    return parity, outputs
 
 
-def _answers(graph: nn.Module, codec: Any, outputs: Sequence[np.ndarray]) -> list[Any]:
-    """What a person would read: values, the likeliest tokens, or nothing but that there is a row."""
-    if isinstance(graph, LanguageModel):
-        return outputs[0].argmax(-1).reshape(-1).tolist()
-    if codec is None:
-        return [None] * len(outputs[0])
-    state = {name.rpartition(".")[2]: torch.from_numpy(a) for name, a in zip(graph.outputs, outputs, strict=True)}
-    return [_rounded(answer.value) for answer in codec.finish(state)]
+def _compare_answers(
+    parity: Parity, model: Model, graph: OneShot, store: Store, outputs: list[dict[str, np.ndarray]]
+) -> None:
+    """What a person reads of the file's numbers, beside the model's own answers: not the graph's, which may be wrong
+    as the file is."""
+    network, given, ask = model.network, graph.given, graph.ask
+    kept = np.flatnonzero(store.present[:, [store.names.index(name) for name in given]].any(1))
+    parity.add(pooled_states(network, store, given)[kept], np.concatenate([found[EMBEDDING] for found in outputs]))
+    if ask is None:
+        parity.count(kept, kept)
+        return
+    ours = answer(network, store, given, ask)
+    ours, theirs = [ours[i] for i in kept], []
+    for found in outputs:
+        state = {name.removeprefix(f"{ask}."): torch.from_numpy(array) for name, array in found.items()}
+        theirs += network.codec(ask).finish(state)
+    parity.count(*([_rounded(each.value) for each in answers] for answers in (ours, theirs)))
+    numbers = [np.array([_numbers(each) for each in answers]) for answers in (ours, theirs)]
+    if numbers[0].size:
+        parity.add(*numbers)
+
+
+def _numbers(found: Answer) -> list[float]:
+    """A number, and the probability of every class."""
+    number = [found.value] if isinstance(found.value, float) else []
+    return [*number, *(found.probability.values() if isinstance(found.probability, dict) else [])]
 
 
 def _rounded(value: Any) -> Any:
+    """Floats, in lists and dictionaries too, to three digits."""
+    if isinstance(value, list | tuple):
+        return [_rounded(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 

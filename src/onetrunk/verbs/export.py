@@ -66,7 +66,8 @@ def export(
     table = _setup.renamed(_tables.read_rows(data, network), map)
     table = table.take(np.arange(min(rows, len(table))))
     writes = to != "onnx" or (asked is not None and opened.codec(asked).continues)
-    needed = [name for name in ([asked] if writes else task.given) if name in table.columns]
+    wanted = [asked] if writes else task.given
+    needed = [name for name in opened.columns if name in wanted and name in table.columns]  # the trunk's order
     needed = [name for name in needed if any(value is not None for value in table[name])]
     if not needed:
         raise DataError(
