@@ -66,6 +66,31 @@ def test_merging_keeps_what_it_does_and_taking_it_out_gives_the_base(bias: str) 
     torch.testing.assert_close(states(other), apart, atol=1e-5, rtol=1e-5)
 
 
+def test_a_base_in_four_bits_is_the_nearest_of_normal_quantiles_and_comes_back_whole() -> None:
+    pytest.importorskip("bitsandbytes")
+    from scipy.stats import norm
+
+    torch.manual_seed(0)
+    base = torch.nn.Linear(64, 48)
+    plain, packed = (lora.LoRALinear(copy.deepcopy(base), lora.LoRAConfig(rank=2, bits=bits)) for bits in (32, 4))
+    assert packed.packed.nbytes * 8 == base.weight.nbytes and packed.weight is None
+    held = packed(torch.eye(64)).T.detach() - base.bias[:, None]  # of the weight, [48, 64]: one block a row
+    # QLoRA's values: 8 quantiles of a normal distribution above nothing, 7 below it, and nothing; scaled to -1 .. 1
+    offset = 0.9677083
+    above, below = norm.ppf(torch.linspace(offset, 0.5, 9)[:-1]), -norm.ppf(torch.linspace(offset, 0.5, 8)[:-1])
+    code = torch.tensor([*below, 0.0, *above], dtype=torch.float32) / above.max()
+    largest = base.weight.detach().abs().amax(1, keepdim=True)
+    nearest = code[((base.weight.detach() / largest)[..., None] - code).abs().argmin(-1)] * largest
+    torch.testing.assert_close(held, nearest, atol=1e-4, rtol=0)
+    x = torch.randn(5, 64, requires_grad=True)
+    packed(x).square().sum().backward()
+    y = torch.nn.functional.linear(x.detach(), nearest, base.bias)
+    torch.testing.assert_close(x.grad, 2 * y.detach() @ nearest, atol=1e-3, rtol=1e-3)
+    assert packed.lora_B.grad.abs().max() > 0 and plain.weight is not None
+    with pytest.raises(UsageError, match="dora learns from the lengths of whole weights"):
+        lora.LoRAConfig.parse({"dora": True, "bits": 4}, "here")
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_lengths_are_learnt_as_in_peft(dropout: float) -> None:
     peft = pytest.importorskip("peft")

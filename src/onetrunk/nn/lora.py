@@ -1,6 +1,7 @@
 """Low-rank adaptation (LoRA, arXiv 2106.09685): a frozen linear map learns a change of low rank beside its weight.
 
-With `dora` (arXiv 2402.09353) the sum gives each output's direction, and its length is learnt apart.
+With `dora` (arXiv 2402.09353) the sum gives each output's direction, and its length is learnt apart. With `bits: 4` the
+frozen weights are held in 4 bits while the changes are learnt (QLoRA, arXiv 2305.14314).
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
+from onetrunk.nn import nf4
 
 Target = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 A, B, LENGTH = "lora_A", "lora_B", "lora_magnitude_vector"
@@ -26,7 +28,14 @@ class LoRAConfig(Config):
     alpha: float = Field(16.0, gt=0)  # the change is scaled by alpha / rank
     dropout: float = Field(0.0, ge=0, lt=1)  # of what the change sees
     dora: bool = False  # also learns the length of each output's weights
+    bits: Literal[4, 32] = 32  # of a frozen weight while the changes are learnt: 4 take an eighth of the memory
     targets: list[Target] = Field(default_factory=lambda: list(Target.__args__), min_length=1)  # of a block's maps
+
+    @model_validator(mode="after")
+    def _known_lengths(self) -> LoRAConfig:
+        if self.dora and self.bits == 4:
+            raise ValueError("dora learns from the lengths of whole weights, which bits: 4 does not keep: one of them")
+        return self
 
     @property
     def scale(self) -> float:
@@ -47,6 +56,10 @@ class LoRALinear(nn.Linear):
         self.lora_B = nn.Parameter(base.weight.new_zeros(base.out_features, config.rank))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
         self.lora_magnitude_vector = nn.Parameter(base.weight.detach().norm(dim=1)) if config.dora else None
+        if config.bits == 4:
+            self.shape, self.weight = base.weight.shape, None
+            for name, part in zip(("packed", "absmax"), nf4.pack(base.weight), strict=True):
+                self.register_buffer(name, part)
 
     def learnt(self) -> dict[str, Tensor]:
         return {name: p for name in (A, B, LENGTH) if (p := getattr(self, name)) is not None}
@@ -54,6 +67,8 @@ class LoRALinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         seen = F.dropout(x, self.dropout, self.training)
         change = self.scale * F.linear(F.linear(seen, self.lora_A), self.lora_B)
+        if self.weight is None:
+            return nf4.linear(x, self.packed, self.absmax, self.bias, self.shape) + change
         if self.lora_magnitude_vector is None:
             return super().forward(x) + change
         with torch.no_grad():
@@ -74,8 +89,11 @@ def add(trunk: nn.Module, config: LoRAConfig) -> None:
         setattr(owner, name, LoRALinear(getattr(owner, name), config))
 
 
-def take(trunk: nn.Module) -> dict[str, Tensor]:
-    """Adds every change to its weight and leaves plain maps; returns what was learnt, `layers.0.mlp.up_proj.lora_A`."""
+def take(trunk: nn.Module, whole: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Adds every change to its weight and leaves plain maps; returns what was learnt, `layers.0.mlp.up_proj.lora_A`.
+
+    `whole` has the trunk's weights, where they are held in 4 bits.
+    """
     learnt: dict[str, Tensor] = {}
     for owner, name, path in list(_linears(trunk)):
         map_ = getattr(owner, name)
@@ -84,6 +102,8 @@ def take(trunk: nn.Module) -> dict[str, Tensor]:
             learnt |= own
             plain = nn.Linear(map_.in_features, map_.out_features, bias=map_.bias is not None, device="meta")
             plain.weight, plain.bias = map_.weight, map_.bias
+            if map_.weight is None:
+                plain.weight = nn.Parameter(whole[f"{path}.weight"].to(map_.packed.device))
             setattr(owner, name, plain)
             merge(trunk, own, map_.scale)
     return learnt

@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 
 from onetrunk import __version__
+from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError, InterruptedRunError, UsageError
@@ -150,7 +151,8 @@ def finetune(
     console: Console,
     limit: float | None = None,
 ) -> tuple[Model, dict[str, Any]]:
-    """Trains one task. Returns the model, as it was where training does not help, and what was decided and why."""
+    """Trains one task, in place. Returns the model, as it was where training does not help, and what was decided and
+    why."""
     task = Task(list(data.given), list(data.ask))
     store = stored(model, data, "train", config)
     data.ledger.check(len(store.place), max_bad)
@@ -187,7 +189,7 @@ def finetune(
             return model, decision
     tried = []
     for repeat in range(config.finetune.repeats):
-        candidate = copy.deepcopy(model)
+        candidate = model if repeat == config.finetune.repeats - 1 else copy.deepcopy(model)
         place = out if config.finetune.repeats == 1 else out / "checkpoints" / f"seed-{seed + repeat}"
         result = _tune(
             candidate,
@@ -210,7 +212,8 @@ def finetune(
     decision |= {"validation": score, "seeds": [s for s, _, _ in tried]}
     chosen.adapter = None
     if config.finetune.lora is not None:
-        learnt = lora.take(chosen.network.trunk)
+        whole = files.load_tensors(model.folder / "model.safetensors") if config.finetune.lora.bits == 4 else None
+        learnt = lora.take(chosen.network.trunk, whole)
         chosen.adapter = Adapter(config.finetune.lora, learnt, model.folder, base_digest(model.folder))
     chosen.tasks = [task]
     chosen.provenance = provenance(data, config, seed, result, "finetune", model.provenance)

@@ -21,6 +21,8 @@ def demo(*, out: str = "demo", seed: int = 0, short: bool = False, overwrite: bo
     Returns:
         The figures, as a dict.
     """
+    import copy
+
     from rich.table import Table as Shown
 
     from onetrunk.core.folder import write_json
@@ -54,7 +56,7 @@ def demo(*, out: str = "demo", seed: int = 0, short: bool = False, overwrite: bo
 
     console.rule("4 · Fine-tune on the 50 labels, and the same from nothing")
     asked = _digits.only(data, "label")
-    tuned, decision = _stages.finetune(asked, run, place / "model", seed, model, True, 0.01, console)
+    tuned, decision = _stages.finetune(asked, run, place / "model", seed, copy.deepcopy(model), True, 0.01, console)
     tuned.provenance["decision"] = decision
     tuned.save(place / "model", overwrite=True)
     results["fine-tuned"] = _digits.right(tuned, test, "label")
