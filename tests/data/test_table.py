@@ -302,6 +302,19 @@ def test_table_operations():
         read({"label": [1]}, columns=["lable"])
 
 
+def test_several_tables_are_one_under_the_other(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n", encoding="utf-8")
+    (tmp_path / "b.csv").write_text("x,z\n3,w\n", encoding="utf-8")
+    expected = {"x": [1, 3], "y": [2, None], "z": [None, "w"]}
+    table = read(f"{tmp_path}/a.csv,{tmp_path}/b.csv")
+    assert table.columns == expected and table.source == f"{tmp_path}/a.csv + {tmp_path}/b.csv"
+    assert read([tmp_path / "a.csv", tmp_path / "b.csv"]).columns == expected
+    (tmp_path / "a.csv,b.csv").write_text("q\n1\n", encoding="utf-8")
+    assert read(f"{tmp_path}/a.csv,b.csv").columns == {"q": [1]}  # a file of that name goes before
+    with pytest.raises(UsageError, match=r"no file or folder .*bb.csv. Did you mean 'b.csv'"):
+        read(f"{tmp_path}/a.csv,{tmp_path}/bb.csv")
+
+
 # -- types -----------------------------------------------------------------------------------------
 class _Whole:
     @classmethod

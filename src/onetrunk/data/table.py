@@ -90,7 +90,8 @@ class Table:
 
 
 def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bool = False) -> Table:
-    """Reads a file, folder, DataFrame, dict of lists, list of dicts or Hugging Face dataset.
+    """Reads a file, folder, DataFrame, dict of lists, list of dicts or Hugging Face dataset; or several of them, in a
+    list or as paths with commas between, one under the other.
 
     `hf://name[:config]` is a dataset of the hub. Values come typed (int, float, bool, str, date, datetime,
     Path, list, dict), None where missing. Strings that name media files beside a table become paths; rows in
@@ -100,8 +101,12 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
     notes: list[str] = []
     name = "memory"
     pandas = sys.modules.get("pandas")  # a DataFrame exists only if someone imported it
+    if isinstance(source, str) and "," in source and not Path(source).exists():
+        source = source.split(",")
     if isinstance(source, Table):
         table = source
+    elif isinstance(source, list | tuple) and source and not any(isinstance(part, dict) for part in source):
+        table = Table.concat([read(part, allow_network=allow_network) for part in source])
     else:
         if isinstance(source, str) and source.startswith("hf://"):
             name, found = source, sources.from_hub(source.removeprefix("hf://"), allow_network)
@@ -120,7 +125,7 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
         else:
             raise UsageError(
                 f"Cannot read a {type(source).__name__}: expected a path, a DataFrame, a dict of lists, "
-                "a list of dicts, a Hugging Face dataset or 'hf://name'."
+                "a list of dicts, a Hugging Face dataset or 'hf://name', or a list of these."
             )
         table = Table(found, name, notes=notes)
     if not len(table):
