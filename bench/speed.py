@@ -104,17 +104,16 @@ def train_ours(
 
 def compare_training(run: Run, shape: dict[str, int], batch: int, length: int, steps: int, rounds: int) -> Figures:
     """The same steps by Hugging Face's Trainer (AdamW, bf16), by ours in the same way, and by ours with Muon."""
-    from bench.peers import gpt2
 
     shared = {"shape": shape, "batch": batch, "length": length, "steps": steps}
     ours = {"call": "bench.speed:train_ours", **shared}
     same = {"precision": "bf16", "optimizer": "adamw", "compile": False}
     sides = {
         "ours, AdamW": {**ours, "train": same},
-        "HF Trainer bf16": {"call": f"bench.peers:{gpt2.__name__}", **shared, "bf16": True},
+        "HF Trainer bf16": {"call": "bench.peers:gpt2", **shared, "bf16": True},
         "ours, Muon": {**ours, "train": same | {"optimizer": "muon"}},
         "ours, AdamW, compiled": {**ours, "train": same | {"compile": True}},
-        "HF Trainer fp32": {"call": f"bench.peers:{gpt2.__name__}", **shared, "bf16": False},
+        "HF Trainer fp32": {"call": "bench.peers:gpt2", **shared, "bf16": False},
     }
     if not run.rival:
         sides = {name: side for name, side in sides.items() if name.startswith("ours")}

@@ -82,7 +82,7 @@ class OneShot(nn.Module):
         codec = network.codec(self.ask)
         state = {name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in self.state.items()}
         if self.grid is not None:
-            h, on = self._read_on(codec.reads_on(), h, gather_BT, [len(part) for part in parts], content)
+            h, on = self._read_on(codec.reads_on(), h, gather_BT, [part.shape[0] for part in parts], content)
             after = codec.step(state | on, h, None, Sampling())
         else:
             t = self.slot.shape[1]
