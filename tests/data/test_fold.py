@@ -8,7 +8,7 @@ import pytest
 from onetrunk.core.errors import DataError, UsageError
 from onetrunk.data.fold import FoldConfig, fold, latest, of_events
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.table import Table
+from onetrunk.data.table import Table, infer_types
 
 DAYS = [datetime.date(2024, 1, 1) + datetime.timedelta(days=i) for i in range(10)]
 
@@ -146,6 +146,15 @@ def test_fields_are_joined_and_values_of_now_stand_alone():
     assert rows["churned"][-1] is True  # at the last event seen, the ninth
     rows, _ = folded(table, ["churned"], window=3, ahead=0, now="churned", stride=1)  # a label, of the last event
     assert rows["churned"][-1] is False and rows["sold"][-1].tolist() == [7, 8, 9]
+
+
+def test_lists_of_a_folded_table_are_histories_not_bags_of_labels():
+    table = one(thing=[f"thing {i % 4}" for i in range(10)], warm=[i % 2 == 0 for i in range(10)])
+    rows, _ = folded(table, ("thing",), window=6)
+    assert infer_types(rows, folded=True) == {
+        "day": "date", "sold": "series", "thing": "items", "warm": "category", "split": "category",
+    }  # fmt: skip
+    assert infer_types(rows)["thing"] == "category"  # tags, as far as a table of lists can tell
 
 
 def test_the_latest_row_of_each_history():

@@ -133,8 +133,9 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
     return table if columns is None else table.select(columns)
 
 
-def infer_types(table: Table, overrides: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The type of every column with values: the one that recognises it best, or what `overrides` say.
+def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, folded: bool = False) -> dict[str, str]:
+    """The type of every column with values: the one that recognises it best, or what `overrides` say. In a folded table
+    lists and dictionaries are histories, not bags of labels.
 
     A column without any value, or that nobody recognises, is left out and noted on the table.
     """
@@ -153,6 +154,9 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None) -> dic
             table.notes.append(f"The column {name!r} has no values: left out.")
         else:
             scores = {kind: column_types.get(kind).recognise(sample) for kind in column_types.names()}
+            if folded and isinstance(sample[0], list | dict):
+                read = {kind: score for kind, score in scores.items() if column_types.get(kind).history and score}
+                scores = read or scores
             best = max(scores, key=lambda kind: scores[kind])  # names are sorted: the first of equals
             if scores[best] > 0:
                 types[name] = best

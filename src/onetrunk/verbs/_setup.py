@@ -171,7 +171,7 @@ def types_and_options(
     for name in options:
         table[name]
     told = {name: o.pop("type") for name, o in options.items() if "type" in o}
-    return infer_types(table, {**told, **(types or {})}), options
+    return infer_types(table, {**told, **(types or {})}, folded=config.fold is not None), options
 
 
 def renamed(table: Table, map: dict[str, str] | None) -> Table:
