@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.common import Figures, Run
 
-RIVAL = {"vocabulary": 6000, "width": 128, "layers": 3, "epochs": 15, "lr": 5e-4, "batch": 64}
+RIVAL = {"vocabulary": 6000, "width": 128, "layers": 3, "epochs": 15, "lr": 1e-3, "batch": 64}
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 128, "layers": 4, "heads": 4, "dropout": 0.2},
     "columns": {
