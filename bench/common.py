@@ -235,8 +235,8 @@ def _plain(value: Any) -> str:
     """A JSON value as words."""
     if isinstance(value, dict):
         return ", ".join(f"{k.replace('_', ' ')} {_plain(v)}" for k, v in value.items() if v not in (None, [], {}))
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_plain, value)) + "]"
+    if isinstance(value, list):  # texts as code: SMILES look like links
+        return "[" + ", ".join(f"`{v}`" if isinstance(v, str) else _plain(v) for v in value) + "]"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}" if value >= 10_000 else str(value)
     return str(value)

@@ -228,7 +228,7 @@ def test_commands_flags_and_targets_exist(page: Path) -> None:
 
 @names(EVERY)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", read(page)):
+    for target in re.findall(r"\]\(([^)]+)\)", re.sub(r"`[^`\n]*`", "", read(page))):  # in code there are no links
         if not target.startswith("http"):
             file, _, anchor = target.partition("#")
             other = page.parent / file if file else page
