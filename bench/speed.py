@@ -104,7 +104,6 @@ def train_ours(
 
 def compare_training(run: Run, shape: dict[str, int], batch: int, length: int, steps: int, rounds: int) -> Figures:
     """The same steps by Hugging Face's Trainer (AdamW, bf16), by ours in the same way, and by ours with Muon."""
-
     shared = {"shape": shape, "batch": batch, "length": length, "steps": steps}
     ours = {"call": "bench.speed:train_ours", **shared}
     same = {"precision": "bf16", "optimizer": "adamw", "compile": False}

@@ -1,6 +1,6 @@
 """zinc250k: 10,000 new molecules; how many are valid, unique and novel, against a character RNN's kept figure.
 
-    python -m bench zinc250k      about 25 minutes on 2 cores
+    python -m bench zinc250k      about 40 minutes on 1 core
 
 The rival is a kept figure, not run here: validity .975 of the character RNN in MOSES (arXiv 1811.12823, table 2), of
 30,000 molecules of another, larger part of ZINC. Molecules are drawn at a temperature below 1, which is said: it gives

@@ -313,6 +313,8 @@ def test_several_tables_are_one_under_the_other(tmp_path):
     assert read(f"{tmp_path}/a.csv,b.csv").columns == {"q": [1]}  # a file of that name goes before
     with pytest.raises(UsageError, match=r"no file or folder .*bb.csv. Did you mean 'b.csv'"):
         read(f"{tmp_path}/a.csv,{tmp_path}/bb.csv")
+    with pytest.raises(UsageError, match="no file or folder"):  # nothing is not the folder one stands in
+        read(f"{tmp_path}/a.csv,")
 
 
 # -- types -----------------------------------------------------------------------------------------

@@ -336,7 +336,7 @@ class Boxes(Codec):
                     for b, i, s in zip(*(found[k].tolist() for found in each), strict=True)
                 ]
             )
-            for *each, k in zip(box, ids, score, keep, strict=True)
+            for *each, k in zip(box.cpu(), ids.cpu(), score.cpu(), keep.cpu(), strict=True)
         ]
 
     # -- evidence ----------------------------------------------------------------------------------------------------

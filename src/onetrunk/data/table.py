@@ -101,8 +101,8 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
     notes: list[str] = []
     name = "memory"
     pandas = sys.modules.get("pandas")  # a DataFrame exists only if someone imported it
-    if isinstance(source, str) and "," in source and not Path(source).exists():
-        source = source.split(",")
+    if isinstance(source, str) and all(parts := source.split(",")) and len(parts) > 1 and not Path(source).exists():
+        source = parts
     if isinstance(source, Table):
         table = source
     elif isinstance(source, list | tuple) and source and not any(isinstance(part, dict) for part in source):
@@ -155,8 +155,8 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
         else:
             scores = {kind: column_types.get(kind).recognise(sample) for kind in column_types.names()}
             if folded and isinstance(sample[0], list | dict):
-                read = {kind: score for kind, score in scores.items() if column_types.get(kind).history and score}
-                scores = read or scores
+                histories = {kind: s for kind, s in scores.items() if s and column_types.get(kind).history}
+                scores = histories or scores
             best = max(scores, key=lambda kind: scores[kind])  # names are sorted: the first of equals
             if scores[best] > 0:
                 types[name] = best

@@ -57,7 +57,7 @@ class LoRALinear(nn.Linear):
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
         self.lora_magnitude_vector = nn.Parameter(base.weight.detach().norm(dim=1)) if config.dora else None
         if config.bits == 4:
-            self.shape, self.weight = base.weight.shape, None
+            self.weight = None
             for name, part in zip(("packed", "absmax"), nf4.pack(base.weight), strict=True):
                 self.register_buffer(name, part)
 
@@ -68,7 +68,7 @@ class LoRALinear(nn.Linear):
         seen = F.dropout(x, self.dropout, self.training)
         change = self.scale * F.linear(F.linear(seen, self.lora_A), self.lora_B)
         if self.weight is None:
-            return nf4.linear(x, self.packed, self.absmax, self.bias, self.shape) + change
+            return nf4.linear(x, self.packed, self.absmax, self.bias, (self.out_features, self.in_features)) + change
         if self.lora_magnitude_vector is None:
             return super().forward(x) + change
         with torch.no_grad():

@@ -34,14 +34,14 @@ def pack(weight: Tensor) -> tuple[Tensor, Tensor]:
     return packed, state.absmax
 
 
-def linear(x: Tensor, packed: Tensor, absmax: Tensor, bias: Tensor | None, shape: torch.Size) -> Tensor:
+def linear(x: Tensor, packed: Tensor, absmax: Tensor, bias: Tensor | None, shape: tuple[int, int]) -> Tensor:
     """`F.linear` with a weight of this shape that was packed; like it, in autocast's precision. The whole weight exists
     only while it is multiplied."""
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     library = _library()
     state = library.functional.QuantState(
-        absmax, shape=shape, code=_code(x.device), blocksize=BLOCK, quant_type="nf4", dtype=x.dtype
+        absmax, shape=torch.Size(shape), code=_code(x.device), blocksize=BLOCK, quant_type="nf4", dtype=x.dtype
     )
     return library.matmul_4bit(x, packed, state, bias=None if bias is None else bias.to(x.dtype))
 
