@@ -2,9 +2,9 @@
 
     python -m bench finetune_ragged      about 12 minutes on 2 cores
 
-Hotel reviews of chnsenticorp, by character, at most 512: both see the same rows, once each, 32 a step, in bf16. The
-rival groups them by length. Both start from random weights, without dropout: speed does not depend on what is learnt,
-and dropout would put the rival's attention on a slow path.
+Hotel reviews of chnsenticorp, by character, at most 512: both see the same rows, once each, 32 a step, in bf16 where
+the processor is fast in it, else in fp32. The rival groups them by length. Both start from random weights, without
+dropout: speed does not depend on what is learnt, and dropout would put the rival's attention on a slow path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _rows(file: str) -> Any:
     return pd.read_csv(file).sample(ROWS, random_state=0)
 
 
-def ours(file: str, tokens_per_batch: int, place: str) -> dict[str, float]:
+def ours(file: str, tokens_per_batch: int, precision: str, place: str) -> dict[str, float]:
     """One pass over the rows through our trainer."""
     import time
 
@@ -48,7 +48,7 @@ def ours(file: str, tokens_per_batch: int, place: str) -> dict[str, float]:
         [ObjectiveConfig(kind="predict", documents=BATCH, given=["review"], ask=["label"])], store
     )
     loader = Loader(store, network.objectives, seed=0, tokens_per_batch=tokens_per_batch)
-    told = {"steps": ROWS // BATCH, "precision": "bf16", "optimizer": "adamw", "ema": 0.0, "tensorboard": False}
+    told = {"steps": ROWS // BATCH, "precision": precision, "optimizer": "adamw", "ema": 0.0, "tensorboard": False}
     trainer = Trainer(network, loader, TrainConfig.parse(told), place)
     start = time.perf_counter()
     trainer.run()
@@ -61,22 +61,24 @@ def ours(file: str, tokens_per_batch: int, place: str) -> dict[str, float]:
     }
 
 
-def rival(file: str, place: str) -> dict[str, float]:
+def rival(file: str, precision: str, place: str) -> dict[str, float]:
     """The same rows as character ids; what they say does not matter."""
     from bench.peers import bert
 
     frame = _rows(file)
     ids = [[101, *(1 + ord(c) % (VOCABULARY - 1) for c in text[: LENGTH - 2]), 102] for text in frame["review"]]
-    return bert(ids, frame["label"].tolist(), VOCABULARY, BATCH, 1, place)
+    return bert(ids, frame["label"].tolist(), VOCABULARY, BATCH, 1, precision == "bf16", place)
 
 
 def compare(run: Run) -> Figures:
-    from bench.speed import alternate, figures, versions
+    from bench.speed import alternate, fast_precision, figures, versions
 
     file = str(data_folder("chnsenticorp_hotel") / "train.csv")
-    sides = {"ours": {"call": "bench.finetune_ragged:ours", "file": file, "tokens_per_batch": 1024}}
+    shared = {"file": file, "precision": fast_precision()}
+    sides = {"ours": {"call": "bench.finetune_ragged:ours", **shared, "tokens_per_batch": 1024}}
     if run.rival:
-        sides["HF Trainer bf16, grouped by length"] = {"call": "bench.finetune_ragged:rival", "file": file}
+        name = f"HF Trainer {shared['precision']}, grouped by length"
+        sides[name] = {"call": "bench.finetune_ragged:rival", **shared}
     found = alternate(run, sides, 2)
     return figures(
         found, "samples_per_s", "samples/s", faster_is_more=True,

@@ -53,8 +53,10 @@ def gpt2(shape: dict[str, int], batch: int, length: int, steps: int, bf16: bool,
     return {"tokens_per_s": batch * length / seconds, "peak_gb": peak_gb(), "parameters": parameters}
 
 
-def bert(ids: list[list[int]], labels: list[int], vocabulary: int, batch: int, passes: int, place: str) -> Found:
-    """Passes over the rows with a new BERT-base through HF Trainer: bf16, batches of similar length."""
+def bert(
+    ids: list[list[int]], labels: list[int], vocabulary: int, batch: int, passes: int, bf16: bool, place: str
+) -> Found:
+    """Passes over the rows with a new BERT-base through HF Trainer: batches of similar length."""
     from tokenizers import Tokenizer, models
     from transformers import (
         BertConfig,
@@ -71,7 +73,7 @@ def bert(ids: list[list[int]], labels: list[int], vocabulary: int, batch: int, p
     model = BertForSequenceClassification(config)
     timer = _step_timer()
     told = _arguments(
-        place, bf16=True, per_device_train_batch_size=batch, num_train_epochs=passes,
+        place, bf16=bf16, per_device_train_batch_size=batch, num_train_epochs=passes,
         train_sampling_strategy="group_by_length",
     )  # fmt: skip
     collate = DataCollatorWithPadding(tokenizer)
@@ -101,8 +103,10 @@ def read_and_pack(files: list[str], tokenizer: str, length: int, place: str) -> 
     return {"mb_per_s": sum(len(t.encode()) for t in texts) / 1e6 / seconds, "tokens": length * len(packed)}
 
 
-def picture_loop(file: str, width: int, layers: int, heads: int, batch: int, passes: int, place: str) -> Found:
-    """A plain PyTorch loop: a DataLoader that augments picture by picture, convolutions, an encoder, AdamW, bf16."""
+def picture_loop(
+    file: str, width: int, layers: int, heads: int, batch: int, passes: int, bf16: bool, place: str
+) -> Found:
+    """A plain PyTorch loop: a DataLoader that augments picture by picture, convolutions, an encoder, AdamW."""
     import io
     import math
 
@@ -155,7 +159,7 @@ def picture_loop(file: str, width: int, layers: int, heads: int, batch: int, pas
     for _ in range(passes):
         start = time.perf_counter()
         for x, y in loader:
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 loss = F.cross_entropy(net(x), y)
             optimizer.zero_grad()
             loss.backward()

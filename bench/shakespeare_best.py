@@ -22,9 +22,9 @@ SETTINGS: dict[str, Any] = {
 
 
 def compare(run: Run) -> Figures:
-    from bench.speed import alternate
+    from bench.speed import alternate, fast_precision
 
-    config, _ = run.config(SETTINGS)
+    config, _ = run.config(SETTINGS | {"train": {"precision": fast_precision(), **SETTINGS["train"]}})
     folder = str(data_folder("tinyshakespeare"))
     side = {"call": "bench.shakespeare:learn", "folder": folder, "settings": config.model_dump()}
     (one,) = alternate(run, {"ours": side}, 1)["ours"]

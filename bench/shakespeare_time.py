@@ -28,7 +28,6 @@ SETTINGS: dict[str, Any] = {
         "muon_lr": 0.01,
         "warmup": 0.0,
         "weight_decay": 0.0,
-        "precision": "bf16",
         "tensorboard": False,
     },
     "pretrain": {"steps": 370, "objectives": [{"kind": "predict", "documents": 8}]},
@@ -36,9 +35,9 @@ SETTINGS: dict[str, Any] = {
 
 
 def compare(run: Run) -> Figures:
-    from bench.speed import alternate, figures, median, versions
+    from bench.speed import alternate, fast_precision, figures, median, versions
 
-    config, _ = run.config(SETTINGS)
+    config, _ = run.config(SETTINGS | {"train": {"precision": fast_precision(), **SETTINGS["train"]}})
     folder = str(data_folder("tinyshakespeare"))
     sides = {"ours": {"call": "bench.shakespeare:learn", "folder": folder, "settings": config.model_dump()}}
     clone = os.environ.get("NANOGPT")

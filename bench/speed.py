@@ -68,6 +68,16 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
+def fast_precision() -> str:
+    """What both sides compute in: bf16 where this processor is fast in it, else fp32 (where bf16 is many times slower,
+    the rival's too)."""
+    import torch
+
+    from onetrunk.engine.mode import has_fast_bf16
+
+    return "bf16" if has_fast_bf16(torch.device("cpu")) else "fp32"
+
+
 def versions(*packages: str) -> dict[str, str]:
     from importlib.metadata import version
 
@@ -103,17 +113,19 @@ def train_ours(
 
 
 def compare_training(run: Run, shape: dict[str, int], batch: int, length: int, steps: int, rounds: int) -> Figures:
-    """The same steps by Hugging Face's Trainer (AdamW, bf16), by ours in the same way, and by ours with Muon."""
+    """The same steps by Hugging Face's Trainer (AdamW), by ours in the same way, and by ours with Muon, or compiled."""
     shared = {"shape": shape, "batch": batch, "length": length, "steps": steps}
     ours = {"call": "bench.speed:train_ours", **shared}
-    same = {"precision": "bf16", "optimizer": "adamw", "compile": False}
+    precision = fast_precision()
+    same = {"precision": precision, "optimizer": "adamw", "compile": False}
     sides = {
         "ours, AdamW": {**ours, "train": same},
-        "HF Trainer bf16": {"call": "bench.peers:gpt2", **shared, "bf16": True},
+        f"HF Trainer {precision}": {"call": "bench.peers:gpt2", **shared, "bf16": precision == "bf16"},
         "ours, Muon": {**ours, "train": same | {"optimizer": "muon"}},
         "ours, AdamW, compiled": {**ours, "train": same | {"compile": True}},
-        "HF Trainer fp32": {"call": "bench.peers:gpt2", **shared, "bf16": False},
     }
+    if precision == "bf16":
+        sides["HF Trainer fp32"] = {"call": "bench.peers:gpt2", **shared, "bf16": False}
     if not run.rival:
         sides = {name: side for name, side in sides.items() if name.startswith("ours")}
     found = alternate(run, sides, rounds)
