@@ -47,9 +47,10 @@ def median(found: list[Found], key: str) -> float:
 def figures(
     found: dict[str, list[Found]], key: str, unit: str, *, faster_is_more: bool, split: dict[str, Any], **also: Any
 ) -> Figures:
-    """Ours against the rival, the first two sides: medians over the rounds, and how many times faster ours is."""
-    (ours_name, ours), (rival_name, rival) = list(found.items())[:2]
-    a, b = median(ours, key), median(rival, key)
+    """Ours against the rival, the first two sides (or ours alone): medians over the rounds, and how many times faster
+    ours is."""
+    (ours_name, ours), (rival_name, rival) = (*found.items(), ("not run", None))[:2]
+    a, b = median(ours, key), median(rival, key) if rival else None
     every = {name: {k: [one[k] for one in rounds] for k in rounds[0]} for name, rounds in found.items()}
     return Figures(
         ours=a,
@@ -58,7 +59,7 @@ def figures(
         rival_name=rival_name,
         rival=b,
         split=split,
-        ratio=a / b if faster_is_more else b / a,
+        ratio=None if b is None else a / b if faster_is_more else b / a,
         also={"ours_is": ours_name, "interval_is": "least and most of the rounds", "rounds": every, **also},
     )
 
