@@ -3,10 +3,11 @@
     python -m bench shakespeare_time      about 4 minutes on 2 cores
     NANOGPT=../nanoGPT python -m bench shakespeare_time      runs a clone of nanoGPT beside ours
 
-Ours starts Python, reads the text, trains, and takes the loss over the whole validation part: one layer x 128,
-with vectors of pairs of neighbours, about as many steps as reach the loss. The rival is nanoGPT's README run (`config/train_shakespeare_char.py` for a CPU:
-4 layers x 128, 64 characters, 12 x 2,000 steps). Without a clone its time is derived, not run: it took 77 s where HF
-Trainer made 19,800 tokens/s on the same model, and HF Trainer is run here.
+Ours starts Python, reads the text, trains, and takes the loss over the whole validation part: one layer x 128, with
+vectors of pairs of neighbours, about as many steps as reach the loss. The rival is nanoGPT's README run
+(`config/train_shakespeare_char.py` for a CPU: 4 layers x 128, 64 characters, 12 x 2,000 steps). Without a clone its
+time is derived, not run: it took 77 s where HF Trainer made 19,800 tokens/s on the same model, and HF Trainer is run
+here.
 """
 
 from __future__ import annotations
