@@ -65,4 +65,10 @@ def compare(run: Run) -> Figures:
             "bf16": precision == "bf16",
         }  # fmt: skip
     found = alternate(run, sides, 2)
-    return figures(found, "seconds", "seconds an epoch", faster_is_more=False, split={"batch": BATCH, "passes": PASSES})
+    return figures(
+        found,
+        "seconds",
+        "seconds an epoch",
+        faster_is_more=False,
+        split={"precision": precision, "batch": BATCH, "passes": PASSES},
+    )

@@ -2,9 +2,9 @@
 
     python -m bench scale      about 5 minutes on 2 cores
 
-A causal language model of 4 blocks learns random tokens, 4,096 a step in one micro-batch, in bf16 where the
-processor is fast in it, else in fp32. Each point is trained
-in a process of its own, and planned in another just before it. The picture shows both: docs/images/scale.png.
+A causal language model of 4 blocks learns random tokens, 4,096 a step in one micro-batch, in bf16 where the processor
+is fast in it, else in fp32. Each point is trained in a process of its own, and planned in another just before it. The
+picture shows both: docs/images/scale.png.
 
 Not kept, to try it: --set widths=[128] --set contexts=[256] --set steps=4.
 """

@@ -22,9 +22,9 @@ SETTINGS: dict[str, Any] = {
 
 
 def compare(run: Run) -> Figures:
-    from bench.speed import alternate, fast_precision
+    from bench.speed import alternate, in_fast_precision
 
-    config, _ = run.config(SETTINGS | {"train": {"precision": fast_precision(), **SETTINGS["train"]}})
+    config, _ = run.config(in_fast_precision(SETTINGS))
     folder = str(data_folder("tinyshakespeare"))
     side = {"call": "bench.shakespeare:learn", "folder": folder, "settings": config.model_dump()}
     (one,) = alternate(run, {"ours": side}, 1)["ours"]
@@ -34,6 +34,6 @@ def compare(run: Run) -> Figures:
         unit="nats a character (less is better)",
         rival_name="nanoGPT on an A100 (kept figure)",
         rival=RIVAL if run.rival else None,
-        split={"part": "val.txt"},
+        split={"part": "val.txt", "precision": config.train.precision},
         also={"minutes": one["whole_seconds"] / 60, "reached": one["loss"] <= RIVAL, **one},
     )

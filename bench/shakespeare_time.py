@@ -36,9 +36,9 @@ SETTINGS: dict[str, Any] = {
 
 
 def compare(run: Run) -> Figures:
-    from bench.speed import alternate, fast_precision, figures, median, versions
+    from bench.speed import alternate, figures, in_fast_precision, median, versions
 
-    config, _ = run.config(SETTINGS | {"train": {"precision": fast_precision(), **SETTINGS["train"]}})
+    config, _ = run.config(in_fast_precision(SETTINGS))
     folder = str(data_folder("tinyshakespeare"))
     sides = {"ours": {"call": "bench.shakespeare:learn", "folder": folder, "settings": config.model_dump()}}
     clone = os.environ.get("NANOGPT")
@@ -64,7 +64,7 @@ def compare(run: Run) -> Figures:
         "whole_seconds",
         "seconds (less is better)",
         faster_is_more=False,
-        split={"part": "val.txt", "target": TARGET},
+        split={"part": "val.txt", "target": TARGET, "precision": config.train.precision},
         loss=loss,
         reached=loss <= TARGET,
         peers=versions("transformers", "accelerate"),

@@ -79,6 +79,10 @@ def fast_precision() -> str:
     return "bf16" if has_fast_bf16(torch.device("cpu")) else "fp32"
 
 
+def in_fast_precision(settings: dict[str, Any]) -> dict[str, Any]:
+    return settings | {"train": {"precision": fast_precision(), **settings["train"]}}
+
+
 def versions(*packages: str) -> dict[str, str]:
     from importlib.metadata import version
 
@@ -135,7 +139,14 @@ def compare_training(run: Run, shape: dict[str, int], batch: int, length: int, s
         "tokens_per_s",
         "tokens/s",
         faster_is_more=True,
-        split={"shape": shape, "batch": batch, "length": length, "steps": steps, "rounds": rounds},
+        split={
+            "precision": precision,
+            "shape": shape,
+            "batch": batch,
+            "length": length,
+            "steps": steps,
+            "rounds": rounds,
+        },
         medians={name: median(each, "tokens_per_s") for name, each in found.items()},
         mfu={name: median(each, "mfu") for name, each in found.items() if name.startswith("ours")},
         peak_gb={name: median(each, "peak_gb") for name, each in found.items()},
