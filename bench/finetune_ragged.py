@@ -82,5 +82,6 @@ def compare(run: Run) -> Figures:
     found = alternate(run, sides, 2)
     return figures(
         found, "samples_per_s", "samples/s", faster_is_more=True,
-        split={"precision": shared["precision"], "rows": ROWS, "batch": BATCH, "longest": LENGTH}, peers=versions("transformers", "accelerate"),
+        split={"precision": shared["precision"], "rows": ROWS, "batch": BATCH, "longest": LENGTH},
+        peers=versions("transformers", "accelerate"),
     )  # fmt: skip
