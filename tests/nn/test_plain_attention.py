@@ -51,24 +51,30 @@ def test_a_query_that_sees_nothing_gets_the_mean_and_no_nan() -> None:
     assert q.grad.isfinite().all()
 
 
+def test_tiles_of_a_causal_stream_sum_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some heads and some queries at a time, the last tiles smaller."""
+    monkeypatch.setattr(attention, "_ROWS", 5)
+    monkeypatch.setattr(attention, "_TILE", 3 * 5 * T)
+    test_values_and_gradients_are_the_kernels("causal", H, torch.float64, 1e-12)
+    test_values_and_gradients_are_the_kernels("masked", H, torch.float64, 1e-12)
+
+
 @pytest.mark.parametrize(
-    ("dtype", "keys", "amx", "plainly"),
+    ("dtype", "keys", "learns", "plainly"),
     [
-        (torch.bfloat16, 256, False, True),
-        (torch.bfloat16, 257, False, False),
-        (torch.bfloat16, 64, True, False),
-        (torch.float32, 64, False, False),
+        (torch.bfloat16, 512, True, True),
+        (torch.bfloat16, 513, True, False),
+        (torch.bfloat16, 64, False, False),
+        (torch.float32, 64, True, False),
     ],
 )
-def test_when(monkeypatch, dtype: torch.dtype, keys: int, amx: bool, plainly: bool) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    q = torch.zeros(1, 1, keys, WIDTH, dtype=dtype)
+def test_when(dtype: torch.dtype, keys: int, learns: bool, plainly: bool) -> None:
+    q = torch.zeros(1, 1, keys, WIDTH, dtype=dtype, requires_grad=learns)
     assert attention._plainly(q, q) == plainly
 
 
-def test_answers_are_written_in_bf16_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_are_written_in_bf16_too() -> None:
     """Validation answers inside autocast: the cache begins empty, in float32."""
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     made = worlds.model({"t": ["ab", "ba"], "u": ["b", "a"]}, {"t": "text", "u": "text"})
     with torch.autocast("cpu", torch.bfloat16):
         answers = made.answer({"t": ["ab", "a"]}, "u", ["t"])

@@ -7,7 +7,6 @@ a resumed run therefore keeps the decisions of its checkpoint, even on another m
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -27,9 +26,6 @@ _FEWEST_STEPS = 60  # of a run: the probe takes as long as about five of them
 _GAIN = 1.5  # how many times faster bf16 must be: so clearly that another run of the same seed decides alike
 _COMPILING = 1200.0  # seconds of an eager run from which compiling, a minute or two, is tried
 _COMPILED_GAIN = 1.05
-
-# In bf16 norms keep their weights in fp32: as fast as PyTorch's fused kernel, and closer to the truth.
-warnings.filterwarnings("ignore", "Mismatch dtype between input and weight.*Cannot dispatch to fused", UserWarning)
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,22 @@ B batch, T tokens, D width, H heads, K key-value heads, h head width.
 from __future__ import annotations
 
 import math
-import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from onetrunk.core.config import Config
 from onetrunk.core.sequence import Plan
+from onetrunk.nn.norm import RMSNorm
 
-_SHORT = 256  # keys
-
-# Norms of queries and keys keep float32 weights under autocast; PyTorch then says that a fused kernel, which a CPU does
-# not have anyway, is not used.
-warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
+_SHORT = 512  # keys
+_ROWS, _TILE = 128, 1 << 20  # a tile's queries in a causal stream, and its scores
 
 Bias = Literal["none", "qkv", "all"]
 Turn = tuple[Tensor, Tensor] | None  # cos and sin of every position; None: positions are not rotary
@@ -106,8 +105,8 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(width, kv_heads * head_width, bias=bias != "none")
         self.v_proj = nn.Linear(width, kv_heads * head_width, bias=bias != "none")
         self.o_proj = nn.Linear(heads * head_width, width, bias=bias == "all")
-        self.q_norm = nn.RMSNorm(head_width, eps=eps) if qk_norm else nn.Identity()
-        self.k_norm = nn.RMSNorm(head_width, eps=eps) if qk_norm else nn.Identity()
+        self.q_norm = RMSNorm(head_width, eps=eps) if qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(head_width, eps=eps) if qk_norm else nn.Identity()
 
     def _project(self, x_BTD: Tensor, rotary: Turn) -> tuple[Tensor, Tensor, Tensor]:
         B, T, _ = x_BTD.shape
@@ -142,10 +141,9 @@ class Attention(nn.Module):
 
 
 def _plainly(q: Tensor, k: Tensor) -> bool:
-    """Are two batched products faster than PyTorch's kernel? In bf16 on a CPU without AMX, where sequences are short:
-    7 times at T = 64, 2 at 256, 1.3 at 512, not at 1,024 (forward and backward). Their scores take memory, too."""
-    short = q.device.type == "cpu" and q.dtype == torch.bfloat16 and k.shape[2] <= _SHORT
-    return short and not torch.cpu._is_amx_tile_supported()
+    """Is the formula faster than PyTorch's kernel, whose backward pass is slow in bf16 on a CPU? Forward and backward,
+    5 times at T = 64, 1.8 at 256 and 512 (with AMX); at 1,024 still 1.4, but its probabilities take memory."""
+    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad and k.shape[2] <= _SHORT
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
@@ -154,12 +152,57 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal
     groups = q.shape[1] // k.shape[1]
     if groups > 1:
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-    with torch.autocast(
-        q.device.type, enabled=False
-    ):  # which would make the softmax's inputs float32: twice the memory
-        scores = (q * q.shape[-1] ** -0.5) @ k.mT
-        if causal:
-            mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
-        if mask is not None:  # added in place: nothing to differentiate or to keep
-            scores += torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, torch.finfo(scores.dtype).min)
-        return scores.softmax(-1) @ v
+    bias = None
+    if mask is not None:
+        bias = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, torch.finfo(q.dtype).min)
+        bias = bias.expand(-1, q.shape[1], -1, -1).flatten(0, 1)
+    flat = (x.flatten(0, 1).contiguous() for x in (q * q.shape[-1] ** -0.5, k, v))
+    return _Plain.apply(*flat, bias, causal).view_as(q)
+
+
+class _Plain(torch.autograd.Function):
+    """softmax(q kT + bias) v, with N heads of all documents: q [N, t, h]; k, v [N, T, h]; bias [N, t, T].
+
+    In tiles of some heads and some queries, which stay in the cache from one operation to the next; of a causal stream
+    what no query of a tile sees is left out.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
+        y, seen = torch.empty_like(q), []
+        for n, t, T in _tiles(q, k, causal):
+            scores = q[n, t] @ k[n, T].mT
+            if bias is not None:
+                scores += bias[n, t]
+            if causal:
+                own = scores[:, :, t]
+                own.masked_fill_(torch.ones(own.shape[1:], dtype=torch.bool).triu_(1), -torch.inf)
+            seen.append(scores.softmax(-1))
+            y[n, t] = seen[-1] @ v[n, T]
+        ctx.causal = causal
+        ctx.save_for_backward(q, k, v, *seen)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, *seen = ctx.saved_tensors
+        dq, dk, dv, dy = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v), dy.contiguous()
+        for (n, t, T), p in zip(_tiles(q, k, ctx.causal), seen, strict=True):
+            dv[n, T] += p.mT @ dy[n, t]
+            dp = dy[n, t] @ v[n, T].mT
+            scores = torch._softmax_backward_data(dp, p, -1, p.dtype)
+            dq[n, t] = scores @ k[n, T]
+            dk[n, T] += scores.mT @ q[n, t]
+        return dq, dk, dv, None, None
+
+
+def _tiles(q: Tensor, k: Tensor, causal: bool) -> Iterator[tuple[slice, slice, slice]]:
+    """Heads, their queries, and the keys that these see."""
+    (N, t, _), T = q.shape, k.shape[1]
+    rows = _ROWS if causal else t
+    heads = max(1, _TILE // (min(rows, t) * T))
+    for n in range(0, N, heads):
+        for start in range(0, t, rows):
+            stop = min(start + rows, t)
+            yield slice(n, n + heads), slice(start, stop), slice(0, stop if causal else T)

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from onetrunk.core.sequence import Plan
 from onetrunk.nn.attention import Attention, Turn
+from onetrunk.nn.norm import RMSNorm
 
 Activation = Literal["swiglu", "relu2", "gelu", "gelu_tanh", "quick_gelu"]
 
-NORMS: dict[str, type[nn.Module]] = {"rms": nn.RMSNorm, "layer": nn.LayerNorm}
+NORMS: dict[str, type[nn.Module]] = {"rms": RMSNorm, "layer": nn.LayerNorm}
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu2": lambda x: F.relu(x).square(),  # Primer, arXiv 2109.08668: cheaper a step on small trunks
