@@ -15,15 +15,18 @@ from typing import Any
 from bench.common import Figures, Run
 
 SETTINGS: dict[str, Any] = {
-    "trunk": {"width": 96, "layers": 3, "heads": 4},
+    "trunk": {"width": 128, "layers": 3, "heads": 4},
     "columns": {
         "image": {"type": "image", "size": 64, "patch": 16, "stem": 16, "rotate": 0, "scale": 0, "shift": 0.05},
         "question": {"type": "text", "length": 24},
         "answer": {"type": "category"},
     },
     "train": {"tensorboard": False},
-    "pretrain": {"steps": 300, "objectives": [{"kind": "predict", "documents": 128}]},
-    "finetune": {"documents": 128, "steps": 1500, "rate": 1.0},
+    "pretrain": {
+        "steps": 400,
+        "objectives": [{"kind": "predict", "documents": 64}, {"kind": "contrast", "documents": 64}],
+    },
+    "finetune": {"documents": 128, "steps": 1600, "rate": 1.0},
 }
 
 
