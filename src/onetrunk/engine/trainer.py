@@ -31,6 +31,7 @@ from onetrunk.core.sequence import Loss
 from onetrunk.engine.checkpoint import Checkpoints, load_part, load_state
 from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Gradients, Weights
+from onetrunk.engine.memory import keep_freed_memory
 from onetrunk.engine.mode import Choice, Compile, Mode, decide, set_compiled, stopwatch
 from onetrunk.engine.optim import OptimConfig, build_optimizer
 from onetrunk.engine.progress import Progress, peak_bytes
@@ -133,6 +134,7 @@ class Trainer:
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.device = next(module.parameters()).device
         on_gpu = self.device.type == "cuda"
+        keep_freed_memory()
         self.generator = torch.cuda.default_generators[self.device.index or 0] if on_gpu else torch.default_generator
         self.weights = Weights(config.loss_weights, config.balance == "learnt")
         self.step = 0  # updates done
