@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import importlib
 import keyword
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# On a CPU large tensors lie in pages of 2 MB instead of 4 kB: new ones cost less, and more of them are found at once.
+# PyTorch reads this only once, when it makes the first. Whoever set it keeps it.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 VERBS = (
     "train",

@@ -1,7 +1,8 @@
-"""Large blocks that are freed and asked for again cost no new pages."""
+"""Large blocks that are freed and asked for again cost no new pages; large tensors lie in large pages."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -29,3 +30,19 @@ def test_freed_memory_is_kept() -> None:
         return int(made.stdout)
 
     assert faults("keep") < faults("plain") / 4
+
+
+_ALIGNED = """
+import onetrunk, torch
+several = [torch.empty((2 << 20) + 4096 * i, dtype=torch.uint8) for i in range(8)]
+print(all(one.data_ptr() % 4096 == 0 for one in several))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of Linux's large pages")
+@pytest.mark.parametrize(("told", "aligned"), [(None, "True"), ("0", "False")])
+def test_large_tensors_lie_in_large_pages_unless_told_otherwise(told: str | None, aligned: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    environment |= {"THP_MEM_ALLOC_ENABLE": told} if told else {}
+    made = subprocess.run([sys.executable, "-c", _ALIGNED], capture_output=True, text=True, check=True, env=environment)
+    assert made.stdout.strip() == aligned
