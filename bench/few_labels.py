@@ -3,12 +3,12 @@
     python -m bench few_labels      about 50 minutes on 2 cores
 
 Six data sets. Pretraining sees all columns of all training rows, without the column that will be asked. Then 100
-training rows have an answer, and as many validation rows, which choose the step; five draws of them. Of easyvqa's 10,430
-questions 1,000 have one: with 100 neither side learns to read both the picture and the question. One model of molecules
-serves three of the six: it saw 8,000 of zinc250k and the training rows of the others, with nine numbers that RDKit
-computes of each; both sides are given the SMILES alone. Of zinc250k RDKit's QED is asked. Each is judged as in its own
-comparison and stands in `also`, with the interval of its gain over rows and draws; ours is the mean of the four that
-ask for a class. The others are numbers: their mean absolute errors.
+training rows have an answer, and as many validation rows, which choose the step; five draws of them. Of easyvqa's
+10,430 questions 1,000 have one: with 100 neither side learns to read both the picture and the question. One model of
+molecules serves three of the six: it saw 8,000 of zinc250k and the training rows of the others, with nine numbers that
+RDKit computes of each; both sides are given the SMILES alone. Of zinc250k RDKit's QED is asked. Each is judged as in
+its own comparison and stands in `also`, with the interval of its gain over rows and draws; ours is the mean of the four
+that ask for a class. The others are numbers: their mean absolute errors.
 """
 
 from __future__ import annotations
