@@ -39,6 +39,7 @@ PRETRAIN: dict[str, Any] = {
     "steps": 800,
     "objectives": [{"kind": "masked", "documents": 64}, {"kind": "predict", "documents": 64}],
 }  # of molecules
+_LONGER = {"adult": 1500}  # steps of pretraining, where those of the data's own comparison, with all labels, are fewer
 
 
 def compare(run: Run) -> Figures:
@@ -157,6 +158,8 @@ def _source(name: str, ask: str) -> tuple[dict[str, Any], Any]:
         settings["columns"] = {"smiles": settings["columns"]["smiles"]} | {
             column: options for column, options in bench.SETTINGS["columns"].items() if column == ask
         }
+    if name in _LONGER:
+        settings["pretrain"] = settings["pretrain"] | {"steps": _LONGER[name]}
     if name == "zinc250k":
         return settings, _drug_likeness(ask)
     read: Callable[[Path], Any] = getattr(bench, "read", Path)
