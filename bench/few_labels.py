@@ -1,6 +1,6 @@
 """few_labels: one model pretrained on everything but the answer, then few labels; against the same trunk from nothing.
 
-    python -m bench few_labels      about 50 minutes on 2 cores
+    python -m bench few_labels      about 40 minutes on 2 cores
 
 Six data sets. Pretraining sees all columns of all training rows, without the column that will be asked. Then 100
 training rows have an answer, and as many validation rows, which choose the step; five draws of them. Of easyvqa's
