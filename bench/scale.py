@@ -1,6 +1,6 @@
 """scale: training tokens/s at widths 128 to 1024 and contexts 256 to 4096; against what `onetrunk plan` predicts.
 
-    python -m bench scale      about 5 minutes on 2 cores
+    python -m bench scale      about 7 minutes on 2 cores
 
 A causal language model of 4 blocks learns random tokens, 4,096 a step in one micro-batch, in bf16 where the processor
 is fast in it, else in fp32. Each point is trained in a process of its own, and planned in another just before it. The
@@ -110,10 +110,11 @@ def picture(points: dict[tuple[int, int], dict[str, float]]) -> bytes:
                 axes.plot(contexts, speeds, look, color=f"C{index}", label=f"width {width}" if look == "o-" else None)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.set_xticks(contexts, [f"{context:,}" for context in contexts])
         axes.set_xlabel("context, tokens (crosses: planned)")
         axes.set_ylabel("training, tokens a second")
-        axes.legend()
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
         return True
 
     return render(draw)[""]
