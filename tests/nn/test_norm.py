@@ -1,4 +1,4 @@
-"""The norm of few operations against PyTorch's, by its formula."""
+"""The norm, in tiles and by another gradient, against PyTorch's, by its formula."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ def test_values_and_gradients_are_pytorchs(shape: tuple[int, ...], dtype: torch.
     torch.testing.assert_close(norms[0](inputs[0]).double(), norms[1](inputs[1]), rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(inputs[0].grad.double(), inputs[1].grad, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(norms[0].weight.grad.double(), norms[1].weight.grad, rtol=tolerance, atol=2 * tolerance)
+
+
+def test_tiles_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rows at a time, the last tile smaller."""
+    monkeypatch.setattr("onetrunk.nn.norm._TILE", 17)
+    test_values_and_gradients_are_pytorchs((3, 5, 8), torch.float64, 1e-12)
 
 
 def test_autocast_says_the_type_with_and_without_gradients() -> None:
