@@ -92,8 +92,9 @@ def test_a_base_in_four_bits_is_the_nearest_of_normal_quantiles_and_comes_back_w
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_lengths_are_learnt_as_in_peft(dropout: float) -> None:
+def test_lengths_are_learnt_as_in_peft(dropout: float, monkeypatch: pytest.MonkeyPatch) -> None:
     peft = pytest.importorskip("peft")
+    monkeypatch.setattr(lora, "dropout", torch.nn.functional.dropout)  # the same draws
     torch.manual_seed(0)
     base = torch.nn.Linear(6, 5)
     config = lora.LoRAConfig(rank=2, alpha=6.0, dropout=dropout, dora=True)

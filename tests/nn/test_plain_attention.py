@@ -8,7 +8,8 @@ import torch.nn.functional as F
 import worlds
 
 from onetrunk.nn import attention
-from onetrunk.nn.attention import plain_attention
+from onetrunk.nn import plain_attention as plain
+from onetrunk.nn.plain_attention import plain_attention
 
 B, H, T, WIDTH = 2, 4, 12, 8
 
@@ -51,12 +52,23 @@ def test_a_query_that_sees_nothing_gets_the_mean_and_no_nan() -> None:
     assert q.grad.isfinite().all()
 
 
-def test_tiles_of_a_causal_stream_sum_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some heads and some queries at a time, the last tiles smaller."""
-    monkeypatch.setattr(attention, "_ROWS", 5)
-    monkeypatch.setattr(attention, "_TILE", 3 * 5 * T)
-    test_values_and_gradients_are_the_kernels("causal", H, torch.float64, 1e-12)
-    test_values_and_gradients_are_the_kernels("masked", H, torch.float64, 1e-12)
+@pytest.mark.parametrize("heads", [1, 3, H, 2 * H, 2 * H + 1], ids=lambda n: f"{n} heads a tile")
+@pytest.mark.parametrize("kind", ["causal", "masked", "full"])
+def test_tiles_sum_to_the_whole(kind: str, heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some heads and some queries at a time, the last tiles smaller; of keys those that are seen."""
+    monkeypatch.setattr(plain, "_ROWS", 5)
+    monkeypatch.setattr(plain, "_EVEN", 2)
+    monkeypatch.setattr(plain, "_TILE", heads * 5 * T)
+    test_values_and_gradients_are_the_kernels(kind, H, torch.float64, 1e-12)
+
+
+def test_documents_that_no_query_of_a_tile_sees_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "_ROWS", 7)
+    monkeypatch.setattr(plain, "_EVEN", 1)
+    monkeypatch.setattr(plain, "_TILE", H * 7 * T)
+    q, k, _ = inputs(torch.float32, H)
+    tiles = list(plain._tiles(q, k, mask(), causal=False))
+    assert [(tile.t, tile.T) for tile in tiles] == [(slice(0, 7), slice(0, 7)), (slice(7, T), slice(7, T))] * B
 
 
 @pytest.mark.parametrize(

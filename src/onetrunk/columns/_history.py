@@ -23,6 +23,7 @@ from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.sequence import Content, Role, Segment, local_positions
+from onetrunk.nn.dropout import dropout
 
 UNKNOWN, START, MASK, MISSING, FIRST = range(5)  # rows of every field's table; classes come after
 _FORGET = 0.02  # how often training shows "unknown" instead of a class, so that an unseen one finds a learnt vector
@@ -303,7 +304,7 @@ class History(Codec):
         x = sum(F.embedding(content[name], table) for name, table in zip(self.names, self.tables, strict=True))
         for at, table in self.now.items():
             x = x + F.embedding(content[_NOW + self.names[int(at)]], table)
-        return F.dropout(x, self.options.dropout, self.training)
+        return dropout(x, self.options.dropout, self.training)
 
     # -- positions to answers ----------------------------------------------------------------------------------------
     def _begun(self, content: Content, first: np.ndarray, lens: np.ndarray, device: torch.device) -> State:

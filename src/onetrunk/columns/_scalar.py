@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
+from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads.categorical import divergence
 from onetrunk.nn.heads.distribution import BarDistribution
 
@@ -121,7 +121,7 @@ class Scalar(Codec):
     # -- positions to answers -------------------------------------------------------------------------------
     def logits(self, h: Tensor) -> Tensor:
         """h [r, 2 D] to the distribution's logits [r, K]."""
-        return self.head(F.dropout(h, self.options.dropout, self.training)).float()
+        return self.head(dropout(h, self.options.dropout, self.training)).float()
 
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
         """Negative log density of the standardised values, nats: below 0 where a density exceeds 1."""

@@ -18,6 +18,7 @@ from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.sequence import Answer, Content, Loss, On, Role, Segment
+from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads.categorical import choose, divergence, linear_cross_entropy
 
 _FORGET = (
@@ -185,7 +186,7 @@ class Category(Codec):
 
     # -- positions to answers ----------------------------------------------------------------------------------------
     def logits(self, h: Tensor) -> Tensor:
-        h = F.dropout(h, self.options.dropout, self.training)
+        h = dropout(h, self.options.dropout, self.training)
         return F.linear(h, self.head, self.bias).float()
 
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
@@ -194,7 +195,7 @@ class Category(Codec):
             losses = F.binary_cross_entropy_with_logits(self.logits(h), targets["hot"], reduction="none").mean(-1)
             return Loss((losses * w).sum(), w.sum(), losses.detach())
         one = torch.ones(len(h), 1, device=h.device, dtype=h.dtype)
-        h = torch.cat([F.dropout(h, self.options.dropout, self.training), one], dim=1)
+        h = torch.cat([dropout(h, self.options.dropout, self.training), one], dim=1)
         head = torch.cat([self.head, self.bias[:, None]], dim=1)
         smoothing = self.options.smoothing if self.training else 0.0
         total, each = linear_cross_entropy(h, head, targets["id"].clamp(min=0), w, smoothing)

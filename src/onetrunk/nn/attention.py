@@ -6,7 +6,6 @@ B batch, T tokens, D width, H heads, K key-value heads, h head width.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,9 +18,9 @@ from torch.autograd.function import once_differentiable
 from onetrunk.core.config import Config
 from onetrunk.core.sequence import Plan
 from onetrunk.nn.norm import RMSNorm
+from onetrunk.nn.plain_attention import plain_attention
 
 _SHORT = 512  # keys
-_ROWS, _TILE = 128, 1 << 20  # a tile's queries in a causal stream, and its scores
 
 Bias = Literal["none", "qkv", "all"]
 Turn = tuple[Tensor, Tensor] | None  # cos and sin of every position; None: positions are not rotary
@@ -59,10 +58,34 @@ def rotate(x: Tensor, rotary: Turn) -> Tensor:
     """x [B, H, T, h]."""
     if rotary is None:
         return x
-    cos, sin = rotary
+    cos, sin = (turn.to(x.dtype) for turn in rotary)
+    if x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return _Rotate.apply(x, cos, sin)
     a, b = x.chunk(2, dim=-1)
-    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+
+
+class _Rotate(torch.autograd.Function):
+    """In place, where PyTorch's formulas make a dozen tensors; and each way in the order that is wanted next."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _rotate_into(x.new_empty(x.shape), x, cos, sin)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        B, H, T, h = dy.shape
+        return _rotate_into(dy.new_empty(B, T, H, h).transpose(1, 2), dy, cos, -sin), None, None
+
+
+def _rotate_into(out: Tensor, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    (a, b), (first, second) = x.chunk(2, dim=-1), out.chunk(2, dim=-1)
+    torch.mul(a, cos, out=first).addcmul_(b, sin, value=-1)
+    torch.mul(b, cos, out=second).addcmul_(a, sin)
+    return out
 
 
 @dataclass
@@ -144,65 +167,3 @@ def _plainly(q: Tensor, k: Tensor) -> bool:
     """Is the formula faster than PyTorch's kernel, whose backward pass is slow in bf16 on a CPU? Forward and backward,
     5 times at T = 64, 1.8 at 256 and 512 (with AMX); at 1,024 still 1.4, but its probabilities take memory."""
     return q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad and k.shape[2] <= _SHORT
-
-
-def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-    """What `F.scaled_dot_product_attention` computes, by its formula. q [B, H, t, h]; k, v [B, K, T, h]; mask bool
-    [B, 1, t, T]. A query that sees nothing gets the mean of all values, where the kernel gives 0: it is padding."""
-    groups = q.shape[1] // k.shape[1]
-    if groups > 1:
-        k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-    bias = None
-    if mask is not None:
-        bias = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, torch.finfo(q.dtype).min)
-        bias = bias.expand(-1, q.shape[1], -1, -1).flatten(0, 1)
-    flat = (x.flatten(0, 1).contiguous() for x in (q * q.shape[-1] ** -0.5, k, v))
-    return _Plain.apply(*flat, bias, causal).view_as(q)
-
-
-class _Plain(torch.autograd.Function):
-    """softmax(q kT + bias) v, with N heads of all documents: q [N, t, h]; k, v [N, T, h]; bias [N, t, T].
-
-    In tiles of some heads and some queries, which stay in the cache from one operation to the next; of a causal stream
-    what no query of a tile sees is left out.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
-        y, seen = torch.empty_like(q), []
-        for n, t, T in _tiles(q, k, causal):
-            scores = q[n, t] @ k[n, T].mT
-            if bias is not None:
-                scores += bias[n, t]
-            if causal:
-                own = scores[:, :, t]
-                own.masked_fill_(torch.ones(own.shape[1:], dtype=torch.bool).triu_(1), -torch.inf)
-            seen.append(scores.softmax(-1))
-            y[n, t] = seen[-1] @ v[n, T]
-        ctx.causal = causal
-        ctx.save_for_backward(q, k, v, *seen)
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, *seen = ctx.saved_tensors
-        dq, dk, dv, dy = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v), dy.contiguous()
-        for (n, t, T), p in zip(_tiles(q, k, ctx.causal), seen, strict=True):
-            dv[n, T] += p.mT @ dy[n, t]
-            dp = dy[n, t] @ v[n, T].mT
-            scores = torch._softmax_backward_data(dp, p, -1, p.dtype)
-            dq[n, t] = scores @ k[n, T]
-            dk[n, T] += scores.mT @ q[n, t]
-        return dq, dk, dv, None, None
-
-
-def _tiles(q: Tensor, k: Tensor, causal: bool) -> Iterator[tuple[slice, slice, slice]]:
-    """Heads, their queries, and the keys that these see."""
-    (N, t, _), T = q.shape, k.shape[1]
-    rows = _ROWS if causal else t
-    heads = max(1, _TILE // (min(rows, t) * T))
-    for n in range(0, N, heads):
-        for start in range(0, t, rows):
-            stop = min(start + rows, t)
-            yield slice(n, n + heads), slice(start, stop), slice(0, stop if causal else T)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
 from onetrunk.nn import nf4
+from onetrunk.nn.dropout import dropout
 
 Target = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 A, B, LENGTH = "lora_A", "lora_B", "lora_magnitude_vector"
@@ -65,7 +66,7 @@ class LoRALinear(nn.Linear):
         return {name: p for name in (A, B, LENGTH) if (p := getattr(self, name)) is not None}
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = F.dropout(x, self.dropout, self.training)
+        seen = dropout(x, self.dropout, self.training)
         change = self.scale * F.linear(F.linear(seen, self.lora_A), self.lora_B)
         if self.weight is None:
             return nf4.linear(x, self.packed, self.absmax, self.bias, (self.out_features, self.in_features)) + change

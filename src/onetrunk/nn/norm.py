@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 # Under autocast weights stay float32: PyTorch then says that it takes no fused kernel, which a CPU does not have.
 warnings.filterwarnings("ignore", "Mismatch dtype between input and weight", UserWarning)
 
-_TILE = 1 << 16  # numbers
+_TILE = 1 << 18  # numbers
 
 
 class RMSNorm(nn.RMSNorm):

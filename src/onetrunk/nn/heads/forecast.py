@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from onetrunk.nn.dropout import Dropout
+
 QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
@@ -27,7 +29,7 @@ class Forecast(nn.Module):
         self.clean = nn.Linear(width, patch) if paths else None
         if paths:
             nn.init.zeros_(self.clean.weight)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def linear(self, past: Tensor, slot: Tensor) -> Tensor:
         """The linear forecast of patch `slot` [r] from the history `past` [r, L]: [r, P]."""
