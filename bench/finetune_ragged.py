@@ -75,7 +75,7 @@ def compare(run: Run) -> Figures:
 
     file = str(data_folder("chnsenticorp_hotel") / "train.csv")
     shared = {"file": file, "precision": fast_precision()}
-    sides = {"ours": {"call": "bench.finetune_ragged:ours", **shared, "tokens_per_batch": 1024}}
+    sides = {"ours": {"call": "bench.finetune_ragged:ours", **shared, "tokens_per_batch": 16_384}}
     if run.rival:
         name = f"HF Trainer {shared['precision']}, grouped by length"
         sides[name] = {"call": "bench.finetune_ragged:rival", **shared}
