@@ -14,14 +14,20 @@ TEXTS = ["to be or not to be", "that is the question", "whether"]
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
-def test_states_and_gradients_are_those_of_eager_blocks() -> None:
+@pytest.mark.parametrize(("bf16", "tolerance"), [(False, 1e-4), (True, 0.03)])
+def test_states_and_gradients_are_those_of_eager_blocks(bf16: bool, tolerance: float) -> None:
+    """In bf16 attention is by its formula, which is not compiled."""
     made = worlds.model({"text": TEXTS}, {"text": "text"}, trunk={**worlds.TRUNK, "width": 16})
     network = made.network
+    torch.manual_seed(0)
+    for p in network.trunk.parameters():  # what begins as zeros hides the gradients behind it
+        p.data.add_(0.2 * torch.randn_like(p))
     batch = worlds.batch(worlds.store_of(made, {"text": TEXTS}), range(3), ["text"], [])
 
     def run() -> list[torch.Tensor]:
         network.zero_grad()
-        h = network.states(batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            h = network.states(batch)
         h.square().sum().backward()
         return [h.detach(), *(p.grad.clone() for p in network.trunk.parameters())]
 
@@ -32,5 +38,6 @@ def test_states_and_gradients_are_those_of_eager_blocks() -> None:
     finally:
         set_compiled(network, False)
     for a, b in zip(compiled, eager, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+        assert b.norm() > 0
+        assert (a - b).norm() < tolerance * b.norm()
     assert torch.equal(run()[0], eager[0])  # eager again, to the bit
