@@ -3,6 +3,9 @@
     python -m bench shakespeare_best      about 15 minutes on 2 cores
 
 The rival is a kept figure: nanoGPT's README, `config/train_shakespeare_char.py` (10.7M parameters, 3 minutes).
+
+Text that is read several times is learnt by heart: weights that decay ten times as fast as usual and more do better
+against it than dropout (arXiv 2509.14786), here on the last 6 % of the training text.
 """
 
 from __future__ import annotations
@@ -14,10 +17,10 @@ from bench.common import Figures, Run, data_folder
 RIVAL = 1.4697
 
 SETTINGS: dict[str, Any] = {
-    "trunk": {"width": 256, "layers": 6, "heads": 4, "activation": "relu2", "dropout": 0.1},
+    "trunk": {"width": 256, "layers": 6, "heads": 4, "activation": "relu2"},
     "columns": {"text": {"type": "text", "unit": "character", "length": 256, "pairs": 8192}},
-    "train": {"lr": 0.005, "muon_lr": 0.01, "weight_decay": 0.05, "tensorboard": False},
-    "pretrain": {"steps": 1500, "objectives": [{"kind": "predict", "documents": 16}]},
+    "train": {"lr": 0.005, "muon_lr": 0.01, "weight_decay": 0.8, "tensorboard": False},
+    "pretrain": {"steps": 1300, "objectives": [{"kind": "predict", "documents": 16}]},
 }
 
 
