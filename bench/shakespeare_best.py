@@ -1,6 +1,6 @@
 """shakespeare_best: tinyshakespeare to the validation loss that nanoGPT reaches on an A100 (1.4697), in minutes.
 
-    python -m bench shakespeare_best      about 15 minutes on 2 cores
+    python -m bench shakespeare_best      about 14 minutes on 2 cores
 
 The rival is a kept figure: nanoGPT's README, `config/train_shakespeare_char.py` (10.7M parameters, 3 minutes).
 
