@@ -33,7 +33,16 @@ def _step_timer() -> Any:
     return Timer()
 
 
-def gpt2(shape: dict[str, int], batch: int, length: int, steps: int, bf16: bool, place: str, warm: int = 2) -> Found:
+def gpt2(
+    shape: dict[str, int],
+    batch: int,
+    length: int,
+    steps: int,
+    bf16: bool,
+    place: str,
+    compiled: bool = False,
+    warm: int = 2,
+) -> Found:
     """Steps of GPT-2 of this shape through HF Trainer; the median step after those that warm up."""
     import numpy as np
     import torch
@@ -46,7 +55,7 @@ def gpt2(shape: dict[str, int], batch: int, length: int, steps: int, bf16: bool,
         n_head=shape["heads"], resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False,
     )  # fmt: skip
     model, timer = GPT2LMHeadModel(config), _step_timer()
-    told = _arguments(place, bf16=bf16, per_device_train_batch_size=batch, max_steps=steps)
+    told = _arguments(place, bf16=bf16, torch_compile=compiled, per_device_train_batch_size=batch, max_steps=steps)
     Trainer(model, told, train_dataset=rows, callbacks=[timer]).train()
     seconds = statistics.median(np.diff(timer.times)[warm:])
     parameters = sum(p.numel() for p in model.parameters())

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 _MOST_LOGITS = 1 << 24  # above this many numbers, logits are made and dropped chunk by chunk
+_TILE = 1 << 19  # numbers: on a CPU, what stays in the cache from one operation to the next
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -26,16 +27,22 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         each = torch.empty(len(h), dtype=torch.float32, device=h.device)
         grad_h = torch.empty_like(low_h)
         grad_weight = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
+        several = max(1, _TILE // len(weight)) if h.device.type == "cpu" else rows
         for i in range(0, len(h), rows):
             part = slice(i, i + rows)
-            logits = F.linear(low_h[part], low_weight).to(grad_weight.dtype)
-            total, true = logits.logsumexp(1), logits.gather(1, ids[part, None])[:, 0]
-            each[part] = total - (1 - smoothing) * true - (smoothing * logits.mean(1) if smoothing else 0)
-            p = logits.sub_(total[:, None]).exp_()
-            p.scatter_add_(1, ids[part, None], torch.full_like(ids[part, None], smoothing - 1, dtype=p.dtype))
-            grad = p.sub_(smoothing / len(weight)).mul_(w[part, None]).to(products)
-            grad_h[part] = grad @ low_weight
-            grad_weight += grad.mT @ low_h[part]
+            logits = F.linear(low_h[part], low_weight)
+            parts = (x.split(several) for x in (logits, each[part], ids[part, None], w[part, None]))
+            for tile, loss, true, wt in zip(*parts, strict=True):
+                log_p = tile.to(grad_weight.dtype).log_softmax(1)
+                loss.copy_(-(1 - smoothing) * log_p.gather(1, true)[:, 0])
+                if smoothing:
+                    loss.sub_(smoothing * log_p.mean(1))
+                p = log_p.exp_().scatter_add_(1, true, torch.full_like(wt, smoothing - 1, dtype=log_p.dtype))
+                if smoothing:
+                    p.sub_(smoothing / len(weight))
+                tile.copy_(p.mul_(wt))
+            grad_h[part] = logits @ low_weight
+            grad_weight += logits.mT @ low_h[part]
         ctx.save_for_backward(grad_h.to(h.dtype), grad_weight.to(weight.dtype))
         ctx.mark_non_differentiable(each)
         return (each * w).sum(), each
