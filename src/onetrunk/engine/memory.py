@@ -6,7 +6,8 @@ import ctypes
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's mallopt(3)
-_LARGEST, _ALWAYS = 32 << 20, 2**31 - 1  # the largest values that it takes, in bytes
+_ALWAYS = 2**31 - 1  # bytes
+_LARGEST = 32 << 20  # the most that older versions take for the larger
 
 
 def keep_freed_memory() -> None:
@@ -17,5 +18,5 @@ def keep_freed_memory() -> None:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, _LARGEST)
+        mallopt(_MMAP_THRESHOLD, _ALWAYS) or mallopt(_MMAP_THRESHOLD, _LARGEST)
         mallopt(_TRIM_THRESHOLD, _ALWAYS)

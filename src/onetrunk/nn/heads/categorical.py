@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -27,12 +28,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         each = torch.empty(len(h), dtype=torch.float32, device=h.device)
         grad_h = torch.empty_like(low_h)
         grad_weight = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
-        several = max(1, _TILE // len(weight)) if h.device.type == "cpu" else rows
         for i in range(0, len(h), rows):
             part = slice(i, i + rows)
             logits = F.linear(low_h[part], low_weight)
-            parts = (x.split(several) for x in (logits, each[part], ids[part, None], w[part, None]))
-            for tile, loss, true, wt in zip(*parts, strict=True):
+            for tile, loss, true, wt in _tiles(logits, each[part], ids[part, None], w[part, None]):
                 log_p = tile.to(grad_weight.dtype).log_softmax(1)
                 loss.copy_(-(1 - smoothing) * log_p.gather(1, true)[:, 0])
                 if smoothing:
@@ -42,7 +41,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                     p.sub_(smoothing / len(weight))
                 tile.copy_(p.mul_(wt))
             grad_h[part] = logits @ low_weight
-            grad_weight += logits.mT @ low_h[part]
+            for total, more in _tiles(grad_weight, logits.mT @ low_h[part]):
+                total.add_(more)  # of another type, which would be converted as a whole
         ctx.save_for_backward(grad_h.to(h.dtype), grad_weight.to(weight.dtype))
         ctx.mark_non_differentiable(each)
         return (each * w).sum(), each
@@ -55,6 +55,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             grad_weight * grad_sum.to(grad_weight.dtype),
             *[None] * 4,
         )
+
+
+def _tiles(*rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Tensors of as many rows, some rows at a time; the first is the widest."""
+    several = max(1, _TILE // rows[0].shape[1]) if rows[0].device.type == "cpu" else len(rows[0])
+    return zip(*(x.split(several) for x in rows), strict=True)
 
 
 def linear_cross_entropy(
