@@ -74,8 +74,8 @@ def test_documents_that_no_query_of_a_tile_sees_are_left_out(monkeypatch: pytest
 @pytest.mark.parametrize(
     ("dtype", "keys", "learns", "plainly"),
     [
-        (torch.bfloat16, 512, True, True),
-        (torch.bfloat16, 513, True, False),
+        (torch.bfloat16, 640, True, True),
+        (torch.bfloat16, 641, True, False),
         (torch.bfloat16, 64, False, False),
         (torch.float32, 64, True, False),
     ],
