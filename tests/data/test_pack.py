@@ -12,7 +12,7 @@ from worlds import CASES
 
 from onetrunk.core import rng
 from onetrunk.core.sequence import Batch
-from onetrunk.data.pack import Store, assemble, best_fit
+from onetrunk.data.pack import Store, assemble, best_fit, pack
 
 LENGTHS = [rng.integers(rng.mix(np.arange(400), "lengths"), high, 1)[:, 0] + 1 for high in (3, 20, 64)]
 
@@ -45,6 +45,28 @@ def test_bins_hold_their_documents_apart_and_are_fuller_than_next_fits(lengths: 
 def test_next_fit_leaves_more_room() -> None:
     """The rival is worse somewhere: the comparison above can fail."""
     assert next_fit(LENGTHS[1], 64) > best_fit(LENGTHS[1], 64)[0].max() + 1
+
+
+def positions(fit: tuple[np.ndarray, np.ndarray], width: int) -> int:
+    return (int(fit[0].max()) + 1) * width
+
+
+def test_a_few_sequences_are_as_wide_as_leaves_little_padding() -> None:
+    at_width = chosen = documents = 0
+    for i in range(20):
+        lengths = rng.integers(rng.mix(np.arange(32), "ragged", i), 60, 1)[:, 0] ** 2 // 7 + 1
+        width = -(-int(lengths.max()) // 8) * 8
+        bins, offsets, wider = pack(lengths, width)
+        again = best_fit(lengths, wider)
+        assert np.array_equal(bins, again[0]) and np.array_equal(offsets, again[1])
+        assert width <= wider <= 1.2 * width and wider % 8 == 0
+        at_width += positions(best_fit(lengths, width), width)
+        chosen += positions((bins, offsets), wider)
+        documents += int(lengths.sum())
+    assert at_width > 1.06 * documents, "what it is for"
+    assert chosen < 1.03 * documents
+    full = np.full(6, 32)
+    assert pack(full, 64)[2] == 64, "what leaves nothing stays"
 
 
 def world() -> tuple[Any, Store]:

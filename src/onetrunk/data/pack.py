@@ -5,6 +5,7 @@ A document is its row's segments in order: what is given or masked first, then e
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from onetrunk.core.sequence import Batch, Content, Embed, On, Plan, Read, Role, 
 _WIDTH_STEP = 8  # sequence widths are multiples of this: fewer shapes, aligned memory
 _WELL_FILLED = 0.85  # above this, one document a sequence beats packing
 _SHORT = 128  # up to this width attention costs little beside the rest of the trunk
+_PADDING = 0.02  # positions beside those of documents: where there are more, wider sequences are tried
+_WIDER = 1.2  # up to so many times as wide
 
 
 @dataclass
@@ -127,19 +130,34 @@ def best_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Best-fit-decreasing bin packing: the bin and the offset of every document, int64 [m] each."""
     bins = np.zeros(len(lengths), dtype=np.int64)
     offsets = np.zeros(len(lengths), dtype=np.int64)
-    by_room: list[list[int]] = [[] for _ in range(width + 1)]  # bins by the room they have left
+    rooms: list[tuple[int, int]] = []  # what bins have left, ascending, and which they are
     count = 0
     for i in np.argsort(-lengths, kind="stable"):
         need = int(lengths[i])
-        room = next((r for r in range(need, width + 1) if by_room[r]), None)
-        if room is None:
+        if (at := bisect_left(rooms, (need, 0))) < len(rooms):
+            room, chosen = rooms.pop(at)
+        else:
             room, chosen = width, count
             count += 1
-        else:
-            chosen = by_room[room].pop()
         bins[i], offsets[i] = chosen, width - room
-        by_room[room - need].append(chosen)
+        insort(rooms, (room - need, chosen))
     return bins, offsets
+
+
+def pack(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """`best_fit`, and the width it is for: of a few sequences of `width` the last is often all but empty, where fewer
+    that are a little wider hold the same documents with less padding."""
+    tried = []
+    for wider in range(width, int(_WIDER * width) + 1, _WIDTH_STEP):
+        bins, offsets = best_fit(lengths, wider)
+        tried.append(((int(bins.max(initial=-1)) + 1) * wider, bins, offsets, wider))
+        if tried[-1][0] <= (1 + _PADDING) * lengths.sum():
+            break
+    return min(tried, key=lambda fit: fit[0])[1:]
+
+
+def _even(width: int) -> int:
+    return -(-width // _WIDTH_STEP) * _WIDTH_STEP
 
 
 def assemble(
@@ -164,11 +182,11 @@ def assemble(
     if not alone:  # short documents leave less room when several share a longer sequence
         width = max(width, min(4 * width, _SHORT))
     if not (stream or block):
-        width = -(-width // _WIDTH_STEP) * _WIDTH_STEP
+        width = _even(width)
     if alone:
         bins, offsets = np.arange(len(rows)), np.zeros(len(rows), dtype=np.int64)
     else:
-        bins, offsets = best_fit(lengths, width)
+        bins, offsets, width = pack(lengths, width)
     total = (int(bins.max(initial=-1)) + 1) * width
 
     arrays = {name: np.zeros(total, dtype=np.int64) for name in ("branch", "order", "pos")}
