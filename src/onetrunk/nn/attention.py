@@ -20,7 +20,7 @@ from onetrunk.core.sequence import Plan
 from onetrunk.nn.norm import RMSNorm
 from onetrunk.nn.plain_attention import plain_attention
 
-_SHORT = 640  # keys: a text of 512 with its label among them
+_SHORT = 640  # keys: a text of 512 with its label is among them, in a sequence that packing made wider too
 
 Bias = Literal["none", "qkv", "all"]
 Turn = tuple[Tensor, Tensor] | None  # cos and sin of every position; None: positions are not rotary
@@ -165,5 +165,6 @@ class Attention(nn.Module):
 
 def _plainly(q: Tensor, k: Tensor) -> bool:
     """Is the formula faster than PyTorch's kernel, whose backward pass is slow in bf16 on a CPU? Forward and backward,
-    5 times at T = 64, 1.8 at 256 to 640 (with AMX); at 1,024 still 1.4, but its probabilities take memory."""
+    5 times at T = 64, 1.8 at 256 and 512, still 1.4 at 1,024 (with AMX); about 2 from 64 to 640, 1.6 at 1,024 (with
+    AVX-512 bf16). From there on its probabilities take memory."""
     return q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad and k.shape[2] <= _SHORT
