@@ -12,10 +12,11 @@ import worlds
 from worlds import CASES, CPU, Case
 
 from onetrunk.core import rng
+from onetrunk.core.answer import Answer
 from onetrunk.core.column import Sampling
+from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.registry import column_types
-from onetrunk.core.sequence import Answer, Content, Role, Segment
 from onetrunk.data.table import Table, infer_types
 from onetrunk.inference.model_folder import load
 

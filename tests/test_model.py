@@ -13,8 +13,8 @@ from worlds import CASES
 
 from onetrunk.core import rng
 from onetrunk.core.column import Column, Sampling
+from onetrunk.core.content import Role, Segment
 from onetrunk.core.errors import UsageError
-from onetrunk.core.sequence import Role, Segment
 from onetrunk.inference.model_folder import Model
 
 TOLERANCE = {"rtol": 1e-4, "atol": 2e-5}

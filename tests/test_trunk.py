@@ -10,8 +10,8 @@ import torch.nn.functional as F
 import worlds
 from torch import Tensor
 
+from onetrunk.core.batch import Plan
 from onetrunk.core.errors import UsageError
-from onetrunk.core.sequence import Plan
 from onetrunk.nn.attention import Attention, Rotary
 from onetrunk.nn.trunk import TRUNKS, build_trunk
 

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from onetrunk.core import rng
+from onetrunk.core.batch import Batch
+from onetrunk.core.content import On, Role
 from onetrunk.core.objective import Group, Objective, ObjectiveConfig
 from onetrunk.core.registry import column_types, objectives
-from onetrunk.core.sequence import Batch, On, Role
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.pack import Store, assemble
 from onetrunk.data.prepare import encode, fit_columns

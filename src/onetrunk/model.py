@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from onetrunk.core.batch import Batch, Loss, Plan, Read
 from onetrunk.core.column import Codec, Column
+from onetrunk.core.content import Content, On, Role, Segment
 from onetrunk.core.objective import Objective
-from onetrunk.core.sequence import Batch, Content, Loss, On, Plan, Read, Role, Segment
 from onetrunk.nn.trunk import build_trunk
 
 

@@ -14,9 +14,10 @@ from worlds import CPU
 from onetrunk.columns._history import FIRST, MASK, MISSING, START, UNKNOWN
 from onetrunk.columns.items import CODEC as Items
 from onetrunk.columns.items import Ranking
+from onetrunk.core.answer import Answer
 from onetrunk.core.column import Sampling
+from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Answer, Role
 from onetrunk.data.ledger import Ledger
 
 ROWS = [["a", "b", "c"], ["b", "c"], ["c", "a", "b", "d"], ["d"], ["c", "c", "d"], ["e", "c"]]

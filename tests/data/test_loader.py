@@ -11,8 +11,8 @@ import torch
 import worlds
 from worlds import CASES
 
+from onetrunk.core.batch import Batch
 from onetrunk.core.errors import DataError
-from onetrunk.core.sequence import Batch
 from onetrunk.data.loader import Loader
 from onetrunk.data.pack import Store
 

@@ -11,7 +11,7 @@ import worlds
 from worlds import CASES
 
 from onetrunk.core import rng
-from onetrunk.core.sequence import Batch
+from onetrunk.core.batch import Batch
 from onetrunk.data.pack import Store, assemble, best_fit, pack
 
 LENGTHS = [rng.integers(rng.mix(np.arange(400), "lengths"), high, 1)[:, 0] + 1 for high in (3, 20, 64)]

@@ -15,9 +15,9 @@ import worlds
 from worlds import CASES
 
 from onetrunk.core import folder as files
+from onetrunk.core.answer import Answer
 from onetrunk.core.column import Sampling
 from onetrunk.core.errors import ModelFileError, UsageError
-from onetrunk.core.sequence import Answer
 from onetrunk.data.ledger import Ledger
 from onetrunk.inference import predict as module
 from onetrunk.inference.model_folder import Model, Task, answer_columns, load

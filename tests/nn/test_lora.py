@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from onetrunk.core.batch import Plan
 from onetrunk.core.errors import UsageError
-from onetrunk.core.sequence import Plan
 from onetrunk.nn import lora
 from onetrunk.nn.trunk import build_trunk
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from onetrunk.core.batch import Plan
 from onetrunk.core.errors import UsageError
-from onetrunk.core.sequence import Plan
 from onetrunk.nn.recurrent import CELLS, Recurrent, RecurrentConfig
 
 WIDTH = 8

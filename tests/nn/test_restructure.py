@@ -8,8 +8,8 @@ import pytest
 import torch
 import worlds
 
+from onetrunk.core.batch import Plan
 from onetrunk.core.errors import UsageError
-from onetrunk.core.sequence import Plan
 from onetrunk.nn.restructure import restructured
 from onetrunk.nn.transformer import Transformer, TransformerConfig
 from onetrunk.nn.trunk import build_trunk

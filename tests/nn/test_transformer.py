@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from onetrunk.core.sequence import Plan
+from onetrunk.core.batch import Plan
 from onetrunk.nn.heads import categorical
 from onetrunk.nn.heads.categorical import choose, linear_cross_entropy
 from onetrunk.nn.heads.flow import ode_step

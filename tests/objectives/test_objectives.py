@@ -11,9 +11,9 @@ import torch.nn.functional as F
 import worlds
 from worlds import CASES
 
+from onetrunk.core.content import Role
 from onetrunk.core.objective import Objective
 from onetrunk.core.registry import objectives
-from onetrunk.core.sequence import Role
 from onetrunk.data.loader import Loader
 from onetrunk.data.pack import Store
 

@@ -13,9 +13,9 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
+from onetrunk.core.batch import Loss
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
-from onetrunk.core.sequence import Loss
 
 
 class ObjectiveConfig(Config):

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from onetrunk.core import rng
+from onetrunk.core.batch import Batch
+from onetrunk.core.content import Role
 from onetrunk.core.errors import DataError
 from onetrunk.core.objective import Group, Objective
-from onetrunk.core.sequence import Batch, Role
 from onetrunk.data.pack import Store, assemble
 
 

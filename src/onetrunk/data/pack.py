@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from onetrunk.core import rng
+from onetrunk.core.batch import Batch, Embed, Plan, Read
 from onetrunk.core.column import Codec
+from onetrunk.core.content import Content, On, Role, Segment, local_positions
 from onetrunk.core.errors import UsageError
 from onetrunk.core.objective import Group
-from onetrunk.core.sequence import Batch, Content, Embed, On, Plan, Read, Role, Segment, local_positions
 
 _WIDTH_STEP = 8  # sequence widths are multiples of this: fewer shapes, aligned memory
 _WELL_FILLED = 0.85  # above this, one document a sequence beats packing

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from onetrunk.core.content import Role
 from onetrunk.core.objective import Group, ObjectiveConfig
 from onetrunk.core.registry import objectives
-from onetrunk.core.sequence import Role
 from onetrunk.data.pack import Store, assemble
 from onetrunk.model import FoundationModel
 

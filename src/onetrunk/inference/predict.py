@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from onetrunk.core import rng
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Batch
 from onetrunk.core.column import Sampling
+from onetrunk.core.content import Content, On, Role
 from onetrunk.core.objective import Group
-from onetrunk.core.sequence import Answer, Batch, Content, On, Role
 from onetrunk.data.pack import Store, assemble
 from onetrunk.model import FoundationModel
 

@@ -22,10 +22,12 @@ from torch import Tensor, nn
 from onetrunk.columns._tokens import TokenSequence
 from onetrunk.core import folder as files
 from onetrunk.core import rng
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Batch, Plan
 from onetrunk.core.column import Codec, Sampling
+from onetrunk.core.content import On, Role
 from onetrunk.core.errors import MissingExtraError, UsageError
 from onetrunk.core.objective import Group
-from onetrunk.core.sequence import Answer, Batch, On, Plan, Role
 from onetrunk.data.pack import Store, assemble
 from onetrunk.inference.model_folder import Model
 from onetrunk.inference.predict import answer, pooled_states

@@ -15,8 +15,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from onetrunk.core.batch import Plan
 from onetrunk.core.config import Config
-from onetrunk.core.sequence import Plan
 from onetrunk.nn.norm import RMSNorm
 from onetrunk.nn.plain_attention import plain_attention
 

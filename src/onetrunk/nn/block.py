@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from onetrunk.core.sequence import Plan
+from onetrunk.core.batch import Plan
 from onetrunk.nn.attention import Attention, Turn
 from onetrunk.nn.dropout import Dropout
 from onetrunk.nn.norm import RMSNorm

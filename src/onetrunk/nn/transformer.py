@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from onetrunk.core.batch import Plan
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
-from onetrunk.core.sequence import Plan
 from onetrunk.nn.attention import Attention, Bias, Cache, Rotary, Stretch, Turn
 from onetrunk.nn.block import NORMS, Activation, Block, build_mlp
 

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from onetrunk.core import rng
+from onetrunk.core.batch import Loss
+from onetrunk.core.content import Role
 from onetrunk.core.objective import Group, Objective, View
-from onetrunk.core.sequence import Loss, Role
 
 _TEMPERATURE = 0.2
 _SHOWN = 0.7  # how often a column is part of a view, when there are several

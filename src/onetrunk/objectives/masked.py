@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from onetrunk.core import rng
+from onetrunk.core.batch import Loss
+from onetrunk.core.content import Role
 from onetrunk.core.objective import Group, Objective, View
-from onetrunk.core.sequence import Loss, Role
 
 _BESIDE = 0.5  # how often a column that is not masked is shown beside the masked ones
 

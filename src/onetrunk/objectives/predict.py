@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from onetrunk.core import rng
+from onetrunk.core.batch import Loss
+from onetrunk.core.content import Role
 from onetrunk.core.objective import Group, Objective, View
-from onetrunk.core.sequence import Loss, Role
 
 _ALSO_ASKED, _ALSO_GIVEN = (
     0.15,
