@@ -365,7 +365,7 @@ def train(made: Any, store: Any, task: Any, steps: int) -> None:
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.05, steps)
     rows = np.arange(len(store.place))
     for step in range(steps):
-        planned = task.plan(rows, store.present[rows], worlds.keys(len(rows), step))
+        planned = task.assign_roles(rows, store.present[rows], worlds.keys(len(rows), step))
         (loss,) = network(worlds.assemble({task.tag: planned}, store, augment=False)).values()
         optimizer.zero_grad()
         (loss.sum / loss.count).backward()

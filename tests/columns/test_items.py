@@ -208,7 +208,7 @@ def test_it_learns_an_order_and_beats_its_rivals() -> None:
     made.network.objectives = [task]
     network, optimizer = made.network.train(), torch.optim.Adam(made.network.parameters(), lr=1e-2)
     for step in range(80):
-        planned = task.plan(np.arange(60), store.present, worlds.keys(60, step))
+        planned = task.assign_roles(np.arange(60), store.present, worlds.keys(60, step))
         (loss,) = network(worlds.assemble({task.tag: planned}, store)).values()
         optimizer.zero_grad()
         (loss.sum / loss.count).backward()

@@ -22,7 +22,7 @@ def state_of(on: On, device: torch.device) -> dict[str, Tensor]:
 
 
 @dataclass
-class Plan:
+class Layout:
     """Who sees whom. A query sees a key iff they share a document, the key's branch is 0 or the query's own, and the
     key's order is not above the query's. Branch 0 holds what is given: an answer never depends on what else is asked.
     """
@@ -49,9 +49,9 @@ class Plan:
         """Positions of every document, int64 [m]; one that has none may be missing at the end."""
         return torch.bincount(self.doc_BT[self.doc_BT >= 0])
 
-    def to(self, device: torch.device | str) -> Plan:
+    def to(self, device: torch.device | str) -> Layout:
         arrays = [a.to(device, non_blocking=True) for a in (self.doc_BT, self.branch_BT, self.order_BT, self.pos_BT)]
-        return Plan(*arrays, causal=self.causal, full=self.full)
+        return Layout(*arrays, causal=self.causal, full=self.full)
 
 
 @dataclass
@@ -82,13 +82,13 @@ class Read:
 
 @dataclass
 class Batch:
-    """Packed documents. `reads[objective][column]`; `docs[objective]` the documents an objective planned, in order.
+    """Packed documents. `reads[objective][column]`; `docs[objective]` the documents of an objective, in order.
 
     `gather_N` [B * T] says which of the joined embeddings (columns in the order of `embeds`) stands at each place;
     their number is the index of padding. None: they already stand in order.
     """
 
-    plan: Plan
+    layout: Layout
     embeds: dict[str, Embed]
     gather_N: Tensor | None
     reads: dict[str, dict[str, Read]]
@@ -99,7 +99,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         return Batch(
-            self.plan.to(device),
+            self.layout.to(device),
             {name: e.to(device) for name, e in self.embeds.items()},
             None if self.gather_N is None else self.gather_N.to(device, non_blocking=True),
             {tag: {name: r.to(device) for name, r in reads.items()} for tag, reads in self.reads.items()},

@@ -176,4 +176,4 @@ class Rehearsal:
 
 def _largest(batches: list[Batch]) -> Batch:
     """Padding takes memory, too."""
-    return max(batches, key=lambda batch: batch.plan.doc_BT.numel())
+    return max(batches, key=lambda batch: batch.layout.doc_BT.numel())
