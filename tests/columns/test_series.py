@@ -19,7 +19,7 @@ from onetrunk.core.column import Sampling
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.sequence import Answer, Role
 from onetrunk.data.ledger import Ledger
-from onetrunk.evidence.evaluate import evaluate
+from onetrunk.evaluation.evaluate import evaluate
 from onetrunk.nn.heads.forecast import QUANTILES
 
 NAN = math.nan
