@@ -40,7 +40,7 @@ def compare_ways(
     unlabelled = dataclasses.replace(data, ask=[])
     base = pretrain_model(unlabelled, config, run.place / "pretraining", run.seed, None, None, MOST_BAD, run.console)
     base.save(run.place / "base")
-    extend_model(base, data, run.console)
+    extend_model(base, data, run.console, run.seed)
     test = data.part(run.part)
     right: dict[str, np.ndarray] = {}
     costs: dict[str, dict[str, float | int | None]] = {}

@@ -107,7 +107,7 @@ def _gain(run: Run, name: str, ask: str, metric: str, labelled: int, steps: int,
             pretrained, place = how == "pretrained", run.place / f"{name}-{draw}-{how}"
             model = copy.deepcopy(base) if pretrained else new_model(data, config, run.seed + draw)
             if pretrained:
-                extend_model(model, data, run.console)
+                extend_model(model, data, run.console, run.seed + draw)
             model, _ = finetune_model(data, config, place, run.seed + draw, model, pretrained, 0.01, run.console)
             found.append(_judged(model, held, ask, data.given, metric))
     if metric == "auc":

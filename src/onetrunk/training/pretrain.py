@@ -33,7 +33,7 @@ def pretrain_model(
     if model is None:
         model = new_model(data, config, seed)
     else:
-        extend_model(model, data, console)
+        extend_model(model, data, console, seed)
     store = stored(model, data, "train", config)
     data.ledger.check(len(store.place), max_bad)
     for line in data.ledger.lines():

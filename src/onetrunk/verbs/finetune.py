@@ -81,7 +81,7 @@ def finetune(
         settings = [*(settings or []), f"finetune.lora.rank={lora}"]
     run, limit = make_recipe(config, settings, size=size, fold=fold), budget_seconds(budget)
     check_free(out, overwrite)
-    model, run = start_from(start, run, network, restructure)
+    model, run = start_from(start, run, network, seed, restructure)
     above = None if teacher is None else open_teacher(teacher, model)
     if above is not None:
         run = run.model_copy(update={"given": "causal" if above.network.given_causal else "bidirectional"})
@@ -93,7 +93,7 @@ def finetune(
     if model is None:
         model = new_model(opened, run, seed, above)
     else:
-        extend_model(model, opened, console, run.finetune)
+        extend_model(model, opened, console, seed, run.finetune)
     if above is not None:
         teach(model, above, opened, run.finetune.distil, console)
     model, _ = finetune_model(opened, run, Path(out), seed, model, bool(start), max_bad, console, limit)

@@ -66,7 +66,7 @@ def pretrain(
     console = console_for(quiet)
     run = make_recipe(config, settings, size=size, fold=fold)
     check_free(out, overwrite)
-    model, run = start_from(start, run, network)
+    model, run = start_from(start, run, network, seed)
     opened = open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
         allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model, max_bad=max_bad,

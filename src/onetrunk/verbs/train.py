@@ -74,14 +74,14 @@ def train(
     if start is None and (foundation / MANIFEST).exists() and not overwrite:
         console.print(f"Going on with [bold]{foundation}[/], made before (--overwrite makes it anew).", highlight=False)
         start = str(foundation)
-    model, run = start_from(start, run, network)
+    model, run = start_from(start, run, network, seed)
     opened = open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
         allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model, max_bad=max_bad,
     )  # fmt: skip
     limit = budget_seconds(budget)
     if model is not None:
-        extend_model(model, opened, console, run.finetune)
+        extend_model(model, opened, console, seed, run.finetune)
     else:
         check_free(foundation, overwrite)
         share = None if limit is None else 0.6 * limit
