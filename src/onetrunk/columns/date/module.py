@@ -12,6 +12,9 @@ _HARMONICS = 3  # enough to tell the days of a week apart
 
 
 class DateModule(ScalarModule[DateEncoder]):
+    def _input_count(self) -> int:
+        return super()._input_count() + 2 * _HARMONICS * len(self.encoder.cycles)
+
     def _inputs(self, content: dict[str, Tensor]) -> Tensor:
         times = torch.arange(1, _HARMONICS + 1, device=content["phases"].device) * (2 * torch.pi)
         angles = (content["phases"][..., None] * times).flatten(1)

@@ -31,13 +31,17 @@ class ScalarModule(ColumnModule[E], Distribution):
     def __init__(self, encoder: E, width: int) -> None:
         super().__init__(encoder, width)
         self.bars = BarDistribution(encoder.bars.borders, encoder.bars.scales, encoder.bars.mass)
-        self.line = nn.Linear(self._inputs(_blank(encoder)).shape[1], width)
+        self.line = nn.Linear(self._input_count(), width)
         self.slot = nn.Parameter(torch.zeros(width))
         self.head = nn.Linear(2 * width, self.bars.size)
         nn.init.normal_(self.line.weight, std=width**-0.5)
         nn.init.zeros_(self.line.bias)
         nn.init.zeros_(self.head.weight)  # the first answer is the training distribution
         self.head.bias.data.copy_(self.bars.mass.log())
+
+    def _input_count(self) -> int:
+        """Steps between borders, and the standardised value."""
+        return len(self.encoder.bars.borders)
 
     def _inputs(self, content: dict[str, Tensor]) -> Tensor:
         """What the embedding is a linear map of: [n, inputs]."""
