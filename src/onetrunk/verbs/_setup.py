@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from rich.console import Console
 
 from onetrunk.core import folder as files
 from onetrunk.core.config import Config, read_yaml, with_settings
-from onetrunk.core.errors import UsageError
+from onetrunk.core.errors import DivergedError, UsageError
 from onetrunk.core.objective import Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as objective_kinds
 from onetrunk.data.cache import Cache
@@ -28,11 +27,14 @@ from onetrunk.data.met import parts_before, unknowable
 from onetrunk.data.pack import Store
 from onetrunk.data.split import Split, split
 from onetrunk.data.table import Table, infer_types, read, roles
-from onetrunk.engine.trainer import TrainSettings, planned_steps
+from onetrunk.engine.trainer import TrainConfig, Trainer, TrainSettings, planned_steps
 from onetrunk.inference.model_folder import Model
 from onetrunk.nn.lora import LoRAConfig
 
-# One dial: width, depth and heads follow; the learning rate of vectors and read-outs falls with the width.
+_DRY_RUN = 0.01  # of a budget: to time steps for
+_BESIDE = 0.1  # of a budget: validations, checkpoints, and steps that take longer than the first ones
+
+# One dial: width, depth and heads follow.
 SIZES: dict[str, dict[str, int]] = {
     "nano": {"width": 64, "layers": 2, "heads": 2},
     "tiny": {"width": 96, "layers": 4, "heads": 4},
@@ -284,23 +286,25 @@ def seconds(budget: str | float | None) -> float | None:
 
 
 def steps_within(
-    module: torch.nn.Module, batches: Callable[[int], list], steps: int, limit: float | None, out: Path
+    module: torch.nn.Module,
+    batches: Callable[[int], list],
+    train: TrainSettings,
+    steps: int,
+    limit: float | None,
+    out: Path,
 ) -> int:
-    """How many of the steps fit in `limit` seconds, from a short probe; decided before step 0, and for a run in `out`
-    that goes on as it was decided then. The module is not changed."""
+    """How many of the steps fit in `limit` seconds, from a dry run of a few; decided before step 0, and for a run in
+    `out` that goes on as it was decided then. The module is not changed."""
     if limit is None:
         return steps
     if (planned := planned_steps(out)) is not None:
         return planned
-    tried = 3
-    for step in range(tried + 1):
-        if step == 1:
-            start = time.monotonic()  # the first step warms up
-        for batch in batches(step):
-            sum(loss.sum for loss in module(batch).values()).backward()
-    module.zero_grad(set_to_none=True)
-    one = (time.monotonic() - start) / tried * 1.1
-    return int(np.clip(limit / one, 20, steps))
+    config = TrainConfig.parse({**train.model_dump(), "steps": steps})
+    try:
+        took = Trainer(module, batches, config, out).dry_run(_DRY_RUN * limit)
+    except DivergedError:  # the run itself says so, of the same steps
+        return steps
+    return int(np.clip(limit * (1 - _BESIDE) / float(np.mean(took)), min(20, steps), steps))
 
 
 def loader(

@@ -101,7 +101,7 @@ def pretrain(
         console.print(f"[yellow]Ledger[/] {line}", highlight=False)
     batches, made, steps = course(store, config, seed)
     model.network.objectives = made
-    steps = steps_within(model.network, batches, steps, limit, out)
+    steps = steps_within(model.network, batches, config.train, steps, limit, out)
     console.print(
         f"[bold]Pretraining[/] {steps:,} steps, {_parameters(model):,} parameters, "
         + " + ".join(f"{o.config.kind} {o.config.documents}" for o in made),
@@ -240,7 +240,6 @@ def _tune(
     rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
     batches, model.network.objectives = loader(rows, [objective], config, seed)
     steps = f.steps or count_steps(batches.rows_per_epoch("predict"), documents, f.epochs, f.least_steps, f.most_steps)
-    steps = steps_within(model.network, batches, steps, limit, out)
     if f.lora is not None and f.freeze not in (0, "trunk"):
         raise UsageError(
             f"finetune.lora freezes the whole trunk and --freeze {f.freeze} a part of it: name one of them."
@@ -251,6 +250,7 @@ def _tune(
         if "optimizer" not in config.train.model_fields_set:
             config = config.model_copy(update={"train": config.train.updated(optimizer="adamw")})
     trainable.layer_rates(model, task, f.layer_rate)
+    steps = steps_within(model.network, batches, config.train, steps, limit, out)
     if pretrained:
         train = config.train.updated(lr=config.train.lr * f.rate, muon_lr=config.train.muon_lr * f.rate)
         config = config.model_copy(update={"train": train})
