@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from onetrunk.columns.number import CODEC as Number
+from onetrunk.core.answer import Answer
 from onetrunk.core.column import Query, Sampling
+from onetrunk.core.content import Content, Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
-from onetrunk.core.sequence import Answer, Content, Role
 
 WIDTH = 16
 CPU = torch.device("cpu")

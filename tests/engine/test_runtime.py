@@ -9,8 +9,8 @@ import torch
 from tiny import CONFIG, Tiny, digest, trainer
 from torch import nn
 
+from onetrunk.core.batch import Loss
 from onetrunk.core.errors import DivergedError, UsageError
-from onetrunk.core.sequence import Loss
 from onetrunk.engine import runtime
 from onetrunk.engine.mode import Mode
 from onetrunk.engine.runtime import Runtime

@@ -21,8 +21,8 @@ from onetrunk.columns._names import kind_of, name_of, value_of
 from onetrunk.core import rng
 from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
+from onetrunk.core.content import Content, Role, Segment, local_positions
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Content, Role, Segment, local_positions
 from onetrunk.nn.dropout import dropout
 
 UNKNOWN, START, MASK, MISSING, FIRST = range(5)  # rows of every field's table; classes come after

@@ -16,10 +16,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from onetrunk.core import rng
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss
 from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
+from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
 from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads.categorical import divergence
 from onetrunk.nn.heads.distribution import BarDistribution

@@ -21,10 +21,12 @@ from torch import Tensor, nn
 
 from onetrunk.columns._pictures import as_png, open_image
 from onetrunk.core import rng
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss, state_of
 from onetrunk.core.column import Codec, Sampling, State
 from onetrunk.core.config import Config
+from onetrunk.core.content import Content, On, Role, Segment, local_positions
 from onetrunk.core.errors import BadValueError, DataError, UsageError
-from onetrunk.core.sequence import Answer, Content, Loss, On, Role, Segment, local_positions
 from onetrunk.nn.heads.dense import Dense, assign, boxes_at, cell_centres, overlaps, quality_focal, suppress
 
 _CANDIDATES = 300  # a picture's best cells, before suppression
@@ -303,7 +305,7 @@ class Boxes(Codec):
     ) -> State:  # fmt: skip
         self._side(on)
         nowhere = torch.zeros(n, 2, 3, device=device)  # where every picture is missing
-        return {"done": torch.zeros(n, dtype=torch.bool, device=device), "frame": nowhere, **on.state(device)}
+        return {"done": torch.zeros(n, dtype=torch.bool, device=device), "frame": nowhere, **state_of(on, device)}
 
     def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
         """Of every cell a `box` in pixels of the original [n, cells, (x, y, width, height)] and each class's `score`

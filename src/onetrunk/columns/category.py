@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from onetrunk.columns._names import kind_of, name_of, value_of
 from onetrunk.core import rng
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss, state_of
 from onetrunk.core.column import Codec, Query, Sampling, State
 from onetrunk.core.config import Config
+from onetrunk.core.content import Content, On, Role, Segment
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Answer, Content, Loss, On, Role, Segment
 from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads.categorical import choose, divergence, linear_cross_entropy
 
@@ -215,7 +217,7 @@ class Category(Codec):
     ) -> State:  # fmt: skip
         u = torch.from_numpy(rng.uniform(keys)).to(device)
         state = {"done": torch.zeros(n, dtype=torch.bool, device=device), "uniform": u}
-        return state if on is None else {**state, **on.state(device)}
+        return state if on is None else {**state, **state_of(on, device)}
 
     def query(self, state: State, sampling: Sampling) -> Query:
         n, device = len(state["done"]), state["done"].device

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss
 from onetrunk.core.config import Config
+from onetrunk.core.content import Content, On, Role, Segment
 from onetrunk.core.errors import BadValueError, UsageError
-from onetrunk.core.sequence import Answer, Content, Loss, On, Role, Segment
 
 State = dict[str, Tensor]
 
