@@ -21,9 +21,9 @@ from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError, InterruptedRunError, UsageError
 from onetrunk.core.objective import Objective, ObjectiveConfig
 from onetrunk.data.loader import Loader
-from onetrunk.data.met import record
 from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode, fit_columns
+from onetrunk.data.seen_rows import record
 from onetrunk.data.table import Table
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainResult
@@ -96,7 +96,7 @@ def pretrain(
     else:
         adopt(model, data, console)
     store = stored(model, data, "train", config)
-    data.ledger.check(len(store.place), max_bad)
+    data.ledger.check(len(store.index), max_bad)
     for line in data.ledger.lines():
         console.print(f"[yellow]Ledger[/] {line}", highlight=False)
     batches, made, steps = course(store, config, seed)
@@ -155,7 +155,7 @@ def finetune(
     why."""
     task = Task(list(data.given), list(data.ask))
     store = stored(model, data, "train", config)
-    data.ledger.check(len(store.place), max_bad)
+    data.ledger.check(len(store.index), max_bad)
     asked = [store.names.index(name) for name in task.ask]
     labelled = np.flatnonzero(store.present[:, asked].any(1))
     if not len(labelled):
@@ -166,7 +166,7 @@ def finetune(
     console.print(f"[bold]Fine-tuning[/] on {len(labelled):,} rows", highlight=False)
     decision: dict[str, Any] = {"labelled_rows": len(labelled)}
     progress = Progress("fine-tuning", silent=console.quiet)
-    spreads = pretrained and config.finetune.spread and len(labelled) < len(store.place)
+    spreads = pretrained and config.finetune.spread and len(labelled) < len(store.index)
     validates = pretrained and not spreads and len(validation) < _FEWEST_VALIDATED
     share = None if limit is None else limit / (config.finetune.repeats + validates * config.finetune.folds)
     if spreads:
@@ -236,7 +236,7 @@ def _tune(
     f = config.finetune
     documents = f.documents or int(np.clip(len(labelled) // 16, 16, 256))
     objective = ObjectiveConfig(kind="predict", documents=documents, given=task.given, ask=task.ask)
-    rows = Store(store.names, store.codecs, store.contents, store.place[labelled])
+    rows = Store(store.names, store.codecs, store.contents, store.index[labelled])
     rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
     batches, model.network.objectives = loader(rows, [objective], config, seed)
     steps = f.steps or count_steps(batches.rows_per_epoch("predict"), documents, f.epochs, f.least_steps, f.most_steps)
@@ -299,8 +299,8 @@ def _validator(model: Model, task: Task, validation: Table, metric: str | None) 
         model.network.codecs,
         _unread(),
     )
-    rows = np.flatnonzero(store.place[:, store.names.index(name)] >= 0)
-    store.place = store.place[rows]
+    rows = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
+    store.index = store.index[rows]
     truths = [validation[name][i] for i in rows]
 
     def by_metric() -> tuple[float, bool, dict[str, float | None]]:
@@ -345,7 +345,7 @@ def _cross_validated(
     scores: dict[str, list[float]] = {"pretrained": [], "fine-tuned": []}
     for fold in range(folds):
         held = labelled[fold_of == fold]
-        held = held[store.place[held, store.names.index(name)] >= 0]
+        held = held[store.index[held, store.names.index(name)] >= 0]
         if not len(held):
             continue
         tuned = copy.deepcopy(model)
@@ -402,9 +402,9 @@ def provenance(
     made = {
         "stage": stage,
         "source": Path(data.table.source).name,
-        "rows": {name: len(index) for name, index in data.split.parts().items()},
+        "rows": {name: len(index) for name, index in data.split.indices().items()},
         "split": data.split.as_json(),
-        "met": record(data.table, data.types, data.given or data.ask, data.split.parts()),
+        "seen_rows": record(data.table, data.types, data.given or data.ask, data.split.indices()),
         "given": data.given,
         "ask": data.ask,
         "left_out": data.reasons,
@@ -425,7 +425,7 @@ def provenance(
 
 def _digest(store: Store) -> str:
     """Equal for equal training rows: a run must not go on with others."""
-    found = hashlib.blake2b(store.place.tobytes(), digest_size=8)
+    found = hashlib.blake2b(store.index.tobytes(), digest_size=8)
     for content in store.contents:
         for name, array in content.data.items():
             found.update(name.encode() + np.ascontiguousarray(array).tobytes())
