@@ -63,9 +63,9 @@ def split(
     raise DataError when they stand in two parts, unless allowed. DataError too: a part without rows, an asked
     column with one class, a row without group, time or part. UsageError: a spec or column that is not there.
 
-    `before` int64 [rows] is the part each row had in an earlier stage, -1 where in none (`data.seen_rows`). Dealt rows keep
-    it; a split by time, or by a column that nobody named, leaves out rows that it would hold out and that were learnt
-    from before.
+    `before` int64 [rows] is the part each row had in an earlier stage, -1 where in none (`data.seen_rows`). Dealt rows
+    keep it; a split by time, or by a column that nobody named, leaves out rows that it would hold out and that were
+    learnt from before.
     """
     kind, column, fractions = _parse(spec, table)
     if kind == "auto":

@@ -6,19 +6,20 @@ from typing import Any
 
 import torch
 
+from onetrunk.core import rng
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.interop import huggingface
 from onetrunk.nn.restructure import restructured
-from onetrunk.verbs._setup import SIZES, RunConfig
+from onetrunk.training.recipe import SIZES, Recipe
 
 _GENTLE = {"optimizer": "adamw", "lr": 1e-4}  # what others trained for long is easily forgotten
 
 
 def start_from(
-    source: str | None, run: RunConfig, network: bool, restructure: bool = False
-) -> tuple[Model | None, RunConfig]:
+    source: str | None, run: Recipe, network: bool, seed: int, restructure: bool = False
+) -> tuple[Model | None, Recipe]:
     """The model, if any, and the run's configuration with it: the model says whether what is given is causal, and one
     that was imported is trained gently unless the user chose an optimizer or learning rate.
 
@@ -27,6 +28,7 @@ def start_from(
     if source is None:
         return None, run
     path = huggingface.locate(source, network)
+    torch.manual_seed(rng.torch_seed(seed, "start"))  # what no checkpoint holds, and new layers, begin at random
     model = huggingface.read(path) if huggingface.is_checkpoint(path) else load(path)
     _change(model, run, source, restructure)
     given = "causal" if model.network.given_causal else "bidirectional"
@@ -36,7 +38,7 @@ def start_from(
     return model, run.model_copy(update={"given": given, "train": train})
 
 
-def _change(model: Model, run: RunConfig, source: str, allowed: bool) -> None:
+def _change(model: Model, run: Recipe, source: str, allowed: bool) -> None:
     """Makes the model what the settings say, keeping what it learnt."""
     trunk = model.network.trunk
     told = {**(SIZES[run.size] if "size" in run.model_fields_set else {}), **run.trunk}

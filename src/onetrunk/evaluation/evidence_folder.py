@@ -15,13 +15,13 @@ from onetrunk.core.errors import DataError
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
-from onetrunk.evidence import card, report
-from onetrunk.evidence.evaluate import evaluate as judge
-from onetrunk.evidence.record import Evidence, Origin
+from onetrunk.evaluation import card, report
+from onetrunk.evaluation.evaluate import evaluate as judge
+from onetrunk.evaluation.record import Evidence, Origin
 from onetrunk.inference.model_folder import Model
 
 
-def evaluate(
+def evaluate_model(
     model: Model,
     test: Table,
     train: Table | None,
@@ -82,9 +82,9 @@ def _origin(model: Model, ledger: Ledger, seed: int) -> Origin:
         rows=last.get("rows", {}),
         columns=[column.as_json() for column in model.columns.values()],
         split=last.get("split", {}).get("how", ""),
-        ledger=[entry for stage in stages for entry in stage["ledger"]] + ledger.as_json(),
+        ledger=[entry for stage in stages for entry in stage.get("ledger", [])] + ledger.as_json(),
         parameters=sum(p.numel() for p in model.network.parameters()),
-        seconds={stage["stage"]: stage["seconds"] for stage in stages},
+        seconds={stage["stage"]: stage["seconds"] for stage in stages if "seconds" in stage},
         hardware=last.get("machine", ""),
         seed=last.get("seed", seed),
         versions={name: last[name] for name in ("onetrunk", "torch") if name in last},
