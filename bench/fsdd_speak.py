@@ -32,7 +32,7 @@ GUIDANCE, TEMPERATURE, STEPS = 2.0, 0.7, 24
 
 
 def compare(run: Run) -> Figures:
-    from onetrunk.core.column import Sampling
+    from onetrunk.core.answer import Sampling
     from onetrunk.verbs import _stages
     from onetrunk.verbs._setup import RunConfig, open_data
 

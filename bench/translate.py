@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.common import Figures, Run
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Sampling
 from onetrunk.verbs import _stages
 from onetrunk.verbs._setup import open_data
 

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from onetrunk.core import rng
+from onetrunk.core.answer import AnswerContext, Sampling
 from onetrunk.core.objective import Group, Objective, ObjectiveConfig
 from onetrunk.core.registry import column_types, objectives
-from onetrunk.core.sequence import Batch, On, Role
+from onetrunk.core.sequence import Batch, Content, On, Role
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.pack import Store, assemble
 from onetrunk.data.prepare import encode, fit_columns
@@ -249,6 +250,13 @@ def content_of(codec: Any, values: Sequence[Any]) -> Any:
 
 def keys(n: int, *parts: int | str) -> np.ndarray:
     return rng.mix(np.arange(n), "test", *parts)
+
+
+def context(
+    keys: np.ndarray, sampling: Sampling | None = None, prompt: Content | None = None, on: On | None = None
+) -> AnswerContext:
+    """Of answers that are all drawn in one way, greedily unless told otherwise."""
+    return AnswerContext.alike(keys, sampling or Sampling(), CPU, prompt, on)
 
 
 def on_of(codec: Any, keys: np.ndarray) -> On | None:

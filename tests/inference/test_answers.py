@@ -15,7 +15,7 @@ import worlds
 from worlds import CASES
 
 from onetrunk.core import folder as files
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Sampling
 from onetrunk.core.errors import ModelFileError, UsageError
 from onetrunk.core.sequence import Answer
 from onetrunk.data.ledger import Ledger

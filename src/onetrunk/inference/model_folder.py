@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from onetrunk.core import folder as files
-from onetrunk.core.column import Codec, Column, Sampling
+from onetrunk.core.answer import Sampling
+from onetrunk.core.column import Codec, Column
 from onetrunk.core.errors import ModelFileError, UsageError, unknown
 from onetrunk.core.registry import column_types
 from onetrunk.core.sequence import Answer, Content
