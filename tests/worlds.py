@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from onetrunk.core import rng
-from onetrunk.core.answer import AnswerContext, Sampling
+from onetrunk.core.answer import Sampling
+from onetrunk.core.decoding import AnswerContext
 from onetrunk.core.objective import Group, Objective, ObjectiveConfig
 from onetrunk.core.registry import column_types, objectives
 from onetrunk.core.sequence import Batch, Content, On, Role

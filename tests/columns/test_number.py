@@ -9,7 +9,8 @@ import torch
 import worlds
 
 from onetrunk.columns.number import CODEC as Number
-from onetrunk.core.answer import Query, Sampling
+from onetrunk.core.answer import Sampling
+from onetrunk.core.decoding import Query
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.sequence import Answer, Content, Role
 

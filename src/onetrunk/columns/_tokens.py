@@ -15,7 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor, nn
 
 from onetrunk.core import rng
-from onetrunk.core.answer import AnswerContext, Query, State, state_keys
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError

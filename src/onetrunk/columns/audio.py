@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from onetrunk.columns._sound import SUFFIXES, LogMel, evened, hz_to_mel, open_sound, resampled, wav
 from onetrunk.core import rng
-from onetrunk.core.answer import AnswerContext, Query, State, state_keys
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, DataError

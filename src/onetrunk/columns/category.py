@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from onetrunk.columns._names import kind_of, name_of, value_of
 from onetrunk.core import rng
-from onetrunk.core.answer import AnswerContext, Query, State, state_keys
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, DataError

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from onetrunk.columns._pictures import as_png, open_image
 from onetrunk.core import rng
-from onetrunk.core.answer import AnswerContext, Query, State
+from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, DataError

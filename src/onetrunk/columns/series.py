@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from onetrunk.columns._regular import Channels, bars, norm, plot, read, ridge, summary
 from onetrunk.core import rng
-from onetrunk.core.answer import AnswerContext, Query, State
+from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, UsageError

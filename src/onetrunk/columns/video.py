@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from onetrunk.columns._film import kind_of, opened
 from onetrunk.core import rng
-from onetrunk.core.answer import AnswerContext, Query, State
+from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, DataError

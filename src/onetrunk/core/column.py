@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from torch import Tensor, nn
 
-from onetrunk.core.answer import AnswerContext, Query, State
+from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.config import Config
 from onetrunk.core.errors import BadValueError, UsageError
 from onetrunk.core.sequence import Answer, Content, Loss, On, Role, Segment

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from onetrunk.core import rng
-from onetrunk.core.answer import AnswerContext, Sampling, State
+from onetrunk.core.answer import Sampling
+from onetrunk.core.decoding import AnswerContext, State
 from onetrunk.core.objective import Group
 from onetrunk.core.sequence import Answer, Batch, Content, On, Role
 from onetrunk.data.pack import Store, assemble

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from onetrunk.columns._tokens import TokenSequence
 from onetrunk.core import folder as files
 from onetrunk.core import rng
-from onetrunk.core.answer import AnswerContext, Sampling
+from onetrunk.core.answer import Sampling
+from onetrunk.core.decoding import AnswerContext
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import MissingExtraError, UsageError
 from onetrunk.core.objective import Group

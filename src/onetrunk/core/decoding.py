@@ -1,4 +1,4 @@
-"""What making answers is told: how each is drawn, and what a column type may need to begin them."""
+"""The decoding loop: what a column type may need to begin answers, and what a step asks of the trunk."""
 
 from __future__ import annotations
 
@@ -9,31 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onetrunk.core.errors import UsageError
+from onetrunk.core.answer import Sampling
 from onetrunk.core.sequence import Content, On
 
 State = dict[str, Tensor]  # of n answers that are being made: tensors [n, ...], always with `done` bool [n]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How an answer is drawn. Greedy (`temperature=0`) unless told otherwise."""
-
-    temperature: float = 0.0
-    top_k: int = 0  # 0: no limit
-    top_p: float = 1.0
-    max_length: int = 256  # parts of an answer of unknown length
-    guidance: float = 1.0  # classifier-free guidance (arXiv 2207.12598); 1 is none
-    steps: int = 24  # ODE steps of a flow
-    seed: int = 0
-    beams: int = 1  # kept at once in a search for the likeliest written answer; 1 takes the likeliest token each time
-
-    def __post_init__(self) -> None:
-        if self.beams < 1 or (self.beams > 1 and self.temperature > 0):
-            raise UsageError(
-                f"beams expects a whole number from 1, and above 1 no temperature: a search draws nothing; found beams "
-                f"{self.beams} and temperature {self.temperature:g}."
-            )
 
 
 @dataclass(frozen=True)
