@@ -12,10 +12,10 @@ import worlds
 from worlds import CASES, Case
 
 from onetrunk.core import rng
-from onetrunk.core.answer import Sampling
+from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.registry import column_types
-from onetrunk.core.sequence import Answer, Content, Role, Segment
 from onetrunk.data.table import Table, infer_types
 from onetrunk.inference.model_folder import load
 
@@ -364,7 +364,7 @@ def train(made: Any, store: Any, task: Any, steps: int) -> None:
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.05, steps)
     rows = np.arange(len(store.place))
     for step in range(steps):
-        planned = task.plan(rows, store.present[rows], worlds.keys(len(rows), step))
+        planned = task.assign_roles(rows, store.present[rows], worlds.keys(len(rows), step))
         (loss,) = network(worlds.assemble({task.tag: planned}, store, augment=False)).values()
         optimizer.zero_grad()
         (loss.sum / loss.count).backward()

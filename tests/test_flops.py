@@ -41,10 +41,10 @@ def test_a_language_model_is_six_for_each_weight_and_twelve_for_each_pair(activa
 
 def test_a_causal_stream_compares_half_of_the_pairs() -> None:
     network, batch = texts()
-    masked = network.trunk.flops(batch.plan)
-    batch.plan.causal = True
+    masked = network.trunk.flops(batch.layout)
+    batch.layout.causal = True
     saved = sum((len(t) + 1) ** 2 - (len(t) + 1) * (len(t) + 2) / 2 for t in TEXTS)
-    assert masked - network.trunk.flops(batch.plan) == 12 * LAYERS * WIDTH * saved
+    assert masked - network.trunk.flops(batch.layout) == 12 * LAYERS * WIDTH * saved
 
 
 def test_it_is_what_pytorch_counts_but_for_padding_and_attention() -> None:
@@ -52,14 +52,14 @@ def test_it_is_what_pytorch_counts_but_for_padding_and_attention() -> None:
     network, batch = texts()
     with FlopCounterMode(display=False) as counter:
         sum(loss.sum for loss in [network.codec("text").loss(network.states(batch), everywhere(batch))]).backward()
-    batch.plan.doc_BT = torch.arange(3)[:, None].expand_as(batch.plan.doc_BT)  # as if nothing were padding
-    n, T = batch.plan.doc_BT.numel(), batch.plan.doc_BT.shape[1]
-    whole = network.trunk.flops(batch.plan) + network._cost("text", n, everywhere(batch), reading=True)
+    batch.layout.doc_BT = torch.arange(3)[:, None].expand_as(batch.layout.doc_BT)  # as if nothing were padding
+    n, T = batch.layout.doc_BT.numel(), batch.layout.doc_BT.shape[1]
+    whole = network.trunk.flops(batch.layout) + network._cost("text", n, everywhere(batch), reading=True)
     assert counter.get_total_flops() == pytest.approx(whole - 12 * LAYERS * WIDTH * 3 * T * T, rel=1e-9)
 
 
 def everywhere(batch) -> dict[str, torch.Tensor]:
-    n = batch.plan.doc_BT.numel()
+    n = batch.layout.doc_BT.numel()
     return {"id": torch.zeros(n, dtype=torch.int64), "w": torch.ones(n)}
 
 
@@ -68,7 +68,7 @@ def test_a_recurrent_trunk_compares_no_pairs(kind: str) -> None:
     made = worlds.model({"text": TEXTS}, {"text": "text"}, trunk={"kind": kind, "width": WIDTH, "layers": LAYERS})
     batch = worlds.batch(worlds.store_of(made, {"text": TEXTS}), range(3), [], ["text"])
     gates = {"lstm": 4, "gru": 3, "rnn": 1}[kind]
-    assert made.network.trunk.flops(batch.plan) == 6 * LAYERS * gates * 2 * WIDTH**2 * batch.tokens
+    assert made.network.trunk.flops(batch.layout) == 6 * LAYERS * gates * 2 * WIDTH**2 * batch.tokens
 
 
 def costs(case: Case, rows: int = 3) -> tuple[float, float, int, int]:

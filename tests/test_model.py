@@ -14,8 +14,8 @@ from worlds import CASES
 from onetrunk.core import rng
 from onetrunk.core.answer import Sampling
 from onetrunk.core.column import Column
+from onetrunk.core.content import Role, Segment
 from onetrunk.core.errors import UsageError
-from onetrunk.core.sequence import Role, Segment
 from onetrunk.inference.model_folder import Model
 
 TOLERANCE = {"rtol": 1e-4, "atol": 2e-5}
@@ -64,7 +64,7 @@ def test_states_depend_neither_on_what_else_is_asked_nor_on_neighbours_nor_on_pa
         more = worlds.batch(store, range(12), shown, others, given_causal=causal)
         apart = worlds.batch(store, range(12), shown, ask, given_causal=causal, apart=True)
         few = worlds.batch(store, [8, 3], shown, ask, given_causal=causal)
-        assert len(plain.plan.doc_BT) < 12 == len(apart.plan.doc_BT), "the documents share sequences"
+        assert len(plain.layout.doc_BT) < 12 == len(apart.layout.doc_BT), "the documents share sequences"
         for other in (more, apart, few):
             assert_same_states(made, plain, other, [*shown, *ask])
 
@@ -102,7 +102,7 @@ def test_of_three_given_columns_one_may_be_missing_when_it_is_asked() -> None:
     made.network.objectives = [task]
     network, optimizer = made.network.train(), torch.optim.Adam(made.network.parameters(), lr=5e-3)
     for step in range(60):
-        planned = task.plan(np.arange(32), store.present, worlds.keys(32, step))
+        planned = task.assign_roles(np.arange(32), store.present, worlds.keys(32, step))
         (loss,) = network(worlds.assemble({task.tag: planned}, store)).values()
         optimizer.zero_grad()
         (loss.sum / loss.count).backward()
@@ -222,7 +222,7 @@ def test_the_decoding_loop_computes_what_training_does(trunk: Any, given: str) -
 
 def _pooled_naively(h: torch.Tensor, batch: Any) -> torch.Tensor:
     """The mean of each document's given states, one position at a time."""
-    doc, branch = batch.plan.doc_BT.flatten().tolist(), batch.plan.branch_BT.flatten().tolist()
+    doc, branch = batch.layout.doc_BT.flatten().tolist(), batch.layout.branch_BT.flatten().tolist()
     out = []
     for d in range(len(batch.row)):
         own = [h[i] for i in range(len(doc)) if doc[i] == d and branch[i] == 0]

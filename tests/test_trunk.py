@@ -10,20 +10,20 @@ import torch.nn.functional as F
 import worlds
 from torch import Tensor
 
+from onetrunk.core.batch import Layout
 from onetrunk.core.errors import UsageError
-from onetrunk.core.sequence import Plan
 from onetrunk.nn.attention import Attention, Rotary
 from onetrunk.nn.trunk import TRUNKS, build_trunk
 
 B, T, WIDTH, HEADS, HEAD = 2, 11, 24, 4, 6
 
 
-def plan(seed: int) -> Plan:
+def layout(seed: int) -> Layout:
     """Random documents, branches and orders, with padding at the end of the second sequence."""
     generator = torch.Generator().manual_seed(seed)
     doc, branch, order, pos = (torch.randint(0, high, (B, T), generator=generator) for high in (3, 3, 4, 9))
     doc[1, -2:] = -1
-    return Plan(doc, branch, order, pos)
+    return Layout(doc, branch, order, pos)
 
 
 def rotated(x: Tensor, pos: int, theta: float) -> Tensor:
@@ -44,7 +44,7 @@ def test_attention_is_what_the_rule_says(kv_heads: int, seed: int) -> None:
     layer = Attention(WIDTH, HEADS, kv_heads, HEAD, 1e-6)
     torch.nn.init.uniform_(layer.q_norm.weight, 0.5, 2)
     torch.nn.init.uniform_(layer.k_norm.weight, 0.5, 2)
-    p, x = plan(seed), torch.randn(B, T, WIDTH)
+    p, x = layout(seed), torch.randn(B, T, WIDTH)
     with torch.no_grad():
         found = layer(x, p, Rotary(HEAD, 100.0)(p.pos_BT))
         for b in range(B):
@@ -53,7 +53,7 @@ def test_attention_is_what_the_rule_says(kv_heads: int, seed: int) -> None:
                 torch.testing.assert_close(found[b, t], expected, rtol=1e-4, atol=1e-5)
 
 
-def slowly(layer: Attention, x_TD: Tensor, p: Plan, b: int, t: int, kv_heads: int) -> Tensor:
+def slowly(layer: Attention, x_TD: Tensor, p: Layout, b: int, t: int, kv_heads: int) -> Tensor:
     """Attention of one query over the keys it may see."""
     doc, branch, order = (a[b].tolist() for a in (p.doc_BT, p.branch_BT, p.order_BT))
     seen = [s for s in range(T) if doc[s] == doc[t] and branch[s] in (0, branch[t]) and order[s] <= order[t]]
@@ -74,7 +74,7 @@ def slowly(layer: Attention, x_TD: Tensor, p: Plan, b: int, t: int, kv_heads: in
 @pytest.mark.parametrize("kind", TRUNKS)
 def test_every_kind_is_built_and_takes_one_call(kind: str) -> None:
     trunk = build_trunk({"kind": kind, "width": 16, "layers": 2, **({"heads": 2} if kind == "transformer" else {})})
-    p = plan(0)
+    p = layout(0)
     p.order_BT.zero_()
     assert trunk(torch.randn(B, T, 16), p).shape == (B, T, 16)
     cache = trunk.start_cache(B, worlds.CPU)
@@ -93,13 +93,13 @@ def test_unknown_kinds_and_keys_name_the_nearest() -> None:
 def test_deep_trunks_start_as_the_identity() -> None:
     trunk = build_trunk({"kind": "transformer", "width": 16, "layers": 6, "heads": 2})
     x = torch.randn(B, T, 16)
-    torch.testing.assert_close(trunk(x, plan(0)), trunk.norm(x))
+    torch.testing.assert_close(trunk(x, layout(0)), trunk.norm(x))
 
 
-def plain(B: int, T: int, **flags: bool) -> Plan:
+def plain(B: int, T: int, **flags: bool) -> Layout:
     """One document a row, everything in one block."""
     doc = torch.arange(B)[:, None].expand(B, T)
-    return Plan(doc, torch.zeros_like(doc), torch.zeros_like(doc), torch.arange(T).expand(B, T), **flags)
+    return Layout(doc, torch.zeros_like(doc), torch.zeros_like(doc), torch.arange(T).expand(B, T), **flags)
 
 
 @pytest.mark.parametrize("place", ["pre", "post"])

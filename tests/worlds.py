@@ -12,10 +12,11 @@ import torch
 
 from onetrunk.core import rng
 from onetrunk.core.answer import Sampling
+from onetrunk.core.batch import Batch
+from onetrunk.core.content import Content, On, Role
 from onetrunk.core.decoding import AnswerContext
-from onetrunk.core.objective import Group, Objective, ObjectiveConfig
+from onetrunk.core.objective import Objective, ObjectiveConfig, RoleAssignment
 from onetrunk.core.registry import column_types, objectives
-from onetrunk.core.sequence import Batch, Content, On, Role
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.pack import Store, assemble
 from onetrunk.data.prepare import encode, fit_columns
@@ -316,14 +317,14 @@ def objective(store: Store, kind: str = "predict", **config: Any) -> Objective:
 
 def group(
     store: Store, rows: Sequence[int], given: Sequence[str], ask: Sequence[str], masked: Sequence[str] = ()
-) -> Group:
+) -> RoleAssignment:
     """Documents with fixed roles, as far as the values are there; keyed by row."""
     index = np.asarray(rows, dtype=np.int64)
     roles = np.full((len(index), len(store.names)), int(Role.ABSENT))
     for names_, role in ((given, Role.GIVEN), (ask, Role.ASKED), (masked, Role.MASKED)):
         for name in names_:
             roles[:, store.names.index(name)] = role
-    return Group(index, np.where(store.present[index], roles, Role.ABSENT), rng.mix(index, "document"))
+    return RoleAssignment(index, np.where(store.present[index], roles, Role.ABSENT), rng.mix(index, "document"))
 
 
 def batch(store: Store, rows: Sequence[int], given: Sequence[str], ask: Sequence[str], **rest: Any) -> Batch:
@@ -335,8 +336,8 @@ def states_by_document(made: Model, found: Batch) -> dict[tuple[int, str], torch
     """The trunk's states of each column in each document, (row, column) to [t, D], in order."""
     with torch.inference_mode():
         h = made.network.states(found)
-    T = found.plan.doc_BT.shape[1]
-    doc = found.plan.doc_BT.flatten()
+    T = found.layout.doc_BT.shape[1]
+    doc = found.layout.doc_BT.flatten()
     gather = found.gather_N if found.gather_N is not None else torch.arange(doc.numel())
     out, first = {}, 0
     for name, embed in found.embeds.items():
@@ -345,5 +346,5 @@ def states_by_document(made: Model, found: Batch) -> dict[tuple[int, str], torch
         for d in doc[where].unique().tolist():
             out[int(found.row[d]), name] = h[where[doc[where] == d]]
         first += n
-    assert T * len(found.plan.doc_BT) == len(h)
+    assert T * len(found.layout.doc_BT) == len(h)
     return out

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from onetrunk.core.batch import Batch, Layout, Loss, Read
 from onetrunk.core.column import Codec, Column
+from onetrunk.core.content import Content, On, Role, Segment
 from onetrunk.core.objective import Objective
-from onetrunk.core.sequence import Batch, Content, Loss, On, Plan, Read, Role, Segment
 from onetrunk.nn.trunk import build_trunk
 
 
@@ -101,11 +102,11 @@ class FoundationModel(nn.Module):
         else:
             padding = parts[0].new_zeros(1, self.width)
             x = torch.cat([*(part.to(padding.dtype) for part in parts), padding])[batch.gather_N]
-        return x.view(*batch.plan.doc_BT.shape, -1)
+        return x.view(*batch.layout.doc_BT.shape, -1)
 
     def states(self, batch: Batch, run: Sequence[str] = ()) -> Tensor:
         """h [B * T, D]."""
-        return self.trunk(self.embeddings(batch, run), batch.plan).flatten(0, 1)
+        return self.trunk(self.embeddings(batch, run), batch.layout).flatten(0, 1)
 
     def forward(self, batch: Batch) -> dict[str, Loss]:
         """Every objective's named losses: the same names for every batch. What a batch lacks is run on nothing and
@@ -121,7 +122,7 @@ class FoundationModel(nn.Module):
         """Floating-point operations of a training step on the batch, by formula: 6 for every weight and position it
         meets (2 forward, 4 backward) and 12 for every number of a pair that attention compares. Additions, norms and
         lookups are not counted, nor are padding, hidden pairs and what is computed again."""
-        total = self.trunk.flops(batch.plan)
+        total = self.trunk.flops(batch.layout)
         for name, embed in batch.embeds.items():
             total += self._cost(name, len(embed.flat_n), embed.content)
         for reads in batch.reads.values():
@@ -156,7 +157,7 @@ class BatchView:
 
     @cached_property
     def _pooled(self) -> Tensor:
-        return pooled_given(self.h_ND, self.batch.plan, len(self.batch.row))
+        return pooled_given(self.h_ND, self.batch.layout, len(self.batch.row))
 
     def pooled(self, tag: str) -> Tensor:
         docs = self.batch.docs.get(tag)
@@ -196,9 +197,9 @@ class BatchView:
         return Loss(total, truth.count, None if truth.each is None else truth.each.lerp(each.detach(), teacher.weight))
 
 
-def pooled_given(h_ND: Tensor, plan: Plan, n_docs: int) -> Tensor:
+def pooled_given(h_ND: Tensor, layout: Layout, n_docs: int) -> Tensor:
     """The mean of each document's states of branch 0; zeros where nothing is given: [m, D]."""
-    doc = torch.where(plan.branch_BT == 0, plan.doc_BT, -1).flatten()
+    doc = torch.where(layout.branch_BT == 0, layout.doc_BT, -1).flatten()
     doc = torch.where(doc < 0, n_docs, doc)
     sums = h_ND.new_zeros(n_docs + 1, h_ND.shape[1]).index_add(0, doc, h_ND)
     counts = torch.zeros(n_docs + 1, device=doc.device, dtype=h_ND.dtype)

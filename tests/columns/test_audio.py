@@ -18,9 +18,9 @@ from scipy import signal
 from onetrunk.columns import _sound as module
 from onetrunk.columns._sound import LogMel, evened, open_sound, resampled, wav
 from onetrunk.columns.audio import CODEC as Audio
-from onetrunk.core.answer import Sampling
+from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.content import Role, local_positions
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Answer, Role, local_positions
 
 RATE = 8000
 DICE = np.random.default_rng(0)

@@ -13,9 +13,10 @@ import worlds
 from PIL import Image as Pillow
 
 from onetrunk.columns.boxes import CODEC as Boxes
+from onetrunk.core.answer import Answer
+from onetrunk.core.content import On, Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.registry import column_types
-from onetrunk.core.sequence import Answer, On, Role
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table

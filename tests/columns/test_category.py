@@ -11,9 +11,9 @@ import torch.nn.functional as F
 import worlds
 
 from onetrunk.columns.category import CODEC as Category
-from onetrunk.core.answer import Sampling
+from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.content import Role
 from onetrunk.core.errors import DataError
-from onetrunk.core.sequence import Answer, Role
 
 WIDTH = 8
 

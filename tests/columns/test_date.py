@@ -10,9 +10,9 @@ import torch
 import worlds
 
 from onetrunk.columns.date import CODEC as Date
-from onetrunk.core.answer import Sampling
+from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.content import Content, Role
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Answer, Content, Role
 
 WIDTH = 16
 DAYS = [dt.date(2023, 1, 1) + dt.timedelta(days=3 * i) for i in range(200)]

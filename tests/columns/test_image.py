@@ -17,9 +17,9 @@ from PIL import ImageFile
 from onetrunk.columns import _pictures
 from onetrunk.columns.image import CODEC as Image
 from onetrunk.columns.image import open_image, sheet
-from onetrunk.core.answer import Sampling
+from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Answer, Role
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 COLOUR = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)

@@ -13,9 +13,9 @@ import worlds
 from onetrunk.columns._history import FIRST, MASK, MISSING, START, UNKNOWN
 from onetrunk.columns.items import CODEC as Items
 from onetrunk.columns.items import Ranking
-from onetrunk.core.answer import Sampling
+from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Answer, Role
 from onetrunk.data.ledger import Ledger
 
 ROWS = [["a", "b", "c"], ["b", "c"], ["c", "a", "b", "d"], ["d"], ["c", "c", "d"], ["e", "c"]]
@@ -206,7 +206,7 @@ def test_it_learns_an_order_and_beats_its_rivals() -> None:
     made.network.objectives = [task]
     network, optimizer = made.network.train(), torch.optim.Adam(made.network.parameters(), lr=1e-2)
     for step in range(80):
-        planned = task.plan(np.arange(60), store.present, worlds.keys(60, step))
+        planned = task.assign_roles(np.arange(60), store.present, worlds.keys(60, step))
         (loss,) = network(worlds.assemble({task.tag: planned}, store)).values()
         optimizer.zero_grad()
         (loss.sum / loss.count).backward()

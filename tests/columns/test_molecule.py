@@ -13,8 +13,9 @@ from rdkit import Chem
 from onetrunk.columns import _tokens, molecule
 from onetrunk.columns.molecule import _TOKEN
 from onetrunk.columns.molecule import CODEC as Molecule
+from onetrunk.core.answer import Answer
+from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError, MissingExtraError
-from onetrunk.core.sequence import Answer, Role
 from onetrunk.data.split import split
 from onetrunk.data.table import Table
 

@@ -9,10 +9,10 @@ import torch
 import worlds
 
 from onetrunk.columns.number import CODEC as Number
-from onetrunk.core.answer import Sampling
+from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.content import Content, Role
 from onetrunk.core.decoding import Query
 from onetrunk.core.errors import BadValueError, DataError, UsageError
-from onetrunk.core.sequence import Answer, Content, Role
 
 WIDTH = 16
 CPU = torch.device("cpu")

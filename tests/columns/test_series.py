@@ -14,9 +14,9 @@ from sklearn.linear_model import Ridge
 from onetrunk.columns._regular import Channels, bars, filled, norm, read, season
 from onetrunk.columns._rivals import Linear, SeasonalNaive
 from onetrunk.columns.series import Series
-from onetrunk.core.answer import Sampling
+from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
-from onetrunk.core.sequence import Answer, Role
 from onetrunk.data.ledger import Ledger
 from onetrunk.evidence.evaluate import evaluate
 from onetrunk.nn.heads.forecast import QUANTILES

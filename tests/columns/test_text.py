@@ -15,8 +15,8 @@ from tokenizers import Tokenizer
 from onetrunk.columns._tokens import END, MASK, SPECIALS, START, UNKNOWN
 from onetrunk.columns.text import CODEC as Text
 from onetrunk.core.answer import Sampling
+from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
-from onetrunk.core.sequence import Role
 from onetrunk.inference.likelihood import mean_loss
 
 ENGLISH = ["The room was clean, the staff friendly.", "Never again: noise all night!", "A fine old house; I'd return."]

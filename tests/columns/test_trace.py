@@ -11,8 +11,9 @@ import worlds
 
 from onetrunk.columns._history import FIRST, MISSING, START
 from onetrunk.columns.trace import CODEC as Trace
+from onetrunk.core.answer import Answer
+from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Answer, Role
 
 ROWS = [
     {"skill": ["a", "a", "b"], "correct": [False, True, True]},

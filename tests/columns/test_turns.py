@@ -15,9 +15,9 @@ import onetrunk
 from onetrunk.columns._tokens import END, START
 from onetrunk.columns.text import CODEC as Text
 from onetrunk.core.answer import Sampling
+from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.registry import column_types
-from onetrunk.core.sequence import Role
 from onetrunk.data.table import Table, infer_types
 
 

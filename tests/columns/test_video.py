@@ -20,8 +20,8 @@ from onetrunk.columns.audio import CODEC as Audio
 from onetrunk.columns.video import CODEC as Video
 from onetrunk.columns.video import open_film
 from onetrunk.core.answer import Sampling
+from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Role
 
 av = pytest.importorskip("av")
 

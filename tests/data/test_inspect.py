@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from onetrunk.core.content import Content
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.registry import column_types
-from onetrunk.core.sequence import Content
 from onetrunk.data.inspect import in_words, inspect
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.split import split

@@ -11,8 +11,8 @@ import torch
 import worlds
 from worlds import CASES
 
+from onetrunk.core.batch import Batch
 from onetrunk.core.errors import DataError
-from onetrunk.core.sequence import Batch
 from onetrunk.data.loader import Loader
 from onetrunk.data.pack import Store
 
@@ -35,7 +35,7 @@ def flattened(batches: list[Batch]) -> list[torch.Tensor]:
     """Every number of the batches, in order."""
     out = []
     for b in batches:
-        out += [b.plan.doc_BT, b.plan.branch_BT, b.plan.order_BT, b.plan.pos_BT, torch.from_numpy(b.row)]
+        out += [b.layout.doc_BT, b.layout.branch_BT, b.layout.order_BT, b.layout.pos_BT, torch.from_numpy(b.row)]
         out += [t for e in b.embeds.values() for t in (*e.content.values(), e.role_n)]
         out += [t for reads in b.reads.values() for r in reads.values() for t in (*r.targets.values(), r.flat_r)]
     return out

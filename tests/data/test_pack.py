@@ -11,7 +11,7 @@ import worlds
 from worlds import CASES
 
 from onetrunk.core import rng
-from onetrunk.core.sequence import Batch
+from onetrunk.core.batch import Batch
 from onetrunk.data.pack import Store, assemble, best_fit, pack
 
 LENGTHS = [rng.integers(rng.mix(np.arange(400), "lengths"), high, 1)[:, 0] + 1 for high in (3, 20, 64)]
@@ -86,14 +86,14 @@ def world() -> tuple[Any, Store]:
 def test_positions_orders_and_branches_are_those_of_each_document(apart: bool, given_causal: bool) -> None:
     _, store = world()
     batch = worlds.batch(store, range(12), ["title", "price"], ["kind"], apart=apart, given_causal=given_causal)
-    plan = batch.plan
-    assert batch.tokens == int((plan.doc_BT >= 0).sum())
+    layout = batch.layout
+    assert batch.tokens == int((layout.doc_BT >= 0).sum())
     for d in range(12):
-        sequence, place = (plan.doc_BT == d).nonzero(as_tuple=True)
+        sequence, place = (layout.doc_BT == d).nonzero(as_tuple=True)
         assert len(set(sequence.tolist())) == 1, "a document stands in one sequence"
         assert (place.diff() == 1).all(), "in one piece"
         s = int(sequence[0])
-        branch, order, pos = (a[s, place].tolist() for a in (plan.branch_BT, plan.order_BT, plan.pos_BT))
+        branch, order, pos = (a[s, place].tolist() for a in (layout.branch_BT, layout.order_BT, layout.pos_BT))
         letters = int(store.contents[0].lens[d])
         given = letters + (d > 0)  # the first row has no price
         assert branch == [0] * given + [1]
@@ -104,7 +104,7 @@ def test_positions_orders_and_branches_are_those_of_each_document(apart: bool, g
 def test_reads_stand_where_their_targets_are() -> None:
     _, store = world()
     batch = worlds.batch(store, range(12), ["price"], ["kind", "title"])
-    doc = batch.plan.doc_BT.flatten()
+    doc = batch.layout.doc_BT.flatten()
     for read in batch.reads["predict"].values():
         assert torch.equal(doc[read.flat_r], read.doc_r)
     kinds = batch.reads["predict"]["kind"]
@@ -135,7 +135,7 @@ def test_plain_streams_take_the_fast_path_and_change_nothing(titles: list[str]) 
     rows = {"title": titles}
     made = worlds.model(rows, {"title": "text"}, options={"title": {"unit": "character"}})
     fast, slow = (worlds.batch(worlds.store_of(made, rows), range(3), [], ["title"], apart=apart) for apart in (0, 1))
-    assert fast.plan.causal and not slow.plan.causal
+    assert fast.layout.causal and not slow.layout.causal
     compare(made, fast, slow)
 
 
@@ -148,8 +148,8 @@ def test_full_blocks_take_the_fast_path_and_change_nothing(titles: list[str], fu
     fast, slow = (
         worlds.batch(worlds.store_of(made, rows), range(3), ["title", "name"], [], masked=["picture"]) for _ in "ab"
     )
-    assert fast.plan.full == full and not fast.plan.causal
-    slow.plan.full = False
+    assert fast.layout.full == full and not fast.layout.causal
+    slow.layout.full = False
     compare(made, fast, slow)
 
 

@@ -10,7 +10,7 @@ import worlds
 from torch import nn
 from worlds import CASES
 
-from onetrunk.core.sequence import Loss
+from onetrunk.core.batch import Loss
 from onetrunk.data.loader import Loader
 from onetrunk.engine.counting import Counts, count, fake
 from onetrunk.engine.mode import Mode

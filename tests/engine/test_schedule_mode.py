@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from onetrunk.core.sequence import Loss
+from onetrunk.core.batch import Loss
 from onetrunk.engine import mode
 from onetrunk.engine.mode import Mode, decide
 from onetrunk.engine.schedule import factor

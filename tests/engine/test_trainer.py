@@ -15,8 +15,8 @@ import torch
 from tiny import CONFIG, Tiny, batch, batches, digest, loss_bits, stopping_at, table, trainer
 
 from onetrunk.core import folder
+from onetrunk.core.batch import Loss
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError
-from onetrunk.core.sequence import Loss
 from onetrunk.engine.trainer import TrainConfig, planned_steps
 
 PLAIN = TrainConfig(steps=4, tensorboard=False)

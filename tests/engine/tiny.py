@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from onetrunk.core import rng
-from onetrunk.core.sequence import Loss
+from onetrunk.core.batch import Loss
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.trainer import TrainConfig, Trainer
 

@@ -12,8 +12,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
+from onetrunk.core.answer import Answer
 from onetrunk.core.errors import BadValueError
-from onetrunk.core.sequence import Answer
 from onetrunk.metrics.classification import classification
 from onetrunk.metrics.regression import regression
 

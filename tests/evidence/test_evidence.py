@@ -15,8 +15,8 @@ import yaml
 from evidence_fakes import PIXEL, Amount, Colour, FakeModel, Picture
 from PIL import Image
 
+from onetrunk.core.answer import Answer
 from onetrunk.core.errors import DataError, ModelFileError
-from onetrunk.core.sequence import Answer
 from onetrunk.evidence.card import card
 from onetrunk.evidence.evaluate import evaluate
 from onetrunk.evidence.intervals import wilson

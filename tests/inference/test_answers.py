@@ -15,9 +15,8 @@ import worlds
 from worlds import CASES
 
 from onetrunk.core import folder as files
-from onetrunk.core.answer import Sampling
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.errors import ModelFileError, UsageError
-from onetrunk.core.sequence import Answer
 from onetrunk.data.ledger import Ledger
 from onetrunk.inference import predict as module
 from onetrunk.inference.model_folder import Model, Task, answer_columns, load
@@ -100,7 +99,7 @@ def test_the_pooled_states_are_those_training_sees(made: Model) -> None:
     found = pooled_states(made.network, store, ["title", "price"])
     batch = worlds.batch(store, range(12), ["title", "price"], ["kind"])
     with torch.inference_mode():
-        expected = pooled_given(made.network.states(batch), batch.plan, 12)
+        expected = pooled_given(made.network.states(batch), batch.layout, 12)
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
     assert not found[3].any() and found[4].any(), "nothing is given in row 3"
 

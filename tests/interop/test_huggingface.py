@@ -16,9 +16,9 @@ from PIL import Image as Pillow
 
 import onetrunk
 from onetrunk.core.answer import Sampling
+from onetrunk.core.content import Role
 from onetrunk.core.errors import ModelFileError, UsageError
 from onetrunk.core.folder import load_tensors, save_tensors
-from onetrunk.core.sequence import Role
 from onetrunk.inference.model_folder import load
 from onetrunk.interop import huggingface
 

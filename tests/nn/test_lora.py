@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from onetrunk.core.batch import Layout
 from onetrunk.core.errors import UsageError
-from onetrunk.core.sequence import Plan
 from onetrunk.nn import lora
 from onetrunk.nn.trunk import build_trunk
 
@@ -30,9 +30,9 @@ def adapted(bias: str = "none") -> tuple[torch.nn.Module, torch.nn.Module]:
 def states(trunk: torch.nn.Module) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     pos = torch.arange(5).expand(2, 5)
-    plan = Plan(torch.zeros_like(pos), pos * 0, pos, pos, causal=True)
+    layout = Layout(torch.zeros_like(pos), pos * 0, pos, pos, causal=True)
     with torch.no_grad():
-        return trunk(torch.randn(2, 5, 16, generator=generator), plan)
+        return trunk(torch.randn(2, 5, 16, generator=generator), layout)
 
 
 def test_a_change_is_nothing_at_first_and_only_it_has_new_names() -> None:

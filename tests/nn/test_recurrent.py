@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from onetrunk.core.batch import Layout
 from onetrunk.core.errors import UsageError
-from onetrunk.core.sequence import Plan
 from onetrunk.nn.recurrent import CELLS, Recurrent, RecurrentConfig
 
 WIDTH = 8
@@ -29,8 +29,8 @@ def documents() -> list[Document]:
     return [{0: x(4), 1: x(2), 2: x(1)}, {0: x(1)}, {1: x(3)}, {0: x(6), 2: x(5)}, {0: x(2), 1: x(1)}]
 
 
-def pack(rows: list[list[Document]], interleave: bool = False) -> tuple[Tensor, Plan, list[dict[int, Tensor]]]:
-    """x_BTD, its plan, and for every document (in order of rows) where its branches lie, flattened."""
+def pack(rows: list[list[Document]], interleave: bool = False) -> tuple[Tensor, Layout, list[dict[int, Tensor]]]:
+    """x_BTD, its layout, and for every document (in order of rows) where its branches lie, flattened."""
     T = max(sum(len(x) for document in row for x in document.values()) for row in rows) + 2
     x_BTD = torch.full((len(rows), T, WIDTH), 7.0)  # padding that would be noticed
     doc, branch = torch.full((len(rows), T), -1), torch.zeros(len(rows), T, dtype=torch.long)
@@ -48,7 +48,7 @@ def pack(rows: list[list[Document]], interleave: bool = False) -> tuple[Tensor, 
                 at += 1
             places.append({k: torch.tensor(where) for k, where in found.items()})
     zeros = torch.zeros_like(doc)
-    return x_BTD, Plan(doc, branch, zeros, zeros), places
+    return x_BTD, Layout(doc, branch, zeros, zeros), places
 
 
 def reference(made: Recurrent, document: Document) -> Document:
@@ -83,26 +83,26 @@ def test_packed_equals_torch_document_by_document(kind: str, interleave: bool) -
         for cut in cuts:
             rows.append(rest[:cut])
             rest = rest[cut:]
-        x, plan, places = pack(rows, interleave)
-        assert_close(made(x, plan), places, expected)
+        x, layout, places = pack(rows, interleave)
+        assert_close(made(x, layout), places, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_fast_path_equals_general(kind: str) -> None:
     made = trunk(kind)
-    x, plan, places = pack([[{0: torch.randn(5, WIDTH)}], [{0: torch.randn(3, WIDTH)}]])
-    general = made(x, plan)
-    plan.causal = True
-    fast = made(x, plan)
+    x, layout, places = pack([[{0: torch.randn(5, WIDTH)}], [{0: torch.randn(3, WIDTH)}]])
+    general = made(x, layout)
+    layout.causal = True
+    fast = made(x, layout)
     for where in places:
         torch.testing.assert_close(fast.flatten(0, 1)[where[0]], general.flatten(0, 1)[where[0]])
 
 
 def test_branches_and_documents_do_not_reach_each_other() -> None:
     made = trunk("lstm")
-    x, plan, places = pack([documents()[:2], documents()[2:]])
+    x, layout, places = pack([documents()[:2], documents()[2:]])
     x.requires_grad_()
-    made(x, plan).flatten(0, 1)[places[0][1][-1]].sum().backward()
+    made(x, layout).flatten(0, 1)[places[0][1][-1]].sum().backward()
     touched = x.grad.flatten(0, 1).abs().sum(1).nonzero()[:, 0].tolist()
     assert touched == sorted([*places[0][0].tolist(), *places[0][1].tolist()])
 
@@ -158,34 +158,34 @@ def test_blind_half_of_a_cache_has_seen_nothing(kind: str) -> None:
 def test_dropout_keeps_one_mask_a_document() -> None:
     made = trunk("rnn", dropout=0.5).train()
     document = {0: torch.ones(6, WIDTH), 1: torch.ones(2, WIDTH)}
-    x, plan, places = pack([[document, document]])
+    x, layout, places = pack([[document, document]])
     torch.manual_seed(4)
-    h = made(x, plan).flatten(0, 1)
+    h = made(x, layout).flatten(0, 1)
     dropped = [(h[torch.cat([where[0], where[1]])] == 0) for where in places]
     for zero in dropped:
         assert (zero == zero[0]).all() and 0 < zero[0].sum() < WIDTH
     assert not torch.equal(dropped[0][0], dropped[1][0])
     torch.manual_seed(4)
-    assert torch.equal(made(x, plan).flatten(0, 1), h)
+    assert torch.equal(made(x, layout).flatten(0, 1), h)
     made.eval()
-    assert_close(made(x, plan), places, [reference(made, document)] * 2)
+    assert_close(made(x, layout), places, [reference(made, document)] * 2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_parameter_learns_and_an_empty_batch_runs(kind: str) -> None:
     made = trunk(kind)
-    x, plan, _ = pack([documents()])
-    made(x, plan).square().sum().backward()
+    x, layout, _ = pack([documents()])
+    made(x, layout).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in made.parameters())
     empty = torch.full((2, 3), -1)
-    assert made(torch.zeros(2, 3, WIDTH), Plan(empty, empty, empty, empty)).shape == (2, 3, WIDTH)
+    assert made(torch.zeros(2, 3, WIDTH), Layout(empty, empty, empty, empty)).shape == (2, 3, WIDTH)
 
 
 def test_runs_under_bfloat16_autocast() -> None:
     made = trunk("lstm")
-    x, plan, places = pack([documents()])
+    x, layout, places = pack([documents()])
     with torch.autocast("cpu", torch.bfloat16):
-        low = made(x, plan)
+        low = made(x, layout)
     for where, expected in zip(places, [reference(made, d) for d in documents()], strict=True):
         for k, h in expected.items():
             torch.testing.assert_close(low.flatten(0, 1)[where[k]].float(), h, atol=0.1, rtol=0.1)

@@ -8,8 +8,8 @@ import pytest
 import torch
 import worlds
 
+from onetrunk.core.batch import Layout
 from onetrunk.core.errors import UsageError
-from onetrunk.core.sequence import Plan
 from onetrunk.nn.restructure import restructured
 from onetrunk.nn.transformer import Transformer, TransformerConfig
 from onetrunk.nn.trunk import build_trunk
@@ -31,7 +31,7 @@ def states(made: Transformer, T: int = 9) -> torch.Tensor:
     zero = torch.zeros(2, T, dtype=torch.long)
     pos = torch.arange(T).expand(2, T)
     with torch.no_grad():
-        return made(x, Plan(zero, zero, pos, pos, causal=True))
+        return made(x, Layout(zero, zero, pos, pos, causal=True))
 
 
 @pytest.mark.parametrize("config", [PLAIN, LIKE_GPT2], ids=["rotary", "learned"])
@@ -45,7 +45,7 @@ def test_growing_keeps_what_it_computes_and_learns_on(config: dict[str, Any], ch
         x = torch.randn(2, 9, 24)
         zero = torch.zeros(2, 9, dtype=torch.long)
         pos = torch.arange(9).expand(2, 9)
-        new.train()(x, Plan(zero, zero, pos, pos, causal=True)).square().sum().backward()
+        new.train()(x, Layout(zero, zero, pos, pos, causal=True)).square().sum().backward()
         added = [p for name, p in new.named_parameters() if name.endswith(("o_proj.weight", "down_proj.weight"))]
         assert all(p.grad.abs().sum() > 0 for p in added), "new parts are not dead"
 

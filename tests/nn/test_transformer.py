@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from onetrunk.core.sequence import Plan
+from onetrunk.core.batch import Layout
 from onetrunk.nn.heads import categorical
 from onetrunk.nn.heads.categorical import choose, linear_cross_entropy
 from onetrunk.nn.heads.flow import ode_step
@@ -22,10 +22,10 @@ def randomised(config: TransformerConfig) -> Transformer:
     return trunk.eval()
 
 
-def stream(B: int, T: int) -> Plan:
+def stream(B: int, T: int) -> Layout:
     pos = torch.arange(T).expand(B, T)
     doc = torch.arange(B)[:, None].expand(B, T)
-    return Plan(doc, torch.ones_like(pos), pos + 1, pos, causal=True)
+    return Layout(doc, torch.ones_like(pos), pos + 1, pos, causal=True)
 
 
 def test_a_causal_stream_equals_qwen3() -> None:
@@ -57,7 +57,7 @@ def test_a_causal_stream_equals_qwen3() -> None:
 def test_the_mask_is_the_rule() -> None:
     dice = np.random.default_rng(0)
     doc, branch, order = (torch.from_numpy(dice.integers(0, 3, (2, 9))) for _ in range(3))
-    mask = Plan(doc, branch, order, order).mask()
+    mask = Layout(doc, branch, order, order).mask()
     for b in range(2):
         for q in range(9):
             for k in range(9):
@@ -67,10 +67,10 @@ def test_the_mask_is_the_rule() -> None:
 
 def test_the_causal_flag_equals_the_mask() -> None:
     trunk = randomised(TransformerConfig(width=32, layers=2, heads=4))
-    plan, x = stream(2, 9), torch.randn(2, 9, 32)
-    masked = Plan(plan.doc_BT, plan.branch_BT, plan.order_BT, plan.pos_BT)
+    layout, x = stream(2, 9), torch.randn(2, 9, 32)
+    masked = Layout(layout.doc_BT, layout.branch_BT, layout.order_BT, layout.pos_BT)
     with torch.no_grad():
-        torch.testing.assert_close(trunk(x, plan), trunk(x, masked), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(trunk(x, layout), trunk(x, masked), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

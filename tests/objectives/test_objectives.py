@@ -11,9 +11,9 @@ import torch.nn.functional as F
 import worlds
 from worlds import CASES
 
+from onetrunk.core.content import Role
 from onetrunk.core.objective import Objective
 from onetrunk.core.registry import objectives
-from onetrunk.core.sequence import Role
 from onetrunk.data.loader import Loader
 from onetrunk.data.pack import Store
 
@@ -37,7 +37,7 @@ def world(times: int = 1) -> tuple[Any, Store]:
 
 def planned(objective: Objective, store: Store, step: int = 0) -> tuple[np.ndarray, Any]:
     rows = objective.pool(store.present, store.windows())
-    return rows, objective.plan(rows, store.present[rows], worlds.keys(len(rows), step))
+    return rows, objective.assign_roles(rows, store.present[rows], worlds.keys(len(rows), step))
 
 
 @every_objective
@@ -59,7 +59,7 @@ def test_roles_are_keyed_and_do_not_depend_on_neighbours(kind: str) -> None:
     rows, group = planned(objective, store)
     keys = worlds.keys(len(rows), 0)
     few = np.array([7, 2, 11])
-    alone = objective.plan(rows[few], store.present[rows[few]], keys[few])
+    alone = objective.assign_roles(rows[few], store.present[rows[few]], keys[few])
     here = (few[:, None] * group.unit + np.arange(group.unit)).reshape(-1)
     assert (alone.roles == group.roles[here]).all() and (alone.keys == group.keys[here]).all()
     assert (planned(objective, store, step=1)[1].roles != group.roles).any()

@@ -44,7 +44,7 @@ def logits(model: Model, name: str, batch: Any) -> torch.Tensor:
 
     own = h[read.flat_r]
     if codec.pooled:
-        own = torch.cat([own, pooled_given(h, batch.plan, len(batch.row))[read.doc_r]], dim=1)
+        own = torch.cat([own, pooled_given(h, batch.layout, len(batch.row))[read.doc_r]], dim=1)
         return codec.logits(own)
     return torch.nn.functional.linear(*codec.readout(own))
 

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from onetrunk.columns._names import kind_of, name_of, value_of
 from onetrunk.core import rng
-from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
+from onetrunk.core.content import Content, Role, Segment, local_positions
+from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Content, Role, Segment, local_positions
 from onetrunk.nn.dropout import dropout
 
 UNKNOWN, START, MASK, MISSING, FIRST = range(5)  # rows of every field's table; classes come after

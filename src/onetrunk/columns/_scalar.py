@@ -16,11 +16,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from onetrunk.core import rng
-from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
+from onetrunk.core.content import Content, Role, Segment
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
 from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads.categorical import divergence
 from onetrunk.nn.heads.distribution import BarDistribution

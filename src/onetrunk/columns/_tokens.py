@@ -15,11 +15,13 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor, nn
 
 from onetrunk.core import rng
-from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
+from onetrunk.core.content import Content, Role, Segment, local_positions
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.errors import UsageError
-from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment, local_positions
 from onetrunk.nn.heads.categorical import choose, linear_cross_entropy, linear_divergence
 
 SPECIALS = ["<|unknown|>", "<|start|>", "<|end|>", "<|mask|>"]

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from onetrunk.columns._sound import SUFFIXES, LogMel, evened, hz_to_mel, open_sound, resampled, wav
 from onetrunk.core import rng
-from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
+from onetrunk.core.content import Content, Role, Segment, local_positions
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment, local_positions
 from onetrunk.nn.heads.distribution import BarDistribution
 from onetrunk.nn.heads.flow import WAVES, denoised, noisy, ode_step, waves, weight
 

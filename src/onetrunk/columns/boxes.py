@@ -21,11 +21,13 @@ from torch import Tensor, nn
 
 from onetrunk.columns._pictures import as_png, open_image
 from onetrunk.core import rng
-from onetrunk.core.decoding import AnswerContext, State
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss, state_of
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
+from onetrunk.core.content import Content, On, Role, Segment, local_positions
+from onetrunk.core.decoding import AnswerContext, State
 from onetrunk.core.errors import BadValueError, DataError, UsageError
-from onetrunk.core.sequence import Answer, Content, Loss, On, Role, Segment, local_positions
 from onetrunk.nn.heads.dense import Dense, assign, boxes_at, cell_centres, overlaps, quality_focal, suppress
 
 _CANDIDATES = 300  # a picture's best cells, before suppression
@@ -302,7 +304,7 @@ class Boxes(Codec):
         on, device = context.read_positions, context.device
         self._side(on)
         nowhere = torch.zeros(context.n, 2, 3, device=device)  # where every picture is missing
-        return {**context.state(), "frame": nowhere, **on.state(device)}
+        return {**context.state(), "frame": nowhere, **state_of(on, device)}
 
     def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
         """Of every cell a `box` in pixels of the original [n, cells, (x, y, width, height)] and each class's `score`

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from onetrunk.columns._names import kind_of, name_of, value_of
 from onetrunk.core import rng
-from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss, state_of
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
+from onetrunk.core.content import Content, On, Role, Segment
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Answer, Content, Loss, On, Role, Segment
 from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads.categorical import choose, divergence, linear_cross_entropy
 
@@ -213,7 +215,7 @@ class Category(Codec):
     def start(self, context: AnswerContext) -> State:
         state = context.state("temperature", "top_k", "top_p")
         on = context.read_positions
-        return state if on is None else {**state, **on.state(context.device)}
+        return state if on is None else {**state, **state_of(on, context.device)}
 
     def query(self, state: State) -> Query:
         n, device = len(state["done"]), state["done"].device

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from onetrunk.columns._scalar import Scalar
+from onetrunk.core.answer import Answer
 from onetrunk.core.errors import BadValueError
-from onetrunk.core.sequence import Answer
 
 _EPOCH = dt.datetime(1970, 1, 1)
 _DAY = 86_400

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from onetrunk.columns._pictures import as_png, open_image
 from onetrunk.core import rng
-from onetrunk.core.decoding import AnswerContext, Query, State
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
+from onetrunk.core.content import Content, Role, Segment
+from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment
 from onetrunk.nn.convolution import ResidualStages
 from onetrunk.nn.heads.flow import WAVES, denoised, noisy, ode_step, waves, weight
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from onetrunk.columns._history import FIRST, History, HistoryOptions
 from onetrunk.columns._names import name_of
 from onetrunk.core import rng
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss
 from onetrunk.core.decoding import AnswerContext, State, state_keys
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Answer, Loss
 from onetrunk.nn.heads.categorical import linear_cross_entropy, sampled_cross_entropy
 
 _FLATTER = 0.75  # items are drawn as negatives by their count to this power (word2vec, arXiv 1310.4546)

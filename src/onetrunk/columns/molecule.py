@@ -20,8 +20,9 @@ from pydantic import Field
 
 from onetrunk.columns._tokens import MANY, SPECIALS, UNKNOWN, TokenOptions, TokenSequence, parts_of
 from onetrunk.core import rng
+from onetrunk.core.answer import Answer
+from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.errors import BadValueError, DataError, MissingExtraError
-from onetrunk.core.sequence import Answer, Content, Role, Segment
 
 # Atoms, bonds, branches and rings: the tokens of arXiv 1711.04810.
 _TOKEN = re.compile(r"\[[^\[\]\s]+\]|Br|Cl|[BCNOPSFI]|[bcnops]|%\d{2}|[0-9]|[-=#$:/\\.()+~@?>*]")

@@ -20,11 +20,13 @@ from torch import Tensor, nn
 
 from onetrunk.columns._regular import Channels, bars, norm, plot, read, ridge, summary
 from onetrunk.core import rng
-from onetrunk.core.decoding import AnswerContext, Query, State
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
+from onetrunk.core.content import Content, Role, Segment, local_positions
+from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.errors import BadValueError, UsageError
-from onetrunk.core.sequence import Answer, Content, Loss, Role, Segment, local_positions
 from onetrunk.metrics import forecast
 from onetrunk.nn.heads.flow import like, noisy, ode_step, weight
 from onetrunk.nn.heads.forecast import QUANTILES, Forecast

@@ -30,8 +30,9 @@ from onetrunk.columns._tokens import (
     train_bpe,
 )
 from onetrunk.columns._turns import ANSWERS, is_conversation, rendered, replies, turns
+from onetrunk.core.answer import Answer
+from onetrunk.core.content import Content
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.sequence import Answer, Content
 
 
 class Text(TokenSequence):

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from onetrunk.columns._history import FIRST, History, HistoryOptions
 from onetrunk.columns._names import name_of
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss
 from onetrunk.core.decoding import AnswerContext, State
 from onetrunk.core.errors import BadValueError
-from onetrunk.core.sequence import Answer, Loss
 from onetrunk.nn.heads.categorical import linear_cross_entropy
 
 _FEW = 20  # classes of an asked field, for a column to be recognised

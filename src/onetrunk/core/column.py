@@ -15,10 +15,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from torch import Tensor, nn
 
-from onetrunk.core.decoding import AnswerContext, Query, State
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss
 from onetrunk.core.config import Config
+from onetrunk.core.content import Content, On, Role, Segment
+from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.errors import BadValueError, UsageError
-from onetrunk.core.sequence import Answer, Content, Loss, On, Role, Segment
 
 
 class Codec(nn.Module, ABC):

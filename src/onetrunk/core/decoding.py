@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from onetrunk.core.answer import Sampling
-from onetrunk.core.sequence import Content, On
+from onetrunk.core.content import Content, On
 
 State = dict[str, Tensor]  # of n answers that are being made: tensors [n, ...], always with `done` bool [n]
 

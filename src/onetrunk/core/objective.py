@@ -1,6 +1,6 @@
 """The contract of an objective: one file in `objectives/` that defines an `Objective` and names it `OBJECTIVE`.
 
-`plan` chooses roles (on the CPU, keyed); `loss` turns what the view offers into named losses.
+`assign_roles` chooses roles (on the CPU, keyed); `loss` turns what the view offers into named losses.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
+from onetrunk.core.batch import Loss
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
-from onetrunk.core.sequence import Loss
 
 
 class ObjectiveConfig(Config):
@@ -29,8 +29,8 @@ class ObjectiveConfig(Config):
 
 
 @dataclass
-class Group:
-    """Planned documents: rows of the table [m] and each column's role [m, C] (values of `Role`).
+class RoleAssignment:
+    """Documents: rows of the table [m], and what each column does in them, its role [m, C] (values of `Role`).
 
     `unit` documents in a row stay in one micro-batch (two views of one row).
     """
@@ -48,7 +48,7 @@ class View(Protocol):
         """Every read of this objective through its column's read-out, as `tag/column`."""
 
     def pooled(self, tag: str) -> Tensor:
-        """The mean of the given states of this objective's documents, in planned order: [k, D]."""
+        """The mean of the given states of this objective's documents, as their roles were assigned: [k, D]."""
 
 
 class Objective(ABC):
@@ -62,13 +62,13 @@ class Objective(ABC):
         """Rows to draw from, int64 [u], repeated where a row should come up more often. present, windows [rows, C]."""
 
     @abstractmethod
-    def plan(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> Group:
+    def assign_roles(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> RoleAssignment:
         """Roles for drawn rows [m], their present columns bool [m, C] and keys [m]."""
 
     @abstractmethod
     def loss(self, view: View) -> dict[str, Loss]:
         """Named losses; the names start with the tag."""
 
-    def count(self, group: Group) -> dict[str, float]:
+    def count(self, assigned: RoleAssignment) -> dict[str, float]:
         """Counts of losses that are not reads of a column (those are counted from their targets)."""
         return {}

@@ -19,8 +19,8 @@ import torch
 from onetrunk import __version__
 from onetrunk.core import folder as files
 from onetrunk.core.column import Codec
+from onetrunk.core.content import Content
 from onetrunk.core.errors import ModelFileError
-from onetrunk.core.sequence import Content
 
 _LENS = "lens"
 

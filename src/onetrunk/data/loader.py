@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from onetrunk.core import rng
+from onetrunk.core.batch import Batch
+from onetrunk.core.content import Role
 from onetrunk.core.errors import DataError
-from onetrunk.core.objective import Group, Objective
-from onetrunk.core.sequence import Batch, Role
+from onetrunk.core.objective import Objective, RoleAssignment
 from onetrunk.data.pack import Store, assemble
 
 
@@ -41,7 +42,7 @@ class Loader:
             raise DataError("No row can be trained on: the columns to predict are empty in every training row.")
 
     def __call__(self, step: int) -> list[Batch]:
-        groups = {objective.tag: self._plan(objective, pool, step) for objective, pool in self._drawn}
+        groups = {objective.tag: self._assign_roles(objective, pool, step) for objective, pool in self._drawn}
         batches = []
         for part in self._micro_batches(groups):
             batch = assemble(part, self.store, given_causal=self.given_causal, augment=self.augment)
@@ -55,7 +56,7 @@ class Loader:
         """How many draws one pass over an objective's pool takes."""
         return next(len(pool) for objective, pool in self._drawn if objective.tag == tag)
 
-    def _plan(self, objective: Objective, pool: np.ndarray, step: int) -> Group:
+    def _assign_roles(self, objective: Objective, pool: np.ndarray, step: int) -> RoleAssignment:
         count = objective.config.documents
         draws = np.arange(step * count, (step + 1) * count)
         epochs, place = draws // len(pool), draws % len(pool)
@@ -64,7 +65,7 @@ class Loader:
             here = epochs == epoch
             rows[here] = pool[self._permutation(objective.tag, int(epoch), len(pool))[place[here]]]
         keys = rng.mix(rng.key(self.seed, step, objective.tag), rows, np.arange(count))
-        return objective.plan(rows, self._present[rows], keys)
+        return objective.assign_roles(rows, self._present[rows], keys)
 
     def _permutation(self, tag: str, epoch: int, n: int) -> np.ndarray:
         if (tag, epoch) not in self._order:
@@ -72,12 +73,12 @@ class Loader:
             self._order[tag, epoch] = rng.permutation(rng.key(self.seed, "epoch", tag, epoch), n)
         return self._order[tag, epoch]
 
-    def _micro_batches(self, groups: dict[str, Group]) -> list[dict[str, Group]]:
+    def _micro_batches(self, groups: dict[str, RoleAssignment]) -> list[dict[str, RoleAssignment]]:
         lengths = {tag: self._lengths(group) for tag, group in groups.items()}
         count = -(-sum(int(x.sum()) for x in lengths.values()) // self.tokens_per_batch)
         if count <= 1:
             return [groups]
-        parts: list[dict[str, Group]] = [{} for _ in range(count)]
+        parts: list[dict[str, RoleAssignment]] = [{} for _ in range(count)]
         every = np.sort(np.concatenate([np.repeat(x, x) for x in lengths.values()]))
         borders = every[[len(every) * k // count for k in range(1, count)]]  # equal shares of the positions
         for tag, group in groups.items():
@@ -89,10 +90,10 @@ class Loader:
                 part = low + turn % (high - low + 1)
             for k in np.unique(part):
                 chosen = part == k
-                parts[k][tag] = Group(group.rows[chosen], group.roles[chosen], group.keys[chosen], group.unit)
+                parts[k][tag] = RoleAssignment(group.rows[chosen], group.roles[chosen], group.keys[chosen], group.unit)
         return [part for part in parts if part]
 
-    def _lengths(self, group: Group) -> np.ndarray:
+    def _lengths(self, group: RoleAssignment) -> np.ndarray:
         return np.where(group.roles != Role.ABSENT, self._positions[group.rows], 0).sum(1)
 
 

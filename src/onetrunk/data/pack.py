@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from onetrunk.core import rng
+from onetrunk.core.batch import Batch, Embed, Layout, Read
 from onetrunk.core.column import Codec
+from onetrunk.core.content import Content, On, Role, Segment, local_positions
 from onetrunk.core.errors import UsageError
-from onetrunk.core.objective import Group
-from onetrunk.core.sequence import Batch, Content, Embed, On, Plan, Read, Role, Segment, local_positions
+from onetrunk.core.objective import RoleAssignment
 
 _WIDTH_STEP = 8  # sequence widths are multiples of this: fewer shapes, aligned memory
 _WELL_FILLED = 0.85  # above this, one document a sequence beats packing
@@ -71,7 +72,7 @@ class _Piece:
     order: np.ndarray | None = None  # [k] order of its first position
 
 
-def _segments(groups: dict[str, Group], store: Store, augment: bool) -> list[_Piece]:
+def _segments(groups: dict[str, RoleAssignment], store: Store, augment: bool) -> list[_Piece]:
     """Given and masked columns first, asked ones after: the order of a document."""
     pieces: list[_Piece] = []
     n_docs = sum(len(group.rows) for group in groups.values())
@@ -161,7 +162,7 @@ def _even(width: int) -> int:
 
 
 def assemble(
-    groups: dict[str, Group],
+    groups: dict[str, RoleAssignment],
     store: Store,
     *,
     given_causal: bool = False,
@@ -236,7 +237,7 @@ def assemble(
     in_order = len(gather) == tokens and bool((gather == np.arange(tokens)).all())
 
     shaped = {name: torch.from_numpy(array.reshape(-1, width)) for name, array in arrays.items()}
-    plan = Plan(shaped["doc"], shaped["branch"], shaped["order"], shaped["pos"], causal=stream, full=block)
+    layout = Layout(shaped["doc"], shaped["branch"], shaped["order"], shaped["pos"], causal=stream, full=block)
     joined = {tag: {name: _read(found) for name, found in columns.items()} for tag, columns in reads.items()}
     counts = {f"{tag}/{name}": float(r.targets["w"].sum()) for tag, rs in joined.items() for name, r in rs.items()}
     ends = np.cumsum([len(group.rows) for group in groups.values()])
@@ -244,7 +245,7 @@ def assemble(
         tag: torch.arange(int(end) - len(group.rows), int(end))
         for (tag, group), end in zip(groups.items(), ends, strict=True)
     }
-    return Batch(plan, embeds, None if in_order else torch.from_numpy(gather), joined, docs, rows, counts, tokens)
+    return Batch(layout, embeds, None if in_order else torch.from_numpy(gather), joined, docs, rows, counts, tokens)
 
 
 def _counts_up(segment: Segment) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.column import Codec, Column
+from onetrunk.core.content import Content
 from onetrunk.core.errors import DataError
 from onetrunk.core.registry import column_types
-from onetrunk.core.sequence import Content
 from onetrunk.data.cache import Cache
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.pack import Store

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from onetrunk.core import folder as folders
 from onetrunk.core import rng
+from onetrunk.core.batch import Loss
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError
-from onetrunk.core.sequence import Loss
 from onetrunk.engine.checkpoint import Checkpoints, load_part, load_state
 from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Gradients, Weights
@@ -56,7 +56,7 @@ _STATE = {
 
 
 class MicroBatch(Protocol):
-    """What the trainer asks of a batch (`core.sequence.Batch` has it)."""
+    """What the trainer asks of a batch (`core.batch.Batch` has it)."""
 
     counts: dict[str, float]  # loss name to count
     tokens: int

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from onetrunk.core.answer import Answer
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import BadValueError
-from onetrunk.core.sequence import Answer
 
 _MOST_DENSE_COLUMNS = 2000
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from onetrunk.core import rng
+from onetrunk.core.answer import Answer
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError
-from onetrunk.core.sequence import Answer
 from onetrunk.evidence import figures, intervals
 from onetrunk.evidence.baselines import Baseline, before_and_then, run_baselines, usable
 from onetrunk.evidence.intervals import Interval

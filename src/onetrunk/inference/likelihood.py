@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from onetrunk.core.objective import Group, ObjectiveConfig
+from onetrunk.core.content import Role
+from onetrunk.core.objective import ObjectiveConfig, RoleAssignment
 from onetrunk.core.registry import objectives
-from onetrunk.core.sequence import Role
 from onetrunk.data.pack import Store, assemble
 from onetrunk.model import FoundationModel
 
@@ -49,7 +49,7 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
         size = max(1, _POSITIONS_AT_ONCE // max(1, int(codec.positions(content).max(initial=1))))
         for first in range(0, len(place), size):
             rows = np.arange(first, min(first + size, len(place)))
-            group = Group(rows, roles[rows], rows.astype(np.uint64))
+            group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
             batch = assemble({"predict": group}, windows, given_causal=model.given_causal, augment=False)
             (loss,) = model(batch).values()
             read = batch.reads["predict"][ask]

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from onetrunk.core import folder as files
-from onetrunk.core.answer import Sampling
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.column import Codec, Column
+from onetrunk.core.content import Content
 from onetrunk.core.errors import ModelFileError, UsageError, unknown
 from onetrunk.core.registry import column_types
-from onetrunk.core.sequence import Answer, Content
 from onetrunk.data.fold import FoldConfig, latest, of_events
 from onetrunk.data.fold import fold as make_rows
 from onetrunk.data.ledger import Ledger

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from onetrunk.core import rng
-from onetrunk.core.answer import Sampling
+from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.batch import Batch
+from onetrunk.core.content import Content, On, Role
 from onetrunk.core.decoding import AnswerContext, State
-from onetrunk.core.objective import Group
-from onetrunk.core.sequence import Answer, Batch, Content, On, Role
+from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import Store, assemble
 from onetrunk.model import FoundationModel
 
@@ -51,7 +52,7 @@ def _answer(
         lengths = lengths + model.codec(ask).positions(prompt)
     for rows in _batches(lengths, sampling.beams if model.codec(ask).searches else 1):
         keys = rng.mix(rng.key(sampling.seed, "answer", ask), rows)
-        group = Group(rows, roles[rows], keys)
+        group = RoleAssignment(rows, roles[rows], keys)
         begun = None if prompt is None else prompt.take(rows)
         for i, found in zip(rows, _decode(model, store, group, ask, sampling, begun), strict=True):
             answers[i] = found
@@ -67,7 +68,7 @@ def pooled_states(model: FoundationModel, store: Store, given: list[str]) -> np.
         roles = _given_roles(store, given)
         out = np.zeros((len(roles), model.width), dtype=np.float32)
         for rows in _batches(_lengths(store, roles)):
-            group = Group(rows, roles[rows], rows.astype(np.uint64))
+            group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
             out[rows] = _read_given(model, store, group, next(model.parameters()).device).pooled.float().cpu().numpy()
         return out
     finally:
@@ -100,7 +101,7 @@ def _batches(lengths: np.ndarray, times: int = 1) -> list[np.ndarray]:
 
 
 def _decode(
-    model: FoundationModel, store: Store, group: Group, ask: str, sampling: Sampling, prompt: Content | None
+    model: FoundationModel, store: Store, group: RoleAssignment, ask: str, sampling: Sampling, prompt: Content | None
 ) -> list[Answer]:
     codec, weight = model.codec(ask), next(model.parameters())
     n, device = len(group.rows), weight.device
@@ -163,7 +164,7 @@ class _Given:
         if self.batch is None or column not in self.batch.embeds:
             return On(np.zeros(n, dtype=np.int64)), self.pooled.new_zeros(n, 0, self.pooled.shape[1])
         embed = self.batch.embeds[column]
-        doc = self.batch.plan.doc_BT.flatten()[embed.flat_n]
+        doc = self.batch.layout.doc_BT.flatten()[embed.flat_n]
         lens = doc.bincount(minlength=n)
         local = torch.arange(len(doc), device=device) - (lens.cumsum(0) - lens)[doc]
         h_NTD = self.pooled.new_zeros(n, int(lens.max()), self.pooled.shape[1])
@@ -175,14 +176,14 @@ class _Given:
         return On(lens.cpu().numpy(), frame), h_NTD
 
 
-def _read_given(model: FoundationModel, store: Store, group: Group, device: torch.device) -> _Given:
+def _read_given(model: FoundationModel, store: Store, group: RoleAssignment, device: torch.device) -> _Given:
     n = len(group.rows)
     cache, pooled = model.trunk.start_cache(n, device), torch.zeros(n, model.width, device=device)
     if not (group.roles == Role.GIVEN).any():
         return _Given(cache, pooled)
     batch = assemble({"given": group}, store, given_causal=model.given_causal, augment=False, apart=True).to(device)
-    valid = batch.plan.doc_BT >= 0
+    valid = batch.layout.doc_BT >= 0
     x = model.embeddings(batch)
-    h, cache = model.trunk.extend(x, batch.plan.pos_BT, valid, cache, causal=model.given_causal, keep=True)
+    h, cache = model.trunk.extend(x, batch.layout.pos_BT, valid, cache, causal=model.given_causal, keep=True)
     w = valid[..., None].to(h.dtype)
     return _Given(cache, (h * w).sum(1) / w.sum(1).clamp(min=1), batch, h)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from onetrunk.columns._turns import ANSWERS
 from onetrunk.columns.text import CODEC as Text
+from onetrunk.core.content import Role
 from onetrunk.core.errors import UsageError
-from onetrunk.core.sequence import Role
 from onetrunk.inference.model_folder import Model
 from onetrunk.nn.transformer import Transformer
 

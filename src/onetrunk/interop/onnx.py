@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from onetrunk.columns._tokens import TokenSequence
 from onetrunk.core import folder as files
 from onetrunk.core import rng
-from onetrunk.core.answer import Sampling
-from onetrunk.core.decoding import AnswerContext
+from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.batch import Batch, Layout
 from onetrunk.core.column import Codec
+from onetrunk.core.content import On, Role
+from onetrunk.core.decoding import AnswerContext
 from onetrunk.core.errors import MissingExtraError, UsageError
-from onetrunk.core.objective import Group
-from onetrunk.core.sequence import Answer, Batch, On, Plan, Role
+from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import Store, assemble
 from onetrunk.inference.model_folder import Model
 from onetrunk.inference.predict import answer, pooled_states
@@ -126,8 +127,8 @@ class LanguageModel(nn.Module):
         codec, (B, T) = self.network.codec(self.ask), ids_BT.shape
         x = codec.embed({"id": ids_BT.flatten()}).view(B, T, -1) + self.network.marker(self.ask)[Role.ASKED]
         pos = torch.arange(T, device=x.device).expand(B, -1)
-        plan = Plan(torch.zeros_like(pos), torch.ones_like(pos), pos, pos, causal=True)
-        return (F.linear(*codec.readout(self.network.trunk(x, plan))).float(),)
+        layout = Layout(torch.zeros_like(pos), torch.ones_like(pos), pos, pos, causal=True)
+        return (F.linear(*codec.readout(self.network.trunk(x, layout))).float(),)
 
 
 # -- writing -------------------------------------------------------------------------------------------------
@@ -207,7 +208,7 @@ def _rows(
     roles[:, chosen] = np.where(store.present[:, chosen], Role.GIVEN, Role.ABSENT)
 
     def feed(rows: np.ndarray) -> dict[str, np.ndarray]:
-        group = Group(rows, roles[rows], rows.astype(np.uint64))
+        group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
         return _feed(assemble({"given": group}, store, given_causal=network.given_causal, augment=False, apart=True))
 
     example = feed(np.repeat(store.present[:, chosen].argmax(0), 2))
@@ -218,9 +219,9 @@ def _rows(
 
 
 def _feed(batch: Batch) -> dict[str, np.ndarray]:
-    shape = batch.plan.doc_BT.shape
+    shape = batch.layout.doc_BT.shape
     gather = torch.arange(shape.numel()) if batch.gather_N is None else batch.gather_N
-    feed = {"gather": gather.view(shape).numpy(), "pos": batch.plan.pos_BT.numpy()}
+    feed = {"gather": gather.view(shape).numpy(), "pos": batch.layout.pos_BT.numpy()}
     for column, embed in batch.embeds.items():
         feed |= {f"{column}.{name}": array.numpy() for name, array in embed.content.items()}
     return feed

@@ -15,8 +15,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from onetrunk.core.batch import Layout
 from onetrunk.core.config import Config
-from onetrunk.core.sequence import Plan
 from onetrunk.nn.norm import RMSNorm
 from onetrunk.nn.plain_attention import plain_attention
 
@@ -110,7 +110,7 @@ class Cache:
 
 
 class Attention(nn.Module):
-    """x_BTD to the same shape. The plan (or a cache and a mask) says who sees whom."""
+    """x_BTD to the same shape. The layout (or a cache and a mask) says who sees whom."""
 
     def __init__(
         self,
@@ -140,10 +140,10 @@ class Attention(nn.Module):
         k = rotate(self.k_norm(k).transpose(1, 2), rotary).to(v.dtype)
         return q, k, v
 
-    def forward(self, x_BTD: Tensor, plan: Plan, rotary: Turn) -> Tensor:
+    def forward(self, x_BTD: Tensor, layout: Layout, rotary: Turn) -> Tensor:
         q, k, v = self._project(x_BTD, rotary)
-        mask = None if plan.causal or plan.full else plan.mask()
-        return self._attend(q, k, v, mask, plan.causal)
+        mask = None if layout.causal or layout.full else layout.mask()
+        return self._attend(q, k, v, mask, layout.causal)
 
     def extend(
         self, x_BTD: Tensor, rotary: Turn, keys: Tensor, values: Tensor, mask: Tensor

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from onetrunk.core.sequence import Plan
+from onetrunk.core.batch import Layout
 from onetrunk.nn.attention import Attention, Turn
 from onetrunk.nn.dropout import Dropout
 from onetrunk.nn.norm import RMSNorm
@@ -98,8 +98,8 @@ class Block(nn.Module):
         self.post = post
         self.dropout = Dropout(dropout)
 
-    def forward(self, x_BTD: Tensor, plan: Plan, rotary: Turn) -> Tensor:
-        y = self.self_attn(self._before(self.input_layernorm, x_BTD), plan, rotary)
+    def forward(self, x_BTD: Tensor, layout: Layout, rotary: Turn) -> Tensor:
+        y = self.self_attn(self._before(self.input_layernorm, x_BTD), layout, rotary)
         return self._mixed(self._after(self.input_layernorm, x_BTD, y))
 
     def extend(

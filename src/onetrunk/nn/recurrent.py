@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from onetrunk.core.batch import Layout
 from onetrunk.core.config import Config
-from onetrunk.core.sequence import Plan
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
@@ -75,12 +75,12 @@ class Recurrent(nn.Module):
             for layer in self.layers:  # forget gates start open (Jozefowicz et al. 2015)
                 nn.init.ones_(layer.bias_ih_l0.data[width : 2 * width])
 
-    def forward(self, x_BTD: Tensor, plan: Plan) -> Tensor:
-        """h_BTD; where the plan has padding it means nothing."""
+    def forward(self, x_BTD: Tensor, layout: Layout) -> Tensor:
+        """h_BTD; where the layout has padding it means nothing."""
         B, T, D = x_BTD.shape
-        if plan.causal or plan.full:  # one document a row: padding comes after it and disturbs nothing
+        if layout.causal or layout.full:  # one document a row: padding comes after it and disturbs nothing
             return self.norm(self._run(x_BTD, self._masks(x_BTD, B)))
-        streams = _find_streams(plan)
+        streams = _find_streams(layout)
         if not len(streams.flat):
             return self.norm(x_BTD)
         x_ntD = x_BTD.new_zeros(len(streams.lens), int(streams.lens.max()), D)
@@ -92,9 +92,9 @@ class Recurrent(nn.Module):
         h_BTD = h_BTD.index_copy(0, streams.flat, h_ntD[streams.stream, streams.local])
         return self.norm(h_BTD.view(B, T, D))
 
-    def flops(self, plan: Plan) -> float:
+    def flops(self, layout: Layout) -> float:
         """Floating-point operations of a training step."""
-        return 6.0 * sum(p.numel() for p in self.layers.parameters() if p.ndim == 2) * int(plan.lengths().sum())
+        return 6.0 * sum(p.numel() for p in self.layers.parameters() if p.ndim == 2) * int(layout.lengths().sum())
 
     def start_cache(self, n: int, device: torch.device) -> RecurrentCache:
         """The state of n documents before anything was seen."""
@@ -179,15 +179,15 @@ def _run_layer(layer: nn.RNNBase, x_StD: Tensor, lens: Tensor, state: State) -> 
     return h_StD, tuple(s[0] for s in (after if isinstance(after, tuple) else (after,)))
 
 
-def _find_streams(plan: Plan) -> _Streams:
+def _find_streams(layout: Layout) -> _Streams:
     """Branches of documents, found in layout order."""
-    T = plan.doc_BT.shape[1]
-    device = plan.doc_BT.device
-    doc = plan.doc_BT.reshape(-1)
+    T = layout.doc_BT.shape[1]
+    device = layout.doc_BT.device
+    doc = layout.doc_BT.reshape(-1)
     flat = (doc >= 0).nonzero()[:, 0]
     if not len(flat):
         return _Streams(flat, flat, flat, flat, flat, flat, 0)
-    doc, branch = doc[flat], plan.branch_BT.reshape(-1)[flat]
+    doc, branch = doc[flat], layout.branch_BT.reshape(-1)[flat]
     place = (flat // T) * (doc.max() + 1) + doc  # one number a document, also if rows number theirs alike
     places, place = place.unique(return_inverse=True)
     keys, stream = (branch * len(places) + place).unique(return_inverse=True)  # branch 0 sorts first

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from onetrunk.core.batch import Layout
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
-from onetrunk.core.sequence import Plan
 from onetrunk.nn.attention import Attention, Bias, Cache, Rotary, Stretch, Turn
 from onetrunk.nn.block import NORMS, Activation, Block, build_mlp
 
@@ -78,18 +78,18 @@ class Transformer(nn.Module):
                 else:
                     nn.init.uniform_(parameter, -(3**0.5) * width**-0.5, 3**0.5 * width**-0.5)
 
-    def forward(self, x_BTD: Tensor, plan: Plan) -> Tensor:
-        pos = plan.pos_BT[0] if plan.causal or plan.full else plan.pos_BT
+    def forward(self, x_BTD: Tensor, layout: Layout) -> Tensor:
+        pos = layout.pos_BT[0] if layout.causal or layout.full else layout.pos_BT
         x_BTD, rotary = self._enter(x_BTD, pos)
         for layer in self.layers:
-            x_BTD = layer(x_BTD, plan, rotary)
+            x_BTD = layer(x_BTD, layout, rotary)
         return self.norm(x_BTD)
 
-    def flops(self, plan: Plan) -> float:
+    def flops(self, layout: Layout) -> float:
         """Floating-point operations of a training step. Pairs of positions are those of one document; of a causal one
         half of them."""
-        lens = plan.lengths().double()
-        pairs = float((lens * (lens + 1)).sum()) / 2 if plan.causal else float(lens.square().sum())
+        lens = layout.lengths().double()
+        pairs = float((lens * (lens + 1)).sum()) / 2 if layout.causal else float(lens.square().sum())
         attention = self.layers[0].self_attn
         compared = len(self.layers) * attention.heads * attention.head_width
         return 6 * _weights(self.layers) * float(lens.sum()) + 12 * compared * pairs

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from onetrunk.core import rng
-from onetrunk.core.objective import Group, Objective, View
-from onetrunk.core.sequence import Loss, Role
+from onetrunk.core.batch import Loss
+from onetrunk.core.content import Role
+from onetrunk.core.objective import Objective, RoleAssignment, View
 
 _TEMPERATURE = 0.2
 _SHOWN = 0.7  # how often a column is part of a view, when there are several
@@ -26,16 +27,16 @@ class Contrast(Objective):
     def pool(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
         return np.flatnonzero((present & self._viewable()).any(1))
 
-    def plan(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> Group:
+    def assign_roles(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> RoleAssignment:
         rows, able = np.repeat(rows, 2), np.repeat(present & self._viewable(), 2, axis=0)
         keys = rng.mix(np.repeat(keys, 2), "view", np.tile([0, 1], len(keys)))
         u = rng.uniform(rng.mix(keys, "roles"), 2, able.shape[1])
         shown = able & (u[:, 0] < _SHOWN)
         shown[np.arange(len(rows)), np.where(able, u[:, 1], -1).argmax(1)] = True
-        return Group(rows, np.where(shown, Role.GIVEN, Role.ABSENT), keys, unit=2)
+        return RoleAssignment(rows, np.where(shown, Role.GIVEN, Role.ABSENT), keys, unit=2)
 
-    def count(self, group: Group) -> dict[str, float]:
-        return {self.tag: float(len(group.rows))}
+    def count(self, assigned: RoleAssignment) -> dict[str, float]:
+        return {self.tag: float(len(assigned.rows))}
 
     def loss(self, view: View) -> dict[str, Loss]:
         z = F.normalize(view.pooled(self.tag).float(), dim=-1)

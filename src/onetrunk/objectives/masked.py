@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from onetrunk.core import rng
-from onetrunk.core.objective import Group, Objective, View
-from onetrunk.core.sequence import Loss, Role
+from onetrunk.core.batch import Loss
+from onetrunk.core.content import Role
+from onetrunk.core.objective import Objective, RoleAssignment, View
 
 _BESIDE = 0.5  # how often a column that is not masked is shown beside the masked ones
 
@@ -24,7 +25,7 @@ class Masked(Objective):
         rows = np.flatnonzero(able.any(1))
         return np.repeat(rows, np.where(able, windows, 1)[rows].max(1))
 
-    def plan(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> Group:
+    def assign_roles(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> RoleAssignment:
         able = present & self._maskable()
         u = rng.uniform(rng.mix(keys, "roles"), 2, present.shape[1])
         whole = not any(codec.parts for codec, able_one in zip(self.codecs, self._maskable(), strict=True) if able_one)
@@ -32,7 +33,7 @@ class Masked(Objective):
         masked = able & (u[:, 0] < rate)
         masked[np.arange(len(rows)), np.where(able, u[:, 1], -1).argmax(1)] = True
         beside = np.where(able | (u[:, 0] < _BESIDE), Role.GIVEN, Role.ABSENT)
-        return Group(rows, np.where(present, np.where(masked, Role.MASKED, beside), Role.ABSENT), keys)
+        return RoleAssignment(rows, np.where(present, np.where(masked, Role.MASKED, beside), Role.ABSENT), keys)
 
     def loss(self, view: View) -> dict[str, Loss]:
         return view.losses(self.tag)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from onetrunk.core import rng
-from onetrunk.core.objective import Group, Objective, View
-from onetrunk.core.sequence import Loss, Role
+from onetrunk.core.batch import Loss
+from onetrunk.core.content import Role
+from onetrunk.core.objective import Objective, RoleAssignment, View
 
 _ALSO_ASKED, _ALSO_GIVEN = (
     0.15,
@@ -28,9 +29,9 @@ class Predict(Objective):
         times = len(chosen) // max(1, len(together))
         return np.concatenate([chosen, np.repeat(together, times)]) if times > 1 else chosen
 
-    def plan(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> Group:
+    def assign_roles(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> RoleAssignment:
         drawn = self._fixed(present, keys) if self.config.ask is not None else self._free(present, keys)
-        return Group(rows, np.where(present, drawn, Role.ABSENT), keys)
+        return RoleAssignment(rows, np.where(present, drawn, Role.ABSENT), keys)
 
     def _fixed(self, present: np.ndarray, keys: np.ndarray) -> np.ndarray:
         roles = np.full(present.shape, Role.ABSENT)

@@ -17,10 +17,11 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from onetrunk.core.batch import Batch
 from onetrunk.core.column import Codec, Column
+from onetrunk.core.content import Content
 from onetrunk.core.errors import UsageError
 from onetrunk.core.registry import column_types
-from onetrunk.core.sequence import Batch, Content
 from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.engine.counting import Counts, count, fake
@@ -175,4 +176,4 @@ class Rehearsal:
 
 def _largest(batches: list[Batch]) -> Batch:
     """Padding takes memory, too."""
-    return max(batches, key=lambda batch: batch.plan.doc_BT.numel())
+    return max(batches, key=lambda batch: batch.layout.doc_BT.numel())

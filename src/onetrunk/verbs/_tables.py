@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from onetrunk.core.answer import Answer
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError, ResourceError, UsageError
 from onetrunk.core.folder import disk_errors
-from onetrunk.core.sequence import Answer
 from onetrunk.data.table import Table, read
 
 _ACROSS, _MOST_ROWS = 10, 20  # of the picture of all pictures

@@ -1,0 +1,123 @@
+"""What travels between columns, trunk and objectives, as tensors.
+
+Shape legend, here and everywhere: B sequences in a batch, T positions in a sequence, D width, H heads, V vocabulary;
+m documents, n positions of one segment or column, r positions that are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onetrunk.core.content import On
+
+
+def state_of(on: On, device: torch.device) -> dict[str, Tensor]:
+    """What an answer's state keeps of the column it reads on, under the same names."""
+    arrays = {"lens": on.lens} | ({} if on.frame is None else {"frame": on.frame})
+    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+
+
+@dataclass
+class Layout:
+    """Who sees whom. A query sees a key iff they share a document, the key's branch is 0 or the query's own, and the
+    key's order is not above the query's. Branch 0 holds what is given: an answer never depends on what else is asked.
+    """
+
+    doc_BT: Tensor  # -1 where padded
+    branch_BT: Tensor
+    order_BT: Tensor
+    pos_BT: Tensor  # for rotary embedding; restarts in every column
+    causal: bool = False  # one causal document a row: the attention kernel's causal flag says it all
+    full: bool = False  # one block a row, no padding, the same positions in every row: everyone sees everyone
+    _mask: Tensor | None = None
+
+    def mask(self) -> Tensor:
+        """bool [B, 1, T, T], true where a query (third axis) sees a key (fourth)."""
+        if self._mask is None:
+            doc, branch, order = self.doc_BT, self.branch_BT, self.order_BT
+            seen = doc[:, :, None] == doc[:, None, :]
+            seen &= (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
+            seen &= order[:, None, :] <= order[:, :, None]
+            self._mask = seen[:, None]
+        return self._mask
+
+    def lengths(self) -> Tensor:
+        """Positions of every document, int64 [m]; one that has none may be missing at the end."""
+        return torch.bincount(self.doc_BT[self.doc_BT >= 0])
+
+    def to(self, device: torch.device | str) -> Layout:
+        arrays = [a.to(device, non_blocking=True) for a in (self.doc_BT, self.branch_BT, self.order_BT, self.pos_BT)]
+        return Layout(*arrays, causal=self.causal, full=self.full)
+
+
+@dataclass
+class Embed:
+    """Content of one column for the whole batch: n positions, the role of each, and its place in [B * T]."""
+
+    content: dict[str, Tensor]
+    role_n: Tensor
+    flat_n: Tensor
+
+    def to(self, device: torch.device | str) -> Embed:
+        content = {k: v.to(device, non_blocking=True) for k, v in self.content.items()}
+        return Embed(content, self.role_n.to(device, non_blocking=True), self.flat_n.to(device, non_blocking=True))
+
+
+@dataclass
+class Read:
+    """What one objective reads of one column: targets [r, ...], flat positions [r], documents [r]."""
+
+    targets: dict[str, Tensor]
+    flat_r: Tensor
+    doc_r: Tensor
+
+    def to(self, device: torch.device | str) -> Read:
+        targets = {k: v.to(device, non_blocking=True) for k, v in self.targets.items()}
+        return Read(targets, self.flat_r.to(device), self.doc_r.to(device))
+
+
+@dataclass
+class Batch:
+    """Packed documents. `reads[objective][column]`; `docs[objective]` the documents of an objective, in order.
+
+    `gather_N` [B * T] says which of the joined embeddings (columns in the order of `embeds`) stands at each place;
+    their number is the index of padding. None: they already stand in order.
+    """
+
+    layout: Layout
+    embeds: dict[str, Embed]
+    gather_N: Tensor | None
+    reads: dict[str, dict[str, Read]]
+    docs: dict[str, Tensor]
+    row: np.ndarray  # [m] the table row of each document
+    counts: dict[str, float]  # loss name ("predict/label") to its count: known before the forward pass
+    tokens: int  # positions that are not padding
+
+    def to(self, device: torch.device | str) -> Batch:
+        return Batch(
+            self.layout.to(device),
+            {name: e.to(device) for name, e in self.embeds.items()},
+            None if self.gather_N is None else self.gather_N.to(device, non_blocking=True),
+            {tag: {name: r.to(device) for name, r in reads.items()} for tag, reads in self.reads.items()},
+            {tag: d.to(device) for tag, d in self.docs.items()},
+            self.row,
+            self.counts,
+            self.tokens,
+        )
+
+
+@dataclass
+class Loss:
+    """A sum and a count, so that micro-batches, ragged batches and several processes give one result.
+
+    `sum` carries the gradient; `count` is the sum of weights; `each` [r] (detached) and `doc` [r] say whose it was.
+    """
+
+    sum: Tensor
+    count: Tensor
+    each: Tensor | None = None
+    doc: Tensor | None = None

@@ -1,0 +1,102 @@
+"""What travels from a column's encoder towards a batch: NumPy arrays, and no torch.
+
+Shape legend, here and everywhere: B sequences in a batch, T positions in a sequence, D width, H heads, V vocabulary;
+m documents, n positions of one segment or column, r positions that are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+
+class Role(IntEnum):
+    """What a column does in one document."""
+
+    ABSENT = 0
+    GIVEN = 1  # visible
+    ASKED = 2  # predicted, in a branch of its own
+    MASKED = 3  # some parts hidden, predicted in place
+
+
+@dataclass
+class Content:
+    """Encoded values of one column for m documents: deterministic, cacheable, free of randomness.
+
+    Dense (`lens is None`): every array is [m, ...]. Ragged: document i is `array[starts[i] : starts[i] + lens[i]]` of
+    every array, so that taking documents, or windows of them, copies nothing until `gather`.
+    """
+
+    data: dict[str, np.ndarray]
+    lens: np.ndarray | None = None
+    starts: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.lens is not None and self.starts is None:
+            self.starts = np.cumsum(self.lens) - self.lens
+
+    def __len__(self) -> int:
+        return len(self.lens) if self.lens is not None else len(next(iter(self.data.values())))
+
+    def take(self, index: np.ndarray) -> Content:
+        """The documents of `index` [k], in that order, repeats allowed."""
+        if self.lens is None:
+            return Content({name: array[index] for name, array in self.data.items()})
+        return Content(self.data, self.lens[index], self.starts[index])
+
+    def window(self, first: np.ndarray, lens: np.ndarray) -> Content:
+        """Ragged only: parts `first[i] .. first[i] + lens[i]` of every document."""
+        return Content(self.data, lens, self.starts + first)
+
+    def gather(self) -> dict[str, np.ndarray]:
+        """The arrays of these documents alone: [m, ...] or, ragged, [sum(lens), ...]."""
+        if self.lens is None:
+            return self.data
+        flat = np.repeat(self.starts, self.lens) + local_positions(self.lens)
+        return {name: array[flat] for name, array in self.data.items()}
+
+    @staticmethod
+    def stack(items: list[dict[str, np.ndarray]], ragged: bool) -> Content:
+        """Joins what `Codec.encode` made of single values."""
+        names = items[0].keys()
+        if not ragged:
+            return Content({name: np.stack([item[name] for item in items]) for name in names})
+        lens = np.array([len(next(iter(item.values()))) for item in items], dtype=np.int64)
+        return Content({name: np.concatenate([item[name] for item in items]) for name in names}, lens)
+
+
+def local_positions(lens: np.ndarray) -> np.ndarray:
+    """0..len-1 for each document, joined: int64 [sum(lens)]."""
+    return np.arange(int(lens.sum()), dtype=np.int64) - np.repeat(np.cumsum(lens) - lens, lens)
+
+
+@dataclass
+class Segment:
+    """One column's content for a group of m documents, in one role, ready to embed.
+
+    `content` is what `Codec.embed` takes (any natural shape); it fills `lens[i]` positions of document i, n in all.
+    `order` [n] counts from 0 in every document and never falls: a position sees those of its document whose order is
+    not above its own. None: one block, all see each other. `reads` [r] are the positions (of n; of the other column's
+    for a codec that reads on one) where something is predicted, `targets` [r, ...] what is right there;
+    `targets["w"]` weighs each of them.
+    """
+
+    content: dict[str, np.ndarray]
+    lens: np.ndarray
+    order: np.ndarray | None = None
+    reads: np.ndarray | None = None
+    targets: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass
+class On:
+    """The positions of another column that an asked one reads on, in each of m documents.
+
+    `lens` [m] is 0 where that column is missing. `frame` float32 [m, 2, 3], of pictures: takes a point of what is seen
+    (x, y from -1 to 1 between the outer borders, and 1) to the same point of the original, in its pixels.
+    """
+
+    lens: np.ndarray
+    frame: np.ndarray | None = None
