@@ -24,7 +24,6 @@ def compare_drawings(
     it reads. Were drawings copies, they would be much nearer to the training pictures than held-out ones are. Some of
     each class are kept in docs/images/NAME.png. Pictures are arrays of one size, uint8.
     """
-    from onetrunk.evidence.intervals import wilson
     from sklearn.svm import SVC
 
     from onetrunk.columns.image import sheet

@@ -32,7 +32,6 @@ GUIDANCE, TEMPERATURE, STEPS = 2.0, 0.7, 24
 
 
 def compare(run: Run) -> Figures:
-    from onetrunk.verbs._setup import open_data
 
     from onetrunk.core.answer import Sampling
     from onetrunk.training.finetune import finetune_model

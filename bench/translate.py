@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from onetrunk.verbs._setup import open_data
 
 from bench.common import Figures, Run
 from onetrunk.core.answer import Sampling
