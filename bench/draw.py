@@ -27,7 +27,7 @@ def compare_drawings(
     from sklearn.svm import SVC
 
     from onetrunk.columns.image import sheet
-    from onetrunk.core.column import Sampling
+    from onetrunk.core.answer import Sampling
     from onetrunk.evaluation.intervals import wilson
     from onetrunk.metrics.images import nearest
     from onetrunk.training.finetune import finetune_model

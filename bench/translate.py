@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.common import Figures, Run
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Sampling
 from onetrunk.training.finetune import finetune_model
 from onetrunk.training.open_data import open_data
 from onetrunk.training.pretrain import pretrain_model

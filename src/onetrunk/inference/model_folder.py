@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from onetrunk.core import folder as files
-from onetrunk.core.answer import Answer
-from onetrunk.core.column import Codec, Column, Sampling
+from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.column import Codec, Column
 from onetrunk.core.content import Content
 from onetrunk.core.errors import ModelFileError, UsageError, unknown
 from onetrunk.core.registry import column_types
