@@ -35,7 +35,7 @@ def pretrain_model(
     else:
         extend_model(model, data, console, seed)
     store = stored(model, data, "train", config)
-    data.ledger.check(len(store.place), max_bad)
+    data.ledger.check(len(store.index), max_bad)
     for line in data.ledger.lines():
         console.print(f"[yellow]Ledger[/] {line}", highlight=False)
     batches, made, steps = course(store, config, seed)
