@@ -1,4 +1,4 @@
-"""What a model answers: one value of one column, in the column's own units."""
+"""What a model answers: one value of one column, in the column's own units; and how that is drawn."""
 
 from __future__ import annotations
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, On, Role, Segment
+from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.encoder import (
     Beside,
     History,
@@ -29,7 +29,6 @@ from onetrunk.core.encoder import (
     reads_on,
 )
 from onetrunk.core.errors import BadValueError, UsageError
-from onetrunk.core.module import AnswerContext, Query, State
 
 
 class Codec(nn.Module, ABC):
@@ -199,30 +198,24 @@ class Codec(nn.Module, ABC):
         name = type(self).__module__.rpartition(".")[2]
         raise UsageError(f"A {name} column has no distribution over a closed set that a student could learn from.")
 
+    # A state is the answers that are being made: tensors [n, ...], always with `done` bool [n], and with `phase` int64
+    # [n] where the steps are of several kinds. Answers of several requests are joined in one state, those of one phase,
+    # and leave it one by one: so every row is of its own answer alone. Rows that become longer (tokens so far) are
+    # padded at the end with zeros when they are joined with longer ones.
     @abstractmethod
-    def start(
-        self,
-        n: int,
-        sampling: Sampling,
-        keys: np.ndarray,
-        device: torch.device,
-        prompt: Content | None = None,
-        on: On | None = None,
-    ) -> State:
-        """The state before the first step: tensors [n, ...], always with `done` bool [n].
+    def start(self, context: AnswerContext) -> State:
+        """The state before the first step. Only a codec that `continues` is told how each answer begins (`prompt`)."""
 
-        `prompt` is told only to a codec that `continues`: how each answer begins. `on` as in `segment`.
-        """
-
-    def query(self, state: State, sampling: Sampling) -> Query:
+    def query(self, state: State) -> Query:
         """What to embed next; never asked of a codec that reads on another column."""
         raise NotImplementedError
 
     @abstractmethod
-    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
-        """h [n, t, D] (or [n, t, 2 D]) of the query's positions, or of the column it reads on; `free` is h with
-        nothing given, when guided. A codec that `searches` is started with each document `beams` times, one beside the
-        other, and also tells `order` int64 [n]: which of these documents each of its beams goes on from, best first."""
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
+        """h [n, t, D] (or [n, t, 2 D]) of the query's positions, or of the column it reads on; `unconditional` is h
+        with nothing given, when guided. A codec that `searches` is started with each document `beams` times, one beside
+        the other, and also tells `order` int64 [n]: which of these documents each of its beams goes on from, best
+        first."""
 
     @abstractmethod
     def finish(self, state: State) -> list[Answer]:
@@ -366,16 +359,8 @@ class Sides(nn.Module):
     ) -> Segment:
         return self.encoder.segment(content, SegmentContext(role, keys, augment, on))
 
-    def start(
-        self,
-        n: int,
-        sampling: Sampling,
-        keys: np.ndarray,
-        device: torch.device,
-        prompt: Content | None = None,
-        on: On | None = None,
-    ) -> State:
-        return self.module.start(AnswerContext(n, sampling, keys, device, prompt, on))
+    def start(self, context: AnswerContext) -> State:
+        return self.module.start(context)
 
     def positions(self, content: Content) -> np.ndarray:
         return self.encoder.max_positions(content)

@@ -7,44 +7,17 @@ What only some types can do is a small class of its own, which a module inherits
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss
-from onetrunk.core.content import Content, ReadPositions
+from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.encoder import Encoder, Growth
 
-State = dict[str, Tensor]
 E = TypeVar("E", bound=Encoder)
-
-
-@dataclass(frozen=True)
-class AnswerContext:
-    """What answers of n documents begin with. `keys` uint64 [n] is all their randomness."""
-
-    n: int
-    sampling: Sampling
-    keys: np.ndarray
-    device: torch.device
-    prompt: Content | None = None  # how each answer begins (`encoder.Prompted`)
-    read_positions: ReadPositions | None = None  # of the column that it is read on (`encoder.ReadsAnother`)
-
-
-@dataclass
-class Query:
-    """What a decoding step asks of the trunk: `content` for t positions of every document, [n * t, ...] or natural."""
-
-    content: dict[str, Tensor]
-    t: int
-    causal: bool = False
-    keep: bool = False  # true: these positions are final and stay visible to later steps
-    pos: int | Tensor = 0  # rotary position of the first of them; one for all documents, or int64 [n]
-    valid: Tensor | None = None  # bool [n, t], false for padding, which comes last; None: there is none
 
 
 class ColumnModule(nn.Module, ABC, Generic[E]):
@@ -81,11 +54,11 @@ class ColumnModule(nn.Module, ABC, Generic[E]):
         """The state before the first step: tensors [n, ...], always with `done` bool [n]."""
 
     @abstractmethod
-    def query(self, state: State, sampling: Sampling) -> Query:
+    def query(self, state: State) -> Query:
         """What to embed next. Not called while the column is read on another's positions."""
 
     @abstractmethod
-    def step(self, state: State, h: Tensor, unconditional: Tensor | None, sampling: Sampling) -> State:
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
         """h [n, t, D] (or [n, t, 2 D]) of the query's positions, or of the column it is read on; `unconditional` is h
         with nothing given, where a `Guided` one is guided."""
 

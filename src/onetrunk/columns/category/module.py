@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from onetrunk.columns.category.encoder import CategoryEncoder
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.encoder import Growth
-from onetrunk.core.module import AnswerContext, ColumnModule, Distribution, Query, State, grown
+from onetrunk.core.module import ColumnModule, Distribution, grown
 from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads.categorical import choose, divergence, linear_cross_entropy
 
@@ -75,32 +76,32 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution):
         return divergence(own, theirs, temperature).mean(-1)
 
     def start(self, context: AnswerContext) -> State:
-        device = context.device
-        u = torch.from_numpy(rng.uniform(context.keys)).to(device)
-        state = {"done": torch.zeros(context.n, dtype=torch.bool, device=device), "uniform": u}
+        state = context.state("temperature", "top_k", "top_p")
         if context.read_positions is not None:
-            state["lens"] = torch.from_numpy(context.read_positions.lens).to(device)
+            state["lens"] = context.tensor(context.read_positions.lens)
         return state
 
-    def query(self, state: State, sampling: Sampling) -> Query:
+    def query(self, state: State) -> Query:
         n, device = len(state["done"]), state["done"].device
         hidden = torch.ones(n, dtype=torch.bool, device=device)
         if self.encoder.multi:
             return Query({"hot": torch.zeros(n, len(self.encoder.classes), device=device), "hidden": hidden}, t=1)
         return Query({"id": torch.zeros(n, dtype=torch.int64, device=device), "hidden": hidden}, t=1)
 
-    def step(self, state: State, h: Tensor, unconditional: Tensor | None, sampling: Sampling) -> State:
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
         if "lens" in state:  # the last position; of nothing, zeros
             h = F.pad(h, (0, 0, 1, 0))[torch.arange(h.shape[0], device=h.device), state["lens"]][:, None]
         logits = self.logits(h[:, 0])
-        if self.encoder.multi:
-            return {"done": ~state["done"], "p": logits.sigmoid(), "id": logits.argmax(-1)}
-        ids = choose(logits, state["uniform"], sampling.temperature, sampling.top_k, sampling.top_p)
-        return {"done": ~state["done"], "p": logits.softmax(-1), "id": ids}
+        p = logits.sigmoid() if self.encoder.multi else logits.softmax(-1)
+        return {**state, "done": ~state["done"], "p": p, "id": logits.argmax(-1)}
 
     def finish(self, state: State) -> list[Answer]:
+        """The likeliest class, or one that is drawn here: `step` alone is what other runtimes run."""
+        uniform = torch.from_numpy(rng.uniform(state_keys(state))).to(state["p"].device)
+        drawn = choose(state["p"].log(), uniform, state["temperature"], state["top_k"], state["top_p"])
+        ids = torch.where(state["temperature"] > 0, drawn, state["id"])
         answers, encoder = [], self.encoder
-        for p, i in zip(state["p"].cpu().numpy(), state["id"].tolist(), strict=True):
+        for p, i in zip(state["p"].cpu().numpy(), ids.tolist(), strict=True):
             probability = {name: float(x) for name, x in zip(encoder.classes, p, strict=True)}
             if encoder.multi:
                 answers.append(Answer([encoder.value(int(k)) for k in np.flatnonzero(p >= 0.5)], probability))

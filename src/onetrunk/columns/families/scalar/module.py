@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from onetrunk.columns.families.scalar.encoder import ScalarEncoder
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss
-from onetrunk.core.module import AnswerContext, ColumnModule, Distribution, Query, State
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
+from onetrunk.core.module import ColumnModule, Distribution
 from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads.categorical import divergence
 from onetrunk.nn.heads.distribution import BarDistribution
@@ -70,10 +71,9 @@ class ScalarModule(ColumnModule[E], Distribution):
         return divergence(self.logits(h), teacher.logits(h_teacher), temperature)
 
     def start(self, context: AnswerContext) -> State:
-        uniform = torch.from_numpy(rng.uniform(rng.mix(context.keys, "samples"), _SAMPLES)).to(context.device)
-        return {"done": torch.zeros(context.n, dtype=torch.bool, device=context.device), "uniform": uniform}
+        return context.state("temperature")
 
-    def query(self, state: State, sampling: Sampling) -> Query:
+    def query(self, state: State) -> Query:
         done = state["done"]
         content = {
             name: tensor.to(done.device).expand(len(done), *tensor.shape[1:])
@@ -81,23 +81,29 @@ class ScalarModule(ColumnModule[E], Distribution):
         }
         return Query({**content, "hidden": torch.ones_like(done)}, t=1)
 
-    def step(self, state: State, h: Tensor, unconditional: Tensor | None, sampling: Sampling) -> State:
-        logits = self.logits(h[:, 0])
-        after = {"done": ~state["done"], "logits": logits}
-        if sampling.temperature > 0:
-            after["samples"] = self.bars.sample(logits, state["uniform"], sampling.temperature)
-        return after
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
+        return {**state, "done": ~state["done"], "logits": self.logits(h[:, 0])}
 
     def finish(self, state: State) -> list[Answer]:
         """The mean, a central 90 % interval and, when sampled, draws."""
         logits, value = state["logits"], self.encoder.value
         columns = torch.stack([self.bars.mean(logits), *self.bars.interval(logits, _LEVEL)], dim=1)
-        drawn = state.get("samples", logits[:, :0])
+        samples_of = self._samples(state)
         answers = []
-        for (mean, low, high), row in zip(columns.tolist(), drawn.tolist(), strict=True):
-            samples: list[Any] | None = [value(z) for z in row] or None
+        for i, (mean, low, high) in enumerate(columns.tolist()):
+            samples: list[Any] | None = [value(z) for z in samples_of[i]] if i in samples_of else None
             answers.append(Answer(value(mean), interval=(value(low), value(high)), samples=samples))
         return answers
+
+    def _samples(self, state: State) -> dict[int, list[float]]:
+        """Draws of the answers that are drawn, by their number."""
+        rows = (state["temperature"] > 0).nonzero()[:, 0]
+        if not len(rows):
+            return {}
+        keys = state_keys(state)[rows.cpu().numpy()]
+        uniform = torch.from_numpy(rng.uniform(rng.mix(keys, "samples"), _SAMPLES)).to(rows.device)
+        drawn = self.bars.sample(state["logits"][rows], uniform, state["temperature"][rows])
+        return dict(zip(rows.tolist(), drawn.tolist(), strict=True))
 
 
 def _blank(encoder: ScalarEncoder) -> dict[str, Tensor]:
