@@ -60,7 +60,7 @@ def compare_drawings(
         unit="recognised",
         rival_name=rival_name,
         rival=float(judge.score(pixels["real"], real[given])),
-        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.parts().items()}},
+        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.indices().items()}},
         also={
             "drawn": len(drawn),
             "recognised_of_each": right.reshape(len(classes), EACH).mean(1).tolist(),

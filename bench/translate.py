@@ -83,7 +83,7 @@ def compare_translations(
         unit="BLEU",
         rival_name=rival_name,
         rival=theirs,
-        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.parts().items()}},
+        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.indices().items()}},
         also=also,
     )
 

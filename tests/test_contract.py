@@ -362,7 +362,7 @@ def train(made: Any, store: Any, task: Any, steps: int) -> None:
     network = made.network.train()
     optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.05, steps)
-    rows = np.arange(len(store.place))
+    rows = np.arange(len(store.index))
     for step in range(steps):
         planned = task.assign_roles(rows, store.present[rows], worlds.keys(len(rows), step))
         (loss,) = network(worlds.assemble({task.tag: planned}, store, augment=False)).values()

@@ -84,7 +84,7 @@ def _lengths(store: Store, roles: np.ndarray) -> np.ndarray:
     lengths = np.zeros(len(roles), dtype=np.int64)
     for c, (codec, content) in enumerate(zip(store.codecs, store.contents, strict=True)):
         there = roles[:, c] == Role.GIVEN
-        lengths[there] += codec.positions(content)[store.place[there, c]]
+        lengths[there] += codec.positions(content)[store.index[there, c]]
     return lengths
 
 

@@ -50,7 +50,7 @@ def finetune_model(
     why."""
     task = Task(list(data.given), list(data.ask))
     store = stored(model, data, "train", config)
-    data.ledger.check(len(store.place), max_bad)
+    data.ledger.check(len(store.index), max_bad)
     asked = [store.names.index(name) for name in task.ask]
     labelled = np.flatnonzero(store.present[:, asked].any(1))
     if not len(labelled):
@@ -61,7 +61,7 @@ def finetune_model(
     console.print(f"[bold]Fine-tuning[/] on {len(labelled):,} rows", highlight=False)
     decision: dict[str, Any] = {"labelled_rows": len(labelled)}
     progress = Progress("fine-tuning", silent=console.quiet)
-    spreads = pretrained and config.finetune.spread and len(labelled) < len(store.place)
+    spreads = pretrained and config.finetune.spread and len(labelled) < len(store.index)
     validates = pretrained and not spreads and len(validation) < _FEWEST_VALIDATED
     share = None if limit is None else limit / (config.finetune.repeats + validates * config.finetune.folds)
     if spreads:
@@ -131,11 +131,10 @@ def _tune(
     f = config.finetune
     documents = f.documents or int(np.clip(len(labelled) // 16, 16, 256))
     objective = ObjectiveConfig(kind="predict", documents=documents, given=task.given, ask=task.ask)
-    rows = Store(store.names, store.codecs, store.contents, store.place[labelled])
+    rows = Store(store.names, store.codecs, store.contents, store.index[labelled])
     rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
     batches, model.network.objectives = loader(rows, [objective], config, seed)
     steps = f.steps or count_steps(batches.rows_per_epoch("predict"), documents, f.epochs, f.least_steps, f.most_steps)
-    steps = steps_within(model.network, batches, steps, limit, out)
     if f.lora is not None and f.freeze not in (0, "trunk"):
         raise UsageError(
             f"finetune.lora freezes the whole trunk and --freeze {f.freeze} a part of it: name one of them."
@@ -146,6 +145,7 @@ def _tune(
         if "optimizer" not in config.train.model_fields_set:
             config = config.model_copy(update={"train": config.train.updated(optimizer="adamw")})
     adapt.layer_rates(model, task, f.layer_rate)
+    steps = steps_within(model.network, batches, config.train, steps, limit, out)
     if pretrained:
         train = config.train.updated(lr=config.train.lr * f.rate, muon_lr=config.train.muon_lr * f.rate)
         config = config.model_copy(update={"train": train})
@@ -191,7 +191,7 @@ def _cross_validated(
     scores: dict[str, list[float]] = {"pretrained": [], "fine-tuned": []}
     for fold in range(folds):
         held = labelled[fold_of == fold]
-        held = held[store.place[held, store.names.index(name)] >= 0]
+        held = held[store.index[held, store.names.index(name)] >= 0]
         if not len(held):
             continue
         tuned = copy.deepcopy(model)

@@ -35,12 +35,12 @@ def pretrain_model(
     else:
         extend_model(model, data, console, seed)
     store = stored(model, data, "train", config)
-    data.ledger.check(len(store.place), max_bad)
+    data.ledger.check(len(store.index), max_bad)
     for line in data.ledger.lines():
         console.print(f"[yellow]Ledger[/] {line}", highlight=False)
     batches, made, steps = course(store, config, seed)
     model.network.objectives = made
-    steps = steps_within(model.network, batches, steps, limit, out)
+    steps = steps_within(model.network, batches, config.train, steps, limit, out)
     console.print(
         f"[bold]Pretraining[/] {steps:,} steps, {count_parameters(model):,} parameters, "
         + " + ".join(f"{o.config.kind} {o.config.documents}" for o in made),
