@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from onetrunk.columns._sound import SUFFIXES, LogMel, evened, hz_to_mel, open_sound, resampled, wav
 from onetrunk.columns.families.scalar.bars import Bars, fit_bars
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
@@ -374,6 +374,9 @@ class Audio(Codec):
         lens = np.full(len(keys), int(length.max()) if len(keys) else 1)
         noise = self._noise(lens, keys).reshape(len(keys), -1, self.size)
         return {"length": length, "mel": torch.from_numpy(noise).to(h.device)}
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        return np.full_like(prompt, 1 + max(1, min(self.options.length, sampling.max_length)))
 
     def finish(self, state: State) -> list[Answer]:
         """WAV files."""

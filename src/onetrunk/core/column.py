@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from torch import Tensor, nn
 
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, On, Role, Segment
@@ -216,6 +216,11 @@ class Codec(nn.Module, ABC):
         with nothing given, when guided. A codec that `searches` is started with each document `beams` times, one beside
         the other, and also tells `order` int64 [n]: which of these documents each of its beams goes on from, best
         first."""
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        """How many positions of the trunk an answer takes at most, int64 [n], where its prompt has so many parts [n]:
+        those that are kept, and those of the longest query beside them."""
+        return np.ones_like(prompt)
 
     @abstractmethod
     def finish(self, state: State) -> list[Answer]:
