@@ -38,7 +38,7 @@ def fitted(values: list[Any], width: int | None = None, **options: Any) -> Any:
 
 def asked(codec: Any, values: list[Any], frame: np.ndarray = SQUARE, lens: list[int] | None = None) -> Any:
     content = worlds.content_of(codec, values)
-    on = On(np.array(lens or [16] * len(values)), np.tile(frame, (len(values), 1, 1)))
+    on = On(np.array(lens or [16] * len(values)), {"frame": np.tile(frame, (len(values), 1, 1))})
     return codec.segment(content, Role.ASKED, worlds.keys(len(values)), on=on)
 
 
@@ -143,7 +143,7 @@ def test_boxes_follow_their_picture_through_augmentation() -> None:
     keys = worlds.keys(24)
     seen = image.segment(worlds.content_of(image, [picture] * 24), Role.GIVEN, keys, augment=True)
     codec = fitted([[entry]], cells=4)
-    on = On(seen.lens, seen.content["frame"])
+    on = On(seen.lens, seen.facts)
     targets = codec.segment(worlds.content_of(codec, [[entry]] * 24), Role.ASKED, keys, on=on).targets
     compared = 0
     for d in range(24):
@@ -161,7 +161,7 @@ def test_boxes_follow_their_picture_through_augmentation() -> None:
 def test_a_column_that_is_no_picture_is_refused() -> None:
     codec = fitted([[CAT]])
     content = worlds.content_of(codec, [[CAT]])
-    for on in (On(np.array([16])), On(np.array([15]), SQUARE[None])):
+    for on in (On(np.array([16])), On(np.array([15]), {"frame": SQUARE[None]})):
         with pytest.raises(UsageError, match="square grids of one size; 'photo' has none"):
             fitted([[CAT]], on="photo").segment(content, Role.ASKED, worlds.keys(1), on=on)
 
@@ -182,7 +182,7 @@ def certain(codec: Any, P: int, hits: list[tuple[int, int, int, list[float]]]) -
     for strength, (p, c, k, box) in enumerate(hits):
         logits[p, c, k], raw[p, c] = 3.0 - strength, torch.tensor(box)
     codec.dense.forward = lambda h: (logits, raw)
-    on = On(np.array([P]), SQUARE[None])
+    on = On(np.array([P]), {"frame": SQUARE[None]})
     state = codec.start(worlds.context(worlds.keys(1), on=on))
     return codec.step(state, torch.zeros(1, P, 8), None)
 

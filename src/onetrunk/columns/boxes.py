@@ -19,7 +19,6 @@ from PIL.Image import Resampling
 from pydantic import Field
 from torch import Tensor, nn
 
-from onetrunk.columns._pictures import as_png, open_image
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss, state_of
@@ -28,6 +27,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, On, Role, Segment, local_positions
 from onetrunk.core.decoding import AnswerContext, State
 from onetrunk.core.errors import BadValueError, DataError, UsageError
+from onetrunk.media.image import as_png, open_image
 from onetrunk.nn.heads.dense import Dense, assign, boxes_at, cell_centres, overlaps, quality_focal, suppress
 
 _CANDIDATES = 300  # a picture's best cells, before suppression
@@ -222,7 +222,7 @@ class Boxes(Codec):
         m, k = len(content), self.options.cells
         side = self._side(on)
         there = np.flatnonzero(on.lens)
-        boxes, ids = self._seen(content.take(there), on.frame[there] if len(there) else np.zeros((0, 2, 3)))
+        boxes, ids = self._seen(content.take(there), on.facts["frame"][there] if len(there) else np.zeros((0, 2, 3)))
         found = assign(boxes, side, k).reshape(len(there), side**2 * k**2)
         here, held = found >= 0, np.maximum(found, 0)
         if not boxes.shape[1]:  # no box in any of them: one that nothing answers for
@@ -246,7 +246,7 @@ class Boxes(Codec):
         if not on.lens.any():
             return 0
         side = int(on.lens.max() ** 0.5)
-        if on.frame is None or not np.isin(on.lens, (0, side**2)).all():
+        if "frame" not in on.facts or not np.isin(on.lens, (0, side**2)).all():
             raise UsageError(
                 f"Boxes are read on a column of pictures, square grids of one size; {self.options.on!r} has none."
             )

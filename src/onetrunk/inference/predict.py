@@ -169,11 +169,11 @@ class _Given:
         local = torch.arange(len(doc), device=device) - (lens.cumsum(0) - lens)[doc]
         h_NTD = self.pooled.new_zeros(n, int(lens.max()), self.pooled.shape[1])
         h_NTD[doc, local] = self.h_NTD.flatten(0, 1)[embed.flat_n].to(h_NTD.dtype)
-        frame = None
-        if "frame" in embed.content:
-            frame = np.zeros((n, 2, 3), dtype=np.float32)
-            frame[doc.unique().cpu().numpy()] = embed.content["frame"].cpu().numpy()
-        return On(lens.cpu().numpy(), frame), h_NTD
+        held, facts = doc.unique_consecutive().cpu().numpy(), {}
+        for name, array in embed.facts.items():
+            facts[name] = np.zeros((n, *array.shape[1:]), dtype=array.cpu().numpy().dtype)
+            facts[name][held] = array.cpu().numpy()
+        return On(lens.cpu().numpy(), facts), h_NTD
 
 
 def _read_given(model: FoundationModel, store: Store, group: RoleAssignment, device: torch.device) -> _Given:

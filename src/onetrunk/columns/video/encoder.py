@@ -86,9 +86,7 @@ class VideoEncoder(PatchEncoder):
         for picture in pictures:
             picture.thumbnail((256, 256))
         file = io.BytesIO()
-        pictures[0].save(
-            file, format="PNG", save_all=True, append_images=pictures[1:], duration=_FRAME_TIME, loop=0
-        )
+        pictures[0].save(file, format="PNG", save_all=True, append_images=pictures[1:], duration=_FRAME_TIME, loop=0)
         return {"png": base64.b64encode(file.getvalue()).decode()}
 
     # -- knowledge ---------------------------------------------------------------------------------------------------

@@ -9,11 +9,9 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from onetrunk.columns.families.patches.levels import asked_level, denoising_targets, noisy
 from onetrunk.core import rng
-from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Encoder, SegmentContext
 
@@ -66,15 +64,16 @@ class PatchEncoder(Encoder):
     has_parts = True
     shared = True
 
-    class Options(Config):
-        mask_rate: float = Field(0.6, gt=0, le=1)  # share of patches masked
-
-    options: Any
-    prefix_count = 0  # learnt positions that stand before the patches
+    options: Any  # among them `mask_rate`, the share of patches that are masked
 
     @property
     @abstractmethod
     def grid(self) -> PatchGrid: ...
+
+    @property
+    def prefix_count(self) -> int:
+        """Learnt positions that stand before the patches."""
+        return 0
 
     @abstractmethod
     def value(self, pixels: np.ndarray) -> Any:
@@ -118,9 +117,7 @@ class PatchEncoder(Encoder):
         clean = grid.cut(x)
         seen = grid.join(noisy(clean, self.noise(context.keys), level[..., None]))
         reads = np.flatnonzero(level.reshape(-1) < 1)
-        targets = denoising_targets(
-            clean.reshape(m * grid.count, grid.patch_size)[reads], level.reshape(-1)[reads]
-        )
+        targets = denoising_targets(clean.reshape(m * grid.count, grid.patch_size)[reads], level.reshape(-1)[reads])
         reads += self.prefix_count * (reads // grid.count + 1)
         return Segment({"pixels": seen, "level": level}, lens, reads=reads, targets=targets, facts=facts)
 
