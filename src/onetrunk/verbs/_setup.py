@@ -20,6 +20,7 @@ from onetrunk.core.config import Config, read_yaml, with_settings
 from onetrunk.core.errors import UsageError
 from onetrunk.core.objective import Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as objective_kinds
+from onetrunk.core.terminal import literal
 from onetrunk.data.cache import Cache
 from onetrunk.data.fold import FoldConfig, fold
 from onetrunk.data.ledger import Ledger
@@ -120,7 +121,7 @@ def run_config(config: str | Path | dict[str, Any] | None, settings: Sequence[st
 
 def console(quiet: bool) -> Console:
     """Where a verb tells a person what it does: standard error, so that results can be piped."""
-    return Console(stderr=True, quiet=quiet)
+    return Console(stderr=True, quiet=quiet, emoji=False)
 
 
 def check_free(out: str | Path, overwrite: bool) -> None:
@@ -216,15 +217,15 @@ def open_data(
             before=before,
         )  # fmt: skip
     for note in [*table.notes, *parts.notes]:
-        console.print(f"[yellow]Note:[/] {note}", highlight=False)
-    shown = ", ".join(f"{n} [dim]{kinds[n]}[/]" for n in given_names) or "nothing"
+        console.print(f"[yellow]Note:[/] {literal(note)}", highlight=False)
+    shown = ", ".join(f"{literal(n)} [dim]{kinds[n]}[/]" for n in given_names) or "nothing"
     console.print(f"[bold]Given[/] {shown}", highlight=False)
     if asked:
-        console.print("[bold]Asked[/] " + ", ".join(f"{n} [dim]{kinds[n]}[/]" for n in asked), highlight=False)
+        console.print("[bold]Asked[/] " + ", ".join(f"{literal(n)} [dim]{kinds[n]}[/]" for n in asked), highlight=False)
     for name, reason in reasons.items():
-        console.print(f"[bold]Left out[/] {name} [dim]{reason}[/]", highlight=False)
+        console.print(f"[bold]Left out[/] {literal(name)} [dim]{literal(reason)}[/]", highlight=False)
     sizes = " · ".join(f"{name} {len(index):,}" for name, index in parts.parts().items())
-    console.print(f"[bold]Rows[/] {sizes} [dim]{parts.how}[/]", highlight=False)
+    console.print(f"[bold]Rows[/] {sizes} [dim]{literal(parts.how)}[/]", highlight=False)
     return Data(table, kinds, options, given_names, asked, reasons, parts, ledger, config.fold, cache)
 
 
@@ -233,8 +234,8 @@ def rows_met(model: Model, table: Table, console: Console) -> np.ndarray:
     records = [stage["met"] for stage in model.provenance.get("stages", []) if "met" in stage]
     if absent := unknowable(table, records):
         console.print(
-            f"[yellow]Note:[/] rows that the model learnt from cannot be told here, for want of {', '.join(absent)}: "
-            "do not hold them out.",
+            "[yellow]Note:[/] rows that the model learnt from cannot be told here, for want of "
+            f"{literal(', '.join(absent))}: do not hold them out.",
             highlight=False,
         )
     return parts_before(table, records)

@@ -20,6 +20,7 @@ from onetrunk.core import rng
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError, InterruptedRunError, UsageError
 from onetrunk.core.objective import Objective, ObjectiveConfig
+from onetrunk.core.terminal import literal
 from onetrunk.data.loader import Loader
 from onetrunk.data.met import record
 from onetrunk.data.pack import Store
@@ -67,12 +68,12 @@ def adopt(model: Model, data: Data, console: Console, seed: int, tuning: Finetun
         for column in columns:
             like = [other.name for other in known if other.type == column.type]
             model.network.add_column(column, codecs[column.codec], like)
-            console.print(f"New column [bold]{column.name}[/] [dim]{column.type}[/]", highlight=False)
+            console.print(f"New column [bold]{literal(column.name)}[/] [dim]{column.type}[/]", highlight=False)
     for name in data.names:
         if model.columns[name].codec in met:
             added = model.codec(name).extend([v for v in train[name] if v is not None])
             if added:
-                console.print(f"Column [bold]{name}[/]: {added} new classes or words", highlight=False)
+                console.print(f"Column [bold]{literal(name)}[/]: {added} new classes or words", highlight=False)
 
 
 def stored(model: Model, data: Data, part: str, config: RunConfig) -> Store:
@@ -100,7 +101,7 @@ def pretrain(
     store = stored(model, data, "train", config)
     data.ledger.check(len(store.place), max_bad)
     for line in data.ledger.lines():
-        console.print(f"[yellow]Ledger[/] {line}", highlight=False)
+        console.print(f"[yellow]Ledger[/] {literal(line)}", highlight=False)
     batches, made, steps = course(store, config, seed)
     model.network.objectives = made
     steps = steps_within(model.network, batches, steps, limit, out)

@@ -56,6 +56,7 @@ def pretrain(
     Returns:
         The model, as `onetrunk.load(out)` gives it.
     """
+    from onetrunk.core.terminal import literal
     from onetrunk.verbs import _setup, _stages, _start
 
     console = _setup.console(quiet)
@@ -68,5 +69,5 @@ def pretrain(
     )  # fmt: skip
     model = _stages.pretrain(opened, run, Path(out), seed, model, _setup.seconds(budget), max_bad, console)
     model.save(out, overwrite=overwrite)
-    console.print(f"The foundation model is in [bold]{out}[/].", highlight=False)
+    console.print(f"The foundation model is in [bold]{literal(out)}[/].", highlight=False)
     return model
