@@ -15,8 +15,11 @@ from bench.common import Figures, Run
 from onetrunk.core.column import Codec
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model
-from onetrunk.verbs import _stages
-from onetrunk.verbs._setup import Data, RunConfig, open_data
+from onetrunk.training.finetune import finetune_model
+from onetrunk.training.open_data import Data, open_data
+from onetrunk.training.pretrain import pretrain_model
+from onetrunk.training.recipe import Recipe
+from onetrunk.training.stage import new_model
 
 _RESAMPLES = 500
 MOST_BAD = 0.01  # share of unusable values in a column from which a run stops
@@ -94,7 +97,7 @@ def compare_classes(
     test = data.part(run.part)
     test = test.take([i for i, value in enumerate(test[ask]) if value is not None])
     start = time.monotonic()
-    pretrained = _stages.pretrain(data, config, run.place / "foundation", run.seed, None, None, MOST_BAD, run.console)
+    pretrained = pretrain_model(data, config, run.place / "foundation", run.seed, None, None, MOST_BAD, run.console)
     pretraining_seconds = time.monotonic() - start
     models = {
         "with pretraining": [_tuned(run, data, config, run.seed + k, pretrained) for k in range(members)],
@@ -125,7 +128,7 @@ def compare_classes(
         "without_pretraining_interval": ends(resampled["without pretraining"]),
         "pretraining_seconds": pretraining_seconds,
         "accuracy": _METRICS["accuracy"](p["ours"], truth),
-        "equal_rows_across_parts": data.split.equal_across,
+        "equal_rows_across_splits": data.split.equal_across,
     }
     if run.rival:
         also["difference_interval"] = ends(resampled["ours"] - resampled[rival.name])
@@ -135,17 +138,17 @@ def compare_classes(
         unit=metric,
         rival_name=rival.name,
         rival=score(p[rival.name], truth) if run.rival else None,
-        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.parts().items()}},
+        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.indices().items()}},
         without_pretraining=score(p["without pretraining"], truth),
         also=also,
     )
 
 
-def _tuned(run: Run, data: Data, config: RunConfig, seed: int, pretrained: Model | None) -> Model:
+def _tuned(run: Run, data: Data, config: Recipe, seed: int, pretrained: Model | None) -> Model:
     """Fine-tuned from a copy of the pretrained model, or from nothing."""
-    model = _stages.build(data, config, seed) if pretrained is None else copy.deepcopy(pretrained)
+    model = new_model(data, config, seed) if pretrained is None else copy.deepcopy(pretrained)
     place = run.place / f"{'pretrained' if pretrained else 'scratch'}-{seed}"
-    tuned, _ = _stages.finetune(data, config, place, seed, model, pretrained is not None, MOST_BAD, run.console)
+    tuned, _ = finetune_model(data, config, place, seed, model, pretrained is not None, MOST_BAD, run.console)
     return tuned
 
 

@@ -1,0 +1,230 @@
+"""Dates and times, however they are written, as moments on a line beside the parts of the calendar.
+
+On the line a moment is seconds since 1970 (UTC; times without a zone are taken as they stand).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from onetrunk.columns.families.scalar.encoder import ScalarEncoder
+from onetrunk.core.errors import BadValueError
+
+_EPOCH = dt.datetime(1970, 1, 1)
+DAY = 86_400
+_RESOLUTIONS = (DAY, 3600, 60, 1)  # seconds
+_FIRST = (dt.datetime.min - _EPOCH).total_seconds()
+_LAST = (dt.datetime(9999, 12, 31) - _EPOCH).total_seconds()
+
+# How far each cycle has run, 0 to 1.
+_CYCLES = {
+    "year": lambda t: (t.month - 1 + (t.day - 1) / 31) / 12,
+    "month": lambda t: (t.day - 1) / 31,
+    "week": lambda t: t.weekday() / 7,
+    "day": lambda t: (t.hour + t.minute / 60) / 24,
+    "hour": lambda t: (t.minute + t.second / 60) / 60,
+}
+
+_TIME = (
+    r"(?:(?:T|\s+)(?P<h>\d{1,2}):(?P<min>\d{2})(?::(?P<s>\d{2})(?:\.(?P<f>\d{1,9}))?)?"
+    r"\s*(?P<half>[AaPp][Mm])?\s*(?P<zone>Z|[+-]\d{2}:?\d{2})?)?"
+)
+_YEAR_FIRST = re.compile(r"(?P<y>\d{4})([-/.])(?P<m>\d{1,2})\2(?P<d>\d{1,2})" + _TIME)
+_CHINESE = re.compile(r"(?P<y>\d{4})年(?P<m>\d{1,2})月(?P<d>\d{1,2})日" + _TIME)
+_YEAR_LAST = re.compile(r"(?P<a>\d{1,2})([-/.])(?P<b>\d{1,2})\2(?P<y>\d{4})" + _TIME)
+_DAY_NAMED = re.compile(r"(?P<d>\d{1,2})[ -](?P<name>[A-Za-z]{3,9})\.?[ -](?P<y>\d{4})" + _TIME)
+_NAMED_DAY = re.compile(r"(?P<name>[A-Za-z]{3,9})\.? (?P<d>\d{1,2}), ?(?P<y>\d{4})" + _TIME)
+_PATTERNS = (_YEAR_FIRST, _CHINESE, _YEAR_LAST, _DAY_NAMED, _NAMED_DAY)
+_MONTHS = (
+    "january", "february", "march", "april", "may", "june",
+    "july", "august", "september", "october", "november", "december",
+)  # fmt: skip
+
+
+class DateEncoder(ScalarEncoder):
+    """date, datetime, pandas Timestamp, numpy datetime64, or text: "2024-01-31", "2024/1/31 13:05",
+    "2024年1月31日", "31 Jan 2024", "Jan 31, 2024"; "31.01.2024" where the training rows tell day from month.
+    """
+
+    type_name = "date"
+
+    day_first: bool | None  # None: the training values do not tell
+    aware: bool  # do moments have a time zone?
+    resolution: int  # seconds; 0: finer
+    cycles: list[str]  # in which training values differ
+
+    # -- knowledge ------------------------------------------------------------------------------------------
+    @classmethod
+    def recognise(cls, values: Sequence[Any]) -> float:
+        order = _day_first(values)
+        dates = [value for value in values if _try(value, order) or _try(value, True)]  # the ambiguous are dates
+        share = len(dates) / max(1, len(values))
+        return 0.95 * share if share >= 0.8 else 0.0
+
+    def fit(self, values: Sequence[Any]) -> None:
+        self.day_first = _day_first(values)
+        moments = [moment for value in values if (moment := _try(value, self.day_first)) is not None]
+        self.aware = any(moment.tzinfo is not None for moment in moments)
+        seconds = [_seconds(moment) for moment in moments]
+        self.resolution = next((r for r in _RESOLUTIONS if not any(s % r for s in seconds)), 0)
+        moments = [_moment(s) for s in seconds]
+        self.cycles = [name for name, phase in _CYCLES.items() if len({phase(moment) for moment in moments}) > 1]
+        super().fit(values)
+
+    def knowledge(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("day_first", "aware", "resolution", "cycles")}
+        return {**super().knowledge(), **own}
+
+    def set_knowledge(self, knowledge: dict[str, Any]) -> None:
+        super().set_knowledge(knowledge)
+        self.day_first, self.aware = knowledge["day_first"], knowledge["aware"]
+        self.resolution, self.cycles = knowledge["resolution"], list(knowledge["cycles"])
+
+    # -- a person's view ------------------------------------------------------------------------------------
+    @classmethod
+    def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
+        day_first = _day_first(values)
+        moments = [moment for value in values if (moment := _try(value, day_first)) is not None]
+        if not moments:
+            return {"values": 0}
+        ordered = sorted(_seconds(moment) for moment in moments)
+        timed = any(second % DAY for second in ordered)
+        first, middle, last = (
+            _moment(second) if timed else _moment(second).date()
+            for second in (ordered[0], ordered[len(ordered) // 2], ordered[-1])
+        )
+        return {
+            "first": str(first),
+            "median": str(middle),
+            "last": str(last),
+            "days": (ordered[-1] - ordered[0]) / DAY,
+            "distinct": len(set(ordered)),
+            "with time": timed,
+            "unreadable": len(values) - len(moments),
+        }
+
+    @classmethod
+    def fingerprint(cls, value: Any) -> str:
+        """One spelling a moment; midnight is the day."""
+        moment = _try(value, None)
+        return str(value).strip() if moment is None else _moment(_seconds(moment)).isoformat()
+
+    # -- values to parts ------------------------------------------------------------------------------------
+    def to_line(self, value: Any) -> float:
+        return _seconds(_read(value, self.day_first))
+
+    def from_line(self, position: float) -> dt.date | dt.datetime:
+        if self.resolution:
+            position = round(position / self.resolution) * self.resolution
+        moment = _moment(position)
+        if self.resolution == DAY:
+            return moment.date()
+        return moment.replace(tzinfo=dt.UTC) if self.aware else moment
+
+    def encode(self, value: Any) -> dict[str, np.ndarray]:
+        moment = _moment(self.to_line(value))
+        phases = np.array([_CYCLES[name](moment) for name in self.cycles], dtype=np.float32)
+        return {**super().encode(value), "phases": phases}
+
+    def blank(self) -> dict[str, np.ndarray]:
+        return {**super().blank(), "phases": np.zeros(len(self.cycles), dtype=np.float32)}
+
+    def traits(self, item: dict[str, np.ndarray]) -> np.ndarray:
+        angles = 2 * np.pi * item["phases"]
+        return np.concatenate([super().traits(item), item["phases"], np.sin(angles), np.cos(angles)])
+
+
+def _read(value: Any, day_first: bool | None) -> dt.datetime:
+    """A moment, with its zone if it has one. Raises BadValueError with the reason."""
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()
+    if isinstance(value, dt.datetime):
+        if value != value:  # pandas' NaT
+            raise BadValueError("NaT is not a date")
+        return value
+    if isinstance(value, dt.date):
+        return dt.datetime(value.year, value.month, value.day)
+    if not isinstance(value, str):
+        raise BadValueError(f"expected a date, found {value!r} ({type(value).__name__})")
+    found = next((match for pattern in _PATTERNS if (match := pattern.fullmatch(value.strip()))), None)
+    if found is None:
+        raise BadValueError(f"{value!r} is not a date; write YYYY-MM-DD or YYYY-MM-DD HH:MM:SS")
+    part = found.groupdict()
+    try:
+        month, day = _month_and_day(value, part, day_first)
+        return dt.datetime(int(part["y"]), month, day, *_clock(part), tzinfo=_zone(part["zone"]))
+    except ValueError as error:
+        raise BadValueError(f"{value!r} is not a date: {error}") from None
+
+
+def _month_and_day(value: str, part: dict[str, str | None], day_first: bool | None) -> tuple[int, int]:
+    if part.get("name"):
+        name = part["name"].lower()
+        known = [i for i, month in enumerate(_MONTHS, 1) if month == name or month[:3] == name or name == "sept"]
+        if not known:
+            raise ValueError(f"no month is called {part['name']}")
+        return (9 if name == "sept" else known[0]), int(part["d"])
+    if "a" not in part:
+        return int(part["m"]), int(part["d"])
+    a, b = int(part["a"]), int(part["b"])
+    if day_first is None:
+        if a <= 12 and b <= 12 and a != b:
+            raise BadValueError(
+                f"{value!r} is ambiguous: the training rows do not tell whether the day or the month comes "
+                "first; write YYYY-MM-DD"
+            )
+        day_first = a > 12
+    return (b, a) if day_first else (a, b)
+
+
+def _clock(part: dict[str, str | None]) -> tuple[int, int, int, int]:
+    hour = int(part["h"] or 0)
+    if part["half"]:
+        if not 1 <= hour <= 12:
+            raise ValueError("hour must be in 1..12 with AM or PM")
+        hour = hour % 12 + (12 if part["half"].lower() == "pm" else 0)
+    return hour, int(part["min"] or 0), int(part["s"] or 0), int((part["f"] or "").ljust(6, "0")[:6])
+
+
+def _zone(text: str | None) -> dt.tzinfo | None:
+    if not text:
+        return None
+    if text == "Z":
+        return dt.UTC
+    hours, minutes = int(text[1:3]), int(text[-2:])
+    return dt.timezone((1 if text[0] == "+" else -1) * dt.timedelta(hours=hours, minutes=minutes))
+
+
+def _try(value: Any, day_first: bool | None) -> dt.datetime | None:
+    try:
+        return _read(value, day_first)
+    except BadValueError:
+        return None
+
+
+def _day_first(values: Sequence[Any]) -> bool | None:
+    """How the column writes 05/04/2024, told by values like 31/01/2024; None if nothing or both are told."""
+    told = set()
+    for value in values:
+        found = _YEAR_LAST.fullmatch(value.strip()) if isinstance(value, str) else None
+        if found and int(found["a"]) > 12:
+            told.add(True)
+        elif found and int(found["b"]) > 12:
+            told.add(False)
+    return told.pop() if len(told) == 1 else None
+
+
+def _seconds(moment: dt.datetime) -> float:
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
+    return (moment - _EPOCH).total_seconds()
+
+
+def _moment(seconds: float) -> dt.datetime:
+    """Without a zone; what lies before year 1 or after 9999 is moved to the end."""
+    return _EPOCH + dt.timedelta(seconds=min(max(seconds, _FIRST), _LAST))

@@ -1,0 +1,160 @@
+"""README.md of a model folder: a model card with Hugging Face's front matter, in plain words."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shlex
+from typing import Any
+
+from onetrunk.evaluation.record import Evidence, Origin, TaskEvidence
+from onetrunk.evaluation.words import amount, duration, headline, joined, lead, plain, sources, span, word
+
+_SPECIAL = re.compile(r"([\\`*_\[\]|~$]|^(?:[#+>-]|\d+(?=[.)])))")
+_MOST_LEDGER = 15
+
+
+def card(evidence: Evidence, license: str = "other") -> str:
+    """The whole card. The license of the model is its owner's to choose."""
+    name = evidence.name
+    parts = [
+        f"---\n{_front_matter(evidence, license)}---",
+        f"# {_m(name)}",
+        "A model made with Onetrunk: one trunk, typed columns. All figures below are of rows it did not learn from.",
+        *(_task(evidence, task) for task in evidence.tasks),
+        _usage(evidence),
+        _learnt_from(evidence.origin),
+        _limits(evidence),
+        _cost(evidence.origin),
+        "More, with pictures: [evidence/report.html](evidence/report.html); as numbers: "
+        "[evidence/metrics.json](evidence/metrics.json).",
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _front_matter(evidence: Evidence, license: str) -> str:
+    import yaml
+
+    results = []
+    for task in evidence.tasks:
+        metrics = [
+            {"type": metric, "name": word(metric).label, "value": round(value, 6)}
+            for metric, value in task.metrics.items()
+            if value is not None
+        ]
+        about = {"type": "other", "name": plain(f"{task.ask} from {sources(task.given)}")}
+        data = {"type": "custom", "name": plain(evidence.origin.data) or "private data"}
+        results.append({"task": about, "dataset": data, "metrics": metrics})
+    front: dict[str, Any] = {
+        "license": license,
+        "library_name": "onetrunk",
+        "tags": ["onetrunk"],
+        "model-index": [{"name": plain(evidence.name), "results": results}],
+    }
+    return yaml.safe_dump(front, allow_unicode=True, sort_keys=False, width=1000)
+
+
+def _task(evidence: Evidence, task: TaskEvidence) -> str:
+    lines = [
+        f"## {_m(task.ask)} from {_m(sources(task.given))}",
+        "",
+        _m(headline(task)),
+        "",
+        f"| | {_m(word(task.metric).label)} | 95 % interval | the model's lead |",
+        "|---|---:|---:|---:|",
+    ]
+    if task.score is not None:
+        score = f"**{amount(task.metric, task.score.value)}** | {span(task.metric, task.score)}"
+        lines.append(f"| **this model** | {score} | |")
+    for rival in task.rivals:
+        if rival.score is None:
+            lines.append(f"| {_m(rival.name)} | {_m(rival.note or 'undefined')} | | |")
+            continue
+        ahead = "" if rival.lead is None else lead(task.metric, rival.lead)
+        note = f" ({_m(rival.note)})" if rival.note else ""
+        lines.append(
+            f"| {_m(rival.name)}{note} | {amount(task.metric, rival.score.value)} | "
+            f"{span(task.metric, rival.score)} | {ahead} |"
+        )
+    others = [f"{word(m).label} {amount(m, v)}" for m, v in task.metrics.items() if m != task.metric]
+    if others:
+        lines += ["", _m("Other figures: " + ", ".join(others) + ".")]
+    if task.without_truth:
+        lines += ["", f"Held-out rows not counted, without a usable truth: {task.without_truth:,}."]
+    if f"comparison-{task.label}" in evidence.figures:
+        lines += ["", f"![The model and its rivals](evidence/figures/comparison-{task.label}.png)"]
+    return "\n".join(lines)
+
+
+def _usage(evidence: Evidence) -> str:
+    folder = re.sub(r"[^\w.-]", "_", evidence.name) or "model"
+    example = "rows"
+    if evidence.tasks and evidence.tasks[0].given:
+        columns = ", ".join(f"{json.dumps(name, ensure_ascii=False)}: [...]" for name in evidence.tasks[0].given[:4])
+        example = f"{{{columns}}}"
+    return (
+        "## Use\n\n```python\nimport onetrunk\n\n"
+        f"model = onetrunk.load({json.dumps(folder)})\n"
+        f"print(model.predict({plain(example)}))\n```\n\n"
+        f"```sh\nonetrunk predict {shlex.quote(folder)} data.csv\n```"
+    )
+
+
+def _learnt_from(origin: Origin) -> str:
+    rows = ", ".join(f"{part} {count:,}" for part, count in origin.rows.items())
+    columns = joined([f"{column['name']} ({column['type']})" for column in origin.columns])
+    facts = {"Data": origin.data, "Rows": rows, "Columns": columns, "Split": origin.split}
+    lines = ["## What it learnt from", "", *(f"- {k}: {_m(v)}" for k, v in facts.items() if v)]
+    entries = sorted(origin.ledger, key=lambda entry: -entry["count"])
+    if entries:
+        lines += ["", "Dropped, cut, repaired or repeated:", ""]
+        lines += [
+            f"- {_m(entry['column'])}: {int(entry['count']):,} × {_m(entry['reason'])}"
+            for entry in entries[:_MOST_LEDGER]
+        ]
+        if len(entries) > _MOST_LEDGER:
+            lines.append(f"- and {len(entries) - _MOST_LEDGER:,} more kinds: see the report")
+    else:
+        lines += ["", "Nothing was dropped, cut, repaired or repeated."]
+    return "\n".join(lines)
+
+
+def _limits(evidence: Evidence) -> str:
+    lines = [
+        "It was judged on held-out rows of the same source: on other rows it may do worse, unnoticed.",
+        "The intervals say how much the choice of held-out rows matters; another run may differ too.",
+    ]
+    for task in evidence.tasks:
+        rival = task.best
+        if rival is not None and rival.lead is not None and rival.lead.low <= 0:
+            how = "better" if rival.lead.high < 0 else "not clearly worse"
+            lines.append(f"For {task.ask}, {rival.name} is simpler and {how}.")
+        unseen = task.metrics.get("unseen")
+        if unseen:
+            lines.append(f"{unseen:,.0f} held-out rows of {task.ask} have a label it never saw and cannot answer.")
+    return "\n".join(["## Limits", "", *(f"- {_m(line)}" for line in lines)])
+
+
+def _cost(origin: Origin) -> str:
+    times = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in origin.seconds.items())
+    facts = {
+        "Parameters": f"{origin.parameters:,}" if origin.parameters else "",
+        "Time": times,
+        "Machine": origin.hardware,
+        "Seed": str(origin.seed),
+        "Versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),
+        "Written": origin.made,
+    }
+    return "\n".join(["## Cost and making", "", *(f"- {k}: {_m(v)}" for k, v in facts.items() if v)])
+
+
+def _m(text: object) -> str:
+    """Text from outside as one line of literal Markdown: no HTML, no markup."""
+    line = " ".join(plain(str(text)).split())
+    return html.escape(_SPECIAL.sub(_backslashed, line), quote=False)
+
+
+def _backslashed(match: re.Match[str]) -> str:
+    found = match[1]
+    return f"{found}\\" if found.isdigit() else f"\\{found}"  # 1. begins a list, 1\. does not

@@ -1,0 +1,309 @@
+"""Asks a model for what the held-out rows hold, and measures it beside its rivals."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from onetrunk.core import rng
+from onetrunk.core.answer import Answer
+from onetrunk.core.column import Codec
+from onetrunk.core.errors import DataError
+from onetrunk.evaluation import figures, intervals
+from onetrunk.evaluation.baselines import Baseline, before_and_then, run_baselines, usable
+from onetrunk.evaluation.intervals import Interval
+from onetrunk.evaluation.likelihood import judge_likelihood
+from onetrunk.evaluation.record import Evidence, Origin, Rival, Sample, Shown, TaskEvidence
+
+_ROW_RESAMPLES = 1000
+_METRIC_RESAMPLES = 200  # of metrics that are no mean over rows: each resample computes them anew
+_MOST_LOOKED_AT = 200  # rows among which the worst is sought
+_MOST_CHARACTERS = 600  # of a sample
+_DIGITS = 5  # of a fraction in a sample
+_FEWEST_EXACT = 0.05  # below, answers are near or far rather than right or wrong
+
+Columns = Mapping[str, Sequence[Any]]
+Beside = Mapping[str, tuple["Model", Mapping[str, Sequence[str]]]]  # name to a model, and asked columns to given ones
+_Group = tuple[str, bool | None, np.ndarray]  # heading, whether these are right, rows
+
+
+class Model(Protocol):
+    """What evidence needs of a model. Missing values are None."""
+
+    def codec(self, column: str) -> Codec: ...
+
+    def answer(self, columns: Columns, ask: str, given: Sequence[str]) -> list[Answer]: ...
+
+    def losses(self, columns: Columns, ask: str, given: Sequence[str]) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+def evaluate(
+    model: Model,
+    test: Columns,
+    tasks: Sequence[tuple[Sequence[str], str]],
+    *,
+    train: Columns | None = None,
+    beside: Beside | None = None,
+    name: str = "model",
+    origin: Origin | None = None,
+    histories: Mapping[str, Sequence[dict[str, Any]]] | None = None,
+    seed: int = 0,
+    samples: int = 6,
+) -> Evidence:
+    """Evidence for each (given, ask) on the held-out rows.
+
+    `train` holds the training rows, for the simple rivals (None: none). Models `beside` are rivals in what they are
+    asked too, unless it is judged by its likelihood. `histories` are the records of
+    metrics.jsonl by stage, for the curves. `samples` rows of each kind are kept to be shown. Raises
+    DataError when no row has a truth.
+    """
+    evidence = Evidence(name, [], origin or Origin(seed=seed))
+    for stage, records in (histories or {}).items():
+        evidence.figures |= _named(f"curves-{_slug(stage)}", figures.curves(records))
+        evidence.figures |= _named(f"validation-{_slug(stage)}", figures.validation(records))
+    for place, (given, ask) in enumerate(tasks):
+        task, answers_figure = _evaluate_task(model, test, list(given), ask, train, beside or {}, seed, samples)
+        task.label = f"{place + 1}-{_slug(ask)}"
+        evidence.tasks.append(task)
+        evidence.figures |= _named(f"comparison-{task.label}", figures.comparison(task))
+        evidence.figures |= _named(f"answers-{task.label}", answers_figure)
+    return evidence
+
+
+def _evaluate_task(
+    model: Model,
+    test: Columns,
+    given: list[str],
+    ask: str,
+    train: Columns | None,
+    beside: Beside,
+    seed: int,
+    n_samples: int,
+) -> tuple[TaskEvidence, dict[str, bytes]]:
+    codec = model.codec(ask)
+    before, then = before_and_then(codec, test.get(ask, []))
+    rows = usable(codec, then)
+    if not rows:
+        raise DataError(f"No held-out row has a usable value of {ask!r}, so the model cannot be judged on it.")
+    truths = [then[i] for i in rows]
+    if not codec.history and not any(name in test for name in given):
+        values = [test[ask][i] for i in rows]
+        task = judge_likelihood(model, codec, ask, values, train and train.get(ask), seed, n_samples)
+        if task is not None:
+            task.without_truth = len(test[ask]) - len(rows)
+            return task, {}
+    held_out = {name: [test[name][i] for i in rows] for name in given if name in test}
+    if any(before[i] is not None for i in rows):
+        held_out[ask] = [before[i] for i in rows]
+    began = time.perf_counter()
+    answers = model.answer(held_out, ask, given)
+    seconds = time.perf_counter() - began
+    metrics = _floats(codec.metrics(answers, truths))
+    judge = _Judge(codec, answers, truths, metrics, seed)
+    score, draws = judge(answers, metrics)
+    if train is not None and (known := [train[ask][i] for i in usable(codec, train.get(ask, []))]):
+        metrics |= _floats(codec.novelty(answers, truths, known))
+    task = TaskEvidence(
+        ask=ask,
+        given=given,
+        rows=len(rows),
+        without_truth=len(test[ask]) - len(rows),
+        metric=judge.metric,
+        higher_is_better=codec.higher_is_better,
+        metrics=metrics,
+        score=score,
+        classes=_per_class(codec, answers, truths),
+        seconds=seconds,
+    )
+    if train is not None and ask in train:
+        seen, answered = before_and_then(codec, train[ask])
+        known = {name: seen if name == ask else train[name] for name in held_out if name in train}
+        codecs = {name: model.codec(name) for name in known}
+        found = run_baselines(codecs, codec, known, held_out, answered, truths)
+        task.rivals = [_rival(name, baseline, judge, score, draws) for name, baseline in found.items()]
+    for name, (other, tasks) in beside.items():
+        if ask in tasks:
+            known = {n: [test[n][i] for i in rows] for n in tasks[ask] if n in test}
+            known |= {ask: held_out[ask]} if ask in held_out else {}
+            theirs = _answered(other, codec, known, ask, tasks[ask], truths)
+            task.rivals.append(_rival(name, theirs, judge, score, draws))
+    shows = {name: (model.codec(name), values) for name, values in held_out.items()}
+    task.samples = _samples(codec, answers, truths, shows, judge, n_samples)
+    history = {"before": held_out[ask]} if codec.history else {}
+    return task, figures.render(lambda axes: codec.figure(answers, truths, axes, **history), (6.4, 5.4))
+
+
+class _Judge:
+    """The main metric of any answers to these rows: its interval, and its resampled values, alike for model
+    and rivals.
+
+    Where the codec has a number a row whose mean is the metric, the bootstrap is over these numbers.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        answers: Sequence[Answer],
+        truths: Sequence[Any],
+        metrics: Mapping[str, float | None],
+        seed: int,
+    ) -> None:
+        self.codec, self.truths, self.seed = codec, truths, seed
+        self.metric, value = next(iter(metrics.items()))
+        each = codec.per_row(answers, truths)
+        self.by_row = each is not None and value is not None and bool(np.isclose(each.mean(), value))
+        self.each = each if self.by_row else None  # of the model
+
+    def __call__(
+        self, answers: Sequence[Answer], metrics: Mapping[str, float | None]
+    ) -> tuple[Interval | None, np.ndarray]:
+        value = metrics[self.metric]
+        if not self.by_row:
+            draws = intervals.metric_draws(
+                lambda index: self.at(answers, index), len(answers), _METRIC_RESAMPLES, self.seed
+            )
+            return intervals.interval(value, draws), draws
+        each = self.codec.per_row(answers, self.truths)
+        draws = intervals.row_draws(each, np.mean, _ROW_RESAMPLES, self.seed)
+        if np.isin(each, (0.0, 1.0)).all():
+            return intervals.wilson(float(each.sum()), len(each)), draws
+        return intervals.interval(value, draws), draws
+
+    def at(self, answers: Sequence[Answer], index: np.ndarray) -> float | None:
+        """The main metric of some rows."""
+        return self.codec.metrics([answers[i] for i in index], [self.truths[i] for i in index])[self.metric]
+
+
+def _answered(
+    other: Model, codec: Codec, columns: Columns, ask: str, given: Sequence[str], truths: Sequence[Any]
+) -> Baseline:
+    """Another model's answers to the same rows, judged alike."""
+    if other.codec(ask).class_names() != codec.class_names():
+        return Baseline(note=f"knows other classes of {ask}")
+    began = time.perf_counter()
+    answers = other.answer(columns, ask, given)
+    return Baseline(answers, codec.metrics(answers, truths), time.perf_counter() - began)
+
+
+def _rival(name: str, found: Baseline, judge: _Judge, ours: Interval | None, draws: np.ndarray) -> Rival:
+    rival = Rival(name, seconds=found.seconds, note=found.note)
+    if found.answers is None:
+        return rival
+    rival.metrics = _floats(found.metrics)
+    rival.score, theirs = judge(found.answers, rival.metrics)
+    if ours is not None and rival.score is not None:
+        sign = 1 if judge.codec.higher_is_better else -1
+        rival.lead = intervals.interval(sign * (ours.value - rival.score.value), sign * (draws - theirs))
+    return rival
+
+
+def _per_class(codec: Codec, answers: Sequence[Answer], truths: Sequence[Any]) -> list[dict[str, Any]]:
+    from onetrunk.metrics.classification import per_class
+
+    classes = codec.class_names()
+    target = codec.target(truths)
+    if classes is None or target.ndim > 1:  # not a closed set, or several labels a row
+        return []
+    place = {name: i for i, name in enumerate(classes)}
+    table = per_class(target, codec.target([answer.value for answer in answers]))
+    return sorted(table, key=lambda row: place.get(row["class"], len(place)))
+
+
+# -- samples -----------------------------------------------------------------------------------------------
+def _samples(
+    codec: Codec,
+    answers: Sequence[Answer],
+    truths: Sequence[Any],
+    given: Mapping[str, tuple[Codec, Sequence[Any]]],
+    judge: _Judge,
+    n: int,
+) -> list[Sample]:
+    """Right and wrong ones where there is such a thing, else typical and furthest ones."""
+    order = rng.permutation(rng.key(judge.seed, "samples"), len(answers))
+    groups = _right_and_wrong(codec, answers, truths, judge, order) or _near_and_far(answers, judge, order)
+
+    beside = given.get(codec.reads_on())  # answers that lie in a given value are shown in it
+
+    def shown(value: Any, i: int) -> Shown:
+        return _shown(codec, value, None if beside is None else beside[1][i])
+
+    def sample(group: str, right: bool | None, i: int) -> Sample:
+        values = {
+            name: None if column[i] is None else _shown(source, column[i]) for name, (source, column) in given.items()
+        }
+        truth, answer = shown(truths[i], i), shown(answers[i].value, i)
+        ends = answers[i].interval
+        between = [shown(end, i) for end in ends] if ends else None
+        return Sample(group, values, truth, answer, right, _confidence(answers[i]), between)
+
+    return [sample(group, right, int(i)) for group, right, index in groups for i in index[:n]]
+
+
+def _right_and_wrong(
+    codec: Codec, answers: Sequence[Answer], truths: Sequence[Any], judge: _Judge, order: np.ndarray
+) -> list[_Group]:
+    if judge.each is not None and np.isin(judge.each, (0.0, 1.0)).all():
+        exact = judge.each == codec.higher_is_better
+    else:
+        pairs = zip(answers, truths, strict=True)
+        exact = np.array([codec.fingerprint(a.value) == codec.fingerprint(t) for a, t in pairs])
+    if exact.mean() < _FEWEST_EXACT:
+        return []
+    wrong = order[~exact[order]]
+    confidence = np.array([_confidence(answers[i]) or 0.0 for i in wrong])
+    return [
+        ("Right", True, order[exact[order]]),
+        ("Wrong, the most confident first", False, wrong[np.argsort(-confidence, kind="stable")]),
+    ]
+
+
+def _near_and_far(answers: Sequence[Answer], judge: _Judge, order: np.ndarray) -> list[_Group]:
+    looked_at = order[:_MOST_LOOKED_AT]
+    found = [judge.at(answers, np.array([i])) for i in looked_at]
+    if None in found or len(set(found)) < 2:
+        return [("Some answers", None, order)]
+    worse = np.array(found) * (-1 if judge.codec.higher_is_better else 1)
+    by_worse = looked_at[np.argsort(-worse, kind="stable")]
+    middle = looked_at[np.argsort(np.abs(worse - np.median(worse)), kind="stable")]
+    return [("Typical", None, middle), ("Furthest from the truth", None, by_worse)]
+
+
+def _confidence(answer: Answer) -> float | None:
+    """The probability of the answered value; None for several labels at once and for numbers."""
+    p = answer.probability
+    if isinstance(p, dict):
+        return None if isinstance(answer.value, list | tuple | set) or not p else float(max(p.values()))
+    return None if p is None else float(p)
+
+
+def _shown(codec: Codec, value: Any, on: Any = None) -> Shown:
+    value = _short(value) if isinstance(value, float) else value
+    shown = codec.show(value) if on is None else codec.show(value, on)
+    return {
+        kind: part if kind != "text" or len(part) <= _MOST_CHARACTERS else part[:_MOST_CHARACTERS] + " …"
+        for kind, part in shown.items()
+    }
+
+
+def _short(value: float) -> float:
+    """Without decimals that nobody reads; what stands before the point is kept."""
+    whole = math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
+    return round(value, max(0, _DIGITS - 1 - whole))
+
+
+def _floats(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None or not np.isfinite(value) else float(value) for name, value in metrics.items()}
+
+
+def _named(name: str, pictures: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name + suffix: png for suffix, png in pictures.items()}
+
+
+def _slug(name: str) -> str:
+    """A name that is safe as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()[:40] or "column"

@@ -1,0 +1,122 @@
+"""Judging a model and leaving what was found in its folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as Shown
+
+from onetrunk.core import folder as files
+from onetrunk.core.errors import DataError
+from onetrunk.core.terminal import literal
+from onetrunk.data.ledger import Ledger
+from onetrunk.data.prepare import encode
+from onetrunk.data.table import Table
+from onetrunk.evaluation import card, report
+from onetrunk.evaluation.evaluate import evaluate as judge
+from onetrunk.evaluation.record import Evidence, Origin
+from onetrunk.inference.model_folder import Model
+
+
+def evaluate_model(
+    model: Model,
+    test: Table,
+    train: Table | None,
+    folder: Path,
+    seed: int,
+    console: Console,
+    max_bad: float = 0.01,
+    ledger: Ledger | None = None,
+    beside: dict[str, Model] | None = None,
+) -> Evidence:
+    """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
+    was lost on the way to these rows; models `beside`, by name, are asked what their own tasks are."""
+    tasks = [
+        (task.given, name)
+        for task in model.tasks
+        for name in task.ask
+        if any(v is not None for v in test.columns.get(name, []))
+    ]
+    if not tasks:
+        asked = ", ".join(name for task in model.tasks for name in task.ask)
+        raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
+    ledger = ledger if ledger is not None else Ledger()
+    names = {name for given, ask in tasks for name in [*given, ask] if name in test.columns}
+    encode(test, [model.columns[name] for name in names], model.network.codecs, ledger)
+    ledger.check(len(test), max_bad)
+    for line in ledger.lines():
+        console.print(f"[yellow]Ledger[/] {literal(line)}", highlight=False)
+    found = judge(
+        model,
+        test.columns,
+        tasks,
+        train=train.columns if train is not None else None,
+        beside={
+            name: (other, {ask: task.given for task in other.tasks for ask in task.ask})
+            for name, other in (beside or {}).items()
+        },
+        name=folder.name,
+        origin=_origin(model, ledger, seed),
+        histories=_histories(folder, model),
+        seed=seed,
+    )
+
+    def write(place: Path) -> None:
+        found.save(place)
+        (place / "README.md").write_text(card.card(found), encoding="utf-8")
+        (place / "evidence" / "report.html").write_text(report.report(found), encoding="utf-8")
+
+    files.add_files(folder, write)
+    _show(found, console)
+    return found
+
+
+def _origin(model: Model, ledger: Ledger, seed: int) -> Origin:
+    stages = model.provenance.get("stages", [])
+    last: dict[str, Any] = stages[-1] if stages else {}
+    return Origin(
+        data=last.get("source", ""),
+        rows=last.get("rows", {}),
+        columns=[column.as_json() for column in model.columns.values()],
+        split=last.get("split", {}).get("how", ""),
+        ledger=[entry for stage in stages for entry in stage.get("ledger", [])] + ledger.as_json(),
+        parameters=sum(p.numel() for p in model.network.parameters()),
+        seconds={stage["stage"]: stage["seconds"] for stage in stages if "seconds" in stage},
+        hardware=last.get("machine", ""),
+        seed=last.get("seed", seed),
+        versions={name: last[name] for name in ("onetrunk", "torch") if name in last},
+        made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+    )
+
+
+def _histories(folder: Path, model: Model) -> dict[str, list[dict[str, Any]]]:
+    """The training curves beside the model; the foundation's too, where it stands beside it."""
+    out = {}
+    last = [stage["stage"] for stage in model.provenance.get("stages", [])][-1:]
+    own = "pretraining" if last == ["pretrain"] else "fine-tuning"
+    for stage, place in (("pretraining", Path(f"{folder}-foundation")), (own, folder)):
+        path = place / "metrics.jsonl"
+        if path.exists():
+            out[stage] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return out
+
+
+def _show(found: Evidence, console: Console) -> None:
+    for task in found.tasks:
+        table = Shown(title=f"{literal(task.ask)}, {task.rows:,} held-out rows")
+        table.add_column("")
+        table.add_column(task.metric, justify="right")
+        table.add_column("95 % interval", justify="right")
+        scored = [(literal(rival.name), rival.score) for rival in task.rivals if rival.score] + [
+            ("[bold]this model", task.score)
+        ]
+        for name, score in scored:
+            if score is not None:
+                table.add_row(name, f"{score.value:.3f}", f"{score.low:.3f} to {score.high:.3f}")
+        console.print(table)
+        others = {k: v for k, v in task.metrics.items() if k != task.metric and v is not None}
+        console.print("  ".join(f"{literal(name)} {value:.3f}" for name, value in others.items()), highlight=False)

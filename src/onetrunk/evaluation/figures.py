@@ -1,0 +1,192 @@
+"""Charts as PNG for light and dark pages, in colours told apart by all (Okabe and Ito 2008)."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from onetrunk.evaluation.intervals import Interval
+from onetrunk.evaluation.record import TaskEvidence
+from onetrunk.evaluation.words import amount, span, word
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_DARK_PALETTE = ("#5AB4E8", "#F0884A", "#3CC79B", "#E3A1C4", "#F2B945", "#8CCBF0")
+_GREY = "#8A8F98"
+_LATIN = ("Inter", "Source Sans 3", "Noto Sans", "Helvetica Neue", "Arial", "Liberation Sans")
+_CHINESE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei")
+_CHINESE += ("WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "SimHei", "Arial Unicode MS")
+_MOST_LINES = 5
+_MOST_NAMED = 24  # characters of a name in a legend
+
+Draw = Callable[[Any], bool]  # on matplotlib axes; false when there is nothing to draw
+
+
+def render(draw: Draw, size: tuple[float, float] = (6.4, 4.0)) -> dict[str, bytes]:
+    """`{"": PNG, "-dark": PNG}` of what `draw` puts on one pair of axes; empty when it draws nothing."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    out = {}
+    for suffix, dark in (("", False), ("-dark", True)):
+        with _style(dark):
+            figure = Figure(figsize=size, layout="constrained")
+            FigureCanvasAgg(figure)
+            if not draw(figure.add_subplot()):
+                return {}
+            place = io.BytesIO()
+            figure.savefig(place, format="png", dpi=160, metadata={"Software": None})
+            out[suffix] = place.getvalue()
+    return out
+
+
+def comparison(task: TaskEvidence) -> dict[str, bytes]:
+    """The model's main metric and each rival's, best first, with their intervals."""
+    rivals = [rival for rival in task.rivals if rival.score is not None]
+    rivals.sort(key=lambda rival: rival.score.value, reverse=task.higher_is_better)
+    if task.score is None:
+        return {}
+    bars: list[tuple[str, Interval]] = [("this model", task.score), *((r.name, r.score) for r in rivals)]
+
+    def draw(axes: Any) -> bool:
+        percent = word(task.metric).kind == "share"
+        scale = 100 if percent else 1
+        for place, (_, score) in enumerate(bars):
+            colour = "C0" if place == 0 else _GREY
+            axes.plot([score.low * scale, score.high * scale], [place, place], color=colour, lw=5, alpha=0.35)
+            axes.plot(score.value * scale, place, "o", color=colour, ms=8)
+            weight = "bold" if place == 0 else "normal"
+            figure = f"{amount(task.metric, score.value)}   {span(task.metric, score)}"
+            axes.text(1.02, place, figure, transform=axes.get_yaxis_transform(), va="center", weight=weight)
+        axes.set_yticks(range(len(bars)), [name for name, _ in bars])
+        axes.get_yticklabels()[0].set_fontweight("bold")
+        axes.tick_params("y", length=0)
+        axes.set_ylim(len(bars) - 0.4, -0.6)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel(word(task.metric).label + (" (%)" if percent else ""))
+        return True
+
+    return render(draw, (8.0, 1.0 + 0.42 * len(bars)))
+
+
+def curves(records: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    """Losses of a training run by step, faint as measured, strong smoothed, from metrics.jsonl's records."""
+    from matplotlib.ticker import LogLocator
+
+    series = _losses(records)
+
+    def draw(axes: Any) -> bool:
+        for colour, (name, (steps, values)) in enumerate(series.items()):
+            axes.plot(steps, values, color=f"C{colour}", alpha=0.22, lw=0.8)
+            axes.plot(steps, _smoothed(values), color=f"C{colour}", lw=2, label=name[:_MOST_NAMED])
+        positive = np.concatenate([values for _, values in series.values()])
+        if positive.min() > 0 and positive.max() > 20 * positive.min():
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
+        axes.set_xlabel("step")
+        axes.set_ylabel("training loss")
+        if len(series) > 1:
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
+        return True
+
+    return render(draw, (6.4, 3.4)) if series else {}
+
+
+def validation(records: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    """The validation metric by step, the best point marked. Nothing with fewer than two validations."""
+    points = [(r["step"], r["validation"]) for r in records if isinstance(r.get("validation"), dict)]
+    points = [(step, found) for step, found in points if isinstance(found.get("metric"), int | float)]
+    if len(points) < 2:
+        return {}
+    first = points[0][1]
+    name = next((k for k, v in first.items() if k != "metric" and v == first["metric"]), "metric")
+
+    def draw(axes: Any) -> bool:
+        steps, values = zip(*((step, found["metric"]) for step, found in points), strict=True)
+        axes.plot(steps, values, "o-", color="C2", ms=4)
+        axes.set_xlabel("step")
+        axes.set_ylabel(f"validation: {word(name).label}")
+        return True
+
+    return render(draw, (6.4, 2.8))
+
+
+def _losses(records: Sequence[dict[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Name to steps and values; the whole loss first when it is a mix."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for record in records:
+        named = {"all together": record.get("loss"), **(record.get("losses") or {})}
+        for name, value in named.items():
+            if isinstance(value, int | float) and np.isfinite(value):
+                found.setdefault(name, []).append((record["step"], float(value)))
+    if len(found) == 2:  # the mix is its one part
+        found.pop("all together", None)
+    kept = list(found.items())[:_MOST_LINES]
+    arrays = {name: np.array(points, dtype=np.float64).T for name, points in kept if len(points) > 1}
+    return {name: (steps, values) for name, (steps, values) in arrays.items()}
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """A centred mean over a twentieth of the run; shorter at the ends."""
+    half = max(1, len(values) // 40)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    place = np.arange(len(values))
+    low, high = np.maximum(place - half, 0), np.minimum(place + half + 1, len(values))
+    return (sums[high] - sums[low]) / (high - low)
+
+
+@contextmanager
+def _style(dark: bool) -> Iterator[None]:
+    """Codecs draw under it too: they leave colours to it, or use C0 to C5."""
+    import matplotlib
+    from cycler import cycler
+    from matplotlib.colors import LinearSegmentedColormap
+
+    ink, page = ("#E6E8EB", "#171A1F") if dark else ("#23272E", "#FFFFFF")
+    palette = _DARK_PALETTE if dark else PALETTE
+    ramp = LinearSegmentedColormap.from_list(f"onetrunk{'-dark' if dark else ''}", [page, palette[0]])
+    if ramp.name not in matplotlib.colormaps:
+        matplotlib.colormaps.register(ramp)
+    settings = {
+        "font.family": _fonts(),
+        "font.size": 11,
+        "text.color": ink,
+        "axes.labelcolor": ink,
+        "axes.edgecolor": _GREY,
+        "axes.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.facecolor": page,
+        "figure.facecolor": page,
+        "savefig.facecolor": page,
+        "axes.grid": False,
+        "axes.prop_cycle": cycler(color=palette),
+        "text.parse_math": False,  # a column may be called "$cost$"
+        "xtick.color": _GREY,
+        "ytick.color": _GREY,
+        "xtick.labelcolor": ink,
+        "ytick.labelcolor": ink,
+        "legend.frameon": False,
+        "image.cmap": ramp.name,
+        "lines.solid_capstyle": "round",
+    }
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # then a box
+        yield
+
+
+@cache
+def _fonts() -> list[str]:
+    """One Latin and one Chinese family, of those this machine has."""
+    from matplotlib import font_manager
+
+    there = set(font_manager.get_font_names())
+    found = [next((name for name in names if name in there), None) for names in (_LATIN, _CHINESE)]
+    return [*filter(None, found), "DejaVu Sans"]

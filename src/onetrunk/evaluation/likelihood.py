@@ -1,0 +1,68 @@
+"""What is asked from nothing is judged by how likely the true values were: there is no answer that could be right."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from onetrunk.core.column import Codec
+from onetrunk.evaluation import intervals
+from onetrunk.evaluation.record import Rival, Sample, TaskEvidence
+
+_RESAMPLES = 200
+_MOST_CHARACTERS = 600
+
+
+def judge_likelihood(
+    model: Any, codec: Codec, ask: str, truths: Sequence[Any], train: Sequence[Any] | None, seed: int, n_samples: int
+) -> TaskEvidence | None:
+    """Evidence of a column without anything given; None where its type has no such metrics."""
+    began = time.perf_counter()
+    nats, parts = model.losses({ask: truths}, ask, [])
+    seconds = time.perf_counter() - began
+    metrics = codec.likelihood(nats, parts, truths)
+    if not metrics:
+        return None
+    metric = next(iter(metrics))
+
+    def judged(mine: np.ndarray) -> tuple[intervals.Interval | None, np.ndarray]:
+        draws = intervals.metric_draws(_main(codec, metric, mine, parts, truths), len(truths), _RESAMPLES, seed)
+        return intervals.interval(codec.likelihood(mine, parts, truths)[metric], draws), draws
+
+    score, draws = judged(nats)
+    task = TaskEvidence(ask, [], len(truths), 0, metric, False, metrics, score, seconds=seconds)
+    known = [value for value in train or [] if value is not None]
+    for name, theirs in codec.likelihood_baselines(known, truths).items() if known else ():
+        rival = Rival(name, {metric: codec.likelihood(theirs, parts, truths)[metric]})
+        rival.score, drawn = judged(theirs)
+        if score is not None and rival.score is not None:
+            rival.lead = intervals.interval(rival.score.value - score.value, drawn - draws)
+        task.rivals.append(rival)
+    task.samples = _samples(codec, ask, truths, nats, parts, n_samples)
+    return task
+
+
+def _main(
+    codec: Codec, metric: str, nats: np.ndarray, parts: np.ndarray, truths: Sequence[Any]
+) -> Callable[[np.ndarray], float | None]:
+    return lambda index: codec.likelihood(nats[index], parts[index], [truths[i] for i in index])[metric]
+
+
+def _samples(
+    codec: Codec, ask: str, truths: Sequence[Any], nats: np.ndarray, parts: np.ndarray, n: int
+) -> list[Sample]:
+    """Values of middling likelihood, and the least likely ones."""
+    each = nats / np.maximum(parts, 1)
+    typical = np.argsort(np.abs(each - np.median(each)), kind="stable")[:n]
+    strange = np.argsort(-each, kind="stable")[:n]
+
+    def sample(group: str, i: int) -> Sample:
+        shown = {kind: part[:_MOST_CHARACTERS] for kind, part in codec.show(truths[i]).items()}
+        return Sample(group, {ask: shown}, {}, {"text": f"{each[i] / math.log(2):.2f} bits a part"})
+
+    groups = (("Typical", typical), ("Least likely", strange))
+    return [sample(group, int(i)) for group, index in groups for i in index]

@@ -1,0 +1,160 @@
+"""What is known of a model, as plain data: `evidence/metrics.json`, `evidence/samples.json` and the figures.
+
+Card and report are made from this alone, so they can be made again from the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from onetrunk.core.errors import ModelFileError
+from onetrunk.evaluation.intervals import Interval
+
+FORMAT = 1
+PLACE = "evidence"
+Shown = dict[str, str]  # what Codec.show makes of a value
+
+
+@dataclass
+class Rival:
+    """A simple baseline on the same rows. `lead`: how much better the model is (below 0: worse)."""
+
+    name: str
+    metrics: dict[str, float | None] | None = None  # None: skipped, for the reason in `note`
+    score: Interval | None = None
+    lead: Interval | None = None
+    seconds: float = 0.0
+    note: str = ""
+
+
+@dataclass
+class Sample:
+    """One held-out row. A given value is None where it is missing."""
+
+    group: str
+    given: dict[str, Shown | None]
+    truth: Shown  # empty where the given value itself was judged by its likelihood
+    answer: Shown
+    right: bool | None = None  # None where answers are near or far
+    confidence: float | None = None
+    between: list[Shown] | None = None  # the ends of the answer's interval
+
+
+@dataclass
+class TaskEvidence:
+    """One asked column on the held-out rows."""
+
+    ask: str
+    given: list[str]
+    rows: int  # with a truth
+    without_truth: int
+    metric: str  # the main one
+    higher_is_better: bool
+    metrics: dict[str, float | None]
+    score: Interval | None  # of the main metric
+    rivals: list[Rival] = field(default_factory=list)
+    classes: list[dict[str, Any]] = field(default_factory=list)  # metrics.classification.per_class
+    seconds: float = 0.0  # to answer all rows
+    label: str = ""  # its figures are "comparison-LABEL" and "answers-LABEL"
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def best(self) -> Rival | None:
+        """The strongest rival."""
+        scored = [rival for rival in self.rivals if rival.score is not None]
+        sign = 1 if self.higher_is_better else -1
+        return max(scored, key=lambda rival: sign * rival.score.value, default=None)
+
+
+@dataclass
+class Origin:
+    """How the model was made; whoever made it fills what is known."""
+
+    data: str = ""  # a name for people, never an absolute path
+    rows: dict[str, int] = field(default_factory=dict)  # part to rows
+    columns: list[dict[str, str]] = field(default_factory=list)  # Column.as_json()
+    split: str = ""  # how, in plain words
+    ledger: list[dict[str, Any]] = field(default_factory=list)  # Ledger.as_json()
+    parameters: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)  # stage to wall time
+    hardware: str = ""
+    seed: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+    made: str = ""  # date and time, UTC
+
+
+@dataclass
+class Evidence:
+    """`figures` are PNG files by name, without suffix; `NAME-dark` is the same for a dark page."""
+
+    name: str
+    tasks: list[TaskEvidence]
+    origin: Origin = field(default_factory=Origin)
+    figures: dict[str, bytes] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """All but samples and figures."""
+        tasks = [{k: v for k, v in asdict(task).items() if k != "samples"} for task in self.tasks]
+        return _finite({"name": self.name, "tasks": tasks, "origin": asdict(self.origin)})
+
+    def save(self, folder: str | Path) -> None:
+        """Writes metrics.json, samples.json and figures/ under `folder`/evidence."""
+        place = Path(folder) / PLACE
+        (place / "figures").mkdir(parents=True, exist_ok=True)
+        samples = [[asdict(sample) for sample in task.samples] for task in self.tasks]
+        _write(place / "metrics.json", {"format": FORMAT, **self.as_json()})
+        _write(place / "samples.json", samples)
+        for name, png in self.figures.items():
+            (place / "figures" / f"{name}.png").write_bytes(png)
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Self:
+        """The inverse of `save`. Raises ModelFileError when files are missing, damaged or too new."""
+        place = Path(folder) / PLACE
+        try:
+            data = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+            samples = json.loads((place / "samples.json").read_text(encoding="utf-8"))
+            if data["format"] > FORMAT:
+                raise ModelFileError(f"{place} has format {data['format']}, newer than {FORMAT}: update onetrunk.")
+            tasks = [_task(task, shown) for task, shown in zip(data["tasks"], samples, strict=True)]
+            figures = {path.stem: path.read_bytes() for path in sorted((place / "figures").glob("*.png"))}
+            return cls(data["name"], tasks, Origin(**data["origin"]), figures)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelFileError(
+                f"The evidence in {place} cannot be read ({type(error).__name__}: {error}). "
+                "Run onetrunk evaluate again."
+            ) from None
+
+
+def _task(data: dict[str, Any], samples: list[dict[str, Any]]) -> TaskEvidence:
+    rivals = [
+        Rival(**{**rival, "score": _interval(rival["score"]), "lead": _interval(rival["lead"])})
+        for rival in data["rivals"]
+    ]
+    shown = [Sample(**sample) for sample in samples]
+    return TaskEvidence(**{**data, "score": _interval(data["score"]), "rivals": rivals, "samples": shown})
+
+
+def _interval(data: dict[str, float] | None) -> Interval | None:
+    return None if data is None else Interval(**data)
+
+
+def _write(path: Path, data: Any) -> None:
+    text = json.dumps(_finite(data), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    # A lone surrogate in a sample has no UTF-8; written as \\udXXX it is JSON's own escape.
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def _finite(data: Any) -> Any:
+    """JSON has no NaN and no infinity: what is undefined is null."""
+    if isinstance(data, dict):
+        return {str(key): _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    return data

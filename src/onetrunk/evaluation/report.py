@@ -1,0 +1,303 @@
+"""`report.html`: one file that needs nothing else. No scripts; all that is shown is escaped."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+import re
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from onetrunk.evaluation._style import CSS
+from onetrunk.evaluation.intervals import Interval
+from onetrunk.evaluation.record import Evidence, Origin, Sample, Shown, TaskEvidence
+from onetrunk.evaluation.words import amount, duration, headline, plain, sources, span, word
+
+_POLICY = (
+    "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+)
+_BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
+_MOST_GIVEN = 6  # columns of a sample
+_SHORT = 24  # characters of a value that stands beside its column's name
+_THUMBNAIL = 256  # pixels
+_MOST_CLASSES = 40
+_MOST_LEDGER = 40
+
+
+def report(evidence: Evidence) -> str:
+    """The whole page."""
+    title = _e(f"{evidence.name}: what is known of it")
+    origin = evidence.origin
+    facts = [origin.made, f"{origin.parameters:,} parameters" if origin.parameters else ""]
+    meta = " · ".join(_e(fact) for fact in facts if fact)
+    links = "".join(f'<a href="#task-{i}">{_name(t.ask)}</a>' for i, t in enumerate(evidence.tasks, 1))
+    parts = [
+        f'<p class="eyebrow">Onetrunk report</p><h1>{_name(evidence.name)}</h1><p class="meta">{meta}</p>',
+        f"<nav>{links}</nav>" if len(evidence.tasks) > 1 else "",
+        *(_task(evidence, i, task) for i, task in enumerate(evidence.tasks, 1)),
+        _curves(evidence),
+        _learnt_from(origin),
+        _made(origin),
+        _READING,
+    ]
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>'
+        f"<style>{CSS}</style></head>\n<body><main>\n" + "\n".join(filter(None, parts)) + "\n</main></body></html>\n"
+    )
+
+
+# -- one task ------------------------------------------------------------------------------------------------
+def _task(evidence: Evidence, number: int, task: TaskEvidence) -> str:
+    value = task.score.value if task.score else task.metrics[task.metric]
+    hero = f'<span class="number">{_e(amount(task.metric, value))}</span>'
+    hero += f"<span>{_e(word(task.metric).label)} <small>{_e(word(task.metric).meaning)}</small></span>"
+    missing = f" Not counted, without a usable truth: {task.without_truth:,}." if task.without_truth else ""
+    figure = _figure(evidence, f"answers-{task.label}", "")
+    return (
+        f'<section id="task-{number}"><p class="eyebrow">Asked</p>'
+        f"<h2>{_name(task.ask)} <small>from {_e(sources(task.given))}</small></h2>"
+        f'<div class="hero">{hero}</div><p class="lead">{_e(headline(task) + missing)}</p>'
+        + _forest(task)
+        + _skipped(task)
+        + (f"<h3>Answers and truths</h3>{figure}" if figure else "")
+        + _classes(task)
+        + _samples(task)
+        + _metrics(task)
+        + "</section>"
+    )
+
+
+def _forest(task: TaskEvidence) -> str:
+    """The model and its rivals on one scale, best rival first."""
+    rivals = [rival for rival in task.rivals if rival.score is not None]
+    rivals.sort(key=lambda rival: rival.score.value, reverse=task.higher_is_better)
+    if task.score is None:
+        return ""
+    rows: list[tuple[str, str, Interval]] = [("me", "this model", task.score)]
+    rows += [("them", rival.name, rival.score) for rival in rivals]
+    ticks = _ticks(min(s.low for _, _, s in rows), max(s.high for _, _, s in rows), word(task.metric).kind == "share")
+    low, width = ticks[0], ticks[-1] - ticks[0]
+
+    def at(value: float) -> str:
+        return f"{100 * (value - low) / width:.2f}%"
+
+    lines = []
+    for kind, name, score in rows:
+        bar = f'<i class="bar" style="left:{at(score.low)};width:{at(low + score.high - score.low)}"></i>'
+        dot = f'<i class="dot" style="left:{at(score.value)}"></i>'
+        lines.append(
+            f'<div class="{kind}"><span class="who">{_name(name)}</span><span class="track">{bar}{dot}</span>'
+            f'<span class="value">{_e(amount(task.metric, score.value))}'
+            f"<small>{_e(span(task.metric, score))}</small></span></div>"
+        )
+    marks = "".join(f'<span style="left:{at(tick)}">{_e(_tick(task.metric, tick))}</span>' for tick in ticks)
+    lines.append(f'<div class="axis"><span></span><span class="track">{marks}</span><span></span></div>')
+    better = "higher is better" if task.higher_is_better else "lower is better"
+    caption = f"{word(task.metric).label} on the same rows, with 95 % intervals; {better}."
+    return f'<div class="forest">{"".join(lines)}</div><p class="note">{_e(caption)}</p>'
+
+
+def _ticks(low: float, high: float, share: bool) -> list[float]:
+    """Three to six round numbers that enclose the range; shares stay between 0 and 1."""
+    raw = max(high - low, 1e-9 * max(abs(low), abs(high), 1e-9)) / 4
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    last = max(last, first + 1)
+    ticks = [i * step for i in range(first, last + 1)]
+    inside = [tick for tick in ticks if not share or -1e-9 <= tick <= 1 + 1e-9]
+    return inside if len(inside) > 1 else ticks
+
+
+def _tick(metric: str, value: float) -> str:
+    return f"{100 * value:.4g} %" if word(metric).kind == "share" else f"{value:,.4g}".replace("-", "−")
+
+
+def _skipped(task: TaskEvidence) -> str:
+    notes = [f"{rival.name}: {rival.note}" for rival in task.rivals if rival.note]
+    return f'<p class="note">{_e("; ".join(notes))}.</p>' if notes else ""
+
+
+def _metrics(task: TaskEvidence) -> str:
+    rivals = [rival for rival in task.rivals if rival.metrics is not None]
+    heads = "".join(f'<th class="num">{_name(name)}</th>' for name in ["this model", *(r.name for r in rivals)])
+    lines = []
+    for metric, value in task.metrics.items():
+        meaning = f"<br><small>{_e(word(metric).meaning)}</small>" if word(metric).meaning else ""
+        theirs = "".join(f'<td class="num">{_cell(metric, r.metrics.get(metric))}</td>' for r in rivals)
+        lines.append(
+            f"<tr><th>{_e(word(metric).label)}{meaning}</th>"
+            f'<td class="num mine">{_cell(metric, value)}</td>{theirs}</tr>'
+        )
+    times = "".join(f'<td class="num">{_e(duration(rival.seconds))}</td>' for rival in rivals)
+    lines.append(
+        f"<tr><th>Time<br><small>to answer; of a rival: to fit and answer</small></th>"
+        f'<td class="num">{_e(duration(task.seconds))}</td>{times}</tr>'
+    )
+    return f"<h3>All figures</h3>{_table('<th></th>' + heads, lines)}"
+
+
+def _cell(metric: str, value: float | None) -> str:
+    return "–" if value is None else _e(amount(metric, value))
+
+
+def _classes(task: TaskEvidence) -> str:
+    if not task.classes:
+        return ""
+    lines = []
+    for row in task.classes[:_MOST_CLASSES]:
+        gauge = f'<span class="gauge"><b style="width:{100 * float(row["recall"]):.1f}%"></b></span>'
+        cells = "".join(f'<td class="num">{100 * float(row[k]):.1f} %</td>' for k in ("recall", "precision"))
+        rows = f'<td class="num">{int(row["rows"]):,}</td>'
+        lines.append(f"<tr><th>{_name(row['class'])}</th>{rows}{cells}<td>{gauge}</td></tr>")
+    heads = "<th></th>" + "".join(f'<th class="num">{h}</th>' for h in ("rows", "found", "right when said"))
+    rest = len(task.classes) - _MOST_CLASSES
+    more = f'<p class="note">{rest:,} more classes are in metrics.json.</p>' if rest > 0 else ""
+    return f"<h3>Class by class</h3>{_table(heads + '<th></th>', lines)}{more}"
+
+
+# -- samples -------------------------------------------------------------------------------------------------
+def _samples(task: TaskEvidence) -> str:
+    out = []
+    for group, members in groupby(task.samples, key=lambda sample: sample.group):
+        kept = list(members)
+        pictures = all(s.given and all(shown and "png" in shown for shown in s.given.values()) for s in kept)
+        cards = "".join(map(_sample, kept))
+        large = any(_is_large(sample.answer) for sample in kept)
+        kind = " large" if large else " tight" if pictures else ""
+        out.append(f'<h3>{_e(group)}</h3><div class="samples{kind}">{cards}</div>')
+    return "".join(out)
+
+
+def _sample(sample: Sample) -> str:
+    kind = {True: "right", False: "wrong", None: ""}[sample.right]
+    given = list(sample.given.items())
+    items = "".join(f"<dt>{_name(name)}</dt>{_value(shown)}" for name, shown in given[:_MOST_GIVEN])
+    short = len(given) > 1 and all(len("".join((shown or {}).values())) <= _SHORT for _, shown in given)
+    if len(given) > _MOST_GIVEN:
+        items += f"<dt>and {len(given) - _MOST_GIVEN} more</dt><dd></dd>"
+    sure = "" if sample.confidence is None else f" <small>{100 * sample.confidence:.0f} % sure</small>"
+    if sample.between:
+        sure += f" <small>{' to '.join(map(_inline, sample.between))}</small>"
+    key = "answer" if sample.truth else "likelihood"
+    said = f'<span class="key">{key}</span><span class="got">{_inline(sample.answer)}{sure}</span>'
+    if sample.truth and not sample.right:
+        said += f'<span class="key">truth</span><span>{_inline(sample.truth)}</span>'
+    pairs = ' class="pairs"' if short else ""
+    return f'<div class="sample {kind}"><dl{pairs}>{items}</dl><div class="said">{said}</div></div>'
+
+
+def _value(shown: Shown | None) -> str:
+    if shown is None:
+        return "<dd><small>missing</small></dd>"
+    kind = 'class="shot"' if "png" in shown else 'dir="auto"'
+    return f"<dd {kind}>{_inline(shown)}</dd>"
+
+
+def _inline(shown: Shown) -> str:
+    if "png" not in shown and "wav" not in shown:
+        return f"<bdi>{_e(' '.join(shown.values()))}</bdi>" if any(shown.values()) else "<small>empty</small>"
+    if not all(_BASE64.fullmatch(data) for data in shown.values()):
+        return "<small>not a picture or a sound</small>"
+    picture = f'<img alt="" src="data:image/png;base64,{_e(shown["png"])}">' if "png" in shown else ""
+    player = f'<audio controls src="data:audio/wav;base64,{_e(shown["wav"])}"></audio>' if "wav" in shown else ""
+    return f'<span class="shot">{picture}{player}</span>'
+
+
+def _is_large(shown: Shown) -> bool:
+    """A picture too wide to be looked at as a thumbnail."""
+    png = shown.get("png", "")
+    head = base64.b64decode(png[:32]) if _BASE64.fullmatch(png) else b""
+    return int.from_bytes(head[16:20]) > _THUMBNAIL  # where a PNG file keeps its width
+
+
+# -- the model -----------------------------------------------------------------------------------------------
+def _curves(evidence: Evidence) -> str:
+    names = [n for n in evidence.figures if n.startswith(("curves-", "validation-")) and n[-5:] != "-dark"]
+    captions = {"curves": "Training loss", "validation": "Validation"}
+    parts = [(name, *name.partition("-")[::2]) for name in names]
+    shown = "".join(_figure(evidence, name, f"{captions[kind]}, {stage}") for name, kind, stage in parts)
+    return f"<section><h2>How it learnt</h2>{shown}</section>" if shown else ""
+
+
+def _learnt_from(origin: Origin) -> str:
+    rows = " · ".join(f"{part} {count:,}" for part, count in origin.rows.items())
+    chips = "".join(
+        f"<li>{_name(column['name'])} <small>{_e(column['type'])}</small></li>" for column in origin.columns
+    )
+    facts = {"Data": origin.data, "Rows": rows, "Split": origin.split}
+    lines = [
+        f"<tr><th>{_name(str(entry['column']))}</th><td>{_e(entry['reason'])}</td>"
+        f'<td class="num">{int(entry["count"]):,}</td></tr>'
+        for entry in sorted(origin.ledger, key=lambda entry: -entry["count"])[:_MOST_LEDGER]
+    ]
+    heads = '<th>column</th><th>what happened</th><th class="num">how many</th>'
+    rest = len(origin.ledger) - len(lines)
+    ledger = _table(heads, lines) if lines else "<p>Nothing was dropped, cut, repaired or repeated.</p>"
+    ledger += f'<p class="note">and {rest:,} more kinds.</p>' if rest else ""
+    columns = f'<h3>Columns</h3><ul class="chips">{chips}</ul>' if chips else ""
+    return (
+        f"<section><h2>What it learnt from</h2>{_facts(facts)}{columns}"
+        f"<h3>Dropped, cut, repaired or repeated</h3>{ledger}</section>"
+    )
+
+
+def _made(origin: Origin) -> str:
+    times = " · ".join(f"{stage} {duration(seconds)}" for stage, seconds in origin.seconds.items())
+    facts = {
+        "Time": times,
+        "Machine": origin.hardware,
+        "Parameters": f"{origin.parameters:,}" if origin.parameters else "",
+        "Seed": str(origin.seed),
+        "Versions": " · ".join(f"{name} {version}" for name, version in origin.versions.items()),
+        "Written": origin.made,
+    }
+    return f"<section><h2>How it was made</h2>{_facts(facts)}</section>"
+
+
+_READING = """<section><h2>How to read this</h2>
+<p>All figures are of held-out rows: the model did not learn from them. The interval beside a figure shows how
+far chance in choosing these rows may have moved it (95 % confidence). It does not speak of other kinds of
+data, nor of another training run.</p>
+<p>A rival is a simple, well-known method, fitted on the training rows that have an answer, with the same
+given columns, and judged on the same rows. A difference whose interval reaches zero may be chance.</p>
+</section>"""
+
+
+# -- pieces --------------------------------------------------------------------------------------------------
+def _e(text: object) -> str:
+    """Escaped, and free of control characters and lone surrogates."""
+    return html.escape(plain(str(text)), quote=True)
+
+
+def _name(name: str) -> str:
+    """A name from outside: its writing direction must not reach what stands beside it."""
+    return f"<bdi>{_e(name)}</bdi>"
+
+
+def _table(heads: str, lines: Sequence[str]) -> str:
+    body = "".join(lines)
+    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _facts(facts: dict[str, str]) -> str:
+    items: Iterable[str] = (f"<div><dt>{_e(k)}</dt><dd>{_e(v)}</dd></div>" for k, v in facts.items() if v)
+    return f'<dl class="facts">{"".join(items)}</dl>'
+
+
+def _figure(evidence: Evidence, name: str, caption: str) -> str:
+    if name not in evidence.figures:
+        return ""
+    light = _data(evidence.figures[name])
+    dark = evidence.figures.get(f"{name}-dark")
+    source = f'<source media="(prefers-color-scheme: dark)" srcset="{_data(dark)}">' if dark else ""
+    picture = f'<picture>{source}<img alt="{_e(caption or name)}" src="{light}"></picture>'
+    below = f"<figcaption>{_e(caption)}</figcaption>" if caption else ""
+    return f"<figure>{picture}{below}</figure>"
+
+
+def _data(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -1,0 +1,165 @@
+"""Figures in plain words, the same in card, report and charts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onetrunk.evaluation.intervals import Interval
+from onetrunk.evaluation.record import Rival, TaskEvidence
+
+
+@dataclass(frozen=True)
+class Word:
+    """`kind`: "share" is shown in percent, "score" with three decimals, "count" whole, "units" as is."""
+
+    label: str
+    kind: str
+    meaning: str = ""
+
+
+_WORDS = {
+    "accuracy": Word("Accuracy", "share", "answers that are right"),
+    "balanced_accuracy": Word("Balanced accuracy", "share", "right answers, each class counting alike"),
+    "f1_macro": Word("F1, macro", "score", "precision and recall together, each class counting alike"),
+    "f1_micro": Word("F1, micro", "score", "precision and recall together, each label counting alike"),
+    "auc": Word("AUC", "score", "how often the right class is ranked first; 0.5 is guessing"),
+    "mAP": Word("mAP", "score", "average precision over the classes"),
+    "mAP@.5": Word("mAP@.5", "score", "average precision over the classes, where half an overlap is a hit"),
+    "mAP@[.5:.95]": Word("mAP@[.5:.95]", "score", "the same, over overlaps from .5 to .95"),
+    "log_loss": Word("Log loss", "score", "how surprised it is by the truth, in nats; lower is better"),
+    "brier": Word("Brier score", "score", "squared error of the probabilities; lower is better"),
+    "ece": Word("Calibration error", "score", "gap between confidence and being right; lower is better"),
+    "unseen": Word("Unseen labels", "count", "rows whose true label training did not know: counted as wrong"),
+    "rmse": Word("RMSE", "units", "typical error, large ones weighing more; lower is better"),
+    "mae": Word("Mean error", "units", "mean absolute error; lower is better"),
+    "medae": Word("Median error", "units", "half of the errors are smaller; lower is better"),
+    "r2": Word("R²", "score", "share of the variance explained; 0 is answering the mean"),
+    "spearman": Word("Rank correlation", "score", "Spearman's: 1 is the right order"),
+    "coverage": Word("Interval coverage", "share", "truths inside the 90 % interval: 90 % is right"),
+    "interval_width": Word("Interval width", "units", "mean width of the 90 % interval"),
+    "crps": Word("CRPS", "units", "error of the whole distribution; lower is better"),
+    "exact_match": Word("Exact match", "share", "written exactly right"),
+    "character_error_rate": Word("Character errors", "share", "edits for each true character; lower is better"),
+    "word_error_rate": Word("Word errors", "share", "edits for each true word; lower is better"),
+    "mel_cepstral_distortion": Word(
+        "Mel cepstral distortion", "units", "how differently it sounds, dB; lower is better"
+    ),
+    "log_spectral_distance": Word("Log-spectral distance", "units", "difference of the spectra, dB; lower is better"),
+    "length_error": Word("Length error", "units", "mean difference of the lengths, seconds; lower is better"),
+    "chrf": Word("chrF", "score", "overlap of short runs of characters"),
+    "nearest_known": Word("Away from training", "units", "from an answer to the nearest training value"),
+    "nearest_known_of_true": Word("True ones away", "units", "the same of true values: copies would be much nearer"),
+    "perplexity": Word("Perplexity", "units", "how many tokens it wavers between; lower is better"),
+    "loss": Word("Loss", "score", "nats a token; lower is better"),
+    "bits_per_byte": Word("Bits a byte", "score", "bits needed to write a byte; lower is better"),
+    "hit_rate_10": Word("Hit rate at 10", "share", "the true item is among the first 10 of the whole catalogue"),
+    "ndcg_10": Word("NDCG at 10", "score", "and how high it stands there; of the whole catalogue"),
+    "mrr": Word("Reciprocal rank", "score", "mean of one over the true item's rank in the whole catalogue"),
+    "hit_rate_10_of_101": Word(
+        "Hit rate at 10 of 101", "share", "among the first 10 of itself and 100 others at random"
+    ),
+    "ndcg_10_of_101": Word("NDCG at 10 of 101", "score", "and how high it stands there; among 100 others at random"),
+    "similarity": Word("Similarity", "score", "Tanimoto's, of fingerprints of true and answered molecules"),
+    "validity": Word("Valid", "share", "answers that are molecules"),
+    "uniqueness": Word("Unique", "share", "valid answers that differ from each other"),
+    "novelty": Word("Novel", "share", "different valid answers that no training row holds"),
+    "novelty_of_true": Word("Novel, of the true", "share", "different true values that no training row holds"),
+}
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def word(metric: str) -> Word:
+    return _WORDS.get(metric) or Word(metric.replace("_", " "), "units")
+
+
+def amount(metric: str, value: float | None, sign: bool = False) -> str:
+    """A figure with its unit: `95.3 %`, `0.912`, `1,204`; `sign` writes + and − (a true minus)."""
+    if value is None:
+        return "undefined"
+    plus = "+" if sign else ""
+    kind = word(metric).kind
+    if kind == "share":
+        text = f"{100 * value:{plus}.1f} %"
+    elif kind == "score":
+        text = f"{value:{plus}.3f}"
+    elif kind == "count" or abs(value) >= 1000:
+        text = f"{value:{plus},.0f}"
+    else:
+        text = f"{value:{plus}#.4g}".removesuffix(".")
+    return text.replace("-", "−")
+
+
+def span(metric: str, interval: Interval, sign: bool = False) -> str:
+    """`92.6 to 97.0 %`"""
+    low, high = amount(metric, interval.low, sign), amount(metric, interval.high, sign)
+    return f"{low.removesuffix(' %')} to {high}"
+
+
+def headline(task: TaskEvidence) -> str:
+    """The result, its interval, and what the strongest simple rival makes of the same rows."""
+    label = word(task.metric).label
+    rows = f"{task.rows:,} held-out row{'s' if task.rows != 1 else ''}"
+    if task.score is None:
+        return f"{label} is {amount(task.metric, task.metrics[task.metric])} on {rows}: too few to say more."
+    result = f"{label} {amount(task.metric, task.score.value)} ({span(task.metric, task.score)}) on {rows}."
+    return f"{result} {against(task)}"
+
+
+def against(task: TaskEvidence) -> str:
+    """One sentence on the strongest simple rival."""
+    rival = task.best
+    if rival is None or rival.lead is None:
+        return "No simple rival was run beside it."
+    begin = f"The strongest simple rival, {rival.name}, reaches {amount(task.metric, rival.score.value)}"
+    if rival.lead.value == 0:
+        return f"{begin}: the same."
+    how = "better" if rival.lead.value > 0 else "worse"
+    return f"{begin}: the model is {_distance(task.metric, rival.lead)} {how}, {verdict(rival)}."
+
+
+def lead(metric: str, interval: Interval) -> str:
+    """`+6.7 points (+3.0 to +10.4)`"""
+    value, ends = amount(metric, interval.value, sign=True), span(metric, interval, sign=True)
+    return f"{value} ({ends})".replace(" %", " points", 1).replace(" %", "")
+
+
+def verdict(rival: Rival) -> str:
+    if not rival.lead.excludes(0):
+        return "which may be chance"
+    return "more than chance explains"
+
+
+def _distance(metric: str, lead: Interval) -> str:
+    value = amount(metric, abs(lead.value))
+    unit = " points" if value.endswith(" %") else ""
+    low, high = sorted((lead.low, lead.high) if lead.value > 0 else (-lead.low, -lead.high))
+    ends = f"{amount(metric, low)} to {amount(metric, high)}".replace(" %", "")
+    return f"{value.removesuffix(' %')}{unit} ({ends})"
+
+
+def joined(names: Sequence[str]) -> str:
+    """`a, b and c`"""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def plain(text: str) -> str:
+    """Text without control characters and lone surrogates, which files and terminals choke on."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def sources(given: Sequence[str]) -> str:
+    """The given columns in a few words."""
+    if not given:
+        return "nothing"
+    return joined(given) if len(given) <= 4 else f"{len(given)} columns"

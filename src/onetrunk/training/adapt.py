@@ -1,0 +1,69 @@
+"""What of a model fine-tuning changes, and how fast: frozen parts, LoRA, layer-wise learning rates."""
+
+from __future__ import annotations
+
+import torch
+
+from onetrunk.core import folder as files
+from onetrunk.core import rng
+from onetrunk.core.errors import UsageError
+from onetrunk.inference.model_folder import Model, Task
+from onetrunk.nn import lora
+from onetrunk.nn.lora import LoRAConfig
+from onetrunk.training.open_data import Data
+from onetrunk.training.recipe import FinetuneConfig
+
+
+def settled(model: Model, data: Data, tuning: FinetuneConfig | None) -> set[str]:
+    """Codecs whose embeddings fine-tuning freezes: a new word's would never be learnt."""
+    if tuning is None or not (tuning.freeze or tuning.lora):
+        return set()
+    given, asked = ({model.columns[n].codec for n in names if n in model.columns} for names in (data.given, data.ask))
+    return given - asked
+
+
+def freeze(model: Model, task: Task, freeze: int | str) -> None:
+    """What is given must reach frozen blocks as it did: whatever embeds it is frozen too. An asked column stays
+    trainable, but of a codec that it shares with a given one only what reads out."""
+    if freeze == 0:
+        return
+    network = model.network
+    embedding = {model.columns[name].codec for name in task.given}
+    kept = {
+        id(p)
+        for key in {model.columns[name].codec for name in task.ask}
+        for name, p in network.codecs[key].named_parameters()
+        if key not in embedding or name.partition(".")[0] in network.codecs[key].read_out
+    }
+    blocks = len(network.trunk.layers) if freeze == "trunk" else int(freeze)
+    if not 0 < blocks <= len(network.trunk.layers):
+        raise UsageError(f"--freeze {freeze}: the model has {len(network.trunk.layers)} blocks.")
+    for parameter in network.parameters():
+        parameter.requires_grad_(id(parameter) in kept)
+    for block in network.trunk.layers[blocks:]:
+        block.requires_grad_(True)
+    if freeze != "trunk":
+        network.trunk.norm.requires_grad_(True)
+
+
+def add_lora(model: Model, task: Task, config: LoRAConfig, seed: int) -> None:
+    """The frozen trunk gets changes of low rank. A text that the base already writes keeps its table and read-out, so
+    that these changes are all there is to it."""
+    if model.folder is None:
+        raise UsageError("finetune.lora changes a model folder, by whose hash it knows it: name one with --from.")
+    known = files.read_json(model.folder / "onetrunk.json")["codecs"]
+    for column in (model.columns[name] for name in task.ask):
+        if column.codec in known and model.codec(column.name).continues:
+            model.codec(column.name).requires_grad_(False)
+    torch.manual_seed(rng.torch_seed(seed, "lora"))
+    lora.add(model.network.trunk, config)
+
+
+def layer_rates(model: Model, task: Task, rate: float) -> None:
+    """The nearer to what is given, the slower (ULMFiT, arXiv 1801.06146); what is asked learns at the full rate."""
+    layers = model.network.trunk.layers
+    for depth, block in enumerate(layers):
+        block.rate = rate ** (len(layers) - 1 - depth)
+    asked = {model.columns[name].codec for name in task.ask}
+    for key, codec in model.network.codecs.items():
+        codec.rate = 1.0 if key in asked else rate ** len(layers)

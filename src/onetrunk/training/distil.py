@@ -1,0 +1,97 @@
+"""A student and its teacher (`--teacher`): one knowledge, one split, the teacher's answers where truth is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from rich.console import Console
+
+from onetrunk.core.column import Codec, Column
+from onetrunk.core.errors import UsageError
+from onetrunk.core.terminal import literal
+from onetrunk.data.table import Table
+from onetrunk.inference.model_folder import Model, load
+from onetrunk.model import Teacher
+from onetrunk.training.open_data import Data
+from onetrunk.training.recipe import DistilConfig
+
+
+def open_teacher(folder: str, student: Model | None) -> Model:
+    """Raises UsageError where the student reads its rows in another order."""
+    teacher = load(folder)
+    if student is not None and student.network.given_causal != teacher.network.given_causal:
+        raise UsageError(
+            f"The teacher {folder} and the model of --from differ in `given`, causal or bidirectional: a student reads "
+            "as its teacher does. Start from another model, or from nothing."
+        )
+    return teacher
+
+
+def both_met(teacher: Model | None, student: Model | None) -> Model | None:
+    """Whose rows keep the part they had: no row that one of them learnt from is held out from the other."""
+    if teacher is None or student is None:
+        return teacher or student
+    stages = [stage for model in (teacher, student) for stage in model.provenance.get("stages", [])]
+    return replace(student, provenance={"stages": stages})
+
+
+def student_columns(teacher: Model, data: Data) -> tuple[list[Column], dict[str, Codec]]:
+    """Columns and codecs of a new student, which know what the teacher's know."""
+    _check_known(teacher, data.names)
+    for name, told in data.options.items():
+        own = teacher.codec(name).options.model_dump() if name in data.names else {}
+        for key, value in told.items():
+            if name in data.names and value != own.get(key):
+                raise UsageError(f"columns.{name}.{key} is {own.get(key)!r} in the teacher, and so in its student.")
+    columns = [replace(teacher.columns[name]) for name in data.names]
+    made = {}
+    for key in dict.fromkeys(column.codec for column in columns):
+        known = teacher.network.codecs[key]
+        made[key] = type(known)(known.options.model_dump())
+        made[key].set_knowledge(json.loads(json.dumps(known.knowledge())))
+    return columns, made
+
+
+def teach(student: Model, teacher: Model, data: Data, config: DistilConfig, console: Console) -> None:
+    """From now on the student learns from the teacher too; training rows that lack an asked value get the teacher's
+    answer. Raises UsageError where the two do not know the same, or answers are no distribution."""
+    _check_known(teacher, data.names)
+    for name in data.names:
+        own, theirs = student.codec(name), teacher.codec(name)
+        if type(own) is not type(theirs) or own.options != theirs.options or own.knowledge() != theirs.knowledge():
+            raise UsageError(
+                f"The column {name!r} has other options, classes or words in the student than in its teacher: expected "
+                "the same. Start from nothing, or from a model of the same training rows."
+            )
+    for name in data.ask:  # on no reads: raises where there is no distribution
+        own, theirs = student.codec(name), teacher.codec(name)
+        own.divergence(_nothing(student, own), theirs, _nothing(teacher, theirs), config.temperature)
+    student.network.teacher = Teacher(teacher.network, config.weight, config.temperature)
+    train = data.split.indices()["train"]
+    for name in data.ask:
+        values = list(data.table[name])
+        unknown = [int(i) for i in train if values[i] is None]
+        if not unknown:
+            continue
+        for i, answer in zip(unknown, teacher.answer(data.table.take(unknown), name, data.given), strict=True):
+            values[i] = answer.value
+        table = data.table
+        data.table = Table({**table.columns, name: values}, table.source, table.row, table.notes)
+        data.ledger.add("answered by the teacher", name, n=len(unknown))
+        console.print(f"The teacher answers {len(unknown):,} rows without {literal(name)}.", highlight=False)
+
+
+def _check_known(teacher: Model, names: Sequence[str]) -> None:
+    absent = [name for name in names if name not in teacher.columns]
+    if absent:
+        raise UsageError(
+            f"The teacher does not know the columns {', '.join(absent)}, only {', '.join(teacher.columns)}. A student "
+            "reads what its teacher reads: name the columns with --given, or others with --map."
+        )
+
+
+def _nothing(model: Model, codec: Codec) -> torch.Tensor:
+    return torch.zeros(0, model.network.width * (1 + codec.pooled))
