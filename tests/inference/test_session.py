@@ -312,7 +312,7 @@ def test_what_no_slot_could_hold_is_refused(made: Model) -> None:
 
 
 def test_what_a_column_cannot_answer_is_refused_at_the_door() -> None:
-    made = worlds.model({"wave": rows()["wave"]}, {"wave": "series"}, options={"wave": {"horizon": 4, "patch": 2}})
+    made = worlds.model({"wave": rows()["wave"]}, {"wave": "series"}, options={"wave": {"horizon": 4, "paths": False}})
     session = Session(made.network, slots=2, positions=40)
     store = worlds.store_of(made, {"wave": rows()["wave"]})
     with pytest.raises(UsageError, match="Paths are drawn only of a series that has learnt it"):
