@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from onetrunk.columns._names import kind_of, name_of, value_of
+from onetrunk.columns.families.names import kind_of, name_of, value_of
 from onetrunk.core import rng
+from onetrunk.core.answer import Sampling
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, local_positions
@@ -324,6 +325,9 @@ class History(Codec):
         shown = {k.removeprefix("shown "): v[:, :t] for k, v in state.items() if k.startswith("shown ")}
         valid = torch.arange(t, device=state["size"].device) < state["size"][:, None]
         return Query({name: rows.flatten() for name, rows in shown.items()}, t=t, causal=True, valid=valid)
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        return np.minimum(prompt, self.options.length) + 1
 
     def _none(self, n: int) -> Content:
         """n documents without any step."""

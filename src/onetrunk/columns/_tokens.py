@@ -15,7 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor, nn
 
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
@@ -339,6 +339,9 @@ class TokenSequence(Codec):
         done = state["done"] | ended | full
         new = {"done": done, "ids": ids, "size": size + 1, "seen": size, "written": written, "logprob": logprob}
         return {**state, **new, "phase": torch.ones_like(size)}
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        return np.minimum(1 + prompt + sampling.max_length, self.options.length + 1)
 
     def finish(self, state: State) -> list[Answer]:
         """Each whole text, its prompt included; the probability is of what was written after that."""

@@ -16,8 +16,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from onetrunk.columns._sound import SUFFIXES, LogMel, evened, hz_to_mel, open_sound, resampled, wav
+from onetrunk.columns.families.scalar.bars import Bars, fit_bars
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
@@ -81,7 +82,8 @@ class Audio(Codec):
         self.mean, self.scale = float(frames.mean()), float(frames.std()) + 1e-3
         lengths = np.array([len(h) / self.options.step for h in heard])
         self.longest = int(lengths.max())
-        self.lengths = BarDistribution.fit(lengths / self.longest)
+        self.length_bars = fit_bars(lengths / self.longest)
+        self.lengths = BarDistribution(**self.length_bars.knowledge())
 
     def _listen(self) -> None:
         self.spectra = LogMel(self.sampling_rate, self.options.bands)
@@ -97,12 +99,13 @@ class Audio(Codec):
             "mean": self.mean,
             "scale": self.scale,
             "longest": self.longest,
-            "lengths": self.lengths.knowledge(),
+            "lengths": self.length_bars.knowledge(),
         }
 
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
         self.sampling_rate, self.longest = knowledge["rate"], knowledge["longest"]
         self.mean, self.scale = knowledge["mean"], knowledge["scale"]
+        self.length_bars = Bars(**knowledge["lengths"])
         self.lengths = BarDistribution(**knowledge["lengths"])
         self._listen()
 
@@ -371,6 +374,9 @@ class Audio(Codec):
         lens = np.full(len(keys), int(length.max()) if len(keys) else 1)
         noise = self._noise(lens, keys).reshape(len(keys), -1, self.size)
         return {"length": length, "mel": torch.from_numpy(noise).to(h.device)}
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        return np.full_like(prompt, 1 + max(1, min(self.options.length, sampling.max_length)))
 
     def finish(self, state: State) -> list[Answer]:
         """WAV files."""

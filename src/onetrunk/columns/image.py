@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from onetrunk.columns._pictures import as_png, open_image
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
@@ -276,6 +276,9 @@ class Image(Codec):
         pixels = ode_step(state["pixels"], self._pixels(patches), state["taken"], state["steps"])
         taken = state["taken"] + 1
         return {**state, "done": taken >= state["steps"], "pixels": pixels, "taken": taken}
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        return np.full_like(prompt, self.like.tokens + self.count)
 
     def finish(self, state: State) -> list[Answer]:
         arrays = ((state["pixels"].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

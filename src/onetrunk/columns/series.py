@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from onetrunk.columns._regular import Channels, bars, norm, plot, read, ridge, summary
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
@@ -367,6 +367,9 @@ class Series(Codec):
         clean = self.head.path(h, linear).view(n, C, K, P)
         path, taken = ode_step(state["path"], clean, state["taken"], state["steps"]), state["taken"] + 1
         return {**after, "path": path, "taken": taken, "done": taken >= state["steps"]}
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        return np.full_like(prompt, self.channels * (self.seen + 2 * self.asked))
 
     def finish(self, state: State) -> list[Answer]:
         """The mean with quantiles and a central 90 % interval; where paths are drawn, one of them."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from onetrunk.columns._film import kind_of, opened
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
 from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
@@ -228,6 +228,9 @@ class Video(Codec):
         patches = ode_step(state["patches"], clean, state["taken"], state["steps"])
         taken = state["taken"] + 1
         return {**state, "done": taken >= state["steps"], "patches": patches, "taken": taken}
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        return np.full_like(prompt, self.count)
 
     def finish(self, state: State) -> list[Answer]:
         """Arrays uint8 [frames, side, side, 3]."""
