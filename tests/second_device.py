@@ -21,9 +21,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 DEVICE = torch.device("meta")
 
 _aten = torch.ops.aten
-# What CUDA takes from both devices: copies, and indices on the CPU.
+# What CUDA takes from both devices: copies, indices on the CPU, and there the lengths of packed sequences.
 _INDEXED = {_aten.index, _aten.index_put, _aten.index_put_, _aten._index_put_impl_}
-_BOTH = {_aten.copy_, _aten._to_copy, *_INDEXED}
+_PACKED = {_aten._pack_padded_sequence, _aten._pad_packed_sequence, _aten.lstm, _aten.gru, _aten.rnn_tanh}
+_BOTH = {_aten.copy_, _aten._to_copy, *_INDEXED, *_PACKED}
 
 
 class SecondDeviceTensor(Tensor):
@@ -102,6 +103,8 @@ def _run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return written
     if not goes or function.overloadpacket is _aten._local_scalar_dense:
         return out
+    if function.overloadpacket is _aten._pack_padded_sequence:
+        return SecondDeviceTensor(out[0]), out[1]
     return tree_map(lambda t: SecondDeviceTensor(t) if isinstance(t, Tensor) else t, out)
 
 
@@ -142,6 +145,7 @@ def second_device() -> Iterator[torch.device]:
         mock.patch.object(torch, "is_autocast_enabled", is_enabled),
         mock.patch.object(torch, "autocast", maybe),
         mock.patch.object(torch, "tensor", from_data),
+        mock.patch("torch.optim.optimizer._get_fused_kernels_supported_devices", lambda: ["cpu", DEVICE.type]),
         _SecondDevice(),
     ):
         yield DEVICE
