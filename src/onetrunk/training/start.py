@@ -21,8 +21,8 @@ _GENTLE = {"optimizer": "adamw", "lr": 1e-4}  # what others trained for long is 
 def start_from(
     source: str | None, run: Recipe, network: bool, seed: int, restructure: bool = False
 ) -> tuple[Model | None, Recipe]:
-    """The model, if any, on the run's device, and the run's configuration with it: the model says whether what is given is causal, and one
-    that was imported is trained gently unless the user chose an optimizer or learning rate.
+    """The model, if any, on the run's device, and the run's configuration with it: the model says whether what is given
+    is causal, and one that was imported is trained gently unless the user chose an optimizer or learning rate.
 
     Settings of trunk and columns that differ from the model's change it with `restructure`; else they are an error.
     """
