@@ -50,6 +50,7 @@ def export(
     from onetrunk.core.terminal import literal
     from onetrunk.data.ledger import Ledger
     from onetrunk.data.prepare import encode
+    from onetrunk.engine.runtime import Runtime
     from onetrunk.inference.model_folder import Model, load
     from onetrunk.inference.tables import read_rows
     from onetrunk.training.open_data import renamed
@@ -64,7 +65,8 @@ def export(
     allowed = tolerance if tolerance is not None else 0.2 if int8 else 1e-3
     console = console_for(quiet)
     check_free(out, overwrite)
-    opened = model if isinstance(model, Model) else load(model)
+    opened = model if isinstance(model, Model) else load(model, device="cpu")
+    Runtime.open("cpu").place(opened.network)
     task = opened.task(None if ask in (None, "embedding") else [ask], given)
     asked = None if ask == "embedding" else task.ask[0]
     table = renamed(read_rows(data, network), map)

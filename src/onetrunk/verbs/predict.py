@@ -23,6 +23,7 @@ def predict(
     guidance: float = 1.0,
     steps: int = 24,
     seed: int = 0,
+    device: str = "auto",
     max_bad: float = 0.01,
     network: bool = False,
     quiet: bool = False,
@@ -45,6 +46,7 @@ def predict(
         guidance: how strongly a drawing follows what is given; 1 is plain.
         steps: steps of a drawing.
         seed: of everything drawn.
+        device: cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.
         max_bad: share of unusable values in a column from which it stops.
         network: let hf:// names reach for the network.
         quiet: print nothing.
@@ -58,6 +60,7 @@ def predict(
     from onetrunk.core.answer import Sampling
     from onetrunk.core.terminal import literal
     from onetrunk.data.ledger import Ledger
+    from onetrunk.engine.runtime import Runtime
     from onetrunk.inference.model_folder import Model, answer_columns, load
     from onetrunk.inference.tables import check_out, draw_answers, nothing_given, read_rows, write_answers
     from onetrunk.training.open_data import renamed
@@ -66,7 +69,8 @@ def predict(
     console = console_for(quiet)
     if out is not None:
         check_out(Path(out))
-    opened = model if isinstance(model, Model) else load(model)
+    opened = model if isinstance(model, Model) else load(model, device="cpu")
+    Runtime.open(device).place(opened.network)
     rows = read_rows(data, network)
     table = renamed(rows, map)
     sampling = Sampling(temperature, top_k, top_p, max_length, guidance, steps, seed, beams)
