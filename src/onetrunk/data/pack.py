@@ -104,7 +104,7 @@ def _read_on(pieces: list[_Piece], column: int, docs: np.ndarray, n_docs: int) -
             for name, array in piece.segment.facts.items():
                 whole = facts.setdefault(name, np.zeros((n_docs, *array.shape[1:]), dtype=array.dtype))
                 whole[piece.docs] = array
-    return On(lens[docs], {name: array[docs] for name, array in facts.items()})
+    return On(lens, facts).take(docs)
 
 
 def _lay_out(pieces: list[_Piece], n_docs: int, given_causal: bool) -> np.ndarray:
