@@ -114,7 +114,7 @@ class ReadPositions:
     lens: np.ndarray
     facts: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def take(self, index: np.ndarray) -> ReadPositions:
+    def take(self, index: np.ndarray | slice) -> ReadPositions:
         """Of the documents of `index` [k], in that order."""
         return ReadPositions(self.lens[index], {name: fact[index] for name, fact in self.facts.items()})
 
