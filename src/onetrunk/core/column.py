@@ -290,9 +290,3 @@ class Column:
 
     def as_json(self) -> dict[str, str]:
         return {"name": self.name, "type": self.type, "codec": self.codec}
-
-
-def sample_present(values: Iterable[Any], most: int = 1000) -> list[Any]:
-    """At most `most` present values, spread evenly: what `recognise` looks at."""
-    present = [v for v in values if v is not None]
-    return present[:: max(1, len(present) // most)][:most]
