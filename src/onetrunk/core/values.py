@@ -171,8 +171,8 @@ def chain(columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
 def in_memory(
     values: Sequence[Any], most: int = MAX_LEARNT_FROM, most_bytes: int = MAX_BYTES_LEARNT_FROM
 ) -> Sequence[Any]:
-    """What to learn from by those who need all values at once: all of them, as they are; of a column with more or larger
-    ones than memory should hold, a sample, always the same, in the column's order."""
+    """The values to learn from, for those who need all at once: all of them, as they are; where they are more or larger
+    than memory should hold, a sample, always the same, in the column's order."""
     n = len(values)
     probes = take(values, np.arange(0, n, max(1, n // _PROBED), dtype=np.int64))
     size = sum(map(_size, probes)) / max(1, len(probes))

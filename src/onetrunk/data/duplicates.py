@@ -7,7 +7,7 @@ hash once in three hundred thousand tables.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ def fingerprint_keys(values: Sequence[Any], kind: str) -> np.ndarray:
 
 
 def keys_by(values: Sequence[Any], function: Callable[[Any], str | None]) -> np.ndarray:
-    """Equal where `function` gives equal strings, int64 [n]; `NONE` where it gives None, and where a value is missing."""
+    """Equal where `function` gives equal strings, int64 [n]; `NONE` where it gives None or a value is missing."""
     of = _remembering(lambda value: NONE if (text := function(value)) is None else hash(text) or 1)
     out = np.full(len(values), NONE, dtype=np.int64)
     first = 0
@@ -93,7 +93,7 @@ def block_keys(block: list[Any]) -> np.ndarray | None:
 
 
 def _of_numbers(numbers: np.ndarray) -> np.ndarray:
-    keys = rng.mix(rng.key("number"), (numbers + 0.0).view(np.uint64)).view(np.int64)  # + 0.0: -0 is 0
+    keys = rng.mix(rng.key("float64"), (numbers + 0.0).view(np.uint64)).view(np.int64)  # + 0.0: -0 is 0
     return np.where(keys == NONE, 1, keys)
 
 
@@ -101,14 +101,14 @@ def _key(value: Any) -> int | None:
     if isinstance(value, int | float):
         if -_EXACT <= value <= _EXACT or value != value:
             return int(_of_numbers(np.array([value], dtype=np.float64))[0])
-        return hash(("number", value)) or 1
+        return hash((int, value)) or 1
     if isinstance(value, str):
         return hash(value) or 1
     if isinstance(value, datetime.date):
-        return hash(("date", value)) or 1
+        return hash((datetime.date, value)) or 1
     if isinstance(value, list | tuple | set):
         parts = tuple(NONE if v is None else _key(v) for v in value)
-        return None if None in parts else hash(("list", parts)) or 1
+        return None if None in parts else hash((list, parts)) or 1
     return None
 
 
@@ -133,14 +133,3 @@ def row_keys(columns: Iterable[np.ndarray], n: int) -> np.ndarray:
         key = rng.mix(key, column.view(np.uint64))
         empty &= column == NONE
     return np.where(empty, NONE, np.where(key == NONE, 1, key).view(np.int64))
-
-
-def equal_rows(table: Mapping[str, Sequence[Any]], types: Mapping[str, str], names: Iterable[str], n: int) -> np.ndarray:
-    """A number for every row, int64 [n]: the position of the first row with equal values in `names`.
-
-    Equal is what the columns' types call equal. Rows without any value are equal to none.
-    """
-    names = list(names)
-    if not names:
-        return np.arange(n, dtype=np.int64)
-    return first_of_each(row_keys((fingerprint_keys(table[name], types[name]) for name in names), n))

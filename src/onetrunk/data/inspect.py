@@ -141,8 +141,11 @@ def inspect(
     context: int | None = None,
     prepared: Mapping[str, Codec] | None = None,
 ) -> Inspection:
-    """Looks at every value for what is missing, equal or a leak, and describes at most `DESCRIBED` rows. `prepared` (fitted) codecs say what training would drop and, with `context`
-    (positions of one sequence), what would be cut. Raises as `left_out` does."""
+    """Looks at every value for what is missing, equal or a leak; ranges, lengths and words are of `DESCRIBED` rows.
+
+    `prepared` (fitted) codecs say what training would drop of these and, with `context` (positions of one sequence),
+    what would be cut. Raises as `left_out` does.
+    """
     ask = list(ask or [])
     reasons = left_out(table, types, ask)
     notes = list(table.notes)

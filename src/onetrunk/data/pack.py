@@ -14,10 +14,9 @@ import torch
 
 from onetrunk.core import rng
 from onetrunk.core.batch import Batch, Embed, Layout, Read
-from onetrunk.core.column import Codec
-from onetrunk.core.content import Content, On, Role, Segment, local_positions
-from onetrunk.core.errors import UsageError
+from onetrunk.core.content import On, Role, Segment, local_positions
 from onetrunk.core.objective import RoleAssignment
+from onetrunk.data.store import Store
 
 _WIDTH_STEP = 8  # sequence widths are multiples of this: fewer shapes, aligned memory
 _WELL_FILLED = 0.85  # above this, one document a sequence beats packing

@@ -46,7 +46,9 @@ def splits_before(table: Table, records: Sequence[Record]) -> np.ndarray:
         if absent_columns(table, [kept]):
             continue
         rows = np.frombuffer(base64.b64decode(kept["rows"]), dtype="<u8")
-        parts = np.frombuffer(kept.get("splits", kept.get("parts")).encode(), dtype=np.uint8).astype(np.int64) - ord("0")
+        parts = np.frombuffer(kept.get("splits", kept.get("parts")).encode(), dtype=np.uint8).astype(np.int64) - ord(
+            "0"
+        )
         part = _parts_of(_digests(table, kept["columns"]), rows, parts)
         out = np.where((out < 0) | ((part >= 0) & (part < out)), part, out)
     return out
@@ -59,10 +61,12 @@ def _parts_of(mine: np.ndarray, known: np.ndarray, parts: np.ndarray) -> np.ndar
     known, parts = known[order], parts[order]
     first, behind = np.searchsorted(known, mine, side="left"), np.searchsorted(known, mine, side="right")
     by_digest = np.argsort(mine, kind="stable")
-    starts = np.flatnonzero(np.append(True, np.diff(mine[by_digest]) != 0)) if len(mine) else np.zeros(0, dtype=np.int64)
+    starts = (
+        np.flatnonzero(np.append(True, np.diff(mine[by_digest]) != 0)) if len(mine) else np.zeros(0, dtype=np.int64)
+    )
     rank = np.empty(len(mine), dtype=np.int64)
     rank[by_digest] = np.arange(len(mine)) - np.repeat(starts, np.diff(np.append(starts, len(mine))))
-    groups = np.flatnonzero(np.append(True, np.diff(known) != 0)) if len(known) else np.zeros(0, dtype=np.int64)
+    groups = _starts(known)
     earliest = np.minimum.reduceat(parts, groups) if len(groups) else parts
     out = np.full(len(mine), -1, dtype=np.int64)
     there = np.flatnonzero(behind > first)
@@ -71,6 +75,11 @@ def _parts_of(mine: np.ndarray, known: np.ndarray, parts: np.ndarray) -> np.ndar
     out[own] = parts[first[own] + rank[own]]
     out[others] = earliest[np.searchsorted(groups, first[others])]
     return out
+
+
+def _starts(ordered: np.ndarray) -> np.ndarray:
+    """Where equal ones begin."""
+    return np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
 
 
 def absent_columns(table: Table, records: Sequence[Record]) -> list[str]:

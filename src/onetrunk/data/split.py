@@ -9,7 +9,7 @@ import datetime
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,16 @@ from onetrunk.core import rng
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import blocks, present, take
-from onetrunk.data.duplicates import NONE, equal_rows, fingerprints, first_of_each, keys_by, numbered, value_keys
+from onetrunk.data.duplicates import (
+    NONE,
+    fingerprint_keys,
+    fingerprints,
+    first_of_each,
+    keys_by,
+    numbered,
+    row_keys,
+    value_keys,
+)
 from onetrunk.data.readers.folders import SPLIT_OF
 from onetrunk.data.table import Table, is_given_split
 
@@ -78,7 +87,7 @@ def split(
     if column is None and kind != "random":
         raise UsageError(f"A {kind} split needs a column: --split {kind}:COLUMN.")
     n = len(table)
-    equal = equal_rows(table.columns, types, given, n)
+    equal = equal_rows(table, types, given)
     together = np.arange(n) if allow_equal_rows else equal
     key = rng.key(seed, "split", kind)
     one = np.zeros(n, dtype=np.int64)
@@ -111,6 +120,17 @@ def split(
     _check_equal(result, equal, table, allow_equal_rows)
     _check_classes(result, table, types, ask)
     return result
+
+
+def equal_rows(table: Table, types: Mapping[str, str], names: Iterable[str]) -> np.ndarray:
+    """A number for every row, int64 [rows]: the position of the first row with equal values in `names`.
+
+    Equal is what the columns' types call equal. Rows without any value are equal to none.
+    """
+    keys = [fingerprint_keys(table[name], types[name]) for name in names]
+    if not keys:
+        return np.arange(len(table), dtype=np.int64)
+    return first_of_each(row_keys(keys, len(table)))
 
 
 # -- what the person said ------------------------------------------------------------------------------------
@@ -276,7 +296,7 @@ def moments(values: Sequence[Any], column: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def _dates(values: Sequence[Any], form: str | None, first: Any) -> np.ndarray:
-    """Dates in seconds, float64 [n], NaN where they are not of the form: of that of the `first`, where none is named."""
+    """Dates in seconds, float64 [n], NaN where they are not of the form; None is the form of `first`."""
     import pandas
 
     out = []

@@ -9,18 +9,30 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from onetrunk.core.folder import disk_errors
 from onetrunk.core.values import BLOCK, Values, scattered
 
 IN_MEMORY_BYTES = 32 << 20  # of one table, or of one encoded column; above, it is kept in a file
 
 Decode = Callable[[pa.Array], list[Any]]
+
+
+def folder() -> Path:
+    """Where files without names lie."""
+    return Path(tempfile.gettempdir())
+
+
+def disk_errors(path: Path) -> AbstractContextManager[None]:
+    """Turns a full disk or a denied write inside it into a plain ResourceError."""
+    from onetrunk.core.folder import disk_errors
+
+    return disk_errors(path)
 
 
 class Spool:
@@ -77,9 +89,7 @@ class Spool:
 class ArrowValues(Values):
     """A column of Arrow arrays, each with what makes Python values of it."""
 
-    def __init__(
-        self, arrays: Sequence[pa.Array], decoders: Sequence[Decode], index: np.ndarray | None = None
-    ) -> None:
+    def __init__(self, arrays: Sequence[pa.Array], decoders: Sequence[Decode], index: np.ndarray | None = None) -> None:
         self._arrays, self._decoders, self._index = arrays, decoders, index
         self._ends = np.cumsum([len(array) for array in arrays], dtype=np.int64)
 

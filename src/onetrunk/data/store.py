@@ -64,6 +64,8 @@ class Store:
         names them in another."""
         made = hashlib.blake2b(self.index.tobytes(), digest_size=8)
         for content in self.contents:
+            for ragged in (content.lens, content.starts):
+                made.update(b"" if ragged is None else ragged.tobytes())
             for name, array in sorted(content.data.items()):
                 made.update(name.encode())
                 rows = max(1, _HASHED_AT_ONCE // max(1, array[:1].nbytes))
@@ -109,7 +111,8 @@ class _ArrayFile:
     def __init__(self, like: np.ndarray) -> None:
         self._dtype, self._shape, self._rows = like.dtype, like.shape[1:], 0
         with spool.disk_errors(spool.folder()):
-            self._file: BinaryIO = tempfile.TemporaryFile(prefix="onetrunk-")  # closed when it is no longer mapped
+            # Open as long as it is mapped.
+            self._file: BinaryIO = tempfile.TemporaryFile(prefix="onetrunk-")  # noqa: SIM115
 
     def append(self, block: np.ndarray) -> None:
         if block.dtype != self._dtype or block.shape[1:] != self._shape:

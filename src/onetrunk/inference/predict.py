@@ -15,7 +15,8 @@ from onetrunk.core.batch import Batch
 from onetrunk.core.content import Content, On, Role
 from onetrunk.core.decoding import AnswerContext, State
 from onetrunk.core.objective import RoleAssignment
-from onetrunk.data.pack import Store, assemble
+from onetrunk.data.pack import assemble
+from onetrunk.data.store import Store
 from onetrunk.model import FoundationModel
 
 _POSITIONS_AT_ONCE = 16_384

@@ -9,7 +9,8 @@ from dataclasses import replace
 import torch
 from rich.console import Console
 
-from onetrunk.core.column import Codec, Column
+from onetrunk.core.column import Codec
+from onetrunk.core.encoder import Column
 from onetrunk.core.errors import UsageError
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model, load

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None", "?")
-TEXT = "text"
+TEXT = "string"
 
 _TRUE = pa.array(["1", "true", "TRUE", "True"])
 _FALSE = pa.array(["0", "false", "FALSE", "False"])
@@ -28,6 +28,15 @@ def _truth(cells: pa.Array) -> pa.Array:
     return pc.if_else(pc.is_null(cells), pa.scalar(None, pa.bool_()), yes)
 
 
+def _times(cells: pa.Array) -> pa.Array:
+    """As text with seconds."""
+    cells = _trimmed(cells)
+    if pc.any(pc.invert(pc.match_substring_regex(cells, r"^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?$"))).as_py():
+        raise pa.ArrowInvalid("not a time")
+    short = pc.less(pc.utf8_length(cells), 6)
+    return pc.if_else(short, pc.binary_join_element_wise(cells, "00", ":"), cells)
+
+
 def _moments(unit: str, zone: str | None) -> Callable[[pa.Array], pa.Array]:
     return lambda cells: cells.cast(pa.timestamp(unit, zone))
 
@@ -35,13 +44,13 @@ def _moments(unit: str, zone: str | None) -> Callable[[pa.Array], pa.Array]:
 _KINDS: dict[str, Callable[[pa.Array], pa.Array]] = {
     "whole": lambda cells: _trimmed(cells).cast(pa.int64()),
     "truth": _truth,
-    "date": lambda cells: _trimmed(cells).cast(pa.date32()),
-    "time": lambda cells: _trimmed(cells).cast(pa.time32("s")),
+    "day": lambda cells: _trimmed(cells).cast(pa.date32()),
+    "time": _times,
     "moment": _moments("s", None),
     "exact moment": _moments("ns", None),
     "moment in a zone": _moments("s", "UTC"),
     "exact moment in a zone": _moments("ns", "UTC"),
-    "number": lambda cells: _trimmed(cells).cast(pa.float64()),
+    "decimal": lambda cells: _trimmed(cells).cast(pa.float64()),
 }
 
 

@@ -1,7 +1,7 @@
 """What all readers share: names, suffixes, plain values, columns one under the other.
 
-A reader returns `{name: values}`, None where missing, and appends to `notes` what a person should know. Values are a list,
-or made as they are looked at (`core.values`) where the file is large.
+A reader returns `{name: values}`, None where missing, and appends to `notes` what a person should know. Values are a
+list, or made as they are looked at (`core.values`) where the file is large.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ SPLIT_OF = {word: part for part, words in SPLITS.items() for word in words}
 
 
 def _whole_text(path: Path, notes: Notes) -> Columns:
-    return {media(path) or "text": [read_text(path, notes)]}
+    return {str(media(path)): [read_text(path, notes)]}
 
 
 READERS: dict[str, Callable[[Path, Notes], Columns]] = {

@@ -22,9 +22,7 @@ Record = dict[str, Any]
 
 def json_lines(path: Path, notes: Notes) -> Columns:
     file = TextFile(path, notes)
-    records = (
-        parse_json(line, f"{path}, line {n}", dict) for n, line in enumerate(_lines(file), 1) if line.strip()
-    )
+    records = (parse_json(line, f"{path}, line {n}", dict) for n, line in enumerate(_lines(file), 1) if line.strip())
     return from_records(records) if file.size <= spools.IN_MEMORY_BYTES else _spooled(records)
 
 
@@ -115,5 +113,3 @@ def _strings(cells: pa.Array) -> list[Any]:
 
 def _from_json(cells: pa.Array) -> list[Any]:
     return json.loads(f"[{','.join('null' if cell is None else cell for cell in cells.to_pylist())}]")
-
-

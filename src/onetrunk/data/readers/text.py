@@ -6,7 +6,7 @@ import codecs
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
@@ -19,7 +19,7 @@ _BLOCK = 1 << 20
 
 
 class TextFile:
-    """A file of text: UTF-8 (with or without a mark), UTF-16 with its mark, or Chinese GB 18030; perhaps packed by gzip.
+    """A file of text: UTF-8 (with or without a mark), UTF-16 with its mark, or Chinese GB 18030; packed by gzip or not.
 
     Which it is, is known after one pass over the file, and noted where it is not UTF-8. Raises DataError where it is
     none of these, empty, or not whole.
@@ -27,12 +27,12 @@ class TextFile:
 
     def __init__(self, path: Path, notes: Notes) -> None:
         self.path = path
-        self._open = cast(
-            "Callable[[], BinaryIO]",
-            (lambda: gzip.open(path, "rb")) if path.suffix.lower() == ".gz" else (lambda: path.open("rb")),
-        )
         with _reading(path):
             self.encoding, self.size = self._detect(notes)
+
+    def _open(self) -> BinaryIO:
+        packed = self.path.suffix.lower() == ".gz"
+        return cast("BinaryIO", gzip.open(self.path, "rb")) if packed else self.path.open("rb")
 
     def text(self) -> TextIO:
         """Its text, with line breaks as they are."""
