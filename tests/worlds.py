@@ -229,7 +229,7 @@ CASES: dict[str, Case] = {
     ),
     "boxes": Case(
         "boxes", [_scene(i) for i in range(12)], [{"label": "a", "box": [1, 2, 3]}], _found,
-        {"hide": 0.6, "least": 0.005}, steps=200, on=("image", [_picture(i) for i in range(12)]),
+        {"mask_rate": 0.6, "min_score": 0.005}, steps=200, on=("image", [_picture(i) for i in range(12)]),
     ),
 }  # fmt: skip
 
