@@ -62,14 +62,17 @@ def _answer(
 @torch.inference_mode()
 def pooled_states(model: FoundationModel, store: Store, given: list[str]) -> np.ndarray:
     """What the model makes of each row's given columns: the mean of their states, float32 [rows, D]."""
-    training = model.training
+    device, training = next(model.parameters()).device, model.training
     model.eval()
     try:
         roles = _given_roles(store, given)
         out = np.zeros((len(roles), model.width), dtype=np.float32)
         for rows in _batches(_lengths(store, roles)):
             group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
-            out[rows] = _read_given(model, store, group, next(model.parameters()).device).pooled.float().cpu().numpy()
+            if not (group.roles == Role.GIVEN).any():
+                continue
+            batch = assemble({"given": group}, store, given_causal=model.given_causal, augment=False).to(device)
+            out[rows] = model.encode(batch).pooled_MD.float().cpu().numpy()
         return out
     finally:
         model.train(training)
@@ -137,9 +140,8 @@ def _decode(
         valid = torch.ones_like(pos, dtype=torch.bool) if query.valid is None else query.valid
         if guided:
             x, pos, valid = x.repeat(2, 1, 1), pos.repeat(2, 1), valid.repeat(2, 1)
-        h, cache = model.trunk.extend(x, pos, valid, cache, causal=query.causal, keep=query.keep)
-        if codec.pooled:
-            h = torch.cat([h, pooled[:, None].expand_as(h)], dim=-1)
+        h, cache = model.extend(x, pos, valid, cache, causal=query.causal, keep=query.keep)
+        h = model.with_pooled(ask, h, pooled)
         h, free = h.chunk(2) if guided else (h, None)
         state = step(state, h, free)
         if beams > 1:
@@ -177,12 +179,9 @@ class _Given:
 
 def _read_given(model: FoundationModel, store: Store, group: RoleAssignment, device: torch.device) -> _Given:
     n = len(group.rows)
-    cache, pooled = model.trunk.start_cache(n, device), torch.zeros(n, model.width, device=device)
+    cache = model.start_cache(n)
     if not (group.roles == Role.GIVEN).any():
-        return _Given(cache, pooled)
+        return _Given(cache, torch.zeros(n, model.width, device=device))
     batch = assemble({"given": group}, store, given_causal=model.given_causal, augment=False, apart=True).to(device)
-    valid = batch.layout.doc_BT >= 0
-    x = model.embeddings(batch)
-    h, cache = model.trunk.extend(x, batch.layout.pos_BT, valid, cache, causal=model.given_causal, keep=True)
-    w = valid[..., None].to(h.dtype)
-    return _Given(cache, (h * w).sum(1) / w.sum(1).clamp(min=1), batch, h)
+    hidden = model.encode(batch, cache=cache)
+    return _Given(hidden.cache, hidden.pooled_MD, batch, hidden.h_BTD)
