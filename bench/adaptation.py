@@ -37,7 +37,7 @@ def compare_ways(
     unlabelled = dataclasses.replace(data, ask=[])
     base = _stages.pretrain(unlabelled, config, run.place / "pretraining", run.seed, None, None, MOST_BAD, run.console)
     base.save(run.place / "base")
-    _stages.adopt(base, data, run.console)
+    _stages.adopt(base, data, run.console, run.seed)
     test = data.part(run.part)
     right: dict[str, np.ndarray] = {}
     costs: dict[str, dict[str, float | int | None]] = {}

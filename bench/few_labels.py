@@ -105,7 +105,7 @@ def _gain(run: Run, name: str, ask: str, metric: str, labelled: int, steps: int,
             pretrained, place = how == "pretrained", run.place / f"{name}-{draw}-{how}"
             model = copy.deepcopy(base) if pretrained else _stages.build(data, config, run.seed + draw)
             if pretrained:
-                _stages.adopt(model, data, run.console)
+                _stages.adopt(model, data, run.console, run.seed + draw)
             model, _ = _stages.finetune(data, config, place, run.seed + draw, model, pretrained, 0.01, run.console)
             found.append(_judged(model, held, ask, data.given, metric))
     if metric == "auc":

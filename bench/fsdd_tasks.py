@@ -52,7 +52,7 @@ def compare(run: Run) -> Figures:
     parameters = {"one": 0, "single": 0}
     for kind, asked in (("one", TASKS), *(("single", (name,)) for name in TASKS if run.rival)):
         part, model, start = dataclasses.replace(data, ask=list(asked)), copy.deepcopy(base), time.monotonic()
-        _stages.adopt(model, part, run.console)
+        _stages.adopt(model, part, run.console, run.seed)
         place = run.place / "-".join((kind, *asked))
         tuned, _ = _stages.finetune(part, config, place, run.seed, model, True, MOST_BAD, run.console)
         seconds[kind] += time.monotonic() - start

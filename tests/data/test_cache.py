@@ -107,3 +107,37 @@ def test_a_run_with_a_cache_is_the_run_without(tmp_path: Path) -> None:
     for name, tensor in states[0].items():
         assert all(np.array_equal(tensor.numpy(), other[name].numpy()) for other in states[1:]), name
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_killed_first_run_with_a_cache_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the cache gives back is in an order of its own; the rows are the same, and so is the run."""
+    from onetrunk import pretrain
+    from onetrunk.data.loader import Loader
+
+    clicks = CASES["items with fields"].values
+    rows = {"title": list(CASES["text"].values) * 3, "clicks": list(clicks) * 3, "formula": ["CCO", "c1ccccc1O"] * 18}
+    kinds = {"title": "text", "clicks": "items", "formula": "molecule"}
+    told = ["pretrain.steps=6", "size=nano", "train.tensorboard=false", "train.save_every=2"]
+
+    def run(name: str, *more: str) -> Any:
+        return pretrain(rows, types=kinds, out=str(tmp_path / name), quiet=True, settings=[*told, *more])
+
+    whole = run("whole").network.state_dict()
+    real = Loader.__call__
+
+    def killed(self: Loader, step: int) -> Any:
+        if step == 5:
+            raise KeyboardInterrupt
+        return real(self, step)
+
+    cache = f"cache={tmp_path / 'cache'}"
+    with monkeypatch.context() as patched:
+        patched.setattr(Loader, "__call__", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run("m", cache)
+    assert list((tmp_path / "cache").iterdir())
+    seen: list[int] = []
+    monkeypatch.setattr(Loader, "__call__", lambda self, step: seen.append(step) or real(self, step))
+    again = run("m", cache).network.state_dict()
+    assert seen == [4, 5]
+    assert all(np.array_equal(tensor.numpy(), again[name].numpy()) for name, tensor in whole.items())

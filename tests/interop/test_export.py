@@ -209,6 +209,16 @@ def test_eight_bits_are_smaller_and_the_gate_is_closed_to_what_differs(tmp_path:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fp32", "int8"]
 
 
+def test_embeddings_alone_are_written(tmp_path: Path, answering: Model) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    told: dict[str, Any] = {"to": "onnx", "ask": "embedding", "given": ["review", "nights"], "quiet": True}
+    found = onetrunk.export(answering, ROWS, out=str(tmp_path / "onnx"), **told)
+    assert found["worst_difference"] < 1e-4 and found["rows"] == found["equal_answers"] == 11
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx", providers=["CPUExecutionProvider"])
+    assert [output.name for output in session.get_outputs()] == ["row.embedding"]
+    assert json.loads((tmp_path / "onnx" / "export.json").read_text()) == found
+
+
 def test_what_takes_many_steps_is_refused(tmp_path: Path) -> None:
     rows = {"picture": [worlds._drawing(i) for i in range(12)], "label": ["a", "b"] * 6}
     model = worlds.model(rows, {"picture": "image", "label": "category"})

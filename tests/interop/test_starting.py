@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,37 @@ def test_pictures_are_classified_on_a_checkpoint(tmp_path: Path) -> None:
     assert model.tasks[0].ask == ["label"] and len(model.answer({"image": rows["image"][:2]}, "label")) == 2
     drawn = model.answer({"label": ["a"]}, "image")
     assert np.asarray(drawn[0].value).shape == (16, 16, 3)
+
+
+def test_an_imported_model_is_judged_and_is_what_train_begins_with(tmp_path: Path) -> None:
+    """It has no ledger, no seconds and no rows of its own: its evidence says what is known."""
+    checkpoints.write("gpt2", tmp_path / "gpt2")
+    onetrunk.import_(str(tmp_path / "gpt2"), out=str(tmp_path / "ours"), quiet=True)
+    (task,) = onetrunk.evaluate(str(tmp_path / "ours"), {"text": table(30)["review"]}, quiet=True).tasks
+    assert task.rows == 30 and task.metrics["perplexity"] > 1
+    assert (tmp_path / "ours" / "README.md").exists() and onetrunk.load(tmp_path / "ours").tasks
+    told = {"start": str(tmp_path / "ours"), "map": {"text": "review"}, "settings": QUICK, "quiet": True}
+    onetrunk.train(table(240), ask=["label"], out=str(tmp_path / "m"), **told)
+    assert json.loads((tmp_path / "m" / "evidence" / "metrics.json").read_text())["tasks"][0]["ask"] == "label"
+
+
+def test_the_seed_decides_the_model_also_with_what_it_begins_from(tmp_path: Path) -> None:
+    """New columns, new classes and new layers begin at random: at the seed's."""
+    checkpoints.write("bert", tmp_path / "bert")
+    checkpoints.write("gpt2", tmp_path / "gpt2")
+    onetrunk.import_(str(tmp_path / "bert"), out=str(tmp_path / "ours"), quiet=True)
+
+    def tuned(name: str, start: str, settings: list[str], **told: Any) -> dict[str, torch.Tensor]:
+        torch.rand(len(name))  # wherever the generator stands
+        model = onetrunk.finetune(
+            table(), ask=["label"], start=str(tmp_path / start), map={"text": "review"}, out=str(tmp_path / name),
+            settings=[*QUICK, *settings], restructure=True, quiet=True, **told,
+        )  # fmt: skip
+        return model.network.state_dict()
+
+    for start, settings in (("ours", []), ("bert", []), ("gpt2", ["trunk.layers=3"])):
+        name = f"{start}-{len(settings)}"
+        one, again = (tuned(f"{name}-{how}", start, settings) for how in ("a", "again"))
+        other = tuned(f"{name}-b", start, settings, seed=1)
+        assert all(torch.equal(one[name], again[name]) for name in one), name
+        assert not all(torch.equal(one[name], other[name]) for name in one), name

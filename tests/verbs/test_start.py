@@ -27,7 +27,7 @@ def test_a_deeper_model_with_other_options_answers_as_before(folder: str) -> Non
     run = run_config(
         {"trunk": {"layers": 4, "dropout": 0.1}, "columns": {"title": {"length": 12}, "kind": {"dropout": 0.5}}}, None
     )
-    model, _ = start_from(folder, run, False, restructure=True)
+    model, _ = start_from(folder, run, False, 0, restructure=True)
     assert len(model.network.trunk.layers) == 4 and model.network.trunk.config.dropout == 0.1
     assert model.codec("title").options.length == 12 and model.codec("kind").options.dropout == 0.5
     before, after = (
@@ -39,7 +39,7 @@ def test_a_deeper_model_with_other_options_answers_as_before(folder: str) -> Non
 
 def test_the_same_settings_change_nothing(folder: str) -> None:
     run = run_config({"trunk": dict(worlds.TRUNK), "columns": {"title": {"type": "text", "unit": "bpe"}}}, None)
-    model, _ = start_from(folder, run, False)
+    model, _ = start_from(folder, run, False, 0)
     for name, tensor in load(folder).network.state_dict().items():
         assert torch.equal(model.network.state_dict()[name], tensor)
 
@@ -56,7 +56,7 @@ def test_the_same_settings_change_nothing(folder: str) -> None:
 )
 def test_what_differs_is_said(folder: str, settings: list[str], restructure: bool, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        start_from(folder, run_config(None, settings), False, restructure)
+        start_from(folder, run_config(None, settings), False, 0, restructure)
 
 
 def test_rates_fall_with_the_distance_from_what_is_asked(folder: str, tmp_path: Path) -> None:

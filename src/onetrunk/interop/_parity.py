@@ -28,7 +28,7 @@ class Parity:
 
     def count(self, ours: Sequence[Any] | np.ndarray, theirs: Sequence[Any] | np.ndarray) -> None:
         self.rows += len(ours)
-        self.equal += sum(a == b for a, b in zip(ours, theirs, strict=True))
+        self.equal += sum(bool(a == b) for a, b in zip(ours, theirs, strict=True))
 
     def check(self, tolerance: float, what: str) -> None:
         """Raises EvidenceError where the difference is above the tolerance."""

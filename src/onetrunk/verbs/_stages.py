@@ -54,8 +54,10 @@ def build(data: Data, config: RunConfig, seed: int, teacher: Model | None = None
     return Model(FoundationModel(config.trunk_config(), columns, codecs, config.given), fold=data.fold)
 
 
-def adopt(model: Model, data: Data, console: Console, tuning: FinetuneConfig | None = None) -> None:
-    """Lets a model meet a table: new columns get codecs, known ones new classes and words, if they can be learnt."""
+def adopt(model: Model, data: Data, console: Console, seed: int, tuning: FinetuneConfig | None = None) -> None:
+    """Lets a model meet a table: new columns get codecs, known ones new classes and words, if they can be learnt. What
+    is new begins at random, as the seed says."""
+    torch.manual_seed(rng.torch_seed(seed, "weights"))
     train, model.fold = data.part("train"), data.fold
     met = model.network.codecs.keys() - trainable.settled(model, data, tuning)
     new = [name for name in data.names if name not in model.columns]
@@ -94,7 +96,7 @@ def pretrain(
     if model is None:
         model = build(data, config, seed)
     else:
-        adopt(model, data, console)
+        adopt(model, data, console, seed)
     store = stored(model, data, "train", config)
     data.ledger.check(len(store.place), max_bad)
     for line in data.ledger.lines():
@@ -424,10 +426,12 @@ def provenance(
 
 
 def _digest(store: Store) -> str:
-    """Equal for equal training rows: a run must not go on with others."""
+    """Equal for equal training rows, however they came: a run must not go on with others."""
     found = hashlib.blake2b(store.place.tobytes(), digest_size=8)
     for content in store.contents:
-        for name, array in content.data.items():
+        if content.lens is not None:
+            found.update(content.lens.tobytes())
+        for name, array in sorted(content.gather().items()):  # a cache gives them back in an order of its own
             found.update(name.encode() + np.ascontiguousarray(array).tobytes())
     return found.hexdigest()
 

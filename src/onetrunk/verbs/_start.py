@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from onetrunk.core import rng
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model, load
@@ -17,7 +18,7 @@ _GENTLE = {"optimizer": "adamw", "lr": 1e-4}  # what others trained for long is 
 
 
 def start_from(
-    source: str | None, run: RunConfig, network: bool, restructure: bool = False
+    source: str | None, run: RunConfig, network: bool, seed: int, restructure: bool = False
 ) -> tuple[Model | None, RunConfig]:
     """The model, if any, and the run's configuration with it: the model says whether what is given is causal, and one
     that was imported is trained gently unless the user chose an optimizer or learning rate.
@@ -27,6 +28,7 @@ def start_from(
     if source is None:
         return None, run
     path = huggingface.locate(source, network)
+    torch.manual_seed(rng.torch_seed(seed, "start"))  # what no checkpoint holds, and new layers, begin at random
     model = huggingface.read(path) if huggingface.is_checkpoint(path) else load(path)
     _change(model, run, source, restructure)
     given = "causal" if model.network.given_causal else "bidirectional"

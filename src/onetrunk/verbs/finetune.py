@@ -74,7 +74,7 @@ def finetune(
         settings = [*(settings or []), f"finetune.lora.rank={lora}"]
     run, limit = _setup.run_config(config, settings, size=size, fold=fold), _setup.seconds(budget)
     _setup.check_free(out, overwrite)
-    model, run = _start.start_from(start, run, network, restructure)
+    model, run = _start.start_from(start, run, network, seed, restructure)
     above = None if teacher is None else _teacher.open_teacher(teacher, model)
     if above is not None:
         run = run.model_copy(update={"given": "causal" if above.network.given_causal else "bidirectional"})
@@ -86,7 +86,7 @@ def finetune(
     if model is None:
         model = _stages.build(opened, run, seed, above)
     else:
-        _stages.adopt(model, opened, console, run.finetune)
+        _stages.adopt(model, opened, console, seed, run.finetune)
     if above is not None:
         _teacher.teach(model, above, opened, run.finetune.distil, console)
     model, _ = _stages.finetune(opened, run, Path(out), seed, model, bool(start), max_bad, console, limit)

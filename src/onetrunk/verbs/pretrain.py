@@ -61,7 +61,7 @@ def pretrain(
     console = _setup.console(quiet)
     run = _setup.run_config(config, settings, size=size, fold=fold)
     _setup.check_free(out, overwrite)
-    model, run = _start.start_from(start, run, network)
+    model, run = _start.start_from(start, run, network, seed)
     opened = _setup.open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
         allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model, max_bad=max_bad,

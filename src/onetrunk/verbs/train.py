@@ -66,14 +66,14 @@ def train(
     if start is None and (foundation / MANIFEST).exists() and not overwrite:
         console.print(f"Going on with [bold]{foundation}[/], made before (--overwrite makes it anew).", highlight=False)
         start = str(foundation)
-    model, run = _start.start_from(start, run, network)
+    model, run = _start.start_from(start, run, network, seed)
     opened = _setup.open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
         allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model, max_bad=max_bad,
     )  # fmt: skip
     limit = _setup.seconds(budget)
     if model is not None:
-        _stages.adopt(model, opened, console, run.finetune)
+        _stages.adopt(model, opened, console, seed, run.finetune)
     else:
         _setup.check_free(foundation, overwrite)
         share = None if limit is None else 0.6 * limit
