@@ -20,8 +20,8 @@ class Hidden:
     """`h_BTD` are the trunk's last states, normed; where there is padding they mean nothing.
 
     `captured` holds the intermediates that were asked for, by name: `embedding.COLUMN` [n, D], `block.0` ... [B, T, D].
-    They lie on the way to the states, so that `torch.autograd.grad` reaches them. `cache` is what decoding goes on from;
-    with one, every document has a sequence of its own.
+    They lie on the way to the states, so that `torch.autograd.grad` reaches them. `cache` is what decoding goes on
+    from; with one, every document has a sequence of its own.
     """
 
     h_BTD: Tensor

@@ -1,7 +1,7 @@
 """The contract of an objective: one file in `objectives/` that defines an `Objective` and names it `OBJECTIVE`.
 
-`assign_roles` chooses roles (on the CPU, keyed); `loss` turns what the view offers into named losses. An objective may own
-parameters (a critic, a projection), and say how those, or some of its losses, are trained: `groups`.
+`assign_roles` chooses roles (on the CPU, keyed); `loss` turns what the view offers into named losses. An objective may
+own parameters (a critic, a projection), and say how those, or some of its losses, are trained: `groups`.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ class Objective(nn.Module, ABC):
         self.options = self.Options.parse(config.options, f"the options of the objective {config.kind}")
 
     def build(self, width: int) -> None:
-        """Creates parameters of its own, where it has any, for a trunk of this width. Random numbers are keyed outside."""
+        """Creates parameters of its own, where it has any, for a trunk of this width. Random numbers are keyed
+        outside."""
 
     @abstractmethod
     def pool(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:

@@ -85,7 +85,9 @@ def next_logits(model: Model, ask: str, ids: list[int]) -> Tensor:
     with torch.inference_mode():
         role = torch.tensor([int(Role.ASKED)], device=device)
         here = torch.arange(len(ids), device=device)
-        batch = Batch(Layout.stream(1, len(ids), device), {ask: Embed({"id": torch.tensor(ids, device=device)}, role, here)})
+        batch = Batch(
+            Layout.stream(1, len(ids), device), {ask: Embed({"id": torch.tensor(ids, device=device)}, role, here)}
+        )
         return torch.nn.functional.linear(*codec.readout(network.encode(batch).h_ND)).float().cpu()
 
 

@@ -1,7 +1,7 @@
 """FoundationModel: columns embed, the trunk mixes, columns read out.
 
-`encode` and `read` are the one path for training, answers, likelihood, exports, explanations and pooled states. The model
-counts nothing, teaches nobody and swaps nothing: objectives, steps and sessions call it.
+`encode` and `read` are the one path for training, answers, likelihood, exports, explanations and pooled states. The
+model counts nothing, teaches nobody and swaps nothing: objectives, steps and sessions call it.
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ class FoundationModel(nn.Module):
 
         Args:
             batch: packed documents.
-            embeddings: by column, [n, D] in place of the column's own (`embed` of its content, in the batch's order): for
-                gradients with respect to them, or without a part of them. A column that the batch lacks may have [0, D].
+            embeddings: by column, [n, D] in place of the column's own (`embed` of its content, in the batch's order):
+                for gradients with respect to them, or without a part of them. A column that the batch lacks may have
+                [0, D].
             capture: names of intermediates to keep: `embedding.COLUMN` [n, D], as it enters; `block.I` [B, T, D], as it
                 leaves the trunk's block I. What is not asked for costs nothing.
             cache: of `start_cache`, to be filled, so that `extend` goes on from the batch. Every document then has a
@@ -102,11 +103,11 @@ class FoundationModel(nn.Module):
         return Hidden(self.trunk(x_BTD, layout, _watch(capture, captured)), batch, captured)
 
     def read(self, hidden: Hidden, column: str, at: Read | None = None) -> Tensor:
-        """What the column's read-out is told at r positions: [r, D]; joined with the mean of the given states, [r, 2 D],
-        where the column is `pooled`. Its module takes that: `loss(h, targets)`, or `step` reshaped to [n, t, ...].
+        """What the column's read-out is told at r positions: [r, D]; where the column is `pooled`, [r, 2 D], joined
+        with the mean of the given states. Its module takes that: `loss(h, targets)`, or `step` reshaped to [n, t, ...].
 
-        `at` says which positions; by default those at which the batch reads the column. Raises UsageError where it reads
-        it never, or for several objectives.
+        `at` says which positions; by default those at which the batch reads the column. Raises UsageError where it
+        reads it never, or for several objectives.
         """
         if at is None:
             at = _only_read(hidden.batch, column)

@@ -89,8 +89,8 @@ class Recurrent(nn.Module):
                 nn.init.ones_(layer.bias_ih_l0.data[width : 2 * width])
 
     def forward(self, x_BTD: Tensor, layout: Layout, watch: Watch | None = None) -> Tensor:
-        """h_BTD; where the layout has padding it means nothing. `watch` is told the number of each layer and what leaves
-        it, [B, T, D]."""
+        """h_BTD; where the layout has padding it means nothing. `watch` is told the number of each layer and what
+        leaves it, [B, T, D]."""
         B, T, _ = x_BTD.shape
         if layout.causal or layout.full:  # one document a row: padding comes after it and disturbs nothing
             return self.norm(self._run(x_BTD, self._masks(x_BTD, B), watch))

@@ -19,7 +19,6 @@ from onetrunk.core.errors import UsageError
 from onetrunk.nn.attention import Attention, Bias, Cache, Rotary, Stretch, Turn
 from onetrunk.nn.block import NORMS, Activation, Block, build_mlp
 
-
 Watch = Callable[[int, Tensor], None]
 
 

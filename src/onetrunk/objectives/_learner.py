@@ -18,8 +18,8 @@ from onetrunk.core.objective import Encoder, LossGroup, Objective
 
 
 class Learner(nn.Module):
-    """`forward(batch)` gives every objective's named losses: the same names for every batch. What a batch lacks is run on
-    nothing and counts 0, so that every process of a run does the same.
+    """`forward(batch)` gives every objective's named losses: the same names for every batch. What a batch lacks is run
+    on nothing and counts 0, so that every process of a run does the same.
 
     `seed` draws the first values of parameters that objectives own.
     """

@@ -1,5 +1,5 @@
-"""Learn from a larger model beside the truth (distillation, arXiv 1503.02531): at every read of an asked column the loss is
-(1 - weight) of the truth's and weight T² KL(teacher's || own), both distributions at temperature T.
+"""Learn from a larger model beside the truth (distillation, arXiv 1503.02531): at every read of an asked column the
+loss is (1 - weight) of the truth's and weight T² KL(teacher's || own), both distributions at temperature T.
 
 Roles are those of `predict`. The teacher is no part of what is trained or saved.
 """

@@ -30,6 +30,8 @@ from onetrunk.engine.planning import Step, memory
 from onetrunk.engine.progress import peak_bytes, resident_bytes
 from onetrunk.engine.trainer import TrainConfig, Trainer
 from onetrunk.model import FoundationModel
+from onetrunk.model.flops import StepOperations
+from onetrunk.objectives import Learner
 from onetrunk.verbs._setup import Data, RunConfig
 from onetrunk.verbs._stages import course
 
@@ -89,7 +91,8 @@ class Rehearsal:
         whole = self._timed.tokens == sum(batch.tokens for batch in self.batches)
         self._turns = (1,) if whole else (1, 2)  # how often it is in a step that is timed
         self.layers = config.trunk_config()["layers"]
-        self._shapes = [self._network(blocks, fake()) for blocks in _BLOCKS]
+        self._shapes = [self._learner(blocks, fake()) for blocks in _BLOCKS]
+        self._operations = [StepOperations(learner.model) for learner in self._shapes]
 
     @property
     def passes(self) -> float:
@@ -103,18 +106,18 @@ class Rehearsal:
 
         @cache
         def passes() -> Pass:  # of a real network: only where the clock decides, narrow ones
-            return stopwatch(self._network(_BLOCKS[1]), self._timed, _CPU)
+            return stopwatch(self._learner(_BLOCKS[1]), self._timed, _CPU)
 
         before = Mode.before(choice, _CPU)
         return decide(before, choice, False, self._shapes[1], lambda bf16: passes()(bf16), steps, len(self.batches))
 
     def step(self, mode: Mode) -> Step:
         """Counted."""
-        one, more = (count(network, _largest(self.batches), self.config.train, mode) for network in self._shapes)
+        one, more = (count(learner, _largest(self.batches), self.config.train, mode) for learner in self._shapes)
         return self._as_step(one.line(more, self._beyond), self.batches)
 
     def _as_step(self, counts: Counts, batches: list[Batch]) -> Step:
-        one, more = (sum(map(network.flops, batches)) for network in self._shapes)
+        one, more = (sum(map(operations, batches)) for operations in self._operations)
         return Step(
             counts=counts,
             operations=one + self._beyond * (more - one),
@@ -128,7 +131,8 @@ class Rehearsal:
         libraries, data, and what the allocator does not give back."""
         before = peak_bytes(_CPU)
         one, more = (
-            self._seconds(network, blocks, mode, steps) for network, blocks in zip(self._shapes, _BLOCKS, strict=True)
+            self._seconds(operations, blocks, mode, steps)
+            for operations, blocks in zip(self._operations, _BLOCKS, strict=True)
         )
         grown = peak_bytes(_CPU)
         process = resident_bytes()
@@ -142,14 +146,13 @@ class Rehearsal:
         """How many times the way from the first depth to the second leads to the run's own."""
         return (self.layers - _BLOCKS[0]) / (_BLOCKS[1] - _BLOCKS[0])
 
-    def _network(self, blocks: int, inside: AbstractContextManager[None] | None = None) -> FoundationModel:
+    def _learner(self, blocks: int, inside: AbstractContextManager[None] | None = None) -> Learner:
         trunk, codecs = {**self.config.trunk_config(), "layers": blocks}, copy.deepcopy(self.source.codecs)
         with inside or nullcontext():
             network = FoundationModel(trunk, self.source.columns, codecs, self.config.given)
-        network.objectives = self.objectives
-        return network
+            return Learner(network, copy.deepcopy(self.objectives))
 
-    def _seconds(self, shape: FoundationModel, blocks: int, mode: Mode, steps: int) -> float:
+    def _seconds(self, operations: StepOperations, blocks: int, mode: Mode, steps: int) -> float:
         """Of a step with so many blocks. Steps of one micro-batch and of two are timed in turn: a whole step is on the
         line through both, by its operations."""
 
@@ -163,14 +166,14 @@ class Rehearsal:
         precision = "bf16" if mode.autocast else "fp32"
         train = {**self.config.train.model_dump(), "precision": precision, "compile": False, "steps": steps}
         with tempfile.TemporaryDirectory() as place:
-            records = Trainer(self._network(blocks), batches, TrainConfig.parse(train), place).rehearse(_SECONDS)
+            records = Trainer(self._learner(blocks), batches, TrainConfig.parse(train), place).rehearse(_SECONDS)
         took: dict[int, list[float]] = {1: [], 2: []}
         for step, record in enumerate(records[1:], 1):  # the first warms up
             took[turn(step)].append(turn(step) * self._timed.tokens / record["tokens_per_s"])
         single = statistics.median(took[1])
         if self._turns == (1,):
             return single
-        share = sum(map(shape.flops, self.batches)) / shape.flops(self._timed)
+        share = sum(map(operations, self.batches)) / operations(self._timed)
         return single + (share - 1) * max(0.0, statistics.median(took[2]) - single)
 
 

@@ -32,7 +32,10 @@ from onetrunk.inference.adapter import Adapter, base_digest
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
 from onetrunk.model import FoundationModel
+from onetrunk.model.flops import StepOperations
 from onetrunk.nn import lora
+from onetrunk.objectives import Learner
+from onetrunk.objectives.distil import Distil
 from onetrunk.verbs import _teacher as teachers
 from onetrunk.verbs import _trainable as trainable
 from onetrunk.verbs._setup import Data, FinetuneConfig, RunConfig, count_steps, loader, steps_within, with_row_weights
@@ -102,8 +105,8 @@ def pretrain(
     for line in data.ledger.lines():
         console.print(f"[yellow]Ledger[/] {line}", highlight=False)
     batches, made, steps = course(store, config, seed)
-    model.network.objectives = made
-    steps = steps_within(model.network, batches, steps, limit, out)
+    learner = Learner(model.network, made, seed)
+    steps = steps_within(learner, batches, steps, limit, out)
     console.print(
         f"[bold]Pretraining[/] {steps:,} steps, {_parameters(model):,} parameters, "
         + " + ".join(f"{o.config.kind} {o.config.documents}" for o in made),
@@ -111,7 +114,7 @@ def pretrain(
     )
     weights = {o.tag: o.config.weight for o in made}
     progress = Progress("pretraining", silent=console.quiet)
-    result = _run(model, batches, config, steps, out, seed, None, weights, progress)
+    result = _run(learner, batches, config, steps, out, seed, None, weights, progress)
     task = Task(list(data.given), list(data.ask))
     model.tasks = [task] if task.ask else []
     model.provenance = provenance(data, config, seed, result, "pretrain", model.provenance)
@@ -152,9 +155,10 @@ def finetune(
     max_bad: float,
     console: Console,
     limit: float | None = None,
+    teacher: Model | None = None,
 ) -> tuple[Model, dict[str, Any]]:
-    """Trains one task, in place. Returns the model, as it was where training does not help, and what was decided and
-    why."""
+    """Trains one task, in place, from a teacher's answers too if there is one. Returns the model, as it was where
+    training does not help, and what was decided and why."""
     task = Task(list(data.given), list(data.ask))
     store = stored(model, data, "train", config)
     data.ledger.check(len(store.place), max_bad)
@@ -176,7 +180,7 @@ def finetune(
         console.print(f"Labels of neighbours: learning from {len(labelled):,} rows", highlight=False)
         decision |= {"rows_with_neighbours_labels": len(labelled), "kept": "fine-tuned on neighbours' labels"}
     elif validates:
-        gain = _cross_validated(model, store, labelled, task, config, seed, data.part("train"), share)
+        gain = _cross_validated(model, store, labelled, task, config, seed, data.part("train"), share, teacher)
         decision |= {
             "cross_validation": gain,
             "kept": "fine-tuned" if gain["fine-tuned"] > gain["pretrained"] else "pretrained",
@@ -205,6 +209,7 @@ def finetune(
             validation,
             progress,
             share,
+            teacher,
         )
         tried.append((result.best_metric, candidate, result))
     judged = model.codec(task.ask[0])
@@ -234,15 +239,21 @@ def _tune(
     validation: Table | None,
     progress: Progress,
     limit: float | None = None,
+    teacher: Model | None = None,
 ) -> TrainResult:
     f = config.finetune
     documents = f.documents or int(np.clip(len(labelled) // 16, 16, 256))
-    objective = ObjectiveConfig(kind="predict", documents=documents, given=task.given, ask=task.ask)
+    kind, options = ("predict", {}) if teacher is None else ("distil", f.distil.model_dump())
+    objective = ObjectiveConfig(kind=kind, documents=documents, given=task.given, ask=task.ask, options=options)
     rows = Store(store.names, store.codecs, store.contents, store.place[labelled])
     rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
-    batches, model.network.objectives = loader(rows, [objective], config, seed)
-    steps = f.steps or count_steps(batches.rows_per_epoch("predict"), documents, f.epochs, f.least_steps, f.most_steps)
-    steps = steps_within(model.network, batches, steps, limit, out)
+    batches, made = loader(rows, [objective], config, seed)
+    for each in made:
+        if isinstance(each, Distil):
+            each.learn_from(teacher.network)
+    learner = Learner(model.network, made, seed)
+    steps = f.steps or count_steps(batches.rows_per_epoch(kind), documents, f.epochs, f.least_steps, f.most_steps)
+    steps = steps_within(learner, batches, steps, limit, out)
     if f.lora is not None and f.freeze not in (0, "trunk"):
         raise UsageError(
             f"finetune.lora freezes the whole trunk and --freeze {f.freeze} a part of it: name one of them."
@@ -257,7 +268,7 @@ def _tune(
         train = config.train.updated(lr=config.train.lr * f.rate, muon_lr=config.train.muon_lr * f.rate)
         config = config.model_copy(update={"train": train})
     validate = _validator(model, task, validation, f.metric) if validation is not None and len(validation) else None
-    result = _run(model, batches, config, steps, out, seed, validate, {}, progress)
+    result = _run(learner, batches, config, steps, out, seed, validate, {}, progress)
     for parameter in model.network.parameters():
         parameter.requires_grad_(True)
     return result
@@ -332,6 +343,7 @@ def _cross_validated(
     seed: int,
     train: Table,
     limit: float | None,
+    teacher: Model | None,
 ) -> dict[str, float]:
     """How good the asked column is on held-out labels (its main metric, or its loss where answers take steps: higher is
     better), as the model is and after fine-tuning on the others.
@@ -353,7 +365,8 @@ def _cross_validated(
         tuned = copy.deepcopy(model)
         with tempfile.TemporaryDirectory() as place:
             rest = labelled[fold_of != fold]
-            _tune(tuned, store, rest, task, quick, Path(place), seed, True, None, Progress(silent=True), limit)
+            quiet = Progress(silent=True)
+            _tune(tuned, store, rest, task, quick, Path(place), seed, True, None, quiet, limit, teacher)
         for label, candidate in (("pretrained", model), ("fine-tuned", tuned)):
             value, higher_is_better, _ = _validator(candidate, task, train.take(held), None)()
             scores[label].append(value if higher_is_better else -value)
@@ -361,7 +374,7 @@ def _cross_validated(
 
 
 def _run(
-    model: Model,
+    learner: Learner,
     batches: Any,
     config: RunConfig,
     steps: int,
@@ -377,12 +390,14 @@ def _run(
     if not config.train.save_every:
         settings["save_every"] = max(50, steps // 10)
     train = TrainConfig.parse({**config.train.model_dump(), **settings})
-    identity: dict[str, Any] = {"rows": _digest(batches.store), "start": _weights_digest(model.network)}
-    if (teacher := model.network.teacher) is not None:
-        identity["teacher"] = [_weights_digest(teacher.model), teacher.weight, teacher.temperature]
+    identity: dict[str, Any] = {"rows": _digest(batches.store), "start": _weights_digest(learner.model)}
+    for each in learner.objectives:
+        if isinstance(each, Distil):
+            identity["teacher"] = [_weights_digest(each.teacher), each.options.weight, each.options.temperature]
     result = Trainer(
-        model.network, batches, train, out, seed=seed, identity=identity, validate=validate, progress=progress
-    ).run()
+        learner, batches, train, out, seed=seed, identity=identity, validate=validate, progress=progress,
+        flops=StepOperations(learner.model),
+    ).run()  # fmt: skip
     if result.interrupted:
         raise InterruptedRunError(
             f"Stopped after step {result.step:,} of {steps:,}, saved in {out / 'checkpoints'}. "

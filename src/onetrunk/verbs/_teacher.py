@@ -13,8 +13,8 @@ from onetrunk.core.column import Codec, Column
 from onetrunk.core.errors import UsageError
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model, load
-from onetrunk.model import Teacher
-from onetrunk.verbs._setup import Data, DistilConfig
+from onetrunk.objectives.distil import DistilOptions
+from onetrunk.verbs._setup import Data
 
 
 def open_teacher(folder: str, student: Model | None) -> Model:
@@ -53,9 +53,9 @@ def codecs(teacher: Model, data: Data) -> tuple[list[Column], dict[str, Codec]]:
     return columns, made
 
 
-def teach(student: Model, teacher: Model, data: Data, config: DistilConfig, console: Console) -> None:
-    """From now on the student learns from the teacher too; training rows that lack an asked value get the teacher's
-    answer. Raises UsageError where the two do not know the same, or answers are no distribution."""
+def teach(student: Model, teacher: Model, data: Data, config: DistilOptions, console: Console) -> None:
+    """Training rows that lack an asked value get the teacher's answer. Raises UsageError where the two do not know the
+    same, or answers are no distribution."""
     _check_known(teacher, data.names)
     for name in data.names:
         own, theirs = student.codec(name), teacher.codec(name)
@@ -67,7 +67,6 @@ def teach(student: Model, teacher: Model, data: Data, config: DistilConfig, cons
     for name in data.ask:  # on no reads: raises where there is no distribution
         own, theirs = student.codec(name), teacher.codec(name)
         own.divergence(_nothing(student, own), theirs, _nothing(teacher, theirs), config.temperature)
-    student.network.teacher = Teacher(teacher.network, config.weight, config.temperature)
     train = data.split.parts()["train"]
     for name in data.ask:
         values = list(data.table[name])

@@ -89,8 +89,7 @@ def finetune(
         _stages.adopt(model, opened, console, seed, run.finetune)
     if above is not None:
         _teacher.teach(model, above, opened, run.finetune.distil, console)
-    model, _ = _stages.finetune(opened, run, Path(out), seed, model, bool(start), max_bad, console, limit)
-    model.network.teacher = None
+    model, _ = _stages.finetune(opened, run, Path(out), seed, model, bool(start), max_bad, console, limit, above)
     if above is not None:
         model.provenance["teacher"] = {"name": Path(teacher).name, "digest": base_digest(Path(teacher))}
     model.save(out, overwrite=overwrite)
