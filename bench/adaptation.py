@@ -16,8 +16,11 @@ import torch
 from bench.common import Figures, Run
 from bench.tables import MOST_BAD, ends
 from onetrunk.inference.model_folder import Model
-from onetrunk.verbs import _stages
-from onetrunk.verbs._setup import Data, RunConfig, open_data
+from onetrunk.training.finetune import finetune_model
+from onetrunk.training.open_data import Data, open_data
+from onetrunk.training.pretrain import pretrain_model
+from onetrunk.training.recipe import Recipe
+from onetrunk.training.stage import extend_model
 
 RESAMPLES = 1000
 OURS, RIVAL = "LoRA", "whole fine-tuning"
@@ -35,9 +38,9 @@ def compare_ways(
         allow_equal_rows=True, network=False, config=config, console=run.console,
     )  # fmt: skip
     unlabelled = dataclasses.replace(data, ask=[])
-    base = _stages.pretrain(unlabelled, config, run.place / "pretraining", run.seed, None, None, MOST_BAD, run.console)
+    base = pretrain_model(unlabelled, config, run.place / "pretraining", run.seed, None, None, MOST_BAD, run.console)
     base.save(run.place / "base")
-    _stages.adopt(base, data, run.console, run.seed)
+    extend_model(base, data, run.console, run.seed)
     test = data.part(run.part)
     right: dict[str, np.ndarray] = {}
     costs: dict[str, dict[str, float | int | None]] = {}
@@ -70,11 +73,11 @@ def compare_ways(
     )
 
 
-def _adapted(run: Run, data: Data, config: RunConfig, base: Model, place: Path) -> tuple[Model, dict[str, Any]]:
+def _adapted(run: Run, data: Data, config: Recipe, base: Model, place: Path) -> tuple[Model, dict[str, Any]]:
     """The model, and what it cost. Memory is what training held at most beyond what was held before."""
     model = copy.deepcopy(base)
     before, start = _restart_peak(), time.monotonic()
-    tuned, _ = _stages.finetune(data, config, place, run.seed, model, True, MOST_BAD, run.console)
+    tuned, _ = finetune_model(data, config, place, run.seed, model, True, MOST_BAD, run.console)
     seconds, peak = time.monotonic() - start, _memory("VmHWM")
     old = base.network.state_dict()
     changed = {n: t.numel() for n, t in tuned.network.state_dict().items() if not torch.equal(t, old[n])}

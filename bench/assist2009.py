@@ -46,10 +46,11 @@ def read(folder: Path) -> dict[str, list[Any]]:
 def compare(run: Run) -> Figures:
     from onetrunk.data.split import Split
     from onetrunk.data.table import Table
-    from onetrunk.evidence.baselines import run_baselines
-    from onetrunk.evidence.intervals import interval, metric_draws
-    from onetrunk.verbs import _stages
-    from onetrunk.verbs._setup import Data, types_and_options
+    from onetrunk.evaluation.baselines import run_baselines
+    from onetrunk.evaluation.intervals import interval, metric_draws
+    from onetrunk.training.finetune import finetune_model
+    from onetrunk.training.open_data import Data, types_and_options
+    from onetrunk.training.stage import new_model
 
     config, _ = run.config(SETTINGS)
     columns = read(run.data())
@@ -57,8 +58,8 @@ def compare(run: Run) -> Figures:
     split = Split(*(np.flatnonzero(part == name) for name in ("train", "val", "test")), "as the source's fold 1")
     table = Table(columns, run.name)
     data = Data(table, *types_and_options(table, config, None), [], ["answers"], {}, split)
-    model = _stages.build(data, config, run.seed)
-    model, _ = _stages.finetune(data, config, run.place, run.seed, model, False, 0.01, run.console)
+    model = new_model(data, config, run.seed)
+    model, _ = finetune_model(data, config, run.place, run.seed, model, False, 0.01, run.console)
     made = model.provenance["stages"][-1]
 
     codec, held = model.codec("answers"), data.part(run.part)["answers"]

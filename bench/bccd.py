@@ -32,10 +32,11 @@ SETTINGS: dict[str, Any] = {
 
 
 def compare(run: Run) -> Figures:
-    from onetrunk.evidence import intervals
+    from onetrunk.evaluation import intervals
     from onetrunk.metrics.detection import UsualBoxes, average_precision, precision_recall
-    from onetrunk.verbs import _stages
-    from onetrunk.verbs._setup import open_data
+    from onetrunk.training.finetune import finetune_model
+    from onetrunk.training.open_data import open_data
+    from onetrunk.training.stage import new_model
 
     config, _ = run.config(SETTINGS)
     data = open_data(
@@ -43,8 +44,8 @@ def compare(run: Run) -> Figures:
         seed=run.seed, allow_equal_rows=True, network=False, config=config, console=run.console,
     )  # fmt: skip
     start = time.monotonic()
-    model = _stages.build(data, config, run.seed)
-    model, decision = _stages.finetune(data, config, run.place / "bccd", run.seed, model, False, 0.01, run.console)
+    model = new_model(data, config, run.seed)
+    model, decision = finetune_model(data, config, run.place / "bccd", run.seed, model, False, 0.01, run.console)
     seconds = time.monotonic() - start
     test, train = data.part(run.part), data.part("train")
     truths = test["boxes"]

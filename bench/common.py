@@ -20,7 +20,7 @@ from onetrunk.core.errors import UsageError, unknown
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from onetrunk.verbs._setup import RunConfig
+    from onetrunk.training.recipe import Recipe
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -61,18 +61,18 @@ class Run:
         """The folder of the data of this name. Raises AbsentData."""
         return data_folder(self.name)
 
-    def config(self, settings: dict[str, Any]) -> tuple[RunConfig, int]:
+    def config(self, settings: dict[str, Any]) -> tuple[Recipe, int]:
         """The run's configuration, and `ensemble`: how many models (seeds) are averaged. In fp32 unless told otherwise:
         what `auto` takes depends on the machine, and a comparison is to be repeated on others."""
         from onetrunk.core.config import with_settings
-        from onetrunk.verbs._setup import RunConfig
+        from onetrunk.training.recipe import Recipe
 
         settings = {**settings, "train": {"precision": "fp32", **settings.get("train", {})}}
         chosen = with_settings(settings, self.settings)
         members = chosen.pop("ensemble", 1)
         if not isinstance(members, int) or members < 1:
             raise UsageError(f"ensemble expects a whole number from 1, found {members!r}.")
-        return RunConfig.parse(chosen, f"the settings of {self.name}"), members
+        return Recipe.parse(chosen, f"the settings of {self.name}"), members
 
 
 @dataclass
@@ -110,7 +110,7 @@ def run(
     name: str, part: str = "test", seed: int = 0, settings: list[str] | None = None, rival: bool = True
 ) -> dict[str, Any]:
     """Runs one comparison. A plain run on the test part, one that the name alone repeats, is kept in bench/results."""
-    from onetrunk.verbs._setup import console
+    from onetrunk.verbs.show import console_for
 
     if name not in comparisons():
         raise unknown("comparison", name, comparisons())
@@ -119,7 +119,7 @@ def run(
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         try:
-            found = compare(Run(name, part, seed, settings, rival, Path(place), console(False)))
+            found = compare(Run(name, part, seed, settings, rival, Path(place), console_for(False)))
         except AbsentData as error:
             print(error, file=sys.stderr)
             return {"name": name, "absent": str(error)}

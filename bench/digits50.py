@@ -19,31 +19,34 @@ def compare(run: Run) -> Figures:
     from sklearn.datasets import load_digits
 
     from onetrunk.core.config import read_yaml
-    from onetrunk.verbs import _digits, _stages
+    from onetrunk.training import digits
+    from onetrunk.training.finetune import finetune_model
+    from onetrunk.training.pretrain import pretrain_model
+    from onetrunk.training.stage import new_model
 
-    config, _ = run.config(read_yaml(_digits.SETTINGS))
+    config, _ = run.config(read_yaml(digits.SETTINGS))
     right: dict[str, list[np.ndarray]] = {}
     for seed in range(run.seed, run.seed + SEEDS):
-        data = _digits.data(seed, config)
+        data = digits.data(seed, config)
         test = data.part("test")
         if run.part == "val":
             target = load_digits().target
             hidden = [i for i in data.split.train if data.table["label"][i] is None]
             test = data.table.take(np.array(hidden))
             test.columns["label"] = [int(target[i]) for i in hidden]
-            test.columns["word"] = [_digits.WORDS[target[i]] for i in hidden]
-        found = _digits.rivals(data, test)
+            test.columns["word"] = [digits.WORDS[target[i]] for i in hidden]
+        found = digits.rivals(data, test)
         place = run.place / str(seed)
-        model = _stages.pretrain(data, config, place / "foundation", seed, None, None, 0.01, run.console)
-        found["straight after pretraining"] = _digits.right(model, test, "label")
-        found["word"] = _digits.right(model, test, "word")
-        found["drawn"], _ = _digits.draw(model, data, 20, seed)
-        asked = _digits.only(data, "label")
-        tuned, _ = _stages.finetune(asked, config, place / "tuned", seed, model, True, 0.01, run.console)
-        found["kept"] = _digits.right(tuned, test, "label")
-        scratch = _stages.build(asked, config, seed)
-        scratch, _ = _stages.finetune(asked, config, place / "scratch", seed, scratch, False, 0.01, run.console)
-        found["from scratch"] = _digits.right(scratch, test, "label")
+        model = pretrain_model(data, config, place / "foundation", seed, None, None, 0.01, run.console)
+        found["straight after pretraining"] = digits.right(model, test, "label")
+        found["word"] = digits.right(model, test, "word")
+        found["drawn"], _ = digits.draw(model, data, 20, seed)
+        asked = digits.only(data, "label")
+        tuned, _ = finetune_model(asked, config, place / "tuned", seed, model, True, 0.01, run.console)
+        found["kept"] = digits.right(tuned, test, "label")
+        scratch = new_model(asked, config, seed)
+        scratch, _ = finetune_model(asked, config, place / "scratch", seed, scratch, False, 0.01, run.console)
+        found["from scratch"] = digits.right(scratch, test, "label")
         for name, each in found.items():
             right.setdefault(name, []).append(each)
         run.console.print({name: round(float(each[-1].mean()), 4) for name, each in right.items()})

@@ -28,18 +28,19 @@ def compare_drawings(
 
     from onetrunk.columns.image import sheet
     from onetrunk.core.column import Sampling
-    from onetrunk.evidence.intervals import wilson
+    from onetrunk.evaluation.intervals import wilson
     from onetrunk.metrics.images import nearest
-    from onetrunk.verbs import _stages
-    from onetrunk.verbs._setup import open_data
+    from onetrunk.training.finetune import finetune_model
+    from onetrunk.training.open_data import open_data
+    from onetrunk.training.stage import new_model
 
     config, _ = run.config(settings)
     data = open_data(
         rows, ask=["image"], given=[given], ignore=None, types=None, map=None, split_spec="given:split", seed=run.seed,
         allow_equal_rows=True, network=False, config=config, console=run.console,
     )  # fmt: skip
-    model = _stages.build(data, config, run.seed)
-    model, _ = _stages.finetune(data, config, run.place / "model", run.seed, model, False, 0.01, run.console)
+    model = new_model(data, config, run.seed)
+    model, _ = finetune_model(data, config, run.place / "model", run.seed, model, False, 0.01, run.console)
     wanted = np.repeat(np.array(classes), EACH)
     sampling = Sampling(steps=STEPS, guidance=GUIDANCE, seed=run.seed)
     drawn = [a.value for a in model.answer({given: wanted.tolist()}, "image", [given], sampling)]

@@ -52,9 +52,11 @@ def ridge() -> Any:
 
 
 def compare(run: Run) -> Figures:
-    from onetrunk.evidence.intervals import interval, metric_draws
-    from onetrunk.verbs import _stages
-    from onetrunk.verbs._setup import open_data
+    from onetrunk.evaluation.intervals import interval, metric_draws
+    from onetrunk.training.finetune import finetune_model
+    from onetrunk.training.open_data import open_data
+    from onetrunk.training.pretrain import pretrain_model
+    from onetrunk.training.stage import new_model
 
     config, members = run.config(SETTINGS)
     frame = read(run.data())
@@ -65,15 +67,15 @@ def compare(run: Run) -> Figures:
     )  # fmt: skip
     train, held = (frame[frame["split"] == part] for part in ("train", run.part))
     truth = held["solubility"].to_numpy()
-    foundation = _stages.pretrain(data, config, run.place / "foundation", run.seed, None, None, 0.01, run.console)
+    foundation = pretrain_model(data, config, run.place / "foundation", run.seed, None, None, 0.01, run.console)
 
     def tuned(pretrained: bool) -> np.ndarray:
         """The mean answer of models of several seeds."""
         answers = []
         for seed in range(run.seed, run.seed + members):
-            model = copy.deepcopy(foundation) if pretrained else _stages.build(data, config, seed)
+            model = copy.deepcopy(foundation) if pretrained else new_model(data, config, seed)
             place = run.place / f"{'pretrained' if pretrained else 'scratch'}-{seed}"
-            model, _ = _stages.finetune(data, config, place, seed, model, pretrained, 0.01, run.console)
+            model, _ = finetune_model(data, config, place, seed, model, pretrained, 0.01, run.console)
             found = model.answer({"smiles": list(held["smiles"])}, "solubility", ["smiles"])
             answers.append([answer.value for answer in found])
         return np.mean(answers, axis=0)

@@ -62,16 +62,16 @@ def compare(run: Run) -> Figures:
 
 def _of_molecules(run: Run) -> Any:
     """One foundation model for the three data sets of molecules."""
-    from onetrunk.verbs import _stages
+    from onetrunk.training.pretrain import pretrain_model
 
     settings, _ = _source("esol", "")
     config, _ = run.config({**settings, "pretrain": PRETRAIN})
     data = _open(run, _described(), [], None, config)
-    return _stages.pretrain(data, config, run.place / "molecules", run.seed, None, None, 0.01, run.console)
+    return pretrain_model(data, config, run.place / "molecules", run.seed, None, None, 0.01, run.console)
 
 
 def _open(run: Run, table: Any, ask: list[str], given: list[str] | None, config: Any) -> Any:
-    from onetrunk.verbs._setup import open_data
+    from onetrunk.training.open_data import open_data
 
     return open_data(
         table, ask=ask, given=given, ignore=None, types=None, map=None, split_spec="given:split", seed=run.seed,
@@ -82,7 +82,9 @@ def _open(run: Run, table: Any, ask: list[str], given: list[str] | None, config:
 def _gain(run: Run, name: str, ask: str, metric: str, labelled: int, steps: int, molecules: Any) -> dict[str, Any]:
     """Scores on the part `run.part`, pretrained and from nothing, and the gain with its 95 % interval. `molecules` is
     the foundation model, where it is not to be made of the very table."""
-    from onetrunk.verbs import _stages
+    from onetrunk.training.finetune import finetune_model
+    from onetrunk.training.pretrain import pretrain_model
+    from onetrunk.training.stage import extend_model, new_model
 
     settings, table = _source(name, ask)
     config, _ = run.config({**settings, "finetune": {"documents": 32, "steps": steps, "rate": 0.5}})
@@ -90,7 +92,7 @@ def _gain(run: Run, name: str, ask: str, metric: str, labelled: int, steps: int,
     data = _open(run, table, [ask], given, config)
     if molecules is None:
         unlabelled = dataclasses.replace(data, ask=[])
-        base = _stages.pretrain(unlabelled, config, run.place / name, run.seed, None, None, 0.01, run.console)
+        base = pretrain_model(unlabelled, config, run.place / name, run.seed, None, None, 0.01, run.console)
     else:
         base = molecules
     answers = list(data.table[ask])
@@ -103,10 +105,10 @@ def _gain(run: Run, name: str, ask: str, metric: str, labelled: int, steps: int,
         data.table.columns[ask] = [value if i in kept else None for i, value in enumerate(answers)]
         for how, found in answered.items():
             pretrained, place = how == "pretrained", run.place / f"{name}-{draw}-{how}"
-            model = copy.deepcopy(base) if pretrained else _stages.build(data, config, run.seed + draw)
+            model = copy.deepcopy(base) if pretrained else new_model(data, config, run.seed + draw)
             if pretrained:
-                _stages.adopt(model, data, run.console, run.seed + draw)
-            model, _ = _stages.finetune(data, config, place, run.seed + draw, model, pretrained, 0.01, run.console)
+                extend_model(model, data, run.console, run.seed + draw)
+            model, _ = finetune_model(data, config, place, run.seed + draw, model, pretrained, 0.01, run.console)
             found.append(_judged(model, held, ask, data.given, metric))
     if metric == "auc":
         codec = model.codec(ask)

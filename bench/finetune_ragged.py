@@ -36,7 +36,7 @@ def ours(file: str, tokens_per_batch: int, precision: str, place: str) -> dict[s
     from onetrunk.engine.trainer import TrainConfig, Trainer
     from onetrunk.model import FoundationModel
     from onetrunk.objectives import Learner
-    from onetrunk.verbs._setup import make_objectives
+    from onetrunk.training.batches import make_objectives
 
     frame = _rows(file)
     table = Table({"review": frame["review"].tolist(), "label": frame["label"].astype(str).tolist()})

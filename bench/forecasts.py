@@ -9,10 +9,12 @@ import numpy as np
 
 from bench.common import Figures, Run
 from onetrunk.data.table import Table
-from onetrunk.evidence.baselines import before_and_then, run_baselines
-from onetrunk.evidence.intervals import interval, row_draws
-from onetrunk.verbs import _stages
-from onetrunk.verbs._setup import RunConfig, open_data
+from onetrunk.evaluation.baselines import before_and_then, run_baselines
+from onetrunk.evaluation.intervals import interval, row_draws
+from onetrunk.training.finetune import finetune_model
+from onetrunk.training.open_data import open_data
+from onetrunk.training.recipe import Recipe
+from onetrunk.training.stage import new_model
 
 _RESAMPLES = 1000
 _DAYS = 20  # of trading that the bootstrap keeps together: calm and stormy days come in runs
@@ -30,14 +32,14 @@ class Forecasts:
     also: dict[str, Any] = field(default_factory=dict)
 
 
-def forecasts(run: Run, config: RunConfig, table: Table, ask: str, given: list[str]) -> Forecasts:
+def forecasts(run: Run, config: Recipe, table: Table, ask: str, given: list[str]) -> Forecasts:
     """Trains on the part train, chooses the step on val, and answers the run's part."""
     data = open_data(
         table, ask=[ask], given=given, ignore=None, types=None, map=None, split_spec="given:split", seed=run.seed,
         allow_equal_rows=True, network=False, config=config, console=run.console,
     )  # fmt: skip
-    model = _stages.build(data, config, run.seed)
-    model, _ = _stages.finetune(data, config, run.place / "model", run.seed, model, False, 0.01, run.console)
+    model = new_model(data, config, run.seed)
+    model, _ = finetune_model(data, config, run.place / "model", run.seed, model, False, 0.01, run.console)
     codec, rows, train = model.codec(ask), data.part(run.part), data.part("train")
     before, truths = before_and_then(codec, rows[ask])
     columns = {**{name: rows[name] for name in given}, ask: before}
@@ -80,7 +82,7 @@ def _ends(values: np.ndarray, seed: int) -> list[float]:
 
 def next_day(
     run: Run,
-    config: RunConfig,
+    config: Recipe,
     table: Table,
     ask: str,
     given: list[str],

@@ -33,22 +33,25 @@ GUIDANCE, TEMPERATURE, STEPS = 2.0, 0.7, 24
 
 def compare(run: Run) -> Figures:
     from onetrunk.core.column import Sampling
-    from onetrunk.verbs import _stages
-    from onetrunk.verbs._setup import RunConfig, open_data
+    from onetrunk.training.finetune import finetune_model
+    from onetrunk.training.open_data import open_data
+    from onetrunk.training.pretrain import pretrain_model
+    from onetrunk.training.recipe import Recipe
+    from onetrunk.training.stage import new_model
 
     folder = data_folder("fsdd")
     config, _ = run.config(SETTINGS)
-    hears = RunConfig.parse(fsdd.SETTINGS, "the settings of fsdd")
+    hears = Recipe.parse(fsdd.SETTINGS, "the settings of fsdd")
     told = {
         "given": None, "ignore": ["speaker"], "types": None, "map": None, "split_spec": "given:split", "seed": run.seed,
         "allow_equal_rows": True, "network": False, "console": run.console,
     }  # fmt: skip
     heard = open_data(fsdd.read(folder), ask=["digit"], config=hears, **told)
-    recogniser, _ = _stages.finetune(
-        heard, hears, run.place / "hears", run.seed, _stages.build(heard, hears, run.seed), False, 0.01, run.console
+    recogniser, _ = finetune_model(
+        heard, hears, run.place / "hears", run.seed, new_model(heard, hears, run.seed), False, 0.01, run.console
     )
     spoken = open_data(fsdd.read(folder), ask=["audio"], config=config, **told)
-    speaker = _stages.pretrain(spoken, config, run.place / "speaks", run.seed, None, None, 0.01, run.console)
+    speaker = pretrain_model(spoken, config, run.place / "speaks", run.seed, None, None, 0.01, run.console)
 
     digits = [digit for digit in range(10) for _ in range(EACH)]
     sampling = Sampling(temperature=TEMPERATURE, guidance=GUIDANCE, steps=STEPS, seed=run.seed)
@@ -100,7 +103,7 @@ def _seconds(clips: list[Any]) -> float:
 
 
 def _wilson(right: np.ndarray) -> list[float]:
-    from onetrunk.evidence.intervals import wilson
+    from onetrunk.evaluation.intervals import wilson
 
     found = wilson(float(right.sum()), len(right))
     return [found.low, found.high]

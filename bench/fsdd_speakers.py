@@ -34,8 +34,9 @@ def read(folder: Path, speaker: str = "theo") -> dict[str, list[Any]]:
 
 
 def compare(run: Run) -> Figures:
-    from onetrunk.verbs import _stages
-    from onetrunk.verbs._setup import open_data
+    from onetrunk.training.finetune import finetune_model
+    from onetrunk.training.open_data import open_data
+    from onetrunk.training.stage import new_model
 
     config, _ = run.config(SETTINGS)
     right: dict[str, list[np.ndarray]] = {"ours": [], "rival": []}
@@ -45,8 +46,8 @@ def compare(run: Run) -> Figures:
             split_spec="given:split", seed=run.seed, allow_equal_rows=True, network=False, config=config,
             console=run.console,
         )  # fmt: skip
-        model = _stages.build(data, config, run.seed)
-        model, _ = _stages.finetune(data, config, run.place / speaker, run.seed, model, False, 0.01, run.console)
+        model = new_model(data, config, run.seed)
+        model, _ = finetune_model(data, config, run.place / speaker, run.seed, model, False, 0.01, run.console)
         test, train = data.part("test"), data.part("train")
         truth = np.array(test["digit"])
         right["ours"].append(np.array([a.value for a in model.answer(test, "digit", data.given)]) == truth)

@@ -35,8 +35,10 @@ SETTINGS: dict[str, Any] = {
 def compare(run: Run) -> Figures:
     from bench.adaptation import RESAMPLES
     from bench.tables import MOST_BAD, ends
-    from onetrunk.verbs import _stages
-    from onetrunk.verbs._setup import open_data
+    from onetrunk.training.finetune import finetune_model
+    from onetrunk.training.open_data import open_data
+    from onetrunk.training.pretrain import pretrain_model
+    from onetrunk.training.stage import extend_model
 
     config, _ = run.config(SETTINGS)
     data = open_data(
@@ -45,16 +47,16 @@ def compare(run: Run) -> Figures:
         console=run.console,
     )  # fmt: skip
     sounds = dataclasses.replace(data, ask=[])
-    base = _stages.pretrain(sounds, config, run.place / "pretraining", run.seed, None, None, MOST_BAD, run.console)
+    base = pretrain_model(sounds, config, run.place / "pretraining", run.seed, None, None, MOST_BAD, run.console)
     test = data.part(run.part)
     right: dict[str, dict[str, np.ndarray]] = {"one": {}, "single": {}}
     seconds = {"one": 0.0, "single": 0.0}
     parameters = {"one": 0, "single": 0}
     for kind, asked in (("one", TASKS), *(("single", (name,)) for name in TASKS if run.rival)):
         part, model, start = dataclasses.replace(data, ask=list(asked)), copy.deepcopy(base), time.monotonic()
-        _stages.adopt(model, part, run.console, run.seed)
+        extend_model(model, part, run.console, run.seed)
         place = run.place / "-".join((kind, *asked))
-        tuned, _ = _stages.finetune(part, config, place, run.seed, model, True, MOST_BAD, run.console)
+        tuned, _ = finetune_model(part, config, place, run.seed, model, True, MOST_BAD, run.console)
         seconds[kind] += time.monotonic() - start
         parameters[kind] += sum(p.numel() for p in tuned.network.parameters())
         for name in asked:

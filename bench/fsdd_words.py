@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench.common import Figures, Run, data_folder
-from onetrunk.verbs._digits import WORDS
+from onetrunk.training.digits import WORDS
 
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 128, "layers": 4, "heads": 4, "dropout": 0.1},
@@ -25,9 +25,10 @@ SETTINGS: dict[str, Any] = {
 
 def compare(run: Run) -> Figures:
     from bench import fsdd
-    from onetrunk.evidence.intervals import wilson
-    from onetrunk.verbs import _stages
-    from onetrunk.verbs._setup import open_data
+    from onetrunk.evaluation.intervals import wilson
+    from onetrunk.training.finetune import finetune_model
+    from onetrunk.training.open_data import open_data
+    from onetrunk.training.stage import new_model
 
     config, _ = run.config(SETTINGS)
     rows = fsdd.read(data_folder("fsdd"))
@@ -36,8 +37,8 @@ def compare(run: Run) -> Figures:
         rows, ask=["word"], given=None, ignore=["speaker"], types=None, map=None, split_spec="given:split",
         seed=run.seed, allow_equal_rows=True, network=False, config=config, console=run.console,
     )  # fmt: skip
-    model = _stages.build(data, config, run.seed)
-    model, _ = _stages.finetune(data, config, run.place / "model", run.seed, model, False, 0.01, run.console)
+    model = new_model(data, config, run.seed)
+    model, _ = finetune_model(data, config, run.place / "model", run.seed, model, False, 0.01, run.console)
     heard = data.part(run.part)
     answers = model.answer(heard, "word", ["audio"])
     metrics = model.codec("word").metrics(answers, heard["word"])

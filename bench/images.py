@@ -27,10 +27,12 @@ def ours(file: str, precision: str, place: str) -> dict[str, float]:
     from onetrunk.engine.trainer import TrainConfig, Trainer
     from onetrunk.model import FoundationModel
     from onetrunk.objectives import Learner
-    from onetrunk.verbs._setup import RunConfig, make_objectives, types_and_options
+    from onetrunk.training.batches import make_objectives
+    from onetrunk.training.open_data import types_and_options
+    from onetrunk.training.recipe import Recipe
 
     table = read(file)
-    config = RunConfig.parse({name: SETTINGS[name] for name in ("trunk", "columns")}, "the settings")
+    config = Recipe.parse({name: SETTINGS[name] for name in ("trunk", "columns")}, "the settings")
     kinds, options = types_and_options(table, config, None)
     columns, codecs = fit_columns(table, ["image", "label"], kinds, options)
     network = FoundationModel(config.trunk_config(), columns, codecs, "bidirectional")

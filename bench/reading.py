@@ -29,7 +29,7 @@ def ours(files: list[str], tokenizer: str, place: str) -> dict[str, float]:
     from onetrunk.core.objective import ObjectiveConfig
     from onetrunk.data.loader import Loader
     from onetrunk.data.pack import Store
-    from onetrunk.verbs._setup import make_objectives
+    from onetrunk.training.batches import make_objectives
 
     texts = [line for name in files for line in Path(name).read_text(encoding="utf-8").splitlines() if line]
     codec = Text({"length": LENGTH})

@@ -9,10 +9,11 @@ import numpy as np
 from bench.common import Figures, Run
 from onetrunk.data.split import Split
 from onetrunk.data.table import Table
-from onetrunk.evidence.baselines import before_and_then, run_baselines
-from onetrunk.evidence.intervals import bootstrap
-from onetrunk.verbs import _stages
-from onetrunk.verbs._setup import Data, types_and_options
+from onetrunk.evaluation.baselines import before_and_then, run_baselines
+from onetrunk.evaluation.intervals import bootstrap
+from onetrunk.training.finetune import finetune_model
+from onetrunk.training.open_data import Data, types_and_options
+from onetrunk.training.stage import new_model
 
 _PARTS = ("train", "val", "test")
 
@@ -35,8 +36,8 @@ def compare_next(
         *(np.flatnonzero(np.array(parts) == part) for part in _PARTS), "the last item held out, and the one before"
     )
     data = Data(table, *types_and_options(table, config, None), [], ["items"], {}, split)
-    model = _stages.build(data, config, run.seed)
-    model, _ = _stages.finetune(data, config, run.place, run.seed, model, False, 0.01, run.console)
+    model = new_model(data, config, run.seed)
+    model, _ = finetune_model(data, config, run.place, run.seed, model, False, 0.01, run.console)
     made = model.provenance["stages"][-1]
 
     codec = model.codec("items")

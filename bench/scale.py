@@ -100,7 +100,7 @@ def compare(run: Run) -> Figures:
 
 def picture(points: dict[tuple[int, int], dict[str, float]]) -> bytes:
     """Tokens/s over the context, a line for each width; what was planned as crosses. A PNG."""
-    from onetrunk.evidence.figures import render
+    from onetrunk.evaluation.figures import render
 
     def draw(axes: Any) -> bool:
         for index, width in enumerate(sorted({width for width, _ in points})):

@@ -27,15 +27,16 @@ def learn(folder: str, settings: dict[str, Any], place: str) -> Found:
     from onetrunk.data.split import Split
     from onetrunk.data.table import Table
     from onetrunk.inference.likelihood import mean_loss
-    from onetrunk.verbs import _stages
-    from onetrunk.verbs._setup import Data, RunConfig, types_and_options
+    from onetrunk.training.open_data import Data, types_and_options
+    from onetrunk.training.pretrain import pretrain_model
+    from onetrunk.training.recipe import Recipe
 
-    config = RunConfig.parse(settings, "the settings")
+    config = Recipe.parse(settings, "the settings")
     texts = [(Path(folder) / name).read_text(encoding="utf-8") for name in ("train.txt", "val.txt")]
     table = Table({"text": texts}, "tinyshakespeare")
     split = Split(np.array([0]), np.zeros(0, dtype=np.int64), np.array([1]), "as nanoGPT cuts it")
     data = Data(table, *types_and_options(table, config, None), ["text"], [], {}, split)
-    model = _stages.pretrain(data, config, Path(place), 0, None, None, 0.01, Console(quiet=True))
+    model = pretrain_model(data, config, Path(place), 0, None, None, 0.01, Console(quiet=True))
     store = encode(data.part("test"), list(model.columns.values()), model.network.codecs, Ledger())
     made = model.provenance["stages"][-1]
     return {

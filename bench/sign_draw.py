@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common import Figures, Run, data_folder
-from onetrunk.verbs._digits import WORDS
+from onetrunk.training.digits import WORDS
 
 SIDE = 32
 SETTINGS: dict[str, Any] = {

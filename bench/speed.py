@@ -101,8 +101,8 @@ def train_ours(
     from onetrunk.model import FoundationModel
     from onetrunk.model.flops import StepOperations
     from onetrunk.objectives import Learner
+    from onetrunk.training.batches import make_objectives
     from onetrunk.verbs._rehearsal import random_store
-    from onetrunk.verbs._setup import make_objectives
 
     store = random_store(shape["vocabulary"], 50 * batch, length=length)
     trunk = {name: value for name, value in shape.items() if name != "vocabulary"}

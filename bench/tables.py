@@ -15,8 +15,11 @@ from bench.common import Figures, Run
 from onetrunk.core.column import Codec
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model
-from onetrunk.verbs import _stages
-from onetrunk.verbs._setup import Data, RunConfig, open_data
+from onetrunk.training.finetune import finetune_model
+from onetrunk.training.open_data import Data, open_data
+from onetrunk.training.pretrain import pretrain_model
+from onetrunk.training.recipe import Recipe
+from onetrunk.training.stage import new_model
 
 _RESAMPLES = 500
 MOST_BAD = 0.01  # share of unusable values in a column from which a run stops
@@ -94,7 +97,7 @@ def compare_classes(
     test = data.part(run.part)
     test = test.take([i for i, value in enumerate(test[ask]) if value is not None])
     start = time.monotonic()
-    pretrained = _stages.pretrain(data, config, run.place / "foundation", run.seed, None, None, MOST_BAD, run.console)
+    pretrained = pretrain_model(data, config, run.place / "foundation", run.seed, None, None, MOST_BAD, run.console)
     pretraining_seconds = time.monotonic() - start
     models = {
         "with pretraining": [_tuned(run, data, config, run.seed + k, pretrained) for k in range(members)],
@@ -141,11 +144,11 @@ def compare_classes(
     )
 
 
-def _tuned(run: Run, data: Data, config: RunConfig, seed: int, pretrained: Model | None) -> Model:
+def _tuned(run: Run, data: Data, config: Recipe, seed: int, pretrained: Model | None) -> Model:
     """Fine-tuned from a copy of the pretrained model, or from nothing."""
-    model = _stages.build(data, config, seed) if pretrained is None else copy.deepcopy(pretrained)
+    model = new_model(data, config, seed) if pretrained is None else copy.deepcopy(pretrained)
     place = run.place / f"{'pretrained' if pretrained else 'scratch'}-{seed}"
-    tuned, _ = _stages.finetune(data, config, place, seed, model, pretrained is not None, MOST_BAD, run.console)
+    tuned, _ = finetune_model(data, config, place, seed, model, pretrained is not None, MOST_BAD, run.console)
     return tuned
 
 

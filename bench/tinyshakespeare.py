@@ -39,10 +39,10 @@ def compare(run: Run) -> Figures:
     from onetrunk.data.prepare import encode
     from onetrunk.data.split import Split
     from onetrunk.data.table import Table
-    from onetrunk.evidence.intervals import bootstrap
+    from onetrunk.evaluation.intervals import bootstrap
     from onetrunk.inference.likelihood import mean_loss
-    from onetrunk.verbs import _stages
-    from onetrunk.verbs._setup import Data, types_and_options
+    from onetrunk.training.open_data import Data, types_and_options
+    from onetrunk.training.pretrain import pretrain_model
 
     config, _ = run.config(SETTINGS)
     train = (run.data() / "train.txt").read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def compare(run: Run) -> Figures:
     nobody = np.zeros(0, dtype=np.int64)
     split = Split(np.array([0]), nobody, np.array([1]), how)
     data = Data(table, *types_and_options(table, config, None), ["text"], [], {}, split)
-    model = _stages.pretrain(data, config, run.place, run.seed, None, None, 0.01, run.console)
+    model = pretrain_model(data, config, run.place, run.seed, None, None, 0.01, run.console)
     made = model.provenance["stages"][-1]
     if made["tokens"] > MOST_TOKENS:
         raise UsageError(f"{made['tokens']:,} tokens were trained on; the comparison allows {MOST_TOKENS:,}.")

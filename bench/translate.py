@@ -10,8 +10,9 @@ import numpy as np
 
 from bench.common import Figures, Run
 from onetrunk.core.column import Sampling
-from onetrunk.verbs import _stages
-from onetrunk.verbs._setup import open_data
+from onetrunk.training.finetune import finetune_model
+from onetrunk.training.open_data import open_data
+from onetrunk.training.pretrain import pretrain_model
 
 BEAMS = 4
 _RESAMPLES = 300
@@ -48,8 +49,8 @@ def compare_translations(
         seed=run.seed, allow_equal_rows=True, network=False, config=config, console=run.console,
     )  # fmt: skip
     start = time.monotonic()
-    model = _stages.pretrain(data, config, run.place / "foundation", run.seed, None, None, 0.01, run.console)
-    model, _ = _stages.finetune(data, config, run.place / "tuned", run.seed, model, True, 0.01, run.console)
+    model = pretrain_model(data, config, run.place / "foundation", run.seed, None, None, 0.01, run.console)
+    model, _ = finetune_model(data, config, run.place / "tuned", run.seed, model, True, 0.01, run.console)
     minutes = (time.monotonic() - start) / 60
     sentences, truths = pairs[run.part]
     start = time.monotonic()

@@ -34,10 +34,10 @@ def compare(run: Run) -> Figures:
     from onetrunk.data.prepare import encode
     from onetrunk.data.split import Split
     from onetrunk.data.table import Table
-    from onetrunk.evidence.intervals import wilson
+    from onetrunk.evaluation.intervals import wilson
     from onetrunk.inference.likelihood import mean_loss
-    from onetrunk.verbs import _stages
-    from onetrunk.verbs._setup import Data, types_and_options
+    from onetrunk.training.open_data import Data, types_and_options
+    from onetrunk.training.pretrain import pretrain_model
 
     config, _ = run.config(SETTINGS)
     parts = {
@@ -48,7 +48,7 @@ def compare(run: Run) -> Figures:
     ends = np.cumsum([len(part) for part in parts.values()])
     split = Split(*np.split(np.arange(ends[-1]), ends[:-1]), "as the source says")
     data = Data(table, *types_and_options(table, config, None), ["molecule"], [], {}, split)
-    model = _stages.pretrain(data, config, run.place, run.seed, None, None, 0.01, run.console)
+    model = pretrain_model(data, config, run.place, run.seed, None, None, 0.01, run.console)
     made = model.provenance["stages"][-1]
 
     codec = model.codec("molecule")

@@ -34,7 +34,7 @@ from onetrunk.core.objective import Objective
 from onetrunk.core.registry import column_types, objectives
 from onetrunk.engine.optim import OptimConfig
 from onetrunk.nn.trunk import TRUNKS
-from onetrunk.verbs import _setup
+from onetrunk.training.recipe import SIZES, Recipe, make_recipe
 
 ROOT = Path(__file__).parents[1]
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
@@ -146,12 +146,12 @@ def write(path: Path, head: list[str], rows: list[list[Any]]) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training verbs take a few steps of the smallest model, whatever else they are told."""
-    asked = _setup.run_config
+    asked = make_recipe
 
     def few_steps(config: Any, settings: Any, **flags: Any) -> Any:
         return asked(config, [*(settings or []), *QUICK], **flags)
 
-    monkeypatch.setattr(_setup, "run_config", few_steps)
+    monkeypatch.setattr("onetrunk.training.recipe.make_recipe", few_steps)
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_commands_flags_and_targets_exist(page: Path) -> None:
         for words in commands(text):
             if words[0] == "onetrunk" and words[1] in onetrunk.VERBS:
                 context = verbs[words[1]].make_context(words[1], words[2:])  # raises where a flag is not there
-                _setup.run_config(None, context.params.get("settings"))
+                make_recipe(None, context.params.get("settings"))
             elif words[0] == "make":
                 assert set(words[1:]) <= set(targets), words
             elif words[:3] != ["python", "-m", "bench"]:
@@ -279,13 +279,13 @@ def test_options_of_a_column_and_their_defaults(kind: str) -> None:
 @names(EVERY)
 def test_configurations_are_valid(page: Path) -> None:
     for _, text in blocks(page, "yaml"):
-        told, config = parse_yaml(text), _setup.RunConfig.parse(parse_yaml(text))
+        told, config = parse_yaml(text), Recipe.parse(parse_yaml(text))
         assert told.keys() <= config.model_fields_set
 
 
 def test_the_reference_names_every_key_and_its_default() -> None:
     (text,) = [text for _, text in blocks(ROOT / "docs" / "training.md", "yaml") if text.startswith("# every key")]
-    assert flat(parse_yaml(text)) == flat(_setup.RunConfig().model_dump(mode="json"))
+    assert flat(parse_yaml(text)) == flat(Recipe().model_dump(mode="json"))
 
 
 def flat(data: Any, place: str = "") -> dict[str, Any]:
@@ -299,10 +299,10 @@ def flat(data: Any, place: str = "") -> dict[str, Any]:
 def test_closed_sets_are_named_whole() -> None:
     training = read(ROOT / "docs" / "training.md")
     optimizers = inspect.get_annotations(OptimConfig, eval_str=True)["optimizer"].__args__
-    for name in (*optimizers, *TRUNKS, *_setup.SIZES, *objectives.names()):
+    for name in (*optimizers, *TRUNKS, *SIZES, *objectives.names()):
         assert f"`{name}`" in training, name
     sizes = [row[:4] for row in table_rows(ROOT / "docs" / "training.md", "Sizes")[1:]]
-    assert sizes == [[f"`{size}`", *map(str, shape.values())] for size, shape in _setup.SIZES.items()]
+    assert sizes == [[f"`{size}`", *map(str, shape.values())] for size, shape in SIZES.items()]
 
 
 @pytest.mark.parametrize(("heading", "owner"), [("A codec", Codec), ("An objective", Objective)])

@@ -17,21 +17,24 @@ FLOORS = {
     "columns": 2, "objectives": 2,
     "model": 3,
     "inference": 4,
-    "evidence": 5, "explain": 5, "interop": 5,
-    "verbs": 6,
-    "serve": 7, "studio": 7,
-    "cli.py": 8, "__init__.py": 8, "__main__.py": 8,
+    "explain": 5, "interop": 5,
+    "evaluation": 6,
+    "training": 7,
+    "serve": 8, "studio": 8,
+    "verbs": 9,
+    "cli.py": 10, "__init__.py": 10, "__main__.py": 10,
 }  # fmt: skip
 
 TOP = FLOORS["cli.py"]  # the door: three files, one thing
 
 # Folders that are one thing. In the others each file stands alone; they share what begins with an underscore.
-WHOLE = {"core", "nn", "data", "engine", "metrics", "objectives", "inference", "model", "evidence", "serve", "studio"}
+WHOLE = {
+    "core", "nn", "data", "engine", "metrics", "objectives", "model", "inference", "evaluation", "training", "serve",
+    "studio", "verbs",
+}  # fmt: skip
 
 # (file, what it imports all the same): why.
-MAY_IMPORT = {
-    ("verbs/generate.py", "verbs/predict.py"): "generate is predict with sampling",
-}
+MAY_IMPORT: dict[tuple[str, str], str] = {}
 
 # (file, literal): why it is not a column type's name there.
 NOT_A_TYPE = {
@@ -43,26 +46,26 @@ NOT_A_TYPE = {
     ("columns/molecule.py", "text"): "a key of Codec.show",
     ("columns/series.py", "text"): "a key of Codec.show",
     ("engine/trainer.py", "steps"): "a setting",
-    ("verbs/_stages.py", "steps"): "a setting",
+    ("training/stage.py", "steps"): "a setting",
     ("columns/video.py", "text"): "a key of Codec.show",
     ("interop/_families.py", "audio"): "what a family's trunk reads",
     ("columns/image.py", "text"): "a key of Codec.show",
-    ("evidence/evaluate.py", "text"): "a key of Codec.show",
+    ("evaluation/evaluate.py", "text"): "a key of Codec.show",
     ("columns/boxes.py", "text"): "a key of Codec.show",
     ("columns/boxes.py", "image"): "the usual name of the column that boxes are read on",
     ("data/detection.py", "image"): "the name of a column, and the word for pictures of MIME",
     ("data/detection.py", "boxes"): "the name of a column",
     ("data/inspect.py", "text"): "a key of Codec.show",
-    ("evidence/likelihood.py", "text"): "a key of Codec.show",
+    ("evaluation/likelihood.py", "text"): "a key of Codec.show",
     ("interop/_families.py", "text"): "what a family's trunk reads",
     ("interop/keras.py", "text"): "the column that it reads",
     ("interop/keras.py", "category"): "the type that it answers",
     ("interop/_families.py", "image"): "what a family's trunk reads",
-    ("verbs/_digits.py", "image"): "the name of the demo's own column",
+    ("training/digits.py", "image"): "the name of the demo's own column",
     ("verbs/demo.py", "image"): "the name of the demo's own column",
     ("verbs/_rehearsal.py", "text"): "the column of a plan without data",
     ("verbs/plan.py", "steps"): "a key of the plan",
-    ("verbs/_stages.py", "date"): "a key of provenance.json",
+    ("training/stage.py", "date"): "a key of provenance.json",
 }
 
 

@@ -236,7 +236,7 @@ def test_item_knn_is_cosine_over_histories() -> None:
 
 
 def test_rivals_run_however_large_the_catalogue_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    from onetrunk.evidence import baselines
+    from onetrunk.evaluation import baselines
 
     monkeypatch.setattr(baselines, "_MOST_DENSE_COLUMNS", 2)
     codec = fitted(width=None)

@@ -20,7 +20,7 @@ from onetrunk.core.column import Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.data.ledger import Ledger
-from onetrunk.evidence.evaluate import evaluate
+from onetrunk.evaluation.evaluate import evaluate
 from onetrunk.nn.heads.forecast import QUANTILES
 
 NAN = math.nan

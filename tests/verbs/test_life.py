@@ -18,7 +18,8 @@ import torch
 import onetrunk
 from onetrunk.core.errors import DataError, InterruptedRunError, UsageError
 from onetrunk.inference.model_folder import Model, Task
-from onetrunk.verbs import _setup
+from onetrunk.training.open_data import Data, open_data
+from onetrunk.training.recipe import SIZES, budget_seconds, make_recipe
 
 QUICK = ["pretrain.steps=4", "finetune.steps=4", "finetune.folds=2", "train.tensorboard=false"]
 GOOD, BAD = ["warm", "clean", "quiet", "lovely"], ["cold", "dirty", "noisy", "broken"]
@@ -126,22 +127,22 @@ def test_evaluating_on_other_rows_replaces_the_evidence(learnt: Path) -> None:
 
 # -- rows that were met --------------------------------------------------------------------------------------
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[_setup.Data]:
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Data]:
     """What every verb that trains chose, in order."""
-    found: list[_setup.Data] = []
-    real = _setup.open_data
-    monkeypatch.setattr(_setup, "open_data", lambda *a, **k: found.append(real(*a, **k)) or found[-1])
+    found: list[Data] = []
+    real = open_data
+    monkeypatch.setattr(
+        "onetrunk.training.open_data.open_data", lambda *a, **k: found.append(real(*a, **k)) or found[-1]
+    )
     return found
 
 
-def held_out(data: _setup.Data) -> set[str]:
+def held_out(data: Data) -> set[str]:
     return {*data.part("val")["review"], *data.part("test")["review"]}
 
 
 @pytest.mark.parametrize("verb", ["finetune", "train"])
-def test_what_a_foundation_learnt_from_is_not_held_out_later(
-    tmp_path: Path, opened: list[_setup.Data], verb: str
-) -> None:
+def test_what_a_foundation_learnt_from_is_not_held_out_later(tmp_path: Path, opened: list[Data], verb: str) -> None:
     start = tmp_path / "foundation"
     quick(start)  # without --ask: at random
     quick(tmp_path / "m", verb, ask=["label"], start=str(start), size=None)  # would be stratified
@@ -172,7 +173,7 @@ def test_a_text_asked_from_nothing_is_judged_by_its_likelihood(tmp_path: Path) -
 
 
 def test_evaluating_leaves_out_what_was_trained_on_and_says_so(
-    tmp_path: Path, opened: list[_setup.Data], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, opened: list[Data], capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = str(tmp_path / "m")
     quick(tmp_path / "m", "finetune", ask=["label"])
@@ -336,23 +337,23 @@ def test_row_weights_are_read_and_checked(tmp_path: Path) -> None:
 
 def test_a_configuration_file_flags_and_settings_in_this_order(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("size: small\ntrain: {lr: 0.01, clip: 2.0}\n")
-    run = _setup.run_config(tmp_path / "run.yaml", ["train.lr=0.5"], size="nano")
+    run = make_recipe(tmp_path / "run.yaml", ["train.lr=0.5"], size="nano")
     assert (run.size, run.train.lr, run.train.clip) == ("nano", 0.5, 2.0)
-    assert run.trunk_config() == {"kind": "transformer", **_setup.SIZES["nano"]}
+    assert run.trunk_config() == {"kind": "transformer", **SIZES["nano"]}
     with pytest.raises(UsageError, match=r"Unknown key 'train.lrr'.*Did you mean 'lr'"):
-        _setup.run_config({"train": {"lrr": 1}}, None)
+        make_recipe({"train": {"lrr": 1}}, None)
     with pytest.raises(UsageError, match=r"'train.steps'.*Did you mean 'pretrain.steps' or 'finetune.steps'\?"):
-        _setup.run_config(None, ["train.steps=5"])
+        make_recipe(None, ["train.steps=5"])
 
 
 @pytest.mark.parametrize(("text", "expected"), [("90s", 90), ("10min", 600), ("2h", 7200), ("45", 45), (None, None)])
 def test_budgets_are_times(text: str | None, expected: float | None) -> None:
-    assert _setup.seconds(text) == expected
+    assert budget_seconds(text) == expected
 
 
 def test_a_budget_bounds_the_steps(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="90s, 10min or 2h; found 'soon'"):
-        _setup.seconds("soon")
+        budget_seconds("soon")
     model = quick(tmp_path / "m", settings=["pretrain.steps=100000"], budget="0.01s")
     assert model.provenance["stages"][0]["steps"] == 20
     many = ["finetune.steps=100000"]

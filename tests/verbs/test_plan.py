@@ -14,7 +14,9 @@ from onetrunk.engine import speed
 from onetrunk.engine.planning import ACCELERATORS
 from onetrunk.model import FoundationModel
 from onetrunk.model.flops import StepOperations
-from onetrunk.verbs import _rehearsal, _setup
+from onetrunk.training.batches import make_objectives
+from onetrunk.training.recipe import SIZES, PretrainConfig, make_recipe
+from onetrunk.verbs import _rehearsal
 
 STREAM = [
     "columns.text={length: 32, vocabulary: 300}",
@@ -39,10 +41,10 @@ def plan(*settings: str, **told: Any) -> dict[str, Any]:
 
 def test_a_plan_says_what_the_built_model_and_its_batches_say() -> None:
     found = plan("trunk.layers=4")
-    config = _setup.run_config(None, [*STREAM, "trunk.layers=4"], size="nano")
+    config = make_recipe(None, [*STREAM, "trunk.layers=4"], size="nano")
     source = _rehearsal.Source.stand_in(config)
     built = FoundationModel(config.trunk_config(), source.columns, source.codecs, "causal")
-    objectives = _setup.make_objectives(config.pretrain.objectives, source.store)
+    objectives = make_objectives(config.pretrain.objectives, source.store)
     batches = Loader(source.store, objectives, seed=0, tokens_per_batch=config.tokens_per_batch)(0)
     assert found["parameters"] == sum(p.numel() for p in built.parameters())
     assert found["step"]["operations"] == pytest.approx(sum(map(StepOperations(built), batches)), rel=1e-9)
@@ -92,17 +94,17 @@ def test_what_does_not_fit_is_said_and_not_timed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_budget_bounds_the_steps_and_compares_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_setup, "SIZES", {name: _setup.SIZES[name] for name in ("nano", "tiny")})
+    monkeypatch.setattr("onetrunk.training.recipe.SIZES", {name: SIZES[name] for name in ("nano", "tiny")})
     found = plan(tokens=1e12, hardware="a100", budget="1h")
     assert found["run"]["steps"] == int(3600 / found["step"]["seconds"])
-    assert set(found["sizes"]) == set(_setup.SIZES) and found["best_size"] in found["sizes"]
+    assert set(found["sizes"]) == {"nano", "tiny"} and found["best_size"] in found["sizes"]
     assert any(f"--size {found['best_size']}" in line for line in found["advice"])
 
 
 def test_a_table_is_planned_as_it_would_be_pretrained() -> None:
     table = {"x": [float(i) for i in range(90)], "label": ["yes", "no"] * 45}
     found = onetrunk.plan(table, size="nano", quiet=True, hardware="a100")
-    run = _setup.PretrainConfig()
+    run = PretrainConfig()
     assert found["run"]["steps"] == run.least_steps
     assert found["data"]["passes"] == pytest.approx(
         run.least_steps * 160 / 72, rel=0.05

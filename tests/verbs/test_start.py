@@ -10,8 +10,8 @@ import worlds
 
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import load
-from onetrunk.verbs._setup import run_config
-from onetrunk.verbs._start import start_from
+from onetrunk.training.recipe import make_recipe
+from onetrunk.training.start import start_from
 
 ROWS = {"title": worlds.CASES["text"].values, "kind": worlds.CASES["category"].values}
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_a_deeper_model_with_other_options_answers_as_before(folder: str) -> None:
-    run = run_config(
+    run = make_recipe(
         {"trunk": {"layers": 4, "dropout": 0.1}, "columns": {"title": {"length": 12}, "kind": {"dropout": 0.5}}}, None
     )
     model, _ = start_from(folder, run, False, 0, restructure=True)
@@ -38,7 +38,7 @@ def test_a_deeper_model_with_other_options_answers_as_before(folder: str) -> Non
 
 
 def test_the_same_settings_change_nothing(folder: str) -> None:
-    run = run_config({"trunk": dict(worlds.TRUNK), "columns": {"title": {"type": "text", "unit": "bpe"}}}, None)
+    run = make_recipe({"trunk": dict(worlds.TRUNK), "columns": {"title": {"type": "text", "unit": "bpe"}}}, None)
     model, _ = start_from(folder, run, False, 0)
     for name, tensor in load(folder).network.state_dict().items():
         assert torch.equal(model.network.state_dict()[name], tensor)
@@ -56,13 +56,13 @@ def test_the_same_settings_change_nothing(folder: str) -> None:
 )
 def test_what_differs_is_said(folder: str, settings: list[str], restructure: bool, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        start_from(folder, run_config(None, settings), False, 0, restructure)
+        start_from(folder, make_recipe(None, settings), False, 0, restructure)
 
 
 def test_rates_fall_with_the_distance_from_what_is_asked(folder: str, tmp_path: Path) -> None:
     from onetrunk.engine.optim import OptimConfig, build_optimizer
     from onetrunk.inference.model_folder import Task
-    from onetrunk.verbs._trainable import layer_rates
+    from onetrunk.training.adapt import layer_rates
 
     model = load(folder)
     layer_rates(model, Task(["title"], ["kind"]), 0.5)

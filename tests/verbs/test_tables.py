@@ -12,7 +12,7 @@ import pytest
 import onetrunk
 from onetrunk.core.errors import ResourceError, UsageError
 from onetrunk.data.table import Table, read
-from onetrunk.verbs._tables import check_out, write_answers
+from onetrunk.inference.tables import check_out, write_answers
 
 DAY = datetime.date(2024, 3, 1)
 ROWS = {

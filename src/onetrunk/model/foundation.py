@@ -140,7 +140,7 @@ class FoundationModel(nn.Module):
             for name, embed in batch.embeds.items()
         }
         for name, embeddings in replaced.items():
-            n = len(batch.embeds[name].flat_n) if name in batch.embeds else 0
+            n = batch.embeds[name].flat_n.shape[0] if name in batch.embeds else 0  # not len(): exports would fix it
             if embeddings.shape != (n, self.width):
                 raise UsageError(
                     f"The embeddings of {name!r} must be [{n}, {self.width}], as the batch has positions of it; found "

@@ -32,8 +32,9 @@ from onetrunk.engine.trainer import TrainConfig, Trainer
 from onetrunk.model import FoundationModel
 from onetrunk.model.flops import StepOperations
 from onetrunk.objectives import Learner
-from onetrunk.verbs._setup import Data, RunConfig
-from onetrunk.verbs._stages import course
+from onetrunk.training.open_data import Data
+from onetrunk.training.pretrain import course
+from onetrunk.training.recipe import Recipe
 
 _CPU = torch.device("cpu")
 _BLOCKS = 1, 3
@@ -69,7 +70,7 @@ class Source:
         return cls(columns, codecs, encode(train, columns, codecs, data.ledger, data.cache))
 
     @classmethod
-    def stand_in(cls, config: RunConfig) -> Self:
+    def stand_in(cls, config: Recipe) -> Self:
         """One column `text` of random tokens, with the options that the configuration has for it. UsageError where it
         has some for others."""
         if others := sorted(config.columns.keys() - {"text"}):
@@ -82,7 +83,7 @@ class Source:
 class Rehearsal:
     """Pretraining of a configuration on a store, before it is made. `batches`, a step's, are the run's own first."""
 
-    def __init__(self, source: Source, config: RunConfig, seed: int) -> None:
+    def __init__(self, source: Source, config: Recipe, seed: int) -> None:
         self.source, self.config = source, config
         self.loader, self.objectives, self.steps = course(source.store, config, seed)
         self.batches: list[Batch] = self.loader(0)

@@ -27,48 +27,54 @@ def demo(*, out: str = "demo", seed: int = 0, short: bool = False, overwrite: bo
 
     from onetrunk.core.folder import write_json
     from onetrunk.data.inspect import inspect
+    from onetrunk.evaluation.evidence_folder import evaluate_model
     from onetrunk.inference.model_folder import Task
-    from onetrunk.verbs import _digits, _evidence, _setup, _stages
+    from onetrunk.training import digits
+    from onetrunk.training.finetune import finetune_model
+    from onetrunk.training.output import check_free
+    from onetrunk.training.pretrain import pretrain_model
+    from onetrunk.training.stage import new_model
+    from onetrunk.verbs.show import console_for
 
-    console = _setup.console(quiet)
+    console = console_for(quiet)
     place = Path(out)
-    run = _digits.config(short)
-    data = _digits.data(seed, run)
+    run = digits.config(short)
+    data = digits.data(seed, run)
     for name in ("model-foundation", "model", "scratch"):
-        _setup.check_free(place / name, overwrite)
+        check_free(place / name, overwrite)
     console.rule("1 · What is in the data")
     if not quiet:
         inspect(data.table.take(data.split.train), data.types, data.ask).show(console)
     test = data.part("test")
 
     console.rule("2 · Pretrain one model on all columns, 50 rows labelled")
-    model = _stages.pretrain(data, run, place / "model-foundation", seed, None, None, 0.01, console)
+    model = pretrain_model(data, run, place / "model-foundation", seed, None, None, 0.01, console)
     model.save(place / "model-foundation", overwrite=True)
 
     console.rule("3 · Ask it")
-    results = _digits.rivals(data, test)
-    results["straight after pretraining"] = _digits.right(model, test, "label")
-    word = _digits.right(model, test, "word")
-    drawn, sheet = _digits.draw(model, data, DRAWN_EACH, seed)
+    results = digits.rivals(data, test)
+    results["straight after pretraining"] = digits.right(model, test, "label")
+    word = digits.right(model, test, "word")
+    drawn, sheet = digits.draw(model, data, DRAWN_EACH, seed)
     sheet.save(place / "drawn.png")
     console.print(f"The digit's name, written: {word.mean():.1%} right. Drawn digits that an SVM trained on real ones "
                   f"recognises: {drawn.mean():.1%} ({place / 'drawn.png'}).", highlight=False)  # fmt: skip
 
     console.rule("4 · Fine-tune on the 50 labels, and the same from nothing")
-    asked = _digits.only(data, "label")
-    tuned, decision = _stages.finetune(asked, run, place / "model", seed, copy.deepcopy(model), True, 0.01, console)
+    asked = digits.only(data, "label")
+    tuned, decision = finetune_model(asked, run, place / "model", seed, copy.deepcopy(model), True, 0.01, console)
     tuned.provenance["decision"] = decision
     tuned.save(place / "model", overwrite=True)
-    results["fine-tuned"] = _digits.right(tuned, test, "label")
-    scratch = _stages.build(asked, run, seed)
-    scratch, _ = _stages.finetune(asked, run, place / "scratch", seed, scratch, False, 0.01, console)
-    results["same trunk from scratch"] = _digits.right(scratch, test, "label")
+    results["fine-tuned"] = digits.right(tuned, test, "label")
+    scratch = new_model(asked, run, seed)
+    scratch, _ = finetune_model(asked, run, place / "scratch", seed, scratch, False, 0.01, console)
+    results["same trunk from scratch"] = digits.right(scratch, test, "label")
 
     console.rule("5 · Evidence")
     model.tasks = [Task(["image"], ["word"]), Task(["label"], ["image"])]
-    _evidence.evaluate(model, test, data.part("train"), place / "model-foundation", seed, console)
-    _evidence.evaluate(tuned, test, data.part("train"), place / "model", seed, console)
-    figures = _digits.summary(results, {"word": word, "drawn": drawn})
+    evaluate_model(model, test, data.part("train"), place / "model-foundation", seed, console)
+    evaluate_model(tuned, test, data.part("train"), place / "model", seed, console)
+    figures = digits.summary(results, {"word": word, "drawn": drawn})
     table = Shown(title=f"Label of {len(test)} held-out digits, 50 labelled rows")
     table.add_column("model")
     table.add_column("accuracy", justify="right")

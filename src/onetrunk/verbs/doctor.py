@@ -26,7 +26,7 @@ def doctor(*, quiet: bool = False) -> dict[str, Any]:
     from onetrunk import __version__
     from onetrunk.engine.mode import has_fast_bf16
     from onetrunk.engine.speed import gemm_rate
-    from onetrunk.verbs import _setup
+    from onetrunk.verbs.show import console_for
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found: dict[str, Any] = {
@@ -50,7 +50,7 @@ def doctor(*, quiet: bool = False) -> dict[str, Any]:
         table = Table(show_header=False, box=None, pad_edge=False)
         for name, value in found.items():
             table.add_row(f"[bold]{name.replace('_', ' ')}[/]", str(value))
-        _setup.console(False).print(table)
+        console_for(False).print(table)
     return found
 
 

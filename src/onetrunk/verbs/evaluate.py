@@ -43,15 +43,16 @@ def evaluate(
     from onetrunk.core.errors import UsageError
     from onetrunk.data.ledger import Ledger
     from onetrunk.data.table import read
+    from onetrunk.evaluation.evidence_folder import evaluate_model
     from onetrunk.inference.model_folder import Task, load
-    from onetrunk.verbs import _evidence, _setup
+    from onetrunk.training.open_data import renamed
+    from onetrunk.verbs.show import console_for
 
-    console = _setup.console(quiet)
+    console = console_for(quiet)
     opened = load(model)
     ledger = Ledger()
     table, train = (
-        None if source is None else _setup.renamed(read(source, allow_network=network), map)
-        for source in (data, against)
+        None if source is None else renamed(read(source, allow_network=network), map) for source in (data, against)
     )
     if ask is not None or given is not None:
         task = opened.task(ask, given)
@@ -66,15 +67,15 @@ def evaluate(
         for one in (opened, *others.values()):
             table = _unseen(one, table, console)
         train = train if train is None else _others(opened, train, table, console)
-    return _evidence.evaluate(opened, table, train, Path(model), seed, console, max_bad, ledger, others)
+    return evaluate_model(opened, table, train, Path(model), seed, console, max_bad, ledger, others)
 
 
 def _unseen(model: Any, table: Any, console: Any) -> Any:
     """The rows that the model was neither trained nor validated on."""
     from onetrunk.core.errors import DataError
-    from onetrunk.verbs import _setup
+    from onetrunk.training.open_data import rows_met
 
-    before = _setup.rows_met(model, table, console)
+    before = rows_met(model, table, console)
     met = (before == 0) | (before == 1)
     if met.all():
         raise DataError(

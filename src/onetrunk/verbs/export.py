@@ -50,7 +50,10 @@ def export(
     from onetrunk.data.ledger import Ledger
     from onetrunk.data.prepare import encode
     from onetrunk.inference.model_folder import Model, load
-    from onetrunk.verbs import _setup, _tables
+    from onetrunk.inference.tables import read_rows
+    from onetrunk.training.open_data import renamed
+    from onetrunk.training.output import check_free
+    from onetrunk.verbs.show import console_for
 
     forms = ("huggingface", "gguf", "onnx")
     if to not in forms:
@@ -58,12 +61,12 @@ def export(
     if int8 and to != "onnx":
         raise UsageError(f"--int8 is for --to onnx; {to} keeps float32.")
     allowed = tolerance if tolerance is not None else 0.2 if int8 else 1e-3
-    console = _setup.console(quiet)
-    _setup.check_free(out, overwrite)
+    console = console_for(quiet)
+    check_free(out, overwrite)
     opened = model if isinstance(model, Model) else load(model)
     task = opened.task(None if ask in (None, "embedding") else [ask], given)
     asked = None if ask == "embedding" else task.ask[0]
-    table = _setup.renamed(_tables.read_rows(data, network), map)
+    table = renamed(read_rows(data, network), map)
     table = table.take(np.arange(min(rows, len(table))))
     writes = to != "onnx" or (asked is not None and opened.codec(asked).continues)
     wanted = [asked] if writes else task.given

@@ -65,31 +65,38 @@ def finetune(
         The model, as `onetrunk.load(out)` gives it.
     """
     from onetrunk.inference.adapter import base_digest
-    from onetrunk.verbs import _setup, _stages, _start, _teacher
+    from onetrunk.training.distil import both_met, open_teacher, teach
+    from onetrunk.training.finetune import finetune_model
+    from onetrunk.training.open_data import open_data
+    from onetrunk.training.output import check_free
+    from onetrunk.training.recipe import budget_seconds, make_recipe
+    from onetrunk.training.stage import extend_model, new_model
+    from onetrunk.training.start import start_from
+    from onetrunk.verbs.show import console_for
 
-    console = _setup.console(quiet)
+    console = console_for(quiet)
     if freeze is not None:
         settings = [*(settings or []), f"finetune.freeze={freeze}"]
     if lora is not None:
         settings = [*(settings or []), f"finetune.lora.rank={lora}"]
-    run, limit = _setup.run_config(config, settings, size=size, fold=fold), _setup.seconds(budget)
-    _setup.check_free(out, overwrite)
-    model, run = _start.start_from(start, run, network, seed, restructure)
-    above = None if teacher is None else _teacher.open_teacher(teacher, model)
+    run, limit = make_recipe(config, settings, size=size, fold=fold), budget_seconds(budget)
+    check_free(out, overwrite)
+    model, run = start_from(start, run, network, seed, restructure)
+    above = None if teacher is None else open_teacher(teacher, model)
     if above is not None:
         run = run.model_copy(update={"given": "causal" if above.network.given_causal else "bidirectional"})
-    opened = _setup.open_data(
+    opened = open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
         allow_equal_rows=allow_equal_rows, network=network, config=run, console=console,
-        start=_teacher.both_met(above, model), max_bad=max_bad,
+        start=both_met(above, model), max_bad=max_bad,
     )  # fmt: skip
     if model is None:
-        model = _stages.build(opened, run, seed, above)
+        model = new_model(opened, run, seed, above)
     else:
-        _stages.adopt(model, opened, console, seed, run.finetune)
+        extend_model(model, opened, console, seed, run.finetune)
     if above is not None:
-        _teacher.teach(model, above, opened, run.finetune.distil, console)
-    model, _ = _stages.finetune(opened, run, Path(out), seed, model, bool(start), max_bad, console, limit, above)
+        teach(model, above, opened, run.finetune.distil, console)
+    model, _ = finetune_model(opened, run, Path(out), seed, model, bool(start), max_bad, console, limit, above)
     if above is not None:
         model.provenance["teacher"] = {"name": Path(teacher).name, "digest": base_digest(Path(teacher))}
     model.save(out, overwrite=overwrite)

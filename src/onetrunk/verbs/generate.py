@@ -46,7 +46,7 @@ def generate(
     from onetrunk.core.errors import UsageError
     from onetrunk.data.ledger import Ledger
     from onetrunk.inference.model_folder import Model, load
-    from onetrunk.verbs import _tables
+    from onetrunk.inference.tables import nothing_given, read_rows
     from onetrunk.verbs.predict import predict
 
     if n < 1:
@@ -56,11 +56,11 @@ def generate(
     if data is None:
         rows, given = {name: [None] * n for name in asked}, []
     else:
-        table = opened.to_answer(_tables.read_rows(data, False), asked, Ledger())
+        table = opened.to_answer(read_rows(data, False), asked, Ledger())
         rows = {name: [v for v in values for _ in range(n)] for name, values in table.columns.items()}
         given = [name for name in table.names if name in opened.columns and name not in asked]
         if not given and not any(opened.codec(n).goes_on(v) for n in asked for v in rows.get(n, []) if v is not None):
-            raise _tables.nothing_given([c for c in opened.columns if c not in asked], table)
+            raise nothing_given([c for c in opened.columns if c not in asked], table)
     if prompt is not None:
         rows |= {name: [prompt] * len(next(iter(rows.values()))) for name in asked}
     return predict(

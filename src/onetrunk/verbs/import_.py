@@ -36,15 +36,16 @@ def import_(
     from onetrunk.core.errors import UsageError
     from onetrunk.inference.model_folder import load
     from onetrunk.interop import huggingface, keras
-    from onetrunk.verbs import _setup
+    from onetrunk.training.output import check_free
+    from onetrunk.verbs.show import console_for
 
-    console = _setup.console(quiet)
+    console = console_for(quiet)
     weights = base is None and keras.is_weights(Path(source))
     if words is not None and not weights:
         raise UsageError(f"--words is for Keras weights (.h5); {source} brings its own: leave it out.")
     if tower is not None and (weights or base is not None):
         raise UsageError(f"--tower chooses one of CLIP's; {source} has none: leave it out.")
-    _setup.check_free(out, overwrite)
+    check_free(out, overwrite)
     if base is not None:
         load(base, source).save(out, overwrite=overwrite)
         console.print(f"The model, {base} with its adapter, is in [bold]{out}[/].", highlight=False)

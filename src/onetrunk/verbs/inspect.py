@@ -44,14 +44,15 @@ def inspect(
     from onetrunk.data.prepare import fit_columns
     from onetrunk.data.split import split as divide
     from onetrunk.data.table import read, roles
-    from onetrunk.verbs import _setup
+    from onetrunk.training.open_data import types_and_options
+    from onetrunk.training.recipe import make_recipe
 
-    run = _setup.run_config(config, settings, fold=fold)
+    run = make_recipe(config, settings, fold=fold)
     table, lost = read(data, allow_network=network), Ledger()
     if run.fold is not None:
         table = make_rows(table, run.fold, ask or [], split=split, seed=seed, ledger=lost)
         split = split and "given:split"
-    kinds, options = _setup.types_and_options(table, run, types)
+    kinds, options = types_and_options(table, run, types)
     given, asked, _ = roles(table, kinds, ask)
     parts = divide(table, kinds, split, seed, given=given, ask=asked, allow_equal_rows=True) if split else None
     prepared = {}

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from onetrunk.engine.planning import Cluster
+    from onetrunk.training.recipe import Recipe
     from onetrunk.verbs._rehearsal import Rehearsal
-    from onetrunk.verbs._setup import RunConfig
 
 _DIAL = ("width", "layers", "heads", "kv_heads", "head_width", "mlp_width")  # what a size stands for
 
@@ -66,11 +66,13 @@ def plan(
     """
     from onetrunk.core.errors import UsageError
     from onetrunk.engine.planning import Cluster, best_size
-    from onetrunk.verbs import _setup
+    from onetrunk.training.open_data import open_data
+    from onetrunk.training.recipe import SIZES, budget_seconds, make_recipe
     from onetrunk.verbs._rehearsal import Rehearsal, Source
+    from onetrunk.verbs.show import console_for
 
-    run = _setup.run_config(config, settings, size=size, fold=fold)
-    console = _setup.console(quiet)
+    run = make_recipe(config, settings, size=size, fold=fold)
+    console = console_for(quiet)
     if (data is None) == (tokens is None):
         raise UsageError("plan expects data, or --tokens where there are none yet; not both.")
     if efficiency > 1:
@@ -78,24 +80,24 @@ def plan(
     for name, value in (("tokens", tokens), ("steps", steps), ("watts", watts), ("efficiency", efficiency)):
         if value is not None and not value > 0:
             raise UsageError(f"--{name} expects a number above 0; found {value}.")
-    cluster, limit = Cluster.parse(hardware) if hardware else None, _setup.seconds(budget)
+    cluster, limit = Cluster.parse(hardware) if hardware else None, budget_seconds(budget)
     if data is None:
         source = Source.stand_in(run)
     else:
         source = Source.of(
-            _setup.open_data(
+            open_data(
                 data, ask=ask, given=given, ignore=ignore, types=types, map=None, split_spec=split, seed=seed,
                 allow_equal_rows=True, network=network, config=run, console=console,
             )
         )  # fmt: skip
 
-    def forecast(config: RunConfig) -> dict[str, Any]:
+    def forecast(config: Recipe) -> dict[str, Any]:
         return _forecast(Rehearsal(source, config, seed), cluster, tokens, steps, limit, efficiency, watts)
 
     found = forecast(run)
     if limit is not None:
         rest = {key: value for key, value in run.trunk.items() if key not in _DIAL}
-        sizes = {name: forecast(run.model_copy(update={"size": name, "trunk": rest})) for name in _setup.SIZES}
+        sizes = {name: forecast(run.model_copy(update={"size": name, "trunk": rest})) for name in SIZES}
         can = {n: (s["parameters"], s["step"]["tokens_per_s"] * limit) for n, s in sizes.items() if s["fits"]}
         found["sizes"] = {name: {"parameters": parameters, "tokens": read} for name, (parameters, read) in can.items()}
         found["best_size"] = best_size(can, found["data"]["tokens"]) if can else None

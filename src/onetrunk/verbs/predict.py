@@ -58,14 +58,16 @@ def predict(
     from onetrunk.core.column import Sampling
     from onetrunk.data.ledger import Ledger
     from onetrunk.inference.model_folder import Model, answer_columns, load
-    from onetrunk.verbs import _setup, _tables
+    from onetrunk.inference.tables import check_out, draw_answers, nothing_given, read_rows, write_answers
+    from onetrunk.training.open_data import renamed
+    from onetrunk.verbs.show import console_for
 
-    console = _setup.console(quiet)
+    console = console_for(quiet)
     if out is not None:
-        _tables.check_out(Path(out))
+        check_out(Path(out))
     opened = model if isinstance(model, Model) else load(model)
-    rows = _tables.read_rows(data, network)
-    table = _setup.renamed(rows, map)
+    rows = read_rows(data, network)
+    table = renamed(rows, map)
     sampling = Sampling(temperature, top_k, top_p, max_length, guidance, steps, seed, beams)
     ledger = Ledger()
     columns: dict[str, list[Any]] = {}
@@ -76,7 +78,7 @@ def predict(
         rows = table.without([*columns, *(name for name in task.ask if name in table.columns)])
     absent = [name for name in task.given if name not in table.columns]
     if absent and len(absent) == len(task.given):
-        raise _tables.nothing_given(task.given, table)
+        raise nothing_given(task.given, table)
     if absent:
         console.print(f"[yellow]Note:[/] not in the table, answered without: {', '.join(absent)}", highlight=False)
     for name in task.ask:
@@ -84,7 +86,7 @@ def predict(
         codec = opened.codec(name)
         columns |= answer_columns(name, answers, codec)
         if out is not None and codec.reads_on() in table.columns:
-            drawn = _tables.draw_answers(codec, name, answers, table[codec.reads_on()], Path(out))
+            drawn = draw_answers(codec, name, answers, table[codec.reads_on()], Path(out))
             columns |= {f"{name} drawn": drawn} if any(drawn) else {}
     ledger.check(len(table), max_bad)
     for line in ledger.lines():
@@ -92,7 +94,7 @@ def predict(
     alike = isinstance(data, pd.DataFrame) and len(data) == len(table)  # not so of events, which became fewer rows
     frame = pd.DataFrame(columns, index=data.index if alike else None)
     if out is not None:
-        left_out = _tables.write_answers(frame, rows, Path(out))
+        left_out = write_answers(frame, rows, Path(out))
         console.print(f"{len(frame):,} answers are in [bold]{out}[/], beside the rows' own columns.", highlight=False)
         if left_out:
             console.print(f"[yellow]Note:[/] not written, for no text: {', '.join(left_out)}", highlight=False)

@@ -56,17 +56,22 @@ def pretrain(
     Returns:
         The model, as `onetrunk.load(out)` gives it.
     """
-    from onetrunk.verbs import _setup, _stages, _start
+    from onetrunk.training.open_data import open_data
+    from onetrunk.training.output import check_free
+    from onetrunk.training.pretrain import pretrain_model
+    from onetrunk.training.recipe import budget_seconds, make_recipe
+    from onetrunk.training.start import start_from
+    from onetrunk.verbs.show import console_for
 
-    console = _setup.console(quiet)
-    run = _setup.run_config(config, settings, size=size, fold=fold)
-    _setup.check_free(out, overwrite)
-    model, run = _start.start_from(start, run, network, seed)
-    opened = _setup.open_data(
+    console = console_for(quiet)
+    run = make_recipe(config, settings, size=size, fold=fold)
+    check_free(out, overwrite)
+    model, run = start_from(start, run, network, seed)
+    opened = open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
         allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model, max_bad=max_bad,
     )  # fmt: skip
-    model = _stages.pretrain(opened, run, Path(out), seed, model, _setup.seconds(budget), max_bad, console)
+    model = pretrain_model(opened, run, Path(out), seed, model, budget_seconds(budget), max_bad, console)
     model.save(out, overwrite=overwrite)
     console.print(f"The foundation model is in [bold]{out}[/].", highlight=False)
     return model

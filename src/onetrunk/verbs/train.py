@@ -57,33 +57,41 @@ def train(
         The model, as `onetrunk.load(out)` gives it.
     """
     from onetrunk.core.folder import MANIFEST
-    from onetrunk.verbs import _evidence, _setup, _stages, _start
+    from onetrunk.evaluation.evidence_folder import evaluate_model
+    from onetrunk.training.finetune import finetune_model
+    from onetrunk.training.open_data import open_data
+    from onetrunk.training.output import check_free
+    from onetrunk.training.pretrain import pretrain_model
+    from onetrunk.training.recipe import budget_seconds, make_recipe
+    from onetrunk.training.stage import extend_model
+    from onetrunk.training.start import start_from
+    from onetrunk.verbs.show import console_for
 
-    console = _setup.console(quiet)
-    run = _setup.run_config(config, settings, size=size, fold=fold)
+    console = console_for(quiet)
+    run = make_recipe(config, settings, size=size, fold=fold)
     foundation = Path(f"{out}-foundation")
-    _setup.check_free(out, overwrite)
+    check_free(out, overwrite)
     if start is None and (foundation / MANIFEST).exists() and not overwrite:
         console.print(f"Going on with [bold]{foundation}[/], made before (--overwrite makes it anew).", highlight=False)
         start = str(foundation)
-    model, run = _start.start_from(start, run, network, seed)
-    opened = _setup.open_data(
+    model, run = start_from(start, run, network, seed)
+    opened = open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
         allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model, max_bad=max_bad,
     )  # fmt: skip
-    limit = _setup.seconds(budget)
+    limit = budget_seconds(budget)
     if model is not None:
-        _stages.adopt(model, opened, console, seed, run.finetune)
+        extend_model(model, opened, console, seed, run.finetune)
     else:
-        _setup.check_free(foundation, overwrite)
+        check_free(foundation, overwrite)
         share = None if limit is None else 0.6 * limit
-        model = _stages.pretrain(opened, run, foundation, seed, None, share, max_bad, console)
+        model = pretrain_model(opened, run, foundation, seed, None, share, max_bad, console)
         model.save(foundation, overwrite=overwrite)
     share = None if limit is None else 0.3 * limit
-    model, decision = _stages.finetune(opened, run, Path(out), seed, model, True, max_bad, console, share)
+    model, decision = finetune_model(opened, run, Path(out), seed, model, True, max_bad, console, share)
     model.provenance["decision"] = decision
     model.save(out, overwrite=overwrite)
-    _evidence.evaluate(model, opened.part("test"), opened.part("train"), Path(out), seed, console)
+    evaluate_model(model, opened.part("test"), opened.part("train"), Path(out), seed, console)
     console.print(
         f"\nThe model is in [bold]{out}[/]; open [bold]{Path(out) / 'evidence' / 'report.html'}[/].\n"
         f"Use it: [bold]onetrunk predict {out} NEW_ROWS.csv --out answers.csv[/]",

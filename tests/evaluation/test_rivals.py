@@ -9,8 +9,8 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
 
-from onetrunk.evidence import baselines
-from onetrunk.evidence.baselines import run_baselines, usable
+from onetrunk.evaluation import baselines
+from onetrunk.evaluation.baselines import run_baselines, usable
 
 rng = np.random.default_rng(0)
 CLASSES = ["blue", "red"]

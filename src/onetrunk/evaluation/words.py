@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onetrunk.evidence.intervals import Interval
-from onetrunk.evidence.record import Rival, TaskEvidence
+from onetrunk.evaluation.intervals import Interval
+from onetrunk.evaluation.record import Rival, TaskEvidence
 
 
 @dataclass(frozen=True)

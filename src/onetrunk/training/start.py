@@ -12,14 +12,14 @@ from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.interop import huggingface
 from onetrunk.nn.restructure import restructured
-from onetrunk.verbs._setup import SIZES, RunConfig
+from onetrunk.training.recipe import SIZES, Recipe
 
 _GENTLE = {"optimizer": "adamw", "lr": 1e-4}  # what others trained for long is easily forgotten
 
 
 def start_from(
-    source: str | None, run: RunConfig, network: bool, seed: int, restructure: bool = False
-) -> tuple[Model | None, RunConfig]:
+    source: str | None, run: Recipe, network: bool, seed: int, restructure: bool = False
+) -> tuple[Model | None, Recipe]:
     """The model, if any, and the run's configuration with it: the model says whether what is given is causal, and one
     that was imported is trained gently unless the user chose an optimizer or learning rate.
 
@@ -38,7 +38,7 @@ def start_from(
     return model, run.model_copy(update={"given": given, "train": train})
 
 
-def _change(model: Model, run: RunConfig, source: str, allowed: bool) -> None:
+def _change(model: Model, run: Recipe, source: str, allowed: bool) -> None:
     """Makes the model what the settings say, keeping what it learnt."""
     trunk = model.network.trunk
     told = {**(SIZES[run.size] if "size" in run.model_fields_set else {}), **run.trunk}

@@ -8,8 +8,8 @@ import re
 import shlex
 from typing import Any
 
-from onetrunk.evidence.record import Evidence, Origin, TaskEvidence
-from onetrunk.evidence.words import amount, duration, headline, joined, lead, plain, sources, span, word
+from onetrunk.evaluation.record import Evidence, Origin, TaskEvidence
+from onetrunk.evaluation.words import amount, duration, headline, joined, lead, plain, sources, span, word
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$]|^(?:[#+>-]|\d+(?=[.)])))")
 _MOST_LEDGER = 15

@@ -14,11 +14,11 @@ from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError
-from onetrunk.evidence import figures, intervals
-from onetrunk.evidence.baselines import Baseline, before_and_then, run_baselines, usable
-from onetrunk.evidence.intervals import Interval
-from onetrunk.evidence.likelihood import judge_likelihood
-from onetrunk.evidence.record import Evidence, Origin, Rival, Sample, Shown, TaskEvidence
+from onetrunk.evaluation import figures, intervals
+from onetrunk.evaluation.baselines import Baseline, before_and_then, run_baselines, usable
+from onetrunk.evaluation.intervals import Interval
+from onetrunk.evaluation.likelihood import judge_likelihood
+from onetrunk.evaluation.record import Evidence, Origin, Rival, Sample, Shown, TaskEvidence
 
 _ROW_RESAMPLES = 1000
 _METRIC_RESAMPLES = 200  # of metrics that are no mean over rows: each resample computes them anew

@@ -13,7 +13,8 @@ from onetrunk.core.column import Sampling
 from onetrunk.data.split import Split
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model
-from onetrunk.verbs._setup import Data, RunConfig, run_config, types_and_options
+from onetrunk.training.open_data import Data, types_and_options
+from onetrunk.training.recipe import Recipe, make_recipe
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 LABELLED_EACH = 5  # rows of each digit with a label
@@ -21,7 +22,7 @@ HELD_OUT = 360
 SETTINGS = Path(__file__).with_name("demo.yaml")
 
 
-def data(seed: int, run: RunConfig) -> Data:
+def data(seed: int, run: Recipe) -> Data:
     """1,437 training rows, 50 of them with label and word (other 50 for every seed), and the same 360 held out."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -52,10 +53,10 @@ def only(whole: Data, ask: str) -> Data:
     return Data(whole.table, whole.types, whole.options, whole.given, [ask], {}, whole.split)
 
 
-def config(short: bool) -> RunConfig:
+def config(short: bool) -> Recipe:
     """The demo's settings; the short form takes every step and learns little."""
     settings = ["pretrain.steps=40", "finetune.steps=20", "finetune.folds=2"] if short else None
-    return run_config(SETTINGS, settings)
+    return make_recipe(SETTINGS, settings)
 
 
 def rivals(whole: Data, test: Table) -> dict[str, np.ndarray]:
@@ -95,7 +96,7 @@ def draw(model: Model, whole: Data, each: int, seed: int) -> tuple[np.ndarray, A
 
 def summary(results: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> dict[str, Any]:
     """Accuracy and interval of each."""
-    from onetrunk.evidence.intervals import wilson
+    from onetrunk.evaluation.intervals import wilson
 
     def figure(correct: np.ndarray) -> dict[str, Any]:
         found = wilson(int(correct.sum()), len(correct))

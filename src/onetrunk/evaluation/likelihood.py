@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.column import Codec
-from onetrunk.evidence import intervals
-from onetrunk.evidence.record import Rival, Sample, TaskEvidence
+from onetrunk.evaluation import intervals
+from onetrunk.evaluation.record import Rival, Sample, TaskEvidence
 
 _RESAMPLES = 200
 _MOST_CHARACTERS = 600

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from onetrunk.core.errors import ModelFileError
-from onetrunk.evidence.intervals import Interval
+from onetrunk.evaluation.intervals import Interval
 
 FORMAT = 1
 PLACE = "evidence"

@@ -10,7 +10,8 @@ from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.nn import lora
 from onetrunk.nn.lora import LoRAConfig
-from onetrunk.verbs._setup import Data, FinetuneConfig
+from onetrunk.training.open_data import Data
+from onetrunk.training.recipe import FinetuneConfig
 
 
 def settled(model: Model, data: Data, tuning: FinetuneConfig | None) -> set[str]:

@@ -15,13 +15,13 @@ from onetrunk.core.errors import DataError
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
-from onetrunk.evidence import card, report
-from onetrunk.evidence.evaluate import evaluate as judge
-from onetrunk.evidence.record import Evidence, Origin
+from onetrunk.evaluation import card, report
+from onetrunk.evaluation.evaluate import evaluate as judge
+from onetrunk.evaluation.record import Evidence, Origin
 from onetrunk.inference.model_folder import Model
 
 
-def evaluate(
+def evaluate_model(
     model: Model,
     test: Table,
     train: Table | None,

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from onetrunk.evidence import intervals
-from onetrunk.evidence.intervals import bootstrap, bootstrap_metric, paired, wilson
+from onetrunk.evaluation import intervals
+from onetrunk.evaluation.intervals import bootstrap, bootstrap_metric, paired, wilson
 
 VALUES = np.random.default_rng(0).gamma(2.0, size=300)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.evidence.intervals import Interval
-from onetrunk.evidence.record import TaskEvidence
-from onetrunk.evidence.words import amount, span, word
+from onetrunk.evaluation.intervals import Interval
+from onetrunk.evaluation.record import TaskEvidence
+from onetrunk.evaluation.words import amount, span, word
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DARK_PALETTE = ("#5AB4E8", "#F0884A", "#3CC79B", "#E3A1C4", "#F2B945", "#8CCBF0")

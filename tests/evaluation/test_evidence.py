@@ -17,12 +17,12 @@ from PIL import Image
 
 from onetrunk.core.answer import Answer
 from onetrunk.core.errors import DataError, ModelFileError
-from onetrunk.evidence.card import card
-from onetrunk.evidence.evaluate import evaluate
-from onetrunk.evidence.intervals import wilson
-from onetrunk.evidence.record import Evidence, Origin, Sample
-from onetrunk.evidence.report import report
-from onetrunk.evidence.words import amount, headline
+from onetrunk.evaluation.card import card
+from onetrunk.evaluation.evaluate import evaluate
+from onetrunk.evaluation.intervals import wilson
+from onetrunk.evaluation.record import Evidence, Origin, Sample
+from onetrunk.evaluation.report import report
+from onetrunk.evaluation.words import amount, headline
 
 CLASSES = ["blue", "green", "red"]
 EVIL = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>|`](javascript:alert(1))\u202e\x00"

@@ -14,7 +14,7 @@ from onetrunk.core.errors import UsageError
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.objectives.distil import DistilOptions
-from onetrunk.verbs._setup import Data
+from onetrunk.training.open_data import Data
 
 
 def open_teacher(folder: str, student: Model | None) -> Model:
@@ -36,7 +36,7 @@ def both_met(teacher: Model | None, student: Model | None) -> Model | None:
     return replace(student, provenance={"stages": stages})
 
 
-def codecs(teacher: Model, data: Data) -> tuple[list[Column], dict[str, Codec]]:
+def student_columns(teacher: Model, data: Data) -> tuple[list[Column], dict[str, Codec]]:
     """Columns and codecs of a new student, which know what the teacher's know."""
     _check_known(teacher, data.names)
     for name, told in data.options.items():

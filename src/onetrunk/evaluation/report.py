@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from onetrunk.evidence._style import CSS
-from onetrunk.evidence.intervals import Interval
-from onetrunk.evidence.record import Evidence, Origin, Sample, Shown, TaskEvidence
-from onetrunk.evidence.words import amount, duration, headline, plain, sources, span, word
+from onetrunk.evaluation._style import CSS
+from onetrunk.evaluation.intervals import Interval
+from onetrunk.evaluation.record import Evidence, Origin, Sample, Shown, TaskEvidence
+from onetrunk.evaluation.words import amount, duration, headline, plain, sources, span, word
 
 _POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

@@ -1,0 +1,1 @@
+"""Measured facts kept beside the model, each with its interval and its simple rival."""

@@ -1,1 +1,0 @@
-"""Floor 5: measured facts kept beside the model, each with its interval and its simple rival."""

@@ -1,0 +1,82 @@
+"""From opened rows to batches: row weights, objectives, the loader, and for how many steps."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from onetrunk.core.errors import UsageError
+from onetrunk.core.objective import Encoder, Objective, ObjectiveConfig
+from onetrunk.core.registry import objectives as objective_kinds
+from onetrunk.data.loader import Loader
+from onetrunk.data.pack import Store
+from onetrunk.data.table import Table
+from onetrunk.engine.trainer import planned_steps
+from onetrunk.objectives.distil import Distil
+from onetrunk.training.recipe import Recipe
+
+
+def with_row_weights(store: Store, table: Table, column: str | None) -> Store:
+    """Gives the store its rows' weights. Raises UsageError where one is missing or negative."""
+    if column is not None:
+        values = table[column]
+        try:
+            weights = np.array([float(v) for v in values], dtype=np.float32)
+        except (TypeError, ValueError):
+            weights = np.full(len(values), np.nan, dtype=np.float32)
+        if not (np.isfinite(weights) & (weights >= 0)).all():
+            raise UsageError(f"The column {column!r} must hold a weight of 0 or more in every row.")
+        store.row_weight = weights
+    return store
+
+
+def make_objectives(configs: Sequence[ObjectiveConfig], store: Store) -> list[Objective]:
+    """Objectives from their configurations; two of one kind are told apart by number."""
+    made: list[Objective] = []
+    for config in configs:
+        same = sum(o.config.kind == config.kind for o in made)
+        tag = config.kind if not same else f"{config.kind}{same + 1}"
+        made.append(objective_kinds.get(config.kind)(tag, config, store.names, store.codecs))
+    return made
+
+
+def count_steps(rows: int, documents: int, epochs: float, least: int, most: int) -> int:
+    """Steps for some passes over the rows, within bounds."""
+    return int(np.clip(math.ceil(rows * epochs / max(1, documents)), least, most))
+
+
+def steps_within(
+    module: torch.nn.Module, batches: Callable[[int], list], steps: int, limit: float | None, out: Path
+) -> int:
+    """How many of the steps fit in `limit` seconds, from a short probe; decided before step 0, and for a run in `out`
+    that goes on as it was decided then. The module is not changed."""
+    if limit is None:
+        return steps
+    if (planned := planned_steps(out)) is not None:
+        return planned
+    tried = 3
+    for step in range(tried + 1):
+        if step == 1:
+            start = time.monotonic()  # the first step warms up
+        for batch in batches(step):
+            sum(loss.sum for loss in module(batch).values()).backward()
+    module.zero_grad(set_to_none=True)
+    one = (time.monotonic() - start) / tried * 1.1
+    return int(np.clip(limit / one, 20, steps))
+
+
+def loader(
+    store: Store, configs: Sequence[ObjectiveConfig], config: Recipe, seed: int, teacher: Encoder | None = None
+) -> tuple[Loader, list[Objective]]:
+    """The batches of a run and its objectives, of which distillation learns from the teacher."""
+    made = make_objectives(configs, store)
+    for objective in made:
+        if isinstance(objective, Distil) and teacher is not None:
+            objective.learn_from(teacher)
+    given_causal = config.given == "causal"
+    return Loader(store, made, seed=seed, tokens_per_batch=config.tokens_per_batch, given_causal=given_causal), made
