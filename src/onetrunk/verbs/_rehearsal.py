@@ -149,9 +149,10 @@ class Rehearsal:
 
     def _learner(self, blocks: int, inside: AbstractContextManager[None] | None = None) -> Learner:
         trunk, codecs = {**self.config.trunk_config(), "layers": blocks}, copy.deepcopy(self.source.codecs)
+        objectives = copy.deepcopy(self.objectives)
         with inside or nullcontext():
             network = FoundationModel(trunk, self.source.columns, codecs, self.config.given)
-            return Learner(network, copy.deepcopy(self.objectives))
+            return Learner(network, objectives)
 
     def _seconds(self, operations: StepOperations, blocks: int, mode: Mode, steps: int) -> float:
         """Of a step with so many blocks. Steps of one micro-batch and of two are timed in turn: a whole step is on the
