@@ -11,8 +11,7 @@ import torch.nn.functional as F
 import worlds
 
 from onetrunk.columns.category import CODEC as Category
-from onetrunk.core.answer import Answer
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import DataError
 
@@ -122,8 +121,8 @@ def test_sampled_answers_follow_the_probabilities() -> None:
     codec = fitted(list("abc")).eval()
     n = 4000
     h = torch.randn(1, 1, 2 * WIDTH).expand(n, -1, -1)
-    state = codec.start(n, Sampling(temperature=1.0), worlds.keys(n), worlds.CPU)
-    answers = codec.finish(codec.step(state, h, None, Sampling(temperature=1.0)))
+    state = codec.start(worlds.context(worlds.keys(n), Sampling(temperature=1.0)))
+    answers = codec.finish(codec.step(state, h, None))
     expected = (h[0, 0] @ codec.head.T + codec.bias).softmax(-1).tolist()
     drawn = [np.mean([a.value == c for a in answers]) for c in "abc"]
     assert drawn == pytest.approx(expected, abs=0.025)

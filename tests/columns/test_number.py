@@ -6,11 +6,12 @@ from decimal import Decimal
 import numpy as np
 import pytest
 import torch
+import worlds
 
 from onetrunk.columns.number import CODEC as Number
-from onetrunk.core.answer import Answer
-from onetrunk.core.column import Query, Sampling
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content, Role
+from onetrunk.core.decoding import Query
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 
 WIDTH = 16
@@ -41,10 +42,10 @@ def tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
 
 
 def answers(codec: Number, h: torch.Tensor, sampling: Sampling) -> list[Answer]:
-    state = codec.start(len(h), sampling, np.arange(len(h), dtype=np.uint64), CPU)
-    query: Query = codec.query(state, sampling)
+    state = codec.start(worlds.context(np.arange(len(h), dtype=np.uint64), sampling))
+    query: Query = codec.query(state)
     assert query.t == 1 and codec.embed(query.content).shape == (len(h), WIDTH)
-    state = codec.step(state, h[:, None], None, sampling)
+    state = codec.step(state, h[:, None], None)
     assert state["done"].all()
     return codec.finish(state)
 

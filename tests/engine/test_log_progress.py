@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from onetrunk.engine.log import MetricsLog
-from onetrunk.engine.progress import Progress, peak_bytes, resident_bytes
+from onetrunk.engine.progress import Progress, resident_bytes
+from onetrunk.engine.runtime import Runtime
 
 LINES = '{"step": 1}\n{"step": 2}\n{"step": 2, "validation": {}}\n{"step": 3}\n'
 
@@ -66,4 +67,4 @@ def test_one_live_line_on_a_terminal(capsys: pytest.CaptureFixture, monkeypatch:
 def test_memory_is_told() -> None:
     import torch
 
-    assert 10e6 < resident_bytes() <= peak_bytes(torch.device("cpu")) * 1.1
+    assert 10e6 < resident_bytes() <= Runtime(torch.device("cpu")).peak_bytes * 1.1

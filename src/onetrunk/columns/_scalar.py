@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss
-from onetrunk.core.column import Codec, Query, Sampling, State
+from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads.categorical import divergence
@@ -135,11 +136,10 @@ class Scalar(Codec):
         """Over the bars."""
         return divergence(self.logits(h), teacher.logits(h_teacher), temperature)
 
-    def start(self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device) -> State:
-        uniform = torch.from_numpy(rng.uniform(rng.mix(keys, "samples"), _SAMPLES)).to(device)
-        return {"done": torch.zeros(n, dtype=torch.bool, device=device), "uniform": uniform}
+    def start(self, context: AnswerContext) -> State:
+        return context.state("temperature")
 
-    def query(self, state: State, sampling: Sampling) -> Query:
+    def query(self, state: State) -> Query:
         done = state["done"]
         content = {
             name: tensor.to(done.device).expand(len(done), *tensor.shape[1:])
@@ -147,24 +147,30 @@ class Scalar(Codec):
         }
         return Query({**content, "hidden": torch.ones_like(done)}, t=1)
 
-    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
-        logits = self.logits(h[:, 0])
-        after = {"done": ~state["done"], "logits": logits}
-        if sampling.temperature > 0:
-            after["samples"] = self.bars.sample(logits, state["uniform"], sampling.temperature)
-        return after
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
+        return {**state, "done": ~state["done"], "logits": self.logits(h[:, 0])}
 
     def finish(self, state: State) -> list[Answer]:
         """The mean, a central 90 % interval and, when sampled, draws."""
         logits = state["logits"]
         columns = torch.stack([self.bars.mean(logits), *self.bars.interval(logits, 0.9)], dim=1)
-        drawn = state.get("samples", logits[:, :0])
+        samples_of = self._samples(state)
         answers = []
-        for (mean, low, high), row in zip(columns.tolist(), drawn.tolist(), strict=True):
-            samples = [self._answer(z) for z in row] or None
+        for i, (mean, low, high) in enumerate(columns.tolist()):
+            samples = [self._answer(z) for z in samples_of[i]] if i in samples_of else None
             interval = (self._answer(low), self._answer(high))
             answers.append(Answer(self._answer(mean), interval=interval, samples=samples))
         return answers
+
+    def _samples(self, state: State) -> dict[int, list[float]]:
+        """Draws of the answers that are drawn, by their number."""
+        rows = (state["temperature"] > 0).nonzero()[:, 0]
+        if not len(rows):
+            return {}
+        keys = state_keys(state)[rows.cpu().numpy()]
+        uniform = torch.from_numpy(rng.uniform(rng.mix(keys, "samples"), _SAMPLES)).to(rows.device)
+        drawn = self.bars.sample(state["logits"][rows], uniform, state["temperature"][rows])
+        return dict(zip(rows.tolist(), drawn.tolist(), strict=True))
 
     def _answer(self, z: float) -> Any:
         return self.from_line(self.centre + self.scale * z)

@@ -16,9 +16,10 @@ from onetrunk.columns._names import kind_of, name_of, value_of
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss, state_of
-from onetrunk.core.column import Codec, Query, Sampling, State
+from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, On, Role, Segment
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads.categorical import choose, divergence, linear_cross_entropy
@@ -211,33 +212,32 @@ class Category(Codec):
         own, theirs = (torch.stack([x, torch.zeros_like(x)], dim=-1) for x in (own, theirs))
         return divergence(own, theirs, temperature).mean(-1)
 
-    def start(
-        self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device, prompt: Content | None = None,
-        on: On | None = None,
-    ) -> State:  # fmt: skip
-        u = torch.from_numpy(rng.uniform(keys)).to(device)
-        state = {"done": torch.zeros(n, dtype=torch.bool, device=device), "uniform": u}
-        return state if on is None else {**state, **state_of(on, device)}
+    def start(self, context: AnswerContext) -> State:
+        state = context.state("temperature", "top_k", "top_p")
+        on = context.read_positions
+        return state if on is None else {**state, **state_of(on, context.device)}
 
-    def query(self, state: State, sampling: Sampling) -> Query:
+    def query(self, state: State) -> Query:
         n, device = len(state["done"]), state["done"].device
         hidden = torch.ones(n, dtype=torch.bool, device=device)
         if self.multi:
             return Query({"hot": torch.zeros(n, len(self.classes), device=device), "hidden": hidden}, t=1)
         return Query({"id": torch.zeros(n, dtype=torch.int64, device=device), "hidden": hidden}, t=1)
 
-    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
         if "lens" in state:  # of nothing, zeros
             h = F.pad(h, (0, 0, 1, 0))[torch.arange(h.shape[0], device=h.device), state["lens"]][:, None]
         logits = self.logits(h[:, 0])
-        if self.multi:
-            return {"done": ~state["done"], "p": logits.sigmoid(), "id": logits.argmax(-1)}
-        ids = choose(logits, state["uniform"], sampling.temperature, sampling.top_k, sampling.top_p)
-        return {"done": ~state["done"], "p": logits.softmax(-1), "id": ids}
+        p = logits.sigmoid() if self.multi else logits.softmax(-1)
+        return {**state, "done": ~state["done"], "p": p, "id": logits.argmax(-1)}
 
     def finish(self, state: State) -> list[Answer]:
+        """The likeliest class, or one that is drawn here: `step` alone is what other runtimes run."""
+        uniform = torch.from_numpy(rng.uniform(state_keys(state))).to(state["p"].device)
+        drawn = choose(state["p"].log(), uniform, state["temperature"], state["top_k"], state["top_p"])
+        ids = torch.where(state["temperature"] > 0, drawn, state["id"])
         answers = []
-        for p, i in zip(state["p"].cpu().numpy(), state["id"].tolist(), strict=True):
+        for p, i in zip(state["p"].cpu().numpy(), ids.tolist(), strict=True):
             probability = {name: float(x) for name, x in zip(self.classes, p, strict=True)}
             if self.multi:
                 answers.append(Answer([self._value(k) for k in np.flatnonzero(p >= 0.5)], probability))

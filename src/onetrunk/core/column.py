@@ -13,49 +13,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, On, Role, Segment
+from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.errors import BadValueError, UsageError
-
-State = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How an answer is drawn. Greedy (`temperature=0`) unless told otherwise."""
-
-    temperature: float = 0.0
-    top_k: int = 0  # 0: no limit
-    top_p: float = 1.0
-    max_length: int = 256  # parts of an answer of unknown length
-    guidance: float = 1.0  # classifier-free guidance (arXiv 2207.12598); 1 is none
-    steps: int = 24  # ODE steps of a flow
-    seed: int = 0
-    beams: int = 1  # kept at once in a search for the likeliest written answer; 1 takes the likeliest token each time
-
-    def __post_init__(self) -> None:
-        if self.beams < 1 or (self.beams > 1 and self.temperature > 0):
-            raise UsageError(
-                f"beams expects a whole number from 1, and above 1 no temperature: a search draws nothing; found beams "
-                f"{self.beams} and temperature {self.temperature:g}."
-            )
-
-
-@dataclass
-class Query:
-    """What a decoding step asks of the trunk: `content` for t positions of every document, [n * t, ...] or natural."""
-
-    content: dict[str, Tensor]
-    t: int
-    causal: bool = False
-    keep: bool = False  # true: these positions are final and stay visible to later steps
-    pos: int | Tensor = 0  # rotary position of the first of them; one for all documents, or int64 [n]
-    valid: Tensor | None = None  # bool [n, t], false for padding, which comes last; None: there is none
 
 
 class Codec(nn.Module, ABC):
@@ -225,30 +190,29 @@ class Codec(nn.Module, ABC):
         name = type(self).__module__.rpartition(".")[2]
         raise UsageError(f"A {name} column has no distribution over a closed set that a student could learn from.")
 
+    # A state is the answers that are being made: tensors [n, ...], always with `done` bool [n], and with `phase` int64
+    # [n] where the steps are of several kinds. Answers of several requests are joined in one state, those of one phase,
+    # and leave it one by one: so every row is of its own answer alone. Rows that become longer (tokens so far) are
+    # padded at the end with zeros when they are joined with longer ones.
     @abstractmethod
-    def start(
-        self,
-        n: int,
-        sampling: Sampling,
-        keys: np.ndarray,
-        device: torch.device,
-        prompt: Content | None = None,
-        on: On | None = None,
-    ) -> State:
-        """The state before the first step: tensors [n, ...], always with `done` bool [n].
+    def start(self, context: AnswerContext) -> State:
+        """The state before the first step. Only a codec that `continues` is told how each answer begins (`prompt`)."""
 
-        `prompt` is told only to a codec that `continues`: how each answer begins. `on` as in `segment`.
-        """
-
-    def query(self, state: State, sampling: Sampling) -> Query:
+    def query(self, state: State) -> Query:
         """What to embed next; never asked of a codec that reads on another column."""
         raise NotImplementedError
 
     @abstractmethod
-    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
-        """h [n, t, D] (or [n, t, 2 D]) of the query's positions, or of the column it reads on; `free` is h with
-        nothing given, when guided. A codec that `searches` is started with each document `beams` times, one beside the
-        other, and also tells `order` int64 [n]: which of these documents each of its beams goes on from, best first."""
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
+        """h [n, t, D] (or [n, t, 2 D]) of the query's positions, or of the column it reads on; `unconditional` is h
+        with nothing given, when guided. A codec that `searches` is started with each document `beams` times, one beside
+        the other, and also tells `order` int64 [n]: which of these documents each of its beams goes on from, best
+        first."""
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        """How many positions of the trunk an answer takes at most, int64 [n], where its prompt has so many parts [n]:
+        those that are kept, and those of the longest query beside them."""
+        return np.ones_like(prompt)
 
     @abstractmethod
     def finish(self, state: State) -> list[Answer]:

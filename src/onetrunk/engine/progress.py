@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 if TYPE_CHECKING:
     import rich.progress
 
@@ -36,7 +34,7 @@ class Progress:
         self._live.add_task(self.label, total=total, completed=step, facts="")
 
     def update(self, step: int, loss: float, tokens_per_s: float, mfu: float | None = None) -> None:
-        """`step` updates are done; `mfu` is the share of the machine's rate of products (`engine.speed`)."""
+        """`step` updates are done; `mfu` is the share of the machine's rate of products (`engine.runtime`)."""
         if self.silent:
             return
         share = "" if mfu is None else f"  MFU {100 * mfu:.0f} %"
@@ -64,19 +62,9 @@ class Progress:
 
 def resident_bytes() -> int:
     """Memory this process holds now; its peak where the system does not tell."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        import resource
-
-        return int(statm.read_text().split()[1]) * resource.getpagesize()
-    return peak_bytes(torch.device("cpu"))
-
-
-def peak_bytes(device: torch.device) -> int:
-    """The most memory held so far: of the GPU, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
     import resource
 
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -52,7 +52,7 @@ def finetune_model(
     training does not help, and what was decided and why."""
     task = Task(list(data.given), list(data.ask))
     store = stored(model, data, "train", config)
-    data.ledger.check(len(store.place), max_bad)
+    data.ledger.check(len(store.index), max_bad)
     asked = [store.names.index(name) for name in task.ask]
     labelled = np.flatnonzero(store.present[:, asked].any(1))
     if not len(labelled):
@@ -63,7 +63,7 @@ def finetune_model(
     console.print(f"[bold]Fine-tuning[/] on {len(labelled):,} rows", highlight=False)
     decision: dict[str, Any] = {"labelled_rows": len(labelled)}
     progress = Progress("fine-tuning", silent=console.quiet)
-    spreads = pretrained and config.finetune.spread and len(labelled) < len(store.place)
+    spreads = pretrained and config.finetune.spread and len(labelled) < len(store.index)
     validates = pretrained and not spreads and len(validation) < _FEWEST_VALIDATED
     share = None if limit is None else limit / (config.finetune.repeats + validates * config.finetune.folds)
     if spreads:
@@ -136,12 +136,11 @@ def _tune(
     documents = f.documents or int(np.clip(len(labelled) // 16, 16, 256))
     kind, options = ("predict", {}) if teacher is None else ("distil", f.distil.model_dump())
     objective = ObjectiveConfig(kind=kind, documents=documents, given=task.given, ask=task.ask, options=options)
-    rows = Store(store.names, store.codecs, store.contents, store.place[labelled])
+    rows = Store(store.names, store.codecs, store.contents, store.index[labelled])
     rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
     batches, made = loader(rows, [objective], config, seed, None if teacher is None else teacher.network)
     learner = Learner(model.network, made, seed)
     steps = f.steps or count_steps(batches.rows_per_epoch(kind), documents, f.epochs, f.least_steps, f.most_steps)
-    steps = steps_within(learner, batches, steps, limit, out)
     if f.lora is not None and f.freeze not in (0, "trunk"):
         raise UsageError(
             f"finetune.lora freezes the whole trunk and --freeze {f.freeze} a part of it: name one of them."
@@ -152,6 +151,7 @@ def _tune(
         if "optimizer" not in config.train.model_fields_set:
             config = config.model_copy(update={"train": config.train.updated(optimizer="adamw")})
     adapt.layer_rates(model, task, f.layer_rate)
+    steps = steps_within(learner, batches, config.train, steps, limit, out)
     if pretrained:
         train = config.train.updated(lr=config.train.lr * f.rate, muon_lr=config.train.muon_lr * f.rate)
         config = config.model_copy(update={"train": train})
@@ -198,7 +198,7 @@ def _cross_validated(
     scores: dict[str, list[float]] = {"pretrained": [], "fine-tuned": []}
     for fold in range(folds):
         held = labelled[fold_of == fold]
-        held = held[store.place[held, store.names.index(name)] >= 0]
+        held = held[store.index[held, store.names.index(name)] >= 0]
         if not len(held):
             continue
         tuned = copy.deepcopy(model)

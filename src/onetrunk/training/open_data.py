@@ -10,9 +10,9 @@ import numpy as np
 from rich.console import Console
 
 from onetrunk.data.cache import Cache
-from onetrunk.data.fold import FoldConfig, fold
+from onetrunk.data.events import EventsConfig, rows_from_events
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.met import parts_before, unknowable
+from onetrunk.data.seen_rows import absent_columns, splits_before
 from onetrunk.data.split import Split, split
 from onetrunk.data.table import Table, infer_types, read, roles
 from onetrunk.inference.model_folder import Model
@@ -31,11 +31,11 @@ class Data:
     reasons: dict[str, str]
     split: Split
     ledger: Ledger = field(default_factory=Ledger)
-    fold: FoldConfig | None = None
+    fold: EventsConfig | None = None
     cache: Cache | None = None
 
     def part(self, name: str) -> Table:
-        return self.table.take(self.split.parts()[name])
+        return self.table.take(self.split.indices()[name])
 
     @property
     def names(self) -> list[str]:
@@ -80,13 +80,15 @@ def open_data(
     cache = None if config.cache is None else Cache(config.cache)
     table, ledger = renamed(read(data, allow_network=network), map), Ledger()
     if config.fold is not None:
-        table = fold(table, config.fold, ask or [], split=split_spec, seed=seed, ledger=ledger, max_bad=max_bad)
+        table = rows_from_events(
+            table, config.fold, ask or [], split=split_spec, seed=seed, ledger=ledger, max_bad=max_bad
+        )
     kinds, options = types_and_options(table, config, types)
     given_names, asked, reasons = roles(table, kinds, ask, given, ignore)
     if config.row_weight in given_names:
         given_names.remove(config.row_weight)
         reasons[config.row_weight] = "the rows' weights"
-    before = None if start is None else rows_met(start, table, console)
+    before = None if start is None else seen_splits(start, table, console)
     if config.fold is not None:  # its rows are in parts; what an asked column has seen tells equal ones apart
         parts = split(table, kinds, "given:split", seed, given=[], ask=asked, before=before)
     else:
@@ -102,18 +104,20 @@ def open_data(
         console.print("[bold]Asked[/] " + ", ".join(f"{n} [dim]{kinds[n]}[/]" for n in asked), highlight=False)
     for name, reason in reasons.items():
         console.print(f"[bold]Left out[/] {name} [dim]{reason}[/]", highlight=False)
-    sizes = " · ".join(f"{name} {len(index):,}" for name, index in parts.parts().items())
+    sizes = " · ".join(f"{name} {len(index):,}" for name, index in parts.indices().items())
     console.print(f"[bold]Rows[/] {sizes} [dim]{parts.how}[/]", highlight=False)
     return Data(table, kinds, options, given_names, asked, reasons, parts, ledger, config.fold, cache)
 
 
-def rows_met(model: Model, table: Table, console: Console) -> np.ndarray:
-    """The part each row had when the model was trained, int64 [rows], -1 where it was not met (`data.met`)."""
-    records = [stage["met"] for stage in model.provenance.get("stages", []) if "met" in stage]
-    if absent := unknowable(table, records):
+def seen_splits(model: Model, table: Table, console: Console) -> np.ndarray:
+    """The part each row had when the model was trained, int64 [rows], -1 where it was not met (`data.seen_rows`)."""
+    stages = model.provenance.get("stages", [])
+    records = [stage.get("seen_rows", stage.get("met")) for stage in stages]  # "met": the first edition's folders
+    records = [record for record in records if record is not None]
+    if absent := absent_columns(table, records):
         console.print(
             f"[yellow]Note:[/] rows that the model learnt from cannot be told here, for want of {', '.join(absent)}: "
             "do not hold them out.",
             highlight=False,
         )
-    return parts_before(table, records)
+    return splits_before(table, records)

@@ -36,12 +36,12 @@ def pretrain_model(
     else:
         extend_model(model, data, console, seed)
     store = stored(model, data, "train", config)
-    data.ledger.check(len(store.place), max_bad)
+    data.ledger.check(len(store.index), max_bad)
     for line in data.ledger.lines():
         console.print(f"[yellow]Ledger[/] {line}", highlight=False)
     batches, made, steps = course(store, config, seed)
     learner = Learner(model.network, made, seed)
-    steps = steps_within(learner, batches, steps, limit, out)
+    steps = steps_within(learner, batches, config.train, steps, limit, out)
     console.print(
         f"[bold]Pretraining[/] {steps:,} steps, {count_parameters(model):,} parameters, "
         + " + ".join(f"{o.config.kind} {o.config.documents}" for o in made),

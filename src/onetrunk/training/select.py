@@ -42,8 +42,8 @@ def validator(model: Model, task: Task, validation: Table, metric: str | None) -
         model.network.codecs,
         Ledger(),
     )
-    rows = np.flatnonzero(store.place[:, store.names.index(name)] >= 0)
-    store.place = store.place[rows]
+    rows = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
+    store.index = store.index[rows]
     truths = [validation[name][i] for i in rows]
 
     def by_metric() -> tuple[float, bool, dict[str, float | None]]:

@@ -15,9 +15,9 @@ from rich.console import Console
 from onetrunk import __version__
 from onetrunk.core import rng
 from onetrunk.core.errors import InterruptedRunError
-from onetrunk.data.met import record
 from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode, fit_columns
+from onetrunk.data.seen_rows import record
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainResult
 from onetrunk.inference.model_folder import Model
@@ -120,9 +120,9 @@ def provenance(
     made = {
         "stage": stage,
         "source": Path(data.table.source).name,
-        "rows": {name: len(index) for name, index in data.split.parts().items()},
+        "rows": {name: len(index) for name, index in data.split.indices().items()},
         "split": data.split.as_json(),
-        "met": record(data.table, data.types, data.given or data.ask, data.split.parts()),
+        "seen_rows": record(data.table, data.types, data.given or data.ask, data.split.indices()),
         "given": data.given,
         "ask": data.ask,
         "left_out": data.reasons,
@@ -143,7 +143,7 @@ def provenance(
 
 def _digest(store: Store) -> str:
     """Equal for equal training rows, however they came: a run must not go on with others."""
-    found = hashlib.blake2b(store.place.tobytes(), digest_size=8)
+    found = hashlib.blake2b(store.index.tobytes(), digest_size=8)
     for content in store.contents:
         if content.lens is not None:
             found.update(content.lens.tobytes())

@@ -73,9 +73,9 @@ def evaluate(
 def _unseen(model: Any, table: Any, console: Any) -> Any:
     """The rows that the model was neither trained nor validated on."""
     from onetrunk.core.errors import DataError
-    from onetrunk.training.open_data import rows_met
+    from onetrunk.training.open_data import seen_splits
 
-    before = rows_met(model, table, console)
+    before = seen_splits(model, table, console)
     met = (before == 0) | (before == 1)
     if met.all():
         raise DataError(
@@ -95,13 +95,13 @@ def _others(model: Any, train: Any, table: Any, console: Any) -> Any:
     """The training rows that are not among those to be judged: rivals must not learn from them either."""
     import numpy as np
 
-    from onetrunk.data.met import parts_before, record
+    from onetrunk.data.seen_rows import record, splits_before
 
     names = [name for name in model.columns if name in table.columns and name in train.columns]
     types = {name: model.columns[name].type for name in names}
     none = np.zeros(0, dtype=np.int64)
     judged = record(table, types, names, {"train": none, "val": none, "test": np.arange(len(table))})
-    same = parts_before(train, [judged]) >= 0
+    same = splits_before(train, [judged]) >= 0
     if same.any():
         console.print(
             f"[yellow]Note:[/] {same.sum():,} rows of --against are judged, so rivals do not learn from them.",

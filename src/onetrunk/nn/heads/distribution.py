@@ -134,6 +134,7 @@ class BarDistribution(nn.Module):
         low, high = self.quantile(logits, p).unbind(1)
         return low, high
 
-    def sample(self, logits: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
-        """Draws [r, s] from uniform numbers u [r, s]; low temperatures draw from the likeliest bars."""
-        return self.quantile(logits / temperature, u)
+    def sample(self, logits: Tensor, u: Tensor, temperature: Tensor) -> Tensor:
+        """Draws [r, s] from uniform numbers u [r, s], each row at its own temperature [r], above 0; low ones draw from
+        the likeliest bars."""
+        return self.quantile(logits / temperature[:, None], u)
