@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 import worlds
 
-from onetrunk.columns.category import CODEC as Category
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import DataError
+from onetrunk.core.registry import column_types
+
+Category = column_types.get("category")
 
 WIDTH = 8
 
@@ -39,7 +41,7 @@ def fitted(values: list[Any], **options: Any) -> Any:
 def test_classes_have_one_spelling_and_keep_their_kind(values: list[Any], names: list[str], kept: type) -> None:
     codec = fitted(values)
     assert codec.classes == names
-    assert [type(codec._value(i)) for i in range(len(names))] == [kept] * len(names)
+    assert [type(codec.value(i)) for i in range(len(names))] == [kept] * len(names)
 
 
 @pytest.mark.parametrize(

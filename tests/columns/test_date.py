@@ -9,10 +9,12 @@ import pytest
 import torch
 import worlds
 
-from onetrunk.columns.date import CODEC as Date
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content, Role
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.registry import column_types
+
+Date = column_types.get("date")
 
 WIDTH = 16
 DAYS = [dt.date(2023, 1, 1) + dt.timedelta(days=3 * i) for i in range(200)]

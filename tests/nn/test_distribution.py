@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
+from onetrunk.columns.families.scalar.bars import Bars, fit_bars
 from onetrunk.nn.heads.distribution import BarDistribution
 
 
@@ -29,7 +30,7 @@ KINDS = ["normal", "heavy", "hours", "gains", "binary", "few", "constant", "one"
 
 
 def made(kind: str, rows: int = 3) -> tuple[BarDistribution, torch.Tensor]:
-    bars = BarDistribution.fit(samples(kind))
+    bars = BarDistribution(**fit_bars(samples(kind)).knowledge())
     generator = torch.Generator().manual_seed(1)
     return bars, torch.randn(rows, bars.size, generator=generator)
 
@@ -108,7 +109,7 @@ def test_samples_follow_the_distribution() -> None:
 
 def test_mass_starts_at_the_training_distribution() -> None:
     values = samples("normal")
-    bars = BarDistribution.fit(values)
+    bars = BarDistribution(**fit_bars(values).knowledge())
     logits = bars.mass.log()[None]
     assert bars.size <= 64
     for level in (0.1, 0.5, 0.9):
@@ -120,7 +121,7 @@ def test_mass_starts_at_the_training_distribution() -> None:
 @pytest.mark.parametrize("kind", ["hours", "gains", "binary"])
 def test_a_repeated_value_has_a_narrow_bar_of_its_own(kind: str) -> None:
     values = samples(kind)
-    bars = BarDistribution.fit(values)
+    bars = BarDistribution(**fit_bars(values).knowledge())
     common = 0.0 if kind != "binary" else 1.0
     share = float((values == common).mean())
     logits = bars.mass.log()[None]
@@ -136,7 +137,7 @@ def test_a_repeated_value_has_a_narrow_bar_of_its_own(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_widths_are_positive_and_losses_finite(kind: str) -> None:
     values = samples(kind)
-    bars = BarDistribution.fit(values)
+    bars = BarDistribution(**fit_bars(values).knowledge())
     assert (bars.widths > 4e-3).all()
     assert bars.borders.diff().gt(0).all()
     loss = bars.loss(bars.mass.log().expand(len(values), -1), torch.tensor(values))
@@ -147,7 +148,7 @@ def test_widths_are_positive_and_losses_finite(kind: str) -> None:
 
 def test_learning_recovers_a_distribution() -> None:
     rng = np.random.default_rng(2)
-    bars = BarDistribution.fit(rng.normal(size=1000))
+    bars = BarDistribution(**fit_bars(rng.normal(size=1000)).knowledge())
     target = torch.tensor(rng.normal(0.5, 0.3, size=2000))
     logits = torch.zeros(1, bars.size, requires_grad=True)
     optimizer = torch.optim.LBFGS([logits], max_iter=50)
@@ -168,9 +169,10 @@ def test_learning_recovers_a_distribution() -> None:
 
 
 def test_knowledge_is_json_and_comes_back_exactly() -> None:
+    known = fit_bars(samples("hours"))
+    again = Bars(**json.loads(json.dumps(known.knowledge())))
+    assert again == known
     bars, logits = made("hours")
-    again = BarDistribution(**json.loads(json.dumps(bars.knowledge())))
-    value = torch.tensor([-30.0, 0.0, 4.2])
-    assert torch.equal(bars.log_prob(logits, value), again.log_prob(logits, value))
-    assert torch.equal(bars.mean(logits), again.mean(logits))
-    assert again.knowledge() == bars.knowledge()
+    other, value = BarDistribution(**again.knowledge()), torch.tensor([-30.0, 0.0, 4.2])
+    assert torch.equal(bars.log_prob(logits, value), other.log_prob(logits, value))
+    assert torch.equal(bars.mean(logits), other.mean(logits))

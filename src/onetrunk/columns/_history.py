@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from onetrunk.columns._names import kind_of, name_of, value_of
+from onetrunk.columns.families.names import kind_of, name_of, value_of
 from onetrunk.core import rng
 from onetrunk.core.answer import Sampling
 from onetrunk.core.column import Codec

@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from onetrunk.columns._sound import SUFFIXES, LogMel, evened, hz_to_mel, open_sound, resampled, wav
+from onetrunk.columns.families.scalar.bars import Bars, fit_bars
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
@@ -81,7 +82,8 @@ class Audio(Codec):
         self.mean, self.scale = float(frames.mean()), float(frames.std()) + 1e-3
         lengths = np.array([len(h) / self.options.step for h in heard])
         self.longest = int(lengths.max())
-        self.lengths = BarDistribution.fit(lengths / self.longest)
+        self.length_bars = fit_bars(lengths / self.longest)
+        self.lengths = BarDistribution(**self.length_bars.knowledge())
 
     def _listen(self) -> None:
         self.spectra = LogMel(self.sampling_rate, self.options.bands)
@@ -97,12 +99,13 @@ class Audio(Codec):
             "mean": self.mean,
             "scale": self.scale,
             "longest": self.longest,
-            "lengths": self.lengths.knowledge(),
+            "lengths": self.length_bars.knowledge(),
         }
 
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
         self.sampling_rate, self.longest = knowledge["rate"], knowledge["longest"]
         self.mean, self.scale = knowledge["mean"], knowledge["scale"]
+        self.length_bars = Bars(**knowledge["lengths"])
         self.lengths = BarDistribution(**knowledge["lengths"])
         self._listen()
 

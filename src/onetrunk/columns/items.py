@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from onetrunk.columns._history import FIRST, History, HistoryOptions
-from onetrunk.columns._names import name_of
+from onetrunk.columns.families.names import name_of
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss

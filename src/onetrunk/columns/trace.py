@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onetrunk.columns._history import FIRST, History, HistoryOptions
-from onetrunk.columns._names import name_of
+from onetrunk.columns.families.names import name_of
 from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss
 from onetrunk.core.decoding import AnswerContext, State

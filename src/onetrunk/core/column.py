@@ -8,7 +8,7 @@ a new codec is new inputs *and* new tasks.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -20,6 +20,14 @@ from onetrunk.core.batch import Loss
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, On, Role, Segment
 from onetrunk.core.decoding import AnswerContext, Query, State
+from onetrunk.core.encoder import (
+    Beside,
+    History,
+    Prompted,
+    SegmentContext,
+    class_names,
+    reads_on,
+)
 from onetrunk.core.errors import BadValueError, UsageError
 
 
@@ -292,7 +300,140 @@ class Column:
         return {"name": self.name, "type": self.type, "codec": self.codec}
 
 
-def sample_present(values: Iterable[Any], most: int = 1000) -> list[Any]:
-    """At most `most` present values, spread evenly: what `recognise` looks at."""
-    present = [v for v in values if v is not None]
-    return present[:: max(1, len(present) // most)][:most]
+class Sides(nn.Module):
+    """Transition: the three sides of a type under the names of a codec, for call sites that have not moved yet."""
+
+    kind: ClassVar[Any]
+
+    def __init__(self, options: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.encoder = self.kind.encoder(options)
+        self.evaluation = self.kind.evaluation(self.encoder)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            pass
+        sides = [self.__dict__["encoder"], self.__dict__["evaluation"]]
+        if "module" in self.__dict__:
+            sides.insert(0, self.__dict__["module"])
+        for side in sides:
+            if hasattr(side, name):
+                return getattr(side, name)
+        raise AttributeError(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("encoder", "evaluation", "module", "training", "options") and hasattr(
+            self.__dict__.get("encoder"), name
+        ):
+            setattr(self.encoder, name, value)
+        elif name == "options":
+            self.encoder.options = value
+        elif name in ("encoder", "evaluation"):
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def pooled(self) -> bool:
+        return self.module.pooled
+
+    def train(self, mode: bool = True) -> Any:
+        if "module" in self.__dict__:
+            self.module.train(mode)
+        return super().train(mode)
+
+    def build(self, width: int) -> None:
+        module = self.kind.module(self.encoder, width)
+        self.__dict__["module"] = module
+        self._parameters, self._modules, self._buffers = module._parameters, module._modules, module._buffers
+        self.train(self.training)
+
+    def extend(self, values: Sequence[Any]) -> int:
+        growth = self.encoder.extend(values)
+        if "module" in self.__dict__:
+            self.module.grow(growth)
+        return len(growth)
+
+    def dropped(self, content: Content, on: Content | None = None, place: np.ndarray | None = None) -> dict[str, int]:
+        return self.encoder.dropped(content, None if on is None else Beside(on, place))
+
+    def segment(
+        self, content: Content, role: Role, keys: np.ndarray, augment: bool = False, on: On | None = None
+    ) -> Segment:
+        return self.encoder.segment(content, SegmentContext(role, keys, augment, on))
+
+    def start(self, context: AnswerContext) -> State:
+        return self.module.start(context)
+
+    def positions(self, content: Content) -> np.ndarray:
+        return self.encoder.max_positions(content)
+
+    def successive(self, content: Content) -> tuple[Content, np.ndarray]:
+        return self.encoder.successive_windows(content)
+
+    def reads_on(self) -> str | None:
+        return reads_on(self.encoder)
+
+    def class_names(self) -> list[str] | None:
+        return class_names(self.encoder)
+
+    def goes_on(self, value: Any) -> bool:
+        return isinstance(self.encoder, Prompted) and self.encoder.is_prompt(value)
+
+    def split(self, value: Any) -> tuple[Any, Any]:
+        return self.encoder.split(value) if isinstance(self.encoder, Prompted) else (None, value)
+
+    def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
+        return self.evaluation.measure(answers, truths)
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.evaluation.metrics()[0].higher_is_better
+
+    def divergence(self, h: Tensor, teacher: Any, h_teacher: Tensor, temperature: float) -> Tensor:
+        from onetrunk.core.module import Distribution
+
+        if not isinstance(self.module, Distribution):
+            return Codec.divergence(self, h, teacher, h_teacher, temperature)
+        return self.module.divergence(h, getattr(teacher, "module", teacher), h_teacher, temperature)
+
+    def likelihood(self, nats: np.ndarray, parts: np.ndarray, truths: Sequence[Any]) -> dict[str, float | None]:
+        return getattr(self.evaluation, "likelihood", lambda *_: {})(nats, parts, truths)
+
+    def likelihood_baselines(self, train: Sequence[Any], truths: Sequence[Any]) -> dict[str, np.ndarray]:
+        return getattr(self.evaluation, "likelihood_baselines", lambda *_: {})(train, truths)
+
+    def novelty(self, answers: Any, truths: Any, known: Any) -> dict[str, float | None]:
+        return getattr(self.evaluation, "novelty", lambda *_: {})(answers, truths, known)
+
+
+def sides_of(kind: Any) -> type[Sides]:
+    """Transition: a class that stands for a converted type where a codec's class was."""
+    from onetrunk.core.module import Guided, Searched
+
+    encoder, module = kind.encoder, kind.module
+    told = {
+        "kind": kind,
+        "ragged": encoder.ragged,
+        "parts": encoder.has_parts,
+        "shared": encoder.shared,
+        "cached": encoder.costly,
+        "guided": issubclass(module, Guided),
+        "searches": issubclass(module, Searched),
+        "continues": issubclass(encoder, Prompted),
+        "history": issubclass(encoder, History),
+        "read_out": module.read_out,
+        "Options": encoder.Options,
+    }
+    for old, new in {
+        "recognise": "recognise",
+        "describe": "describe",
+        "fingerprint": "fingerprint",
+        "near": "near_duplicate_key",
+        "kin": "split_group",
+        "show": "show",
+    }.items():
+        told[old] = staticmethod(getattr(encoder, new))
+    return type(f"Sides_{kind.name}", (Sides,), told)

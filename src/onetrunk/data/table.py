@@ -139,7 +139,7 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
 
     A column without any value, or that nobody recognises, is left out and noted on the table.
     """
-    from onetrunk.core.column import sample_present  # torch: only once values are looked at
+    from onetrunk.core.encoder import sample_present  # torch: only once values are looked at
 
     overrides = overrides or {}
     for name, chosen in overrides.items():
