@@ -48,7 +48,7 @@ class DurationEncoder(ScalarEncoder):
 '''
 
 # Loaded by pytest before the contract's tests: their sample values come from here.
-PLUGIN = '''
+PLUGIN = """
 import worlds
 
 def _close(answer, truth):
@@ -57,7 +57,7 @@ def _close(answer, truth):
 
 VALUES = [f"{i // 2}:{7 * i % 60:02}:{11 * i % 60:02}" for i in range(1, 13)]
 worlds.CASES["duration"] = worlds.Case("duration", VALUES, "soon", _close)
-'''
+"""
 
 LIFE = """
 import json, sys

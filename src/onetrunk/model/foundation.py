@@ -119,11 +119,16 @@ class FoundationModel(nn.Module):
         """The trunk's cache for n documents of which nothing was seen."""
         return self.trunk.start_cache(n, next(self.parameters()).device)
 
+    def start_slots(self, slots: int, positions: int, dtype: torch.dtype) -> Any:
+        """A cache for as many documents of so many positions each, all of it allocated now."""
+        return self.trunk.start_slots(slots, positions, next(self.parameters()).device, dtype)
+
     def extend(
-        self, x_NTD: Tensor, pos_NT: Tensor, valid_NT: Tensor, cache: Any, causal: bool, keep: bool
+        self, x_NTD: Tensor, pos_NT: Tensor, valid_NT: Tensor, cache: Any, causal: bool, keep: bool | Tensor
     ) -> tuple[Tensor, Any]:
         """States [N, T, D] of new positions of N documents, which see what their cache holds and each other (earlier
-        ones only, if `causal`), and the cache, with them if `keep`. Where `valid_NT` is false there is only padding."""
+        ones only, if `causal`), and the cache, with them if `keep`: of some documents, bool [N], in one of slots. Where
+        `valid_NT` is false there is only padding, which comes last."""
         return self.trunk.extend(x_NTD, pos_NT, valid_NT, cache, causal=causal, keep=keep)
 
     def with_pooled(self, column: str, h_NTD: Tensor, pooled_ND: Tensor) -> Tensor:
