@@ -7,7 +7,7 @@ own parameters (a critic, a projection), and say how those, or some of its losse
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -49,6 +49,8 @@ class Encoder(Protocol):
     """What an objective asks of a model (`model.FoundationModel`)."""
 
     width: int
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
 
     def codec(self, column: str) -> Codec: ...
 

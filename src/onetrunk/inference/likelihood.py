@@ -51,9 +51,9 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
             read = batch.reads["predict"][ask]
             loss = model.codec(ask).loss(model.read(model.encode(batch), ask), read.targets)
             row = row_of[whose[kept]][batch.row[read.doc_r.cpu().numpy()]]
-            w = read.targets["w"].double()
-            np.add.at(sums, row, (loss.each.double() * w).cpu().numpy())
-            np.add.at(counts, row, w.cpu().numpy())
+            w = read.targets["w"].cpu().double()
+            np.add.at(sums, row, (loss.each.cpu().double() * w).numpy())
+            np.add.at(counts, row, w.numpy())
     finally:
         model.train(training)
     return sums, counts

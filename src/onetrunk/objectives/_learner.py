@@ -32,6 +32,7 @@ class Learner(nn.Module):
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(rng.torch_seed(seed, "objective", objective.tag))
                 objective.build(model.width)
+            objective.to(next(model.parameters()).device)
 
     def forward(self, batch: Batch, wanted: Collection[str] | None = None) -> dict[str, Loss]:
         """`wanted` names the losses that are asked for; None: all."""

@@ -62,6 +62,12 @@ class Distil(Predict):
             losses[f"{self.tag}/{name}"] = Loss(total, truth.count, by_read, truth.doc)
         return losses
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """The teacher goes to the device to which the objective goes."""
+        if self._teacher is not None and isinstance(self._teacher[0], nn.Module):
+            self._teacher[0]._apply(fn)
+        return super()._apply(fn, recurse)
+
     @property
     def teacher(self) -> Encoder:
         if self._teacher is None:
