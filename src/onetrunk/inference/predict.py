@@ -10,7 +10,8 @@ import torch
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content, Role
 from onetrunk.core.objective import RoleAssignment
-from onetrunk.data.pack import Store, assemble
+from onetrunk.data.pack import assemble
+from onetrunk.data.store import Store
 from onetrunk.inference.given import GivenRows
 from onetrunk.inference.session import Request, Session
 from onetrunk.model import FoundationModel

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from onetrunk.core.batch import Batch, Read
-from onetrunk.core.column import Codec, Column
+from onetrunk.core.column import Codec
 from onetrunk.core.content import Role
+from onetrunk.core.encoder import Column
 from onetrunk.core.errors import UsageError, unknown
 from onetrunk.core.hidden import Hidden
 from onetrunk.nn.trunk import build_trunk
