@@ -23,7 +23,9 @@ def main() -> None:
     try:
         _app()(standalone_mode=True)
     except OnetrunkError as error:
-        print(f"onetrunk: {_printable(str(error))}", file=sys.stderr)
+        from onetrunk.core.terminal import printable
+
+        print(f"onetrunk: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("onetrunk: stopped.", file=sys.stderr)
@@ -56,7 +58,7 @@ def _app() -> typer.Typer:
 def _command(verb: Callable[..., Any]) -> Callable[..., None]:
     """A verb as a command: positional parameters are arguments, the others flags; what it returns is shown."""
     signature = inspect.signature(verb)
-    hints = typing.get_type_hints(verb)
+    hints = _hints(verb, signature)
     summary, helps = _documentation(verb)
     parameters = [_parameter(p, hints[p.name], helps.get(p.name, "")) for p in signature.parameters.values()]
     json_flag = inspect.Parameter(
@@ -80,6 +82,12 @@ def _command(verb: Callable[..., Any]) -> Callable[..., None]:
     command.__doc__ = summary
     command.__annotations__ = {p.name: p.annotation for p in [*parameters, json_flag]}
     return command
+
+
+def _hints(verb: Callable[..., Any], signature: inspect.Signature) -> dict[str, Any]:
+    """The parameters' types. That of the result may be one that only a type checker imports."""
+    bare = types.SimpleNamespace(__annotations__={p.name: p.annotation for p in signature.parameters.values()})
+    return typing.get_type_hints(bare, vars(sys.modules[verb.__module__]))
 
 
 def _parameter(parameter: inspect.Parameter, hint: Any, text: str) -> inspect.Parameter:
@@ -135,23 +143,20 @@ def _show(result: Any, as_json: bool) -> None:
     import base64
     import json
 
+    from onetrunk.core.terminal import printable
+
     if hasattr(result, "to_json"):  # a DataFrame
         if as_json:
             result = result.map(lambda v: base64.b64encode(v).decode() if isinstance(v, bytes) else v)
             print(result.to_json(orient="records", lines=True, force_ascii=False), end="")
         elif len(result):
             shown = result.head(20).map(lambda v: f"{len(v):,} bytes; see --out" if isinstance(v, bytes) else v)
-            print(shown.to_string())
+            print(printable(shown.to_string()))
             if len(result) > 20:
                 print(f"... {len(result):,} rows; --out FILE keeps them all.")
     elif as_json:
         found = result.as_json() if hasattr(result, "as_json") else result
         print(json.dumps(found, ensure_ascii=False, default=str))
-
-
-def _printable(text: str) -> str:
-    """Control characters from data or names must not move a terminal's cursor."""
-    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def predict(
     steps: int = 24,
     seed: int = 0,
     max_bad: float = 0.01,
-    network: bool = False,
+    allow_network: bool = False,
     quiet: bool = False,
 ) -> Any:
     """Answer the asked columns for every row. Columns and values may be missing.
@@ -46,7 +46,7 @@ def predict(
         steps: steps of a drawing.
         seed: of everything drawn.
         max_bad: share of unusable values in a column from which it stops.
-        network: let hf:// names reach for the network.
+        allow_network: allow hf:// names to use the network.
         quiet: print nothing.
 
     Returns:
@@ -56,17 +56,18 @@ def predict(
     import pandas as pd
 
     from onetrunk.core.column import Sampling
+    from onetrunk.core.events import LedgerLine
     from onetrunk.data.ledger import Ledger
     from onetrunk.inference.model_folder import Model, answer_columns, load
     from onetrunk.inference.tables import check_out, draw_answers, nothing_given, read_rows, write_answers
     from onetrunk.training.open_data import renamed
-    from onetrunk.verbs.show import console_for
+    from onetrunk.verbs.show import Printer
 
-    console = console_for(quiet)
+    printer = Printer(quiet)
     if out is not None:
         check_out(Path(out))
     opened = model if isinstance(model, Model) else load(model)
-    rows = read_rows(data, network)
+    rows = read_rows(data, allow_network)
     table = renamed(rows, map)
     sampling = Sampling(temperature, top_k, top_p, max_length, guidance, steps, seed, beams)
     ledger = Ledger()
@@ -80,7 +81,7 @@ def predict(
     if absent and len(absent) == len(task.given):
         raise nothing_given(task.given, table)
     if absent:
-        console.print(f"[yellow]Note:[/] not in the table, answered without: {', '.join(absent)}", highlight=False)
+        printer.note(f"The table lacks {', '.join(absent)}: rows are answered without.")
     for name in task.ask:
         answers = opened.answer(table, name, task.given, sampling, ledger, begun)
         codec = opened.codec(name)
@@ -90,12 +91,12 @@ def predict(
             columns |= {f"{name} drawn": drawn} if any(drawn) else {}
     ledger.check(len(table), max_bad)
     for line in ledger.lines():
-        console.print(f"[yellow]Ledger[/] {line}", highlight=False)
+        printer(LedgerLine(line))
     alike = isinstance(data, pd.DataFrame) and len(data) == len(table)  # not so of events, which became fewer rows
     frame = pd.DataFrame(columns, index=data.index if alike else None)
     if out is not None:
         left_out = write_answers(frame, rows, Path(out))
-        console.print(f"{len(frame):,} answers are in [bold]{out}[/], beside the rows' own columns.", highlight=False)
+        printer.line(f"{len(frame):,} answers are in ", (out, "bold"), ", beside the rows' own columns.")
         if left_out:
-            console.print(f"[yellow]Note:[/] not written, for no text: {', '.join(left_out)}", highlight=False)
+            printer.note(f"These columns are not written, because they are not text: {', '.join(left_out)}.")
     return frame
