@@ -65,7 +65,7 @@ def compare_ways(
         unit="accuracy",
         rival_name=RIVAL,
         rival=accuracy.get(RIVAL),
-        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.parts().items()}},
+        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.indices().items()}},
         also=also,
     )
 

@@ -80,7 +80,7 @@ def compare(run: Run) -> Figures:
         unit="AUC",
         rival_name="DKVMN (kept figure)",
         rival=RIVAL if run.rival else None,
-        split={"part": run.part, "rows": {name: len(index) for name, index in split.parts().items()}},
+        split={"part": run.part, "rows": {name: len(index) for name, index in split.indices().items()}},
         also={
             "metrics": found,
             "answers_judged": sum(len(row["correct"]) for row in held),

@@ -62,7 +62,7 @@ def compare(run: Run) -> Figures:
         unit="mAP@.5",
         rival_name="a pretrained YOLOv8n (a figure from the literature, not run here)",
         rival=PRETRAINED_YOLOV8N if run.rival else None,
-        split={"part": run.part, "pictures": {name: len(index) for name, index in data.split.parts().items()}},
+        split={"part": run.part, "pictures": {name: len(index) for name, index in data.split.indices().items()}},
         also={
             "mAP@[.5:.95]": found["mAP@[.5:.95]"],
             "AP@.5": {name: float(p.mean()) for name, p in precision_recall(truths, answers)[1].items()},

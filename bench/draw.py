@@ -27,7 +27,7 @@ def compare_drawings(
     from sklearn.svm import SVC
 
     from onetrunk.columns.image import sheet
-    from onetrunk.core.column import Sampling
+    from onetrunk.core.answer import Sampling
     from onetrunk.evaluation.intervals import wilson
     from onetrunk.metrics.images import nearest
     from onetrunk.training.finetune import finetune_model
@@ -56,7 +56,7 @@ def compare_drawings(
         unit="recognised",
         rival_name=rival_name,
         rival=float(judge.score(pixels["real"], real[given])),
-        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.parts().items()}},
+        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.indices().items()}},
         also={
             "drawn": len(drawn),
             "recognised_of_each": right.reshape(len(classes), EACH).mean(1).tolist(),

@@ -21,7 +21,7 @@ from bench.common import Figures, Run
 AHEAD, SEEN = 96, 336
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 32, "layers": 2, "heads": 2, "dropout": 0.2},
-    "events": {"order": "date", "window": SEEN + AHEAD, "ahead": AHEAD, "stride": 1, "least": SEEN},
+    "events": {"order": "date", "window": SEEN + AHEAD, "ahead": AHEAD, "stride": 1, "min_seen": SEEN},
     "columns": {
         "load": {"type": "series", "horizon": AHEAD, "length": SEEN, "period": 24, "paths": False, "dropout": 0.2}
     },

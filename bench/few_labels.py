@@ -92,7 +92,7 @@ def _gain(run: Run, name: str, ask: str, metric: str, labelled: int, steps: int,
     else:
         base = molecules
     answers = list(data.table[ask])
-    parts = {part: [i for i in index if answers[i] is not None] for part, index in data.split.parts().items()}
+    parts = {part: [i for i in index if answers[i] is not None] for part, index in data.split.indices().items()}
     dice = np.random.default_rng(run.seed)
     held = data.table.take(np.sort(dice.permutation(parts[run.part])[:_MOST_JUDGED]))
     answered: dict[str, list[np.ndarray]] = {"pretrained": [], "from nothing": []}  # each draw's rows

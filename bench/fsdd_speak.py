@@ -32,7 +32,8 @@ GUIDANCE, TEMPERATURE, STEPS = 2.0, 0.7, 24
 
 
 def compare(run: Run) -> Figures:
-    from onetrunk.core.column import Sampling
+
+    from onetrunk.core.answer import Sampling
     from onetrunk.training.finetune import finetune_model
     from onetrunk.training.pretrain import pretrain_model
     from onetrunk.training.recipe import Recipe

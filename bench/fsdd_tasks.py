@@ -73,6 +73,6 @@ def compare(run: Run) -> Figures:
         unit="mean accuracy of digit and speaker",
         rival_name="two models, one a task",
         rival=float(both["single"].mean()) if run.rival else None,
-        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.parts().items()}},
+        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.indices().items()}},
         also=also,
     )

@@ -52,6 +52,6 @@ def compare(run: Run) -> Figures:
         unit="word error rate (less is better)",
         rival_name="12-frame spectra, LR, of ten words",
         rival=rival,
-        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.parts().items()}},
+        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.indices().items()}},
         also={"metrics": metrics, "not_a_word": float(np.mean([a.value not in WORDS for a in answers]))},
     )

@@ -39,7 +39,7 @@ def ours(file: str, precision: str, place: str) -> dict[str, float]:
     network.objectives = make_objectives(
         [ObjectiveConfig(kind="predict", documents=BATCH, given=["image"], ask=["label"])], store
     )
-    steps = -(-len(store.place) // BATCH)
+    steps = -(-len(store.index) // BATCH)
     told: dict[str, Any] = {
         "precision": precision,
         "optimizer": "adamw",

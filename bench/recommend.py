@@ -65,6 +65,6 @@ def compare_next(
         unit=f"{metric.replace('_', ' ')} (100 negatives and the true item)" if metric.endswith("101") else metric,
         rival_name=name,
         rival=rival if run.rival else None,
-        split={"part": run.part, "rows": {part: len(index) for part, index in split.parts().items()}},
+        split={"part": run.part, "rows": {part: len(index) for part, index in split.indices().items()}},
         also=also,
     )

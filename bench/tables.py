@@ -125,7 +125,7 @@ def compare_classes(
         "without_pretraining_interval": ends(resampled["without pretraining"]),
         "pretraining_seconds": pretraining_seconds,
         "accuracy": _METRICS["accuracy"](p["ours"], truth),
-        "equal_rows_across_parts": data.split.equal_across,
+        "equal_rows_across_splits": data.split.equal_across,
     }
     if run.rival:
         also["difference_interval"] = ends(resampled["ours"] - resampled[rival.name])
@@ -135,7 +135,7 @@ def compare_classes(
         unit=metric,
         rival_name=rival.name,
         rival=score(p[rival.name], truth) if run.rival else None,
-        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.parts().items()}},
+        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.indices().items()}},
         without_pretraining=score(p["without pretraining"], truth),
         also=also,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.common import Figures, Run
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Sampling
 from onetrunk.training.finetune import finetune_model
 from onetrunk.training.pretrain import pretrain_model
 
@@ -79,7 +79,7 @@ def compare_translations(
         unit="BLEU",
         rival_name=rival_name,
         rival=theirs,
-        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.parts().items()}},
+        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.indices().items()}},
         also=also,
     )
 

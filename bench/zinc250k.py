@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def compare(run: Run) -> Figures:
-    from onetrunk.core.column import Sampling
+    from onetrunk.core.answer import Sampling
     from onetrunk.data.ledger import Ledger
     from onetrunk.data.prepare import encode
     from onetrunk.data.split import Split

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 import worlds
-from worlds import CASES, CPU, Case
+from worlds import CASES, Case
 
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.registry import column_types
@@ -222,7 +221,7 @@ def _documents(
 def _decoded(codec: Any, keys: np.ndarray, sampling: Sampling, keep: list[int] | None = None) -> list[Answer]:
     """The decoding loop with an identity for a trunk. `keep`: only these documents go on after one step."""
     on = worlds.on_of(codec, keys)
-    state = codec.start(len(keys), sampling, keys, CPU, **({} if on is None else {"on": on}))
+    state = codec.start(worlds.context(keys, sampling, on=on))
     for step in range(1000):
         n = len(state["done"])
         assert state["done"].dtype == torch.bool and all(len(t) == n for t in state.values()), "documents come first"
@@ -231,10 +230,10 @@ def _decoded(codec: Any, keys: np.ndarray, sampling: Sampling, keep: list[int] |
         if on is not None:
             x = torch.from_numpy(rng.normal(rng.mix(keys, "h"), int(on.lens.max(initial=0)), WIDTH))
         else:
-            query = codec.query(state, sampling)
+            query = codec.query(state)
             x = codec.embed(query.content).view(n, query.t, WIDTH)
         h = torch.cat([x, x], dim=-1) if codec.pooled else x
-        state = codec.step(state, h, h * 0.5 if codec.guided and sampling.guidance != 1 else None, sampling)
+        state = codec.step(state, h, h * 0.5 if codec.guided and sampling.guidance != 1 else None)
         if step == 0 and keep is not None:
             state = {name: t[keep] for name, t in state.items()}
     raise AssertionError("never done")
@@ -363,7 +362,7 @@ def train(made: Any, store: Any, task: Any, steps: int) -> None:
     network = made.network.train()
     optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.05, steps)
-    rows = np.arange(len(store.place))
+    rows = np.arange(len(store.index))
     for step in range(steps):
         planned = task.assign_roles(rows, store.present[rows], worlds.keys(len(rows), step))
         (loss,) = network(worlds.assemble({task.tag: planned}, store, augment=False)).values()

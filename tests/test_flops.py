@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from worlds import CASES, Case
 
 from onetrunk.core.events import Collected, StepDone
-from onetrunk.engine import speed
+from onetrunk.engine import runtime
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.trainer import TrainConfig, Trainer
 
@@ -125,7 +125,7 @@ def test_the_share_is_operations_over_seconds_over_the_rate(tmp_path: Path, monk
     network, batch = texts()
     store = worlds.store_of(worlds.model({"text": TEXTS}, {"text": "text"}), {"text": TEXTS})
     network.objectives = [worlds.objective(store, given=[], ask=["text"])]
-    monkeypatch.setattr("onetrunk.engine.trainer.gemm_rate", lambda device, dtype: 1e9)
+    monkeypatch.setattr(runtime, "_gemm_rate", lambda device, dtype: 1e9)
     config, told = TrainConfig(steps=2, tensorboard=False), Collected()
     result = Trainer(network, lambda step: [batch], config, tmp_path, progress=Progress("train", told)).run()
     record = result.history[0]
@@ -136,9 +136,10 @@ def test_the_share_is_operations_over_seconds_over_the_rate(tmp_path: Path, monk
 
 
 def test_the_rate_is_measured_once(monkeypatch) -> None:
-    monkeypatch.setattr(speed, "_SIDE", 64)
-    monkeypatch.setattr(speed, "_SECONDS", 0.0)
-    speed.gemm_rate.cache_clear()
-    rate = speed.gemm_rate(torch.device("cpu"), torch.float32)
-    assert rate > 1e6 and speed.gemm_rate(torch.device("cpu"), torch.float32) == rate
-    speed.gemm_rate.cache_clear()
+    monkeypatch.setattr(runtime, "_SIDE", 64)
+    monkeypatch.setattr(runtime, "_RATE_SECONDS", 0.0)
+    runtime._gemm_rate.cache_clear()
+    cpu = runtime.Runtime(torch.device("cpu"))
+    rate = cpu.gemm_rate(torch.float32)
+    assert rate > 1e6 and cpu.gemm_rate(torch.float32) == rate
+    runtime._gemm_rate.cache_clear()

@@ -32,13 +32,29 @@ def drawn_slowly(logits: list[float], u: float, temperature: float, top_k: int, 
     return kept[-1]
 
 
+def each(n: int, temperature: float, top_k: int, top_p: float) -> tuple[torch.Tensor, ...]:
+    """One way of drawing for n rows."""
+    return torch.full((n,), float(temperature)), torch.full((n,), top_k), torch.full((n,), float(top_p))
+
+
+def test_every_row_is_drawn_in_its_own_way() -> None:
+    logits = torch.randn(8, 9) * 2
+    u = torch.from_numpy(rng.uniform(rng.mix(np.arange(8), "u")))
+    ways = [(0.0, 0, 1.0), (1.0, 0, 1.0), (0.5, 4, 1.0), (3.0, 0, 0.7), (1.0, 1, 0.01), (0.0, 3, 0.5), (2.0, 2, 0.9)]
+    ways.append(ways[1])
+    columns = zip(*ways, strict=True)
+    found = choose(logits, u, *(torch.tensor(column) for column in columns))
+    alone = [choose(logits[i : i + 1], u[i : i + 1], *each(1, *way)) for i, way in enumerate(ways)]
+    assert torch.equal(found, torch.cat(alone))
+
+
 @pytest.mark.parametrize("temperature", [0, 0.5, 1.0, 3.0])
 @pytest.mark.parametrize("top_k", [0, 1, 4])
 @pytest.mark.parametrize("top_p", [1.0, 0.7, 0.01])
 def test_choosing_is_what_the_slow_way_gives(temperature: float, top_k: int, top_p: float) -> None:
     logits = torch.randn(200, 9) * 2
     u = torch.from_numpy(rng.uniform(rng.mix(np.arange(200), "u")))
-    found = choose(logits, u, temperature, top_k, top_p).tolist()
+    found = choose(logits, u, *each(200, temperature, top_k, top_p)).tolist()
     expected = [
         drawn_slowly(row, x, temperature, top_k, top_p) for row, x in zip(logits.tolist(), u.tolist(), strict=True)
     ]
@@ -48,7 +64,7 @@ def test_choosing_is_what_the_slow_way_gives(temperature: float, top_k: int, top
 def test_what_is_impossible_is_never_drawn() -> None:
     logits = torch.tensor([[0.0, -torch.inf, 1.0]]).expand(500, -1)
     u = torch.linspace(0, 1 - 2**-24, 500)
-    assert set(choose(logits, u, 1.0, 0, 1.0).tolist()) == {0, 2}
+    assert set(choose(logits, u, *each(500, 1.0, 0, 1.0)).tolist()) == {0, 2}
 
 
 def test_noise_levels_go_from_noise_to_the_picture() -> None:
@@ -64,7 +80,7 @@ def test_the_ode_follows_the_exact_flow_of_a_gaussian() -> None:
     for k in range(steps):
         t = k / steps
         gain = t * s**2 / (t**2 * s**2 + (1 - t) ** 2)
-        x = ode_step(x, m + gain * (x - t * m), t, 1 / steps)
+        x = ode_step(x, m + gain * (x - t * m), torch.full((9,), k), torch.full((9,), steps))
     torch.testing.assert_close(x, m + s * z, rtol=0, atol=0.01)
 
 
@@ -77,12 +93,15 @@ def test_levels_become_sines_and_cosines_that_tell_them_apart() -> None:
         torch.testing.assert_close(found[..., WAVES // 2 + k - 1], torch.cos(np.pi * k * level))
 
 
-def test_guidance_goes_from_what_is_free_past_what_is_led() -> None:
-    head, h, free = torch.nn.Linear(5, 3), torch.randn(4, 2, 5), torch.randn(4, 2, 5)
-    assert torch.equal(denoised(head, h, None, 7.0), head(h))
-    torch.testing.assert_close(denoised(head, h, free, 1.0), head(h))
-    torch.testing.assert_close(denoised(head, h, free, 0.0), head(free))
-    torch.testing.assert_close(denoised(head, h, free, 2.0), 2 * head(h) - head(free))
+def test_guidance_goes_from_the_unconditional_past_the_conditional() -> None:
+    head, h, unconditional = torch.nn.Linear(5, 3), torch.randn(4, 2, 5), torch.randn(4, 2, 5)
+    guidance = torch.tensor([7.0, 1.0, 0.0, 2.0])
+    assert torch.equal(denoised(head, h, None, guidance), head(h))
+    found, conditional, without = denoised(head, h, unconditional, guidance), head(h), head(unconditional)
+    torch.testing.assert_close(found[1], conditional[1])
+    torch.testing.assert_close(found[2], without[2])
+    torch.testing.assert_close(found[3], 2 * conditional[3] - without[3])
+    torch.testing.assert_close(found[0], 7 * conditional[0] - 6 * without[0])
 
 
 # -- a catalogue from a part of it ---------------------------------------------------------------------------

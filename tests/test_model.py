@@ -12,7 +12,8 @@ import worlds
 from worlds import CASES
 
 from onetrunk.core import rng
-from onetrunk.core.column import Column, Sampling
+from onetrunk.core.answer import Sampling
+from onetrunk.core.column import Column
 from onetrunk.core.content import Role, Segment
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model

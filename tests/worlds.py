@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from onetrunk.core import rng
+from onetrunk.core.answer import Sampling
 from onetrunk.core.batch import Batch
-from onetrunk.core.content import On, Role
+from onetrunk.core.content import Content, On, Role
+from onetrunk.core.decoding import AnswerContext
 from onetrunk.core.objective import Objective, ObjectiveConfig, RoleAssignment
 from onetrunk.core.registry import column_types, objectives
 from onetrunk.data.ledger import Ledger
@@ -250,6 +252,13 @@ def content_of(codec: Any, values: Sequence[Any]) -> Any:
 
 def keys(n: int, *parts: int | str) -> np.ndarray:
     return rng.mix(np.arange(n), "test", *parts)
+
+
+def context(
+    keys: np.ndarray, sampling: Sampling | None = None, prompt: Content | None = None, on: On | None = None
+) -> AnswerContext:
+    """Of answers that are all drawn in one way, greedily unless told otherwise."""
+    return AnswerContext.alike(keys, sampling or Sampling(), CPU, prompt, on)
 
 
 def on_of(codec: Any, keys: np.ndarray) -> On | None:

@@ -18,8 +18,7 @@ from scipy import signal
 from onetrunk.columns import _sound as module
 from onetrunk.columns._sound import LogMel, evened, open_sound, resampled, wav
 from onetrunk.columns.audio import CODEC as Audio
-from onetrunk.core.answer import Answer
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role, local_positions
 from onetrunk.core.errors import BadValueError, DataError
 
@@ -364,19 +363,19 @@ def test_a_denoiser_that_knows_the_sound_speaks_it(steps: int) -> None:
     truth = MELODIES[3]
     right = torch.from_numpy(codec.encode(truth)["mel"].astype(np.float32))
     sampling = Sampling(steps=steps)
-    state = codec.start(2, sampling, worlds.keys(2), worlds.CPU)
-    query = codec.query(state, sampling)
+    state = codec.start(worlds.context(worlds.keys(2), sampling))
+    query = codec.query(state)
     assert (query.t, query.keep, query.pos) == (1, True, 0) and (query.content["part"] == -1).all()
-    state = codec.step(state, torch.zeros(2, 1, 8), None, sampling)
+    state = codec.step(state, torch.zeros(2, 1, 8), None)
     state["length"] = torch.full((2,), len(right))
     state["mel"] = state["mel"][:, :1].expand(-1, len(right), -1)
     codec.head = Known(right)
     taken = 0
     while not bool(state["done"].all()):
-        query = codec.query(state, sampling)
+        query = codec.query(state)
         assert (query.t, query.keep, query.pos) == (len(right), False, 1) and bool(query.valid.all())
         assert float(query.content["level"][0]) == pytest.approx(taken / steps)
-        state, taken = codec.step(state, torch.zeros(2, len(right), 8), None, sampling), taken + 1
+        state, taken = codec.step(state, torch.zeros(2, len(right), 8), None), taken + 1
     assert taken == steps
     for answer in codec.finish(state):
         assert open_sound(answer.value)[0] == RATE
@@ -391,8 +390,8 @@ def test_lengths_are_drawn_from_what_was_learnt_and_kept_within_bounds() -> None
     codec.length_head.bias.data.copy_(codec.lengths.mass.log())
     n = 2000
     for sampling in (Sampling(temperature=1.0), Sampling(temperature=1.0, max_length=6), Sampling()):
-        state = codec.start(n, sampling, worlds.keys(n), worlds.CPU)
-        length = codec.step(state, torch.zeros(n, 1, 8), None, sampling)["length"].numpy()
+        state = codec.start(worlds.context(worlds.keys(n), sampling))
+        length = codec.step(state, torch.zeros(n, 1, 8), None)["length"].numpy()
         assert length.min() >= 1 and length.max() <= sampling.max_length
         if sampling.temperature == 0:
             assert len(set(length)) == 1

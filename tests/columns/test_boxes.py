@@ -14,7 +14,6 @@ from PIL import Image as Pillow
 
 from onetrunk.columns.boxes import CODEC as Boxes
 from onetrunk.core.answer import Answer
-from onetrunk.core.column import Sampling
 from onetrunk.core.content import On, Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.registry import column_types
@@ -184,8 +183,8 @@ def certain(codec: Any, P: int, hits: list[tuple[int, int, int, list[float]]]) -
         logits[p, c, k], raw[p, c] = 3.0 - strength, torch.tensor(box)
     codec.dense.forward = lambda h: (logits, raw)
     on = On(np.array([P]), SQUARE[None])
-    state = codec.start(1, Sampling(), worlds.keys(1), worlds.CPU, on=on)
-    return codec.step(state, torch.zeros(1, P, 8), None, Sampling())
+    state = codec.start(worlds.context(worlds.keys(1), on=on))
+    return codec.step(state, torch.zeros(1, P, 8), None)
 
 
 def test_answers_are_in_pixels_of_the_original_the_surest_first() -> None:

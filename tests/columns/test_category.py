@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 import worlds
 
-from onetrunk.columns.category import CODEC as Category
-from onetrunk.core.answer import Answer
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import DataError
+from onetrunk.core.registry import column_types
+
+Category = column_types.get("category")
 
 WIDTH = 8
 
@@ -40,7 +41,7 @@ def fitted(values: list[Any], **options: Any) -> Any:
 def test_classes_have_one_spelling_and_keep_their_kind(values: list[Any], names: list[str], kept: type) -> None:
     codec = fitted(values)
     assert codec.classes == names
-    assert [type(codec._value(i)) for i in range(len(names))] == [kept] * len(names)
+    assert [type(codec.value(i)) for i in range(len(names))] == [kept] * len(names)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +123,8 @@ def test_sampled_answers_follow_the_probabilities() -> None:
     codec = fitted(list("abc")).eval()
     n = 4000
     h = torch.randn(1, 1, 2 * WIDTH).expand(n, -1, -1)
-    state = codec.start(n, Sampling(temperature=1.0), worlds.keys(n), worlds.CPU)
-    answers = codec.finish(codec.step(state, h, None, Sampling(temperature=1.0)))
+    state = codec.start(worlds.context(worlds.keys(n), Sampling(temperature=1.0)))
+    answers = codec.finish(codec.step(state, h, None))
     expected = (h[0, 0] @ codec.head.T + codec.bias).softmax(-1).tolist()
     drawn = [np.mean([a.value == c for a in answers]) for c in "abc"]
     assert drawn == pytest.approx(expected, abs=0.025)

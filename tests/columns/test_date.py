@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import worlds
 
-from onetrunk.columns.date import CODEC as Date
-from onetrunk.core.answer import Answer
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content, Role
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.registry import column_types
+
+Date = column_types.get("date")
 
 WIDTH = 16
 DAYS = [dt.date(2023, 1, 1) + dt.timedelta(days=3 * i) for i in range(200)]
@@ -29,10 +31,10 @@ def fitted(values: list, build: bool = True) -> Date:
 
 def answered(codec: Date, n: int = 1, temperature: float = 0.0) -> list[Answer]:
     sampling = Sampling(temperature=temperature)
-    state = codec.start(n, sampling, np.arange(n, dtype=np.uint64), torch.device("cpu"))
-    query = codec.query(state, sampling)
+    state = codec.start(worlds.context(np.arange(n, dtype=np.uint64), sampling))
+    query = codec.query(state)
     assert codec.embed(query.content).shape == (n, WIDTH)
-    return codec.finish(codec.step(state, torch.zeros(n, 1, 2 * WIDTH), None, sampling))
+    return codec.finish(codec.step(state, torch.zeros(n, 1, 2 * WIDTH), None))
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,7 @@ from PIL import ImageFile
 from onetrunk.columns import _pictures
 from onetrunk.columns.image import CODEC as Image
 from onetrunk.columns.image import open_image, sheet
-from onetrunk.core.answer import Answer
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
 
@@ -287,12 +286,12 @@ def test_a_denoiser_that_knows_the_picture_draws_it(array: np.ndarray) -> None:
     codec.head = Known(right)
     for steps in (1, 5):
         sampling = Sampling(steps=steps)
-        state = codec.start(2, sampling, worlds.keys(2), worlds.CPU)
+        state = codec.start(worlds.context(worlds.keys(2), sampling))
         taken = 0
         while not bool(state["done"].all()):
-            query = codec.query(state, sampling)
+            query = codec.query(state)
             assert float(query.content["level"][0, 0]) == pytest.approx(taken / steps)
-            state, taken = codec.step(state, torch.zeros(2, codec.count, 8), None, sampling), taken + 1
+            state, taken = codec.step(state, torch.zeros(2, codec.count, 8), None), taken + 1
         assert taken == steps
         for answer in codec.finish(state):
             truth = codec.encode(array)["pixels"].transpose(1, 2, 0).squeeze()
@@ -303,8 +302,8 @@ def test_a_denoiser_that_knows_the_picture_draws_it(array: np.ndarray) -> None:
 def test_guidance_goes_past_what_is_led_away_from_what_is_not() -> None:
     codec = fitted([GREY], 8, patch=2, size=8).eval()
     led, free = torch.randn(3, codec.count, 8), torch.randn(3, codec.count, 8)
-    state = codec.start(3, Sampling(steps=1), worlds.keys(3), worlds.CPU)
-    drawn = codec.step(state, led, free, Sampling(steps=1, guidance=3.0))["pixels"]
+    state = codec.start(worlds.context(worlds.keys(3), Sampling(steps=1, guidance=3.0)))
+    drawn = codec.step(state, led, free)["pixels"]
     a, b = codec.head(led), codec.head(free)
     torch.testing.assert_close(drawn, codec._pixels(b + 3 * (a - b)))
 

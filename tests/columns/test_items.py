@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 import torch
 import worlds
-from worlds import CPU
 
 from onetrunk.columns._history import FIRST, MASK, MISSING, START, UNKNOWN
 from onetrunk.columns.items import CODEC as Items
 from onetrunk.columns.items import Ranking
-from onetrunk.core.answer import Answer
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.data.ledger import Ledger
@@ -103,7 +101,7 @@ def test_long_histories_are_read_by_windows_and_answered_from_their_end() -> Non
     segment = codec.segment(windows, Role.ASKED, worlds.keys(6))
     shown = [START, *content.gather()["item"][:6].tolist()]
     assert segment.content["item"][:7].tolist() == shown, "a window goes on from the step before it"
-    state = codec.start(2, Sampling(), worlds.keys(2), CPU, prompt=content)
+    state = codec.start(worlds.context(worlds.keys(2), prompt=content))
     assert state["shown item"][0].tolist() == rows_of(codec, "d", "e", "a", "b")
     assert len(state["seen"][0]) == 7, "what was seen long ago is not answered either"
 
@@ -138,9 +136,9 @@ def test_cold_items_are_counted_and_answered() -> None:
 def test_drawn_answers_follow_their_probabilities() -> None:
     codec = fitted(top=2).eval()
     n = 4000
-    state = codec.start(n, Sampling(temperature=1.0), worlds.keys(n), CPU)
+    state = codec.start(worlds.context(worlds.keys(n), Sampling(temperature=1.0)))
     h = torch.zeros(n, 1, 8)
-    state = codec.step(state, h, None, Sampling(temperature=1.0))
+    state = codec.step(state, h, None)
     p = codec.bias.detach().softmax(0)
     share = torch.bincount(state["top"][:, 0], minlength=5) / n
     assert (share - p).abs().max() < 0.03

@@ -148,8 +148,8 @@ def test_a_scaffold_stands_in_one_part() -> None:
     made = split(table, {"m": "molecule", "y": "category"}, "scaffold:m:60/20/20", given=["m"], ask=["y"])
     kin = np.array([Molecule.kin(s) for s in table["m"]], dtype=object)
     assert kin[0] == "c1ccccc1" and kin[-1] is None and Molecule.kin("CCO") == ""
-    parts = [set(kin[index]) - {None} for index in made.parts().values()]
-    assert [len(index) for index in made.parts().values()] == pytest.approx([36, 12, 12], abs=1)
+    parts = [set(kin[index]) - {None} for index in made.indices().values()]
+    assert [len(index) for index in made.indices().values()] == pytest.approx([36, 12, 12], abs=1)
     assert not parts[0] & parts[1] and not parts[1] & parts[2] and not parts[0] & parts[2]
     with pytest.raises(DataError, match="'y', read as category, has none"):
         split(table, {"m": "molecule", "y": "category"}, "scaffold:y", given=["m"], ask=["y"])

@@ -6,12 +6,15 @@ from decimal import Decimal
 import numpy as np
 import pytest
 import torch
+import worlds
 
-from onetrunk.columns.number import CODEC as Number
-from onetrunk.core.answer import Answer
-from onetrunk.core.column import Query, Sampling
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content, Role
+from onetrunk.core.decoding import Query
 from onetrunk.core.errors import BadValueError, DataError, UsageError
+from onetrunk.core.registry import column_types
+
+Number = column_types.get("number")
 
 WIDTH = 16
 CPU = torch.device("cpu")
@@ -41,10 +44,10 @@ def tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
 
 
 def answers(codec: Number, h: torch.Tensor, sampling: Sampling) -> list[Answer]:
-    state = codec.start(len(h), sampling, np.arange(len(h), dtype=np.uint64), CPU)
-    query: Query = codec.query(state, sampling)
+    state = codec.start(worlds.context(np.arange(len(h), dtype=np.uint64), sampling))
+    query: Query = codec.query(state)
     assert query.t == 1 and codec.embed(query.content).shape == (len(h), WIDTH)
-    state = codec.step(state, h[:, None], None, sampling)
+    state = codec.step(state, h[:, None], None)
     assert state["done"].all()
     return codec.finish(state)
 
@@ -122,7 +125,7 @@ def test_round_trip_through_the_line_and_knowledge() -> None:
     for value in (0.01, 20.0, 1e9, -3.5):
         z = codec.encode(value)["value"]
         assert z.dtype == np.float32 and z == again.encode(value)["value"]
-        assert codec._answer(float(z)) == pytest.approx(value, rel=1e-5, abs=1e-4)
+        assert codec.value(float(z)) == pytest.approx(value, rel=1e-5, abs=1e-4)
     assert again.knowledge() == codec.knowledge()
     h = torch.randn(3, 2 * WIDTH)
     assert answers(codec, h, Sampling()) == answers(again, h, Sampling())
@@ -283,6 +286,6 @@ def test_describe_fingerprint_and_figure() -> None:
 def test_options_are_strict() -> None:
     codec = Number({"bars": 8})
     codec.fit(prices())
-    assert codec.bars.size <= 10
+    assert len(codec.bars.mass) <= 10
     with pytest.raises(UsageError, match=r"'bar'.*Did you mean 'bars'"):
         Number({"bar": 8})

@@ -10,13 +10,11 @@ import torch
 import worlds
 from matplotlib.figure import Figure
 from sklearn.linear_model import Ridge
-from worlds import CPU
 
 from onetrunk.columns._regular import Channels, bars, filled, norm, read, season
 from onetrunk.columns._rivals import Linear, SeasonalNaive
 from onetrunk.columns.series import Series
-from onetrunk.core.answer import Answer
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.data.ledger import Ledger
@@ -392,4 +390,4 @@ def test_a_given_series_tells_a_label_apart():
 
 def test_start_needs_no_prompt():
     codec = made(walk(5)).codec("y")
-    assert codec.start(3, Sampling(), worlds.keys(3), CPU)["past"].abs().sum() == 0
+    assert codec.start(worlds.context(worlds.keys(3)))["past"].abs().sum() == 0

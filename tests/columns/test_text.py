@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from onetrunk.columns._tokens import END, MASK, SPECIALS, START, UNKNOWN
 from onetrunk.columns.text import CODEC as Text
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.inference.likelihood import mean_loss
@@ -195,15 +195,15 @@ def test_pairs_tell_neighbours_apart_and_are_the_same_when_written() -> None:
     content = worlds.content_of(codec, ["ab", "ba", "abc"])
     asked = codec.segment(content, Role.ASKED, worlds.keys(3)).content["pair"]
     a, b, c = (ids_of(codec, x)[0] for x in "abc")
-    state = codec.start(1, Sampling(), worlds.keys(1), worlds.CPU)
+    state = codec.start(worlds.context(worlds.keys(1)))
     written = []
     for token in (a, b, c):
-        written.append(int(codec.query(state, Sampling()).content["pair"]))
+        written.append(int(codec.query(state).content["pair"]))
         state["ids"] = torch.cat([state["ids"], torch.tensor([[token]])], dim=1)
         state["seen"], state["size"] = state["size"], state["size"] + 1
     assert written == asked[6:9].tolist()
-    prompted = codec.start(1, Sampling(), worlds.keys(1), worlds.CPU, prompt=content.take(np.array([2])))
-    assert codec.query(prompted, Sampling()).content["pair"].tolist() == asked[6:].tolist()
+    prompted = codec.start(worlds.context(worlds.keys(1), prompt=content.take(np.array([2]))))
+    assert codec.query(prompted).content["pair"].tolist() == asked[6:].tolist()
     given = codec.segment(content, Role.GIVEN, worlds.keys(3)).content["pair"]
     assert given[1] != given[3] and given[1] == given[5], "ab is not ba, and is ab elsewhere"
 
@@ -234,9 +234,9 @@ def test_a_dropped_token_takes_its_pair_along() -> None:
 def test_nothing_is_written_after_the_end_and_no_more_than_told() -> None:
     codec = fitted(["abc"], 8, unit="character").eval()
     sampling = Sampling(temperature=1.0, max_length=6)
-    state = codec.start(200, sampling, worlds.keys(200), worlds.CPU)
+    state = codec.start(worlds.context(worlds.keys(200), sampling))
     while not bool(state["done"].all()):
-        state = codec.step(state, torch.zeros(200, 1, 8), None, sampling)
+        state = codec.step(state, torch.zeros(200, 1, 8), None)
     ids = state["ids"][:, 1:]
     assert ids.shape[1] <= 6
     ended = (ids == END).cumsum(1) > 0

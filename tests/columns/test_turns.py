@@ -14,7 +14,7 @@ import worlds
 import onetrunk
 from onetrunk.columns._tokens import END, START
 from onetrunk.columns.text import CODEC as Text
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.registry import column_types

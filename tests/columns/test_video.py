@@ -19,7 +19,7 @@ from onetrunk.columns._sound import open_sound
 from onetrunk.columns.audio import CODEC as Audio
 from onetrunk.columns.video import CODEC as Video
 from onetrunk.columns.video import open_film
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
 
@@ -232,9 +232,9 @@ def test_a_denoiser_that_knows_the_film_draws_it(steps: int) -> None:
     truth = worlds.film(5, 4, 3)
     exact = torch.from_numpy(codec.encode(truth)["pixels"].astype(np.float32) / 127.5 - 1)[None]
     codec.head = Known(codec._patches(exact))
-    state, sampling = codec.start(2, Sampling(steps=steps), worlds.keys(2), worlds.CPU), Sampling(steps=steps)
+    state = codec.start(worlds.context(worlds.keys(2), Sampling(steps=steps)))
     while not bool(state["done"].all()):
-        state = codec.step(state, torch.zeros(2, codec.count, 8), None, sampling)
+        state = codec.step(state, torch.zeros(2, codec.count, 8), None)
     for answer in codec.finish(state):
         assert answer.value.shape == (4, 8, 8, 3) and np.abs(answer.value.astype(int) - truth).max() <= 1
         assert codec.metrics([answer], [truth])["mse"] < 1e-4

@@ -73,8 +73,8 @@ def test_rows_across_the_split_are_counted():
     given = [name for name in types if name not in left_out(table, types, ["label"]) and name != "label"]
     made = split(table, types, given=given, ask=["label"], allow_equal_rows=True)
     found = inspect(table, types, ["label"], made)
-    assert found.equal.across_parts == made.equal_across == 2
-    assert found.near.across_parts == 1
+    assert found.equal.across_splits == made.equal_across == 2
+    assert found.near.across_splits == 1
     assert found.split["rows"] == {"train": 40, "val": 10, "test": 10}
     assert sum("another part of the split" in w for w in found.warnings()) == 2
 

@@ -124,6 +124,6 @@ def test_micro_batches_hold_about_as_many_positions_as_told() -> None:
 
 def test_nothing_to_predict_is_said() -> None:
     _, store = world()
-    store.place[:, store.names.index("kind")] = -1
+    store.index[:, store.names.index("kind")] = -1
     with pytest.raises(DataError, match="No row can be trained on"):
         loader(store, given=["title"], ask=["kind"])

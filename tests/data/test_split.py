@@ -37,11 +37,11 @@ def make(columns, spec="auto", seed=0, given=("x",), ask=("y",), **kwargs):
 
 
 def sizes(made):
-    return [len(index) for index in made.parts().values()]
+    return [len(index) for index in made.indices().values()]
 
 
 def is_partition(made, n):
-    return np.array_equal(np.sort(np.concatenate(list(made.parts().values()))), np.arange(n))
+    return np.array_equal(np.sort(np.concatenate(list(made.indices().values()))), np.arange(n))
 
 
 COLUMNS = {"x": list(range(1000)), "y": [int(i % 10 == 0) for i in range(1000)]}
@@ -62,7 +62,7 @@ def test_random_split_is_a_keyed_partition_with_exact_shares():
 
 def test_stratified_keeps_every_class_in_proportion():
     made = make(COLUMNS, "stratified:y:70/15/15")
-    for index, n in zip(made.parts().values(), (700, 150, 150), strict=True):
+    for index, n in zip(made.indices().values(), (700, 150, 150), strict=True):
         assert len(index) == n
         assert Counter(COLUMNS["y"][i] for i in index)[1] == n // 10
     assert "each y" in make(COLUMNS, "auto").how
@@ -97,7 +97,7 @@ def test_equal_rows_stay_on_one_side():
         made = make(columns, spec)
         assert is_partition(made, 400)
         owners = {}
-        for name, index in made.parts().items():
+        for name, index in made.indices().items():
             for i in index:
                 assert owners.setdefault(x[i], name) == name
         assert made.equal_across == 0
@@ -119,7 +119,7 @@ def test_groups_are_never_divided():
     columns = {"x": list(range(370)), "y": [i % 2 for i in range(370)], "who": who}
     made = make(columns, "group:who")
     assert is_partition(made, 370)
-    people = [{who[i] for i in index} for index in made.parts().values()]
+    people = [{who[i] for i in index} for index in made.indices().values()]
     assert not people[0] & people[1] and not people[0] & people[2] and not people[1] & people[2]
     assert all(people)
     with pytest.raises(DataError, match="missing in 1: rows 5"):
@@ -151,7 +151,7 @@ def test_time_trains_on_the_past(when):
 def test_rows_of_one_moment_stay_together_in_time():
     t = [i // 30 for i in range(100)]
     made = make({"x": list(range(100)), "y": [i % 2 for i in range(100)], "t": t}, "time:t:60/20/20")
-    moments = [{t[i] for i in index} for index in made.parts().values()]
+    moments = [{t[i] for i in index} for index in made.indices().values()]
     assert moments == [{0, 1}, {2}, {3}]
     with pytest.raises(DataError, match="Cannot order the rows by 't'"):
         make({"x": [1, 2, 3], "y": [0, 1, 0], "t": ["soon", "later", "never"]}, "time:t")
@@ -165,7 +165,7 @@ def given(words, x=None, **kwargs):
 def test_given_parts_are_taken_as_they_are():
     words = ["train"] * 6 + ["Validation"] * 2 + ["test"] * 2
     made = given(words)
-    assert [index.tolist() for index in made.parts().values()] == [[0, 1, 2, 3, 4, 5], [6, 7], [8, 9]]
+    assert [index.tolist() for index in made.indices().values()] == [[0, 1, 2, 3, 4, 5], [6, 7], [8, 9]]
     assert "as the column split says" in made.how
     assert given(words, spec="random").how.startswith("at random")
 

@@ -8,7 +8,8 @@ import pytest
 
 from onetrunk.core.events import Collected, Note, StepDone, StepsEnded, StepsStarted
 from onetrunk.engine.log import MetricsLog
-from onetrunk.engine.progress import Progress, peak_bytes, resident_bytes
+from onetrunk.engine.progress import Progress, resident_bytes
+from onetrunk.engine.runtime import Runtime
 
 LINES = '{"step": 1}\n{"step": 2}\n{"step": 2, "validation": {}}\n{"step": 3}\n'
 
@@ -45,4 +46,4 @@ def test_steps_are_told_as_events_and_nothing_is_printed(capfd: pytest.CaptureFi
 def test_memory_is_told() -> None:
     import torch
 
-    assert 10e6 < resident_bytes() <= peak_bytes(torch.device("cpu")) * 1.1
+    assert 10e6 < resident_bytes() <= Runtime(torch.device("cpu")).peak_bytes * 1.1

@@ -15,8 +15,7 @@ import worlds
 from worlds import CASES
 
 from onetrunk.core import folder as files
-from onetrunk.core.answer import Answer
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.errors import ModelFileError, UsageError
 from onetrunk.data.ledger import Ledger
 from onetrunk.inference import predict as module

@@ -12,7 +12,7 @@ import torch
 import worlds
 
 import onetrunk
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Sampling
 from onetrunk.core.errors import EvidenceError, UsageError
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.interop import huggingface

@@ -15,7 +15,7 @@ import worlds
 from PIL import Image as Pillow
 
 import onetrunk
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import ModelFileError, UsageError
 from onetrunk.core.folder import load_tensors, save_tensors

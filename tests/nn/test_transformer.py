@@ -98,19 +98,23 @@ def test_cross_entropy_in_chunks_equals_the_whole(
         torch.testing.assert_close(found, right, **close)
 
 
+def _each(n: int, temperature: float, top_k: int, top_p: float) -> tuple[torch.Tensor, ...]:
+    return torch.full((n,), temperature), torch.full((n,), top_k), torch.full((n,), top_p)
+
+
 def test_choosing_follows_the_probabilities() -> None:
     logits = torch.tensor([[0.0, 2.0, 1.0, -1.0]])
-    assert choose(logits, torch.zeros(1), 0, 0, 1).tolist() == [1]
+    assert choose(logits, torch.zeros(1), *_each(1, 0.0, 0, 1.0)).tolist() == [1]
     u = (torch.arange(4000) + 0.5) / 4000
     many = logits.expand(4000, -1)
-    frequency = torch.bincount(choose(many, u, 1.0, 0, 1.0), minlength=4) / 4000
+    frequency = torch.bincount(choose(many, u, *_each(4000, 1.0, 0, 1.0)), minlength=4) / 4000
     torch.testing.assert_close(frequency, logits[0].softmax(-1), atol=2e-3, rtol=0)
-    assert set(choose(many, u, 1.0, 2, 1.0).tolist()) == {1, 2}
-    assert set(choose(many, u, 1.0, 0, 0.6).tolist()) == {1}  # its probability alone reaches 0.6
+    assert set(choose(many, u, *_each(4000, 1.0, 2, 1.0)).tolist()) == {1, 2}
+    assert set(choose(many, u, *_each(4000, 1.0, 0, 0.6)).tolist()) == {1}  # its probability alone reaches 0.6
 
 
 def test_ode_steps_towards_a_known_image_end_there() -> None:
     clean, x = torch.full((1, 4), 0.7), torch.randn(1, 4)
     for k in range(8):
-        x = ode_step(x, clean, k / 8, 1 / 8)
+        x = ode_step(x, clean, torch.tensor([k]), torch.tensor([8]))
     torch.testing.assert_close(x, clean)

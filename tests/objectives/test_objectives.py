@@ -44,7 +44,7 @@ def planned(objective: Objective, store: Store, step: int = 0) -> tuple[np.ndarr
 def test_plans_keep_within_what_is_there(kind: str) -> None:
     _, store = world(times=5)
     rows, group = planned(worlds.objective(store, kind), store)
-    assert len(rows) and rows.max() < len(store.place) - 1, "the empty row is never drawn"
+    assert len(rows) and rows.max() < len(store.index) - 1, "the empty row is never drawn"
     assert group.roles.shape == (len(group.rows), 4) and len(group.rows) == len(rows) * group.unit
     assert (group.rows == np.repeat(rows, group.unit)).all()
     assert (group.roles[~store.present[group.rows]] == Role.ABSENT).all()
@@ -141,7 +141,7 @@ def test_masks_are_on_columns_with_parts_or_where_none_has_on_whole_values() -> 
     masked = group.roles == Role.MASKED
     assert masked.any(1).all() and not masked[:, [1, 2]].any(), "a plain value has no parts to hide"
     assert (group.roles != Role.ASKED).all()
-    plain = Store(store.names[1:3], store.codecs[1:3], store.contents[1:3], store.place[:, 1:3])
+    plain = Store(store.names[1:3], store.codecs[1:3], store.contents[1:3], store.index[:, 1:3])
     _, group = planned(worlds.objective(plain, "masked"), plain)
     masked = group.roles == Role.MASKED
     assert masked.any(1).all() and masked.any(0).all() and (group.roles == Role.GIVEN).any()

@@ -128,8 +128,8 @@ def test_a_student_with_a_teacher_is_better_than_with_its_labels_alone(teacher: 
 def test_what_the_teacher_learnt_from_is_not_held_out_from_its_student(teacher: Path, tmp_path: Path) -> None:
     model = onetrunk.finetune(rings(900, 0, 900), ask=["label"], out=str(tmp_path / "s"), size="nano", quiet=True,
                               teacher=str(teacher), seed=5, settings=[*SETTINGS, "finetune.steps=2"])  # fmt: skip
-    theirs = onetrunk.load(teacher).provenance["stages"][0]["met"]
-    own = model.provenance["stages"][0]["met"]
+    theirs = onetrunk.load(teacher).provenance["stages"][0]["seen_rows"]
+    own = model.provenance["stages"][0]["seen_rows"]
     assert own == theirs
 
 

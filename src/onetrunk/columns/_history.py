@@ -17,11 +17,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from onetrunk.columns._names import kind_of, name_of, value_of
+from onetrunk.columns.families.names import kind_of, name_of, value_of
 from onetrunk.core import rng
-from onetrunk.core.column import Codec, Query, Sampling, State
+from onetrunk.core.answer import Sampling
+from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, local_positions
+from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.nn.dropout import dropout
 
@@ -307,22 +309,25 @@ class History(Codec):
         return dropout(x, self.options.dropout, self.training)
 
     # -- positions to answers ----------------------------------------------------------------------------------------
-    def _begun(self, content: Content, first: np.ndarray, lens: np.ndarray, device: torch.device) -> State:
+    def _start_state(self, context: AnswerContext, content: Content, first: np.ndarray, lens: np.ndarray) -> State:
         """A state that holds what `lens` [n] positions of each document show, padded at the end."""
         n, t = len(lens), int(lens.max(initial=1))
         inside = np.arange(t) < lens[:, None]
-        state = {"done": torch.zeros(n, dtype=torch.bool, device=device), "size": torch.from_numpy(lens).to(device)}
+        state = context.state("temperature") | {"size": context.tensor(lens)}
         for name, rows in self._before(content, first, lens).items():
             padded = np.full((n, t), MISSING, dtype=np.int32)
             padded[inside] = rows
-            state["shown " + name] = torch.from_numpy(padded).to(device)
+            state["shown " + name] = context.tensor(padded)
         return state
 
-    def query(self, state: State, sampling: Sampling) -> Query:
-        shown = {k.removeprefix("shown "): v for k, v in state.items() if k.startswith("shown ")}
-        t = next(iter(shown.values())).shape[1]
+    def query(self, state: State) -> Query:
+        t = int(state["size"].max())
+        shown = {k.removeprefix("shown "): v[:, :t] for k, v in state.items() if k.startswith("shown ")}
         valid = torch.arange(t, device=state["size"].device) < state["size"][:, None]
         return Query({name: rows.flatten() for name, rows in shown.items()}, t=t, causal=True, valid=valid)
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        return np.minimum(prompt, self.options.length) + 1
 
     def _none(self, n: int) -> Content:
         """n documents without any step."""

@@ -15,11 +15,12 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor, nn
 
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
-from onetrunk.core.column import Codec, Query, Sampling, State
+from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, local_positions
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.errors import UsageError
 from onetrunk.nn.heads.categorical import choose, linear_cross_entropy, linear_divergence
 
@@ -270,19 +271,13 @@ class TokenSequence(Codec):
     def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
         return linear_divergence(*self.readout(h), *teacher.readout(h_teacher), temperature)
 
-    def start(
-        self,
-        n: int,
-        sampling: Sampling,
-        keys: np.ndarray,
-        device: torch.device,
-        prompt: Content | None = None,
-    ) -> State:
+    def start(self, context: AnswerContext) -> State:
         """Start and the prompt's tokens (the last ones that leave room in the context), then what is written.
 
         A document's tokens are `ids[:, :size]`, of which `seen` have been through the trunk; the first `prompted` are
-        not its own, and `written` are. Padding follows.
+        not its own, and `written` are. Padding follows. `phase` 0 reads the prompt, 1 goes on token by token.
         """
+        n, device, prompt, beams = context.n, context.device, context.prompt, context.beams
         room = self.options.length - 1
         kept = [[]] * n if prompt is None else [ids[max(0, len(ids) - room) :] for ids in _each_of(prompt)]
         size = torch.tensor([1 + len(ids) for ids in kept])
@@ -290,11 +285,10 @@ class TokenSequence(Codec):
         for i, tokens in enumerate(kept):
             ids[i, : len(tokens) + 1] = torch.tensor([self.meaning.start, *tokens])
         logprob = torch.zeros(n, device=device)
-        if sampling.beams > 1:  # they are alike until the first has been gone on from in several ways
-            logprob.view(-1, sampling.beams)[:, 1:] = -torch.inf
-        return {
-            "done": torch.zeros(n, dtype=torch.bool, device=device),
-            "keys": torch.from_numpy(keys.view(np.int64).copy()),
+        if beams > 1:  # they are alike until the first has been gone on from in several ways
+            logprob.view(-1, beams)[:, 1:] = -torch.inf
+        return context.state("temperature", "top_k", "top_p", "max_length", "beams") | {
+            "phase": torch.zeros(n, dtype=torch.int64, device=device),
             "ids": ids.to(device),
             "size": size.to(device),
             "seen": torch.zeros(n, dtype=torch.int64, device=device),
@@ -303,7 +297,7 @@ class TokenSequence(Codec):
             "logprob": logprob,
         }
 
-    def query(self, state: State, sampling: Sampling) -> Query:
+    def query(self, state: State) -> Query:
         """All tokens that have not been through the trunk: the prompt's at first, then one at a time."""
         ids, size, seen = state["ids"], state["size"], state["seen"]
         t = int((size - seen).max())
@@ -316,7 +310,8 @@ class TokenSequence(Codec):
             content["pair"] = torch.from_numpy(rows).to(ids.device).flatten()
         return Query(content, t=t, causal=True, keep=True, pos=seen, valid=place < size[:, None])
 
-    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
+        beams = int(state["beams"][0])
         size, end = state["size"], self.meaning.end
         logits = F.linear(*self.readout(h[torch.arange(len(h)), size - state["seen"] - 1])).float()
         logits[:, list(self.meaning.never)] = -torch.inf
@@ -324,32 +319,36 @@ class TokenSequence(Codec):
         gained[state["done"]] = -torch.inf  # what has ended stays as it is
         gained[state["done"], end] = 0
         written = state["written"] + ~state["done"]
-        if sampling.beams > 1:
-            order, drawn = _best(state["logprob"][:, None] + gained, written, sampling.beams)
+        if beams > 1:
+            order, drawn = _best(state["logprob"][:, None] + gained, written, beams)
             state = {name: x[order.to(x.device)] for name, x in state.items()}
             written, gained = written[order], gained[order]
             state["order"] = order
         else:
-            u = rng.uniform(rng.mix(state["keys"].numpy().view(np.uint64), size.cpu().numpy()))
+            u = rng.uniform(rng.mix(state_keys(state), size.cpu().numpy()))
             u = torch.from_numpy(u).to(h.device)
-            drawn = choose(logits, u, sampling.temperature, sampling.top_k, sampling.top_p)
+            drawn = choose(logits, u, state["temperature"], state["top_k"], state["top_p"])
             drawn = torch.where(state["done"], end, drawn)
         logprob = state["logprob"] + gained.gather(1, drawn[:, None])[:, 0]
         ids = state["ids"]
         if int(size.max()) == ids.shape[1]:
             ids = torch.cat([ids, torch.full_like(ids[:, :1], end)], dim=1)
         ids = ids.scatter(1, size[:, None], drawn[:, None])
-        full = (size + 1 - state["prompted"] >= sampling.max_length) | (size >= self.options.length)
+        full = (size + 1 - state["prompted"] >= state["max_length"]) | (size >= self.options.length)
         ended = torch.isin(drawn, torch.tensor([end, *self.meaning.stops], device=h.device))
         done = state["done"] | ended | full
         new = {"done": done, "ids": ids, "size": size + 1, "seen": size, "written": written, "logprob": logprob}
-        return {**state, **new}
+        return {**state, **new, "phase": torch.ones_like(size)}
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        return np.minimum(1 + prompt + sampling.max_length, self.options.length + 1)
 
     def finish(self, state: State) -> list[Answer]:
         """Each whole text, its prompt included; the probability is of what was written after that."""
         answers, ends = [], {self.meaning.end, *self.meaning.stops}
-        firsts = (state["prompted"] - 1).tolist()
-        for ids, first, logprob in zip(state["ids"][:, 1:].tolist(), firsts, state["logprob"].tolist(), strict=True):
+        rows = (state[name].tolist() for name in ("ids", "size", "prompted", "logprob"))
+        for ids, size, prompted, logprob in zip(*rows, strict=True):
+            ids, first = ids[1:size], prompted - 1
             ids = ids[: next((i for i in range(first, len(ids)) if ids[i] in ends), None)]
             answers.append(Answer(self.written(self.reply(ids, first)), float(np.exp(logprob)), logprob=logprob))
         return answers

@@ -16,12 +16,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from onetrunk.columns._sound import SUFFIXES, LogMel, evened, hz_to_mel, open_sound, resampled, wav
+from onetrunk.columns.families.scalar.bars import Bars, fit_bars
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
-from onetrunk.core.column import Codec, Query, Sampling, State
+from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, local_positions
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.nn.heads.distribution import BarDistribution
 from onetrunk.nn.heads.flow import WAVES, denoised, noisy, ode_step, waves, weight
@@ -80,7 +82,8 @@ class Audio(Codec):
         self.mean, self.scale = float(frames.mean()), float(frames.std()) + 1e-3
         lengths = np.array([len(h) / self.options.step for h in heard])
         self.longest = int(lengths.max())
-        self.lengths = BarDistribution.fit(lengths / self.longest)
+        self.length_bars = fit_bars(lengths / self.longest)
+        self.lengths = BarDistribution(**self.length_bars.knowledge())
 
     def _listen(self) -> None:
         self.spectra = LogMel(self.sampling_rate, self.options.bands)
@@ -96,12 +99,13 @@ class Audio(Codec):
             "mean": self.mean,
             "scale": self.scale,
             "longest": self.longest,
-            "lengths": self.lengths.knowledge(),
+            "lengths": self.length_bars.knowledge(),
         }
 
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
         self.sampling_rate, self.longest = knowledge["rate"], knowledge["longest"]
         self.mean, self.scale = knowledge["mean"], knowledge["scale"]
+        self.length_bars = Bars(**knowledge["lengths"])
         self.lengths = BarDistribution(**knowledge["lengths"])
         self._listen()
 
@@ -324,55 +328,55 @@ class Audio(Codec):
         losses = torch.where(slot, self.lengths.loss(self.length_head(h).float(), targets["length"]), losses)
         return Loss((losses * w).sum(), w.sum(), losses.detach())
 
-    def start(self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device) -> State:
-        return {
-            "done": torch.zeros(n, dtype=torch.bool, device=device),
-            "keys": torch.from_numpy(keys.view(np.int64).copy()),
-            "taken": torch.full((n,), -1, dtype=torch.int64, device=device),
-        }
+    def start(self, context: AnswerContext) -> State:
+        """`phase` 0 asks for the length, 1 goes from noise to sound."""
+        state = context.state("temperature", "max_length", "guidance", "steps")
+        return {**state, "phase": torch.zeros_like(state["steps"]), "taken": torch.zeros_like(state["steps"])}
 
-    def query(self, state: State, sampling: Sampling) -> Query:
+    def query(self, state: State) -> Query:
         """The slot first; then all parts, again and again, from noise to sound."""
-        n, taken, device = len(state["done"]), int(state["taken"][0]), state["done"].device
-        if taken < 0:
+        n, device = len(state["done"]), state["done"].device
+        if not int(state["phase"][0]):
             of = torch.zeros(n, dtype=torch.int64, device=device)
             content = {"mel": torch.zeros(n, self.size, device=device), "level": torch.zeros(n, device=device)}
             return Query({**content, "part": torch.full_like(of, _SLOT), "of": of}, t=1, keep=True)
-        mel, length = state["mel"], state["length"]
-        t = mel.shape[1]
+        length = state["length"]
+        t = int(length.max())
+        mel = state["mel"][:, :t]
         part = torch.arange(t, device=device).expand(n, -1)
         valid = part < length[:, None]
         content = {
             "mel": mel.flatten(0, 1),
-            "level": torch.full((n * t,), taken / sampling.steps, device=device),
+            "level": (state["taken"].float() / state["steps"]).repeat_interleave(t),
             "part": torch.where(valid, part, _NOTHING).flatten(),
             "of": length.repeat_interleave(t),
         }
         return Query(content, t=t, pos=1, valid=valid)
 
-    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
-        taken = int(state["taken"][0])
-        if taken < 0:
-            return {**state, "taken": state["taken"] + 1, **self._begun(state, h[:, 0], sampling)}
-        clean = denoised(self.head, h, free, sampling.guidance)
-        mel = ode_step(state["mel"], clean, taken / sampling.steps, 1 / sampling.steps)
-        done = torch.full_like(state["done"], taken + 1 >= sampling.steps)
-        return {**state, "done": done, "mel": mel, "taken": state["taken"] + 1}
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
+        if not int(state["phase"][0]):
+            return {**state, "phase": state["phase"] + 1, **self._first_noise(state, h[:, 0])}
+        clean = denoised(self.head, h, unconditional, state["guidance"])
+        mel = ode_step(state["mel"][:, : h.shape[1]], clean, state["taken"], state["steps"])
+        taken = state["taken"] + 1
+        return {**state, "done": taken >= state["steps"], "mel": mel, "taken": taken}
 
-    def _begun(self, state: State, h: Tensor, sampling: Sampling) -> State:
+    def _first_noise(self, state: State, h: Tensor) -> State:
         """How long each answer will be, the median unless drawn, and the noise it begins as."""
-        keys = state["keys"].numpy().view(np.uint64)
+        keys, temperature = state_keys(state), state["temperature"]
         logits = self.length_head(h).float()
         u = torch.from_numpy(rng.uniform(rng.mix(keys, "length"), 1)).to(h.device)
-        if sampling.temperature > 0:
-            drawn = self.lengths.sample(logits, u, sampling.temperature)
-        else:
-            drawn = self.lengths.quantile(logits, torch.full_like(u, 0.5))
-        most = min(self.options.length, sampling.max_length)
-        length = (drawn[:, 0] * self.longest).round().long().clamp(1, most)
+        median = self.lengths.quantile(logits, torch.full_like(u, 0.5))
+        drawn = self.lengths.sample(logits, u, torch.where(temperature > 0, temperature, 1))
+        chosen = torch.where(temperature[:, None] > 0, drawn, median)[:, 0]
+        longest = state["max_length"].clamp(max=self.options.length)
+        length = torch.minimum((chosen * self.longest).round().long(), longest).clamp(min=1)
         lens = np.full(len(keys), int(length.max()) if len(keys) else 1)
         noise = self._noise(lens, keys).reshape(len(keys), -1, self.size)
         return {"length": length, "mel": torch.from_numpy(noise).to(h.device)}
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        return np.full_like(prompt, 1 + max(1, min(self.options.length, sampling.max_length)))
 
     def finish(self, state: State) -> list[Answer]:
         """WAV files."""

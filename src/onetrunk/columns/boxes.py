@@ -23,9 +23,10 @@ from onetrunk.columns._pictures import as_png, open_image
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss, state_of
-from onetrunk.core.column import Codec, Sampling, State
+from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, On, Role, Segment, local_positions
+from onetrunk.core.decoding import AnswerContext, State
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.nn.heads.dense import Dense, assign, boxes_at, cell_centres, overlaps, quality_focal, suppress
 
@@ -299,15 +300,13 @@ class Boxes(Codec):
         each = each.index_put((cells,), dense).index_put((placed,), in_place)
         return Loss((each * w).sum(), w.sum(), each.detach())
 
-    def start(
-        self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device, prompt: Content | None = None,
-        on: On | None = None,
-    ) -> State:  # fmt: skip
+    def start(self, context: AnswerContext) -> State:
+        on, device = context.read_positions, context.device
         self._side(on)
-        nowhere = torch.zeros(n, 2, 3, device=device)  # where every picture is missing
-        return {"done": torch.zeros(n, dtype=torch.bool, device=device), "frame": nowhere, **state_of(on, device)}
+        nowhere = torch.zeros(context.n, 2, 3, device=device)  # where every picture is missing
+        return {**context.state(), "frame": nowhere, **state_of(on, device)}
 
-    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
         """Of every cell a `box` in pixels of the original [n, cells, (x, y, width, height)] and each class's `score`
         [n, cells, C], 0 where there is no picture."""
         n, P, _ = h.shape
@@ -321,7 +320,7 @@ class Boxes(Codec):
         low = pixels.amin(2)
         box = torch.cat([low, pixels.amax(2) - low], dim=-1)
         score = logits.sigmoid().reshape(n, -1, logits.shape[-1]) * (state["lens"] > 0)[:, None, None]
-        return {"done": ~state["done"], "box": box, "score": score}
+        return {**state, "done": ~state["done"], "box": box, "score": score}
 
     def finish(self, state: State) -> list[Answer]:
         """The best of all cells and classes, without what overlaps a better one."""

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from onetrunk.columns._pictures import as_png, open_image
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
-from onetrunk.core.column import Codec, Query, Sampling, State
+from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
+from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.nn.convolution import ResidualStages
 from onetrunk.nn.heads.flow import WAVES, denoised, noisy, ode_step, waves, weight
@@ -260,25 +261,24 @@ class Image(Codec):
         losses = (self.head(h).float() - targets["patch"]).square().mean(-1) * targets["velocity"]
         return Loss((losses * targets["w"]).sum(), targets["w"].sum(), losses.detach())
 
-    def start(self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device) -> State:
-        noise = rng.normal(rng.mix(keys, "noise"), self.channels, self.size, self.size)
-        return {
-            "done": torch.zeros(n, dtype=torch.bool, device=device),
-            "pixels": torch.from_numpy(noise).to(device),
-            "taken": torch.zeros(n, dtype=torch.int64, device=device),
-        }
+    def start(self, context: AnswerContext) -> State:
+        noise = context.tensor(rng.normal(rng.mix(context.keys, "noise"), self.channels, self.size, self.size))
+        state = context.state("guidance", "steps")
+        return {**state, "pixels": noise, "taken": torch.zeros_like(state["steps"])}
 
-    def query(self, state: State, sampling: Sampling) -> Query:
-        level = (state["taken"].float() / sampling.steps)[:, None].expand(-1, self.count)
+    def query(self, state: State) -> Query:
+        level = (state["taken"].float() / state["steps"])[:, None].expand(-1, self.count)
         return Query({"pixels": state["pixels"], "level": level}, t=self.like.tokens + self.count)
 
-    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
-        h, free = (None if x is None else x[:, self.like.tokens :] for x in (h, free))
-        patches = denoised(self.head, h, free, sampling.guidance)
-        taken = int(state["taken"][0])
-        pixels = ode_step(state["pixels"], self._pixels(patches), taken / sampling.steps, 1 / sampling.steps)
-        done = torch.full_like(state["done"], taken + 1 >= sampling.steps)
-        return {"done": done, "pixels": pixels, "taken": state["taken"] + 1}
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
+        h, unconditional = (None if x is None else x[:, self.like.tokens :] for x in (h, unconditional))
+        patches = denoised(self.head, h, unconditional, state["guidance"])
+        pixels = ode_step(state["pixels"], self._pixels(patches), state["taken"], state["steps"])
+        taken = state["taken"] + 1
+        return {**state, "done": taken >= state["steps"], "pixels": pixels, "taken": taken}
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        return np.full_like(prompt, self.like.tokens + self.count)
 
     def finish(self, state: State) -> list[Answer]:
         arrays = ((state["pixels"].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

@@ -13,12 +13,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from onetrunk.columns._history import FIRST, History, HistoryOptions
-from onetrunk.columns._names import name_of
+from onetrunk.columns.families.names import name_of
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss
-from onetrunk.core.column import Sampling, State
-from onetrunk.core.content import Content
+from onetrunk.core.decoding import AnswerContext, State, state_keys
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.nn.heads.categorical import linear_cross_entropy, sampled_cross_entropy
 
@@ -119,29 +118,27 @@ class Items(History):
             total, each = linear_cross_entropy(h, weight, targets["id"], w)
         return Loss(total, w.sum(), each)
 
-    def start(
-        self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device, prompt: Content | None = None
-    ) -> State:
-        content = self._none(n) if prompt is None else prompt
+    def start(self, context: AnswerContext) -> State:
+        """`seen` holds rows of the items' table, 0 (which is of no item) where there is nothing."""
+        content = self._none(context.n) if context.prompt is None else context.prompt
         lens = np.minimum(content.lens, self.options.length)
-        state = self._begun(content, content.lens - lens, lens + 1, device)
+        state = self._start_state(context, content, content.lens - lens, lens + 1)
         inside = np.arange(max(1, content.lens.max(initial=1))) < content.lens[:, None]
-        seen = np.full(inside.shape, -1, dtype=np.int64)
-        seen[inside] = content.gather()[self.asked].astype(np.int64) - FIRST
-        keys = torch.from_numpy(keys.view(np.int64).copy())
-        return {**state, "seen": torch.from_numpy(seen).to(device), "keys": keys}
+        seen = np.zeros(inside.shape, dtype=np.int64)
+        seen[inside] = content.gather()[self.asked].astype(np.int64)
+        return {**state, "seen": context.tensor(seen)}
 
-    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
         h = h[torch.arange(len(h)), state["size"] - 1].float()
         scores = F.linear(h, self._items().float(), self.bias.float())
         if not self.options.repeat:
             scores = _without(scores, state["seen"])
         p = scores.softmax(-1)
-        if sampling.temperature > 0:  # the first k of perturbed scores are k drawn without replacement
-            u = rng.uniform(state["keys"].numpy().view(np.uint64), scores.shape[1])
-            scores = scores / sampling.temperature - (-torch.from_numpy(u).clamp(1e-7, 1 - 1e-7).log()).log().to(
-                h.device
-            )
+        rows = (state["temperature"] > 0).nonzero()[:, 0]
+        if len(rows):  # the first k of perturbed scores are k drawn without replacement
+            u = torch.from_numpy(rng.uniform(state_keys(state)[rows.cpu().numpy()], scores.shape[1])).to(h.device)
+            noise = -(-u.clamp(1e-7, 1 - 1e-7).log()).log()
+            scores[rows] = scores[rows] / state["temperature"][rows, None] + noise
         top = scores.topk(min(self.options.top, scores.shape[1]), dim=-1).indices
         return {**state, "done": ~state["done"], "h": h, "top": top, "p": p.gather(1, top)}
 
@@ -262,9 +259,9 @@ def _named_lists(value: Any) -> bool:
 
 
 def _without(scores: Tensor, seen: Tensor) -> Tensor:
-    """-inf for what was seen; `seen` [n, t] holds -1 where there is nothing."""
+    """-inf for what was seen: `seen` [n, t] holds rows of the items' table."""
     wide = torch.cat([scores, scores[:, :1]], dim=1)  # the last takes what is nothing
-    wide.scatter_(1, torch.where(seen < 0, scores.shape[1], seen), -torch.inf)
+    wide.scatter_(1, torch.where(seen < FIRST, scores.shape[1], seen - FIRST), -torch.inf)
     return wide[:, :-1]
 
 

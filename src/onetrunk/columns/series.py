@@ -20,14 +20,15 @@ from torch import Tensor, nn
 
 from onetrunk.columns._regular import Channels, bars, norm, plot, read, ridge, summary
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
-from onetrunk.core.column import Codec, Query, Sampling, State
+from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, local_positions
+from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.errors import BadValueError, UsageError
 from onetrunk.metrics import forecast
-from onetrunk.nn.heads.flow import noisy, ode_step, weight
+from onetrunk.nn.heads.flow import like, noisy, ode_step, weight
 from onetrunk.nn.heads.forecast import QUANTILES, Forecast
 
 _MOST_SEEN = 512  # points of history, where nobody says how many
@@ -312,16 +313,10 @@ class Series(Codec):
         losses, w = self.head.loss(h, targets), targets["w"]
         return Loss((losses * w).sum(), w.sum(), losses.detach())
 
-    def start(
-        self,
-        n: int,
-        sampling: Sampling,
-        keys: np.ndarray,
-        device: torch.device,
-        prompt: Content | None = None,
-    ) -> State:
-        """`stage` 0 reads the history, 1 the slots, each later one is a step of a path."""
-        if sampling.temperature > 0 and not self.options.paths:
+    def start(self, context: AnswerContext) -> State:
+        """`phase` 0 reads the history, 1 the slots, 2 is every step of a path."""
+        n, prompt = context.n, context.prompt
+        if not self.options.paths and any(sampling.temperature > 0 for sampling in context.sampling):
             raise UsageError(
                 "Paths are drawn only of a series that has learnt it: train it with the option paths=true."
             )
@@ -332,49 +327,49 @@ class Series(Codec):
         centre, scale = norm(past)
         parts = self._patches(past.reshape(n, C, N, P), centre, scale)
         flat = np.where(np.isfinite(past), (past - centre[..., None]) / scale[..., None], 0)[..., N * P - L :]
-        noise = rng.normal(rng.mix(keys, "noise"), C, K, P) * sampling.temperature
         arrays = {
             "patch": parts["patch"].reshape(n, C * N, -1),
             "past": flat,
             "norm": np.stack([centre, scale], axis=-1),
-            "path": noise,
+            "path": rng.normal(rng.mix(context.keys, "noise"), C, K, P),
         }
-        state = {name: torch.from_numpy(array.astype(np.float32)).to(device) for name, array in arrays.items()}
-        state["done"] = torch.zeros(n, dtype=torch.bool, device=device)
-        state["stage"] = torch.zeros(n, dtype=torch.int64, device=device)
-        return state
+        state = context.state("temperature", "steps")
+        state |= {name: context.tensor(array.astype(np.float32)) for name, array in arrays.items()}
+        state["path"] = like(state["temperature"], state["path"]) * state["path"]
+        return {**state, "phase": torch.zeros_like(state["steps"]), "taken": torch.zeros_like(state["steps"])}
 
-    def query(self, state: State, sampling: Sampling) -> Query:
-        n, stage, C, K = len(state["done"]), int(state["stage"][0]), self.channels, self.asked
+    def query(self, state: State) -> Query:
+        n, phase, C, K = len(state["done"]), int(state["phase"][0]), self.channels, self.asked
         device = state["patch"].device
-        if stage == 0:
+        if phase == 0:
             shape = np.full((n, C, self.seen, self.options.patch), np.nan)
             content = self._patches(shape, np.zeros((n, C)), np.ones((n, C)))
             content = _tensors(content, device) | {"patch": state["patch"].flatten(0, 1)}
             return Query(content, t=C * self.seen, keep=True)
-        content = _tensors(self._slots(n, _SLOT if stage == 1 else _PATH), device)
-        if stage > 1:
+        content = _tensors(self._slots(n, _SLOT if phase == 1 else _PATH), device)
+        if phase > 1:
             content["patch"][:, : self.options.patch] = state["path"].flatten(0, 2)
-            content["level"] = torch.full_like(content["level"], (stage - 2) / sampling.steps)
-        first = C * (self.seen + K * (stage > 1))
-        return Query(content, t=C * K, keep=stage == 1, pos=first)
+            level = state["taken"].float() / state["steps"]
+            content["level"] = level.repeat_interleave(C * K).view_as(content["level"])
+        first = C * (self.seen + K * (phase > 1))
+        return Query(content, t=C * K, keep=phase == 1, pos=first)
 
-    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
-        n, stage, C, K, P = len(h), int(state["stage"][0]), self.channels, self.asked, self.options.patch
-        after = {**state, "stage": state["stage"] + 1}
-        if stage == 0:
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
+        n, phase, C, K, P = len(h), int(state["phase"][0]), self.channels, self.asked, self.options.patch
+        after = {**state, "phase": (state["phase"] + 1).clamp(max=2)}
+        if phase == 0:
             return after
         past = state["past"].flatten(0, 1).repeat_interleave(K, 0)
         h, linear = h.flatten(0, 1), self.head.linear(past, torch.arange(K, device=h.device).repeat(n * C))
-        if stage == 1:
-            after["found"] = self.head(h, linear).view(n, C, K * P, -1)
-            after["done"] = torch.full_like(state["done"], sampling.temperature <= 0)
-            return after
+        if phase == 1:
+            forecast = self.head(h, linear).view(n, C, K * P, -1)
+            return {**after, "forecast": forecast, "done": state["temperature"] <= 0}
         clean = self.head.path(h, linear).view(n, C, K, P)
-        taken = stage - 2
-        after["path"] = ode_step(state["path"], clean, taken / sampling.steps, 1 / sampling.steps)
-        after["done"] = torch.full_like(state["done"], taken + 1 >= sampling.steps)
-        return after
+        path, taken = ode_step(state["path"], clean, state["taken"], state["steps"]), state["taken"] + 1
+        return {**after, "path": path, "taken": taken, "done": taken >= state["steps"]}
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        return np.full_like(prompt, self.channels * (self.seen + 2 * self.asked))
 
     def finish(self, state: State) -> list[Answer]:
         """The mean with quantiles and a central 90 % interval; where paths are drawn, one of them."""
@@ -384,17 +379,17 @@ class Series(Codec):
         def own(x: Tensor) -> np.ndarray:  # [n, C, points] to [n, H, C]
             return self.known.own((x[..., :H] * scale + centre).double().cpu().numpy().transpose(0, 2, 1))
 
-        mean, *levels = (own(x) for x in state["found"].unbind(-1))
+        mean, *levels = (own(x) for x in state["forecast"].unbind(-1))
         levels = np.sort(np.stack(levels), axis=0)
-        drawn = bool((state["stage"] > 2).all())
-        values = own(state["path"].flatten(2)) if drawn else mean
+        drawn = (state["taken"] > 0).cpu().numpy()
+        values = np.where(drawn[:, None, None], own(state["path"].flatten(2)), mean)
         low, high = np.minimum(levels[0], values), np.maximum(levels[-1], values)
         written = self.known.written
         return [
             Answer(
                 written(value),
                 interval=(written(low[i]), written(high[i])),
-                samples=[written(value)] if drawn else None,
+                samples=[written(value)] if drawn[i] else None,
                 quantiles={q: written(level[i]) for q, level in zip(QUANTILES, levels, strict=True)},
             )
             for i, value in enumerate(values)

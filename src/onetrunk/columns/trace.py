@@ -17,11 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onetrunk.columns._history import FIRST, History, HistoryOptions
-from onetrunk.columns._names import name_of
+from onetrunk.columns.families.names import name_of
 from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss
-from onetrunk.core.column import Sampling, State
-from onetrunk.core.content import Content
+from onetrunk.core.decoding import AnswerContext, State
 from onetrunk.core.errors import BadValueError
 from onetrunk.nn.heads.categorical import linear_cross_entropy
 
@@ -86,15 +85,13 @@ class Trace(History):
         total, each = linear_cross_entropy(h, weight, targets["id"], targets["w"])
         return Loss(total, targets["w"].sum(), each)
 
-    def start(
-        self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device, prompt: Content | None = None
-    ) -> State:
+    def start(self, context: AnswerContext) -> State:
         """One step of which nothing is known where there is none."""
-        content = self._none(n) if prompt is None else prompt
+        content = self._none(context.n) if context.prompt is None else context.prompt
         lens = np.minimum(content.lens, self.options.length)
-        return self._begun(content, content.lens - lens, np.maximum(lens, 1), device)
+        return self._start_state(context, content, content.lens - lens, np.maximum(lens, 1))
 
-    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
         return {**state, "done": ~state["done"], "p": F.linear(h, self.head, self.bias).float().softmax(-1)}
 
     def finish(self, state: State) -> list[Answer]:

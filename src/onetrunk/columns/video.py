@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from onetrunk.columns._film import kind_of, opened
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
-from onetrunk.core.column import Codec, Query, Sampling, State
+from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
+from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.nn.convolution import ResidualStages
 from onetrunk.nn.heads.flow import WAVES, denoised, noisy, ode_step, waves, weight
@@ -213,24 +214,23 @@ class Video(Codec):
         losses = (self.head(h).float() - targets["patch"]).square().mean(-1) * targets["velocity"]
         return Loss((losses * targets["w"]).sum(), targets["w"].sum(), losses.detach())
 
-    def start(self, n: int, sampling: Sampling, keys: np.ndarray, device: torch.device) -> State:
-        noise = rng.normal(rng.mix(keys, "noise"), self.count, self.head.out_features)
-        return {
-            "done": torch.zeros(n, dtype=torch.bool, device=device),
-            "patches": torch.from_numpy(noise).to(device),
-            "taken": torch.zeros(n, dtype=torch.int64, device=device),
-        }
+    def start(self, context: AnswerContext) -> State:
+        noise = context.tensor(rng.normal(rng.mix(context.keys, "noise"), self.count, self.head.out_features))
+        state = context.state("guidance", "steps")
+        return {**state, "patches": noise, "taken": torch.zeros_like(state["steps"])}
 
-    def query(self, state: State, sampling: Sampling) -> Query:
-        level = (state["taken"].float() / sampling.steps)[:, None].expand(-1, self.count)
+    def query(self, state: State) -> Query:
+        level = (state["taken"].float() / state["steps"])[:, None].expand(-1, self.count)
         return Query({"pixels": self._pixels(state["patches"]), "level": level}, t=self.count)
 
-    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
-        clean = denoised(self.head, h, free, sampling.guidance)
-        taken = int(state["taken"][0])
-        patches = ode_step(state["patches"], clean, taken / sampling.steps, 1 / sampling.steps)
-        done = torch.full_like(state["done"], taken + 1 >= sampling.steps)
-        return {"done": done, "patches": patches, "taken": state["taken"] + 1}
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
+        clean = denoised(self.head, h, unconditional, state["guidance"])
+        patches = ode_step(state["patches"], clean, state["taken"], state["steps"])
+        taken = state["taken"] + 1
+        return {**state, "done": taken >= state["steps"], "patches": patches, "taken": taken}
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        return np.full_like(prompt, self.count)
 
     def finish(self, state: State) -> list[Answer]:
         """Arrays uint8 [frames, side, side, 3]."""

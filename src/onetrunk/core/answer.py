@@ -1,8 +1,10 @@
-"""What a model answers: one value of one column, in the column's own units."""
+"""What a model answers: one value of one column, in the column's own units; and how that is drawn."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from onetrunk.core.errors import UsageError
 
 
 @dataclass
@@ -16,3 +18,24 @@ class Answer:
     scores: list[float] | None = None  # of a ranked list, the probability of each; of a history, of each step
     quantiles: dict[float, object] | None = None  # by level, 0 to 1
     logprob: float | None = None  # natural log of the probability of the whole value
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an answer is drawn. Greedy (`temperature=0`) unless told otherwise."""
+
+    temperature: float = 0.0
+    top_k: int = 0  # 0: no limit
+    top_p: float = 1.0
+    max_length: int = 256  # parts of an answer of unknown length
+    guidance: float = 1.0  # classifier-free guidance (arXiv 2207.12598); 1 is none
+    steps: int = 24  # ODE steps of a flow
+    seed: int = 0
+    beams: int = 1  # kept at once in a search for the likeliest written answer; 1 takes the likeliest token each time
+
+    def __post_init__(self) -> None:
+        if self.beams < 1 or (self.beams > 1 and self.temperature > 0):
+            raise UsageError(
+                f"beams expects a whole number from 1, and above 1 no temperature: a search draws nothing; found beams "
+                f"{self.beams} and temperature {self.temperature:g}."
+            )

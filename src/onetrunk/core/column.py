@@ -8,54 +8,27 @@ a new codec is new inputs *and* new tasks.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, On, Role, Segment
+from onetrunk.core.decoding import AnswerContext, Query, State
+from onetrunk.core.encoder import (
+    Beside,
+    History,
+    Prompted,
+    SegmentContext,
+    class_names,
+    reads_on,
+)
 from onetrunk.core.errors import BadValueError, UsageError
-
-State = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How an answer is drawn. Greedy (`temperature=0`) unless told otherwise."""
-
-    temperature: float = 0.0
-    top_k: int = 0  # 0: no limit
-    top_p: float = 1.0
-    max_length: int = 256  # parts of an answer of unknown length
-    guidance: float = 1.0  # classifier-free guidance (arXiv 2207.12598); 1 is none
-    steps: int = 24  # ODE steps of a flow
-    seed: int = 0
-    beams: int = 1  # kept at once in a search for the likeliest written answer; 1 takes the likeliest token each time
-
-    def __post_init__(self) -> None:
-        if self.beams < 1 or (self.beams > 1 and self.temperature > 0):
-            raise UsageError(
-                f"beams expects a whole number from 1, and above 1 no temperature: a search draws nothing; found beams "
-                f"{self.beams} and temperature {self.temperature:g}."
-            )
-
-
-@dataclass
-class Query:
-    """What a decoding step asks of the trunk: `content` for t positions of every document, [n * t, ...] or natural."""
-
-    content: dict[str, Tensor]
-    t: int
-    causal: bool = False
-    keep: bool = False  # true: these positions are final and stay visible to later steps
-    pos: int | Tensor = 0  # rotary position of the first of them; one for all documents, or int64 [n]
-    valid: Tensor | None = None  # bool [n, t], false for padding, which comes last; None: there is none
 
 
 class Codec(nn.Module, ABC):
@@ -225,30 +198,29 @@ class Codec(nn.Module, ABC):
         name = type(self).__module__.rpartition(".")[2]
         raise UsageError(f"A {name} column has no distribution over a closed set that a student could learn from.")
 
+    # A state is the answers that are being made: tensors [n, ...], always with `done` bool [n], and with `phase` int64
+    # [n] where the steps are of several kinds. Answers of several requests are joined in one state, those of one phase,
+    # and leave it one by one: so every row is of its own answer alone. Rows that become longer (tokens so far) are
+    # padded at the end with zeros when they are joined with longer ones.
     @abstractmethod
-    def start(
-        self,
-        n: int,
-        sampling: Sampling,
-        keys: np.ndarray,
-        device: torch.device,
-        prompt: Content | None = None,
-        on: On | None = None,
-    ) -> State:
-        """The state before the first step: tensors [n, ...], always with `done` bool [n].
+    def start(self, context: AnswerContext) -> State:
+        """The state before the first step. Only a codec that `continues` is told how each answer begins (`prompt`)."""
 
-        `prompt` is told only to a codec that `continues`: how each answer begins. `on` as in `segment`.
-        """
-
-    def query(self, state: State, sampling: Sampling) -> Query:
+    def query(self, state: State) -> Query:
         """What to embed next; never asked of a codec that reads on another column."""
         raise NotImplementedError
 
     @abstractmethod
-    def step(self, state: State, h: Tensor, free: Tensor | None, sampling: Sampling) -> State:
-        """h [n, t, D] (or [n, t, 2 D]) of the query's positions, or of the column it reads on; `free` is h with
-        nothing given, when guided. A codec that `searches` is started with each document `beams` times, one beside the
-        other, and also tells `order` int64 [n]: which of these documents each of its beams goes on from, best first."""
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
+        """h [n, t, D] (or [n, t, 2 D]) of the query's positions, or of the column it reads on; `unconditional` is h
+        with nothing given, when guided. A codec that `searches` is started with each document `beams` times, one beside
+        the other, and also tells `order` int64 [n]: which of these documents each of its beams goes on from, best
+        first."""
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        """How many positions of the trunk an answer takes at most, int64 [n], where its prompt has so many parts [n]:
+        those that are kept, and those of the longest query beside them."""
+        return np.ones_like(prompt)
 
     @abstractmethod
     def finish(self, state: State) -> list[Answer]:
@@ -328,7 +300,140 @@ class Column:
         return {"name": self.name, "type": self.type, "codec": self.codec}
 
 
-def sample_present(values: Iterable[Any], most: int = 1000) -> list[Any]:
-    """At most `most` present values, spread evenly: what `recognise` looks at."""
-    present = [v for v in values if v is not None]
-    return present[:: max(1, len(present) // most)][:most]
+class Sides(nn.Module):
+    """Transition: the three sides of a type under the names of a codec, for call sites that have not moved yet."""
+
+    kind: ClassVar[Any]
+
+    def __init__(self, options: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.encoder = self.kind.encoder(options)
+        self.evaluation = self.kind.evaluation(self.encoder)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            pass
+        sides = [self.__dict__["encoder"], self.__dict__["evaluation"]]
+        if "module" in self.__dict__:
+            sides.insert(0, self.__dict__["module"])
+        for side in sides:
+            if hasattr(side, name):
+                return getattr(side, name)
+        raise AttributeError(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("encoder", "evaluation", "module", "training", "options") and hasattr(
+            self.__dict__.get("encoder"), name
+        ):
+            setattr(self.encoder, name, value)
+        elif name == "options":
+            self.encoder.options = value
+        elif name in ("encoder", "evaluation"):
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def pooled(self) -> bool:
+        return self.module.pooled
+
+    def train(self, mode: bool = True) -> Any:
+        if "module" in self.__dict__:
+            self.module.train(mode)
+        return super().train(mode)
+
+    def build(self, width: int) -> None:
+        module = self.kind.module(self.encoder, width)
+        self.__dict__["module"] = module
+        self._parameters, self._modules, self._buffers = module._parameters, module._modules, module._buffers
+        self.train(self.training)
+
+    def extend(self, values: Sequence[Any]) -> int:
+        growth = self.encoder.extend(values)
+        if "module" in self.__dict__:
+            self.module.grow(growth)
+        return len(growth)
+
+    def dropped(self, content: Content, on: Content | None = None, place: np.ndarray | None = None) -> dict[str, int]:
+        return self.encoder.dropped(content, None if on is None else Beside(on, place))
+
+    def segment(
+        self, content: Content, role: Role, keys: np.ndarray, augment: bool = False, on: On | None = None
+    ) -> Segment:
+        return self.encoder.segment(content, SegmentContext(role, keys, augment, on))
+
+    def start(self, context: AnswerContext) -> State:
+        return self.module.start(context)
+
+    def positions(self, content: Content) -> np.ndarray:
+        return self.encoder.max_positions(content)
+
+    def successive(self, content: Content) -> tuple[Content, np.ndarray]:
+        return self.encoder.successive_windows(content)
+
+    def reads_on(self) -> str | None:
+        return reads_on(self.encoder)
+
+    def class_names(self) -> list[str] | None:
+        return class_names(self.encoder)
+
+    def goes_on(self, value: Any) -> bool:
+        return isinstance(self.encoder, Prompted) and self.encoder.is_prompt(value)
+
+    def split(self, value: Any) -> tuple[Any, Any]:
+        return self.encoder.split(value) if isinstance(self.encoder, Prompted) else (None, value)
+
+    def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
+        return self.evaluation.measure(answers, truths)
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.evaluation.metrics()[0].higher_is_better
+
+    def divergence(self, h: Tensor, teacher: Any, h_teacher: Tensor, temperature: float) -> Tensor:
+        from onetrunk.core.module import Distribution
+
+        if not isinstance(self.module, Distribution):
+            return Codec.divergence(self, h, teacher, h_teacher, temperature)
+        return self.module.divergence(h, getattr(teacher, "module", teacher), h_teacher, temperature)
+
+    def likelihood(self, nats: np.ndarray, parts: np.ndarray, truths: Sequence[Any]) -> dict[str, float | None]:
+        return getattr(self.evaluation, "likelihood", lambda *_: {})(nats, parts, truths)
+
+    def likelihood_baselines(self, train: Sequence[Any], truths: Sequence[Any]) -> dict[str, np.ndarray]:
+        return getattr(self.evaluation, "likelihood_baselines", lambda *_: {})(train, truths)
+
+    def novelty(self, answers: Any, truths: Any, known: Any) -> dict[str, float | None]:
+        return getattr(self.evaluation, "novelty", lambda *_: {})(answers, truths, known)
+
+
+def sides_of(kind: Any) -> type[Sides]:
+    """Transition: a class that stands for a converted type where a codec's class was."""
+    from onetrunk.core.module import Guided, Searched
+
+    encoder, module = kind.encoder, kind.module
+    told = {
+        "kind": kind,
+        "ragged": encoder.ragged,
+        "parts": encoder.has_parts,
+        "shared": encoder.shared,
+        "cached": encoder.costly,
+        "guided": issubclass(module, Guided),
+        "searches": issubclass(module, Searched),
+        "continues": issubclass(encoder, Prompted),
+        "history": issubclass(encoder, History),
+        "read_out": module.read_out,
+        "Options": encoder.Options,
+    }
+    for old, new in {
+        "recognise": "recognise",
+        "describe": "describe",
+        "fingerprint": "fingerprint",
+        "near": "near_duplicate_key",
+        "kin": "split_group",
+        "show": "show",
+    }.items():
+        told[old] = staticmethod(getattr(encoder, new))
+    return type(f"Sides_{kind.name}", (Sides,), told)

@@ -91,7 +91,7 @@ class Segment:
 
 
 @dataclass
-class On:
+class ReadPositions:
     """The positions of another column that an asked one reads on, in each of m documents.
 
     `lens` [m] is 0 where that column is missing. `frame` float32 [m, 2, 3], of pictures: takes a point of what is seen
@@ -100,3 +100,6 @@ class On:
 
     lens: np.ndarray
     frame: np.ndarray | None = None
+
+
+On = ReadPositions

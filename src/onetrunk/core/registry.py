@@ -1,28 +1,128 @@
-"""A kind of part is a package; each part is one file in it, found by its name and loaded on first use."""
+"""A kind of part is a package; each part is one module in it, found by its name and loaded on first use.
+
+Other people's packages bring more: column types by the entry point group `onetrunk.columns`, objectives by
+`onetrunk.objectives`. The name of the entry point is the part's name, its value the module that holds it.
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from abc import ABC, abstractmethod
+from functools import cache, cached_property
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from onetrunk.core.errors import unknown
 
+if TYPE_CHECKING:
+    from onetrunk.core.encoder import Encoder
+    from onetrunk.core.evaluation import Evaluation
+    from onetrunk.core.module import ColumnModule
 
-class Registry:
-    """Names are the module names in `package`; the part is the module's attribute `attribute`."""
+P = TypeVar("P")
 
-    def __init__(self, kind: str, package: str, attribute: str) -> None:
-        self.kind, self.package, self.attribute = kind, package, attribute
+
+class Registry(ABC, Generic[P]):
+    """The parts in `package`, by their module names, and those of the entry point group of the same name."""
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind, self.package = kind, package
+
+    def modules(self) -> dict[str, str]:
+        """Name to the module that holds it, in order."""
+        path = importlib.import_module(self.package).__path__
+        found = {m.name: f"{self.package}.{m.name}" for m in pkgutil.iter_modules(path) if self._is_part(m)}
+        return dict(sorted({**_installed(self.package), **found}.items()))
 
     def names(self) -> list[str]:
-        path = importlib.import_module(self.package).__path__
-        return sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_"))
+        return list(self.modules())
 
-    def get(self, name: str) -> type:
-        if name not in self.names():
-            raise unknown(self.kind, name, self.names())
-        return getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute)
+    def get(self, name: str) -> P:
+        modules = self.modules()
+        if name not in modules:
+            raise unknown(self.kind, name, modules)
+        return self._load(name, modules[name])
+
+    def _is_part(self, module: pkgutil.ModuleInfo) -> bool:
+        return not module.name.startswith("_")
+
+    @abstractmethod
+    def _load(self, name: str, module: str) -> P: ...
 
 
-column_types = Registry("column type", "onetrunk.columns", "CODEC")
-objectives = Registry("objective", "onetrunk.objectives", "OBJECTIVE")
+class Classes(Registry[type]):
+    """Parts that are one class each: the module's attribute `attribute`."""
+
+    def __init__(self, kind: str, package: str, attribute: str) -> None:
+        super().__init__(kind, package)
+        self.attribute = attribute
+
+    def _load(self, name: str, module: str) -> type:
+        return getattr(importlib.import_module(module), self.attribute)
+
+
+class ColumnType:
+    """A column type's three sides, each imported when it is first asked for: the data side needs no torch.
+
+    The module of the type names them: `ENCODER`, `MODULE` and `EVALUATION`, each "package.module:Class".
+    """
+
+    def __init__(self, name: str, module: str) -> None:
+        self.name, self.module_name = name, module
+
+    @cached_property
+    def encoder(self) -> type[Encoder]:
+        return self._side("ENCODER")
+
+    @cached_property
+    def module(self) -> type[ColumnModule[Any]]:
+        return self._side("MODULE")
+
+    @cached_property
+    def evaluation(self) -> type[Evaluation[Any]]:
+        return self._side("EVALUATION")
+
+    def _side(self, attribute: str) -> Any:
+        place, _, name = getattr(importlib.import_module(self.module_name), attribute).partition(":")
+        return getattr(importlib.import_module(place), name)
+
+
+class ColumnTypes(Registry[ColumnType]):
+    """Each type is a folder; what types share stands in `families`."""
+
+    def _is_part(self, module: pkgutil.ModuleInfo) -> bool:
+        return super()._is_part(module) and module.name != "families"
+
+    def _load(self, name: str, module: str) -> ColumnType:
+        return _column_type(name, module)
+
+
+class Codecs(ColumnTypes):
+    """Transition: types as codecs, whether they have moved to three sides or not."""
+
+    def _load(self, name: str, module: str) -> Any:
+        return _codec(name, module)
+
+
+@cache
+def _codec(name: str, module: str) -> Any:
+    from onetrunk.core.column import sides_of
+
+    found = importlib.import_module(module)
+    return sides_of(_column_type(name, module)) if hasattr(found, "ENCODER") else found.CODEC
+
+
+@cache
+def _column_type(name: str, module: str) -> ColumnType:
+    return ColumnType(name, module)
+
+
+@cache
+def _installed(group: str) -> dict[str, str]:
+    return {point.name: point.value for point in entry_points(group=group)}
+
+
+column_kinds = ColumnTypes("column type", "onetrunk.columns")
+column_types = Codecs("column type", "onetrunk.columns")
+objectives = Classes("objective", "onetrunk.objectives", "OBJECTIVE")

@@ -12,7 +12,7 @@ import numpy as np
 
 from onetrunk.core.registry import column_types
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.split import PARTS, Split, fingerprints, first_of_each
+from onetrunk.data.split import SPLITS, Split, fingerprints, first_of_each
 from onetrunk.data.table import Table, left_out
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Repeats:
     """Rows that equal an earlier one: how many, how many of them in another part, pairs of row numbers."""
 
     rows: int = 0
-    across_parts: int = 0
+    across_splits: int = 0
     examples: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -81,9 +81,9 @@ class Inspection:
         if self.near.rows:
             found.append(f"Rows nearly the same as an earlier one: {_count(self.near)}.")
         for repeats, like in ((self.equal, "the same"), (self.near, "nearly the same")):
-            if repeats.across_parts:
+            if repeats.across_splits:
                 found.append(
-                    f"Rows with {like} inputs as one in another part of the split: {repeats.across_parts:,}; "
+                    f"Rows with {like} inputs as one in another part of the split: {repeats.across_splits:,}; "
                     "they make the evidence too good."
                 )
         for c in self.columns:
@@ -267,7 +267,7 @@ def _part_of(split: Split | None, n: int) -> np.ndarray | None:
     if split is None:
         return None
     part = np.zeros(n, dtype=np.int64)
-    for i, name in enumerate(PARTS):
+    for i, name in enumerate(SPLITS):
         part[getattr(split, name)] = i
     return part
 

@@ -28,19 +28,19 @@ _WIDER = 1.2  # up to so many times as wide
 
 @dataclass
 class Store:
-    """A table's encoded columns. `place[:, c]` is a row's position in column c's content, -1 where missing."""
+    """A table's encoded columns. `index[:, c]` is a row's position in column c's content, -1 where missing."""
 
     names: list[str]
     codecs: list[Codec]
     contents: list[Content]
-    place: np.ndarray  # int64 [rows, C]
+    index: np.ndarray  # int64 [rows, C]
     row_weight: np.ndarray | None = None  # float32 [rows]
 
     @property
     def present(self) -> np.ndarray:
-        return self.place >= 0
+        return self.index >= 0
 
-    def index(self, name: str, reader: str) -> int:
+    def column_index(self, name: str, reader: str) -> int:
         """Where the column is that `reader` reads on. UsageError where it is not."""
         if name not in self.names:
             raise UsageError(
@@ -51,10 +51,10 @@ class Store:
 
     def windows(self) -> np.ndarray:
         """Training windows of every value, int64 [rows, C]; 1 where missing."""
-        out = np.ones(self.place.shape, dtype=np.int64)
+        out = np.ones(self.index.shape, dtype=np.int64)
         for c, (codec, content) in enumerate(zip(self.codecs, self.contents, strict=True)):
-            there = self.place[:, c] >= 0
-            out[there, c] = codec.windows(content)[self.place[there, c]]
+            there = self.index[:, c] >= 0
+            out[there, c] = codec.windows(content)[self.index[there, c]]
         return out
 
 
@@ -84,11 +84,11 @@ def _segments(groups: dict[str, RoleAssignment], store: Store, augment: bool) ->
                     local = np.flatnonzero(group.roles[:, c] == role)
                     if not len(local):
                         continue
-                    content = store.contents[c].take(store.place[group.rows[local], c])
+                    content = store.contents[c].take(store.index[group.rows[local], c])
                     keys = rng.mix(group.keys[local], store.names[c])
                     told = {}
                     if role == Role.ASKED and (other := codec.reads_on()) is not None:
-                        told["on"] = _read_on(pieces, store.index(other, store.names[c]), local + first, n_docs)
+                        told["on"] = _read_on(pieces, store.column_index(other, store.names[c]), local + first, n_docs)
                     segment = codec.segment(content, role, keys, augment, **told)
                     pieces.append(_Piece(tag, c, role, local + first, segment))
             first += len(group.rows)
@@ -212,7 +212,9 @@ def assemble(
         if segment.reads is not None:
             other = store.codecs[piece.column].reads_on() if piece.role == Role.ASKED else None
             if other is not None:
-                flat, doc = _positions_of(pieces, store.index(other, store.names[piece.column]), piece.docs, base)
+                flat, doc = _positions_of(
+                    pieces, store.column_index(other, store.names[piece.column]), piece.docs, base
+                )
             where = reads[piece.tag].setdefault(store.names[piece.column], [])
             targets = segment.targets
             if store.row_weight is not None:

@@ -80,4 +80,4 @@ def _read_on(store: Store, c: int) -> tuple[Content, np.ndarray] | tuple[()]:
     if other not in store.names:
         return ()
     o = store.names.index(other)
-    return store.contents[o], store.place[store.place[:, c] >= 0, o]
+    return store.contents[o], store.index[store.index[:, c] >= 0, o]

@@ -29,12 +29,12 @@ from onetrunk.data.files import (
     suffix_of,
 )
 
-PARTS = {
+SPLITS = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-PART_OF = {word: part for part, words in PARTS.items() for word in words}
+SPLIT_OF = {word: part for part, words in SPLITS.items() for word in words}
 
 
 def from_path(path: Path, notes: Notes) -> Columns:
@@ -100,7 +100,7 @@ def from_parts(parts: dict[str, Columns]) -> Columns:
     """Named parts (train, validation, test) as one table with a column `split`."""
     joined = join(list(parts.values()))
     joined.pop("split", None)
-    joined["split"] = [PART_OF.get(name, name) for name, columns in parts.items() for _ in range(rows(columns))]
+    joined["split"] = [SPLIT_OF.get(name, name) for name, columns in parts.items() for _ in range(rows(columns))]
     return joined
 
 
@@ -139,12 +139,14 @@ def _folder(folder: Path, notes: Notes) -> Columns:
     metadata = next((p for p in inside if p.name in ("metadata.csv", "metadata.jsonl", "metadata.parquet")), None)
     if metadata is not None:
         return _with_metadata(metadata, notes)
-    found = detection.parts_of(folder, PART_OF, notes)
+    found = detection.parts_of(folder, SPLIT_OF, notes)
     if found is not None:
         return from_parts(found) if len(found) > 1 else next(iter(found.values()))
     tables = [p for p in inside if p.is_file() and suffix_of(p) in READERS]
     parts = {
-        p: PART_OF[m[1]] for p in tables if (m := re.match(r"([a-z]+)(?:[-_.]\d.*|\..*)$", p.name)) and m[1] in PART_OF
+        p: SPLIT_OF[m[1]]
+        for p in tables
+        if (m := re.match(r"([a-z]+)(?:[-_.]\d.*|\..*)$", p.name)) and m[1] in SPLIT_OF
     }
     suffixes = {suffix_of(p) for p in parts}
     if len(suffixes) > 1:  # a text file of notes beside tables is not a table
@@ -157,11 +159,11 @@ def _folder(folder: Path, notes: Notes) -> Columns:
         if others:
             notes.append(f"{folder.name}: read {', '.join(p.name for p in parts)}; left {', '.join(others)}.")
         read = [(part, from_path(p, notes)) for p, part in parts.items()]
-        order = [part for part in PARTS if part in parts.values()]
+        order = [part for part in SPLITS if part in parts.values()]
         return from_parts({part: join([columns for name, columns in read if name == part]) for part in order})
-    folders = {PART_OF[p.name.lower()]: p for p in inside if p.is_dir() and p.name.lower() in PART_OF}
+    folders = {SPLIT_OF[p.name.lower()]: p for p in inside if p.is_dir() and p.name.lower() in SPLIT_OF}
     if folders:
-        return from_parts({part: _folder(folders[part], notes) for part in PARTS if part in folders})
+        return from_parts({part: _folder(folders[part], notes) for part in SPLITS if part in folders})
     tables = [p for p in tables if suffix_of(p) != ".txt"]
     if len(tables) == 1:
         return from_path(tables[0], notes)

@@ -18,10 +18,10 @@ import numpy as np
 from onetrunk.core import rng
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
-from onetrunk.data.sources import PART_OF
+from onetrunk.data.sources import SPLIT_OF
 from onetrunk.data.table import Table, is_given_split
 
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 _KINDS = ("auto", "given", "group", "random", "scaffold", "stratified", "time")
 _FEW_CLASSES = 100
 _QUANTILES = 10
@@ -38,11 +38,11 @@ class Split:
     equal_across: int = 0  # rows outside training whose inputs equal a row in another part: 0 unless allowed
     notes: list[str] = field(default_factory=list)
 
-    def parts(self) -> dict[str, np.ndarray]:
-        return {name: getattr(self, name) for name in PARTS}
+    def indices(self) -> dict[str, np.ndarray]:
+        return {name: getattr(self, name) for name in SPLITS}
 
     def as_json(self) -> dict[str, Any]:
-        counts = {name: len(index) for name, index in self.parts().items()}
+        counts = {name: len(index) for name, index in self.indices().items()}
         return {"how": self.how, "rows": counts, "equal_across": self.equal_across, "notes": self.notes}
 
 
@@ -63,9 +63,9 @@ def split(
     raise DataError when they stand in two parts, unless allowed. DataError too: a part without rows, an asked
     column with one class, a row without group, time or part. UsageError: a spec or column that is not there.
 
-    `before` int64 [rows] is the part each row had in an earlier stage, -1 where in none (`data.met`). Dealt rows keep
-    it; a split by time, or by a column that nobody named, leaves out rows that it would hold out and that were learnt
-    from before.
+    `before` int64 [rows] is the part each row had in an earlier stage, -1 where in none (`data.seen_rows`). Dealt rows
+    keep it; a split by time, or by a column that nobody named, leaves out rows that it would hold out and that were
+    learnt from before.
     """
     kind, column, fractions = _parse(spec, table)
     if kind == "auto":
@@ -198,10 +198,10 @@ def _deal(
     """
     inverse = np.unique(group, return_inverse=True)[1]
     counts = np.bincount(inverse)
-    had = np.full(len(counts), len(PARTS))
+    had = np.full(len(counts), len(SPLITS))
     np.minimum.at(had, inverse[before >= 0], before[before >= 0])
     shuffled = rng.permutation(key, len(counts))
-    order = shuffled[np.lexsort((-counts[shuffled], had[shuffled] == len(PARTS)))]
+    order = shuffled[np.lexsort((-counts[shuffled], had[shuffled] == len(SPLITS)))]
     # Lists: most groups are of one row, where arrays would cost ten times as much.
     strata = stratum[np.argsort(inverse, kind="stable")].tolist()  # of group after group
     starts, sizes, taken = (np.cumsum(counts) - counts).tolist(), counts.tolist(), had.tolist()
@@ -213,8 +213,8 @@ def _deal(
 
     for g in order.tolist():
         mine = strata[starts[g] : starts[g] + sizes[g]]
-        if taken[g] == len(PARTS):
-            taken[g] = max(range(len(PARTS)), key=wanted)
+        if taken[g] == len(SPLITS):
+            taken[g] = max(range(len(SPLITS)), key=wanted)
         for s in mine:
             lack[s][taken[g]] -= 1
         overall[taken[g]] -= sizes[g]
@@ -295,11 +295,11 @@ def _as_told(
     values: Sequence[Any], column: str, together: np.ndarray, key: int, before: np.ndarray, notes: list[str]
 ) -> np.ndarray:
     words = [str(v).strip().lower() for v in values]
-    strange = sorted({w for w in words if w not in PART_OF})
+    strange = sorted({w for w in words if w not in SPLIT_OF})
     if strange:
-        known = ", ".join(PART_OF)
+        known = ", ".join(SPLIT_OF)
         raise DataError(f"The column {column!r} must name a part in every row ({known}); found {strange[0]!r}.")
-    part = np.array([PARTS.index(PART_OF[w]) for w in words], dtype=np.int64)
+    part = np.array([SPLITS.index(SPLIT_OF[w]) for w in words], dtype=np.int64)
     if not (part == 0).any():
         raise DataError(f"The column {column!r} gives no row to training; found {dict(Counter(words))}.")
     if not (part == 1).any():
@@ -331,9 +331,9 @@ def _respect(part: np.ndarray, before: np.ndarray, how: str, told: bool, notes: 
 
 
 def _check_parts(made: Split, fractions: Sequence[float], n: int, known: int) -> None:
-    parts = zip(made.parts().values(), fractions, strict=True)
+    parts = zip(made.indices().values(), fractions, strict=True)
     if any(fraction and not len(index) for index, fraction in parts):
-        counts = ", ".join(f"{name} {len(index):,}" for name, index in made.parts().items())
+        counts = ", ".join(f"{name} {len(index):,}" for name, index in made.indices().items())
         started = f" The model it starts from has met {known:,} of them, which stay where they were." if known else ""
         raise DataError(
             f"{n:,} rows are too few, or too often equal or of one group, to split {made.how}: {counts}.{started} "
@@ -345,7 +345,7 @@ def _check_equal(made: Split, equal: np.ndarray, table: Table, allowed: bool) ->
     """Counts rows whose inputs stand in an earlier part too."""
     seen: dict[int, tuple[str, int]] = {}
     clashes = []
-    for name, index in made.parts().items():
+    for name, index in made.indices().items():
         mine: dict[int, tuple[str, int]] = {}
         for i in index.tolist():
             twin = seen.get(int(equal[i]))

@@ -139,7 +139,7 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
 
     A column without any value, or that nobody recognises, is left out and noted on the table.
     """
-    from onetrunk.core.column import sample_present  # torch: only once values are looked at
+    from onetrunk.core.encoder import sample_present  # torch: only once values are looked at
 
     overrides = overrides or {}
     for name, chosen in overrides.items():
@@ -170,7 +170,7 @@ def is_given_split(name: str, values: Sequence[Any]) -> bool:
     """Is this the column that says which part each row belongs to?"""
     present = {v for v in values if v is not None and isinstance(v, str)}
     whole = all(isinstance(v, str) for v in values if v is not None)
-    return name == "split" and whole and bool(present) and all(v.strip().lower() in sources.PART_OF for v in present)
+    return name == "split" and whole and bool(present) and all(v.strip().lower() in sources.SPLIT_OF for v in present)
 
 
 def roles(

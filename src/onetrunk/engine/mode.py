@@ -1,5 +1,5 @@
-"""How steps are computed: in bf16 or fp32, compiled or not. Decided by timing the run's own first micro-batch, said in
-one line, and written into a checkpoint before the first update.
+"""How steps are computed: in bf16 or fp32, compiled or not. Decided on the time that the run's own first micro-batch
+takes (`Runtime.pass_timer`), said in one line, and written into a checkpoint before the first update.
 
 Eager PyTorch on a CPU repeats a run bit for bit in either precision, compiled code where algorithms are deterministic;
 a resumed run therefore keeps the decisions of its checkpoint, even on another machine.
@@ -8,22 +8,26 @@ a resumed run therefore keeps the decisions of its checkpoint, even on another m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 from torch import nn
-
-from onetrunk.engine.speed import now
 
 Choice = Literal["auto", "bf16", "fp32"]
 Compile = bool | Literal["auto"]
 Pass = Callable[[bool], float]  # seconds of a forward and a backward pass, in bf16 or not
 
 _WIDE = 512  # from here on products take the time, and bf16 wins wherever it is fast
-_FEWEST_STEPS = 60  # of a run: the probe takes as long as about five of them
-_GAIN = 1.5  # how many times faster bf16 must be: so clearly that another run of the same seed decides alike
+_MIN_STEPS = 60  # of a run: the probe takes as long as about six of them
+_ROUNDS = 4  # of one pass in each precision; the first warms up
+# How many times as fast a pass in bf16 must be, and in every round faster. A pass leaves out the optimizer and the
+# making of batches, which take as long in either precision: 1.15 times a pass is about 1.1 times a step, and less is
+# not worth having numbers of three digits. The fastest of three passes repeats within some hundredths on a quiet
+# machine, so that runs of one seed decide alike unless they are that close; where other programs disturb the clock,
+# rounds contradict each other, and fp32, the exact one, is kept.
+_GAIN = 1.15
 _COMPILING = 600.0  # seconds of an eager run from which compiling, half a minute or more, is tried
 _COMPILED_GAIN = 1.05
 
@@ -50,7 +54,8 @@ class Mode:
         return torch.bfloat16 if self.autocast else torch.float32
 
     def context(self, device: torch.device) -> AbstractContextManager[None]:
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.autocast)
+        """Inside, products are computed in `dtype`."""
+        return torch.autocast(device.type, torch.bfloat16) if self.autocast else nullcontext()
 
 
 def decide(
@@ -63,7 +68,7 @@ def decide(
     if compile is False or not any(_alike(module)):
         return mode
     if compile == "auto":
-        if steps < _FEWEST_STEPS:
+        if steps < _MIN_STEPS:
             return mode
         seconds, mode = seconds or timed(mode.autocast), replace(mode, timed=True)
         if seconds * steps * passes < _COMPILING:
@@ -74,13 +79,13 @@ def decide(
     try:
         timed(mode.autocast)  # compiles
         gain = seconds / min(timed(mode.autocast) for _ in range(2))
-        said = f"{gain:.2f} times as fast as eager"
+        result = f"{gain:.2f} times as fast as eager"
     except RuntimeError as error:  # no compiler, or one that failed
-        gain, said = 0.0, f"compiling failed ({type(error).__name__})"
+        gain, result = 0.0, f"compiling failed ({type(error).__name__})"
     if gain < _COMPILED_GAIN:
         set_compiled(module, False)
-        return replace(mode, reason=f"{mode.reason}; not compiled: {said}")
-    return replace(mode, compiled=True, reason=f"{mode.reason}; compiled: {said}")
+        return replace(mode, reason=f"{mode.reason}; not compiled: {result}")
+    return replace(mode, compiled=True, reason=f"{mode.reason}; compiled: {result}")
 
 
 def _precision(
@@ -94,12 +99,14 @@ def _precision(
         return "fp32", f"this {device.type} has no fast bf16", None
     if device.type != "cpu" or width_of(module) >= _WIDE:
         return "bf16", f"fast on this {device.type} at width {width_of(module)}", None
-    if steps < _FEWEST_STEPS:
+    if steps < _MIN_STEPS:
         return "fp32", f"{steps} steps are too few to gain from bf16", None
-    times = [(timed(True), timed(False)) for _ in range(3)][1:]  # the first warms up
-    bf16, fp32 = (min(column) for column in zip(*times, strict=True))
-    said = f"a pass takes {1000 * bf16:.0f} ms in bf16, {1000 * fp32:.0f} ms in fp32"
-    return ("bf16", said, bf16) if fp32 > _GAIN * bf16 else ("fp32", said, fp32)
+    rounds = [(timed(True), timed(False)) for _ in range(_ROUNDS)][1:]
+    bf16, fp32 = (min(times) for times in zip(*rounds, strict=True))
+    times = f"a pass takes {1000 * bf16:.0f} ms in bf16, {1000 * fp32:.0f} ms in fp32"
+    if fp32 > _GAIN * bf16 and all(one < other for one, other in rounds):
+        return "bf16", times, bf16
+    return "fp32", times, fp32
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -114,21 +121,6 @@ def has_fast_bf16(device: torch.device) -> bool:
 def width_of(module: nn.Module) -> int:
     """The model's width: the widest smaller side of its matrices; 0 when there are none."""
     return max((min(p.shape) for p in module.parameters() if p.ndim == 2), default=0)
-
-
-def stopwatch(module: nn.Module, batch: Any, device: torch.device) -> Pass:
-    """Times passes on a batch; they leave nothing in the module."""
-
-    def timed(autocast: bool) -> float:
-        start = now(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            losses = module(batch)
-        if (total := sum(loss.sum for loss in losses.values())).requires_grad:
-            total.backward()
-        module.zero_grad(set_to_none=True)
-        return now(device) - start
-
-    return timed
 
 
 # -- compiling -------------------------------------------------------------------------------------------------------

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import torch
-
 from onetrunk.core.events import Listener, Note, StepDone, StepsEnded, StepsStarted, ignore
 
 
@@ -22,7 +20,7 @@ class Progress:
         self.on_event(StepsStarted(self.stage, step, steps))
 
     def update(self, step: int, loss: float, tokens_per_s: float, mfu: float | None = None) -> None:
-        """`step` updates are done; `mfu` is the share of the machine's rate of products (`engine.speed`)."""
+        """`step` updates are done; `mfu` is the share of the machine's rate of products (`engine.runtime`)."""
         self.on_event(StepDone(self.stage, step, self._steps, loss, tokens_per_s, mfu, resident_bytes()))
 
     def note(self, message: str) -> None:
@@ -35,19 +33,9 @@ class Progress:
 
 def resident_bytes() -> int:
     """Memory this process holds now; its peak where the system does not tell."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        import resource
-
-        return int(statm.read_text().split()[1]) * resource.getpagesize()
-    return peak_bytes(torch.device("cpu"))
-
-
-def peak_bytes(device: torch.device) -> int:
-    """The most memory held so far: of the GPU, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
     import resource
 
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -32,12 +32,12 @@ from onetrunk.engine.checkpoint import Checkpoints, load_part, load_state
 from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Gradients, Weights
 from onetrunk.engine.memory import keep_freed_memory
-from onetrunk.engine.mode import Choice, Compile, Mode, decide, set_compiled, stopwatch
+from onetrunk.engine.mode import Choice, Compile, Mode, decide, set_compiled
 from onetrunk.engine.optim import OptimConfig, build_optimizer
-from onetrunk.engine.progress import Progress, peak_bytes
+from onetrunk.engine.progress import Progress
+from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.schedule import Schedule, factor
 from onetrunk.engine.signals import Signals
-from onetrunk.engine.speed import gemm_rate
 
 _MAY_CHANGE = {"save_every", "keep", "tensorboard"}  # between a run and its resumption: they move no weight
 _STATE = {
@@ -132,10 +132,9 @@ class Trainer:
         self.seed, self.identity, self.validate, self.resume = seed, identity or {}, validate, resume
         self.progress = progress or Progress()
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
-        self.device = next(module.parameters()).device
-        on_gpu = self.device.type == "cuda"
+        self.runtime = Runtime.of(module)
+        self.device = self.runtime.device
         keep_freed_memory()
-        self.generator = torch.cuda.default_generators[self.device.index or 0] if on_gpu else torch.default_generator
         self.weights = Weights(config.loss_weights, config.balance == "learnt")
         self.step = 0  # updates done
         self.best: dict[str, Any] | None = None  # step, metric, metrics
@@ -143,6 +142,7 @@ class Trainer:
         self.validated = 0  # the last step that was validated
         self.totals = {"tokens": 0, "documents": 0, "seconds": 0.0}
         self._saved = -1  # the last step that was saved
+        self._writes = True  # not in a dry run
 
     def run(self) -> TrainResult:
         """Trains to the end, to a signal, or until patience ends.
@@ -190,18 +190,26 @@ class Trainer:
             self.mode.reason,
         )
 
-    def rehearse(self, seconds: float) -> list[Record]:
-        """Makes steps as `run` does, for about so long and at least three, for their records. Nothing is written; the
-        module is changed."""
+    def dry_run(self, seconds: float, at_least: int = 3) -> list[float]:
+        """Makes steps as `run` does, for about so long and at least so many after one that warms up; returns the
+        seconds of each. Writes nothing, and leaves the module as it was. For a Trainer that makes no run."""
+        changing = {**self.parameters, **dict(self.module.named_buffers())}
+        kept = {name: tensor.detach().clone() for name, tensor in changing.items()}
+        training, self._writes = self.module.training, False
         self._begin(None)
-        self._saved = self.step  # there is nothing to keep of what is decided
         self.module.train()
-        records: list[Record] = []
-        end = time.monotonic() + seconds
-        while len(records) < 3 or time.monotonic() < end:
+        try:
             with self._memory():
-                records.append(self._training_step())
-        return records
+                return self.runtime.time(self._training_step, seconds=seconds, at_least=at_least, warm_up=1)
+        finally:
+            if self.mode.compiled:
+                set_compiled(self.module, False)
+            self.module.zero_grad(set_to_none=True)
+            with torch.no_grad():
+                for name, tensor in changing.items():
+                    tensor.copy_(kept[name])
+            self.module.train(training)
+            self.step, self._writes = 0, True
 
     # -- one step --------------------------------------------------------------------------------------------
     def _training_step(self) -> Record:
@@ -247,16 +255,15 @@ class Trainer:
         }
         if hasattr(self.module, "flops"):
             rate = sum(map(self.module.flops, batches)) / seconds
-            record["mfu"] = round(rate / gemm_rate(self.device, self.mode.dtype), 4)
+            record["mfu"] = round(rate / self.runtime.gemm_rate(self.mode.dtype), 4)
         return record
 
     def _decide(self, batches: Sequence[MicroBatch]) -> None:
         """How the run computes, from its first micro-batch. What the clock said is kept at once: a run that is killed
         and begins again computes alike."""
-        config = self.config
-        timed = stopwatch(self.module, batches[0].to(self.device), self.device)
-        choices = config.precision, config.compile
-        self.mode = decide(self.mode, *choices, self.module, timed, config.steps, len(batches))
+        choices = self.config.precision, self.config.compile
+        timed = self.runtime.pass_timer(self.module, batches[0])
+        self.mode = decide(self.mode, *choices, self.module, timed, self.config.steps, len(batches))
         if "auto" in choices:
             self.progress.note(f"Computing in {self.mode.reason}.")
         if self.mode.timed:
@@ -266,8 +273,7 @@ class Trainer:
         self, index: int, batch: MicroBatch, counts: dict[str, float], apart: Gradients | None
     ) -> dict[str, float]:
         """Forward and backward of one micro-batch, of each loss by itself into `apart`. Returns the losses' sums."""
-        # Not `torch.manual_seed`: it seeds every kind of device and, where one is absent, notes the call's whole stack.
-        self.generator.manual_seed(rng.torch_seed(self.seed, self.step, index))
+        self.runtime.seed(rng.torch_seed(self.seed, self.step, index))
         batch = batch.to(self.device)
         with self.mode.context(self.device):
             losses = self.module(batch)
@@ -305,8 +311,9 @@ class Trainer:
         """Called before the update: saves the last good state, writes which rows it was, and raises."""
         self.module.zero_grad(set_to_none=True)
         bad = {"step": self.step, "problem": what, "rows": rows.tolist()}
-        with folders.disk_errors(self.folder):
-            folders.write_json(self.folder / "bad_step.json", bad)
+        if self._writes:
+            with folders.disk_errors(self.folder):
+                folders.write_json(self.folder / "bad_step.json", bad)
         if all(p.isfinite().all() for p in self.parameters.values()):
             self._save()
         shown = ", ".join(map(str, rows[:10])) + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
@@ -424,7 +431,7 @@ class Trainer:
 
     def _save(self) -> None:
         """Saves this step unless it is saved already."""
-        if self.step == self._saved:
+        if self.step == self._saved or not self._writes:
             return
         optimizer = self.optimizer.tensors()
         parts = {"model": self.module.state_dict(), "optimizer": optimizer}
@@ -454,7 +461,7 @@ class Trainer:
             if not _out_of_memory(error):
                 raise
             self.module.zero_grad(set_to_none=True)
-            peak = peak_bytes(self.device) / 1e9
+            peak = self.runtime.peak_bytes / 1e9
             most = max(batch.tokens for batch in self.batches(self.step))
             raise ResourceError(
                 f"Out of memory on {self.device} in step {self.step}, after a peak of {peak:.1f} GB. Use "

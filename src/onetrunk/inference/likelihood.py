@@ -28,10 +28,10 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
     codec = store.codecs[c]
     content, whose = codec.successive(store.contents[c])
     row_of = np.full(len(store.contents[c]), -1, dtype=np.int64)
-    there = np.flatnonzero(store.place[:, c] >= 0)
-    row_of[store.place[there, c]] = there
+    there = np.flatnonzero(store.index[:, c] >= 0)
+    row_of[store.index[there, c]] = there
     kept = np.flatnonzero(row_of[whose] >= 0)
-    place = store.place[row_of[whose[kept]]].copy()
+    place = store.index[row_of[whose[kept]]].copy()
     place[:, c] = kept
     contents = [content if i == c else other for i, other in enumerate(store.contents)]
     windows = Store(store.names, store.codecs, contents, place)
@@ -44,7 +44,7 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
     held, training = model.objectives, model.training
     model.objectives = [objectives.get("predict")("predict", config, store.names, store.codecs)]
     model.eval()
-    sums, counts = np.zeros(len(store.place)), np.zeros(len(store.place))
+    sums, counts = np.zeros(len(store.index)), np.zeros(len(store.index))
     try:
         size = max(1, _POSITIONS_AT_ONCE // max(1, int(codec.positions(content).max(initial=1))))
         for first in range(0, len(place), size):

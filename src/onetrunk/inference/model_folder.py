@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from onetrunk.core import folder as files
-from onetrunk.core.answer import Answer
-from onetrunk.core.column import Codec, Column, Sampling
+from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.column import Codec, Column
 from onetrunk.core.content import Content
 from onetrunk.core.errors import ModelFileError, UsageError, unknown
 from onetrunk.core.registry import column_types
-from onetrunk.data.fold import FoldConfig, latest, of_events
-from onetrunk.data.fold import fold as make_rows
+from onetrunk.data.events import EventsConfig, holds_events, latest_rows
+from onetrunk.data.events import rows_from_events as make_rows
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table, read
@@ -47,7 +47,7 @@ class Model:
     tasks: list[Task] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
-    fold: FoldConfig | None = None  # how it makes rows of a table of events
+    fold: EventsConfig | None = None  # how it makes rows of a table of events
     adapter: adapters.Adapter | None = None  # what it learnt beside its base, already merged into the trunk
 
     @property
@@ -74,13 +74,13 @@ class Model:
     # -- rows --------------------------------------------------------------------------------------------------------
     def to_answer(self, table: Table, ask: Sequence[str], ledger: Ledger, max_bad: float = 0.01) -> Table:
         """A table of events as one row a history, as it stands at its end; other tables as they are."""
-        if self.fold is None or not of_events(table, self.fold):
+        if self.fold is None or not holds_events(table, self.fold):
             return table
-        return latest(table, self.fold, ask, ledger=ledger, max_bad=max_bad)
+        return latest_rows(table, self.fold, ask, ledger=ledger, max_bad=max_bad)
 
     def to_judge(self, table: Table, ask: Sequence[str], ledger: Ledger, max_bad: float = 0.01) -> Table:
         """A table of events as rows that hold what comes next, as in training; other tables as they are."""
-        if self.fold is None or not of_events(table, self.fold):
+        if self.fold is None or not holds_events(table, self.fold):
             return table
         return make_rows(table, self.fold, ask, split=None, ledger=ledger, max_bad=max_bad)
 
@@ -251,7 +251,7 @@ def load(path: str | Path, adapter: str | Path | None = None) -> Model:
         columns = [Column(**column) for column in description["columns"]]
         tasks = [Task(**task) for task in description["tasks"]]
         told = description.get("fold")
-        fold = None if told is None else FoldConfig.parse(told, "the model's fold")
+        fold = None if told is None else EventsConfig.parse(told, "the model's fold")
         codecs = _codecs(description, columns)  # what they know stays real in the sketch
         with torch.device("meta"):  # shapes are checked before memory is taken
             sketch = FoundationModel(trunk, columns, codecs, description["given"])

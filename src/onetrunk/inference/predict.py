@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Batch
-from onetrunk.core.column import Sampling
 from onetrunk.core.content import Content, On, Role
+from onetrunk.core.decoding import AnswerContext, State
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import Store, assemble
 from onetrunk.model import FoundationModel
@@ -84,7 +84,7 @@ def _lengths(store: Store, roles: np.ndarray) -> np.ndarray:
     lengths = np.zeros(len(roles), dtype=np.int64)
     for c, (codec, content) in enumerate(zip(store.codecs, store.contents, strict=True)):
         there = roles[:, c] == Role.GIVEN
-        lengths[there] += codec.positions(content)[store.place[there, c]]
+        lengths[there] += codec.positions(content)[store.index[there, c]]
     return lengths
 
 
@@ -107,14 +107,15 @@ def _decode(
     n, device = len(group.rows), weight.device
     read = _read_given(model, store, group, device)
 
-    def step(state: dict[str, Any], h: Tensor, free: Tensor | None) -> dict[str, Any]:
+    def step(state: State, h: Tensor, unconditional: Tensor | None) -> State:
         """Read-outs are computed in the weights' own precision, also where the trunk is not."""
         with torch.autocast(device.type, enabled=False):
-            return codec.step(state, h.to(weight.dtype), None if free is None else free.to(weight.dtype), sampling)
+            without = None if unconditional is None else unconditional.to(weight.dtype)
+            return codec.step(state, h.to(weight.dtype), without)
 
     if (other := codec.reads_on()) is not None:
         on, h_NTD = read.positions_of(other)
-        state = codec.start(n, sampling, group.keys, device, on=on)
+        state = codec.start(AnswerContext.alike(group.keys, sampling, device, read_positions=on))
         while not bool(state["done"].all()):
             state = step(state, h_NTD, None)
         return codec.finish(state)
@@ -127,10 +128,10 @@ def _decode(
     guided = codec.guided and sampling.guidance != 1
     if guided:  # the same documents again with nothing given: both go through the trunk together
         cache, pooled = cache.with_blind(), torch.cat([pooled, torch.zeros_like(pooled)])
-    state = codec.start(n, sampling, keys, device, **({} if prompt is None else {"prompt": prompt}))
+    state = codec.start(AnswerContext.alike(keys, sampling, device, prompt))
     marker = model.marker(ask)[Role.ASKED]
     while not bool(state["done"].all()):
-        query = codec.query(state, sampling)
+        query = codec.query(state)
         x = codec.embed(query.content).view(n, query.t, -1) + marker
         steps = torch.arange(query.t, device=device)
         pos = (query.pos[:, None] if isinstance(query.pos, Tensor) else query.pos) + steps.expand(n, -1)
@@ -140,8 +141,8 @@ def _decode(
         h, cache = model.trunk.extend(x, pos, valid, cache, causal=query.causal, keep=query.keep)
         if codec.pooled:
             h = torch.cat([h, pooled[:, None].expand_as(h)], dim=-1)
-        h, free = h.chunk(2) if guided else (h, None)
-        state = step(state, h, free)
+        h, unconditional = h.chunk(2) if guided else (h, None)
+        state = step(state, h, unconditional)
         if beams > 1:
             cache = cache.select(state["order"])
     return codec.finish(state)[::beams]

@@ -20,13 +20,15 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 
 from onetrunk.columns._tokens import Meaning, Shape
-from onetrunk.columns.category import CODEC as Category
 from onetrunk.columns.text import CODEC as Text
 from onetrunk.core.column import Column
 from onetrunk.core.errors import MissingExtraError, ModelFileError
 from onetrunk.core.folder import read_json
+from onetrunk.core.registry import column_types
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.model import FoundationModel
+
+Category = column_types.get("category")
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MOST = 1 << 30  # numbers in one array

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from onetrunk.columns._tokens import TokenSequence
 from onetrunk.core import folder as files
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Batch, Layout
-from onetrunk.core.column import Codec, Sampling
+from onetrunk.core.column import Codec
 from onetrunk.core.content import On, Role
+from onetrunk.core.decoding import AnswerContext
 from onetrunk.core.errors import MissingExtraError, UsageError
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import Store, assemble
@@ -53,16 +54,16 @@ class OneShot(nn.Module):
         if ask is not None:
             codec, cpu = network.codec(ask), torch.device("cpu")
             keys, t = rng.mix(np.zeros(1, dtype=np.uint64)), grid or 1
-            on = {} if grid is None else {"on": On(np.full(1, t), np.zeros((1, 2, 3), np.float32) if grid else None)}
-            self.state = codec.start(1, Sampling(), keys, cpu, **on)
+            on = None if grid is None else On(np.full(1, t), np.zeros((1, 2, 3), np.float32) if grid else None)
+            self.state = codec.start(AnswerContext.alike(keys, Sampling(), cpu, read_positions=on))
             with torch.no_grad():
                 if grid is None:
-                    query = codec.query(self.state, Sampling())
+                    query = codec.query(self.state)
                     t = query.t
                     slot = codec.embed(query.content).view(1, t, -1) + network.marker(ask)[Role.ASKED]
                     self.register_buffer("slot", slot)
-                after = codec.step(self.state, torch.zeros(1, t, (1 + codec.pooled) * network.width), None, Sampling())
-            self.outputs += [f"{ask}.{name}" for name in after if name != "done"]
+                after = codec.step(self.state, torch.zeros(1, t, (1 + codec.pooled) * network.width), None)
+            self.outputs += [f"{ask}.{name}" for name in after if name not in self.state]
 
     def forward(self, gather_BT: Tensor, pos_BT: Tensor, *arrays: Tensor) -> tuple[Tensor, ...]:
         """gather_BT: which of the given columns' joined positions stands at each place; their number where padded."""
@@ -85,12 +86,12 @@ class OneShot(nn.Module):
         state = {name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in self.state.items()}
         if self.grid is not None:
             h, on = self._read_on(codec.reads_on(), h, gather_BT, [part.shape[0] for part in parts], content)
-            after = codec.step(state | on, h, None, Sampling())
+            after = codec.step(state | on, h, None)
         else:
             t = self.slot.shape[1]
             pos, there = torch.arange(t, device=device).expand(n, -1), torch.ones(n, t, dtype=torch.bool, device=device)
             h, _ = trunk.extend(self.slot.expand(n, -1, -1), pos, there, cache, causal=False, keep=False)
-            after = codec.step(state, torch.cat([h, pooled[:, None].expand(-1, t, -1)], dim=-1), None, Sampling())
+            after = codec.step(state, torch.cat([h, pooled[:, None].expand(-1, t, -1)], dim=-1), None)
         return (pooled, *(after[name.removeprefix(f"{self.ask}.")] for name in self.outputs[1:]))
 
     def _read_on(
@@ -310,7 +311,10 @@ def _compare_answers(
     ours, theirs = [ours[i] for i in kept], []
     for found in outputs:
         state = {name.removeprefix(f"{ask}."): torch.from_numpy(array) for name, array in found.items()}
-        theirs += network.codec(ask).finish(state)
+        n = len(found[EMBEDDING])
+        theirs += network.codec(ask).finish(
+            {name: x.expand(n, *x.shape[1:]) for name, x in graph.state.items()} | state
+        )
     parity.count(*([_rounded(each.value) for each in answers] for answers in (ours, theirs)))
     numbers = [np.array([_numbers(each) for each in answers]) for answers in (ours, theirs)]
     if numbers[0].size:

@@ -11,6 +11,21 @@ from typing import Any
 
 import numpy as np
 
+from onetrunk.core.metric import Metric
+
+UNSEEN = Metric("unseen", False, "rows")
+SINGLE_LABEL = (
+    Metric("accuracy", True),
+    Metric("balanced_accuracy", True),
+    Metric("f1_macro", True),
+    Metric("auc", True),
+    Metric("log_loss", False, "nats"),
+    Metric("brier", False),
+    Metric("ece", False),
+    UNSEEN,
+)
+MULTILABEL = (Metric("f1_micro", True), Metric("f1_macro", True), Metric("mAP", True), UNSEEN)
+
 _ECE_BINS = 15
 _SMALLEST = 1e-15  # a probability of 0 would make the log loss infinite
 

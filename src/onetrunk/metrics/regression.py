@@ -6,6 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from onetrunk.core.metric import Metric
+
+REGRESSION = (
+    Metric("rmse", False),
+    Metric("mae", False),
+    Metric("r2", True),
+    Metric("medae", False),
+    Metric("spearman", True),
+    Metric("coverage", True),
+    Metric("interval_width", False),
+    Metric("crps", False),
+)
+
 
 def regression(
     truths: Sequence[float],

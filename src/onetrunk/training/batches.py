@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from onetrunk.core.errors import UsageError
+from onetrunk.core.errors import DivergedError, UsageError
 from onetrunk.core.objective import Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as objective_kinds
 from onetrunk.data.loader import Loader
 from onetrunk.data.pack import Store
 from onetrunk.data.table import Table
-from onetrunk.engine.trainer import planned_steps
+from onetrunk.engine.trainer import TrainConfig, Trainer, TrainSettings, planned_steps
 from onetrunk.training.recipe import Recipe
+
+_DRY_RUN = 0.01  # of a budget: to time steps for
+_BESIDE = 0.1  # of a budget: validations, checkpoints, and steps that take longer than the first ones
 
 
 def with_row_weights(store: Store, table: Table, column: str | None) -> Store:
@@ -50,23 +52,25 @@ def count_steps(rows: int, documents: int, epochs: float, least: int, most: int)
 
 
 def steps_within(
-    module: torch.nn.Module, batches: Callable[[int], list], steps: int, limit: float | None, out: Path
+    module: torch.nn.Module,
+    batches: Callable[[int], list],
+    train: TrainSettings,
+    steps: int,
+    limit: float | None,
+    out: Path,
 ) -> int:
-    """How many of the steps fit in `limit` seconds, from a short probe; decided before step 0, and for a run in `out`
-    that goes on as it was decided then. The module is not changed."""
+    """How many of the steps fit in `limit` seconds, from a dry run of a few; decided before step 0, and for a run in
+    `out` that goes on as it was decided then. The module is not changed."""
     if limit is None:
         return steps
     if (planned := planned_steps(out)) is not None:
         return planned
-    tried = 3
-    for step in range(tried + 1):
-        if step == 1:
-            start = time.monotonic()  # the first step warms up
-        for batch in batches(step):
-            sum(loss.sum for loss in module(batch).values()).backward()
-    module.zero_grad(set_to_none=True)
-    one = (time.monotonic() - start) / tried * 1.1
-    return int(np.clip(limit / one, 20, steps))
+    config = TrainConfig.parse({**train.model_dump(), "steps": steps})
+    try:
+        took = Trainer(module, batches, config, out).dry_run(_DRY_RUN * limit)
+    except DivergedError:  # the run, whose steps are the same, says so itself
+        return steps
+    return int(np.clip(limit * (1 - _BESIDE) / float(np.mean(took)), min(20, steps), steps))
 
 
 def loader(

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from onetrunk.columns.image import sheet
-from onetrunk.core.column import Sampling
+from onetrunk.core.answer import Sampling
 from onetrunk.data.split import Split
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model

@@ -69,7 +69,7 @@ def teach(student: Model, teacher: Model, data: Data, config: DistilConfig, on_e
         own, theirs = student.codec(name), teacher.codec(name)
         own.divergence(_nothing(student, own), theirs, _nothing(teacher, theirs), config.temperature)
     student.network.teacher = Teacher(teacher.network, config.weight, config.temperature)
-    train = data.split.parts()["train"]
+    train = data.split.indices()["train"]
     for name in data.ask:
         values = list(data.table[name])
         unknown = [int(i) for i in train if values[i] is None]

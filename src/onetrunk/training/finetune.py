@@ -67,11 +67,11 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     task = Task(list(data.given), list(data.ask))
     choosing_metric(model.codec(task.ask[0]), tuning.metric)  # a name that is wrong is refused before any work
     store = encode_rows(model, data, "train", context.recipe)
-    context.show_ledger(data.ledger, len(store.place))
+    context.show_ledger(data.ledger, len(store.index))
     labelled = _labelled(store, task)
     validation = _validation_rows(data, task)
     choice = Choice(len(labelled))
-    propagates = pretrained and tuning.spread and len(labelled) < len(store.place)
+    propagates = pretrained and tuning.spread and len(labelled) < len(store.index)
     cross_validates = pretrained and not propagates and len(validation) < _MIN_VALIDATED
     if context.limit is not None:
         context = context.but(limit=context.limit / (tuning.repeats + cross_validates * tuning.folds))
@@ -163,13 +163,12 @@ def tune(
     tuning = recipe.finetune
     documents = tuning.documents or int(np.clip(len(labelled) // 16, 16, 256))
     objective = ObjectiveConfig(kind="predict", documents=documents, given=task.given, ask=task.ask)
-    rows = Store(store.names, store.codecs, store.contents, store.place[labelled])
+    rows = Store(store.names, store.codecs, store.contents, store.index[labelled])
     rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
     batches, model.network.objectives = loader(rows, [objective], recipe, context.seed)
     steps = tuning.steps or count_steps(
         batches.rows_per_epoch("predict"), documents, tuning.epochs, tuning.least_steps, tuning.most_steps
     )
-    steps = steps_within(model.network, batches, steps, context.limit, context.out)
     if tuning.lora is not None and tuning.freeze not in (0, "trunk"):
         raise UsageError(
             f"finetune.lora freezes the whole trunk and --freeze {tuning.freeze} a part of it: name one of them."
@@ -183,6 +182,7 @@ def tune(
         metric = choosing_metric(model.codec(task.ask[0]), tuning.metric)
         validate = validator(model, task, validation, metric)
     context = context.but(recipe=_gentle(recipe, pretrained))
+    steps = steps_within(model.network, batches, context.recipe.train, steps, context.limit, context.out)
     result = run_stage(stage, model, batches, steps, context, validate)
     for parameter in model.network.parameters():
         parameter.requires_grad_(True)
@@ -230,7 +230,7 @@ def _cross_validated(
     scores: dict[str, list[float]] = {"pretrained": [], "fine-tuned": []}
     for fold in range(folds):
         held = labelled[fold_of == fold]
-        held = held[store.place[held, store.names.index(name)] >= 0]
+        held = held[store.index[held, store.names.index(name)] >= 0]
         if not len(held):
             continue
         tuned = copy.deepcopy(model)

@@ -12,7 +12,7 @@ from onetrunk.core.errors import DataError, UsageError
 from onetrunk.core.events import Listener, Note, Saved, ignore
 from onetrunk.core.folder import MANIFEST
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.met import parts_before, record
+from onetrunk.data.seen_rows import record, splits_before
 from onetrunk.data.table import Table, read
 from onetrunk.evaluation.evidence_folder import evaluate_model
 from onetrunk.evaluation.record import Evidence
@@ -21,7 +21,7 @@ from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.training.context import RunContext
 from onetrunk.training.distil import both_met, open_teacher, teach
 from onetrunk.training.finetune import finetune_model
-from onetrunk.training.open_data import open_data, renamed, rows_met
+from onetrunk.training.open_data import open_data, renamed, seen_splits
 from onetrunk.training.options import DataOptions, TrainingOptions
 from onetrunk.training.output import check_free
 from onetrunk.training.pretrain import pretrain_model
@@ -162,7 +162,7 @@ def _save(model: Model, out: str, overwrite: bool, what: str, on_event: Listener
 
 def _unseen(model: Model, table: Table, on_event: Listener) -> Table:
     """The rows that the model was neither trained nor validated on."""
-    before = rows_met(model, table, on_event)
+    before = seen_splits(model, table, on_event)
     seen = (before == 0) | (before == 1)
     if seen.all():
         raise DataError(
@@ -185,7 +185,7 @@ def _not_judged(model: Model, train: Table, table: Table, on_event: Listener) ->
     types = {name: model.columns[name].type for name in names}
     none = np.zeros(0, dtype=np.int64)
     judged = record(table, types, names, {"train": none, "val": none, "test": np.arange(len(table))})
-    same = parts_before(train, [judged]) >= 0
+    same = splits_before(train, [judged]) >= 0
     if same.any():
         on_event(Note(f"{same.sum():,} rows of --against are judged, so the baselines do not learn from them."))
     return train.take(~same)

@@ -9,9 +9,9 @@ import numpy as np
 
 from onetrunk.core.events import Listener, Note, RolesChosen, RowsSplit, ignore
 from onetrunk.data.cache import Cache
-from onetrunk.data.fold import FoldConfig, fold
+from onetrunk.data.events import EventsConfig, rows_from_events
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.met import parts_before, unknowable
+from onetrunk.data.seen_rows import absent_columns, splits_before
 from onetrunk.data.split import Split, split
 from onetrunk.data.table import Table, infer_types, read, roles
 from onetrunk.inference.model_folder import Model
@@ -31,11 +31,11 @@ class Data:
     reasons: dict[str, str]
     split: Split
     ledger: Ledger = field(default_factory=Ledger)
-    fold: FoldConfig | None = None
+    fold: EventsConfig | None = None
     cache: Cache | None = None
 
     def part(self, name: str) -> Table:
-        return self.table.take(self.split.parts()[name])
+        return self.table.take(self.split.indices()[name])
 
     @property
     def names(self) -> list[str]:
@@ -70,7 +70,7 @@ def open_data(
     cache = None if recipe.cache is None else Cache(recipe.cache)
     table, ledger = renamed(read(data, allow_network=options.allow_network), options.map), Ledger()
     if recipe.events is not None:
-        table = fold(
+        table = rows_from_events(
             table, recipe.events, options.ask or [],
             split=options.split, seed=options.seed, ledger=ledger, max_bad=options.max_bad,
         )  # fmt: skip
@@ -79,7 +79,7 @@ def open_data(
     if recipe.row_weight in given:
         given.remove(recipe.row_weight)
         reasons[recipe.row_weight] = "the rows' weights"
-    before = None if start is None else rows_met(start, table, on_event)
+    before = None if start is None else seen_splits(start, table, on_event)
     if recipe.events is not None:  # they are split already; what an asked column has seen tells rows apart
         parts = split(table, types, "given:split", options.seed, given=[], ask=asked, before=before)
     else:
@@ -90,18 +90,21 @@ def open_data(
     for message in [*table.notes, *parts.notes]:
         on_event(Note(message))
     on_event(RolesChosen({name: types[name] for name in given}, {name: types[name] for name in asked}, dict(reasons)))
-    on_event(RowsSplit({name: len(index) for name, index in parts.parts().items()}, parts.how))
+    on_event(RowsSplit({name: len(index) for name, index in parts.indices().items()}, parts.how))
     return Data(table, types, column_options, given, asked, reasons, parts, ledger, recipe.events, cache)
 
 
-def rows_met(model: Model, table: Table, on_event: Listener = ignore) -> np.ndarray:
-    """The part each row had when the model was trained, int64 [rows], -1 where it was not met (`data.met`)."""
-    records = [stage["met"] for stage in model.provenance.get("stages", []) if "met" in stage]
-    if absent := unknowable(table, records):
+def seen_splits(model: Model, table: Table, on_event: Listener = ignore) -> np.ndarray:
+    """The split each row was in when the model was trained, int64 [rows], -1 where it was not seen
+    (`data.seen_rows`)."""
+    stages = model.provenance.get("stages", [])
+    records = [stage.get("seen_rows", stage.get("met")) for stage in stages]  # "met": the first edition's folders
+    records = [record for record in records if record is not None]
+    if absent := absent_columns(table, records):
         on_event(
             Note(
                 "The rows that the model learnt from cannot be recognised here, because the table lacks "
                 f"{', '.join(absent)}: some may be among those held out."
             )
         )
-    return parts_before(table, records)
+    return splits_before(table, records)

@@ -22,10 +22,10 @@ def pretrain_model(data: Data, context: RunContext, model: Model | None = None) 
     else:
         extend_model(model, data, context.seed, on_event=context.on_event)
     store = encode_rows(model, data, "train", context.recipe)
-    context.show_ledger(data.ledger, len(store.place))
+    context.show_ledger(data.ledger, len(store.index))
     batches, objectives, steps = schedule(store, context.recipe, context.seed)
     model.network.objectives = objectives
-    steps = steps_within(model.network, batches, steps, context.limit, context.out)
+    steps = steps_within(model.network, batches, context.recipe.train, steps, context.limit, context.out)
     weights = {o.tag: o.config.weight for o in objectives}
     result = run_stage("pretraining", model, batches, steps, context, weights=weights)
     task = Task(list(data.given), list(data.ask))

@@ -11,11 +11,11 @@ from pydantic import Field
 from onetrunk.core.config import Config, read_yaml, with_settings
 from onetrunk.core.errors import UsageError
 from onetrunk.core.objective import ObjectiveConfig
-from onetrunk.data.fold import FoldConfig
+from onetrunk.data.events import EventsConfig
 from onetrunk.engine.trainer import TrainSettings
 from onetrunk.nn.lora import LoRAConfig
 
-# One dial: width, depth and heads follow; the learning rate of vectors and read-outs falls with the width.
+# One dial: width, depth and heads follow.
 SIZES: dict[str, dict[str, int]] = {
     "nano": {"width": 64, "layers": 2, "heads": 2},
     "tiny": {"width": 96, "layers": 4, "heads": 4},
@@ -75,7 +75,7 @@ class Recipe(Config):
     trunk: dict[str, Any] = Field(default_factory=dict)
     given: Literal["bidirectional", "causal"] = "bidirectional"
     columns: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    events: FoldConfig | None = None  # how a table of events becomes rows; None: its lines are rows
+    events: EventsConfig | None = None  # how a table of events becomes rows; None: its lines are rows
     row_weight: str | None = None  # a column of weights, one a row
     cache: str | None = None  # a folder that keeps vocabularies and encoded texts for later runs on the same data
     tokens_per_batch: int = Field(16_384, ge=64)

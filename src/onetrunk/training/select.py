@@ -60,8 +60,8 @@ def validator(model: Model, task: Task, rows: Table, metric: Metric) -> Callable
         return lambda: _judgement(metric, _history_metrics(model, task, rows))
     columns = [column for n, column in model.columns.items() if n in (*task.given, *task.ask)]
     store = encode(rows, columns, model.network.codecs, Ledger())
-    present = np.flatnonzero(store.place[:, store.names.index(name)] >= 0)
-    store.place = store.place[present]
+    present = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
+    store.index = store.index[present]
     truths = [rows[name][i] for i in present]
 
     def judge() -> Judgement:

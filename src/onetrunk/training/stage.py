@@ -16,9 +16,9 @@ from onetrunk.core import rng
 from onetrunk.core.errors import InterruptedRunError
 from onetrunk.core.events import ColumnAdded, ColumnExtended, Listener, StageFinished, StageStarted, ignore
 from onetrunk.data.loader import Loader
-from onetrunk.data.met import record
 from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode, fit_columns
+from onetrunk.data.seen_rows import record
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainResult, Validate
 from onetrunk.inference.model_folder import Model
@@ -101,7 +101,7 @@ def run_stage(
         identity["teacher"] = [_weights_digest(teacher.model), teacher.weight, teacher.temperature]
     parameters = sum(p.numel() for p in network.parameters())
     documents = {o.tag: o.config.documents for o in network.objectives}
-    context.on_event(StageStarted(stage, len(batches.store.place), steps, parameters, documents))
+    context.on_event(StageStarted(stage, len(batches.store.index), steps, parameters, documents))
     trainer = Trainer(
         network, batches, train, context.out,
         seed=context.seed, identity=identity, validate=validate, progress=Progress(stage, context.on_event),
@@ -124,9 +124,9 @@ def provenance(
     made = {
         "stage": stage,
         "source": Path(data.table.source).name,
-        "rows": {name: len(index) for name, index in data.split.parts().items()},
+        "rows": {name: len(index) for name, index in data.split.indices().items()},
         "split": data.split.as_json(),
-        "met": record(data.table, data.types, data.given or data.ask, data.split.parts()),
+        "seen_rows": record(data.table, data.types, data.given or data.ask, data.split.indices()),
         "given": data.given,
         "ask": data.ask,
         "left_out": data.reasons,
@@ -147,7 +147,7 @@ def provenance(
 
 def _digest(store: Store) -> str:
     """Equal for equal training rows, however they came: a run must not go on with others."""
-    found = hashlib.blake2b(store.place.tobytes(), digest_size=8)
+    found = hashlib.blake2b(store.index.tobytes(), digest_size=8)
     for content in store.contents:
         if content.lens is not None:
             found.update(content.lens.tobytes())

@@ -19,37 +19,42 @@ import torch
 
 from onetrunk.core.batch import Batch
 from onetrunk.core.column import Codec, Column
-from onetrunk.core.content import Content
 from onetrunk.core.errors import UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.engine.counting import Counts, count, fake
-from onetrunk.engine.mode import Mode, Pass, decide, stopwatch
+from onetrunk.engine.mode import Mode, Pass, decide
 from onetrunk.engine.planning import Step, memory
-from onetrunk.engine.progress import peak_bytes, resident_bytes
+from onetrunk.engine.progress import resident_bytes
+from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.trainer import TrainConfig, Trainer
 from onetrunk.model import FoundationModel
 from onetrunk.training.open_data import Data
 from onetrunk.training.pretrain import schedule
 from onetrunk.training.recipe import Recipe
 
-_CPU = torch.device("cpu")
 _BLOCKS = 1, 3
 _SECONDS = 1.0  # to time steps for, of each depth
 _TIMED = 4096  # tokens of a micro-batch that is timed, at most: larger ones are about as fast
+_LETTERS = 0x10000  # the first of a million code points in a row
 _VOCABULARY, _PIECES = 32_000, 512  # of text that is not there yet
 
 
 def random_store(vocabulary: int, pieces: int, **options: Any) -> Store:
-    """One long text of random tokens, read in pieces of the column's `length`: speed does not depend on what is
-    said."""
-    codec = column_types.get("text")(options)
-    codec.fit(["any text"])
-    codec.size, tokens = vocabulary, pieces * codec.options.length
-    ids = np.random.default_rng(0).integers(4, vocabulary, tokens).astype(np.int32)
-    parts = {"id": ids, "opens": np.arange(tokens) == 0, "learnt": np.ones(tokens, dtype=bool)}
-    return Store(["text"], [codec], [Content.stack([parts], True)], np.zeros((1, 1), dtype=np.int64))
+    """One long text of random characters, as many of them as the vocabulary has tokens, read in pieces of the column's
+    `length`: speed does not depend on what is said."""
+    make = column_types.get("text")
+    options |= {"unit": "character"}
+    empty = make(options)
+    empty.fit(["a"])
+    codec, letters = make(options), vocabulary - (empty.size - 1)  # the rest are special tokens
+    if letters < 1:
+        raise UsageError(f"A vocabulary needs {empty.size} tokens or more; found {vocabulary}.")
+    codec.fit(["".join(chr(_LETTERS + i) for i in range(letters))])
+    drawn = np.random.default_rng(0).integers(_LETTERS, _LETTERS + letters, pieces * codec.options.length)
+    content, _ = codec.encode_all(["".join(map(chr, drawn.tolist()))], lambda row, reason: None)
+    return Store(["text"], [codec], [content], np.zeros((1, 1), dtype=np.int64))
 
 
 @dataclass
@@ -82,7 +87,7 @@ class Rehearsal:
     """Pretraining of a configuration on a store, before it is made. `batches`, a step's, are the run's own first."""
 
     def __init__(self, source: Source, config: Recipe, seed: int) -> None:
-        self.source, self.config = source, config
+        self.source, self.config, self.runtime = source, config, Runtime(torch.device("cpu"))
         self.loader, self.objectives, self.steps = schedule(source.store, config, seed)
         self.batches: list[Batch] = self.loader(0)
         small = config.model_copy(update={"tokens_per_batch": min(_TIMED, config.tokens_per_batch)})
@@ -100,14 +105,14 @@ class Rehearsal:
 
     def mode(self, steps: int) -> Mode:
         """How a run of so many steps computes here; compiling, which long runs try, is left out."""
-        choice = self.config.train.precision
+        precision = self.config.train.precision
+        before = Mode.before(precision, self.runtime.device)
 
         @cache
-        def passes() -> Pass:  # of a real network: only where the clock decides, narrow ones
-            return stopwatch(self._network(_BLOCKS[1]), self._timed, _CPU)
+        def timer() -> Pass:  # of a real network: only where the clock decides, narrow ones
+            return self.runtime.pass_timer(self._network(_BLOCKS[1]), self._timed)
 
-        before = Mode.before(choice, _CPU)
-        return decide(before, choice, False, self._shapes[1], lambda bf16: passes()(bf16), steps, len(self.batches))
+        return decide(before, precision, False, self._shapes[1], lambda bf16: timer()(bf16), steps, len(self.batches))
 
     def step(self, mode: Mode) -> Step:
         """Counted."""
@@ -127,11 +132,11 @@ class Rehearsal:
     def measure(self, mode: Mode, steps: int) -> tuple[float, float]:
         """Seconds of a step, and the bytes that this process held while it made shallower ones, beyond those counted:
         libraries, data, and what the allocator does not give back."""
-        before = peak_bytes(_CPU)
+        before = self.runtime.peak_bytes
         one, more = (
             self._seconds(network, blocks, mode, steps) for network, blocks in zip(self._shapes, _BLOCKS, strict=True)
         )
-        grown = peak_bytes(_CPU)
+        grown = self.runtime.peak_bytes
         process = resident_bytes()
         if grown > before:
             counts = count(self._shapes[1], self._timed, self.config.train, mode)
@@ -164,10 +169,10 @@ class Rehearsal:
         precision = "bf16" if mode.autocast else "fp32"
         train = {**self.config.train.model_dump(), "precision": precision, "compile": False, "steps": steps}
         with tempfile.TemporaryDirectory() as place:
-            records = Trainer(self._network(blocks), batches, TrainConfig.parse(train), place).rehearse(_SECONDS)
+            seconds = Trainer(self._network(blocks), batches, TrainConfig.parse(train), place).dry_run(_SECONDS)
         took: dict[int, list[float]] = {1: [], 2: []}
-        for step, record in enumerate(records[1:], 1):  # the first warms up
-            took[turn(step)].append(turn(step) * self._timed.tokens / record["tokens_per_s"])
+        for step, one in enumerate(seconds, 1):  # step 0 warmed up
+            took[turn(step)].append(one)
         single = statistics.median(took[1])
         if self._turns == (1,):
             return single

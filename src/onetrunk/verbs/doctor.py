@@ -25,10 +25,10 @@ def doctor(*, quiet: bool = False) -> dict[str, Any]:
 
     from onetrunk import __version__
     from onetrunk.engine.mode import has_fast_bf16
-    from onetrunk.engine.speed import gemm_rate
+    from onetrunk.engine.runtime import Runtime
     from onetrunk.verbs.show import Printer, literal
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    runtime = Runtime.open()
     found: dict[str, Any] = {
         "onetrunk": __version__,
         "python": platform.python_version(),
@@ -37,14 +37,14 @@ def doctor(*, quiet: bool = False) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "free_disk_gb": round(shutil.disk_usage(".").free / 2**30, 1),
-        "accelerator": torch.cuda.get_device_name() if device.type == "cuda" else "none: models train on the CPU",
-        "fast_bf16": has_fast_bf16(device),
+        "accelerator": "none: models train on the CPU" if runtime.device.type == "cpu" else runtime.name,
+        "fast_bf16": has_fast_bf16(runtime.device),
     }
     for package, purpose in (("datasets", "hub names and dataset objects"), ("transformers", "benchmarks")):
         there = importlib.util.find_spec(package) is not None
         found[package] = importlib.metadata.version(package) if there else f"not installed ({purpose})"
     for dtype in (torch.float32, torch.bfloat16):
-        found[f"gigaflops_{str(dtype).removeprefix('torch.')}"] = round(gemm_rate(device, dtype) / 1e9)
+        found[f"gigaflops_{str(dtype).removeprefix('torch.')}"] = round(runtime.gemm_rate(dtype) / 1e9)
     found["training"] = _learns()
     if not quiet:
         table = Table(show_header=False, box=None, pad_edge=False)

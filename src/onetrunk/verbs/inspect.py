@@ -38,7 +38,7 @@ def inspect(
     from rich.console import Console
 
     from onetrunk.core.errors import DataError
-    from onetrunk.data.fold import fold as make_rows
+    from onetrunk.data.events import rows_from_events as make_rows
     from onetrunk.data.inspect import inspect as look
     from onetrunk.data.ledger import Ledger
     from onetrunk.data.prepare import fit_columns

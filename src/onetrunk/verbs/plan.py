@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -166,10 +165,9 @@ def _here(rehearsal: Rehearsal, steps: int) -> dict[str, Any]:
 
     from onetrunk.engine.planning import CORE_WATTS, memory
     from onetrunk.engine.progress import resident_bytes
-    from onetrunk.engine.speed import gemm_rate
 
     mode, threads = rehearsal.mode(steps), torch.get_num_threads()
-    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    room = rehearsal.runtime.memory_bytes
     step, seconds = rehearsal.step(mode), None
     held = memory(step, resident_bytes())
     if held["peak"] < room:
@@ -179,7 +177,7 @@ def _here(rehearsal: Rehearsal, steps: int) -> dict[str, Any]:
         "name": "this machine",
         "devices": 1,
         "memory_gb": room / 1e9,
-        "tflops": gemm_rate(torch.device("cpu"), mode.dtype) / 1e12,
+        "tflops": rehearsal.runtime.gemm_rate(mode.dtype) / 1e12,
         "tflops_from": f"a large product, measured here; {mode.reason}",
         "watts": CORE_WATTS * threads,
         "watts_from": f"assumed: {CORE_WATTS:g} for each of {threads} threads",

@@ -55,7 +55,7 @@ def predict(
     """
     import pandas as pd
 
-    from onetrunk.core.column import Sampling
+    from onetrunk.core.answer import Sampling
     from onetrunk.core.events import LedgerLine
     from onetrunk.data.ledger import Ledger
     from onetrunk.inference.model_folder import Model, answer_columns, load

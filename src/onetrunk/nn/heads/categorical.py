@@ -119,16 +119,23 @@ def linear_divergence(
     return torch.cat([checkpoint(part, own, theirs, use_reentrant=False) for own, theirs in chunks])
 
 
-def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
-    """Draws ids [n] from logits [n, V] with keyed uniform numbers [n]; the likeliest when `temperature` is 0."""
-    if temperature <= 0:
-        return logits.argmax(-1)
-    ordered, ids = (logits.float() / temperature).sort(dim=-1, descending=True)
+def choose(logits: Tensor, uniform: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
+    """Draws ids [n] from logits [n, V] with keyed uniform numbers [n], each row in its own way [n]: the likeliest where
+    its `temperature` is 0; from all ids where its `top_k` is 0."""
+    chosen = logits.argmax(-1)
+    rows = (temperature > 0).nonzero()[:, 0]
+    if len(rows):
+        chosen[rows] = _drawn(*(x[rows] for x in (logits, uniform, temperature, top_k, top_p)))
+    return chosen
+
+
+def _drawn(logits: Tensor, uniform: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
+    ordered, ids = (logits.float() / temperature[:, None]).sort(dim=-1, descending=True)
     p = ordered.softmax(-1)
-    if top_k > 0:
-        p[:, top_k:] = 0
-    if top_p < 1:  # nucleus (arXiv 1904.09751): the fewest ids whose probability reaches top_p
-        p[(p.cumsum(-1) - p) >= top_p] = 0
+    rank = torch.arange(p.shape[1], device=p.device)
+    p = p.masked_fill((top_k > 0)[:, None] & (rank >= top_k[:, None]), 0)
+    # nucleus (arXiv 1904.09751): the fewest ids whose probability reaches top_p
+    p = p.masked_fill((top_p < 1)[:, None] & (p.cumsum(-1) - p >= top_p[:, None]), 0)
     cumulative = p.cumsum(-1)
     drawn = (cumulative < (uniform * cumulative[:, -1])[:, None]).sum(-1, keepdim=True)
     return ids.gather(1, drawn.clamp(max=logits.shape[1] - 1))[:, 0]

@@ -10,18 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-
-# In standard units. A value that repeats has a high density there, never an infinite one; and a value far
-# outside the training range costs a lot, but not millions of nats.
-_BAR_WIDTH = 0.01
-_MIN_TAIL = 0.05
-_VALUES_PER_BAR = 4  # fewer bars on small data
-_UNMET = 0.02  # share of the starting mass that is spread evenly, also over bars without a training value
 
 
 class BarDistribution(nn.Module):
@@ -46,53 +37,6 @@ class BarDistribution(nn.Module):
             "mass": torch.tensor(mass, dtype=torch.float32),
         }.items():
             self.register_buffer(name, value, persistent=False)
-
-    @classmethod
-    def fit(cls, values: np.ndarray, most: int = 64) -> Self:
-        """Borders at quantiles of standardised training values [n], n ≥ 1, so that bars hold equally many.
-
-        Borders lie between distinct values. A value that alone fills one of `most` bars (40 among hours a
-        week, 0 among gains) gets a narrow bar of its own; those that are left share the others.
-        """
-        ordered = np.sort(np.asarray(values, dtype=np.float64))
-        n = len(ordered)
-        bars = int(np.clip(n // _VALUES_PER_BAR, 2, most))
-        atoms, rest = np.zeros(0), ordered
-        while len(rest):  # what is left shares what bars are left: behind a heavy 0 the amounts keep their detail
-            distinct, counts = np.unique(rest, return_counts=True)
-            heavy = distinct[counts >= max(min(2, n), len(rest) / max(2, bars - len(atoms)))]
-            if not len(heavy):
-                break
-            atoms = np.concatenate([atoms, heavy])
-            rest = rest[~np.isin(rest, heavy)]
-
-        bars = max(2, bars - len(atoms))
-        ranks = np.arange(1, bars) * len(rest) // bars
-        distinct = np.unique(ordered)
-        left = np.searchsorted(distinct, rest[np.maximum(ranks, 1) - 1] if len(rest) else rest)  # before each cut
-        left = left[left < len(distinct) - 1]
-        cuts = (distinct[left] + distinct[left + 1]) / 2
-        if len(atoms):
-            cuts = cuts[np.abs(cuts[:, None] - atoms).min(axis=1) > _BAR_WIDTH / 2]
-        around = np.concatenate([atoms - _BAR_WIDTH / 2, atoms + _BAR_WIDTH / 2])
-
-        borders: list[float] = []
-        for border in np.sort(np.concatenate([cuts, around])).tolist():
-            if not borders or border - borders[-1] > _BAR_WIDTH / 2:
-                borders.append(border)
-        scales = []
-        for outside in (borders[0] - ordered, ordered - borders[-1]):
-            beyond = outside[outside > 0]
-            likeliest = np.sqrt(np.mean(beyond**2)) if len(beyond) else 0.0  # maximum likelihood of a half-normal
-            scales.append(max(float(likeliest), _MIN_TAIL))
-        held = np.bincount(np.searchsorted(borders, ordered), minlength=len(borders) + 1)
-        held = held + _UNMET * n / len(held)
-        return cls(borders, scales, (held / held.sum()).tolist())
-
-    def knowledge(self) -> dict[str, Any]:
-        """JSON that `BarDistribution(**knowledge)` takes."""
-        scales = self.widths[[0, -1]]
-        return {"borders": self.borders.tolist(), "scales": scales.tolist(), "mass": self.mass.tolist()}
 
     def log_prob(self, logits: Tensor, value: Tensor) -> Tensor:
         """Log density [r] of values [r] under logits [r, K]."""
@@ -134,6 +78,7 @@ class BarDistribution(nn.Module):
         low, high = self.quantile(logits, p).unbind(1)
         return low, high
 
-    def sample(self, logits: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
-        """Draws [r, s] from uniform numbers u [r, s]; low temperatures draw from the likeliest bars."""
-        return self.quantile(logits / temperature, u)
+    def sample(self, logits: Tensor, u: Tensor, temperature: Tensor) -> Tensor:
+        """Draws [r, s] from uniform numbers u [r, s], each row at its own temperature [r], above 0; low ones draw from
+        the likeliest bars."""
+        return self.quantile(logits / temperature[:, None], u)

@@ -30,17 +30,23 @@ def waves(level: Tensor) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
-def denoised(head: nn.Module, h: Tensor, free: Tensor | None, guidance: float) -> Tensor:
-    """The clean parts that a read-out predicts, led away from what it would with nothing given (`free`)."""
+def denoised(head: nn.Module, h: Tensor, unconditional: Tensor | None, guidance: Tensor) -> Tensor:
+    """The clean parts that a read-out predicts from h [n, ...], led away from what it would with nothing given
+    (`unconditional`), each answer by its own `guidance` [n]."""
     clean = head(h).float()
-    if free is None:
+    if unconditional is None:
         return clean
-    unled = head(free).float()
-    return unled + guidance * (clean - unled)
+    without = head(unconditional).float()
+    return without + like(guidance, clean) * (clean - without)
 
 
-def ode_step(x: Tensor, clean: Tensor, t: float, dt: float) -> Tensor:
-    """One Euler step from level t to t + dt along the velocity (clean - x) / (1 - t)."""
-    if t + dt >= 1 - 1e-6:
-        return clean
-    return x + dt * (clean - x) / (1 - t)
+def ode_step(x: Tensor, clean: Tensor, taken: Tensor, steps: Tensor) -> Tensor:
+    """One Euler step of x [n, ...] along the velocity (clean - x) / (1 - t), from level t = taken / steps to the next,
+    each answer on its own way: `taken` and `steps` [n]. The last one arrives."""
+    left = like(steps - taken, x)
+    return torch.where(left <= 1, clean, x + (clean - x) / left.clamp(min=1))
+
+
+def like(each: Tensor, x: Tensor) -> Tensor:
+    """Numbers [n] in a shape that broadcasts over x [n, ...]."""
+    return each.view(-1, *[1] * (x.ndim - 1))

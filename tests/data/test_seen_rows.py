@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from onetrunk.core.errors import DataError
-from onetrunk.data.met import parts_before, record, unknowable
+from onetrunk.data.seen_rows import absent_columns, record, splits_before
 from onetrunk.data.split import Split, split
 from onetrunk.data.table import Table
 
@@ -28,13 +28,13 @@ def first(columns: dict[str, list[Any]], names: list[str], seed: int = 0, **rest
     """A random split, and what is kept of it, having been through JSON."""
     table = Table(columns)
     made = split(table, TYPES, "random", seed, given=names, **rest)
-    return made, json.loads(json.dumps(record(table, TYPES, names, made.parts())))
+    return made, json.loads(json.dumps(record(table, TYPES, names, made.indices())))
 
 
 def later(columns: dict[str, list[Any]], kept: list[dict[str, Any]], spec: str = "auto", **rest: Any) -> Split:
     table = Table(columns)
     options = {"given": ["review"], "ask": ["label"], **rest}
-    return split(table, TYPES, spec, 0, before=parts_before(table, kept), **options)
+    return split(table, TYPES, spec, 0, before=splits_before(table, kept), **options)
 
 
 def leaks(made: Split, trained: np.ndarray) -> int:
@@ -60,7 +60,7 @@ def test_groups_that_were_all_trained_on_cannot_be_held_out() -> None:
 def test_the_same_table_keeps_its_split_whatever_is_asked_and_however_it_is_sorted() -> None:
     made, kept = first(rows(), list(TYPES))
     again = later(rows(), [kept])
-    assert all(np.array_equal(getattr(again, part), getattr(made, part)) for part in made.parts())
+    assert all(np.array_equal(getattr(again, part), getattr(made, part)) for part in made.indices())
     assert again.how == "as for the model it starts from"
     order = np.random.default_rng(0).permutation(200)
     turned = later({name: [values[i] for i in order] for name, values in rows().items()}, [kept])
@@ -70,7 +70,7 @@ def test_the_same_table_keeps_its_split_whatever_is_asked_and_however_it_is_sort
 def test_rows_it_never_met_are_split_as_asked_with_the_shares_of_the_whole() -> None:
     made, kept = first(rows(), list(TYPES))
     more = later(rows(400), [kept])
-    assert [len(index) for index in more.parts().values()] == [320, 40, 40]
+    assert [len(index) for index in more.indices().values()] == [320, 40, 40]
     assert set(made.test.tolist()) <= set(more.test.tolist())
     assert any("200 rows keep the part" in note for note in more.notes)
     none = later({**rows(), "review": [f"other {i}" for i in range(200)]}, [kept])
@@ -84,23 +84,23 @@ def test_a_row_is_known_without_its_answer_and_without_columns_that_tell_nothing
     few = rows()
     del few["nights"]
     assert leaks(later(few, [kept]), made.train) == 0
-    assert unknowable(Table({"label": ["a"]}), [kept]) == ["review"]
-    assert (parts_before(Table({"label": ["a"]}), [kept]) == -1).all()
+    assert absent_columns(Table({"label": ["a"]}), [kept]) == ["review"]
+    assert (splits_before(Table({"label": ["a"]}), [kept]) == -1).all()
 
 
 def test_columns_that_only_together_tell_rows_apart() -> None:
     columns = {"review": ["a", "b"] * 100, "nights": [i // 2 for i in range(200)], "label": ["x", "y"] * 100}
     made, kept = first(columns, list(TYPES))
     assert list(kept["columns"]) == ["nights", "review"]
-    before = parts_before(Table(columns), [kept])
+    before = splits_before(Table(columns), [kept])
     assert np.array_equal(np.flatnonzero(before == 0), made.train)
-    assert (parts_before(Table({**columns, "nights": [v + 1000 for v in columns["nights"]]}), [kept]) == -1).all()
+    assert (splits_before(Table({**columns, "nights": [v + 1000 for v in columns["nights"]]}), [kept]) == -1).all()
 
 
 def test_the_earliest_part_of_several_stages_counts() -> None:
     one, kept = first(rows(), list(TYPES))
     other, also = first(rows(), list(TYPES), seed=1)
-    before = parts_before(Table(rows()), [kept, also])
+    before = splits_before(Table(rows()), [kept, also])
     assert set(np.flatnonzero(before == 0).tolist()) == {*one.train.tolist(), *other.train.tolist()}
 
 
@@ -108,8 +108,8 @@ def test_equal_rows_that_were_allowed_on_both_sides_keep_their_parts() -> None:
     columns = {name: values * 2 for name, values in rows(50).items()}
     made, kept = first(columns, list(TYPES), allow_equal_rows=True)
     again = later(columns, [kept], allow_equal_rows=True)
-    assert all(np.array_equal(getattr(again, part), getattr(made, part)) for part in made.parts())
-    thrice = parts_before(Table({name: values * 3 for name, values in rows(50).items()}), [kept])
+    assert all(np.array_equal(getattr(again, part), getattr(made, part)) for part in made.indices())
+    thrice = splits_before(Table({name: values * 3 for name, values in rows(50).items()}), [kept])
     assert (thrice[100:] <= np.minimum(thrice[:50], thrice[50:100])).all(), "one too many counts as trained on"
 
 
@@ -118,7 +118,7 @@ def test_a_column_of_parts_is_obeyed_where_it_was_named_and_else_does_not_leak()
     told = {**rows(), "split": ["test" if i in made.train[:9] else "train" for i in range(200)]}
     types = {**TYPES, "split": "category"}
     table = Table(told)
-    before = parts_before(table, [kept])
+    before = splits_before(table, [kept])
     named = split(table, types, "given:split", 0, given=["review"], ask=["label"], before=before)
     assert leaks(named, made.train) == 9 and any("9 held-out rows, as told" in note for note in named.notes)
     found = split(table, types, "auto", 0, given=["review"], ask=["label"], before=before)

@@ -1,4 +1,4 @@
-"""Number: a real quantity. Answers are floats in the column's own units."""
+"""Numbers and their spellings: "3.5", "-1e3", "1,234"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.columns._scalar import Scalar
+from onetrunk.columns.families.scalar.encoder import ScalarEncoder
 from onetrunk.core.errors import BadValueError
 
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
@@ -20,8 +20,10 @@ _NOT_FINITE = {"nan", "inf", "infinity"}
 _FEW = 10  # as many whole numbers or fewer look like classes
 
 
-class Number(Scalar):
+class NumberEncoder(ScalarEncoder):
     """int, float, Decimal, or their spellings: "3.5", "-1e3", "1,234" (commas between thousands)."""
+
+    type_name = "number"
 
     @classmethod
     def recognise(cls, values: Sequence[Any]) -> float:
@@ -99,6 +101,3 @@ def _try(value: Any) -> float | None:
         return _number(value)
     except BadValueError:
         return None
-
-
-CODEC = Number

@@ -17,8 +17,8 @@ from pydantic import BeforeValidator, Field
 from onetrunk.core.config import Config
 from onetrunk.core.errors import DataError, UsageError
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.sources import PART_OF
-from onetrunk.data.split import PARTS, moments
+from onetrunk.data.sources import SPLIT_OF
+from onetrunk.data.split import SPLITS, moments
 from onetrunk.data.split import split as divide
 from onetrunk.data.table import Table, is_given_split
 
@@ -29,7 +29,7 @@ _LATEST = 0.1  # share of the training events set aside for validation where nob
 Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
 
-class FoldConfig(Config):
+class EventsConfig(Config):
     """How events become rows."""
 
     by: Names = Field(default_factory=list)  # columns that say whose events they are; none: all are one history
@@ -37,7 +37,7 @@ class FoldConfig(Config):
     window: int = Field(ge=1)  # events of a row at most, asked ones included
     ahead: int = Field(1, ge=0)  # of these, how many at the end are asked; 0: none, a label is
     stride: int | None = Field(None, ge=1)  # events from one row to the next; None: `ahead`, so that each is asked once
-    least: int = Field(1, ge=0)  # events that a row must have seen
+    min_seen: int = Field(1, ge=0)  # events that a row must have seen
     step: str | float | None = None  # moments are this far apart ("1h", "1D", 5): missing ones are filled in
     known: Names = Field(default_factory=list)  # columns known beforehand (holidays, prices set): they go to the end
     now: Names = Field(default_factory=list)  # columns of which a row keeps the value at the last event seen
@@ -71,9 +71,9 @@ class _Span:
     part: str | None = None
 
 
-def fold(
+def rows_from_events(
     events: Table,
-    config: FoldConfig,
+    config: EventsConfig,
     ask: Sequence[str] = (),
     *,
     split: str | None = "auto",
@@ -103,7 +103,7 @@ def fold(
         latest = np.maximum.accumulate(part[start:stop])
         before = len(spans)
         for first, last in _stretches(part[start:stop]):
-            least = start + max(config.least, config.ahead > 0) + config.ahead
+            least = start + max(config.min_seen, config.ahead > 0) + config.ahead
             ends = range(start + last, max(start + first + tail, least) - 1, -(config.stride or tail))
             for end in reversed(ends):  # the latest is always there, and rows stand in order of time
                 if latest[end - 1 - start] > part[end - 1]:
@@ -114,7 +114,7 @@ def fold(
                         max(start, end - config.window),
                         end - config.ahead,
                         end,
-                        PARTS[part[end - 1]] if split else None,
+                        SPLITS[part[end - 1]] if split else None,
                     )
                 )
                 asked[end - tail : end] = True
@@ -122,18 +122,19 @@ def fold(
     column = config.order or "the table"
     _count(ledger, column, short, "histories too short for a row")
     _count(ledger, column, crossing, "rows left out: events held out for a later part stand before them")
-    for i, name in enumerate(PARTS[1:], start=1):
+    for i, name in enumerate(SPLITS[1:], start=1):
         _count(ledger, column, int((~asked & (part == i)).sum()), f"{name} events that no row asks for")
     if not spans:
         raise DataError(
             f"No row can be made of the {len(events):,} events of {events.source}: expected histories of at least "
-            f"{max(config.least, 1) + config.ahead} events within one part; make fold.ahead or fold.least smaller."
+            f"{max(config.min_seen, 1) + config.ahead} events within one part; make fold.ahead or fold.min_seen "
+            "smaller."
         )
     return _rows(events, found, spans, config, ask)
 
 
-def latest(
-    events: Table, config: FoldConfig, ask: Sequence[str] = (), *, ledger: Ledger | None = None, max_bad: float = 0.01
+def latest_rows(
+    events: Table, config: EventsConfig, ask: Sequence[str] = (), *, ledger: Ledger | None = None, max_bad: float = 0.01
 ) -> Table:
     """One row for every history, as it stands at its end: what to answer from.
 
@@ -154,7 +155,7 @@ def latest(
     return _rows(events, found, spans, config, ask)
 
 
-def of_events(table: Table, config: FoldConfig) -> bool:
+def holds_events(table: Table, config: EventsConfig) -> bool:
     """Is it a table of events, not of rows with histories? Then its fields and moments stand alone in their columns."""
     names = [field for fields in config.join.values() for field in fields] or [
         name for name in table.names if name not in (*config.by, *config.now, config.order, _SPLIT)
@@ -165,7 +166,7 @@ def of_events(table: Table, config: FoldConfig) -> bool:
 
 # -- events --------------------------------------------------------------------------------------------------
 def _usable(
-    events: Table, config: FoldConfig, ask: Sequence[str], ledger: Ledger, max_bad: float
+    events: Table, config: EventsConfig, ask: Sequence[str], ledger: Ledger, max_bad: float
 ) -> tuple[Table, np.ndarray]:
     """Events that say whose and when they are, and their moments."""
     config.check()
@@ -190,7 +191,7 @@ def _usable(
     return (events, moment) if good.all() else (events.take(good), moment[good])
 
 
-def _parts(events: Table, moment: np.ndarray, config: FoldConfig, spec: str, seed: int) -> np.ndarray:
+def _parts(events: Table, moment: np.ndarray, config: EventsConfig, spec: str, seed: int) -> np.ndarray:
     """The part of every event, int64 [events]."""
     kind, _, rest = spec.partition(":")
     if kind == "auto":
@@ -215,14 +216,14 @@ def _parts(events: Table, moment: np.ndarray, config: FoldConfig, spec: str, see
     part = np.zeros(len(events), dtype=np.int64)
     part[made.val], part[made.test] = 1, 2
     if kind == "given":
-        named = {PART_OF[str(v).strip().lower()] for v in events[spec.partition(":")[2]]}
+        named = {SPLIT_OF[str(v).strip().lower()] for v in events[spec.partition(":")[2]]}
         if "val" not in named:  # the latest events, not some at random: those after them would be lost to training
             early = part < 2
             part[early] = moment[early] > np.quantile(moment[early], 1 - _LATEST)
     return part
 
 
-def _histories(events: Table, moment: np.ndarray, config: FoldConfig, ledger: Ledger) -> _Histories:
+def _histories(events: Table, moment: np.ndarray, config: EventsConfig, ledger: Ledger) -> _Histories:
     """Sorted by owner and moment; with a `step`, one event a step."""
     numbers: dict[tuple[Any, ...], int] = {}
     keys = zip(*(events[name] for name in config.by), strict=True) if config.by else [()] * len(events)
@@ -294,7 +295,7 @@ def _count(ledger: Ledger, column: str, n: int, reason: str) -> None:
 
 
 # -- rows ----------------------------------------------------------------------------------------------------
-def _rows(events: Table, found: _Histories, spans: Sequence[_Span], config: FoldConfig, ask: Sequence[str]) -> Table:
+def _rows(events: Table, found: _Histories, spans: Sequence[_Span], config: EventsConfig, ask: Sequence[str]) -> Table:
     last = found.at[_last_real(found.at)[[span.seen - 1 for span in spans]]]
     joined = {field: name for name, fields in config.join.items() for field in fields}
     single = [*config.by, *config.now, *([config.order] if config.order else [])]

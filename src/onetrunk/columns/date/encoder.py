@@ -1,4 +1,4 @@
-"""Date and time: calendar parts and trend. Answers are dates or datetimes at the column's own resolution.
+"""Dates and times, however they are written, as moments on a line beside the parts of the calendar.
 
 On the line a moment is seconds since 1970 (UTC; times without a zone are taken as they stand).
 """
@@ -11,19 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from onetrunk.columns._scalar import Scalar
-from onetrunk.core.answer import Answer
+from onetrunk.columns.families.scalar.encoder import ScalarEncoder
 from onetrunk.core.errors import BadValueError
 
 _EPOCH = dt.datetime(1970, 1, 1)
-_DAY = 86_400
-_RESOLUTIONS = (_DAY, 3600, 60, 1)  # seconds
+DAY = 86_400
+_RESOLUTIONS = (DAY, 3600, 60, 1)  # seconds
 _FIRST = (dt.datetime.min - _EPOCH).total_seconds()
 _LAST = (dt.datetime(9999, 12, 31) - _EPOCH).total_seconds()
-_HARMONICS = 3  # enough to tell the days of a week apart
 
 # How far each cycle has run, 0 to 1.
 _CYCLES = {
@@ -50,12 +46,17 @@ _MONTHS = (
 )  # fmt: skip
 
 
-class Date(Scalar):
+class DateEncoder(ScalarEncoder):
     """date, datetime, pandas Timestamp, numpy datetime64, or text: "2024-01-31", "2024/1/31 13:05",
     "2024年1月31日", "31 Jan 2024", "Jan 31, 2024"; "31.01.2024" where the training rows tell day from month.
     """
 
-    unit = _DAY
+    type_name = "date"
+
+    day_first: bool | None  # None: the training values do not tell
+    aware: bool  # do moments have a time zone?
+    resolution: int  # seconds; 0: finer
+    cycles: list[str]  # in which training values differ
 
     # -- knowledge ------------------------------------------------------------------------------------------
     @classmethod
@@ -92,7 +93,7 @@ class Date(Scalar):
         if not moments:
             return {"values": 0}
         ordered = sorted(_seconds(moment) for moment in moments)
-        timed = any(second % _DAY for second in ordered)
+        timed = any(second % DAY for second in ordered)
         first, middle, last = (
             _moment(second) if timed else _moment(second).date()
             for second in (ordered[0], ordered[len(ordered) // 2], ordered[-1])
@@ -101,7 +102,7 @@ class Date(Scalar):
             "first": str(first),
             "median": str(middle),
             "last": str(last),
-            "days": (ordered[-1] - ordered[0]) / _DAY,
+            "days": (ordered[-1] - ordered[0]) / DAY,
             "distinct": len(set(ordered)),
             "with time": timed,
             "unreadable": len(values) - len(moments),
@@ -121,7 +122,7 @@ class Date(Scalar):
         if self.resolution:
             position = round(position / self.resolution) * self.resolution
         moment = _moment(position)
-        if self.resolution == _DAY:
+        if self.resolution == DAY:
             return moment.date()
         return moment.replace(tzinfo=dt.UTC) if self.aware else moment
 
@@ -133,24 +134,9 @@ class Date(Scalar):
     def blank(self) -> dict[str, np.ndarray]:
         return {**super().blank(), "phases": np.zeros(len(self.cycles), dtype=np.float32)}
 
-    def _inputs(self, content: dict[str, Tensor]) -> Tensor:
-        times = torch.arange(1, _HARMONICS + 1, device=content["phases"].device) * (2 * torch.pi)
-        angles = (content["phases"][..., None] * times).flatten(1)
-        return torch.cat([super()._inputs(content), angles.sin(), angles.cos()], dim=1)
-
-    def _traits(self, item: dict[str, np.ndarray]) -> np.ndarray:
+    def traits(self, item: dict[str, np.ndarray]) -> np.ndarray:
         angles = 2 * np.pi * item["phases"]
-        return np.concatenate([super()._traits(item), item["phases"], np.sin(angles), np.cos(angles)])
-
-    # -- evidence -------------------------------------------------------------------------------------------
-    def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
-        """In days, the mean absolute error first: a moment's square means little to a person."""
-        found = super().metrics(answers, truths)
-        first = {"mae_days": found.pop("mae"), "rmse_days": found.pop("rmse")}
-        return first | found
-
-    def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray:
-        return np.abs(self.target([a.value for a in answers]) - self.target(truths)) / self.unit
+        return np.concatenate([super().traits(item), item["phases"], np.sin(angles), np.cos(angles)])
 
 
 def _read(value: Any, day_first: bool | None) -> dt.datetime:
@@ -242,6 +228,3 @@ def _seconds(moment: dt.datetime) -> float:
 def _moment(seconds: float) -> dt.datetime:
     """Without a zone; what lies before year 1 or after 9999 is moved to the end."""
     return _EPOCH + dt.timedelta(seconds=min(max(seconds, _FIRST), _LAST))
-
-
-CODEC = Date

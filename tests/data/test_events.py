@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onetrunk.core.errors import DataError, UsageError
-from onetrunk.data.fold import FoldConfig, fold, latest, of_events
+from onetrunk.data.events import EventsConfig, holds_events, latest_rows, rows_from_events
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table, infer_types
 
@@ -20,7 +20,7 @@ def one(**columns):
 
 def folded(table, ask=("sold",), split="auto", **config):
     ledger = Ledger()
-    rows = fold(table, FoldConfig(**{"order": "day", **config}), ask, split=split, ledger=ledger)
+    rows = rows_from_events(table, EventsConfig(**{"order": "day", **config}), ask, split=split, ledger=ledger)
     return rows, {entry["reason"]: entry["count"] for entry in ledger.as_json()}
 
 
@@ -30,7 +30,7 @@ def lists(values):
 
 def test_windows_end_where_parts_allow_and_only_asked_and_known_columns_see_ahead():
     table = one(rain=[10.0 * i for i in range(10)], holiday=[i % 7 == 0 for i in range(10)])
-    rows, said = folded(table, window=4, ahead=2, stride=1, least=2, known="holiday", split="time:day:60/20/20")
+    rows, said = folded(table, window=4, ahead=2, stride=1, min_seen=2, known="holiday", split="time:day:60/20/20")
     assert rows["split"] == ["train"] * 3 + ["val"] + ["test"]  # no row asks for days of two parts
     assert lists(rows["sold"]) == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]]
     assert lists(rows["rain"]) == [[0, 10], [10, 20], [20, 30], [40, 50], [60, 70]]
@@ -159,19 +159,21 @@ def test_lists_of_a_folded_table_are_histories_not_bags_of_labels():
 
 def test_the_latest_row_of_each_history():
     table = Table({"who": list("abab"), "day": [1, 1, 2, 2], "sold": [1.0, 2.0, 3.0, None], "deal": [0, 0, 1, 1]})
-    config = FoldConfig(by="who", order="day", window=3, ahead=1)
-    rows = latest(table, config, ["sold"])
+    config = EventsConfig(by="who", order="day", window=3, ahead=1)
+    rows = latest_rows(table, config, ["sold"])
     assert rows["who"] == ["a", "b"] and rows["day"] == [2, 2]
     np.testing.assert_array_equal(rows["sold"], [[1, 3], [2, np.nan]])
-    rows = latest(table, config.updated(known=["deal"]), ["sold"])  # b's second day is to be answered
+    rows = latest_rows(table, config.updated(known=["deal"]), ["sold"])  # b's second day is to be answered
     assert lists(rows["sold"])[0] == [1, 3] and rows["day"] == [2, 1] and lists(rows["deal"]) == [[0, 1], [0, 1]]
 
 
 def test_rows_and_events_are_told_apart():
-    config = FoldConfig(by="who", order="day", window=3, ahead=1, join={"both": ["sold", "deal"]})
-    assert of_events(Table({"who": ["a"], "day": [1], "sold": [1.0], "deal": [0]}), config)
-    assert not of_events(Table({"who": ["a"], "both": [{"sold": [1.0], "deal": [0]}]}), config)
-    assert not of_events(latest(one(), FoldConfig(order="day", window=3), ["sold"]), FoldConfig(order="day", window=3))
+    config = EventsConfig(by="who", order="day", window=3, ahead=1, join={"both": ["sold", "deal"]})
+    assert holds_events(Table({"who": ["a"], "day": [1], "sold": [1.0], "deal": [0]}), config)
+    assert not holds_events(Table({"who": ["a"], "both": [{"sold": [1.0], "deal": [0]}]}), config)
+    assert not holds_events(
+        latest_rows(one(), EventsConfig(order="day", window=3), ["sold"]), EventsConfig(order="day", window=3)
+    )
 
 
 def test_what_is_not_there_is_said():

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.data.split import PARTS, fingerprints, numbered
+from onetrunk.data.split import SPLITS, fingerprints, numbered
 from onetrunk.data.table import Table
 
-Record = dict[str, Any]  # JSON: "columns" (name to type), "rows" (digests), "parts" (one digit a row)
+Record = dict[str, Any]  # JSON: "columns" (name to type), "rows" (digests), "splits" (one digit a row)
 _Prints = Mapping[str, Sequence[str | None]]
 
 
 def record(table: Table, types: Mapping[str, str], names: Sequence[str], parts: Mapping[str, np.ndarray]) -> Record:
     """What to keep of a split; `names` are the columns by which rows may be known. Rows of no part are not met."""
     part = np.full(len(table), -1)
-    for number, name in enumerate(PARTS):
+    for number, name in enumerate(SPLITS):
         part[parts[name]] = number
     rows = table.take(part >= 0)
     prints = {name: fingerprints(rows[name], types[name]) for name in names}
@@ -32,23 +32,23 @@ def record(table: Table, types: Mapping[str, str], names: Sequence[str], parts: 
     return {
         "columns": {name: types[name] for name in chosen},
         "rows": base64.b64encode(_digests({name: prints[name] for name in chosen}).tobytes()).decode(),
-        "parts": "".join(map(str, part[part >= 0].tolist())),
+        "splits": "".join(map(str, part[part >= 0].tolist())),
     }
 
 
-def parts_before(table: Table, records: Sequence[Record]) -> np.ndarray:
+def splits_before(table: Table, records: Sequence[Record]) -> np.ndarray:
     """The earliest part that each row had in any recorded split, int64 [rows]: 0 train, 1 val, 2 test, -1 none.
 
     Of equal rows that stood in several parts each takes one, in their order. A record by columns that the table lacks
-    says nothing (`unknowable`).
+    says nothing (`absent_columns`).
     """
     out = np.full(len(table), -1, dtype=np.int64)
     for kept in records:
-        if unknowable(table, [kept]):
+        if absent_columns(table, [kept]):
             continue
         known: dict[int, list[int]] = defaultdict(list)
         rows = np.frombuffer(base64.b64decode(kept["rows"]), dtype="<u8")
-        for digest, part in zip(rows.tolist(), map(int, kept["parts"]), strict=True):
+        for digest, part in zip(rows.tolist(), map(int, kept.get("splits", kept.get("parts"))), strict=True):
             known[digest].append(part)
         times: Counter[int] = Counter()
         mine = _digests({name: fingerprints(table[name], kind) for name, kind in kept["columns"].items()})
@@ -61,7 +61,7 @@ def parts_before(table: Table, records: Sequence[Record]) -> np.ndarray:
     return out
 
 
-def unknowable(table: Table, records: Sequence[Record]) -> list[str]:
+def absent_columns(table: Table, records: Sequence[Record]) -> list[str]:
     """The columns without which rows cannot be known again, and which the table lacks."""
     return [name for kept in records for name in kept["columns"] if name not in table.columns]
 

@@ -1,0 +1,162 @@
+"""Values of a category as class numbers: one a value, or several at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from onetrunk.columns.families.names import kind_of, name_of, value_of
+from onetrunk.core import rng
+from onetrunk.core.config import Config
+from onetrunk.core.content import Content, Role, Segment
+from onetrunk.core.encoder import Beside, ClosedSet, Encoder, Growth, ReadsAnother, SegmentContext
+from onetrunk.core.errors import BadValueError, DataError
+
+# How often training shows "unknown" instead of a given class, so that an unseen one finds a learnt vector.
+_UNKNOWN_RATE = 0.02
+
+
+class CategoryEncoder(Encoder, ClosedSet, ReadsAnother):
+    """Classes in order, as strings; `value` gives one back as the kind of value that it was."""
+
+    type_name = "category"
+
+    class Options(Config):
+        balance: bool = False  # weigh classes by the inverse of their frequency
+        smoothing: float = Field(0.0, ge=0, lt=1)  # label smoothing in training (arXiv 1512.00567)
+        dropout: float = Field(0.0, ge=0, lt=1)  # before the read-out
+        on: str | None = None  # the column from whose last position it is read; None: from a slot of its own
+
+    options: Options
+    classes: list[str]
+    counts: list[int]
+    kind: str
+    multi: bool  # several classes at once?
+
+    @property
+    def on(self) -> str | None:
+        return self.options.on
+
+    # -- values ------------------------------------------------------------------------------------------------------
+    @classmethod
+    def recognise(cls, values: Sequence[Any]) -> float:
+        if all(isinstance(v, bool | np.bool_) for v in values):
+            return 0.95
+        if all(isinstance(v, list | tuple | set) and all(isinstance(x, str) for x in v) for v in values):
+            return 0.9
+        distinct = len({name_of(v) for v in values})
+        if all(isinstance(v, str) for v in values):
+            short = float(np.mean([len(v) for v in values])) <= 40
+            few = distinct <= max(20, 0.05 * len(values)) and (distinct < 0.7 * len(values) or len(values) < 10)
+            return 0.9 if short and few else 0.2
+        whole = all(isinstance(v, int | np.integer) or (isinstance(v, float) and v.is_integer()) for v in values)
+        return 0.7 if whole and distinct <= 10 and len(values) >= 50 else 0.1
+
+    @classmethod
+    def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
+        counts = Counter(name_of(x) for v in values for x in members(v))
+        return {"classes": len(counts), "counts": dict(counts.most_common(20))}
+
+    @classmethod
+    def fingerprint(cls, value: Any) -> str:
+        return "|".join(sorted(name_of(x) for x in members(value)))
+
+    # -- knowledge ---------------------------------------------------------------------------------------------------
+    def fit(self, values: Sequence[Any]) -> None:
+        self.multi = any(isinstance(v, list | tuple | set) for v in values)
+        counts = Counter(name_of(x) for v in values for x in members(v))
+        if len(counts) < 2 and not self.multi:
+            found = ", ".join(f"{name!r}: {count}" for name, count in counts.items()) or "none"
+            raise DataError(f"A category needs at least 2 classes in the training rows; found {found}.")
+        originals = {name_of(x): x for v in values for x in members(v)}
+        numeric = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in originals.values())
+        self.classes = sorted(counts, key=(lambda name: float(originals[name])) if numeric else None)
+        self.kind = kind_of(originals.values())
+        self.counts = [counts[name] for name in self.classes]
+
+    def extend(self, values: Sequence[Any]) -> Growth:
+        new = sorted({name_of(x) for v in values for x in members(v)} - set(self.classes))
+        self.classes += new
+        self.counts += [1] * len(new)
+        return Growth({"classes": [[] for _ in new]})
+
+    def knowledge(self) -> dict[str, Any]:
+        return {"classes": self.classes, "counts": self.counts, "kind": self.kind, "multi": self.multi}
+
+    def set_knowledge(self, knowledge: dict[str, Any]) -> None:
+        self.classes, self.counts = list(knowledge["classes"]), list(knowledge["counts"])
+        self.kind, self.multi = knowledge["kind"], knowledge["multi"]
+
+    def class_names(self) -> list[str]:
+        return list(self.classes)
+
+    def value(self, index: int) -> Any:
+        """A class as the training values were written: a bool, a number or a string."""
+        return value_of(self.classes[index], self.kind)
+
+    # -- values to parts ---------------------------------------------------------------------------------------------
+    def encode(self, value: Any) -> dict[str, np.ndarray]:
+        """A class never seen in training is -1: unknown where given, not trained on where asked. Where a value holds
+        several, those never seen are only counted."""
+        index = self._index()
+        if isinstance(value, dict) or (isinstance(value, list | tuple | set) and not self.multi):
+            raise BadValueError(f"expected {'classes' if self.multi else 'one class'}, found {value!r}")
+        if self.multi:
+            hot = np.zeros(len(self.classes), dtype=np.float32)
+            names = {name_of(x) for x in members(value)}
+            hot[[index[name] for name in names if name in index]] = 1
+            return {"hot": hot, "unseen": np.asarray(len(names - index.keys()), dtype=np.int64)}
+        return {"id": np.asarray(index.get(name_of(value), -1), dtype=np.int64)}
+
+    def _index(self) -> dict[str, int]:
+        if len(getattr(self, "_positions", ())) != len(self.classes):
+            self._positions = {name: i for i, name in enumerate(self.classes)}
+        return self._positions
+
+    def blank(self) -> dict[str, np.ndarray]:
+        if self.multi:
+            return {"hot": np.zeros(len(self.classes), dtype=np.float32), "unseen": np.asarray(0, dtype=np.int64)}
+        return {"id": np.asarray(-1, dtype=np.int64)}
+
+    def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
+        unseen = int(content.data["unseen"].sum() if self.multi else (content.data["id"] < 0).sum())
+        return {"classes unseen in training": unseen} if unseen else {}
+
+    # -- parts to positions ------------------------------------------------------------------------------------------
+    def segment(self, content: Content, context: SegmentContext) -> Segment:
+        m = len(content)
+        parts = {name: array for name, array in content.gather().items() if name != "unseen"}
+        hidden = np.full(m, context.role != Role.GIVEN)
+        if context.role == Role.GIVEN:
+            if context.augment and not self.multi:
+                parts["id"] = np.where(rng.uniform(context.keys) < _UNKNOWN_RATE, -1, parts["id"])
+            return Segment({**parts, "hidden": hidden}, np.ones(m, dtype=np.int64))
+        blank = {name: np.zeros_like(array) for name, array in parts.items()}
+        targets = {**parts, "w": self._weights(parts)}
+        if (on := context.read_positions) is not None:
+            there = np.flatnonzero(on.lens)
+            nothing = {name: array[:0] for name, array in {**blank, "hidden": hidden}.items()}
+            reads = np.cumsum(on.lens)[there] - 1
+            targets = {name: array[there] for name, array in targets.items()}
+            return Segment(nothing, np.zeros(m, dtype=np.int64), reads=reads, targets=targets)
+        ones, reads = np.ones(m, dtype=np.int64), np.arange(m, dtype=np.int64)
+        return Segment({**blank, "hidden": hidden}, ones, reads=reads, targets=targets)
+
+    def _weights(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        if self.multi:
+            return np.ones(len(parts["hot"]), dtype=np.float32)
+        ids = parts["id"]
+        w = (ids >= 0).astype(np.float32)
+        if self.options.balance:
+            counts = np.maximum(np.array(self.counts, dtype=np.float32), 1)
+            w *= (counts.sum() / (len(counts) * counts))[ids]
+        return w
+
+
+def members(value: Any) -> list[Any]:
+    """The classes of a value: several, or the one that it is."""
+    return list(value) if isinstance(value, list | tuple | set) else [value]

@@ -1,0 +1,107 @@
+"""How answers of a category are judged: accuracy and log loss; beside the majority, logistic regression and trees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from onetrunk.columns.category.encoder import CategoryEncoder, members
+from onetrunk.columns.families.names import name_of
+from onetrunk.core.answer import Answer
+from onetrunk.core.evaluation import Evaluation, Metric
+from onetrunk.metrics import classification
+
+_MAX_CLASSES_DRAWN = 40
+
+
+class CategoryEvaluation(Evaluation[CategoryEncoder]):
+    def metrics(self) -> tuple[Metric, ...]:
+        return classification.MULTILABEL if self.encoder.multi else classification.SINGLE_LABEL
+
+    def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
+        classes = self.encoder.classes
+        p = np.array([[a.probability[name] for name in classes] for a in answers])
+        if self.encoder.multi:
+            return classification.multilabel([[name_of(x) for x in members(t)] for t in truths], p, classes)
+        answered = [name_of(a.value) for a in answers]
+        return classification.classification([name_of(t) for t in truths], answered, p, classes)
+
+    def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
+        if self.encoder.multi:
+            return None
+        right = [name_of(a.value) == name_of(t) for a, t in zip(answers, truths, strict=True)]
+        return np.array(right, dtype=np.float64)
+
+    # -- baselines ---------------------------------------------------------------------------------------------------
+    def features(self) -> Any:
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import FunctionTransformer, MultiLabelBinarizer, OneHotEncoder
+
+        if self.encoder.multi:
+            binarizer = MultiLabelBinarizer(classes=self.encoder.classes, sparse_output=True)
+            return FunctionTransformer(
+                lambda vs: binarizer.fit_transform([() if v is None else map(name_of, members(v)) for v in vs])
+            )
+        names = FunctionTransformer(lambda vs: np.array([["" if v is None else name_of(v)] for v in vs], dtype=object))
+        return make_pipeline(names, OneHotEncoder(handle_unknown="ignore"))
+
+    def baselines(self) -> dict[str, Any]:
+        from sklearn.dummy import DummyClassifier
+        from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.multiclass import OneVsRestClassifier
+
+        logistic = LogisticRegression(max_iter=1000, C=3.0)
+        if self.encoder.multi:
+            return {"majority": DummyClassifier(), "logistic regression": OneVsRestClassifier(logistic)}
+        return {
+            "majority": DummyClassifier(strategy="prior"),
+            "logistic regression": logistic,
+            "gradient boosting": HistGradientBoostingClassifier(random_state=0),
+        }
+
+    def target(self, values: Sequence[Any]) -> np.ndarray:
+        if self.encoder.multi:
+            return np.stack([self.encoder.encode(v)["hot"] for v in values])
+        return np.array([name_of(v) for v in values])
+
+    def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
+        encoder, p = self.encoder, estimator.predict_proba(features)
+        if isinstance(p, list):  # a multi-output DummyClassifier gives one array a label
+            p = np.stack([q[:, -1] for q in p], axis=1)
+        names = encoder.classes if encoder.multi else [str(c) for c in estimator.classes_]
+        answers = []
+        for row in p:
+            probability = dict.fromkeys(encoder.classes, 0.0) | dict(zip(names, map(float, row), strict=True))
+            if encoder.multi:
+                value: Any = [encoder.value(int(k)) for k in np.flatnonzero(row >= 0.5)]
+            else:
+                value = encoder.value(encoder.classes.index(names[int(row.argmax())]))
+            answers.append(Answer(value, probability))
+        return answers
+
+    # -- a person's view ---------------------------------------------------------------------------------------------
+    def figure(
+        self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any, before: Sequence[Any] | None = None
+    ) -> bool:
+        """The confusion matrix."""
+        if self.encoder.multi or len(self.encoder.classes) > _MAX_CLASSES_DRAWN:
+            return False
+        from matplotlib import rcParams
+        from sklearn.metrics import ConfusionMatrixDisplay
+
+        ConfusionMatrixDisplay.from_predictions(
+            [name_of(t) for t in truths],
+            [name_of(a.value) for a in answers],
+            labels=self.encoder.classes,
+            normalize=None,
+            colorbar=False,
+            cmap=rcParams["image.cmap"],  # the report's, light or dark
+            ax=axes,
+            xticks_rotation=90 if max(map(len, self.encoder.classes)) > 3 else 0,
+        )
+        axes.set_xlabel("answered")
+        axes.set_ylabel("true")
+        return True

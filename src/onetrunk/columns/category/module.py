@@ -1,0 +1,110 @@
+"""A category in the network: one slot, read out from the slot's state and the mean of what is given; cross entropy
+(several at once: sigmoids). With the option `on` it is read from another column's last position alone, as recurrent
+models do."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onetrunk.columns.category.encoder import CategoryEncoder
+from onetrunk.core import rng
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
+from onetrunk.core.encoder import Growth
+from onetrunk.core.module import ColumnModule, Distribution, grown
+from onetrunk.nn.dropout import dropout
+from onetrunk.nn.heads.categorical import choose, divergence, linear_cross_entropy
+
+
+class CategoryModule(ColumnModule[CategoryEncoder], Distribution):
+    read_out = ("head", "bias")
+
+    def __init__(self, encoder: CategoryEncoder, width: int) -> None:
+        super().__init__(encoder, width)
+        self.pooled = encoder.on is None
+        count = len(encoder.classes)
+        self.table = nn.Parameter(torch.randn(count, width) * width**-0.5)
+        if not encoder.multi:
+            self.unknown = nn.Parameter(torch.zeros(width))
+        self.slot = nn.Parameter(torch.zeros(width))
+        self.head = nn.Parameter(torch.zeros(count, (1 + self.pooled) * width))
+        self.bias = nn.Parameter(torch.zeros(count))
+
+    def grow(self, growth: Growth) -> None:
+        if rows := growth.tables.get("classes"):
+            self.table, self.head = grown(self.table, rows), grown(self.head, rows)
+            self.bias = nn.Parameter(torch.cat([self.bias.data, self.bias.data.min().expand(len(rows))]))
+
+    def embed(self, content: dict[str, Tensor]) -> Tensor:
+        if self.encoder.multi:
+            embedded = content["hot"] @ self.table
+        else:
+            ids = content["id"]
+            embedded = torch.where((ids < 0)[:, None], self.unknown, F.embedding(ids.clamp(min=0), self.table))
+        return torch.where(content["hidden"][:, None], self.slot, embedded)
+
+    # -- positions to answers ----------------------------------------------------------------------------------------
+    def logits(self, h: Tensor) -> Tensor:
+        """h [r, D'] to float32 [r, classes]."""
+        h = dropout(h, self.options.dropout, self.training)
+        return F.linear(h, self.head, self.bias).float()
+
+    def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
+        w = targets["w"]
+        if self.encoder.multi:
+            losses = F.binary_cross_entropy_with_logits(self.logits(h), targets["hot"], reduction="none").mean(-1)
+            return Loss((losses * w).sum(), w.sum(), losses.detach())
+        one = torch.ones(len(h), 1, device=h.device, dtype=h.dtype)
+        h = torch.cat([dropout(h, self.options.dropout, self.training), one], dim=1)
+        head = torch.cat([self.head, self.bias[:, None]], dim=1)
+        smoothing = self.options.smoothing if self.training else 0.0
+        total, each = linear_cross_entropy(h, head, targets["id"].clamp(min=0), w, smoothing)
+        return Loss(total, w.sum(), each)
+
+    def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
+        own, theirs = self.logits(h), teacher.logits(h_teacher)
+        if not self.encoder.multi:
+            return divergence(own, theirs, temperature)
+        # Each class is there or not: a softmax over its logit and 0.
+        own, theirs = (torch.stack([x, torch.zeros_like(x)], dim=-1) for x in (own, theirs))
+        return divergence(own, theirs, temperature).mean(-1)
+
+    def start(self, context: AnswerContext) -> State:
+        state = context.state("temperature", "top_k", "top_p")
+        if context.read_positions is not None:
+            state["lens"] = context.tensor(context.read_positions.lens)
+        return state
+
+    def query(self, state: State) -> Query:
+        n, device = len(state["done"]), state["done"].device
+        hidden = torch.ones(n, dtype=torch.bool, device=device)
+        if self.encoder.multi:
+            return Query({"hot": torch.zeros(n, len(self.encoder.classes), device=device), "hidden": hidden}, t=1)
+        return Query({"id": torch.zeros(n, dtype=torch.int64, device=device), "hidden": hidden}, t=1)
+
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
+        if "lens" in state:  # the last position; of nothing, zeros
+            h = F.pad(h, (0, 0, 1, 0))[torch.arange(h.shape[0], device=h.device), state["lens"]][:, None]
+        logits = self.logits(h[:, 0])
+        p = logits.sigmoid() if self.encoder.multi else logits.softmax(-1)
+        return {**state, "done": ~state["done"], "p": p, "id": logits.argmax(-1)}
+
+    def finish(self, state: State) -> list[Answer]:
+        """The likeliest class, or one that is drawn here: `step` alone is what other runtimes run."""
+        uniform = torch.from_numpy(rng.uniform(state_keys(state))).to(state["p"].device)
+        drawn = choose(state["p"].log(), uniform, state["temperature"], state["top_k"], state["top_p"])
+        ids = torch.where(state["temperature"] > 0, drawn, state["id"])
+        answers, encoder = [], self.encoder
+        for p, i in zip(state["p"].cpu().numpy(), ids.tolist(), strict=True):
+            probability = {name: float(x) for name, x in zip(encoder.classes, p, strict=True)}
+            if encoder.multi:
+                answers.append(Answer([encoder.value(int(k)) for k in np.flatnonzero(p >= 0.5)], probability))
+            else:
+                answers.append(Answer(encoder.value(i), probability, logprob=float(np.log(max(p[i], 1e-30)))))
+        return answers

@@ -1,0 +1,1 @@
+"""What several column types share: tokens, points on a line, patches, histories."""

@@ -1,0 +1,96 @@
+"""Values on a line: one position each, standardised by the median and the spread of the training values."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from onetrunk.columns.families.scalar.bars import Bars, fit_bars
+from onetrunk.core.config import Config
+from onetrunk.core.content import Content, Role, Segment
+from onetrunk.core.encoder import Encoder, SegmentContext
+from onetrunk.core.errors import BadValueError, DataError
+
+_MAX_STANDARDISED = 1e15  # standardised values end here: their squares are still finite in float32
+
+
+class ScalarEncoder(Encoder):
+    """A type says how its values map to the line (`to_line`) and back (`from_line`)."""
+
+    class Options(Config):
+        bars: int = Field(64, ge=2, le=1024)  # of the distribution, and steps of the encoding
+        dropout: float = Field(0.0, ge=0, lt=1)  # before the read-out
+
+    options: Options
+    centre: float
+    scale: float
+    bars: Bars  # of standardised values
+
+    @abstractmethod
+    def to_line(self, value: Any) -> float:
+        """A finite position. Raises BadValueError with the reason."""
+
+    @abstractmethod
+    def from_line(self, position: float) -> Any:
+        """The value at a position, in the column's own units."""
+
+    def value(self, standardised: float) -> Any:
+        """The value of a standardised position."""
+        return self.from_line(self.centre + self.scale * standardised)
+
+    # -- knowledge ---------------------------------------------------------------------------------------------------
+    def fit(self, values: Sequence[Any]) -> None:
+        line, reason = [], "no values"
+        for value in values:
+            try:
+                line.append(self.to_line(value))
+            except BadValueError as error:
+                reason = str(error)
+        if not line:
+            raise DataError(
+                f"A {self.type_name} column needs at least one usable value in the training rows: {reason}."
+            )
+        positions = np.array(line, dtype=np.float64)
+        # Robust, so that a heavy tail does not squeeze the rest together. Deviations of 0 are left out: a
+        # value that most rows share says nothing about the scale.
+        self.centre = float(np.median(positions))
+        deviations = np.abs(positions - self.centre)
+        deviations = deviations[deviations > 0]
+        self.scale = float(np.median(deviations)) * 1.4826 if len(deviations) else 1.0
+        self.bars = fit_bars(self._standardised(positions), self.options.bars)
+
+    def knowledge(self) -> dict[str, Any]:
+        return {"centre": self.centre, "scale": self.scale, "bars": self.bars.knowledge()}
+
+    def set_knowledge(self, knowledge: dict[str, Any]) -> None:
+        self.centre, self.scale = knowledge["centre"], knowledge["scale"]
+        self.bars = Bars(**knowledge["bars"])
+
+    def _standardised(self, position: Any) -> Any:
+        return np.clip((position - self.centre) / self.scale, -_MAX_STANDARDISED, _MAX_STANDARDISED)
+
+    # -- values to parts ---------------------------------------------------------------------------------------------
+    def encode(self, value: Any) -> dict[str, np.ndarray]:
+        return {"value": np.asarray(self._standardised(self.to_line(value)), dtype=np.float32)}
+
+    def blank(self) -> dict[str, np.ndarray]:
+        return {"value": np.asarray(0, dtype=np.float32)}
+
+    def traits(self, item: dict[str, np.ndarray]) -> np.ndarray:
+        """What a simple model sees of one encoded value, float64 [k]: as much as ours does."""
+        return np.atleast_1d(item["value"]).astype(np.float64)
+
+    # -- parts to positions ------------------------------------------------------------------------------------------
+    def segment(self, content: Content, context: SegmentContext) -> Segment:
+        parts, m = content.gather(), len(content)
+        lens = np.ones(m, dtype=np.int64)
+        if context.role == Role.GIVEN:
+            return Segment({**parts, "hidden": np.zeros(m, dtype=bool)}, lens)
+        blank = {name: np.zeros_like(array) for name, array in parts.items()}
+        targets = {"value": parts["value"], "w": np.ones(m, dtype=np.float32)}
+        content_shown = {**blank, "hidden": np.ones(m, dtype=bool)}
+        return Segment(content_shown, lens, reads=np.arange(m, dtype=np.int64), targets=targets)

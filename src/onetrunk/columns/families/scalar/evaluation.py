@@ -1,0 +1,81 @@
+"""How answers on a line are judged: errors in the column's own units; beside the mean, ridge regression and trees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from onetrunk.columns.families.scalar.encoder import ScalarEncoder
+from onetrunk.core.answer import Answer
+from onetrunk.core.errors import BadValueError
+from onetrunk.core.evaluation import Evaluation
+from onetrunk.core.metric import Metric
+from onetrunk.metrics.regression import REGRESSION, regression
+
+E = TypeVar("E", bound=ScalarEncoder)
+
+
+class ScalarEvaluation(Evaluation[E]):
+    unit: ClassVar[float] = 1.0  # metrics are in this many units of the line
+
+    def metrics(self) -> tuple[Metric, ...]:
+        return REGRESSION
+
+    def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
+        intervals = None
+        if all(a.interval is not None for a in answers):
+            intervals = np.array([[self._position(end) for end in a.interval or ()] for a in answers])
+        predictions = self.target([a.value for a in answers]) / self.unit
+        return regression(self.target(truths) / self.unit, predictions, intervals)
+
+    def _position(self, value: Any) -> float:
+        return self.encoder.to_line(value) / self.unit
+
+    # -- baselines ---------------------------------------------------------------------------------------------------
+    def features(self) -> Any:
+        """[n, k + 1]: the encoder's traits, then whether the value is missing."""
+        from sklearn.preprocessing import FunctionTransformer
+
+        return FunctionTransformer(lambda values: np.stack([self._row(value) for value in values]))
+
+    def _row(self, value: Any) -> np.ndarray:
+        encoder = self.encoder
+        try:
+            traits = encoder.traits(encoder.blank() if value is None else encoder.encode(value))
+            missing = value is None
+        except BadValueError:
+            traits, missing = encoder.traits(encoder.blank()), True
+        return np.append(traits * (not missing), float(missing))
+
+    def baselines(self) -> dict[str, Any]:
+        from sklearn.dummy import DummyRegressor
+        from sklearn.ensemble import HistGradientBoostingRegressor
+        from sklearn.linear_model import Ridge
+
+        return {
+            "mean": DummyRegressor(),
+            "ridge": Ridge(),
+            "gradient boosting": HistGradientBoostingRegressor(random_state=0),
+        }
+
+    def target(self, values: Sequence[Any]) -> np.ndarray:
+        return np.array([self.encoder.to_line(value) for value in values], dtype=np.float64)
+
+    def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
+        return [Answer(self.encoder.from_line(float(position))) for position in estimator.predict(features)]
+
+    # -- a person's view ---------------------------------------------------------------------------------------------
+    def figure(
+        self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any, before: Sequence[Any] | None = None
+    ) -> bool:
+        """Answers against truths."""
+        encoder = self.encoder
+        true = [encoder.from_line(encoder.to_line(truth)) for truth in truths]  # one type, also of other spellings
+        axes.scatter(true, [a.value for a in answers], s=8, alpha=0.5)
+        ends = [min(true), max(true)]
+        axes.plot(ends, ends, color="grey", linewidth=1)
+        axes.set_xlabel("true")
+        axes.set_ylabel("answered")
+        return True

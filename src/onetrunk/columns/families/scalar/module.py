@@ -1,0 +1,111 @@
+"""A value on a line in the network: a piecewise-linear encoding over the training quantiles (arXiv 2203.05556) beside
+the standardised value. Asked, it is one slot, read out to a distribution (`nn.heads.distribution`)."""
+
+from __future__ import annotations
+
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from onetrunk.columns.families.scalar.encoder import ScalarEncoder
+from onetrunk.core import rng
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
+from onetrunk.core.module import ColumnModule, Distribution
+from onetrunk.nn.dropout import dropout
+from onetrunk.nn.heads.categorical import divergence
+from onetrunk.nn.heads.distribution import BarDistribution
+
+_SAMPLES = 32  # an answer, when answers are sampled
+_BEND = 3.0  # where the standardised value bends: outliers stay ordered and small (as RealMLP, arXiv 2407.04491)
+_LEVEL = 0.9  # of an answer's interval
+
+E = TypeVar("E", bound=ScalarEncoder)
+
+
+class ScalarModule(ColumnModule[E], Distribution):
+    pooled = True
+
+    def __init__(self, encoder: E, width: int) -> None:
+        super().__init__(encoder, width)
+        self.bars = BarDistribution(encoder.bars.borders, encoder.bars.scales, encoder.bars.mass)
+        self.line = nn.Linear(self._input_count(), width)
+        self.slot = nn.Parameter(torch.zeros(width))
+        self.head = nn.Linear(2 * width, self.bars.size)
+        nn.init.normal_(self.line.weight, std=width**-0.5)
+        nn.init.zeros_(self.line.bias)
+        nn.init.zeros_(self.head.weight)  # the first answer is the training distribution
+        self.head.bias.data.copy_(self.bars.mass.log())
+
+    def _input_count(self) -> int:
+        """Steps between borders, and the standardised value."""
+        return len(self.encoder.bars.borders)
+
+    def _inputs(self, content: dict[str, Tensor]) -> Tensor:
+        """What the embedding is a linear map of: [n, inputs]."""
+        z = content["value"][:, None]
+        borders, widths = self.bars.borders, self.bars.widths[1:-1]
+        steps = ((z - borders[:-1]) / widths).clamp(0, 1)
+        # Neighbouring steps move together: without the root their sum would learn too fast.
+        return torch.cat([steps / max(1, len(widths)) ** 0.5, z / (1 + (z / _BEND) ** 2).sqrt()], dim=1)
+
+    def embed(self, content: dict[str, Tensor]) -> Tensor:
+        return torch.where(content["hidden"][:, None], self.slot, self.line(self._inputs(content)))
+
+    # -- positions to answers ----------------------------------------------------------------------------------------
+    def logits(self, h: Tensor) -> Tensor:
+        """h [r, 2 D] to the distribution's logits [r, K]."""
+        return self.head(dropout(h, self.options.dropout, self.training)).float()
+
+    def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
+        """Negative log density of the standardised values, nats: below 0 where a density exceeds 1."""
+        w = targets["w"]
+        losses = self.bars.loss(self.logits(h), targets["value"])
+        return Loss((losses * w).sum(), w.sum(), losses.detach())
+
+    def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
+        """Over the bars."""
+        return divergence(self.logits(h), teacher.logits(h_teacher), temperature)
+
+    def start(self, context: AnswerContext) -> State:
+        return context.state("temperature")
+
+    def query(self, state: State) -> Query:
+        done = state["done"]
+        content = {
+            name: tensor.to(done.device).expand(len(done), *tensor.shape[1:])
+            for name, tensor in _blank(self.encoder).items()
+        }
+        return Query({**content, "hidden": torch.ones_like(done)}, t=1)
+
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
+        return {**state, "done": ~state["done"], "logits": self.logits(h[:, 0])}
+
+    def finish(self, state: State) -> list[Answer]:
+        """The mean, a central 90 % interval and, when sampled, draws."""
+        logits, value = state["logits"], self.encoder.value
+        columns = torch.stack([self.bars.mean(logits), *self.bars.interval(logits, _LEVEL)], dim=1)
+        samples_of = self._samples(state)
+        answers = []
+        for i, (mean, low, high) in enumerate(columns.tolist()):
+            samples: list[Any] | None = [value(z) for z in samples_of[i]] if i in samples_of else None
+            answers.append(Answer(value(mean), interval=(value(low), value(high)), samples=samples))
+        return answers
+
+    def _samples(self, state: State) -> dict[int, list[float]]:
+        """Draws of the answers that are drawn, by their number."""
+        rows = (state["temperature"] > 0).nonzero()[:, 0]
+        if not len(rows):
+            return {}
+        keys = state_keys(state)[rows.cpu().numpy()]
+        uniform = torch.from_numpy(rng.uniform(rng.mix(keys, "samples"), _SAMPLES)).to(rows.device)
+        drawn = self.bars.sample(state["logits"][rows], uniform, state["temperature"][rows])
+        return dict(zip(rows.tolist(), drawn.tolist(), strict=True))
+
+
+def _blank(encoder: ScalarEncoder) -> dict[str, Tensor]:
+    """A blank value as content of one position."""
+    return {name: torch.from_numpy(np.asarray(array)[None]) for name, array in encoder.blank().items()}

@@ -1,0 +1,234 @@
+"""The data side of a column type: what its values are, and how they become numbers. NumPy only, no torch.
+
+An encoder is the fitted, JSON-able knowledge of one type (vocabulary, classes, scale), learnt from training rows only.
+Inspecting, splitting and encoding a table need nothing else; its module (`core.module`) holds the parameters, its
+evaluation (`core.evaluation`) judges answers.
+
+What only some types can do is a small class of its own, which an encoder inherits or does not, asked with
+`isinstance`: `Prompted`, `History`, `ReadsAnother`, `ClosedSet`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from onetrunk.core.config import Config
+from onetrunk.core.content import Content, ReadPositions, Role, Segment
+from onetrunk.core.errors import BadValueError
+
+
+@dataclass(frozen=True)
+class SegmentContext:
+    """What placing m documents of one column may depend on. All randomness comes from `keys` uint64 [m]."""
+
+    role: Role
+    keys: np.ndarray
+    augment: bool = False  # in training: corruption, noise and augmentation of what is given
+    read_positions: ReadPositions | None = None  # of the column that an asked one is read on (`ReadsAnother`)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The content of another column, and where in it stands what belongs to each of m values: `index` int64 [m], -1
+    where it is missing."""
+
+    content: Content
+    index: np.ndarray
+
+
+@dataclass
+class Growth:
+    """What `Encoder.extend` added: for each table of classes or words, one entry a new row, the rows whose mean it
+    begins as (an empty list: the mean of all)."""
+
+    tables: dict[str, list[list[int]]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.tables.values()))
+
+
+class Encoder(ABC):
+    """Base of all encoders. `fit` or `set_knowledge`, then everything else."""
+
+    Options: ClassVar[type[Config]] = Config  # what a user may set: `columns: {review: {type: ..., <option>: ...}}`
+    type_name: ClassVar[str]  # the name of the column type; set when the type is registered
+    ragged: ClassVar[bool] = False  # does one value become a varying number of parts?
+    has_parts: ClassVar[bool] = False  # can parts of one value be masked, and can two views of it be made?
+    shared: ClassVar[bool] = False  # do columns of this type share one encoder and module unless told otherwise?
+    costly: ClassVar[bool] = False  # do values take so long to learn from and encode that both are worth keeping?
+
+    def __init__(self, options: dict[str, Any] | None = None) -> None:
+        self.options = self.Options.parse(options or {}, f"the options of a {self.type_name} column")
+
+    # -- values ------------------------------------------------------------------------------------------------------
+    @classmethod
+    @abstractmethod
+    def recognise(cls, values: Sequence[Any]) -> float:
+        """How much a sample of present values looks like this type: 0 (not at all) to 1."""
+
+    @classmethod
+    @abstractmethod
+    def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
+        """A person's summary of present values: ranges, lengths, classes, samples; JSON-able, in reading order."""
+
+    @classmethod
+    def fingerprint(cls, value: Any) -> str:
+        """Equal for equal values: for duplicates and leaks."""
+        return str(value)
+
+    @classmethod
+    def near_duplicate_key(cls, value: Any) -> str | None:
+        """Equal for values that a person would call nearly the same; None where the type has no such notion."""
+        return None
+
+    @classmethod
+    def split_group(cls, value: Any) -> str | None:
+        """Equal for values so alike that a strict split keeps them together (a molecule's scaffold); None where the
+        type has no such notion."""
+        return None
+
+    @classmethod
+    def show(cls, value: Any, on: Any = None) -> dict[str, str]:
+        """A value for a person: `{"text": ...}`, `{"png": base64}`, or a sound and its picture, `{"wav", "png"}`.
+        `on` is the value of the column it is read on (`ReadsAnother`)."""
+        return {"text": str(value)}
+
+    # -- knowledge ---------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def fit(self, values: Sequence[Any]) -> None:
+        """Learns vocabulary, classes or scale from present training values. DataError when they cannot be used."""
+
+    def extend(self, values: Sequence[Any]) -> Growth:
+        """Adds new classes or words; the rows of old ones stay as they are. The module follows with `grow`."""
+        return Growth()
+
+    @abstractmethod
+    def knowledge(self) -> dict[str, Any]:
+        """Everything `fit` learnt, as JSON. Options travel beside it."""
+
+    @abstractmethod
+    def set_knowledge(self, knowledge: dict[str, Any]) -> None:
+        """The inverse of `knowledge`."""
+
+    def assets(self) -> dict[str, str]:
+        """Standard files that go beside the model, name to text (a `tokenizer.json`)."""
+        return {}
+
+    # -- values to parts ---------------------------------------------------------------------------------------------
+    @abstractmethod
+    def encode(self, value: Any) -> dict[str, np.ndarray]:
+        """One value to arrays: deterministic. Raises BadValueError with the reason."""
+
+    def encode_all(self, values: Sequence[Any], bad: Callable[[int, str], None]) -> tuple[Content, np.ndarray]:
+        """All values (None is missing) to content, and `present` bool [m]: false where missing or bad.
+
+        `bad(i, reason)` is told of every value that could not be encoded. Content holds present values only.
+        """
+        present = np.zeros(len(values), dtype=bool)
+        items = []
+        for i, value in enumerate(values):
+            if value is None:
+                continue
+            try:
+                items.append(self.encode(value))
+                present[i] = True
+            except BadValueError as error:
+                bad(i, str(error))
+        return self.stack(items), present
+
+    def stack(self, items: list[dict[str, np.ndarray]]) -> Content:
+        """What `encode` made of single values, joined; of no values, content of length 0."""
+        if not items:
+            return Content.stack([self.blank()], self.ragged).take(np.zeros(0, dtype=np.int64))
+        return Content.stack(items, self.ragged)
+
+    @abstractmethod
+    def blank(self) -> dict[str, np.ndarray]:
+        """An encoding with the right names, types and shapes, of no particular value."""
+
+    def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
+        """What training would cut or could not represent, reason to count of parts, for the ledger. `read_on` is the
+        column that this one is read on (`ReadsAnother`)."""
+        return {}
+
+    def windows(self, content: Content) -> np.ndarray:
+        """How many training windows each value holds, int64 [m]: more than 1 only for what exceeds the context."""
+        return np.ones(len(content), dtype=np.int64)
+
+    def successive_windows(self, content: Content) -> tuple[Content, np.ndarray]:
+        """Windows that cover every part of every value once, and whose each is, int64 [w]."""
+        return content, np.arange(len(content))
+
+    def max_positions(self, content: Content) -> np.ndarray:
+        """At most how many positions each value takes in a sequence, int64 [m]."""
+        return np.ones(len(content), dtype=np.int64)
+
+    # -- parts to positions ------------------------------------------------------------------------------------------
+    @abstractmethod
+    def segment(self, content: Content, context: SegmentContext) -> Segment:
+        """Positions of m documents in one role.
+
+        `targets["w"]` float32 [r] weighs every read (1, or class weights); the sum of it is the loss's count. A column
+        that is read on another takes no positions of its own when asked, and its `reads` count the other's.
+        """
+
+
+class Prompted:
+    """Answers can go on from a prompt: a value that they begin with."""
+
+    def is_prompt(self, value: Any) -> bool:
+        """Is an asked row's own value what its answer goes on from, without being told so (a conversation)?"""
+        return False
+
+    def split(self, value: Any) -> tuple[Any, Any]:
+        """A value as what was seen before and what came then: how answers that go on are judged. Of a value that is no
+        prompt, None and the value.
+
+        Raises BadValueError where it is too short for that.
+        """
+        return None, value
+
+
+class History(Prompted):
+    """Every value goes on from the row's own, which is what was seen before (items bought, lessons taken)."""
+
+    def is_prompt(self, value: Any) -> bool:
+        return True
+
+
+class ReadsAnother(ABC):
+    """Can be read out on the positions of another column when asked (boxes on an image)."""
+
+    @property
+    @abstractmethod
+    def on(self) -> str | None:
+        """The other column; None where the options say that it has positions of its own."""
+
+
+class ClosedSet(ABC):
+    """Answers are of a closed set."""
+
+    @abstractmethod
+    def class_names(self) -> list[str]:
+        """All of them, in order."""
+
+
+def reads_on(encoder: Encoder) -> str | None:
+    """The column on whose positions this one is read out when asked; None: on its own."""
+    return encoder.on if isinstance(encoder, ReadsAnother) else None
+
+
+def class_names(encoder: Encoder) -> list[str] | None:
+    """The closed set of answers, where there is one."""
+    return encoder.class_names() if isinstance(encoder, ClosedSet) else None
+
+
+def sample_present(values: Iterable[Any], max_count: int = 1000) -> list[Any]:
+    """At most `max_count` present values, spread evenly: what `recognise` looks at."""
+    present = [v for v in values if v is not None]
+    return present[:: max(1, len(present) // max_count)][:max_count]

@@ -1,0 +1,89 @@
+"""The evidence side of a column type: its metrics, its simple baselines, its figures. No torch.
+
+What only some types can do is a small class of its own, asked with `isinstance`: `JudgedByLikelihood`, `Drawn`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from onetrunk.core.answer import Answer
+from onetrunk.core.encoder import Encoder
+from onetrunk.core.metric import Metric
+
+E = TypeVar("E", bound=Encoder)
+
+
+class Evaluation(ABC, Generic[E]):
+    """Base of all evaluations, made from a fitted encoder."""
+
+    def __init__(self, encoder: E) -> None:
+        self.encoder = encoder
+
+    @abstractmethod
+    def metrics(self) -> tuple[Metric, ...]:
+        """The field's metrics for this column, the main one first."""
+
+    @abstractmethod
+    def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
+        """Metrics' names to values, the main one first; None where undefined. A metric that means nothing for these
+        truths is left out. Truths are raw values, none missing."""
+
+    def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
+        """float64 [n] whose mean is the main metric, when it is a mean: makes its bootstrap interval cheap."""
+        return None
+
+    # -- baselines ---------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def features(self) -> Any:
+        """A scikit-learn transformer from a list of raw values (None is missing) to a matrix, for baselines."""
+
+    @abstractmethod
+    def baselines(self) -> dict[str, Any]:
+        """Name to scikit-learn estimator that predicts this column from features; the naive one first."""
+
+    def target(self, values: Sequence[Any]) -> np.ndarray:
+        """Raw values as a scikit-learn target."""
+        return np.asarray(values, dtype=object)
+
+    def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
+        """A fitted baseline's predictions as answers, so that `measure` judges both alike."""
+        return [Answer(value) for value in estimator.predict(features)]
+
+    # -- a person's view ---------------------------------------------------------------------------------------------
+    def figure(
+        self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any, before: Sequence[Any] | None = None
+    ) -> bool:
+        """Draws the usual picture (confusion matrix, predicted against true) on matplotlib axes; false when none.
+        `before` is what was seen before the truths, where answers go on from it (`encoder.History`)."""
+        return False
+
+
+class JudgedByLikelihood(ABC):
+    """True values asked from nothing are judged by how likely they were: answers could not be right."""
+
+    @abstractmethod
+    def likelihood_metrics(self) -> tuple[Metric, ...]:
+        """The main one first."""
+
+    @abstractmethod
+    def likelihood(self, nats: np.ndarray, parts: np.ndarray, truths: Sequence[Any]) -> dict[str, float | None]:
+        """Values of these metrics, of each row's loss and number of parts, float64 [n]."""
+
+    @abstractmethod
+    def likelihood_baselines(self, train: Sequence[Any], truths: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Name to the nats of each truth, float64 [n], by simple models of the training values."""
+
+
+class Drawn(ABC):
+    """Answers are made, not chosen: they could be copies of training values."""
+
+    @abstractmethod
+    def novelty(
+        self, answers: Sequence[Answer], truths: Sequence[Any], known: Sequence[Any]
+    ) -> dict[str, float | None]:
+        """How far answers are from the training values, beside how far true ones are: copies would be nearer."""

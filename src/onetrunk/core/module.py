@@ -1,0 +1,93 @@
+"""The network side of a column type: embeds its values, and reads its answers out of the trunk's states.
+
+What only some types can do is a small class of its own, which a module inherits or does not, asked with `isinstance`:
+`Guided`, `Searched`, `Distribution`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from onetrunk.core.answer import Answer
+from onetrunk.core.batch import Loss
+from onetrunk.core.decoding import AnswerContext, Query, State
+from onetrunk.core.encoder import Encoder, Growth
+
+E = TypeVar("E", bound=Encoder)
+
+
+class ColumnModule(nn.Module, ABC, Generic[E]):
+    """Base of all modules: built from a fitted encoder, for a trunk of one width."""
+
+    pooled: ClassVar[bool] = False  # is the read-out given the slot's state joined with the mean of the given states?
+    read_out: ClassVar[tuple[str, ...]] = ("head",)  # parameters or modules that `loss` uses, and `embed` does not
+
+    def __init__(self, encoder: E, width: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.width = width
+
+    @property
+    def options(self) -> Any:
+        return self.encoder.options
+
+    def grow(self, growth: Growth) -> None:
+        """Follows `Encoder.extend`: new rows begin as the mean of those the growth names; learnt ones stay."""
+        if len(growth):
+            raise NotImplementedError(f"{type(self).__name__} has nothing that could grow")
+
+    @abstractmethod
+    def embed(self, content: dict[str, Tensor]) -> Tensor:
+        """Content of a whole batch to [n, D]."""
+
+    @abstractmethod
+    def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
+        """h [r, D] (or [r, 2 D] where `pooled`) and targets [r, ...] to a weighted sum, its count, each read's own."""
+
+    # -- the decoding loop -------------------------------------------------------------------------------------------
+    @abstractmethod
+    def start(self, context: AnswerContext) -> State:
+        """The state before the first step: tensors [n, ...], always with `done` bool [n]."""
+
+    @abstractmethod
+    def query(self, state: State) -> Query:
+        """What to embed next. Not called while the column is read on another's positions."""
+
+    @abstractmethod
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
+        """h [n, t, D] (or [n, t, 2 D]) of the query's positions, or of the column it is read on; `unconditional` is h
+        with nothing given, where a `Guided` one is guided."""
+
+    @abstractmethod
+    def finish(self, state: State) -> list[Answer]:
+        """Answers in the column's own units."""
+
+
+class Guided:
+    """Answers can be guided away from those with nothing given (arXiv 2207.12598)."""
+
+
+class Searched:
+    """Answers can be searched for with beams: started with each document `beams` times, one beside the other, `step`
+    also leaves `order` int64 [n] in the state: which document each beam goes on from, best first."""
+
+
+class Distribution(ABC):
+    """Answers are a distribution over a closed set, from which a student can learn."""
+
+    @abstractmethod
+    def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
+        """How far what is read from h is from a teacher's distribution, made of the same knowledge, at each of r reads:
+        T² KL(teacher's || own) of both at temperature T (Hinton et al. 2015, arXiv 1503.02531), float32 [r], nats."""
+
+
+def grown(parameter: Tensor, rows: list[list[int]], first: int = 0) -> nn.Parameter:
+    """A table [V, ...] with new rows at its end, each the mean of the rows named; of none named, of all from
+    `first` on."""
+    old = parameter.data
+    new = [old[chosen].mean(0) if chosen else old[first:].mean(0) for chosen in rows]
+    return nn.Parameter(torch.cat([old, torch.stack(new)]))
