@@ -33,11 +33,16 @@ class Inspected(Event):
 
 
 def run_demo(
-    out: Path, seed: int = 0, short: bool = False, overwrite: bool = True, on_event: Listener = ignore
+    out: Path,
+    seed: int = 0,
+    short: bool = False,
+    device: str = "auto",
+    overwrite: bool = True,
+    on_event: Listener = ignore,
 ) -> dict[str, Any]:
     """Leaves model folders, reports, drawn.png and figures.json in `out`. Returns the figures: accuracy and interval of
     each model, and of what it names and draws."""
-    recipe = digits.recipe(short)
+    recipe = digits.recipe(short, device)
     data = digits.data(seed, recipe)
     for name in ("model-foundation", "model", "scratch"):
         check_free(out / name, overwrite)

@@ -113,7 +113,8 @@ def run_evaluation(
 ) -> Evidence:
     """Judges a model folder on rows that it has not seen, beside baselines of the rows `against` and the models of the
     folders `beside`; leaves evidence/ and README.md in the folder."""
-    model, ledger = load(folder), Ledger()
+    device = options.device or "auto"
+    model, ledger = load(folder, device=device), Ledger()
     if options.ask is not None or options.given is not None:
         task = model.task(options.ask, options.given)
         model.tasks = [Task(task.given, [name]) for name in task.ask]
@@ -125,7 +126,7 @@ def run_evaluation(
 
     table = rows(data, ledger)
     train = None if against is None else rows(against, Ledger())
-    others = {Path(other).name: load(other) for other in beside}
+    others = {Path(other).name: load(other, device=device) for other in beside}
     if len(others) < len(beside):
         raise UsageError(
             f"--beside expects folders of different names, which tell them apart; found {', '.join(beside)}."
@@ -142,7 +143,8 @@ def run_evaluation(
 
 def recipe_of(options: TrainingOptions) -> Recipe:
     """The settings of a run: its YAML file, then its flags, then `key=value` settings."""
-    return make_recipe(options.config, options.settings, size=options.size, events=options.events)
+    flags = {"size": options.size, "events": options.events, "device": options.device}
+    return make_recipe(options.config, options.settings, **flags)
 
 
 def _context(options: TrainingOptions, recipe: Recipe, on_event: Listener) -> RunContext:

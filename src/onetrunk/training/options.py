@@ -26,6 +26,7 @@ class DataOptions:
     )
     seed: Annotated[int, "the seed of everything random."] = 0
     allow_equal_rows: Annotated[bool, "allow equal rows on both sides of the split."] = False
+    device: Annotated[str | None, "cpu, cuda, cuda:N or mps; by default CUDA where there is one, else the CPU."] = None
     max_bad: Annotated[float, "the share of unusable values in a column from which it stops."] = 0.01
     allow_network: Annotated[bool, "allow hf:// names to use the network."] = False
 

@@ -20,6 +20,7 @@ from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.seen_rows import record
 from onetrunk.engine.progress import Progress
+from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainResult, Validate
 from onetrunk.inference.model_folder import Model
 from onetrunk.model import FoundationModel
@@ -34,14 +35,16 @@ _VALIDATIONS = 10  # in a run
 
 
 def new_model(data: Data, recipe: Recipe, seed: int, teacher: Model | None = None) -> Model:
-    """A new model whose codecs are fitted on the training rows, or know what its teacher's do."""
+    """A new model on the recipe's device, whose codecs are fitted on the training rows, or know what its teacher's do.
+    It begins with the same numbers on every device."""
     columns, codecs = (
         fit_columns(data.part("train"), data.names, data.types, data.options, data.cache)
         if teacher is None
         else student_columns(teacher, data)
     )
     torch.manual_seed(rng.torch_seed(seed, "weights"))
-    return Model(FoundationModel(recipe.trunk_config(), columns, codecs, recipe.given), fold=data.fold)
+    network = FoundationModel(recipe.trunk_config(), columns, codecs, recipe.given)
+    return Model(Runtime.open(recipe.device).place(network), fold=data.fold)
 
 
 def extend_model(
@@ -59,6 +62,7 @@ def extend_model(
         for column in columns:
             like = [other.name for other in known if other.type == column.type]
             model.network.add_column(column, codecs[column.codec], like)
+            Runtime.of(model.network).place(model.network)
             on_event(ColumnAdded(column.name, column.type))
     for name in data.names:
         if model.columns[name].codec in extended:
@@ -140,6 +144,7 @@ def provenance(
         "onetrunk": __version__,
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "device": result.device,
         "date": time.strftime("%Y-%m-%d"),
     }
     return {"stages": [*(before or {}).get("stages", []), made]}
@@ -159,5 +164,5 @@ def _digest(store: Store) -> str:
 def _weights_digest(network: FoundationModel) -> str:
     found = hashlib.blake2b(digest_size=8)
     for name, tensor in network.state_dict().items():
-        found.update(name.encode() + tensor.numpy().tobytes())
+        found.update(name.encode() + tensor.cpu().numpy().tobytes())
     return found.hexdigest()

@@ -6,13 +6,22 @@ from pathlib import Path
 from typing import Any
 
 
-def demo(*, out: str = "demo", seed: int = 0, short: bool = False, overwrite: bool = True, quiet: bool = False) -> Any:
+def demo(
+    *,
+    out: str = "demo",
+    seed: int = 0,
+    short: bool = False,
+    device: str = "auto",
+    overwrite: bool = True,
+    quiet: bool = False,
+) -> Any:
     """Run the whole life of a model on handwritten digits, in minutes: one model that reads, names and draws them.
 
     Args:
         out: the folder for the model, its report and the drawn digits.
         seed: of everything random, the 50 labelled rows included.
         short: a short form that shows every step and no good figures.
+        device: cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.
         overwrite: replace what an earlier demo left.
         quiet: print nothing.
 
@@ -33,7 +42,7 @@ def demo(*, out: str = "demo", seed: int = 0, short: bool = False, overwrite: bo
         else:
             printer(event)
 
-    figures = run_demo(Path(out), seed, short, overwrite, show)
+    figures = run_demo(Path(out), seed, short, device, overwrite, show)
     table = Table(title="Label of the held-out digits, 50 labelled rows")
     table.add_column("model")
     table.add_column("accuracy", justify="right")

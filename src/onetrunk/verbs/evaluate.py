@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @takes(
     DataOptions,
-    "ask given map seed allow_equal_rows max_bad allow_network",
+    "ask given map seed device allow_equal_rows max_bad allow_network",
     helps={
         "ask": "columns to judge; by default the folder's tasks.",
         "given": "columns to answer from; by default the task's.",

@@ -49,6 +49,7 @@ def export(
     from onetrunk.core.errors import DataError, UsageError, unknown
     from onetrunk.data.ledger import Ledger
     from onetrunk.data.prepare import encode
+    from onetrunk.engine.runtime import Runtime
     from onetrunk.inference.model_folder import Model, load
     from onetrunk.inference.tables import read_rows
     from onetrunk.training.open_data import renamed
@@ -63,7 +64,8 @@ def export(
     allowed = tolerance if tolerance is not None else 0.2 if int8 else 1e-3
     printer = Printer(quiet)
     check_free(out, overwrite)
-    opened = model if isinstance(model, Model) else load(model)
+    opened = model if isinstance(model, Model) else load(model, device="cpu")
+    Runtime.open("cpu").place(opened.network)
     task = opened.task(None if ask in (None, "embedding") else [ask], given)
     asked = None if ask == "embedding" else task.ask[0]
     table = renamed(read_rows(data, allow_network), map)

@@ -48,7 +48,7 @@ def import_(
         raise UsageError(f"--tower chooses one of CLIP's; {source} has none: leave it out.")
     check_free(out, overwrite)
     if base is not None:
-        load(base, source).save(out, overwrite=overwrite)
+        load(base, source, device="cpu").save(out, overwrite=overwrite)
         printer.line(f"The model, {base} with its adapter, is in ", (out, "bold"), ".")
         return load(out)
     if weights:

@@ -23,6 +23,7 @@ def predict(
     guidance: float = 1.0,
     steps: int = 24,
     seed: int = 0,
+    device: str = "auto",
     max_bad: float = 0.01,
     allow_network: bool = False,
     quiet: bool = False,
@@ -45,6 +46,7 @@ def predict(
         guidance: how strongly a drawing follows what is given; 1 is plain.
         steps: steps of a drawing.
         seed: of everything drawn.
+        device: cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.
         max_bad: share of unusable values in a column from which it stops.
         allow_network: allow hf:// names to use the network.
         quiet: print nothing.
@@ -66,7 +68,8 @@ def predict(
     printer = Printer(quiet)
     if out is not None:
         check_out(Path(out))
-    opened = model if isinstance(model, Model) else load(model)
+    opened = model if isinstance(model, Model) else load(model, device="cpu")
+    Runtime.open(device).place(opened.network)
     rows = read_rows(data, allow_network)
     table = renamed(rows, map)
     sampling = Sampling(temperature, top_k, top_p, max_length, guidance, steps, seed, beams)
