@@ -60,6 +60,7 @@ def predict(
     from onetrunk.core.answer import Sampling
     from onetrunk.core.events import LedgerLine
     from onetrunk.data.ledger import Ledger
+    from onetrunk.engine.runtime import Runtime
     from onetrunk.inference.model_folder import Model, answer_columns, load
     from onetrunk.inference.tables import check_out, draw_answers, nothing_given, read_rows, write_answers
     from onetrunk.training.open_data import renamed
