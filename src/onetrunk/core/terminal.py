@@ -1,8 +1,8 @@
-"""Text that may be printed on a terminal."""
+"""Text from outside (names, values, paths) as a terminal shows it: as it stands, whatever it holds."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """The text with control characters written out: those of data or names must not move a terminal's cursor."""
+    """Control characters from data or names must not move a terminal's cursor."""
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)

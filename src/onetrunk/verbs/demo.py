@@ -59,11 +59,13 @@ def demo(
         ("model folder is", "model"),
     ):
         printer.line(f"The {what} in ", (str(place / path), "bold"), ".")
-    printer.line(
-        "\nNow with your own table (`.venv/bin/` before it, if you ran make):\n"
-        "  onetrunk inspect data.csv\n"
-        "  onetrunk train data.csv --ask COLUMN --out model\n"
-        "  onetrunk predict model new_rows.csv --out answers.csv\n"
-        f"  onetrunk generate {place / 'model-foundation'} --ask image --data '{{\"label\": 7}}' --out sevens.csv"
-    )
+    for line in (
+        "",
+        "Now with your own table (`.venv/bin/` before it, if you ran make):",
+        "  onetrunk inspect data.csv",
+        "  onetrunk train data.csv --ask COLUMN --out model",
+        "  onetrunk predict model new_rows.csv --out answers.csv",
+        f"  onetrunk generate {place / 'model-foundation'} --ask image --data '{{\"label\": 7}}' --out sevens.csv",
+    ):
+        printer.line(line)
     return figures

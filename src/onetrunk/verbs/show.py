@@ -40,9 +40,9 @@ Part = str | tuple[str, str]  # text, or text and its style
 
 
 def literal(*parts: Part) -> Text:
-    """Text of parts, none of which is read as markup."""
+    """One line of parts, none of which is read as markup; a line break in a name is written out."""
     pairs = [(part, "") if isinstance(part, str) else part for part in parts]
-    return Text.assemble(*((printable(text), style) for text, style in pairs))
+    return Text.assemble(*((printable(text).replace("\n", "\\n"), style) for text, style in pairs))
 
 
 class Printer:
@@ -51,7 +51,7 @@ class Printer:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, emoji=False)
         self._live: Progress | None = None
 
     def __call__(self, event: Event) -> None:
