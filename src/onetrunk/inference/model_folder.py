@@ -177,7 +177,7 @@ class Model:
         out: dict[str, str] = {}
         for key, codec in self.network.codecs.items():
             for name, text in codec.assets().items():
-                out[name if name not in out else f"{key}.{name}"] = text
+                out[name if name not in out else f"{files.file_name(key)}.{name}"] = text
         return out
 
     def as_json(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from rich.console import Console
 from onetrunk import __version__
 from onetrunk.core import rng
 from onetrunk.core.errors import InterruptedRunError
+from onetrunk.core.terminal import literal
 from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.seen_rows import record
@@ -59,12 +60,12 @@ def extend_model(model: Model, data: Data, console: Console, seed: int, tuning: 
             like = [other.name for other in known if other.type == column.type]
             model.network.add_column(column, codecs[column.codec], like)
             Runtime.of(model.network).place(model.network)
-            console.print(f"New column [bold]{column.name}[/] [dim]{column.type}[/]", highlight=False)
+            console.print(f"New column [bold]{literal(column.name)}[/] [dim]{column.type}[/]", highlight=False)
     for name in data.names:
         if model.columns[name].codec in met:
             added = model.codec(name).extend([v for v in train[name] if v is not None])
             if added:
-                console.print(f"Column [bold]{name}[/]: {added} new classes or words", highlight=False)
+                console.print(f"Column [bold]{literal(name)}[/]: {added} new classes or words", highlight=False)
 
 
 def stored(model: Model, data: Data, part: str, config: Recipe) -> Store:

@@ -47,6 +47,7 @@ def export(
 
     from onetrunk.core import folder as files
     from onetrunk.core.errors import DataError, UsageError, unknown
+    from onetrunk.core.terminal import literal
     from onetrunk.data.ledger import Ledger
     from onetrunk.data.prepare import encode
     from onetrunk.engine.runtime import Runtime
@@ -105,8 +106,8 @@ def export(
 
     files.commit(Path(out), write, replace=overwrite)
     console.print(
-        f"The export is in [bold]{out}[/]: {measured['equal_answers']:,} of {measured['rows']:,} answers equal, "
-        f"numbers within {measured['worst_difference']:.1g} of their size.",
+        f"The export is in [bold]{literal(out)}[/]: {measured['equal_answers']:,} of {measured['rows']:,} answers "
+        f"equal, numbers within {measured['worst_difference']:.1g} of their size.",
         highlight=False,
     )
     return measured

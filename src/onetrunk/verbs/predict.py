@@ -58,6 +58,7 @@ def predict(
     import pandas as pd
 
     from onetrunk.core.answer import Sampling
+    from onetrunk.core.terminal import literal
     from onetrunk.data.ledger import Ledger
     from onetrunk.engine.runtime import Runtime
     from onetrunk.inference.model_folder import Model, answer_columns, load
@@ -84,7 +85,9 @@ def predict(
     if absent and len(absent) == len(task.given):
         raise nothing_given(task.given, table)
     if absent:
-        console.print(f"[yellow]Note:[/] not in the table, answered without: {', '.join(absent)}", highlight=False)
+        console.print(
+            f"[yellow]Note:[/] not in the table, answered without: {literal(', '.join(absent))}", highlight=False
+        )
     for name in task.ask:
         answers = opened.answer(table, name, task.given, sampling, ledger, begun)
         codec = opened.codec(name)
@@ -94,12 +97,14 @@ def predict(
             columns |= {f"{name} drawn": drawn} if any(drawn) else {}
     ledger.check(len(table), max_bad)
     for line in ledger.lines():
-        console.print(f"[yellow]Ledger[/] {line}", highlight=False)
+        console.print(f"[yellow]Ledger[/] {literal(line)}", highlight=False)
     alike = isinstance(data, pd.DataFrame) and len(data) == len(table)  # not so of events, which became fewer rows
     frame = pd.DataFrame(columns, index=data.index if alike else None)
     if out is not None:
         left_out = write_answers(frame, rows, Path(out))
-        console.print(f"{len(frame):,} answers are in [bold]{out}[/], beside the rows' own columns.", highlight=False)
+        console.print(
+            f"{len(frame):,} answers are in [bold]{literal(out)}[/], beside the rows' own columns.", highlight=False
+        )
         if left_out:
-            console.print(f"[yellow]Note:[/] not written, for no text: {', '.join(left_out)}", highlight=False)
+            console.print(f"[yellow]Note:[/] not written, for no text: {literal(', '.join(left_out))}", highlight=False)
     return frame
