@@ -60,7 +60,7 @@ NOT_A_TYPE = {
     ("interop/keras.py", "category"): "the type that it answers",
     ("interop/_families.py", "image"): "what a family's trunk reads",
     ("training/digits.py", "image"): "the name of the demo's own column",
-    ("verbs/demo.py", "image"): "the name of the demo's own column",
+    ("training/demo.py", "image"): "the name of the demo's own column",
     ("verbs/_rehearsal.py", "text"): "the column of a plan without data",
     ("verbs/plan.py", "steps"): "a key of the plan",
     ("training/stage.py", "date"): "a key of provenance.json",

@@ -50,7 +50,7 @@ def locate(source: str, allow_network: bool) -> Path:
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         if not allow_network:
-            reason = "it is not in the local cache, and the network is used only with --network"
+            reason = "it is not in the local cache, and the network is used only with --allow-network"
         raise ModelFileError(f"Cannot load the hub model {name!r}: {reason}.") from None
 
 

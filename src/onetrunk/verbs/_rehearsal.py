@@ -31,7 +31,7 @@ from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.trainer import TrainConfig, Trainer
 from onetrunk.model import FoundationModel
 from onetrunk.training.open_data import Data
-from onetrunk.training.pretrain import course
+from onetrunk.training.pretrain import schedule
 from onetrunk.training.recipe import Recipe
 
 _BLOCKS = 1, 3
@@ -88,10 +88,10 @@ class Rehearsal:
 
     def __init__(self, source: Source, config: Recipe, seed: int) -> None:
         self.source, self.config, self.runtime = source, config, Runtime(torch.device("cpu"))
-        self.loader, self.objectives, self.steps = course(source.store, config, seed)
+        self.loader, self.objectives, self.steps = schedule(source.store, config, seed)
         self.batches: list[Batch] = self.loader(0)
         small = config.model_copy(update={"tokens_per_batch": min(_TIMED, config.tokens_per_batch)})
-        self._timed = _largest(course(source.store, small, seed)[0](0))
+        self._timed = _largest(schedule(source.store, small, seed)[0](0))
         whole = self._timed.tokens == sum(batch.tokens for batch in self.batches)
         self._turns = (1,) if whole else (1, 2)  # how often it is in a step that is timed
         self.layers = config.trunk_config()["layers"]
