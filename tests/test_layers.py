@@ -45,6 +45,9 @@ NOT_A_TYPE = {
     ("columns/series.py", "text"): "a key of Codec.show",
     ("engine/trainer.py", "steps"): "a setting",
     ("training/stage.py", "steps"): "a setting",
+    ("training/dry_run.py", "steps"): "a setting",
+    ("training/batches.py", "steps"): "a setting",
+    ("training/plan.py", "steps"): "an option",
     ("columns/video.py", "text"): "a key of Codec.show",
     ("interop/_families.py", "audio"): "what a family's trunk reads",
     ("columns/image.py", "text"): "a key of Codec.show",
@@ -61,8 +64,7 @@ NOT_A_TYPE = {
     ("interop/_families.py", "image"): "what a family's trunk reads",
     ("training/digits.py", "image"): "the name of the demo's own column",
     ("training/demo.py", "image"): "the name of the demo's own column",
-    ("verbs/_rehearsal.py", "text"): "the column of a plan without data",
-    ("verbs/plan.py", "steps"): "a key of the plan",
+    ("training/dry_run.py", "text"): "the column of a plan without data",
     ("training/stage.py", "date"): "a key of provenance.json",
 }
 
