@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import torch
 
-from onetrunk.core.column import Codec, Column
+from onetrunk.core.column import Codec
+from onetrunk.core.encoder import Column
 from onetrunk.core.errors import UsageError
 from onetrunk.core.events import Listener, Note, ignore
 from onetrunk.data.table import Table

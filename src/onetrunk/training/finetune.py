@@ -16,8 +16,8 @@ from onetrunk.core.errors import DataError, UsageError
 from onetrunk.core.events import Decision, FoldDone, Note
 from onetrunk.core.objective import ObjectiveConfig
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode
+from onetrunk.data.store import Store
 from onetrunk.data.table import Table
 from onetrunk.engine.trainer import TrainResult
 from onetrunk.inference.adapter import Adapter, base_digest

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.events import Listener, Note, RolesChosen, RowsSplit, ignore
-from onetrunk.data.cache import Cache
+from onetrunk.data.cache import ColumnCache
 from onetrunk.data.events import EventsConfig, rows_from_events
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.seen_rows import absent_columns, splits_before
@@ -32,7 +32,7 @@ class Data:
     split: Split
     ledger: Ledger = field(default_factory=Ledger)
     fold: EventsConfig | None = None
-    cache: Cache | None = None
+    cache: ColumnCache | None = None
 
     def part(self, name: str) -> Table:
         return self.table.take(self.split.indices()[name])
@@ -67,7 +67,7 @@ def open_data(
 ) -> Data:
     """Reads a table, makes rows of events, finds types, chooses roles and splits, and tells what was chosen. Rows keep
     the split that they had for `start`, the model that training goes on from."""
-    cache = None if recipe.cache is None else Cache(recipe.cache)
+    cache = None if recipe.cache is None else ColumnCache(recipe.cache)
     table, ledger = renamed(read(data, allow_network=options.allow_network), options.map), Ledger()
     if recipe.events is not None:
         table = rows_from_events(

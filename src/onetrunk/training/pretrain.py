@@ -6,7 +6,7 @@ from onetrunk.core.errors import DataError
 from onetrunk.core.objective import Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as objective_kinds
 from onetrunk.data.loader import Loader
-from onetrunk.data.pack import Store
+from onetrunk.data.store import Store
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.training.batches import count_steps, loader, steps_within
 from onetrunk.training.context import RunContext
