@@ -30,6 +30,8 @@ from onetrunk.engine.progress import resident_bytes
 from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.trainer import TrainConfig, Trainer
 from onetrunk.model import FoundationModel
+from onetrunk.model.flops import StepOperations
+from onetrunk.objectives import Learner
 from onetrunk.training.open_data import Data
 from onetrunk.training.pretrain import schedule
 from onetrunk.training.recipe import Recipe
@@ -95,7 +97,8 @@ class DryRun:
         whole = self._timed.tokens == self.tokens_per_step
         self._micro_batches = (1,) if whole else (1, 2)  # of the steps that are timed, in turn
         self.layers: int = recipe.trunk_config()["layers"]
-        self._shapes = [self._model(blocks, fake()) for blocks in _BLOCKS]
+        self._shapes = [self._learner(blocks, fake()) for blocks in _BLOCKS]
+        self._operations = [StepOperations(shape.model) for shape in self._shapes]
 
     @property
     def tokens_per_step(self) -> int:
@@ -114,7 +117,7 @@ class DryRun:
 
         @cache
         def timer() -> Pass:  # of a real model: only where the clock decides, of narrow ones
-            return self.runtime.pass_timer(self._model(_BLOCKS[1]), self._timed)
+            return self.runtime.pass_timer(self._learner(_BLOCKS[1]), self._timed)
 
         return decide(before, precision, False, self._shapes[1], lambda bf16: timer()(bf16), steps, len(self.batches))
 
@@ -124,7 +127,7 @@ class DryRun:
         return self._as_step(one.line(more, self._beyond), self.batches)
 
     def _as_step(self, counts: Counts, batches: list[Batch]) -> Step:
-        one, more = (sum(map(shape.flops, batches)) for shape in self._shapes)
+        one, more = (sum(map(operations, batches)) for operations in self._operations)
         return Step(
             counts=counts,
             operations=one + self._beyond * (more - one),
@@ -143,7 +146,8 @@ class DryRun:
         libraries, data, and what the allocator does not give back."""
         before = self.runtime.peak_bytes
         one, more = (
-            self._seconds(shape, blocks, mode, steps) for shape, blocks in zip(self._shapes, _BLOCKS, strict=True)
+            self._seconds(operations, blocks, mode, steps)
+            for operations, blocks in zip(self._operations, _BLOCKS, strict=True)
         )
         grown, process = self.runtime.peak_bytes, self.process_bytes
         if grown > before and self.runtime.device.type != "cuda":
@@ -156,15 +160,16 @@ class DryRun:
         """How many times the way from the first depth to the second leads to the run's own."""
         return (self.layers - _BLOCKS[0]) / (_BLOCKS[1] - _BLOCKS[0])
 
-    def _model(self, blocks: int, inside: AbstractContextManager[None] | None = None) -> FoundationModel:
-        """With so many blocks: on the device, or `inside` what makes it without numbers."""
+    def _learner(self, blocks: int, inside: AbstractContextManager[None] | None = None) -> Learner:
+        """A model of so many blocks and its objectives: on the device, or `inside` what makes it without numbers."""
         trunk, codecs = {**self.recipe.trunk_config(), "layers": blocks}, copy.deepcopy(self.source.codecs)
+        objectives = copy.deepcopy(self.objectives)
         with inside or nullcontext():
             model = FoundationModel(trunk, self.source.columns, codecs, self.recipe.given)
-        model.objectives = self.objectives
-        return model if inside else self.runtime.place(model)
+            learner = Learner(model, objectives)
+        return learner if inside else self.runtime.place(learner)
 
-    def _seconds(self, shape: FoundationModel, blocks: int, mode: Mode, steps: int) -> float:
+    def _seconds(self, operations: StepOperations, blocks: int, mode: Mode, steps: int) -> float:
         """Of a step with so many blocks. Steps of one micro-batch and of two are timed in turn: a whole step is on the
         line through both, by its operations."""
 
@@ -178,14 +183,14 @@ class DryRun:
         precision = "bf16" if mode.autocast else "fp32"
         train = {**self.recipe.train.model_dump(), "precision": precision, "compile": False, "steps": steps}
         with tempfile.TemporaryDirectory() as folder:
-            times = Trainer(self._model(blocks), batches, TrainConfig.parse(train), folder).dry_run(_SECONDS)
+            times = Trainer(self._learner(blocks), batches, TrainConfig.parse(train), folder).dry_run(_SECONDS)
         seconds: dict[int, list[float]] = {1: [], 2: []}
         for step, taken in enumerate(times, 1):  # step 0 warmed up
             seconds[micro_batches(step)].append(taken)
         single = statistics.median(seconds[1])
         if self._micro_batches == (1,):
             return single
-        share = sum(map(shape.flops, self.batches)) / shape.flops(self._timed)
+        share = sum(map(operations, self.batches)) / operations(self._timed)
         return single + (share - 1) * max(0.0, statistics.median(seconds[2]) - single)
 
 
