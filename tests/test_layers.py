@@ -41,7 +41,7 @@ NOT_A_TYPE = {
     ("columns/_film.py", "video"): "the name of an extra",
     ("columns/_history.py", "text"): "a key of Codec.show",
     ("columns/_history.py", "steps"): "a word for a person",
-    ("columns/molecule.py", "text"): "a key of Codec.show",
+    ("columns/molecule/encoder.py", "text"): "a key of Encoder.show",
     ("columns/series.py", "text"): "a key of Codec.show",
     ("engine/trainer.py", "steps"): "a setting",
     ("training/stage.py", "steps"): "a setting",

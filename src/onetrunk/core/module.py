@@ -9,10 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
 from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.encoder import Encoder, Growth
@@ -61,6 +62,11 @@ class ColumnModule(nn.Module, ABC, Generic[E]):
     def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
         """h [n, t, D] (or [n, t, 2 D]) of the query's positions, or of the column it is read on; `unconditional` is h
         with nothing given, where a `Guided` one is guided."""
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        """How many positions of the trunk an answer takes at most, int64 [n], where its prompt has so many parts [n]:
+        those that are kept, and those of the longest query beside them."""
+        return np.ones_like(prompt)
 
     @abstractmethod
     def finish(self, state: State) -> list[Answer]:
