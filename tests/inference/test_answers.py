@@ -77,7 +77,8 @@ def test_answers_come_in_row_order_however_they_are_batched(made: Model, monkeyp
     ):
         whole = made.answer(rows(), ask, sampling=sampling)
         with monkeypatch.context() as patched:
-            patched.setattr(module, "_POSITIONS_AT_ONCE", 130)
+            patched.setattr(module, "POSITIONS_AT_ONCE", 130)
+            patched.setattr(module, "CACHED_POSITIONS", 200)
             parts = made.answer(rows(), ask, sampling=sampling)
         for a, b in zip(whole, parts, strict=True):
             assert a.value == (pytest.approx(b.value, rel=1e-3) if ask == "price" else b.value)
@@ -85,11 +86,11 @@ def test_answers_come_in_row_order_however_they_are_batched(made: Model, monkeyp
 
 def test_batches_hold_every_row_once_and_no_more_than_fits() -> None:
     lengths = np.array([1, 500, 3, 3, 40, 2, 7] * 100)
-    batches = module._batches(lengths)
+    batches = module.batches(lengths)
     assert sorted(np.concatenate(batches).tolist()) == list(range(700)) and len(batches) > 1
-    assert all((lengths[b] + 32).max() * len(b) <= module._POSITIONS_AT_ONCE for b in batches)
+    assert all(lengths[b].max() * len(b) <= module.POSITIONS_AT_ONCE for b in batches)
     assert len(batches) < 8
-    assert [len(b) for b in module._batches(np.array([10**6, 10**6]))] == [1, 1], "what never fits goes alone"
+    assert [len(b) for b in module.batches(np.array([10**6, 10**6]))] == [1, 1], "what never fits goes alone"
 
 
 def test_the_pooled_states_are_those_training_sees(made: Model) -> None:

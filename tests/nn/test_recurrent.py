@@ -143,18 +143,6 @@ def test_cache_selects_documents() -> None:
     torch.testing.assert_close(chosen, h[index])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_blind_half_of_a_cache_has_seen_nothing(kind: str) -> None:
-    made = trunk(kind)
-    torch.manual_seed(2)
-    x, pos, valid = torch.randn(3, 2, WIDTH), torch.zeros(3, 2), torch.ones(3, 2, dtype=torch.bool)
-    nothing = made.start_cache(3, torch.device("cpu"))
-    _, cache = made.extend(x, pos, valid, nothing, causal=True, keep=True)
-    expected = [made.extend(x, pos, valid, c, causal=True, keep=False)[0] for c in (cache, nothing)]
-    both = made.extend(x.repeat(2, 1, 1), pos.repeat(2, 1), valid.repeat(2, 1), cache.with_blind(), True, False)[0]
-    torch.testing.assert_close(both, torch.cat(expected))
-
-
 def test_dropout_keeps_one_mask_a_document() -> None:
     made = trunk("rnn", dropout=0.5).train()
     document = {0: torch.ones(6, WIDTH), 1: torch.ones(2, WIDTH)}

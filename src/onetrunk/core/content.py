@@ -6,6 +6,7 @@ m documents, n positions of one segment or column, r positions that are read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -65,6 +66,16 @@ class Content:
             return Content({name: np.stack([item[name] for item in items]) for name in names})
         lens = np.array([len(next(iter(item.values()))) for item in items], dtype=np.int64)
         return Content({name: np.concatenate([item[name] for item in items]) for name in names}, lens)
+
+    @staticmethod
+    def join(parts: Sequence[Content]) -> Content:
+        """The documents of several contents of one column, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        arrays = [part.gather() for part in parts]
+        data = {name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]}
+        lens = [part.lens for part in parts if part.lens is not None]
+        return Content(data, np.concatenate(lens) if lens else None)
 
 
 def window_counts(lens: np.ndarray, length: int) -> np.ndarray:

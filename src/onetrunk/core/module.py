@@ -50,9 +50,13 @@ class ColumnModule(nn.Module, ABC, Generic[E]):
         """h [r, D] (or [r, 2 D] where `pooled`) and targets [r, ...] to a weighted sum, its count, each read's own."""
 
     # -- the decoding loop -------------------------------------------------------------------------------------------
+    # A state is the answers that are being made: tensors [n, ...], always with `done` bool [n], and with `phase` int64
+    # [n] where the steps are of several kinds. Answers of several requests are joined in one state, those of one phase,
+    # and leave it one by one: so every row is of its own answer alone. Rows that become longer (tokens so far) are
+    # padded at the end with zeros when they are joined with longer ones.
     @abstractmethod
     def start(self, context: AnswerContext) -> State:
-        """The state before the first step: tensors [n, ...], always with `done` bool [n]."""
+        """The state before the first step."""
 
     @abstractmethod
     def query(self, state: State) -> Query:

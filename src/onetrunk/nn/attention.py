@@ -6,7 +6,6 @@ B batch, T tokens, D width, H heads, K key-value heads, h head width.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -17,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from onetrunk.core.batch import Layout
 from onetrunk.core.config import Config
+from onetrunk.nn.kv_cache import KeyValues
 from onetrunk.nn.norm import RMSNorm
 from onetrunk.nn.plain_attention import plain_attention
 
@@ -88,27 +88,6 @@ def _rotate_into(out: Tensor, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return out
 
 
-@dataclass
-class Cache:
-    """Keys and values of positions that later ones may see; documents first. Order within it needs no mask:
-    whoever comes later sees all that is valid."""
-
-    keys: list[Tensor]  # a layer: [n, K, t, h]
-    values: list[Tensor]
-    valid: Tensor  # bool [n, t]
-
-    def select(self, index: Tensor) -> Cache:
-        """The documents of `index` [k], repeats allowed: beams, cancelled requests."""
-        return Cache([k[index] for k in self.keys], [v[index] for v in self.values], self.valid[index])
-
-    def with_blind(self) -> Cache:
-        """The documents, followed by the same with nothing given: for guidance."""
-        n = len(self.valid)
-        both = self.select(torch.arange(n, device=self.valid.device).repeat(2))
-        both.valid[n:] = False
-        return both
-
-
 class Attention(nn.Module):
     """x_BTD to the same shape. The layout (or a cache and a mask) says who sees whom."""
 
@@ -146,12 +125,12 @@ class Attention(nn.Module):
         return self._attend(q, k, v, mask, layout.causal)
 
     def extend(
-        self, x_BTD: Tensor, rotary: Turn, keys: Tensor, values: Tensor, mask: Tensor
+        self, x_BTD: Tensor, rotary: Turn, cache: KeyValues, layer: int, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """New positions that see the cached keys and values (mask [n, 1, T, t + T]); also returns all of these."""
+        """New positions that see what the cache holds of this layer, and each other, as the mask says; also returns all
+        keys and values that they saw."""
         q, k, v = self._project(x_BTD, rotary)
-        # An empty cache is of float32, under autocast too: it takes the type of what it is given.
-        keys, values = torch.cat([keys.to(k.dtype), k], dim=2), torch.cat([values.to(v.dtype), v], dim=2)
+        keys, values = cache.append(layer, k, v)
         return self._attend(q, keys, values, mask, False), keys, values
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:

@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from onetrunk.core.batch import Layout
 from onetrunk.nn.attention import Attention, Turn
 from onetrunk.nn.dropout import Dropout
+from onetrunk.nn.kv_cache import KeyValues
 from onetrunk.nn.norm import RMSNorm
 
 Activation = Literal["swiglu", "relu2", "gelu", "gelu_tanh", "quick_gelu"]
@@ -103,9 +104,9 @@ class Block(nn.Module):
         return self._mixed(self._after(self.input_layernorm, x_BTD, y))
 
     def extend(
-        self, x_BTD: Tensor, rotary: Turn, keys: Tensor, values: Tensor, mask: Tensor
+        self, x_BTD: Tensor, rotary: Turn, cache: KeyValues, layer: int, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        y, keys, values = self.self_attn.extend(self._before(self.input_layernorm, x_BTD), rotary, keys, values, mask)
+        y, keys, values = self.self_attn.extend(self._before(self.input_layernorm, x_BTD), rotary, cache, layer, mask)
         return self._mixed(self._after(self.input_layernorm, x_BTD, y)), keys, values
 
     def _mixed(self, x_BTD: Tensor) -> Tensor:

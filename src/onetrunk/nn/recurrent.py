@@ -39,13 +39,56 @@ class RecurrentCache:
 
     layers: list[State]
 
+    def after(self, layers: list[State], keep: bool | Tensor) -> RecurrentCache:
+        if isinstance(keep, Tensor):
+            raise TypeError("this cache keeps new positions of all documents or of none; RecurrentSlots can do more")
+        return RecurrentCache(layers) if keep else self
+
     def select(self, index: Tensor) -> RecurrentCache:
-        """The documents of `index` [k], repeats allowed: beams, cancelled requests."""
+        """The documents of `index` [k], repeats allowed."""
         return RecurrentCache([tuple(s[index] for s in state) for state in self.layers])
 
-    def with_blind(self) -> RecurrentCache:
-        """The documents, followed by the same with nothing given: for guidance."""
-        return RecurrentCache([tuple(torch.cat([s, torch.zeros_like(s)]) for s in state) for state in self.layers])
+
+class RecurrentSlots:
+    """States of a number of documents, each in a slot: as `kv_cache.SlotCache`, but a state does not grow."""
+
+    positions = None  # of a slot: as many as one likes
+
+    def __init__(self, states: list[State]) -> None:
+        self.states = states
+
+    def rows(self, slots: Tensor) -> RecurrentRows:
+        return RecurrentRows(self, slots)
+
+    def clear(self, slots: Tensor) -> None:
+        for tensor in self.storage():
+            tensor[slots] = 0
+
+    def copy(self, source: Tensor, target: Tensor) -> None:
+        for tensor in self.storage():
+            tensor[target] = tensor[source]
+
+    def storage(self) -> list[Tensor]:
+        return [tensor for state in self.states for tensor in state]
+
+
+@dataclass
+class RecurrentRows:
+    """Some slots, in an order, for one call of `extend`."""
+
+    cache: RecurrentSlots
+    slots: Tensor  # int64 [N]
+
+    @property
+    def layers(self) -> list[State]:
+        return [tuple(tensor[self.slots] for tensor in state) for state in self.cache.states]
+
+    def after(self, layers: list[State], keep: bool | Tensor) -> RecurrentRows:
+        kept = torch.as_tensor(keep, device=self.slots.device).expand(len(self.slots))
+        for state, new in zip(self.cache.states, layers, strict=True):
+            for tensor, after in zip(state, new, strict=True):
+                tensor[self.slots[kept]] = after[kept].to(tensor.dtype)
+        return self
 
 
 @dataclass
@@ -101,26 +144,37 @@ class Recurrent(nn.Module):
         zero = torch.zeros(n, self.config.width, device=device)
         return RecurrentCache([(zero,) * self._states for _ in self.layers])
 
+    def start_slots(self, slots: int, positions: int, device: torch.device, dtype: torch.dtype) -> RecurrentSlots:
+        """States of as many documents; how many positions a document has is all the same to them."""
+        width = self.config.width
+        return RecurrentSlots(
+            [
+                tuple(torch.zeros(slots, width, dtype=dtype, device=device) for _ in range(self._states))
+                for _ in self.layers
+            ]
+        )
+
     def extend(
         self,
         x_NtD: Tensor,
         pos_Nt: Tensor,
         valid_Nt: Tensor,
-        cache: RecurrentCache,
+        cache: RecurrentCache | RecurrentRows,
         causal: bool,
-        keep: bool,
-    ) -> tuple[Tensor, RecurrentCache]:
+        keep: bool | Tensor,
+    ) -> tuple[Tensor, RecurrentCache | RecurrentRows]:
         """New positions of n documents after what the cache holds; padding (`valid_Nt` false) follows.
 
-        With `keep` the returned cache is the state after them. `pos_Nt` and `causal` are there for the
-        transformer's sake: a recurrent state is causal and needs no positions.
+        With `keep` the returned cache is the state after them; slots are themselves changed, and may keep it for some
+        documents (bool [n]). `pos_Nt` and `causal` are there for the transformer's sake: a recurrent state is causal
+        and needs no positions.
         """
         lens = valid_Nt.sum(dim=1)
         layers = []
         for layer, state in zip(self.layers, cache.layers, strict=True):
             x_NtD, state = _run_layer(layer, x_NtD, lens, state)
             layers.append(state)
-        return self.norm(x_NtD), RecurrentCache(layers) if keep else cache
+        return self.norm(x_NtD), cache.after(layers, keep)
 
     @property
     def _states(self) -> int:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from onetrunk.core.batch import Layout
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
-from onetrunk.nn.attention import Attention, Bias, Cache, Rotary, Stretch, Turn
+from onetrunk.nn.attention import Attention, Bias, Rotary, Stretch, Turn
 from onetrunk.nn.block import NORMS, Activation, Block, build_mlp
+from onetrunk.nn.kv_cache import Cache, KeyValues, SlotCache
 
 
 class TransformerConfig(Config):
@@ -116,26 +117,27 @@ class Transformer(nn.Module):
         count = len(self.layers)
         return Cache([empty] * count, [empty] * count, torch.zeros(n, 0, dtype=torch.bool, device=device))
 
-    def extend(
-        self, x_NTD: Tensor, pos_NT: Tensor, valid_NT: Tensor, cache: Cache, causal: bool, keep: bool
-    ) -> tuple[Tensor, Cache]:
-        """New positions of n documents that see the cache and each other (earlier ones only, if `causal`).
+    def start_slots(self, slots: int, positions: int, device: torch.device, dtype: torch.dtype) -> SlotCache:
+        """A cache for as many documents of so many positions each, all of it allocated now."""
+        attention = self.layers[0].self_attn
+        return SlotCache(len(self.layers), slots, positions, attention.kv_heads, attention.head_width, dtype, device)
 
-        Where `valid_NT` is false there is only padding. With `keep` the returned cache holds the new positions too.
+    def extend(
+        self, x_NTD: Tensor, pos_NT: Tensor, valid_NT: Tensor, cache: KeyValues, causal: bool, keep: bool | Tensor
+    ) -> tuple[Tensor, KeyValues]:
+        """New positions of N documents that see the cache and each other (earlier ones only, if `causal`).
+
+        Where `valid_NT` is false there is only padding, which comes last. With `keep` the returned cache holds the new
+        positions too; a `SlotCache` is itself changed, and may keep those of some documents (bool [N]).
         """
-        n, t, _ = x_NTD.shape
-        own = valid_NT[:, None, :].expand(n, t, t)
-        if causal:
-            own = own & torch.ones(t, t, dtype=torch.bool, device=own.device).tril()
-        mask = torch.cat([cache.valid[:, None, :].expand(n, t, cache.valid.shape[1]), own], dim=2)[:, None]
+        mask = cache.mask(valid_NT, causal)
         x_NTD, rotary = self._enter(x_NTD, pos_NT)
         keys, values = [], []
-        for layer, k, v in zip(self.layers, cache.keys, cache.values, strict=True):
-            x_NTD, k, v = layer.extend(x_NTD, rotary, k.to(x_NTD.dtype), v.to(x_NTD.dtype), mask)
+        for i, layer in enumerate(self.layers):
+            x_NTD, k, v = layer.extend(x_NTD, rotary, cache, i, mask)
             keys.append(k)
             values.append(v)
-        grown = Cache(keys, values, torch.cat([cache.valid, valid_NT], dim=1)) if keep else cache
-        return self.norm(x_NTD), grown
+        return self.norm(x_NTD), cache.after(keys, values, valid_NT, keep)
 
 
 def _weights(layers: nn.Module) -> int:

@@ -1,0 +1,102 @@
+"""What is given in rows: which columns, how long they are, and what the trunk makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onetrunk.core.batch import Batch
+from onetrunk.core.content import Content, On, Role
+from onetrunk.core.objective import RoleAssignment
+from onetrunk.data.pack import Store, assemble
+from onetrunk.model import FoundationModel
+
+
+@dataclass
+class GivenRows:
+    """Some rows of a store, and the names of the columns that are given in them."""
+
+    store: Store
+    rows: np.ndarray  # int64 [n]
+    given: Sequence[str]
+
+    def roles(self) -> np.ndarray:
+        """int64 [n, C]"""
+        chosen = np.array([name in self.given for name in self.store.names], dtype=bool)
+        return np.where(self.store.present[self.rows] & chosen, Role.GIVEN, Role.ABSENT)
+
+    def lengths(self) -> np.ndarray:
+        """Positions of what is given, int64 [n]."""
+        roles, lengths = self.roles(), np.zeros(len(self.rows), dtype=np.int64)
+        for c, (codec, content) in enumerate(zip(self.store.codecs, self.store.contents, strict=True)):
+            there = roles[:, c] == Role.GIVEN
+            lengths[there] += codec.positions(content)[self.store.index[self.rows[there], c]]
+        return lengths
+
+
+def join_rows(model: FoundationModel, parts: Sequence[GivenRows]) -> GivenRows:
+    """Rows of several stores as rows of one, in which whatever a row has is given."""
+    if len(parts) == 1:
+        return parts[0]
+    names = [name for name in model.columns if any(name in p.given and name in p.store.names for p in parts)]
+    contents, index = [], np.full((sum(len(p.rows) for p in parts), len(names)), -1, dtype=np.int64)
+    for c, name in enumerate(names):
+        pieces, first, count = [], 0, 0
+        for part in parts:
+            if name in part.given and name in part.store.names:
+                column = part.store.names.index(name)
+                places = part.store.index[part.rows, column]
+                there = np.flatnonzero(places >= 0)
+                pieces.append(part.store.contents[column].take(places[there]))
+                index[first + there, c] = count + np.arange(len(there))
+                count += len(there)
+            first += len(part.rows)
+        contents.append(Content.join(pieces))
+    store = Store(names, [model.codec(name) for name in names], contents, index)
+    return GivenRows(store, np.arange(len(index)), names)
+
+
+@dataclass
+class Given:
+    """What the trunk made of n rows: the mean of their states [n, D] (zeros where nothing is given), and the states."""
+
+    pooled: Tensor
+    batch: Batch | None = None
+    h_NTD: Tensor | None = None
+
+    def positions_of(self, column: str) -> tuple[On, Tensor]:
+        """Where a column stands in each row, and its states [n, t, D], padded at the end."""
+        n, width = self.pooled.shape
+        if self.batch is None or self.h_NTD is None or column not in self.batch.embeds:
+            return On(np.zeros(n, dtype=np.int64)), self.pooled.new_zeros(n, 0, width)
+        embed, device = self.batch.embeds[column], self.pooled.device
+        doc = self.batch.layout.doc_BT.flatten()[embed.flat_n]
+        lens = doc.bincount(minlength=n)
+        local = torch.arange(len(doc), device=device) - (lens.cumsum(0) - lens)[doc]
+        h_NTD = self.pooled.new_zeros(n, int(lens.max()), width)
+        h_NTD[doc, local] = self.h_NTD.flatten(0, 1)[embed.flat_n].to(h_NTD.dtype)
+        frame = None
+        if "frame" in embed.content:
+            frame = np.zeros((n, 2, 3), dtype=np.float32)
+            frame[doc.unique().cpu().numpy()] = embed.content["frame"].cpu().numpy()
+        return On(lens.cpu().numpy(), frame), h_NTD
+
+
+def read_given(model: FoundationModel, part: GivenRows, keys: np.ndarray, cache: Any) -> Given:
+    """Runs what is given in the rows through the trunk, into a cache of as many documents. `keys` uint64 [n]."""
+    roles, weight = part.roles(), next(model.parameters())
+    if not (roles == Role.GIVEN).any():
+        return Given(torch.zeros(len(roles), model.width, device=weight.device))
+    group = RoleAssignment(part.rows, roles, keys)
+    batch = assemble({"given": group}, part.store, given_causal=model.given_causal, augment=False, apart=True)
+    batch = batch.to(weight.device)
+    valid = batch.layout.doc_BT >= 0
+    x = model.embeddings(batch)
+    h, _ = model.trunk.extend(x, batch.layout.pos_BT, valid, cache, causal=model.given_causal, keep=True)
+    w = valid[..., None].to(h.dtype)
+    return Given((h * w).sum(1) / w.sum(1).clamp(min=1), batch, h)

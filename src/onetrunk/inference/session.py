@@ -1,0 +1,420 @@
+"""A session answers any number of requests at once, whatever column each asks for (continuous batching).
+
+`add` a request, `step` as often as you like, and take the parts that each step finishes. A request's rows enter as soon
+as the cache has slots for them, take their steps together with everybody else's, and leave when they are done; so a
+step costs what the rows cost that are still in it. What is given is read once, into the cache. An answer is a function
+of its own row, sampling and key: it does not depend on who else is there.
+
+    session = Session(model, slots=64, positions=1024)
+    number = session.add(Request(store, ask="label", given=["review"]))
+    while session.busy:
+        for part in session.step():
+            print(part.request, part.row, part.answer.value)
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from onetrunk.core import rng
+from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.content import Content, Role
+from onetrunk.core.decoding import AnswerContext, State
+from onetrunk.core.errors import UsageError
+from onetrunk.data.pack import Store
+from onetrunk.inference.given import Given, GivenRows, join_rows, read_given
+from onetrunk.inference.sampler import Kind, Rows, join
+from onetrunk.model import FoundationModel
+
+_BESIDE = 32  # positions that a row counts beside what it is told: so that very many short rows do not enter at once
+
+
+@dataclass(frozen=True)
+class Request:
+    """Answers of one column, one for each row."""
+
+    store: Store  # encoded columns; whatever else it holds is not looked at
+    ask: str
+    given: Sequence[str]  # never the asked column itself
+    sampling: Sampling = field(default_factory=Sampling)
+    prompt: Content | None = None  # how the answer of each of the store's rows begins, of no parts where it is free
+    rows: np.ndarray | None = None  # which of the store's rows, in this order; None: all
+
+
+@dataclass(frozen=True)
+class Part:
+    """One finished answer: of which request, and of which of its store's rows."""
+
+    request: int
+    row: int
+    answer: Answer
+
+
+@dataclass
+class Work:
+    """What a session has done so far."""
+
+    steps: int = 0
+    rows: int = 0  # rows that went through the trunk in steps of decoding, twins and beams each by themselves
+    positions: int = 0  # positions that did, padding included
+    given_rows: int = 0  # rows whose given columns were read
+
+
+@dataclass
+class _Waiting:
+    """A request and which of its rows have not entered yet."""
+
+    number: int
+    request: Request
+    part: GivenRows
+    keys: np.ndarray  # uint64 [rows]
+    lengths: np.ndarray  # int64 [rows] positions of what is given and of the prompt
+    guided: bool
+    beams: int
+    entered: int = 0
+
+    @property
+    def slots(self) -> int:
+        """That one answer takes."""
+        return self.beams * (2 if self.guided else 1)
+
+    def take(self, count: int) -> _Entering:
+        rows = slice(self.entered, self.entered + count)
+        self.entered += count
+        part = GivenRows(self.part.store, self.part.rows[rows], self.part.given)
+        return _Entering(self, part, self.keys[rows])
+
+
+@dataclass
+class _Entering:
+    """Rows of one request that enter now."""
+
+    waiting: _Waiting
+    part: GivenRows
+    keys: np.ndarray
+
+
+@dataclass
+class _Call:
+    """New positions of some rows for the trunk."""
+
+    rows: Rows
+    x: Tensor  # [N, t, D]
+    pos: Tensor
+    valid: Tensor
+    slots: Tensor  # [N]: the rows' own and, where guided, their twins'
+    causal: bool
+    keep: bool
+
+
+class Session:
+    """See the head of this file. `step` computes; `add` and `remove` only take note. One thread at a time."""
+
+    @torch.inference_mode()
+    def __init__(
+        self,
+        model: FoundationModel,
+        *,
+        slots: int = 64,
+        positions: int = 1024,
+        positions_at_once: int = 16_384,
+        enter_from: int = 1,
+    ) -> None:
+        """
+        Args:
+            model: answers as it is now; it is not changed.
+            slots: answers that are made at once; a guided one takes two, one with beams as many.
+            positions: that a slot holds: what is given, the prompt and the answer.
+            positions_at_once: that go through the trunk in one call, about.
+            enter_from: rows enter once so many slots are free (or nothing is being made): more of them at once cost
+                less each, fewer wait less.
+        """
+        weight = next(model.parameters())
+        device, dtype = weight.device, weight.dtype
+        if torch.is_autocast_enabled(device.type):
+            dtype = torch.get_autocast_dtype(device.type)
+        self.model, self.device = model, device
+        self.slots = slots
+        self.positions_at_once, self.enter_from = positions_at_once, enter_from
+        self.cache = model.trunk.start_slots(slots, positions, device, dtype)
+        self.work = Work()
+        self._free = list(range(slots))  # a heap: low slots first, so that those in use are neighbours
+        self._numbers = itertools.count()
+        self._waiting: list[_Waiting] = []
+        self._rows: dict[Kind, Rows] = {}
+
+    # -- what a caller sees ------------------------------------------------------------------------------------------
+    @property
+    def busy(self) -> bool:
+        """Is anything left to do?"""
+        return bool(self._waiting or self._rows)
+
+    @property
+    def free_slots(self) -> int:
+        return len(self._free)
+
+    def add(self, request: Request) -> int:
+        """Takes a request and returns its number.
+
+        Raises UsageError for what the column cannot answer, and for a row that no slot could hold.
+        """
+        codec, sampling = self.model.codec(request.ask), request.sampling
+        rows = np.arange(len(request.store.index)) if request.rows is None else request.rows
+        part = GivenRows(request.store, rows, [name for name in request.given if name != request.ask])
+        prompted = np.zeros(len(rows), dtype=np.int64)
+        lengths = part.lengths()
+        if request.prompt is not None:
+            prompt = request.prompt.take(rows)
+            prompted = codec.positions(prompt) if prompt.lens is None else prompt.lens
+            lengths = lengths + codec.positions(prompt)
+        keys = rng.mix(rng.key(sampling.seed, "answer", request.ask), rows)
+        guided = codec.guided and sampling.guidance != 1
+        waiting = _Waiting(
+            next(self._numbers), request, part, keys, lengths, guided, sampling.beams if codec.searches else 1
+        )
+        self._check(waiting, part.lengths() + codec.answer_positions(prompted, sampling))
+        if len(rows):
+            if codec.reads_on() is None:  # what cannot be begun is refused now, not in the middle of others' steps
+                codec.start(AnswerContext.alike(keys[:1].repeat(waiting.beams), sampling, self.device))
+            self._waiting.append(waiting)
+        return waiting.number
+
+    def remove(self, request: int) -> bool:
+        """Forgets a request: what of it waits and what is being made, whose slots are free at once. False where nothing
+        of it was left."""
+        waiting = [each for each in self._waiting if each.number != request]
+        there = len(waiting) < len(self._waiting)
+        self._waiting = waiting
+        for kind, rows in list(self._rows.items()):
+            gone = rows.own["request"] == request
+            if bool(gone.any()):
+                there = True
+                del self._rows[kind]
+                self._leave(rows.select(gone.nonzero()[:, 0]))
+                self._keep(rows.select((~gone).nonzero()[:, 0]))
+        return there
+
+    @torch.inference_mode()
+    def step(self) -> list[Part]:
+        """One step of every row that is being made, after those have entered that there is room for. Returns what is
+        finished by it."""
+        training = self.model.training
+        if training:
+            self.model.eval()
+        try:
+            parts = self._enter()
+            calls = [self._call(rows) for rows in self._rows.values()]
+            self._rows = {}
+            for call, h in zip(calls, self._run(calls), strict=True):
+                parts += self._settle(call.rows, self._stepped(call.rows, h))
+            self.work.steps += 1
+            return parts
+        finally:
+            if training:
+                self.model.train()
+
+    # -- entering ----------------------------------------------------------------------------------------------------
+    def _check(self, waiting: _Waiting, needs: np.ndarray) -> None:
+        if waiting.slots > self.slots:
+            raise UsageError(
+                f"One answer of {waiting.request.ask!r} takes {waiting.slots} slots (beams, and guidance twice); this "
+                f"session has {self.slots}. Ask for fewer beams, or start it with more slots."
+            )
+        if self.cache.positions is not None and len(needs) and int(needs.max()) > self.cache.positions:
+            row = int(needs.argmax())
+            raise UsageError(
+                f"Row {int(waiting.part.rows[row])} takes up to {int(needs[row]):,} positions, what is given and the "
+                f"answer together; a slot of this session holds {self.cache.positions:,}. Shorten the values or the "
+                "answer (max_length), or start the session with more positions."
+            )
+
+    def _enter(self) -> list[Part]:
+        """Reads what is given in as many waiting rows as fit, in their order, and begins their answers."""
+        entering = self._entering()
+        if not entering:
+            return []
+        part = join_rows(self.model, [each.part for each in entering])
+        keys = np.concatenate([each.keys for each in entering])
+        slots = self._take(len(keys))
+        given = read_given(self.model, part, keys, self.cache.rows(slots))
+        self.work.given_rows += len(keys)
+        parts, first = [], 0
+        for each in entering:
+            here = slice(first, first + len(each.keys))
+            first = here.stop
+            if self.model.codec(each.waiting.request.ask).reads_on() is None:
+                self._begin(each, slots[here], given.pooled[here])
+            else:
+                parts += self._read_on(each, slots[here], given, here)
+        return parts
+
+    def _entering(self) -> list[_Entering]:
+        free, entering = len(self._free), []
+        if self._rows and free < min(self.enter_from, self.slots):
+            return []
+        count, longest = 0, 0
+        while self._waiting:
+            first = self._waiting[0]
+            costs = first.slots * (first.lengths[first.entered :][: free // first.slots] + _BESIDE)
+            widest = np.maximum(np.maximum.accumulate(costs), longest) if len(costs) else costs
+            fits = int((widest * (count + np.arange(1, len(costs) + 1)) <= self.positions_at_once).sum())
+            fits = max(fits, int(not count and len(costs) > 0))  # what never fits enters alone
+            if not fits:
+                break
+            entering.append(first.take(fits))
+            count, longest, free = count + fits, int(widest[fits - 1]), free - fits * first.slots
+            if first.entered < len(first.keys):
+                break
+            del self._waiting[0]
+        return entering
+
+    def _take(self, count: int) -> Tensor:
+        """Empty slots, int64 [count]."""
+        slots = torch.tensor([heapq.heappop(self._free) for _ in range(count)], dtype=torch.int64, device=self.device)
+        self.cache.clear(slots)
+        return slots
+
+    def _begin(self, entering: _Entering, slots: Tensor, pooled: Tensor) -> None:
+        """The first state of rows that take steps of the trunk."""
+        waiting, part, request = entering.waiting, entering.part, entering.waiting.request
+        codec, beams = self.model.codec(request.ask), entering.waiting.beams
+        whose = np.arange(len(part.rows)).repeat(beams)
+        if beams > 1:
+            others = self._take(len(slots) * (beams - 1))
+            self.cache.copy(slots.repeat_interleave(beams - 1), others)
+            slots = torch.cat([slots[:, None], others.view(len(slots), -1)], dim=1).flatten()
+        prompt = None if request.prompt is None else request.prompt.take(part.rows[whose])
+        sampling = [request.sampling] * len(whose)
+        state = codec.start(AnswerContext(entering.keys[whose], sampling, self.device, prompt))
+        own = {**self._whose(entering, whose), "slot": slots}
+        if waiting.guided:
+            own["twin"] = self._take(len(slots))
+        if codec.pooled:
+            own["pooled"] = pooled[torch.from_numpy(whose).to(self.device)]
+        self._keep(Rows(Kind(request.ask, waiting.guided, beams, _phase(state)), state, own))
+
+    def _read_on(self, entering: _Entering, slots: Tensor, given: Given, here: slice) -> list[Part]:
+        """Answers of a column that is read on another one's positions: nothing more is asked of the trunk."""
+        request = entering.waiting.request
+        codec = self.model.codec(request.ask)
+        on, h_NTD = given.positions_of(codec.reads_on())
+        on.lens, on.frame = on.lens[here], None if on.frame is None else on.frame[here]
+        sampling = [request.sampling] * len(entering.keys)
+        state = codec.start(AnswerContext(entering.keys, sampling, self.device, read_positions=on))
+        while not bool(state["done"].all()):
+            state = self._read(request.ask, state, h_NTD[here], None)
+        own = {**self._whose(entering, np.arange(len(entering.keys))), "slot": slots}
+        return self._finish(Rows(Kind(request.ask, False, 1, 0), state, own))
+
+    def _whose(self, entering: _Entering, index: np.ndarray) -> State:
+        number = torch.full((len(index),), entering.waiting.number)
+        return {"request": number, "row": torch.from_numpy(entering.part.rows[index])}
+
+    # -- stepping ----------------------------------------------------------------------------------------------------
+    def _call(self, rows: Rows) -> _Call:
+        """What the rows ask of the trunk."""
+        codec, n = self.model.codec(rows.kind.ask), len(rows)
+        query = codec.query(rows.state)
+        x = codec.embed(query.content).view(n, query.t, -1) + self.model.marker(rows.kind.ask)[Role.ASKED]
+        first = query.pos[:, None] if isinstance(query.pos, Tensor) else query.pos
+        pos = first + torch.arange(query.t, device=self.device).expand(n, -1)
+        valid = torch.ones_like(pos, dtype=torch.bool) if query.valid is None else query.valid
+        if rows.kind.guided:
+            x, pos, valid = x.repeat(2, 1, 1), pos.repeat(2, 1), valid.repeat(2, 1)
+        return _Call(rows, x, pos, valid, rows.slots(), query.causal and query.t > 1, query.keep)
+
+    def _run(self, calls: Sequence[_Call]) -> list[Tensor]:
+        """States [N, t, D] of every call. Calls of about one length go through the trunk together."""
+        together: dict[tuple[bool, int], list[int]] = {}
+        for i, call in enumerate(calls):
+            together.setdefault((call.causal, (call.x.shape[1] - 1).bit_length()), []).append(i)
+        out: list[Tensor] = [call.x for call in calls]
+        for (causal, _), chosen in together.items():
+            h = self._extend([calls[i] for i in chosen], causal)
+            for i, part in zip(chosen, h.split([len(calls[i].x) for i in chosen]), strict=True):
+                out[i] = part[:, : calls[i].x.shape[1]]
+        return out
+
+    def _extend(self, calls: Sequence[_Call], causal: bool) -> Tensor:
+        t = max(call.x.shape[1] for call in calls)
+        x = torch.cat([F.pad(call.x, (0, 0, 0, t - call.x.shape[1])) for call in calls])
+        pos = torch.cat([F.pad(call.pos, (0, t - call.pos.shape[1])) for call in calls])
+        valid = torch.cat([F.pad(call.valid, (0, t - call.valid.shape[1])) for call in calls])
+        keep = torch.cat([torch.full((len(call.x),), call.keep, device=self.device) for call in calls])
+        slots = torch.cat([call.slots for call in calls])
+        self.work.rows += len(x)
+        self.work.positions += len(x) * t
+        out = []
+        for each in torch.arange(len(x), device=self.device).split(max(1, self.positions_at_once // t)):
+            cache = self.cache.rows(slots[each])
+            h, _ = self.model.trunk.extend(x[each], pos[each], valid[each], cache, causal=causal, keep=keep[each])
+            out.append(h)
+        return torch.cat(out)
+
+    def _stepped(self, rows: Rows, h: Tensor) -> State:
+        unconditional = None
+        if rows.kind.guided:
+            h, unconditional = h.chunk(2)
+        if "pooled" in rows.own:
+            pooled = rows.own["pooled"][:, None]
+            h = torch.cat([h, pooled.expand_as(h)], dim=-1)
+            if unconditional is not None:
+                unconditional = torch.cat([unconditional, torch.zeros_like(unconditional)], dim=-1)
+        return self._read(rows.kind.ask, rows.state, h, unconditional)
+
+    def _read(self, ask: str, state: State, h: Tensor, unconditional: Tensor | None) -> State:
+        """Read-outs are computed in the weights' own precision, also where the trunk is not."""
+        dtype = next(self.model.parameters()).dtype
+        with torch.autocast(self.device.type, enabled=False):
+            without = None if unconditional is None else unconditional.to(dtype)
+            return self.model.codec(ask).step(state, h.to(dtype), without)
+
+    # -- leaving -----------------------------------------------------------------------------------------------------
+    def _settle(self, rows: Rows, state: State) -> list[Part]:
+        """Rows after a step: those that are done leave, the others are kept, as what kind they are now."""
+        rows = Rows(replace(rows.kind, phase=_phase(state)), state, rows.own)
+        if rows.kind.beams > 1:
+            self._reorder(rows)
+        finished = rows.finished()
+        if not bool(finished.any()):
+            self._keep(rows)
+            return []
+        if bool(finished.all()):
+            return self._finish(rows)
+        self._keep(rows.select((~finished).nonzero()[:, 0]))
+        return self._finish(rows.select(finished.nonzero()[:, 0]))
+
+    def _reorder(self, rows: Rows) -> None:
+        """Each beam's slot becomes that of the beam it goes on from."""
+        order = rows.state["order"]
+        moved = (order != torch.arange(len(order), device=order.device)).nonzero()[:, 0]
+        for name in ("slot", "twin") if rows.kind.guided else ("slot",):
+            self.cache.copy(rows.own[name][order[moved]], rows.own[name][moved])
+
+    def _keep(self, rows: Rows) -> None:
+        """Goes on with these rows, together with those that are of their kind."""
+        if len(rows):
+            there = self._rows.get(rows.kind)
+            self._rows[rows.kind] = rows if there is None else join([there, rows])
+
+    def _finish(self, rows: Rows) -> list[Part]:
+        answers = self.model.codec(rows.kind.ask).finish(rows.state)
+        whose = zip(rows.own["request"].tolist(), rows.own["row"].tolist(), answers, strict=True)
+        self._leave(rows)
+        return [Part(*each) for each in itertools.islice(whose, 0, None, rows.kind.beams)]
+
+    def _leave(self, rows: Rows) -> None:
+        for slot in rows.slots().tolist():
+            heapq.heappush(self._free, slot)
+
+
+def _phase(state: State) -> int:
+    return int(state["phase"][0]) if "phase" in state else 0
