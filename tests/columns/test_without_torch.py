@@ -14,6 +14,8 @@ VALUES: dict[str, list[Any]] = {
     "number": [1.5, 2, 40],
     "date": ["2024-01-31", "2024-02-29", "2025-06-01"],
     "text": ["a house by the sea", "a house in town", "the sea"],
+    "items": [["a", "b", "c"], ["c", "b"], ["a", "c"]],
+    "trace": [{"skill": ["a", "b"], "correct": [True, False]}, {"skill": ["b"], "correct": [True]}] * 2,
     "molecule": ["CCO", "CCN", "C1CCNCC1"],
 }
 CODE = """
