@@ -20,7 +20,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 
 from onetrunk.columns.families.tokens.special_tokens import SpecialTokens, TokenHead
-from onetrunk.core.column import Column
+from onetrunk.core.encoder import Column
 from onetrunk.core.errors import MissingExtraError, ModelFileError
 from onetrunk.core.folder import read_json
 from onetrunk.core.registry import column_types
