@@ -7,13 +7,14 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
 
 from onetrunk import VERBS, __version__, verb
 from onetrunk.core.errors import OnetrunkError, UsageError
+from onetrunk.core.terminal import printable
 
 _FLAGS = {"start": "--from", "settings": "--set"}  # where the flag's name is not a good name in Python
 
@@ -23,7 +24,7 @@ def main() -> None:
     try:
         _app()(standalone_mode=True)
     except OnetrunkError as error:
-        print(f"onetrunk: {_printable(str(error))}", file=sys.stderr)
+        print(f"onetrunk: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("onetrunk: stopped.", file=sys.stderr)
@@ -109,18 +110,34 @@ def _plain(hint: Any) -> Any:
 
 
 def _value(name: str, value: Any, hint: Any) -> Any:
-    """`a,b` is two values of a list; `key=value,key=value` two entries of a mapping."""
+    """`a,b` is two values of a list; `key=value,key=value` two entries of a mapping. A name that holds a comma or an
+    equals sign stands in double quotes."""
     if not isinstance(value, list | tuple):
         return value
     if "dict" in str(hint):
-        pairs = [part.strip().partition("=") for v in value for part in v.split(",") if part.strip()]
-        for left, sign, right in pairs:
-            if not (left and sign and right):
-                raise UsageError(f"--{name} expects name=value, found {left + sign + right!r}.")
-        return {left: right for left, _, right in pairs}
+        return dict(_pair(name, pair) for v in value for pair in _parts(v, "=,", 2))
     if name == "settings":
         return list(value)
-    return [part.strip() for v in value for part in v.split(",") if part.strip()]
+    return [part for v in value for (part,) in _parts(v, ",", 1)]
+
+
+def _parts(text: str, separators: str, most: int) -> Iterator[list[str]]:
+    """Comma-separated entries, each of at most so many parts; empty ones are passed over."""
+    from onetrunk.core.config import take_part
+
+    while text.strip():
+        entry, sign = [], "="
+        while sign == "=":
+            part, sign, text = take_part(text, separators if len(entry) + 1 < most else ",")
+            entry.append(part.strip())
+        if entry != [""]:
+            yield entry
+
+
+def _pair(name: str, entry: list[str]) -> tuple[str, str]:
+    if len(entry) != 2 or not all(entry):
+        raise UsageError(f"--{name} expects name=value, found {'='.join(entry)!r}.")
+    return entry[0], entry[1]
 
 
 def _documentation(verb: Callable[..., Any]) -> tuple[str, dict[str, str]]:
@@ -147,11 +164,6 @@ def _show(result: Any, as_json: bool) -> None:
     elif as_json:
         found = result.as_json() if hasattr(result, "as_json") else result
         print(json.dumps(found, ensure_ascii=False, default=str))
-
-
-def _printable(text: str) -> str:
-    """Control characters from data or names must not move a terminal's cursor."""
-    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
 
 
 if __name__ == "__main__":

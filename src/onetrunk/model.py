@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, KeysView, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,11 +19,38 @@ from onetrunk.core.objective import Objective
 from onetrunk.nn.trunk import build_trunk
 
 
-class _Codecs(nn.ModuleDict):
-    """By any name a column may have, also one that holds a dot or is a dict's own (`items`)."""
+class Codecs(nn.Module):
+    """Codecs by key, which may be any text. In the tree of modules each is a number, in the order in which they came:
+    names of modules are split at dots, and must be no attribute of a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number_of: dict[str, str] = {}
 
     def __setitem__(self, key: str, codec: Codec) -> None:
-        self._modules[key] = codec
+        self.add_module(self._number_of.setdefault(key, str(len(self._number_of))), codec)
+
+    def __getitem__(self, key: str) -> Codec:
+        return self._modules[self._number_of[key]]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._number_of
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._number_of)
+
+    def __len__(self) -> int:
+        return len(self._number_of)
+
+    def keys(self) -> KeysView[str]:
+        return self._number_of.keys()
+
+    def items(self) -> list[tuple[str, Codec]]:
+        return [(key, self[key]) for key in self]
+
+    def parameter_name(self, key: str, name: str) -> str:
+        """The name, in the model's state, of what the codec itself calls `name`."""
+        return f"codecs.{self._number_of[key]}.{name}"
 
 
 @dataclass
@@ -54,7 +81,7 @@ class FoundationModel(nn.Module):
         self.width = self.trunk.config.width
         self.given_causal = given == "causal"
         self.columns: dict[str, Column] = {}
-        self.codecs = _Codecs()
+        self.codecs = Codecs()
         # What tells a column, and a role in it, from every other: added to each of its positions.
         self.markers = nn.ParameterDict()
         self._marker_of: dict[str, str] = {}

@@ -73,8 +73,9 @@ def test_rates_fall_with_the_distance_from_what_is_asked(folder: str, tmp_path: 
         for group in part.param_groups
         for p in group["params"]
     }
-    assert found["codecs.kind.head"] == found["trunk.norm.weight"] == found["markers.0"] == pytest.approx(0.1)
+    name = model.network.codecs.parameter_name
+    assert found[name("kind", "head")] == found["trunk.norm.weight"] == found["markers.0"] == pytest.approx(0.1)
     assert found["trunk.layers.1.self_attn.q_proj.weight"] == pytest.approx(0.2)
     assert found["trunk.layers.0.self_attn.q_proj.weight"] == pytest.approx(0.1)
     assert found["trunk.layers.0.input_layernorm.weight"] == pytest.approx(0.05)
-    assert found["codecs.text.table"] == pytest.approx(0.025)
+    assert found[name("text", "table")] == pytest.approx(0.025)

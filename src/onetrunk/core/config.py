@@ -103,14 +103,31 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return data
 
 
+def take_part(text: str, separators: str) -> tuple[str, str, str]:
+    """The first part of a text, the separator that ends it (empty at the end), and what follows.
+
+    A part in double quotes may hold separators; a quote inside it is doubled.
+    """
+    ends = f"[{re.escape(separators)}]"
+    quoted = re.match(rf'\s*"((?:[^"]|"")*)"\s*({ends}|\Z)', text)
+    if quoted:
+        return quoted[1].replace('""', '"'), quoted[2], text[quoted.end() :]
+    end = re.search(ends, text)
+    return (text, "", "") if end is None else (text[: end.start()], end[0], text[end.end() :])
+
+
 def with_settings(data: dict[str, Any], settings: list[str] | None) -> dict[str, Any]:
-    """Applies `["train.lr=3e-4"]` to nested data; values are read as YAML. Returns a new dict."""
+    """Applies `["train.lr=3e-4"]` to nested data; values are read as YAML. Returns a new dict. A key that holds a dot
+    stands in quotes: `columns."Sepal.Length".type=number`."""
     out = _copied(data)
     for setting in settings or []:
-        path, sign, value = setting.partition("=")
-        if not sign or not path:
+        path, sign, value = [], ".", setting
+        while sign == ".":
+            part, sign, value = take_part(value, ".=")
+            path.append(part)
+        if not sign or path == [""]:
             raise UsageError(f"--set expects key=value (for example train.lr=3e-4), found {setting!r}.")
-        *parents, last = path.split(".")
+        *parents, last = path
         place = out
         for parent in parents:
             place = place.setdefault(parent, {})

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from onetrunk.core.errors import ModelFileError, ResourceError, UsageError
 
-FORMAT = 1  # of the folder; a higher one is from a newer onetrunk
+FORMAT = 2  # of the folder; a higher one is from a newer onetrunk
 MANIFEST = "manifest.json"
 TRAINING = ("checkpoints", "metrics.jsonl", "tensorboard", "bad_step.json")  # of the run: not in the manifest
 
@@ -110,6 +110,11 @@ def read_manifest(path: str | Path) -> Entries:
             "Upgrade: pip install -U onetrunk"
         )
     files = manifest.get("files")
+    if isinstance(written, int) and written < FORMAT:
+        raise ModelFileError(
+            f"{path} was made by an older onetrunk (folder format {written}; this one reads {FORMAT}). Make it again, "
+            "from the same data and settings."
+        )
     if written != FORMAT or not isinstance(files, dict):
         raise ModelFileError(f"{path / MANIFEST} is not a manifest of format {FORMAT}. {_RESTORE}")
     for name, entry in files.items():
@@ -252,6 +257,18 @@ def _plain(error: OSError, path: Path, needs: int) -> Exception:
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return UsageError(f"Cannot make the folder {path}: a file is in its way. Name another place.")
     return error
+
+
+def file_name(text: str) -> str:
+    """A part of a file's name for any text (a column's name): no two are alike, none leads elsewhere."""
+    raw = text.encode("utf-8", "surrogatepass")
+    escaped = "".join(
+        c if c.isalnum() or c in "-_ " else "".join(f"%{byte:02X}" for byte in c.encode("utf-8", "surrogatepass"))
+        for c in text
+    )
+    if len(escaped.encode()) <= 100 and escaped == escaped.strip():
+        return escaped
+    return f"{escaped[:20].strip()}%{hashlib.sha256(raw).hexdigest()[:16]}"
 
 
 # -- tensors -------------------------------------------------------------------------------------------------

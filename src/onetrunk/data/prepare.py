@@ -32,7 +32,7 @@ def fit_columns(
     for name in names:
         kind = types[name]
         own = dict(options.get(name, {}))
-        key = kind if column_types.get(kind).shared and not own else name
+        key = kind if column_types.get(kind).shared and not own else _own_key(name, names)
         columns.append(Column(name, kind, key))
         members.setdefault(key, (kind, own, []))[2].append(name)
     for key, (kind, own, sharing) in members.items():
@@ -47,6 +47,14 @@ def fit_columns(
             raise DataError(f"The column {where}: {error}") from None
         codecs[key] = codec
     return columns, codecs
+
+
+def _own_key(name: str, names: Sequence[str]) -> str:
+    """A column's name, unless it is that of a type whose columns share a codec: then one that nothing else has."""
+    key = name
+    while (key in column_types.names() and column_types.get(key).shared) or (key != name and key in names):
+        key += " (column)"
+    return key
 
 
 def encode(

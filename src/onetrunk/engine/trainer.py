@@ -105,6 +105,7 @@ class TrainResult:
     seconds: float  # of training steps, over all resumptions
     tokens: int
     mode: str  # how steps were computed, and why
+    device: str
 
 
 class Trainer:
@@ -188,6 +189,7 @@ class Trainer:
             self.totals["seconds"],
             self.totals["tokens"],
             self.mode.reason,
+            self.runtime.name,
         )
 
     def dry_run(self, seconds: float, at_least: int = 3) -> list[float]:

@@ -12,6 +12,7 @@ from rich.table import Table as Shown
 
 from onetrunk.core import folder as files
 from onetrunk.core.errors import DataError
+from onetrunk.core.terminal import literal
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
@@ -48,7 +49,7 @@ def evaluate_model(
     encode(test, [model.columns[name] for name in names], model.network.codecs, ledger)
     ledger.check(len(test), max_bad)
     for line in ledger.lines():
-        console.print(f"[yellow]Ledger[/] {line}", highlight=False)
+        console.print(f"[yellow]Ledger[/] {literal(line)}", highlight=False)
     found = judge(
         model,
         test.columns,
@@ -106,11 +107,11 @@ def _histories(folder: Path, model: Model) -> dict[str, list[dict[str, Any]]]:
 
 def _show(found: Evidence, console: Console) -> None:
     for task in found.tasks:
-        table = Shown(title=f"{task.ask}, {task.rows:,} held-out rows")
+        table = Shown(title=f"{literal(task.ask)}, {task.rows:,} held-out rows")
         table.add_column("")
         table.add_column(task.metric, justify="right")
         table.add_column("95 % interval", justify="right")
-        scored = [(rival.name, rival.score) for rival in task.rivals if rival.score] + [
+        scored = [(literal(rival.name), rival.score) for rival in task.rivals if rival.score] + [
             ("[bold]this model", task.score)
         ]
         for name, score in scored:
@@ -118,4 +119,4 @@ def _show(found: Evidence, console: Console) -> None:
                 table.add_row(name, f"{score.value:.3f}", f"{score.low:.3f} to {score.high:.3f}")
         console.print(table)
         others = {k: v for k, v in task.metrics.items() if k != task.metric and v is not None}
-        console.print("  ".join(f"{name} {value:.3f}" for name, value in others.items()), highlight=False)
+        console.print("  ".join(f"{literal(name)} {value:.3f}" for name, value in others.items()), highlight=False)

@@ -51,11 +51,11 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
             rows = np.arange(first, min(first + size, len(place)))
             group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
             batch = assemble({"predict": group}, windows, given_causal=model.given_causal, augment=False)
-            (loss,) = model(batch).values()
+            (loss,) = model(batch.to(next(model.parameters()).device)).values()
             read = batch.reads["predict"][ask]
             row = row_of[whose[kept]][batch.row[read.doc_r.numpy()]]
             w = read.targets["w"].double()
-            np.add.at(sums, row, (loss.each.double() * w).numpy())
+            np.add.at(sums, row, (loss.each.cpu().double() * w).numpy())
             np.add.at(counts, row, w.numpy())
     finally:
         model.objectives = held

@@ -22,6 +22,7 @@ from onetrunk.data.events import rows_from_events as make_rows
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table, read
+from onetrunk.engine.runtime import Runtime
 from onetrunk.inference import adapter as adapters
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.predict import answer
@@ -176,7 +177,7 @@ class Model:
         out: dict[str, str] = {}
         for key, codec in self.network.codecs.items():
             for name, text in codec.assets().items():
-                out[name if name not in out else f"{key}.{name}"] = text
+                out[name if name not in out else f"{files.file_name(key)}.{name}"] = text
         return out
 
     def as_json(self) -> dict[str, Any]:
@@ -231,11 +232,14 @@ def answer_columns(name: str, answers: Sequence[Answer], codec: Codec) -> dict[s
     return out
 
 
-def load(path: str | Path, adapter: str | Path | None = None) -> Model:
-    """Opens a model folder, with what an adapter folder adds to it.
+def load(path: str | Path, adapter: str | Path | None = None, device: str = "auto") -> Model:
+    """Opens a model folder, with what an adapter folder adds to it, on a device: `cpu`, `cuda`, `cuda:N`, `mps`, or
+    `auto`, which is CUDA where there is one and else the CPU.
 
-    Raises ModelFileError when it is damaged, incomplete or newer than this onetrunk, or not the adapter's base.
+    Raises ModelFileError when it is damaged, incomplete or newer than this onetrunk, or not the adapter's base;
+    UsageError for a folder or a device that is not there.
     """
+    runtime = Runtime.open(device)
     path = Path(path)
     if not path.is_dir():
         raise UsageError(f"There is no model folder {path}.")
@@ -263,6 +267,7 @@ def load(path: str | Path, adapter: str | Path | None = None) -> Model:
     network.load_state_dict(state)
     if added is not None:
         lora.merge(network.trunk, added.learnt, added.config.scale)
+    runtime.place(network)
     return Model(network.eval(), tasks, files.read_json(path / "provenance.json"), path, fold, added)
 
 

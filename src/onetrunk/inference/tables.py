@@ -15,7 +15,7 @@ import numpy as np
 from onetrunk.core.answer import Answer
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError, ResourceError, UsageError
-from onetrunk.core.folder import disk_errors
+from onetrunk.core.folder import disk_errors, file_name
 from onetrunk.data.table import Table, read
 
 _ACROSS, _MOST_ROWS = 10, 20  # of the picture of all pictures
@@ -117,7 +117,7 @@ def draw_answers(codec: Codec, name: str, answers: Sequence[Answer], on: Sequenc
     folder, paths = out.with_suffix(""), []
     with disk_errors(out):
         for i, (answer, value) in enumerate(zip(answers, on, strict=True)):
-            path, png = folder / f"{name}-{i:04d}.png", codec.show(answer.value, value).get("png")
+            path, png = folder / f"{file_name(name)}-{i:04d}.png", codec.show(answer.value, value).get("png")
             if png is not None:
                 folder.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(base64.b64decode(png))
@@ -135,7 +135,7 @@ def _files(values: list[Any], folder: Path, name: str) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for i, value in enumerate(values):
-        path = folder / f"{name}-{i:04d}.{'wav' if isinstance(value, bytes) else 'png'}"
+        path = folder / f"{file_name(name)}-{i:04d}.{'wav' if isinstance(value, bytes) else 'png'}"
         if isinstance(value, bytes):
             path.write_bytes(value)
         else:
@@ -145,5 +145,5 @@ def _files(values: list[Any], folder: Path, name: str) -> list[str]:
     pictures = [value for value in values if isinstance(value, np.ndarray) and value.ndim < 4]
     if pictures and len({picture.shape for picture in pictures}) == 1:
         rows = [pictures[i : i + _ACROSS] for i in range(0, len(pictures), _ACROSS)][:_MOST_ROWS]
-        Image.fromarray(sheet(rows)).save(folder / f"{name}.png")
+        Image.fromarray(sheet(rows)).save(folder / f"{file_name(name)}.png")
     return paths

@@ -74,7 +74,8 @@ def read(path: Path, words: Path | None = None) -> Model:
     head, shift = _tensor(kernel).T, _tensor(bias)
     if len(bias) == 1:  # a sigmoid is a softmax over 0 and its logit
         head, shift = (torch.cat([torch.zeros_like(x), x]) for x in (head, shift))
-    state |= {"codecs.text.table": _tensor(table), "codecs.label.head": head, "codecs.label.bias": shift}
+    for key, name, tensor in (("text", "table", _tensor(table)), ("label", "head", head), ("label", "bias", shift)):
+        state[network.codecs.parameter_name(key, name)] = tensor
     network.load_state_dict(state)
     stage = {"stage": "import", "source": path.name, "family": "keras", "left_out": []}
     return Model(network.eval(), [Task(["text"], ["label"])], {"stages": [stage]})

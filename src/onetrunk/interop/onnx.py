@@ -180,7 +180,7 @@ def _describe(model: Model, columns: Sequence[str], place: Path) -> None:
     described = {}
     for name in dict.fromkeys(columns):
         codec = model.codec(name)
-        assets = {f"{name}.{file}": text for file, text in codec.assets().items()}
+        assets = {f"{files.file_name(name)}.{file}": text for file, text in codec.assets().items()}
         for file, text in assets.items():
             (place / file).write_text(text, encoding="utf-8")
         knows = {} if assets else {"knowledge": codec.knowledge()}

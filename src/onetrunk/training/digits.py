@@ -53,10 +53,10 @@ def only(whole: Data, ask: str) -> Data:
     return Data(whole.table, whole.types, whole.options, whole.given, [ask], {}, whole.split)
 
 
-def config(short: bool) -> Recipe:
+def config(short: bool, device: str = "auto") -> Recipe:
     """The demo's settings; the short form takes every step and learns little."""
     settings = ["pretrain.steps=40", "finetune.steps=20", "finetune.folds=2"] if short else None
-    return make_recipe(SETTINGS, settings)
+    return make_recipe(SETTINGS, settings, device=device)
 
 
 def rivals(whole: Data, test: Table) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from onetrunk.core.column import Codec, Column
 from onetrunk.core.errors import UsageError
+from onetrunk.core.terminal import literal
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.model import Teacher
@@ -80,7 +81,7 @@ def teach(student: Model, teacher: Model, data: Data, config: DistilConfig, cons
         table = data.table
         data.table = Table({**table.columns, name: values}, table.source, table.row, table.notes)
         data.ledger.add("answered by the teacher", name, n=len(unknown))
-        console.print(f"The teacher answers {len(unknown):,} rows without {name}.", highlight=False)
+        console.print(f"The teacher answers {len(unknown):,} rows without {literal(name)}.", highlight=False)
 
 
 def _check_known(teacher: Model, names: Sequence[str]) -> None:

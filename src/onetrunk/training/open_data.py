@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from onetrunk.core.terminal import literal
 from onetrunk.data.cache import Cache
 from onetrunk.data.events import EventsConfig, rows_from_events
 from onetrunk.data.ledger import Ledger
@@ -97,15 +98,15 @@ def open_data(
             before=before,
         )  # fmt: skip
     for note in [*table.notes, *parts.notes]:
-        console.print(f"[yellow]Note:[/] {note}", highlight=False)
-    shown = ", ".join(f"{n} [dim]{kinds[n]}[/]" for n in given_names) or "nothing"
+        console.print(f"[yellow]Note:[/] {literal(note)}", highlight=False)
+    shown = ", ".join(f"{literal(n)} [dim]{kinds[n]}[/]" for n in given_names) or "nothing"
     console.print(f"[bold]Given[/] {shown}", highlight=False)
     if asked:
-        console.print("[bold]Asked[/] " + ", ".join(f"{n} [dim]{kinds[n]}[/]" for n in asked), highlight=False)
+        console.print("[bold]Asked[/] " + ", ".join(f"{literal(n)} [dim]{kinds[n]}[/]" for n in asked), highlight=False)
     for name, reason in reasons.items():
-        console.print(f"[bold]Left out[/] {name} [dim]{reason}[/]", highlight=False)
+        console.print(f"[bold]Left out[/] {literal(name)} [dim]{literal(reason)}[/]", highlight=False)
     sizes = " · ".join(f"{name} {len(index):,}" for name, index in parts.indices().items())
-    console.print(f"[bold]Rows[/] {sizes} [dim]{parts.how}[/]", highlight=False)
+    console.print(f"[bold]Rows[/] {sizes} [dim]{literal(parts.how)}[/]", highlight=False)
     return Data(table, kinds, options, given_names, asked, reasons, parts, ledger, config.fold, cache)
 
 
@@ -116,8 +117,8 @@ def seen_splits(model: Model, table: Table, console: Console) -> np.ndarray:
     records = [record for record in records if record is not None]
     if absent := absent_columns(table, records):
         console.print(
-            f"[yellow]Note:[/] rows that the model learnt from cannot be told here, for want of {', '.join(absent)}: "
-            "do not hold them out.",
+            "[yellow]Note:[/] rows that the model learnt from cannot be told here, for want of "
+            f"{literal(', '.join(absent))}: do not hold them out.",
             highlight=False,
         )
     return splits_before(table, records)

@@ -9,6 +9,7 @@ from rich.console import Console
 from onetrunk.core.errors import DataError
 from onetrunk.core.objective import Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as kinds
+from onetrunk.core.terminal import literal
 from onetrunk.data.loader import Loader
 from onetrunk.data.pack import Store
 from onetrunk.engine.progress import Progress
@@ -37,7 +38,7 @@ def pretrain_model(
     store = stored(model, data, "train", config)
     data.ledger.check(len(store.index), max_bad)
     for line in data.ledger.lines():
-        console.print(f"[yellow]Ledger[/] {line}", highlight=False)
+        console.print(f"[yellow]Ledger[/] {literal(line)}", highlight=False)
     batches, made, steps = course(store, config, seed)
     model.network.objectives = made
     steps = steps_within(model.network, batches, config.train, steps, limit, out)

@@ -12,6 +12,7 @@ from onetrunk.core.config import Config, read_yaml, with_settings
 from onetrunk.core.errors import UsageError
 from onetrunk.core.objective import ObjectiveConfig
 from onetrunk.data.events import EventsConfig
+from onetrunk.engine.runtime import find_device
 from onetrunk.engine.trainer import TrainSettings
 from onetrunk.nn.lora import LoRAConfig
 
@@ -79,6 +80,7 @@ class Recipe(Config):
     row_weight: str | None = None  # a column of weights, one a row
     cache: str | None = None  # a folder that keeps vocabularies and encoded texts for later runs on the same data
     tokens_per_batch: int = Field(16_384, ge=64)
+    device: str = "auto"  # cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU
     train: TrainSettings = Field(default_factory=TrainSettings)
     pretrain: PretrainConfig = Field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = Field(default_factory=FinetuneConfig)
@@ -92,13 +94,16 @@ class Recipe(Config):
 
 
 def make_recipe(config: str | Path | dict[str, Any] | None, settings: Sequence[str] | None, **flags: Any) -> Recipe:
-    """A YAML file or dict, then flags, then `key=value` settings; later ones win."""
+    """A YAML file or dict, then flags, then `key=value` settings; later ones win. Raises UsageError for unknown keys,
+    values that cannot be, and a device that this machine has not."""
     data = read_yaml(config) if isinstance(config, str | Path) else dict(config or {})
     given = {name: value for name, value in flags.items() if value is not None}
     if "fold" in given:
         given["fold"] = {**(data.get("fold") or {}), **given["fold"]}
     data |= given
-    return Recipe.parse(with_settings(data, list(settings or [])), str(config) if config else "the settings")
+    recipe = Recipe.parse(with_settings(data, list(settings or [])), str(config) if config else "the settings")
+    find_device(recipe.device)
+    return recipe
 
 
 def budget_seconds(budget: str | float | None) -> float | None:

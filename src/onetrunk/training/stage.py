@@ -15,10 +15,12 @@ from rich.console import Console
 from onetrunk import __version__
 from onetrunk.core import rng
 from onetrunk.core.errors import InterruptedRunError
+from onetrunk.core.terminal import literal
 from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.seen_rows import record
 from onetrunk.engine.progress import Progress
+from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainResult
 from onetrunk.inference.model_folder import Model
 from onetrunk.model import FoundationModel
@@ -32,14 +34,16 @@ _VALIDATIONS = 10  # in a run
 
 
 def new_model(data: Data, config: Recipe, seed: int, teacher: Model | None = None) -> Model:
-    """A new model whose codecs are fitted on the training rows, or know what its teacher's do."""
+    """A new model on the recipe's device, whose codecs are fitted on the training rows, or know what its teacher's do.
+    It begins with the same numbers on every device."""
     columns, codecs = (
         fit_columns(data.part("train"), data.names, data.types, data.options, data.cache)
         if teacher is None
         else student_columns(teacher, data)
     )
     torch.manual_seed(rng.torch_seed(seed, "weights"))
-    return Model(FoundationModel(config.trunk_config(), columns, codecs, config.given), fold=data.fold)
+    network = FoundationModel(config.trunk_config(), columns, codecs, config.given)
+    return Model(Runtime.open(config.device).place(network), fold=data.fold)
 
 
 def extend_model(model: Model, data: Data, console: Console, seed: int, tuning: FinetuneConfig | None = None) -> None:
@@ -55,12 +59,13 @@ def extend_model(model: Model, data: Data, console: Console, seed: int, tuning: 
         for column in columns:
             like = [other.name for other in known if other.type == column.type]
             model.network.add_column(column, codecs[column.codec], like)
-            console.print(f"New column [bold]{column.name}[/] [dim]{column.type}[/]", highlight=False)
+            Runtime.of(model.network).place(model.network)
+            console.print(f"New column [bold]{literal(column.name)}[/] [dim]{column.type}[/]", highlight=False)
     for name in data.names:
         if model.columns[name].codec in met:
             added = model.codec(name).extend([v for v in train[name] if v is not None])
             if added:
-                console.print(f"Column [bold]{name}[/]: {added} new classes or words", highlight=False)
+                console.print(f"Column [bold]{literal(name)}[/]: {added} new classes or words", highlight=False)
 
 
 def stored(model: Model, data: Data, part: str, config: Recipe) -> Store:
@@ -130,6 +135,7 @@ def provenance(
         "onetrunk": __version__,
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "device": result.device,
         "date": time.strftime("%Y-%m-%d"),
     }
     return {"stages": [*(before or {}).get("stages", []), made]}
@@ -149,7 +155,7 @@ def _digest(store: Store) -> str:
 def _weights_digest(network: FoundationModel) -> str:
     found = hashlib.blake2b(digest_size=8)
     for name, tensor in network.state_dict().items():
-        found.update(name.encode() + tensor.numpy().tobytes())
+        found.update(name.encode() + tensor.cpu().numpy().tobytes())
     return found.hexdigest()
 
 

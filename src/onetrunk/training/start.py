@@ -9,6 +9,7 @@ import torch
 from onetrunk.core import rng
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import UsageError
+from onetrunk.engine.runtime import Runtime
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.interop import huggingface
 from onetrunk.nn.restructure import restructured
@@ -20,8 +21,8 @@ _GENTLE = {"optimizer": "adamw", "lr": 1e-4}  # what others trained for long is 
 def start_from(
     source: str | None, run: Recipe, network: bool, seed: int, restructure: bool = False
 ) -> tuple[Model | None, Recipe]:
-    """The model, if any, and the run's configuration with it: the model says whether what is given is causal, and one
-    that was imported is trained gently unless the user chose an optimizer or learning rate.
+    """The model, if any, on the run's device, and the run's configuration with it: the model says whether what is given
+    is causal, and one that was imported is trained gently unless the user chose an optimizer or learning rate.
 
     Settings of trunk and columns that differ from the model's change it with `restructure`; else they are an error.
     """
@@ -29,8 +30,9 @@ def start_from(
         return None, run
     path = huggingface.locate(source, network)
     torch.manual_seed(rng.torch_seed(seed, "start"))  # what no checkpoint holds, and new layers, begin at random
-    model = huggingface.read(path) if huggingface.is_checkpoint(path) else load(path)
+    model = huggingface.read(path) if huggingface.is_checkpoint(path) else load(path, device="cpu")
     _change(model, run, source, restructure)
+    Runtime.open(run.device).place(model.network)
     given = "causal" if model.network.given_causal else "bidirectional"
     train = run.train
     if [stage["stage"] for stage in model.provenance.get("stages", [])] == ["import"]:

@@ -8,13 +8,22 @@ from typing import Any
 DRAWN_EACH = 20
 
 
-def demo(*, out: str = "demo", seed: int = 0, short: bool = False, overwrite: bool = True, quiet: bool = False) -> Any:
+def demo(
+    *,
+    out: str = "demo",
+    seed: int = 0,
+    short: bool = False,
+    device: str = "auto",
+    overwrite: bool = True,
+    quiet: bool = False,
+) -> Any:
     """Run the whole life of a model on handwritten digits, in minutes: one model that reads, names and draws them.
 
     Args:
         out: the folder for the model, its report and the drawn digits.
         seed: of everything random, the 50 labelled rows included.
         short: a short form that shows every step and no good figures.
+        device: cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.
         overwrite: replace what an earlier demo left.
         quiet: print nothing.
 
@@ -38,7 +47,7 @@ def demo(*, out: str = "demo", seed: int = 0, short: bool = False, overwrite: bo
 
     console = console_for(quiet)
     place = Path(out)
-    run = digits.config(short)
+    run = digits.config(short, device)
     data = digits.data(seed, run)
     for name in ("model-foundation", "model", "scratch"):
         check_free(place / name, overwrite)

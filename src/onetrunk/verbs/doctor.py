@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 
-def doctor(*, quiet: bool = False) -> dict[str, Any]:
+def doctor(*, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
     """Check this machine: versions, cores, memory, accelerators, precision, extras, and a training step that learns.
 
     Args:
+        device: cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.
         quiet: print nothing.
 
     Returns:
@@ -28,7 +29,7 @@ def doctor(*, quiet: bool = False) -> dict[str, Any]:
     from onetrunk.engine.runtime import Runtime
     from onetrunk.verbs.show import console_for
 
-    runtime = Runtime.open()
+    runtime = Runtime.open(device)
     found: dict[str, Any] = {
         "onetrunk": __version__,
         "python": platform.python_version(),

@@ -47,8 +47,10 @@ def export(
 
     from onetrunk.core import folder as files
     from onetrunk.core.errors import DataError, UsageError, unknown
+    from onetrunk.core.terminal import literal
     from onetrunk.data.ledger import Ledger
     from onetrunk.data.prepare import encode
+    from onetrunk.engine.runtime import Runtime
     from onetrunk.inference.model_folder import Model, load
     from onetrunk.inference.tables import read_rows
     from onetrunk.training.open_data import renamed
@@ -63,7 +65,8 @@ def export(
     allowed = tolerance if tolerance is not None else 0.2 if int8 else 1e-3
     console = console_for(quiet)
     check_free(out, overwrite)
-    opened = model if isinstance(model, Model) else load(model)
+    opened = model if isinstance(model, Model) else load(model, device="cpu")
+    Runtime.open("cpu").place(opened.network)
     task = opened.task(None if ask in (None, "embedding") else [ask], given)
     asked = None if ask == "embedding" else task.ask[0]
     table = renamed(read_rows(data, network), map)
@@ -103,8 +106,8 @@ def export(
 
     files.commit(Path(out), write, replace=overwrite)
     console.print(
-        f"The export is in [bold]{out}[/]: {measured['equal_answers']:,} of {measured['rows']:,} answers equal, "
-        f"numbers within {measured['worst_difference']:.1g} of their size.",
+        f"The export is in [bold]{literal(out)}[/]: {measured['equal_answers']:,} of {measured['rows']:,} answers "
+        f"equal, numbers within {measured['worst_difference']:.1g} of their size.",
         highlight=False,
     )
     return measured

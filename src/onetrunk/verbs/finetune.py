@@ -64,6 +64,7 @@ def finetune(
     Returns:
         The model, as `onetrunk.load(out)` gives it.
     """
+    from onetrunk.core.terminal import literal
     from onetrunk.inference.adapter import base_digest
     from onetrunk.training.distil import both_met, open_teacher, teach
     from onetrunk.training.finetune import finetune_model
@@ -101,5 +102,5 @@ def finetune(
     if above is not None:
         model.provenance["teacher"] = {"name": Path(teacher).name, "digest": base_digest(Path(teacher))}
     model.save(out, overwrite=overwrite)
-    console.print(f"The model is in [bold]{out}[/].", highlight=False)
+    console.print(f"The model is in [bold]{literal(out)}[/].", highlight=False)
     return model

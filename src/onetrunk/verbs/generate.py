@@ -20,6 +20,7 @@ def generate(
     guidance: float = 2.0,
     steps: int = 24,
     seed: int = 0,
+    device: str = "auto",
     quiet: bool = False,
 ) -> Any:
     """Draw or write `n` values of a column, for every given row or from nothing.
@@ -38,6 +39,7 @@ def generate(
         guidance: how strongly a drawing follows what is given; 1 is plain.
         steps: steps of a drawing.
         seed: of everything drawn.
+        device: cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.
         quiet: print nothing.
 
     Returns:
@@ -45,13 +47,15 @@ def generate(
     """
     from onetrunk.core.errors import UsageError
     from onetrunk.data.ledger import Ledger
+    from onetrunk.engine.runtime import find_device
     from onetrunk.inference.model_folder import Model, load
     from onetrunk.inference.tables import nothing_given, read_rows
     from onetrunk.verbs.predict import predict
 
     if n < 1:
         raise UsageError(f"--n expects 1 or more, found {n}.")
-    opened = model if isinstance(model, Model) else load(model)
+    find_device(device)
+    opened = model if isinstance(model, Model) else load(model, device=device)
     asked = opened.task(ask).ask
     if data is None:
         rows, given = {name: [None] * n for name in asked}, []
@@ -65,5 +69,5 @@ def generate(
         rows |= {name: [prompt] * len(next(iter(rows.values()))) for name in asked}
     return predict(
         opened, rows, ask=asked, given=given, begun=prompt is not None, out=out, temperature=temperature, top_k=top_k,
-        top_p=top_p, max_length=max_length, guidance=guidance, steps=steps, seed=seed, quiet=quiet,
+        top_p=top_p, max_length=max_length, guidance=guidance, steps=steps, seed=seed, device=device, quiet=quiet,
     )  # fmt: skip

@@ -34,6 +34,7 @@ def import_(
         The model, as `onetrunk.load(out)` gives it.
     """
     from onetrunk.core.errors import UsageError
+    from onetrunk.core.terminal import literal
     from onetrunk.inference.model_folder import load
     from onetrunk.interop import huggingface, keras
     from onetrunk.training.output import check_free
@@ -47,8 +48,8 @@ def import_(
         raise UsageError(f"--tower chooses one of CLIP's; {source} has none: leave it out.")
     check_free(out, overwrite)
     if base is not None:
-        load(base, source).save(out, overwrite=overwrite)
-        console.print(f"The model, {base} with its adapter, is in [bold]{out}[/].", highlight=False)
+        load(base, source, device="cpu").save(out, overwrite=overwrite)
+        console.print(f"The model, {literal(base)} with its adapter, is in [bold]{literal(out)}[/].", highlight=False)
         return load(out)
     if weights:
         model = keras.read(Path(source), None if words is None else Path(words))
@@ -57,11 +58,11 @@ def import_(
     (stage,) = model.provenance["stages"]
     parameters = sum(p.numel() for p in model.network.parameters())
     console.print(
-        f"[bold]{stage['family']}[/] with [bold]{', '.join(model.columns)}[/], {parameters:,} parameters",
+        f"[bold]{stage['family']}[/] with [bold]{literal(', '.join(model.columns))}[/], {parameters:,} parameters",
         highlight=False,
     )
     if stage["left_out"]:
-        console.print(f"[yellow]Left out:[/] {', '.join(stage['left_out'])}", highlight=False)
+        console.print(f"[yellow]Left out:[/] {literal(', '.join(stage['left_out']))}", highlight=False)
     model.save(out, overwrite=overwrite)
-    console.print(f"The model is in [bold]{out}[/].", highlight=False)
+    console.print(f"The model is in [bold]{literal(out)}[/].", highlight=False)
     return model

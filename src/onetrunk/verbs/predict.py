@@ -23,6 +23,7 @@ def predict(
     guidance: float = 1.0,
     steps: int = 24,
     seed: int = 0,
+    device: str = "auto",
     max_bad: float = 0.01,
     network: bool = False,
     quiet: bool = False,
@@ -45,6 +46,7 @@ def predict(
         guidance: how strongly a drawing follows what is given; 1 is plain.
         steps: steps of a drawing.
         seed: of everything drawn.
+        device: cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.
         max_bad: share of unusable values in a column from which it stops.
         network: let hf:// names reach for the network.
         quiet: print nothing.
@@ -56,7 +58,9 @@ def predict(
     import pandas as pd
 
     from onetrunk.core.answer import Sampling
+    from onetrunk.core.terminal import literal
     from onetrunk.data.ledger import Ledger
+    from onetrunk.engine.runtime import Runtime
     from onetrunk.inference.model_folder import Model, answer_columns, load
     from onetrunk.inference.tables import check_out, draw_answers, nothing_given, read_rows, write_answers
     from onetrunk.training.open_data import renamed
@@ -65,7 +69,8 @@ def predict(
     console = console_for(quiet)
     if out is not None:
         check_out(Path(out))
-    opened = model if isinstance(model, Model) else load(model)
+    opened = model if isinstance(model, Model) else load(model, device="cpu")
+    Runtime.open(device).place(opened.network)
     rows = read_rows(data, network)
     table = renamed(rows, map)
     sampling = Sampling(temperature, top_k, top_p, max_length, guidance, steps, seed, beams)
@@ -80,7 +85,9 @@ def predict(
     if absent and len(absent) == len(task.given):
         raise nothing_given(task.given, table)
     if absent:
-        console.print(f"[yellow]Note:[/] not in the table, answered without: {', '.join(absent)}", highlight=False)
+        console.print(
+            f"[yellow]Note:[/] not in the table, answered without: {literal(', '.join(absent))}", highlight=False
+        )
     for name in task.ask:
         answers = opened.answer(table, name, task.given, sampling, ledger, begun)
         codec = opened.codec(name)
@@ -90,12 +97,14 @@ def predict(
             columns |= {f"{name} drawn": drawn} if any(drawn) else {}
     ledger.check(len(table), max_bad)
     for line in ledger.lines():
-        console.print(f"[yellow]Ledger[/] {line}", highlight=False)
+        console.print(f"[yellow]Ledger[/] {literal(line)}", highlight=False)
     alike = isinstance(data, pd.DataFrame) and len(data) == len(table)  # not so of events, which became fewer rows
     frame = pd.DataFrame(columns, index=data.index if alike else None)
     if out is not None:
         left_out = write_answers(frame, rows, Path(out))
-        console.print(f"{len(frame):,} answers are in [bold]{out}[/], beside the rows' own columns.", highlight=False)
+        console.print(
+            f"{len(frame):,} answers are in [bold]{literal(out)}[/], beside the rows' own columns.", highlight=False
+        )
         if left_out:
-            console.print(f"[yellow]Note:[/] not written, for no text: {', '.join(left_out)}", highlight=False)
+            console.print(f"[yellow]Note:[/] not written, for no text: {literal(', '.join(left_out))}", highlight=False)
     return frame

@@ -56,6 +56,7 @@ def pretrain(
     Returns:
         The model, as `onetrunk.load(out)` gives it.
     """
+    from onetrunk.core.terminal import literal
     from onetrunk.training.open_data import open_data
     from onetrunk.training.output import check_free
     from onetrunk.training.pretrain import pretrain_model
@@ -73,5 +74,5 @@ def pretrain(
     )  # fmt: skip
     model = pretrain_model(opened, run, Path(out), seed, model, budget_seconds(budget), max_bad, console)
     model.save(out, overwrite=overwrite)
-    console.print(f"The foundation model is in [bold]{out}[/].", highlight=False)
+    console.print(f"The foundation model is in [bold]{literal(out)}[/].", highlight=False)
     return model

@@ -57,6 +57,7 @@ def train(
         The model, as `onetrunk.load(out)` gives it.
     """
     from onetrunk.core.folder import MANIFEST
+    from onetrunk.core.terminal import literal
     from onetrunk.evaluation.evidence_folder import evaluate_model
     from onetrunk.training.finetune import finetune_model
     from onetrunk.training.open_data import open_data
@@ -72,7 +73,9 @@ def train(
     foundation = Path(f"{out}-foundation")
     check_free(out, overwrite)
     if start is None and (foundation / MANIFEST).exists() and not overwrite:
-        console.print(f"Going on with [bold]{foundation}[/], made before (--overwrite makes it anew).", highlight=False)
+        console.print(
+            f"Going on with [bold]{literal(foundation)}[/], made before (--overwrite makes it anew).", highlight=False
+        )
         start = str(foundation)
     model, run = start_from(start, run, network, seed)
     opened = open_data(
@@ -93,8 +96,8 @@ def train(
     model.save(out, overwrite=overwrite)
     evaluate_model(model, opened.part("test"), opened.part("train"), Path(out), seed, console)
     console.print(
-        f"\nThe model is in [bold]{out}[/]; open [bold]{Path(out) / 'evidence' / 'report.html'}[/].\n"
-        f"Use it: [bold]onetrunk predict {out} NEW_ROWS.csv --out answers.csv[/]",
+        f"\nThe model is in [bold]{literal(out)}[/]; open [bold]{literal(Path(out) / 'evidence' / 'report.html')}[/].\n"
+        f"Use it: [bold]onetrunk predict {literal(out)} NEW_ROWS.csv --out answers.csv[/]",
         highlight=False,
     )
     return model
