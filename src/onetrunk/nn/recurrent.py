@@ -84,7 +84,7 @@ class RecurrentRows:
         return [tuple(tensor[self.slots] for tensor in state) for state in self.cache.states]
 
     def after(self, layers: list[State], keep: bool | Tensor) -> RecurrentRows:
-        kept = torch.as_tensor(keep, device=self.slots.device).expand(len(self.slots))
+        kept = keep if isinstance(keep, Tensor) else torch.full_like(self.slots, keep, dtype=torch.bool)
         for state, new in zip(self.cache.states, layers, strict=True):
             for tensor, after in zip(state, new, strict=True):
                 tensor[self.slots[kept]] = after[kept].to(tensor.dtype)
