@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common import ROOT, Figures, Run
+from onetrunk.core.events import Note
 
 Found = dict[str, Any]
 
@@ -36,7 +37,7 @@ def alternate(run: Run, sides: dict[str, dict[str, Any]], rounds: int) -> dict[s
             )
             one = json.loads(done.stdout.splitlines()[-1]) | {"whole_seconds": time.monotonic() - start}
             found[name].append(one)
-            run.console.print(f"{name} {turn + 1}/{rounds}", one, highlight=False)
+            run.on_event(Note(f"{name} {turn + 1}/{rounds} {one}"))
     return found
 
 
@@ -94,7 +95,7 @@ def train_ours(
     shape: dict[str, int], batch: int, length: int, steps: int, train: dict[str, Any], place: str, warm: int = 2
 ) -> Found:
     """Steps of a causal language model through our trainer; the median step after those that warm up."""
-    from onetrunk.core.column import Column
+    from onetrunk.core.encoder import Column
     from onetrunk.core.objective import ObjectiveConfig
     from onetrunk.data.loader import Loader
     from onetrunk.engine.trainer import TrainConfig, Trainer

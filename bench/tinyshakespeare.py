@@ -35,9 +35,9 @@ def compare(run: Run) -> Figures:
 
     from onetrunk.core.errors import UsageError
     from onetrunk.data.ledger import Ledger
-    from onetrunk.data.pack import Store
     from onetrunk.data.prepare import encode
     from onetrunk.data.split import Split
+    from onetrunk.data.store import Store
     from onetrunk.data.table import Table
     from onetrunk.evaluation.intervals import bootstrap
     from onetrunk.inference.likelihood import mean_loss
@@ -57,7 +57,7 @@ def compare(run: Run) -> Figures:
     nobody = np.zeros(0, dtype=np.int64)
     split = Split(np.array([0]), nobody, np.array([1]), how)
     data = Data(table, *types_and_options(table, config, None), ["text"], [], {}, split)
-    model = pretrain_model(data, config, run.place, run.seed, None, None, 0.01, run.console)
+    model = pretrain_model(data, run.context(config, run.place))
     made = model.provenance["stages"][-1]
     if made["tokens"] > MOST_TOKENS:
         raise UsageError(f"{made['tokens']:,} tokens were trained on; the comparison allows {MOST_TOKENS:,}.")

@@ -32,7 +32,6 @@ from onetrunk.nn import lora
 from onetrunk.nn.lora import LoRAConfig
 from onetrunk.training.open_data import Data
 from onetrunk.training.stage import extend_model
-from onetrunk.verbs.show import console_for
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 DEVICE_RUNTIME = Runtime(DEVICE)
@@ -231,7 +230,7 @@ def test_what_a_model_learns_anew_is_there_too(tmp_path: Path) -> None:
         rows = Table({name: list(values) for name, values in more.items()})
         split = Split(np.arange(24), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), "all")
         data = Data(rows, {**TYPES, "size": "category"}, {}, list(TYPES), ["size"], {}, split)
-        extend_model(made, data, console_for(True), 0)
+        extend_model(made, data, 0)
         assert stays(made.network) and "size" in made.columns
         answers = made.answer(more, "size", list(TYPES))
         made.save(tmp_path / "m")

@@ -151,7 +151,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def few_steps(config: Any, settings: Any, **flags: Any) -> Any:
         return asked(config, [*(settings or []), *QUICK], **flags)
 
-    monkeypatch.setattr("onetrunk.training.recipe.make_recipe", few_steps)
+    for module in ("recipe", "jobs"):
+        monkeypatch.setattr(f"onetrunk.training.{module}.make_recipe", few_steps)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import worlds
 from torch.utils.flop_counter import FlopCounterMode
 from worlds import CASES, Case
 
+from onetrunk.core.events import Collected, StepDone
 from onetrunk.engine import runtime
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.trainer import TrainConfig, Trainer
@@ -120,17 +121,17 @@ def test_what_is_rounded_up_for_one_is_not_counted_for_all() -> None:
     assert n > 64
 
 
-def test_the_share_is_operations_over_seconds_over_the_rate(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_the_share_is_operations_over_seconds_over_the_rate(tmp_path: Path, monkeypatch) -> None:
     network, batch = texts()
     store = worlds.store_of(worlds.model({"text": TEXTS}, {"text": "text"}), {"text": TEXTS})
     network.objectives = [worlds.objective(store, given=[], ask=["text"])]
     monkeypatch.setattr(runtime, "_gemm_rate", lambda device, dtype: 1e9)
-    config = TrainConfig(steps=2, tensorboard=False)
-    result = Trainer(network, lambda step: [batch], config, tmp_path, progress=Progress("train")).run()
+    config, told = TrainConfig(steps=2, tensorboard=False), Collected()
+    result = Trainer(network, lambda step: [batch], config, tmp_path, progress=Progress("train", told)).run()
     record = result.history[0]
     seconds = batch.tokens / record["tokens_per_s"]
     assert record["mfu"] == pytest.approx(network.flops(batch) / seconds / 1e9, rel=0.02, abs=1e-4)
-    assert f"MFU {100 * record['mfu']:.0f} %" in capsys.readouterr().err
+    assert [event.mfu for event in told.of(StepDone)] == [one["mfu"] for one in result.history]
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])["mfu"] == record["mfu"]
 
 

@@ -279,7 +279,7 @@ def test_hub_names_do_not_reach_for_the_network(monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with pytest.raises(DataError, match="only with --network"):
+    with pytest.raises(DataError, match="only with --allow-network"):
         read("hf://onetrunk-nobody/no-such-dataset")
 
 
@@ -334,6 +334,7 @@ class _Half:
 def fake_types(monkeypatch):
     known = {"half": _Half, "later": _Half, "whole": _Whole}
     monkeypatch.setattr(column_types, "names", lambda: sorted(known))
+    monkeypatch.setattr(column_types, "modules", lambda: dict.fromkeys(known, ""))
     get = column_types.get
     monkeypatch.setattr(column_types, "get", lambda name: known[name] if name in known else get(name))
 

@@ -59,7 +59,7 @@ def test_a_hub_name_stays_offline_unless_told(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(hub, "snapshot_download", snapshot)
     assert run(monkeypatch, "import", "hf://google/vit", "--out", tmp_path / "ours") == 0
     assert asked[0]["name"] == "google/vit" and asked[0]["local_files_only"]
-    onetrunk.import_("hf://google/vit", out=str(tmp_path / "again"), network=True, quiet=True)
+    onetrunk.import_("hf://google/vit", out=str(tmp_path / "again"), allow_network=True, quiet=True)
     assert not asked[1]["local_files_only"]
     assert not {"*.bin", "*.py"} & set(asked[1]["allow_patterns"])
 

@@ -131,7 +131,7 @@ class Trainer:
     ) -> None:
         self.module, self.batches, self.config, self.folder = module, batches, config, Path(folder)
         self.seed, self.identity, self.validate, self.resume = seed, identity or {}, validate, resume
-        self.progress = progress or Progress(silent=True)
+        self.progress = progress or Progress()
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.runtime = Runtime.of(module)
         self.device = self.runtime.device

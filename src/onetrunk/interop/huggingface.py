@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from onetrunk.core import folder as files
-from onetrunk.core.column import Codec, Column
+from onetrunk.core.column import Codec
+from onetrunk.core.encoder import Column
 from onetrunk.core.errors import MissingExtraError, ModelFileError, UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.inference.model_folder import Model, Task
@@ -50,7 +51,7 @@ def locate(source: str, allow_network: bool) -> Path:
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         if not allow_network:
-            reason = "it is not in the local cache, and the network is used only with --network"
+            reason = "it is not in the local cache, and the network is used only with --allow-network"
         raise ModelFileError(f"Cannot load the hub model {name!r}: {reason}.") from None
 
 

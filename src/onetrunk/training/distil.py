@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from rich.console import Console
 
-from onetrunk.core.column import Codec, Column
+from onetrunk.core.column import Codec
+from onetrunk.core.encoder import Column
 from onetrunk.core.errors import UsageError
-from onetrunk.core.terminal import literal
+from onetrunk.core.events import Listener, Note, ignore
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.model import Teacher
@@ -55,7 +55,7 @@ def student_columns(teacher: Model, data: Data) -> tuple[list[Column], dict[str,
     return columns, made
 
 
-def teach(student: Model, teacher: Model, data: Data, config: DistilConfig, console: Console) -> None:
+def teach(student: Model, teacher: Model, data: Data, config: DistilConfig, on_event: Listener = ignore) -> None:
     """From now on the student learns from the teacher too; training rows that lack an asked value get the teacher's
     answer. Raises UsageError where the two do not know the same, or answers are no distribution."""
     _check_known(teacher, data.names)
@@ -81,7 +81,7 @@ def teach(student: Model, teacher: Model, data: Data, config: DistilConfig, cons
         table = data.table
         data.table = Table({**table.columns, name: values}, table.source, table.row, table.notes)
         data.ledger.add("answered by the teacher", name, n=len(unknown))
-        console.print(f"The teacher answers {len(unknown):,} rows without {literal(name)}.", highlight=False)
+        on_event(Note(f"The teacher answers {len(unknown):,} rows that have no {name}."))
 
 
 def _check_known(teacher: Model, names: Sequence[str]) -> None:

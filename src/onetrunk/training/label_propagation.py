@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.errors import UsageError
-from onetrunk.data.pack import Store
+from onetrunk.data.store import Store
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import pooled_states
 
@@ -16,7 +16,7 @@ _NEIGHBOURS = 10
 _TRUST = 0.9  # how far labels travel; 0 is not at all
 
 
-def spread(model: Model, store: Store, task: Task, values: list[Any]) -> tuple[list[Any], np.ndarray]:
+def propagate_labels(model: Model, store: Store, task: Task, values: list[Any]) -> tuple[list[Any], np.ndarray]:
     """Fills the missing values of a closed set of answers by label spreading (Zhou et al. 2004, on learnt states as in
     arXiv 1904.04717). Returns all values, and how sure each is: 1 where it was known. Raises UsageError where an answer
     is not one of a closed set.

@@ -76,7 +76,7 @@ class Recipe(Config):
     trunk: dict[str, Any] = Field(default_factory=dict)
     given: Literal["bidirectional", "causal"] = "bidirectional"
     columns: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    fold: EventsConfig | None = None  # how a table of events becomes rows; None: its lines are rows
+    events: EventsConfig | None = None  # how a table of events becomes rows; None: its lines are rows
     row_weight: str | None = None  # a column of weights, one a row
     cache: str | None = None  # a folder that keeps vocabularies and encoded texts for later runs on the same data
     tokens_per_batch: int = Field(16_384, ge=64)
@@ -98,8 +98,8 @@ def make_recipe(config: str | Path | dict[str, Any] | None, settings: Sequence[s
     values that cannot be, and a device that this machine has not."""
     data = read_yaml(config) if isinstance(config, str | Path) else dict(config or {})
     given = {name: value for name, value in flags.items() if value is not None}
-    if "fold" in given:
-        given["fold"] = {**(data.get("fold") or {}), **given["fold"]}
+    if "events" in given:
+        given["events"] = {**(data.get("events") or {}), **given["events"]}
     data |= given
     recipe = Recipe.parse(with_settings(data, list(settings or [])), str(config) if config else "the settings")
     find_device(recipe.device)

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 
 from onetrunk.core.batch import Batch
-from onetrunk.core.column import Codec, Column
+from onetrunk.core.column import Codec
+from onetrunk.core.encoder import Column
 from onetrunk.core.errors import UsageError
 from onetrunk.core.registry import column_types
-from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode, fit_columns
+from onetrunk.data.store import Store
 from onetrunk.engine.counting import Counts, count, fake
 from onetrunk.engine.mode import Mode, Pass, decide
 from onetrunk.engine.planning import Step, memory
@@ -31,7 +32,7 @@ from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.trainer import TrainConfig, Trainer
 from onetrunk.model import FoundationModel
 from onetrunk.training.open_data import Data
-from onetrunk.training.pretrain import course
+from onetrunk.training.pretrain import schedule
 from onetrunk.training.recipe import Recipe
 
 _BLOCKS = 1, 3
@@ -88,10 +89,10 @@ class Rehearsal:
 
     def __init__(self, source: Source, config: Recipe, seed: int) -> None:
         self.source, self.config, self.runtime = source, config, Runtime(torch.device("cpu"))
-        self.loader, self.objectives, self.steps = course(source.store, config, seed)
+        self.loader, self.objectives, self.steps = schedule(source.store, config, seed)
         self.batches: list[Batch] = self.loader(0)
         small = config.model_copy(update={"tokens_per_batch": min(_TIMED, config.tokens_per_batch)})
-        self._timed = _largest(course(source.store, small, seed)[0](0))
+        self._timed = _largest(schedule(source.store, small, seed)[0](0))
         whole = self._timed.tokens == sum(batch.tokens for batch in self.batches)
         self._turns = (1,) if whole else (1, 2)  # how often it is in a step that is timed
         self.layers = config.trunk_config()["layers"]

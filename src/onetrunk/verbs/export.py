@@ -17,7 +17,7 @@ def export(
     int8: bool = False,
     tolerance: float | None = None,
     rows: int = 200,
-    network: bool = False,
+    allow_network: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def export(
         int8: weights in 8 bits (onnx).
         tolerance: largest difference of a number, relative to their size; by default 0.001, and 0.2 with int8.
         rows: how many rows to check at most.
-        network: let hf:// names reach for the network.
+        allow_network: allow hf:// names to use the network.
         overwrite: replace an existing folder.
         quiet: print nothing.
 
@@ -47,7 +47,6 @@ def export(
 
     from onetrunk.core import folder as files
     from onetrunk.core.errors import DataError, UsageError, unknown
-    from onetrunk.core.terminal import literal
     from onetrunk.data.ledger import Ledger
     from onetrunk.data.prepare import encode
     from onetrunk.engine.runtime import Runtime
@@ -55,7 +54,7 @@ def export(
     from onetrunk.inference.tables import read_rows
     from onetrunk.training.open_data import renamed
     from onetrunk.training.output import check_free
-    from onetrunk.verbs.show import console_for
+    from onetrunk.verbs.show import Printer
 
     forms = ("huggingface", "gguf", "onnx")
     if to not in forms:
@@ -63,13 +62,13 @@ def export(
     if int8 and to != "onnx":
         raise UsageError(f"--int8 is for --to onnx; {to} keeps float32.")
     allowed = tolerance if tolerance is not None else 0.2 if int8 else 1e-3
-    console = console_for(quiet)
+    printer = Printer(quiet)
     check_free(out, overwrite)
     opened = model if isinstance(model, Model) else load(model, device="cpu")
     Runtime.open("cpu").place(opened.network)
     task = opened.task(None if ask in (None, "embedding") else [ask], given)
     asked = None if ask == "embedding" else task.ask[0]
-    table = renamed(read_rows(data, network), map)
+    table = renamed(read_rows(data, allow_network), map)
     table = table.take(np.arange(min(rows, len(table))))
     writes = to != "onnx" or (asked is not None and opened.codec(asked).continues)
     wanted = [asked] if writes else task.given
@@ -105,9 +104,10 @@ def export(
         files.write_json(place / "export.json", measured)
 
     files.commit(Path(out), write, replace=overwrite)
-    console.print(
-        f"The export is in [bold]{literal(out)}[/]: {measured['equal_answers']:,} of {measured['rows']:,} answers "
-        f"equal, numbers within {measured['worst_difference']:.1g} of their size.",
-        highlight=False,
+    printer.line(
+        "The export is in ",
+        (out, "bold"),
+        f": {measured['equal_answers']:,} of {measured['rows']:,} answers equal, "
+        f"numbers within {measured['worst_difference']:.1g} of their size.",
     )
     return measured

@@ -13,7 +13,7 @@ def import_(
     tower: str | None = None,
     base: str | None = None,
     words: str | None = None,
-    network: bool = False,
+    allow_network: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Any:
@@ -26,7 +26,7 @@ def import_(
         base: the model folder that an adapter folder (of finetune --lora) was trained on: both become one model.
         words: of Keras weights, a JSON file of words and their numbers; without it the words of a text are numbers.
         tower: which of CLIP's two, text or image.
-        network: let hf:// names reach for the network.
+        allow_network: allow hf:// names to use the network.
         overwrite: replace an existing model folder.
         quiet: print nothing.
 
@@ -34,13 +34,13 @@ def import_(
         The model, as `onetrunk.load(out)` gives it.
     """
     from onetrunk.core.errors import UsageError
-    from onetrunk.core.terminal import literal
+    from onetrunk.core.events import Saved
     from onetrunk.inference.model_folder import load
     from onetrunk.interop import huggingface, keras
     from onetrunk.training.output import check_free
-    from onetrunk.verbs.show import console_for
+    from onetrunk.verbs.show import Printer
 
-    console = console_for(quiet)
+    printer = Printer(quiet)
     weights = base is None and keras.is_weights(Path(source))
     if words is not None and not weights:
         raise UsageError(f"--words is for Keras weights (.h5); {source} brings its own: leave it out.")
@@ -49,20 +49,18 @@ def import_(
     check_free(out, overwrite)
     if base is not None:
         load(base, source, device="cpu").save(out, overwrite=overwrite)
-        console.print(f"The model, {literal(base)} with its adapter, is in [bold]{literal(out)}[/].", highlight=False)
+        printer.line(f"The model, {base} with its adapter, is in ", (out, "bold"), ".")
         return load(out)
     if weights:
         model = keras.read(Path(source), None if words is None else Path(words))
     else:
-        model = huggingface.read(huggingface.locate(source, network), tower)
+        model = huggingface.read(huggingface.locate(source, allow_network), tower)
     (stage,) = model.provenance["stages"]
     parameters = sum(p.numel() for p in model.network.parameters())
-    console.print(
-        f"[bold]{stage['family']}[/] with [bold]{literal(', '.join(model.columns))}[/], {parameters:,} parameters",
-        highlight=False,
-    )
+    names = ", ".join(model.columns)
+    printer.line((stage["family"], "bold"), " with ", (names, "bold"), f", {parameters:,} parameters")
     if stage["left_out"]:
-        console.print(f"[yellow]Left out:[/] {literal(', '.join(stage['left_out']))}", highlight=False)
+        printer.line(("Left out:", "yellow"), f" {', '.join(stage['left_out'])}")
     model.save(out, overwrite=overwrite)
-    console.print(f"The model is in [bold]{literal(out)}[/].", highlight=False)
+    printer(Saved("model", out))
     return model

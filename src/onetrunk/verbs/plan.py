@@ -23,7 +23,7 @@ def plan(
     given: list[str] | None = None,
     ignore: list[str] | None = None,
     types: dict[str, str] | None = None,
-    fold: dict[str, str] | None = None,
+    events: dict[str, str] | None = None,
     split: str = "auto",
     size: str | None = None,
     hardware: str | None = None,
@@ -34,7 +34,7 @@ def plan(
     seed: int = 0,
     config: Any = None,
     settings: list[str] | None = None,
-    network: bool = False,
+    allow_network: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Predict memory, time and energy of a pretraining, whether it fits, and which size suits the data and the budget.
@@ -46,7 +46,7 @@ def plan(
         given: columns to use; by default all but ids, constants and leaks.
         ignore: columns to leave out.
         types: column=type, where the inferred type is wrong.
-        fold: key=value, how a table of events becomes rows, like by=user,order=time,window=50.
+        events: key=value, how a table of events becomes rows, like by=user,order=time,window=50.
         split: auto, random, stratified, or group, scaffold, time or given:COLUMN; with :80/10/10.
         size: nano, tiny, small, base or large.
         hardware: accelerators, like h100, 8xh100 or 4x8xh100 (machines x each); by default this machine, measured.
@@ -57,7 +57,7 @@ def plan(
         seed: of the split and the batches.
         config: a YAML file with any setting.
         settings: key=value, like trunk.width=1024.
-        network: let hf:// names reach for the network.
+        allow_network: allow hf:// names to use the network.
         quiet: print nothing.
 
     Returns:
@@ -66,12 +66,13 @@ def plan(
     from onetrunk.core.errors import UsageError
     from onetrunk.engine.planning import Cluster, best_size
     from onetrunk.training.open_data import open_data
+    from onetrunk.training.options import DataOptions
     from onetrunk.training.recipe import SIZES, budget_seconds, make_recipe
     from onetrunk.verbs._rehearsal import Rehearsal, Source
-    from onetrunk.verbs.show import console_for
+    from onetrunk.verbs.show import Printer
 
-    run = make_recipe(config, settings, size=size, fold=fold)
-    console = console_for(quiet)
+    run = make_recipe(config, settings, size=size, events=events)
+    printer = Printer(quiet)
     if (data is None) == (tokens is None):
         raise UsageError("plan expects data, or --tokens where there are none yet; not both.")
     if efficiency > 1:
@@ -85,8 +86,13 @@ def plan(
     else:
         source = Source.of(
             open_data(
-                data, ask=ask, given=given, ignore=ignore, types=types, map=None, split_spec=split, seed=seed,
-                allow_equal_rows=True, network=network, config=run, console=console,
+                data,
+                DataOptions(
+                    ask=ask, given=given, ignore=ignore, types=types, split=split, seed=seed,
+                    allow_equal_rows=True, allow_network=allow_network,
+                ),
+                run,
+                printer,
             )
         )  # fmt: skip
 
@@ -101,7 +107,7 @@ def plan(
         found["sizes"] = {name: {"parameters": parameters, "tokens": read} for name, (parameters, read) in can.items()}
         found["best_size"] = best_size(can, found["data"]["tokens"]) if can else None
     found["advice"] = _advice(found, limit)
-    _show(found, console)
+    _show(found, printer.console)
     return found
 
 

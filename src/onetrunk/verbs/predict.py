@@ -25,7 +25,7 @@ def predict(
     seed: int = 0,
     device: str = "auto",
     max_bad: float = 0.01,
-    network: bool = False,
+    allow_network: bool = False,
     quiet: bool = False,
 ) -> Any:
     """Answer the asked columns for every row. Columns and values may be missing.
@@ -48,7 +48,7 @@ def predict(
         seed: of everything drawn.
         device: cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.
         max_bad: share of unusable values in a column from which it stops.
-        network: let hf:// names reach for the network.
+        allow_network: allow hf:// names to use the network.
         quiet: print nothing.
 
     Returns:
@@ -58,20 +58,20 @@ def predict(
     import pandas as pd
 
     from onetrunk.core.answer import Sampling
-    from onetrunk.core.terminal import literal
+    from onetrunk.core.events import LedgerLine
     from onetrunk.data.ledger import Ledger
     from onetrunk.engine.runtime import Runtime
     from onetrunk.inference.model_folder import Model, answer_columns, load
     from onetrunk.inference.tables import check_out, draw_answers, nothing_given, read_rows, write_answers
     from onetrunk.training.open_data import renamed
-    from onetrunk.verbs.show import console_for
+    from onetrunk.verbs.show import Printer
 
-    console = console_for(quiet)
+    printer = Printer(quiet)
     if out is not None:
         check_out(Path(out))
     opened = model if isinstance(model, Model) else load(model, device="cpu")
     Runtime.open(device).place(opened.network)
-    rows = read_rows(data, network)
+    rows = read_rows(data, allow_network)
     table = renamed(rows, map)
     sampling = Sampling(temperature, top_k, top_p, max_length, guidance, steps, seed, beams)
     ledger = Ledger()
@@ -85,9 +85,7 @@ def predict(
     if absent and len(absent) == len(task.given):
         raise nothing_given(task.given, table)
     if absent:
-        console.print(
-            f"[yellow]Note:[/] not in the table, answered without: {literal(', '.join(absent))}", highlight=False
-        )
+        printer.note(f"The table lacks {', '.join(absent)}: rows are answered without.")
     for name in task.ask:
         answers = opened.answer(table, name, task.given, sampling, ledger, begun)
         codec = opened.codec(name)
@@ -97,14 +95,12 @@ def predict(
             columns |= {f"{name} drawn": drawn} if any(drawn) else {}
     ledger.check(len(table), max_bad)
     for line in ledger.lines():
-        console.print(f"[yellow]Ledger[/] {literal(line)}", highlight=False)
+        printer(LedgerLine(line))
     alike = isinstance(data, pd.DataFrame) and len(data) == len(table)  # not so of events, which became fewer rows
     frame = pd.DataFrame(columns, index=data.index if alike else None)
     if out is not None:
         left_out = write_answers(frame, rows, Path(out))
-        console.print(
-            f"{len(frame):,} answers are in [bold]{literal(out)}[/], beside the rows' own columns.", highlight=False
-        )
+        printer.line(f"{len(frame):,} answers are in ", (out, "bold"), ", beside the rows' own columns.")
         if left_out:
-            console.print(f"[yellow]Note:[/] not written, for no text: {literal(', '.join(left_out))}", highlight=False)
+            printer.note(f"These columns are not written, because they are not text: {', '.join(left_out)}.")
     return frame
