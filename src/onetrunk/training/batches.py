@@ -46,9 +46,9 @@ def make_objectives(configs: Sequence[ObjectiveConfig], store: Store) -> list[Ob
     return made
 
 
-def count_steps(rows: int, documents: int, epochs: float, least: int, most: int) -> int:
+def count_steps(rows: int, documents: int, epochs: float, min_steps: int, max_steps: int) -> int:
     """Steps for some passes over the rows, within bounds."""
-    return int(np.clip(math.ceil(rows * epochs / max(1, documents)), least, most))
+    return int(np.clip(math.ceil(rows * epochs / max(1, documents)), min_steps, max_steps))
 
 
 def steps_within(
@@ -74,8 +74,8 @@ def steps_within(
 
 
 def loader(
-    store: Store, configs: Sequence[ObjectiveConfig], config: Recipe, seed: int
+    store: Store, configs: Sequence[ObjectiveConfig], recipe: Recipe, seed: int
 ) -> tuple[Loader, list[Objective]]:
     made = make_objectives(configs, store)
-    given_causal = config.given == "causal"
-    return Loader(store, made, seed=seed, tokens_per_batch=config.tokens_per_batch, given_causal=given_causal), made
+    given_causal = recipe.attention == "causal"
+    return Loader(store, made, seed=seed, tokens_per_batch=recipe.tokens_per_batch, given_causal=given_causal), made

@@ -152,7 +152,7 @@ class Rehearsal:
     def _network(self, blocks: int, inside: AbstractContextManager[None] | None = None) -> FoundationModel:
         trunk, codecs = {**self.config.trunk_config(), "layers": blocks}, copy.deepcopy(self.source.codecs)
         with inside or nullcontext():
-            network = FoundationModel(trunk, self.source.columns, codecs, self.config.given)
+            network = FoundationModel(trunk, self.source.columns, codecs, self.config.attention)
         network.objectives = self.objectives
         return network
 
