@@ -203,15 +203,14 @@ def test_it_learns_an_order_and_beats_its_rivals() -> None:
     made = worlds.model({"h": rows}, {"h": "items"}, options=options, awake=False)
     store = worlds.store_of(made, {"h": rows})
     task = worlds.objective(store, given=[], ask=["h"])
-    made.network.objectives = [task]
-    network, optimizer = made.network.train(), torch.optim.Adam(made.network.parameters(), lr=1e-2)
+    learner, optimizer = worlds.learner(made, task).train(), torch.optim.Adam(made.network.parameters(), lr=1e-2)
     for step in range(80):
         planned = task.assign_roles(np.arange(60), store.present, worlds.keys(60, step))
-        (loss,) = network(worlds.assemble({task.tag: planned}, store)).values()
+        (loss,) = learner(worlds.assemble({task.tag: planned}, store)).values()
         optimizer.zero_grad()
         (loss.sum / loss.count).backward()
         optimizer.step()
-    network.eval()
+    learner.eval()
     codec = made.codec("h")
     before, then = zip(*map(codec.split, rows), strict=True)
     ours = codec.metrics(made.answer({"h": list(before)}, "h", []), list(then))

@@ -67,7 +67,7 @@ def test_training_reads_what_answering_reads() -> None:
     batch = worlds.batch(store, range(4), [], ["h"])
     read = batch.reads["predict"]["h"]
     with torch.inference_mode():
-        h = made.network.states(batch)[read.flat_r]
+        h = made.network.encode(batch).h_ND[read.flat_r]
         codec = made.codec("h")
         p = torch.nn.functional.linear(h, codec.head, codec.bias).softmax(-1).numpy()
     answers = made.answer({"h": ROWS}, "h", [])

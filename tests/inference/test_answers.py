@@ -94,13 +94,11 @@ def test_batches_hold_every_row_once_and_no_more_than_fits() -> None:
 
 
 def test_the_pooled_states_are_those_training_sees(made: Model) -> None:
-    from onetrunk.model import pooled_given
-
     store = worlds.store_of(made, rows())
     found = pooled_states(made.network, store, ["title", "price"])
     batch = worlds.batch(store, range(12), ["title", "price"], ["kind"])
     with torch.inference_mode():
-        expected = pooled_given(made.network.states(batch), batch.layout, 12)
+        expected = made.network.encode(batch).pooled_MD
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
     assert not found[3].any() and found[4].any(), "nothing is given in row 3"
 

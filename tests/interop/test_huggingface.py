@@ -116,7 +116,7 @@ def test_encoders_fill_in_the_same_words(written: Any, kind: str) -> None:
             h, weight = codec.readout(found[row, "text"])
         torch.testing.assert_close(h @ weight.T, expected, **CLOSE)
         first += len(ids)
-    loss = model.codec("text").loss(model.network.states(batch)[reads.flat_r], reads.targets)
+    loss = model.codec("text").loss(model.network.encode(batch).h_ND[reads.flat_r], reads.targets)
     assert bool(torch.isfinite(loss.sum)) and float(loss.count) == len(reads.flat_r)
 
 

@@ -13,6 +13,7 @@ from onetrunk.data.loader import Loader
 from onetrunk.engine import runtime
 from onetrunk.engine.planning import ACCELERATORS
 from onetrunk.model import FoundationModel
+from onetrunk.model.flops import StepOperations
 from onetrunk.training.batches import make_objectives
 from onetrunk.training.recipe import SIZES, PretrainConfig, make_recipe
 from onetrunk.verbs import _rehearsal
@@ -46,7 +47,7 @@ def test_a_plan_says_what_the_built_model_and_its_batches_say() -> None:
     objectives = make_objectives(config.pretrain.objectives, source.store)
     batches = Loader(source.store, objectives, seed=0, tokens_per_batch=config.tokens_per_batch)(0)
     assert found["parameters"] == sum(p.numel() for p in built.parameters())
-    assert found["step"]["operations"] == pytest.approx(sum(map(built.flops, batches)), rel=1e-9)
+    assert found["step"]["operations"] == pytest.approx(sum(map(StepOperations(built), batches)), rel=1e-9)
     assert found["step"]["tokens"] == 8 * 32 and found["run"]["steps"] == -(-10_000 // (8 * 32))
     assert found["memory_gb"]["weights"] == pytest.approx(4e-9 * found["parameters"])
     assert found["fits"] and found["step"]["seconds"] > 0
@@ -59,8 +60,8 @@ def test_a_step_is_on_the_lines_through_what_was_timed(monkeypatch: pytest.Monke
     """A clock that says 10 for a step, 7 for each micro-batch, and 2 for each block in it."""
 
     class Timed:
-        def __init__(self, network: Any, batches: Any, config: Any, place: str) -> None:
-            self.blocks, self.batches = len(network.trunk.layers), batches
+        def __init__(self, learner: Any, batches: Any, config: Any, place: str) -> None:
+            self.blocks, self.batches = len(learner.model.trunk.layers), batches
 
         def dry_run(self, seconds: float) -> list[float]:
             return [10 + len(self.batches(step)) * (7 + 2 * self.blocks) for step in range(5)][1:]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from onetrunk.columns._turns import ANSWERS
 from onetrunk.columns.text import CODEC as Text
+from onetrunk.core.batch import Batch, Embed, Layout
 from onetrunk.core.content import Role
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model
@@ -82,11 +83,12 @@ def next_logits(model: Model, ask: str, ids: list[int]) -> Tensor:
     codec, network = model.codec(ask), model.network
     device = next(network.parameters()).device
     with torch.inference_mode():
-        x = codec.embed({"id": torch.tensor(ids, device=device)}) + network.marker(ask)[Role.ASKED]
-        there, pos = torch.ones(1, len(ids), dtype=torch.bool, device=device), torch.arange(len(ids), device=device)
-        cache = network.trunk.start_cache(1, device)
-        h, _ = network.trunk.extend(x[None], pos[None], there, cache, causal=True, keep=False)
-        return torch.nn.functional.linear(*codec.readout(h[0])).float().cpu()
+        role = torch.tensor([int(Role.ASKED)], device=device)
+        here = torch.arange(len(ids), device=device)
+        batch = Batch(
+            Layout.stream(1, len(ids), device), {ask: Embed({"id": torch.tensor(ids, device=device)}, role, here)}
+        )
+        return torch.nn.functional.linear(*codec.readout(network.encode(batch).h_ND)).float().cpu()
 
 
 def _checked(model: Model, ask: str) -> tuple[Text, Transformer]:

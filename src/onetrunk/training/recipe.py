@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from onetrunk.data.events import EventsConfig
 from onetrunk.engine.runtime import find_device
 from onetrunk.engine.trainer import TrainSettings
 from onetrunk.nn.lora import LoRAConfig
+from onetrunk.objectives.distil import DistilOptions
 
 # One dial: width, depth and heads follow.
 SIZES: dict[str, dict[str, int]] = {
@@ -46,13 +48,6 @@ class PretrainConfig(Config):
     max_steps: int = Field(3000, ge=1, description="The most steps that `epochs` may come to.")
 
 
-class DistilConfig(Config):
-    """How a student learns from its teacher (`--teacher`)."""
-
-    weight: float = Field(0.5, ge=0, le=1, description="Of the teacher's answers; the rest is the truth's.")
-    temperature: float = Field(2.0, gt=0, description="Above 1 it also learns how unlikely the unlikely answers are.")
-
-
 class FinetuneConfig(Config):
     """Training on one task."""
 
@@ -69,7 +64,7 @@ class FinetuneConfig(Config):
         0, description='0 trains everything, k freezes the first k blocks, "trunk" trains asked columns only.'
     )
     lora: LoRAConfig | None = Field(None, description="The trunk learns changes of low rank only.")
-    distil: DistilConfig = Field(default_factory=DistilConfig, description="How it learns from a teacher.")
+    distil: DistilOptions = Field(default_factory=DistilOptions, description="How it learns from a teacher.")
     metric: str | None = Field(
         None, description="The metric that chooses the best step; by default the first asked column's main one."
     )
@@ -140,5 +135,9 @@ def budget_seconds(budget: str | float | None) -> float | None:
 
 
 def json_schema() -> dict[str, Any]:
-    """The recipe as JSON Schema, for editors and forms; docs/recipe.schema.json is the same."""
+    """The recipe as JSON Schema, for editors and forms; `python -m onetrunk.training.recipe` prints it."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=1))

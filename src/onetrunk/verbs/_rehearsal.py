@@ -31,6 +31,8 @@ from onetrunk.engine.progress import resident_bytes
 from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.trainer import TrainConfig, Trainer
 from onetrunk.model import FoundationModel
+from onetrunk.model.flops import StepOperations
+from onetrunk.objectives import Learner
 from onetrunk.training.open_data import Data
 from onetrunk.training.pretrain import schedule
 from onetrunk.training.recipe import Recipe
@@ -96,7 +98,8 @@ class Rehearsal:
         whole = self._timed.tokens == sum(batch.tokens for batch in self.batches)
         self._turns = (1,) if whole else (1, 2)  # how often it is in a step that is timed
         self.layers = config.trunk_config()["layers"]
-        self._shapes = [self._network(blocks, fake()) for blocks in _BLOCKS]
+        self._shapes = [self._learner(blocks, fake()) for blocks in _BLOCKS]
+        self._operations = [StepOperations(learner.model) for learner in self._shapes]
 
     @property
     def passes(self) -> float:
@@ -111,17 +114,17 @@ class Rehearsal:
 
         @cache
         def timer() -> Pass:  # of a real network: only where the clock decides, narrow ones
-            return self.runtime.pass_timer(self._network(_BLOCKS[1]), self._timed)
+            return self.runtime.pass_timer(self._learner(_BLOCKS[1]), self._timed)
 
         return decide(before, precision, False, self._shapes[1], lambda bf16: timer()(bf16), steps, len(self.batches))
 
     def step(self, mode: Mode) -> Step:
         """Counted."""
-        one, more = (count(network, _largest(self.batches), self.config.train, mode) for network in self._shapes)
+        one, more = (count(learner, _largest(self.batches), self.config.train, mode) for learner in self._shapes)
         return self._as_step(one.line(more, self._beyond), self.batches)
 
     def _as_step(self, counts: Counts, batches: list[Batch]) -> Step:
-        one, more = (sum(map(network.flops, batches)) for network in self._shapes)
+        one, more = (sum(map(operations, batches)) for operations in self._operations)
         return Step(
             counts=counts,
             operations=one + self._beyond * (more - one),
@@ -135,7 +138,8 @@ class Rehearsal:
         libraries, data, and what the allocator does not give back."""
         before = self.runtime.peak_bytes
         one, more = (
-            self._seconds(network, blocks, mode, steps) for network, blocks in zip(self._shapes, _BLOCKS, strict=True)
+            self._seconds(operations, blocks, mode, steps)
+            for operations, blocks in zip(self._operations, _BLOCKS, strict=True)
         )
         grown = self.runtime.peak_bytes
         process = resident_bytes()
@@ -149,14 +153,14 @@ class Rehearsal:
         """How many times the way from the first depth to the second leads to the run's own."""
         return (self.layers - _BLOCKS[0]) / (_BLOCKS[1] - _BLOCKS[0])
 
-    def _network(self, blocks: int, inside: AbstractContextManager[None] | None = None) -> FoundationModel:
+    def _learner(self, blocks: int, inside: AbstractContextManager[None] | None = None) -> Learner:
         trunk, codecs = {**self.config.trunk_config(), "layers": blocks}, copy.deepcopy(self.source.codecs)
+        objectives = copy.deepcopy(self.objectives)
         with inside or nullcontext():
             network = FoundationModel(trunk, self.source.columns, codecs, self.config.attention)
-        network.objectives = self.objectives
-        return network
+            return Learner(network, objectives)
 
-    def _seconds(self, shape: FoundationModel, blocks: int, mode: Mode, steps: int) -> float:
+    def _seconds(self, operations: StepOperations, blocks: int, mode: Mode, steps: int) -> float:
         """Of a step with so many blocks. Steps of one micro-batch and of two are timed in turn: a whole step is on the
         line through both, by its operations."""
 
@@ -170,14 +174,14 @@ class Rehearsal:
         precision = "bf16" if mode.autocast else "fp32"
         train = {**self.config.train.model_dump(), "precision": precision, "compile": False, "steps": steps}
         with tempfile.TemporaryDirectory() as place:
-            seconds = Trainer(self._network(blocks), batches, TrainConfig.parse(train), place).dry_run(_SECONDS)
+            seconds = Trainer(self._learner(blocks), batches, TrainConfig.parse(train), place).dry_run(_SECONDS)
         took: dict[int, list[float]] = {1: [], 2: []}
         for step, one in enumerate(seconds, 1):  # step 0 warmed up
             took[turn(step)].append(one)
         single = statistics.median(took[1])
         if self._turns == (1,):
             return single
-        share = sum(map(shape.flops, self.batches)) / shape.flops(self._timed)
+        share = sum(map(operations, self.batches)) / operations(self._timed)
         return single + (share - 1) * max(0.0, statistics.median(took[2]) - single)
 
 
