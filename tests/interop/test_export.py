@@ -16,7 +16,7 @@ from onetrunk.core.answer import Sampling
 from onetrunk.core.errors import EvidenceError, UsageError
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.interop import huggingface
-from onetrunk.interop._parity import Parity
+from onetrunk.interop.parity import Parity
 
 TEXTS = ["the red boat on the sea", "a green tree", "今天下雨了", "two blue birds, two red boats"] * 3
 ROWS = {

@@ -17,7 +17,7 @@ from onetrunk.columns.text.conversations import ANSWERS, is_conversation
 from onetrunk.core.errors import EvidenceError, MissingExtraError, UsageError
 from onetrunk.inference.model_folder import Model
 from onetrunk.interop import _writer
-from onetrunk.interop._parity import Parity
+from onetrunk.interop.parity import Parity
 
 FILE = "model.gguf"
 _NEW_TOKENS, _LIKELIEST = 8, 10  # of each row's check: how far it goes on, and how many tokens' numbers are compared
