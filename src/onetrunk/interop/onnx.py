@@ -33,7 +33,7 @@ from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
 from onetrunk.inference.model_folder import Model
 from onetrunk.inference.predict import answer, pooled_states
-from onetrunk.interop._parity import Parity
+from onetrunk.interop.parity import Parity
 from onetrunk.model import FoundationModel
 from onetrunk.nn.transformer import Transformer
 
