@@ -240,13 +240,15 @@ def test_a_prompt_is_gone_on_from_as_if_it_had_been_written(trunk: Any, given: s
     rest = [Sampling(max_length=9 - len(prompt)) for prompt in prompts]
     for i, sampling in enumerate(rest):
         single = {name: values[i : i + 1] for name, values in rows.items()}
-        (alone,) = made.answer({**single, "title": prompts[i : i + 1]}, "title", ["kind", "day"], sampling, begun=True)
+        (alone,) = made.answer(
+            {**single, "title": prompts[i : i + 1]}, "title", ["kind", "day"], sampling, prompted=True
+        )
         assert alone.value == whole[i]
-    together = made.answer({**rows, "title": prompts}, "title", ["kind", "day"], rest[-1], begun=True)
+    together = made.answer({**rows, "title": prompts}, "title", ["kind", "day"], rest[-1], prompted=True)
     assert [a.value for a in together] == [w[: len(p) + 4] for w, p in zip(whole, prompts, strict=True)]
     with pytest.raises(UsageError, match="An answer of 'kind' cannot go on from a prompt; of title can"):
-        made.answer({**rows, "title": prompts}, "kind", ["day"], begun=True)
-    (fresh,) = made.answer({"title": [None]}, "title", [], greedy, begun=True)
+        made.answer({**rows, "title": prompts}, "kind", ["day"], prompted=True)
+    (fresh,) = made.answer({"title": [None]}, "title", [], greedy, prompted=True)
     assert fresh.value == made.answer({"title": ["a"]}, "title", [], greedy)[0].value
 
 

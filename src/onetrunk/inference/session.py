@@ -45,7 +45,9 @@ class Request:
     ask: str
     given: Sequence[str]  # never the asked column itself
     sampling: Sampling = field(default_factory=Sampling)
-    prompt: Content | None = None  # how the answer of each of the store's rows begins, of no parts where it is free
+    prompt: Content | None = (
+        None  # how the answer of each of the store's rows begins, of no parts where nothing is said
+    )
     rows: np.ndarray | None = None  # which of the store's rows, in this order; None: all
 
 

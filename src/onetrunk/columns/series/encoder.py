@@ -19,7 +19,7 @@ from onetrunk.columns.series.display import bars, summary
 from onetrunk.columns.series.linear import ridge
 from onetrunk.core import rng
 from onetrunk.core.config import Config
-from onetrunk.core.content import Content, Role, Segment, local_positions
+from onetrunk.core.content import Content, Role, Segment, local_positions, window_counts
 from onetrunk.core.encoder import Beside, Encoder, History, SegmentContext
 from onetrunk.core.errors import BadValueError
 
@@ -165,7 +165,7 @@ class SeriesEncoder(Encoder, History):
         return {"missing points": missing} if missing else {}
 
     def windows(self, content: Content) -> np.ndarray:
-        return np.maximum(1, -(-content.lens // (self.length + self.options.horizon)))
+        return window_counts(content.lens, self.length + self.options.horizon)
 
     def max_positions(self, content: Content) -> np.ndarray:
         asked = self.seen_patches + self.asked_patches * (1 + self.options.paths)
