@@ -18,8 +18,11 @@ from onetrunk.columns.series.encoder import QUANTILES
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
+from onetrunk.core.registry import column_types
 from onetrunk.data.ledger import Ledger
 from onetrunk.evaluation.evaluate import evaluate
+
+Series = column_types.get("series")
 
 NAN = math.nan
 
