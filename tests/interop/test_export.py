@@ -48,7 +48,7 @@ def test_a_text_model_opens_in_transformers_with_equal_logits_and_texts(tmp_path
     assert type(theirs).__name__ == "Qwen3ForCausalLM"
     words = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
     prompts = ["the red", "a", "今天"]
-    answers = model.answer({"note": prompts}, "note", sampling=Sampling(max_length=10), begun=True)
+    answers = model.answer({"note": prompts}, "note", sampling=Sampling(max_length=10), prompted=True)
     for prompt, answer in zip(prompts, answers, strict=True):
         asked = words(prompt, return_tensors="pt")
         out = theirs.generate(**asked, max_new_tokens=10, do_sample=False)
@@ -165,7 +165,9 @@ def test_a_text_model_goes_on_in_llama_cpp_as_it_does_here(tmp_path: Path) -> No
     told.model.path, told.n_ctx, told.port, told.verbosity = str(tmp_path / "gguf" / "model.gguf"), 256, 0, -1
     there = llama.Server(told)
     for prompt in ("the red", "a", "今天", "two  blue\n birds"):
-        (own,) = model.answer({"note": [prompt]}, "note", sampling=Sampling(max_length=12, temperature=0), begun=True)
+        (own,) = model.answer(
+            {"note": [prompt]}, "note", sampling=Sampling(max_length=12, temperature=0), prompted=True
+        )
         theirs = there.handle_completions({"prompt": prompt, "temperature": 0, "max_tokens": 12})
         text = theirs["choices"][0]["text"].replace("\ufffd", "")
         assert own.value.replace("\ufffd", "").removeprefix(prompt).startswith(text[:8])

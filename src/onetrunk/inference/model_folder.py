@@ -94,10 +94,10 @@ class Model:
         given: Sequence[str] | None = None,
         sampling: Sampling | None = None,
         ledger: Ledger | None = None,
-        begun: bool = False,
+        prompted: bool = False,
     ) -> list[Answer]:
         """One answer a row for one column. Missing values and columns are left out; values that cannot be read too
-        (they are counted in `ledger`). With `begun`, and always for histories and conversations, answers go on from
+        (they are counted in `ledger`). With `prompted`, and always for histories and conversations, answers continue
         the rows' own values of that column; a row without one begins at the beginning.
         """
         task = self.task([ask], given)
@@ -108,13 +108,13 @@ class Model:
         ledger = ledger if ledger is not None else Ledger()
         store = encode(table, wanted, self.network.codecs, ledger)
         codec, prompt = self.codec(ask), None
-        if begun and not codec.continues:
+        if prompted and not codec.continues:
             able = [name for name in self.columns if self.codec(name).continues]
             raise UsageError(
                 f"An answer of {ask!r} cannot go on from a prompt; of {', '.join(able) or 'no column'} can."
             )
         own = table.columns.get(ask, [None] * len(table))
-        own = [v if v is not None and (begun or codec.goes_on(v)) else None for v in own]
+        own = [v if v is not None and (prompted or codec.goes_on(v)) else None for v in own]
         if codec.history or any(v is not None for v in own):
             prompt = _prompts(own, table.row, ask, codec, ledger)
         return answer(self.network, store, task.given, ask, sampling, prompt)
