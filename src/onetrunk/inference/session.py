@@ -308,7 +308,7 @@ class Session:
         request = entering.waiting.request
         codec = self.model.codec(request.ask)
         on, h_NTD = given.positions_of(codec.reads_on())
-        on.lens, on.frame = on.lens[here], None if on.frame is None else on.frame[here]
+        on = on.take(here)
         sampling = [request.sampling] * len(entering.keys)
         state = codec.start(AnswerContext(entering.keys, sampling, self.device, read_positions=on))
         while not bool(state["done"].all()):
