@@ -134,7 +134,7 @@ def test_what_is_read_on_another_column_is_the_same_in_onnx_runtime(tmp_path: Pa
         "label": ["x", "y"] * 6,
     }
     kinds = {"image": "image", "word": "text", "boxes": "boxes", "label": "category"}
-    options = {"label": {"on": "word"}, "boxes": {"least": 0.005, "most": 9}}
+    options = {"label": {"on": "word"}, "boxes": {"min_score": 0.005, "max_boxes": 9}}
     model = worlds.model(rows, kinds, trunk={**worlds.TRUNK, "layers": 1}, options=options)
     with torch.no_grad():
         for kernel in (model.codec("boxes").dense.kind, model.codec("label").head):

@@ -28,7 +28,7 @@ def predict(
     Args:
         model: a model folder.
         data: a file, folder, DataFrame, dataset, or hf://name; or one row as JSON.
-        prompted: answers continue the rows' own values of the asked column (texts).
+        prompted: the rows' own values of the asked column are prompts, which its answers continue (texts).
         quiet: print nothing.
 
     Returns:
