@@ -27,6 +27,7 @@ from onetrunk.core import folder as folders
 from onetrunk.core import rng
 from onetrunk.core.batch import Loss
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError
+from onetrunk.core.kernels import Kernels, kernels
 from onetrunk.engine.checkpoint import Checkpoints, load_part, load_state
 from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Gradients, Weights
@@ -75,6 +76,7 @@ class TrainSettings(OptimConfig):
     clip: float = Field(1.0, ge=0)  # largest norm of the whole gradient
     precision: Choice = "auto"  # auto: by a short probe
     compile: Compile = "auto"  # auto: runs that are long enough to gain from it
+    kernels: Kernels = "auto"  # plain: nothing is computed by hand, where auto does so on a CPU
     ema: float = Field(0.99, ge=0, lt=1)  # decay of the moving average of the weights, which then is the model
     loss_weights: dict[str, float] = Field(default_factory=dict)  # by loss name or what precedes its "/"; else 1
     balance: Literal["given", "learnt"] = "given"  # learnt: also by uncertainty, so that no task drowns another
@@ -160,7 +162,7 @@ class Trainer:
         log = MetricsLog(self.folder, self.step, self.validated, config.tensorboard)
         self.progress.start(self.step, config.steps)
         try:
-            with Signals() as signals:
+            with kernels(config.kernels), Signals() as signals:
                 while not signals.received:
                     if self._validation_due():
                         with self._memory():
@@ -204,7 +206,7 @@ class Trainer:
         self._begin(None)
         self.module.train()
         try:
-            with self._memory():
+            with self._memory(), kernels(self.config.kernels):
                 return self.runtime.time(self._training_step, seconds=seconds, at_least=at_least, warm_up=1)
         finally:
             if self.mode.compiled:
