@@ -31,7 +31,7 @@ from onetrunk.core.kernels import Kernels, kernels
 from onetrunk.engine.checkpoint import Checkpoints, load_part, load_state
 from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Gradients, Weights
-from onetrunk.engine.memory import keep_freed_memory
+from onetrunk.engine.memory import is_out_of_memory, keep_freed_memory
 from onetrunk.engine.mode import Choice, Compile, Mode, decide, set_compiled
 from onetrunk.engine.optim import OptimConfig, build_optimizer
 from onetrunk.engine.progress import Progress
@@ -465,7 +465,7 @@ class Trainer:
         try:
             yield
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             self.module.zero_grad(set_to_none=True)
             peak = self.runtime.peak_bytes / 1e9
@@ -494,9 +494,3 @@ def _bad_rows(loss: Loss, row: np.ndarray) -> np.ndarray:
         return np.unique(row)
     documents = loss.doc[~loss.each.isfinite()].cpu().numpy()
     return np.unique(row[documents] if len(documents) else row)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return "can't allocate memory" in str(error)
