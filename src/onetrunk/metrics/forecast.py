@@ -8,7 +8,7 @@ import numpy as np
 
 from onetrunk.core.metric import Metric
 
-METRICS = (
+FORECAST = (
     Metric("mse", False),
     Metric("mae", False),
     Metric("mase", False),

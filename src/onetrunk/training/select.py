@@ -17,7 +17,6 @@ from onetrunk.evaluation.baselines import before_and_then, usable
 from onetrunk.inference.likelihood import mean_loss
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
-from onetrunk.metrics.forecast import METRICS
 
 LOSS = Metric("loss", False, "nats")
 
@@ -33,7 +32,7 @@ class Judgement(NamedTuple):
 def choosing_metric(codec: Codec, name: str | None) -> Metric:
     """By what an asked column's models are compared: the named metric, else its main one; its loss where answers take
     many steps. Raises UsageError that names the nearest where it has no metric of this name."""
-    metrics = metrics_of(codec)
+    metrics = codec.evaluation.metrics()  # the main one first
     if judged_by_metric(codec):
         return metrics[0] if name is None else metric_named(name, metrics)
     if name not in (None, LOSS.name):
@@ -43,12 +42,6 @@ def choosing_metric(codec: Codec, name: str | None) -> Metric:
             "are compared by their loss. Leave it out."
         )
     return LOSS
-
-
-def metrics_of(codec: Codec) -> tuple[Metric, ...]:
-    """The metrics of a column, the main one first."""
-    evaluation = getattr(codec, "evaluation", None)  # a series has none yet
-    return METRICS if evaluation is None else evaluation.metrics()
 
 
 def judged_by_metric(codec: Codec) -> bool:
