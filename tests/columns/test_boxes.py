@@ -98,8 +98,8 @@ def test_odd_boxes_are_counted_in_the_ledger_with_plain_reasons() -> None:
         "boxes that reach beyond their picture, cut at its border": 1,
         "lists of boxes whose image is missing: not trained on": 1,
     }
-    made.network.objectives = [worlds.objective(store, given=["image"], ask=["boxes"])]
-    (loss,) = made.network(worlds.batch(store, range(5), given=["image"], ask=["boxes"])).values()
+    learner = worlds.learner(made, worlds.objective(store, given=["image"], ask=["boxes"]))
+    (loss,) = learner(worlds.batch(store, range(5), given=["image"], ask=["boxes"])).values()
     assert torch.isfinite(loss.sum) and set(loss.doc.tolist()) == {0, 1, 2, 3}  # none of this crashes a step
 
 

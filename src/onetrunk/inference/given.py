@@ -96,8 +96,5 @@ def read_given(model: FoundationModel, part: GivenRows, keys: np.ndarray, cache:
     group = RoleAssignment(part.rows, roles, keys)
     batch = assemble({"given": group}, part.store, given_causal=model.given_causal, augment=False, apart=True)
     batch = batch.to(weight.device)
-    valid = batch.layout.doc_BT >= 0
-    x = model.embeddings(batch)
-    h, _ = model.trunk.extend(x, batch.layout.pos_BT, valid, cache, causal=model.given_causal, keep=True)
-    w = valid[..., None].to(h.dtype)
-    return Given((h * w).sum(1) / w.sum(1).clamp(min=1), batch, h)
+    hidden = model.encode(batch, cache=cache)
+    return Given(hidden.pooled_MD, batch, hidden.h_BTD)

@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onetrunk.columns._tokens import TokenSequence
+from onetrunk.columns.families.tokens.encoder import TokenEncoder
 from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
-from onetrunk.core.batch import Batch, Layout
+from onetrunk.core.batch import Batch, Embed, Layout
 from onetrunk.core.column import Codec
 from onetrunk.core.content import On, Role
 from onetrunk.core.decoding import AnswerContext
@@ -68,31 +68,35 @@ class OneShot(nn.Module):
 
     def forward(self, gather_BT: Tensor, pos_BT: Tensor, *arrays: Tensor) -> tuple[Tensor, ...]:
         """gather_BT: which of the given columns' joined positions stands at each place; their number where padded."""
-        network, trunk = self.network, self.network.trunk
+        network = self.network
         content: dict[str, dict[str, Tensor]] = {name: {} for name in self.given}
         for name, array in zip(self.arrays, arrays, strict=True):
             column, _, part = name.rpartition(".")
             content[column][part] = array
-        parts = [network.codec(c).embed(content[c]) + network.marker(c)[Role.GIVEN] for c in self.given]
-        x = torch.cat([*parts, parts[0].new_zeros(1, network.width)])
-        valid = gather_BT < x.shape[0] - 1
-        n, device = gather_BT.shape[0], x.device  # not len(): that would fix it
-        cache = trunk.start_cache(n, device)
-        h, cache = trunk.extend(x[gather_BT], pos_BT, valid, cache, causal=network.given_causal, keep=True)
-        w = valid[..., None].to(h.dtype)
-        pooled = torch.where(valid[..., None], h, 0).sum(1) / w.sum(1).clamp(min=1)
+        n, device = gather_BT.shape[0], gather_BT.device  # not len(): that would fix it
+        role = torch.full((1,), int(Role.GIVEN), device=device)
+        parts = {c: network.embed(c, content[c], role) for c in self.given}
+        lens = [part.shape[0] for part in parts.values()]
+        valid = gather_BT < sum(lens)
+        doc = torch.where(valid, torch.arange(n, device=device)[:, None], -1)
+        layout = Layout(doc, torch.zeros_like(doc), torch.zeros_like(doc), pos_BT)
+        embeds = {c: Embed(content[c], role, torch.arange(part.shape[0], device=device)) for c, part in parts.items()}
+        batch = Batch(layout, embeds, gather_BT.flatten())
+        hidden = network.encode(batch, embeddings=parts, cache=network.start_cache(n))
+        pooled = hidden.pooled_MD
         if self.ask is None:
             return (pooled,)
         codec = network.codec(self.ask)
         state = {name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in self.state.items()}
         if self.grid is not None:
-            h, on = self._read_on(codec.reads_on(), h, gather_BT, [part.shape[0] for part in parts], content)
+            h, on = self._read_on(codec.reads_on(), hidden.h_BTD, gather_BT, lens, content)
             after = codec.step(state | on, h, None)
         else:
             t = self.slot.shape[1]
             pos, there = torch.arange(t, device=device).expand(n, -1), torch.ones(n, t, dtype=torch.bool, device=device)
-            h, _ = trunk.extend(self.slot.expand(n, -1, -1), pos, there, cache, causal=False, keep=False)
-            after = codec.step(state, torch.cat([h, pooled[:, None].expand(-1, t, -1)], dim=-1), None)
+            slot = self.slot.expand(n, -1, -1)
+            h, _ = network.extend(slot, pos, there, hidden.cache, causal=False, keep=False)
+            after = codec.step(state, network.with_pooled(self.ask, h, pooled), None)
         return (pooled, *(after[name.removeprefix(f"{self.ask}.")] for name in self.outputs[1:]))
 
     def _read_on(
@@ -126,10 +130,10 @@ class LanguageModel(nn.Module):
 
     def forward(self, ids_BT: Tensor) -> tuple[Tensor, ...]:
         codec, (B, T) = self.network.codec(self.ask), ids_BT.shape
-        x = codec.embed({"id": ids_BT.flatten()}).view(B, T, -1) + self.network.marker(self.ask)[Role.ASKED]
-        pos = torch.arange(T, device=x.device).expand(B, -1)
-        layout = Layout(torch.zeros_like(pos), torch.ones_like(pos), pos, pos, causal=True)
-        return (F.linear(*codec.readout(self.network.trunk(x, layout))).float(),)
+        role = torch.full((1,), int(Role.ASKED), device=ids_BT.device)
+        here = torch.arange(B * T, device=ids_BT.device)
+        batch = Batch(Layout.stream(B, T, ids_BT.device), {self.ask: Embed({"id": ids_BT.flatten()}, role, here)})
+        return (F.linear(*codec.readout(self.network.encode(batch).h_BTD)).float(),)
 
 
 # -- writing -------------------------------------------------------------------------------------------------
@@ -144,9 +148,9 @@ def export(model: Model, ask: str | None, given: Sequence[str], store: Store, pl
         raise UsageError(
             f"Only transformers are written as ONNX; this trunk is of the kind {network.trunk.config.kind}."
         )
-    if isinstance(codec, TokenSequence):
-        if codec.options.pairs:
-            raise UsageError(f"{ask!r} also embeds pairs of tokens (pairs), which are not written as ONNX.")
+    if isinstance(getattr(codec, "encoder", None), TokenEncoder):
+        if codec.options.bigrams:
+            raise UsageError(f"{ask!r} also embeds pairs of tokens (bigrams), which are not written as ONNX.")
         graph, feeds = LanguageModel(network, ask), _texts(store, ask)
         example = {"ids": np.resize(feeds[0]["ids"], (2, max(2, feeds[0]["ids"].shape[1])))}
     elif codec is None or codec.pooled or codec.reads_on() is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.errors import DataError, UsageError
-from onetrunk.core.events import Decision, FoldDone, Note
+from onetrunk.core.events import Decision, FoldDone, Note, ignore
 from onetrunk.core.objective import ObjectiveConfig
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
@@ -23,6 +23,7 @@ from onetrunk.engine.trainer import TrainResult
 from onetrunk.inference.adapter import Adapter, base_digest
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.nn import lora
+from onetrunk.objectives import Learner
 from onetrunk.training import adapt
 from onetrunk.training.batches import count_steps, loader, steps_within, with_row_weights
 from onetrunk.training.context import RunContext
@@ -162,12 +163,17 @@ def tune(
     recipe = context.recipe
     tuning = recipe.finetune
     documents = tuning.documents or int(np.clip(len(labelled) // 16, 16, 256))
-    objective = ObjectiveConfig(kind="predict", documents=documents, given=task.given, ask=task.ask)
+    kind, options = "predict", {}
+    if context.teacher is not None:
+        kind, options = "distil", tuning.distil.model_dump()
+    objective = ObjectiveConfig(kind=kind, documents=documents, given=task.given, ask=task.ask, options=options)
     rows = Store(store.names, store.codecs, store.contents, store.index[labelled])
     rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
-    batches, model.network.objectives = loader(rows, [objective], recipe, context.seed)
+    teacher = None if context.teacher is None else context.teacher.network
+    batches, objectives = loader(rows, [objective], recipe, context.seed, teacher)
+    learner = Learner(model.network, objectives, context.seed)
     steps = tuning.steps or count_steps(
-        batches.rows_per_epoch("predict"), documents, tuning.epochs, tuning.least_steps, tuning.most_steps
+        batches.rows_per_epoch(kind), documents, tuning.epochs, tuning.least_steps, tuning.most_steps
     )
     if tuning.lora is not None and tuning.freeze not in (0, "trunk"):
         raise UsageError(
@@ -182,8 +188,8 @@ def tune(
         metric = choosing_metric(model.codec(task.ask[0]), tuning.metric)
         validate = validator(model, task, validation, metric)
     context = context.but(recipe=_gentle(recipe, pretrained))
-    steps = steps_within(model.network, batches, context.recipe.train, steps, context.limit, context.out)
-    result = run_stage(stage, model, batches, steps, context, validate)
+    steps = steps_within(learner, batches, context.recipe.train, steps, context.limit, context.out)
+    result = run_stage(stage, learner, batches, steps, context, validate)
     for parameter in model.network.parameters():
         parameter.requires_grad_(True)
     return result
@@ -236,7 +242,7 @@ def _cross_validated(
         tuned = copy.deepcopy(model)
         with tempfile.TemporaryDirectory() as folder:
             rest = labelled[fold_of != fold]
-            inner = RunContext(quick, Path(folder), context.seed, context.max_bad, context.limit)
+            inner = context.but(recipe=quick, out=Path(folder), on_event=ignore)
             tune(tuned, store, rest, task, inner, pretrained=True)
         values = [validator(candidate, task, train.take(held), metric)().value for candidate in (model, tuned)]
         context.on_event(FoldDone(fold + 1, folds, metric.name, *values))

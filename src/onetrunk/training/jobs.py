@@ -68,8 +68,7 @@ def run_finetuning(
     if above is not None:
         teach(model, above, opened, recipe.finetune.distil, on_event)
     context = _context(options, recipe, on_event)
-    model = finetune_model(opened, context, model, pretrained=options.start is not None).model
-    model.network.teacher = None
+    model = finetune_model(opened, context.but(teacher=above), model, pretrained=options.start is not None).model
     if teacher is not None:
         model.provenance["teacher"] = {"name": Path(teacher).name, "digest": base_digest(Path(teacher))}
     return _save(model, options.out, options.overwrite, "model", on_event)

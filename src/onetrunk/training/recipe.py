@@ -15,6 +15,7 @@ from onetrunk.data.events import EventsConfig
 from onetrunk.engine.runtime import find_device
 from onetrunk.engine.trainer import TrainSettings
 from onetrunk.nn.lora import LoRAConfig
+from onetrunk.objectives.distil import DistilOptions
 
 # One dial: width, depth and heads follow.
 SIZES: dict[str, dict[str, int]] = {
@@ -42,13 +43,6 @@ class PretrainConfig(Config):
     most_steps: int = Field(3000, ge=1)
 
 
-class DistilConfig(Config):
-    """How a student learns from its teacher (`--teacher`)."""
-
-    weight: float = Field(0.5, ge=0, le=1)  # of the teacher's answers; the rest is the truth's
-    temperature: float = Field(2.0, gt=0)  # above 1: also from how unlikely the unlikely is
-
-
 class FinetuneConfig(Config):
     """Training on one task. `freeze`: 0 trains the whole model, k leaves the first k blocks as they are, "trunk" trains
     asked columns only."""
@@ -62,7 +56,7 @@ class FinetuneConfig(Config):
     layer_rate: float = Field(1.0, gt=0, le=1)  # every block learns at this share of the rate of the one above it
     freeze: int | Literal["trunk"] = 0
     lora: LoRAConfig | None = None  # the trunk learns changes of low rank only
-    distil: DistilConfig = Field(default_factory=DistilConfig)
+    distil: DistilOptions = Field(default_factory=DistilOptions)  # with --teacher
     metric: str | None = None  # chooses the best step; None: the asked column's main one
     repeats: int = Field(1, ge=1)  # seeds; the best on validation is kept and the spread reported
     spread: bool = False  # let rows without the asked value learn from their neighbours' (a closed set of answers)
