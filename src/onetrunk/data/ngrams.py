@@ -6,7 +6,8 @@ Words stand between characters that are neither letters nor digits, in any scrip
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -28,7 +29,15 @@ def character_ngrams(texts: Sequence[str], low: int = 1, high: int = 5) -> Count
     return _in_chunks(texts, lambda codes, row: _characters(codes, row, low, high))
 
 
-def _in_chunks(texts: Sequence[str], features: object) -> Counted:
+def text_keys(texts: Sequence[str]) -> np.ndarray:
+    """One number a text, uint64 [m], equal for equal ones."""
+    digests = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts]
+    return np.frombuffer(b"".join(digests), dtype=np.uint64)
+
+
+def _in_chunks(
+    texts: Sequence[str], features: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+) -> Counted:
     found: list[Counted] = []
     first = 0
     while first < len(texts):
@@ -37,7 +46,7 @@ def _in_chunks(texts: Sequence[str], features: object) -> Counted:
             size += len(texts[last]) + 1
             last += 1
         codes, row = _codes(texts[first:last])
-        found.append(_counted(*features(codes, row + first)))  # type: ignore[operator]
+        found.append(_counted(*features(codes, row + first)))
         first = last
     if not found:
         return np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
