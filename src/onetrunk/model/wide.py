@@ -1,8 +1,8 @@
 """The wide read-out of an asked column beside the deep one (Wide & Deep, arXiv 1606.07792): what linear models of
 n-grams and classes, and boosted trees, know of it, as tensors of the network.
 
-Its tensors are buffers: they are fitted by solvers of their own (`training.wide`), not by the trunk's training. It gives
-K numbers a document, to which the column's module adds what it reads from the trunk: logits of the classes, or the place
+Its tensors are buffers, fitted by solvers of their own (`training.wide`) and not by the trunk's training. It gives
+K numbers a document, to which the column's module adds what it reads from the trunk: logits of classes, or the place
 on the line. m documents; A features of one kind; K outputs.
 """
 
