@@ -48,7 +48,7 @@ NOT_A_TYPE = {
     ("columns/video/encoder.py", "text"): "a key of Encoder.show",
     ("interop/_families.py", "audio"): "what a family's trunk reads",
     ("columns/image/encoder.py", "text"): "a key of Encoder.show",
-    ("evaluation/evaluate.py", "text"): "a key of Codec.show",
+    ("evaluation/gather.py", "text"): "a key of Codec.show",
     ("columns/boxes/drawing.py", "text"): "a key of Encoder.show",
     ("columns/boxes/encoder.py", "image"): "the usual name of the column that boxes are read on",
     ("data/readers/detection.py", "image"): "the name of a column, and the word for pictures of MIME",

@@ -20,7 +20,6 @@ from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.data.ledger import Ledger
-from onetrunk.evaluation.evaluate import evaluate
 
 Series = column_types.get("series")
 
