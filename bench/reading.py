@@ -28,7 +28,7 @@ def ours(files: list[str], tokenizer: str, place: str) -> dict[str, float]:
     from onetrunk.columns.text import Text
     from onetrunk.core.objective import ObjectiveConfig
     from onetrunk.data.loader import Loader
-    from onetrunk.data.pack import Store
+    from onetrunk.data.store import Store
     from onetrunk.training.batches import make_objectives
 
     texts = [line for name in files for line in Path(name).read_text(encoding="utf-8").splitlines() if line]

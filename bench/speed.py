@@ -94,7 +94,7 @@ def train_ours(
     shape: dict[str, int], batch: int, length: int, steps: int, train: dict[str, Any], place: str, warm: int = 2
 ) -> Found:
     """Steps of a causal language model through our trainer; the median step after those that warm up."""
-    from onetrunk.core.column import Column
+    from onetrunk.core.encoder import Column
     from onetrunk.core.objective import ObjectiveConfig
     from onetrunk.data.loader import Loader
     from onetrunk.engine.trainer import TrainConfig, Trainer

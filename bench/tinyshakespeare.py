@@ -35,9 +35,9 @@ def compare(run: Run) -> Figures:
 
     from onetrunk.core.errors import UsageError
     from onetrunk.data.ledger import Ledger
-    from onetrunk.data.pack import Store
     from onetrunk.data.prepare import encode
     from onetrunk.data.split import Split
+    from onetrunk.data.store import Store
     from onetrunk.data.table import Table
     from onetrunk.evaluation.intervals import bootstrap
     from onetrunk.inference.likelihood import mean_loss

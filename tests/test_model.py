@@ -13,8 +13,8 @@ from worlds import CASES
 
 from onetrunk.core import rng
 from onetrunk.core.answer import Sampling
-from onetrunk.core.column import Column
 from onetrunk.core.content import Role, Segment
+from onetrunk.core.encoder import Column
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model
 

@@ -18,8 +18,9 @@ from onetrunk.core.decoding import AnswerContext
 from onetrunk.core.objective import Objective, ObjectiveConfig, RoleAssignment
 from onetrunk.core.registry import column_types, objectives
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.pack import Store, assemble
+from onetrunk.data.pack import assemble
 from onetrunk.data.prepare import encode, fit_columns
+from onetrunk.data.store import Store
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model
 from onetrunk.model import FoundationModel

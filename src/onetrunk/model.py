@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from onetrunk.core.batch import Batch, Layout, Loss, Read
-from onetrunk.core.column import Codec, Column
+from onetrunk.core.column import Codec
 from onetrunk.core.content import Content, On, Role, Segment
+from onetrunk.core.encoder import Column
 from onetrunk.core.objective import Objective
 from onetrunk.nn.trunk import build_trunk
 

@@ -12,12 +12,14 @@ from worlds import CASES
 
 from onetrunk.core.errors import UsageError
 from onetrunk.core.registry import column_types
-from onetrunk.data.cache import Cache
+from onetrunk.data.cache import ColumnCache
 
 KINDS = [name for name in column_types.names() if column_types.get(name).cached]
 
 
-def made(kind: str, cache: Cache | None, values: Sequence[Any], **options: Any) -> tuple[Any, Any, np.ndarray, list]:
+def made(
+    kind: str, cache: ColumnCache | None, values: Sequence[Any], **options: Any
+) -> tuple[Any, Any, np.ndarray, list]:
     """The codec, its content, which are present, and what was told of bad values."""
     codec, told = column_types.get(kind)(options or CASES[kind].options), []
     there = [v for v in values if v is not None]
@@ -39,19 +41,19 @@ def same(a: Any, b: Any) -> None:
 def test_what_is_kept_is_what_would_be_made(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = [*CASES[kind].values, None, CASES[kind].values[0]]
     plain = made(kind, None, values)
-    same(made(kind, Cache(tmp_path), values), plain)
+    same(made(kind, ColumnCache(tmp_path), values), plain)
     kept = sorted(tmp_path.iterdir())
     assert [file.suffix for file in kept].count(".json") == 1 and len(kept) == 2
     with monkeypatch.context() as patched:
         for name in ("fit", "encode_all"):
             patched.setattr(column_types.get(kind), name, lambda *_: pytest.fail("it is kept"))
-        same(made(kind, Cache(tmp_path), values), plain)
-    same(made(kind, Cache(tmp_path), values[1:]), made(kind, None, values[1:]))
+        same(made(kind, ColumnCache(tmp_path), values), plain)
+    same(made(kind, ColumnCache(tmp_path), values[1:]), made(kind, None, values[1:]))
     assert len(list(tmp_path.iterdir())) == 4, "other values are other files"
 
 
 def test_options_and_knowledge_count(tmp_path: Path) -> None:
-    values, cache = ["to be", "or not to be"] * 4, Cache(tmp_path)
+    values, cache = ["to be", "or not to be"] * 4, ColumnCache(tmp_path)
     same(made("text", cache, values, unit="character"), made("text", None, values, unit="character"))
     same(made("text", cache, values, unit="bpe"), made("text", None, values, unit="bpe"))
     assert len(list(tmp_path.iterdir())) == 4
@@ -59,18 +61,18 @@ def test_options_and_knowledge_count(tmp_path: Path) -> None:
 
 def test_the_damaged_is_made_again(tmp_path: Path) -> None:
     values = ["to be", "or not to be"] * 4
-    first = made("text", Cache(tmp_path), values)
+    first = made("text", ColumnCache(tmp_path), values)
     for file in tmp_path.iterdir():
         file.write_bytes(file.read_bytes()[:-9])
-    same(made("text", Cache(tmp_path), values), first)
+    same(made("text", ColumnCache(tmp_path), values), first)
     for file in tmp_path.iterdir():
         file.write_text("{}")
-    same(made("text", Cache(tmp_path), values), first)
+    same(made("text", ColumnCache(tmp_path), values), first)
 
 
 def test_every_run_is_told_of_bad_values(tmp_path: Path) -> None:
     values = ["the sea", "\ud800", None, "a cat"]
-    cache = Cache(tmp_path)
+    cache = ColumnCache(tmp_path)
     codec = column_types.get("text")({})
     codec.fit(["the sea", "a cat"])
     for _ in range(2):
@@ -82,12 +84,12 @@ def test_every_run_is_told_of_bad_values(tmp_path: Path) -> None:
 
 def test_what_is_fast_is_not_kept_and_the_folder_is_the_owners(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "cache"
-    same_kind = made("category", Cache(folder), ["a", "b", None, "a"])
+    same_kind = made("category", ColumnCache(folder), ["a", "b", None, "a"])
     assert same_kind[2].tolist() == [True, True, False, True] and not list(folder.iterdir())
     assert folder.stat().st_mode & 0o077 == 0
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="a file is in its way"):
-        Cache(tmp_path / "file")
+        ColumnCache(tmp_path / "file")
 
 
 def test_a_run_with_a_cache_is_the_run_without(tmp_path: Path) -> None:

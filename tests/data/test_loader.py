@@ -14,7 +14,7 @@ from worlds import CASES
 from onetrunk.core.batch import Batch
 from onetrunk.core.errors import DataError
 from onetrunk.data.loader import Loader
-from onetrunk.data.pack import Store
+from onetrunk.data.store import Store
 
 TYPES = {"title": "text", "price": "number", "kind": "category", "picture": "image"}
 

@@ -12,7 +12,8 @@ from worlds import CASES
 
 from onetrunk.core import rng
 from onetrunk.core.batch import Batch
-from onetrunk.data.pack import Store, assemble, best_fit, pack
+from onetrunk.data.pack import assemble, best_fit, pack
+from onetrunk.data.store import Store
 
 LENGTHS = [rng.integers(rng.mix(np.arange(400), "lengths"), high, 1)[:, 0] + 1 for high in (3, 20, 64)]
 

@@ -334,6 +334,7 @@ class _Half:
 def fake_types(monkeypatch):
     known = {"half": _Half, "later": _Half, "whole": _Whole}
     monkeypatch.setattr(column_types, "names", lambda: sorted(known))
+    monkeypatch.setattr(column_types, "modules", lambda: dict.fromkeys(known, ""))
     get = column_types.get
     monkeypatch.setattr(column_types, "get", lambda name: known[name] if name in known else get(name))
 

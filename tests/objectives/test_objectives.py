@@ -15,7 +15,7 @@ from onetrunk.core.content import Role
 from onetrunk.core.objective import Objective
 from onetrunk.core.registry import objectives
 from onetrunk.data.loader import Loader
-from onetrunk.data.pack import Store
+from onetrunk.data.store import Store
 
 TYPES = {"title": "text", "price": "number", "kind": "category", "picture": "image"}
 every_objective = pytest.mark.parametrize("kind", objectives.names())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -286,18 +285,6 @@ class Codec(nn.Module, ABC):
     def class_names(self) -> list[str] | None:
         """The closed set of answers, where there is one."""
         return None
-
-
-@dataclass
-class Column:
-    """A name of a table and the codec (shared by name) that serves it."""
-
-    name: str
-    type: str
-    codec: str  # the key of the codec in the model: columns of one type may share one
-
-    def as_json(self) -> dict[str, str]:
-        return {"name": self.name, "type": self.type, "codec": self.codec}
 
 
 class Sides(nn.Module):

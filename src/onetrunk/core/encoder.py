@@ -11,7 +11,7 @@ What only some types can do is a small class of its own, which an encoder inheri
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -228,7 +228,13 @@ def class_names(encoder: Encoder) -> list[str] | None:
     return encoder.class_names() if isinstance(encoder, ClosedSet) else None
 
 
-def sample_present(values: Iterable[Any], max_count: int = 1000) -> list[Any]:
-    """At most `max_count` present values, spread evenly: what `recognise` looks at."""
-    present = [v for v in values if v is not None]
-    return present[:: max(1, len(present) // max_count)][:max_count]
+@dataclass
+class Column:
+    """A name of a table and the codec (shared by name) that serves it."""
+
+    name: str
+    type: str
+    codec: str  # the key of the codec in the model: columns of one type may share one
+
+    def as_json(self) -> dict[str, str]:
+        return {"name": self.name, "type": self.type, "codec": self.codec}

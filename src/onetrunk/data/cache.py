@@ -11,27 +11,31 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from onetrunk import __version__
-from onetrunk.core import folder as files
-from onetrunk.core.column import Codec
 from onetrunk.core.content import Content
 from onetrunk.core.errors import ModelFileError
+from onetrunk.core.values import present
+from onetrunk.data import spool
+from onetrunk.data.arrays import map_arrays, save_arrays
+from onetrunk.data.store import Bad, encode_values
+
+if TYPE_CHECKING:
+    from onetrunk.core.column import Codec
 
 _LENS = "lens"
 
 
-class Cache:
+class ColumnCache:
     """A folder that only its owner may read: it holds the data, as tokens. Types that are read fast anyway are not
     kept (`Codec.cached`)."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        with files.disk_errors(self.folder):
+        with spool.disk_errors(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def fit(self, codec: Codec, kind: str, values: Sequence[Any]) -> None:
@@ -40,43 +44,47 @@ class Cache:
             return codec.fit(values)
         path = self._path("fitted", kind, codec, values).with_suffix(".json")
         try:
-            codec.set_knowledge(files.read_json(path)["knowledge"])
-        except (ModelFileError, KeyError):
+            codec.set_knowledge(json.loads(path.read_text(encoding="utf-8"))["knowledge"])
+        except (OSError, ValueError, KeyError, TypeError):  # not kept, or damaged
             codec.fit(values)
-            self._keep(path, lambda to: files.write_json(to, {"knowledge": codec.knowledge()}))
+            text = json.dumps({"knowledge": codec.knowledge()}, ensure_ascii=False)
+            self._keep(path, lambda to: to.write_text(text, encoding="utf-8"))
 
     def encode(
-        self, codec: Codec, kind: str, values: Sequence[Any], bad: Callable[[int, str], None]
+        self, codec: Codec, kind: str, values: Sequence[Any], bad: Bad, count: Callable[[Content], None] | None = None
     ) -> tuple[Content, np.ndarray]:
-        """As `codec.encode_all`. Values of which some are bad are not kept: each run is told of them."""
+        """As `encode_values`. Values of which some are bad are not kept: each run is told of them."""
         if not codec.cached:
-            return codec.encode_all(values, bad)
+            return encode_values(codec, values, bad, count)
         path = self._path("encoded", kind, codec, values, codec.knowledge()).with_suffix(".safetensors")
-        present = np.array([value is not None for value in values], dtype=bool)
+        there = present(values)
         try:
-            arrays = {name: tensor.numpy() for name, tensor in files.load_tensors(path).items()}
-            lens = arrays.pop(_LENS)
-            if len(lens) == present.sum():
-                return Content(arrays, lens), present
+            arrays = map_arrays(path)
+            lens = np.array(arrays.pop(_LENS))
+            if len(lens) == there.sum():
+                content = Content(arrays, lens)
+                if count is not None:
+                    count(content)
+                return content, there
         except (ModelFileError, KeyError):
             pass  # not kept, or damaged
-        content, found = codec.encode_all(values, bad)
-        if (found == present).all():
-            tensors = {n: torch.from_numpy(np.ascontiguousarray(x)) for n, x in content.gather().items()}
-            self._keep(path, lambda to: files.save_tensors(to, {**tensors, _LENS: torch.from_numpy(content.lens)}))
-        return content, found
+        content, encoded = encode_values(codec, values, bad, count)
+        if (encoded == there).all() and content.lens is not None:
+            arrays = {**content.data, _LENS: content.lens}
+            self._keep(path, lambda to: save_arrays(to, arrays))
+        return content, encoded
 
     def _path(self, what: str, kind: str, codec: Codec, values: Sequence[Any], *more: Any) -> Path:
-        told = [__version__, what, kind, codec.options.model_dump(mode="json"), *more]
-        digest = hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=20)
+        known = [__version__, what, kind, codec.options.model_dump(mode="json"), *more]
+        digest = hashlib.blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=20)
         for value in values:  # strings, and lists of them, as Python writes them: no two write alike
             digest.update(repr(value).encode("utf-8", "backslashreplace") + b"\n")
         return self.folder / digest.hexdigest()
 
-    def _keep(self, path: Path, write: Callable[[Path], None]) -> None:
+    def _keep(self, path: Path, write: Callable[[Path], object]) -> None:
         """Whole or not at all."""
         staging = path.with_name(f".{path.name}.{os.getpid()}")
-        with files.disk_errors(self.folder):
+        with spool.disk_errors(self.folder):
             try:
                 write(staging)
                 staging.replace(path)

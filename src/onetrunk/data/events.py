@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field
 from onetrunk.core.config import Config
 from onetrunk.core.errors import DataError, UsageError
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.sources import SPLIT_OF
+from onetrunk.data.readers.folders import SPLIT_OF
 from onetrunk.data.split import SPLITS, moments
 from onetrunk.data.split import split as divide
 from onetrunk.data.table import Table, is_given_split

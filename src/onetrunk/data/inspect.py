@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from onetrunk.core import rng
 from onetrunk.core.registry import column_types
+from onetrunk.core.values import blocks, of_present, take
+from onetrunk.data.duplicates import NONE, fingerprint_keys, first_of_each, keys_by, row_keys
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.split import SPLITS, Split, fingerprints, first_of_each
+from onetrunk.data.split import SPLITS, Split
+from onetrunk.data.store import ENCODED_AT_ONCE
 from onetrunk.data.table import Table, left_out
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from onetrunk.core.column import Codec
 
+DESCRIBED = 50_000  # rows that ranges, lengths, words and losses are told of
 _EXAMPLES = 5
 _SAMPLE_CHARACTERS = 60
 _FEW_CLASSES = 50
@@ -137,29 +141,35 @@ def inspect(
     context: int | None = None,
     prepared: Mapping[str, Codec] | None = None,
 ) -> Inspection:
-    """Looks at every value. `prepared` (fitted) codecs say what training would drop and, with `context`
-    (positions of one sequence), what would be cut. Raises as `left_out` does."""
+    """Looks at every value for what is missing, equal or a leak; ranges, lengths and words are of `DESCRIBED` rows.
+
+    `prepared` (fitted) codecs say what training would drop of these and, with `context` (positions of one sequence),
+    what would be cut. Raises as `left_out` does.
+    """
     ask = list(ask or [])
     reasons = left_out(table, types, ask)
-    prints = {name: fingerprints(table[name], kind) for name, kind in types.items()}
-    columns = [_column(table, name, kind, prints[name], ask, reasons) for name, kind in types.items()]
+    notes = list(table.notes)
+    if len(table) > DESCRIBED:
+        notes.append(f"Ranges, lengths, words and losses are of a sample of {DESCRIBED:,} of {len(table):,} rows.")
+    sample = sample_of(table)
+    keys = {name: fingerprint_keys(table[name], kind) for name, kind in types.items()}
+    columns = [_column(table, sample, name, kind, keys[name], ask, reasons) for name, kind in types.items()]
     inputs = [name for name in types if name not in ask and name not in reasons]
     part = _part_of(split, len(table))
-    equal = (
-        first_of_each(list(zip(*(prints[name] for name in inputs), strict=True))) if inputs else np.arange(len(table))
-    )
-    whole = first_of_each([(str(e), *(prints[name][i] for name in ask)) for i, e in enumerate(equal)])
+    n = len(table)
+    equal = first_of_each(row_keys((keys[name] for name in inputs), n)) if inputs else np.arange(n)
+    whole = first_of_each(row_keys([equal + 1, *(keys[name] for name in ask)], n))
     return Inspection(
         source=table.source,
         rows=len(table),
         columns=columns,
-        duplicates=_repeats(whole, table, part),
-        equal=_repeats(equal, table, part),
+        duplicates=_repeats(whole, table.row, part),
+        equal=_repeats(equal, table.row, part),
         near=_nearly(table, types, inputs, equal, part),
         contradicting=int((whole != equal).sum()) if ask else 0,
         split=split.as_json() if split else None,
-        lost=_lost(table, prepared or {}, context).as_json(),
-        notes=list(table.notes),
+        lost=_lost(sample, prepared or {}, context).as_json(),
+        notes=notes,
     )
 
 
@@ -187,43 +197,58 @@ def _first(items: Any, most: int | None) -> Any:
     return {**dict(list(items.items())[:most]), "…": ""} if isinstance(items, Mapping) else [*items[:most], "…"]
 
 
+def sample_of(table: Table) -> Table:
+    """The table, or `DESCRIBED` of its rows, always the same: what a person's summary needs of a large one."""
+    if len(table) <= DESCRIBED:
+        return table
+    return table.take(np.sort(rng.permutation(rng.key(0, "describe"), len(table))[:DESCRIBED]))
+
+
 def _column(
     table: Table,
+    sample: Table,
     name: str,
     kind: str,
-    prints: Sequence[str | None],
+    keys: np.ndarray,
     ask: Sequence[str],
     reasons: Mapping[str, str],
 ) -> ColumnReport:
     codec = column_types.get(kind)
-    values = [v for v in table[name] if v is not None]
-    counts = Counter(p for p in prints if p is not None)
-    few = len(counts) <= _FEW_CLASSES and len(values) >= 2 * len(counts)
-    shown = [codec.show(v).get("text") for v in values[:: max(1, len(values) // 3)][:3]]
+    there = np.flatnonzero(keys != NONE)
+    distinct, first, counts = np.unique(keys[there], return_index=True, return_counts=True)
+    few = len(distinct) <= _FEW_CLASSES and len(there) >= 2 * len(distinct)
+    order = np.lexsort((first, -counts))  # the most frequent first, then as they come
+    shown = [codec.show(v).get("text") for v in take(table[name], there[:: max(1, len(there) // 3)][:3])]
+    described = of_present(sample[name])
     return ColumnReport(
         name=name,
         type=kind,
         role="asked" if name in ask else reasons.get(name, "given"),
-        present=len(values),
-        missing=len(table) - len(values),
-        distinct=len(counts),
-        summary=codec.describe(values) if values else {},
-        balance=dict(counts.most_common()) if few else None,
+        present=len(there),
+        missing=len(table) - len(there),
+        distinct=len(distinct),
+        summary=codec.describe(list(described)) if len(described) else {},
+        balance=_balance(table[name], kind, there[first[order]], counts[order]) if few else None,
         samples=[" ".join(text.split())[:_SAMPLE_CHARACTERS] for text in shown if text is not None],
     )
 
 
-def _repeats(first: np.ndarray, table: Table, part: np.ndarray | None) -> Repeats:
-    """`first` [rows]: the position of the first row that counts as the same."""
+def _balance(values: Sequence[Any], kind: str, rows: np.ndarray, counts: np.ndarray) -> dict[str, int]:
+    """How often each value occurs; `rows` hold one of each."""
+    fingerprint = column_types.get(kind).fingerprint
+    return dict(zip(map(fingerprint, take(values, rows)), counts.tolist(), strict=True))
+
+
+def _repeats(first: np.ndarray, row: np.ndarray, part: np.ndarray | None) -> Repeats:
+    """`first` [rows]: the position of the first row that counts as the same; `row` [rows]: their numbers."""
     again = np.flatnonzero(first != np.arange(len(first)))
     across = 0
     if part is not None:
-        parts_of: dict[int, set[int]] = {}
-        for f, p in zip(first.tolist(), part.tolist(), strict=True):
-            parts_of.setdefault(f, set()).add(p)
         # Counted as the split counts them: rows whose like stands in an earlier part.
-        across = sum(p > min(parts_of[f]) for f, p in zip(first.tolist(), part.tolist(), strict=True))
-    pairs = [(int(table.row[i]), int(table.row[first[i]])) for i in again[:_EXAMPLES]]
+        earliest = np.full(len(first), len(SPLITS))
+        np.minimum.at(earliest, first, part)
+        across = int((part > earliest[first]).sum())
+    pairs = [(int(row[i]), int(row[first[i]])) for i in again[:_EXAMPLES]]
     return Repeats(len(again), across, pairs)
 
 
@@ -231,35 +256,36 @@ def _nearly(
     table: Table, types: Mapping[str, str], inputs: Sequence[str], equal: np.ndarray, part: np.ndarray | None
 ) -> Repeats:
     """Rows alike in every input whose type has a notion of nearly the same, and not equal."""
-    keys = {name: _near_keys(table[name], types[name]) for name in inputs}
-    keys = {name: values for name, values in keys.items() if any(v is not None for v in values)}
+    distinct = np.unique(equal)  # one row of each that are equal: what is equal is reported as that
+    keys = []
+    for name in inputs:
+        found = keys_by(take(table[name], distinct), column_types.get(types[name]).near)
+        if (found != NONE).any():
+            keys.append(found)
     if not keys:
         return Repeats()
-    distinct = np.unique(equal)  # one row of each that are equal: what is equal is reported as that
-    near = first_of_each([tuple(values[i] for values in keys.values()) for i in distinct.tolist()])
-    rows = table.take(distinct)
-    return _repeats(near, rows, None if part is None else part[distinct])
-
-
-def _near_keys(values: Sequence[Any], kind: str) -> list[str | None]:
-    near = column_types.get(kind).near
-    return [None if v is None else near(v) for v in values]
+    near = first_of_each(row_keys(keys, len(distinct)))
+    return _repeats(near, table.row[distinct], None if part is None else part[distinct])
 
 
 def _lost(table: Table, prepared: Mapping[str, Codec], context: int | None) -> Ledger:
     ledger = Ledger()
     for name, codec in prepared.items():
+        first = 0
+        for block in blocks(table[name], ENCODED_AT_ONCE):
+            row = table.row[first : first + len(block)]
+            first += len(block)
 
-        def bad(i: int, reason: str, name: str = name) -> None:
-            ledger.add(reason, name, int(table.row[i]), bad=True)
+            def bad(i: int, reason: str, name: str = name, row: np.ndarray = row) -> None:
+                ledger.add(reason, name, int(row[i]), bad=True)
 
-        content, present = codec.encode_all(table[name], bad)
-        for reason, n in codec.dropped(content).items():
-            ledger.add(reason, name, n=n)
-        if context is not None and len(content):
-            longer = np.flatnonzero(present)[codec.positions(content) > context]
-            for i in longer.tolist():
-                ledger.add(f"longer than a sequence of {context} positions", name, int(table.row[i]))
+            content, present = codec.encode_all(block, bad)
+            for reason, n in codec.dropped(content).items():
+                ledger.add(reason, name, n=n)
+            if context is not None and len(content):
+                longer = np.flatnonzero(present)[codec.positions(content) > context]
+                for i in longer.tolist():
+                    ledger.add(f"longer than a sequence of {context} positions", name, int(row[i]))
     return ledger
 
 

@@ -11,7 +11,8 @@ from onetrunk.core.batch import Batch
 from onetrunk.core.content import Role
 from onetrunk.core.errors import DataError
 from onetrunk.core.objective import Objective, RoleAssignment
-from onetrunk.data.pack import Store, assemble
+from onetrunk.data.pack import assemble
+from onetrunk.data.store import Store
 
 
 class Loader:

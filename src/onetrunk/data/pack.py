@@ -14,48 +14,15 @@ import torch
 
 from onetrunk.core import rng
 from onetrunk.core.batch import Batch, Embed, Layout, Read
-from onetrunk.core.column import Codec
-from onetrunk.core.content import Content, On, Role, Segment, local_positions
-from onetrunk.core.errors import UsageError
+from onetrunk.core.content import On, Role, Segment, local_positions
 from onetrunk.core.objective import RoleAssignment
+from onetrunk.data.store import Store
 
 _WIDTH_STEP = 8  # sequence widths are multiples of this: fewer shapes, aligned memory
 _WELL_FILLED = 0.85  # above this, one document a sequence beats packing
 _SHORT = 128  # up to this width attention costs little beside the rest of the trunk
 _PADDING = 0.02  # positions beside those of documents: where there are more, wider sequences are tried
 _WIDER = 1.2  # up to so many times as wide
-
-
-@dataclass
-class Store:
-    """A table's encoded columns. `index[:, c]` is a row's position in column c's content, -1 where missing."""
-
-    names: list[str]
-    codecs: list[Codec]
-    contents: list[Content]
-    index: np.ndarray  # int64 [rows, C]
-    row_weight: np.ndarray | None = None  # float32 [rows]
-
-    @property
-    def present(self) -> np.ndarray:
-        return self.index >= 0
-
-    def column_index(self, name: str, reader: str) -> int:
-        """Where the column is that `reader` reads on. UsageError where it is not."""
-        if name not in self.names:
-            raise UsageError(
-                f"The column {reader!r} is read on the column {name!r}, which is not among those used "
-                f"({', '.join(self.names)}). Give that column, or name another: columns.{reader}.on."
-            )
-        return self.names.index(name)
-
-    def windows(self) -> np.ndarray:
-        """Training windows of every value, int64 [rows, C]; 1 where missing."""
-        out = np.ones(self.index.shape, dtype=np.int64)
-        for c, (codec, content) in enumerate(zip(self.codecs, self.contents, strict=True)):
-            there = self.index[:, c] >= 0
-            out[there, c] = codec.windows(content)[self.index[there, c]]
-        return out
 
 
 @dataclass

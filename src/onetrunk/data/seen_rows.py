@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from onetrunk.data.split import SPLITS, fingerprints, numbered
+from onetrunk.data.duplicates import fingerprint_keys, fingerprints, numbered
+from onetrunk.data.split import SPLITS
 from onetrunk.data.table import Table
 
 Record = dict[str, Any]  # JSON: "columns" (name to type), "rows" (digests), "splits" (one digit a row)
-_Prints = Mapping[str, Sequence[str | None]]
 
 
 def record(table: Table, types: Mapping[str, str], names: Sequence[str], parts: Mapping[str, np.ndarray]) -> Record:
@@ -27,11 +26,11 @@ def record(table: Table, types: Mapping[str, str], names: Sequence[str], parts: 
     for number, name in enumerate(SPLITS):
         part[parts[name]] = number
     rows = table.take(part >= 0)
-    prints = {name: fingerprints(rows[name], types[name]) for name in names}
-    chosen = _telling(prints)
+    chosen = _telling({name: fingerprint_keys(rows[name], types[name]) for name in names})
+    columns = {name: types[name] for name in chosen}
     return {
-        "columns": {name: types[name] for name in chosen},
-        "rows": base64.b64encode(_digests({name: prints[name] for name in chosen}).tobytes()).decode(),
+        "columns": columns,
+        "rows": base64.b64encode(_digests(rows, columns).tobytes()).decode(),
         "splits": "".join(map(str, part[part >= 0].tolist())),
     }
 
@@ -46,19 +45,41 @@ def splits_before(table: Table, records: Sequence[Record]) -> np.ndarray:
     for kept in records:
         if absent_columns(table, [kept]):
             continue
-        known: dict[int, list[int]] = defaultdict(list)
         rows = np.frombuffer(base64.b64decode(kept["rows"]), dtype="<u8")
-        for digest, part in zip(rows.tolist(), map(int, kept.get("splits", kept.get("parts"))), strict=True):
-            known[digest].append(part)
-        times: Counter[int] = Counter()
-        mine = _digests({name: fingerprints(table[name], kind) for name, kind in kept["columns"].items()})
-        for i, digest in enumerate(mine.tolist()):
-            if digest in known:
-                had = known[digest]
-                part = had[times[digest]] if times[digest] < len(had) else min(had)
-                times[digest] += 1
-                out[i] = part if out[i] < 0 else min(out[i], part)
+        parts = np.frombuffer(kept.get("splits", kept.get("parts")).encode(), dtype=np.uint8).astype(np.int64) - ord(
+            "0"
+        )
+        part = _parts_of(_digests(table, kept["columns"]), rows, parts)
+        out = np.where((out < 0) | ((part >= 0) & (part < out)), part, out)
     return out
+
+
+def _parts_of(mine: np.ndarray, known: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """The part of each row, -1 where it is not `known`: the k-th of equal rows takes the part of the k-th known one; of
+    those that are more, each the earliest part."""
+    order = np.argsort(known, kind="stable")
+    known, parts = known[order], parts[order]
+    first, behind = np.searchsorted(known, mine, side="left"), np.searchsorted(known, mine, side="right")
+    by_digest = np.argsort(mine, kind="stable")
+    starts = (
+        np.flatnonzero(np.append(True, np.diff(mine[by_digest]) != 0)) if len(mine) else np.zeros(0, dtype=np.int64)
+    )
+    rank = np.empty(len(mine), dtype=np.int64)
+    rank[by_digest] = np.arange(len(mine)) - np.repeat(starts, np.diff(np.append(starts, len(mine))))
+    groups = _starts(known)
+    earliest = np.minimum.reduceat(parts, groups) if len(groups) else parts
+    out = np.full(len(mine), -1, dtype=np.int64)
+    there = np.flatnonzero(behind > first)
+    own = there[rank[there] < (behind - first)[there]]
+    others = there[rank[there] >= (behind - first)[there]]
+    out[own] = parts[first[own] + rank[own]]
+    out[others] = earliest[np.searchsorted(groups, first[others])]
+    return out
+
+
+def _starts(ordered: np.ndarray) -> np.ndarray:
+    """Where equal ones begin."""
+    return np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
 
 
 def absent_columns(table: Table, records: Sequence[Record]) -> list[str]:
@@ -66,22 +87,22 @@ def absent_columns(table: Table, records: Sequence[Record]) -> list[str]:
     return [name for kept in records for name in kept["columns"] if name not in table.columns]
 
 
-def _telling(prints: _Prints) -> list[str]:
+def _telling(keys: Mapping[str, np.ndarray]) -> list[str]:
     """Columns that together tell as many rows apart as all do, those with the most different values first."""
-    codes = {name: numbered(values) for name, values in prints.items()}
+    codes = {name: numbered(column) for name, column in keys.items()}
     counts = {name: int(code.max(initial=-1)) + 1 for name, code in codes.items()}
     ordered = sorted(codes, key=lambda name: -counts[name])
     chosen: list[str] = []
     group = np.zeros(len(next(iter(codes.values()), [])), dtype=np.int64)
     for name in ordered:
-        finer = np.unique(group * max(1, counts[name]) + codes[name], return_inverse=True)[1]
+        finer = numbered(group * max(1, counts[name]) + codes[name])
         if not chosen or finer.max(initial=0) > group.max(initial=0):
             chosen, group = [*chosen, name], finer
     return chosen
 
 
-def _digests(prints: _Prints) -> np.ndarray:
-    """64 bits of each row's values, uint64 [rows]."""
-    rows = zip(*prints.values(), strict=True)
+def _digests(table: Table, columns: Mapping[str, str]) -> np.ndarray:
+    """64 bits of each row's values in some columns (name to type), uint64 [rows]."""
+    rows = zip(*(fingerprints(table[name], kind) for name, kind in columns.items()), strict=True)
     joined = b"".join(hashlib.blake2b(repr(row).encode("utf-8", "replace"), digest_size=8).digest() for row in rows)
     return np.frombuffer(joined, dtype="<u8")

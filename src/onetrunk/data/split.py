@@ -18,13 +18,25 @@ import numpy as np
 from onetrunk.core import rng
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
-from onetrunk.data.sources import SPLIT_OF
+from onetrunk.core.values import blocks, present, take
+from onetrunk.data.duplicates import (
+    NONE,
+    fingerprint_keys,
+    fingerprints,
+    first_of_each,
+    keys_by,
+    numbered,
+    row_keys,
+    value_keys,
+)
+from onetrunk.data.readers.folders import SPLIT_OF
 from onetrunk.data.table import Table, is_given_split
 
 SPLITS = ("train", "val", "test")
 _KINDS = ("auto", "given", "group", "random", "scaffold", "stratified", "time")
 _FEW_CLASSES = 100
 _QUANTILES = 10
+_BLOCK = 65_536  # rows that are looked at together
 
 
 @dataclass
@@ -87,10 +99,10 @@ def split(
         if n > len(np.unique(together)):
             notes.append(f"{n - len(np.unique(together)):,} rows repeat another's inputs: kept in its part.")
     elif kind == "group":
-        part = _deal(numbered(_required(table, column, kind)), one, fractions, key, before)
+        part = _deal(_groups(_required(table, column, kind)), one, fractions, key, before)
         how = f"by {column}, each whole in one part"
     elif kind == "scaffold":
-        part = _deal(_kin(table[column], column, types[column]), one, fractions, key, before)
+        part = _deal(_split_groups(table[column], column, types[column]), one, fractions, key, before)
         how = f"by the scaffolds of {column}, each whole in one part"
     elif kind == "time":
         part = _by_time(_required(table, column, kind), column, fractions)
@@ -115,37 +127,10 @@ def equal_rows(table: Table, types: Mapping[str, str], names: Iterable[str]) -> 
 
     Equal is what the columns' types call equal. Rows without any value are equal to none.
     """
-    columns = [fingerprints(table[name], types[name]) for name in names]
-    if not columns:
+    keys = [fingerprint_keys(table[name], types[name]) for name in names]
+    if not keys:
         return np.arange(len(table), dtype=np.int64)
-    return first_of_each(list(zip(*columns, strict=True)))
-
-
-def first_of_each(keys: Sequence[tuple[str | None, ...]]) -> np.ndarray:
-    """The position of the first equal key, int64 [n]; a key of Nones only is its own."""
-    first: dict[tuple[str | None, ...], int] = {}
-    return np.array(
-        [i if all(k is None for k in key) else first.setdefault(key, i) for i, key in enumerate(keys)],
-        dtype=np.int64,
-    )
-
-
-def fingerprints(values: Sequence[Any], kind: str) -> list[str | None]:
-    """Equal for equal values, by the type's own rule; None where missing."""
-    fingerprint = column_types.get(kind).fingerprint
-    known: dict[Any, str] = {}
-
-    def of(value: Any) -> str | None:
-        if value is None:
-            return None
-        if not isinstance(value, str | int | float):  # also: not hashable
-            return fingerprint(value)
-        key = (type(value), value)
-        if key not in known:
-            known[key] = fingerprint(value)
-        return known[key]
-
-    return [of(v) for v in values]
+    return first_of_each(row_keys(keys, len(table)))
 
 
 # -- what the person said ------------------------------------------------------------------------------------
@@ -170,16 +155,16 @@ def _automatic(table: Table, ask: Sequence[str]) -> tuple[str, str | None]:
     if "split" in table.columns and is_given_split("split", table["split"]):
         return "given", "split"
     for name in ask:
-        counts = Counter(_hashable(v) for v in table[name])
-        if len(counts) <= _FEW_CLASSES and len(table) >= 3 * len(counts):
+        distinct = _few_different(table[name])
+        if distinct is not None and len(table) >= 3 * len(distinct):
             return "stratified", name
     return "random", None
 
 
-def _required(table: Table, column: str, kind: str) -> list[Any]:
+def _required(table: Table, column: str, kind: str) -> Sequence[Any]:
     values = table[column]
-    missing = [int(table.row[i]) for i, v in enumerate(values) if v is None]
-    if missing:
+    missing = table.row[~present(values)]
+    if len(missing):
         raise DataError(
             f"A split by {kind} needs {column!r} in every row; it is missing in {len(missing):,}: "
             f"rows {_some(missing)}. Fill it in, or remove these rows."
@@ -202,51 +187,70 @@ def _deal(
     np.minimum.at(had, inverse[before >= 0], before[before >= 0])
     shuffled = rng.permutation(key, len(counts))
     order = shuffled[np.lexsort((-counts[shuffled], had[shuffled] == len(SPLITS)))]
-    # Lists: most groups are of one row, where arrays would cost ten times as much.
-    strata = stratum[np.argsort(inverse, kind="stable")].tolist()  # of group after group
-    starts, sizes, taken = (np.cumsum(counts) - counts).tolist(), counts.tolist(), had.tolist()
-    lack = (np.bincount(stratum)[:, None] * np.array(fractions)).tolist()  # [strata][parts] rows still wanted
+    # Bytes and lists of a block: most groups are of one row, where arrays would cost ten times as much.
+    names = np.unique(stratum)
+    strata = np.searchsorted(names, stratum)[np.argsort(inverse, kind="stable")]  # of group after group
+    strata = strata.astype(np.uint8).tobytes() if len(names) < 256 else strata.tolist()
+    starts, taken = np.cumsum(counts) - counts, bytearray(had.astype(np.uint8).tobytes())
+    lack = (np.bincount(stratum)[names, None] * np.array(fractions)).tolist()  # [strata][splits] rows still wanted
     overall = (len(group) * np.array(fractions)).tolist()
 
     def wanted(p: int) -> tuple[float, float]:
         return round(sum(lack[s][p] for s in mine) / len(mine), 9), overall[p]
 
-    for g in order.tolist():
-        mine = strata[starts[g] : starts[g] + sizes[g]]
-        if taken[g] == len(SPLITS):
-            taken[g] = max(range(len(SPLITS)), key=wanted)
-        for s in mine:
-            lack[s][taken[g]] -= 1
-        overall[taken[g]] -= sizes[g]
-    return np.array(taken, dtype=np.int64)[inverse]
+    for first in range(0, len(order), _BLOCK):
+        block = order[first : first + _BLOCK]
+        for g, start, size in zip(block.tolist(), starts[block].tolist(), counts[block].tolist(), strict=True):
+            mine = strata[start : start + size]
+            if taken[g] == len(SPLITS):
+                taken[g] = max(range(len(SPLITS)), key=wanted)
+            for s in mine:
+                lack[s][taken[g]] -= 1
+            overall[taken[g]] -= size
+    return np.frombuffer(taken, dtype=np.uint8).astype(np.int64)[inverse]
 
 
 def _strata(values: Sequence[Any], column: str) -> np.ndarray:
     """A class for every row; numbers of many values go by tenths of their order; missing is a class too."""
-    names = [_hashable(v) for v in values]
-    distinct = set(names)
-    if len(values) >= 3 * len(distinct) and len(distinct) <= _FEW_CLASSES:
-        return numbered(names)
+    distinct = _few_different(values)
+    if distinct is not None and len(values) >= 3 * len(distinct):
+        return np.fromiter((distinct[_hashable(v)] for v in values), dtype=np.int64, count=len(values))
     if not all(isinstance(v, int | float | None) for v in values):
+        count = len(distinct) if distinct is not None else int(numbered(keys_by(values, repr)).max()) + 1
         raise DataError(
-            f"Cannot stratify by {column!r}: it has {len(distinct):,} different values in {len(values):,} "
+            f"Cannot stratify by {column!r}: it has {count:,} different values in {len(values):,} "
             "rows; expected a few classes or numbers. Use --split random."
         )
-    numbers = np.array([np.nan if v is None else float(v) for v in values])
+    numbers = np.fromiter((np.nan if v is None else v for v in values), dtype=np.float64, count=len(values))
     edges = np.nanquantile(numbers, np.arange(1, _QUANTILES) / _QUANTILES)
     return np.where(np.isnan(numbers), _QUANTILES, np.searchsorted(edges, numbers))
 
 
-def _kin(values: Sequence[Any], column: str, kind: str) -> np.ndarray:
+def _few_different(values: Sequence[Any]) -> dict[Any, int] | None:
+    """Different values, numbered as they come; None where they are too many for classes."""
+    numbers: dict[Any, int] = {}
+    for value in values:
+        numbers.setdefault(_hashable(value), len(numbers))
+        if len(numbers) > _FEW_CLASSES:
+            return None
+    return numbers
+
+
+def _groups(values: Sequence[Any]) -> np.ndarray:
+    """A number for every row, int64 [n], equal for equal values."""
+    keys = value_keys(values)
+    return numbered(keys_by(values, lambda value: repr(_hashable(value))) if keys is None else keys)
+
+
+def _split_groups(values: Sequence[Any], column: str, kind: str) -> np.ndarray:
     """A number for every row, equal for those of a scaffold; one of its own where there is none."""
-    kin = column_types.get(kind).kin
-    found = [(None if v is None else kin(v),) for v in values]
-    if all(scaffold is None for (scaffold,) in found):
+    keys = keys_by(values, column_types.get(kind).kin)
+    if (keys == NONE).all():
         raise DataError(
             f"Cannot split by scaffold: {column!r}, read as {kind}, has none. Those of molecules need RDKit: "
             "pip install 'onetrunk[chem]'"
         )
-    return first_of_each(found)
+    return first_of_each(keys)
 
 
 def _by_time(values: Sequence[Any], column: str, fractions: Sequence[float]) -> np.ndarray:
@@ -272,23 +276,38 @@ def moments(values: Sequence[Any], column: str) -> tuple[np.ndarray, np.ndarray]
 
     Raises DataError where most are neither.
     """
+    numeric, first = True, None
+    for value in values:
+        if value is not None:
+            first = value if first is None else first
+            numeric = numeric and isinstance(value, int | float)
+    if numeric:
+        numbers = np.fromiter((np.nan if v is None else v for v in values), dtype=np.float64, count=len(values))
+        return numbers, np.isfinite(numbers)
+    given = int(present(values).sum())
+    for form in ("ISO8601", None):
+        moment = _dates(values, form, first)
+        known = ~np.isnan(moment)
+        if known.sum() > given / 2:
+            return moment, known
+    raise DataError(
+        f"Cannot order the rows by {column!r}: expected numbers or dates of one form, found {str(first)[:40]!r}."
+    )
+
+
+def _dates(values: Sequence[Any], form: str | None, first: Any) -> np.ndarray:
+    """Dates in seconds, float64 [n], NaN where they are not of the form; None is the form of `first`."""
     import pandas
 
-    present = [v for v in values if v is not None]
-    if all(isinstance(v, int | float) for v in present):
-        found = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
-        return found, np.isfinite(found)
-    texts = pandas.Series([v.isoformat() if isinstance(v, datetime.date) else v for v in values], dtype=object)
-    for form in ("ISO8601", None):
+    out = []
+    for block in blocks(values, _BLOCK):
+        texts = [v.isoformat() if isinstance(v, datetime.date) else v for v in [first, *block]]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of forms that pandas cannot tell, which become missing
-            dates = pandas.to_datetime(texts, format=form, utc=True, errors="coerce")
-        known = dates.notna().to_numpy()
-        if known.sum() > len(present) / 2:
-            return np.where(known, dates.astype("datetime64[us, UTC]").astype("int64") / 1e6, np.nan), known
-    raise DataError(
-        f"Cannot order the rows by {column!r}: expected numbers or dates of one form, found {str(present[0])[:40]!r}."
-    )
+            dates = pandas.to_datetime(pandas.Series(texts, dtype=object), format=form, utc=True, errors="coerce")
+        seconds = dates.astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
+        out.append(np.where(dates.notna(), seconds, np.nan)[1:])
+    return np.concatenate(out)
 
 
 def _as_told(
@@ -343,16 +362,14 @@ def _check_parts(made: Split, fractions: Sequence[float], n: int, known: int) ->
 
 def _check_equal(made: Split, equal: np.ndarray, table: Table, allowed: bool) -> None:
     """Counts rows whose inputs stand in an earlier part too."""
-    seen: dict[int, tuple[str, int]] = {}
-    clashes = []
-    for name, index in made.indices().items():
-        mine: dict[int, tuple[str, int]] = {}
-        for i in index.tolist():
-            twin = seen.get(int(equal[i]))
-            if twin is not None:
-                clashes.append((name, i, *twin))
-            mine.setdefault(int(equal[i]), (name, i))
-        seen = {**mine, **seen}
+    rows = np.concatenate(list(made.indices().values()))
+    part = np.repeat(np.arange(len(SPLITS)), [len(index) for index in made.indices().values()])
+    group, first = np.unique(equal[rows], return_inverse=True)[1], np.arange(len(rows))
+    earliest = np.full(len(rows), len(rows))
+    np.minimum.at(earliest, group, first)  # rows stand in order of their parts
+    twin = earliest[group]
+    clashing = np.flatnonzero(part[twin] < part)
+    clashes = [(SPLITS[part[k]], int(rows[k]), SPLITS[part[twin[k]]], int(rows[twin[k]])) for k in clashing.tolist()]
     made.equal_across = len(clashes)
     if clashes and not allowed:
         pairs = Counter(f"{name} and {other}" for name, _, other, _ in clashes)
@@ -368,8 +385,12 @@ def _check_equal(made: Split, equal: np.ndarray, table: Table, allowed: bool) ->
 
 def _check_classes(made: Split, table: Table, types: Mapping[str, str], ask: Sequence[str]) -> None:
     for name in ask:
-        values = table[name]
-        counts = Counter(f for f in fingerprints([values[i] for i in made.train], types[name]) if f is not None)
+        counts: Counter[str] = Counter()
+        for print_ in fingerprints(take(table[name], made.train), types[name]):
+            if print_ is not None:
+                counts[print_] += 1
+            if len(counts) > 1:
+                break
         if len(counts) < 2:
             found = ", ".join(f"{value!r}: {count:,}" for value, count in counts.items()) or "no value at all"
             raise DataError(
@@ -381,12 +402,6 @@ def _hashable(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.shape, value.tobytes()
     return repr(value) if isinstance(value, list | dict | set) else value
-
-
-def numbered(values: Iterable[Any]) -> np.ndarray:
-    """A number for every value, int64 [n]; equal ones have the same, counted from 0 as they come."""
-    numbers: dict[Any, int] = {}
-    return np.array([numbers.setdefault(_hashable(v), len(numbers)) for v in values], dtype=np.int64)
 
 
 def _some(rows: Sequence[int]) -> str:

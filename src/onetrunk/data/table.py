@@ -1,8 +1,12 @@
-"""A dataset is a table: named columns of Python values, None where missing; their types and their roles."""
+"""A dataset is a table: named columns of Python values, None where missing; their types and their roles.
+
+A column is a list, or `core.values.Values`, which make their values as they are looked at: a table may be larger than
+memory, and nothing here copies more than its row numbers.
+"""
 
 from __future__ import annotations
 
-import datetime
+import math
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +18,9 @@ import numpy as np
 
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
-from onetrunk.data import files, sources
+from onetrunk.core.values import blocks, sample_present, take
+from onetrunk.data.duplicates import NONE, block_keys, numbered, value_keys
+from onetrunk.data.readers import common, folders, hub, memory
 
 _ID_NAME = re.compile(r"(?i:(?:^|[_\W])(?:id|uuid|guid|idx|index|key)$|^unnamed: \d+$)|[a-z]I[dD]$|编号$|序号$")
 _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}|[0-9a-f]{16,64}", re.I)
@@ -26,7 +32,7 @@ _ENOUGH_ROWS_PER_VALUE = 5  # with fewer, two columns may match value by value w
 class Table:
     """`row` int64 [rows] is where each row stood in its source (from 0): messages and ledgers name it."""
 
-    columns: dict[str, list[Any]]
+    columns: dict[str, Sequence[Any]]
     source: str = "memory"
     row: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
@@ -38,7 +44,7 @@ class Table:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), []))
 
-    def __getitem__(self, name: str) -> list[Any]:
+    def __getitem__(self, name: str) -> Sequence[Any]:
         if name not in self.columns:
             raise unknown("column", name, self.columns)
         return self.columns[name]
@@ -51,8 +57,7 @@ class Table:
         """The rows of `index` (numbers, or a mask as long as the table), in that order."""
         index = np.asarray(index)
         index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
-        places = index.tolist()
-        columns = {name: [values[i] for i in places] for name, values in self.columns.items()}
+        columns = {name: take(values, index) for name, values in self.columns.items()}
         return Table(columns, self.source, self.row[index], self.notes)
 
     def select(self, names: Iterable[str]) -> Table:
@@ -86,7 +91,7 @@ class Table:
         names = list(dict.fromkeys(t.source for t in tables))
         rows = np.concatenate([t.row for t in tables]) if len(names) == 1 else None
         notes = list(dict.fromkeys(note for t in tables for note in t.notes))
-        return Table(files.join([t.columns for t in tables]), " + ".join(names), rows, notes)
+        return Table(common.join([t.columns for t in tables]), " + ".join(names), rows, notes)
 
 
 def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bool = False) -> Table:
@@ -109,19 +114,19 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
         table = Table.concat([read(part, allow_network=allow_network) for part in source])
     else:
         if isinstance(source, str) and source.startswith("hf://"):
-            name, found = source, sources.from_hub(source.removeprefix("hf://"), allow_network)
+            name, found = source, hub.from_hub(source.removeprefix("hf://"), allow_network)
         elif isinstance(source, str | Path):
-            name, found = str(source), sources.from_path(Path(source), notes)
+            name, found = str(source), folders.from_path(Path(source), notes)
         elif pandas is not None and isinstance(source, pandas.DataFrame):
-            found = sources.from_frame(source)
-        elif sources.is_dataset(source):
-            found = sources.from_dataset(source)
-        elif isinstance(source, dict) and source and all(map(sources.is_dataset, source.values())):
-            found = sources.from_parts({part: sources.from_dataset(d) for part, d in source.items()})
+            found = memory.from_frame(source)
+        elif hub.is_dataset(source):
+            found = hub.from_dataset(source)
+        elif isinstance(source, dict) and source and all(map(hub.is_dataset, source.values())):
+            found = folders.from_splits({part: hub.from_dataset(d) for part, d in source.items()})
         elif isinstance(source, dict):
-            found = sources.from_mapping(source)
+            found = memory.from_mapping(source)
         elif isinstance(source, list | tuple) and all(isinstance(r, dict) for r in source):
-            found = files.from_records(source)
+            found = memory.from_records(source)
         else:
             raise UsageError(
                 f"Cannot read a {type(source).__name__}: expected a path, a DataFrame, a dict of lists, "
@@ -139,8 +144,6 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
 
     A column without any value, or that nobody recognises, is left out and noted on the table.
     """
-    from onetrunk.core.encoder import sample_present  # torch: only once values are looked at
-
     overrides = overrides or {}
     for name, chosen in overrides.items():
         table[name]
@@ -167,10 +170,16 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
 
 
 def is_given_split(name: str, values: Sequence[Any]) -> bool:
-    """Is this the column that says which part each row belongs to?"""
-    present = {v for v in values if v is not None and isinstance(v, str)}
-    whole = all(isinstance(v, str) for v in values if v is not None)
-    return name == "split" and whole and bool(present) and all(v.strip().lower() in sources.SPLIT_OF for v in present)
+    """Is this the column that says which split each row belongs to?"""
+    if name != "split":
+        return False
+    words: set[str] = set()
+    for block in blocks(values):
+        present = {v for v in block if v is not None} if all(isinstance(v, str | None) for v in block) else {""}
+        if not all(v.strip().lower() in folders.SPLIT_OF for v in present):
+            return False
+        words |= present
+    return bool(words)
 
 
 def roles(
@@ -212,6 +221,7 @@ def left_out(table: Table, types: Mapping[str, str], ask: Sequence[str], ignore:
     _check_usable(table, types, ask)
     for name in ignore:
         table[name]
+    asked = {name: value_keys(table[name]) for name in ask}
     reasons = {}
     for name, values in table.columns.items():
         if name in ask:
@@ -222,7 +232,7 @@ def left_out(table: Table, types: Mapping[str, str], ask: Sequence[str], ignore:
             reasons[name] = "says which part a row belongs to"
         elif name not in types:
             reasons[name] = "has no usable values"
-        elif reason := _useless(name, values) or next(filter(None, (_leak(values, table[a], a) for a in ask)), None):
+        elif reason := _useless(name, values) or _leak(values, asked):
             reasons[name] = reason
     return reasons
 
@@ -237,50 +247,64 @@ def _check_usable(table: Table, types: Mapping[str, str], names: Sequence[str]) 
 def _useless(name: str, values: Sequence[Any]) -> str | None:
     """Why a column can teach nothing: it numbers or names the rows, or is always the same."""
     n = len(values)
-    atoms = [_atom(v) for v in values]
-    if any(a is None for a in atoms) or n < 2:  # missing or not is a difference; media are never ids
+    if n < 2:
         return None
-    distinct = len(set(atoms))
+    keys = []
+    for block in blocks(values):
+        found = block_keys(block)
+        if found is None or (found == NONE).any():  # missing or not is a difference; media are never ids
+            return None
+        keys.append(found)
+        if 1 < len(np.unique(found)) < len(found):  # neither constant nor an id: most columns end here
+            return None
+    distinct = int(numbered(np.concatenate(keys)).max()) + 1
     if distinct == 1:
         return f"a constant: always {str(values[0])[:40]!r}"
     if distinct < n:
         return None
-    if all(isinstance(v, int) and not isinstance(v, bool) for v in values):
-        counts_up = min(values) in (0, 1) and max(values) - min(values) == n - 1
-        if counts_up or _ID_NAME.search(name):
-            return "an id: a different whole number in every row"
-        return None
-    codes = all(isinstance(v, str) and len(v) <= 64 and not re.search(r"\s", v) for v in values)
-    if codes and (_ID_NAME.search(name) or all(_UUID.fullmatch(v) for v in values)):
-        return "an id: a different code in every row"
-    return None
+    if isinstance(values[0], int):
+        return _counting(name, values)
+    named = _ID_NAME.search(name) is not None
+    for block in blocks(values):
+        codes = all(isinstance(v, str) and len(v) <= 64 and not re.search(r"\s", v) for v in block)
+        if not codes or not (named or all(_UUID.fullmatch(v) for v in block)):
+            return None
+    return "an id: a different code in every row"
 
 
-def _leak(values: Sequence[Any], asked: Sequence[Any], ask: str) -> str | None:
-    """Why giving a column would tell the answer: it is a copy, or each of its few values has one answer."""
-    pairs = [(_atom(v), _atom(a)) for v, a in zip(values, asked, strict=True) if v is not None and a is not None]
-    if len(pairs) < 0.5 * sum(a is not None for a in asked) or any(None in pair for pair in pairs):
+def _counting(name: str, values: Sequence[Any]) -> str | None:
+    """Why different whole numbers are an id: they count up from 0 or 1, or their name says so."""
+    low, high = math.inf, -math.inf
+    for block in blocks(values):
+        if not all(isinstance(v, int) and not isinstance(v, bool) for v in block):
+            return None
+        low, high = min(low, *block), max(high, *block)
+    counts_up = low in (0, 1) and high - low == len(values) - 1
+    return "an id: a different whole number in every row" if counts_up or _ID_NAME.search(name) else None
+
+
+def _leak(values: Sequence[Any], asked: Mapping[str, np.ndarray | None]) -> str | None:
+    """Why giving a column would tell an answer: it is a copy, or each of its few values has one answer."""
+    if all(answers is None for answers in asked.values()) or (inputs := value_keys(values)) is None:
         return None
-    inputs, answers = {v for v, _ in pairs}, {a for _, a in pairs}
-    if len(answers) < 2:
+    return next(filter(None, (_tells(inputs, keys, name) for name, keys in asked.items() if keys is not None)), None)
+
+
+def _tells(inputs: np.ndarray, answers: np.ndarray, ask: str) -> str | None:
+    both = (inputs != NONE) & (answers != NONE)
+    pairs = int(both.sum())
+    if pairs < max(2, 0.5 * (answers != NONE).sum()):
         return None
-    if len(pairs) >= _ENOUGH_ROWS_PER_VALUE and all(v == a for v, a in pairs):
+    inputs, answers = inputs[both], answers[both]
+    answer = numbered(answers)
+    n_answers = int(answer.max()) + 1
+    if n_answers < 2:
+        return None
+    if pairs >= _ENOUGH_ROWS_PER_VALUE and (inputs == answers).all():
         return f"a leak: a copy of {ask}"
-    if len(set(pairs)) == len(inputs) and len(pairs) >= _ENOUGH_ROWS_PER_VALUE * len(inputs):
-        same = (
-            "and the other way round"
-            if len(inputs) == len(answers)
-            else f"{len(inputs)} values, {len(answers)} answers"
-        )
-        return f"a leak: each of its values goes with one {ask} only ({same})"
-    return None
-
-
-def _atom(value: Any) -> Any:
-    """A value that can be compared cheaply, or None: media are not opened here."""
-    if isinstance(value, str | int | float | datetime.date):
-        return value
-    if isinstance(value, list | tuple | set):
-        parts = tuple(_atom(v) for v in value)
-        return None if None in parts else parts
-    return None
+    value = numbered(inputs)
+    n_inputs = int(value.max()) + 1
+    if pairs < _ENOUGH_ROWS_PER_VALUE * n_inputs or int(numbered(value * n_answers + answer).max()) + 1 > n_inputs:
+        return None
+    same = "and the other way round" if n_inputs == n_answers else f"{n_inputs} values, {n_answers} answers"
+    return f"a leak: each of its values goes with one {ask} only ({same})"

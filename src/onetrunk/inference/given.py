@@ -13,7 +13,8 @@ from torch import Tensor
 from onetrunk.core.batch import Batch
 from onetrunk.core.content import Content, On, Role
 from onetrunk.core.objective import RoleAssignment
-from onetrunk.data.pack import Store, assemble
+from onetrunk.data.pack import assemble
+from onetrunk.data.store import Store
 from onetrunk.model import FoundationModel
 
 

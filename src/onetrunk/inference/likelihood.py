@@ -8,7 +8,8 @@ import torch
 from onetrunk.core.content import Role
 from onetrunk.core.objective import ObjectiveConfig, RoleAssignment
 from onetrunk.core.registry import objectives
-from onetrunk.data.pack import Store, assemble
+from onetrunk.data.pack import assemble
+from onetrunk.data.store import Store
 from onetrunk.model import FoundationModel
 
 _POSITIONS_AT_ONCE = 16_384

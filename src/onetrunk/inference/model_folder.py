@@ -13,8 +13,9 @@ from torch import Tensor
 
 from onetrunk.core import folder as files
 from onetrunk.core.answer import Answer, Sampling
-from onetrunk.core.column import Codec, Column
+from onetrunk.core.column import Codec
 from onetrunk.core.content import Content
+from onetrunk.core.encoder import Column
 from onetrunk.core.errors import ModelFileError, UsageError, unknown
 from onetrunk.core.registry import column_types
 from onetrunk.data.events import EventsConfig, holds_events, latest_rows

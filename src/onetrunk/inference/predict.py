@@ -9,7 +9,7 @@ import torch
 
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content
-from onetrunk.data.pack import Store
+from onetrunk.data.store import Store
 from onetrunk.inference.given import GivenRows, read_given
 from onetrunk.inference.session import Request, Session
 from onetrunk.model import FoundationModel

@@ -29,7 +29,7 @@ from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content, Role
 from onetrunk.core.decoding import AnswerContext, State
 from onetrunk.core.errors import UsageError
-from onetrunk.data.pack import Store
+from onetrunk.data.store import Store
 from onetrunk.inference.given import Given, GivenRows, join_rows, read_given
 from onetrunk.inference.sampler import Kind, Rows, join
 from onetrunk.model import FoundationModel

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from onetrunk.core import folder as files
-from onetrunk.core.column import Codec, Column
+from onetrunk.core.column import Codec
+from onetrunk.core.encoder import Column
 from onetrunk.core.errors import MissingExtraError, ModelFileError, UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.inference.model_folder import Model, Task

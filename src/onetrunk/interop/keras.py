@@ -21,7 +21,7 @@ from torch import Tensor
 
 from onetrunk.columns._tokens import Meaning, Shape
 from onetrunk.columns.text import CODEC as Text
-from onetrunk.core.column import Column
+from onetrunk.core.encoder import Column
 from onetrunk.core.errors import MissingExtraError, ModelFileError
 from onetrunk.core.folder import read_json
 from onetrunk.core.registry import column_types

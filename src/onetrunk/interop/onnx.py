@@ -29,7 +29,8 @@ from onetrunk.core.content import On, Role
 from onetrunk.core.decoding import AnswerContext
 from onetrunk.core.errors import MissingExtraError, UsageError
 from onetrunk.core.objective import RoleAssignment
-from onetrunk.data.pack import Store, assemble
+from onetrunk.data.pack import assemble
+from onetrunk.data.store import Store
 from onetrunk.inference.model_folder import Model
 from onetrunk.inference.predict import answer, pooled_states
 from onetrunk.interop._parity import Parity

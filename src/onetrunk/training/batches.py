@@ -13,7 +13,7 @@ from onetrunk.core.errors import DivergedError, UsageError
 from onetrunk.core.objective import Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as objective_kinds
 from onetrunk.data.loader import Loader
-from onetrunk.data.pack import Store
+from onetrunk.data.store import Store
 from onetrunk.data.table import Table
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainSettings, planned_steps
 from onetrunk.training.recipe import Recipe

@@ -9,7 +9,8 @@ from dataclasses import replace
 import torch
 from rich.console import Console
 
-from onetrunk.core.column import Codec, Column
+from onetrunk.core.column import Codec
+from onetrunk.core.encoder import Column
 from onetrunk.core.errors import UsageError
 from onetrunk.core.terminal import literal
 from onetrunk.data.table import Table

@@ -15,8 +15,8 @@ from onetrunk.core import rng
 from onetrunk.core.errors import DataError, UsageError
 from onetrunk.core.objective import ObjectiveConfig
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode
+from onetrunk.data.store import Store
 from onetrunk.data.table import Table
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.trainer import TrainResult

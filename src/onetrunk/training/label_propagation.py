@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.errors import UsageError
-from onetrunk.data.pack import Store
+from onetrunk.data.store import Store
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import pooled_states
 

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from onetrunk.core.terminal import literal
-from onetrunk.data.cache import Cache
+from onetrunk.data.cache import ColumnCache
 from onetrunk.data.events import EventsConfig, rows_from_events
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.seen_rows import absent_columns, splits_before
@@ -33,7 +33,7 @@ class Data:
     split: Split
     ledger: Ledger = field(default_factory=Ledger)
     fold: EventsConfig | None = None
-    cache: Cache | None = None
+    cache: ColumnCache | None = None
 
     def part(self, name: str) -> Table:
         return self.table.take(self.split.indices()[name])
@@ -78,7 +78,7 @@ def open_data(
 ) -> Data:
     """Reads, folds, types, chooses roles and splits, and says what it chose. Rows keep the part they had for `start`,
     the model that training goes on from."""
-    cache = None if config.cache is None else Cache(config.cache)
+    cache = None if config.cache is None else ColumnCache(config.cache)
     table, ledger = renamed(read(data, allow_network=network), map), Ledger()
     if config.fold is not None:
         table = rows_from_events(

@@ -11,7 +11,7 @@ from onetrunk.core.objective import Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as kinds
 from onetrunk.core.terminal import literal
 from onetrunk.data.loader import Loader
-from onetrunk.data.pack import Store
+from onetrunk.data.store import Store
 from onetrunk.engine.progress import Progress
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.training.batches import count_steps, loader, steps_within

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 
@@ -16,9 +15,9 @@ from onetrunk import __version__
 from onetrunk.core import rng
 from onetrunk.core.errors import InterruptedRunError
 from onetrunk.core.terminal import literal
-from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.seen_rows import record
+from onetrunk.data.store import Store
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainResult
@@ -92,7 +91,7 @@ def run(
     if not config.train.save_every:
         settings["save_every"] = max(50, steps // 10)
     train = TrainConfig.parse({**config.train.model_dump(), **settings})
-    identity: dict[str, Any] = {"rows": _digest(batches.store), "start": _weights_digest(model.network)}
+    identity: dict[str, Any] = {"rows": batches.store.digest(), "start": _weights_digest(model.network)}
     if (teacher := model.network.teacher) is not None:
         identity["teacher"] = [_weights_digest(teacher.model), teacher.weight, teacher.temperature]
     result = Trainer(
@@ -139,17 +138,6 @@ def provenance(
         "date": time.strftime("%Y-%m-%d"),
     }
     return {"stages": [*(before or {}).get("stages", []), made]}
-
-
-def _digest(store: Store) -> str:
-    """Equal for equal training rows, however they came: a run must not go on with others."""
-    found = hashlib.blake2b(store.index.tobytes(), digest_size=8)
-    for content in store.contents:
-        if content.lens is not None:
-            found.update(content.lens.tobytes())
-        for name, array in sorted(content.gather().items()):  # a cache gives them back in an order of its own
-            found.update(name.encode() + np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
 
 
 def _weights_digest(network: FoundationModel) -> str:

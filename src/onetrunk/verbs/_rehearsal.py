@@ -18,11 +18,12 @@ import numpy as np
 import torch
 
 from onetrunk.core.batch import Batch
-from onetrunk.core.column import Codec, Column
+from onetrunk.core.column import Codec
+from onetrunk.core.encoder import Column
 from onetrunk.core.errors import UsageError
 from onetrunk.core.registry import column_types
-from onetrunk.data.pack import Store
 from onetrunk.data.prepare import encode, fit_columns
+from onetrunk.data.store import Store
 from onetrunk.engine.counting import Counts, count, fake
 from onetrunk.engine.mode import Mode, Pass, decide
 from onetrunk.engine.planning import Step, memory

@@ -40,6 +40,7 @@ def inspect(
     from onetrunk.core.errors import DataError
     from onetrunk.data.events import rows_from_events as make_rows
     from onetrunk.data.inspect import inspect as look
+    from onetrunk.data.inspect import sample_of
     from onetrunk.data.ledger import Ledger
     from onetrunk.data.prepare import fit_columns
     from onetrunk.data.split import split as divide
@@ -55,10 +56,10 @@ def inspect(
     kinds, options = types_and_options(table, run, types)
     given, asked, _ = roles(table, kinds, ask)
     parts = divide(table, kinds, split, seed, given=given, ask=asked, allow_equal_rows=True) if split else None
-    prepared = {}
+    prepared, sample = {}, sample_of(table)
     for name in [*given, *asked]:
         try:
-            (column,), codecs = fit_columns(table, [name], kinds, options)
+            (column,), codecs = fit_columns(sample, [name], kinds, options)
             prepared[name] = codecs[column.codec]
         except DataError as error:
             table.notes.append(str(error))

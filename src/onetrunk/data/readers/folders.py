@@ -1,33 +1,24 @@
-"""Where tables come from: files, folders, DataFrames and Hugging Face objects.
+"""Files and folders of files: which are read, and how they are one table.
 
 Everything here returns columns of plain Python values with None where missing, and appends to `notes` what a
-person should know. Nothing is fetched unless the caller allowed it.
+person should know.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from onetrunk.core.errors import DataError, MissingExtraError, UsageError, nearest
-from onetrunk.data import detection
-from onetrunk.data.files import (
-    READERS,
-    Columns,
-    Notes,
-    as_files,
-    check_names,
-    from_arrow,
-    join,
-    media,
-    plain,
-    read_text,
-    rows,
-    suffix_of,
-)
+from onetrunk.core.errors import DataError, UsageError, nearest
+from onetrunk.core.values import Repeated
+from onetrunk.data.readers import detection
+from onetrunk.data.readers.arrow import arrow, parquet
+from onetrunk.data.readers.common import Columns, Notes, as_files, join, media, rows, suffix_of
+from onetrunk.data.readers.delimited import delimited
+from onetrunk.data.readers.json_lines import json_file, json_lines
+from onetrunk.data.readers.text import read_text
 
 SPLITS = {
     "train": ("train", "training"),
@@ -35,6 +26,23 @@ SPLITS = {
     "test": ("test", "testing"),
 }
 SPLIT_OF = {word: part for part, words in SPLITS.items() for word in words}
+
+
+def _whole_text(path: Path, notes: Notes) -> Columns:
+    return {str(media(path)): [read_text(path, notes)]}
+
+
+READERS: dict[str, Callable[[Path, Notes], Columns]] = {
+    ".csv": delimited(","),
+    ".tsv": delimited("\t"),
+    ".jsonl": json_lines,
+    ".ndjson": json_lines,
+    ".json": json_file,
+    ".parquet": parquet,
+    ".arrow": arrow,
+    ".feather": arrow,
+    ".txt": _whole_text,
+}
 
 
 def from_path(path: Path, notes: Notes) -> Columns:
@@ -58,74 +66,13 @@ def from_path(path: Path, notes: Notes) -> Columns:
     return {name: as_files(values, path.parent) for name, values in columns.items()}
 
 
-def from_mapping(mapping: dict[str, Iterable[Any]]) -> Columns:
-    """A dict of columns, all equally long."""
-    columns = {str(name): [plain(v) for v in values] for name, values in mapping.items()}
-    lengths = {name: len(values) for name, values in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise DataError(f"All columns must have the same number of rows; found {lengths}.")
-    return columns
-
-
-def from_frame(frame: Any) -> Columns:
-    """A pandas DataFrame; its index is not data."""
-    names = [str(name) for name in frame.columns]
-    check_names(names, "the DataFrame")
-    return {name: [plain(v) for v in frame.iloc[:, i].tolist()] for i, name in enumerate(names)}
-
-
-def is_dataset(source: Any) -> bool:
-    """Is it a Hugging Face `Dataset`? Known by what it can do, so that the package need not be there."""
-    return all(hasattr(source, name) for name in ("features", "column_names", "with_format", "num_rows"))
-
-
-def from_dataset(dataset: Any) -> Columns:
-    """A Hugging Face `Dataset`: class numbers become names; images stay as stored (bytes or a path)."""
-    columns = from_arrow(dataset.with_format("arrow")[:], "the dataset")
-    return {name: _decoded(values, dataset.features.get(name)) for name, values in columns.items()}
-
-
-def _decoded(values: list[Any], feature: Any) -> list[Any]:
-    inner = getattr(feature, "feature", None)
-    if inner is not None and any(hasattr(inner, name) for name in ("int2str", "feature")):
-        return [None if v is None else _decoded(v, inner) for v in values]
-    if hasattr(feature, "int2str"):  # -1 is how a ClassLabel says that the label is withheld
-        return [None if v is None or v < 0 else feature.int2str(v) for v in values]
-    if hasattr(feature, "decode_example"):
-        return [Path(v["path"]) if v and v["bytes"] is None and v["path"] else v for v in values]
-    return values
-
-
-def from_parts(parts: dict[str, Columns]) -> Columns:
-    """Named parts (train, validation, test) as one table with a column `split`."""
-    joined = join(list(parts.values()))
+def from_splits(splits: dict[str, Columns]) -> Columns:
+    """Named splits (train, validation, test) as one table with a column `split`."""
+    joined = join(list(splits.values()))
     joined.pop("split", None)
-    joined["split"] = [SPLIT_OF.get(name, name) for name, columns in parts.items() for _ in range(rows(columns))]
+    names = [Repeated(SPLIT_OF.get(name, name), rows(columns)) for name, columns in splits.items()]
+    joined["split"] = [v for column in names for v in column]
     return joined
-
-
-def from_hub(name: str, allow_network: bool) -> Columns:
-    """`name[:config]` of the Hugging Face hub, out of the local cache unless the network is allowed."""
-    try:
-        import datasets
-        import huggingface_hub
-    except ImportError:
-        raise MissingExtraError("datasets", "hub", f"Reading hf://{name}") from None
-    repo, _, config = name.partition(":")
-    switches = [(datasets.config, "HF_HUB_OFFLINE"), (huggingface_hub.constants, "HF_HUB_OFFLINE")]
-    before = [getattr(module, key) for module, key in switches]
-    try:
-        for module, key in switches if not allow_network else []:
-            setattr(module, key, True)
-        loaded = datasets.load_dataset(repo, config or None)
-    except (OSError, ValueError, RuntimeError) as error:
-        hint = "" if allow_network else " Nothing was fetched: the network is used only with --network."
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"Cannot load the hub dataset {repo!r}: {reason}.{hint}") from None
-    finally:
-        for (module, key), value in zip(switches, before, strict=True):
-            setattr(module, key, value)
-    return from_parts({part: from_dataset(d) for part, d in loaded.items()})
 
 
 # -- folders ------------------------------------------------------------------------------------------
@@ -139,9 +86,9 @@ def _folder(folder: Path, notes: Notes) -> Columns:
     metadata = next((p for p in inside if p.name in ("metadata.csv", "metadata.jsonl", "metadata.parquet")), None)
     if metadata is not None:
         return _with_metadata(metadata, notes)
-    found = detection.parts_of(folder, SPLIT_OF, notes)
+    found = detection.splits_of(folder, SPLIT_OF, notes)
     if found is not None:
-        return from_parts(found) if len(found) > 1 else next(iter(found.values()))
+        return from_splits(found) if len(found) > 1 else next(iter(found.values()))
     tables = [p for p in inside if p.is_file() and suffix_of(p) in READERS]
     parts = {
         p: SPLIT_OF[m[1]]
@@ -153,17 +100,17 @@ def _folder(folder: Path, notes: Notes) -> Columns:
         parts = {p: part for p, part in parts.items() if suffix_of(p) != ".txt"}
         suffixes -= {".txt"}
     if len(suffixes) > 1:
-        raise DataError(f"{folder} holds its parts in several formats ({', '.join(sorted(suffixes))}): keep one.")
+        raise DataError(f"{folder} holds its splits in several formats ({', '.join(sorted(suffixes))}): keep one.")
     if parts:
         others = [p.name for p in tables if p not in parts]
         if others:
             notes.append(f"{folder.name}: read {', '.join(p.name for p in parts)}; left {', '.join(others)}.")
         read = [(part, from_path(p, notes)) for p, part in parts.items()]
         order = [part for part in SPLITS if part in parts.values()]
-        return from_parts({part: join([columns for name, columns in read if name == part]) for part in order})
+        return from_splits({part: join([columns for name, columns in read if name == part]) for part in order})
     folders = {SPLIT_OF[p.name.lower()]: p for p in inside if p.is_dir() and p.name.lower() in SPLIT_OF}
     if folders:
-        return from_parts({part: _folder(folders[part], notes) for part in SPLITS if part in folders})
+        return from_splits({part: _folder(folders[part], notes) for part in SPLITS if part in folders})
     tables = [p for p in tables if suffix_of(p) != ".txt"]
     if len(tables) == 1:
         return from_path(tables[0], notes)

@@ -13,10 +13,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 from onetrunk.core.errors import DataError
-from onetrunk.data.files import Columns, Notes, media, parse_json, read_text
+from onetrunk.data.readers.common import Columns, Notes, media
+from onetrunk.data.readers.json_lines import parse_json
+from onetrunk.data.readers.text import read_text
 
 
-def parts_of(folder: Path, words: Mapping[str, str], notes: Notes) -> dict[str, Columns] | None:
+def splits_of(folder: Path, words: Mapping[str, str], notes: Notes) -> dict[str, Columns] | None:
     """Named parts ("" where there are none) of a folder of VOC or COCO; None where it is neither.
 
     `words` says which part a word in a file's name stands for. Where both are kept beside each other, VOC is read.

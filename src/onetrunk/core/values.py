@@ -1,0 +1,196 @@
+"""The values of one column, in memory or not: what looks at them goes through them in blocks.
+
+A column is a sequence of Python values, None where missing: a list, or `Values`, which make theirs when they are looked
+at. Both give the same answers to the functions here.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+
+from onetrunk.core import rng
+
+BLOCK = 4096  # values that are looked at together
+MAX_LEARNT_FROM = 500_000  # values that are held in memory to learn from
+MAX_BYTES_LEARNT_FROM = 256 << 20  # and how large they may be together
+_PROBED = 512  # values whose size stands for that of all
+
+
+class Values(Sequence[Any]):
+    """A column that is not held in memory: values are made as they are looked at, in blocks."""
+
+    @abstractmethod
+    def take(self, index: np.ndarray) -> Values:
+        """The values at `index` int64 [k], in that order; nothing is copied."""
+
+    @abstractmethod
+    def blocks(self, size: int = BLOCK) -> Iterator[list[Any]]:
+        """All values, in lists of `size`; the last may be shorter."""
+
+    def __iter__(self) -> Iterator[Any]:
+        for block in self.blocks():
+            yield from block
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Values: ...
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return self.take(np.arange(*index.indices(len(self)), dtype=np.int64))
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"value {index} of a column of {len(self)}")
+        return next(self.take(np.array([index % len(self)])).blocks(1))[0]
+
+
+class Chain(Values):
+    """Columns one under the other."""
+
+    def __init__(self, parts: Iterable[Sequence[Any]], index: np.ndarray | None = None) -> None:
+        self._parts = list(parts)
+        self._ends = np.cumsum([len(part) for part in self._parts], dtype=np.int64)
+        self._index = index
+
+    def __len__(self) -> int:
+        if self._index is not None:
+            return len(self._index)
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def take(self, index: np.ndarray) -> Values:
+        return Chain(self._parts, index if self._index is None else self._index[index])
+
+    def blocks(self, size: int = BLOCK) -> Iterator[list[Any]]:
+        for first in range(0, len(self), size):
+            last = min(first + size, len(self))
+            rows = np.arange(first, last) if self._index is None else self._index[first:last]
+            yield scattered(rows, self._ends, lambda part, local: list(take(self._parts[part], local)))
+
+
+class Repeated(Values):
+    """The same value in every row."""
+
+    def __init__(self, value: Any, n: int) -> None:
+        self._value, self._n = value, n
+
+    def __len__(self) -> int:
+        return self._n
+
+    def take(self, index: np.ndarray) -> Values:
+        return Repeated(self._value, len(index))
+
+    def blocks(self, size: int = BLOCK) -> Iterator[list[Any]]:
+        for first in range(0, self._n, size):
+            yield [self._value] * min(size, self._n - first)
+
+
+class Mapped(Values):
+    """What `function` makes of lists of a column's values."""
+
+    def __init__(self, values: Sequence[Any], function: Callable[[list[Any]], list[Any]]) -> None:
+        self._values, self._function = values, function
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def take(self, index: np.ndarray) -> Values:
+        return Mapped(take(self._values, index), self._function)
+
+    def blocks(self, size: int = BLOCK) -> Iterator[list[Any]]:
+        return map(self._function, blocks(self._values, size))
+
+
+def scattered(rows: np.ndarray, ends: np.ndarray, get: Callable[[int, np.ndarray], list[Any]]) -> list[Any]:
+    """The values at `rows` of parts that lie one behind the other, in that order. `ends` [parts] are their last rows
+    plus one; `get(part, local)` gives a part's own."""
+    part = np.searchsorted(ends, rows, side="right")
+    starts = np.append(0, ends[:-1])
+    if len(part) and (part[1:] >= part[:-1]).all():  # the usual case: rows in order
+        borders = np.flatnonzero(np.diff(part)) + 1
+        out: list[Any] = []
+        for local in np.split(np.arange(len(rows)), borders):
+            p = int(part[local[0]])
+            out += get(p, rows[local] - starts[p])
+        return out
+    out = [None] * len(rows)
+    for p in np.unique(part).tolist():
+        local = np.flatnonzero(part == p)
+        for i, value in zip(local.tolist(), get(p, rows[local] - starts[p]), strict=True):
+            out[i] = value
+    return out
+
+
+# -- of any column ---------------------------------------------------------------------------------------------------
+def take(values: Sequence[Any], index: np.ndarray) -> Sequence[Any]:
+    """The values at `index` int64 [k], in that order."""
+    return values.take(index) if isinstance(values, Values) else [values[i] for i in index.tolist()]
+
+
+def blocks(values: Sequence[Any], size: int = BLOCK) -> Iterator[list[Any]]:
+    """All values, in lists of `size`; the last may be shorter."""
+    if isinstance(values, Values):
+        yield from values.blocks(size)
+    else:
+        for first in range(0, len(values), size):
+            yield list(values[first : first + size])
+
+
+def present(values: Sequence[Any]) -> np.ndarray:
+    """Where there is a value, bool [n]."""
+    return np.fromiter((v is not None for v in values), dtype=bool, count=len(values))
+
+
+def of_present(values: Sequence[Any]) -> Sequence[Any]:
+    """The values that are there."""
+    if isinstance(values, Values):
+        return values.take(np.flatnonzero(present(values)))
+    return [v for v in values if v is not None]
+
+
+def sample_present(values: Sequence[Any], most: int = 1000) -> list[Any]:
+    """At most `most` of the values that are there, spread evenly."""
+    index = np.flatnonzero(present(values))
+    return list(take(values, index[:: max(1, len(index) // most)][:most]))
+
+
+def chain(columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    """Columns one under the other: a list, where all are lists."""
+    if len(columns) == 1:
+        return columns[0]
+    if any(isinstance(column, Values) for column in columns):
+        return Chain(columns)
+    return [v for column in columns for v in column]
+
+
+def in_memory(
+    values: Sequence[Any], most: int = MAX_LEARNT_FROM, most_bytes: int = MAX_BYTES_LEARNT_FROM
+) -> Sequence[Any]:
+    """The values to learn from, for those who need all at once: all of them, as they are; where they are more or larger
+    than memory should hold, a sample, always the same, in the column's order."""
+    n = len(values)
+    probes = take(values, np.arange(0, n, max(1, n // _PROBED), dtype=np.int64))
+    size = sum(map(_size, probes)) / max(1, len(probes))
+    most = min(most, max(_PROBED, int(most_bytes / max(1.0, size))))
+    if n <= most:
+        return list(values) if isinstance(values, Values) else values
+    chosen = np.sort(rng.permutation(rng.key(0, "learn from", n), n)[:most])
+    return list(take(values, chosen))
+
+
+def _size(value: Any) -> int:
+    """Bytes in memory, about."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    if isinstance(value, list | tuple | set):
+        return sum(map(_size, value))
+    return sys.getsizeof(value, 64)

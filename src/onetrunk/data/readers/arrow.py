@@ -1,0 +1,84 @@
+"""Parquet and Arrow files, and what else comes as Arrow's record batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from onetrunk.core.errors import DataError
+from onetrunk.data.readers.common import Columns, Notes, check_names, plain
+from onetrunk.data.spool import ArrowValues, Decode, Spool
+
+_ROWS = 4096  # read at once
+
+
+def parquet(path: Path, notes: Notes) -> Columns:
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:  # not read_table: it makes columns of folder names like a=1
+            check_names(file.schema_arrow.names, path)
+            return from_batches(file.iter_batches(_ROWS), path, file.schema_arrow.names)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a whole Parquet file: {error}") from None
+
+
+def arrow(path: Path, notes: Notes) -> Columns:
+    try:
+        with pa.memory_map(str(path)) as file:
+            opened = pa.ipc.open_file if file.read(6) == b"ARROW1" else pa.ipc.open_stream
+            file.seek(0)
+            reader = opened(file)
+            return from_batches(_batches(reader), path, reader.schema.names)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a whole Arrow file: {error}") from None
+
+
+def _batches(reader: Any) -> Iterator[pa.RecordBatch]:
+    if hasattr(reader, "num_record_batches"):
+        for i in range(reader.num_record_batches):
+            yield reader.get_batch(i)
+    else:
+        yield from reader
+
+
+def from_batches(batches: Iterable[pa.RecordBatch], where: object, names: list[str]) -> Columns:
+    """Columns of batches, which may be more than memory holds. DataError where two have one name, or a file's bytes do
+    not hold together."""
+    check_names(names, where)
+    spool = Spool()
+    for batch in batches:
+        batch.validate(full=True)  # or one changed byte of a file is an access beyond its end
+        for first in range(0, batch.num_rows, _ROWS):
+            spool.append(_lasting(batch.slice(first, _ROWS)))
+    return columns_of(spool, names, lambda name, batch: python_values)
+
+
+def _lasting(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Without dictionaries, which would differ from batch to batch."""
+    columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
+
+
+def columns_of(spool: Spool, names: list[str], decoder: Callable[[str, int], Decode]) -> Columns:
+    """The columns of what was spooled: lists where it is small. `decoder(name, i)` makes values of the i-th batch."""
+    in_memory, batches = spool.in_memory, spool.batches()
+    columns: Columns = {}
+    for i, name in enumerate(names):
+        decoders = [decoder(name, k) for k in range(len(batches))]
+        values = ArrowValues([batch.column(i) for batch in batches], decoders)
+        columns[name] = list(values) if in_memory else values
+    return columns
+
+
+def python_values(array: pa.Array) -> list[Any]:
+    """Plain values; None where missing."""
+    if pa.types.is_timestamp(array.type):
+        array = array.cast(pa.timestamp("us", array.type.tz), safe=False)
+    values = array.to_pylist()
+    if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type) or pa.types.is_string(array.type):
+        return values
+    return [plain(v) for v in values]

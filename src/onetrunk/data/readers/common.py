@@ -1,0 +1,110 @@
+"""What all readers share: names, suffixes, plain values, columns one under the other.
+
+A reader returns `{name: values}`, None where missing, and appends to `notes` what a person should know. Values are a
+list, or made as they are looked at (`core.values`) where the file is large.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import mimetypes
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onetrunk.core.errors import DataError
+from onetrunk.core.values import Mapped, Repeated, Values, blocks, chain
+
+Columns = dict[str, Sequence[Any]]
+Notes = list[str]
+
+_MEDIA = mimetypes.MimeTypes()
+for _suffix, _kind in {
+    ".flac": "audio/flac",
+    ".ogg": "audio/ogg",
+    ".m4a": "audio/mp4",
+    ".mkv": "video/matroska",
+}.items():
+    _MEDIA.add_type(_kind, _suffix)
+
+
+_FEW = 100_000  # rows
+
+
+def suffix_of(path: Path) -> str:
+    """In lower case; `.csv` for `x.csv.gz`."""
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        inner = Path(path.stem).suffix.lower()
+        return inner if inner in (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt") else suffix
+    return suffix
+
+
+def check_names(names: list[str], where: object) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"Column names must differ; in {where} these appear more than once: {', '.join(twice)}.")
+
+
+def media(path: Path) -> str | None:
+    """What a file holds, by its name: the first word of its MIME type, which also names the column."""
+    kind = _MEDIA.guess_type(path.name, strict=False)[0]
+    return kind.partition("/")[0] if kind else None
+
+
+def as_files(values: Sequence[Any], folder: Path) -> Sequence[Any]:
+    """Paths, where strings name files beside the table: one kind of media, most of them there."""
+    first = next((v for v in values if v is not None), None)
+    if not isinstance(first, str) or (kind := media(Path(first))) is None:
+        return values
+    present = there = 0
+    for block in blocks(values):
+        names = [v for v in block if v is not None]
+        if not all(isinstance(v, str) and len(v) < 500 and "\n" not in v and media(Path(v)) == kind for v in names):
+            return values
+        present += len(names)
+        there += sum((folder / v).is_file() for v in names)
+    if there <= present / 2:
+        return values
+    paths = Mapped(values, lambda names: [None if v is None else folder / v for v in names])
+    return paths if isinstance(values, Values) else list(paths)
+
+
+def join(tables: list[Columns]) -> Columns:
+    """One under the other; a column that one of them lacks is missing there."""
+    names = dict.fromkeys(name for columns in tables for name in columns)
+    return {name: chain([columns.get(name, missing(rows(columns))) for columns in tables]) for name in names}
+
+
+def missing(n: int) -> Sequence[Any]:
+    """A column without values."""
+    return [None] * n if n <= _FEW else Repeated(None, n)
+
+
+def rows(columns: Columns) -> int:
+    return len(next(iter(columns.values()), []))
+
+
+def plain(value: Any) -> Any:
+    """A plain Python value: NaN, NaT and NA become None, NumPy and pandas scalars their Python twins."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()
+    elif isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float | decimal.Decimal):
+        return None if value != value else float(value)
+    if isinstance(value, datetime.datetime):
+        if value != value:  # pandas.NaT
+            return None
+        return value.to_pydatetime(warn=False) if hasattr(value, "to_pydatetime") else value
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime.time):
+        return value.isoformat()
+    return None if type(value).__name__ == "NAType" else value

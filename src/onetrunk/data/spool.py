@@ -1,0 +1,116 @@
+"""What is read of a file, as Arrow's record batches: in memory while it is small, else in a memory-mapped file.
+
+The file has no name once it is mapped: it is gone when nobody looks at it any more, also after a kill. It lies in the
+system's folder for temporary files (the variable TMPDIR names another).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from onetrunk.core.values import BLOCK, Values, scattered
+
+IN_MEMORY_BYTES = 32 << 20  # of one table, or of one encoded column; above, it is kept in a file
+
+Decode = Callable[[pa.Array], list[Any]]
+
+
+def folder() -> Path:
+    """Where files without names lie."""
+    return Path(tempfile.gettempdir())
+
+
+def disk_errors(path: Path) -> AbstractContextManager[None]:
+    """Turns a full disk or a denied write inside it into a plain ResourceError."""
+    from onetrunk.core.folder import disk_errors
+
+    return disk_errors(path)
+
+
+class Spool:
+    """Takes record batches of one schema, and gives them back, once."""
+
+    def __init__(self) -> None:
+        self._batches: list[pa.RecordBatch] = []
+        self._bytes = 0
+        self._path: Path | None = None
+        self._writer: pa.ipc.RecordBatchStreamWriter | None = None
+
+    @property
+    def in_memory(self) -> bool:
+        return self._writer is None
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Raises ResourceError where the disk is full."""
+        if self._writer is None:
+            self._batches.append(batch)
+            self._bytes += batch.nbytes
+            if self._bytes <= IN_MEMORY_BYTES:
+                return
+            descriptor, name = tempfile.mkstemp(prefix="onetrunk-", suffix=".arrow")
+            os.close(descriptor)
+            self._path = Path(name)
+            self._writer = pa.ipc.new_stream(name, batch.schema)
+            waiting, self._batches = self._batches, []
+        else:
+            waiting = [batch]
+        with disk_errors(self._path):
+            for each in waiting:
+                self._writer.write_batch(each)
+
+    def batches(self) -> list[pa.RecordBatch]:
+        """All that was appended; nothing can be appended after."""
+        if self._writer is None:
+            return self._batches
+        with disk_errors(self._path):
+            self._writer.close()
+            with pa.memory_map(str(self._path)) as file:
+                self._batches = list(pa.ipc.open_stream(file))
+        self._unlink()
+        return self._batches
+
+    def _unlink(self) -> None:
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+            self._path = None
+
+    def __del__(self) -> None:
+        self._unlink()  # of a reading that failed
+
+
+class ArrowValues(Values):
+    """A column of Arrow arrays, each with what makes Python values of it."""
+
+    def __init__(self, arrays: Sequence[pa.Array], decoders: Sequence[Decode], index: np.ndarray | None = None) -> None:
+        self._arrays, self._decoders, self._index = arrays, decoders, index
+        self._ends = np.cumsum([len(array) for array in arrays], dtype=np.int64)
+
+    def __len__(self) -> int:
+        if self._index is not None:
+            return len(self._index)
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def take(self, index: np.ndarray) -> Values:
+        return ArrowValues(self._arrays, self._decoders, index if self._index is None else self._index[index])
+
+    def blocks(self, size: int = BLOCK) -> Iterator[list[Any]]:
+        for first in range(0, len(self), size):
+            last = min(first + size, len(self))
+            rows = np.arange(first, last) if self._index is None else self._index[first:last]
+            yield scattered(rows, self._ends, self._of)
+
+    def _of(self, part: int, local: np.ndarray) -> list[Any]:
+        array = self._arrays[part]
+        if len(local) and local[-1] - local[0] == len(local) - 1 and (np.diff(local) == 1).all():
+            array = array.slice(int(local[0]), len(local))
+        else:
+            array = array.take(pa.array(local))
+        return self._decoders[part](array)

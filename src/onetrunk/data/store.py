@@ -1,0 +1,159 @@
+"""A table's encoded columns: arrays in memory while they are small, else memory-mapped from files.
+
+A column is encoded a block of rows at a time and its arrays are kept, one behind the other, in one file each. The files
+have no names once they are mapped, so that nothing is left behind (`data.spool`); those of a cache folder stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from onetrunk.core.content import Content
+from onetrunk.core.errors import UsageError
+from onetrunk.core.values import blocks
+from onetrunk.data import spool
+
+if TYPE_CHECKING:
+    from onetrunk.core.column import Codec
+
+ENCODED_AT_ONCE = 1024  # values
+_HASHED_AT_ONCE = 16 << 20  # bytes
+
+Bad = Callable[[int, str], None]
+
+
+@dataclass
+class Store:
+    """A table's encoded columns. `index[:, c]` is a row's position in column c's content, -1 where missing."""
+
+    names: list[str]
+    codecs: list[Codec]
+    contents: list[Content]
+    index: np.ndarray  # int64 [rows, C]
+    row_weight: np.ndarray | None = None  # float32 [rows]
+
+    @property
+    def present(self) -> np.ndarray:
+        return self.index >= 0
+
+    def column_index(self, name: str, reader: str) -> int:
+        """Where the column is that `reader` reads on. UsageError where it is not."""
+        if name not in self.names:
+            raise UsageError(
+                f"The column {reader!r} is read on the column {name!r}, which is not among those used "
+                f"({', '.join(self.names)}). Give that column, or name another: columns.{reader}.on."
+            )
+        return self.names.index(name)
+
+    def windows(self) -> np.ndarray:
+        """Training windows of every value, int64 [rows, C]; 1 where missing."""
+        out = np.ones(self.index.shape, dtype=np.int64)
+        for c, (codec, content) in enumerate(zip(self.codecs, self.contents, strict=True)):
+            there = self.index[:, c] >= 0
+            out[there, c] = codec.windows(content)[self.index[there, c]]
+        return out
+
+    def digest(self) -> str:
+        """Equal for equal rows. It does not depend on the order in which an encoder names its arrays: a cache, for one,
+        names them in another."""
+        made = hashlib.blake2b(self.index.tobytes(), digest_size=8)
+        for content in self.contents:
+            for ragged in (content.lens, content.starts):
+                made.update(b"" if ragged is None else ragged.tobytes())
+            for name, array in sorted(content.data.items()):
+                made.update(name.encode())
+                rows = max(1, _HASHED_AT_ONCE // max(1, array[:1].nbytes))
+                for first in range(0, len(array), rows):
+                    made.update(np.ascontiguousarray(array[first : first + rows]).tobytes())
+        return made.hexdigest()
+
+
+class ContentWriter:
+    """Takes a column's content in blocks, and gives it back as one."""
+
+    def __init__(self) -> None:
+        self._parts: list[dict[str, np.ndarray]] = []
+        self._lens: list[np.ndarray] = []
+        self._bytes = 0
+        self._files: dict[str, _ArrayFile] = {}
+
+    def append(self, content: Content) -> None:
+        """Raises ResourceError where the disk is full."""
+        arrays = content.gather()
+        if content.lens is not None:
+            self._lens.append(content.lens)
+        self._parts.append(arrays)
+        self._bytes += sum(array.nbytes for array in arrays.values())
+        if self._bytes > spool.IN_MEMORY_BYTES or self._files:
+            for part in self._parts:
+                for name, array in part.items():
+                    self._files.setdefault(name, _ArrayFile(array)).append(array)
+            self._parts.clear()
+
+    def content(self) -> Content:
+        """All that was appended; nothing can be appended after."""
+        if self._files:
+            data = {name: file.mapped() for name, file in self._files.items()}
+        else:
+            data = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
+        return Content(data, np.concatenate(self._lens) if self._lens else None)
+
+
+class _ArrayFile:
+    """One array in a file without a name, a block behind the other."""
+
+    def __init__(self, like: np.ndarray) -> None:
+        self._dtype, self._shape, self._rows = like.dtype, like.shape[1:], 0
+        with spool.disk_errors(spool.folder()):
+            # Open as long as it is mapped.
+            self._file: BinaryIO = tempfile.TemporaryFile(prefix="onetrunk-")  # noqa: SIM115
+
+    def append(self, block: np.ndarray) -> None:
+        if block.dtype != self._dtype or block.shape[1:] != self._shape:
+            raise TypeError(
+                f"A column's blocks differ: expected {self._dtype} {list(self._shape)}, found {block.dtype} "
+                f"{list(block.shape[1:])}."
+            )
+        with spool.disk_errors(spool.folder()):
+            self._file.write(np.ascontiguousarray(block).data)
+        self._rows += len(block)
+
+    def mapped(self) -> np.ndarray:
+        shape = (self._rows, *self._shape)
+        with spool.disk_errors(spool.folder()):
+            self._file.flush()
+        if not np.prod(shape, dtype=np.int64):
+            return np.zeros(shape, dtype=self._dtype)
+        return np.memmap(self._file, dtype=self._dtype, mode="r", shape=shape).view(np.ndarray)
+
+
+def encode_values(
+    codec: Codec, values: Sequence[Any], bad: Bad, count: Callable[[Content], None] | None = None
+) -> tuple[Content, np.ndarray]:
+    """As `codec.encode_all`, a block at a time: content that may lie in a file, and which values are in it, bool [n].
+    `count` is told of each block's content."""
+    writer, present = ContentWriter(), np.zeros(len(values), dtype=bool)
+    for first, block in _numbered(blocks(values, ENCODED_AT_ONCE)):
+
+        def bad_here(i: int, reason: str, first: int = first) -> None:
+            bad(first + i, reason)
+
+        content, present[first : first + len(block)] = codec.encode_all(block, bad_here)
+        if count is not None:
+            count(content)
+        if len(content):
+            writer.append(content)
+    return (writer.content() if present.any() else codec.encode_all([], bad)[0]), present
+
+
+def _numbered(lists: Iterator[list[Any]]) -> Iterator[tuple[int, list[Any]]]:
+    first = 0
+    for block in lists:
+        yield first, block
+        first += len(block)
