@@ -32,7 +32,15 @@ FORMAT = 2  # of the folder; a higher one is from a newer onetrunk
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"  # is there as long as a run is not at its end
 # Of the run: not in the manifest.
-TRAINING = ("checkpoints", "metrics.jsonl", "metrics.jsonl.tmp", "tensorboard", "bad_step.json", UNFINISHED)
+TRAINING = (
+    "checkpoints",
+    "metrics.jsonl",
+    "metrics.jsonl.tmp",
+    "tensorboard",
+    "bad_step.json",
+    UNFINISHED,
+    f"{UNFINISHED}.tmp",
+)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -357,18 +365,6 @@ def _plain(error: OSError, path: Path, needs: int) -> Exception:
     return error
 
 
-def file_name(text: str) -> str:
-    """A part of a file's name for any text (a column's name): no two are alike, none leads elsewhere."""
-    raw = text.encode("utf-8", "surrogatepass")
-    escaped = "".join(
-        c if c.isalnum() or c in "-_ " else "".join(f"%{byte:02X}" for byte in c.encode("utf-8", "surrogatepass"))
-        for c in text
-    )
-    if len(escaped.encode()) <= 100 and escaped == escaped.strip():
-        return escaped
-    return f"{escaped[:20].strip()}%{hashlib.sha256(raw).hexdigest()[:16]}"
-
-
 # -- tensors -------------------------------------------------------------------------------------------------
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes one safetensors file; tensors that share memory are written each. Disk faults raise OSError."""
@@ -454,6 +450,13 @@ def _check_kind(path: Path, start: bytes) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Strict JSON: numbers that are not finite are a bug of the caller and raise ValueError."""
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_json_whole(path: Path, data: Any) -> None:
+    """As `write_json`; what was there before stays until all of it is written."""
+    fresh = path.with_name(f"{path.name}.tmp")
+    write_json(fresh, data)
+    fresh.replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-import tempfile
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from rich.console import Console
 
 from onetrunk.core import folder as files
 from onetrunk.core import rng
-from onetrunk.core.errors import DataError, UsageError
+from onetrunk.core.errors import DataError, ModelFileError, UsageError
 from onetrunk.core.objective import ObjectiveConfig
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
+from onetrunk.engine.checkpoint import SCORES
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.trainer import TrainResult
 from onetrunk.inference.adapter import Adapter, base_digest
@@ -27,9 +29,10 @@ from onetrunk.training import adapt
 from onetrunk.training.batches import count_steps, loader, steps_within, with_row_weights
 from onetrunk.training.label_propagation import spread
 from onetrunk.training.open_data import Data
+from onetrunk.training.output import Output, as_output
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.select import judged_by_metric, validator
-from onetrunk.training.stage import provenance, run, stored
+from onetrunk.training.stage import provenance, run, stored, weights_digest
 
 _MOST_VALIDATED = 2000  # rows looked at to choose the best step
 _FEWEST_VALIDATED = 20  # fewer labelled validation rows say nothing: cross-validation on the training labels instead
@@ -38,7 +41,7 @@ _FEWEST_VALIDATED = 20  # fewer labelled validation rows say nothing: cross-vali
 def finetune_model(
     data: Data,
     config: Recipe,
-    out: Path,
+    out: Path | Output,
     seed: int,
     model: Model,
     pretrained: bool,
@@ -48,7 +51,7 @@ def finetune_model(
 ) -> tuple[Model, dict[str, Any]]:
     """Trains one task, in place. Returns the model, as it was where training does not help, and what was decided and
     why."""
-    task = Task(list(data.given), list(data.ask))
+    task, output = Task(list(data.given), list(data.ask)), as_output(out)
     store = stored(model, data, "train", config)
     data.ledger.check(len(store.index), max_bad)
     asked = [store.names.index(name) for name in task.ask]
@@ -69,7 +72,7 @@ def finetune_model(
         console.print(f"Labels of neighbours: learning from {len(labelled):,} rows", highlight=False)
         decision |= {"rows_with_neighbours_labels": len(labelled), "kept": "fine-tuned on neighbours' labels"}
     elif validates:
-        gain = _cross_validated(model, store, labelled, task, config, seed, data.part("train"), share)
+        gain = _cross_validated(model, store, labelled, task, config, output, seed, data.part("train"), share)
         decision |= {
             "cross_validation": gain,
             "kept": "fine-tuned" if gain["fine-tuned"] > gain["pretrained"] else "pretrained",
@@ -85,13 +88,16 @@ def finetune_model(
     tried = []
     for repeat in range(config.finetune.repeats):
         candidate = model if repeat == config.finetune.repeats - 1 else copy.deepcopy(model)
-        place = out if config.finetune.repeats == 1 else out / "checkpoints" / f"seed-{seed + repeat}"
+        place = output.path
+        if config.finetune.repeats > 1:
+            place = place / "checkpoints" / f"seed-{seed + repeat}"
         result = _tune(
             candidate,
             store,
             labelled,
             task,
             config,
+            output,
             place,
             seed + repeat,
             pretrained,
@@ -121,7 +127,8 @@ def _tune(
     labelled: np.ndarray,
     task: Task,
     config: Recipe,
-    out: Path,
+    out: Output,
+    place: Path,
     seed: int,
     pretrained: bool,
     validation: Table | None,
@@ -145,12 +152,12 @@ def _tune(
         if "optimizer" not in config.train.model_fields_set:
             config = config.model_copy(update={"train": config.train.updated(optimizer="adamw")})
     adapt.layer_rates(model, task, f.layer_rate)
-    steps = steps_within(model.network, batches, config.train, steps, limit, out)
+    steps = steps_within(model.network, batches, config.train, steps, limit, place, out.resumes)
     if pretrained:
         train = config.train.updated(lr=config.train.lr * f.rate, muon_lr=config.train.muon_lr * f.rate)
         config = config.model_copy(update={"train": train})
     validate = validator(model, task, validation, f.metric) if validation is not None and len(validation) else None
-    result = run(model, batches, config, steps, out, seed, validate, {}, progress)
+    result = run(model, batches, config, steps, out, place, seed, validate, {}, progress)
     for parameter in model.network.parameters():
         parameter.requires_grad_(True)
     return result
@@ -173,6 +180,7 @@ def _cross_validated(
     labelled: np.ndarray,
     task: Task,
     config: Recipe,
+    out: Output,
     seed: int,
     train: Table,
     limit: float | None,
@@ -181,24 +189,44 @@ def _cross_validated(
     better), as the model is and after fine-tuning on the others.
 
     The model as it is may have met the held-out labels in pretraining, and then knows them by heart: the comparison
-    favours it. `limit` bounds each fine-tuning, in seconds.
+    favours it. `limit` bounds each fine-tuning, in seconds. A run that is stopped goes on with the fold it was at.
     """
     name = task.ask[0]
     folds = min(config.finetune.folds, len(labelled))
     fold_of = np.empty(len(labelled), dtype=np.int64)
     fold_of[rng.permutation(rng.key(seed, "folds"), len(labelled))] = np.arange(len(labelled)) % folds
     quick = config.model_copy(update={"train": config.train.updated(tensorboard=False)})
-    scores: dict[str, list[float]] = {"pretrained": [], "fine-tuned": []}
+    place = out.path / "checkpoints"
+    known = {
+        "rows": store.digest(), "start": weights_digest(model.network), "given": task.given, "ask": task.ask,
+        "config": config.model_dump(mode="json"), "seed": seed,
+    }  # fmt: skip
+    scores = _scores_so_far(place / SCORES, known) if out.resumes else {}
     for fold in range(folds):
+        if str(fold) in scores:
+            continue
         held = labelled[fold_of == fold]
         held = held[store.index[held, store.names.index(name)] >= 0]
         if not len(held):
             continue
         tuned = copy.deepcopy(model)
-        with tempfile.TemporaryDirectory() as place:
-            rest = labelled[fold_of != fold]
-            _tune(tuned, store, rest, task, quick, Path(place), seed, True, None, Progress(silent=True), limit)
+        rest, silent, inside = labelled[fold_of != fold], Progress(silent=True), place / f"fold-{fold}"
+        _tune(tuned, store, rest, task, quick, out, inside, seed, True, None, silent, limit)
+        scores[str(fold)] = {}
         for label, candidate in (("pretrained", model), ("fine-tuned", tuned)):
             value, higher_is_better, _ = validator(candidate, task, train.take(held), None)()
-            scores[label].append(value if higher_is_better else -value)
-    return {label: float(np.mean(values)) for label, values in scores.items()}
+            scores[str(fold)][label] = value if higher_is_better else -value
+        if all(math.isfinite(value) for value in scores[str(fold)].values()):
+            with files.disk_errors(place):
+                files.write_json_whole(place / SCORES, {"of": known, "folds": scores})
+            shutil.rmtree(inside)
+    return {label: float(np.mean([s[label] for s in scores.values()])) for label in ("pretrained", "fine-tuned")}
+
+
+def _scores_so_far(path: Path, of: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Of the folds that a stopped run had done; none where they are another run's."""
+    try:
+        found = files.read_json(path)
+    except ModelFileError:
+        return {}
+    return found["folds"] if found.get("of") == of else {}

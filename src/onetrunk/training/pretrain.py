@@ -16,6 +16,7 @@ from onetrunk.engine.progress import Progress
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.training.batches import count_steps, loader, steps_within
 from onetrunk.training.open_data import Data
+from onetrunk.training.output import Output, as_output
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.stage import count_parameters, extend_model, new_model, provenance, run, stored
 
@@ -23,7 +24,7 @@ from onetrunk.training.stage import count_parameters, extend_model, new_model, p
 def pretrain_model(
     data: Data,
     config: Recipe,
-    out: Path,
+    out: Path | Output,
     seed: int,
     model: Model | None,
     limit: float | None,
@@ -31,6 +32,7 @@ def pretrain_model(
     console: Console,
 ) -> Model:
     """Self-supervised training on the training rows, labelled or not."""
+    output = as_output(out)
     if model is None:
         model = new_model(data, config, seed)
     else:
@@ -41,7 +43,7 @@ def pretrain_model(
         console.print(f"[yellow]Ledger[/] {literal(line)}", highlight=False)
     batches, made, steps = course(store, config, seed)
     model.network.objectives = made
-    steps = steps_within(model.network, batches, config.train, steps, limit, out)
+    steps = steps_within(model.network, batches, config.train, steps, limit, output.path, output.resumes)
     console.print(
         f"[bold]Pretraining[/] {steps:,} steps, {count_parameters(model):,} parameters, "
         + " + ".join(f"{o.config.kind} {o.config.documents}" for o in made),
@@ -49,7 +51,7 @@ def pretrain_model(
     )
     weights = {o.tag: o.config.weight for o in made}
     progress = Progress("pretraining", silent=console.quiet)
-    result = run(model, batches, config, steps, out, seed, None, weights, progress)
+    result = run(model, batches, config, steps, output, output.path, seed, None, weights, progress)
     task = Task(list(data.given), list(data.ask))
     model.tasks = [task] if task.ask else []
     model.provenance = provenance(data, config, seed, result, "pretrain", model.provenance)

@@ -27,6 +27,7 @@ from onetrunk.training import adapt
 from onetrunk.training.batches import with_row_weights
 from onetrunk.training.distil import student_columns
 from onetrunk.training.open_data import Data
+from onetrunk.training.output import Output
 from onetrunk.training.recipe import FinetuneConfig, Recipe
 
 _VALIDATIONS = 10  # in a run
@@ -79,27 +80,31 @@ def run(
     batches: Any,
     config: Recipe,
     steps: int,
-    out: Path,
+    out: Output,
+    place: Path,
     seed: int,
     validate: Any,
     weights: dict[str, float],
     progress: Progress,
 ) -> TrainResult:
+    """Trains in the folder `place`, which is `out` or inside it."""
     settings = {"steps": steps, "loss_weights": {**weights, **config.train.loss_weights}}
     if validate is not None and not config.train.validate_every:
         settings["validate_every"] = max(1, steps // _VALIDATIONS)
     if not config.train.save_every:
         settings["save_every"] = max(50, steps // 10)
     train = TrainConfig.parse({**config.train.model_dump(), **settings})
-    identity: dict[str, Any] = {"rows": batches.store.digest(), "start": _weights_digest(model.network)}
+    identity: dict[str, Any] = {"rows": batches.store.digest(), "start": weights_digest(model.network)}
     if (teacher := model.network.teacher) is not None:
-        identity["teacher"] = [_weights_digest(teacher.model), teacher.weight, teacher.temperature]
-    result = Trainer(
-        model.network, batches, train, out, seed=seed, identity=identity, validate=validate, progress=progress
-    ).run()
+        identity["teacher"] = [weights_digest(teacher.model), teacher.weight, teacher.temperature]
+    trainer = Trainer(
+        model.network, batches, train, place, seed=seed, identity=identity, validate=validate, progress=progress
+    )
+    out.begin()
+    result = trainer.run()
     if result.interrupted:
         raise InterruptedRunError(
-            f"Stopped after step {result.step:,} of {steps:,}, saved in {out / 'checkpoints'}. "
+            f"Stopped after step {result.step:,} of {steps:,}, saved in {place / 'checkpoints'}. "
             "The same command goes on from there.",
             result.interrupted,
         )
@@ -140,7 +145,7 @@ def provenance(
     return {"stages": [*(before or {}).get("stages", []), made]}
 
 
-def _weights_digest(network: FoundationModel) -> str:
+def weights_digest(network: FoundationModel) -> str:
     found = hashlib.blake2b(digest_size=8)
     for name, tensor in network.state_dict().items():
         found.update(name.encode() + tensor.cpu().numpy().tobytes())

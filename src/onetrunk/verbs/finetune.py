@@ -69,7 +69,7 @@ def finetune(
     from onetrunk.training.distil import both_met, open_teacher, teach
     from onetrunk.training.finetune import finetune_model
     from onetrunk.training.open_data import open_data
-    from onetrunk.training.output import check_free
+    from onetrunk.training.output import Output, command_digest
     from onetrunk.training.recipe import budget_seconds, make_recipe
     from onetrunk.training.stage import extend_model, new_model
     from onetrunk.training.start import start_from
@@ -81,7 +81,12 @@ def finetune(
     if lora is not None:
         settings = [*(settings or []), f"finetune.lora.rank={lora}"]
     run, limit = make_recipe(config, settings, size=size, fold=fold), budget_seconds(budget)
-    check_free(out, overwrite)
+    told = {
+        "recipe": run.model_dump(mode="json"), "ask": ask, "given": given, "ignore": ignore, "types": types, "map": map,
+        "split": split, "start": start, "teacher": teacher, "restructure": restructure, "budget": budget, "seed": seed,
+        "equal": allow_equal_rows, "bad": max_bad,
+    }  # fmt: skip
+    output = Output(out, overwrite, command_digest("finetune", told, start, teacher))
     model, run = start_from(start, run, network, seed, restructure)
     above = None if teacher is None else open_teacher(teacher, model)
     if above is not None:
@@ -91,16 +96,18 @@ def finetune(
         allow_equal_rows=allow_equal_rows, network=network, config=run, console=console,
         start=both_met(above, model), max_bad=max_bad,
     )  # fmt: skip
+    output.open(opened)
     if model is None:
         model = new_model(opened, run, seed, above)
     else:
         extend_model(model, opened, console, seed, run.finetune)
     if above is not None:
         teach(model, above, opened, run.finetune.distil, console)
-    model, _ = finetune_model(opened, run, Path(out), seed, model, bool(start), max_bad, console, limit)
+    model, _ = finetune_model(opened, run, output, seed, model, bool(start), max_bad, console, limit)
     model.network.teacher = None
     if above is not None:
         model.provenance["teacher"] = {"name": Path(teacher).name, "digest": base_digest(Path(teacher))}
-    model.save(out, overwrite=overwrite)
+    model.save(out, overwrite=output.replaces)
+    output.finish()
     console.print(f"The model is in [bold]{literal(out)}[/].", highlight=False)
     return model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 
@@ -58,7 +57,7 @@ def pretrain(
     """
     from onetrunk.core.terminal import literal
     from onetrunk.training.open_data import open_data
-    from onetrunk.training.output import check_free
+    from onetrunk.training.output import Output, command_digest
     from onetrunk.training.pretrain import pretrain_model
     from onetrunk.training.recipe import budget_seconds, make_recipe
     from onetrunk.training.start import start_from
@@ -66,13 +65,19 @@ def pretrain(
 
     console = console_for(quiet)
     run = make_recipe(config, settings, size=size, fold=fold)
-    check_free(out, overwrite)
+    told = {
+        "recipe": run.model_dump(mode="json"), "ask": ask, "given": given, "ignore": ignore, "types": types, "map": map,
+        "split": split, "start": start, "budget": budget, "seed": seed, "equal": allow_equal_rows, "bad": max_bad,
+    }  # fmt: skip
+    output = Output(out, overwrite, command_digest("pretrain", told, start))
     model, run = start_from(start, run, network, seed)
     opened = open_data(
         data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
         allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model, max_bad=max_bad,
     )  # fmt: skip
-    model = pretrain_model(opened, run, Path(out), seed, model, budget_seconds(budget), max_bad, console)
-    model.save(out, overwrite=overwrite)
+    output.open(opened)
+    model = pretrain_model(opened, run, output, seed, model, budget_seconds(budget), max_bad, console)
+    model.save(out, overwrite=output.replaces)
+    output.finish()
     console.print(f"The foundation model is in [bold]{literal(out)}[/].", highlight=False)
     return model

@@ -59,9 +59,10 @@ def train(
     from onetrunk.core.folder import MANIFEST
     from onetrunk.core.terminal import literal
     from onetrunk.evaluation.evidence_folder import evaluate_model
+    from onetrunk.inference.model_folder import load
     from onetrunk.training.finetune import finetune_model
     from onetrunk.training.open_data import open_data
-    from onetrunk.training.output import check_free
+    from onetrunk.training.output import EVALUATING, PRETRAINED, Output, command_digest
     from onetrunk.training.pretrain import pretrain_model
     from onetrunk.training.recipe import budget_seconds, make_recipe
     from onetrunk.training.stage import extend_model
@@ -70,31 +71,49 @@ def train(
 
     console = console_for(quiet)
     run = make_recipe(config, settings, size=size, fold=fold)
-    foundation = Path(f"{out}-foundation")
-    check_free(out, overwrite)
-    if start is None and (foundation / MANIFEST).exists() and not overwrite:
-        console.print(
-            f"Going on with [bold]{literal(foundation)}[/], made before (--overwrite makes it anew).", highlight=False
-        )
-        start = str(foundation)
-    model, run = start_from(start, run, network, seed)
-    opened = open_data(
-        data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
-        allow_equal_rows=allow_equal_rows, network=network, config=run, console=console, start=model, max_bad=max_bad,
-    )  # fmt: skip
+    told = {
+        "recipe": run.model_dump(mode="json"), "ask": ask, "given": given, "ignore": ignore, "types": types, "map": map,
+        "split": split, "start": start, "budget": budget, "seed": seed, "equal": allow_equal_rows, "bad": max_bad,
+    }  # fmt: skip
+    command = command_digest("train", told, start)
+    output, foundation = Output(out, overwrite, command), Path(f"{out}-foundation")
+    sources = [start]
+    if start is None and (foundation / MANIFEST).exists() and (output.stage or not overwrite):
+        sources.insert(0, str(foundation))
+    for source in sources:
+        if source == str(foundation):
+            console.print(
+                f"Going on with [bold]{literal(source)}[/], made before (--overwrite makes it anew).", highlight=False
+            )
+        model, recipe = start_from(source, run, network, seed)
+        opened = open_data(
+            data, ask=ask, given=given, ignore=ignore, types=types, map=map, split_spec=split, seed=seed,
+            allow_equal_rows=allow_equal_rows, network=network, config=recipe, console=console, start=model,
+            max_bad=max_bad,
+        )  # fmt: skip
+        output.open(opened)
+        if output.stage or not overwrite:
+            break  # else what was made before is of other rows
     limit = budget_seconds(budget)
-    if model is not None:
-        extend_model(model, opened, console, seed, run.finetune)
+    if output.stage == EVALUATING:
+        model = load(out)
     else:
-        check_free(foundation, overwrite)
-        share = None if limit is None else 0.6 * limit
-        model = pretrain_model(opened, run, foundation, seed, None, share, max_bad, console)
-        model.save(foundation, overwrite=overwrite)
-    share = None if limit is None else 0.3 * limit
-    model, decision = finetune_model(opened, run, Path(out), seed, model, True, max_bad, console, share)
-    model.provenance["decision"] = decision
-    model.save(out, overwrite=overwrite)
+        if model is None:
+            first, share = Output(foundation, overwrite, command), None if limit is None else 0.6 * limit
+            first.open(opened)
+            model = pretrain_model(opened, recipe, first, seed, None, share, max_bad, console)
+            model.save(foundation, overwrite=first.replaces)
+            output.mark(PRETRAINED)
+        else:
+            extend_model(model, opened, console, seed, recipe.finetune)
+        share = None if limit is None else 0.3 * limit
+        model, decision = finetune_model(opened, recipe, output, seed, model, True, max_bad, console, share)
+        model.provenance["decision"] = decision
+        model.save(out, overwrite=output.replaces)
+        output.mark(EVALUATING)
     evaluate_model(model, opened.part("test"), opened.part("train"), Path(out), seed, console)
+    Output(foundation, True, command).finish()  # it was made for this model
+    output.finish()
     console.print(
         f"\nThe model is in [bold]{literal(out)}[/]; open [bold]{literal(Path(out) / 'evidence' / 'report.html')}[/].\n"
         f"Use it: [bold]onetrunk predict {literal(out)} NEW_ROWS.csv --out answers.csv[/]",
