@@ -17,7 +17,7 @@ from bench.common import Figures, Run
 from bench.tables import MOST_BAD, ends
 from onetrunk.inference.model_folder import Model
 from onetrunk.training.finetune import finetune_model
-from onetrunk.training.open_data import Data, open_data
+from onetrunk.training.open_data import Data
 from onetrunk.training.pretrain import pretrain_model
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.stage import extend_model
@@ -33,14 +33,11 @@ def compare_ways(
     is what LoRA sets of `finetune`."""
     ways: dict[str, dict[str, Any]] = {RIVAL: {}, OURS: lora, "read-out only": {"freeze": "trunk"}}
     config, _ = run.config(settings)
-    data = open_data(
-        table, ask=[ask], given=None, ignore=None, types=None, map=None, split_spec=split, seed=run.seed,
-        allow_equal_rows=True, network=False, config=config, console=run.console,
-    )  # fmt: skip
+    data = run.open(table, config, split, ask=[ask])
     unlabelled = dataclasses.replace(data, ask=[])
-    base = pretrain_model(unlabelled, config, run.place / "pretraining", run.seed, None, None, MOST_BAD, run.console)
+    base = pretrain_model(unlabelled, run.context(config, run.place / "pretraining", max_bad=MOST_BAD))
     base.save(run.place / "base")
-    extend_model(base, data, run.console, run.seed)
+    extend_model(base, data, run.seed, on_event=run.on_event)
     test = data.part(run.part)
     right: dict[str, np.ndarray] = {}
     costs: dict[str, dict[str, float | int | None]] = {}
@@ -77,7 +74,7 @@ def _adapted(run: Run, data: Data, config: Recipe, base: Model, place: Path) -> 
     """The model, and what it cost. Memory is what training held at most beyond what was held before."""
     model = copy.deepcopy(base)
     before, start = _restart_peak(), time.monotonic()
-    tuned, _ = finetune_model(data, config, place, run.seed, model, True, MOST_BAD, run.console)
+    tuned = finetune_model(data, run.context(config, place, max_bad=MOST_BAD), model, pretrained=True).model
     seconds, peak = time.monotonic() - start, _memory("VmHWM")
     old = base.network.state_dict()
     changed = {n: t.numel() for n, t in tuned.network.state_dict().items() if not torch.equal(t, old[n])}

@@ -59,7 +59,7 @@ def compare(run: Run) -> Figures:
     table = Table(columns, run.name)
     data = Data(table, *types_and_options(table, config, None), [], ["answers"], {}, split)
     model = new_model(data, config, run.seed)
-    model, _ = finetune_model(data, config, run.place, run.seed, model, False, 0.01, run.console)
+    model = finetune_model(data, run.context(config, run.place), model, pretrained=False).model
     made = model.provenance["stages"][-1]
 
     codec, held = model.codec("answers"), data.part(run.part)["answers"]

@@ -32,20 +32,18 @@ SETTINGS: dict[str, Any] = {
 
 
 def compare(run: Run) -> Figures:
+    from onetrunk.columns.boxes.baselines import UsualBoxes
     from onetrunk.evaluation import intervals
-    from onetrunk.metrics.detection import UsualBoxes, average_precision, precision_recall
+    from onetrunk.metrics.detection import average_precision, precision_recall
     from onetrunk.training.finetune import finetune_model
-    from onetrunk.training.open_data import open_data
     from onetrunk.training.stage import new_model
 
     config, _ = run.config(SETTINGS)
-    data = open_data(
-        run.data(), ask=["boxes"], given=["image"], ignore=None, types=None, map=None, split_spec="given:split",
-        seed=run.seed, allow_equal_rows=True, network=False, config=config, console=run.console,
-    )  # fmt: skip
+    data = run.open(run.data(), config, ask=["boxes"], given=["image"])
     start = time.monotonic()
     model = new_model(data, config, run.seed)
-    model, decision = finetune_model(data, config, run.place / "bccd", run.seed, model, False, 0.01, run.console)
+    tuned = finetune_model(data, run.context(config, run.place / "bccd"), model, pretrained=False)
+    model, decision = tuned.model, tuned.choice
     seconds = time.monotonic() - start
     test, train = data.part(run.part), data.part("train")
     truths = test["boxes"]
@@ -71,6 +69,6 @@ def compare(run: Run) -> Figures:
             "AP@.5": {name: float(p.mean()) for name, p in precision_recall(truths, answers)[1].items()},
             "usual boxes": average_precision(truths, naive),
             "training_minutes": seconds / 60,
-            "chosen_by_validation": decision.get("validation"),
+            "chosen_by_validation": decision.validation,
         },
     )

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from onetrunk.core.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from onetrunk.core.events import Listener
+    from onetrunk.training.context import RunContext
+    from onetrunk.training.open_data import Data
     from onetrunk.training.recipe import Recipe
 
 HERE = Path(__file__).parent
@@ -55,7 +56,7 @@ class Run:
     settings: list[str]  # key=value, over the comparison's own
     rival: bool  # is the rival wanted?
     place: Path  # a temporary folder
-    console: Console
+    on_event: Listener  # what is told while it runs
 
     def data(self) -> Path:
         """The folder of the data of this name. Raises AbsentData."""
@@ -73,6 +74,20 @@ class Run:
         if not isinstance(members, int) or members < 1:
             raise UsageError(f"ensemble expects a whole number from 1, found {members!r}.")
         return Recipe.parse(chosen, f"the settings of {self.name}"), members
+
+    def open(self, table: Any, config: Recipe, split: str = "given:split", **options: Any) -> Data:
+        """The table opened for training; equal rows may stand on both sides of a split that others made."""
+        from onetrunk.training.open_data import open_data
+        from onetrunk.training.options import DataOptions
+
+        chosen = DataOptions(split=split, seed=self.seed, allow_equal_rows=True, **options)
+        return open_data(table, chosen, config, self.on_event)
+
+    def context(self, config: Recipe, place: Path, seed: int | None = None, max_bad: float = 0.01) -> RunContext:
+        """What a stage of training needs; the seed is the run's, unless told."""
+        from onetrunk.training.context import RunContext
+
+        return RunContext(config, place, self.seed if seed is None else seed, max_bad, on_event=self.on_event)
 
 
 @dataclass
@@ -110,7 +125,7 @@ def run(
     name: str, part: str = "test", seed: int = 0, settings: list[str] | None = None, rival: bool = True
 ) -> dict[str, Any]:
     """Runs one comparison. A plain run on the test part, one that the name alone repeats, is kept in bench/results."""
-    from onetrunk.verbs.show import console_for
+    from onetrunk.verbs.show import Printer
 
     if name not in comparisons():
         raise unknown("comparison", name, comparisons())
@@ -119,7 +134,7 @@ def run(
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         try:
-            found = compare(Run(name, part, seed, settings, rival, Path(place), console_for(False)))
+            found = compare(Run(name, part, seed, settings, rival, Path(place), Printer()))
         except AbsentData as error:
             print(error, file=sys.stderr)
             return {"name": name, "absent": str(error)}

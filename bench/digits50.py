@@ -19,6 +19,7 @@ def compare(run: Run) -> Figures:
     from sklearn.datasets import load_digits
 
     from onetrunk.core.config import read_yaml
+    from onetrunk.core.events import Note
     from onetrunk.training import digits
     from onetrunk.training.finetune import finetune_model
     from onetrunk.training.pretrain import pretrain_model
@@ -37,19 +38,19 @@ def compare(run: Run) -> Figures:
             test.columns["word"] = [digits.WORDS[target[i]] for i in hidden]
         found = digits.rivals(data, test)
         place = run.place / str(seed)
-        model = pretrain_model(data, config, place / "foundation", seed, None, None, 0.01, run.console)
+        model = pretrain_model(data, run.context(config, place / "foundation", seed))
         found["straight after pretraining"] = digits.right(model, test, "label")
         found["word"] = digits.right(model, test, "word")
         found["drawn"], _ = digits.draw(model, data, 20, seed)
         asked = digits.only(data, "label")
-        tuned, _ = finetune_model(asked, config, place / "tuned", seed, model, True, 0.01, run.console)
+        tuned = finetune_model(asked, run.context(config, place / "tuned", seed), model, pretrained=True).model
         found["kept"] = digits.right(tuned, test, "label")
         scratch = new_model(asked, config, seed)
-        scratch, _ = finetune_model(asked, config, place / "scratch", seed, scratch, False, 0.01, run.console)
+        scratch = finetune_model(asked, run.context(config, place / "scratch", seed), scratch, pretrained=False).model
         found["from scratch"] = digits.right(scratch, test, "label")
         for name, each in found.items():
             right.setdefault(name, []).append(each)
-        run.console.print({name: round(float(each[-1].mean()), 4) for name, each in right.items()})
+        run.on_event(Note(", ".join(f"{name} {each[-1].mean():.4f}" for name, each in right.items())))
     return _figures(run, right)
 
 

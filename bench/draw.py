@@ -26,21 +26,17 @@ def compare_drawings(
     """
     from sklearn.svm import SVC
 
-    from onetrunk.columns.image import sheet
     from onetrunk.core.answer import Sampling
     from onetrunk.evaluation.intervals import wilson
+    from onetrunk.media.image import sheet
     from onetrunk.metrics.images import nearest
     from onetrunk.training.finetune import finetune_model
-    from onetrunk.training.open_data import open_data
     from onetrunk.training.stage import new_model
 
     config, _ = run.config(settings)
-    data = open_data(
-        rows, ask=["image"], given=[given], ignore=None, types=None, map=None, split_spec="given:split", seed=run.seed,
-        allow_equal_rows=True, network=False, config=config, console=run.console,
-    )  # fmt: skip
+    data = run.open(rows, config, ask=["image"], given=[given])
     model = new_model(data, config, run.seed)
-    model, _ = finetune_model(data, config, run.place / "model", run.seed, model, False, 0.01, run.console)
+    model = finetune_model(data, run.context(config, run.place / "model"), model, pretrained=False).model
     wanted = np.repeat(np.array(classes), EACH)
     sampling = Sampling(steps=STEPS, guidance=GUIDANCE, seed=run.seed)
     drawn = [a.value for a in model.answer({given: wanted.tolist()}, "image", [given], sampling)]

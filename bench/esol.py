@@ -24,7 +24,7 @@ DESCRIPTORS = ["Molecular Weight", "Number of H-Bond Donors", "Number of Rings",
 
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 128, "layers": 3, "heads": 4, "dropout": 0.1},
-    "columns": {"smiles": {"type": "molecule", "pairs": 1024}, "solubility": {"type": "number", "bars": 32}},
+    "columns": {"smiles": {"type": "molecule", "bigrams": 1024}, "solubility": {"type": "number", "bars": 32}},
     "train": {"tensorboard": False, "lr": 2e-3},
     "pretrain": {
         "steps": 150,
@@ -54,20 +54,15 @@ def ridge() -> Any:
 def compare(run: Run) -> Figures:
     from onetrunk.evaluation.intervals import interval, metric_draws
     from onetrunk.training.finetune import finetune_model
-    from onetrunk.training.open_data import open_data
     from onetrunk.training.pretrain import pretrain_model
     from onetrunk.training.stage import new_model
 
     config, members = run.config(SETTINGS)
     frame = read(run.data())
-    data = open_data(
-        frame[["smiles", "solubility", "split"]], ask=["solubility"], given=None, ignore=None, types=None, map=None,
-        split_spec="given:split", seed=run.seed, allow_equal_rows=True, network=False, config=config,
-        console=run.console,
-    )  # fmt: skip
+    data = run.open(frame[["smiles", "solubility", "split"]], config, ask=["solubility"])
     train, held = (frame[frame["split"] == part] for part in ("train", run.part))
     truth = held["solubility"].to_numpy()
-    foundation = pretrain_model(data, config, run.place / "foundation", run.seed, None, None, 0.01, run.console)
+    foundation = pretrain_model(data, run.context(config, run.place / "foundation"))
 
     def tuned(pretrained: bool) -> np.ndarray:
         """The mean answer of models of several seeds."""
@@ -75,7 +70,7 @@ def compare(run: Run) -> Figures:
         for seed in range(run.seed, run.seed + members):
             model = copy.deepcopy(foundation) if pretrained else new_model(data, config, seed)
             place = run.place / f"{'pretrained' if pretrained else 'scratch'}-{seed}"
-            model, _ = finetune_model(data, config, place, seed, model, pretrained, 0.01, run.console)
+            model = finetune_model(data, run.context(config, place, seed), model, pretrained=pretrained).model
             found = model.answer({"smiles": list(held["smiles"])}, "solubility", ["smiles"])
             answers.append([answer.value for answer in found])
         return np.mean(answers, axis=0)

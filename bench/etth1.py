@@ -21,7 +21,7 @@ from bench.common import Figures, Run
 AHEAD, SEEN = 96, 336
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 32, "layers": 2, "heads": 2, "dropout": 0.2},
-    "fold": {"order": "date", "window": SEEN + AHEAD, "ahead": AHEAD, "stride": 1, "min_seen": SEEN},
+    "events": {"order": "date", "window": SEEN + AHEAD, "ahead": AHEAD, "stride": 1, "min_seen": SEEN},
     "columns": {
         "load": {"type": "series", "horizon": AHEAD, "length": SEEN, "period": 24, "paths": False, "dropout": 0.2}
     },
@@ -42,7 +42,7 @@ def compare(run: Run) -> Figures:
         part[slice(*borders[name])] = name
     table.columns["split"] = part.tolist()
     config, _ = run.config(SETTINGS)
-    config = config.updated(fold={**config.fold.model_dump(), "join": {"load": names}})
+    config = config.updated(events={**config.events.model_dump(), "join": {"load": names}})
     train = np.array([table[name] for name in names])[:, slice(*borders["train"])]
     made = forecasts(run, config, table, "load", [])
 

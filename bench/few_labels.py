@@ -67,16 +67,12 @@ def _of_molecules(run: Run) -> Any:
     settings, _ = _source("esol", "")
     config, _ = run.config({**settings, "pretrain": PRETRAIN})
     data = _open(run, _described(), [], None, config)
-    return pretrain_model(data, config, run.place / "molecules", run.seed, None, None, 0.01, run.console)
+    return pretrain_model(data, run.context(config, run.place / "molecules"))
 
 
 def _open(run: Run, table: Any, ask: list[str], given: list[str] | None, config: Any) -> Any:
-    from onetrunk.training.open_data import open_data
 
-    return open_data(
-        table, ask=ask, given=given, ignore=None, types=None, map=None, split_spec="given:split", seed=run.seed,
-        allow_equal_rows=True, network=False, config=config, console=run.console,
-    )  # fmt: skip
+    return run.open(table, config, ask=ask, given=given)
 
 
 def _gain(run: Run, name: str, ask: str, metric: str, labelled: int, steps: int, molecules: Any) -> dict[str, Any]:
@@ -92,7 +88,7 @@ def _gain(run: Run, name: str, ask: str, metric: str, labelled: int, steps: int,
     data = _open(run, table, [ask], given, config)
     if molecules is None:
         unlabelled = dataclasses.replace(data, ask=[])
-        base = pretrain_model(unlabelled, config, run.place / name, run.seed, None, None, 0.01, run.console)
+        base = pretrain_model(unlabelled, run.context(config, run.place / name))
     else:
         base = molecules
     answers = list(data.table[ask])
@@ -107,8 +103,10 @@ def _gain(run: Run, name: str, ask: str, metric: str, labelled: int, steps: int,
             pretrained, place = how == "pretrained", run.place / f"{name}-{draw}-{how}"
             model = copy.deepcopy(base) if pretrained else new_model(data, config, run.seed + draw)
             if pretrained:
-                extend_model(model, data, run.console, run.seed + draw)
-            model, _ = finetune_model(data, config, place, run.seed + draw, model, pretrained, 0.01, run.console)
+                extend_model(model, data, run.seed + draw, on_event=run.on_event)
+            model = finetune_model(
+                data, run.context(config, place, run.seed + draw), model, pretrained=pretrained
+            ).model
             found.append(_judged(model, held, ask, data.given, metric))
     if metric == "auc":
         codec = model.codec(ask)

@@ -12,7 +12,6 @@ from onetrunk.data.table import Table
 from onetrunk.evaluation.baselines import before_and_then, run_baselines
 from onetrunk.evaluation.intervals import interval, row_draws
 from onetrunk.training.finetune import finetune_model
-from onetrunk.training.open_data import open_data
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.stage import new_model
 
@@ -34,12 +33,9 @@ class Forecasts:
 
 def forecasts(run: Run, config: Recipe, table: Table, ask: str, given: list[str]) -> Forecasts:
     """Trains on the part train, chooses the step on val, and answers the run's part."""
-    data = open_data(
-        table, ask=[ask], given=given, ignore=None, types=None, map=None, split_spec="given:split", seed=run.seed,
-        allow_equal_rows=True, network=False, config=config, console=run.console,
-    )  # fmt: skip
+    data = run.open(table, config, ask=[ask], given=given)
     model = new_model(data, config, run.seed)
-    model, _ = finetune_model(data, config, run.place / "model", run.seed, model, False, 0.01, run.console)
+    model = finetune_model(data, run.context(config, run.place / "model"), model, pretrained=False).model
     codec, rows, train = model.codec(ask), data.part(run.part), data.part("train")
     before, truths = before_and_then(codec, rows[ask])
     columns = {**{name: rows[name] for name in given}, ask: before}

@@ -35,7 +35,6 @@ def compare(run: Run) -> Figures:
 
     from onetrunk.core.answer import Sampling
     from onetrunk.training.finetune import finetune_model
-    from onetrunk.training.open_data import open_data
     from onetrunk.training.pretrain import pretrain_model
     from onetrunk.training.recipe import Recipe
     from onetrunk.training.stage import new_model
@@ -43,16 +42,11 @@ def compare(run: Run) -> Figures:
     folder = data_folder("fsdd")
     config, _ = run.config(SETTINGS)
     hears = Recipe.parse(fsdd.SETTINGS, "the settings of fsdd")
-    told = {
-        "given": None, "ignore": ["speaker"], "types": None, "map": None, "split_spec": "given:split", "seed": run.seed,
-        "allow_equal_rows": True, "network": False, "console": run.console,
-    }  # fmt: skip
-    heard = open_data(fsdd.read(folder), ask=["digit"], config=hears, **told)
-    recogniser, _ = finetune_model(
-        heard, hears, run.place / "hears", run.seed, new_model(heard, hears, run.seed), False, 0.01, run.console
-    )
-    spoken = open_data(fsdd.read(folder), ask=["audio"], config=config, **told)
-    speaker = pretrain_model(spoken, config, run.place / "speaks", run.seed, None, None, 0.01, run.console)
+    heard = run.open(fsdd.read(folder), hears, ask=["digit"], ignore=["speaker"])
+    recogniser = new_model(heard, hears, run.seed)
+    recogniser = finetune_model(heard, run.context(hears, run.place / "hears"), recogniser, pretrained=False).model
+    spoken = run.open(fsdd.read(folder), config, ask=["audio"], ignore=["speaker"])
+    speaker = pretrain_model(spoken, run.context(config, run.place / "speaks"))
 
     digits = [digit for digit in range(10) for _ in range(EACH)]
     sampling = Sampling(temperature=TEMPERATURE, guidance=GUIDANCE, steps=STEPS, seed=run.seed)
@@ -97,9 +91,9 @@ def _nearest(codec: Any, clips: list[Any], training: list[Any]) -> float:
 
 
 def _seconds(clips: list[Any]) -> float:
-    from onetrunk.columns._sound import open_sound
+    from onetrunk.media.audio import open_audio
 
-    found = [open_sound(clip) for clip in clips]
+    found = [open_audio(clip) for clip in clips]
     return float(np.mean([len(samples) / rate for rate, samples in found]))
 
 

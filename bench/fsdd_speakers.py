@@ -35,19 +35,14 @@ def read(folder: Path, speaker: str = "theo") -> dict[str, list[Any]]:
 
 def compare(run: Run) -> Figures:
     from onetrunk.training.finetune import finetune_model
-    from onetrunk.training.open_data import open_data
     from onetrunk.training.stage import new_model
 
     config, _ = run.config(SETTINGS)
     right: dict[str, list[np.ndarray]] = {"ours": [], "rival": []}
     for speaker in SPEAKERS[run.part]:
-        data = open_data(
-            read(data_folder("fsdd"), speaker), ask=["digit"], given=None, ignore=[], types=None, map=None,
-            split_spec="given:split", seed=run.seed, allow_equal_rows=True, network=False, config=config,
-            console=run.console,
-        )  # fmt: skip
+        data = run.open(read(data_folder("fsdd"), speaker), config, ask=["digit"])
         model = new_model(data, config, run.seed)
-        model, _ = finetune_model(data, config, run.place / speaker, run.seed, model, False, 0.01, run.console)
+        model = finetune_model(data, run.context(config, run.place / speaker), model, pretrained=False).model
         test, train = data.part("test"), data.part("train")
         truth = np.array(test["digit"])
         right["ours"].append(np.array([a.value for a in model.answer(test, "digit", data.given)]) == truth)

@@ -36,27 +36,22 @@ def compare(run: Run) -> Figures:
     from bench.adaptation import RESAMPLES
     from bench.tables import MOST_BAD, ends
     from onetrunk.training.finetune import finetune_model
-    from onetrunk.training.open_data import open_data
     from onetrunk.training.pretrain import pretrain_model
     from onetrunk.training.stage import extend_model
 
     config, _ = run.config(SETTINGS)
-    data = open_data(
-        fsdd.read(data_folder("fsdd")), ask=list(TASKS), given=["audio"], ignore=None, types=None, map=None,
-        split_spec="given:split", seed=run.seed, allow_equal_rows=True, network=False, config=config,
-        console=run.console,
-    )  # fmt: skip
+    data = run.open(fsdd.read(data_folder("fsdd")), config, ask=list(TASKS), given=["audio"])
     sounds = dataclasses.replace(data, ask=[])
-    base = pretrain_model(sounds, config, run.place / "pretraining", run.seed, None, None, MOST_BAD, run.console)
+    base = pretrain_model(sounds, run.context(config, run.place / "pretraining", max_bad=MOST_BAD))
     test = data.part(run.part)
     right: dict[str, dict[str, np.ndarray]] = {"one": {}, "single": {}}
     seconds = {"one": 0.0, "single": 0.0}
     parameters = {"one": 0, "single": 0}
     for kind, asked in (("one", TASKS), *(("single", (name,)) for name in TASKS if run.rival)):
         part, model, start = dataclasses.replace(data, ask=list(asked)), copy.deepcopy(base), time.monotonic()
-        extend_model(model, part, run.console, run.seed)
+        extend_model(model, part, run.seed, on_event=run.on_event)
         place = run.place / "-".join((kind, *asked))
-        tuned, _ = finetune_model(part, config, place, run.seed, model, True, MOST_BAD, run.console)
+        tuned = finetune_model(part, run.context(config, place, max_bad=MOST_BAD), model, pretrained=True).model
         seconds[kind] += time.monotonic() - start
         parameters[kind] += sum(p.numel() for p in tuned.network.parameters())
         for name in asked:

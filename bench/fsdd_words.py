@@ -27,18 +27,14 @@ def compare(run: Run) -> Figures:
     from bench import fsdd
     from onetrunk.evaluation.intervals import wilson
     from onetrunk.training.finetune import finetune_model
-    from onetrunk.training.open_data import open_data
     from onetrunk.training.stage import new_model
 
     config, _ = run.config(SETTINGS)
     rows = fsdd.read(data_folder("fsdd"))
     rows["word"] = [WORDS[digit] for digit in rows.pop("digit")]
-    data = open_data(
-        rows, ask=["word"], given=None, ignore=["speaker"], types=None, map=None, split_spec="given:split",
-        seed=run.seed, allow_equal_rows=True, network=False, config=config, console=run.console,
-    )  # fmt: skip
+    data = run.open(rows, config, ask=["word"], ignore=["speaker"])
     model = new_model(data, config, run.seed)
-    model, _ = finetune_model(data, config, run.place / "model", run.seed, model, False, 0.01, run.console)
+    model = finetune_model(data, run.context(config, run.place / "model"), model, pretrained=False).model
     heard = data.part(run.part)
     answers = model.answer(heard, "word", ["audio"])
     metrics = model.codec("word").metrics(answers, heard["word"])

@@ -37,14 +37,14 @@ def compare_next(
     )
     data = Data(table, *types_and_options(table, config, None), [], ["items"], {}, split)
     model = new_model(data, config, run.seed)
-    model, _ = finetune_model(data, config, run.place, run.seed, model, False, 0.01, run.console)
+    model = finetune_model(data, run.context(config, run.place), model, pretrained=False).model
     made = model.provenance["stages"][-1]
 
     codec = model.codec("items")
     before, then = before_and_then(codec, data.part(run.part)["items"])
     answers = model.answer({"items": before}, "items", [])
     found = codec.metrics(answers, then)
-    ends = bootstrap(codec.each(answers, then)[metric], seed=run.seed)
+    ends = bootstrap(codec.metrics_per_row(answers, then)[metric], seed=run.seed)
     also: dict[str, Any] = {"metrics": found, "training_seconds": made["seconds"], "steps": made["steps"]}
     rivals = {}
     if run.rival:

@@ -20,13 +20,13 @@ _CPU = (
 def learn(folder: str, settings: dict[str, Any], place: str) -> Found:
     """Reads the text, trains on it, and takes the loss over the whole validation part."""
     import numpy as np
-    from rich.console import Console
 
     from onetrunk.data.ledger import Ledger
     from onetrunk.data.prepare import encode
     from onetrunk.data.split import Split
     from onetrunk.data.table import Table
     from onetrunk.inference.likelihood import mean_loss
+    from onetrunk.training.context import RunContext
     from onetrunk.training.open_data import Data, types_and_options
     from onetrunk.training.pretrain import pretrain_model
     from onetrunk.training.recipe import Recipe
@@ -36,7 +36,7 @@ def learn(folder: str, settings: dict[str, Any], place: str) -> Found:
     table = Table({"text": texts}, "tinyshakespeare")
     split = Split(np.array([0]), np.zeros(0, dtype=np.int64), np.array([1]), "as nanoGPT cuts it")
     data = Data(table, *types_and_options(table, config, None), ["text"], [], {}, split)
-    model = pretrain_model(data, config, Path(place), 0, None, None, 0.01, Console(quiet=True))
+    model = pretrain_model(data, RunContext(config, Path(place)))
     store = encode(data.part("test"), list(model.columns.values()), model.network.codecs, Ledger())
     made = model.provenance["stages"][-1]
     return {

@@ -16,7 +16,7 @@ from bench.common import Figures, Run
 SEEN = 32
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 32, "layers": 2, "heads": 2, "dropout": 0.2},
-    "fold": {
+    "events": {
         "by": "symbol", "order": "date", "window": SEEN + 1, "ahead": 1, "least": SEEN,
         "join": {"price": ["close", "open", "high", "low"]},
     },

@@ -16,7 +16,7 @@ from onetrunk.core.column import Codec
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model
 from onetrunk.training.finetune import finetune_model
-from onetrunk.training.open_data import Data, open_data
+from onetrunk.training.open_data import Data
 from onetrunk.training.pretrain import pretrain_model
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.stage import new_model
@@ -51,7 +51,7 @@ def pixels(column: str, side: int, mode: str, classifier: Any) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
 
-    from onetrunk.columns.image import open_image
+    from onetrunk.media.image import open_image
 
     def flat(value: Any) -> np.ndarray:
         return np.asarray(open_image(value).convert(mode).resize((side, side), Image.Resampling.BOX)).reshape(-1)
@@ -90,14 +90,11 @@ def compare_classes(
     each of the two is the mean probability of k fine-tunings, each with a seed of its own.
     """
     config, members = run.config(settings)
-    data = open_data(
-        read(run.data()), ask=[ask], given=None, ignore=list(ignore), types=None, map=None, split_spec="given:split",
-        seed=run.seed, allow_equal_rows=True, network=False, config=config, console=run.console,
-    )  # fmt: skip
+    data = run.open(read(run.data()), config, ask=[ask], ignore=list(ignore))
     test = data.part(run.part)
     test = test.take([i for i, value in enumerate(test[ask]) if value is not None])
     start = time.monotonic()
-    pretrained = pretrain_model(data, config, run.place / "foundation", run.seed, None, None, MOST_BAD, run.console)
+    pretrained = pretrain_model(data, run.context(config, run.place / "foundation", max_bad=MOST_BAD))
     pretraining_seconds = time.monotonic() - start
     models = {
         "with pretraining": [_tuned(run, data, config, run.seed + k, pretrained) for k in range(members)],
@@ -148,8 +145,8 @@ def _tuned(run: Run, data: Data, config: Recipe, seed: int, pretrained: Model | 
     """Fine-tuned from a copy of the pretrained model, or from nothing."""
     model = new_model(data, config, seed) if pretrained is None else copy.deepcopy(pretrained)
     place = run.place / f"{'pretrained' if pretrained else 'scratch'}-{seed}"
-    tuned, _ = finetune_model(data, config, place, seed, model, pretrained is not None, MOST_BAD, run.console)
-    return tuned
+    context = run.context(config, place, seed, max_bad=MOST_BAD)
+    return finetune_model(data, context, model, pretrained=pretrained is not None).model
 
 
 def _mean_probabilities(

@@ -22,7 +22,7 @@ MOST_TOKENS = RIVAL_TOKENS // 4
 
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 128, "layers": 4, "heads": 4, "activation": "swiglu"},
-    "columns": {"text": {"type": "text", "unit": "character", "length": 64, "pairs": 8192}},
+    "columns": {"text": {"type": "text", "unit": "character", "length": 64, "bigrams": 8192}},
     "train": {"lr": 0.01, "muon_lr": 0.01, "warmup": 0.0, "weight_decay": 0.0, "tensorboard": False},
     "pretrain": {"steps": 749, "objectives": [{"kind": "predict", "documents": 8}]},
 }
@@ -57,7 +57,7 @@ def compare(run: Run) -> Figures:
     nobody = np.zeros(0, dtype=np.int64)
     split = Split(np.array([0]), nobody, np.array([1]), how)
     data = Data(table, *types_and_options(table, config, None), ["text"], [], {}, split)
-    model = pretrain_model(data, config, run.place, run.seed, None, None, 0.01, run.console)
+    model = pretrain_model(data, run.context(config, run.place))
     made = model.provenance["stages"][-1]
     if made["tokens"] > MOST_TOKENS:
         raise UsageError(f"{made['tokens']:,} tokens were trained on; the comparison allows {MOST_TOKENS:,}.")

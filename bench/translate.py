@@ -11,7 +11,6 @@ import numpy as np
 from bench.common import Figures, Run
 from onetrunk.core.answer import Sampling
 from onetrunk.training.finetune import finetune_model
-from onetrunk.training.open_data import open_data
 from onetrunk.training.pretrain import pretrain_model
 
 BEAMS = 4
@@ -44,13 +43,10 @@ def compare_translations(
         columns[source] += sentences
         columns[target] += translations
         columns["split"] += [part] * len(sentences)
-    data = open_data(
-        columns, ask=[target], given=[source], ignore=None, types=None, map=None, split_spec="given:split",
-        seed=run.seed, allow_equal_rows=True, network=False, config=config, console=run.console,
-    )  # fmt: skip
+    data = run.open(columns, config, ask=[target], given=[source])
     start = time.monotonic()
-    model = pretrain_model(data, config, run.place / "foundation", run.seed, None, None, 0.01, run.console)
-    model, _ = finetune_model(data, config, run.place / "tuned", run.seed, model, True, 0.01, run.console)
+    model = pretrain_model(data, run.context(config, run.place / "foundation"))
+    model = finetune_model(data, run.context(config, run.place / "tuned"), model, pretrained=True).model
     minutes = (time.monotonic() - start) / 60
     sentences, truths = pairs[run.part]
     start = time.monotonic()

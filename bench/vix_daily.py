@@ -15,7 +15,7 @@ from bench.common import Figures, Run
 SEEN = 64
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 32, "layers": 2, "heads": 2, "dropout": 0.2},
-    "fold": {
+    "events": {
         "order": "DATE", "window": SEEN + 1, "ahead": 1, "least": SEEN,
         "join": {"index": ["CLOSE", "OPEN", "HIGH", "LOW"]},
     },

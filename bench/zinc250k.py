@@ -48,7 +48,7 @@ def compare(run: Run) -> Figures:
     ends = np.cumsum([len(part) for part in parts.values()])
     split = Split(*np.split(np.arange(ends[-1]), ends[:-1]), "as the source says")
     data = Data(table, *types_and_options(table, config, None), ["molecule"], [], {}, split)
-    model = pretrain_model(data, config, run.place, run.seed, None, None, 0.01, run.console)
+    model = pretrain_model(data, run.context(config, run.place))
     made = model.provenance["stages"][-1]
 
     codec = model.codec("molecule")

@@ -14,10 +14,12 @@ from worlds import CASES, Case
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content, Role, Segment
+from onetrunk.core.decoding import AnswerContext
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.data.table import Table, infer_types
 from onetrunk.inference.model_folder import load
+from onetrunk.inference.sampler import Kind, Rows, join
 
 ROLES = [Role.GIVEN, Role.ASKED, Role.MASKED]
 WIDTH = 16
@@ -278,6 +280,64 @@ def test_sampling_is_keyed_and_documents_go_their_own_way(case: Case) -> None:
         _same(_decoded(codec, keys, sampling, keep=[5, 2]), [together[5], together[2]])
 
 
+def _decoded_as_they_come(codec: Any, arrivals: list[tuple[int, np.ndarray, list[Sampling]]]) -> list[Answer]:
+    """As a session does it: documents begin at different steps (sorted), take every step together with those of their
+    phase, and leave when they are done. No more positions are asked for than was said."""
+    rows: dict[int, Rows] = {}
+    answers: dict[int, Answer] = {}
+    count = 0
+
+    def keep(some: Rows) -> None:
+        phase = int(some.state["phase"][0]) if "phase" in some.state else 0
+        rows[phase] = join([rows[phase], some]) if phase in rows else some
+
+    for step in range(1000):
+        while arrivals and arrivals[0][0] <= step:
+            _, keys, sampling = arrivals.pop(0)
+            bound = [int(codec.answer_positions(np.zeros(1, dtype=np.int64), each)[0]) for each in sampling]
+            own = {"slot": torch.arange(count, count + len(keys)), "bound": torch.tensor(bound)}
+            own["kept"] = torch.zeros_like(own["slot"])
+            count += len(keys)
+            keep(Rows(Kind("", False, 1, 0), codec.start(AnswerContext(keys, sampling, worlds.CPU)), own))
+        if not rows and not arrivals:
+            return [answers[i] for i in range(count)]
+        stepping, rows = list(rows.values()), {}
+        for some in stepping:
+            query, own = codec.query(some.state), some.own
+            lens = torch.full_like(own["kept"], query.t) if query.valid is None else query.valid.sum(1)
+            assert (own["kept"] + lens <= own["bound"]).all()
+            x = codec.embed(query.content).view(len(some), query.t, WIDTH)
+            state = codec.step(some.state, torch.cat([x, x], dim=-1) if codec.pooled else x, None)
+            after = Rows(some.kind, state, {**own, "kept": own["kept"] + lens * query.keep})
+            for finished in (True, False):
+                part = after.select((after.finished() == finished).nonzero()[:, 0])
+                if len(part) and finished:
+                    answers |= dict(zip(part.own["slot"].tolist(), codec.finish(part.state), strict=True))
+                elif len(part):
+                    keep(part)
+    raise AssertionError("never done")
+
+
+@every_case
+@torch.inference_mode()
+def test_documents_that_begin_at_different_times_are_answered_together(case: Case) -> None:
+    codec = worlds.fitted(case).eval()
+    worlds.wake(codec)
+    if worlds.on_of(codec, worlds.keys(1)) is not None:
+        return  # it takes no steps of the trunk
+    hot = Sampling(temperature=1.0, top_k=4, max_length=5, steps=5)
+    ways = [Sampling(max_length=9, steps=3), hot, Sampling(max_length=3, steps=2)]
+    keys, sampling = worlds.keys(9), [ways[i % 3] for i in range(9)]
+    arrivals = [(first // 3, keys[first : first + 3], sampling[first : first + 3]) for first in (0, 3, 6)]
+    found = _decoded_as_they_come(codec, arrivals)
+    alone = [_decoded(codec, keys[i : i + 1], each)[0] for i, each in enumerate(sampling)]
+    for one, other in zip(found, alone, strict=True):
+        if isinstance(one.value, bytes):
+            assert worlds.same_sound(one.value, other.value)
+        else:
+            _same([one], [other])
+
+
 def _same(found: list[Answer], expected: list[Answer]) -> None:
     for a, b in zip(found, expected, strict=True):
         if isinstance(a.value, list) and a.value and isinstance(a.value[0], dict):
@@ -306,6 +366,17 @@ def test_true_answers_are_the_best_and_metrics_agree_with_rows(case: Case) -> No
     rows = codec.per_row(wrong, truths)
     if rows is not None:
         assert rows.shape == (8,) and rows.mean() == pytest.approx(worse[main])
+
+
+@every_case
+def test_whatever_is_measured_is_a_metric_of_the_type(case: Case) -> None:
+    codec = worlds.fitted(case)
+    if not hasattr(codec, "evaluation"):
+        pytest.skip("has not moved to three sides yet")
+    truths = case.values[:8]
+    measured = list(codec.metrics(_as_answers(codec, truths), truths))
+    declared = [metric.name for metric in codec.evaluation.metrics()]
+    assert measured[0] == declared[0] and set(measured) <= set(declared) and len(set(declared)) == len(declared)
 
 
 def _as_answers(codec: Any, values: list[Any]) -> list[Answer]:
@@ -349,7 +420,6 @@ def test_a_small_model_memorises_it_from_another_column(case: Case) -> None:
     store = worlds.store_of(made, table)
     given = [name for name in types if name != "y"]
     task = worlds.objective(store, given=given, ask=["y"])
-    made.network.objectives = [task]
     train(made, store, task, case.steps)
     table = _table(case)
     answers = made.answer({name: table[name] for name in given}, "y", given, Sampling(max_length=24, steps=8))
@@ -359,18 +429,18 @@ def test_a_small_model_memorises_it_from_another_column(case: Case) -> None:
 
 def train(made: Any, store: Any, task: Any, steps: int) -> None:
     """Plain Adam on whole passes over the store."""
-    network = made.network.train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
+    learner = worlds.learner(made, task).train()
+    optimizer = torch.optim.Adam(learner.parameters(), lr=4e-3)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.05, steps)
     rows = np.arange(len(store.index))
     for step in range(steps):
         planned = task.assign_roles(rows, store.present[rows], worlds.keys(len(rows), step))
-        (loss,) = network(worlds.assemble({task.tag: planned}, store, augment=False)).values()
+        (loss,) = learner(worlds.assemble({task.tag: planned}, store, augment=False)).values()
         optimizer.zero_grad()
         (loss.sum / loss.count).backward()
         optimizer.step()
         schedule.step()
-    network.eval()
+    learner.eval()
 
 
 @every_case
@@ -378,9 +448,8 @@ def test_given_masked_and_missing_values_train_side_by_side(case: Case) -> None:
     table = {"x": [None, *case.values[1:8]], "y": [*case.values[:5], None, None, None]}
     made = worlds.model(table, {"x": case.type, "y": case.type}, options={"x": case.options, "y": case.options})
     store = worlds.store_of(made, table)
-    made.network.objectives = [worlds.objective(store)]
     batch = worlds.batch(store, range(8), given=["x"], ask=[], masked=["y"])
-    losses = made.network(batch)
+    losses = worlds.learner(made, worlds.objective(store))(batch)
     assert {name for name, loss in losses.items() if loss.count > 0} == batch.counts.keys() == {"predict/y"}
     assert float(losses["predict/y"].count) == pytest.approx(batch.counts["predict/y"])
     assert set(losses["predict/y"].doc.tolist()) <= set(range(5))  # rows without y teach nothing of it
@@ -432,7 +501,7 @@ def test_what_was_learnt_stays_when_a_codec_is_extended(case: Case) -> None:
 @torch.inference_mode()
 def _read_out(made: Any, store: Any) -> torch.Tensor:
     """States of everything when y is given."""
-    return made.network.states(worlds.batch(store, range(8), given=["y"], ask=["number"]))
+    return made.network.encode(worlds.batch(store, range(8), given=["y"], ask=["number"])).h_ND
 
 
 def _equal(one: dict[str, Any], other: dict[str, Any]) -> None:

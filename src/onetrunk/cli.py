@@ -57,7 +57,7 @@ def _app() -> typer.Typer:
 def _command(verb: Callable[..., Any]) -> Callable[..., None]:
     """A verb as a command: positional parameters are arguments, the others flags; what it returns is shown."""
     signature = inspect.signature(verb)
-    hints = typing.get_type_hints(verb)
+    hints = _hints(verb, signature)
     summary, helps = _documentation(verb)
     parameters = [_parameter(p, hints[p.name], helps.get(p.name, "")) for p in signature.parameters.values()]
     json_flag = inspect.Parameter(
@@ -81,6 +81,12 @@ def _command(verb: Callable[..., Any]) -> Callable[..., None]:
     command.__doc__ = summary
     command.__annotations__ = {p.name: p.annotation for p in [*parameters, json_flag]}
     return command
+
+
+def _hints(verb: Callable[..., Any], signature: inspect.Signature) -> dict[str, Any]:
+    """The parameters' types. That of the result may be one that only a type checker imports."""
+    bare = types.SimpleNamespace(__annotations__={p.name: p.annotation for p in signature.parameters.values()})
+    return typing.get_type_hints(bare, vars(sys.modules[verb.__module__]))
 
 
 def _parameter(parameter: inspect.Parameter, hint: Any, text: str) -> inspect.Parameter:
@@ -158,7 +164,7 @@ def _show(result: Any, as_json: bool) -> None:
             print(result.to_json(orient="records", lines=True, force_ascii=False), end="")
         elif len(result):
             shown = result.head(20).map(lambda v: f"{len(v):,} bytes; see --out" if isinstance(v, bytes) else v)
-            print(shown.to_string())
+            print(printable(shown.to_string()))
             if len(result) > 20:
                 print(f"... {len(result):,} rows; --out FILE keeps them all.")
     elif as_json:

@@ -14,6 +14,7 @@ import pytest
 from bench import __main__ as command
 from bench import common
 from bench.common import Figures, Run
+from onetrunk.core.events import ignore
 
 SEVEN = ["adult", "ag_news", "chnsenticorp_hotel", "digits50", "heart_cleveland", "mnist_10k", "tinyshakespeare"]
 FIGURES = ["ours", "rival", "difference", "ratio", "unit", "interval", "without_pretraining", "also"]
@@ -99,7 +100,6 @@ def test_docs_are_made_from_the_results(fake: Path, tmp_path: Path, capsys: pyte
 def test_classes_are_compared_on_the_same_rows_with_the_rival_at_full_strength(
     fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rich.console import Console
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
 
@@ -116,7 +116,7 @@ def test_classes_are_compared_on_the_same_rows_with_the_rival_at_full_strength(
         "pretrain": {"steps": 2, "objectives": [{"kind": "predict", "documents": 16}]},
         "finetune": {"steps": 2, "documents": 16},
     }
-    run = Run("fake", "test", 0, [], True, tmp_path / "run", Console(quiet=True))
+    run = Run("fake", "test", 0, [], True, tmp_path / "run", ignore)
     found = compare_classes(
         run, settings, ask="y", metric="auc", rival=Rival("boosting", gradient_boosting), read=lambda _: table
     )
@@ -132,11 +132,9 @@ def test_classes_are_compared_on_the_same_rows_with_the_rival_at_full_strength(
 
 
 def test_speeds_are_medians_of_alternating_processes_and_a_ratio(tmp_path: Path) -> None:
-    from rich.console import Console
-
     from bench.speed import alternate, figures
 
-    run = Run("fake", "test", 0, [], True, tmp_path, Console(quiet=True))
+    run = Run("fake", "test", 0, [], True, tmp_path, ignore)
     sides = {"ours": {"call": "builtins:dict", "x": 3.0}, "theirs": {"call": "builtins:dict", "x": 2.0}}
     found = alternate(run, sides, 2)
     assert [len(each) for each in found.values()] == [2, 2] and found["ours"][0]["whole_seconds"] > 0
@@ -149,8 +147,6 @@ def test_speeds_are_medians_of_alternating_processes_and_a_ratio(tmp_path: Path)
 
 
 def test_a_plan_stands_beside_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from rich.console import Console
-
     from bench import scale, speed
 
     def told(run: Run, sides: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[dict[str, float]]]:
@@ -160,7 +156,7 @@ def test_a_plan_stands_beside_what_was_measured(monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr(speed, "alternate", told)
     settings = ["widths=[64]", "contexts=[256, 1024]"]
-    found = scale.compare(Run("scale", "test", 0, settings, True, tmp_path, Console(quiet=True)))
+    found = scale.compare(Run("scale", "test", 0, settings, True, tmp_path, ignore))
     assert found.ours == pytest.approx(0.2) and found.interval == pytest.approx([0.1, 0.3])
     assert found.also["worst_errors"] == pytest.approx({"seconds": -0.3, "peak_gb": -0.1})
     point = found.also["width 64, context 256"]

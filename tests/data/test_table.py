@@ -279,7 +279,7 @@ def test_hub_names_do_not_reach_for_the_network(monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with pytest.raises(DataError, match="only with --network"):
+    with pytest.raises(DataError, match="only with --allow-network"):
         read("hf://onetrunk-nobody/no-such-dataset")
 
 

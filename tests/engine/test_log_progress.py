@@ -1,4 +1,4 @@
-"""The log survives torn lines; progress goes to stderr, and only when wanted."""
+"""The log survives torn lines; progress is events."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from onetrunk.core.events import Collected, Note, StepDone, StepsEnded, StepsStarted
 from onetrunk.engine.log import MetricsLog
 from onetrunk.engine.progress import Progress, resident_bytes
 from onetrunk.engine.runtime import Runtime
@@ -27,41 +28,19 @@ def test_opening_cuts_what_will_come_again(tmp_path: Path, tail: str, step: int,
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-def test_a_line_now_and_then_where_there_is_no_terminal(capsys: pytest.CaptureFixture) -> None:
-    progress = Progress("pretrain")
-    progress.start(0, 50)
-    for step in range(1, 51):
-        progress.update(step, 1.5, 2000.0)
+def test_steps_are_told_as_events_and_nothing_is_printed(capfd: pytest.CaptureFixture) -> None:
+    told = Collected()
+    progress = Progress("pretraining", told)
+    progress.start(1, 3)
+    for step in (2, 3):
+        progress.update(step, 1.5, 2000.0, 0.25)
     progress.note("a note")
     progress.close()
-    out, err = capsys.readouterr()
-    lines = err.splitlines()
-    assert out == "" and len(lines) == 11
-    assert lines[0].startswith("pretrain 5/50  loss 1.5000  2,000 tokens/s") and lines[0].endswith(" GB")
-    assert lines[-1] == "a note"
-
-
-def test_silent_is_silent(capsys: pytest.CaptureFixture) -> None:
-    progress = Progress(silent=True)
-    progress.start(0, 1)
-    progress.update(1, 1.0, 1.0)
-    progress.note("a note")
-    progress.close()
-    assert capsys.readouterr() == ("", "")
-
-
-def test_one_live_line_on_a_terminal(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-    progress = Progress("train")
-    progress.start(0, 10)
-    progress.update(3, 1.25, 100.0)
-    progress.note("[a note]")
-    progress.update(4, 1.0, 100.0)
-    progress.close()
-    err = capsys.readouterr().err
-    assert "4/10" in err and "loss 1.0000" in err and "100 tokens/s" in err and "[a note]" in err
+    assert told[0] == StepsStarted("pretraining", 1, 3) and told[-2:] == [Note("a note"), StepsEnded("pretraining")]
+    first, last = told.of(StepDone)
+    assert (first.step, first.steps, first.loss, first.tokens_per_s, first.mfu) == (2, 3, 1.5, 2000.0, 0.25)
+    assert last.step == 3 and last.memory_bytes > 10e6
+    assert first.as_json()["event"] == "StepDone" and capfd.readouterr() == ("", "")
 
 
 def test_memory_is_told() -> None:

@@ -125,7 +125,7 @@ if __name__ == "__main__":
         time.sleep(options.slow)
         return batches(step)
 
-    run = trainer(options.folder, make_batches=slow_batches, progress=Progress(silent=True))
+    run = trainer(options.folder, make_batches=slow_batches, progress=Progress())
     result = run.run()
     print(digest(run.module))
     raise SystemExit(128 + result.interrupted if result.interrupted else 0)

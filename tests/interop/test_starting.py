@@ -59,7 +59,7 @@ def test_a_hub_name_stays_offline_unless_told(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(hub, "snapshot_download", snapshot)
     assert run(monkeypatch, "import", "hf://google/vit", "--out", tmp_path / "ours") == 0
     assert asked[0]["name"] == "google/vit" and asked[0]["local_files_only"]
-    onetrunk.import_("hf://google/vit", out=str(tmp_path / "again"), network=True, quiet=True)
+    onetrunk.import_("hf://google/vit", out=str(tmp_path / "again"), allow_network=True, quiet=True)
     assert not asked[1]["local_files_only"]
     assert not {"*.bin", "*.py"} & set(asked[1]["allow_patterns"])
 
@@ -74,7 +74,7 @@ def test_a_label_is_learnt_on_a_checkpoint(tmp_path: Path, kind: str) -> None:
     assert model.network.given_causal == (kind == "gpt2")
     assert [stage["stage"] for stage in model.provenance["stages"]] == ["import", "finetune"]
     assert model.provenance["stages"][1]["config"]["train"]["optimizer"] == "adamw"
-    assert model.provenance["stages"][1]["config"]["given"] == ("causal" if kind == "gpt2" else "bidirectional")
+    assert model.provenance["stages"][1]["config"]["attention"] == ("causal" if kind == "gpt2" else "bidirectional")
     answers = onetrunk.predict(str(tmp_path / "tuned"), {"text": ["The room was good"]}, quiet=True)
     assert answers["label"][0] in ("good", "bad")
 

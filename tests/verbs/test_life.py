@@ -131,9 +131,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Data]:
     """What every verb that trains chose, in order."""
     found: list[Data] = []
     real = open_data
-    monkeypatch.setattr(
-        "onetrunk.training.open_data.open_data", lambda *a, **k: found.append(real(*a, **k)) or found[-1]
-    )
+    monkeypatch.setattr("onetrunk.training.jobs.open_data", lambda *a, **k: found.append(real(*a, **k)) or found[-1])
     return found
 
 
@@ -179,15 +177,17 @@ def test_evaluating_leaves_out_what_was_trained_on_and_says_so(
     quick(tmp_path / "m", "finetune", ask=["label"])
     (task,) = onetrunk.evaluate(model, table()).tasks
     assert task.rows == len(opened[0].split.test) == 24
-    assert "216 of 240 rows were trained or validated on, and are left out" in " ".join(capsys.readouterr().err.split())
+    assert "216 of 240 rows are left out, because the model was trained or validated on them" in " ".join(
+        capsys.readouterr().err.split()
+    )
     assert onetrunk.evaluate(model, table(), allow_equal_rows=True, quiet=True).tasks[0].rows == 240
     with pytest.raises(DataError, match=r"trained on every row .* --allow-equal-rows"):
         onetrunk.evaluate(model, opened[0].part("train"), quiet=True)
     evidence = onetrunk.evaluate(model, table(), against=table())
     assert evidence.tasks[0].rivals
-    assert "24 rows of --against are judged, so rivals do not learn" in " ".join(capsys.readouterr().err.split())
+    assert "24 rows of --against are judged, so the baselines do not learn" in " ".join(capsys.readouterr().err.split())
     onetrunk.evaluate(model, {"label": ["good", "bad"], "nights": [1, 2]})
-    assert "cannot be told here, for want of review" in " ".join(capsys.readouterr().err.split())
+    assert "cannot be recognised here, because the table lacks review" in " ".join(capsys.readouterr().err.split())
 
 
 def test_models_of_one_task_stand_beside_one_of_several(foundation: Path, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_models_of_one_task_stand_beside_one_of_several(foundation: Path, tmp_pa
         sign = 1 if task.higher_is_better else -1
         assert rival.lead.value == pytest.approx(sign * (task.score.value - rival.score.value))
         assert task.rows == alone.rows == 24, "the foundation's split, which is theirs too"
-    with pytest.raises(UsageError, match="told apart by their names"):
+    with pytest.raises(UsageError, match="folders of different names"):
         onetrunk.evaluate(str(tmp_path / "both"), table(), beside=[beside[0]] * 2, quiet=True)
 
 
@@ -216,7 +216,7 @@ def test_training_again_goes_on_with_the_foundation_it_made(tmp_path: Path, caps
         onetrunk.train(**settings, out=str(tmp_path / "m"), quiet=True)
     (tmp_path / "m").rename(tmp_path / "elsewhere")
     onetrunk.train(**settings, out=str(tmp_path / "m"))
-    assert "Going on with" in capsys.readouterr().err
+    assert "Going on from" in capsys.readouterr().err
     assert (tmp_path / "m-foundation" / "manifest.json").read_bytes() == before
     assert same(weights(onetrunk.load(tmp_path / "m")), weights(onetrunk.load(tmp_path / "elsewhere")))
 
@@ -294,10 +294,10 @@ def test_labels_spread_to_neighbours_where_answers_are_classes(tmp_path: Path) -
     rows = table(60, labelled=20)
     start = tmp_path / "foundation"
     quick(start, data=rows)
-    spread = ["finetune.spread=true"]
+    spread = ["finetune.label_propagation=true"]
     tuned = quick(tmp_path / "m", "train", rows, ask=["label"], start=str(start), size=None, settings=spread)
     decision = tuned.provenance["decision"]
-    assert decision["rows_with_neighbours_labels"] > decision["labelled_rows"]
+    assert decision["rows_with_propagated_labels"] > decision["labelled_rows"]
     rows["price"][30:] = [None] * 30
     with pytest.raises(UsageError, match="one class each; 'price' has others"):
         quick(tmp_path / "n", "finetune", rows, ask=["price"], start=str(start), size=None, settings=spread)
@@ -310,7 +310,7 @@ def test_repeated_seeds_are_all_tried(tmp_path: Path) -> None:
     assert places == ["seed-0", "seed-1"]
 
 
-@pytest.mark.parametrize("settings", [["trunk.kind=gru"], ["given=causal"], ["trunk.kind=rnn", "given=causal"]])
+@pytest.mark.parametrize("settings", [["trunk.kind=gru"], ["attention=causal"], ["trunk.kind=rnn", "attention=causal"]])
 def test_every_trunk_goes_all_the_way(tmp_path: Path, settings: list[str]) -> None:
     tuned = quick(tmp_path / "m", "finetune", ask=["label"], settings=settings)
     again = onetrunk.load(tmp_path / "m")

@@ -6,10 +6,3 @@ from __future__ import annotations
 def printable(text: str) -> str:
     """Control characters from data or names must not move a terminal's cursor."""
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
-
-
-def literal(text: object) -> str:
-    """For a line of rich's markup: brackets in the text are no tags, and its line breaks no lines."""
-    from rich.markup import escape
-
-    return escape(printable(str(text)).replace("\n", "\\n"))

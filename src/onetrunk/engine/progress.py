@@ -1,63 +1,34 @@
-"""What a person sees while it runs: one live line on a terminal, a line every tenth elsewhere, or nothing."""
+"""What a trainer tells of its steps, as events; and how much memory is held."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import rich.progress
+from onetrunk.core.events import Listener, Note, StepDone, StepsEnded, StepsStarted, ignore
 
 
 class Progress:
-    """Step, loss, tokens a second, MFU, time left and memory, on stderr (stdout is for results)."""
+    """Tells a listener of the steps of one stage."""
 
-    def __init__(self, label: str = "train", silent: bool = False) -> None:
-        self.label, self.silent = label, silent
-        self._live: rich.progress.Progress | None = None
-        self._total = 0
+    def __init__(self, stage: str = "training", on_event: Listener = ignore) -> None:
+        self.stage, self.on_event = stage, on_event
+        self._steps = 0
 
-    def start(self, step: int, total: int) -> None:
-        self._total = total
-        if self.silent or not sys.stderr.isatty():
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Live
-
-        facts = TextColumn("{task.fields[facts]}")
-        left = TimeRemainingColumn(compact=True)
-        columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), facts, left)
-        self._live = Live(*columns, console=Console(stderr=True))
-        self._live.start()
-        self._live.add_task(self.label, total=total, completed=step, facts="")
+    def start(self, step: int, steps: int) -> None:
+        self._steps = steps
+        self.on_event(StepsStarted(self.stage, step, steps))
 
     def update(self, step: int, loss: float, tokens_per_s: float, mfu: float | None = None) -> None:
         """`step` updates are done; `mfu` is the share of the machine's rate of products (`engine.runtime`)."""
-        if self.silent:
-            return
-        share = "" if mfu is None else f"  MFU {100 * mfu:.0f} %"
-        facts = f"loss {loss:.4f}  {tokens_per_s:,.0f} tokens/s{share}  {resident_bytes() / 1e9:.1f} GB"
-        if self._live is not None:
-            self._live.update(self._live.task_ids[0], completed=step, facts=facts)
-        elif step == self._total or step % max(1, self._total // 10) == 0:
-            self._print(f"{self.label} {step}/{self._total}  {facts}")
+        self.on_event(StepDone(self.stage, step, self._steps, loss, tokens_per_s, mfu, resident_bytes()))
 
     def note(self, message: str) -> None:
-        """A line that stays."""
-        if self._live is not None:
-            self._live.console.print(message, markup=False, highlight=False)
-        elif not self.silent:
-            self._print(message)
+        """Something that a person should read."""
+        self.on_event(Note(message))
 
     def close(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-    def _print(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        self.on_event(StepsEnded(self.stage))
 
 
 def resident_bytes() -> int:

@@ -1,5 +1,4 @@
-"""Trains any module whose `forward(batch)` gives named losses, as sums and counts; where it also has `flops(batch)`,
-the progress line says which share of the machine's rate is used (MFU).
+"""Trains any module whose `forward(batch)` gives named losses, as sums and counts.
 
 A step is `batches(step)`: micro-batches, a pure function of the step. Its loss is the weighted sum, over
 names, of (sum over micro-batches of the losses' sums) / (sum of their counts). Counts are known beforehand,
@@ -27,10 +26,11 @@ from onetrunk.core import folder as folders
 from onetrunk.core import rng
 from onetrunk.core.batch import Loss
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError
+from onetrunk.core.kernels import Kernels, kernels
 from onetrunk.engine.checkpoint import Checkpoints, clear_run, load_part, load_state
 from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Gradients, Weights
-from onetrunk.engine.memory import keep_freed_memory
+from onetrunk.engine.memory import is_out_of_memory, keep_freed_memory
 from onetrunk.engine.mode import Choice, Compile, Mode, decide, set_compiled
 from onetrunk.engine.optim import OptimConfig, build_optimizer
 from onetrunk.engine.progress import Progress
@@ -75,6 +75,7 @@ class TrainSettings(OptimConfig):
     clip: float = Field(1.0, ge=0)  # largest norm of the whole gradient
     precision: Choice = "auto"  # auto: by a short probe
     compile: Compile = "auto"  # auto: runs that are long enough to gain from it
+    kernels: Kernels = "auto"  # plain: nothing is computed by hand, where auto does so on a CPU
     ema: float = Field(0.99, ge=0, lt=1)  # decay of the moving average of the weights, which then is the model
     loss_weights: dict[str, float] = Field(default_factory=dict)  # by loss name or what precedes its "/"; else 1
     balance: Literal["given", "learnt"] = "given"  # learnt: also by uncertainty, so that no task drowns another
@@ -112,7 +113,9 @@ class Trainer:
 
     `run` leaves the module in eval mode with the weights to use: the best validated ones if there is a
     validation, else the average if there is one, else the last. An interrupted run leaves the last.
-    `identity` (plain JSON: the table's digest, the model it starts from) must be the same for a run to go on.
+    `identity` (plain JSON: the table's digest, the model it starts from) must be the same for a run to go on. `flops`
+    counts a batch's floating-point operations: with it the progress line says which share of the machine's rate is used
+    (MFU).
     """
 
     def __init__(
@@ -127,10 +130,12 @@ class Trainer:
         validate: Validate | None = None,
         progress: Progress | None = None,
         resume: bool = True,
+        flops: Callable[[Any], float] | None = None,
     ) -> None:
         self.module, self.batches, self.config, self.folder = module, batches, config, Path(folder)
         self.seed, self.identity, self.validate, self.resume = seed, identity or {}, validate, resume
-        self.progress = progress or Progress(silent=True)
+        self.flops = flops
+        self.progress = progress or Progress()
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.runtime = Runtime.of(module)
         self.device = self.runtime.device
@@ -156,7 +161,7 @@ class Trainer:
         log = MetricsLog(self.folder, self.step, self.validated, config.tensorboard)
         self.progress.start(self.step, config.steps)
         try:
-            with Signals() as signals:
+            with kernels(config.kernels), Signals() as signals:
                 while not signals.received:
                     if self._validation_due():
                         with self._memory():
@@ -200,7 +205,7 @@ class Trainer:
         self._begin(None)
         self.module.train()
         try:
-            with self._memory():
+            with self._memory(), kernels(self.config.kernels):
                 return self.runtime.time(self._training_step, seconds=seconds, at_least=at_least, warm_up=1)
         finally:
             if self.mode.compiled:
@@ -254,8 +259,8 @@ class Trainer:
             "tokens_per_s": round(tokens / seconds, 1),
             "seconds": round(self.totals["seconds"], 3),
         }
-        if hasattr(self.module, "flops"):
-            rate = sum(map(self.module.flops, batches)) / seconds
+        if self.flops is not None:
+            rate = sum(map(self.flops, batches)) / seconds
             record["mfu"] = round(rate / self.runtime.gemm_rate(self.mode.dtype), 4)
         return record
 
@@ -459,7 +464,7 @@ class Trainer:
         try:
             yield
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             self.module.zero_grad(set_to_none=True)
             peak = self.runtime.peak_bytes / 1e9
@@ -488,9 +493,3 @@ def _bad_rows(loss: Loss, row: np.ndarray) -> np.ndarray:
         return np.unique(row)
     documents = loss.doc[~loss.each.isfinite()].cpu().numpy()
     return np.unique(row[documents] if len(documents) else row)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return "can't allocate memory" in str(error)

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table as Shown
-
 from onetrunk.core import folder as files
 from onetrunk.core.errors import DataError
-from onetrunk.core.terminal import literal
+from onetrunk.core.events import Event, LedgerLine, Listener, ignore
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
 from onetrunk.evaluation import card, report
 from onetrunk.evaluation.evaluate import evaluate as judge
 from onetrunk.evaluation.record import Evidence, Origin
-from onetrunk.inference.model_folder import Model
+from onetrunk.inference.model_folder import Model, Task
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """A model has been judged."""
+
+    evidence: Evidence
+
+    def as_json(self) -> dict[str, Any]:
+        return {"event": "Evaluated", "evidence": self.evidence.as_json()}
 
 
 def evaluate_model(
@@ -27,29 +36,22 @@ def evaluate_model(
     test: Table,
     train: Table | None,
     folder: Path,
-    seed: int,
-    console: Console,
+    *,
+    seed: int = 0,
     max_bad: float = 0.01,
     ledger: Ledger | None = None,
     beside: dict[str, Model] | None = None,
+    on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
     was lost on the way to these rows; models `beside`, by name, are asked what their own tasks are."""
-    tasks = [
-        (task.given, name)
-        for task in model.tasks
-        for name in task.ask
-        if any(v is not None for v in test.columns.get(name, []))
-    ]
-    if not tasks:
-        asked = ", ".join(name for task in model.tasks for name in task.ask)
-        raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
+    tasks = judged_tasks(model.tasks, test)
     ledger = ledger if ledger is not None else Ledger()
     names = {name for given, ask in tasks for name in [*given, ask] if name in test.columns}
     encode(test, [model.columns[name] for name in names], model.network.codecs, ledger)
     ledger.check(len(test), max_bad)
     for line in ledger.lines():
-        console.print(f"[yellow]Ledger[/] {literal(line)}", highlight=False)
+        on_event(LedgerLine(line))
     found = judge(
         model,
         test.columns,
@@ -71,7 +73,21 @@ def evaluate_model(
         (place / "evidence" / "report.html").write_text(report.report(found), encoding="utf-8")
 
     files.add_files(folder, write)
-    _show(found, console)
+    on_event(Evaluated(found))
+    return found
+
+
+def judged_tasks(tasks: Sequence[Task], test: Table) -> list[tuple[list[str], str]]:
+    """What is given and asked, of whatever the rows hold answers to. Raises DataError where they hold none."""
+    found = [
+        (task.given, name)
+        for task in tasks
+        for name in task.ask
+        if any(v is not None for v in test.columns.get(name, []))
+    ]
+    if not found:
+        asked = ", ".join(name for task in tasks for name in task.ask)
+        raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
     return found
 
 
@@ -103,20 +119,3 @@ def _histories(folder: Path, model: Model) -> dict[str, list[dict[str, Any]]]:
         if path.exists():
             out[stage] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return out
-
-
-def _show(found: Evidence, console: Console) -> None:
-    for task in found.tasks:
-        table = Shown(title=f"{literal(task.ask)}, {task.rows:,} held-out rows")
-        table.add_column("")
-        table.add_column(task.metric, justify="right")
-        table.add_column("95 % interval", justify="right")
-        scored = [(literal(rival.name), rival.score) for rival in task.rivals if rival.score] + [
-            ("[bold]this model", task.score)
-        ]
-        for name, score in scored:
-            if score is not None:
-                table.add_row(name, f"{score.value:.3f}", f"{score.low:.3f} to {score.high:.3f}")
-        console.print(table)
-        others = {k: v for k, v in task.metrics.items() if k != task.metric and v is not None}
-        console.print("  ".join(f"{literal(name)} {value:.3f}" for name, value in others.items()), highlight=False)

@@ -45,7 +45,9 @@ class Request:
     ask: str
     given: Sequence[str]  # never the asked column itself
     sampling: Sampling = field(default_factory=Sampling)
-    prompt: Content | None = None  # how the answer of each of the store's rows begins, of no parts where it is free
+    prompt: Content | None = (
+        None  # how the answer of each of the store's rows begins, of no parts where nothing is said
+    )
     rows: np.ndarray | None = None  # which of the store's rows, in this order; None: all
 
 
@@ -144,7 +146,7 @@ class Session:
         self.model, self.device = model, device
         self.slots = slots
         self.positions_at_once, self.enter_from = positions_at_once, enter_from
-        self.cache = model.trunk.start_slots(slots, positions, device, dtype)
+        self.cache = model.start_slots(slots, positions, dtype)
         self.work = Work()
         self._free = list(range(slots))  # a heap: low slots first, so that those in use are neighbours
         self._numbers = itertools.count()
@@ -180,7 +182,7 @@ class Session:
         waiting = _Waiting(
             next(self._numbers), request, part, keys, lengths, guided, sampling.beams if codec.searches else 1
         )
-        self._check(waiting, part.lengths() + codec.answer_positions(prompted, sampling))
+        self._check(waiting, codec.answer_positions(prompted, sampling))
         if len(rows):
             if codec.reads_on() is None:  # what cannot be begun is refused now, not in the middle of others' steps
                 codec.start(AnswerContext.alike(keys[:1].repeat(waiting.beams), sampling, self.device))
@@ -222,12 +224,21 @@ class Session:
                 self.model.train()
 
     # -- entering ----------------------------------------------------------------------------------------------------
-    def _check(self, waiting: _Waiting, needs: np.ndarray) -> None:
+    def _check(self, waiting: _Waiting, answers: np.ndarray) -> None:
+        """`answers` int64 [rows] are the positions of each answer at most."""
         if waiting.slots > self.slots:
             raise UsageError(
                 f"One answer of {waiting.request.ask!r} takes {waiting.slots} slots (beams, and guidance twice); this "
                 f"session has {self.slots}. Ask for fewer beams, or start it with more slots."
             )
+        given = waiting.part.lengths_by_column()
+        longest, limit = int(max(given.max(initial=0), answers.max(initial=0))), self.model.trunk.max_positions
+        if limit is not None and longest > limit:
+            raise UsageError(
+                f"A column takes {longest:,} positions; this trunk knows {limit:,}. Shorten the values or the answer "
+                "(max_length)."
+            )
+        needs = given.sum(1) + answers
         if self.cache.positions is not None and len(needs) and int(needs.max()) > self.cache.positions:
             row = int(needs.argmax())
             raise UsageError(
@@ -305,8 +316,10 @@ class Session:
         """Answers of a column that is read on another one's positions: nothing more is asked of the trunk."""
         request = entering.waiting.request
         codec = self.model.codec(request.ask)
-        on, h_NTD = given.positions_of(codec.reads_on())
-        on.lens, on.frame = on.lens[here], None if on.frame is None else on.frame[here]
+        other = codec.reads_on()
+        assert other is not None, "only such columns come here"
+        on, h_NTD = given.positions_of(other)
+        on = on.take(here)
         sampling = [request.sampling] * len(entering.keys)
         state = codec.start(AnswerContext(entering.keys, sampling, self.device, read_positions=on))
         while not bool(state["done"].all()):
@@ -339,7 +352,7 @@ class Session:
         out: list[Tensor] = [call.x for call in calls]
         for (causal, _), chosen in together.items():
             h = self._extend([calls[i] for i in chosen], causal)
-            for i, part in zip(chosen, h.split([len(calls[i].x) for i in chosen]), strict=True):
+            for i, part in zip(chosen, torch.split(h, [len(calls[i].x) for i in chosen]), strict=True):
                 out[i] = part[:, : calls[i].x.shape[1]]
         return out
 
@@ -353,9 +366,9 @@ class Session:
         self.work.rows += len(x)
         self.work.positions += len(x) * t
         out = []
-        for each in torch.arange(len(x), device=self.device).split(max(1, self.positions_at_once // t)):
+        for each in torch.split(torch.arange(len(x), device=self.device), max(1, self.positions_at_once // t)):
             cache = self.cache.rows(slots[each])
-            h, _ = self.model.trunk.extend(x[each], pos[each], valid[each], cache, causal=causal, keep=keep[each])
+            h, _ = self.model.extend(x[each], pos[each], valid[each], cache, causal=causal, keep=keep[each])
             out.append(h)
         return torch.cat(out)
 
@@ -364,10 +377,10 @@ class Session:
         if rows.kind.guided:
             h, unconditional = h.chunk(2)
         if "pooled" in rows.own:
-            pooled = rows.own["pooled"][:, None]
-            h = torch.cat([h, pooled.expand_as(h)], dim=-1)
+            ask, pooled = rows.kind.ask, rows.own["pooled"]
+            h = self.model.with_pooled(ask, h, pooled)
             if unconditional is not None:
-                unconditional = torch.cat([unconditional, torch.zeros_like(unconditional)], dim=-1)
+                unconditional = self.model.with_pooled(ask, unconditional, torch.zeros_like(pooled))
         return self._read(rows.kind.ask, rows.state, h, unconditional)
 
     def _read(self, ask: str, state: State, h: Tensor, unconditional: Tensor | None) -> State:

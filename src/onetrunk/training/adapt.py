@@ -14,7 +14,7 @@ from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import FinetuneConfig
 
 
-def settled(model: Model, data: Data, tuning: FinetuneConfig | None) -> set[str]:
+def frozen_codecs(model: Model, data: Data, tuning: FinetuneConfig | None) -> set[str]:
     """Codecs whose embeddings fine-tuning freezes: a new word's would never be learnt."""
     if tuning is None or not (tuning.freeze or tuning.lora):
         return set()

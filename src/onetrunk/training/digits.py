@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from onetrunk.columns.image import sheet
 from onetrunk.core.answer import Sampling
 from onetrunk.data.split import Split
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model
+from onetrunk.media.image import sheet
 from onetrunk.training.open_data import Data, types_and_options
 from onetrunk.training.recipe import Recipe, make_recipe
 
@@ -22,7 +22,7 @@ HELD_OUT = 360
 SETTINGS = Path(__file__).with_name("demo.yaml")
 
 
-def data(seed: int, run: Recipe) -> Data:
+def data(seed: int, recipe: Recipe) -> Data:
     """1,437 training rows, 50 of them with label and word (other 50 for every seed), and the same 360 held out."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -42,7 +42,7 @@ def data(seed: int, run: Recipe) -> Data:
         "word": [None if label is None else WORDS[label] for label in labels],
     }
     table = Table(columns, "scikit-learn digits")
-    types, options = types_and_options(table, run, None)
+    types, options = types_and_options(table, recipe, None)
     how = f"{HELD_OUT} rows held out, {len(few)} of the others labelled"
     split = Split(train, np.zeros(0, dtype=np.int64), test, how)
     return Data(table, types, options, ["image"], ["label", "word"], {}, split)
@@ -53,7 +53,7 @@ def only(whole: Data, ask: str) -> Data:
     return Data(whole.table, whole.types, whole.options, whole.given, [ask], {}, whole.split)
 
 
-def config(short: bool, device: str = "auto") -> Recipe:
+def recipe(short: bool, device: str = "auto") -> Recipe:
     """The demo's settings; the short form takes every step and learns little."""
     settings = ["pretrain.steps=40", "finetune.steps=20", "finetune.folds=2"] if short else None
     return make_recipe(SETTINGS, settings, device=device)

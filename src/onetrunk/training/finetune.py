@@ -3,230 +3,279 @@
 from __future__ import annotations
 
 import copy
-import math
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.errors import DataError, ModelFileError, UsageError
+from onetrunk.core.events import Decision, FoldDone, Note, ignore
 from onetrunk.core.objective import ObjectiveConfig
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
 from onetrunk.engine.checkpoint import SCORES
-from onetrunk.engine.progress import Progress
 from onetrunk.engine.trainer import TrainResult
 from onetrunk.inference.adapter import Adapter, base_digest
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.nn import lora
+from onetrunk.objectives import Learner
 from onetrunk.training import adapt
 from onetrunk.training.batches import count_steps, loader, steps_within, with_row_weights
-from onetrunk.training.label_propagation import spread
+from onetrunk.training.context import RunContext
+from onetrunk.training.label_propagation import propagate_labels
 from onetrunk.training.open_data import Data
-from onetrunk.training.output import Output, as_output
 from onetrunk.training.recipe import Recipe
-from onetrunk.training.select import judged_by_metric, validator
-from onetrunk.training.stage import provenance, run, stored, weights_digest
+from onetrunk.training.select import best_of, choosing_metric, validator
+from onetrunk.training.stage import encode_rows, provenance, run_stage, weights_digest
 
-_MOST_VALIDATED = 2000  # rows looked at to choose the best step
-_FEWEST_VALIDATED = 20  # fewer labelled validation rows say nothing: cross-validation on the training labels instead
+_COMPARED = ("pretrained", "fine-tuned")
+_MAX_VALIDATED = 2000  # rows looked at to choose the best step
+_MIN_VALIDATED = 20  # fewer labelled validation rows say nothing: cross-validation on the training labels instead
 
 
-def finetune_model(
-    data: Data,
-    config: Recipe,
-    out: Path | Output,
-    seed: int,
-    model: Model,
-    pretrained: bool,
-    max_bad: float,
-    console: Console,
-    limit: float | None = None,
-) -> tuple[Model, dict[str, Any]]:
-    """Trains one task, in place. Returns the model, as it was where training does not help, and what was decided and
-    why."""
-    task, output = Task(list(data.given), list(data.ask)), as_output(out)
-    store = stored(model, data, "train", config)
-    data.ledger.check(len(store.index), max_bad)
+@dataclass
+class Choice:
+    """What fine-tuning decided, and on what grounds. `validation` is the kept model's, on the rows held out for it."""
+
+    labelled_rows: int
+    kept: str = "fine-tuned"
+    rows_with_propagated_labels: int | None = None
+    cross_validation: dict[str, float | None] | None = None
+    validation: float | None = None
+    seeds: list[float | None] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """What was looked at."""
+        return {name: value for name, value in vars(self).items() if value not in (None, [])}
+
+
+@dataclass
+class FineTuned:
+    """A model with one task, and why it is this one."""
+
+    model: Model
+    choice: Choice
+
+
+def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bool) -> FineTuned:
+    """Trains one task, in place. The model is as it was where training does not help. With `pretrained` it learns
+    gently, and is compared with what it was."""
+    tuning = context.recipe.finetune
+    task = Task(list(data.given), list(data.ask))
+    choosing_metric(model.codec(task.ask[0]), tuning.metric)  # a name that is wrong is refused before any work
+    store = encode_rows(model, data, "train", context.recipe)
+    context.show_ledger(data.ledger, len(store.index))
+    labelled = _labelled(store, task)
+    validation = _validation_rows(data, task)
+    choice = Choice(len(labelled))
+    propagates = pretrained and tuning.label_propagation and len(labelled) < len(store.index)
+    cross_validates = pretrained and not propagates and len(validation) < _MIN_VALIDATED
+    if context.limit is not None:
+        context = context.but(limit=context.limit / (tuning.repeats + cross_validates * tuning.folds))
+    if propagates:
+        store, labelled = _with_propagated_labels(model, data, store, task, context.recipe)
+        choice.rows_with_propagated_labels, choice.kept = len(labelled), "fine-tuned on propagated labels"
+        context.on_event(Note(f"Label propagation: learning from {len(labelled):,} rows."))
+    elif cross_validates:
+        choice.cross_validation = _cross_validated(model, store, labelled, task, context, data.part("train"))
+        choice.kept = _better_start(choice.cross_validation)
+        context.on_event(_as_decision(choice))
+        if choice.kept == "pretrained":
+            model.tasks = [task]
+            return FineTuned(model, choice)
+    chosen, result = _best_seed(data, store, labelled, task, context, model, pretrained, validation, choice)
+    chosen.adapter = _adapter(model, chosen, context.recipe)
+    chosen.tasks = [task]
+    chosen.provenance = provenance(data, context, result, "finetune", model.provenance)
+    return FineTuned(chosen, choice)
+
+
+def _labelled(store: Store, task: Task) -> np.ndarray:
+    """The rows that hold a value of an asked column."""
     asked = [store.names.index(name) for name in task.ask]
     labelled = np.flatnonzero(store.present[:, asked].any(1))
     if not len(labelled):
         raise DataError(f"No training row has a value in {', '.join(task.ask)}: nothing to fine-tune on.")
-    validation = data.part("val")
-    known = np.array([any(validation[name][i] is not None for name in task.ask) for i in range(len(validation))], bool)
-    validation = validation.take(np.flatnonzero(known)[:_MOST_VALIDATED])
-    console.print(f"[bold]Fine-tuning[/] on {len(labelled):,} rows", highlight=False)
-    decision: dict[str, Any] = {"labelled_rows": len(labelled)}
-    progress = Progress("fine-tuning", silent=console.quiet)
-    spreads = pretrained and config.finetune.spread and len(labelled) < len(store.index)
-    validates = pretrained and not spreads and len(validation) < _FEWEST_VALIDATED
-    share = None if limit is None else limit / (config.finetune.repeats + validates * config.finetune.folds)
-    if spreads:
-        store, labelled = _with_neighbours(model, data, store, task, config)
-        console.print(f"Labels of neighbours: learning from {len(labelled):,} rows", highlight=False)
-        decision |= {"rows_with_neighbours_labels": len(labelled), "kept": "fine-tuned on neighbours' labels"}
-    elif validates:
-        gain = _cross_validated(model, store, labelled, task, config, output, seed, data.part("train"), share)
-        decision |= {
-            "cross_validation": gain,
-            "kept": "fine-tuned" if gain["fine-tuned"] > gain["pretrained"] else "pretrained",
-        }
-        console.print(
-            f"Cross-validated on the {len(labelled)} labelled rows: as pretrained {gain['pretrained']:.3f}, "
-            f"fine-tuned {gain['fine-tuned']:.3f}: keeping the {decision['kept']}.",
-            highlight=False,
-        )
-        if decision["kept"] == "pretrained":
-            model.tasks = [task]
-            return model, decision
-    tried = []
-    for repeat in range(config.finetune.repeats):
-        candidate = model if repeat == config.finetune.repeats - 1 else copy.deepcopy(model)
-        place = output.path
-        if config.finetune.repeats > 1:
-            place = place / "checkpoints" / f"seed-{seed + repeat}"
-        result = _tune(
-            candidate,
-            store,
-            labelled,
-            task,
-            config,
-            output,
-            place,
-            seed + repeat,
-            pretrained,
-            validation,
-            progress,
-            share,
-        )
-        tried.append((result.best_metric, candidate, result))
-    judged = model.codec(task.ask[0])
-    better = judged.higher_is_better if judged_by_metric(judged) else False
-    best = max(range(len(tried)), key=lambda i: (tried[i][0] or 0.0) * (1 if better else -1))
-    score, chosen, result = tried[best]
-    decision |= {"validation": score, "seeds": [s for s, _, _ in tried]}
-    chosen.adapter = None
-    if config.finetune.lora is not None:
-        whole = files.load_tensors(model.folder / "model.safetensors") if config.finetune.lora.bits == 4 else None
-        learnt = lora.take(chosen.network.trunk, whole)
-        chosen.adapter = Adapter(config.finetune.lora, learnt, model.folder, base_digest(model.folder))
-    chosen.tasks = [task]
-    chosen.provenance = provenance(data, config, seed, result, "finetune", model.provenance)
-    return chosen, decision
+    return labelled
 
 
-def _tune(
+def _validation_rows(data: Data, task: Task) -> Table:
+    rows = data.part("val")
+    known = [i for i in range(len(rows)) if any(rows[name][i] is not None for name in task.ask)]
+    return rows.take(np.array(known[:_MAX_VALIDATED], dtype=np.int64))
+
+
+def _best_seed(
+    data: Data,
+    store: Store,
+    labelled: np.ndarray,
+    task: Task,
+    context: RunContext,
+    model: Model,
+    pretrained: bool,
+    validation: Table,
+    choice: Choice,
+) -> tuple[Model, TrainResult]:
+    """Trains as often as the recipe says, each time with another seed, and keeps the best."""
+    metric = choosing_metric(model.codec(task.ask[0]), context.recipe.finetune.metric)
+    repeats = context.recipe.finetune.repeats
+    tried: list[tuple[Model, TrainResult]] = []
+    for repeat in range(repeats):
+        seed = context.seed + repeat
+        candidate = model if repeat == repeats - 1 else copy.deepcopy(model)
+        out = context.out if repeats == 1 else context.out / "checkpoints" / f"seed-{seed}"
+        result = tune(candidate, store, labelled, task, context.but(out=out, seed=seed), pretrained, validation)
+        tried.append((candidate, result))
+    values = [result.best_metric for _, result in tried]
+    best = best_of(values, metric)
+    choice.validation, choice.seeds = values[best], values
+    if repeats > 1:
+        shown = {f"seed {context.seed + i}": value for i, value in enumerate(values)}
+        context.on_event(Decision(f"seed {context.seed + best}", "best on the validation rows", shown))
+    return tried[best]
+
+
+def _adapter(start: Model, tuned: Model, recipe: Recipe) -> Adapter | None:
+    """What LoRA has learnt beside its base, which is merged into the trunk."""
+    config = recipe.finetune.lora
+    if config is None:
+        return None
+    whole = files.load_tensors(start.folder / "model.safetensors") if config.bits == 4 else None
+    learnt = lora.take(tuned.network.trunk, whole)
+    return Adapter(config, learnt, start.folder, base_digest(start.folder))
+
+
+def tune(
     model: Model,
     store: Store,
     labelled: np.ndarray,
     task: Task,
-    config: Recipe,
-    out: Output,
-    place: Path,
-    seed: int,
+    context: RunContext,
     pretrained: bool,
-    validation: Table | None,
-    progress: Progress,
-    limit: float | None = None,
+    validation: Table | None = None,
+    stage: str = "fine-tuning",
 ) -> TrainResult:
-    f = config.finetune
-    documents = f.documents or int(np.clip(len(labelled) // 16, 16, 256))
-    objective = ObjectiveConfig(kind="predict", documents=documents, given=task.given, ask=task.ask)
+    """One training on some rows of a store. `validation` rows choose the best step; without them the last is kept."""
+    recipe = context.recipe
+    tuning = recipe.finetune
+    documents = tuning.documents or int(np.clip(len(labelled) // 16, 16, 256))
+    kind, options = "predict", {}
+    if context.teacher is not None:
+        kind, options = "distil", tuning.distil.model_dump()
+    objective = ObjectiveConfig(kind=kind, documents=documents, given=task.given, ask=task.ask, options=options)
     rows = Store(store.names, store.codecs, store.contents, store.index[labelled])
     rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
-    batches, model.network.objectives = loader(rows, [objective], config, seed)
-    steps = f.steps or count_steps(batches.rows_per_epoch("predict"), documents, f.epochs, f.least_steps, f.most_steps)
-    if f.lora is not None and f.freeze not in (0, "trunk"):
+    teacher = None if context.teacher is None else context.teacher.network
+    batches, objectives = loader(rows, [objective], recipe, context.seed, teacher)
+    learner = Learner(model.network, objectives, context.seed)
+    steps = tuning.steps or count_steps(
+        batches.rows_per_epoch(kind), documents, tuning.epochs, tuning.min_steps, tuning.max_steps
+    )
+    if tuning.lora is not None and tuning.freeze not in (0, "trunk"):
         raise UsageError(
-            f"finetune.lora freezes the whole trunk and --freeze {f.freeze} a part of it: name one of them."
+            f"finetune.lora freezes the whole trunk and --freeze {tuning.freeze} a part of it: name one of them."
         )
-    adapt.freeze(model, task, f.freeze if f.lora is None else "trunk")
-    if f.lora is not None:
-        adapt.add_lora(model, task, f.lora, seed)
-        if "optimizer" not in config.train.model_fields_set:
-            config = config.model_copy(update={"train": config.train.updated(optimizer="adamw")})
-    adapt.layer_rates(model, task, f.layer_rate)
-    steps = steps_within(model.network, batches, config.train, steps, limit, place, out.resumes)
-    if pretrained:
-        train = config.train.updated(lr=config.train.lr * f.rate, muon_lr=config.train.muon_lr * f.rate)
-        config = config.model_copy(update={"train": train})
-    validate = validator(model, task, validation, f.metric) if validation is not None and len(validation) else None
-    result = run(model, batches, config, steps, out, place, seed, validate, {}, progress)
+    adapt.freeze(model, task, tuning.freeze if tuning.lora is None else "trunk")
+    if tuning.lora is not None:
+        adapt.add_lora(model, task, tuning.lora, context.seed)
+    adapt.layer_rates(model, task, tuning.layer_rate)
+    validate = None
+    if validation is not None and len(validation):
+        metric = choosing_metric(model.codec(task.ask[0]), tuning.metric)
+        validate = validator(model, task, validation, metric)
+    context = context.but(recipe=_gentle(recipe, pretrained))
+    steps = steps_within(learner, batches, context.recipe.train, steps, context.limit, context.out, context.resumes)
+    result = run_stage(stage, learner, batches, steps, context, validate)
     for parameter in model.network.parameters():
         parameter.requires_grad_(True)
     return result
 
 
-def _with_neighbours(model: Model, data: Data, store: Store, task: Task, config: Recipe) -> tuple[Store, np.ndarray]:
+def _gentle(recipe: Recipe, pretrained: bool) -> Recipe:
+    """The recipe with the learning rates and the optimizer of fine-tuning."""
+    train, tuning = recipe.train, recipe.finetune
+    if tuning.lora is not None and "optimizer" not in train.model_fields_set:
+        train = train.updated(optimizer="adamw")
+    if pretrained:
+        train = train.updated(lr=train.lr * tuning.rate, muon_lr=train.muon_lr * tuning.rate)
+    return recipe.model_copy(update={"train": train})
+
+
+def _with_propagated_labels(
+    model: Model, data: Data, store: Store, task: Task, recipe: Recipe
+) -> tuple[Store, np.ndarray]:
     """The training rows with the asked column filled, and weighed by how sure that is."""
     table = data.part("train")
-    values, sure = spread(model, store, task, table[task.ask[0]])
+    values, sure = propagate_labels(model, store, task, table[task.ask[0]])
     filled = Table({**table.columns, task.ask[0]: values}, table.source, table.row)
     columns = [model.columns[name] for name in store.names]
-    out = with_row_weights(encode(filled, columns, model.network.codecs, Ledger()), table, config.row_weight)
+    out = with_row_weights(encode(filled, columns, model.network.codecs, Ledger()), table, recipe.row_weight)
     out.row_weight = sure if out.row_weight is None else sure * out.row_weight
     return out, np.arange(len(table))
 
 
 def _cross_validated(
-    model: Model,
-    store: Store,
-    labelled: np.ndarray,
-    task: Task,
-    config: Recipe,
-    out: Output,
-    seed: int,
-    train: Table,
-    limit: float | None,
-) -> dict[str, float]:
-    """How good the asked column is on held-out labels (its main metric, or its loss where answers take steps: higher is
-    better), as the model is and after fine-tuning on the others.
+    model: Model, store: Store, labelled: np.ndarray, task: Task, context: RunContext, train: Table
+) -> dict[str, float | None]:
+    """How good the asked column is on held-out labels (by the metric that chooses; a loss is negated, so that higher is
+    better), as the model is and after fine-tuning on the others; None where no fold could tell.
 
-    The model as it is may have met the held-out labels in pretraining, and then knows them by heart: the comparison
-    favours it. `limit` bounds each fine-tuning, in seconds. A run that is stopped goes on with the fold it was at.
+    The model as it is may have seen the held-out labels in pretraining, and then knows them by heart: the comparison
+    favours it. `context.limit` bounds each fine-tuning. A run that is stopped goes on with the fold at which it was.
     """
-    name = task.ask[0]
-    folds = min(config.finetune.folds, len(labelled))
+    name, recipe = task.ask[0], context.recipe
+    metric = choosing_metric(model.codec(name), recipe.finetune.metric)
+    folds = min(recipe.finetune.folds, len(labelled))
     fold_of = np.empty(len(labelled), dtype=np.int64)
-    fold_of[rng.permutation(rng.key(seed, "folds"), len(labelled))] = np.arange(len(labelled)) % folds
-    quick = config.model_copy(update={"train": config.train.updated(tensorboard=False)})
-    place = out.path / "checkpoints"
-    known = {
+    fold_of[rng.permutation(rng.key(context.seed, "folds"), len(labelled))] = np.arange(len(labelled)) % folds
+    quick = recipe.model_copy(update={"train": recipe.train.updated(tensorboard=False)})
+    place = context.out / "checkpoints"
+    of = {
         "rows": store.digest(), "start": weights_digest(model.network), "given": task.given, "ask": task.ask,
-        "config": config.model_dump(mode="json"), "seed": seed,
+        "recipe": recipe.model_dump(mode="json", exclude={"device"}), "seed": context.seed,
     }  # fmt: skip
-    scores = _scores_so_far(place / SCORES, known) if out.resumes else {}
+    done = _folds_done(place / SCORES, of) if context.resumes else {}  # fold to the values of both models
     for fold in range(folds):
-        if str(fold) in scores:
-            continue
         held = labelled[fold_of == fold]
         held = held[store.index[held, store.names.index(name)] >= 0]
-        if not len(held):
+        if not len(held) or str(fold) in done:
             continue
-        tuned = copy.deepcopy(model)
-        rest, silent, inside = labelled[fold_of != fold], Progress(silent=True), place / f"fold-{fold}"
-        _tune(tuned, store, rest, task, quick, out, inside, seed, True, None, silent, limit)
-        scores[str(fold)] = {}
-        for label, candidate in (("pretrained", model), ("fine-tuned", tuned)):
-            value, higher_is_better, _ = validator(candidate, task, train.take(held), None)()
-            scores[str(fold)][label] = value if higher_is_better else -value
-        if all(math.isfinite(value) for value in scores[str(fold)].values()):
-            with files.disk_errors(place):
-                files.write_json_whole(place / SCORES, {"of": known, "folds": scores})
-            shutil.rmtree(inside)
-    return {label: float(np.mean([s[label] for s in scores.values()])) for label in ("pretrained", "fine-tuned")}
+        tuned, rest = copy.deepcopy(model), labelled[fold_of != fold]
+        inner = context.but(recipe=quick, out=place / f"fold-{fold}", on_event=ignore)
+        tune(tuned, store, rest, task, inner, pretrained=True)
+        values = [validator(candidate, task, train.take(held), metric)().value for candidate in (model, tuned)]
+        context.on_event(FoldDone(fold + 1, folds, metric.name, *values))
+        done[str(fold)] = values
+        with files.disk_errors(place):
+            files.write_json_whole(place / SCORES, {"of": of, "folds": done})
+        shutil.rmtree(inner.out)
+    sign = 1 if metric.higher_is_better else -1
+    told = [values for values in done.values() if None not in values]  # a fold of one class tells nothing of an AUC
+    means = np.mean(told, axis=0) * sign if told else [None, None]
+    return {label: None if mean is None else float(mean) for label, mean in zip(_COMPARED, means, strict=True)}
 
 
-def _scores_so_far(path: Path, of: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Of the folds that a stopped run had done; none where they are another run's."""
+def _folds_done(path: Path, of: dict[str, Any]) -> dict[str, list[float | None]]:
+    """What a stopped run had found out; nothing where that is of another run."""
     try:
         found = files.read_json(path)
     except ModelFileError:
         return {}
     return found["folds"] if found.get("of") == of else {}
+
+
+def _better_start(scores: dict[str, float | None]) -> str:
+    """The model as it was, unless training is known to help."""
+    before, after = scores["pretrained"], scores["fine-tuned"]
+    return "fine-tuned" if before is not None and after is not None and after > before else "pretrained"
+
+
+def _as_decision(choice: Choice) -> Decision:
+    reason = f"cross-validated on the {choice.labelled_rows:,} labelled rows"
+    return Decision(f"the {choice.kept} model", reason, dict(choice.cross_validation or {}))

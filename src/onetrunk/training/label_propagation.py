@@ -16,7 +16,7 @@ _NEIGHBOURS = 10
 _TRUST = 0.9  # how far labels travel; 0 is not at all
 
 
-def spread(model: Model, store: Store, task: Task, values: list[Any]) -> tuple[list[Any], np.ndarray]:
+def propagate_labels(model: Model, store: Store, task: Task, values: list[Any]) -> tuple[list[Any], np.ndarray]:
     """Fills the missing values of a closed set of answers by label spreading (Zhou et al. 2004, on learnt states as in
     arXiv 1904.04717). Returns all values, and how sure each is: 1 where it was known. Raises UsageError where an answer
     is not one of a closed set.
@@ -29,7 +29,9 @@ def spread(model: Model, store: Store, task: Task, values: list[Any]) -> tuple[l
     known = np.array([value is not None for value in values])
     targets = codec.target([v for v in values if v is not None])
     if not names or targets.ndim > 1:
-        raise UsageError(f"finetune.spread needs answers that are one class each; {task.ask[0]!r} has others.")
+        raise UsageError(
+            f"finetune.label_propagation needs answers that are one class each; {task.ask[0]!r} has others."
+        )
     labels = np.full(len(values), -1)
     labels[known] = [names.index(name) for name in targets]
     states = pooled_states(model.network, store, task.given)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
-from onetrunk.core.terminal import literal
+from onetrunk.core.events import Listener, Note, RolesChosen, RowsSplit, ignore
 from onetrunk.data.cache import ColumnCache
 from onetrunk.data.events import EventsConfig, rows_from_events
 from onetrunk.data.ledger import Ledger
@@ -17,6 +15,7 @@ from onetrunk.data.seen_rows import absent_columns, splits_before
 from onetrunk.data.split import Split, split
 from onetrunk.data.table import Table, infer_types, read, roles
 from onetrunk.inference.model_folder import Model
+from onetrunk.training.options import DataOptions
 from onetrunk.training.recipe import Recipe
 
 
@@ -44,14 +43,14 @@ class Data:
 
 
 def types_and_options(
-    table: Table, config: Recipe, types: dict[str, str] | None
+    table: Table, recipe: Recipe, types: dict[str, str] | None
 ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
     """Every column's type, inferred where nobody said it, and its options. Raises UsageError for unknown columns."""
-    options = {name: dict(o) for name, o in config.columns.items()}
+    options = {name: dict(o) for name, o in recipe.columns.items()}
     for name in options:
         table[name]
     told = {name: o.pop("type") for name, o in options.items() if "type" in o}
-    return infer_types(table, {**told, **(types or {})}, folded=config.fold is not None), options
+    return infer_types(table, {**told, **(types or {})}, folded=recipe.events is not None), options
 
 
 def renamed(table: Table, map: dict[str, str] | None) -> Table:
@@ -61,64 +60,51 @@ def renamed(table: Table, map: dict[str, str] | None) -> Table:
 
 def open_data(
     data: Any,
-    *,
-    ask: Sequence[str] | None,
-    given: Sequence[str] | None,
-    ignore: Sequence[str] | None,
-    types: dict[str, str] | None,
-    map: dict[str, str] | None,
-    split_spec: str,
-    seed: int,
-    allow_equal_rows: bool,
-    network: bool,
-    config: Recipe,
-    console: Console,
+    options: DataOptions,
+    recipe: Recipe,
+    on_event: Listener = ignore,
     start: Model | None = None,
-    max_bad: float = 0.01,
 ) -> Data:
-    """Reads, folds, types, chooses roles and splits, and says what it chose. Rows keep the part they had for `start`,
-    the model that training goes on from."""
-    cache = None if config.cache is None else ColumnCache(config.cache)
-    table, ledger = renamed(read(data, allow_network=network), map), Ledger()
-    if config.fold is not None:
+    """Reads a table, makes rows of events, finds types, chooses roles and splits, and tells what was chosen. Rows keep
+    the split that they had for `start`, the model that training goes on from."""
+    cache = None if recipe.cache is None else ColumnCache(recipe.cache)
+    table, ledger = renamed(read(data, allow_network=options.allow_network), options.map), Ledger()
+    if recipe.events is not None:
         table = rows_from_events(
-            table, config.fold, ask or [], split=split_spec, seed=seed, ledger=ledger, max_bad=max_bad
-        )
-    kinds, options = types_and_options(table, config, types)
-    given_names, asked, reasons = roles(table, kinds, ask, given, ignore)
-    if config.row_weight in given_names:
-        given_names.remove(config.row_weight)
-        reasons[config.row_weight] = "the rows' weights"
-    before = None if start is None else seen_splits(start, table, console)
-    if config.fold is not None:  # its rows are in parts; what an asked column has seen tells equal ones apart
-        parts = split(table, kinds, "given:split", seed, given=[], ask=asked, before=before)
+            table, recipe.events, options.ask or [],
+            split=options.split, seed=options.seed, ledger=ledger, max_bad=options.max_bad,
+        )  # fmt: skip
+    types, column_options = types_and_options(table, recipe, options.types)
+    given, asked, reasons = roles(table, types, options.ask, options.given, options.ignore)
+    if recipe.row_weight in given:
+        given.remove(recipe.row_weight)
+        reasons[recipe.row_weight] = "the rows' weights"
+    before = None if start is None else seen_splits(start, table, on_event)
+    if recipe.events is not None:  # they are split already; what an asked column has seen tells rows apart
+        parts = split(table, types, "given:split", options.seed, given=[], ask=asked, before=before)
     else:
         parts = split(
-            table, kinds, split_spec, seed, given=given_names, ask=asked, allow_equal_rows=allow_equal_rows,
-            before=before,
+            table, types, options.split, options.seed,
+            given=given, ask=asked, allow_equal_rows=options.allow_equal_rows, before=before,
         )  # fmt: skip
-    for note in [*table.notes, *parts.notes]:
-        console.print(f"[yellow]Note:[/] {literal(note)}", highlight=False)
-    shown = ", ".join(f"{literal(n)} [dim]{kinds[n]}[/]" for n in given_names) or "nothing"
-    console.print(f"[bold]Given[/] {shown}", highlight=False)
-    if asked:
-        console.print("[bold]Asked[/] " + ", ".join(f"{literal(n)} [dim]{kinds[n]}[/]" for n in asked), highlight=False)
-    for name, reason in reasons.items():
-        console.print(f"[bold]Left out[/] {literal(name)} [dim]{literal(reason)}[/]", highlight=False)
-    sizes = " · ".join(f"{name} {len(index):,}" for name, index in parts.indices().items())
-    console.print(f"[bold]Rows[/] {sizes} [dim]{literal(parts.how)}[/]", highlight=False)
-    return Data(table, kinds, options, given_names, asked, reasons, parts, ledger, config.fold, cache)
+    for message in [*table.notes, *parts.notes]:
+        on_event(Note(message))
+    on_event(RolesChosen({name: types[name] for name in given}, {name: types[name] for name in asked}, dict(reasons)))
+    on_event(RowsSplit({name: len(index) for name, index in parts.indices().items()}, parts.how))
+    return Data(table, types, column_options, given, asked, reasons, parts, ledger, recipe.events, cache)
 
 
-def seen_splits(model: Model, table: Table, console: Console) -> np.ndarray:
-    """The part each row had when the model was trained, int64 [rows], -1 where it was not met (`data.seen_rows`)."""
+def seen_splits(model: Model, table: Table, on_event: Listener = ignore) -> np.ndarray:
+    """The split each row was in when the model was trained, int64 [rows], -1 where it was not seen
+    (`data.seen_rows`)."""
     stages = model.provenance.get("stages", [])
     records = [stage.get("seen_rows", stage.get("met")) for stage in stages]  # "met": the first edition's folders
     records = [record for record in records if record is not None]
     if absent := absent_columns(table, records):
-        console.print(
-            "[yellow]Note:[/] rows that the model learnt from cannot be told here, for want of "
-            f"{literal(', '.join(absent))}: do not hold them out.",
-            highlight=False,
+        on_event(
+            Note(
+                "The rows that the model learnt from cannot be recognised here, because the table lacks "
+                f"{', '.join(absent)}: some may be among those held out."
+            )
         )
     return splits_before(table, records)

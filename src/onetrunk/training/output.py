@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,11 @@ from onetrunk.data.split import SPLITS
 from onetrunk.engine.checkpoint import clear_run
 from onetrunk.inference.adapter import base_digest
 from onetrunk.training.open_data import Data
+from onetrunk.training.options import TrainingOptions
+from onetrunk.training.recipe import Recipe
 
 PRETRAINED, TRAINING, EVALUATING = "pretrained", "training", "evaluating"  # stages: the foundation is made; then
+_OF_NO_WEIGHT = ("out", "overwrite", "device", "allow_network", "config", "settings")  # the recipe holds settings
 _SAMPLED_ROWS = 256  # by which a table is known again
 
 
@@ -58,6 +60,7 @@ class Output:
         self.rows = str(left.get("rows", "")) if self.goes_on else ""
         check_free(path, overwrite or self.goes_on)
         self.replaces = overwrite or self.goes_on
+        self._begun = False
 
     def open(self, data: Data) -> None:
         """Raises UsageError where the folder holds the model of a run on other rows, and may not be replaced."""
@@ -71,12 +74,13 @@ class Output:
     @property
     def resumes(self) -> bool:
         """May checkpoints that are there be those of this run? Else they are of one that is replaced."""
-        return not self.overwrite or (self.goes_on and self.stage != PRETRAINED)
+        return self._begun or not self.overwrite or (self.goes_on and self.stage != PRETRAINED)
 
     def begin(self) -> None:
         """From here on the folder is this run's: what a run that it replaces left beside its model is removed."""
         if not self.resumes:
             clear_run(self.path)
+        self._begun = True
         if self.overwrite or not self.of_another:  # else the trainer says why it cannot go on from another's
             self.mark(TRAINING)
 
@@ -95,14 +99,12 @@ class Output:
             (self.path / files.UNFINISHED).unlink(missing_ok=True)
 
 
-def as_output(out: Path | Output) -> Output:
-    return out if isinstance(out, Output) else Output(out)
-
-
-def command_digest(verb: str, told: Mapping[str, Any], *starts: str | None) -> str:
-    """Equal for a command given twice: what it was told, as JSON, and the model folders it begins with."""
-    found = hashlib.blake2b(json.dumps([verb, told], sort_keys=True, default=str).encode(), digest_size=16)
-    for start in starts:
+def command_digest(verb: str, options: TrainingOptions, recipe: Recipe, **more: Any) -> str:
+    """Equal for a command given twice: what it was told, and the model folders it begins with (`start`, `teacher`)."""
+    told = {k: v for k, v in vars(options).items() if k not in _OF_NO_WEIGHT} | more
+    text = json.dumps([verb, told, recipe.model_dump(mode="json", exclude={"device"})], sort_keys=True, default=str)
+    found = hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16)
+    for start in (options.start, more.get("teacher")):
         if start is not None and (Path(start) / files.MANIFEST).exists():
             found.update(base_digest(Path(start)).encode())
     return found.hexdigest()

@@ -2,69 +2,47 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from rich.console import Console
-
 from onetrunk.core.errors import DataError
 from onetrunk.core.objective import Objective, ObjectiveConfig
-from onetrunk.core.registry import objectives as kinds
-from onetrunk.core.terminal import literal
+from onetrunk.core.registry import objectives as objective_kinds
 from onetrunk.data.loader import Loader
 from onetrunk.data.store import Store
-from onetrunk.engine.progress import Progress
 from onetrunk.inference.model_folder import Model, Task
+from onetrunk.objectives import Learner
 from onetrunk.training.batches import count_steps, loader, steps_within
+from onetrunk.training.context import RunContext
 from onetrunk.training.open_data import Data
-from onetrunk.training.output import Output, as_output
 from onetrunk.training.recipe import Recipe
-from onetrunk.training.stage import count_parameters, extend_model, new_model, provenance, run, stored
+from onetrunk.training.stage import encode_rows, extend_model, new_model, provenance, run_stage
 
 
-def pretrain_model(
-    data: Data,
-    config: Recipe,
-    out: Path | Output,
-    seed: int,
-    model: Model | None,
-    limit: float | None,
-    max_bad: float,
-    console: Console,
-) -> Model:
-    """Self-supervised training on the training rows, labelled or not."""
-    output = as_output(out)
+def pretrain_model(data: Data, context: RunContext, model: Model | None = None) -> Model:
+    """Self-supervised training on the training rows, labelled or not: of a new model, or of one that exists."""
     if model is None:
-        model = new_model(data, config, seed)
+        model = new_model(data, context.recipe, context.seed)
     else:
-        extend_model(model, data, console, seed)
-    store = stored(model, data, "train", config)
-    data.ledger.check(len(store.index), max_bad)
-    for line in data.ledger.lines():
-        console.print(f"[yellow]Ledger[/] {literal(line)}", highlight=False)
-    batches, made, steps = course(store, config, seed)
-    model.network.objectives = made
-    steps = steps_within(model.network, batches, config.train, steps, limit, output.path, output.resumes)
-    console.print(
-        f"[bold]Pretraining[/] {steps:,} steps, {count_parameters(model):,} parameters, "
-        + " + ".join(f"{o.config.kind} {o.config.documents}" for o in made),
-        highlight=False,
-    )
-    weights = {o.tag: o.config.weight for o in made}
-    progress = Progress("pretraining", silent=console.quiet)
-    result = run(model, batches, config, steps, output, output.path, seed, None, weights, progress)
+        extend_model(model, data, context.seed, on_event=context.on_event)
+    store = encode_rows(model, data, "train", context.recipe)
+    context.show_ledger(data.ledger, len(store.index))
+    batches, objectives, steps = schedule(store, context.recipe, context.seed)
+    learner = Learner(model.network, objectives, context.seed)
+    steps = steps_within(learner, batches, context.recipe.train, steps, context.limit, context.out, context.resumes)
+    weights = {o.tag: o.config.weight for o in objectives}
+    result = run_stage("pretraining", learner, batches, steps, context, weights=weights)
     task = Task(list(data.given), list(data.ask))
     model.tasks = [task] if task.ask else []
-    model.provenance = provenance(data, config, seed, result, "pretrain", model.provenance)
+    model.provenance = provenance(data, context, result, "pretrain", model.provenance)
     return model
 
 
-def course(store: Store, config: Recipe, seed: int) -> tuple[Loader, list[Objective], int]:
+def schedule(store: Store, recipe: Recipe, seed: int) -> tuple[Loader, list[Objective], int]:
     """Pretraining on a store: its batches, its objectives, and for how many steps."""
-    batches, made = loader(store, _useful(config.pretrain.objectives, store), config, seed)
-    rows = max(batches.rows_per_epoch(o.tag) for o in made)
-    documents = max(o.config.documents for o in made)
-    p = config.pretrain
-    return batches, made, p.steps or count_steps(rows, documents, p.epochs, p.least_steps, p.most_steps)
+    batches, objectives = loader(store, _useful(recipe.pretrain.objectives, store), recipe, seed)
+    rows = max(batches.rows_per_epoch(o.tag) for o in objectives)
+    documents = max(o.config.documents for o in objectives)
+    settings = recipe.pretrain
+    steps = settings.steps or count_steps(rows, documents, settings.epochs, settings.min_steps, settings.max_steps)
+    return batches, objectives, steps
 
 
 def _useful(objectives: list[ObjectiveConfig], store: Store) -> list[ObjectiveConfig]:
@@ -73,7 +51,7 @@ def _useful(objectives: list[ObjectiveConfig], store: Store) -> list[ObjectiveCo
     kept = [
         config
         for config in objectives
-        if len(kinds.get(config.kind)(config.kind, config, store.names, store.codecs).pool(present, windows))
+        if len(objective_kinds.get(config.kind)(config.kind, config, store.names, store.codecs).pool(present, windows))
     ]
     if not kept:
         raise DataError("There is nothing to learn from: every training row is empty in the chosen columns.")

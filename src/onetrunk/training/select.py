@@ -1,18 +1,50 @@
-"""How good a model is while it trains, on rows held out: what chooses the best step, seed and start."""
+"""How good a model is while it trains, on rows held out: what chooses the best step, the best seed, and the start."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from onetrunk.core.column import Codec
+from onetrunk.core.metric import Metric, metric_named
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
 from onetrunk.evaluation.baselines import before_and_then, usable
+from onetrunk.inference.likelihood import mean_loss
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
+from onetrunk.metrics.directions import METRICS
+
+LOSS = Metric("loss", False, "nats")
+_MAIN = "main"  # of a type whose evaluation does not list its metrics yet: the first that it measures
+
+
+class Judgement(NamedTuple):
+    """The value of the metric that chooses, None where it is undefined; whether more of it is better; all metrics."""
+
+    value: float | None
+    higher_is_better: bool
+    metrics: dict[str, float | None]
+
+
+def choosing_metric(codec: Codec, name: str | None) -> Metric:
+    """By what an asked column's models are compared: the named metric, else its main one; its loss where answers take
+    many steps. Raises UsageError that names the nearest where it has no metric of this name."""
+    if not judged_by_metric(codec):
+        return LOSS if name is None else metric_named(name, [LOSS])
+    metrics = metrics_of(codec)
+    return metrics[0] if name is None else metric_named(name, metrics)
+
+
+def metrics_of(codec: Codec) -> tuple[Metric, ...]:
+    """The metrics of a column, the main one first."""
+    evaluation = getattr(codec, "evaluation", None)
+    if evaluation is not None:
+        return evaluation.metrics()
+    return (Metric(_MAIN, codec.higher_is_better), *METRICS)
 
 
 def judged_by_metric(codec: Codec) -> bool:
@@ -20,45 +52,46 @@ def judged_by_metric(codec: Codec) -> bool:
     return codec.pooled or codec.history or codec.reads_on() is not None
 
 
-def _metrics(model: Model, task: Task, table: Table) -> dict[str, float | None]:
-    """The first asked column's, over the rows that hold it; a history's last steps are what it is asked for."""
+def validator(model: Model, task: Task, rows: Table, metric: Metric) -> Callable[[], Judgement]:
+    """A function that judges the model, as it then is, by the first asked column of these rows."""
     name = task.ask[0]
     codec = model.codec(name)
-    before, then = before_and_then(codec, table[name])
-    rows = usable(codec, then)
-    columns = {n: [table[n][i] for i in rows] for n in task.given if n in table.columns}
-    if codec.history:
-        columns[name] = [before[i] for i in rows]
-    return codec.metrics(model.answer(columns, name, task.given), [then[i] for i in rows])
+    if codec.history and judged_by_metric(codec):
+        return lambda: _judgement(metric, _history_metrics(model, task, rows))
+    columns = [column for n, column in model.columns.items() if n in (*task.given, *task.ask)]
+    store = encode(rows, columns, model.network.codecs, Ledger())
+    present = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
+    store.index = store.index[present]
+    truths = [rows[name][i] for i in present]
+
+    def judge() -> Judgement:
+        if metric == LOSS:
+            return _judgement(metric, {LOSS.name: mean_loss(model.network, store, task.given, name)})
+        return _judgement(metric, codec.metrics(answer(model.network, store, task.given, name), truths))
+
+    return judge
 
 
-def validator(model: Model, task: Task, validation: Table, metric: str | None) -> Any:
-    """Returns (value, is higher better, all metrics): the first asked column's, or its loss if answers take steps."""
+def best_of(values: Sequence[float | None], metric: Metric) -> int:
+    """The index of the best value, the first of equal ones. What is undefined is never better than anything."""
+    best = 0
+    for i, value in enumerate(values):
+        if metric.better(value, values[best]):
+            best = i
+    return best
+
+
+def _judgement(metric: Metric, values: dict[str, float | None]) -> Judgement:
+    name = next(iter(values)) if metric.name == _MAIN else metric.name
+    return Judgement(values.get(name), metric.higher_is_better, values)
+
+
+def _history_metrics(model: Model, task: Task, rows: Table) -> dict[str, float | None]:
+    """Of a history, the last steps are what it is asked for."""
     name = task.ask[0]
     codec = model.codec(name)
-    store = encode(
-        validation,
-        [column for n, column in model.columns.items() if n in (*task.given, *task.ask)],
-        model.network.codecs,
-        Ledger(),
-    )
-    rows = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
-    store.index = store.index[rows]
-    truths = [validation[name][i] for i in rows]
-
-    def by_metric() -> tuple[float, bool, dict[str, float | None]]:
-        if codec.history:
-            found = _metrics(model, task, validation)
-        else:
-            found = codec.metrics(answer(model.network, store, task.given, name), truths)
-        chosen = metric or next(iter(found))
-        value = found.get(chosen)
-        return (0.0 if value is None else value), codec.higher_is_better if metric is None else True, found
-
-    def by_loss() -> tuple[float, bool, dict[str, float | None]]:
-        from onetrunk.inference.likelihood import mean_loss
-
-        loss = mean_loss(model.network, store, task.given, name)
-        return loss, False, {"loss": loss}
-
-    return by_metric if judged_by_metric(codec) else by_loss
+    before, then = before_and_then(codec, rows[name])
+    kept = usable(codec, then)
+    columns = {n: [rows[n][i] for i in kept] for n in task.given if n in rows.columns}
+    columns[name] = [before[i] for i in kept]
+    return codec.metrics(model.answer(columns, name, task.given), [then[i] for i in kept])

@@ -9,31 +9,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from onetrunk import __version__
 from onetrunk.core import rng
 from onetrunk.core.errors import InterruptedRunError
-from onetrunk.core.terminal import literal
+from onetrunk.core.events import ColumnAdded, ColumnExtended, Listener, StageFinished, StageStarted, ignore
+from onetrunk.data.loader import Loader
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.seen_rows import record
 from onetrunk.data.store import Store
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.runtime import Runtime
-from onetrunk.engine.trainer import TrainConfig, Trainer, TrainResult
+from onetrunk.engine.trainer import TrainConfig, Trainer, TrainResult, Validate
 from onetrunk.inference.model_folder import Model
 from onetrunk.model import FoundationModel
+from onetrunk.model.flops import StepOperations
+from onetrunk.objectives import Learner
+from onetrunk.objectives.distil import Distil
 from onetrunk.training import adapt
 from onetrunk.training.batches import with_row_weights
+from onetrunk.training.context import RunContext
 from onetrunk.training.distil import student_columns
 from onetrunk.training.open_data import Data
-from onetrunk.training.output import Output
 from onetrunk.training.recipe import FinetuneConfig, Recipe
 
 _VALIDATIONS = 10  # in a run
 
 
-def new_model(data: Data, config: Recipe, seed: int, teacher: Model | None = None) -> Model:
+def new_model(data: Data, recipe: Recipe, seed: int, teacher: Model | None = None) -> Model:
     """A new model on the recipe's device, whose codecs are fitted on the training rows, or know what its teacher's do.
     It begins with the same numbers on every device."""
     columns, codecs = (
@@ -42,16 +45,18 @@ def new_model(data: Data, config: Recipe, seed: int, teacher: Model | None = Non
         else student_columns(teacher, data)
     )
     torch.manual_seed(rng.torch_seed(seed, "weights"))
-    network = FoundationModel(config.trunk_config(), columns, codecs, config.given)
-    return Model(Runtime.open(config.device).place(network), fold=data.fold)
+    network = FoundationModel(recipe.trunk_config(), columns, codecs, recipe.attention)
+    return Model(Runtime.open(recipe.device).place(network), fold=data.fold)
 
 
-def extend_model(model: Model, data: Data, console: Console, seed: int, tuning: FinetuneConfig | None = None) -> None:
+def extend_model(
+    model: Model, data: Data, seed: int, tuning: FinetuneConfig | None = None, on_event: Listener = ignore
+) -> None:
     """Lets a model meet a table: new columns get codecs, known ones new classes and words, if they can be learnt. What
     is new begins at random, as the seed says."""
     torch.manual_seed(rng.torch_seed(seed, "weights"))
     train, model.fold = data.part("train"), data.fold
-    met = model.network.codecs.keys() - adapt.settled(model, data, tuning)
+    extended = model.network.codecs.keys() - adapt.frozen_codecs(model, data, tuning)
     new = [name for name in data.names if name not in model.columns]
     if new:
         known = list(model.columns.values())
@@ -60,64 +65,71 @@ def extend_model(model: Model, data: Data, console: Console, seed: int, tuning: 
             like = [other.name for other in known if other.type == column.type]
             model.network.add_column(column, codecs[column.codec], like)
             Runtime.of(model.network).place(model.network)
-            console.print(f"New column [bold]{literal(column.name)}[/] [dim]{column.type}[/]", highlight=False)
+            on_event(ColumnAdded(column.name, column.type))
     for name in data.names:
-        if model.columns[name].codec in met:
+        if model.columns[name].codec in extended:
             added = model.codec(name).extend([v for v in train[name] if v is not None])
             if added:
-                console.print(f"Column [bold]{literal(name)}[/]: {added} new classes or words", highlight=False)
+                on_event(ColumnExtended(name, added))
 
 
-def stored(model: Model, data: Data, part: str, config: Recipe) -> Store:
-    table = data.part(part)
+def encode_rows(model: Model, data: Data, split: str, recipe: Recipe) -> Store:
+    """The rows of one split, encoded by the model's codecs and with their weights."""
+    table = data.part(split)
     columns = [column for name, column in model.columns.items() if name in data.names]
     store = encode(table, columns, model.network.codecs, data.ledger, data.cache)
-    return with_row_weights(store, table, config.row_weight)
+    return with_row_weights(store, table, recipe.row_weight)
 
 
-def run(
-    model: Model,
-    batches: Any,
-    config: Recipe,
+def run_stage(
+    stage: str,
+    learner: Learner,
+    batches: Loader,
     steps: int,
-    out: Output,
-    place: Path,
-    seed: int,
-    validate: Any,
-    weights: dict[str, float],
-    progress: Progress,
+    context: RunContext,
+    validate: Validate | None = None,
+    weights: dict[str, float] | None = None,
 ) -> TrainResult:
-    """Trains in the folder `place`, which is `out` or inside it."""
-    settings = {"steps": steps, "loss_weights": {**weights, **config.train.loss_weights}}
-    if validate is not None and not config.train.validate_every:
+    """Trains the learner's model on the batches. `weights` are of losses, by objective. Raises InterruptedRunError
+    where a signal stopped it; the same call goes on from there."""
+    recipe, network = context.recipe, learner.model
+    settings: dict[str, Any] = {
+        "steps": steps,
+        "loss_weights": {**(weights or {}), **recipe.train.loss_weights},
+    }
+    if validate is not None and not recipe.train.validate_every:
         settings["validate_every"] = max(1, steps // _VALIDATIONS)
-    if not config.train.save_every:
+    if not recipe.train.save_every:
         settings["save_every"] = max(50, steps // 10)
-    train = TrainConfig.parse({**config.train.model_dump(), **settings})
-    identity: dict[str, Any] = {"rows": batches.store.digest(), "start": weights_digest(model.network)}
-    if (teacher := model.network.teacher) is not None:
-        identity["teacher"] = [weights_digest(teacher.model), teacher.weight, teacher.temperature]
+    train = TrainConfig.parse({**recipe.train.model_dump(), **settings})
+    identity: dict[str, Any] = {"rows": batches.store.digest(), "start": weights_digest(network)}
+    for objective in learner.objectives:
+        if isinstance(objective, Distil):
+            told = objective.options
+            identity["teacher"] = [weights_digest(objective.teacher), told.weight, told.temperature]
+    parameters = sum(p.numel() for p in network.parameters())
+    documents = {o.tag: o.config.documents for o in learner.objectives}
+    context.on_event(StageStarted(stage, len(batches.store.index), steps, parameters, documents))
     trainer = Trainer(
-        model.network, batches, train, place, seed=seed, identity=identity, validate=validate, progress=progress
-    )
-    out.begin()
+        learner, batches, train, context.out,
+        seed=context.seed, identity=identity, validate=validate, progress=Progress(stage, context.on_event),
+        flops=StepOperations(network),
+    )  # fmt: skip
+    if context.output is not None:
+        context.output.begin()
     result = trainer.run()
     if result.interrupted:
         raise InterruptedRunError(
-            f"Stopped after step {result.step:,} of {steps:,}, saved in {place / 'checkpoints'}. "
+            f"Stopped after step {result.step:,} of {steps:,}, saved in {context.out / 'checkpoints'}. "
             "The same command goes on from there.",
             result.interrupted,
         )
+    context.on_event(StageFinished(stage, result.step, result.seconds, result.best_metric, result.best_step))
     return result
 
 
 def provenance(
-    data: Data,
-    config: Recipe,
-    seed: int,
-    result: TrainResult,
-    stage: str,
-    before: dict[str, Any] | None = None,
+    data: Data, context: RunContext, result: TrainResult, stage: str, before: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """What a model was made of, and how: kept beside it."""
     made = {
@@ -130,8 +142,8 @@ def provenance(
         "ask": data.ask,
         "left_out": data.reasons,
         "ledger": data.ledger.as_json(),
-        "config": config.model_dump(),
-        "seed": seed,
+        "config": context.recipe.model_dump(),
+        "seed": context.seed,
         "steps": result.step,
         "tokens": result.tokens,
         "computed_in": result.mode,
@@ -150,7 +162,3 @@ def weights_digest(network: FoundationModel) -> str:
     for name, tensor in network.state_dict().items():
         found.update(name.encode() + tensor.cpu().numpy().tobytes())
     return found.hexdigest()
-
-
-def count_parameters(model: Model) -> int:
-    return sum(p.numel() for p in model.network.parameters())

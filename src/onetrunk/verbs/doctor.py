@@ -27,7 +27,7 @@ def doctor(*, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
     from onetrunk import __version__
     from onetrunk.engine.mode import has_fast_bf16
     from onetrunk.engine.runtime import Runtime
-    from onetrunk.verbs.show import console_for
+    from onetrunk.verbs.show import Printer, literal
 
     runtime = Runtime.open(device)
     found: dict[str, Any] = {
@@ -50,8 +50,8 @@ def doctor(*, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
     if not quiet:
         table = Table(show_header=False, box=None, pad_edge=False)
         for name, value in found.items():
-            table.add_row(f"[bold]{name.replace('_', ' ')}[/]", str(value))
-        console_for(False).print(table)
+            table.add_row(literal((name.replace("_", " "), "bold")), literal(str(value)))
+        Printer().console.print(table)
     return found
 
 

@@ -1,10 +1,160 @@
-"""What verbs tell a person."""
+"""What verbs tell a person, on standard error, so that results can be piped.
+
+Names and values come from data: they are printed literally, brackets and escape sequences too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from onetrunk.core.events import (
+    ColumnAdded,
+    ColumnExtended,
+    Decision,
+    Event,
+    FoldDone,
+    Heading,
+    LedgerLine,
+    Note,
+    RolesChosen,
+    RowsSplit,
+    Saved,
+    StageStarted,
+    StepDone,
+    StepsEnded,
+    StepsStarted,
+)
+from onetrunk.core.terminal import printable
+from onetrunk.evaluation.evidence_folder import Evaluated
+from onetrunk.evaluation.record import Evidence
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+Part = str | tuple[str, str]  # text, or text and its style
 
 
-def console_for(quiet: bool) -> Console:
-    """Where a verb tells a person what it does: standard error, so that results can be piped."""
-    return Console(stderr=True, quiet=quiet, emoji=False)
+def literal(*parts: Part) -> Text:
+    """One line of parts, none of which is read as markup; a line break in a name is written out."""
+    pairs = [(part, "") if isinstance(part, str) else part for part in parts]
+    return Text.assemble(*((printable(text).replace("\n", "\\n"), style) for text, style in pairs))
+
+
+class Printer:
+    """A listener that prints what it hears: one live line while steps are made on a terminal, a line every tenth of
+    them elsewhere. With `quiet` nothing."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, emoji=False)
+        self._live: Progress | None = None
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Note(message):
+                self.note(message)
+            case Heading(title):
+                self.console.rule(literal(title))
+            case RolesChosen():
+                self._roles(event)
+            case RowsSplit(rows, how):
+                sizes = " · ".join(f"{name} {count:,}" for name, count in rows.items())
+                self.line(("Rows", "bold"), f" {sizes} ", (how, "dim"))
+            case LedgerLine(message):
+                self.line(("Ledger", "yellow"), f" {message}")
+            case ColumnAdded(name, kind):
+                self.line("New column ", (name, "bold"), " ", (kind, "dim"))
+            case ColumnExtended(name, added):
+                self.line("Column ", (name, "bold"), f": {added:,} new classes or words")
+            case StageStarted(stage, rows, steps, parameters, documents):
+                each = " + ".join(f"{name} {count}" for name, count in documents.items())
+                size = f" on {rows:,} rows: {steps:,} steps, {parameters:,} parameters, {each}"
+                self.line((stage.capitalize(), "bold"), size)
+            case FoldDone(fold, folds, metric, pretrained, tuned):
+                scores = f"as pretrained {_figure(pretrained)}, fine-tuned {_figure(tuned)}"
+                self.line(f"Fold {fold} of {folds}, {metric}: {scores}")
+            case Decision(chosen, reason, values):
+                figures = ", ".join(f"{name} {_figure(value)}" for name, value in values.items())
+                self.line("Keeping ", (chosen, "bold"), f", {reason}" + (f": {figures}" if figures else "") + ".")
+            case Saved(what, path):
+                self.line(f"The {what} is in ", (path, "bold"), ".")
+            case Evaluated(evidence):
+                self.evidence(evidence)
+            case StepsStarted() | StepDone() | StepsEnded():
+                self._steps(event)
+
+    def line(self, *parts: Part) -> None:
+        """One line, literally."""
+        console = self.console if self._live is None else self._live.console
+        console.print(literal(*parts), soft_wrap=not console.is_terminal)
+
+    def note(self, message: str) -> None:
+        """A sentence that a person should read."""
+        self.line(("Note:", "yellow"), f" {message}")
+
+    def evidence(self, evidence: Evidence) -> None:
+        """Each task's main metric, the model's beside the baselines'."""
+        for task in evidence.tasks:
+            table = Table(title=literal(f"{task.ask}, {task.rows:,} held-out rows"))
+            table.add_column("")
+            table.add_column(literal(task.metric), justify="right")
+            table.add_column("95 % interval", justify="right")
+            scored = [(literal(rival.name), rival.score) for rival in task.rivals if rival.score]
+            for name, score in [*scored, (literal(("this model", "bold")), task.score)]:
+                if score is not None:
+                    table.add_row(name, f"{score.value:.3f}", f"{score.low:.3f} to {score.high:.3f}")
+            self.console.print(table)
+            others = {k: v for k, v in task.metrics.items() if k != task.metric and v is not None}
+            self.line("  ".join(f"{name} {value:.3f}" for name, value in others.items()))
+
+    def _roles(self, event: RolesChosen) -> None:
+        for title, columns in (("Given", event.given), ("Asked", event.asked)):
+            if columns or title == "Given":
+                self.line((title, "bold"), " ", *(_typed(columns.items()) or ["nothing"]))
+        for name, reason in event.left_out.items():
+            self.line(("Left out", "bold"), f" {name} ", (reason, "dim"))
+
+    def _steps(self, event: StepsStarted | StepDone | StepsEnded) -> None:
+        if self.quiet:
+            return
+        if isinstance(event, StepsStarted):
+            if self.console.is_terminal:
+                self._live = _live(self.console)
+                self._live.start()
+                self._live.add_task(event.stage, total=event.steps, completed=event.step, facts="")
+        elif isinstance(event, StepDone):
+            share = "" if event.mfu is None else f"  MFU {100 * event.mfu:.0f} %"
+            speed = f"{event.tokens_per_s:,.0f} tokens/s{share}"
+            facts = f"loss {event.loss:.4f}  {speed}  {event.memory_bytes / 1e9:.1f} GB"
+            if self._live is not None:
+                self._live.update(self._live.task_ids[0], completed=event.step, facts=facts)
+            elif event.step == event.steps or event.step % max(1, event.steps // 10) == 0:
+                self.line(f"{event.stage} {event.step}/{event.steps}  {facts}")
+        elif self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def _live(console: Console) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    facts = TextColumn("{task.fields[facts]}")
+    left = TimeRemainingColumn(compact=True)
+    return Progress(TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), facts, left, console=console)
+
+
+def _typed(columns: Iterable[tuple[str, str]]) -> list[Part]:
+    """Names, each with its type, and commas between."""
+    parts: list[Part] = []
+    for name, kind in columns:
+        parts += [f"{', ' if parts else ''}{name} ", (kind, "dim")]
+    return parts
+
+
+def _figure(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"

@@ -65,7 +65,7 @@ def from_hub(name: str, allow_network: bool) -> Columns:
             setattr(module, key, True)
         loaded = datasets.load_dataset(repo, config or None)
     except (OSError, ValueError, RuntimeError) as error:
-        hint = "" if allow_network else " Nothing was fetched: the network is used only with --network."
+        hint = "" if allow_network else " Nothing was fetched: the network is used only with --allow-network."
         reason = str(error).partition("\n")[0]
         raise DataError(f"Cannot load the hub dataset {repo!r}: {reason}.{hint}") from None
     finally:

@@ -1,0 +1,215 @@
+"""Whole runs, from a table to a model folder: what the verbs pretrain, finetune, train and evaluate do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onetrunk.core.errors import DataError, UsageError
+from onetrunk.core.events import Listener, Note, Saved, ignore
+from onetrunk.core.folder import MANIFEST
+from onetrunk.data.ledger import Ledger
+from onetrunk.data.seen_rows import record, splits_before
+from onetrunk.data.table import Table, read
+from onetrunk.evaluation.evidence_folder import evaluate_model, judged_tasks
+from onetrunk.evaluation.record import Evidence
+from onetrunk.inference.adapter import base_digest
+from onetrunk.inference.model_folder import Model, Task, load
+from onetrunk.training.context import RunContext
+from onetrunk.training.distil import both_met, open_teacher, teach
+from onetrunk.training.finetune import finetune_model
+from onetrunk.training.open_data import Data, open_data, renamed, seen_splits
+from onetrunk.training.options import DataOptions, TrainingOptions
+from onetrunk.training.output import EVALUATING, PRETRAINED, Output, command_digest
+from onetrunk.training.pretrain import pretrain_model
+from onetrunk.training.recipe import Recipe, budget_seconds, make_recipe
+from onetrunk.training.stage import extend_model, new_model
+from onetrunk.training.start import start_from
+
+# Of a budget; the rest is for encoding, validating and judging.
+_PRETRAINING, _FINETUNING = 0.6, 0.3
+
+
+def run_pretraining(data: Any, options: TrainingOptions, on_event: Listener = ignore) -> Model:
+    """Pretrains a model on a table, from nothing or from another model, and saves it."""
+    recipe = recipe_of(options)
+    output = Output(options.out, options.overwrite, command_digest("pretrain", options, recipe))
+    model, recipe = start_from(options.start, recipe, options.allow_network, options.seed)
+    opened = open_data(data, options, recipe, on_event, start=model)
+    output.open(opened)
+    model = pretrain_model(opened, _context(options, recipe, output, on_event), model)
+    return _save(model, output, "foundation model", on_event)
+
+
+def run_finetuning(
+    data: Any,
+    options: TrainingOptions,
+    on_event: Listener = ignore,
+    *,
+    teacher: str | None = None,
+    restructure: bool = False,
+) -> Model:
+    """Fine-tunes a model on one task, from a foundation model or from nothing, and saves it. With a `teacher`, a larger
+    model folder, it learns from its answers too; with `restructure`, settings may change the model that it starts
+    from."""
+    recipe = recipe_of(options)
+    command = command_digest("finetune", options, recipe, teacher=teacher, restructure=restructure)
+    output = Output(options.out, options.overwrite, command)
+    model, recipe = start_from(options.start, recipe, options.allow_network, options.seed, restructure)
+    above = None if teacher is None else open_teacher(teacher, model)
+    if above is not None:
+        recipe = recipe.model_copy(update={"attention": "causal" if above.network.given_causal else "bidirectional"})
+    opened = open_data(data, options, recipe, on_event, start=both_met(above, model))
+    output.open(opened)
+    if model is None:
+        model = new_model(opened, recipe, options.seed, above)
+    else:
+        extend_model(model, opened, options.seed, recipe.finetune, on_event)
+    if above is not None:
+        teach(model, above, opened, recipe.finetune.distil, on_event)
+    context = _context(options, recipe, output, on_event)
+    model = finetune_model(opened, context.but(teacher=above), model, pretrained=options.start is not None).model
+    if teacher is not None:
+        model.provenance["teacher"] = {"name": Path(teacher).name, "digest": base_digest(Path(teacher))}
+    return _save(model, output, "model", on_event)
+
+
+def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignore) -> Model:
+    """The whole way: pretrain (unless there is a model to start from), fine-tune, save, judge on the test rows."""
+    recipe, out = recipe_of(options), Path(options.out)
+    command, foundation = command_digest("train", options, recipe), Path(f"{options.out}-foundation")
+    output, starts = Output(out, options.overwrite, command), [options.start]
+    if options.start is None and (foundation / MANIFEST).exists() and (output.stage or not options.overwrite):
+        on_event(Note(f"Going on from {foundation}, which an earlier run made (--overwrite makes it anew)."))
+        starts.insert(0, str(foundation))
+    for start in starts:
+        model, own = start_from(start, recipe, options.allow_network, options.seed)
+        opened = open_data(data, options, own, on_event, start=model)
+        output.open(opened)
+        if output.stage or not options.overwrite:
+            break  # else the foundation is of other rows, and made anew
+    judged_tasks([Task([], list(opened.ask))], opened.part("test"))  # raises now what it would after training
+    context = _context(options, own, output, on_event)
+    if output.stage == EVALUATING:
+        model = load(out, device=own.device)
+    else:
+        if model is None:
+            model = _foundation(opened, context, Output(foundation, options.overwrite, command))
+            output.mark(PRETRAINED)
+        else:
+            extend_model(model, opened, options.seed, own.finetune, on_event)
+        context = context.but(limit=_share(context.limit, _FINETUNING))
+        tuned = finetune_model(opened, context, model, pretrained=True)
+        model = tuned.model
+        model.provenance["decision"] = tuned.choice.as_json()
+        model.save(out, overwrite=output.replaces)
+        output.mark(EVALUATING)
+    evaluate_model(model, opened.part("test"), opened.part("train"), out, seed=options.seed, on_event=on_event)
+    Output(foundation, True, command).finish()  # it was made for this model
+    output.finish()
+    on_event(Saved("model", str(out)))
+    return model
+
+
+def _foundation(opened: Data, context: RunContext, output: Output) -> Model:
+    """Pretrains a model, and saves it beside the one that is made from it."""
+    output.open(opened)
+    context = context.but(out=output.path, output=output, limit=_share(context.limit, _PRETRAINING))
+    model = pretrain_model(opened, context)
+    model.save(output.path, overwrite=output.replaces)
+    return model
+
+
+def run_evaluation(
+    folder: str,
+    data: Any,
+    options: DataOptions,
+    on_event: Listener = ignore,
+    *,
+    against: Any = None,
+    beside: Sequence[str] = (),
+) -> Evidence:
+    """Judges a model folder on rows that it has not seen, beside baselines of the rows `against` and the models of the
+    folders `beside`; leaves evidence/ and README.md in the folder."""
+    device = options.device or "auto"
+    model, ledger = load(folder, device=device), Ledger()
+    if options.ask is not None or options.given is not None:
+        task = model.task(options.ask, options.given)
+        model.tasks = [Task(task.given, [name]) for name in task.ask]
+    asked = [name for task in model.tasks for name in task.ask]
+
+    def rows(source: Any, ledger: Ledger) -> Table:
+        table = renamed(read(source, allow_network=options.allow_network), options.map)
+        return model.to_judge(table, asked, ledger, options.max_bad)
+
+    table = rows(data, ledger)
+    train = None if against is None else rows(against, Ledger())
+    others = {Path(other).name: load(other, device=device) for other in beside}
+    if len(others) < len(beside):
+        raise UsageError(
+            f"--beside expects folders of different names, which tell them apart; found {', '.join(beside)}."
+        )
+    if not options.allow_equal_rows:
+        for one in (model, *others.values()):
+            table = _unseen(one, table, on_event)
+        train = None if train is None else _not_judged(model, train, table, on_event)
+    return evaluate_model(
+        model, table, train, Path(folder),
+        seed=options.seed, max_bad=options.max_bad, ledger=ledger, beside=others, on_event=on_event,
+    )  # fmt: skip
+
+
+def recipe_of(options: TrainingOptions) -> Recipe:
+    """The settings of a run: its YAML file, then its flags, then `key=value` settings."""
+    flags = {"size": options.size, "events": options.events, "device": options.device}
+    return make_recipe(options.config, options.settings, **flags)
+
+
+def _context(options: TrainingOptions, recipe: Recipe, output: Output, on_event: Listener) -> RunContext:
+    limit = budget_seconds(options.budget)
+    return RunContext(recipe, output.path, options.seed, options.max_bad, limit, on_event, output)
+
+
+def _share(limit: float | None, share: float) -> float | None:
+    return None if limit is None else share * limit
+
+
+def _save(model: Model, output: Output, what: str, on_event: Listener) -> Model:
+    model.save(output.path, overwrite=output.replaces)
+    output.finish()
+    on_event(Saved(what, str(output.path)))
+    return model
+
+
+def _unseen(model: Model, table: Table, on_event: Listener) -> Table:
+    """The rows that the model was neither trained nor validated on."""
+    before = seen_splits(model, table, on_event)
+    seen = (before == 0) | (before == 1)
+    if seen.all():
+        raise DataError(
+            f"The model was trained on every row of {table.source}: expected rows it has not met. Give others, or "
+            "measure it on these all the same: --allow-equal-rows"
+        )
+    if seen.any():
+        on_event(
+            Note(
+                f"{seen.sum():,} of {len(table):,} rows are left out, because the model was trained or validated on "
+                "them (--allow-equal-rows judges them too)."
+            )
+        )
+    return table.take(~seen)
+
+
+def _not_judged(model: Model, train: Table, table: Table, on_event: Listener) -> Table:
+    """The training rows that are not among those to be judged: baselines must not learn from them either."""
+    names = [name for name in model.columns if name in table.columns and name in train.columns]
+    types = {name: model.columns[name].type for name in names}
+    none = np.zeros(0, dtype=np.int64)
+    judged = record(table, types, names, {"train": none, "val": none, "test": np.arange(len(table))})
+    same = splits_before(train, [judged]) >= 0
+    if same.any():
+        on_event(Note(f"{same.sum():,} rows of --against are judged, so the baselines do not learn from them."))
+    return train.take(~same)

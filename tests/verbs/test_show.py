@@ -1,0 +1,84 @@
+"""What a person sees: literally, on stderr, one live line on a terminal, and nothing when quiet."""
+
+from __future__ import annotations
+
+import pytest
+
+from onetrunk.core.events import (
+    ColumnAdded,
+    Decision,
+    Event,
+    LedgerLine,
+    Note,
+    RolesChosen,
+    RowsSplit,
+    Saved,
+    StageStarted,
+    StepDone,
+    StepsEnded,
+    StepsStarted,
+)
+from onetrunk.verbs.show import Printer
+
+
+def step(number: int, steps: int, loss: float = 1.5) -> StepDone:
+    return StepDone("pretraining", number, steps, loss, 2000.0, None, 10**9)
+
+
+def shown(capsys: pytest.CaptureFixture, *events: Event, quiet: bool = False) -> str:
+    printer = Printer(quiet)
+    for event in events:
+        printer(event)
+    out, err = capsys.readouterr()
+    assert out == "", "standard output is for results"
+    return err
+
+
+def test_a_line_now_and_then_where_there_is_no_terminal(capsys: pytest.CaptureFixture) -> None:
+    steps = [step(number, 50) for number in range(1, 51)]
+    err = shown(capsys, StepsStarted("pretraining", 0, 50), *steps, Note("a note"), StepsEnded("pretraining"))
+    lines = err.splitlines()
+    assert len(lines) == 11
+    assert lines[0] == "pretraining 5/50  loss 1.5000  2,000 tokens/s  1.0 GB" and lines[-1] == "Note: a note"
+
+
+def test_quiet_is_silent(capsys: pytest.CaptureFixture) -> None:
+    assert shown(capsys, StepsStarted("a", 0, 1), step(1, 1), Note("a note"), StepsEnded("a"), quiet=True) == ""
+
+
+def test_one_live_line_on_a_terminal(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    events = StepsStarted("a", 0, 10), step(3, 10), Note("[a note]"), step(4, 10, 1.0), StepsEnded("a")
+    err = shown(capsys, *events)
+    assert "4/10" in err and "loss 1.0000" in err and "2,000 tokens/s" in err and "[a note]" in err
+
+
+HOSTILE = "CRP [mg/l] [/ul] [bold] [/] \\"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Note(HOSTILE),
+        RolesChosen({HOSTILE: "number"}, {"label": "category"}, {}),
+        RolesChosen({}, {HOSTILE: "number"}, {}),
+        RolesChosen({}, {}, {HOSTILE: "constant"}),
+        RolesChosen({}, {}, {"id": HOSTILE}),
+        RowsSplit({"train": 1}, HOSTILE),
+        LedgerLine(HOSTILE),
+        ColumnAdded(HOSTILE, "number"),
+        StageStarted(HOSTILE, 1, 1, 1, {HOSTILE: 1}),
+        Decision(HOSTILE, HOSTILE, {HOSTILE: None}),
+        Saved("model", HOSTILE),
+    ],
+)
+def test_brackets_are_printed_literally(capsys: pytest.CaptureFixture, event: Event) -> None:
+    shortest = "[mg/l] [/ul] [bold] [/] \\"
+    assert shortest in shown(capsys, event)
+
+
+def test_escape_sequences_do_not_reach_the_terminal(capsys: pytest.CaptureFixture) -> None:
+    err = shown(capsys, Note("\x1b[2J\x07 gone"), Saved("model", "\x1b]0;title\x07"))
+    assert "\x1b" not in err and "\x07" not in err and "\\x1b[2J" in err
