@@ -291,6 +291,21 @@ def test_removing_some_changes_nothing_for_the_others(made: Model) -> None:
                 same_answers(answers[number][row], answer)
 
 
+def test_after_a_step_that_failed_the_session_is_empty_and_goes_on(made: Model, monkeypatch: Any) -> None:
+    store = worlds.store_of(made, rows())
+    session = Session(made.network, slots=3, positions=64)
+    session.add(Request(store, "title", ["price"], Sampling(max_length=5)))
+    session.step()
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(made.network, "extend", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+        session.step()
+    assert not session.busy and session.free_slots == 3 and session.step() == []
+    request = Request(store, "title", ["price"], Sampling(max_length=5), rows=np.array([1, 2]))
+    again = answered(session, [(0, request)])[0]
+    alone = answered(Session(made.network, slots=2, positions=64), [(0, request)])[0]
+    assert {row: a.value for row, a in again.items()} == {row: a.value for row, a in alone.items()}
+
+
 # -- what it refuses -----------------------------------------------------------------------------------------
 def test_what_no_slot_could_hold_is_refused(made: Model) -> None:
     store = worlds.store_of(made, rows())

@@ -45,9 +45,7 @@ class Request:
     ask: str
     given: Sequence[str]  # never the asked column itself
     sampling: Sampling = field(default_factory=Sampling)
-    prompt: Content | None = (
-        None  # how the answer of each of the store's rows begins, of no parts where nothing is said
-    )
+    prompt: Content | None = None  # how each row's answer begins; a row without a prompt has one of no parts
     rows: np.ndarray | None = None  # which of the store's rows, in this order; None: all
 
 
@@ -207,8 +205,9 @@ class Session:
     @torch.inference_mode()
     def step(self) -> list[Part]:
         """One step of every row that is being made, after those have entered that there is room for. Returns what is
-        finished by it."""
-        training = self.model.training
+        finished by it. If it raises (such as where memory is out), the session has forgotten every request, and takes
+        new ones."""
+        training, succeeded = self.model.training, False
         if training:
             self.model.eval()
         try:
@@ -218,8 +217,11 @@ class Session:
             for call, h in zip(calls, self._run(calls), strict=True):
                 parts += self._settle(call.rows, self._stepped(call.rows, h))
             self.work.steps += 1
+            succeeded = True
             return parts
         finally:
+            if not succeeded:
+                self._waiting, self._rows, self._free = [], {}, list(range(self.slots))
             if training:
                 self.model.train()
 

@@ -6,8 +6,6 @@ C channels, L points of history, H points asked, P points a patch, N patches see
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,7 +14,7 @@ from onetrunk.columns.series.channels import norm
 from onetrunk.columns.series.encoder import PATH, QUANTILES, SEEN, SLOT, SeriesEncoder
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
-from onetrunk.core.batch import Loss
+from onetrunk.core.batch import Loss, tensors_of
 from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.errors import UsageError
 from onetrunk.core.module import ColumnModule
@@ -84,9 +82,9 @@ class SeriesModule(ColumnModule[SeriesEncoder]):
         device = state["patch"].device
         if phase == 0:
             blank = encoder.patches(np.full((n, C, N, P), np.nan), np.zeros((n, C)), np.ones((n, C)))
-            content = _on(device, blank) | {"patch": state["patch"].flatten(0, 1)}
+            content = tensors_of(blank, device) | {"patch": state["patch"].flatten(0, 1)}
             return Query(content, t=C * N, keep=True)
-        content = _on(device, encoder.slots(n, SLOT if phase == 1 else PATH))
+        content = tensors_of(encoder.slots(n, SLOT if phase == 1 else PATH), device)
         if phase > 1:
             content["patch"][:, :P] = state["path"].flatten(0, 2)
             level = state["taken"].float() / state["steps"]
@@ -136,7 +134,3 @@ class SeriesModule(ColumnModule[SeriesEncoder]):
             )
             for i, value in enumerate(values)
         ]
-
-
-def _on(device: torch.device, content: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in content.items()}
