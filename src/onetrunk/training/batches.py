@@ -59,12 +59,13 @@ def steps_within(
     steps: int,
     limit: float | None,
     out: Path,
+    resume: bool = True,
 ) -> int:
     """How many of the steps fit in `limit` seconds, from a dry run of a few; decided before step 0, and for a run in
-    `out` that goes on as it was decided then. The module is not changed."""
+    `out` that goes on (unless it does not `resume`) as it was decided then. The module is not changed."""
     if limit is None:
         return steps
-    if (planned := planned_steps(out)) is not None:
+    if resume and (planned := planned_steps(out)) is not None:
         return planned
     config = TrainConfig.parse({**train.model_dump(), "steps": steps})
     try:
