@@ -33,6 +33,7 @@ from onetrunk.engine.trainer import TrainConfig, Trainer
 from onetrunk.model import FoundationModel
 from onetrunk.model.flops import StepOperations
 from onetrunk.objectives import Learner
+from onetrunk.training.batches import updates_of
 from onetrunk.training.open_data import Data
 from onetrunk.training.pretrain import schedule
 from onetrunk.training.recipe import Recipe
@@ -116,11 +117,14 @@ class Rehearsal:
         def timer() -> Pass:  # of a real network: only where the clock decides, narrow ones
             return self.runtime.pass_timer(self._learner(_BLOCKS[1]), self._timed)
 
-        return decide(before, precision, False, self._shapes[1], lambda bf16: timer()(bf16), steps, len(self.batches))
+        return decide(
+            before, precision, False, self._shapes[1], (), lambda bf16: timer()(bf16), steps, len(self.batches)
+        )
 
     def step(self, mode: Mode) -> Step:
         """Counted."""
-        one, more = (count(learner, _largest(self.batches), self.config.train, mode) for learner in self._shapes)
+        largest, train = _largest(self.batches), self.config.train
+        one, more = (count(learner, largest, train, mode, updates_of(learner)) for learner in self._shapes)
         return self._as_step(one.line(more, self._beyond), self.batches)
 
     def _as_step(self, counts: Counts, batches: list[Batch]) -> Step:
@@ -144,7 +148,7 @@ class Rehearsal:
         grown = self.runtime.peak_bytes
         process = resident_bytes()
         if grown > before:
-            counts = count(self._shapes[1], self._timed, self.config.train, mode)
+            counts = count(self._shapes[1], self._timed, self.config.train, mode, updates_of(self._shapes[1]))
             process = grown - memory(self._as_step(counts, [self._timed] * self._turns[-1]), 0)["peak"]
         return one + self._beyond * max(0.0, more - one), process
 
@@ -174,7 +178,8 @@ class Rehearsal:
         precision = "bf16" if mode.autocast else "fp32"
         train = {**self.config.train.model_dump(), "precision": precision, "compile": False, "steps": steps}
         with tempfile.TemporaryDirectory() as place:
-            seconds = Trainer(self._learner(blocks), batches, TrainConfig.parse(train), place).dry_run(_SECONDS)
+            learner, config = self._learner(blocks), TrainConfig.parse(train)
+            seconds = Trainer(learner, batches, config, place, updates=updates_of(learner)).dry_run(_SECONDS)
         took: dict[int, list[float]] = {1: [], 2: []}
         for step, one in enumerate(seconds, 1):  # step 0 warmed up
             took[turn(step)].append(one)
