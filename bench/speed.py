@@ -103,7 +103,7 @@ def train_ours(
     from onetrunk.model.flops import StepOperations
     from onetrunk.objectives import Learner
     from onetrunk.training.batches import make_objectives, updates_of
-    from onetrunk.verbs._rehearsal import random_store
+    from onetrunk.training.dry_run import random_store
 
     store = random_store(shape["vocabulary"], 50 * batch, length=length)
     trunk = {name: value for name, value in shape.items() if name != "vocabulary"}

@@ -308,6 +308,17 @@ def test_true_answers_are_the_best_and_metrics_agree_with_rows(case: Case) -> No
         assert rows.shape == (8,) and rows.mean() == pytest.approx(worse[main])
 
 
+@every_case
+def test_whatever_is_measured_is_a_metric_of_the_type(case: Case) -> None:
+    codec = worlds.fitted(case)
+    if not hasattr(codec, "evaluation"):
+        pytest.skip("has not moved to three sides yet")
+    truths = case.values[:8]
+    measured = list(codec.metrics(_as_answers(codec, truths), truths))
+    declared = [metric.name for metric in codec.evaluation.metrics()]
+    assert measured[0] == declared[0] and set(measured) <= set(declared) and len(set(declared)) == len(declared)
+
+
 def _as_answers(codec: Any, values: list[Any]) -> list[Answer]:
     """Values as answers that are sure of themselves."""
     classes = codec.class_names()

@@ -178,8 +178,8 @@ def _close(answer: Any, truth: Any) -> bool:
 
 CASES: dict[str, Case] = {
     "text": Case("text", _SENTENCES, "\ud800", _equal),
-    "text with pairs": Case("text", _SENTENCES, "\ud800", _equal, {"pairs": 32}, steps=0),
-    "text by character": Case("text", _SENTENCES, "\ud800", _equal, {"unit": "character", "drop": 0.2}),
+    "text with bigrams": Case("text", _SENTENCES, "\ud800", _equal, {"bigrams": 32}, steps=0),
+    "text by character": Case("text", _SENTENCES, "\ud800", _equal, {"unit": "character", "word_dropout": 0.2}),
     "category": Case("category", list("abcdefghabcd"), ["a", "b"], _equal),
     "category of numbers": Case(
         "category", [3, 1, 4, 15, 9, 2, 6, 5, 3, 1, 4, 2], {"a": 1}, _equal, {"balance": True}, inferred=False

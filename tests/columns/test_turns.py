@@ -12,13 +12,14 @@ import torch
 import worlds
 
 import onetrunk
-from onetrunk.columns._tokens import END, START
-from onetrunk.columns.text import CODEC as Text
+from onetrunk.columns.families.tokens.special_tokens import END, START
 from onetrunk.core.answer import Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.registry import column_types
 from onetrunk.data.table import Table, infer_types
+
+Text = column_types.get("text")
 
 
 def talk(*contents: str, system: str | None = None) -> list[dict[str, str]]:

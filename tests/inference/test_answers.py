@@ -130,9 +130,9 @@ def test_a_search_with_enough_beams_finds_the_likeliest_of_all(trunk: dict[str, 
         if name != "title":
             continue
         text, kind = rows["title"][row], rows["kind"][row]
-        tokens = [*codec.encode(text)["id"].tolist(), codec.meaning.end][:4]
+        tokens = [*codec.encode(text)["id"].tolist(), codec.special.end][:4]
         logits = F.linear(*codec.readout(h[: len(tokens)]))
-        logits[:, list(codec.meaning.never)] = -torch.inf
+        logits[:, list(codec.special.never)] = -torch.inf
         total = float(logits.log_softmax(-1)[range(len(tokens)), tokens].sum())
         best[kind] = max(best[kind], (total / len(tokens), text, total))
     answers = made.answer({"kind": ["x", "y", "x"]}, "title", sampling=Sampling(max_length=4, beams=40))

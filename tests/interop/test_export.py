@@ -72,7 +72,7 @@ def test_what_came_from_transformers_goes_back(tmp_path: Path, kind: str) -> Non
         torch.testing.assert_close(again(ids).logits, reference(ids).logits, atol=1e-5, rtol=1e-5)
     assert huggingface.is_checkpoint(tmp_path / "out")
     once_more = huggingface.read(tmp_path / "out")
-    assert once_more.codec("text").meaning.end == huggingface.read(tmp_path / "in").codec("text").meaning.end
+    assert once_more.codec("text").special.end == huggingface.read(tmp_path / "in").codec("text").special.end
 
 
 def test_what_the_format_cannot_hold_is_refused(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_what_the_format_cannot_hold_is_refused(tmp_path: Path) -> None:
             )
         assert not (tmp_path / "x").exists()
 
-    refused(writer(pairs=16), "embeds pairs of tokens")
+    refused(writer(bigrams=16), "embeds pairs of tokens")
     relu2 = worlds.model({"note": TEXTS}, {"note": "text"}, trunk={**worlds.TRUNK, "activation": "relu2"})
     refused(relu2, "has activation 'relu2'; the Hugging Face format that is written needs 'swiglu'")
     lstm = worlds.model({"note": TEXTS}, {"note": "text"}, trunk={"kind": "lstm", "width": 16, "layers": 1})
@@ -173,7 +173,7 @@ def test_a_text_model_goes_on_in_llama_cpp_as_it_does_here(tmp_path: Path) -> No
 
 def test_what_gguf_does_not_hold_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
-    for options, message in [({"unit": "character"}, "not one that is written as GGUF"), ({"pairs": 9}, "pairs")]:
+    for options, message in [({"unit": "character"}, "not one that is written as GGUF"), ({"bigrams": 9}, "bigrams")]:
         with pytest.raises(UsageError, match=message):
             onetrunk.export(writer(**options), {"note": TEXTS}, to="gguf", out=str(tmp_path / "x"), quiet=True)
     assert not (tmp_path / "x").exists()

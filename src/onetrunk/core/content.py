@@ -78,6 +78,19 @@ class Content:
         return Content(data, np.concatenate(lens) if lens else None)
 
 
+def window_counts(lens: np.ndarray, length: int) -> np.ndarray:
+    """How many windows of at most `length` parts cover values of `lens` [m] parts, int64 [m]; at least one each."""
+    return np.maximum(1, -(-lens // length))
+
+
+def cut_into_windows(content: Content, length: int) -> tuple[Content, np.ndarray]:
+    """Ragged content as windows of at most `length` parts that cover every part once; and whose each is, int64 [w]."""
+    counts = window_counts(content.lens, length)
+    whose = np.repeat(np.arange(len(content)), counts)
+    first = local_positions(counts) * length
+    return content.take(whose).window(first, np.minimum(content.lens[whose] - first, length)), whose
+
+
 def local_positions(lens: np.ndarray) -> np.ndarray:
     """0..len-1 for each document, joined: int64 [sum(lens)]."""
     return np.arange(int(lens.sum()), dtype=np.int64) - np.repeat(np.cumsum(lens) - lens, lens)

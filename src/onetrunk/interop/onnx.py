@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onetrunk.columns._tokens import TokenSequence
+from onetrunk.columns.families.tokens.encoder import TokenEncoder
 from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
@@ -148,9 +148,9 @@ def export(model: Model, ask: str | None, given: Sequence[str], store: Store, pl
         raise UsageError(
             f"Only transformers are written as ONNX; this trunk is of the kind {network.trunk.config.kind}."
         )
-    if isinstance(codec, TokenSequence):
-        if codec.options.pairs:
-            raise UsageError(f"{ask!r} also embeds pairs of tokens (pairs), which are not written as ONNX.")
+    if isinstance(getattr(codec, "encoder", None), TokenEncoder):
+        if codec.options.bigrams:
+            raise UsageError(f"{ask!r} also embeds pairs of tokens (bigrams), which are not written as ONNX.")
         graph, feeds = LanguageModel(network, ask), _texts(store, ask)
         example = {"ids": np.resize(feeds[0]["ids"], (2, max(2, feeds[0]["ids"].shape[1])))}
     elif codec is None or codec.pooled or codec.reads_on() is not None:

@@ -19,18 +19,18 @@ def is_conversation(value: Any) -> bool:
 
 def turns(value: Any) -> list[tuple[str, str]]:
     """Role and content of every turn. Raises BadValueError for what is no such turn, and for an empty one."""
-    found = []
+    proper = []
     for i, turn in enumerate(value):
-        told = {key: part for key, part in turn.items() if part is not None}
-        role, content = told.get("role"), told.get("content")
-        if told.keys() != {"role", "content"} or not isinstance(role, str) or not isinstance(content, str):
+        parts = {key: part for key, part in turn.items() if part is not None}
+        role, content = parts.get("role"), parts.get("content")
+        if parts.keys() != {"role", "content"} or not isinstance(role, str) or not isinstance(content, str):
             raise BadValueError(
                 f"turn {i} of a conversation must be {{'role': text, 'content': text}}, found {str(turn)[:60]!r}"
             )
         if not _ROLE.fullmatch(role) or not content:
             raise BadValueError(f"turn {i} of a conversation has the role {role[:64]!r} and {len(content)} characters")
-        found.append((role, content))
-    return found
+        proper.append((role, content))
+    return proper
 
 
 def replies(value: Any) -> list[str]:

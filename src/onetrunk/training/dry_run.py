@@ -1,7 +1,7 @@
-"""A run before it is made: its steps counted without computing, and a few of them timed on this machine.
+"""The dry run of a pretraining: its steps are counted without computing, and a few of them timed on this machine.
 
-A trunk is a row of equal blocks, so whatever a step takes is a line in their number: it is counted, and timed, with one
-block and with three of the very shape.
+A trunk is a row of equal blocks, so whatever a step takes grows linearly with their number: it is counted, and timed,
+with one block and with three of the very shape.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from functools import cache
 from typing import Any, Self
 
 import numpy as np
-import torch
 
 from onetrunk.core.batch import Batch
 from onetrunk.core.column import Codec
@@ -26,7 +25,7 @@ from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.store import Store
 from onetrunk.engine.counting import Counts, count, fake
 from onetrunk.engine.mode import Mode, Pass, decide
-from onetrunk.engine.planning import Step, memory
+from onetrunk.engine.planning import DEVICE_PROCESS, Step, memory
 from onetrunk.engine.progress import resident_bytes
 from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.trainer import TrainConfig, Trainer
@@ -77,44 +76,48 @@ class Source:
         return cls(columns, codecs, encode(train, columns, codecs, data.ledger, data.cache))
 
     @classmethod
-    def stand_in(cls, config: Recipe) -> Self:
-        """One column `text` of random tokens, with the options that the configuration has for it. UsageError where it
-        has some for others."""
-        if others := sorted(config.columns.keys() - {"text"}):
+    def stand_in(cls, recipe: Recipe) -> Self:
+        """One column `text` of random tokens, with the options that the recipe has for it. Raises UsageError where it
+        has some for other columns."""
+        if others := sorted(recipe.columns.keys() - {"text"}):
             raise UsageError(f"Without data there is one column, text; columns.{others[0]} needs data.")
-        options = dict(config.columns.get("text", {}))
+        options = dict(recipe.columns.get("text", {}))
         store = random_store(options.pop("vocabulary", _VOCABULARY), _PIECES, **options)
         return cls([Column("text", "text", "text")], {"text": store.codecs[0]}, store)
 
 
-class Rehearsal:
-    """Pretraining of a configuration on a store, before it is made. `batches`, a step's, are the run's own first."""
+class DryRun:
+    """Pretraining of a recipe on a source, before it is made. `batches`, a step's, are the run's own first."""
 
-    def __init__(self, source: Source, config: Recipe, seed: int) -> None:
-        self.source, self.config, self.runtime = source, config, Runtime(torch.device("cpu"))
-        self.loader, self.objectives, self.steps = schedule(source.store, config, seed)
+    def __init__(self, source: Source, recipe: Recipe, seed: int) -> None:
+        self.source, self.recipe, self.runtime = source, recipe, Runtime.open(recipe.device)
+        self.loader, self.objectives, self.steps = schedule(source.store, recipe, seed)
         self.batches: list[Batch] = self.loader(0)
-        small = config.model_copy(update={"tokens_per_batch": min(_TIMED, config.tokens_per_batch)})
+        small = recipe.model_copy(update={"tokens_per_batch": min(_TIMED, recipe.tokens_per_batch)})
         self._timed = _largest(schedule(source.store, small, seed)[0](0))
-        whole = self._timed.tokens == sum(batch.tokens for batch in self.batches)
-        self._turns = (1,) if whole else (1, 2)  # how often it is in a step that is timed
-        self.layers = config.trunk_config()["layers"]
+        whole = self._timed.tokens == self.tokens_per_step
+        self._micro_batches = (1,) if whole else (1, 2)  # of the steps that are timed, in turn
+        self.layers: int = recipe.trunk_config()["layers"]
         self._shapes = [self._learner(blocks, fake()) for blocks in _BLOCKS]
-        self._operations = [StepOperations(learner.model) for learner in self._shapes]
+        self._operations = [StepOperations(shape.model) for shape in self._shapes]
+
+    @property
+    def tokens_per_step(self) -> int:
+        return sum(batch.tokens for batch in self.batches)
 
     @property
     def passes(self) -> float:
         """Of a step, over the data."""
-        rows = max(self.loader.rows_per_epoch(o.tag) for o in self.objectives)
-        return max(o.config.documents for o in self.objectives) / rows
+        rows = max(self.loader.rows_per_epoch(objective.tag) for objective in self.objectives)
+        return max(objective.config.documents for objective in self.objectives) / rows
 
     def mode(self, steps: int) -> Mode:
         """How a run of so many steps computes here; compiling, which long runs try, is left out."""
-        precision = self.config.train.precision
+        precision = self.recipe.train.precision
         before = Mode.before(precision, self.runtime.device)
 
         @cache
-        def timer() -> Pass:  # of a real network: only where the clock decides, narrow ones
+        def timer() -> Pass:  # of a real model: only where the clock decides, of narrow ones
             return self.runtime.pass_timer(self._learner(_BLOCKS[1]), self._timed)
 
         return decide(
@@ -122,9 +125,9 @@ class Rehearsal:
         )
 
     def step(self, mode: Mode) -> Step:
-        """Counted."""
-        largest, train = _largest(self.batches), self.config.train
-        one, more = (count(learner, largest, train, mode, updates_of(learner)) for learner in self._shapes)
+        """What a step takes, counted."""
+        largest, train = _largest(self.batches), self.recipe.train
+        one, more = (count(shape, largest, train, mode, updates_of(shape)) for shape in self._shapes)
         return self._as_step(one.line(more, self._beyond), self.batches)
 
     def _as_step(self, counts: Counts, batches: list[Batch]) -> Step:
@@ -134,8 +137,13 @@ class Rehearsal:
             operations=one + self._beyond * (more - one),
             tokens=sum(batch.tokens for batch in batches),
             micro_batches=len(batches),
-            averaged=self.config.train.ema > 0,
+            averaged=self.recipe.train.ema > 0,
         )
+
+    @property
+    def process_bytes(self) -> float:
+        """What the device holds before a model is there: on a CPU this process, with libraries and data."""
+        return DEVICE_PROCESS if self.runtime.device.type == "cuda" else resident_bytes()
 
     def measure(self, mode: Mode, steps: int) -> tuple[float, float]:
         """Seconds of a step, and the bytes that this process held while it made shallower ones, beyond those counted:
@@ -145,11 +153,10 @@ class Rehearsal:
             self._seconds(operations, blocks, mode, steps)
             for operations, blocks in zip(self._operations, _BLOCKS, strict=True)
         )
-        grown = self.runtime.peak_bytes
-        process = resident_bytes()
-        if grown > before:
-            counts = count(self._shapes[1], self._timed, self.config.train, mode, updates_of(self._shapes[1]))
-            process = grown - memory(self._as_step(counts, [self._timed] * self._turns[-1]), 0)["peak"]
+        grown, process = self.runtime.peak_bytes, self.process_bytes
+        if grown > before and self.runtime.device.type != "cuda":
+            counts = count(self._shapes[1], self._timed, self.recipe.train, mode, updates_of(self._shapes[1]))
+            process = grown - memory(self._as_step(counts, [self._timed] * self._micro_batches[-1]), 0)["peak"]
         return one + self._beyond * max(0.0, more - one), process
 
     @property
@@ -158,36 +165,38 @@ class Rehearsal:
         return (self.layers - _BLOCKS[0]) / (_BLOCKS[1] - _BLOCKS[0])
 
     def _learner(self, blocks: int, inside: AbstractContextManager[None] | None = None) -> Learner:
-        trunk, codecs = {**self.config.trunk_config(), "layers": blocks}, copy.deepcopy(self.source.codecs)
+        """A model of so many blocks and its objectives: on the device, or `inside` what makes it without numbers."""
+        trunk, codecs = {**self.recipe.trunk_config(), "layers": blocks}, copy.deepcopy(self.source.codecs)
         objectives = copy.deepcopy(self.objectives)
         with inside or nullcontext():
-            network = FoundationModel(trunk, self.source.columns, codecs, self.config.given)
-            return Learner(network, objectives)
+            model = FoundationModel(trunk, self.source.columns, codecs, self.recipe.given)
+            learner = Learner(model, objectives)
+        return learner if inside else self.runtime.place(learner)
 
     def _seconds(self, operations: StepOperations, blocks: int, mode: Mode, steps: int) -> float:
         """Of a step with so many blocks. Steps of one micro-batch and of two are timed in turn: a whole step is on the
         line through both, by its operations."""
 
-        def turn(step: int) -> int:
-            return self._turns[step % len(self._turns)]
+        def micro_batches(step: int) -> int:
+            return self._micro_batches[step % len(self._micro_batches)]
 
         def batches(step: int) -> list[Batch]:
             self.loader(step)  # making a step's own takes time, too
-            return [self._timed] * turn(step)
+            return [self._timed] * micro_batches(step)
 
         precision = "bf16" if mode.autocast else "fp32"
-        train = {**self.config.train.model_dump(), "precision": precision, "compile": False, "steps": steps}
-        with tempfile.TemporaryDirectory() as place:
+        train = {**self.recipe.train.model_dump(), "precision": precision, "compile": False, "steps": steps}
+        with tempfile.TemporaryDirectory() as folder:
             learner, config = self._learner(blocks), TrainConfig.parse(train)
-            seconds = Trainer(learner, batches, config, place, updates=updates_of(learner)).dry_run(_SECONDS)
-        took: dict[int, list[float]] = {1: [], 2: []}
-        for step, one in enumerate(seconds, 1):  # step 0 warmed up
-            took[turn(step)].append(one)
-        single = statistics.median(took[1])
-        if self._turns == (1,):
+            times = Trainer(learner, batches, config, folder, updates=updates_of(learner)).dry_run(_SECONDS)
+        seconds: dict[int, list[float]] = {1: [], 2: []}
+        for step, taken in enumerate(times, 1):  # step 0 warmed up
+            seconds[micro_batches(step)].append(taken)
+        single = statistics.median(seconds[1])
+        if self._micro_batches == (1,):
             return single
         share = sum(map(operations, self.batches)) / operations(self._timed)
-        return single + (share - 1) * max(0.0, statistics.median(took[2]) - single)
+        return single + (share - 1) * max(0.0, statistics.median(seconds[2]) - single)
 
 
 def _largest(batches: list[Batch]) -> Batch:
