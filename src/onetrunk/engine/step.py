@@ -157,13 +157,13 @@ class Step:
         merge = group.merge(list(group.parameters.values()), alone=len(self.groups) == 1)
         names = merge.chosen(self._names(group, counts), number)
         wanted = None if len(self.groups) == 1 and merge.takes_all else names
-        losses = dict.fromkeys(names, 0.0)
+        losses: dict[str, float] = {}
         updated = group is not self.groups[0] or update > 0
         for index, batch in enumerate(batches):
             key = (self.seed, number, index) if group.losses is None else (self.seed, number, index, group.name, update)
             self.runtime.seed(rng.torch_seed(*key))
             for name, value in self._accumulate(batch, counts, wanted, merge, context, updated).items():
-                losses[name] += value / counts[name]
+                losses[name] = losses.get(name, 0.0) + value / counts[name]
         merge.finish(rng.key(self.seed, number, "merge"))
         norm = _norm(group.parameters, batches, updated)
         for finish in group.finish:
