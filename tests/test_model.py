@@ -13,7 +13,7 @@ from worlds import CASES
 
 from onetrunk.core import rng
 from onetrunk.core.answer import Sampling
-from onetrunk.core.content import Role, Segment
+from onetrunk.core.content import Segment
 from onetrunk.core.encoder import Column
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model
@@ -240,13 +240,15 @@ def test_a_prompt_is_gone_on_from_as_if_it_had_been_written(trunk: Any, given: s
     rest = [Sampling(max_length=9 - len(prompt)) for prompt in prompts]
     for i, sampling in enumerate(rest):
         single = {name: values[i : i + 1] for name, values in rows.items()}
-        (alone,) = made.answer({**single, "title": prompts[i : i + 1]}, "title", ["kind", "day"], sampling, begun=True)
+        (alone,) = made.answer(
+            {**single, "title": prompts[i : i + 1]}, "title", ["kind", "day"], sampling, prompted=True
+        )
         assert alone.value == whole[i]
-    together = made.answer({**rows, "title": prompts}, "title", ["kind", "day"], rest[-1], begun=True)
+    together = made.answer({**rows, "title": prompts}, "title", ["kind", "day"], rest[-1], prompted=True)
     assert [a.value for a in together] == [w[: len(p) + 4] for w, p in zip(whole, prompts, strict=True)]
     with pytest.raises(UsageError, match="An answer of 'kind' cannot go on from a prompt; of title can"):
-        made.answer({**rows, "title": prompts}, "kind", ["day"], begun=True)
-    (fresh,) = made.answer({"title": [None]}, "title", [], greedy, begun=True)
+        made.answer({**rows, "title": prompts}, "kind", ["day"], prompted=True)
+    (fresh,) = made.answer({"title": [None]}, "title", [], greedy, prompted=True)
     assert fresh.value == made.answer({"title": ["a"]}, "title", [], greedy)[0].value
 
 
@@ -278,18 +280,18 @@ def test_the_first_step_of_a_drawing_is_the_trained_denoiser(trunk: Any, monkeyp
     codec = made.codec("picture")
     noise = rng.normal(rng.mix(rng.key(0, "answer", "picture"), np.arange(3), "noise"), 1, 8, 8)
 
-    def hidden(content: Any, role: Role, keys: np.ndarray, augment: bool = False) -> Segment:
-        zero = np.zeros((3, codec.count), dtype=np.float32)
-        targets = {"w": np.ones(3 * codec.count, dtype=np.float32)}
-        reads = np.arange(3 * codec.count)
-        return Segment({"pixels": noise, "level": zero}, np.full(3, codec.count), reads=reads, targets=targets)
+    def all_noise(content: Any, context: Any) -> Segment:
+        zero = np.zeros((3, codec.grid.count), dtype=np.float32)
+        targets = {"w": np.ones(3 * codec.grid.count, dtype=np.float32)}
+        reads = np.arange(3 * codec.grid.count)
+        return Segment({"pixels": noise, "level": zero}, np.full(3, codec.grid.count), reads=reads, targets=targets)
 
     store = worlds.store_of(made, {**rows, "picture": CASES["image"].values[:3]})
-    monkeypatch.setattr(codec, "segment", hidden)
+    monkeypatch.setattr(codec.encoder, "segment", all_noise)
     batch = worlds.batch(store, range(3), ["kind", "title"], ["picture"])
     with torch.inference_mode():
         patches = codec.head(made.network.encode(batch).h_ND[batch.reads["predict"]["picture"].flat_r])
-    expected = (codec._pixels(patches.view(3, codec.count, -1)).clamp(-1, 1) + 1) * 127.5
+    expected = (codec.pixels(patches.view(3, codec.grid.count, -1)).clamp(-1, 1) + 1) * 127.5
     drawn = made.answer(rows, "picture", ["kind", "title"], Sampling(steps=1))
     for found, pixels in zip(drawn, expected, strict=True):
         assert np.abs(found.value - pixels[0].numpy()).max() <= 0.51, "rounded to whole levels"

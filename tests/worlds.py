@@ -222,7 +222,7 @@ CASES: dict[str, Case] = {
     ),
     "audio, longer than the context": Case(
         "audio", [sound(i, 0.5) for i in range(12)], (8000, np.zeros(4000)), lambda a, t: False,
-        {"bands": 8, "length": 6, "step": 2, "hide": 0.3}, steps=0,
+        {"bands": 8, "length": 6, "step": 2, "mask_rate": 0.3}, steps=0,
     ),
     "image of large patches, with a stem in stages": Case(
         "image", [np.kron(_drawing(i), np.ones((2, 2), dtype=np.uint8)) for i in range(12)], b"",
@@ -230,7 +230,7 @@ CASES: dict[str, Case] = {
     ),
     "boxes": Case(
         "boxes", [_scene(i) for i in range(12)], [{"label": "a", "box": [1, 2, 3]}], _found,
-        {"hide": 0.6, "least": 0.005}, steps=200, on=("image", [_picture(i) for i in range(12)]),
+        {"mask_rate": 0.6, "min_score": 0.005}, steps=200, on=("image", [_picture(i) for i in range(12)]),
     ),
 }  # fmt: skip
 
@@ -269,7 +269,7 @@ def on_of(codec: Any, keys: np.ndarray) -> On | None:
         return None
     u = rng.uniform(rng.mix(keys, "on"), 2)
     frame = np.array([[16, 0, 16], [0, 16, 16]], dtype=np.float32) + np.float32([[0, 0, 1], [0, 0, 0]]) * u[:, :1, None]
-    return On(np.where(u[:, 1] < 0.1, 0, 16), frame)
+    return On(np.where(u[:, 1] < 0.1, 0, 16), {"frame": frame})
 
 
 def segment(codec: Any, content: Any, role: Role, keys: np.ndarray, augment: bool) -> Any:

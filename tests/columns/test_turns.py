@@ -97,7 +97,7 @@ def parrot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     letters = "abcdef"
     words = [a + b for a in letters for b in letters]
     texts = {"text": [f"user assistant\n{w} {w}" for w in words]}
-    told = ["size=nano", "given=causal", "train.tensorboard=false", "pretrain.steps=4"]
+    told = ["size=nano", "attention=causal", "train.tensorboard=false", "pretrain.steps=4"]
     columns = {"text": {"type": "text", "unit": "character", "length": 48}}
     onetrunk.pretrain(
         texts, out=str(place / "base"), settings=told, config={"columns": columns}, split="random:90/5/5", quiet=True

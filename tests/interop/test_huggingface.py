@@ -88,7 +88,7 @@ def test_decoders_have_the_same_logits_and_write_the_same_text(written: Any, kin
             h, weight = codec.readout(found[row])
         torch.testing.assert_close(h @ weight.T, expected, **CLOSE)
     sampling = Sampling(max_length=12)
-    answers = model.answer({"text": [text[:9] for text in TEXTS]}, "text", sampling=sampling, begun=True)
+    answers = model.answer({"text": [text[:9] for text in TEXTS]}, "text", sampling=sampling, prompted=True)
     for text, answer in zip(TEXTS, answers, strict=True):
         ids = torch.tensor([[codec.special.start, *words(text[:9], add_special_tokens=False)["input_ids"]]])
         out = reference.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False,

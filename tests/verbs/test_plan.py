@@ -25,7 +25,7 @@ from onetrunk.training.recipe import SIZES, PretrainConfig, make_recipe
 STREAM = [
     "columns.text={length: 32, vocabulary: 300}",
     "pretrain.objectives=[{kind: predict, documents: 8}]",
-    "given=causal",
+    "attention=causal",
     "train.precision=fp32",
 ]
 
@@ -107,10 +107,8 @@ def test_a_table_is_planned_as_it_would_be_pretrained() -> None:
     table = {"x": [float(i) for i in range(90)], "label": ["yes", "no"] * 45}
     found = onetrunk.plan(table, size="nano", quiet=True, hardware="a100")
     run = PretrainConfig()
-    assert found["run"]["steps"] == run.least_steps
-    assert found["data"]["passes"] == pytest.approx(
-        run.least_steps * 160 / 72, rel=0.05
-    )  # of 90 rows 72 are learnt from
+    assert found["run"]["steps"] == run.min_steps
+    assert found["data"]["passes"] == pytest.approx(run.min_steps * 160 / 72, rel=0.05)  # of 90 rows 72 are learnt from
     assert any("passes more data help more" in line for line in found["advice"])
 
 

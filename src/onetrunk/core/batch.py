@@ -17,8 +17,7 @@ from onetrunk.core.content import On
 
 def state_of(on: On, device: torch.device) -> dict[str, Tensor]:
     """What an answer's state keeps of the column it reads on, under the same names."""
-    arrays = {"lens": on.lens} | ({} if on.frame is None else {"frame": on.frame})
-    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    return {name: torch.from_numpy(array).to(device) for name, array in {"lens": on.lens, **on.facts}.items()}
 
 
 @dataclass
@@ -62,16 +61,23 @@ class Layout:
 
 @dataclass
 class Embed:
-    """Content of one column for the whole batch: n positions, the role of each (or [1], of all), and its place in
-    [B * T]."""
+    """Content of one column for the whole batch: n positions, the role of each (or [1], of all), and where it stands in
+    [B * T].
+
+    `facts` [k, ...] are of the k documents that hold it, in the order of their positions (`Segment.facts`).
+    """
 
     content: dict[str, Tensor]
     role_n: Tensor
     flat_n: Tensor
+    facts: dict[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> Embed:
-        content = {k: v.to(device, non_blocking=True) for k, v in self.content.items()}
-        return Embed(content, self.role_n.to(device, non_blocking=True), self.flat_n.to(device, non_blocking=True))
+        content, facts = (
+            {k: v.to(device, non_blocking=True) for k, v in arrays.items()} for arrays in (self.content, self.facts)
+        )
+        role_n, flat_n = (array.to(device, non_blocking=True) for array in (self.role_n, self.flat_n))
+        return Embed(content, role_n, flat_n, facts)
 
 
 @dataclass

@@ -104,7 +104,8 @@ class Segment:
     `order` [n] counts from 0 in every document and never falls: a position sees those of its document whose order is
     not above its own. None: one block, all see each other. `reads` [r] are the positions (of n; of the other column's
     for a codec that reads on one) where something is predicted, `targets` [r, ...] what is right there;
-    `targets["w"]` weighs each of them.
+    `targets["w"]` weighs each of them. `facts` [m, ...] are told, by name, to columns that are read on this one
+    (`ReadPositions`): what they are is between the two types.
     """
 
     content: dict[str, np.ndarray]
@@ -112,18 +113,23 @@ class Segment:
     order: np.ndarray | None = None
     reads: np.ndarray | None = None
     targets: dict[str, np.ndarray] = field(default_factory=dict)
+    facts: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
 class ReadPositions:
     """The positions of another column that an asked one reads on, in each of m documents.
 
-    `lens` [m] is 0 where that column is missing. `frame` float32 [m, 2, 3], of pictures: takes a point of what is seen
-    (x, y from -1 to 1 between the outer borders, and 1) to the same point of the original, in its pixels.
+    `lens` [m] is 0 where that column is missing; `facts` [m, ...] are what its segment tells (`Segment.facts`), zeros
+    where it is missing.
     """
 
     lens: np.ndarray
-    frame: np.ndarray | None = None
+    facts: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def take(self, index: np.ndarray | slice) -> ReadPositions:
+        """Of the documents of `index` [k], in that order."""
+        return ReadPositions(self.lens[index], {name: fact[index] for name, fact in self.facts.items()})
 
 
 On = ReadPositions

@@ -45,7 +45,9 @@ class Request:
     ask: str
     given: Sequence[str]  # never the asked column itself
     sampling: Sampling = field(default_factory=Sampling)
-    prompt: Content | None = None  # how the answer of each of the store's rows begins, of no parts where it is free
+    prompt: Content | None = (
+        None  # how the answer of each of the store's rows begins, of no parts where nothing is said
+    )
     rows: np.ndarray | None = None  # which of the store's rows, in this order; None: all
 
 
@@ -306,7 +308,7 @@ class Session:
         request = entering.waiting.request
         codec = self.model.codec(request.ask)
         on, h_NTD = given.positions_of(codec.reads_on())
-        on.lens, on.frame = on.lens[here], None if on.frame is None else on.frame[here]
+        on = on.take(here)
         sampling = [request.sampling] * len(entering.keys)
         state = codec.start(AnswerContext(entering.keys, sampling, self.device, read_positions=on))
         while not bool(state["done"].all()):

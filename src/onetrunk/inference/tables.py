@@ -130,7 +130,7 @@ def _files(values: list[Any], folder: Path, name: str) -> list[str]:
     axes moving ones."""
     from PIL import Image
 
-    from onetrunk.columns.image import sheet
+    from onetrunk.media.image import sheet
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []

@@ -17,7 +17,7 @@ from onetrunk.columns.text.conversations import ANSWERS, is_conversation
 from onetrunk.core.errors import EvidenceError, MissingExtraError, UsageError
 from onetrunk.inference.model_folder import Model
 from onetrunk.interop import _writer
-from onetrunk.interop._parity import Parity
+from onetrunk.interop.parity import Parity
 
 FILE = "model.gguf"
 _NEW_TOKENS, _LIKELIEST = 8, 10  # of each row's check: how far it goes on, and how many tokens' numbers are compared
@@ -89,7 +89,7 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
     codec, parity, server = model.codec(ask), Parity(), _open(place / FILE, model.codec(ask).options.length)
     ours, theirs = [], []
     for value in values:
-        prompt, ids = _begun(codec, value)
+        prompt, ids = _prompt_of(codec, value)
         if len(ids) + _NEW_TOKENS > codec.options.length:
             continue  # a conversation that leaves no room to go on
         for _ in range(_NEW_TOKENS):
@@ -123,7 +123,7 @@ def _likeliest(server: Any, prompt: Any) -> dict[int, float]:
     return {token["id"]: token["logprob"] for token in steps[0]["top_logprobs"]}
 
 
-def _begun(codec: Any, value: Any) -> tuple[Any, list[int]]:
+def _prompt_of(codec: Any, value: Any) -> tuple[Any, list[int]]:
     """What llama.cpp is told, and the ids that the model should see of it; of a text, short enough to go on from."""
     if is_conversation(value):
         last = max((i for i, turn in enumerate(value) if turn["role"] == ANSWERS), default=len(value))

@@ -236,7 +236,7 @@ class _Checkpoint:
         name = re.sub(r"^codecs\.\w+\.", "", ours)
         whole, _, kind = name.rpartition(".")
         top = self.family.top
-        if name == "first":
+        if name == "prefix":
             found = tuple(self._there(self.prefix + theirs) for theirs in self.family.first)
             return _Take(found, (shape[1:],) * len(found), lambda *each: torch.stack([t.reshape(-1) for t in each]))
         if name.startswith("markers.") and "types" in top:  # one column is the first of BERT's sentences

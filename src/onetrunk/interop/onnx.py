@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
 from onetrunk.inference.model_folder import Model
 from onetrunk.inference.predict import answer, pooled_states
-from onetrunk.interop._parity import Parity
+from onetrunk.interop.parity import Parity
 from onetrunk.model import FoundationModel
 from onetrunk.nn.transformer import Transformer
 
@@ -46,16 +46,24 @@ class OneShot(nn.Module):
     """What is given to an asked column's numbers and the row's embedding, or to the latter alone."""
 
     def __init__(
-        self, network: FoundationModel, given: Sequence[str], ask: str | None, arrays: Sequence[str], grid: int | None
+        self,
+        network: FoundationModel,
+        given: Sequence[str],
+        ask: str | None,
+        arrays: Sequence[str],
+        grid: int | None,
+        facts: Mapping[str, np.ndarray],
     ) -> None:
-        """`grid`, where the asked column reads on another one: how many positions that takes, 0 where they differ."""
+        """`grid`, where the asked column reads on another one: how many positions that takes, 0 where they differ;
+        `facts` are one document's of that column (`core.content.Segment`)."""
         super().__init__()
         self.network, self.given, self.ask, self.arrays, self.grid = network, list(given), ask, list(arrays), grid
+        self.facts = list(facts)
         self.outputs = [EMBEDDING]
         if ask is not None:
             codec, cpu = network.codec(ask), torch.device("cpu")
             keys, t = rng.mix(np.zeros(1, dtype=np.uint64)), grid or 1
-            on = None if grid is None else On(np.full(1, t), np.zeros((1, 2, 3), np.float32) if grid else None)
+            on = None if grid is None else On(np.full(1, t), dict(facts))
             self.state = codec.start(AnswerContext.alike(keys, Sampling(), cpu, read_positions=on))
             with torch.no_grad():
                 if grid is None:
@@ -111,10 +119,11 @@ class OneShot(nn.Module):
         if self.grid:
             order = order[:, : self.grid]
         state = {"lens": at.sum(1)}
-        if "frame" in content[other]:
-            frames = F.pad(content[other]["frame"], (0, 0, 0, 0, 1, 0))  # the first of no picture
-            there = at.any(1)
-            state["frame"] = frames[there.cumsum(0) * there]
+        there = at.any(1)
+        for name in self.facts:
+            fact = content[other][name]
+            fact = torch.cat([torch.zeros_like(fact[:1]), fact])  # the first of a row without that column
+            state[name] = fact[there.cumsum(0) * there]
         rows = torch.arange(h.shape[0], device=h.device)
         return h[rows[:, None], order], state  # no h.gather: its result would have the name of an input
 
@@ -155,7 +164,7 @@ def export(model: Model, ask: str | None, given: Sequence[str], store: Store, pl
         example = {"ids": np.resize(feeds[0]["ids"], (2, max(2, feeds[0]["ids"].shape[1])))}
     elif codec is None or codec.pooled or codec.reads_on() is not None:
         example, feeds = _rows(network, store, given)
-        graph = OneShot(network, given, ask, list(example)[2:], _grid(codec, store, given, example))
+        graph = OneShot(network, given, ask, list(example)[2:], *_read_on(codec, store, given))
     else:
         raise UsageError(
             f"An answer of {ask!r} takes many steps of the trunk; only those of one step are written as ONNX."
@@ -170,14 +179,16 @@ def export(model: Model, ask: str | None, given: Sequence[str], store: Store, pl
     return parity
 
 
-def _grid(codec: Codec | None, store: Store, given: Sequence[str], example: dict[str, np.ndarray]) -> int | None:
-    """`grid` of `OneShot`."""
+def _read_on(codec: Codec | None, store: Store, given: Sequence[str]) -> tuple[int | None, dict[str, np.ndarray]]:
+    """`grid` and `facts` of `OneShot`."""
     if codec is None or (other := codec.reads_on()) is None:
-        return None
+        return None, {}
     if other not in given:
         raise UsageError(f"What is asked is read on the column {other!r}, which is not given: --given {other}.")
     c = store.names.index(other)
-    return int(store.codecs[c].positions(store.contents[c])[0]) if f"{other}.frame" in example else 0
+    read, one = store.codecs[c], store.contents[c].take(np.zeros(1, dtype=np.int64))
+    grid = 0 if read.ragged else int(read.positions(one)[0])
+    return grid, read.segment(one, Role.GIVEN, np.zeros(1, dtype=np.uint64)).facts
 
 
 def _describe(model: Model, columns: Sequence[str], place: Path) -> None:
@@ -228,7 +239,7 @@ def _feed(batch: Batch) -> dict[str, np.ndarray]:
     gather = torch.arange(shape.numel()) if batch.gather_N is None else batch.gather_N
     feed = {"gather": gather.view(shape).numpy(), "pos": batch.layout.pos_BT.numpy()}
     for column, embed in batch.embeds.items():
-        feed |= {f"{column}.{name}": array.numpy() for name, array in embed.content.items()}
+        feed |= {f"{column}.{name}": array.numpy() for name, array in {**embed.content, **embed.facts}.items()}
     return feed
 
 

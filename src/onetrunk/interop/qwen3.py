@@ -15,7 +15,7 @@ from onetrunk.core import folder as files
 from onetrunk.core.errors import MissingExtraError
 from onetrunk.inference.model_folder import Model
 from onetrunk.interop import _writer
-from onetrunk.interop._parity import Parity
+from onetrunk.interop.parity import Parity
 
 
 def write(model: Model, ask: str, place: Path) -> None:

@@ -95,7 +95,7 @@ def _on_nothing(model: Encoder, column: str, device: torch.device) -> Tensor:
 def _blanks(codec: Codec, role: Role, m: int) -> Segment:
     """The segment of m documents that hold nothing in particular."""
     content = Content.stack([codec.blank()], codec.ragged).take(np.zeros(m, dtype=np.int64))
-    on = On(np.ones(m, dtype=np.int64), np.tile(np.eye(2, 3, dtype=np.float32), (m, 1, 1)))
+    on = On(np.zeros(m, dtype=np.int64))
     told = {"on": on} if role == Role.ASKED and codec.reads_on() else {}
     return codec.segment(content, role, np.zeros(m, dtype=np.uint64), **told)
 

@@ -49,9 +49,9 @@ def make_objectives(configs: Sequence[ObjectiveConfig], store: Store) -> list[Ob
     return made
 
 
-def count_steps(rows: int, documents: int, epochs: float, least: int, most: int) -> int:
+def count_steps(rows: int, documents: int, epochs: float, min_steps: int, max_steps: int) -> int:
     """Steps for some passes over the rows, within bounds."""
-    return int(np.clip(math.ceil(rows * epochs / max(1, documents)), least, most))
+    return int(np.clip(math.ceil(rows * epochs / max(1, documents)), min_steps, max_steps))
 
 
 def updates_of(learner: Learner, rates: Mapping[nn.Module, float] | None = None) -> Updates:
@@ -84,12 +84,12 @@ def steps_within(
 
 
 def loader(
-    store: Store, configs: Sequence[ObjectiveConfig], config: Recipe, seed: int, teacher: Encoder | None = None
+    store: Store, configs: Sequence[ObjectiveConfig], recipe: Recipe, seed: int, teacher: Encoder | None = None
 ) -> tuple[Loader, list[Objective]]:
     """The batches of a run and its objectives, of which distillation learns from the teacher."""
     made = make_objectives(configs, store)
     for objective in made:
         if isinstance(objective, Distil) and teacher is not None:
             objective.learn_from(teacher)
-    given_causal = config.given == "causal"
-    return Loader(store, made, seed=seed, tokens_per_batch=config.tokens_per_batch, given_causal=given_causal), made
+    given_causal = recipe.attention == "causal"
+    return Loader(store, made, seed=seed, tokens_per_batch=recipe.tokens_per_batch, given_causal=given_causal), made

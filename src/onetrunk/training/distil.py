@@ -23,8 +23,8 @@ def open_teacher(folder: str, student: Model | None) -> Model:
     teacher = load(folder)
     if student is not None and student.network.given_causal != teacher.network.given_causal:
         raise UsageError(
-            f"The teacher {folder} and the model of --from differ in `given`, causal or bidirectional: a student reads "
-            "as its teacher does. Start from another model, or from nothing."
+            f"The teacher {folder} and the model of --from differ in `attention`, causal or bidirectional: a student "
+            "reads as its teacher does. Start from another model, or from nothing."
         )
     return teacher
 

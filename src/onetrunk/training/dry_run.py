@@ -169,7 +169,7 @@ class DryRun:
         trunk, codecs = {**self.recipe.trunk_config(), "layers": blocks}, copy.deepcopy(self.source.codecs)
         objectives = copy.deepcopy(self.objectives)
         with inside or nullcontext():
-            model = FoundationModel(trunk, self.source.columns, codecs, self.recipe.given)
+            model = FoundationModel(trunk, self.source.columns, codecs, self.recipe.attention)
             learner = Learner(model, objectives)
         return learner if inside else self.runtime.place(learner)
 

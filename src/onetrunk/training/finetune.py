@@ -72,7 +72,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     labelled = _labelled(store, task)
     validation = _validation_rows(data, task)
     choice = Choice(len(labelled))
-    propagates = pretrained and tuning.spread and len(labelled) < len(store.index)
+    propagates = pretrained and tuning.label_propagation and len(labelled) < len(store.index)
     cross_validates = pretrained and not propagates and len(validation) < _MIN_VALIDATED
     if context.limit is not None:
         context = context.but(limit=context.limit / (tuning.repeats + cross_validates * tuning.folds))
@@ -173,7 +173,7 @@ def tune(
     batches, objectives = loader(rows, [objective], recipe, context.seed, teacher)
     learner = Learner(model.network, objectives, context.seed)
     steps = tuning.steps or count_steps(
-        batches.rows_per_epoch(kind), documents, tuning.epochs, tuning.least_steps, tuning.most_steps
+        batches.rows_per_epoch(kind), documents, tuning.epochs, tuning.min_steps, tuning.max_steps
     )
     if tuning.lora is not None and tuning.freeze not in (0, "trunk"):
         raise UsageError(

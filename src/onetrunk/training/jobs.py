@@ -59,7 +59,7 @@ def run_finetuning(
     model, recipe = start_from(options.start, recipe, options.allow_network, options.seed, restructure)
     above = None if teacher is None else open_teacher(teacher, model)
     if above is not None:
-        recipe = recipe.model_copy(update={"given": "causal" if above.network.given_causal else "bidirectional"})
+        recipe = recipe.model_copy(update={"attention": "causal" if above.network.given_causal else "bidirectional"})
     opened = open_data(data, options, recipe, on_event, start=both_met(above, model))
     if model is None:
         model = new_model(opened, recipe, options.seed, above)

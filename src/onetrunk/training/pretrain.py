@@ -41,7 +41,7 @@ def schedule(store: Store, recipe: Recipe, seed: int) -> tuple[Loader, list[Obje
     rows = max(batches.rows_per_epoch(o.tag) for o in objectives)
     documents = max(o.config.documents for o in objectives)
     settings = recipe.pretrain
-    steps = settings.steps or count_steps(rows, documents, settings.epochs, settings.least_steps, settings.most_steps)
+    steps = settings.steps or count_steps(rows, documents, settings.epochs, settings.min_steps, settings.max_steps)
     return batches, objectives, steps
 
 

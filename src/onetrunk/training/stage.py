@@ -47,7 +47,7 @@ def new_model(data: Data, recipe: Recipe, seed: int, teacher: Model | None = Non
         else student_columns(teacher, data)
     )
     torch.manual_seed(rng.torch_seed(seed, "weights"))
-    network = FoundationModel(recipe.trunk_config(), columns, codecs, recipe.given)
+    network = FoundationModel(recipe.trunk_config(), columns, codecs, recipe.attention)
     return Model(Runtime.open(recipe.device).place(network), fold=data.fold)
 
 

@@ -12,7 +12,7 @@ def predict(
     *,
     ask: list[str] | None = None,
     given: list[str] | None = None,
-    begun: bool = False,
+    prompted: bool = False,
     map: dict[str, str] | None = None,
     out: str | None = None,
     temperature: float = 0.0,
@@ -35,7 +35,7 @@ def predict(
         data: a file, folder, DataFrame, dataset, or hf://name; or one row as JSON.
         ask: columns to answer; by default the folder's task.
         given: columns to look at; by default the task's.
-        begun: answers go on from the rows' own values of the asked column (texts).
+        prompted: the rows' own values of the asked column are prompts, from which its answers go on (texts).
         map: model_column=table_column, where names differ.
         out: a .csv, .jsonl or .parquet file for the rows and their answers (pictures and sounds go in a folder beside).
         temperature: 0 answers the likeliest; higher varies more.
@@ -87,7 +87,7 @@ def predict(
     if absent:
         printer.note(f"The table lacks {', '.join(absent)}: rows are answered without.")
     for name in task.ask:
-        answers = opened.answer(table, name, task.given, sampling, ledger, begun)
+        answers = opened.answer(table, name, task.given, sampling, ledger, prompted)
         codec = opened.codec(name)
         columns |= answer_columns(name, answers, codec)
         if out is not None and codec.reads_on() in table.columns:

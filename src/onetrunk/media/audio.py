@@ -14,30 +14,27 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from onetrunk.columns._film import kind_of, opened
 from onetrunk.core.errors import BadValueError
+from onetrunk.media.video import container_of, opened_container
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aiff", ".aif", ".au", ".m4a", ".aac")
-_MOST_SAMPLES = 200_000_000  # decoded, all channels together: an hour in stereo at 22 kHz and more
+_MAX_SAMPLES = 200_000_000  # decoded, all channels together: an hour in stereo at 22 kHz and more
 _BLOCK = 1 << 20
 _RATES = (1_000, 768_000)
-_SHORTEST = 0.01  # seconds
+_MIN_SECONDS = 0.01
 _SILENCE = 1e-5  # of full scale; half a step of 16 bits is 1.5e-5
 _UNKNOWN_LENGTH = 0xFFFF_FF00  # a WAV that was written to a pipe promises this much, or more
 _FLOOR = 1e-8  # power of a mel band: 80 dB below full scale
-_EXACT = torch.autocast("cpu", enabled=False)  # sound is read and made in fp32, also where a model answers in bf16
 _LOUDNESS = 0.1  # of full scale: root mean square of the louder frames
+_FRAMES_AT_ONCE = 4096
 _ITERATIONS = 48
 _MOMENTUM = 0.99
 
 
 # -- reading and writing ---------------------------------------------------------------------------------------------
-def open_sound(value: Any, rate: int | None = None) -> tuple[int, np.ndarray]:
-    """A path, bytes, a `{"bytes", "path"}` dict, a pair (rate, array), or, where `rate` is told, an array: its rate in
+def open_audio(value: Any, rate: int | None = None) -> tuple[int, np.ndarray]:
+    """A path, bytes, a `{"bytes", "path"}` dict, a pair (rate, array), or, where `rate` is given, an array: its rate in
     Hz and its samples, float32 [n], channels averaged, 1 full scale.
 
     Arrays are [n] or [n, channels], floats or whole numbers (of which the type's range is full scale). Files are
@@ -48,21 +45,21 @@ def open_sound(value: Any, rate: int | None = None) -> tuple[int, np.ndarray]:
     if isinstance(value, dict):
         value = value["bytes"] if value.get("bytes") is not None else Path(value.get("path") or "")
     if isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], int | np.integer):
-        name, found, samples = "the array", int(value[0]), _averaged(np.asarray(value[1]))
+        name, own_rate, samples = "the array", int(value[0]), _averaged(np.asarray(value[1]))
     elif isinstance(value, str | Path | bytes):
         name = "the bytes" if isinstance(value, bytes) else str(value)
-        found, samples = _decoded(value, name)
+        own_rate, samples = _decoded(value, name)
     else:
         raise BadValueError(f"expected a recording, found {type(value).__name__}")
-    if not _RATES[0] <= found <= _RATES[1]:
-        raise BadValueError(f"{name}: {found:,} samples a second; expected {_RATES[0]:,} to {_RATES[1]:,}")
-    if len(samples) < _SHORTEST * found:
-        raise BadValueError(f"{name} is too short: {len(samples)} samples at {found:,} Hz, expected 10 ms at least")
+    if not _RATES[0] <= own_rate <= _RATES[1]:
+        raise BadValueError(f"{name}: {own_rate:,} samples a second; expected {_RATES[0]:,} to {_RATES[1]:,}")
+    if len(samples) < _MIN_SECONDS * own_rate:
+        raise BadValueError(f"{name} is too short: {len(samples)} samples at {own_rate:,} Hz, expected 10 ms at least")
     if not np.isfinite(samples).all():
         raise BadValueError(f"{name} holds samples that are no finite numbers")
     if float(np.ptp(samples)) < _SILENCE:
         raise BadValueError(f"{name} is silent")
-    return found, samples
+    return own_rate, samples
 
 
 def _averaged(array: np.ndarray) -> np.ndarray:
@@ -89,8 +86,8 @@ def _decoded(value: str | Path | bytes, name: str) -> tuple[int, np.ndarray]:
     except soundfile.LibsndfileError as error:
         if not isinstance(value, bytes) and not Path(value).is_file():
             raise BadValueError(f"{name}: no such file") from None
-        if (kind := kind_of(value)) is not None:  # a film, or sound in a container of films (m4a)
-            return _of_film(value, kind, name)
+        if (kind := container_of(value)) is not None:  # a film, or sound in a container of films (m4a)
+            return _of_video(value, kind, name)
         raise BadValueError(f"{name} is not a readable recording ({error.error_string.strip(' .')})") from None
 
 
@@ -99,14 +96,14 @@ def _within_bounds(blocks: Iterable[np.ndarray], name: str) -> np.ndarray:
     parts, total = [], 0
     for block in takewhile(len, blocks):
         total += block.size
-        if total > _MOST_SAMPLES:
-            raise BadValueError(f"{name} is too long: more than {_MOST_SAMPLES:,} samples, all channels together")
+        if total > _MAX_SAMPLES:
+            raise BadValueError(f"{name} is too long: more than {_MAX_SAMPLES:,} samples, all channels together")
         parts.append(block.mean(1))
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
 
-def _of_film(value: str | Path | bytes, kind: str, name: str) -> tuple[int, np.ndarray]:
-    with opened(value, kind, name) as film:
+def _of_video(value: str | Path | bytes, kind: str, name: str) -> tuple[int, np.ndarray]:
+    with opened_container(value, kind, name) as film:
         if not film.streams.audio:
             raise BadValueError(f"{name} has no sound")
         stream = film.streams.audio[0]
@@ -146,7 +143,7 @@ def resampled(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
     return resample_poly(samples, ratio.numerator, ratio.denominator).astype(np.float32)
 
 
-def evened(samples: np.ndarray, rate: int) -> np.ndarray:
+def same_loudness(samples: np.ndarray, rate: int) -> np.ndarray:
     """The same sound at one loudness: that of its louder frames of 10 ms, whatever lies between them."""
     frame = max(1, rate // 100)
     whole = samples[: max(1, len(samples) // frame) * frame]
@@ -162,70 +159,97 @@ class LogMel:
         self.rate, self.bands = rate, bands
         self.hop = rate // 100
         self.size = 1 << int(np.ceil(np.log2(0.03 * rate)))  # of the transform: 30 ms or a little more
-        self.window = torch.hann_window(self.size)
+        # Hann's window, as periodic as the transform is.
+        self.window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.size) / self.size)).astype(np.float32)
         ends = np.linspace(0, hz_to_mel(rate / 2), bands + 2)
         self.centres = mel_to_hz(ends[1:-1])  # Hz
-        self.filters = torch.from_numpy(self._filters(mel_to_hz(ends)))  # [bands, size / 2 + 1]
+        self.filters = self._filters(mel_to_hz(ends))  # [bands, size / 2 + 1]
 
     def _filters(self, edges: np.ndarray) -> np.ndarray:
         """Triangles from centre to centre, at least a bin wide, each of unit sum."""
         bins = np.arange(self.size // 2 + 1) * self.rate / self.size
-        least = self.rate / self.size
+        one_bin = self.rate / self.size
         low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-        rise = (bins - centre) / np.maximum(centre - low, least) + 1
-        fall = (centre - bins) / np.maximum(high - centre, least) + 1
+        rise = (bins - centre) / np.maximum(centre - low, one_bin) + 1
+        fall = (centre - bins) / np.maximum(high - centre, one_bin) + 1
         triangles = np.clip(np.minimum(rise, fall), 0, None)
         return (triangles / triangles.sum(1, keepdims=True)).astype(np.float32)
 
-    @_EXACT
     def __call__(self, samples: np.ndarray, multiple: int = 1) -> np.ndarray:
         """Samples [n] to float32 [frames, bands], natural logarithms; as many frames as a multiple of `multiple`
         needs, silent at the end. A full-scale sine is near 0."""
         frames = multiple * max(1, -(-len(samples) // (self.hop * multiple)))
-        x = F.pad(torch.from_numpy(samples), (0, frames * self.hop - len(samples)))
-        power = self._spectrum(x)[:, :frames].abs().square() / self.window.sum() ** 2 * 4
-        return (self.filters @ power + _FLOOR).log().T.contiguous().numpy()
+        x = np.pad(samples, (0, frames * self.hop - len(samples)))
+        windows = self._windows(x)[:frames]
+        full_scale = np.float32((self.window.sum() / 2) ** 2)
+        out = np.empty((frames, self.bands), dtype=np.float32)
+        for first in range(0, frames, _FRAMES_AT_ONCE):  # an hour at once would take gigabytes
+            block = slice(first, first + _FRAMES_AT_ONCE)
+            power = _squared(self._transformed(windows[block])) / full_scale
+            out[block] = np.log(power @ self.filters.T + np.float32(_FLOOR))
+        return out
 
-    def _spectrum(self, x: Tensor) -> Tensor:
-        return torch.stft(
-            x, self.size, self.hop, window=self.window, center=True, pad_mode="constant", return_complex=True
-        )
+    def _windows(self, x: np.ndarray) -> np.ndarray:
+        """Samples [n] as overlapping windows [1 + n / hop, size], each around its frame's first sample."""
+        around = np.pad(x.astype(np.float32, copy=False), self.size // 2)
+        return np.lib.stride_tricks.sliding_window_view(around, self.size)[:: self.hop]
 
-    @_EXACT
+    def _transformed(self, windows: np.ndarray) -> np.ndarray:
+        """complex64 [frames, size / 2 + 1]."""
+        return np.fft.rfft(windows * self.window, axis=1).astype(np.complex64, copy=False)
+
     def invert(self, log_mel: np.ndarray) -> np.ndarray:
         """[frames, bands] to samples [frames * hop]: magnitudes from the bands, phases by fast Griffin-Lim
         (Perraudin, Balazs and Søndergaard 2013)."""
         frames = len(log_mel)
-        power = (torch.from_numpy(log_mel.astype(np.float32)).exp() - _FLOOR).clamp(min=0).T
-        magnitude = _not_negative(self.filters, power).sqrt() * self.window.sum() / 2
-        magnitude = torch.cat([magnitude, torch.zeros(len(magnitude), 1)], dim=1)  # the frame after the last
-        angle = torch.from_numpy(_phases(*magnitude.shape))
-        before = torch.zeros_like(angle)
+        power = np.clip(np.exp(log_mel.astype(np.float32)) - np.float32(_FLOOR), 0, None)
+        magnitude = np.sqrt(_not_negative(self.filters, power)) * np.float32(self.window.sum() / 2)
+        magnitude = np.concatenate([magnitude, np.zeros_like(magnitude[:1])])  # the frame after the last
+        phase = _first_phases(*magnitude.shape)
+        before = np.zeros_like(phase)
         for _ in range(_ITERATIONS):
-            x = self._signal(magnitude * angle, frames)
-            found = self._spectrum(x)
-            ahead = found + _MOMENTUM * (found - before)
-            angle, before = ahead / ahead.abs().clamp(min=1e-12), found
-        return self._signal(magnitude * angle, frames).numpy()
+            spectrum = self._transformed(self._windows(self._signal(magnitude * phase, frames)))
+            ahead = spectrum + np.float32(_MOMENTUM) * (spectrum - before)
+            phase, before = ahead / np.maximum(np.abs(ahead), np.float32(1e-12)), spectrum
+        return self._signal(magnitude * phase, frames)
 
-    def _signal(self, spectrum: Tensor, frames: int) -> Tensor:
-        return torch.istft(spectrum, self.size, self.hop, window=self.window, center=True, length=frames * self.hop)
+    def _signal(self, spectrum: np.ndarray, frames: int) -> np.ndarray:
+        """The samples [frames * hop] whose windows are nearest to a spectrum [frames + 1, bins] (Griffin and Lim
+        1984)."""
+        windows = np.fft.irfft(spectrum, self.size, axis=1).astype(np.float32, copy=False) * self.window
+        weight = np.broadcast_to(self.window**2, windows.shape)
+        inside = slice(self.size // 2, self.size // 2 + frames * self.hop)
+        return self._overlapped(windows)[inside] / self._overlapped(weight)[inside]
+
+    def _overlapped(self, windows: np.ndarray) -> np.ndarray:
+        """The sum of windows [frames, size], each a hop after the one before it."""
+        count, hops = len(windows), -(-self.size // self.hop)
+        pieces = np.pad(windows, ((0, 0), (0, hops * self.hop - self.size))).reshape(count, hops, self.hop)
+        out = np.zeros((count + hops - 1, self.hop), dtype=np.float32)
+        for k in range(hops):
+            out[k : k + count] += pieces[:, k]
+        return out.reshape(-1)
 
 
-def _not_negative(filters: Tensor, power: Tensor, iterations: int = 60) -> Tensor:
-    """x >= 0 with filters @ x near power [bands, t]: multiplicative updates (Lee and Seung 1999)."""
-    x = filters.T @ power + 1e-12
-    up = filters.T @ power
+def _squared(z: np.ndarray) -> np.ndarray:
+    """Squared magnitudes of complex numbers."""
+    return z.real**2 + z.imag**2
+
+
+def _not_negative(filters: np.ndarray, power: np.ndarray, iterations: int = 60) -> np.ndarray:
+    """x >= 0 [t, bins] with x @ filters.T near power [t, bands]: multiplicative updates (Lee and Seung 1999)."""
+    up = power @ filters
+    x = up + np.float32(1e-12)
     gram = filters.T @ filters
     for _ in range(iterations):
-        x = x * up / (gram @ x).clamp(min=1e-20)
+        x = x * up / np.maximum(x @ gram, np.float32(1e-20))
     return x
 
 
-def _phases(bins: int, frames: int) -> np.ndarray:
-    """Where Griffin-Lim begins: the same scattered phases every time, complex64 [bins, frames]."""
+def _first_phases(frames: int, bins: int) -> np.ndarray:
+    """Where Griffin-Lim begins: the same scattered phases every time, complex64 [frames, bins]."""
     golden = 0.6180339887498949
-    turns = (np.arange(bins)[:, None] * golden + np.arange(frames) ** 2 * golden / 2) % 1
+    turns = (np.arange(bins) * golden + np.arange(frames)[:, None] ** 2 * golden / 2) % 1
     return np.exp(2j * np.pi * turns).astype(np.complex64)
 
 

@@ -1,10 +1,11 @@
-"""Pictures as files, bytes and arrays: opened, and written as PNG; shared by the column types that deal in them."""
+"""Pictures as files, bytes and arrays: opened, laid out side by side, written as PNG."""
 
 from __future__ import annotations
 
 import base64
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from PIL import Image as Pillow
 from onetrunk.core.errors import BadValueError
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-_MOST_PIXELS = 100_000_000
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+_MAX_PIXELS = 100_000_000
 
 
 def open_image(value: Any) -> Pillow.Image:
@@ -36,8 +38,8 @@ def open_image(value: Any) -> Pillow.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Pillow.DecompressionBombWarning)
             image = Pillow.open(io.BytesIO(value) if isinstance(value, bytes) else value, formats=FORMATS)
-            if image.width * image.height > _MOST_PIXELS:
-                raise BadValueError(f"{name}: {image.width} × {image.height} pixels; at most {_MOST_PIXELS:,}")
+            if image.width * image.height > _MAX_PIXELS:
+                raise BadValueError(f"{name}: {image.width} × {image.height} pixels; at most {_MAX_PIXELS:,}")
             image.load()
     except BadValueError:
         raise
@@ -79,6 +81,26 @@ def _from_array(array: np.ndarray) -> Pillow.Image:
 
 def as_png(image: Pillow.Image) -> str:
     """A PNG file in base64."""
-    place = io.BytesIO()
-    image.save(place, format="PNG")
-    return base64.b64encode(place.getvalue()).decode()
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def is_colour(image: Pillow.Image) -> bool:
+    """Does any part of it have a colour that an eye would see?"""
+    if image.mode == "L":
+        return False
+    small = np.asarray(image.resize((16, 16)), dtype=np.int16)
+    return bool((small.max(-1) - small.min(-1)).max() > 12)
+
+
+def sheet(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Pictures of one shape in rows, on white: uint8 [H, W] or [H, W, 3]."""
+    first = rows[0][0]
+    across, (height, width) = max(map(len, rows)), first.shape[:2]
+    out = np.full((len(rows) * (height + 1) + 1, across * (width + 1) + 1, *first.shape[2:]), 255, dtype=np.uint8)
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            top, left = i * (height + 1) + 1, j * (width + 1) + 1
+            out[top : top + height, left : left + width] = picture
+    return out
