@@ -64,7 +64,7 @@ def test_a_step_is_on_the_lines_through_what_was_timed(monkeypatch: pytest.Monke
     """A clock that says 10 for a step, 7 for each micro-batch, and 2 for each block in it."""
 
     class Timed:
-        def __init__(self, learner: Any, batches: Any, config: Any, place: str) -> None:
+        def __init__(self, learner: Any, batches: Any, config: Any, place: str, updates: Any) -> None:
             self.blocks, self.batches = len(learner.model.trunk.layers), batches
 
         def dry_run(self, seconds: float) -> list[float]:

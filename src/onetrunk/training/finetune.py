@@ -184,14 +184,15 @@ def tune(
     adapt.freeze(model, task, tuning.freeze if tuning.lora is None else "trunk")
     if tuning.lora is not None:
         adapt.add_lora(model, task, tuning.lora, context.seed)
-    adapt.layer_rates(model, task, tuning.layer_rate)
+    rates = adapt.layer_rates(model, task, tuning.layer_rate)
     validate = None
     if validation is not None and len(validation):
         metric = choosing_metric(model.codec(task.ask[0]), tuning.metric)
         validate = validator(model, task, validation, metric)
     context = context.but(recipe=_gentle(recipe, pretrained))
-    steps = steps_within(learner, batches, context.recipe.train, steps, context.limit, context.out, context.resumes)
-    result = run_stage(stage, learner, batches, steps, context, validate)
+    train, limit, resumes = context.recipe.train, context.limit, context.resumes
+    steps = steps_within(learner, batches, train, steps, limit, context.out, rates, resumes)
+    result = run_stage(stage, learner, batches, steps, context, validate, rates=rates)
     for parameter in model.network.parameters():
         parameter.requires_grad_(True)
     return result
