@@ -20,6 +20,7 @@ from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.data.ledger import Ledger
+from onetrunk.evaluation.gather import gather_evidence
 
 Series = column_types.get("series")
 

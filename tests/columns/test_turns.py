@@ -18,6 +18,7 @@ from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.registry import column_types
 from onetrunk.data.table import Table, infer_types
+from onetrunk.evaluation.gather import gather_evidence
 
 Text = column_types.get("text")
 
