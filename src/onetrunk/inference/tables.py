@@ -15,7 +15,8 @@ import numpy as np
 from onetrunk.core.answer import Answer
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError, ResourceError, UsageError
-from onetrunk.core.folder import disk_errors, file_name
+from onetrunk.core.folder import disk_errors
+from onetrunk.core.names import file_name
 from onetrunk.data.table import Table, read
 
 _ACROSS, _MOST_ROWS = 10, 20  # of the picture of all pictures
