@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from onetrunk.core.values import BLOCK, Values, scattered
+from onetrunk.storage.disk import disk_errors
 
 IN_MEMORY_BYTES = 32 << 20  # of one table, or of one encoded column; above, it is kept in a file
 
@@ -26,13 +26,6 @@ Decode = Callable[[pa.Array], list[Any]]
 def folder() -> Path:
     """Where files without names lie."""
     return Path(tempfile.gettempdir())
-
-
-def disk_errors(path: Path) -> AbstractContextManager[None]:
-    """Turns a full disk or a denied write inside it into a plain ResourceError."""
-    from onetrunk.core.folder import disk_errors
-
-    return disk_errors(path)
 
 
 class Spool:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onetrunk.core import folder as files
 from onetrunk.core.errors import DataError
 from onetrunk.core.events import Event, LedgerLine, Listener, ignore
 from onetrunk.data.ledger import Ledger
@@ -19,6 +18,7 @@ from onetrunk.evaluation import card, report
 from onetrunk.evaluation.gather import gather_evidence
 from onetrunk.evaluation.record import Evidence, Origin
 from onetrunk.inference.model_folder import Model, Task
+from onetrunk.storage import atomic
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def evaluate_model(
         (place / "README.md").write_text(card.card(found), encoding="utf-8")
         (place / "evidence" / "report.html").write_text(report.report(found), encoding="utf-8")
 
-    files.add_files(folder, write)
+    atomic.add_files(folder, write)
     on_event(Evaluated(found))
     return found
 

@@ -15,9 +15,9 @@ import numpy as np
 from onetrunk.core.answer import Answer
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError, ResourceError, UsageError
-from onetrunk.core.folder import disk_errors
-from onetrunk.core.names import file_name
 from onetrunk.data.table import Table, read
+from onetrunk.storage.disk import disk_errors
+from onetrunk.storage.names import file_name
 
 _MAX_COLUMNS, _MAX_ROWS = 10, 20  # of the picture of all pictures
 
