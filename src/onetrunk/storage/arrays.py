@@ -31,7 +31,7 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for _, array in ordered:
+        for array in (np.atleast_1d(array) for _, array in ordered):
             rows = max(1, _AT_ONCE // max(1, array[:1].nbytes))
             for first in range(0, len(array), rows):
                 file.write(np.ascontiguousarray(array[first : first + rows]).data)
