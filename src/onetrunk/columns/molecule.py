@@ -23,6 +23,7 @@ from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.errors import BadValueError, DataError, MissingExtraError
+from onetrunk.core.values import in_memory
 
 # Atoms, bonds, branches and rings: the tokens of arXiv 1711.04810.
 _TOKEN = re.compile(r"\[[^\[\]\s]+\]|Br|Cl|[BCNOPSFI]|[bcnops]|%\d{2}|[0-9]|[-=#$:/\\.()+~@?>*]")
@@ -56,6 +57,7 @@ class Molecule(TokenSequence):
         return 0.95 if len(spelt) >= _ENOUGH * len(values) else 0.0
 
     def fit(self, values: Sequence[Any]) -> None:
+        values = in_memory(values)
         self.canonical = _chemistry()
         spelt = []
         for value in values:

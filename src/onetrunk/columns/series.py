@@ -27,6 +27,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, local_positions
 from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.errors import BadValueError, UsageError
+from onetrunk.core.values import in_memory
 from onetrunk.metrics import forecast
 from onetrunk.nn.heads.flow import like, noisy, ode_step, weight
 from onetrunk.nn.heads.forecast import QUANTILES, Forecast
@@ -73,6 +74,7 @@ class Series(Codec):
         return 0.9 if any((x[np.isfinite(x)] % 1 != 0).any() for x in found) else 0.5  # whole numbers may be names
 
     def fit(self, values: Sequence[Any]) -> None:
+        values = in_memory(values)
         self._know(Channels.fit(values, self.options.period))
         content, _ = self.encode_all(values, lambda i, reason: None)
         self.linear = self._linear(content.take(np.arange(0, len(content), max(1, len(content) // _WINDOWS))))

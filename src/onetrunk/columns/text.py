@@ -33,6 +33,7 @@ from onetrunk.columns._turns import ANSWERS, is_conversation, rendered, replies,
 from onetrunk.core.answer import Answer
 from onetrunk.core.content import Content
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.values import in_memory
 
 
 class Text(TokenSequence):
@@ -54,6 +55,7 @@ class Text(TokenSequence):
         return 0.8 if any(" " in v.strip() or len(v) > 30 for v in values) else 0.6
 
     def fit(self, values: Sequence[Any]) -> None:
+        values = in_memory(values)
         self.converses = any(is_conversation(v) for v in values)
         texts = _pieces(values)
         characters = Counter(c for text in texts for c in set(text))

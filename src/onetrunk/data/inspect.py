@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onetrunk.core import rng
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import blocks, of_present, take
 from onetrunk.data.duplicates import NONE, fingerprint_keys, first_of_each, keys_by, row_keys
@@ -199,9 +198,7 @@ def _first(items: Any, most: int | None) -> Any:
 
 def sample_of(table: Table) -> Table:
     """The table, or `DESCRIBED` of its rows, always the same: what a person's summary needs of a large one."""
-    if len(table) <= DESCRIBED:
-        return table
-    return table.take(np.sort(rng.permutation(rng.key(0, "describe"), len(table))[:DESCRIBED]))
+    return table.sample(DESCRIBED, "describe")
 
 
 def _column(

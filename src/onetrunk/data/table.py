@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from onetrunk.core import rng
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
-from onetrunk.core.values import blocks, sample_present, take
+from onetrunk.core.values import Values, blocks, sample_present, take
 from onetrunk.data.duplicates import NONE, block_keys, numbered, value_keys
 from onetrunk.data.readers import common, folders, hub, memory
 
@@ -66,6 +67,18 @@ class Table:
     def without(self, names: Iterable[str]) -> Table:
         left_out = set(names)
         return self.select(name for name in self.columns if name not in left_out)
+
+    def sample(self, most: int, key: str) -> Table:
+        """Itself, or `most` of its rows, in their order: always the same ones for a key."""
+        if len(self) <= most:
+            return self
+        return self.take(np.sort(rng.permutation(rng.key(0, key), len(self))[:most]))
+
+    def loaded(self, names: Iterable[str]) -> Table:
+        """These columns, as far as there are such, in memory."""
+        columns = {name: values for name in names if (values := self.columns.get(name)) is not None}
+        lists = {name: list(v) if isinstance(v, Values) else v for name, v in columns.items()}
+        return Table(lists, self.source, self.row, self.notes)
 
     def rename(self, names: Mapping[str, str]) -> Table:
         """`{"old": "new"}` renames the column old. Raises UsageError for unknown or clashing names."""

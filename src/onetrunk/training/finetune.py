@@ -15,6 +15,7 @@ from onetrunk.core import rng
 from onetrunk.core.errors import DataError, UsageError
 from onetrunk.core.events import Decision, FoldDone, Note
 from onetrunk.core.objective import ObjectiveConfig
+from onetrunk.core.values import present
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.store import Store
@@ -104,8 +105,8 @@ def _labelled(store: Store, task: Task) -> np.ndarray:
 
 def _validation_rows(data: Data, task: Task) -> Table:
     rows = data.part("val")
-    known = [i for i in range(len(rows)) if any(rows[name][i] is not None for name in task.ask)]
-    return rows.take(np.array(known[:_MAX_VALIDATED], dtype=np.int64))
+    known = np.flatnonzero(np.any([present(rows[name]) for name in task.ask], axis=0))
+    return rows.take(known[:_MAX_VALIDATED])
 
 
 def _best_seed(

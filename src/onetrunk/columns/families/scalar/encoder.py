@@ -14,6 +14,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Encoder, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.values import in_memory
 
 _MAX_STANDARDISED = 1e15  # standardised values end here: their squares are still finite in float32
 
@@ -44,6 +45,7 @@ class ScalarEncoder(Encoder):
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
+        values = in_memory(values)
         line, reason = [], "no values"
         for value in values:
             try:
