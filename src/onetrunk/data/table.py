@@ -54,6 +54,11 @@ class Table:
     def names(self) -> list[str]:
         return list(self.columns)
 
+    @property
+    def is_mapped(self) -> bool:
+        """Is it too large to be held in memory?"""
+        return any(isinstance(values, Values) for values in self.columns.values())
+
     def take(self, index: np.ndarray | Sequence[int]) -> Table:
         """The rows of `index` (numbers, or a mask as long as the table), in that order."""
         index = np.asarray(index)

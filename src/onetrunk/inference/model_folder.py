@@ -148,7 +148,7 @@ class Model:
         alike = isinstance(rows, pd.DataFrame) and len(rows) == len(table)  # not so of events, which became fewer rows
         return pd.DataFrame(out, index=rows.index if alike else None)
 
-    def whose(self, table: Table) -> dict[str, list[Any]]:
+    def whose(self, table: Table) -> dict[str, Sequence[Any]]:
         """What tells rows made of events apart: whose they are, and of when."""
         names = [] if self.fold is None else [*self.fold.by, *filter(None, [self.fold.order])]
         return {name: table[name] for name in names if name in table.columns}

@@ -53,16 +53,19 @@ def predict(
 
     Returns:
         A DataFrame in the rows' order, with the index of one that was given: for each asked column its answer,
-        probability (and each class's) or interval.
+        probability (and each class's) or interval. None where `out` has the answers of a table larger than memory.
     """
+    from contextlib import nullcontext
+
     import pandas as pd
 
     from onetrunk.core.answer import Sampling
     from onetrunk.core.events import LedgerLine
     from onetrunk.data.ledger import Ledger
     from onetrunk.engine.runtime import Runtime
-    from onetrunk.inference.model_folder import Model, answer_columns, load
-    from onetrunk.inference.tables import check_out, draw_answers, nothing_given, read_rows, write_answers
+    from onetrunk.inference.answer_file import AnswerFile
+    from onetrunk.inference.model_folder import Model, load
+    from onetrunk.inference.tables import answers_in_parts, check_out, nothing_given, read_rows
     from onetrunk.training.open_data import renamed
     from onetrunk.verbs.show import Printer
 
@@ -75,32 +78,37 @@ def predict(
     table = renamed(rows, map)
     sampling = Sampling(temperature, top_k, top_p, max_length, guidance, steps, seed, beams)
     ledger = Ledger()
-    columns: dict[str, list[Any]] = {}
     task = opened.task(ask, given)
     table = opened.to_answer(table, task.ask, ledger, max_bad)
-    columns |= opened.whose(table)
     if opened.fold is not None:  # what an asked column has seen is not its truth
-        rows = table.without([*columns, *(name for name in task.ask if name in table.columns)])
+        rows = table.without([*opened.whose(table), *(name for name in task.ask if name in table.columns)])
     absent = [name for name in task.given if name not in table.columns]
     if absent and len(absent) == len(task.given):
         raise nothing_given(task.given, table)
     if absent:
         printer.note(f"The table lacks {', '.join(absent)}: rows are answered without.")
-    for name in task.ask:
-        answers = opened.answer(table, name, task.given, sampling, ledger, begun)
-        codec = opened.codec(name)
-        columns |= answer_columns(name, answers, codec)
-        if out is not None and codec.reads_on() in table.columns:
-            drawn = draw_answers(codec, name, answers, table[codec.reads_on()], Path(out))
-            columns |= {f"{name} drawn": drawn} if any(drawn) else {}
-    ledger.check(len(table), max_bad)
+    whole = out is None or not table.is_mapped  # the answers too are more than memory should hold
+    parts: list[dict[str, list[Any]]] = []
+    with nullcontext() if out is None else AnswerFile(Path(out), rows) as file:
+        for part in answers_in_parts(opened, table, task, sampling, ledger, begun, None if out is None else Path(out)):
+            if file is not None:
+                file.append(part)
+            if whole:
+                parts.append(part)
+        ledger.check(len(table), max_bad)
     for line in ledger.lines():
         printer(LedgerLine(line))
+    if file is not None:
+        printer.line(f"{len(table):,} answers are in ", (out, "bold"), ", beside the rows' own columns.")
+        if file.left_out:
+            printer.note(f"These columns are not written, because they are not text: {', '.join(file.left_out)}.")
+    if not whole:
+        return None
     alike = isinstance(data, pd.DataFrame) and len(data) == len(table)  # not so of events, which became fewer rows
-    frame = pd.DataFrame(columns, index=data.index if alike else None)
-    if out is not None:
-        left_out = write_answers(frame, rows, Path(out))
-        printer.line(f"{len(frame):,} answers are in ", (out, "bold"), ", beside the rows' own columns.")
-        if left_out:
-            printer.note(f"These columns are not written, because they are not text: {', '.join(left_out)}.")
-    return frame
+    names = list(dict.fromkeys(name for part in parts for name in part))
+    columns = {name: [v for part in parts for v in _of(part, name)] for name in names}
+    return pd.DataFrame(columns, index=data.index if alike else None)
+
+
+def _of(part: dict[str, list[Any]], name: str) -> list[Any]:
+    return part[name] if name in part else [None] * len(next(iter(part.values())))
