@@ -27,8 +27,8 @@ class AnswerFile:
     """`with AnswerFile(out, rows) as file: file.append(answers)`, once for each part of the rows.
 
     It holds the rows' own columns, then the answers, by the file's suffix; answers that are arrays become PNG files,
-    and sounds WAV files, in a folder beside it. An own column with an answer's name is what may be true: NAME_true. What
-    is at `out` stays as it is until everything is written; an error leaves it so.
+    and sounds WAV files, in a folder beside it. An own column with an answer's name is what may be true: NAME_true.
+    What is at `out` stays as it is until everything is written; an error leaves it so.
     """
 
     def __init__(self, out: Path, rows: Table) -> None:
@@ -108,8 +108,8 @@ class AnswerFile:
                 Image.fromarray(sheet(rows)).save(self.out.with_suffix("") / f"{file_name(name)}.png")
 
     def _drawn(self, name: str, values: list[Any]) -> list[Any]:
-        """Paths instead of what is drawn. WAV files are bytes already; arrays [H, W] or [H, W, 3] are pictures (NAME.png
-        shows the first ones), those of four axes films."""
+        """Paths instead of what is drawn. WAV files are bytes already; arrays [H, W] or [H, W, 3] are pictures, those
+        of four axes films. NAME.png shows the first pictures."""
         from PIL import Image
 
         if not values or not isinstance(values[0], np.ndarray | bytes):
