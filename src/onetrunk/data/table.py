@@ -303,9 +303,31 @@ def _counting(name: str, values: Sequence[Any]) -> str | None:
 
 def _leak(values: Sequence[Any], asked: Mapping[str, np.ndarray | None]) -> str | None:
     """Why giving a column would tell an answer: it is a copy, or each of its few values has one answer."""
-    if all(answers is None for answers in asked.values()) or (inputs := value_keys(values)) is None:
-        return None
-    return next(filter(None, (_tells(inputs, keys, name) for name, keys in asked.items() if keys is not None)), None)
+    open_ = {name: keys for name, keys in asked.items() if keys is not None}
+    inputs, looked_at, look = np.full(len(values), NONE, dtype=np.int64), 0, 1
+    for block in blocks(values):
+        keys = block_keys(block) if open_ else None
+        if keys is None:
+            return None
+        inputs[looked_at : looked_at + len(block)] = keys
+        looked_at += len(block)
+        if looked_at >= look:  # most columns are known by their first rows
+            look *= 2
+            open_ = {name: keys for name, keys in open_.items() if _may_tell(inputs[:looked_at], keys)}
+    return next(filter(None, (_tells(inputs, keys, name) for name, keys in open_.items())), None)
+
+
+def _may_tell(inputs: np.ndarray, answers: np.ndarray) -> bool:
+    """May a column of which these are the first values still tell the answers?"""
+    n = len(answers)
+    answers = answers[: len(inputs)]
+    both = (inputs != NONE) & (answers != NONE)
+    if (inputs[both] == answers[both]).all():
+        return True
+    value, answer = numbered(inputs[both]), numbered(answers[both])
+    n_inputs = int(value.max()) + 1
+    one_each = int(numbered(value * (int(answer.max()) + 1) + answer).max()) + 1 == n_inputs
+    return one_each and n_inputs * _ENOUGH_ROWS_PER_VALUE <= n
 
 
 def _tells(inputs: np.ndarray, answers: np.ndarray, ask: str) -> str | None:

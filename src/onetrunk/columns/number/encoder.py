@@ -60,6 +60,10 @@ class NumberEncoder(ScalarEncoder):
     @classmethod
     def fingerprint(cls, value: Any) -> str:
         """1, 1.0, "1" and "1.00" are equal."""
+        if type(value) is int:
+            return str(value)
+        if type(value) is float:
+            return str(int(value)) if value.is_integer() else repr(value)
         number = _try(value)
         if number is None:
             return str(value).strip()
