@@ -17,7 +17,7 @@ from bench.common import Figures, Run
 
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 128, "layers": 3, "heads": 4, "dropout": 0.2},
-    "columns": {"smiles": {"type": "molecule", "pairs": 1024}, "p_np": {"type": "category", "dropout": 0.2}},
+    "columns": {"smiles": {"type": "molecule", "bigrams": 1024}, "p_np": {"type": "category", "dropout": 0.2}},
     "train": {"tensorboard": False, "lr": 2e-3},
     "pretrain": {
         "steps": 150,

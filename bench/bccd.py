@@ -32,8 +32,9 @@ SETTINGS: dict[str, Any] = {
 
 
 def compare(run: Run) -> Figures:
+    from onetrunk.columns.boxes.baselines import UsualBoxes
     from onetrunk.evaluation import intervals
-    from onetrunk.metrics.detection import UsualBoxes, average_precision, precision_recall
+    from onetrunk.metrics.detection import average_precision, precision_recall
     from onetrunk.training.finetune import finetune_model
     from onetrunk.training.stage import new_model
 

@@ -14,7 +14,7 @@ from bench.common import Figures, Run
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 96, "layers": 2, "heads": 4, "dropout": 0.1},
     "columns": {
-        "review": {"type": "text", "unit": "character", "pairs": 65_536, "drop": 0.5, "length": 320},
+        "review": {"type": "text", "unit": "character", "bigrams": 65_536, "word_dropout": 0.5, "length": 320},
         "label": {"type": "category", "dropout": 0.3},
     },
     "train": {"muon_lr": 0.005, "tensorboard": False},

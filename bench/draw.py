@@ -26,9 +26,9 @@ def compare_drawings(
     """
     from sklearn.svm import SVC
 
-    from onetrunk.columns.image import sheet
     from onetrunk.core.answer import Sampling
     from onetrunk.evaluation.intervals import wilson
+    from onetrunk.media.image import sheet
     from onetrunk.metrics.images import nearest
     from onetrunk.training.finetune import finetune_model
     from onetrunk.training.stage import new_model

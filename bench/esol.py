@@ -24,7 +24,7 @@ DESCRIPTORS = ["Molecular Weight", "Number of H-Bond Donors", "Number of Rings",
 
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 128, "layers": 3, "heads": 4, "dropout": 0.1},
-    "columns": {"smiles": {"type": "molecule", "pairs": 1024}, "solubility": {"type": "number", "bars": 32}},
+    "columns": {"smiles": {"type": "molecule", "bigrams": 1024}, "solubility": {"type": "number", "bars": 32}},
     "train": {"tensorboard": False, "lr": 2e-3},
     "pretrain": {
         "steps": 150,

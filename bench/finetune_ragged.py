@@ -35,6 +35,7 @@ def ours(file: str, tokens_per_batch: int, precision: str, place: str) -> dict[s
     from onetrunk.data.table import Table
     from onetrunk.engine.trainer import TrainConfig, Trainer
     from onetrunk.model import FoundationModel
+    from onetrunk.objectives import Learner
     from onetrunk.training.batches import make_objectives
 
     frame = _rows(file)
@@ -44,12 +45,12 @@ def ours(file: str, tokens_per_batch: int, precision: str, place: str) -> dict[s
     codecs["review"].size = VOCABULARY
     network = FoundationModel(SHAPE, columns, codecs, "bidirectional")
     store = encode(table, columns, codecs, Ledger())
-    network.objectives = make_objectives(
+    objectives = make_objectives(
         [ObjectiveConfig(kind="predict", documents=BATCH, given=["review"], ask=["label"])], store
     )
-    loader = Loader(store, network.objectives, seed=0, tokens_per_batch=tokens_per_batch)
+    loader = Loader(store, objectives, seed=0, tokens_per_batch=tokens_per_batch)
     told = {"steps": ROWS // BATCH, "precision": precision, "optimizer": "adamw", "ema": 0.0, "tensorboard": False}
-    trainer = Trainer(network, loader, TrainConfig.parse(told), place)
+    trainer = Trainer(Learner(network, objectives), loader, TrainConfig.parse(told), place)
     start = time.perf_counter()
     trainer.run()
     seconds = trainer.totals["seconds"]

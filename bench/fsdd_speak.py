@@ -91,9 +91,9 @@ def _nearest(codec: Any, clips: list[Any], training: list[Any]) -> float:
 
 
 def _seconds(clips: list[Any]) -> float:
-    from onetrunk.columns._sound import open_sound
+    from onetrunk.media.audio import open_audio
 
-    found = [open_sound(clip) for clip in clips]
+    found = [open_audio(clip) for clip in clips]
     return float(np.mean([len(samples) / rate for rate, samples in found]))
 
 

@@ -26,6 +26,7 @@ def ours(file: str, precision: str, place: str) -> dict[str, float]:
     from onetrunk.data.table import read
     from onetrunk.engine.trainer import TrainConfig, Trainer
     from onetrunk.model import FoundationModel
+    from onetrunk.objectives import Learner
     from onetrunk.training.batches import make_objectives
     from onetrunk.training.open_data import types_and_options
     from onetrunk.training.recipe import Recipe
@@ -36,7 +37,7 @@ def ours(file: str, precision: str, place: str) -> dict[str, float]:
     columns, codecs = fit_columns(table, ["image", "label"], kinds, options)
     network = FoundationModel(config.trunk_config(), columns, codecs, "bidirectional")
     store = encode(table, columns, codecs, Ledger())
-    network.objectives = make_objectives(
+    objectives = make_objectives(
         [ObjectiveConfig(kind="predict", documents=BATCH, given=["image"], ask=["label"])], store
     )
     steps = -(-len(store.index) // BATCH)
@@ -47,8 +48,12 @@ def ours(file: str, precision: str, place: str) -> dict[str, float]:
         "compile": False,
         "steps": PASSES * steps,
     }
-    loader = Loader(store, network.objectives, seed=0, tokens_per_batch=16_384)
-    records = Trainer(network, loader, TrainConfig.parse({**told, "tensorboard": False}), place).run().history
+    loader = Loader(store, objectives, seed=0, tokens_per_batch=16_384)
+    records = (
+        Trainer(Learner(network, objectives), loader, TrainConfig.parse({**told, "tensorboard": False}), place)
+        .run()
+        .history
+    )
     ends = [0.0, *(records[k * steps - 1]["seconds"] for k in range(1, PASSES + 1))]
     seconds = min(b - a for a, b in pairwise(ends))
     return {"seconds": seconds, "parameters": sum(p.numel() for p in network.parameters())}

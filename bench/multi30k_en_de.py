@@ -16,8 +16,8 @@ RIVAL = 35.0
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 128, "layers": 6, "heads": 4, "dropout": 0.2},
     "columns": {
-        "en": {"type": "text", "vocabulary": 5000, "length": 64, "drop": 0.05, "smoothing": 0.1},
-        "de": {"type": "text", "vocabulary": 5000, "length": 64, "drop": 0.05, "smoothing": 0.1},
+        "en": {"type": "text", "vocabulary": 5000, "length": 64, "word_dropout": 0.05, "smoothing": 0.1},
+        "de": {"type": "text", "vocabulary": 5000, "length": 64, "word_dropout": 0.05, "smoothing": 0.1},
     },
     "train": {"lr": 2e-3, "muon_lr": 0.01, "tensorboard": False},
     "pretrain": {"steps": 600, "objectives": [{"kind": "predict", "documents": 128}]},

@@ -22,19 +22,16 @@ def ours(files: list[str], tokenizer: str, place: str) -> dict[str, float]:
     import time
 
     import numpy as np
-    from tokenizers import Tokenizer
 
-    from onetrunk.columns._tokens import OWN, Shape
-    from onetrunk.columns.text import Text
     from onetrunk.core.objective import ObjectiveConfig
+    from onetrunk.core.registry import column_types
     from onetrunk.data.loader import Loader
     from onetrunk.data.store import Store
     from onetrunk.training.batches import make_objectives
 
     texts = [line for name in files for line in Path(name).read_text(encoding="utf-8").splitlines() if line]
-    codec = Text({"length": LENGTH})
-    codec.tokenizer, codec.pairs = Tokenizer.from_file(tokenizer), np.zeros(0, dtype=np.int64)
-    codec._remember(OWN, Shape())
+    codec = column_types.get("text")({"length": LENGTH})
+    codec.set_knowledge({"tokenizer": Path(tokenizer).read_text(encoding="utf-8")})
     start = time.perf_counter()
     content, present = codec.encode_all(texts, lambda i, reason: None)
     store = Store(["text"], [codec], [content], np.arange(int(present.sum()))[:, None])
@@ -78,7 +75,7 @@ def _texts(run: Run) -> list[str]:
 
 def compare(run: Run) -> Figures:
     from bench.speed import alternate, figures, versions
-    from onetrunk.columns._tokens import train_bpe
+    from onetrunk.columns.families.tokens.tokenizers import train_bpe
 
     files: list[Any] = _texts(run)
     lines = [line for file in files for line in Path(file).read_text(encoding="utf-8").splitlines()]

@@ -44,7 +44,7 @@ def compare_next(
     before, then = before_and_then(codec, data.part(run.part)["items"])
     answers = model.answer({"items": before}, "items", [])
     found = codec.metrics(answers, then)
-    ends = bootstrap(codec.each(answers, then)[metric], seed=run.seed)
+    ends = bootstrap(codec.metrics_per_row(answers, then)[metric], seed=run.seed)
     also: dict[str, Any] = {"metrics": found, "training_seconds": made["seconds"], "steps": made["steps"]}
     rivals = {}
     if run.rival:

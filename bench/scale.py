@@ -38,7 +38,7 @@ def planned(width: int, context: int, steps: int, precision: str, place: str) ->
             f"columns.text={{length: {context}, vocabulary: {VOCABULARY}}}",
             f"pretrain.objectives=[{{kind: predict, documents: {TOKENS // context}}}]",
             f"tokens_per_batch={TOKENS}",
-            "given=causal",
+            "attention=causal",
             f"train.precision={precision}",
             *(f"train.{name}={value}" for name, value in TRAIN.items()),
         ],

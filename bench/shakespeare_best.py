@@ -18,7 +18,7 @@ RIVAL = 1.4697
 
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 256, "layers": 6, "heads": 4, "activation": "relu2"},
-    "columns": {"text": {"type": "text", "unit": "character", "length": 256, "pairs": 8192}},
+    "columns": {"text": {"type": "text", "unit": "character", "length": 256, "bigrams": 8192}},
     "train": {"lr": 0.005, "muon_lr": 0.01, "weight_decay": 0.8, "tensorboard": False},
     "pretrain": {"steps": 1300, "objectives": [{"kind": "predict", "documents": 16}]},
 }

@@ -23,7 +23,7 @@ SHAPE = {"width": 128, "layers": 4, "heads": 4, "vocabulary": 65}
 
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 128, "layers": 1, "heads": 4, "activation": "relu2"},
-    "columns": {"text": {"type": "text", "unit": "character", "length": 64, "pairs": 8192}},
+    "columns": {"text": {"type": "text", "unit": "character", "length": 64, "bigrams": 8192}},
     "train": {
         "lr": 0.01,
         "muon_lr": 0.01,

@@ -30,7 +30,7 @@ def read(folder: Path) -> dict[str, list[Any]]:
     import numpy as np
     from PIL import Image
 
-    from onetrunk.columns.image import open_image
+    from onetrunk.media.image import open_image
 
     files = sorted(folder.glob("*/*/*.JPG"))
     small = [open_image(path).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX) for path in files]

@@ -100,16 +100,19 @@ def train_ours(
     from onetrunk.data.loader import Loader
     from onetrunk.engine.trainer import TrainConfig, Trainer
     from onetrunk.model import FoundationModel
+    from onetrunk.model.flops import StepOperations
+    from onetrunk.objectives import Learner
     from onetrunk.training.batches import make_objectives
-    from onetrunk.verbs._rehearsal import random_store
+    from onetrunk.training.dry_run import random_store
 
     store = random_store(shape["vocabulary"], 50 * batch, length=length)
     trunk = {name: value for name, value in shape.items() if name != "vocabulary"}
     network = FoundationModel(trunk, [Column("text", "text", "text")], {"text": store.codecs[0]}, "causal")
-    network.objectives = make_objectives([ObjectiveConfig(kind="predict", documents=batch)], store)
-    loader = Loader(store, network.objectives, seed=0, tokens_per_batch=batch * length)
+    objectives = make_objectives([ObjectiveConfig(kind="predict", documents=batch)], store)
+    loader = Loader(store, objectives, seed=0, tokens_per_batch=batch * length)
     config = TrainConfig.parse({"tensorboard": False, "ema": 0.0, **train, "steps": steps})
-    records = Trainer(network, loader, config, place).run().history[warm:]
+    learner = Learner(network, objectives)
+    records = Trainer(learner, loader, config, place, flops=StepOperations(network)).run().history[warm:]
     return {
         "tokens_per_s": statistics.median(r["tokens_per_s"] for r in records),
         "mfu": statistics.median(r["mfu"] for r in records),

@@ -51,7 +51,7 @@ def pixels(column: str, side: int, mode: str, classifier: Any) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
 
-    from onetrunk.columns.image import open_image
+    from onetrunk.media.image import open_image
 
     def flat(value: Any) -> np.ndarray:
         return np.asarray(open_image(value).convert(mode).resize((side, side), Image.Resampling.BOX)).reshape(-1)

@@ -17,8 +17,8 @@ RIVAL = {"vocabulary": 6000, "width": 128, "layers": 3, "epochs": 15, "lr": 1e-3
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 128, "layers": 4, "heads": 4, "dropout": 0.2},
     "columns": {
-        "en": {"type": "text", "vocabulary": 3000, "length": 64, "drop": 0.05, "smoothing": 0.1},
-        "zh": {"type": "text", "vocabulary": 3000, "length": 64, "drop": 0.05, "smoothing": 0.1},
+        "en": {"type": "text", "vocabulary": 3000, "length": 64, "word_dropout": 0.05, "smoothing": 0.1},
+        "zh": {"type": "text", "vocabulary": 3000, "length": 64, "word_dropout": 0.05, "smoothing": 0.1},
     },
     "train": {"lr": 2e-3, "muon_lr": 0.01, "tensorboard": False},
     "pretrain": {"steps": 500, "objectives": [{"kind": "predict", "documents": 128}]},

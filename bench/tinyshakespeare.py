@@ -22,7 +22,7 @@ MOST_TOKENS = RIVAL_TOKENS // 4
 
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 128, "layers": 4, "heads": 4, "activation": "swiglu"},
-    "columns": {"text": {"type": "text", "unit": "character", "length": 64, "pairs": 8192}},
+    "columns": {"text": {"type": "text", "unit": "character", "length": 64, "bigrams": 8192}},
     "train": {"lr": 0.01, "muon_lr": 0.01, "warmup": 0.0, "weight_decay": 0.0, "tensorboard": False},
     "pretrain": {"steps": 749, "objectives": [{"kind": "predict", "documents": 8}]},
 }

@@ -128,7 +128,7 @@ def _written(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 @contextlib.contextmanager
 def second_device() -> Iterator[torch.device]:
     """Inside, there is the device. It has no bf16, so asking whether autocast is on says no."""
-    enabled, autocast, tensor = torch.is_autocast_enabled, torch.autocast, torch.tensor
+    enabled, autocast = torch.is_autocast_enabled, torch.autocast
 
     def is_enabled(kind: str | None = None) -> bool:
         return kind != DEVICE.type and (enabled() if kind is None else enabled(kind))
@@ -136,15 +136,20 @@ def second_device() -> Iterator[torch.device]:
     def maybe(kind: str, *args: Any, **kwargs: Any) -> Any:
         return contextlib.nullcontext() if kind == DEVICE.type else autocast(kind, *args, **kwargs)
 
-    def from_data(data: Any, *, device: Any = None, **kwargs: Any) -> Tensor:
+    def with_values(make: Any) -> Any:
         """PyTorch makes none with values on `meta`."""
-        there = device is not None and torch.device(device) == DEVICE
-        return tensor(data, **kwargs).to(DEVICE) if there else tensor(data, device=device, **kwargs)
+
+        def from_data(data: Any, *, device: Any = None, **kwargs: Any) -> Tensor:
+            there = device is not None and torch.device(device) == DEVICE
+            return make(data, **kwargs).to(DEVICE) if there else make(data, device=device, **kwargs)
+
+        return from_data
 
     with (
         mock.patch.object(torch, "is_autocast_enabled", is_enabled),
         mock.patch.object(torch, "autocast", maybe),
-        mock.patch.object(torch, "tensor", from_data),
+        mock.patch.object(torch, "tensor", with_values(torch.tensor)),
+        mock.patch.object(torch, "as_tensor", with_values(torch.as_tensor)),
         mock.patch("torch.optim.optimizer._get_fused_kernels_supported_devices", lambda: ["cpu", DEVICE.type]),
         _SecondDevice(),
     ):

@@ -308,6 +308,17 @@ def test_true_answers_are_the_best_and_metrics_agree_with_rows(case: Case) -> No
         assert rows.shape == (8,) and rows.mean() == pytest.approx(worse[main])
 
 
+@every_case
+def test_whatever_is_measured_is_a_metric_of_the_type(case: Case) -> None:
+    codec = worlds.fitted(case)
+    if not hasattr(codec, "evaluation"):
+        pytest.skip("has not moved to three sides yet")
+    truths = case.values[:8]
+    measured = list(codec.metrics(_as_answers(codec, truths), truths))
+    declared = [metric.name for metric in codec.evaluation.metrics()]
+    assert measured[0] == declared[0] and set(measured) <= set(declared) and len(set(declared)) == len(declared)
+
+
 def _as_answers(codec: Any, values: list[Any]) -> list[Answer]:
     """Values as answers that are sure of themselves."""
     classes = codec.class_names()
@@ -349,7 +360,6 @@ def test_a_small_model_memorises_it_from_another_column(case: Case) -> None:
     store = worlds.store_of(made, table)
     given = [name for name in types if name != "y"]
     task = worlds.objective(store, given=given, ask=["y"])
-    made.network.objectives = [task]
     train(made, store, task, case.steps)
     table = _table(case)
     answers = made.answer({name: table[name] for name in given}, "y", given, Sampling(max_length=24, steps=8))
@@ -359,18 +369,18 @@ def test_a_small_model_memorises_it_from_another_column(case: Case) -> None:
 
 def train(made: Any, store: Any, task: Any, steps: int) -> None:
     """Plain Adam on whole passes over the store."""
-    network = made.network.train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
+    learner = worlds.learner(made, task).train()
+    optimizer = torch.optim.Adam(learner.parameters(), lr=4e-3)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.05, steps)
     rows = np.arange(len(store.index))
     for step in range(steps):
         planned = task.assign_roles(rows, store.present[rows], worlds.keys(len(rows), step))
-        (loss,) = network(worlds.assemble({task.tag: planned}, store, augment=False)).values()
+        (loss,) = learner(worlds.assemble({task.tag: planned}, store, augment=False)).values()
         optimizer.zero_grad()
         (loss.sum / loss.count).backward()
         optimizer.step()
         schedule.step()
-    network.eval()
+    learner.eval()
 
 
 @every_case
@@ -378,9 +388,8 @@ def test_given_masked_and_missing_values_train_side_by_side(case: Case) -> None:
     table = {"x": [None, *case.values[1:8]], "y": [*case.values[:5], None, None, None]}
     made = worlds.model(table, {"x": case.type, "y": case.type}, options={"x": case.options, "y": case.options})
     store = worlds.store_of(made, table)
-    made.network.objectives = [worlds.objective(store)]
     batch = worlds.batch(store, range(8), given=["x"], ask=[], masked=["y"])
-    losses = made.network(batch)
+    losses = worlds.learner(made, worlds.objective(store))(batch)
     assert {name for name, loss in losses.items() if loss.count > 0} == batch.counts.keys() == {"predict/y"}
     assert float(losses["predict/y"].count) == pytest.approx(batch.counts["predict/y"])
     assert set(losses["predict/y"].doc.tolist()) <= set(range(5))  # rows without y teach nothing of it
@@ -432,7 +441,7 @@ def test_what_was_learnt_stays_when_a_codec_is_extended(case: Case) -> None:
 @torch.inference_mode()
 def _read_out(made: Any, store: Any) -> torch.Tensor:
     """States of everything when y is given."""
-    return made.network.states(worlds.batch(store, range(8), given=["y"], ask=["number"]))
+    return made.network.encode(worlds.batch(store, range(8), given=["y"], ask=["number"])).h_ND
 
 
 def _equal(one: dict[str, Any], other: dict[str, Any]) -> None:

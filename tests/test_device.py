@@ -106,12 +106,11 @@ def test_losses_and_gradients_are_the_cpus(case: Case) -> None:
     made, _, store = made_for(case)
     others = [name for name in made.columns if name != "y"]
     for given, asked, masked in ((others, ["y"], []), (["y"], ["number"], []), (others, [], ["y"])):
-        objective = worlds.objective(store, given=given, ask=[*asked, *masked])
-        made.network.objectives = [objective]
+        learner = worlds.learner(made, worlds.objective(store, given=given, ask=[*asked, *masked]))
         batch = worlds.batch(store, range(8), given, asked, masked=masked, augment=True)
         with second_device():
-            there = moved(made.network)
-            expected = losses_and_gradients(made.network, batch)
+            there = moved(learner)
+            expected = losses_and_gradients(learner, batch)
             found = losses_and_gradients(there, batch.to(DEVICE))
             assert stays(there)
         assert found[0] == pytest.approx(expected[0], rel=1e-4, abs=1e-5)
@@ -200,11 +199,14 @@ def test_every_objective_trains_there(kind: str, tmp_path: Path) -> None:
     """Whole runs of the trainer: optimizers, averages, checkpoints and their resumption, to the CPU's weights."""
     made = worlds.model(TABLE, TYPES)
     store = worlds.store_of(made, TABLE)
-    made.network.objectives = [worlds.objective(store, kind, documents=8)]
-    loader = Loader(store, made.network.objectives, seed=0, tokens_per_batch=256)
+    objective = worlds.objective(store, kind, documents=8)
+    learner = worlds.learner(made, objective)
+    if kind == "distil":
+        objective.learn_from(worlds.model(TABLE, TYPES).network)
+    loader = Loader(store, [objective], seed=0, tokens_per_batch=256)
     with second_device():
         for optimizer in ("muon", "sgd"):
-            here, there = copy.deepcopy(made.network), moved(made.network)
+            here, there = copy.deepcopy(learner), moved(learner)
             config = TrainConfig(steps=4, optimizer=optimizer, save_every=2, tensorboard=False, precision="fp32")
             Trainer(here, loader, config, tmp_path / optimizer / "here").run()
             run = Trainer(there, loader, config, tmp_path / optimizer / "there")
@@ -214,7 +216,7 @@ def test_every_objective_trains_there(kind: str, tmp_path: Path) -> None:
                 torch.testing.assert_close(b.cpu(), a, rtol=2e-2, atol=2e-3, msg=name)
             last = tmp_path / optimizer / "there" / "checkpoints"
             shutil.rmtree(last / "step-4")
-            again = Trainer(moved(made.network), loader, config, tmp_path / optimizer / "there")
+            again = Trainer(moved(learner), loader, config, tmp_path / optimizer / "there")
             again.run()
             for a, b in zip(there.state_dict().values(), again.module.state_dict().values(), strict=True):
                 assert torch.equal(a.cpu(), b.cpu())
@@ -246,8 +248,8 @@ def test_changes_of_low_rank_are_there(tmp_path: Path) -> None:
         DEVICE_RUNTIME.place(made.network)
         lora.add(made.network.trunk, LoRAConfig(rank=2))
         assert stays(made.network)
-        made.network.objectives = [worlds.objective(store, given=["note"], ask=["label"])]
-        (loss,) = made.network(worlds.batch(store, range(4), ["note"], ["label"]).to(DEVICE)).values()
+        learner = worlds.learner(made, worlds.objective(store, given=["note"], ask=["label"]))
+        (loss,) = learner(worlds.batch(store, range(4), ["note"], ["label"]).to(DEVICE)).values()
         loss.sum.backward()
         lora.merge(made.network.trunk, lora.take(made.network.trunk), LoRAConfig(rank=2).scale)
         assert stays(made.network)

@@ -293,7 +293,7 @@ def flat(data: Any, place: str = "") -> dict[str, Any]:
     if isinstance(data, dict) and data:
         return {k: v for name, inner in data.items() for k, v in flat(inner, f"{place}.{name}").items()}
     if isinstance(data, list) and data and isinstance(data[0], dict):  # of objectives: kind, weight, documents
-        data = [{k: v for k, v in {"weight": 1.0, **item}.items() if v is not None} for item in data]
+        data = [{k: v for k, v in {"weight": 1.0, **item}.items() if v not in (None, {})} for item in data]
     return {place: data}
 
 

@@ -16,6 +16,8 @@ from onetrunk.core.events import Collected, StepDone
 from onetrunk.engine import runtime
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.trainer import TrainConfig, Trainer
+from onetrunk.model.flops import StepOperations
+from onetrunk.objectives import Learner
 
 WIDTH, LAYERS = 32, 2
 TEXTS = ["to be or not to be", "that is the question", "whether"]
@@ -37,7 +39,7 @@ def test_a_language_model_is_six_for_each_weight_and_twelve_for_each_pair(activa
     vocabulary = network.codec("text").size
     pairs = sum(n * n for n in lens)
     expected = 6 * sum(lens) * (LAYERS * block + vocabulary * WIDTH) + 12 * LAYERS * WIDTH * pairs
-    assert network.flops(batch) == pytest.approx(expected)
+    assert StepOperations(network)(batch) == pytest.approx(expected)
 
 
 def test_a_causal_stream_compares_half_of_the_pairs() -> None:
@@ -52,10 +54,12 @@ def test_it_is_what_pytorch_counts_but_for_padding_and_attention() -> None:
     """Every product of a real forward and backward pass; attention's kernel on a CPU is not in PyTorch's count."""
     network, batch = texts()
     with FlopCounterMode(display=False) as counter:
-        sum(loss.sum for loss in [network.codec("text").loss(network.states(batch), everywhere(batch))]).backward()
+        sum(loss.sum for loss in [network.codec("text").loss(network.encode(batch).h_ND, everywhere(batch))]).backward()
     batch.layout.doc_BT = torch.arange(3)[:, None].expand_as(batch.layout.doc_BT)  # as if nothing were padding
     n, T = batch.layout.doc_BT.numel(), batch.layout.doc_BT.shape[1]
-    whole = network.trunk.flops(batch.layout) + network._cost("text", n, everywhere(batch), reading=True)
+    whole = network.trunk.flops(batch.layout) + StepOperations(network).of_column(
+        "text", n, everywhere(batch), reading=True
+    )
     assert counter.get_total_flops() == pytest.approx(whole - 12 * LAYERS * WIDTH * 3 * T * T, rel=1e-9)
 
 
@@ -85,8 +89,9 @@ def costs(case: Case, rows: int = 3) -> tuple[float, float, int, int]:
     given, asked = worlds.batch(store, range(rows), ["x"], ["y"]), worlds.batch(store, range(rows), [other], ["x"])
     embed, read = given.embeds["x"], asked.reads["predict"]["x"]
     n, r = len(embed.flat_n), len(read.flat_r)
-    embedded = made.network._cost("x", n, embed.content) / n
-    return embedded, made.network._cost("x", r, read.targets, reading=True) / r, n, r
+    operations = StepOperations(made.network)
+    embedded = operations.of_column("x", n, embed.content) / n
+    return embedded, operations.of_column("x", r, read.targets, reading=True) / r, n, r
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -103,7 +108,7 @@ def test_a_picture_counts_its_convolutions_and_a_category_its_read_out() -> None
         for name, p in codec.stem.named_parameters()
         if p.ndim == 4
     )
-    after = 4 * (codec.to_width.weight.numel() + codec.level.weight.numel())
+    after = 4 * (codec.to_width.weight.numel() + codec.level_embedding.weight.numel())
     embedded, read, n, _ = costs(case, 2)
     assert (embedded, read) == pytest.approx((6 * (maps + after) / 4, 6 * codec.head.weight.numel())) and n == 8
     assert costs(CASES["category"])[1] == 6 * (2 * 32 + 1) * 3  # the bias is a column of it
@@ -124,13 +129,15 @@ def test_what_is_rounded_up_for_one_is_not_counted_for_all() -> None:
 def test_the_share_is_operations_over_seconds_over_the_rate(tmp_path: Path, monkeypatch) -> None:
     network, batch = texts()
     store = worlds.store_of(worlds.model({"text": TEXTS}, {"text": "text"}), {"text": TEXTS})
-    network.objectives = [worlds.objective(store, given=[], ask=["text"])]
+    learner, flops = Learner(network, [worlds.objective(store, given=[], ask=["text"])]), StepOperations(network)
     monkeypatch.setattr(runtime, "_gemm_rate", lambda device, dtype: 1e9)
     config, told = TrainConfig(steps=2, tensorboard=False), Collected()
-    result = Trainer(network, lambda step: [batch], config, tmp_path, progress=Progress("train", told)).run()
+    result = Trainer(
+        learner, lambda step: [batch], config, tmp_path, progress=Progress("train", told), flops=flops
+    ).run()
     record = result.history[0]
     seconds = batch.tokens / record["tokens_per_s"]
-    assert record["mfu"] == pytest.approx(network.flops(batch) / seconds / 1e9, rel=0.02, abs=1e-4)
+    assert record["mfu"] == pytest.approx(flops(batch) / seconds / 1e9, rel=0.02, abs=1e-4)
     assert [event.mfu for event in told.of(StepDone)] == [one["mfu"] for one in result.history]
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])["mfu"] == record["mfu"]
 

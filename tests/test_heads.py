@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from onetrunk.columns.families.patches.levels import noisy, velocity_weight
 from onetrunk.core import rng
 from onetrunk.nn.heads.categorical import choose, linear_cross_entropy, sampled_cross_entropy
-from onetrunk.nn.heads.flow import WAVES, denoised, noisy, ode_step, waves, weight
+from onetrunk.nn.heads.flow import SINUSOIDS, denoised, ode_step, sinusoidal_embedding
 
 
 def drawn_slowly(logits: list[float], u: float, temperature: float, top_k: int, top_p: float) -> int:
@@ -70,7 +71,7 @@ def test_what_is_impossible_is_never_drawn() -> None:
 def test_noise_levels_go_from_noise_to_the_picture() -> None:
     x, noise = np.ones((2, 3), np.float32), np.full((2, 3), -1.0, np.float32)
     assert (noisy(x, noise, np.float32(1)) == x).all() and (noisy(x, noise, np.float32(0)) == noise).all()
-    assert weight(np.array([0, 0.5, 0.8, 0.99, 1.0])).tolist() == pytest.approx([1, 4, 25, 25, 25])
+    assert velocity_weight(np.array([0, 0.5, 0.8, 0.99, 1.0])).tolist() == pytest.approx([1, 4, 25, 25, 25])
 
 
 def test_the_ode_follows_the_exact_flow_of_a_gaussian() -> None:
@@ -86,11 +87,11 @@ def test_the_ode_follows_the_exact_flow_of_a_gaussian() -> None:
 
 def test_levels_become_sines_and_cosines_that_tell_them_apart() -> None:
     level = torch.tensor([[0.0, 0.25], [0.5, 1.0]])
-    found = waves(level)
-    assert found.shape == (2, 2, WAVES)
-    for k in range(1, WAVES // 2 + 1):
+    found = sinusoidal_embedding(level)
+    assert found.shape == (2, 2, SINUSOIDS)
+    for k in range(1, SINUSOIDS // 2 + 1):
         torch.testing.assert_close(found[..., k - 1], torch.sin(np.pi * k * level))
-        torch.testing.assert_close(found[..., WAVES // 2 + k - 1], torch.cos(np.pi * k * level))
+        torch.testing.assert_close(found[..., SINUSOIDS // 2 + k - 1], torch.cos(np.pi * k * level))
 
 
 def test_guidance_goes_from_the_unconditional_past_the_conditional() -> None:

@@ -13,7 +13,7 @@ from worlds import CASES
 
 from onetrunk.core import rng
 from onetrunk.core.answer import Sampling
-from onetrunk.core.content import Role, Segment
+from onetrunk.core.content import Segment
 from onetrunk.core.encoder import Column
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model
@@ -99,15 +99,14 @@ def test_of_three_given_columns_one_may_be_missing_when_it_is_asked() -> None:
     made = worlds.model(full, types, awake=False)
     store, given = worlds.store_of(made, full), ["title", "size", "maker"]
     task = worlds.objective(store, given=given, ask=["kind"])
-    made.network.objectives = [task]
-    network, optimizer = made.network.train(), torch.optim.Adam(made.network.parameters(), lr=5e-3)
+    learner, optimizer = worlds.learner(made, task).train(), torch.optim.Adam(made.network.parameters(), lr=5e-3)
     for step in range(60):
         planned = task.assign_roles(np.arange(32), store.present, worlds.keys(32, step))
-        (loss,) = network(worlds.assemble({task.tag: planned}, store)).values()
+        (loss,) = learner(worlds.assemble({task.tag: planned}, store)).values()
         optimizer.zero_grad()
         (loss.sum / loss.count).backward()
         optimizer.step()
-    network.eval()
+    learner.eval()
     for gone in given:
         absent = {name: values for name, values in full.items() if name not in (gone, "kind")}
         for columns in (absent, {**absent, gone: [None] * 32}):
@@ -204,7 +203,7 @@ def test_the_decoding_loop_computes_what_training_does(trunk: Any, given: str) -
     store = worlds.store_of(made, rows)
     batch = worlds.batch(store, range(12), shown, ["kind", "price"], given_causal=given == "causal")
     with torch.inference_mode():
-        h = made.network.states(batch)
+        h = made.network.encode(batch).h_ND
         pooled = _pooled_naively(h, batch)
         for ask, read in batch.reads["predict"].items():
             codec = made.codec(ask)
@@ -241,13 +240,15 @@ def test_a_prompt_is_gone_on_from_as_if_it_had_been_written(trunk: Any, given: s
     rest = [Sampling(max_length=9 - len(prompt)) for prompt in prompts]
     for i, sampling in enumerate(rest):
         single = {name: values[i : i + 1] for name, values in rows.items()}
-        (alone,) = made.answer({**single, "title": prompts[i : i + 1]}, "title", ["kind", "day"], sampling, begun=True)
+        (alone,) = made.answer(
+            {**single, "title": prompts[i : i + 1]}, "title", ["kind", "day"], sampling, prompted=True
+        )
         assert alone.value == whole[i]
-    together = made.answer({**rows, "title": prompts}, "title", ["kind", "day"], rest[-1], begun=True)
+    together = made.answer({**rows, "title": prompts}, "title", ["kind", "day"], rest[-1], prompted=True)
     assert [a.value for a in together] == [w[: len(p) + 4] for w, p in zip(whole, prompts, strict=True)]
     with pytest.raises(UsageError, match="An answer of 'kind' cannot go on from a prompt; of title can"):
-        made.answer({**rows, "title": prompts}, "kind", ["day"], begun=True)
-    (fresh,) = made.answer({"title": [None]}, "title", [], greedy, begun=True)
+        made.answer({**rows, "title": prompts}, "kind", ["day"], prompted=True)
+    (fresh,) = made.answer({"title": [None]}, "title", [], greedy, prompted=True)
     assert fresh.value == made.answer({"title": ["a"]}, "title", [], greedy)[0].value
 
 
@@ -263,7 +264,7 @@ def test_a_written_text_is_as_likely_as_training_says(trunk: Any, given: str) ->
     batch = worlds.batch(store, range(4), ["kind", "day"], ["title"], given_causal=given == "causal")
     read = batch.reads["predict"]["title"]
     with torch.no_grad():
-        logits = F.linear(made.network.states(batch)[read.flat_r], codec.head)
+        logits = F.linear(made.network.encode(batch).h_ND[read.flat_r], codec.head)
     logits[:, [0, 1, 3]] = -torch.inf  # <|unknown|>, <|start|> and <|mask|> are never written
     likely = logits.log_softmax(-1).gather(1, read.targets["id"][:, None])[:, 0]
     for doc, answer in enumerate(answers):
@@ -279,18 +280,18 @@ def test_the_first_step_of_a_drawing_is_the_trained_denoiser(trunk: Any, monkeyp
     codec = made.codec("picture")
     noise = rng.normal(rng.mix(rng.key(0, "answer", "picture"), np.arange(3), "noise"), 1, 8, 8)
 
-    def hidden(content: Any, role: Role, keys: np.ndarray, augment: bool = False) -> Segment:
-        zero = np.zeros((3, codec.count), dtype=np.float32)
-        targets = {"w": np.ones(3 * codec.count, dtype=np.float32)}
-        reads = np.arange(3 * codec.count)
-        return Segment({"pixels": noise, "level": zero}, np.full(3, codec.count), reads=reads, targets=targets)
+    def all_noise(content: Any, context: Any) -> Segment:
+        zero = np.zeros((3, codec.grid.count), dtype=np.float32)
+        targets = {"w": np.ones(3 * codec.grid.count, dtype=np.float32)}
+        reads = np.arange(3 * codec.grid.count)
+        return Segment({"pixels": noise, "level": zero}, np.full(3, codec.grid.count), reads=reads, targets=targets)
 
     store = worlds.store_of(made, {**rows, "picture": CASES["image"].values[:3]})
-    monkeypatch.setattr(codec, "segment", hidden)
+    monkeypatch.setattr(codec.encoder, "segment", all_noise)
     batch = worlds.batch(store, range(3), ["kind", "title"], ["picture"])
     with torch.inference_mode():
-        patches = codec.head(made.network.states(batch)[batch.reads["predict"]["picture"].flat_r])
-    expected = (codec._pixels(patches.view(3, codec.count, -1)).clamp(-1, 1) + 1) * 127.5
+        patches = codec.head(made.network.encode(batch).h_ND[batch.reads["predict"]["picture"].flat_r])
+    expected = (codec.pixels(patches.view(3, codec.grid.count, -1)).clamp(-1, 1) + 1) * 127.5
     drawn = made.answer(rows, "picture", ["kind", "title"], Sampling(steps=1))
     for found, pixels in zip(drawn, expected, strict=True):
         assert np.abs(found.value - pixels[0].numpy()).max() <= 0.51, "rounded to whole levels"
@@ -316,12 +317,10 @@ def test_every_parameter_learns_in_pretraining(trunk: Any, given: str) -> None:
 
     made = model(trunk, given)
     store = worlds.store_of(made, table())
-    made.network.objectives = [
-        worlds.objective(store, kind, documents=96) for kind in ("predict", "masked", "contrast")
-    ]
-    load = Loader(store, made.network.objectives, seed=0, tokens_per_batch=100_000, given_causal=given == "causal")
+    objectives = [worlds.objective(store, kind, documents=96) for kind in ("predict", "masked", "contrast")]
+    load = Loader(store, objectives, seed=0, tokens_per_batch=100_000, given_causal=given == "causal")
     (batch,) = load(0)
-    losses = made.network.train()(batch)
+    losses = worlds.learner(made, *objectives).train()(batch)
     assert losses.keys() >= batch.counts.keys()
     for name, loss in losses.items():
         assert float(loss.count) == pytest.approx(batch.counts.get(name, 0.0)), name
@@ -337,10 +336,10 @@ def test_a_batch_that_lacks_a_column_has_its_losses_of_nothing_and_reaches_its_p
     network, store = made.network.train(), worlds.store_of(made, table())
 
     def run(columns: list[str], shown: list[str], ask: list[str]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        network.objectives = [worlds.objective(store), worlds.objective(store, "contrast")]
-        network.objectives[0].columns = network.objectives[1].columns = columns
+        objectives = [worlds.objective(store), worlds.objective(store, "contrast")]
+        objectives[0].columns = objectives[1].columns = columns
         network.zero_grad(set_to_none=True)
-        losses = network(worlds.batch(store, [0, 3, 4], shown, ask))
+        losses = worlds.learner(made, *objectives)(worlds.batch(store, [0, 3, 4], shown, ask))
         sum(loss.sum for loss in losses.values()).backward()
         return losses, {name: p.grad for name, p in network.named_parameters()}
 

@@ -24,6 +24,7 @@ from onetrunk.data.store import Store
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model
 from onetrunk.model import FoundationModel
+from onetrunk.objectives import Learner
 
 CPU = torch.device("cpu")
 TRUNK = {"kind": "transformer", "width": 32, "layers": 2, "heads": 2}
@@ -177,8 +178,8 @@ def _close(answer: Any, truth: Any) -> bool:
 
 CASES: dict[str, Case] = {
     "text": Case("text", _SENTENCES, "\ud800", _equal),
-    "text with pairs": Case("text", _SENTENCES, "\ud800", _equal, {"pairs": 32}, steps=0),
-    "text by character": Case("text", _SENTENCES, "\ud800", _equal, {"unit": "character", "drop": 0.2}),
+    "text with bigrams": Case("text", _SENTENCES, "\ud800", _equal, {"bigrams": 32}, steps=0),
+    "text by character": Case("text", _SENTENCES, "\ud800", _equal, {"unit": "character", "word_dropout": 0.2}),
     "category": Case("category", list("abcdefghabcd"), ["a", "b"], _equal),
     "category of numbers": Case(
         "category", [3, 1, 4, 15, 9, 2, 6, 5, 3, 1, 4, 2], {"a": 1}, _equal, {"balance": True}, inferred=False
@@ -221,7 +222,7 @@ CASES: dict[str, Case] = {
     ),
     "audio, longer than the context": Case(
         "audio", [sound(i, 0.5) for i in range(12)], (8000, np.zeros(4000)), lambda a, t: False,
-        {"bands": 8, "length": 6, "step": 2, "hide": 0.3}, steps=0,
+        {"bands": 8, "length": 6, "step": 2, "mask_rate": 0.3}, steps=0,
     ),
     "image of large patches, with a stem in stages": Case(
         "image", [np.kron(_drawing(i), np.ones((2, 2), dtype=np.uint8)) for i in range(12)], b"",
@@ -229,7 +230,7 @@ CASES: dict[str, Case] = {
     ),
     "boxes": Case(
         "boxes", [_scene(i) for i in range(12)], [{"label": "a", "box": [1, 2, 3]}], _found,
-        {"hide": 0.6, "least": 0.005}, steps=200, on=("image", [_picture(i) for i in range(12)]),
+        {"mask_rate": 0.6, "min_score": 0.005}, steps=200, on=("image", [_picture(i) for i in range(12)]),
     ),
 }  # fmt: skip
 
@@ -268,7 +269,7 @@ def on_of(codec: Any, keys: np.ndarray) -> On | None:
         return None
     u = rng.uniform(rng.mix(keys, "on"), 2)
     frame = np.array([[16, 0, 16], [0, 16, 16]], dtype=np.float32) + np.float32([[0, 0, 1], [0, 0, 0]]) * u[:, :1, None]
-    return On(np.where(u[:, 1] < 0.1, 0, 16), frame)
+    return On(np.where(u[:, 1] < 0.1, 0, 16), {"frame": frame})
 
 
 def segment(codec: Any, content: Any, role: Role, keys: np.ndarray, augment: bool) -> Any:
@@ -316,6 +317,11 @@ def objective(store: Store, kind: str = "predict", **config: Any) -> Objective:
     return objectives.get(kind)(kind, ObjectiveConfig(kind=kind, **config), store.names, store.codecs)
 
 
+def learner(made: Model, *objectives: Objective) -> Learner:
+    """The model with what it learns from."""
+    return Learner(made.network, objectives)
+
+
 def group(
     store: Store, rows: Sequence[int], given: Sequence[str], ask: Sequence[str], masked: Sequence[str] = ()
 ) -> RoleAssignment:
@@ -336,7 +342,7 @@ def batch(store: Store, rows: Sequence[int], given: Sequence[str], ask: Sequence
 def states_by_document(made: Model, found: Batch) -> dict[tuple[int, str], torch.Tensor]:
     """The trunk's states of each column in each document, (row, column) to [t, D], in order."""
     with torch.inference_mode():
-        h = made.network.states(found)
+        h = made.network.encode(found).h_ND
     T = found.layout.doc_BT.shape[1]
     doc = found.layout.doc_BT.flatten()
     gather = found.gather_N if found.gather_N is not None else torch.arange(doc.numel())

@@ -15,12 +15,14 @@ import torch
 import worlds
 from scipy import signal
 
-from onetrunk.columns import _sound as module
-from onetrunk.columns._sound import LogMel, evened, open_sound, resampled, wav
-from onetrunk.columns.audio import CODEC as Audio
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role, local_positions
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.registry import column_types
+from onetrunk.media import audio as module
+from onetrunk.media.audio import LogMel, open_audio, resampled, same_loudness, wav
+
+Audio = column_types.get("audio")
 
 RATE = 8000
 DICE = np.random.default_rng(0)
@@ -51,7 +53,7 @@ def test_every_format_and_every_way_to_hold_it_is_one_sound(kind: str, tmp_path:
     path.write_bytes(data)
     exact = kind in ("WAV", "FLAC", "AIFF")
     for way in (path, str(path), data, {"bytes": data, "path": None}, {"bytes": None, "path": str(path)}):
-        rate, samples = open_sound(way)
+        rate, samples = open_audio(way)
         assert rate == RATE and samples.dtype == np.float32
         assert Audio.fingerprint(way) == Audio.fingerprint(path)
         if exact:
@@ -69,10 +71,10 @@ def test_arrays_of_every_kind_and_many_channels_are_one_sound() -> None:
         np.tile(CHIRP, (3, 1)).T,
     ]
     for way in [*ways, ((CHIRP + 1) * 127.5).round().astype(np.uint8)]:
-        rate, samples = open_sound((RATE, way))
+        rate, samples = open_audio((RATE, way))
         assert rate == RATE and np.abs(samples - CHIRP).max() < 2e-2
-    assert np.array_equal(open_sound(CHIRP, 123_456)[1], CHIRP), "an array alone has the rate that it is told"
-    left = open_sound(encoded(np.stack([CHIRP, 0 * CHIRP], axis=1)))[1]
+    assert np.array_equal(open_audio(CHIRP, 123_456)[1], CHIRP), "an array alone has the rate that it is told"
+    left = open_audio(encoded(np.stack([CHIRP, 0 * CHIRP], axis=1)))[1]
     assert np.abs(left - CHIRP / 2).max() < 1e-4
 
 
@@ -105,23 +107,23 @@ def changed(data: bytes, at: int, form: str, value: int) -> bytes:
 )  # fmt: skip
 def test_what_is_no_sound_says_why(value: Any, reason: str) -> None:
     with pytest.raises(BadValueError, match=reason):
-        open_sound(value)
+        open_audio(value)
 
 
 def test_a_wav_from_a_pipe_does_not_know_its_length() -> None:
-    assert len(open_sound(changed(encoded(CHIRP), 40, "<I", 0xFFFFFFFF))[1]) == len(CHIRP)
+    assert len(open_audio(changed(encoded(CHIRP), 40, "<I", 0xFFFFFFFF))[1]) == len(CHIRP)
 
 
 def test_a_long_recording_is_refused_before_it_is_decoded_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     silence = encoded(np.zeros(400_000), "FLAC")  # 400,000 samples in a few hundred bytes
     assert len(silence) < 20_000
     monkeypatch.setattr(module, "_BLOCK", 1000)
-    monkeypatch.setattr(module, "_MOST_SAMPLES", 5000)
+    monkeypatch.setattr(module, "_MAX_SAMPLES", 5000)
     blocks = []
     read = soundfile.SoundFile.read
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda *a, **k: blocks.append(1) or read(*a, **k))
     with pytest.raises(BadValueError, match="too long: more than 5,000 samples"):
-        open_sound(silence)
+        open_audio(silence)
     assert len(blocks) == 6
 
 
@@ -155,7 +157,7 @@ def test_written_wav_files_are_read_by_others() -> None:
 def test_shown_as_a_player_and_a_picture() -> None:
     shown = Audio.show((RATE, CHIRP))
     assert shown.keys() == {"wav", "png"} and base64.b64decode(shown["png"]).startswith(b"\x89PNG")
-    assert len(open_sound(base64.b64decode(shown["wav"]))[1]) == len(CHIRP)
+    assert len(open_audio(base64.b64decode(shown["wav"]))[1]) == len(CHIRP)
     assert "not a readable" in Audio.show(b"no")["text"]
 
 
@@ -164,13 +166,13 @@ def test_every_recording_is_brought_to_one_loudness(rate: int) -> None:
     tone = np.sin(2 * np.pi * 500 * np.arange(rate) / rate).astype(np.float32)
     for quiet in (1.0, 0.003):
         for silence in (0, rate // 3):  # what lies between words does not count
-            even = evened(np.concatenate([quiet * tone, np.zeros(silence, np.float32)]), rate)
+            even = same_loudness(np.concatenate([quiet * tone, np.zeros(silence, np.float32)]), rate)
             assert np.sqrt((even[:rate] ** 2).mean()) == pytest.approx(0.1, rel=0.02)
     codec, as_is = fitted([(RATE, CHIRP)]), fitted([(RATE, CHIRP)], even=False)
     for one, same in ((codec, True), (as_is, False)):
-        loud, faint = (one._log_mel((RATE, factor * CHIRP)) for factor in (1, 0.05))
+        loud, faint = (one.log_mel((RATE, factor * CHIRP)) for factor in (1, 0.05))
         assert np.allclose(loud, faint, atol=0.02) == same
-    assert len(evened(CHIRP[:85], rate)) == 85
+    assert len(same_loudness(CHIRP[:85], rate)) == 85
 
 
 # -- spectra -------------------------------------------------------------------------------------------------
@@ -184,7 +186,7 @@ def test_log_mel_agrees_with_scipys_short_time_transform() -> None:
     power = (np.abs(np.fft.rfft(frames)) * 2 / window.sum()) ** 2
     _, _, other = signal.stft(CHIRP, RATE, "hann", 256, 176, boundary="zeros", padded=False, scaling="spectrum")
     np.testing.assert_allclose((np.abs(other.T[:45]) * 2) ** 2, power[:45], atol=1e-6)
-    expected = np.log(power @ mel.filters.numpy().T + 1e-8)
+    expected = np.log(power @ mel.filters.T + 1e-8)
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
@@ -217,12 +219,12 @@ def test_parts_hold_the_whole_sound_in_order() -> None:
     codec = fitted(MELODIES, step=4)
     content = worlds.content_of(codec, MELODIES)
     assert content.lens.tolist() == [5, 8, 10, 13] * 3
-    exact = (codec.spectra(evened(MELODIES[0][1], RATE), 4) - codec.mean) / codec.scale
+    exact = (codec.spectra(same_loudness(MELODIES[0][1], RATE), 4) - codec.mean) / codec.scale
     first = content.gather()["mel"][:5].astype(np.float32).reshape(-1, 16)
     np.testing.assert_allclose(first, exact, atol=2e-3)
     given = codec.segment(content, Role.GIVEN, worlds.keys(12))
     assert np.array_equal(given.content["mel"], content.gather()["mel"].astype(np.float32))
-    assert given.order is None and (given.content["level"] == 1).all() and (given.content["of"] == 0).all()
+    assert given.order is None and (given.content["level"] == 1).all() and (given.content["count"] == 0).all()
 
 
 def test_what_is_asked_begins_with_its_length() -> None:
@@ -236,7 +238,7 @@ def test_what_is_asked_begins_with_its_length() -> None:
     assert not segment.content["mel"][slot].any()
     assert np.round(segment.targets["length"][slot] * codec.longest).astype(int).tolist() == content.lens.tolist()
     exact = content.gather()["mel"].astype(np.float32)
-    assert np.array_equal(segment.targets["mel"][~slot], exact), "speech is not augmented"
+    assert np.array_equal(segment.targets["patch"][~slot], exact), "speech is not augmented"
     level = segment.content["level"][~slot][:, None]
     noise = (segment.content["mel"][~slot] - level * exact) / (1 - level)
     assert abs(noise.mean()) < 0.1 and abs(noise.std() - 1) < 0.1
@@ -245,13 +247,13 @@ def test_what_is_asked_begins_with_its_length() -> None:
 
 def test_masked_parts_are_runs_of_noise() -> None:
     values = MELODIES * 20
-    codec = fitted(values, hide=0.4, span=3, **PLAIN)
+    codec = fitted(values, mask_rate=0.4, span=3, **PLAIN)
     content = worlds.content_of(codec, values)
     segment = codec.segment(content, Role.MASKED, worlds.keys(240))
     level, exact = segment.content["level"], content.gather()["mel"].astype(np.float32)
     assert set(np.unique(level)) == {0, 1} and 0.35 < (level == 0).mean() < 0.6, "a run in every one, however short"
     assert np.array_equal(segment.reads, np.flatnonzero(level == 0))
-    assert np.array_equal(segment.targets["mel"], exact[segment.reads])
+    assert np.array_equal(segment.targets["patch"], exact[segment.reads])
     assert np.array_equal(segment.content["mel"][level == 1], exact[level == 1])
     noise = segment.content["mel"][level == 0]
     assert abs(noise.mean()) < 0.05 and abs(noise.std() - 1) < 0.05
@@ -368,7 +370,7 @@ def test_a_denoiser_that_knows_the_sound_speaks_it(steps: int) -> None:
     assert (query.t, query.keep, query.pos) == (1, True, 0) and (query.content["part"] == -1).all()
     state = codec.step(state, torch.zeros(2, 1, 8), None)
     state["length"] = torch.full((2,), len(right))
-    state["mel"] = state["mel"][:, :1].expand(-1, len(right), -1)
+    state["patches"] = state["patches"][:, :1].expand(-1, len(right), -1)
     codec.head = Known(right)
     taken = 0
     while not bool(state["done"].all()):
@@ -378,7 +380,7 @@ def test_a_denoiser_that_knows_the_sound_speaks_it(steps: int) -> None:
         state, taken = codec.step(state, torch.zeros(2, len(right), 8), None), taken + 1
     assert taken == steps
     for answer in codec.finish(state):
-        assert open_sound(answer.value)[0] == RATE
+        assert open_audio(answer.value)[0] == RATE
         found = codec.metrics([answer], [truth])
         assert found["mel_cepstral_distortion"] < 4 and found["length_error"] == 0
 

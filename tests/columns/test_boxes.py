@@ -12,7 +12,7 @@ import torch
 import worlds
 from PIL import Image as Pillow
 
-from onetrunk.columns.boxes import CODEC as Boxes
+from onetrunk.columns.boxes.cells import cell_centres
 from onetrunk.core.answer import Answer
 from onetrunk.core.content import On, Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
@@ -20,7 +20,8 @@ from onetrunk.core.registry import column_types
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
-from onetrunk.nn.heads.dense import cell_centres
+
+Boxes = column_types.get("boxes")
 
 CAT = {"label": "cat", "box": [10, 20, 30, 40]}
 DOG = {"label": "dog", "box": [0, 0, 8, 8]}
@@ -38,7 +39,7 @@ def fitted(values: list[Any], width: int | None = None, **options: Any) -> Any:
 
 def asked(codec: Any, values: list[Any], frame: np.ndarray = SQUARE, lens: list[int] | None = None) -> Any:
     content = worlds.content_of(codec, values)
-    on = On(np.array(lens or [16] * len(values)), np.tile(frame, (len(values), 1, 1)))
+    on = On(np.array(lens or [16] * len(values)), {"frame": np.tile(frame, (len(values), 1, 1))})
     return codec.segment(content, Role.ASKED, worlds.keys(len(values)), on=on)
 
 
@@ -98,8 +99,8 @@ def test_odd_boxes_are_counted_in_the_ledger_with_plain_reasons() -> None:
         "boxes that reach beyond their picture, cut at its border": 1,
         "lists of boxes whose image is missing: not trained on": 1,
     }
-    made.network.objectives = [worlds.objective(store, given=["image"], ask=["boxes"])]
-    (loss,) = made.network(worlds.batch(store, range(5), given=["image"], ask=["boxes"])).values()
+    learner = worlds.learner(made, worlds.objective(store, given=["image"], ask=["boxes"]))
+    (loss,) = learner(worlds.batch(store, range(5), given=["image"], ask=["boxes"])).values()
     assert torch.isfinite(loss.sum) and set(loss.doc.tolist()) == {0, 1, 2, 3}  # none of this crashes a step
 
 
@@ -143,7 +144,7 @@ def test_boxes_follow_their_picture_through_augmentation() -> None:
     keys = worlds.keys(24)
     seen = image.segment(worlds.content_of(image, [picture] * 24), Role.GIVEN, keys, augment=True)
     codec = fitted([[entry]], cells=4)
-    on = On(seen.lens, seen.content["frame"])
+    on = On(seen.lens, seen.facts)
     targets = codec.segment(worlds.content_of(codec, [[entry]] * 24), Role.ASKED, keys, on=on).targets
     compared = 0
     for d in range(24):
@@ -161,7 +162,7 @@ def test_boxes_follow_their_picture_through_augmentation() -> None:
 def test_a_column_that_is_no_picture_is_refused() -> None:
     codec = fitted([[CAT]])
     content = worlds.content_of(codec, [[CAT]])
-    for on in (On(np.array([16])), On(np.array([15]), SQUARE[None])):
+    for on in (On(np.array([16])), On(np.array([15]), {"frame": SQUARE[None]})):
         with pytest.raises(UsageError, match="square grids of one size; 'photo' has none"):
             fitted([[CAT]], on="photo").segment(content, Role.ASKED, worlds.keys(1), on=on)
 
@@ -182,7 +183,7 @@ def certain(codec: Any, P: int, hits: list[tuple[int, int, int, list[float]]]) -
     for strength, (p, c, k, box) in enumerate(hits):
         logits[p, c, k], raw[p, c] = 3.0 - strength, torch.tensor(box)
     codec.dense.forward = lambda h: (logits, raw)
-    on = On(np.array([P]), SQUARE[None])
+    on = On(np.array([P]), {"frame": SQUARE[None]})
     state = codec.start(worlds.context(worlds.keys(1), on=on))
     return codec.step(state, torch.zeros(1, P, 8), None)
 
@@ -207,15 +208,15 @@ def test_the_less_sure_of_two_that_share_too_much_goes_and_boxes_end_at_the_bord
     assert labels == ["cat", "dog", "cat"]  # the second cat is the first again; a dog may be there
     x, y, w, _ = answer.value[0]["box"]
     assert x == 0 and y >= 0 and w <= 100 and x + w == pytest.approx(100)
-    few = fitted([[CAT, DOG]], 8, cells=1, most=1)
+    few = fitted([[CAT, DOG]], 8, cells=1, max_boxes=1)
     assert len(few.finish(certain(few, 16, hits))[0].value) == 1
-    sure = fitted([[CAT, DOG]], 8, cells=1, least=0.9)
+    sure = fitted([[CAT, DOG]], 8, cells=1, min_score=0.9)
     assert [e["score"] > 0.9 for e in sure.finish(certain(sure, 16, hits))[0].value] == [True]
 
 
 def test_missing_pictures_have_empty_answers_beside_others() -> None:
     table = {"image": [worlds._picture(i) for i in range(4)], "boxes": [worlds._scene(i) for i in range(4)]}
-    made = worlds.model(table, {"image": "image", "boxes": "boxes"}, options={"boxes": {"least": 0.005}})
+    made = worlds.model(table, {"image": "image", "boxes": "boxes"}, options={"boxes": {"min_score": 0.005}})
     pictures = [table["image"][0], None, table["image"][2]]
     found = made.answer({"image": pictures}, "boxes", ["image"])
     assert found[1].value == [] and found[0].value and found[2].value
@@ -226,18 +227,18 @@ def test_missing_pictures_have_empty_answers_beside_others() -> None:
 
 # -- given and masked ----------------------------------------------------------------------------------------
 def test_masked_boxes_lose_their_label_or_their_place_and_are_asked_for_it() -> None:
-    codec = fitted([[CAT, DOG]], 16, hide=0.9)
+    codec = fitted([[CAT, DOG]], 16, mask_rate=0.9)
     flat, cow = {"label": "cat", "box": [5, 5, 0, 9]}, {"label": "cow", "box": [1, 1, 5, 5]}
     content = worlds.content_of(codec, [[CAT, DOG, flat, cow]] * 40)
     segment = codec.segment(content, Role.MASKED, worlds.keys(40))
-    hidden, targets = segment.content["hidden"], segment.targets
-    assert not hidden.all(1).any() and 0.6 < hidden[::4].any(1).mean() < 1
-    assert not hidden[2::4, 1].any() and not hidden[3::4, 0].any()  # no place to ask for; no known label
-    assert (targets["id"][:, 0] >= 0).tolist() == hidden[segment.reads, 0].tolist()
-    assert targets["boxed"][:, 0].tolist() == hidden[segment.reads, 1].tolist()
+    masked, targets = segment.content["masked"], segment.targets
+    assert not masked.all(1).any() and 0.6 < masked[::4].any(1).mean() < 1
+    assert not masked[2::4, 1].any() and not masked[3::4, 0].any()  # no place to ask for; no known label
+    assert (targets["id"][:, 0] >= 0).tolist() == masked[segment.reads, 0].tolist()
+    assert targets["boxed"][:, 0].tolist() == masked[segment.reads, 1].tolist()
     whole = codec.segment(content, Role.GIVEN, worlds.keys(40)).content
-    assert (segment.content["id"][hidden[:, 0]] == 0).all() and (segment.content["box"][hidden[:, 1]] == 0).all()
-    places = segment.reads[hidden[segment.reads, 1]]
+    assert (segment.content["id"][masked[:, 0]] == 0).all() and (segment.content["box"][masked[:, 1]] == 0).all()
+    places = segment.reads[masked[segment.reads, 1]]
     np.testing.assert_array_equal(targets["box"][targets["boxed"]], whole["box"][places])
     x = codec.embed(worlds.tensors(segment.content))
     assert torch.isfinite(x).all()

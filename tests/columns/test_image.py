@@ -14,12 +14,14 @@ import worlds
 from PIL import Image as Pillow
 from PIL import ImageFile
 
-from onetrunk.columns import _pictures
-from onetrunk.columns.image import CODEC as Image
-from onetrunk.columns.image import open_image, sheet
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.registry import column_types
+from onetrunk.media import image as media
+from onetrunk.media.image import open_image, sheet
+
+Image = column_types.get("image")
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 COLOUR = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)
@@ -126,7 +128,7 @@ def test_what_cannot_be_read_says_why(value: Any, reason: str) -> None:
 
 def test_too_many_pixels_are_refused_by_the_header_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = encoded(GREY)
-    monkeypatch.setattr(_pictures, "_MOST_PIXELS", 40)
+    monkeypatch.setattr(media, "_MAX_PIXELS", 40)
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(BadValueError, match="8 × 6 pixels; at most 40"):
         open_image(picture)
@@ -148,7 +150,7 @@ def test_size_patch_and_channels_follow_the_training_pictures(
     pictures: list[Any], options: dict[str, int], size: int, patch: int, channels: int
 ) -> None:
     codec = fitted(pictures, **options)
-    assert (codec.size, codec.patch, codec.channels, codec.count) == (size, patch, channels, (size // patch) ** 2)
+    assert (codec.size, codec.patch, codec.channels, codec.grid.count) == (size, patch, channels, (size // patch) ** 2)
 
 
 def test_only_readable_pictures_are_learnt_from() -> None:
@@ -170,17 +172,17 @@ def test_shown_as_a_picture() -> None:
 
 # -- roles ---------------------------------------------------------------------------------------------------
 def test_patches_are_cut_row_by_row_and_put_back() -> None:
-    codec = fitted([COLOUR], patch=2, size=8)
+    codec = fitted([COLOUR], 8, patch=2, size=8)
     x = np.random.default_rng(0).normal(size=(3, 3, 8, 8)).astype(np.float32)
-    patches = codec._patches(x)
+    patches = codec.grid.cut(x)
     first = x[0, :, 0:2, 2:4].transpose(1, 2, 0).reshape(-1)  # the second patch of the first row
-    assert np.array_equal(patches[1], first)
-    back = codec._pixels(torch.from_numpy(patches).view(3, 16, -1))
-    assert np.array_equal(back.numpy(), x)
+    assert patches.shape == (3, 16, 12) and np.array_equal(patches[0, 1], first)
+    assert np.array_equal(codec.grid.join(patches), x)
+    assert np.array_equal(codec.pixels(torch.from_numpy(patches)).numpy(), x)
 
 
 def test_what_is_given_is_the_picture_and_masked_patches_are_noise() -> None:
-    codec = fitted(worlds.CASES["image"].values, hide=0.5, patch=2)
+    codec = fitted(worlds.CASES["image"].values, mask_rate=0.5, patch=2)
     content = worlds.content_of(codec, worlds.CASES["image"].values * 10)
     exact = content.gather()["pixels"].astype(np.float32) / 127.5 - 1
     given = codec.segment(content, Role.GIVEN, worlds.keys(120))
@@ -189,7 +191,7 @@ def test_what_is_given_is_the_picture_and_masked_patches_are_noise() -> None:
     level = masked.content["level"].reshape(-1)
     assert set(np.unique(level)) == {0.0, 1.0} and abs((level == 0).mean() - 0.5) < 0.04
     assert np.array_equal(masked.reads, np.flatnonzero(level == 0))
-    shown, whole = codec._patches(masked.content["pixels"]), codec._patches(exact)
+    shown, whole = (codec.grid.cut(x).reshape(-1, 4) for x in (masked.content["pixels"], exact))
     assert np.array_equal(shown[level == 1], whole[level == 1])
     assert np.array_equal(masked.targets["patch"], whole[masked.reads])
     noise = shown[level == 0]
@@ -206,7 +208,7 @@ def test_what_is_asked_is_noisy_by_its_level_and_weighed_by_it() -> None:
     t = level[:, 0, None, None, None]
     noise = (segment.content["pixels"] - t * exact) / (1 - t)
     assert abs(noise.mean()) < 0.1 and abs(noise.std() - 1) < 0.1
-    assert np.array_equal(segment.targets["patch"], codec._patches(exact)), "drawings are not augmented"
+    assert np.array_equal(segment.targets["patch"], codec.grid.cut(exact).reshape(-1, 4)), "drawings are not augmented"
     expected = 1 / np.maximum(1 - level.reshape(-1), 0.2) ** 2
     assert segment.targets["velocity"] == pytest.approx(expected, rel=1e-5)
 
@@ -220,9 +222,9 @@ def test_the_frame_leads_from_what_is_seen_back_to_the_original() -> None:
     content = worlds.content_of(codec, [wide] * 6)
     for role, augment in ((Role.GIVEN, False), (Role.GIVEN, True), (Role.MASKED, True)):
         segment = codec.segment(content, role, worlds.keys(6), augment)
-        assert segment.content["frame"].shape == (6, 2, 3)
+        assert segment.facts["frame"].shape == (6, 2, 3)
         if role == Role.GIVEN:
-            for picture, frame in zip(segment.content["pixels"][:, 0], segment.content["frame"], strict=True):
+            for picture, frame in zip(segment.content["pixels"][:, 0], segment.facts["frame"], strict=True):
                 light = np.clip(picture - np.median(picture), 0.2, None) - 0.2
                 y, x = np.mgrid[:60, :60] * 2 / 60 + 1 / 60 - 1
                 seen = [(light * x).sum() / light.sum(), (light * y).sum() / light.sum(), 1]
@@ -264,7 +266,7 @@ def test_every_stem_makes_one_position_a_patch(stem: int | None, depth: int, pat
     codec = fitted([COLOUR], 8, stem=stem, depth=depth, patch=patch, size=size)
     content = worlds.content_of(codec, [COLOUR, GREY])
     x = codec.embed(worlds.tensors(codec.segment(content, Role.GIVEN, worlds.keys(2)).content))
-    assert x.shape == (2 * codec.count, 8)
+    assert x.shape == (2 * codec.grid.count, 8)
 
 
 # -- drawing -------------------------------------------------------------------------------------------------
@@ -282,7 +284,7 @@ class Known(torch.nn.Module):
 def test_a_denoiser_that_knows_the_picture_draws_it(array: np.ndarray) -> None:
     codec = fitted([array], 8, patch=2, size=8).eval()
     content = worlds.content_of(codec, [array])
-    right = torch.from_numpy(codec._patches(content.gather()["pixels"].astype(np.float32) / 127.5 - 1))
+    right = torch.from_numpy(codec.grid.cut(content.gather()["pixels"].astype(np.float32) / 127.5 - 1))
     codec.head = Known(right)
     for steps in (1, 5):
         sampling = Sampling(steps=steps)
@@ -291,7 +293,7 @@ def test_a_denoiser_that_knows_the_picture_draws_it(array: np.ndarray) -> None:
         while not bool(state["done"].all()):
             query = codec.query(state)
             assert float(query.content["level"][0, 0]) == pytest.approx(taken / steps)
-            state, taken = codec.step(state, torch.zeros(2, codec.count, 8), None), taken + 1
+            state, taken = codec.step(state, torch.zeros(2, codec.grid.count, 8), None), taken + 1
         assert taken == steps
         for answer in codec.finish(state):
             truth = codec.encode(array)["pixels"].transpose(1, 2, 0).squeeze()
@@ -301,11 +303,11 @@ def test_a_denoiser_that_knows_the_picture_draws_it(array: np.ndarray) -> None:
 @torch.inference_mode()
 def test_guidance_goes_past_what_is_led_away_from_what_is_not() -> None:
     codec = fitted([GREY], 8, patch=2, size=8).eval()
-    led, free = torch.randn(3, codec.count, 8), torch.randn(3, codec.count, 8)
+    led, free = torch.randn(3, codec.grid.count, 8), torch.randn(3, codec.grid.count, 8)
     state = codec.start(worlds.context(worlds.keys(3), Sampling(steps=1, guidance=3.0)))
-    drawn = codec.step(state, led, free)["pixels"]
+    drawn = codec.step(state, led, free)["patches"]
     a, b = codec.head(led), codec.head(free)
-    torch.testing.assert_close(drawn, codec._pixels(b + 3 * (a - b)))
+    torch.testing.assert_close(drawn, b + 3 * (a - b))
 
 
 def test_errors_are_of_pixels_from_0_to_1() -> None:

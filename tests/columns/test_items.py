@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import pickle
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,15 @@ import pytest
 import torch
 import worlds
 
-from onetrunk.columns._history import FIRST, MASK, MISSING, START, UNKNOWN
-from onetrunk.columns.items import CODEC as Items
-from onetrunk.columns.items import Ranking
+from onetrunk.columns.families.history.encoder import FIRST, MASK, MISSING, START, UNKNOWN
+from onetrunk.columns.items.ranking import Catalogue, Ranking
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.registry import column_types
 from onetrunk.data.ledger import Ledger
 
+Items = column_types.get("items")
 ROWS = [["a", "b", "c"], ["b", "c"], ["c", "a", "b", "d"], ["d"], ["c", "c", "d"], ["e", "c"]]
 
 
@@ -31,7 +33,7 @@ def fitted(values: list[Any] = ROWS, width: int | None = 8, **options: Any) -> A
 
 
 def rows_of(codec: Any, *items: Any) -> list[int]:
-    return [codec._place(codec.asked)[str(i)] for i in items]
+    return [codec.rows_of(codec.asked)[str(i)] for i in items]
 
 
 # -- reading -------------------------------------------------------------------------------------------------
@@ -102,7 +104,7 @@ def test_long_histories_are_read_by_windows_and_answered_from_their_end() -> Non
     shown = [START, *content.gather()["item"][:6].tolist()]
     assert segment.content["item"][:7].tolist() == shown, "a window goes on from the step before it"
     state = codec.start(worlds.context(worlds.keys(2), prompt=content))
-    assert state["shown item"][0].tolist() == rows_of(codec, "d", "e", "a", "b")
+    assert state["steps of item"][0].tolist() == rows_of(codec, "d", "e", "a", "b")
     assert len(state["seen"][0]) == 7, "what was seen long ago is not answered either"
 
 
@@ -146,22 +148,41 @@ def test_drawn_answers_follow_their_probabilities() -> None:
 
 
 def test_ranks_are_among_all_that_may_be_answered() -> None:
-    scores = np.array([[0.4, 0.1, -np.inf, 0.3, 0.1]])
+    catalogue = Catalogue(np.zeros((5, 0)), np.array([0.4, 0.1, 9.0, 0.3, 0.1]))
     codec = fitted(width=None)
     c, b, d, a, _ = codec.classes["item"]
-    answer = Ranking([c], scores_of=lambda rows: scores[rows])
-    found = {item: codec.each([answer], [[item]])["mrr"][0] for item in (c, a, b, d, "new")}
+    answer = Ranking([c], catalogue=catalogue, query=np.zeros(0), excluded=np.array([2]))
+    found = {item: codec.metrics_per_row([answer], [[item]])["mrr"][0] for item in (c, a, b, d, "new")}
     assert found == pytest.approx({c: 1, a: 1 / 2, b: 1 / 3, d: 0, "new": 0}), "ties are as good as the better half"
     assert codec.metrics([Answer(["b", "a"])], [["a"]])["mrr"] == 0.5, "a list alone is ranked as it stands"
-    assert answer.ranks[codec._next([a])] == (2.0, 4)
+    assert answer.ranks[codec.next_item([a])] == (2.0, 4)
+
+
+def test_rankings_are_plain_data_and_share_one_catalogue_while_it_stays() -> None:
+    made = worlds.model({"h": ROWS}, {"h": "items"}, options={"h": {"top": 2}})
+    codec, histories, then = made.codec("h"), [["a", "b"], ["c"], ["e", "d"]], [["d"], ["a"], ["c"]]
+    found = [a for history in histories for a in made.answer({"h": [history]}, "h", [])]
+    assert len({id(a.catalogue) for a in found}) == 1
+    again = pickle.loads(pickle.dumps(found))
+    metrics = codec.metrics(found, then)
+    assert codec.metrics(again, then) == metrics
+    for answer, history in zip(found, histories, strict=True):
+        scores = answer.catalogue.scores(answer.query[None])[0]
+        scores[[codec.rows_of("item")[i] - FIRST for i in history]] = -np.inf
+        p = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+        assert answer.scores == pytest.approx(sorted(p, reverse=True)[:2], rel=1e-4), "they rank what it answered"
+    with torch.no_grad():
+        codec.bias += torch.arange(5) * 1.0
+    other = made.answer({"h": histories}, "h", [])
+    assert other[0].catalogue is not found[0].catalogue and codec.metrics(again, then) == metrics
 
 
 def test_the_others_are_drawn_from_the_whole_catalogue() -> None:
-    scores = np.array([[0.4, 0.3, 0.2, 0.1, 0.1]])
+    bias = np.array([0.4, 0.3, 0.2, 0.1, 0.1])
     for catalogue, others in ((None, 4), (5, 4), (505, 504)):
         codec = fitted(width=None, catalogue=catalogue, top=1)
         second = codec.classes["item"][1]
-        answer = Ranking([], scores_of=lambda rows: scores[rows])
+        answer = Ranking([], catalogue=Catalogue(np.zeros((5, 0)), bias), query=np.zeros(0))
         found = codec.metrics([answer], [[second]])["hit_rate_1_of_101"]
         assert found == pytest.approx(1 - min(100, others) / others), "one item alone is better: is it drawn?"
     with pytest.raises(DataError, match="catalogue says that there are 3 items, but the training rows hold 5"):
@@ -203,15 +224,14 @@ def test_it_learns_an_order_and_beats_its_rivals() -> None:
     made = worlds.model({"h": rows}, {"h": "items"}, options=options, awake=False)
     store = worlds.store_of(made, {"h": rows})
     task = worlds.objective(store, given=[], ask=["h"])
-    made.network.objectives = [task]
-    network, optimizer = made.network.train(), torch.optim.Adam(made.network.parameters(), lr=1e-2)
+    learner, optimizer = worlds.learner(made, task).train(), torch.optim.Adam(made.network.parameters(), lr=1e-2)
     for step in range(80):
         planned = task.assign_roles(np.arange(60), store.present, worlds.keys(60, step))
-        (loss,) = network(worlds.assemble({task.tag: planned}, store)).values()
+        (loss,) = learner(worlds.assemble({task.tag: planned}, store)).values()
         optimizer.zero_grad()
         (loss.sum / loss.count).backward()
         optimizer.step()
-    network.eval()
+    learner.eval()
     codec = made.codec("h")
     before, then = zip(*map(codec.split, rows), strict=True)
     ours = codec.metrics(made.answer({"h": list(before)}, "h", []), list(then))

@@ -10,15 +10,17 @@ import pytest
 import worlds
 from rdkit import Chem
 
-from onetrunk.columns import _tokens, molecule
-from onetrunk.columns.molecule import _TOKEN
-from onetrunk.columns.molecule import CODEC as Molecule
+from onetrunk.columns.families.tokens.special_tokens import UNKNOWN
+from onetrunk.columns.molecule import chemistry
+from onetrunk.columns.molecule.encoder import TOKEN, MoleculeEncoder
 from onetrunk.core.answer import Answer
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError, MissingExtraError
+from onetrunk.core.registry import column_types
 from onetrunk.data.split import split
 from onetrunk.data.table import Table
 
+Molecule = column_types.get("molecule")
 ASPIRIN, ASPIRIN_TOO = "CC(=O)Oc1ccccc1C(=O)O", "OC(=O)c1ccccc1OC(C)=O"
 VALUES = [ASPIRIN, "CCO", "C[C@H](N)C(=O)O", "[Na+].[Cl-]", "C1CCNCC1", "CC(C)Br", "ClCCl", "O=C(N)/C=C/c1ccccn1"]
 
@@ -30,22 +32,20 @@ def fitted(values: list[str] = VALUES, **options: Any) -> Any:
 
 
 def without_rdkit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(molecule, "_chemistry", lambda: False)
-    molecule._parsed.cache_clear()
-    molecule._canonical.cache_clear()
-    monkeypatch.setattr(molecule, "_parsed", lambda smiles: None)
-    monkeypatch.setattr(molecule, "_canonical", lambda smiles, stereo=True: None)
+    monkeypatch.setattr(chemistry, "available", lambda: False)
+    monkeypatch.setattr(chemistry, "parsed", lambda smiles: None)
+    monkeypatch.setattr(chemistry, "canonical", lambda smiles, stereo=True: None)
 
 
 # -- reading -------------------------------------------------------------------------------------------------
 def test_tokens_are_atoms_bonds_and_rings() -> None:
-    assert _TOKEN.findall("C[C@@H](Cl)C%12=Nc1Br") == [
+    assert TOKEN.findall("C[C@@H](Cl)C%12=Nc1Br") == [
         "C", "[C@@H]", "(", "Cl", ")", "C", "%12", "=", "N", "c", "1", "Br",
     ]  # fmt: skip
     codec = fitted()
     assert {"/", "\\", "[C@H]", "[C@@H]"} <= set(codec.tokens), "also what other spellings need"
     for smiles in VALUES:
-        assert codec.written(codec.encode(smiles)["id"].tolist()) == Chem.CanonSmiles(smiles)
+        assert codec.decode(codec.encode(smiles)["id"].tolist()) == Chem.CanonSmiles(smiles)
 
 
 def test_two_spellings_are_one_value() -> None:
@@ -53,7 +53,9 @@ def test_two_spellings_are_one_value() -> None:
     assert np.array_equal(codec.encode(ASPIRIN)["id"], codec.encode(ASPIRIN_TOO)["id"])
     assert Molecule.fingerprint(ASPIRIN) == Molecule.fingerprint(ASPIRIN_TOO) != Molecule.fingerprint("CCO")
     left, right = "C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"
-    assert Molecule.fingerprint(left) != Molecule.fingerprint(right) and Molecule.near(left) == Molecule.near(right)
+    assert Molecule.fingerprint(left) != Molecule.fingerprint(right) and MoleculeEncoder.near_duplicate_key(
+        left
+    ) == MoleculeEncoder.near_duplicate_key(right)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_bad_ones_teach_nothing_and_atoms_never_seen_are_unknown() -> None:
     codec = fitted(["CCO", "no", "C1CC"])
     assert {"C", "O"} <= set(codec.tokens) and "N" not in codec.ids
     ids = codec.encode("CCN")["id"]
-    assert ids.tolist()[2] == _tokens.UNKNOWN
+    assert ids.tolist()[2] == UNKNOWN
     assert codec.dropped(worlds.content_of(codec, ["CCN", "CCO"])) == {"unknown atoms": 1}
     with pytest.raises(DataError, match="at least one training row with a readable SMILES"):
         fitted(["no", "C1CC"])
@@ -106,8 +108,8 @@ def test_training_spells_given_molecules_anew_and_means_the_same() -> None:
         segment = codec.segment(content, Role.GIVEN, worlds.keys(len(VALUES), k), augment=True)
         parts = np.split(segment.content["id"], segment.lens.cumsum()[:-1])
         for ids, value in zip(parts, VALUES, strict=True):
-            assert Molecule.fingerprint(codec.written(ids.tolist())) == Molecule.fingerprint(value)
-        spellings.add(codec.written(parts[0].tolist()))
+            assert Molecule.fingerprint(codec.decode(ids.tolist())) == Molecule.fingerprint(value)
+        spellings.add(codec.decode(parts[0].tolist()))
     assert len(spellings) > 3
     asked = [codec.segment(content, Role.ASKED, worlds.keys(len(VALUES)), augment) for augment in (False, True)]
     assert np.array_equal(asked[0].targets["id"], asked[1].targets["id"]), "what is written has one spelling"
@@ -146,9 +148,9 @@ def test_a_scaffold_stands_in_one_part() -> None:
     smiles = ["C" * i + ring for ring in rings for i in range(1, 13)]
     table = Table({"m": [*smiles, "no"], "y": [str(i % 2) for i in range(61)]})
     made = split(table, {"m": "molecule", "y": "category"}, "scaffold:m:60/20/20", given=["m"], ask=["y"])
-    kin = np.array([Molecule.kin(s) for s in table["m"]], dtype=object)
-    assert kin[0] == "c1ccccc1" and kin[-1] is None and Molecule.kin("CCO") == ""
-    parts = [set(kin[index]) - {None} for index in made.indices().values()]
+    scaffolds = np.array([MoleculeEncoder.split_group(s) for s in table["m"]], dtype=object)
+    assert scaffolds[0] == "c1ccccc1" and scaffolds[-1] is None and MoleculeEncoder.split_group("CCO") == ""
+    parts = [set(scaffolds[index]) - {None} for index in made.indices().values()]
     assert [len(index) for index in made.indices().values()] == pytest.approx([36, 12, 12], abs=1)
     assert not parts[0] & parts[1] and not parts[1] & parts[2] and not parts[0] & parts[2]
     with pytest.raises(DataError, match="'y', read as category, has none"):
@@ -160,12 +162,12 @@ def test_without_rdkit_smiles_are_read_as_spelt(monkeypatch: pytest.MonkeyPatch)
     whole = fitted()
     without_rdkit(monkeypatch)
     codec = fitted()
-    assert codec.written(codec.encode(ASPIRIN_TOO)["id"].tolist()) == ASPIRIN_TOO
+    assert codec.decode(codec.encode(ASPIRIN_TOO)["id"].tolist()) == ASPIRIN_TOO
     assert codec.encode("C1CC")["id"].size == 4, "nobody checks it"
     found = codec.metrics([Answer("CCO"), Answer("CCN")], ["CCO", "CCO"])
     assert found["exact_match"] == 0.5 and found["validity"] is None and found["similarity"] is None
     assert codec.features().fit_transform([*VALUES, None]).shape[0] == 9
-    assert Molecule.show("CCO") == {"text": "CCO"} and Molecule.kin("CCO") is None
+    assert Molecule.show("CCO") == {"text": "CCO"} and MoleculeEncoder.split_group("CCO") is None
     with pytest.raises(
         MissingExtraError, match=r"needs the package 'rdkit'. Install it: pip install 'onetrunk\[chem\]'"
     ):

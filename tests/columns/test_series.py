@@ -136,7 +136,7 @@ def test_slots_see_the_history_only_and_paths_see_them():
         batch = worlds.batch(each, range(6), given=[], ask=["y"])
         read_ = batch.reads["predict"]["y"]
         with torch.inference_mode():
-            states.append((model.network.states(batch)[read_.flat_r], read_.targets["velocity"] > 0))
+            states.append((model.network.encode(batch).h_ND[read_.flat_r], read_.targets["velocity"] > 0))
     (h, flow), (changed_h, _) = states
     assert flow.any() and not flow.all()
     torch.testing.assert_close(h[~flow], changed_h[~flow], rtol=0, atol=1e-6)
@@ -145,7 +145,7 @@ def test_slots_see_the_history_only_and_paths_see_them():
     earlier = worlds.store_of(model, {"y": [[[50.0, 1.0], *v[1:]] for v in values]})
     batch = worlds.batch(earlier, range(6), given=[], ask=["y"])
     with torch.inference_mode():
-        moved = model.network.states(batch)[batch.reads["predict"]["y"].flat_r][~flow]
+        moved = model.network.encode(batch).h_ND[batch.reads["predict"]["y"].flat_r][~flow]
     assert ((moved - h[~flow]).abs().amax(1) > 1e-4).all()
 
 
@@ -160,7 +160,7 @@ def test_answers_are_what_training_read(given, channels):
     read_ = batch.reads["predict"]["y"]
     with torch.inference_mode():
         linear = codec.head.linear(read_.targets["past"], read_.targets["slot"])
-        found = codec.head(model.network.states(batch)[read_.flat_r], linear)
+        found = codec.head(model.network.encode(batch).h_ND[read_.flat_r], linear)
     found = found[read_.targets["velocity"] == 0].view(5, channels, -1, 1 + len(QUANTILES))[:, :, :4]
     answers = model.answer({"y": [codec.split(v)[0] for v in values]}, "y")
     for i, (value, answer) in enumerate(zip(values, answers, strict=True)):
@@ -380,7 +380,6 @@ def test_a_given_series_tells_a_label_apart():
     model = worlds.model(table, {"y": "series", "label": "category"}, options={"y": {"patch": 4, "horizon": 1}})
     store = worlds.store_of(model, table)
     task = worlds.objective(store, given=["y"], ask=["label"])
-    model.network.objectives = [task]
     from test_contract import train
 
     train(model, store, task, 40)

@@ -12,13 +12,14 @@ import torch.nn.functional as F
 import worlds
 from tokenizers import Tokenizer
 
-from onetrunk.columns._tokens import END, MASK, SPECIALS, START, UNKNOWN
-from onetrunk.columns.text import CODEC as Text
+from onetrunk.columns.families.tokens.special_tokens import END, MASK, SPECIALS, START, UNKNOWN
 from onetrunk.core.answer import Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
+from onetrunk.core.registry import column_types
 from onetrunk.inference.likelihood import mean_loss
 
+Text = column_types.get("text")
 ENGLISH = ["The room was clean, the staff friendly.", "Never again: noise all night!", "A fine old house; I'd return."]
 CHINESE = ["房间很干净，服务员态度也好。", "晚上太吵了，再也不来了！", "早餐不错，离地铁站很近。"]
 UNITS = pytest.mark.parametrize("unit", ["bpe", "character"])
@@ -158,7 +159,7 @@ def test_windows_of_a_long_text_cover_it_and_open_with_what_came_before() -> Non
 
 def test_masking_hides_as_many_and_as_bert_does() -> None:
     text = "abcdefgh" * 25
-    codec = fitted([text], unit="character", hide=0.3)
+    codec = fitted([text], unit="character", mask_rate=0.3)
     content = worlds.content_of(codec, [text] * 200)
     segment = codec.segment(content, Role.MASKED, worlds.keys(200))
     truth, shown = np.tile(ids_of(codec, text), 200), segment.content["id"]
@@ -171,7 +172,7 @@ def test_masking_hides_as_many_and_as_bert_does() -> None:
 
 
 def test_words_are_dropped_in_training_only() -> None:
-    codec = fitted(["abcdefgh" * 30], unit="character", drop=0.4)
+    codec = fitted(["abcdefgh" * 30], unit="character", word_dropout=0.4)
     content = worlds.content_of(codec, ["abcdefgh" * 30] * 20)
     shares = [
         (codec.segment(content, Role.GIVEN, worlds.keys(20), augment).content["id"] == MASK).mean()
@@ -190,44 +191,44 @@ def test_smoothing_is_of_training_only() -> None:
         torch.testing.assert_close(loss.each, each)
 
 
-def test_pairs_tell_neighbours_apart_and_are_the_same_when_written() -> None:
-    codec = fitted(["abc"], 8, unit="character", pairs=64)
+def test_bigrams_tell_neighbours_apart_and_are_the_same_when_written() -> None:
+    codec = fitted(["abc"], 8, unit="character", bigrams=64)
     content = worlds.content_of(codec, ["ab", "ba", "abc"])
-    asked = codec.segment(content, Role.ASKED, worlds.keys(3)).content["pair"]
+    asked = codec.segment(content, Role.ASKED, worlds.keys(3)).content["bigram"]
     a, b, c = (ids_of(codec, x)[0] for x in "abc")
     state = codec.start(worlds.context(worlds.keys(1)))
     written = []
     for token in (a, b, c):
-        written.append(int(codec.query(state).content["pair"]))
+        written.append(int(codec.query(state).content["bigram"]))
         state["ids"] = torch.cat([state["ids"], torch.tensor([[token]])], dim=1)
         state["seen"], state["size"] = state["size"], state["size"] + 1
     assert written == asked[6:9].tolist()
     prompted = codec.start(worlds.context(worlds.keys(1), prompt=content.take(np.array([2]))))
-    assert codec.query(prompted).content["pair"].tolist() == asked[6:].tolist()
-    given = codec.segment(content, Role.GIVEN, worlds.keys(3)).content["pair"]
+    assert codec.query(prompted).content["bigram"].tolist() == asked[6:].tolist()
+    given = codec.segment(content, Role.GIVEN, worlds.keys(3)).content["bigram"]
     assert given[1] != given[3] and given[1] == given[5], "ab is not ba, and is ab elsewhere"
 
 
-def test_only_the_most_frequent_pairs_have_vectors_and_none_met_once_among_many_texts() -> None:
+def test_only_the_most_frequent_bigrams_have_vectors_and_none_met_once_among_many_texts() -> None:
     texts = ["ab"] * 600 + ["cd"] * 401 + ["ef"]
     for most, named in ((2, [(0, "a"), ("a", "b")]), (64, [(0, "a"), (0, "c"), ("a", "b"), ("c", "d")])):
-        codec = fitted(texts, 8, unit="character", pairs=most)
+        codec = fitted(texts, 8, unit="character", bigrams=most)
         before = [0 if x == 0 else 1 + ids_of(codec, x)[0] for x, _ in named]
         expected = sorted((x << 32) + ids_of(codec, y)[0] for x, (_, y) in zip(before, named, strict=True))
-        assert codec.pairs.tolist() == expected and len(codec.pair_table) == 1 + len(named)
-        again = Text({"unit": "character", "pairs": most})
+        assert codec.bigrams.tolist() == expected and len(codec.bigram_table) == 1 + len(named)
+        again = Text({"unit": "character", "bigrams": most})
         again.set_knowledge(codec.knowledge())
-        assert again.pairs.tolist() == expected
-        rows = codec.segment(worlds.content_of(codec, ["ab", "ad"]), Role.GIVEN, worlds.keys(2)).content["pair"]
-        assert rows[0] == rows[2] > 0 and rows[3] == 0, "a pair that was never met has no vector of its own"
+        assert again.bigrams.tolist() == expected
+        rows = codec.segment(worlds.content_of(codec, ["ab", "ad"]), Role.GIVEN, worlds.keys(2)).content["bigram"]
+        assert rows[0] == rows[2] > 0 and rows[3] == 0, "a bigram that was never seen has no vector of its own"
 
 
-def test_a_dropped_token_takes_its_pair_along() -> None:
-    codec = fitted(["abcdefgh" * 9], unit="character", pairs=64, drop=0.5)
+def test_a_dropped_token_takes_its_bigram_along() -> None:
+    codec = fitted(["abcdefgh" * 9], unit="character", bigrams=64, word_dropout=0.5)
     content = worlds.content_of(codec, ["abcdefgh" * 9] * 20)
     shown = codec.segment(content, Role.GIVEN, worlds.keys(20), augment=True).content
-    assert 0.4 < (shown["pair"] == 0).mean() < 0.6
-    assert ((shown["id"] == MASK) == (shown["pair"] == 0)).all()
+    assert 0.4 < (shown["bigram"] == 0).mean() < 0.6
+    assert ((shown["id"] == MASK) == (shown["bigram"] == 0)).all()
 
 
 # -- answers -------------------------------------------------------------------------------------------------

@@ -9,12 +9,13 @@ import pytest
 import torch
 import worlds
 
-from onetrunk.columns._history import FIRST, MISSING, START
-from onetrunk.columns.trace import CODEC as Trace
+from onetrunk.columns.families.history.encoder import FIRST, MISSING, START
 from onetrunk.core.answer import Answer
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.registry import column_types
 
+Trace = column_types.get("trace")
 ROWS = [
     {"skill": ["a", "a", "b"], "correct": [False, True, True]},
     {"skill": ["b", "c"], "correct": [True, True]},
@@ -67,7 +68,7 @@ def test_training_reads_what_answering_reads() -> None:
     batch = worlds.batch(store, range(4), [], ["h"])
     read = batch.reads["predict"]["h"]
     with torch.inference_mode():
-        h = made.network.states(batch)[read.flat_r]
+        h = made.network.encode(batch).h_ND[read.flat_r]
         codec = made.codec("h")
         p = torch.nn.functional.linear(h, codec.head, codec.bias).softmax(-1).numpy()
     answers = made.answer({"h": ROWS}, "h", [])
@@ -100,6 +101,9 @@ def test_every_step_with_a_truth_is_judged() -> None:
     assert codec.metrics([one], [ROWS[0]])["auc"] == 1
     found = codec.metrics([one], [{"skill": ["a", "a", "b"], "correct": [None, True, False]}])
     assert found["accuracy"] == 0.5, "what is not known is not judged"
+    before, whole = codec.split(ROWS[0])
+    assert whole == ROWS[0], "all steps are judged"
+    assert before == {"skill": ["a", "a", "b"], "correct": [False, True, None]}, "the last answer is still to come"
     with pytest.raises(BadValueError, match="no step has a known correct"):
         codec.split({"skill": ["a"], "correct": [None]})
 
@@ -112,7 +116,7 @@ def test_rivals_are_shares() -> None:
     assert list(rivals) == ["share", "share by skill"]
     true = codec.classes["correct"].index("True")
     found = codec.answers_from(rivals["share by skill"], x)
-    row = codec._probabilities(found[0], {"skill": ["a", "c", "new"], "correct": [True, True, True]})[:, true]
+    row = codec.probabilities(found[0], {"skill": ["a", "c", "new"], "correct": [True, True, True]})[:, true]
     share = 7 / 10
     expected = [(3 + share) / 5, (2 + share) / 4, share]
     right = {"a": (3, 4), "c": (2, 3)}

@@ -12,13 +12,14 @@ import torch
 import worlds
 
 import onetrunk
-from onetrunk.columns._tokens import END, START
-from onetrunk.columns.text import CODEC as Text
+from onetrunk.columns.families.tokens.special_tokens import END, START
 from onetrunk.core.answer import Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.registry import column_types
 from onetrunk.data.table import Table, infer_types
+
+Text = column_types.get("text")
 
 
 def talk(*contents: str, system: str | None = None) -> list[dict[str, str]]:
@@ -96,7 +97,7 @@ def parrot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     letters = "abcdef"
     words = [a + b for a in letters for b in letters]
     texts = {"text": [f"user assistant\n{w} {w}" for w in words]}
-    told = ["size=nano", "given=causal", "train.tensorboard=false", "pretrain.steps=4"]
+    told = ["size=nano", "attention=causal", "train.tensorboard=false", "pretrain.steps=4"]
     columns = {"text": {"type": "text", "unit": "character", "length": 48}}
     onetrunk.pretrain(
         texts, out=str(place / "base"), settings=told, config={"columns": columns}, split="random:90/5/5", quiet=True

@@ -13,17 +13,17 @@ import torch
 import worlds
 from PIL import Image as Pillow
 
-from onetrunk.columns import video as module
-from onetrunk.columns._film import kind_of
-from onetrunk.columns._sound import open_sound
-from onetrunk.columns.audio import CODEC as Audio
-from onetrunk.columns.video import CODEC as Video
-from onetrunk.columns.video import open_film
 from onetrunk.core.answer import Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.registry import column_types
+from onetrunk.media import video as module
+from onetrunk.media.audio import open_audio
+from onetrunk.media.video import container_of, open_video
 
 av = pytest.importorskip("av")
+
+Audio, Video = column_types.get("audio"), column_types.get("video")
 
 
 def film(frames: np.ndarray, kind: str = "mp4", codec: str = "mpeg4", sound: np.ndarray | None = None) -> bytes:
@@ -62,7 +62,7 @@ def test_every_container_and_every_way_to_hold_it_is_one_film(kind: str, tmp_pat
     path = tmp_path / "a.film"
     path.write_bytes(data)
     for way in (data, path, str(path), {"bytes": data, "path": None}, {"bytes": None, "path": str(path)}):
-        found = open_film(way)
+        found = open_video(way)
         assert found.dtype == np.uint8 and found.shape[1:] == (32, 48, 3) and 11 <= len(found) <= 12
         assert np.abs(found.mean((1, 2, 3)) - frames.mean((1, 2, 3))[: len(found)]).max() < 8
         assert Video.fingerprint(way) == Video.fingerprint(data)
@@ -73,14 +73,14 @@ def test_moving_pictures_are_films() -> None:
     for kind in ("GIF", "PNG"):
         place = io.BytesIO()
         frames[0].save(place, kind, save_all=True, append_images=frames[1:])
-        assert np.abs(open_film(place.getvalue()) - shades(5).astype(int)).max() <= 2
+        assert np.abs(open_video(place.getvalue()) - shades(5).astype(int)).max() <= 2
 
 
 def test_long_films_are_thinned_evenly_and_large_ones_made_smaller() -> None:
-    found = open_film(film(shades(150))).mean((1, 2, 3))
+    found = open_video(film(shades(150))).mean((1, 2, 3))
     assert 64 <= len(found) < 128 and found[0] < 30 and found[-1] > 225
     assert np.abs(found - shades(150)[::2].mean((1, 2, 3))).max() < 12, "evenly"
-    assert open_film(film(shades(3, 200, 520))).shape[1:3] == (98, 256)
+    assert open_video(film(shades(3, 200, 520))).shape[1:3] == (98, 256)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_long_films_are_thinned_evenly_and_large_ones_made_smaller() -> None:
 )
 def test_what_is_no_film_says_why(value: Any, reason: str) -> None:
     with pytest.raises(BadValueError, match=reason):
-        open_film(value)
+        open_video(value)
 
 
 def test_a_broken_frame_refuses_the_film() -> None:
@@ -106,17 +106,17 @@ def test_a_broken_frame_refuses_the_film() -> None:
     data = bytearray(film(dice.integers(0, 255, (20, 48, 64, 3), dtype=np.uint8)))
     data[2000:9000] = dice.integers(0, 255, 7000, dtype=np.uint8).tobytes()
     with pytest.raises(BadValueError, match="cannot be decoded to its end: invalid data"):
-        open_film(bytes(data))
+        open_video(bytes(data))
 
 
 def test_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = film(shades(12))
-    monkeypatch.setattr(module, "_MOST_FRAMES", 5)
+    monkeypatch.setattr(module, "_MAX_FRAMES", 5)
     with pytest.raises(BadValueError, match="too long: more than 5 frames"):
-        open_film(data)
-    monkeypatch.setattr(module, "_MOST_PIXELS", 1000)
+        open_video(data)
+    monkeypatch.setattr(module, "_MAX_PIXELS", 1000)
     with pytest.raises(BadValueError, match="48 × 32 pixels a frame; at most 1,000"):
-        open_film(data)
+        open_video(data)
 
 
 def test_only_readable_films_are_learnt_from() -> None:
@@ -133,13 +133,13 @@ def test_only_readable_films_are_learnt_from() -> None:
 # -- sound ---------------------------------------------------------------------------------------------------
 def test_the_sound_of_a_film_is_an_audio_column_of_its_own() -> None:
     data = film(shades(10), sound=TONE)
-    rate, samples = open_sound(data)
+    rate, samples = open_audio(data)
     assert rate == 16_000 and abs(len(samples) - 16_000) < 2000
     spectrum = np.abs(np.fft.rfft(samples[2000:10_000]))
     assert abs(spectrum.argmax() * 16_000 / 8000 - 500) < 10
     codec = Audio({"bands": 16})
     codec.fit([data])
-    assert len(codec.encode(data)["mel"]) >= 24 and kind_of(data) == "mp4"
+    assert len(codec.encode(data)["mel"]) >= 24 and container_of(data) == "mp4"
     with pytest.raises(BadValueError, match="the bytes has no sound"):
         codec.encode(film(shades(10)))
     assert Video.recognise([Path("a.mp4")]) == 1 and Audio.recognise([Path("a.mp4")]) == 0
@@ -178,17 +178,18 @@ def test_frames_are_taken_evenly_in_order() -> None:
 
 
 def test_patches_are_cut_over_time_and_space_and_put_back() -> None:
-    codec = fitted()
+    codec = fitted(8)
     x = torch.randn(2, 4, 3, 8, 8)
-    patches = codec._patches(x)
+    patches = torch.from_numpy(codec.grid.cut(x.numpy()))
     assert patches.shape == (2, 8, 2 * 3 * 16)
     torch.testing.assert_close(patches[1, 5], x[1, 2:4, :, 0:4, 4:8].reshape(-1))
-    torch.testing.assert_close(codec._pixels(patches), x)
+    torch.testing.assert_close(codec.pixels(patches), x)
+    assert np.array_equal(codec.grid.join(patches.numpy()), x.numpy())
 
 
 def test_masked_patches_are_noise_and_what_is_asked_has_one_level() -> None:
     values = [worlds.film(i, channels=3) for i in range(12)] * 5
-    codec = fitted(hide=0.5)
+    codec = fitted(mask_rate=0.5)
     content = worlds.content_of(codec, values)
     exact = content.gather()["pixels"].astype(np.float32) / 127.5 - 1
     given = codec.segment(content, Role.GIVEN, worlds.keys(60))
@@ -196,8 +197,8 @@ def test_masked_patches_are_noise_and_what_is_asked_has_one_level() -> None:
     masked = codec.segment(content, Role.MASKED, worlds.keys(60))
     level = masked.content["level"].reshape(-1)
     assert np.array_equal(masked.reads, np.flatnonzero(level == 0)) and abs((level == 0).mean() - 0.5) < 0.08
-    whole = codec._patches(torch.from_numpy(exact)).flatten(0, 1).numpy()
-    shown = codec._patches(torch.from_numpy(masked.content["pixels"])).flatten(0, 1).numpy()
+    whole = codec.grid.cut(exact).reshape(-1, 96)
+    shown = codec.grid.cut(masked.content["pixels"]).reshape(-1, 96)
     np.testing.assert_allclose(shown[level == 1], whole[level == 1])
     assert np.array_equal(masked.targets["patch"], whole[masked.reads])
     assert abs(shown[level == 0].std() - 1) < 0.05
@@ -230,11 +231,11 @@ class Known(torch.nn.Module):
 def test_a_denoiser_that_knows_the_film_draws_it(steps: int) -> None:
     codec = fitted(8).eval()
     truth = worlds.film(5, 4, 3)
-    exact = torch.from_numpy(codec.encode(truth)["pixels"].astype(np.float32) / 127.5 - 1)[None]
-    codec.head = Known(codec._patches(exact))
+    exact = codec.encode(truth)["pixels"].astype(np.float32)[None] / 127.5 - 1
+    codec.head = Known(torch.from_numpy(codec.grid.cut(exact)))
     state = codec.start(worlds.context(worlds.keys(2), Sampling(steps=steps)))
     while not bool(state["done"].all()):
-        state = codec.step(state, torch.zeros(2, codec.count, 8), None)
+        state = codec.step(state, torch.zeros(2, codec.grid.count, 8), None)
     for answer in codec.finish(state):
         assert answer.value.shape == (4, 8, 8, 3) and np.abs(answer.value.astype(int) - truth).max() <= 1
         assert codec.metrics([answer], [truth])["mse"] < 1e-4

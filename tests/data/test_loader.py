@@ -76,13 +76,13 @@ def test_rows_without_an_answer_are_never_drawn() -> None:
     assert seen.keys() == {0, 1, 2, 3, 9, 10, 11} and set(seen.values()) == {20}
 
 
-def gradient(made: Any, batches: list[Batch], counts: dict[str, float]) -> dict[str, torch.Tensor]:
+def gradient(learner: Any, batches: list[Batch], counts: dict[str, float]) -> dict[str, torch.Tensor]:
     """Of the sum over names of (sum / count), as the trainer scales it."""
-    made.network.zero_grad()
+    learner.zero_grad()
     for batch in batches:
-        losses = made.network(batch)
+        losses = learner(batch)
         sum(loss.sum / counts[name] for name, loss in losses.items()).backward()
-    return {n: p.grad.clone() for n, p in made.network.named_parameters() if p.grad is not None}
+    return {n: p.grad.clone() for n, p in learner.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("kind", ["predict", "masked"])
@@ -91,12 +91,12 @@ def test_micro_batches_give_the_gradient_of_the_whole(kind: str) -> None:
     found = []
     for tokens in (100_000, 150, 60):
         load = loader(store, tokens=tokens, kinds=(kind,))
-        made.network.objectives = [worlds.objective(store, kind, documents=20)]
+        learner = worlds.learner(made, worlds.objective(store, kind, documents=20))
         batches = load(2)
         counts: Counter[str] = Counter()
         for batch in batches:
             counts.update(batch.counts)
-        found.append((len(batches), counts, gradient(made, batches, counts)))
+        found.append((len(batches), counts, gradient(learner, batches, counts)))
     (one, counts, whole), *others = found
     assert one == 1 and others[0][0] > 1 and others[1][0] > others[0][0]
     for _, parts, accumulated in others:

@@ -16,6 +16,7 @@ from onetrunk.engine.counting import Counts, count, fake
 from onetrunk.engine.mode import Mode
 from onetrunk.engine.optim import OptimConfig, build_optimizer
 from onetrunk.model import FoundationModel
+from onetrunk.objectives import Learner
 
 FP32, BF16 = (Mode(bf16, bf16, False, "") for bf16 in (False, True))
 
@@ -50,8 +51,8 @@ def network(layers: int, shapes_only: bool, **options: object):
     with fake() if shapes_only else nullcontext():
         made = worlds.model(table, types, trunk={**worlds.TRUNK, "layers": layers, **options}, awake=False)
     store = worlds.store_of(made, table)
-    made.network.objectives = [worlds.objective(store, documents=8, given=[], ask=["text"])]
-    return made.network, Loader(store, made.network.objectives, seed=0, tokens_per_batch=4096)(0)[0]
+    learner = worlds.learner(made, worlds.objective(store, documents=8, given=[], ask=["text"]))
+    return learner, Loader(store, list(learner.objectives), seed=0, tokens_per_batch=4096)(0)[0]
 
 
 @pytest.mark.parametrize("mode", [FP32, BF16], ids=["fp32", "bf16"])
@@ -65,7 +66,7 @@ def test_shapes_alone_take_what_numbers_take(mode: Mode) -> None:
 def test_muon_keeps_one_number_for_each_of_its_own_and_adamw_two() -> None:
     made, batch = network(2, False)
     found = count(made, batch, OptimConfig(), FP32)
-    matrices = sum(p.numel() for p in made.trunk.layers.parameters() if p.ndim == 2)
+    matrices = sum(p.numel() for p in made.model.trunk.layers.parameters() if p.ndim == 2)
     learnt = int(found.gradients / 4)
     optimizer = build_optimizer(made, OptimConfig())
     for parameter in made.parameters():
@@ -75,7 +76,7 @@ def test_muon_keeps_one_number_for_each_of_its_own_and_adamw_two() -> None:
     assert found.optimizer <= 4 * (matrices + 2 * (found.parameters - matrices)) + counters
     assert found.optimizer >= 4 * (matrices + 2 * (learnt - matrices))
     # Five Newton-Schulz steps of three products for each matrix, on its shorter side (PyTorch's count of 2 each).
-    sides = [sorted(p.shape) for p in made.trunk.layers.parameters() if p.ndim == 2]
+    sides = [sorted(p.shape) for p in made.model.trunk.layers.parameters() if p.ndim == 2]
     assert found.update_operations == sum(5 * (2 * 2 * r * r * c + 2 * r**3) for r, c in sides)
 
 
@@ -99,7 +100,7 @@ def test_a_type_whose_loss_looks_at_its_targets_can_be_counted(case: str) -> Non
     columns, codecs = list(made.columns.values()), dict(made.network.codecs.items())
     with fake():
         network = FoundationModel(worlds.TRUNK, columns, codecs, "bidirectional")
-    network.objectives = [worlds.objective(store, documents=4, ask=["x"])]
-    batch = Loader(store, network.objectives, seed=0, tokens_per_batch=10**6)(0)[0]
-    found = count(network, batch, OptimConfig(), FP32)
+    objective = worlds.objective(store, documents=4, ask=["x"])
+    batch = Loader(store, [objective], seed=0, tokens_per_batch=10**6)(0)[0]
+    found = count(Learner(network, [objective]), batch, OptimConfig(), FP32)
     assert found.activations > 0 and found.passes >= found.activations + found.loss

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -215,3 +219,29 @@ def test_threads_by_the_cores_that_may_be_used(
         monkeypatch.setenv("OMP_NUM_THREADS", told)
     runtime.use_available_cores()
     assert chosen == expected
+
+
+_WAITING = """
+import onetrunk, os, torch
+print(os.environ.get("GOMP_SPINCOUNT"), os.environ.get("KMP_BLOCKTIME"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "expected", "spins"),
+    [
+        ({}, "10000 1", "10000"),
+        ({"OMP_WAIT_POLICY": "passive"}, "None None", "0"),
+        ({"GOMP_SPINCOUNT": "77"}, "77 1", "77"),
+        ({"KMP_BLOCKTIME": "200"}, "10000 200", "10000"),
+    ],
+)
+def test_threads_wait_a_little_unless_told_otherwise(told: dict[str, str], expected: str, spins: str) -> None:
+    """What is set before PyTorch is imported reaches its OpenMP, which says what it read."""
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    environment = {name: value for name, value in os.environ.items() if name not in names} | told
+    environment["OMP_DISPLAY_ENV"] = "verbose"
+    done = subprocess.run([sys.executable, "-c", _WAITING], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == expected
+    read = re.findall(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr)
+    assert not read or set(read) == {spins}  # where PyTorch comes with another OpenMP there is none

@@ -94,13 +94,11 @@ def test_batches_hold_every_row_once_and_no_more_than_fits() -> None:
 
 
 def test_the_pooled_states_are_those_training_sees(made: Model) -> None:
-    from onetrunk.model import pooled_given
-
     store = worlds.store_of(made, rows())
     found = pooled_states(made.network, store, ["title", "price"])
     batch = worlds.batch(store, range(12), ["title", "price"], ["kind"])
     with torch.inference_mode():
-        expected = pooled_given(made.network.states(batch), batch.layout, 12)
+        expected = made.network.encode(batch).pooled_MD
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
     assert not found[3].any() and found[4].any(), "nothing is given in row 3"
 
@@ -132,9 +130,9 @@ def test_a_search_with_enough_beams_finds_the_likeliest_of_all(trunk: dict[str, 
         if name != "title":
             continue
         text, kind = rows["title"][row], rows["kind"][row]
-        tokens = [*codec.encode(text)["id"].tolist(), codec.meaning.end][:4]
+        tokens = [*codec.encode(text)["id"].tolist(), codec.special.end][:4]
         logits = F.linear(*codec.readout(h[: len(tokens)]))
-        logits[:, list(codec.meaning.never)] = -torch.inf
+        logits[:, list(codec.special.never)] = -torch.inf
         total = float(logits.log_softmax(-1)[range(len(tokens)), tokens].sum())
         best[kind] = max(best[kind], (total / len(tokens), text, total))
     answers = made.answer({"kind": ["x", "y", "x"]}, "title", sampling=Sampling(max_length=4, beams=40))

@@ -208,10 +208,10 @@ def texts(made: Model, lengths: Sequence[int]) -> list[Request]:
 def endless(made: Model) -> Model:
     """Its texts end where they must, and nowhere before."""
     codec = made.codec("title")
-    never = codec.meaning.never
-    codec.meaning = type(codec.meaning)(**{**vars(codec.meaning), "never": (*never, codec.meaning.end)})
+    never = codec.special.never
+    codec.special = type(codec.special)(**{**vars(codec.special), "never": (*never, codec.special.end)})
     yield made
-    codec.meaning = type(codec.meaning)(**{**vars(codec.meaning), "never": never})
+    codec.special = type(codec.special)(**{**vars(codec.special), "never": never})
 
 
 def test_a_step_costs_what_is_still_being_made(endless: Model) -> None:

@@ -31,7 +31,13 @@ def table(n: int = 240) -> dict[str, list[Any]]:
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("lora") / "writer"
     quick(
-        "finetune", {"note": TEXTS}, out, ask=["note"], types={"note": "text"}, size="nano", settings=["given=causal"]
+        "finetune",
+        {"note": TEXTS},
+        out,
+        ask=["note"],
+        types={"note": "text"},
+        size="nano",
+        settings=["attention=causal"],
     )
     return out
 

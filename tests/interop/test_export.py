@@ -16,7 +16,7 @@ from onetrunk.core.answer import Sampling
 from onetrunk.core.errors import EvidenceError, UsageError
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.interop import huggingface
-from onetrunk.interop._parity import Parity
+from onetrunk.interop.parity import Parity
 
 TEXTS = ["the red boat on the sea", "a green tree", "今天下雨了", "two blue birds, two red boats"] * 3
 ROWS = {
@@ -48,7 +48,7 @@ def test_a_text_model_opens_in_transformers_with_equal_logits_and_texts(tmp_path
     assert type(theirs).__name__ == "Qwen3ForCausalLM"
     words = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
     prompts = ["the red", "a", "今天"]
-    answers = model.answer({"note": prompts}, "note", sampling=Sampling(max_length=10), begun=True)
+    answers = model.answer({"note": prompts}, "note", sampling=Sampling(max_length=10), prompted=True)
     for prompt, answer in zip(prompts, answers, strict=True):
         asked = words(prompt, return_tensors="pt")
         out = theirs.generate(**asked, max_new_tokens=10, do_sample=False)
@@ -72,7 +72,7 @@ def test_what_came_from_transformers_goes_back(tmp_path: Path, kind: str) -> Non
         torch.testing.assert_close(again(ids).logits, reference(ids).logits, atol=1e-5, rtol=1e-5)
     assert huggingface.is_checkpoint(tmp_path / "out")
     once_more = huggingface.read(tmp_path / "out")
-    assert once_more.codec("text").meaning.end == huggingface.read(tmp_path / "in").codec("text").meaning.end
+    assert once_more.codec("text").special.end == huggingface.read(tmp_path / "in").codec("text").special.end
 
 
 def test_what_the_format_cannot_hold_is_refused(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_what_the_format_cannot_hold_is_refused(tmp_path: Path) -> None:
             )
         assert not (tmp_path / "x").exists()
 
-    refused(writer(pairs=16), "embeds pairs of tokens")
+    refused(writer(bigrams=16), "embeds pairs of tokens")
     relu2 = worlds.model({"note": TEXTS}, {"note": "text"}, trunk={**worlds.TRUNK, "activation": "relu2"})
     refused(relu2, "has activation 'relu2'; the Hugging Face format that is written needs 'swiglu'")
     lstm = worlds.model({"note": TEXTS}, {"note": "text"}, trunk={"kind": "lstm", "width": 16, "layers": 1})
@@ -134,7 +134,7 @@ def test_what_is_read_on_another_column_is_the_same_in_onnx_runtime(tmp_path: Pa
         "label": ["x", "y"] * 6,
     }
     kinds = {"image": "image", "word": "text", "boxes": "boxes", "label": "category"}
-    options = {"label": {"on": "word"}, "boxes": {"least": 0.005, "most": 9}}
+    options = {"label": {"on": "word"}, "boxes": {"min_score": 0.005, "max_boxes": 9}}
     model = worlds.model(rows, kinds, trunk={**worlds.TRUNK, "layers": 1}, options=options)
     with torch.no_grad():
         for kernel in (model.codec("boxes").dense.kind, model.codec("label").head):
@@ -165,7 +165,9 @@ def test_a_text_model_goes_on_in_llama_cpp_as_it_does_here(tmp_path: Path) -> No
     told.model.path, told.n_ctx, told.port, told.verbosity = str(tmp_path / "gguf" / "model.gguf"), 256, 0, -1
     there = llama.Server(told)
     for prompt in ("the red", "a", "今天", "two  blue\n birds"):
-        (own,) = model.answer({"note": [prompt]}, "note", sampling=Sampling(max_length=12, temperature=0), begun=True)
+        (own,) = model.answer(
+            {"note": [prompt]}, "note", sampling=Sampling(max_length=12, temperature=0), prompted=True
+        )
         theirs = there.handle_completions({"prompt": prompt, "temperature": 0, "max_tokens": 12})
         text = theirs["choices"][0]["text"].replace("\ufffd", "")
         assert own.value.replace("\ufffd", "").removeprefix(prompt).startswith(text[:8])
@@ -173,7 +175,7 @@ def test_a_text_model_goes_on_in_llama_cpp_as_it_does_here(tmp_path: Path) -> No
 
 def test_what_gguf_does_not_hold_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
-    for options, message in [({"unit": "character"}, "not one that is written as GGUF"), ({"pairs": 9}, "pairs")]:
+    for options, message in [({"unit": "character"}, "not one that is written as GGUF"), ({"bigrams": 9}, "bigrams")]:
         with pytest.raises(UsageError, match=message):
             onetrunk.export(writer(**options), {"note": TEXTS}, to="gguf", out=str(tmp_path / "x"), quiet=True)
     assert not (tmp_path / "x").exists()

@@ -82,15 +82,15 @@ def test_decoders_have_the_same_logits_and_write_the_same_text(written: Any, kin
     codec = model.codec("text")
     found = states(model, "text", TEXTS, "asked")
     for row, text in enumerate(TEXTS):
-        ids = [codec.meaning.start, *words(text, add_special_tokens=False)["input_ids"]]
+        ids = [codec.special.start, *words(text, add_special_tokens=False)["input_ids"]]
         with torch.no_grad():
             expected = reference(torch.tensor([ids])).logits[0]
             h, weight = codec.readout(found[row])
         torch.testing.assert_close(h @ weight.T, expected, **CLOSE)
     sampling = Sampling(max_length=12)
-    answers = model.answer({"text": [text[:9] for text in TEXTS]}, "text", sampling=sampling, begun=True)
+    answers = model.answer({"text": [text[:9] for text in TEXTS]}, "text", sampling=sampling, prompted=True)
     for text, answer in zip(TEXTS, answers, strict=True):
-        ids = torch.tensor([[codec.meaning.start, *words(text[:9], add_special_tokens=False)["input_ids"]]])
+        ids = torch.tensor([[codec.special.start, *words(text[:9], add_special_tokens=False)["input_ids"]]])
         out = reference.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False,
                                  pad_token_id=0)  # fmt: skip
         assert answer.value == words.decode(out[0, 1:], skip_special_tokens=True)
@@ -116,7 +116,7 @@ def test_encoders_fill_in_the_same_words(written: Any, kind: str) -> None:
             h, weight = codec.readout(found[row, "text"])
         torch.testing.assert_close(h @ weight.T, expected, **CLOSE)
         first += len(ids)
-    loss = model.codec("text").loss(model.network.states(batch)[reads.flat_r], reads.targets)
+    loss = model.codec("text").loss(model.network.encode(batch).h_ND[reads.flat_r], reads.targets)
     assert bool(torch.isfinite(loss.sum)) and float(loss.count) == len(reads.flat_r)
 
 
@@ -129,7 +129,7 @@ def test_a_text_has_the_same_tokens(written: Any, kind: str) -> None:
         segment = codec.segment(worlds.content_of(codec, [text]), Role.GIVEN, worlds.keys(1))
         assert segment.content["id"].tolist() == words(text)["input_ids"]
     for token in ("<s>", "[MASK]", "<|endoftext|>"):
-        assert not set(codec.encode(token)["id"].tolist()) & {codec.meaning.end, codec.meaning.start}
+        assert not set(codec.encode(token)["id"].tolist()) & {codec.special.end, codec.special.start}
 
 
 def test_a_window_bounds_the_context(copied: Any) -> None:
@@ -145,7 +145,7 @@ def test_older_tokenizer_files_read_alike(written: Any, copied: Any) -> None:
     (old / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in whole["model"]["merges"]))
     (old / "tokenizer.json").unlink()
     one, other = huggingface.read(folder).codec("text"), huggingface.read(old).codec("text")
-    assert one.meaning == other.meaning
+    assert one.special == other.special
     for text in TEXTS:
         assert one.encode(text)["id"].tolist() == other.encode(text)["id"].tolist()
 
@@ -173,7 +173,7 @@ def test_names_without_a_prefix_and_of_old_norms_are_known(written: Any, copied:
     bare = {name.removeprefix("bert."): tensor for name, tensor in state.items() if name.startswith("bert.")}
     save_tensors(old / "model.safetensors", bare)
     model = huggingface.read(old)
-    assert model.codec("text").shape.transform == 0 and model.codec("text").shape.tied
+    assert model.codec("text").token_head.transform == 0 and model.codec("text").token_head.tied
 
 
 # -- pictures and sounds -------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def test_a_class_is_read_from_the_last_position_of_its_column() -> None:
                         options={"note": {"unit": "character"}, "kind": {"on": "note"}})  # fmt: skip
     batch = worlds.batch(worlds.store_of(made, rows), range(4), ["note"], ["kind"])
     read = batch.reads["predict"]["kind"]
-    h = made.network.states(batch)
+    h = made.network.encode(batch).h_ND
     states = worlds.states_by_document(made, batch)
     assert len(read.flat_r) == 3, "there is nothing to read from where the note is missing"
     for place, doc in zip(read.flat_r.tolist(), read.doc_r.tolist(), strict=True):

@@ -74,7 +74,7 @@ def test_a_label_is_learnt_on_a_checkpoint(tmp_path: Path, kind: str) -> None:
     assert model.network.given_causal == (kind == "gpt2")
     assert [stage["stage"] for stage in model.provenance["stages"]] == ["import", "finetune"]
     assert model.provenance["stages"][1]["config"]["train"]["optimizer"] == "adamw"
-    assert model.provenance["stages"][1]["config"]["given"] == ("causal" if kind == "gpt2" else "bidirectional")
+    assert model.provenance["stages"][1]["config"]["attention"] == ("causal" if kind == "gpt2" else "bidirectional")
     answers = onetrunk.predict(str(tmp_path / "tuned"), {"text": ["The room was good"]}, quiet=True)
     assert answers["label"][0] in ("good", "bad")
 

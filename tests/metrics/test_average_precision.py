@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onetrunk.metrics.detection import UsualBoxes, average_precision, precision_recall
+from onetrunk.columns.boxes.baselines import UsualBoxes
+from onetrunk.metrics.detection import average_precision, precision_recall
 
 Entry = dict[str, Any]
 

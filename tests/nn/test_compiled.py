@@ -27,7 +27,7 @@ def test_states_and_gradients_are_those_of_eager_blocks(bf16: bool, tolerance: f
     def run() -> list[torch.Tensor]:
         network.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            h = network.states(batch)
+            h = network.encode(batch).h_ND
         h.square().sum().backward()
         return [h.detach(), *(p.grad.clone() for p in network.trunk.parameters())]
 

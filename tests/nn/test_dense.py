@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from onetrunk.nn.heads.dense import Dense, assign, boxes_at, cell_centres, overlaps, quality_focal, suppress
+from onetrunk.columns.boxes.cells import assign, cell_centres
+from onetrunk.nn.heads.dense import Dense, boxes_at, overlaps, quality_focal, suppress
 
 
 def some_boxes(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -114,7 +115,7 @@ def test_new_classes_leave_the_logits_of_the_old_ones() -> None:
     h = torch.randn(5, 16)
     logits, raw = head(h)
     assert logits.shape == (5, 4, 3) and raw.shape == (5, 4, 4)
-    head.extend(2)
+    head.grow([[], []])
     grown, same = head(h)
     assert grown.shape == (5, 4, 5)
     torch.testing.assert_close(grown[..., :3], logits)

@@ -68,10 +68,14 @@ def test_roles_are_keyed_and_do_not_depend_on_neighbours(kind: str) -> None:
 @every_objective
 def test_losses_are_named_by_the_tag_and_counted_beforehand(kind: str) -> None:
     made, store = world()
-    made.network.objectives = [worlds.objective(store, kind, documents=30)]
-    made.network.objectives[0].tag = "mine"
-    for batch in Loader(store, made.network.objectives, seed=0, tokens_per_batch=200)(0):
-        losses = made.network.train()(batch)
+    told = {"ask": ["title", "price", "kind"]} if kind == "distil" else {}  # a picture has no distribution
+    objective = worlds.objective(store, kind, documents=30, **told)
+    objective.tag = "mine"
+    if kind == "distil":
+        objective.learn_from(world()[0].network)
+    learner = worlds.learner(made, objective)
+    for batch in Loader(store, [objective], seed=0, tokens_per_batch=200)(0):
+        losses = learner.train()(batch)
         assert losses.keys() >= batch.counts.keys() and len(batch.counts)
         assert all(name == "mine" or name.startswith("mine/") for name in losses)
         for name, loss in losses.items():

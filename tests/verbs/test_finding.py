@@ -11,7 +11,7 @@ from PIL import Image
 
 import onetrunk
 
-QUICK = ["finetune.steps=3", "finetune.documents=4", "train.tensorboard=false", "columns.boxes.least=0.001"]
+QUICK = ["finetune.steps=3", "finetune.documents=4", "train.tensorboard=false", "columns.boxes.min_score=0.001"]
 
 
 def test_boxes_are_learnt_judged_and_drawn(tmp_path: Path) -> None:

@@ -294,7 +294,7 @@ def test_labels_spread_to_neighbours_where_answers_are_classes(tmp_path: Path) -
     rows = table(60, labelled=20)
     start = tmp_path / "foundation"
     quick(start, data=rows)
-    spread = ["finetune.spread=true"]
+    spread = ["finetune.label_propagation=true"]
     tuned = quick(tmp_path / "m", "train", rows, ask=["label"], start=str(start), size=None, settings=spread)
     decision = tuned.provenance["decision"]
     assert decision["rows_with_propagated_labels"] > decision["labelled_rows"]
@@ -310,7 +310,7 @@ def test_repeated_seeds_are_all_tried(tmp_path: Path) -> None:
     assert places == ["seed-0", "seed-1"]
 
 
-@pytest.mark.parametrize("settings", [["trunk.kind=gru"], ["given=causal"], ["trunk.kind=rnn", "given=causal"]])
+@pytest.mark.parametrize("settings", [["trunk.kind=gru"], ["attention=causal"], ["trunk.kind=rnn", "attention=causal"]])
 def test_every_trunk_goes_all_the_way(tmp_path: Path, settings: list[str]) -> None:
     tuned = quick(tmp_path / "m", "finetune", ask=["label"], settings=settings)
     again = onetrunk.load(tmp_path / "m")

@@ -12,22 +12,27 @@ from onetrunk.core.errors import UsageError
 from onetrunk.data.loader import Loader
 from onetrunk.engine import runtime
 from onetrunk.engine.planning import ACCELERATORS
+from onetrunk.engine.runtime import Runtime
 from onetrunk.model import FoundationModel
+from onetrunk.model.flops import StepOperations
+from onetrunk.training import dry_run
+from onetrunk.training import plan as plan_module
 from onetrunk.training.batches import make_objectives
+from onetrunk.training.options import TrainingOptions
+from onetrunk.training.plan import plan_pretraining
 from onetrunk.training.recipe import SIZES, PretrainConfig, make_recipe
-from onetrunk.verbs import _rehearsal
 
 STREAM = [
     "columns.text={length: 32, vocabulary: 300}",
     "pretrain.objectives=[{kind: predict, documents: 8}]",
-    "given=causal",
+    "attention=causal",
     "train.precision=fp32",
 ]
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rehearsal, "_SECONDS", 0.0)
+    monkeypatch.setattr(dry_run, "_SECONDS", 0.0)
     monkeypatch.setattr(runtime, "_SIDE", 64)
     runtime._gemm_rate.cache_clear()
     yield
@@ -41,12 +46,12 @@ def plan(*settings: str, **told: Any) -> dict[str, Any]:
 def test_a_plan_says_what_the_built_model_and_its_batches_say() -> None:
     found = plan("trunk.layers=4")
     config = make_recipe(None, [*STREAM, "trunk.layers=4"], size="nano")
-    source = _rehearsal.Source.stand_in(config)
+    source = dry_run.Source.stand_in(config)
     built = FoundationModel(config.trunk_config(), source.columns, source.codecs, "causal")
     objectives = make_objectives(config.pretrain.objectives, source.store)
     batches = Loader(source.store, objectives, seed=0, tokens_per_batch=config.tokens_per_batch)(0)
     assert found["parameters"] == sum(p.numel() for p in built.parameters())
-    assert found["step"]["operations"] == pytest.approx(sum(map(built.flops, batches)), rel=1e-9)
+    assert found["step"]["operations"] == pytest.approx(sum(map(StepOperations(built), batches)), rel=1e-9)
     assert found["step"]["tokens"] == 8 * 32 and found["run"]["steps"] == -(-10_000 // (8 * 32))
     assert found["memory_gb"]["weights"] == pytest.approx(4e-9 * found["parameters"])
     assert found["fits"] and found["step"]["seconds"] > 0
@@ -59,13 +64,13 @@ def test_a_step_is_on_the_lines_through_what_was_timed(monkeypatch: pytest.Monke
     """A clock that says 10 for a step, 7 for each micro-batch, and 2 for each block in it."""
 
     class Timed:
-        def __init__(self, network: Any, batches: Any, config: Any, place: str) -> None:
-            self.blocks, self.batches = len(network.trunk.layers), batches
+        def __init__(self, learner: Any, batches: Any, config: Any, place: str) -> None:
+            self.blocks, self.batches = len(learner.model.trunk.layers), batches
 
         def dry_run(self, seconds: float) -> list[float]:
             return [10 + len(self.batches(step)) * (7 + 2 * self.blocks) for step in range(5)][1:]
 
-    monkeypatch.setattr(_rehearsal, "Trainer", Timed)
+    monkeypatch.setattr(dry_run, "Trainer", Timed)
     whole = plan("trunk.layers=6")
     assert whole["step"]["seconds"] == pytest.approx(10 + 7 + 2 * 6)
     parts = plan("trunk.layers=6", "tokens_per_batch=64")
@@ -74,24 +79,24 @@ def test_a_step_is_on_the_lines_through_what_was_timed(monkeypatch: pytest.Monke
 
 
 def test_elsewhere_the_published_rate_counts_and_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rehearsal, "Trainer", None)
+    monkeypatch.setattr(dry_run, "Trainer", None)
     found = plan("tokens_per_batch=64", hardware="2x8xh100", efficiency=0.5, watts=20_000)
     rate = ACCELERATORS["h100"].tflops * 1e12 * 0.5
     assert found["step"]["seconds_by"]["products"] == pytest.approx(found["step"]["operations"] / 4 / rate)
-    assert found["hardware"] | {"devices": 16, "watts": 20_000, "watts_from": "told"} == found["hardware"]
+    assert found["hardware"] | {"devices": 16, "watts": 20_000, "watts_from": "given"} == found["hardware"]
     assert any("leave 12 of 16 devices idle" in line for line in found["advice"])
 
 
 def test_what_does_not_fit_is_said_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime.Runtime, "memory_bytes", 4096**2)
-    monkeypatch.setattr(_rehearsal, "Trainer", None)
+    monkeypatch.setattr(dry_run, "Trainer", None)
     found = plan()
     assert not found["fits"] and found["step"]["seconds"] is found["run"]["kwh"] is None
     assert "It does not fit" in found["advice"][-1]
 
 
 def test_a_budget_bounds_the_steps_and_compares_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onetrunk.training.recipe.SIZES", {name: SIZES[name] for name in ("nano", "tiny")})
+    monkeypatch.setattr("onetrunk.training.plan.SIZES", {name: SIZES[name] for name in ("nano", "tiny")})
     found = plan(tokens=1e12, hardware="a100", budget="1h")
     assert found["run"]["steps"] == int(3600 / found["step"]["seconds"])
     assert set(found["sizes"]) == {"nano", "tiny"} and found["best_size"] in found["sizes"]
@@ -102,10 +107,8 @@ def test_a_table_is_planned_as_it_would_be_pretrained() -> None:
     table = {"x": [float(i) for i in range(90)], "label": ["yes", "no"] * 45}
     found = onetrunk.plan(table, size="nano", quiet=True, hardware="a100")
     run = PretrainConfig()
-    assert found["run"]["steps"] == run.least_steps
-    assert found["data"]["passes"] == pytest.approx(
-        run.least_steps * 160 / 72, rel=0.05
-    )  # of 90 rows 72 are learnt from
+    assert found["run"]["steps"] == run.min_steps
+    assert found["data"]["passes"] == pytest.approx(run.min_steps * 160 / 72, rel=0.05)  # of 90 rows 72 are learnt from
     assert any("passes more data help more" in line for line in found["advice"])
 
 
@@ -134,3 +137,42 @@ def test_nothing_is_drawn_from_the_running_generator() -> None:
     before = torch.random.get_rng_state()
     plan(hardware="a100")
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("vocabulary", [5, 300, 70_000])
+def test_random_text_has_the_vocabulary_that_was_asked_for(vocabulary: int) -> None:
+    store = dry_run.random_store(vocabulary, 4, length=16)
+    (codec,), (content,) = store.codecs, store.contents
+    codec.build(8)
+    assert codec.size == len(codec.table) == vocabulary
+    ids = content.gather()["id"]
+    assert len(ids) == 4 * 16 and ids.min() > 0 and ids.max() < vocabulary
+    assert type(codec).set_knowledge(type(codec)(codec.options.model_dump()), codec.knowledge()) is None
+
+
+def test_a_vocabulary_needs_room_for_special_tokens() -> None:
+    with pytest.raises(UsageError, match="needs 5 tokens or more; found 4"):
+        dry_run.random_store(4, 1)
+
+
+def test_a_plan_from_python_is_typed_and_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    options = TrainingOptions(settings=STREAM, size="nano")
+    found = plan_pretraining(None, options, tokens=1e4, hardware="a100")
+    assert found.run.steps == -(-10_000 // (8 * 32)) and found.hardware.devices == 1
+    assert found.as_json().keys() == plan(hardware="a100").keys() and "sizes" not in found.as_json()
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "watts", "source"),
+    [("NVIDIA H100 80GB HBM3", 700, "published"), ("NVIDIA L40S", 350, "published"), ("Some GPU", 300, "assumed")],
+)
+def test_an_accelerator_draws_what_its_maker_says(
+    monkeypatch: pytest.MonkeyPatch, name: str, watts: float, source: str
+) -> None:
+    run = dry_run.DryRun(dry_run.Source.stand_in(make_recipe(None, STREAM)), make_recipe(None, STREAM), 0)
+    run.runtime = Runtime(torch.device("meta"))
+    monkeypatch.setattr(Runtime, "name", name)
+    found, said = plan_module._watts_here(run)
+    assert found == watts and said.startswith(source)

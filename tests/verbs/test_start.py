@@ -51,7 +51,7 @@ def test_the_same_settings_change_nothing(folder: str) -> None:
         (["size=small"], False, r"trunk\.width is 32"),
         (["columns.kind.dropout=0.5"], False, r"columns\.kind\.dropout is 0\.0"),
         (["trunk.width=64"], True, r"trunk\.width is fixed"),
-        (["columns.title.pairs=8"], True, r"columns\.title\.pairs is fixed in a trained model"),
+        (["columns.title.bigrams=8"], True, r"columns\.title\.bigrams is fixed in a trained model"),
     ],
 )
 def test_what_differs_is_said(folder: str, settings: list[str], restructure: bool, message: str) -> None:

@@ -13,7 +13,6 @@ import worlds
 import onetrunk
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model
-from onetrunk.model import Teacher
 
 SETTINGS = ["train.tensorboard=false"]
 TYPES = {"x": "number", "kind": "category", "price": "number", "note": "text", "tags": "category"}
@@ -38,13 +37,9 @@ def pair() -> tuple[Model, Model]:
 
 def logits(model: Model, name: str, batch: Any) -> torch.Tensor:
     """What a column's read-out makes of a batch's reads, [r, K]."""
-    read, codec = batch.reads["predict"][name], model.codec(name)
-    h = model.network.states(batch)
-    from onetrunk.model import pooled_given
-
-    own = h[read.flat_r]
+    codec = model.codec(name)
+    own = model.network.read(model.network.encode(batch), name)
     if codec.pooled:
-        own = torch.cat([own, pooled_given(h, batch.layout, len(batch.row))[read.doc_r]], dim=1)
         return codec.logits(own)
     return torch.nn.functional.linear(*codec.readout(own))
 
@@ -54,24 +49,28 @@ def test_the_loss_is_the_truths_and_the_teachers(name: str) -> None:
     student, teacher = pair()
     store = worlds.store_of(student, rows())
     batch = worlds.batch(store, range(24), ["x"], [name])
-    student.network.objectives = [worlds.objective(store, given=["x"], ask=[name])]
-    (truth,) = student.network(batch).values()
+    (truth,) = worlds.learner(student, worlds.objective(store, given=["x"], ask=[name]))(batch).values()
     own, theirs = logits(student, name, batch), logits(teacher, name, batch)
     if name == "tags":  # one softmax a class, of there and not there
         own, theirs = (torch.stack([x, torch.zeros_like(x)], dim=-1) for x in (own, theirs))
     p, q = ((x / 3).softmax(-1) for x in (theirs, own))
     each = (p * (p / q).log()).sum(-1)
     expected = 0.75 * truth.sum + 0.25 * 9 * (each.mean(-1) if name == "tags" else each).sum()
-    student.network.teacher = Teacher(teacher.network, 0.25, 3.0)
-    (plain,) = student.network(batch).values()
+    told = {"given": ["x"], "ask": [name], "options": {"weight": 0.25, "temperature": 3.0}}
+    objective = worlds.objective(store, "distil", **told)
+    learner = worlds.learner(student, objective).eval()
+    batch.reads = {objective.tag: batch.reads["predict"]}
+    (plain,) = learner(batch).values()
     assert torch.equal(plain.sum, truth.sum), "judged by the truth alone"
-    student.network.train()
-    (loss,) = student.network(batch).values()
+    with pytest.raises(UsageError, match="distil learns from a teacher: name one with --teacher"):
+        learner.train()(batch)
+    objective.learn_from(teacher.network)
+    (loss,) = learner(batch).values()
     torch.testing.assert_close(loss.sum, expected, rtol=1e-4, atol=1e-4)
     assert loss.count == truth.count and torch.isclose(loss.each.sum(), loss.sum, rtol=1e-4)
     loss.sum.backward()
     assert all(p.grad is None for p in teacher.network.parameters())
-    assert not any("teacher" in key for key in student.network.state_dict())
+    assert not any("teacher" in key for key in learner.state_dict())
 
 
 def test_large_vocabularies_are_taken_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from onetrunk.columns._regular import Channels, bars, norm, plot, read, ridge, summary
+from onetrunk.columns.families.patches.levels import noisy
+from onetrunk.columns.families.patches.levels import velocity_weight as weight
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
@@ -29,7 +31,8 @@ from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.errors import BadValueError, UsageError
 from onetrunk.core.values import in_memory
 from onetrunk.metrics import forecast
-from onetrunk.nn.heads.flow import like, noisy, ode_step, weight
+from onetrunk.nn.heads.flow import broadcast_like as like
+from onetrunk.nn.heads.flow import ode_step
 from onetrunk.nn.heads.forecast import QUANTILES, Forecast
 
 _MOST_SEEN = 512  # points of history, where nobody says how many

@@ -6,7 +6,7 @@ m documents, n positions of one segment or column, r positions that are read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,8 +17,7 @@ from onetrunk.core.content import On
 
 def state_of(on: On, device: torch.device) -> dict[str, Tensor]:
     """What an answer's state keeps of the column it reads on, under the same names."""
-    arrays = {"lens": on.lens} | ({} if on.frame is None else {"frame": on.frame})
-    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    return {name: torch.from_numpy(array).to(device) for name, array in {"lens": on.lens, **on.facts}.items()}
 
 
 @dataclass
@@ -45,6 +44,12 @@ class Layout:
             self._mask = seen[:, None]
         return self._mask
 
+    @classmethod
+    def stream(cls, B: int, T: int, device: torch.device | str = "cpu") -> Layout:
+        """B causal documents of one asked column, a row each, without padding."""
+        pos = torch.arange(T, device=device).expand(B, -1)
+        return cls(torch.arange(B, device=device)[:, None].expand(B, T), torch.ones_like(pos), pos, pos, causal=True)
+
     def lengths(self) -> Tensor:
         """Positions of every document, int64 [m]; one that has none may be missing at the end."""
         return torch.bincount(self.doc_BT[self.doc_BT >= 0])
@@ -56,15 +61,23 @@ class Layout:
 
 @dataclass
 class Embed:
-    """Content of one column for the whole batch: n positions, the role of each, and its place in [B * T]."""
+    """Content of one column for the whole batch: n positions, the role of each (or [1], of all), and where it stands in
+    [B * T].
+
+    `facts` [k, ...] are of the k documents that hold it, in the order of their positions (`Segment.facts`).
+    """
 
     content: dict[str, Tensor]
     role_n: Tensor
     flat_n: Tensor
+    facts: dict[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> Embed:
-        content = {k: v.to(device, non_blocking=True) for k, v in self.content.items()}
-        return Embed(content, self.role_n.to(device, non_blocking=True), self.flat_n.to(device, non_blocking=True))
+        content, facts = (
+            {k: v.to(device, non_blocking=True) for k, v in arrays.items()} for arrays in (self.content, self.facts)
+        )
+        role_n, flat_n = (array.to(device, non_blocking=True) for array in (self.role_n, self.flat_n))
+        return Embed(content, role_n, flat_n, facts)
 
 
 @dataclass
@@ -90,12 +103,12 @@ class Batch:
 
     layout: Layout
     embeds: dict[str, Embed]
-    gather_N: Tensor | None
-    reads: dict[str, dict[str, Read]]
-    docs: dict[str, Tensor]
-    row: np.ndarray  # [m] the table row of each document
-    counts: dict[str, float]  # loss name ("predict/label") to its count: known before the forward pass
-    tokens: int  # positions that are not padding
+    gather_N: Tensor | None = None
+    reads: dict[str, dict[str, Read]] = field(default_factory=dict)
+    docs: dict[str, Tensor] = field(default_factory=dict)
+    row: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # [m] the table row of each document
+    counts: dict[str, float] = field(default_factory=dict)  # of each loss ("predict/label"), known before forward
+    tokens: int = 0  # positions that are not padding
 
     def to(self, device: torch.device | str) -> Batch:
         return Batch(

@@ -78,6 +78,28 @@ class Content:
         return Content(data, np.concatenate(lens) if lens else None)
 
 
+def window_counts(lens: np.ndarray, length: int) -> np.ndarray:
+    """How many windows of at most `length` parts cover values of `lens` [m] parts, int64 [m]; at least one each."""
+    return np.maximum(1, -(-lens // length))
+
+
+def cut_into_windows(content: Content, length: int) -> tuple[Content, np.ndarray]:
+    """Ragged content as windows of at most `length` parts that cover every part once; and whose each is, int64 [w]."""
+    counts = window_counts(content.lens, length)
+    whose = np.repeat(np.arange(len(content)), counts)
+    first = local_positions(counts) * length
+    return content.take(whose).window(first, np.minimum(content.lens[whose] - first, length)), whose
+
+
+def pick(array: np.ndarray, index: np.ndarray, beyond: object) -> np.ndarray:
+    """`array[index]`; `beyond` where the index is not below the array's length. The array itself is not copied: it may
+    be larger than memory."""
+    if not len(array):
+        return np.full(index.shape, beyond, dtype=array.dtype)
+    inside = index < len(array)
+    return np.where(inside, array[np.where(inside, index, 0)], np.asarray(beyond, dtype=array.dtype))
+
+
 def local_positions(lens: np.ndarray) -> np.ndarray:
     """0..len-1 for each document, joined: int64 [sum(lens)]."""
     return np.arange(int(lens.sum()), dtype=np.int64) - np.repeat(np.cumsum(lens) - lens, lens)
@@ -91,7 +113,8 @@ class Segment:
     `order` [n] counts from 0 in every document and never falls: a position sees those of its document whose order is
     not above its own. None: one block, all see each other. `reads` [r] are the positions (of n; of the other column's
     for a codec that reads on one) where something is predicted, `targets` [r, ...] what is right there;
-    `targets["w"]` weighs each of them.
+    `targets["w"]` weighs each of them. `facts` [m, ...] are told, by name, to columns that are read on this one
+    (`ReadPositions`): what they are is between the two types.
     """
 
     content: dict[str, np.ndarray]
@@ -99,18 +122,23 @@ class Segment:
     order: np.ndarray | None = None
     reads: np.ndarray | None = None
     targets: dict[str, np.ndarray] = field(default_factory=dict)
+    facts: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
 class ReadPositions:
     """The positions of another column that an asked one reads on, in each of m documents.
 
-    `lens` [m] is 0 where that column is missing. `frame` float32 [m, 2, 3], of pictures: takes a point of what is seen
-    (x, y from -1 to 1 between the outer borders, and 1) to the same point of the original, in its pixels.
+    `lens` [m] is 0 where that column is missing; `facts` [m, ...] are what its segment tells (`Segment.facts`), zeros
+    where it is missing.
     """
 
     lens: np.ndarray
-    frame: np.ndarray | None = None
+    facts: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def take(self, index: np.ndarray | slice) -> ReadPositions:
+        """Of the documents of `index` [k], in that order."""
+        return ReadPositions(self.lens[index], {name: fact[index] for name, fact in self.facts.items()})
 
 
 On = ReadPositions

@@ -64,14 +64,14 @@ def _segments(groups: dict[str, RoleAssignment], store: Store, augment: bool) ->
 
 def _read_on(pieces: list[_Piece], column: int, docs: np.ndarray, n_docs: int) -> On:
     """Where documents hold a column that another reads on: as far as it is given or masked there."""
-    lens, frame = np.zeros(n_docs, dtype=np.int64), None
+    lens, facts = np.zeros(n_docs, dtype=np.int64), {}
     for piece in pieces:
         if piece.column == column and piece.role != Role.ASKED:
             lens[piece.docs] = piece.segment.lens
-            if (frames := piece.segment.content.get("frame")) is not None:
-                frame = np.zeros((n_docs, 2, 3), dtype=np.float32) if frame is None else frame
-                frame[piece.docs] = frames
-    return On(lens[docs], None if frame is None else frame[docs])
+            for name, array in piece.segment.facts.items():
+                whole = facts.setdefault(name, np.zeros((n_docs, *array.shape[1:]), dtype=array.dtype))
+                whole[piece.docs] = array
+    return On(lens, facts).take(docs)
 
 
 def _lay_out(pieces: list[_Piece], n_docs: int, given_causal: bool) -> np.ndarray:
@@ -202,7 +202,8 @@ def assemble(
         first += len(flat)
         content = _joined([piece.segment.content for piece in parts])
         role = np.concatenate([np.full(int(p.segment.lens.sum()), p.role, dtype=np.int64) for p in parts])
-        embeds[store.names[column]] = Embed(_tensors(content), torch.from_numpy(role), torch.from_numpy(flat))
+        facts = _tensors(_joined([piece.segment.facts for piece in parts]))
+        embeds[store.names[column]] = Embed(_tensors(content), torch.from_numpy(role), torch.from_numpy(flat), facts)
     in_order = len(gather) == tokens and bool((gather == np.arange(tokens)).all())
 
     shaped = {name: torch.from_numpy(array.reshape(-1, width)) for name, array in arrays.items()}

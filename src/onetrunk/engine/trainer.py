@@ -1,5 +1,4 @@
-"""Trains any module whose `forward(batch)` gives named losses, as sums and counts; where it also has `flops(batch)`,
-the progress line says which share of the machine's rate is used (MFU).
+"""Trains any module whose `forward(batch)` gives named losses, as sums and counts.
 
 A step is `batches(step)`: micro-batches, a pure function of the step. Its loss is the weighted sum, over
 names, of (sum over micro-batches of the losses' sums) / (sum of their counts). Counts are known beforehand,
@@ -113,7 +112,9 @@ class Trainer:
 
     `run` leaves the module in eval mode with the weights to use: the best validated ones if there is a
     validation, else the average if there is one, else the last. An interrupted run leaves the last.
-    `identity` (plain JSON: the table's digest, the model it starts from) must be the same for a run to go on.
+    `identity` (plain JSON: the table's digest, the model it starts from) must be the same for a run to go on. `flops`
+    counts a batch's floating-point operations: with it the progress line says which share of the machine's rate is used
+    (MFU).
     """
 
     def __init__(
@@ -128,9 +129,11 @@ class Trainer:
         validate: Validate | None = None,
         progress: Progress | None = None,
         resume: bool = True,
+        flops: Callable[[Any], float] | None = None,
     ) -> None:
         self.module, self.batches, self.config, self.folder = module, batches, config, Path(folder)
         self.seed, self.identity, self.validate, self.resume = seed, identity or {}, validate, resume
+        self.flops = flops
         self.progress = progress or Progress()
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.runtime = Runtime.of(module)
@@ -255,8 +258,8 @@ class Trainer:
             "tokens_per_s": round(tokens / seconds, 1),
             "seconds": round(self.totals["seconds"], 3),
         }
-        if hasattr(self.module, "flops"):
-            rate = sum(map(self.module.flops, batches)) / seconds
+        if self.flops is not None:
+            rate = sum(map(self.flops, batches)) / seconds
             record["mfu"] = round(rate / self.runtime.gemm_rate(self.mode.dtype), 4)
         return record
 

@@ -98,7 +98,7 @@ class AnswerFile:
     def _finish(self) -> None:
         from PIL import Image
 
-        from onetrunk.columns.image import sheet
+        from onetrunk.media.image import sheet
 
         if self._parquet is not None:
             self._parquet.write(self._staging)

@@ -81,11 +81,10 @@ class Given:
         local = torch.arange(len(doc), device=device) - (lens.cumsum(0) - lens)[doc]
         h_NTD = self.pooled.new_zeros(n, int(lens.max()), width)
         h_NTD[doc, local] = self.h_NTD.flatten(0, 1)[embed.flat_n].to(h_NTD.dtype)
-        frame = None
-        if "frame" in embed.content:
-            frame = np.zeros((n, 2, 3), dtype=np.float32)
-            frame[doc.unique().cpu().numpy()] = embed.content["frame"].cpu().numpy()
-        return On(lens.cpu().numpy(), frame), h_NTD
+        held, facts = doc.unique_consecutive(), {}
+        for name, fact in embed.facts.items():
+            facts[name] = fact.new_zeros(n, *fact.shape[1:]).index_copy(0, held, fact).cpu().numpy()
+        return On(lens.cpu().numpy(), facts), h_NTD
 
 
 def read_given(model: FoundationModel, part: GivenRows, keys: np.ndarray, cache: Any) -> Given:
@@ -96,8 +95,5 @@ def read_given(model: FoundationModel, part: GivenRows, keys: np.ndarray, cache:
     group = RoleAssignment(part.rows, roles, keys)
     batch = assemble({"given": group}, part.store, given_causal=model.given_causal, augment=False, apart=True)
     batch = batch.to(weight.device)
-    valid = batch.layout.doc_BT >= 0
-    x = model.embeddings(batch)
-    h, _ = model.trunk.extend(x, batch.layout.pos_BT, valid, cache, causal=model.given_causal, keep=True)
-    w = valid[..., None].to(h.dtype)
-    return Given((h * w).sum(1) / w.sum(1).clamp(min=1), batch, h)
+    hidden = model.encode(batch, cache=cache)
+    return Given(hidden.pooled_MD, batch, hidden.h_BTD)

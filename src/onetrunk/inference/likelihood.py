@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from onetrunk.core.content import Role
-from onetrunk.core.objective import ObjectiveConfig, RoleAssignment
-from onetrunk.core.registry import objectives
+from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
 from onetrunk.model import FoundationModel
@@ -41,9 +40,7 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
         if name in given and name != ask:
             roles[:, i] = np.where(place[:, i] >= 0, Role.GIVEN, Role.ABSENT)
     roles[:, c] = Role.ASKED
-    config = ObjectiveConfig(kind="predict", given=list(given), ask=[ask])
-    held, training = model.objectives, model.training
-    model.objectives = [objectives.get("predict")("predict", config, store.names, store.codecs)]
+    device, training = next(model.parameters()).device, model.training
     model.eval()
     sums, counts = np.zeros(len(store.index)), np.zeros(len(store.index))
     try:
@@ -51,14 +48,13 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
         for first in range(0, len(place), size):
             rows = np.arange(first, min(first + size, len(place)))
             group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
-            batch = assemble({"predict": group}, windows, given_causal=model.given_causal, augment=False)
-            (loss,) = model(batch.to(next(model.parameters()).device)).values()
+            batch = assemble({"predict": group}, windows, given_causal=model.given_causal, augment=False).to(device)
             read = batch.reads["predict"][ask]
-            row = row_of[whose[kept]][batch.row[read.doc_r.numpy()]]
-            w = read.targets["w"].double()
+            loss = model.codec(ask).loss(model.read(model.encode(batch), ask), read.targets)
+            row = row_of[whose[kept]][batch.row[read.doc_r.cpu().numpy()]]
+            w = read.targets["w"].cpu().double()
             np.add.at(sums, row, (loss.each.cpu().double() * w).numpy())
             np.add.at(counts, row, w.numpy())
     finally:
-        model.objectives = held
         model.train(training)
     return sums, counts

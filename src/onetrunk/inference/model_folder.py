@@ -28,6 +28,7 @@ from onetrunk.engine.runtime import Runtime
 from onetrunk.inference import adapter as adapters
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.predict import answer
+from onetrunk.inference.session import Request
 from onetrunk.model import FoundationModel
 from onetrunk.nn import lora
 
@@ -95,13 +96,27 @@ class Model:
         given: Sequence[str] | None = None,
         sampling: Sampling | None = None,
         ledger: Ledger | None = None,
-        begun: bool = False,
+        prompted: bool = False,
         first_row: int = 0,
     ) -> list[Answer]:
-        """One answer a row for one column. Missing values and columns are left out; values that cannot be read too
-        (they are counted in `ledger`). With `begun`, and always for histories and conversations, answers go on from
-        the rows' own values of that column; a row without one begins at the beginning. Of a part of a table `first_row`
-        is the number of its first row.
+        """One answer a row for one column, all at once. See `request`."""
+        request = self.request(columns, ask, given, sampling, ledger, prompted, first_row)
+        return answer(self.network, request.store, request.given, ask, request.sampling, request.prompt, first_row)
+
+    def request(
+        self,
+        columns: Mapping[str, Sequence[Any]] | Table,
+        ask: str,
+        given: Sequence[str] | None = None,
+        sampling: Sampling | None = None,
+        ledger: Ledger | None = None,
+        prompted: bool = False,
+        first_row: int = 0,
+    ) -> Request:
+        """What a session is asked for one answer a row. Missing values and columns are left out; values that cannot be
+        read too (they are counted in `ledger`). With `prompted`, and always for histories and conversations, answers go
+        on from the rows' own values of that column; a row without one begins at the beginning. Of a part of a table
+        `first_row` is the number of its first row.
         """
         task = self.task([ask], given)
         table = columns if isinstance(columns, Table) else _table(columns)
@@ -111,16 +126,16 @@ class Model:
         ledger = ledger if ledger is not None else Ledger()
         store = encode(table, wanted, self.network.codecs, ledger)
         codec, prompt = self.codec(ask), None
-        if begun and not codec.continues:
+        if prompted and not codec.continues:
             able = [name for name in self.columns if self.codec(name).continues]
             raise UsageError(
                 f"An answer of {ask!r} cannot go on from a prompt; of {', '.join(able) or 'no column'} can."
             )
         own = table.columns.get(ask, [None] * len(table))
-        own = [v if v is not None and (begun or codec.goes_on(v)) else None for v in own]
+        own = [v if v is not None and (prompted or codec.goes_on(v)) else None for v in own]
         if codec.history or any(v is not None for v in own):
             prompt = _prompts(own, table.row, ask, codec, ledger)
-        return answer(self.network, store, task.given, ask, sampling, prompt, first_row)
+        return Request(store, ask, task.given, sampling or Sampling(), prompt, first_row=first_row)
 
     def losses(
         self, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str]

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 
 from onetrunk.core.answer import Answer, Sampling
-from onetrunk.core.content import Content
+from onetrunk.core.content import Content, Role
+from onetrunk.core.objective import RoleAssignment
+from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
-from onetrunk.inference.given import GivenRows, read_given
+from onetrunk.inference.given import GivenRows
 from onetrunk.inference.session import Request, Session
 from onetrunk.model import FoundationModel
 
@@ -84,11 +86,14 @@ def pooled_states(model: FoundationModel, store: Store, given: Sequence[str]) ->
     model.eval()
     try:
         out = np.zeros((len(store.index), model.width), dtype=np.float32)
-        lengths = GivenRows(store, np.arange(len(out)), given).lengths()
-        for rows in batches(lengths):
-            cache = model.trunk.start_cache(len(rows), device)
-            keys = rows.astype(np.uint64)
-            out[rows] = read_given(model, GivenRows(store, rows, given), keys, cache).pooled.float().cpu().numpy()
+        roles = GivenRows(store, np.arange(len(out)), given).roles()
+        there = np.flatnonzero((roles == Role.GIVEN).any(1))
+        lengths = GivenRows(store, there, given).lengths()
+        for part in batches(lengths):
+            rows = there[part]
+            group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
+            batch = assemble({"given": group}, store, given_causal=model.given_causal, augment=False).to(device)
+            out[rows] = model.encode(batch).pooled_MD.float().cpu().numpy()
         return out
     finally:
         model.train(training)

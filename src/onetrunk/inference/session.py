@@ -45,7 +45,9 @@ class Request:
     ask: str
     given: Sequence[str]  # never the asked column itself
     sampling: Sampling = field(default_factory=Sampling)
-    prompt: Content | None = None  # how the answer of each of the store's rows begins, of no parts where it is free
+    prompt: Content | None = (
+        None  # how the answer of each of the store's rows begins, of no parts where nothing is said
+    )
     rows: np.ndarray | None = None  # which of the store's rows, in this order; None: all
     first_row: int = 0  # the number of the store's first row among all that are asked for: what is drawn goes by it
 
@@ -145,7 +147,7 @@ class Session:
         self.model, self.device = model, device
         self.slots = slots
         self.positions_at_once, self.enter_from = positions_at_once, enter_from
-        self.cache = model.trunk.start_slots(slots, positions, device, dtype)
+        self.cache = model.start_slots(slots, positions, dtype)
         self.work = Work()
         self._free = list(range(slots))  # a heap: low slots first, so that those in use are neighbours
         self._numbers = itertools.count()
@@ -307,7 +309,7 @@ class Session:
         request = entering.waiting.request
         codec = self.model.codec(request.ask)
         on, h_NTD = given.positions_of(codec.reads_on())
-        on.lens, on.frame = on.lens[here], None if on.frame is None else on.frame[here]
+        on = on.take(here)
         sampling = [request.sampling] * len(entering.keys)
         state = codec.start(AnswerContext(entering.keys, sampling, self.device, read_positions=on))
         while not bool(state["done"].all()):
@@ -356,7 +358,7 @@ class Session:
         out = []
         for each in torch.arange(len(x), device=self.device).split(max(1, self.positions_at_once // t)):
             cache = self.cache.rows(slots[each])
-            h, _ = self.model.trunk.extend(x[each], pos[each], valid[each], cache, causal=causal, keep=keep[each])
+            h, _ = self.model.extend(x[each], pos[each], valid[each], cache, causal=causal, keep=keep[each])
             out.append(h)
         return torch.cat(out)
 
@@ -365,10 +367,10 @@ class Session:
         if rows.kind.guided:
             h, unconditional = h.chunk(2)
         if "pooled" in rows.own:
-            pooled = rows.own["pooled"][:, None]
-            h = torch.cat([h, pooled.expand_as(h)], dim=-1)
+            ask, pooled = rows.kind.ask, rows.own["pooled"]
+            h = self.model.with_pooled(ask, h, pooled)
             if unconditional is not None:
-                unconditional = torch.cat([unconditional, torch.zeros_like(unconditional)], dim=-1)
+                unconditional = self.model.with_pooled(ask, unconditional, torch.zeros_like(pooled))
         return self._read(rows.kind.ask, rows.state, h, unconditional)
 
     def _read(self, ask: str, state: State, h: Tensor, unconditional: Tensor | None) -> State:

@@ -59,7 +59,7 @@ def answers_in_parts(
     task: Task,
     sampling: Sampling,
     ledger: Ledger,
-    begun: bool = False,
+    prompted: bool = False,
     out: Path | None = None,
 ) -> Iterator[dict[str, list[Any]]]:
     """The answers to `ANSWERED_AT_ONCE` rows after the other, as columns. With `out`, what can be drawn on a row's own
@@ -68,7 +68,7 @@ def answers_in_parts(
         part = table.take(np.arange(first, min(first + ANSWERED_AT_ONCE, len(table))))
         columns = {name: list(values) for name, values in model.whose(part).items()}
         for name in task.ask:
-            answers = model.answer(part, name, task.given, sampling, ledger, begun, first)
+            answers = model.answer(part, name, task.given, sampling, ledger, prompted, first)
             codec = model.codec(name)
             columns |= answer_columns(name, answers, codec)
             if out is not None and (on := codec.reads_on()) in part.columns:

@@ -259,7 +259,7 @@ def _patches(prefix: str, first: tuple[str, ...], side: int) -> Family:
     top = {
         "trunk.norm": "layernorm",
         "to_width": "embeddings.patch_embeddings.projection",
-        "place": "embeddings.position_embeddings",
+        "position_embedding": "embeddings.position_embeddings",
     }
     prepared = {"size": side, "resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     return Family(
@@ -305,7 +305,7 @@ _CLIP_VISION = Family(
         "trunk.norm": "post_layernorm",
         "trunk.first_norm": "pre_layrnorm",
         "to_width": "embeddings.patch_embedding",
-        "place": "embeddings.position_embedding.weight",
+        "position_embedding": "embeddings.position_embedding.weight",
     },
     ("vision_model.",),
     unbiased=("to_width",),

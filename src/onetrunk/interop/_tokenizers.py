@@ -52,7 +52,7 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, 
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
-    return tokenizer, _meaning(folder, tokenizer, config, settings)
+    return tokenizer, _special_tokens(folder, tokenizer, config, settings)
 
 
 def _tokenizer(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
@@ -148,7 +148,7 @@ def _byte_pairs(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
     return tokenizer
 
 
-def _meaning(
+def _special_tokens(
     folder: Path, tokenizer: Tokenizer, config: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Ids by what the files say of them; what the tokenizer puts around a text stands around it here too."""

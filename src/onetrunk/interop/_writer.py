@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onetrunk.columns._turns import ANSWERS
-from onetrunk.columns.text import CODEC as Text
+from onetrunk.columns.text.conversations import ANSWERS
+from onetrunk.columns.text.encoder import TextEncoder
+from onetrunk.core.batch import Batch, Embed, Layout
 from onetrunk.core.content import Role
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model
@@ -29,9 +30,9 @@ def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor
     Raises UsageError where the column or the trunk is not what these formats hold.
     """
     codec, trunk = _checked(model, ask)
-    c, meaning = trunk.config, codec.meaning
+    c, special = trunk.config, codec.special
     kind = "qwen3" if c.qk_norm else "llama"
-    ends = [meaning.end, *meaning.stops]
+    ends = [special.end, *special.stops]
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": c.rope_theta}
     if (s := c.rope_stretch) is not None:
         rope |= {"rope_type": "llama3", "factor": s.factor, "low_freq_factor": s.low, "high_freq_factor": s.high,
@@ -55,22 +56,22 @@ def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor
         "rope_scaling": None if c.rope_stretch is None else {k: v for k, v in rope.items() if k != "rope_theta"},
         "attention_bias": False,
         "tie_word_embeddings": False,
-        "bos_token_id": meaning.start,
+        "bos_token_id": special.start,
         "eos_token_id": ends,
         "dtype": "float32",
         "torch_dtype": "float32",
     }
-    head = codec.table if codec.shape.tied else codec.head
+    head = codec.table if codec.token_head.tied else codec.head
     tensors = {f"model.{name}": tensor for name, tensor in trunk.state_dict().items()}
     tensors["model.embed_tokens.weight"] = codec.table + model.network.marker(ask)[Role.ASKED]
     return config, {**tensors, "lm_head.weight": head}
 
 
-def chat_template(codec: Text) -> str | None:
+def chat_template(codec: Any) -> str | None:
     """How a conversation is spelt, in Jinja, where the column learnt from some."""
     if not codec.converses:
         return None
-    start, end = (codec.tokenizer.id_to_token(i) for i in (codec.meaning.start, codec.meaning.end))
+    start, end = (codec.tokenizer.id_to_token(i) for i in (codec.special.start, codec.special.end))
     return (
         "{% for turn in messages %}" + start + "{{ turn['role'] }}\n{{ turn['content'] }}" + end + "{% endfor %}"
         "{% if add_generation_prompt %}" + start + ANSWERS + "\n{% endif %}"
@@ -82,22 +83,23 @@ def next_logits(model: Model, ask: str, ids: list[int]) -> Tensor:
     codec, network = model.codec(ask), model.network
     device = next(network.parameters()).device
     with torch.inference_mode():
-        x = codec.embed({"id": torch.tensor(ids, device=device)}) + network.marker(ask)[Role.ASKED]
-        there, pos = torch.ones(1, len(ids), dtype=torch.bool, device=device), torch.arange(len(ids), device=device)
-        cache = network.trunk.start_cache(1, device)
-        h, _ = network.trunk.extend(x[None], pos[None], there, cache, causal=True, keep=False)
-        return torch.nn.functional.linear(*codec.readout(h[0])).float().cpu()
+        role = torch.tensor([int(Role.ASKED)], device=device)
+        here = torch.arange(len(ids), device=device)
+        batch = Batch(
+            Layout.stream(1, len(ids), device), {ask: Embed({"id": torch.tensor(ids, device=device)}, role, here)}
+        )
+        return torch.nn.functional.linear(*codec.readout(network.encode(batch).h_ND)).float().cpu()
 
 
-def _checked(model: Model, ask: str) -> tuple[Text, Transformer]:
+def _checked(model: Model, ask: str) -> tuple[Any, Transformer]:
     codec, trunk = model.codec(ask), model.network.trunk
-    if not isinstance(codec, Text):
+    if not isinstance(getattr(codec, "encoder", None), TextEncoder):
         raise UsageError(f"{ask!r} is no text: only a text is written by the models of the Hugging Face format.")
-    if codec.options.pairs:
-        raise UsageError(f"{ask!r} also embeds pairs of tokens (pairs), which the Hugging Face format does not know.")
+    if codec.options.bigrams:
+        raise UsageError(f"{ask!r} also embeds pairs of tokens (bigrams), which the Hugging Face format does not know.")
     if codec.missing:
         raise UsageError(f"The tokens of {ask!r} have narrower vectors (embedding) than the Hugging Face format knows.")
-    if codec.shape.bias or codec.shape.transform:
+    if codec.token_head.bias or codec.token_head.transform:
         raise UsageError(f"The read-out of {ask!r} is BERT's: it fills words in and does not write.")
     expected = _BLOCK if isinstance(trunk, Transformer) else {"kind": "transformer"}
     for key, value in expected.items():

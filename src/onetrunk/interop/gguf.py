@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.columns._tokens import OWN
-from onetrunk.columns._turns import ANSWERS, is_conversation
-from onetrunk.columns.text import CODEC as Text
+from onetrunk.columns.families.tokens.special_tokens import OWN
+from onetrunk.columns.text.conversations import ANSWERS, is_conversation
 from onetrunk.core.errors import EvidenceError, MissingExtraError, UsageError
 from onetrunk.inference.model_folder import Model
 from onetrunk.interop import _writer
-from onetrunk.interop._parity import Parity
+from onetrunk.interop.parity import Parity
 
 FILE = "model.gguf"
 _NEW_TOKENS, _LIKELIEST = 8, 10  # of each row's check: how far it goes on, and how many tokens' numbers are compared
@@ -33,7 +32,7 @@ def write(model: Model, ask: str, place: Path) -> None:
     codec, config, tensors = model.codec(ask), *_writer.checkpoint(model, ask)
     if config["model_type"] != "qwen3" or config["rope_scaling"] is not None:
         raise UsageError("GGUF is written of a trunk with normed queries and keys (qk_norm) and without rope_stretch.")
-    if codec.meaning != OWN or codec.options.unit != "bpe":
+    if codec.special != OWN or codec.options.unit != "bpe":
         raise UsageError(
             f"The tokenizer of {ask!r} is not one that is written as GGUF: expected pieces learnt here (unit: bpe). "
             "Of a tokenizer that it knows, llama.cpp's convert_hf_to_gguf.py makes GGUF of --to huggingface."
@@ -62,7 +61,7 @@ def write(model: Model, ask: str, place: Path) -> None:
     out.close()
 
 
-def _add_tokenizer(out: Any, codec: Text, kinds: Any) -> None:
+def _add_tokenizer(out: Any, codec: Any, kinds: Any) -> None:
     told = json.loads(codec.tokenizer.to_str())
     added = {token["id"]: token["special"] for token in told["added_tokens"]}
     tokens = sorted(codec.tokenizer.get_vocab().items(), key=lambda pair: pair[1])
@@ -72,10 +71,10 @@ def _add_tokenizer(out: Any, codec: Text, kinds: Any) -> None:
     out.add_token_list([token for token, _ in tokens])
     out.add_token_types([types[added.get(i)] for _, i in tokens])
     out.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in told["model"]["merges"]])
-    out.add_bos_token_id(codec.meaning.start)
-    out.add_eos_token_id(codec.meaning.end)
-    out.add_unk_token_id(codec.meaning.unknown)
-    out.add_pad_token_id(codec.meaning.end)
+    out.add_bos_token_id(codec.special.start)
+    out.add_eos_token_id(codec.special.end)
+    out.add_unk_token_id(codec.special.unknown)
+    out.add_pad_token_id(codec.special.end)
     out.add_add_bos_token(True)
     if (template := _writer.chat_template(codec)) is not None:
         out.add_chat_template(template)
@@ -90,7 +89,7 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
     codec, parity, server = model.codec(ask), Parity(), _open(place / FILE, model.codec(ask).options.length)
     ours, theirs = [], []
     for value in values:
-        prompt, ids = _begun(codec, value)
+        prompt, ids = _prompt_of(codec, value)
         if len(ids) + _NEW_TOKENS > codec.options.length:
             continue  # a conversation that leaves no room to go on
         for _ in range(_NEW_TOKENS):
@@ -124,13 +123,13 @@ def _likeliest(server: Any, prompt: Any) -> dict[int, float]:
     return {token["id"]: token["logprob"] for token in steps[0]["top_logprobs"]}
 
 
-def _begun(codec: Text, value: Any) -> tuple[Any, list[int]]:
+def _prompt_of(codec: Any, value: Any) -> tuple[Any, list[int]]:
     """What llama.cpp is told, and the ids that the model should see of it; of a text, short enough to go on from."""
     if is_conversation(value):
         last = max((i for i, turn in enumerate(value) if turn["role"] == ANSWERS), default=len(value))
-        return value[:last], [codec.meaning.start, *codec.encode(value[:last])["id"].tolist()]
+        return value[:last], [codec.special.start, *codec.encode(value[:last])["id"].tolist()]
     text = str(value)[: len(str(value)) // 2]
-    while len(ids := [codec.meaning.start, *codec.encode(text)["id"].tolist()]) + _NEW_TOKENS > codec.options.length:
+    while len(ids := [codec.special.start, *codec.encode(text)["id"].tolist()]) + _NEW_TOKENS > codec.options.length:
         text = text[: len(text) // 2]
     return text, ids
 

@@ -236,7 +236,7 @@ class _Checkpoint:
         name = re.sub(r"^codecs\.\w+\.", "", ours)
         whole, _, kind = name.rpartition(".")
         top = self.family.top
-        if name == "first":
+        if name == "prefix":
             found = tuple(self._there(self.prefix + theirs) for theirs in self.family.first)
             return _Take(found, (shape[1:],) * len(found), lambda *each: torch.stack([t.reshape(-1) for t in each]))
         if name.startswith("markers.") and "types" in top:  # one column is the first of BERT's sentences
@@ -307,9 +307,9 @@ def _codec_maker(checkpoint: _Checkpoint) -> Callable[[], Codec]:
 
 def _words(checkpoint: _Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
     folder, config = checkpoint.folder, checkpoint.config
-    tokenizer, meaning = read_tokenizer(folder, config)
+    tokenizer, special = read_tokenizer(folder, config)
     rows, tokens = config["vocab_size"], max(tokenizer.get_vocab().values(), default=-1) + 1
-    named = [i for value in meaning.values() for i in (value if isinstance(value, list) else [value])]
+    named = [i for value in special.values() for i in (value if isinstance(value, list) else [value])]
     if tokens > rows or max(named) >= rows:
         raise ModelFileError(
             f"{folder}: its tokenizer has tokens up to {max(tokens - 1, *named):,}, its model only {rows:,} rows. "
@@ -330,7 +330,7 @@ def _words(checkpoint: _Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
     context = checkpoint.trunk.get("most_positions") or config["max_position_embeddings"]
     if config.get("use_sliding_window", True) and config.get("sliding_window"):
         context = min(context, config["sliding_window"])  # up to there a window sees all
-    return {"length": context}, {"tokenizer": tokenizer.to_str(), "meaning": meaning, "shape": shape}
+    return {"length": context}, {"tokenizer": tokenizer.to_str(), "special_tokens": special, "token_head": shape}
 
 
 def _pictures(checkpoint: _Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -19,8 +19,7 @@ import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 
-from onetrunk.columns._tokens import Meaning, Shape
-from onetrunk.columns.text import CODEC as Text
+from onetrunk.columns.families.tokens.special_tokens import SpecialTokens, TokenHead
 from onetrunk.core.encoder import Column
 from onetrunk.core.errors import MissingExtraError, ModelFileError
 from onetrunk.core.folder import read_json
@@ -28,7 +27,7 @@ from onetrunk.core.registry import column_types
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.model import FoundationModel
 
-Category = column_types.get("category")
+Category, Text = column_types.get("category"), column_types.get("text")
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MOST = 1 << 30  # numbers in one array
@@ -166,5 +165,9 @@ def _words(rows: int, words: Path | None) -> dict[str, Any]:
     if words is not None:
         tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+"), "removed", invert=True)
-    meaning = Meaning(unknown=vocabulary[unknown] if words is not None else -1, start=0, end=0, mask=0)
-    return {"tokenizer": tokenizer.to_str(), "meaning": asdict(meaning), "shape": asdict(Shape(rows=rows))}
+    special = SpecialTokens(unknown=vocabulary[unknown] if words is not None else -1, start=0, end=0, mask=0)
+    return {
+        "tokenizer": tokenizer.to_str(),
+        "special_tokens": asdict(special),
+        "token_head": asdict(TokenHead(rows=rows)),
+    }

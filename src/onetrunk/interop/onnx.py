@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onetrunk.columns._tokens import TokenSequence
+from onetrunk.columns.families.tokens.encoder import TokenEncoder
 from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
-from onetrunk.core.batch import Batch, Layout
+from onetrunk.core.batch import Batch, Embed, Layout
 from onetrunk.core.column import Codec
 from onetrunk.core.content import On, Role
 from onetrunk.core.decoding import AnswerContext
@@ -33,7 +33,7 @@ from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
 from onetrunk.inference.model_folder import Model
 from onetrunk.inference.predict import answer, pooled_states
-from onetrunk.interop._parity import Parity
+from onetrunk.interop.parity import Parity
 from onetrunk.model import FoundationModel
 from onetrunk.nn.transformer import Transformer
 
@@ -46,16 +46,24 @@ class OneShot(nn.Module):
     """What is given to an asked column's numbers and the row's embedding, or to the latter alone."""
 
     def __init__(
-        self, network: FoundationModel, given: Sequence[str], ask: str | None, arrays: Sequence[str], grid: int | None
+        self,
+        network: FoundationModel,
+        given: Sequence[str],
+        ask: str | None,
+        arrays: Sequence[str],
+        grid: int | None,
+        facts: Mapping[str, np.ndarray],
     ) -> None:
-        """`grid`, where the asked column reads on another one: how many positions that takes, 0 where they differ."""
+        """`grid`, where the asked column reads on another one: how many positions that takes, 0 where they differ;
+        `facts` are one document's of that column (`core.content.Segment`)."""
         super().__init__()
         self.network, self.given, self.ask, self.arrays, self.grid = network, list(given), ask, list(arrays), grid
+        self.facts = list(facts)
         self.outputs = [EMBEDDING]
         if ask is not None:
             codec, cpu = network.codec(ask), torch.device("cpu")
             keys, t = rng.mix(np.zeros(1, dtype=np.uint64)), grid or 1
-            on = None if grid is None else On(np.full(1, t), np.zeros((1, 2, 3), np.float32) if grid else None)
+            on = None if grid is None else On(np.full(1, t), dict(facts))
             self.state = codec.start(AnswerContext.alike(keys, Sampling(), cpu, read_positions=on))
             with torch.no_grad():
                 if grid is None:
@@ -68,31 +76,35 @@ class OneShot(nn.Module):
 
     def forward(self, gather_BT: Tensor, pos_BT: Tensor, *arrays: Tensor) -> tuple[Tensor, ...]:
         """gather_BT: which of the given columns' joined positions stands at each place; their number where padded."""
-        network, trunk = self.network, self.network.trunk
+        network = self.network
         content: dict[str, dict[str, Tensor]] = {name: {} for name in self.given}
         for name, array in zip(self.arrays, arrays, strict=True):
             column, _, part = name.rpartition(".")
             content[column][part] = array
-        parts = [network.codec(c).embed(content[c]) + network.marker(c)[Role.GIVEN] for c in self.given]
-        x = torch.cat([*parts, parts[0].new_zeros(1, network.width)])
-        valid = gather_BT < x.shape[0] - 1
-        n, device = gather_BT.shape[0], x.device  # not len(): that would fix it
-        cache = trunk.start_cache(n, device)
-        h, cache = trunk.extend(x[gather_BT], pos_BT, valid, cache, causal=network.given_causal, keep=True)
-        w = valid[..., None].to(h.dtype)
-        pooled = torch.where(valid[..., None], h, 0).sum(1) / w.sum(1).clamp(min=1)
+        n, device = gather_BT.shape[0], gather_BT.device  # not len(): that would fix it
+        role = torch.full((1,), int(Role.GIVEN), device=device)
+        parts = {c: network.embed(c, content[c], role) for c in self.given}
+        lens = [part.shape[0] for part in parts.values()]
+        valid = gather_BT < sum(lens)
+        doc = torch.where(valid, torch.arange(n, device=device)[:, None], -1)
+        layout = Layout(doc, torch.zeros_like(doc), torch.zeros_like(doc), pos_BT)
+        embeds = {c: Embed(content[c], role, torch.arange(part.shape[0], device=device)) for c, part in parts.items()}
+        batch = Batch(layout, embeds, gather_BT.flatten())
+        hidden = network.encode(batch, embeddings=parts, cache=network.start_cache(n))
+        pooled = hidden.pooled_MD
         if self.ask is None:
             return (pooled,)
         codec = network.codec(self.ask)
         state = {name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in self.state.items()}
         if self.grid is not None:
-            h, on = self._read_on(codec.reads_on(), h, gather_BT, [part.shape[0] for part in parts], content)
+            h, on = self._read_on(codec.reads_on(), hidden.h_BTD, gather_BT, lens, content)
             after = codec.step(state | on, h, None)
         else:
             t = self.slot.shape[1]
             pos, there = torch.arange(t, device=device).expand(n, -1), torch.ones(n, t, dtype=torch.bool, device=device)
-            h, _ = trunk.extend(self.slot.expand(n, -1, -1), pos, there, cache, causal=False, keep=False)
-            after = codec.step(state, torch.cat([h, pooled[:, None].expand(-1, t, -1)], dim=-1), None)
+            slot = self.slot.expand(n, -1, -1)
+            h, _ = network.extend(slot, pos, there, hidden.cache, causal=False, keep=False)
+            after = codec.step(state, network.with_pooled(self.ask, h, pooled), None)
         return (pooled, *(after[name.removeprefix(f"{self.ask}.")] for name in self.outputs[1:]))
 
     def _read_on(
@@ -107,10 +119,11 @@ class OneShot(nn.Module):
         if self.grid:
             order = order[:, : self.grid]
         state = {"lens": at.sum(1)}
-        if "frame" in content[other]:
-            frames = F.pad(content[other]["frame"], (0, 0, 0, 0, 1, 0))  # the first of no picture
-            there = at.any(1)
-            state["frame"] = frames[there.cumsum(0) * there]
+        there = at.any(1)
+        for name in self.facts:
+            fact = content[other][name]
+            fact = torch.cat([torch.zeros_like(fact[:1]), fact])  # the first of a row without that column
+            state[name] = fact[there.cumsum(0) * there]
         rows = torch.arange(h.shape[0], device=h.device)
         return h[rows[:, None], order], state  # no h.gather: its result would have the name of an input
 
@@ -126,10 +139,10 @@ class LanguageModel(nn.Module):
 
     def forward(self, ids_BT: Tensor) -> tuple[Tensor, ...]:
         codec, (B, T) = self.network.codec(self.ask), ids_BT.shape
-        x = codec.embed({"id": ids_BT.flatten()}).view(B, T, -1) + self.network.marker(self.ask)[Role.ASKED]
-        pos = torch.arange(T, device=x.device).expand(B, -1)
-        layout = Layout(torch.zeros_like(pos), torch.ones_like(pos), pos, pos, causal=True)
-        return (F.linear(*codec.readout(self.network.trunk(x, layout))).float(),)
+        role = torch.full((1,), int(Role.ASKED), device=ids_BT.device)
+        here = torch.arange(B * T, device=ids_BT.device)
+        batch = Batch(Layout.stream(B, T, ids_BT.device), {self.ask: Embed({"id": ids_BT.flatten()}, role, here)})
+        return (F.linear(*codec.readout(self.network.encode(batch).h_BTD)).float(),)
 
 
 # -- writing -------------------------------------------------------------------------------------------------
@@ -144,14 +157,14 @@ def export(model: Model, ask: str | None, given: Sequence[str], store: Store, pl
         raise UsageError(
             f"Only transformers are written as ONNX; this trunk is of the kind {network.trunk.config.kind}."
         )
-    if isinstance(codec, TokenSequence):
-        if codec.options.pairs:
-            raise UsageError(f"{ask!r} also embeds pairs of tokens (pairs), which are not written as ONNX.")
+    if isinstance(getattr(codec, "encoder", None), TokenEncoder):
+        if codec.options.bigrams:
+            raise UsageError(f"{ask!r} also embeds pairs of tokens (bigrams), which are not written as ONNX.")
         graph, feeds = LanguageModel(network, ask), _texts(store, ask)
         example = {"ids": np.resize(feeds[0]["ids"], (2, max(2, feeds[0]["ids"].shape[1])))}
     elif codec is None or codec.pooled or codec.reads_on() is not None:
         example, feeds = _rows(network, store, given)
-        graph = OneShot(network, given, ask, list(example)[2:], _grid(codec, store, given, example))
+        graph = OneShot(network, given, ask, list(example)[2:], *_read_on(codec, store, given))
     else:
         raise UsageError(
             f"An answer of {ask!r} takes many steps of the trunk; only those of one step are written as ONNX."
@@ -166,14 +179,16 @@ def export(model: Model, ask: str | None, given: Sequence[str], store: Store, pl
     return parity
 
 
-def _grid(codec: Codec | None, store: Store, given: Sequence[str], example: dict[str, np.ndarray]) -> int | None:
-    """`grid` of `OneShot`."""
+def _read_on(codec: Codec | None, store: Store, given: Sequence[str]) -> tuple[int | None, dict[str, np.ndarray]]:
+    """`grid` and `facts` of `OneShot`."""
     if codec is None or (other := codec.reads_on()) is None:
-        return None
+        return None, {}
     if other not in given:
         raise UsageError(f"What is asked is read on the column {other!r}, which is not given: --given {other}.")
     c = store.names.index(other)
-    return int(store.codecs[c].positions(store.contents[c])[0]) if f"{other}.frame" in example else 0
+    read, one = store.codecs[c], store.contents[c].take(np.zeros(1, dtype=np.int64))
+    grid = 0 if read.ragged else int(read.positions(one)[0])
+    return grid, read.segment(one, Role.GIVEN, np.zeros(1, dtype=np.uint64)).facts
 
 
 def _describe(model: Model, columns: Sequence[str], place: Path) -> None:
@@ -224,7 +239,7 @@ def _feed(batch: Batch) -> dict[str, np.ndarray]:
     gather = torch.arange(shape.numel()) if batch.gather_N is None else batch.gather_N
     feed = {"gather": gather.view(shape).numpy(), "pos": batch.layout.pos_BT.numpy()}
     for column, embed in batch.embeds.items():
-        feed |= {f"{column}.{name}": array.numpy() for name, array in embed.content.items()}
+        feed |= {f"{column}.{name}": array.numpy() for name, array in {**embed.content, **embed.facts}.items()}
     return feed
 
 

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, processors
 
-from onetrunk.columns._tokens import OWN
-from onetrunk.columns._turns import ANSWERS, is_conversation
-from onetrunk.columns.text import CODEC as Text
+from onetrunk.columns.families.tokens.special_tokens import OWN
+from onetrunk.columns.text.conversations import ANSWERS, is_conversation
 from onetrunk.core import folder as files
 from onetrunk.core.errors import MissingExtraError
 from onetrunk.inference.model_folder import Model
 from onetrunk.interop import _writer
-from onetrunk.interop._parity import Parity
+from onetrunk.interop.parity import Parity
 
 
 def write(model: Model, ask: str, place: Path) -> None:
@@ -26,10 +25,10 @@ def write(model: Model, ask: str, place: Path) -> None:
     """
     config, tensors = _writer.checkpoint(model, ask)
     codec = model.codec(ask)
-    meaning = codec.meaning
+    special = codec.special
     files.write_json(place / "config.json", config)
-    never = {"suppress_tokens": list(meaning.never)} if meaning.never else {}
-    generation = {"bos_token_id": meaning.start, "eos_token_id": config["eos_token_id"], "pad_token_id": meaning.end}
+    never = {"suppress_tokens": list(special.never)} if special.never else {}
+    generation = {"bos_token_id": special.start, "eos_token_id": config["eos_token_id"], "pad_token_id": special.end}
     files.write_json(place / "generation_config.json", {**generation, **never})
     files.save_tensors(place / "model.safetensors", tensors)
     _write_tokenizer(codec, place)
@@ -45,7 +44,7 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
     theirs = AutoModelForCausalLM.from_pretrained(place, local_files_only=True, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
     for value in values:
-        ids = [codec.meaning.start, *codec.encode(value)["id"].tolist()][: codec.options.length]
+        ids = [codec.special.start, *codec.encode(value)["id"].tolist()][: codec.options.length]
         found = _tokens(tokenizer, value)[: len(ids)]
         ours = _writer.next_logits(model, ask, ids).numpy()
         with torch.inference_mode():
@@ -66,23 +65,23 @@ def _tokens(tokenizer: Any, value: Any) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def _write_tokenizer(codec: Text, place: Path) -> None:
+def _write_tokenizer(codec: Any, place: Path) -> None:
     """Ours gets what puts the start token before a text; one that came with a checkpoint has its own."""
     tokenizer = Tokenizer.from_str(codec.tokenizer.to_str())
     spelt = tokenizer.id_to_token
-    if codec.meaning == OWN:
-        start = spelt(codec.meaning.start)
+    if codec.special == OWN:
+        start = spelt(codec.special.start)
         tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{start} $A", special_tokens=[(start, codec.meaning.start)]
+            single=f"{start} $A", special_tokens=[(start, codec.special.start)]
         )
     (place / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
-    named = {"bos_token": codec.meaning.start, "eos_token": codec.meaning.end, "unk_token": codec.meaning.unknown}
+    named = {"bos_token": codec.special.start, "eos_token": codec.special.end, "unk_token": codec.special.unknown}
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
         "model_max_length": codec.options.length,
         **{name: spelt(i) for name, i in named.items() if i >= 0},
-        "pad_token": spelt(codec.meaning.end),
+        "pad_token": spelt(codec.special.end),
     }
     if (template := _writer.chat_template(codec)) is not None:
         settings["chat_template"] = template

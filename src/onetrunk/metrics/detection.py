@@ -1,4 +1,4 @@
-"""Found boxes against the true ones, by COCO's rules, through pycocotools; and the naive rival of a detector.
+"""Answered boxes against the true ones, by COCO's rules, through pycocotools.
 
 Values are lists of `{"label", "box": [x, y, width, height]}` in pixels; answers have a `score` too.
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
 from onetrunk.core.errors import MissingExtraError
+from onetrunk.core.metric import Metric
+
+DETECTION = (Metric("mAP@.5", True), Metric("mAP@[.5:.95]", True))
 
 Boxes = Sequence[dict[str, Any]]
 
@@ -76,27 +77,3 @@ def _evaluated(truths: Sequence[Boxes], answers: Sequence[Boxes]) -> tuple[np.nd
         judge.evaluate()
         judge.accumulate()
     return judge.eval["precision"][:, :, :, 0, 0] if names else np.zeros((10, 101, 0)), judge.params.recThrs, names
-
-
-class UsualBoxes(BaseEstimator):
-    """The naive rival: in every picture, each class's usual boxes (k-means of the training boxes, as many as a picture
-    has on average), scored by how many training boxes each stands for."""
-
-    def fit(self, x: Any, y: Sequence[Sequence[tuple[str, list[float]]]]) -> Self:
-        from sklearn.cluster import KMeans
-
-        counts = Counter(label for entries in y for label, _ in entries)
-        self.boxes_ = []
-        for name, count in counts.items():
-            boxes = np.array([box for entries in y for label, box in entries if label == name])
-            usual = max(1, min(round(count / len(y)), len(np.unique(boxes, axis=0))))
-            means = KMeans(usual, n_init=4, random_state=0).fit(boxes)
-            sizes = np.bincount(means.labels_, minlength=usual) / len(y)
-            self.boxes_ += [
-                {"label": name, "box": [round(float(v), 2) for v in box], "score": min(1.0, round(float(size), 4))}
-                for box, size in zip(means.cluster_centers_, sizes, strict=True)
-            ]
-        return self
-
-    def predict(self, x: Any) -> list[list[dict[str, Any]]]:
-        return [self.boxes_] * x.shape[0]

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from onetrunk.core.metric import Metric
+
+PIXELS = (Metric("mse", False), Metric("rmse", False))  # of pixels from 0 to 1
+
 _CELLS_AT_ONCE = 4_000_000
-
-
-def rmse(truths: np.ndarray, predicted: np.ndarray) -> float | None:
-    """Root of the mean squared error of all values of [n, ...]."""
-    if not len(truths):
-        return None
-    difference = np.asarray(truths, dtype=np.float64) - np.asarray(predicted, dtype=np.float64)
-    return float(np.sqrt((difference**2).mean()))
 
 
 def nearest(queries: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from onetrunk.core.metric import Metric
+
 NEGATIVES = 100
+
+
+def ranking_metrics(k: int) -> tuple[Metric, ...]:
+    """Those of `ranking`."""
+    names = (f"hit_rate_{k}", f"ndcg_{k}", "mrr", f"hit_rate_{k}_of_{NEGATIVES + 1}", f"ndcg_{k}_of_{NEGATIVES + 1}")
+    return tuple(Metric(name, True) for name in names)
 
 
 def ranking(ranks: np.ndarray, candidates: np.ndarray, k: int) -> dict[str, np.ndarray]:

@@ -6,6 +6,14 @@ import math
 
 import numpy as np
 
+from onetrunk.core.metric import Metric
+
+SPOKEN = (
+    Metric("mel_cepstral_distortion", False, "dB"),
+    Metric("log_spectral_distance", False, "dB"),
+    Metric("length_error", False, "seconds"),
+)
+
 _CEPSTRA = 13  # coefficients 1 to 13: the shape of the spectrum; 0 would be its loudness
 _DECIBELS = 10 / math.log(10)  # in one natural logarithm of power
 

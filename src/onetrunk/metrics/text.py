@@ -8,6 +8,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from onetrunk.core.metric import Metric
+
+WRITTEN = (
+    Metric("exact_match", True),
+    Metric("character_error_rate", False),
+    Metric("word_error_rate", False),
+)
+LIKELIHOOD = (Metric("bits_per_byte", False, "bits"), Metric("perplexity", False), Metric("loss", False, "nats"))
+
 _CHRF_ORDERS = 6
 _CHRF_BETA = 2.0
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,8 +76,8 @@ class SlotCache:
         self.positions = positions
         # Zeros, not what the memory held: hidden positions weigh 0, and 0 times an infinity would be no number.
         shape = (slots, positions, kv_heads, head_width)
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.keys = [_zeros(shape, dtype, device) for _ in range(layers)]
+        self.values = [_zeros(shape, dtype, device) for _ in range(layers)]
         self.lengths = torch.zeros(slots, dtype=torch.int64, device=device)
 
     def rows(self, slots: Tensor) -> SlotRows:
@@ -91,12 +92,21 @@ class SlotCache:
         """Slots `target` [k] become what slots `source` [k] were."""
         self.lengths[target] = self.lengths[source]
         used = int(self.lengths[target].max()) if len(target) else 0
-        for storage in (*self.keys, *self.values):
-            storage[target, :used] = storage[source, :used]
+        for storage in self.storage():
+            there = storage[:, :used]
+            there.index_copy_(0, target, there.index_select(0, source))
 
     def storage(self) -> list[Tensor]:
         """All tensors that hold what was seen."""
         return [*self.keys, *self.values]
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """On a CPU the system's own, made when they are first touched: what no document reaches costs nothing."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    count = int(np.prod(shape)) * dtype.itemsize
+    return torch.from_numpy(np.zeros(count, dtype=np.uint8)).view(dtype).view(shape)
 
 
 @dataclass
@@ -105,8 +115,9 @@ class SlotRows:
 
     cache: SlotCache
     slots: Tensor  # int64 [N]
-    _written: tuple[Tensor, Tensor, Tensor, Tensor] | None = None  # slot and position of each, and where it comes from
+    _written: tuple[Tensor, Tensor] | None = None  # which of the N * t new positions go where in the storage
     _used: int = 0  # positions that are seen, T
+    _empty: bool = False  # was nothing seen before?
 
     def mask(self, valid_NT: Tensor, causal: bool) -> Tensor | None:
         lengths, count = self.cache.lengths[self.slots], valid_NT.sum(1)
@@ -114,7 +125,10 @@ class SlotRows:
         if self._used > self.cache.positions:
             raise ValueError(f"a slot holds {self.cache.positions} positions; a document would take {self._used}")
         row, place = valid_NT.nonzero(as_tuple=True)
-        self._written = (self.slots[row], lengths[row] + place, row, place)
+        self._written = (row * valid_NT.shape[1] + place, self.slots[row] * self.cache.positions + lengths[row] + place)
+        self._empty = not bool(lengths.any())
+        if self._empty:
+            self._used = valid_NT.shape[1]  # the new positions are read as they come
         own = count[:, None]
         if causal:
             own = torch.minimum(own, torch.arange(1, valid_NT.shape[1] + 1, device=own.device))
@@ -127,11 +141,12 @@ class SlotRows:
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         if self._written is None:
             raise RuntimeError("append follows mask, which says where the new positions go")
-        slot, position, row, place = self._written
+        chosen, target = self._written
         out = []
         for storage, new in ((self.cache.keys[layer], k), (self.cache.values[layer], v)):
-            storage[slot, position] = new.transpose(1, 2)[row, place].to(storage.dtype)
-            out.append(self._read(storage).transpose(1, 2).to(new.dtype))
+            rows = new.transpose(1, 2).reshape(-1, *storage.shape[2:]).index_select(0, chosen)
+            storage.flatten(0, 1).index_copy_(0, target, rows.to(storage.dtype))
+            out.append(new if self._empty else self._read(storage).transpose(1, 2).to(new.dtype))
         return out[0], out[1]
 
     def _read(self, storage: Tensor) -> Tensor:
@@ -139,7 +154,7 @@ class SlotRows:
         first, n = int(self.slots[0]), len(self.slots)
         if torch.equal(self.slots, torch.arange(first, first + n, device=self.slots.device)):
             return storage[first : first + n, : self._used]
-        return storage[:, : self._used][self.slots]
+        return storage[:, : self._used].index_select(0, self.slots)
 
     def after(self, keys: list[Tensor], values: list[Tensor], valid_NT: Tensor, keep: bool | Tensor) -> SlotRows:
         self.cache.lengths[self.slots] += valid_NT.sum(1) * keep

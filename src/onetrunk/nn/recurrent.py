@@ -8,6 +8,7 @@ B sequences, T positions, D width, S streams (one branch of one document each), 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,7 @@ from onetrunk.core.config import Config
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
+Watch = Callable[[int, Tensor], None]
 State = tuple[Tensor, ...]  # of one layer: h [S, D], for the LSTM also c [S, D]
 
 
@@ -84,7 +86,7 @@ class RecurrentRows:
         return [tuple(tensor[self.slots] for tensor in state) for state in self.cache.states]
 
     def after(self, layers: list[State], keep: bool | Tensor) -> RecurrentRows:
-        kept = torch.as_tensor(keep, device=self.slots.device).expand(len(self.slots))
+        kept = keep if isinstance(keep, Tensor) else torch.full((len(self.slots),), keep, device=self.slots.device)
         for state, new in zip(self.cache.states, layers, strict=True):
             for tensor, after in zip(state, new, strict=True):
                 tensor[self.slots[kept]] = after[kept].to(tensor.dtype)
@@ -103,6 +105,17 @@ class _Streams:
     parent: Tensor  # int64 [S] the stream whose last state this one starts from, -1: from zero
     given: int  # how many of them are branch 0
 
+    def apart(self, x_BTD: Tensor) -> Tensor:
+        """[S, t, D], zeros where padded."""
+        x_StD = x_BTD.new_zeros(len(self.lens), int(self.lens.max()), x_BTD.shape[-1])
+        x_StD[self.stream, self.local] = x_BTD.flatten(0, 1)[self.flat]
+        return x_StD
+
+    def back(self, x_StD: Tensor, B: int, T: int) -> Tensor:
+        """[B, T, D], zeros where padded."""
+        x_ND = x_StD.new_zeros(B * T, x_StD.shape[-1])
+        return x_ND.index_copy(0, self.flat, x_StD[self.stream, self.local]).view(B, T, -1)
+
 
 class Recurrent(nn.Module):
     """x_BTD to h_BTD, normed unless told otherwise."""
@@ -118,22 +131,20 @@ class Recurrent(nn.Module):
             for layer in self.layers:  # forget gates start open (Jozefowicz et al. 2015)
                 nn.init.ones_(layer.bias_ih_l0.data[width : 2 * width])
 
-    def forward(self, x_BTD: Tensor, layout: Layout) -> Tensor:
-        """h_BTD; where the layout has padding it means nothing."""
-        B, T, D = x_BTD.shape
+    def forward(self, x_BTD: Tensor, layout: Layout, watch: Watch | None = None) -> Tensor:
+        """h_BTD; where the layout has padding it means nothing. `watch` is told the number of each layer and what
+        leaves it, [B, T, D]."""
+        B, T, _ = x_BTD.shape
         if layout.causal or layout.full:  # one document a row: padding comes after it and disturbs nothing
-            return self.norm(self._run(x_BTD, self._masks(x_BTD, B)))
+            return self.norm(self._run(x_BTD, self._masks(x_BTD, B), watch))
         streams = _find_streams(layout)
         if not len(streams.flat):
             return self.norm(x_BTD)
-        x_ntD = x_BTD.new_zeros(len(streams.lens), int(streams.lens.max()), D)
-        x_ntD[streams.stream, streams.local] = x_BTD.reshape(B * T, D)[streams.flat]
+        x_ntD = streams.apart(x_BTD)
         masks = self._masks(x_BTD, int(streams.doc.max()) + 1)
         masks = masks and [mask[streams.doc] for mask in masks]
-        h_ntD = self._run_streams(x_ntD, streams, masks)
-        h_BTD = h_ntD.new_zeros(B * T, D)
-        h_BTD = h_BTD.index_copy(0, streams.flat, h_ntD[streams.stream, streams.local])
-        return self.norm(h_BTD.view(B, T, D))
+        watch_streams = None if watch is None else _watching(watch, streams, (B, T))
+        return self.norm(streams.back(self._run_streams(x_ntD, streams, masks, watch_streams), B, T))
 
     def flops(self, layout: Layout) -> float:
         """Floating-point operations of a training step."""
@@ -192,12 +203,20 @@ class Recurrent(nn.Module):
             x.new_empty(documents, self.config.width).bernoulli_(1 - p) / (1 - p) for _ in range(len(self.layers) + 1)
         ]
 
-    def _run(self, x_BtD: Tensor, masks: list[Tensor] | None) -> Tensor:
+    def _run(self, x_BtD: Tensor, masks: list[Tensor] | None, watch: Watch | None) -> Tensor:
         for i, layer in enumerate(self.layers):
             x_BtD = layer(x_BtD if masks is None else x_BtD * masks[i][:, None])[0]
+            if watch is not None:
+                watch(i, x_BtD)
         return x_BtD if masks is None else x_BtD * masks[-1][:, None]
 
-    def _run_streams(self, x_StD: Tensor, streams: _Streams, masks: list[Tensor] | None) -> Tensor:
+    def _run_streams(
+        self,
+        x_StD: Tensor,
+        streams: _Streams,
+        masks: list[Tensor] | None,
+        watch: Callable[[int, Tensor], Tensor] | None,
+    ) -> Tensor:
         given, lens = streams.given, streams.lens
         zero = x_StD.new_zeros(len(lens), x_StD.shape[2])
         start = (zero,) * self._states
@@ -209,7 +228,20 @@ class Recurrent(nn.Module):
             after = tuple(torch.cat([s, s.new_zeros(1, s.shape[1])])[streams.parent[given:]] for s in last)
             rest, _ = _run_layer(layer, x_StD[given:], lens[given:], after)
             x_StD = torch.cat([first, rest])
+            if watch is not None:
+                x_StD = watch(i, x_StD)
         return x_StD if masks is None else x_StD * masks[-1][:, None]
+
+
+def _watching(watch: Watch, streams: _Streams, shape: tuple[int, int]) -> Callable[[int, Tensor], Tensor]:
+    """Tells `watch` of a layer as it stands in the batch; what goes on comes from there, so that gradients reach it."""
+
+    def told(i: int, x_StD: Tensor) -> Tensor:
+        x_BTD = streams.back(x_StD, *shape)
+        watch(i, x_BTD)
+        return streams.apart(x_BTD)
+
+    return told
 
 
 def _run_layer(layer: nn.RNNBase, x_StD: Tensor, lens: Tensor, state: State) -> tuple[Tensor, State]:

@@ -5,6 +5,7 @@ A few fields make it GPT-2, BERT, RoBERTa, ViT, CLIP, Llama, Mistral, Qwen2 or W
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -18,6 +19,8 @@ from onetrunk.core.errors import UsageError
 from onetrunk.nn.attention import Attention, Bias, Rotary, Stretch, Turn
 from onetrunk.nn.block import NORMS, Activation, Block, build_mlp
 from onetrunk.nn.kv_cache import Cache, KeyValues, SlotCache
+
+Watch = Callable[[int, Tensor], None]
 
 
 class TransformerConfig(Config):
@@ -79,11 +82,14 @@ class Transformer(nn.Module):
                 else:
                     nn.init.uniform_(parameter, -(3**0.5) * width**-0.5, 3**0.5 * width**-0.5)
 
-    def forward(self, x_BTD: Tensor, layout: Layout) -> Tensor:
+    def forward(self, x_BTD: Tensor, layout: Layout, watch: Watch | None = None) -> Tensor:
+        """h_BTD. `watch` is told the number of each block and what leaves it."""
         pos = layout.pos_BT[0] if layout.causal or layout.full else layout.pos_BT
         x_BTD, rotary = self._enter(x_BTD, pos)
-        for layer in self.layers:
+        for i, layer in enumerate(self.layers):
             x_BTD = layer(x_BTD, layout, rotary)
+            if watch is not None:
+                watch(i, x_BTD)
         return self.norm(x_BTD)
 
     def flops(self, layout: Layout) -> float:

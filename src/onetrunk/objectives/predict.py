@@ -39,10 +39,12 @@ class Predict(Objective):
         asked = [self.columns.index(name) for name in self.config.ask]
         given = [i for i in given if i not in asked]
         if given:
-            unled = all(self.codecs[i].guided for i in asked)  # guidance compares with nothing given (2207.12598)
-            rate = _GIVEN_DROPPED if unled or len(given) > 1 else 0
+            unconditional = all(
+                self.codecs[i].guided for i in asked
+            )  # guidance compares with nothing given (2207.12598)
+            rate = _GIVEN_DROPPED if unconditional or len(given) > 1 else 0
             kept = rng.uniform(rng.mix(keys, "drop"), len(given)) >= rate
-            if not unled:
+            if not unconditional:
                 kept[~(kept & present[:, given]).any(1)] = True
             roles[:, given] = np.where(kept, Role.GIVEN, Role.ABSENT)
         roles[:, asked] = Role.ASKED

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from onetrunk.core.errors import DivergedError, UsageError
-from onetrunk.core.objective import Objective, ObjectiveConfig
+from onetrunk.core.objective import Encoder, Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as objective_kinds
 from onetrunk.data.loader import Loader
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainSettings, planned_steps
+from onetrunk.objectives.distil import Distil
 from onetrunk.training.recipe import Recipe
 
 _DRY_RUN = 0.01  # of a budget: to time steps for
@@ -46,9 +47,9 @@ def make_objectives(configs: Sequence[ObjectiveConfig], store: Store) -> list[Ob
     return made
 
 
-def count_steps(rows: int, documents: int, epochs: float, least: int, most: int) -> int:
+def count_steps(rows: int, documents: int, epochs: float, min_steps: int, max_steps: int) -> int:
     """Steps for some passes over the rows, within bounds."""
-    return int(np.clip(math.ceil(rows * epochs / max(1, documents)), least, most))
+    return int(np.clip(math.ceil(rows * epochs / max(1, documents)), min_steps, max_steps))
 
 
 def steps_within(
@@ -74,8 +75,12 @@ def steps_within(
 
 
 def loader(
-    store: Store, configs: Sequence[ObjectiveConfig], config: Recipe, seed: int
+    store: Store, configs: Sequence[ObjectiveConfig], recipe: Recipe, seed: int, teacher: Encoder | None = None
 ) -> tuple[Loader, list[Objective]]:
+    """The batches of a run and its objectives, of which distillation learns from the teacher."""
     made = make_objectives(configs, store)
-    given_causal = config.given == "causal"
-    return Loader(store, made, seed=seed, tokens_per_batch=config.tokens_per_batch, given_causal=given_causal), made
+    for objective in made:
+        if isinstance(objective, Distil) and teacher is not None:
+            objective.learn_from(teacher)
+    given_causal = recipe.attention == "causal"
+    return Loader(store, made, seed=seed, tokens_per_batch=recipe.tokens_per_batch, given_causal=given_causal), made

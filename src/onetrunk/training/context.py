@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from onetrunk.core.events import LedgerLine, Listener, ignore
 from onetrunk.data.ledger import Ledger
+from onetrunk.inference.model_folder import Model
 from onetrunk.training.recipe import Recipe
 
 
@@ -21,6 +22,7 @@ class RunContext:
     max_bad: float = 0.01  # share of unusable values in a column from which the run stops
     limit: float | None = None
     on_event: Listener = ignore
+    teacher: Model | None = None  # a larger model, from whose answers fine-tuning learns too
 
     def but(self, **changes: Any) -> Self:
         """The same with some fields changed."""

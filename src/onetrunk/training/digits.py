@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from onetrunk.columns.image import sheet
 from onetrunk.core.answer import Sampling
 from onetrunk.data.split import Split
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model
+from onetrunk.media.image import sheet
 from onetrunk.training.open_data import Data, types_and_options
 from onetrunk.training.recipe import Recipe, make_recipe
 

@@ -14,9 +14,8 @@ from onetrunk.core.errors import UsageError
 from onetrunk.core.events import Listener, Note, ignore
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model, load
-from onetrunk.model import Teacher
+from onetrunk.objectives.distil import DistilOptions
 from onetrunk.training.open_data import Data
-from onetrunk.training.recipe import DistilConfig
 
 
 def open_teacher(folder: str, student: Model | None) -> Model:
@@ -24,8 +23,8 @@ def open_teacher(folder: str, student: Model | None) -> Model:
     teacher = load(folder)
     if student is not None and student.network.given_causal != teacher.network.given_causal:
         raise UsageError(
-            f"The teacher {folder} and the model of --from differ in `given`, causal or bidirectional: a student reads "
-            "as its teacher does. Start from another model, or from nothing."
+            f"The teacher {folder} and the model of --from differ in `attention`, causal or bidirectional: a student "
+            "reads as its teacher does. Start from another model, or from nothing."
         )
     return teacher
 
@@ -55,9 +54,9 @@ def student_columns(teacher: Model, data: Data) -> tuple[list[Column], dict[str,
     return columns, made
 
 
-def teach(student: Model, teacher: Model, data: Data, config: DistilConfig, on_event: Listener = ignore) -> None:
-    """From now on the student learns from the teacher too; training rows that lack an asked value get the teacher's
-    answer. Raises UsageError where the two do not know the same, or answers are no distribution."""
+def teach(student: Model, teacher: Model, data: Data, config: DistilOptions, on_event: Listener = ignore) -> None:
+    """Training rows that lack an asked value get the teacher's answer. Raises UsageError where the two do not know the
+    same, or answers are no distribution."""
     _check_known(teacher, data.names)
     for name in data.names:
         own, theirs = student.codec(name), teacher.codec(name)
@@ -69,7 +68,6 @@ def teach(student: Model, teacher: Model, data: Data, config: DistilConfig, on_e
     for name in data.ask:  # on no reads: raises where there is no distribution
         own, theirs = student.codec(name), teacher.codec(name)
         own.divergence(_nothing(student, own), theirs, _nothing(teacher, theirs), config.temperature)
-    student.network.teacher = Teacher(teacher.network, config.weight, config.temperature)
     train = data.split.indices()["train"]
     for name in data.ask:
         values = list(data.table[name])

@@ -13,7 +13,7 @@ import numpy as np
 from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.errors import DataError, UsageError
-from onetrunk.core.events import Decision, FoldDone, Note
+from onetrunk.core.events import Decision, FoldDone, Note, ignore
 from onetrunk.core.objective import ObjectiveConfig
 from onetrunk.core.values import present
 from onetrunk.data.ledger import Ledger
@@ -24,6 +24,7 @@ from onetrunk.engine.trainer import TrainResult
 from onetrunk.inference.adapter import Adapter, base_digest
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.nn import lora
+from onetrunk.objectives import Learner
 from onetrunk.training import adapt
 from onetrunk.training.batches import count_steps, loader, steps_within, with_row_weights
 from onetrunk.training.context import RunContext
@@ -72,7 +73,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     labelled = _labelled(store, task)
     validation = _validation_rows(data, task)
     choice = Choice(len(labelled))
-    propagates = pretrained and tuning.spread and len(labelled) < len(store.index)
+    propagates = pretrained and tuning.label_propagation and len(labelled) < len(store.index)
     cross_validates = pretrained and not propagates and len(validation) < _MIN_VALIDATED
     if context.limit is not None:
         context = context.but(limit=context.limit / (tuning.repeats + cross_validates * tuning.folds))
@@ -163,12 +164,17 @@ def tune(
     recipe = context.recipe
     tuning = recipe.finetune
     documents = tuning.documents or int(np.clip(len(labelled) // 16, 16, 256))
-    objective = ObjectiveConfig(kind="predict", documents=documents, given=task.given, ask=task.ask)
+    kind, options = "predict", {}
+    if context.teacher is not None:
+        kind, options = "distil", tuning.distil.model_dump()
+    objective = ObjectiveConfig(kind=kind, documents=documents, given=task.given, ask=task.ask, options=options)
     rows = Store(store.names, store.codecs, store.contents, store.index[labelled])
     rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
-    batches, model.network.objectives = loader(rows, [objective], recipe, context.seed)
+    teacher = None if context.teacher is None else context.teacher.network
+    batches, objectives = loader(rows, [objective], recipe, context.seed, teacher)
+    learner = Learner(model.network, objectives, context.seed)
     steps = tuning.steps or count_steps(
-        batches.rows_per_epoch("predict"), documents, tuning.epochs, tuning.least_steps, tuning.most_steps
+        batches.rows_per_epoch(kind), documents, tuning.epochs, tuning.min_steps, tuning.max_steps
     )
     if tuning.lora is not None and tuning.freeze not in (0, "trunk"):
         raise UsageError(
@@ -183,8 +189,8 @@ def tune(
         metric = choosing_metric(model.codec(task.ask[0]), tuning.metric)
         validate = validator(model, task, validation, metric)
     context = context.but(recipe=_gentle(recipe, pretrained))
-    steps = steps_within(model.network, batches, context.recipe.train, steps, context.limit, context.out)
-    result = run_stage(stage, model, batches, steps, context, validate)
+    steps = steps_within(learner, batches, context.recipe.train, steps, context.limit, context.out)
+    result = run_stage(stage, learner, batches, steps, context, validate)
     for parameter in model.network.parameters():
         parameter.requires_grad_(True)
     return result
@@ -237,7 +243,7 @@ def _cross_validated(
         tuned = copy.deepcopy(model)
         with tempfile.TemporaryDirectory() as folder:
             rest = labelled[fold_of != fold]
-            inner = RunContext(quick, Path(folder), context.seed, context.max_bad, context.limit)
+            inner = context.but(recipe=quick, out=Path(folder), on_event=ignore)
             tune(tuned, store, rest, task, inner, pretrained=True)
         values = [validator(candidate, task, train.take(held), metric)().value for candidate in (model, tuned)]
         context.on_event(FoldDone(fold + 1, folds, metric.name, *values))

@@ -59,7 +59,7 @@ def run_finetuning(
     model, recipe = start_from(options.start, recipe, options.allow_network, options.seed, restructure)
     above = None if teacher is None else open_teacher(teacher, model)
     if above is not None:
-        recipe = recipe.model_copy(update={"given": "causal" if above.network.given_causal else "bidirectional"})
+        recipe = recipe.model_copy(update={"attention": "causal" if above.network.given_causal else "bidirectional"})
     opened = open_data(data, options, recipe, on_event, start=both_met(above, model))
     if model is None:
         model = new_model(opened, recipe, options.seed, above)
@@ -68,8 +68,7 @@ def run_finetuning(
     if above is not None:
         teach(model, above, opened, recipe.finetune.distil, on_event)
     context = _context(options, recipe, on_event)
-    model = finetune_model(opened, context, model, pretrained=options.start is not None).model
-    model.network.teacher = None
+    model = finetune_model(opened, context.but(teacher=above), model, pretrained=options.start is not None).model
     if teacher is not None:
         model.provenance["teacher"] = {"name": Path(teacher).name, "digest": base_digest(Path(teacher))}
     return _save(model, options.out, options.overwrite, "model", on_event)

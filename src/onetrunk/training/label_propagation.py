@@ -29,7 +29,9 @@ def propagate_labels(model: Model, store: Store, task: Task, values: list[Any]) 
     known = np.array([value is not None for value in values])
     targets = codec.target([v for v in values if v is not None])
     if not names or targets.ndim > 1:
-        raise UsageError(f"finetune.spread needs answers that are one class each; {task.ask[0]!r} has others.")
+        raise UsageError(
+            f"finetune.label_propagation needs answers that are one class each; {task.ask[0]!r} has others."
+        )
     labels = np.full(len(values), -1)
     labels[known] = [names.index(name) for name in targets]
     states = pooled_states(model.network, store, task.given)

@@ -8,6 +8,7 @@ from onetrunk.core.registry import objectives as objective_kinds
 from onetrunk.data.loader import Loader
 from onetrunk.data.store import Store
 from onetrunk.inference.model_folder import Model, Task
+from onetrunk.objectives import Learner
 from onetrunk.training.batches import count_steps, loader, steps_within
 from onetrunk.training.context import RunContext
 from onetrunk.training.open_data import Data
@@ -24,10 +25,10 @@ def pretrain_model(data: Data, context: RunContext, model: Model | None = None) 
     store = encode_rows(model, data, "train", context.recipe)
     context.show_ledger(data.ledger, len(store.index))
     batches, objectives, steps = schedule(store, context.recipe, context.seed)
-    model.network.objectives = objectives
-    steps = steps_within(model.network, batches, context.recipe.train, steps, context.limit, context.out)
+    learner = Learner(model.network, objectives, context.seed)
+    steps = steps_within(learner, batches, context.recipe.train, steps, context.limit, context.out)
     weights = {o.tag: o.config.weight for o in objectives}
-    result = run_stage("pretraining", model, batches, steps, context, weights=weights)
+    result = run_stage("pretraining", learner, batches, steps, context, weights=weights)
     task = Task(list(data.given), list(data.ask))
     model.tasks = [task] if task.ask else []
     model.provenance = provenance(data, context, result, "pretrain", model.provenance)
@@ -40,7 +41,7 @@ def schedule(store: Store, recipe: Recipe, seed: int) -> tuple[Loader, list[Obje
     rows = max(batches.rows_per_epoch(o.tag) for o in objectives)
     documents = max(o.config.documents for o in objectives)
     settings = recipe.pretrain
-    steps = settings.steps or count_steps(rows, documents, settings.epochs, settings.least_steps, settings.most_steps)
+    steps = settings.steps or count_steps(rows, documents, settings.epochs, settings.min_steps, settings.max_steps)
     return batches, objectives, steps
 
 

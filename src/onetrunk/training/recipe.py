@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from onetrunk.data.events import EventsConfig
 from onetrunk.engine.runtime import find_device
 from onetrunk.engine.trainer import TrainSettings
 from onetrunk.nn.lora import LoRAConfig
+from onetrunk.objectives.distil import DistilOptions
 
 # One dial: width, depth and heads follow.
 SIZES: dict[str, dict[str, int]] = {
@@ -26,64 +28,76 @@ SIZES: dict[str, dict[str, int]] = {
 }
 
 
+def _default_objectives() -> list[ObjectiveConfig]:
+    return [
+        ObjectiveConfig(kind="contrast", documents=64, weight=0.5),
+        ObjectiveConfig(kind="masked", documents=32),
+        ObjectiveConfig(kind="predict", documents=160),
+    ]
+
+
 class PretrainConfig(Config):
-    """Self-supervised training over every column. `steps` 0: `epochs` passes over the rows, within bounds."""
+    """Self-supervised training over every column."""
 
     objectives: list[ObjectiveConfig] = Field(
-        default_factory=lambda: [
-            ObjectiveConfig(kind="contrast", documents=64, weight=0.5),
-            ObjectiveConfig(kind="masked", documents=32),
-            ObjectiveConfig(kind="predict", documents=160),
-        ]
+        default_factory=_default_objectives, description="What the model learns, and from how many documents a step."
     )
-    steps: int = Field(0, ge=0)
-    epochs: float = Field(60.0, gt=0)
-    least_steps: int = Field(300, ge=1)
-    most_steps: int = Field(3000, ge=1)
-
-
-class DistilConfig(Config):
-    """How a student learns from its teacher (`--teacher`)."""
-
-    weight: float = Field(0.5, ge=0, le=1)  # of the teacher's answers; the rest is the truth's
-    temperature: float = Field(2.0, gt=0)  # above 1: also from how unlikely the unlikely is
+    steps: int = Field(0, ge=0, description="Steps of the run; 0 means `epochs` passes over the rows, within bounds.")
+    epochs: float = Field(60.0, gt=0, description="Passes over the rows.")
+    min_steps: int = Field(300, ge=1, description="The fewest steps that `epochs` may come to.")
+    max_steps: int = Field(3000, ge=1, description="The most steps that `epochs` may come to.")
 
 
 class FinetuneConfig(Config):
-    """Training on one task. `freeze`: 0 trains the whole model, k leaves the first k blocks as they are, "trunk" trains
-    asked columns only."""
+    """Training on one task."""
 
-    documents: int = Field(0, ge=0)  # a step; 0: from the number of rows
-    steps: int = Field(0, ge=0)
-    epochs: float = Field(12.0, gt=0)
-    least_steps: int = Field(100, ge=1)
-    most_steps: int = Field(3000, ge=1)
-    rate: float = Field(0.5, gt=0)  # learning rates, relative to pretraining's, when starting from a pretrained model
-    layer_rate: float = Field(1.0, gt=0, le=1)  # every block learns at this share of the rate of the one above it
-    freeze: int | Literal["trunk"] = 0
-    lora: LoRAConfig | None = None  # the trunk learns changes of low rank only
-    distil: DistilConfig = Field(default_factory=DistilConfig)
-    metric: str | None = None  # chooses the best step; None: the asked column's main one
-    repeats: int = Field(1, ge=1)  # seeds; the best on validation is kept and the spread reported
-    spread: bool = False  # let rows without the asked value learn from their neighbours' (a closed set of answers)
-    folds: int = Field(5, ge=2)  # of cross-validation, where there are too few labels for a validation part
+    documents: int = Field(0, ge=0, description="Rows a step; 0 chooses by the number of labelled rows.")
+    steps: int = Field(0, ge=0, description="Steps of the run; 0 means `epochs` passes over the rows, within bounds.")
+    epochs: float = Field(12.0, gt=0, description="Passes over the labelled rows.")
+    min_steps: int = Field(100, ge=1, description="The fewest steps that `epochs` may come to.")
+    max_steps: int = Field(3000, ge=1, description="The most steps that `epochs` may come to.")
+    rate: float = Field(0.5, gt=0, description="Learning rates of a pretrained model, relative to pretraining's.")
+    layer_rate: float = Field(
+        1.0, gt=0, le=1, description="Every block learns at this share of the rate of the block above it."
+    )
+    freeze: int | Literal["trunk"] = Field(
+        0, description='0 trains everything, k freezes the first k blocks, "trunk" trains asked columns only.'
+    )
+    lora: LoRAConfig | None = Field(None, description="The trunk learns changes of low rank only.")
+    distil: DistilOptions = Field(default_factory=DistilOptions, description="How it learns from a teacher.")
+    metric: str | None = Field(
+        None, description="The metric that chooses the best step; by default the first asked column's main one."
+    )
+    repeats: int = Field(1, ge=1, description="Seeds to train with; the best on the validation rows is kept.")
+    label_propagation: bool = Field(
+        False, description="Rows without a label learn from the labels of their neighbours (a closed set of answers)."
+    )
+    folds: int = Field(
+        5, ge=2, description="Of the cross-validation, where there are too few labels for validation rows."
+    )
 
 
 class Recipe(Config):
-    """Everything a training verb can be told; the same keys in YAML (`--config`) and in `--set`."""
+    """Every setting of a training run; the same keys in YAML (`--config`) and in `--set`."""
 
-    size: Literal["nano", "tiny", "small", "base", "large"] = "tiny"
-    trunk: dict[str, Any] = Field(default_factory=dict)
-    given: Literal["bidirectional", "causal"] = "bidirectional"
-    columns: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    events: EventsConfig | None = None  # how a table of events becomes rows; None: its lines are rows
-    row_weight: str | None = None  # a column of weights, one a row
-    cache: str | None = None  # a folder that keeps vocabularies and encoded texts for later runs on the same data
-    tokens_per_batch: int = Field(16_384, ge=64)
-    device: str = "auto"  # cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU
-    train: TrainSettings = Field(default_factory=TrainSettings)
-    pretrain: PretrainConfig = Field(default_factory=PretrainConfig)
-    finetune: FinetuneConfig = Field(default_factory=FinetuneConfig)
+    size: Literal["nano", "tiny", "small", "base", "large"] = Field("tiny", description="Width, depth and heads.")
+    trunk: dict[str, Any] = Field(default_factory=dict, description="Settings of the trunk, instead of the size's.")
+    attention: Literal["bidirectional", "causal"] = Field(
+        "bidirectional", description="Given columns see all of one another, or only what stands before them."
+    )
+    columns: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Column name to its type and the options of that type."
+    )
+    events: EventsConfig | None = Field(None, description="How a table of events becomes rows.")
+    row_weight: str | None = Field(None, description="The column that holds a weight for every row.")
+    cache: str | None = Field(
+        None, description="A folder that keeps vocabularies and encoded texts for later runs on the same data."
+    )
+    device: str = Field("auto", description="cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.")
+    tokens_per_batch: int = Field(16_384, ge=64, description="Positions of a micro-batch; more are accumulated.")
+    train: TrainSettings = Field(default_factory=TrainSettings, description="Optimizer, schedule, precision, saving.")
+    pretrain: PretrainConfig = Field(default_factory=PretrainConfig, description="Self-supervised training.")
+    finetune: FinetuneConfig = Field(default_factory=FinetuneConfig, description="Training on one task.")
 
     def trunk_config(self) -> dict[str, Any]:
         kind = self.trunk.get("kind", "transformer")
@@ -118,3 +132,12 @@ def budget_seconds(budget: str | float | None) -> float | None:
             except ValueError:
                 break
     raise UsageError(f"--budget expects a time like 90s, 10min or 2h; found {budget!r}.")
+
+
+def json_schema() -> dict[str, Any]:
+    """The recipe as JSON Schema, for editors and forms; `python -m onetrunk.training.recipe` prints it."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=1))

@@ -24,6 +24,9 @@ from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainResult, Validate
 from onetrunk.inference.model_folder import Model
 from onetrunk.model import FoundationModel
+from onetrunk.model.flops import StepOperations
+from onetrunk.objectives import Learner
+from onetrunk.objectives.distil import Distil
 from onetrunk.training import adapt
 from onetrunk.training.batches import with_row_weights
 from onetrunk.training.context import RunContext
@@ -43,7 +46,7 @@ def new_model(data: Data, recipe: Recipe, seed: int, teacher: Model | None = Non
         else student_columns(teacher, data)
     )
     torch.manual_seed(rng.torch_seed(seed, "weights"))
-    network = FoundationModel(recipe.trunk_config(), columns, codecs, recipe.given)
+    network = FoundationModel(recipe.trunk_config(), columns, codecs, recipe.attention)
     return Model(Runtime.open(recipe.device).place(network), fold=data.fold)
 
 
@@ -81,16 +84,16 @@ def encode_rows(model: Model, data: Data, split: str, recipe: Recipe) -> Store:
 
 def run_stage(
     stage: str,
-    model: Model,
+    learner: Learner,
     batches: Loader,
     steps: int,
     context: RunContext,
     validate: Validate | None = None,
     weights: dict[str, float] | None = None,
 ) -> TrainResult:
-    """Trains the model on the batches. `weights` are of losses, by objective. Raises InterruptedRunError where a signal
-    stopped it; the same call goes on from there."""
-    recipe, network = context.recipe, model.network
+    """Trains the learner's model on the batches. `weights` are of losses, by objective. Raises InterruptedRunError
+    where a signal stopped it; the same call goes on from there."""
+    recipe, network = context.recipe, learner.model
     settings: dict[str, Any] = {
         "steps": steps,
         "loss_weights": {**(weights or {}), **recipe.train.loss_weights},
@@ -101,14 +104,17 @@ def run_stage(
         settings["save_every"] = max(50, steps // 10)
     train = TrainConfig.parse({**recipe.train.model_dump(), **settings})
     identity: dict[str, Any] = {"rows": batches.store.digest(), "start": _weights_digest(network)}
-    if (teacher := network.teacher) is not None:
-        identity["teacher"] = [_weights_digest(teacher.model), teacher.weight, teacher.temperature]
+    for objective in learner.objectives:
+        if isinstance(objective, Distil):
+            told = objective.options
+            identity["teacher"] = [_weights_digest(objective.teacher), told.weight, told.temperature]
     parameters = sum(p.numel() for p in network.parameters())
-    documents = {o.tag: o.config.documents for o in network.objectives}
+    documents = {o.tag: o.config.documents for o in learner.objectives}
     context.on_event(StageStarted(stage, len(batches.store.index), steps, parameters, documents))
     trainer = Trainer(
-        network, batches, train, context.out,
+        learner, batches, train, context.out,
         seed=context.seed, identity=identity, validate=validate, progress=Progress(stage, context.on_event),
+        flops=StepOperations(network),
     )  # fmt: skip
     result = trainer.run()
     if result.interrupted:

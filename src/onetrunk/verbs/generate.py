@@ -68,6 +68,7 @@ def generate(
     if prompt is not None:
         rows |= {name: [prompt] * len(next(iter(rows.values()))) for name in asked}
     return predict(
-        opened, rows, ask=asked, given=given, begun=prompt is not None, out=out, temperature=temperature, top_k=top_k,
-        top_p=top_p, max_length=max_length, guidance=guidance, steps=steps, seed=seed, device=device, quiet=quiet,
+        opened, rows, ask=asked, given=given, prompted=prompt is not None, out=out, temperature=temperature,
+        top_k=top_k, top_p=top_p, max_length=max_length, guidance=guidance, steps=steps, seed=seed, device=device,
+        quiet=quiet,
     )  # fmt: skip

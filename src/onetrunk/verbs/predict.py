@@ -12,7 +12,7 @@ def predict(
     *,
     ask: list[str] | None = None,
     given: list[str] | None = None,
-    begun: bool = False,
+    prompted: bool = False,
     map: dict[str, str] | None = None,
     out: str | None = None,
     temperature: float = 0.0,
@@ -35,7 +35,7 @@ def predict(
         data: a file, folder, DataFrame, dataset, or hf://name; or one row as JSON.
         ask: columns to answer; by default the folder's task.
         given: columns to look at; by default the task's.
-        begun: answers go on from the rows' own values of the asked column (texts).
+        prompted: the rows' own values of the asked column are prompts, from which its answers go on (texts).
         map: model_column=table_column, where names differ.
         out: a .csv, .jsonl or .parquet file for the rows and their answers (pictures and sounds go in a folder beside).
         temperature: 0 answers the likeliest; higher varies more.
@@ -90,7 +90,9 @@ def predict(
     whole = out is None or not table.is_mapped  # the answers too are more than memory should hold
     parts: list[dict[str, list[Any]]] = []
     with nullcontext() if out is None else AnswerFile(Path(out), rows) as file:
-        for part in answers_in_parts(opened, table, task, sampling, ledger, begun, None if out is None else Path(out)):
+        for part in answers_in_parts(
+            opened, table, task, sampling, ledger, prompted, None if out is None else Path(out)
+        ):
             if file is not None:
                 file.append(part)
             if whole:

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_REACH = 1.5  # cells from a box's centre within which cells answer for it (centre sampling of FCOS)
+from onetrunk.core.module import grown
+
 _PRIOR = 0.01  # every class's score at the start, so that the many empty cells do not drown the others
-_MOST_SIZE = 6.0  # of a size's logarithm: e^6 times the typical size is far outside any picture
+_MAX_SIZE = 6.0  # of a size's logarithm: e^6 times the typical size is far outside any picture
 
 
 class Dense(nn.Module):
@@ -38,45 +39,16 @@ class Dense(nn.Module):
         logits = F.linear(h, self.kind.flatten(0, 1), self.bias.flatten())
         return logits.float().unflatten(1, self.bias.shape).mT, self.box(h).float().unflatten(1, (-1, 4))
 
-    def extend(self, new: int) -> None:
-        """`new` classes more, which begin as the mean of those known."""
-        for name in ("kind", "bias"):
-            old = getattr(self, name).data
-            grown = torch.cat([old, old.mean(0, keepdim=True).expand(new, *old.shape[1:])])
-            setattr(self, name, nn.Parameter(grown))
+    def grow(self, rows: list[list[int]]) -> None:
+        """New classes, each of which begins as the mean of the classes named, or of all (`core.module.grown`)."""
+        self.kind, self.bias = grown(self.kind, rows), grown(self.bias, rows)
 
 
 def boxes_at(raw: Tensor, centre: Tensor, typical: Sequence[float]) -> Tensor:
     """Raw boxes [..., 4] to boxes: a shift from `centre` [..., 2] and a size's logarithm, in typical sizes (w, h)."""
     half = torch.tensor(typical, dtype=raw.dtype, device=raw.device) / 2
-    middle, size = centre + raw[..., :2] * half, half * raw[..., 2:].clamp(max=_MOST_SIZE).exp()
+    middle, size = centre + raw[..., :2] * half, half * raw[..., 2:].clamp(max=_MAX_SIZE).exp()
     return torch.cat([middle - size, middle + size], dim=-1)
-
-
-def cell_centres(side: int, cells: int) -> np.ndarray:
-    """Of the k² cells of each of side² positions, row by row: float32 [side², k², 2], x and y."""
-    n = side * cells
-    along = ((np.arange(n, dtype=np.float32) + 0.5) * 2 / max(1, n) - 1).reshape(side, cells)
-    grid = np.stack(np.broadcast_arrays(along[None, :, None, :], along[:, None, :, None]), axis=-1)
-    return grid.reshape(side**2, cells**2, 2)  # [row, column, row in it, column in it, 2]
-
-
-def assign(boxes_MK4: np.ndarray, side: int, cells: int) -> np.ndarray:
-    """Which box each cell answers for, int64 [M, side², k²]; -1: none. NaN where there is no box.
-
-    A cell near a box's centre and inside it; of several boxes the smallest. Also the cell that holds the centre.
-    """
-    M, K, _ = boxes_MK4.shape
-    centres, step = cell_centres(side, cells), 2 / max(1, side * cells)
-    if not K:
-        return np.full((M, *centres.shape[:2]), -1, dtype=np.int64)
-    low, high = boxes_MK4[:, None, None, :, :2], boxes_MK4[:, None, None, :, 2:]
-    point = centres[:, :, None]
-    away = np.abs(point - (low + high) / 2).max(-1)  # [M, P, k², K]
-    inside = ((point > low) & (point < high)).all(-1)
-    answers = (inside & (away < _REACH * step)) | (away <= step / 2)
-    area = np.where(answers, (high - low).prod(-1), np.inf)
-    return np.where(answers.any(-1), area.argmin(-1), -1)
 
 
 def overlaps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,13 +72,13 @@ def quality_focal(logits: Tensor, quality: Tensor) -> Tensor:
     return distance.square() * F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
 
 
-def suppress(boxes_NK4: Tensor, ids_NK: Tensor, most: float) -> Tensor:
+def suppress(boxes_NK4: Tensor, ids_NK: Tensor, max_overlap: float) -> Tensor:
     """Non-maximum suppression, all documents at once: bool [N, K], true for what stays.
 
-    Boxes come best first; one goes when it overlaps a better one of its class, that stays, by more than `most`.
+    Boxes come best first; one goes when it overlaps a better one of its class, that stays, by more than `max_overlap`.
     """
     N, K, _ = boxes_NK4.shape
-    shared = overlaps(boxes_NK4[:, :, None], boxes_NK4[:, None])[0] > most
+    shared = overlaps(boxes_NK4[:, :, None], boxes_NK4[:, None])[0] > max_overlap
     shared &= ids_NK[:, :, None] == ids_NK[:, None]
     keep = torch.ones(N, K, dtype=torch.bool, device=boxes_NK4.device)
     for i in range(K - 1):

@@ -1,0 +1,5 @@
+"""Audio: speech and other sound, as a log-mel spectrogram cut in short parts; recognised, completed or spoken."""
+
+ENCODER = "onetrunk.columns.audio.encoder:AudioEncoder"
+MODULE = "onetrunk.columns.audio.module:AudioModule"
+EVALUATION = "onetrunk.columns.audio.evaluation:AudioEvaluation"

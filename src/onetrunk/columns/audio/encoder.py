@@ -1,0 +1,268 @@
+"""Recordings as log-mel spectrograms in parts of a few frames: how they are normed, cut and masked."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+from pydantic import Field
+
+from onetrunk.columns.audio.augment import DECIBEL, augmented
+from onetrunk.columns.families.patches.levels import asked_level, denoising_targets, noisy
+from onetrunk.columns.families.scalar.bars import Bars, fit_bars
+from onetrunk.core import rng
+from onetrunk.core.config import Config
+from onetrunk.core.content import Content, Role, Segment, local_positions
+from onetrunk.core.encoder import Beside, Encoder, SegmentContext
+from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.media.audio import SUFFIXES, LogMel, open_audio, resampled, same_loudness, wav
+from onetrunk.media.image import as_png
+
+_MAX_RATE = 16_000  # Hz, unless told: speech holds little above 8 kHz
+_SAMPLE = 200  # recordings that the scale is learnt from
+_MAX_SECONDS_SHOWN = 20
+SLOT, NOTHING = -1, -2  # instead of a part's number: where the length is asked, and padding
+
+
+class AudioEncoder(Encoder):
+    """Parts with one noise level each, as patches of pictures have. What is asked begins with a slot that tells how
+    many parts there are; they see it, and each other."""
+
+    type_name = "audio"
+    ragged = True
+    has_parts = True
+    shared = True
+
+    class Options(Config):
+        rate: int | None = Field(None, ge=4000, le=48_000)  # Hz inside the model; None: the recordings', 16,000 at most
+        even: bool = True  # bring every recording to one loudness
+        bands: int = Field(64, ge=8, le=256)  # of the mel scale
+        step: int = Field(4, ge=1, le=32)  # frames of 10 ms in one part
+        length: int = Field(750, ge=1, le=100_000)  # parts of one recording that the trunk sees: the context
+        mask_rate: float = Field(0.5, gt=0, le=1)  # share of parts masked, about
+        span: int = Field(3, ge=1, le=100)  # neighbouring parts masked together (wav2vec 2.0, arXiv 2006.11477)
+        speed: float = Field(0.1, ge=0, lt=1)  # augmentation in training: share of the speed,
+        pitch: float = Field(0.1, ge=0, lt=1)  # share of all frequencies (Jaitly and Hinton 2013),
+        gain: float = Field(6.0, ge=0)  # decibels, of all bands and of some more than of others,
+        noise: float = Field(0.5, ge=0, le=1)  # how often noise is added,
+        mask: float = Field(0.1, ge=0, lt=1)  # share of time, and of bands, left out (SpecAugment, arXiv 1904.08779)
+        stem: int = Field(16, ge=1, le=1024)  # channels of the convolutional stem
+
+    options: Options
+    sampling_rate: int  # Hz inside the model
+    mean: float  # of the log-mel spectrograms,
+    scale: float  # and their standard deviation
+    longest: int  # parts of the longest training recording
+    length_bars: Bars  # of lengths, the longest being 1
+    spectra: LogMel
+
+    # -- values ------------------------------------------------------------------------------------------------------
+    @classmethod
+    def recognise(cls, values: Sequence[Any]) -> float:
+        return 1.0 if all(_looks_like_sound(v) for v in values) else 0.0
+
+    @classmethod
+    def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
+        lengths, rates, unreadable = [], set(), 0
+        for value in values[:: max(1, len(values) // _SAMPLE)]:
+            try:
+                rate, samples = open_audio(value, _MAX_RATE)
+            except BadValueError:
+                unreadable += 1
+                continue
+            lengths.append(len(samples) / rate)
+            rates.add(rate)
+        if not lengths:
+            return {"readable": 0}
+        return {
+            "shortest": f"{min(lengths):.2f} s",
+            "median": f"{float(np.median(lengths)):.2f} s",
+            "longest": f"{max(lengths):.2f} s",
+            "samples a second": " and ".join(f"{rate:,}" for rate in sorted(rates)),
+            "unreadable in the sample": unreadable,
+        }
+
+    @classmethod
+    def fingerprint(cls, value: Any) -> str:
+        try:
+            rate, samples = open_audio(value, _MAX_RATE)
+        except BadValueError:
+            return f"unreadable {value!r:.200}"
+        return hashlib.sha1(f"{rate}".encode() + samples.tobytes()).hexdigest()
+
+    @classmethod
+    def show(cls, value: Any, on: Any = None) -> dict[str, str]:
+        """A player, and the spectrogram: time to the right, low sounds below."""
+        try:
+            own_rate, samples = open_audio(value, _MAX_RATE)
+        except BadValueError as error:
+            return {"text": str(error)}
+        rate = min(own_rate, _MAX_RATE)
+        samples = resampled(samples, own_rate, rate)[: _MAX_SECONDS_SHOWN * rate]
+        mel = LogMel(rate, 64)(samples).T[::-1]
+        grey = np.clip((mel - mel.max()) / (60 * DECIBEL) + 1, 0, 1)
+        picture = Pillow.fromarray((255 - 255 * grey).astype(np.uint8))
+        picture = picture.resize((int(np.clip(2 * mel.shape[1], 128, 256)), 96))
+        return {"wav": base64.b64encode(wav(samples, rate)).decode(), "png": as_png(picture)}
+
+    # -- knowledge ---------------------------------------------------------------------------------------------------
+    def fit(self, values: Sequence[Any]) -> None:
+        recordings = []
+        for value in values[:: max(1, len(values) // _SAMPLE)]:
+            try:
+                recordings.append(open_audio(value, self.options.rate or _MAX_RATE))
+            except BadValueError:
+                continue
+        if not recordings:
+            raise DataError("An audio column needs at least one readable recording in the training rows; found none.")
+        median = int(np.median([rate for rate, _ in recordings]))
+        self.sampling_rate = self.options.rate or min(_MAX_RATE, median)
+        self.spectra = LogMel(self.sampling_rate, self.options.bands)
+        spectrograms = [self._spectrogram(rate, samples) for rate, samples in recordings]
+        frames = np.concatenate(spectrograms)
+        self.mean, self.scale = float(frames.mean()), float(frames.std()) + 1e-3
+        lengths = np.array([len(s) / self.options.step for s in spectrograms])
+        self.longest = int(lengths.max())
+        self.length_bars = fit_bars(lengths / self.longest)
+
+    def _spectrogram(self, rate: int, samples: np.ndarray) -> np.ndarray:
+        """Log-mel [frames, bands] of whole parts."""
+        samples = resampled(samples, rate, self.sampling_rate)
+        samples = same_loudness(samples, self.sampling_rate) if self.options.even else samples
+        return self.spectra(samples, self.options.step)
+
+    def knowledge(self) -> dict[str, Any]:
+        return {
+            "rate": self.sampling_rate,
+            "mean": self.mean,
+            "scale": self.scale,
+            "longest": self.longest,
+            "lengths": self.length_bars.knowledge(),
+        }
+
+    def set_knowledge(self, knowledge: dict[str, Any]) -> None:
+        self.sampling_rate, self.longest = knowledge["rate"], knowledge["longest"]
+        self.mean, self.scale = knowledge["mean"], knowledge["scale"]
+        self.length_bars = Bars(**knowledge["lengths"])
+        self.spectra = LogMel(self.sampling_rate, self.options.bands)
+
+    @property
+    def part_size(self) -> int:
+        """Numbers of one part."""
+        return self.options.step * self.options.bands
+
+    # -- values to parts ---------------------------------------------------------------------------------------------
+    def log_mel(self, value: Any) -> np.ndarray:
+        """[frames, bands], as far as `encode` keeps it. Raises BadValueError."""
+        parts = self.encode(value)["mel"].astype(np.float32)
+        return parts.reshape(-1, self.options.bands) * self.scale + self.mean
+
+    def sound_of(self, log_mel: np.ndarray) -> bytes:
+        """A WAV file that sounds like a spectrogram [frames, bands]."""
+        return wav(self.spectra.invert(log_mel), self.sampling_rate)
+
+    def encode(self, value: Any) -> dict[str, np.ndarray]:
+        mel = (self._spectrogram(*open_audio(value, self.sampling_rate)) - self.mean) / self.scale
+        return {"mel": mel.astype(np.float16).reshape(-1, self.part_size)}
+
+    def blank(self) -> dict[str, np.ndarray]:
+        return {"mel": np.zeros((1, self.part_size), dtype=np.float16)}
+
+    def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
+        longer = int((content.lens > self.options.length).sum())
+        seconds = self.options.length * self.options.step / 100
+        return {f"recordings longer than {seconds:g} s, heard up to there": longer} if longer else {}
+
+    def windows(self, content: Content) -> np.ndarray:
+        return np.maximum(1, -(-content.lens // self.options.length))
+
+    def successive_windows(self, content: Content) -> tuple[Content, np.ndarray]:
+        many = self.windows(content)
+        whose = np.repeat(np.arange(len(content)), many)
+        first = local_positions(many) * self.options.length
+        return content.take(whose).window(first, np.minimum(content.lens[whose] - first, self.options.length)), whose
+
+    def max_positions(self, content: Content) -> np.ndarray:
+        slowest = np.ceil(content.lens * (1 + self.options.speed)).astype(np.int64)
+        return np.minimum(slowest, self.options.length) + 1
+
+    # -- parts to positions ------------------------------------------------------------------------------------------
+    def segment(self, content: Content, context: SegmentContext) -> Segment:
+        keys, role = context.keys, context.role
+        lens = np.minimum(content.lens, self.options.length)
+        first = np.zeros_like(lens)
+        if context.augment and role == Role.MASKED:
+            first = rng.integers(rng.mix(keys, "window"), content.lens - lens + 1)
+        mel = content.window(first, lens).gather()["mel"].astype(np.float32)
+        if role == Role.ASKED:
+            return self._asked(mel, lens, keys)
+        if context.augment:
+            mel, lens = augmented(self, mel, lens, keys)
+        part = local_positions(lens)
+        level = np.ones(len(mel), dtype=np.float32)
+        embedded = {"part": part, "count": np.zeros_like(part)}  # how many there are is not told
+        if role == Role.GIVEN:
+            return Segment({"mel": mel, "level": level, **embedded}, lens)
+        level[self._masked(lens, keys)] = 0
+        reads = np.flatnonzero(level == 0)
+        seen = noisy(mel, self.noise(lens, keys), level[:, None])
+        targets = self._targets(mel[reads], level[reads], part[reads], embedded["count"][reads])
+        return Segment({"mel": seen, "level": level, **embedded}, lens, reads=reads, targets=targets)
+
+    def _asked(self, mel: np.ndarray, lens: np.ndarray, keys: np.ndarray) -> Segment:
+        """The slot, then all parts at one noise level."""
+        level = np.repeat(asked_level(keys), lens).astype(np.float32)
+        seen = noisy(mel, self.noise(lens, keys), level[:, None])
+        part = local_positions(lens + 1) - 1
+        is_part = part >= 0
+
+        def beside_slots(array: np.ndarray) -> np.ndarray:
+            whole = np.zeros((len(part), *array.shape[1:]), dtype=np.float32)
+            whole[is_part] = array
+            return whole
+
+        seen, mel, level = beside_slots(seen), beside_slots(mel), beside_slots(level)
+        count = np.repeat(lens, lens + 1)
+        return Segment(
+            {"mel": seen, "level": level, "part": part, "count": count},
+            lens + 1,
+            order=is_part.astype(np.int64),
+            reads=np.arange(len(part), dtype=np.int64),
+            targets=self._targets(mel, level, part, count),
+        )
+
+    def _targets(
+        self, mel: np.ndarray, level: np.ndarray, part: np.ndarray, count: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        length = (count / self.longest).astype(np.float32)
+        return {**denoising_targets(mel, level), "part": part, "length": length}
+
+    def noise(self, lens: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Normal numbers [n, numbers of a part], each part's of its own key."""
+        return rng.normal(rng.mix(np.repeat(rng.mix(keys, "noise"), lens), local_positions(lens)), self.part_size)
+
+    def _masked(self, lens: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """bool [n]: runs of `span` parts that begin anywhere, one at least."""
+        o, local = self.options, local_positions(lens)
+        u = rng.uniform(rng.mix(np.repeat(rng.mix(keys, "hide"), lens), local))
+        begins = u < 1 - (1 - o.mask_rate) ** (1 / o.span)
+        begins[np.cumsum(lens) - lens + rng.integers(rng.mix(keys, "begin"), lens)] = True
+        masked = begins.copy()
+        for shift in range(1, min(o.span, int(lens.max(initial=1)))):
+            masked[shift:] |= begins[:-shift] & (local[shift:] >= shift)
+        return masked
+
+
+def _looks_like_sound(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "bytes" in value and str(value.get("path") or "").lower().endswith(SUFFIXES)
+    if isinstance(value, tuple):
+        return len(value) == 2 and isinstance(value[0], int) and isinstance(value[1], np.ndarray)
+    if isinstance(value, bytes):
+        return value[:4] in (b"RIFF", b"fLaC", b"OggS", b"FORM") or value[:3] == b"ID3"
+    return isinstance(value, Path) and value.name.lower().endswith(SUFFIXES)

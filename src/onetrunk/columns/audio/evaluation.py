@@ -1,0 +1,90 @@
+"""How spoken answers are judged: by how differently they sound from the true ones, and by their length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from onetrunk.columns.audio.encoder import AudioEncoder
+from onetrunk.columns.families.patches.evaluation import cell_means
+from onetrunk.core.answer import Answer
+from onetrunk.core.errors import BadValueError
+from onetrunk.core.evaluation import Evaluation
+from onetrunk.core.metric import Metric
+from onetrunk.metrics.sound import SPOKEN, log_spectral_distance, mel_cepstral_distortion
+
+_SEEN_FRAMES = 12  # that a simple model sees
+_ANSWERED_FRAMES = 32  # that a simple model answers
+
+
+class AudioEvaluation(Evaluation[AudioEncoder]):
+    def metrics(self) -> tuple[Metric, ...]:
+        return SPOKEN
+
+    def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
+        pairs = self._pairs(answers, truths)
+        seconds = [abs(len(true) - len(answered)) / 100 for true, answered in pairs]
+        return {
+            "mel_cepstral_distortion": float(np.mean([mel_cepstral_distortion(*pair) for pair in pairs])),
+            "log_spectral_distance": float(np.mean([log_spectral_distance(*pair) for pair in pairs])),
+            "length_error": float(np.mean(seconds)),
+        }
+
+    def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray:
+        return np.array([mel_cepstral_distortion(*pair) for pair in self._pairs(answers, truths)])
+
+    def _pairs(self, answers: Sequence[Answer], truths: Sequence[Any]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Spectrograms [frames, bands] of what is true and what was answered."""
+        log_mel = self.encoder.log_mel
+        return [(log_mel(t), log_mel(a.value)) for a, t in zip(answers, truths, strict=True)]
+
+    # -- baselines ---------------------------------------------------------------------------------------------------
+    def features(self) -> Any:
+        from sklearn.preprocessing import FunctionTransformer
+
+        return FunctionTransformer(lambda values: np.stack([self._readable_sketch(v) for v in values]))
+
+    def _readable_sketch(self, value: Any) -> np.ndarray:
+        """Nothing where there is no recording, or none that can be read."""
+        try:
+            if value is not None:
+                return self._sketch(value, _SEEN_FRAMES)
+        except BadValueError:
+            pass
+        return np.zeros(1 + _SEEN_FRAMES * self.encoder.options.bands)
+
+    def _sketch(self, value: Any, frames: int) -> np.ndarray:
+        """Seconds, then the whole spectrogram in a few frames: [1 + frames * bands]. Raises BadValueError."""
+        mel = self.encoder.log_mel(value)
+        normed = (mel - self.encoder.mean) / self.encoder.scale
+        return np.concatenate([[len(mel) / 100], stretched(normed, frames).ravel()])
+
+    def baselines(self) -> dict[str, Any]:
+        from sklearn.dummy import DummyRegressor
+        from sklearn.linear_model import Ridge
+
+        return {"mean recording": DummyRegressor(), "ridge": Ridge()}
+
+    def target(self, values: Sequence[Any]) -> np.ndarray:
+        return np.stack([self._sketch(value, _ANSWERED_FRAMES) for value in values])
+
+    def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
+        encoder, answers = self.encoder, []
+        for row in estimator.predict(features):
+            mel = row[1:].reshape(_ANSWERED_FRAMES, encoder.options.bands) * encoder.scale + encoder.mean
+            frames = int(np.clip(round(100 * row[0]), 1, 100 * encoder.options.length))
+            answers.append(Answer(encoder.sound_of(stretched(mel, frames))))
+        return answers
+
+
+def stretched(mel: np.ndarray, frames: int) -> np.ndarray:
+    """A spectrogram [t, bands] in another number of frames, which are means where it becomes shorter."""
+    t = len(mel)
+    if frames < t:
+        return cell_means(mel, frames, axis=0)
+    at = np.clip((np.arange(frames) + 0.5) * t / frames - 0.5, 0, t - 1)
+    before = at.astype(np.int64)
+    rest = (at - before)[:, None]
+    return mel[before] * (1 - rest) + mel[np.minimum(before + 1, t - 1)] * rest

@@ -1,0 +1,36 @@
+"""Lists of boxes as people write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from onetrunk.core.errors import BadValueError
+
+Entry = tuple[str, list[float]]
+
+
+def entries_of(value: Any) -> list[Entry]:
+    """Label and box of every entry. Raises BadValueError."""
+    if not isinstance(value, list | tuple):
+        raise BadValueError(f"expected a list of boxes, found {type(value).__name__}")
+    out = []
+    for i, entry in enumerate(value):
+        label, box = (entry.get("label"), entry.get("box")) if isinstance(entry, dict) else (None, None)
+        numbers = isinstance(box, list | tuple | np.ndarray) and len(box) == 4
+        numbers = numbers and all(isinstance(x, int | float | np.number) and np.isfinite(x) for x in box)
+        if label is None or not numbers:
+            raise BadValueError(
+                f'box {i} should be like {{"label": "cat", "box": [x, y, width, height]}}, found {str(entry)[:80]}'
+            )
+        out.append((str(label), [float(x) for x in box]))
+    return out
+
+
+def usable_entries(value: Any) -> list[Entry]:
+    """Entries of a size; none where the value is missing or bad."""
+    try:
+        return [(label, box) for label, box in entries_of(value or []) if min(box[2:]) > 0]
+    except BadValueError:
+        return []

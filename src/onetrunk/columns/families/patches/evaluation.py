@@ -1,0 +1,73 @@
+"""How drawn values are judged: by their pixels; beside the mean of the training values and ridge regression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from onetrunk.columns.families.patches.encoder import PatchEncoder
+from onetrunk.core.answer import Answer
+from onetrunk.core.errors import BadValueError
+from onetrunk.core.evaluation import Evaluation
+from onetrunk.core.metric import Metric
+from onetrunk.metrics.images import PIXELS
+
+E = TypeVar("E", bound=PatchEncoder)
+
+
+class PatchEvaluation(Evaluation[E]):
+    mean_name: ClassVar[str]  # what the mean of all training values is called
+
+    def metrics(self) -> tuple[Metric, ...]:
+        return PIXELS
+
+    def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
+        """Of pixels, 0 to 1."""
+        mse = float(self.per_row(answers, truths).mean())
+        return {"mse": mse, "rmse": mse**0.5}
+
+    def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray:
+        drawn, true = self.target([a.value for a in answers]), self.target(truths)
+        return ((drawn - true) ** 2).mean(1)
+
+    def features(self) -> Any:
+        from sklearn.preprocessing import FunctionTransformer
+
+        return FunctionTransformer(lambda values: np.stack([self.sketch(self._readable(v)) for v in values]))
+
+    def sketch(self, pixels: np.ndarray) -> np.ndarray:
+        """What a simple model sees of a value's pixels: numbers from 0 to 1 [k]."""
+        return pixels.reshape(-1) / 255.0
+
+    def _readable(self, value: Any) -> np.ndarray:
+        """Pixels; black where there is no value, or none that can be read."""
+        try:
+            parts = self.encoder.blank() if value is None else self.encoder.encode(value)
+        except BadValueError:
+            parts = self.encoder.blank()
+        return parts["pixels"]
+
+    def baselines(self) -> dict[str, Any]:
+        from sklearn.dummy import DummyRegressor
+        from sklearn.linear_model import Ridge
+
+        return {self.mean_name: DummyRegressor(), "ridge": Ridge()}
+
+    def target(self, values: Sequence[Any]) -> np.ndarray:
+        return np.stack([self.encoder.encode(v)["pixels"].reshape(-1) for v in values]) / 255.0
+
+    def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
+        flat = np.clip(estimator.predict(features), 0, 1) * 255
+        shape = self.encoder.blank()["pixels"].shape
+        return [Answer(self.encoder.value(x)) for x in flat.round().astype(np.uint8).reshape(-1, *shape)]
+
+
+def cell_means(x: np.ndarray, cells: int, axis: int) -> np.ndarray:
+    """Means of `cells` neighbouring stretches of an axis, that share a place where it does not divide evenly."""
+    n = x.shape[axis]
+    first = np.arange(cells) * n // cells
+    last = -(-(np.arange(1, cells + 1) * n) // cells)
+    stretches = [x.take(range(a, b), axis=axis).mean(axis) for a, b in zip(first, last, strict=True)]
+    return np.stack(stretches, axis=axis)

@@ -1,0 +1,179 @@
+"""Values as sequences of tokens, and what stands at each position when they are given, asked or masked."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from onetrunk.columns.families.tokens.bigrams import bigram_codes, bigram_rows, frequent_bigrams
+from onetrunk.columns.families.tokens.special_tokens import OWN, SpecialTokens, TokenHead
+from onetrunk.core import rng
+from onetrunk.core.config import Config
+from onetrunk.core.content import Content, Role, Segment, cut_into_windows, local_positions, pick, window_counts
+from onetrunk.core.encoder import Beside, Encoder, Prompted, SegmentContext
+
+MANY_VALUES = 1000  # of so many, what occurs once is noise
+
+
+class TokenOptions(Config):
+    """What a user may set of every sequence of tokens."""
+
+    length: int = Field(256, ge=1, le=1_000_000)  # tokens of one value that the trunk sees: the context
+    mask_rate: float = Field(0.2, gt=0, le=1)  # share of tokens hidden when masked, on average
+    embedding: int | None = Field(None, ge=1)  # numbers of a token's vector; zeros fill it up. None: the trunk's width
+    bigrams: int = Field(0, ge=0, le=1 << 22)  # at most so many frequent pairs of neighbours get vectors of their own
+    word_dropout: float = Field(0.0, ge=0, lt=1)  # share of given tokens, each with its bigram, blanked in training
+    smoothing: float = Field(0.0, ge=0, lt=1)  # label smoothing in training (arXiv 1512.00567)
+
+
+class TokenEncoder(Encoder, Prompted):
+    """A type of it makes values to tokens (`encode`, whose content is of `token_parts`) and back (`decode`)."""
+
+    ragged = True
+    has_parts = True
+    shared = True
+    costly = True
+
+    Options: ClassVar[type[Config]] = TokenOptions
+    options: TokenOptions
+    special: SpecialTokens = OWN
+    token_head: TokenHead = TokenHead()
+    size: int  # tokens that there are
+    bigrams: np.ndarray  # codes of those that have vectors, increasing int64
+    too_long: ClassVar[str]  # values that the context cuts, for the ledger
+    unknown_parts: ClassVar[str]
+
+    @abstractmethod
+    def decode(self, ids: list[int]) -> str:
+        """Tokens to a value."""
+
+    def text_to_write(self, value: Any) -> str:
+        """What of a value is written when it is asked: all of it."""
+        return str(value)
+
+    def reply(self, ids: list[int], first: int) -> list[int]:
+        """Of a whole text's tokens, those that are the answer; what was written begins at `first`."""
+        return ids
+
+    # -- knowledge ---------------------------------------------------------------------------------------------------
+    def _learn_bigrams(self, values: Sequence[Any]) -> None:
+        """The most frequent ones. What occurs once among many values would be learnt by heart: it is left out."""
+        self.bigrams = np.zeros(0, dtype=np.int64)
+        if self.options.bigrams:
+            content, _ = self.encode_all(values, lambda i, reason: None)
+            enough = 2 if len(values) > MANY_VALUES else 1
+            self.bigrams = frequent_bigrams(content.gather()["id"], content.lens, self.options.bigrams, enough)
+
+    # -- values to parts ---------------------------------------------------------------------------------------------
+    def blank(self) -> dict[str, np.ndarray]:
+        return token_parts(np.array([self.special.end], dtype=np.int32))
+
+    def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
+        longer = int((content.lens > self.options.length).sum())
+        unknown = int((content.data["id"] == self.special.unknown).sum())
+        counts = {
+            f"{self.too_long} longer than {self.options.length} tokens, read up to there": longer,
+            self.unknown_parts: unknown,
+        }
+        return {reason: count for reason, count in counts.items() if count}
+
+    def windows(self, content: Content) -> np.ndarray:
+        return window_counts(content.lens, self.options.length)
+
+    def successive_windows(self, content: Content) -> tuple[Content, np.ndarray]:
+        return cut_into_windows(content, self.options.length)
+
+    def max_positions(self, content: Content) -> np.ndarray:
+        return np.minimum(content.lens + max(1, self.special.around), self.options.length)
+
+    # -- parts to positions ------------------------------------------------------------------------------------------
+    def segment(self, content: Content, context: SegmentContext) -> Segment:
+        keys = context.keys
+        if context.role == Role.ASKED:
+            return self._asked(content, keys if context.augment else None)
+        lens = np.minimum(content.lens, self.options.length - self.special.around)
+        first = np.zeros_like(lens)
+        if context.augment and context.role == Role.MASKED:
+            first = rng.integers(rng.mix(keys, "window"), content.lens - lens + 1)
+        ids = content.window(first, lens).gather()["id"]
+        if context.role == Role.GIVEN:
+            return self._given(ids, lens, keys if context.augment else None)
+        return self._masked(ids, lens, keys)
+
+    def _given(self, ids: np.ndarray, lens: np.ndarray, keys: np.ndarray | None) -> Segment:
+        """With keys, some tokens are blanked: word dropout."""
+        wrapped, whole, where = self.special.wrap(ids, lens)
+        embedded = {"id": wrapped, **self._bigrams_of(wrapped, whole)}
+        if keys is not None and self.options.word_dropout > 0:
+            blanked = np.zeros(len(wrapped), dtype=bool)
+            blanked[where] = self._uniform_per_token(keys, lens, "drop") < self.options.word_dropout
+            blank = {"id": self.special.mask, "bigram": 0}
+            embedded = {name: np.where(blanked, blank[name], array) for name, array in embedded.items()}
+        return Segment(embedded, whole)
+
+    def _masked(self, ids: np.ndarray, lens: np.ndarray, keys: np.ndarray) -> Segment:
+        """As BERT (arXiv 1810.04805): of those hidden, 80 % are the mask, 10 % another token, 10 % as they are."""
+        rate = np.repeat(2 * self.options.mask_rate * rng.uniform(rng.mix(keys, "rate")), lens)
+        hidden = self._uniform_per_token(keys, lens, "hide") < rate
+        fate = self._uniform_per_token(keys, lens, "fate")
+        other = (self._uniform_per_token(keys, lens, "other") * self.size).astype(ids.dtype)
+        corrupted = np.where(hidden & (fate < 0.8), self.special.mask, np.where(hidden & (fate < 0.9), other, ids))
+        reads = np.flatnonzero(hidden)
+        wrapped, whole, where = self.special.wrap(corrupted, lens)
+        targets = {"id": ids[reads].astype(np.int64), "w": np.ones(len(reads), dtype=np.float32)}
+        embedded = {"id": wrapped, **self._bigrams_of(wrapped, whole)}
+        return Segment(embedded, whole, reads=where[reads], targets=targets)
+
+    def _asked(self, content: Content, keys: np.ndarray | None) -> Segment:
+        """Inputs are start, t1 .. tn and targets t1 .. tn, end; of a text over the limit one window (the
+        first without keys).
+
+        A window that does not open the text is entered with the token before it. Windows may lie half outside before
+        they are moved in: so the end is learnt as often as what stands in the middle.
+        """
+        limit, whole = self.options.length, content.lens + 1
+        lens = np.minimum(whole, limit)
+        first = np.zeros_like(lens)
+        if keys is not None:
+            beyond = np.where(whole > limit, lens - 1, 0)
+            drawn = rng.integers(rng.mix(keys, "window"), whole - lens + 1 + 2 * beyond) - beyond
+            first = np.clip(drawn, 0, whole - lens)
+        local = local_positions(lens)
+        index = np.repeat(first, lens) + local  # of the target, in t1 .. tn, end
+        starts, ends = np.repeat(content.starts, lens), np.repeat(content.lens, lens)
+        ids = content.data["id"]
+        targets = np.where(index < ends, pick(ids, starts + index, 0), self.special.end)
+        before = pick(ids, np.maximum(starts + index - 1, 0), 0).astype(np.int64)
+        opens = (index == 0) & (pick(content.data["opens"], starts, True) | (ends == 0))
+        # The end is learnt where what it ends is; that of an empty text too.
+        learnt = pick(content.data["learnt"], starts + np.minimum(index, np.maximum(ends - 1, 0)), True)
+        inputs = np.where(opens, self.special.start, before)
+        return Segment(
+            {"id": inputs, **self._bigrams_of(inputs, lens)},
+            lens,
+            order=local,
+            reads=np.arange(len(local), dtype=np.int64),
+            targets={"id": targets.astype(np.int64), "w": (learnt | (ends == 0)).astype(np.float32)},
+        )
+
+    def _bigrams_of(self, ids: np.ndarray, lens: np.ndarray) -> dict[str, np.ndarray]:
+        """The row of each token with the one before it in the table of bigrams."""
+        return {"bigram": bigram_rows(self.bigrams, bigram_codes(ids, lens))} if self.options.bigrams else {}
+
+    @staticmethod
+    def _uniform_per_token(keys: np.ndarray, lens: np.ndarray, name: str) -> np.ndarray:
+        """One uniform number a token, keyed by document and position."""
+        return rng.uniform(rng.mix(np.repeat(rng.mix(keys, name), lens), local_positions(lens)))
+
+
+def token_parts(ids: np.ndarray, learnt: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Tokens of one text, which of them opens it, and which are learnt when it is asked (None: all)."""
+    return {
+        "id": ids,
+        "opens": np.arange(len(ids)) == 0,
+        "learnt": np.ones(len(ids), dtype=bool) if learnt is None else learnt,
+    }

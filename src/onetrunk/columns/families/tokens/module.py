@@ -1,0 +1,177 @@
+"""Tokens in the network: a table of vectors, a read-out over the vocabulary, and writing from left to right."""
+
+from __future__ import annotations
+
+from typing import Self, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onetrunk.columns.families.tokens.bigrams import bigram_code, bigram_rows
+from onetrunk.columns.families.tokens.encoder import TokenEncoder
+from onetrunk.columns.families.tokens.special_tokens import SPECIALS
+from onetrunk.core import rng
+from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.batch import Loss
+from onetrunk.core.content import Content
+from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
+from onetrunk.core.encoder import Growth
+from onetrunk.core.errors import UsageError
+from onetrunk.core.module import ColumnModule, Distribution, Searched, grown
+from onetrunk.nn.heads.categorical import choose, linear_cross_entropy, linear_divergence
+
+E = TypeVar("E", bound=TokenEncoder)
+
+
+class TokenModule(ColumnModule[E], Searched, Distribution):
+    """Written answers are sampled token by token, or searched for with beams."""
+
+    def __init__(self, encoder: E, width: int) -> None:
+        super().__init__(encoder, width)
+        options, head = encoder.options, encoder.token_head
+        embedding = options.embedding or width
+        if embedding > width:
+            raise UsageError(
+                f"A token's vector has {embedding} numbers (embedding), more than the trunk's width, {width}."
+            )
+        self.missing = width - embedding
+        self.table = nn.Parameter(torch.randn(encoder.size, embedding) * 0.05)
+        if not head.tied:
+            self.head = nn.Parameter(torch.zeros(encoder.size, width))
+        if head.bias:
+            self.bias = nn.Parameter(torch.zeros(encoder.size))
+        self.transform = nn.Sequential()
+        if head.transform:
+            self.transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=head.transform))
+        if options.bigrams:
+            self.bigram_table = nn.Parameter(torch.zeros(1 + len(encoder.bigrams), width))  # row 0: any other bigram
+
+    def grow(self, growth: Growth) -> None:
+        """New tokens; a checkpoint's tokenizer, with all that its read-out may have more, never grows."""
+        if new := growth.tables.get("tokens"):
+            self.table, self.head = (grown(table, new, len(SPECIALS)) for table in (self.table, self.head))
+
+    def embed(self, content: dict[str, Tensor]) -> Tensor:
+        x = F.pad(F.embedding(content["id"], self.table), (0, self.missing))
+        return x + F.embedding(content["bigram"], self.bigram_table) if self.options.bigrams else x
+
+    # -- positions to answers ----------------------------------------------------------------------------------------
+    def readout(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Two matrices whose product `h weight^T` is the logits: [..., D'] and [V, D']."""
+        h, weight = self.transform(h), self.table if self.encoder.token_head.tied else self.head
+        if self.encoder.token_head.bias:
+            h = torch.cat([h, torch.ones_like(h[..., :1])], dim=-1)
+            weight = torch.cat([weight, self.bias[:, None]], dim=1)
+        return h, weight
+
+    def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
+        smoothing = self.options.smoothing if self.training else 0.0
+        total, each = linear_cross_entropy(*self.readout(h), targets["id"], targets["w"], smoothing)
+        return Loss(total, targets["w"].sum(), each)
+
+    def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
+        return linear_divergence(*self.readout(h), *teacher.readout(h_teacher), temperature)
+
+    # -- the decoding loop -------------------------------------------------------------------------------------------
+    def start(self, context: AnswerContext) -> State:
+        """Start and the prompt's tokens (the last ones that leave room in the context), then what is written.
+
+        A document's tokens are `ids[:, :size]`, of which `seen` have been through the trunk; the first `prompted` are
+        not its own, and `written` are. Padding follows. `phase` 0 reads the prompt, 1 goes on token by token.
+        """
+        n, device, prompt, beams = context.n, context.device, context.prompt, context.beams
+        special, room = self.encoder.special, self.options.length - 1
+        kept = [[]] * n if prompt is None else [ids[max(0, len(ids) - room) :] for ids in _tokens_of(prompt)]
+        size = torch.tensor([1 + len(ids) for ids in kept])
+        ids = torch.full((n, int(size.max()) if n else 1), special.end)
+        for i, tokens in enumerate(kept):
+            ids[i, : len(tokens) + 1] = torch.tensor([special.start, *tokens])
+        logprob = torch.zeros(n, device=device)
+        if beams > 1:  # they are alike until the first has been gone on from in several ways
+            logprob.view(-1, beams)[:, 1:] = -torch.inf
+        return context.state("temperature", "top_k", "top_p", "max_length", "beams") | {
+            "phase": torch.zeros(n, dtype=torch.int64, device=device),
+            "ids": ids.to(device),
+            "size": size.to(device),
+            "seen": torch.zeros(n, dtype=torch.int64, device=device),
+            "prompted": size.to(device),
+            "written": torch.zeros(n, dtype=torch.int64, device=device),
+            "logprob": logprob,
+        }
+
+    def query(self, state: State) -> Query:
+        """All tokens that have not been through the trunk: the prompt's at first, then one at a time."""
+        ids, size, seen = state["ids"], state["size"], state["seen"]
+        t = int((size - seen).max())
+        index = seen[:, None] + torch.arange(t, device=ids.device)
+        chosen = ids.gather(1, index.clamp(max=ids.shape[1] - 1))
+        content = {"id": chosen.flatten()}
+        if self.options.bigrams:
+            before = torch.where(index > 0, ids.gather(1, (index - 1).clamp(0, ids.shape[1] - 1)), -1)
+            rows = bigram_rows(self.encoder.bigrams, bigram_code(before.cpu().numpy(), chosen.cpu().numpy()))
+            content["bigram"] = torch.from_numpy(rows).to(ids.device).flatten()
+        return Query(content, t=t, causal=True, keep=True, pos=seen, valid=index < size[:, None])
+
+    def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
+        beams, special = int(state["beams"][0]), self.encoder.special
+        size, end = state["size"], special.end
+        logits = F.linear(*self.readout(h[torch.arange(len(h)), size - state["seen"] - 1])).float()
+        logits[:, list(special.never)] = -torch.inf
+        gained = logits.log_softmax(-1)
+        gained[state["done"]] = -torch.inf  # what has ended stays as it is
+        gained[state["done"], end] = 0
+        written = state["written"] + ~state["done"]
+        if beams > 1:
+            order, drawn = _best(state["logprob"][:, None] + gained, written, beams)
+            state = {name: x[order.to(x.device)] for name, x in state.items()}
+            written, gained = written[order], gained[order]
+            state["order"] = order
+        else:
+            u = rng.uniform(rng.mix(state_keys(state), size.cpu().numpy()))
+            u = torch.from_numpy(u).to(h.device)
+            drawn = choose(logits, u, state["temperature"], state["top_k"], state["top_p"])
+            drawn = torch.where(state["done"], end, drawn)
+        logprob = state["logprob"] + gained.gather(1, drawn[:, None])[:, 0]
+        ids = state["ids"]
+        if int(size.max()) == ids.shape[1]:
+            ids = torch.cat([ids, torch.full_like(ids[:, :1], end)], dim=1)
+        ids = ids.scatter(1, size[:, None], drawn[:, None])
+        full = (size + 1 - state["prompted"] >= state["max_length"]) | (size >= self.options.length)
+        ended = torch.isin(drawn, torch.tensor([end, *special.stops], device=h.device))
+        done = state["done"] | ended | full
+        new = {"done": done, "ids": ids, "size": size + 1, "seen": size, "written": written, "logprob": logprob}
+        return {**state, **new, "phase": torch.ones_like(size)}
+
+    def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
+        return np.minimum(1 + prompt + sampling.max_length, self.options.length + 1)
+
+    def finish(self, state: State) -> list[Answer]:
+        """Each whole text, its prompt included; the probability is of what was written after that."""
+        encoder = self.encoder
+        answers, ends = [], {encoder.special.end, *encoder.special.stops}
+        rows = (state[name].tolist() for name in ("ids", "size", "prompted", "logprob"))
+        for ids, size, prompted, logprob in zip(*rows, strict=True):
+            ids, first = ids[1:size], prompted - 1
+            ids = ids[: next((i for i in range(first, len(ids)) if ids[i] in ends), None)]
+            answers.append(Answer(encoder.decode(encoder.reply(ids, first)), float(np.exp(logprob)), logprob=logprob))
+        return answers
+
+
+def _best(logprob: Tensor, written: Tensor, beams: int) -> tuple[Tensor, Tensor]:
+    """Of `beams` neighbouring documents together, the best ways to go on by log-probability a token (Wu et al. 2016,
+    arXiv 1609.08144, with alpha = 1): which document each goes on from, and with what token, int64 [n] each.
+
+    `logprob` [n, V] is of a document with each token; `written` [n] how many tokens that makes.
+    """
+    n, size = logprob.shape
+    best = (logprob / written[:, None]).view(-1, beams * size).topk(beams, dim=-1).indices
+    first = torch.arange(0, n, beams, device=logprob.device)[:, None]
+    return (first + best // size).flatten(), (best % size).flatten()
+
+
+def _tokens_of(content: Content) -> list[list[int]]:
+    """The tokens of every text."""
+    ids = content.data["id"]
+    return [ids[a : a + n].tolist() for a, n in zip(content.starts.tolist(), content.lens.tolist(), strict=True)]

@@ -1,0 +1,59 @@
+"""Tokens that mean something, and what a checkpoint's embedding and read-out have that ours have not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from onetrunk.core.content import local_positions
+
+SPECIALS = ["<|unknown|>", "<|start|>", "<|end|>", "<|mask|>"]
+UNKNOWN, START, END, MASK = range(4)
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Ids of tokens that mean something. A tokenizer learnt here has `OWN`; others keep what their model learnt."""
+
+    unknown: int  # -1: everything can be spelt
+    start: int
+    end: int
+    mask: int
+    before: tuple[int, ...] = ()  # stand around every text that is read
+    after: tuple[int, ...] = ()
+    stops: tuple[int, ...] = ()  # also end what is written
+    never: tuple[int, ...] = ()  # are not written
+
+    @property
+    def around(self) -> int:
+        """How many stand around every text that is read."""
+        return len(self.before) + len(self.after)
+
+    def wrap(self, ids: np.ndarray, lens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Joined texts [n] and their lengths with `before` and `after` around each, and where the n are now."""
+        if not self.around:
+            return ids, lens, np.arange(len(ids))
+        whole = lens + self.around
+        ends = whole.cumsum()
+        out = np.empty(int(whole.sum()), dtype=ids.dtype)
+        for i, token in enumerate(self.before):
+            out[ends - whole + i] = token
+        for i, token in enumerate(self.after):
+            out[ends - len(self.after) + i] = token
+        where = np.repeat(ends - whole + len(self.before), lens) + local_positions(lens)
+        out[where] = ids
+        return out, whole, where
+
+
+OWN = SpecialTokens(UNKNOWN, START, END, MASK, never=(UNKNOWN, START, MASK))
+
+
+@dataclass(frozen=True)
+class TokenHead:
+    """What a checkpoint's embedding and read-out have that ours have not."""
+
+    rows: int = 0  # of both; more than the tokenizer knows are spare. 0: as many
+    tied: bool = False  # one table is both
+    bias: bool = False  # of the read-out
+    transform: float = 0.0  # BERT's layer before the read-out: eps of its norm; 0: none

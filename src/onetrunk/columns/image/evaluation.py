@@ -1,0 +1,56 @@
+"""How drawn pictures are judged: by their pixels, and by how far they are from copies of training pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+
+from onetrunk.columns.families.patches.evaluation import PatchEvaluation
+from onetrunk.columns.image.encoder import ImageEncoder
+from onetrunk.core.answer import Answer
+from onetrunk.core.evaluation import Drawn
+from onetrunk.media.image import open_image, sheet
+from onetrunk.metrics.images import nearest
+
+_ACROSS = 10  # pictures in a row of a figure
+
+
+class ImageEvaluation(PatchEvaluation[ImageEncoder], Drawn):
+    mean_name = "mean image"
+
+    def novelty(
+        self, answers: Sequence[Answer], truths: Sequence[Any], known: Sequence[Any]
+    ) -> dict[str, float | None]:
+        """Root mean squared differences of thumbnails, 0 to 1, medians."""
+        training, drawn, true = (
+            np.stack([*map(_thumbnail, values)]) for values in (known, [a.value for a in answers], truths)
+        )
+        compared = {"nearest_known": drawn, "nearest_known_of_true": true}
+        side = training[0].size ** 0.5
+        return {name: float(np.median(nearest(x, training)[0])) / side for name, x in compared.items()}
+
+    def figure(
+        self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any, before: Sequence[Any] | None = None
+    ) -> bool:
+        """Answers, each above what is true."""
+        n = min(len(answers), 2 * _ACROSS)
+        drawn = [self._inside(a.value) for a in answers[:n]]
+        true = [self._inside(t) for t in truths[:n]]
+        rows = [row for i in range(0, n, _ACROSS) for row in (drawn[i : i + _ACROSS], true[i : i + _ACROSS])]
+        axes.imshow(sheet(rows), cmap="gray", vmin=0, vmax=255)
+        side = self.encoder.size + 1
+        axes.set_yticks([(i + 0.5) * side for i in range(len(rows))], ["answered", "true"] * (len(rows) // 2))
+        axes.set_xticks([])
+        return True
+
+    def _inside(self, value: Any) -> np.ndarray:
+        """At the size and in the colours that the model sees."""
+        return self.encoder.value(self.encoder.encode(value)["pixels"])
+
+
+def _thumbnail(value: Any) -> np.ndarray:
+    """[16, 16, 3], 0 to 1."""
+    return np.asarray(open_image(value).convert("RGB").resize((16, 16), Pillow.Resampling.BOX)) / 255.0

@@ -1,0 +1,44 @@
+"""Pictures in the network: a convolutional stem, which sees across borders, then a position for each patch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from onetrunk.columns.families.patches.module import PatchModule
+from onetrunk.columns.image.encoder import ImageEncoder
+from onetrunk.nn.convolution import ResidualStages
+from onetrunk.nn.heads.flow import SINUSOIDS, sinusoidal_embedding
+
+_STEM_CHANNELS = 32
+
+
+class ImageModule(PatchModule[ImageEncoder]):
+    def __init__(self, encoder: ImageEncoder, width: int) -> None:
+        super().__init__(encoder, width)
+        channels, patch, tokens = encoder.channels, encoder.patch, encoder.prefix_count
+        stem = self._stem_channels()
+        self.stem = ResidualStages(channels, stem, patch, self.options.depth) if stem else nn.Identity()
+        inner, cell = (self.stem.channels_out, self.stem.rest) if stem else (channels, patch)
+        self.to_width = nn.Conv2d(inner, width, cell, stride=cell)
+        if tokens:
+            self.prefix = nn.Parameter(torch.randn(tokens, width) * 0.05)
+        self.position_embedding = nn.Parameter(torch.randn(tokens + encoder.grid.count, width) * 0.05)
+        self.level_embedding = nn.Linear(SINUSOIDS, width)
+        self.head = nn.Linear(width, encoder.grid.patch_size)
+        nn.init.zeros_(self.head.weight)
+
+    def _stem_channels(self) -> int:
+        """Patches of few pixels have no inner structure for convolutions to find."""
+        if self.options.stem is not None:
+            return self.options.stem
+        return 0 if self.encoder.patch <= 2 else _STEM_CHANNELS
+
+    def embed(self, content: dict[str, Tensor]) -> Tensor:
+        tokens = self.encoder.prefix_count
+        x = self.to_width(self.stem(content["pixels"])).flatten(2).transpose(1, 2)  # [m, P, D]
+        first, rest = self.position_embedding[:tokens], self.position_embedding[tokens:]
+        x = x + rest + self.level_embedding(sinusoidal_embedding(content["level"]))
+        if tokens:
+            x = torch.cat([(self.prefix + first).expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
+        return x.flatten(0, 1)

@@ -1,0 +1,104 @@
+"""What RDKit says of a SMILES, where it is installed (`pip install 'onetrunk[chem]'`)."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+
+_BITS = 2048  # of the fingerprint
+_RADIUS = 2
+
+
+@cache
+def available() -> bool:
+    """Is RDKit installed?"""
+    return importlib.util.find_spec("rdkit") is not None
+
+
+@lru_cache(maxsize=1 << 13)
+def parsed(smiles: str) -> Any:
+    """An RDKit molecule; None where there is none to be read, or no RDKit."""
+    if not available() or not smiles:
+        return None
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        return Chem.MolFromSmiles(smiles)
+
+
+@lru_cache(maxsize=1 << 18)
+def canonical(smiles: str, stereo: bool = True) -> str | None:
+    """The one spelling of a molecule, with stereochemistry or without; None of what is no molecule."""
+    molecule = parsed(smiles)
+    if molecule is None:
+        return None
+    from rdkit import Chem
+
+    return Chem.MolToSmiles(molecule, isomericSmiles=stereo)
+
+
+def respelt(smiles: str, seed: int) -> str:
+    """The same molecule, its atoms in another order."""
+    molecule = parsed(smiles)
+    if molecule is None:
+        return smiles
+    from rdkit import Chem
+
+    return Chem.MolToRandomSmilesVect(molecule, 1, randomSeed=seed)[0]
+
+
+def scaffold(smiles: str) -> str | None:
+    """Rings and what links them (Bemis and Murcko 1996); empty for chains, None of what is no molecule."""
+    molecule = parsed(smiles)
+    if molecule is None:
+        return None
+    from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
+
+    return MurckoScaffoldSmiles(mol=molecule, includeChirality=False)
+
+
+def drawing(smiles: str, width: int = 320, height: int = 220) -> bytes | None:
+    """A PNG of so many pixels; None of what is no molecule."""
+    molecule = parsed(smiles)
+    if molecule is None:
+        return None
+    from rdkit.Chem.Draw import rdMolDraw2D
+
+    canvas = rdMolDraw2D.MolDraw2DCairo(width, height)
+    rdMolDraw2D.PrepareAndDrawMolecule(canvas, molecule)
+    canvas.FinishDrawing()
+    return canvas.GetDrawingText()
+
+
+def similarity(smiles: str | None, truth: str) -> float | None:
+    """Tanimoto's, of Morgan fingerprints; 0 for what is no molecule. None without a true molecule, or RDKit."""
+    true = parsed(truth.strip())
+    if true is None:
+        return None
+    from rdkit.DataStructs import TanimotoSimilarity
+
+    molecule = parsed(smiles) if smiles else None
+    bits = _morgan().GetFingerprint
+    return 0.0 if molecule is None else TanimotoSimilarity(bits(molecule), bits(true))
+
+
+def fingerprints(values: Sequence[Any]) -> Any:
+    """Morgan fingerprints, sparse [n, bits]; zeros where there is no molecule."""
+    from scipy.sparse import csr_matrix
+
+    molecules = [None if v is None else parsed(str(v).strip()) for v in values]
+    rows = [np.zeros(0, int) if m is None else np.array(_morgan().GetFingerprint(m).GetOnBits()) for m in molecules]
+    lens = np.array([len(row) for row in rows])
+    columns = np.concatenate([*rows, np.zeros(0)]).astype(np.int64)
+    return csr_matrix((np.ones(len(columns)), columns, np.append(0, lens.cumsum())), shape=(len(values), _BITS))
+
+
+@cache
+def _morgan() -> Any:
+    from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
+
+    return GetMorganGenerator(radius=_RADIUS, fpSize=_BITS)

@@ -1,0 +1,249 @@
+"""Texts as tokens of a vocabulary learnt from the training rows, or of a checkpoint's; saved as a `tokenizer.json`.
+
+A value may be a conversation. Each turn then stands between a start and an end token, its role on a line before it, and
+the assistant's turns alone are learnt, with their ends. One that waits for the assistant holds what opens its turn.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+from tokenizers import AddedToken, Tokenizer
+
+from onetrunk.columns.families.tokens.encoder import MANY_VALUES, TokenEncoder, TokenOptions, token_parts
+from onetrunk.columns.families.tokens.special_tokens import OWN, SpecialTokens, TokenHead
+from onetrunk.columns.families.tokens.tokenizers import character_tokenizer, train_bpe
+from onetrunk.columns.text.conversations import ANSWERS, is_conversation, rendered, replies, turns
+from onetrunk.core.content import Content
+from onetrunk.core.encoder import Growth
+from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.values import in_memory
+
+_TEXTS_AT_ONCE = 4096  # to the tokenizer
+
+
+class TextEncoder(TokenEncoder):
+    """Byte-level BPE, or characters."""
+
+    type_name = "text"
+    too_long = "texts"
+    unknown_parts = "unknown characters"
+
+    class Options(TokenOptions):
+        unit: Literal["bpe", "character"] = "bpe"
+        vocabulary: int | None = Field(None, ge=300, le=1_000_000)  # None: grows with the training text
+
+    options: Options
+    tokenizer: Tokenizer
+    converses = False  # were there conversations in what it learnt from?
+
+    # -- values ------------------------------------------------------------------------------------------------------
+    @classmethod
+    def recognise(cls, values: Sequence[Any]) -> float:
+        if values and all(is_conversation(v) for v in values):
+            return 0.9 if all("role" in turn for v in values for turn in v) else 0.0
+        if not all(isinstance(v, str) for v in values):
+            return 0.0
+        return 0.8 if any(" " in v.strip() or len(v) > 30 for v in values) else 0.6
+
+    @classmethod
+    def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
+        texts = [text_of(v) for v in values]
+        lengths = np.array([len(text) for text in texts])
+        words = Counter(w for text in texts[:2000] for w in re.findall(r"\w+", text.lower()))
+        return {
+            "characters": {
+                "shortest": int(lengths.min()),
+                "median": float(np.median(lengths)),
+                "longest": int(lengths.max()),
+            },
+            "empty": int(sum(not text.strip() for text in texts)),
+            "frequent words": [w for w, _ in words.most_common(8)],
+            "samples": [text[:80] for text in texts[:3]],
+        }
+
+    @classmethod
+    def near_duplicate_key(cls, value: Any) -> str | None:
+        """Letters and digits only, without case: equal for texts that differ in spacing and punctuation."""
+        return re.sub(r"[\W_]+", "", text_of(value).lower()) or None
+
+    @classmethod
+    def show(cls, value: Any, on: Any = None) -> dict[str, str]:
+        return {"text": text_of(value)}
+
+    # -- knowledge ---------------------------------------------------------------------------------------------------
+    def fit(self, values: Sequence[Any]) -> None:
+        values = in_memory(values)
+        self.converses = any(is_conversation(v) for v in values)
+        texts = _pieces(values)
+        characters = Counter(c for text in texts for c in set(text))
+        if not characters:
+            raise DataError("A text column needs at least one training row that is not empty; all are empty.")
+        if self.options.unit == "character":
+            rare = 1 if len(texts) > MANY_VALUES else 0  # it becomes <|unknown|>
+            kept = sorted(c for c, count in characters.items() if count > rare)
+            self.tokenizer = character_tokenizer(kept)
+        else:
+            size = sum(map(len, texts))
+            vocabulary = self.options.vocabulary or int(np.clip(size // 40, 512, 32_000))
+            self.tokenizer = train_bpe(texts, vocabulary)
+        self.use(self.tokenizer)
+        self._learn_bigrams(values)
+
+    def extend(self, values: Sequence[Any]) -> Growth:
+        """Adds whole words (or, by character, characters) that take many tokens and occur often.
+
+        A tokenizer that came with its model stays what it is.
+        """
+        self.converses = self.converses or any(is_conversation(v) for v in values)
+        if self.special != OWN:
+            return Growth()
+        texts = _pieces(values)
+        pattern = r"\S" if self.options.unit == "character" else r"\w{2,}"
+        counts = Counter(word for text in texts for word in re.findall(pattern, text))
+        known = self.tokenizer.get_vocab()
+        if self.options.unit == "character":
+            new = [c for c in counts if c not in known]
+        else:
+            enough = max(3, len(texts) // 200)
+            new = [w for w, n in counts.items() if n >= enough and len(self.tokenizer.encode(w).ids) > 3]
+        pieces = [self.tokenizer.encode(word).ids for word in sorted(new)]  # that spelt it before
+        self.tokenizer.add_tokens([AddedToken(word, normalized=False) for word in sorted(new)])
+        self.use(self.tokenizer, self.special, self.token_head)
+        return Growth({"tokens": pieces})
+
+    def use(self, tokenizer: Tokenizer, special: SpecialTokens = OWN, head: TokenHead | None = None) -> None:
+        """From now on this tokenizer, whose special tokens these are."""
+        self.tokenizer, self.special, self.token_head = tokenizer, special, head or TokenHead()
+        self.tokenizer.encode_special_tokens = True  # "<|end|>" in a user's text is text
+        self.size = self.token_head.rows or tokenizer.get_vocab_size()
+        self._lookup: np.ndarray | None = None
+        if self.options.unit == "character":
+            vocab = {token: i for token, i in self.tokenizer.get_vocab().items() if len(token) == 1}
+            self._lookup = np.zeros(max(map(ord, vocab), default=0) + 2, dtype=np.int32)  # 0 is UNKNOWN
+            for token, i in vocab.items():
+                self._lookup[ord(token)] = i
+
+    def knowledge(self) -> dict[str, Any]:
+        known: dict[str, Any] = {"tokenizer": self.tokenizer.to_str(), "bigrams": self.bigrams.tolist()}
+        if self.converses:
+            known["converses"] = True
+        if self.special != OWN:
+            known |= {"special_tokens": asdict(self.special), "token_head": asdict(self.token_head)}
+        return known
+
+    def set_knowledge(self, knowledge: dict[str, Any]) -> None:
+        self.bigrams = np.array(knowledge.get("bigrams", []), dtype=np.int64)
+        self.converses = knowledge.get("converses", False)
+        tokenizer = Tokenizer.from_str(knowledge["tokenizer"])
+        if "special_tokens" not in knowledge:
+            self.use(tokenizer)
+            return
+        special = {k: tuple(v) if isinstance(v, list) else v for k, v in knowledge["special_tokens"].items()}
+        self.use(tokenizer, SpecialTokens(**special), TokenHead(**knowledge["token_head"]))
+
+    def decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids)
+
+    def assets(self) -> dict[str, str]:
+        return {"tokenizer.json": self.tokenizer.to_str(pretty=True)}
+
+    # -- values to parts ---------------------------------------------------------------------------------------------
+    def encode(self, value: Any) -> dict[str, np.ndarray]:
+        return self._encode_turns(value) if is_conversation(value) else token_parts(self._ids(_checked(value)))
+
+    def _ids(self, text: str) -> np.ndarray:
+        if self._lookup is not None:
+            points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+            return self._lookup[np.minimum(points, len(self._lookup) - 1)]
+        return np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int32)
+
+    def _encode_turns(self, value: Any) -> dict[str, np.ndarray]:
+        """The start before the first turn and the end after the last one are every text's."""
+        if not self.converses:
+            raise BadValueError("a conversation, and this column learnt from texts only: fine-tune it on conversations")
+        between = np.array([self.special.end, self.special.start], dtype=np.int32)
+        pieces: list[tuple[np.ndarray, bool]] = []
+        proper = turns(value)
+        for role, content in proper if proper[-1][0] == ANSWERS else [*proper, (ANSWERS, "")]:
+            if pieces:
+                pieces += [(between[:1], pieces[-1][1]), (between[1:], False)]
+            pieces += [(self._ids(f"{role}\n"), False), (self._ids(_checked(content)), role == ANSWERS)]
+        learnt = np.concatenate([np.full(len(ids), is_learnt) for ids, is_learnt in pieces])
+        return token_parts(np.concatenate([ids for ids, _ in pieces]), learnt)
+
+    def is_prompt(self, value: Any) -> bool:
+        return is_conversation(value)
+
+    def split(self, value: Any) -> tuple[Any, Any]:
+        """Of a conversation, what came before its last reply, and that reply."""
+        if not is_conversation(value):
+            return None, value
+        proper = turns(value)
+        last = max((i for i, (role, _) in enumerate(proper) if role == ANSWERS), default=0)
+        if not last:
+            raise BadValueError("a conversation without a reply")
+        return list(value[:last]), proper[last][1]
+
+    def text_to_write(self, value: Any) -> str:
+        return "\n".join(replies(value)) if is_conversation(value) else str(value)
+
+    def reply(self, ids: list[int], first: int) -> list[int]:
+        """Of a conversation the last turn alone; a text has no start inside."""
+        opens = [i for i in range(first) if ids[i] == self.special.start]
+        return ids[opens[-1] + 1 + len(self._ids(f"{ANSWERS}\n")) :] if opens else ids
+
+    def encode_all(self, values: Sequence[Any], bad: Callable[[int, str], None]) -> tuple[Content, np.ndarray]:
+        if self._lookup is not None or any(is_conversation(v) for v in values):
+            return super().encode_all(values, bad)
+        present, texts = np.zeros(len(values), dtype=bool), []
+        for i, value in enumerate(values):
+            if value is None:
+                continue
+            try:
+                texts.append(_checked(value))
+                present[i] = True
+            except BadValueError as error:
+                bad(i, str(error))
+        pieces = []
+        for first in range(0, len(texts), _TEXTS_AT_ONCE):
+            some = texts[first : first + _TEXTS_AT_ONCE]
+            for encoding in self.tokenizer.encode_batch_fast(some, add_special_tokens=False):
+                pieces.append(token_parts(np.array(encoding.ids, dtype=np.int32)))
+        return self.stack(pieces), present
+
+
+def text_of(value: Any) -> str:
+    """A value for a person, and for simple models."""
+    return rendered(value) if is_conversation(value) else str(value)
+
+
+def _pieces(values: Sequence[Any]) -> list[str]:
+    """What is written in values: texts, and the roles and contents of turns. What is no proper turn is left out."""
+    out = []
+    for value in values:
+        if not is_conversation(value):
+            out.append(_checked(value))
+            continue
+        with suppress(BadValueError):
+            out += [
+                _checked(piece) for role, content in [*turns(value), (ANSWERS, "")] for piece in (f"{role}\n", content)
+            ]
+    return out
+
+
+def _checked(value: Any) -> str:
+    if not isinstance(value, str):
+        value = str(value)
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadValueError("the text holds a lone surrogate, which is not Unicode text") from None
+    return value

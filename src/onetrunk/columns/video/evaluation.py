@@ -1,0 +1,18 @@
+"""How drawn films are judged: by their pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onetrunk.columns.families.patches.evaluation import PatchEvaluation, cell_means
+from onetrunk.columns.video.encoder import VideoEncoder
+
+_CELLS = 8  # a side that a simple model sees of every frame, at most
+
+
+class VideoEvaluation(PatchEvaluation[VideoEncoder]):
+    mean_name = "mean film"
+
+    def sketch(self, pixels: np.ndarray) -> np.ndarray:
+        cells = min(_CELLS, self.encoder.size)
+        return cell_means(cell_means(pixels / 255.0, cells, axis=2), cells, axis=3).reshape(-1)

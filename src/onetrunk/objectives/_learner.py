@@ -1,0 +1,109 @@
+"""A model and what it learns from: the module that a run trains."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from onetrunk.core import rng
+from onetrunk.core.batch import Batch, Loss, Read
+from onetrunk.core.column import Codec
+from onetrunk.core.content import Content, On, Role, Segment
+from onetrunk.core.hidden import Hidden
+from onetrunk.core.objective import Encoder, LossGroup, Objective
+
+
+class Learner(nn.Module):
+    """`forward(batch)` gives every objective's named losses: the same names for every batch. What a batch lacks is run
+    on nothing and counts 0, so that every process of a run does the same.
+
+    `seed` draws the first values of parameters that objectives own.
+    """
+
+    def __init__(self, model: Encoder, objectives: Sequence[Objective], seed: int = 0) -> None:
+        super().__init__()
+        self.model = model
+        self.objectives = nn.ModuleList(objectives)
+        for objective in objectives:
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(rng.torch_seed(seed, "objective", objective.tag))
+                objective.build(model.width)
+            objective.to(next(model.parameters()).device)
+
+    def forward(self, batch: Batch, wanted: Collection[str] | None = None) -> dict[str, Loss]:
+        """`wanted` names the losses that are asked for; None: all."""
+        view = _View(self.model, batch, self.objectives, wanted)
+        losses: dict[str, Loss] = {}
+        for objective in self.objectives:
+            losses |= objective.loss(view)
+        return losses if wanted is None else {name: loss for name, loss in losses.items() if name in wanted}
+
+    def groups(self) -> list[LossGroup]:
+        """What objectives train apart from the model."""
+        return [group for objective in self.objectives for group in objective.groups()]
+
+
+class _View:
+    """`core.objective.View`."""
+
+    def __init__(
+        self, model: Encoder, batch: Batch, objectives: Sequence[Objective], wanted: Collection[str] | None
+    ) -> None:
+        self.model, self.batch, self._wanted = model, batch, wanted
+        self._objectives = {objective.tag: objective for objective in objectives}
+
+    @cached_property
+    def hidden(self) -> Hidden:
+        device = self.batch.layout.doc_BT.device
+        columns = next(iter(self._objectives.values())).columns
+        lacking = {n: _on_nothing(self.model, n, device) for n in columns if n not in self.batch.embeds}
+        return self.model.encode(self.batch, embeddings=lacking)
+
+    def wants(self, name: str) -> bool:
+        return self._wanted is None or name in self._wanted
+
+    def reads(self, tag: str) -> dict[str, Read]:
+        objective, reads = self._objectives[tag], self.batch.reads.get(tag, {})
+        columns = objective.columns if objective.config.ask is None else objective.config.ask
+        device = self.batch.layout.doc_BT.device
+        return {name: reads.get(name) or _no_read(self.model.codec(name), device) for name in columns}
+
+    def losses(self, tag: str) -> dict[str, Loss]:
+        losses: dict[str, Loss] = {}
+        for name, at in self.reads(tag).items():
+            if self.wants(f"{tag}/{name}"):
+                loss = self.model.codec(name).loss(self.model.read(self.hidden, name, at), at.targets)
+                loss.doc = at.doc_r
+                losses[f"{tag}/{name}"] = loss
+        return losses
+
+    def pooled(self, tag: str) -> Tensor:
+        docs = self.batch.docs.get(tag)
+        return self.hidden.pooled_MD[:0] if docs is None else self.hidden.pooled_MD[docs]
+
+
+def _on_nothing(model: Encoder, column: str, device: torch.device) -> Tensor:
+    """Embeddings [0, D] of a column that the batch lacks: its parameters take part all the same."""
+    content = _tensors(_blanks(model.codec(column), Role.GIVEN, 0).content, device)
+    return model.embed(column, content, torch.zeros(0, dtype=torch.int64, device=device))
+
+
+def _blanks(codec: Codec, role: Role, m: int) -> Segment:
+    """The segment of m documents that hold nothing in particular."""
+    content = Content.stack([codec.blank()], codec.ragged).take(np.zeros(m, dtype=np.int64))
+    on = On(np.zeros(m, dtype=np.int64))
+    told = {"on": on} if role == Role.ASKED and codec.reads_on() else {}
+    return codec.segment(content, role, np.zeros(m, dtype=np.uint64), **told)
+
+
+def _no_read(codec: Codec, device: torch.device) -> Read:
+    none = torch.zeros(0, dtype=torch.int64, device=device)
+    return Read(_tensors(_blanks(codec, Role.ASKED, 0).targets, device), none, none)
+
+
+def _tensors(arrays: dict[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in arrays.items()}
