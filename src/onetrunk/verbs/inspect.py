@@ -40,7 +40,7 @@ def inspect(
     from onetrunk.core.errors import DataError
     from onetrunk.data.events import rows_from_events as make_rows
     from onetrunk.data.inspect import inspect as look
-    from onetrunk.data.inspect import sample_of
+    from onetrunk.data.inspect import to_prepare
     from onetrunk.data.ledger import Ledger
     from onetrunk.data.prepare import fit_columns
     from onetrunk.data.split import split as divide
@@ -56,7 +56,7 @@ def inspect(
     kinds, options = types_and_options(table, recipe, types)
     given, asked, _ = roles(table, kinds, ask)
     parts = divide(table, kinds, split, seed, given=given, ask=asked, allow_equal_rows=True) if split else None
-    prepared, sample = {}, sample_of(table)
+    prepared, sample = {}, to_prepare(table)
     for name in [*given, *asked]:
         try:
             (column,), codecs = fit_columns(sample, [name], kinds, options)
