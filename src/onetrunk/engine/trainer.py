@@ -27,10 +27,11 @@ from onetrunk.core import folder as folders
 from onetrunk.core import rng
 from onetrunk.core.batch import Loss
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError
+from onetrunk.core.kernels import Kernels, kernels
 from onetrunk.engine.checkpoint import Checkpoints, load_part, load_state
 from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Gradients, Weights
-from onetrunk.engine.memory import keep_freed_memory
+from onetrunk.engine.memory import is_out_of_memory, keep_freed_memory
 from onetrunk.engine.mode import Choice, Compile, Mode, decide, set_compiled
 from onetrunk.engine.optim import OptimConfig, build_optimizer
 from onetrunk.engine.progress import Progress
@@ -75,6 +76,7 @@ class TrainSettings(OptimConfig):
     clip: float = Field(1.0, ge=0)  # largest norm of the whole gradient
     precision: Choice = "auto"  # auto: by a short probe
     compile: Compile = "auto"  # auto: runs that are long enough to gain from it
+    kernels: Kernels = "auto"  # plain: nothing is computed by hand, where auto does so on a CPU
     ema: float = Field(0.99, ge=0, lt=1)  # decay of the moving average of the weights, which then is the model
     loss_weights: dict[str, float] = Field(default_factory=dict)  # by loss name or what precedes its "/"; else 1
     balance: Literal["given", "learnt"] = "given"  # learnt: also by uncertainty, so that no task drowns another
@@ -160,7 +162,7 @@ class Trainer:
         log = MetricsLog(self.folder, self.step, self.validated, config.tensorboard)
         self.progress.start(self.step, config.steps)
         try:
-            with Signals() as signals:
+            with kernels(config.kernels), Signals() as signals:
                 while not signals.received:
                     if self._validation_due():
                         with self._memory():
@@ -204,7 +206,7 @@ class Trainer:
         self._begin(None)
         self.module.train()
         try:
-            with self._memory():
+            with self._memory(), kernels(self.config.kernels):
                 return self.runtime.time(self._training_step, seconds=seconds, at_least=at_least, warm_up=1)
         finally:
             if self.mode.compiled:
@@ -463,7 +465,7 @@ class Trainer:
         try:
             yield
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             self.module.zero_grad(set_to_none=True)
             peak = self.runtime.peak_bytes / 1e9
@@ -492,9 +494,3 @@ def _bad_rows(loss: Loss, row: np.ndarray) -> np.ndarray:
         return np.unique(row)
     documents = loss.doc[~loss.each.isfinite()].cpu().numpy()
     return np.unique(row[documents] if len(documents) else row)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return "can't allocate memory" in str(error)

@@ -20,6 +20,8 @@ from onetrunk.data.table import Table, read
 from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.model_folder import Model, Task, answer_columns
 
+Columns = dict[str, list[Any]]
+
 ANSWERED_AT_ONCE = 16_384  # rows
 
 
@@ -61,7 +63,7 @@ def answers_in_parts(
     ledger: Ledger,
     prompted: bool = False,
     out: Path | None = None,
-) -> Iterator[dict[str, list[Any]]]:
+) -> Iterator[Columns]:
     """The answers to `ANSWERED_AT_ONCE` rows after the other, as columns. With `out`, what can be drawn on a row's own
     value (boxes on its picture) is drawn in a folder beside it, and a column more names the files."""
     for first in range(0, len(table), ANSWERED_AT_ONCE):

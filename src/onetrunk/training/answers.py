@@ -1,0 +1,124 @@
+"""A model's answers for a table, read from anywhere and written to a file: what the verbs predict and generate do."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from onetrunk.core.answer import Sampling
+from onetrunk.core.errors import UsageError
+from onetrunk.core.events import LedgerLine, Listener, Note, Saved, ignore
+from onetrunk.data.ledger import Ledger
+from onetrunk.data.table import Table
+from onetrunk.engine.runtime import Runtime, find_device
+from onetrunk.inference.answer_file import AnswerFile
+from onetrunk.inference.model_folder import Model, load
+from onetrunk.inference.tables import Columns, answers_in_parts, check_out, nothing_given, read_rows
+from onetrunk.training.open_data import renamed
+from onetrunk.training.options import AnswerOptions
+
+
+def run_prediction(
+    model: Model | str, data: Any, options: AnswerOptions, on_event: Listener = ignore, *, prompted: bool = False
+) -> pd.DataFrame | None:
+    """Answers the asked columns for every row, in the rows' order and with the index of a DataFrame. With `prompted`,
+    answers continue the rows' own values of the asked column. With `options.out` rows and answers are written, too;
+    of a table larger than memory they are then only there, and None is returned."""
+    out = None if options.out is None else Path(options.out)
+    if out is not None:
+        check_out(out)
+    opened = _opened(model, options)
+    rows = read_rows(data, options.allow_network)
+    task, ledger = opened.task(options.ask, options.given), Ledger()
+    table = opened.to_answer(renamed(rows, options.map), task.ask, ledger, options.max_bad)
+    if opened.fold is not None:  # what an asked column has seen is not its truth
+        rows = table.without([*opened.whose(table), *(name for name in task.ask if name in table.columns)])
+    _check_given(task.given, table, on_event)
+    whole = out is None or not table.is_mapped  # else the answers too are more than memory should hold
+    parts: list[Columns] = []
+    with nullcontext() if out is None else AnswerFile(out, rows) as file:
+        for part in answers_in_parts(opened, table, task, _sampling(options), ledger, prompted, out):
+            if file is not None:
+                file.append(part)
+            if whole:
+                parts.append(part)
+        ledger.check(len(table), options.max_bad)
+    for line in ledger.lines():
+        on_event(LedgerLine(line))
+    if file is not None:
+        on_event(Saved(f"table of {len(table):,} answers, beside the rows' own columns,", str(out)))
+        if file.left_out:
+            on_event(Note(f"These columns are not written, because they are not text: {', '.join(file.left_out)}."))
+    alike = isinstance(data, pd.DataFrame) and len(data) == len(table)  # not so of events, which became fewer rows
+    return pd.DataFrame(_joined(parts), index=data.index if alike else None) if whole else None
+
+
+def _joined(parts: list[Columns]) -> Columns:
+    """One under the other; a column that a part lacks is missing there."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    counts = [len(next(iter(part.values()))) for part in parts]
+    return {
+        name: [v for part, n in zip(parts, counts, strict=True) for v in part.get(name, [None] * n)] for name in names
+    }
+
+
+def run_generation(
+    model: Model | str,
+    data: Any,
+    options: AnswerOptions,
+    on_event: Listener = ignore,
+    *,
+    prompt: str | None = None,
+    n: int = 5,
+) -> pd.DataFrame | None:
+    """Makes `n` values of a column for every given row, or from nothing where `data` is None; texts begin with
+    `prompt`."""
+    if n < 1:
+        raise UsageError(f"--n expects 1 or more, found {n}.")
+    opened = _opened(model, options)
+    asked = opened.task(options.ask).ask
+    if data is None:
+        rows, given = {name: [None] * n for name in asked}, []
+    else:
+        table = opened.to_answer(read_rows(data, options.allow_network), asked, Ledger())
+        rows = {name: [v for v in values for _ in range(n)] for name, values in table.columns.items()}
+        given = [name for name in table.names if name in opened.columns and name not in asked]
+        own = [opened.codec(name).goes_on(v) for name in asked for v in rows.get(name, []) if v is not None]
+        if not given and not any(own):
+            raise nothing_given([c for c in opened.columns if c not in asked], table)
+    if prompt is not None:
+        rows |= {name: [prompt] * len(next(iter(rows.values()))) for name in asked}
+    options = options.but(ask=asked, given=given)
+    return run_prediction(opened, rows, options, on_event, prompted=prompt is not None)
+
+
+def _opened(model: Model | str, options: AnswerOptions) -> Model:
+    device = options.device or "auto"
+    find_device(device)  # a device that is not there is refused before a model is read
+    opened = model if isinstance(model, Model) else load(model, device="cpu")
+    Runtime.open(device).place(opened.network)
+    return opened
+
+
+def _check_given(given: list[str], table: Table, on_event: Listener) -> None:
+    absent = [name for name in given if name not in table.columns]
+    if absent and len(absent) == len(given):
+        raise nothing_given(given, table)
+    if absent:
+        on_event(Note(f"The table lacks {', '.join(absent)}: rows are answered without."))
+
+
+def _sampling(options: AnswerOptions) -> Sampling:
+    return Sampling(
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        max_length=options.max_length,
+        guidance=options.guidance,
+        steps=options.steps,
+        seed=options.seed,
+        beams=options.beams,
+    )
