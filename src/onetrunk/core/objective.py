@@ -50,6 +50,9 @@ class Encoder(Protocol):
 
     width: int
 
+    @property
+    def blocks(self) -> Sequence[nn.Module]: ...
+
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
     def codec(self, column: str) -> Codec: ...

@@ -19,7 +19,7 @@ from onetrunk.data.table import Table
 from onetrunk.evaluation import card, report
 from onetrunk.evaluation.gather import gather_evidence
 from onetrunk.evaluation.record import Evidence, Origin
-from onetrunk.inference.model_folder import Model
+from onetrunk.inference.model_folder import Model, Task
 
 MAX_JUDGED = 100_000  # held-out rows: 95 % intervals of a share are then at most .6 % wide
 MAX_COMPARED = 200_000  # training rows that simple models learn from
@@ -49,12 +49,7 @@ def evaluate_model(
 ) -> Evidence:
     """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
     was lost on the way to these rows; models `beside`, by name, are asked what their own tasks are."""
-    tasks = [
-        (task.given, name) for task in model.tasks for name in task.ask if present(test.columns.get(name, [])).any()
-    ]
-    if not tasks:
-        asked = ", ".join(name for task in model.tasks for name in task.ask)
-        raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
+    tasks = judged_tasks(model.tasks, test)
     ledger = ledger if ledger is not None else Ledger()
     test, train = _bounded(test, train, [model, *(beside or {}).values()], ledger)
     names = {name for given, ask in tasks for name in [*given, ask] if name in test.columns}
@@ -103,6 +98,15 @@ def _bounded(test: Table, train: Table | None, models: Sequence[Model], ledger: 
             ledger.add(what, "the table", n=len(table) - most)
         out.append(table.sample(most, "judge").loaded(name for name in table.names if name in names))
     return out[0], out[1]
+
+
+def judged_tasks(tasks: Sequence[Task], test: Table) -> list[tuple[list[str], str]]:
+    """What is given and asked, of whatever the rows hold answers to. Raises DataError where they hold none."""
+    found = [(task.given, name) for task in tasks for name in task.ask if present(test.columns.get(name, [])).any()]
+    if not found:
+        asked = ", ".join(name for task in tasks for name in task.ask)
+        raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
+    return found
 
 
 def _origin(model: Model, ledger: Ledger, seed: int) -> Origin:

@@ -15,7 +15,8 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
-from onetrunk.core.folder import disk_errors, file_name
+from onetrunk.core.folder import disk_errors
+from onetrunk.core.names import file_name
 from onetrunk.core.values import blocks, present
 from onetrunk.data.table import Table
 

@@ -14,7 +14,8 @@ import numpy as np
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError, ResourceError, UsageError
-from onetrunk.core.folder import disk_errors, file_name
+from onetrunk.core.folder import disk_errors
+from onetrunk.core.names import file_name
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table, read
 from onetrunk.inference.answer_file import AnswerFile

@@ -91,6 +91,11 @@ class FoundationModel(nn.Module):
     def codec(self, column: str) -> Codec:
         return self.codecs[self.columns[column].codec]
 
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """The trunk's equal parts, where it has any."""
+        return self.trunk.blocks
+
     def marker(self, column: str) -> Tensor:
         """[roles, D]"""
         return self.markers[self._marker_of[column]]

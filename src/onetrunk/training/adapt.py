@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from onetrunk.core import folder as files
 from onetrunk.core import rng
@@ -59,11 +60,14 @@ def add_lora(model: Model, task: Task, config: LoRAConfig, seed: int) -> None:
     lora.add(model.network.trunk, config)
 
 
-def layer_rates(model: Model, task: Task, rate: float) -> None:
-    """The nearer to what is given, the slower (ULMFiT, arXiv 1801.06146); what is asked learns at the full rate."""
+def layer_rates(model: Model, task: Task, rate: float) -> dict[nn.Module, float]:
+    """Shares of the learning rate, by part of the model. The nearer to what is given, the slower (ULMFiT, arXiv
+    1801.06146); what is asked learns at the full rate."""
+    if rate == 1:
+        return {}
     layers = model.network.trunk.layers
-    for depth, block in enumerate(layers):
-        block.rate = rate ** (len(layers) - 1 - depth)
+    rates = {block: rate ** (len(layers) - 1 - depth) for depth, block in enumerate(layers)}
     asked = {model.columns[name].codec for name in task.ask}
     for key, codec in model.network.codecs.items():
-        codec.rate = 1.0 if key in asked else rate ** len(layers)
+        rates[codec] = 1.0 if key in asked else rate ** len(layers)
+    return rates
