@@ -20,7 +20,7 @@ from onetrunk.core.names import file_name
 from onetrunk.core.values import blocks, present
 from onetrunk.data.table import Table
 
-_ACROSS, _MAX_ROWS = 10, 20  # of the picture of all pictures
+_MAX_COLUMNS, _MAX_ROWS = 10, 20  # of the picture of all pictures
 _PLAIN = (str, bool, int, float, datetime.date, Path, list, dict, type(None))
 
 
@@ -105,7 +105,7 @@ class AnswerFile:
             self._parquet.write(self._staging)
         for name, pictures in self._pictures.items():
             if len({picture.shape for picture in pictures}) == 1:
-                rows = [pictures[i : i + _ACROSS] for i in range(0, len(pictures), _ACROSS)]
+                rows = [pictures[i : i + _MAX_COLUMNS] for i in range(0, len(pictures), _MAX_COLUMNS)]
                 Image.fromarray(sheet(rows)).save(self.out.with_suffix("") / f"{file_name(name)}.png")
 
     def _drawn(self, name: str, values: list[Any]) -> list[Any]:
@@ -126,7 +126,7 @@ class AnswerFile:
                 first, *rest = [Image.fromarray(a) for a in (value if value.ndim == 4 else value[None])]
                 first.save(path, save_all=bool(rest), append_images=rest)
                 shown = self._pictures.setdefault(name, [])
-                if value.ndim < 4 and len(shown) < _ACROSS * _MAX_ROWS:
+                if value.ndim < 4 and len(shown) < _MAX_COLUMNS * _MAX_ROWS:
                     shown.append(value)
             paths.append(str(path))
         return paths
