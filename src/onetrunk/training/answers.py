@@ -40,8 +40,9 @@ def run_prediction(
         answers = opened.answer(table, name, task.given, sampling, ledger, prompted)
         codec = opened.codec(name)
         columns |= answer_columns(name, answers, codec)
-        if out is not None and codec.reads_on() in table.columns:
-            drawn = draw_answers(codec, name, answers, table[codec.reads_on()], out)
+        on = codec.reads_on()
+        if out is not None and on is not None and on in table.columns:
+            drawn = draw_answers(codec, name, answers, table[on], out)
             columns |= {f"{name} drawn": drawn} if any(drawn) else {}
     ledger.check(len(table), options.max_bad)
     for line in ledger.lines():
@@ -71,6 +72,7 @@ def run_generation(
         raise UsageError(f"--n expects 1 or more, found {n}.")
     opened = _opened(model, options)
     asked = opened.task(options.ask).ask
+    rows: dict[str, list[Any]]
     if data is None:
         rows, given = {name: [None] * n for name in asked}, []
     else:

@@ -59,7 +59,7 @@ def validator(model: Model, task: Task, rows: Table, metric: Metric) -> Callable
     store = encode(rows, columns, model.network.codecs, Ledger())
     present = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
     store.index = store.index[present]
-    truths = [rows[name][i] for i in present]
+    truths = [rows[name][i] for i in present.tolist()]
 
     def judge() -> Judgement:
         if metric == LOSS:
