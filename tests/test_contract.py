@@ -14,10 +14,12 @@ from worlds import CASES, Case
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content, Role, Segment
+from onetrunk.core.decoding import AnswerContext
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.data.table import Table, infer_types
 from onetrunk.inference.model_folder import load
+from onetrunk.inference.sampler import Kind, Rows, join
 
 ROLES = [Role.GIVEN, Role.ASKED, Role.MASKED]
 WIDTH = 16
@@ -276,6 +278,64 @@ def test_sampling_is_keyed_and_documents_go_their_own_way(case: Case) -> None:
         _same(_decoded(codec, keys, sampling), together)
         _same(_decoded(codec, keys[[4, 1]], sampling), [together[4], together[1]])
         _same(_decoded(codec, keys, sampling, keep=[5, 2]), [together[5], together[2]])
+
+
+def _decoded_as_they_come(codec: Any, arrivals: list[tuple[int, np.ndarray, list[Sampling]]]) -> list[Answer]:
+    """As a session does it: documents begin at different steps (sorted), take every step together with those of their
+    phase, and leave when they are done. No more positions are asked for than was said."""
+    rows: dict[int, Rows] = {}
+    answers: dict[int, Answer] = {}
+    count = 0
+
+    def keep(some: Rows) -> None:
+        phase = int(some.state["phase"][0]) if "phase" in some.state else 0
+        rows[phase] = join([rows[phase], some]) if phase in rows else some
+
+    for step in range(1000):
+        while arrivals and arrivals[0][0] <= step:
+            _, keys, sampling = arrivals.pop(0)
+            bound = [int(codec.answer_positions(np.zeros(1, dtype=np.int64), each)[0]) for each in sampling]
+            own = {"slot": torch.arange(count, count + len(keys)), "bound": torch.tensor(bound)}
+            own["kept"] = torch.zeros_like(own["slot"])
+            count += len(keys)
+            keep(Rows(Kind("", False, 1, 0), codec.start(AnswerContext(keys, sampling, worlds.CPU)), own))
+        if not rows and not arrivals:
+            return [answers[i] for i in range(count)]
+        stepping, rows = list(rows.values()), {}
+        for some in stepping:
+            query, own = codec.query(some.state), some.own
+            lens = torch.full_like(own["kept"], query.t) if query.valid is None else query.valid.sum(1)
+            assert (own["kept"] + lens <= own["bound"]).all()
+            x = codec.embed(query.content).view(len(some), query.t, WIDTH)
+            state = codec.step(some.state, torch.cat([x, x], dim=-1) if codec.pooled else x, None)
+            after = Rows(some.kind, state, {**own, "kept": own["kept"] + lens * query.keep})
+            for finished in (True, False):
+                part = after.select((after.finished() == finished).nonzero()[:, 0])
+                if len(part) and finished:
+                    answers |= dict(zip(part.own["slot"].tolist(), codec.finish(part.state), strict=True))
+                elif len(part):
+                    keep(part)
+    raise AssertionError("never done")
+
+
+@every_case
+@torch.inference_mode()
+def test_documents_that_begin_at_different_times_are_answered_together(case: Case) -> None:
+    codec = worlds.fitted(case).eval()
+    worlds.wake(codec)
+    if worlds.on_of(codec, worlds.keys(1)) is not None:
+        return  # it takes no steps of the trunk
+    hot = Sampling(temperature=1.0, top_k=4, max_length=5, steps=5)
+    ways = [Sampling(max_length=9, steps=3), hot, Sampling(max_length=3, steps=2)]
+    keys, sampling = worlds.keys(9), [ways[i % 3] for i in range(9)]
+    arrivals = [(first // 3, keys[first : first + 3], sampling[first : first + 3]) for first in (0, 3, 6)]
+    found = _decoded_as_they_come(codec, arrivals)
+    alone = [_decoded(codec, keys[i : i + 1], each)[0] for i, each in enumerate(sampling)]
+    for one, other in zip(found, alone, strict=True):
+        if isinstance(one.value, bytes):
+            assert worlds.same_sound(one.value, other.value)
+        else:
+            _same([one], [other])
 
 
 def _same(found: list[Answer], expected: list[Answer]) -> None:

@@ -190,6 +190,23 @@ def test_log_mel_agrees_with_scipys_short_time_transform() -> None:
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
+@pytest.mark.parametrize("rate", [8000, 16_000, 22_050])
+def test_log_mel_and_its_inverse_agree_with_torchs_transforms(rate: int) -> None:
+    """22,050: windows of a length that no hop divides."""
+    mel = LogMel(rate, 40)
+    samples = signal.chirp(np.arange(rate) / rate, 200, 1, 3000).astype(np.float32) * 0.3
+    window = torch.hann_window(mel.size)
+    spectrum = torch.stft(
+        torch.from_numpy(samples), mel.size, mel.hop, window=window, pad_mode="constant", return_complex=True
+    )
+    power = spectrum.abs().square()[:, : len(samples) // mel.hop] / window.sum() ** 2 * 4
+    expected = (torch.from_numpy(mel.filters) @ power + 1e-8).log().T
+    np.testing.assert_allclose(mel(samples)[: expected.shape[0]], expected, atol=1e-4)
+    frames = spectrum.shape[1] - 1
+    back = torch.istft(spectrum, mel.size, mel.hop, window=window, length=frames * mel.hop)
+    np.testing.assert_allclose(mel._signal(spectrum.numpy().T, frames), back, atol=1e-5)
+
+
 def test_a_tone_is_loudest_in_its_own_band() -> None:
     mel = LogMel(16_000, 64)
     np.testing.assert_allclose(mel.filters.sum(1), 1, rtol=1e-5)

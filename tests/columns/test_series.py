@@ -11,15 +11,17 @@ import worlds
 from matplotlib.figure import Figure
 from sklearn.linear_model import Ridge
 
-from onetrunk.columns._regular import Channels, bars, filled, norm, read, season
-from onetrunk.columns._rivals import Linear, SeasonalNaive
-from onetrunk.columns.series import Series
+from onetrunk.columns.series.baselines import Linear, SeasonalNaive
+from onetrunk.columns.series.channels import Channels, filled, norm, read, season
+from onetrunk.columns.series.display import bars
+from onetrunk.columns.series.encoder import QUANTILES
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
+from onetrunk.core.registry import column_types
 from onetrunk.data.ledger import Ledger
-from onetrunk.evaluation.evaluate import evaluate
-from onetrunk.nn.heads.forecast import QUANTILES
+
+Series = column_types.get("series")
 
 NAN = math.nan
 
@@ -88,10 +90,10 @@ def test_channels_keep_their_names_and_order_and_others_are_refused():
 def test_the_scale_is_of_all_points_that_are_there():
     codec = Series({"horizon": 1, "period": 1})
     codec.fit([[1.0, None, 3.0], [8.0, 8.0]])
-    assert codec.known.centre == [5.0] and codec.known.scale == [pytest.approx(np.std([1, 3, 8, 8]))]
-    assert codec.known.naive == 1.0  # no two neighbours differ: not a division by nothing
+    assert codec.channels.centre == [5.0] and codec.channels.scale == [pytest.approx(np.std([1, 3, 8, 8]))]
+    assert codec.channels.naive == 1.0  # no two neighbours differ: not a division by nothing
     codec.fit([[5.0, 5.0, 5.0]])
-    assert codec.known.scale == [1.0]
+    assert codec.channels.scale == [1.0]
     with pytest.raises(DataError, match="every point is missing"):
         codec.fit([[None, None]])
 
@@ -164,9 +166,9 @@ def test_answers_are_what_training_read(given, channels):
     found = found[read_.targets["velocity"] == 0].view(5, channels, -1, 1 + len(QUANTILES))[:, :, :4]
     answers = model.answer({"y": [codec.split(v)[0] for v in values]}, "y")
     for i, (value, answer) in enumerate(zip(values, answers, strict=True)):
-        past = codec.known.scaled(value)[:-4][-codec.length :]
+        past = codec.channels.scaled(value)[:-4][-codec.length :]
         centre, scale = norm(past.T[None])
-        expected = codec.known.own((found[i, ..., 0].numpy() * scale[0][:, None] + centre[0][:, None]).T)
+        expected = codec.channels.own((found[i, ..., 0].numpy() * scale[0][:, None] + centre[0][:, None]).T)
         np.testing.assert_allclose(np.reshape(answer.value, (4, channels)), expected, rtol=1e-3, atol=1e-4)
 
 
@@ -176,10 +178,10 @@ def test_missing_points_are_left_out_of_history_and_loss():
     model = made(values)
     codec, store = model.codec("y"), worlds.store_of(model, {"y": values})
     segment = codec.segment(store.contents[0], Role.ASKED, worlds.keys(8))
-    there = segment.targets["there"].reshape(8, 2, 2, 3)[:, 0].reshape(8, 6)  # of the slots
+    there = segment.targets["present"].reshape(8, 2, 2, 3)[:, 0].reshape(8, 6)  # of the slots
     assert there[0].tolist() == [1, 1, 1, 0, 0, 0] and there[1].tolist() == [1, 1, 1, 1, 0, 0]
     past = [x for x in values[0][:16] if x is not None]
-    scaled = (np.array(past) - codec.known.centre) / codec.known.scale
+    scaled = (np.array(past) - codec.channels.centre) / codec.channels.scale
     patch = segment.content["patch"].reshape(8, -1, 8)[0, :6]
     assert patch[1, 3:6].tolist() == [1, 1, 0] and patch[1, 2] == 0  # the second, third and missing fourth point
     np.testing.assert_allclose(patch[0, -2], scaled.mean(), rtol=1e-5)
@@ -193,7 +195,7 @@ def test_a_long_series_is_many_windows():
     content = worlds.content_of(codec, values * 1000)
     assert codec.windows(content)[0] == 9
     segment = codec.segment(content, Role.ASKED, worlds.keys(1000), True)
-    n, own = 1000, lambda x: x * codec.known.scale[0] + codec.known.centre[0]
+    n, own = 1000, lambda x: x * codec.channels.scale[0] + codec.channels.centre[0]
     stat = segment.content["patch"].reshape(n, -1, 8)[:, 0, -2:]
     middles = own(stat[:, 0])
     assert set(np.round(middles - 3.5).astype(int)) == set(range(89))  # every window that has a whole history
@@ -214,7 +216,7 @@ def test_loss_against_a_slow_reading():
         past, slot = targets["past"][r].numpy(), int(targets["slot"][r])
         total = count = 0.0
         for p in range(2):
-            if not targets["there"][r, p]:
+            if not targets["present"][r, p]:
                 continue
             line = float(codec.head.line[2 * slot + p].detach().numpy() @ past)
             y, count = float(targets["y"][r, p]), count + 1
@@ -310,7 +312,7 @@ def test_a_new_model_begins_with_the_ridge_of_its_training_rows():
     past = [v[i : i + 12] for v in values for i in range(45)]
     future = [v[i + 12 : i + 16] for v in values for i in range(45)]
     x, y = codec.features().fit_transform(past)[:, -12:], codec.target(future)
-    expected = Linear(1, 12, 4, codec.known.period).fit(x, y).predict(x)
+    expected = Linear(1, 12, 4, codec.channels.period).fit(x, y).predict(x)
     found = [a.value for a in model.answer({"y": past}, "y")]
     np.testing.assert_allclose(found, expected, atol=0.02)
 
@@ -321,17 +323,17 @@ def test_metrics_against_their_definitions():
     truths = [codec.split(v)[1] for v in values]
     truths[0] = [None, *truths[0][1:]]
     found = [[x + 1.0 for x in codec.split(v)[1]] for v in values]
-    s = codec.known.scale[0]
+    s = codec.channels.scale[0]
     metrics = codec.metrics([Answer(v) for v in found], truths)
     assert metrics["mse"] == pytest.approx(1 / s**2) and metrics["mae"] == metrics["crps"] == pytest.approx(1 / s)
-    assert metrics["mase"] == pytest.approx(1 / s / codec.known.naive)
+    assert metrics["mase"] == pytest.approx(1 / s / codec.channels.naive)
     assert metrics["mse_of_the_first_2"] == pytest.approx(1 / s**2)
     own = made(values, scaled=False).codec("y")
     assert own.metrics([Answer(v) for v in found], truths)["mse"] == pytest.approx(1)
     assert own.metrics([Answer(v) for v in found], truths)["mase"] == pytest.approx(metrics["mase"])
-    m = codec.known.period
+    m = codec.channels.period
     steps = [abs(a - b) / s for v in values for a, b in zip(v[m:], v[:-m], strict=True)]
-    assert codec.known.naive == pytest.approx(np.mean(steps))
+    assert codec.channels.naive == pytest.approx(np.mean(steps))
 
 
 def test_crps_of_a_normal_forecast_is_near_its_closed_form():

@@ -137,7 +137,6 @@ def test_conversations_are_judged_by_how_likely_their_replies_are(parrot: Path) 
 def test_beside_another_column_the_last_reply_is_asked_for() -> None:
     rows = {"topic": ["x", "y"] * 3, "chat": [*TALKS, *TALKS]}
     made = worlds.model(rows, {"topic": "category", "chat": "text"}, options={"chat": {"unit": "character"}})
-    from onetrunk.evaluation.evaluate import evaluate
 
     (task,) = evaluate(made, rows, [(["topic"], "chat")]).tasks
     assert task.metric == "exact_match" and task.rows == 6

@@ -18,7 +18,7 @@ from PIL import Image
 from onetrunk.core.answer import Answer
 from onetrunk.core.errors import DataError, ModelFileError
 from onetrunk.evaluation.card import card
-from onetrunk.evaluation.evaluate import evaluate
+from onetrunk.evaluation.gather import gather_evidence
 from onetrunk.evaluation.intervals import wilson
 from onetrunk.evaluation.record import Evidence, Origin, Sample
 from onetrunk.evaluation.report import report
@@ -53,7 +53,7 @@ def _evidence(**options) -> Evidence:
     test = _data(90, 1)
     test["label"][0] = None
     test["hidden"] = [v if i % 10 else CLASSES[(CLASSES.index(v) + 1) % 3] for i, v in enumerate(test["hidden"])]
-    return evaluate(_oracle(), test, [(["hue", "hidden"], "label")], train=_data(120, 2), **options)
+    return gather_evidence(_oracle(), test, [(["hue", "hidden"], "label")], train=_data(120, 2), **options)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def _png(width: int) -> str:
 
 def test_what_lies_in_a_given_value_is_shown_in_it_and_large() -> None:
     codecs = {"hue": Colour(CLASSES), "label": Found(CLASSES)}
-    found = evaluate(FakeModel(codecs, _sure), _data(90, 1), [(["hue"], "label")])
+    found = gather_evidence(FakeModel(codecs, _sure), _data(90, 1), [(["hue"], "label")])
     texts = [s for s in found.tasks[0].samples if "text" in s.answer]
     assert texts and all(s.answer["text"] == f"{s.given['hue']['text']} in {s.given['hue']['text']}" for s in texts)
     assert any("png" in s.answer for s in found.tasks[0].samples)
@@ -121,7 +121,7 @@ def test_figures_for_light_and_dark_pages(evidence: Evidence) -> None:
 def test_a_model_like_its_rival_leads_by_chance_only() -> None:
     codecs = {"hue": Colour(CLASSES), "label": Colour(CLASSES)}
     model = FakeModel(codecs, _sure)
-    task = evaluate(model, _data(90, 1), [(["hue"], "label")], train=_data(120, 2)).tasks[0]
+    task = gather_evidence(model, _data(90, 1), [(["hue"], "label")], train=_data(120, 2)).tasks[0]
     assert not task.best.lead.excludes(0)
     assert "chance" in headline(task) or "the same" in headline(task)
 
@@ -133,7 +133,7 @@ def test_metrics_that_are_no_mean_are_resampled_and_lower_may_be_better() -> Non
     test = {"a": a.tolist(), "b": (2 * a + rng.normal(0, 0.1, 60)).tolist()}
     test["b"][7] = "not a number"
     far = FakeModel(codecs, lambda a: Answer(0.0, interval=(-1.0, 1.0)))
-    task = evaluate(far, test, [(["a"], "b")], train={"a": test["a"], "b": test["b"]}).tasks[0]
+    task = gather_evidence(far, test, [(["a"], "b")], train={"a": test["a"], "b": test["b"]}).tasks[0]
     assert task.rows == 59 and task.without_truth == 1
     assert task.score.low < task.score.value == task.metrics["rmse"] < task.score.high
     assert task.best.name == "ridge" and task.best.lead.high < 0
@@ -154,14 +154,14 @@ def test_it_is_a_function_of_the_seed(evidence: Evidence) -> None:
 
 def test_no_rivals_without_training_rows() -> None:
     test = _data(30, 1)
-    task = evaluate(_oracle(), test, [(["hue", "hidden"], "label")]).tasks[0]
+    task = gather_evidence(_oracle(), test, [(["hue", "hidden"], "label")]).tasks[0]
     assert task.rivals == [] and "No simple rival" in headline(task)
 
 
 def test_nothing_to_judge_by_is_said() -> None:
     test = {"hue": ["red"], "hidden": ["red"], "label": [None]}
     with pytest.raises(DataError, match="No held-out row has a usable value of 'label'"):
-        evaluate(_oracle(), test, [(["hue", "hidden"], "label")])
+        gather_evidence(_oracle(), test, [(["hue", "hidden"], "label")])
 
 
 # -- the record ----------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def _hostile() -> Evidence:
         made=EVIL,
     )
     history = [{"step": i, "loss": 1.0, "losses": {EVIL: 1.0, "$\\bad$": 2.0}} for i in (1, 2)]
-    return evaluate(
+    return gather_evidence(
         model,
         table,
         [([EVIL], "ask" + EVIL)],

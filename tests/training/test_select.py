@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import worlds
+from worlds import CASES
 
 from onetrunk.core.errors import UsageError
 from onetrunk.core.metric import Metric, metric_named
-from onetrunk.training.select import best_of
+from onetrunk.training.select import best_of, choosing_metric
 
 ACCURACY, LOSS = Metric("accuracy", True), Metric("log_loss", False, "nats")
 
@@ -31,3 +33,31 @@ def test_a_misspelt_metric_names_the_nearest() -> None:
     assert metric_named("log_loss", [ACCURACY, LOSS]) is LOSS
     with pytest.raises(UsageError, match=r"Unknown metric 'logloss'. Did you mean 'log_loss'\?"):
         metric_named("logloss", [ACCURACY, LOSS])
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "higher"),
+    [
+        ("category", None, True), ("category", "log_loss", False), ("category", "brier", False),
+        ("number", None, False), ("number", "r2", True), ("series", None, False), ("series", "crps", False),
+        ("items", "mrr", True), ("boxes", None, True), ("text", None, False), ("image", "loss", False),
+    ],
+)  # fmt: skip
+def test_every_type_says_which_way_its_metrics_are_better(case: str, name: str | None, higher: bool) -> None:
+    metric = choosing_metric(worlds.fitted(CASES[case], 32), name)
+    assert metric.higher_is_better == higher and name in (None, metric.name)
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "message"),
+    [
+        ("category", "logloss", "Unknown metric 'logloss'. Did you mean 'log_loss'?"),
+        ("number", "accuracy", "Unknown metric 'accuracy'."),
+        ("text", "exact_match", "such models are compared by their loss"),
+        ("text", "exact_mtch", "Unknown metric 'exact_mtch'. Did you mean 'exact_match'?"),
+    ],
+)
+def test_a_metric_that_cannot_choose_is_refused(case: str, name: str, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        choosing_metric(worlds.fitted(CASES[case], 32), name)
+    assert message in str(error.value)

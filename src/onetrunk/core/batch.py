@@ -6,6 +6,7 @@ m documents, n positions of one segment or column, r positions that are read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,9 +16,14 @@ from torch import Tensor
 from onetrunk.core.content import On
 
 
+def tensors_of(arrays: Mapping[str, np.ndarray], device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Arrays as tensors of the same names."""
+    return {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in arrays.items()}
+
+
 def state_of(on: On, device: torch.device) -> dict[str, Tensor]:
     """What an answer's state keeps of the column it reads on, under the same names."""
-    return {name: torch.from_numpy(array).to(device) for name, array in {"lens": on.lens, **on.facts}.items()}
+    return tensors_of({"lens": on.lens, **on.facts}, device)
 
 
 @dataclass

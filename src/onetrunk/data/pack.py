@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from onetrunk.core import rng
-from onetrunk.core.batch import Batch, Embed, Layout, Read
+from onetrunk.core.batch import Batch, Embed, Layout, Read, tensors_of
 from onetrunk.core.content import On, Role, Segment, local_positions
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.store import Store
@@ -202,8 +202,8 @@ def assemble(
         first += len(flat)
         content = _joined([piece.segment.content for piece in parts])
         role = np.concatenate([np.full(int(p.segment.lens.sum()), p.role, dtype=np.int64) for p in parts])
-        facts = _tensors(_joined([piece.segment.facts for piece in parts]))
-        embeds[store.names[column]] = Embed(_tensors(content), torch.from_numpy(role), torch.from_numpy(flat), facts)
+        facts = tensors_of(_joined([piece.segment.facts for piece in parts]))
+        embeds[store.names[column]] = Embed(tensors_of(content), torch.from_numpy(role), torch.from_numpy(flat), facts)
     in_order = len(gather) == tokens and bool((gather == np.arange(tokens)).all())
 
     shaped = {name: torch.from_numpy(array.reshape(-1, width)) for name, array in arrays.items()}
@@ -240,11 +240,7 @@ def _joined(contents: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([content[name] for content in contents]) for name in contents[0]}
 
 
-def _tensors(content: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in content.items()}
-
-
 def _read(found: list[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]) -> Read:
-    targets = _tensors(_joined([targets for targets, _, _ in found]))
+    targets = tensors_of(_joined([targets for targets, _, _ in found]))
     flat, doc = (torch.from_numpy(np.concatenate([f[i] for f in found])) for i in (1, 2))
     return Read(targets, flat, doc)

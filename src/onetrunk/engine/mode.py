@@ -75,18 +75,18 @@ def decide(
     mode = replace(before, autocast=dtype == "bf16", reason=f"{dtype}: {why}", timed=seconds is not None)
     if compile is False or not blocks:
         return mode
-    if compile == "auto":
-        if steps < _MIN_STEPS:
-            return mode
-        seconds, mode = seconds or timed(mode.autocast), replace(mode, timed=True)
-        if seconds * steps * passes < _COMPILING:
-            return mode
-    set_compiled(blocks, True)
     if compile is True:
+        set_compiled(blocks, True)
         return replace(mode, compiled=True, reason=f"{mode.reason}; compiled: asked for")
+    if steps < _MIN_STEPS:
+        return mode
+    eager, mode = seconds or timed(mode.autocast), replace(mode, timed=True)
+    if eager * steps * passes < _COMPILING:
+        return mode
+    set_compiled(blocks, True)
     try:
         timed(mode.autocast)  # compiles
-        gain = seconds / min(timed(mode.autocast) for _ in range(2))
+        gain = eager / min(timed(mode.autocast) for _ in range(2))
         result = f"{gain:.2f} times as fast as eager"
     except RuntimeError as error:  # no compiler, or one that failed
         gain, result = 0.0, f"compiling failed ({type(error).__name__})"
@@ -136,7 +136,8 @@ def set_compiled(blocks: Blocks, on: bool) -> None:
     """Compiles modules of one kind when they are next called, one for all of them, or lets them be eager again.
     Compiled code repeats its bits only with deterministic algorithms."""
     torch.use_deterministic_algorithms(on, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # with NaN, all that is made: a tenth of a step
+    # With NaN, all that is made: a tenth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     for block in blocks:
         if on:
             block.compile()

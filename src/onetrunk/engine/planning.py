@@ -62,10 +62,10 @@ class Cluster:
     @classmethod
     def parse(cls, text: str) -> Cluster:
         """`h100`, `8xh100` or `4x8xh100`. Raises UsageError."""
-        found = re.fullmatch(r"(?:(\d+)x)?(?:(\d+)x)?([a-z][a-z0-9]*)", text.strip().lower())
-        if found is None:
+        match = re.fullmatch(r"(?:(\d+)x)?(?:(\d+)x)?([a-z][a-z0-9]*)", text.strip().lower())
+        if match is None:
             raise UsageError(f"--hardware expects an accelerator, 8xh100 or 4x8xh100; found {text!r}.")
-        first, second, name = found.groups()
+        first, second, name = match.groups()
         if name not in ACCELERATORS:
             raise unknown("accelerator", name, ACCELERATORS)
         machines, each = (int(first), int(second)) if second else (1, int(first or 1))
@@ -147,8 +147,8 @@ def worth(tokens: float, unique: float) -> float:
 
 def law(parameters: float, tokens: float) -> float:
     """Nats a token that the law expects of natural text: to compare sizes, not to promise."""
-    least, a, alpha, b, beta = _LAW
-    return least + a / parameters**alpha + b / tokens**beta
+    irreducible, a, alpha, b, beta = _LAW
+    return float(irreducible + a / parameters**alpha + b / tokens**beta)
 
 
 def best_size(sizes: Mapping[str, tuple[float, float]], unique: float) -> str:

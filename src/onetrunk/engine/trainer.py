@@ -24,10 +24,11 @@ from torch import Tensor, nn
 
 from onetrunk.core import folder as folders
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError
+from onetrunk.core.kernels import Kernels, kernels
 from onetrunk.engine.checkpoint import Checkpoints, load_part, load_state
 from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Weights
-from onetrunk.engine.memory import keep_freed_memory
+from onetrunk.engine.memory import is_out_of_memory, keep_freed_memory
 from onetrunk.engine.mode import Choice, Compile, Mode, decide, set_compiled
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.runtime import Runtime
@@ -61,6 +62,7 @@ class TrainSettings(StepSettings):
     warmup: float = Field(0.05, ge=0, lt=1)  # fraction of the steps
     precision: Choice = "auto"  # auto: by a short probe
     compile: Compile = "auto"  # auto: runs that are long enough to gain from it
+    kernels: Kernels = "auto"  # plain: nothing is computed by hand, where auto does so on a CPU
     ema: float = Field(0.99, ge=0, lt=1)  # decay of the moving average of the weights, which then is the model
     validate_every: int = Field(0, ge=0)  # steps; 0: at the end only
     patience: int = Field(0, ge=0)  # validations without a better one before it stops
@@ -144,7 +146,7 @@ class Trainer:
         log = MetricsLog(self.folder, self.step, self.validated, config.tensorboard)
         self.progress.start(self.step, config.steps)
         try:
-            with Signals() as signals:
+            with kernels(config.kernels), Signals() as signals:
                 while not signals.received:
                     if self._validation_due():
                         with self._memory():
@@ -188,7 +190,7 @@ class Trainer:
         self._begin(None)
         self.module.train()
         try:
-            with self._memory():
+            with self._memory(), kernels(self.config.kernels):
                 return self.runtime.time(self._training_step, seconds=seconds, at_least=at_least, warm_up=1)
         finally:
             if self.mode.compiled:
@@ -400,7 +402,7 @@ class Trainer:
         try:
             yield
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             self.module.zero_grad(set_to_none=True)
             peak = self.runtime.peak_bytes / 1e9
@@ -421,9 +423,3 @@ def planned_steps(folder: str | Path) -> int | None:
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return "can't allocate memory" in str(error)

@@ -15,7 +15,7 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
 from onetrunk.evaluation import card, report
-from onetrunk.evaluation.evaluate import evaluate as judge
+from onetrunk.evaluation.gather import gather_evidence
 from onetrunk.evaluation.record import Evidence, Origin
 from onetrunk.inference.model_folder import Model
 
@@ -59,7 +59,7 @@ def evaluate_model(
     ledger.check(len(test), max_bad)
     for line in ledger.lines():
         on_event(LedgerLine(line))
-    found = judge(
+    found = gather_evidence(
         model,
         test.columns,
         tasks,

@@ -33,10 +33,15 @@ class GivenRows:
 
     def lengths(self) -> np.ndarray:
         """Positions of what is given, int64 [n]."""
-        roles, lengths = self.roles(), np.zeros(len(self.rows), dtype=np.int64)
+        return np.asarray(self.lengths_by_column().sum(1))
+
+    def lengths_by_column(self) -> np.ndarray:
+        """int64 [n, C]"""
+        roles = self.roles()
+        lengths = np.zeros(roles.shape, dtype=np.int64)
         for c, (codec, content) in enumerate(zip(self.store.codecs, self.store.contents, strict=True)):
             there = roles[:, c] == Role.GIVEN
-            lengths[there] += codec.positions(content)[self.store.index[self.rows[there], c]]
+            lengths[there, c] = codec.positions(content)[self.store.index[self.rows[there], c]]
         return lengths
 
 
@@ -81,7 +86,7 @@ class Given:
         local = torch.arange(len(doc), device=device) - (lens.cumsum(0) - lens)[doc]
         h_NTD = self.pooled.new_zeros(n, int(lens.max()), width)
         h_NTD[doc, local] = self.h_NTD.flatten(0, 1)[embed.flat_n].to(h_NTD.dtype)
-        held, facts = doc.unique_consecutive(), {}
+        held, facts = lens.nonzero()[:, 0], {}
         for name, fact in embed.facts.items():
             facts[name] = fact.new_zeros(n, *fact.shape[1:]).index_copy(0, held, fact).cpu().numpy()
         return On(lens.cpu().numpy(), facts), h_NTD

@@ -45,9 +45,7 @@ class Request:
     ask: str
     given: Sequence[str]  # never the asked column itself
     sampling: Sampling = field(default_factory=Sampling)
-    prompt: Content | None = (
-        None  # how the answer of each of the store's rows begins, of no parts where nothing is said
-    )
+    prompt: Content | None = None  # how each row's answer begins; a row without a prompt has one of no parts
     rows: np.ndarray | None = None  # which of the store's rows, in this order; None: all
 
 
@@ -182,7 +180,7 @@ class Session:
         waiting = _Waiting(
             next(self._numbers), request, part, keys, lengths, guided, sampling.beams if codec.searches else 1
         )
-        self._check(waiting, part.lengths() + codec.answer_positions(prompted, sampling))
+        self._check(waiting, codec.answer_positions(prompted, sampling))
         if len(rows):
             if codec.reads_on() is None:  # what cannot be begun is refused now, not in the middle of others' steps
                 codec.start(AnswerContext.alike(keys[:1].repeat(waiting.beams), sampling, self.device))
@@ -207,8 +205,9 @@ class Session:
     @torch.inference_mode()
     def step(self) -> list[Part]:
         """One step of every row that is being made, after those have entered that there is room for. Returns what is
-        finished by it."""
-        training = self.model.training
+        finished by it. If it raises (such as where memory is out), the session has forgotten every request, and takes
+        new ones."""
+        training, succeeded = self.model.training, False
         if training:
             self.model.eval()
         try:
@@ -218,18 +217,30 @@ class Session:
             for call, h in zip(calls, self._run(calls), strict=True):
                 parts += self._settle(call.rows, self._stepped(call.rows, h))
             self.work.steps += 1
+            succeeded = True
             return parts
         finally:
+            if not succeeded:
+                self._waiting, self._rows, self._free = [], {}, list(range(self.slots))
             if training:
                 self.model.train()
 
     # -- entering ----------------------------------------------------------------------------------------------------
-    def _check(self, waiting: _Waiting, needs: np.ndarray) -> None:
+    def _check(self, waiting: _Waiting, answers: np.ndarray) -> None:
+        """`answers` int64 [rows] are the positions of each answer at most."""
         if waiting.slots > self.slots:
             raise UsageError(
                 f"One answer of {waiting.request.ask!r} takes {waiting.slots} slots (beams, and guidance twice); this "
                 f"session has {self.slots}. Ask for fewer beams, or start it with more slots."
             )
+        given = waiting.part.lengths_by_column()
+        longest, limit = int(max(given.max(initial=0), answers.max(initial=0))), self.model.trunk.max_positions
+        if limit is not None and longest > limit:
+            raise UsageError(
+                f"A column takes {longest:,} positions; this trunk knows {limit:,}. Shorten the values or the answer "
+                "(max_length)."
+            )
+        needs = given.sum(1) + answers
         if self.cache.positions is not None and len(needs) and int(needs.max()) > self.cache.positions:
             row = int(needs.argmax())
             raise UsageError(
@@ -307,7 +318,9 @@ class Session:
         """Answers of a column that is read on another one's positions: nothing more is asked of the trunk."""
         request = entering.waiting.request
         codec = self.model.codec(request.ask)
-        on, h_NTD = given.positions_of(codec.reads_on())
+        other = codec.reads_on()
+        assert other is not None, "only such columns come here"
+        on, h_NTD = given.positions_of(other)
         on = on.take(here)
         sampling = [request.sampling] * len(entering.keys)
         state = codec.start(AnswerContext(entering.keys, sampling, self.device, read_positions=on))
@@ -341,7 +354,7 @@ class Session:
         out: list[Tensor] = [call.x for call in calls]
         for (causal, _), chosen in together.items():
             h = self._extend([calls[i] for i in chosen], causal)
-            for i, part in zip(chosen, h.split([len(calls[i].x) for i in chosen]), strict=True):
+            for i, part in zip(chosen, torch.split(h, [len(calls[i].x) for i in chosen]), strict=True):
                 out[i] = part[:, : calls[i].x.shape[1]]
         return out
 
@@ -355,7 +368,7 @@ class Session:
         self.work.rows += len(x)
         self.work.positions += len(x) * t
         out = []
-        for each in torch.arange(len(x), device=self.device).split(max(1, self.positions_at_once // t)):
+        for each in torch.split(torch.arange(len(x), device=self.device), max(1, self.positions_at_once // t)):
             cache = self.cache.rows(slots[each])
             h, _ = self.model.extend(x[each], pos[each], valid[each], cache, causal=causal, keep=keep[each])
             out.append(h)

@@ -6,6 +6,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from onetrunk.core.metric import Metric
+
+FORECAST = (
+    Metric("mse", False),
+    Metric("mae", False),
+    Metric("mase", False),
+    Metric("coverage", True),
+    Metric("crps", False),
+)
+
 
 def squared(true: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Each row's mean squared error, float64 [n]."""

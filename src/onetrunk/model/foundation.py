@@ -64,7 +64,7 @@ class FoundationModel(nn.Module):
     def __init__(self, trunk: dict[str, Any], columns: Sequence[Column], codecs: dict[str, Codec], given: str) -> None:
         super().__init__()
         self.trunk = build_trunk(trunk)
-        self.width = self.trunk.config.width
+        self.width: int = self.trunk.config.width
         self.given_causal = given == "causal"
         self.columns: dict[str, Column] = {}
         self.codecs = Codecs()

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from onetrunk.core.batch import Layout
 from onetrunk.core.config import Config
+from onetrunk.core.kernels import by_hand
 from onetrunk.nn.kv_cache import KeyValues
 from onetrunk.nn.norm import RMSNorm
 from onetrunk.nn.plain_attention import plain_attention
@@ -59,7 +60,7 @@ def rotate(x: Tensor, rotary: Turn) -> Tensor:
     if rotary is None:
         return x
     cos, sin = (turn.to(x.dtype) for turn in rotary)
-    if x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+    if by_hand(x) and torch.is_grad_enabled():
         return _Rotate.apply(x, cos, sin)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
@@ -146,4 +147,4 @@ def _plainly(q: Tensor, k: Tensor) -> bool:
     """Is the formula faster than PyTorch's kernel, whose backward pass is slow in bf16 on a CPU? Forward and backward,
     5 times at T = 64, 1.8 at 256 and 512, still 1.4 at 1,024 (with AMX); about 2 from 64 to 640, 1.6 at 1,024 (with
     AVX-512 bf16). From there on its probabilities take memory."""
-    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad and k.shape[2] <= _SHORT
+    return by_hand(q, compiled=True) and q.dtype == torch.bfloat16 and q.requires_grad and k.shape[2] <= _SHORT

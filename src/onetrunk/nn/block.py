@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from onetrunk.core.batch import Layout
+from onetrunk.core.kernels import by_hand
 from onetrunk.nn.attention import Attention, Turn
 from onetrunk.nn.dropout import Dropout
 from onetrunk.nn.kv_cache import KeyValues
@@ -46,7 +47,7 @@ class _Relu2(torch.autograd.Function):
 
 
 def _relu2(x: Tensor) -> Tensor:
-    return _Relu2.apply(x) if torch.is_grad_enabled() and not torch.compiler.is_compiling() else F.relu(x).square()
+    return _Relu2.apply(x) if by_hand(x) and torch.is_grad_enabled() else F.relu(x).square()
 
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

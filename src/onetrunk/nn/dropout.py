@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from onetrunk.core.kernels import by_hand
+
 _CHANCES = 1 << 16  # of which a draw of 16 bits is one
 
 
@@ -18,7 +20,7 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     On a CPU, which draws one number after the other, four numbers share a draw of 64 bits (so that p is rounded to 16):
     PyTorch's draws are a fifth of a small trunk's training step.
     """
-    if not training or p == 0 or x.device.type != "cpu" or torch.compiler.is_compiling():
+    if not training or p == 0 or not by_hand(x):
         return F.dropout(x, p, training)
     return _Dropout.apply(x, p)
 

@@ -160,6 +160,11 @@ class Recurrent(nn.Module):
         zero = torch.zeros(n, self.config.width, device=device)
         return RecurrentCache([(zero,) * self._states for _ in self.layers])
 
+    @property
+    def max_positions(self) -> int | None:
+        """Of one column: as many as one likes."""
+        return None
+
     def start_slots(self, slots: int, positions: int, device: torch.device, dtype: torch.dtype) -> RecurrentSlots:
         """States of as many documents; how many positions a document has is all the same to them."""
         width = self.config.width

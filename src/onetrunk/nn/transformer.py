@@ -126,6 +126,11 @@ class Transformer(nn.Module):
         count = len(self.layers)
         return Cache([empty] * count, [empty] * count, torch.zeros(n, 0, dtype=torch.bool, device=device))
 
+    @property
+    def max_positions(self) -> int | None:
+        """Of one column; None: as many as one likes."""
+        return self.config.most_positions if self.config.positions == "learned" else None
+
     def start_slots(self, slots: int, positions: int, device: torch.device, dtype: torch.dtype) -> SlotCache:
         """A cache for as many documents of so many positions each, all of it allocated now."""
         attention = self.layers[0].self_attn

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from onetrunk.core.config import Config
 from onetrunk.core.errors import unknown
 from onetrunk.nn.recurrent import Recurrent, RecurrentConfig
 from onetrunk.nn.transformer import Transformer, TransformerConfig
 
-TRUNKS: dict[str, tuple[type[Config], type[nn.Module]]] = {
+Trunk = Transformer | Recurrent
+TRUNKS: dict[str, tuple[type[Config], type[Trunk]]] = {
     "transformer": (TransformerConfig, Transformer),
     **{kind: (RecurrentConfig, Recurrent) for kind in ("lstm", "gru", "rnn")},
 }
 
 
-def build_trunk(config: dict[str, Any]) -> nn.Module:
+def build_trunk(config: dict[str, Any]) -> Trunk:
     """A trunk from plain data. Raises UsageError for an unknown kind or key."""
     kind = config.get("kind", "transformer")
     if kind not in TRUNKS:
         raise unknown("trunk", kind, TRUNKS)
-    config_class, trunk_class = TRUNKS[kind]
-    return trunk_class(config_class.parse(config, f"trunk ({kind})"))
+    where = f"trunk ({kind})"
+    if kind == "transformer":
+        return Transformer(TransformerConfig.parse(config, where))
+    return Recurrent(RecurrentConfig.parse(config, where))

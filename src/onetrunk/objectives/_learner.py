@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from onetrunk.core import rng
-from onetrunk.core.batch import Batch, Loss, Read
+from onetrunk.core.batch import Batch, Loss, Read, tensors_of
 from onetrunk.core.column import Codec
 from onetrunk.core.content import Content, On, Role, Segment
 from onetrunk.core.hidden import Hidden
@@ -88,7 +88,7 @@ class _View:
 
 def _on_nothing(model: BatchEncoder, column: str, device: torch.device) -> Tensor:
     """Embeddings [0, D] of a column that the batch lacks: its parameters take part all the same."""
-    content = _tensors(blanks(model.codec(column), Role.GIVEN, 0).content, device)
+    content = tensors_of(blanks(model.codec(column), Role.GIVEN, 0).content, device)
     return model.embed(column, content, torch.zeros(0, dtype=torch.int64, device=device))
 
 
@@ -102,8 +102,4 @@ def blanks(codec: Codec, role: Role, m: int) -> Segment:
 
 def _no_read(codec: Codec, device: torch.device) -> Read:
     none = torch.zeros(0, dtype=torch.int64, device=device)
-    return Read(_tensors(blanks(codec, Role.ASKED, 0).targets, device), none, none)
-
-
-def _tensors(arrays: dict[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in arrays.items()}
+    return Read(tensors_of(blanks(codec, Role.ASKED, 0).targets, device), none, none)

@@ -5,8 +5,8 @@ The command line makes flags of these fields, and the verbs of Python take them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Self
 
 Names = list[str] | None
 Pairs = dict[str, str] | None
@@ -35,6 +35,10 @@ class DataOptions:
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, [value])
 
+    def but(self, **changes: Any) -> Self:
+        """The same with some options changed."""
+        return replace(self, **changes)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(DataOptions):
@@ -50,3 +54,22 @@ class TrainingOptions(DataOptions):
     budget: Annotated[str | None, "train for at most this long, like 10min."] = None
     config: Annotated[Any, "a YAML file with any setting."] = None
     settings: Annotated[Names, "key=value, like train.lr=3e-4."] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions(DataOptions):
+    """How a model answers."""
+
+    out: Annotated[
+        str | None,
+        "a .csv, .jsonl or .parquet file for the rows and their answers (pictures and sounds go in a folder beside).",
+    ] = None
+    temperature: Annotated[float, "0 answers the likeliest; higher varies more."] = 0.0
+    top_k: Annotated[int, "draw among the k likeliest only; 0 is no limit."] = 0
+    top_p: Annotated[float, "draw among the likeliest that make up this probability."] = 1.0
+    max_length: Annotated[int, "tokens of a written answer at most."] = 256
+    beams: Annotated[
+        int, "search for the likeliest text or molecule, so many kept at once (4 is usual); 1 takes token by token."
+    ] = 1
+    guidance: Annotated[float, "how strongly a drawing follows what is given; 1 is plain."] = 1.0
+    steps: Annotated[int, "steps of a drawing."] = 24

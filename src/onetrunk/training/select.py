@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from onetrunk.core.column import Codec
+from onetrunk.core.errors import UsageError
 from onetrunk.core.metric import Metric, metric_named
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
@@ -16,10 +17,8 @@ from onetrunk.evaluation.baselines import before_and_then, usable
 from onetrunk.inference.likelihood import mean_loss
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
-from onetrunk.metrics.directions import METRICS
 
 LOSS = Metric("loss", False, "nats")
-_MAIN = "main"  # of a type whose evaluation does not list its metrics yet: the first that it measures
 
 
 class Judgement(NamedTuple):
@@ -33,18 +32,16 @@ class Judgement(NamedTuple):
 def choosing_metric(codec: Codec, name: str | None) -> Metric:
     """By what an asked column's models are compared: the named metric, else its main one; its loss where answers take
     many steps. Raises UsageError that names the nearest where it has no metric of this name."""
-    if not judged_by_metric(codec):
-        return LOSS if name is None else metric_named(name, [LOSS])
-    metrics = metrics_of(codec)
-    return metrics[0] if name is None else metric_named(name, metrics)
-
-
-def metrics_of(codec: Codec) -> tuple[Metric, ...]:
-    """The metrics of a column, the main one first."""
-    evaluation = getattr(codec, "evaluation", None)
-    if evaluation is not None:
-        return evaluation.metrics()
-    return (Metric(_MAIN, codec.higher_is_better), *METRICS)
+    metrics = codec.evaluation.metrics()  # the main one first
+    if judged_by_metric(codec):
+        return metrics[0] if name is None else metric_named(name, metrics)
+    if name not in (None, LOSS.name):
+        named = metric_named(name, [*metrics, LOSS])
+        raise UsageError(
+            f"finetune.metric={named.name} would take an answer of many steps for every validation row: such models "
+            "are compared by their loss. Leave it out."
+        )
+    return LOSS
 
 
 def judged_by_metric(codec: Codec) -> bool:
@@ -82,8 +79,7 @@ def best_of(values: Sequence[float | None], metric: Metric) -> int:
 
 
 def _judgement(metric: Metric, values: dict[str, float | None]) -> Judgement:
-    name = next(iter(values)) if metric.name == _MAIN else metric.name
-    return Judgement(values.get(name), metric.higher_is_better, values)
+    return Judgement(values.get(metric.name), metric.higher_is_better, values)
 
 
 def _history_metrics(model: Model, task: Task, rows: Table) -> dict[str, float | None]:

@@ -17,7 +17,7 @@ from onetrunk.columns.families.patches.levels import asked_level, denoising_targ
 from onetrunk.columns.families.scalar.bars import Bars, fit_bars
 from onetrunk.core import rng
 from onetrunk.core.config import Config
-from onetrunk.core.content import Content, Role, Segment, local_positions
+from onetrunk.core.content import Content, Role, Segment, cut_into_windows, local_positions, window_counts
 from onetrunk.core.encoder import Beside, Encoder, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.media.audio import SUFFIXES, LogMel, open_audio, resampled, same_loudness, wav
@@ -179,13 +179,10 @@ class AudioEncoder(Encoder):
         return {f"recordings longer than {seconds:g} s, heard up to there": longer} if longer else {}
 
     def windows(self, content: Content) -> np.ndarray:
-        return np.maximum(1, -(-content.lens // self.options.length))
+        return window_counts(content.lens, self.options.length)
 
     def successive_windows(self, content: Content) -> tuple[Content, np.ndarray]:
-        many = self.windows(content)
-        whose = np.repeat(np.arange(len(content)), many)
-        first = local_positions(many) * self.options.length
-        return content.take(whose).window(first, np.minimum(content.lens[whose] - first, self.options.length)), whose
+        return cut_into_windows(content, self.options.length)
 
     def max_positions(self, content: Content) -> np.ndarray:
         slowest = np.ceil(content.lens * (1 + self.options.speed)).astype(np.int64)

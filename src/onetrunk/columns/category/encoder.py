@@ -15,12 +15,13 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Beside, ClosedSet, Encoder, Growth, ReadsAnother, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.wide import Sparse, Wide, WideFeatures, one_each
 
 # How often training shows "unknown" instead of a given class, so that an unseen one finds a learnt vector.
 _UNKNOWN_RATE = 0.02
 
 
-class CategoryEncoder(Encoder, ClosedSet, ReadsAnother):
+class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide):
     """Classes in order, as strings; `value` gives one back as the kind of value that it was."""
 
     type_name = "category"
@@ -125,6 +126,16 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother):
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
         unseen = int(content.data["unseen"].sum() if self.multi else (content.data["id"] < 0).sum())
         return {"classes unseen in training": unseen} if unseen else {}
+
+    def wide_features(self, content: Content) -> WideFeatures:
+        """Its class, or its classes."""
+        parts = content.gather()
+        if not self.multi:
+            key = parts["id"].astype(np.uint64)  # unseen ones are one more class
+            return WideFeatures(len(content), {"class": one_each(parts["id"])}, key=key)
+        row, feature = np.nonzero(parts["hot"])
+        there = Sparse(row, feature.astype(np.uint64), np.ones(len(row), dtype=np.float32))
+        return WideFeatures(len(content), {"class": there}, dense=parts["hot"].astype(np.float64))
 
     # -- parts to positions ------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:

@@ -24,11 +24,14 @@ from onetrunk.columns.text.conversations import ANSWERS, is_conversation, render
 from onetrunk.core.content import Content
 from onetrunk.core.encoder import Growth
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.wide import Sparse, Wide, WideFeatures
+from onetrunk.data.ngrams import character_ngrams, text_keys, word_ngrams
 
 _TEXTS_AT_ONCE = 4096  # to the tokenizer
+_WIDE_CHARACTERS = 20_000  # of one text, that a wide read-out sees
 
 
-class TextEncoder(TokenEncoder):
+class TextEncoder(TokenEncoder, Wide):
     """Byte-level BPE, or characters."""
 
     type_name = "text"
@@ -216,6 +219,17 @@ class TextEncoder(TokenEncoder):
             for encoding in self.tokenizer.encode_batch_fast(some, add_special_tokens=False):
                 pieces.append(token_parts(np.array(encoding.ids, dtype=np.int32)))
         return self.stack(pieces), present
+
+    def wide_features(self, content: Content) -> WideFeatures:
+        """Runs of 1 or 2 words and of 1 to 5 characters, counted."""
+        parts = content.gather()["id"]
+        ends = np.cumsum(content.lens).tolist()
+        ids = [parts[a:b].tolist() for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+        texts = [text[:_WIDE_CHARACTERS] for text in self.tokenizer.decode_batch(ids, skip_special_tokens=False)]
+        grams = {"words": word_ngrams(texts), "characters": character_ngrams(texts)}
+        sparse = {name: Sparse(row, feature, count.astype(np.float32), counted=True)
+                  for name, (row, feature, count) in grams.items()}  # fmt: skip
+        return WideFeatures(len(texts), sparse, key=text_keys(texts))
 
 
 def text_of(value: Any) -> str:

@@ -6,25 +6,32 @@ All values are normed by the history. r reads, L points of history, K patches of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from onetrunk.nn.dropout import Dropout
 
-QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-
 
 class Forecast(nn.Module):
-    def __init__(self, width: int, length: int, patches: int, patch: int, paths: bool, dropout: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        length: int,
+        patches: int,
+        patch: int,
+        quantiles: Sequence[float],
+        paths: bool,
+        dropout: float,
+    ) -> None:
         super().__init__()
-        self.patches, self.patch = patches, patch
+        self.patches, self.patch, self.quantiles = patches, patch, tuple(quantiles)
         # Fitted, not trained: gradient steps on so many weights lose what the regression found.
         self.register_buffer("line", torch.zeros(patches * patch, length))
-        self.points = nn.Linear(width, patch * (1 + len(QUANTILES)))
+        self.points = nn.Linear(width, patch * (1 + len(self.quantiles)))
         nn.init.zeros_(self.points.weight)
-        spread = 2**0.5 * torch.erfinv(2 * torch.tensor((0.5, *QUANTILES)) - 1)
+        spread = 2**0.5 * torch.erfinv(2 * torch.tensor((0.5, *self.quantiles)) - 1)
         self.points.bias.data.copy_(spread.repeat(patch))  # the first forecast is a normal distribution
         self.clean = nn.Linear(width, patch) if paths else None
         if paths:
@@ -47,14 +54,14 @@ class Forecast(nn.Module):
     def loss(self, h: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """Each read's loss [r]: squared error of the mean and pinball loss of the quantiles (arXiv 1711.11053); where
         `velocity` is above 0, the flow's."""
-        y, there, velocity = targets["y"], targets["there"], targets["velocity"]
+        y, present, velocity = targets["y"], targets["present"], targets["velocity"]
         linear = self.linear(targets["past"], targets["slot"])
-        found = self(h, linear)
-        levels = torch.tensor(QUANTILES, device=h.device)
-        apart = y[..., None] - found[..., 1:]
+        forecast = self(h, linear)
+        levels = torch.tensor(self.quantiles, device=h.device)
+        apart = y[..., None] - forecast[..., 1:]
         pinball = 2 * torch.maximum(levels * apart, (levels - 1) * apart).mean(-1)
-        each = (y - found[..., 0]).square() + pinball
+        each = (y - forecast[..., 0]).square() + pinball
         if self.clean is not None:
             flow = (y - self.path(h, linear)).square() * velocity[:, None]
             each = torch.where(velocity[:, None] > 0, flow, each)
-        return (each * there).sum(1) / there.sum(1).clamp(min=1)
+        return (each * present).sum(1) / present.sum(1).clamp(min=1)

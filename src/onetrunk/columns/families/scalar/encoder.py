@@ -14,11 +14,14 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Encoder, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.wide import Wide, WideFeatures, numbers, one_each
 
+_WIDE_BINS = 16  # of equal counts, as classes for a linear read-out
+_WIDE_BOUND = 4.0  # standardised values are cut there for it
 _MAX_STANDARDISED = 1e15  # standardised values end here: their squares are still finite in float32
 
 
-class ScalarEncoder(Encoder):
+class ScalarEncoder(Encoder, Wide):
     """A type says how its values map to the line (`to_line`) and back (`from_line`)."""
 
     class Options(Config):
@@ -83,6 +86,20 @@ class ScalarEncoder(Encoder):
     def traits(self, item: dict[str, np.ndarray]) -> np.ndarray:
         """What a simple model sees of one encoded value, float64 [k]: as much as ours does."""
         return np.atleast_1d(item["value"]).astype(np.float64)
+
+    def wide_features(self, content: Content) -> WideFeatures:
+        """The standardised value and what else a type knows, cut where it is far out; and its bin."""
+        parts = content.gather()
+        dense = (
+            np.stack([self.traits({n: a[i] for n, a in parts.items()}) for i in range(len(content))], axis=0)
+            if len(content)
+            else np.zeros((0, len(self.traits(self.blank()))))
+        )
+        borders = np.array(self.bars.borders)
+        borders = borders[np.linspace(0, len(borders) - 1, min(len(borders), _WIDE_BINS - 1)).round().astype(int)]
+        bins = one_each(np.searchsorted(borders, parts["value"]))
+        sparse = {"value": numbers(np.clip(dense, -_WIDE_BOUND, _WIDE_BOUND)), "bin": bins}
+        return WideFeatures(len(content), sparse, dense)
 
     # -- parts to positions ------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:

@@ -142,7 +142,7 @@ class TokenModule(ColumnModule[E], Searched, Distribution):
         return {**state, **new, "phase": torch.ones_like(size)}
 
     def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
-        return np.minimum(1 + prompt + sampling.max_length, self.options.length + 1)
+        return np.minimum(1 + prompt + sampling.max_length, self.options.length)
 
     def finish(self, state: State) -> list[Answer]:
         """Each whole text, its prompt included; the probability is of what was written after that."""

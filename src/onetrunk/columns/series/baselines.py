@@ -1,11 +1,12 @@
-"""Rivals of series: the last season again, a linear map."""
+"""Simple forecasts: the last season again, a linear map."""
 
 from __future__ import annotations
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from onetrunk.columns._regular import norm, ridge
+from onetrunk.columns.series.channels import norm
+from onetrunk.columns.series.linear import ridge
 
 
 class _Forecast(BaseEstimator):
@@ -54,5 +55,5 @@ class Linear(_Forecast):
 
     def _normed(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         past = self.histories(x)
-        centre, scale = (found.T for found in norm(past[None]))
+        centre, scale = (each.T for each in norm(past[None]))
         return (past - centre) / scale, centre, scale

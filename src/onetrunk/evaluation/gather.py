@@ -42,7 +42,7 @@ class Model(Protocol):
     def losses(self, columns: Columns, ask: str, given: Sequence[str]) -> tuple[np.ndarray, np.ndarray]: ...
 
 
-def evaluate(
+def gather_evidence(
     model: Model,
     test: Columns,
     tasks: Sequence[tuple[Sequence[str], str]],

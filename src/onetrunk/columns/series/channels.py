@@ -1,4 +1,4 @@
-"""What is true of numbers at regular times: reading them, their season, their scale; and the linear forecast."""
+"""Numbers at regular times: how they are written, what their channels are, their scale and their season."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ import numpy as np
 
 from onetrunk.core.errors import BadValueError, DataError
 
-_BARS = "▁▂▃▄▅▆▇█"
-_MOST_BARS, _MOST_LINES = 40, 3
-_LOOKED_THROUGH = 500  # values that are summed up for a person
 _FLOOR = 0.01  # of the scale that a history is normed by, in the unit of its values
-_LONGEST_SEASON = 400
-_STRENGTHS = [10.0**k for k in range(0, 9, 2)]  # of the ridge
-_LEAST_ALIKE, _AS_ALIKE = 0.1, 0.9  # correlation of a season with the next, and share of the best
-_LOOKED_AT = 20  # values among which a season is sought
+_MAX_SEASON = 400
+_MIN_ALIKE, _AS_ALIKE = 0.1, 0.9  # correlation of a season with the next, and share of the best
+_SAMPLE = 20  # values among which a season is sought
 
 
 def read(value: Any) -> tuple[list[str] | None, np.ndarray]:
@@ -50,14 +46,14 @@ def _floats(value: Any) -> np.ndarray:
     if not isinstance(value, list | tuple | np.ndarray):
         raise BadValueError(f"expected a series of numbers, found {value!r} ({type(value).__name__})")
     try:
-        found = np.asarray(value)
-        if found.dtype == object:  # None is NaN, as it is in no other conversion
-            found = found.astype(np.float64)
+        numbers = np.asarray(value)
+        if numbers.dtype == object:  # None is NaN, as it is in no other conversion
+            numbers = numbers.astype(np.float64)
     except (TypeError, ValueError):
         raise BadValueError("expected numbers, all channels equally long") from None
-    if found.dtype.kind not in "iuf":
-        raise BadValueError(f"expected numbers, found {found.ravel()[0]!r}")
-    return found.astype(np.float64)
+    if numbers.dtype.kind not in "iuf":
+        raise BadValueError(f"expected numbers, found {numbers.ravel()[0]!r}")
+    return numbers.astype(np.float64)
 
 
 @dataclass
@@ -154,61 +150,6 @@ def filled(x: np.ndarray) -> np.ndarray:
     return np.nan_to_num(np.take_along_axis(x, last, axis=0))
 
 
-def bars(value: Any) -> str:
-    """A value for a person: each channel as a line of bars, with its ends."""
-    try:
-        names, x = read(value)
-    except BadValueError:
-        return str(value)
-    lines = [_line(x[:, c]) for c in range(min(_MOST_LINES, x.shape[1]))]
-    return "\n".join(lines if names is None else [f"{name}: {line}" for name, line in zip(names, lines, strict=False)])
-
-
-def _line(x: np.ndarray) -> str:
-    count, x = len(x), x[:: max(1, -(-len(x) // _MOST_BARS))]
-    if np.isnan(x).all():
-        return f"{count:,} points, none there"
-    low, high = np.nanmin(x), np.nanmax(x)
-    place = np.nan_to_num((x - low) / max(high - low, 1e-300) * (len(_BARS) - 1)).round().astype(int)
-    drawn = "".join(" " if np.isnan(v) else _BARS[i] for v, i in zip(x, place, strict=True))
-    return f"{drawn} {low:.4g} to {high:.4g}, {count:,} points"
-
-
-def plot(axes: Any, past: np.ndarray | None, true: np.ndarray, answered: np.ndarray, *ends: np.ndarray) -> None:
-    """History [t], what came and what was answered [H], and the ends of an interval, where there is one."""
-    ahead = np.arange(1, len(true) + 1)
-    if past is not None:
-        axes.plot(np.arange(1 - len(past), 1), past, color="grey", label="history")
-    axes.plot(ahead, true, color="black", label="true")
-    axes.plot(ahead, answered, label="answered")
-    if ends:
-        axes.fill_between(ahead, *ends, alpha=0.25, label="90 % interval")
-    axes.set_xlabel("points ahead")
-    axes.legend(frameon=False)
-
-
-def summary(values: Sequence[Any]) -> dict[str, Any]:
-    """What a person would know of some values."""
-    found = []
-    for value in values[:: max(1, len(values) // _LOOKED_THROUGH)]:
-        try:
-            found.append(read(value))
-        except BadValueError:
-            continue
-    if not found:
-        return {"usable": 0}
-    lengths = np.array([len(x) for _, x in found])
-    points = np.concatenate([x.ravel() for _, x in found])
-    return {
-        "points": {"shortest": int(lengths.min()), "median": float(np.median(lengths)), "longest": int(lengths.max())},
-        "channels": found[0][0] or found[0][1].shape[1],
-        "min": float(np.nanmin(points)),
-        "mean": float(np.nanmean(points)),
-        "max": float(np.nanmax(points)),
-        "missing points": int(np.isnan(points).sum()),
-    }
-
-
 def norm(past: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation [m, C] of what is there of `past` [m, C, L]; 0 and 1 where nothing is."""
     there = np.isfinite(past)
@@ -219,12 +160,12 @@ def norm(past: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return centre, np.where(count > 0, np.sqrt(spread + _FLOOR**2), 1.0)
 
 
-def season(found: Sequence[np.ndarray]) -> int:
+def season(arrays: Sequence[np.ndarray]) -> int:
     """The lag at which changes from point to point repeat best, or 1 where none does clearly."""
-    found = found[:: max(1, len(found) // _LOOKED_AT)][:_LOOKED_AT]
-    most = min(_LONGEST_SEASON, max(map(len, found)) // 2)
-    products, squares, count = np.zeros(most + 1), 0.0, 0
-    for x in found:
+    arrays = arrays[:: max(1, len(arrays) // _SAMPLE)][:_SAMPLE]
+    max_lag = min(_MAX_SEASON, max(map(len, arrays)) // 2)
+    products, squares, count = np.zeros(max_lag + 1), 0.0, 0
+    for x in arrays:
         changes = np.diff(x, axis=0)
         there = np.isfinite(changes)
         changes = np.where(there, changes, 0)
@@ -234,35 +175,13 @@ def season(found: Sequence[np.ndarray]) -> int:
         deviation = changes.std(0)
         changes = (changes / np.where(deviation > 0, deviation, 1))[:, deviation > 0]
         squares, count = squares + (changes**2).sum(), count + changes.size
-        for lag in range(1, min(most, len(changes) - 1) + 1):
+        for lag in range(1, min(max_lag, len(changes) - 1) + 1):
             products[lag] += (changes[lag:] * changes[:-lag]).sum() * len(changes) / (len(changes) - lag)
-    if not squares or most < 3:
+    if not squares or max_lag < 3:
         return 1
     alike = products / squares
-    peaks = [k for k in range(2, most) if alike[k - 1] < alike[k] >= alike[k + 1]]
+    peaks = [k for k in range(2, max_lag) if alike[k - 1] < alike[k] >= alike[k + 1]]
     highest = max((alike[k] for k in peaks), default=0.0)
-    if highest <= max(_LEAST_ALIKE, 4 / count**0.5):
+    if highest <= max(_MIN_ALIKE, 4 / count**0.5):
         return 1
     return next(k for k in peaks if alike[k] > _AS_ALIKE * highest)  # twice a season repeats as well
-
-
-def ridge(past: np.ndarray, future: np.ndarray, period: int) -> np.ndarray:
-    """The linear map [L, H] of normed histories [n, L] to futures [n, H], shrunk towards a naive one.
-
-    That is the mean, the last value or the last season; the last fifth of the rows (the latest: they are in order of
-    time) chooses which, and how strongly.
-    """
-    (n, L), H = past.shape, future.shape[1]
-    naive = np.zeros((3, L, H))
-    naive[1, -1] = 1
-    naive[2, L - min(period, L) + np.arange(H) % min(period, L), np.arange(H)] = 1
-    cut = n - max(1, n // 5)
-    held, true, best = past[cut:], future[cut:], (np.inf, 0, 0.0)
-    inner, outer = past[:cut].T @ past[:cut], past[:cut].T @ future[:cut]
-    for k, begun in enumerate(naive):
-        for strength in _STRENGTHS:
-            found = begun + np.linalg.solve(inner + strength * np.eye(L), outer - inner @ begun)
-            best = min(best, (float(((held @ found - true) ** 2).mean()), k, strength))
-    _, k, strength = best
-    inner = past.T @ past
-    return naive[k] + np.linalg.solve(inner + strength * np.eye(L), past.T @ future - inner @ naive[k])

@@ -1,0 +1,57 @@
+"""What a *wide* read-out sees of a given column beside what the trunk makes of it (arXiv 1606.07792): n-grams, classes,
+bins. NumPy only.
+
+An encoder whose values have such features is `Wide`. They are functions of the encoded content, so that everything that
+can be asked of a model (answers, exports, explanations) can have them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onetrunk.core.content import Content
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """Named features of m values, most of them absent in each: value `row[i]` (ascending) has `feature[i]` with
+    `weight[i]`. With `counted`, weights are counts of words: frequent ones say less (TF-IDF)."""
+
+    row: np.ndarray  # int64 [n]
+    feature: np.ndarray  # uint64 [n]
+    weight: np.ndarray  # float32 [n]
+    counted: bool = False
+
+
+@dataclass(frozen=True)
+class WideFeatures:
+    """Of m values. `dense` holds numbers that trees may split, NaN where missing; `key` is equal for equal values,
+    where the mean of the asked column over a value's rows is worth knowing (target encoding)."""
+
+    count: int  # m
+    sparse: dict[str, Sparse] = field(default_factory=dict)
+    dense: np.ndarray | None = None  # float64 [m, k]
+    key: np.ndarray | None = None  # uint64 [m]
+
+
+class Wide(ABC):
+    """Values have features for a wide read-out."""
+
+    @abstractmethod
+    def wide_features(self, content: Content) -> WideFeatures:
+        """Of encoded values; nothing is drawn, nothing is left out."""
+
+
+def one_each(ids: np.ndarray, counted: bool = False) -> Sparse:
+    """One feature a value, int64 [m]; none where it is negative."""
+    row = np.flatnonzero(ids >= 0)
+    return Sparse(row, ids[row].astype(np.uint64), np.ones(len(row), dtype=np.float32), counted)
+
+
+def numbers(values: np.ndarray) -> Sparse:
+    """Numbers [m, k] as k features, each with its number for a weight; none where it is NaN."""
+    row, feature = np.nonzero(np.isfinite(values))
+    return Sparse(row, feature.astype(np.uint64), values[row, feature].astype(np.float32))

@@ -1,0 +1,117 @@
+"""Hashed n-grams of words and characters of many texts at once: what simple models of text look at. NumPy only.
+
+A feature is a 64-bit number, equal wherever the n-gram is (two n-grams of a million share one with a chance of 3e-8).
+Words stand between characters that are neither letters nor digits, in any script; case does not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd: it has an inverse modulo 2**64
+_INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
+_CHARACTERS_AT_ONCE = 1_000_000
+_SEPARATOR = "\0"
+
+Counted = tuple[np.ndarray, np.ndarray, np.ndarray]  # row int64 [n], feature uint64 [n], count int64 [n]
+
+
+def word_ngrams(texts: Sequence[str], high: int = 2) -> Counted:
+    """How often each run of 1 to `high` words stands in each text, by row and feature in order."""
+    return _in_chunks(texts, lambda codes, row: _words(codes, row, high))
+
+
+def character_ngrams(texts: Sequence[str], low: int = 1, high: int = 5) -> Counted:
+    """How often each run of `low` to `high` characters stands in each text, by row and feature in order."""
+    return _in_chunks(texts, lambda codes, row: _characters(codes, row, low, high))
+
+
+def text_keys(texts: Sequence[str]) -> np.ndarray:
+    """One number a text, uint64 [m], equal for equal ones."""
+    digests = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts]
+    return np.frombuffer(b"".join(digests), dtype=np.uint64)
+
+
+def _in_chunks(
+    texts: Sequence[str], features: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+) -> Counted:
+    found: list[Counted] = []
+    first = 0
+    while first < len(texts):
+        last, size = first, 0
+        while last < len(texts) and (last == first or size + len(texts[last]) <= _CHARACTERS_AT_ONCE):
+            size += len(texts[last]) + 1
+            last += 1
+        codes, row = _codes(texts[first:last])
+        found.append(_counted(*features(codes, row + first)))
+        first = last
+    if not found:
+        return np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    rows, hashes, counts = (np.concatenate([part[i] for part in found]) for i in range(3))
+    return rows, hashes, counts
+
+
+def _codes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Code points of all texts in lower case, uint32, a separator after each; and whose each is, -1 for separators."""
+    lower = [" ".join(text.lower().split()).replace(_SEPARATOR, " ") for text in texts]
+    joined = "".join(text + _SEPARATOR for text in lower)
+    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    row = np.repeat(np.arange(len(lower)), [len(text) + 1 for text in lower])
+    return codes, row
+
+
+def _characters(codes: np.ndarray, row: np.ndarray, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+    rows, hashes = [], []
+    running = np.zeros(len(codes), dtype=np.uint64)
+    inside = np.ones(len(codes), dtype=bool)
+    with np.errstate(over="ignore"):
+        for n in range(1, high + 1):
+            shifted = codes[n - 1 :].astype(np.uint64)
+            running = _mixed(running[: len(shifted)] * _BASE + shifted + np.uint64(n))
+            inside = inside[: len(shifted)] & (shifted != 0)
+            if n >= low:
+                rows.append(row[: len(shifted)][inside])
+                hashes.append(running[inside])
+    return np.concatenate(rows), np.concatenate(hashes)
+
+
+def _words(codes: np.ndarray, row: np.ndarray, high: int) -> tuple[np.ndarray, np.ndarray]:
+    kinds, which = np.unique(codes, return_inverse=True)
+    letters = np.array([chr(code).isalnum() for code in kinds.tolist()], dtype=bool)[which]
+    edges = np.diff(np.concatenate([[False], letters, [False]]).astype(np.int8))
+    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    with np.errstate(over="ignore"):
+        powers = np.multiply.accumulate(np.full(len(codes), _BASE, dtype=np.uint64))
+        inverses = np.multiply.accumulate(np.full(len(codes), _INVERSE, dtype=np.uint64))
+        sums = np.concatenate([[np.uint64(0)], np.add.accumulate(codes.astype(np.uint64) * powers)])
+        word = _mixed((sums[ends] - sums[starts]) * inverses[starts] + (ends - starts).astype(np.uint64))
+        rows, hashes, running = [], [], np.zeros(len(word), dtype=np.uint64)
+        whose = row[starts]
+        for n in range(1, high + 1):
+            last = word[n - 1 :]
+            running = _mixed(running[: len(last)] * _BASE + last + np.uint64(1000 + n))
+            together = whose[: len(last)] == whose[n - 1 :]
+            rows.append(whose[: len(last)][together])
+            hashes.append(running[together])
+    return np.concatenate(rows), np.concatenate(hashes)
+
+
+def _mixed(x: np.ndarray) -> np.ndarray:
+    """SplitMix64's finaliser: every bit depends on every other."""
+    with np.errstate(over="ignore"):
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _counted(row: np.ndarray, hashes: np.ndarray) -> Counted:
+    order = np.lexsort((hashes, row))
+    row, hashes = row[order], hashes[order]
+    if not len(row):
+        return row.astype(np.int64), hashes, np.zeros(0, np.int64)
+    new = np.concatenate([[True], (row[1:] != row[:-1]) | (hashes[1:] != hashes[:-1])])
+    first = np.flatnonzero(new)
+    return row[first].astype(np.int64), hashes[first], np.diff(np.append(first, len(row)))

@@ -1,0 +1,163 @@
+"""The wide read-out of an asked column beside the deep one (Wide & Deep, arXiv 1606.07792): what linear models of
+n-grams and classes, and boosted trees, know of it, as tensors of the network.
+
+Its tensors are buffers, fitted by solvers of their own (`training.wide`) and not by the trunk's training. It gives
+K numbers a document, to which the column's module adds what it reads from the trunk: logits of classes, or the place
+on the line. m documents; A features of one kind; K outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from onetrunk.core.wide import Sparse, WideFeatures
+from onetrunk.nn.heads.trees import TreeEnsemble
+
+_PREFIX = "columns"
+
+
+@dataclass(frozen=True)
+class WideShape:
+    """The sizes of a wide read-out, as JSON in the model folder: its tensors are made from them before they are
+    loaded."""
+
+    given: list[str]
+    outputs: int
+    features: dict[str, dict[str, int]]  # column -> kind of features -> A
+    components: dict[str, int] = field(default_factory=dict)  # column -> dense numbers made of its counted features
+    keys: dict[str, int] = field(default_factory=dict)  # column -> values whose mean is known
+    dense: dict[str, int] = field(default_factory=dict)  # column -> its own dense numbers
+    trees: tuple[int, int, int] | None = None  # trees, nodes, depth
+    counted: dict[str, list[str]] = field(default_factory=dict)  # column -> kinds that are counted
+
+
+class WideColumn(nn.Module):
+    """What is known of one given column's features."""
+
+    def __init__(self, shape: WideShape, name: str) -> None:
+        super().__init__()
+        K, parts = shape.outputs, shape.components.get(name, 0)
+        self.kinds = list(shape.features.get(name, {}))
+        self.counted = set(shape.counted.get(name, []))
+        for i, kind in enumerate(self.kinds):
+            count = shape.features[name][kind]
+            self.register_buffer(f"feature{i}", torch.zeros(count, dtype=torch.int64))  # sorted as unsigned numbers
+            self.register_buffer(f"rarity{i}", torch.ones(count))  # inverse document frequency
+            self.register_buffer(f"weight{i}", torch.zeros(count, K))
+            if parts and kind in self.counted:
+                self.register_buffer(f"component{i}", torch.zeros(count, parts))
+        self.components = parts
+        self.register_buffer("missing", torch.zeros(K))  # added where the value is missing
+        if keys := shape.keys.get(name, 0):
+            self.register_buffer("key", torch.zeros(keys, dtype=torch.int64))
+            self.register_buffer("key_mean", torch.zeros(keys, K))
+            self.register_buffer("any_mean", torch.zeros(K))
+        self.dense = shape.dense.get(name, 0)
+
+    @property
+    def numbers(self) -> int:
+        """That trees see of it."""
+        means = self.key_mean.shape[1] if hasattr(self, "key") else 0
+        return self.dense + self.components + means
+
+    def forward(self, features: WideFeatures) -> tuple[Tensor, Tensor]:
+        """The linear part [m, K], and the numbers for trees float64 [m, numbers]."""
+        m, device = features.count, self.missing.device
+        linear = torch.zeros(m, len(self.missing), device=device)
+        components = torch.zeros(m, self.components, device=device)
+        for i, kind in enumerate(self.kinds):
+            row, index, weight = self.matched(i, kind, features.sparse[kind])
+            linear = linear.index_add(0, row, getattr(self, f"weight{i}")[index] * weight[:, None])
+            if self.components and kind in self.counted:
+                components = components.index_add(0, row, getattr(self, f"component{i}")[index] * weight[:, None])
+        numbers = [components.double()]
+        if self.dense:
+            numbers.insert(0, torch.from_numpy(np.asarray(features.dense)).to(device))
+        if hasattr(self, "key"):
+            place, known = _matching(self.key, features.key)
+            mean = torch.where(known[:, None], self.key_mean[place], self.any_mean)
+            numbers.append(mean.double())
+        return linear, torch.cat(numbers, dim=1)
+
+    def matched(self, i: int, kind: str, sparse: Sparse) -> tuple[Tensor, Tensor, Tensor]:
+        """Known features: their row, index and weight. Counted ones are weighed as TF-IDF, each value to length 1."""
+        known = getattr(self, f"feature{i}")
+        index, there = _matching(known, sparse.feature)
+        row = torch.from_numpy(sparse.row).to(known.device)[there]
+        weight = torch.from_numpy(np.asarray(sparse.weight)).to(known.device)[there]
+        index = index[there]
+        if kind in self.counted:
+            weight = (1 + weight.log()) * getattr(self, f"rarity{i}")[index]
+            squares = torch.zeros(int(row.max()) + 1 if len(row) else 0, device=known.device)
+            weight = weight / squares.index_add(0, row, weight.square()).sqrt()[row]
+        return row, index, weight
+
+
+class WideReadout(nn.Module):
+    """Of one asked column: `forward(features, present, m)` gives float32 [m, K]."""
+
+    def __init__(self, shape: WideShape) -> None:
+        super().__init__()
+        self.shape = shape
+        for i, name in enumerate(shape.given):
+            self.add_module(f"{_PREFIX}{i}", WideColumn(shape, name))
+        self.register_buffer("bias", torch.zeros(shape.outputs))
+        self.register_buffer("mix", torch.tensor([1.0, 0.0]))  # how much the linear part and the trees count
+        if shape.trees is not None:
+            trees, nodes, depth = shape.trees
+            self.trees = TreeEnsemble(trees, nodes, shape.outputs, depth)
+
+    def column(self, name: str) -> WideColumn:
+        part = self.get_submodule(f"{_PREFIX}{self.shape.given.index(name)}")
+        assert isinstance(part, WideColumn)
+        return part
+
+    def parts(
+        self, features: Mapping[str, WideFeatures], present: Mapping[str, np.ndarray], m: int
+    ) -> tuple[Tensor, Tensor]:
+        """The linear part [m, K] and what trees see float64 [m, F]. `features` of a column are of its present values,
+        which are those of the documents `present[column]` int64 [its count]; the others miss it."""
+        device = self.bias.device
+        linear, numbers = self.bias.expand(m, -1).clone(), []
+        for name in self.shape.given:
+            column = self.column(name)
+            seen = torch.full((m, column.numbers), torch.nan, dtype=torch.float64, device=device)
+            absent = torch.ones(m, dtype=torch.bool, device=device)
+            if name in features:
+                where = torch.from_numpy(np.asarray(present[name])).to(device)
+                own, dense = column(features[name])
+                linear = linear.index_add(0, where, own)
+                seen[where], absent[where] = dense, False
+            linear = linear + absent[:, None] * column.missing
+            numbers.append(seen)
+        return linear, torch.cat(numbers, dim=1) if numbers else torch.zeros(m, 0, dtype=torch.float64, device=device)
+
+    def forward(self, features: Mapping[str, WideFeatures], present: Mapping[str, np.ndarray], m: int) -> Tensor:
+        linear, numbers = self.parts(features, present, m)
+        out = self.mix[0] * linear
+        return out + self.mix[1] * self.trees(numbers) if self.shape.trees is not None else out
+
+    def as_json(self) -> dict[str, Any]:
+        return vars(self.shape)
+
+
+def _matching(known: Tensor, wanted: np.ndarray | None) -> tuple[Tensor, Tensor]:
+    """Where each wanted number stands among the known ones, and whether it is there. Both are unsigned, and sorted as
+    such; torch compares signed ones, so the highest bit is turned."""
+    turned = np.asarray(wanted, dtype=np.uint64).view(np.int64) ^ np.int64(-(1 << 63))
+    numbers = torch.from_numpy(turned).to(known.device)
+    if not len(known):
+        return torch.zeros_like(numbers), torch.zeros(len(numbers), dtype=torch.bool, device=known.device)
+    place = torch.searchsorted(known, numbers).clamp(max=len(known) - 1)
+    return place, known[place] == numbers
+
+
+def as_known(features: np.ndarray) -> np.ndarray:
+    """Distinct unsigned numbers as a read-out keeps them, int64, increasing."""
+    return np.sort(np.asarray(features, dtype=np.uint64).view(np.int64) ^ np.int64(-(1 << 63)))

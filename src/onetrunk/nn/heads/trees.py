@@ -1,0 +1,125 @@
+"""Boosted regression trees as tensors: what gradient boosting learnt becomes part of a network and of its safetensors.
+
+Every tree is walked at once, one level a step (the traversal of Hummingbird, arXiv 2010.04804). There is no gradient
+with respect to the inputs: a sum of steps has none.
+
+T trees, N nodes of the largest tree, F features, K outputs, r rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+_CELLS_AT_ONCE = 4_000_000  # rows x trees that are walked together
+
+
+@dataclass
+class Trees:
+    """The nodes of T trees, each array [T, N]; a leaf's children are the leaf itself, and what follows a tree's last
+    node is never reached. `threshold` holds where `x <= threshold` goes left; `missing_left` where NaN does."""
+
+    feature: np.ndarray  # int64
+    threshold: np.ndarray  # float64
+    missing_left: np.ndarray  # bool
+    left: np.ndarray  # int64
+    right: np.ndarray  # int64
+    value: np.ndarray  # float32
+    output: np.ndarray  # int64 [T]: which output a tree adds to
+    baseline: np.ndarray  # float32 [K]
+    depth: int
+
+
+class TreeEnsemble(nn.Module):
+    """`forward(x)` of features float64 [r, F], NaN where missing, is the sum of the trees' leaves float32 [r, K]."""
+
+    def __init__(self, trees: int, nodes: int, outputs: int, depth: int) -> None:
+        super().__init__()
+        self.depth = depth
+        shape = (trees, nodes)
+        for name, kind in {"feature": torch.int64, "left": torch.int64, "right": torch.int64}.items():
+            self.register_buffer(name, torch.zeros(shape, dtype=kind))
+        self.register_buffer("threshold", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("missing_left", torch.zeros(shape, dtype=torch.bool))
+        self.register_buffer("value", torch.zeros(shape))
+        self.register_buffer("output", torch.zeros(trees, dtype=torch.int64))
+        self.register_buffer("baseline", torch.zeros(outputs))
+
+    @classmethod
+    def of(cls, trees: Trees) -> TreeEnsemble:
+        """The module that holds these trees."""
+        made = cls(*trees.feature.shape, len(trees.baseline), trees.depth)
+        for name, buffer in made.named_buffers():
+            buffer.copy_(torch.from_numpy(np.asarray(getattr(trees, name))))
+        return made
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = max(1, _CELLS_AT_ONCE // max(1, len(self.output)))
+        return torch.cat([self._walk(part) for part in x.split(size)]) if len(x) else self.baseline.expand(0, -1)
+
+    def _walk(self, x: Tensor) -> Tensor:
+        tree = torch.arange(len(self.output), device=x.device)
+        node = torch.zeros(len(x), len(tree), dtype=torch.int64, device=x.device)
+        for _ in range(self.depth):
+            seen = x.gather(1, self.feature[tree, node])
+            goes_left = torch.where(seen.isnan(), self.missing_left[tree, node], seen <= self.threshold[tree, node])
+            node = torch.where(goes_left, self.left[tree, node], self.right[tree, node])
+        leaves = self.value[tree, node]
+        return self.baseline.expand(len(x), -1).index_add(1, self.output, leaves)
+
+
+def joined(parts: Sequence[Trees]) -> Trees:
+    """Ensembles of the same outputs, one after the other: their sum."""
+    nodes = max(part.feature.shape[1] for part in parts)
+
+    def padded(name: str) -> np.ndarray:
+        arrays = [getattr(part, name) for part in parts]
+        return np.concatenate([np.pad(array, ((0, 0), (0, nodes - array.shape[1]))) for array in arrays])
+
+    arrays = {n: padded(n) for n in ("feature", "threshold", "missing_left", "left", "right", "value")}
+    output = np.concatenate([part.output for part in parts])
+    baseline = np.sum([part.baseline for part in parts], axis=0)
+    return Trees(**arrays, output=output, baseline=baseline, depth=max(part.depth for part in parts))
+
+
+def trees_of(estimator: object) -> Trees:
+    """What a fitted HistGradientBoostingClassifier or -Regressor of scikit-learn learnt, whose raw predictions
+    (log-odds, logits or values) the module then gives.
+
+    Raises ValueError where the estimator's trees have another form than this version of scikit-learn is known to give
+    them: its nodes are no public interface.
+    """
+    rounds = getattr(estimator, "_predictors", None)
+    baseline = np.atleast_1d(np.asarray(getattr(estimator, "_baseline_prediction", np.nan), dtype=np.float64).ravel())
+    if not rounds or not np.isfinite(baseline).all():
+        raise ValueError(f"expected a fitted histogram gradient boosting of scikit-learn, found {estimator!r}")
+    nodes = [(predictor.nodes, k) for each in rounds for k, predictor in enumerate(each)]
+    if any(tree["is_categorical"].any() for tree, _ in nodes):
+        raise ValueError("expected trees over numbers, found splits over categories")
+    count = max(len(tree) for tree, _ in nodes)
+    shape = (len(nodes), count)
+    arrays = {name: np.zeros(shape, dtype=np.int64) for name in ("feature", "left", "right")}
+    threshold, value = np.zeros(shape), np.zeros(shape, dtype=np.float32)
+    missing_left = np.zeros(shape, dtype=bool)
+    for t, (tree, _) in enumerate(nodes):
+        n, leaf, own = len(tree), tree["is_leaf"].astype(bool), np.arange(len(tree))
+        arrays["feature"][t, :n] = np.where(leaf, 0, tree["feature_idx"])
+        arrays["left"][t, :n] = np.where(leaf, own, tree["left"])
+        arrays["right"][t, :n] = np.where(leaf, own, tree["right"])
+        threshold[t, :n] = np.where(leaf, 0, tree["num_threshold"])
+        missing_left[t, :n] = tree["missing_go_to_left"]
+        value[t, :n] = np.where(leaf, tree["value"], 0)
+    depth = max(int(tree["depth"].max()) for tree, _ in nodes)
+    return Trees(
+        **arrays,
+        threshold=threshold,
+        missing_left=missing_left,
+        value=value,
+        output=np.array([k for _, k in nodes]),
+        baseline=baseline.astype(np.float32),
+        depth=depth,
+    )

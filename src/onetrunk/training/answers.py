@@ -1,0 +1,115 @@
+"""A model's answers for a table, read from anywhere and written to a file: what the verbs predict and generate do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from onetrunk.core.answer import Sampling
+from onetrunk.core.errors import UsageError
+from onetrunk.core.events import LedgerLine, Listener, Note, Saved, ignore
+from onetrunk.data.ledger import Ledger
+from onetrunk.data.table import Table
+from onetrunk.engine.runtime import Runtime, find_device
+from onetrunk.inference.model_folder import Model, answer_columns, load
+from onetrunk.inference.tables import check_out, draw_answers, nothing_given, read_rows, write_answers
+from onetrunk.training.open_data import renamed
+from onetrunk.training.options import AnswerOptions
+
+
+def run_prediction(
+    model: Model | str, data: Any, options: AnswerOptions, on_event: Listener = ignore, *, prompted: bool = False
+) -> pd.DataFrame:
+    """Answers the asked columns for every row, in the rows' order and with the index of a DataFrame. With `prompted`,
+    answers continue the rows' own values of the asked column. With `options.out` rows and answers are written, too."""
+    out = None if options.out is None else Path(options.out)
+    if out is not None:
+        check_out(out)
+    opened = _opened(model, options)
+    rows = read_rows(data, options.allow_network)
+    task, ledger = opened.task(options.ask, options.given), Ledger()
+    table = opened.to_answer(renamed(rows, options.map), task.ask, ledger, options.max_bad)
+    columns: dict[str, list[Any]] = dict(opened.whose(table))
+    if opened.fold is not None:  # what an asked column has seen is not its truth
+        rows = rows.without([*columns, *(name for name in task.ask if name in table.columns)])
+    _check_given(task.given, table, on_event)
+    sampling = _sampling(options)
+    for name in task.ask:
+        answers = opened.answer(table, name, task.given, sampling, ledger, prompted)
+        codec = opened.codec(name)
+        columns |= answer_columns(name, answers, codec)
+        if out is not None and codec.reads_on() in table.columns:
+            drawn = draw_answers(codec, name, answers, table[codec.reads_on()], out)
+            columns |= {f"{name} drawn": drawn} if any(drawn) else {}
+    ledger.check(len(table), options.max_bad)
+    for line in ledger.lines():
+        on_event(LedgerLine(line))
+    alike = isinstance(data, pd.DataFrame) and len(data) == len(table)  # not so of events, which became fewer rows
+    frame = pd.DataFrame(columns, index=data.index if alike else None)
+    if out is not None:
+        left_out = write_answers(frame, rows, out)
+        on_event(Saved(f"table of {len(frame):,} answers, beside the rows' own columns,", str(out)))
+        if left_out:
+            on_event(Note(f"These columns are not written, because they are not text: {', '.join(left_out)}."))
+    return frame
+
+
+def run_generation(
+    model: Model | str,
+    data: Any,
+    options: AnswerOptions,
+    on_event: Listener = ignore,
+    *,
+    prompt: str | None = None,
+    n: int = 5,
+) -> pd.DataFrame:
+    """Makes `n` values of a column for every given row, or from nothing where `data` is None; texts begin with
+    `prompt`."""
+    if n < 1:
+        raise UsageError(f"--n expects 1 or more, found {n}.")
+    opened = _opened(model, options)
+    asked = opened.task(options.ask).ask
+    if data is None:
+        rows, given = {name: [None] * n for name in asked}, []
+    else:
+        table = opened.to_answer(read_rows(data, options.allow_network), asked, Ledger())
+        rows = {name: [v for v in values for _ in range(n)] for name, values in table.columns.items()}
+        given = [name for name in table.names if name in opened.columns and name not in asked]
+        own = [opened.codec(name).goes_on(v) for name in asked for v in rows.get(name, []) if v is not None]
+        if not given and not any(own):
+            raise nothing_given([c for c in opened.columns if c not in asked], table)
+    if prompt is not None:
+        rows |= {name: [prompt] * len(next(iter(rows.values()))) for name in asked}
+    options = options.but(ask=asked, given=given)
+    return run_prediction(opened, rows, options, on_event, prompted=prompt is not None)
+
+
+def _opened(model: Model | str, options: AnswerOptions) -> Model:
+    device = options.device or "auto"
+    find_device(device)  # a device that is not there is refused before a model is read
+    opened = model if isinstance(model, Model) else load(model, device="cpu")
+    Runtime.open(device).place(opened.network)
+    return opened
+
+
+def _check_given(given: list[str], table: Table, on_event: Listener) -> None:
+    absent = [name for name in given if name not in table.columns]
+    if absent and len(absent) == len(given):
+        raise nothing_given(given, table)
+    if absent:
+        on_event(Note(f"The table lacks {', '.join(absent)}: rows are answered without."))
+
+
+def _sampling(options: AnswerOptions) -> Sampling:
+    return Sampling(
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        max_length=options.max_length,
+        guidance=options.guidance,
+        steps=options.steps,
+        seed=options.seed,
+        beams=options.beams,
+    )
