@@ -62,7 +62,8 @@ def test_roles_are_keyed_and_do_not_depend_on_neighbours(kind: str) -> None:
     alone = objective.assign_roles(rows[few], store.present[rows[few]], keys[few])
     here = (few[:, None] * group.unit + np.arange(group.unit)).reshape(-1)
     assert (alone.roles == group.roles[here]).all() and (alone.keys == group.keys[here]).all()
-    assert (planned(objective, store, step=1)[1].roles != group.roles).any()
+    fixed = kind == "adversarial"  # it asks for the same in every row
+    assert (planned(objective, store, step=1)[1].roles != group.roles).any() != fixed
 
 
 @every_objective
