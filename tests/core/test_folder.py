@@ -37,6 +37,21 @@ def tree(path: Path) -> dict[str, bytes]:
     return {str(f.relative_to(path)): f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
 
 
+FOREIGN = {
+    "data.csv": "a,b", "notes/day 1.txt": "years of work", "evidence/my own.txt": "of mine",
+    "evidence/deep/er.bin": "x", ".git/config": "y", "config.json.bak": "z", "checkpoints/kept/by me": "w",
+    "tmp-x": "", "m.old-1": "v", "房价.txt": "u",
+}  # fmt: skip
+
+
+def put_foreign(path: Path) -> dict[str, bytes]:
+    """What a person keeps in a model folder."""
+    for name, text in FOREIGN.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text)
+    return {name: text.encode() for name, text in FOREIGN.items()}
+
+
 # -- commit ------------------------------------------------------------------------------------------------
 def test_commit_makes_a_verified_folder_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     folder.commit(tmp_path / "deep" / "m", write_a)
@@ -80,6 +95,104 @@ def test_committing_finishes_a_training_folder_and_keeps_its_checkpoints(tmp_pat
     folder.commit(path, write_c, replace=True)
     folder.verify(path)
     assert set(tree(path)) == {"c.json", "manifest.json", "checkpoints/x", "metrics.jsonl"}
+
+
+@pytest.mark.parametrize("how", ["replaced", "added to"])
+def test_what_is_not_the_models_stays_where_it_is(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "m"
+    folder.commit(path, write_a)
+    before = put_foreign(path)
+    (path / "empty" / "folder").mkdir(parents=True)
+    (path / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "big.bin").write_text("data")
+    (path / "evidence" / "link").symlink_to("../nowhere")
+    for _ in range(2):
+        if how == "replaced":
+            folder.commit(path, write_c, replace=True)
+        else:
+            folder.add_files(path, write_c)
+        folder.verify(path)
+        found = tree(path)
+        assert {name: found[name] for name in before} == before and "c.json" in found
+        assert ("a.json" in found) == (how == "added to")
+        assert (path / "empty" / "folder").is_dir()
+        assert (path / "link" / "big.bin").read_text() == "data" and (path / "link").is_symlink()
+        assert (path / "evidence" / "link").is_symlink()
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "m"]
+
+
+@pytest.mark.parametrize("theirs", ["c.json", "c.json/inside.txt", "evidence/b.bin", "evidence"])
+def test_no_file_takes_the_place_of_one_that_is_not_the_models(tmp_path: Path, theirs: str) -> None:
+    path = tmp_path / "m"
+    folder.commit(path, lambda staging: (staging / "x").write_text("x"))
+    (path / theirs).parent.mkdir(parents=True, exist_ok=True)
+    (path / theirs).write_text("mine")
+    before = tree(path)
+
+    def write(staging: Path) -> None:
+        write_a(staging)
+        write_c(staging)
+
+    for replace in (lambda: folder.commit(path, write, replace=True), lambda: folder.add_files(path, write)):
+        with pytest.raises(UsageError, match=r"is not the model's.*Move it to another place") as error:
+            replace()
+        assert str(path / Path(theirs).parts[0]) in str(error.value)
+        assert tree(path) == before and [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_stopped_runs_folder_may_hold_other_files_too(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    (path / "checkpoints").mkdir(parents=True)
+    before = put_foreign(path)
+    folder.commit(path, write_a)
+    folder.verify(path)
+    assert {name: tree(path)[name] for name in before} == before
+
+
+@pytest.mark.parametrize("damage", [b"{", b"{}", b'{"format": 2, "files": 3}', b""])
+def test_a_model_whose_manifest_is_damaged_is_not_replaced(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "m"
+    folder.commit(path, write_a)
+    (path / "mine.txt").write_text("mine")
+    (path / "manifest.json").write_bytes(damage)
+    before = tree(tmp_path)
+    with pytest.raises(UsageError, match=r"is damaged.*nothing is replaced"):
+        folder.commit(path, write_c, replace=True)
+    assert tree(tmp_path) == before
+
+
+def test_an_older_model_is_replaced_as_any(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    folder.commit(path, write_a)
+    manifest = folder.read_json(path / "manifest.json")
+    folder.write_json(path / "manifest.json", {**manifest, "format": 1})
+    with pytest.raises(ModelFileError, match=r"older onetrunk \(folder format 1.*Make it again"):
+        folder.verify(path)
+    before = put_foreign(path)
+    folder.commit(path, write_c, replace=True)
+    assert tree(path).keys() == {*before, "c.json", "manifest.json"}
+
+
+@pytest.mark.parametrize("target", ["there", "not there yet", "a link itself"])
+def test_a_link_to_the_folder_stays_a_link(tmp_path: Path, target: str) -> None:
+    (tmp_path / "disk").mkdir()
+    goal = tmp_path / "disk" / "m"
+    if target == "there":
+        folder.commit(goal, write_a)
+    elif target == "a link itself":
+        (tmp_path / "disk" / "far").mkdir()
+        goal.symlink_to("far")
+    link = tmp_path / "link"
+    link.symlink_to("disk/m")
+    folder.commit(link, write_c, replace=True)
+    folder.add_files(link, write_a)
+    folder.commit(link, write_c, replace=True)
+    folder.verify(link)
+    assert link.is_symlink() and tree(goal).keys() == {"c.json", "manifest.json"}
+    folder.recover(link)
+    assert {p.name for p in (tmp_path / "disk").iterdir()} == ({"m", "far"} if target == "a link itself" else {"m"})
+    assert {p.name for p in tmp_path.iterdir()} == {"disk", "link"}
 
 
 @pytest.mark.parametrize("existing", [False, True])
@@ -176,8 +289,9 @@ class Killed(BaseException):
 
 
 def test_a_kill_at_any_instant_leaves_the_old_or_the_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kills at every operation on the disk in turn: one whole folder and its checkpoints must be found."""
-    real = {name: getattr(Path, name) for name in ("rename", "mkdir", "iterdir")}
+    """Kills at every operation on the disk in turn: one whole folder, its checkpoints and what else stood in it must
+    be found."""
+    real = {name: getattr(Path, name) for name in ("rename", "mkdir", "iterdir", "unlink", "rmdir")}
     real_fsync, real_rmtree = folder._fsync, shutil.rmtree
     outcomes = []
     for instant in range(1000):
@@ -186,6 +300,7 @@ def test_a_kill_at_any_instant_leaves_the_old_or_the_new(tmp_path: Path, monkeyp
         folder.commit(path, write_a)
         (path / "checkpoints").mkdir()
         (path / "checkpoints" / "x").write_text("kept")
+        before = put_foreign(path)
         left = [instant]
 
         def tick(call, left=left):
@@ -213,6 +328,7 @@ def test_a_kill_at_any_instant_leaves_the_old_or_the_new(tmp_path: Path, monkeyp
         folder.verify(path)
         assert [p.name for p in place.iterdir()] == ["m"]
         assert (path / "checkpoints" / "x").read_text() == "kept"
+        assert {name: tree(path)[name] for name in before} == before
         outcomes.append("c.json" in tree(path))
         if not killed:
             break

@@ -148,4 +148,4 @@ def test_what_a_student_needs_is_said(teacher: Path, tmp_path: Path) -> None:
     pictures = {"x": [float(i) for i in range(30)], "picture": [np.full((8, 8), i, np.uint8) for i in range(30)]}
     drawing = tmp_path / "drawing"
     onetrunk.pretrain(pictures, out=str(drawing), size="nano", settings=[*SETTINGS, "pretrain.steps=2"], quiet=True)
-    refused("An? image column has no distribution", pictures, ask=["picture"], teacher=str(drawing))
+    refused("'image' has no distribution", pictures, ask=["picture"], teacher=str(drawing))

@@ -2,7 +2,8 @@
 
 A folder appears by one rename, after every byte in it and its `manifest.json` (size and SHA-256 of each file)
 are durable, so kill -9 at any instant leaves the old folder, the new one, or a leftover that `recover` puts
-right. One writer a path at a time. Files from outside are data, never code: safetensors and JSON, with caps.
+right. One writer a path at a time. A folder is the user's too: what its manifest does not name is never touched.
+Files from outside are data, never code: safetensors and JSON, with caps.
 """
 
 from __future__ import annotations
@@ -29,7 +30,17 @@ from onetrunk.core.errors import ModelFileError, ResourceError, UsageError
 
 FORMAT = 2  # of the folder; a higher one is from a newer onetrunk
 MANIFEST = "manifest.json"
-TRAINING = ("checkpoints", "metrics.jsonl", "tensorboard", "bad_step.json")  # of the run: not in the manifest
+UNFINISHED = "unfinished.json"  # is there as long as a run is not at its end
+# Of the run: not in the manifest.
+TRAINING = (
+    "checkpoints",
+    "metrics.jsonl",
+    "metrics.jsonl.tmp",
+    "tensorboard",
+    "bad_step.json",
+    UNFINISHED,
+    f"{UNFINISHED}.tmp",
+)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -46,12 +57,13 @@ Entries = dict[str, dict[str, Any]]  # file name to {"size": bytes, "sha256": he
 def commit(path: str | Path, write: Callable[[Path], None], replace: bool = False, needs: int = 0) -> None:
     """Makes the folder `path` of what `write(staging)` puts in a new empty folder; all of it or nothing.
 
-    An existing model is replaced only with `replace`; a training run's files (`TRAINING`) in it are kept.
+    An existing model is replaced only with `replace`; a training run's files (`TRAINING`) in it are kept, and so is
+    whatever else stands in it.
     `needs` is how many bytes are about to be written, where known. Raises UsageError when the target is
     taken, ResourceError when the disk is full (twice, a moment apart) or denies writing: what was there before is then
     still there.
     """
-    _commit(Path(path), write, replace, needs, {})
+    _commit(real(path), write, replace, needs, {})
 
 
 def add_files(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -59,7 +71,7 @@ def add_files(path: str | Path, write: Callable[[Path], None]) -> None:
 
     The others are linked, not copied, and keep their recorded digests: damage to them is never blessed.
     """
-    path = Path(path)
+    path = real(path)
     old, kept = read_manifest(path), {}
 
     def write_and_link(staging: Path) -> None:
@@ -93,8 +105,8 @@ _RESTORE = "Restore it from a copy, or make the folder again."
 
 def read_manifest(path: str | Path) -> Entries:
     """The files of a committed folder. Raises ModelFileError where there is none, or a newer one."""
+    restore(path)
     path = Path(path)
-    _restore(path)
     if not path.is_dir():
         raise ModelFileError(f"There is no model folder {path}.")
     if not (path / MANIFEST).exists():
@@ -118,30 +130,92 @@ def read_manifest(path: str | Path) -> Entries:
     if written != FORMAT or not isinstance(files, dict):
         raise ModelFileError(f"{path / MANIFEST} is not a manifest of format {FORMAT}. {_RESTORE}")
     for name, entry in files.items():
-        inside = not name.startswith("/") and ".." not in Path(name).parts
-        if not inside or not isinstance(entry, dict) or entry.keys() != {"size", "sha256"}:
+        if not _inside(name) or not isinstance(entry, dict) or entry.keys() != {"size", "sha256"}:
             raise ModelFileError(f"{path / MANIFEST} has a bad entry {name!r}. {_RESTORE}")
     return files
 
 
+def real(path: str | Path) -> Path:
+    """Where a path leads: what replaces a folder stands where the links to it point."""
+    return Path(os.path.realpath(path))
+
+
 def recover(path: str | Path) -> None:
     """Puts right what a killed writer of `path` left beside it. Not while another writes."""
-    path = Path(path)
-    _restore(path)
+    path = real(path)
+    restore(path)
     for old in _leftovers(path, "old"):
-        for name in TRAINING:
-            if (old / name).exists() and not (path / name).exists():
-                (old / name).rename(path / name)
-        shutil.rmtree(old)
+        owned = _owned(old)
+        if owned is not None:  # else nobody knows which of its files are the user's: it stays
+            _hand_over(old, path, owned)
+            _remove(old, owned)
     for staging in _leftovers(path, "tmp"):
         shutil.rmtree(staging)
 
 
-def _restore(path: Path) -> None:
+def restore(path: str | Path) -> None:
     """Gives the old folder its name back when a writer was killed between the two renames of a swap."""
+    path = real(path)
     if not path.exists():
         for old in _leftovers(path, "old")[:1]:
             old.rename(path)
+
+
+def _owned(folder: Path) -> set[str] | None:
+    """The files that are the model's, of whatever format; none where there is no manifest. None where it is damaged."""
+    if not os.path.lexists(folder / MANIFEST):
+        return set()
+    try:
+        files = read_json(folder / MANIFEST).get("files")
+    except ModelFileError:
+        return None
+    return {name for name in files if _inside(name)} | {MANIFEST} if isinstance(files, dict) else None
+
+
+def _inside(name: str) -> bool:
+    return bool(name) and not name.startswith("/") and ".." not in Path(name).parts
+
+
+def _others(folder: Path, owned: set[str], prefix: str = "") -> Iterator[str]:
+    """What else stands in a folder: files, links, and folders that hold nothing of the model's."""
+    for entry in sorted(folder.iterdir()):
+        name = prefix + entry.name
+        if name in owned:
+            continue
+        if _is_folder(entry) and any(own.startswith(f"{name}/") for own in owned):
+            yield from _others(entry, owned, f"{name}/")
+        else:
+            yield name
+
+
+def _is_folder(entry: Path) -> bool:
+    return entry.is_dir() and not entry.is_symlink()
+
+
+def _hand_over(old: Path, new: Path, owned: set[str], prefix: str = "") -> None:
+    """Moves into the new folder what was in the old one and is not the model's."""
+    for name in list(_others(old / prefix, owned, prefix)):
+        entry, target = old / name, new / name
+        if not os.path.lexists(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            entry.rename(target)
+        elif name in TRAINING:  # the new folder has its own
+            shutil.rmtree(entry) if _is_folder(entry) else entry.unlink()
+        elif _is_folder(entry) and _is_folder(target):
+            _hand_over(old, new, owned, f"{name}/")
+            entry.rmdir()
+        else:
+            entry.rename(target.with_name(f"{target.name}.kept-{uuid.uuid4().hex}"))
+
+
+def _remove(folder: Path, owned: set[str]) -> None:
+    """Removes a folder that holds nothing but the model's files; last the manifest, which says that it does."""
+    for name in owned - {MANIFEST}:
+        (folder / name).unlink(missing_ok=True)
+    for place in sorted((entry for entry in folder.rglob("*") if _is_folder(entry)), reverse=True):
+        place.rmdir()
+    (folder / MANIFEST).unlink(missing_ok=True)
+    folder.rmdir()
 
 
 def _leftovers(path: Path, kind: str) -> list[Path]:
@@ -172,6 +246,7 @@ def _try_commit(path: Path, write: Callable[[Path], None], replace: bool, needs:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         staging.mkdir()
         write(staging)
+        _check_others(staging, path)
         _seal(staging, known)
         _swap(staging, path)
     except OSError as error:
@@ -181,17 +256,48 @@ def _try_commit(path: Path, write: Callable[[Path], None], replace: bool, needs:
 
 
 def _check_target(path: Path, replace: bool) -> None:
-    """A folder that holds nothing but a run's own files is an unfinished model: committing finishes it."""
+    """A folder that holds a run's own files and no model is an unfinished one: committing finishes it."""
     if not path.exists():
         return
     if not path.is_dir():
         raise UsageError(f"{path} already exists and is not a folder; name another --out.")
-    if all(entry.name in TRAINING for entry in path.iterdir()):
+    if not (path / MANIFEST).exists():
+        names = [entry.name for entry in path.iterdir()]
+        if names and not any(name in TRAINING for name in names):
+            raise UsageError(f"{path} holds other files and no model ({MANIFEST}): not replaced. Name another --out.")
         return
     if not replace:
         raise UsageError(f"{path} already exists; name another --out or pass --overwrite.")
-    if not (path / MANIFEST).exists():
-        raise UsageError(f"{path} holds other files and no model ({MANIFEST}): not replaced. Name another --out.")
+    if _owned(path) is None:
+        raise UsageError(
+            f"{path / MANIFEST} is damaged: which files in the folder are the model's cannot be told, and nothing is "
+            "replaced. Name another --out, or remove the folder yourself."
+        )
+
+
+def _check_others(staging: Path, path: Path) -> None:
+    """Raises UsageError where a new file would take the place of one that is not the model's."""
+    if not path.exists():
+        return
+    for name in _others(path, _owned(path) or set()):
+        if name not in TRAINING and (clash := _clash(path, staging, name)):
+            raise UsageError(
+                f"{path / clash} is not the model's, and stands where a file of it belongs: it is not touched. Move it "
+                "to another place, then run the same command again."
+            )
+
+
+def _clash(path: Path, staging: Path, name: str) -> str | None:
+    """The first of what stands at `name` in the one folder that cannot stand beside what the other holds."""
+    for i in range(1, len(parts := Path(name).parts)):
+        if (staging / Path(*parts[:i])).is_file():
+            return name
+    if not os.path.lexists(staging / name):
+        return None
+    if not (_is_folder(path / name) and _is_folder(staging / name)):
+        return name
+    inner = (_clash(path, staging, f"{name}/{entry.name}") for entry in sorted((path / name).iterdir()))
+    return next(filter(None, inner), None)
 
 
 def _seal(folder: Path, known: Entries) -> None:
@@ -257,18 +363,6 @@ def _plain(error: OSError, path: Path, needs: int) -> Exception:
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return UsageError(f"Cannot make the folder {path}: a file is in its way. Name another place.")
     return error
-
-
-def file_name(text: str) -> str:
-    """A part of a file's name for any text (a column's name): no two are alike, none leads elsewhere."""
-    raw = text.encode("utf-8", "surrogatepass")
-    escaped = "".join(
-        c if c.isalnum() or c in "-_ " else "".join(f"%{byte:02X}" for byte in c.encode("utf-8", "surrogatepass"))
-        for c in text
-    )
-    if len(escaped.encode()) <= 100 and escaped == escaped.strip():
-        return escaped
-    return f"{escaped[:20].strip()}%{hashlib.sha256(raw).hexdigest()[:16]}"
 
 
 # -- tensors -------------------------------------------------------------------------------------------------
@@ -356,6 +450,13 @@ def _check_kind(path: Path, start: bytes) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Strict JSON: numbers that are not finite are a bug of the caller and raise ValueError."""
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_json_whole(path: Path, data: Any) -> None:
+    """As `write_json`; what was there before stays until all of it is written."""
+    fresh = path.with_name(f"{path.name}.tmp")
+    write_json(fresh, data)
+    fresh.replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

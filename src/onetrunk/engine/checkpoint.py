@@ -21,6 +21,9 @@ Parts = Mapping[str, Mapping[str, Tensor]]  # file name without extension to ten
 Shapes = Mapping[str, tuple[int, ...]]
 
 _STATE = "state.json"
+SCORES = "cross-validation.json"  # of the folds that are done
+# What a run puts in `checkpoints/`: steps, the best one, runs of other seeds and folds, and what a kill left of them.
+_OWN = re.compile(rf"((step|seed|fold)-\d+|best)(\.(old|tmp)-[0-9a-f]{{32}})?|{re.escape(SCORES)}(\.tmp)?")
 
 
 class Checkpoints:
@@ -89,6 +92,22 @@ class Checkpoints:
 
     def _path(self, step: int) -> Path:
         return self.place / f"step-{step}"
+
+
+def clear_run(place: Path) -> None:
+    """Removes what a run left in a folder beside its model, and nothing else."""
+    checkpoints, board = place / "checkpoints", place / "tensorboard"
+    if checkpoints.is_dir():
+        for entry in [entry for entry in checkpoints.iterdir() if _OWN.fullmatch(entry.name)]:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    for file in board.glob("events.out.tfevents.*"):
+        file.unlink()
+    for folder_of_run in (checkpoints, board):
+        if folder_of_run.is_dir() and not any(folder_of_run.iterdir()):
+            folder_of_run.rmdir()
+    for name in folder.TRAINING:
+        if not (place / name).is_dir():
+            (place / name).unlink(missing_ok=True)
 
 
 def load_part(checkpoint: Path, name: str, shapes: Shapes) -> dict[str, Tensor]:

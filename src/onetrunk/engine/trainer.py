@@ -10,7 +10,6 @@ by (seed, step, micro-batch). So a run killed at any instant goes on from its ne
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from onetrunk.core import folder as folders
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError
 from onetrunk.core.kernels import Kernels, kernels
-from onetrunk.engine.checkpoint import Checkpoints, load_part, load_state
+from onetrunk.engine.checkpoint import Checkpoints, clear_run, load_part, load_state
 from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Weights
 from onetrunk.engine.memory import is_out_of_memory, keep_freed_memory
@@ -321,10 +320,10 @@ class Trainer:
         """Builds the optimizer, and takes up the newest checkpoint if there is one."""
         folders.recover(self.folder)
         with folders.disk_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            folders.real(self.folder).mkdir(parents=True, exist_ok=True)
         place = self.folder / "checkpoints"
-        if not self.resume and place.exists():
-            shutil.rmtree(place)
+        if not self.resume:
+            clear_run(self.folder)
         (self.folder / "bad_step.json").unlink(missing_ok=True)
         self.checkpoints = Checkpoints(place, self.config.keep)
         newest = self.checkpoints.latest(self.progress.note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from onetrunk.data.table import Table
 from onetrunk.evaluation import card, report
 from onetrunk.evaluation.gather import gather_evidence
 from onetrunk.evaluation.record import Evidence, Origin
-from onetrunk.inference.model_folder import Model
+from onetrunk.inference.model_folder import Model, Task
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,7 @@ def evaluate_model(
 ) -> Evidence:
     """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
     was lost on the way to these rows; models `beside`, by name, are asked what their own tasks are."""
-    tasks = [
-        (task.given, name)
-        for task in model.tasks
-        for name in task.ask
-        if any(v is not None for v in test.columns.get(name, []))
-    ]
-    if not tasks:
-        asked = ", ".join(name for task in model.tasks for name in task.ask)
-        raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
+    tasks = judged_tasks(model.tasks, test)
     ledger = ledger if ledger is not None else Ledger()
     names = {name for given, ask in tasks for name in [*given, ask] if name in test.columns}
     encode(test, [model.columns[name] for name in names], model.network.codecs, ledger)
@@ -81,6 +74,20 @@ def evaluate_model(
 
     files.add_files(folder, write)
     on_event(Evaluated(found))
+    return found
+
+
+def judged_tasks(tasks: Sequence[Task], test: Table) -> list[tuple[list[str], str]]:
+    """What is given and asked, of whatever the rows hold answers to. Raises DataError where they hold none."""
+    found = [
+        (task.given, name)
+        for task in tasks
+        for name in task.ask
+        if any(v is not None for v in test.columns.get(name, []))
+    ]
+    if not found:
+        asked = ", ".join(name for task in tasks for name in task.ask)
+        raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
     return found
 
 

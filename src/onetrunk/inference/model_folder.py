@@ -17,6 +17,7 @@ from onetrunk.core.column import Codec
 from onetrunk.core.content import Content
 from onetrunk.core.encoder import Column
 from onetrunk.core.errors import ModelFileError, UsageError, unknown
+from onetrunk.core.names import file_name
 from onetrunk.core.registry import column_types
 from onetrunk.data.events import EventsConfig, holds_events, latest_rows
 from onetrunk.data.events import rows_from_events as make_rows
@@ -192,7 +193,7 @@ class Model:
         out: dict[str, str] = {}
         for key, codec in self.network.codecs.items():
             for name, text in codec.assets().items():
-                out[name if name not in out else f"{files.file_name(key)}.{name}"] = text
+                out[name if name not in out else f"{file_name(key)}.{name}"] = text
         return out
 
     def as_json(self) -> dict[str, Any]:
@@ -256,6 +257,7 @@ def load(path: str | Path, adapter: str | Path | None = None, device: str = "aut
     """
     runtime = Runtime.open(device)
     path = Path(path)
+    files.restore(path)
     if not path.is_dir():
         raise UsageError(f"There is no model folder {path}.")
     files.verify(path)

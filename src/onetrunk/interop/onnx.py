@@ -28,6 +28,7 @@ from onetrunk.core.column import Codec
 from onetrunk.core.content import On, Role
 from onetrunk.core.decoding import AnswerContext
 from onetrunk.core.errors import MissingExtraError, UsageError
+from onetrunk.core.names import file_name
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
@@ -196,7 +197,7 @@ def _describe(model: Model, columns: Sequence[str], place: Path) -> None:
     described = {}
     for name in dict.fromkeys(columns):
         codec = model.codec(name)
-        assets = {f"{files.file_name(name)}.{file}": text for file, text in codec.assets().items()}
+        assets = {f"{file_name(name)}.{file}": text for file, text in codec.assets().items()}
         for file, text in assets.items():
             (place / file).write_text(text, encoding="utf-8")
         knows = {} if assets else {"knowledge": codec.knowledge()}

@@ -68,12 +68,13 @@ def steps_within(
     limit: float | None,
     out: Path,
     rates: Mapping[nn.Module, float] | None = None,
+    resume: bool = True,
 ) -> int:
     """How many of the steps fit in `limit` seconds, from a dry run of a few; decided before step 0, and for a run in
-    `out` that goes on as it was decided then. The learner is not changed."""
+    `out` that goes on (unless it does not `resume`) as it was decided then. The learner is not changed."""
     if limit is None:
         return steps
-    if (planned := planned_steps(out)) is not None:
+    if resume and (planned := planned_steps(out)) is not None:
         return planned
     config = TrainConfig.parse({**train.model_dump(), "steps": steps})
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import tempfile
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ import numpy as np
 
 from onetrunk.core import folder as files
 from onetrunk.core import rng
-from onetrunk.core.errors import DataError, UsageError
+from onetrunk.core.errors import DataError, ModelFileError, UsageError
 from onetrunk.core.events import Decision, FoldDone, Note, ignore
 from onetrunk.core.objective import ObjectiveConfig
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
+from onetrunk.engine.checkpoint import SCORES
 from onetrunk.engine.trainer import TrainResult
 from onetrunk.inference.adapter import Adapter, base_digest
 from onetrunk.inference.model_folder import Model, Task
@@ -31,8 +32,9 @@ from onetrunk.training.label_propagation import propagate_labels
 from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.select import best_of, choosing_metric, validator
-from onetrunk.training.stage import encode_rows, provenance, run_stage
+from onetrunk.training.stage import encode_rows, provenance, run_stage, weights_digest
 
+_COMPARED = ("pretrained", "fine-tuned")
 _MAX_VALIDATED = 2000  # rows looked at to choose the best step
 _MIN_VALIDATED = 20  # fewer labelled validation rows say nothing: cross-validation on the training labels instead
 
@@ -188,7 +190,8 @@ def tune(
         metric = choosing_metric(model.codec(task.ask[0]), tuning.metric)
         validate = validator(model, task, validation, metric)
     context = context.but(recipe=_gentle(recipe, pretrained))
-    steps = steps_within(learner, batches, context.recipe.train, steps, context.limit, context.out, rates)
+    train, limit, resumes = context.recipe.train, context.limit, context.resumes
+    steps = steps_within(learner, batches, train, steps, limit, context.out, rates, resumes)
     result = run_stage(stage, learner, batches, steps, context, validate, rates=rates)
     for parameter in model.network.parameters():
         parameter.requires_grad_(True)
@@ -225,7 +228,7 @@ def _cross_validated(
     better), as the model is and after fine-tuning on the others; None where no fold could tell.
 
     The model as it is may have seen the held-out labels in pretraining, and then knows them by heart: the comparison
-    favours it. `context.limit` bounds each fine-tuning.
+    favours it. `context.limit` bounds each fine-tuning. A run that is stopped goes on with the fold at which it was.
     """
     name, recipe = task.ask[0], context.recipe
     metric = choosing_metric(model.codec(name), recipe.finetune.metric)
@@ -233,23 +236,39 @@ def _cross_validated(
     fold_of = np.empty(len(labelled), dtype=np.int64)
     fold_of[rng.permutation(rng.key(context.seed, "folds"), len(labelled))] = np.arange(len(labelled)) % folds
     quick = recipe.model_copy(update={"train": recipe.train.updated(tensorboard=False)})
-    scores: dict[str, list[float]] = {"pretrained": [], "fine-tuned": []}
+    place = context.out / "checkpoints"
+    of = {
+        "rows": store.digest(), "start": weights_digest(model.network), "given": task.given, "ask": task.ask,
+        "recipe": recipe.model_dump(mode="json", exclude={"device"}), "seed": context.seed,
+    }  # fmt: skip
+    done = _folds_done(place / SCORES, of) if context.resumes else {}  # fold to the values of both models
     for fold in range(folds):
         held = labelled[fold_of == fold]
         held = held[store.index[held, store.names.index(name)] >= 0]
-        if not len(held):
+        if not len(held) or str(fold) in done:
             continue
-        tuned = copy.deepcopy(model)
-        with tempfile.TemporaryDirectory() as folder:
-            rest = labelled[fold_of != fold]
-            inner = context.but(recipe=quick, out=Path(folder), on_event=ignore)
-            tune(tuned, store, rest, task, inner, pretrained=True)
+        tuned, rest = copy.deepcopy(model), labelled[fold_of != fold]
+        inner = context.but(recipe=quick, out=place / f"fold-{fold}", on_event=ignore)
+        tune(tuned, store, rest, task, inner, pretrained=True)
         values = [validator(candidate, task, train.take(held), metric)().value for candidate in (model, tuned)]
         context.on_event(FoldDone(fold + 1, folds, metric.name, *values))
-        if None not in values:  # a fold of one class tells nothing of an AUC
-            for label, value in zip(scores, values, strict=True):
-                scores[label].append(value if metric.higher_is_better else -value)
-    return {label: float(np.mean(values)) if values else None for label, values in scores.items()}
+        done[str(fold)] = values
+        with files.disk_errors(place):
+            files.write_json_whole(place / SCORES, {"of": of, "folds": done})
+        shutil.rmtree(inner.out)
+    sign = 1 if metric.higher_is_better else -1
+    told = [values for values in done.values() if None not in values]  # a fold of one class tells nothing of an AUC
+    means = np.mean(told, axis=0) * sign if told else [None, None]
+    return {label: None if mean is None else float(mean) for label, mean in zip(_COMPARED, means, strict=True)}
+
+
+def _folds_done(path: Path, of: dict[str, Any]) -> dict[str, list[float | None]]:
+    """What a stopped run had found out; nothing where that is of another run."""
+    try:
+        found = files.read_json(path)
+    except ModelFileError:
+        return {}
+    return found["folds"] if found.get("of") == of else {}
 
 
 def _better_start(scores: dict[str, float | None]) -> str:

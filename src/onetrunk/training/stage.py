@@ -106,11 +106,11 @@ def run_stage(
     if not recipe.train.save_every:
         settings["save_every"] = max(50, steps // 10)
     train = TrainConfig.parse({**recipe.train.model_dump(), **settings})
-    identity: dict[str, Any] = {"rows": batches.store.digest(), "start": _weights_digest(network)}
+    identity: dict[str, Any] = {"rows": batches.store.digest(), "start": weights_digest(network)}
     for objective in learner.objectives:
         if isinstance(objective, Distil):
             told = objective.options
-            identity["teacher"] = [_weights_digest(objective.teacher), told.weight, told.temperature]
+            identity["teacher"] = [weights_digest(objective.teacher), told.weight, told.temperature]
     parameters = sum(p.numel() for p in network.parameters())
     documents = {o.tag: o.config.documents for o in learner.objectives}
     context.on_event(StageStarted(stage, len(batches.store.index), steps, parameters, documents))
@@ -119,6 +119,8 @@ def run_stage(
         seed=context.seed, identity=identity, validate=validate, progress=Progress(stage, context.on_event),
         flops=StepOperations(network), updates=updates_of(learner, rates),
     )  # fmt: skip
+    if context.output is not None:
+        context.output.begin()
     result = trainer.run()
     if result.interrupted:
         raise InterruptedRunError(
@@ -159,7 +161,7 @@ def provenance(
     return {"stages": [*(before or {}).get("stages", []), made]}
 
 
-def _weights_digest(network: FoundationModel) -> str:
+def weights_digest(network: FoundationModel) -> str:
     found = hashlib.blake2b(digest_size=8)
     for name, tensor in network.state_dict().items():
         found.update(name.encode() + tensor.cpu().numpy().tobytes())
