@@ -74,7 +74,8 @@ def answers_in_parts(
             answers = model.answer(part, name, task.given, sampling, ledger, prompted, first)
             codec = model.codec(name)
             columns |= answer_columns(name, answers, codec)
-            if out is not None and (on := codec.reads_on()) in part.columns:
+            on = codec.reads_on()
+            if out is not None and on is not None and on in part.columns:
                 drawn = draw_answers(codec, name, answers, list(part[on]), out, first)
                 columns |= {f"{name} drawn": drawn} if any(drawn) else {}
         yield columns

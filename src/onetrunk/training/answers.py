@@ -80,6 +80,7 @@ def run_generation(
         raise UsageError(f"--n expects 1 or more, found {n}.")
     opened = _opened(model, options)
     asked = opened.task(options.ask).ask
+    rows: dict[str, list[Any]]
     if data is None:
         rows, given = {name: [None] * n for name in asked}, []
     else:

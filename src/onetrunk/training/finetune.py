@@ -147,6 +147,7 @@ def _adapter(start: Model, tuned: Model, recipe: Recipe) -> Adapter | None:
     config = recipe.finetune.lora
     if config is None:
         return None
+    assert start.folder is not None, "add_lora has asked for it"
     whole = files.load_tensors(start.folder / "model.safetensors") if config.bits == 4 else None
     learnt = lora.take(tuned.network.trunk, whole)
     return Adapter(config, learnt, start.folder, base_digest(start.folder))
@@ -259,8 +260,10 @@ def _cross_validated(
         shutil.rmtree(inner.out)
     sign = 1 if metric.higher_is_better else -1
     told = [values for values in done.values() if None not in values]  # a fold of one class tells nothing of an AUC
-    means = np.mean(told, axis=0) * sign if told else [None, None]
-    return {label: None if mean is None else float(mean) for label, mean in zip(_COMPARED, means, strict=True)}
+    if not told:
+        return dict.fromkeys(_COMPARED)
+    means = np.array(told, dtype=np.float64).mean(0) * sign
+    return dict(zip(_COMPARED, means.tolist(), strict=True))
 
 
 def _folds_done(path: Path, of: dict[str, Any]) -> dict[str, list[float | None]]:
