@@ -26,11 +26,17 @@ class ColumnModule(nn.Module, ABC, Generic[E]):
 
     pooled: ClassVar[bool] = False  # is the read-out given the slot's state joined with the mean of the given states?
     read_out: ClassVar[tuple[str, ...]] = ("head",)  # parameters or modules that `loss` uses, and `embed` does not
+    wide: int = 0  # numbers of a wide read-out that the read-out is given too, at the end (`model.wide`)
 
     def __init__(self, encoder: E, width: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.width = width
+
+    @property
+    def read_width(self) -> int:
+        """How many numbers the read-out is given at a position."""
+        return self.width * (2 if self.pooled else 1) + self.wide
 
     @property
     def options(self) -> Any:

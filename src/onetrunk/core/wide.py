@@ -37,6 +37,15 @@ class WideFeatures:
     key: np.ndarray | None = None  # uint64 [m]
 
 
+class WideTarget(ABC):
+    """Answers of the column can have a wide read-out."""
+
+    @abstractmethod
+    def wide_target(self, content: Content) -> tuple[np.ndarray, int]:
+        """What models learn, and how many classes there are: class numbers int64 [m], -1 where there is nothing to
+        learn; classes at once float32 [m, K]; or numbers float64 [m] of no classes (0)."""
+
+
 class Wide(ABC):
     """Values have features for a wide read-out."""
 

@@ -171,6 +171,7 @@ def tune(
     objective = ObjectiveConfig(kind=kind, documents=documents, given=task.given, ask=task.ask, options=options)
     rows = Store(store.names, store.codecs, store.contents, store.index[labelled])
     rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
+    rows.wide = {name: each[labelled] for name, each in store.wide.items()}
     teacher = None if context.teacher is None else context.teacher.network
     batches, objectives = loader(rows, [objective], recipe, context.seed, teacher)
     learner = Learner(model.network, objectives, context.seed)
