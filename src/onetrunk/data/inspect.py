@@ -11,6 +11,7 @@ import numpy as np
 
 from onetrunk.core import rng
 from onetrunk.core.registry import column_types
+from onetrunk.core.terminal import printable
 from onetrunk.core.values import blocks, of_present, take
 from onetrunk.data.duplicates import NONE, fingerprint_keys, first_of_each, keys_by, row_keys
 from onetrunk.data.ledger import Ledger
@@ -99,8 +100,12 @@ class Inspection:
 
     def show(self, console: Console) -> None:
         """Prints tables and plain sentences."""
-        from rich.markup import escape
+        from rich.markup import escape as escape_markup
         from rich.table import Table as Grid
+
+        def escape(text: str) -> str:
+            """Literally: brackets are no markup, and control characters are written out."""
+            return escape_markup(printable(text))
 
         console.print(f"[bold]{escape(self.source)}[/bold]: {self.rows:,} rows, {len(self.columns)} columns")
         grid = Grid(box=None, show_header=False, pad_edge=False, padding=(0, 2, 1, 0))

@@ -19,7 +19,7 @@ from onetrunk.core.folder import disk_errors
 from onetrunk.core.names import file_name
 from onetrunk.data.table import Table, read
 
-_ACROSS, _MOST_ROWS = 10, 20  # of the picture of all pictures
+_MAX_COLUMNS, _MAX_ROWS = 10, 20  # of the picture of all pictures
 
 
 def read_rows(data: Any, network: bool) -> Table:
@@ -145,6 +145,6 @@ def _files(values: list[Any], folder: Path, name: str) -> list[str]:
         paths.append(str(path))
     pictures = [value for value in values if isinstance(value, np.ndarray) and value.ndim < 4]
     if pictures and len({picture.shape for picture in pictures}) == 1:
-        rows = [pictures[i : i + _ACROSS] for i in range(0, len(pictures), _ACROSS)][:_MOST_ROWS]
+        rows = [pictures[i : i + _MAX_COLUMNS] for i in range(0, len(pictures), _MAX_COLUMNS)][:_MAX_ROWS]
         Image.fromarray(sheet(rows)).save(folder / f"{file_name(name)}.png")
     return paths

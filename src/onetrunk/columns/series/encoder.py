@@ -268,7 +268,7 @@ class SeriesEncoder(Encoder, History):
             ends = ends - rng.integers(rng.mix(keys, "window"), spare + 1)
         cut = self._cut(content, ends)
         y = cut.future.astype(np.float32).reshape(-1, P)
-        targets = {
+        targets: dict[str, np.ndarray] = {
             "y": y,
             "present": cut.present.reshape(-1, P).astype(np.float32),
             "past": cut.past.reshape(m * C, L).repeat(K, 0).astype(np.float32),
