@@ -43,6 +43,8 @@ def _fitted(ask: str) -> tuple[Any, Any, Any, dict[str, list[Any]]]:
     store = worlds.store_of(made, table)
     rows = wide_rows(store, GIVEN, ask, np.arange(len(store.index)))
     fitted = fit_wide(rows)
+    if fitted.residuals is not None:
+        made.codec(ask).encoder.expect_around(fitted.residuals)
     made.network.add_wide(ask, fitted.readout)
     return made, store, fitted, table
 

@@ -42,6 +42,10 @@ class ColumnModule(nn.Module, ABC, Generic[E]):
     def options(self) -> Any:
         return self.encoder.options
 
+    def attach_wide(self, outputs: int) -> None:
+        """From now on the read-out is given so many numbers more, to which it adds its own (`model.wide`)."""
+        self.wide = outputs
+
     def grow(self, growth: Growth) -> None:
         """Follows `Encoder.extend`: new rows begin as the mean of those the growth names; learnt ones stay."""
         if len(growth):

@@ -93,7 +93,7 @@ class FoundationModel(nn.Module):
     def add_wide(self, column: str, readout: WideReadout) -> None:
         """From now on the column is read out beside what this says."""
         self.wide[self._marker_of[column]] = readout
-        self.codec(column).module.wide = readout.shape.outputs
+        self.codec(column).module.attach_wide(readout.shape.outputs)
 
     def wide_of(self, column: str) -> WideReadout | None:
         """The column's wide read-out, where it has one."""

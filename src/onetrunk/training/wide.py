@@ -44,7 +44,12 @@ class FittedWide:
     held_out: np.ndarray
     scores: dict[str, float]
     seconds: float
+    residuals: np.ndarray | None = None  # of numbers, what is left beside that, float64 [rows]
     chosen: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """What was tried, what was chosen, and how long it took."""
+        return {"scores": self.scores, "chosen": self.chosen, "seconds": round(self.seconds, 1)}
 
 
 @dataclass
@@ -109,7 +114,8 @@ def fit_wide(rows: Rows, seed: int = 0) -> FittedWide | None:
     _set_linear(readout, rows, linear.fitted())
     readout.mix.copy_(torch.from_numpy(mix))
     chosen = {"penalty": linear.chosen, "trees": 0 if trees is None else trees.chosen, "mix": mix.tolist()}
-    return FittedWide(readout, held_out.astype(np.float32), scores, time.monotonic() - started, chosen)
+    residuals = None if rows.classes else rows.target - held_out[:, 0]
+    return FittedWide(readout, held_out.astype(np.float32), scores, time.monotonic() - started, residuals, chosen)
 
 
 @dataclass

@@ -90,6 +90,9 @@ class ScalarEncoder(Encoder, Wide, WideTarget):
     def wide_target(self, content: Content) -> tuple[np.ndarray, int]:
         return content.gather()["value"].astype(np.float64), 0
 
+    def expect_around(self, residuals: np.ndarray) -> None:
+        self.bars = fit_bars(np.clip(residuals, -_MAX_STANDARDISED, _MAX_STANDARDISED), self.options.bars)
+
     def wide_features(self, content: Content) -> WideFeatures:
         """The standardised value and what else a type knows, cut where it is far out; and its bin."""
         parts = content.gather()

@@ -32,13 +32,24 @@ class ScalarModule(ColumnModule[E], Distribution):
     def __init__(self, encoder: E, width: int) -> None:
         super().__init__(encoder, width)
         self.bars = BarDistribution(encoder.bars.borders, encoder.bars.scales, encoder.bars.mass)
-        self.line = nn.Linear(self._input_count(), width)
         self.slot = nn.Parameter(torch.zeros(width))
-        self.head = nn.Linear(2 * width, self.bars.size)
-        nn.init.normal_(self.line.weight, std=width**-0.5)
+        self._of_bars()
+
+    def _of_bars(self) -> None:
+        """What depends on how many bars there are. The first answer is the training distribution."""
+        self.line = nn.Linear(self._input_count(), self.width)
+        nn.init.normal_(self.line.weight, std=self.width**-0.5)
         nn.init.zeros_(self.line.bias)
-        nn.init.zeros_(self.head.weight)  # the first answer is the training distribution
+        self.head = nn.Linear(2 * self.width, self.bars.size)
+        nn.init.zeros_(self.head.weight)
         self.head.bias.data.copy_(self.bars.mass.log())
+
+    def attach_wide(self, outputs: int) -> None:
+        """The distribution then is of what is left (`ScalarEncoder.expect_around`)."""
+        super().attach_wide(outputs)
+        known = self.encoder.bars
+        self.bars = BarDistribution(known.borders, known.scales, known.mass)
+        self._of_bars()
 
     def _input_count(self) -> int:
         """Steps between borders, and the standardised value."""
