@@ -45,7 +45,7 @@ class RoleAssignment:
     unit: int = 1
 
 
-class Encoder(Protocol):
+class BatchEncoder(Protocol):
     """What an objective asks of a model (`model.FoundationModel`)."""
 
     width: int
@@ -69,7 +69,7 @@ class Encoder(Protocol):
 class View(Protocol):
     """What an objective may look at in a step."""
 
-    model: Encoder
+    model: BatchEncoder
     batch: Batch
 
     @property

@@ -69,12 +69,12 @@ class ScalarModule(ColumnModule[E], Distribution):
     # -- positions to answers ----------------------------------------------------------------------------------------
     def logits(self, h: Tensor) -> Tensor:
         """h [r, 2 D] to the distribution's logits [r, K]: of what is left beside a wide read-out."""
-        h = h[:, : -self.wide] if self.wide else h
+        h = h[:, : -self.wide_outputs] if self.wide_outputs else h
         return self.head(dropout(h, self.options.dropout, self.training)).float()
 
     def _begin(self, h: Tensor) -> Tensor:
         """Where the distribution stands, [r]: at what a wide read-out says."""
-        return h[:, -1].float() if self.wide else torch.zeros(len(h), device=h.device)
+        return h[:, -1].float() if self.wide_outputs else torch.zeros(len(h), device=h.device)
 
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
         """Negative log density of the standardised values, nats: below 0 where a density exceeds 1."""
