@@ -18,6 +18,7 @@ from onetrunk.core.content import Content
 from onetrunk.core.errors import UsageError
 from onetrunk.core.values import blocks
 from onetrunk.data import spool
+from onetrunk.storage.disk import disk_errors
 
 if TYPE_CHECKING:
     from onetrunk.core.column import Codec
@@ -111,7 +112,7 @@ class _ArrayFile:
 
     def __init__(self, like: np.ndarray) -> None:
         self._dtype, self._shape, self._rows = like.dtype, like.shape[1:], 0
-        with spool.disk_errors(spool.folder()):
+        with disk_errors(spool.folder()):
             # Open as long as it is mapped.
             self._file: BinaryIO = tempfile.TemporaryFile(prefix="onetrunk-")  # noqa: SIM115
 
@@ -121,13 +122,13 @@ class _ArrayFile:
                 f"A column's blocks differ: expected {self._dtype} {list(self._shape)}, found {block.dtype} "
                 f"{list(block.shape[1:])}."
             )
-        with spool.disk_errors(spool.folder()):
+        with disk_errors(spool.folder()):
             self._file.write(np.ascontiguousarray(block).data)
         self._rows += len(block)
 
     def mapped(self) -> np.ndarray:
         shape = (self._rows, *self._shape)
-        with spool.disk_errors(spool.folder()):
+        with disk_errors(spool.folder()):
             self._file.flush()
         if not np.prod(shape, dtype=np.int64):
             return np.zeros(shape, dtype=self._dtype)

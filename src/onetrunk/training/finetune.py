@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.errors import DataError, ModelFileError, UsageError
 from onetrunk.core.events import Decision, FoldDone, Note, ignore
@@ -26,6 +25,9 @@ from onetrunk.inference.adapter import Adapter, base_digest
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.nn import lora
 from onetrunk.objectives import Learner
+from onetrunk.storage.disk import disk_errors
+from onetrunk.storage.strict_json import read_json, write_json_whole
+from onetrunk.storage.tensors import load_tensors
 from onetrunk.training import adapt
 from onetrunk.training.batches import count_steps, loader, steps_within, with_row_weights
 from onetrunk.training.context import RunContext
@@ -151,7 +153,7 @@ def _adapter(start: Model, tuned: Model, recipe: Recipe) -> Adapter | None:
     if config is None:
         return None
     assert start.folder is not None, "add_lora has asked for it"
-    whole = files.load_tensors(start.folder / "model.safetensors") if config.bits == 4 else None
+    whole = load_tensors(start.folder / "model.safetensors") if config.bits == 4 else None
     learnt = lora.take(tuned.network.trunk, whole)
     return Adapter(config, learnt, start.folder, base_digest(start.folder))
 
@@ -259,8 +261,8 @@ def _cross_validated(
         values = [validator(candidate, task, train.take(held), metric)().value for candidate in (model, tuned)]
         context.on_event(FoldDone(fold + 1, folds, metric.name, *values))
         done[str(fold)] = values
-        with files.disk_errors(place):
-            files.write_json_whole(place / SCORES, {"of": of, "folds": done})
+        with disk_errors(place):
+            write_json_whole(place / SCORES, {"of": of, "folds": done})
         shutil.rmtree(inner.out)
     sign = 1 if metric.higher_is_better else -1
     told = [values for values in done.values() if None not in values]  # a fold of one class tells nothing of an AUC
@@ -273,7 +275,7 @@ def _cross_validated(
 def _folds_done(path: Path, of: dict[str, Any]) -> dict[str, list[float | None]]:
     """What a stopped run had found out; nothing where that is of another run."""
     try:
-        found = files.read_json(path)
+        found = read_json(path)
     except ModelFileError:
         return {}
     return found["folds"] if found.get("of") == of else {}

@@ -10,7 +10,6 @@ import numpy as np
 
 from onetrunk.core.errors import DataError, UsageError
 from onetrunk.core.events import Listener, Note, Saved, ignore
-from onetrunk.core.folder import MANIFEST
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.seen_rows import record, splits_before
 from onetrunk.data.table import Table, read
@@ -18,6 +17,7 @@ from onetrunk.evaluation.evidence_folder import evaluate_model, judged_tasks
 from onetrunk.evaluation.record import Evidence
 from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.model_folder import Model, Task, load
+from onetrunk.storage import atomic
 from onetrunk.training.beside_wide import begins_wide, train_beside_wide
 from onetrunk.training.context import RunContext
 from onetrunk.training.distil import both_met, open_teacher, teach
@@ -84,7 +84,7 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
     recipe, out = recipe_of(options), Path(options.out)
     command, foundation = command_digest("train", options, recipe), Path(f"{options.out}-foundation")
     output, starts = Output(out, options.overwrite, command), [options.start]
-    if options.start is None and (foundation / MANIFEST).exists() and (output.stage or not options.overwrite):
+    if options.start is None and (foundation / atomic.MANIFEST).exists() and (output.stage or not options.overwrite):
         on_event(Note(f"Going on from {foundation}, which an earlier run made (--overwrite makes it anew)."))
         starts.insert(0, str(foundation))
     for start in starts:
@@ -135,7 +135,7 @@ def _keeper(output: Output, out: Path) -> Callable[[Model], None]:
 
     def keep(model: Model) -> None:
         output.begin()
-        model.save(out, overwrite=output.replaces or (out / MANIFEST).exists())
+        model.save(out, overwrite=output.replaces or (out / atomic.MANIFEST).exists())
 
     return keep
 
