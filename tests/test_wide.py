@@ -93,7 +93,7 @@ def test_what_onnx_cannot_hold_is_refused_with_what_to_do(tmp_path: Path) -> Non
     """Without its wide read-out the graph would answer something else than the model does."""
     made, _, _, table = _fitted("label")
     made.tasks = [Task(GIVEN, ["label"])]
-    with pytest.raises(UsageError, match="'label' has a wide read-out.*finetune.wide=false"):
+    with pytest.raises(UsageError, match=r"'label' has a wide read-out.*finetune\.wide=false"):
         onetrunk.export(made, table, to="onnx", out=str(tmp_path / "x"), quiet=True)
     assert not (tmp_path / "x").exists()
 
