@@ -30,7 +30,7 @@ def with_row_weights(store: Store, table: Table, column: str | None) -> Store:
     if column is not None:
         values = table[column]
         try:
-            weights = np.array([float(v) for v in values], dtype=np.float32)
+            weights = np.fromiter((float(v) for v in values), dtype=np.float32, count=len(values))
         except (TypeError, ValueError):
             weights = np.full(len(values), np.nan, dtype=np.float32)
         if not (np.isfinite(weights) & (weights >= 0)).all():
