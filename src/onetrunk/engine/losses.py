@@ -70,9 +70,9 @@ class Sum(Merge):
         total = reduce(torch.add, losses.values())
         if total.requires_grad:
             if self.alone:
-                total.backward()
+                total.backward()  # type: ignore[no-untyped-call]
             else:
-                torch.autograd.backward(total, inputs=list(self.parameters))  # type: ignore[no-untyped-call]
+                torch.autograd.backward(total, inputs=list(self.parameters))
 
 
 class Alternate(Sum):
