@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.nn import lora
 from onetrunk.nn.lora import LoRAConfig
+from onetrunk.storage.strict_json import read_json
 from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import FinetuneConfig
 
@@ -52,7 +52,7 @@ def add_lora(model: Model, task: Task, config: LoRAConfig, seed: int) -> None:
     that these changes are all there is to it."""
     if model.folder is None:
         raise UsageError("finetune.lora changes a model folder, by whose hash it knows it: name one with --from.")
-    known = files.read_json(model.folder / "onetrunk.json")["codecs"]
+    known = read_json(model.folder / "onetrunk.json")["codecs"]
     for column in (model.columns[name] for name in task.ask):
         if column.codec in known and model.codec(column.name).continues:
             model.codec(column.name).requires_grad_(False)
