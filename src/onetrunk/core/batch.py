@@ -61,8 +61,10 @@ class Layout:
         return torch.bincount(self.doc_BT[self.doc_BT >= 0])
 
     def to(self, device: torch.device | str) -> Layout:
-        arrays = [a.to(device, non_blocking=True) for a in (self.doc_BT, self.branch_BT, self.order_BT, self.pos_BT)]
-        return Layout(*arrays, causal=self.causal, full=self.full)
+        doc, branch, order, pos = (
+            a.to(device, non_blocking=True) for a in (self.doc_BT, self.branch_BT, self.order_BT, self.pos_BT)
+        )
+        return Layout(doc, branch, order, pos, causal=self.causal, full=self.full)
 
 
 @dataclass
@@ -115,6 +117,7 @@ class Batch:
     row: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # [m] the table row of each document
     counts: dict[str, float] = field(default_factory=dict)  # of each loss ("predict/label"), known before forward
     tokens: int = 0  # positions that are not padding
+    wide: dict[str, Tensor] = field(default_factory=dict)  # asked column -> what its wide read-out says [m, K]
 
     def to(self, device: torch.device | str) -> Batch:
         return Batch(
@@ -126,6 +129,7 @@ class Batch:
             self.row,
             self.counts,
             self.tokens,
+            {name: x.to(device) for name, x in self.wide.items()},
         )
 
 

@@ -384,7 +384,8 @@ class Sides(nn.Module):
 
         if not isinstance(self.module, Distribution):
             raise UsageError(
-                f"The column type {self.kind.name!r} has no distribution over a closed set that a student could learn from."
+                f"The column type {self.kind.name!r} has no distribution over a closed set that a student could "
+                "learn from."
             )
         return self.module.divergence(h, getattr(teacher, "module", teacher), h_teacher, temperature)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -40,6 +40,7 @@ class Store:
     contents: list[Content]
     index: np.ndarray  # int64 [rows, C]
     row_weight: np.ndarray | None = None  # float32 [rows]
+    wide: dict[str, np.ndarray] = field(default_factory=dict)  # asked column -> what its wide read-out says [rows, K]
 
     @property
     def present(self) -> np.ndarray:

@@ -28,7 +28,9 @@ from onetrunk.inference import adapter as adapters
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.predict import answer
 from onetrunk.inference.session import Request
+from onetrunk.inference.wide import add_wide
 from onetrunk.model import FoundationModel
+from onetrunk.model.wide import WideReadout, WideShape
 from onetrunk.nn import lora
 from onetrunk.storage import atomic
 from onetrunk.storage.names import file_name
@@ -128,6 +130,7 @@ class Model:
         wanted = [column for name, column in self.columns.items() if name in task.given and name in table.columns]
         ledger = ledger if ledger is not None else Ledger()
         store = encode(table, wanted, self.network.codecs, ledger)
+        add_wide(self.network, store, task.given, ask)
         codec, prompt = self.codec(ask), None
         if prompted and not codec.continues:
             able = [name for name in self.columns if self.codec(name).continues]
@@ -148,6 +151,7 @@ class Model:
         table = _table(columns)
         wanted = [column for name, column in self.columns.items() if name in {ask, *given} & table.columns.keys()]
         store = encode(table, wanted, self.network.codecs, Ledger())
+        add_wide(self.network, store, given, ask)
         return row_losses(self.network, store, list(given), ask)
 
     def predict(self, rows: Any, ask: str | Sequence[str] | None = None, **options: Any) -> Any:
@@ -219,6 +223,9 @@ class Model:
                 for key, codec in self.network.codecs.items()
             },
             "tasks": [{"given": task.given, "ask": task.ask} for task in self.tasks],
+            "wide": {
+                name: readout.as_json() for name in self.columns if (readout := self.network.wide_of(name)) is not None
+            },
             "fold": None if self.fold is None else self.fold.model_dump(),
         }
 
@@ -283,10 +290,11 @@ def load(path: str | Path, adapter: str | Path | None = None, device: str = "aut
         fold = None if told is None else EventsConfig.parse(told, "the model's fold")
         codecs = _codecs(description, columns)  # what they know stays real in the sketch
         with torch.device("meta"):  # shapes are checked before memory is taken
-            sketch = FoundationModel(trunk, columns, codecs, description["given"])
+            sketch = _with_wide(FoundationModel(trunk, columns, codecs, description["given"]), description)
         shapes = {name: tuple(t.shape) for name, t in sketch.state_dict().items()}
         state = _tensors(path, shapes, instead)
         network = FoundationModel(trunk, columns, _codecs(description, columns), description["given"])
+        _with_wide(network, description)
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise ModelFileError(f"{path / 'onetrunk.json'} does not describe a model: {error}.") from None
     network.load_state_dict(state)
@@ -294,6 +302,12 @@ def load(path: str | Path, adapter: str | Path | None = None, device: str = "aut
         lora.merge(network.trunk, added.learnt, added.config.scale)
     runtime.place(network)
     return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, fold, added)
+
+
+def _with_wide(network: FoundationModel, description: dict[str, Any]) -> FoundationModel:
+    for name, shape in description.get("wide", {}).items():
+        network.add_wide(name, WideReadout(WideShape.parse(shape)))
+    return network
 
 
 def _codecs(description: dict[str, Any], columns: Sequence[Column]) -> dict[str, Codec]:

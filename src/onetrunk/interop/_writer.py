@@ -34,7 +34,7 @@ def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor
     kind = "qwen3" if c.qk_norm else "llama"
     ends = [special.end, *special.stops]
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": c.rope_theta}
-    if (s := c.rope_stretch) is not None:
+    if (s := c.rope_scaling) is not None:
         rope |= {"rope_type": "llama3", "factor": s.factor, "low_freq_factor": s.low, "high_freq_factor": s.high,
                  "original_max_position_embeddings": s.original}  # fmt: skip
     attention = trunk.layers[0].self_attn
@@ -53,7 +53,7 @@ def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor
         "rms_norm_eps": c.eps,
         "rope_theta": c.rope_theta,
         "rope_parameters": rope,
-        "rope_scaling": None if c.rope_stretch is None else {k: v for k, v in rope.items() if k != "rope_theta"},
+        "rope_scaling": None if c.rope_scaling is None else {k: v for k, v in rope.items() if k != "rope_theta"},
         "attention_bias": False,
         "tie_word_embeddings": False,
         "bos_token_id": special.start,

@@ -31,7 +31,7 @@ def write(model: Model, ask: str, place: Path) -> None:
         raise MissingExtraError("gguf", "gguf", "Writing GGUF") from None
     codec, config, tensors = model.codec(ask), *_writer.checkpoint(model, ask)
     if config["model_type"] != "qwen3" or config["rope_scaling"] is not None:
-        raise UsageError("GGUF is written of a trunk with normed queries and keys (qk_norm) and without rope_stretch.")
+        raise UsageError("GGUF is written of a trunk with normed queries and keys (qk_norm) and without rope_scaling.")
     if codec.special != OWN or codec.options.unit != "bpe":
         raise UsageError(
             f"The tokenizer of {ask!r} is not one that is written as GGUF: expected pieces learnt here (unit: bpe). "

@@ -52,6 +52,8 @@ class Choice:
     cross_validation: dict[str, float | None] | None = None
     validation: float | None = None
     seeds: list[float | None] = field(default_factory=list)
+    wide: dict[str, Any] | None = None  # of each asked column, what its wide read-out was fitted to
+    trunk: dict[str, float] | None = None  # what the trunk gained beside it, and what that took
 
     def as_json(self) -> dict[str, Any]:
         """What was looked at."""
@@ -74,8 +76,8 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     choosing_metric(model.codec(task.ask[0]), tuning.metric)  # a name that is wrong is refused before any work
     store = encode_rows(model, data, "train", context.recipe)
     context.show_ledger(data.ledger, len(store.index))
-    labelled = _labelled(store, task)
-    validation = _validation_rows(data, task)
+    labelled = labelled_rows(store, task)
+    validation = validation_rows(data, task)
     choice = Choice(len(labelled))
     propagates = pretrained and tuning.label_propagation and len(labelled) < len(store.index)
     cross_validates = pretrained and not propagates and len(validation) < _MIN_VALIDATED
@@ -99,7 +101,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     return FineTuned(chosen, choice)
 
 
-def _labelled(store: Store, task: Task) -> np.ndarray:
+def labelled_rows(store: Store, task: Task) -> np.ndarray:
     """The rows that hold a value of an asked column."""
     asked = [store.names.index(name) for name in task.ask]
     labelled = np.flatnonzero(store.present[:, asked].any(1))
@@ -108,7 +110,8 @@ def _labelled(store: Store, task: Task) -> np.ndarray:
     return labelled
 
 
-def _validation_rows(data: Data, task: Task) -> Table:
+def validation_rows(data: Data, task: Task) -> Table:
+    """Rows that are held out to choose by, as far as they hold an asked value, a bounded number."""
     rows = data.part("val")
     known = np.flatnonzero(np.any([present(rows[name]) for name in task.ask], axis=0))
     return rows.take(known[:_MAX_VALIDATED])
@@ -175,6 +178,7 @@ def tune(
     objective = ObjectiveConfig(kind=kind, documents=documents, given=task.given, ask=task.ask, options=options)
     rows = Store(store.names, store.codecs, store.contents, store.index[labelled])
     rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
+    rows.wide = {name: each[labelled] for name, each in store.wide.items()}
     teacher = None if context.teacher is None else context.teacher.network
     batches, objectives = loader(rows, [objective], recipe, context.seed, teacher)
     learner = Learner(model.network, objectives, context.seed)
