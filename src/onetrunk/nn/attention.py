@@ -28,8 +28,8 @@ CosSin = tuple[Tensor, Tensor] | None  # cos and sin of every position; None: po
 
 
 class RopeScaling(Config):
-    """Longer contexts from the same rotations (Llama 3's, arXiv 2407.21783): wavelengths above `original / low` positions
-    become `factor` times longer, those below `original / high` stay, and those between change in part."""
+    """Longer contexts from the same rotations (Llama 3's, arXiv 2407.21783): wavelengths above `original / low`
+    positions become `factor` times longer, those below `original / high` stay, and those between change in part."""
 
     factor: float = Field(gt=0)
     low: float = Field(gt=0)

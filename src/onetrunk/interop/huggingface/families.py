@@ -1,4 +1,4 @@
-"""Which families of checkpoints are known: how each one's configuration and names read in ours.
+"""The families of checkpoints that can be read: how the configuration and tensors' names of each translate to ours.
 
 A family is data. Its tensors' names are a prefix, a layer's place, and one name for each of ours.
 """

@@ -1,8 +1,8 @@
-"""A text column, written from nothing, as what other programs write texts with: a Qwen3's (or Llama's) configuration,
-tensors and chat template.
+"""What a causal language model of the Hugging Face format is made of: the configuration, tensors and chat template of a
+Qwen3 or Llama, from a text column that is asked from nothing.
 
-Our block is Qwen3's, so only names change. What tells our column and role apart from others is one vector, added to
-every embedding: it goes into the table.
+Our block is Qwen3's, so only names change. One vector tells our column and its role apart from others; it is added to
+every embedding, and so goes into the table. The GGUF file is made of the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hugging Face folders (config.json, safetensors, tokenizer, preprocessor) as models of ours: the same answers.
+"""Reads a Hugging Face folder (config.json, safetensors, tokenizer, preprocessor): our model answers as theirs does.
 
 Files from outside are data: no remote code, no pickle; names and shapes are checked before memory is taken.
 """
@@ -19,8 +19,8 @@ from onetrunk.core.encoder import Column
 from onetrunk.core.errors import MissingExtraError, ModelFileError, UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.inference.model_folder import Model, Task
-from onetrunk.interop._families import FAMILIES, TOWERS, Family
-from onetrunk.interop._tokenizers import read_tokenizer
+from onetrunk.interop.huggingface.families import FAMILIES, TOWERS, Family
+from onetrunk.interop.huggingface.tokenizers import read_tokenizer
 from onetrunk.model import FoundationModel
 from onetrunk.nn.trunk import build_trunk
 from onetrunk.storage.header import tensor_shapes
