@@ -218,6 +218,22 @@ class ClosedSet(ABC):
         """All of them, in order."""
 
 
+class FileAnswers(ABC):
+    """Each answer is a file of its own in a table of answers (a picture, a film, a sound)."""
+
+    suffix: ClassVar[str]  # of the file's name
+
+    @classmethod
+    @abstractmethod
+    def as_file(cls, answer: Any) -> bytes:
+        """The file."""
+
+    @classmethod
+    def sheet(cls, answers: Sequence[Any]) -> bytes | None:
+        """Some answers at a glance, as a PNG file; None where they cannot stand side by side."""
+        return None
+
+
 def reads_on(encoder: Encoder) -> str | None:
     """The column on whose positions this one is read out when asked; None: on its own."""
     return encoder.on if isinstance(encoder, ReadsAnother) else None
