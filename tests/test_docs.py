@@ -28,8 +28,10 @@ from PIL import Image
 
 import onetrunk
 from onetrunk import cli
-from onetrunk.core.column import Codec
 from onetrunk.core.config import parse_yaml
+from onetrunk.core.encoder import Encoder
+from onetrunk.core.evaluation import Evaluation
+from onetrunk.core.module import ColumnModule
 from onetrunk.core.objective import Objective
 from onetrunk.core.registry import column_types, objectives
 from onetrunk.engine.optim import OptimConfig
@@ -269,7 +271,7 @@ def test_every_column_type_is_named(page: Path) -> None:
 @pytest.mark.parametrize("kind", column_types.names())
 def test_options_of_a_column_and_their_defaults(kind: str) -> None:
     """A default that is found in the data has no code marks."""
-    options = column_types.get(kind).Options.model_fields
+    options = column_types.get(kind).encoder.Options.model_fields
     found = {row[0].strip("`"): row[1] for row in table_rows(ROOT / "docs" / "columns.md", kind)[1:]}
     assert found.keys() == options.keys()
     for name, field in options.items():
@@ -306,7 +308,10 @@ def test_closed_sets_are_named_whole() -> None:
     assert sizes == [[f"`{size}`", *map(str, shape.values())] for size, shape in SIZES.items()]
 
 
-@pytest.mark.parametrize(("heading", "owner"), [("A codec", Codec), ("An objective", Objective)])
+@pytest.mark.parametrize(
+    ("heading", "owner"),
+    [("An encoder", Encoder), ("A module", ColumnModule), ("An evaluation", Evaluation), ("An objective", Objective)],
+)
 def test_the_contract_is_documented_with_its_signatures(heading: str, owner: type) -> None:
     cells = [row[0] for row in table_rows(ROOT / "docs" / "architecture.md", heading)]
     written = re.findall(r"`(\w+)\(([^)`]*)\)`", "\n".join(cells))

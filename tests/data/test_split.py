@@ -2,6 +2,7 @@
 
 import datetime
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -27,7 +28,9 @@ class _CaseBlind:
 
 @pytest.fixture(autouse=True)
 def fake_types(monkeypatch):
-    monkeypatch.setattr(column_types, "get", {"any": _Any, "blind": _CaseBlind}.__getitem__)
+    monkeypatch.setattr(
+        column_types, "get", lambda name: SimpleNamespace(encoder={"any": _Any, "blind": _CaseBlind}[name])
+    )
 
 
 def make(columns, spec="auto", seed=0, given=("x",), ask=("y",), **kwargs):

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -188,7 +189,7 @@ def test_folder_with_metadata(tmp_path, name):
         frame.to_csv(tmp_path / name, index=False)
     else:
         frame.to_json(tmp_path / name, orient="records", lines=True)
-    # A file that is missing among good ones is the codec's to quarantine, not the reader's to refuse.
+    # A file that is missing among good ones is the encoder's to quarantine, not the reader's to refuse.
     paths = [tmp_path / "pics/1.png", tmp_path / "pics/gone.png"]
     assert read(tmp_path).columns == {"image": paths, "sex": ["f", "m"]}
 
@@ -336,7 +337,9 @@ def fake_types(monkeypatch):
     monkeypatch.setattr(column_types, "names", lambda: sorted(known))
     monkeypatch.setattr(column_types, "modules", lambda: dict.fromkeys(known, ""))
     get = column_types.get
-    monkeypatch.setattr(column_types, "get", lambda name: known[name] if name in known else get(name))
+    monkeypatch.setattr(
+        column_types, "get", lambda name: SimpleNamespace(encoder=known[name]) if name in known else get(name)
+    )
 
 
 def test_types_are_those_that_recognise_best(fake_types):

@@ -25,7 +25,7 @@ _EXACT = 1 << 53  # whole numbers up to here are floats without loss
 # -- by the column's type ----------------------------------------------------------------------------------------------
 def fingerprints(values: Sequence[Any], kind: str) -> Iterator[str | None]:
     """Equal for equal values, by the type's own rule; None where missing."""
-    of = _remembering(column_types.get(kind).fingerprint)
+    of = _remembering(column_types.get(kind).encoder.fingerprint)
     for block in blocks(values):
         for value in block:
             yield None if value is None else of(value)
@@ -33,7 +33,7 @@ def fingerprints(values: Sequence[Any], kind: str) -> Iterator[str | None]:
 
 def fingerprint_keys(values: Sequence[Any], kind: str) -> np.ndarray:
     """Equal for equal values, by the type's own rule, int64 [n]; `NONE` where missing. Of this process only."""
-    return keys_by(values, column_types.get(kind).fingerprint)
+    return keys_by(values, column_types.get(kind).encoder.fingerprint)
 
 
 def keys_by(values: Sequence[Any], function: Callable[[Any], str | None]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from onetrunk.data.table import Table, left_out
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from onetrunk.core.column import Codec
+    from onetrunk.core.encoder import Encoder
 
 DESCRIBED = 50_000  # rows that ranges, lengths, words and losses are told of
 _EXAMPLES = 5
@@ -139,11 +139,11 @@ def inspect(
     ask: Sequence[str] | None = None,
     split: Split | None = None,
     context: int | None = None,
-    prepared: Mapping[str, Codec] | None = None,
+    prepared: Mapping[str, Encoder] | None = None,
 ) -> Inspection:
     """Looks at every value for what is missing, equal or a leak; ranges, lengths and words are of `DESCRIBED` rows.
 
-    `prepared` (fitted) codecs say what training would drop of these and, with `context` (positions of one sequence),
+    `prepared` (fitted) encoders say what training would drop of these and, with `context` (positions of one sequence),
     what would be cut. Raises as `left_out` does.
     """
     ask = list(ask or [])
@@ -174,8 +174,8 @@ def inspect(
 
 
 def in_words(summary: Any, most: int | None = None) -> str:
-    """A codec's summary as a line a person can read: `classes: 2; counts: no 760, yes 240`; of inner lists and mappings
-    at most so many."""
+    """An encoder's summary as a line a person can read: `classes: 2; counts: no 760, yes 240`; of inner lists and
+    mappings at most so many."""
     if isinstance(summary, Mapping):
         shown = {k: v for k, v in summary.items() if k != "samples"}  # these have a place of their own
         nested = any(isinstance(v, Mapping | list) for v in shown.values())
@@ -213,12 +213,12 @@ def _column(
     ask: Sequence[str],
     reasons: Mapping[str, str],
 ) -> ColumnReport:
-    codec = column_types.get(kind)
+    encoder = column_types.get(kind).encoder
     there = np.flatnonzero(keys != NONE)
     distinct, first, counts = np.unique(keys[there], return_index=True, return_counts=True)
     few = len(distinct) <= _FEW_CLASSES and len(there) >= 2 * len(distinct)
     order = np.lexsort((first, -counts))  # the most frequent first, then as they come
-    shown = [codec.show(v).get("text") for v in take(table[name], there[:: max(1, len(there) // 3)][:3])]
+    shown = [encoder.show(v).get("text") for v in take(table[name], there[:: max(1, len(there) // 3)][:3])]
     described = of_present(sample[name])
     return ColumnReport(
         name=name,
@@ -227,7 +227,7 @@ def _column(
         present=len(there),
         missing=len(table) - len(there),
         distinct=len(distinct),
-        summary=codec.describe(list(described)) if len(described) else {},
+        summary=encoder.describe(list(described)) if len(described) else {},
         balance=_balance(table[name], kind, there[first[order]], counts[order]) if few else None,
         samples=[" ".join(text.split())[:_SAMPLE_CHARACTERS] for text in shown if text is not None],
     )
@@ -235,7 +235,7 @@ def _column(
 
 def _balance(values: Sequence[Any], kind: str, rows: np.ndarray, counts: np.ndarray) -> dict[str, int]:
     """How often each value occurs; `rows` hold one of each."""
-    fingerprint = column_types.get(kind).fingerprint
+    fingerprint = column_types.get(kind).encoder.fingerprint
     return dict(zip(map(fingerprint, take(values, rows)), counts.tolist(), strict=True))
 
 
@@ -259,7 +259,7 @@ def _nearly(
     distinct = np.unique(equal)  # one row of each that are equal: what is equal is reported as that
     keys = []
     for name in inputs:
-        found = keys_by(take(table[name], distinct), column_types.get(types[name]).near)
+        found = keys_by(take(table[name], distinct), column_types.get(types[name]).encoder.near_duplicate_key)
         if (found != NONE).any():
             keys.append(found)
     if not keys:
@@ -268,9 +268,9 @@ def _nearly(
     return _repeats(near, table.row[distinct], None if part is None else part[distinct])
 
 
-def _lost(table: Table, prepared: Mapping[str, Codec], context: int | None) -> Ledger:
+def _lost(table: Table, prepared: Mapping[str, Encoder], context: int | None) -> Ledger:
     ledger = Ledger()
-    for name, codec in prepared.items():
+    for name, encoder in prepared.items():
         first = 0
         for block in blocks(table[name], ENCODED_AT_ONCE):
             row = table.row[first : first + len(block)]
@@ -279,11 +279,11 @@ def _lost(table: Table, prepared: Mapping[str, Codec], context: int | None) -> L
             def bad(i: int, reason: str, name: str = name, row: np.ndarray = row) -> None:
                 ledger.add(reason, name, int(row[i]), bad=True)
 
-            content, present = codec.encode_all(block, bad)
-            for reason, n in codec.dropped(content).items():
+            content, present = encoder.encode_all(block, bad)
+            for reason, n in encoder.dropped(content).items():
                 ledger.add(reason, name, n=n)
             if context is not None and len(content):
-                longer = np.flatnonzero(present)[codec.positions(content) > context]
+                longer = np.flatnonzero(present)[encoder.max_positions(content) > context]
                 for i in longer.tolist():
                     ledger.add(f"longer than a sequence of {context} positions", name, int(row[i]))
     return ledger
@@ -300,7 +300,7 @@ def _part_of(split: Split | None, n: int) -> np.ndarray | None:
 
 def _meaning(kind: str) -> str:
     """The first line of a column type's own file says what it is."""
-    text = sys.modules[column_types.get(kind).__module__].__doc__ or kind
+    text = importlib.import_module(column_types.get(kind).module_name).__doc__ or kind
     return text.strip().partition("\n")[0]
 
 

@@ -1,15 +1,15 @@
-"""Table rows to what a model trains on: codecs fitted on training rows, values encoded, every loss in the ledger."""
+"""Table rows to what a model trains on: encoders fitted on training rows, values encoded, every loss in the ledger."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from onetrunk.core.content import Content
-from onetrunk.core.encoder import Column
+from onetrunk.core.encoder import Beside, Column, Encoder, reads_on
 from onetrunk.core.errors import DataError
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import Repeated, chain, of_present
@@ -18,9 +18,6 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.data.store import ENCODED_AT_ONCE, Store, encode_values
 from onetrunk.data.table import Table
 
-if TYPE_CHECKING:
-    from onetrunk.core.column import Codec
-
 
 def fit_columns(
     table: Table,
@@ -28,36 +25,38 @@ def fit_columns(
     types: Mapping[str, str],
     options: Mapping[str, dict[str, Any]],
     cache: ColumnCache | None = None,
-) -> tuple[list[Column], dict[str, Codec]]:
-    """Fits a codec for each column on the table's (training) rows. Types that share one see all their columns' values.
+) -> tuple[list[Column], dict[str, Encoder]]:
+    """Fits an encoder for each column on the table's (training) rows. Types that share one see all their columns'
+    values.
 
-    A column with options of its own has a codec of its own. Raises DataError naming the column that cannot be fitted.
+    A column with options of its own has an encoder of its own. Raises DataError naming the column that cannot be
+    fitted.
     """
-    columns, members, codecs = [], {}, {}
+    columns, members, encoders = [], {}, {}
     for name in names:
         kind = types[name]
         own = dict(options.get(name, {}))
-        key = kind if column_types.get(kind).shared and not own else _own_key(name, names)
+        key = kind if column_types.get(kind).encoder.shared and not own else _own_key(name, names)
         columns.append(Column(name, kind, key))
         members.setdefault(key, (kind, own, []))[2].append(name)
     for key, (kind, own, sharing) in members.items():
-        codec = column_types.get(kind)(own)
+        encoder = column_types.get(kind).encoder(own)
         values = chain([of_present(table[name]) for name in sharing])
         where = " and ".join(map(repr, sharing))
         if not len(values):
             raise DataError(f"The column {where} has no value in the training rows.")
         try:
-            codec.fit(values) if cache is None else cache.fit(codec, kind, values)
+            encoder.fit(values) if cache is None else cache.fit(encoder, kind, values)
         except DataError as error:
             raise DataError(f"The column {where}: {error}") from None
-        codecs[key] = codec
-    return columns, codecs
+        encoders[key] = encoder
+    return columns, encoders
 
 
 def _own_key(name: str, names: Sequence[str]) -> str:
-    """A column's name, unless it is that of a type whose columns share a codec: then one that nothing else has."""
+    """A column's name, unless it is that of a type whose columns share an encoder: then one that nothing else has."""
     key = name
-    while (key in column_types.names() and column_types.get(key).shared) or (key != name and key in names):
+    while (key in column_types.names() and column_types.get(key).encoder.shared) or (key != name and key in names):
         key += " (column)"
     return key
 
@@ -65,31 +64,33 @@ def _own_key(name: str, names: Sequence[str]) -> str:
 def encode(
     table: Table,
     columns: Sequence[Column],
-    codecs: Mapping[str, Codec],
+    encoders: Mapping[str, Encoder],
     ledger: Ledger,
     cache: ColumnCache | None = None,
 ) -> Store:
     """Encodes a table's columns; a column the table lacks is missing in every row."""
     n = len(table)
     index = np.full((n, len(columns)), -1, dtype=np.int64)
-    store = Store([c.name for c in columns], [codecs[c.codec] for c in columns], [], index)
+    store = Store([c.name for c in columns], [encoders[c.key] for c in columns], [], index)
     dropped: list[Counter[str]] = []
-    for c, (column, codec) in enumerate(zip(columns, store.codecs, strict=True)):
+    for c, (column, encoder) in enumerate(zip(columns, store.encoders, strict=True)):
         values = table.columns.get(column.name, Repeated(None, n))
         counts: Counter[str] = Counter()
-        alone = codec.reads_on() not in store.names
+        alone = reads_on(encoder) not in store.names
 
         def bad(i: int, reason: str, name: str = column.name) -> None:
             ledger.add(reason, name, int(table.row[i]), bad=True)
 
-        def count(content: Content, codec: Codec = codec, counts: Counter[str] = counts, alone: bool = alone) -> None:
+        def count(
+            content: Content, encoder: Encoder = encoder, counts: Counter[str] = counts, alone: bool = alone
+        ) -> None:
             if alone:
-                counts.update(codec.dropped(content))
+                counts.update(encoder.dropped(content))
 
         content, present = (
-            encode_values(codec, values, bad, count)
+            encode_values(encoder, values, bad, count)
             if cache is None
-            else cache.encode(codec, column.type, values, bad, count)
+            else cache.encode(encoder, column.type, values, bad, count)
         )
         index[present, c] = np.arange(int(present.sum()))
         store.contents.append(content)
@@ -104,11 +105,11 @@ def encode(
 def _count_beside(store: Store, c: int, counts: Counter[str]) -> None:
     """What is dropped of a column that reads on another: that depends on the other's content, and where in it each of
     this one's values stands."""
-    codec, content = store.codecs[c], store.contents[c]
-    if (other := codec.reads_on()) not in store.names:
+    encoder, content = store.encoders[c], store.contents[c]
+    if (other := reads_on(encoder)) not in store.names:
         return
     o = store.names.index(other)
     beside = store.index[store.index[:, c] >= 0, o]
     for first in range(0, len(content), ENCODED_AT_ONCE):
         rows = np.arange(first, min(first + ENCODED_AT_ONCE, len(content)))
-        counts.update(codec.dropped(content.take(rows), store.contents[o], beside[rows]))
+        counts.update(encoder.dropped(content.take(rows), Beside(store.contents[o], beside[rows])))

@@ -244,7 +244,7 @@ def _groups(values: Sequence[Any]) -> np.ndarray:
 
 def _split_groups(values: Sequence[Any], column: str, kind: str) -> np.ndarray:
     """A number for every row, equal for those of a scaffold; one of its own where there is none."""
-    keys = keys_by(values, column_types.get(kind).kin)
+    keys = keys_by(values, column_types.get(kind).encoder.split_group)
     if (keys == NONE).all():
         raise DataError(
             f"Cannot split by scaffold: {column!r}, read as {kind}, has none. Those of molecules need RDKit: "

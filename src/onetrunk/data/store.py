@@ -20,7 +20,7 @@ from onetrunk.core.values import blocks
 from onetrunk.data import spool
 
 if TYPE_CHECKING:
-    from onetrunk.core.column import Codec
+    from onetrunk.core.encoder import Encoder
 
 ENCODED_AT_ONCE = 1024  # values
 _HASHED_AT_ONCE = 16 << 20  # bytes
@@ -33,7 +33,7 @@ class Store:
     """A table's encoded columns. `index[:, c]` is a row's position in column c's content, -1 where missing."""
 
     names: list[str]
-    codecs: list[Codec]
+    encoders: list[Encoder]
     contents: list[Content]
     index: np.ndarray  # int64 [rows, C]
     row_weight: np.ndarray | None = None  # float32 [rows]
@@ -54,9 +54,9 @@ class Store:
     def windows(self) -> np.ndarray:
         """Training windows of every value, int64 [rows, C]; 1 where missing."""
         out = np.ones(self.index.shape, dtype=np.int64)
-        for c, (codec, content) in enumerate(zip(self.codecs, self.contents, strict=True)):
+        for c, (encoder, content) in enumerate(zip(self.encoders, self.contents, strict=True)):
             there = self.index[:, c] >= 0
-            out[there, c] = codec.windows(content)[self.index[there, c]]
+            out[there, c] = encoder.windows(content)[self.index[there, c]]
         return out
 
     def digest(self) -> str:
@@ -134,9 +134,9 @@ class _ArrayFile:
 
 
 def encode_values(
-    codec: Codec, values: Sequence[Any], bad: Bad, count: Callable[[Content], None] | None = None
+    encoder: Encoder, values: Sequence[Any], bad: Bad, count: Callable[[Content], None] | None = None
 ) -> tuple[Content, np.ndarray]:
-    """As `codec.encode_all`, a block at a time: content that may lie in a file, and which values are in it, bool [n].
+    """As `encoder.encode_all`, a block at a time: content that may lie in a file, and which values are in it, bool [n].
     `count` is told of each block's content."""
     writer, present = ContentWriter(), np.zeros(len(values), dtype=bool)
     for first, block in _numbered(blocks(values, ENCODED_AT_ONCE)):
@@ -144,12 +144,12 @@ def encode_values(
         def bad_here(i: int, reason: str, first: int = first) -> None:
             bad(first + i, reason)
 
-        content, present[first : first + len(block)] = codec.encode_all(block, bad_here)
+        content, present[first : first + len(block)] = encoder.encode_all(block, bad_here)
         if count is not None:
             count(content)
         if len(content):
             writer.append(content)
-    return (writer.content() if present.any() else codec.encode_all([], bad)[0]), present
+    return (writer.content() if present.any() else encoder.encode_all([], bad)[0]), present
 
 
 def _numbered(lists: Iterator[list[Any]]) -> Iterator[tuple[int, list[Any]]]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from onetrunk.core.encoder import History
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import blocks, sample_present, take
@@ -156,9 +157,11 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
         elif not sample:
             table.notes.append(f"The column {name!r} has no values: left out.")
         else:
-            scores = {kind: column_types.get(kind).recognise(sample) for kind in column_types.names()}
+            scores = {kind: column_types.get(kind).encoder.recognise(sample) for kind in column_types.names()}
             if folded and isinstance(sample[0], list | dict):
-                histories = {kind: s for kind, s in scores.items() if s and column_types.get(kind).history}
+                histories = {
+                    kind: s for kind, s in scores.items() if s and issubclass(column_types.get(kind).encoder, History)
+                }
                 scores = histories or scores
             best = max(scores, key=lambda kind: scores[kind])  # names are sorted: the first of equals
             if scores[best] > 0:
@@ -210,7 +213,7 @@ def roles(
         return chosen, ask, {name: _TOLD if name in ignore else "not among those given" for name in others}
     chosen = [name for name in types if name not in ask and name not in reasons]
     useless = [f"{name} ({why})" for name, why in reasons.items() if not is_given_split(name, table[name])]
-    if not chosen and useless and not any(column_types.get(types[name]).history for name in ask):
+    if not chosen and useless and not any(issubclass(column_types.get(types[name]).encoder, History) for name in ask):
         found = "; ".join(useless)
         raise UsageError(f"Nothing is left to be given: {found}. Name the columns to give with --given.")
     return chosen, ask, reasons

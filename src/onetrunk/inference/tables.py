@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.answer import Answer
-from onetrunk.core.column import Codec
+from onetrunk.core.encoder import Encoder
 from onetrunk.core.errors import DataError, ResourceError, UsageError
 from onetrunk.core.folder import disk_errors
 from onetrunk.core.names import file_name
@@ -112,13 +112,15 @@ def _whole_types(frame: Any) -> Any:
     return frame
 
 
-def draw_answers(codec: Codec, name: str, answers: Sequence[Answer], on: Sequence[Any], out: Path) -> list[str | None]:
+def draw_answers(
+    encoder: Encoder, name: str, answers: Sequence[Answer], on: Sequence[Any], out: Path
+) -> list[str | None]:
     """Writes each answer, drawn on its own value of `on`, as a PNG file in a folder beside `out`; None where it cannot
     be."""
     folder, paths = out.with_suffix(""), []
     with disk_errors(out):
         for i, (answer, value) in enumerate(zip(answers, on, strict=True)):
-            path, png = folder / f"{file_name(name)}-{i:04d}.png", codec.show(answer.value, value).get("png")
+            path, png = folder / f"{file_name(name)}-{i:04d}.png", encoder.show(answer.value, value).get("png")
             if png is not None:
                 folder.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(base64.b64decode(png))

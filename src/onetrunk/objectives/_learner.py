@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from onetrunk.core import rng
 from onetrunk.core.batch import Batch, Loss, Read, tensors_of
-from onetrunk.core.column import Codec
-from onetrunk.core.content import Content, On, Role, Segment
+from onetrunk.core.content import Content, ReadPositions, Role, Segment
+from onetrunk.core.encoder import Encoder, SegmentContext, reads_on
 from onetrunk.core.hidden import Hidden
-from onetrunk.core.objective import Encoder, LossGroup, Objective
+from onetrunk.core.objective import EncodingModel, LossGroup, Objective
 
 
 class Learner(nn.Module):
@@ -24,7 +24,7 @@ class Learner(nn.Module):
     `seed` draws the first values of parameters that objectives own.
     """
 
-    def __init__(self, model: Encoder, objectives: Sequence[Objective], seed: int = 0) -> None:
+    def __init__(self, model: EncodingModel, objectives: Sequence[Objective], seed: int = 0) -> None:
         super().__init__()
         self.model = model
         self.objectives = nn.ModuleList(objectives)
@@ -51,7 +51,7 @@ class _View:
     """`core.objective.View`."""
 
     def __init__(
-        self, model: Encoder, batch: Batch, objectives: Sequence[Objective], wanted: Collection[str] | None
+        self, model: EncodingModel, batch: Batch, objectives: Sequence[Objective], wanted: Collection[str] | None
     ) -> None:
         self.model, self.batch, self._wanted = model, batch, wanted
         self._objectives = {objective.tag: objective for objective in objectives}
@@ -70,13 +70,13 @@ class _View:
         objective, reads = self._objectives[tag], self.batch.reads.get(tag, {})
         columns = objective.columns if objective.config.ask is None else objective.config.ask
         device = self.batch.layout.doc_BT.device
-        return {name: reads.get(name) or _no_read(self.model.codec(name), device) for name in columns}
+        return {name: reads.get(name) or _no_read(self.model.encoder(name), device) for name in columns}
 
     def losses(self, tag: str) -> dict[str, Loss]:
         losses: dict[str, Loss] = {}
         for name, at in self.reads(tag).items():
             if self.wants(f"{tag}/{name}"):
-                loss = self.model.codec(name).loss(self.model.read(self.hidden, name, at), at.targets)
+                loss = self.model.module(name).loss(self.model.read(self.hidden, name, at), at.targets)
                 loss.doc = at.doc_r
                 losses[f"{tag}/{name}"] = loss
         return losses
@@ -86,20 +86,19 @@ class _View:
         return self.hidden.pooled_MD[:0] if docs is None else self.hidden.pooled_MD[docs]
 
 
-def _on_nothing(model: Encoder, column: str, device: torch.device) -> Tensor:
+def _on_nothing(model: EncodingModel, column: str, device: torch.device) -> Tensor:
     """Embeddings [0, D] of a column that the batch lacks: its parameters take part all the same."""
-    content = tensors_of(_blanks(model.codec(column), Role.GIVEN, 0).content, device)
+    content = tensors_of(_blanks(model.encoder(column), Role.GIVEN, 0).content, device)
     return model.embed(column, content, torch.zeros(0, dtype=torch.int64, device=device))
 
 
-def _blanks(codec: Codec, role: Role, m: int) -> Segment:
+def _blanks(encoder: Encoder, role: Role, m: int) -> Segment:
     """The segment of m documents that hold nothing in particular."""
-    content = Content.stack([codec.blank()], codec.ragged).take(np.zeros(m, dtype=np.int64))
-    on = On(np.zeros(m, dtype=np.int64))
-    told = {"on": on} if role == Role.ASKED and codec.reads_on() else {}
-    return codec.segment(content, role, np.zeros(m, dtype=np.uint64), **told)
+    content = Content.stack([encoder.blank()], encoder.ragged).take(np.zeros(m, dtype=np.int64))
+    nowhere = ReadPositions(np.zeros(m, dtype=np.int64)) if role == Role.ASKED and reads_on(encoder) else None
+    return encoder.segment(content, SegmentContext(role, np.zeros(m, dtype=np.uint64), read_positions=nowhere))
 
 
-def _no_read(codec: Codec, device: torch.device) -> Read:
+def _no_read(encoder: Encoder, device: torch.device) -> Read:
     none = torch.zeros(0, dtype=torch.int64, device=device)
-    return Read(tensors_of(_blanks(codec, Role.ASKED, 0).targets, device), none, none)
+    return Read(tensors_of(_blanks(encoder, Role.ASKED, 0).targets, device), none, none)

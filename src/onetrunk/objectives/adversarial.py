@@ -24,7 +24,7 @@ from onetrunk.core.batch import Batch, Loss
 from onetrunk.core.config import Config
 from onetrunk.core.content import Role
 from onetrunk.core.errors import UsageError
-from onetrunk.core.objective import Encoder, LossGroup, Objective, RoleAssignment, View
+from onetrunk.core.objective import EncodingModel, LossGroup, Objective, RoleAssignment, View
 
 
 class AdversarialOptions(Config):
@@ -68,7 +68,7 @@ class Adversarial(Objective):
                     f"The objective adversarial draws numbers and dates; the column {name!r} has other values. Name "
                     "others with `ask`."
                 )
-        pooled = [self.codecs[self.columns.index(name)].pooled for name in self.asked]
+        pooled = [self.module_type(name).pooled for name in self.asked]
         self.noise = nn.Linear(o.noise, width)
         self.heads = nn.ModuleList(nn.Linear(width * (1 + each), 1) for each in pooled)
         sizes = [len(self.asked) + (width if self.given else 0), *[o.width] * o.layers]
@@ -109,7 +109,7 @@ class Adversarial(Objective):
         return losses
 
     @torch.no_grad()
-    def generate(self, model: Encoder, batch: Batch, seed: int) -> dict[str, list[Any]]:
+    def generate(self, model: EncodingModel, batch: Batch, seed: int) -> dict[str, list[Any]]:
         """Values of the asked columns, in their own units, for the documents of a batch that asks for them. What
         is drawn for a row depends on it and the seed alone."""
         z = rng.normal(rng.mix(rng.key(seed, "adversarial"), batch.row), self.options.noise)
@@ -120,7 +120,7 @@ class Adversarial(Objective):
 
     # -- parts -------------------------------------------------------------------------------------------------------
     def _draw(
-        self, model: Encoder, batch: Batch, reads: dict[str, Any], noise_MZ: Tensor
+        self, model: EncodingModel, batch: Batch, reads: dict[str, Any], noise_MZ: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """A value of every asked column [m, C] for each document that asks, and the given states' mean [m, D]."""
         shift_MD, doc_N = self.noise(noise_MZ), batch.layout.doc_BT.flatten()
@@ -159,8 +159,7 @@ class Adversarial(Objective):
         return _mean(F.softplus(drawn - true) + self.options.penalty / 2 * sum(penalties))
 
     def _encoder(self, name: str) -> Any:
-        codec = self.codecs[self.columns.index(name)]
-        return getattr(codec, "encoder", codec)
+        return self.encoders[self.columns.index(name)]
 
 
 def _noise(view: View, objective: Adversarial) -> Tensor:

@@ -15,7 +15,8 @@ from torch import nn
 from onetrunk.core.batch import Loss
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
-from onetrunk.core.objective import Encoder, View
+from onetrunk.core.module import with_distribution
+from onetrunk.core.objective import EncodingModel, View
 from onetrunk.objectives.predict import Predict
 
 
@@ -34,9 +35,9 @@ class Distil(Predict):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._teacher: tuple[Encoder] | None = None  # in a tuple: a module of its own would be trained and saved
+        self._teacher: tuple[EncodingModel] | None = None  # in a tuple: a module of its own would be trained and saved
 
-    def learn_from(self, teacher: Encoder) -> None:
+    def learn_from(self, teacher: EncodingModel) -> None:
         """Freezes the teacher, whose columns must know what the student's know."""
         if isinstance(teacher, nn.Module):
             teacher.requires_grad_(False).eval()
@@ -55,8 +56,8 @@ class Distil(Predict):
             with torch.no_grad():
                 theirs = teacher.read(taught, name, at)
             own = view.model.read(view.hidden, name, at)
-            codec = view.model.codec(name)
-            each = codec.divergence(own, teacher.codec(name), theirs, self.options.temperature)
+            module = with_distribution(view.model.module(name))
+            each = module.divergence(own, teacher.module(name), theirs, self.options.temperature)
             total = torch.lerp(truth.sum, (each * at.targets["w"]).sum(), weight)
             by_read = None if truth.each is None else truth.each.lerp(each.detach(), weight)
             losses[f"{self.tag}/{name}"] = Loss(total, truth.count, by_read, truth.doc)
@@ -69,7 +70,7 @@ class Distil(Predict):
         return super()._apply(fn, recurse)
 
     @property
-    def teacher(self) -> Encoder:
+    def teacher(self) -> EncodingModel:
         if self._teacher is None:
             raise UsageError("The objective distil learns from a teacher: name one with --teacher.")
         return self._teacher[0]

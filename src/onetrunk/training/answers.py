@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from onetrunk.core.answer import Sampling
+from onetrunk.core.encoder import is_prompt, reads_on
 from onetrunk.core.errors import UsageError
 from onetrunk.core.events import LedgerLine, Listener, Note, Saved, ignore
 from onetrunk.data.ledger import Ledger
@@ -38,10 +39,10 @@ def run_prediction(
     sampling = _sampling(options)
     for name in task.ask:
         answers = opened.answer(table, name, task.given, sampling, ledger, prompted)
-        codec = opened.codec(name)
-        columns |= answer_columns(name, answers, codec)
-        if out is not None and codec.reads_on() in table.columns:
-            drawn = draw_answers(codec, name, answers, table[codec.reads_on()], out)
+        encoder = opened.encoder(name)
+        columns |= answer_columns(name, answers, encoder)
+        if out is not None and (other := reads_on(encoder)) in table.columns:
+            drawn = draw_answers(encoder, name, answers, table[other], out)
             columns |= {f"{name} drawn": drawn} if any(drawn) else {}
     ledger.check(len(table), options.max_bad)
     for line in ledger.lines():
@@ -77,7 +78,7 @@ def run_generation(
         table = opened.to_answer(read_rows(data, options.allow_network), asked, Ledger())
         rows = {name: [v for v in values for _ in range(n)] for name, values in table.columns.items()}
         given = [name for name in table.names if name in opened.columns and name not in asked]
-        own = [opened.codec(name).goes_on(v) for name in asked for v in rows.get(name, []) if v is not None]
+        own = [is_prompt(opened.encoder(name), v) for name in asked for v in rows.get(name, []) if v is not None]
         if not given and not any(own):
             raise nothing_given([c for c in opened.columns if c not in asked], table)
     if prompt is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from onetrunk.core.errors import DivergedError, UsageError
-from onetrunk.core.objective import Encoder, Objective, ObjectiveConfig
+from onetrunk.core.objective import EncodingModel, Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as objective_kinds
 from onetrunk.data.loader import Loader
 from onetrunk.data.store import Store
@@ -45,7 +45,7 @@ def make_objectives(configs: Sequence[ObjectiveConfig], store: Store) -> list[Ob
     for config in configs:
         same = sum(o.config.kind == config.kind for o in made)
         tag = config.kind if not same else f"{config.kind}{same + 1}"
-        made.append(objective_kinds.get(config.kind)(tag, config, store.names, store.codecs))
+        made.append(objective_kinds.get(config.kind)(tag, config, store.names, store.encoders))
     return made
 
 
@@ -85,7 +85,7 @@ def steps_within(
 
 
 def loader(
-    store: Store, configs: Sequence[ObjectiveConfig], recipe: Recipe, seed: int, teacher: Encoder | None = None
+    store: Store, configs: Sequence[ObjectiveConfig], recipe: Recipe, seed: int, teacher: EncodingModel | None = None
 ) -> tuple[Loader, list[Objective]]:
     """The batches of a run and its objectives, of which distillation learns from the teacher."""
     made = make_objectives(configs, store)

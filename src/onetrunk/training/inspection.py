@@ -29,8 +29,8 @@ def run_inspection(data: Any, options: TrainingOptions, how: str | None = None) 
     prepared, sample = {}, sample_of(table)
     for name in [*given, *asked]:
         try:
-            (column,), codecs = fit_columns(sample, [name], types, column_options)
-            prepared[name] = codecs[column.codec]
+            (column,), encoders = fit_columns(sample, [name], types, column_options)
+            prepared[name] = encoders[column.key]
         except DataError as error:
             table.notes.append(str(error))
     table.notes += lost.lines()
