@@ -21,7 +21,8 @@ from onetrunk.core.names import file_name
 NAMES = [
     "Sepal.Length", "a.b.c", ".", "..", "training", "forward", "parameters", "_modules", "items", "keys",
     "column_modules.0", "0", "__metadata__", "text", "molecule", "row", "row.embedding", "gather", "given", "", " ",
-    "a/b", "../up", "/etc", "\\", "C:\\x", "[bold]", "[/]", "[/nothing]", "a[0]", "房价 (万)", "数据.值", 'say "hi"', "it's", "x=1", "a,b",
+    "a/b", "../up", "/etc",
+    "\\", "C:\\x", "[bold]", "[/]", "[/nothing]", "a[0]", "房价 (万)", "数据.值", 'say "hi"', "it's", "x=1", "a,b",
     "$x_1$ and $", "<script>alert(1)</script>", "& <", "line\nbreak", "%s {0} {name}", "*", "|", "`code`", "# heading",
     "\x1b[31mred", "x" * 300, "é", "e\u0301", "🙂", "\u202eabc", "NaN", "None", "index", "label_probability",
     "predict/x",

@@ -47,7 +47,7 @@ class RoleAssignment:
     unit: int = 1
 
 
-class EncodingModel(Protocol):
+class BatchEncoder(Protocol):
     """What an objective asks of a model (`model.FoundationModel`)."""
 
     width: int
@@ -73,7 +73,7 @@ class EncodingModel(Protocol):
 class View(Protocol):
     """What an objective may look at in a step."""
 
-    model: EncodingModel
+    model: BatchEncoder
     batch: Batch
 
     @property

@@ -136,7 +136,8 @@ def set_compiled(blocks: Blocks, on: bool) -> None:
     """Compiles modules of one kind when they are next called, one for all of them, or lets them be eager again.
     Compiled code repeats its bits only with deterministic algorithms."""
     torch.use_deterministic_algorithms(on, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # with NaN, all that is made: a tenth of a step
+    # With NaN, all that is made: a tenth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     for block in blocks:
         if on:
             block.compile()

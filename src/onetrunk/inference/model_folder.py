@@ -20,6 +20,7 @@ from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.module import ColumnModule
 from onetrunk.core.names import file_name
 from onetrunk.core.registry import column_types
+from onetrunk.core.values import Values
 from onetrunk.data.events import EventsConfig, holds_events, latest_rows
 from onetrunk.data.events import rows_from_events as make_rows
 from onetrunk.data.ledger import Ledger
@@ -107,10 +108,11 @@ class Model:
         sampling: Sampling | None = None,
         ledger: Ledger | None = None,
         prompted: bool = False,
+        first_row: int = 0,
     ) -> list[Answer]:
         """One answer a row for one column, all at once. See `request`."""
-        request = self.request(columns, ask, given, sampling, ledger, prompted)
-        return answer(self.network, request.store, request.given, ask, request.sampling, request.prompt)
+        request = self.request(columns, ask, given, sampling, ledger, prompted, first_row)
+        return answer(self.network, request.store, request.given, ask, request.sampling, request.prompt, first_row)
 
     def request(
         self,
@@ -120,13 +122,15 @@ class Model:
         sampling: Sampling | None = None,
         ledger: Ledger | None = None,
         prompted: bool = False,
+        first_row: int = 0,
     ) -> Request:
         """What a session is asked for one answer a row. Missing values and columns are left out; values that cannot be
         read too (they are counted in `ledger`). With `prompted`, and always for histories and conversations, answers go
-        on from the rows' own values of that column; a row without one begins at the beginning.
+        on from the rows' own values of that column; a row without one begins at the beginning. Of a part of a table
+        `first_row` is the number of its first row.
         """
         task = self.task([ask], given)
-        table = columns if isinstance(columns, Table) else Table({k: list(v) for k, v in columns.items()})
+        table = columns if isinstance(columns, Table) else _table(columns)
         # What is asked is not encoded: it need not be there, and if it is, nobody looks at it.
         # Columns stand in the model's order, as in training: recurrent and causal trunks read them in it.
         wanted = [column for name, column in self.columns.items() if name in task.given and name in table.columns]
@@ -142,14 +146,14 @@ class Model:
         own = [v if v is not None and (prompted or is_prompt(encoder, v)) else None for v in own]
         if isinstance(encoder, History) or any(v is not None for v in own):
             prompt = _prompts(own, table.row, ask, encoder, ledger)
-        return Request(store, ask, task.given, sampling or Sampling(), prompt)
+        return Request(store, ask, task.given, sampling or Sampling(), prompt, first_row=first_row)
 
     def losses(
         self, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
         """How unlikely the true values of a column are, from what is given: each row's loss (nats, of what is written)
         and how many parts it is the sum of, float64 [rows] each."""
-        table = Table({name: list(values) for name, values in columns.items()})
+        table = _table(columns)
         wanted = [column for name, column in self.columns.items() if name in {ask, *given} & table.columns.keys()]
         store = encode(table, wanted, self.network.encoders, Ledger())
         return row_losses(self.network, store, list(given), ask)
@@ -170,7 +174,7 @@ class Model:
         alike = isinstance(rows, pd.DataFrame) and len(rows) == len(table)  # not so of events, which became fewer rows
         return pd.DataFrame(out, index=rows.index if alike else None)
 
-    def whose(self, table: Table) -> dict[str, list[Any]]:
+    def whose(self, table: Table) -> dict[str, Sequence[Any]]:
         """What tells rows made of events apart: whose they are, and of when."""
         names = [] if self.fold is None else [*self.fold.by, *filter(None, [self.fold.order])]
         return {name: table[name] for name in names if name in table.columns}
@@ -227,6 +231,10 @@ class Model:
             "tasks": [{"given": task.given, "ask": task.ask} for task in self.tasks],
             "fold": None if self.fold is None else self.fold.model_dump(),
         }
+
+
+def _table(columns: Mapping[str, Sequence[Any]]) -> Table:
+    return Table({name: v if isinstance(v, Values | list) else list(v) for name, v in columns.items()})
 
 
 def _prompts(values: Sequence[Any], row: np.ndarray, ask: str, encoder: Encoder, ledger: Ledger) -> Content:

@@ -49,6 +49,7 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     prompt: Content | None = None  # how each row's answer begins; a row without a prompt has one of no parts
     rows: np.ndarray | None = None  # which of the store's rows, in this order; None: all
+    first_row: int = 0  # the number of the store's first row among all that are asked for: what is drawn goes by it
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ class Session:
             prompt = request.prompt.take(rows)
             prompted = module.encoder.max_positions(prompt) if prompt.lens is None else prompt.lens
             lengths = lengths + module.encoder.max_positions(prompt)
-        keys = rng.mix(rng.key(sampling.seed, "answer", request.ask), rows)
+        keys = rng.mix(rng.key(sampling.seed, "answer", request.ask), rows + request.first_row)
         guided = isinstance(module, Guided) and sampling.guidance != 1
         waiting = _Waiting(
             next(self._numbers),

@@ -14,7 +14,7 @@ from onetrunk.core.batch import Batch, Loss, Read, tensors_of
 from onetrunk.core.content import Content, ReadPositions, Role, Segment
 from onetrunk.core.encoder import Encoder, SegmentContext, reads_on
 from onetrunk.core.hidden import Hidden
-from onetrunk.core.objective import EncodingModel, LossGroup, Objective
+from onetrunk.core.objective import BatchEncoder, LossGroup, Objective
 
 
 class Learner(nn.Module):
@@ -24,7 +24,7 @@ class Learner(nn.Module):
     `seed` draws the first values of parameters that objectives own.
     """
 
-    def __init__(self, model: EncodingModel, objectives: Sequence[Objective], seed: int = 0) -> None:
+    def __init__(self, model: BatchEncoder, objectives: Sequence[Objective], seed: int = 0) -> None:
         super().__init__()
         self.model = model
         self.objectives = nn.ModuleList(objectives)
@@ -51,7 +51,7 @@ class _View:
     """`core.objective.View`."""
 
     def __init__(
-        self, model: EncodingModel, batch: Batch, objectives: Sequence[Objective], wanted: Collection[str] | None
+        self, model: BatchEncoder, batch: Batch, objectives: Sequence[Objective], wanted: Collection[str] | None
     ) -> None:
         self.model, self.batch, self._wanted = model, batch, wanted
         self._objectives = {objective.tag: objective for objective in objectives}
@@ -86,13 +86,13 @@ class _View:
         return self.hidden.pooled_MD[:0] if docs is None else self.hidden.pooled_MD[docs]
 
 
-def _on_nothing(model: EncodingModel, column: str, device: torch.device) -> Tensor:
+def _on_nothing(model: BatchEncoder, column: str, device: torch.device) -> Tensor:
     """Embeddings [0, D] of a column that the batch lacks: its parameters take part all the same."""
-    content = tensors_of(_blanks(model.encoder(column), Role.GIVEN, 0).content, device)
+    content = tensors_of(blanks(model.encoder(column), Role.GIVEN, 0).content, device)
     return model.embed(column, content, torch.zeros(0, dtype=torch.int64, device=device))
 
 
-def _blanks(encoder: Encoder, role: Role, m: int) -> Segment:
+def blanks(encoder: Encoder, role: Role, m: int) -> Segment:
     """The segment of m documents that hold nothing in particular."""
     content = Content.stack([encoder.blank()], encoder.ragged).take(np.zeros(m, dtype=np.int64))
     nowhere = ReadPositions(np.zeros(m, dtype=np.int64)) if role == Role.ASKED and reads_on(encoder) else None
@@ -101,4 +101,4 @@ def _blanks(encoder: Encoder, role: Role, m: int) -> Segment:
 
 def _no_read(encoder: Encoder, device: torch.device) -> Read:
     none = torch.zeros(0, dtype=torch.int64, device=device)
-    return Read(tensors_of(_blanks(encoder, Role.ASKED, 0).targets, device), none, none)
+    return Read(tensors_of(blanks(encoder, Role.ASKED, 0).targets, device), none, none)

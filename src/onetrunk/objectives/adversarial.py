@@ -2,16 +2,17 @@
 asked columns whose values belong together, where each column's own distribution would draw its value for itself.
 
 One draw of noise a document is added to the embeddings of all its asked columns, and a linear map of each column's
-states is its value on the line. The critic is an MLP over these values and, where something is given, what the trunk
-makes of it. Losses are relativistic (arXiv 1807.00734), the critic's gradient is penalised at true and at drawn values
-(arXiv 1801.04406; both together as in arXiv 2501.05441), which keeps the two from running in circles.
+states is its value, standardised (`targets["value"]`). The critic is an MLP over these values and, where something is
+given, what the trunk makes of it. Losses are relativistic (arXiv 1807.00734), the critic's gradient is penalised at
+true and at drawn values (arXiv 1801.04406; both together as in arXiv 2501.05441), which keeps the two from running in
+circles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,30 +25,23 @@ from onetrunk.core.batch import Batch, Loss
 from onetrunk.core.config import Config
 from onetrunk.core.content import Role
 from onetrunk.core.errors import UsageError
-from onetrunk.core.objective import EncodingModel, LossGroup, Objective, RoleAssignment, View
+from onetrunk.core.objective import BatchEncoder, LossGroup, Objective, RoleAssignment, View
+from onetrunk.objectives._learner import blanks
 
 
 class AdversarialOptions(Config):
     """Of the critic, and of the noise that values are drawn from."""
 
-    noise: int = Field(8, ge=1)  # numbers a document
-    width: int = Field(64, ge=1)  # of the critic
+    noise: int = Field(4, ge=1)  # numbers a document
+    width: int = Field(128, ge=1)  # of the critic
     layers: int = Field(2, ge=1)
-    lr: float = Field(1e-3, gt=0)
-    updates: int = Field(1, ge=1)  # of the critic, before each of the model's
-    penalty: float = Field(1.0, ge=0)  # of the squared norm of the critic's gradient
-
-
-@runtime_checkable
-class OnALine(Protocol):
-    """A column whose values are numbers in the network: `targets["value"]` float32 [r]."""
-
-    def value(self, position: float) -> Any:
-        """A number of the network's in the column's own units."""
+    lr: float = Field(4e-3, gt=0)
+    updates: int = Field(3, ge=1)  # of the critic, before each of the model's
+    penalty: float = Field(0.1, ge=0)  # of the squared norm of the critic's gradient
 
 
 class Adversarial(Objective):
-    """Asked are those of `ask`, or all columns, in rows that hold all of them."""
+    """Asked are those of `ask`, or all columns, in rows that hold all of them. Weights of rows do not count."""
 
     Options = AdversarialOptions
     options: AdversarialOptions
@@ -63,7 +57,7 @@ class Adversarial(Objective):
     def build(self, width: int) -> None:
         o = self.options
         for name in self.asked:
-            if not isinstance(self._encoder(name), OnALine):
+            if "value" not in blanks(self._encoder(name), Role.ASKED, 0).targets:
                 raise UsageError(
                     f"The objective adversarial draws numbers and dates; the column {name!r} has other values. Name "
                     "others with `ask`."
@@ -72,7 +66,7 @@ class Adversarial(Objective):
         self.noise = nn.Linear(o.noise, width)
         self.heads = nn.ModuleList(nn.Linear(width * (1 + each), 1) for each in pooled)
         sizes = [len(self.asked) + (width if self.given else 0), *[o.width] * o.layers]
-        hidden = [m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), nn.SiLU())]
+        hidden = [m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), nn.LeakyReLU(0.2))]
         self.critic = nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
 
     def pool(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
@@ -109,9 +103,9 @@ class Adversarial(Objective):
         return losses
 
     @torch.no_grad()
-    def generate(self, model: EncodingModel, batch: Batch, seed: int) -> dict[str, list[Any]]:
-        """Values of the asked columns, in their own units, for the documents of a batch that asks for them. What
-        is drawn for a row depends on it and the seed alone."""
+    def generate(self, model: BatchEncoder, batch: Batch, seed: int) -> dict[str, list[Any]]:
+        """Values of the asked columns, in their own units, for the documents of a batch that asks for them, by row.
+        What is drawn for a row depends on it and the seed alone."""
         z = rng.normal(rng.mix(rng.key(seed, "adversarial"), batch.row), self.options.noise)
         reads = batch.reads[self.tag]
         drawn, _ = self._draw(model, batch, reads, torch.from_numpy(z).to(batch.layout.doc_BT.device))
@@ -120,7 +114,7 @@ class Adversarial(Objective):
 
     # -- parts -------------------------------------------------------------------------------------------------------
     def _draw(
-        self, model: EncodingModel, batch: Batch, reads: dict[str, Any], noise_MZ: Tensor
+        self, model: BatchEncoder, batch: Batch, reads: dict[str, Any], noise_MZ: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """A value of every asked column [m, C] for each document that asks, and the given states' mean [m, D]."""
         shift_MD, doc_N = self.noise(noise_MZ), batch.layout.doc_BT.flatten()

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from onetrunk.core.errors import DivergedError, UsageError
-from onetrunk.core.objective import EncodingModel, Objective, ObjectiveConfig
+from onetrunk.core.objective import BatchEncoder, Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as objective_kinds
 from onetrunk.data.loader import Loader
 from onetrunk.data.store import Store
@@ -30,7 +30,7 @@ def with_row_weights(store: Store, table: Table, column: str | None) -> Store:
     if column is not None:
         values = table[column]
         try:
-            weights = np.array([float(v) for v in values], dtype=np.float32)
+            weights = np.fromiter((float(v) for v in values), dtype=np.float32, count=len(values))
         except (TypeError, ValueError):
             weights = np.full(len(values), np.nan, dtype=np.float32)
         if not (np.isfinite(weights) & (weights >= 0)).all():
@@ -85,7 +85,7 @@ def steps_within(
 
 
 def loader(
-    store: Store, configs: Sequence[ObjectiveConfig], recipe: Recipe, seed: int, teacher: EncodingModel | None = None
+    store: Store, configs: Sequence[ObjectiveConfig], recipe: Recipe, seed: int, teacher: BatchEncoder | None = None
 ) -> tuple[Loader, list[Objective]]:
     """The batches of a run and its objectives, of which distillation learns from the teacher."""
     made = make_objectives(configs, store)

@@ -87,6 +87,8 @@ def run_export(
     opened = model if isinstance(model, Model) else load(model, device="cpu")
     Runtime.open("cpu").place(opened.network)
     embeds = options.ask == [EMBEDDING]
+    if embeds and to != "onnx":
+        raise UsageError(f"--ask {EMBEDDING} is for --to onnx; {to} keeps a model that writes a column.")
     task = opened.task(None if embeds else options.ask, options.given)
     asked = None if embeds else task.ask[0]
     table = renamed(read_rows(data, options.allow_network), options.map)
@@ -141,6 +143,7 @@ def _written(
         return onnx.export(model, asked, needed, store, folder, int8)
     from onetrunk.interop import gguf, qwen3
 
+    assert asked is not None, "a model that writes is asked for a column"
     form = gguf if to == "gguf" else qwen3
     form.write(model, asked, folder)
     return form.compare(model, asked, folder, [value for value in table[asked] if value is not None])

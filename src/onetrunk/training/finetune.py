@@ -15,6 +15,7 @@ from onetrunk.core import rng
 from onetrunk.core.errors import DataError, ModelFileError, UsageError
 from onetrunk.core.events import Decision, FoldDone, Note, ignore
 from onetrunk.core.objective import ObjectiveConfig
+from onetrunk.core.values import present
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.store import Store
@@ -107,8 +108,8 @@ def _labelled(store: Store, task: Task) -> np.ndarray:
 
 def _validation_rows(data: Data, task: Task) -> Table:
     rows = data.part("val")
-    known = [i for i in range(len(rows)) if any(rows[name][i] is not None for name in task.ask)]
-    return rows.take(np.array(known[:_MAX_VALIDATED], dtype=np.int64))
+    known = np.flatnonzero(np.any([present(rows[name]) for name in task.ask], axis=0))
+    return rows.take(known[:_MAX_VALIDATED])
 
 
 def _best_seed(
@@ -146,6 +147,7 @@ def _adapter(start: Model, tuned: Model, recipe: Recipe) -> Adapter | None:
     config = recipe.finetune.lora
     if config is None:
         return None
+    assert start.folder is not None, "add_lora has asked for it"
     whole = files.load_tensors(start.folder / "model.safetensors") if config.bits == 4 else None
     learnt = lora.take(tuned.network.trunk, whole)
     return Adapter(config, learnt, start.folder, base_digest(start.folder))
@@ -258,8 +260,10 @@ def _cross_validated(
         shutil.rmtree(inner.out)
     sign = 1 if metric.higher_is_better else -1
     told = [values for values in done.values() if None not in values]  # a fold of one class tells nothing of an AUC
-    means = np.mean(told, axis=0) * sign if told else [None, None]
-    return {label: None if mean is None else float(mean) for label, mean in zip(_COMPARED, means, strict=True)}
+    if not told:
+        return dict.fromkeys(_COMPARED)
+    means = np.array(told, dtype=np.float64).mean(0) * sign
+    return dict(zip(_COMPARED, means.tolist(), strict=True))
 
 
 def _folds_done(path: Path, of: dict[str, Any]) -> dict[str, list[float | None]]:

@@ -10,6 +10,7 @@ import numpy as np
 from onetrunk.core.encoder import History, reads_on
 from onetrunk.core.errors import UsageError
 from onetrunk.core.metric import Metric, metric_named
+from onetrunk.core.values import take
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
@@ -59,7 +60,7 @@ def validator(model: Model, task: Task, rows: Table, metric: Metric) -> Callable
     store = encode(rows, columns, model.network.encoders, Ledger())
     present = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
     store.index = store.index[present]
-    truths = [rows[name][i] for i in present]
+    truths = list(take(rows[name], present))
 
     evaluation = model.evaluation(name)
 
@@ -90,6 +91,6 @@ def _history_metrics(model: Model, task: Task, rows: Table) -> dict[str, float |
     evaluation = model.evaluation(name)
     before, then = before_and_then(model.encoder(name), rows[name])
     kept = usable(evaluation, then)
-    columns = {n: [rows[n][i] for i in kept] for n in task.given if n in rows.columns}
+    columns = {n: take(rows[n], np.array(kept, dtype=np.int64)) for n in task.given if n in rows.columns}
     columns[name] = [before[i] for i in kept]
     return evaluation.measure(model.answer(columns, name, task.given), [then[i] for i in kept])

@@ -16,6 +16,7 @@ from onetrunk import __version__
 from onetrunk.core import rng
 from onetrunk.core.errors import InterruptedRunError
 from onetrunk.core.events import ColumnAdded, ColumnExtended, Listener, StageFinished, StageStarted, ignore
+from onetrunk.core.values import of_present
 from onetrunk.data.loader import Loader
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.seen_rows import record
@@ -70,7 +71,7 @@ def extend_model(
             on_event(ColumnAdded(column.name, column.type))
     for name in data.names:
         if model.columns[name].key in extended:
-            added = model.network.extend_column(name, [v for v in train[name] if v is not None])
+            added = model.network.extend_column(name, of_present(train[name]))
             if added:
                 on_event(ColumnExtended(name, added))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,14 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide):
             hot[[index[name] for name in names if name in index]] = 1
             return {"hot": hot, "unseen": np.asarray(len(names - index.keys()), dtype=np.int64)}
         return {"id": np.asarray(index.get(name_of(value), -1), dtype=np.int64)}
+
+    def encode_all(self, values: Sequence[Any], bad: Callable[[int, str], None]) -> tuple[Content, np.ndarray]:
+        there = [value for value in values if value is not None]
+        if self.multi or not there or not set(map(type, there)) <= {str, int, float, bool}:
+            return super().encode_all(values, bad)
+        index = self._index()
+        ids = np.array([index.get(name_of(value), -1) for value in there], dtype=np.int64)
+        return Content({"id": ids}), np.array([value is not None for value in values], dtype=bool)
 
     def _index(self) -> dict[str, int]:
         if len(getattr(self, "_positions", ())) != len(self.classes):

@@ -60,11 +60,9 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution):
         if self.encoder.multi:
             losses = F.binary_cross_entropy_with_logits(self.logits(h), targets["hot"], reduction="none").mean(-1)
             return Loss((losses * w).sum(), w.sum(), losses.detach())
-        one = torch.ones(len(h), 1, device=h.device, dtype=h.dtype)
-        h = torch.cat([dropout(h, self.options.dropout, self.training), one], dim=1)
-        head = torch.cat([self.head, self.bias[:, None]], dim=1)
+        h = dropout(h, self.options.dropout, self.training)
         smoothing = self.options.smoothing if self.training else 0.0
-        total, each = linear_cross_entropy(h, head, targets["id"].clamp(min=0), w, smoothing)
+        total, each = linear_cross_entropy(h, self.head, self.bias, targets["id"].clamp(min=0), w, smoothing)
         return Loss(total, w.sum(), each)
 
     def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:

@@ -14,6 +14,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Encoder, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.values import in_memory
 from onetrunk.core.wide import Wide, WideFeatures, numbers, one_each
 
 _WIDE_BINS = 16  # of equal counts, as classes for a linear read-out
@@ -47,6 +48,7 @@ class ScalarEncoder(Encoder, Wide):
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
+        values = in_memory(values)
         line, reason = [], "no values"
         for value in values:
             try:
