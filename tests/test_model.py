@@ -360,8 +360,8 @@ def test_a_batch_that_lacks_a_column_has_its_losses_of_nothing_and_reaches_its_p
 def test_a_new_column_begins_like_those_it_is_told_of() -> None:
     made = worlds.model({name: list(CASES["number"].values) for name in "ab"}, {"a": "number", "b": "number"})
     network = made.network
-    network.add_column(Column("c", "number", "c"), worlds.fitted(CASES["number"]), ["a", "b"])
-    network.add_column(Column("d", "number", "d"), worlds.fitted(CASES["number"]))
+    network.add_column(Column("c", "number", "c"), worlds.fitted(CASES["number"]).encoder, ["a", "b"])
+    network.add_column(Column("d", "number", "d"), worlds.fitted(CASES["number"]).encoder)
     torch.testing.assert_close(network.marker("c"), (network.marker("a") + network.marker("b")) / 2)
     assert network.marker("c").requires_grad and network.marker("c").is_leaf
     known = torch.stack([network.marker(name).flatten() for name in "abc"])

@@ -388,7 +388,7 @@ def test_a_denoiser_that_knows_the_sound_speaks_it(steps: int) -> None:
     state = sides.step(state, torch.zeros(2, 1, 8), None)
     state["length"] = torch.full((2,), len(right))
     state["patches"] = state["patches"][:, :1].expand(-1, len(right), -1)
-    sides.head = Known(right)
+    sides.module.head = Known(right)
     taken = 0
     while not bool(state["done"].all()):
         query = sides.query(state)

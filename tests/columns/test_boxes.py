@@ -191,7 +191,7 @@ def certain(sides: Any, P: int, hits: list[tuple[int, int, int, list[float]]]) -
 
 def test_answers_are_in_pixels_of_the_original_the_surest_first() -> None:
     sides = fitted([[CAT, DOG]], 8, cells=1)
-    sides.typical = [0.4, 0.4]
+    sides.encoder.typical = [0.4, 0.4]
     (answer,) = sides.finish(certain(sides, 16, [(5, 0, 0, [0, 0, 0, 0]), (10, 0, 1, [1, 0, 0, 0])]))
     cat, dog = answer.value
     assert (cat["label"], dog["label"]) == ("cat", "dog") and cat["score"] > dog["score"] > 0.8
@@ -202,7 +202,7 @@ def test_answers_are_in_pixels_of_the_original_the_surest_first() -> None:
 
 def test_the_less_sure_of_two_that_share_too_much_goes_and_boxes_end_at_the_border() -> None:
     sides = fitted([[CAT, DOG]], 8, cells=1, overlap=0.5)
-    sides.typical = [0.5, 0.5]
+    sides.encoder.typical = [0.5, 0.5]
     hits = [(0, 0, 0, [0.0, 0, 2, 0]), (1, 0, 0, [-2.0, 0, 2, 0]), (4, 0, 1, [0.0, -2, 2, 0]), (15, 0, 0, [0.0] * 4)]
     (answer,) = sides.finish(certain(sides, 16, hits))
     labels = [entry["label"] for entry in answer.value]

@@ -291,7 +291,7 @@ def test_a_denoiser_that_knows_the_picture_draws_it(array: np.ndarray) -> None:
     sides = fitted([array], 8, patch=2, size=8).eval()
     content = worlds.content_of(sides, [array])
     right = torch.from_numpy(sides.grid.cut(content.gather()["pixels"].astype(np.float32) / 127.5 - 1))
-    sides.head = Known(right)
+    sides.module.head = Known(right)
     for steps in (1, 5):
         sampling = Sampling(steps=steps)
         state = sides.start(worlds.context(worlds.keys(2), sampling))

@@ -233,7 +233,7 @@ def test_a_denoiser_that_knows_the_film_draws_it(steps: int) -> None:
     sides = fitted(8).eval()
     truth = worlds.film(5, 4, 3)
     exact = sides.encode(truth)["pixels"].astype(np.float32)[None] / 127.5 - 1
-    sides.head = Known(torch.from_numpy(sides.grid.cut(exact)))
+    sides.module.head = Known(torch.from_numpy(sides.grid.cut(exact)))
     state = sides.start(worlds.context(worlds.keys(2), Sampling(steps=steps)))
     while not bool(state["done"].all()):
         state = sides.step(state, torch.zeros(2, sides.grid.count, 8), None)

@@ -108,7 +108,7 @@ def test_what_training_would_lose():
             return {"unknown characters": 3}
 
         @staticmethod
-        def positions(content):
+        def max_positions(content):
             return content.lens
 
     table = reviews().take(np.arange(20)[::-1])  # row numbers are the source's, whatever the order

@@ -19,9 +19,9 @@ import onetrunk
 from onetrunk.core.answer import Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import ModelFileError, UsageError
-from onetrunk.core.folder import load_tensors, save_tensors
 from onetrunk.inference.model_folder import load
 from onetrunk.interop import huggingface
+from onetrunk.storage.tensors import load_tensors, save_tensors
 
 checkpoints = pytest.importorskip("checkpoints", reason="needs transformers")
 

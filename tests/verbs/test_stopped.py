@@ -15,12 +15,12 @@ import pytest
 import torch
 
 import onetrunk
-from onetrunk.core import folder as files
 from onetrunk.core.errors import DataError, InterruptedRunError, OnetrunkError, UsageError
 from onetrunk.data.loader import Loader
 from onetrunk.engine.trainer import Trainer
 from onetrunk.evaluation import evidence_folder
 from onetrunk.inference.model_folder import Model
+from onetrunk.storage import atomic
 from onetrunk.training import finetune as finetuning
 from onetrunk.training.output import Output
 
@@ -70,8 +70,8 @@ POINTS: dict[str, tuple[Any, str, int, bool]] = {
     "after the model is saved": (Model, "save", 2, True),
     "before judging": (evidence_folder, "judge", 1, False),
     "after judging": (evidence_folder, "judge", 1, True),
-    "before the evidence is written": (files, "add_files", 1, False),
-    "after the evidence is written": (files, "add_files", 1, True),
+    "before the evidence is written": (atomic, "add_files", 1, False),
+    "after the evidence is written": (atomic, "add_files", 1, True),
     "before the end": (Output, "finish", 2, False),
 }
 
@@ -117,9 +117,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Ten
 
 def complete(out: Path) -> bool:
     """Is the model there with its evidence, and nothing left over beside it?"""
-    files.verify(out)
+    atomic.verify(out)
     return (
-        "evidence/metrics.json" in files.read_manifest(out)
+        "evidence/metrics.json" in atomic.read_manifest(out)
         and not (out / "unfinished.json").exists()
         and {path.name for path in out.parent.iterdir()} == {out.name, f"{out.name}-foundation"}
         and not [path for path in out.rglob("*") if ".tmp" in path.name or ".old-" in path.name]
@@ -216,7 +216,7 @@ def test_nothing_is_removed_before_everything_is_checked(tmp_path: Path, verb: s
         pytest.skip("only train judges")
     out = tmp_path / "m"
     for place in (out, Path(f"{out}-foundation")):
-        files.commit(place, lambda staging: (staging / "model.txt").write_text("a model"))
+        atomic.commit(place, lambda staging: (staging / "model.txt").write_text("a model"))
         for name in ("checkpoints/step-3/x", "metrics.jsonl", "tensorboard/events.out.tfevents.1", "data.csv"):
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_text("of the old run")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from onetrunk.core.values import BLOCK, Values, scattered
+from onetrunk.storage.disk import disk_errors
 
 IN_MEMORY_BYTES = 32 << 20  # of one table, or of one encoded column; above, it is kept in a file
 
@@ -34,13 +34,6 @@ class Decode:
 def folder() -> Path:
     """Where files without names lie."""
     return Path(tempfile.gettempdir())
-
-
-def disk_errors(path: Path) -> AbstractContextManager[None]:
-    """Turns a full disk or a denied write inside it into a plain ResourceError."""
-    from onetrunk.core.folder import disk_errors
-
-    return disk_errors(path)
 
 
 class Spool:

@@ -21,7 +21,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from onetrunk.core import folder as folders
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError
 from onetrunk.core.kernels import Kernels, kernels
 from onetrunk.engine.checkpoint import Checkpoints, clear_run, load_part, load_state
@@ -34,6 +33,9 @@ from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.schedule import Schedule, factor
 from onetrunk.engine.signals import Signals
 from onetrunk.engine.step import MicroBatch, NotFiniteError, Step, StepSettings, Updates
+from onetrunk.storage import atomic
+from onetrunk.storage.disk import disk_errors
+from onetrunk.storage.strict_json import write_json
 
 _MAY_CHANGE = {"save_every", "keep", "tensorboard"}  # between a run and its resumption: they move no weight
 _STATE = {
@@ -252,8 +254,8 @@ class Trainer:
         self.module.zero_grad(set_to_none=True)
         bad = {"step": self.step, "problem": error.problem, "rows": error.rows.tolist()}
         if self._writes:
-            with folders.disk_errors(self.folder):
-                folders.write_json(self.folder / "bad_step.json", bad)
+            with disk_errors(self.folder):
+                write_json(self.folder / "bad_step.json", bad)
         if not error.updated and all(p.isfinite().all() for p in self.parameters.values()):
             self._save()
         rows = ", ".join(map(str, error.rows[:10]))
@@ -318,9 +320,9 @@ class Trainer:
     # -- state -----------------------------------------------------------------------------------------------
     def _prepare(self) -> None:
         """Builds the optimizer, and takes up the newest checkpoint if there is one."""
-        folders.recover(self.folder)
-        with folders.disk_errors(self.folder):
-            folders.real(self.folder).mkdir(parents=True, exist_ok=True)
+        atomic.recover(self.folder)
+        with disk_errors(self.folder):
+            atomic.real(self.folder).mkdir(parents=True, exist_ok=True)
         place = self.folder / "checkpoints"
         if not self.resume:
             clear_run(self.folder)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onetrunk.core import folder as files
 from onetrunk.core.errors import DataError
 from onetrunk.core.events import Event, LedgerLine, Listener, ignore
 from onetrunk.core.values import present
@@ -20,6 +19,7 @@ from onetrunk.evaluation import card, report
 from onetrunk.evaluation.gather import gather_evidence
 from onetrunk.evaluation.record import Evidence, Origin
 from onetrunk.inference.model_folder import Model, Task
+from onetrunk.storage import atomic
 
 MAX_JUDGED = 100_000  # held-out rows: 95 % intervals of a share are then at most .6 % wide
 MAX_COMPARED = 200_000  # training rows that simple models learn from
@@ -77,7 +77,7 @@ def evaluate_model(
         (place / "README.md").write_text(card.card(found), encoding="utf-8")
         (place / "evidence" / "report.html").write_text(report.report(found), encoding="utf-8")
 
-    files.add_files(folder, write)
+    atomic.add_files(folder, write)
     on_event(Evaluated(found))
     return found
 

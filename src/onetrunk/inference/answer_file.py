@@ -15,10 +15,10 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
-from onetrunk.core.folder import disk_errors
-from onetrunk.core.names import file_name
 from onetrunk.core.values import blocks, present
 from onetrunk.data.table import Table
+from onetrunk.storage.disk import disk_errors
+from onetrunk.storage.names import file_name
 
 _MAX_COLUMNS, _MAX_ROWS = 10, 20  # of the picture of all pictures
 _PLAIN = (str, bool, int, float, datetime.date, Path, list, dict, type(None))

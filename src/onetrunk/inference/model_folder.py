@@ -11,14 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onetrunk.core import folder as files
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content
 from onetrunk.core.encoder import Column, Encoder, History, Prompted, class_names, is_prompt
 from onetrunk.core.errors import ModelFileError, UsageError, unknown
 from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.module import ColumnModule
-from onetrunk.core.names import file_name
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import Values
 from onetrunk.data.events import EventsConfig, holds_events, latest_rows
@@ -31,8 +29,14 @@ from onetrunk.inference import adapter as adapters
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.predict import answer
 from onetrunk.inference.session import Request
+from onetrunk.inference.wide import add_wide
 from onetrunk.model import FoundationModel
+from onetrunk.model.wide import WideReadout, WideShape
 from onetrunk.nn import lora
+from onetrunk.storage import atomic
+from onetrunk.storage.names import file_name
+from onetrunk.storage.strict_json import read_json, write_json
+from onetrunk.storage.tensors import load_tensors, save_tensors
 
 _MOST_CLASS_COLUMNS = 20  # a table of answers has one probability column a class up to here
 
@@ -136,6 +140,7 @@ class Model:
         wanted = [column for name, column in self.columns.items() if name in task.given and name in table.columns]
         ledger = ledger if ledger is not None else Ledger()
         store = encode(table, wanted, self.network.encoders, ledger)
+        add_wide(self.network, store, task.given, ask)
         encoder, prompt = self.encoder(ask), None
         if prompted and not isinstance(encoder, Prompted):
             able = [name for name in self.columns if isinstance(self.encoder(name), Prompted)]
@@ -156,6 +161,7 @@ class Model:
         table = _table(columns)
         wanted = [column for name, column in self.columns.items() if name in {ask, *given} & table.columns.keys()]
         store = encode(table, wanted, self.network.encoders, Ledger())
+        add_wide(self.network, store, given, ask)
         return row_losses(self.network, store, list(given), ask)
 
     def predict(self, rows: Any, ask: str | Sequence[str] | None = None, **options: Any) -> Any:
@@ -187,19 +193,17 @@ class Model:
         rest = {k: v for k, v in state.items() if not k.startswith("trunk.")}
 
         def write(place: Path) -> None:
-            files.write_json(
-                place / "config.json", {"model_type": "onetrunk", **self.network.trunk.config.model_dump()}
-            )
-            files.save_tensors(place / "model.safetensors", trunk)
-            files.save_tensors(place / "columns.safetensors", rest)
-            files.write_json(place / "onetrunk.json", self._description())
-            files.write_json(place / "provenance.json", self.provenance)
+            write_json(place / "config.json", {"model_type": "onetrunk", **self.network.trunk.config.model_dump()})
+            save_tensors(place / "model.safetensors", trunk)
+            save_tensors(place / "columns.safetensors", rest)
+            write_json(place / "onetrunk.json", self._description())
+            write_json(place / "provenance.json", self.provenance)
             for name, text in self._assets().items():
                 (place / name).write_text(text, encoding="utf-8")
             if self.adapter is not None:
                 adapters.write(self.adapter, rest, self._description(), place / "adapter")
 
-        files.commit(Path(path), write, replace=overwrite, needs=sum(t.nbytes for t in state.values()))
+        atomic.commit(Path(path), write, replace=overwrite, needs=sum(t.nbytes for t in state.values()))
         self.folder = Path(path)
 
     def _assets(self) -> dict[str, str]:
@@ -221,7 +225,7 @@ class Model:
 
     def _description(self) -> dict[str, Any]:
         return {
-            "format": files.FORMAT,
+            "format": atomic.FORMAT,
             "given": "causal" if self.network.given_causal else "bidirectional",
             "columns": [column.as_json() for column in self.columns.values()],
             "encoders": {
@@ -229,6 +233,9 @@ class Model:
                 for key, encoder in self.network.encoders.items()
             },
             "tasks": [{"given": task.given, "ask": task.ask} for task in self.tasks],
+            "wide": {
+                name: readout.as_json() for name in self.columns if (readout := self.network.wide_of(name)) is not None
+            },
             "fold": None if self.fold is None else self.fold.model_dump(),
         }
 
@@ -275,12 +282,12 @@ def load(path: str | Path, adapter: str | Path | None = None, device: str = "aut
     """
     runtime = Runtime.open(device)
     path = Path(path)
-    files.restore(path)
+    atomic.restore(path)
     if not path.is_dir():
         raise UsageError(f"There is no model folder {path}.")
-    files.verify(path)
-    description = files.read_json(path / "onetrunk.json")
-    trunk = files.read_json(path / "config.json")
+    atomic.verify(path)
+    description = read_json(path / "onetrunk.json")
+    trunk = read_json(path / "config.json")
     trunk.pop("model_type", None)
     instead: dict[str, Tensor] = {}
     added = None
@@ -293,17 +300,24 @@ def load(path: str | Path, adapter: str | Path | None = None, device: str = "aut
         fold = None if told is None else EventsConfig.parse(told, "the model's fold")
         encoders = _encoders(description, columns)  # what they know stays real in the sketch
         with torch.device("meta"):  # shapes are checked before memory is taken
-            sketch = FoundationModel(trunk, columns, encoders, description["given"])
+            sketch = _with_wide(FoundationModel(trunk, columns, encoders, description["given"]), description)
         shapes = {name: tuple(t.shape) for name, t in sketch.state_dict().items()}
         state = _tensors(path, shapes, instead)
         network = FoundationModel(trunk, columns, _encoders(description, columns), description["given"])
+        _with_wide(network, description)
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise ModelFileError(f"{path / 'onetrunk.json'} does not describe a model: {error}.") from None
     network.load_state_dict(state)
     if added is not None:
         lora.merge(network.trunk, added.learnt, added.config.scale)
     runtime.place(network)
-    return Model(network.eval(), tasks, files.read_json(path / "provenance.json"), path, fold, added)
+    return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, fold, added)
+
+
+def _with_wide(network: FoundationModel, description: dict[str, Any]) -> FoundationModel:
+    for name, shape in description.get("wide", {}).items():
+        network.add_wide(name, WideReadout(WideShape.parse(shape)))
+    return network
 
 
 def _encoders(description: dict[str, Any], columns: Sequence[Column]) -> dict[str, Encoder]:
@@ -320,10 +334,10 @@ def _tensors(path: Path, shapes: dict[str, tuple[int, ...]], instead: dict[str, 
     """The network's tensors; beside the trunk, those of `instead` where it has them."""
     trunk = {k.removeprefix("trunk."): v for k, v in shapes.items() if k.startswith("trunk.")}
     rest = {k: v for k, v in shapes.items() if not k.startswith("trunk.")}
-    out = {f"trunk.{k}": v for k, v in files.load_tensors(path / "model.safetensors", trunk).items()}
+    out = {f"trunk.{k}": v for k, v in load_tensors(path / "model.safetensors", trunk).items()}
     if not instead:
-        return out | files.load_tensors(path / "columns.safetensors", rest)
-    beside = files.load_tensors(path / "columns.safetensors") | instead
+        return out | load_tensors(path / "columns.safetensors", rest)
+    beside = load_tensors(path / "columns.safetensors") | instead
     for name, shape in rest.items():
         found = tuple(beside[name].shape) if name in beside else None
         if found != shape:

@@ -323,6 +323,9 @@ class Session:
             own["twin"] = self._take(len(slots))
         if module.pooled:
             own["pooled"] = pooled[torch.from_numpy(whose).to(self.device)]
+        if self.model.wide_of(request.ask) is not None:  # read out with the pooled states, and after them
+            wide = torch.from_numpy(request.store.wide[request.ask][part.rows[whose]]).to(pooled)
+            own["pooled"] = torch.cat([own["pooled"], wide], dim=1)
         self._keep(Rows(Kind(request.ask, waiting.guided, beams, _phase(state)), state, own))
 
     def _read_on(self, entering: _Entering, slots: Tensor, given: Given, here: slice) -> list[Part]:

@@ -14,12 +14,12 @@ import numpy as np
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.encoder import Encoder, reads_on
 from onetrunk.core.errors import DataError, ResourceError, UsageError
-from onetrunk.core.folder import disk_errors
-from onetrunk.core.names import file_name
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table, read
 from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.model_folder import Model, Task, answer_columns
+from onetrunk.storage.disk import disk_errors
+from onetrunk.storage.names import file_name
 
 Columns = dict[str, list[Any]]
 

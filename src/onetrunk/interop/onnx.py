@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onetrunk.columns.families.tokens.encoder import TokenEncoder
-from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Batch, Embed, Layout
@@ -28,7 +27,6 @@ from onetrunk.core.content import ReadPositions, Role
 from onetrunk.core.decoding import AnswerContext
 from onetrunk.core.encoder import Encoder, SegmentContext, reads_on
 from onetrunk.core.errors import MissingExtraError, UsageError
-from onetrunk.core.names import file_name
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
@@ -37,6 +35,8 @@ from onetrunk.inference.predict import answer, pooled_states
 from onetrunk.interop.parity import Parity
 from onetrunk.model import FoundationModel
 from onetrunk.nn.transformer import Transformer
+from onetrunk.storage.names import file_name
+from onetrunk.storage.strict_json import write_json
 
 FILE = "model.onnx"
 _ROWS_AT_ONCE = 16
@@ -202,7 +202,7 @@ def _describe(model: Model, columns: Sequence[str], place: Path) -> None:
             (place / file).write_text(text, encoding="utf-8")
         knows = {} if assets else {"knowledge": encoder.knowledge()}
         described[name] = {"type": model.columns[name].type, "options": encoder.options.model_dump(), **knows}
-    files.write_json(place / "columns.json", described)
+    write_json(place / "columns.json", described)
 
 
 def _texts(store: Store, ask: str) -> list[dict[str, np.ndarray]]:

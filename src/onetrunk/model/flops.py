@@ -40,8 +40,7 @@ class StepOperations:
             tensors = {name: x.to(device) for name, x in content.items()}
             with FlopCounterMode(display=False) as counter:
                 if reading:
-                    width = self.model.width * (2 if module.pooled else 1)
-                    module.loss(torch.zeros(count, width, device=device), tensors)
+                    module.loss(torch.zeros(count, module.read_width, device=device), tensors)
                 else:
                     module.embed(tensors)
             self._costs[column, reading] = 3 * counter.get_total_flops() / count

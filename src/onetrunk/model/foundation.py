@@ -19,6 +19,7 @@ from onetrunk.core.errors import UsageError, unknown
 from onetrunk.core.hidden import Hidden
 from onetrunk.core.module import ColumnModule
 from onetrunk.core.registry import column_types
+from onetrunk.model.wide import WideReadout
 from onetrunk.nn.trunk import build_trunk
 
 
@@ -74,6 +75,7 @@ class FoundationModel(nn.Module):
         # What tells a column, and a role in it, from every other: added to each of its positions.
         self.markers = nn.ParameterDict()
         self._marker_of: dict[str, str] = {}
+        self.wide = nn.ModuleDict()  # by the number of the asked column, as markers
         for column in columns:
             self.add_column(column, encoders[column.key])
 
@@ -107,6 +109,16 @@ class FoundationModel(nn.Module):
 
     def module(self, column: str) -> ColumnModule[Any]:
         return self.column_modules[self.columns[column].key]
+
+    def add_wide(self, column: str, readout: WideReadout) -> None:
+        """From now on the column is read out beside what this says."""
+        self.wide[self._marker_of[column]] = readout
+        self.module(column).attach_wide(readout.shape.outputs)
+
+    def wide_of(self, column: str) -> WideReadout | None:
+        """The column's wide read-out, where it has one."""
+        number = self._marker_of[column]
+        return self.wide.get_submodule(number) if number in self.wide else None  # type: ignore[return-value]
 
     @property
     def blocks(self) -> Sequence[nn.Module]:
@@ -161,8 +173,12 @@ class FoundationModel(nn.Module):
         """
         if at is None:
             at = _only_read(hidden.batch, column)
-        h = hidden.h_ND[at.flat_r]
-        return torch.cat([h, hidden.pooled_MD[at.doc_r]], dim=1) if self.module(column).pooled else h
+        parts = [hidden.h_ND[at.flat_r]]
+        if self.module(column).pooled:
+            parts.append(hidden.pooled_MD[at.doc_r])
+        if self.wide_of(column) is not None:
+            parts.append(hidden.batch.wide[column][at.doc_r].to(parts[0].dtype))
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
     # -- decoding ----------------------------------------------------------------------------------------------------
     def start_cache(self, n: int) -> Any:
@@ -182,10 +198,11 @@ class FoundationModel(nn.Module):
         return self.trunk.extend(x_NTD, pos_NT, valid_NT, cache, causal=causal, keep=keep)
 
     def with_pooled(self, column: str, h_NTD: Tensor, pooled_ND: Tensor) -> Tensor:
-        """As `read`, of states that `extend` returned: [N, T, D] or, where the column is `pooled`, [N, T, 2 D]."""
+        """As `read`, of states that `extend` returned: [N, T, D] or, where the column is `pooled`, [N, T, 2 D]; with
+        what a wide read-out says, which then stands at the end of `pooled_ND`, as many more."""
         if not self.module(column).pooled:
             return h_NTD
-        return torch.cat([h_NTD, pooled_ND[:, None].expand_as(h_NTD)], dim=-1)
+        return torch.cat([h_NTD, pooled_ND[:, None].expand(-1, h_NTD.shape[1], -1)], dim=-1)
 
     # -- parts of encode ---------------------------------------------------------------------------------------------
     def _embedded(self, batch: Batch, replaced: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -62,7 +62,7 @@ class Adversarial(Objective):
                     f"The objective adversarial draws numbers and dates; the column {name!r} has other values. Name "
                     "others with `ask`."
                 )
-        pooled = [self.module_type(name).pooled for name in self.asked]
+        pooled = [self.module_type(name).pooled for name in self.asked]  # alike for all columns of these types
         self.noise = nn.Linear(o.noise, width)
         self.heads = nn.ModuleList(nn.Linear(width * (1 + each), 1) for each in pooled)
         sizes = [len(self.asked) + (width if self.given else 0), *[o.width] * o.layers]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.encoder import Prompted
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.nn import lora
 from onetrunk.nn.lora import LoRAConfig
+from onetrunk.storage.strict_json import read_json
 from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import FinetuneConfig
 
@@ -53,7 +53,7 @@ def add_lora(model: Model, task: Task, config: LoRAConfig, seed: int) -> None:
     that these changes are all there is to it."""
     if model.folder is None:
         raise UsageError("finetune.lora changes a model folder, by whose hash it knows it: name one with --from.")
-    known = files.read_json(model.folder / "onetrunk.json")["encoders"]
+    known = read_json(model.folder / "onetrunk.json")["encoders"]
     for column in (model.columns[name] for name in task.ask):
         if column.key in known and isinstance(model.encoder(column.name), Prompted):
             model.module(column.name).requires_grad_(False)

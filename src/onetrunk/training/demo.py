@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from onetrunk.core.events import Event, Heading, Listener, Note, ignore
-from onetrunk.core.folder import write_json
 from onetrunk.data.inspect import Inspection, inspect
 from onetrunk.evaluation.evidence_folder import evaluate_model
 from onetrunk.inference.model_folder import Task
+from onetrunk.storage.strict_json import write_json
 from onetrunk.training import digits
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import finetune_model

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.core import folder as files
 from onetrunk.core.encoder import Prompted
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.events import Listener, Note, Saved, ignore
@@ -19,6 +18,8 @@ from onetrunk.inference.model_folder import Model, load
 from onetrunk.inference.tables import read_rows
 from onetrunk.interop import huggingface, keras
 from onetrunk.interop.parity import Parity
+from onetrunk.storage import atomic
+from onetrunk.storage.strict_json import write_json
 from onetrunk.training.open_data import renamed
 from onetrunk.training.options import DataOptions
 from onetrunk.training.output import check_free
@@ -105,9 +106,9 @@ def run_export(
         parity = _written(opened, table, folder, to, asked, needed, int8)
         parity.check(allowed, f"The {to} export")
         measured.update(parity.as_json(allowed))
-        files.write_json(folder / "export.json", measured)
+        write_json(folder / "export.json", measured)
 
-    files.commit(Path(out), write, replace=overwrite)
+    atomic.commit(Path(out), write, replace=overwrite)
     on_event(Saved("export", out))
     on_event(
         Note(

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.errors import DataError, ModelFileError, UsageError
 from onetrunk.core.events import Decision, FoldDone, Note, ignore
@@ -26,6 +25,9 @@ from onetrunk.inference.adapter import Adapter, base_digest
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.nn import lora
 from onetrunk.objectives import Learner
+from onetrunk.storage.disk import disk_errors
+from onetrunk.storage.strict_json import read_json, write_json_whole
+from onetrunk.storage.tensors import load_tensors
 from onetrunk.training import adapt
 from onetrunk.training.batches import count_steps, loader, steps_within, with_row_weights
 from onetrunk.training.context import RunContext
@@ -50,6 +52,8 @@ class Choice:
     cross_validation: dict[str, float | None] | None = None
     validation: float | None = None
     seeds: list[float | None] = field(default_factory=list)
+    wide: dict[str, Any] | None = None  # of each asked column, what its wide read-out was fitted to
+    trunk: dict[str, float] | None = None  # what the trunk gained beside it, and what that took
 
     def as_json(self) -> dict[str, Any]:
         """What was looked at."""
@@ -72,8 +76,8 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     choosing_metric(model, task.ask[0], tuning.metric)  # a name that is wrong is refused before any work
     store = encode_rows(model, data, "train", context.recipe)
     context.show_ledger(data.ledger, len(store.index))
-    labelled = _labelled(store, task)
-    validation = _validation_rows(data, task)
+    labelled = labelled_rows(store, task)
+    validation = validation_rows(data, task)
     choice = Choice(len(labelled))
     propagates = pretrained and tuning.label_propagation and len(labelled) < len(store.index)
     cross_validates = pretrained and not propagates and len(validation) < _MIN_VALIDATED
@@ -97,7 +101,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     return FineTuned(chosen, choice)
 
 
-def _labelled(store: Store, task: Task) -> np.ndarray:
+def labelled_rows(store: Store, task: Task) -> np.ndarray:
     """The rows that hold a value of an asked column."""
     asked = [store.names.index(name) for name in task.ask]
     labelled = np.flatnonzero(store.present[:, asked].any(1))
@@ -106,7 +110,8 @@ def _labelled(store: Store, task: Task) -> np.ndarray:
     return labelled
 
 
-def _validation_rows(data: Data, task: Task) -> Table:
+def validation_rows(data: Data, task: Task) -> Table:
+    """Rows that are held out to choose by, as far as they hold an asked value, a bounded number."""
     rows = data.part("val")
     known = np.flatnonzero(np.any([present(rows[name]) for name in task.ask], axis=0))
     return rows.take(known[:_MAX_VALIDATED])
@@ -148,7 +153,7 @@ def _adapter(start: Model, tuned: Model, recipe: Recipe) -> Adapter | None:
     if config is None:
         return None
     assert start.folder is not None, "add_lora has asked for it"
-    whole = files.load_tensors(start.folder / "model.safetensors") if config.bits == 4 else None
+    whole = load_tensors(start.folder / "model.safetensors") if config.bits == 4 else None
     learnt = lora.take(tuned.network.trunk, whole)
     return Adapter(config, learnt, start.folder, base_digest(start.folder))
 
@@ -173,6 +178,7 @@ def tune(
     objective = ObjectiveConfig(kind=kind, documents=documents, given=task.given, ask=task.ask, options=options)
     rows = Store(store.names, store.encoders, store.contents, store.index[labelled])
     rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
+    rows.wide = {name: each[labelled] for name, each in store.wide.items()}
     teacher = None if context.teacher is None else context.teacher.network
     batches, objectives = loader(rows, [objective], recipe, context.seed, teacher)
     learner = Learner(model.network, objectives, context.seed)
@@ -255,8 +261,8 @@ def _cross_validated(
         values = [validator(candidate, task, train.take(held), metric)().value for candidate in (model, tuned)]
         context.on_event(FoldDone(fold + 1, folds, metric.name, *values))
         done[str(fold)] = values
-        with files.disk_errors(place):
-            files.write_json_whole(place / SCORES, {"of": of, "folds": done})
+        with disk_errors(place):
+            write_json_whole(place / SCORES, {"of": of, "folds": done})
         shutil.rmtree(inner.out)
     sign = 1 if metric.higher_is_better else -1
     told = [values for values in done.values() if None not in values]  # a fold of one class tells nothing of an AUC
@@ -269,7 +275,7 @@ def _cross_validated(
 def _folds_done(path: Path, of: dict[str, Any]) -> dict[str, list[float | None]]:
     """What a stopped run had found out; nothing where that is of another run."""
     try:
-        found = files.read_json(path)
+        found = read_json(path)
     except ModelFileError:
         return {}
     return found["folds"] if found.get("of") == of else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from onetrunk.core.errors import DataError, UsageError
 from onetrunk.core.events import Listener, Note, Saved, ignore
-from onetrunk.core.folder import MANIFEST
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.seen_rows import record, splits_before
 from onetrunk.data.table import Table, read
@@ -18,6 +17,8 @@ from onetrunk.evaluation.evidence_folder import evaluate_model, judged_tasks
 from onetrunk.evaluation.record import Evidence
 from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.model_folder import Model, Task, load
+from onetrunk.storage import atomic
+from onetrunk.training.beside_wide import begins_wide, train_beside_wide
 from onetrunk.training.context import RunContext
 from onetrunk.training.distil import both_met, open_teacher, teach
 from onetrunk.training.finetune import finetune_model
@@ -30,7 +31,8 @@ from onetrunk.training.stage import extend_model, new_model
 from onetrunk.training.start import start_from
 
 # Of a budget; the rest is for encoding, validating and judging.
-_PRETRAINING, _FINETUNING = 0.6, 0.3
+_PRETRAINING, _FINETUNING, _OF_BUDGET = 0.6, 0.3, 0.7
+_SECONDS, _ROWS, _MAX_SECONDS = 300.0, 20_000, 1800.0  # of a run on so many rows, where no budget is given
 
 
 def run_pretraining(data: Any, options: TrainingOptions, on_event: Listener = ignore) -> Model:
@@ -82,7 +84,7 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
     recipe, out = recipe_of(options), Path(options.out)
     command, foundation = command_digest("train", options, recipe), Path(f"{options.out}-foundation")
     output, starts = Output(out, options.overwrite, command), [options.start]
-    if options.start is None and (foundation / MANIFEST).exists() and (output.stage or not options.overwrite):
+    if options.start is None and (foundation / atomic.MANIFEST).exists() and (output.stage or not options.overwrite):
         on_event(Note(f"Going on from {foundation}, which an earlier run made (--overwrite makes it anew)."))
         starts.insert(0, str(foundation))
     for start in starts:
@@ -93,9 +95,18 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
             break  # else the foundation is of other rows, and made anew
     judged_tasks([Task([], list(opened.ask))], opened.part("test"))  # raises now what it would after training
     context = _context(options, own, output, on_event)
+    tuned = None
     if output.stage == EVALUATING:
         model = load(out, device=own.device)
-    else:
+    elif model is None and options.start is None and begins_wide(opened, own):
+        seconds = context.limit if context.limit is not None else _default_budget(opened)
+        tuned = train_beside_wide(opened, context.but(limit=_OF_BUDGET * seconds), _keeper(output, out))
+    if tuned is not None:
+        model = tuned.model
+        model.provenance["decision"] = tuned.choice.as_json()
+        model.save(out, overwrite=True)
+        output.mark(EVALUATING)
+    elif output.stage != EVALUATING:
         if model is None:
             model = _foundation(opened, context, Output(foundation, options.overwrite, command))
             output.mark(PRETRAINED)
@@ -112,6 +123,21 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
     output.finish()
     on_event(Saved("model", str(out)))
     return model
+
+
+def _default_budget(opened: Data) -> float:
+    """Seconds that pay on a table of so many rows, where nobody says."""
+    return float(np.clip(_SECONDS * len(opened.table) / _ROWS, _SECONDS, _MAX_SECONDS))
+
+
+def _keeper(output: Output, out: Path) -> Callable[[Model], None]:
+    """Puts a model in the run's folder, from where a stopped run can be used and goes on."""
+
+    def keep(model: Model) -> None:
+        output.begin()
+        model.save(out, overwrite=output.replaces or (out / atomic.MANIFEST).exists())
+
+    return keep
 
 
 def _foundation(opened: Data, context: RunContext, output: Output) -> Model:

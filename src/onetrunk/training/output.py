@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.core import folder as files
 from onetrunk.core.errors import ModelFileError, UsageError
 from onetrunk.data.seen_rows import record
 from onetrunk.data.split import SPLITS
 from onetrunk.engine.checkpoint import clear_run
 from onetrunk.inference.adapter import base_digest
+from onetrunk.storage import atomic
+from onetrunk.storage.disk import disk_errors
+from onetrunk.storage.strict_json import read_json, write_json_whole
 from onetrunk.training.open_data import Data
 from onetrunk.training.options import TrainingOptions
 from onetrunk.training.recipe import Recipe
@@ -34,12 +36,12 @@ def check_free(out: str | Path, overwrite: bool) -> None:
     for path in (place, *place.parents):
         if path.is_file():
             raise UsageError(f"{path} is a file; name another --out.")
-    if (place / files.MANIFEST).exists():
+    if (place / atomic.MANIFEST).exists():
         if not overwrite:
             raise UsageError(f"{place} already exists; name another --out or pass --overwrite.")
     elif place.is_dir():
         names = {entry.name for entry in place.iterdir()}
-        if names and not names & {*files.TRAINING}:
+        if names and not names & {*atomic.TRAINING}:
             raise UsageError(f"{place} holds other files and no model; name another --out.")
 
 
@@ -52,7 +54,7 @@ class Output:
 
     def __init__(self, path: str | Path, overwrite: bool = False, command: str = "") -> None:
         self.path, self.overwrite, self.command = Path(path), overwrite, command
-        files.recover(path)
+        atomic.recover(path)
         left = _read_mark(self.path)
         self.goes_on = bool(command) and left.get("command") == command
         self.of_another = bool(left) and not self.goes_on
@@ -87,16 +89,16 @@ class Output:
     def mark(self, stage: str) -> None:
         """Says how far the run has come."""
         if self.command and stage != self.stage:
-            with files.disk_errors(self.path):
-                files.real(self.path).mkdir(parents=True, exist_ok=True)
+            with disk_errors(self.path):
+                atomic.real(self.path).mkdir(parents=True, exist_ok=True)
                 mark = {"command": self.command, "rows": self.rows, "stage": stage}
-                files.write_json_whole(self.path / files.UNFINISHED, mark)
+                write_json_whole(self.path / atomic.UNFINISHED, mark)
             self.goes_on, self.stage = True, stage
 
     def finish(self) -> None:
         """The run is at its end."""
         if self.goes_on:
-            (self.path / files.UNFINISHED).unlink(missing_ok=True)
+            (self.path / atomic.UNFINISHED).unlink(missing_ok=True)
 
 
 def command_digest(verb: str, options: TrainingOptions, recipe: Recipe, **more: Any) -> str:
@@ -105,14 +107,14 @@ def command_digest(verb: str, options: TrainingOptions, recipe: Recipe, **more: 
     text = json.dumps([verb, told, recipe.model_dump(mode="json", exclude={"device"})], sort_keys=True, default=str)
     found = hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16)
     for start in (options.start, more.get("teacher")):
-        if start is not None and (Path(start) / files.MANIFEST).exists():
+        if start is not None and (Path(start) / atomic.MANIFEST).exists():
             found.update(base_digest(Path(start)).encode())
     return found.hexdigest()
 
 
 def _read_mark(path: Path) -> dict[str, Any]:
     try:
-        return files.read_json(path / files.UNFINISHED)
+        return read_json(path / atomic.UNFINISHED)
     except ModelFileError:  # there is none, or its writer was killed
         return {}
 

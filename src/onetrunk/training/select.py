@@ -18,6 +18,7 @@ from onetrunk.evaluation.baselines import before_and_then, usable
 from onetrunk.inference.likelihood import mean_loss
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
+from onetrunk.inference.wide import add_wide
 
 LOSS = Metric("loss", False, "nats")
 
@@ -60,6 +61,7 @@ def validator(model: Model, task: Task, rows: Table, metric: Metric) -> Callable
     store = encode(rows, columns, model.network.encoders, Ledger())
     present = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
     store.index = store.index[present]
+    add_wide(model.network, store, task.given, name)
     truths = list(take(rows[name], present))
 
     evaluation = model.evaluation(name)

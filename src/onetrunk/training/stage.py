@@ -162,6 +162,12 @@ def provenance(
     return {"stages": [*(before or {}).get("stages", []), made]}
 
 
+def untrained(model: Model, seconds: float) -> TrainResult:
+    """The result of a run without steps, for provenance."""
+    device = str(next(model.network.parameters()).device)
+    return TrainResult(0, None, None, [], 0, seconds, 0, "no steps", device)
+
+
 def weights_digest(network: FoundationModel) -> str:
     found = hashlib.blake2b(digest_size=8)
     for name, tensor in network.state_dict().items():

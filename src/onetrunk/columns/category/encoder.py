@@ -15,13 +15,13 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Beside, ClosedSet, Encoder, Growth, ReadsAnother, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.wide import Sparse, Wide, WideFeatures, one_each
+from onetrunk.core.wide import Sparse, Wide, WideFeatures, WideTarget, one_each
 
 # How often training shows "unknown" instead of a given class, so that an unseen one finds a learnt vector.
 _UNKNOWN_RATE = 0.02
 
 
-class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide):
+class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
     """Classes in order, as strings; `value` gives one back as the kind of value that it was."""
 
     type_name = "category"
@@ -134,6 +134,10 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide):
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
         unseen = int(content.data["unseen"].sum() if self.multi else (content.data["id"] < 0).sum())
         return {"classes unseen in training": unseen} if unseen else {}
+
+    def wide_target(self, content: Content) -> tuple[np.ndarray, int]:
+        parts = content.gather()
+        return (parts["hot"] if self.multi else parts["id"]), len(self.classes)
 
     def wide_features(self, content: Content) -> WideFeatures:
         """Its class, or its classes."""

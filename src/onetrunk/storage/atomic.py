@@ -3,30 +3,24 @@
 A folder appears by one rename, after every byte in it and its `manifest.json` (size and SHA-256 of each file)
 are durable, so kill -9 at any instant leaves the old folder, the new one, or a leftover that `recover` puts
 right. One writer a path at a time. A folder is the user's too: what its manifest does not name is never touched.
-Files from outside are data, never code: safetensors and JSON, with caps.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import re
 import shutil
-import struct
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-from safetensors import SafetensorError
-from torch import Tensor
-
 from onetrunk.core.errors import ModelFileError, ResourceError, UsageError
+from onetrunk.storage.disk import FULL, plain_error
+from onetrunk.storage.strict_json import RESTORE, read_json, write_json
 
 FORMAT = 2  # of the folder; a higher one is from a newer onetrunk
 MANIFEST = "manifest.json"
@@ -42,13 +36,7 @@ TRAINING = (
     f"{UNFINISHED}.tmp",
 )
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _PAUSE = 1.0  # seconds before a full disk is tried once more
-_MAX_HEADER_BYTES = 16 << 20
-_MAX_TENSORS = 100_000
-_MAX_JSON_BYTES = 64 << 20
-_DTYPES = {"BOOL", "U8", "I8", "I16", "I32", "I64", "U16", "U32", "U64", "F16", "BF16", "F32", "F64"}
 
 Entries = dict[str, dict[str, Any]]  # file name to {"size": bytes, "sha256": hex}
 
@@ -93,14 +81,11 @@ def verify(path: str | Path) -> None:
         try:
             size = file.stat().st_size
             if size != entry["size"]:
-                raise ModelFileError(f"{file} is damaged: {entry['size']:,} bytes expected, {size:,} found. {_RESTORE}")
+                raise ModelFileError(f"{file} is damaged: {entry['size']:,} bytes expected, {size:,} found. {RESTORE}")
             if _sha256(file) != entry["sha256"]:
-                raise ModelFileError(f"{file} is damaged: its content differs from the manifest. {_RESTORE}")
+                raise ModelFileError(f"{file} is damaged: its content differs from the manifest. {RESTORE}")
         except OSError as error:
-            raise ModelFileError(f"{file} cannot be read: {error.strerror}. {_RESTORE}") from None
-
-
-_RESTORE = "Restore it from a copy, or make the folder again."
+            raise ModelFileError(f"{file} cannot be read: {error.strerror}. {RESTORE}") from None
 
 
 def read_manifest(path: str | Path) -> Entries:
@@ -128,10 +113,10 @@ def read_manifest(path: str | Path) -> Entries:
             "from the same data and settings."
         )
     if written != FORMAT or not isinstance(files, dict):
-        raise ModelFileError(f"{path / MANIFEST} is not a manifest of format {FORMAT}. {_RESTORE}")
+        raise ModelFileError(f"{path / MANIFEST} is not a manifest of format {FORMAT}. {RESTORE}")
     for name, entry in files.items():
         if not _inside(name) or not isinstance(entry, dict) or entry.keys() != {"size", "sha256"}:
-            raise ModelFileError(f"{path / MANIFEST} has a bad entry {name!r}. {_RESTORE}")
+            raise ModelFileError(f"{path / MANIFEST} has a bad entry {name!r}. {RESTORE}")
     return files
 
 
@@ -230,7 +215,7 @@ def _commit(path: Path, write: Callable[[Path], None], replace: bool, needs: int
     try:
         _try_commit(path, write, replace, needs, known)
     except ResourceError as error:
-        if error.__cause__ is None or error.__cause__.errno not in _FULL:
+        if error.__cause__ is None or error.__cause__.errno not in FULL:
             raise
         time.sleep(_PAUSE)
         _try_commit(path, write, replace, needs, known)
@@ -250,7 +235,7 @@ def _try_commit(path: Path, write: Callable[[Path], None], replace: bool, needs:
         _seal(staging, known)
         _swap(staging, path)
     except OSError as error:
-        raise _plain(error, path, max(needs, _size(staging))) from error
+        raise plain_error(error, path, max(needs, _size(staging))) from error
     finally:
         recover(path)  # sweeps the staging folder of a failed commit, or the old one of a good commit
 
@@ -337,153 +322,3 @@ def _sha256(file: Path) -> str:
 
 def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turns a full disk or a denied write inside it into a plain ResourceError."""
-    try:
-        yield
-    except OSError as error:
-        raise _plain(error, path, 0) from error
-
-
-def _plain(error: OSError, path: Path, needs: int) -> Exception:
-    """The error a person meets; one that is neither a full disk nor a denied write stays as it is."""
-    if error.errno in _FULL:
-        place = next(p for p in [path, *path.absolute().parents] if p.exists())
-        free = shutil.disk_usage(place).free
-        least = f", at least {needs / 1e6:,.1f} MB needed" if needs else ""
-        return ResourceError(
-            f"No space to write {path}: {error.strerror}; {free / 1e6:,.1f} MB free{least}. "
-            "Free some space or name another place; what was there is intact."
-        )
-    if error.errno in _DENIED:
-        return ResourceError(f"Cannot write {path}: {error.strerror}. Name a place you may write to.")
-    if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return UsageError(f"Cannot make the folder {path}: a file is in its way. Name another place.")
-    return error
-
-
-# -- tensors -------------------------------------------------------------------------------------------------
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes one safetensors file; tensors that share memory are written each. Disk faults raise OSError."""
-    seen: set[int] = set()
-    out = {}
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
-        storage = tensor.untyped_storage().data_ptr()
-        out[name] = tensor.clone() if storage in seen else tensor
-        seen.add(storage)
-    try:
-        safetensors.torch.save_file(out, path)
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
-
-
-def load_tensors(path: Path, expected_shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Tensor]:
-    """Reads one safetensors file, on the CPU. With `expected_shapes`, names and shapes must match before any
-    memory is taken. Raises ModelFileError for anything but a whole safetensors file.
-    """
-    shapes = tensor_shapes(path)
-    if expected_shapes is not None:
-        for name in sorted(expected_shapes.keys() ^ shapes.keys()):
-            problem = "is missing" if name in expected_shapes else "is not expected"
-            raise ModelFileError(f"{path}: the tensor {name!r} {problem}. The file belongs to another model.")
-        for name, expected in expected_shapes.items():
-            if tuple(expected) != shapes[name]:
-                raise ModelFileError(
-                    f"{path}: the tensor {name!r} should have shape {list(expected)}, found "
-                    f"{list(shapes[name])}. The file belongs to another model."
-                )
-    try:
-        return safetensors.torch.load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelFileError(f"{path} is damaged: {error}. {_RESTORE}") from None
-
-
-def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes a safetensors file declares, with nothing but its header read."""
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(9)
-            length = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else 0
-            _check_kind(path, start)
-            if length > _MAX_HEADER_BYTES:
-                raise ModelFileError(f"{path}: its header claims {length:,} bytes; at most {_MAX_HEADER_BYTES:,}.")
-            header = start[8:] + stream.read(length - 1)
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error.strerror}. {_RESTORE}") from None
-    if len(header) < length:
-        raise ModelFileError(f"{path} is truncated: {length:,} header bytes expected, {len(header):,} found.")
-    declared = _parse_json(path, header)
-    declared.pop("__metadata__", None)
-    if len(declared) > _MAX_TENSORS:
-        raise ModelFileError(f"{path} declares {len(declared):,} tensors; at most {_MAX_TENSORS:,}.")
-    shapes = {}
-    for name, entry in declared.items():
-        shape = entry.get("shape") if isinstance(entry, dict) else None
-        if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
-            raise ModelFileError(f"{path}: the tensor {name!r} has no proper shape. {_RESTORE}")
-        if entry.get("dtype") not in _DTYPES:
-            raise ModelFileError(f"{path}: the tensor {name!r} has the unknown type {entry.get('dtype')!r}.")
-        shapes[name] = tuple(shape)
-    return shapes
-
-
-def _check_kind(path: Path, start: bytes) -> None:
-    """A safetensors header is JSON after 8 bytes of length; content decides, never the extension."""
-    if start[8:9] == b"{":
-        return
-    if start[:2] == b"PK" or start[:1] == b"\x80" or start[:6] == b"\x93NUMPY":
-        raise ModelFileError(
-            f"{path} is a pickle or a zip: pickle files can run code and are never opened; safetensors only. "
-            "Convert it where you trust it."
-        )
-    raise ModelFileError(f"{path} is not a safetensors file, or it is truncated. {_RESTORE}")
-
-
-# -- JSON ----------------------------------------------------------------------------------------------------
-def write_json(path: Path, data: Any) -> None:
-    """Strict JSON: numbers that are not finite are a bug of the caller and raise ValueError."""
-    path.write_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def write_json_whole(path: Path, data: Any) -> None:
-    """As `write_json`; what was there before stays until all of it is written."""
-    fresh = path.with_name(f"{path.name}.tmp")
-    write_json(fresh, data)
-    fresh.replace(path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """One JSON object. Raises ModelFileError when it is missing, too big, malformed or has a key twice."""
-    try:
-        size = path.stat().st_size
-        if size > _MAX_JSON_BYTES:
-            raise ModelFileError(f"{path} has {size:,} bytes; at most {_MAX_JSON_BYTES:,}.")
-        return _parse_json(path, path.read_bytes())
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error.strerror}. {_RESTORE}") from None
-
-
-def _parse_json(path: Path, raw: bytes) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        out = dict(pairs)
-        if len(out) < len(pairs):
-            raise ValueError("a key stands twice")
-        return out
-
-    def not_finite(name: str) -> None:
-        raise ValueError(f"{name} is not a JSON number")
-
-    try:
-        data = json.loads(raw, object_pairs_hook=unique, parse_constant=not_finite)
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        raise ModelFileError(f"{path} is not valid JSON: {error}. {_RESTORE}") from None
-    if not isinstance(data, dict):
-        raise ModelFileError(f"{path} should hold a JSON object, found a {type(data).__name__}. {_RESTORE}")
-    return data
