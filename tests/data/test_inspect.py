@@ -1,6 +1,7 @@
 """Inspection counts what pandas counts, finds what was planted, and says it in words; the ledger adds up."""
 
 import datetime
+import importlib
 import io
 import json
 
@@ -138,7 +139,7 @@ def test_it_is_json_and_readable():
     for line in found.warnings():
         assert line.split(":")[0][:30] in text
     for kind in {c.type for c in found.columns}:
-        meaning = __import__(column_types.get(kind).module_name, fromlist=["x"]).__doc__.strip().splitlines()[0]
+        meaning = importlib.import_module(column_types.get(kind).module_name).__doc__.strip().splitlines()[0]
         assert meaning[:40] in text
 
 

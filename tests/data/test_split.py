@@ -28,9 +28,8 @@ class _CaseBlind:
 
 @pytest.fixture(autouse=True)
 def fake_types(monkeypatch):
-    monkeypatch.setattr(
-        column_types, "get", lambda name: SimpleNamespace(encoder={"any": _Any, "blind": _CaseBlind}[name])
-    )
+    known = {"any": SimpleNamespace(encoder=_Any), "blind": SimpleNamespace(encoder=_CaseBlind)}
+    monkeypatch.setattr(column_types, "get", known.__getitem__)
 
 
 def make(columns, spec="auto", seed=0, given=("x",), ask=("y",), **kwargs):

@@ -333,13 +333,12 @@ class _Half:
 
 @pytest.fixture
 def fake_types(monkeypatch):
-    known = {"half": _Half, "later": _Half, "whole": _Whole}
+    types = {"half": _Half, "later": _Half, "whole": _Whole}
+    known = {name: SimpleNamespace(encoder=encoder) for name, encoder in types.items()}
     monkeypatch.setattr(column_types, "names", lambda: sorted(known))
     monkeypatch.setattr(column_types, "modules", lambda: dict.fromkeys(known, ""))
     get = column_types.get
-    monkeypatch.setattr(
-        column_types, "get", lambda name: SimpleNamespace(encoder=known[name]) if name in known else get(name)
-    )
+    monkeypatch.setattr(column_types, "get", lambda name: known[name] if name in known else get(name))
 
 
 def test_types_are_those_that_recognise_best(fake_types):

@@ -19,7 +19,7 @@ from onetrunk import __version__
 from onetrunk.core.content import Content
 from onetrunk.core.errors import ModelFileError
 from onetrunk.core.values import present
-from onetrunk.data.store import Bad, encode_values
+from onetrunk.data.store import Bad, Count, encode_values
 from onetrunk.storage.arrays import map_arrays, save_arrays
 from onetrunk.storage.disk import disk_errors
 from onetrunk.storage.strict_json import read_json, write_json
@@ -51,12 +51,7 @@ class ColumnCache:
             self._keep(path, lambda to: write_json(to, {"knowledge": encoder.knowledge()}))
 
     def encode(
-        self,
-        encoder: Encoder,
-        kind: str,
-        values: Sequence[Any],
-        bad: Bad,
-        count: Callable[[Content], None] | None = None,
+        self, encoder: Encoder, kind: str, values: Sequence[Any], bad: Bad, count: Count = None
     ) -> tuple[Content, np.ndarray]:
         """As `encode_values`. Values of which some are bad are not kept: each run is told of them."""
         if not encoder.costly:

@@ -22,7 +22,6 @@ from onetrunk.data.table import Table, left_out
 if TYPE_CHECKING:
     from rich.console import Console
 
-
 DESCRIBED = 50_000  # rows that ranges, lengths and words are told of
 PREPARED = 10_000  # rows from which is told what training would lose
 _DESCRIBED_BYTES = 32 << 20  # of one column: of longer values fewer are described

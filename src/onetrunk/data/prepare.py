@@ -32,7 +32,9 @@ def fit_columns(
     A column with options of its own has an encoder of its own. Raises DataError naming the column that cannot be
     fitted.
     """
-    columns, members, encoders = [], {}, {}
+    columns: list[Column] = []
+    members: dict[str, tuple[str, dict[str, Any], list[str]]] = {}
+    encoders: dict[str, Encoder] = {}
     for name in names:
         kind = types[name]
         own = dict(options.get(name, {}))
@@ -68,29 +70,28 @@ def encode(
     ledger: Ledger,
     cache: ColumnCache | None = None,
 ) -> Store:
-    """Encodes a table's columns; a column the table lacks is missing in every row."""
+    """Encodes a table's columns; a column the table lacks is missing in every
+    row."""
     n = len(table)
     index = np.full((n, len(columns)), -1, dtype=np.int64)
     store = Store([c.name for c in columns], [encoders[c.key] for c in columns], [], index)
     dropped: list[Counter[str]] = []
-    for c, (column, encoder) in enumerate(zip(columns, store.encoders, strict=True)):
+    for c, column in enumerate(columns):
+        encoder = store.encoders[c]
         values = table.columns.get(column.name, Repeated(None, n))
         counts: Counter[str] = Counter()
-        alone = reads_on(encoder) not in store.names
 
         def bad(i: int, reason: str, name: str = column.name) -> None:
             ledger.add(reason, name, int(table.row[i]), bad=True)
 
-        def count(
-            content: Content, encoder: Encoder = encoder, counts: Counter[str] = counts, alone: bool = alone
-        ) -> None:
-            if alone:
-                counts.update(encoder.dropped(content))
+        def count(content: Content, encoder: Encoder = encoder, counts: Counter[str] = counts) -> None:
+            counts.update(encoder.dropped(content))
 
+        counting = count if reads_on(encoder) not in store.names else None
         content, present = (
-            encode_values(encoder, values, bad, count)
+            encode_values(encoder, values, bad, counting)
             if cache is None
-            else cache.encode(encoder, column.type, values, bad, count)
+            else cache.encode(encoder, column.type, values, bad, counting)
         )
         index[present, c] = np.arange(int(present.sum()))
         store.contents.append(content)

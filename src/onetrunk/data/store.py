@@ -27,6 +27,7 @@ ENCODED_AT_ONCE = 1024  # values
 _HASHED_AT_ONCE = 16 << 20  # bytes
 
 Bad = Callable[[int, str], None]
+Count = Callable[[Content], None] | None
 
 
 @dataclass
@@ -135,9 +136,7 @@ class _ArrayFile:
         return np.memmap(self._file, dtype=self._dtype, mode="r", shape=shape).view(np.ndarray)
 
 
-def encode_values(
-    encoder: Encoder, values: Sequence[Any], bad: Bad, count: Callable[[Content], None] | None = None
-) -> tuple[Content, np.ndarray]:
+def encode_values(encoder: Encoder, values: Sequence[Any], bad: Bad, count: Count = None) -> tuple[Content, np.ndarray]:
     """As `encoder.encode_all`, a block at a time: content that may lie in a file, and which values are in it, bool [n].
     `count` is told of each block's content."""
     writer, present = ContentWriter(), np.zeros(len(values), dtype=bool)

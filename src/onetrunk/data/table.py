@@ -177,9 +177,7 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
         else:
             scores = {kind: column_types.get(kind).encoder.recognise(sample) for kind in column_types.names()}
             if folded and isinstance(sample[0], list | dict):
-                histories = {
-                    kind: s for kind, s in scores.items() if s and issubclass(column_types.get(kind).encoder, History)
-                }
+                histories = {kind: s for kind, s in scores.items() if s and _is_history(kind)}
                 scores = histories or scores
             best = max(scores, key=lambda kind: scores[kind])  # names are sorted: the first of equals
             if scores[best] > 0:
@@ -188,6 +186,10 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
                 found = type(sample[0]).__name__
                 table.notes.append(f"No column type recognises {name!r} (values like {found}): left out; see --types.")
     return types
+
+
+def _is_history(kind: str) -> bool:
+    return issubclass(column_types.get(kind).encoder, History)
 
 
 def is_given_split(name: str, values: Sequence[Any]) -> bool:
@@ -231,7 +233,7 @@ def roles(
         return chosen, ask, {name: _TOLD if name in ignore else "not among those given" for name in others}
     chosen = [name for name in types if name not in ask and name not in reasons]
     useless = [f"{name} ({why})" for name, why in reasons.items() if not is_given_split(name, table[name])]
-    if not chosen and useless and not any(issubclass(column_types.get(types[name]).encoder, History) for name in ask):
+    if not chosen and useless and not any(_is_history(types[name]) for name in ask):
         found = "; ".join(useless)
         raise UsageError(f"Nothing is left to be given: {found}. Name the columns to give with --given.")
     return chosen, ask, reasons

@@ -27,7 +27,7 @@ class Learner(nn.Module):
     def __init__(self, model: BatchEncoder, objectives: Sequence[Objective], seed: int = 0) -> None:
         super().__init__()
         self.model = model
-        self.objectives = nn.ModuleList(objectives)
+        self.objectives: Sequence[Objective] = nn.ModuleList(objectives)  # type: ignore[assignment]  # has no element type
         for objective in objectives:
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(rng.torch_seed(seed, "objective", objective.tag))

@@ -138,7 +138,8 @@ class Adversarial(Objective):
         """The critic's score of each document [m], the higher the truer. In full precision."""
         with torch.autocast(values_MC.device.type, enabled=False):
             inputs = values_MC if given_MD is None else torch.cat([values_MC, given_MD.float()], dim=1)
-            return self.critic(inputs)[:, 0]
+            scores: Tensor = self.critic(inputs)
+            return scores[:, 0]
 
     def _critics(self, true_MC: Tensor, drawn_MC: Tensor, given_MD: Tensor | None) -> Loss:
         scores, penalties = [], []
