@@ -244,7 +244,7 @@ def test_a_prompt_is_gone_on_from_as_if_it_had_been_written(trunk: Any, given: s
             {**single, "title": prompts[i : i + 1]}, "title", ["kind", "day"], sampling, prompted=True
         )
         assert alone.value == whole[i]
-    together = made.answer({**rows, "title": prompts}, "title", ["kind", "day"], rest[-1], prompted=True)
+    together = made.answer({**rows, "title": prompts}, "title", ["kind", "day"], Sampling(max_length=4), prompted=True)
     assert [a.value for a in together] == [w[: len(p) + 4] for w, p in zip(whole, prompts, strict=True)]
     with pytest.raises(UsageError, match="An answer of 'kind' cannot go on from a prompt; of title can"):
         made.answer({**rows, "title": prompts}, "kind", ["day"], prompted=True)
