@@ -36,7 +36,7 @@ def test_a_language_model_is_six_for_each_weight_and_twelve_for_each_pair(activa
     lens = [len(text) + 1 for text in TEXTS]
     hidden = 88 if activation == "swiglu" else 4 * WIDTH  # 8/3 of 32, rounded up to eights
     block = 4 * WIDTH**2 + (3 if activation == "swiglu" else 2) * WIDTH * hidden
-    vocabulary = network.sides("text").size
+    vocabulary = network.encoder("text").size
     pairs = sum(n * n for n in lens)
     expected = 6 * sum(lens) * (LAYERS * block + vocabulary * WIDTH) + 12 * LAYERS * WIDTH * pairs
     assert StepOperations(network)(batch) == pytest.approx(expected)
@@ -54,7 +54,9 @@ def test_it_is_what_pytorch_counts_but_for_padding_and_attention() -> None:
     """Every product of a real forward and backward pass; attention's kernel on a CPU is not in PyTorch's count."""
     network, batch = texts()
     with FlopCounterMode(display=False) as counter:
-        sum(loss.sum for loss in [network.sides("text").loss(network.encode(batch).h_ND, everywhere(batch))]).backward()
+        sum(
+            loss.sum for loss in [network.module("text").loss(network.encode(batch).h_ND, everywhere(batch))]
+        ).backward()
     batch.layout.doc_BT = torch.arange(3)[:, None].expand_as(batch.layout.doc_BT)  # as if nothing were padding
     n, T = batch.layout.doc_BT.numel(), batch.layout.doc_BT.shape[1]
     whole = network.trunk.flops(batch.layout) + StepOperations(network).of_column(

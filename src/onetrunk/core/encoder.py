@@ -218,6 +218,22 @@ class ClosedSet(ABC):
         """All of them, in order."""
 
 
+class FileAnswers(ABC):
+    """Each answer is a file of its own in a table of answers (a picture, a film, a sound)."""
+
+    suffix: ClassVar[str]  # of the file's name
+
+    @classmethod
+    @abstractmethod
+    def as_file(cls, answer: Any) -> bytes:
+        """The file."""
+
+    @classmethod
+    def sheet(cls, answers: Sequence[Any]) -> bytes | None:
+        """Some answers at a glance, as a PNG file; None where they cannot stand side by side."""
+        return None
+
+
 def is_prompt(encoder: Encoder, value: Any) -> bool:
     """Is an asked row's own value what its answer goes on from, without being told so?"""
     return isinstance(encoder, Prompted) and encoder.is_prompt(value)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onetrunk.core.answer import Answer, Sampling
-from onetrunk.core.encoder import Encoder, reads_on
+from onetrunk.core.encoder import Encoder, FileAnswers, reads_on
 from onetrunk.core.errors import DataError, ResourceError, UsageError
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table, read
@@ -81,9 +81,15 @@ def answers_in_parts(
         yield columns
 
 
-def write_answers(answers: Any, rows: Table, out: Path) -> list[str]:
+def drawn_columns(model: Model, names: Sequence[str]) -> dict[str, FileAnswers]:
+    """Of some columns those whose answers are files of their own."""
+    encoders = {name: model.encoder(name) for name in names}
+    return {name: encoder for name, encoder in encoders.items() if isinstance(encoder, FileAnswers)}
+
+
+def write_answers(answers: Any, rows: Table, out: Path, drawn: Mapping[str, FileAnswers] | None = None) -> list[str]:
     """Writes a DataFrame of answers beside their rows (`AnswerFile`). Returns the own columns that were left out."""
-    with AnswerFile(out, rows) as file:
+    with AnswerFile(out, rows, drawn) as file:
         file.append({name: answers[name].tolist() for name in answers.columns})
     return file.left_out
 

@@ -17,7 +17,7 @@ from onetrunk.data.table import Table
 from onetrunk.engine.runtime import Runtime, find_device
 from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.model_folder import Model, load
-from onetrunk.inference.tables import Columns, answers_in_parts, check_out, nothing_given, read_rows
+from onetrunk.inference.tables import Columns, answers_in_parts, check_out, drawn_columns, nothing_given, read_rows
 from onetrunk.training.open_data import renamed
 from onetrunk.training.options import AnswerOptions
 
@@ -40,7 +40,7 @@ def run_prediction(
     _check_given(task.given, table, on_event)
     whole = out is None or not table.is_mapped  # else the answers too are more than memory should hold
     parts: list[Columns] = []
-    with nullcontext() if out is None else AnswerFile(out, rows) as file:
+    with nullcontext() if out is None else AnswerFile(out, rows, drawn_columns(opened, task.ask)) as file:
         for part in answers_in_parts(opened, table, task, _sampling(options), ledger, prompted, out):
             if file is not None:
                 file.append(part)
