@@ -13,7 +13,7 @@ from worlds import film
 import onetrunk
 from onetrunk.core.encoder import FileAnswers
 from onetrunk.core.errors import DataError, ResourceError, UsageError
-from onetrunk.core.registry import column_kinds
+from onetrunk.core.registry import column_types
 from onetrunk.data.table import Table, read
 from onetrunk.inference import tables
 from onetrunk.inference.answer_file import AnswerFile
@@ -58,7 +58,7 @@ DRAWN = {
 
 @pytest.mark.parametrize("kind", DRAWN)
 def test_pictures_films_and_sounds_become_files_that_the_table_names(tmp_path: Path, kind: str) -> None:
-    encoder = column_kinds.get(kind).encoder({})
+    encoder = column_types.get(kind).encoder({})
     answers, suffix = DRAWN[kind]
     assert isinstance(encoder, FileAnswers)
     frame = pd.DataFrame({"it": pd.Series([*answers, None], dtype=object)})

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from onetrunk.core.answer import Sampling
+from onetrunk.core.encoder import is_prompt
 from onetrunk.core.errors import UsageError
 from onetrunk.core.events import LedgerLine, Listener, Note, Saved, ignore
 from onetrunk.data.ledger import Ledger
@@ -87,7 +88,7 @@ def run_generation(
         table = opened.to_answer(read_rows(data, options.allow_network), asked, Ledger())
         rows = {name: [v for v in values for _ in range(n)] for name, values in table.columns.items()}
         given = [name for name in table.names if name in opened.columns and name not in asked]
-        own = [opened.codec(name).goes_on(v) for name in asked for v in rows.get(name, []) if v is not None]
+        own = [is_prompt(opened.encoder(name), v) for name in asked for v in rows.get(name, []) if v is not None]
         if not given and not any(own):
             raise nothing_given([c for c in opened.columns if c not in asked], table)
     if prompt is not None:

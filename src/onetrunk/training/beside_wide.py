@@ -41,13 +41,13 @@ _REASON = "by what the trunk gains in the mean loss of {:,} validation rows"
 def begins_wide(data: Data, recipe: Recipe) -> bool:
     """Is this the way to train on these rows? Not where the recipe says how to pretrain, where many rows have no answer
     (pretraining learns from them), or where no given column has features that simple models can use."""
-    from onetrunk.core.registry import column_kinds
+    from onetrunk.core.registry import column_types
 
     if not recipe.finetune.wide or "pretrain" in recipe.model_fields_set or data.fold is not None:
         return False
     train = data.part("train")
     answered = [np.mean([value is not None for value in train[name]]) for name in data.ask]
-    asked, given = ([column_kinds.get(data.types[n]).encoder for n in names] for names in (data.ask, data.given))
+    asked, given = ([column_types.get(data.types[n]).encoder for n in names] for names in (data.ask, data.given))
     wide = any(issubclass(kind, Wide) for kind in given)
     return wide and all(issubclass(kind, WideTarget) for kind in asked) and min(answered) >= _LABELLED
 
@@ -113,14 +113,14 @@ def _attach(model: Model, store: Store, labelled: np.ndarray, task: Task, contex
         context.on_event(Decision(f"a wide read-out of {name}", reason, dict(fit.scores)))
     for name, fit in fits.items():
         if fit.residuals is not None:
-            model.codec(name).encoder.expect_around(fit.residuals)
+            model.encoder(name).expect_around(fit.residuals)
         model.network.add_wide(name, fit.readout.to(next(model.network.parameters()).device))
     return fits
 
 
 def _patient(model: Model, recipe: Recipe, task: Task) -> Recipe:
     """Judged often and by a proper score, and stopped when nothing more is gained."""
-    names = [metric.name for metric in model.codec(task.ask[0]).evaluation.metrics()]
+    names = [metric.name for metric in model.evaluation(task.ask[0]).metrics()]
     tuning = recipe.finetune
     if tuning.metric is None and _PROPER in names:
         tuning = tuning.updated(metric=_PROPER)
@@ -134,11 +134,11 @@ def _row_scores(model: Model, rows: Table, task: Task) -> np.ndarray:
     """How wrong the model is in each row, float64 [rows]: nats, or squared errors in the column's standard units."""
     name = task.ask[0]
     columns = [column for n, column in model.columns.items() if n in (*task.given, name)]
-    store = encode(rows, columns, model.network.codecs, Ledger())
+    store = encode(rows, columns, model.network.encoders, Ledger())
     there = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
     store.index = store.index[there]
     add_wide(model.network, store, task.given, name)
-    encoder = model.codec(name).encoder
+    encoder = model.encoder(name)
     c = store.names.index(name)
     target, classes = encoder.wide_target(store.contents[c].take(store.index[:, c]))
     if classes:
