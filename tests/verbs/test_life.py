@@ -262,7 +262,7 @@ def test_a_module_that_given_and_asked_columns_share_moves_in_its_read_out_only(
     start = tmp_path / "foundation"
     before = weights(quick(start, data=rows))
     tuned = quick(tmp_path / "m", "finetune", rows, ask=["zh"], start=str(start), freeze=freeze, size=None)
-    assert {column.sides for column in tuned.columns.values()} == {"text"}
+    assert {column.key for column in tuned.columns.values()} == {"text"}
     changed = {name for name, tensor in weights(tuned).items() if not torch.equal(before[name], tensor)}
     head, embedding = (tuned.network.column_modules.parameter_name("text", name) for name in ("head", "table"))
     assert head in changed
