@@ -19,7 +19,7 @@ import numpy as np
 from onetrunk.core import rng
 from onetrunk.core.encoder import History
 from onetrunk.core.errors import DataError, UsageError, unknown
-from onetrunk.core.registry import column_kinds
+from onetrunk.core.registry import column_types
 from onetrunk.core.values import Values, blocks, sample_present, take
 from onetrunk.data.duplicates import NONE, block_keys, numbered, value_keys
 from onetrunk.data.readers import common, folders, hub, memory
@@ -166,9 +166,9 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
     overrides = overrides or {}
     for name, chosen in overrides.items():
         table[name]
-        column_kinds.get(chosen)
+        column_types.get(chosen)
     types = {}
-    encoders = {kind: column_kinds.get(kind).encoder for kind in column_kinds.names()}
+    encoders = {kind: column_types.get(kind).encoder for kind in column_types.names()}
     for name, values in table.columns.items():
         sample = sample_present(values)
         if name in overrides:
@@ -190,7 +190,7 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
 
 
 def _is_history(kind: str) -> bool:
-    return issubclass(column_kinds.get(kind).encoder, History)
+    return issubclass(column_types.get(kind).encoder, History)
 
 
 def is_given_split(name: str, values: Sequence[Any]) -> bool:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.answer import Answer
-from onetrunk.core.column import Codec
+from onetrunk.core.encoder import Encoder, Prompted
 from onetrunk.core.errors import BadValueError
+from onetrunk.core.evaluation import Evaluation
 
 _MOST_DENSE_COLUMNS = 2000
 
@@ -28,8 +29,8 @@ class Baseline:
 
 
 def run_baselines(
-    given_codecs: Mapping[str, Codec],
-    asked: Codec,
+    given: Mapping[str, Evaluation[Any]],
+    asked: Evaluation[Any],
     train: Mapping[str, Sequence[Any]],
     test: Mapping[str, Sequence[Any]],
     asked_train: Sequence[Any],
@@ -46,8 +47,8 @@ def run_baselines(
     if not estimators or not rows or not truths:
         return {}
     blocks, notes = [], []
-    for name, codec in given_codecs.items():
-        block = _features(codec, [train[name][i] for i in rows], [test[name][i] for i in test_rows])
+    for name, evaluation in given.items():
+        block = _features(evaluation, [train[name][i] for i in rows], [test[name][i] for i in test_rows])
         if isinstance(block, str):
             notes.append(f"{name} not used: {block}")
         elif block is not None:
@@ -63,35 +64,35 @@ def run_baselines(
     }
 
 
-def before_and_then(codec: Codec, values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+def before_and_then(encoder: Encoder, values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """What was seen before, None where answers begin at the beginning, and what came then, None where nothing did."""
     before: list[Any] = [None] * len(values)
     then: list[Any] = [None] * len(values)
     for i, value in enumerate(values):
         if value is not None:
             try:
-                before[i], then[i] = codec.split(value)
+                before[i], then[i] = encoder.split(value) if isinstance(encoder, Prompted) else (None, value)
             except BadValueError:
                 continue
     return before, then
 
 
-def usable(codec: Codec, values: Sequence[Any]) -> list[int]:
+def usable(evaluation: Evaluation[Any], values: Sequence[Any]) -> list[int]:
     """Where a column holds a truth: neither missing nor unreadable. A class unknown to training is one."""
     out = []
     for i, value in enumerate(values):
         if value is not None:
             try:
-                codec.target([value])
+                evaluation.target([value])
             except BadValueError:
                 continue
             out.append(i)
     return out
 
 
-def _features(codec: Codec, train: list[Any], test: list[Any]) -> tuple[Any, Any] | str | None:
+def _features(evaluation: Evaluation[Any], train: list[Any], test: list[Any]) -> tuple[Any, Any] | str | None:
     """Matrices of training and test values; the reason when these give none; None when the type has none."""
-    transformer = codec.features()
+    transformer = evaluation.features()
     if transformer is None:
         return None
     try:
@@ -109,7 +110,7 @@ def _beside(blocks: list[Any]) -> Any:
 
 
 def _run(
-    estimator: Any, asked: Codec, x_train: Any, y: np.ndarray, x_test: Any, truths: list[Any], note: str
+    estimator: Any, asked: Evaluation[Any], x_train: Any, y: np.ndarray, x_test: Any, truths: list[Any], note: str
 ) -> Baseline:
     from scipy import sparse
     from sklearn.exceptions import ConvergenceWarning
@@ -131,4 +132,4 @@ def _run(
     if any(issubclass(w.category, ConvergenceWarning) for w in caught):
         note = "; ".join(filter(None, [note, "stopped before it converged"]))
     seconds = time.perf_counter() - began
-    return Baseline(answers, asked.metrics(answers, truths), seconds, note)
+    return Baseline(answers, asked.measure(answers, truths), seconds, note)

@@ -80,7 +80,7 @@ class Printer:
                 self.line(f"Fold {fold} of {folds}, {metric}: {scores}")
             case Decision(chosen, reason, values):
                 figures = ", ".join(f"{name} {_figure(value)}" for name, value in values.items())
-                self.line("Keeping ", (chosen, "bold"), f", {reason}" + (f": {figures}" if figures else "") + ".")
+                self.line("Using ", (chosen, "bold"), f", {reason}" + (f": {figures}" if figures else "") + ".")
             case Saved(what, path):
                 self.line(f"The {what} is in ", (path, "bold"), ".")
             case Evaluated(evidence):
