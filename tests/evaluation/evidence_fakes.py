@@ -25,6 +25,7 @@ class Colour:
 
     higher_is_better = True
     history = False
+    draws = 1
     split = staticmethod(lambda value: (None, value))
     novelty = staticmethod(lambda answers, truths, known: {"known": float(len(known))})
 
@@ -44,6 +45,9 @@ class Colour:
                 [[str(v)] for v in values]
             )
         )
+
+    def views(self) -> dict[str, Any]:
+        return {"linear": self.features()}
 
     def baselines(self) -> dict[str, Any]:
         return {
@@ -84,6 +88,7 @@ class Amount:
 
     higher_is_better = False
     history = False
+    draws = 1
     split = staticmethod(lambda value: (None, value))
     novelty = staticmethod(lambda answers, truths, known: {})
     per_row = staticmethod(lambda answers, truths: None)
@@ -96,6 +101,9 @@ class Amount:
 
     def features(self) -> Any:
         return FunctionTransformer(lambda values: np.array([[0.0 if v is None else float(v)] for v in values]))
+
+    def views(self) -> dict[str, Any]:
+        return {"linear": self.features()}
 
     def baselines(self) -> dict[str, Any]:
         return {"mean": DummyRegressor(), "ridge": Ridge(alpha=1e-9)}
@@ -120,6 +128,7 @@ class Picture:
     """Something seen, of which no baseline makes features."""
 
     features = staticmethod(lambda: None)
+    views = staticmethod(dict)
     show = staticmethod(lambda value: {"png": PIXEL})
 
 

@@ -255,6 +255,12 @@ class Codec(nn.Module, ABC):
         """A scikit-learn transformer from a list of raw values (None is missing) to a matrix, for baselines."""
         return None
 
+    draws: int = 1  # answers to the same row that are judged together
+
+    def views(self) -> dict[str, Any]:
+        """Features by what sees them (`core.evaluation.Evaluation.views`)."""
+        return {"linear": self.features()}
+
     def baselines(self) -> dict[str, Any]:
         """Name to scikit-learn estimator that predicts this column from features; the naive one first."""
         return {}

@@ -14,8 +14,10 @@ from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError
+from onetrunk.core.events import Listener, ignore
 from onetrunk.evaluation import figures, intervals
-from onetrunk.evaluation.baselines import Baseline, before_and_then, run_baselines, usable
+from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline, before_and_then, run_baselines, usable
+from onetrunk.evaluation.drawn import drawn_answers, readings
 from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.likelihood import judge_likelihood
 from onetrunk.evaluation.record import Evidence, Origin, Rival, Sample, Shown, TaskEvidence
@@ -54,20 +56,24 @@ def gather_evidence(
     histories: Mapping[str, Sequence[dict[str, Any]]] | None = None,
     seed: int = 0,
     samples: int = 6,
+    baseline_seconds: float = BASELINE_SECONDS,
+    on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for each (given, ask) on the held-out rows.
 
     `train` holds the training rows, for the simple rivals (None: none). Models `beside` are rivals in what they are
     asked too, unless it is judged by its likelihood. `histories` are the records of
-    metrics.jsonl by stage, for the curves. `samples` rows of each kind are kept to be shown. Raises
-    DataError when no row has a truth.
+    metrics.jsonl by stage, for the curves. `samples` rows of each kind are kept to be shown. The baselines of a task
+    take at most about `baseline_seconds`; `on_event` hears of each. Raises DataError when no row has a truth.
     """
     evidence = Evidence(name, [], origin or Origin(seed=seed))
     for stage, records in (histories or {}).items():
         evidence.figures |= _named(f"curves-{_slug(stage)}", figures.curves(records))
         evidence.figures |= _named(f"validation-{_slug(stage)}", figures.validation(records))
     for place, (given, ask) in enumerate(tasks):
-        task, answers_figure = _evaluate_task(model, test, list(given), ask, train, beside or {}, seed, samples)
+        task, answers_figure = _evaluate_task(
+            model, test, list(given), ask, train, beside or {}, seed, samples, baseline_seconds, on_event
+        )
         task.label = f"{place + 1}-{_slug(ask)}"
         evidence.tasks.append(task)
         evidence.figures |= _named(f"comparison-{task.label}", figures.comparison(task))
@@ -84,6 +90,8 @@ def _evaluate_task(
     beside: Beside,
     seed: int,
     n_samples: int,
+    baseline_seconds: float,
+    on_event: Listener,
 ) -> tuple[TaskEvidence, dict[str, bytes]]:
     codec = model.codec(ask)
     before, then = before_and_then(codec, test.get(ask, []))
@@ -101,13 +109,15 @@ def _evaluate_task(
     if any(before[i] is not None for i in rows):
         held_out[ask] = [before[i] for i in rows]
     began = time.perf_counter()
-    answers = model.answer(held_out, ask, given)
-    seconds = time.perf_counter() - began
+    answers = drawn_answers(model, codec, held_out, ask, given)
+    seconds = (time.perf_counter() - began) / codec.draws
     metrics = _floats(codec.metrics(answers, truths))
     judge = _Judge(codec, answers, truths, metrics, seed)
     score, draws = judge(answers, metrics)
     if train is not None and (known := [train[ask][i] for i in usable(codec, train.get(ask, []))]):
         metrics |= _floats(codec.novelty(answers, truths, known))
+        if codec.draws > 1:
+            metrics |= _floats(readings(model, ask, train, held_out, answers, truths))
     task = TaskEvidence(
         ask=ask,
         given=given,
@@ -124,7 +134,10 @@ def _evaluate_task(
         seen, answered = before_and_then(codec, train[ask])
         known = {name: seen if name == ask else train[name] for name in held_out if name in train}
         codecs = {name: model.codec(name) for name in known}
-        found = run_baselines(codecs, codec, known, held_out, answered, truths)
+        found = run_baselines(
+            codecs, codec, known, held_out, answered, truths,
+            seconds=baseline_seconds, on_event=on_event, name=ask,
+        )  # fmt: skip
         task.rivals = [_rival(name, baseline, judge, score, draws) for name, baseline in found.items()]
     for name, (other, tasks) in beside.items():
         if ask in tasks:
@@ -186,7 +199,7 @@ def _answered(
     if other.codec(ask).class_names() != codec.class_names():
         return Baseline(note=f"knows other classes of {ask}")
     began = time.perf_counter()
-    answers = other.answer(columns, ask, given)
+    answers = drawn_answers(other, codec, columns, ask, given)
     return Baseline(answers, codec.metrics(answers, truths), time.perf_counter() - began)
 
 
