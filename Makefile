@@ -1,5 +1,6 @@
 # make demo        the whole life of a model on real data, in minutes (folder demo/)
 # make demo-short  the same steps in under a minute, with poor figures (folder runs/demo-short/)
+# make quick       the tests of the parts that most changes touch, in under a minute
 # make test        the tests
 # make lint        ruff: style and format
 #
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo demo-short test lint
+.PHONY: help demo demo-short quick test lint
 help:
 	@sed '/^$$/q; s/^# \{0,1\}//' Makefile
 
@@ -18,6 +19,9 @@ demo: .venv/.installed
 
 demo-short: .venv/.installed
 	$(BIN)/onetrunk demo --short --out runs/demo-short
+
+quick: .venv/.installed-dev
+	$(BIN)/python -m pytest -q -x tests/core tests/data tests/metrics tests/objectives tests/test_layers.py tests/test_model.py
 
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest -q

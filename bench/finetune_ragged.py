@@ -36,7 +36,7 @@ def ours(file: str, tokens_per_batch: int, precision: str, place: str) -> dict[s
     from onetrunk.engine.trainer import TrainConfig, Trainer
     from onetrunk.model import FoundationModel
     from onetrunk.objectives import Learner
-    from onetrunk.training.batches import make_objectives
+    from onetrunk.training.batches import make_objectives, updates_of
 
     frame = _rows(file)
     table = Table({"review": frame["review"].tolist(), "label": frame["label"].astype(str).tolist()})
@@ -50,7 +50,8 @@ def ours(file: str, tokens_per_batch: int, precision: str, place: str) -> dict[s
     )
     loader = Loader(store, objectives, seed=0, tokens_per_batch=tokens_per_batch)
     told = {"steps": ROWS // BATCH, "precision": precision, "optimizer": "adamw", "ema": 0.0, "tensorboard": False}
-    trainer = Trainer(Learner(network, objectives), loader, TrainConfig.parse(told), place)
+    learner = Learner(network, objectives)
+    trainer = Trainer(learner, loader, TrainConfig.parse(told), place, updates=updates_of(learner))
     start = time.perf_counter()
     trainer.run()
     seconds = trainer.totals["seconds"]

@@ -27,7 +27,7 @@ def ours(file: str, precision: str, place: str) -> dict[str, float]:
     from onetrunk.engine.trainer import TrainConfig, Trainer
     from onetrunk.model import FoundationModel
     from onetrunk.objectives import Learner
-    from onetrunk.training.batches import make_objectives
+    from onetrunk.training.batches import make_objectives, updates_of
     from onetrunk.training.open_data import types_and_options
     from onetrunk.training.recipe import Recipe
 
@@ -49,11 +49,8 @@ def ours(file: str, precision: str, place: str) -> dict[str, float]:
         "steps": PASSES * steps,
     }
     loader = Loader(store, objectives, seed=0, tokens_per_batch=16_384)
-    records = (
-        Trainer(Learner(network, objectives), loader, TrainConfig.parse({**told, "tensorboard": False}), place)
-        .run()
-        .history
-    )
+    learner, config = Learner(network, objectives), TrainConfig.parse({**told, "tensorboard": False})
+    records = Trainer(learner, loader, config, place, updates=updates_of(learner)).run().history
     ends = [0.0, *(records[k * steps - 1]["seconds"] for k in range(1, PASSES + 1))]
     seconds = min(b - a for a, b in pairwise(ends))
     return {"seconds": seconds, "parameters": sum(p.numel() for p in network.parameters())}

@@ -102,7 +102,7 @@ def train_ours(
     from onetrunk.model import FoundationModel
     from onetrunk.model.flops import StepOperations
     from onetrunk.objectives import Learner
-    from onetrunk.training.batches import make_objectives
+    from onetrunk.training.batches import make_objectives, updates_of
     from onetrunk.training.dry_run import random_store
 
     store = random_store(shape["vocabulary"], 50 * batch, length=length)
@@ -112,7 +112,8 @@ def train_ours(
     loader = Loader(store, objectives, seed=0, tokens_per_batch=batch * length)
     config = TrainConfig.parse({"tensorboard": False, "ema": 0.0, **train, "steps": steps})
     learner = Learner(network, objectives)
-    records = Trainer(learner, loader, config, place, flops=StepOperations(network)).run().history[warm:]
+    trainer = Trainer(learner, loader, config, place, flops=StepOperations(network), updates=updates_of(learner))
+    records = trainer.run().history[warm:]
     return {
         "tokens_per_s": statistics.median(r["tokens_per_s"] for r in records),
         "mfu": statistics.median(r["mfu"] for r in records),

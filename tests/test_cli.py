@@ -143,7 +143,7 @@ def test_full_disk_and_no_permission(cli_run, monkeypatch: pytest.MonkeyPatch, n
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("onetrunk.core.folder._fsync", refuse)
+    monkeypatch.setattr("onetrunk.storage.atomic._fsync", refuse)
     found = cli_run("pretrain", "data.csv", "--out", f"refused-{number}", *QUICK)
     expect(found, 6, word)
     assert not Path(f"refused-{number}", "manifest.json").exists()

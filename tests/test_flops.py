@@ -111,7 +111,7 @@ def test_a_picture_counts_its_convolutions_and_a_category_its_read_out() -> None
     after = 4 * (codec.to_width.weight.numel() + codec.level_embedding.weight.numel())
     embedded, read, n, _ = costs(case, 2)
     assert (embedded, read) == pytest.approx((6 * (maps + after) / 4, 6 * codec.head.weight.numel())) and n == 8
-    assert costs(CASES["category"])[1] == 6 * (2 * 32 + 1) * 3  # the bias is a column of it
+    assert costs(CASES["category"])[1] == 6 * (2 * 32) * 3
 
 
 def test_what_is_rounded_up_for_one_is_not_counted_for_all() -> None:

@@ -20,6 +20,7 @@ from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.data.ledger import Ledger
+from onetrunk.evaluation.gather import gather_evidence
 
 Series = column_types.get("series")
 
@@ -353,7 +354,7 @@ def test_evidence_gives_rivals_the_history_and_draws_it():
     t = np.arange(40)
     values = [list(np.sin((t + i) / 6 * 2 * np.pi) * (1 + i % 5)) for i in range(60)]
     model = made(values, horizon=6)
-    found = evaluate(model, {"y": values[40:]}, [([], "y")], train={"y": values[:40]})
+    found = gather_evidence(model, {"y": values[40:]}, [([], "y")], train={"y": values[:40]})
     (task,) = found.tasks
     scores = {rival.name: rival.score.value for rival in task.rivals}
     assert list(scores) == ["seasonal naive", "last value", "linear"] and task.metric == "mse"

@@ -18,6 +18,7 @@ from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.registry import column_types
 from onetrunk.data.table import Table, infer_types
+from onetrunk.evaluation.gather import gather_evidence
 
 Text = column_types.get("text")
 
@@ -138,7 +139,7 @@ def test_beside_another_column_the_last_reply_is_asked_for() -> None:
     rows = {"topic": ["x", "y"] * 3, "chat": [*TALKS, *TALKS]}
     made = worlds.model(rows, {"topic": "category", "chat": "text"}, options={"chat": {"unit": "character"}})
 
-    (task,) = evaluate(made, rows, [(["topic"], "chat")]).tasks
+    (task,) = gather_evidence(made, rows, [(["topic"], "chat")]).tasks
     assert task.metric == "exact_match" and task.rows == 6
     assert task.samples[0].given["chat"]["text"].startswith(("user", "system"))
 

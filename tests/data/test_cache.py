@@ -11,7 +11,7 @@ import pytest
 from worlds import CASES
 
 from onetrunk.core.errors import UsageError
-from onetrunk.core.registry import column_types
+from onetrunk.core.registry import column_kinds, column_types
 from onetrunk.data.cache import ColumnCache
 
 KINDS = [name for name in column_types.names() if column_types.get(name).cached]
@@ -46,7 +46,7 @@ def test_what_is_kept_is_what_would_be_made(kind: str, tmp_path: Path, monkeypat
     assert [file.suffix for file in kept].count(".json") == 1 and len(kept) == 2
     with monkeypatch.context() as patched:
         for name in ("fit", "encode_all"):
-            patched.setattr(column_types.get(kind), name, lambda *_: pytest.fail("it is kept"))
+            patched.setattr(column_kinds.get(kind).encoder, name, lambda *_: pytest.fail("it is kept"))
         same(made(kind, ColumnCache(tmp_path), values), plain)
     same(made(kind, ColumnCache(tmp_path), values[1:]), made(kind, None, values[1:]))
     assert len(list(tmp_path.iterdir())) == 4, "other values are other files"

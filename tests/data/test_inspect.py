@@ -211,3 +211,11 @@ def test_reasons_that_quote_values_do_not_fill_the_ledger():
     copy = Ledger()
     copy.merge(ledger)
     assert copy.as_json() == ledger.as_json()
+
+
+def test_names_and_values_are_shown_literally() -> None:
+    table = Table({"CRP [mg/l] \x1b[2J": ["[/i]", "[bold]x", "\x1b]0;t\x07", "plain"] * 5, "label": ["[/]", "b"] * 10})
+    text = printed(inspect(table, infer_types(table), ["label"]))
+    for literally in ("CRP [mg/l] \\x1b[2J", "[/i]", "[bold]x", "\\x1b]0;t\\x07", "[/]"):
+        assert literally.replace(" ", "") in "".join(text.split())
+    assert "\x1b" not in text and "\x07" not in text

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from tiny import batches, trainer
 
-from onetrunk.core import folder
+from onetrunk.storage import atomic
 
 
 def kill_at_write(place: Path, number: int) -> int:
     """A run that dies right after its `number`-th fsync."""
     pid = os.fork()
     if pid == 0:
-        real, left = folder._fsync, [number]
+        real, left = atomic._fsync, [number]
 
         def fsync(path: Path) -> None:
             real(path)
@@ -29,7 +29,7 @@ def kill_at_write(place: Path, number: int) -> int:
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        folder._fsync = fsync
+        atomic._fsync = fsync
         trainer(place).run()
         os._exit(0)
     return os.waitpid(pid, 0)[1] == signal.SIGKILL

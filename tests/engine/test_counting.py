@@ -14,9 +14,10 @@ from onetrunk.core.batch import Loss
 from onetrunk.data.loader import Loader
 from onetrunk.engine.counting import Counts, count, fake
 from onetrunk.engine.mode import Mode
-from onetrunk.engine.optim import OptimConfig, build_optimizer
+from onetrunk.engine.optim import OptimConfig
 from onetrunk.model import FoundationModel
 from onetrunk.objectives import Learner
+from onetrunk.training.batches import updates_of
 
 FP32, BF16 = (Mode(bf16, bf16, False, "") for bf16 in (False, True))
 
@@ -55,9 +56,14 @@ def network(layers: int, shapes_only: bool, **options: object):
     return learner, Loader(store, list(learner.objectives), seed=0, tokens_per_batch=4096)(0)[0]
 
 
+def counts(layers: int, shapes_only: bool, mode: Mode) -> Counts:
+    learner, batch = network(layers, shapes_only)
+    return count(learner, batch, OptimConfig(), mode, updates_of(learner))
+
+
 @pytest.mark.parametrize("mode", [FP32, BF16], ids=["fp32", "bf16"])
 def test_shapes_alone_take_what_numbers_take(mode: Mode) -> None:
-    counted = [count(*network(2, shapes_only), OptimConfig(), mode) for shapes_only in (True, False)]
+    counted = [counts(2, shapes_only, mode) for shapes_only in (True, False)]
     assert counted[0] == counted[1]
     real, _ = network(2, False)
     assert counted[0].parameters == sum(p.numel() for p in real.parameters())
@@ -65,10 +71,10 @@ def test_shapes_alone_take_what_numbers_take(mode: Mode) -> None:
 
 def test_muon_keeps_one_number_for_each_of_its_own_and_adamw_two() -> None:
     made, batch = network(2, False)
-    found = count(made, batch, OptimConfig(), FP32)
+    found = count(made, batch, OptimConfig(), FP32, updates_of(made))
     matrices = sum(p.numel() for p in made.model.trunk.layers.parameters() if p.ndim == 2)
     learnt = int(found.gradients / 4)
-    optimizer = build_optimizer(made, OptimConfig())
+    optimizer = updates_of(made).optimizer(dict(made.named_parameters()), made, OptimConfig(), False)
     for parameter in made.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step(1.0)
@@ -81,7 +87,7 @@ def test_muon_keeps_one_number_for_each_of_its_own_and_adamw_two() -> None:
 
 
 def test_what_a_step_takes_is_a_line_in_the_blocks() -> None:
-    one, three, six = (count(*network(layers, True), OptimConfig(), FP32) for layers in (1, 3, 6))
+    one, three, six = (counts(layers, True, FP32) for layers in (1, 3, 6))
     line = one.line(three, 2.5)
     for name in Counts.__dataclass_fields__:
         exact = name not in ("passes", "update")  # these are the most of several lines

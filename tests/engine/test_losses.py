@@ -10,7 +10,7 @@ import torch
 from tiny import CONFIG, Tiny, batches, trainer
 
 from onetrunk.core import rng
-from onetrunk.engine.losses import Gradients, Weights, pcgrad
+from onetrunk.engine.losses import PCGrad, Weights, pcgrad
 
 
 def test_given_weights_are_by_name_then_by_prefix() -> None:
@@ -69,7 +69,7 @@ def test_three_tasks_follow_the_keyed_order() -> None:
 def test_apart_they_add_up_to_what_one_backward_gives() -> None:
     module = Tiny(dropout=0)
     parameters = list(module.parameters())
-    apart = Gradients(parameters)
+    apart = PCGrad(parameters)
     for batch in batches(0):
         apart.add({name: loss.sum for name, loss in module(batch).items()})
         sum(loss.sum for loss in module(batch).values()).backward()

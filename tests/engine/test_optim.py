@@ -9,15 +9,19 @@ import torch
 from torch import nn
 
 from onetrunk.core.errors import UsageError
-from onetrunk.engine.optim import Muon, OptimConfig, build_optimizer, orthogonalise
+from onetrunk.engine.optim import Muon, OptimConfig, Optimizer, orthogonalise
+from onetrunk.engine.step import Updates
 
 
 def model() -> nn.Sequential:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 7), nn.Tanh(), nn.Linear(7, 7), nn.Linear(7, 2))
-    for index in (2, 4):
-        module[index].muon = True
     return module
+
+
+def built(module: nn.Sequential, config: OptimConfig) -> Optimizer:
+    """Of all parameters; the two hidden matrices in the middle may be Muon's."""
+    return Updates([module[2], module[4]]).optimizer(dict(module.named_parameters()), module, config, False)
 
 
 def descend(module: nn.Module, optimizer, steps: int = 5, factor: float | None = None) -> None:
@@ -45,7 +49,7 @@ REFERENCES = {
 def test_each_is_exactly_pytorchs(name: str) -> None:
     ours, theirs = model(), model()
     config = OptimConfig(optimizer=name, lr=0.02, weight_decay=0.1)
-    descend(ours, build_optimizer(ours, config), factor=0.5)
+    descend(ours, built(ours, config), factor=0.5)
     matrices = [p for p in theirs.parameters() if p.ndim == 2]
     vectors = [p for p in theirs.parameters() if p.ndim == 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
@@ -56,7 +60,7 @@ def test_each_is_exactly_pytorchs(name: str) -> None:
 
 def test_vectors_do_not_decay() -> None:
     ours = model()
-    optimizer = build_optimizer(ours, OptimConfig(optimizer="adamw", lr=0.1, weight_decay=0.5))
+    optimizer = built(ours, OptimConfig(optimizer="adamw", lr=0.1, weight_decay=0.5))
     before = copy.deepcopy(ours)
     for parameter in ours.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -66,9 +70,9 @@ def test_vectors_do_not_decay() -> None:
 
 
 @pytest.mark.parametrize("copied", [False, True])
-def test_muon_takes_the_marked_matrices_and_adamw_the_rest(copied: bool) -> None:
+def test_muon_takes_the_hidden_matrices_and_adamw_the_rest(copied: bool) -> None:
     module = copy.deepcopy(model()) if copied else model()
-    optimizer = build_optimizer(module, OptimConfig(optimizer="muon", lr=0.1, muon_lr=0.2))
+    optimizer = built(module, OptimConfig(optimizer="muon", lr=0.1, muon_lr=0.2))
     descend(module, optimizer, 1, factor=1.0)
     kinds = {name.rpartition(".")[0]: set() for name in optimizer.tensors()}
     for name in optimizer.tensors():
@@ -125,17 +129,17 @@ def test_a_matrix_of_zeros_stays_finite() -> None:
 def test_state_goes_out_and_comes_back(name: str) -> None:
     config = OptimConfig(optimizer=name, lr=0.01)
     straight, first = model(), model()
-    descend(straight, build_optimizer(straight, config), 5, factor=1.0)
-    optimizer = build_optimizer(first, config)
+    descend(straight, built(straight, config), 5, factor=1.0)
+    optimizer = built(first, config)
     descend(first, optimizer, 5, factor=1.0)
     second = copy.deepcopy(first)
-    again = build_optimizer(second, config)
+    again = built(second, config)
     again.load_tensors({name: tensor.clone() for name, tensor in optimizer.tensors().items()})
     assert again.tensors().keys() == optimizer.tensors().keys()
     forgetful = copy.deepcopy(first)
     descend(first, optimizer, 3, factor=1.0)
     descend(second, again, 3, factor=1.0)
-    descend(forgetful, build_optimizer(forgetful, config), 3, factor=1.0)
+    descend(forgetful, built(forgetful, config), 3, factor=1.0)
     assert bits_equal(first, second)
     assert bits_equal(first, forgetful) == (name == "sgd")  # the control: only plain descent has no state
 
@@ -143,13 +147,13 @@ def test_state_goes_out_and_comes_back(name: str) -> None:
 def test_a_frozen_model_is_refused() -> None:
     module = model().requires_grad_(False)
     with pytest.raises(UsageError, match="every parameter of the model is frozen"):
-        build_optimizer(module, OptimConfig())
+        built(module, OptimConfig())
 
 
 def test_a_parameter_without_gradient_is_left_alone() -> None:
     """A frozen or unused part neither decays nor drifts."""
     module = model()
-    optimizer = build_optimizer(module, OptimConfig(weight_decay=0.5))
+    optimizer = built(module, OptimConfig(weight_decay=0.5))
     module[4].weight.requires_grad_(False)
     before = module[4].weight.detach().clone()
     descend(module, optimizer, 2, factor=1.0)

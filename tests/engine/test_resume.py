@@ -17,10 +17,12 @@ import pytest
 import torch
 from tiny import CONFIG, batches, digest, loss_bits, stopping_at, trainer
 
-from onetrunk.core import folder
 from onetrunk.core.errors import ModelFileError
 from onetrunk.engine import mode
 from onetrunk.engine.checkpoint import Checkpoints
+from onetrunk.storage import atomic
+from onetrunk.storage.strict_json import read_json, write_json
+from onetrunk.storage.tensors import load_tensors, save_tensors
 
 HERE = Path(__file__).parent
 SCORES = {4: 3.0, 8: 1.0, 12: 2.0}  # the best is the first: a run resumed after it must remember
@@ -31,8 +33,8 @@ def run_to_the_end(place: Path, **rest) -> tuple:
     run = trainer(place, **rest)
     run.validate = lambda: (SCORES[run.step], True, {})
     result = run.run()
-    averaged = folder.load_tensors(place / "checkpoints/step-12/average.safetensors")
-    last = folder.load_tensors(place / "checkpoints/step-12/model.safetensors")
+    averaged = load_tensors(place / "checkpoints/step-12/average.safetensors")
+    last = load_tensors(place / "checkpoints/step-12/model.safetensors")
     hashes = [{n: t.numpy().tobytes() for n, t in part.items()} for part in (averaged, last)]
     totals = (result.tokens, run.totals["documents"], run.waited)
     return digest(run.module), hashes, loss_bits(place), result.best_step, totals
@@ -130,24 +132,24 @@ def test_save_load_save_is_byte_identical(tmp_path: Path) -> None:
 def edit_state(checkpoint: Path, **changes: object) -> None:
     """Rewrites state.json and its manifest, as a version that forgot something would have written them."""
     tensors = {f.name: f.read_bytes() for f in checkpoint.glob("*.safetensors")}
-    state = folder.read_json(checkpoint / "state.json")
+    state = read_json(checkpoint / "state.json")
     state.update(changes)
 
     def write(staging: Path) -> None:
         for name, content in tensors.items():
             (staging / name).write_bytes(content)
-        folder.write_json(staging / "state.json", state)
+        write_json(staging / "state.json", state)
 
-    folder.commit(checkpoint, write, replace=True)
+    atomic.commit(checkpoint, write, replace=True)
 
 
 def edit_tensors(checkpoint: Path, part: str, edit) -> None:
-    tensors = folder.load_tensors(checkpoint / f"{part}.safetensors")
+    tensors = load_tensors(checkpoint / f"{part}.safetensors")
 
     def write(staging: Path) -> None:
-        folder.save_tensors(staging / f"{part}.safetensors", {n: edit(n, t) for n, t in tensors.items()})
+        save_tensors(staging / f"{part}.safetensors", {n: edit(n, t) for n, t in tensors.items()})
 
-    folder.add_files(checkpoint, write)
+    atomic.add_files(checkpoint, write)
 
 
 FORGET = {
@@ -196,9 +198,9 @@ STATE = [
 def test_a_missing_item_is_an_error_never_a_silence(tmp_path: Path, key: str) -> None:
     stop_at(tmp_path, 5)
     checkpoint = tmp_path / "checkpoints/step-5"
-    state = folder.read_json(checkpoint / "state.json")
+    state = read_json(checkpoint / "state.json")
     del state[key]
-    folder.add_files(checkpoint, lambda staging: folder.write_json(staging / "state.json", state))
+    atomic.add_files(checkpoint, lambda staging: write_json(staging / "state.json", state))
     with pytest.raises(ModelFileError, match=f"lacks '{key}'"):
         trainer(tmp_path).run()
 
@@ -207,10 +209,10 @@ def test_a_missing_item_is_an_error_never_a_silence(tmp_path: Path, key: str) ->
 def test_a_missing_tensor_is_an_error(tmp_path: Path, part: str) -> None:
     stop_at(tmp_path, 5)
     path = tmp_path / "checkpoints/step-5"
-    tensors = folder.load_tensors(path / f"{part}.safetensors")
+    tensors = load_tensors(path / f"{part}.safetensors")
     name = sorted(tensors)[0]
     del tensors[name]
-    folder.add_files(path, lambda staging: folder.save_tensors(staging / f"{part}.safetensors", tensors))
+    atomic.add_files(path, lambda staging: save_tensors(staging / f"{part}.safetensors", tensors))
     with pytest.raises(ModelFileError, match=f"'{name}' is missing"):
         trainer(tmp_path).run()
 
@@ -315,5 +317,5 @@ def test_a_signal_from_outside_saves_and_the_run_goes_on(tmp_path: Path, number:
     assert process.returncode == code
     done = json.loads(log.read_text().splitlines()[-1])["step"]
     assert done < 12
-    folder.verify(tmp_path / f"a/checkpoints/step-{done}")
+    atomic.verify(tmp_path / f"a/checkpoints/step-{done}")
     assert outcome(tmp_path / "a") == outcome(tmp_path / "b")

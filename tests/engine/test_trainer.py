@@ -14,10 +14,11 @@ import pytest
 import torch
 from tiny import CONFIG, Tiny, batch, batches, digest, loss_bits, stopping_at, table, trainer
 
-from onetrunk.core import folder
 from onetrunk.core.batch import Loss
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError
 from onetrunk.engine.trainer import TrainConfig, planned_steps
+from onetrunk.storage import atomic
+from onetrunk.storage.tensors import load_tensors, save_tensors
 
 PLAIN = TrainConfig(steps=4, tensorboard=False)
 
@@ -136,7 +137,7 @@ def test_the_best_validated_weights_are_left(tmp_path: Path, higher: bool, best:
     shapes = {n: tuple(t.shape) for n, t in run.module.state_dict().items()}
     left = run.checkpoints.best(shapes)
     assert all(torch.equal(left[n], t) for n, t in run.module.state_dict().items())
-    last = folder.load_tensors(tmp_path / "a/checkpoints/step-8/model.safetensors")
+    last = load_tensors(tmp_path / "a/checkpoints/step-8/model.safetensors")
     assert not torch.equal(left["out.weight"], last["out.weight"])
     assert not run.module.training
 
@@ -168,7 +169,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_rows(tm
     stopped = trainer(tmp_path / "b", make_batches=stopping_at(3))
     stopped.run()
     assert digest(run.module) == digest(stopped.module)  # weights as after step 3, to the bit
-    folder.verify(tmp_path / "a/checkpoints/step-3")
+    atomic.verify(tmp_path / "a/checkpoints/step-3")
 
 
 def test_a_gradient_that_is_not_finite_stops_too(tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def test_another_runtime_error_stays_a_bug(tmp_path: Path) -> None:
 def test_a_full_disk_keeps_the_checkpoints_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     straight = trainer(tmp_path / "straight")
     straight.run()
-    real = folder.save_tensors
+    real = save_tensors
 
     def save(path: Path, tensors) -> None:
         if "step-6" in str(path) and path.name.startswith("optimizer"):
@@ -231,7 +232,7 @@ def test_a_full_disk_keeps_the_checkpoints_before(tmp_path: Path, monkeypatch: p
         real(path, tensors)
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "save_tensors", save)
+        patch.setattr("onetrunk.engine.checkpoint.save_tensors", save)
         with pytest.raises(ResourceError, match="step-6"):
             trainer(tmp_path / "full").run()
     assert sorted(p.name for p in (tmp_path / "full/checkpoints").iterdir()) == ["best", "step-3"]
@@ -261,7 +262,7 @@ def test_a_signal_finishes_the_step_saves_and_says_so(tmp_path: Path, number: in
 
     result = trainer(tmp_path, make_batches=make).run()
     assert (result.step, result.interrupted) == (5, number)
-    folder.verify(tmp_path / "checkpoints/step-5")
+    atomic.verify(tmp_path / "checkpoints/step-5")
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
 
 
@@ -278,7 +279,7 @@ def test_a_second_signal_aborts_and_the_old_checkpoint_is_intact(tmp_path: Path)
         trainer(tmp_path, make_batches=make).run()
     assert signal.getsignal(signal.SIGINT) is before
     assert [p.name for p in (tmp_path / "checkpoints").glob("step-*")] == ["step-3"]
-    folder.verify(tmp_path / "checkpoints/step-3")
+    atomic.verify(tmp_path / "checkpoints/step-3")
 
 
 def test_it_trains_outside_the_main_thread(tmp_path: Path) -> None:

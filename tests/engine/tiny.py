@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from onetrunk.core import rng
 from onetrunk.core.batch import Loss
 from onetrunk.engine.progress import Progress
+from onetrunk.engine.step import Updates
 from onetrunk.engine.trainer import TrainConfig, Trainer
 
 ROWS, WIDTH = 40, 8
@@ -63,7 +64,6 @@ class Tiny(nn.Module):
         self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
         self.out = nn.Linear(WIDTH, 2)
         self.dropout = nn.Dropout(dropout)
-        self.first.muon = self.second.muon = True
 
     def forward(self, batch: TinyBatch) -> dict[str, Loss]:
         y, sign = self.out(self.dropout(torch.tanh(self.second(torch.relu(self.first(batch.x)))))).unbind(1)
@@ -90,7 +90,8 @@ def trainer(
         mean = float(loss.sum / loss.count)
         return mean, False, {"error": mean}
 
-    return Trainer(module, make_batches, config, folder, seed=3, **{"validate": validate, **rest})
+    rest = {"validate": validate, "updates": Updates([module.first, module.second]), **rest}
+    return Trainer(module, make_batches, config, folder, seed=3, **rest)
 
 
 def digest(module: nn.Module) -> str:

@@ -14,13 +14,14 @@ import torch.nn.functional as F
 import worlds
 from worlds import CASES
 
-from onetrunk.core import folder as files
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.errors import ModelFileError, UsageError
 from onetrunk.data.ledger import Ledger
 from onetrunk.inference import predict as module
 from onetrunk.inference.model_folder import Model, Task, answer_columns, load
 from onetrunk.inference.predict import pooled_states
+from onetrunk.storage import atomic
+from onetrunk.storage.strict_json import write_json
 
 TYPES = {"title": "text", "price": "number", "kind": "category"}
 
@@ -192,9 +193,9 @@ def _changed(folder: Path, file: str, change: Any) -> None:
     change(data)
 
     def write(place: Path) -> None:
-        files.write_json(place / file, data)
+        write_json(place / file, data)
 
-    files.add_files(folder, write)
+    atomic.add_files(folder, write)
 
 
 @pytest.mark.parametrize(

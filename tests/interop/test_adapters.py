@@ -11,8 +11,8 @@ import torch
 
 import onetrunk
 from onetrunk.core.errors import ModelFileError, UsageError
-from onetrunk.core.folder import load_tensors
 from onetrunk.inference.model_folder import Model
+from onetrunk.storage.tensors import load_tensors
 
 TEXTS = ["the red boat on the sea", "a green tree", "two blue birds, two red boats"] * 80
 QUICK = ["pretrain.steps=2", "finetune.steps=8", "train.tensorboard=false", "train.lr=0.05", "train.ema=0"]

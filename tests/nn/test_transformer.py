@@ -75,25 +75,29 @@ def test_the_causal_flag_equals_the_mask() -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
 def test_cross_entropy_in_chunks_equals_the_whole(
-    monkeypatch: pytest.MonkeyPatch, smoothing: float, bf16: bool
+    monkeypatch: pytest.MonkeyPatch, smoothing: float, bf16: bool, biased: bool
 ) -> None:
     torch.manual_seed(0)
     h, weight = torch.randn(23, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
+    bias = torch.randn(50, requires_grad=True) if biased else None
+    learnt = (h, weight, bias) if biased else (h, weight)
     ids, w = torch.randint(0, 50, (23,)), torch.rand(23)
     close = {"atol": 0.05, "rtol": 0.05} if bf16 else {"atol": 1e-5, "rtol": 1e-5}
-    expected = (F.cross_entropy(h @ weight.T, ids, reduction="none", label_smoothing=smoothing) * w).sum()
-    gradients = torch.autograd.grad(3 * expected, (h, weight))
+    expected = (F.cross_entropy(F.linear(h, weight, bias), ids, reduction="none", label_smoothing=smoothing) * w).sum()
+    gradients = torch.autograd.grad(3 * expected, learnt)
     monkeypatch.setattr(categorical, "_MOST_LOGITS", 200)
     monkeypatch.setattr(categorical, "_TILE", 150)  # three rows, then the fourth
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        total, each = linear_cross_entropy(h, weight, ids, w, smoothing)
+        total, each = linear_cross_entropy(h, weight, bias, ids, w, smoothing)
         for nothing_learnt in (torch.no_grad, torch.inference_mode):
             with nothing_learnt():
-                torch.testing.assert_close(linear_cross_entropy(h, weight, ids, w, smoothing), (total, each), **close)
+                again = linear_cross_entropy(h, weight, bias, ids, w, smoothing)
+                torch.testing.assert_close(again, (total, each), **close)
     assert len(each) == 23
     torch.testing.assert_close(total, expected, **close)
-    for found, right in zip(torch.autograd.grad(3 * total, (h, weight)), gradients, strict=True):
+    for found, right in zip(torch.autograd.grad(3 * total, learnt), gradients, strict=True):
         assert found.dtype == right.dtype
         torch.testing.assert_close(found, right, **close)
 

@@ -16,7 +16,7 @@ from worlds import CASES
 import onetrunk
 from onetrunk import cli
 from onetrunk.core.config import take_part, with_settings
-from onetrunk.core.folder import file_name
+from onetrunk.storage.names import file_name
 
 NAMES = [
     "Sepal.Length", "a.b.c", ".", "..", "training", "forward", "parameters", "_modules", "items", "keys", "codecs.0",

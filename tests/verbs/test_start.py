@@ -60,13 +60,15 @@ def test_what_differs_is_said(folder: str, settings: list[str], restructure: boo
 
 
 def test_rates_fall_with_the_distance_from_what_is_asked(folder: str, tmp_path: Path) -> None:
-    from onetrunk.engine.optim import OptimConfig, build_optimizer
+    from onetrunk.engine.optim import OptimConfig
+    from onetrunk.engine.step import Updates
     from onetrunk.inference.model_folder import Task
     from onetrunk.training.adapt import layer_rates
 
     model = load(folder)
-    layer_rates(model, Task(["title"], ["kind"]), 0.5)
-    optimizer = build_optimizer(model.network, OptimConfig(lr=0.1, muon_lr=0.2))
+    updates = Updates(model.network.blocks, layer_rates(model, Task(["title"], ["kind"]), 0.5))
+    parameters = dict(model.network.named_parameters())
+    optimizer = updates.optimizer(parameters, model.network, OptimConfig(lr=0.1, muon_lr=0.2), False)
     found = {
         optimizer.names[p]: group["lr"]
         for part in optimizer.parts

@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 
 import onetrunk
-from onetrunk.core.errors import ResourceError, UsageError
+from onetrunk.core.errors import DataError, ResourceError, UsageError
 from onetrunk.data.table import Table, read
+from onetrunk.inference import tables
+from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.tables import check_out, write_answers
 
 DAY = datetime.date(2024, 3, 1)
@@ -80,3 +82,59 @@ def test_answers_keep_the_index_of_a_frame(tmp_path: Path) -> None:
         model, some.rename(columns={"x": "far"}), map={"x": "far"}, out=str(tmp_path / "a.csv"), quiet=True
     )
     assert read(tmp_path / "a.csv").names[:3] == ["far", "y_true", "y"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_file_written_in_parts_is_the_file_written_at_once(tmp_path: Path, suffix: str) -> None:
+    rows = {name: values * 40 for name, values in ROWS.items()}
+    answers = {
+        "label": ["good", "good", "bad"] * 40,
+        "score": [None] * 60 + [1, 2.5] * 30,
+        "odd": [1] * 100 + ["x"] * 20,
+    }
+    write_answers(
+        pd.DataFrame({k: pd.Series(v, dtype=object) for k, v in answers.items()}),
+        Table(rows),
+        tmp_path / f"whole{suffix}",
+    )
+    with AnswerFile(tmp_path / f"parts{suffix}", Table(rows)) as file:
+        for first in range(0, 120, 25):
+            file.append({name: values[first : first + 25] for name, values in answers.items()})
+    whole, parts = read(tmp_path / f"whole{suffix}"), read(tmp_path / f"parts{suffix}")
+    assert whole.columns == parts.columns and len(whole) == 120 and file.left_out == ["pixels"]
+
+
+def test_an_error_leaves_what_was_there_and_nothing_beside_it(tmp_path: Path) -> None:
+    out = tmp_path / "rows.csv"
+    out.write_text("x\n1\n")
+    (tmp_path / ".rows.csv.999999999.tmp").touch()  # of a run that was killed
+    with pytest.raises(DataError, match="bad"), AnswerFile(out, Table({"x": [1]})) as file:
+        file.append({"y": [2]})
+        raise DataError("bad")
+    assert out.read_text() == "x\n1\n" and [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_answers_in_parts_are_the_answers_and_may_replace_their_own_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {
+        "x": [float(i % 9) for i in range(90)],
+        "y": ["ab"[i % 2] for i in range(90)],
+        "z": [i / 7 for i in range(90)],
+    }
+    quick = ["pretrain.steps=2", "train.tensorboard=false"]
+    model = onetrunk.pretrain(rows, out=str(tmp_path / "m"), size="nano", settings=quick, quiet=True)
+    told = {"ask": ["y", "z"], "given": ["x"], "temperature": 1.0, "seed": 3, "quiet": True}
+    whole = onetrunk.predict(model, rows, **told)
+    monkeypatch.setattr(tables, "ANSWERED_AT_ONCE", 32)
+    out = tmp_path / "rows.csv"
+    pd.DataFrame(rows).to_csv(out, index=False)
+    answers = onetrunk.predict(model, str(out), out=str(out), **told)
+    assert answers["y"].equals(whole["y"]) and np.allclose(answers["z"], whole["z"], rtol=1e-4, atol=1e-4)
+    back = read(out)
+    assert back["y"] == whole["y"].tolist() and back["y_true"] == rows["y"] and back["x"] == rows["x"]
+    before = out.read_text()
+    spoilt = {**rows, "z": ["?!"] * 90}
+    with pytest.raises(DataError, match="cannot be used"):
+        onetrunk.predict(model, spoilt, out=str(out), ask=["y"], given=["z"], quiet=True)
+    assert out.read_text() == before

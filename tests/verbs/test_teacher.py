@@ -77,12 +77,12 @@ def test_large_vocabularies_are_taken_in_chunks(monkeypatch: pytest.MonkeyPatch)
     from onetrunk.nn.heads import categorical
 
     g = torch.Generator().manual_seed(0)
-    h, weight, other, table = (torch.randn(*s, generator=g) for s in ((9, 4), (7, 4), (9, 6), (7, 6)))
+    h, weight, bias, other, table = (torch.randn(*s, generator=g) for s in ((9, 4), (7, 4), (7,), (9, 6), (7, 6)))
     found = []
     for most in (1 << 24, 14):
         monkeypatch.setattr(categorical, "_MOST_LOGITS", most)
-        leaves = h.clone().requires_grad_(), weight.clone().requires_grad_()
-        each = categorical.linear_divergence(*leaves, other, table, 2.0)
+        leaves = [x.clone().requires_grad_() for x in (h, weight, bias)]
+        each = categorical.linear_divergence(*leaves, other, table, None, 2.0)
         each.sum().backward()
         found.append((each.detach(), *(leaf.grad for leaf in leaves)))
     for whole, chunked in zip(*found, strict=True):
@@ -148,4 +148,4 @@ def test_what_a_student_needs_is_said(teacher: Path, tmp_path: Path) -> None:
     pictures = {"x": [float(i) for i in range(30)], "picture": [np.full((8, 8), i, np.uint8) for i in range(30)]}
     drawing = tmp_path / "drawing"
     onetrunk.pretrain(pictures, out=str(drawing), size="nano", settings=[*SETTINGS, "pretrain.steps=2"], quiet=True)
-    refused("An? image column has no distribution", pictures, ask=["picture"], teacher=str(drawing))
+    refused("'image' has no distribution", pictures, ask=["picture"], teacher=str(drawing))

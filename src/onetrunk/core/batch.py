@@ -115,6 +115,7 @@ class Batch:
     row: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # [m] the table row of each document
     counts: dict[str, float] = field(default_factory=dict)  # of each loss ("predict/label"), known before forward
     tokens: int = 0  # positions that are not padding
+    wide: dict[str, Tensor] = field(default_factory=dict)  # asked column -> what its wide read-out says [m, K]
 
     def to(self, device: torch.device | str) -> Batch:
         return Batch(
@@ -126,6 +127,7 @@ class Batch:
             self.row,
             self.counts,
             self.tokens,
+            {name: x.to(device) for name, x in self.wide.items()},
         )
 
 

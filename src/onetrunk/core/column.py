@@ -389,7 +389,10 @@ class Sides(nn.Module):
         from onetrunk.core.module import Distribution
 
         if not isinstance(self.module, Distribution):
-            return Codec.divergence(self, h, teacher, h_teacher, temperature)
+            raise UsageError(
+                f"The column type {self.kind.name!r} has no distribution over a closed set that a student could "
+                "learn from."
+            )
         return self.module.divergence(h, getattr(teacher, "module", teacher), h_teacher, temperature)
 
     def likelihood(self, nats: np.ndarray, parts: np.ndarray, truths: Sequence[Any]) -> dict[str, float | None]:

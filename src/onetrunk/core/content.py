@@ -91,6 +91,15 @@ def cut_into_windows(content: Content, length: int) -> tuple[Content, np.ndarray
     return content.take(whose).window(first, np.minimum(content.lens[whose] - first, length)), whose
 
 
+def pick(array: np.ndarray, index: np.ndarray, beyond: object) -> np.ndarray:
+    """`array[index]`; `beyond` where the index is not below the array's length. The array itself is not copied: it may
+    be larger than memory."""
+    if not len(array):
+        return np.full(index.shape, beyond, dtype=array.dtype)
+    inside = index < len(array)
+    return np.where(inside, array[np.where(inside, index, 0)], np.asarray(beyond, dtype=array.dtype))
+
+
 def local_positions(lens: np.ndarray) -> np.ndarray:
     """0..len-1 for each document, joined: int64 [sum(lens)]."""
     return np.arange(int(lens.sum()), dtype=np.int64) - np.repeat(np.cumsum(lens) - lens, lens)

@@ -26,6 +26,7 @@ class ColumnModule(nn.Module, ABC, Generic[E]):
 
     pooled: ClassVar[bool] = False  # is the read-out given the slot's state joined with the mean of the given states?
     read_out: ClassVar[tuple[str, ...]] = ("head",)  # parameters or modules that `loss` uses, and `embed` does not
+    wide_outputs: int = 0  # numbers of a wide read-out that the read-out is given too, at the end (`model.wide`)
 
     def __init__(self, encoder: E, width: int) -> None:
         super().__init__()
@@ -33,8 +34,17 @@ class ColumnModule(nn.Module, ABC, Generic[E]):
         self.width = width
 
     @property
+    def read_width(self) -> int:
+        """How many numbers the read-out is given at a position."""
+        return self.width * (2 if self.pooled else 1) + self.wide_outputs
+
+    @property
     def options(self) -> Any:
         return self.encoder.options
+
+    def attach_wide(self, outputs: int) -> None:
+        """From now on the read-out is given so many numbers more, to which it adds its own (`model.wide`)."""
+        self.wide_outputs = outputs
 
     def grow(self, growth: Growth) -> None:
         """Follows `Encoder.extend`: new rows begin as the mean of those the growth names; learnt ones stay."""

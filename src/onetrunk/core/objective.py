@@ -45,10 +45,13 @@ class RoleAssignment:
     unit: int = 1
 
 
-class Encoder(Protocol):
+class BatchEncoder(Protocol):
     """What an objective asks of a model (`model.FoundationModel`)."""
 
     width: int
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]: ...
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
@@ -66,7 +69,7 @@ class Encoder(Protocol):
 class View(Protocol):
     """What an objective may look at in a step."""
 
-    model: Encoder
+    model: BatchEncoder
     batch: Batch
 
     @property

@@ -32,6 +32,10 @@ class Values(Sequence[Any]):
     def blocks(self, size: int = BLOCK) -> Iterator[list[Any]]:
         """All values, in lists of `size`; the last may be shorter."""
 
+    def present(self) -> np.ndarray:
+        """Where there is a value, bool [n]."""
+        return np.fromiter((v is not None for v in self), dtype=bool, count=len(self))
+
     def __iter__(self) -> Iterator[Any]:
         for block in self.blocks():
             yield from block
@@ -66,6 +70,10 @@ class Chain(Values):
     def take(self, index: np.ndarray) -> Values:
         return Chain(self._parts, index if self._index is None else self._index[index])
 
+    def present(self) -> np.ndarray:
+        there = np.concatenate([present(part) for part in self._parts]) if self._parts else np.zeros(0, dtype=bool)
+        return there if self._index is None else there[self._index]
+
     def blocks(self, size: int = BLOCK) -> Iterator[list[Any]]:
         for first in range(0, len(self), size):
             last = min(first + size, len(self))
@@ -84,6 +92,9 @@ class Repeated(Values):
 
     def take(self, index: np.ndarray) -> Values:
         return Repeated(self._value, len(index))
+
+    def present(self) -> np.ndarray:
+        return np.full(self._n, self._value is not None)
 
     def blocks(self, size: int = BLOCK) -> Iterator[list[Any]]:
         for first in range(0, self._n, size):
@@ -143,6 +154,8 @@ def blocks(values: Sequence[Any], size: int = BLOCK) -> Iterator[list[Any]]:
 
 def present(values: Sequence[Any]) -> np.ndarray:
     """Where there is a value, bool [n]."""
+    if isinstance(values, Values):
+        return values.present()
     return np.fromiter((v is not None for v in values), dtype=bool, count=len(values))
 
 

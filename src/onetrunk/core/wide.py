@@ -37,6 +37,19 @@ class WideFeatures:
     key: np.ndarray | None = None  # uint64 [m]
 
 
+class WideTarget(ABC):
+    """Answers of the column can have a wide read-out."""
+
+    @abstractmethod
+    def wide_target(self, content: Content) -> tuple[np.ndarray, int]:
+        """What models learn, and how many classes there are: class numbers int64 [m], -1 where there is nothing to
+        learn; classes at once float32 [m, K]; or numbers float64 [m] of no classes (0)."""
+
+    def expect_around(self, residuals: np.ndarray) -> None:  # noqa: B027 - most types have nothing to do
+        """Learns how far numbers are from what the wide read-out says of them, float64 [m]: the module's answers are
+        distributions around that. Of classes there is nothing to learn."""
+
+
 class Wide(ABC):
     """Values have features for a wide read-out."""
 

@@ -19,9 +19,10 @@ from onetrunk import __version__
 from onetrunk.core.content import Content
 from onetrunk.core.errors import ModelFileError
 from onetrunk.core.values import present
-from onetrunk.data import spool
-from onetrunk.data.arrays import map_arrays, save_arrays
 from onetrunk.data.store import Bad, encode_values
+from onetrunk.storage.arrays import map_arrays, save_arrays
+from onetrunk.storage.disk import disk_errors
+from onetrunk.storage.strict_json import read_json, write_json
 
 if TYPE_CHECKING:
     from onetrunk.core.column import Codec
@@ -35,7 +36,7 @@ class ColumnCache:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        with spool.disk_errors(self.folder):
+        with disk_errors(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def fit(self, codec: Codec, kind: str, values: Sequence[Any]) -> None:
@@ -44,11 +45,10 @@ class ColumnCache:
             return codec.fit(values)
         path = self._path("fitted", kind, codec, values).with_suffix(".json")
         try:
-            codec.set_knowledge(json.loads(path.read_text(encoding="utf-8"))["knowledge"])
-        except (OSError, ValueError, KeyError, TypeError):  # not kept, or damaged
+            codec.set_knowledge(read_json(path)["knowledge"])
+        except (ModelFileError, KeyError):  # not kept, or damaged
             codec.fit(values)
-            text = json.dumps({"knowledge": codec.knowledge()}, ensure_ascii=False)
-            self._keep(path, lambda to: to.write_text(text, encoding="utf-8"))
+            self._keep(path, lambda to: write_json(to, {"knowledge": codec.knowledge()}))
 
     def encode(
         self, codec: Codec, kind: str, values: Sequence[Any], bad: Bad, count: Callable[[Content], None] | None = None
@@ -84,7 +84,7 @@ class ColumnCache:
     def _keep(self, path: Path, write: Callable[[Path], object]) -> None:
         """Whole or not at all."""
         staging = path.with_name(f".{path.name}.{os.getpid()}")
-        with spool.disk_errors(self.folder):
+        with disk_errors(self.folder):
             try:
                 write(staging)
                 staging.replace(path)

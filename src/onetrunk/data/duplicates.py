@@ -18,17 +18,15 @@ from onetrunk.core.registry import column_types
 from onetrunk.core.values import blocks
 
 NONE = 0  # the key of a missing value
-_MAX_REMEMBERED = 100_000  # values whose key is not computed anew
 _EXACT = 1 << 53  # whole numbers up to here are floats without loss
 
 
 # -- by the column's type ----------------------------------------------------------------------------------------------
 def fingerprints(values: Sequence[Any], kind: str) -> Iterator[str | None]:
     """Equal for equal values, by the type's own rule; None where missing."""
-    of = _remembering(column_types.get(kind).fingerprint)
+    fingerprint = column_types.get(kind).fingerprint
     for block in blocks(values):
-        for value in block:
-            yield None if value is None else of(value)
+        yield from _of_each(block, fingerprint)
 
 
 def fingerprint_keys(values: Sequence[Any], kind: str) -> np.ndarray:
@@ -38,31 +36,23 @@ def fingerprint_keys(values: Sequence[Any], kind: str) -> np.ndarray:
 
 def keys_by(values: Sequence[Any], function: Callable[[Any], str | None]) -> np.ndarray:
     """Equal where `function` gives equal strings, int64 [n]; `NONE` where it gives None or a value is missing."""
-    of = _remembering(lambda value: NONE if (text := function(value)) is None else hash(text) or 1)
     out = np.full(len(values), NONE, dtype=np.int64)
     first = 0
     for block in blocks(values):
-        out[first : first + len(block)] = [NONE if value is None else of(value) for value in block]
+        texts = _of_each(block, function)
+        out[first : first + len(block)] = [NONE if text is None else hash(text) or 1 for text in texts]
         first += len(block)
     return out
 
 
-def _remembering(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Calls it once for equal numbers and strings, as long as they are not too many."""
-    known: dict[Any, Any] = {}
-
-    def of(value: Any) -> Any:
-        if not isinstance(value, str | int | float):  # also: not hashable
-            return function(value)
-        key = (type(value), value)
-        if key in known:
-            return known[key]
-        result = function(value)
-        if len(known) < _MAX_REMEMBERED:
-            known[key] = result
-        return result
-
-    return of
+def _of_each(block: list[Any], function: Callable[[Any], str | None]) -> list[str | None]:
+    """What the function makes of each value, None of a missing one; called once for equal ones."""
+    kinds = set(map(type, block)) - {type(None)}
+    if len(kinds) == 1 and kinds <= {str, int, float}:  # of two types, 1 and 1.0 would be one
+        known: dict[Any, str | None] = {None: None}
+        known.update((value, function(value)) for value in set(block) if value is not None)
+        return [known[value] for value in block]
+    return [None if value is None else function(value) for value in block]
 
 
 # -- by the values themselves ------------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onetrunk.core import rng
 from onetrunk.core.registry import column_types
-from onetrunk.core.values import blocks, of_present, take
+from onetrunk.core.terminal import printable
+from onetrunk.core.values import blocks, in_memory, of_present, take
 from onetrunk.data.duplicates import NONE, fingerprint_keys, first_of_each, keys_by, row_keys
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.split import SPLITS, Split
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from onetrunk.core.column import Codec
 
-DESCRIBED = 50_000  # rows that ranges, lengths, words and losses are told of
+DESCRIBED = 50_000  # rows that ranges, lengths and words are told of
+PREPARED = 10_000  # rows from which is told what training would lose
+_DESCRIBED_BYTES = 32 << 20  # of one column: of longer values fewer are described
 _EXAMPLES = 5
 _SAMPLE_CHARACTERS = 60
 _FEW_CLASSES = 50
@@ -99,8 +101,12 @@ class Inspection:
 
     def show(self, console: Console) -> None:
         """Prints tables and plain sentences."""
-        from rich.markup import escape
+        from rich.markup import escape as escape_markup
         from rich.table import Table as Grid
+
+        def escape(text: str) -> str:
+            """Literally: brackets are no markup, and control characters are written out."""
+            return escape_markup(printable(text))
 
         console.print(f"[bold]{escape(self.source)}[/bold]: {self.rows:,} rows, {len(self.columns)} columns")
         grid = Grid(box=None, show_header=False, pad_edge=False, padding=(0, 2, 1, 0))
@@ -141,7 +147,7 @@ def inspect(
     context: int | None = None,
     prepared: Mapping[str, Codec] | None = None,
 ) -> Inspection:
-    """Looks at every value for what is missing, equal or a leak; ranges, lengths and words are of `DESCRIBED` rows.
+    """Looks at every value for what is missing, equal or a leak; ranges and words are of at most `DESCRIBED` rows.
 
     `prepared` (fitted) codecs say what training would drop of these and, with `context` (positions of one sequence),
     what would be cut. Raises as `left_out` does.
@@ -150,8 +156,10 @@ def inspect(
     reasons = left_out(table, types, ask)
     notes = list(table.notes)
     if len(table) > DESCRIBED:
-        notes.append(f"Ranges, lengths, words and losses are of a sample of {DESCRIBED:,} of {len(table):,} rows.")
-    sample = sample_of(table)
+        notes.append(f"Ranges, lengths and words are of a sample of {DESCRIBED:,} of {len(table):,} rows.")
+    if prepared and len(table) > PREPARED:
+        notes.append(f"What training would lose is told of a sample of {PREPARED:,} rows.")
+    sample = table.sample(DESCRIBED, "describe")
     keys = {name: fingerprint_keys(table[name], kind) for name, kind in types.items()}
     columns = [_column(table, sample, name, kind, keys[name], ask, reasons) for name, kind in types.items()]
     inputs = [name for name in types if name not in ask and name not in reasons]
@@ -168,7 +176,7 @@ def inspect(
         near=_nearly(table, types, inputs, equal, part),
         contradicting=int((whole != equal).sum()) if ask else 0,
         split=split.as_json() if split else None,
-        lost=_lost(sample, prepared or {}, context).as_json(),
+        lost=_lost(to_prepare(table), prepared or {}, context).as_json(),
         notes=notes,
     )
 
@@ -197,11 +205,9 @@ def _first(items: Any, most: int | None) -> Any:
     return {**dict(list(items.items())[:most]), "…": ""} if isinstance(items, Mapping) else [*items[:most], "…"]
 
 
-def sample_of(table: Table) -> Table:
-    """The table, or `DESCRIBED` of its rows, always the same: what a person's summary needs of a large one."""
-    if len(table) <= DESCRIBED:
-        return table
-    return table.take(np.sort(rng.permutation(rng.key(0, "describe"), len(table))[:DESCRIBED]))
+def to_prepare(table: Table) -> Table:
+    """The rows that codecs are fitted on to tell what training would lose."""
+    return table.sample(PREPARED, "prepare")
 
 
 def _column(
@@ -219,7 +225,7 @@ def _column(
     few = len(distinct) <= _FEW_CLASSES and len(there) >= 2 * len(distinct)
     order = np.lexsort((first, -counts))  # the most frequent first, then as they come
     shown = [codec.show(v).get("text") for v in take(table[name], there[:: max(1, len(there) // 3)][:3])]
-    described = of_present(sample[name])
+    described = in_memory(of_present(sample[name]), most_bytes=_DESCRIBED_BYTES)
     return ColumnReport(
         name=name,
         type=kind,
@@ -259,7 +265,10 @@ def _nearly(
     distinct = np.unique(equal)  # one row of each that are equal: what is equal is reported as that
     keys = []
     for name in inputs:
-        found = keys_by(take(table[name], distinct), column_types.get(types[name]).near)
+        near = column_types.get(types[name]).near
+        if getattr(near, "__qualname__", "").startswith(("Codec.", "Encoder.")):  # its type has no such notion
+            continue
+        found = keys_by(take(table[name], distinct), near)
         if (found != NONE).any():
             keys.append(found)
     if not keys:

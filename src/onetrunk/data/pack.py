@@ -215,7 +215,9 @@ def assemble(
         tag: torch.arange(int(end) - len(group.rows), int(end))
         for (tag, group), end in zip(groups.items(), ends, strict=True)
     }
-    return Batch(layout, embeds, None if in_order else torch.from_numpy(gather), joined, docs, rows, counts, tokens)
+    wide = {name: torch.from_numpy(each[rows]) for name, each in store.wide.items()}
+    where = None if in_order else torch.from_numpy(gather)
+    return Batch(layout, embeds, where, joined, docs, rows, counts, tokens, wide)
 
 
 def _counts_up(segment: Segment) -> bool:

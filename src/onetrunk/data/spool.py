@@ -9,30 +9,31 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from onetrunk.core.values import BLOCK, Values, scattered
+from onetrunk.storage.disk import disk_errors
 
 IN_MEMORY_BYTES = 32 << 20  # of one table, or of one encoded column; above, it is kept in a file
 
-Decode = Callable[[pa.Array], list[Any]]
+
+@dataclass(frozen=True)
+class Decode:
+    """How Python values are made of an Arrow array."""
+
+    values: Callable[[pa.Array], list[Any]]
+    present: Callable[[pa.Array], pa.Array] = pc.is_valid  # where they are not None
 
 
 def folder() -> Path:
     """Where files without names lie."""
     return Path(tempfile.gettempdir())
-
-
-def disk_errors(path: Path) -> AbstractContextManager[None]:
-    """Turns a full disk or a denied write inside it into a plain ResourceError."""
-    from onetrunk.core.folder import disk_errors
-
-    return disk_errors(path)
 
 
 class Spool:
@@ -101,6 +102,12 @@ class ArrowValues(Values):
     def take(self, index: np.ndarray) -> Values:
         return ArrowValues(self._arrays, self._decoders, index if self._index is None else self._index[index])
 
+    def present(self) -> np.ndarray:
+        parts = zip(self._decoders, self._arrays, strict=True)
+        there = [decode.present(array).to_numpy(zero_copy_only=False).astype(bool) for decode, array in parts]
+        whole = np.concatenate(there) if there else np.zeros(0, dtype=bool)
+        return whole if self._index is None else whole[self._index]
+
     def blocks(self, size: int = BLOCK) -> Iterator[list[Any]]:
         for first in range(0, len(self), size):
             last = min(first + size, len(self))
@@ -113,4 +120,4 @@ class ArrowValues(Values):
             array = array.slice(int(local[0]), len(local))
         else:
             array = array.take(pa.array(local))
-        return self._decoders[part](array)
+        return self._decoders[part].values(array)

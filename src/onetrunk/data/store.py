@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -18,6 +18,7 @@ from onetrunk.core.content import Content
 from onetrunk.core.errors import UsageError
 from onetrunk.core.values import blocks
 from onetrunk.data import spool
+from onetrunk.storage.disk import disk_errors
 
 if TYPE_CHECKING:
     from onetrunk.core.column import Codec
@@ -37,6 +38,7 @@ class Store:
     contents: list[Content]
     index: np.ndarray  # int64 [rows, C]
     row_weight: np.ndarray | None = None  # float32 [rows]
+    wide: dict[str, np.ndarray] = field(default_factory=dict)  # asked column -> what its wide read-out says [rows, K]
 
     @property
     def present(self) -> np.ndarray:
@@ -110,7 +112,7 @@ class _ArrayFile:
 
     def __init__(self, like: np.ndarray) -> None:
         self._dtype, self._shape, self._rows = like.dtype, like.shape[1:], 0
-        with spool.disk_errors(spool.folder()):
+        with disk_errors(spool.folder()):
             # Open as long as it is mapped.
             self._file: BinaryIO = tempfile.TemporaryFile(prefix="onetrunk-")  # noqa: SIM115
 
@@ -120,13 +122,13 @@ class _ArrayFile:
                 f"A column's blocks differ: expected {self._dtype} {list(self._shape)}, found {block.dtype} "
                 f"{list(block.shape[1:])}."
             )
-        with spool.disk_errors(spool.folder()):
+        with disk_errors(spool.folder()):
             self._file.write(np.ascontiguousarray(block).data)
         self._rows += len(block)
 
     def mapped(self) -> np.ndarray:
         shape = (self._rows, *self._shape)
-        with spool.disk_errors(spool.folder()):
+        with disk_errors(spool.folder()):
             self._file.flush()
         if not np.prod(shape, dtype=np.int64):
             return np.zeros(shape, dtype=self._dtype)

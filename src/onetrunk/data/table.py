@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from onetrunk.core import rng
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
-from onetrunk.core.values import blocks, sample_present, take
+from onetrunk.core.values import Values, blocks, sample_present, take
 from onetrunk.data.duplicates import NONE, block_keys, numbered, value_keys
 from onetrunk.data.readers import common, folders, hub, memory
 
@@ -53,6 +54,11 @@ class Table:
     def names(self) -> list[str]:
         return list(self.columns)
 
+    @property
+    def is_mapped(self) -> bool:
+        """Is it too large to be held in memory?"""
+        return any(isinstance(values, Values) for values in self.columns.values())
+
     def take(self, index: np.ndarray | Sequence[int]) -> Table:
         """The rows of `index` (numbers, or a mask as long as the table), in that order."""
         index = np.asarray(index)
@@ -66,6 +72,18 @@ class Table:
     def without(self, names: Iterable[str]) -> Table:
         left_out = set(names)
         return self.select(name for name in self.columns if name not in left_out)
+
+    def sample(self, most: int, key: str) -> Table:
+        """Itself, or `most` of its rows, in their order: always the same ones for a key."""
+        if len(self) <= most:
+            return self
+        return self.take(np.sort(rng.permutation(rng.key(0, key), len(self))[:most]))
+
+    def loaded(self, names: Iterable[str]) -> Table:
+        """These columns, as far as there are such, in memory."""
+        columns = {name: values for name in names if (values := self.columns.get(name)) is not None}
+        lists = {name: list(v) if isinstance(v, Values) else v for name, v in columns.items()}
+        return Table(lists, self.source, self.row, self.notes)
 
     def rename(self, names: Mapping[str, str]) -> Table:
         """`{"old": "new"}` renames the column old. Raises UsageError for unknown or clashing names."""
@@ -285,9 +303,31 @@ def _counting(name: str, values: Sequence[Any]) -> str | None:
 
 def _leak(values: Sequence[Any], asked: Mapping[str, np.ndarray | None]) -> str | None:
     """Why giving a column would tell an answer: it is a copy, or each of its few values has one answer."""
-    if all(answers is None for answers in asked.values()) or (inputs := value_keys(values)) is None:
-        return None
-    return next(filter(None, (_tells(inputs, keys, name) for name, keys in asked.items() if keys is not None)), None)
+    open_ = {name: keys for name, keys in asked.items() if keys is not None}
+    inputs, looked_at, look = np.full(len(values), NONE, dtype=np.int64), 0, 1
+    for block in blocks(values):
+        keys = block_keys(block) if open_ else None
+        if keys is None:
+            return None
+        inputs[looked_at : looked_at + len(block)] = keys
+        looked_at += len(block)
+        if looked_at >= look:  # most columns are known by their first rows
+            look *= 2
+            open_ = {name: keys for name, keys in open_.items() if _may_tell(inputs[:looked_at], keys)}
+    return next(filter(None, (_tells(inputs, keys, name) for name, keys in open_.items())), None)
+
+
+def _may_tell(inputs: np.ndarray, answers: np.ndarray) -> bool:
+    """May a column of which these are the first values still tell the answers?"""
+    n = len(answers)
+    answers = answers[: len(inputs)]
+    both = (inputs != NONE) & (answers != NONE)
+    if (inputs[both] == answers[both]).all():
+        return True
+    value, answer = numbered(inputs[both]), numbered(answers[both])
+    n_inputs = int(value.max()) + 1
+    one_each = int(numbered(value * (int(answer.max()) + 1) + answer).max()) + 1 == n_inputs
+    return one_each and n_inputs * _ENOUGH_ROWS_PER_VALUE <= n
 
 
 def _tells(inputs: np.ndarray, answers: np.ndarray, ask: str) -> str | None:

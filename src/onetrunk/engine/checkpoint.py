@@ -14,13 +14,18 @@ from typing import Any
 
 from torch import Tensor
 
-from onetrunk.core import folder
 from onetrunk.core.errors import ModelFileError
+from onetrunk.storage import atomic
+from onetrunk.storage.strict_json import read_json, write_json
+from onetrunk.storage.tensors import load_tensors, save_tensors
 
 Parts = Mapping[str, Mapping[str, Tensor]]  # file name without extension to tensors
 Shapes = Mapping[str, tuple[int, ...]]
 
 _STATE = "state.json"
+SCORES = "cross-validation.json"  # of the folds that are done
+# What a run puts in `checkpoints/`: steps, the best one, runs of other seeds and folds, and what a kill left of them.
+_OWN = re.compile(rf"((step|seed|fold)-\d+|best)(\.(old|tmp)-[0-9a-f]{{32}})?|{re.escape(SCORES)}(\.tmp)?")
 
 
 class Checkpoints:
@@ -30,7 +35,7 @@ class Checkpoints:
         self.place, self.keep = place, keep
         if place.is_dir():
             for name in {entry.name.partition(".")[0] for entry in place.iterdir()}:
-                folder.recover(place / name)
+                atomic.recover(place / name)
 
     def save(self, step: int, parts: Parts, state: dict[str, Any]) -> Path:
         """Commits `step-<step>/` and prunes older ones. Raises ResourceError; older ones are then intact."""
@@ -54,7 +59,7 @@ class Checkpoints:
         for step in self._steps():
             path = self._path(step)
             try:
-                folder.verify(path)
+                atomic.verify(path)
                 return path
             except ModelFileError as error:
                 problem = error
@@ -68,17 +73,17 @@ class Checkpoints:
 
     def best(self, shapes: Shapes) -> dict[str, Tensor]:
         """The best weights. Raises ModelFileError when they are missing or damaged."""
-        folder.verify(self.place / "best")
+        atomic.verify(self.place / "best")
         return load_part(self.place / "best", "model", shapes)
 
     def _commit(self, path: Path, parts: Parts, state: dict[str, Any]) -> None:
         def write(staging: Path) -> None:
             for name, tensors in parts.items():
-                folder.save_tensors(staging / f"{name}.safetensors", tensors)
-            folder.write_json(staging / _STATE, state)
+                save_tensors(staging / f"{name}.safetensors", tensors)
+            write_json(staging / _STATE, state)
 
         needs = sum(tensor.nbytes for tensors in parts.values() for tensor in tensors.values())
-        folder.commit(path, write, replace=True, needs=needs)
+        atomic.commit(path, write, replace=True, needs=needs)
 
     def _steps(self) -> list[int]:
         """The steps on disk, newest first: by number, never by the clock."""
@@ -91,14 +96,30 @@ class Checkpoints:
         return self.place / f"step-{step}"
 
 
+def clear_run(place: Path) -> None:
+    """Removes what a run left in a folder beside its model, and nothing else."""
+    checkpoints, board = place / "checkpoints", place / "tensorboard"
+    if checkpoints.is_dir():
+        for entry in [entry for entry in checkpoints.iterdir() if _OWN.fullmatch(entry.name)]:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    for file in board.glob("events.out.tfevents.*"):
+        file.unlink()
+    for folder_of_run in (checkpoints, board):
+        if folder_of_run.is_dir() and not any(folder_of_run.iterdir()):
+            folder_of_run.rmdir()
+    for name in atomic.TRAINING:
+        if not (place / name).is_dir():
+            (place / name).unlink(missing_ok=True)
+
+
 def load_part(checkpoint: Path, name: str, shapes: Shapes) -> dict[str, Tensor]:
     """The tensors of one part; names and shapes must be exactly these. Raises ModelFileError."""
-    return folder.load_tensors(checkpoint / f"{name}.safetensors", shapes)
+    return load_tensors(checkpoint / f"{name}.safetensors", shapes)
 
 
 def load_state(checkpoint: Path, keys: set[str]) -> dict[str, Any]:
     """The JSON state; raises ModelFileError when one of `keys` is missing: nothing silently starts anew."""
-    state = folder.read_json(checkpoint / _STATE)
+    state = read_json(checkpoint / _STATE)
     for key in sorted(keys - state.keys()):
         raise ModelFileError(
             f"{checkpoint / _STATE} lacks {key!r}: training cannot go on from it exactly. "

@@ -20,7 +20,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from onetrunk.engine.mode import Mode
-from onetrunk.engine.optim import OptimConfig, build_optimizer
+from onetrunk.engine.optim import OptimConfig
+from onetrunk.engine.step import Updates
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,13 @@ def fake() -> Iterator[None]:
         yield
 
 
-def count(module: nn.Module, batch: Any, config: OptimConfig, mode: Mode) -> Counts:
+def count(
+    module: nn.Module,
+    batch: Any,
+    config: OptimConfig,
+    mode: Mode,
+    updates: Updates = Updates(),  # noqa: B008
+) -> Counts:
     """Goes through one step of the module. `batch` holds real tensors: what it says of lengths and roles is read."""
     module.train()
     weights = sum(p.untyped_storage().nbytes() for p in module.parameters())
@@ -63,7 +70,7 @@ def count(module: nn.Module, batch: Any, config: OptimConfig, mode: Mode) -> Cou
         del losses, total
         passes = live.most
         gradients = sum(p.grad.untyped_storage().nbytes() for p in module.parameters() if p.grad is not None)
-        optimizer = build_optimizer(module, config, mode.muon)
+        optimizer = updates.optimizer(dict(module.named_parameters()), module, config, mode.muon)
         with FlopCounterMode(display=False) as counter:
             optimizer.step(1.0)
         live.most = live.now
@@ -83,12 +90,12 @@ def count(module: nn.Module, batch: Any, config: OptimConfig, mode: Mode) -> Cou
     )
 
 
-class _Live(TorchDispatchMode):
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Bytes of the storages that operations have made and that are still held: `now`, and the `most` so far. What was
     there before is theirs who made it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.most = 0
         self._known: set[int] = set()
 

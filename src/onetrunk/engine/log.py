@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onetrunk.core.folder import disk_errors
+from onetrunk.storage.disk import disk_errors
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -30,7 +29,8 @@ class MetricsLog:
         self._board: SummaryWriter | None = None
         if tensorboard:
             if not self.records:
-                shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+                for old in (folder / "tensorboard").glob("events.out.tfevents.*"):
+                    old.unlink()
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)

@@ -1,10 +1,11 @@
 """Several losses in one step: how much each counts, and how their gradients become one.
 
-`Weights`: given by the user, or also balanced by uncertainty. `pcgrad`: gradients that conflict are projected.
+`Weights`: given by the user, or also balanced by uncertainty. `Merge`: summed, projected where they conflict, in turns.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -40,15 +41,55 @@ class Weights:
                 self.levels[name] = _DECAY * before + (1 - _DECAY) * loss
 
 
-class Gradients:
-    """Sums of gradients over micro-batches, one for each loss, to be merged once a step."""
+class Merge(ABC):
+    """How the gradients of a group's losses become one, in each parameter's `grad`. `alone`: no other group has
+    parameters that these losses reach."""
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
-        self.parameters = parameters
+    takes_all = True  # does every step take every loss?
+
+    def __init__(self, parameters: Sequence[Tensor], alone: bool = True) -> None:
+        self.parameters, self.alone = parameters, alone
+
+    def chosen(self, names: Sequence[str], step: int) -> list[str]:
+        """Which of the losses this step takes."""
+        return list(names)
+
+    @abstractmethod
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Losses of one micro-batch, at their final scale. They share one graph."""
+
+    def finish(self, key: int) -> None:  # noqa: B027 (most have nothing left to do)
+        """Once all micro-batches are in. `key` is for what is drawn."""
+
+
+class Sum(Merge):
+    """The gradient of the sum."""
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        if (total := sum(losses.values())).requires_grad:
+            if self.alone:
+                total.backward()
+            else:
+                torch.autograd.backward(total, inputs=list(self.parameters))
+
+
+class Alternate(Sum):
+    """The losses take turns, one a step."""
+
+    takes_all = False
+
+    def chosen(self, names: Sequence[str], step: int) -> list[str]:
+        return [sorted(names)[step % len(names)]] if names else []
+
+
+class PCGrad(Merge):
+    """Each loss's gradient by itself, summed over micro-batches; then what conflicts is taken out (`pcgrad`)."""
+
+    def __init__(self, parameters: Sequence[Tensor], alone: bool = True) -> None:
+        super().__init__(parameters, alone)
         self.by_loss: dict[str, list[Tensor | None]] = {}
 
     def add(self, losses: Mapping[str, Tensor]) -> None:
-        """The gradient of every loss by itself. They share one graph."""
         able = [name for name, loss in losses.items() if loss.requires_grad]
         for name in able:
             found = torch.autograd.grad(losses[name], self.parameters, retain_graph=name != able[-1], allow_unused=True)
@@ -57,11 +98,13 @@ class Gradients:
                 if gradient is not None:
                     held[i] = gradient if held[i] is None else held[i] + gradient
 
-    def merge(self, key: int) -> None:
-        """Puts the merged gradient in each parameter's `grad`."""
+    def finish(self, key: int) -> None:
         merged = pcgrad(list(self.by_loss.values()), key)
         for parameter, gradient in zip(self.parameters, merged, strict=True):
             parameter.grad = gradient
+
+
+MERGES: dict[str, type[Merge]] = {"sum": Sum, "pcgrad": PCGrad, "alternate": Alternate}
 
 
 def pcgrad(gradients: Sequence[Sequence[Tensor | None]], key: int) -> list[Tensor | None]:

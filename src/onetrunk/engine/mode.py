@@ -7,7 +7,7 @@ a resumed run therefore keeps the decisions of its checkpoint, even on another m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -17,6 +17,7 @@ from torch import nn
 
 Choice = Literal["auto", "bf16", "fp32"]
 Compile = bool | Literal["auto"]
+Blocks = Sequence[nn.Module]
 Pass = Callable[[bool], float]  # seconds of a forward and a backward pass, in bf16 or not
 
 _WIDE = 512  # from here on products take the time, and bf16 wins wherever it is fast
@@ -34,7 +35,7 @@ _COMPILED_GAIN = 1.05
 
 @dataclass(frozen=True)
 class Mode:
-    """`autocast`: forward and loss in bf16. `muon`: Newton-Schulz in bf16. `compiled`: parts that are alike are.
+    """`autocast`: forward and loss in bf16. `muon`: Newton-Schulz in bf16. `compiled`: blocks are.
     `reason`: for a person; empty before it is decided. `timed`: by the clock, which may say otherwise next time."""
 
     autocast: bool
@@ -59,31 +60,38 @@ class Mode:
 
 
 def decide(
-    before: Mode, precision: Choice, compile: Compile, module: nn.Module, timed: Pass, steps: int, passes: int
+    before: Mode,
+    precision: Choice,
+    compile: Compile,
+    module: nn.Module,
+    blocks: Blocks,
+    timed: Pass,
+    steps: int,
+    passes: int,
 ) -> Mode:
-    """What the user chose, or what is faster for a run of so many steps of so many passes each. Leaves the module
-    compiled where that was decided."""
+    """What the user chose, or what is faster for a run of so many steps of so many passes each. Leaves the
+    blocks compiled where that was decided."""
     dtype, why, seconds = _precision(precision, module, timed, steps)
     mode = replace(before, autocast=dtype == "bf16", reason=f"{dtype}: {why}", timed=seconds is not None)
-    if compile is False or not any(_alike(module)):
+    if compile is False or not blocks:
         return mode
-    if compile == "auto":
-        if steps < _MIN_STEPS:
-            return mode
-        seconds, mode = seconds or timed(mode.autocast), replace(mode, timed=True)
-        if seconds * steps * passes < _COMPILING:
-            return mode
-    set_compiled(module, True)
     if compile is True:
+        set_compiled(blocks, True)
         return replace(mode, compiled=True, reason=f"{mode.reason}; compiled: asked for")
+    if steps < _MIN_STEPS:
+        return mode
+    eager, mode = seconds or timed(mode.autocast), replace(mode, timed=True)
+    if eager * steps * passes < _COMPILING:
+        return mode
+    set_compiled(blocks, True)
     try:
         timed(mode.autocast)  # compiles
-        gain = seconds / min(timed(mode.autocast) for _ in range(2))
+        gain = eager / min(timed(mode.autocast) for _ in range(2))
         result = f"{gain:.2f} times as fast as eager"
     except RuntimeError as error:  # no compiler, or one that failed
         gain, result = 0.0, f"compiling failed ({type(error).__name__})"
     if gain < _COMPILED_GAIN:
-        set_compiled(module, False)
+        set_compiled(blocks, False)
         return replace(mode, reason=f"{mode.reason}; not compiled: {result}")
     return replace(mode, compiled=True, reason=f"{mode.reason}; compiled: {result}")
 
@@ -124,20 +132,14 @@ def width_of(module: nn.Module) -> int:
 
 
 # -- compiling -------------------------------------------------------------------------------------------------------
-def _alike(module: nn.Module) -> Iterator[nn.Module]:
-    """The parts of every list that says `alike = True`: compiled once, for all of them."""
-    for part in module.modules():
-        if getattr(part, "alike", False):
-            yield from part.children()
-
-
-def set_compiled(module: nn.Module, on: bool) -> None:
-    """Compiles the parts that are alike when they are next called, or lets them be eager again. Compiled code repeats
-    its bits only with deterministic algorithms."""
+def set_compiled(blocks: Blocks, on: bool) -> None:
+    """Compiles modules of one kind when they are next called, one for all of them, or lets them be eager again.
+    Compiled code repeats its bits only with deterministic algorithms."""
     torch.use_deterministic_algorithms(on, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # with NaN, all that is made: a tenth of a step
-    for part in _alike(module):
+    # With NaN, all that is made: a tenth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    for block in blocks:
         if on:
-            part.compile()
+            block.compile()
         else:
-            part._compiled_call_impl = None  # what `compile` sets; there is no public way back
+            block._compiled_call_impl = None  # what `compile` sets; there is no public way back

@@ -5,7 +5,7 @@ State is a flat dict of tensors named `<parameter>.<key>`, so that safetensors c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -72,26 +72,29 @@ class Optimizer:
                     }
 
 
-def build_optimizer(module: nn.Module, config: OptimConfig, muon_bf16: bool = False) -> Optimizer:
-    """The optimizer of all trainable parameters. Raises UsageError when there are none.
+def build_optimizer(
+    parameters: Mapping[str, nn.Parameter],
+    config: OptimConfig,
+    muon_bf16: bool = False,
+    hidden: Collection[nn.Parameter] = (),
+    rates: Mapping[nn.Parameter, float] | None = None,
+) -> Optimizer:
+    """The optimizer of parameters by name, those that are trainable. Raises UsageError when there are none.
 
-    Under `muon`, matrices (and convolutions) in modules that say `module.muon = True` get Muon, others AdamW. Those
-    in modules that say `module.rate = r` learn at r times the rate; the innermost says it. A mark on a parameter would
-    not do: a deep copy of the model loses it.
+    Under `muon`, what is `hidden` (matrices between embeddings and read-outs, and convolutions) gets Muon, the rest
+    AdamW. `rates`: what learns at a share of the learning rate.
     """
-    names = {parameter: name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    names = {parameter: name for name, parameter in parameters.items() if parameter.requires_grad}
     if not names:
         raise UsageError("Nothing to train: every parameter of the model is frozen.")
-    parameters = list(names)
-    rates = {p: part.rate for part in module.modules() if hasattr(part, "rate") for p in part.parameters()}
+    trained, rates = list(names), rates or {}
     if config.optimizer != "muon":
-        return Optimizer([_torch_optimizer(config.optimizer, parameters, config, rates)], names)
-    marked = {p for part in module.modules() if getattr(part, "muon", False) for p in part.parameters() if p.ndim > 1}
-    hidden = [p for p in parameters if p in marked]
-    rest = [p for p in parameters if p not in marked]
+        return Optimizer([_torch_optimizer(config.optimizer, trained, config, rates)], names)
+    orthogonal = [p for p in trained if p in hidden]
+    rest = [p for p in trained if p not in hidden]
     parts: list[torch.optim.Optimizer] = []
-    if hidden:
-        groups = _groups(hidden, config.muon_lr, config.weight_decay, rates)
+    if orthogonal:
+        groups = _groups(orthogonal, config.muon_lr, config.weight_decay, rates)
         parts.append(Muon(groups, config.muon_lr, bf16=muon_bf16))
     if rest:
         parts.append(_torch_optimizer("adamw", rest, config, rates))

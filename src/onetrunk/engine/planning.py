@@ -147,8 +147,8 @@ def worth(tokens: float, unique: float) -> float:
 
 def law(parameters: float, tokens: float) -> float:
     """Nats a token that the law expects of natural text: to compare sizes, not to promise."""
-    least, a, alpha, b, beta = _LAW
-    return least + a / parameters**alpha + b / tokens**beta
+    irreducible, a, alpha, b, beta = _LAW
+    return float(irreducible + a / parameters**alpha + b / tokens**beta)
 
 
 def best_size(sizes: Mapping[str, tuple[float, float]], unique: float) -> str:

@@ -10,34 +10,32 @@ by (seed, step, micro-batch). So a run killed at any instant goes on from its ne
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from onetrunk.core import folder as folders
-from onetrunk.core import rng
-from onetrunk.core.batch import Loss
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError
 from onetrunk.core.kernels import Kernels, kernels
-from onetrunk.engine.checkpoint import Checkpoints, load_part, load_state
+from onetrunk.engine.checkpoint import Checkpoints, clear_run, load_part, load_state
 from onetrunk.engine.log import MetricsLog, Record
-from onetrunk.engine.losses import Gradients, Weights
+from onetrunk.engine.losses import Weights
 from onetrunk.engine.memory import is_out_of_memory, keep_freed_memory
 from onetrunk.engine.mode import Choice, Compile, Mode, decide, set_compiled
-from onetrunk.engine.optim import OptimConfig, build_optimizer
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.schedule import Schedule, factor
 from onetrunk.engine.signals import Signals
+from onetrunk.engine.step import MicroBatch, NotFiniteError, Step, StepSettings, Updates
+from onetrunk.storage import atomic
+from onetrunk.storage.disk import disk_errors
+from onetrunk.storage.strict_json import write_json
 
 _MAY_CHANGE = {"save_every", "keep", "tensorboard"}  # between a run and its resumption: they move no weight
 _STATE = {
@@ -55,32 +53,18 @@ _STATE = {
 }
 
 
-class MicroBatch(Protocol):
-    """What the trainer asks of a batch (`core.batch.Batch` has it)."""
-
-    counts: dict[str, float]  # loss name to count
-    tokens: int
-    row: np.ndarray  # [m] table row of each document
-
-    def to(self, device: torch.device) -> Self: ...
-
-
 Validate = Callable[[], tuple[float | None, bool, dict[str, Any]]]  # main metric, is higher better, all metrics
 
 
-class TrainSettings(OptimConfig):
+class TrainSettings(StepSettings):
     """How to train. 0 switches a field off unless it says otherwise."""
 
     schedule: Schedule = "linear"
     warmup: float = Field(0.05, ge=0, lt=1)  # fraction of the steps
-    clip: float = Field(1.0, ge=0)  # largest norm of the whole gradient
     precision: Choice = "auto"  # auto: by a short probe
     compile: Compile = "auto"  # auto: runs that are long enough to gain from it
     kernels: Kernels = "auto"  # plain: nothing is computed by hand, where auto does so on a CPU
     ema: float = Field(0.99, ge=0, lt=1)  # decay of the moving average of the weights, which then is the model
-    loss_weights: dict[str, float] = Field(default_factory=dict)  # by loss name or what precedes its "/"; else 1
-    balance: Literal["given", "learnt"] = "given"  # learnt: also by uncertainty, so that no task drowns another
-    merge: Literal["sum", "pcgrad"] = "sum"  # of the losses' gradients; pcgrad takes out what conflicts
     validate_every: int = Field(0, ge=0)  # steps; 0: at the end only
     patience: int = Field(0, ge=0)  # validations without a better one before it stops
     save_every: int = Field(0, ge=0)  # steps; the last step is always saved
@@ -116,7 +100,7 @@ class Trainer:
     validation, else the average if there is one, else the last. An interrupted run leaves the last.
     `identity` (plain JSON: the table's digest, the model it starts from) must be the same for a run to go on. `flops`
     counts a batch's floating-point operations: with it the progress line says which share of the machine's rate is used
-    (MFU).
+    (MFU). `updates` says how parameters are updated: by default all of them by one optimizer, Muon none.
     """
 
     def __init__(
@@ -132,10 +116,11 @@ class Trainer:
         progress: Progress | None = None,
         resume: bool = True,
         flops: Callable[[Any], float] | None = None,
+        updates: Updates | None = None,
     ) -> None:
         self.module, self.batches, self.config, self.folder = module, batches, config, Path(folder)
         self.seed, self.identity, self.validate, self.resume = seed, identity or {}, validate, resume
-        self.flops = flops
+        self.flops, self.updates = flops, updates or Updates()
         self.progress = progress or Progress()
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.runtime = Runtime.of(module)
@@ -178,7 +163,7 @@ class Trainer:
                 self._save()
         finally:
             if self.mode.compiled:
-                set_compiled(self.module, False)
+                set_compiled(self.updates.blocks, False)
             log.close()
             self.progress.close()
         if not signals.received:
@@ -210,7 +195,7 @@ class Trainer:
                 return self.runtime.time(self._training_step, seconds=seconds, at_least=at_least, warm_up=1)
         finally:
             if self.mode.compiled:
-                set_compiled(self.module, False)
+                set_compiled(self.updates.blocks, False)
             self.module.zero_grad(set_to_none=True)
             with torch.no_grad():
                 for name, tensor in changing.items():
@@ -225,23 +210,11 @@ class Trainer:
         if not self.mode.reason:
             self._decide(batches)
             started = time.perf_counter()
-        counts: dict[str, float] = {}
-        for batch in batches:
-            for name, count in batch.counts.items():
-                counts[name] = counts.get(name, 0.0) + count
-        self.module.zero_grad(set_to_none=True)
-        losses = dict.fromkeys((name for name, count in counts.items() if count > 0), 0.0)
-        apart = Gradients(list(self.parameters.values())) if self.config.merge == "pcgrad" else None
-        for index, batch in enumerate(batches):
-            for name, value in self._accumulate(index, batch, counts, apart).items():
-                losses[name] += value / counts[name]
-        if apart is not None:
-            apart.merge(rng.key(self.seed, self.step, "merge"))
-        weighed = sum(self.weights[name] * value for name, value in losses.items())
-        self.weights.observe(losses)
-        norm = self._clip(batches)
         scale = factor(self.step, self.config.steps, self.config.warmup, self.config.schedule)
-        self.optimizer.step(scale)
+        try:
+            result = self.make_step(self.step, batches, scale, lambda: self.mode.context(self.device))
+        except NotFiniteError as error:
+            self._diverged(error)
         self._average()
         self.step += 1
 
@@ -252,10 +225,10 @@ class Trainer:
         self.totals["seconds"] += seconds
         record = {
             "step": self.step,
-            "loss": weighed,
-            "losses": losses,
+            "loss": result.loss,
+            "losses": result.losses,
             "lr": self.config.lr * scale,
-            "grad_norm": norm,
+            "grad_norm": result.norm,
             "tokens": self.totals["tokens"],
             "tokens_per_s": round(tokens / seconds, 1),
             "seconds": round(self.totals["seconds"], 3),
@@ -268,68 +241,31 @@ class Trainer:
     def _decide(self, batches: Sequence[MicroBatch]) -> None:
         """How the run computes, from its first micro-batch. What the clock said is kept at once: a run that is killed
         and begins again computes alike."""
-        choices = self.config.precision, self.config.compile
+        choices, steps = (self.config.precision, self.config.compile), self.config.steps
         timed = self.runtime.pass_timer(self.module, batches[0])
-        self.mode = decide(self.mode, *choices, self.module, timed, self.config.steps, len(batches))
+        self.mode = decide(self.mode, *choices, self.module, self.updates.blocks, timed, steps, len(batches))
         if "auto" in choices:
             self.progress.note(f"Computing in {self.mode.reason}.")
         if self.mode.timed:
             self._save()
 
-    def _accumulate(
-        self, index: int, batch: MicroBatch, counts: dict[str, float], apart: Gradients | None
-    ) -> dict[str, float]:
-        """Forward and backward of one micro-batch, of each loss by itself into `apart`. Returns the losses' sums."""
-        self.runtime.seed(rng.torch_seed(self.seed, self.step, index))
-        batch = batch.to(self.device)
-        with self.mode.context(self.device):
-            losses = self.module(batch)
-        for name in [name for name in losses if not counts.get(name)]:
-            if losses.pop(name).count > 0:
-                raise ValueError(f"The loss {name!r} has a count that its batch's `counts` does not know.")
-        if not losses:
-            return {}
-        values = torch.stack([loss.sum.detach().float() for loss in losses.values()]).tolist()
-        sums = dict(zip(losses, values, strict=True))
-        for name, value in sums.items():
-            if not math.isfinite(value):
-                self._diverged(f"the loss {name!r} is {value}", _bad_rows(losses[name], batch.row))
-        shares = {name: self.weights[name] / counts[name] * loss.sum for name, loss in losses.items()}
-        if apart is not None:
-            apart.add(shares)
-        elif (objective := sum(shares.values())).requires_grad:
-            objective.backward()
-        return sums
-
-    def _clip(self, batches: Sequence[MicroBatch]) -> float:
-        """The norm of the whole gradient, which is then scaled down to `clip`."""
-        trained = [p for p in self.parameters.values() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
-        if not math.isfinite(norm):
-            rows = np.unique(np.concatenate([batch.row for batch in batches]))
-            names = [n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
-            where = f" of {names[0]!r}" if names else ""
-            self._diverged(f"the loss is finite but the gradient{where} is not", rows)
-        if self.config.clip:
-            torch.nn.utils.clip_grads_with_norm_(trained, self.config.clip, norm)
-        return float(norm)
-
-    def _diverged(self, what: str, rows: np.ndarray) -> None:
+    def _diverged(self, error: NotFiniteError) -> NoReturn:
         """Called before the update: saves the last good state, writes which rows it was, and raises."""
         self.module.zero_grad(set_to_none=True)
-        bad = {"step": self.step, "problem": what, "rows": rows.tolist()}
+        bad = {"step": self.step, "problem": error.problem, "rows": error.rows.tolist()}
         if self._writes:
-            with folders.disk_errors(self.folder):
-                folders.write_json(self.folder / "bad_step.json", bad)
-        if all(p.isfinite().all() for p in self.parameters.values()):
+            with disk_errors(self.folder):
+                write_json(self.folder / "bad_step.json", bad)
+        if not error.updated and all(p.isfinite().all() for p in self.parameters.values()):
             self._save()
-        shown = ", ".join(map(str, rows[:10])) + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
+        rows = ", ".join(map(str, error.rows[:10]))
+        rows += f" and {len(error.rows) - 10} more" if len(error.rows) > 10 else ""
         raise DivergedError(
-            f"Training stopped in step {self.step}: {what}, in table rows {shown}. The model was not "
+            f"Training stopped in step {self.step}: {error.problem}, in table rows {rows}. The model was not "
             f"updated; its last good state is in {self.folder / 'checkpoints'}. Look at these rows (all are "
             f"listed in {self.folder / 'bad_step.json'}), or start anew with a lower learning rate (train.lr "
             "and train.muon_lr)."
-        )
+        ) from error
 
     # -- averages and validation -----------------------------------------------------------------------------
     def _average(self) -> None:
@@ -384,12 +320,12 @@ class Trainer:
     # -- state -----------------------------------------------------------------------------------------------
     def _prepare(self) -> None:
         """Builds the optimizer, and takes up the newest checkpoint if there is one."""
-        folders.recover(self.folder)
-        with folders.disk_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        atomic.recover(self.folder)
+        with disk_errors(self.folder):
+            atomic.real(self.folder).mkdir(parents=True, exist_ok=True)
         place = self.folder / "checkpoints"
-        if not self.resume and place.exists():
-            shutil.rmtree(place)
+        if not self.resume:
+            clear_run(self.folder)
         (self.folder / "bad_step.json").unlink(missing_ok=True)
         self.checkpoints = Checkpoints(place, self.config.keep)
         newest = self.checkpoints.latest(self.progress.note)
@@ -405,8 +341,10 @@ class Trainer:
         """The mode, that of a checkpoint's state if there is one; a new optimizer, a new average."""
         self.mode = Mode(**state["mode"]) if state else Mode.before(self.config.precision, self.device)
         if self.mode.compiled:
-            set_compiled(self.module, True)
-        self.optimizer = build_optimizer(self.module, self.config, self.mode.muon)
+            set_compiled(self.updates.blocks, True)
+        self.make_step = Step(
+            self.module, self.config, self.updates, self.runtime, self.seed, self.weights, self.mode.muon
+        )
         self.average = {}
         if self.config.ema:
             self.average = {n: p.detach().clone() for n, p in self.parameters.items()}
@@ -428,7 +366,7 @@ class Trainer:
     def _restore(self, state: dict[str, Any], checkpoint: Path) -> None:
         self.module.load_state_dict(load_part(checkpoint, "model", _shapes(self.module.state_dict())))
         shapes = {name: tuple(shape) for name, shape in state["optimizer"].items()}
-        self.optimizer.load_tensors(load_part(checkpoint, "optimizer", shapes))
+        self.make_step.load_tensors(load_part(checkpoint, "optimizer", shapes))
         if self.average:
             saved = load_part(checkpoint, "average", _shapes(self.average))
             self.average = {name: saved[name].to(self.device) for name in self.average}
@@ -440,7 +378,7 @@ class Trainer:
         """Saves this step unless it is saved already."""
         if self.step == self._saved or not self._writes:
             return
-        optimizer = self.optimizer.tensors()
+        optimizer = self.make_step.tensors()
         parts = {"model": self.module.state_dict(), "optimizer": optimizer}
         if self.average:
             parts["average"] = self.average
@@ -486,11 +424,3 @@ def planned_steps(folder: str | Path) -> int | None:
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-def _bad_rows(loss: Loss, row: np.ndarray) -> np.ndarray:
-    """Table rows whose reads are not finite; all rows of the micro-batch when the loss cannot tell."""
-    if loss.each is None or loss.doc is None:
-        return np.unique(row)
-    documents = loss.doc[~loss.each.isfinite()].cpu().numpy()
-    return np.unique(row[documents] if len(documents) else row)

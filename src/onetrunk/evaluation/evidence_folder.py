@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onetrunk.core import folder as files
 from onetrunk.core.errors import DataError
 from onetrunk.core.events import Event, LedgerLine, Listener, ignore
+from onetrunk.core.values import present
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
@@ -18,7 +19,11 @@ from onetrunk.evaluation import card, report
 from onetrunk.evaluation.baselines import BASELINE_SECONDS
 from onetrunk.evaluation.gather import gather_evidence
 from onetrunk.evaluation.record import Evidence, Origin
-from onetrunk.inference.model_folder import Model
+from onetrunk.inference.model_folder import Model, Task
+from onetrunk.storage import atomic
+
+MAX_JUDGED = 100_000  # held-out rows: 95 % intervals of a share are then at most .6 % wide
+MAX_COMPARED = 200_000  # training rows that simple models learn from
 
 
 @dataclass(frozen=True)
@@ -47,16 +52,9 @@ def evaluate_model(
     """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
     was lost on the way to these rows; models `beside`, by name, are asked what their own tasks are. The baselines of
     a task take at most about `baseline_seconds`."""
-    tasks = [
-        (task.given, name)
-        for task in model.tasks
-        for name in task.ask
-        if any(v is not None for v in test.columns.get(name, []))
-    ]
-    if not tasks:
-        asked = ", ".join(name for task in model.tasks for name in task.ask)
-        raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
+    tasks = judged_tasks(model.tasks, test)
     ledger = ledger if ledger is not None else Ledger()
+    test, train = _bounded(test, train, [model, *(beside or {}).values()], ledger)
     names = {name for given, ask in tasks for name in [*given, ask] if name in test.columns}
     encode(test, [model.columns[name] for name in names], model.network.codecs, ledger)
     ledger.check(len(test), max_bad)
@@ -84,8 +82,35 @@ def evaluate_model(
         (place / "README.md").write_text(card.card(found), encoding="utf-8")
         (place / "evidence" / "report.html").write_text(report.report(found), encoding="utf-8")
 
-    files.add_files(folder, write)
+    atomic.add_files(folder, write)
     on_event(Evaluated(found))
+    return found
+
+
+def _bounded(test: Table, train: Table | None, models: Sequence[Model], ledger: Ledger) -> tuple[Table, Table | None]:
+    """The columns that the models look at or answer, in memory: of more rows than it should hold a sample, always the
+    same, which the ledger tells of."""
+    names = {name for model in models for name in model.columns}
+    out = []
+    for table, most, what in (
+        (test, MAX_JUDGED, "held-out rows beyond those judged, which are a random sample"),
+        (train, MAX_COMPARED, "training rows beyond those that simple models learn from, a random sample"),
+    ):
+        if table is None:
+            out.append(None)
+            continue
+        if len(table) > most:
+            ledger.add(what, "the table", n=len(table) - most)
+        out.append(table.sample(most, "judge").loaded(name for name in table.names if name in names))
+    return out[0], out[1]
+
+
+def judged_tasks(tasks: Sequence[Task], test: Table) -> list[tuple[list[str], str]]:
+    """What is given and asked, of whatever the rows hold answers to. Raises DataError where they hold none."""
+    found = [(task.given, name) for task in tasks for name in task.ask if present(test.columns.get(name, [])).any()]
+    if not found:
+        asked = ", ".join(name for task in tasks for name in task.ask)
+        raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
     return found
 
 

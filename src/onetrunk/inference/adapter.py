@@ -15,9 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onetrunk.core import folder as files
 from onetrunk.core.errors import ModelFileError
 from onetrunk.nn import lora
+from onetrunk.storage import atomic
+from onetrunk.storage.header import tensor_shapes
+from onetrunk.storage.strict_json import read_json, write_json
+from onetrunk.storage.tensors import load_tensors, save_tensors
 
 CONFIG, WEIGHTS, COLUMNS, DESCRIPTION = (
     "adapter_config.json", "adapter_model.safetensors", "columns.safetensors", "onetrunk.json",
@@ -42,7 +45,7 @@ class Adapter:
 
 def base_digest(folder: Path) -> str:
     """Of a model folder's weights, trunk and columns, by its manifest."""
-    entries = files.read_manifest(folder)
+    entries = atomic.read_manifest(folder)
     found = hashlib.sha256()
     for name in ("config.json", "model.safetensors", "columns.safetensors", DESCRIPTION):
         found.update(f"{name} {entries[name]['sha256']}\n".encode())
@@ -52,10 +55,10 @@ def base_digest(folder: Path) -> str:
 def write(adapter: Adapter, rest: dict[str, Tensor], description: dict[str, Any], place: Path) -> None:
     """Puts the adapter in a new folder. `rest` is the model's tensors beside the trunk; the base's own are left out."""
     place.mkdir()
-    config, theirs = adapter.config, files.load_tensors(adapter.base / COLUMNS)
+    config, theirs = adapter.config, load_tensors(adapter.base / COLUMNS)
     changed = {k: v for k, v in rest.items() if k not in theirs or not torch.equal(v.cpu(), theirs[k])}
     targets = sorted({name.split(".")[-2] for name in adapter.learnt})
-    files.write_json(
+    write_json(
         place / CONFIG,
         {
             "peft_type": "LORA",
@@ -71,9 +74,9 @@ def write(adapter: Adapter, rest: dict[str, Tensor], description: dict[str, Any]
             "inference_mode": True,
         },
     )
-    files.save_tensors(place / WEIGHTS, {_peft(name): tensor for name, tensor in adapter.learnt.items()})
-    files.save_tensors(place / COLUMNS, changed)
-    files.write_json(place / DESCRIPTION, {**description, "base": adapter.digest})
+    save_tensors(place / WEIGHTS, {_peft(name): tensor for name, tensor in adapter.learnt.items()})
+    save_tensors(place / COLUMNS, changed)
+    write_json(place / DESCRIPTION, {**description, "base": adapter.digest})
 
 
 def read(folder: Path, base: Path) -> tuple[dict[str, Any], dict[str, Tensor], Adapter]:
@@ -81,7 +84,7 @@ def read(folder: Path, base: Path) -> tuple[dict[str, Any], dict[str, Tensor], A
     trunk learnt. Raises ModelFileError where the folder is no adapter of ours, or of another base."""
     if not (folder / CONFIG).exists() or not (folder / DESCRIPTION).exists():
         raise ModelFileError(f"{folder} is no adapter folder: expected {CONFIG}, {WEIGHTS}, {COLUMNS}, {DESCRIPTION}.")
-    description, told = files.read_json(folder / DESCRIPTION), files.read_json(folder / CONFIG)
+    description, told = read_json(folder / DESCRIPTION), read_json(folder / CONFIG)
     wanted, found = description.pop("base", None), base_digest(base)
     if wanted != found:
         raise ModelFileError(
@@ -92,7 +95,7 @@ def read(folder: Path, base: Path) -> tuple[dict[str, Any], dict[str, Tensor], A
         {"rank": told.get("r"), "alpha": told.get("lora_alpha"), "dropout": told.get("lora_dropout", 0.0),
          "dora": told.get("use_dora", False), "targets": told.get("target_modules")}, str(folder / CONFIG),
     )  # fmt: skip
-    shapes = files.tensor_shapes(base / "model.safetensors")
+    shapes = tensor_shapes(base / "model.safetensors")
     expected = {}
     for name, shape in shapes.items():
         path, _, kind = name.rpartition(".")
@@ -101,6 +104,6 @@ def read(folder: Path, base: Path) -> tuple[dict[str, Any], dict[str, Tensor], A
             expected[_peft(f"{path}.{lora.B}")] = (shape[0], config.rank)
             if config.dora:
                 expected[_peft(f"{path}.{lora.LENGTH}")] = (shape[0],)
-    loaded = files.load_tensors(folder / WEIGHTS, expected)
+    loaded = load_tensors(folder / WEIGHTS, expected)
     learnt = {name.removeprefix(_PREFIX).removesuffix(".weight"): tensor for name, tensor in loaded.items()}
-    return description, files.load_tensors(folder / COLUMNS), Adapter(config, learnt, base, found)
+    return description, load_tensors(folder / COLUMNS), Adapter(config, learnt, base, found)

@@ -34,7 +34,8 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
     place = store.index[row_of[whose[kept]]].copy()
     place[:, c] = kept
     contents = [content if i == c else other for i, other in enumerate(store.contents)]
-    windows = Store(store.names, store.codecs, contents, place)
+    wide = {name: each[row_of[whose[kept]]] for name, each in store.wide.items()}
+    windows = Store(store.names, store.codecs, contents, place, wide=wide)
     roles = np.full(place.shape, int(Role.ABSENT))
     for i, name in enumerate(store.names):
         if name in given and name != ask:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onetrunk.core import folder as files
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.column import Codec
 from onetrunk.core.content import Content
 from onetrunk.core.encoder import Column
 from onetrunk.core.errors import ModelFileError, UsageError, unknown
 from onetrunk.core.registry import column_types
+from onetrunk.core.values import Values
 from onetrunk.data.events import EventsConfig, holds_events, latest_rows
 from onetrunk.data.events import rows_from_events as make_rows
 from onetrunk.data.ledger import Ledger
@@ -28,8 +28,14 @@ from onetrunk.inference import adapter as adapters
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.predict import answer
 from onetrunk.inference.session import Request
+from onetrunk.inference.wide import add_wide
 from onetrunk.model import FoundationModel
+from onetrunk.model.wide import WideReadout, WideShape
 from onetrunk.nn import lora
+from onetrunk.storage import atomic
+from onetrunk.storage.names import file_name
+from onetrunk.storage.strict_json import read_json, write_json
+from onetrunk.storage.tensors import load_tensors, save_tensors
 
 _MOST_CLASS_COLUMNS = 20  # a table of answers has one probability column a class up to here
 
@@ -96,10 +102,11 @@ class Model:
         sampling: Sampling | None = None,
         ledger: Ledger | None = None,
         prompted: bool = False,
+        first_row: int = 0,
     ) -> list[Answer]:
         """One answer a row for one column, all at once. See `request`."""
-        request = self.request(columns, ask, given, sampling, ledger, prompted)
-        return answer(self.network, request.store, request.given, ask, request.sampling, request.prompt)
+        request = self.request(columns, ask, given, sampling, ledger, prompted, first_row)
+        return answer(self.network, request.store, request.given, ask, request.sampling, request.prompt, first_row)
 
     def request(
         self,
@@ -109,18 +116,21 @@ class Model:
         sampling: Sampling | None = None,
         ledger: Ledger | None = None,
         prompted: bool = False,
+        first_row: int = 0,
     ) -> Request:
         """What a session is asked for one answer a row. Missing values and columns are left out; values that cannot be
         read too (they are counted in `ledger`). With `prompted`, and always for histories and conversations, answers go
-        on from the rows' own values of that column; a row without one begins at the beginning.
+        on from the rows' own values of that column; a row without one begins at the beginning. Of a part of a table
+        `first_row` is the number of its first row.
         """
         task = self.task([ask], given)
-        table = columns if isinstance(columns, Table) else Table({k: list(v) for k, v in columns.items()})
+        table = columns if isinstance(columns, Table) else _table(columns)
         # What is asked is not encoded: it need not be there, and if it is, nobody looks at it.
         # Columns stand in the model's order, as in training: recurrent and causal trunks read them in it.
         wanted = [column for name, column in self.columns.items() if name in task.given and name in table.columns]
         ledger = ledger if ledger is not None else Ledger()
         store = encode(table, wanted, self.network.codecs, ledger)
+        add_wide(self.network, store, task.given, ask)
         codec, prompt = self.codec(ask), None
         if prompted and not codec.continues:
             able = [name for name in self.columns if self.codec(name).continues]
@@ -131,16 +141,17 @@ class Model:
         own = [v if v is not None and (prompted or codec.goes_on(v)) else None for v in own]
         if codec.history or any(v is not None for v in own):
             prompt = _prompts(own, table.row, ask, codec, ledger)
-        return Request(store, ask, task.given, sampling or Sampling(), prompt)
+        return Request(store, ask, task.given, sampling or Sampling(), prompt, first_row=first_row)
 
     def losses(
         self, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
         """How unlikely the true values of a column are, from what is given: each row's loss (nats, of what is written)
         and how many parts it is the sum of, float64 [rows] each."""
-        table = Table({name: list(values) for name, values in columns.items()})
+        table = _table(columns)
         wanted = [column for name, column in self.columns.items() if name in {ask, *given} & table.columns.keys()]
         store = encode(table, wanted, self.network.codecs, Ledger())
+        add_wide(self.network, store, given, ask)
         return row_losses(self.network, store, list(given), ask)
 
     def predict(self, rows: Any, ask: str | Sequence[str] | None = None, **options: Any) -> Any:
@@ -159,7 +170,7 @@ class Model:
         alike = isinstance(rows, pd.DataFrame) and len(rows) == len(table)  # not so of events, which became fewer rows
         return pd.DataFrame(out, index=rows.index if alike else None)
 
-    def whose(self, table: Table) -> dict[str, list[Any]]:
+    def whose(self, table: Table) -> dict[str, Sequence[Any]]:
         """What tells rows made of events apart: whose they are, and of when."""
         names = [] if self.fold is None else [*self.fold.by, *filter(None, [self.fold.order])]
         return {name: table[name] for name in names if name in table.columns}
@@ -172,19 +183,17 @@ class Model:
         rest = {k: v for k, v in state.items() if not k.startswith("trunk.")}
 
         def write(place: Path) -> None:
-            files.write_json(
-                place / "config.json", {"model_type": "onetrunk", **self.network.trunk.config.model_dump()}
-            )
-            files.save_tensors(place / "model.safetensors", trunk)
-            files.save_tensors(place / "columns.safetensors", rest)
-            files.write_json(place / "onetrunk.json", self._description())
-            files.write_json(place / "provenance.json", self.provenance)
+            write_json(place / "config.json", {"model_type": "onetrunk", **self.network.trunk.config.model_dump()})
+            save_tensors(place / "model.safetensors", trunk)
+            save_tensors(place / "columns.safetensors", rest)
+            write_json(place / "onetrunk.json", self._description())
+            write_json(place / "provenance.json", self.provenance)
             for name, text in self._assets().items():
                 (place / name).write_text(text, encoding="utf-8")
             if self.adapter is not None:
                 adapters.write(self.adapter, rest, self._description(), place / "adapter")
 
-        files.commit(Path(path), write, replace=overwrite, needs=sum(t.nbytes for t in state.values()))
+        atomic.commit(Path(path), write, replace=overwrite, needs=sum(t.nbytes for t in state.values()))
         self.folder = Path(path)
 
     def _assets(self) -> dict[str, str]:
@@ -192,7 +201,7 @@ class Model:
         out: dict[str, str] = {}
         for key, codec in self.network.codecs.items():
             for name, text in codec.assets().items():
-                out[name if name not in out else f"{files.file_name(key)}.{name}"] = text
+                out[name if name not in out else f"{file_name(key)}.{name}"] = text
         return out
 
     def as_json(self) -> dict[str, Any]:
@@ -206,7 +215,7 @@ class Model:
 
     def _description(self) -> dict[str, Any]:
         return {
-            "format": files.FORMAT,
+            "format": atomic.FORMAT,
             "given": "causal" if self.network.given_causal else "bidirectional",
             "columns": [column.as_json() for column in self.columns.values()],
             "codecs": {
@@ -214,8 +223,15 @@ class Model:
                 for key, codec in self.network.codecs.items()
             },
             "tasks": [{"given": task.given, "ask": task.ask} for task in self.tasks],
+            "wide": {
+                name: readout.as_json() for name in self.columns if (readout := self.network.wide_of(name)) is not None
+            },
             "fold": None if self.fold is None else self.fold.model_dump(),
         }
+
+
+def _table(columns: Mapping[str, Sequence[Any]]) -> Table:
+    return Table({name: v if isinstance(v, Values | list) else list(v) for name, v in columns.items()})
 
 
 def _prompts(values: Sequence[Any], row: np.ndarray, ask: str, codec: Codec, ledger: Ledger) -> Content:
@@ -256,11 +272,12 @@ def load(path: str | Path, adapter: str | Path | None = None, device: str = "aut
     """
     runtime = Runtime.open(device)
     path = Path(path)
+    atomic.restore(path)
     if not path.is_dir():
         raise UsageError(f"There is no model folder {path}.")
-    files.verify(path)
-    description = files.read_json(path / "onetrunk.json")
-    trunk = files.read_json(path / "config.json")
+    atomic.verify(path)
+    description = read_json(path / "onetrunk.json")
+    trunk = read_json(path / "config.json")
     trunk.pop("model_type", None)
     instead: dict[str, Tensor] = {}
     added = None
@@ -273,17 +290,24 @@ def load(path: str | Path, adapter: str | Path | None = None, device: str = "aut
         fold = None if told is None else EventsConfig.parse(told, "the model's fold")
         codecs = _codecs(description, columns)  # what they know stays real in the sketch
         with torch.device("meta"):  # shapes are checked before memory is taken
-            sketch = FoundationModel(trunk, columns, codecs, description["given"])
+            sketch = _with_wide(FoundationModel(trunk, columns, codecs, description["given"]), description)
         shapes = {name: tuple(t.shape) for name, t in sketch.state_dict().items()}
         state = _tensors(path, shapes, instead)
         network = FoundationModel(trunk, columns, _codecs(description, columns), description["given"])
+        _with_wide(network, description)
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise ModelFileError(f"{path / 'onetrunk.json'} does not describe a model: {error}.") from None
     network.load_state_dict(state)
     if added is not None:
         lora.merge(network.trunk, added.learnt, added.config.scale)
     runtime.place(network)
-    return Model(network.eval(), tasks, files.read_json(path / "provenance.json"), path, fold, added)
+    return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, fold, added)
+
+
+def _with_wide(network: FoundationModel, description: dict[str, Any]) -> FoundationModel:
+    for name, shape in description.get("wide", {}).items():
+        network.add_wide(name, WideReadout(WideShape.parse(shape)))
+    return network
 
 
 def _codecs(description: dict[str, Any], columns: Sequence[Column]) -> dict[str, Codec]:
@@ -300,10 +324,10 @@ def _tensors(path: Path, shapes: dict[str, tuple[int, ...]], instead: dict[str, 
     """The network's tensors; beside the trunk, those of `instead` where it has them."""
     trunk = {k.removeprefix("trunk."): v for k, v in shapes.items() if k.startswith("trunk.")}
     rest = {k: v for k, v in shapes.items() if not k.startswith("trunk.")}
-    out = {f"trunk.{k}": v for k, v in files.load_tensors(path / "model.safetensors", trunk).items()}
+    out = {f"trunk.{k}": v for k, v in load_tensors(path / "model.safetensors", trunk).items()}
     if not instead:
-        return out | files.load_tensors(path / "columns.safetensors", rest)
-    beside = files.load_tensors(path / "columns.safetensors") | instead
+        return out | load_tensors(path / "columns.safetensors", rest)
+    beside = load_tensors(path / "columns.safetensors") | instead
     for name, shape in rest.items():
         found = tuple(beside[name].shape) if name in beside else None
         if found != shape:

@@ -28,8 +28,10 @@ def answer(
     ask: str,
     sampling: Sampling | None = None,
     prompt: Content | None = None,
+    first_row: int = 0,
 ) -> list[Answer]:
-    """One answer a row of the store, beginning with its part of `prompt` where there is one; in row order.
+    """One answer a row of the store, beginning with its part of `prompt` where there is one; in row order. `first_row`
+    is the number of its first row in the table that it is of.
 
     Rows of about one length share a session: they enter it, the shortest first, as others leave.
     """
@@ -37,7 +39,7 @@ def answer(
     answers: list[Answer | None] = [None] * len(store.index)
     for rows, positions in _by_length(model, store, given, ask, sampling, prompt):
         session = _session(model, len(rows), positions, ask, sampling)
-        session.add(Request(store, ask, given, sampling, prompt, rows))
+        session.add(Request(store, ask, given, sampling, prompt, rows, first_row))
         while session.busy:
             for part in session.step():
                 answers[part.row] = part.answer

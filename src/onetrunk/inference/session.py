@@ -47,6 +47,7 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     prompt: Content | None = None  # how each row's answer begins; a row without a prompt has one of no parts
     rows: np.ndarray | None = None  # which of the store's rows, in this order; None: all
+    first_row: int = 0  # the number of the store's first row among all that are asked for: what is drawn goes by it
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ class Session:
             prompt = request.prompt.take(rows)
             prompted = codec.positions(prompt) if prompt.lens is None else prompt.lens
             lengths = lengths + codec.positions(prompt)
-        keys = rng.mix(rng.key(sampling.seed, "answer", request.ask), rows)
+        keys = rng.mix(rng.key(sampling.seed, "answer", request.ask), rows + request.first_row)
         guided = codec.guided and sampling.guidance != 1
         waiting = _Waiting(
             next(self._numbers), request, part, keys, lengths, guided, sampling.beams if codec.searches else 1
@@ -312,6 +313,9 @@ class Session:
             own["twin"] = self._take(len(slots))
         if codec.pooled:
             own["pooled"] = pooled[torch.from_numpy(whose).to(self.device)]
+        if self.model.wide_of(request.ask) is not None:  # read out with the pooled states, and after them
+            wide = torch.from_numpy(request.store.wide[request.ask][part.rows[whose]]).to(pooled)
+            own["pooled"] = torch.cat([own["pooled"], wide], dim=1)
         self._keep(Rows(Kind(request.ask, waiting.guided, beams, _phase(state)), state, own))
 
     def _read_on(self, entering: _Entering, slots: Tensor, given: Given, here: slice) -> list[Part]:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import DataError, ResourceError, UsageError
-from onetrunk.core.folder import disk_errors, file_name
+from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table, read
+from onetrunk.inference.answer_file import AnswerFile
+from onetrunk.inference.model_folder import Model, Task, answer_columns
+from onetrunk.storage.disk import disk_errors
+from onetrunk.storage.names import file_name
 
-_ACROSS, _MOST_ROWS = 10, 20  # of the picture of all pictures
+Columns = dict[str, list[Any]]
+
+ANSWERED_AT_ONCE = 16_384  # rows
 
 
 def read_rows(data: Any, network: bool) -> Table:
@@ -51,99 +56,49 @@ def check_out(out: Path) -> None:
         raise ResourceError(f"Cannot write {out}: Permission denied. Name a place you may write to.")
 
 
+def answers_in_parts(
+    model: Model,
+    table: Table,
+    task: Task,
+    sampling: Sampling,
+    ledger: Ledger,
+    prompted: bool = False,
+    out: Path | None = None,
+) -> Iterator[Columns]:
+    """The answers to `ANSWERED_AT_ONCE` rows after the other, as columns. With `out`, what can be drawn on a row's own
+    value (boxes on its picture) is drawn in a folder beside it, and a column more names the files."""
+    for first in range(0, len(table), ANSWERED_AT_ONCE):
+        part = table.take(np.arange(first, min(first + ANSWERED_AT_ONCE, len(table))))
+        columns = {name: list(values) for name, values in model.whose(part).items()}
+        for name in task.ask:
+            answers = model.answer(part, name, task.given, sampling, ledger, prompted, first)
+            codec = model.codec(name)
+            columns |= answer_columns(name, answers, codec)
+            on = codec.reads_on()
+            if out is not None and on is not None and on in part.columns:
+                drawn = draw_answers(codec, name, answers, list(part[on]), out, first)
+                columns |= {f"{name} drawn": drawn} if any(drawn) else {}
+        yield columns
+
+
 def write_answers(answers: Any, rows: Table, out: Path) -> list[str]:
-    """Writes the rows' own columns, then the answers, by the file's suffix; answers that are arrays become PNG files,
-    and sounds WAV files, in a folder beside it. An own column with an answer's name is what may be true: NAME_true.
-
-    Returns the own columns that cannot stand in such a file (pictures in memory) and were left out.
-    """
-    import pandas as pd
-
-    suffix = out.suffix.lower()
-    columns, left_out = {}, []
-    for name, values in rows.columns.items():
-        if name in answers.columns and not any(v is not None for v in values):
-            continue
-        if all(isinstance(v, _PLAIN) for v in values):
-            columns[f"{name}_true" if name in answers.columns else name] = [_cell(v, suffix) for v in values]
-        else:
-            left_out.append(name)
-    with disk_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for name in answers.columns:
-            found = answers[name].tolist()
-            if found and isinstance(found[0], np.ndarray | bytes):
-                found = _files(found, out.with_suffix(""), name)
-            columns[name] = [_cell(v, suffix) for v in found]
-        frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
-        if suffix == ".csv":
-            frame.to_csv(out, index=False)
-        elif suffix == ".jsonl":
-            frame.to_json(out, orient="records", lines=True, force_ascii=False)
-        else:
-            _whole_types(frame).to_parquet(out, index=False)
-    return left_out
+    """Writes a DataFrame of answers beside their rows (`AnswerFile`). Returns the own columns that were left out."""
+    with AnswerFile(out, rows) as file:
+        file.append({name: answers[name].tolist() for name in answers.columns})
+    return file.left_out
 
 
-_PLAIN = (str, bool, int, float, datetime.date, Path, list, dict, type(None))
-
-
-def _cell(value: Any, suffix: str) -> Any:
-    """A value as such a file can hold it and `read` takes it back."""
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, datetime.date) and suffix != ".parquet":
-        return value.isoformat()
-    if isinstance(value, list | dict) and suffix == ".csv":
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return value
-
-
-def _whole_types(frame: Any) -> Any:
-    """Columns of one type; where values are of several, as text."""
-    import pyarrow as pa
-
-    for name in frame.columns:
-        try:
-            pa.array(frame[name], from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            frame[name] = [None if v is None else str(v) for v in frame[name]]
-    return frame
-
-
-def draw_answers(codec: Codec, name: str, answers: Sequence[Answer], on: Sequence[Any], out: Path) -> list[str | None]:
+def draw_answers(
+    codec: Codec, name: str, answers: Sequence[Answer], on: Sequence[Any], out: Path, first: int = 0
+) -> list[str | None]:
     """Writes each answer, drawn on its own value of `on`, as a PNG file in a folder beside `out`; None where it cannot
-    be."""
+    be. They are numbered from `first`."""
     folder, paths = out.with_suffix(""), []
     with disk_errors(out):
-        for i, (answer, value) in enumerate(zip(answers, on, strict=True)):
+        for i, (answer, value) in enumerate(zip(answers, on, strict=True), start=first):
             path, png = folder / f"{file_name(name)}-{i:04d}.png", codec.show(answer.value, value).get("png")
             if png is not None:
                 folder.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(base64.b64decode(png))
             paths.append(None if png is None else str(path))
-    return paths
-
-
-def _files(values: list[Any], folder: Path, name: str) -> list[str]:
-    """WAV files are bytes already; arrays [H, W] or [H, W, 3] are pictures (NAME.png shows all of them), those of four
-    axes moving ones."""
-    from PIL import Image
-
-    from onetrunk.media.image import sheet
-
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for i, value in enumerate(values):
-        path = folder / f"{file_name(name)}-{i:04d}.{'wav' if isinstance(value, bytes) else 'png'}"
-        if isinstance(value, bytes):
-            path.write_bytes(value)
-        else:
-            first, *rest = [Image.fromarray(a) for a in (value if value.ndim == 4 else value[None])]
-            first.save(path, save_all=bool(rest), append_images=rest)
-        paths.append(str(path))
-    pictures = [value for value in values if isinstance(value, np.ndarray) and value.ndim < 4]
-    if pictures and len({picture.shape for picture in pictures}) == 1:
-        rows = [pictures[i : i + _ACROSS] for i in range(0, len(pictures), _ACROSS)][:_MOST_ROWS]
-        Image.fromarray(sheet(rows)).save(folder / f"{file_name(name)}.png")
     return paths

@@ -14,7 +14,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from onetrunk.core.errors import ModelFileError
-from onetrunk.core.folder import read_json
+from onetrunk.storage.strict_json import read_json
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 KNOWN_PATTERNS = {

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onetrunk.core import folder as files
 from onetrunk.core.column import Codec
 from onetrunk.core.encoder import Column
 from onetrunk.core.errors import MissingExtraError, ModelFileError, UsageError
@@ -24,6 +23,9 @@ from onetrunk.interop._families import FAMILIES, TOWERS, Family
 from onetrunk.interop._tokenizers import read_tokenizer
 from onetrunk.model import FoundationModel
 from onetrunk.nn.trunk import build_trunk
+from onetrunk.storage.header import tensor_shapes
+from onetrunk.storage.strict_json import read_json
+from onetrunk.storage.tensors import load_tensors
 
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PATTERNS = ["*.json", "*.safetensors", "*.txt"]  # of what is fetched
@@ -107,7 +109,7 @@ def _open(folder: Path, tower: str | None) -> _Checkpoint:
         )
     if not is_checkpoint(folder):
         raise UsageError(f"{folder} is a model folder already: use it as it is.")
-    config = files.read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     kind = config.get("model_type")
     towers = TOWERS.get(kind, {})
     if towers:
@@ -139,7 +141,7 @@ def _open(folder: Path, tower: str | None) -> _Checkpoint:
 def _shards(folder: Path) -> dict[str, Path]:
     """Which file holds each tensor, by the files' own headers."""
     if (folder / _INDEX).exists():
-        named = files.read_json(folder / _INDEX).get("weight_map")
+        named = read_json(folder / _INDEX).get("weight_map")
         if not isinstance(named, dict) or not all(isinstance(v, str) and Path(v).name == v for v in named.values()):
             raise ModelFileError(f"{folder / _INDEX} should map tensors to files beside it (weight_map).")
         places = [folder / name for name in sorted(set(named.values()))]
@@ -150,7 +152,7 @@ def _shards(folder: Path) -> dict[str, Path]:
         named, places = None, [folder / _WEIGHTS]
     else:
         raise _no_weights(folder)
-    held = {name: place for place in places for name in files.tensor_shapes(place)}
+    held = {name: place for place in places for name in tensor_shapes(place)}
     if named is not None and (missing := named.keys() - held.keys()):
         raise ModelFileError(f"{folder}: {_INDEX} names {min(missing)!r}, which no file holds.")
     return held
@@ -190,7 +192,7 @@ class _Checkpoint:
         fits = (p for p in family.prefixes if any(name.startswith(p + probe) for name in self.held))
         self.prefix = next(fits, family.prefixes[0])
         own = folder / "preprocessor_config.json"
-        self.preparation = {**family.preparation, **(files.read_json(own) if own.exists() else {})}
+        self.preparation = {**family.preparation, **(read_json(own) if own.exists() else {})}
 
     def has(self, ours: str) -> bool:
         return ours in self.family.top and self._find(self.family.top[ours]) in self.held
@@ -205,7 +207,7 @@ class _Checkpoint:
     def tensors(self, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
         """Our tensors, names to shapes, made of theirs in float32; zeros where the family has no such thing."""
         takes = {name: self._take(name, shape) for name, shape in shapes.items()}
-        declared = {path: files.tensor_shapes(path) for path, _ in self.held.values()}
+        declared = {path: tensor_shapes(path) for path, _ in self.held.values()}
         for take in takes.values():
             for name, expected in zip(take.names, take.shapes, strict=True):
                 path, stored = self.held[name]
@@ -216,7 +218,7 @@ class _Checkpoint:
                     )
         loaded: dict[str, Tensor] = {}
         for path in declared:
-            there = files.load_tensors(path)
+            there = load_tensors(path)
             loaded |= {name: there[stored].float() for name, (place, stored) in self.held.items() if place == path}
         self.used |= {name for take in takes.values() for name in take.names}
         return {

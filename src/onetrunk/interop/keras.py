@@ -22,10 +22,10 @@ from torch import Tensor
 from onetrunk.columns.families.tokens.special_tokens import SpecialTokens, TokenHead
 from onetrunk.core.encoder import Column
 from onetrunk.core.errors import MissingExtraError, ModelFileError
-from onetrunk.core.folder import read_json
 from onetrunk.core.registry import column_types
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.model import FoundationModel
+from onetrunk.storage.strict_json import read_json
 
 Category, Text = column_types.get("category"), column_types.get("text")
 

@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onetrunk.columns.families.tokens.encoder import TokenEncoder
-from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Batch, Embed, Layout
@@ -36,6 +35,8 @@ from onetrunk.inference.predict import answer, pooled_states
 from onetrunk.interop.parity import Parity
 from onetrunk.model import FoundationModel
 from onetrunk.nn.transformer import Transformer
+from onetrunk.storage.names import file_name
+from onetrunk.storage.strict_json import write_json
 
 FILE = "model.onnx"
 _ROWS_AT_ONCE = 16
@@ -196,12 +197,12 @@ def _describe(model: Model, columns: Sequence[str], place: Path) -> None:
     described = {}
     for name in dict.fromkeys(columns):
         codec = model.codec(name)
-        assets = {f"{files.file_name(name)}.{file}": text for file, text in codec.assets().items()}
+        assets = {f"{file_name(name)}.{file}": text for file, text in codec.assets().items()}
         for file, text in assets.items():
             (place / file).write_text(text, encoding="utf-8")
         knows = {} if assets else {"knowledge": codec.knowledge()}
         described[name] = {"type": model.columns[name].type, "options": codec.options.model_dump(), **knows}
-    files.write_json(place / "columns.json", described)
+    write_json(place / "columns.json", described)
 
 
 def _texts(store: Store, ask: str) -> list[dict[str, np.ndarray]]:

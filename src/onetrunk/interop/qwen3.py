@@ -11,11 +11,12 @@ from tokenizers import Tokenizer, processors
 
 from onetrunk.columns.families.tokens.special_tokens import OWN
 from onetrunk.columns.text.conversations import ANSWERS, is_conversation
-from onetrunk.core import folder as files
 from onetrunk.core.errors import MissingExtraError
 from onetrunk.inference.model_folder import Model
 from onetrunk.interop import _writer
 from onetrunk.interop.parity import Parity
+from onetrunk.storage.strict_json import write_json
+from onetrunk.storage.tensors import save_tensors
 
 
 def write(model: Model, ask: str, place: Path) -> None:
@@ -26,11 +27,11 @@ def write(model: Model, ask: str, place: Path) -> None:
     config, tensors = _writer.checkpoint(model, ask)
     codec = model.codec(ask)
     special = codec.special
-    files.write_json(place / "config.json", config)
+    write_json(place / "config.json", config)
     never = {"suppress_tokens": list(special.never)} if special.never else {}
     generation = {"bos_token_id": special.start, "eos_token_id": config["eos_token_id"], "pad_token_id": special.end}
-    files.write_json(place / "generation_config.json", {**generation, **never})
-    files.save_tensors(place / "model.safetensors", tensors)
+    write_json(place / "generation_config.json", {**generation, **never})
+    save_tensors(place / "model.safetensors", tensors)
     _write_tokenizer(codec, place)
 
 

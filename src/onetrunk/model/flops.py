@@ -40,7 +40,7 @@ class StepOperations:
             tensors = {name: x.to(device) for name, x in content.items()}
             with FlopCounterMode(display=False) as counter:
                 if reading:
-                    width = self.model.width * (2 if codec.pooled else 1)
+                    width = codec.read_width
                     codec.loss(torch.zeros(count, width, device=device), tensors)
                 else:
                     codec.embed(tensors)

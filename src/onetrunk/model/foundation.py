@@ -18,6 +18,7 @@ from onetrunk.core.content import Role
 from onetrunk.core.encoder import Column
 from onetrunk.core.errors import UsageError, unknown
 from onetrunk.core.hidden import Hidden
+from onetrunk.model.wide import WideReadout
 from onetrunk.nn.trunk import build_trunk
 
 
@@ -71,6 +72,7 @@ class FoundationModel(nn.Module):
         # What tells a column, and a role in it, from every other: added to each of its positions.
         self.markers = nn.ParameterDict()
         self._marker_of: dict[str, str] = {}
+        self.wide = nn.ModuleDict()  # by the number of the asked column, as markers
         for column in columns:
             self.add_column(column, codecs[column.codec])
 
@@ -88,8 +90,23 @@ class FoundationModel(nn.Module):
         self.markers[index] = nn.Parameter(marker)
         self._marker_of[column.name] = index
 
+    def add_wide(self, column: str, readout: WideReadout) -> None:
+        """From now on the column is read out beside what this says."""
+        self.wide[self._marker_of[column]] = readout
+        self.codec(column).module.attach_wide(readout.shape.outputs)
+
+    def wide_of(self, column: str) -> WideReadout | None:
+        """The column's wide read-out, where it has one."""
+        number = self._marker_of[column]
+        return self.wide.get_submodule(number) if number in self.wide else None  # type: ignore[return-value]
+
     def codec(self, column: str) -> Codec:
         return self.codecs[self.columns[column].codec]
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """The trunk's equal parts, where it has any."""
+        return self.trunk.blocks
 
     def marker(self, column: str) -> Tensor:
         """[roles, D]"""
@@ -139,8 +156,12 @@ class FoundationModel(nn.Module):
         """
         if at is None:
             at = _only_read(hidden.batch, column)
-        h = hidden.h_ND[at.flat_r]
-        return torch.cat([h, hidden.pooled_MD[at.doc_r]], dim=1) if self.codec(column).pooled else h
+        parts = [hidden.h_ND[at.flat_r]]
+        if self.codec(column).pooled:
+            parts.append(hidden.pooled_MD[at.doc_r])
+        if self.wide_of(column) is not None:
+            parts.append(hidden.batch.wide[column][at.doc_r].to(parts[0].dtype))
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
     # -- decoding ----------------------------------------------------------------------------------------------------
     def start_cache(self, n: int) -> Any:
@@ -160,10 +181,11 @@ class FoundationModel(nn.Module):
         return self.trunk.extend(x_NTD, pos_NT, valid_NT, cache, causal=causal, keep=keep)
 
     def with_pooled(self, column: str, h_NTD: Tensor, pooled_ND: Tensor) -> Tensor:
-        """As `read`, of states that `extend` returned: [N, T, D] or, where the column is `pooled`, [N, T, 2 D]."""
+        """As `read`, of states that `extend` returned: [N, T, D] or, where the column is `pooled`, [N, T, 2 D]; with
+        what a wide read-out says, which then stands at the end of `pooled_ND`, as many more."""
         if not self.codec(column).pooled:
             return h_NTD
-        return torch.cat([h_NTD, pooled_ND[:, None].expand_as(h_NTD)], dim=-1)
+        return torch.cat([h_NTD, pooled_ND[:, None].expand(-1, h_NTD.shape[1], -1)], dim=-1)
 
     # -- parts of encode ---------------------------------------------------------------------------------------------
     def _embedded(self, batch: Batch, replaced: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -36,6 +36,12 @@ class WideShape:
     trees: tuple[int, int, int] | None = None  # trees, nodes, depth
     counted: dict[str, list[str]] = field(default_factory=dict)  # column -> kinds that are counted
 
+    @classmethod
+    def parse(cls, shape: dict[str, Any]) -> WideShape:
+        """The inverse of `vars`, of JSON. Raises TypeError for other fields."""
+        trees = shape.get("trees")
+        return cls(**{**shape, "trees": None if trees is None else tuple(trees)})
+
 
 class WideColumn(nn.Module):
     """What is known of one given column's features."""

@@ -8,7 +8,7 @@ B sequences, T positions, D width, S streams (one branch of one document each), 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -145,6 +145,11 @@ class Recurrent(nn.Module):
         masks = masks and [mask[streams.doc] for mask in masks]
         watch_streams = None if watch is None else _watching(watch, streams, (B, T))
         return self.norm(streams.back(self._run_streams(x_ntD, streams, masks, watch_streams), B, T))
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """None that a compiler or Muon would take: cells are one kernel, with the matrices of several gates in one."""
+        return []
 
     def flops(self, layout: Layout) -> float:
         """Floating-point operations of a training step."""

@@ -5,7 +5,7 @@ A few fields make it GPT-2, BERT, RoBERTa, ViT, CLIP, Llama, Mistral, Qwen2 or W
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -70,8 +70,6 @@ class Transformer(nn.Module):
         self.rotary = Rotary(head_width, config.rope_theta, config.rope_stretch)
         if config.positions == "learned":
             self.places = nn.Parameter(torch.randn(config.most_positions, width) * 0.05)
-        self.layers.muon = True  # its matrices are that optimizer's
-        self.layers.alike = True  # and compiling one compiles all
         for name, parameter in self.layers.named_parameters():
             if name.endswith("proj.bias"):
                 nn.init.zeros_(parameter)
@@ -91,6 +89,11 @@ class Transformer(nn.Module):
             if watch is not None:
                 watch(i, x_BTD)
         return self.norm(x_BTD)
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """Its equal parts: compiling one compiles all, and their matrices are hidden ones, as Muon asks for."""
+        return list(self.layers)
 
     def flops(self, layout: Layout) -> float:
         """Floating-point operations of a training step. Pairs of positions are those of one document; of a causal one

@@ -14,7 +14,7 @@ from onetrunk.core.batch import Batch, Loss, Read, tensors_of
 from onetrunk.core.column import Codec
 from onetrunk.core.content import Content, On, Role, Segment
 from onetrunk.core.hidden import Hidden
-from onetrunk.core.objective import Encoder, LossGroup, Objective
+from onetrunk.core.objective import BatchEncoder, LossGroup, Objective
 
 
 class Learner(nn.Module):
@@ -24,7 +24,7 @@ class Learner(nn.Module):
     `seed` draws the first values of parameters that objectives own.
     """
 
-    def __init__(self, model: Encoder, objectives: Sequence[Objective], seed: int = 0) -> None:
+    def __init__(self, model: BatchEncoder, objectives: Sequence[Objective], seed: int = 0) -> None:
         super().__init__()
         self.model = model
         self.objectives = nn.ModuleList(objectives)
@@ -51,7 +51,7 @@ class _View:
     """`core.objective.View`."""
 
     def __init__(
-        self, model: Encoder, batch: Batch, objectives: Sequence[Objective], wanted: Collection[str] | None
+        self, model: BatchEncoder, batch: Batch, objectives: Sequence[Objective], wanted: Collection[str] | None
     ) -> None:
         self.model, self.batch, self._wanted = model, batch, wanted
         self._objectives = {objective.tag: objective for objective in objectives}
@@ -86,13 +86,13 @@ class _View:
         return self.hidden.pooled_MD[:0] if docs is None else self.hidden.pooled_MD[docs]
 
 
-def _on_nothing(model: Encoder, column: str, device: torch.device) -> Tensor:
+def _on_nothing(model: BatchEncoder, column: str, device: torch.device) -> Tensor:
     """Embeddings [0, D] of a column that the batch lacks: its parameters take part all the same."""
-    content = tensors_of(_blanks(model.codec(column), Role.GIVEN, 0).content, device)
+    content = tensors_of(blanks(model.codec(column), Role.GIVEN, 0).content, device)
     return model.embed(column, content, torch.zeros(0, dtype=torch.int64, device=device))
 
 
-def _blanks(codec: Codec, role: Role, m: int) -> Segment:
+def blanks(codec: Codec, role: Role, m: int) -> Segment:
     """The segment of m documents that hold nothing in particular."""
     content = Content.stack([codec.blank()], codec.ragged).take(np.zeros(m, dtype=np.int64))
     on = On(np.zeros(m, dtype=np.int64))
@@ -102,4 +102,4 @@ def _blanks(codec: Codec, role: Role, m: int) -> Segment:
 
 def _no_read(codec: Codec, device: torch.device) -> Read:
     none = torch.zeros(0, dtype=torch.int64, device=device)
-    return Read(tensors_of(_blanks(codec, Role.ASKED, 0).targets, device), none, none)
+    return Read(tensors_of(blanks(codec, Role.ASKED, 0).targets, device), none, none)

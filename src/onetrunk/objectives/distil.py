@@ -15,7 +15,7 @@ from torch import nn
 from onetrunk.core.batch import Loss
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
-from onetrunk.core.objective import Encoder, View
+from onetrunk.core.objective import BatchEncoder, View
 from onetrunk.objectives.predict import Predict
 
 
@@ -34,9 +34,9 @@ class Distil(Predict):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._teacher: tuple[Encoder] | None = None  # in a tuple: a module of its own would be trained and saved
+        self._teacher: tuple[BatchEncoder] | None = None  # in a tuple: a module of its own would be trained and saved
 
-    def learn_from(self, teacher: Encoder) -> None:
+    def learn_from(self, teacher: BatchEncoder) -> None:
         """Freezes the teacher, whose columns must know what the student's know."""
         if isinstance(teacher, nn.Module):
             teacher.requires_grad_(False).eval()
@@ -69,7 +69,7 @@ class Distil(Predict):
         return super()._apply(fn, recurse)
 
     @property
-    def teacher(self) -> Encoder:
+    def teacher(self) -> BatchEncoder:
         if self._teacher is None:
             raise UsageError("The objective distil learns from a teacher: name one with --teacher.")
         return self._teacher[0]

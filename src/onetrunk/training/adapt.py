@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
-from onetrunk.core import folder as files
 from onetrunk.core import rng
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.nn import lora
 from onetrunk.nn.lora import LoRAConfig
+from onetrunk.storage.strict_json import read_json
 from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import FinetuneConfig
 
@@ -51,7 +52,7 @@ def add_lora(model: Model, task: Task, config: LoRAConfig, seed: int) -> None:
     that these changes are all there is to it."""
     if model.folder is None:
         raise UsageError("finetune.lora changes a model folder, by whose hash it knows it: name one with --from.")
-    known = files.read_json(model.folder / "onetrunk.json")["codecs"]
+    known = read_json(model.folder / "onetrunk.json")["codecs"]
     for column in (model.columns[name] for name in task.ask):
         if column.codec in known and model.codec(column.name).continues:
             model.codec(column.name).requires_grad_(False)
@@ -59,11 +60,14 @@ def add_lora(model: Model, task: Task, config: LoRAConfig, seed: int) -> None:
     lora.add(model.network.trunk, config)
 
 
-def layer_rates(model: Model, task: Task, rate: float) -> None:
-    """The nearer to what is given, the slower (ULMFiT, arXiv 1801.06146); what is asked learns at the full rate."""
+def layer_rates(model: Model, task: Task, rate: float) -> dict[nn.Module, float]:
+    """Shares of the learning rate, by part of the model. The nearer to what is given, the slower (ULMFiT, arXiv
+    1801.06146); what is asked learns at the full rate."""
+    if rate == 1:
+        return {}
     layers = model.network.trunk.layers
-    for depth, block in enumerate(layers):
-        block.rate = rate ** (len(layers) - 1 - depth)
+    rates = {block: rate ** (len(layers) - 1 - depth) for depth, block in enumerate(layers)}
     asked = {model.columns[name].codec for name in task.ask}
     for key, codec in model.network.codecs.items():
-        codec.rate = 1.0 if key in asked else rate ** len(layers)
+        rates[codec] = 1.0 if key in asked else rate ** len(layers)
+    return rates

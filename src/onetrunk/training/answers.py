@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,19 @@ from onetrunk.core.events import LedgerLine, Listener, Note, Saved, ignore
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table
 from onetrunk.engine.runtime import Runtime, find_device
-from onetrunk.inference.model_folder import Model, answer_columns, load
-from onetrunk.inference.tables import check_out, draw_answers, nothing_given, read_rows, write_answers
+from onetrunk.inference.answer_file import AnswerFile
+from onetrunk.inference.model_folder import Model, load
+from onetrunk.inference.tables import Columns, answers_in_parts, check_out, nothing_given, read_rows
 from onetrunk.training.open_data import renamed
 from onetrunk.training.options import AnswerOptions
 
 
 def run_prediction(
     model: Model | str, data: Any, options: AnswerOptions, on_event: Listener = ignore, *, prompted: bool = False
-) -> pd.DataFrame:
+) -> pd.DataFrame | None:
     """Answers the asked columns for every row, in the rows' order and with the index of a DataFrame. With `prompted`,
-    answers continue the rows' own values of the asked column. With `options.out` rows and answers are written, too."""
+    answers continue the rows' own values of the asked column. With `options.out` rows and answers are written, too;
+    of a table larger than memory they are then only there, and None is returned."""
     out = None if options.out is None else Path(options.out)
     if out is not None:
         check_out(out)
@@ -31,29 +34,35 @@ def run_prediction(
     rows = read_rows(data, options.allow_network)
     task, ledger = opened.task(options.ask, options.given), Ledger()
     table = opened.to_answer(renamed(rows, options.map), task.ask, ledger, options.max_bad)
-    columns: dict[str, list[Any]] = dict(opened.whose(table))
     if opened.fold is not None:  # what an asked column has seen is not its truth
-        rows = rows.without([*columns, *(name for name in task.ask if name in table.columns)])
+        rows = table.without([*opened.whose(table), *(name for name in task.ask if name in table.columns)])
     _check_given(task.given, table, on_event)
-    sampling = _sampling(options)
-    for name in task.ask:
-        answers = opened.answer(table, name, task.given, sampling, ledger, prompted)
-        codec = opened.codec(name)
-        columns |= answer_columns(name, answers, codec)
-        if out is not None and codec.reads_on() in table.columns:
-            drawn = draw_answers(codec, name, answers, table[codec.reads_on()], out)
-            columns |= {f"{name} drawn": drawn} if any(drawn) else {}
-    ledger.check(len(table), options.max_bad)
+    whole = out is None or not table.is_mapped  # else the answers too are more than memory should hold
+    parts: list[Columns] = []
+    with nullcontext() if out is None else AnswerFile(out, rows) as file:
+        for part in answers_in_parts(opened, table, task, _sampling(options), ledger, prompted, out):
+            if file is not None:
+                file.append(part)
+            if whole:
+                parts.append(part)
+        ledger.check(len(table), options.max_bad)
     for line in ledger.lines():
         on_event(LedgerLine(line))
+    if file is not None:
+        on_event(Saved(f"table of {len(table):,} answers, beside the rows' own columns,", str(out)))
+        if file.left_out:
+            on_event(Note(f"These columns are not written, because they are not text: {', '.join(file.left_out)}."))
     alike = isinstance(data, pd.DataFrame) and len(data) == len(table)  # not so of events, which became fewer rows
-    frame = pd.DataFrame(columns, index=data.index if alike else None)
-    if out is not None:
-        left_out = write_answers(frame, rows, out)
-        on_event(Saved(f"table of {len(frame):,} answers, beside the rows' own columns,", str(out)))
-        if left_out:
-            on_event(Note(f"These columns are not written, because they are not text: {', '.join(left_out)}."))
-    return frame
+    return pd.DataFrame(_joined(parts), index=data.index if alike else None) if whole else None
+
+
+def _joined(parts: list[Columns]) -> Columns:
+    """One under the other; a column that a part lacks is missing there."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    counts = [len(next(iter(part.values()))) for part in parts]
+    return {
+        name: [v for part, n in zip(parts, counts, strict=True) for v in part.get(name, [None] * n)] for name in names
+    }
 
 
 def run_generation(
@@ -64,13 +73,14 @@ def run_generation(
     *,
     prompt: str | None = None,
     n: int = 5,
-) -> pd.DataFrame:
+) -> pd.DataFrame | None:
     """Makes `n` values of a column for every given row, or from nothing where `data` is None; texts begin with
     `prompt`."""
     if n < 1:
         raise UsageError(f"--n expects 1 or more, found {n}.")
     opened = _opened(model, options)
     asked = opened.task(options.ask).ask
+    rows: dict[str, list[Any]]
     if data is None:
         rows, given = {name: [None] * n for name in asked}, []
     else:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
+from torch import nn
 
 from onetrunk.core.errors import DivergedError, UsageError
-from onetrunk.core.objective import Encoder, Objective, ObjectiveConfig
+from onetrunk.core.objective import BatchEncoder, Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as objective_kinds
 from onetrunk.data.loader import Loader
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
+from onetrunk.engine.step import Updates
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainSettings, planned_steps
+from onetrunk.objectives import Learner
 from onetrunk.objectives.distil import Distil
 from onetrunk.training.recipe import Recipe
 
@@ -28,7 +30,7 @@ def with_row_weights(store: Store, table: Table, column: str | None) -> Store:
     if column is not None:
         values = table[column]
         try:
-            weights = np.array([float(v) for v in values], dtype=np.float32)
+            weights = np.fromiter((float(v) for v in values), dtype=np.float32, count=len(values))
         except (TypeError, ValueError):
             weights = np.full(len(values), np.nan, dtype=np.float32)
         if not (np.isfinite(weights) & (weights >= 0)).all():
@@ -52,30 +54,38 @@ def count_steps(rows: int, documents: int, epochs: float, min_steps: int, max_st
     return int(np.clip(math.ceil(rows * epochs / max(1, documents)), min_steps, max_steps))
 
 
+def updates_of(learner: Learner, rates: Mapping[nn.Module, float] | None = None) -> Updates:
+    """How what a learner trains is updated: the trunk's blocks by Muon where that is the optimizer, what objectives
+    train apart by updates of their own. `rates`: what learns at a share of the learning rate."""
+    return Updates(learner.model.blocks, rates or {}, learner.groups())
+
+
 def steps_within(
-    module: torch.nn.Module,
+    learner: Learner,
     batches: Callable[[int], list],
     train: TrainSettings,
     steps: int,
     limit: float | None,
     out: Path,
+    rates: Mapping[nn.Module, float] | None = None,
+    resume: bool = True,
 ) -> int:
     """How many of the steps fit in `limit` seconds, from a dry run of a few; decided before step 0, and for a run in
-    `out` that goes on as it was decided then. The module is not changed."""
+    `out` that goes on (unless it does not `resume`) as it was decided then. The learner is not changed."""
     if limit is None:
         return steps
-    if (planned := planned_steps(out)) is not None:
+    if resume and (planned := planned_steps(out)) is not None:
         return planned
     config = TrainConfig.parse({**train.model_dump(), "steps": steps})
     try:
-        took = Trainer(module, batches, config, out).dry_run(_DRY_RUN * limit)
+        took = Trainer(learner, batches, config, out, updates=updates_of(learner, rates)).dry_run(_DRY_RUN * limit)
     except DivergedError:  # the run, whose steps are the same, says so itself
         return steps
     return int(np.clip(limit * (1 - _BESIDE) / float(np.mean(took)), min(20, steps), steps))
 
 
 def loader(
-    store: Store, configs: Sequence[ObjectiveConfig], recipe: Recipe, seed: int, teacher: Encoder | None = None
+    store: Store, configs: Sequence[ObjectiveConfig], recipe: Recipe, seed: int, teacher: BatchEncoder | None = None
 ) -> tuple[Loader, list[Objective]]:
     """The batches of a run and its objectives, of which distillation learns from the teacher."""
     made = make_objectives(configs, store)

@@ -9,6 +9,7 @@ from typing import Any, Self
 from onetrunk.core.events import LedgerLine, Listener, ignore
 from onetrunk.data.ledger import Ledger
 from onetrunk.inference.model_folder import Model
+from onetrunk.training.output import Output
 from onetrunk.training.recipe import Recipe
 
 
@@ -22,11 +23,17 @@ class RunContext:
     max_bad: float = 0.01  # share of unusable values in a column from which the run stops
     limit: float | None = None
     on_event: Listener = ignore
+    output: Output | None = None  # of which `out` is the folder, or a folder inside it
     teacher: Model | None = None  # a larger model, from whose answers fine-tuning learns too
 
     def but(self, **changes: Any) -> Self:
         """The same with some fields changed."""
         return replace(self, **changes)
+
+    @property
+    def resumes(self) -> bool:
+        """May checkpoints in `out` be those of this run?"""
+        return self.output is None or self.output.resumes
 
     def show_ledger(self, ledger: Ledger, rows: int) -> None:
         """Tells what was lost. Raises DataError where it is too much of `rows` rows."""

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from onetrunk.core.events import Event, Heading, Listener, Note, ignore
-from onetrunk.core.folder import write_json
 from onetrunk.data.inspect import Inspection, inspect
 from onetrunk.evaluation.evidence_folder import evaluate_model
 from onetrunk.inference.model_folder import Task
+from onetrunk.storage.strict_json import write_json
 from onetrunk.training import digits
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import finetune_model
-from onetrunk.training.output import check_free
+from onetrunk.training.output import Output
 from onetrunk.training.pretrain import pretrain_model
 from onetrunk.training.stage import new_model
 
@@ -44,9 +44,11 @@ def run_demo(
     each model, and of what it names and draws."""
     recipe = digits.recipe(short, device)
     data = digits.data(seed, recipe)
-    for name in ("model-foundation", "model", "scratch"):
-        check_free(out / name, overwrite)
-    context = RunContext(recipe, out / "model-foundation", seed, on_event=on_event)
+    outputs = {name: Output(out / name, overwrite) for name in ("model-foundation", "model", "scratch")}
+    context = RunContext(recipe, out / "model-foundation", seed, on_event=on_event, output=outputs["model-foundation"])
+
+    def into(name: str) -> RunContext:
+        return context.but(out=out / name, output=outputs[name])
 
     on_event(Heading("1 · What is in the data"))
     on_event(Inspected(inspect(data.table.take(data.split.train), data.types, data.ask)))
@@ -71,12 +73,12 @@ def run_demo(
 
     on_event(Heading("4 · Fine-tune on the 50 labels, and the same from nothing"))
     asked = digits.only(data, "label")
-    tuned = finetune_model(asked, context.but(out=out / "model"), copy.deepcopy(model), pretrained=True)
+    tuned = finetune_model(asked, into("model"), copy.deepcopy(model), pretrained=True)
     tuned.model.provenance["decision"] = tuned.choice.as_json()
     tuned.model.save(out / "model", overwrite=True)
     results["fine-tuned"] = digits.right(tuned.model, test, "label")
     scratch = new_model(asked, recipe, seed)
-    scratch = finetune_model(asked, context.but(out=out / "scratch"), scratch, pretrained=False).model
+    scratch = finetune_model(asked, into("scratch"), scratch, pretrained=False).model
     results["same trunk from scratch"] = digits.right(scratch, test, "label")
 
     on_event(Heading("5 · Evidence"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def data(seed: int, recipe: Recipe) -> Data:
     few = {int(i) for k in range(10) for i in dice.permutation(train[digits.target[train] == k])[:LABELLED_EACH]}
     known = [i in few or i in set(test.tolist()) for i in rows.tolist()]
     labels = [int(digits.target[i]) if known[i] else None for i in rows]
-    columns = {
+    columns: dict[str, Sequence[Any]] = {
         "image": list(images),
         "label": labels,
         "word": [None if label is None else WORDS[label] for label in labels],
@@ -86,10 +87,11 @@ def draw(model: Model, whole: Data, each: int, seed: int) -> tuple[np.ndarray, A
 
     labels = np.repeat(np.arange(10), each)
     sampling = Sampling(guidance=2.0, seed=seed)
-    drawn = np.stack([a.value for a in model.answer({"label": labels.tolist()}, "image", ["label"], sampling)])
+    answers = model.answer({"label": labels.tolist()}, "image", ["label"], sampling)
+    drawn = np.stack([np.asarray(answer.value) for answer in answers])
     rows = whole.split.train
     judge = SVC(C=10, gamma="scale").fit(_pixels([whole.table["image"][i] for i in rows]), load_digits().target[rows])
-    grid = sheet(drawn.reshape(10, each, *drawn.shape[1:])[:, :10])
+    grid = sheet([list(row) for row in drawn.reshape(10, each, *drawn.shape[1:])[:, :10]])
     picture = Image.fromarray(grid).resize((grid.shape[1] * 6, grid.shape[0] * 6), Image.Resampling.NEAREST)
     return judge.predict(_pixels(drawn)) == labels, picture
 

@@ -32,6 +32,7 @@ from onetrunk.engine.trainer import TrainConfig, Trainer
 from onetrunk.model import FoundationModel
 from onetrunk.model.flops import StepOperations
 from onetrunk.objectives import Learner
+from onetrunk.training.batches import updates_of
 from onetrunk.training.open_data import Data
 from onetrunk.training.pretrain import schedule
 from onetrunk.training.recipe import Recipe
@@ -119,11 +120,14 @@ class DryRun:
         def timer() -> Pass:  # of a real model: only where the clock decides, of narrow ones
             return self.runtime.pass_timer(self._learner(_BLOCKS[1]), self._timed)
 
-        return decide(before, precision, False, self._shapes[1], lambda bf16: timer()(bf16), steps, len(self.batches))
+        return decide(
+            before, precision, False, self._shapes[1], (), lambda bf16: timer()(bf16), steps, len(self.batches)
+        )
 
     def step(self, mode: Mode) -> Step:
         """What a step takes, counted."""
-        one, more = (count(shape, _largest(self.batches), self.recipe.train, mode) for shape in self._shapes)
+        largest, train = _largest(self.batches), self.recipe.train
+        one, more = (count(shape, largest, train, mode, updates_of(shape)) for shape in self._shapes)
         return self._as_step(one.line(more, self._beyond), self.batches)
 
     def _as_step(self, counts: Counts, batches: list[Batch]) -> Step:
@@ -151,7 +155,7 @@ class DryRun:
         )
         grown, process = self.runtime.peak_bytes, self.process_bytes
         if grown > before and self.runtime.device.type != "cuda":
-            counts = count(self._shapes[1], self._timed, self.recipe.train, mode)
+            counts = count(self._shapes[1], self._timed, self.recipe.train, mode, updates_of(self._shapes[1]))
             process = grown - memory(self._as_step(counts, [self._timed] * self._micro_batches[-1]), 0)["peak"]
         return one + self._beyond * max(0.0, more - one), process
 
@@ -183,7 +187,8 @@ class DryRun:
         precision = "bf16" if mode.autocast else "fp32"
         train = {**self.recipe.train.model_dump(), "precision": precision, "compile": False, "steps": steps}
         with tempfile.TemporaryDirectory() as folder:
-            times = Trainer(self._learner(blocks), batches, TrainConfig.parse(train), folder).dry_run(_SECONDS)
+            learner, config = self._learner(blocks), TrainConfig.parse(train)
+            times = Trainer(learner, batches, config, folder, updates=updates_of(learner)).dry_run(_SECONDS)
         seconds: dict[int, list[float]] = {1: [], 2: []}
         for step, taken in enumerate(times, 1):  # step 0 warmed up
             seconds[micro_batches(step)].append(taken)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.core import folder as files
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.events import Listener, Note, Saved, ignore
 from onetrunk.data.ledger import Ledger
@@ -18,6 +17,8 @@ from onetrunk.inference.model_folder import Model, load
 from onetrunk.inference.tables import read_rows
 from onetrunk.interop import huggingface, keras
 from onetrunk.interop.parity import Parity
+from onetrunk.storage import atomic
+from onetrunk.storage.strict_json import write_json
 from onetrunk.training.open_data import renamed
 from onetrunk.training.options import DataOptions
 from onetrunk.training.output import check_free
@@ -86,6 +87,8 @@ def run_export(
     opened = model if isinstance(model, Model) else load(model, device="cpu")
     Runtime.open("cpu").place(opened.network)
     embeds = options.ask == [EMBEDDING]
+    if embeds and to != "onnx":
+        raise UsageError(f"--ask {EMBEDDING} is for --to onnx; {to} keeps a model that writes a column.")
     task = opened.task(None if embeds else options.ask, options.given)
     asked = None if embeds else task.ask[0]
     table = renamed(read_rows(data, options.allow_network), options.map)
@@ -102,9 +105,9 @@ def run_export(
         parity = _written(opened, table, folder, to, asked, needed, int8)
         parity.check(allowed, f"The {to} export")
         measured.update(parity.as_json(allowed))
-        files.write_json(folder / "export.json", measured)
+        write_json(folder / "export.json", measured)
 
-    files.commit(Path(out), write, replace=overwrite)
+    atomic.commit(Path(out), write, replace=overwrite)
     on_event(Saved("export", out))
     on_event(
         Note(
@@ -140,6 +143,7 @@ def _written(
         return onnx.export(model, asked, needed, store, folder, int8)
     from onetrunk.interop import gguf, qwen3
 
+    assert asked is not None, "a model that writes is asked for a column"
     form = gguf if to == "gguf" else qwen3
     form.write(model, asked, folder)
     return form.compare(model, asked, folder, [value for value in table[asked] if value is not None])

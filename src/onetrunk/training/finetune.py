@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import copy
-import tempfile
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onetrunk.core import folder as files
 from onetrunk.core import rng
-from onetrunk.core.errors import DataError, UsageError
+from onetrunk.core.errors import DataError, ModelFileError, UsageError
 from onetrunk.core.events import Decision, FoldDone, Note, ignore
 from onetrunk.core.objective import ObjectiveConfig
+from onetrunk.core.values import present
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
+from onetrunk.engine.checkpoint import SCORES
 from onetrunk.engine.trainer import TrainResult
 from onetrunk.inference.adapter import Adapter, base_digest
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.nn import lora
 from onetrunk.objectives import Learner
+from onetrunk.storage.disk import disk_errors
+from onetrunk.storage.strict_json import read_json, write_json_whole
+from onetrunk.storage.tensors import load_tensors
 from onetrunk.training import adapt
 from onetrunk.training.batches import count_steps, loader, steps_within, with_row_weights
 from onetrunk.training.context import RunContext
@@ -31,8 +35,9 @@ from onetrunk.training.label_propagation import propagate_labels
 from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.select import best_of, choosing_metric, validator
-from onetrunk.training.stage import encode_rows, provenance, run_stage
+from onetrunk.training.stage import encode_rows, provenance, run_stage, weights_digest
 
+_COMPARED = ("pretrained", "fine-tuned")
 _MAX_VALIDATED = 2000  # rows looked at to choose the best step
 _MIN_VALIDATED = 20  # fewer labelled validation rows say nothing: cross-validation on the training labels instead
 
@@ -47,6 +52,8 @@ class Choice:
     cross_validation: dict[str, float | None] | None = None
     validation: float | None = None
     seeds: list[float | None] = field(default_factory=list)
+    wide: dict[str, Any] | None = None  # of each asked column, what its wide read-out was fitted to
+    trunk: dict[str, float] | None = None  # what the trunk gained beside it, and what that took
 
     def as_json(self) -> dict[str, Any]:
         """What was looked at."""
@@ -69,8 +76,8 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     choosing_metric(model.codec(task.ask[0]), tuning.metric)  # a name that is wrong is refused before any work
     store = encode_rows(model, data, "train", context.recipe)
     context.show_ledger(data.ledger, len(store.index))
-    labelled = _labelled(store, task)
-    validation = _validation_rows(data, task)
+    labelled = labelled_rows(store, task)
+    validation = validation_rows(data, task)
     choice = Choice(len(labelled))
     propagates = pretrained and tuning.label_propagation and len(labelled) < len(store.index)
     cross_validates = pretrained and not propagates and len(validation) < _MIN_VALIDATED
@@ -94,7 +101,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     return FineTuned(chosen, choice)
 
 
-def _labelled(store: Store, task: Task) -> np.ndarray:
+def labelled_rows(store: Store, task: Task) -> np.ndarray:
     """The rows that hold a value of an asked column."""
     asked = [store.names.index(name) for name in task.ask]
     labelled = np.flatnonzero(store.present[:, asked].any(1))
@@ -103,10 +110,11 @@ def _labelled(store: Store, task: Task) -> np.ndarray:
     return labelled
 
 
-def _validation_rows(data: Data, task: Task) -> Table:
+def validation_rows(data: Data, task: Task) -> Table:
+    """Rows that are held out to choose by, as far as they hold an asked value, a bounded number."""
     rows = data.part("val")
-    known = [i for i in range(len(rows)) if any(rows[name][i] is not None for name in task.ask)]
-    return rows.take(np.array(known[:_MAX_VALIDATED], dtype=np.int64))
+    known = np.flatnonzero(np.any([present(rows[name]) for name in task.ask], axis=0))
+    return rows.take(known[:_MAX_VALIDATED])
 
 
 def _best_seed(
@@ -144,7 +152,8 @@ def _adapter(start: Model, tuned: Model, recipe: Recipe) -> Adapter | None:
     config = recipe.finetune.lora
     if config is None:
         return None
-    whole = files.load_tensors(start.folder / "model.safetensors") if config.bits == 4 else None
+    assert start.folder is not None, "add_lora has asked for it"
+    whole = load_tensors(start.folder / "model.safetensors") if config.bits == 4 else None
     learnt = lora.take(tuned.network.trunk, whole)
     return Adapter(config, learnt, start.folder, base_digest(start.folder))
 
@@ -169,6 +178,7 @@ def tune(
     objective = ObjectiveConfig(kind=kind, documents=documents, given=task.given, ask=task.ask, options=options)
     rows = Store(store.names, store.codecs, store.contents, store.index[labelled])
     rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
+    rows.wide = {name: each[labelled] for name, each in store.wide.items()}
     teacher = None if context.teacher is None else context.teacher.network
     batches, objectives = loader(rows, [objective], recipe, context.seed, teacher)
     learner = Learner(model.network, objectives, context.seed)
@@ -182,14 +192,15 @@ def tune(
     adapt.freeze(model, task, tuning.freeze if tuning.lora is None else "trunk")
     if tuning.lora is not None:
         adapt.add_lora(model, task, tuning.lora, context.seed)
-    adapt.layer_rates(model, task, tuning.layer_rate)
+    rates = adapt.layer_rates(model, task, tuning.layer_rate)
     validate = None
     if validation is not None and len(validation):
         metric = choosing_metric(model.codec(task.ask[0]), tuning.metric)
         validate = validator(model, task, validation, metric)
     context = context.but(recipe=_gentle(recipe, pretrained))
-    steps = steps_within(learner, batches, context.recipe.train, steps, context.limit, context.out)
-    result = run_stage(stage, learner, batches, steps, context, validate)
+    train, limit, resumes = context.recipe.train, context.limit, context.resumes
+    steps = steps_within(learner, batches, train, steps, limit, context.out, rates, resumes)
+    result = run_stage(stage, learner, batches, steps, context, validate, rates=rates)
     for parameter in model.network.parameters():
         parameter.requires_grad_(True)
     return result
@@ -225,7 +236,7 @@ def _cross_validated(
     better), as the model is and after fine-tuning on the others; None where no fold could tell.
 
     The model as it is may have seen the held-out labels in pretraining, and then knows them by heart: the comparison
-    favours it. `context.limit` bounds each fine-tuning.
+    favours it. `context.limit` bounds each fine-tuning. A run that is stopped goes on with the fold at which it was.
     """
     name, recipe = task.ask[0], context.recipe
     metric = choosing_metric(model.codec(name), recipe.finetune.metric)
@@ -233,23 +244,41 @@ def _cross_validated(
     fold_of = np.empty(len(labelled), dtype=np.int64)
     fold_of[rng.permutation(rng.key(context.seed, "folds"), len(labelled))] = np.arange(len(labelled)) % folds
     quick = recipe.model_copy(update={"train": recipe.train.updated(tensorboard=False)})
-    scores: dict[str, list[float]] = {"pretrained": [], "fine-tuned": []}
+    place = context.out / "checkpoints"
+    of = {
+        "rows": store.digest(), "start": weights_digest(model.network), "given": task.given, "ask": task.ask,
+        "recipe": recipe.model_dump(mode="json", exclude={"device"}), "seed": context.seed,
+    }  # fmt: skip
+    done = _folds_done(place / SCORES, of) if context.resumes else {}  # fold to the values of both models
     for fold in range(folds):
         held = labelled[fold_of == fold]
         held = held[store.index[held, store.names.index(name)] >= 0]
-        if not len(held):
+        if not len(held) or str(fold) in done:
             continue
-        tuned = copy.deepcopy(model)
-        with tempfile.TemporaryDirectory() as folder:
-            rest = labelled[fold_of != fold]
-            inner = context.but(recipe=quick, out=Path(folder), on_event=ignore)
-            tune(tuned, store, rest, task, inner, pretrained=True)
+        tuned, rest = copy.deepcopy(model), labelled[fold_of != fold]
+        inner = context.but(recipe=quick, out=place / f"fold-{fold}", on_event=ignore)
+        tune(tuned, store, rest, task, inner, pretrained=True)
         values = [validator(candidate, task, train.take(held), metric)().value for candidate in (model, tuned)]
         context.on_event(FoldDone(fold + 1, folds, metric.name, *values))
-        if None not in values:  # a fold of one class tells nothing of an AUC
-            for label, value in zip(scores, values, strict=True):
-                scores[label].append(value if metric.higher_is_better else -value)
-    return {label: float(np.mean(values)) if values else None for label, values in scores.items()}
+        done[str(fold)] = values
+        with disk_errors(place):
+            write_json_whole(place / SCORES, {"of": of, "folds": done})
+        shutil.rmtree(inner.out)
+    sign = 1 if metric.higher_is_better else -1
+    told = [values for values in done.values() if None not in values]  # a fold of one class tells nothing of an AUC
+    if not told:
+        return dict.fromkeys(_COMPARED)
+    means = np.array(told, dtype=np.float64).mean(0) * sign
+    return dict(zip(_COMPARED, means.tolist(), strict=True))
+
+
+def _folds_done(path: Path, of: dict[str, Any]) -> dict[str, list[float | None]]:
+    """What a stopped run had found out; nothing where that is of another run."""
+    try:
+        found = read_json(path)
+    except ModelFileError:
+        return {}
+    return found["folds"] if found.get("of") == of else {}
 
 
 def _better_start(scores: dict[str, float | None]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from onetrunk.core.errors import DataError
 from onetrunk.data.events import rows_from_events
-from onetrunk.data.inspect import Inspection, inspect, sample_of
+from onetrunk.data.inspect import Inspection, inspect, to_prepare
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import fit_columns
 from onetrunk.data.split import split
@@ -26,7 +26,7 @@ def run_inspection(data: Any, options: TrainingOptions, how: str | None = None) 
     types, column_options = types_and_options(table, recipe, options.types)
     given, asked, _ = roles(table, types, options.ask)
     parts = split(table, types, how, seed, given=given, ask=asked, allow_equal_rows=True) if how else None
-    prepared, sample = {}, sample_of(table)
+    prepared, sample = {}, to_prepare(table)
     for name in [*given, *asked]:
         try:
             (column,), codecs = fit_columns(sample, [name], types, column_options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,37 +10,40 @@ import numpy as np
 
 from onetrunk.core.errors import DataError, UsageError
 from onetrunk.core.events import Listener, Note, Saved, ignore
-from onetrunk.core.folder import MANIFEST
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.seen_rows import record, splits_before
 from onetrunk.data.table import Table, read
-from onetrunk.evaluation.evidence_folder import evaluate_model
+from onetrunk.evaluation.evidence_folder import evaluate_model, judged_tasks
 from onetrunk.evaluation.record import Evidence
 from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.model_folder import Model, Task, load
+from onetrunk.storage import atomic
+from onetrunk.training.beside_wide import begins_wide, train_beside_wide
 from onetrunk.training.context import RunContext
 from onetrunk.training.distil import both_met, open_teacher, teach
 from onetrunk.training.finetune import finetune_model
-from onetrunk.training.open_data import open_data, renamed, seen_splits
+from onetrunk.training.open_data import Data, open_data, renamed, seen_splits
 from onetrunk.training.options import DataOptions, TrainingOptions
-from onetrunk.training.output import check_free
+from onetrunk.training.output import EVALUATING, PRETRAINED, Output, command_digest
 from onetrunk.training.pretrain import pretrain_model
 from onetrunk.training.recipe import Recipe, budget_seconds, make_recipe
 from onetrunk.training.stage import extend_model, new_model
 from onetrunk.training.start import start_from
 
 # Of a budget; the rest is for encoding, validating and judging.
-_PRETRAINING, _FINETUNING = 0.6, 0.3
+_PRETRAINING, _FINETUNING, _OF_BUDGET = 0.6, 0.3, 0.7
+_SECONDS, _ROWS, _MAX_SECONDS = 300.0, 20_000, 1800.0  # of a run on so many rows, where no budget is given
 
 
 def run_pretraining(data: Any, options: TrainingOptions, on_event: Listener = ignore) -> Model:
     """Pretrains a model on a table, from nothing or from another model, and saves it."""
     recipe = recipe_of(options)
-    check_free(options.out, options.overwrite)
+    output = Output(options.out, options.overwrite, command_digest("pretrain", options, recipe))
     model, recipe = start_from(options.start, recipe, options.allow_network, options.seed)
     opened = open_data(data, options, recipe, on_event, start=model)
-    model = pretrain_model(opened, _context(options, recipe, on_event), model)
-    return _save(model, options.out, options.overwrite, "foundation model", on_event)
+    output.open(opened)
+    model = pretrain_model(opened, _context(options, recipe, output, on_event), model)
+    return _save(model, output, "foundation model", on_event)
 
 
 def run_finetuning(
@@ -55,49 +58,94 @@ def run_finetuning(
     model folder, it learns from its answers too; with `restructure`, settings may change the model that it starts
     from."""
     recipe = recipe_of(options)
-    check_free(options.out, options.overwrite)
+    command = command_digest("finetune", options, recipe, teacher=teacher, restructure=restructure)
+    output = Output(options.out, options.overwrite, command)
     model, recipe = start_from(options.start, recipe, options.allow_network, options.seed, restructure)
     above = None if teacher is None else open_teacher(teacher, model)
     if above is not None:
         recipe = recipe.model_copy(update={"attention": "causal" if above.network.given_causal else "bidirectional"})
     opened = open_data(data, options, recipe, on_event, start=both_met(above, model))
+    output.open(opened)
     if model is None:
         model = new_model(opened, recipe, options.seed, above)
     else:
         extend_model(model, opened, options.seed, recipe.finetune, on_event)
     if above is not None:
         teach(model, above, opened, recipe.finetune.distil, on_event)
-    context = _context(options, recipe, on_event)
+    context = _context(options, recipe, output, on_event)
     model = finetune_model(opened, context.but(teacher=above), model, pretrained=options.start is not None).model
     if teacher is not None:
         model.provenance["teacher"] = {"name": Path(teacher).name, "digest": base_digest(Path(teacher))}
-    return _save(model, options.out, options.overwrite, "model", on_event)
+    return _save(model, output, "model", on_event)
 
 
 def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignore) -> Model:
     """The whole way: pretrain (unless there is a model to start from), fine-tune, save, judge on the test rows."""
     recipe, out = recipe_of(options), Path(options.out)
-    foundation, start = Path(f"{out}-foundation"), options.start
-    check_free(out, options.overwrite)
-    if start is None and (foundation / MANIFEST).exists() and not options.overwrite:
+    command, foundation = command_digest("train", options, recipe), Path(f"{options.out}-foundation")
+    output, starts = Output(out, options.overwrite, command), [options.start]
+    if options.start is None and (foundation / atomic.MANIFEST).exists() and (output.stage or not options.overwrite):
         on_event(Note(f"Going on from {foundation}, which an earlier run made (--overwrite makes it anew)."))
-        start = str(foundation)
-    model, recipe = start_from(start, recipe, options.allow_network, options.seed)
-    opened = open_data(data, options, recipe, on_event, start=model)
-    context = _context(options, recipe, on_event)
-    if model is not None:
-        extend_model(model, opened, options.seed, recipe.finetune, on_event)
-    else:
-        check_free(foundation, options.overwrite)
-        first = context.but(out=foundation, limit=_share(context.limit, _PRETRAINING))
-        model = pretrain_model(opened, first)
-        model.save(foundation, overwrite=options.overwrite)
-    tuned = finetune_model(opened, context.but(limit=_share(context.limit, _FINETUNING)), model, pretrained=True)
-    model = tuned.model
-    model.provenance["decision"] = tuned.choice.as_json()
-    model.save(out, overwrite=options.overwrite)
+        starts.insert(0, str(foundation))
+    for start in starts:
+        model, own = start_from(start, recipe, options.allow_network, options.seed)
+        opened = open_data(data, options, own, on_event, start=model)
+        output.open(opened)
+        if output.stage or not options.overwrite:
+            break  # else the foundation is of other rows, and made anew
+    judged_tasks([Task([], list(opened.ask))], opened.part("test"))  # raises now what it would after training
+    context = _context(options, own, output, on_event)
+    tuned = None
+    if output.stage == EVALUATING:
+        model = load(out, device=own.device)
+    elif model is None and options.start is None and begins_wide(opened, own):
+        seconds = context.limit if context.limit is not None else _default_budget(opened)
+        tuned = train_beside_wide(opened, context.but(limit=_OF_BUDGET * seconds), _keeper(output, out))
+    if tuned is not None:
+        model = tuned.model
+        model.provenance["decision"] = tuned.choice.as_json()
+        model.save(out, overwrite=True)
+        output.mark(EVALUATING)
+    elif output.stage != EVALUATING:
+        if model is None:
+            model = _foundation(opened, context, Output(foundation, options.overwrite, command))
+            output.mark(PRETRAINED)
+        else:
+            extend_model(model, opened, options.seed, own.finetune, on_event)
+        context = context.but(limit=_share(context.limit, _FINETUNING))
+        tuned = finetune_model(opened, context, model, pretrained=True)
+        model = tuned.model
+        model.provenance["decision"] = tuned.choice.as_json()
+        model.save(out, overwrite=output.replaces)
+        output.mark(EVALUATING)
     evaluate_model(model, opened.part("test"), opened.part("train"), out, seed=options.seed, on_event=on_event)
+    Output(foundation, True, command).finish()  # it was made for this model
+    output.finish()
     on_event(Saved("model", str(out)))
+    return model
+
+
+def _default_budget(opened: Data) -> float:
+    """Seconds that pay on a table of so many rows, where nobody says."""
+    return float(np.clip(_SECONDS * len(opened.table) / _ROWS, _SECONDS, _MAX_SECONDS))
+
+
+def _keeper(output: Output, out: Path) -> Callable[[Model], None]:
+    """Puts a model in the run's folder, from where a stopped run can be used and goes on."""
+
+    def keep(model: Model) -> None:
+        output.begin()
+        model.save(out, overwrite=output.replaces or (out / atomic.MANIFEST).exists())
+
+    return keep
+
+
+def _foundation(opened: Data, context: RunContext, output: Output) -> Model:
+    """Pretrains a model, and saves it beside the one that is made from it."""
+    output.open(opened)
+    context = context.but(out=output.path, output=output, limit=_share(context.limit, _PRETRAINING))
+    model = pretrain_model(opened, context)
+    model.save(output.path, overwrite=output.replaces)
     return model
 
 
@@ -146,18 +194,19 @@ def recipe_of(options: TrainingOptions) -> Recipe:
     return make_recipe(options.config, options.settings, **flags)
 
 
-def _context(options: TrainingOptions, recipe: Recipe, on_event: Listener) -> RunContext:
+def _context(options: TrainingOptions, recipe: Recipe, output: Output, on_event: Listener) -> RunContext:
     limit = budget_seconds(options.budget)
-    return RunContext(recipe, Path(options.out), options.seed, options.max_bad, limit, on_event)
+    return RunContext(recipe, output.path, options.seed, options.max_bad, limit, on_event, output)
 
 
 def _share(limit: float | None, share: float) -> float | None:
     return None if limit is None else share * limit
 
 
-def _save(model: Model, out: str, overwrite: bool, what: str, on_event: Listener) -> Model:
-    model.save(out, overwrite=overwrite)
-    on_event(Saved(what, out))
+def _save(model: Model, output: Output, what: str, on_event: Listener) -> Model:
+    model.save(output.path, overwrite=output.replaces)
+    output.finish()
+    on_event(Saved(what, str(output.path)))
     return model
 
 

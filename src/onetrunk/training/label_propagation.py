@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ _NEIGHBOURS = 10
 _TRUST = 0.9  # how far labels travel; 0 is not at all
 
 
-def propagate_labels(model: Model, store: Store, task: Task, values: list[Any]) -> tuple[list[Any], np.ndarray]:
+def propagate_labels(model: Model, store: Store, task: Task, values: Sequence[Any]) -> tuple[list[Any], np.ndarray]:
     """Fills the missing values of a closed set of answers by label spreading (Zhou et al. 2004, on learnt states as in
     arXiv 1904.04717). Returns all values, and how sure each is: 1 where it was known. Raises UsageError where an answer
     is not one of a closed set.

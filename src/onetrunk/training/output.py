@@ -1,26 +1,129 @@
-"""Where a run puts its result: checked before any work."""
+"""Where a run puts its result: checked before any work, marked while the run is not at its end.
+
+The mark (`unfinished.json`) says which command the run is of, and how far it came. The same command, given again after
+a kill, goes on from there; `--overwrite` then replaces nothing of its own.
+"""
 
 from __future__ import annotations
 
-import shutil
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
-from onetrunk.core import folder as files
-from onetrunk.core.errors import UsageError
+import numpy as np
+
+from onetrunk.core.errors import ModelFileError, UsageError
+from onetrunk.data.seen_rows import record
+from onetrunk.data.split import SPLITS
+from onetrunk.engine.checkpoint import clear_run
+from onetrunk.inference.adapter import base_digest
+from onetrunk.storage import atomic
+from onetrunk.storage.disk import disk_errors
+from onetrunk.storage.strict_json import read_json, write_json_whole
+from onetrunk.training.open_data import Data
+from onetrunk.training.options import TrainingOptions
+from onetrunk.training.recipe import Recipe
+
+PRETRAINED, TRAINING, EVALUATING = "pretrained", "training", "evaluating"  # stages: the foundation is made; then
+_OF_NO_WEIGHT = ("out", "overwrite", "device", "allow_network", "config", "settings")  # the recipe holds settings
+_SAMPLED_ROWS = 256  # by which a table is known again
 
 
 def check_free(out: str | Path, overwrite: bool) -> None:
-    """Raises UsageError before any work when the result could not be put at `out`; with `overwrite` clears the way."""
+    """Raises UsageError before any work when the result could not be put at `out`. Nothing is changed."""
     place = Path(out)
     for path in (place, *place.parents):
         if path.is_file():
             raise UsageError(f"{path} is a file; name another --out.")
-    finished = (place / files.MANIFEST).exists()
-    if finished and not overwrite:
-        raise UsageError(f"{place} already exists; name another --out or pass --overwrite.")
-    if place.is_dir() and not finished and any(entry.name not in files.TRAINING for entry in place.iterdir()):
-        raise UsageError(f"{place} holds other files and no model; name another --out.")
-    if overwrite:
-        for name in files.TRAINING:  # of the run that is replaced
-            path = place / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    if (place / atomic.MANIFEST).exists():
+        if not overwrite:
+            raise UsageError(f"{place} already exists; name another --out or pass --overwrite.")
+    elif place.is_dir():
+        names = {entry.name for entry in place.iterdir()}
+        if names and not names & {*atomic.TRAINING}:
+            raise UsageError(f"{place} holds other files and no model; name another --out.")
+
+
+class Output:
+    """The folder of a run's result. `goes_on`: a run of the same command was stopped there, at `stage`.
+
+    Nothing is removed before `begin`, which a run calls when all else is checked. Without a `command` (its digest)
+    there is no mark: a run then goes on from whatever checkpoints are there, or the trainer refuses them.
+    """
+
+    def __init__(self, path: str | Path, overwrite: bool = False, command: str = "") -> None:
+        self.path, self.overwrite, self.command = Path(path), overwrite, command
+        atomic.recover(path)
+        left = _read_mark(self.path)
+        self.goes_on = bool(command) and left.get("command") == command
+        self.of_another = bool(left) and not self.goes_on
+        self.stage = str(left.get("stage", "")) if self.goes_on else ""
+        self.rows = str(left.get("rows", "")) if self.goes_on else ""
+        check_free(path, overwrite or self.goes_on)
+        self.replaces = overwrite or self.goes_on
+        self._begun = False
+
+    def open(self, data: Data) -> None:
+        """Raises UsageError where the folder holds the model of a run on other rows, and may not be replaced."""
+        rows = _rows_digest(data)
+        if self.goes_on and rows != self.rows:
+            self.goes_on, self.of_another, self.stage = False, True, ""
+            check_free(self.path, self.overwrite)
+            self.replaces = self.overwrite
+        self.rows = rows
+
+    @property
+    def resumes(self) -> bool:
+        """May checkpoints that are there be those of this run? Else they are of one that is replaced."""
+        return self._begun or not self.overwrite or (self.goes_on and self.stage != PRETRAINED)
+
+    def begin(self) -> None:
+        """From here on the folder is this run's: what a run that it replaces left beside its model is removed."""
+        if not self.resumes:
+            clear_run(self.path)
+        self._begun = True
+        if self.overwrite or not self.of_another:  # else the trainer says why it cannot go on from another's
+            self.mark(TRAINING)
+
+    def mark(self, stage: str) -> None:
+        """Says how far the run has come."""
+        if self.command and stage != self.stage:
+            with disk_errors(self.path):
+                atomic.real(self.path).mkdir(parents=True, exist_ok=True)
+                mark = {"command": self.command, "rows": self.rows, "stage": stage}
+                write_json_whole(self.path / atomic.UNFINISHED, mark)
+            self.goes_on, self.stage = True, stage
+
+    def finish(self) -> None:
+        """The run is at its end."""
+        if self.goes_on:
+            (self.path / atomic.UNFINISHED).unlink(missing_ok=True)
+
+
+def command_digest(verb: str, options: TrainingOptions, recipe: Recipe, **more: Any) -> str:
+    """Equal for a command given twice: what it was told, and the model folders it begins with (`start`, `teacher`)."""
+    told = {k: v for k, v in vars(options).items() if k not in _OF_NO_WEIGHT} | more
+    text = json.dumps([verb, told, recipe.model_dump(mode="json", exclude={"device"})], sort_keys=True, default=str)
+    found = hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16)
+    for start in (options.start, more.get("teacher")):
+        if start is not None and (Path(start) / atomic.MANIFEST).exists():
+            found.update(base_digest(Path(start)).encode())
+    return found.hexdigest()
+
+
+def _read_mark(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path / atomic.UNFINISHED)
+    except ModelFileError:  # there is none, or its writer was killed
+        return {}
+
+
+def _rows_digest(data: Data) -> str:
+    """Equal for equal tables, as far as some of their rows tell."""
+    n = len(data.table)
+    sample = data.table.take(np.unique(np.linspace(0, max(0, n - 1), min(n, _SAMPLED_ROWS)).astype(np.int64)))
+    none = np.zeros(0, dtype=np.int64)
+    parts = {name: none for name in SPLITS} | {SPLITS[0]: np.arange(len(sample))}
+    told = [n, data.table.names, data.given, data.ask, record(sample, data.types, data.given or data.ask, parts)]
+    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()

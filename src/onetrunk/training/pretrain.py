@@ -26,7 +26,9 @@ def pretrain_model(data: Data, context: RunContext, model: Model | None = None) 
     context.show_ledger(data.ledger, len(store.index))
     batches, objectives, steps = schedule(store, context.recipe, context.seed)
     learner = Learner(model.network, objectives, context.seed)
-    steps = steps_within(learner, batches, context.recipe.train, steps, context.limit, context.out)
+    steps = steps_within(
+        learner, batches, context.recipe.train, steps, context.limit, context.out, resume=context.resumes
+    )
     weights = {o.tag: o.config.weight for o in objectives}
     result = run_stage("pretraining", learner, batches, steps, context, weights=weights)
     task = Task(list(data.given), list(data.ask))

@@ -68,6 +68,11 @@ class FinetuneConfig(Config):
     metric: str | None = Field(
         None, description="The metric that chooses the best step; by default the first asked column's main one."
     )
+    wide: bool = Field(
+        True,
+        description="`train` on a table of which every row has its answer begins with what linear models and boosted "
+        "trees know, and skips pretraining.",
+    )
     repeats: int = Field(1, ge=1, description="Seeds to train with; the best on the validation rows is kept.")
     label_propagation: bool = Field(
         False, description="Rows without a label learn from the labels of their neighbours (a closed set of answers)."

@@ -10,6 +10,7 @@ import numpy as np
 from onetrunk.core.column import Codec
 from onetrunk.core.errors import UsageError
 from onetrunk.core.metric import Metric, metric_named
+from onetrunk.core.values import take
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
@@ -17,6 +18,7 @@ from onetrunk.evaluation.baselines import before_and_then, usable
 from onetrunk.inference.likelihood import mean_loss
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
+from onetrunk.inference.wide import add_wide
 
 LOSS = Metric("loss", False, "nats")
 
@@ -59,7 +61,8 @@ def validator(model: Model, task: Task, rows: Table, metric: Metric) -> Callable
     store = encode(rows, columns, model.network.codecs, Ledger())
     present = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
     store.index = store.index[present]
-    truths = [rows[name][i] for i in present]
+    add_wide(model.network, store, task.given, name)
+    truths = list(take(rows[name], present))
 
     def judge() -> Judgement:
         if metric == LOSS:
@@ -88,6 +91,6 @@ def _history_metrics(model: Model, task: Task, rows: Table) -> dict[str, float |
     codec = model.codec(name)
     before, then = before_and_then(codec, rows[name])
     kept = usable(codec, then)
-    columns = {n: [rows[n][i] for i in kept] for n in task.given if n in rows.columns}
+    columns = {n: take(rows[n], np.array(kept, dtype=np.int64)) for n in task.given if n in rows.columns}
     columns[name] = [before[i] for i in kept]
     return codec.metrics(model.answer(columns, name, task.given), [then[i] for i in kept])

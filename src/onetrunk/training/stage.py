@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from onetrunk import __version__
 from onetrunk.core import rng
 from onetrunk.core.errors import InterruptedRunError
 from onetrunk.core.events import ColumnAdded, ColumnExtended, Listener, StageFinished, StageStarted, ignore
+from onetrunk.core.values import of_present
 from onetrunk.data.loader import Loader
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.seen_rows import record
@@ -27,7 +30,7 @@ from onetrunk.model.flops import StepOperations
 from onetrunk.objectives import Learner
 from onetrunk.objectives.distil import Distil
 from onetrunk.training import adapt
-from onetrunk.training.batches import with_row_weights
+from onetrunk.training.batches import updates_of, with_row_weights
 from onetrunk.training.context import RunContext
 from onetrunk.training.distil import student_columns
 from onetrunk.training.open_data import Data
@@ -68,7 +71,7 @@ def extend_model(
             on_event(ColumnAdded(column.name, column.type))
     for name in data.names:
         if model.columns[name].codec in extended:
-            added = model.codec(name).extend([v for v in train[name] if v is not None])
+            added = model.codec(name).extend(of_present(train[name]))
             if added:
                 on_event(ColumnExtended(name, added))
 
@@ -89,8 +92,10 @@ def run_stage(
     context: RunContext,
     validate: Validate | None = None,
     weights: dict[str, float] | None = None,
+    rates: Mapping[nn.Module, float] | None = None,
 ) -> TrainResult:
-    """Trains the learner's model on the batches. `weights` are of losses, by objective. Raises InterruptedRunError
+    """Trains the learner's model on the batches. `weights` are of losses, by objective, `rates` shares of
+    the learning rate, by part. Raises InterruptedRunError
     where a signal stopped it; the same call goes on from there."""
     recipe, network = context.recipe, learner.model
     settings: dict[str, Any] = {
@@ -102,19 +107,21 @@ def run_stage(
     if not recipe.train.save_every:
         settings["save_every"] = max(50, steps // 10)
     train = TrainConfig.parse({**recipe.train.model_dump(), **settings})
-    identity: dict[str, Any] = {"rows": batches.store.digest(), "start": _weights_digest(network)}
+    identity: dict[str, Any] = {"rows": batches.store.digest(), "start": weights_digest(network)}
     for objective in learner.objectives:
         if isinstance(objective, Distil):
             told = objective.options
-            identity["teacher"] = [_weights_digest(objective.teacher), told.weight, told.temperature]
+            identity["teacher"] = [weights_digest(objective.teacher), told.weight, told.temperature]
     parameters = sum(p.numel() for p in network.parameters())
     documents = {o.tag: o.config.documents for o in learner.objectives}
     context.on_event(StageStarted(stage, len(batches.store.index), steps, parameters, documents))
     trainer = Trainer(
         learner, batches, train, context.out,
         seed=context.seed, identity=identity, validate=validate, progress=Progress(stage, context.on_event),
-        flops=StepOperations(network),
+        flops=StepOperations(network), updates=updates_of(learner, rates),
     )  # fmt: skip
+    if context.output is not None:
+        context.output.begin()
     result = trainer.run()
     if result.interrupted:
         raise InterruptedRunError(
@@ -155,7 +162,13 @@ def provenance(
     return {"stages": [*(before or {}).get("stages", []), made]}
 
 
-def _weights_digest(network: FoundationModel) -> str:
+def untrained(model: Model, seconds: float) -> TrainResult:
+    """The result of a run without steps, for provenance."""
+    device = str(next(model.network.parameters()).device)
+    return TrainResult(0, None, None, [], 0, seconds, 0, "no steps", device)
+
+
+def weights_digest(network: FoundationModel) -> str:
     found = hashlib.blake2b(digest_size=8)
     for name, tensor in network.state_dict().items():
         found.update(name.encode() + tensor.cpu().numpy().tobytes())

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from scipy import optimize, sparse
 
-from onetrunk.core.encoder import ClosedSet, Encoder
-from onetrunk.core.wide import Sparse, Wide, WideFeatures
+from onetrunk.core.wide import Sparse, WideFeatures, WideTarget
+from onetrunk.data.store import Store
+from onetrunk.inference.wide import features_of
 from onetrunk.model.wide import WideReadout, WideShape, as_known
 from onetrunk.nn.heads.trees import TreeEnsemble, Trees, trees_of
 
@@ -43,13 +44,19 @@ class FittedWide:
     held_out: np.ndarray
     scores: dict[str, float]
     seconds: float
+    residuals: np.ndarray | None = None  # of numbers, what is left beside that, float64 [rows]
     chosen: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """What was tried, what was chosen, and how long it took."""
+        return {"scores": self.scores, "chosen": self.chosen, "seconds": round(self.seconds, 1)}
 
 
 @dataclass
 class Rows:
     """Labelled rows: the features of their given columns, and what is asked, standardised or as class numbers."""
 
+    rows: np.ndarray  # int64 [m], of the store
     features: dict[str, WideFeatures]
     present: dict[str, np.ndarray]
     target: np.ndarray  # int64 or float64 [m]; of several classes at once float32 [m, K]
@@ -66,28 +73,27 @@ class Rows:
         return None if len(weight) and (weight == weight[0]).all() else weight
 
 
-def wide_rows(
-    encoders: dict[str, Encoder],
-    contents: dict[str, Any],
-    index: dict[str, np.ndarray],
-    target: np.ndarray,
-    weight: np.ndarray,
-    classes: int,
-) -> Rows:
-    """Features of the given columns that have any. `index[column]` int64 [m] says where in its content a row's value
-    stands, -1 where it is missing."""
-    features, present = {}, {}
-    for name, encoder in encoders.items():
-        if isinstance(encoder, Wide):
-            present[name] = np.flatnonzero(index[name] >= 0)
-            features[name] = encoder.wide_features(contents[name].take(index[name][present[name]]))
-    return Rows(features, present, target, weight, classes)
+def wide_rows(store: Store, given: Sequence[str], ask: str, labelled: np.ndarray) -> Rows | None:
+    """The labelled rows of a store, as far as there is something to learn; None where the asked column has no wide
+    read-out, or no given column has features."""
+    c = store.names.index(ask)
+    encoder = store.codecs[c].encoder
+    labelled = labelled[store.index[labelled, c] >= 0]
+    if not isinstance(encoder, WideTarget) or not store.codecs[c].module.pooled:
+        return None
+    target, classes = encoder.wide_target(store.contents[c].take(store.index[labelled, c]))
+    learnt = (target >= 0) if classes and target.ndim == 1 else np.ones(len(target), dtype=bool)
+    rows = labelled[learnt]
+    names = [name for name in given if name != ask and name in store.names]
+    features, present = features_of(store, names, rows)
+    weight = np.ones(len(rows)) if store.row_weight is None else store.row_weight[rows].astype(np.float64)
+    return Rows(rows, features, present, target[learnt], weight, classes) if features else None
 
 
 def fit_wide(rows: Rows, seed: int = 0) -> FittedWide | None:
-    """None where no given column has features, or there is too little to learn from."""
+    """None where there is too little to learn from."""
     started = time.monotonic()
-    if not rows.features or rows.count < 2 * _FOLDS:
+    if rows.count < 2 * _FOLDS or (rows.classes and rows.target.ndim == 1 and len(np.unique(rows.target)) < 2):
         return None
     folds = _folds(rows, seed)
     outputs = max(1, rows.classes)
@@ -108,7 +114,8 @@ def fit_wide(rows: Rows, seed: int = 0) -> FittedWide | None:
     _set_linear(readout, rows, linear.fitted())
     readout.mix.copy_(torch.from_numpy(mix))
     chosen = {"penalty": linear.chosen, "trees": 0 if trees is None else trees.chosen, "mix": mix.tolist()}
-    return FittedWide(readout, held_out.astype(np.float32), scores, time.monotonic() - started, chosen)
+    residuals = None if rows.classes else rows.target - held_out[:, 0]
+    return FittedWide(readout, held_out.astype(np.float32), scores, time.monotonic() - started, residuals, chosen)
 
 
 @dataclass
@@ -424,12 +431,3 @@ def _folds(rows: Rows, seed: int) -> list[np.ndarray]:
     if rows.classes and rows.target.ndim == 1:
         order = order[np.argsort(rows.target[order], kind="stable")]
     return [np.sort(order[k::_FOLDS]) for k in range(_FOLDS)]
-
-
-def is_wide(encoders: Sequence[Encoder]) -> bool:
-    return any(isinstance(encoder, Wide) for encoder in encoders)
-
-
-def class_count(encoder: Encoder) -> int:
-    """Of a closed set; 0 for what stands on a line."""
-    return len(encoder.class_names()) if isinstance(encoder, ClosedSet) else 0

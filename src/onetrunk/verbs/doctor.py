@@ -64,7 +64,7 @@ def _learns() -> str:
     torch.manual_seed(0)
     model = torch.nn.Linear(1, 1)
     x = torch.linspace(-1, 1, 64)[:, None]
-    optimizer = build_optimizer(model, OptimConfig(optimizer="adam", lr=0.1))
+    optimizer = build_optimizer(dict(model.named_parameters()), OptimConfig(optimizer="adam", lr=0.1))
     for _ in range(200):
         model.zero_grad()
         loss = (model(x) - 3 * x - 1).square().mean()

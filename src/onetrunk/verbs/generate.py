@@ -33,7 +33,7 @@ def generate(
     prompt: str | None = None,
     n: int = 5,
     quiet: bool = False,
-) -> pd.DataFrame:
+) -> pd.DataFrame | None:
     """Draw or write `n` values of a column, for every given row or from nothing.
 
     Args:

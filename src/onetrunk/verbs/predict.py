@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 )
 def predict(
     model: Any, data: Any, options: AnswerOptions, *, prompted: bool = False, quiet: bool = False
-) -> pd.DataFrame:
+) -> pd.DataFrame | None:
     """Answer the asked columns for every row. Columns and values may be missing.
 
     Args:
@@ -33,7 +33,7 @@ def predict(
 
     Returns:
         A DataFrame in the rows' order, with the index of one that was given: for each asked column its answer,
-        probability (and each class's) or interval.
+        probability (and each class's) or interval. None where `out` has the answers of a table larger than memory.
     """
     from onetrunk.training.answers import run_prediction
     from onetrunk.verbs.show import Printer

@@ -18,14 +18,18 @@ def entries_of(value: Any) -> list[Entry]:
     out = []
     for i, entry in enumerate(value):
         label, box = (entry.get("label"), entry.get("box")) if isinstance(entry, dict) else (None, None)
-        numbers = isinstance(box, list | tuple | np.ndarray) and len(box) == 4
-        numbers = numbers and all(isinstance(x, int | float | np.number) and np.isfinite(x) for x in box)
-        if label is None or not numbers:
+        if label is None or not _four_numbers(box):
             raise BadValueError(
                 f'box {i} should be like {{"label": "cat", "box": [x, y, width, height]}}, found {str(entry)[:80]}'
             )
         out.append((str(label), [float(x) for x in box]))
     return out
+
+
+def _four_numbers(box: Any) -> bool:
+    if not isinstance(box, list | tuple | np.ndarray) or len(box) != 4:
+        return False
+    return all(isinstance(x, int | float | np.number) and np.isfinite(x) for x in box)
 
 
 def usable_entries(value: Any) -> list[Entry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,13 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Beside, ClosedSet, Encoder, Growth, ReadsAnother, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.wide import Sparse, Wide, WideFeatures, one_each
+from onetrunk.core.wide import Sparse, Wide, WideFeatures, WideTarget, one_each
 
 # How often training shows "unknown" instead of a given class, so that an unseen one finds a learnt vector.
 _UNKNOWN_RATE = 0.02
 
 
-class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide):
+class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
     """Classes in order, as strings; `value` gives one back as the kind of value that it was."""
 
     type_name = "category"
@@ -113,6 +113,14 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide):
             return {"hot": hot, "unseen": np.asarray(len(names - index.keys()), dtype=np.int64)}
         return {"id": np.asarray(index.get(name_of(value), -1), dtype=np.int64)}
 
+    def encode_all(self, values: Sequence[Any], bad: Callable[[int, str], None]) -> tuple[Content, np.ndarray]:
+        there = [value for value in values if value is not None]
+        if self.multi or not there or not set(map(type, there)) <= {str, int, float, bool}:
+            return super().encode_all(values, bad)
+        index = self._index()
+        ids = np.array([index.get(name_of(value), -1) for value in there], dtype=np.int64)
+        return Content({"id": ids}), np.array([value is not None for value in values], dtype=bool)
+
     def _index(self) -> dict[str, int]:
         if len(getattr(self, "_positions", ())) != len(self.classes):
             self._positions = {name: i for i, name in enumerate(self.classes)}
@@ -126,6 +134,10 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide):
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
         unseen = int(content.data["unseen"].sum() if self.multi else (content.data["id"] < 0).sum())
         return {"classes unseen in training": unseen} if unseen else {}
+
+    def wide_target(self, content: Content) -> tuple[np.ndarray, int]:
+        parts = content.gather()
+        return (parts["hot"] if self.multi else parts["id"]), len(self.classes)
 
     def wide_features(self, content: Content) -> WideFeatures:
         """Its class, or its classes."""

@@ -51,20 +51,25 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution):
 
     # -- positions to answers ----------------------------------------------------------------------------------------
     def logits(self, h: Tensor) -> Tensor:
-        """h [r, D'] to float32 [r, classes]."""
+        """h [r, D'] to float32 [r, classes]. What a wide read-out says is where they begin."""
+        begin: Tensor | float = 0.0
+        if self.wide_outputs:
+            h, begin = h[:, : -self.wide_outputs], h[:, -self.wide_outputs :].float()
         h = dropout(h, self.options.dropout, self.training)
-        return F.linear(h, self.head, self.bias).float()
+        return F.linear(h, self.head, self.bias).float() + begin
 
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
         w = targets["w"]
         if self.encoder.multi:
             losses = F.binary_cross_entropy_with_logits(self.logits(h), targets["hot"], reduction="none").mean(-1)
             return Loss((losses * w).sum(), w.sum(), losses.detach())
-        one = torch.ones(len(h), 1, device=h.device, dtype=h.dtype)
-        h = torch.cat([dropout(h, self.options.dropout, self.training), one], dim=1)
-        head = torch.cat([self.head, self.bias[:, None]], dim=1)
         smoothing = self.options.smoothing if self.training else 0.0
-        total, each = linear_cross_entropy(h, head, targets["id"].clamp(min=0), w, smoothing)
+        ids = targets["id"].clamp(min=0)
+        if self.wide_outputs:
+            each = F.cross_entropy(self.logits(h), ids, reduction="none", label_smoothing=smoothing)
+            return Loss((each * w).sum(), w.sum(), each.detach())
+        h = dropout(h, self.options.dropout, self.training)
+        total, each = linear_cross_entropy(h, self.head, self.bias, ids, w, smoothing)
         return Loss(total, w.sum(), each)
 
     def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:

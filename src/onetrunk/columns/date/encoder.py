@@ -14,6 +14,7 @@ import numpy as np
 
 from onetrunk.columns.families.scalar.encoder import ScalarEncoder
 from onetrunk.core.errors import BadValueError
+from onetrunk.core.values import in_memory
 
 _EPOCH = dt.datetime(1970, 1, 1)
 DAY = 86_400
@@ -67,6 +68,7 @@ class DateEncoder(ScalarEncoder):
         return 0.95 * share if share >= 0.8 else 0.0
 
     def fit(self, values: Sequence[Any]) -> None:
+        values = in_memory(values)
         self.day_first = _day_first(values)
         moments = [moment for value in values if (moment := _try(value, self.day_first)) is not None]
         self.aware = any(moment.tzinfo is not None for moment in moments)

@@ -18,9 +18,11 @@ class ImageModule(PatchModule[ImageEncoder]):
         super().__init__(encoder, width)
         channels, patch, tokens = encoder.channels, encoder.patch, encoder.prefix_count
         stem = self._stem_channels()
-        self.stem = ResidualStages(channels, stem, patch, self.options.depth) if stem else nn.Identity()
-        inner, cell = (self.stem.channels_out, self.stem.rest) if stem else (channels, patch)
-        self.to_width = nn.Conv2d(inner, width, cell, stride=cell)
+        if stem:
+            stages = ResidualStages(channels, stem, patch, self.options.depth)
+            channels, patch = stages.channels_out, stages.rest  # what is left of a patch after the stem
+        self.stem: nn.Module = stages if stem else nn.Identity()
+        self.to_width = nn.Conv2d(channels, width, patch, stride=patch)
         if tokens:
             self.prefix = nn.Parameter(torch.randn(tokens, width) * 0.05)
         self.position_embedding = nn.Parameter(torch.randn(tokens + encoder.grid.count, width) * 0.05)

@@ -54,9 +54,7 @@ class ItemsModule(HistoryModule[ItemsEncoder]):
             drawn = targets["drawn"][targets["drawn"] >= 0]
             total, each = sampled_cross_entropy(h, self.items(), self.bias, targets["id"], w, drawn, log_q)
         else:
-            h = torch.cat([h, torch.ones_like(h[:, :1])], dim=1)
-            weight = torch.cat([self.items(), self.bias[:, None]], dim=1)
-            total, each = linear_cross_entropy(h, weight, targets["id"], w)
+            total, each = linear_cross_entropy(h, self.items(), self.bias, targets["id"], w)
         return Loss(total, w.sum(), each)
 
     # -- the decoding loop -------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from onetrunk.core import rng
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Growth, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError, MissingExtraError
+from onetrunk.core.values import in_memory
 
 TOKEN = re.compile(r"\[[^\[\]\s]+\]|Br|Cl|[BCNOPSFI]|[bcnops]|%\d{2}|[0-9]|[-=#$:/\\.()+~@?>*]")  # arXiv 1711.04810
 _ATOM = re.compile(r"[A-Za-z]")
@@ -95,6 +96,7 @@ class MoleculeEncoder(TokenEncoder):
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
+        values = in_memory(values)
         self.canonical = chemistry.available()
         spelt = []
         for value in values:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from onetrunk.columns.families.scalar.encoder import ScalarEncoder
+from onetrunk.core.content import Content
 from onetrunk.core.errors import BadValueError
 
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
@@ -37,8 +38,10 @@ class NumberEncoder(ScalarEncoder):
 
     @classmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
-        found = [_try(value) for value in values]
-        numbers = np.array([number for number in found if number is not None], dtype=np.float64)
+        numbers = _plain_numbers(values)
+        if numbers is None:
+            found = [_try(value) for value in values]
+            numbers = np.array([number for number in found if number is not None], dtype=np.float64)
         if not len(numbers):
             return {"values": 0}
         low, quarter, half, three_quarters, high = np.quantile(numbers, [0, 0.25, 0.5, 0.75, 1]).tolist()
@@ -57,6 +60,10 @@ class NumberEncoder(ScalarEncoder):
     @classmethod
     def fingerprint(cls, value: Any) -> str:
         """1, 1.0, "1" and "1.00" are equal."""
+        if type(value) is int:
+            return str(value)
+        if type(value) is float:
+            return str(int(value)) if value.is_integer() else repr(value)
         number = _try(value)
         if number is None:
             return str(value).strip()
@@ -67,8 +74,26 @@ class NumberEncoder(ScalarEncoder):
     def to_line(self, value: Any) -> float:
         return _number(value)
 
+    def encode_all(self, values: Sequence[Any], bad: Callable[[int, str], None]) -> tuple[Content, np.ndarray]:
+        present = np.array([value is not None for value in values], dtype=bool)
+        line = _plain_numbers([value for value in values if value is not None])
+        if line is None or not len(line):
+            return super().encode_all(values, bad)
+        return Content({"value": self._standardised(line).astype(np.float32)}), present
+
     def from_line(self, position: float) -> float:
         return float(position)
+
+
+def _plain_numbers(values: Sequence[Any]) -> np.ndarray | None:
+    """All at once, float64 [n], where they are finite ints and floats; None where some are anything else."""
+    if not set(map(type, values)) <= {int, float}:
+        return None
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except OverflowError:
+        return None
+    return numbers if np.isfinite(numbers).all() else None
 
 
 def _number(value: Any) -> float:

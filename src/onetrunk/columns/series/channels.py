@@ -71,7 +71,8 @@ class Channels:
     @classmethod
     def fit(cls, values: Sequence[Any], period: int | None) -> Self:
         """Raises DataError where no value is usable."""
-        arrays, names, reason = [], None, "no values"
+        arrays: list[np.ndarray] = []
+        names, reason = None, "no values"
         for value in values:
             try:
                 own, x = read(value)

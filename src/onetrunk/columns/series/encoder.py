@@ -22,6 +22,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, local_positions, window_counts
 from onetrunk.core.encoder import Beside, Encoder, History, SegmentContext
 from onetrunk.core.errors import BadValueError
+from onetrunk.core.values import in_memory
 
 QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of each point of a forecast
 _MAX_SEEN = 512  # points of history, where nobody says how many
@@ -107,6 +108,7 @@ class SeriesEncoder(Encoder, History):
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
+        values = in_memory(values)
         self._know(Channels.fit(values, self.options.period))
         content, _ = self.encode_all(values, lambda i, reason: None)
         every = max(1, len(content) // _MAX_WINDOWS)
@@ -268,7 +270,7 @@ class SeriesEncoder(Encoder, History):
             ends = ends - rng.integers(rng.mix(keys, "window"), spare + 1)
         cut = self._cut(content, ends)
         y = cut.future.astype(np.float32).reshape(-1, P)
-        targets = {
+        targets: dict[str, np.ndarray] = {
             "y": y,
             "present": cut.present.reshape(-1, P).astype(np.float32),
             "past": cut.past.reshape(m * C, L).repeat(K, 0).astype(np.float32),

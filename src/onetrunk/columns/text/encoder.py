@@ -24,6 +24,7 @@ from onetrunk.columns.text.conversations import ANSWERS, is_conversation, render
 from onetrunk.core.content import Content
 from onetrunk.core.encoder import Growth
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.values import in_memory
 from onetrunk.core.wide import Sparse, Wide, WideFeatures
 from onetrunk.data.ngrams import character_ngrams, text_keys, word_ngrams
 
@@ -82,6 +83,7 @@ class TextEncoder(TokenEncoder, Wide):
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
+        values = in_memory(values)
         self.converses = any(is_conversation(v) for v in values)
         texts = _pieces(values)
         characters = Counter(c for text in texts for c in set(text))

@@ -38,9 +38,7 @@ class TraceModule(HistoryModule[TraceEncoder]):
 
     # -- positions to answers ----------------------------------------------------------------------------------------
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
-        h = torch.cat([h, torch.ones_like(h[:, :1])], dim=1)
-        weight = torch.cat([self.head, self.bias[:, None]], dim=1)
-        total, each = linear_cross_entropy(h, weight, targets["id"], targets["w"])
+        total, each = linear_cross_entropy(h, self.head, self.bias, targets["id"], targets["w"])
         return Loss(total, targets["w"].sum(), each)
 
     # -- the decoding loop -------------------------------------------------------------------------------------------

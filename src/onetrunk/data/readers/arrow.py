@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from onetrunk.core.errors import DataError
 from onetrunk.data.readers.common import Columns, Notes, check_names, plain
@@ -54,7 +55,7 @@ def from_batches(batches: Iterable[pa.RecordBatch], where: object, names: list[s
         batch.validate(full=True)  # or one changed byte of a file is an access beyond its end
         for first in range(0, batch.num_rows, _ROWS):
             spool.append(_lasting(batch.slice(first, _ROWS)))
-    return columns_of(spool, names, lambda name, batch: python_values)
+    return columns_of(spool, names, lambda name, batch: PLAIN)
 
 
 def _lasting(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -74,11 +75,26 @@ def columns_of(spool: Spool, names: list[str], decoder: Callable[[str, int], Dec
     return columns
 
 
+_PLAIN_ALREADY = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_floating)
+
+
+def present(array: pa.Array) -> pa.Array:
+    """Where `python_values` are not None."""
+    if pa.types.is_floating(array.type):
+        return pc.and_(array.is_valid(), pc.fill_null(pc.invert(pc.is_nan(array)), False))
+    return array.is_valid()
+
+
 def python_values(array: pa.Array) -> list[Any]:
     """Plain values; None where missing."""
     if pa.types.is_timestamp(array.type):
         array = array.cast(pa.timestamp("us", array.type.tz), safe=False)
+    if pa.types.is_floating(array.type):
+        array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
     values = array.to_pylist()
-    if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type) or pa.types.is_string(array.type):
+    if any(is_plain(array.type) for is_plain in _PLAIN_ALREADY):
         return values
     return [plain(v) for v in values]
+
+
+PLAIN = Decode(python_values, present)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None", "?")
-TEXT = "string"
+TEXT, DECIMAL = "string", "decimal"
 
 _TRUE = pa.array(["1", "true", "TRUE", "True"])
 _FALSE = pa.array(["0", "false", "FALSE", "False"])
@@ -50,7 +50,7 @@ _KINDS: dict[str, Callable[[pa.Array], pa.Array]] = {
     "exact moment": _moments("ns", None),
     "moment in a zone": _moments("s", "UTC"),
     "exact moment in a zone": _moments("ns", "UTC"),
-    "decimal": lambda cells: _trimmed(cells).cast(pa.float64()),
+    DECIMAL: lambda cells: _trimmed(cells).cast(pa.float64()),
 }
 
 

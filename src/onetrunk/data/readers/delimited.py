@@ -10,8 +10,8 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from onetrunk.core.errors import DataError
-from onetrunk.data.readers.arrow import columns_of, python_values
-from onetrunk.data.readers.cells import MISSING, Kind, typed
+from onetrunk.data.readers.arrow import columns_of, present, python_values
+from onetrunk.data.readers.cells import DECIMAL, MISSING, Kind, typed
 from onetrunk.data.readers.common import Columns, Notes, check_names
 from onetrunk.data.readers.text import TextFile
 from onetrunk.data.spool import Decode, Spool
@@ -120,4 +120,7 @@ class _Reading:
 
 
 def _decoder(kind: str) -> Decode:
-    return lambda cells: python_values(typed(cells, kind))
+    return Decode(
+        lambda cells: python_values(typed(cells, kind)),
+        lambda cells: present(typed(cells, kind)) if kind == DECIMAL else cells.is_valid(),
+    )

@@ -101,10 +101,10 @@ def _blocks(records: Iterable[Record]) -> Iterator[list[Record]]:
 def _cells(values: list[Any]) -> tuple[pa.Array, Decode]:
     if all(v is None or isinstance(v, str) for v in values):
         try:
-            return pa.array(values, pa.string()), _strings
+            return pa.array(values, pa.string()), Decode(_strings)
         except (pa.ArrowInvalid, UnicodeEncodeError):
             pass  # half of a surrogate pair: JSON can write it, UTF-8 cannot
-    return pa.array([None if v is None else json.dumps(v) for v in values], pa.string()), _from_json
+    return pa.array([None if v is None else json.dumps(v) for v in values], pa.string()), Decode(_from_json)
 
 
 def _strings(cells: pa.Array) -> list[Any]:

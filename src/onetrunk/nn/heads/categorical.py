@@ -22,17 +22,20 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, h, weight, ids, w, smoothing, rows):
+    def forward(ctx, h, weight, bias, ids, w, smoothing, rows):
         products = torch.get_autocast_dtype(h.device.type) if torch.is_autocast_enabled(h.device.type) else h.dtype
         low_h, low_weight = h.to(products), weight.to(products)
+        low_bias = None if bias is None else bias.to(products)
         each = torch.empty(len(h), dtype=torch.float32, device=h.device)
         grad_h = torch.empty_like(low_h)
-        grad_weight = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
+        exact = torch.promote_types(weight.dtype, torch.float32)
+        grad_weight = torch.zeros_like(weight, dtype=exact)
+        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=exact)
         for i in range(0, len(h), rows):
             part = slice(i, i + rows)
-            logits = F.linear(low_h[part], low_weight)
+            logits = F.linear(low_h[part], low_weight, low_bias)
             for tile, loss, true, wt in _tiles(logits, each[part], ids[part, None], w[part, None]):
-                log_p = tile.to(grad_weight.dtype).log_softmax(1)
+                log_p = tile.to(exact).log_softmax(1)
                 loss.copy_(-(1 - smoothing) * log_p.gather(1, true)[:, 0])
                 if smoothing:
                     loss.sub_(smoothing * log_p.mean(1))
@@ -41,20 +44,19 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                     p.sub_(smoothing / len(weight))
                 tile.copy_(p.mul_(wt))
             grad_h[part] = logits @ low_weight
+            if grad_bias is not None:
+                grad_bias += logits.sum(0, dtype=exact)
             for total, more in _tiles(grad_weight, logits.mT @ low_h[part]):
                 total.add_(more)  # of another type, which would be converted as a whole
-        ctx.save_for_backward(grad_h.to(h.dtype), grad_weight.to(weight.dtype))
+        grad_bias = None if bias is None else grad_bias.to(bias.dtype)
+        ctx.save_for_backward(grad_h.to(h.dtype), grad_weight.to(weight.dtype), grad_bias)
         ctx.mark_non_differentiable(each)
         return (each * w).sum(), each
 
     @staticmethod
     def backward(ctx, grad_sum, _):
-        grad_h, grad_weight = ctx.saved_tensors
-        return (
-            grad_h * grad_sum.to(grad_h.dtype),
-            grad_weight * grad_sum.to(grad_weight.dtype),
-            *[None] * 4,
-        )
+        gradients = (None if g is None else g * grad_sum.to(g.dtype) for g in ctx.saved_tensors)
+        return (*gradients, *[None] * 4)
 
 
 def _tiles(*rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -64,26 +66,26 @@ def _tiles(*rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def linear_cross_entropy(
-    h: Tensor, weight: Tensor, ids: Tensor, w: Tensor, smoothing: float = 0.0
+    h: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor, w: Tensor, smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """h [r, D], weight [V, D], ids int64 [r], w float32 [r] to (weighted sum, each [r] detached), nats."""
+    """h [r, D], weight [V, D], bias [V], ids int64 [r], w float32 [r] to (weighted sum, each [r] detached), nats."""
     rows = max(1, _MOST_LOGITS // len(weight))
-    learning = torch.is_grad_enabled() and (h.requires_grad or weight.requires_grad)
+    learning = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (h, weight, bias))
     if learning and len(h) > rows:
-        return _ChunkedCrossEntropy.apply(h, weight, ids, w, smoothing, rows)
+        return _ChunkedCrossEntropy.apply(h, weight, bias, ids, w, smoothing, rows)
     chunks = zip(h.split(rows), ids.split(rows), strict=True)
-    losses = torch.cat([_losses(hi, weight, i, smoothing) for hi, i in chunks])
+    losses = torch.cat([_losses(hi, weight, bias, i, smoothing) for hi, i in chunks])
     return (losses * w).sum(), losses.detach()
 
 
-def _losses(h: Tensor, weight: Tensor, ids: Tensor, smoothing: float) -> Tensor:
-    return F.cross_entropy(F.linear(h, weight).float(), ids, reduction="none", label_smoothing=smoothing)
+def _losses(h: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor, smoothing: float) -> Tensor:
+    return F.cross_entropy(F.linear(h, weight, bias).float(), ids, reduction="none", label_smoothing=smoothing)
 
 
 def sampled_cross_entropy(
     h: Tensor, weight: Tensor, bias: Tensor, ids: Tensor, w: Tensor, drawn: Tensor, log_q: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """As `linear_cross_entropy`, with a bias [V], from the true id and `drawn` ids [s] of the catalogue only.
+    """As `linear_cross_entropy`, from the true id and `drawn` ids [s] of the catalogue only.
 
     `log_q` [V] is the natural log of the probability with which each id is drawn. What is drawn stands for the rest of
     the catalogue, so its logits are corrected for how often it is; the true one is not drawn, so its logit is not
@@ -104,13 +106,20 @@ def divergence(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def linear_divergence(
-    h: Tensor, weight: Tensor, h_teacher: Tensor, weight_teacher: Tensor, temperature: float
+    h: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    h_teacher: Tensor,
+    weight_teacher: Tensor,
+    bias_teacher: Tensor | None,
+    temperature: float,
 ) -> Tensor:
-    """`divergence` of h weight^T: h [r, D], weight [V, D]; of the teacher, which may have another D. Logits that would
-    be large are made chunk by chunk, and again for the gradient."""
+    """`divergence` of h weight^T + bias: h [r, D], weight [V, D]; of the teacher, which may have another D. Logits that
+    would be large are made chunk by chunk, and again for the gradient."""
 
     def part(h: Tensor, h_teacher: Tensor) -> Tensor:
-        return divergence(F.linear(h, weight.to(h.dtype)), F.linear(h_teacher, weight_teacher), temperature)
+        own = F.linear(h, weight.to(h.dtype), None if bias is None else bias.to(h.dtype))
+        return divergence(own, F.linear(h_teacher, weight_teacher, bias_teacher), temperature)
 
     rows = max(1, _MOST_LOGITS // len(weight))
     if len(h) <= rows:

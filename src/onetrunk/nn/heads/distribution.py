@@ -22,6 +22,11 @@ class BarDistribution(nn.Module):
     the high tail; `mass` [K] is how much of the training values each bar holds (a read-out may start there).
     """
 
+    borders: Tensor
+    widths: Tensor
+    centres: Tensor
+    mass: Tensor
+
     def __init__(self, borders: Sequence[float], scales: Sequence[float], mass: Sequence[float]) -> None:
         super().__init__()
         self.size = len(mass)

@@ -15,6 +15,9 @@ from onetrunk.nn.dropout import Dropout
 
 
 class Forecast(nn.Module):
+    line: Tensor  # [patches * patch, length], the fitted map
+    clean: nn.Linear | None  # of noisy patches of paths
+
     def __init__(
         self,
         width: int,

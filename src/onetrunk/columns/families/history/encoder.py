@@ -18,7 +18,7 @@ from pydantic import Field
 from onetrunk.columns.families.names import kind_of, name_of, value_of
 from onetrunk.core import rng
 from onetrunk.core.config import Config
-from onetrunk.core.content import Content, Role, Segment, cut_into_windows, local_positions, window_counts
+from onetrunk.core.content import Content, Role, Segment, cut_into_windows, local_positions, pick, window_counts
 from onetrunk.core.encoder import Beside, Encoder, Growth, History, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
 
@@ -255,7 +255,7 @@ class HistoryEncoder(Encoder, History):
         starts, whole = np.repeat(content.starts, lens), np.repeat(content.lens, lens)
         size = len(content.data["opens"])
         last = max(size - 1, 0)
-        opens = (index == 0) & ((whole == 0) | np.append(content.data["opens"], True)[np.minimum(starts, size)])
+        opens = (index == 0) & ((whole == 0) | pick(content.data["opens"], starts, True))
         out = {}
         for name in self.names:
             rows = content.data[name] if size else np.full(1, MISSING, dtype=np.int32)

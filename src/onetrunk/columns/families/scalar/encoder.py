@@ -14,14 +14,15 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Encoder, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.wide import Wide, WideFeatures, numbers, one_each
+from onetrunk.core.values import in_memory
+from onetrunk.core.wide import Wide, WideFeatures, WideTarget, numbers, one_each
 
 _WIDE_BINS = 16  # of equal counts, as classes for a linear read-out
 _WIDE_BOUND = 4.0  # standardised values are cut there for it
 _MAX_STANDARDISED = 1e15  # standardised values end here: their squares are still finite in float32
 
 
-class ScalarEncoder(Encoder, Wide):
+class ScalarEncoder(Encoder, Wide, WideTarget):
     """A type says how its values map to the line (`to_line`) and back (`from_line`)."""
 
     class Options(Config):
@@ -47,6 +48,7 @@ class ScalarEncoder(Encoder, Wide):
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
+        values = in_memory(values)
         line, reason = [], "no values"
         for value in values:
             try:
@@ -86,6 +88,12 @@ class ScalarEncoder(Encoder, Wide):
     def traits(self, item: dict[str, np.ndarray]) -> np.ndarray:
         """What a simple model sees of one encoded value, float64 [k]: as much as ours does."""
         return np.atleast_1d(item["value"]).astype(np.float64)
+
+    def wide_target(self, content: Content) -> tuple[np.ndarray, int]:
+        return content.gather()["value"].astype(np.float64), 0
+
+    def expect_around(self, residuals: np.ndarray) -> None:
+        self.bars = fit_bars(np.clip(residuals, -_MAX_STANDARDISED, _MAX_STANDARDISED), self.options.bars)
 
     def wide_features(self, content: Content) -> WideFeatures:
         """The standardised value and what else a type knows, cut where it is far out; and its bin."""

@@ -32,13 +32,24 @@ class ScalarModule(ColumnModule[E], Distribution):
     def __init__(self, encoder: E, width: int) -> None:
         super().__init__(encoder, width)
         self.bars = BarDistribution(encoder.bars.borders, encoder.bars.scales, encoder.bars.mass)
-        self.line = nn.Linear(self._input_count(), width)
         self.slot = nn.Parameter(torch.zeros(width))
-        self.head = nn.Linear(2 * width, self.bars.size)
-        nn.init.normal_(self.line.weight, std=width**-0.5)
+        self._of_bars()
+
+    def _of_bars(self) -> None:
+        """What depends on how many bars there are. The first answer is the training distribution."""
+        self.line = nn.Linear(self._input_count(), self.width)
+        nn.init.normal_(self.line.weight, std=self.width**-0.5)
         nn.init.zeros_(self.line.bias)
-        nn.init.zeros_(self.head.weight)  # the first answer is the training distribution
+        self.head = nn.Linear(2 * self.width, self.bars.size)
+        nn.init.zeros_(self.head.weight)
         self.head.bias.data.copy_(self.bars.mass.log())
+
+    def attach_wide(self, outputs: int) -> None:
+        """The distribution then is of what is left (`ScalarEncoder.expect_around`)."""
+        super().attach_wide(outputs)
+        known = self.encoder.bars
+        self.bars = BarDistribution(known.borders, known.scales, known.mass)
+        self._of_bars()
 
     def _input_count(self) -> int:
         """Steps between borders, and the standardised value."""
@@ -57,13 +68,18 @@ class ScalarModule(ColumnModule[E], Distribution):
 
     # -- positions to answers ----------------------------------------------------------------------------------------
     def logits(self, h: Tensor) -> Tensor:
-        """h [r, 2 D] to the distribution's logits [r, K]."""
+        """h [r, 2 D] to the distribution's logits [r, K]: of what is left beside a wide read-out."""
+        h = h[:, : -self.wide_outputs] if self.wide_outputs else h
         return self.head(dropout(h, self.options.dropout, self.training)).float()
+
+    def _begin(self, h: Tensor) -> Tensor:
+        """Where the distribution stands, [r]: at what a wide read-out says."""
+        return h[:, -1].float() if self.wide_outputs else torch.zeros(len(h), device=h.device)
 
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
         """Negative log density of the standardised values, nats: below 0 where a density exceeds 1."""
         w = targets["w"]
-        losses = self.bars.loss(self.logits(h), targets["value"])
+        losses = self.bars.loss(self.logits(h), targets["value"] - self._begin(h))
         return Loss((losses * w).sum(), w.sum(), losses.detach())
 
     def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
@@ -82,12 +98,13 @@ class ScalarModule(ColumnModule[E], Distribution):
         return Query({**content, "hidden": torch.ones_like(done)}, t=1)
 
     def step(self, state: State, h: Tensor, unconditional: Tensor | None) -> State:
-        return {**state, "done": ~state["done"], "logits": self.logits(h[:, 0])}
+        return {**state, "done": ~state["done"], "logits": self.logits(h[:, 0]), "begin": self._begin(h[:, 0])}
 
     def finish(self, state: State) -> list[Answer]:
         """The mean, a central 90 % interval and, when sampled, draws."""
         logits, value = state["logits"], self.encoder.value
         columns = torch.stack([self.bars.mean(logits), *self.bars.interval(logits, _LEVEL)], dim=1)
+        columns = columns + state["begin"][:, None]
         samples_of = self._samples(state)
         answers = []
         for i, (mean, low, high) in enumerate(columns.tolist()):
@@ -103,6 +120,7 @@ class ScalarModule(ColumnModule[E], Distribution):
         keys = state_keys(state)[rows.cpu().numpy()]
         uniform = torch.from_numpy(rng.uniform(rng.mix(keys, "samples"), _SAMPLES)).to(rows.device)
         drawn = self.bars.sample(state["logits"][rows], uniform, state["temperature"][rows])
+        drawn = drawn + state["begin"][rows, None]
         return dict(zip(rows.tolist(), drawn.tolist(), strict=True))
 
 

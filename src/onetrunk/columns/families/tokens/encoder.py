@@ -13,7 +13,7 @@ from onetrunk.columns.families.tokens.bigrams import bigram_codes, bigram_rows, 
 from onetrunk.columns.families.tokens.special_tokens import OWN, SpecialTokens, TokenHead
 from onetrunk.core import rng
 from onetrunk.core.config import Config
-from onetrunk.core.content import Content, Role, Segment, cut_into_windows, local_positions, window_counts
+from onetrunk.core.content import Content, Role, Segment, cut_into_windows, local_positions, pick, window_counts
 from onetrunk.core.encoder import Beside, Encoder, Prompted, SegmentContext
 
 MANY_VALUES = 1000  # of so many, what occurs once is noise
@@ -146,12 +146,11 @@ class TokenEncoder(Encoder, Prompted):
         index = np.repeat(first, lens) + local  # of the target, in t1 .. tn, end
         starts, ends = np.repeat(content.starts, lens), np.repeat(content.lens, lens)
         ids = content.data["id"]
-        padded = np.append(ids, 0) if len(ids) else np.zeros(1, dtype=np.int32)
-        targets = np.where(index < ends, padded[np.minimum(starts + index, len(ids))], self.special.end)
-        before = padded[np.maximum(starts + index - 1, 0)]
-        opens = (index == 0) & (np.append(content.data["opens"], True)[np.minimum(starts, len(ids))] | (ends == 0))
+        targets = np.where(index < ends, pick(ids, starts + index, 0), self.special.end)
+        before = pick(ids, np.maximum(starts + index - 1, 0), 0).astype(np.int64)
+        opens = (index == 0) & (pick(content.data["opens"], starts, True) | (ends == 0))
         # The end is learnt where what it ends is; that of an empty text too.
-        learnt = np.append(content.data["learnt"], True)[starts + np.minimum(index, np.maximum(ends - 1, 0))]
+        learnt = pick(content.data["learnt"], starts + np.minimum(index, np.maximum(ends - 1, 0)), True)
         inputs = np.where(opens, self.special.start, before)
         return Segment(
             {"id": inputs, **self._bigrams_of(inputs, lens)},

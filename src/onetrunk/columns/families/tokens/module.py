@@ -58,13 +58,10 @@ class TokenModule(ColumnModule[E], Searched, Distribution):
         return x + F.embedding(content["bigram"], self.bigram_table) if self.options.bigrams else x
 
     # -- positions to answers ----------------------------------------------------------------------------------------
-    def readout(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Two matrices whose product `h weight^T` is the logits: [..., D'] and [V, D']."""
-        h, weight = self.transform(h), self.table if self.encoder.token_head.tied else self.head
-        if self.encoder.token_head.bias:
-            h = torch.cat([h, torch.ones_like(h[..., :1])], dim=-1)
-            weight = torch.cat([weight, self.bias[:, None]], dim=1)
-        return h, weight
+    def readout(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What `F.linear` makes the logits of: [..., D'], [V, D'] and, where there is one, a bias [V]."""
+        weight = self.table if self.encoder.token_head.tied else self.head
+        return self.transform(h), weight, self.bias if self.encoder.token_head.bias else None
 
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
         smoothing = self.options.smoothing if self.training else 0.0

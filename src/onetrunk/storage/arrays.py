@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from onetrunk.core.errors import ModelFileError
+from onetrunk.storage.header import read_header
 
 _DTYPES = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8",
     "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
-_MAX_HEADER = 16 << 20
 _AT_ONCE = 16 << 20  # bytes
 
 
@@ -31,7 +31,7 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for _, array in ordered:
+        for array in (np.atleast_1d(array) for _, array in ordered):
             rows = max(1, _AT_ONCE // max(1, array[:1].nbytes))
             for first in range(0, len(array), rows):
                 file.write(np.ascontiguousarray(array[first : first + rows]).data)
@@ -39,15 +39,11 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def map_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays, read-only, each memory-mapped. ModelFileError where the file is not there, or not whole."""
+    entries, start = read_header(path)
     try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            if not 2 <= size <= _MAX_HEADER:
-                raise ValueError(f"a header of {size} bytes")
-            header = json.loads(file.read(size))
-            start, total = 8 + size, path.stat().st_size
-        return {name: _mapped(path, entry, start, total) for name, entry in header.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        total = path.stat().st_size
+        return {name: _mapped(path, entry, start, total) for name, entry in entries.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"{path} is not a whole safetensors file: {error}.") from None
 
 

@@ -1,0 +1,256 @@
+"""One training step: loss groups, each with an optimizer of its own, how its gradients are merged, and how finished.
+
+Most runs have one group, of all losses and parameters. An objective may add others (`core.objective.LossGroup`): their
+updates come first, in order, each from a forward pass of its own, and the main group's last. What is done to a gradient
+between the losses and the update is a `Merge` (`engine.losses`) and then a list of `Finish`; a new method of training
+is one of these, never a branch here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+
+from onetrunk.core import rng
+from onetrunk.core.batch import Loss
+from onetrunk.core.objective import LossGroup
+from onetrunk.engine.losses import MERGES, Merge, Weights
+from onetrunk.engine.optim import OptimConfig, Optimizer, build_optimizer
+from onetrunk.engine.runtime import Runtime
+
+_MAIN = "main"
+
+Finish = Callable[[Mapping[str, nn.Parameter], torch.Tensor], None]  # changes gradients in place, told their whole norm
+Context = Callable[[], AbstractContextManager[None]]  # what a forward pass runs in
+
+
+class MicroBatch(Protocol):
+    """What a step asks of a batch (`core.batch.Batch` has it)."""
+
+    counts: dict[str, float]  # loss name to count
+    tokens: int
+    row: np.ndarray  # [m] table row of each document
+
+    def to(self, device: torch.device) -> Self: ...
+
+
+class StepSettings(OptimConfig):
+    """How losses and gradients become an update. 0 switches a field off."""
+
+    clip: float = Field(1.0, ge=0)  # largest norm of the whole gradient
+    loss_weights: dict[str, float] = Field(default_factory=dict)  # by loss name or what precedes its "/"; else 1
+    balance: Literal["given", "learnt"] = "given"  # learnt: also by uncertainty, so that no task drowns another
+    merge: Literal["sum", "pcgrad", "alternate"] = "sum"  # of the losses' gradients; pcgrad takes out what conflicts
+
+
+@dataclass(frozen=True)
+class Updates:
+    """How a module's parameters are updated.
+
+    `blocks` are parts of one kind: their matrices are Muon's, and compiling one compiles all. `rates`: what learns at a
+    share of the learning rate; of nested modules the innermost says it. `groups`: losses with updates of their own.
+    """
+
+    blocks: Sequence[nn.Module] = ()
+    rates: Mapping[nn.Module, float] = field(default_factory=dict)
+    groups: Sequence[LossGroup] = ()
+
+    def optimizer(
+        self, parameters: Mapping[str, nn.Parameter], module: nn.Module, config: OptimConfig, muon_bf16: bool
+    ) -> Optimizer:
+        """Of named parameters of the module. Raises UsageError when there are none."""
+        hidden = {p for block in self.blocks for p in block.parameters() if p.ndim > 1}
+        rates = {p: self.rates[part] for part in module.modules() if part in self.rates for p in part.parameters()}
+        return build_optimizer(parameters, config, muon_bf16, hidden, rates)
+
+
+class NotFiniteError(Exception):
+    """A loss or a gradient is not finite, in these table rows. `updated`: another group was updated before."""
+
+    def __init__(self, problem: str, rows: np.ndarray, updated: bool = False) -> None:
+        super().__init__(problem)
+        self.problem, self.rows, self.updated = problem, rows, updated
+
+
+@dataclass
+class StepResult:
+    """Mean losses by name, their weighted sum, and the norm of the main group's gradient before it was clipped."""
+
+    losses: dict[str, float]
+    loss: float
+    norm: float
+
+
+class Step:
+    """Makes the steps of one run. `module(batch)` gives named losses; with several groups, or losses that take turns,
+    it is also told which are `wanted`."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        config: StepSettings,
+        updates: Updates,
+        runtime: Runtime,
+        seed: int,
+        weights: Weights,
+        muon_bf16: bool = False,
+    ) -> None:
+        self.module, self.config, self.runtime, self.seed, self.weights = module, config, runtime, seed, weights
+        names = {p: name for name, p in module.named_parameters() if p.requires_grad}
+        self.groups: list[_Group] = []
+        for group in updates.groups:
+            own = {names.pop(p): p for p in group.parameters if p in names}
+            settings = OptimConfig.parse({**_optim(config), **group.optimizer}, f"the optimizer of {group.name}")
+            optimizer = updates.optimizer(own, module, settings, muon_bf16)
+            merge = MERGES[group.merge]
+            self.groups.append(_Group(group.name, group.losses, own, optimizer, merge, self._finish(), group.updates))
+        rest = {name: p for p, name in names.items()}
+        optimizer = updates.optimizer(rest, module, config, muon_bf16)
+        self.groups.append(_Group(_MAIN, None, rest, optimizer, MERGES[config.merge], self._finish()))
+
+    def __call__(self, number: int, batches: Sequence[MicroBatch], scale: float, context: Context) -> StepResult:
+        """Step `number`, of micro-batches, at `scale` times the peak learning rates; forward passes run in `context`.
+        Raises NotFiniteError before the update that it is about."""
+        counts: dict[str, float] = {}
+        for batch in batches:
+            for name, count in batch.counts.items():
+                counts[name] = counts.get(name, 0.0) + count
+        losses: dict[str, float] = {}
+        norm = 0.0
+        for group in self.groups:
+            for update in range(group.updates):
+                found, norm = self._update(group, update, number, batches, counts, scale, context)
+                losses |= found
+        weighed = sum(self.weights[name] * value for name, value in losses.items())
+        self.weights.observe(losses)
+        return StepResult(losses, weighed, norm)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The state of every group's optimizer, by parameter."""
+        state = {name: tensor for group in self.groups for name, tensor in group.optimizer.tensors().items()}
+        return dict(sorted(state.items()))
+
+    def load_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        for group in self.groups:
+            group.optimizer.load_tensors(tensors)
+
+    def _update(
+        self,
+        group: _Group,
+        update: int,
+        number: int,
+        batches: Sequence[MicroBatch],
+        counts: Mapping[str, float],
+        scale: float,
+        context: Context,
+    ) -> tuple[dict[str, float], float]:
+        """One update of one group: its mean losses, and the norm of its gradient."""
+        self.module.zero_grad(set_to_none=True)
+        merge = group.merge(list(group.parameters.values()), alone=len(self.groups) == 1)
+        names = merge.chosen(self._names(group, counts), number)
+        wanted = None if len(self.groups) == 1 and merge.takes_all else names
+        losses: dict[str, float] = {}
+        updated = group is not self.groups[0] or update > 0
+        for index, batch in enumerate(batches):
+            key = (self.seed, number, index) if group.losses is None else (self.seed, number, index, group.name, update)
+            self.runtime.seed(rng.torch_seed(*key))
+            for name, value in self._accumulate(batch, counts, wanted, merge, context, updated).items():
+                losses[name] = losses.get(name, 0.0) + value / counts[name]
+        merge.finish(rng.key(self.seed, number, "merge"))
+        norm = _norm(group.parameters, batches, updated)
+        for finish in group.finish:
+            finish(group.parameters, norm)
+        group.optimizer.step(scale)
+        return losses, float(norm)
+
+    def _names(self, group: _Group, counts: Mapping[str, float]) -> list[str]:
+        """The group's losses that this step has: its own, or all that no other group has."""
+        there = [name for name, count in counts.items() if count > 0]
+        if group.losses is not None:
+            return [name for name in there if name in group.losses]
+        others = {name for other in self.groups for name in other.losses or ()}
+        return [name for name in there if name not in others]
+
+    def _accumulate(
+        self,
+        batch: MicroBatch,
+        counts: Mapping[str, float],
+        wanted: Collection[str] | None,
+        merge: Merge,
+        context: Context,
+        updated: bool,
+    ) -> dict[str, float]:
+        """Forward and backward of one micro-batch. Returns the losses' sums."""
+        batch = batch.to(self.runtime.device)
+        with context():
+            losses = self.module(batch) if wanted is None else self.module(batch, wanted)
+        for name in [name for name in losses if not counts.get(name)]:
+            if losses.pop(name).count > 0:
+                raise ValueError(f"The loss {name!r} has a count that its batch's `counts` does not know.")
+        if not losses:
+            return {}
+        values = torch.stack([loss.sum.detach().float() for loss in losses.values()]).tolist()
+        sums = dict(zip(losses, values, strict=True))
+        for name, value in sums.items():
+            if not math.isfinite(value):
+                raise NotFiniteError(f"the loss {name!r} is {value}", _bad_rows(losses[name], batch.row), updated)
+        merge.add({name: self.weights[name] / counts[name] * loss.sum for name, loss in losses.items()})
+        return sums
+
+    def _finish(self) -> list[Finish]:
+        return [ClipNorm(self.config.clip)] if self.config.clip else []
+
+
+@dataclass
+class _Group:
+    """`losses` None: all that no other group has."""
+
+    name: str
+    losses: tuple[str, ...] | None
+    parameters: dict[str, nn.Parameter]
+    optimizer: Optimizer
+    merge: type[Merge]
+    finish: list[Finish]
+    updates: int = 1
+
+
+@dataclass(frozen=True)
+class ClipNorm:
+    """Scales the whole gradient down to a norm of at most `limit`."""
+
+    limit: float
+
+    def __call__(self, parameters: Mapping[str, nn.Parameter], norm: torch.Tensor) -> None:
+        trained = [p for p in parameters.values() if p.grad is not None]
+        torch.nn.utils.clip_grads_with_norm_(trained, self.limit, norm)
+
+
+def _norm(parameters: Mapping[str, nn.Parameter], batches: Sequence[MicroBatch], updated: bool) -> torch.Tensor:
+    """Of the whole gradient."""
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters.values() if p.grad is not None])
+    if not math.isfinite(norm):
+        rows = np.unique(np.concatenate([batch.row for batch in batches]))
+        names = [n for n, p in parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
+        where = f" of {names[0]!r}" if names else ""
+        raise NotFiniteError(f"the loss is finite but the gradient{where} is not", rows, updated)
+    return norm
+
+
+def _bad_rows(loss: Loss, row: np.ndarray) -> np.ndarray:
+    """Table rows whose reads are not finite; all rows of the micro-batch when the loss cannot tell."""
+    if loss.each is None or loss.doc is None:
+        return np.unique(row)
+    documents = loss.doc[~loss.each.isfinite()].cpu().numpy()
+    return np.unique(row[documents] if len(documents) else row)
+
+
+def _optim(config: OptimConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in OptimConfig.model_fields}

@@ -1,0 +1,217 @@
+"""Answers in a file beside the rows that they are answers to, written part by part, and there only when it is whole."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from onetrunk.core.values import blocks, present
+from onetrunk.data.table import Table
+from onetrunk.storage.disk import disk_errors
+from onetrunk.storage.names import file_name
+
+_MAX_COLUMNS, _MAX_ROWS = 10, 20  # of the picture of all pictures
+_PLAIN = (str, bool, int, float, datetime.date, Path, list, dict, type(None))
+
+
+class AnswerFile:
+    """`with AnswerFile(out, rows) as file: file.append(answers)`, once for each part of the rows.
+
+    It holds the rows' own columns, then the answers, by the file's suffix; answers that are arrays become PNG files,
+    and sounds WAV files, in a folder beside it. An own column with an answer's name is what may be true: NAME_true.
+    What is at `out` stays as it is until everything is written; an error leaves it so.
+    """
+
+    def __init__(self, out: Path, rows: Table) -> None:
+        self.out, self.rows, self.first = out, rows, 0
+        self.left_out: list[str] = []  # own columns that cannot stand in such a file (pictures in memory)
+        self._names: list[str] | None = None  # of answers
+        self._own: dict[str, str] = {}  # own columns by their names in the file
+        self._pictures: dict[str, list[np.ndarray]] = {}
+        self._staging = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+        self._parquet = _Parts() if out.suffix.lower() == ".parquet" else None
+
+    def __enter__(self) -> Self:
+        with disk_errors(self.out):
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(self.out)
+            self._staging.touch()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                with disk_errors(self.out):
+                    self._finish()
+                    self._staging.replace(self.out)
+        finally:
+            self._staging.unlink(missing_ok=True)
+
+    def append(self, answers: Mapping[str, Sequence[Any]]) -> None:
+        """The answers of the next rows, by column. ResourceError where they cannot be written."""
+        count = len(next(iter(answers.values()), []))
+        if self._names is None:
+            self._begin(list(answers))
+        suffix = self.out.suffix.lower()
+        own = self.rows.take(np.arange(self.first, self.first + count))
+        columns = {shown: [_cell(v, suffix) for v in own[name]] for shown, name in self._own.items()}
+        with disk_errors(self.out):
+            for name in self._names or []:
+                values = list(answers.get(name, [None] * count))
+                columns[name] = [_cell(v, suffix) for v in self._drawn(name, values)]
+            self.left_out += [name for name in answers if name not in (self._names or []) and name not in self.left_out]
+            self._write(columns)
+        self.first += count
+
+    def _begin(self, names: list[str]) -> None:
+        self._names = names
+        for name, values in self.rows.columns.items():
+            if name in names and not present(values).any():
+                continue
+            if all(isinstance(v, _PLAIN) for block in blocks(values) for v in block):
+                self._own[f"{name}_true" if name in names else name] = name
+            else:
+                self.left_out.append(name)
+
+    def _write(self, columns: dict[str, list[Any]]) -> None:
+        import pandas as pd
+
+        if self._parquet is not None:
+            self._parquet.append(columns)
+            return
+        frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
+        with self._staging.open("a", encoding="utf-8", newline="") as file:
+            if self.out.suffix.lower() == ".csv":
+                frame.to_csv(file, index=False, header=self.first == 0)
+            else:
+                frame.to_json(file, orient="records", lines=True, force_ascii=False)
+
+    def _finish(self) -> None:
+        from PIL import Image
+
+        from onetrunk.media.image import sheet
+
+        if self._parquet is not None:
+            self._parquet.write(self._staging)
+        for name, pictures in self._pictures.items():
+            if len({picture.shape for picture in pictures}) == 1:
+                rows = [pictures[i : i + _MAX_COLUMNS] for i in range(0, len(pictures), _MAX_COLUMNS)]
+                Image.fromarray(sheet(rows)).save(self.out.with_suffix("") / f"{file_name(name)}.png")
+
+    def _drawn(self, name: str, values: list[Any]) -> list[Any]:
+        """Paths instead of what is drawn. WAV files are bytes already; arrays [H, W] or [H, W, 3] are pictures, those
+        of four axes films. NAME.png shows the first pictures."""
+        from PIL import Image
+
+        if not values or not isinstance(values[0], np.ndarray | bytes):
+            return values
+        folder = self.out.with_suffix("")
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for i, value in enumerate(values, start=self.first):
+            path = folder / f"{file_name(name)}-{i:04d}.{'wav' if isinstance(value, bytes) else 'png'}"
+            if isinstance(value, bytes):
+                path.write_bytes(value)
+            else:
+                first, *rest = [Image.fromarray(a) for a in (value if value.ndim == 4 else value[None])]
+                first.save(path, save_all=bool(rest), append_images=rest)
+                shown = self._pictures.setdefault(name, [])
+                if value.ndim < 4 and len(shown) < _MAX_COLUMNS * _MAX_ROWS:
+                    shown.append(value)
+            paths.append(str(path))
+        return paths
+
+
+class _Parts:
+    """Parts of a Parquet file: a column's type is known when all of them are there."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="onetrunk-")  # noqa: SIM115  closed with this object
+        self._ends: list[int] = [0]
+        self._types: dict[str, set[pa.DataType]] = {}
+
+    def append(self, columns: dict[str, list[Any]]) -> None:
+        arrays = {name: _array(values) for name, values in columns.items()}
+        for name, array in arrays.items():
+            self._types.setdefault(name, set()).add(array.type)
+        table = pa.table(arrays)
+        with pa.ipc.new_stream(self._file, table.schema) as writer:
+            writer.write_table(table)
+        self._ends.append(self._file.tell())
+
+    def write(self, path: Path) -> None:
+        from pyarrow import parquet
+
+        schema = pa.schema([(name, _common(types)) for name, types in self._types.items()])
+        self._file.seek(0)
+        with parquet.ParquetWriter(path, schema) as writer:
+            for end in self._ends[1:]:
+                table = pa.ipc.open_stream(self._file).read_all()
+                self._file.seek(end)
+                arrays = [_as(table.column(field.name), field.type) for field in schema]
+                writer.write_table(pa.table(arrays, schema))
+
+
+def _array(values: list[Any]) -> pa.Array:
+    """Of one type; where values are of several, as text."""
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if v is None else str(v) for v in values], pa.string())
+
+
+def _common(types: set[pa.DataType]) -> pa.DataType:
+    """What values of all these types can be written as."""
+    known = [kind for kind in types if not pa.types.is_null(kind)]
+    if len(known) < 2:
+        return known[0] if known else pa.null()
+    try:
+        schemas = [pa.schema([("x", kind)]) for kind in known]
+        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.string()
+
+
+def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if pa.types.is_string(kind) and not pa.types.is_string(column.type):
+        return pa.chunked_array([pa.array([None if v is None else str(v) for v in column.to_pylist()], kind)])
+    return column.cast(kind)
+
+
+def _cell(value: Any, suffix: str) -> Any:
+    """A value as such a file can hold it and `read` takes it back."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, datetime.date) and suffix != ".parquet":
+        return value.isoformat()
+    if isinstance(value, list | dict) and suffix == ".csv":
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return value
+
+
+def _sweep(out: Path) -> None:
+    """Removes what a killed run left beside `out`."""
+    for path in out.parent.iterdir():
+        match = re.fullmatch(re.escape(f".{out.name}.") + r"(\d+)\.tmp", path.name)
+        if match and not _runs(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

@@ -1,0 +1,142 @@
+"""The default of `train` on rows that all have their answers: what linear models and trees know first, then the trunk.
+
+A wide read-out (`training.wide`) is fitted in seconds and the model is usable from then on. The trunk learns what is
+left to learn, beginning at nothing: the model answers as the wide read-out does until it has learnt. It is kept where
+rows held out for that say that it gains, by more than the noise of these rows.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from onetrunk.core.events import Decision, Note
+from onetrunk.core.wide import Wide, WideTarget
+from onetrunk.data.ledger import Ledger
+from onetrunk.data.prepare import encode
+from onetrunk.data.store import Store
+from onetrunk.data.table import Table
+from onetrunk.inference.likelihood import row_losses
+from onetrunk.inference.model_folder import Model, Task
+from onetrunk.inference.predict import answer
+from onetrunk.inference.wide import add_wide
+from onetrunk.training.context import RunContext
+from onetrunk.training.finetune import Choice, FineTuned, labelled_rows, tune, validation_rows
+from onetrunk.training.open_data import Data
+from onetrunk.training.recipe import Recipe
+from onetrunk.training.stage import encode_rows, new_model, provenance, untrained
+from onetrunk.training.wide import FittedWide, fit_wide, wide_rows
+
+_LABELLED = 0.9  # share of the training rows that have their answers
+_MIN_JUDGED = 50  # rows that can say whether the trunk gains
+_VALIDATIONS, _PATIENCE = 20, 5
+_PROPER = "log_loss"
+
+
+def begins_wide(data: Data, recipe: Recipe) -> bool:
+    """Is this the way to train on these rows? Not where the recipe says how to pretrain, where many rows have no answer
+    (pretraining learns from them), or where no given column has features that simple models can use."""
+    from onetrunk.core.registry import column_kinds
+
+    if not recipe.finetune.wide or "pretrain" in recipe.model_fields_set or data.fold is not None:
+        return False
+    train = data.part("train")
+    answered = [np.mean([value is not None for value in train[name]]) for name in data.ask]
+    asked, given = ([column_kinds.get(data.types[n]).encoder for n in names] for names in (data.ask, data.given))
+    wide = any(issubclass(kind, Wide) for kind in given)
+    return wide and all(issubclass(kind, WideTarget) for kind in asked) and min(answered) >= _LABELLED
+
+
+def train_beside_wide(data: Data, context: RunContext, usable: Callable[[Model], None]) -> FineTuned | None:
+    """A new model of one task. `usable` is called with it as soon as it answers as well as simple models do. None where
+    there is nothing for them to learn from."""
+    started = time.monotonic()
+    task = Task(list(data.given), list(data.ask))
+    model = new_model(data, context.recipe, context.seed)
+    store = encode_rows(model, data, "train", context.recipe)
+    context.show_ledger(data.ledger, len(store.index))
+    labelled = labelled_rows(store, task)
+    fits = _attach(model, store, labelled, task, context)
+    if not fits:
+        return None
+    model.tasks = [task]
+    choice = Choice(len(labelled), kept="wide read-out", wide={name: fit.as_json() for name, fit in fits.items()})
+    model.provenance = provenance(data, context, untrained(model, time.monotonic() - started), "wide")
+    usable(model)
+    rows = validation_rows(data, task)
+    if len(rows) < _MIN_JUDGED:
+        context.on_event(Note(f"The trunk is left as it is: {len(rows)} validation rows could not say what it gains."))
+        return FineTuned(model, choice)
+    before = copy.deepcopy(model.network.state_dict())
+    left = None if context.limit is None else max(5.0, context.limit - (time.monotonic() - started))
+    result = tune(model, store, labelled, task, context.but(recipe=_patient(model, context.recipe, task), limit=left),
+                  pretrained=False, validation=rows)  # fmt: skip
+    after = _row_scores(model, rows, task)
+    trained = model.network.state_dict()
+    model.network.load_state_dict(before)
+    gains = _row_scores(model, rows, task) - after
+    gain, noise = float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
+    kept = gain > noise
+    if kept:
+        model.network.load_state_dict(trained)
+        model.provenance = provenance(data, context, result, "finetune")
+        choice.kept = "wide read-out and trunk"
+    choice.trunk = {"gain": gain, "standard_error": noise, "seconds": result.seconds, "steps": float(result.step)}
+    context.on_event(Decision(choice.kept, f"on {len(gains):,} validation rows", {"gain": gain, "noise": noise}))
+    return FineTuned(model, choice)
+
+
+def _attach(model: Model, store: Store, labelled: np.ndarray, task: Task, context: RunContext) -> dict[str, FittedWide]:
+    """Fits a wide read-out for every asked column and adds it to the model; nothing where one has too little to learn
+    from. Training rows get what models say that did not see them."""
+    fits = {}
+    for name in task.ask:
+        rows = wide_rows(store, task.given, name, labelled)
+        fit = None if rows is None else fit_wide(rows, context.seed)
+        if rows is None or fit is None:
+            return {}
+        fits[name] = fit
+        out = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
+        out[rows.rows] = fit.held_out
+        store.wide[name] = out
+        reason = f"cross-validated on {rows.count:,} rows in {fit.seconds:.0f} s"
+        context.on_event(Decision(f"a wide read-out of {name}", reason, dict(fit.scores)))
+    for name, fit in fits.items():
+        if fit.residuals is not None:
+            model.codec(name).encoder.expect_around(fit.residuals)
+        model.network.add_wide(name, fit.readout.to(next(model.network.parameters()).device))
+    return fits
+
+
+def _patient(model: Model, recipe: Recipe, task: Task) -> Recipe:
+    """Judged often and by a proper score, and stopped when nothing more is gained."""
+    names = [metric.name for metric in model.codec(task.ask[0]).evaluation.metrics()]
+    tuning = recipe.finetune
+    if tuning.metric is None and _PROPER in names:
+        tuning = tuning.updated(metric=_PROPER)
+    train = recipe.train
+    if "patience" not in train.model_fields_set:
+        train = train.updated(patience=_PATIENCE)
+    return recipe.model_copy(update={"finetune": tuning, "train": train})
+
+
+def _row_scores(model: Model, rows: Table, task: Task) -> np.ndarray:
+    """How wrong the model is in each row, float64 [rows]: nats, or squared errors in the column's standard units."""
+    name = task.ask[0]
+    columns = [column for n, column in model.columns.items() if n in (*task.given, name)]
+    store = encode(rows, columns, model.network.codecs, Ledger())
+    there = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
+    store.index = store.index[there]
+    add_wide(model.network, store, task.given, name)
+    encoder = model.codec(name).encoder
+    c = store.names.index(name)
+    target, classes = encoder.wide_target(store.contents[c].take(store.index[:, c]))
+    if classes:
+        nats, count = row_losses(model.network, store, task.given, name)
+        return nats / np.maximum(count, 1)
+    answered = [a.value for a in answer(model.network, store, task.given, name)]
+    content, _ = encoder.encode_all(answered, lambda i, reason: None)
+    return (encoder.wide_target(content)[0] - target) ** 2

@@ -1,0 +1,112 @@
+"""The wide read-out: what it is fitted to, that it is part of every path to an answer, and survives a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import worlds
+from scipy import sparse
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from onetrunk.data.ngrams import character_ngrams, word_ngrams
+from onetrunk.inference.likelihood import row_losses
+from onetrunk.inference.model_folder import load
+from onetrunk.inference.wide import add_wide
+from onetrunk.training.wide import fit_wide, wide_rows
+
+TEXTS = ["the red boat", "a green tree", "the boat is red", "green, green tree!", "一只白猫", "白猫和黑狗"] * 12
+
+
+def _table(rows: int = 72) -> dict[str, list[Any]]:
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=rows)
+    return {
+        "note": TEXTS[:rows],
+        "kind": [["a", "b", "c"][i % 3] for i in range(rows)],
+        "size": [None if i % 9 == 0 else float(x) for i, x in enumerate(size)],
+        "label": ["warm" if "red" in t or "白" in t else "cold" for t in TEXTS[:rows]],
+        "price": [float(x) * 2 + 3 * (i % 3 == 0) for i, x in enumerate(size)],
+    }
+
+
+TYPES = {"note": "text", "kind": "category", "size": "number", "label": "category", "price": "number"}
+GIVEN = ["note", "kind", "size"]
+
+
+def _fitted(ask: str) -> tuple[Any, Any, Any, dict[str, list[Any]]]:
+    table = _table()
+    made = worlds.model(table, TYPES, awake=False)
+    store = worlds.store_of(made, table)
+    rows = wide_rows(store, GIVEN, ask, np.arange(len(store.index)))
+    fitted = fit_wide(rows)
+    if fitted.residuals is not None:
+        made.codec(ask).encoder.expect_around(fitted.residuals)
+    made.network.add_wide(ask, fitted.readout)
+    return made, store, fitted, table
+
+
+@pytest.mark.parametrize("ask", ["label", "price"])
+def test_a_new_model_answers_as_its_wide_read_out_does(ask: str, tmp_path: Path) -> None:
+    """The trunk's read-out begins at zero: what is answered then is what the wide one says, on every path."""
+    made, store, fitted, table = _fitted(ask)
+    add_wide(made.network, store, GIVEN, ask)
+    wide = torch.from_numpy(store.wide[ask])
+    answers = made.answer(table, ask, GIVEN)
+    if ask == "label":
+        p = wide.softmax(-1).numpy()
+        names = made.codec(ask).class_names()
+        np.testing.assert_allclose([[a.probability[n] for n in names] for a in answers], p, atol=1e-5)
+        assert np.mean([a.value == t for a, t in zip(answers, table[ask], strict=True)]) > 0.9
+        nats, _ = row_losses(made.network, store, GIVEN, ask)
+        right = [names.index(t) for t in table[ask]]
+        np.testing.assert_allclose(nats, -np.log(p[np.arange(len(p)), right]), atol=1e-4)
+    else:
+        errors = np.array([a.value for a in answers]) - np.array(table[ask])
+        assert np.square(errors).mean() < 0.5 * np.var(table[ask])
+        assert all(a.interval[0] <= a.interval[1] for a in answers)
+    made.save(tmp_path / "m")
+    again = load(tmp_path / "m").answer(table, ask, GIVEN)
+    assert [a.value for a in again] == [a.value for a in answers]
+    assert [a.probability for a in again] == [a.probability for a in answers]
+    assert fitted.held_out.shape == (len(table[ask]), 2 if ask == "label" else 1)
+
+
+def test_gradients_reach_the_trunk_beside_it() -> None:
+    made, store, fitted, _ = _fitted("label")
+    store.wide["label"] = fitted.held_out
+    worlds.wake(made.network)
+    batch = worlds.batch(store, range(8), GIVEN, ["label"])
+    codec = made.codec("label")
+    h = made.network.read(made.network.encode(batch), "label")
+    assert h.shape == (8, codec.read_width)
+    codec.loss(h, batch.reads["predict"]["label"].targets).sum.backward()
+    assert made.network.trunk.layers[0].parameters().__next__().grad is not None
+
+
+def test_missing_columns_and_values_are_told() -> None:
+    made, _, _, table = _fitted("label")
+    whole = made.answer(table, "label", GIVEN)
+    without = made.answer({"kind": table["kind"]}, "label", GIVEN)
+    assert len(without) == len(whole)
+    assert any(a.probability != b.probability for a, b in zip(whole, without, strict=True))
+
+
+def test_ngrams_are_those_of_scikit_learn() -> None:
+    texts = ["The red  boat", "a green tree, green!", "一只白猫 and 2 dogs", ""]
+    for counted, vectorizer in (
+        (word_ngrams(texts), {"token_pattern": r"[^\W_]+", "ngram_range": (1, 2)}),
+        (character_ngrams(texts, 1, 3), {"analyzer": "char", "ngram_range": (1, 3)}),
+    ):
+        row, feature, count = counted
+        _, column = np.unique(feature, return_inverse=True)
+        ours = sparse.csr_matrix((count, (row, column)), shape=(len(texts), column.max() + 1)).toarray()
+        plain = TfidfVectorizer(**vectorizer, use_idf=False, norm=None).fit_transform(
+            [" ".join(t.split()) for t in texts]
+        )
+        theirs = plain.toarray()
+        order = lambda x: sorted(map(tuple, x.T.tolist()))  # noqa: E731 - columns stand in another order
+        assert order(ours) == order(theirs)
