@@ -22,9 +22,10 @@ def drawn_answers(
 ) -> list[Answer]:
     """One answer a row; where they are drawn it has as many `samples` as are judged together, itself the first."""
     if codec.draws == 1 or not columns:
-        return model.answer(columns, ask, given)
+        single: list[Answer] = model.answer(columns, ask, given)
+        return single
     several = {name: list(values) * codec.draws for name, values in columns.items()}
-    answers = model.answer(several, ask, given)
+    answers: list[Answer] = model.answer(several, ask, given)
     n = len(answers) // codec.draws
     for i, answer in enumerate(answers[:n]):
         answer.samples = [other.value for other in answers[i::n]]

@@ -21,7 +21,7 @@ def energy_scores(
     squared difference is the distance. An answer without `samples` is all that would ever be drawn."""
     true = as_rows(truths)
     draws = [as_rows([a.samples[s] if a.samples else a.value for a in answers]) for s in range(_count(answers))]
-    near = np.mean([_distance(draw, true) for draw in draws], axis=0)
+    near: np.ndarray = np.mean([_distance(draw, true) for draw in draws], axis=0)
     pairs = [_distance(a, b) for i, a in enumerate(draws) for b in draws[:i]]
     return near - 0.5 * np.mean(pairs, axis=0) if pairs else near
 
@@ -32,4 +32,5 @@ def _count(answers: Sequence[Answer]) -> int:
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.sqrt(((a - b) ** 2).mean(1))
+    distance: np.ndarray = np.sqrt(((a - b) ** 2).mean(1))
+    return distance

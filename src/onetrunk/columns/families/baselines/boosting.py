@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from onetrunk.columns.families.baselines.search import Deadline, TooLong, as_numbers, folds_of, log_loss, rest_of
 from onetrunk.columns.families.baselines.views import Views
 
-_SETTINGS = (
+_SETTINGS: tuple[dict[str, Any], ...] = (
     {"learning_rate": 0.06, "max_leaf_nodes": 15, "min_samples_leaf": 10, "l2_regularization": 1.0},
     {"learning_rate": 0.1, "max_leaf_nodes": 31, "min_samples_leaf": 20},
 )

@@ -40,6 +40,7 @@ class _Linear(BaseEstimator):  # type: ignore[misc]
 
     takes_views: ClassVar[bool] = True
     classes: ClassVar[bool]
+    scale_: np.ndarray
 
     def __init__(
         self, penalty: float | None = None, seconds: float = np.inf, clock: Callable[[], float] = time.monotonic
@@ -81,10 +82,11 @@ class _Linear(BaseEstimator):  # type: ignore[misc]
             matrix, losses = self._scaled(views.matrix(texts)), []
             for held in folds:
                 rest = rest_of(held, len(y))
-                fitted: list[Any] = []
-                took = deadline.timed(lambda rest=rest, to=fitted: to.append(self._fit(matrix[rest], y[rest], penalty)))
+                began = self.clock()
+                model = self._fit(matrix[rest], y[rest], penalty)
+                took = self.clock() - began
                 once = max(once, took) if texts == choices[-1] else once
-                losses.append(len(held) * self._loss(fitted[0], matrix[held], y[held]))
+                losses.append(len(held) * self._loss(model, matrix[held], y[held]))
             loss = sum(losses) / sum(len(held) for held in folds)
             self.losses_[f"{' and '.join(texts)} {penalty:.4g}".strip()] = loss
             return loss
