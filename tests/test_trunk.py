@@ -132,12 +132,12 @@ def test_other_families_blocks_are_torchs_encoder_layer(place: str) -> None:
         {"norm": "layer", "norm_place": "post", "norm_first": True, "bias": "all", "positions": "learned"},
         {"positions": "learned", "qk_norm": False, "bias": "qkv", "activation": "gelu_tanh"},
         {"positions": "none", "activation": "quick_gelu", "head_width": 10},
-        {"rope_stretch": {"factor": 4.0, "low": 1.0, "high": 4.0, "original": 16}},
+        {"rope_scaling": {"factor": 4.0, "low": 1.0, "high": 4.0, "original": 16}},
     ],
     ids=lambda options: "-".join(map(str, options)),
 )
 def test_the_cache_is_exact_whatever_the_block(options: dict) -> None:
-    trunk = build_trunk({"width": WIDTH, "layers": 2, "heads": HEADS, "most_positions": T, **options})
+    trunk = build_trunk({"width": WIDTH, "layers": 2, "heads": HEADS, "max_positions": T, **options})
     worlds.wake(trunk)
     x, p = torch.randn(B, T, WIDTH), plain(B, T, causal=True)
     there = torch.ones(B, T, dtype=torch.bool)
@@ -151,6 +151,6 @@ def test_the_cache_is_exact_whatever_the_block(options: dict) -> None:
 
 
 def test_more_positions_than_were_learnt_are_refused() -> None:
-    trunk = build_trunk({"width": 16, "layers": 1, "heads": 2, "positions": "learned", "most_positions": T - 1})
+    trunk = build_trunk({"width": 16, "layers": 1, "heads": 2, "positions": "learned", "max_positions": T - 1})
     with pytest.raises(UsageError, match=f"knows {T - 1} positions; a column takes {T}"):
         trunk(torch.randn(B, T, 16), plain(B, T, full=True))

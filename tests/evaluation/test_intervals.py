@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from onetrunk.evaluation import intervals
-from onetrunk.evaluation.intervals import bootstrap, bootstrap_metric, paired, wilson
+from onetrunk.evaluation.intervals import Interval, bootstrap, interval, metric_draws, wilson
 
 VALUES = np.random.default_rng(0).gamma(2.0, size=300)
 
@@ -49,6 +51,11 @@ def test_seeded_and_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bootstrap(VALUES, n=100, seed=3) == once
 
 
+def resampled(fn: Any, rows: int, n: int = 200, seed: int = 0) -> Interval | None:
+    """The interval of any metric of row indices."""
+    return interval(fn(np.arange(rows)) if rows else None, metric_draws(fn, rows, n, seed))
+
+
 def test_any_metric_and_its_undefined_resamples() -> None:
     y = np.arange(12) % 4 == 0
     score = y + np.random.default_rng(0).normal(size=12)
@@ -56,24 +63,24 @@ def test_any_metric_and_its_undefined_resamples() -> None:
     def auc(index: np.ndarray) -> float | None:
         return roc_auc_score(y[index], score[index]) if 0 < y[index].sum() < len(index) else None
 
-    found = bootstrap_metric(auc, 12, n=300)
+    found = resampled(auc, 12, n=300)
     assert found.low <= found.value <= found.high and found.value == roc_auc_score(y, score)
-    assert bootstrap_metric(lambda index: None, 12) is None
+    assert resampled(lambda index: None, 12) is None
     # Defined on all rows, but in few resamples: no interval rather than one of the lucky ones.
-    assert bootstrap_metric(lambda index: 1.0 if len(set(index)) >= 9 else None, 12) is None
-    assert bootstrap_metric(auc, 0) is None
+    assert resampled(lambda index: 1.0 if len(set(index)) >= 9 else None, 12) is None
+    assert resampled(auc, 0) is None
 
 
 def test_a_metric_that_is_a_mean_gets_the_same_interval_either_way() -> None:
     by_row = bootstrap(VALUES, n=200, seed=1)
-    assert bootstrap_metric(lambda index: VALUES[index].mean(), len(VALUES), n=200, seed=1) == by_row
+    assert resampled(lambda index: VALUES[index].mean(), len(VALUES), n=200, seed=1) == by_row
 
 
 def test_pairing_uses_that_the_rows_are_the_same() -> None:
     hard = np.random.default_rng(3).normal(0, 10, 400)  # what both models share
     a = hard + 1.0 + np.random.default_rng(4).normal(0, 1, 400)
-    found = paired(a, hard)
+    found = bootstrap(a - hard)
     assert found.value == pytest.approx((a - hard).mean()) and found.excludes(0)
-    assert not paired(a, hard[::-1]).excludes(0)
+    assert not bootstrap(a - hard[::-1]).excludes(0)
     half = stats.t.interval(0.95, 399, (a - hard).mean(), stats.sem(a - hard))
     assert (found.low, found.high) == pytest.approx(half, abs=0.03)

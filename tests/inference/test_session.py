@@ -17,7 +17,6 @@ from onetrunk.core.content import Content
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model
 from onetrunk.inference.session import Request, Session
-from onetrunk.nn.transformer import TransformerConfig
 
 TYPES = {
     "title": "text",
@@ -319,7 +318,7 @@ def test_what_no_slot_could_hold_is_refused(made: Model) -> None:
 
 
 def test_more_positions_than_were_learnt_are_refused_at_the_door() -> None:
-    size = "max_positions" if "max_positions" in TransformerConfig.model_fields else "most_positions"
+    size = "max_positions"
     trunk = {**worlds.TRUNK, "positions": "learned", size: 16}
     made = worlds.model(
         {"title": rows()["title"], "kind": rows()["kind"]}, {"title": "text", "kind": "category"}, trunk=trunk

@@ -14,11 +14,17 @@ from torch import nn
 from onetrunk.core.kernels import by_hand, kernels
 from onetrunk.data.loader import Loader
 from onetrunk.engine.trainer import TrainConfig, Trainer
-from onetrunk.nn import attention, block, dropout, norm, plain_attention
+from onetrunk.nn.kernels.cpu import attention, dropout, rms_norm, rotary, squared_relu
 from onetrunk.objectives import Learner
 
 TEXTS = {"text": ["the cat sat on the mat", "a dog ran", "the cat ran", "a dog sat on the mat"] * 4}
-BY_HAND = (norm._RMS, dropout._Dropout, attention._Rotate, block._Relu2, plain_attention._Plain)
+BY_HAND = (
+    rms_norm._RMSNorm,
+    dropout._Dropout,
+    rotary._Rotate,
+    squared_relu._SquaredReLU,
+    attention._TiledAttention,
+)
 
 
 def learner() -> tuple[Learner, Loader]:

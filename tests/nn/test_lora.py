@@ -46,7 +46,7 @@ def test_a_change_is_nothing_at_first_and_only_it_has_new_names() -> None:
 
 
 @pytest.mark.parametrize("bias", ["none", "all"])
-def test_merging_keeps_what_it_does_and_taking_it_out_gives_the_base(bias: str) -> None:
+def test_merging_keeps_what_it_does(bias: str) -> None:
     trunk, other = adapted(bias)
     for name, parameter in other.named_parameters():
         if "lora_" in name:
@@ -60,10 +60,8 @@ def test_merging_keeps_what_it_does_and_taking_it_out_gives_the_base(bias: str) 
     learnt = lora.take(other)
     assert type(other.layers[0].mlp.up_proj) is torch.nn.Linear and len(learnt) == 8
     torch.testing.assert_close(states(other), apart, atol=1e-5, rtol=1e-5)
-    lora.unmerge(other, learnt, CONFIG.scale)
-    torch.testing.assert_close(states(other), states(trunk), atol=1e-5, rtol=1e-5)
-    lora.merge(other, learnt, CONFIG.scale)
-    torch.testing.assert_close(states(other), apart, atol=1e-5, rtol=1e-5)
+    lora.merge(trunk, learnt, CONFIG.scale)
+    torch.testing.assert_close(states(trunk), apart, atol=1e-5, rtol=1e-5)
 
 
 def test_a_base_in_four_bits_is_the_nearest_of_normal_quantiles_and_comes_back_whole() -> None:
@@ -120,7 +118,7 @@ def test_lengths_are_learnt_as_in_peft(dropout: float, monkeypatch: pytest.Monke
             torch.testing.assert_close(tensor.grad, own.grad, atol=1e-4, rtol=1e-4)
 
 
-def test_learnt_lengths_are_merged_and_not_taken_out() -> None:
+def test_learnt_lengths_are_merged() -> None:
     trunk, other = adapted()
     lora.take(other)
     config = CONFIG.updated(dora=True)
@@ -133,8 +131,6 @@ def test_learnt_lengths_are_merged_and_not_taken_out() -> None:
     torch.testing.assert_close(states(other), apart, atol=1e-4, rtol=1e-4)
     lora.merge(trunk, learnt, config.scale)
     torch.testing.assert_close(states(trunk), apart, atol=1e-4, rtol=1e-4)
-    with pytest.raises(UsageError, match="cannot be taken out"):
-        lora.unmerge(trunk, learnt, config.scale)
 
 
 def test_dropout_is_of_the_change_alone() -> None:

@@ -34,7 +34,7 @@ def test_values_and_gradients_are_pytorchs(shape: tuple[int, ...], dtype: torch.
 
 def test_tiles_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rows at a time, the last tile smaller."""
-    monkeypatch.setattr("onetrunk.nn.norm._TILE", 17)
+    monkeypatch.setattr("onetrunk.nn.kernels.cpu.rms_norm._TILE", 17)
     test_values_and_gradients_are_pytorchs((3, 5, 8), torch.float64, 1e-12)
 
 

@@ -15,7 +15,7 @@ from onetrunk.nn.transformer import Transformer, TransformerConfig
 from onetrunk.nn.trunk import build_trunk
 
 PLAIN = {"width": 24, "layers": 3, "heads": 3}
-LIKE_GPT2 = {**PLAIN, "norm": "layer", "bias": "all", "qk_norm": False, "positions": "learned", "most_positions": 16,
+LIKE_GPT2 = {**PLAIN, "norm": "layer", "bias": "all", "qk_norm": False, "positions": "learned", "max_positions": 16,
              "activation": "gelu_tanh"}  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def test_growing_keeps_what_it_computes_and_learns_on(config: dict[str, Any], ch
 
 def test_more_positions_keep_the_first() -> None:
     old = trunk(LIKE_GPT2)
-    new = restructured(old, {"most_positions": 40}).eval()
+    new = restructured(old, {"max_positions": 40}).eval()
     torch.testing.assert_close(states(new), states(old))
     assert states(new, 30).shape == (2, 30, 24)
     with pytest.raises(UsageError, match="knows 16 positions"):

@@ -61,8 +61,10 @@ class Layout:
         return torch.bincount(self.doc_BT[self.doc_BT >= 0])
 
     def to(self, device: torch.device | str) -> Layout:
-        arrays = [a.to(device, non_blocking=True) for a in (self.doc_BT, self.branch_BT, self.order_BT, self.pos_BT)]
-        return Layout(*arrays, causal=self.causal, full=self.full)
+        doc, branch, order, pos = (
+            a.to(device, non_blocking=True) for a in (self.doc_BT, self.branch_BT, self.order_BT, self.pos_BT)
+        )
+        return Layout(doc, branch, order, pos, causal=self.causal, full=self.full)
 
 
 @dataclass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -66,9 +67,10 @@ class Sum(Merge):
     """The gradient of the sum."""
 
     def add(self, losses: Mapping[str, Tensor]) -> None:
-        if (total := sum(losses.values())).requires_grad:
+        total = reduce(torch.add, losses.values())
+        if total.requires_grad:
             if self.alone:
-                total.backward()
+                total.backward()  # type: ignore[no-untyped-call]
             else:
                 torch.autograd.backward(total, inputs=list(self.parameters))
 
@@ -95,8 +97,9 @@ class PCGrad(Merge):
             found = torch.autograd.grad(losses[name], self.parameters, retain_graph=name != able[-1], allow_unused=True)
             held = self.by_loss.setdefault(name, [None] * len(self.parameters))
             for i, gradient in enumerate(found):
+                before = held[i]
                 if gradient is not None:
-                    held[i] = gradient if held[i] is None else held[i] + gradient
+                    held[i] = gradient if before is None else before + gradient
 
     def finish(self, key: int) -> None:
         merged = pcgrad(list(self.by_loss.values()), key)

@@ -127,11 +127,12 @@ class Trainer:
         self.device = self.runtime.device
         keep_freed_memory()
         self.weights = Weights(config.loss_weights, config.balance == "learnt")
+        self.mode = Mode.before(config.precision, self.device)
         self.step = 0  # updates done
         self.best: dict[str, Any] | None = None  # step, metric, metrics
         self.waited = 0  # validations since the best
         self.validated = 0  # the last step that was validated
-        self.totals = {"tokens": 0, "documents": 0, "seconds": 0.0}
+        self.totals: dict[str, Any] = {"tokens": 0, "documents": 0, "seconds": 0.0}
         self._saved = -1  # the last step that was saved
         self._writes = True  # not in a dry run
 
@@ -300,6 +301,7 @@ class Trainer:
         """Validates, and keeps a copy of the weights when they are the best so far."""
         with self._averaged(), torch.no_grad(), self.mode.context(self.device):
             self.module.eval()
+            assert self.validate is not None  # else none is due
             metric, higher_is_better, metrics = self.validate()
             self.module.train()
             self.waited += 1
@@ -329,13 +331,14 @@ class Trainer:
         (self.folder / "bad_step.json").unlink(missing_ok=True)
         self.checkpoints = Checkpoints(place, self.config.keep)
         newest = self.checkpoints.latest(self.progress.note)
-        state = None if newest is None else load_state(newest, _STATE)
-        if state is not None:
-            self._check_same_run(state, newest)
+        if newest is None:
+            self._begin(None)
+            return
+        state = load_state(newest, _STATE)
+        self._check_same_run(state, newest)
         self._begin(state)
-        if state is not None:
-            self._restore(state, newest)
-            self.progress.note(f"Going on from {newest}.")
+        self._restore(state, newest)
+        self.progress.note(f"Going on from {newest}.")
 
     def _begin(self, state: dict[str, Any] | None) -> None:
         """The mode, that of a checkpoint's state if there is one; a new optimizer, a new average."""

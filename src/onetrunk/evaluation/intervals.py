@@ -18,9 +18,9 @@ from onetrunk.core import rng
 
 LEVEL = 0.95
 _CELLS_AT_ONCE = 4_000_000
-_FEWEST_DEFINED = 0.5  # of the resamples: with fewer, an interval would describe the lucky ones only
+_MIN_DEFINED = 0.5  # of the resamples: with fewer, an interval would describe the lucky ones only
 
-Metric = Callable[[np.ndarray], float | None]
+RowsFigure = Callable[[np.ndarray], float | None]
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,6 @@ def bootstrap(
     return _percentiles(float(statistic(values, axis=-1)), row_draws(values, statistic, n, seed), level)
 
 
-def bootstrap_metric(fn: Metric, n_rows: int, n: int = 200, seed: int = 0, level: float = LEVEL) -> Interval | None:
-    """Interval of any metric `fn(row indices)`. None where it is undefined, or is so in most resamples."""
-    return interval(fn(np.arange(n_rows)) if n_rows else None, metric_draws(fn, n_rows, n, seed), level)
-
-
-def paired(a: np.ndarray, b: np.ndarray, n: int = 1000, seed: int = 0, level: float = LEVEL) -> Interval:
-    """Interval of mean(a - b), where row i of both belongs to the same case."""
-    return bootstrap(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64), np.mean, n, seed, level)
-
-
 def wilson(successes: float, n: int, level: float = LEVEL) -> Interval:
     """Interval of a proportion; holds also near 0 and 1, where the bootstrap's shrinks to a point."""
     z = NormalDist().inv_cdf((1 + level) / 2)
@@ -72,7 +62,7 @@ def row_draws(values: np.ndarray, statistic: Callable[..., Any] = np.mean, n: in
     return np.concatenate([statistic(values[index], axis=-1) for index in _resamples(len(values), n, seed)])
 
 
-def metric_draws(fn: Metric, n_rows: int, n: int = 200, seed: int = 0) -> np.ndarray:
+def metric_draws(fn: RowsFigure, n_rows: int, n: int = 200, seed: int = 0) -> np.ndarray:
     """The metric of n resamples of the rows: float64 [n], NaN where undefined."""
     drawn = [fn(index) for chunk in _resamples(n_rows, n, seed) for index in chunk]
     return np.array([math.nan if value is None else value for value in drawn], dtype=np.float64)
@@ -81,7 +71,7 @@ def metric_draws(fn: Metric, n_rows: int, n: int = 200, seed: int = 0) -> np.nda
 def interval(value: float | None, draws: np.ndarray, level: float = LEVEL) -> Interval | None:
     """The percentile interval of a figure and its resampled figures; None where either says too little."""
     defined = draws[np.isfinite(draws)]
-    if value is None or not math.isfinite(value) or len(defined) < max(1, _FEWEST_DEFINED * len(draws)):
+    if value is None or not math.isfinite(value) or len(defined) < max(1, _MIN_DEFINED * len(draws)):
         return None
     return _percentiles(value, defined, level)
 

@@ -48,7 +48,6 @@ _WORDS = {
     ),
     "log_spectral_distance": Word("Log-spectral distance", "units", "difference of the spectra, dB; lower is better"),
     "length_error": Word("Length error", "units", "mean difference of the lengths, seconds; lower is better"),
-    "chrf": Word("chrF", "score", "overlap of short runs of characters"),
     "nearest_known": Word("Away from training", "units", "from an answer to the nearest training value"),
     "nearest_known_of_true": Word("True ones away", "units", "the same of true values: copies would be much nearer"),
     "energy_score": Word(

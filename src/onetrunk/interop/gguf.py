@@ -16,7 +16,7 @@ from onetrunk.columns.families.tokens.special_tokens import OWN
 from onetrunk.columns.text.conversations import ANSWERS, is_conversation
 from onetrunk.core.errors import EvidenceError, MissingExtraError, UsageError
 from onetrunk.inference.model_folder import Model
-from onetrunk.interop import _writer
+from onetrunk.interop.huggingface import causal_lm
 from onetrunk.interop.parity import Parity
 
 FILE = "model.gguf"
@@ -29,9 +29,9 @@ def write(model: Model, ask: str, place: Path) -> None:
         import gguf
     except ImportError:
         raise MissingExtraError("gguf", "gguf", "Writing GGUF") from None
-    codec, config, tensors = model.codec(ask), *_writer.checkpoint(model, ask)
+    codec, config, tensors = model.codec(ask), *causal_lm.checkpoint(model, ask)
     if config["model_type"] != "qwen3" or config["rope_scaling"] is not None:
-        raise UsageError("GGUF is written of a trunk with normed queries and keys (qk_norm) and without rope_stretch.")
+        raise UsageError("GGUF is written of a trunk with normed queries and keys (qk_norm) and without rope_scaling.")
     if codec.special != OWN or codec.options.unit != "bpe":
         raise UsageError(
             f"The tokenizer of {ask!r} is not one that is written as GGUF: expected pieces learnt here (unit: bpe). "
@@ -76,7 +76,7 @@ def _add_tokenizer(out: Any, codec: Any, kinds: Any) -> None:
     out.add_unk_token_id(codec.special.unknown)
     out.add_pad_token_id(codec.special.end)
     out.add_add_bos_token(True)
-    if (template := _writer.chat_template(codec)) is not None:
+    if (template := causal_lm.chat_template(codec)) is not None:
         out.add_chat_template(template)
 
 
@@ -93,7 +93,7 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
         if len(ids) + _NEW_TOKENS > codec.options.length:
             continue  # a conversation that leaves no room to go on
         for _ in range(_NEW_TOKENS):
-            found = _writer.next_logits(model, ask, ids).log_softmax(-1)[-1].numpy()
+            found = causal_lm.next_logits(model, ask, ids).log_softmax(-1)[-1].numpy()
             if told := _likeliest(server, prompt):
                 ours.append(found[list(told)])
                 theirs.append(list(told.values()))

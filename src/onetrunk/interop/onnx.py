@@ -150,9 +150,15 @@ class LanguageModel(nn.Module):
 def export(model: Model, ask: str | None, given: Sequence[str], store: Store, place: Path, int8: bool) -> Parity:
     """Writes `model.onnx` in a folder and measures it on the rows of a store.
 
-    Raises UsageError for what is not answered in one step, or a recurrent trunk; MissingExtraError.
+    Raises UsageError for what is not answered in one step, a recurrent trunk, or a column with a wide read-out;
+    MissingExtraError.
     """
     network = model.network
+    if ask is not None and network.wide_of(ask) is not None:
+        raise UsageError(
+            f"{ask!r} has a wide read-out (n-grams, boosted trees), which cannot be written as ONNX. Train the model "
+            "without it (--set finetune.wide=false), or export what describes a row (--ask embedding)."
+        )
     codec = None if ask is None else model.codec(ask)
     if not isinstance(network.trunk, Transformer):
         raise UsageError(

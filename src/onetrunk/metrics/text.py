@@ -17,9 +17,6 @@ WRITTEN = (
 )
 LIKELIHOOD = (Metric("bits_per_byte", False, "bits"), Metric("perplexity", False), Metric("loss", False, "nats"))
 
-_CHRF_ORDERS = 6
-_CHRF_BETA = 2.0
-
 
 def exact_match(truths: Sequence[str], predicted: Sequence[str]) -> float | None:
     """The share written exactly right."""
@@ -61,28 +58,6 @@ def edit_distance(a: Sequence[str], b: Sequence[str]) -> int:
         best = np.concatenate([[i], np.minimum(row[1:] + 1, row[:-1] + (codes != code.get(part, -1)))])
         row = np.minimum.accumulate(best - steps) + steps
     return int(row[-1])
-
-
-def chrf(truths: Sequence[str], predicted: Sequence[str]) -> float | None:
-    """chrF2 of the corpus, 0 to 1 (Popović 2015, W15-3049): F of character 1- to 6-grams, without spaces."""
-    counts = np.zeros((_CHRF_ORDERS, 3))  # answered, true, in both
-    for truth, answer in zip(truths, predicted, strict=True):
-        t, a = "".join(str(truth).split()), "".join(str(answer).split())
-        for n in range(1, _CHRF_ORDERS + 1):
-            in_t, in_a = _grams(t, n), _grams(a, n)
-            counts[n - 1] += in_a.total(), in_t.total(), (in_a & in_t).total()
-    counts = counts[(counts[:, 0] > 0) & (counts[:, 1] > 0)]
-    if not len(counts):
-        return None
-    precision, recall = (counts[:, 2] / counts[:, 0]).mean(), (counts[:, 2] / counts[:, 1]).mean()
-    if precision + recall == 0:
-        return 0.0
-    weight = _CHRF_BETA**2
-    return float((1 + weight) * precision * recall / (weight * precision + recall))
-
-
-def _grams(text: str, n: int) -> Counter[str]:
-    return Counter(text[i : i + n] for i in range(len(text) - n + 1))
 
 
 def likelihood(logprob: float, tokens: int, n_bytes: int) -> dict[str, float | None]:

@@ -7,7 +7,7 @@ model counts nothing, teaches nobody and swaps nothing: objectives, steps and se
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, KeysView, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class Codecs(nn.Module):
         self.add_module(self._number_of.setdefault(key, str(len(self._number_of))), codec)
 
     def __getitem__(self, key: str) -> Codec:
-        return self._modules[self._number_of[key]]
+        return cast(Codec, self._modules[self._number_of[key]])
 
     def __contains__(self, key: object) -> bool:
         return key in self._number_of

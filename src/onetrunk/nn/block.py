@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from onetrunk.core.batch import Layout
 from onetrunk.core.kernels import by_hand
-from onetrunk.nn.attention import Attention, Turn
+from onetrunk.nn.attention import Attention, CosSin
 from onetrunk.nn.dropout import Dropout
+from onetrunk.nn.kernels.cpu import squared_relu as cpu
 from onetrunk.nn.kv_cache import KeyValues
 from onetrunk.nn.norm import RMSNorm
 
@@ -30,28 +30,12 @@ Activation = Literal["swiglu", "relu2", "gelu", "gelu_tanh", "quick_gelu"]
 NORMS: dict[str, type[nn.Module]] = {"rms": RMSNorm, "layer": nn.LayerNorm}
 
 
-class _Relu2(torch.autograd.Function):
-    """relu(x)². Its gradient 2 relu(x) dy is two operations, of which PyTorch's formulas make six."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        x = F.relu(x)
-        ctx.save_for_backward(x)
-        return x * x
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return (dy * x).mul_(2)
-
-
-def _relu2(x: Tensor) -> Tensor:
-    return _Relu2.apply(x) if by_hand(x) and torch.is_grad_enabled() else F.relu(x).square()
+def _squared_relu(x: Tensor) -> Tensor:
+    return cpu.squared_relu(x) if by_hand(x) and torch.is_grad_enabled() else F.relu(x).square()
 
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu2": _relu2,  # Primer, arXiv 2109.08668: cheaper a step on small trunks
+    "relu2": _squared_relu,  # Primer, arXiv 2109.08668: cheaper a step on small trunks
     "gelu": F.gelu,  # arXiv 1606.08415
     "gelu_tanh": partial(F.gelu, approximate="tanh"),  # GPT-2's
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),  # CLIP's
@@ -100,14 +84,14 @@ class Block(nn.Module):
         self.post = post
         self.dropout = Dropout(dropout)
 
-    def forward(self, x_BTD: Tensor, layout: Layout, rotary: Turn) -> Tensor:
-        y = self.self_attn(self._before(self.input_layernorm, x_BTD), layout, rotary)
+    def forward(self, x_BTD: Tensor, layout: Layout, cos_sin: CosSin) -> Tensor:
+        y = self.self_attn(self._before(self.input_layernorm, x_BTD), layout, cos_sin)
         return self._mixed(self._after(self.input_layernorm, x_BTD, y))
 
     def extend(
-        self, x_BTD: Tensor, rotary: Turn, cache: KeyValues, layer: int, mask: Tensor | None
+        self, x_BTD: Tensor, cos_sin: CosSin, cache: KeyValues, layer: int, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        y, keys, values = self.self_attn.extend(self._before(self.input_layernorm, x_BTD), rotary, cache, layer, mask)
+        y, keys, values = self.self_attn.extend(self._before(self.input_layernorm, x_BTD), cos_sin, cache, layer, mask)
         return self._mixed(self._after(self.input_layernorm, x_BTD, y)), keys, values
 
     def _mixed(self, x_BTD: Tensor) -> Tensor:

@@ -120,13 +120,6 @@ def merge(trunk: nn.Module, learnt: Mapping[str, Tensor], scale: float) -> None:
             weight *= (length / weight.norm(dim=1))[:, None]
 
 
-def unmerge(trunk: nn.Module, learnt: Mapping[str, Tensor], scale: float) -> None:
-    """The inverse of `merge`, up to rounding. UsageError with learnt lengths, which took the place of the base's."""
-    if any(name.endswith(LENGTH) for name in learnt):
-        raise UsageError("Changes with learnt lengths (dora) cannot be taken out again: open the base's own folder.")
-    merge(trunk, learnt, -scale)
-
-
 def _linears(trunk: nn.Module):
     """Linear maps inside the blocks: their owner, name, and path from the trunk."""
     for prefix, owner in trunk.named_modules():

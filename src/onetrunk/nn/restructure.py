@@ -15,7 +15,7 @@ from onetrunk.core.errors import UsageError
 from onetrunk.nn.block import Block
 from onetrunk.nn.transformer import Transformer
 
-CHANGEABLE = ("layers", "heads", "mlp_width", "most_positions", "dropout", "rope_theta", "rope_stretch")
+CHANGEABLE = ("layers", "heads", "mlp_width", "max_positions", "dropout", "rope_theta", "rope_scaling")
 
 
 @torch.no_grad()
@@ -39,8 +39,8 @@ def restructured(old: nn.Module, changes: dict[str, Any]) -> Transformer:
     for name in ("norm", "first_norm"):
         getattr(new, name).load_state_dict(getattr(old, name).state_dict())
     if config.positions == "learned":
-        count = min(config.most_positions, old.config.most_positions)
-        new.places[:count] = old.places[:count]
+        count = min(config.max_positions, old.config.max_positions)
+        new.position_embedding[:count] = old.position_embedding[:count]
     return new
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from onetrunk.core.batch import Layout
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
-from onetrunk.nn.attention import Attention, Bias, Rotary, Stretch, Turn
+from onetrunk.nn.attention import Attention, Bias, CosSin, RopeScaling, Rotary
 from onetrunk.nn.block import NORMS, Activation, Block, build_mlp
 from onetrunk.nn.kv_cache import Cache, KeyValues, SlotCache
 
@@ -41,8 +41,8 @@ class TransformerConfig(Config):
     qk_norm: bool = True  # norm queries and keys
     bias: Bias = "none"  # of the linear maps
     positions: Literal["rotary", "learned", "none"] = "rotary"  # none: the columns' own embeddings know them
-    most_positions: int = Field(1024, ge=1, le=1 << 22)  # of learned positions
-    rope_stretch: Stretch | None = None
+    max_positions: int = Field(1024, ge=1, le=1 << 22)  # of learned positions
+    rope_scaling: RopeScaling | None = None
 
 
 class Transformer(nn.Module):
@@ -67,9 +67,9 @@ class Transformer(nn.Module):
         )
         self.norm = nn.Identity() if post else self._norm()
         self.first_norm = self._norm() if config.norm_first else nn.Identity()
-        self.rotary = Rotary(head_width, config.rope_theta, config.rope_stretch)
+        self.rotary = Rotary(head_width, config.rope_theta, config.rope_scaling)
         if config.positions == "learned":
-            self.places = nn.Parameter(torch.randn(config.most_positions, width) * 0.05)
+            self.position_embedding = nn.Parameter(torch.randn(config.max_positions, width) * 0.05)
         for name, parameter in self.layers.named_parameters():
             if name.endswith("proj.bias"):
                 nn.init.zeros_(parameter)
@@ -83,9 +83,9 @@ class Transformer(nn.Module):
     def forward(self, x_BTD: Tensor, layout: Layout, watch: Watch | None = None) -> Tensor:
         """h_BTD. `watch` is told the number of each block and what leaves it."""
         pos = layout.pos_BT[0] if layout.causal or layout.full else layout.pos_BT
-        x_BTD, rotary = self._enter(x_BTD, pos)
+        x_BTD, cos_sin = self._enter(x_BTD, pos)
         for i, layer in enumerate(self.layers):
-            x_BTD = layer(x_BTD, layout, rotary)
+            x_BTD = layer(x_BTD, layout, cos_sin)
             if watch is not None:
                 watch(i, x_BTD)
         return self.norm(x_BTD)
@@ -107,16 +107,16 @@ class Transformer(nn.Module):
     def _norm(self) -> nn.Module:
         return NORMS[self.config.norm](self.config.width, eps=self.config.eps)
 
-    def _enter(self, x_BTD: Tensor, pos: Tensor) -> tuple[Tensor, Turn]:
-        """What the first layer gets, and how queries and keys turn. pos [B, T] or, one row for all, [T]."""
+    def _enter(self, x_BTD: Tensor, pos: Tensor) -> tuple[Tensor, CosSin]:
+        """What the first layer gets, and how queries and keys are rotated. pos [B, T] or, one row for all, [T]."""
         c = self.config
         if c.positions == "learned":
-            if not torch.compiler.is_compiling() and int(pos.max()) >= c.most_positions:
+            if not torch.compiler.is_compiling() and int(pos.max()) >= c.max_positions:
                 raise UsageError(
-                    f"This trunk knows {c.most_positions:,} positions; a column takes {int(pos.max()) + 1:,}. "
+                    f"This trunk knows {c.max_positions:,} positions; a column takes {int(pos.max()) + 1:,}. "
                     "Shorten its values (columns.NAME.length)."
                 )
-            x_BTD = x_BTD + F.embedding(pos, self.places)
+            x_BTD = x_BTD + F.embedding(pos, self.position_embedding)
         return self.first_norm(x_BTD), self.rotary(pos) if c.positions == "rotary" else None
 
     def start_cache(self, n: int, device: torch.device) -> Cache:
@@ -129,7 +129,7 @@ class Transformer(nn.Module):
     @property
     def max_positions(self) -> int | None:
         """Of one column; None: as many as one likes."""
-        return self.config.most_positions if self.config.positions == "learned" else None
+        return self.config.max_positions if self.config.positions == "learned" else None
 
     def start_slots(self, slots: int, positions: int, device: torch.device, dtype: torch.dtype) -> SlotCache:
         """A cache for as many documents of so many positions each, all of it allocated now."""
@@ -145,10 +145,10 @@ class Transformer(nn.Module):
         positions too; a `SlotCache` is itself changed, and may keep those of some documents (bool [N]).
         """
         mask = cache.mask(valid_NT, causal)
-        x_NTD, rotary = self._enter(x_NTD, pos_NT)
+        x_NTD, cos_sin = self._enter(x_NTD, pos_NT)
         keys, values = [], []
         for i, layer in enumerate(self.layers):
-            x_NTD, k, v = layer.extend(x_NTD, rotary, cache, i, mask)
+            x_NTD, k, v = layer.extend(x_NTD, cos_sin, cache, i, mask)
             keys.append(k)
             values.append(v)
         return self.norm(x_NTD), cache.after(keys, values, valid_NT, keep)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ class Learner(nn.Module):
     def __init__(self, model: BatchEncoder, objectives: Sequence[Objective], seed: int = 0) -> None:
         super().__init__()
         self.model = model
-        self.objectives = nn.ModuleList(objectives)
+        self.objectives: Sequence[Objective] = nn.ModuleList(objectives)  # type: ignore[assignment]  # has no element type
         for objective in objectives:
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(rng.torch_seed(seed, "objective", objective.tag))
@@ -96,7 +97,7 @@ def blanks(codec: Codec, role: Role, m: int) -> Segment:
     """The segment of m documents that hold nothing in particular."""
     content = Content.stack([codec.blank()], codec.ragged).take(np.zeros(m, dtype=np.int64))
     on = On(np.zeros(m, dtype=np.int64))
-    told = {"on": on} if role == Role.ASKED and codec.reads_on() else {}
+    told: dict[str, Any] = {"on": on} if role == Role.ASKED and codec.reads_on() else {}
     return codec.segment(content, role, np.zeros(m, dtype=np.uint64), **told)
 
 

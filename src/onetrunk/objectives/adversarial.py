@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from onetrunk.core import rng
 from onetrunk.core.batch import Batch, Loss
-from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
 from onetrunk.core.content import Role
 from onetrunk.core.errors import UsageError
@@ -139,7 +138,8 @@ class Adversarial(Objective):
         """The critic's score of each document [m], the higher the truer. In full precision."""
         with torch.autocast(values_MC.device.type, enabled=False):
             inputs = values_MC if given_MD is None else torch.cat([values_MC, given_MD.float()], dim=1)
-            return self.critic(inputs)[:, 0]
+            scores: Tensor = self.critic(inputs)
+            return scores[:, 0]
 
     def _critics(self, true_MC: Tensor, drawn_MC: Tensor, given_MD: Tensor | None) -> Loss:
         scores, penalties = [], []
@@ -153,7 +153,7 @@ class Adversarial(Objective):
         true, drawn = scores
         return _mean(F.softplus(drawn - true) + self.options.penalty / 2 * sum(penalties))
 
-    def _codec(self, name: str) -> Codec:
+    def _codec(self, name: str) -> Any:
         return self.codecs[self.columns.index(name)]
 
 

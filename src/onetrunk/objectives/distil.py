@@ -65,8 +65,8 @@ class Distil(Predict):
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """The teacher goes to the device to which the objective goes."""
         if self._teacher is not None and isinstance(self._teacher[0], nn.Module):
-            self._teacher[0]._apply(fn)
-        return super()._apply(fn, recurse)
+            self._teacher[0]._apply(fn)  # type: ignore[no-untyped-call]
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     @property
     def teacher(self) -> BatchEncoder:

@@ -36,7 +36,7 @@ class Predict(Objective):
     def _fixed(self, present: np.ndarray, keys: np.ndarray) -> np.ndarray:
         roles = np.full(present.shape, Role.ABSENT)
         given = [i for i, name in enumerate(self.columns) if self.config.given is None or name in self.config.given]
-        asked = [self.columns.index(name) for name in self.config.ask]
+        asked = [self.columns.index(name) for name in self.config.ask or ()]
         given = [i for i in given if i not in asked]
         if given:
             unconditional = all(

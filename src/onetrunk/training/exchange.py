@@ -141,9 +141,10 @@ def _written(
         columns = [column for name, column in model.columns.items() if name in needed]
         store = encode(table, columns, model.network.codecs, Ledger())
         return onnx.export(model, asked, needed, store, folder, int8)
-    from onetrunk.interop import gguf, qwen3
+    from onetrunk.interop import gguf
+    from onetrunk.interop.huggingface import writer
 
     assert asked is not None, "a model that writes is asked for a column"
-    form = gguf if to == "gguf" else qwen3
+    form = gguf if to == "gguf" else writer
     form.write(model, asked, folder)
     return form.compare(model, asked, folder, [value for value in table[asked] if value is not None])

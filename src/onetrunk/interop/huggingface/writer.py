@@ -1,4 +1,4 @@
-"""A text column, written from nothing, as a Qwen3 (or Llama) checkpoint that transformers and vLLM open."""
+"""Writes a text column that is asked from nothing as a Qwen3 or Llama checkpoint, which transformers and vLLM open."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onetrunk.columns.families.tokens.special_tokens import OWN
 from onetrunk.columns.text.conversations import ANSWERS, is_conversation
 from onetrunk.core.errors import MissingExtraError
 from onetrunk.inference.model_folder import Model
-from onetrunk.interop import _writer
+from onetrunk.interop.huggingface import causal_lm
 from onetrunk.interop.parity import Parity
 from onetrunk.storage.strict_json import write_json
 from onetrunk.storage.tensors import save_tensors
@@ -24,7 +24,7 @@ def write(model: Model, ask: str, place: Path) -> None:
 
     Raises UsageError where the column or the trunk is not what these formats hold.
     """
-    config, tensors = _writer.checkpoint(model, ask)
+    config, tensors = causal_lm.checkpoint(model, ask)
     codec = model.codec(ask)
     special = codec.special
     write_json(place / "config.json", config)
@@ -47,7 +47,7 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
     for value in values:
         ids = [codec.special.start, *codec.encode(value)["id"].tolist()][: codec.options.length]
         found = _tokens(tokenizer, value)[: len(ids)]
-        ours = _writer.next_logits(model, ask, ids).numpy()
+        ours = causal_lm.next_logits(model, ask, ids).numpy()
         with torch.inference_mode():
             logits = theirs(torch.tensor([ids])).logits[0].numpy()
         parity.add(ours, logits)
@@ -84,6 +84,6 @@ def _write_tokenizer(codec: Any, place: Path) -> None:
         **{name: spelt(i) for name, i in named.items() if i >= 0},
         "pad_token": spelt(codec.special.end),
     }
-    if (template := _writer.chat_template(codec)) is not None:
+    if (template := causal_lm.chat_template(codec)) is not None:
         settings["chat_template"] = template
     (place / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False, indent=2), encoding="utf-8")

@@ -18,7 +18,7 @@ _EVEN = 32  # keys: products are fast from and to such a border
 
 
 @torch.compiler.disable  # its tiles, as many as there are, would all be compiled
-def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+def tiled_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
     """What `F.scaled_dot_product_attention` computes. q [B, H, t, h]; k, v [B, K, T, h]; mask bool [B, 1, t, T]. A
     query that sees nothing gets a mean of values, where the kernel gives 0: it is padding."""
     groups = q.shape[1] // k.shape[1]
@@ -29,7 +29,7 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal
         bias = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, torch.finfo(q.dtype).min)
     tiles = list(_tiles(q, k, mask, causal))
     flat = (x.flatten(0, 1).contiguous() for x in (q * q.shape[-1] ** -0.5, k, v))
-    return _Plain.apply(*flat, bias, causal, tiles).view_as(q)
+    return _TiledAttention.apply(*flat, bias, causal, tiles).view_as(q)
 
 
 @dataclass
@@ -64,7 +64,7 @@ def _tiles(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Iterator[
                 yield _Tile(rows, slice(b * H + h, b * H + min(h + heads, H)), at, keys)
 
 
-class _Plain(torch.autograd.Function):
+class _TiledAttention(torch.autograd.Function):
     """softmax(q kT + bias) v: q [N, t, h]; k, v [N, T, h]; bias [B, 1, t, T]."""
 
     @staticmethod

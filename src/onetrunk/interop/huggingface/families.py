@@ -1,4 +1,4 @@
-"""Which families of checkpoints are known: how each one's configuration and names read in ours.
+"""The families of checkpoints that can be read: how the configuration and tensors' names of each translate to ours.
 
 A family is data. Its tensors' names are a prefix, a layer's place, and one name for each of ours.
 """
@@ -63,7 +63,7 @@ def _gpt2(config: Settings) -> dict[str, Any]:
         "qk_norm": False,
         "bias": "all",
         "positions": "learned",
-        "most_positions": config["n_positions"],
+        "max_positions": config["n_positions"],
     }
 
 
@@ -80,13 +80,13 @@ def _llama(config: Settings) -> dict[str, Any]:
         "mlp_width": config["intermediate_size"],
         "eps": config.get("rms_norm_eps", 1e-6),
         "rope_theta": rope.get("rope_theta", config.get("rope_theta", 10_000.0)),
-        "rope_stretch": _stretch(rope),
+        "rope_scaling": _rope_scaling(rope),
         "qk_norm": False,
         "bias": "all" if all_biased else "none",
     }
 
 
-def _stretch(rope: Settings) -> dict[str, Any] | None:
+def _rope_scaling(rope: Settings) -> dict[str, Any] | None:
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind == "default":
         return None
@@ -143,7 +143,7 @@ _GPT2 = Family(
         "input_layernorm": "ln_1",
         "post_attention_layernorm": "ln_2",
     },
-    {"trunk.norm": "ln_f", "trunk.places": "wpe.weight", "table": "wte.weight", "head": "lm_head.weight"},
+    {"trunk.norm": "ln_f", "trunk.position_embedding": "wpe.weight", "table": "wte.weight", "head": "lm_head.weight"},
     ("transformer.", ""),
     causal=True,
     tied=True,
@@ -175,14 +175,14 @@ def _bert(config: Settings) -> dict[str, Any]:
         "norm_place": "post",
         "norm_first": True,
         "positions": "learned",
-        "most_positions": config["max_position_embeddings"],
+        "max_positions": config["max_position_embeddings"],
     }
 
 
 def _roberta(config: Settings) -> dict[str, Any]:
     """Its first positions, up to that of padding, are never used."""
     skipped = config.get("pad_token_id", 1) + 1
-    return {**_bert(config), "most_positions": config["max_position_embeddings"] - skipped}
+    return {**_bert(config), "max_positions": config["max_position_embeddings"] - skipped}
 
 
 def _vit(config: Settings) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def _clip_vision(config: Settings) -> dict[str, Any]:
 
 def _clip_text(config: Settings) -> dict[str, Any]:
     most = config["max_position_embeddings"]
-    return {**_clip_vision(config), "norm_first": False, "positions": "learned", "most_positions": most}
+    return {**_clip_vision(config), "norm_first": False, "positions": "learned", "max_positions": most}
 
 
 def _whisper(config: Settings) -> dict[str, Any]:
@@ -230,7 +230,7 @@ def _masked(trunk: Callable[[Settings], dict[str, Any]], prefix: str, readout: M
     embeddings = {
         "table": "embeddings.word_embeddings.weight",
         "types": "embeddings.token_type_embeddings.weight",
-        "trunk.places": "embeddings.position_embeddings.weight",
+        "trunk.position_embedding": "embeddings.position_embeddings.weight",
         "trunk.first_norm": "embeddings.LayerNorm",
     }
     return Family("text", trunk, "encoder.layer.{}.", _BERT_PARTS, {**embeddings, **readout}, (prefix, ""))
@@ -290,7 +290,7 @@ _CLIP_TEXT = Family(
     _TOWER_PARTS,
     {
         "trunk.norm": "final_layer_norm",
-        "trunk.places": "embeddings.position_embedding.weight",
+        "trunk.position_embedding": "embeddings.position_embedding.weight",
         "table": "embeddings.token_embedding.weight",
     },
     ("text_model.",),

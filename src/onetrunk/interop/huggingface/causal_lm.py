@@ -1,8 +1,8 @@
-"""A text column, written from nothing, as what other programs write texts with: a Qwen3's (or Llama's) configuration,
-tensors and chat template.
+"""What a causal language model of the Hugging Face format is made of: the configuration, tensors and chat template of a
+Qwen3 or Llama, from a text column that is asked from nothing.
 
-Our block is Qwen3's, so only names change. What tells our column and role apart from others is one vector, added to
-every embedding: it goes into the table.
+Our block is Qwen3's, so only names change. One vector tells our column and its role apart from others; it is added to
+every embedding, and so goes into the table. The GGUF file is made of the same.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor
     kind = "qwen3" if c.qk_norm else "llama"
     ends = [special.end, *special.stops]
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": c.rope_theta}
-    if (s := c.rope_stretch) is not None:
+    if (s := c.rope_scaling) is not None:
         rope |= {"rope_type": "llama3", "factor": s.factor, "low_freq_factor": s.low, "high_freq_factor": s.high,
                  "original_max_position_embeddings": s.original}  # fmt: skip
     attention = trunk.layers[0].self_attn
@@ -53,7 +53,7 @@ def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor
         "rms_norm_eps": c.eps,
         "rope_theta": c.rope_theta,
         "rope_parameters": rope,
-        "rope_scaling": None if c.rope_stretch is None else {k: v for k, v in rope.items() if k != "rope_theta"},
+        "rope_scaling": None if c.rope_scaling is None else {k: v for k, v in rope.items() if k != "rope_theta"},
         "attention_bias": False,
         "tie_word_embeddings": False,
         "bos_token_id": special.start,

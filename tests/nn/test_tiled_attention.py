@@ -8,8 +8,8 @@ import torch.nn.functional as F
 import worlds
 
 from onetrunk.nn import attention
-from onetrunk.nn import plain_attention as plain
-from onetrunk.nn.plain_attention import plain_attention
+from onetrunk.nn.kernels.cpu import attention as tiled
+from onetrunk.nn.kernels.cpu.attention import tiled_attention
 
 B, H, T, WIDTH = 2, 4, 12, 8
 
@@ -34,7 +34,7 @@ def test_values_and_gradients_are_the_kernels(kind: str, kv_heads: int, dtype: t
     seen, causal = mask() if kind == "masked" else None, kind == "causal"
     ours = inputs(dtype, kv_heads)
     theirs = [x.detach().double().requires_grad_() for x in ours]
-    y = plain_attention(*ours, seen, causal)
+    y = tiled_attention(*ours, seen, causal)
     expected = F.scaled_dot_product_attention(*theirs, attn_mask=seen, is_causal=causal, enable_gqa=kv_heads != H)
     weight = torch.randn(B, H, T, WIDTH, dtype=torch.float64)
     (y.double() * weight).sum().backward()
@@ -46,7 +46,7 @@ def test_values_and_gradients_are_the_kernels(kind: str, kv_heads: int, dtype: t
 
 def test_a_query_that_sees_nothing_gets_the_mean_and_no_nan() -> None:
     q, k, v = inputs(torch.float32, H)
-    y = plain_attention(q, k, v, torch.zeros(B, 1, T, T, dtype=torch.bool), False)
+    y = tiled_attention(q, k, v, torch.zeros(B, 1, T, T, dtype=torch.bool), False)
     torch.testing.assert_close(y, v.mean(2, keepdim=True).expand_as(y))
     y.sum().backward()
     assert q.grad.isfinite().all()
@@ -56,23 +56,23 @@ def test_a_query_that_sees_nothing_gets_the_mean_and_no_nan() -> None:
 @pytest.mark.parametrize("kind", ["causal", "masked", "full"])
 def test_tiles_sum_to_the_whole(kind: str, heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some heads and some queries at a time, the last tiles smaller; of keys those that are seen."""
-    monkeypatch.setattr(plain, "_ROWS", 5)
-    monkeypatch.setattr(plain, "_EVEN", 2)
-    monkeypatch.setattr(plain, "_TILE", heads * 5 * T)
+    monkeypatch.setattr(tiled, "_ROWS", 5)
+    monkeypatch.setattr(tiled, "_EVEN", 2)
+    monkeypatch.setattr(tiled, "_TILE", heads * 5 * T)
     test_values_and_gradients_are_the_kernels(kind, H, torch.float64, 1e-12)
 
 
 def test_documents_that_no_query_of_a_tile_sees_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain, "_ROWS", 7)
-    monkeypatch.setattr(plain, "_EVEN", 1)
-    monkeypatch.setattr(plain, "_TILE", H * 7 * T)
+    monkeypatch.setattr(tiled, "_ROWS", 7)
+    monkeypatch.setattr(tiled, "_EVEN", 1)
+    monkeypatch.setattr(tiled, "_TILE", H * 7 * T)
     q, k, _ = inputs(torch.float32, H)
-    tiles = list(plain._tiles(q, k, mask(), causal=False))
+    tiles = list(tiled._tiles(q, k, mask(), causal=False))
     assert [(tile.t, tile.T) for tile in tiles] == [(slice(0, 7), slice(0, 7)), (slice(7, T), slice(7, T))] * B
 
 
 @pytest.mark.parametrize(
-    ("dtype", "keys", "learns", "plainly"),
+    ("dtype", "keys", "learns", "in_tiles"),
     [
         (torch.bfloat16, 640, True, True),
         (torch.bfloat16, 641, True, False),
@@ -80,9 +80,9 @@ def test_documents_that_no_query_of_a_tile_sees_are_left_out(monkeypatch: pytest
         (torch.float32, 64, True, False),
     ],
 )
-def test_when(dtype: torch.dtype, keys: int, learns: bool, plainly: bool) -> None:
+def test_when(dtype: torch.dtype, keys: int, learns: bool, in_tiles: bool) -> None:
     q = torch.zeros(1, 1, keys, WIDTH, dtype=dtype, requires_grad=learns)
-    assert attention._plainly(q, q) == plainly
+    assert attention._in_tiles(q, q) == in_tiles
 
 
 def test_answers_are_written_in_bf16_too() -> None:

@@ -1,4 +1,4 @@
-"""Tokenizers of other people's checkpoints: `tokenizer.json`, or the older `vocab.txt`, `vocab.json` and `merges.txt`.
+"""Reads the tokenizer of a checkpoint: `tokenizer.json`, or the older `vocab.txt`, `vocab.json` and `merges.txt`.
 
 A tokenizer file may hold regular expressions, and a hostile one costs seconds for a line of text or panics: only
 known ones are taken.
@@ -38,7 +38,7 @@ KNOWN_PATTERNS = {
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 }  # fmt: skip
 _NAMES = ("bos_token", "eos_token", "unk_token", "mask_token", "cls_token", "sep_token", "pad_token")
-_MOST_TEXT = 64 << 20  # bytes of a vocabulary or merges file
+_MAX_TEXT_BYTES = 64 << 20  # bytes of a vocabulary or merges file
 
 
 def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, dict[str, Any]]:
@@ -205,8 +205,8 @@ def _optional(path: Path) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    if path.stat().st_size > _MOST_TEXT:
-        raise ModelFileError(f"{path} has {path.stat().st_size:,} bytes; at most {_MOST_TEXT:,}.")
+    if path.stat().st_size > _MAX_TEXT_BYTES:
+        raise ModelFileError(f"{path} has {path.stat().st_size:,} bytes; at most {_MAX_TEXT_BYTES:,}.")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Hugging Face folders (config.json, safetensors, tokenizer, preprocessor) as models of ours: the same answers.
+"""Reads a Hugging Face folder (config.json, safetensors, tokenizer, preprocessor): our model answers as theirs does.
 
 Files from outside are data: no remote code, no pickle; names and shapes are checked before memory is taken.
 """
@@ -19,8 +19,8 @@ from onetrunk.core.encoder import Column
 from onetrunk.core.errors import MissingExtraError, ModelFileError, UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.inference.model_folder import Model, Task
-from onetrunk.interop._families import FAMILIES, TOWERS, Family
-from onetrunk.interop._tokenizers import read_tokenizer
+from onetrunk.interop.huggingface.families import FAMILIES, TOWERS, Family
+from onetrunk.interop.huggingface.tokenizers import read_tokenizer
 from onetrunk.model import FoundationModel
 from onetrunk.nn.trunk import build_trunk
 from onetrunk.storage.header import tensor_shapes
@@ -244,7 +244,7 @@ class _Checkpoint:
         if name.startswith("markers.") and "types" in top:  # one column is the first of BERT's sentences
             types = self._there(self._find(top["types"]))
             return _Take((types,), ((self.config["type_vocab_size"], shape[1]),), lambda t: t[:1].expand(shape))
-        if name == "trunk.places":  # RoBERTa's first rows are never used
+        if name == "trunk.position_embedding":  # RoBERTa's first rows are never used
             rows = self.config.get("max_position_embeddings") or self.config.get("n_positions")
             return _Take((self._there(self._find(top[name])),), ((rows, shape[1]),), lambda t: t[rows - shape[0] :])
         if name in top:
@@ -329,7 +329,7 @@ def _words(checkpoint: _Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
     }
     if shape["transform"] and checkpoint.trunk["activation"] != "gelu":
         raise ModelFileError(f"{folder}: its read-out has the activation {config['hidden_act']!r}; only gelu is known.")
-    context = checkpoint.trunk.get("most_positions") or config["max_position_embeddings"]
+    context = checkpoint.trunk.get("max_positions") or config["max_position_embeddings"]
     if config.get("use_sliding_window", True) and config.get("sliding_window"):
         context = min(context, config["sliding_window"])  # up to there a window sees all
     return {"length": context}, {"tokenizer": tokenizer.to_str(), "special_tokens": special, "token_head": shape}
