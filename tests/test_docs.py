@@ -28,8 +28,10 @@ from PIL import Image
 
 import onetrunk
 from onetrunk import cli
-from onetrunk.core.column import Codec
 from onetrunk.core.config import parse_yaml
+from onetrunk.core.encoder import Encoder
+from onetrunk.core.evaluation import Evaluation
+from onetrunk.core.module import ColumnModule
 from onetrunk.core.objective import Objective
 from onetrunk.core.registry import column_types, objectives
 from onetrunk.engine.optim import OptimConfig
@@ -310,7 +312,10 @@ def test_closed_sets_are_named_whole() -> None:
     assert sizes == [[f"`{size}`", *map(str, shape.values())] for size, shape in SIZES.items()]
 
 
-@pytest.mark.parametrize(("heading", "owner"), [("A codec", Codec), ("An objective", Objective)])
+@pytest.mark.parametrize(
+    ("heading", "owner"),
+    [("An encoder", Encoder), ("A module", ColumnModule), ("An evaluation", Evaluation), ("An objective", Objective)],
+)
 def test_the_contract_is_documented_with_its_signatures(heading: str, owner: type) -> None:
     cells = [row[0] for row in table_rows(ROOT / "docs" / "architecture.md", heading)]
     written = re.findall(r"`(\w+)\(([^)`]*)\)`", "\n".join(cells))

@@ -121,3 +121,12 @@ def test_ngrams_are_those_of_scikit_learn() -> None:
         theirs = plain.toarray()
         order = lambda x: sorted(map(tuple, x.T.tolist()))  # noqa: E731 - columns stand in another order
         assert order(ours) == order(theirs)
+
+
+def test_without_time_the_linear_part_alone_is_fitted() -> None:
+    table = _table()
+    made = worlds.model(table, TYPES, awake=False)
+    rows = wide_rows(worlds.store_of(made, table), GIVEN, "label", np.arange(len(table["label"])))
+    fitted = fit_wide(rows, limit=0.0)
+    assert fitted.readout.shape.trees is None and list(fitted.scores) == ["linear"]
+    assert fitted.scores["linear"] < np.log(2)

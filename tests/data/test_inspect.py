@@ -1,6 +1,7 @@
 """Inspection counts what pandas counts, finds what was planted, and says it in words; the ledger adds up."""
 
 import datetime
+import importlib
 import io
 import json
 
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from onetrunk.core.content import Content
 from onetrunk.core.errors import BadValueError, DataError, UsageError
-from onetrunk.core.registry import column_types
+from onetrunk.core.registry import column_kinds
 from onetrunk.data.inspect import in_words, inspect
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.split import split
@@ -108,7 +109,7 @@ def test_what_training_would_lose():
             return {"unknown characters": 3}
 
         @staticmethod
-        def positions(content):
+        def max_positions(content):
             return content.lens
 
     table = reviews().take(np.arange(20)[::-1])  # row numbers are the source's, whatever the order
@@ -138,7 +139,7 @@ def test_it_is_json_and_readable():
     for line in found.warnings():
         assert line.split(":")[0][:30] in text
     for kind in {c.type for c in found.columns}:
-        meaning = __import__(column_types.get(kind).__module__, fromlist=["x"]).__doc__.strip().splitlines()[0]
+        meaning = importlib.import_module(column_kinds.get(kind).module_name).__doc__.strip().splitlines()[0]
         assert meaning[:40] in text
 
 

@@ -2,13 +2,14 @@
 
 import datetime
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
 import pytest
 
 from onetrunk.core.errors import DataError, UsageError
-from onetrunk.core.registry import column_types
+from onetrunk.core.registry import column_kinds
 from onetrunk.data.split import equal_rows, split
 from onetrunk.data.table import Table
 
@@ -27,7 +28,8 @@ class _CaseBlind:
 
 @pytest.fixture(autouse=True)
 def fake_types(monkeypatch):
-    monkeypatch.setattr(column_types, "get", {"any": _Any, "blind": _CaseBlind}.__getitem__)
+    known = {"any": SimpleNamespace(encoder=_Any), "blind": SimpleNamespace(encoder=_CaseBlind)}
+    monkeypatch.setattr(column_kinds, "get", known.__getitem__)
 
 
 def make(columns, spec="auto", seed=0, given=("x",), ask=("y",), **kwargs):

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -14,7 +15,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from onetrunk.core.errors import DataError, UsageError
-from onetrunk.core.registry import column_types
+from onetrunk.core.registry import column_kinds
 from onetrunk.data.table import Table, infer_types, is_given_split, read, roles
 
 ROWS = {
@@ -332,11 +333,12 @@ class _Half:
 
 @pytest.fixture
 def fake_types(monkeypatch):
-    known = {"half": _Half, "later": _Half, "whole": _Whole}
-    monkeypatch.setattr(column_types, "names", lambda: sorted(known))
-    monkeypatch.setattr(column_types, "modules", lambda: dict.fromkeys(known, ""))
-    get = column_types.get
-    monkeypatch.setattr(column_types, "get", lambda name: known[name] if name in known else get(name))
+    types = {"half": _Half, "later": _Half, "whole": _Whole}
+    known = {name: SimpleNamespace(encoder=encoder) for name, encoder in types.items()}
+    monkeypatch.setattr(column_kinds, "names", lambda: sorted(known))
+    monkeypatch.setattr(column_kinds, "modules", lambda: dict.fromkeys(known, ""))
+    get = column_kinds.get
+    monkeypatch.setattr(column_kinds, "get", lambda name: known[name] if name in known else get(name))
 
 
 def test_types_are_those_that_recognise_best(fake_types):

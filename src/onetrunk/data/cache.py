@@ -1,7 +1,7 @@
 """What was learnt and encoded of a table's values, kept in a folder of the user's: the next run begins at once.
 
 Files are named after a digest of all that they depend on: the values themselves, the column's type and options, what
-its codec knows, the version. Nothing needs to be told when the data change, and what is damaged is made again.
+its encoder knows, the version. Nothing needs to be told when the data change, and what is damaged is made again.
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ from onetrunk import __version__
 from onetrunk.core.content import Content
 from onetrunk.core.errors import ModelFileError
 from onetrunk.core.values import present
-from onetrunk.data.store import Bad, encode_values
+from onetrunk.data.store import Bad, Count, encode_values
 from onetrunk.storage.arrays import map_arrays, save_arrays
 from onetrunk.storage.disk import disk_errors
 from onetrunk.storage.strict_json import read_json, write_json
 
 if TYPE_CHECKING:
-    from onetrunk.core.column import Codec
+    from onetrunk.core.encoder import Encoder
 
 _LENS = "lens"
 
 
 class ColumnCache:
     """A folder that only its owner may read: it holds the data, as tokens. Types that are read fast anyway are not
-    kept (`Codec.cached`)."""
+    kept (`Encoder.costly`)."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         with disk_errors(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def fit(self, codec: Codec, kind: str, values: Sequence[Any]) -> None:
-        """As `codec.fit`, for present values of a column of the type `kind`."""
-        if not codec.cached:
-            return codec.fit(values)
-        path = self._path("fitted", kind, codec, values).with_suffix(".json")
+    def fit(self, encoder: Encoder, kind: str, values: Sequence[Any]) -> None:
+        """As `encoder.fit`, for present values of a column of the type `kind`."""
+        if not encoder.costly:
+            return encoder.fit(values)
+        path = self._path("fitted", kind, encoder, values).with_suffix(".json")
         try:
-            codec.set_knowledge(read_json(path)["knowledge"])
+            encoder.set_knowledge(read_json(path)["knowledge"])
         except (ModelFileError, KeyError):  # not kept, or damaged
-            codec.fit(values)
-            self._keep(path, lambda to: write_json(to, {"knowledge": codec.knowledge()}))
+            encoder.fit(values)
+            self._keep(path, lambda to: write_json(to, {"knowledge": encoder.knowledge()}))
 
     def encode(
-        self, codec: Codec, kind: str, values: Sequence[Any], bad: Bad, count: Callable[[Content], None] | None = None
+        self, encoder: Encoder, kind: str, values: Sequence[Any], bad: Bad, count: Count = None
     ) -> tuple[Content, np.ndarray]:
         """As `encode_values`. Values of which some are bad are not kept: each run is told of them."""
-        if not codec.cached:
-            return encode_values(codec, values, bad, count)
-        path = self._path("encoded", kind, codec, values, codec.knowledge()).with_suffix(".safetensors")
+        if not encoder.costly:
+            return encode_values(encoder, values, bad, count)
+        path = self._path("encoded", kind, encoder, values, encoder.knowledge()).with_suffix(".safetensors")
         there = present(values)
         try:
             arrays = map_arrays(path)
@@ -68,14 +68,14 @@ class ColumnCache:
                 return content, there
         except (ModelFileError, KeyError):
             pass  # not kept, or damaged
-        content, encoded = encode_values(codec, values, bad, count)
+        content, encoded = encode_values(encoder, values, bad, count)
         if (encoded == there).all() and content.lens is not None:
             arrays = {**content.data, _LENS: content.lens}
             self._keep(path, lambda to: save_arrays(to, arrays))
         return content, encoded
 
-    def _path(self, what: str, kind: str, codec: Codec, values: Sequence[Any], *more: Any) -> Path:
-        known = [__version__, what, kind, codec.options.model_dump(mode="json"), *more]
+    def _path(self, what: str, kind: str, encoder: Encoder, values: Sequence[Any], *more: Any) -> Path:
+        known = [__version__, what, kind, encoder.options.model_dump(mode="json"), *more]
         digest = hashlib.blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=20)
         for value in values:  # strings, and lists of them, as Python writes them: no two write alike
             digest.update(repr(value).encode("utf-8", "backslashreplace") + b"\n")

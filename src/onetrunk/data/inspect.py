@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onetrunk.core.registry import column_types
+from onetrunk.core.encoder import Encoder
+from onetrunk.core.registry import column_kinds
 from onetrunk.core.terminal import printable
 from onetrunk.core.values import blocks, in_memory, of_present, take
 from onetrunk.data.duplicates import NONE, fingerprint_keys, first_of_each, keys_by, row_keys
@@ -20,8 +21,6 @@ from onetrunk.data.table import Table, left_out
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from onetrunk.core.column import Codec
 
 DESCRIBED = 50_000  # rows that ranges, lengths and words are told of
 PREPARED = 10_000  # rows from which is told what training would lose
@@ -145,11 +144,11 @@ def inspect(
     ask: Sequence[str] | None = None,
     split: Split | None = None,
     context: int | None = None,
-    prepared: Mapping[str, Codec] | None = None,
+    prepared: Mapping[str, Encoder] | None = None,
 ) -> Inspection:
     """Looks at every value for what is missing, equal or a leak; ranges and words are of at most `DESCRIBED` rows.
 
-    `prepared` (fitted) codecs say what training would drop of these and, with `context` (positions of one sequence),
+    `prepared` (fitted) encoders say what training would drop of these and, with `context` (positions of one sequence),
     what would be cut. Raises as `left_out` does.
     """
     ask = list(ask or [])
@@ -206,7 +205,7 @@ def _first(items: Any, most: int | None) -> Any:
 
 
 def to_prepare(table: Table) -> Table:
-    """The rows that codecs are fitted on to tell what training would lose."""
+    """The rows that encoders are fitted on to tell what training would lose."""
     return table.sample(PREPARED, "prepare")
 
 
@@ -219,12 +218,12 @@ def _column(
     ask: Sequence[str],
     reasons: Mapping[str, str],
 ) -> ColumnReport:
-    codec = column_types.get(kind)
+    encoder = column_kinds.get(kind).encoder
     there = np.flatnonzero(keys != NONE)
     distinct, first, counts = np.unique(keys[there], return_index=True, return_counts=True)
     few = len(distinct) <= _FEW_CLASSES and len(there) >= 2 * len(distinct)
     order = np.lexsort((first, -counts))  # the most frequent first, then as they come
-    shown = [codec.show(v).get("text") for v in take(table[name], there[:: max(1, len(there) // 3)][:3])]
+    shown = [encoder.show(v).get("text") for v in take(table[name], there[:: max(1, len(there) // 3)][:3])]
     described = in_memory(of_present(sample[name]), most_bytes=_DESCRIBED_BYTES)
     return ColumnReport(
         name=name,
@@ -233,7 +232,7 @@ def _column(
         present=len(there),
         missing=len(table) - len(there),
         distinct=len(distinct),
-        summary=codec.describe(list(described)) if len(described) else {},
+        summary=encoder.describe(list(described)) if len(described) else {},
         balance=_balance(table[name], kind, there[first[order]], counts[order]) if few else None,
         samples=[" ".join(text.split())[:_SAMPLE_CHARACTERS] for text in shown if text is not None],
     )
@@ -241,7 +240,7 @@ def _column(
 
 def _balance(values: Sequence[Any], kind: str, rows: np.ndarray, counts: np.ndarray) -> dict[str, int]:
     """How often each value occurs; `rows` hold one of each."""
-    fingerprint = column_types.get(kind).fingerprint
+    fingerprint = column_kinds.get(kind).encoder.fingerprint
     return dict(zip(map(fingerprint, take(values, rows)), counts.tolist(), strict=True))
 
 
@@ -265,8 +264,8 @@ def _nearly(
     distinct = np.unique(equal)  # one row of each that are equal: what is equal is reported as that
     keys = []
     for name in inputs:
-        near = column_types.get(types[name]).near
-        if getattr(near, "__qualname__", "").startswith(("Codec.", "Encoder.")):  # its type has no such notion
+        near = column_kinds.get(types[name]).encoder.near_duplicate_key
+        if near.__func__ is Encoder.near_duplicate_key.__func__:  # its type has no such notion
             continue
         found = keys_by(take(table[name], distinct), near)
         if (found != NONE).any():
@@ -277,9 +276,9 @@ def _nearly(
     return _repeats(near, table.row[distinct], None if part is None else part[distinct])
 
 
-def _lost(table: Table, prepared: Mapping[str, Codec], context: int | None) -> Ledger:
+def _lost(table: Table, prepared: Mapping[str, Encoder], context: int | None) -> Ledger:
     ledger = Ledger()
-    for name, codec in prepared.items():
+    for name, encoder in prepared.items():
         first = 0
         for block in blocks(table[name], ENCODED_AT_ONCE):
             row = table.row[first : first + len(block)]
@@ -288,11 +287,11 @@ def _lost(table: Table, prepared: Mapping[str, Codec], context: int | None) -> L
             def bad(i: int, reason: str, name: str = name, row: np.ndarray = row) -> None:
                 ledger.add(reason, name, int(row[i]), bad=True)
 
-            content, present = codec.encode_all(block, bad)
-            for reason, n in codec.dropped(content).items():
+            content, present = encoder.encode_all(block, bad)
+            for reason, n in encoder.dropped(content).items():
                 ledger.add(reason, name, n=n)
             if context is not None and len(content):
-                longer = np.flatnonzero(present)[codec.positions(content) > context]
+                longer = np.flatnonzero(present)[encoder.max_positions(content) > context]
                 for i in longer.tolist():
                     ledger.add(f"longer than a sequence of {context} positions", name, int(row[i]))
     return ledger
@@ -309,7 +308,7 @@ def _part_of(split: Split | None, n: int) -> np.ndarray | None:
 
 def _meaning(kind: str) -> str:
     """The first line of a column type's own file says what it is."""
-    text = sys.modules[column_types.get(kind).__module__].__doc__ or kind
+    text = importlib.import_module(column_kinds.get(kind).module_name).__doc__ or kind
     return text.strip().partition("\n")[0]
 
 

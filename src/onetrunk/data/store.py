@@ -22,11 +22,13 @@ from onetrunk.storage.disk import disk_errors
 
 if TYPE_CHECKING:
     from onetrunk.core.column import Codec
+    from onetrunk.core.encoder import Encoder
 
 ENCODED_AT_ONCE = 1024  # values
 _HASHED_AT_ONCE = 16 << 20  # bytes
 
 Bad = Callable[[int, str], None]
+Count = Callable[[Content], None] | None
 
 
 @dataclass
@@ -135,10 +137,8 @@ class _ArrayFile:
         return np.memmap(self._file, dtype=self._dtype, mode="r", shape=shape).view(np.ndarray)
 
 
-def encode_values(
-    codec: Codec, values: Sequence[Any], bad: Bad, count: Callable[[Content], None] | None = None
-) -> tuple[Content, np.ndarray]:
-    """As `codec.encode_all`, a block at a time: content that may lie in a file, and which values are in it, bool [n].
+def encode_values(encoder: Encoder, values: Sequence[Any], bad: Bad, count: Count = None) -> tuple[Content, np.ndarray]:
+    """As `encoder.encode_all`, a block at a time: content that may lie in a file, and which values are in it, bool [n].
     `count` is told of each block's content."""
     writer, present = ContentWriter(), np.zeros(len(values), dtype=bool)
     for first, block in _numbered(blocks(values, ENCODED_AT_ONCE)):
@@ -146,12 +146,12 @@ def encode_values(
         def bad_here(i: int, reason: str, first: int = first) -> None:
             bad(first + i, reason)
 
-        content, present[first : first + len(block)] = codec.encode_all(block, bad_here)
+        content, present[first : first + len(block)] = encoder.encode_all(block, bad_here)
         if count is not None:
             count(content)
         if len(content):
             writer.append(content)
-    return (writer.content() if present.any() else codec.encode_all([], bad)[0]), present
+    return (writer.content() if present.any() else encoder.encode_all([], bad)[0]), present
 
 
 def _numbered(lists: Iterator[list[Any]]) -> Iterator[tuple[int, list[Any]]]:

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core import rng
+from onetrunk.core.encoder import History
 from onetrunk.core.errors import DataError, UsageError, unknown
-from onetrunk.core.registry import column_types
+from onetrunk.core.registry import column_kinds
 from onetrunk.core.values import Values, blocks, sample_present, take
 from onetrunk.data.duplicates import NONE, block_keys, numbered, value_keys
 from onetrunk.data.readers import common, folders, hub, memory
@@ -165,7 +166,7 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
     overrides = overrides or {}
     for name, chosen in overrides.items():
         table[name]
-        column_types.get(chosen)
+        column_kinds.get(chosen)
     types = {}
     for name, values in table.columns.items():
         sample = sample_present(values)
@@ -174,9 +175,9 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
         elif not sample:
             table.notes.append(f"The column {name!r} has no values: left out.")
         else:
-            scores = {kind: column_types.get(kind).recognise(sample) for kind in column_types.names()}
+            scores = {kind: column_kinds.get(kind).encoder.recognise(sample) for kind in column_kinds.names()}
             if folded and isinstance(sample[0], list | dict):
-                histories = {kind: s for kind, s in scores.items() if s and column_types.get(kind).history}
+                histories = {kind: s for kind, s in scores.items() if s and _is_history(kind)}
                 scores = histories or scores
             best = max(scores, key=lambda kind: scores[kind])  # names are sorted: the first of equals
             if scores[best] > 0:
@@ -185,6 +186,10 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
                 found = type(sample[0]).__name__
                 table.notes.append(f"No column type recognises {name!r} (values like {found}): left out; see --types.")
     return types
+
+
+def _is_history(kind: str) -> bool:
+    return issubclass(column_kinds.get(kind).encoder, History)
 
 
 def is_given_split(name: str, values: Sequence[Any]) -> bool:
@@ -228,7 +233,7 @@ def roles(
         return chosen, ask, {name: _TOLD if name in ignore else "not among those given" for name in others}
     chosen = [name for name in types if name not in ask and name not in reasons]
     useless = [f"{name} ({why})" for name, why in reasons.items() if not is_given_split(name, table[name])]
-    if not chosen and useless and not any(column_types.get(types[name]).history for name in ask):
+    if not chosen and useless and not any(_is_history(types[name]) for name in ask):
         found = "; ".join(useless)
         raise UsageError(f"Nothing is left to be given: {found}. Name the columns to give with --given.")
     return chosen, ask, reasons

@@ -32,7 +32,8 @@ from onetrunk.training.wide import FittedWide, fit_wide, wide_rows
 
 _LABELLED = 0.9  # share of the training rows that have their answers
 _MIN_JUDGED = 50  # rows that can say whether the trunk gains
-_VALIDATIONS, _PATIENCE = 20, 5
+_PATIENCE = 5  # validations
+_WIDE_SHARE = 0.5  # of the time
 _PROPER = "log_loss"
 
 
@@ -95,7 +96,8 @@ def _attach(model: Model, store: Store, labelled: np.ndarray, task: Task, contex
     fits = {}
     for name in task.ask:
         rows = wide_rows(store, task.given, name, labelled)
-        fit = None if rows is None else fit_wide(rows, context.seed)
+        limit = None if context.limit is None else _WIDE_SHARE * context.limit / len(task.ask)
+        fit = None if rows is None else fit_wide(rows, context.seed, limit)
         if rows is None or fit is None:
             return {}
         fits[name] = fit

@@ -90,9 +90,11 @@ def wide_rows(store: Store, given: Sequence[str], ask: str, labelled: np.ndarray
     return Rows(rows, features, present, target[learnt], weight, classes) if features else None
 
 
-def fit_wide(rows: Rows, seed: int = 0) -> FittedWide | None:
-    """None where there is too little to learn from."""
+def fit_wide(rows: Rows, seed: int = 0, limit: float | None = None) -> FittedWide | None:
+    """None where there is too little to learn from. Within about `limit` seconds: fewer penalties are tried, and trees
+    are left out where they would take longer."""
     started = time.monotonic()
+    until = None if limit is None else started + limit
     if rows.count < 2 * _FOLDS or (rows.classes and rows.target.ndim == 1 and len(np.unique(rows.target)) < 2):
         return None
     folds = _folds(rows, seed)
@@ -100,9 +102,9 @@ def fit_wide(rows: Rows, seed: int = 0) -> FittedWide | None:
     readout = WideReadout(_shape(rows, outputs))
     _learn_features(readout, rows, seed)
     design = _design(readout, rows)
-    linear = _choose_linear(design, rows, folds)
+    linear = _choose_linear(design, rows, folds, until)
     scores = {"linear": linear.score}
-    trees = _choose_trees(readout, rows, folds, seed)
+    trees = _choose_trees(readout, rows, folds, seed, until)
     mix = np.array([1.0, 0.0])
     held_out = linear.held_out
     if trees is not None:
@@ -201,8 +203,10 @@ def _design(readout: WideReadout, rows: Rows) -> X:
 
 
 # -- the linear part -------------------------------------------------------------------------------------------------
-def _choose_linear(design: X, rows: Rows, folds: Sequence[np.ndarray]) -> _Tried:
-    """The penalty with the least loss on held-out rows; from the strongest on, until it gets worse."""
+def _choose_linear(design: X, rows: Rows, folds: Sequence[np.ndarray], until: float | None) -> _Tried:
+    """The penalty with the least loss on held-out rows; from the strongest on, until it gets worse or half of the time
+    is gone."""
+    half = None if until is None else (time.monotonic() + until) / 2
     best: tuple[float, float, np.ndarray] | None = None
     for strength in _STRENGTHS:
         held_out = np.zeros((rows.count, max(1, rows.classes)))
@@ -214,6 +218,8 @@ def _choose_linear(design: X, rows: Rows, folds: Sequence[np.ndarray]) -> _Tried
         if best is not None and score > best[0]:
             break
         best = score, strength, held_out
+        if half is not None and time.monotonic() > half:
+            break
     assert best is not None
     score, strength, held_out = best
 
@@ -267,16 +273,23 @@ def _set_linear(readout: WideReadout, rows: Rows, fitted: tuple[np.ndarray, np.n
 
 
 # -- the trees -------------------------------------------------------------------------------------------------------
-def _choose_trees(readout: WideReadout, rows: Rows, folds: Sequence[np.ndarray], seed: int) -> _Tried | None:
+def _choose_trees(
+    readout: WideReadout, rows: Rows, folds: Sequence[np.ndarray], seed: int, until: float | None
+) -> _Tried | None:
     """None where trees see nothing, or would take too long: many classes, several at once."""
     inputs = _TreeInputs(readout, rows)
     if rows.classes > _MAX_TREE_CLASSES or rows.target.ndim == 2 or not inputs.width:
         return None
     held_out, rounds = np.zeros((rows.count, max(1, rows.classes))), []
+    started = time.monotonic()
     for held in folds:
         rest = np.setdiff1d(np.arange(rows.count), held)
         if rows.classes and len(np.unique(rows.target[rest])) < 2:
             return None
+        if rounds and until is not None:
+            each = (time.monotonic() - started) / len(rounds)  # and once more on all rows
+            if time.monotonic() + (len(folds) - len(rounds) + 1) * each > until:
+                return None
         estimator = _boosting(rows.classes, seed).fit(inputs.to_learn(rest), rows.target[rest], rows.weights(rest))
         rounds.append(estimator.n_iter_)
         held_out[held] = _raw(estimator, inputs.to_answer(held, rest), rows.classes)

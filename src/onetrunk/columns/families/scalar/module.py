@@ -73,8 +73,8 @@ class ScalarModule(ColumnModule[E], Distribution):
         return self.head(dropout(h, self.options.dropout, self.training)).float()
 
     def _begin(self, h: Tensor) -> Tensor:
-        """Where the distribution stands, [r]: at what a wide read-out says."""
-        return h[:, -1].float() if self.wide_outputs else torch.zeros(len(h), device=h.device)
+        """Where the distribution stands, [r]: at what a wide read-out says. Not len(h), which an export would fix."""
+        return h[:, -1].float() if self.wide_outputs else h.new_zeros(h.shape[0], dtype=torch.float32)
 
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
         """Negative log density of the standardised values, nats: below 0 where a density exceeds 1."""
