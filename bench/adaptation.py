@@ -47,7 +47,7 @@ def compare_ways(
         chosen = config.model_copy(update={"finetune": config.finetune.updated(**told)})
         tuned, costs[name] = _adapted(run, data, chosen, base, run.place / name.replace(" ", "-"))
         answers = tuned.answer(test, ask, data.given)
-        right[name] = tuned.codec(ask).per_row(answers, test[ask])
+        right[name] = tuned.evaluation(ask).per_row(answers, test[ask])
     draws = np.random.default_rng(run.seed).integers(0, len(test), (RESAMPLES, len(test)))
     resampled = {name: each[draws].mean(1) for name, each in right.items()}
     accuracy = {name: float(each.mean()) for name, each in right.items()}

@@ -62,18 +62,18 @@ def compare(run: Run) -> Figures:
     model = finetune_model(data, run.context(config, run.place), model, pretrained=False).model
     made = model.provenance["stages"][-1]
 
-    codec, held = model.codec("answers"), data.part(run.part)["answers"]
+    evaluation, held = model.evaluation("answers"), data.part(run.part)["answers"]
     answers = model.answer({"answers": held}, "answers", [])
-    found = codec.metrics(answers, held)
+    found = evaluation.measure(answers, held)
     draws = metric_draws(
-        lambda index: codec.metrics([answers[i] for i in index], [held[i] for i in index])["auc"],
+        lambda index: evaluation.measure([answers[i] for i in index], [held[i] for i in index])["auc"],
         len(held),
         100,
         run.seed,
     )
     ends = interval(found["auc"], draws)
     train = data.part("train")["answers"]
-    rivals = run_baselines({}, codec, {}, {}, train, held) if run.rival else {}
+    rivals = run_baselines({}, evaluation, {}, {}, train, held, seconds=3600) if run.rival else {}
     return Figures(
         ours=found["auc"],
         interval=[ends.low, ends.high],

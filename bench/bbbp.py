@@ -40,9 +40,10 @@ def morgan() -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
 
-    from onetrunk.core.registry import column_types
+    from onetrunk.columns.molecule.encoder import MoleculeEncoder
+    from onetrunk.columns.molecule.evaluation import MoleculeEvaluation
 
-    fingerprints = column_types.get("molecule")().features()
+    fingerprints = MoleculeEvaluation(MoleculeEncoder()).features()
     smiles = FunctionTransformer(lambda frame: list(frame["smiles"]))
     return make_pipeline(smiles, fingerprints, LogisticRegression(max_iter=2000))
 

@@ -48,7 +48,7 @@ def compare(run: Run) -> Figures:
     test, train = data.part(run.part), data.part("train")
     truths = test["boxes"]
     answers = [a.value for a in model.answer(test, "boxes", ["image"])]
-    usual = UsualBoxes().fit(np.zeros((len(train), 1)), model.codec("boxes").target(train["boxes"]))
+    usual = UsualBoxes().fit(np.zeros((len(train), 1)), model.evaluation("boxes").target(train["boxes"]))
     naive = usual.predict(np.zeros((len(test), 1)))
 
     def at(index: np.ndarray) -> float | None:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from bench.common import Figures, Run, data_folder
+from onetrunk.core.encoder import class_names
 
 ASKED = {  # column, metric, rows with an answer, steps of fine-tuning
     "adult": ("income", "auc", 100, 200),
@@ -109,8 +110,7 @@ def _gain(run: Run, name: str, ask: str, metric: str, labelled: int, steps: int,
             ).model
             found.append(_judged(model, held, ask, data.given, metric))
     if metric == "auc":
-        codec = model.codec(ask)
-        positive = np.array(codec.target(held[ask])) == codec.class_names()[-1]
+        positive = np.array(model.evaluation(ask).target(held[ask])) == class_names(model.encoder(ask))[-1]
 
     def score(how: str, draws: np.ndarray, rows: np.ndarray) -> float:
         if metric == "auc":
@@ -140,12 +140,12 @@ def _gain(run: Run, name: str, ask: str, metric: str, labelled: int, steps: int,
 
 def _judged(model: Any, held: Any, ask: str, given: list[str], metric: str) -> np.ndarray:
     """Of every row the probability of the last class (auc), whether the class is right, or how far a number is off."""
-    codec, answers, truths = model.codec(ask), model.answer(held, ask, given), held[ask]
+    evaluation, answers, truths = model.evaluation(ask), model.answer(held, ask, given), held[ask]
     if metric == "auc":
-        return np.array([a.probability[codec.class_names()[-1]] for a in answers])
+        return np.array([a.probability[class_names(model.encoder(ask))[-1]] for a in answers])
     if metric == "accuracy":
-        found = codec.target([a.value for a in answers])
-        return (np.array(found) == np.array(codec.target(truths))).astype(float)
+        found = evaluation.target([a.value for a in answers])
+        return (np.array(found) == np.array(evaluation.target(truths))).astype(float)
     return np.abs(np.array([a.value for a in answers], float) - np.array(truths, float))
 
 

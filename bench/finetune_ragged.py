@@ -41,10 +41,10 @@ def ours(file: str, tokens_per_batch: int, precision: str, place: str) -> dict[s
     frame = _rows(file)
     table = Table({"review": frame["review"].tolist(), "label": frame["label"].astype(str).tolist()})
     options = {"review": {"unit": "character", "length": LENGTH}}
-    columns, codecs = fit_columns(table, ["review", "label"], {"review": "text", "label": "category"}, options)
-    codecs["review"].size = VOCABULARY
-    network = FoundationModel(SHAPE, columns, codecs, "bidirectional")
-    store = encode(table, columns, codecs, Ledger())
+    columns, encoders = fit_columns(table, ["review", "label"], {"review": "text", "label": "category"}, options)
+    encoders["review"].size = VOCABULARY
+    network = FoundationModel(SHAPE, columns, encoders, "bidirectional")
+    store = encode(table, columns, encoders, Ledger())
     objectives = make_objectives(
         [ObjectiveConfig(kind="predict", documents=BATCH, given=["review"], ask=["label"])], store
     )

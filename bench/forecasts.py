@@ -36,18 +36,18 @@ def forecasts(run: Run, config: Recipe, table: Table, ask: str, given: list[str]
     data = run.open(table, config, ask=[ask], given=given)
     model = new_model(data, config, run.seed)
     model = finetune_model(data, run.context(config, run.place / "model"), model, pretrained=False).model
-    codec, rows, train = model.codec(ask), data.part(run.part), data.part("train")
-    before, truths = before_and_then(codec, rows[ask])
+    evaluation, rows, train = model.evaluation(ask), data.part(run.part), data.part("train")
+    before, truths = before_and_then(model.encoder(ask), rows[ask])
     columns = {**{name: rows[name] for name in given}, ask: before}
     found = model.answer(columns, ask, given)
     answers = {"ours": [a.value for a in found]}
     if run.rival:
-        seen, came = before_and_then(codec, train[ask])
-        rivals = run_baselines({ask: codec}, codec, {ask: seen}, {ask: before}, came, truths)
+        seen, came = before_and_then(model.encoder(ask), train[ask])
+        rivals = run_baselines({ask: evaluation}, evaluation, {ask: seen}, {ask: before}, came, truths, seconds=3600)
         answers |= {name: [a.value for a in rival.answers] for name, rival in rivals.items() if rival.answers}
     made = model.provenance["stages"][-1]
     also = {
-        "metrics": codec.metrics(found, truths),
+        "metrics": evaluation.measure(found, truths),
         "parameters": sum(p.numel() for p in model.network.parameters()),
         "training_seconds": made["seconds"],
         "steps": made["steps"],

@@ -54,10 +54,10 @@ def compare(run: Run) -> Figures:
     right = _right(recogniser, clips, digits)
     real = heard.part(run.part)
     truly = _right(recogniser, real["audio"], real["digit"])
-    codec = speaker.codec("audio")
+    evaluation = speaker.evaluation("audio")
     nearest = (
-        _nearest(codec, clips, spoken.part("train")["audio"]),
-        _nearest(codec, real["audio"], spoken.part("train")["audio"]),
+        _nearest(evaluation, clips, spoken.part("train")["audio"]),
+        _nearest(evaluation, real["audio"], spoken.part("train")["audio"]),
     )
     return Figures(
         ours=float(right.mean()),
@@ -81,12 +81,12 @@ def _right(recogniser: Any, clips: list[Any], digits: list[int]) -> np.ndarray:
     return np.array([answer.value == digit for answer, digit in zip(answers, digits, strict=True)])
 
 
-def _nearest(codec: Any, clips: list[Any], training: list[Any]) -> float:
+def _nearest(evaluation: Any, clips: list[Any], training: list[Any]) -> float:
     """Median distance to the nearest training clip, of spectrograms in 32 frames: copies would be much nearer than
     real clips are."""
     from onetrunk.metrics.images import nearest
 
-    distances, _ = nearest(codec.target(clips)[:, 1:], codec.target(training)[:, 1:])
+    distances, _ = nearest(evaluation.target(clips)[:, 1:], evaluation.target(training)[:, 1:])
     return float(np.median(distances))
 
 

@@ -56,7 +56,7 @@ def compare(run: Run) -> Figures:
         parameters[kind] += sum(p.numel() for p in tuned.network.parameters())
         for name in asked:
             answers = tuned.answer(test, name, ["audio"])
-            right[kind][name] = tuned.codec(name).per_row(answers, test[name])
+            right[kind][name] = tuned.evaluation(name).per_row(answers, test[name])
     both = {kind: np.mean(list(found.values()), axis=0) for kind, found in right.items() if found}
     draws = np.random.default_rng(run.seed).integers(0, len(test), (RESAMPLES, len(test)))
     also: dict[str, Any] = {

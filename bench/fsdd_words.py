@@ -37,7 +37,7 @@ def compare(run: Run) -> Figures:
     model = finetune_model(data, run.context(config, run.place / "model"), model, pretrained=False).model
     heard = data.part(run.part)
     answers = model.answer(heard, "word", ["audio"])
-    metrics = model.codec("word").metrics(answers, heard["word"])
+    metrics = model.evaluation("word").measure(answers, heard["word"])
     wrong = np.array([a.value != word for a, word in zip(answers, heard["word"], strict=True)])
     share = wilson(int(wrong.sum()), len(wrong))
     rival = None

@@ -34,9 +34,9 @@ def ours(file: str, precision: str, place: str) -> dict[str, float]:
     table = read(file)
     config = Recipe.parse({name: SETTINGS[name] for name in ("trunk", "columns")}, "the settings")
     kinds, options = types_and_options(table, config, None)
-    columns, codecs = fit_columns(table, ["image", "label"], kinds, options)
-    network = FoundationModel(config.trunk_config(), columns, codecs, "bidirectional")
-    store = encode(table, columns, codecs, Ledger())
+    columns, encoders = fit_columns(table, ["image", "label"], kinds, options)
+    network = FoundationModel(config.trunk_config(), columns, encoders, "bidirectional")
+    store = encode(table, columns, encoders, Ledger())
     objectives = make_objectives(
         [ObjectiveConfig(kind="predict", documents=BATCH, given=["image"], ask=["label"])], store
     )

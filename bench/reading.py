@@ -30,11 +30,11 @@ def ours(files: list[str], tokenizer: str, place: str) -> dict[str, float]:
     from onetrunk.training.batches import make_objectives
 
     texts = [line for name in files for line in Path(name).read_text(encoding="utf-8").splitlines() if line]
-    codec = column_types.get("text")({"length": LENGTH})
-    codec.set_knowledge({"tokenizer": Path(tokenizer).read_text(encoding="utf-8")})
+    encoder = column_types.get("text").encoder({"length": LENGTH})
+    encoder.set_knowledge({"tokenizer": Path(tokenizer).read_text(encoding="utf-8")})
     start = time.perf_counter()
-    content, present = codec.encode_all(texts, lambda i, reason: None)
-    store = Store(["text"], [codec], [content], np.arange(int(present.sum()))[:, None])
+    content, present = encoder.encode_all(texts, lambda i, reason: None)
+    store = Store(["text"], [encoder], [content], np.arange(int(present.sum()))[:, None])
     objectives = make_objectives([ObjectiveConfig(kind="predict", documents=512)], store)
     batches = Loader(store, objectives, seed=0, tokens_per_batch=16_384)
     tokens = sum(batch.tokens for step in range(-(-len(texts) // 512)) for batch in batches(step))

@@ -40,18 +40,20 @@ def compare_next(
     model = finetune_model(data, run.context(config, run.place), model, pretrained=False).model
     made = model.provenance["stages"][-1]
 
-    codec = model.codec("items")
-    before, then = before_and_then(codec, data.part(run.part)["items"])
+    encoder, evaluation = model.encoder("items"), model.evaluation("items")
+    before, then = before_and_then(encoder, data.part(run.part)["items"])
     answers = model.answer({"items": before}, "items", [])
-    found = codec.metrics(answers, then)
-    ends = bootstrap(codec.metrics_per_row(answers, then)[metric], seed=run.seed)
+    found = evaluation.measure(answers, then)
+    ends = bootstrap(evaluation.metrics_per_row(answers, then)[metric], seed=run.seed)
     also: dict[str, Any] = {"metrics": found, "training_seconds": made["seconds"], "steps": made["steps"]}
     rivals = {}
     if run.rival:
-        seen, came = before_and_then(codec, data.part("train")["items"])
+        seen, came = before_and_then(encoder, data.part("train")["items"])
         rows = [i for i, value in enumerate(came) if value is not None]
         seen, came = [seen[i] for i in rows], [came[i] for i in rows]
-        baselines = run_baselines({"items": codec}, codec, {"items": seen}, {"items": before}, came, then)
+        baselines = run_baselines(
+            {"items": evaluation}, evaluation, {"items": seen}, {"items": before}, came, then, seconds=3600
+        )
         rivals = {key: baseline.metrics for key, baseline in baselines.items()}
         also["rivals"] = rivals
     if kept is None:

@@ -107,7 +107,7 @@ def train_ours(
 
     store = random_store(shape["vocabulary"], 50 * batch, length=length)
     trunk = {name: value for name, value in shape.items() if name != "vocabulary"}
-    network = FoundationModel(trunk, [Column("text", "text", "text")], {"text": store.codecs[0]}, "causal")
+    network = FoundationModel(trunk, [Column("text", "text", "text")], {"text": store.encoders[0]}, "causal")
     objectives = make_objectives([ObjectiveConfig(kind="predict", documents=batch)], store)
     loader = Loader(store, objectives, seed=0, tokens_per_batch=batch * length)
     config = TrainConfig.parse({"tensorboard": False, "ema": 0.0, **train, "steps": steps})

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.common import Figures, Run
-from onetrunk.core.column import Codec
+from onetrunk.core.encoder import class_names
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model
 from onetrunk.training.finetune import finetune_model
@@ -100,9 +100,8 @@ def compare_classes(
         "with pretraining": [_tuned(run, data, config, run.seed + k, pretrained) for k in range(members)],
         "without pretraining": [_tuned(run, data, config, run.seed + k, None) for k in range(members)],
     }
-    codec = pretrained.codec(ask)
-    classes = codec.class_names()
-    truth, validation = _truth(codec, test, ask), data.part("val")
+    classes = class_names(pretrained.encoder(ask))
+    truth, validation = _truth(pretrained, test, ask), data.part("val")
     score = _METRICS[metric]
     p, on_validation = (
         {name: _mean_probabilities(each, rows, data.given, ask, classes) for name, each in models.items()}
@@ -110,11 +109,11 @@ def compare_classes(
     )
     for each in (p, on_validation):
         each["both, averaged"] = np.mean(list(each.values()), axis=0)
-    chosen_by = {name: score(p_NC, _truth(codec, validation, ask)) for name, p_NC in on_validation.items()}
+    chosen_by = {name: score(p_NC, _truth(pretrained, validation, ask)) for name, p_NC in on_validation.items()}
     chosen = max(chosen_by, key=lambda name: chosen_by[name])
     p["ours"] = p[chosen]
     if run.rival:
-        p[rival.name] = _rival(rival, data, test, ask, codec)
+        p[rival.name] = _rival(rival, data, test, ask, pretrained)
     draws = np.random.default_rng(run.seed).integers(0, len(truth), (_RESAMPLES, len(truth)))
     resampled = {name: np.array([score(p_NC[i], truth[i]) for i in draws]) for name, p_NC in p.items()}
     also: dict[str, Any] = {
@@ -157,20 +156,20 @@ def _mean_probabilities(
     return np.array(every).mean(axis=0)
 
 
-def _truth(codec: Codec, table: Table, ask: str) -> np.ndarray:
-    classes = codec.class_names()
-    return np.array([classes.index(name) for name in codec.target(table[ask])])
+def _truth(model: Model, table: Table, ask: str) -> np.ndarray:
+    classes = class_names(model.encoder(ask))
+    return np.array([classes.index(name) for name in model.evaluation(ask).target(table[ask])])
 
 
-def _rival(rival: Rival, data: Data, test: Table, ask: str, codec: Codec) -> np.ndarray:
+def _rival(rival: Rival, data: Data, test: Table, ask: str, model: Model) -> np.ndarray:
     """Probabilities [rows, classes] of the rival, fitted on the training part."""
     train = data.part("train")
     train = train.take([i for i, value in enumerate(train[ask]) if value is not None])
     # Objects become numbers again where they are: a rival that took numbers for words would be handicapped.
     x_train, x_test = (table.select(data.given).frame().infer_objects() for table in (train, test))
-    fitted = rival.make().fit(x_train, codec.target(train[ask]))
+    fitted = rival.make().fit(x_train, model.evaluation(ask).target(train[ask]))
     found = fitted.predict_proba(x_test)
-    order = [list(fitted.classes_).index(name) for name in codec.class_names()]
+    order = [list(fitted.classes_).index(name) for name in class_names(model.encoder(ask))]
     return found[:, order]
 
 

@@ -62,13 +62,13 @@ def compare(run: Run) -> Figures:
     if made["tokens"] > MOST_TOKENS:
         raise UsageError(f"{made['tokens']:,} tokens were trained on; the comparison allows {MOST_TOKENS:,}.")
 
-    store = encode(data.part("test"), list(model.columns.values()), model.network.codecs, Ledger())
+    store = encode(data.part("test"), list(model.columns.values()), model.network.encoders, Ledger())
     loss = mean_loss(model.network, store, [], "text")
     # The same windows by the block, for the interval.
-    windows, whose = store.codecs[0].successive(store.contents[0])
+    windows, whose = store.encoders[0].successive_windows(store.contents[0])
     places = np.arange(len(whose))[:, None]
     blocks = [
-        mean_loss(model.network, Store(store.names, store.codecs, [windows], places[i : i + _BLOCK]), [], "text")
+        mean_loss(model.network, Store(store.names, store.encoders, [windows], places[i : i + _BLOCK]), [], "text")
         for i in range(0, len(places), _BLOCK)
     ]
     ends = bootstrap(np.array(blocks), seed=run.seed)

@@ -51,13 +51,13 @@ def compare(run: Run) -> Figures:
     model = pretrain_model(data, run.context(config, run.place))
     made = model.provenance["stages"][-1]
 
-    codec = model.codec("molecule")
+    evaluation = model.evaluation("molecule")
     sampling = Sampling(temperature=TEMPERATURE, max_length=config.columns["molecule"]["length"], seed=run.seed)
     answers = model.answer({"molecule": [None] * COUNT}, "molecule", [], sampling)
     some = [parts["val"][0]] * COUNT
-    found = codec.metrics(answers, some) | codec.novelty(answers, some, parts["train"])
+    found = evaluation.measure(answers, some) | evaluation.novelty(answers, some, parts["train"])
     held = encode(
-        data.part(run.part).take(np.arange(2000)), list(model.columns.values()), model.network.codecs, Ledger()
+        data.part(run.part).take(np.arange(2000)), list(model.columns.values()), model.network.encoders, Ledger()
     )
     valid = round(found["validity"] * COUNT)
     ends = wilson(valid, COUNT)

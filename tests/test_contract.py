@@ -1,4 +1,4 @@
-"""The contract of `core.column`, held by every registered type; sample values: `worlds.CASES`."""
+"""The contract of a column type (encoder, module, evaluation), held by every one; sample values: `worlds.CASES`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.decoding import AnswerContext
+from onetrunk.core.encoder import class_names
 from onetrunk.core.errors import BadValueError, DataError, UsageError
+from onetrunk.core.module import Guided
 from onetrunk.core.registry import column_types
 from onetrunk.data.table import Table, infer_types
 from onetrunk.inference.model_folder import load
@@ -36,73 +38,73 @@ def test_every_registered_type_has_sample_values() -> None:
 @every_case
 def test_recognises_within_bounds_and_its_own_best(case: Case) -> None:
     for kind in column_types.names():
-        assert 0 <= column_types.get(kind).recognise(case.values) <= 1
+        assert 0 <= column_types.get(kind).encoder.recognise(case.values) <= 1
     if case.inferred:
         assert infer_types(Table({"c": case.values}))["c"] == case.type
 
 
 @every_case
 def test_fits_nothing_with_a_plain_error_and_refuses_unknown_options(case: Case) -> None:
-    codec = column_types.get(case.type)(case.options)
+    sides = column_types.get(case.type).encoder(case.options)
     with pytest.raises(DataError, match="needs at least"):
-        codec.fit([])
+        sides.fit([])
     with pytest.raises(UsageError, match=r"Unknown key 'colour_of_it' in the options of a"):
-        column_types.get(case.type)({"colour_of_it": 1})
+        column_types.get(case.type).encoder({"colour_of_it": 1})
 
 
 @every_case
 def test_knowledge_survives_json(case: Case) -> None:
-    codec = worlds.fitted(case)
+    sides = worlds.fitted(case)
     told = json.loads(
-        json.dumps({"options": codec.options.model_dump(), "knowledge": codec.knowledge()}, allow_nan=False)
+        json.dumps({"options": sides.options.model_dump(), "knowledge": sides.knowledge()}, allow_nan=False)
     )
-    other = column_types.get(case.type)(told["options"])
+    other = worlds.Sides(case.type, told["options"])
     other.set_knowledge(told["knowledge"])
     other.build(WIDTH)
-    assert other.knowledge() == codec.knowledge()
+    assert other.knowledge() == sides.knowledge()
     for value in case.values:
-        _equal(other.encode(value), codec.encode(value))
-    assert [(n, p.shape) for n, p in other.named_parameters()] == [(n, p.shape) for n, p in codec.named_parameters()]
-    assert other.class_names() == codec.class_names()
-    assert other.assets() == codec.assets()
+        _equal(other.encode(value), sides.encode(value))
+    assert [(n, p.shape) for n, p in other.named_parameters()] == [(n, p.shape) for n, p in sides.named_parameters()]
+    assert class_names(other.encoder) == class_names(sides.encoder)
+    assert other.assets() == sides.assets()
 
 
 @every_case
 def test_encoding_is_deterministic_and_blank_is_like_it(case: Case) -> None:
-    codec = worlds.fitted(case)
-    blank = codec.blank()
+    sides = worlds.fitted(case)
+    blank = sides.blank()
     for value in case.values:
-        encoded = codec.encode(value)
-        _equal(encoded, codec.encode(value))
+        encoded = sides.encode(value)
+        _equal(encoded, sides.encode(value))
         assert {n: np.asarray(a).dtype for n, a in encoded.items()} == {
             n: np.asarray(a).dtype for n, a in blank.items()
         }
-        if not codec.ragged:
+        if not sides.ragged:
             assert {n: np.shape(a) for n, a in encoded.items()} == {n: np.shape(a) for n, a in blank.items()}
 
 
 @every_case
 def test_bad_and_missing_values_are_left_out_and_said(case: Case) -> None:
-    codec = worlds.fitted(case)
+    sides = worlds.fitted(case)
     with pytest.raises(BadValueError, match=r"\w+ \w+"):
-        codec.encode(case.bad)
+        sides.encode(case.bad)
     said: dict[int, str] = {}
-    content, present = codec.encode_all([case.values[0], case.bad, None, case.values[1]], said.__setitem__)
+    content, present = sides.encode_all([case.values[0], case.bad, None, case.values[1]], said.__setitem__)
     assert present.tolist() == [True, False, False, True]
     assert said.keys() == {1} and said[1]
-    _equal(content.gather(), Content.stack([codec.encode(v) for v in case.values[:2]], codec.ragged).gather())
-    nothing, present = codec.encode_all([None, None], said.__setitem__)
+    _equal(content.gather(), Content.stack([sides.encode(v) for v in case.values[:2]], sides.ragged).gather())
+    nothing, present = sides.encode_all([None, None], said.__setitem__)
     assert len(nothing) == 0 and not present.any()
 
 
 @every_case
 def test_describes_itself_to_people_and_tells_values_apart(case: Case) -> None:
-    kind = column_types.get(case.type)
+    kind = column_types.get(case.type).encoder
     assert json.loads(json.dumps(kind.describe(case.values), allow_nan=False))
     prints = [kind.fingerprint(v) for v in case.values[:8]]
     assert prints == [kind.fingerprint(v) for v in case.values[:8]] and len(set(prints)) == 8
     for value in case.values:
-        assert kind.near(value) is None or isinstance(kind.near(value), str)
+        assert kind.near_duplicate_key(value) is None or isinstance(kind.near_duplicate_key(value), str)
         shown = kind.show(value)
         assert list(shown) in (["text"], ["png"], ["wav", "png"]) and all(isinstance(s, str) for s in shown.values())
 
@@ -111,19 +113,19 @@ def test_describes_itself_to_people_and_tells_values_apart(case: Case) -> None:
 @every_role
 @every_case
 def test_segments_fit_together(case: Case, role: Role) -> None:
-    codec = worlds.fitted(case)
-    content = worlds.content_of(codec, case.values)
+    sides = worlds.fitted(case)
+    content = worlds.content_of(sides, case.values)
     for augment in (False, True):
-        segment = worlds.segment(codec, content, role, worlds.keys(len(content)), augment)
+        segment = worlds.segment(sides, content, role, worlds.keys(len(content)), augment)
         n = int(segment.lens.sum())
         assert segment.lens.shape == (len(content),) and (segment.lens >= 0).all()
-        assert (segment.lens <= codec.positions(content)).all()
-        assert codec.embed(worlds.tensors(segment.content)).shape == (n, WIDTH)
+        assert (segment.lens <= sides.max_positions(content)).all()
+        assert sides.embed(worlds.tensors(segment.content)).shape == (n, WIDTH)
         if role == Role.GIVEN:
             assert segment.reads is None
             continue
         assert len(segment.reads) > 0
-        on = worlds.on_of(codec, worlds.keys(len(content))) if role == Role.ASKED else None
+        on = worlds.on_of(sides, worlds.keys(len(content))) if role == Role.ASKED else None
         assert on is None or n == 0  # it takes no positions of its own, and reads the other's
         n = n if on is None else on.lens.sum()
         assert (
@@ -136,56 +138,56 @@ def test_segments_fit_together(case: Case, role: Role) -> None:
 
 @every_case
 def test_losses_are_sums_and_counts_and_reach_every_parameter(case: Case) -> None:
-    codec = worlds.fitted(case)
-    worlds.wake(codec)
-    content = worlds.content_of(codec, case.values)
+    sides = worlds.fitted(case)
+    worlds.wake(sides)
+    content = worlds.content_of(sides, case.values)
     for role in ROLES:
-        segment = worlds.segment(codec, content, role, worlds.keys(len(content)), True)
-        embedded = codec.embed(worlds.tensors(segment.content))
+        segment = worlds.segment(sides, content, role, worlds.keys(len(content)), True)
+        embedded = sides.embed(worlds.tensors(segment.content))
         embedded.tanh().sum().backward()
         if role == Role.GIVEN:
             continue
         targets = worlds.tensors(segment.targets)
-        h = torch.randn(len(segment.reads), WIDTH * (1 + codec.pooled), requires_grad=True)
-        loss = codec.loss(h, targets)
+        h = torch.randn(len(segment.reads), WIDTH * (1 + sides.pooled), requires_grad=True)
+        loss = sides.loss(h, targets)
         assert torch.isfinite(loss.sum) and loss.each.shape == (len(h),) and not loss.each.requires_grad
         assert float(loss.count) == pytest.approx(float(targets["w"].sum()))
         assert loss.sum.item() == pytest.approx(float((loss.each * targets["w"]).sum()), rel=1e-5)
         loss.sum.backward()
         assert h.grad.abs().sum() > 0
-    without = [name for name, p in codec.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    without = [name for name, p in sides.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert without == []
 
 
 @every_case
-def test_a_codec_knows_which_parameters_read_out(case: Case) -> None:
+def test_a_module_knows_which_parameters_read_out(case: Case) -> None:
     """Freezing rests on it: these may move while what is given is embedded as before."""
-    codec = worlds.fitted(case)
-    worlds.wake(codec)
-    content = worlds.content_of(codec, case.values)
-    codec.embed(worlds.tensors(codec.segment(content, Role.GIVEN, worlds.keys(len(content))).content)).sum().backward()
-    embedding = {name for name, p in codec.named_parameters() if p.grad is not None}
-    codec.zero_grad(set_to_none=True)
-    segment = worlds.segment(codec, content, Role.ASKED, worlds.keys(len(content)), False)
-    h = torch.randn(len(segment.reads), WIDTH * (1 + codec.pooled))
-    codec.loss(h, worlds.tensors(segment.targets)).sum.backward()
-    reading = {name for name, p in codec.named_parameters() if p.grad is not None}
-    assert reading - embedding == {n for n, _ in codec.named_parameters() if n.partition(".")[0] in codec.read_out}
+    sides = worlds.fitted(case)
+    worlds.wake(sides)
+    content = worlds.content_of(sides, case.values)
+    sides.embed(worlds.tensors(sides.segment(content, Role.GIVEN, worlds.keys(len(content))).content)).sum().backward()
+    embedding = {name for name, p in sides.named_parameters() if p.grad is not None}
+    sides.zero_grad(set_to_none=True)
+    segment = worlds.segment(sides, content, Role.ASKED, worlds.keys(len(content)), False)
+    h = torch.randn(len(segment.reads), WIDTH * (1 + sides.pooled))
+    sides.loss(h, worlds.tensors(segment.targets)).sum.backward()
+    reading = {name for name, p in sides.named_parameters() if p.grad is not None}
+    assert reading - embedding == {n for n, _ in sides.named_parameters() if n.partition(".")[0] in sides.read_out}
     assert reading - embedding  # a table that is both is no read-out: it stays
 
 
 @every_role
 @every_case
 def test_no_documents_are_no_loss(case: Case, role: Role) -> None:
-    codec = worlds.fitted(case)
-    content = worlds.content_of(codec, case.values).take(np.zeros(0, dtype=np.int64))
-    segment = worlds.segment(codec, content, role, worlds.keys(0), True)
-    embedded = codec.embed(worlds.tensors(segment.content))
+    sides = worlds.fitted(case)
+    content = worlds.content_of(sides, case.values).take(np.zeros(0, dtype=np.int64))
+    segment = worlds.segment(sides, content, role, worlds.keys(0), True)
+    embedded = sides.embed(worlds.tensors(segment.content))
     assert embedded.shape == (0, WIDTH)
     if role == Role.GIVEN:
         return
-    h = torch.cat([embedded, embedded], dim=1) if codec.pooled else embedded
-    loss = codec.loss(h, worlds.tensors(segment.targets))
+    h = torch.cat([embedded, embedded], dim=1) if sides.pooled else embedded
+    loss = sides.loss(h, worlds.tensors(segment.targets))
     assert loss.sum.item() == 0 and float(loss.count) == 0
     loss.sum.backward()  # every rank runs every read-out, also on nothing
 
@@ -193,26 +195,26 @@ def test_no_documents_are_no_loss(case: Case, role: Role) -> None:
 @every_role
 @every_case
 def test_noise_of_a_row_does_not_depend_on_its_neighbours(case: Case, role: Role) -> None:
-    codec = worlds.fitted(case)
-    content, keys = worlds.content_of(codec, case.values), worlds.keys(len(case.values))
-    on = worlds.on_of(codec, keys) if role == Role.ASKED else None
+    sides = worlds.fitted(case)
+    content, keys = worlds.content_of(sides, case.values), worlds.keys(len(case.values))
+    on = worlds.on_of(sides, keys) if role == Role.ASKED else None
     lens = None if on is None else on.lens
-    together = _documents(codec, worlds.segment(codec, content, role, keys, True), lens)
+    together = _documents(sides, worlds.segment(sides, content, role, keys, True), lens)
     for chosen in ([3], [7, 0, 5]):
         index = np.array(chosen)
-        segment = worlds.segment(codec, content.take(index), role, keys[index], True)
-        alone = _documents(codec, segment, None if on is None else on.lens[index])
+        segment = worlds.segment(sides, content.take(index), role, keys[index], True)
+        alone = _documents(sides, segment, None if on is None else on.lens[index])
         for (x, targets), i in zip(alone, chosen, strict=True):
             torch.testing.assert_close(x, together[i][0], rtol=1e-5, atol=1e-6)
             _equal(targets, together[i][1])
 
 
 def _documents(
-    codec: Any, segment: Segment, read_on: np.ndarray | None
+    sides: Any, segment: Segment, read_on: np.ndarray | None
 ) -> list[tuple[torch.Tensor, dict[str, np.ndarray]]]:
     """Each document's embedding and targets, read on its own positions or on another column's."""
     with torch.no_grad():
-        parts = codec.embed(worlds.tensors(segment.content)).split(segment.lens.tolist())
+        parts = sides.embed(worlds.tensors(segment.content)).split(segment.lens.tolist())
     lens = segment.lens if read_on is None else read_on
     whose = np.repeat(np.arange(len(lens)), lens)
     reads = whose[segment.reads] if segment.reads is not None else np.zeros(0, dtype=np.int64)
@@ -220,22 +222,22 @@ def _documents(
 
 
 # -- answers -------------------------------------------------------------------------------------------------
-def _decoded(codec: Any, keys: np.ndarray, sampling: Sampling, keep: list[int] | None = None) -> list[Answer]:
+def _decoded(sides: Any, keys: np.ndarray, sampling: Sampling, keep: list[int] | None = None) -> list[Answer]:
     """The decoding loop with an identity for a trunk. `keep`: only these documents go on after one step."""
-    on = worlds.on_of(codec, keys)
-    state = codec.start(worlds.context(keys, sampling, on=on))
+    on = worlds.on_of(sides, keys)
+    state = sides.start(worlds.context(keys, sampling, on=on))
     for step in range(1000):
         n = len(state["done"])
         assert state["done"].dtype == torch.bool and all(len(t) == n for t in state.values()), "documents come first"
         if bool(state["done"].all()):
-            return codec.finish(state)
+            return sides.finish(state)
         if on is not None:
             x = torch.from_numpy(rng.normal(rng.mix(keys, "h"), int(on.lens.max(initial=0)), WIDTH))
         else:
-            query = codec.query(state)
-            x = codec.embed(query.content).view(n, query.t, WIDTH)
-        h = torch.cat([x, x], dim=-1) if codec.pooled else x
-        state = codec.step(state, h, h * 0.5 if codec.guided and sampling.guidance != 1 else None)
+            query = sides.query(state)
+            x = sides.embed(query.content).view(n, query.t, WIDTH)
+        h = torch.cat([x, x], dim=-1) if sides.pooled else x
+        state = sides.step(state, h, h * 0.5 if isinstance(sides.module, Guided) and sampling.guidance != 1 else None)
         if step == 0 and keep is not None:
             state = {name: t[keep] for name, t in state.items()}
     raise AssertionError("never done")
@@ -244,22 +246,22 @@ def _decoded(codec: Any, keys: np.ndarray, sampling: Sampling, keep: list[int] |
 @every_case
 @torch.inference_mode()
 def test_decoding_gives_one_answer_a_document_in_the_columns_own_units(case: Case) -> None:
-    codec = worlds.fitted(case).eval()
-    worlds.wake(codec)
-    found = _decoded(codec, worlds.keys(5), Sampling(max_length=12, steps=4))
+    sides = worlds.fitted(case).eval()
+    worlds.wake(sides)
+    found = _decoded(sides, worlds.keys(5), Sampling(max_length=12, steps=4))
     assert len(found) == 5
     for answer in found:
         if case.valid:
-            codec.encode(answer.value)  # an answer is a value: it can be given again
+            sides.encode(answer.value)  # an answer is a value: it can be given again
         assert answer.logprob is None or answer.logprob <= 1e-4
         if isinstance(answer.probability, dict):
-            assert list(answer.probability) == codec.class_names()
+            assert list(answer.probability) == class_names(sides.encoder)
             assert all(0 <= p <= 1 for p in answer.probability.values())
         elif answer.probability is not None:
             assert 0 <= answer.probability <= 1 + 1e-6
         if answer.interval is not None:
             assert answer.interval[0] <= answer.value <= answer.interval[1]
-    found = codec.metrics(found, case.values[:5])
+    found = sides.measure(found, case.values[:5])
     assert found and all(v is None or np.isfinite(v) for v in found.values())
     assert json.dumps(found, allow_nan=False)
 
@@ -267,20 +269,20 @@ def test_decoding_gives_one_answer_a_document_in_the_columns_own_units(case: Cas
 @every_case
 @torch.inference_mode()
 def test_sampling_is_keyed_and_documents_go_their_own_way(case: Case) -> None:
-    codec = worlds.fitted(case).eval()
-    worlds.wake(codec)
+    sides = worlds.fitted(case).eval()
+    worlds.wake(sides)
     keys = worlds.keys(6)
     for sampling in (
         Sampling(temperature=1.0, top_p=0.95, max_length=10, steps=3, guidance=2.0),
         Sampling(max_length=10),
     ):
-        together = _decoded(codec, keys, sampling)
-        _same(_decoded(codec, keys, sampling), together)
-        _same(_decoded(codec, keys[[4, 1]], sampling), [together[4], together[1]])
-        _same(_decoded(codec, keys, sampling, keep=[5, 2]), [together[5], together[2]])
+        together = _decoded(sides, keys, sampling)
+        _same(_decoded(sides, keys, sampling), together)
+        _same(_decoded(sides, keys[[4, 1]], sampling), [together[4], together[1]])
+        _same(_decoded(sides, keys, sampling, keep=[5, 2]), [together[5], together[2]])
 
 
-def _decoded_as_they_come(codec: Any, arrivals: list[tuple[int, np.ndarray, list[Sampling]]]) -> list[Answer]:
+def _decoded_as_they_come(sides: Any, arrivals: list[tuple[int, np.ndarray, list[Sampling]]]) -> list[Answer]:
     """As a session does it: documents begin at different steps (sorted), take every step together with those of their
     phase, and leave when they are done. No more positions are asked for than was said."""
     rows: dict[int, Rows] = {}
@@ -294,25 +296,25 @@ def _decoded_as_they_come(codec: Any, arrivals: list[tuple[int, np.ndarray, list
     for step in range(1000):
         while arrivals and arrivals[0][0] <= step:
             _, keys, sampling = arrivals.pop(0)
-            bound = [int(codec.answer_positions(np.zeros(1, dtype=np.int64), each)[0]) for each in sampling]
+            bound = [int(sides.answer_positions(np.zeros(1, dtype=np.int64), each)[0]) for each in sampling]
             own = {"slot": torch.arange(count, count + len(keys)), "bound": torch.tensor(bound)}
             own["kept"] = torch.zeros_like(own["slot"])
             count += len(keys)
-            keep(Rows(Kind("", False, 1, 0), codec.start(AnswerContext(keys, sampling, worlds.CPU)), own))
+            keep(Rows(Kind("", False, 1, 0), sides.start(AnswerContext(keys, sampling, worlds.CPU)), own))
         if not rows and not arrivals:
             return [answers[i] for i in range(count)]
         stepping, rows = list(rows.values()), {}
         for some in stepping:
-            query, own = codec.query(some.state), some.own
+            query, own = sides.query(some.state), some.own
             lens = torch.full_like(own["kept"], query.t) if query.valid is None else query.valid.sum(1)
             assert (own["kept"] + lens <= own["bound"]).all()
-            x = codec.embed(query.content).view(len(some), query.t, WIDTH)
-            state = codec.step(some.state, torch.cat([x, x], dim=-1) if codec.pooled else x, None)
+            x = sides.embed(query.content).view(len(some), query.t, WIDTH)
+            state = sides.step(some.state, torch.cat([x, x], dim=-1) if sides.pooled else x, None)
             after = Rows(some.kind, state, {**own, "kept": own["kept"] + lens * query.keep})
             for finished in (True, False):
                 part = after.select((after.finished() == finished).nonzero()[:, 0])
                 if len(part) and finished:
-                    answers |= dict(zip(part.own["slot"].tolist(), codec.finish(part.state), strict=True))
+                    answers |= dict(zip(part.own["slot"].tolist(), sides.finish(part.state), strict=True))
                 elif len(part):
                     keep(part)
     raise AssertionError("never done")
@@ -321,16 +323,16 @@ def _decoded_as_they_come(codec: Any, arrivals: list[tuple[int, np.ndarray, list
 @every_case
 @torch.inference_mode()
 def test_documents_that_begin_at_different_times_are_answered_together(case: Case) -> None:
-    codec = worlds.fitted(case).eval()
-    worlds.wake(codec)
-    if worlds.on_of(codec, worlds.keys(1)) is not None:
+    sides = worlds.fitted(case).eval()
+    worlds.wake(sides)
+    if worlds.on_of(sides, worlds.keys(1)) is not None:
         return  # it takes no steps of the trunk
     hot = Sampling(temperature=1.0, top_k=4, max_length=5, steps=5)
     ways = [Sampling(max_length=9, steps=3), hot, Sampling(max_length=3, steps=2)]
     keys, sampling = worlds.keys(9), [ways[i % 3] for i in range(9)]
     arrivals = [(first // 3, keys[first : first + 3], sampling[first : first + 3]) for first in (0, 3, 6)]
-    found = _decoded_as_they_come(codec, arrivals)
-    alone = [_decoded(codec, keys[i : i + 1], each)[0] for i, each in enumerate(sampling)]
+    found = _decoded_as_they_come(sides, arrivals)
+    alone = [_decoded(sides, keys[i : i + 1], each)[0] for i, each in enumerate(sampling)]
     for one, other in zip(found, alone, strict=True):
         if isinstance(one.value, bytes):
             assert worlds.same_sound(one.value, other.value)
@@ -356,32 +358,30 @@ def _same(found: list[Answer], expected: list[Answer]) -> None:
 # -- evidence ------------------------------------------------------------------------------------------------
 @every_case
 def test_true_answers_are_the_best_and_metrics_agree_with_rows(case: Case) -> None:
-    codec = worlds.fitted(case)
+    sides = worlds.fitted(case)
     truths = case.values[:8]
-    true, wrong = (_as_answers(codec, values) for values in (truths, [*truths[1:], truths[0]]))
-    best, worse = codec.metrics(true, truths), codec.metrics(wrong, truths)
+    true, wrong = (_as_answers(sides, values) for values in (truths, [*truths[1:], truths[0]]))
+    best, worse = sides.measure(true, truths), sides.measure(wrong, truths)
     assert list(best) == list(worse)
     main = next(iter(best))
-    assert (best[main] > worse[main]) == codec.higher_is_better and best[main] != worse[main]
-    rows = codec.per_row(wrong, truths)
+    assert (best[main] > worse[main]) == sides.metrics()[0].higher_is_better and best[main] != worse[main]
+    rows = sides.per_row(wrong, truths)
     if rows is not None:
         assert rows.shape == (8,) and rows.mean() == pytest.approx(worse[main])
 
 
 @every_case
 def test_whatever_is_measured_is_a_metric_of_the_type(case: Case) -> None:
-    codec = worlds.fitted(case)
-    if not hasattr(codec, "evaluation"):
-        pytest.skip("has not moved to three sides yet")
+    sides = worlds.fitted(case)
     truths = case.values[:8]
-    measured = list(codec.metrics(_as_answers(codec, truths), truths))
-    declared = [metric.name for metric in codec.evaluation.metrics()]
+    measured = list(sides.measure(_as_answers(sides, truths), truths))
+    declared = [metric.name for metric in sides.metrics()]
     assert measured[0] == declared[0] and set(measured) <= set(declared) and len(set(declared)) == len(declared)
 
 
-def _as_answers(codec: Any, values: list[Any]) -> list[Answer]:
+def _as_answers(sides: Any, values: list[Any]) -> list[Answer]:
     """Values as answers that are sure of themselves."""
-    classes = codec.class_names()
+    classes = class_names(sides.encoder)
     if classes is None:
         return [Answer(v) for v in values]
     members = [{str(x) for x in (v if isinstance(v, list) else [v])} for v in values]
@@ -390,15 +390,15 @@ def _as_answers(codec: Any, values: list[Any]) -> list[Answer]:
 
 @every_case
 def test_baselines_are_judged_as_the_model_is(case: Case) -> None:
-    codec = worlds.fitted(case)
-    x = codec.features().fit_transform([*case.values[:11], None])
+    sides = worlds.fitted(case)
+    x = sides.features().fit_transform([*case.values[:11], None])
     assert x.shape[0] == 12 and x.shape[1] > 0
     x = x[:11]
-    for make in list(codec.baselines().values())[:2]:
-        estimator = make.fit(x, codec.target(case.values[:11]))
-        answers = codec.answers_from(estimator, x)
+    for make in list(sides.baselines().values())[:2]:
+        estimator = make.fit(x, sides.target(case.values[:11]))
+        answers = sides.answers_from(estimator, x)
         assert len(answers) == 11
-        found = codec.metrics(answers, case.values[:11])
+        found = sides.measure(answers, case.values[:11])
         assert found and all(v is None or np.isfinite(v) for v in found.values())
 
 
@@ -480,21 +480,21 @@ def test_a_saved_model_answers_alike(case: Case, tmp_path: Any) -> None:
 
 
 @every_case
-def test_what_was_learnt_stays_when_a_codec_is_extended(case: Case) -> None:
+def test_what_was_learnt_stays_when_an_encoder_is_extended(case: Case) -> None:
     table = {"number": [float(i) for i in range(8)], "y": case.values[:8]}
     made = worlds.model(table, {"number": "number", "y": case.type}, options={"y": case.options})
-    store, codec = worlds.store_of(made, table), made.codec("y")
+    store, sides = worlds.store_of(made, table), worlds.Sides.of(made, "y")
     before = _read_out(made, store)
-    old = codec.class_names()
-    encoded = [codec.encode(v) for v in case.values[:8]]
-    codec.extend(case.values)
+    old = class_names(sides.encoder)
+    encoded = [sides.encode(v) for v in case.values[:8]]
+    sides.extend(case.values)
     for value, kept in zip(case.values[:8], encoded, strict=True):
-        grown = codec.encode(value)
+        grown = sides.encode(value)
         for name, array in kept.items():  # arrays with a place for each class grow at their end
             same = grown[name][tuple(slice(length) for length in np.shape(array))]
             assert np.array_equal(same, array)
     if old is not None:
-        assert codec.class_names()[: len(old)] == old
+        assert class_names(sides.encoder)[: len(old)] == old
     torch.testing.assert_close(_read_out(made, worlds.store_of(made, table)), before, rtol=0, atol=1e-6)
 
 

@@ -275,7 +275,7 @@ def test_every_column_type_is_named(page: Path) -> None:
 @pytest.mark.parametrize("kind", column_types.names())
 def test_options_of_a_column_and_their_defaults(kind: str) -> None:
     """A default that is found in the data has no code marks."""
-    options = column_types.get(kind).Options.model_fields
+    options = column_types.get(kind).encoder.Options.model_fields
     found = {row[0].strip("`"): row[1] for row in table_rows(ROOT / "docs" / "columns.md", kind)[1:]}
     assert found.keys() == options.keys()
     for name, field in options.items():

@@ -46,7 +46,8 @@ def test_the_trunk_is_called_in_two_places() -> None:
         for path in SOURCE.rglob("*.py")
         if (calls := trunk_calls(ast.parse(path.read_text(encoding="utf-8"))))
     }
-    found.pop("interop/huggingface.py")
+    settings = [name for name in found if name.startswith("interop/huggingface")]
+    assert [found.pop(name) for name in settings] == [["forward"]]
     assert found == {"model/foundation.py": ["forward", "extend"]}
 
 

@@ -36,7 +36,7 @@ def test_a_language_model_is_six_for_each_weight_and_twelve_for_each_pair(activa
     lens = [len(text) + 1 for text in TEXTS]
     hidden = 88 if activation == "swiglu" else 4 * WIDTH  # 8/3 of 32, rounded up to eights
     block = 4 * WIDTH**2 + (3 if activation == "swiglu" else 2) * WIDTH * hidden
-    vocabulary = network.codec("text").size
+    vocabulary = network.encoder("text").size
     pairs = sum(n * n for n in lens)
     expected = 6 * sum(lens) * (LAYERS * block + vocabulary * WIDTH) + 12 * LAYERS * WIDTH * pairs
     assert StepOperations(network)(batch) == pytest.approx(expected)
@@ -54,7 +54,9 @@ def test_it_is_what_pytorch_counts_but_for_padding_and_attention() -> None:
     """Every product of a real forward and backward pass; attention's kernel on a CPU is not in PyTorch's count."""
     network, batch = texts()
     with FlopCounterMode(display=False) as counter:
-        sum(loss.sum for loss in [network.codec("text").loss(network.encode(batch).h_ND, everywhere(batch))]).backward()
+        sum(
+            loss.sum for loss in [network.module("text").loss(network.encode(batch).h_ND, everywhere(batch))]
+        ).backward()
     batch.layout.doc_BT = torch.arange(3)[:, None].expand_as(batch.layout.doc_BT)  # as if nothing were padding
     n, T = batch.layout.doc_BT.numel(), batch.layout.doc_BT.shape[1]
     whole = network.trunk.flops(batch.layout) + StepOperations(network).of_column(
@@ -82,7 +84,7 @@ def costs(case: Case, rows: int = 3) -> tuple[float, float, int, int]:
     other = "y"
     types = {"x": case.type, "y": "category"}
     if case.on is not None:
-        other = worlds.fitted(case).reads_on()
+        other = worlds.fitted(case).on
         values[other], types[other] = list(case.on[1][:rows]), case.on[0]
     made = worlds.model(values, types, options={"x": case.options})
     store = worlds.store_of(made, values)
@@ -102,15 +104,15 @@ def test_every_column_type_can_be_counted(case: Case) -> None:
 
 def test_a_picture_counts_its_convolutions_and_a_category_its_read_out() -> None:
     case = Case("image", [np.zeros((8, 8), np.uint8)] * 2, None, None, {"patch": 4, "stem": 4, "size": 8})
-    codec = worlds.fitted(case, 32)
+    sides = worlds.fitted(case, 32)
     maps = sum(
         p.numel() * (16 if name.startswith(("blocks.0", "blocks.1")) else 4)  # 4 x 4 positions at half the side, 2 x 2
-        for name, p in codec.stem.named_parameters()
+        for name, p in sides.stem.named_parameters()
         if p.ndim == 4
     )
-    after = 4 * (codec.to_width.weight.numel() + codec.level_embedding.weight.numel())
+    after = 4 * (sides.to_width.weight.numel() + sides.level_embedding.weight.numel())
     embedded, read, n, _ = costs(case, 2)
-    assert (embedded, read) == pytest.approx((6 * (maps + after) / 4, 6 * codec.head.weight.numel())) and n == 8
+    assert (embedded, read) == pytest.approx((6 * (maps + after) / 4, 6 * sides.head.weight.numel())) and n == 8
     assert costs(CASES["category"])[1] == 6 * (2 * 32) * 3
 
 
@@ -118,11 +120,11 @@ def test_what_is_rounded_up_for_one_is_not_counted_for_all() -> None:
     """Sounds go through their convolutions 64 parts at least at a time."""
     many = Case("audio", [worlds.sound(i, 4.0) for i in range(3)], None, None, CASES["audio"].options)
     embedded, _, n, _ = costs(many)
-    codec = worlds.fitted(many, 32)
-    least = codec.to_width.weight.numel() + sum(
-        p.numel() for m in (codec.narrow, codec.wide, codec.deep) for p in [m.weight]
+    sides = worlds.fitted(many, 32)
+    least = sides.to_width.weight.numel() + sum(
+        p.numel() for m in (sides.narrow, sides.wide, sides.deep) for p in [m.weight]
     )
-    assert embedded < 6 * least * codec.options.step * codec.options.bands * 1.5, "no more than every weight everywhere"
+    assert embedded < 6 * least * sides.options.step * sides.options.bands * 1.5, "no more than every weight everywhere"
     assert n > 64
 
 

@@ -39,7 +39,6 @@ MAY_IMPORT: dict[tuple[str, str], str] = {}
 
 # (file, literal): why it is not a column type's name there.
 NOT_A_TYPE = {
-    ("core/column.py", "text"): "a key of Codec.show",
     ("core/encoder.py", "text"): "a key of Encoder.show",
     ("columns/audio/encoder.py", "text"): "a key of Encoder.show",
     ("media/video.py", "video"): "the name of an extra",
@@ -49,13 +48,13 @@ NOT_A_TYPE = {
     ("columns/video/encoder.py", "text"): "a key of Encoder.show",
     ("interop/huggingface/families.py", "audio"): "what a family's trunk reads",
     ("columns/image/encoder.py", "text"): "a key of Encoder.show",
-    ("evaluation/gather.py", "text"): "a key of Codec.show",
+    ("evaluation/gather.py", "text"): "a key of Encoder.show",
     ("columns/boxes/drawing.py", "text"): "a key of Encoder.show",
     ("columns/boxes/encoder.py", "image"): "the usual name of the column that boxes are read on",
     ("data/readers/detection.py", "image"): "the name of a column, and the word for pictures of MIME",
     ("data/readers/detection.py", "boxes"): "the name of a column",
-    ("data/inspect.py", "text"): "a key of Codec.show",
-    ("evaluation/likelihood.py", "text"): "a key of Codec.show",
+    ("data/inspect.py", "text"): "a key of Encoder.show",
+    ("evaluation/likelihood.py", "text"): "a key of Encoder.show",
     ("interop/huggingface/families.py", "text"): "what a family's trunk reads",
     ("interop/keras.py", "text"): "the column that it reads",
     ("interop/keras.py", "category"): "the type that it answers",

@@ -206,17 +206,17 @@ def test_the_decoding_loop_computes_what_training_does(trunk: Any, given: str) -
         h = made.network.encode(batch).h_ND
         pooled = _pooled_naively(h, batch)
         for ask, read in batch.reads["predict"].items():
-            codec = made.codec(ask)
-            logits = codec.logits(torch.cat([h[read.flat_r], pooled[read.doc_r]], dim=1))
+            sides = worlds.Sides.of(made, ask)
+            logits = sides.logits(torch.cat([h[read.flat_r], pooled[read.doc_r]], dim=1))
             answers = made.answer(rows, ask, shown)
             for i, doc in enumerate(read.doc_r.tolist()):
                 found = answers[int(batch.row[doc])]
                 if ask == "kind":
-                    trained = dict(zip(codec.classes, logits[i].softmax(-1).tolist(), strict=True))
+                    trained = dict(zip(sides.classes, logits[i].softmax(-1).tolist(), strict=True))
                     assert found.probability == pytest.approx(trained, abs=1e-5)
                 else:
-                    mean = float(codec.bars.mean(logits[i : i + 1]))
-                    assert found.value == pytest.approx(codec.centre + codec.scale * mean, rel=1e-3, abs=1e-2)
+                    mean = float(sides.bars.mean(logits[i : i + 1]))
+                    assert found.value == pytest.approx(sides.centre + sides.scale * mean, rel=1e-3, abs=1e-2)
 
 
 def _pooled_naively(h: torch.Tensor, batch: Any) -> torch.Tensor:
@@ -244,7 +244,7 @@ def test_a_prompt_is_gone_on_from_as_if_it_had_been_written(trunk: Any, given: s
             {**single, "title": prompts[i : i + 1]}, "title", ["kind", "day"], sampling, prompted=True
         )
         assert alone.value == whole[i]
-    together = made.answer({**rows, "title": prompts}, "title", ["kind", "day"], rest[-1], prompted=True)
+    together = made.answer({**rows, "title": prompts}, "title", ["kind", "day"], Sampling(max_length=4), prompted=True)
     assert [a.value for a in together] == [w[: len(p) + 4] for w, p in zip(whole, prompts, strict=True)]
     with pytest.raises(UsageError, match="An answer of 'kind' cannot go on from a prompt; of title can"):
         made.answer({**rows, "title": prompts}, "kind", ["day"], prompted=True)
@@ -257,14 +257,14 @@ def test_a_prompt_is_gone_on_from_as_if_it_had_been_written(trunk: Any, given: s
 def test_a_written_text_is_as_likely_as_training_says(trunk: Any, given: str) -> None:
     made = model(trunk, given)
     rows = {"kind": list("abcd"), "day": CASES["date"].values[:4]}
-    codec = made.codec("title")
+    sides = worlds.Sides.of(made, "title")
     answers = made.answer(rows, "title", ["kind", "day"], Sampling(temperature=1.0, max_length=7, seed=3))
     written = {**rows, "title": [a.value for a in answers]}
     store = worlds.store_of(made, written)
     batch = worlds.batch(store, range(4), ["kind", "day"], ["title"], given_causal=given == "causal")
     read = batch.reads["predict"]["title"]
     with torch.no_grad():
-        logits = F.linear(made.network.encode(batch).h_ND[read.flat_r], codec.head)
+        logits = F.linear(made.network.encode(batch).h_ND[read.flat_r], sides.head)
     logits[:, [0, 1, 3]] = -torch.inf  # <|unknown|>, <|start|> and <|mask|> are never written
     likely = logits.log_softmax(-1).gather(1, read.targets["id"][:, None])[:, 0]
     for doc, answer in enumerate(answers):
@@ -277,21 +277,21 @@ def test_a_written_text_is_as_likely_as_training_says(trunk: Any, given: str) ->
 def test_the_first_step_of_a_drawing_is_the_trained_denoiser(trunk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made = model(trunk)
     rows = {"kind": list("abc"), "title": ["one", "two, three", "four"]}
-    codec = made.codec("picture")
+    sides = worlds.Sides.of(made, "picture")
     noise = rng.normal(rng.mix(rng.key(0, "answer", "picture"), np.arange(3), "noise"), 1, 8, 8)
 
     def all_noise(content: Any, context: Any) -> Segment:
-        zero = np.zeros((3, codec.grid.count), dtype=np.float32)
-        targets = {"w": np.ones(3 * codec.grid.count, dtype=np.float32)}
-        reads = np.arange(3 * codec.grid.count)
-        return Segment({"pixels": noise, "level": zero}, np.full(3, codec.grid.count), reads=reads, targets=targets)
+        zero = np.zeros((3, sides.grid.count), dtype=np.float32)
+        targets = {"w": np.ones(3 * sides.grid.count, dtype=np.float32)}
+        reads = np.arange(3 * sides.grid.count)
+        return Segment({"pixels": noise, "level": zero}, np.full(3, sides.grid.count), reads=reads, targets=targets)
 
     store = worlds.store_of(made, {**rows, "picture": CASES["image"].values[:3]})
-    monkeypatch.setattr(codec.encoder, "segment", all_noise)
+    monkeypatch.setattr(sides.encoder, "segment", all_noise)
     batch = worlds.batch(store, range(3), ["kind", "title"], ["picture"])
     with torch.inference_mode():
-        patches = codec.head(made.network.encode(batch).h_ND[batch.reads["predict"]["picture"].flat_r])
-    expected = (codec.pixels(patches.view(3, codec.grid.count, -1)).clamp(-1, 1) + 1) * 127.5
+        patches = sides.head(made.network.encode(batch).h_ND[batch.reads["predict"]["picture"].flat_r])
+    expected = (sides.pixels(patches.view(3, sides.grid.count, -1)).clamp(-1, 1) + 1) * 127.5
     drawn = made.answer(rows, "picture", ["kind", "title"], Sampling(steps=1))
     for found, pixels in zip(drawn, expected, strict=True):
         assert np.abs(found.value - pixels[0].numpy()).max() <= 0.51, "rounded to whole levels"
@@ -360,8 +360,8 @@ def test_a_batch_that_lacks_a_column_has_its_losses_of_nothing_and_reaches_its_p
 def test_a_new_column_begins_like_those_it_is_told_of() -> None:
     made = worlds.model({name: list(CASES["number"].values) for name in "ab"}, {"a": "number", "b": "number"})
     network = made.network
-    network.add_column(Column("c", "number", "c"), worlds.fitted(CASES["number"]), ["a", "b"])
-    network.add_column(Column("d", "number", "d"), worlds.fitted(CASES["number"]))
+    network.add_column(Column("c", "number", "c"), worlds.fitted(CASES["number"]).encoder, ["a", "b"])
+    network.add_column(Column("d", "number", "d"), worlds.fitted(CASES["number"]).encoder)
     torch.testing.assert_close(network.marker("c"), (network.marker("a") + network.marker("b")) / 2)
     assert network.marker("c").requires_grad and network.marker("c").is_leaf
     known = torch.stack([network.marker(name).flatten() for name in "abc"])

@@ -46,7 +46,7 @@ def _fitted(ask: str) -> tuple[Any, Any, Any, dict[str, list[Any]]]:
     rows = wide_rows(store, GIVEN, ask, np.arange(len(store.index)))
     fitted = fit_wide(rows)
     if fitted.residuals is not None:
-        made.codec(ask).encoder.expect_around(fitted.residuals)
+        made.encoder(ask).expect_around(fitted.residuals)
     made.network.add_wide(ask, fitted.readout)
     return made, store, fitted, table
 
@@ -60,7 +60,7 @@ def test_a_new_model_answers_as_its_wide_read_out_does(ask: str, tmp_path: Path)
     answers = made.answer(table, ask, GIVEN)
     if ask == "label":
         p = wide.softmax(-1).numpy()
-        names = made.codec(ask).class_names()
+        names = made.encoder(ask).class_names()
         np.testing.assert_allclose([[a.probability[n] for n in names] for a in answers], p, atol=1e-5)
         assert np.mean([a.value == t for a, t in zip(answers, table[ask], strict=True)]) > 0.9
         nats, _ = row_losses(made.network, store, GIVEN, ask)
@@ -82,10 +82,10 @@ def test_gradients_reach_the_trunk_beside_it() -> None:
     store.wide["label"] = fitted.held_out
     worlds.wake(made.network)
     batch = worlds.batch(store, range(8), GIVEN, ["label"])
-    codec = made.codec("label")
+    module = made.module("label")
     h = made.network.read(made.network.encode(batch), "label")
-    assert h.shape == (8, codec.read_width)
-    codec.loss(h, batch.reads["predict"]["label"].targets).sum.backward()
+    assert h.shape == (8, module.read_width)
+    module.loss(h, batch.reads["predict"]["label"].targets).sum.backward()
     assert made.network.trunk.layers[0].parameters().__next__().grad is not None
 
 

@@ -15,8 +15,9 @@ import torch
 from onetrunk.core import rng
 from onetrunk.core.answer import Sampling
 from onetrunk.core.batch import Batch
-from onetrunk.core.content import Content, On, Role
+from onetrunk.core.content import Content, ReadPositions, Role, Segment
 from onetrunk.core.decoding import AnswerContext
+from onetrunk.core.encoder import Beside, SegmentContext, reads_on
 from onetrunk.core.objective import Objective, ObjectiveConfig, RoleAssignment
 from onetrunk.core.registry import column_types, objectives
 from onetrunk.data.ledger import Ledger
@@ -86,9 +87,9 @@ def film(i: int, frames: int = 4, channels: int = 1) -> np.ndarray:
 
 def _same_melody(answer: bytes, truth: tuple[int, np.ndarray]) -> bool:
     """As long, and loudest at the same pitch in most parts."""
-    codec = column_types.get("audio")({"bands": 16})
-    codec.fit([truth])
-    a, t = (codec.encode(v)["mel"].reshape(-1, 16).astype(np.float32) for v in (answer, truth))
+    encoder = column_types.get("audio").encoder({"bands": 16})
+    encoder.fit([truth])
+    a, t = (encoder.encode(v)["mel"].reshape(-1, 16).astype(np.float32) for v in (answer, truth))
     return len(a) == len(t) and bool((np.abs(a.argmax(1) - t.argmax(1)) <= 1).mean() > 0.7)
 
 
@@ -162,7 +163,7 @@ _LESSONS = [
 
 def _same_molecule(answer: Any, truth: Any) -> bool:
     """However it is written."""
-    kind = column_types.get("molecule")
+    kind = column_types.get("molecule").encoder
     return kind.fingerprint(answer) == kind.fingerprint(truth)
 
 
@@ -247,19 +248,69 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
-def fitted(case: Case, width: int | None = 16, values: Sequence[Any] | None = None) -> Any:
-    """A codec of this case, fitted on its values and, with a width, built."""
-    codec = column_types.get(case.type)(case.options)
-    codec.fit(list(case.values) if values is None else list(values))
-    if width is not None:
-        codec.build(width)
-    return codec
+class Sides:
+    """A column's encoder, evaluation and (once built) module under one name: whatever one of them has, it has."""
+
+    def __init__(self, type_name: str, options: Mapping[str, Any] | None = None) -> None:
+        self.kind, self.module = column_types.get(type_name), None
+        self.encoder = self.kind.encoder(dict(options or {}))
+        self.evaluation = self.kind.evaluation(self.encoder)
+
+    @classmethod
+    def of(cls, made: Model, column: str) -> Sides:
+        """Those of a model's column."""
+        sides = cls(made.columns[column].type)
+        sides.encoder, sides.module, sides.evaluation = (
+            made.encoder(column),
+            made.module(column),
+            made.evaluation(column),
+        )
+        return sides
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("__"):
+            for side in (self.__dict__.get(side) for side in ("module", "encoder", "evaluation")):
+                if hasattr(side, name):
+                    return getattr(side, name)
+        raise AttributeError(name)
+
+    def build(self, width: int) -> Sides:
+        self.module = self.kind.module(self.encoder, width)
+        return self
+
+    def train(self, mode: bool = True) -> Sides:
+        self.module.train(mode)
+        return self
+
+    def eval(self) -> Sides:
+        return self.train(False)
+
+    def extend(self, values: Sequence[Any]) -> int:
+        growth = self.encoder.extend(values)
+        if self.module is not None:
+            self.module.grow(growth)
+        return len(growth)
+
+    def segment(
+        self, content: Content, role: Role, keys: np.ndarray, augment: bool = False, on: ReadPositions | None = None
+    ) -> Segment:
+        return self.encoder.segment(content, SegmentContext(role, keys, augment, on))
+
+    def dropped(self, content: Content, on: Content | None = None, index: np.ndarray | None = None) -> dict[str, int]:
+        return self.encoder.dropped(content, None if on is None else Beside(on, index))
 
 
-def content_of(codec: Any, values: Sequence[Any]) -> Any:
+def fitted(case: Case, width: int | None = 16, values: Sequence[Any] | None = None) -> Sides:
+    """The sides of this case, fitted on its values and, with a width, built."""
+    sides = Sides(case.type, case.options)
+    sides.fit(list(case.values) if values is None else list(values))
+    return sides if width is None else sides.build(width)
+
+
+def content_of(encoder: Any, values: Sequence[Any]) -> Any:
     """Encoded values, none of which may be bad."""
     ledger = Ledger()
-    content, present = codec.encode_all(values, lambda i, reason: ledger.add(reason, "", i, bad=True))
+    content, present = encoder.encode_all(values, lambda i, reason: ledger.add(reason, "", i, bad=True))
     assert present.all(), ledger.lines()
     return content
 
@@ -269,25 +320,24 @@ def keys(n: int, *parts: int | str) -> np.ndarray:
 
 
 def context(
-    keys: np.ndarray, sampling: Sampling | None = None, prompt: Content | None = None, on: On | None = None
+    keys: np.ndarray, sampling: Sampling | None = None, prompt: Content | None = None, on: ReadPositions | None = None
 ) -> AnswerContext:
     """Of answers that are all drawn in one way, greedily unless told otherwise."""
     return AnswerContext.alike(keys, sampling or Sampling(), CPU, prompt, on)
 
 
-def on_of(codec: Any, keys: np.ndarray) -> On | None:
-    """For a codec that reads on another column: 4 x 4 positions in most documents, seen a little moved."""
-    if codec.reads_on() is None:
+def on_of(sides: Sides, keys: np.ndarray) -> ReadPositions | None:
+    """For a column that is read on another: 4 x 4 positions in most documents, seen a little moved."""
+    if reads_on(sides.encoder) is None:
         return None
     u = rng.uniform(rng.mix(keys, "on"), 2)
     frame = np.array([[16, 0, 16], [0, 16, 16]], dtype=np.float32) + np.float32([[0, 0, 1], [0, 0, 0]]) * u[:, :1, None]
-    return On(np.where(u[:, 1] < 0.1, 0, 16), {"frame": frame})
+    return ReadPositions(np.where(u[:, 1] < 0.1, 0, 16), {"frame": frame})
 
 
-def segment(codec: Any, content: Any, role: Role, keys: np.ndarray, augment: bool) -> Any:
-    """The codec's segment; one that reads on another column is told positions of it when asked."""
-    on = on_of(codec, keys) if role == Role.ASKED else None
-    return codec.segment(content, role, keys, augment, **({} if on is None else {"on": on}))
+def segment(sides: Sides, content: Any, role: Role, keys: np.ndarray, augment: bool) -> Segment:
+    """One that is read on another column is told positions of it when asked."""
+    return sides.segment(content, role, keys, augment, on_of(sides, keys) if role == Role.ASKED else None)
 
 
 def tensors(content: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -303,16 +353,16 @@ def model(
     given: str = "bidirectional",
     awake: bool = True,
 ) -> Model:
-    """A model whose codecs are fitted on the table. `awake`: no weight is zero, so nothing hides behind it."""
+    """A model whose encoders are fitted on the table. `awake`: no weight is zero, so nothing hides behind it."""
     rows = Table({name: list(values) for name, values in table.items()})
-    columns, codecs = fit_columns(rows, list(types), types, options or {})
-    network = FoundationModel(dict(trunk), columns, codecs, given)
+    columns, encoders = fit_columns(rows, list(types), types, options or {})
+    network = FoundationModel(dict(trunk), columns, encoders, given)
     if awake:
         wake(network)
     return Model(network.eval())
 
 
-def wake(module: torch.nn.Module) -> None:
+def wake(module: torch.nn.Module | Sides) -> None:
     """Parameters that start at zero (read-outs, output projections, slots) get small random values."""
     generator = torch.Generator().manual_seed(1)
     for parameter in module.parameters():
@@ -322,11 +372,11 @@ def wake(module: torch.nn.Module) -> None:
 
 def store_of(made: Model, table: Mapping[str, Sequence[Any]]) -> Store:
     rows = Table({name: list(values) for name, values in table.items()})
-    return encode(rows, list(made.columns.values()), made.network.codecs, Ledger())
+    return encode(rows, list(made.columns.values()), made.network.encoders, Ledger())
 
 
 def objective(store: Store, kind: str = "predict", **config: Any) -> Objective:
-    return objectives.get(kind)(kind, ObjectiveConfig(kind=kind, **config), store.names, store.codecs)
+    return objectives.get(kind)(kind, ObjectiveConfig(kind=kind, **config), store.names, store.encoders)
 
 
 def learner(made: Model, *objectives: Objective) -> Learner:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import struct
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,10 @@ from scipy import signal
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role, local_positions
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.registry import column_types
 from onetrunk.media import audio as module
 from onetrunk.media.audio import LogMel, open_audio, resampled, same_loudness, wav
 
-Audio = column_types.get("audio")
+Audio = partial(worlds.Sides, "audio")
 
 RATE = 8000
 DICE = np.random.default_rng(0)
@@ -31,12 +31,12 @@ PLAIN = {"speed": 0, "pitch": 0, "gain": 0, "noise": 0, "mask": 0}
 
 
 def fitted(values: list[Any], width: int | None = None, **options: Any) -> Any:
-    codec = Audio({"bands": 16, "stem": 4, **options})
-    codec.fit(values)
+    sides = Audio({"bands": 16, "stem": 4, **options})
+    sides.fit(values)
     if width:
-        codec.build(width)
-        worlds.wake(codec)
-    return codec
+        sides.build(width)
+        worlds.wake(sides)
+    return sides
 
 
 def encoded(samples: np.ndarray, kind: str = "WAV", rate: int = RATE, subtype: str | None = None) -> bytes:
@@ -55,10 +55,10 @@ def test_every_format_and_every_way_to_hold_it_is_one_sound(kind: str, tmp_path:
     for way in (path, str(path), data, {"bytes": data, "path": None}, {"bytes": None, "path": str(path)}):
         rate, samples = open_audio(way)
         assert rate == RATE and samples.dtype == np.float32
-        assert Audio.fingerprint(way) == Audio.fingerprint(path)
+        assert Audio().fingerprint(way) == Audio().fingerprint(path)
         if exact:
             assert np.abs(samples - CHIRP).max() < 1e-4
-        else:  # lossy, and padded by the codec
+        else:  # lossy, and padded by the sides
             assert np.abs(signal.correlate(samples, CHIRP)).max() > 0.9 * (CHIRP**2).sum()
 
 
@@ -128,9 +128,9 @@ def test_a_long_recording_is_refused_before_it_is_decoded_whole(monkeypatch: pyt
 
 
 def test_only_readable_recordings_are_learnt_from() -> None:
-    codec = fitted([b"no", (44_100, CHIRP), (44_100, CHIRP)])
+    sides = fitted([b"no", (44_100, CHIRP), (44_100, CHIRP)])
     assert (
-        codec.sampling_rate == 16_000
+        sides.sampling_rate == 16_000
         and fitted([(RATE, CHIRP)]).sampling_rate == RATE
         and fitted([(RATE, CHIRP)], rate=4000).sampling_rate == 4000
     )
@@ -155,10 +155,10 @@ def test_written_wav_files_are_read_by_others() -> None:
 
 
 def test_shown_as_a_player_and_a_picture() -> None:
-    shown = Audio.show((RATE, CHIRP))
+    shown = Audio().show((RATE, CHIRP))
     assert shown.keys() == {"wav", "png"} and base64.b64decode(shown["png"]).startswith(b"\x89PNG")
     assert len(open_audio(base64.b64decode(shown["wav"]))[1]) == len(CHIRP)
-    assert "not a readable" in Audio.show(b"no")["text"]
+    assert "not a readable" in Audio().show(b"no")["text"]
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000])
@@ -168,8 +168,8 @@ def test_every_recording_is_brought_to_one_loudness(rate: int) -> None:
         for silence in (0, rate // 3):  # what lies between words does not count
             even = same_loudness(np.concatenate([quiet * tone, np.zeros(silence, np.float32)]), rate)
             assert np.sqrt((even[:rate] ** 2).mean()) == pytest.approx(0.1, rel=0.02)
-    codec, as_is = fitted([(RATE, CHIRP)]), fitted([(RATE, CHIRP)], even=False)
-    for one, same in ((codec, True), (as_is, False)):
+    sides, as_is = fitted([(RATE, CHIRP)]), fitted([(RATE, CHIRP)], even=False)
+    for one, same in ((sides, True), (as_is, False)):
         loud, faint = (one.log_mel((RATE, factor * CHIRP)) for factor in (1, 0.05))
         assert np.allclose(loud, faint, atol=0.02) == same
     assert len(same_loudness(CHIRP[:85], rate)) == 85
@@ -233,27 +233,27 @@ MELODIES = [worlds.sound(i, 0.2 + 0.1 * (i % 4)) for i in range(12)]
 
 
 def test_parts_hold_the_whole_sound_in_order() -> None:
-    codec = fitted(MELODIES, step=4)
-    content = worlds.content_of(codec, MELODIES)
+    sides = fitted(MELODIES, step=4)
+    content = worlds.content_of(sides, MELODIES)
     assert content.lens.tolist() == [5, 8, 10, 13] * 3
-    exact = (codec.spectra(same_loudness(MELODIES[0][1], RATE), 4) - codec.mean) / codec.scale
+    exact = (sides.spectra(same_loudness(MELODIES[0][1], RATE), 4) - sides.mean) / sides.scale
     first = content.gather()["mel"][:5].astype(np.float32).reshape(-1, 16)
     np.testing.assert_allclose(first, exact, atol=2e-3)
-    given = codec.segment(content, Role.GIVEN, worlds.keys(12))
+    given = sides.segment(content, Role.GIVEN, worlds.keys(12))
     assert np.array_equal(given.content["mel"], content.gather()["mel"].astype(np.float32))
     assert given.order is None and (given.content["level"] == 1).all() and (given.content["count"] == 0).all()
 
 
 def test_what_is_asked_begins_with_its_length() -> None:
-    codec = fitted(MELODIES)
-    content = worlds.content_of(codec, MELODIES)
-    segment = codec.segment(content, Role.ASKED, worlds.keys(12), True)
+    sides = fitted(MELODIES)
+    content = worlds.content_of(sides, MELODIES)
+    segment = sides.segment(content, Role.ASKED, worlds.keys(12), True)
     assert np.array_equal(segment.lens, content.lens + 1)
     slot = local_positions(segment.lens) == 0
     assert np.array_equal(segment.order, (~slot).astype(int)), "the slot sees no part, the parts see the slot"
     assert np.array_equal(segment.content["part"] == -1, slot) and len(segment.reads) == len(slot)
     assert not segment.content["mel"][slot].any()
-    assert np.round(segment.targets["length"][slot] * codec.longest).astype(int).tolist() == content.lens.tolist()
+    assert np.round(segment.targets["length"][slot] * sides.longest).astype(int).tolist() == content.lens.tolist()
     exact = content.gather()["mel"].astype(np.float32)
     assert np.array_equal(segment.targets["patch"][~slot], exact), "speech is not augmented"
     level = segment.content["level"][~slot][:, None]
@@ -264,9 +264,9 @@ def test_what_is_asked_begins_with_its_length() -> None:
 
 def test_masked_parts_are_runs_of_noise() -> None:
     values = MELODIES * 20
-    codec = fitted(values, mask_rate=0.4, span=3, **PLAIN)
-    content = worlds.content_of(codec, values)
-    segment = codec.segment(content, Role.MASKED, worlds.keys(240))
+    sides = fitted(values, mask_rate=0.4, span=3, **PLAIN)
+    content = worlds.content_of(sides, values)
+    segment = sides.segment(content, Role.MASKED, worlds.keys(240))
     level, exact = segment.content["level"], content.gather()["mel"].astype(np.float32)
     assert set(np.unique(level)) == {0, 1} and 0.35 < (level == 0).mean() < 0.6, "a run in every one, however short"
     assert np.array_equal(segment.reads, np.flatnonzero(level == 0))
@@ -280,29 +280,29 @@ def test_masked_parts_are_runs_of_noise() -> None:
 
 
 def test_windows_of_long_recordings_cover_every_part_once() -> None:
-    codec = fitted(MELODIES, length=4)
-    content = worlds.content_of(codec, MELODIES)
-    windows, whose = codec.successive(content)
+    sides = fitted(MELODIES, length=4)
+    content = worlds.content_of(sides, MELODIES)
+    windows, whose = sides.successive_windows(content)
     assert windows.lens.max() == 4 and np.array_equal(np.bincount(whose, windows.lens), content.lens)
     assert np.array_equal(windows.gather()["mel"], content.gather()["mel"])
-    assert codec.windows(content).tolist() == (-(-content.lens // 4)).tolist()
-    assert codec.dropped(content) == {"recordings longer than 0.16 s, heard up to there": 12}
-    assert codec.segment(content, Role.GIVEN, worlds.keys(12)).lens.max() == 4
-    starts = {codec.segment(content, Role.MASKED, worlds.keys(12, k), True).lens.max() for k in range(3)}
+    assert sides.windows(content).tolist() == (-(-content.lens // 4)).tolist()
+    assert sides.dropped(content) == {"recordings longer than 0.16 s, heard up to there": 12}
+    assert sides.segment(content, Role.GIVEN, worlds.keys(12)).lens.max() == 4
+    starts = {sides.segment(content, Role.MASKED, worlds.keys(12, k), True).lens.max() for k in range(3)}
     assert starts == {4}
 
 
 # -- augmentation --------------------------------------------------------------------------------------------
 def augmented(values: list[Any], seed: int = 0, **options: Any) -> tuple[Any, list[np.ndarray]]:
-    """A codec, and the frames of each value, augmented in its own way."""
-    codec = fitted(values, **{**PLAIN, "bands": 64, **options})
-    segment = codec.segment(worlds.content_of(codec, values), Role.GIVEN, worlds.keys(len(values), seed), True)
-    return codec, [x.reshape(-1, 64) for x in np.split(segment.content["mel"], np.cumsum(segment.lens)[:-1])]
+    """A sides, and the frames of each value, augmented in its own way."""
+    sides = fitted(values, **{**PLAIN, "bands": 64, **options})
+    segment = sides.segment(worlds.content_of(sides, values), Role.GIVEN, worlds.keys(len(values), seed), True)
+    return sides, [x.reshape(-1, 64) for x in np.split(segment.content["mel"], np.cumsum(segment.lens)[:-1])]
 
 
 def test_all_set_to_nothing_augmentation_is_the_identity() -> None:
-    codec, frames = augmented(MELODIES)
-    exact = worlds.content_of(codec, MELODIES).gather()["mel"].astype(np.float32).reshape(-1, 64)
+    sides, frames = augmented(MELODIES)
+    exact = worlds.content_of(sides, MELODIES).gather()["mel"].astype(np.float32).reshape(-1, 64)
     np.testing.assert_allclose(np.concatenate(frames), exact, atol=1e-4)
 
 
@@ -313,32 +313,32 @@ def test_speed_changes_the_length_and_pitch_the_bands() -> None:
     lengths = np.array([len(f) for f in frames]) / 100
     assert lengths.min() < 0.88 and lengths.max() > 1.12 and (np.abs(lengths - 1) <= 0.21).all()
     assert all(abs(np.median(f.argmax(1)) - np.median(frames[0].argmax(1))) == 0 for f in frames)
-    codec, frames = augmented(values, pitch=0.2)
-    hz = codec.spectra.centres[[int(np.median(f.argmax(1))) for f in frames]]
+    sides, frames = augmented(values, pitch=0.2)
+    hz = sides.spectra.centres[[int(np.median(f.argmax(1))) for f in frames]]
     assert hz.min() < 880 and hz.max() > 1120 and (np.abs(hz - 1000) <= 250).all()
     assert {len(f) for f in frames} == {100}
 
 
 def test_gain_noise_and_masks_do_what_they_say() -> None:
     values = [(RATE, DICE.normal(size=8000).astype(np.float32) * np.float32(0.1))] * 60
-    codec, frames = augmented(values, gain=6)
-    exact = codec.encode(values[0])["mel"].astype(np.float32).reshape(-1, 64)
+    sides, frames = augmented(values, gain=6)
+    exact = sides.encode(values[0])["mel"].astype(np.float32).reshape(-1, 64)
     across = np.linspace(-1, 1, 64)
     shapes = np.stack([np.ones(64), across, 2 * across**2 - 1], axis=1)
     found = []
     for f in frames:
-        change = (f - exact) * codec.scale * 10 / np.log(10)
+        change = (f - exact) * sides.scale * 10 / np.log(10)
         assert np.abs(change - change[0]).max() < 0.05, "all frames alike"
         decibels, *_ = np.linalg.lstsq(shapes, change[0])
         assert np.abs(shapes @ decibels - change[0]).max() < 0.05
         found.append(decibels)
     assert np.abs(found).max() <= 6.05 and (np.ptp(found, axis=0) > 9).all(), "loudness, slope and curve"
     quiet = np.where(np.arange(8000) < 4000, values[0][1], 1e-4).astype(np.float32)
-    codec, frames = augmented([(RATE, quiet)] * 60, noise=0.5)
-    exact = codec.encode((RATE, quiet))["mel"].astype(np.float32).reshape(-1, 64)
-    louder = np.array([(f - exact)[60:].mean() for f in frames]) * codec.scale * 10 / np.log(10)
+    sides, frames = augmented([(RATE, quiet)] * 60, noise=0.5)
+    exact = sides.encode((RATE, quiet))["mel"].astype(np.float32).reshape(-1, 64)
+    louder = np.array([(f - exact)[60:].mean() for f in frames]) * sides.scale * 10 / np.log(10)
     assert 0.3 < (louder > 3).mean() < 0.7, "noise fills the silence of about half of them"
-    assert all(np.abs((f - exact)[5:45]).mean() * codec.scale < 0.5 for f in frames), "and leaves what is loud"
+    assert all(np.abs((f - exact)[5:45]).mean() * sides.scale < 0.5 for f in frames), "and leaves what is loud"
     _, frames = augmented(values, mask=0.2)
     blank = np.array([[(f == 0).all(1).mean(), (f == 0).all(0).mean()] for f in frames])
     assert blank.max(0)[0] <= 0.2 and blank.max(0)[1] <= 0.4 and (blank.max(0) > 0.1).all()
@@ -348,21 +348,21 @@ def test_gain_noise_and_masks_do_what_they_say() -> None:
 @torch.inference_mode()
 @pytest.mark.parametrize(("bands", "step"), [(16, 4), (9, 1), (10, 3)])
 def test_a_recording_does_not_hear_its_neighbour_nor_padding(bands: int, step: int) -> None:
-    codec = fitted(MELODIES, 8, bands=bands, step=step).eval()
-    content = worlds.content_of(codec, MELODIES)
-    whole = codec.segment(content, Role.GIVEN, worlds.keys(12)).content
-    together = codec.embed(worlds.tensors(whole)).split(content.lens.tolist())
-    alone = codec.embed({k: v[: content.lens[0]] for k, v in worlds.tensors(whole).items()})
+    sides = fitted(MELODIES, 8, bands=bands, step=step).eval()
+    content = worlds.content_of(sides, MELODIES)
+    whole = sides.segment(content, Role.GIVEN, worlds.keys(12)).content
+    together = sides.embed(worlds.tensors(whole)).split(content.lens.tolist())
+    alone = sides.embed({k: v[: content.lens[0]] for k, v in worlds.tensors(whole).items()})
     torch.testing.assert_close(alone, together[0], rtol=1e-5, atol=1e-5)
     padded = {
         k: torch.nn.functional.pad(v[: content.lens[0]], (*[0, 0] * (v.ndim - 1), 0, 7))
         for k, v in worlds.tensors(whole).items()
     }
     padded["part"][-7:] = -2
-    torch.testing.assert_close(codec.embed(padded)[:-7], together[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sides.embed(padded)[:-7], together[0], rtol=1e-5, atol=1e-5)
     later = {k: v.clone() for k, v in worlds.tensors(whole).items()}
     later["mel"][1] += 1
-    moved = (codec.embed(later).split(content.lens.tolist())[0] - together[0]).abs().sum(1)
+    moved = (sides.embed(later).split(content.lens.tolist())[0] - together[0]).abs().sum(1)
     assert moved[0] > 1e-4 and moved[1] > 1e-4, "but it hears across the borders of its own parts"
 
 
@@ -378,49 +378,49 @@ class Known(torch.nn.Module):
 @torch.inference_mode()
 @pytest.mark.parametrize("steps", [1, 5])
 def test_a_denoiser_that_knows_the_sound_speaks_it(steps: int) -> None:
-    codec = fitted(MELODIES, 8, bands=48).eval()
+    sides = fitted(MELODIES, 8, bands=48).eval()
     truth = MELODIES[3]
-    right = torch.from_numpy(codec.encode(truth)["mel"].astype(np.float32))
+    right = torch.from_numpy(sides.encode(truth)["mel"].astype(np.float32))
     sampling = Sampling(steps=steps)
-    state = codec.start(worlds.context(worlds.keys(2), sampling))
-    query = codec.query(state)
+    state = sides.start(worlds.context(worlds.keys(2), sampling))
+    query = sides.query(state)
     assert (query.t, query.keep, query.pos) == (1, True, 0) and (query.content["part"] == -1).all()
-    state = codec.step(state, torch.zeros(2, 1, 8), None)
+    state = sides.step(state, torch.zeros(2, 1, 8), None)
     state["length"] = torch.full((2,), len(right))
     state["patches"] = state["patches"][:, :1].expand(-1, len(right), -1)
-    codec.head = Known(right)
+    sides.module.head = Known(right)
     taken = 0
     while not bool(state["done"].all()):
-        query = codec.query(state)
+        query = sides.query(state)
         assert (query.t, query.keep, query.pos) == (len(right), False, 1) and bool(query.valid.all())
         assert float(query.content["level"][0]) == pytest.approx(taken / steps)
-        state, taken = codec.step(state, torch.zeros(2, len(right), 8), None), taken + 1
+        state, taken = sides.step(state, torch.zeros(2, len(right), 8), None), taken + 1
     assert taken == steps
-    for answer in codec.finish(state):
+    for answer in sides.finish(state):
         assert open_audio(answer.value)[0] == RATE
-        found = codec.metrics([answer], [truth])
+        found = sides.measure([answer], [truth])
         assert found["mel_cepstral_distortion"] < 4 and found["length_error"] == 0
 
 
 @torch.inference_mode()
 def test_lengths_are_drawn_from_what_was_learnt_and_kept_within_bounds() -> None:
-    codec = fitted(MELODIES * 10, 8).eval()
-    codec.length_head.weight.data.zero_()
-    codec.length_head.bias.data.copy_(codec.lengths.mass.log())
+    sides = fitted(MELODIES * 10, 8).eval()
+    sides.length_head.weight.data.zero_()
+    sides.length_head.bias.data.copy_(sides.lengths.mass.log())
     n = 2000
     for sampling in (Sampling(temperature=1.0), Sampling(temperature=1.0, max_length=6), Sampling()):
-        state = codec.start(worlds.context(worlds.keys(n), sampling))
-        length = codec.step(state, torch.zeros(n, 1, 8), None)["length"].numpy()
+        state = sides.start(worlds.context(worlds.keys(n), sampling))
+        length = sides.step(state, torch.zeros(n, 1, 8), None)["length"].numpy()
         assert length.min() >= 1 and length.max() <= sampling.max_length
         if sampling.temperature == 0:
             assert len(set(length)) == 1
         elif sampling.max_length > 6:
-            true = worlds.content_of(codec, MELODIES).lens
+            true = worlds.content_of(sides, MELODIES).lens
             assert abs(length.mean() - true.mean()) < 0.5 and set(np.unique(true)) <= set(length)
 
 
 def test_a_missing_recording_is_silence_to_the_rivals() -> None:
-    codec = fitted(MELODIES)
-    x = codec.features().transform([MELODIES[0], None, b"broken"])
+    sides = fitted(MELODIES)
+    x = sides.features().transform([MELODIES[0], None, b"broken"])
     assert x.shape == (3, 1 + (12 + 2) * 16) and x[0].any() and not x[1:].any() and x[0, 0] == pytest.approx(0.2)
-    assert codec.per_row([Answer(MELODIES[0])], [MELODIES[0]])[0] == pytest.approx(0, abs=1e-3)
+    assert sides.per_row([Answer(MELODIES[0])], [MELODIES[0]])[0] == pytest.approx(0, abs=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,18 @@ import worlds
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import DataError
-from onetrunk.core.registry import column_types
 
-Category = column_types.get("category")
+Category = partial(worlds.Sides, "category")
 
 WIDTH = 8
 
 
 def fitted(values: list[Any], **options: Any) -> Any:
-    codec = Category(options)
-    codec.fit(values)
-    codec.build(WIDTH)
-    worlds.wake(codec)
-    return codec
+    sides = Category(options)
+    sides.fit(values)
+    sides.build(WIDTH)
+    worlds.wake(sides)
+    return sides
 
 
 @pytest.mark.parametrize(
@@ -39,9 +39,9 @@ def fitted(values: list[Any], **options: Any) -> Any:
     ],
 )
 def test_classes_have_one_spelling_and_keep_their_kind(values: list[Any], names: list[str], kept: type) -> None:
-    codec = fitted(values)
-    assert codec.classes == names
-    assert [type(codec.value(i)) for i in range(len(names))] == [kept] * len(names)
+    sides = fitted(values)
+    assert sides.classes == names
+    assert [type(sides.value(i)) for i in range(len(names))] == [kept] * len(names)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_classes_have_one_spelling_and_keep_their_kind(values: list[Any], names:
     ],
 )
 def test_recognises_few_short_values(values: list[Any], likely: bool) -> None:
-    assert (Category.recognise(values) >= 0.6) == likely
+    assert (Category().recognise(values) >= 0.6) == likely
 
 
 def test_one_class_is_refused_with_its_count() -> None:
@@ -67,94 +67,94 @@ def test_one_class_is_refused_with_its_count() -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_is_cross_entropy(smoothing: float) -> None:
-    codec = fitted(list("abcd"), smoothing=smoothing)
+    sides = fitted(list("abcd"), smoothing=smoothing)
     h, ids, w = torch.randn(6, 2 * WIDTH), torch.tensor([0, 1, 2, 3, 1, 0]), torch.tensor([1.0, 2, 0, 1, 1, 0.5])
-    loss = codec.loss(h, {"id": ids, "w": w})
-    each = F.cross_entropy(h @ codec.head.T + codec.bias, ids, reduction="none", label_smoothing=smoothing)
+    loss = sides.loss(h, {"id": ids, "w": w})
+    each = F.cross_entropy(h @ sides.head.T + sides.bias, ids, reduction="none", label_smoothing=smoothing)
     torch.testing.assert_close(loss.each, each.detach())
     torch.testing.assert_close(loss.sum, (each * w).sum())
     assert float(loss.count) == 5.5
     torch.testing.assert_close(
-        codec.eval().loss(h, {"id": ids, "w": w}).each,
-        F.cross_entropy(h @ codec.head.T + codec.bias, ids, reduction="none").detach(),
+        sides.eval().loss(h, {"id": ids, "w": w}).each,
+        F.cross_entropy(h @ sides.head.T + sides.bias, ids, reduction="none").detach(),
         msg="what is reported is not smoothed",
     )
 
 
 def test_the_loss_of_several_at_once_is_binary_cross_entropy() -> None:
-    codec = fitted([["a", "b"], ["c"], []])
+    sides = fitted([["a", "b"], ["c"], []])
     h, hot, w = torch.randn(4, 2 * WIDTH), torch.randint(0, 2, (4, 3)).float(), torch.tensor([1.0, 2, 0, 1])
-    loss = codec.loss(h, {"hot": hot, "w": w})
-    logits = h @ codec.head.T + codec.bias
+    loss = sides.loss(h, {"hot": hot, "w": w})
+    logits = h @ sides.head.T + sides.bias
     each = F.binary_cross_entropy_with_logits(logits, hot, reduction="none").mean(1)
     torch.testing.assert_close(loss.sum, (each * w).sum())
 
 
 def test_balance_gives_every_class_the_same_weight_in_all() -> None:
     values = ["a"] * 90 + ["b"] * 9 + ["c"]
-    codec = fitted(values, balance=True)
-    segment = codec.segment(worlds.content_of(codec, values), Role.ASKED, worlds.keys(100))
+    sides = fitted(values, balance=True)
+    segment = sides.segment(worlds.content_of(sides, values), Role.ASKED, worlds.keys(100))
     totals = [segment.targets["w"][np.array(values) == c].sum() for c in "abc"]
     assert totals == pytest.approx([100 / 3] * 3, rel=1e-5)
 
 
 def test_an_unseen_class_is_shown_as_unknown_and_never_trained_on() -> None:
-    codec = fitted(list("abab"), balance=True)
-    content = worlds.content_of(codec, ["a", "new", "b"])
-    assert codec.dropped(content) == {"classes unseen in training": 1}
-    shown = codec.embed(worlds.tensors(codec.segment(content, Role.GIVEN, worlds.keys(3)).content))
-    torch.testing.assert_close(shown[1], codec.unknown)
-    asked = codec.segment(content, Role.ASKED, worlds.keys(3))
+    sides = fitted(list("abab"), balance=True)
+    content = worlds.content_of(sides, ["a", "new", "b"])
+    assert sides.dropped(content) == {"classes unseen in training": 1}
+    shown = sides.embed(worlds.tensors(sides.segment(content, Role.GIVEN, worlds.keys(3)).content))
+    torch.testing.assert_close(shown[1], sides.unknown)
+    asked = sides.segment(content, Role.ASKED, worlds.keys(3))
     assert asked.targets["w"].tolist() == [1, 0, 1]
     h = torch.randn(3, 2 * WIDTH, requires_grad=True)
-    codec.loss(h, worlds.tensors(asked.targets)).sum.backward()
+    sides.loss(h, worlds.tensors(asked.targets)).sum.backward()
     assert not h.grad[1].any() and h.grad[0].any()
 
 
 def test_training_shows_unknown_now_and_then_so_that_it_is_learnt() -> None:
-    codec = fitted(list("ab"))
-    content = worlds.content_of(codec, ["a"] * 5000)
-    shown = [codec.segment(content, Role.GIVEN, worlds.keys(5000), x).content["id"] for x in (True, False)]
+    sides = fitted(list("ab"))
+    content = worlds.content_of(sides, ["a"] * 5000)
+    shown = [sides.segment(content, Role.GIVEN, worlds.keys(5000), x).content["id"] for x in (True, False)]
     assert 0.015 < (shown[0] == -1).mean() < 0.025 and not (shown[1] == -1).any()
 
 
 @torch.inference_mode()
 def test_sampled_answers_follow_the_probabilities() -> None:
-    codec = fitted(list("abc")).eval()
+    sides = fitted(list("abc")).eval()
     n = 4000
     h = torch.randn(1, 1, 2 * WIDTH).expand(n, -1, -1)
-    state = codec.start(worlds.context(worlds.keys(n), Sampling(temperature=1.0)))
-    answers = codec.finish(codec.step(state, h, None))
-    expected = (h[0, 0] @ codec.head.T + codec.bias).softmax(-1).tolist()
+    state = sides.start(worlds.context(worlds.keys(n), Sampling(temperature=1.0)))
+    answers = sides.finish(sides.step(state, h, None))
+    expected = (h[0, 0] @ sides.head.T + sides.bias).softmax(-1).tolist()
     drawn = [np.mean([a.value == c for a in answers]) for c in "abc"]
     assert drawn == pytest.approx(expected, abs=0.025)
     assert list(answers[0].probability.values()) == pytest.approx(expected, abs=1e-5)
 
 
 def test_unseen_ones_of_several_classes_are_counted_and_the_others_kept() -> None:
-    codec = fitted([["a", "b"], ["b"], ["c"]])
-    content = worlds.content_of(codec, [["a", "x", "x", "y"], ["b"], ["z"], []])
-    assert codec.dropped(content) == {"classes unseen in training": 3}
-    assert codec.dropped(content.take(np.array([1, 3]))) == {}
+    sides = fitted([["a", "b"], ["b"], ["c"]])
+    content = worlds.content_of(sides, [["a", "x", "x", "y"], ["b"], ["z"], []])
+    assert sides.dropped(content) == {"classes unseen in training": 3}
+    assert sides.dropped(content.take(np.array([1, 3]))) == {}
     assert content.data["hot"].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0]]
 
 
 def test_metrics_are_scikit_learns_and_count_the_unseen() -> None:
     from sklearn.metrics import accuracy_score
 
-    codec = fitted(list("abc"))
+    sides = fitted(list("abc"))
     truths = ["a", "b", "b", "c", "new"]
     guesses = ["a", "b", "c", "c", "a"]
-    found = codec.metrics([Answer(g, {c: float(c == g) for c in "abc"}) for g in guesses], truths)
+    found = sides.measure([Answer(g, {c: float(c == g) for c in "abc"}) for g in guesses], truths)
     assert found["accuracy"] == pytest.approx(accuracy_score(truths, guesses)) and found["unseen"] == 1
-    assert codec.per_row([Answer(g) for g in guesses], truths).tolist() == [1, 1, 0, 1, 0]
+    assert sides.per_row([Answer(g) for g in guesses], truths).tolist() == [1, 1, 0, 1, 0]
 
 
 def test_extending_starts_new_classes_in_the_middle_of_the_old() -> None:
-    codec = fitted(list("abab"))
-    table, head, bias = (p.data.clone() for p in (codec.table, codec.head, codec.bias))
-    assert codec.extend(["b", "d", "c"]) == 2 and codec.classes == ["a", "b", "c", "d"]
-    assert torch.equal(codec.table[:2], table) and torch.equal(codec.head[:2], head)
-    torch.testing.assert_close(codec.table[2], table.mean(0))
-    assert torch.equal(codec.bias[:2], bias) and float(codec.bias[3]) == pytest.approx(float(bias.min()))
-    assert codec.encode("d")["id"] == 3 and codec.extend(["a", "d"]) == 0
+    sides = fitted(list("abab"))
+    table, head, bias = (p.data.clone() for p in (sides.table, sides.head, sides.bias))
+    assert sides.extend(["b", "d", "c"]) == 2 and sides.classes == ["a", "b", "c", "d"]
+    assert torch.equal(sides.table[:2], table) and torch.equal(sides.head[:2], head)
+    torch.testing.assert_close(sides.table[2], table.mean(0))
+    assert torch.equal(sides.bias[:2], bias) and float(sides.bias[3]) == pytest.approx(float(bias.min()))
+    assert sides.encode("d")["id"] == 3 and sides.extend(["a", "d"]) == 0

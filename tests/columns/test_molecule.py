@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,19 +17,18 @@ from onetrunk.columns.molecule.encoder import TOKEN, MoleculeEncoder
 from onetrunk.core.answer import Answer
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError, MissingExtraError
-from onetrunk.core.registry import column_types
 from onetrunk.data.split import split
 from onetrunk.data.table import Table
 
-Molecule = column_types.get("molecule")
+Molecule = partial(worlds.Sides, "molecule")
 ASPIRIN, ASPIRIN_TOO = "CC(=O)Oc1ccccc1C(=O)O", "OC(=O)c1ccccc1OC(C)=O"
 VALUES = [ASPIRIN, "CCO", "C[C@H](N)C(=O)O", "[Na+].[Cl-]", "C1CCNCC1", "CC(C)Br", "ClCCl", "O=C(N)/C=C/c1ccccn1"]
 
 
 def fitted(values: list[str] = VALUES, **options: Any) -> Any:
-    codec = Molecule(options)
-    codec.fit(values)
-    return codec
+    sides = Molecule(options)
+    sides.fit(values)
+    return sides
 
 
 def without_rdkit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,18 +42,18 @@ def test_tokens_are_atoms_bonds_and_rings() -> None:
     assert TOKEN.findall("C[C@@H](Cl)C%12=Nc1Br") == [
         "C", "[C@@H]", "(", "Cl", ")", "C", "%12", "=", "N", "c", "1", "Br",
     ]  # fmt: skip
-    codec = fitted()
-    assert {"/", "\\", "[C@H]", "[C@@H]"} <= set(codec.tokens), "also what other spellings need"
+    sides = fitted()
+    assert {"/", "\\", "[C@H]", "[C@@H]"} <= set(sides.tokens), "also what other spellings need"
     for smiles in VALUES:
-        assert codec.decode(codec.encode(smiles)["id"].tolist()) == Chem.CanonSmiles(smiles)
+        assert sides.decode(sides.encode(smiles)["id"].tolist()) == Chem.CanonSmiles(smiles)
 
 
 def test_two_spellings_are_one_value() -> None:
-    codec = fitted()
-    assert np.array_equal(codec.encode(ASPIRIN)["id"], codec.encode(ASPIRIN_TOO)["id"])
-    assert Molecule.fingerprint(ASPIRIN) == Molecule.fingerprint(ASPIRIN_TOO) != Molecule.fingerprint("CCO")
+    sides = fitted()
+    assert np.array_equal(sides.encode(ASPIRIN)["id"], sides.encode(ASPIRIN_TOO)["id"])
+    assert Molecule().fingerprint(ASPIRIN) == Molecule().fingerprint(ASPIRIN_TOO) != Molecule().fingerprint("CCO")
     left, right = "C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"
-    assert Molecule.fingerprint(left) != Molecule.fingerprint(right) and MoleculeEncoder.near_duplicate_key(
+    assert Molecule().fingerprint(left) != Molecule().fingerprint(right) and MoleculeEncoder.near_duplicate_key(
         left
     ) == MoleculeEncoder.near_duplicate_key(right)
 
@@ -74,44 +74,44 @@ def test_what_is_no_molecule_says_why(value: Any, reason: str, capfd: pytest.Cap
 
 
 def test_bad_ones_teach_nothing_and_atoms_never_seen_are_unknown() -> None:
-    codec = fitted(["CCO", "no", "C1CC"])
-    assert {"C", "O"} <= set(codec.tokens) and "N" not in codec.ids
-    ids = codec.encode("CCN")["id"]
+    sides = fitted(["CCO", "no", "C1CC"])
+    assert {"C", "O"} <= set(sides.tokens) and "N" not in sides.ids
+    ids = sides.encode("CCN")["id"]
     assert ids.tolist()[2] == UNKNOWN
-    assert codec.dropped(worlds.content_of(codec, ["CCN", "CCO"])) == {"unknown atoms": 1}
+    assert sides.dropped(worlds.content_of(sides, ["CCN", "CCO"])) == {"unknown atoms": 1}
     with pytest.raises(DataError, match="at least one training row with a readable SMILES"):
         fitted(["no", "C1CC"])
 
 
 def test_recognised_by_most_of_its_values() -> None:
-    assert Molecule.recognise([*VALUES] * 5) > 0.9
-    assert Molecule.recognise([*VALUES, "C1CC"]) == 0, "one in nine is no molecule"
+    assert Molecule().recognise([*VALUES] * 5) > 0.9
+    assert Molecule().recognise([*VALUES, "C1CC"]) == 0, "one in nine is no molecule"
     for others in (["NO", "CO", "NO"], ["yes", "no"], ["Bonn", "Cairo"], ["1-2-3", "44"], [], [1, 2]):
-        assert Molecule.recognise(others) == 0
+        assert Molecule().recognise(others) == 0
 
 
 def test_new_atoms_start_as_the_mean_of_the_others() -> None:
-    codec = fitted(["CCO", "CCN"])
-    codec.build(8)
-    old = codec.table.data.clone()
-    assert codec.extend(["CS", "CP"]) == 2 and codec.tokens[-2:] == ["P", "S"]
-    assert np.allclose(codec.table.data[-1], old[4:].mean(0)) and np.allclose(codec.table.data[: len(old)], old)
+    sides = fitted(["CCO", "CCN"])
+    sides.build(8)
+    old = sides.table.data.clone()
+    assert sides.extend(["CS", "CP"]) == 2 and sides.tokens[-2:] == ["P", "S"]
+    assert np.allclose(sides.table.data[-1], old[4:].mean(0)) and np.allclose(sides.table.data[: len(old)], old)
 
 
 # -- spellings -----------------------------------------------------------------------------------------------
 def test_training_spells_given_molecules_anew_and_means_the_same() -> None:
-    codec = fitted()
-    content = worlds.content_of(codec, VALUES)
-    plain = codec.segment(content, Role.GIVEN, worlds.keys(len(VALUES)))
+    sides = fitted()
+    content = worlds.content_of(sides, VALUES)
+    plain = sides.segment(content, Role.GIVEN, worlds.keys(len(VALUES)))
     spellings = set()
     for k in range(8):
-        segment = codec.segment(content, Role.GIVEN, worlds.keys(len(VALUES), k), augment=True)
+        segment = sides.segment(content, Role.GIVEN, worlds.keys(len(VALUES), k), augment=True)
         parts = np.split(segment.content["id"], segment.lens.cumsum()[:-1])
         for ids, value in zip(parts, VALUES, strict=True):
-            assert Molecule.fingerprint(codec.decode(ids.tolist())) == Molecule.fingerprint(value)
-        spellings.add(codec.decode(parts[0].tolist()))
+            assert Molecule().fingerprint(sides.decode(ids.tolist())) == Molecule().fingerprint(value)
+        spellings.add(sides.decode(parts[0].tolist()))
     assert len(spellings) > 3
-    asked = [codec.segment(content, Role.ASKED, worlds.keys(len(VALUES)), augment) for augment in (False, True)]
+    asked = [sides.segment(content, Role.ASKED, worlds.keys(len(VALUES)), augment) for augment in (False, True)]
     assert np.array_equal(asked[0].targets["id"], asked[1].targets["id"]), "what is written has one spelling"
     never = fitted(respell=0)
     again = never.segment(content, Role.GIVEN, worlds.keys(len(VALUES)), augment=True)
@@ -120,15 +120,15 @@ def test_training_spells_given_molecules_anew_and_means_the_same() -> None:
 
 # -- evidence ------------------------------------------------------------------------------------------------
 def test_metrics_agree_with_rdkit() -> None:
-    codec = fitted()
+    sides = fitted()
     answers = [Answer(v) for v in (ASPIRIN_TOO, "CCO", "C1CC", "OCC")]
     truths = [ASPIRIN, "CCN", "CCO", "CCO"]
-    found = codec.metrics(answers, truths)
+    found = sides.measure(answers, truths)
     assert found["exact_match"] == 0.5 and found["validity"] == 0.75 and found["uniqueness"] == pytest.approx(2 / 3)
     bits = [set(np.flatnonzero(Molecule().features().transform([s]).toarray()[0])) for s in ("CCO", "CCN")]
     tanimoto = len(bits[0] & bits[1]) / len(bits[0] | bits[1])
     assert found["similarity"] == pytest.approx((1 + tanimoto + 0 + 1) / 4)
-    novelty = codec.novelty(answers, truths, ["OCC", "CC"])
+    novelty = sides.novelty(answers, truths, ["OCC", "CC"])
     assert novelty == {"novelty": 0.5, "novelty_of_true": pytest.approx(2 / 3)}
 
 
@@ -139,8 +139,8 @@ def test_rivals_see_fingerprints() -> None:
 
 
 def test_molecules_are_drawn_and_what_is_none_is_written() -> None:
-    assert base64.b64decode(Molecule.show(ASPIRIN)["png"]).startswith(b"\x89PNG")
-    assert Molecule.show("C1CC") == {"text": "C1CC"}
+    assert base64.b64decode(Molecule().show(ASPIRIN)["png"]).startswith(b"\x89PNG")
+    assert Molecule().show("C1CC") == {"text": "C1CC"}
 
 
 def test_a_scaffold_stands_in_one_part() -> None:
@@ -161,13 +161,13 @@ def test_a_scaffold_stands_in_one_part() -> None:
 def test_without_rdkit_smiles_are_read_as_spelt(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = fitted()
     without_rdkit(monkeypatch)
-    codec = fitted()
-    assert codec.decode(codec.encode(ASPIRIN_TOO)["id"].tolist()) == ASPIRIN_TOO
-    assert codec.encode("C1CC")["id"].size == 4, "nobody checks it"
-    found = codec.metrics([Answer("CCO"), Answer("CCN")], ["CCO", "CCO"])
+    sides = fitted()
+    assert sides.decode(sides.encode(ASPIRIN_TOO)["id"].tolist()) == ASPIRIN_TOO
+    assert sides.encode("C1CC")["id"].size == 4, "nobody checks it"
+    found = sides.measure([Answer("CCO"), Answer("CCN")], ["CCO", "CCO"])
     assert found["exact_match"] == 0.5 and found["validity"] is None and found["similarity"] is None
-    assert codec.features().fit_transform([*VALUES, None]).shape[0] == 9
-    assert Molecule.show("CCO") == {"text": "CCO"} and MoleculeEncoder.split_group("CCO") is None
+    assert sides.features().fit_transform([*VALUES, None]).shape[0] == 9
+    assert Molecule().show("CCO") == {"text": "CCO"} and MoleculeEncoder.split_group("CCO") is None
     with pytest.raises(
         MissingExtraError, match=r"needs the package 'rdkit'. Install it: pip install 'onetrunk\[chem\]'"
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,11 +19,10 @@ from onetrunk.columns.series.encoder import QUANTILES
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError, UsageError
-from onetrunk.core.registry import column_types
 from onetrunk.data.ledger import Ledger
 from onetrunk.evaluation.gather import gather_evidence
 
-Series = column_types.get("series")
+Series = partial(worlds.Sides, "series")
 
 NAN = math.nan
 
@@ -76,27 +76,27 @@ def test_what_is_no_series_is_refused_with_its_reason(value, reason):
 
 
 def test_channels_keep_their_names_and_order_and_others_are_refused():
-    codec = Series({"horizon": 1})
-    codec.fit([{"a": [1.0, 2.0, 3.0], "b": [10.0, 20.0, 60.0]}, {"b": [1.0, None], "a": [0.0, 2.0]}])
-    told = Channels(**codec.knowledge())
+    sides = Series({"horizon": 1})
+    sides.fit([{"a": [1.0, 2.0, 3.0], "b": [10.0, 20.0, 60.0]}, {"b": [1.0, None], "a": [0.0, 2.0]}])
+    told = Channels(**sides.knowledge())
     assert told.names == ["a", "b"] and told.centre == pytest.approx([8 / 5, 91 / 4])
-    x = codec.encode({"b": [20.0], "a": [2.0]})["x"]
+    x = sides.encode({"b": [20.0], "a": [2.0]})["x"]
     np.testing.assert_allclose(told.own(x), [[2, 20]], rtol=1e-6)
     assert told.written(told.own(x)) == {"a": pytest.approx([2]), "b": pytest.approx([20])}
     for value in ({"a": [1.0], "c": [1.0]}, [1.0, 2.0]):
         with pytest.raises(BadValueError, match=r"expected 2 channels \(a, b\), found (a, c|1)"):
-            codec.encode(value)
+            sides.encode(value)
 
 
 def test_the_scale_is_of_all_points_that_are_there():
-    codec = Series({"horizon": 1, "period": 1})
-    codec.fit([[1.0, None, 3.0], [8.0, 8.0]])
-    assert codec.channels.centre == [5.0] and codec.channels.scale == [pytest.approx(np.std([1, 3, 8, 8]))]
-    assert codec.channels.naive == 1.0  # no two neighbours differ: not a division by nothing
-    codec.fit([[5.0, 5.0, 5.0]])
-    assert codec.channels.scale == [1.0]
+    sides = Series({"horizon": 1, "period": 1})
+    sides.fit([[1.0, None, 3.0], [8.0, 8.0]])
+    assert sides.channels.centre == [5.0] and sides.channels.scale == [pytest.approx(np.std([1, 3, 8, 8]))]
+    assert sides.channels.naive == 1.0  # no two neighbours differ: not a division by nothing
+    sides.fit([[5.0, 5.0, 5.0]])
+    assert sides.channels.scale == [1.0]
     with pytest.raises(DataError, match="every point is missing"):
-        codec.fit([[None, None]])
+        sides.fit([[None, None]])
 
 
 def test_seasons_are_found_where_there_are_any():
@@ -122,9 +122,9 @@ def test_a_person_sees_a_line_of_bars():
     assert bars([0, None, 7]) == "▁ █ 0 to 7, 3 points"
     assert bars({"a": [1, 1], "b": [1, 2]}) == "a: ▁▁ 1 to 1, 2 points\nb: ▁█ 1 to 2, 2 points"
     assert bars("nothing") == "nothing"
-    found = Series.describe([[1.0, 2.0], [None, 5.0, 6.0], "bad"])
+    found = Series().describe([[1.0, 2.0], [None, 5.0, 6.0], "bad"])
     assert found["points"] == {"shortest": 2, "median": 2.5, "longest": 3} and found["missing points"] == 1
-    assert Series.recognise([[0.5, 1.0]]) > Series.recognise([[3, 1, 4]]) > 0 == Series.recognise([["a"], ["b"]])
+    assert Series().recognise([[0.5, 1.0]]) > Series().recognise([[3, 1, 4]]) > 0 == Series().recognise([["a"], ["b"]])
 
 
 # -- what sees what ------------------------------------------------------------------------------------------
@@ -158,18 +158,18 @@ def test_answers_are_what_training_read(given, channels):
     """The decoding loop, over the cache, against one forward pass with everything in it."""
     values = [v[i:] for i, v in enumerate(walk(5, channels=channels))]  # of several lengths
     model = made(values, given)
-    codec = model.codec("y")
+    sides = worlds.Sides.of(model, "y")
     batch = worlds.batch(worlds.store_of(model, {"y": values}), range(5), given=[], ask=["y"])
     read_ = batch.reads["predict"]["y"]
     with torch.inference_mode():
-        linear = codec.head.linear(read_.targets["past"], read_.targets["slot"])
-        found = codec.head(model.network.encode(batch).h_ND[read_.flat_r], linear)
+        linear = sides.head.linear(read_.targets["past"], read_.targets["slot"])
+        found = sides.head(model.network.encode(batch).h_ND[read_.flat_r], linear)
     found = found[read_.targets["velocity"] == 0].view(5, channels, -1, 1 + len(QUANTILES))[:, :, :4]
-    answers = model.answer({"y": [codec.split(v)[0] for v in values]}, "y")
+    answers = model.answer({"y": [sides.split(v)[0] for v in values]}, "y")
     for i, (value, answer) in enumerate(zip(values, answers, strict=True)):
-        past = codec.channels.scaled(value)[:-4][-codec.length :]
+        past = sides.channels.scaled(value)[:-4][-sides.length :]
         centre, scale = norm(past.T[None])
-        expected = codec.channels.own((found[i, ..., 0].numpy() * scale[0][:, None] + centre[0][:, None]).T)
+        expected = sides.channels.own((found[i, ..., 0].numpy() * scale[0][:, None] + centre[0][:, None]).T)
         np.testing.assert_allclose(np.reshape(answer.value, (4, channels)), expected, rtol=1e-3, atol=1e-4)
 
 
@@ -177,56 +177,56 @@ def test_missing_points_are_left_out_of_history_and_loss():
     values = walk(8)
     values[0][3] = values[0][-1] = None
     model = made(values)
-    codec, store = model.codec("y"), worlds.store_of(model, {"y": values})
-    segment = codec.segment(store.contents[0], Role.ASKED, worlds.keys(8))
+    sides, store = worlds.Sides.of(model, "y"), worlds.store_of(model, {"y": values})
+    segment = sides.segment(store.contents[0], Role.ASKED, worlds.keys(8))
     there = segment.targets["present"].reshape(8, 2, 2, 3)[:, 0].reshape(8, 6)  # of the slots
     assert there[0].tolist() == [1, 1, 1, 0, 0, 0] and there[1].tolist() == [1, 1, 1, 1, 0, 0]
     past = [x for x in values[0][:16] if x is not None]
-    scaled = (np.array(past) - codec.channels.centre) / codec.channels.scale
+    scaled = (np.array(past) - sides.channels.centre) / sides.channels.scale
     patch = segment.content["patch"].reshape(8, -1, 8)[0, :6]
     assert patch[1, 3:6].tolist() == [1, 1, 0] and patch[1, 2] == 0  # the second, third and missing fourth point
     np.testing.assert_allclose(patch[0, -2], scaled.mean(), rtol=1e-5)
-    assert codec.dropped(store.contents[0]) == {"missing points": 2}
+    assert sides.dropped(store.contents[0]) == {"missing points": 2}
     assert np.isfinite(model.answer({"y": [values[0][:16]]}, "y")[0].value).all()
 
 
 def test_a_long_series_is_many_windows():
     values = [list(np.arange(100.0))]
-    codec = made(values, length=8).codec("y")
-    content = worlds.content_of(codec, values * 1000)
-    assert codec.windows(content)[0] == 9
-    segment = codec.segment(content, Role.ASKED, worlds.keys(1000), True)
-    n, own = 1000, lambda x: x * codec.channels.scale[0] + codec.channels.centre[0]
+    sides = worlds.Sides.of(made(values, length=8), "y")
+    content = worlds.content_of(sides, values * 1000)
+    assert sides.windows(content)[0] == 9
+    segment = sides.segment(content, Role.ASKED, worlds.keys(1000), True)
+    n, own = 1000, lambda x: x * sides.channels.scale[0] + sides.channels.centre[0]
     stat = segment.content["patch"].reshape(n, -1, 8)[:, 0, -2:]
     middles = own(stat[:, 0])
     assert set(np.round(middles - 3.5).astype(int)) == set(range(89))  # every window that has a whole history
-    last = codec.segment(content, Role.ASKED, worlds.keys(1000))
+    last = sides.segment(content, Role.ASKED, worlds.keys(1000))
     np.testing.assert_allclose(own(last.content["patch"].reshape(n, -1, 8)[:, 0, -2]), 91.5, rtol=1e-5)
 
 
 # -- losses and answers --------------------------------------------------------------------------------------
 def test_loss_against_a_slow_reading():
-    codec = worlds.fitted(worlds.CASES["series of channels, with a history"])
-    worlds.wake(codec)
-    content = worlds.content_of(codec, worlds.CASES["series of channels, with a history"].values)
-    segment = codec.segment(content, Role.ASKED, worlds.keys(12))
+    sides = worlds.fitted(worlds.CASES["series of channels, with a history"])
+    worlds.wake(sides)
+    content = worlds.content_of(sides, worlds.CASES["series of channels, with a history"].values)
+    segment = sides.segment(content, Role.ASKED, worlds.keys(12))
     targets = worlds.tensors(segment.targets)
     h = torch.randn(len(segment.reads), 16, generator=torch.Generator().manual_seed(0))
-    loss = codec.loss(h, targets)
+    loss = sides.loss(h, targets)
     for r in range(0, len(h), 7):
         past, slot = targets["past"][r].numpy(), int(targets["slot"][r])
         total = count = 0.0
         for p in range(2):
             if not targets["present"][r, p]:
                 continue
-            line = float(codec.head.line[2 * slot + p].detach().numpy() @ past)
+            line = float(sides.head.line[2 * slot + p].detach().numpy() @ past)
             y, count = float(targets["y"][r, p]), count + 1
             if targets["velocity"][r] > 0:
-                clean = float((codec.head.clean.weight[p] @ h[r] + codec.head.clean.bias[p]).detach()) + line
+                clean = float((sides.head.clean.weight[p] @ h[r] + sides.head.clean.bias[p]).detach()) + line
                 total += (y - clean) ** 2 * float(targets["velocity"][r])
                 continue
             out = [
-                float((codec.head.points.weight[12 * p + q] @ h[r] + codec.head.points.bias[12 * p + q]).detach())
+                float((sides.head.points.weight[12 * p + q] @ h[r] + sides.head.points.bias[12 * p + q]).detach())
                 for q in range(12)
             ]
             total += (y - line - out[0]) ** 2
@@ -271,14 +271,14 @@ def test_any_history_is_answered(history):
 
 
 def test_histories_are_split_where_what_is_asked_begins():
-    codec = made(walk(5)).codec("y")
-    assert codec.split([1, 2, 3, 4, 5, 6]) == ([1, 2], [3, 4, 5, 6])
-    before, then = codec.split({"a": [1, 2, 3, 4, 5], "b": [6, 7, 8, 9, 0]})
+    sides = worlds.Sides.of(made(walk(5)), "y")
+    assert sides.split([1, 2, 3, 4, 5, 6]) == ([1, 2], [3, 4, 5, 6])
+    before, then = sides.split({"a": [1, 2, 3, 4, 5], "b": [6, 7, 8, 9, 0]})
     assert before == {"a": [1], "b": [6]} and then == {"a": [2, 3, 4, 5], "b": [7, 8, 9, 0]}
     with pytest.raises(BadValueError, match="a history of 4 points, too short to judge 4"):
-        codec.split([1, 2, 3, 4])
+        sides.split([1, 2, 3, 4])
     with pytest.raises(BadValueError, match="none of the last 4 points is there"):
-        codec.split([1, 2, *[None] * 4])
+        sides.split([1, 2, *[None] * 4])
 
 
 # -- evidence ------------------------------------------------------------------------------------------------
@@ -309,32 +309,32 @@ def test_a_new_model_begins_with_the_ridge_of_its_training_rows():
     t = np.arange(60)
     values = [list(np.sin((t + 7 * i) / 5) + np.cos(t / (3 + i))) for i in range(9)]
     model = worlds.model({"y": values}, {"y": "series"}, options={"y": {"horizon": 4, "length": 12}}, awake=False)
-    codec = model.codec("y")
+    sides = worlds.Sides.of(model, "y")
     past = [v[i : i + 12] for v in values for i in range(45)]
     future = [v[i + 12 : i + 16] for v in values for i in range(45)]
-    x, y = codec.features().fit_transform(past)[:, -12:], codec.target(future)
-    expected = Linear(1, 12, 4, codec.channels.period).fit(x, y).predict(x)
+    x, y = sides.features().fit_transform(past)[:, -12:], sides.target(future)
+    expected = Linear(1, 12, 4, sides.channels.period).fit(x, y).predict(x)
     found = [a.value for a in model.answer({"y": past}, "y")]
     np.testing.assert_allclose(found, expected, atol=0.02)
 
 
 def test_metrics_against_their_definitions():
     values = walk(6)
-    codec = made(values, horizons=[2]).codec("y")
-    truths = [codec.split(v)[1] for v in values]
+    sides = worlds.Sides.of(made(values, horizons=[2]), "y")
+    truths = [sides.split(v)[1] for v in values]
     truths[0] = [None, *truths[0][1:]]
-    found = [[x + 1.0 for x in codec.split(v)[1]] for v in values]
-    s = codec.channels.scale[0]
-    metrics = codec.metrics([Answer(v) for v in found], truths)
+    found = [[x + 1.0 for x in sides.split(v)[1]] for v in values]
+    s = sides.channels.scale[0]
+    metrics = sides.measure([Answer(v) for v in found], truths)
     assert metrics["mse"] == pytest.approx(1 / s**2) and metrics["mae"] == metrics["crps"] == pytest.approx(1 / s)
-    assert metrics["mase"] == pytest.approx(1 / s / codec.channels.naive)
+    assert metrics["mase"] == pytest.approx(1 / s / sides.channels.naive)
     assert metrics["mse_of_the_first_2"] == pytest.approx(1 / s**2)
-    own = made(values, scaled=False).codec("y")
-    assert own.metrics([Answer(v) for v in found], truths)["mse"] == pytest.approx(1)
-    assert own.metrics([Answer(v) for v in found], truths)["mase"] == pytest.approx(metrics["mase"])
-    m = codec.channels.period
+    own = worlds.Sides.of(made(values, scaled=False), "y")
+    assert own.measure([Answer(v) for v in found], truths)["mse"] == pytest.approx(1)
+    assert own.measure([Answer(v) for v in found], truths)["mase"] == pytest.approx(metrics["mase"])
+    m = sides.channels.period
     steps = [abs(a - b) / s for v in values for a, b in zip(v[m:], v[:-m], strict=True)]
-    assert codec.channels.naive == pytest.approx(np.mean(steps))
+    assert sides.channels.naive == pytest.approx(np.mean(steps))
 
 
 def test_crps_of_a_normal_forecast_is_near_its_closed_form():
@@ -361,9 +361,9 @@ def test_evidence_gives_rivals_the_history_and_draws_it():
     assert scores["seasonal naive"] < 1e-9 and scores["linear"] < 1e-4 < 0.1 < scores["last value"]
     assert any(name.startswith("answers") for name in found.figures)
     axes = Figure().subplots()
-    codec = model.codec("y")
-    before, then = zip(*map(codec.split, values), strict=True)
-    assert codec.figure(model.answer({"y": before}, "y"), then, axes, before)
+    sides = worlds.Sides.of(model, "y")
+    before, then = zip(*map(sides.split, values), strict=True)
+    assert sides.figure(model.answer({"y": before}, "y"), then, axes, before)
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
         "history",
         "true",
@@ -391,5 +391,5 @@ def test_a_given_series_tells_a_label_apart():
 
 
 def test_start_needs_no_prompt():
-    codec = made(walk(5)).codec("y")
-    assert codec.start(worlds.context(worlds.keys(3)))["past"].abs().sum() == 0
+    sides = worlds.Sides.of(made(walk(5)), "y")
+    assert sides.start(worlds.context(worlds.keys(3)))["past"].abs().sum() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,8 @@ from onetrunk.columns.families.history.encoder import FIRST, MISSING, START
 from onetrunk.core.answer import Answer
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.registry import column_types
 
-Trace = column_types.get("trace")
+Trace = partial(worlds.Sides, "trace")
 ROWS = [
     {"skill": ["a", "a", "b"], "correct": [False, True, True]},
     {"skill": ["b", "c"], "correct": [True, True]},
@@ -25,9 +25,9 @@ ROWS = [
 
 
 def fitted(values: list[Any] = ROWS, **options: Any) -> Any:
-    codec = Trace(options)
-    codec.fit(values)
-    return codec
+    sides = Trace(options)
+    sides.fit(values)
+    return sides
 
 
 def model(**options: Any) -> Any:
@@ -35,11 +35,11 @@ def model(**options: Any) -> Any:
 
 
 def test_what_is_known_stands_at_its_step_and_what_is_asked_one_later() -> None:
-    codec = fitted()
-    assert codec.asked == "correct" and codec.known() == ["skill"]
+    sides = fitted()
+    assert sides.asked == "correct" and sides.known() == ["skill"]
     assert fitted(ask="skill").known() == ["correct"]
-    content = worlds.content_of(codec, ROWS)
-    segment = codec.segment(content, Role.ASKED, worlds.keys(4))
+    content = worlds.content_of(sides, ROWS)
+    segment = sides.segment(content, Role.ASKED, worlds.keys(4))
     skill, correct = content.gather()["skill"], content.gather()["correct"]
     assert np.array_equal(segment.content["now skill"], skill)
     assert segment.content["skill"][:3].tolist() == [START, *skill[:2]]
@@ -69,8 +69,8 @@ def test_training_reads_what_answering_reads() -> None:
     read = batch.reads["predict"]["h"]
     with torch.inference_mode():
         h = made.network.encode(batch).h_ND[read.flat_r]
-        codec = made.codec("h")
-        p = torch.nn.functional.linear(h, codec.head, codec.bias).softmax(-1).numpy()
+        sides = worlds.Sides.of(made, "h")
+        p = torch.nn.functional.linear(h, sides.head, sides.bias).softmax(-1).numpy()
     answers = made.answer({"h": ROWS}, "h", [])
     np.testing.assert_allclose(np.concatenate([a.p for a in answers]), p, atol=1e-5)
 
@@ -96,36 +96,36 @@ def test_answers_that_are_left_out_are_those_to_come() -> None:
 
 
 def test_every_step_with_a_truth_is_judged() -> None:
-    codec = fitted()
+    sides = fitted()
     one = Answer({"skill": ["a", "a", "b"], "correct": [False, True, True]})
-    assert codec.metrics([one], [ROWS[0]])["auc"] == 1
-    found = codec.metrics([one], [{"skill": ["a", "a", "b"], "correct": [None, True, False]}])
+    assert sides.measure([one], [ROWS[0]])["auc"] == 1
+    found = sides.measure([one], [{"skill": ["a", "a", "b"], "correct": [None, True, False]}])
     assert found["accuracy"] == 0.5, "what is not known is not judged"
-    before, whole = codec.split(ROWS[0])
+    before, whole = sides.split(ROWS[0])
     assert whole == ROWS[0], "all steps are judged"
     assert before == {"skill": ["a", "a", "b"], "correct": [False, True, None]}, "the last answer is still to come"
     with pytest.raises(BadValueError, match="no step has a known correct"):
-        codec.split({"skill": ["a"], "correct": [None]})
+        sides.split({"skill": ["a"], "correct": [None]})
 
 
 def test_rivals_are_shares() -> None:
-    codec = fitted()
-    x = codec.features().fit_transform(ROWS)
+    sides = fitted()
+    x = sides.features().fit_transform(ROWS)
     assert x.toarray()[0].sum() == 6, "three skills, three answers"
-    rivals = {name: e.fit(x, codec.target(ROWS)) for name, e in codec.baselines().items()}
+    rivals = {name: e.fit(x, sides.target(ROWS)) for name, e in sides.baselines().items()}
     assert list(rivals) == ["share", "share by skill"]
-    true = codec.classes["correct"].index("True")
-    found = codec.answers_from(rivals["share by skill"], x)
-    row = codec.probabilities(found[0], {"skill": ["a", "c", "new"], "correct": [True, True, True]})[:, true]
+    true = sides.classes["correct"].index("True")
+    found = sides.answers_from(rivals["share by skill"], x)
+    row = sides.probabilities(found[0], {"skill": ["a", "c", "new"], "correct": [True, True, True]})[:, true]
     share = 7 / 10
     expected = [(3 + share) / 5, (2 + share) / 4, share]
     right = {"a": (3, 4), "c": (2, 3)}
     expected = [(right[s][0] + share) / (right[s][1] + 1) for s in "ac"] + [share]
     assert row == pytest.approx(expected)
-    assert codec.metrics(codec.answers_from(rivals["share"], x), ROWS)["auc"] == 0.5
+    assert sides.measure(sides.answers_from(rivals["share"], x), ROWS)["auc"] == 0.5
 
 
 def test_a_step_of_which_nothing_is_known_is_missing() -> None:
-    codec = fitted()
-    assert codec.encode({"skill": [None, "a"], "correct": [True, None]})["skill"].tolist()[0] == MISSING
-    assert Trace.recognise(ROWS) > 0.5 and Trace.recognise([{"a": [1.5]}]) == 0 and Trace.recognise([["a"]]) == 0
+    sides = fitted()
+    assert sides.encode({"skill": [None, "a"], "correct": [True, None]})["skill"].tolist()[0] == MISSING
+    assert Trace().recognise(ROWS) > 0.5 and Trace().recognise([{"a": [1.5]}]) == 0 and Trace().recognise([["a"]]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,10 @@ from onetrunk.columns.families.tokens.special_tokens import END, START
 from onetrunk.core.answer import Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError
-from onetrunk.core.registry import column_types
 from onetrunk.data.table import Table, infer_types
 from onetrunk.evaluation.gather import gather_evidence
 
-Text = column_types.get("text")
+Text = partial(worlds.Sides, "text")
 
 
 def talk(*contents: str, system: str | None = None) -> list[dict[str, str]]:
@@ -33,38 +33,38 @@ TALKS = [talk("ab", "ba"), talk("cd", "dc", "abc", "cba"), talk("b", "b", system
 
 
 def fitted(values: list[Any], **options: Any) -> Any:
-    codec = Text({"unit": "character", **options})
-    codec.fit(values)
-    return codec
+    sides = Text({"unit": "character", **options})
+    sides.fit(values)
+    return sides
 
 
-def ids(codec: Any, text: str) -> list[int]:
-    return codec.encode(text)["id"].tolist()
+def ids(sides: Any, text: str) -> list[int]:
+    return sides.encode(text)["id"].tolist()
 
 
 def test_replies_and_their_ends_are_learnt_and_nothing_else() -> None:
-    codec = fitted(TALKS)
-    segment = codec.segment(worlds.content_of(codec, TALKS[1:2]), Role.ASKED, worlds.keys(1))
-    user, assistant = ids(codec, "user\n"), ids(codec, "assistant\n")
+    sides = fitted(TALKS)
+    segment = sides.segment(worlds.content_of(sides, TALKS[1:2]), Role.ASKED, worlds.keys(1))
+    user, assistant = ids(sides, "user\n"), ids(sides, "assistant\n")
     turns = [(user, "cd"), (assistant, "dc"), (user, "abc"), (assistant, "cba")]
-    written = [token for role, content in turns for token in (START, *role, *ids(codec, content), END)]
+    written = [token for role, content in turns for token in (START, *role, *ids(sides, content), END)]
     assert segment.content["id"].tolist() == written[:-1] and segment.targets["id"].tolist() == written[1:]
     learnt = segment.targets["id"][segment.targets["w"] > 0].tolist()
-    assert learnt == [*ids(codec, "dc"), END, *ids(codec, "cba"), END]
+    assert learnt == [*ids(sides, "dc"), END, *ids(sides, "cba"), END]
 
 
 def test_one_that_waits_for_a_reply_opens_it_and_teaches_no_end() -> None:
-    codec = fitted(TALKS)
-    waiting, answered = (codec.encode(talk(*said)) for said in (("ab",), ("ab", "ba")))
+    sides = fitted(TALKS)
+    waiting, answered = (sides.encode(talk(*said)) for said in (("ab",), ("ab", "ba")))
     opened = waiting["id"].tolist()
-    assert opened == [*ids(codec, "user\nab"), END, START, *ids(codec, "assistant\n")]
+    assert opened == [*ids(sides, "user\nab"), END, START, *ids(sides, "assistant\n")]
     assert answered["id"].tolist()[: len(opened)] == opened
-    segment = codec.segment(worlds.content_of(codec, [talk("ab"), ""]), Role.ASKED, worlds.keys(2))
+    segment = sides.segment(worlds.content_of(sides, [talk("ab"), ""]), Role.ASKED, worlds.keys(2))
     assert segment.targets["w"].tolist() == [0.0] * (len(opened) + 1) + [1.0], "the end of an empty text is its all"
 
 
 def test_what_is_no_turn_is_said() -> None:
-    codec = fitted(TALKS)
+    sides = fitted(TALKS)
     for value, message in (
         ([{"from": "human", "value": "hi"}], "turn 0 .* found .*from"),
         ([{"role": "user", "content": "hi"}, {"role": "assistant", "content": ""}], "turn 1 .* 0 characters"),
@@ -72,7 +72,7 @@ def test_what_is_no_turn_is_said() -> None:
         ([{"role": "a b", "content": "hi"}], "'a b'"),
     ):
         with pytest.raises(BadValueError, match=message):
-            codec.encode(value)
+            sides.encode(value)
     with pytest.raises(BadValueError, match="fine-tune it on conversations"):
         fitted(["ab"]).encode(TALKS[0])
 
@@ -80,15 +80,15 @@ def test_what_is_no_turn_is_said() -> None:
 @pytest.mark.parametrize("unit", ["bpe", "character"])
 def test_the_type_is_found_and_what_was_learnt_travels(unit: str) -> None:
     assert infer_types(Table({"messages": TALKS})) == {"messages": "text"}
-    codec = fitted(TALKS, unit=unit)
-    again = column_types.get("text")({"unit": unit})
-    again.set_knowledge(json.loads(json.dumps(codec.knowledge())))
-    assert all(np.array_equal(again.encode(t)["id"], codec.encode(t)["id"]) for t in TALKS)
+    sides = fitted(TALKS, unit=unit)
+    again = Text({"unit": unit})
+    again.set_knowledge(json.loads(json.dumps(sides.knowledge())))
+    assert all(np.array_equal(again.encode(t)["id"], sides.encode(t)["id"]) for t in TALKS)
     plain = fitted(["abcd user assistant system:\n"], unit=unit)
     plain.extend(TALKS)
     assert plain.converses and "converses" in plain.knowledge()
-    assert codec.show(TALKS[0]) == {"text": "user: ab\nassistant: ba"}
-    assert codec.split(TALKS[1]) == (TALKS[1][:3], "cba") and codec.split("ab") == (None, "ab")
+    assert sides.show(TALKS[0]) == {"text": "user: ab\nassistant: ba"}
+    assert sides.split(TALKS[1]) == (TALKS[1][:3], "cba") and sides.split("ab") == (None, "ab")
 
 
 @pytest.fixture(scope="module")
@@ -159,11 +159,11 @@ def test_transformers_renders_and_answers_alike(parrot: Path, tmp_path: Path) ->
 
 def test_the_end_of_a_long_answer_is_learnt_as_often_as_its_middle() -> None:
     text = "".join(chr(ord("a") + i) for i in range(26))
-    codec = Text({"unit": "character", "length": 8})
-    codec.fit([text])
-    content = worlds.content_of(codec, [text] * 4000)
-    targets = codec.segment(content, Role.ASKED, worlds.keys(4000), True).targets["id"]
-    counts = torch.from_numpy(targets).bincount(minlength=codec.size).double() / 4000
+    sides = Text({"unit": "character", "length": 8})
+    sides.fit([text])
+    content = worlds.content_of(sides, [text] * 4000)
+    targets = sides.segment(content, Role.ASKED, worlds.keys(4000), True).targets["id"]
+    counts = torch.from_numpy(targets).bincount(minlength=sides.size).double() / 4000
     alike = 8 / (27 + 7)  # windows are drawn from so many places, of which each token lies in eight
-    middle = counts[codec.encode(text)["id"][8:18].astype(np.int64)]
+    middle = counts[sides.encode(text)["id"][8:18].astype(np.int64)]
     assert (middle - alike).abs().max() < 0.03 and counts[END] > alike - 0.03

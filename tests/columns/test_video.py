@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,21 @@ from PIL import Image as Pillow
 from onetrunk.core.answer import Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.registry import column_types
 from onetrunk.media import video as module
 from onetrunk.media.audio import open_audio
 from onetrunk.media.video import container_of, open_video
 
 av = pytest.importorskip("av")
 
-Audio, Video = column_types.get("audio"), column_types.get("video")
+Audio = partial(worlds.Sides, "audio")
+Video = partial(worlds.Sides, "video")
 
 
-def film(frames: np.ndarray, kind: str = "mp4", codec: str = "mpeg4", sound: np.ndarray | None = None) -> bytes:
+def film(frames: np.ndarray, kind: str = "mp4", sides: str = "mpeg4", sound: np.ndarray | None = None) -> bytes:
     """Frames uint8 [t, H, W, 3] and samples [n] at 16 kHz as a file."""
     place = io.BytesIO()
     with av.open(place, "w", format=kind) as out:
-        pictures = out.add_stream(codec, rate=10)
+        pictures = out.add_stream(sides, rate=10)
         pictures.height, pictures.width = frames.shape[1:3]
         pictures.pix_fmt = "yuv420p"
         heard = out.add_stream("aac", rate=16_000, layout="mono") if sound is not None else None
@@ -65,7 +66,7 @@ def test_every_container_and_every_way_to_hold_it_is_one_film(kind: str, tmp_pat
         found = open_video(way)
         assert found.dtype == np.uint8 and found.shape[1:] == (32, 48, 3) and 11 <= len(found) <= 12
         assert np.abs(found.mean((1, 2, 3)) - frames.mean((1, 2, 3))[: len(found)]).max() < 8
-        assert Video.fingerprint(way) == Video.fingerprint(data)
+        assert Video().fingerprint(way) == Video().fingerprint(data)
 
 
 def test_moving_pictures_are_films() -> None:
@@ -137,12 +138,12 @@ def test_the_sound_of_a_film_is_an_audio_column_of_its_own() -> None:
     assert rate == 16_000 and abs(len(samples) - 16_000) < 2000
     spectrum = np.abs(np.fft.rfft(samples[2000:10_000]))
     assert abs(spectrum.argmax() * 16_000 / 8000 - 500) < 10
-    codec = Audio({"bands": 16})
-    codec.fit([data])
-    assert len(codec.encode(data)["mel"]) >= 24 and container_of(data) == "mp4"
+    sides = Audio({"bands": 16})
+    sides.fit([data])
+    assert len(sides.encode(data)["mel"]) >= 24 and container_of(data) == "mp4"
     with pytest.raises(BadValueError, match="the bytes has no sound"):
-        codec.encode(film(shades(10)))
-    assert Video.recognise([Path("a.mp4")]) == 1 and Audio.recognise([Path("a.mp4")]) == 0
+        sides.encode(film(shades(10)))
+    assert Video().recognise([Path("a.mp4")]) == 1 and Audio().recognise([Path("a.mp4")]) == 0
 
 
 def test_film_and_sound_go_together_and_either_may_be_missing() -> None:
@@ -161,57 +162,57 @@ def test_film_and_sound_go_together_and_either_may_be_missing() -> None:
 
 # -- parts and roles -----------------------------------------------------------------------------------------
 def fitted(width: int | None = None, **options: Any) -> Any:
-    codec = Video({"frames": 4, "patch": 4, "stem": 4, **options})
-    codec.fit([worlds.film(i, channels=3) for i in range(4)])
+    sides = Video({"frames": 4, "patch": 4, "stem": 4, **options})
+    sides.fit([worlds.film(i, channels=3) for i in range(4)])
     if width:
-        codec.build(width)
-        worlds.wake(codec)
-    return codec
+        sides.build(width)
+        worlds.wake(sides)
+    return sides
 
 
 def test_frames_are_taken_evenly_in_order() -> None:
-    codec = fitted(frames=3, size=8)
-    pixels = codec.encode(shades(11))["pixels"]
+    sides = fitted(frames=3, size=8)
+    pixels = sides.encode(shades(11))["pixels"]
     assert pixels.shape == (3, 3, 8, 8)
     assert pixels.mean((1, 2, 3)).tolist() == [20, pytest.approx(127, abs=1), 235]
-    assert len(codec.encode(shades(1))["pixels"]) == 3, "a single frame stands still"
+    assert len(sides.encode(shades(1))["pixels"]) == 3, "a single frame stands still"
 
 
 def test_patches_are_cut_over_time_and_space_and_put_back() -> None:
-    codec = fitted(8)
+    sides = fitted(8)
     x = torch.randn(2, 4, 3, 8, 8)
-    patches = torch.from_numpy(codec.grid.cut(x.numpy()))
+    patches = torch.from_numpy(sides.grid.cut(x.numpy()))
     assert patches.shape == (2, 8, 2 * 3 * 16)
     torch.testing.assert_close(patches[1, 5], x[1, 2:4, :, 0:4, 4:8].reshape(-1))
-    torch.testing.assert_close(codec.pixels(patches), x)
-    assert np.array_equal(codec.grid.join(patches.numpy()), x.numpy())
+    torch.testing.assert_close(sides.pixels(patches), x)
+    assert np.array_equal(sides.grid.join(patches.numpy()), x.numpy())
 
 
 def test_masked_patches_are_noise_and_what_is_asked_has_one_level() -> None:
     values = [worlds.film(i, channels=3) for i in range(12)] * 5
-    codec = fitted(mask_rate=0.5)
-    content = worlds.content_of(codec, values)
+    sides = fitted(mask_rate=0.5)
+    content = worlds.content_of(sides, values)
     exact = content.gather()["pixels"].astype(np.float32) / 127.5 - 1
-    given = codec.segment(content, Role.GIVEN, worlds.keys(60))
+    given = sides.segment(content, Role.GIVEN, worlds.keys(60))
     assert np.array_equal(given.content["pixels"], exact)
-    masked = codec.segment(content, Role.MASKED, worlds.keys(60))
+    masked = sides.segment(content, Role.MASKED, worlds.keys(60))
     level = masked.content["level"].reshape(-1)
     assert np.array_equal(masked.reads, np.flatnonzero(level == 0)) and abs((level == 0).mean() - 0.5) < 0.08
-    whole = codec.grid.cut(exact).reshape(-1, 96)
-    shown = codec.grid.cut(masked.content["pixels"]).reshape(-1, 96)
+    whole = sides.grid.cut(exact).reshape(-1, 96)
+    shown = sides.grid.cut(masked.content["pixels"]).reshape(-1, 96)
     np.testing.assert_allclose(shown[level == 1], whole[level == 1])
     assert np.array_equal(masked.targets["patch"], whole[masked.reads])
     assert abs(shown[level == 0].std() - 1) < 0.05
-    asked = codec.segment(content, Role.ASKED, worlds.keys(60), True)
+    asked = sides.segment(content, Role.ASKED, worlds.keys(60), True)
     assert (asked.content["level"] == asked.content["level"][:, :1]).all()
     assert np.array_equal(asked.targets["patch"], whole), "drawings are not augmented"
 
 
 def test_augmentation_moves_all_frames_of_a_film_alike() -> None:
     values = [np.repeat(worlds.film(1, 1, 3), 4, axis=0)] * 40
-    codec = fitted()
-    content = worlds.content_of(codec, values)
-    moved = codec.segment(content, Role.GIVEN, worlds.keys(40), True).content["pixels"]
+    sides = fitted()
+    content = worlds.content_of(sides, values)
+    moved = sides.segment(content, Role.GIVEN, worlds.keys(40), True).content["pixels"]
     assert (moved == moved[:, :1]).all() and len({m.tobytes() for m in moved}) == 40
     still = fitted(scale=0, shift=0, light=0).segment(content, Role.GIVEN, worlds.keys(40), True).content["pixels"]
     assert np.abs(still - (content.gather()["pixels"] / 127.5 - 1)).max() < 1e-4
@@ -229,19 +230,19 @@ class Known(torch.nn.Module):
 @torch.inference_mode()
 @pytest.mark.parametrize("steps", [1, 4])
 def test_a_denoiser_that_knows_the_film_draws_it(steps: int) -> None:
-    codec = fitted(8).eval()
+    sides = fitted(8).eval()
     truth = worlds.film(5, 4, 3)
-    exact = codec.encode(truth)["pixels"].astype(np.float32)[None] / 127.5 - 1
-    codec.head = Known(torch.from_numpy(codec.grid.cut(exact)))
-    state = codec.start(worlds.context(worlds.keys(2), Sampling(steps=steps)))
+    exact = sides.encode(truth)["pixels"].astype(np.float32)[None] / 127.5 - 1
+    sides.module.head = Known(torch.from_numpy(sides.grid.cut(exact)))
+    state = sides.start(worlds.context(worlds.keys(2), Sampling(steps=steps)))
     while not bool(state["done"].all()):
-        state = codec.step(state, torch.zeros(2, codec.grid.count, 8), None)
-    for answer in codec.finish(state):
+        state = sides.step(state, torch.zeros(2, sides.grid.count, 8), None)
+    for answer in sides.finish(state):
         assert answer.value.shape == (4, 8, 8, 3) and np.abs(answer.value.astype(int) - truth).max() <= 1
-        assert codec.metrics([answer], [truth])["energy_score"] < 1e-2
+        assert sides.measure([answer], [truth])["energy_score"] < 1e-2
 
 
 def test_shown_as_a_moving_picture() -> None:
-    picture = Pillow.open(io.BytesIO(base64.b64decode(Video.show(film(shades(6)))["png"])))
+    picture = Pillow.open(io.BytesIO(base64.b64decode(Video().show(film(shades(6)))["png"])))
     assert picture.n_frames == 6 and max(picture.size) >= 96
-    assert "not a film" in Video.show(b"no")["text"]
+    assert "not a film" in Video().show(b"no")["text"]

@@ -11,22 +11,22 @@ import pytest
 from worlds import CASES
 
 from onetrunk.core.errors import UsageError
-from onetrunk.core.registry import column_kinds, column_types
+from onetrunk.core.registry import column_types
 from onetrunk.data.cache import ColumnCache
 
-KINDS = [name for name in column_types.names() if column_types.get(name).cached]
+KINDS = [name for name in column_types.names() if column_types.get(name).encoder.costly]
 
 
 def made(
     kind: str, cache: ColumnCache | None, values: Sequence[Any], **options: Any
 ) -> tuple[Any, Any, np.ndarray, list]:
-    """The codec, its content, which are present, and what was told of bad values."""
-    codec, told = column_types.get(kind)(options or CASES[kind].options), []
+    """The encoder, its content, which are present, and what was told of bad values."""
+    encoder, told = column_types.get(kind).encoder(options or CASES[kind].options), []
     there = [v for v in values if v is not None]
-    codec.fit(there) if cache is None else cache.fit(codec, kind, there)
-    encode = codec.encode_all if cache is None else lambda *a: cache.encode(codec, kind, *a)
+    encoder.fit(there) if cache is None else cache.fit(encoder, kind, there)
+    encode = encoder.encode_all if cache is None else lambda *a: cache.encode(encoder, kind, *a)
     content, present = encode(values, lambda i, reason: told.append((i, reason)))
-    return codec, content, present, told
+    return encoder, content, present, told
 
 
 def same(a: Any, b: Any) -> None:
@@ -46,7 +46,7 @@ def test_what_is_kept_is_what_would_be_made(kind: str, tmp_path: Path, monkeypat
     assert [file.suffix for file in kept].count(".json") == 1 and len(kept) == 2
     with monkeypatch.context() as patched:
         for name in ("fit", "encode_all"):
-            patched.setattr(column_kinds.get(kind).encoder, name, lambda *_: pytest.fail("it is kept"))
+            patched.setattr(column_types.get(kind).encoder, name, lambda *_: pytest.fail("it is kept"))
         same(made(kind, ColumnCache(tmp_path), values), plain)
     same(made(kind, ColumnCache(tmp_path), values[1:]), made(kind, None, values[1:]))
     assert len(list(tmp_path.iterdir())) == 4, "other values are other files"
@@ -73,11 +73,11 @@ def test_the_damaged_is_made_again(tmp_path: Path) -> None:
 def test_every_run_is_told_of_bad_values(tmp_path: Path) -> None:
     values = ["the sea", "\ud800", None, "a cat"]
     cache = ColumnCache(tmp_path)
-    codec = column_types.get("text")({})
-    codec.fit(["the sea", "a cat"])
+    encoder = column_types.get("text").encoder({})
+    encoder.fit(["the sea", "a cat"])
     for _ in range(2):
         told: list[int] = []
-        content, present = cache.encode(codec, "text", values, lambda i, reason, told=told: told.append(i))
+        content, present = cache.encode(encoder, "text", values, lambda i, reason, told=told: told.append(i))
         assert told == [1] and present.tolist() == [True, False, False, True] and len(content) == 2
     assert not list(tmp_path.iterdir())
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from onetrunk.core.content import Content
 from onetrunk.core.errors import BadValueError, DataError, UsageError
-from onetrunk.core.registry import column_kinds
+from onetrunk.core.registry import column_types
 from onetrunk.data.inspect import in_words, inspect
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.split import split
@@ -139,7 +139,7 @@ def test_it_is_json_and_readable():
     for line in found.warnings():
         assert line.split(":")[0][:30] in text
     for kind in {c.type for c in found.columns}:
-        meaning = importlib.import_module(column_kinds.get(kind).module_name).__doc__.strip().splitlines()[0]
+        meaning = importlib.import_module(column_types.get(kind).module_name).__doc__.strip().splitlines()[0]
         assert meaning[:40] in text
 
 

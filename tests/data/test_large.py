@@ -130,10 +130,10 @@ def test_the_same_knowledge_and_arrays(tmp_path: Path, large: Any) -> None:
         types = infer_types(table)
         names = ["review", "price", "stars", "day", "label"]
         ledger = Ledger()
-        columns, codecs = fit_columns(table, names, types, {}, cache)
+        columns, encoders = fit_columns(table, names, types, {}, cache)
         for _ in range(1 if cache is None else 2):  # the second time from the cache
-            stores.append(encode(table, columns, codecs, ledger, cache))
-            stores[-1].knowledge = {name: codec.knowledge() for name, codec in codecs.items()}
+            stores.append(encode(table, columns, encoders, ledger, cache))
+            stores[-1].knowledge = {name: encoder.knowledge() for name, encoder in encoders.items()}
         stores[-1].lines = ledger.lines()
     for other in stores[1:]:
         assert other.knowledge == stores[0].knowledge and other.digest() == stores[0].digest()

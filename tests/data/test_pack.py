@@ -109,7 +109,7 @@ def test_reads_stand_where_their_targets_are() -> None:
     for read in batch.reads["predict"].values():
         assert torch.equal(doc[read.flat_r], read.doc_r)
     kinds = batch.reads["predict"]["kind"]
-    expected = [store.codecs[2].encode(CASES["category"].values[i])["id"] for i in batch.row[kinds.doc_r]]
+    expected = [store.encoders[2].encode(CASES["category"].values[i])["id"] for i in batch.row[kinds.doc_r]]
     assert kinds.targets["id"].tolist() == expected
     titles = batch.reads["predict"]["title"]
     for d in range(12):

@@ -9,7 +9,7 @@ import pandas
 import pytest
 
 from onetrunk.core.errors import DataError, UsageError
-from onetrunk.core.registry import column_kinds
+from onetrunk.core.registry import column_types
 from onetrunk.data.split import equal_rows, split
 from onetrunk.data.table import Table
 
@@ -29,7 +29,7 @@ class _CaseBlind:
 @pytest.fixture(autouse=True)
 def fake_types(monkeypatch):
     known = {"any": SimpleNamespace(encoder=_Any), "blind": SimpleNamespace(encoder=_CaseBlind)}
-    monkeypatch.setattr(column_kinds, "get", known.__getitem__)
+    monkeypatch.setattr(column_types, "get", known.__getitem__)
 
 
 def make(columns, spec="auto", seed=0, given=("x",), ask=("y",), **kwargs):

@@ -15,7 +15,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from onetrunk.core.errors import DataError, UsageError
-from onetrunk.core.registry import column_kinds
+from onetrunk.core.registry import column_types
 from onetrunk.data.table import Table, infer_types, is_given_split, read, roles
 
 ROWS = {
@@ -189,7 +189,7 @@ def test_folder_with_metadata(tmp_path, name):
         frame.to_csv(tmp_path / name, index=False)
     else:
         frame.to_json(tmp_path / name, orient="records", lines=True)
-    # A file that is missing among good ones is the codec's to quarantine, not the reader's to refuse.
+    # A file that is missing among good ones is the encoder's to quarantine, not the reader's to refuse.
     paths = [tmp_path / "pics/1.png", tmp_path / "pics/gone.png"]
     assert read(tmp_path).columns == {"image": paths, "sex": ["f", "m"]}
 
@@ -335,10 +335,10 @@ class _Half:
 def fake_types(monkeypatch):
     types = {"half": _Half, "later": _Half, "whole": _Whole}
     known = {name: SimpleNamespace(encoder=encoder) for name, encoder in types.items()}
-    monkeypatch.setattr(column_kinds, "names", lambda: sorted(known))
-    monkeypatch.setattr(column_kinds, "modules", lambda: dict.fromkeys(known, ""))
-    get = column_kinds.get
-    monkeypatch.setattr(column_kinds, "get", lambda name: known[name] if name in known else get(name))
+    monkeypatch.setattr(column_types, "names", lambda: sorted(known))
+    monkeypatch.setattr(column_types, "modules", lambda: dict.fromkeys(known, ""))
+    get = column_types.get
+    monkeypatch.setattr(column_types, "get", lambda name: known[name] if name in known else get(name))
 
 
 def test_types_are_those_that_recognise_best(fake_types):

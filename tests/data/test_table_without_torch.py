@@ -26,7 +26,7 @@ from onetrunk.data import spool
 from onetrunk.data.cache import ColumnCache
 from onetrunk.data.inspect import inspect
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.prepare import encode, fit_encoders
+from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.seen_rows import record, splits_before
 from onetrunk.data.split import split
 from onetrunk.data.table import infer_types, read, roles
@@ -41,8 +41,8 @@ for bound in (spool.IN_MEMORY_BYTES, 0):
     parts = split(table, types, "auto", given=given, ask=ask)
     assert (splits_before(table, [record(table, types, given, parts.indices())]) >= 0).all()
     train = table.take(parts.train)
-    columns, encoders = fit_encoders(train, [*given, *ask], types, {}, ColumnCache(place))
-    prepared = {column.name: encoders[column.codec] for column in columns}
+    columns, encoders = fit_columns(train, [*given, *ask], types, {}, ColumnCache(place))
+    prepared = {column.name: encoders[column.key] for column in columns}
     assert inspect(table, types, ask, parts, prepared=prepared).rows == 200
     store = encode(train, columns, encoders, Ledger())
     assert given == ["review", "price", "day"] and (store.index >= 0).all(), (given, store.index.min(0))
@@ -53,15 +53,15 @@ VALUES = """
 import pickle
 from onetrunk.data.inspect import inspect
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.prepare import encode, fit_encoders
+from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.table import Table
 
 kind, options, values = pickle.load(open(sys.argv[1], "rb"))
 table = Table({"x": values, "y": list(range(len(values)))})
 types = {"x": kind, "y": "number"}
-columns, encoders = fit_encoders(table, ["x"], types, {"x": options})
+columns, encoders = fit_columns(table, ["x"], types, {"x": options})
 store = encode(table, columns, encoders, Ledger())
-assert len(store.contents[0]) and inspect(table, types, prepared={"x": encoders[columns[0].codec]}).columns[0].present
+assert len(store.contents[0]) and inspect(table, types, prepared={"x": encoders[columns[0].key]}).columns[0].present
 assert not any(name.split(".")[0] == "torch" for name in sys.modules)
 """
 

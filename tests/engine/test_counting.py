@@ -99,13 +99,13 @@ def test_a_type_whose_loss_looks_at_its_targets_can_be_counted(case: str) -> Non
     told = CASES[case]
     table, types, options = {"x": told.values}, {"x": told.type}, {"x": told.options}
     if told.on is not None:
-        other = worlds.fitted(told).reads_on()
+        other = worlds.fitted(told).on
         table, types = {other: told.on[1], **table}, {other: told.on[0], **types}
-    made = worlds.model(table, types, options=options, awake=False)  # fits the codecs
+    made = worlds.model(table, types, options=options, awake=False)  # fits the encoders
     store = worlds.store_of(made, table)
-    columns, codecs = list(made.columns.values()), dict(made.network.codecs.items())
+    columns, encoders = list(made.columns.values()), made.network.encoders
     with fake():
-        network = FoundationModel(worlds.TRUNK, columns, codecs, "bidirectional")
+        network = FoundationModel(worlds.TRUNK, columns, encoders, "bidirectional")
     objective = worlds.objective(store, documents=4, ask=["x"])
     batch = Loader(store, [objective], seed=0, tokens_per_batch=10**6)(0)[0]
     found = count(Learner(network, [objective]), batch, OptimConfig(), FP32)

@@ -1,4 +1,4 @@
-"""The little of codecs and models that evidence looks at."""
+"""The little of encoders, evaluations and models that evidence looks at: here one class is both of a column's sides."""
 
 from __future__ import annotations
 
@@ -13,26 +13,31 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
 from onetrunk.core.answer import Answer
+from onetrunk.core.encoder import ClosedSet
 from onetrunk.core.errors import BadValueError
+from onetrunk.core.evaluation import Drawn
+from onetrunk.core.metric import Metric
 from onetrunk.metrics.classification import classification
 from onetrunk.metrics.regression import regression
 
 PIXEL = base64.b64encode(b"a picture").decode()
 
 
-class Colour:
+class Colour(ClosedSet, Drawn):
     """A closed set of names."""
 
-    higher_is_better = True
-    history = False
     draws = 1
-    split = staticmethod(lambda value: (None, value))
-    novelty = staticmethod(lambda answers, truths, known: {"known": float(len(known))})
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = list(classes)
 
-    def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
+    def metrics(self) -> tuple[Metric, ...]:
+        return (Metric("accuracy", True),)
+
+    def novelty(self, answers: Any, truths: Any, known: Sequence[Any]) -> dict[str, float | None]:
+        return {"known": float(len(known))}
+
+    def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
         p = np.array([[a.probability[name] for name in self.classes] for a in answers])
         return classification(truths, [a.value for a in answers], p, self.classes)
 
@@ -66,7 +71,7 @@ class Colour:
         ]
         return [Answer(max(row, key=row.get), row) for row in rows]
 
-    def figure(self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any) -> bool:
+    def figure(self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any, before: Any = None) -> bool:
         axes.plot([0, 1], [0, 1])
         return True
 
@@ -76,27 +81,22 @@ class Colour:
     def fingerprint(self, value: Any) -> str:
         return str(value)
 
-    def show(self, value: Any) -> dict[str, str]:
+    def show(self, value: Any, on: Any = None) -> dict[str, str]:
         return {"text": str(value)}
-
-    def reads_on(self) -> None:
-        return None
 
 
 class Amount:
     """A number; what is no number is a bad value."""
 
-    higher_is_better = False
-    history = False
     draws = 1
-    split = staticmethod(lambda value: (None, value))
-    novelty = staticmethod(lambda answers, truths, known: {})
     per_row = staticmethod(lambda answers, truths: None)
     fingerprint = staticmethod(str)
-    class_names = staticmethod(lambda: None)
-    figure = staticmethod(lambda answers, truths, axes: False)
+    figure = staticmethod(lambda answers, truths, axes, before=None: False)
 
-    def metrics(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
+    def metrics(self) -> tuple[Metric, ...]:
+        return (Metric("rmse", False),)
+
+    def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
         return regression(self.target(truths), self.target([a.value for a in answers]))
 
     def features(self) -> Any:
@@ -117,11 +117,8 @@ class Amount:
     def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
         return [Answer(float(v)) for v in estimator.predict(features)]
 
-    def show(self, value: Any) -> dict[str, str]:
+    def show(self, value: Any, on: Any = None) -> dict[str, str]:
         return {"text": str(value)}
-
-    def reads_on(self) -> None:
-        return None
 
 
 class Picture:
@@ -129,17 +126,20 @@ class Picture:
 
     features = staticmethod(lambda: None)
     views = staticmethod(dict)
-    show = staticmethod(lambda value: {"png": PIXEL})
+    show = staticmethod(lambda value, on=None: {"png": PIXEL})
 
 
 class FakeModel:
     """Answers with what `say` makes of each row."""
 
-    def __init__(self, codecs: Mapping[str, Any], say: Any) -> None:
-        self.codecs, self.say = codecs, say
+    def __init__(self, sides: Mapping[str, Any], say: Any) -> None:
+        self.sides, self.say = sides, say
 
-    def codec(self, column: str) -> Any:
-        return self.codecs[column]
+    def encoder(self, column: str) -> Any:
+        return self.sides[column]
+
+    def evaluation(self, column: str) -> Any:
+        return self.sides[column]
 
     def answer(self, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str]) -> list[Answer]:
         assert ask not in columns

@@ -30,33 +30,20 @@ from onetrunk.evaluation.baselines import run_baselines
 HANZI = [chr(0x4E00 + i) for i in range(300)]
 
 
-class Judged:
-    """A type's evaluation under a codec's names, as long as these are asked for."""
-
-    def __init__(self, evaluation: Any) -> None:
-        self.evaluation = evaluation
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.evaluation, name)
-
-    def metrics(self, answers: Sequence[Any], truths: Sequence[Any]) -> dict[str, float | None]:
-        return self.evaluation.measure(answers, truths)
-
-
-def _category(values: Sequence[Any]) -> Judged:
+def _category(values: Sequence[Any]) -> Any:
     encoder = CategoryEncoder(None)
     encoder.fit(values)
-    return Judged(CategoryEvaluation(encoder))
+    return CategoryEvaluation(encoder)
 
 
-def _number(values: Sequence[Any]) -> Judged:
+def _number(values: Sequence[Any]) -> Any:
     encoder = NumberEncoder(None)
     encoder.fit(values)
-    return Judged(ScalarEvaluation(encoder))
+    return ScalarEvaluation(encoder)
 
 
-def _text() -> Judged:
-    return Judged(TextEvaluation(TextEncoder(None)))
+def _text() -> Any:
+    return TextEvaluation(TextEncoder(None))
 
 
 def _chinese(n: int, seed: int) -> tuple[list[str], list[str]]:

@@ -95,12 +95,14 @@ def test_simple_models_see_few_numbers_of_films_and_recordings() -> None:
 class Painter:
     """Draws bars as the class says, or without looking at it."""
 
-    def __init__(self, codecs: Mapping[str, Any], looks: bool = True) -> None:
-        self.codecs, self.looks = codecs, looks
+    def __init__(self, sides: Mapping[str, Any], looks: bool = True) -> None:
+        self.sides, self.looks = sides, looks
         self.dice = np.random.default_rng(9)
 
-    def codec(self, column: str) -> Any:
-        return self.codecs[column]
+    def evaluation(self, column: str) -> Any:
+        return self.sides[column]
+
+    encoder = evaluation
 
     def answer(self, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str]) -> list[Answer]:
         return [Answer(_bar(self.dice, name == "lies" or not self.looks)) for name in columns["way"]]

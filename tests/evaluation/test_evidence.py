@@ -16,6 +16,7 @@ from evidence_fakes import PIXEL, Amount, Colour, FakeModel, Picture
 from PIL import Image
 
 from onetrunk.core.answer import Answer
+from onetrunk.core.encoder import ReadsAnother
 from onetrunk.core.errors import DataError, ModelFileError
 from onetrunk.evaluation.card import card
 from onetrunk.evaluation.gather import gather_evidence
@@ -45,8 +46,8 @@ def _sure(value: str) -> Answer:
 
 def _oracle() -> FakeModel:
     """Sees `hidden`, which the rivals' features do not offer."""
-    codecs = {"hue": Colour(CLASSES), "hidden": Picture(), "label": Colour(CLASSES), "size": Amount()}
-    return FakeModel(codecs, lambda hue, hidden: _sure(hidden))
+    sides = {"hue": Colour(CLASSES), "hidden": Picture(), "label": Colour(CLASSES), "size": Amount()}
+    return FakeModel(sides, lambda hue, hidden: _sure(hidden))
 
 
 def _evidence(**options) -> Evidence:
@@ -84,10 +85,11 @@ def test_classes_and_samples(evidence: Evidence) -> None:
     assert task.samples[0].confidence == pytest.approx(0.98)
 
 
-class Found(Colour):
+class Found(Colour, ReadsAnother):
     """A colour that is seen in the column `hue`: shown in it."""
 
-    def reads_on(self) -> str:
+    @property
+    def on(self) -> str:
         return "hue"
 
     def show(self, value: str, on: str | None = None) -> dict[str, str]:
@@ -101,8 +103,8 @@ def _png(width: int) -> str:
 
 
 def test_what_lies_in_a_given_value_is_shown_in_it_and_large() -> None:
-    codecs = {"hue": Colour(CLASSES), "label": Found(CLASSES)}
-    found = gather_evidence(FakeModel(codecs, _sure), _data(90, 1), [(["hue"], "label")])
+    sides = {"hue": Colour(CLASSES), "label": Found(CLASSES)}
+    found = gather_evidence(FakeModel(sides, _sure), _data(90, 1), [(["hue"], "label")])
     texts = [s for s in found.tasks[0].samples if "text" in s.answer]
     assert texts and all(s.answer["text"] == f"{s.given['hue']['text']} in {s.given['hue']['text']}" for s in texts)
     assert any("png" in s.answer for s in found.tasks[0].samples)
@@ -119,20 +121,20 @@ def test_figures_for_light_and_dark_pages(evidence: Evidence) -> None:
 
 
 def test_a_model_like_its_rival_leads_by_chance_only() -> None:
-    codecs = {"hue": Colour(CLASSES), "label": Colour(CLASSES)}
-    model = FakeModel(codecs, _sure)
+    sides = {"hue": Colour(CLASSES), "label": Colour(CLASSES)}
+    model = FakeModel(sides, _sure)
     task = gather_evidence(model, _data(90, 1), [(["hue"], "label")], train=_data(120, 2)).tasks[0]
     assert not task.best.lead.excludes(0)
     assert "chance" in headline(task) or "the same" in headline(task)
 
 
 def test_metrics_that_are_no_mean_are_resampled_and_lower_may_be_better() -> None:
-    codecs = {"a": Amount(), "b": Amount()}
+    sides = {"a": Amount(), "b": Amount()}
     rng = np.random.default_rng(0)
     a = rng.normal(size=60)
     test = {"a": a.tolist(), "b": (2 * a + rng.normal(0, 0.1, 60)).tolist()}
     test["b"][7] = "not a number"
-    far = FakeModel(codecs, lambda a: Answer(0.0, interval=(-1.0, 1.0)))
+    far = FakeModel(sides, lambda a: Answer(0.0, interval=(-1.0, 1.0)))
     task = gather_evidence(far, test, [(["a"], "b")], train={"a": test["a"], "b": test["b"]}).tasks[0]
     assert task.rows == 59 and task.without_truth == 1
     assert task.score.low < task.score.value == task.metrics["rmse"] < task.score.high
@@ -212,13 +214,13 @@ class _Page(HTMLParser):
 def _hostile() -> Evidence:
     classes = [EVIL, "good"]
     p = {EVIL: 0.9, "good": 0.1}
-    codecs = {EVIL: Colour(classes), "ask" + EVIL: Colour(classes)}
-    model = FakeModel(codecs, lambda x: Answer(EVIL, p))
+    sides = {EVIL: Colour(classes), "ask" + EVIL: Colour(classes)}
+    model = FakeModel(sides, lambda x: Answer(EVIL, p))
     table = {EVIL: [EVIL, None] * 8, "ask" + EVIL: [EVIL, "good"] * 8}
     origin = Origin(
         data=EVIL,
         rows={EVIL: 3},
-        columns=[{"name": EVIL, "type": EVIL, "codec": EVIL}],
+        columns=[{"name": EVIL, "type": EVIL, "key": EVIL}],
         split=EVIL,
         ledger=[{"column": EVIL, "reason": EVIL, "count": 2, "bad": True, "rows": [1]}],
         seconds={EVIL: 1.0},

@@ -62,9 +62,9 @@ def test_without_features_only_the_naive_one_runs() -> None:
 
 
 def test_nothing_to_learn_or_to_judge_is_nothing() -> None:
-    codec = Colour(CLASSES)
-    assert run_baselines({}, codec, {}, {}, [None, None], ["red"]) == {}
-    assert run_baselines({}, codec, {}, {}, ["red"], [None]) == {}
+    asked = Colour(CLASSES)
+    assert run_baselines({}, asked, {}, {}, [None, None], ["red"]) == {}
+    assert run_baselines({}, asked, {}, {}, ["red"], [None]) == {}
 
 
 def test_one_class_in_training_skips_what_needs_two() -> None:

@@ -122,18 +122,18 @@ def test_a_search_with_enough_beams_finds_the_likeliest_of_all(trunk: dict[str, 
     made = worlds.model(
         rows, {"kind": "category", "title": "text"}, options={"title": {"unit": "character"}}, trunk=trunk
     )
-    codec = made.codec("title")
+    sides = worlds.Sides.of(made, "title")
     with torch.no_grad():
-        codec.head.normal_(0, 0.3)  # so that what is likely at first is not always so in the end
+        sides.head.normal_(0, 0.3)  # so that what is likely at first is not always so in the end
     found = worlds.batch(worlds.store_of(made, rows), range(len(rows["title"])), ["kind"], ["title"])
     best = {"x": (-np.inf, "", 0.0), "y": (-np.inf, "", 0.0)}
     for (row, name), h in worlds.states_by_document(made, found).items():
         if name != "title":
             continue
         text, kind = rows["title"][row], rows["kind"][row]
-        tokens = [*codec.encode(text)["id"].tolist(), codec.special.end][:4]
-        logits = F.linear(*codec.readout(h[: len(tokens)]))
-        logits[:, list(codec.special.never)] = -torch.inf
+        tokens = [*sides.encode(text)["id"].tolist(), sides.special.end][:4]
+        logits = F.linear(*sides.readout(h[: len(tokens)]))
+        logits[:, list(sides.special.never)] = -torch.inf
         total = float(logits.log_softmax(-1)[range(len(tokens)), tokens].sum())
         best[kind] = max(best[kind], (total / len(tokens), text, total))
     answers = made.answer({"kind": ["x", "y", "x"]}, "title", sampling=Sampling(max_length=4, beams=40))
@@ -163,10 +163,10 @@ def test_predictions_are_a_table(made: Model) -> None:
 
 
 def test_many_classes_get_no_column_each(made: Model) -> None:
-    codec = worlds.fitted(CASES["category"], values=[f"c{i}" for i in range(30)])
+    sides = worlds.fitted(CASES["category"], values=[f"c{i}" for i in range(30)])
     answers = [Answer("c1", {f"c{i}": float(i == 1) for i in range(30)})]
-    assert answer_columns("k", answers, codec) == {"k": ["c1"], "k_probability": [1.0]}
-    assert answer_columns("k", [], codec) == {"k": []}
+    assert answer_columns("k", answers, sides) == {"k": ["c1"], "k_probability": [1.0]}
+    assert answer_columns("k", [], sides) == {"k": []}
 
 
 # -- folders -------------------------------------------------------------------------------------------------
@@ -203,9 +203,9 @@ def _changed(folder: Path, file: str, change: Any) -> None:
     [
         ("onetrunk.json", lambda d: d["columns"][0].update(type="sound"), "Unknown column type 'sound'"),
         ("onetrunk.json", lambda d: d["columns"][0].update(colour="red"), "does not describe a model"),
-        ("onetrunk.json", lambda d: d.pop("codecs"), "does not describe a model"),
-        ("onetrunk.json", lambda d: d["codecs"]["kind"]["knowledge"]["classes"].pop(), "should have shape"),
-        ("onetrunk.json", lambda d: d["codecs"]["kind"]["options"].update(fast=1), "Unknown key 'fast'"),
+        ("onetrunk.json", lambda d: d.pop("encoders"), "does not describe a model"),
+        ("onetrunk.json", lambda d: d["encoders"]["kind"]["knowledge"]["classes"].pop(), "should have shape"),
+        ("onetrunk.json", lambda d: d["encoders"]["kind"]["options"].update(fast=1), "Unknown key 'fast'"),
         ("config.json", lambda d: d.update(kind="mamba"), "Unknown trunk 'mamba'"),
         ("config.json", lambda d: d.update(width=64), "should have shape"),
         ("config.json", lambda d: d.update(layers=3), "is missing"),

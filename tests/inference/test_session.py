@@ -198,11 +198,11 @@ def texts(made: Model, lengths: Sequence[int]) -> list[Request]:
 @pytest.fixture
 def endless(made: Model) -> Model:
     """Its texts end where they must, and nowhere before."""
-    codec = made.codec("title")
-    never = codec.special.never
-    codec.special = type(codec.special)(**{**vars(codec.special), "never": (*never, codec.special.end)})
+    sides = worlds.Sides.of(made, "title")
+    never = sides.special.never
+    sides.encoder.special = type(sides.special)(**{**vars(sides.special), "never": (*never, sides.special.end)})
     yield made
-    codec.special = type(codec.special)(**{**vars(codec.special), "never": never})
+    sides.encoder.special = type(sides.special)(**{**vars(sides.special), "never": never})
 
 
 def test_a_step_costs_what_is_still_being_made(endless: Model) -> None:

@@ -84,10 +84,12 @@ def test_an_adapter_and_its_base_are_the_model(tmp_path: Path) -> None:
         if not torch.equal(tensor, base.network.trunk.state_dict()[name])
     ]  # fmt: skip
     assert changed == [f"layers.{i}.self_attn.{m}.weight" for i in (0, 1) for m in ("q_proj", "v_proj")]
-    assert torch.equal(tuned.codec("review").table, base.codec("review").table)
+    assert torch.equal(tuned.module("review").table, base.module("review").table)
     kept = load_tensors(folder / "columns.safetensors")
-    label = tuned.network.codecs.parameter_name("label", "")
-    assert {name for name in kept if name.startswith("codecs.")} == {name for name in kept if name.startswith(label)}
+    label = tuned.network.column_modules.parameter_name("label", "")
+    assert {name for name in kept if name.startswith("column_modules.")} == {
+        name for name in kept if name.startswith(label)
+    }
     assert any(name.startswith(label) for name in kept)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.suffix == ".safetensors")
     assert size < 0.2 * (tmp_path / "tuned" / "model.safetensors").stat().st_size
@@ -133,8 +135,8 @@ def test_a_frozen_text_learns_no_words_that_would_stay_as_they_came(tmp_path: Pa
     rows["review"] = [f"{text}, extraordinary" for text in rows["review"]]
     common = {"ask": ["label"], "start": str(tmp_path / "base")}
     tuned = quick("finetune", rows, tmp_path / "tuned", **common, **way)
-    base = onetrunk.load(tmp_path / "base").codec("review")
-    assert torch.equal(tuned.codec("review").table, base.table)
-    assert tuned.codec("review").knowledge() == base.knowledge()
+    base = onetrunk.load(tmp_path / "base")
+    assert torch.equal(tuned.module("review").table, base.module("review").table)
+    assert tuned.encoder("review").knowledge() == base.encoder("review").knowledge()
     grown = quick("finetune", rows, tmp_path / "grown", **common)
-    assert grown.codec("review").size == base.size + 1
+    assert grown.encoder("review").size == base.encoder("review").size + 1

@@ -32,7 +32,7 @@ def writer(**options: Any) -> Model:
     trunk = {**worlds.TRUNK, "heads": 4, "kv_heads": 2}
     model = worlds.model({"note": TEXTS}, {"note": "text"}, options={"note": options}, trunk=trunk, given="causal")
     with torch.no_grad():
-        model.codec("note").head.normal_(0, 0.5, generator=torch.Generator().manual_seed(3))
+        model.module("note").head.normal_(0, 0.5, generator=torch.Generator().manual_seed(3))
     model.tasks = [Task([], ["note"])]
     return model
 
@@ -72,7 +72,7 @@ def test_what_came_from_transformers_goes_back(tmp_path: Path, kind: str) -> Non
         torch.testing.assert_close(again(ids).logits, reference(ids).logits, atol=1e-5, rtol=1e-5)
     assert huggingface.is_checkpoint(tmp_path / "out")
     once_more = huggingface.read(tmp_path / "out")
-    assert once_more.codec("text").special.end == huggingface.read(tmp_path / "in").codec("text").special.end
+    assert once_more.encoder("text").special.end == huggingface.read(tmp_path / "in").encoder("text").special.end
 
 
 def test_what_the_format_cannot_hold_is_refused(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_what_is_read_on_another_column_is_the_same_in_onnx_runtime(tmp_path: Pa
     options = {"label": {"on": "word"}, "boxes": {"min_score": 0.005, "max_boxes": 9}}
     model = worlds.model(rows, kinds, trunk={**worlds.TRUNK, "layers": 1}, options=options)
     with torch.no_grad():
-        for kernel in (model.codec("boxes").dense.kind, model.codec("label").head):
+        for kernel in (model.module("boxes").dense.kind, model.module("label").head):
             kernel.normal_(0, 0.5, generator=torch.Generator().manual_seed(1))
     told: dict[str, Any] = {"to": "onnx", "ask": ask, "given": given, "quiet": True}
     if ask == "label" and "word" not in given:
@@ -190,7 +190,7 @@ def test_a_language_model_has_the_same_logits_in_onnx_runtime(tmp_path: Path) ->
     session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx", providers=["CPUExecutionProvider"])
     theirs = pytest.importorskip("transformers").AutoModelForCausalLM.from_pretrained(tmp_path / "hf").eval()
     for shape in ((1, 1), (3, 7)):
-        ids = np.random.default_rng(0).integers(4, model.codec("note").size, shape)
+        ids = np.random.default_rng(0).integers(4, model.encoder("note").size, shape)
         with torch.no_grad():
             expected = theirs(torch.from_numpy(ids)).logits.numpy()
         np.testing.assert_allclose(session.run(None, {"ids": ids})[0], expected, atol=1e-4)

@@ -80,18 +80,18 @@ def test_texts_have_the_same_hidden_states(written: Any, kind: str) -> None:
 def test_decoders_have_the_same_logits_and_write_the_same_text(written: Any, kind: str) -> None:
     folder, reference, words = written(kind)
     model = huggingface.read(folder)
-    codec = model.codec("text")
+    sides = worlds.Sides.of(model, "text")
     found = states(model, "text", TEXTS, "asked")
     for row, text in enumerate(TEXTS):
-        ids = [codec.special.start, *words(text, add_special_tokens=False)["input_ids"]]
+        ids = [sides.special.start, *words(text, add_special_tokens=False)["input_ids"]]
         with torch.no_grad():
             expected = reference(torch.tensor([ids])).logits[0]
-            logits = F.linear(*codec.readout(found[row]))
+            logits = F.linear(*sides.readout(found[row]))
         torch.testing.assert_close(logits, expected, **CLOSE)
     sampling = Sampling(max_length=12)
     answers = model.answer({"text": [text[:9] for text in TEXTS]}, "text", sampling=sampling, prompted=True)
     for text, answer in zip(TEXTS, answers, strict=True):
-        ids = torch.tensor([[codec.special.start, *words(text[:9], add_special_tokens=False)["input_ids"]]])
+        ids = torch.tensor([[sides.special.start, *words(text[:9], add_special_tokens=False)["input_ids"]]])
         out = reference.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False,
                                  pad_token_id=0)  # fmt: skip
         assert answer.value == words.decode(out[0, 1:], skip_special_tokens=True)
@@ -101,7 +101,7 @@ def test_decoders_have_the_same_logits_and_write_the_same_text(written: Any, kin
 def test_encoders_fill_in_the_same_words(written: Any, kind: str) -> None:
     folder, reference, words = written(kind)
     model = huggingface.read(folder)
-    codec = model.codec("text")
+    sides = worlds.Sides.of(model, "text")
     store = worlds.store_of(model, {"text": TEXTS})
     batch = worlds.batch(store, range(4), [], [], masked=["text"])
     found = worlds.states_by_document(model, batch)
@@ -114,28 +114,28 @@ def test_encoders_fill_in_the_same_words(written: Any, kind: str) -> None:
         assert len(ids) == len(words(text)["input_ids"]) and ids[0] == words.cls_token_id
         with torch.no_grad():
             expected = reference(ids[None]).logits[0]
-            logits = F.linear(*codec.readout(found[row, "text"]))
+            logits = F.linear(*sides.readout(found[row, "text"]))
         torch.testing.assert_close(logits, expected, **CLOSE)
         first += len(ids)
-    loss = model.codec("text").loss(model.network.encode(batch).h_ND[reads.flat_r], reads.targets)
+    loss = model.module("text").loss(model.network.encode(batch).h_ND[reads.flat_r], reads.targets)
     assert bool(torch.isfinite(loss.sum)) and float(loss.count) == len(reads.flat_r)
 
 
 @pytest.mark.parametrize("kind", [*DECODERS, *ENCODERS])
 def test_a_text_has_the_same_tokens(written: Any, kind: str) -> None:
     folder, _, words = written(kind)
-    codec = huggingface.read(folder).codec("text")
+    sides = worlds.Sides.of(huggingface.read(folder), "text")
     for text in [*TEXTS, "", "Ünïcode 🦀", "a\nnew   line"]:
-        assert codec.encode(text)["id"].tolist() == words(text, add_special_tokens=False)["input_ids"]
-        segment = codec.segment(worlds.content_of(codec, [text]), Role.GIVEN, worlds.keys(1))
+        assert sides.encode(text)["id"].tolist() == words(text, add_special_tokens=False)["input_ids"]
+        segment = sides.segment(worlds.content_of(sides, [text]), Role.GIVEN, worlds.keys(1))
         assert segment.content["id"].tolist() == words(text)["input_ids"]
     for token in ("<s>", "[MASK]", "<|endoftext|>"):
-        assert not set(codec.encode(token)["id"].tolist()) & {codec.special.end, codec.special.start}
+        assert not set(sides.encode(token)["id"].tolist()) & {sides.special.end, sides.special.start}
 
 
 def test_a_window_bounds_the_context(copied: Any) -> None:
-    assert huggingface.read(changed(copied("mistral"), sliding_window=40)).codec("text").options.length == 40
-    assert huggingface.read(changed(copied("qwen2"), sliding_window=40)).codec("text").options.length == 64
+    assert huggingface.read(changed(copied("mistral"), sliding_window=40)).encoder("text").options.length == 40
+    assert huggingface.read(changed(copied("qwen2"), sliding_window=40)).encoder("text").options.length == 64
 
 
 def test_older_tokenizer_files_read_alike(written: Any, copied: Any) -> None:
@@ -145,7 +145,7 @@ def test_older_tokenizer_files_read_alike(written: Any, copied: Any) -> None:
     (old / "vocab.json").write_text(json.dumps(whole["model"]["vocab"]))
     (old / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in whole["model"]["merges"]))
     (old / "tokenizer.json").unlink()
-    one, other = huggingface.read(folder).codec("text"), huggingface.read(old).codec("text")
+    one, other = worlds.Sides.of(huggingface.read(folder), "text"), worlds.Sides.of(huggingface.read(old), "text")
     assert one.special == other.special
     for text in TEXTS:
         assert one.encode(text)["id"].tolist() == other.encode(text)["id"].tolist()
@@ -174,7 +174,7 @@ def test_names_without_a_prefix_and_of_old_norms_are_known(written: Any, copied:
     bare = {name.removeprefix("bert."): tensor for name, tensor in state.items() if name.startswith("bert.")}
     save_tensors(old / "model.safetensors", bare)
     model = huggingface.read(old)
-    assert model.codec("text").token_head.transform == 0 and model.codec("text").token_head.tied
+    assert model.encoder("text").token_head.transform == 0 and model.encoder("text").token_head.tied
 
 
 # -- pictures and sounds -------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_it_is_kept_as_a_folder_of_ours(written: Any, tmp_path: Path, kind: str,
     model.save(tmp_path / "ours")
     again = load(tmp_path / "ours")
     assert again.provenance["stages"][0]["family"] == kind
-    assert again.codec(column).knowledge() == model.codec(column).knowledge()
+    assert again.encoder(column).knowledge() == model.encoder(column).knowledge()
     values = TEXTS if column == "text" else [np.full((9, 12), 7, dtype=np.uint8)]
     for row, h in states(model, column, values).items():
         assert torch.equal(h, states(again, column, values)[row])

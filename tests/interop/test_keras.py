@@ -67,7 +67,7 @@ def test_words_stand_for_their_numbers_and_it_is_trained_on(keras: Any, tmp_path
     onetrunk.import_(str(tmp_path / "m.weights.h5"), out=str(tmp_path / "m"),
                      words=str(tmp_path / "words.json"), quiet=True)  # fmt: skip
     model = load(tmp_path / "m")
-    told = model.codec("text").encode("A good, BAD room; rare!")["id"].tolist()
+    told = model.encoder("text").encode("A good, BAD room; rare!")["id"].tolist()
     assert told == [1, 4, 7, 9, 1]
     rows = {"text": [f"{w} room" for w in ("good", "bad")] * 40, "label": [1, 0] * 40}
     tuned = onetrunk.finetune(rows, ask=["label"], given=["text"], start=str(tmp_path / "m"),
@@ -111,9 +111,9 @@ def test_the_preset_of_the_page_is_that_model(tmp_path: Path) -> None:
     rows = {"review": [f"the {w} room {i}" for i in range(60) for w in ("good", "bad")], "label": ["yes", "no"] * 60}
     model = onetrunk.finetune(rows, ask=["label"], out=str(tmp_path / "m"), config=config, quiet=True,
                               settings=["finetune.steps=120", "train.tensorboard=false", "train.lr=0.02"])  # fmt: skip
-    trunk, label = model.network.trunk, model.codec("label")
+    trunk, label = model.network.trunk, worlds.Sides.of(model, "label")
     assert [(cell.input_size, cell.hidden_size) for cell in trunk.layers] == [(32, 32)] * 2
-    assert model.codec("review").table.shape[1] == 16 and label.head.shape == (2, 32)
+    assert model.module("review").table.shape[1] == 16 and label.head.shape == (2, 32)
     (task,) = onetrunk.evaluate(str(tmp_path / "m"), {"review": ["the good bed"], "label": ["yes"]}, quiet=True).tasks
     assert task.metric == "accuracy"
     out = onetrunk.predict(str(tmp_path / "m"), {"review": ["the good room 70", "the bad room 71", None]}, quiet=True,
@@ -133,6 +133,6 @@ def test_a_class_is_read_from_the_last_position_of_its_column() -> None:
     for place, doc in zip(read.flat_r.tolist(), read.doc_r.tolist(), strict=True):
         np.testing.assert_allclose(h[place].detach(), states[doc, "note"][-1], atol=1e-6)
     answers = made.answer(rows, "kind", ["note"])
-    logits = made.codec("kind").logits(h[read.flat_r]).softmax(-1)
+    logits = made.module("kind").logits(h[read.flat_r]).softmax(-1)
     for doc, p in zip(read.doc_r.tolist(), logits.tolist(), strict=True):
         assert list(answers[doc].probability.values()) == pytest.approx(p, abs=1e-5)

@@ -87,7 +87,7 @@ def test_pretraining_goes_on_and_training_moves_the_checkpoint(tmp_path: Path) -
         table(), start=str(tmp_path / "ours"), map={"text": "review"}, out=str(tmp_path / "on"), settings=QUICK,
         quiet=True,
     )  # fmt: skip
-    assert model.codec("text").knowledge() == before.codec("text").knowledge(), "its tokenizer does not grow"
+    assert model.encoder("text").knowledge() == before.encoder("text").knowledge(), "its tokenizer does not grow"
     one, other = before.network.trunk.state_dict(), model.network.trunk.state_dict()
     assert one.keys() == other.keys() and not all(torch.equal(one[name], other[name]) for name in one)
     assert [stage["stage"] for stage in model.provenance["stages"]] == ["import", "pretrain"]

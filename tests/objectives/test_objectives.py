@@ -150,7 +150,7 @@ def test_masks_are_on_columns_with_parts_or_where_none_has_on_whole_values() -> 
     masked = group.roles == Role.MASKED
     assert masked.any(1).all() and not masked[:, [1, 2]].any(), "a plain value has no parts to hide"
     assert (group.roles != Role.ASKED).all()
-    plain = Store(store.names[1:3], store.codecs[1:3], store.contents[1:3], store.index[:, 1:3])
+    plain = Store(store.names[1:3], store.encoders[1:3], store.contents[1:3], store.index[:, 1:3])
     _, group = planned(worlds.objective(plain, "masked"), plain)
     masked = group.roles == Role.MASKED
     assert masked.any(1).all() and masked.any(0).all() and (group.roles == Role.GIVEN).any()

@@ -140,7 +140,7 @@ def test_a_large_table_gives_what_a_small_one_gives(tmp_path: Path, monkeypatch:
             for folder in ("base", "model")
             for line in (place / folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         ]
-        known = {column: codec.knowledge() for column, codec in model.network.codecs.items()}
+        known = {key: encoder.knowledge() for key, encoder in model.network.encoders.items()}
         stages = [{key: stage[key] for key in ("seen_rows", "split", "ledger")} for stage in model.provenance["stages"]]
         task = found.tasks[0]
         judged = (task.rows, task.metrics, [(rival.name, rival.metrics) for rival in task.rivals])

@@ -161,7 +161,7 @@ def test_a_text_asked_from_nothing_is_judged_by_its_likelihood(tmp_path: Path) -
     size = sum(len(text) for text in fresh["review"])
     assert task.metrics["bits_per_byte"] == pytest.approx(nats.sum() / np.log(2) / size)
     assert task.metrics["perplexity"] == pytest.approx(np.exp(nats.sum() / tokens.sum()))
-    assert tokens.tolist() == [len(model.codec("review").encode(text)["id"]) + 1 for text in fresh["review"]]
+    assert tokens.tolist() == [len(model.encoder("review").encode(text)["id"]) + 1 for text in fresh["review"]]
     assert task.score.low < task.score.value < task.score.high
     frequency, grams = task.rivals
     assert grams.score.value < frequency.score.value, "the longer context knows these words"
@@ -237,7 +237,7 @@ def test_frozen_blocks_stay_as_they_were(
     after = weights(tuned)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert {name.split(".")[2] for name in changed if name.startswith("trunk.layers.")} == moving
-    head, nights = (tuned.network.codecs.parameter_name(*of) for of in (("label", "head"), ("nights", "")))
+    head, nights = (tuned.network.column_modules.parameter_name(*of) for of in (("label", "head"), ("nights", "")))
     assert any(name.startswith(head) for name in changed)
     given = {name for name in changed if name.startswith(nights) or name.startswith("markers")}
     assert bool(given) == (freeze is None), "what comes before a frozen block does not move under it"
@@ -245,16 +245,16 @@ def test_frozen_blocks_stay_as_they_were(
 
 
 @pytest.mark.parametrize("freeze", ["trunk", "1", None])
-def test_a_codec_that_given_and_asked_columns_share_moves_in_its_read_out_only(
+def test_a_module_that_given_and_asked_columns_share_moves_in_its_read_out_only(
     tmp_path: Path, freeze: str | None
 ) -> None:
     rows = {"en": table()["review"], "zh": [f"房间 {i} 很好" for i in range(240)]}
     start = tmp_path / "foundation"
     before = weights(quick(start, data=rows))
     tuned = quick(tmp_path / "m", "finetune", rows, ask=["zh"], start=str(start), freeze=freeze, size=None)
-    assert {column.codec for column in tuned.columns.values()} == {"text"}
+    assert {column.sides for column in tuned.columns.values()} == {"text"}
     changed = {name for name, tensor in weights(tuned).items() if not torch.equal(before[name], tensor)}
-    head, embedding = (tuned.network.codecs.parameter_name("text", name) for name in ("head", "table"))
+    head, embedding = (tuned.network.column_modules.parameter_name("text", name) for name in ("head", "table"))
     assert head in changed
     assert (embedding in changed) == (freeze is None), "the given text is embedded with it"
 
@@ -270,10 +270,10 @@ def test_a_foundation_meets_other_names_new_classes_and_new_columns(foundation: 
         tmp_path / "m", "finetune", other, ask=["label"], start=str(foundation), map={"review": "text"}, size=None,
         types={"stars": "number"},
     )  # fmt: skip
-    assert tuned.codec("label").class_names() == ["bad", "good", "so-so"]
+    assert tuned.encoder("label").class_names() == ["bad", "good", "so-so"]
     assert set(tuned.columns) == {"review", "nights", "price", "label", "stars"}
-    old, new = onetrunk.load(foundation).codec("label"), onetrunk.load(tmp_path / "m").codec("label")
-    assert old.class_names() == ["bad", "good"] and new.table.shape[0] == 3
+    old, new = onetrunk.load(foundation), onetrunk.load(tmp_path / "m")
+    assert old.encoder("label").class_names() == ["bad", "good"] and new.module("label").table.shape[0] == 3
     frame = onetrunk.predict(str(tmp_path / "m"), {"review": ["clean room"], "stars": [3]}, quiet=True)
     assert "label_p_so-so" in frame
 

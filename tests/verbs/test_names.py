@@ -19,8 +19,9 @@ from onetrunk.core.config import take_part, with_settings
 from onetrunk.storage.names import file_name
 
 NAMES = [
-    "Sepal.Length", "a.b.c", ".", "..", "training", "forward", "parameters", "_modules", "items", "keys", "codecs.0",
-    "0", "__metadata__", "text", "molecule", "row", "row.embedding", "gather", "given", "", " ", "a/b", "../up", "/etc",
+    "Sepal.Length", "a.b.c", ".", "..", "training", "forward", "parameters", "_modules", "items", "keys",
+    "column_modules.0", "0", "__metadata__", "text", "molecule", "row", "row.embedding", "gather", "given", "", " ",
+    "a/b", "../up", "/etc",
     "\\", "C:\\x", "[bold]", "[/]", "[/nothing]", "a[0]", "房价 (万)", "数据.值", 'say "hi"', "it's", "x=1", "a,b",
     "$x_1$ and $", "<script>alert(1)</script>", "& <", "line\nbreak", "%s {0} {name}", "*", "|", "`code`", "# heading",
     "\x1b[31mred", "x" * 300, "é", "e\u0301", "🙂", "\u202eabc", "NaN", "None", "index", "label_probability",
@@ -127,7 +128,7 @@ def test_a_run_of_hostile_names_goes_on_exactly(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("name", ["text", "molecule", "text (column)"])
-def test_a_column_named_like_a_type_has_a_codec_of_its_own(tmp_path: Path, name: str) -> None:
+def test_a_column_named_like_a_type_has_an_encoder_of_its_own(tmp_path: Path, name: str) -> None:
     table = {
         name: values("category", 40), "review": values("text", 40), "text (column)": values("number", 40),
         "formula": CASES["molecule"].values * 3 + ["CCO"] * 4,
@@ -135,8 +136,8 @@ def test_a_column_named_like_a_type_has_a_codec_of_its_own(tmp_path: Path, name:
     table[name] = values("category", 40)
     types = {name_: "number" for name_ in table} | {"review": "text", "formula": "molecule", name: "category"}
     model = onetrunk.pretrain(table, types=types, out=str(tmp_path / "m"), size="nano", settings=QUICK, quiet=True)
-    assert model.codec(name).class_names() == ["high", "low"]
-    assert len({id(model.codec(column)) for column in table}) == len(table)
+    assert model.encoder(name).class_names() == ["high", "low"]
+    assert len({id(model.module(column)) for column in table}) == len(table)
 
 
 def test_pictures_and_sounds_of_any_name_are_written_beside_the_answers(tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_the_command_line_takes_names_in_quotes(
     assert not end.value.code, capsys.readouterr().err
     model = onetrunk.load(tmp_path / "m")
     assert model.tasks[0].ask == ['a,b="c"'] and model.tasks[0].given == ["Sepal.Length", "z="]
-    assert model.codec("Sepal.Length").options.dropout == 0.25
+    assert model.sides("Sepal.Length").options.dropout == 0.25
 
 
 @pytest.mark.parametrize(

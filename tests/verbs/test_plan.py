@@ -48,7 +48,7 @@ def test_a_plan_says_what_the_built_model_and_its_batches_say() -> None:
     found = plan("trunk.layers=4")
     config = make_recipe(None, [*STREAM, "trunk.layers=4"], size="nano")
     source = dry_run.Source.stand_in(config)
-    built = FoundationModel(config.trunk_config(), source.columns, source.codecs, "causal")
+    built = FoundationModel(config.trunk_config(), source.columns, source.encoders, "causal")
     objectives = make_objectives(config.pretrain.objectives, source.store)
     batches = Loader(source.store, objectives, seed=0, tokens_per_batch=config.tokens_per_batch)(0)
     assert found["parameters"] == sum(p.numel() for p in built.parameters())
@@ -143,13 +143,13 @@ def test_nothing_is_drawn_from_the_running_generator() -> None:
 @pytest.mark.parametrize("vocabulary", [5, 300, 70_000])
 def test_random_text_has_the_vocabulary_that_was_asked_for(vocabulary: int) -> None:
     store = dry_run.random_store(vocabulary, 4, length=16)
-    (codec,), (content,) = store.codecs, store.contents
-    codec.build(8)
-    assert codec.size == len(codec.table) == vocabulary
+    (encoder,), (content,) = store.encoders, store.contents
+    module = column_types.get("text").module(encoder, 8)
+    assert encoder.size == len(module.table) == vocabulary
     ids = content.gather()["id"]
     assert len(ids) == 4 * 16 and ids.min() > 0 and ids.max() < vocabulary
-    again = column_types.get("text")(codec.options.model_dump())
-    again.set_knowledge(codec.knowledge())
+    again = column_types.get("text").encoder(encoder.options.model_dump())
+    again.set_knowledge(encoder.knowledge())
     assert again.size == vocabulary, "what a saved model would know"
 
 

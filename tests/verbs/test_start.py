@@ -29,7 +29,7 @@ def test_a_deeper_model_with_other_options_answers_as_before(folder: str) -> Non
     )
     model, _ = start_from(folder, run, False, 0, restructure=True)
     assert len(model.network.trunk.layers) == 4 and model.network.trunk.config.dropout == 0.1
-    assert model.codec("title").options.length == 12 and model.codec("kind").options.dropout == 0.5
+    assert model.encoder("title").options.length == 12 and model.encoder("kind").options.dropout == 0.5
     before, after = (
         [a.probability for a in m.network.eval() and m.answer(ROWS, "kind", ["title"])] for m in (load(folder), model)
     )
@@ -75,7 +75,7 @@ def test_rates_fall_with_the_distance_from_what_is_asked(folder: str, tmp_path: 
         for group in part.param_groups
         for p in group["params"]
     }
-    name = model.network.codecs.parameter_name
+    name = model.network.column_modules.parameter_name
     assert found[name("kind", "head")] == found["trunk.norm.weight"] == found["markers.0"] == pytest.approx(0.1)
     assert found["trunk.layers.1.self_attn.q_proj.weight"] == pytest.approx(0.2)
     assert found["trunk.layers.0.self_attn.q_proj.weight"] == pytest.approx(0.1)

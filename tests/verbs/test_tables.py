@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from worlds import film
 
 import onetrunk
+from onetrunk.core.encoder import FileAnswers
 from onetrunk.core.errors import DataError, ResourceError, UsageError
+from onetrunk.core.registry import column_types
 from onetrunk.data.table import Table, read
 from onetrunk.inference import tables
 from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.tables import check_out, write_answers
+from onetrunk.media.audio import wav
 
 DAY = datetime.date(2024, 3, 1)
 ROWS = {
@@ -45,11 +49,26 @@ def test_answers_stand_beside_the_rows_own_columns_in_every_format(tmp_path: Pat
     assert back["tags"][0] in (["x", "y"], '["x", "y"]')
 
 
-def test_pictures_become_files_that_the_table_names(tmp_path: Path) -> None:
-    drawn = pd.DataFrame({"picture": [np.full((4, 4), 7, dtype=np.uint8), np.zeros((4, 4), dtype=np.uint8)]})
-    write_answers(drawn, Table({"digit": [7, 0]}), tmp_path / "d.csv")
+DRAWN = {
+    "image": ([np.full((4, 4), 7, dtype=np.uint8), np.zeros((4, 4), dtype=np.uint8)], ".png"),
+    "video": ([film(1, 3, 3), film(5, 2, 3)], ".png"),
+    "audio": ([wav(np.sin(np.arange(800) / 5), 8000), wav(np.zeros(400), 8000)], ".wav"),
+}
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_pictures_films_and_sounds_become_files_that_the_table_names(tmp_path: Path, kind: str) -> None:
+    encoder = column_types.get(kind).encoder({})
+    answers, suffix = DRAWN[kind]
+    assert isinstance(encoder, FileAnswers)
+    frame = pd.DataFrame({"it": pd.Series([*answers, None], dtype=object)})
+    write_answers(frame, Table({"digit": [7, 0, 1]}), tmp_path / "d.csv", {"it": encoder})
     back = read(tmp_path / "d.csv")
-    assert back["digit"] == [7, 0] and all(path.is_file() for path in back["picture"])
+    assert back["digit"] == [7, 0, 1] and back["it"][2] is None
+    assert all(path.is_file() and path.suffix == suffix for path in back["it"][:2])
+    for path, answer in zip(back["it"][:2], answers, strict=True):
+        assert kind == "audio" or encoder.fingerprint(path) == encoder.fingerprint(answer)
+    assert (tmp_path / "d" / "it.png").exists() == (kind == "image"), "pictures are also shown side by side"
 
 
 def test_where_answers_cannot_be_written_is_said_before_any_work(

@@ -37,11 +37,11 @@ def pair() -> tuple[Model, Model]:
 
 def logits(model: Model, name: str, batch: Any) -> torch.Tensor:
     """What a column's read-out makes of a batch's reads, [r, K]."""
-    codec = model.codec(name)
+    module = model.module(name)
     own = model.network.read(model.network.encode(batch), name)
-    if codec.pooled:
-        return codec.logits(own)
-    return torch.nn.functional.linear(*codec.readout(own))
+    if module.pooled:
+        return module.logits(own)
+    return torch.nn.functional.linear(*module.readout(own))
 
 
 @pytest.mark.parametrize("name", ["kind", "price", "note", "tags"])

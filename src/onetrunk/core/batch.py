@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onetrunk.core.content import On
+from onetrunk.core.content import ReadPositions
 
 
 def tensors_of(arrays: Mapping[str, np.ndarray], device: torch.device | str = "cpu") -> dict[str, Tensor]:
@@ -21,7 +21,7 @@ def tensors_of(arrays: Mapping[str, np.ndarray], device: torch.device | str = "c
     return {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in arrays.items()}
 
 
-def state_of(on: On, device: torch.device) -> dict[str, Tensor]:
+def state_of(on: ReadPositions, device: torch.device) -> dict[str, Tensor]:
     """What an answer's state keeps of the column it reads on, under the same names."""
     return tensors_of({"lens": on.lens, **on.facts}, device)
 

@@ -60,7 +60,7 @@ class Content:
 
     @staticmethod
     def stack(items: list[dict[str, np.ndarray]], ragged: bool) -> Content:
-        """Joins what `Codec.encode` made of single values."""
+        """Joins what `Encoder.encode` made of single values."""
         names = items[0].keys()
         if not ragged:
             return Content({name: np.stack([item[name] for item in items]) for name in names})
@@ -109,10 +109,11 @@ def local_positions(lens: np.ndarray) -> np.ndarray:
 class Segment:
     """One column's content for a group of m documents, in one role, ready to embed.
 
-    `content` is what `Codec.embed` takes (any natural shape); it fills `lens[i]` positions of document i, n in all.
+    `content` is what the module's `embed` takes (any natural shape); it fills `lens[i]` positions of document i, n in
+    all.
     `order` [n] counts from 0 in every document and never falls: a position sees those of its document whose order is
     not above its own. None: one block, all see each other. `reads` [r] are the positions (of n; of the other column's
-    for a codec that reads on one) where something is predicted, `targets` [r, ...] what is right there;
+    for a column that is read on one) where something is predicted, `targets` [r, ...] what is right there;
     `targets["w"]` weighs each of them. `facts` [m, ...] are told, by name, to columns that are read on this one
     (`ReadPositions`): what they are is between the two types.
     """
@@ -139,6 +140,3 @@ class ReadPositions:
     def take(self, index: np.ndarray | slice) -> ReadPositions:
         """Of the documents of `index` [k], in that order."""
         return ReadPositions(self.lens[index], {name: fact[index] for name, fact in self.facts.items()})
-
-
-On = ReadPositions

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from onetrunk.core.answer import Sampling
-from onetrunk.core.content import Content, On
+from onetrunk.core.content import Content, ReadPositions
 
 State = dict[str, Tensor]  # of n answers that are being made: tensors [n, ...], always with `done` bool [n]
 
@@ -26,7 +26,7 @@ class AnswerContext:
     sampling: Sequence[Sampling]  # of each answer
     device: torch.device
     prompt: Content | None = None  # how each answer begins, of no parts where it has no prompt
-    read_positions: On | None = None  # of the column that the asked one is read on
+    read_positions: ReadPositions | None = None  # of the column that the asked one is read on
 
     @classmethod
     def alike(
@@ -35,7 +35,7 @@ class AnswerContext:
         sampling: Sampling,
         device: torch.device,
         prompt: Content | None = None,
-        read_positions: On | None = None,
+        read_positions: ReadPositions | None = None,
     ) -> AnswerContext:
         """Of answers that are all drawn in one way."""
         return cls(keys, [sampling] * len(keys), device, prompt, read_positions)

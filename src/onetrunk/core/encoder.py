@@ -218,6 +218,27 @@ class ClosedSet(ABC):
         """All of them, in order."""
 
 
+class FileAnswers(ABC):
+    """Each answer is a file of its own in a table of answers (a picture, a film, a sound)."""
+
+    suffix: ClassVar[str]  # of the file's name
+
+    @classmethod
+    @abstractmethod
+    def as_file(cls, answer: Any) -> bytes:
+        """The file."""
+
+    @classmethod
+    def sheet(cls, answers: Sequence[Any]) -> bytes | None:
+        """Some answers at a glance, as a PNG file; None where they cannot stand side by side."""
+        return None
+
+
+def is_prompt(encoder: Encoder, value: Any) -> bool:
+    """Is an asked row's own value what its answer goes on from, without being told so?"""
+    return isinstance(encoder, Prompted) and encoder.is_prompt(value)
+
+
 def reads_on(encoder: Encoder) -> str | None:
     """The column on whose positions this one is read out when asked; None: on its own."""
     return encoder.on if isinstance(encoder, ReadsAnother) else None
@@ -230,11 +251,11 @@ def class_names(encoder: Encoder) -> list[str] | None:
 
 @dataclass
 class Column:
-    """A name of a table and the codec (shared by name) that serves it."""
+    """A column of a table: its type, and whose encoder and module serve it."""
 
     name: str
     type: str
-    codec: str  # the key of the codec in the model: columns of one type may share one
+    key: str  # of its encoder and module in the model: columns of one type may share one
 
     def as_json(self) -> dict[str, str]:
-        return {"name": self.name, "type": self.type, "codec": self.codec}
+        return {"name": self.name, "type": self.type, "key": self.key}

@@ -67,7 +67,7 @@ class MissingExtraError(UsageError):
 
 
 class BadValueError(Exception):
-    """Raised by `Codec.encode` for one value; the caller adds row and column, and writes the ledger."""
+    """Raised by `Encoder.encode` for one value; the caller adds row and column, and writes the ledger."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
 from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.encoder import Encoder, Growth
+from onetrunk.core.errors import UsageError
 
 E = TypeVar("E", bound=Encoder)
 
@@ -103,6 +104,16 @@ class Distribution(ABC):
     def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
         """How far what is read from h is from a teacher's distribution, made of the same knowledge, at each of r reads:
         T² KL(teacher's || own) of both at temperature T (Hinton et al. 2015, arXiv 1503.02531), float32 [r], nats."""
+
+
+def with_distribution(module: ColumnModule[Any]) -> Any:
+    """The module, from which a student can learn. Raises UsageError where its answers are no distribution."""
+    if not isinstance(module, Distribution):
+        raise UsageError(
+            f"The column type {module.encoder.type_name!r} has no distribution over a closed set that a student could "
+            "learn from."
+        )
+    return module
 
 
 def grown(parameter: Tensor, rows: list[list[int]], first: int = 0) -> nn.Parameter:

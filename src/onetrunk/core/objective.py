@@ -16,9 +16,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from onetrunk.core.batch import Batch, Loss, Read
-from onetrunk.core.column import Codec
 from onetrunk.core.config import Config
+from onetrunk.core.encoder import Encoder
 from onetrunk.core.hidden import Hidden
+from onetrunk.core.module import ColumnModule
+from onetrunk.core.registry import column_types
 
 
 class ObjectiveConfig(Config):
@@ -55,7 +57,9 @@ class BatchEncoder(Protocol):
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
-    def codec(self, column: str) -> Codec: ...
+    def encoder(self, column: str) -> Encoder: ...
+
+    def module(self, column: str) -> ColumnModule[Any]: ...
 
     def embed(self, column: str, content: dict[str, Tensor], role_n: Tensor) -> Tensor: ...
 
@@ -107,19 +111,23 @@ class LossGroup:
 
 
 class Objective(nn.Module, ABC):
-    """`tag` is its name in a run; `columns` are the run's columns in order, `codecs` theirs."""
+    """`tag` is its name in a run; `columns` are the run's columns in order, `encoders` theirs."""
 
     Options: ClassVar[type[Config]] = Config  # what a user may set for this kind
 
-    def __init__(self, tag: str, config: ObjectiveConfig, columns: list[str], codecs: list[Codec]) -> None:
+    def __init__(self, tag: str, config: ObjectiveConfig, columns: list[str], encoders: list[Encoder]) -> None:
         super().__init__()
         self.tag, self.config, self.columns = tag, config, columns
-        self.codecs = codecs  # a list: they are the model's, and no part of the objective
+        self.encoders = encoders
         self.options = self.Options.parse(config.options, f"the options of the objective {config.kind}")
 
     def build(self, width: int) -> None:
         """Creates parameters of its own, where it has any, for a trunk of this width. Random numbers are keyed
         outside."""
+
+    def module_type(self, column: str) -> type[ColumnModule[Any]]:
+        """The class of a column's module: it says what answers of its type can do."""
+        return column_types.get(self.encoders[self.columns.index(column)].type_name).module
 
     @abstractmethod
     def pool(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:

@@ -98,21 +98,6 @@ class ColumnTypes(Registry[ColumnType]):
         return _column_type(name, module)
 
 
-class Codecs(ColumnTypes):
-    """Transition: types as codecs, whether they have moved to three sides or not."""
-
-    def _load(self, name: str, module: str) -> Any:
-        return _codec(name, module)
-
-
-@cache
-def _codec(name: str, module: str) -> Any:
-    from onetrunk.core.column import sides_of
-
-    found = importlib.import_module(module)
-    return sides_of(_column_type(name, module)) if hasattr(found, "ENCODER") else found.CODEC
-
-
 @cache
 def _column_type(name: str, module: str) -> ColumnType:
     return ColumnType(name, module)
@@ -123,6 +108,5 @@ def _installed(group: str) -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=group)}
 
 
-column_kinds = ColumnTypes("column type", "onetrunk.columns")
-column_types = Codecs("column type", "onetrunk.columns")
+column_types = ColumnTypes("column type", "onetrunk.columns")
 objectives = Classes("objective", "onetrunk.objectives", "OBJECTIVE")

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from onetrunk.core import rng
-from onetrunk.core.registry import column_kinds
+from onetrunk.core.registry import column_types
 from onetrunk.core.values import blocks
 
 NONE = 0  # the key of a missing value
@@ -24,14 +24,14 @@ _EXACT = 1 << 53  # whole numbers up to here are floats without loss
 # -- by the column's type ----------------------------------------------------------------------------------------------
 def fingerprints(values: Sequence[Any], kind: str) -> Iterator[str | None]:
     """Equal for equal values, by the type's own rule; None where missing."""
-    fingerprint = column_kinds.get(kind).encoder.fingerprint
+    fingerprint = column_types.get(kind).encoder.fingerprint
     for block in blocks(values):
         yield from _of_each(block, fingerprint)
 
 
 def fingerprint_keys(values: Sequence[Any], kind: str) -> np.ndarray:
     """Equal for equal values, by the type's own rule, int64 [n]; `NONE` where missing. Of this process only."""
-    return keys_by(values, column_kinds.get(kind).encoder.fingerprint)
+    return keys_by(values, column_types.get(kind).encoder.fingerprint)
 
 
 def keys_by(values: Sequence[Any], function: Callable[[Any], str | None]) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onetrunk.core.encoder import Encoder
-from onetrunk.core.registry import column_kinds
+from onetrunk.core.registry import column_types
 from onetrunk.core.terminal import printable
 from onetrunk.core.values import blocks, in_memory, of_present, take
 from onetrunk.data.duplicates import NONE, fingerprint_keys, first_of_each, keys_by, row_keys
@@ -181,8 +181,8 @@ def inspect(
 
 
 def in_words(summary: Any, most: int | None = None) -> str:
-    """A codec's summary as a line a person can read: `classes: 2; counts: no 760, yes 240`; of inner lists and mappings
-    at most so many."""
+    """An encoder's summary as a line a person can read: `classes: 2; counts: no 760, yes 240`; of inner lists and
+    mappings at most so many."""
     if isinstance(summary, Mapping):
         shown = {k: v for k, v in summary.items() if k != "samples"}  # these have a place of their own
         nested = any(isinstance(v, Mapping | list) for v in shown.values())
@@ -218,7 +218,7 @@ def _column(
     ask: Sequence[str],
     reasons: Mapping[str, str],
 ) -> ColumnReport:
-    encoder = column_kinds.get(kind).encoder
+    encoder = column_types.get(kind).encoder
     there = np.flatnonzero(keys != NONE)
     distinct, first, counts = np.unique(keys[there], return_index=True, return_counts=True)
     few = len(distinct) <= _FEW_CLASSES and len(there) >= 2 * len(distinct)
@@ -240,7 +240,7 @@ def _column(
 
 def _balance(values: Sequence[Any], kind: str, rows: np.ndarray, counts: np.ndarray) -> dict[str, int]:
     """How often each value occurs; `rows` hold one of each."""
-    fingerprint = column_kinds.get(kind).encoder.fingerprint
+    fingerprint = column_types.get(kind).encoder.fingerprint
     return dict(zip(map(fingerprint, take(values, rows)), counts.tolist(), strict=True))
 
 
@@ -264,7 +264,7 @@ def _nearly(
     distinct = np.unique(equal)  # one row of each that are equal: what is equal is reported as that
     keys = []
     for name in inputs:
-        near = column_kinds.get(types[name]).encoder.near_duplicate_key
+        near = column_types.get(types[name]).encoder.near_duplicate_key
         if near.__func__ is Encoder.near_duplicate_key.__func__:  # its type has no such notion
             continue
         found = keys_by(take(table[name], distinct), near)
@@ -308,7 +308,7 @@ def _part_of(split: Split | None, n: int) -> np.ndarray | None:
 
 def _meaning(kind: str) -> str:
     """The first line of a column type's own file says what it is."""
-    text = importlib.import_module(column_kinds.get(kind).module_name).__doc__ or kind
+    text = importlib.import_module(column_types.get(kind).module_name).__doc__ or kind
     return text.strip().partition("\n")[0]
 
 

@@ -101,7 +101,7 @@ class Loader:
 def _positions(store: Store) -> np.ndarray:
     """Positions of every value, int64 [rows, C]; 0 where missing."""
     out = np.zeros(store.index.shape, dtype=np.int64)
-    for c, (codec, content) in enumerate(zip(store.codecs, store.contents, strict=True)):
+    for c, (encoder, content) in enumerate(zip(store.encoders, store.contents, strict=True)):
         there = store.index[:, c] >= 0
-        out[there, c] = codec.positions(content)[store.index[there, c]]
+        out[there, c] = encoder.max_positions(content)[store.index[there, c]]
     return out

@@ -14,7 +14,8 @@ import torch
 
 from onetrunk.core import rng
 from onetrunk.core.batch import Batch, Embed, Layout, Read, tensors_of
-from onetrunk.core.content import On, Role, Segment, local_positions
+from onetrunk.core.content import ReadPositions, Role, Segment, local_positions
+from onetrunk.core.encoder import SegmentContext, reads_on
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.store import Store
 
@@ -46,23 +47,24 @@ def _segments(groups: dict[str, RoleAssignment], store: Store, augment: bool) ->
     for roles in ((Role.GIVEN, Role.MASKED), (Role.ASKED,)):
         first = 0
         for tag, group in groups.items():
-            for c, codec in enumerate(store.codecs):
+            for c, encoder in enumerate(store.encoders):
                 for role in roles:
                     local = np.flatnonzero(group.roles[:, c] == role)
                     if not len(local):
                         continue
                     content = store.contents[c].take(store.index[group.rows[local], c])
                     keys = rng.mix(group.keys[local], store.names[c])
-                    told = {}
-                    if role == Role.ASKED and (other := codec.reads_on()) is not None:
-                        told["on"] = _read_on(pieces, store.column_index(other, store.names[c]), local + first, n_docs)
-                    segment = codec.segment(content, role, keys, augment, **told)
+                    read_positions = None
+                    if role == Role.ASKED and (other := reads_on(encoder)) is not None:
+                        column = store.column_index(other, store.names[c])
+                        read_positions = _read_on(pieces, column, local + first, n_docs)
+                    segment = encoder.segment(content, SegmentContext(role, keys, augment, read_positions))
                     pieces.append(_Piece(tag, c, role, local + first, segment))
             first += len(group.rows)
     return pieces
 
 
-def _read_on(pieces: list[_Piece], column: int, docs: np.ndarray, n_docs: int) -> On:
+def _read_on(pieces: list[_Piece], column: int, docs: np.ndarray, n_docs: int) -> ReadPositions:
     """Where documents hold a column that another reads on: as far as it is given or masked there."""
     lens, facts = np.zeros(n_docs, dtype=np.int64), {}
     for piece in pieces:
@@ -71,7 +73,7 @@ def _read_on(pieces: list[_Piece], column: int, docs: np.ndarray, n_docs: int) -
             for name, array in piece.segment.facts.items():
                 whole = facts.setdefault(name, np.zeros((n_docs, *array.shape[1:]), dtype=array.dtype))
                 whole[piece.docs] = array
-    return On(lens, facts).take(docs)
+    return ReadPositions(lens, facts).take(docs)
 
 
 def _lay_out(pieces: list[_Piece], n_docs: int, given_causal: bool) -> np.ndarray:
@@ -177,7 +179,7 @@ def assemble(
             flats.setdefault(piece.column, []).append(flat)
             placed.setdefault(piece.column, []).append(piece)
         if segment.reads is not None:
-            other = store.codecs[piece.column].reads_on() if piece.role == Role.ASKED else None
+            other = reads_on(store.encoders[piece.column]) if piece.role == Role.ASKED else None
             if other is not None:
                 flat, doc = _positions_of(
                     pieces, store.column_index(other, store.names[piece.column]), piece.docs, base

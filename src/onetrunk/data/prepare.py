@@ -1,47 +1,25 @@
-"""Table rows to what a model trains on: codecs fitted on training rows, values encoded, every loss in the ledger."""
+"""Table rows to what a model trains on: encoders fitted on training rows, values encoded, every loss in the ledger."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from onetrunk.core.content import Content
 from onetrunk.core.encoder import Beside, Column, Encoder, reads_on
 from onetrunk.core.errors import DataError
-from onetrunk.core.registry import column_kinds
+from onetrunk.core.registry import column_types
 from onetrunk.core.values import Repeated, chain, of_present
 from onetrunk.data.cache import ColumnCache
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.store import ENCODED_AT_ONCE, Store, encode_values
 from onetrunk.data.table import Table
 
-if TYPE_CHECKING:
-    from onetrunk.core.column import Codec
-
 
 def fit_columns(
-    table: Table,
-    names: Sequence[str],
-    types: Mapping[str, str],
-    options: Mapping[str, dict[str, Any]],
-    cache: ColumnCache | None = None,
-) -> tuple[list[Column], dict[str, Codec]]:
-    """As `fit_encoders`, for columns of a model."""
-    from onetrunk.core.registry import column_types  # torch
-
-    columns, encoders = fit_encoders(table, names, types, options, cache)
-    kinds = {column.codec: column.type for column in columns}
-    codecs = {}
-    for key, encoder in encoders.items():
-        codec = codecs[key] = column_types.get(kinds[key])(encoder.options.model_dump())
-        codec.encoder, codec.evaluation = encoder, codec.kind.evaluation(encoder)
-    return columns, codecs
-
-
-def fit_encoders(
     table: Table,
     names: Sequence[str],
     types: Mapping[str, str],
@@ -60,11 +38,11 @@ def fit_encoders(
     for name in names:
         kind = types[name]
         own = dict(options.get(name, {}))
-        key = kind if column_kinds.get(kind).encoder.shared and not own else _own_key(name, names)
+        key = kind if column_types.get(kind).encoder.shared and not own else _own_key(name, names)
         columns.append(Column(name, kind, key))
         members.setdefault(key, (kind, own, []))[2].append(name)
     for key, (kind, own, sharing) in members.items():
-        encoder = column_kinds.get(kind).encoder(own)
+        encoder = column_types.get(kind).encoder(own)
         values = chain([of_present(table[name]) for name in sharing])
         where = " and ".join(map(repr, sharing))
         if not len(values):
@@ -78,9 +56,9 @@ def fit_encoders(
 
 
 def _own_key(name: str, names: Sequence[str]) -> str:
-    """A column's name, unless it is that of a type whose columns share a codec: then one that nothing else has."""
+    """A column's name, unless it is that of a type whose columns share an encoder: then one that nothing else has."""
     key = name
-    while (key in column_kinds.names() and column_kinds.get(key).encoder.shared) or (key != name and key in names):
+    while (key in column_types.names() and column_types.get(key).encoder.shared) or (key != name and key in names):
         key += " (column)"
     return key
 
@@ -88,18 +66,18 @@ def _own_key(name: str, names: Sequence[str]) -> str:
 def encode(
     table: Table,
     columns: Sequence[Column],
-    codecs: Mapping[str, Any],
+    encoders: Mapping[str, Encoder],
     ledger: Ledger,
     cache: ColumnCache | None = None,
 ) -> Store:
-    """Encodes a table's columns with a model's codecs, or with encoders; a column the table lacks is missing in every
+    """Encodes a table's columns; a column the table lacks is missing in every
     row."""
     n = len(table)
     index = np.full((n, len(columns)), -1, dtype=np.int64)
-    store = Store([c.name for c in columns], [codecs[c.codec] for c in columns], [], index)
+    store = Store([c.name for c in columns], [encoders[c.key] for c in columns], [], index)
     dropped: list[Counter[str]] = []
     for c, column in enumerate(columns):
-        encoder = _encoder(store, c)
+        encoder = store.encoders[c]
         values = table.columns.get(column.name, Repeated(None, n))
         counts: Counter[str] = Counter()
 
@@ -128,7 +106,7 @@ def encode(
 def _count_beside(store: Store, c: int, counts: Counter[str]) -> None:
     """What is dropped of a column that reads on another: that depends on the other's content, and where in it each of
     this one's values stands."""
-    encoder, content = _encoder(store, c), store.contents[c]
+    encoder, content = store.encoders[c], store.contents[c]
     if (other := reads_on(encoder)) not in store.names:
         return
     o = store.names.index(other)
@@ -136,8 +114,3 @@ def _count_beside(store: Store, c: int, counts: Counter[str]) -> None:
     for first in range(0, len(content), ENCODED_AT_ONCE):
         rows = np.arange(first, min(first + ENCODED_AT_ONCE, len(content)))
         counts.update(encoder.dropped(content.take(rows), Beside(store.contents[o], beside[rows])))
-
-
-def _encoder(store: Store, c: int) -> Encoder:
-    codec: Any = store.codecs[c]
-    return getattr(codec, "encoder", codec)

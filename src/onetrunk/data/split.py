@@ -17,7 +17,7 @@ import numpy as np
 
 from onetrunk.core import rng
 from onetrunk.core.errors import DataError, UsageError, unknown
-from onetrunk.core.registry import column_kinds
+from onetrunk.core.registry import column_types
 from onetrunk.core.values import blocks, present, take
 from onetrunk.data.duplicates import (
     NONE,
@@ -244,7 +244,7 @@ def _groups(values: Sequence[Any]) -> np.ndarray:
 
 def _split_groups(values: Sequence[Any], column: str, kind: str) -> np.ndarray:
     """A number for every row, equal for those of a scaffold; one of its own where there is none."""
-    keys = keys_by(values, column_kinds.get(kind).encoder.split_group)
+    keys = keys_by(values, column_types.get(kind).encoder.split_group)
     if (keys == NONE).all():
         raise DataError(
             f"Cannot split by scaffold: {column!r}, read as {kind}, has none. Those of molecules need RDKit: "

@@ -21,7 +21,6 @@ from onetrunk.data import spool
 from onetrunk.storage.disk import disk_errors
 
 if TYPE_CHECKING:
-    from onetrunk.core.column import Codec
     from onetrunk.core.encoder import Encoder
 
 ENCODED_AT_ONCE = 1024  # values
@@ -36,7 +35,7 @@ class Store:
     """A table's encoded columns. `index[:, c]` is a row's position in column c's content, -1 where missing."""
 
     names: list[str]
-    codecs: list[Codec]
+    encoders: list[Encoder]
     contents: list[Content]
     index: np.ndarray  # int64 [rows, C]
     row_weight: np.ndarray | None = None  # float32 [rows]
@@ -58,9 +57,9 @@ class Store:
     def windows(self) -> np.ndarray:
         """Training windows of every value, int64 [rows, C]; 1 where missing."""
         out = np.ones(self.index.shape, dtype=np.int64)
-        for c, (codec, content) in enumerate(zip(self.codecs, self.contents, strict=True)):
+        for c, (encoder, content) in enumerate(zip(self.encoders, self.contents, strict=True)):
             there = self.index[:, c] >= 0
-            out[there, c] = codec.windows(content)[self.index[there, c]]
+            out[there, c] = encoder.windows(content)[self.index[there, c]]
         return out
 
     def digest(self) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from onetrunk.core import rng
 from onetrunk.core.encoder import History
 from onetrunk.core.errors import DataError, UsageError, unknown
-from onetrunk.core.registry import column_kinds
+from onetrunk.core.registry import column_types
 from onetrunk.core.values import Values, blocks, sample_present, take
 from onetrunk.data.duplicates import NONE, block_keys, numbered, value_keys
 from onetrunk.data.readers import common, folders, hub, memory
@@ -166,7 +166,7 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
     overrides = overrides or {}
     for name, chosen in overrides.items():
         table[name]
-        column_kinds.get(chosen)
+        column_types.get(chosen)
     types = {}
     for name, values in table.columns.items():
         sample = sample_present(values)
@@ -175,7 +175,7 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
         elif not sample:
             table.notes.append(f"The column {name!r} has no values: left out.")
         else:
-            scores = {kind: column_kinds.get(kind).encoder.recognise(sample) for kind in column_kinds.names()}
+            scores = {kind: column_types.get(kind).encoder.recognise(sample) for kind in column_types.names()}
             if folded and isinstance(sample[0], list | dict):
                 histories = {kind: s for kind, s in scores.items() if s and _is_history(kind)}
                 scores = histories or scores
@@ -189,7 +189,7 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
 
 
 def _is_history(kind: str) -> bool:
-    return issubclass(column_kinds.get(kind).encoder, History)
+    return issubclass(column_types.get(kind).encoder, History)
 
 
 def is_given_split(name: str, values: Sequence[Any]) -> bool:

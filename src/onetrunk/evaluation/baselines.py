@@ -16,8 +16,9 @@ import numpy as np
 from onetrunk.columns.families.baselines.search import Deadline, TooLong
 from onetrunk.columns.families.baselines.views import Views
 from onetrunk.core.answer import Answer
-from onetrunk.core.column import Codec
+from onetrunk.core.encoder import Encoder, Prompted
 from onetrunk.core.errors import BadValueError
+from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.events import BaselineDone, Listener, ignore
 
 BASELINE_SECONDS = 60.0  # for the baselines of one asked column, their features included
@@ -39,8 +40,8 @@ class Baseline:
 
 
 def run_baselines(
-    given_codecs: Mapping[str, Codec],
-    asked: Codec,
+    given: Mapping[str, Evaluation[Any]],
+    asked: Evaluation[Any],
     train: Mapping[str, Sequence[Any]],
     test: Mapping[str, Sequence[Any]],
     asked_train: Sequence[Any],
@@ -77,9 +78,9 @@ def run_baselines(
         keep(naive, _run(estimators.pop(naive), asked, nothing[0], y, nothing[1], truths, deadline, seconds))
     seen: list[tuple[dict[str, Any], dict[str, Any]]] = []
     notes = []
-    for column, codec in given_codecs.items():
+    for column, evaluation in given.items():
         values = [train[column][i] for i in rows], [test[column][i] for i in test_rows]
-        blocks = _features(codec, *values, deadline, seconds)
+        blocks = _features(evaluation, *values, deadline, seconds)
         if isinstance(blocks, str):
             notes.append(f"{column} not used: {blocks}")
         elif blocks is not None:
@@ -100,26 +101,26 @@ def _reads(estimator: Any) -> bool:
     return not type(estimator).__name__.startswith("Dummy")
 
 
-def before_and_then(codec: Codec, values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+def before_and_then(encoder: Encoder, values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """What was seen before, None where answers begin at the beginning, and what came then, None where nothing did."""
     before: list[Any] = [None] * len(values)
     then: list[Any] = [None] * len(values)
     for i, value in enumerate(values):
         if value is not None:
             try:
-                before[i], then[i] = codec.split(value)
+                before[i], then[i] = encoder.split(value) if isinstance(encoder, Prompted) else (None, value)
             except BadValueError:
                 continue
     return before, then
 
 
-def usable(codec: Codec, values: Sequence[Any]) -> list[int]:
+def usable(evaluation: Evaluation[Any], values: Sequence[Any]) -> list[int]:
     """Where a column holds a truth: neither missing nor unreadable. A class unknown to training is one."""
     out = []
     for i, value in enumerate(values):
         if value is not None:
             try:
-                codec.target([value])
+                evaluation.target([value])
             except BadValueError:
                 continue
             out.append(i)
@@ -127,17 +128,17 @@ def usable(codec: Codec, values: Sequence[Any]) -> list[int]:
 
 
 def _features(
-    codec: Codec, train: list[Any], test: list[Any], deadline: Deadline, seconds: float
+    evaluation: Evaluation[Any], train: list[Any], test: list[Any], deadline: Deadline, seconds: float
 ) -> tuple[dict[str, Any], dict[str, Any]] | str | None:
     """Blocks of training and test values by view; the reason when these give none; None when the type has none."""
-    views = codec.views()
+    views = evaluation.views()
     if not views or any(transformer is None for transformer in views.values()):
         return None
     found: tuple[dict[str, Any], dict[str, Any]] = {}, {}
     try:
         if len(train) > 4 * _TRIED_VALUES:
             part = train[:: len(train) // _TRIED_VALUES]
-            took = deadline.timed(lambda: [codec.views()[name].fit_transform(part) for name in views])
+            took = deadline.timed(lambda: [evaluation.views()[name].fit_transform(part) for name in views])
             if took * (len(train) + len(test)) / len(part) > deadline.left:
                 return f"looking at it would take longer than {seconds:g} s"
         for name, transformer in views.items():
@@ -149,7 +150,7 @@ def _features(
 
 def _run(
     estimator: Any,
-    asked: Codec,
+    asked: Evaluation[Any],
     train: Views,
     y: np.ndarray,
     test: Views,
@@ -193,7 +194,7 @@ def _run(
     note = "; ".join(
         filter(None, [getattr(estimator, "note_", ""), "" if converged else "stopped before it converged"])
     )
-    return Baseline(answers, asked.metrics(answers, truths), time.perf_counter() - began, note)
+    return Baseline(answers, asked.measure(answers, truths), time.perf_counter() - began, note)
 
 
 def _blank(views: Views) -> np.ndarray:

@@ -11,22 +11,23 @@ from onetrunk.columns.families.baselines.linear import LinearClassifier
 from onetrunk.columns.families.baselines.search import TooLong
 from onetrunk.columns.families.baselines.views import Views
 from onetrunk.core.answer import Answer
-from onetrunk.core.column import Codec
+from onetrunk.core.encoder import class_names
+from onetrunk.core.evaluation import Evaluation
 from onetrunk.evaluation.baselines import usable
 
 _READER_SECONDS = 20.0
 
 
 def drawn_answers(
-    model: Any, codec: Codec, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str]
+    model: Any, evaluation: Evaluation[Any], columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str]
 ) -> list[Answer]:
     """One answer a row; where they are drawn it has as many `samples` as are judged together, itself the first."""
-    if codec.draws == 1 or not columns:
+    if evaluation.draws == 1 or not columns:
         single: list[Answer] = model.answer(columns, ask, given)
         return single
-    several = {name: list(values) * codec.draws for name, values in columns.items()}
+    several = {name: list(values) * evaluation.draws for name, values in columns.items()}
     answers: list[Answer] = model.answer(several, ask, given)
-    n = len(answers) // codec.draws
+    n = len(answers) // evaluation.draws
     for i, answer in enumerate(answers[:n]):
         answer.samples = [other.value for other in answers[i::n]]
     return answers[:n]
@@ -42,18 +43,18 @@ def readings(
 ) -> dict[str, float | None]:
     """In what share of the answers, and of the true values, a logistic regression that learnt from the training rows
     reads the class that was given. Empty where no class was given, or it could not learn in its time."""
-    asked = model.codec(ask)
+    asked = model.evaluation(ask)
     for name, values in held_out.items():
-        codec = model.codec(name)
-        if name not in train or not codec.class_names():
+        if name not in train or not class_names(model.encoder(name)):
             continue
+        evaluation = model.evaluation(name)
         pairs = [(train[ask][i], train[name][i]) for i in usable(asked, train[ask]) if train[name][i] is not None]
-        rows = usable(codec, [label for _, label in pairs])
-        true = usable(codec, values)
+        rows = usable(evaluation, [label for _, label in pairs])
+        true = usable(evaluation, values)
         if not rows or not true:
             return {}
-        labels = codec.target([pairs[i][1] for i in rows])
-        right = codec.target([values[i] for i in true])
+        labels = evaluation.target([pairs[i][1] for i in rows])
+        right = evaluation.target([values[i] for i in true])
         if labels.ndim > 1:  # several classes a row
             continue
         views = asked.views()

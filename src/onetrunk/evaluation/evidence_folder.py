@@ -56,7 +56,7 @@ def evaluate_model(
     ledger = ledger if ledger is not None else Ledger()
     test, train = _bounded(test, train, [model, *(beside or {}).values()], ledger)
     names = {name for given, ask in tasks for name in [*given, ask] if name in test.columns}
-    encode(test, [model.columns[name] for name in names], model.network.codecs, ledger)
+    encode(test, [model.columns[name] for name in names], model.network.encoders, ledger)
     ledger.check(len(test), max_bad)
     for line in ledger.lines():
         on_event(LedgerLine(line))

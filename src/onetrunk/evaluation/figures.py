@@ -144,7 +144,7 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _style(dark: bool) -> Iterator[None]:
-    """Codecs draw under it too: they leave colours to it, or use C0 to C5."""
+    """Evaluations draw under it too: they leave colours to it, or use C0 to C5."""
     import matplotlib
     from cycler import cycler
     from matplotlib.colors import LinearSegmentedColormap

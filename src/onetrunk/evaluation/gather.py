@@ -12,8 +12,9 @@ import numpy as np
 
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer
-from onetrunk.core.column import Codec
+from onetrunk.core.encoder import Encoder, History, class_names, reads_on
 from onetrunk.core.errors import DataError
+from onetrunk.core.evaluation import Drawn, Evaluation, JudgedByLikelihood
 from onetrunk.core.events import Listener, ignore
 from onetrunk.evaluation import figures, intervals
 from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline, before_and_then, run_baselines, usable
@@ -37,7 +38,9 @@ _Group = tuple[str, bool | None, np.ndarray]  # heading, whether these are right
 class Model(Protocol):
     """What evidence needs of a model. Missing values are None."""
 
-    def codec(self, column: str) -> Codec: ...
+    def encoder(self, column: str) -> Encoder: ...
+
+    def evaluation(self, column: str) -> Evaluation[Any]: ...
 
     def answer(self, columns: Columns, ask: str, given: Sequence[str]) -> list[Answer]: ...
 
@@ -93,49 +96,50 @@ def _evaluate_task(
     baseline_seconds: float,
     on_event: Listener,
 ) -> tuple[TaskEvidence, dict[str, bytes]]:
-    codec = model.codec(ask)
-    before, then = before_and_then(codec, test.get(ask, []))
-    rows = usable(codec, then)
+    encoder, evaluation = model.encoder(ask), model.evaluation(ask)
+    before, then = before_and_then(encoder, test.get(ask, []))
+    rows = usable(evaluation, then)
     if not rows:
         raise DataError(f"No held-out row has a usable value of {ask!r}, so the model cannot be judged on it.")
     truths = [then[i] for i in rows]
-    if not codec.history and not any(name in test for name in given):
+    from_nothing = not isinstance(encoder, History) and not any(name in test for name in given)
+    if from_nothing and isinstance(evaluation, JudgedByLikelihood):
         values = [test[ask][i] for i in rows]
-        task = judge_likelihood(model, codec, ask, values, train and train.get(ask), seed, n_samples)
-        if task is not None:
-            task.without_truth = len(test[ask]) - len(rows)
-            return task, {}
+        task = judge_likelihood(model, evaluation, ask, values, train and train.get(ask), seed, n_samples)
+        task.without_truth = len(test[ask]) - len(rows)
+        return task, {}
     held_out = {name: [test[name][i] for i in rows] for name in given if name in test}
     if any(before[i] is not None for i in rows):
         held_out[ask] = [before[i] for i in rows]
     began = time.perf_counter()
-    answers = drawn_answers(model, codec, held_out, ask, given)
-    seconds = (time.perf_counter() - began) / codec.draws
-    metrics = _floats(codec.metrics(answers, truths))
-    judge = _Judge(codec, answers, truths, metrics, seed)
+    answers = drawn_answers(model, evaluation, held_out, ask, given)
+    seconds = (time.perf_counter() - began) / evaluation.draws
+    metrics = _floats(evaluation.measure(answers, truths))
+    judge = _Judge(evaluation, answers, truths, metrics, seed)
     score, draws = judge(answers, metrics)
-    if train is not None and (known := [train[ask][i] for i in usable(codec, train.get(ask, []))]):
-        metrics |= _floats(codec.novelty(answers, truths, known))
-        if codec.draws > 1:
-            metrics |= _floats(readings(model, ask, train, held_out, answers, truths))
+    learnt = [] if train is None else [train[ask][i] for i in usable(evaluation, train.get(ask, []))]
+    if learnt and isinstance(evaluation, Drawn):
+        metrics |= _floats(evaluation.novelty(answers, truths, learnt))
+    if learnt and train is not None and evaluation.draws > 1:
+        metrics |= _floats(readings(model, ask, train, held_out, answers, truths))
     task = TaskEvidence(
         ask=ask,
         given=given,
         rows=len(rows),
         without_truth=len(test[ask]) - len(rows),
         metric=judge.metric,
-        higher_is_better=codec.higher_is_better,
+        higher_is_better=judge.higher_is_better,
         metrics=metrics,
         score=score,
-        classes=_per_class(codec, answers, truths),
+        classes=_per_class(encoder, evaluation, answers, truths),
         seconds=seconds,
     )
     if train is not None and ask in train:
-        seen, answered = before_and_then(codec, train[ask])
+        seen, answered = before_and_then(encoder, train[ask])
         known = {name: seen if name == ask else train[name] for name in held_out if name in train}
-        codecs = {name: model.codec(name) for name in known}
+        evaluations = {name: model.evaluation(name) for name in known}
         found = run_baselines(
-            codecs, codec, known, held_out, answered, truths,
+            evaluations, evaluation, known, held_out, answered, truths,
             seconds=baseline_seconds, on_event=on_event, name=ask,
         )  # fmt: skip
         task.rivals = [_rival(name, baseline, judge, score, draws) for name, baseline in found.items()]
@@ -143,32 +147,33 @@ def _evaluate_task(
         if ask in tasks:
             known = {n: [test[n][i] for i in rows] for n in tasks[ask] if n in test}
             known |= {ask: held_out[ask]} if ask in held_out else {}
-            theirs = _answered(other, codec, known, ask, tasks[ask], truths)
+            theirs = _answered(other, model, known, ask, tasks[ask], truths)
             task.rivals.append(_rival(name, theirs, judge, score, draws))
-    shows = {name: (model.codec(name), values) for name, values in held_out.items()}
-    task.samples = _samples(codec, answers, truths, shows, judge, n_samples)
-    history = {"before": held_out[ask]} if codec.history else {}
-    return task, figures.render(lambda axes: codec.figure(answers, truths, axes, **history), (6.4, 5.4))
+    shows = {name: (model.encoder(name), values) for name, values in held_out.items()}
+    task.samples = _samples(encoder, answers, truths, shows, judge, n_samples)
+    seen_before = held_out[ask] if isinstance(encoder, History) else None
+    return task, figures.render(lambda axes: evaluation.figure(answers, truths, axes, before=seen_before), (6.4, 5.4))
 
 
 class _Judge:
     """The main metric of any answers to these rows: its interval, and its resampled values, alike for model
     and rivals.
 
-    Where the codec has a number a row whose mean is the metric, the bootstrap is over these numbers.
+    Where the type has a number a row whose mean is the metric, the bootstrap is over these numbers.
     """
 
     def __init__(
         self,
-        codec: Codec,
+        evaluation: Evaluation[Any],
         answers: Sequence[Answer],
         truths: Sequence[Any],
         metrics: Mapping[str, float | None],
         seed: int,
     ) -> None:
-        self.codec, self.truths, self.seed = codec, truths, seed
+        self.evaluation, self.truths, self.seed = evaluation, truths, seed
+        self.higher_is_better = evaluation.metrics()[0].higher_is_better
         self.metric, value = next(iter(metrics.items()))
-        each = codec.per_row(answers, truths)
+        each = evaluation.per_row(answers, truths)
         self.by_row = each is not None and value is not None and bool(np.isclose(each.mean(), value))
         self.each = each if self.by_row else None  # of the model
 
@@ -181,7 +186,7 @@ class _Judge:
                 lambda index: self.at(answers, index), len(answers), _METRIC_RESAMPLES, self.seed
             )
             return intervals.interval(value, draws), draws
-        each = self.codec.per_row(answers, self.truths)
+        each = self.evaluation.per_row(answers, self.truths)
         draws = intervals.row_draws(each, np.mean, _ROW_RESAMPLES, self.seed)
         if np.isin(each, (0.0, 1.0)).all():
             return intervals.wilson(float(each.sum()), len(each)), draws
@@ -189,18 +194,19 @@ class _Judge:
 
     def at(self, answers: Sequence[Answer], index: np.ndarray) -> float | None:
         """The main metric of some rows."""
-        return self.codec.metrics([answers[i] for i in index], [self.truths[i] for i in index])[self.metric]
+        return self.evaluation.measure([answers[i] for i in index], [self.truths[i] for i in index])[self.metric]
 
 
 def _answered(
-    other: Model, codec: Codec, columns: Columns, ask: str, given: Sequence[str], truths: Sequence[Any]
+    other: Model, model: Model, columns: Columns, ask: str, given: Sequence[str], truths: Sequence[Any]
 ) -> Baseline:
     """Another model's answers to the same rows, judged alike."""
-    if other.codec(ask).class_names() != codec.class_names():
+    if class_names(other.encoder(ask)) != class_names(model.encoder(ask)):
         return Baseline(note=f"knows other classes of {ask}")
     began = time.perf_counter()
-    answers = drawn_answers(other, codec, columns, ask, given)
-    return Baseline(answers, codec.metrics(answers, truths), time.perf_counter() - began)
+    evaluation = model.evaluation(ask)
+    answers = drawn_answers(other, evaluation, columns, ask, given)
+    return Baseline(answers, evaluation.measure(answers, truths), time.perf_counter() - began)
 
 
 def _rival(name: str, found: Baseline, judge: _Judge, ours: Interval | None, draws: np.ndarray) -> Rival:
@@ -210,40 +216,42 @@ def _rival(name: str, found: Baseline, judge: _Judge, ours: Interval | None, dra
     rival.metrics = _floats(found.metrics)
     rival.score, theirs = judge(found.answers, rival.metrics)
     if ours is not None and rival.score is not None:
-        sign = 1 if judge.codec.higher_is_better else -1
+        sign = 1 if judge.higher_is_better else -1
         rival.lead = intervals.interval(sign * (ours.value - rival.score.value), sign * (draws - theirs))
     return rival
 
 
-def _per_class(codec: Codec, answers: Sequence[Answer], truths: Sequence[Any]) -> list[dict[str, Any]]:
+def _per_class(
+    encoder: Encoder, evaluation: Evaluation[Any], answers: Sequence[Answer], truths: Sequence[Any]
+) -> list[dict[str, Any]]:
     from onetrunk.metrics.classification import per_class
 
-    classes = codec.class_names()
-    target = codec.target(truths)
+    classes = class_names(encoder)
+    target = evaluation.target(truths)
     if classes is None or target.ndim > 1:  # not a closed set, or several labels a row
         return []
     place = {name: i for i, name in enumerate(classes)}
-    table = per_class(target, codec.target([answer.value for answer in answers]))
+    table = per_class(target, evaluation.target([answer.value for answer in answers]))
     return sorted(table, key=lambda row: place.get(row["class"], len(place)))
 
 
 # -- samples -----------------------------------------------------------------------------------------------
 def _samples(
-    codec: Codec,
+    encoder: Encoder,
     answers: Sequence[Answer],
     truths: Sequence[Any],
-    given: Mapping[str, tuple[Codec, Sequence[Any]]],
+    given: Mapping[str, tuple[Encoder, Sequence[Any]]],
     judge: _Judge,
     n: int,
 ) -> list[Sample]:
     """Right and wrong ones where there is such a thing, else typical and furthest ones."""
     order = rng.permutation(rng.key(judge.seed, "samples"), len(answers))
-    groups = _right_and_wrong(codec, answers, truths, judge, order) or _near_and_far(answers, judge, order)
+    groups = _right_and_wrong(encoder, answers, truths, judge, order) or _near_and_far(answers, judge, order)
 
-    beside = given.get(codec.reads_on())  # answers that lie in a given value are shown in it
+    beside = given.get(reads_on(encoder))  # answers that lie in a given value are shown in it
 
     def shown(value: Any, i: int) -> Shown:
-        return _shown(codec, value, None if beside is None else beside[1][i])
+        return _shown(encoder, value, None if beside is None else beside[1][i])
 
     def sample(group: str, right: bool | None, i: int) -> Sample:
         values = {
@@ -258,13 +266,13 @@ def _samples(
 
 
 def _right_and_wrong(
-    codec: Codec, answers: Sequence[Answer], truths: Sequence[Any], judge: _Judge, order: np.ndarray
+    encoder: Encoder, answers: Sequence[Answer], truths: Sequence[Any], judge: _Judge, order: np.ndarray
 ) -> list[_Group]:
     if judge.each is not None and np.isin(judge.each, (0.0, 1.0)).all():
-        exact = judge.each == codec.higher_is_better
+        exact = judge.each == judge.higher_is_better
     else:
         pairs = zip(answers, truths, strict=True)
-        exact = np.array([codec.fingerprint(a.value) == codec.fingerprint(t) for a, t in pairs])
+        exact = np.array([encoder.fingerprint(a.value) == encoder.fingerprint(t) for a, t in pairs])
     if exact.mean() < _FEWEST_EXACT:
         return []
     wrong = order[~exact[order]]
@@ -280,7 +288,7 @@ def _near_and_far(answers: Sequence[Answer], judge: _Judge, order: np.ndarray) -
     found = [judge.at(answers, np.array([i])) for i in looked_at]
     if None in found or len(set(found)) < 2:
         return [("Some answers", None, order)]
-    worse = np.array(found) * (-1 if judge.codec.higher_is_better else 1)
+    worse = np.array(found) * (-1 if judge.higher_is_better else 1)
     by_worse = looked_at[np.argsort(-worse, kind="stable")]
     middle = looked_at[np.argsort(np.abs(worse - np.median(worse)), kind="stable")]
     return [("Typical", None, middle), ("Furthest from the truth", None, by_worse)]
@@ -294,9 +302,9 @@ def _confidence(answer: Answer) -> float | None:
     return None if p is None else float(p)
 
 
-def _shown(codec: Codec, value: Any, on: Any = None) -> Shown:
+def _shown(encoder: Encoder, value: Any, on: Any = None) -> Shown:
     value = _short(value) if isinstance(value, float) else value
-    shown = codec.show(value) if on is None else codec.show(value, on)
+    shown = encoder.show(value, on)
     return {
         kind: part if kind != "text" or len(part) <= _MOST_CHARACTERS else part[:_MOST_CHARACTERS] + " …"
         for kind, part in shown.items()

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.core.column import Codec
+from onetrunk.core.encoder import Encoder
+from onetrunk.core.evaluation import JudgedByLikelihood
 from onetrunk.evaluation import intervals
 from onetrunk.evaluation.record import Rival, Sample, TaskEvidence
 
@@ -18,42 +19,46 @@ _MOST_CHARACTERS = 600
 
 
 def judge_likelihood(
-    model: Any, codec: Codec, ask: str, truths: Sequence[Any], train: Sequence[Any] | None, seed: int, n_samples: int
-) -> TaskEvidence | None:
-    """Evidence of a column without anything given; None where its type has no such metrics."""
+    model: Any,
+    evaluation: JudgedByLikelihood,
+    ask: str,
+    truths: Sequence[Any],
+    train: Sequence[Any] | None,
+    seed: int,
+    n_samples: int,
+) -> TaskEvidence:
+    """Evidence of a column without anything given."""
     began = time.perf_counter()
     nats, parts = model.losses({ask: truths}, ask, [])
     seconds = time.perf_counter() - began
-    metrics = codec.likelihood(nats, parts, truths)
-    if not metrics:
-        return None
+    metrics = evaluation.likelihood(nats, parts, truths)
     metric = next(iter(metrics))
 
     def judged(mine: np.ndarray) -> tuple[intervals.Interval | None, np.ndarray]:
-        draws = intervals.metric_draws(_main(codec, metric, mine, parts, truths), len(truths), _RESAMPLES, seed)
-        return intervals.interval(codec.likelihood(mine, parts, truths)[metric], draws), draws
+        draws = intervals.metric_draws(_main(evaluation, metric, mine, parts, truths), len(truths), _RESAMPLES, seed)
+        return intervals.interval(evaluation.likelihood(mine, parts, truths)[metric], draws), draws
 
     score, draws = judged(nats)
     task = TaskEvidence(ask, [], len(truths), 0, metric, False, metrics, score, seconds=seconds)
     known = [value for value in train or [] if value is not None]
-    for name, theirs in codec.likelihood_baselines(known, truths).items() if known else ():
-        rival = Rival(name, {metric: codec.likelihood(theirs, parts, truths)[metric]})
+    for name, theirs in evaluation.likelihood_baselines(known, truths).items() if known else ():
+        rival = Rival(name, {metric: evaluation.likelihood(theirs, parts, truths)[metric]})
         rival.score, drawn = judged(theirs)
         if score is not None and rival.score is not None:
             rival.lead = intervals.interval(rival.score.value - score.value, drawn - draws)
         task.rivals.append(rival)
-    task.samples = _samples(codec, ask, truths, nats, parts, n_samples)
+    task.samples = _samples(model.encoder(ask), ask, truths, nats, parts, n_samples)
     return task
 
 
 def _main(
-    codec: Codec, metric: str, nats: np.ndarray, parts: np.ndarray, truths: Sequence[Any]
+    evaluation: JudgedByLikelihood, metric: str, nats: np.ndarray, parts: np.ndarray, truths: Sequence[Any]
 ) -> Callable[[np.ndarray], float | None]:
-    return lambda index: codec.likelihood(nats[index], parts[index], [truths[i] for i in index])[metric]
+    return lambda index: evaluation.likelihood(nats[index], parts[index], [truths[i] for i in index])[metric]
 
 
 def _samples(
-    codec: Codec, ask: str, truths: Sequence[Any], nats: np.ndarray, parts: np.ndarray, n: int
+    encoder: Encoder, ask: str, truths: Sequence[Any], nats: np.ndarray, parts: np.ndarray, n: int
 ) -> list[Sample]:
     """Values of middling likelihood, and the least likely ones."""
     each = nats / np.maximum(parts, 1)
@@ -61,7 +66,7 @@ def _samples(
     strange = np.argsort(-each, kind="stable")[:n]
 
     def sample(group: str, i: int) -> Sample:
-        shown = {kind: part[:_MOST_CHARACTERS] for kind, part in codec.show(truths[i]).items()}
+        shown = {kind: part[:_MOST_CHARACTERS] for kind, part in encoder.show(truths[i]).items()}
         return Sample(group, {ask: shown}, {}, {"text": f"{each[i] / math.log(2):.2f} bits a part"})
 
     groups = (("Typical", typical), ("Least likely", strange))

@@ -16,7 +16,7 @@ from onetrunk.evaluation.intervals import Interval
 
 FORMAT = 1
 PLACE = "evidence"
-Shown = dict[str, str]  # what Codec.show makes of a value
+Shown = dict[str, str]  # what Encoder.show makes of a value
 
 
 @dataclass

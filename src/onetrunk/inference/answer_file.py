@@ -15,29 +15,31 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
+from onetrunk.core.encoder import FileAnswers
 from onetrunk.core.values import blocks, present
 from onetrunk.data.table import Table
 from onetrunk.storage.disk import disk_errors
 from onetrunk.storage.names import file_name
 
-_MAX_COLUMNS, _MAX_ROWS = 10, 20  # of the picture of all pictures
+_MAX_SHOWN = 200  # answers, in the picture of them
 _PLAIN = (str, bool, int, float, datetime.date, Path, list, dict, type(None))
 
 
 class AnswerFile:
     """`with AnswerFile(out, rows) as file: file.append(answers)`, once for each part of the rows.
 
-    It holds the rows' own columns, then the answers, by the file's suffix; answers that are arrays become PNG files,
-    and sounds WAV files, in a folder beside it. An own column with an answer's name is what may be true: NAME_true.
+    It holds the rows' own columns, then the answers, by the file's suffix. Answers of the columns `drawn`, by name,
+    become files in a folder beside it, where NAME.png shows the first of them. An own column with an answer's name is
+    what may be true: NAME_true.
     What is at `out` stays as it is until everything is written; an error leaves it so.
     """
 
-    def __init__(self, out: Path, rows: Table) -> None:
-        self.out, self.rows, self.first = out, rows, 0
+    def __init__(self, out: Path, rows: Table, drawn: Mapping[str, FileAnswers] | None = None) -> None:
+        self.out, self.rows, self.first, self.drawn = out, rows, 0, dict(drawn or {})
         self.left_out: list[str] = []  # own columns that cannot stand in such a file (pictures in memory)
         self._names: list[str] | None = None  # of answers
         self._own: dict[str, str] = {}  # own columns by their names in the file
-        self._pictures: dict[str, list[np.ndarray]] = {}
+        self._shown: dict[str, list[Any]] = {}  # of the drawn ones, the first
         self._staging = out.with_name(f".{out.name}.{os.getpid()}.tmp")
         self._parquet = _Parts() if out.suffix.lower() == ".parquet" else None
 
@@ -97,38 +99,26 @@ class AnswerFile:
                 frame.to_json(file, orient="records", lines=True, force_ascii=False)
 
     def _finish(self) -> None:
-        from PIL import Image
-
-        from onetrunk.media.image import sheet
-
         if self._parquet is not None:
             self._parquet.write(self._staging)
-        for name, pictures in self._pictures.items():
-            if len({picture.shape for picture in pictures}) == 1:
-                rows = [pictures[i : i + _MAX_COLUMNS] for i in range(0, len(pictures), _MAX_COLUMNS)]
-                Image.fromarray(sheet(rows)).save(self.out.with_suffix("") / f"{file_name(name)}.png")
+        for name, answers in self._shown.items():
+            if answers and (sheet := self.drawn[name].sheet(answers)) is not None:
+                (self.out.with_suffix("") / f"{file_name(name)}.png").write_bytes(sheet)
 
     def _drawn(self, name: str, values: list[Any]) -> list[Any]:
-        """Paths instead of what is drawn. WAV files are bytes already; arrays [H, W] or [H, W, 3] are pictures, those
-        of four axes films. NAME.png shows the first pictures."""
-        from PIL import Image
-
-        if not values or not isinstance(values[0], np.ndarray | bytes):
+        """Paths instead of answers that are files."""
+        if name not in self.drawn:
             return values
-        folder = self.out.with_suffix("")
+        folder, kind = self.out.with_suffix(""), self.drawn[name]
         folder.mkdir(parents=True, exist_ok=True)
-        paths = []
+        paths: list[str | None] = []
         for i, value in enumerate(values, start=self.first):
-            path = folder / f"{file_name(name)}-{i:04d}.{'wav' if isinstance(value, bytes) else 'png'}"
-            if isinstance(value, bytes):
-                path.write_bytes(value)
-            else:
-                first, *rest = [Image.fromarray(a) for a in (value if value.ndim == 4 else value[None])]
-                first.save(path, save_all=bool(rest), append_images=rest)
-                shown = self._pictures.setdefault(name, [])
-                if value.ndim < 4 and len(shown) < _MAX_COLUMNS * _MAX_ROWS:
-                    shown.append(value)
-            paths.append(str(path))
+            path = folder / f"{file_name(name)}-{i:04d}{kind.suffix}"
+            paths.append(None if value is None else str(path))
+            if value is not None:
+                path.write_bytes(kind.as_file(value))
+        shown = self._shown.setdefault(name, [])
+        shown += [value for value in values if value is not None][: _MAX_SHOWN - len(shown)]
         return paths
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from onetrunk.core.batch import Batch
-from onetrunk.core.content import Content, On, Role
+from onetrunk.core.content import Content, ReadPositions, Role
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
@@ -39,9 +39,9 @@ class GivenRows:
         """int64 [n, C]"""
         roles = self.roles()
         lengths = np.zeros(roles.shape, dtype=np.int64)
-        for c, (codec, content) in enumerate(zip(self.store.codecs, self.store.contents, strict=True)):
+        for c, (encoder, content) in enumerate(zip(self.store.encoders, self.store.contents, strict=True)):
             there = roles[:, c] == Role.GIVEN
-            lengths[there, c] = codec.positions(content)[self.store.index[self.rows[there], c]]
+            lengths[there, c] = encoder.max_positions(content)[self.store.index[self.rows[there], c]]
         return lengths
 
 
@@ -63,7 +63,7 @@ def join_rows(model: FoundationModel, parts: Sequence[GivenRows]) -> GivenRows:
                 count += len(there)
             first += len(part.rows)
         contents.append(Content.join(pieces))
-    store = Store(names, [model.codec(name) for name in names], contents, index)
+    store = Store(names, [model.encoder(name) for name in names], contents, index)
     return GivenRows(store, np.arange(len(index)), names)
 
 
@@ -75,11 +75,11 @@ class Given:
     batch: Batch | None = None
     h_NTD: Tensor | None = None
 
-    def positions_of(self, column: str) -> tuple[On, Tensor]:
+    def positions_of(self, column: str) -> tuple[ReadPositions, Tensor]:
         """Where a column stands in each row, and its states [n, t, D], padded at the end."""
         n, width = self.pooled.shape
         if self.batch is None or self.h_NTD is None or column not in self.batch.embeds:
-            return On(np.zeros(n, dtype=np.int64)), self.pooled.new_zeros(n, 0, width)
+            return ReadPositions(np.zeros(n, dtype=np.int64)), self.pooled.new_zeros(n, 0, width)
         embed, device = self.batch.embeds[column], self.pooled.device
         doc = self.batch.layout.doc_BT.flatten()[embed.flat_n]
         lens = doc.bincount(minlength=n)
@@ -89,7 +89,7 @@ class Given:
         held, facts = lens.nonzero()[:, 0], {}
         for name, fact in embed.facts.items():
             facts[name] = fact.new_zeros(n, *fact.shape[1:]).index_copy(0, held, fact).cpu().numpy()
-        return On(lens.cpu().numpy(), facts), h_NTD
+        return ReadPositions(lens.cpu().numpy(), facts), h_NTD
 
 
 def read_given(model: FoundationModel, part: GivenRows, keys: np.ndarray, cache: Any) -> Given:

@@ -25,8 +25,8 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
     """Each row's loss and how many parts it is the sum of, float64 [rows] each; 0 and 0 where `ask` is missing. Long
     values are read in successive windows, so that every part counts once."""
     c = store.names.index(ask)
-    codec = store.codecs[c]
-    content, whose = codec.successive(store.contents[c])
+    encoder = store.encoders[c]
+    content, whose = encoder.successive_windows(store.contents[c])
     row_of = np.full(len(store.contents[c]), -1, dtype=np.int64)
     there = np.flatnonzero(store.index[:, c] >= 0)
     row_of[store.index[there, c]] = there
@@ -35,7 +35,7 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
     place[:, c] = kept
     contents = [content if i == c else other for i, other in enumerate(store.contents)]
     wide = {name: each[row_of[whose[kept]]] for name, each in store.wide.items()}
-    windows = Store(store.names, store.codecs, contents, place, wide=wide)
+    windows = Store(store.names, store.encoders, contents, place, wide=wide)
     roles = np.full(place.shape, int(Role.ABSENT))
     for i, name in enumerate(store.names):
         if name in given and name != ask:
@@ -45,13 +45,13 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
     model.eval()
     sums, counts = np.zeros(len(store.index)), np.zeros(len(store.index))
     try:
-        size = max(1, _POSITIONS_AT_ONCE // max(1, int(codec.positions(content).max(initial=1))))
+        size = max(1, _POSITIONS_AT_ONCE // max(1, int(encoder.max_positions(content).max(initial=1))))
         for first in range(0, len(place), size):
             rows = np.arange(first, min(first + size, len(place)))
             group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
             batch = assemble({"predict": group}, windows, given_causal=model.given_causal, augment=False).to(device)
             read = batch.reads["predict"][ask]
-            loss = model.codec(ask).loss(model.read(model.encode(batch), ask), read.targets)
+            loss = model.module(ask).loss(model.read(model.encode(batch), ask), read.targets)
             row = row_of[whose[kept]][batch.row[read.doc_r.cpu().numpy()]]
             w = read.targets["w"].cpu().double()
             np.add.at(sums, row, (loss.each.cpu().double() * w).numpy())

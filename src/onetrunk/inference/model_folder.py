@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from onetrunk.core.answer import Answer, Sampling
-from onetrunk.core.column import Codec
 from onetrunk.core.content import Content
-from onetrunk.core.encoder import Column
+from onetrunk.core.encoder import Column, Encoder, History, Prompted, class_names, is_prompt
 from onetrunk.core.errors import ModelFileError, UsageError, unknown
+from onetrunk.core.evaluation import Evaluation
+from onetrunk.core.module import ColumnModule
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import Values
 from onetrunk.data.events import EventsConfig, holds_events, latest_rows
@@ -63,15 +64,24 @@ class Model:
     def columns(self) -> dict[str, Column]:
         return self.network.columns
 
-    def codec(self, column: str) -> Codec:
+    def encoder(self, column: str) -> Encoder:
+        return self.network.encoder(self._known(column).name)
+
+    def module(self, column: str) -> ColumnModule[Any]:
+        return self.network.module(self._known(column).name)
+
+    def evaluation(self, column: str) -> Evaluation[Any]:
+        return column_types.get(self._known(column).type).evaluation(self.encoder(column))
+
+    def _known(self, column: str) -> Column:
         if column not in self.columns:
             raise unknown("column", column, self.columns)
-        return self.network.codec(column)
+        return self.columns[column]
 
     def task(self, ask: Sequence[str] | None = None, given: Sequence[str] | None = None) -> Task:
         """The task with these asked columns, or the folder's first; by default every other column it knows is given."""
         for name in [*(ask or []), *(given or [])]:
-            self.codec(name)
+            self._known(name)
         if ask is None and not self.tasks:
             raise UsageError(f"Say which column to ask for with --ask. This model knows: {', '.join(self.columns)}.")
         known = next((t for t in self.tasks if ask is None or set(ask) <= set(t.ask)), None)
@@ -129,18 +139,18 @@ class Model:
         # Columns stand in the model's order, as in training: recurrent and causal trunks read them in it.
         wanted = [column for name, column in self.columns.items() if name in task.given and name in table.columns]
         ledger = ledger if ledger is not None else Ledger()
-        store = encode(table, wanted, self.network.codecs, ledger)
+        store = encode(table, wanted, self.network.encoders, ledger)
         add_wide(self.network, store, task.given, ask)
-        codec, prompt = self.codec(ask), None
-        if prompted and not codec.continues:
-            able = [name for name in self.columns if self.codec(name).continues]
+        encoder, prompt = self.encoder(ask), None
+        if prompted and not isinstance(encoder, Prompted):
+            able = [name for name in self.columns if isinstance(self.encoder(name), Prompted)]
             raise UsageError(
                 f"An answer of {ask!r} cannot go on from a prompt; of {', '.join(able) or 'no column'} can."
             )
         own = table.columns.get(ask, [None] * len(table))
-        own = [v if v is not None and (prompted or codec.goes_on(v)) else None for v in own]
-        if codec.history or any(v is not None for v in own):
-            prompt = _prompts(own, table.row, ask, codec, ledger)
+        own = [v if v is not None and (prompted or is_prompt(encoder, v)) else None for v in own]
+        if isinstance(encoder, History) or any(v is not None for v in own):
+            prompt = _prompts(own, table.row, ask, encoder, ledger)
         return Request(store, ask, task.given, sampling or Sampling(), prompt, first_row=first_row)
 
     def losses(
@@ -150,7 +160,7 @@ class Model:
         and how many parts it is the sum of, float64 [rows] each."""
         table = _table(columns)
         wanted = [column for name, column in self.columns.items() if name in {ask, *given} & table.columns.keys()]
-        store = encode(table, wanted, self.network.codecs, Ledger())
+        store = encode(table, wanted, self.network.encoders, Ledger())
         add_wide(self.network, store, given, ask)
         return row_losses(self.network, store, list(given), ask)
 
@@ -166,7 +176,7 @@ class Model:
         table = self.to_answer(read(rows), asked, Ledger())
         out = self.whose(table)
         for name in asked:
-            out |= answer_columns(name, self.answer(table, name, **options), self.codec(name))
+            out |= answer_columns(name, self.answer(table, name, **options), self.encoder(name))
         alike = isinstance(rows, pd.DataFrame) and len(rows) == len(table)  # not so of events, which became fewer rows
         return pd.DataFrame(out, index=rows.index if alike else None)
 
@@ -197,10 +207,10 @@ class Model:
         self.folder = Path(path)
 
     def _assets(self) -> dict[str, str]:
-        """Standard files of the codecs; the first of a name keeps it, others carry their codec's."""
+        """Standard files of the encoders; the first of a name keeps it, others carry their encoder's key."""
         out: dict[str, str] = {}
-        for key, codec in self.network.codecs.items():
-            for name, text in codec.assets().items():
+        for key, encoder in self.network.encoders.items():
+            for name, text in encoder.assets().items():
                 out[name if name not in out else f"{file_name(key)}.{name}"] = text
         return out
 
@@ -218,9 +228,9 @@ class Model:
             "format": atomic.FORMAT,
             "given": "causal" if self.network.given_causal else "bidirectional",
             "columns": [column.as_json() for column in self.columns.values()],
-            "codecs": {
-                key: {"options": codec.options.model_dump(), "knowledge": codec.knowledge()}
-                for key, codec in self.network.codecs.items()
+            "encoders": {
+                key: {"options": encoder.options.model_dump(), "knowledge": encoder.knowledge()}
+                for key, encoder in self.network.encoders.items()
             },
             "tasks": [{"given": task.given, "ask": task.ask} for task in self.tasks],
             "wide": {
@@ -234,23 +244,23 @@ def _table(columns: Mapping[str, Sequence[Any]]) -> Table:
     return Table({name: v if isinstance(v, Values | list) else list(v) for name, v in columns.items()})
 
 
-def _prompts(values: Sequence[Any], row: np.ndarray, ask: str, codec: Codec, ledger: Ledger) -> Content:
+def _prompts(values: Sequence[Any], row: np.ndarray, ask: str, encoder: Encoder, ledger: Ledger) -> Content:
     """What every row's answer begins with, of no parts where it is missing or bad."""
-    found, present = codec.encode_all(values, lambda i, reason: ledger.add(reason, ask, int(row[i]), bad=True))
-    for reason, count in codec.dropped(found).items():
+    found, present = encoder.encode_all(values, lambda i, reason: ledger.add(reason, ask, int(row[i]), bad=True))
+    for reason, count in encoder.dropped(found).items():
         ledger.add(reason, ask, n=count)
     lens, starts = np.zeros((2, len(values)), dtype=np.int64)
     lens[present], starts[present] = found.lens, found.starts
     return Content(found.data, lens, starts)
 
 
-def answer_columns(name: str, answers: Sequence[Answer], codec: Codec) -> dict[str, list[Any]]:
+def answer_columns(name: str, answers: Sequence[Answer], encoder: Encoder) -> dict[str, list[Any]]:
     """Answers of one column as table columns."""
     out: dict[str, list[Any]] = {name: [a.value for a in answers]}
     first = answers[0] if answers else Answer(None)
     if isinstance(first.probability, dict):
         out[f"{name}_probability"] = [max(a.probability.values()) for a in answers]
-        classes = codec.class_names() or []
+        classes = class_names(encoder) or []
         if len(classes) <= _MOST_CLASS_COLUMNS:
             out |= {f"{name}_p_{c}": [a.probability.get(c, 0.0) for a in answers] for c in classes}
     elif first.probability is not None:
@@ -288,12 +298,12 @@ def load(path: str | Path, adapter: str | Path | None = None, device: str = "aut
         tasks = [Task(**task) for task in description["tasks"]]
         told = description.get("fold")
         fold = None if told is None else EventsConfig.parse(told, "the model's fold")
-        codecs = _codecs(description, columns)  # what they know stays real in the sketch
+        encoders = _encoders(description, columns)  # what they know stays real in the sketch
         with torch.device("meta"):  # shapes are checked before memory is taken
-            sketch = _with_wide(FoundationModel(trunk, columns, codecs, description["given"]), description)
+            sketch = _with_wide(FoundationModel(trunk, columns, encoders, description["given"]), description)
         shapes = {name: tuple(t.shape) for name, t in sketch.state_dict().items()}
         state = _tensors(path, shapes, instead)
-        network = FoundationModel(trunk, columns, _codecs(description, columns), description["given"])
+        network = FoundationModel(trunk, columns, _encoders(description, columns), description["given"])
         _with_wide(network, description)
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise ModelFileError(f"{path / 'onetrunk.json'} does not describe a model: {error}.") from None
@@ -310,14 +320,14 @@ def _with_wide(network: FoundationModel, description: dict[str, Any]) -> Foundat
     return network
 
 
-def _codecs(description: dict[str, Any], columns: Sequence[Column]) -> dict[str, Codec]:
-    kinds = {column.codec: column.type for column in columns}
-    codecs = {}
-    for key, saved in description["codecs"].items():
-        codec = column_types.get(kinds[key])(saved["options"])
-        codec.set_knowledge(saved["knowledge"])
-        codecs[key] = codec
-    return codecs
+def _encoders(description: dict[str, Any], columns: Sequence[Column]) -> dict[str, Encoder]:
+    kinds = {column.key: column.type for column in columns}
+    encoders = {}
+    for key, saved in description["encoders"].items():
+        encoder = column_types.get(kinds[key]).encoder(saved["options"])
+        encoder.set_knowledge(saved["knowledge"])
+        encoders[key] = encoder
+    return encoders
 
 
 def _tensors(path: Path, shapes: dict[str, tuple[int, ...]], instead: dict[str, Tensor]) -> dict[str, Tensor]:

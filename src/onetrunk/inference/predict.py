@@ -9,6 +9,7 @@ import torch
 
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content, Role
+from onetrunk.core.module import Guided, Searched
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
@@ -48,9 +49,9 @@ def answer(
 
 def _session(model: FoundationModel, rows: int, positions: int, ask: str, sampling: Sampling) -> Session:
     """With slots for all rows, or as many as there is room for."""
-    codec = model.codec(ask)
-    each = sampling.beams if codec.searches else 1
-    each *= 2 if codec.guided and sampling.guidance != 1 else 1
+    module = model.module(ask)
+    each = sampling.beams if isinstance(module, Searched) else 1
+    each *= 2 if isinstance(module, Guided) and sampling.guidance != 1 else 1
     slots = each * max(1, min(rows, CACHED_POSITIONS // (each * positions)))
     return Session(
         model, slots=slots, positions=positions, positions_at_once=POSITIONS_AT_ONCE, enter_from=max(1, slots // 8)
@@ -66,12 +67,12 @@ def _by_length(
     prompt: Content | None,
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Rows whose answers take about as many positions, the shortest first, and how many at most."""
-    codec = model.codec(ask)
+    module = model.module(ask)
     part = GivenRows(store, np.arange(len(store.index)), [name for name in given if name != ask])
     lengths, prompted = part.lengths(), np.zeros(len(store.index), dtype=np.int64)
     if prompt is not None:
-        prompted = codec.positions(prompt) if prompt.lens is None else prompt.lens
-    needs = lengths + codec.answer_positions(prompted, sampling)
+        prompted = module.encoder.max_positions(prompt) if prompt.lens is None else prompt.lens
+    needs = lengths + module.answer_positions(prompted, sampling)
     power = np.ceil(np.log2(np.maximum(needs, _SHORTEST))).astype(np.int64)
     order = np.argsort(lengths + prompted, kind="stable")
     for each in np.unique(power):

@@ -28,7 +28,9 @@ from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content, Role
 from onetrunk.core.decoding import AnswerContext, State
+from onetrunk.core.encoder import reads_on
 from onetrunk.core.errors import UsageError
+from onetrunk.core.module import Guided, Searched
 from onetrunk.data.store import Store
 from onetrunk.inference.given import Given, GivenRows, join_rows, read_given
 from onetrunk.inference.sampler import Kind, Rows, join
@@ -167,24 +169,32 @@ class Session:
 
         Raises UsageError for what the column cannot answer, and for a row that no slot could hold.
         """
-        codec, sampling = self.model.codec(request.ask), request.sampling
+        module, sampling = self.model.module(request.ask), request.sampling
         rows = np.arange(len(request.store.index)) if request.rows is None else request.rows
         part = GivenRows(request.store, rows, [name for name in request.given if name != request.ask])
         prompted = np.zeros(len(rows), dtype=np.int64)
         lengths = part.lengths()
         if request.prompt is not None:
             prompt = request.prompt.take(rows)
-            prompted = codec.positions(prompt) if prompt.lens is None else prompt.lens
-            lengths = lengths + codec.positions(prompt)
+            prompted = module.encoder.max_positions(prompt) if prompt.lens is None else prompt.lens
+            lengths = lengths + module.encoder.max_positions(prompt)
         keys = rng.mix(rng.key(sampling.seed, "answer", request.ask), rows + request.first_row)
-        guided = codec.guided and sampling.guidance != 1
+        guided = isinstance(module, Guided) and sampling.guidance != 1
         waiting = _Waiting(
-            next(self._numbers), request, part, keys, lengths, guided, sampling.beams if codec.searches else 1
+            next(self._numbers),
+            request,
+            part,
+            keys,
+            lengths,
+            guided,
+            sampling.beams if isinstance(module, Searched) else 1,
         )
-        self._check(waiting, codec.answer_positions(prompted, sampling))
+        self._check(waiting, module.answer_positions(prompted, sampling))
         if len(rows):
-            if codec.reads_on() is None:  # what cannot be begun is refused now, not in the middle of others' steps
-                codec.start(AnswerContext.alike(keys[:1].repeat(waiting.beams), sampling, self.device))
+            if (
+                reads_on(module.encoder) is None
+            ):  # what cannot be begun is refused now, not in the middle of others' steps
+                module.start(AnswerContext.alike(keys[:1].repeat(waiting.beams), sampling, self.device))
             self._waiting.append(waiting)
         return waiting.number
 
@@ -264,7 +274,7 @@ class Session:
         for each in entering:
             here = slice(first, first + len(each.keys))
             first = here.stop
-            if self.model.codec(each.waiting.request.ask).reads_on() is None:
+            if reads_on(self.model.encoder(each.waiting.request.ask)) is None:
                 self._begin(each, slots[here], given.pooled[here])
             else:
                 parts += self._read_on(each, slots[here], given, here)
@@ -299,7 +309,7 @@ class Session:
     def _begin(self, entering: _Entering, slots: Tensor, pooled: Tensor) -> None:
         """The first state of rows that take steps of the trunk."""
         waiting, part, request = entering.waiting, entering.part, entering.waiting.request
-        codec, beams = self.model.codec(request.ask), entering.waiting.beams
+        module, beams = self.model.module(request.ask), entering.waiting.beams
         whose = np.arange(len(part.rows)).repeat(beams)
         if beams > 1:
             others = self._take(len(slots) * (beams - 1))
@@ -307,11 +317,11 @@ class Session:
             slots = torch.cat([slots[:, None], others.view(len(slots), -1)], dim=1).flatten()
         prompt = None if request.prompt is None else request.prompt.take(part.rows[whose])
         sampling = [request.sampling] * len(whose)
-        state = codec.start(AnswerContext(entering.keys[whose], sampling, self.device, prompt))
+        state = module.start(AnswerContext(entering.keys[whose], sampling, self.device, prompt))
         own = {**self._whose(entering, whose), "slot": slots}
         if waiting.guided:
             own["twin"] = self._take(len(slots))
-        if codec.pooled:
+        if module.pooled:
             own["pooled"] = pooled[torch.from_numpy(whose).to(self.device)]
         if self.model.wide_of(request.ask) is not None:  # read out with the pooled states, and after them
             wide = torch.from_numpy(request.store.wide[request.ask][part.rows[whose]]).to(pooled)
@@ -321,13 +331,13 @@ class Session:
     def _read_on(self, entering: _Entering, slots: Tensor, given: Given, here: slice) -> list[Part]:
         """Answers of a column that is read on another one's positions: nothing more is asked of the trunk."""
         request = entering.waiting.request
-        codec = self.model.codec(request.ask)
-        other = codec.reads_on()
+        module = self.model.module(request.ask)
+        other = reads_on(module.encoder)
         assert other is not None, "only such columns come here"
         on, h_NTD = given.positions_of(other)
         on = on.take(here)
         sampling = [request.sampling] * len(entering.keys)
-        state = codec.start(AnswerContext(entering.keys, sampling, self.device, read_positions=on))
+        state = module.start(AnswerContext(entering.keys, sampling, self.device, read_positions=on))
         while not bool(state["done"].all()):
             state = self._read(request.ask, state, h_NTD[here], None)
         own = {**self._whose(entering, np.arange(len(entering.keys))), "slot": slots}
@@ -340,9 +350,9 @@ class Session:
     # -- stepping ----------------------------------------------------------------------------------------------------
     def _call(self, rows: Rows) -> _Call:
         """What the rows ask of the trunk."""
-        codec, n = self.model.codec(rows.kind.ask), len(rows)
-        query = codec.query(rows.state)
-        x = codec.embed(query.content).view(n, query.t, -1) + self.model.marker(rows.kind.ask)[Role.ASKED]
+        module, n = self.model.module(rows.kind.ask), len(rows)
+        query = module.query(rows.state)
+        x = module.embed(query.content).view(n, query.t, -1) + self.model.marker(rows.kind.ask)[Role.ASKED]
         first = query.pos[:, None] if isinstance(query.pos, Tensor) else query.pos
         pos = first + torch.arange(query.t, device=self.device).expand(n, -1)
         valid = torch.ones_like(pos, dtype=torch.bool) if query.valid is None else query.valid
@@ -394,7 +404,7 @@ class Session:
         dtype = next(self.model.parameters()).dtype
         with torch.autocast(self.device.type, enabled=False):
             without = None if unconditional is None else unconditional.to(dtype)
-            return self.model.codec(ask).step(state, h.to(dtype), without)
+            return self.model.module(ask).step(state, h.to(dtype), without)
 
     # -- leaving -----------------------------------------------------------------------------------------------------
     def _settle(self, rows: Rows, state: State) -> list[Part]:
@@ -425,7 +435,7 @@ class Session:
             self._rows[rows.kind] = rows if there is None else join([there, rows])
 
     def _finish(self, rows: Rows) -> list[Part]:
-        answers = self.model.codec(rows.kind.ask).finish(rows.state)
+        answers = self.model.module(rows.kind.ask).finish(rows.state)
         whose = zip(rows.own["request"].tolist(), rows.own["row"].tolist(), answers, strict=True)
         self._leave(rows)
         return [Part(*each) for each in itertools.islice(whose, 0, None, rows.kind.beams)]

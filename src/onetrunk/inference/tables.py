@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onetrunk.core.answer import Answer, Sampling
-from onetrunk.core.column import Codec
+from onetrunk.core.encoder import Encoder, FileAnswers, reads_on
 from onetrunk.core.errors import DataError, ResourceError, UsageError
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table, read
@@ -72,31 +72,37 @@ def answers_in_parts(
         columns = {name: list(values) for name, values in model.whose(part).items()}
         for name in task.ask:
             answers = model.answer(part, name, task.given, sampling, ledger, prompted, first)
-            codec = model.codec(name)
-            columns |= answer_columns(name, answers, codec)
-            on = codec.reads_on()
+            encoder = model.encoder(name)
+            columns |= answer_columns(name, answers, encoder)
+            on = reads_on(encoder)
             if out is not None and on is not None and on in part.columns:
-                drawn = draw_answers(codec, name, answers, list(part[on]), out, first)
+                drawn = draw_answers(encoder, name, answers, list(part[on]), out, first)
                 columns |= {f"{name} drawn": drawn} if any(drawn) else {}
         yield columns
 
 
-def write_answers(answers: Any, rows: Table, out: Path) -> list[str]:
+def drawn_columns(model: Model, names: Sequence[str]) -> dict[str, FileAnswers]:
+    """Of some columns those whose answers are files of their own."""
+    encoders = {name: model.encoder(name) for name in names}
+    return {name: encoder for name, encoder in encoders.items() if isinstance(encoder, FileAnswers)}
+
+
+def write_answers(answers: Any, rows: Table, out: Path, drawn: Mapping[str, FileAnswers] | None = None) -> list[str]:
     """Writes a DataFrame of answers beside their rows (`AnswerFile`). Returns the own columns that were left out."""
-    with AnswerFile(out, rows) as file:
+    with AnswerFile(out, rows, drawn) as file:
         file.append({name: answers[name].tolist() for name in answers.columns})
     return file.left_out
 
 
 def draw_answers(
-    codec: Codec, name: str, answers: Sequence[Answer], on: Sequence[Any], out: Path, first: int = 0
+    encoder: Encoder, name: str, answers: Sequence[Answer], on: Sequence[Any], out: Path, first: int = 0
 ) -> list[str | None]:
     """Writes each answer, drawn on its own value of `on`, as a PNG file in a folder beside `out`; None where it cannot
     be. They are numbered from `first`."""
     folder, paths = out.with_suffix(""), []
     with disk_errors(out):
         for i, (answer, value) in enumerate(zip(answers, on, strict=True), start=first):
-            path, png = folder / f"{file_name(name)}-{i:04d}.png", codec.show(answer.value, value).get("png")
+            path, png = folder / f"{file_name(name)}-{i:04d}.png", encoder.show(answer.value, value).get("png")
             if png is not None:
                 folder.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(base64.b64decode(png))

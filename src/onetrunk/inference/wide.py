@@ -38,7 +38,7 @@ def features_of(
     features, present = {}, {}
     for name in names:
         c = store.names.index(name)
-        encoder = store.codecs[c].encoder
+        encoder = store.encoders[c]
         if isinstance(encoder, Wide):
             place = store.index[rows, c]
             there = np.flatnonzero(place >= 0)

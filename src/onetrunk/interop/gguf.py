@@ -29,10 +29,10 @@ def write(model: Model, ask: str, place: Path) -> None:
         import gguf
     except ImportError:
         raise MissingExtraError("gguf", "gguf", "Writing GGUF") from None
-    codec, config, tensors = model.codec(ask), *causal_lm.checkpoint(model, ask)
+    encoder, config, tensors = model.encoder(ask), *causal_lm.checkpoint(model, ask)
     if config["model_type"] != "qwen3" or config["rope_scaling"] is not None:
         raise UsageError("GGUF is written of a trunk with normed queries and keys (qk_norm) and without rope_scaling.")
-    if codec.special != OWN or codec.options.unit != "bpe":
+    if encoder.special != OWN or encoder.options.unit != "bpe":
         raise UsageError(
             f"The tokenizer of {ask!r} is not one that is written as GGUF: expected pieces learnt here (unit: bpe). "
             "Of a tokenizer that it knows, llama.cpp's convert_hf_to_gguf.py makes GGUF of --to huggingface."
@@ -50,7 +50,7 @@ def write(model: Model, ask: str, place: Path) -> None:
     out.add_layer_norm_rms_eps(config["rms_norm_eps"])
     out.add_rope_freq_base(config["rope_theta"])
     out.add_file_type(gguf.LlamaFileType.ALL_F32)
-    _add_tokenizer(out, codec, gguf.TokenType)
+    _add_tokenizer(out, encoder, gguf.TokenType)
     names = gguf.get_tensor_name_map(kind, config["num_hidden_layers"])
     for name, tensor in tensors.items():
         stem, _, suffix = name.rpartition(".")
@@ -61,22 +61,22 @@ def write(model: Model, ask: str, place: Path) -> None:
     out.close()
 
 
-def _add_tokenizer(out: Any, codec: Any, kinds: Any) -> None:
-    told = json.loads(codec.tokenizer.to_str())
+def _add_tokenizer(out: Any, encoder: Any, kinds: Any) -> None:
+    told = json.loads(encoder.tokenizer.to_str())
     added = {token["id"]: token["special"] for token in told["added_tokens"]}
-    tokens = sorted(codec.tokenizer.get_vocab().items(), key=lambda pair: pair[1])
+    tokens = sorted(encoder.tokenizer.get_vocab().items(), key=lambda pair: pair[1])
     types = {None: kinds.NORMAL, True: kinds.CONTROL, False: kinds.USER_DEFINED}
     out.add_tokenizer_model("gpt2")
     out.add_tokenizer_pre("gpt-2")
     out.add_token_list([token for token, _ in tokens])
     out.add_token_types([types[added.get(i)] for _, i in tokens])
     out.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in told["model"]["merges"]])
-    out.add_bos_token_id(codec.special.start)
-    out.add_eos_token_id(codec.special.end)
-    out.add_unk_token_id(codec.special.unknown)
-    out.add_pad_token_id(codec.special.end)
+    out.add_bos_token_id(encoder.special.start)
+    out.add_eos_token_id(encoder.special.end)
+    out.add_unk_token_id(encoder.special.unknown)
+    out.add_pad_token_id(encoder.special.end)
     out.add_add_bos_token(True)
-    if (template := causal_lm.chat_template(codec)) is not None:
+    if (template := causal_lm.chat_template(encoder)) is not None:
         out.add_chat_template(template)
 
 
@@ -86,11 +86,11 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
 
     Raises EvidenceError where it does not answer; MissingExtraError.
     """
-    codec, parity, server = model.codec(ask), Parity(), _open(place / FILE, model.codec(ask).options.length)
+    encoder, parity, server = model.encoder(ask), Parity(), _open(place / FILE, model.encoder(ask).options.length)
     ours, theirs = [], []
     for value in values:
-        prompt, ids = _prompt_of(codec, value)
-        if len(ids) + _NEW_TOKENS > codec.options.length:
+        prompt, ids = _prompt_of(encoder, value)
+        if len(ids) + _NEW_TOKENS > encoder.options.length:
             continue  # a conversation that leaves no room to go on
         for _ in range(_NEW_TOKENS):
             found = causal_lm.next_logits(model, ask, ids).log_softmax(-1)[-1].numpy()
@@ -123,13 +123,15 @@ def _likeliest(server: Any, prompt: Any) -> dict[int, float]:
     return {token["id"]: token["logprob"] for token in steps[0]["top_logprobs"]}
 
 
-def _prompt_of(codec: Any, value: Any) -> tuple[Any, list[int]]:
+def _prompt_of(encoder: Any, value: Any) -> tuple[Any, list[int]]:
     """What llama.cpp is told, and the ids that the model should see of it; of a text, short enough to go on from."""
     if is_conversation(value):
         last = max((i for i, turn in enumerate(value) if turn["role"] == ANSWERS), default=len(value))
-        return value[:last], [codec.special.start, *codec.encode(value[:last])["id"].tolist()]
+        return value[:last], [encoder.special.start, *encoder.encode(value[:last])["id"].tolist()]
     text = str(value)[: len(str(value)) // 2]
-    while len(ids := [codec.special.start, *codec.encode(text)["id"].tolist()]) + _NEW_TOKENS > codec.options.length:
+    while (
+        len(ids := [encoder.special.start, *encoder.encode(text)["id"].tolist()]) + _NEW_TOKENS > encoder.options.length
+    ):
         text = text[: len(text) // 2]
     return text, ids
 

@@ -27,7 +27,7 @@ from onetrunk.inference.model_folder import Model, Task
 from onetrunk.model import FoundationModel
 from onetrunk.storage.strict_json import read_json
 
-Category, Text = column_types.get("category"), column_types.get("text")
+Category, Text = column_types.get("category").encoder, column_types.get("text").encoder
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MOST = 1 << 30  # numbers in one array
@@ -74,7 +74,7 @@ def read(path: Path, words: Path | None = None) -> Model:
     if len(bias) == 1:  # a sigmoid is a softmax over 0 and its logit
         head, shift = (torch.cat([torch.zeros_like(x), x]) for x in (head, shift))
     for key, name, tensor in (("text", "table", _tensor(table)), ("label", "head", head), ("label", "bias", shift)):
-        state[network.codecs.parameter_name(key, name)] = tensor
+        state[network.column_modules.parameter_name(key, name)] = tensor
     network.load_state_dict(state)
     stage = {"stage": "import", "source": path.name, "family": "keras", "left_out": []}
     return Model(network.eval(), [Task(["text"], ["label"])], {"stages": [stage]})

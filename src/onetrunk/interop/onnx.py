@@ -23,9 +23,9 @@ from onetrunk.columns.families.tokens.encoder import TokenEncoder
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Batch, Embed, Layout
-from onetrunk.core.column import Codec
-from onetrunk.core.content import On, Role
+from onetrunk.core.content import ReadPositions, Role
 from onetrunk.core.decoding import AnswerContext
+from onetrunk.core.encoder import Encoder, SegmentContext, reads_on
 from onetrunk.core.errors import MissingExtraError, UsageError
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import assemble
@@ -62,17 +62,17 @@ class OneShot(nn.Module):
         self.facts = list(facts)
         self.outputs = [EMBEDDING]
         if ask is not None:
-            codec, cpu = network.codec(ask), torch.device("cpu")
+            module, cpu = network.module(ask), torch.device("cpu")
             keys, t = rng.mix(np.zeros(1, dtype=np.uint64)), grid or 1
-            on = None if grid is None else On(np.full(1, t), dict(facts))
-            self.state = codec.start(AnswerContext.alike(keys, Sampling(), cpu, read_positions=on))
+            on = None if grid is None else ReadPositions(np.full(1, t), dict(facts))
+            self.state = module.start(AnswerContext.alike(keys, Sampling(), cpu, read_positions=on))
             with torch.no_grad():
                 if grid is None:
-                    query = codec.query(self.state)
+                    query = module.query(self.state)
                     t = query.t
-                    slot = codec.embed(query.content).view(1, t, -1) + network.marker(ask)[Role.ASKED]
+                    slot = module.embed(query.content).view(1, t, -1) + network.marker(ask)[Role.ASKED]
                     self.register_buffer("slot", slot)
-                after = codec.step(self.state, torch.zeros(1, t, (1 + codec.pooled) * network.width), None)
+                after = module.step(self.state, torch.zeros(1, t, (1 + module.pooled) * network.width), None)
             self.outputs += [f"{ask}.{name}" for name in after if name not in self.state]
 
     def forward(self, gather_BT: Tensor, pos_BT: Tensor, *arrays: Tensor) -> tuple[Tensor, ...]:
@@ -95,23 +95,23 @@ class OneShot(nn.Module):
         pooled = hidden.pooled_MD
         if self.ask is None:
             return (pooled,)
-        codec = network.codec(self.ask)
+        module = network.module(self.ask)
         state = {name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in self.state.items()}
         if self.grid is not None:
-            h, on = self._read_on(codec.reads_on(), hidden.h_BTD, gather_BT, lens, content)
-            after = codec.step(state | on, h, None)
+            h, on = self._read_on(reads_on(module.encoder), hidden.h_BTD, gather_BT, lens, content)
+            after = module.step(state | on, h, None)
         else:
             t = self.slot.shape[1]
             pos, there = torch.arange(t, device=device).expand(n, -1), torch.ones(n, t, dtype=torch.bool, device=device)
             slot = self.slot.expand(n, -1, -1)
             h, _ = network.extend(slot, pos, there, hidden.cache, causal=False, keep=False)
-            after = codec.step(state, network.with_pooled(self.ask, h, pooled), None)
+            after = module.step(state, network.with_pooled(self.ask, h, pooled), None)
         return (pooled, *(after[name.removeprefix(f"{self.ask}.")] for name in self.outputs[1:]))
 
     def _read_on(
         self, other: str, h: Tensor, gather_BT: Tensor, lens: Sequence[int], content: dict[str, dict[str, Tensor]]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """A given column's states [B, grid, D] (T of them where `grid` is 0), and `On.state` of it."""
+        """A given column's states [B, grid, D] (T of them where `grid` is 0), and `core.batch.state_of` it."""
         c = self.given.index(other)
         at = F.pad((gather_BT >= sum(lens[:c])) & (gather_BT < sum(lens[: c + 1])), (0, self.grid))
         t = torch.arange(at.shape[1], device=h.device)
@@ -139,11 +139,11 @@ class LanguageModel(nn.Module):
         self.network, self.ask = network, ask
 
     def forward(self, ids_BT: Tensor) -> tuple[Tensor, ...]:
-        codec, (B, T) = self.network.codec(self.ask), ids_BT.shape
+        module, (B, T) = self.network.module(self.ask), ids_BT.shape
         role = torch.full((1,), int(Role.ASKED), device=ids_BT.device)
         here = torch.arange(B * T, device=ids_BT.device)
         batch = Batch(Layout.stream(B, T, ids_BT.device), {self.ask: Embed({"id": ids_BT.flatten()}, role, here)})
-        return (F.linear(*codec.readout(self.network.encode(batch).h_BTD)).float(),)
+        return (F.linear(*module.readout(self.network.encode(batch).h_BTD)).float(),)
 
 
 # -- writing -------------------------------------------------------------------------------------------------
@@ -159,19 +159,19 @@ def export(model: Model, ask: str | None, given: Sequence[str], store: Store, pl
             f"{ask!r} has a wide read-out (n-grams, boosted trees), which cannot be written as ONNX. Train the model "
             "without it (--set finetune.wide=false), or export what describes a row (--ask embedding)."
         )
-    codec = None if ask is None else model.codec(ask)
+    encoder = None if ask is None else model.encoder(ask)
     if not isinstance(network.trunk, Transformer):
         raise UsageError(
             f"Only transformers are written as ONNX; this trunk is of the kind {network.trunk.config.kind}."
         )
-    if isinstance(getattr(codec, "encoder", None), TokenEncoder):
-        if codec.options.bigrams:
+    if isinstance(encoder, TokenEncoder):
+        if encoder.options.bigrams:
             raise UsageError(f"{ask!r} also embeds pairs of tokens (bigrams), which are not written as ONNX.")
         graph, feeds = LanguageModel(network, ask), _texts(store, ask)
         example = {"ids": np.resize(feeds[0]["ids"], (2, max(2, feeds[0]["ids"].shape[1])))}
-    elif codec is None or codec.pooled or codec.reads_on() is not None:
+    elif encoder is None or model.module(ask).pooled or reads_on(encoder) is not None:
         example, feeds = _rows(network, store, given)
-        graph = OneShot(network, given, ask, list(example)[2:], *_read_on(codec, store, given))
+        graph = OneShot(network, given, ask, list(example)[2:], *_read_on(encoder, store, given))
     else:
         raise UsageError(
             f"An answer of {ask!r} takes many steps of the trunk; only those of one step are written as ONNX."
@@ -186,36 +186,36 @@ def export(model: Model, ask: str | None, given: Sequence[str], store: Store, pl
     return parity
 
 
-def _read_on(codec: Codec | None, store: Store, given: Sequence[str]) -> tuple[int | None, dict[str, np.ndarray]]:
+def _read_on(encoder: Encoder | None, store: Store, given: Sequence[str]) -> tuple[int | None, dict[str, np.ndarray]]:
     """`grid` and `facts` of `OneShot`."""
-    if codec is None or (other := codec.reads_on()) is None:
+    if encoder is None or (other := reads_on(encoder)) is None:
         return None, {}
     if other not in given:
         raise UsageError(f"What is asked is read on the column {other!r}, which is not given: --given {other}.")
     c = store.names.index(other)
-    read, one = store.codecs[c], store.contents[c].take(np.zeros(1, dtype=np.int64))
-    grid = 0 if read.ragged else int(read.positions(one)[0])
-    return grid, read.segment(one, Role.GIVEN, np.zeros(1, dtype=np.uint64)).facts
+    read, one = store.encoders[c], store.contents[c].take(np.zeros(1, dtype=np.int64))
+    grid = 0 if read.ragged else int(read.max_positions(one)[0])
+    return grid, read.segment(one, SegmentContext(Role.GIVEN, np.zeros(1, dtype=np.uint64))).facts
 
 
 def _describe(model: Model, columns: Sequence[str], place: Path) -> None:
     """What turns values into the graph's arrays, and its numbers into answers: classes, scales, tokenizers."""
     described = {}
     for name in dict.fromkeys(columns):
-        codec = model.codec(name)
-        assets = {f"{file_name(name)}.{file}": text for file, text in codec.assets().items()}
+        encoder = model.encoder(name)
+        assets = {f"{file_name(name)}.{file}": text for file, text in encoder.assets().items()}
         for file, text in assets.items():
             (place / file).write_text(text, encoding="utf-8")
-        knows = {} if assets else {"knowledge": codec.knowledge()}
-        described[name] = {"type": model.columns[name].type, "options": codec.options.model_dump(), **knows}
+        knows = {} if assets else {"knowledge": encoder.knowledge()}
+        described[name] = {"type": model.columns[name].type, "options": encoder.options.model_dump(), **knows}
     write_json(place / "columns.json", described)
 
 
 def _texts(store: Store, ask: str) -> list[dict[str, np.ndarray]]:
     """Each text with the start token before it."""
     c = store.names.index(ask)
-    codec, content = store.codecs[c], store.contents[c]
-    segment = codec.segment(content, Role.ASKED, np.zeros(len(content), dtype=np.uint64))
+    encoder, content = store.encoders[c], store.contents[c]
+    segment = encoder.segment(content, SegmentContext(Role.ASKED, np.zeros(len(content), dtype=np.uint64)))
     return [{"ids": ids[None]} for ids in np.split(segment.content["id"].astype(np.int64), segment.lens.cumsum()[:-1])]
 
 
@@ -335,7 +335,7 @@ def _compare_answers(
     for found in outputs:
         state = {name.removeprefix(f"{ask}."): torch.from_numpy(array) for name, array in found.items()}
         n = len(found[EMBEDDING])
-        theirs += network.codec(ask).finish(
+        theirs += network.module(ask).finish(
             {name: x.expand(n, *x.shape[1:]) for name, x in graph.state.items()} | state
         )
     parity.count(*([_rounded(each.value) for each in answers] for answers in (ours, theirs)))

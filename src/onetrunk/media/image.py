@@ -81,9 +81,17 @@ def _from_array(array: np.ndarray) -> Pillow.Image:
 
 def as_png(image: Pillow.Image) -> str:
     """A PNG file in base64."""
+    return base64.b64encode(png([np.asarray(image)])).decode()
+
+
+def png(pictures: Sequence[np.ndarray], duration: float = 0) -> bytes:
+    """A PNG file of uint8 [H, W] or [H, W, 3]; of several a moving one, each shown for `duration` milliseconds, again
+    and again."""
     file = io.BytesIO()
-    image.save(file, format="PNG")
-    return base64.b64encode(file.getvalue()).decode()
+    first, *rest = map(Pillow.fromarray, pictures)
+    moving = {"save_all": True, "append_images": rest, "duration": duration, "loop": 0} if rest else {}
+    first.save(file, format="PNG", **moving)
+    return file.getvalue()
 
 
 def is_colour(image: Pillow.Image) -> bool:

@@ -1,4 +1,4 @@
-"""One class out of several, or several at once. Labels are the codec's own spelling: plain strings.
+"""One class out of several, or several at once. Labels are the column's own spelling: plain strings.
 
 A true label that was not among the training classes counts as wrong, and is counted under "unseen". What
 needs its probability (AUC, log loss) is measured on the other rows, for no model has one for it.

@@ -35,14 +35,13 @@ class StepOperations:
         if not count:
             return 0.0
         if (column, reading) not in self._costs:
-            codec = self.model.codec(column)
-            device = next(codec.parameters()).device
+            module = self.model.module(column)
+            device = next(module.parameters()).device
             tensors = {name: x.to(device) for name, x in content.items()}
             with FlopCounterMode(display=False) as counter:
                 if reading:
-                    width = codec.read_width
-                    codec.loss(torch.zeros(count, width, device=device), tensors)
+                    module.loss(torch.zeros(count, module.read_width, device=device), tensors)
                 else:
-                    codec.embed(tensors)
+                    module.embed(tensors)
             self._costs[column, reading] = 3 * counter.get_total_flops() / count
         return count * self._costs[column, reading]

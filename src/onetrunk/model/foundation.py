@@ -13,28 +13,29 @@ import torch
 from torch import Tensor, nn
 
 from onetrunk.core.batch import Batch, Read
-from onetrunk.core.column import Codec
 from onetrunk.core.content import Role
-from onetrunk.core.encoder import Column
+from onetrunk.core.encoder import Column, Encoder
 from onetrunk.core.errors import UsageError, unknown
 from onetrunk.core.hidden import Hidden
+from onetrunk.core.module import ColumnModule
+from onetrunk.core.registry import column_types
 from onetrunk.model.wide import WideReadout
 from onetrunk.nn.trunk import build_trunk
 
 
-class Codecs(nn.Module):
-    """Codecs by key, which may be any text. In the tree of modules each is a number, in the order in which they came:
-    names of modules are split at dots, and must be no attribute of a module."""
+class ColumnModules(nn.Module):
+    """Columns' modules by key, which may be any text. In the tree of modules each is a number, in the order in which
+    they came: names of modules are split at dots, and must be no attribute of a module."""
 
     def __init__(self) -> None:
         super().__init__()
         self._number_of: dict[str, str] = {}
 
-    def __setitem__(self, key: str, codec: Codec) -> None:
-        self.add_module(self._number_of.setdefault(key, str(len(self._number_of))), codec)
+    def __setitem__(self, key: str, module: ColumnModule[Any]) -> None:
+        self.add_module(self._number_of.setdefault(key, str(len(self._number_of))), module)
 
-    def __getitem__(self, key: str) -> Codec:
-        return cast(Codec, self._modules[self._number_of[key]])
+    def __getitem__(self, key: str) -> ColumnModule[Any]:
+        return cast(ColumnModule[Any], self._modules[self._number_of[key]])
 
     def __contains__(self, key: object) -> bool:
         return key in self._number_of
@@ -48,40 +49,41 @@ class Codecs(nn.Module):
     def keys(self) -> KeysView[str]:
         return self._number_of.keys()
 
-    def items(self) -> list[tuple[str, Codec]]:
+    def items(self) -> list[tuple[str, ColumnModule[Any]]]:
         return [(key, self[key]) for key in self]
 
     def parameter_name(self, key: str, name: str) -> str:
-        """The name, in the model's state, of what the codec itself calls `name`."""
-        return f"codecs.{self._number_of[key]}.{name}"
+        """The name, in the model's state, of what the module itself calls `name`."""
+        return f"column_modules.{self._number_of[key]}.{name}"
 
 
 class FoundationModel(nn.Module):
-    """One trunk for all columns. Codecs are fitted before and built here.
+    """One trunk for all columns. Encoders are fitted before; their modules are made here.
 
     `given` says whether what is given sees itself whole ("bidirectional") or only what came before ("causal").
     """
 
-    def __init__(self, trunk: dict[str, Any], columns: Sequence[Column], codecs: dict[str, Codec], given: str) -> None:
+    def __init__(
+        self, trunk: dict[str, Any], columns: Sequence[Column], encoders: dict[str, Encoder], given: str
+    ) -> None:
         super().__init__()
         self.trunk = build_trunk(trunk)
         self.width: int = self.trunk.config.width
         self.given_causal = given == "causal"
         self.columns: dict[str, Column] = {}
-        self.codecs = Codecs()
+        self.column_modules = ColumnModules()
         # What tells a column, and a role in it, from every other: added to each of its positions.
         self.markers = nn.ParameterDict()
         self._marker_of: dict[str, str] = {}
         self.wide = nn.ModuleDict()  # by the number of the asked column, as markers
         for column in columns:
-            self.add_column(column, codecs[column.codec])
+            self.add_column(column, encoders[column.key])
 
-    def add_column(self, column: Column, codec: Codec, like: Sequence[str] = ()) -> None:
-        """Makes a column known, with a new codec (of a name not yet taken) or one it shares. Its markers begin as the
+    def add_column(self, column: Column, encoder: Encoder, like: Sequence[str] = ()) -> None:
+        """Makes a column known, with a new module (of a key not yet taken) or one it shares. Its markers begin as the
         mean of those of the columns `like`: a trained trunk knows what to gather for an answer of that kind."""
-        if column.codec not in self.codecs:
-            codec.build(self.width)
-            self.codecs[column.codec] = codec
+        if column.key not in self.column_modules:
+            self.column_modules[column.key] = column_types.get(column.type).module(encoder, self.width)
         index = str(len(self.columns))
         self.columns[column.name] = column
         marker = torch.randn(len(Role), self.width) * 0.05
@@ -90,18 +92,33 @@ class FoundationModel(nn.Module):
         self.markers[index] = nn.Parameter(marker)
         self._marker_of[column.name] = index
 
+    def extend_column(self, name: str, values: Sequence[Any]) -> int:
+        """Adds the classes or words of these values that are new, to the encoder and to the module. What was learnt
+        stays. Returns how many were added."""
+        growth = self.encoder(name).extend(values)
+        self.module(name).grow(growth)
+        return len(growth)
+
+    @property
+    def encoders(self) -> dict[str, Encoder]:
+        """By key, as the modules have them."""
+        return {key: module.encoder for key, module in self.column_modules.items()}
+
+    def encoder(self, column: str) -> Encoder:
+        return self.module(column).encoder
+
+    def module(self, column: str) -> ColumnModule[Any]:
+        return self.column_modules[self.columns[column].key]
+
     def add_wide(self, column: str, readout: WideReadout) -> None:
         """From now on the column is read out beside what this says."""
         self.wide[self._marker_of[column]] = readout
-        self.codec(column).module.attach_wide(readout.shape.outputs)
+        self.module(column).attach_wide(readout.shape.outputs)
 
     def wide_of(self, column: str) -> WideReadout | None:
         """The column's wide read-out, where it has one."""
         number = self._marker_of[column]
         return self.wide.get_submodule(number) if number in self.wide else None  # type: ignore[return-value]
-
-    def codec(self, column: str) -> Codec:
-        return self.codecs[self.columns[column].codec]
 
     @property
     def blocks(self) -> Sequence[nn.Module]:
@@ -115,7 +132,7 @@ class FoundationModel(nn.Module):
     # -- whole batches -----------------------------------------------------------------------------------------------
     def embed(self, column: str, content: dict[str, Tensor], role_n: Tensor) -> Tensor:
         """Content of one column to [n, D]. `role_n` int64 [n], or [1] where all have one role."""
-        return self.codec(column).embed(content) + nn.functional.embedding(role_n, self.marker(column))
+        return self.module(column).embed(content) + nn.functional.embedding(role_n, self.marker(column))
 
     def encode(
         self,
@@ -157,7 +174,7 @@ class FoundationModel(nn.Module):
         if at is None:
             at = _only_read(hidden.batch, column)
         parts = [hidden.h_ND[at.flat_r]]
-        if self.codec(column).pooled:
+        if self.module(column).pooled:
             parts.append(hidden.pooled_MD[at.doc_r])
         if self.wide_of(column) is not None:
             parts.append(hidden.batch.wide[column][at.doc_r].to(parts[0].dtype))
@@ -183,7 +200,7 @@ class FoundationModel(nn.Module):
     def with_pooled(self, column: str, h_NTD: Tensor, pooled_ND: Tensor) -> Tensor:
         """As `read`, of states that `extend` returned: [N, T, D] or, where the column is `pooled`, [N, T, 2 D]; with
         what a wide read-out says, which then stands at the end of `pooled_ND`, as many more."""
-        if not self.codec(column).pooled:
+        if not self.module(column).pooled:
             return h_NTD
         return torch.cat([h_NTD, pooled_ND[:, None].expand(-1, h_NTD.shape[1], -1)], dim=-1)
 

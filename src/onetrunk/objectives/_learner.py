@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +11,8 @@ from torch import Tensor, nn
 
 from onetrunk.core import rng
 from onetrunk.core.batch import Batch, Loss, Read, tensors_of
-from onetrunk.core.column import Codec
-from onetrunk.core.content import Content, On, Role, Segment
+from onetrunk.core.content import Content, ReadPositions, Role, Segment
+from onetrunk.core.encoder import Encoder, SegmentContext, reads_on
 from onetrunk.core.hidden import Hidden
 from onetrunk.core.objective import BatchEncoder, LossGroup, Objective
 
@@ -71,13 +70,13 @@ class _View:
         objective, reads = self._objectives[tag], self.batch.reads.get(tag, {})
         columns = objective.columns if objective.config.ask is None else objective.config.ask
         device = self.batch.layout.doc_BT.device
-        return {name: reads.get(name) or _no_read(self.model.codec(name), device) for name in columns}
+        return {name: reads.get(name) or _no_read(self.model.encoder(name), device) for name in columns}
 
     def losses(self, tag: str) -> dict[str, Loss]:
         losses: dict[str, Loss] = {}
         for name, at in self.reads(tag).items():
             if self.wants(f"{tag}/{name}"):
-                loss = self.model.codec(name).loss(self.model.read(self.hidden, name, at), at.targets)
+                loss = self.model.module(name).loss(self.model.read(self.hidden, name, at), at.targets)
                 loss.doc = at.doc_r
                 losses[f"{tag}/{name}"] = loss
         return losses
@@ -89,18 +88,17 @@ class _View:
 
 def _on_nothing(model: BatchEncoder, column: str, device: torch.device) -> Tensor:
     """Embeddings [0, D] of a column that the batch lacks: its parameters take part all the same."""
-    content = tensors_of(blanks(model.codec(column), Role.GIVEN, 0).content, device)
+    content = tensors_of(blanks(model.encoder(column), Role.GIVEN, 0).content, device)
     return model.embed(column, content, torch.zeros(0, dtype=torch.int64, device=device))
 
 
-def blanks(codec: Codec, role: Role, m: int) -> Segment:
+def blanks(encoder: Encoder, role: Role, m: int) -> Segment:
     """The segment of m documents that hold nothing in particular."""
-    content = Content.stack([codec.blank()], codec.ragged).take(np.zeros(m, dtype=np.int64))
-    on = On(np.zeros(m, dtype=np.int64))
-    told: dict[str, Any] = {"on": on} if role == Role.ASKED and codec.reads_on() else {}
-    return codec.segment(content, role, np.zeros(m, dtype=np.uint64), **told)
+    content = Content.stack([encoder.blank()], encoder.ragged).take(np.zeros(m, dtype=np.int64))
+    nowhere = ReadPositions(np.zeros(m, dtype=np.int64)) if role == Role.ASKED and reads_on(encoder) else None
+    return encoder.segment(content, SegmentContext(role, np.zeros(m, dtype=np.uint64), read_positions=nowhere))
 
 
-def _no_read(codec: Codec, device: torch.device) -> Read:
+def _no_read(encoder: Encoder, device: torch.device) -> Read:
     none = torch.zeros(0, dtype=torch.int64, device=device)
-    return Read(tensors_of(blanks(codec, Role.ASKED, 0).targets, device), none, none)
+    return Read(tensors_of(blanks(encoder, Role.ASKED, 0).targets, device), none, none)

@@ -57,12 +57,12 @@ class Adversarial(Objective):
     def build(self, width: int) -> None:
         o = self.options
         for name in self.asked:
-            if "value" not in blanks(self._codec(name), Role.ASKED, 0).targets:
+            if "value" not in blanks(self._encoder(name), Role.ASKED, 0).targets:
                 raise UsageError(
                     f"The objective adversarial draws numbers and dates; the column {name!r} has other values. Name "
                     "others with `ask`."
                 )
-        pooled = [self._codec(name).pooled for name in self.asked]
+        pooled = [self.module_type(name).pooled for name in self.asked]  # alike for all columns of these types
         self.noise = nn.Linear(o.noise, width)
         self.heads = nn.ModuleList(nn.Linear(width * (1 + each), 1) for each in pooled)
         sizes = [len(self.asked) + (width if self.given else 0), *[o.width] * o.layers]
@@ -110,7 +110,7 @@ class Adversarial(Objective):
         reads = batch.reads[self.tag]
         drawn, _ = self._draw(model, batch, reads, torch.from_numpy(z).to(batch.layout.doc_BT.device))
         values = drawn.cpu().tolist()
-        return {name: [self._codec(name).value(row[c]) for row in values] for c, name in enumerate(self.asked)}
+        return {name: [self._encoder(name).value(row[c]) for row in values] for c, name in enumerate(self.asked)}
 
     # -- parts -------------------------------------------------------------------------------------------------------
     def _draw(
@@ -153,8 +153,8 @@ class Adversarial(Objective):
         true, drawn = scores
         return _mean(F.softplus(drawn - true) + self.options.penalty / 2 * sum(penalties))
 
-    def _codec(self, name: str) -> Any:
-        return self.codecs[self.columns.index(name)]
+    def _encoder(self, name: str) -> Any:
+        return self.encoders[self.columns.index(name)]
 
 
 def _noise(view: View, objective: Adversarial) -> Tensor:

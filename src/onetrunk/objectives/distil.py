@@ -15,6 +15,7 @@ from torch import nn
 from onetrunk.core.batch import Loss
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
+from onetrunk.core.module import with_distribution
 from onetrunk.core.objective import BatchEncoder, View
 from onetrunk.objectives.predict import Predict
 
@@ -55,8 +56,8 @@ class Distil(Predict):
             with torch.no_grad():
                 theirs = teacher.read(taught, name, at)
             own = view.model.read(view.hidden, name, at)
-            codec = view.model.codec(name)
-            each = codec.divergence(own, teacher.codec(name), theirs, self.options.temperature)
+            module = with_distribution(view.model.module(name))
+            each = module.divergence(own, teacher.module(name), theirs, self.options.temperature)
             total = torch.lerp(truth.sum, (each * at.targets["w"]).sum(), weight)
             by_read = None if truth.each is None else truth.each.lerp(each.detach(), weight)
             losses[f"{self.tag}/{name}"] = Loss(total, truth.count, by_read, truth.doc)

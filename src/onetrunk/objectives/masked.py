@@ -17,7 +17,7 @@ class Masked(Objective):
         """Columns with parts; where there are none (a plain table), any: a whole value is then hidden or shown."""
         asked = set(self.config.ask) if self.config.ask is not None else set(self.columns)
         chosen = np.array([name in asked for name in self.columns])
-        with_parts = np.array([codec.parts for codec in self.codecs]) & chosen
+        with_parts = np.array([encoder.has_parts for encoder in self.encoders]) & chosen
         return with_parts if with_parts.any() else chosen
 
     def pool(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
@@ -28,7 +28,8 @@ class Masked(Objective):
     def assign_roles(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> RoleAssignment:
         able = present & self._maskable()
         u = rng.uniform(rng.mix(keys, "roles"), 2, present.shape[1])
-        whole = not any(codec.parts for codec, able_one in zip(self.codecs, self._maskable(), strict=True) if able_one)
+        columns = zip(self.encoders, self._maskable(), strict=True)
+        whole = not any(encoder.has_parts for encoder, able_one in columns if able_one)
         rate = rng.uniform(rng.mix(keys, "rate"), 1) if whole else 0.7
         masked = able & (u[:, 0] < rate)
         masked[np.arange(len(rows)), np.where(able, u[:, 1], -1).argmax(1)] = True

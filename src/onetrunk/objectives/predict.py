@@ -7,6 +7,7 @@ import numpy as np
 from onetrunk.core import rng
 from onetrunk.core.batch import Loss
 from onetrunk.core.content import Role
+from onetrunk.core.module import Guided
 from onetrunk.core.objective import Objective, RoleAssignment, View
 
 _ALSO_ASKED, _ALSO_GIVEN = (
@@ -39,9 +40,8 @@ class Predict(Objective):
         asked = [self.columns.index(name) for name in self.config.ask or ()]
         given = [i for i in given if i not in asked]
         if given:
-            unconditional = all(
-                self.codecs[i].guided for i in asked
-            )  # guidance compares with nothing given (2207.12598)
+            # Guidance compares with nothing given (arXiv 2207.12598).
+            unconditional = all(issubclass(self.module_type(name), Guided) for name in self.config.ask)
             rate = _GIVEN_DROPPED if unconditional or len(given) > 1 else 0
             kept = rng.uniform(rng.mix(keys, "drop"), len(given)) >= rate
             if not unconditional:

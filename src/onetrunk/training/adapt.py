@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from onetrunk.core import rng
+from onetrunk.core.encoder import Prompted
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.nn import lora
@@ -15,26 +16,26 @@ from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import FinetuneConfig
 
 
-def frozen_codecs(model: Model, data: Data, tuning: FinetuneConfig | None) -> set[str]:
-    """Codecs whose embeddings fine-tuning freezes: a new word's would never be learnt."""
+def frozen_keys(model: Model, data: Data, tuning: FinetuneConfig | None) -> set[str]:
+    """Keys of modules whose embeddings fine-tuning freezes: a new word's would never be learnt."""
     if tuning is None or not (tuning.freeze or tuning.lora):
         return set()
-    given, asked = ({model.columns[n].codec for n in names if n in model.columns} for names in (data.given, data.ask))
+    given, asked = ({model.columns[n].key for n in names if n in model.columns} for names in (data.given, data.ask))
     return given - asked
 
 
 def freeze(model: Model, task: Task, freeze: int | str) -> None:
     """What is given must reach frozen blocks as it did: whatever embeds it is frozen too. An asked column stays
-    trainable, but of a codec that it shares with a given one only what reads out."""
+    trainable, but of a module that it shares with a given one only what reads out."""
     if freeze == 0:
         return
     network = model.network
-    embedding = {model.columns[name].codec for name in task.given}
+    embedding = {model.columns[name].key for name in task.given}
     kept = {
         id(p)
-        for key in {model.columns[name].codec for name in task.ask}
-        for name, p in network.codecs[key].named_parameters()
-        if key not in embedding or name.partition(".")[0] in network.codecs[key].read_out
+        for key in {model.columns[name].key for name in task.ask}
+        for name, p in network.column_modules[key].named_parameters()
+        if key not in embedding or name.partition(".")[0] in network.column_modules[key].read_out
     }
     blocks = len(network.trunk.layers) if freeze == "trunk" else int(freeze)
     if not 0 < blocks <= len(network.trunk.layers):
@@ -52,10 +53,10 @@ def add_lora(model: Model, task: Task, config: LoRAConfig, seed: int) -> None:
     that these changes are all there is to it."""
     if model.folder is None:
         raise UsageError("finetune.lora changes a model folder, by whose hash it knows it: name one with --from.")
-    known = read_json(model.folder / "onetrunk.json")["codecs"]
+    known = read_json(model.folder / "onetrunk.json")["encoders"]
     for column in (model.columns[name] for name in task.ask):
-        if column.codec in known and model.codec(column.name).continues:
-            model.codec(column.name).requires_grad_(False)
+        if column.key in known and isinstance(model.encoder(column.name), Prompted):
+            model.module(column.name).requires_grad_(False)
     torch.manual_seed(rng.torch_seed(seed, "lora"))
     lora.add(model.network.trunk, config)
 
@@ -67,7 +68,7 @@ def layer_rates(model: Model, task: Task, rate: float) -> dict[nn.Module, float]
         return {}
     layers = model.network.trunk.layers
     rates = {block: rate ** (len(layers) - 1 - depth) for depth, block in enumerate(layers)}
-    asked = {model.columns[name].codec for name in task.ask}
-    for key, codec in model.network.codecs.items():
-        rates[codec] = 1.0 if key in asked else rate ** len(layers)
+    asked = {model.columns[name].key for name in task.ask}
+    for key, module in model.network.column_modules.items():
+        rates[module] = 1.0 if key in asked else rate ** len(layers)
     return rates

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from onetrunk.core.answer import Sampling
+from onetrunk.core.encoder import is_prompt
 from onetrunk.core.errors import UsageError
 from onetrunk.core.events import LedgerLine, Listener, Note, Saved, ignore
 from onetrunk.data.ledger import Ledger
@@ -16,7 +17,7 @@ from onetrunk.data.table import Table
 from onetrunk.engine.runtime import Runtime, find_device
 from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.model_folder import Model, load
-from onetrunk.inference.tables import Columns, answers_in_parts, check_out, nothing_given, read_rows
+from onetrunk.inference.tables import Columns, answers_in_parts, check_out, drawn_columns, nothing_given, read_rows
 from onetrunk.training.open_data import renamed
 from onetrunk.training.options import AnswerOptions
 
@@ -39,7 +40,7 @@ def run_prediction(
     _check_given(task.given, table, on_event)
     whole = out is None or not table.is_mapped  # else the answers too are more than memory should hold
     parts: list[Columns] = []
-    with nullcontext() if out is None else AnswerFile(out, rows) as file:
+    with nullcontext() if out is None else AnswerFile(out, rows, drawn_columns(opened, task.ask)) as file:
         for part in answers_in_parts(opened, table, task, _sampling(options), ledger, prompted, out):
             if file is not None:
                 file.append(part)
@@ -87,7 +88,7 @@ def run_generation(
         table = opened.to_answer(read_rows(data, options.allow_network), asked, Ledger())
         rows = {name: [v for v in values for _ in range(n)] for name, values in table.columns.items()}
         given = [name for name in table.names if name in opened.columns and name not in asked]
-        own = [opened.codec(name).goes_on(v) for name in asked for v in rows.get(name, []) if v is not None]
+        own = [is_prompt(opened.encoder(name), v) for name in asked for v in rows.get(name, []) if v is not None]
         if not given and not any(own):
             raise nothing_given([c for c in opened.columns if c not in asked], table)
     if prompt is not None:

@@ -45,7 +45,7 @@ def make_objectives(configs: Sequence[ObjectiveConfig], store: Store) -> list[Ob
     for config in configs:
         same = sum(o.config.kind == config.kind for o in made)
         tag = config.kind if not same else f"{config.kind}{same + 1}"
-        made.append(objective_kinds.get(config.kind)(tag, config, store.names, store.codecs))
+        made.append(objective_kinds.get(config.kind)(tag, config, store.names, store.encoders))
     return made
 
 

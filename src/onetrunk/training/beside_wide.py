@@ -1,8 +1,8 @@
-"""The default of `train` on rows that all have their answers: what linear models and trees know first, then the trunk.
+"""The default of `train` on rows that have their answers: first a linear model and boosted trees, then the trunk.
 
-A wide read-out (`training.wide`) is fitted in seconds and the model is usable from then on. The trunk learns what is
-left to learn, beginning at nothing: the model answers as the wide read-out does until it has learnt. It is kept where
-rows held out for that say that it gains, by more than the noise of these rows.
+A wide read-out (`training.wide`) is fitted in seconds, and the model is usable from then on. The trunk learns what is
+left to learn. It starts at zero, so that the model first answers exactly as the wide read-out does. It is kept if its
+mean gain on the validation rows is larger than the standard error of that gain.
 """
 
 from __future__ import annotations
@@ -35,18 +35,19 @@ _MIN_JUDGED = 50  # rows that can say whether the trunk gains
 _PATIENCE = 5  # validations
 _WIDE_SHARE = 0.5  # of the time
 _PROPER = "log_loss"
+_REASON = "by what the trunk gains in the mean loss of {:,} validation rows"
 
 
 def begins_wide(data: Data, recipe: Recipe) -> bool:
     """Is this the way to train on these rows? Not where the recipe says how to pretrain, where many rows have no answer
     (pretraining learns from them), or where no given column has features that simple models can use."""
-    from onetrunk.core.registry import column_kinds
+    from onetrunk.core.registry import column_types
 
     if not recipe.finetune.wide or "pretrain" in recipe.model_fields_set or data.fold is not None:
         return False
     train = data.part("train")
     answered = [np.mean([value is not None for value in train[name]]) for name in data.ask]
-    asked, given = ([column_kinds.get(data.types[n]).encoder for n in names] for names in (data.ask, data.given))
+    asked, given = ([column_types.get(data.types[n]).encoder for n in names] for names in (data.ask, data.given))
     wide = any(issubclass(kind, Wide) for kind in given)
     return wide and all(issubclass(kind, WideTarget) for kind in asked) and min(answered) >= _LABELLED
 
@@ -64,12 +65,16 @@ def train_beside_wide(data: Data, context: RunContext, usable: Callable[[Model],
     if not fits:
         return None
     model.tasks = [task]
-    choice = Choice(len(labelled), kept="wide read-out", wide={name: fit.as_json() for name, fit in fits.items()})
+    choice = Choice(
+        len(labelled), kept="the wide read-out alone", wide={name: fit.as_json() for name, fit in fits.items()}
+    )
     model.provenance = provenance(data, context, untrained(model, time.monotonic() - started), "wide")
     usable(model)
     rows = validation_rows(data, task)
     if len(rows) < _MIN_JUDGED:
-        context.on_event(Note(f"The trunk is left as it is: {len(rows)} validation rows could not say what it gains."))
+        context.on_event(
+            Note(f"The trunk is not trained: {len(rows)} validation rows are too few to tell whether it helps.")
+        )
         return FineTuned(model, choice)
     before = copy.deepcopy(model.network.state_dict())
     left = None if context.limit is None else max(5.0, context.limit - (time.monotonic() - started))
@@ -84,9 +89,9 @@ def train_beside_wide(data: Data, context: RunContext, usable: Callable[[Model],
     if kept:
         model.network.load_state_dict(trained)
         model.provenance = provenance(data, context, result, "finetune")
-        choice.kept = "wide read-out and trunk"
+        choice.kept = "the wide read-out and the trunk"
     choice.trunk = {"gain": gain, "standard_error": noise, "seconds": result.seconds, "steps": float(result.step)}
-    context.on_event(Decision(choice.kept, f"on {len(gains):,} validation rows", {"gain": gain, "noise": noise}))
+    context.on_event(Decision(choice.kept, _REASON.format(len(gains)), {"gain": gain, "standard error": noise}))
     return FineTuned(model, choice)
 
 
@@ -104,18 +109,18 @@ def _attach(model: Model, store: Store, labelled: np.ndarray, task: Task, contex
         out = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
         out[rows.rows] = fit.held_out
         store.wide[name] = out
-        reason = f"cross-validated on {rows.count:,} rows in {fit.seconds:.0f} s"
+        reason = f"fitted in {fit.seconds:.0f} s, with these losses in cross-validation on {rows.count:,} rows"
         context.on_event(Decision(f"a wide read-out of {name}", reason, dict(fit.scores)))
     for name, fit in fits.items():
         if fit.residuals is not None:
-            model.codec(name).encoder.expect_around(fit.residuals)
+            model.encoder(name).expect_around(fit.residuals)
         model.network.add_wide(name, fit.readout.to(next(model.network.parameters()).device))
     return fits
 
 
 def _patient(model: Model, recipe: Recipe, task: Task) -> Recipe:
     """Judged often and by a proper score, and stopped when nothing more is gained."""
-    names = [metric.name for metric in model.codec(task.ask[0]).evaluation.metrics()]
+    names = [metric.name for metric in model.evaluation(task.ask[0]).metrics()]
     tuning = recipe.finetune
     if tuning.metric is None and _PROPER in names:
         tuning = tuning.updated(metric=_PROPER)
@@ -129,11 +134,11 @@ def _row_scores(model: Model, rows: Table, task: Task) -> np.ndarray:
     """How wrong the model is in each row, float64 [rows]: nats, or squared errors in the column's standard units."""
     name = task.ask[0]
     columns = [column for n, column in model.columns.items() if n in (*task.given, name)]
-    store = encode(rows, columns, model.network.codecs, Ledger())
+    store = encode(rows, columns, model.network.encoders, Ledger())
     there = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
     store.index = store.index[there]
     add_wide(model.network, store, task.given, name)
-    encoder = model.codec(name).encoder
+    encoder = model.encoder(name)
     c = store.names.index(name)
     target, classes = encoder.wide_target(store.contents[c].take(store.index[:, c]))
     if classes:

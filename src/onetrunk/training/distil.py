@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
-from onetrunk.core.column import Codec
-from onetrunk.core.encoder import Column
+from onetrunk.core.encoder import Column, Encoder
 from onetrunk.core.errors import UsageError
 from onetrunk.core.events import Listener, Note, ignore
+from onetrunk.core.module import ColumnModule, with_distribution
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.objectives.distil import DistilOptions
@@ -37,18 +38,18 @@ def both_met(teacher: Model | None, student: Model | None) -> Model | None:
     return replace(student, provenance={"stages": stages})
 
 
-def student_columns(teacher: Model, data: Data) -> tuple[list[Column], dict[str, Codec]]:
-    """Columns and codecs of a new student, which know what the teacher's know."""
+def student_columns(teacher: Model, data: Data) -> tuple[list[Column], dict[str, Encoder]]:
+    """Columns and encoders of a new student, which know what the teacher's know."""
     _check_known(teacher, data.names)
     for name, told in data.options.items():
-        own = teacher.codec(name).options.model_dump() if name in data.names else {}
+        own = teacher.encoder(name).options.model_dump() if name in data.names else {}
         for key, value in told.items():
             if name in data.names and value != own.get(key):
                 raise UsageError(f"columns.{name}.{key} is {own.get(key)!r} in the teacher, and so in its student.")
     columns = [replace(teacher.columns[name]) for name in data.names]
     made = {}
-    for key in dict.fromkeys(column.codec for column in columns):
-        known = teacher.network.codecs[key]
+    for key in dict.fromkeys(column.key for column in columns):
+        known = teacher.network.encoders[key]
         made[key] = type(known)(known.options.model_dump())
         made[key].set_knowledge(json.loads(json.dumps(known.knowledge())))
     return columns, made
@@ -59,14 +60,14 @@ def teach(student: Model, teacher: Model, data: Data, config: DistilOptions, on_
     same, or answers are no distribution."""
     _check_known(teacher, data.names)
     for name in data.names:
-        own, theirs = student.codec(name), teacher.codec(name)
+        own, theirs = student.encoder(name), teacher.encoder(name)
         if type(own) is not type(theirs) or own.options != theirs.options or own.knowledge() != theirs.knowledge():
             raise UsageError(
                 f"The column {name!r} has other options, classes or words in the student than in its teacher: expected "
                 "the same. Start from nothing, or from a model of the same training rows."
             )
     for name in data.ask:  # on no reads: raises where there is no distribution
-        own, theirs = student.codec(name), teacher.codec(name)
+        own, theirs = with_distribution(student.module(name)), teacher.module(name)
         own.divergence(_nothing(student, own), theirs, _nothing(teacher, theirs), config.temperature)
     train = data.split.indices()["train"]
     for name in data.ask:
@@ -91,5 +92,5 @@ def _check_known(teacher: Model, names: Sequence[str]) -> None:
         )
 
 
-def _nothing(model: Model, codec: Codec) -> torch.Tensor:
-    return torch.zeros(0, model.network.width * (1 + codec.pooled))
+def _nothing(model: Model, module: ColumnModule[Any]) -> torch.Tensor:
+    return torch.zeros(0, model.network.width * (1 + module.pooled))

@@ -17,8 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from onetrunk.core.batch import Batch
-from onetrunk.core.column import Codec
-from onetrunk.core.encoder import Column
+from onetrunk.core.encoder import Column, Encoder
 from onetrunk.core.errors import UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.data.prepare import encode, fit_columns
@@ -47,33 +46,33 @@ _VOCABULARY, _PIECES = 32_000, 512  # of text that is not there yet
 def random_store(vocabulary: int, pieces: int, **options: Any) -> Store:
     """One long text of random characters, as many of them as the vocabulary has tokens, read in pieces of the column's
     `length`: speed does not depend on what is said."""
-    make = column_types.get("text")
+    make = column_types.get("text").encoder
     options |= {"unit": "character"}
     empty = make(options)
     empty.fit(["a"])
-    codec, letters = make(options), vocabulary - (empty.size - 1)  # the rest are special tokens
+    encoder, letters = make(options), vocabulary - (empty.size - 1)  # the rest are special tokens
     if letters < 1:
         raise UsageError(f"A vocabulary needs {empty.size} tokens or more; found {vocabulary}.")
-    codec.fit(["".join(chr(_LETTERS + i) for i in range(letters))])
-    drawn = np.random.default_rng(0).integers(_LETTERS, _LETTERS + letters, pieces * codec.options.length)
-    content, _ = codec.encode_all(["".join(map(chr, drawn.tolist()))], lambda row, reason: None)
-    return Store(["text"], [codec], [content], np.zeros((1, 1), dtype=np.int64))
+    encoder.fit(["".join(chr(_LETTERS + i) for i in range(letters))])
+    drawn = np.random.default_rng(0).integers(_LETTERS, _LETTERS + letters, pieces * encoder.options.length)
+    content, _ = encoder.encode_all(["".join(map(chr, drawn.tolist()))], lambda row, reason: None)
+    return Store(["text"], [encoder], [content], np.zeros((1, 1), dtype=np.int64))
 
 
 @dataclass
 class Source:
-    """What a model is to learn from: columns, their fitted codecs, encoded rows."""
+    """What a model is to learn from: columns, their fitted encoders, encoded rows."""
 
     columns: list[Column]
-    codecs: dict[str, Codec]
+    encoders: dict[str, Encoder]
     store: Store
 
     @classmethod
     def of(cls, data: Data) -> Self:
         """The training rows of opened data."""
         train = data.part("train")
-        columns, codecs = fit_columns(train, data.names, data.types, data.options, data.cache)
-        return cls(columns, codecs, encode(train, columns, codecs, data.ledger, data.cache))
+        columns, encoders = fit_columns(train, data.names, data.types, data.options, data.cache)
+        return cls(columns, encoders, encode(train, columns, encoders, data.ledger, data.cache))
 
     @classmethod
     def stand_in(cls, recipe: Recipe) -> Self:
@@ -83,7 +82,7 @@ class Source:
             raise UsageError(f"Without data there is one column, text; columns.{others[0]} needs data.")
         options = dict(recipe.columns.get("text", {}))
         store = random_store(options.pop("vocabulary", _VOCABULARY), _PIECES, **options)
-        return cls([Column("text", "text", "text")], {"text": store.codecs[0]}, store)
+        return cls([Column("text", "text", "text")], {"text": store.encoders[0]}, store)
 
 
 class DryRun:
@@ -166,10 +165,10 @@ class DryRun:
 
     def _learner(self, blocks: int, inside: AbstractContextManager[None] | None = None) -> Learner:
         """A model of so many blocks and its objectives: on the device, or `inside` what makes it without numbers."""
-        trunk, codecs = {**self.recipe.trunk_config(), "layers": blocks}, copy.deepcopy(self.source.codecs)
+        trunk, encoders = {**self.recipe.trunk_config(), "layers": blocks}, copy.deepcopy(self.source.encoders)
         objectives = copy.deepcopy(self.objectives)
         with inside or nullcontext():
-            model = FoundationModel(trunk, self.source.columns, codecs, self.recipe.attention)
+            model = FoundationModel(trunk, self.source.columns, encoders, self.recipe.attention)
             learner = Learner(model, objectives)
         return learner if inside else self.runtime.place(learner)
 

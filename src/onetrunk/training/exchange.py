@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from onetrunk.core.encoder import Prompted
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.events import Listener, Note, Saved, ignore
 from onetrunk.data.ledger import Ledger
@@ -120,7 +121,7 @@ def run_export(
 
 def _needed(model: Model, table: Table, to: str, asked: str | None, given: list[str]) -> list[str]:
     """The columns that an export is checked on, in the trunk's order."""
-    writes = to != "onnx" or (asked is not None and model.codec(asked).continues)
+    writes = to != "onnx" or (asked is not None and isinstance(model.encoder(asked), Prompted))
     wanted = [asked] if writes else given
     there = [name for name in model.columns if name in wanted and name in table.columns]
     needed = [name for name in there if any(value is not None for value in table[name])]
@@ -139,7 +140,7 @@ def _written(
         from onetrunk.interop import onnx
 
         columns = [column for name, column in model.columns.items() if name in needed]
-        store = encode(table, columns, model.network.codecs, Ledger())
+        store = encode(table, columns, model.network.encoders, Ledger())
         return onnx.export(model, asked, needed, store, folder, int8)
     from onetrunk.interop import gguf
     from onetrunk.interop.huggingface import writer

@@ -73,7 +73,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     gently, and is compared with what it was."""
     tuning = context.recipe.finetune
     task = Task(list(data.given), list(data.ask))
-    choosing_metric(model.codec(task.ask[0]), tuning.metric)  # a name that is wrong is refused before any work
+    choosing_metric(model, task.ask[0], tuning.metric)  # a name that is wrong is refused before any work
     store = encode_rows(model, data, "train", context.recipe)
     context.show_ledger(data.ledger, len(store.index))
     labelled = labelled_rows(store, task)
@@ -129,7 +129,7 @@ def _best_seed(
     choice: Choice,
 ) -> tuple[Model, TrainResult]:
     """Trains as often as the recipe says, each time with another seed, and keeps the best."""
-    metric = choosing_metric(model.codec(task.ask[0]), context.recipe.finetune.metric)
+    metric = choosing_metric(model, task.ask[0], context.recipe.finetune.metric)
     repeats = context.recipe.finetune.repeats
     tried: list[tuple[Model, TrainResult]] = []
     for repeat in range(repeats):
@@ -176,7 +176,7 @@ def tune(
     if context.teacher is not None:
         kind, options = "distil", tuning.distil.model_dump()
     objective = ObjectiveConfig(kind=kind, documents=documents, given=task.given, ask=task.ask, options=options)
-    rows = Store(store.names, store.codecs, store.contents, store.index[labelled])
+    rows = Store(store.names, store.encoders, store.contents, store.index[labelled])
     rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
     rows.wide = {name: each[labelled] for name, each in store.wide.items()}
     teacher = None if context.teacher is None else context.teacher.network
@@ -195,7 +195,7 @@ def tune(
     rates = adapt.layer_rates(model, task, tuning.layer_rate)
     validate = None
     if validation is not None and len(validation):
-        metric = choosing_metric(model.codec(task.ask[0]), tuning.metric)
+        metric = choosing_metric(model, task.ask[0], tuning.metric)
         validate = validator(model, task, validation, metric)
     context = context.but(recipe=_gentle(recipe, pretrained))
     train, limit, resumes = context.recipe.train, context.limit, context.resumes
@@ -224,7 +224,7 @@ def _with_propagated_labels(
     values, sure = propagate_labels(model, store, task, table[task.ask[0]])
     filled = Table({**table.columns, task.ask[0]: values}, table.source, table.row)
     columns = [model.columns[name] for name in store.names]
-    out = with_row_weights(encode(filled, columns, model.network.codecs, Ledger()), table, recipe.row_weight)
+    out = with_row_weights(encode(filled, columns, model.network.encoders, Ledger()), table, recipe.row_weight)
     out.row_weight = sure if out.row_weight is None else sure * out.row_weight
     return out, np.arange(len(table))
 
@@ -239,7 +239,7 @@ def _cross_validated(
     favours it. `context.limit` bounds each fine-tuning. A run that is stopped goes on with the fold at which it was.
     """
     name, recipe = task.ask[0], context.recipe
-    metric = choosing_metric(model.codec(name), recipe.finetune.metric)
+    metric = choosing_metric(model, name, recipe.finetune.metric)
     folds = min(recipe.finetune.folds, len(labelled))
     fold_of = np.empty(len(labelled), dtype=np.int64)
     fold_of[rng.permutation(rng.key(context.seed, "folds"), len(labelled))] = np.arange(len(labelled)) % folds

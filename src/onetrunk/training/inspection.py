@@ -8,7 +8,7 @@ from onetrunk.core.errors import DataError
 from onetrunk.data.events import rows_from_events
 from onetrunk.data.inspect import Inspection, inspect, to_prepare
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.prepare import fit_encoders
+from onetrunk.data.prepare import fit_columns
 from onetrunk.data.split import split
 from onetrunk.data.table import read, roles
 from onetrunk.training.jobs import recipe_of
@@ -29,8 +29,8 @@ def run_inspection(data: Any, options: TrainingOptions, how: str | None = None) 
     prepared, sample = {}, to_prepare(table)
     for name in [*given, *asked]:
         try:
-            (column,), encoders = fit_encoders(sample, [name], types, column_options)
-            prepared[name] = encoders[column.codec]
+            (column,), encoders = fit_columns(sample, [name], types, column_options)
+            prepared[name] = encoders[column.key]
         except DataError as error:
             table.notes.append(str(error))
     table.notes += lost.lines()

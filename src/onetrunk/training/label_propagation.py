@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from onetrunk.core.encoder import class_names
 from onetrunk.core.errors import UsageError
 from onetrunk.data.store import Store
 from onetrunk.inference.model_folder import Model, Task
@@ -25,10 +26,9 @@ def propagate_labels(model: Model, store: Store, task: Task, values: Sequence[An
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.semi_supervised import LabelSpreading
 
-    codec = model.codec(task.ask[0])
-    names = codec.class_names() or []
+    names = class_names(model.encoder(task.ask[0])) or []
     known = np.array([value is not None for value in values])
-    targets = codec.target([v for v in values if v is not None])
+    targets = model.evaluation(task.ask[0]).target([v for v in values if v is not None])
     if not names or targets.ndim > 1:
         raise UsageError(
             f"finetune.label_propagation needs answers that are one class each; {task.ask[0]!r} has others."

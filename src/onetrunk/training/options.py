@@ -17,18 +17,23 @@ class DataOptions:
     """Which columns of a table are used for what, and how its rows are divided."""
 
     ask: Annotated[Names, "the columns to predict."] = None
-    given: Annotated[Names, "columns to predict from; by default all but ids, constants and leaks."] = None
+    given: Annotated[
+        Names,
+        "the columns to predict from; by default all except ids, constants and columns that give the answer away.",
+    ] = None
     ignore: Annotated[Names, "columns to leave out."] = None
-    types: Annotated[Pairs, "column=type, where the inferred type is wrong."] = None
-    map: Annotated[Pairs, "model_column=table_column, where names differ."] = None
-    split: Annotated[str, "auto, random, stratified, or group, scaffold, time or given:COLUMN; with :80/10/10."] = (
-        "auto"
-    )
-    seed: Annotated[int, "the seed of everything random."] = 0
-    allow_equal_rows: Annotated[bool, "allow equal rows on both sides of the split."] = False
+    types: Annotated[Pairs, "column=type, to correct an inferred type."] = None
+    map: Annotated[Pairs, "model_column=table_column, if the names differ."] = None
+    split: Annotated[
+        str,
+        "auto, random, stratified, group:COLUMN, scaffold:COLUMN, time:COLUMN or given:COLUMN; shares as in "
+        "random:80/10/10.",
+    ] = "auto"
+    seed: Annotated[int, "the seed of all random numbers."] = 0
+    allow_equal_rows: Annotated[bool, "allow equal rows in different splits."] = False
     device: Annotated[str | None, "cpu, cuda, cuda:N or mps; by default CUDA where there is one, else the CPU."] = None
-    max_bad: Annotated[float, "the share of unusable values in a column from which it stops."] = 0.01
-    allow_network: Annotated[bool, "allow hf:// names to use the network."] = False
+    max_bad: Annotated[float, "stop if a larger share of a column's values cannot be used."] = 0.01
+    allow_network: Annotated[bool, "allow downloads of hf:// names."] = False
 
     def __post_init__(self) -> None:
         for name in ("ask", "given", "ignore"):  # one column's name is a list of one
@@ -47,13 +52,13 @@ class TrainingOptions(DataOptions):
     out: Annotated[str, "the model folder to make."] = "model"
     overwrite: Annotated[bool, "replace an existing model folder."] = False
     start: Annotated[
-        str | None, "the model folder to start from (or a Hugging Face folder, hf://name); else from nothing."
+        str | None, "the model folder to start from (or a Hugging Face folder, or hf://name); by default a new model."
     ] = None
-    size: Annotated[str | None, "nano, tiny, small, base or large; for a model from nothing."] = None
-    events: Annotated[Pairs, "key=value, how a table of events becomes rows, like by=user,order=time,window=50."] = None
+    size: Annotated[str | None, "the size of a new model: nano, tiny, small, base or large."] = None
+    events: Annotated[Pairs, "how a table of events becomes rows, like by=user,order=time,window=50."] = None
     budget: Annotated[str | None, "train for at most this long, like 10min."] = None
-    config: Annotated[Any, "a YAML file with any setting."] = None
-    settings: Annotated[Names, "key=value, like train.lr=3e-4."] = None
+    config: Annotated[Any, "a YAML file with settings."] = None
+    settings: Annotated[Names, "one setting as key=value, like train.lr=3e-4; may be repeated."] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +67,12 @@ class AnswerOptions(DataOptions):
 
     out: Annotated[
         str | None,
-        "a .csv, .jsonl or .parquet file for the rows and their answers (pictures and sounds go in a folder beside).",
+        "a .csv, .jsonl or .parquet file for the rows and their answers (images and sounds go in a folder beside it).",
     ] = None
-    temperature: Annotated[float, "0 answers the likeliest; higher varies more."] = 0.0
-    top_k: Annotated[int, "draw among the k likeliest only; 0 is no limit."] = 0
-    top_p: Annotated[float, "draw among the likeliest that make up this probability."] = 1.0
-    max_length: Annotated[int, "tokens of a written answer at most."] = 256
-    beams: Annotated[
-        int, "search for the likeliest text or molecule, so many kept at once (4 is usual); 1 takes token by token."
-    ] = 1
-    guidance: Annotated[float, "how strongly a drawing follows what is given; 1 is plain."] = 1.0
-    steps: Annotated[int, "steps of a drawing."] = 24
+    temperature: Annotated[float, "0 gives the most likely answer; higher values give more varied ones."] = 0.0
+    top_k: Annotated[int, "draw only from the k most likely; 0 means no limit."] = 0
+    top_p: Annotated[float, "draw only from the most likely ones that together have this probability."] = 1.0
+    max_length: Annotated[int, "the largest number of tokens of a written answer."] = 256
+    beams: Annotated[int, "beams of a search for the most likely text or molecule (4 is usual); 1 means no search."] = 1
+    guidance: Annotated[float, "how closely a drawing follows the given columns; 1 means no guidance."] = 1.0
+    steps: Annotated[int, "the number of steps of a drawing."] = 24

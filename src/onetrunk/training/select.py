@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onetrunk.core.column import Codec
+from onetrunk.core.encoder import History, reads_on
 from onetrunk.core.errors import UsageError
 from onetrunk.core.metric import Metric, metric_named
 from onetrunk.core.values import take
@@ -31,11 +31,11 @@ class Judgement(NamedTuple):
     metrics: dict[str, float | None]
 
 
-def choosing_metric(codec: Codec, name: str | None) -> Metric:
+def choosing_metric(model: Model, column: str, name: str | None) -> Metric:
     """By what an asked column's models are compared: the named metric, else its main one; its loss where answers take
     many steps. Raises UsageError that names the nearest where it has no metric of this name."""
-    metrics = codec.evaluation.metrics()  # the main one first
-    if judged_by_metric(codec):
+    metrics = model.evaluation(column).metrics()  # the main one first
+    if judged_by_metric(model, column):
         return metrics[0] if name is None else metric_named(name, metrics)
     if name not in (None, LOSS.name):
         named = metric_named(name, [*metrics, LOSS])
@@ -46,28 +46,30 @@ def choosing_metric(codec: Codec, name: str | None) -> Metric:
     return LOSS
 
 
-def judged_by_metric(codec: Codec) -> bool:
+def judged_by_metric(model: Model, column: str) -> bool:
     """Does an answer take one step? Others would cost too much while training."""
-    return codec.pooled or codec.history or codec.reads_on() is not None
+    encoder = model.encoder(column)
+    return model.module(column).pooled or isinstance(encoder, History) or reads_on(encoder) is not None
 
 
 def validator(model: Model, task: Task, rows: Table, metric: Metric) -> Callable[[], Judgement]:
     """A function that judges the model, as it then is, by the first asked column of these rows."""
     name = task.ask[0]
-    codec = model.codec(name)
-    if codec.history and judged_by_metric(codec):
+    if isinstance(model.encoder(name), History):
         return lambda: _judgement(metric, _history_metrics(model, task, rows))
     columns = [column for n, column in model.columns.items() if n in (*task.given, *task.ask)]
-    store = encode(rows, columns, model.network.codecs, Ledger())
+    store = encode(rows, columns, model.network.encoders, Ledger())
     present = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
     store.index = store.index[present]
     add_wide(model.network, store, task.given, name)
     truths = list(take(rows[name], present))
 
+    evaluation = model.evaluation(name)
+
     def judge() -> Judgement:
         if metric == LOSS:
             return _judgement(metric, {LOSS.name: mean_loss(model.network, store, task.given, name)})
-        return _judgement(metric, codec.metrics(answer(model.network, store, task.given, name), truths))
+        return _judgement(metric, evaluation.measure(answer(model.network, store, task.given, name), truths))
 
     return judge
 
@@ -88,9 +90,9 @@ def _judgement(metric: Metric, values: dict[str, float | None]) -> Judgement:
 def _history_metrics(model: Model, task: Task, rows: Table) -> dict[str, float | None]:
     """Of a history, the last steps are what it is asked for."""
     name = task.ask[0]
-    codec = model.codec(name)
-    before, then = before_and_then(codec, rows[name])
-    kept = usable(codec, then)
+    evaluation = model.evaluation(name)
+    before, then = before_and_then(model.encoder(name), rows[name])
+    kept = usable(evaluation, then)
     columns = {n: take(rows[n], np.array(kept, dtype=np.int64)) for n in task.given if n in rows.columns}
     columns[name] = [before[i] for i in kept]
-    return codec.metrics(model.answer(columns, name, task.given), [then[i] for i in kept])
+    return evaluation.measure(model.answer(columns, name, task.given), [then[i] for i in kept])

@@ -40,47 +40,47 @@ _VALIDATIONS = 10  # in a run
 
 
 def new_model(data: Data, recipe: Recipe, seed: int, teacher: Model | None = None) -> Model:
-    """A new model on the recipe's device, whose codecs are fitted on the training rows, or know what its teacher's do.
-    It begins with the same numbers on every device."""
-    columns, codecs = (
+    """A new model on the recipe's device, whose encoders are fitted on the training rows, or know what its teacher's
+    do. It begins with the same numbers on every device."""
+    columns, encoders = (
         fit_columns(data.part("train"), data.names, data.types, data.options, data.cache)
         if teacher is None
         else student_columns(teacher, data)
     )
     torch.manual_seed(rng.torch_seed(seed, "weights"))
-    network = FoundationModel(recipe.trunk_config(), columns, codecs, recipe.attention)
+    network = FoundationModel(recipe.trunk_config(), columns, encoders, recipe.attention)
     return Model(Runtime.open(recipe.device).place(network), fold=data.fold)
 
 
 def extend_model(
     model: Model, data: Data, seed: int, tuning: FinetuneConfig | None = None, on_event: Listener = ignore
 ) -> None:
-    """Lets a model meet a table: new columns get codecs, known ones new classes and words, if they can be learnt. What
-    is new begins at random, as the seed says."""
+    """Lets a model meet a table: new columns get encoders, known ones new classes and words, if they can be learnt.
+    What is new begins at random, as the seed says."""
     torch.manual_seed(rng.torch_seed(seed, "weights"))
     train, model.fold = data.part("train"), data.fold
-    extended = model.network.codecs.keys() - adapt.frozen_codecs(model, data, tuning)
+    extended = model.network.encoders.keys() - adapt.frozen_keys(model, data, tuning)
     new = [name for name in data.names if name not in model.columns]
     if new:
         known = list(model.columns.values())
-        columns, codecs = fit_columns(train, new, data.types, data.options, data.cache)
+        columns, encoders = fit_columns(train, new, data.types, data.options, data.cache)
         for column in columns:
             like = [other.name for other in known if other.type == column.type]
-            model.network.add_column(column, codecs[column.codec], like)
+            model.network.add_column(column, encoders[column.key], like)
             Runtime.of(model.network).place(model.network)
             on_event(ColumnAdded(column.name, column.type))
     for name in data.names:
-        if model.columns[name].codec in extended:
-            added = model.codec(name).extend(of_present(train[name]))
+        if model.columns[name].key in extended:
+            added = model.network.extend_column(name, of_present(train[name]))
             if added:
                 on_event(ColumnExtended(name, added))
 
 
 def encode_rows(model: Model, data: Data, split: str, recipe: Recipe) -> Store:
-    """The rows of one split, encoded by the model's codecs and with their weights."""
+    """The rows of one split, encoded by the model's encoders and with their weights."""
     table = data.part(split)
     columns = [column for name, column in model.columns.items() if name in data.names]
-    store = encode(table, columns, model.network.codecs, data.ledger, data.cache)
+    store = encode(table, columns, model.network.encoders, data.ledger, data.cache)
     return with_row_weights(store, table, recipe.row_weight)
 
 

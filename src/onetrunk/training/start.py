@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from onetrunk.core import rng
-from onetrunk.core.column import Codec
 from onetrunk.core.errors import UsageError
+from onetrunk.core.module import ColumnModule
 from onetrunk.engine.runtime import Runtime
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.interop import huggingface
@@ -50,13 +50,13 @@ def _apply_settings(model: Model, recipe: Recipe, source: str, allowed: bool) ->
     sized = SIZES[recipe.size] if "size" in recipe.model_fields_set else {}
     trunk_changes = {k: v for k, v in {**sized, **recipe.trunk}.items() if v != getattr(trunk.config, k, None)}
     column_changes = {
-        name: {k: v for k, v in settings.items() if k != "type" and v != getattr(model.codec(name).options, k, None)}
+        name: {k: v for k, v in settings.items() if k != "type" and v != getattr(model.encoder(name).options, k, None)}
         for name, settings in recipe.columns.items()
         if name in model.columns
     }
     changes = {f"trunk.{k}": (getattr(trunk.config, k, None), v) for k, v in trunk_changes.items()}
     for name, own in column_changes.items():
-        changes |= {f"columns.{name}.{k}": (getattr(model.codec(name).options, k, None), v) for k, v in own.items()}
+        changes |= {f"columns.{name}.{k}": (getattr(model.encoder(name).options, k, None), v) for k, v in own.items()}
     if not changes:
         return
     if not allowed:
@@ -69,23 +69,24 @@ def _apply_settings(model: Model, recipe: Recipe, source: str, allowed: bool) ->
         model.network.trunk = restructured(trunk, trunk_changes)
     for name, own in column_changes.items():
         if own:
-            _set_options(model.codec(name), model.network.width, name, own)
+            _set_options(model.module(name), name, own)
 
 
-def _set_options(codec: Codec, width: int, name: str, changes: dict[str, Any]) -> None:
+def _set_options(module: ColumnModule[Any], name: str, changes: dict[str, Any]) -> None:
     """Options that leave the weights' shapes as they are, and that fitting did not fix. UsageError for others."""
-    options = {**codec.options.model_dump(), **changes}
-    known = codec.knowledge()
+    encoder = module.encoder
+    options = {**encoder.options.model_dump(), **changes}
+    known = encoder.knowledge()
     fixed = [key for key, value in changes.items() if key in known and known[key] != value]
-    other = type(codec)(options)
+    other = type(encoder)(options)
     other.set_knowledge(known)
     with torch.device("meta"):
-        other.build(width)
-    if fixed or _shapes(other) != _shapes(codec):
+        rebuilt = type(module)(other, module.width)
+    if fixed or _shapes(rebuilt) != _shapes(module):
         key = fixed[0] if fixed else ", ".join(changes)
         raise UsageError(f"columns.{name}.{key} is fixed in a trained model: its weights depend on it.")
-    codec.options = other.options
+    encoder.options = other.options
 
 
-def _shapes(codec: Codec) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(p.shape) for name, p in codec.named_parameters()}
+def _shapes(module: ColumnModule[Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(p.shape) for name, p in module.named_parameters()}

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from scipy import optimize, sparse
 
+from onetrunk.core.encoder import reads_on
 from onetrunk.core.wide import Sparse, WideFeatures, WideTarget
 from onetrunk.data.store import Store
 from onetrunk.inference.wide import features_of
@@ -77,9 +78,9 @@ def wide_rows(store: Store, given: Sequence[str], ask: str, labelled: np.ndarray
     """The labelled rows of a store, as far as there is something to learn; None where the asked column has no wide
     read-out, or no given column has features."""
     c = store.names.index(ask)
-    encoder = store.codecs[c].encoder
+    encoder = store.encoders[c]
     labelled = labelled[store.index[labelled, c] >= 0]
-    if not isinstance(encoder, WideTarget) or not store.codecs[c].module.pooled:
+    if not isinstance(encoder, WideTarget) or reads_on(encoder) is not None:
         return None
     target, classes = encoder.wide_target(store.contents[c].take(store.index[labelled, c]))
     learnt = (target >= 0) if classes and target.ndim == 1 else np.ones(len(target), dtype=bool)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     DataOptions,
     "ask given map seed device allow_equal_rows max_bad allow_network",
     helps={
-        "ask": "columns to judge; by default the folder's tasks.",
-        "given": "columns to answer from; by default the task's.",
-        "allow_equal_rows": "judge rows too that equal one the model was trained on.",
-        "seed": "the seed of the intervals' resampling.",
+        "ask": "the columns to judge; by default those of the model's tasks.",
+        "given": "the columns to answer from; by default the task's.",
+        "allow_equal_rows": "also judge rows that the model was trained on.",
+        "seed": "the seed of the resampling for the intervals.",
     },
 )
 def evaluate(
@@ -30,13 +30,13 @@ def evaluate(
     beside: list[str] | None = None,
     quiet: bool = False,
 ) -> Evidence:
-    """Measure a model folder on a table with known answers; writes evidence/ and README.md in the folder.
+    """Measure a model on a table with known answers, and write evidence/ and README.md in its folder.
 
     Args:
         model: a model folder.
-        data: rows the model has not seen: a file, folder, DataFrame, dataset, or hf://name.
-        against: training rows for the baselines; without them only the model is judged.
-        beside: other model folders, like one for each of several tasks, to compare on the same rows.
+        data: rows that the model has not seen: a file, folder, DataFrame, dataset, or hf://name.
+        against: training rows, on which the baselines are fitted; without them there are no baselines.
+        beside: other model folders to compare on the same rows.
         quiet: print nothing.
 
     Returns:

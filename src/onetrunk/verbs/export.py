@@ -13,8 +13,8 @@ from onetrunk.verbs.shared import takes
     "ask given map allow_network out overwrite",
     out="exported",
     helps={
-        "ask": 'the column that is answered; by default the folder\'s task; "embedding" answers none.',
-        "given": "columns to answer from; by default the task's.",
+        "ask": "the column to answer; by default the model's task; \"embedding\" for the row's embedding alone.",
+        "given": "the columns to answer from; by default the task's.",
         "out": "the folder to make.",
         "overwrite": "replace an existing folder.",
     },
@@ -30,15 +30,15 @@ def export(
     rows: int = 200,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Write a model folder as a Hugging Face checkpoint, a GGUF file or an ONNX graph, if its answers stay the same.
+    """Write a model as a Hugging Face checkpoint, a GGUF file or an ONNX graph, and check that it answers the same.
 
     Args:
         model: a model folder.
-        data: rows to check it on: a file, folder, DataFrame, dataset, or hf://name.
-        to: huggingface or gguf (a text, written from nothing), or onnx (a class, number, date or text; embeddings).
-        int8: weights in 8 bits (onnx).
-        tolerance: largest difference of a number, relative to their size; by default 0.001, and 0.2 with int8.
-        rows: how many rows to check at most.
+        data: rows to check the answers on: a file, folder, DataFrame, dataset, or hf://name.
+        to: huggingface or gguf (texts written from nothing), or onnx (classes, numbers, dates, texts, embeddings).
+        int8: store weights in 8 bits (onnx only).
+        tolerance: the largest relative difference allowed between numbers; by default 0.001, with int8 0.2.
+        rows: check at most this many rows.
         quiet: print nothing.
 
     Returns:

@@ -28,14 +28,14 @@ def finetune(
     restructure: bool = False,
     quiet: bool = False,
 ) -> Model:
-    """Fine-tune on one task, from a foundation model (--from) or from nothing.
+    """Train a model on one task, from a foundation model (--from) or from nothing.
 
     Args:
         data: a file, folder, DataFrame, dataset, or hf://name.
-        freeze: k leaves the first k blocks as they are; "trunk" trains asked columns only.
-        lora: freeze the trunk, which learns changes of this rank; they are also kept apart, in adapter/.
-        teacher: a larger model folder of the same columns; the model learns from its answers, too.
-        restructure: let settings of trunk and columns change the model it starts from, like trunk.layers=6.
+        freeze: a number k keeps the first k blocks as they are; "trunk" trains only asked columns.
+        lora: freeze the trunk and train changes of this rank (LoRA); adapter/ in the folder holds them alone.
+        teacher: the folder of a larger model of the same columns, from whose answers this one also learns.
+        restructure: allow settings like trunk.layers=6 to change the model that it starts from.
         quiet: print nothing.
 
     Returns:

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     top_p=0.95,
     guidance=2.0,
     helps={
-        "ask": "the column to make; by default the folder's task.",
-        "seed": "the seed of everything drawn.",
-        "out": "a .csv, .jsonl or .parquet file for rows and results (pictures go in a folder beside it).",
-        "temperature": "0 makes the likeliest; higher varies more.",
-        "max_length": "tokens of a text at most.",
+        "ask": "the column to generate; by default that of the model's task.",
+        "seed": "the seed of all random numbers.",
+        "out": "a .csv, .jsonl or .parquet file for the rows and results (images go in a folder beside it).",
+        "temperature": "0 gives the most likely value; higher values give more varied ones.",
+        "max_length": "the largest number of tokens of a text.",
     },
 )
 def generate(
@@ -34,13 +34,13 @@ def generate(
     n: int = 5,
     quiet: bool = False,
 ) -> pd.DataFrame | None:
-    """Draw or write `n` values of a column, for every given row or from nothing.
+    """Generate values of a column: write texts or draw images, for given rows or from nothing.
 
     Args:
         model: a model folder.
-        data: rows to make it from: a file, DataFrame, or one row as JSON ('{"label": 3}'); without it from nothing.
+        data: the given rows: a file, DataFrame, or one row as JSON ('{"label": 3}'); by default nothing is given.
         prompt: how each text begins.
-        n: how many for each row.
+        n: how many values for each row.
         quiet: print nothing.
 
     Returns:

@@ -26,9 +26,9 @@ def import_(
 
     Args:
         source: a folder with config.json and safetensors, hf://owner/name, a Keras .h5 file, or with --base an adapter.
-        base: the model folder that an adapter folder (of finetune --lora) was trained on: both become one model.
-        words: of Keras weights, a JSON file of words and their numbers; without it the words of a text are numbers.
-        tower: which of CLIP's two, text or image.
+        base: the model folder that an adapter (of finetune --lora) was trained on; together they become one model.
+        words: a JSON file with the number of each word, for Keras weights; without it a text consists of numbers.
+        tower: which of CLIP's two models to take, text or image.
         quiet: print nothing.
 
     Returns:

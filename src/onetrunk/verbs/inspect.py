@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     TrainingOptions,
     "ask types events seed allow_network config settings",
     helps={
-        "ask": "columns to be predicted: finds leaks and class balance.",
+        "ask": "the columns to predict: shows their classes, and which columns give the answer away.",
         "seed": "the seed of the split.",
-        "settings": "key=value, like columns.review.length=128.",
+        "settings": "one setting as key=value, like columns.review.length=128; may be repeated.",
     },
 )
 def inspect(data: Any, options: TrainingOptions, *, split: str | None = None, quiet: bool = False) -> Inspection:
-    """Show a table: types, ranges, lengths, missing values, classes, samples, repeats, leaks, what training would cut.
+    """Show what is in a table: types, ranges, missing values, repeated rows, and what training could not use.
 
     Args:
         data: a file, folder, DataFrame, dataset, or hf://name.
-        split: look at this split too: auto, random, stratified, or group, scaffold, time or given:COLUMN.
+        split: also check this split: auto, random, stratified, or group, scaffold, time or given with :COLUMN.
         quiet: print nothing.
 
     Returns:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     TrainingOptions,
     "ask given ignore types split seed device allow_network size events budget config settings",
     helps={
-        "ask": "columns that matter most later.",
+        "ask": "the columns that you will ask for later.",
         "size": "nano, tiny, small, base or large.",
-        "budget": "at most this long, like 2h: compares sizes, too.",
-        "settings": "key=value, like trunk.width=1024.",
+        "budget": "the time there is, like 2h; sizes are then compared, too.",
+        "settings": "one setting as key=value, like trunk.width=1024; may be repeated.",
     },
 )
 def plan(
@@ -34,15 +34,15 @@ def plan(
     steps: int | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Predict memory, time and energy of a pretraining, whether it fits, and which size suits the data and the budget.
+    """Estimate memory, time and energy of a pretraining, and which model size suits the data and the budget.
 
     Args:
         data: a file, folder, DataFrame, dataset, or hf://name.
-        tokens: how many tokens of text there will be, where there are no data yet; each is read once.
-        hardware: accelerators, like h100, 8xh100 or 4x8xh100 (machines x each); by default this machine, measured.
-        efficiency: share of its published rate that an accelerator reaches.
-        watts: what all of the hardware draws; by default published, or assumed for each core.
-        steps: for so many; by default what pretrain would make.
+        tokens: the number of tokens of text, if there are no data yet; each is read once.
+        hardware: accelerators, like h100, 8xh100 or 4x8xh100 (4 machines with 8 each); by default this machine.
+        efficiency: the share of its published rate that an accelerator reaches.
+        watts: the power of all the hardware; by default as published, or an assumption for each core.
+        steps: the number of training steps; by default as many as pretrain would make.
         quiet: print nothing.
 
     Returns:

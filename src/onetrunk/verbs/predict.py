@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     AnswerOptions,
     "ask given map seed device max_bad allow_network out temperature top_k top_p max_length beams guidance steps",
     helps={
-        "ask": "columns to answer; by default the folder's task.",
-        "given": "columns to look at; by default the task's.",
-        "seed": "the seed of everything drawn.",
+        "ask": "the columns to answer; by default those of the model's task.",
+        "given": "the columns to answer from; by default the task's.",
+        "seed": "the seed of all random numbers.",
     },
 )
 def predict(
     model: Any, data: Any, options: AnswerOptions, *, prompted: bool = False, quiet: bool = False
 ) -> pd.DataFrame | None:
-    """Answer the asked columns for every row. Columns and values may be missing.
+    """Predict the asked columns for every row. Given columns and values may be missing.
 
     Args:
         model: a model folder.
         data: a file, folder, DataFrame, dataset, or hf://name; or one row as JSON.
-        prompted: the rows' own values of the asked column are prompts, which its answers continue (texts).
+        prompted: the rows' own values of the asked column (texts) are prompts, which the answers continue.
         quiet: print nothing.
 
     Returns:

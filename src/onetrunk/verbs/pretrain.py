@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     "out overwrite start size events budget config settings",
     out="foundation",
     helps={
-        "ask": "columns that matter most later; by default every column is alike.",
-        "given": "columns to use; by default all but ids, constants and leaks.",
-        "start": "the model folder to continue from (or a Hugging Face folder, hf://name); else from nothing.",
+        "ask": "the columns that you will ask for later; by default all columns count alike.",
+        "given": "the columns to use; by default all except ids, constants and columns that give the answer away.",
+        "start": "the model folder to continue from (or a Hugging Face folder, or hf://name); by default a new model.",
     },
 )
 def pretrain(data: Any, options: TrainingOptions, *, quiet: bool = False) -> Model:

@@ -81,7 +81,7 @@ class Printer:
                 self.line(f"Fold {fold} of {folds}, {metric}: {scores}")
             case Decision(chosen, reason, values):
                 figures = ", ".join(f"{name} {_figure(value)}" for name, value in values.items())
-                self.line("Keeping ", (chosen, "bold"), f", {reason}" + (f": {figures}" if figures else "") + ".")
+                self.line("Using ", (chosen, "bold"), f", {reason}" + (f": {figures}" if figures else "") + ".")
             case BaselineDone():
                 self._baseline(event)
             case Saved(what, path):

@@ -1,4 +1,4 @@
-"""train: the whole way in one: inspect, split, pretrain, fine-tune, evaluate."""
+"""train: everything in one command, from a table to a model with its evidence."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     "out overwrite start size events budget config settings",
     ask=REQUIRED,
     helps={
-        "out": "the model folder to make; the foundation model goes to OUT-foundation.",
-        "start": "a foundation model folder to start from, instead of pretraining.",
-        "budget": "train for about this long at most, like 10min.",
+        "out": "the model folder to make; if it pretrains, the foundation model goes to OUT-foundation.",
+        "start": "the foundation model folder to start from; then nothing is pretrained.",
+        "budget": "train for at most about this long, like 10min.",
     },
 )
 def train(data: Any, options: TrainingOptions, *, quiet: bool = False) -> Model:
-    """Train a model to predict columns of your table: pretrain, fine-tune, evaluate, report.
+    """Train a model to predict columns of your table, and measure it on rows that it has not seen.
+
+    Where nearly every row has its answer, a linear model and boosted trees come first, and the trunk is trained beside
+    them. Otherwise the model is pretrained on all rows and then fine-tuned.
 
     Args:
         data: a file, folder, DataFrame, dataset, or hf://name.

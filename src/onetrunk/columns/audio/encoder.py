@@ -18,7 +18,7 @@ from onetrunk.columns.families.scalar.bars import Bars, fit_bars
 from onetrunk.core import rng
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, cut_into_windows, local_positions, window_counts
-from onetrunk.core.encoder import Beside, Encoder, SegmentContext
+from onetrunk.core.encoder import Beside, Encoder, FileAnswers, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.media.audio import SUFFIXES, LogMel, open_audio, resampled, same_loudness, wav
 from onetrunk.media.image import as_png
@@ -29,7 +29,7 @@ _MAX_SECONDS_SHOWN = 20
 SLOT, NOTHING = -1, -2  # instead of a part's number: where the length is asked, and padding
 
 
-class AudioEncoder(Encoder):
+class AudioEncoder(Encoder, FileAnswers):
     """Parts with one noise level each, as patches of pictures have. What is asked begins with a slot that tells how
     many parts there are; they see it, and each other."""
 
@@ -109,6 +109,12 @@ class AudioEncoder(Encoder):
         picture = Pillow.fromarray((255 - 255 * grey).astype(np.uint8))
         picture = picture.resize((int(np.clip(2 * mel.shape[1], 128, 256)), 96))
         return {"wav": base64.b64encode(wav(samples, rate)).decode(), "png": as_png(picture)}
+
+    suffix = ".wav"
+
+    @classmethod
+    def as_file(cls, answer: bytes) -> bytes:
+        return answer  # it is one
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:

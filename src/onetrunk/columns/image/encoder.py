@@ -15,9 +15,11 @@ from pydantic import Field
 from onetrunk.columns.families.patches.encoder import PatchEncoder, PatchGrid, moved
 from onetrunk.core import rng
 from onetrunk.core.config import Config
+from onetrunk.core.encoder import FileAnswers
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.media.image import SUFFIXES, as_png, is_colour, open_image
+from onetrunk.media.image import SUFFIXES, as_png, is_colour, open_image, png, sheet
 
+_SHEET_COLUMNS = 10
 _SAMPLE = 200  # pictures that the size is learnt from
 
 
@@ -38,7 +40,7 @@ class Preparation:
         return self.side * sides.astype(np.int64) // sides.min(-1, keepdims=True)
 
 
-class ImageEncoder(PatchEncoder):
+class ImageEncoder(PatchEncoder, FileAnswers):
     """Patches with one noise level each. Columns that are read on pictures are told `frame` float32 [m, 2, 3]: it takes
     a point of what is seen (x, y from -1 to 1 between the outer borders, and 1) to the same point of the original, in
     its pixels."""
@@ -118,6 +120,18 @@ class ImageEncoder(PatchEncoder):
         image = image.resize((image.width * enlarged, image.height * enlarged), Pillow.Resampling.NEAREST)
         image.thumbnail((256, 256))
         return {"png": as_png(image)}
+
+    suffix = ".png"
+
+    @classmethod
+    def as_file(cls, answer: np.ndarray) -> bytes:
+        return png([answer])
+
+    @classmethod
+    def sheet(cls, answers: Sequence[np.ndarray]) -> bytes | None:
+        if len({answer.shape for answer in answers}) != 1:
+            return None
+        return png([sheet([answers[i : i + _SHEET_COLUMNS] for i in range(0, len(answers), _SHEET_COLUMNS)])])
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:

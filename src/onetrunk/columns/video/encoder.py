@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,16 @@ from pydantic import Field
 from onetrunk.columns.families.patches.encoder import PatchEncoder, PatchGrid, moved
 from onetrunk.core import rng
 from onetrunk.core.config import Config
+from onetrunk.core.encoder import FileAnswers
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.media.image import png
 from onetrunk.media.video import MAX_SIDE, SUFFIXES, frames_of, open_video
 
 _SAMPLE = 50  # films that the size is learnt from
 _FRAME_TIME = 150  # milliseconds that a frame is shown
 
 
-class VideoEncoder(PatchEncoder):
+class VideoEncoder(PatchEncoder, FileAnswers):
     """Patches with one noise level each, as images have."""
 
     type_name = "video"
@@ -85,9 +86,14 @@ class VideoEncoder(PatchEncoder):
         pictures = [Pillow.fromarray(f) for f in frames.repeat(larger, axis=1).repeat(larger, axis=2)]
         for picture in pictures:
             picture.thumbnail((256, 256))
-        file = io.BytesIO()
-        pictures[0].save(file, format="PNG", save_all=True, append_images=pictures[1:], duration=_FRAME_TIME, loop=0)
-        return {"png": base64.b64encode(file.getvalue()).decode()}
+        moving = png([np.asarray(picture) for picture in pictures], _FRAME_TIME)
+        return {"png": base64.b64encode(moving).decode()}
+
+    suffix = ".png"
+
+    @classmethod
+    def as_file(cls, answer: np.ndarray) -> bytes:
+        return png(list(answer), _FRAME_TIME)
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:

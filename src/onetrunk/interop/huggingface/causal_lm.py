@@ -29,8 +29,8 @@ def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor
 
     Raises UsageError where the column or the trunk is not what these formats hold.
     """
-    codec, trunk = _checked(model, ask)
-    c, special = trunk.config, codec.special
+    encoder, module, trunk = _checked(model, ask)
+    c, special = trunk.config, encoder.special
     kind = "qwen3" if c.qk_norm else "llama"
     ends = [special.end, *special.stops]
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": c.rope_theta}
@@ -41,7 +41,7 @@ def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor
     config = {
         "architectures": ["Qwen3ForCausalLM" if kind == "qwen3" else "LlamaForCausalLM"],
         "model_type": kind,
-        "vocab_size": codec.size,
+        "vocab_size": encoder.size,
         "hidden_size": c.width,
         "intermediate_size": trunk.layers[0].mlp.up_proj.out_features,
         "num_hidden_layers": c.layers,
@@ -49,7 +49,7 @@ def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor
         "num_key_value_heads": attention.kv_heads,
         "head_dim": attention.head_width,
         "hidden_act": "silu",
-        "max_position_embeddings": codec.options.length,
+        "max_position_embeddings": encoder.options.length,
         "rms_norm_eps": c.eps,
         "rope_theta": c.rope_theta,
         "rope_parameters": rope,
@@ -61,17 +61,17 @@ def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor
         "dtype": "float32",
         "torch_dtype": "float32",
     }
-    head = codec.table if codec.token_head.tied else codec.head
+    head = module.table if encoder.token_head.tied else module.head
     tensors = {f"model.{name}": tensor for name, tensor in trunk.state_dict().items()}
-    tensors["model.embed_tokens.weight"] = codec.table + model.network.marker(ask)[Role.ASKED]
+    tensors["model.embed_tokens.weight"] = module.table + model.network.marker(ask)[Role.ASKED]
     return config, {**tensors, "lm_head.weight": head}
 
 
-def chat_template(codec: Any) -> str | None:
+def chat_template(encoder: Any) -> str | None:
     """How a conversation is spelt, in Jinja, where the column learnt from some."""
-    if not codec.converses:
+    if not encoder.converses:
         return None
-    start, end = (codec.tokenizer.id_to_token(i) for i in (codec.special.start, codec.special.end))
+    start, end = (encoder.tokenizer.id_to_token(i) for i in (encoder.special.start, encoder.special.end))
     return (
         "{% for turn in messages %}" + start + "{{ turn['role'] }}\n{{ turn['content'] }}" + end + "{% endfor %}"
         "{% if add_generation_prompt %}" + start + ANSWERS + "\n{% endif %}"
@@ -80,7 +80,7 @@ def chat_template(codec: Any) -> str | None:
 
 def next_logits(model: Model, ask: str, ids: list[int]) -> Tensor:
     """The model's own, after each token of a text that begins with the start token: float32 [T, V]."""
-    codec, network = model.codec(ask), model.network
+    module, network = model.module(ask), model.network
     device = next(network.parameters()).device
     with torch.inference_mode():
         role = torch.tensor([int(Role.ASKED)], device=device)
@@ -88,18 +88,18 @@ def next_logits(model: Model, ask: str, ids: list[int]) -> Tensor:
         batch = Batch(
             Layout.stream(1, len(ids), device), {ask: Embed({"id": torch.tensor(ids, device=device)}, role, here)}
         )
-        return torch.nn.functional.linear(*codec.readout(network.encode(batch).h_ND)).float().cpu()
+        return torch.nn.functional.linear(*module.readout(network.encode(batch).h_ND)).float().cpu()
 
 
-def _checked(model: Model, ask: str) -> tuple[Any, Transformer]:
-    codec, trunk = model.codec(ask), model.network.trunk
-    if not isinstance(getattr(codec, "encoder", None), TextEncoder):
+def _checked(model: Model, ask: str) -> tuple[Any, Any, Transformer]:
+    encoder, module, trunk = model.encoder(ask), model.module(ask), model.network.trunk
+    if not isinstance(encoder, TextEncoder):
         raise UsageError(f"{ask!r} is no text: only a text is written by the models of the Hugging Face format.")
-    if codec.options.bigrams:
+    if encoder.options.bigrams:
         raise UsageError(f"{ask!r} also embeds pairs of tokens (bigrams), which the Hugging Face format does not know.")
-    if codec.missing:
+    if module.missing:
         raise UsageError(f"The tokens of {ask!r} have narrower vectors (embedding) than the Hugging Face format knows.")
-    if codec.token_head.bias or codec.token_head.transform:
+    if encoder.token_head.bias or encoder.token_head.transform:
         raise UsageError(f"The read-out of {ask!r} is BERT's: it fills words in and does not write.")
     expected = _BLOCK if isinstance(trunk, Transformer) else {"kind": "transformer"}
     for key, value in expected.items():
@@ -107,4 +107,4 @@ def _checked(model: Model, ask: str) -> tuple[Any, Transformer]:
             raise UsageError(
                 f"This trunk has {key} {found!r}; the Hugging Face format that is written needs {value!r}."
             )
-    return codec, trunk
+    return encoder, module, trunk

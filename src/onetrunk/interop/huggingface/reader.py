@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onetrunk.core.column import Codec
-from onetrunk.core.encoder import Column
+from onetrunk.core.encoder import Column, Encoder
 from onetrunk.core.errors import MissingExtraError, ModelFileError, UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.inference.model_folder import Model, Task
@@ -71,13 +70,13 @@ def read(folder: Path, tower: str | None = None) -> Model:
             "here. Its trunk alone is: onetrunk.interop.huggingface.read_trunk."
         )
     column = Column(family.reads, family.reads, family.reads)
-    make, given = _codec_maker(checkpoint), "causal" if family.causal else "bidirectional"
+    make, given = _encoder_maker(checkpoint), "causal" if family.causal else "bidirectional"
     with torch.device("meta"):  # shapes are checked before memory is taken
-        sketch = FoundationModel(checkpoint.trunk, [column], {column.codec: make()}, given)
-    network = FoundationModel(checkpoint.trunk, [column], {column.codec: make()}, given)
+        sketch = FoundationModel(checkpoint.trunk, [column], {column.key: make()}, given)
+    network = FoundationModel(checkpoint.trunk, [column], {column.key: make()}, given)
     network.load_state_dict(checkpoint.tensors({name: tuple(t.shape) for name, t in sketch.state_dict().items()}))
     if family.reads == column.type and family.preparation:
-        _normalise(network.codec(column.name), checkpoint.preparation)
+        _normalise(network.module(column.name), checkpoint.preparation)
     writes = family.causal and "head" in family.top
     stage = {
         "stage": "import",
@@ -235,7 +234,7 @@ class _Checkpoint:
         layer = re.fullmatch(r"trunk\.layers\.(\d+)\.(.+)\.(weight|bias)", ours)
         if layer:
             return self._layer_take(int(layer[1]), layer[2], layer[3], shape) or nothing
-        name = re.sub(r"^codecs\.\w+\.", "", ours)
+        name = re.sub(r"^column_modules\.\w+\.", "", ours)
         whole, _, kind = name.rpartition(".")
         top = self.family.top
         if name == "prefix":
@@ -293,16 +292,16 @@ def _bare(shape: Shape) -> Shape:
     return shape
 
 
-# -- codecs --------------------------------------------------------------------------------------------------
-def _codec_maker(checkpoint: _Checkpoint) -> Callable[[], Codec]:
-    """Makes codecs that know what the checkpoint's own tokenizer or preprocessor does."""
+# -- encoders ------------------------------------------------------------------------------------------------
+def _encoder_maker(checkpoint: _Checkpoint) -> Callable[[], Encoder]:
+    """Makes encoders that know what the checkpoint's own tokenizer or preprocessor does."""
     family = checkpoint.family
     options, knowledge = (_pictures if family.preparation else _words)(checkpoint)
 
-    def make() -> Codec:
-        codec = column_types.get(family.reads)(options)
-        codec.set_knowledge(knowledge)
-        return codec
+    def make() -> Encoder:
+        encoder = column_types.get(family.reads).encoder(options)
+        encoder.set_knowledge(knowledge)
+        return encoder
 
     return make
 
@@ -359,12 +358,12 @@ def _pictures(checkpoint: _Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
     return options, {"size": size, "patch": patch, "channels": channels, "like": like}
 
 
-def _normalise(codec: Codec, preparation: Mapping[str, Any]) -> None:
+def _normalise(module: Any, preparation: Mapping[str, Any]) -> None:
     """Our pixels are from -1 to 1, theirs (x / 255 - mean) / std: the patch embedding takes up the difference."""
     plain = not preparation.get("do_normalize", True)
-    mean = torch.tensor([0.0] * codec.channels if plain else preparation["image_mean"])
-    std = torch.tensor([1.0] * codec.channels if plain else preparation["image_std"])
-    linear = codec.to_width
+    mean = torch.tensor([0.0] * module.encoder.channels if plain else preparation["image_mean"])
+    std = torch.tensor([1.0] * module.encoder.channels if plain else preparation["image_std"])
+    linear = module.to_width
     with torch.no_grad():
         linear.bias += (linear.weight * ((0.5 - mean) / std)[:, None, None]).sum((1, 2, 3))
         linear.weight /= (2 * std)[:, None, None]

@@ -42,7 +42,7 @@ _MAX_TEXT_BYTES = 64 << 20  # bytes of a vocabulary or merges file
 
 
 def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, dict[str, Any]]:
-    """The tokenizer of a checkpoint's folder, and what its tokens mean, as the codec keeps it.
+    """The tokenizer of a checkpoint's folder, and what its tokens mean, as the encoder keeps it.
 
     Raises ModelFileError where there is none, where it could cost or run more than reading text should, or where its
     configuration names no token that ends a text.

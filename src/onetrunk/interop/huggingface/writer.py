@@ -25,14 +25,14 @@ def write(model: Model, ask: str, place: Path) -> None:
     Raises UsageError where the column or the trunk is not what these formats hold.
     """
     config, tensors = causal_lm.checkpoint(model, ask)
-    codec = model.codec(ask)
-    special = codec.special
+    encoder = model.encoder(ask)
+    special = encoder.special
     write_json(place / "config.json", config)
     never = {"suppress_tokens": list(special.never)} if special.never else {}
     generation = {"bos_token_id": special.start, "eos_token_id": config["eos_token_id"], "pad_token_id": special.end}
     write_json(place / "generation_config.json", {**generation, **never})
     save_tensors(place / "model.safetensors", tensors)
-    _write_tokenizer(codec, place)
+    _write_tokenizer(encoder, place)
 
 
 def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
@@ -41,11 +41,11 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError:
         raise MissingExtraError("transformers", "interop", "Checking a Hugging Face export") from None
-    codec, parity = model.codec(ask), Parity()
+    encoder, parity = model.encoder(ask), Parity()
     theirs = AutoModelForCausalLM.from_pretrained(place, local_files_only=True, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
     for value in values:
-        ids = [codec.special.start, *codec.encode(value)["id"].tolist()][: codec.options.length]
+        ids = [encoder.special.start, *encoder.encode(value)["id"].tolist()][: encoder.options.length]
         found = _tokens(tokenizer, value)[: len(ids)]
         ours = causal_lm.next_logits(model, ask, ids).numpy()
         with torch.inference_mode():
@@ -66,24 +66,24 @@ def _tokens(tokenizer: Any, value: Any) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def _write_tokenizer(codec: Any, place: Path) -> None:
+def _write_tokenizer(encoder: Any, place: Path) -> None:
     """Ours gets what puts the start token before a text; one that came with a checkpoint has its own."""
-    tokenizer = Tokenizer.from_str(codec.tokenizer.to_str())
+    tokenizer = Tokenizer.from_str(encoder.tokenizer.to_str())
     spelt = tokenizer.id_to_token
-    if codec.special == OWN:
-        start = spelt(codec.special.start)
+    if encoder.special == OWN:
+        start = spelt(encoder.special.start)
         tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{start} $A", special_tokens=[(start, codec.special.start)]
+            single=f"{start} $A", special_tokens=[(start, encoder.special.start)]
         )
     (place / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
-    named = {"bos_token": codec.special.start, "eos_token": codec.special.end, "unk_token": codec.special.unknown}
+    named = {"bos_token": encoder.special.start, "eos_token": encoder.special.end, "unk_token": encoder.special.unknown}
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
-        "model_max_length": codec.options.length,
+        "model_max_length": encoder.options.length,
         **{name: spelt(i) for name, i in named.items() if i >= 0},
-        "pad_token": spelt(codec.special.end),
+        "pad_token": spelt(encoder.special.end),
     }
-    if (template := causal_lm.chat_template(codec)) is not None:
+    if (template := causal_lm.chat_template(encoder)) is not None:
         settings["chat_template"] = template
     (place / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False, indent=2), encoding="utf-8")
