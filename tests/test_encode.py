@@ -76,7 +76,7 @@ def test_gradients_reach_the_embeddings_of_a_given_column_and_every_block(case: 
     hidden = model.encode(batch, embeddings={"x": own}, capture=names)
     assert set(hidden.captured) == set(names) and hidden.captured["embedding.x"] is own
     told = model.read(hidden, "label")
-    loss = model.codec("label").loss(told, batch.reads["predict"]["label"].targets)
+    loss = model.module("label").loss(told, batch.reads["predict"]["label"].targets)
     gradients = torch.autograd.grad(loss.sum, [hidden.captured[name] for name in names])
     for name, gradient in zip(names, gradients, strict=True):
         assert gradient.shape == hidden.captured[name].shape

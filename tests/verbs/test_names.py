@@ -166,7 +166,7 @@ def test_the_command_line_takes_names_in_quotes(
     assert not end.value.code, capsys.readouterr().err
     model = onetrunk.load(tmp_path / "m")
     assert model.tasks[0].ask == ['a,b="c"'] and model.tasks[0].given == ["Sepal.Length", "z="]
-    assert model.sides("Sepal.Length").options.dropout == 0.25
+    assert model.encoder("Sepal.Length").options.dropout == 0.25
 
 
 @pytest.mark.parametrize(

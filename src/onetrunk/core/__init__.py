@@ -1,1 +1,1 @@
-"""Floor 0: the words every other floor speaks. Imports nothing from onetrunk but itself."""
+"""The words every other floor speaks. Imports nothing from onetrunk but itself."""

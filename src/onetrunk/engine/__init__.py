@@ -1,1 +1,1 @@
-"""Floor 1: trains any module that maps a batch to named losses. Knows neither columns nor tasks."""
+"""Trains any module that maps a batch to named losses. Knows neither columns nor tasks."""

@@ -1,4 +1,4 @@
-"""Memory that a step frees stays with the process, for the next step; and memory that there is none of."""
+"""Keeps the memory that a step frees for the next one, and recognises that there is none left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what runs finishes its step and saves."""
+"""Lets a run finish its step and save when Ctrl-C or SIGTERM arrives."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def drawn_answers(
     model: Any, evaluation: Evaluation[Any], columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str]
 ) -> list[Answer]:
     """One answer a row; where they are drawn it has as many `samples` as are judged together, itself the first."""
-    if evaluation.draws == 1 or not columns:
+    if evaluation.draws == 1:
         single: list[Answer] = model.answer(columns, ask, given)
         return single
     several = {name: list(values) * evaluation.draws for name, values in columns.items()}

@@ -112,7 +112,8 @@ def _evaluate_task(
     if any(before[i] is not None for i in rows):
         held_out[ask] = [before[i] for i in rows]
     began = time.perf_counter()
-    answers = drawn_answers(model, evaluation, held_out, ask, given)
+    asked = held_out or {ask: [None] * len(rows)}  # also from nothing: one a row
+    answers = drawn_answers(model, evaluation, asked, ask, given)
     seconds = (time.perf_counter() - began) / evaluation.draws
     metrics = _floats(evaluation.measure(answers, truths))
     judge = _Judge(evaluation, answers, truths, metrics, seed)
@@ -205,7 +206,7 @@ def _answered(
         return Baseline(note=f"knows other classes of {ask}")
     began = time.perf_counter()
     evaluation = model.evaluation(ask)
-    answers = drawn_answers(other, evaluation, columns, ask, given)
+    answers = drawn_answers(other, evaluation, columns or {ask: [None] * len(truths)}, ask, given)
     return Baseline(answers, evaluation.measure(answers, truths), time.perf_counter() - began)
 
 

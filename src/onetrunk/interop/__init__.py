@@ -1,0 +1,1 @@
+"""Other people's models as ours, and ours as other programs open them."""

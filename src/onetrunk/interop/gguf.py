@@ -1,4 +1,4 @@
-"""A text column, written from nothing, as one GGUF file for llama.cpp, checked in llama.cpp itself.
+"""Writes a text column that is asked from nothing as one GGUF file for llama.cpp, and checks it in llama.cpp itself.
 
 llama.cpp's own converter takes only tokenizers whose hash it knows, never one that was learnt here: so the file is
 written with its `gguf` package, of the Qwen3 checkpoint that `_writer` makes, with GPT-2's way of splitting text.

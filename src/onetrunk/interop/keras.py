@@ -1,4 +1,4 @@
-"""Keras weights (HDF5) of the model Embedding, LSTM (one or more), Dense: a text is read by words, a class answered.
+"""Reads Keras weights (HDF5) of the model Embedding, LSTM (one or more), Dense: a text is given and a class asked.
 
 Both layouts are read: `model.save_weights("x.weights.h5")` and the older `model.save("x.h5")`. Only arrays of numbers
 are taken; a configuration in the file, which may hold code, is not looked at.

@@ -1,4 +1,4 @@
-"""Answers as ONNX graphs, for ONNX Runtime: batch and lengths stay free.
+"""Writes answers as ONNX graphs for ONNX Runtime, which take batches of any size and values of any length.
 
 One-shot answers (a class, a number, a date) and the state that describes a row take what `data.pack` lays out: the
 content of every given column, and which of the joined positions stands where. A text that is written from nothing

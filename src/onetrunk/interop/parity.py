@@ -1,4 +1,4 @@
-"""Does what was exported answer as the model does? Measured on a person's own rows, before anything is left behind."""
+"""Checks on a person's own rows that an export answers as the model does, before anything is left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Films: containers opened by what they hold, never by their name, so that none of them can point elsewhere; frames."""
+"""Films and their frames. A container is opened by its content, never by its name, so that none can point elsewhere."""
 
 from __future__ import annotations
 

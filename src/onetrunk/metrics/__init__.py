@@ -1,1 +1,1 @@
-"""Floor 1: the field's metrics, through kept libraries. A metric that is undefined is None, never 0."""
+"""The field's metrics, through kept libraries. A metric that is undefined is None, never 0."""

@@ -1,0 +1,1 @@
+"""The layers that trunks and columns are made of."""

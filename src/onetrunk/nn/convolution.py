@@ -1,5 +1,5 @@
 """Convolutions before the trunk: residual stages (arXiv 1512.03385, normed first as in 1603.05027), each at half the
-resolution of the one before. A trunk that sees what they found learns from less (arXiv 2106.14881)."""
+resolution of the one before. With them a trunk learns from fewer pictures (arXiv 2106.14881)."""
 
 from __future__ import annotations
 

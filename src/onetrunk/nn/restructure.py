@@ -1,4 +1,4 @@
-"""Another structure for a trained trunk, keeping the knowledge that can be kept.
+"""Changes the structure of a trained trunk and keeps what can be kept of what it learnt.
 
 What is added starts as nothing (its outputs are zero; Net2Net, arXiv 1511.05641): the trunk computes what it did.
 What is taken away weighs least: of units and heads the smallest, and of blocks evenly spaced ones (arXiv 1910.01108).

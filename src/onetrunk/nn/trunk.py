@@ -1,4 +1,4 @@
-"""Which trunk: `kind` in the configuration says."""
+"""Builds the trunk that `kind` in the configuration names."""
 
 from __future__ import annotations
 

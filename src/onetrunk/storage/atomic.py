@@ -1,4 +1,4 @@
-"""Model folders and safe files: what is on disk is whole and verified, or it is refused.
+"""Atomic folders with manifests: a model folder is whole and verified, or it is refused.
 
 A folder appears by one rename, after every byte in it and its `manifest.json` (size and SHA-256 of each file)
 are durable, so kill -9 at any instant leaves the old folder, the new one, or a leftover that `recover` puts

@@ -1,4 +1,4 @@
-"""Faults of the disk, as a person meets them."""
+"""Turns faults of the disk into the errors that a person meets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names from outside (a column's) where a file is named after them."""
+"""File names made of names from outside, like a column's."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Read-outs that several column types share."""

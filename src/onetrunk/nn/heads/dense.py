@@ -1,4 +1,4 @@
-"""Boxes read off a grid of states, without anchors: each state answers for k x k cells of its part of the picture.
+"""Boxes from a grid of states, without anchors: each state predicts those of k x k cells of its part of the picture.
 
 One classifier and one box a cell, as FCOS (arXiv 1904.01355) and YOLOX (arXiv 2107.08430); the score of a class is
 trained to be the overlap that its box reaches (quality focal loss, arXiv 2006.04388), so it ranks boxes too.

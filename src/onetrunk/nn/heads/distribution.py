@@ -1,4 +1,4 @@
-"""A distribution over one real number: bars of free height between fixed borders, half-normal tails outside.
+"""A distribution over one real number: a histogram between fixed borders, with half-normal tails outside.
 
 The Riemann distribution of prior-fitted networks (arXiv 2112.10510; used by TabPFN, arXiv 2207.01848).
 All that is asked of it (density, mean, quantiles, samples) has a closed form.

@@ -1,4 +1,4 @@
-"""Attention by its formula, in tiles: on a CPU in bf16 faster than PyTorch's kernel, whose backward pass is slow there.
+"""Attention by its formula, in tiles. On a CPU in bf16 it is faster than PyTorch's kernel, whose backward pass is slow.
 
 B sequences, H heads, N = B · H; t queries, T keys, h head width.
 """

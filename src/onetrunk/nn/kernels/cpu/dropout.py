@@ -1,4 +1,4 @@
-"""Dropout (JMLR 15, 2014), whose draws are a fifth of a small trunk's training step by PyTorch's own operation.
+"""Dropout (JMLR 15, 2014) with cheaper random numbers: PyTorch's are a fifth of a small trunk's training step.
 
 A CPU draws one number after the other: four numbers share a draw of 64 bits, so that p is rounded to 16 bits.
 """

@@ -1,4 +1,4 @@
-"""Rotary position embedding (arXiv 2104.09864) in place, and each way in the order in memory that is wanted next.
+"""Rotary position embedding (arXiv 2104.09864), in place; each way writes in the order that the next operation wants.
 
 PyTorch's formulas make a dozen tensors.
 """
