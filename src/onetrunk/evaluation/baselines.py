@@ -1,4 +1,4 @@
-"""The rivals of every claim: simple estimators on the same rows and the given columns' features.
+"""The baselines of every claim: simple estimators on the same rows and the given columns' features.
 
 They have a time of their own, all together. What there was no time for is said, and the naive one always runs.
 """
