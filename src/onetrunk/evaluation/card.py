@@ -159,5 +159,5 @@ def _m(text: object) -> str:
 
 
 def _backslashed(match: re.Match[str]) -> str:
-    found = match[1]
-    return f"{found}\\" if found.isdigit() else f"\\{found}"  # 1. begins a list, 1\. does not
+    character = match[1]
+    return f"{character}\\" if character.isdigit() else f"\\{character}"  # 1. begins a list, 1\. does not

@@ -60,7 +60,7 @@ def evaluate_model(
     ledger.check(len(test), max_bad)
     for line in ledger.lines():
         on_event(LedgerLine(line))
-    found = gather_evidence(
+    evidence = gather_evidence(
         model,
         test.columns,
         tasks,
@@ -78,13 +78,13 @@ def evaluate_model(
     )
 
     def write(place: Path) -> None:
-        found.save(place)
-        (place / "README.md").write_text(card.card(found), encoding="utf-8")
-        (place / "evidence" / "report.html").write_text(report.report(found), encoding="utf-8")
+        evidence.save(place)
+        (place / "README.md").write_text(card.card(evidence), encoding="utf-8")
+        (place / "evidence" / "report.html").write_text(report.report(evidence), encoding="utf-8")
 
     atomic.add_files(folder, write)
-    on_event(Evaluated(found))
-    return found
+    on_event(Evaluated(evidence))
+    return evidence
 
 
 def _bounded(test: Table, train: Table | None, models: Sequence[Model], ledger: Ledger) -> tuple[Table, Table | None]:

@@ -210,12 +210,12 @@ def _answered(
     return Baseline(answers, evaluation.measure(answers, truths), time.perf_counter() - began)
 
 
-def _result(name: str, found: Baseline, judge: _Judge, ours: Interval | None, draws: np.ndarray) -> BaselineResult:
-    baseline = BaselineResult(name, seconds=found.seconds, note=found.note)
-    if found.answers is None:
+def _result(name: str, run: Baseline, judge: _Judge, ours: Interval | None, draws: np.ndarray) -> BaselineResult:
+    baseline = BaselineResult(name, seconds=run.seconds, note=run.note)
+    if run.answers is None:
         return baseline
-    baseline.metrics = _floats(found.metrics)
-    baseline.score, theirs = judge(found.answers, baseline.metrics)
+    baseline.metrics = _floats(run.metrics)
+    baseline.score, theirs = judge(run.answers, baseline.metrics)
     if ours is not None and baseline.score is not None:
         sign = 1 if judge.higher_is_better else -1
         baseline.lead = intervals.interval(sign * (ours.value - baseline.score.value), sign * (draws - theirs))

@@ -183,11 +183,11 @@ def _sample(sample: Sample) -> str:
     if sample.between:
         sure += f" <small>{' to '.join(map(_inline, sample.between))}</small>"
     key = "answer" if sample.truth else "likelihood"
-    said = f'<span class="key">{key}</span><span class="got">{_inline(sample.answer)}{sure}</span>'
+    answer = f'<span class="key">{key}</span><span class="got">{_inline(sample.answer)}{sure}</span>'
     if sample.truth and not sample.right:
-        said += f'<span class="key">truth</span><span>{_inline(sample.truth)}</span>'
+        answer += f'<span class="key">truth</span><span>{_inline(sample.truth)}</span>'
     pairs = ' class="pairs"' if short else ""
-    return f'<div class="sample {kind}"><dl{pairs}>{items}</dl><div class="said">{said}</div></div>'
+    return f'<div class="sample {kind}"><dl{pairs}>{items}</dl><div class="said">{answer}</div></div>'
 
 
 def _value(shown: Shown | None) -> str:

@@ -101,8 +101,8 @@ def summary(results: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> di
     from onetrunk.evaluation.intervals import wilson
 
     def figure(correct: np.ndarray) -> dict[str, Any]:
-        found = wilson(int(correct.sum()), len(correct))
-        return {"accuracy": float(correct.mean()), "interval": [found.low, found.high]}
+        interval = wilson(int(correct.sum()), len(correct))
+        return {"accuracy": float(correct.mean()), "interval": [interval.low, interval.high]}
 
     order = ["logistic regression", "SVM", "same trunk from scratch", "straight after pretraining"]
     order += [name for name in results if name not in order]

@@ -41,9 +41,9 @@ def both_met(teacher: Model | None, student: Model | None) -> Model | None:
 def student_columns(teacher: Model, data: Data) -> tuple[list[Column], dict[str, Encoder]]:
     """Columns and encoders of a new student, which know what the teacher's know."""
     _check_known(teacher, data.names)
-    for name, told in data.options.items():
+    for name, options in data.options.items():
         own = teacher.encoder(name).options.model_dump() if name in data.names else {}
-        for key, value in told.items():
+        for key, value in options.items():
             if name in data.names and value != own.get(key):
                 raise UsageError(f"columns.{name}.{key} is {own.get(key)!r} in the teacher, and so in its student.")
     columns = [replace(teacher.columns[name]) for name in data.names]

@@ -142,8 +142,8 @@ def _best_seed(
     best = best_of(values, metric)
     choice.validation, choice.seeds = values[best], values
     if repeats > 1:
-        shown = {f"seed {context.seed + i}": value for i, value in enumerate(values)}
-        context.on_event(Decision(f"seed {context.seed + best}", "best on the validation rows", shown))
+        scores = {f"seed {context.seed + i}": value for i, value in enumerate(values)}
+        context.on_event(Decision(f"seed {context.seed + best}", "best on the validation rows", scores))
     return tried[best]
 
 
@@ -265,20 +265,20 @@ def _cross_validated(
             write_json_whole(place / SCORES, {"of": of, "folds": done})
         shutil.rmtree(inner.out)
     sign = 1 if metric.higher_is_better else -1
-    told = [values for values in done.values() if None not in values]  # a fold of one class tells nothing of an AUC
-    if not told:
+    complete = [values for values in done.values() if None not in values]  # a fold of one class tells nothing of an AUC
+    if not complete:
         return dict.fromkeys(_COMPARED)
-    means = np.array(told, dtype=np.float64).mean(0) * sign
+    means = np.array(complete, dtype=np.float64).mean(0) * sign
     return dict(zip(_COMPARED, means.tolist(), strict=True))
 
 
 def _folds_done(path: Path, of: dict[str, Any]) -> dict[str, list[float | None]]:
     """What a stopped run had found out; nothing where that is of another run."""
     try:
-        found = read_json(path)
+        saved = read_json(path)
     except ModelFileError:
         return {}
-    return found["folds"] if found.get("of") == of else {}
+    return saved["folds"] if saved.get("of") == of else {}
 
 
 def _better_start(scores: dict[str, float | None]) -> str:

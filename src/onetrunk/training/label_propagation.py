@@ -40,10 +40,10 @@ def propagate_labels(model: Model, store: Store, task: Task, values: Sequence[An
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 30 rounds reach every row
         spreading = LabelSpreading(kernel="knn", n_neighbors=min(_NEIGHBOURS, len(values)), alpha=_TRUST)
-        found = spreading.fit(states, labels)
-    p = found.label_distributions_
+        spread = spreading.fit(states, labels)
+    p = spread.label_distributions_
     entropy = -(p * np.log(p.clip(1e-12))).sum(1) / np.log(max(2, p.shape[1]))
     filled = [
-        value if value is not None else names[found.classes_[k]] for value, k in zip(values, p.argmax(1), strict=True)
+        value if value is not None else names[spread.classes_[k]] for value, k in zip(values, p.argmax(1), strict=True)
     ]
     return filled, np.where(known, 1.0, 1 - entropy).astype(np.float32)

@@ -49,8 +49,8 @@ def types_and_options(
     options = {name: dict(o) for name, o in recipe.columns.items()}
     for name in options:
         table[name]
-    told = {name: o.pop("type") for name, o in options.items() if "type" in o}
-    return infer_types(table, {**told, **(types or {})}, folded=recipe.events is not None), options
+    named = {name: o.pop("type") for name, o in options.items() if "type" in o}
+    return infer_types(table, {**named, **(types or {})}, folded=recipe.events is not None), options
 
 
 def renamed(table: Table, map: dict[str, str] | None) -> Table:

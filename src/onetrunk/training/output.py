@@ -103,13 +103,13 @@ class Output:
 
 def command_digest(verb: str, options: TrainingOptions, recipe: Recipe, **more: Any) -> str:
     """Equal for a command given twice: what it was told, and the model folders it begins with (`start`, `teacher`)."""
-    told = {k: v for k, v in vars(options).items() if k not in _OF_NO_WEIGHT} | more
-    text = json.dumps([verb, told, recipe.model_dump(mode="json", exclude={"device"})], sort_keys=True, default=str)
-    found = hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16)
+    settings = {k: v for k, v in vars(options).items() if k not in _OF_NO_WEIGHT} | more
+    text = json.dumps([verb, settings, recipe.model_dump(mode="json", exclude={"device"})], sort_keys=True, default=str)
+    digest = hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16)
     for start in (options.start, more.get("teacher")):
         if start is not None and (Path(start) / atomic.MANIFEST).exists():
-            found.update(base_digest(Path(start)).encode())
-    return found.hexdigest()
+            digest.update(base_digest(Path(start)).encode())
+    return digest.hexdigest()
 
 
 def _read_mark(path: Path) -> dict[str, Any]:
@@ -125,5 +125,5 @@ def _rows_digest(data: Data) -> str:
     sample = data.table.take(np.unique(np.linspace(0, max(0, n - 1), min(n, _SAMPLED_ROWS)).astype(np.int64)))
     none = np.zeros(0, dtype=np.int64)
     parts = {name: none for name in SPLITS} | {SPLITS[0]: np.arange(len(sample))}
-    told = [n, data.table.names, data.given, data.ask, record(sample, data.types, data.given or data.ask, parts)]
-    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()
+    facts = [n, data.table.names, data.given, data.ask, record(sample, data.types, data.given or data.ask, parts)]
+    return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -110,8 +110,8 @@ def run_stage(
     identity: dict[str, Any] = {"rows": batches.store.digest(), "start": weights_digest(network)}
     for objective in learner.objectives:
         if isinstance(objective, Distil):
-            told = objective.options
-            identity["teacher"] = [weights_digest(objective.teacher), told.weight, told.temperature]
+            options = objective.options
+            identity["teacher"] = [weights_digest(objective.teacher), options.weight, options.temperature]
     parameters = sum(p.numel() for p in network.parameters())
     documents = {o.tag: o.config.documents for o in learner.objectives}
     context.on_event(StageStarted(stage, len(batches.store.index), steps, parameters, documents))
@@ -169,7 +169,7 @@ def untrained(model: Model, seconds: float) -> TrainResult:
 
 
 def weights_digest(network: FoundationModel) -> str:
-    found = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(digest_size=8)
     for name, tensor in network.state_dict().items():
-        found.update(name.encode() + tensor.cpu().numpy().tobytes())
-    return found.hexdigest()
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()

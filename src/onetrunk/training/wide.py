@@ -380,9 +380,9 @@ def _raw(estimator: Any, x: np.ndarray, classes: int) -> np.ndarray:
     if not classes:
         return estimator.predict(x)[:, None]
     scores = np.full((len(x), classes), _FLOOR)
-    found = np.asarray(estimator.decision_function(x)).reshape(len(x), -1)
+    raw = np.asarray(estimator.decision_function(x)).reshape(len(x), -1)
     there = estimator.classes_.astype(int)
-    scores[:, there] = np.hstack([-found / 2, found / 2]) if len(there) == 2 else found
+    scores[:, there] = np.hstack([-raw / 2, raw / 2]) if len(there) == 2 else raw
     return scores
 
 
@@ -425,15 +425,15 @@ def _mix(rows: Rows, linear: np.ndarray, trees: np.ndarray) -> np.ndarray:
     return optimize.minimize(loss, [0.5, 0.5], bounds=[(0, 2), (0, 2)]).x
 
 
-def _loss(rows: Rows, found: np.ndarray) -> float:
+def _loss(rows: Rows, outputs: np.ndarray) -> float:
     """Mean log loss (nats) or squared error, of weighed rows."""
     if not rows.classes:
-        each = (found[:, 0] - rows.target) ** 2
+        each = (outputs[:, 0] - rows.target) ** 2
     elif rows.target.ndim == 2:
-        each = np.logaddexp(0, found * (1 - 2 * rows.target)).mean(1)
+        each = np.logaddexp(0, outputs * (1 - 2 * rows.target)).mean(1)
     else:
-        top = found.max(1, keepdims=True)
-        each = (top + np.log(np.exp(found - top).sum(1, keepdims=True)))[:, 0] - found[
+        top = outputs.max(1, keepdims=True)
+        each = (top + np.log(np.exp(outputs - top).sum(1, keepdims=True)))[:, 0] - outputs[
             np.arange(rows.count), rows.target
         ]
     return float(np.average(each, weights=rows.weight))

@@ -30,7 +30,7 @@ def doctor(*, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
     from onetrunk.verbs.show import Printer, literal
 
     runtime = Runtime.open(device)
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "onetrunk": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -43,16 +43,16 @@ def doctor(*, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
     }
     for package, purpose in (("datasets", "hub names and dataset objects"), ("transformers", "benchmarks")):
         there = importlib.util.find_spec(package) is not None
-        found[package] = importlib.metadata.version(package) if there else f"not installed ({purpose})"
+        facts[package] = importlib.metadata.version(package) if there else f"not installed ({purpose})"
     for dtype in (torch.float32, torch.bfloat16):
-        found[f"gigaflops_{str(dtype).removeprefix('torch.')}"] = round(runtime.gemm_rate(dtype) / 1e9)
-    found["training"] = _learns()
+        facts[f"gigaflops_{str(dtype).removeprefix('torch.')}"] = round(runtime.gemm_rate(dtype) / 1e9)
+    facts["training"] = _learns()
     if not quiet:
         table = Table(show_header=False, box=None, pad_edge=False)
-        for name, value in found.items():
+        for name, value in facts.items():
             table.add_row(literal((name.replace("_", " "), "bold")), literal(str(value)))
         Printer().console.print(table)
-    return found
+    return facts
 
 
 def _learns() -> str:

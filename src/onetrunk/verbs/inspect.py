@@ -35,7 +35,7 @@ def inspect(data: Any, options: TrainingOptions, *, split: str | None = None, qu
 
     from onetrunk.training.inspection import run_inspection
 
-    found = run_inspection(data, options, split)
+    inspection = run_inspection(data, options, split)
     if not quiet:
-        found.show(Console())
-    return found
+        inspection.show(Console())
+    return inspection

@@ -124,8 +124,8 @@ class Printer:
 
     def _baseline(self, event: BaselineDone) -> None:
         result = event.note if event.value is None else f"{event.metric} {event.value:.3f}"
-        said = f": {result} " if result else " "
-        self.line("Baseline of ", (event.ask, "bold"), f", {event.name}{said}", (f"{event.seconds:.1f} s", "dim"))
+        figures = f": {result} " if result else " "
+        self.line("Baseline of ", (event.ask, "bold"), f", {event.name}{figures}", (f"{event.seconds:.1f} s", "dim"))
 
     def _steps(self, event: StepsStarted | StepDone | StepsEnded) -> None:
         if self.quiet:
