@@ -8,6 +8,7 @@ from worlds import CASES
 
 from onetrunk.core.errors import UsageError
 from onetrunk.core.metric import Metric, metric_named
+from onetrunk.inference.model_folder import Model
 from onetrunk.training.select import best_of, choosing_metric
 
 ACCURACY, LOSS = Metric("accuracy", True), Metric("log_loss", False, "nats")
@@ -35,6 +36,14 @@ def test_a_misspelt_metric_names_the_nearest() -> None:
         metric_named("logloss", [ACCURACY, LOSS])
 
 
+def _model(name: str) -> Model:
+    """One that knows a column `y` of a case's type, and what that is read on."""
+    case = CASES[name]
+    beside = {} if case.on is None else {case.on[0]: case.on[1]}
+    types = {**{column: column for column in beside}, "y": case.type}
+    return worlds.model({**beside, "y": case.values}, types, options={"y": case.options})
+
+
 @pytest.mark.parametrize(
     ("case", "name", "higher"),
     [
@@ -44,7 +53,7 @@ def test_a_misspelt_metric_names_the_nearest() -> None:
     ],
 )  # fmt: skip
 def test_every_type_says_which_way_its_metrics_are_better(case: str, name: str | None, higher: bool) -> None:
-    metric = choosing_metric(worlds.fitted(CASES[case], 32), name)
+    metric = choosing_metric(_model(case), "y", name)
     assert metric.higher_is_better == higher and name in (None, metric.name)
 
 
@@ -59,5 +68,5 @@ def test_every_type_says_which_way_its_metrics_are_better(case: str, name: str |
 )
 def test_a_metric_that_cannot_choose_is_refused(case: str, name: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
-        choosing_metric(worlds.fitted(CASES[case], 32), name)
+        choosing_metric(_model(case), "y", name)
     assert message in str(error.value)

@@ -125,6 +125,16 @@ def test_evaluating_on_other_rows_replaces_the_evidence(learnt: Path) -> None:
         onetrunk.evaluate(str(learnt), {**rows, "label": [None] * 40}, allow_equal_rows=True, quiet=True)
 
 
+def test_what_is_asked_from_nothing_is_judged_row_by_row(learnt: Path) -> None:
+    """A number and a class have no likelihood of a text: the answer to each row is the same, and judged beside it."""
+    rows = {name: values[:40] for name, values in table().items()}
+    told: dict[str, Any] = {"ask": ["price", "label"], "given": [], "allow_equal_rows": True, "quiet": True}
+    found = onetrunk.evaluate(str(learnt), rows, against=rows, beside=[str(learnt)], **told)
+    assert [task.ask for task in found.tasks] == ["price", "label"] and [task.rows for task in found.tasks] == [40, 40]
+    for task in found.tasks:
+        assert task.metrics[task.metric] is not None and any(rival.score is not None for rival in task.rivals)
+
+
 # -- rows that were met --------------------------------------------------------------------------------------
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[Data]:

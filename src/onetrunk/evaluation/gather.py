@@ -104,7 +104,7 @@ def _evaluate_task(
     if any(before[i] is not None for i in rows):
         held_out[ask] = [before[i] for i in rows]
     began = time.perf_counter()
-    answers = model.answer(held_out, ask, given)
+    answers = model.answer(held_out or {ask: [None] * len(rows)}, ask, given)  # also from nothing: one a row
     seconds = time.perf_counter() - began
     metrics = _floats(evaluation.measure(answers, truths))
     judge = _Judge(evaluation, answers, truths, metrics, seed)
@@ -191,7 +191,7 @@ def _answered(
     if class_names(other.encoder(ask)) != class_names(model.encoder(ask)):
         return Baseline(note=f"knows other classes of {ask}")
     began = time.perf_counter()
-    answers = other.answer(columns, ask, given)
+    answers = other.answer(columns or {ask: [None] * len(truths)}, ask, given)
     return Baseline(answers, model.evaluation(ask).measure(answers, truths), time.perf_counter() - began)
 
 
