@@ -36,7 +36,7 @@ def compare(run: Run) -> Figures:
             test = data.table.take(np.array(hidden))
             test.columns["label"] = [int(target[i]) for i in hidden]
             test.columns["word"] = [digits.WORDS[target[i]] for i in hidden]
-        found = digits.rivals(data, test)
+        found = digits.baselines(data, test)
         place = run.place / str(seed)
         model = pretrain_model(data, run.context(config, place / "foundation", seed))
         found["straight after pretraining"] = digits.right(model, test, "label")

@@ -97,7 +97,7 @@ def test_docs_are_made_from_the_results(fake: Path, tmp_path: Path, capsys: pyte
     assert "A fake, against a coin." in page
 
 
-def test_classes_are_compared_on_the_same_rows_with_the_rival_at_full_strength(
+def test_classes_are_compared_on_the_same_rows_with_the_baseline_at_full_strength(
     fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sklearn.ensemble import HistGradientBoostingClassifier

@@ -215,7 +215,7 @@ def test_negatives_are_drawn_by_popularity_and_keyed() -> None:
     assert "drawn" not in fitted(values, small=3).segment(content, Role.ASKED, worlds.keys(6), True).targets
 
 
-def test_it_learns_an_order_and_beats_its_rivals() -> None:
+def test_it_learns_an_order_and_beats_its_baselines() -> None:
     """Everyone goes round the same circle."""
     items = [f"i{k}" for k in range(24)]
     dice = np.random.default_rng(0)
@@ -237,8 +237,8 @@ def test_it_learns_an_order_and_beats_its_rivals() -> None:
     ours = sides.measure(made.answer({"h": list(before)}, "h", []), list(then))
     assert ours["mrr"] > 0.95 and made.answer({"h": [["i3"]]}, "h", [])[0].value[0] == "i4"
     x = sides.features().fit_transform(list(before))
-    for rival in sides.baselines().values():
-        theirs = sides.measure(sides.answers_from(rival.fit(x, sides.target(then)), x), list(then))
+    for baseline in sides.baselines().values():
+        theirs = sides.measure(sides.answers_from(baseline.fit(x, sides.target(then)), x), list(then))
         assert 0 < theirs["mrr"] < ours["mrr"]
 
 
@@ -254,11 +254,11 @@ def test_item_knn_is_cosine_over_histories() -> None:
     np.testing.assert_allclose(knn.predict(sides.features().fit_transform([["a", "b"]])), expected, atol=1e-5)
 
 
-def test_rivals_run_however_large_the_catalogue_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_baselines_run_however_large_the_catalogue_is(monkeypatch: pytest.MonkeyPatch) -> None:
     from onetrunk.evaluation import baselines
 
     monkeypatch.setattr(baselines, "_MOST_DENSE_COLUMNS", 2)
     sides = fitted(width=None)
     before, then = baselines.before_and_then(sides, ROWS[:3])
     found = baselines.run_baselines({"h": sides}, sides, {"h": before}, {"h": before}, then, then)
-    assert all(rival.metrics is not None for rival in found.values()) and set(found) == {"popularity", "item kNN"}
+    assert all(baseline.metrics is not None for baseline in found.values()) and set(found) == {"popularity", "item kNN"}

@@ -132,7 +132,7 @@ def test_metrics_agree_with_rdkit() -> None:
     assert novelty == {"novelty": 0.5, "novelty_of_true": pytest.approx(2 / 3)}
 
 
-def test_rivals_see_fingerprints() -> None:
+def test_baselines_see_fingerprints() -> None:
     x = Molecule().features().fit_transform([ASPIRIN, None, ASPIRIN_TOO, "CCO", "C1CC"]).toarray()
     assert x.shape == (5, 2048) and np.array_equal(x[0], x[2]) and not x[1].any() and not x[4].any()
     assert (x[0] != x[3]).any()

@@ -305,7 +305,7 @@ def test_simple_forecasts_against_slow_ones():
 
 
 def test_a_new_model_begins_with_the_ridge_of_its_training_rows():
-    """So its first answer is that of the linear rival, whatever the lengths."""
+    """So its first answer is that of the linear baseline, whatever the lengths."""
     t = np.arange(60)
     values = [list(np.sin((t + 7 * i) / 5) + np.cos(t / (3 + i))) for i in range(9)]
     model = worlds.model({"y": values}, {"y": "series"}, options={"y": {"horizon": 4, "length": 12}}, awake=False)
@@ -350,13 +350,13 @@ def test_crps_of_a_normal_forecast_is_near_its_closed_form():
     assert forecast.coverage(np.array([[1.0, NAN, 5.0]]), np.zeros((1, 3)), np.full((1, 3), 2.0)) == 0.5
 
 
-def test_evidence_gives_rivals_the_history_and_draws_it():
+def test_evidence_gives_baselines_the_history_and_draws_it():
     t = np.arange(40)
     values = [list(np.sin((t + i) / 6 * 2 * np.pi) * (1 + i % 5)) for i in range(60)]
     model = made(values, horizon=6)
     found = gather_evidence(model, {"y": values[40:]}, [([], "y")], train={"y": values[:40]})
     (task,) = found.tasks
-    scores = {rival.name: rival.score.value for rival in task.rivals}
+    scores = {baseline.name: baseline.score.value for baseline in task.baselines}
     assert list(scores) == ["seasonal naive", "last value", "linear"] and task.metric == "mse"
     assert scores["seasonal naive"] < 1e-9 and scores["linear"] < 1e-4 < 0.1 < scores["last value"]
     assert any(name.startswith("answers") for name in found.figures)

@@ -108,21 +108,21 @@ def test_every_step_with_a_truth_is_judged() -> None:
         sides.split({"skill": ["a"], "correct": [None]})
 
 
-def test_rivals_are_shares() -> None:
+def test_baselines_are_shares() -> None:
     sides = fitted()
     x = sides.features().fit_transform(ROWS)
     assert x.toarray()[0].sum() == 6, "three skills, three answers"
-    rivals = {name: e.fit(x, sides.target(ROWS)) for name, e in sides.baselines().items()}
-    assert list(rivals) == ["share", "share by skill"]
+    baselines = {name: e.fit(x, sides.target(ROWS)) for name, e in sides.baselines().items()}
+    assert list(baselines) == ["share", "share by skill"]
     true = sides.classes["correct"].index("True")
-    found = sides.answers_from(rivals["share by skill"], x)
+    found = sides.answers_from(baselines["share by skill"], x)
     row = sides.probabilities(found[0], {"skill": ["a", "c", "new"], "correct": [True, True, True]})[:, true]
     share = 7 / 10
     expected = [(3 + share) / 5, (2 + share) / 4, share]
     right = {"a": (3, 4), "c": (2, 3)}
     expected = [(right[s][0] + share) / (right[s][1] + 1) for s in "ac"] + [share]
     assert row == pytest.approx(expected)
-    assert sides.measure(sides.answers_from(rivals["share"], x), ROWS)["auc"] == 0.5
+    assert sides.measure(sides.answers_from(baselines["share"], x), ROWS)["auc"] == 0.5
 
 
 def test_a_step_of_which_nothing_is_known_is_missing() -> None:

@@ -45,7 +45,7 @@ def _sure(value: str) -> Answer:
 
 
 def _oracle() -> FakeModel:
-    """Sees `hidden`, which the rivals' features do not offer."""
+    """Sees `hidden`, which the baselines' features do not offer."""
     sides = {"hue": Colour(CLASSES), "hidden": Picture(), "label": Colour(CLASSES), "size": Amount()}
     return FakeModel(sides, lambda hue, hidden: _sure(hidden))
 
@@ -67,12 +67,12 @@ def test_metrics_interval_and_lead(evidence: Evidence) -> None:
     assert (task.rows, task.without_truth, task.metric) == (89, 1, "accuracy")
     assert task.metrics["accuracy"] == pytest.approx(81 / 89)
     assert task.score == wilson(81, 89)
-    assert [rival.name for rival in task.rivals] == ["majority", "logistic", "boosting"]
+    assert [baseline.name for baseline in task.baselines] == ["majority", "logistic", "boosting"]
     best = task.best
-    assert best.score.value == max(rival.score.value for rival in task.rivals)
+    assert best.score.value == max(baseline.score.value for baseline in task.baselines)
     assert best.lead.value == pytest.approx(task.score.value - best.score.value)
     assert best.lead.low < best.lead.value < best.lead.high and best.lead.excludes(0)
-    assert "better, more than chance explains" in headline(task)
+    assert "better, more than chance would explain" in headline(task)
 
 
 def test_classes_and_samples(evidence: Evidence) -> None:
@@ -120,7 +120,7 @@ def test_figures_for_light_and_dark_pages(evidence: Evidence) -> None:
     assert all(png.startswith(b"\x89PNG") for png in evidence.figures.values())
 
 
-def test_a_model_like_its_rival_leads_by_chance_only() -> None:
+def test_a_model_like_its_baseline_leads_by_chance_only() -> None:
     sides = {"hue": Colour(CLASSES), "label": Colour(CLASSES)}
     model = FakeModel(sides, _sure)
     task = gather_evidence(model, _data(90, 1), [(["hue"], "label")], train=_data(120, 2)).tasks[0]
@@ -154,10 +154,10 @@ def test_it_is_a_function_of_the_seed(evidence: Evidence) -> None:
     assert _evidence(seed=1, samples=3).tasks[0].samples != evidence.tasks[0].samples
 
 
-def test_no_rivals_without_training_rows() -> None:
+def test_no_baselines_without_training_rows() -> None:
     test = _data(30, 1)
     task = gather_evidence(_oracle(), test, [(["hue", "hidden"], "label")]).tasks[0]
-    assert task.rivals == [] and "No simple rival" in headline(task)
+    assert task.baselines == [] and "No simple baseline" in headline(task)
 
 
 def test_nothing_to_judge_by_is_said() -> None:
@@ -173,6 +173,16 @@ def test_round_trip(evidence: Evidence, tmp_path: Path) -> None:
     data = json.loads((tmp_path / "evidence" / "metrics.json").read_text())
     assert data["tasks"][0]["metrics"]["accuracy"] == evidence.tasks[0].metrics["accuracy"]
     assert "samples" not in data["tasks"][0]
+
+
+def test_evidence_of_the_first_format_is_read(evidence: Evidence, tmp_path: Path) -> None:
+    evidence.save(tmp_path)
+    place = tmp_path / "evidence" / "metrics.json"
+    data = json.loads(place.read_text())
+    for task in data["tasks"]:
+        task["rivals"] = task.pop("baselines")  # as the key was called
+    place.write_text(json.dumps({**data, "format": 1}))
+    assert Evidence.read(tmp_path) == evidence
 
 
 def test_what_json_cannot_say(evidence: Evidence, tmp_path: Path) -> None:
@@ -276,7 +286,7 @@ def test_the_report_says_it(evidence: Evidence) -> None:
     assert report(evidence).encode("utf-8")
 
 
-def test_the_card_has_front_matter_and_the_rivals(evidence: Evidence) -> None:
+def test_the_card_has_front_matter_and_the_baselines(evidence: Evidence) -> None:
     text = card(evidence, license="apache-2.0")
     _, front, body = text.split("---\n", 2)
     data = yaml.safe_load(front)

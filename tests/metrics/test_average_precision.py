@@ -1,4 +1,4 @@
-"""Average precision against its definition, computed slowly; the naive rival's boxes."""
+"""Average precision against its definition, computed slowly; the naive baseline's boxes."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_true_answers_are_perfect_and_no_truth_is_undefined(capsys: pytest.Captu
     assert capsys.readouterr().out == ""
 
 
-def test_the_naive_rival_answers_the_usual_boxes_everywhere() -> None:
+def test_the_naive_baseline_answers_the_usual_boxes_everywhere() -> None:
     near = [("a", [10.0, 10, 20, 20]), ("a", [12.0, 10, 20, 20]), ("b", [50.0, 50, 10, 10])]
     y = np.empty(4, dtype=object)
     y[:] = [near, near[:2], near, []]

@@ -32,7 +32,7 @@ def test_boxes_are_learnt_judged_and_drawn(tmp_path: Path) -> None:
     assert any("mAP@.5" in r.get("validation", {}) for r in records)  # answers take one step: judged by the metric
     onetrunk.evaluate(str(out), str(table), against=str(table), allow_equal_rows=True, quiet=True)
     (task,) = json.loads((out / "evidence" / "metrics.json").read_text())["tasks"]
-    assert task["metric"] == "mAP@.5" and [rival["name"] for rival in task["rivals"]] == ["usual boxes"]
+    assert task["metric"] == "mAP@.5" and [baseline["name"] for baseline in task["baselines"]] == ["usual boxes"]
     (samples,) = json.loads((out / "evidence" / "samples.json").read_text())
     assert samples and all("png" in sample["answer"] and "png" in sample["truth"] for sample in samples)
     asked = tmp_path / "asked.jsonl"

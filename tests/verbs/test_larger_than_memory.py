@@ -143,7 +143,7 @@ def test_a_large_table_gives_what_a_small_one_gives(tmp_path: Path, monkeypatch:
         known = {key: encoder.knowledge() for key, encoder in model.network.encoders.items()}
         stages = [{key: stage[key] for key in ("seen_rows", "split", "ledger")} for stage in model.provenance["stages"]]
         task = found.tasks[0]
-        judged = (task.rows, task.metrics, [(rival.name, rival.metrics) for rival in task.rivals])
+        judged = (task.rows, task.metrics, [(baseline.name, baseline.metrics) for baseline in task.baselines])
         results.append({"seen": seen, "losses": losses, "known": known, "stages": stages, "judged": judged})
     small, large = results
     assert all(small[part] == large[part] for part in small), [part for part in small if small[part] != large[part]]

@@ -78,7 +78,7 @@ def test_training_learns_the_task_and_leaves_everything_behind(learnt: Path) -> 
         "tokenizer.json", "README.md", "evidence/metrics.json", "evidence/report.html", "metrics.jsonl",
     }  # fmt: skip
     (task,) = json.loads((learnt / "evidence" / "metrics.json").read_text())["tasks"]
-    assert task["metrics"]["accuracy"] >= 0.9 and task["rivals"]
+    assert task["metrics"]["accuracy"] >= 0.9 and task["baselines"]
     model = onetrunk.load(learnt)
     assert [stage["stage"] for stage in model.provenance["stages"]] == ["pretrain", "finetune"]
     assert sum(model.provenance["stages"][1]["rows"].values()) == 240
@@ -173,7 +173,7 @@ def test_a_text_asked_from_nothing_is_judged_by_its_likelihood(tmp_path: Path) -
     assert task.metrics["perplexity"] == pytest.approx(np.exp(nats.sum() / tokens.sum()))
     assert tokens.tolist() == [len(model.encoder("review").encode(text)["id"]) + 1 for text in fresh["review"]]
     assert task.score.low < task.score.value < task.score.high
-    frequency, grams = task.rivals
+    frequency, grams = task.baselines
     assert grams.score.value < frequency.score.value, "the longer context knows these words"
     assert grams.lead.value == pytest.approx(grams.score.value - task.score.value)
     report = (tmp_path / "m" / "evidence" / "report.html").read_text()
@@ -194,7 +194,7 @@ def test_evaluating_leaves_out_what_was_trained_on_and_says_so(
     with pytest.raises(DataError, match=r"trained on every row .* --allow-equal-rows"):
         onetrunk.evaluate(model, opened[0].part("train"), quiet=True)
     evidence = onetrunk.evaluate(model, table(), against=table())
-    assert evidence.tasks[0].rivals
+    assert evidence.tasks[0].baselines
     assert "24 rows of --against are judged, so the baselines do not learn" in " ".join(capsys.readouterr().err.split())
     onetrunk.evaluate(model, {"label": ["good", "bad"], "nights": [1, 2]})
     assert "cannot be recognised here, because the table lacks review" in " ".join(capsys.readouterr().err.split())
@@ -206,13 +206,15 @@ def test_models_of_one_task_stand_beside_one_of_several(foundation: Path, tmp_pa
         quick(tmp_path / name, "finetune", ask=ask, given=["review", "nights"], start=str(foundation), size=None)
     beside = [str(tmp_path / name) for name in ("label-only", "price-only")]
     found = onetrunk.evaluate(str(tmp_path / "both"), table(), beside=beside, quiet=True)
-    assert [[rival.name for rival in task.rivals] for task in found.tasks] == [["label-only"], ["price-only"]]
+    assert [[baseline.name for baseline in task.baselines] for task in found.tasks] == [["label-only"], ["price-only"]]
     for task in found.tasks:
-        (rival,) = task.rivals
-        (alone,) = onetrunk.evaluate(str(tmp_path / rival.name), table(), quiet=True).tasks
-        assert rival.score.value == pytest.approx(alone.score.value) and rival.metrics == pytest.approx(alone.metrics)
+        (baseline,) = task.baselines
+        (alone,) = onetrunk.evaluate(str(tmp_path / baseline.name), table(), quiet=True).tasks
+        assert baseline.score.value == pytest.approx(alone.score.value) and baseline.metrics == pytest.approx(
+            alone.metrics
+        )
         sign = 1 if task.higher_is_better else -1
-        assert rival.lead.value == pytest.approx(sign * (task.score.value - rival.score.value))
+        assert baseline.lead.value == pytest.approx(sign * (task.score.value - baseline.score.value))
         assert task.rows == alone.rows == 24, "the foundation's split, which is theirs too"
     with pytest.raises(UsageError, match="folders of different names"):
         onetrunk.evaluate(str(tmp_path / "both"), table(), beside=[beside[0]] * 2, quiet=True)

@@ -64,7 +64,7 @@ def test_a_model_of_hostile_names_lives_its_whole_life(
         assert name.replace("\x1b", "\\x1b") in said, "what was chosen is said, to the letter"
     assert set(model.columns) == set(names) and model.tasks[0].ask == asked
     evidence = json.loads((tmp_path / "m" / "evidence" / "metrics.json").read_text(encoding="utf-8"))
-    assert [task["ask"] for task in evidence["tasks"]] == asked and evidence["tasks"][0]["rivals"]
+    assert [task["ask"] for task in evidence["tasks"]] == asked and evidence["tasks"][0]["baselines"]
     assert "<script>alert(1)" not in (tmp_path / "m" / "evidence" / "report.html").read_text(encoding="utf-8")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "m-foundation"]
 

@@ -31,8 +31,8 @@ class Registry(ABC, Generic[P]):
 
     def modules(self) -> dict[str, str]:
         """Name to the module that holds it, in order."""
-        path = importlib.import_module(self.package).__path__
-        found = {m.name: f"{self.package}.{m.name}" for m in pkgutil.iter_modules(path) if self._is_part(m)}
+        modules = _modules_in(tuple(importlib.import_module(self.package).__path__))
+        found = {m.name: f"{self.package}.{m.name}" for m in modules if self._is_part(m)}
         return dict(sorted({**_installed(self.package), **found}.items()))
 
     def names(self) -> list[str]:
@@ -101,6 +101,12 @@ class ColumnTypes(Registry[ColumnType]):
 @cache
 def _column_type(name: str, module: str) -> ColumnType:
     return ColumnType(name, module)
+
+
+@cache
+def _modules_in(path: tuple[str, ...]) -> list[pkgutil.ModuleInfo]:
+    """Folders are looked into once: a table of thousands of columns asks for types very often."""
+    return list(pkgutil.iter_modules(path))
 
 
 @cache

@@ -168,6 +168,7 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
         table[name]
         column_types.get(chosen)
     types = {}
+    encoders = {kind: column_types.get(kind).encoder for kind in column_types.names()}
     for name, values in table.columns.items():
         sample = sample_present(values)
         if name in overrides:
@@ -175,7 +176,7 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
         elif not sample:
             table.notes.append(f"The column {name!r} has no values: left out.")
         else:
-            scores = {kind: column_types.get(kind).encoder.recognise(sample) for kind in column_types.names()}
+            scores = {kind: encoder.recognise(sample) for kind, encoder in encoders.items()}
             if folded and isinstance(sample[0], list | dict):
                 histories = {kind: s for kind, s in scores.items() if s and _is_history(kind)}
                 scores = histories or scores

@@ -1,1 +1,1 @@
-"""Measured facts kept beside the model, each with its interval and its simple rival."""
+"""Measured facts kept beside the model, each with its interval and its simple baseline."""

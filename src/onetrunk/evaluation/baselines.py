@@ -1,4 +1,4 @@
-"""The rivals of every claim: simple estimators on the same rows and the given columns' features."""
+"""The baselines of every claim: simple estimators on the same rows and the given columns' features."""
 
 from __future__ import annotations
 

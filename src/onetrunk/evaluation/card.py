@@ -21,7 +21,7 @@ def card(evidence: Evidence, license: str = "other") -> str:
     parts = [
         f"---\n{_front_matter(evidence, license)}---",
         f"# {_m(name)}",
-        "A model made with Onetrunk: one trunk, typed columns. All figures below are of rows it did not learn from.",
+        "A model made with Onetrunk. All figures below are of rows that it did not learn from.",
         *(_task(evidence, task) for task in evidence.tasks),
         _usage(evidence),
         _learnt_from(evidence.origin),
@@ -67,23 +67,23 @@ def _task(evidence: Evidence, task: TaskEvidence) -> str:
     if task.score is not None:
         score = f"**{amount(task.metric, task.score.value)}** | {span(task.metric, task.score)}"
         lines.append(f"| **this model** | {score} | |")
-    for rival in task.rivals:
-        if rival.score is None:
-            lines.append(f"| {_m(rival.name)} | {_m(rival.note or 'undefined')} | | |")
+    for baseline in task.baselines:
+        if baseline.score is None:
+            lines.append(f"| {_m(baseline.name)} | {_m(baseline.note or 'undefined')} | | |")
             continue
-        ahead = "" if rival.lead is None else lead(task.metric, rival.lead)
-        note = f" ({_m(rival.note)})" if rival.note else ""
+        ahead = "" if baseline.lead is None else lead(task.metric, baseline.lead)
+        note = f" ({_m(baseline.note)})" if baseline.note else ""
         lines.append(
-            f"| {_m(rival.name)}{note} | {amount(task.metric, rival.score.value)} | "
-            f"{span(task.metric, rival.score)} | {ahead} |"
+            f"| {_m(baseline.name)}{note} | {amount(task.metric, baseline.score.value)} | "
+            f"{span(task.metric, baseline.score)} | {ahead} |"
         )
     others = [f"{word(m).label} {amount(m, v)}" for m, v in task.metrics.items() if m != task.metric]
     if others:
         lines += ["", _m("Other figures: " + ", ".join(others) + ".")]
     if task.without_truth:
-        lines += ["", f"Held-out rows not counted, without a usable truth: {task.without_truth:,}."]
+        lines += ["", f"Held-out rows without a usable true value, not counted: {task.without_truth:,}."]
     if f"comparison-{task.label}" in evidence.figures:
-        lines += ["", f"![The model and its rivals](evidence/figures/comparison-{task.label}.png)"]
+        lines += ["", f"![The model and its baselines](evidence/figures/comparison-{task.label}.png)"]
     return "\n".join(lines)
 
 
@@ -114,7 +114,7 @@ def _learnt_from(origin: Origin) -> str:
             for entry in entries[:_MOST_LEDGER]
         ]
         if len(entries) > _MOST_LEDGER:
-            lines.append(f"- and {len(entries) - _MOST_LEDGER:,} more kinds: see the report")
+            lines.append(f"- and {len(entries) - _MOST_LEDGER:,} more: see the report")
     else:
         lines += ["", "Nothing was dropped, cut, repaired or repeated."]
     return "\n".join(lines)
@@ -122,17 +122,20 @@ def _learnt_from(origin: Origin) -> str:
 
 def _limits(evidence: Evidence) -> str:
     lines = [
-        "It was judged on held-out rows of the same source: on other rows it may do worse, unnoticed.",
-        "The intervals say how much the choice of held-out rows matters; another run may differ too.",
+        "It was measured on held-out rows of the same source. On other rows it may do worse.",
+        "The intervals show how much the choice of held-out rows matters. Another training run may differ, too.",
     ]
     for task in evidence.tasks:
-        rival = task.best
-        if rival is not None and rival.lead is not None and rival.lead.low <= 0:
-            how = "better" if rival.lead.high < 0 else "not clearly worse"
-            lines.append(f"For {task.ask}, {rival.name} is simpler and {how}.")
+        baseline = task.best
+        if baseline is not None and baseline.lead is not None and baseline.lead.low <= 0:
+            how = "better" if baseline.lead.high < 0 else "not clearly worse"
+            lines.append(f"For {task.ask}, {baseline.name} is simpler and {how}.")
         unseen = task.metrics.get("unseen")
         if unseen:
-            lines.append(f"{unseen:,.0f} held-out rows of {task.ask} have a label it never saw and cannot answer.")
+            lines.append(
+                f"{unseen:,.0f} held-out rows of {task.ask} have a label that did not occur in training: the model "
+                "cannot answer it."
+            )
     return "\n".join(["## Limits", "", *(f"- {_m(line)}" for line in lines)])
 
 
@@ -146,7 +149,7 @@ def _cost(origin: Origin) -> str:
         "Versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),
         "Written": origin.made,
     }
-    return "\n".join(["## Cost and making", "", *(f"- {k}: {_m(v)}" for k, v in facts.items() if v)])
+    return "\n".join(["## Cost", "", *(f"- {k}: {_m(v)}" for k, v in facts.items() if v)])
 
 
 def _m(text: object) -> str:

@@ -46,12 +46,12 @@ def render(draw: Draw, size: tuple[float, float] = (6.4, 4.0)) -> dict[str, byte
 
 
 def comparison(task: TaskEvidence) -> dict[str, bytes]:
-    """The model's main metric and each rival's, best first, with their intervals."""
-    rivals = [rival for rival in task.rivals if rival.score is not None]
-    rivals.sort(key=lambda rival: rival.score.value, reverse=task.higher_is_better)
+    """The model's main metric and each baseline's, best first, with their intervals."""
+    baselines = [baseline for baseline in task.baselines if baseline.score is not None]
+    baselines.sort(key=lambda baseline: baseline.score.value, reverse=task.higher_is_better)
     if task.score is None:
         return {}
-    bars: list[tuple[str, Interval]] = [("this model", task.score), *((r.name, r.score) for r in rivals)]
+    bars: list[tuple[str, Interval]] = [("this model", task.score), *((r.name, r.score) for r in baselines)]
 
     def draw(axes: Any) -> bool:
         percent = word(task.metric).kind == "share"

@@ -1,4 +1,4 @@
-"""Asks a model for what the held-out rows hold, and measures it beside its rivals."""
+"""Asks a model for what the held-out rows hold, and measures it beside its baselines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from onetrunk.evaluation import figures, intervals
 from onetrunk.evaluation.baselines import Baseline, before_and_then, run_baselines, usable
 from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.likelihood import judge_likelihood
-from onetrunk.evaluation.record import Evidence, Origin, Rival, Sample, Shown, TaskEvidence
+from onetrunk.evaluation.record import BaselineResult, Evidence, Origin, Sample, Shown, TaskEvidence
 
 _ROW_RESAMPLES = 1000
 _METRIC_RESAMPLES = 200  # of metrics that are no mean over rows: each resample computes them anew
@@ -60,8 +60,8 @@ def gather_evidence(
 ) -> Evidence:
     """Evidence for each (given, ask) on the held-out rows.
 
-    `train` holds the training rows, for the simple rivals (None: none). Models `beside` are rivals in what they are
-    asked too, unless it is judged by its likelihood. `histories` are the records of
+    `train` holds the training rows, for the simple baselines (None: none). Models `beside` are compared like baselines
+    in what they are asked too, unless it is judged by its likelihood. `histories` are the records of
     metrics.jsonl by stage, for the curves. `samples` rows of each kind are kept to be shown. Raises
     DataError when no row has a truth.
     """
@@ -129,13 +129,13 @@ def _evaluate_task(
         known = {name: seen if name == ask else train[name] for name in held_out if name in train}
         evaluations = {name: model.evaluation(name) for name in known}
         found = run_baselines(evaluations, evaluation, known, held_out, answered, truths)
-        task.rivals = [_rival(name, baseline, judge, score, draws) for name, baseline in found.items()]
+        task.baselines = [_result(name, baseline, judge, score, draws) for name, baseline in found.items()]
     for name, (other, tasks) in beside.items():
         if ask in tasks:
             known = {n: [test[n][i] for i in rows] for n in tasks[ask] if n in test}
             known |= {ask: held_out[ask]} if ask in held_out else {}
             theirs = _answered(other, model, known, ask, tasks[ask], truths)
-            task.rivals.append(_rival(name, theirs, judge, score, draws))
+            task.baselines.append(_result(name, theirs, judge, score, draws))
     shows = {name: (model.encoder(name), values) for name, values in held_out.items()}
     task.samples = _samples(encoder, answers, truths, shows, judge, n_samples)
     seen_before = held_out[ask] if isinstance(encoder, History) else None
@@ -144,7 +144,7 @@ def _evaluate_task(
 
 class _Judge:
     """The main metric of any answers to these rows: its interval, and its resampled values, alike for model
-    and rivals.
+    and baselines.
 
     Where the type has a number a row whose mean is the metric, the bootstrap is over these numbers.
     """
@@ -195,16 +195,16 @@ def _answered(
     return Baseline(answers, model.evaluation(ask).measure(answers, truths), time.perf_counter() - began)
 
 
-def _rival(name: str, found: Baseline, judge: _Judge, ours: Interval | None, draws: np.ndarray) -> Rival:
-    rival = Rival(name, seconds=found.seconds, note=found.note)
+def _result(name: str, found: Baseline, judge: _Judge, ours: Interval | None, draws: np.ndarray) -> BaselineResult:
+    baseline = BaselineResult(name, seconds=found.seconds, note=found.note)
     if found.answers is None:
-        return rival
-    rival.metrics = _floats(found.metrics)
-    rival.score, theirs = judge(found.answers, rival.metrics)
-    if ours is not None and rival.score is not None:
+        return baseline
+    baseline.metrics = _floats(found.metrics)
+    baseline.score, theirs = judge(found.answers, baseline.metrics)
+    if ours is not None and baseline.score is not None:
         sign = 1 if judge.higher_is_better else -1
-        rival.lead = intervals.interval(sign * (ours.value - rival.score.value), sign * (draws - theirs))
-    return rival
+        baseline.lead = intervals.interval(sign * (ours.value - baseline.score.value), sign * (draws - theirs))
+    return baseline
 
 
 def _per_class(

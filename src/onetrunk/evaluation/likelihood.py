@@ -12,7 +12,7 @@ import numpy as np
 from onetrunk.core.encoder import Encoder
 from onetrunk.core.evaluation import JudgedByLikelihood
 from onetrunk.evaluation import intervals
-from onetrunk.evaluation.record import Rival, Sample, TaskEvidence
+from onetrunk.evaluation.record import BaselineResult, Sample, TaskEvidence
 
 _RESAMPLES = 200
 _MOST_CHARACTERS = 600
@@ -42,11 +42,11 @@ def judge_likelihood(
     task = TaskEvidence(ask, [], len(truths), 0, metric, False, metrics, score, seconds=seconds)
     known = [value for value in train or [] if value is not None]
     for name, theirs in evaluation.likelihood_baselines(known, truths).items() if known else ():
-        rival = Rival(name, {metric: evaluation.likelihood(theirs, parts, truths)[metric]})
-        rival.score, drawn = judged(theirs)
-        if score is not None and rival.score is not None:
-            rival.lead = intervals.interval(rival.score.value - score.value, drawn - draws)
-        task.rivals.append(rival)
+        baseline = BaselineResult(name, {metric: evaluation.likelihood(theirs, parts, truths)[metric]})
+        baseline.score, drawn = judged(theirs)
+        if score is not None and baseline.score is not None:
+            baseline.lead = intervals.interval(baseline.score.value - score.value, drawn - draws)
+        task.baselines.append(baseline)
     task.samples = _samples(model.encoder(ask), ask, truths, nats, parts, n_samples)
     return task
 

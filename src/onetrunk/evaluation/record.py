@@ -14,13 +14,13 @@ from typing import Any, Self
 from onetrunk.core.errors import ModelFileError
 from onetrunk.evaluation.intervals import Interval
 
-FORMAT = 1
+FORMAT = 2
 PLACE = "evidence"
 Shown = dict[str, str]  # what Encoder.show makes of a value
 
 
 @dataclass
-class Rival:
+class BaselineResult:
     """A simple baseline on the same rows. `lead`: how much better the model is (below 0: worse)."""
 
     name: str
@@ -56,18 +56,18 @@ class TaskEvidence:
     higher_is_better: bool
     metrics: dict[str, float | None]
     score: Interval | None  # of the main metric
-    rivals: list[Rival] = field(default_factory=list)
+    baselines: list[BaselineResult] = field(default_factory=list)
     classes: list[dict[str, Any]] = field(default_factory=list)  # metrics.classification.per_class
     seconds: float = 0.0  # to answer all rows
     label: str = ""  # its figures are "comparison-LABEL" and "answers-LABEL"
     samples: list[Sample] = field(default_factory=list)
 
     @property
-    def best(self) -> Rival | None:
-        """The strongest rival."""
-        scored = [rival for rival in self.rivals if rival.score is not None]
+    def best(self) -> BaselineResult | None:
+        """The strongest baseline."""
+        scored = [baseline for baseline in self.baselines if baseline.score is not None]
         sign = 1 if self.higher_is_better else -1
-        return max(scored, key=lambda rival: sign * rival.score.value, default=None)
+        return max(scored, key=lambda baseline: sign * baseline.score.value, default=None)
 
 
 @dataclass
@@ -131,12 +131,14 @@ class Evidence:
 
 
 def _task(data: dict[str, Any], samples: list[dict[str, Any]]) -> TaskEvidence:
-    rivals = [
-        Rival(**{**rival, "score": _interval(rival["score"]), "lead": _interval(rival["lead"])})
-        for rival in data["rivals"]
+    first_edition = {"rivals": "baselines"}  # folders of format 1
+    data = {first_edition.get(name, name): value for name, value in data.items()}
+    baselines = [
+        BaselineResult(**{**baseline, "score": _interval(baseline["score"]), "lead": _interval(baseline["lead"])})
+        for baseline in data["baselines"]
     ]
     shown = [Sample(**sample) for sample in samples]
-    return TaskEvidence(**{**data, "score": _interval(data["score"]), "rivals": rivals, "samples": shown})
+    return TaskEvidence(**{**data, "score": _interval(data["score"]), "baselines": baselines, "samples": shown})
 
 
 def _interval(data: dict[str, float] | None) -> Interval | None:

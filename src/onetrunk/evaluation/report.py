@@ -71,13 +71,13 @@ def _task(evidence: Evidence, number: int, task: TaskEvidence) -> str:
 
 
 def _forest(task: TaskEvidence) -> str:
-    """The model and its rivals on one scale, best rival first."""
-    rivals = [rival for rival in task.rivals if rival.score is not None]
-    rivals.sort(key=lambda rival: rival.score.value, reverse=task.higher_is_better)
+    """The model and its baselines on one scale, the best first."""
+    baselines = [baseline for baseline in task.baselines if baseline.score is not None]
+    baselines.sort(key=lambda baseline: baseline.score.value, reverse=task.higher_is_better)
     if task.score is None:
         return ""
     rows: list[tuple[str, str, Interval]] = [("me", "this model", task.score)]
-    rows += [("them", rival.name, rival.score) for rival in rivals]
+    rows += [("them", baseline.name, baseline.score) for baseline in baselines]
     ticks = _ticks(min(s.low for _, _, s in rows), max(s.high for _, _, s in rows), word(task.metric).kind == "share")
     low, width = ticks[0], ticks[-1] - ticks[0]
 
@@ -117,24 +117,24 @@ def _tick(metric: str, value: float) -> str:
 
 
 def _skipped(task: TaskEvidence) -> str:
-    notes = [f"{rival.name}: {rival.note}" for rival in task.rivals if rival.note]
+    notes = [f"{baseline.name}: {baseline.note}" for baseline in task.baselines if baseline.note]
     return f'<p class="note">{_e("; ".join(notes))}.</p>' if notes else ""
 
 
 def _metrics(task: TaskEvidence) -> str:
-    rivals = [rival for rival in task.rivals if rival.metrics is not None]
-    heads = "".join(f'<th class="num">{_name(name)}</th>' for name in ["this model", *(r.name for r in rivals)])
+    baselines = [baseline for baseline in task.baselines if baseline.metrics is not None]
+    heads = "".join(f'<th class="num">{_name(name)}</th>' for name in ["this model", *(r.name for r in baselines)])
     lines = []
     for metric, value in task.metrics.items():
         meaning = f"<br><small>{_e(word(metric).meaning)}</small>" if word(metric).meaning else ""
-        theirs = "".join(f'<td class="num">{_cell(metric, r.metrics.get(metric))}</td>' for r in rivals)
+        theirs = "".join(f'<td class="num">{_cell(metric, r.metrics.get(metric))}</td>' for r in baselines)
         lines.append(
             f"<tr><th>{_e(word(metric).label)}{meaning}</th>"
             f'<td class="num mine">{_cell(metric, value)}</td>{theirs}</tr>'
         )
-    times = "".join(f'<td class="num">{_e(duration(rival.seconds))}</td>' for rival in rivals)
+    times = "".join(f'<td class="num">{_e(duration(baseline.seconds))}</td>' for baseline in baselines)
     lines.append(
-        f"<tr><th>Time<br><small>to answer; of a rival: to fit and answer</small></th>"
+        f"<tr><th>Time<br><small>to answer; for a baseline, to fit and answer</small></th>"
         f'<td class="num">{_e(duration(task.seconds))}</td>{times}</tr>'
     )
     return f"<h3>All figures</h3>{_table('<th></th>' + heads, lines)}"
@@ -153,7 +153,7 @@ def _classes(task: TaskEvidence) -> str:
         cells = "".join(f'<td class="num">{100 * float(row[k]):.1f} %</td>' for k in ("recall", "precision"))
         rows = f'<td class="num">{int(row["rows"]):,}</td>'
         lines.append(f"<tr><th>{_name(row['class'])}</th>{rows}{cells}<td>{gauge}</td></tr>")
-    heads = "<th></th>" + "".join(f'<th class="num">{h}</th>' for h in ("rows", "found", "right when said"))
+    heads = "<th></th>" + "".join(f'<th class="num">{h}</th>' for h in ("rows", "recall", "precision"))
     rest = len(task.classes) - _MOST_CLASSES
     more = f'<p class="note">{rest:,} more classes are in metrics.json.</p>' if rest > 0 else ""
     return f"<h3>Class by class</h3>{_table(heads + '<th></th>', lines)}{more}"
@@ -237,7 +237,7 @@ def _learnt_from(origin: Origin) -> str:
     heads = '<th>column</th><th>what happened</th><th class="num">how many</th>'
     rest = len(origin.ledger) - len(lines)
     ledger = _table(heads, lines) if lines else "<p>Nothing was dropped, cut, repaired or repeated.</p>"
-    ledger += f'<p class="note">and {rest:,} more kinds.</p>' if rest else ""
+    ledger += f'<p class="note">and {rest:,} more.</p>' if rest else ""
     columns = f'<h3>Columns</h3><ul class="chips">{chips}</ul>' if chips else ""
     return (
         f"<section><h2>What it learnt from</h2>{_facts(facts)}{columns}"
@@ -259,11 +259,12 @@ def _made(origin: Origin) -> str:
 
 
 _READING = """<section><h2>How to read this</h2>
-<p>All figures are of held-out rows: the model did not learn from them. The interval beside a figure shows how
-far chance in choosing these rows may have moved it (95 % confidence). It does not speak of other kinds of
-data, nor of another training run.</p>
-<p>A rival is a simple, well-known method, fitted on the training rows that have an answer, with the same
-given columns, and judged on the same rows. A difference whose interval reaches zero may be chance.</p>
+<p>All figures are of held-out rows: the model did not learn from them. The interval beside a figure shows how much
+it depends on which rows were held out (95 % confidence). It says nothing about other kinds of data, nor about
+another training run.</p>
+<p>A baseline is a simple, well-known method, fitted on the training rows that have an answer, with the same
+given columns, and judged on the same rows. If the interval of a difference includes zero, the difference may be
+chance.</p>
 </section>"""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onetrunk.evaluation.intervals import Interval
-from onetrunk.evaluation.record import Rival, TaskEvidence
+from onetrunk.evaluation.record import BaselineResult, TaskEvidence
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,18 @@ _WORDS = {
     "mAP": Word("mAP", "score", "average precision over the classes"),
     "mAP@.5": Word("mAP@.5", "score", "average precision over the classes, where half an overlap is a hit"),
     "mAP@[.5:.95]": Word("mAP@[.5:.95]", "score", "the same, over overlaps from .5 to .95"),
-    "log_loss": Word("Log loss", "score", "how surprised it is by the truth, in nats; lower is better"),
+    "log_loss": Word(
+        "Log loss", "score", "minus the log of the probability of the true class, in nats; lower is better"
+    ),
     "brier": Word("Brier score", "score", "squared error of the probabilities; lower is better"),
-    "ece": Word("Calibration error", "score", "gap between confidence and being right; lower is better"),
-    "unseen": Word("Unseen labels", "count", "rows whose true label training did not know: counted as wrong"),
+    "ece": Word("Calibration error", "score", "how far confidence and accuracy differ; lower is better"),
+    "unseen": Word("Unseen labels", "count", "rows whose true label did not occur in training; they count as wrong"),
     "rmse": Word("RMSE", "units", "typical error, large ones weighing more; lower is better"),
     "mae": Word("Mean error", "units", "mean absolute error; lower is better"),
     "medae": Word("Median error", "units", "half of the errors are smaller; lower is better"),
-    "r2": Word("R²", "score", "share of the variance explained; 0 is answering the mean"),
-    "spearman": Word("Rank correlation", "score", "Spearman's: 1 is the right order"),
-    "coverage": Word("Interval coverage", "share", "truths inside the 90 % interval: 90 % is right"),
+    "r2": Word("R²", "score", "share of the variance explained; 0 for always answering the mean"),
+    "spearman": Word("Rank correlation", "score", "Spearman's; 1 for the right order"),
+    "coverage": Word("Interval coverage", "share", "true values inside the 90 % interval; 90 % is right"),
     "interval_width": Word("Interval width", "units", "mean width of the 90 % interval"),
     "crps": Word("CRPS", "units", "error of the whole distribution; lower is better"),
     "exact_match": Word("Exact match", "share", "written exactly right"),
@@ -48,23 +50,29 @@ _WORDS = {
     ),
     "log_spectral_distance": Word("Log-spectral distance", "units", "difference of the spectra, dB; lower is better"),
     "length_error": Word("Length error", "units", "mean difference of the lengths, seconds; lower is better"),
-    "nearest_known": Word("Away from training", "units", "from an answer to the nearest training value"),
-    "nearest_known_of_true": Word("True ones away", "units", "the same of true values: copies would be much nearer"),
-    "perplexity": Word("Perplexity", "units", "how many tokens it wavers between; lower is better"),
+    "nearest_known": Word("Distance to training", "units", "from an answer to the nearest training value"),
+    "nearest_known_of_true": Word(
+        "Distance of true values", "units", "the same for true values; copies would be much nearer"
+    ),
+    "perplexity": Word("Perplexity", "units", "how many tokens it hesitates between; lower is better"),
     "loss": Word("Loss", "score", "nats a token; lower is better"),
     "bits_per_byte": Word("Bits a byte", "score", "bits needed to write a byte; lower is better"),
-    "hit_rate_10": Word("Hit rate at 10", "share", "the true item is among the first 10 of the whole catalogue"),
-    "ndcg_10": Word("NDCG at 10", "score", "and how high it stands there; of the whole catalogue"),
+    "hit_rate_10": Word(
+        "Hit rate at 10", "share", "how often the true item is among the first 10 of the whole catalogue"
+    ),
+    "ndcg_10": Word("NDCG at 10", "score", "the same, counting more the higher it ranks; of the whole catalogue"),
     "mrr": Word("Reciprocal rank", "score", "mean of one over the true item's rank in the whole catalogue"),
     "hit_rate_10_of_101": Word(
-        "Hit rate at 10 of 101", "share", "among the first 10 of itself and 100 others at random"
+        "Hit rate at 10 of 101", "share", "how often it is among the first 10 of itself and 100 others at random"
     ),
-    "ndcg_10_of_101": Word("NDCG at 10 of 101", "score", "and how high it stands there; among 100 others at random"),
+    "ndcg_10_of_101": Word(
+        "NDCG at 10 of 101", "score", "the same, counting more the higher it ranks; among 100 others at random"
+    ),
     "similarity": Word("Similarity", "score", "Tanimoto's, of fingerprints of true and answered molecules"),
     "validity": Word("Valid", "share", "answers that are molecules"),
     "uniqueness": Word("Unique", "share", "valid answers that differ from each other"),
-    "novelty": Word("Novel", "share", "different valid answers that no training row holds"),
-    "novelty_of_true": Word("Novel, of the true", "share", "different true values that no training row holds"),
+    "novelty": Word("Novel", "share", "different valid answers that are in no training row"),
+    "novelty_of_true": Word("Novel true values", "share", "different true values that are in no training row"),
 }
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -98,7 +106,7 @@ def span(metric: str, interval: Interval, sign: bool = False) -> str:
 
 
 def headline(task: TaskEvidence) -> str:
-    """The result, its interval, and what the strongest simple rival makes of the same rows."""
+    """The result, its interval, and the strongest simple baseline on the same rows."""
     label = word(task.metric).label
     rows = f"{task.rows:,} held-out row{'s' if task.rows != 1 else ''}"
     if task.score is None:
@@ -108,15 +116,15 @@ def headline(task: TaskEvidence) -> str:
 
 
 def against(task: TaskEvidence) -> str:
-    """One sentence on the strongest simple rival."""
-    rival = task.best
-    if rival is None or rival.lead is None:
-        return "No simple rival was run beside it."
-    begin = f"The strongest simple rival, {rival.name}, reaches {amount(task.metric, rival.score.value)}"
-    if rival.lead.value == 0:
+    """One sentence on the strongest simple baseline."""
+    baseline = task.best
+    if baseline is None or baseline.lead is None:
+        return "No simple baseline was run."
+    begin = f"The strongest simple baseline, {baseline.name}, reaches {amount(task.metric, baseline.score.value)}"
+    if baseline.lead.value == 0:
         return f"{begin}: the same."
-    how = "better" if rival.lead.value > 0 else "worse"
-    return f"{begin}: the model is {_distance(task.metric, rival.lead)} {how}, {verdict(rival)}."
+    how = "better" if baseline.lead.value > 0 else "worse"
+    return f"{begin}: the model is {_distance(task.metric, baseline.lead)} {how}, {verdict(baseline)}."
 
 
 def lead(metric: str, interval: Interval) -> str:
@@ -125,10 +133,10 @@ def lead(metric: str, interval: Interval) -> str:
     return f"{value} ({ends})".replace(" %", " points", 1).replace(" %", "")
 
 
-def verdict(rival: Rival) -> str:
-    if not rival.lead.excludes(0):
+def verdict(baseline: BaselineResult) -> str:
+    if not baseline.lead.excludes(0):
         return "which may be chance"
-    return "more than chance explains"
+    return "more than chance would explain"
 
 
 def _distance(metric: str, lead: Interval) -> str:

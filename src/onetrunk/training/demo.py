@@ -59,7 +59,7 @@ def run_demo(
     model.save(out / "model-foundation", overwrite=True)
 
     on_event(Heading("3 · Ask it"))
-    results = digits.rivals(data, test)
+    results = digits.baselines(data, test)
     results["straight after pretraining"] = digits.right(model, test, "label")
     word = digits.right(model, test, "word")
     drawn, sheet = digits.draw(model, data, DRAWN_EACH, seed)

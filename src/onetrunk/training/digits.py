@@ -60,7 +60,7 @@ def recipe(short: bool, device: str = "auto") -> Recipe:
     return make_recipe(SETTINGS, settings, device=device)
 
 
-def rivals(whole: Data, test: Table) -> dict[str, np.ndarray]:
+def baselines(whole: Data, test: Table) -> dict[str, np.ndarray]:
     """Logistic regression and an SVM on the pixels of the labelled rows: which held-out rows each gets right."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import SVC

@@ -104,7 +104,7 @@ class Printer:
             table.add_column("")
             table.add_column(literal(task.metric), justify="right")
             table.add_column("95 % interval", justify="right")
-            scored = [(literal(rival.name), rival.score) for rival in task.rivals if rival.score]
+            scored = [(literal(baseline.name), baseline.score) for baseline in task.baselines if baseline.score]
             for name, score in [*scored, (literal(("this model", "bold")), task.score)]:
                 if score is not None:
                     table.add_row(name, f"{score.value:.3f}", f"{score.low:.3f} to {score.high:.3f}")

@@ -56,7 +56,7 @@ class ItemsEvaluation(HistoryEvaluation[ItemsEncoder]):
         return [self.encoder.asked]
 
     def baselines(self) -> dict[str, Any]:
-        from onetrunk.columns.items.rivals import ItemNeighbours, Popularity
+        from onetrunk.columns.items.baselines import ItemNeighbours, Popularity
 
         count = len(self.encoder.counts)
         return {"popularity": Popularity(count), "item kNN": ItemNeighbours(count, _NEIGHBOURS)}

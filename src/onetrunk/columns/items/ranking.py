@@ -86,7 +86,7 @@ def _scores(answers: list[Ranking]) -> np.ndarray:
 def as_ranking(
     values: list[Any], scores: np.ndarray, catalogue: Catalogue, query: Any, excluded: np.ndarray
 ) -> Ranking:
-    """An answer of the likeliest items and their scores [k], the best first: probabilities, or what rivals have."""
+    """An answer of the likeliest items and their scores [k], the best first: probabilities, or what baselines have."""
     listed = [float(x) for x in scores]
     probability = listed[0] if listed and listed[0] <= 1 else None
     return Ranking(values, probability, scores=listed, catalogue=catalogue, query=query, excluded=excluded)

@@ -18,8 +18,8 @@ class Traced(Answer):
 
 @dataclass
 class Shares(Answer):
-    """What each class's share is, at any step, by a field's class: a rival's answer. [1 + classes, C], the first where
-    the class is unknown."""
+    """What each class's share is, at any step, by a field's class: a baseline's answer. [1 + classes, C], the first
+    where the class is unknown."""
 
     field: str | None = None
     by_class: np.ndarray | None = None

@@ -52,12 +52,12 @@ class TraceEvaluation(HistoryEvaluation[TraceEncoder]):
 
     # -- baselines ---------------------------------------------------------------------------------------------------
     def baselines(self) -> dict[str, Any]:
-        from onetrunk.columns.trace.rivals import StepShares
+        from onetrunk.columns.trace.baselines import StepShares
 
         asked, count = self.encoder.asked, len(self.encoder.counts)
         fields = [name for name in self.encoder.known() if name in self.encoder.classes]
-        rivals = {f"share by {name}": StepShares(asked, count, FIRST, name) for name in fields}
-        return {"share": StepShares(asked, count, FIRST), **rivals}
+        baselines = {f"share by {name}": StepShares(asked, count, FIRST, name) for name in fields}
+        return {"share": StepShares(asked, count, FIRST), **baselines}
 
     def target(self, values: Sequence[Any]) -> np.ndarray:
         """Encoded histories, object [n]."""

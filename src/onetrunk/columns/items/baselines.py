@@ -1,4 +1,4 @@
-"""Rivals of what ranks items: what is popular, and what goes with what was seen."""
+"""Baselines of what ranks items: what is popular, and what goes with what was seen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rival of what answers steps: what is usual at such a step."""
+"""A baseline of what answers steps: what is usual at such a step."""
 
 from __future__ import annotations
 
