@@ -73,7 +73,7 @@ def compare(run: Run) -> Figures:
     )
     ends = interval(found["auc"], draws)
     train = data.part("train")["answers"]
-    rivals = run_baselines({}, evaluation, {}, {}, train, held) if run.rival else {}
+    rivals = run_baselines({}, evaluation, {}, {}, train, held, seconds=3600) if run.rival else {}
     return Figures(
         ours=found["auc"],
         interval=[ends.low, ends.high],

@@ -43,7 +43,7 @@ def forecasts(run: Run, config: Recipe, table: Table, ask: str, given: list[str]
     answers = {"ours": [a.value for a in found]}
     if run.rival:
         seen, came = before_and_then(model.encoder(ask), train[ask])
-        rivals = run_baselines({ask: evaluation}, evaluation, {ask: seen}, {ask: before}, came, truths)
+        rivals = run_baselines({ask: evaluation}, evaluation, {ask: seen}, {ask: before}, came, truths, seconds=3600)
         answers |= {name: [a.value for a in rival.answers] for name, rival in rivals.items() if rival.answers}
     made = model.provenance["stages"][-1]
     also = {

@@ -51,7 +51,9 @@ def compare_next(
         seen, came = before_and_then(encoder, data.part("train")["items"])
         rows = [i for i, value in enumerate(came) if value is not None]
         seen, came = [seen[i] for i in rows], [came[i] for i in rows]
-        baselines = run_baselines({"items": evaluation}, evaluation, {"items": seen}, {"items": before}, came, then)
+        baselines = run_baselines(
+            {"items": evaluation}, evaluation, {"items": seen}, {"items": before}, came, then, seconds=3600
+        )
         rivals = {key: baseline.metrics for key, baseline in baselines.items()}
         also["rivals"] = rivals
     if kept is None:

@@ -422,5 +422,5 @@ def test_lengths_are_drawn_from_what_was_learnt_and_kept_within_bounds() -> None
 def test_a_missing_recording_is_silence_to_the_baselines() -> None:
     sides = fitted(MELODIES)
     x = sides.features().transform([MELODIES[0], None, b"broken"])
-    assert x.shape == (3, 1 + 12 * 16) and x[0].any() and not x[1:].any() and x[0, 0] == pytest.approx(0.2)
+    assert x.shape == (3, 1 + (12 + 2) * 16) and x[0].any() and not x[1:].any() and x[0, 0] == pytest.approx(0.2)
     assert sides.per_row([Answer(MELODIES[0])], [MELODIES[0]])[0] == pytest.approx(0, abs=1e-3)

@@ -320,7 +320,7 @@ def test_errors_are_of_pixels_from_0_to_1() -> None:
     sides = fitted([GREY], size=8, patch=2)
     black, white = np.zeros((8, 8), np.uint8), np.full((8, 8), 255, np.uint8)
     found = sides.measure([Answer(black), Answer(white)], [white, white])
-    assert found == {"mse": pytest.approx(0.5), "rmse": pytest.approx(0.5**0.5)}
+    assert found == {"energy_score": pytest.approx(0.5)}
     assert sides.per_row([Answer(black), Answer(white)], [white, white]).tolist() == [1, 0]
 
 

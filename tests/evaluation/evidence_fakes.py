@@ -26,6 +26,8 @@ PIXEL = base64.b64encode(b"a picture").decode()
 class Colour(ClosedSet, Drawn):
     """A closed set of names."""
 
+    draws = 1
+
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = list(classes)
 
@@ -48,6 +50,9 @@ class Colour(ClosedSet, Drawn):
                 [[str(v)] for v in values]
             )
         )
+
+    def views(self) -> dict[str, Any]:
+        return {"linear": self.features()}
 
     def baselines(self) -> dict[str, Any]:
         return {
@@ -83,6 +88,7 @@ class Colour(ClosedSet, Drawn):
 class Amount:
     """A number; what is no number is a bad value."""
 
+    draws = 1
     per_row = staticmethod(lambda answers, truths: None)
     fingerprint = staticmethod(str)
     figure = staticmethod(lambda answers, truths, axes, before=None: False)
@@ -95,6 +101,9 @@ class Amount:
 
     def features(self) -> Any:
         return FunctionTransformer(lambda values: np.array([[0.0 if v is None else float(v)] for v in values]))
+
+    def views(self) -> dict[str, Any]:
+        return {"linear": self.features()}
 
     def baselines(self) -> dict[str, Any]:
         return {"mean": DummyRegressor(), "ridge": Ridge(alpha=1e-9)}
@@ -116,6 +125,7 @@ class Picture:
     """Something seen, of which no baseline makes features."""
 
     features = staticmethod(lambda: None)
+    views = staticmethod(dict)
     show = staticmethod(lambda value, on=None: {"png": PIXEL})
 
 

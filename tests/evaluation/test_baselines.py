@@ -9,6 +9,7 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
 
+from onetrunk.columns.families.baselines.views import beside
 from onetrunk.evaluation import baselines
 from onetrunk.evaluation.baselines import run_baselines, usable
 
@@ -94,5 +95,5 @@ def test_usable_truths() -> None:
 
 def test_sparse_and_dense_blocks_stand_side_by_side() -> None:
     dense, thin = np.eye(3), sparse.csr_matrix(np.ones((3, 2)))
-    np.testing.assert_array_equal(baselines._beside([dense, thin]).toarray(), np.hstack([np.eye(3), np.ones((3, 2))]))
-    assert isinstance(baselines._beside([dense, dense]), np.ndarray)
+    np.testing.assert_array_equal(beside([dense, thin]).toarray(), np.hstack([np.eye(3), np.ones((3, 2))]))
+    assert isinstance(beside([dense, dense]), np.ndarray)

@@ -37,10 +37,21 @@ class Evaluation(ABC, Generic[E]):
         """float64 [n] whose mean is the main metric, when it is a mean: makes its bootstrap interval cheap."""
         return None
 
+    @property
+    def draws(self) -> int:
+        """Answers to the same row that are judged together (`Answer.samples`): more than one where they are drawn."""
+        return 1
+
     # -- baselines ---------------------------------------------------------------------------------------------------
     @abstractmethod
     def features(self) -> Any:
         """A scikit-learn transformer from a list of raw values (None is missing) to a matrix, for baselines."""
+
+    def views(self) -> dict[str, Any]:
+        """Transformers as `features`, by what sees their matrices: "linear" (numbers and classes as weights can be
+        given to them), "words" and "characters" (of which a linear model takes either or both), "trees" (numbers, NaN
+        where missing) and "keys" (object [n, k]: values whose means of what is asked are worth to know)."""
+        return {"linear": self.features()}
 
     @abstractmethod
     def baselines(self) -> dict[str, Any]:

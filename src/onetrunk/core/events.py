@@ -153,6 +153,18 @@ class FoldDone(Event):
 
 
 @dataclass(frozen=True)
+class BaselineDone(Event):
+    """A simple baseline of the column `ask` has been judged; `value` is None where it was left out, as `note` says."""
+
+    ask: str
+    name: str
+    metric: str
+    value: float | None
+    seconds: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Decision(Event):
     """What was chosen, and why; `values` are the figures that it rests on."""
 

@@ -1,21 +1,32 @@
-"""The baselines of every claim: simple estimators on the same rows and the given columns' features."""
+"""The baselines of every claim: simple estimators on the same rows and the given columns' features.
+
+They have a time of their own, all together. What there was no time for is said, and the naive one always runs.
+"""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from onetrunk.columns.families.baselines.search import Deadline, TooLong
+from onetrunk.columns.families.baselines.views import Views
 from onetrunk.core.answer import Answer
 from onetrunk.core.encoder import Encoder, Prompted
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.evaluation import Evaluation
+from onetrunk.core.events import BaselineDone, Listener, ignore
+
+BASELINE_SECONDS = 60.0  # for the baselines of one asked column, their features included
 
 _MOST_DENSE_COLUMNS = 2000
+_TRIED_ROWS = 2000  # from here on a tenth of the rows tells how long all take
+_TRIED_VALUES = 64  # of a column: how long they take tells how long all take
+_BEGUN_SHARE = 0.05  # of the time that must be left for a baseline to be begun
 
 
 @dataclass
@@ -35,33 +46,59 @@ def run_baselines(
     test: Mapping[str, Sequence[Any]],
     asked_train: Sequence[Any],
     asked_test: Sequence[Any],
+    *,
+    seconds: float = BASELINE_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+    on_event: Listener = ignore,
+    name: str = "",
 ) -> dict[str, Baseline]:
     """Fits `asked.baselines()` on the training rows with a usable truth and judges them on such test rows.
 
     A missing value is None. The first of `asked.baselines()` is the naive one; with no usable feature it
-    runs alone.
+    runs alone, and it does not wait for features. The others take `seconds` by the `clock`, all together. `on_event`
+    hears of each as it is done, as a baseline of the column `name`.
     """
     estimators = asked.baselines()
     rows, test_rows = usable(asked, asked_train), usable(asked, asked_test)
     truths = [asked_test[i] for i in test_rows]
     if not estimators or not rows or not truths:
         return {}
-    blocks, notes = [], []
-    for name, evaluation in given.items():
-        block = _features(evaluation, [train[name][i] for i in rows], [test[name][i] for i in test_rows])
-        if isinstance(block, str):
-            notes.append(f"{name} not used: {block}")
-        elif block is not None:
-            blocks.append(block)
-    featureless = [(np.zeros((len(rows), 1)), np.zeros((len(truths), 1)))]
-    x_train, x_test = (_beside([block[side] for block in blocks or featureless]) for side in (0, 1))
+    deadline = Deadline(seconds, clock)
     y = asked.target([asked_train[i] for i in rows])
+    found: dict[str, Baseline] = {}
+
+    def keep(key: str, baseline: Baseline) -> None:
+        found[key] = baseline
+        metric, value = next(iter((baseline.metrics or {}).items()), ("", None))
+        on_event(BaselineDone(name, key, metric, value, baseline.seconds, baseline.note))
+
     naive = next(iter(estimators))
-    return {
-        name: _run(estimator, asked, x_train, y, x_test, truths, "; ".join(notes) if name != naive else "")
-        for name, estimator in estimators.items()
-        if blocks or name == naive
-    }
+    if not _reads(estimators[naive]):
+        nothing = Views.joined([], len(rows)), Views.joined([], len(truths))
+        keep(naive, _run(estimators.pop(naive), asked, nothing[0], y, nothing[1], truths, deadline, seconds))
+    seen: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    notes = []
+    for column, evaluation in given.items():
+        values = [train[column][i] for i in rows], [test[column][i] for i in test_rows]
+        blocks = _features(evaluation, *values, deadline, seconds)
+        if isinstance(blocks, str):
+            notes.append(f"{column} not used: {blocks}")
+        elif blocks is not None:
+            seen.append(blocks)
+    x_train, x_test = (Views.joined([b[side] for b in seen], len(of)) for side, of in ((0, rows), (1, truths)))
+    for waiting, (key, estimator) in zip(range(len(estimators), 0, -1), estimators.items(), strict=True):
+        if seen or key == naive:
+            baseline = _run(estimator, asked, x_train, y, x_test, truths, deadline, seconds, key == naive, waiting)
+            baseline.note = "; ".join(filter(None, [*notes, baseline.note])) if key != naive else baseline.note
+            keep(key, baseline)
+        elif notes:
+            keep(key, Baseline(note=f"skipped: {'; '.join(notes)}"))
+    return found
+
+
+def _reads(estimator: Any) -> bool:
+    """Does it look at features? A naive one of scikit-learn's does not."""
+    return not type(estimator).__name__.startswith("Dummy")
 
 
 def before_and_then(encoder: Encoder, values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
@@ -90,46 +127,101 @@ def usable(evaluation: Evaluation[Any], values: Sequence[Any]) -> list[int]:
     return out
 
 
-def _features(evaluation: Evaluation[Any], train: list[Any], test: list[Any]) -> tuple[Any, Any] | str | None:
-    """Matrices of training and test values; the reason when these give none; None when the type has none."""
-    transformer = evaluation.features()
-    if transformer is None:
+def _features(
+    evaluation: Evaluation[Any], train: list[Any], test: list[Any], deadline: Deadline, seconds: float
+) -> tuple[dict[str, Any], dict[str, Any]] | str | None:
+    """Blocks of training and test values by view; the reason when these give none; None when the type has none."""
+    views = evaluation.views()
+    if not views or any(transformer is None for transformer in views.values()):
         return None
+    found: tuple[dict[str, Any], dict[str, Any]] = {}, {}
     try:
-        return transformer.fit_transform(train), transformer.transform(test)
+        if len(train) > 4 * _TRIED_VALUES:
+            part = train[:: len(train) // _TRIED_VALUES]
+            took = deadline.timed(lambda: [evaluation.views()[name].fit_transform(part) for name in views])
+            if took * (len(train) + len(test)) / len(part) > deadline.left:
+                return f"looking at it would take longer than {seconds:g} s"
+        for name, transformer in views.items():
+            found[0][name], found[1][name] = transformer.fit_transform(train), transformer.transform(test)
     except (ValueError, BadValueError) as error:  # such as a vocabulary that is empty after pruning
         return str(error).split("\n")[0]
-
-
-def _beside(blocks: list[Any]) -> Any:
-    from scipy import sparse
-
-    if any(sparse.issparse(block) for block in blocks):
-        return sparse.hstack(blocks, format="csr")
-    return np.hstack(blocks)
+    return found
 
 
 def _run(
-    estimator: Any, asked: Evaluation[Any], x_train: Any, y: np.ndarray, x_test: Any, truths: list[Any], note: str
+    estimator: Any,
+    asked: Evaluation[Any],
+    train: Views,
+    y: np.ndarray,
+    test: Views,
+    truths: list[Any],
+    deadline: Deadline,
+    seconds: float,
+    needed: bool = True,
+    waiting: int = 1,
 ) -> Baseline:
-    from scipy import sparse
+    """`waiting`: how many baselines share the time that is left."""
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.utils import get_tags
 
-    if sparse.issparse(x_train) and not get_tags(estimator).input_tags.sparse:
-        if x_train.shape[1] > _MOST_DENSE_COLUMNS:
-            reason = f"needs a dense table, and {x_train.shape[1]:,} features are too many for one"
-            return Baseline(note=f"skipped: {reason}")
-        x_train, x_test = x_train.toarray(), x_test.toarray()
+    too_long = Baseline(note=f"skipped: would take longer than {seconds:g} s")
+    if not needed and deadline.left < _BEGUN_SHARE * seconds:
+        return too_long
+    x_train: Any = train
+    x_test: Any = test
+    note = ""
+    if getattr(estimator, "takes_views", False):
+        estimator.set_params(seconds=deadline.left / waiting, clock=deadline.clock)
+    else:
+        x_train, x_test = (
+            view.matrix() if view.linear.shape[1] or view.texts else _blank(view) for view in (train, test)
+        )
+        x_train, x_test, note = _as_taken(estimator, x_train, x_test)
+        if note:
+            return Baseline(note=note)
     began = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
+            if not needed and _seconds_to_fit(estimator, x_train, y, deadline) > deadline.left:
+                return too_long
             estimator.fit(x_train, y)
             answers = asked.answers_from(estimator, x_test)
+        except TooLong:
+            return too_long
         except ValueError as error:  # such as a single class among the training rows
             return Baseline(note=f"skipped: {str(error).splitlines()[0]}")
-    if any(issubclass(w.category, ConvergenceWarning) for w in caught):
-        note = "; ".join(filter(None, [note, "stopped before it converged"]))
-    seconds = time.perf_counter() - began
-    return Baseline(answers, asked.measure(answers, truths), seconds, note)
+    converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
+    note = "; ".join(
+        filter(None, [getattr(estimator, "note_", ""), "" if converged else "stopped before it converged"])
+    )
+    return Baseline(answers, asked.measure(answers, truths), time.perf_counter() - began, note)
+
+
+def _blank(views: Views) -> np.ndarray:
+    """Something to give to those that look at nothing."""
+    return np.zeros((views.count, 1))
+
+
+def _as_taken(estimator: Any, train: Any, test: Any) -> tuple[Any, Any, str]:
+    """Matrices as a plain estimator of scikit-learn's takes them, or why it cannot."""
+    from scipy import sparse
+    from sklearn.utils import get_tags
+
+    if sparse.issparse(train) and not get_tags(estimator).input_tags.sparse:
+        if train.shape[1] > _MOST_DENSE_COLUMNS:
+            reason = f"needs a dense table, and {train.shape[1]:,} features are too many for one"
+            return train, test, f"skipped: {reason}"
+        return train.toarray(), test.toarray(), ""
+    return train, test, ""
+
+
+def _seconds_to_fit(estimator: Any, x: Any, y: np.ndarray, deadline: Deadline) -> float:
+    """About how long a plain estimator takes, from a part of the rows; 0 of few rows, and of those that keep to their
+    time themselves."""
+    from sklearn.base import clone
+
+    n = len(y)
+    if getattr(estimator, "takes_views", False) or n < _TRIED_ROWS or not hasattr(estimator, "get_params"):
+        return 0.0
+    part = np.arange(0, n, 10)
+    return deadline.timed(lambda: clone(estimator).fit(x[part], y[part])) * n / len(part)

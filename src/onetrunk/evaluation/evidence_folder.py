@@ -16,6 +16,7 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
 from onetrunk.evaluation import card, report
+from onetrunk.evaluation.baselines import BASELINE_SECONDS
 from onetrunk.evaluation.gather import gather_evidence
 from onetrunk.evaluation.record import Evidence, Origin
 from onetrunk.inference.model_folder import Model, Task
@@ -45,10 +46,12 @@ def evaluate_model(
     max_bad: float = 0.01,
     ledger: Ledger | None = None,
     beside: dict[str, Model] | None = None,
+    baseline_seconds: float = BASELINE_SECONDS,
     on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
-    was lost on the way to these rows; models `beside`, by name, are asked what their own tasks are."""
+    was lost on the way to these rows; models `beside`, by name, are asked what their own tasks are. The baselines of
+    a task take at most about `baseline_seconds`."""
     tasks = judged_tasks(model.tasks, test)
     ledger = ledger if ledger is not None else Ledger()
     test, train = _bounded(test, train, [model, *(beside or {}).values()], ledger)
@@ -70,6 +73,8 @@ def evaluate_model(
         origin=_origin(model, ledger, seed),
         histories=_histories(folder, model),
         seed=seed,
+        baseline_seconds=baseline_seconds,
+        on_event=on_event,
     )
 
     def write(place: Path) -> None:

@@ -15,8 +15,10 @@ from onetrunk.core.answer import Answer
 from onetrunk.core.encoder import Encoder, History, class_names, reads_on
 from onetrunk.core.errors import DataError
 from onetrunk.core.evaluation import Drawn, Evaluation, JudgedByLikelihood
+from onetrunk.core.events import Listener, ignore
 from onetrunk.evaluation import figures, intervals
-from onetrunk.evaluation.baselines import Baseline, before_and_then, run_baselines, usable
+from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline, before_and_then, run_baselines, usable
+from onetrunk.evaluation.drawn import drawn_answers, readings
 from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.likelihood import judge_likelihood
 from onetrunk.evaluation.record import BaselineResult, Evidence, Origin, Sample, Shown, TaskEvidence
@@ -57,20 +59,24 @@ def gather_evidence(
     histories: Mapping[str, Sequence[dict[str, Any]]] | None = None,
     seed: int = 0,
     samples: int = 6,
+    baseline_seconds: float = BASELINE_SECONDS,
+    on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for each (given, ask) on the held-out rows.
 
     `train` holds the training rows, for the simple baselines (None: none). Models `beside` are compared like baselines
     in what they are asked too, unless it is judged by its likelihood. `histories` are the records of
-    metrics.jsonl by stage, for the curves. `samples` rows of each kind are kept to be shown. Raises
-    DataError when no row has a truth.
+    metrics.jsonl by stage, for the curves. `samples` rows of each kind are kept to be shown. The baselines of a task
+    take at most about `baseline_seconds`; `on_event` hears of each. Raises DataError when no row has a truth.
     """
     evidence = Evidence(name, [], origin or Origin(seed=seed))
     for stage, records in (histories or {}).items():
         evidence.figures |= _named(f"curves-{_slug(stage)}", figures.curves(records))
         evidence.figures |= _named(f"validation-{_slug(stage)}", figures.validation(records))
     for place, (given, ask) in enumerate(tasks):
-        task, answers_figure = _evaluate_task(model, test, list(given), ask, train, beside or {}, seed, samples)
+        task, answers_figure = _evaluate_task(
+            model, test, list(given), ask, train, beside or {}, seed, samples, baseline_seconds, on_event
+        )
         task.label = f"{place + 1}-{_slug(ask)}"
         evidence.tasks.append(task)
         evidence.figures |= _named(f"comparison-{task.label}", figures.comparison(task))
@@ -87,6 +93,8 @@ def _evaluate_task(
     beside: Beside,
     seed: int,
     n_samples: int,
+    baseline_seconds: float,
+    on_event: Listener,
 ) -> tuple[TaskEvidence, dict[str, bytes]]:
     encoder, evaluation = model.encoder(ask), model.evaluation(ask)
     before, then = before_and_then(encoder, test.get(ask, []))
@@ -104,14 +112,17 @@ def _evaluate_task(
     if any(before[i] is not None for i in rows):
         held_out[ask] = [before[i] for i in rows]
     began = time.perf_counter()
-    answers = model.answer(held_out or {ask: [None] * len(rows)}, ask, given)  # also from nothing: one a row
-    seconds = time.perf_counter() - began
+    asked = held_out or {ask: [None] * len(rows)}  # also from nothing: one a row
+    answers = drawn_answers(model, evaluation, asked, ask, given)
+    seconds = (time.perf_counter() - began) / evaluation.draws
     metrics = _floats(evaluation.measure(answers, truths))
     judge = _Judge(evaluation, answers, truths, metrics, seed)
     score, draws = judge(answers, metrics)
     learnt = [] if train is None else [train[ask][i] for i in usable(evaluation, train.get(ask, []))]
     if learnt and isinstance(evaluation, Drawn):
         metrics |= _floats(evaluation.novelty(answers, truths, learnt))
+    if learnt and train is not None and evaluation.draws > 1:
+        metrics |= _floats(readings(model, ask, train, held_out, answers, truths))
     task = TaskEvidence(
         ask=ask,
         given=given,
@@ -128,7 +139,10 @@ def _evaluate_task(
         seen, answered = before_and_then(encoder, train[ask])
         known = {name: seen if name == ask else train[name] for name in held_out if name in train}
         evaluations = {name: model.evaluation(name) for name in known}
-        found = run_baselines(evaluations, evaluation, known, held_out, answered, truths)
+        found = run_baselines(
+            evaluations, evaluation, known, held_out, answered, truths,
+            seconds=baseline_seconds, on_event=on_event, name=ask,
+        )  # fmt: skip
         task.baselines = [_result(name, baseline, judge, score, draws) for name, baseline in found.items()]
     for name, (other, tasks) in beside.items():
         if ask in tasks:
@@ -191,8 +205,9 @@ def _answered(
     if class_names(other.encoder(ask)) != class_names(model.encoder(ask)):
         return Baseline(note=f"knows other classes of {ask}")
     began = time.perf_counter()
-    answers = other.answer(columns or {ask: [None] * len(truths)}, ask, given)
-    return Baseline(answers, model.evaluation(ask).measure(answers, truths), time.perf_counter() - began)
+    evaluation = model.evaluation(ask)
+    answers = drawn_answers(other, evaluation, columns or {ask: [None] * len(truths)}, ask, given)
+    return Baseline(answers, evaluation.measure(answers, truths), time.perf_counter() - began)
 
 
 def _result(name: str, found: Baseline, judge: _Judge, ours: Interval | None, draws: np.ndarray) -> BaselineResult:

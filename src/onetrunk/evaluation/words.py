@@ -54,6 +54,15 @@ _WORDS = {
     "nearest_known_of_true": Word(
         "Distance of true values", "units", "the same for true values; copies would be much nearer"
     ),
+    "energy_score": Word(
+        "Energy score",
+        "score",
+        "distance of two draws from the true value, less half of that between them; lower is better",
+    ),
+    "spread": Word("Spread", "score", "how much two answers differ; little if the same is drawn again and again"),
+    "spread_of_true": Word("Spread of true values", "score", "the same for true values"),
+    "read_right": Word("Read right", "share", "answers in which a logistic regression reads the class that was given"),
+    "read_right_of_true": Word("True values read right", "share", "the same for true values"),
     "perplexity": Word("Perplexity", "units", "how many tokens it hesitates between; lower is better"),
     "loss": Word("Loss", "score", "nats a token; lower is better"),
     "bits_per_byte": Word("Bits a byte", "score", "bits needed to write a byte; lower is better"),

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from onetrunk.core.metric import Metric
-
-PIXELS = (Metric("mse", False), Metric("rmse", False))  # of pixels from 0 to 1
-
 _CELLS_AT_ONCE = 4_000_000
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onetrunk.core.events import (
+    BaselineDone,
     ColumnAdded,
     ColumnExtended,
     Decision,
@@ -81,6 +82,8 @@ class Printer:
             case Decision(chosen, reason, values):
                 figures = ", ".join(f"{name} {_figure(value)}" for name, value in values.items())
                 self.line("Using ", (chosen, "bold"), f", {reason}" + (f": {figures}" if figures else "") + ".")
+            case BaselineDone():
+                self._baseline(event)
             case Saved(what, path):
                 self.line(f"The {what} is in ", (path, "bold"), ".")
             case Evaluated(evidence):
@@ -118,6 +121,11 @@ class Printer:
                 self.line((title, "bold"), " ", *(_typed(columns.items()) or ["nothing"]))
         for name, reason in event.left_out.items():
             self.line(("Left out", "bold"), f" {name} ", (reason, "dim"))
+
+    def _baseline(self, event: BaselineDone) -> None:
+        result = event.note if event.value is None else f"{event.metric} {event.value:.3f}"
+        said = f": {result} " if result else " "
+        self.line("Baseline of ", (event.ask, "bold"), f", {event.name}{said}", (f"{event.seconds:.1f} s", "dim"))
 
     def _steps(self, event: StepsStarted | StepDone | StepsEnded) -> None:
         if self.quiet:

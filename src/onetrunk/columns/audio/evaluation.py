@@ -1,4 +1,8 @@
-"""How spoken answers are judged: by how differently they sound from the true ones, and by their length."""
+"""How spoken answers are judged: by how well two draws together cover what is true, then by how differently they sound
+from the true ones, and by their length.
+
+The score of draws comes first: one that sounds unlike the true recording may be right, for it was one of many.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +17,34 @@ from onetrunk.core.answer import Answer
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.metric import Metric
+from onetrunk.metrics.energy import ENERGY, energy_scores
 from onetrunk.metrics.sound import SPOKEN, log_spectral_distance, mel_cepstral_distortion
 
-_SEEN_FRAMES = 12  # that a simple model sees
+_SEEN_FRAMES, _SEEN_BANDS = 12, 64  # that a simple model sees, at most
 _ANSWERED_FRAMES = 32  # that a simple model answers
 
 
 class AudioEvaluation(Evaluation[AudioEncoder]):
     def metrics(self) -> tuple[Metric, ...]:
-        return SPOKEN
+        return (ENERGY, *SPOKEN)
+
+    @property
+    def draws(self) -> int:
+        return 2
 
     def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
         pairs = self._pairs(answers, truths)
         seconds = [abs(len(true) - len(answered)) / 100 for true, answered in pairs]
         return {
+            ENERGY.name: float(self.per_row(answers, truths).mean()),
             "mel_cepstral_distortion": float(np.mean([mel_cepstral_distortion(*pair) for pair in pairs])),
             "log_spectral_distance": float(np.mean([log_spectral_distance(*pair) for pair in pairs])),
             "length_error": float(np.mean(seconds)),
         }
 
     def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray:
-        return np.array([mel_cepstral_distortion(*pair) for pair in self._pairs(answers, truths)])
+        """Distances are of spectrograms brought to one length, in units of the training recordings' spread."""
+        return energy_scores(answers, truths, self.target)
 
     def _pairs(self, answers: Sequence[Answer], truths: Sequence[Any]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Spectrograms [frames, bands] of what is true and what was answered."""
@@ -50,10 +61,16 @@ class AudioEvaluation(Evaluation[AudioEncoder]):
         """Nothing where there is no recording, or none that can be read."""
         try:
             if value is not None:
-                return self._sketch(value, _SEEN_FRAMES)
+                return self._seen(value)
         except BadValueError:
             pass
-        return np.zeros(1 + _SEEN_FRAMES * self.encoder.options.bands)
+        return np.zeros(1 + (_SEEN_FRAMES + 2) * min(_SEEN_BANDS, self.encoder.options.bands))
+
+    def _seen(self, value: Any) -> np.ndarray:
+        """Seconds; the whole spectrogram in a few frames; each band's mean and spread: under 1,000."""
+        mel = (self.encoder.log_mel(value) - self.encoder.mean) / self.encoder.scale
+        mel = cell_means(mel, min(_SEEN_BANDS, mel.shape[1]), axis=1)
+        return np.concatenate([[len(mel) / 100], stretched(mel, _SEEN_FRAMES).ravel(), mel.mean(0), mel.std(0)])
 
     def _sketch(self, value: Any, frames: int) -> np.ndarray:
         """Seconds, then the whole spectrogram in a few frames: [1 + frames * bands]. Raises BadValueError."""

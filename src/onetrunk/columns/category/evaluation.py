@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from onetrunk.columns.category.encoder import CategoryEncoder, members
+from onetrunk.columns.families.baselines.views import CHARACTERS, KEYS, LINEAR, WORDS, as_keys
 from onetrunk.columns.families.names import name_of
 from onetrunk.core.answer import Answer
 from onetrunk.core.evaluation import Evaluation, Metric
 from onetrunk.metrics import classification
 
 _MAX_CLASSES_DRAWN = 40
+_MANY_NAMES = 100  # of which some have parts in common that tell something
 
 
 class CategoryEvaluation(Evaluation[CategoryEncoder]):
@@ -44,22 +46,32 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
             return FunctionTransformer(
                 lambda vs: binarizer.fit_transform([() if v is None else map(name_of, members(v)) for v in vs])
             )
-        names = FunctionTransformer(lambda vs: np.array([["" if v is None else name_of(v)] for v in vs], dtype=object))
-        return make_pipeline(names, OneHotEncoder(handle_unknown="ignore"))
+        return make_pipeline(_names(), as_keys(), OneHotEncoder(handle_unknown="ignore"))
+
+    def views(self) -> dict[str, Any]:
+        from sklearn.pipeline import make_pipeline
+
+        if self.encoder.multi:
+            return {LINEAR: self.features()}
+        views = {LINEAR: self.features(), KEYS: make_pipeline(_names(), as_keys())}
+        if len(self.encoder.classes) > _MANY_NAMES:
+            from onetrunk.columns.families.baselines.ngram_features import NgramFeatures
+
+            views |= {kind: make_pipeline(_names(), NgramFeatures(kind)) for kind in (WORDS, CHARACTERS)}
+        return views
 
     def baselines(self) -> dict[str, Any]:
         from sklearn.dummy import DummyClassifier
-        from sklearn.ensemble import HistGradientBoostingClassifier
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.multiclass import OneVsRestClassifier
 
-        logistic = LogisticRegression(max_iter=1000, C=3.0)
+        from onetrunk.columns.families.baselines.boosting import BoostedClassifier
+        from onetrunk.columns.families.baselines.linear import LinearClassifier
+
         if self.encoder.multi:
-            return {"majority": DummyClassifier(), "logistic regression": OneVsRestClassifier(logistic)}
+            return {"majority": DummyClassifier(), "logistic regression": LinearClassifier()}
         return {
             "majority": DummyClassifier(strategy="prior"),
-            "logistic regression": logistic,
-            "gradient boosting": HistGradientBoostingClassifier(random_state=0),
+            "logistic regression": LinearClassifier(),
+            "gradient boosting": BoostedClassifier(),
         }
 
     def target(self, values: Sequence[Any]) -> np.ndarray:
@@ -105,3 +117,9 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
         axes.set_xlabel("answered")
         axes.set_ylabel("true")
         return True
+
+
+def _names() -> Any:
+    from sklearn.preprocessing import FunctionTransformer
+
+    return FunctionTransformer(lambda values: ["" if v is None else name_of(v) for v in values])

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from onetrunk.columns.families.baselines.views import CHARACTERS, KEYS, WORDS, as_keys
 from onetrunk.columns.families.tokens.evaluation import TokenEvaluation
-from onetrunk.columns.families.tokens.special_tokens import SPECIALS
 from onetrunk.columns.text.encoder import TextEncoder, text_of
 from onetrunk.core.answer import Answer
 from onetrunk.core.metric import Metric
 from onetrunk.metrics.text import WRITTEN, character_error_rate, exact_match, word_error_rate
-
-_TOKENS_LOOKED_AT = 5000  # for spaces
 
 
 class TextEvaluation(TokenEvaluation[TextEncoder]):
@@ -31,15 +29,25 @@ class TextEvaluation(TokenEvaluation[TextEncoder]):
         return measured
 
     def features(self) -> Any:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import FunctionTransformer
+        """Words and runs of characters."""
+        from sklearn.pipeline import make_pipeline, make_union
 
-        encoder = self.encoder
-        spaced = " " in encoder.decode(list(range(len(SPECIALS), min(encoder.size, _TOKENS_LOOKED_AT))))
-        if spaced and encoder.options.unit == "bpe":
-            vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
-        else:  # written without spaces
-            vectors = TfidfVectorizer(analyzer="char", ngram_range=(1, 2), sublinear_tf=True, min_df=2)
-        texts = FunctionTransformer(lambda values: ["" if v is None else text_of(v) for v in values])
-        return make_pipeline(texts, vectors)
+        from onetrunk.columns.families.baselines.ngram_features import NgramFeatures
+
+        return make_pipeline(_texts(), make_union(*(NgramFeatures(kind) for kind in (WORDS, CHARACTERS))))
+
+    def views(self) -> dict[str, Any]:
+        from sklearn.pipeline import make_pipeline
+
+        from onetrunk.columns.families.baselines.ngram_features import NgramFeatures
+
+        return {
+            **{kind: make_pipeline(_texts(), NgramFeatures(kind)) for kind in (WORDS, CHARACTERS)},
+            KEYS: make_pipeline(_texts(), as_keys()),
+        }
+
+
+def _texts() -> Any:
+    from sklearn.preprocessing import FunctionTransformer
+
+    return FunctionTransformer(lambda values: ["" if v is None else text_of(v) for v in values])

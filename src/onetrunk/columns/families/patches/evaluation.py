@@ -1,4 +1,9 @@
-"""How drawn values are judged: by their pixels; beside the mean of the training values and ridge regression."""
+"""How drawn values are judged: by how well two draws together cover what is true; beside the mean of the training
+values and ridge regression.
+
+A draw is one of many that would be right, so its squared error says little: the mean of all pictures, which is none,
+would win. The energy score (Gneiting and Raftery 2007) is least in the mean for who draws as the data do.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ from onetrunk.core.answer import Answer
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.metric import Metric
-from onetrunk.metrics.images import PIXELS
+from onetrunk.metrics.energy import ENERGY, energy_scores
 
 E = TypeVar("E", bound=PatchEncoder)
 
@@ -21,16 +26,18 @@ class PatchEvaluation(Evaluation[E]):
     mean_name: ClassVar[str]  # what the mean of all training values is called
 
     def metrics(self) -> tuple[Metric, ...]:
-        return PIXELS
+        return (ENERGY,)
+
+    @property
+    def draws(self) -> int:
+        return 2
 
     def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
-        """Of pixels, 0 to 1."""
-        mse = float(self.per_row(answers, truths).mean())
-        return {"mse": mse, "rmse": mse**0.5}
+        return {ENERGY.name: float(self.per_row(answers, truths).mean())}
 
     def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray:
-        drawn, true = self.target([a.value for a in answers]), self.target(truths)
-        return ((drawn - true) ** 2).mean(1)
+        """Distances are root mean squared differences of pixels, 0 to 1."""
+        return energy_scores(answers, truths, self.target)
 
     def features(self) -> Any:
         from sklearn.preprocessing import FunctionTransformer

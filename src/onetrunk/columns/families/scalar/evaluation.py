@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from onetrunk.columns.families.baselines.views import LINEAR, TREES
 from onetrunk.columns.families.scalar.encoder import ScalarEncoder
 from onetrunk.core.answer import Answer
 from onetrunk.core.errors import BadValueError
@@ -49,16 +50,28 @@ class ScalarEvaluation(Evaluation[E]):
             traits, missing = encoder.traits(encoder.blank()), True
         return np.append(traits * (not missing), float(missing))
 
-    def baselines(self) -> dict[str, Any]:
-        from sklearn.dummy import DummyRegressor
-        from sklearn.ensemble import HistGradientBoostingRegressor
-        from sklearn.linear_model import Ridge
+    def views(self) -> dict[str, Any]:
+        """A linear model sees the bin of the value too; trees see that it is missing as such."""
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import FunctionTransformer
+
+        from onetrunk.columns.families.baselines.number_bins import NumberBins
+
+        def with_gaps(rows: np.ndarray) -> np.ndarray:
+            return np.where(rows[:, -1:] > 0, np.nan, rows[:, :-1])
 
         return {
-            "mean": DummyRegressor(),
-            "ridge": Ridge(),
-            "gradient boosting": HistGradientBoostingRegressor(random_state=0),
+            LINEAR: make_pipeline(self.features(), NumberBins()),
+            TREES: make_pipeline(self.features(), FunctionTransformer(with_gaps)),
         }
+
+    def baselines(self) -> dict[str, Any]:
+        from sklearn.dummy import DummyRegressor
+
+        from onetrunk.columns.families.baselines.boosting import BoostedRegressor
+        from onetrunk.columns.families.baselines.linear import LinearRegressor
+
+        return {"mean": DummyRegressor(), "ridge": LinearRegressor(), "gradient boosting": BoostedRegressor()}
 
     def target(self, values: Sequence[Any]) -> np.ndarray:
         return np.array([self.encoder.to_line(value) for value in values], dtype=np.float64)
