@@ -132,7 +132,7 @@ def test_what_is_asked_from_nothing_is_judged_row_by_row(learnt: Path) -> None:
     found = onetrunk.evaluate(str(learnt), rows, against=rows, beside=[str(learnt)], **told)
     assert [task.ask for task in found.tasks] == ["price", "label"] and [task.rows for task in found.tasks] == [40, 40]
     for task in found.tasks:
-        assert task.metrics[task.metric] is not None and any(rival.score is not None for rival in task.rivals)
+        assert task.metrics[task.metric] is not None and any(one.score is not None for one in task.baselines)
 
 
 # -- rows that were met --------------------------------------------------------------------------------------

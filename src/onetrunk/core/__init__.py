@@ -1,1 +1,1 @@
-"""The words every other floor speaks. Imports nothing from onetrunk but itself."""
+"""The contracts, and the data types that travel between them. Imports nothing else from onetrunk."""

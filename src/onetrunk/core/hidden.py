@@ -1,4 +1,4 @@
-"""What the trunk makes of a batch: the states that every read-out, and every objective, is told.
+"""What the trunk makes of a batch: the states that read-outs and objectives get.
 
 m documents, M of them in a batch; N = B * T positions, as `core.batch` has them.
 """

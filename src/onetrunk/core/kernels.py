@@ -1,4 +1,4 @@
-"""The switch of what is written by hand for a CPU, instead of PyTorch's own operations (`train.kernels`).
+"""The switch between kernels written by hand for a CPU and PyTorch's own operations (`train.kernels`).
 
 Each of these has its plain twin in the same file: the formula by PyTorch's operations, which is also what every other
 device and the compiler take.

@@ -1,4 +1,4 @@
-"""A figure by which answers are judged. Nothing guesses its direction from its name."""
+"""A metric of answers: its name, its unit, and whether higher values are better."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A kind of part is a package; each part is one module in it, found by its name and loaded on first use.
+"""Registries of column types and objectives: each is a module of a package, found by name and loaded on first use.
 
 Other people's packages bring more: column types by the entry point group `onetrunk.columns`, objectives by
 `onetrunk.objectives`. The name of the entry point is the part's name, its value the module that holds it.

@@ -1,4 +1,4 @@
-"""Text from outside (names, values, paths) as a terminal shows it: as it stands, whatever it holds."""
+"""Escapes control characters in text from outside (names, values, paths) before a terminal shows it."""
 
 from __future__ import annotations
 

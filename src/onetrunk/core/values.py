@@ -1,4 +1,4 @@
-"""The values of one column, in memory or not: what looks at them goes through them in blocks.
+"""The values of one column, in memory or in a file. Code that reads them goes through them in blocks.
 
 A column is a sequence of Python values, None where missing: a list, or `Values`, which make theirs when they are looked
 at. Both give the same answers to the functions here.

@@ -1,5 +1,5 @@
-"""What a *wide* read-out sees of a given column beside what the trunk makes of it (arXiv 1606.07792): n-grams, classes,
-bins. NumPy only.
+"""The features of given columns for a *wide* read-out beside the trunk (arXiv 1606.07792): n-grams, classes, bins.
+NumPy only.
 
 An encoder whose values have such features is `Wide`. They are functions of the encoded content, so that everything that
 can be asked of a model (answers, exports, explanations) can have them.

@@ -1,4 +1,4 @@
-"""Nothing is lost in silence: the count of every row or part dropped, cut, repaired or repeated, and why."""
+"""The ledger: counts every row or value that was dropped, cut, repaired or repeated, with the reason."""
 
 from __future__ import annotations
 

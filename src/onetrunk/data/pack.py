@@ -1,4 +1,4 @@
-"""Planned documents to packed batches: who stands where, vectorised over documents.
+"""Packs documents into batches: which position stands where. Vectorised over documents.
 
 A document is its row's segments in order: what is given or masked first, then each asked column in a branch of its own.
 """

@@ -1,4 +1,4 @@
-"""Table rows to what a model trains on: encoders fitted on training rows, values encoded, every loss in the ledger."""
+"""Prepares table rows for training: fits encoders on training rows, encodes values, and counts losses in the ledger."""
 
 from __future__ import annotations
 

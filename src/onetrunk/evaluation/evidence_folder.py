@@ -1,4 +1,4 @@
-"""Judging a model and leaving what was found in its folder."""
+"""Evaluates a model and writes the evidence into its folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked from nothing is judged by how likely the true values were: there is no answer that could be right."""
+"""Evaluation of columns asked from nothing (language models): how likely the true values are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An adapter folder: what a model learnt beside its base, small and on its own.
+"""Adapter folders: the small changes that a model learnt on top of its base (LoRA).
 
 The trunk's changes of low rank lie in PEFT's layout, so that `peft` loads them on the base's Hugging Face export;
 columns.safetensors holds every other tensor that is not the base's (a new column's, a grown vocabulary's). The base is

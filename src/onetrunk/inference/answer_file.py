@@ -1,4 +1,4 @@
-"""Answers in a file beside the rows that they are answers to, written part by part, and there only when it is whole."""
+"""Writes rows and their answers to a file, part by part. The file appears only when it is complete."""
 
 from __future__ import annotations
 

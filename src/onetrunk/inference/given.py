@@ -1,4 +1,4 @@
-"""What is given in rows: which columns, how long they are, and what the trunk makes of them."""
+"""The given columns of rows: which they are, how long they are, and their states in the trunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that are being made, as rows that can be joined and taken out: of any number of requests, of one column."""
+"""Unfinished answers of one column, from any number of requests, as rows that can be joined and taken out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a column's wide read-out says of the rows of a store, before the rows are asked."""
+"""Computes the wide read-out of an asked column for the rows of a store, before the trunk runs."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Other people's models as ours, and ours as other programs open them."""
+"""Reads models of other programs, and writes ours for other programs."""

@@ -1,4 +1,4 @@
-"""What a model learns from, one file each; `Learner` is a model with some of them."""
+"""The objectives, one file each; `Learner` is a model together with some of them."""
 
 from onetrunk.objectives._learner import Learner
 

@@ -1,4 +1,4 @@
-"""A model and what it learns from: the module that a run trains."""
+"""A model together with its objectives: the module that a run trains."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is on disk is whole and verified, or it is refused: atomic folders, strict JSON, safetensors."""
+"""Files that are complete and verified, or refused: atomic folders, strict JSON, safetensors."""

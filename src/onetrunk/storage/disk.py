@@ -1,4 +1,4 @@
-"""Turns faults of the disk into the errors that a person meets."""
+"""Turns errors of the disk into plain errors for the user."""
 
 from __future__ import annotations
 

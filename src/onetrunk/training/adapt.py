@@ -1,4 +1,4 @@
-"""What of a model fine-tuning changes, and how fast: frozen parts, LoRA, layer-wise learning rates."""
+"""Which parameters fine-tuning changes, and how fast: frozen blocks, LoRA, layer-wise learning rates."""
 
 from __future__ import annotations
 

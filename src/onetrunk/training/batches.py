@@ -1,4 +1,4 @@
-"""From opened rows to batches: row weights, objectives, the loader, and for how many steps."""
+"""Makes the batches of a run from opened rows: row weights, objectives, the loader, the number of steps."""
 
 from __future__ import annotations
 

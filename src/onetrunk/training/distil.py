@@ -1,4 +1,4 @@
-"""A student and its teacher (`--teacher`): one knowledge, one split, the teacher's answers where truth is missing."""
+"""Learning from a teacher (`--teacher`): the student takes over its encoders, split and answers to unlabelled rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of other programs as model folders, and the other way: what the verbs import and export do."""
+"""What the verbs import and export do: models of other programs to model folders, and back."""
 
 from __future__ import annotations
 

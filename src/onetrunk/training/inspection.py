@@ -1,4 +1,4 @@
-"""A table looked at before anything is trained on it: what the verb inspect does."""
+"""What the verb inspect does: looks at a table before anything is trained on it."""
 
 from __future__ import annotations
 

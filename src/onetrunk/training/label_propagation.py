@@ -1,4 +1,4 @@
-"""Few labels and many rows without: what neighbours in the model's own space agree on teaches the rest."""
+"""Label propagation: gives unlabelled rows the label that their neighbours, by the model's states, agree on."""
 
 from __future__ import annotations
 

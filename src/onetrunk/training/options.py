@@ -1,4 +1,4 @@
-"""What a person may say about a run, once for all verbs: each option with its default and a sentence of help.
+"""The options that several verbs share, each with its default and its help text.
 
 The command line makes flags of these fields, and the verbs of Python take them as keyword arguments.
 """

@@ -1,4 +1,4 @@
-"""Where a run puts its result: checked before any work, marked while the run is not at its end.
+"""The output folder of a run: checked before any work, and marked as unfinished until the run ends.
 
 The mark (`unfinished.json`) says which command the run is of, and how far it came. The same command, given again after
 a kill, goes on from there; `--overwrite` then replaces nothing of its own.

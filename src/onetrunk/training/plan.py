@@ -1,5 +1,5 @@
-"""What a pretraining will take, on this machine or on others, before it is made: memory, time, energy; and which size
-suits the data and the budget."""
+"""Estimates what a pretraining needs, on this machine or on others (memory, time, energy), and which size suits the
+data and the budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a model is while it trains, on rows held out: what chooses the best step, the best seed, and the start."""
+"""Validation while a model trains: it chooses the best step, the best seed, and the pretrained or fine-tuned model."""
 
 from __future__ import annotations
 

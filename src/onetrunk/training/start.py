@@ -1,4 +1,4 @@
-"""What a training verb starts from (`--from`): a model folder, a Hugging Face folder, or hf://name."""
+"""Opens the model that training starts from (`--from`): a model folder, a Hugging Face folder, or hf://name."""
 
 from __future__ import annotations
 

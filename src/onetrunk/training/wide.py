@@ -1,4 +1,4 @@
-"""Fits a wide read-out (`model.wide`): a linear model of n-grams and classes, and boosted trees, mixed as serves best.
+"""Fits a wide read-out (`model.wide`): a linear model of n-grams and classes, and boosted trees, in the best mixture.
 
 Everything is chosen by cross-validation on a proper score (log loss, squared error): the regularisation, how many
 trees, how much each of the two counts. What each row gets in training is what models say that did not learn from it, so

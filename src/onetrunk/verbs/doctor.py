@@ -1,4 +1,4 @@
-"""doctor: is this machine ready, and what can it do?"""
+"""doctor: checks this machine and what it can do."""
 
 from __future__ import annotations
 

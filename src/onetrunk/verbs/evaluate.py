@@ -1,4 +1,4 @@
-"""evaluate: how good a model is on rows it has not seen, beside simple baselines, as figures, card and report."""
+"""evaluate: measures a model on rows that it has not seen, beside simple baselines, and writes card and report."""
 
 from __future__ import annotations
 

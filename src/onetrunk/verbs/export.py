@@ -1,4 +1,4 @@
-"""export: a model for other programs, checked on a person's own rows before anything is left behind."""
+"""export: writes a model for other programs, and checks its answers on the user's own rows first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""finetune: a model folder learns one task: which columns are given, which is asked."""
+"""finetune: trains a model on one task (which columns are given, and which are asked)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""generate: predict with sampling: new texts, drawings or values, from what is given or from nothing."""
+"""generate: samples new texts, drawings or values, from given rows or from nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""import: other people's checkpoints as model folders."""
+"""import: makes a model folder of a checkpoint of another program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""inspect: what is in a table, before anything is trained on it."""
+"""inspect: shows what is in a table, before anything is trained on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""plan: what a pretraining will take, on this machine or on others, before it is made."""
+"""plan: estimates what a pretraining needs, on this machine or on others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""predict: answers for the rows of a table, with probabilities, as a table."""
+"""predict: answers the rows of a table, with probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pretrain: a foundation model of a table, from nothing or from another model folder."""
+"""pretrain: makes a foundation model of a table, from nothing or from another model folder."""
 
 from __future__ import annotations
 

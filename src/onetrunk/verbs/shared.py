@@ -1,4 +1,4 @@
-"""Options that several verbs share: a verb names those that it takes, and gets them as one object.
+"""Shared options of verbs: a verb names those that it takes, and gets them as one object.
 
     @takes(TrainingOptions, "ask given ...", ask=REQUIRED)
     def finetune(data: Any, options: TrainingOptions, *, freeze: str | None = None) -> Model:

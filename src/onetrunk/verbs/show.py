@@ -1,4 +1,4 @@
-"""What verbs tell a person, on standard error, so that results can be piped.
+"""Shows events to a person, on standard error, so that results can be piped.
 
 Names and values come from data: they are printed literally, brackets and escape sequences too.
 """

@@ -1,4 +1,4 @@
-"""Boxes: what stands where in a picture. Asked, it is object detection.
+"""Boxes: labelled rectangles in a picture. When asked, this is object detection.
 
 A value is a list of `{"label": ..., "box": [x, y, width, height]}`, in pixels from the picture's upper left corner
 (COCO's way); an empty list says that nothing is there. Answers are the same, with a `score`, the surest first.

@@ -1,4 +1,4 @@
-"""Baselines of what ranks items: what is popular, and what goes with what was seen."""
+"""Baselines of ranked items: the most popular ones, and those that go with the ones seen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Series for a person: as bars, as a plot, in a few numbers."""
+"""Shows a series to a person: as bars, as a plot, in a few numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A baseline of what answers steps: what is usual at such a step."""
+"""The baseline of a trace: the usual share of each class at such a step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Histories all fields of which are known at the step itself, but the one that is asked."""
+"""Histories of steps where every field is known at its own step, except the one that is asked."""
 
 from __future__ import annotations
 
