@@ -112,11 +112,11 @@ def test_each_row_is_drawn_twice_and_a_simple_model_reads_what_was_given() -> No
     train, truths = _pictures(120, 0), _pictures(60, 1)
     ways = [["lies", "stands"][i % 2] for i in range(120)]
     image = _evaluation(train)
-    codecs = {"image": image, "way": Colour(["lies", "stands"])}
+    sides = {"image": image, "way": Colour(["lies", "stands"])}
     held_out = {"way": ways[:60]}
     shares = {}
     for looks in (True, False):
-        model = Painter(codecs, looks)
+        model = Painter(sides, looks)
         answers = drawn_answers(model, image, held_out, "image", ["way"])
         assert len(answers) == 60 and all(len(a.samples) == 2 and a.samples[0] is a.value for a in answers)
         assert not np.array_equal(answers[0].samples[0], answers[0].samples[1])

@@ -148,8 +148,8 @@ def test_trees_take_missing_numbers_and_rare_classes() -> None:
     values = [*np.random.default_rng(0).normal(size=80).tolist(), *[None] * 40]
     labels = ["missing" if v is None else "up" if v > 0 else "down" for v in values]
     labels[0] = "only once"
-    codec, asked = _number(values[:80]), _category(labels)
-    found = run_baselines({"x": codec}, asked, {"x": values}, {"x": values}, labels, labels)
+    given, asked = _number(values[:80]), _category(labels)
+    found = run_baselines({"x": given}, asked, {"x": values}, {"x": values}, labels, labels)
     assert list(found) == ["majority", "logistic regression", "gradient boosting"]
     assert found["gradient boosting"].metrics["accuracy"] > 0.95
     assert found["logistic regression"].metrics["accuracy"] > 0.9
@@ -233,8 +233,8 @@ def test_texts_give_words_characters_and_themselves() -> None:
 def test_without_the_time_to_look_the_columns_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "_TRIED_VALUES", 8)
     (train, y), (test, truth) = _table(300), _table(50)
-    codec = _number(train["x"])
-    found = run_baselines({"x": codec}, _category(y), train, test, y, truth, seconds=10, clock=Clock(1.0))
+    given = _number(train["x"])
+    found = run_baselines({"x": given}, _category(y), train, test, y, truth, seconds=10, clock=Clock(1.0))
     assert "x not used: looking at it would take longer than 10 s" in found["logistic regression"].note
 
 

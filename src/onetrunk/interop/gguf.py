@@ -29,7 +29,8 @@ def write(model: Model, ask: str, place: Path) -> None:
         import gguf
     except ImportError:
         raise MissingExtraError("gguf", "gguf", "Writing GGUF") from None
-    encoder, config, tensors = model.encoder(ask), *causal_lm.checkpoint(model, ask)
+    encoder: Any = model.encoder(ask)
+    config, tensors = causal_lm.checkpoint(model, ask)
     if config["model_type"] != "qwen3" or config["rope_scaling"] is not None:
         raise UsageError("GGUF is written of a trunk with normed queries and keys (qk_norm) and without rope_scaling.")
     if encoder.special != OWN or encoder.options.unit != "bpe":
@@ -86,7 +87,8 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
 
     Raises EvidenceError where it does not answer; MissingExtraError.
     """
-    encoder, parity, server = model.encoder(ask), Parity(), _open(place / FILE, model.encoder(ask).options.length)
+    encoder: Any = model.encoder(ask)
+    parity, server = Parity(), _open(place / FILE, encoder.options.length)
     ours, theirs = [], []
     for value in values:
         prompt, ids = _prompt_of(encoder, value)

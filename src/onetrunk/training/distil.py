@@ -67,8 +67,8 @@ def teach(student: Model, teacher: Model, data: Data, config: DistilOptions, on_
                 "the same. Start from nothing, or from a model of the same training rows."
             )
     for name in data.ask:  # on no reads: raises where there is no distribution
-        own, theirs = with_distribution(student.module(name)), teacher.module(name)
-        own.divergence(_nothing(student, own), theirs, _nothing(teacher, theirs), config.temperature)
+        learning, taught = with_distribution(student.module(name)), teacher.module(name)
+        learning.divergence(_nothing(student, learning), taught, _nothing(teacher, taught), config.temperature)
     train = data.split.indices()["train"]
     for name in data.ask:
         values = list(data.table[name])

@@ -46,7 +46,7 @@ _VOCABULARY, _PIECES = 32_000, 512  # of text that is not there yet
 def random_store(vocabulary: int, pieces: int, **options: Any) -> Store:
     """One long text of random characters, as many of them as the vocabulary has tokens, read in pieces of the column's
     `length`: speed does not depend on what is said."""
-    make = column_types.get("text").encoder
+    make: Any = column_types.get("text").encoder  # whose `size` is its vocabulary
     options |= {"unit": "character"}
     empty = make(options)
     empty.fit(["a"])

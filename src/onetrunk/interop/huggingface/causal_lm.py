@@ -80,7 +80,8 @@ def chat_template(encoder: Any) -> str | None:
 
 def next_logits(model: Model, ask: str, ids: list[int]) -> Tensor:
     """The model's own, after each token of a text that begins with the start token: float32 [T, V]."""
-    module, network = model.module(ask), model.network
+    module: Any = model.module(ask)
+    network = model.network
     device = next(network.parameters()).device
     with torch.inference_mode():
         role = torch.tensor([int(Role.ASKED)], device=device)
@@ -92,7 +93,8 @@ def next_logits(model: Model, ask: str, ids: list[int]) -> Tensor:
 
 
 def _checked(model: Model, ask: str) -> tuple[Any, Any, Transformer]:
-    encoder, module, trunk = model.encoder(ask), model.module(ask), model.network.trunk
+    module: Any = model.module(ask)
+    encoder, trunk = model.encoder(ask), model.network.trunk
     if not isinstance(encoder, TextEncoder):
         raise UsageError(f"{ask!r} is no text: only a text is written by the models of the Hugging Face format.")
     if encoder.options.bigrams:

@@ -25,7 +25,7 @@ def write(model: Model, ask: str, place: Path) -> None:
     Raises UsageError where the column or the trunk is not what these formats hold.
     """
     config, tensors = causal_lm.checkpoint(model, ask)
-    encoder = model.encoder(ask)
+    encoder: Any = model.encoder(ask)
     special = encoder.special
     write_json(place / "config.json", config)
     never = {"suppress_tokens": list(special.never)} if special.never else {}
@@ -41,7 +41,8 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError:
         raise MissingExtraError("transformers", "interop", "Checking a Hugging Face export") from None
-    encoder, parity = model.encoder(ask), Parity()
+    encoder: Any = model.encoder(ask)
+    parity = Parity()
     theirs = AutoModelForCausalLM.from_pretrained(place, local_files_only=True, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
     for value in values:
