@@ -210,7 +210,7 @@ CASES: dict[str, Case] = {
     "image": Case(
         "image", [_drawing(i) for i in range(12)], b"not an image",
         lambda a, t: abs(a / 255.0 - t / 255.0).mean() < 0.1,
-        steps=360,
+        steps=480,
     ),
     "molecule": Case("molecule", _MOLECULES, "C1CC", _same_molecule, valid=False),
     "trace": Case("trace", _LESSONS, {"skill": ["a"], "correct": "b"}, _equal, steps=0),
