@@ -98,8 +98,8 @@ class Trainer:
 
     `run` leaves the module in eval mode with the weights to use: the best validated ones if there is a
     validation, else the average if there is one, else the last. An interrupted run leaves the last.
-    `identity` (plain JSON: the table's digest, the model it starts from) must be the same for a run to go on. Another is
-    refused; with `resume="same"` it begins anew, as with False every run does. `flops`
+    `identity` (plain JSON: the table's digest, the model it starts from) must be the same for a run to go on. Another
+    is refused; with `resume="same"` it begins anew, as with False every run does. `flops`
     counts a batch's floating-point operations: with it the progress line says which share of the machine's rate is used
     (MFU). `updates` says how parameters are updated: by default all of them by one optimizer, Muon none.
     """
