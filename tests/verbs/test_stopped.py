@@ -77,8 +77,8 @@ POINTS: dict[str, tuple[Any, str, int, bool]] = {
 
 
 @contextmanager
-def killed(point: str) -> Iterator[list[str]]:
-    owner, name, number, after = POINTS[point]
+def killed(point: str | tuple[Any, str, int, bool]) -> Iterator[list[str]]:
+    owner, name, number, after = POINTS[point] if isinstance(point, str) else point
     real, calls = getattr(owner, name), []
 
     def counted(*args: Any, **kwargs: Any) -> Any:
@@ -194,6 +194,40 @@ def test_another_command_does_not_go_on(tmp_path: Path, point: str) -> None:
         command(out, data=other)
     model = command(out, overwrite=True, settings=[*QUICK, "train.lr=0.01"])
     assert complete(out) and model.provenance["stages"][0]["config"]["train"]["lr"] == 0.01
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_same_command_begins_anew_where_it_cannot_go_on_exactly(
+    tmp_path: Path, whole: tuple[dict[str, torch.Tensor], int], overwrite: bool
+) -> None:
+    """What a clock decides, or another version does, may differ from what the run that was stopped began with."""
+    out = tmp_path / "m"
+    with killed("in the last training"), pytest.raises(Killed):
+        command(out, overwrite=overwrite)
+    with pytest.MonkeyPatch.context() as patch, counting_steps() as steps:
+        patch.setattr("onetrunk.training.stage.weights_digest", lambda network: "another")
+        again = command(out, overwrite=overwrite)
+    assert complete(out) and len(steps) >= 3
+    assert same(weights(again), whole[0]), "here only the digest differs"
+
+
+WIDE = ["finetune.steps=6", "train.tensorboard=false", "train.save_every=2"]
+
+
+@pytest.mark.parametrize(
+    "point",
+    [(Loader, "__call__", 5, False), (Model, "save", 1, True), (Model, "save", 2, False), (Model, "save", 2, True)],
+    ids=["training", "the first model is there", "before the last", "the last is there"],
+)
+def test_train_beside_a_wide_read_out_goes_on(tmp_path: Path, point: tuple[Any, str, int, bool]) -> None:
+    """The default way on labelled rows: there is a usable model before the trunk has learnt."""
+    whole = weights(command(tmp_path / "whole" / "m", data=table(700), settings=WIDE))
+    out = tmp_path / "killed" / "m"
+    with killed(point), pytest.raises(Killed):
+        command(out, data=table(700), settings=WIDE)
+    again = command(out, data=table(700), settings=WIDE)
+    assert same(weights(again), whole) and "evidence/metrics.json" in atomic.read_manifest(out)
+    assert not (out / "unfinished.json").exists()
 
 
 WRONG: dict[str, tuple[dict[str, Any], type[OnetrunkError]]] = {

@@ -47,6 +47,11 @@ class Checkpoints:
             shutil.rmtree(self._path(old))
         return path
 
+    def clear(self) -> None:
+        """Removes all of them."""
+        for path in [*(self._path(step) for step in self._steps()), self.place / "best"]:
+            shutil.rmtree(path, ignore_errors=not path.exists())
+
     def save_best(self, weights: Mapping[str, Tensor], state: dict[str, Any]) -> None:
         self._commit(self.place / "best", {"model": weights}, state)
 

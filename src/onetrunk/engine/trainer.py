@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import torch
 from pydantic import Field
@@ -98,7 +98,8 @@ class Trainer:
 
     `run` leaves the module in eval mode with the weights to use: the best validated ones if there is a
     validation, else the average if there is one, else the last. An interrupted run leaves the last.
-    `identity` (plain JSON: the table's digest, the model it starts from) must be the same for a run to go on. `flops`
+    `identity` (plain JSON: the table's digest, the model it starts from) must be the same for a run to go on. Another
+    is refused; with `resume="same"` it begins anew, as with False every run does. `flops`
     counts a batch's floating-point operations: with it the progress line says which share of the machine's rate is used
     (MFU). `updates` says how parameters are updated: by default all of them by one optimizer, Muon none.
     """
@@ -114,7 +115,7 @@ class Trainer:
         identity: dict[str, Any] | None = None,
         validate: Validate | None = None,
         progress: Progress | None = None,
-        resume: bool = True,
+        resume: bool | Literal["same"] = True,
         flops: Callable[[Any], float] | None = None,
         updates: Updates | None = None,
     ) -> None:
@@ -331,11 +332,19 @@ class Trainer:
         (self.folder / "bad_step.json").unlink(missing_ok=True)
         self.checkpoints = Checkpoints(place, self.config.keep)
         newest = self.checkpoints.latest(self.progress.note)
-        if newest is None:
+        state = {} if newest is None else load_state(newest, _STATE)
+        changes = self._changes(state) if state else ""
+        if changes and self.resume == "same":
+            self.progress.note(f"What was trained before cannot be continued exactly ({changes}): it begins anew.")
+            self.checkpoints.clear()
+        if newest is None or (changes and self.resume == "same"):
             self._begin(None)
             return
-        state = load_state(newest, _STATE)
-        self._check_same_run(state, newest)
+        if changes:
+            raise UsageError(
+                f"The run to be continued from {newest} has another configuration ({changes}). Give the "
+                "same values to go on, or start anew: another --out, or --overwrite."
+            )
         self._begin(state)
         self._restore(state, newest)
         self.progress.note(f"Going on from {newest}.")
@@ -352,16 +361,12 @@ class Trainer:
         if self.config.ema:
             self.average = {n: p.detach().clone() for n, p in self.parameters.items()}
 
-    def _check_same_run(self, state: dict[str, Any], checkpoint: Path) -> None:
+    def _changes(self, state: dict[str, Any]) -> str:
+        """What differs from a checkpoint's run and would make another model of it, for a person; else nothing."""
         old = {"seed": state["seed"], **state["identity"], **state["config"]}
         new = {"seed": self.seed, **self.identity, **self._config()}
         keys = sorted(k for k in old.keys() | new.keys() if k not in _MAY_CHANGE and old.get(k) != new.get(k))
-        if keys:
-            changes = ", ".join(f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in keys)
-            raise UsageError(
-                f"The run to be continued from {checkpoint} has another configuration ({changes}). Give the "
-                "same values to go on, or start anew: another --out, or --overwrite."
-            )
+        return ", ".join(f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in keys)
 
     def _config(self) -> dict[str, Any]:
         return self.config.model_dump(mode="json")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -61,14 +61,14 @@ class Output:
         self.stage = str(left.get("stage", "")) if self.goes_on else ""
         self.rows = str(left.get("rows", "")) if self.goes_on else ""
         check_free(path, overwrite or self.goes_on)
-        self.replaces = overwrite or self.goes_on
+        self.replaces, self.continues = overwrite or self.goes_on, self.goes_on
         self._begun = False
 
     def open(self, data: Data) -> None:
         """Raises UsageError where the folder holds the model of a run on other rows, and may not be replaced."""
         rows = _rows_digest(data)
         if self.goes_on and rows != self.rows:
-            self.goes_on, self.of_another, self.stage = False, True, ""
+            self.goes_on, self.continues, self.of_another, self.stage = False, False, True, ""
             check_free(self.path, self.overwrite)
             self.replaces = self.overwrite
         self.rows = rows
@@ -77,6 +77,12 @@ class Output:
     def resumes(self) -> bool:
         """May checkpoints that are there be those of this run? Else they are of one that is replaced."""
         return self._begun or not self.overwrite or (self.goes_on and self.stage != PRETRAINED)
+
+    @property
+    def trainer_resumes(self) -> bool | Literal["same"]:
+        """What the trainer is told: the same command begins anew where it cannot go on exactly, for a clock or a new
+        version decided otherwise; what may be of another command is refused."""
+        return "same" if self.overwrite or self.continues else True
 
     def begin(self) -> None:
         """From here on the folder is this run's: what a run that it replaces left beside its model is removed."""

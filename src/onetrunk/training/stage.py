@@ -119,6 +119,7 @@ def run_stage(
         learner, batches, train, context.out,
         seed=context.seed, identity=identity, validate=validate, progress=Progress(stage, context.on_event),
         flops=StepOperations(network), updates=updates_of(learner, rates),
+        resume=True if context.output is None else context.output.trainer_resumes,
     )  # fmt: skip
     if context.output is not None:
         context.output.begin()
