@@ -129,4 +129,4 @@ def test_without_time_the_linear_part_alone_is_fitted() -> None:
     rows = wide_rows(worlds.store_of(made, table), GIVEN, "label", np.arange(len(table["label"])))
     fitted = fit_wide(rows, limit=0.0)
     assert fitted.readout.shape.trees is None and list(fitted.scores) == ["linear"]
-    assert fitted.scores["linear"] < np.log(2)
+    assert fitted.scores["linear"] < np.log(2) and "--budget" in fitted.left_out

@@ -106,6 +106,8 @@ def _attach(model: Model, store: Store, labelled: np.ndarray, task: Task, contex
         if rows is None or fit is None:
             return {}
         fits[name] = fit
+        if fit.left_out:
+            context.on_event(Note(f"The wide read-out of {name} leaves out {fit.left_out}."))
         out = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
         out[rows.rows] = fit.held_out
         store.wide[name] = out

@@ -31,6 +31,7 @@ _COMPONENTS = 30
 _MAX_TREE_CLASSES = 30
 _ROUNDS, _PATIENCE = 500, 15
 _SMOOTHING = 10.0  # rows that the mean over all counts beside those of a value (target encoding)
+_NO_TIME = "boosted trees, which would have taken too long (a larger --budget tries them)"
 _FLOOR = -12.0  # logit of a class that no row had
 
 X = sparse.csr_matrix
@@ -47,10 +48,12 @@ class FittedWide:
     seconds: float
     residuals: np.ndarray | None = None  # of numbers, what is left beside that, float64 [rows]
     chosen: dict[str, Any] = field(default_factory=dict)
+    left_out: str = ""  # what was not tried, and why
 
     def as_json(self) -> dict[str, Any]:
-        """What was tried, what was chosen, and how long it took."""
-        return {"scores": self.scores, "chosen": self.chosen, "seconds": round(self.seconds, 1)}
+        """What was tried, what was chosen, what was left out, and how long it took."""
+        found = {"scores": self.scores, "chosen": self.chosen, "seconds": round(self.seconds, 1)}
+        return {**found, "left_out": self.left_out} if self.left_out else found
 
 
 @dataclass
@@ -105,7 +108,7 @@ def fit_wide(rows: Rows, seed: int = 0, limit: float | None = None) -> FittedWid
     design = _design(readout, rows)
     linear = _choose_linear(design, rows, folds, until)
     scores = {"linear": linear.score}
-    trees = _choose_trees(readout, rows, folds, seed, until)
+    trees, left_out = _choose_trees(readout, rows, folds, seed, until)
     mix = np.array([1.0, 0.0])
     held_out = linear.held_out
     if trees is not None:
@@ -118,7 +121,8 @@ def fit_wide(rows: Rows, seed: int = 0, limit: float | None = None) -> FittedWid
     readout.mix.copy_(torch.from_numpy(mix))
     chosen = {"penalty": linear.chosen, "trees": 0 if trees is None else trees.chosen, "mix": mix.tolist()}
     residuals = None if rows.classes else rows.target - held_out[:, 0]
-    return FittedWide(readout, held_out.astype(np.float32), scores, time.monotonic() - started, residuals, chosen)
+    seconds = time.monotonic() - started
+    return FittedWide(readout, held_out.astype(np.float32), scores, seconds, residuals, chosen, left_out)
 
 
 @dataclass
@@ -276,21 +280,22 @@ def _set_linear(readout: WideReadout, rows: Rows, fitted: tuple[np.ndarray, np.n
 # -- the trees -------------------------------------------------------------------------------------------------------
 def _choose_trees(
     readout: WideReadout, rows: Rows, folds: Sequence[np.ndarray], seed: int, until: float | None
-) -> _Tried | None:
-    """None where trees see nothing, or would take too long: many classes, several at once."""
+) -> tuple[_Tried | None, str]:
+    """None where trees see nothing or the answers are not for them (many classes, several at once), and where they
+    would take too long: that is then said."""
     inputs = _TreeInputs(readout, rows)
     if rows.classes > _MAX_TREE_CLASSES or rows.target.ndim == 2 or not inputs.width:
-        return None
+        return None, ""
     held_out, rounds = np.zeros((rows.count, max(1, rows.classes))), []
     started = time.monotonic()
     for held in folds:
         rest = np.setdiff1d(np.arange(rows.count), held)
         if rows.classes and len(np.unique(rows.target[rest])) < 2:
-            return None
+            return None, ""
         if rounds and until is not None:
             each = (time.monotonic() - started) / len(rounds)  # and once more on all rows
             if time.monotonic() + (len(folds) - len(rounds) + 1) * each > until:
-                return None
+                return None, _NO_TIME
         estimator = _boosting(rows.classes, seed).fit(inputs.to_learn(rest), rows.target[rest], rows.weights(rest))
         rounds.append(estimator.n_iter_)
         held_out[held] = _raw(estimator, inputs.to_answer(held, rest), rows.classes)
@@ -302,7 +307,7 @@ def _choose_trees(
         estimator = _boosting(rows.classes, seed, count).fit(inputs.to_learn(every), rows.target, rows.weights(every))
         return _as_outputs(trees_of(estimator), estimator, rows.classes)
 
-    return _Tried(held_out, _loss(rows, held_out), count, fitted)
+    return _Tried(held_out, _loss(rows, held_out), count, fitted), ""
 
 
 def _boosting(classes: int, seed: int, rounds: int | None = None) -> Any:
