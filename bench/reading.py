@@ -58,7 +58,7 @@ def first_step(files: list[str], cache: str, place: str) -> dict[str, float]:
     return {"seconds": time.perf_counter() - start}
 
 
-def _texts(run: Run) -> list[str]:
+def texts_as_files(run: Run) -> list[str]:
     """One line a text, as files in the run's folder."""
     import json
 
@@ -77,7 +77,7 @@ def compare(run: Run) -> Figures:
     from bench.speed import alternate, figures, versions
     from onetrunk.columns.families.tokens.tokenizers import train_bpe
 
-    files: list[Any] = _texts(run)
+    files: list[Any] = texts_as_files(run)
     lines = [line for file in files for line in Path(file).read_text(encoding="utf-8").splitlines()]
     tokenizer = str(run.place / "tokenizer.json")
     train_bpe(lines, VOCABULARY).save(tokenizer)

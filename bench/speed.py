@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -25,20 +26,26 @@ def alternate(run: Run, sides: dict[str, dict[str, Any]], rounds: int) -> dict[s
     found: dict[str, list[Found]] = {name: [] for name in sides}
     for turn in range(rounds):
         for name, arguments in sides.items():
-            start = time.monotonic()
-            told = json.dumps(arguments | {"place": str(run.place / f"{name}-{turn}".replace(" ", "-"))})
-            done = subprocess.run(
-                [sys.executable, "-m", "bench.speed"],
-                input=told,
-                stdout=subprocess.PIPE,
-                cwd=ROOT,
-                text=True,
-                check=True,
-            )
-            one = json.loads(done.stdout.splitlines()[-1]) | {"whole_seconds": time.monotonic() - start}
-            found[name].append(one)
-            run.on_event(Note(f"{name} {turn + 1}/{rounds} {one}"))
+            found[name].append(one_side(run, f"{name} {turn + 1}/{rounds}", arguments))
     return found
+
+
+def one_side(run: Run, title: str, arguments: dict[str, Any], root: Path = ROOT) -> Found:
+    """One side, once, in a process of its own that takes its code from the checkout at `root`."""
+    start = time.monotonic()
+    place = run.place / "".join(letter if letter.isalnum() else "-" for letter in title)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.speed"],
+        input=json.dumps(arguments | {"place": str(place)}),
+        stdout=subprocess.PIPE,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root / "src")},
+        text=True,
+        check=True,
+    )
+    one: Found = json.loads(done.stdout.splitlines()[-1]) | {"whole_seconds": time.monotonic() - start}
+    run.on_event(Note(f"{title} {one}"))
+    return one
 
 
 def median(found: list[Found], key: str) -> float:
