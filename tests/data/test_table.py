@@ -414,7 +414,7 @@ def test_the_index_that_programs_write_beside_a_table_is_left_out(name, how):
     if how == "joined and shuffled" and name in ("index", "rownames"):
         pytest.skip("words that may name other numbers")
     given, _, reasons = roles_of({"y": y, name: numbers, "x": [i % 7 for i in range(60)]})
-    assert given == ["x"] and "index" in reasons[name]
+    assert given == ["x"] and "numbers of the rows" in reasons[name]
 
 
 def test_columns_that_are_only_called_like_an_index_are_given():

@@ -288,7 +288,7 @@ def _useless(name: str, values: Sequence[Any]) -> str | None:
         return None
     nameless = _NAMELESS.fullmatch(name) is not None
     if (nameless or _INDEX_NAME.fullmatch(name)) and _numbers_rows(values, _MOSTLY_DIFFERENT if nameless else 1.0):
-        return "an index: the numbers of the rows"
+        return "an id: the numbers of the rows"
     keys = []
     for block in blocks(values):
         found = block_keys(block)
