@@ -155,9 +155,10 @@ def _blocks(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 
 def _cells(values: list[Any]) -> tuple[pa.Array, Decode]:
-    if all(v is None or isinstance(v, bytes) for v in values):
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds == {bytes}:
         return pa.array(values, pa.large_binary()), Decode(_strings)
-    if all(v is None or isinstance(v, str) for v in values):
+    if kinds <= {str}:
         try:
             return pa.array(values, pa.string()), Decode(_strings)
         except (pa.ArrowInvalid, UnicodeEncodeError):
