@@ -10,7 +10,7 @@ from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from onetrunk.core.batch import Layout
@@ -44,6 +44,21 @@ class TransformerConfig(Config):
     max_positions: int = Field(1024, ge=1, le=1 << 22)  # of learned positions
     rope_scaling: RopeScaling | None = None
 
+    @model_validator(mode="after")
+    def _heads_fit(self) -> TransformerConfig:
+        if self.heads % (self.kv_heads or self.heads):
+            raise ValueError(f"kv_heads should divide heads ({self.heads})")
+        if self.width_of_heads < 1 or (self.positions == "rotary" and self.width_of_heads % 2):
+            raise ValueError(
+                f"with rotary positions a head's width (head_width, or width / heads) should be even; it is "
+                f"{self.width_of_heads}"
+            )
+        return self
+
+    @property
+    def width_of_heads(self) -> int:
+        return self.head_width or self.width // self.heads
+
 
 class Transformer(nn.Module):
     """x_BTD to h_BTD, normed."""
@@ -52,7 +67,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         width, heads = config.width, config.heads
-        head_width = config.head_width or width // heads
+        head_width = config.width_of_heads
         post, bias = config.norm_place == "post", config.bias
         hidden = config.mlp_width or (8 * ((8 * width // 3 + 7) // 8) if config.activation == "swiglu" else 4 * width)
         self.layers = nn.ModuleList(
