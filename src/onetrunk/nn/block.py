@@ -94,8 +94,8 @@ class MLP(nn.Module):
         return self.down_proj(_ACTIVATIONS[self.activation](self.up_proj(x)))
 
 
-def build_mlp(activation: Activation, width: int, hidden: int, bias: bool) -> nn.Module:
-    return (GatedMLP if activation in _GATES else MLP)(width, hidden, bias, activation)
+def build_mlp(activation: Activation, width: int, hidden: int, bias: bool) -> GatedMLP | MLP:
+    return GatedMLP(width, hidden, bias, activation) if activation in _GATES else MLP(width, hidden, bias, activation)
 
 
 class Block(nn.Module):
@@ -103,7 +103,7 @@ class Block(nn.Module):
     after each, two more for after."""
 
     def __init__(
-        self, attention: Attention, mlp: nn.Module, norms: Sequence[nn.Module], place: NormPlace, dropout: float
+        self, attention: Attention, mlp: GatedMLP | MLP, norms: Sequence[nn.Module], place: NormPlace, dropout: float
     ) -> None:
         super().__init__()
         self.input_layernorm, self.self_attn = norms[0], attention

@@ -54,7 +54,13 @@ def picture_knowledge(checkpoint: Checkpoint, p: Mapping[str, Any]) -> tuple[dic
     crop = (cut.get("height") if isinstance(cut, dict) else cut) if cut is not None else None
     size = crop if crop is not None else None if keep else side
     fits = size == trained or (checkpoint.family.resizes and isinstance(size, int) and size % patch == 0)
-    if not fits or side < size or (not keep and wanted.get("width") != side):
+    if (
+        not fits
+        or size is None
+        or not isinstance(side, int)
+        or side < size
+        or (not keep and wanted.get("width") != side)
+    ):
         raise ModelFileError(
             f"{folder}: its files make pictures of size {wanted} cut to {crop!r}; its model sees {trained} × {trained} "
             "pixels."

@@ -109,14 +109,15 @@ def _open(folder: Path, tower: str | None) -> Checkpoint:
     where = folder / "config.json"
     config = read_json(where)
     kind = config.get("model_type")
-    towers = TOWERS.get(kind, {})
+    towers = TOWERS.get(kind, {}) if isinstance(kind, str) else {}
     if towers:
         if tower not in towers:
             raise UsageError(
                 f"{folder} has several towers: import one that can be read, with --tower {' or --tower '.join(towers)}."
             )
         kind, key = towers[tower]
-        whole = {name: config[name] for name in ("tie_word_embeddings", "quantization_config") if name in config}
+        shared = ("tie_word_embeddings", "quantization_config")
+        whole: dict[str, Any] = {name: config[name] for name in shared if name in config}
         # An old CLIP's own words stand beside, and count.
         config = {**whole, **(config.get(key) or {}), **(config.get(f"{key}_dict") or {}), "model_type": kind}
     elif tower is not None:

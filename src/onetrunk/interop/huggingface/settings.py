@@ -176,5 +176,5 @@ def _yarn_size(factor: float, rope: Mapping[str, Any]) -> float:
     def size(times: float) -> float:
         return 0.1 * times * math.log(factor) + 1 if factor > 1 else 1.0
 
-    both = rope.get("mscale"), rope.get("mscale_all_dim")
-    return size(both[0]) / size(both[1]) if all(both) else size(1)
+    one, other = rope.get("mscale"), rope.get("mscale_all_dim")
+    return size(one) / size(other) if one and other else size(1)

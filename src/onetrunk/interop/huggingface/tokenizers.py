@@ -164,11 +164,11 @@ def _added(folder: Path, settings: Mapping[str, Any]) -> dict[int, AddedToken]:
             named = {*(_spelt(settings.get(name)) for name in _NAMES), *_more(settings)}
             out[i] = AddedToken(content, special=content in named, normalized=content not in named)
     for key, token in (settings.get("added_tokens_decoder") or {}).items():
-        if str(key).isdigit() and isinstance(content := _spelt(token), str):
+        if str(key).isdigit() and (spelt := _spelt(token)) is not None:
             flags = {
                 k: bool(token[k]) for k in ("lstrip", "rstrip", "single_word", "normalized", "special") if k in token
             }
-            out[int(key)] = AddedToken(content, **flags)
+            out[int(key)] = AddedToken(spelt, **flags)
     return out
 
 
@@ -261,7 +261,10 @@ def _byte_pairs(folder: Path, kind: _BytePairs, settings: Mapping[str, Any]) -> 
     """A byte-level BPE, as this class of tokenizers splits and norms text."""
     vocabulary = read_json(folder / "vocab.json")
     lines = _text(folder / "merges.txt").split("\n")
-    merges = [tuple(line.rstrip("\r").split(" ")) for line in lines if line.strip() and not line.startswith("#version")]
+    pairs = [line.rstrip("\r").split(" ") for line in lines if line.strip() and not line.startswith("#version")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ModelFileError(f"{folder / 'merges.txt'}: expected two tokens on each line.")
+    merges = [(first, second) for first, second in pairs]
     names = {name: _spelt(settings.get(name)) or usual for name, usual in kind.names.items()}
     model: dict[str, Any] = {"end_of_word_suffix": kind.suffix, "unk_token": names["unk_token"]} if kind.suffix else {}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, fuse_unk=False, **model))
