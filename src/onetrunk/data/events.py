@@ -96,7 +96,8 @@ def rows_from_events(
         part = _parts(events, moment, config, split, seed)
     found = _histories(events, moment, config, ledger)
     part = _carried(part, found.at)
-    spans, tail = [], max(1, config.ahead)
+    spans: list[_Span] = []
+    tail = max(1, config.ahead)
     crossing = short = 0
     asked = np.zeros(len(part), dtype=bool)
     for start, stop in found:
@@ -177,12 +178,13 @@ def _usable(
         if name not in config.join:
             events[name]
     good, unusable = np.ones(len(events), dtype=bool), Ledger()
-    if config.order is None:
-        moment, known = np.arange(len(events), dtype=np.float64), good
-    else:
+    needed = {name: np.array([v is not None for v in events[name]], dtype=bool) for name in config.by}
+    moment = np.arange(len(events), dtype=np.float64)
+    if config.order is not None:
         moment, known = moments(events[config.order], config.order)
-    for name, fine in [(config.order, known), *((b, [v is not None for v in events[b]]) for b in config.by)]:
-        bad = np.flatnonzero(good & ~np.asarray(fine, dtype=bool))
+        needed = {config.order: known, **needed}
+    for name, fine in needed.items():
+        bad = np.flatnonzero(good & ~fine)
         good[bad] = False
         for i in events.row[bad]:
             ledger.add("events without it, left out", name, int(i))
@@ -299,7 +301,7 @@ def _rows(events: Table, found: _Histories, spans: Sequence[_Span], config: Even
     last = found.at[_last_real(found.at)[[span.seen - 1 for span in spans]]]
     joined = {field: name for name, fields in config.join.items() for field in fields}
     single = [*config.by, *config.now, *([config.order] if config.order else [])]
-    columns: dict[str, list[Any]] = {name: [events[name][i] for i in last] for name in single if name not in joined}
+    columns: dict[str, Sequence[Any]] = {name: [events[name][i] for i in last] for name in single if name not in joined}
     fields: dict[str, dict[str, list[Any]]] = {name: {} for name in config.join}
     for name, values in events.columns.items():
         if name in columns or name == _SPLIT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ _SAMPLE_CHARACTERS = 60
 _FEW_CLASSES = 50
 _SHORT_SAMPLE = 20
 _FEW_SHOWN = 6  # of a column's classes or words
+_NEAR = "near_duplicate_key"
 _RARE = 10  # rows of a class: fewer teach and prove little
 
 
@@ -264,16 +266,16 @@ def _nearly(
     distinct = np.unique(equal)  # one row of each that are equal: what is equal is reported as that
     keys = []
     for name in inputs:
-        near = column_types.get(types[name]).encoder.near_duplicate_key
-        if near.__func__ is Encoder.near_duplicate_key.__func__:  # its type has no such notion
+        kind = column_types.get(types[name]).encoder
+        if getattr_static(kind, _NEAR) is getattr_static(Encoder, _NEAR):  # its type has no such notion
             continue
-        found = keys_by(take(table[name], distinct), near)
+        found = keys_by(take(table[name], distinct), kind.near_duplicate_key)
         if (found != NONE).any():
             keys.append(found)
     if not keys:
         return Repeats()
-    near = first_of_each(row_keys(keys, len(distinct)))
-    return _repeats(near, table.row[distinct], None if part is None else part[distinct])
+    alike = first_of_each(row_keys(keys, len(distinct)))
+    return _repeats(alike, table.row[distinct], None if part is None else part[distinct])
 
 
 def _lost(table: Table, prepared: Mapping[str, Encoder], context: int | None) -> Ledger:

@@ -46,9 +46,8 @@ def splits_before(table: Table, records: Sequence[Record]) -> np.ndarray:
         if absent_columns(table, [kept]):
             continue
         rows = np.frombuffer(base64.b64decode(kept["rows"]), dtype="<u8")
-        parts = np.frombuffer(kept.get("splits", kept.get("parts")).encode(), dtype=np.uint8).astype(np.int64) - ord(
-            "0"
-        )
+        written = kept["splits"] if "splits" in kept else kept["parts"]
+        parts = np.frombuffer(written.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
         part = _parts_of(_digests(table, kept["columns"]), rows, parts)
         out = np.where((out < 0) | ((part >= 0) & (part < out)), part, out)
     return out

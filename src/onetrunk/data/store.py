@@ -67,8 +67,8 @@ class Store:
         names them in another."""
         made = hashlib.blake2b(self.index.tobytes(), digest_size=8)
         for content in self.contents:
-            for ragged in (content.lens, content.starts):
-                made.update(b"" if ragged is None else ragged.tobytes())
+            if content.ragged:
+                made.update(content.lens.tobytes() + content.starts.tobytes())
             for name, array in sorted(content.data.items()):
                 made.update(name.encode())
                 rows = max(1, _HASHED_AT_ONCE // max(1, array[:1].nbytes))
@@ -89,7 +89,7 @@ class ContentWriter:
     def append(self, content: Content) -> None:
         """Raises ResourceError where the disk is full."""
         arrays = content.gather()
-        if content.lens is not None:
+        if content.ragged:
             self._lens.append(content.lens)
         self._parts.append(arrays)
         self._bytes += sum(array.nbytes for array in arrays.values())

@@ -32,6 +32,7 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
     for h, read, row in _reads(model, store, given, ask):
         loss = model.module(ask).loss(h, read.targets)
         w = read.targets["w"].cpu().double()
+        assert loss.each is not None, f"the loss of {ask} does not tell each read's own"
         np.add.at(sums, row, (loss.each.cpu().double() * w).numpy())
         np.add.at(counts, row, w.numpy())
     return sums, counts
