@@ -76,6 +76,9 @@ def evaluate_model(
         baseline_seconds=baseline_seconds,
         on_event=on_event,
     )
+    for task in evidence.tasks:
+        calibration = model.calibration(task.ask)
+        task.calibration = None if calibration is None else calibration.as_json()
 
     def write(place: Path) -> None:
         evidence.save(place)

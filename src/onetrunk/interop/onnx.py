@@ -226,6 +226,8 @@ def _describe(model: Model, columns: Sequence[str], place: Path) -> None:
             (place / file).write_text(text, encoding="utf-8")
         knows = {} if assets else {"knowledge": encoder.knowledge()}
         described[name] = {"type": model.columns[name].type, "options": encoder.options.model_dump(), **knows}
+        if (calibration := model.calibration(name)) is not None:  # of classes it is in the graph
+            described[name]["spread"] = calibration.spread
     write_json(place / "columns.json", described)
 
 
