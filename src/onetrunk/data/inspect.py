@@ -50,7 +50,7 @@ class ColumnReport:
 
 @dataclass
 class Repeats:
-    """Rows that equal an earlier one: how many, how many of them in another part, pairs of row numbers."""
+    """Rows that equal an earlier one: how many, how many of them in another split, pairs of row numbers."""
 
     rows: int = 0
     across_splits: int = 0
@@ -88,7 +88,7 @@ class Inspection:
         for repeats, like in ((self.equal, "the same"), (self.near, "nearly the same")):
             if repeats.across_splits:
                 found.append(
-                    f"Rows with {like} inputs as one in another part of the split: {repeats.across_splits:,}; "
+                    f"Rows with {like} inputs as one in another split: {repeats.across_splits:,}; "
                     "they make the evidence too good."
                 )
         for c in self.columns:
@@ -162,7 +162,7 @@ def inspect(
     keys = {name: fingerprint_keys(table[name], kind) for name, kind in types.items()}
     columns = [_column(table, sample, name, kind, keys[name], ask, reasons) for name, kind in types.items()]
     inputs = [name for name in types if name not in ask and name not in reasons]
-    part = _part_of(split, len(table))
+    splits = _splits_of(split, len(table))
     n = len(table)
     equal = first_of_each(row_keys((keys[name] for name in inputs), n)) if inputs else np.arange(n)
     whole = first_of_each(row_keys([equal + 1, *(keys[name] for name in ask)], n))
@@ -170,9 +170,9 @@ def inspect(
         source=table.source,
         rows=len(table),
         columns=columns,
-        duplicates=_repeats(whole, table.row, part),
-        equal=_repeats(equal, table.row, part),
-        near=_nearly(table, types, inputs, equal, part),
+        duplicates=_repeats(whole, table.row, splits),
+        equal=_repeats(equal, table.row, splits),
+        near=_nearly(table, types, inputs, equal, splits),
         contradicting=int((whole != equal).sum()) if ask else 0,
         split=split.as_json() if split else None,
         lost=_lost(to_prepare(table), prepared or {}, context).as_json(),
@@ -244,21 +244,21 @@ def _balance(values: Sequence[Any], kind: str, rows: np.ndarray, counts: np.ndar
     return dict(zip(map(fingerprint, take(values, rows)), counts.tolist(), strict=True))
 
 
-def _repeats(first: np.ndarray, row: np.ndarray, part: np.ndarray | None) -> Repeats:
+def _repeats(first: np.ndarray, row: np.ndarray, splits: np.ndarray | None) -> Repeats:
     """`first` [rows]: the position of the first row that counts as the same; `row` [rows]: their numbers."""
     again = np.flatnonzero(first != np.arange(len(first)))
     across = 0
-    if part is not None:
-        # Counted as the split counts them: rows whose like stands in an earlier part.
+    if splits is not None:
+        # Counted as the split counts them: rows whose like stands in an earlier split.
         earliest = np.full(len(first), len(SPLITS))
-        np.minimum.at(earliest, first, part)
-        across = int((part > earliest[first]).sum())
+        np.minimum.at(earliest, first, splits)
+        across = int((splits > earliest[first]).sum())
     pairs = [(int(row[i]), int(row[first[i]])) for i in again[:_EXAMPLES]]
     return Repeats(len(again), across, pairs)
 
 
 def _nearly(
-    table: Table, types: Mapping[str, str], inputs: Sequence[str], equal: np.ndarray, part: np.ndarray | None
+    table: Table, types: Mapping[str, str], inputs: Sequence[str], equal: np.ndarray, splits: np.ndarray | None
 ) -> Repeats:
     """Rows alike in every input whose type has a notion of nearly the same, and not equal."""
     distinct = np.unique(equal)  # one row of each that are equal: what is equal is reported as that
@@ -273,7 +273,7 @@ def _nearly(
     if not keys:
         return Repeats()
     near = first_of_each(row_keys(keys, len(distinct)))
-    return _repeats(near, table.row[distinct], None if part is None else part[distinct])
+    return _repeats(near, table.row[distinct], None if splits is None else splits[distinct])
 
 
 def _lost(table: Table, prepared: Mapping[str, Encoder], context: int | None) -> Ledger:
@@ -297,13 +297,13 @@ def _lost(table: Table, prepared: Mapping[str, Encoder], context: int | None) ->
     return ledger
 
 
-def _part_of(split: Split | None, n: int) -> np.ndarray | None:
+def _splits_of(split: Split | None, n: int) -> np.ndarray | None:
     if split is None:
         return None
-    part = np.zeros(n, dtype=np.int64)
+    splits = np.zeros(n, dtype=np.int64)
     for i, name in enumerate(SPLITS):
-        part[getattr(split, name)] = i
-    return part
+        splits[getattr(split, name)] = i
+    return splits
 
 
 def _meaning(kind: str) -> str:

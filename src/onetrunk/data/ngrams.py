@@ -50,7 +50,7 @@ def _in_chunks(
         first = last
     if not found:
         return np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
-    rows, hashes, counts = (np.concatenate([part[i] for part in found]) for i in range(3))
+    rows, hashes, counts = (np.concatenate([chunk[i] for chunk in found]) for i in range(3))
     return rows, hashes, counts
 
 

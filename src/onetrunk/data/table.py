@@ -125,12 +125,12 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
     notes: list[str] = []
     name = "memory"
     pandas = sys.modules.get("pandas")  # a DataFrame exists only if someone imported it
-    if isinstance(source, str) and all(parts := source.split(",")) and len(parts) > 1 and not Path(source).exists():
-        source = parts
+    if isinstance(source, str) and all(paths := source.split(",")) and len(paths) > 1 and not Path(source).exists():
+        source = paths
     if isinstance(source, Table):
         table = source
-    elif isinstance(source, list | tuple) and source and not any(isinstance(part, dict) for part in source):
-        table = Table.concat([read(part, allow_network=allow_network) for part in source])
+    elif isinstance(source, list | tuple) and source and not any(isinstance(each, dict) for each in source):
+        table = Table.concat([read(each, allow_network=allow_network) for each in source])
     else:
         if isinstance(source, str) and source.startswith("hf://"):
             name, found = source, hub.from_hub(source.removeprefix("hf://"), allow_network)
@@ -141,7 +141,7 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
         elif hub.is_dataset(source):
             found = hub.from_dataset(source)
         elif isinstance(source, dict) and source and all(map(hub.is_dataset, source.values())):
-            found = folders.from_splits({part: hub.from_dataset(d) for part, d in source.items()})
+            found = folders.from_splits({each: hub.from_dataset(d) for each, d in source.items()})
         elif isinstance(source, dict):
             found = memory.from_mapping(source)
         elif isinstance(source, list | tuple) and all(isinstance(r, dict) for r in source):
@@ -157,9 +157,9 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
     return table if columns is None else table.select(columns)
 
 
-def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, folded: bool = False) -> dict[str, str]:
-    """The type of every column with values: the one that recognises it best, or what `overrides` say. In a folded table
-    lists and dictionaries are histories, not bags of labels.
+def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, of_events: bool = False) -> dict[str, str]:
+    """The type of every column with values: the one that recognises it best, or what `overrides` say. In rows made of
+    events (`of_events`) lists and dictionaries are histories, not sets of labels.
 
     A column without any value, or that nobody recognises, is left out and noted on the table.
     """
@@ -177,7 +177,7 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
             table.notes.append(f"The column {name!r} has no values: left out.")
         else:
             scores = {kind: encoder.recognise(sample) for kind, encoder in encoders.items()}
-            if folded and isinstance(sample[0], list | dict):
+            if of_events and isinstance(sample[0], list | dict):
                 histories = {kind: s for kind, s in scores.items() if s and _is_history(kind)}
                 scores = histories or scores
             best = max(scores, key=lambda kind: scores[kind])  # names are sorted: the first of equals
@@ -253,7 +253,7 @@ def left_out(table: Table, types: Mapping[str, str], ask: Sequence[str], ignore:
         if name in ignore:
             reasons[name] = _TOLD
         elif is_given_split(name, values):
-            reasons[name] = "says which part a row belongs to"
+            reasons[name] = "says which split a row belongs to"
         elif name not in types:
             reasons[name] = "has no usable values"
         elif reason := _useless(name, values) or _leak(values, asked):

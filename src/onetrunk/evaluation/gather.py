@@ -306,10 +306,8 @@ def _confidence(answer: Answer) -> float | None:
 def _shown(encoder: Encoder, value: Any, on: Any = None) -> Shown:
     value = _short(value) if isinstance(value, float) else value
     shown = encoder.show(value, on)
-    return {
-        kind: part if kind != "text" or len(part) <= _MOST_CHARACTERS else part[:_MOST_CHARACTERS] + " …"
-        for kind, part in shown.items()
-    }
+    text = shown.get("text", "")
+    return {**shown, "text": text[:_MOST_CHARACTERS] + " …"} if len(text) > _MOST_CHARACTERS else shown
 
 
 def _short(value: float) -> float:

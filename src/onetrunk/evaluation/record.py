@@ -75,7 +75,7 @@ class Origin:
     """How the model was made; whoever made it fills what is known."""
 
     data: str = ""  # a name for people, never an absolute path
-    rows: dict[str, int] = field(default_factory=dict)  # part to rows
+    rows: dict[str, int] = field(default_factory=dict)  # split to rows
     columns: list[dict[str, str]] = field(default_factory=list)  # Column.as_json()
     split: str = ""  # how, in plain words
     ledger: list[dict[str, Any]] = field(default_factory=list)  # Ledger.as_json()

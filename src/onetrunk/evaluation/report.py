@@ -32,7 +32,7 @@ def report(evidence: Evidence) -> str:
     facts = [origin.made, f"{origin.parameters:,} parameters" if origin.parameters else ""]
     meta = " · ".join(_e(fact) for fact in facts if fact)
     links = "".join(f'<a href="#task-{i}">{_name(t.ask)}</a>' for i, t in enumerate(evidence.tasks, 1))
-    parts = [
+    sections = [
         f'<p class="eyebrow">Onetrunk report</p><h1>{_name(evidence.name)}</h1><p class="meta">{meta}</p>',
         f"<nav>{links}</nav>" if len(evidence.tasks) > 1 else "",
         *(_task(evidence, i, task) for i, task in enumerate(evidence.tasks, 1)),
@@ -45,7 +45,7 @@ def report(evidence: Evidence) -> str:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>'
-        f"<style>{CSS}</style></head>\n<body><main>\n" + "\n".join(filter(None, parts)) + "\n</main></body></html>\n"
+        f"<style>{CSS}</style></head>\n<body><main>\n" + "\n".join(filter(None, sections)) + "\n</main></body></html>\n"
     )
 
 
@@ -218,13 +218,13 @@ def _is_large(shown: Shown) -> bool:
 def _curves(evidence: Evidence) -> str:
     names = [n for n in evidence.figures if n.startswith(("curves-", "validation-")) and n[-5:] != "-dark"]
     captions = {"curves": "Training loss", "validation": "Validation"}
-    parts = [(name, *name.partition("-")[::2]) for name in names]
-    shown = "".join(_figure(evidence, name, f"{captions[kind]}, {stage}") for name, kind, stage in parts)
-    return f"<section><h2>How it learnt</h2>{shown}</section>" if shown else ""
+    named = [(name, *name.partition("-")[::2]) for name in names]
+    curves = "".join(_figure(evidence, name, f"{captions[kind]}, {stage}") for name, kind, stage in named)
+    return f"<section><h2>How it learnt</h2>{curves}</section>" if curves else ""
 
 
 def _learnt_from(origin: Origin) -> str:
-    rows = " · ".join(f"{part} {count:,}" for part, count in origin.rows.items())
+    rows = " · ".join(f"{split} {count:,}" for split, count in origin.rows.items())
     chips = "".join(
         f"<li>{_name(column['name'])} <small>{_e(column['type'])}</small></li>" for column in origin.columns
     )

@@ -39,6 +39,7 @@ from onetrunk.storage.strict_json import read_json, write_json
 from onetrunk.storage.tensors import load_tensors, save_tensors
 
 _MOST_CLASS_COLUMNS = 20  # a table of answers has one probability column a class up to here
+_EARLIER_NAMES = {"given": "attention", "fold": "events"}  # of keys of onetrunk.json, in folders of this format
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Model:
     tasks: list[Task] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
-    fold: EventsConfig | None = None  # how it makes rows of a table of events
+    events: EventsConfig | None = None  # how rows are made of a table of events
     adapter: adapters.Adapter | None = None  # what it learnt beside its base, already merged into the trunk
 
     @property
@@ -93,15 +94,15 @@ class Model:
     # -- rows --------------------------------------------------------------------------------------------------------
     def to_answer(self, table: Table, ask: Sequence[str], ledger: Ledger, max_bad: float = 0.01) -> Table:
         """A table of events as one row a history, as it stands at its end; other tables as they are."""
-        if self.fold is None or not holds_events(table, self.fold):
+        if self.events is None or not holds_events(table, self.events):
             return table
-        return latest_rows(table, self.fold, ask, ledger=ledger, max_bad=max_bad)
+        return latest_rows(table, self.events, ask, ledger=ledger, max_bad=max_bad)
 
     def to_judge(self, table: Table, ask: Sequence[str], ledger: Ledger, max_bad: float = 0.01) -> Table:
         """A table of events as rows that hold what comes next, as in training; other tables as they are."""
-        if self.fold is None or not holds_events(table, self.fold):
+        if self.events is None or not holds_events(table, self.events):
             return table
-        return make_rows(table, self.fold, ask, split=None, ledger=ledger, max_bad=max_bad)
+        return make_rows(table, self.events, ask, split=None, ledger=ledger, max_bad=max_bad)
 
     # -- answers -----------------------------------------------------------------------------------------------------
     def answer(
@@ -157,7 +158,7 @@ class Model:
         self, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
         """How unlikely the true values of a column are, from what is given: each row's loss (nats, of what is written)
-        and how many parts it is the sum of, float64 [rows] each."""
+        and how many elements (tokens) it is the sum of, float64 [rows] each."""
         table = _table(columns)
         wanted = [column for name, column in self.columns.items() if name in {ask, *given} & table.columns.keys()]
         store = encode(table, wanted, self.network.encoders, Ledger())
@@ -182,7 +183,7 @@ class Model:
 
     def whose(self, table: Table) -> dict[str, Sequence[Any]]:
         """What tells rows made of events apart: whose they are, and of when."""
-        names = [] if self.fold is None else [*self.fold.by, *filter(None, [self.fold.order])]
+        names = [] if self.events is None else [*self.events.by, *filter(None, [self.events.order])]
         return {name: table[name] for name in names if name in table.columns}
 
     # -- files -------------------------------------------------------------------------------------------------------
@@ -226,7 +227,7 @@ class Model:
     def _description(self) -> dict[str, Any]:
         return {
             "format": atomic.FORMAT,
-            "given": "causal" if self.network.given_causal else "bidirectional",
+            "attention": "causal" if self.network.given_causal else "bidirectional",
             "columns": [column.as_json() for column in self.columns.values()],
             "encoders": {
                 key: {"options": encoder.options.model_dump(), "knowledge": encoder.knowledge()}
@@ -236,7 +237,7 @@ class Model:
             "wide": {
                 name: readout.as_json() for name in self.columns if (readout := self.network.wide_of(name)) is not None
             },
-            "fold": None if self.fold is None else self.fold.model_dump(),
+            "events": None if self.events is None else self.events.model_dump(),
         }
 
 
@@ -245,7 +246,7 @@ def _table(columns: Mapping[str, Sequence[Any]]) -> Table:
 
 
 def _prompts(values: Sequence[Any], row: np.ndarray, ask: str, encoder: Encoder, ledger: Ledger) -> Content:
-    """What every row's answer begins with, of no parts where it is missing or bad."""
+    """What every row's answer begins with, empty where it is missing or bad."""
     found, present = encoder.encode_all(values, lambda i, reason: ledger.add(reason, ask, int(row[i]), bad=True))
     for reason, count in encoder.dropped(found).items():
         ledger.add(reason, ask, n=count)
@@ -293,17 +294,21 @@ def load(path: str | Path, adapter: str | Path | None = None, device: str = "aut
     added = None
     if adapter is not None:
         description, instead, added = adapters.read(Path(adapter), path)
+    for earlier, name in _EARLIER_NAMES.items():
+        if earlier in description:
+            description[name] = description.pop(earlier)
     try:
         columns = [Column(**column) for column in description["columns"]]
         tasks = [Task(**task) for task in description["tasks"]]
-        told = description.get("fold")
-        fold = None if told is None else EventsConfig.parse(told, "the model's fold")
+        events = description["events"]
+        if events is not None:
+            events = EventsConfig.parse(events, "the model's events")
         encoders = _encoders(description, columns)  # what they know stays real in the sketch
         with torch.device("meta"):  # shapes are checked before memory is taken
-            sketch = _with_wide(FoundationModel(trunk, columns, encoders, description["given"]), description)
+            sketch = _with_wide(FoundationModel(trunk, columns, encoders, description["attention"]), description)
         shapes = {name: tuple(t.shape) for name, t in sketch.state_dict().items()}
         state = _tensors(path, shapes, instead)
-        network = FoundationModel(trunk, columns, _encoders(description, columns), description["given"])
+        network = FoundationModel(trunk, columns, _encoders(description, columns), description["attention"])
         _with_wide(network, description)
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise ModelFileError(f"{path / 'onetrunk.json'} does not describe a model: {error}.") from None
@@ -311,7 +316,7 @@ def load(path: str | Path, adapter: str | Path | None = None, device: str = "aut
     if added is not None:
         lora.merge(network.trunk, added.learnt, added.config.scale)
     runtime.place(network)
-    return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, fold, added)
+    return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, events, added)
 
 
 def _with_wide(network: FoundationModel, description: dict[str, Any]) -> FoundationModel:

@@ -42,8 +42,8 @@ def answer(
         session = _session(model, len(rows), positions, ask, sampling)
         session.add(Request(store, ask, given, sampling, prompt, rows, first_row))
         while session.busy:
-            for part in session.step():
-                answers[part.row] = part.answer
+            for finished in session.step():
+                answers[finished.row] = finished.answer
     return [each for each in answers if each is not None]
 
 
@@ -68,8 +68,8 @@ def _by_length(
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Rows whose answers take about as many positions, the shortest first, and how many at most."""
     module = model.module(ask)
-    part = GivenRows(store, np.arange(len(store.index)), [name for name in given if name != ask])
-    lengths, prompted = part.lengths(), np.zeros(len(store.index), dtype=np.int64)
+    given_rows = GivenRows(store, np.arange(len(store.index)), [name for name in given if name != ask])
+    lengths, prompted = given_rows.lengths(), np.zeros(len(store.index), dtype=np.int64)
     if prompt is not None:
         prompted = module.encoder.max_positions(prompt) if prompt.lens is None else prompt.lens
     needs = lengths + module.answer_positions(prompted, sampling)

@@ -60,16 +60,16 @@ class ColumnModules(nn.Module):
 class FoundationModel(nn.Module):
     """One trunk for all columns. Encoders are fitted before; their modules are made here.
 
-    `given` says whether what is given sees itself whole ("bidirectional") or only what came before ("causal").
+    `attention` says whether what is given sees all of itself ("bidirectional") or only what came before ("causal").
     """
 
     def __init__(
-        self, trunk: dict[str, Any], columns: Sequence[Column], encoders: dict[str, Encoder], given: str
+        self, trunk: dict[str, Any], columns: Sequence[Column], encoders: dict[str, Encoder], attention: str
     ) -> None:
         super().__init__()
         self.trunk = build_trunk(trunk)
         self.width: int = self.trunk.config.width
-        self.given_causal = given == "causal"
+        self.given_causal = attention == "causal"
         self.columns: dict[str, Column] = {}
         self.column_modules = ColumnModules()
         # What tells a column, and a role in it, from every other: added to each of its positions.

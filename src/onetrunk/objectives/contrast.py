@@ -22,7 +22,7 @@ _SHOWN = 0.7  # how often a column is part of a view, when there are several
 class Contrast(Objective):
     def _viewable(self) -> np.ndarray:
         """Columns of which two different views can be made."""
-        return np.array([encoder.has_parts for encoder in self.encoders])
+        return np.array([encoder.divisible for encoder in self.encoders])
 
     def pool(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
         return np.flatnonzero((present & self._viewable()).any(1))

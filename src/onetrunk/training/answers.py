@@ -35,7 +35,7 @@ def run_prediction(
     rows = read_rows(data, options.allow_network)
     task, ledger = opened.task(options.ask, options.given), Ledger()
     table = opened.to_answer(renamed(rows, options.map), task.ask, ledger, options.max_bad)
-    if opened.fold is not None:  # what an asked column has seen is not its truth
+    if opened.events is not None:  # what an asked column has seen is not its truth
         rows = table.without([*opened.whose(table), *(name for name in task.ask if name in table.columns)])
     _check_given(task.given, table, on_event)
     whole = out is None or not table.is_mapped  # else the answers too are more than memory should hold

@@ -88,7 +88,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
         choice.rows_with_propagated_labels, choice.kept = len(labelled), "fine-tuned on propagated labels"
         context.on_event(Note(f"Label propagation: learning from {len(labelled):,} rows."))
     elif cross_validates:
-        choice.cross_validation = _cross_validated(model, store, labelled, task, context, data.part("train"))
+        choice.cross_validation = _cross_validated(model, store, labelled, task, context, data.rows("train"))
         choice.kept = _better_start(choice.cross_validation)
         context.on_event(_as_decision(choice))
         if choice.kept == "pretrained":
@@ -112,7 +112,7 @@ def labelled_rows(store: Store, task: Task) -> np.ndarray:
 
 def validation_rows(data: Data, task: Task) -> Table:
     """Rows that are held out to choose by, as far as they hold an asked value, a bounded number."""
-    rows = data.part("val")
+    rows = data.rows("val")
     known = np.flatnonzero(np.any([present(rows[name]) for name in task.ask], axis=0))
     return rows.take(known[:_MAX_VALIDATED])
 
@@ -220,7 +220,7 @@ def _with_propagated_labels(
     model: Model, data: Data, store: Store, task: Task, recipe: Recipe
 ) -> tuple[Store, np.ndarray]:
     """The training rows with the asked column filled, and weighed by how sure that is."""
-    table = data.part("train")
+    table = data.rows("train")
     values, sure = propagate_labels(model, store, task, table[task.ask[0]])
     filled = Table({**table.columns, task.ask[0]: values}, table.source, table.row)
     columns = [model.columns[name] for name in store.names]

@@ -19,9 +19,9 @@ from onetrunk.data.readers.text import read_text
 
 
 def splits_of(folder: Path, words: Mapping[str, str], notes: Notes) -> dict[str, Columns] | None:
-    """Named parts ("" where there are none) of a folder of VOC or COCO; None where it is neither.
+    """Named splits ("" where there are none) of a folder of VOC or COCO; None where it is neither.
 
-    `words` says which part a word in a file's name stands for. Where both are kept beside each other, VOC is read.
+    `words` says which split a word in a file's name stands for. Where both are kept beside each other, VOC is read.
     """
     if (folder / "Annotations").is_dir():
         return _voc(folder, notes)
@@ -33,9 +33,9 @@ def splits_of(folder: Path, words: Mapping[str, str], notes: Notes) -> dict[str,
     if len(set(named.values())) < len(found):
         names = ", ".join(p.name for p in found)
         raise DataError(
-            f"{folder} holds several COCO files ({names}) that do not name different parts: name one of them."
+            f"{folder} holds several COCO files ({names}) that do not name different splits: name one of them."
         )
-    return {part: from_coco(path, folder, notes) for path, part in named.items()}
+    return {split: from_coco(path, folder, notes) for path, split in named.items()}
 
 
 # -- COCO --------------------------------------------------------------------------------------------------------------
@@ -106,18 +106,18 @@ class _Pictures:
 
 # -- Pascal VOC --------------------------------------------------------------------------------------------------------
 def _voc(folder: Path, notes: Notes) -> dict[str, Columns]:
-    """`Annotations/*.xml`, in the parts that `ImageSets/Main` names where it does."""
+    """`Annotations/*.xml`, in the splits that `ImageSets/Main` names where it does."""
     files = {p.stem: p for p in sorted((folder / "Annotations").glob("*.xml"))}
     if not files:
         raise DataError(f"{folder / 'Annotations'} holds no .xml file: expected one for each picture.")
-    sets = {part: folder / "ImageSets" / "Main" / f"{part}.txt" for part in ("train", "val", "test")}
-    sets = {part: path for part, path in sets.items() if path.is_file()}
+    sets = {split: folder / "ImageSets" / "Main" / f"{split}.txt" for split in ("train", "val", "test")}
+    sets = {split: path for split, path in sets.items() if path.is_file()}
     find = _Pictures(folder, (folder / "JPEGImages", folder))
     if not sets:
         return {"": _voc_table(files.values(), find)}
     chosen = {
-        part: [line.split()[0] for line in read_text(path, notes).splitlines() if line.strip()]
-        for part, path in sets.items()
+        split: [line.split()[0] for line in read_text(path, notes).splitlines() if line.strip()]
+        for split, path in sets.items()
     }
     absent = [name for names in chosen.values() for name in names if name not in files]
     if absent:
@@ -125,7 +125,7 @@ def _voc(folder: Path, notes: Notes) -> dict[str, Columns]:
     rest = len(files.keys() - {name for names in chosen.values() for name in names})
     if rest:
         notes.append(f"{folder.name}: left {rest:,} pictures that are in no set.")
-    return {part: _voc_table([files[name] for name in names], find) for part, names in chosen.items()}
+    return {split: _voc_table([files[name] for name in names], find) for split, names in chosen.items()}
 
 
 def _voc_table(paths: Iterable[Path], find: _Pictures) -> Columns:

@@ -69,7 +69,7 @@ def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor
 
 def chat_template(encoder: Any) -> str | None:
     """How a conversation is spelt, in Jinja, where the column learnt from some."""
-    if not encoder.converses:
+    if not encoder.learnt_conversations:
         return None
     start, end = (encoder.tokenizer.id_to_token(i) for i in (encoder.special.start, encoder.special.end))
     return (
