@@ -3,7 +3,7 @@
     python -m bench fsdd_speakers      about 12 minutes on 2 cores
 
 Accuracy on the 200 clips of each left-out speaker, from the 1,000 of the others; the mean of 4. `--split val` leaves
-out each of the other two: settings were chosen on them. """
+out each of the other two: settings were chosen on them."""
 
 from __future__ import annotations
 

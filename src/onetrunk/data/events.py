@@ -244,15 +244,15 @@ def _histories(events: Table, moment: np.ndarray, config: EventsConfig, ledger: 
     repeated = filled = between = 0
     for mine in np.split(at, np.cumsum(counts)[:-1]):
         exact = (moment[mine] - moment[mine[0]]) / step
-        place = np.floor(exact + 1e-6).astype(np.int64)
-        between += int((exact - place > 1e-6).sum())
-        if place[-1] > _MOST_FILLED * (len(mine) + 100):
+        step_of = np.floor(exact + 1e-6).astype(np.int64)
+        between += int((exact - step_of > 1e-6).sum())
+        if step_of[-1] > _MOST_FILLED * (len(mine) + 100):
             raise DataError(
                 f"With events.step {config.step} the {len(mine):,} events up to row {events.row[mine[-1]]} lie on "
-                f"{place[-1] + 1:,} steps. Choose a longer step, or look for a wrong {column!r} there."
+                f"{step_of[-1] + 1:,} steps. Choose a longer step, or look for a wrong {column!r} there."
             )
-        grid = np.full(place[-1] + 1, -1, dtype=np.int64)
-        grid[place] = mine  # the last one of a step stays
+        grid = np.full(step_of[-1] + 1, -1, dtype=np.int64)
+        grid[step_of] = mine  # the last one of a step stays
         held = int((grid >= 0).sum())
         repeated, filled = repeated + len(mine) - held, filled + len(grid) - held
         out.append(grid)

@@ -78,25 +78,25 @@ class Inspection:
 
     def warnings(self) -> list[str]:
         """What a person should look at, in plain words."""
-        found = []
+        messages = []
         if self.duplicates.rows:
-            found.append(f"Rows that repeat an earlier one wholly: {_count(self.duplicates)}.")
+            messages.append(f"Rows that repeat an earlier one wholly: {_count(self.duplicates)}.")
         if self.contradicting:
-            found.append(f"Rows with the inputs of an earlier one but another answer: {self.contradicting:,}.")
+            messages.append(f"Rows with the inputs of an earlier one but another answer: {self.contradicting:,}.")
         if self.near.rows:
-            found.append(f"Rows nearly the same as an earlier one: {_count(self.near)}.")
+            messages.append(f"Rows nearly the same as an earlier one: {_count(self.near)}.")
         for repeats, like in ((self.equal, "the same"), (self.near, "nearly the same")):
             if repeats.across_splits:
-                found.append(
+                messages.append(
                     f"Rows with {like} inputs as one in another split: {repeats.across_splits:,}; "
                     "they make the evidence too good."
                 )
         for c in self.columns:
             rare = [value for value, n in (c.balance or {}).items() if n < _RARE] if c.role == "asked" else []
             if rare:
-                found.append(f"{c.name}: fewer than {_RARE} rows each have {', '.join(rare[:_EXAMPLES])}: too few.")
-        found += [f"Training would lose {e['column']}: {e['count']:,} × {e['reason']}." for e in self.lost]
-        return found + self.notes
+                messages.append(f"{c.name}: fewer than {_RARE} rows each have {', '.join(rare[:_EXAMPLES])}: too few.")
+        messages += [f"Training would lose {e['column']}: {e['count']:,} × {e['reason']}." for e in self.lost]
+        return messages + self.notes
 
     def show(self, console: Console) -> None:
         """Prints tables and plain sentences."""
@@ -184,11 +184,11 @@ def in_words(summary: Any, most: int | None = None) -> str:
     """An encoder's summary as a line a person can read: `classes: 2; counts: no 760, yes 240`; of inner lists and
     mappings at most so many."""
     if isinstance(summary, Mapping):
-        shown = {k: v for k, v in summary.items() if k != "samples"}  # these have a place of their own
-        nested = any(isinstance(v, Mapping | list) for v in shown.values())
+        rest = {k: v for k, v in summary.items() if k != "samples"}  # these have a place of their own
+        nested = any(isinstance(v, Mapping | list) for v in rest.values())
         if nested:
-            return "; ".join(f"{k}: {in_words(_first(v, most))}" for k, v in shown.items())
-        return ", ".join(f"{k} {in_words(v)}".strip() for k, v in shown.items())
+            return "; ".join(f"{k}: {in_words(_first(v, most))}" for k, v in rest.items())
+        return ", ".join(f"{k} {in_words(v)}".strip() for k, v in rest.items())
     if isinstance(summary, list | tuple):
         return ", ".join(map(in_words, summary))
     if isinstance(summary, bool):
@@ -223,7 +223,7 @@ def _column(
     distinct, first, counts = np.unique(keys[there], return_index=True, return_counts=True)
     few = len(distinct) <= _FEW_CLASSES and len(there) >= 2 * len(distinct)
     order = np.lexsort((first, -counts))  # the most frequent first, then as they come
-    shown = [encoder.show(v).get("text") for v in take(table[name], there[:: max(1, len(there) // 3)][:3])]
+    texts = [encoder.show(v).get("text") for v in take(table[name], there[:: max(1, len(there) // 3)][:3])]
     described = in_memory(of_present(sample[name]), most_bytes=_DESCRIBED_BYTES)
     return ColumnReport(
         name=name,
@@ -234,7 +234,7 @@ def _column(
         distinct=len(distinct),
         summary=encoder.describe(list(described)) if len(described) else {},
         balance=_balance(table[name], kind, there[first[order]], counts[order]) if few else None,
-        samples=[" ".join(text.split())[:_SAMPLE_CHARACTERS] for text in shown if text is not None],
+        samples=[" ".join(text.split())[:_SAMPLE_CHARACTERS] for text in texts if text is not None],
     )
 
 
@@ -264,16 +264,16 @@ def _nearly(
     distinct = np.unique(equal)  # one row of each that are equal: what is equal is reported as that
     keys = []
     for name in inputs:
-        near = column_types.get(types[name]).encoder.near_duplicate_key
-        if near.__func__ is Encoder.near_duplicate_key.__func__:  # its type has no such notion
+        key_of = column_types.get(types[name]).encoder.near_duplicate_key
+        if key_of.__func__ is Encoder.near_duplicate_key.__func__:  # its type has no such notion
             continue
-        found = keys_by(take(table[name], distinct), near)
-        if (found != NONE).any():
-            keys.append(found)
+        of_column = keys_by(take(table[name], distinct), key_of)
+        if (of_column != NONE).any():
+            keys.append(of_column)
     if not keys:
         return Repeats()
-    near = first_of_each(row_keys(keys, len(distinct)))
-    return _repeats(near, table.row[distinct], None if splits is None else splits[distinct])
+    key_of = first_of_each(row_keys(keys, len(distinct)))
+    return _repeats(key_of, table.row[distinct], None if splits is None else splits[distinct])
 
 
 def _lost(table: Table, prepared: Mapping[str, Encoder], context: int | None) -> Ledger:

@@ -376,10 +376,10 @@ def _check_equal(made: Split, equal: np.ndarray, table: Table, allowed: bool) ->
     if clashes and not allowed:
         pairs = Counter(f"{name} and {other}" for name, _, other, _ in clashes)
         counts = ", ".join(f"{count:,} in {names}" for names, count in pairs.items())
-        shown = "; ".join(f"row {table.row[i]} = row {table.row[j]}" for _, i, _, j in clashes[:5])
+        examples = "; ".join(f"row {table.row[i]} = row {table.row[j]}" for _, i, _, j in clashes[:5])
         raise DataError(
             f"Rows with equal inputs stand in more than one split ({counts}), so the evidence would be too "
-            f"good: {shown}. Remove them, or allow them: --allow-equal-rows"
+            f"good: {examples}. Remove them, or allow them: --allow-equal-rows"
         )
     if clashes:
         made.notes.append(f"{len(clashes):,} rows have the same inputs as a row of another split (allowed).")
@@ -394,9 +394,9 @@ def _check_classes(made: Split, table: Table, types: Mapping[str, str], ask: Seq
             if len(counts) > 1:
                 break
         if len(counts) < 2:
-            found = ", ".join(f"{value!r}: {count:,}" for value, count in counts.items()) or "no value at all"
+            listed = ", ".join(f"{value!r}: {count:,}" for value, count in counts.items()) or "no value at all"
             raise DataError(
-                f"The asked column {name!r} must take at least 2 values in the training rows; found {found}."
+                f"The asked column {name!r} must take at least 2 values in the training rows; found {listed}."
             )
 
 

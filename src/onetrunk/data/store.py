@@ -94,8 +94,8 @@ class ContentWriter:
         self._parts.append(arrays)
         self._bytes += sum(array.nbytes for array in arrays.values())
         if self._bytes > spool.IN_MEMORY_BYTES or self._files:
-            for part in self._parts:
-                for name, array in part.items():
+            for block in self._parts:
+                for name, array in block.items():
                     self._files.setdefault(name, _ArrayFile(array)).append(array)
             self._parts.clear()
 
@@ -104,7 +104,7 @@ class ContentWriter:
         if self._files:
             data = {name: file.mapped() for name, file in self._files.items()}
         else:
-            data = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
+            data = {name: np.concatenate([block[name] for block in self._parts]) for name in self._parts[0]}
         return Content(data, np.concatenate(self._lens) if self._lens else None)
 
 

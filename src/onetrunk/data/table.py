@@ -133,25 +133,25 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
         table = Table.concat([read(each, allow_network=allow_network) for each in source])
     else:
         if isinstance(source, str) and source.startswith("hf://"):
-            name, found = source, hub.from_hub(source.removeprefix("hf://"), allow_network)
+            name, contents = source, hub.from_hub(source.removeprefix("hf://"), allow_network)
         elif isinstance(source, str | Path):
-            name, found = str(source), folders.from_path(Path(source), notes)
+            name, contents = str(source), folders.from_path(Path(source), notes)
         elif pandas is not None and isinstance(source, pandas.DataFrame):
-            found = memory.from_frame(source)
+            contents = memory.from_frame(source)
         elif hub.is_dataset(source):
-            found = hub.from_dataset(source)
+            contents = hub.from_dataset(source)
         elif isinstance(source, dict) and source and all(map(hub.is_dataset, source.values())):
-            found = folders.from_splits({each: hub.from_dataset(d) for each, d in source.items()})
+            contents = folders.from_splits({each: hub.from_dataset(d) for each, d in source.items()})
         elif isinstance(source, dict):
-            found = memory.from_mapping(source)
+            contents = memory.from_mapping(source)
         elif isinstance(source, list | tuple) and all(isinstance(r, dict) for r in source):
-            found = memory.from_records(source)
+            contents = memory.from_records(source)
         else:
             raise UsageError(
                 f"Cannot read a {type(source).__name__}: expected a path, a DataFrame, a dict of lists, "
                 "a list of dicts, a Hugging Face dataset or 'hf://name', or a list of these."
             )
-        table = Table(found, name, notes=notes)
+        table = Table(contents, name, notes=notes)
     if not len(table):
         raise DataError(f"The table {name} has no rows.")
     return table if columns is None else table.select(columns)
@@ -184,8 +184,10 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, of_
             if scores[best] > 0:
                 types[name] = best
             else:
-                found = type(sample[0]).__name__
-                table.notes.append(f"No column type recognises {name!r} (values like {found}): left out; see --types.")
+                example = type(sample[0]).__name__
+                table.notes.append(
+                    f"No column type recognises {name!r} (values like {example}): left out; see --types."
+                )
     return types
 
 
@@ -235,8 +237,8 @@ def roles(
     chosen = [name for name in types if name not in ask and name not in reasons]
     useless = [f"{name} ({why})" for name, why in reasons.items() if not is_given_split(name, table[name])]
     if not chosen and useless and not any(_is_history(types[name]) for name in ask):
-        found = "; ".join(useless)
-        raise UsageError(f"Nothing is left to be given: {found}. Name the columns to give with --given.")
+        listed = "; ".join(useless)
+        raise UsageError(f"Nothing is left to be given: {listed}. Name the columns to give with --given.")
     return chosen, ask, reasons
 
 
@@ -275,11 +277,11 @@ def _useless(name: str, values: Sequence[Any]) -> str | None:
         return None
     keys = []
     for block in blocks(values):
-        found = block_keys(block)
-        if found is None or (found == NONE).any():  # missing or not is a difference; media are never ids
+        of_block = block_keys(block)
+        if of_block is None or (of_block == NONE).any():  # missing or not is a difference; media are never ids
             return None
-        keys.append(found)
-        if 1 < len(np.unique(found)) < len(found):  # neither constant nor an id: most columns end here
+        keys.append(of_block)
+        if 1 < len(np.unique(of_block)) < len(of_block):  # neither constant nor an id: most columns end here
             return None
     distinct = int(numbered(np.concatenate(keys)).max()) + 1
     if distinct == 1:

@@ -21,7 +21,7 @@ from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline, before_and
 from onetrunk.evaluation.drawn import drawn_answers, readings
 from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.likelihood import judge_likelihood
-from onetrunk.evaluation.record import BaselineResult, Evidence, Origin, Sample, Shown, TaskEvidence
+from onetrunk.evaluation.record import BaselineResult, Display, Evidence, Origin, Sample, TaskEvidence
 
 _ROW_RESAMPLES = 1000
 _METRIC_RESAMPLES = 200  # of metrics that are no mean over rows: each resample computes them anew
@@ -73,11 +73,11 @@ def gather_evidence(
     for stage, records in (histories or {}).items():
         evidence.figures |= _named(f"curves-{_slug(stage)}", figures.curves(records))
         evidence.figures |= _named(f"validation-{_slug(stage)}", figures.validation(records))
-    for place, (given, ask) in enumerate(tasks):
+    for number, (given, ask) in enumerate(tasks):
         task, answers_figure = _evaluate_task(
             model, test, list(given), ask, train, beside or {}, seed, samples, baseline_seconds, on_event
         )
-        task.label = f"{place + 1}-{_slug(ask)}"
+        task.label = f"{number + 1}-{_slug(ask)}"
         evidence.tasks.append(task)
         evidence.figures |= _named(f"comparison-{task.label}", figures.comparison(task))
         evidence.figures |= _named(f"answers-{task.label}", answers_figure)
@@ -139,11 +139,11 @@ def _evaluate_task(
         seen, answered = before_and_then(encoder, train[ask])
         known = {name: seen if name == ask else train[name] for name in held_out if name in train}
         evaluations = {name: model.evaluation(name) for name in known}
-        found = run_baselines(
+        baselines = run_baselines(
             evaluations, evaluation, known, held_out, answered, truths,
             seconds=baseline_seconds, on_event=on_event, name=ask,
         )  # fmt: skip
-        task.baselines = [_result(name, baseline, judge, score, draws) for name, baseline in found.items()]
+        task.baselines = [_result(name, baseline, judge, score, draws) for name, baseline in baselines.items()]
     for name, (other, tasks) in beside.items():
         if ask in tasks:
             known = {n: [test[n][i] for i in rows] for n in tasks[ask] if n in test}
@@ -231,9 +231,9 @@ def _per_class(
     target = evaluation.target(truths)
     if classes is None or target.ndim > 1:  # not a closed set, or several labels a row
         return []
-    place = {name: i for i, name in enumerate(classes)}
+    index = {name: i for i, name in enumerate(classes)}
     table = per_class(target, evaluation.target([answer.value for answer in answers]))
-    return sorted(table, key=lambda row: place.get(row["class"], len(place)))
+    return sorted(table, key=lambda row: index.get(row["class"], len(index)))
 
 
 # -- samples -----------------------------------------------------------------------------------------------
@@ -251,16 +251,16 @@ def _samples(
 
     beside = given.get(reads_on(encoder))  # answers that lie in a given value are shown in it
 
-    def shown(value: Any, i: int) -> Shown:
-        return _shown(encoder, value, None if beside is None else beside[1][i])
+    def display(value: Any, i: int) -> Display:
+        return _display(encoder, value, None if beside is None else beside[1][i])
 
     def sample(group: str, right: bool | None, i: int) -> Sample:
         values = {
-            name: None if column[i] is None else _shown(source, column[i]) for name, (source, column) in given.items()
+            name: None if column[i] is None else _display(source, column[i]) for name, (source, column) in given.items()
         }
-        truth, answer = shown(truths[i], i), shown(answers[i].value, i)
+        truth, answer = display(truths[i], i), display(answers[i].value, i)
         ends = answers[i].interval
-        between = [shown(end, i) for end in ends] if ends else None
+        between = [display(end, i) for end in ends] if ends else None
         return Sample(group, values, truth, answer, right, _confidence(answers[i]), between)
 
     return [sample(group, right, int(i)) for group, right, index in groups for i in index[:n]]
@@ -286,10 +286,10 @@ def _right_and_wrong(
 
 def _near_and_far(answers: Sequence[Answer], judge: _Judge, order: np.ndarray) -> list[_Group]:
     looked_at = order[:_MOST_LOOKED_AT]
-    found = [judge.at(answers, np.array([i])) for i in looked_at]
-    if None in found or len(set(found)) < 2:
+    metrics = [judge.at(answers, np.array([i])) for i in looked_at]
+    if None in metrics or len(set(metrics)) < 2:
         return [("Some answers", None, order)]
-    worse = np.array(found) * (-1 if judge.higher_is_better else 1)
+    worse = np.array(metrics) * (-1 if judge.higher_is_better else 1)
     by_worse = looked_at[np.argsort(-worse, kind="stable")]
     middle = looked_at[np.argsort(np.abs(worse - np.median(worse)), kind="stable")]
     return [("Typical", None, middle), ("Furthest from the truth", None, by_worse)]
@@ -303,11 +303,11 @@ def _confidence(answer: Answer) -> float | None:
     return None if p is None else float(p)
 
 
-def _shown(encoder: Encoder, value: Any, on: Any = None) -> Shown:
+def _display(encoder: Encoder, value: Any, on: Any = None) -> Display:
     value = _short(value) if isinstance(value, float) else value
-    shown = encoder.show(value, on)
-    text = shown.get("text", "")
-    return {**shown, "text": text[:_MOST_CHARACTERS] + " …"} if len(text) > _MOST_CHARACTERS else shown
+    display = encoder.show(value, on)
+    text = display.get("text", "")
+    return {**display, "text": text[:_MOST_CHARACTERS] + " …"} if len(text) > _MOST_CHARACTERS else display
 
 
 def _short(value: float) -> float:

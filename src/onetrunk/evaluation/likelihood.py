@@ -66,8 +66,8 @@ def _samples(
     strange = np.argsort(-each, kind="stable")[:n]
 
     def sample(group: str, i: int) -> Sample:
-        shown = {kind: text[:_MOST_CHARACTERS] for kind, text in encoder.show(truths[i]).items()}
-        return Sample(group, {ask: shown}, {}, {"text": f"{each[i] / math.log(2):.2f} bits a token"})
+        display = {kind: text[:_MOST_CHARACTERS] for kind, text in encoder.show(truths[i]).items()}
+        return Sample(group, {ask: display}, {}, {"text": f"{each[i] / math.log(2):.2f} bits a token"})
 
     groups = (("Typical", typical), ("Least likely", strange))
     return [sample(group, int(i)) for group, index in groups for i in index]

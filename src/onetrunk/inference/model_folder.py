@@ -193,16 +193,16 @@ class Model:
         trunk = {k.removeprefix("trunk."): v for k, v in state.items() if k.startswith("trunk.")}
         rest = {k: v for k, v in state.items() if not k.startswith("trunk.")}
 
-        def write(place: Path) -> None:
-            write_json(place / "config.json", {"model_type": "onetrunk", **self.network.trunk.config.model_dump()})
-            save_tensors(place / "model.safetensors", trunk)
-            save_tensors(place / "columns.safetensors", rest)
-            write_json(place / "onetrunk.json", self._description())
-            write_json(place / "provenance.json", self.provenance)
+        def write(staging: Path) -> None:
+            write_json(staging / "config.json", {"model_type": "onetrunk", **self.network.trunk.config.model_dump()})
+            save_tensors(staging / "model.safetensors", trunk)
+            save_tensors(staging / "columns.safetensors", rest)
+            write_json(staging / "onetrunk.json", self._description())
+            write_json(staging / "provenance.json", self.provenance)
             for name, text in self._assets().items():
-                (place / name).write_text(text, encoding="utf-8")
+                (staging / name).write_text(text, encoding="utf-8")
             if self.adapter is not None:
-                adapters.write(self.adapter, rest, self._description(), place / "adapter")
+                adapters.write(self.adapter, rest, self._description(), staging / "adapter")
 
         atomic.commit(Path(path), write, replace=overwrite, needs=sum(t.nbytes for t in state.values()))
         self.folder = Path(path)
@@ -247,12 +247,12 @@ def _table(columns: Mapping[str, Sequence[Any]]) -> Table:
 
 def _prompts(values: Sequence[Any], row: np.ndarray, ask: str, encoder: Encoder, ledger: Ledger) -> Content:
     """What every row's answer begins with, empty where it is missing or bad."""
-    found, present = encoder.encode_all(values, lambda i, reason: ledger.add(reason, ask, int(row[i]), bad=True))
-    for reason, count in encoder.dropped(found).items():
+    content, present = encoder.encode_all(values, lambda i, reason: ledger.add(reason, ask, int(row[i]), bad=True))
+    for reason, count in encoder.dropped(content).items():
         ledger.add(reason, ask, n=count)
     lens, starts = np.zeros((2, len(values)), dtype=np.int64)
-    lens[present], starts[present] = found.lens, found.starts
-    return Content(found.data, lens, starts)
+    lens[present], starts[present] = content.lens, content.starts
+    return Content(content.data, lens, starts)
 
 
 def answer_columns(name: str, answers: Sequence[Answer], encoder: Encoder) -> dict[str, list[Any]]:
@@ -344,7 +344,7 @@ def _tensors(path: Path, shapes: dict[str, tuple[int, ...]], instead: dict[str, 
         return out | load_tensors(path / "columns.safetensors", rest)
     beside = load_tensors(path / "columns.safetensors") | instead
     for name, shape in rest.items():
-        found = tuple(beside[name].shape) if name in beside else None
-        if found != shape:
-            raise ModelFileError(f"The adapter's tensor {name!r} should have shape {list(shape)}, found {found}.")
+        actual = tuple(beside[name].shape) if name in beside else None
+        if actual != shape:
+            raise ModelFileError(f"The adapter's tensor {name!r} should have shape {list(shape)}, found {actual}.")
     return out | {name: beside[name] for name in rest}

@@ -90,8 +90,8 @@ def pooled_states(model: FoundationModel, store: Store, given: Sequence[str]) ->
         roles = GivenRows(store, np.arange(len(out)), given).roles()
         there = np.flatnonzero((roles == Role.GIVEN).any(1))
         lengths = GivenRows(store, there, given).lengths()
-        for part in batches(lengths):
-            rows = there[part]
+        for some in batches(lengths):
+            rows = there[some]
             group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
             batch = assemble({"given": group}, store, given_causal=model.given_causal, augment=False).to(device)
             out[rows] = model.encode(batch).pooled_MD.float().cpu().numpy()

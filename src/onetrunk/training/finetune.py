@@ -244,25 +244,25 @@ def _cross_validated(
     fold_of = np.empty(len(labelled), dtype=np.int64)
     fold_of[rng.permutation(rng.key(context.seed, "folds"), len(labelled))] = np.arange(len(labelled)) % folds
     quick = recipe.model_copy(update={"train": recipe.train.updated(tensorboard=False)})
-    place = context.out / "checkpoints"
+    folder = context.out / "checkpoints"
     of = {
         "rows": store.digest(), "start": weights_digest(model.network), "given": task.given, "ask": task.ask,
         "recipe": recipe.model_dump(mode="json", exclude={"device"}), "seed": context.seed,
     }  # fmt: skip
-    done = _folds_done(place / SCORES, of) if context.resumes else {}  # fold to the values of both models
+    done = _folds_done(folder / SCORES, of) if context.resumes else {}  # fold to the values of both models
     for fold in range(folds):
         held = labelled[fold_of == fold]
         held = held[store.index[held, store.names.index(name)] >= 0]
         if not len(held) or str(fold) in done:
             continue
         tuned, rest = copy.deepcopy(model), labelled[fold_of != fold]
-        inner = context.but(recipe=quick, out=place / f"fold-{fold}", on_event=ignore)
+        inner = context.but(recipe=quick, out=folder / f"fold-{fold}", on_event=ignore)
         tune(tuned, store, rest, task, inner, pretrained=True)
         values = [validator(candidate, task, train.take(held), metric)().value for candidate in (model, tuned)]
         context.on_event(FoldDone(fold + 1, folds, metric.name, *values))
         done[str(fold)] = values
-        with disk_errors(place):
-            write_json_whole(place / SCORES, {"of": of, "folds": done})
+        with disk_errors(folder):
+            write_json_whole(folder / SCORES, {"of": of, "folds": done})
         shutil.rmtree(inner.out)
     sign = 1 if metric.higher_is_better else -1
     complete = [values for values in done.values() if None not in values]  # a fold of one class tells nothing of an AUC

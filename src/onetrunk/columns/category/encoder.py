@@ -71,8 +71,8 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         self.multi = any(isinstance(v, list | tuple | set) for v in values)
         counts = Counter(name_of(x) for v in values for x in members(v))
         if len(counts) < 2 and not self.multi:
-            found = ", ".join(f"{name!r}: {count}" for name, count in counts.items()) or "none"
-            raise DataError(f"A category needs at least 2 classes in the training rows; found {found}.")
+            listed = ", ".join(f"{name!r}: {count}" for name, count in counts.items()) or "none"
+            raise DataError(f"A category needs at least 2 classes in the training rows; found {listed}.")
         originals = {name_of(x): x for v in values for x in members(v)}
         numeric = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in originals.values())
         self.classes = sorted(counts, key=(lambda name: float(originals[name])) if numeric else None)

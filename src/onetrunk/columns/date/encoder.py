@@ -153,10 +153,11 @@ def _read(value: Any, day_first: bool | None) -> dt.datetime:
         return dt.datetime(value.year, value.month, value.day)
     if not isinstance(value, str):
         raise BadValueError(f"expected a date, found {value!r} ({type(value).__name__})")
-    found = next((match for pattern in _PATTERNS if (match := pattern.fullmatch(value.strip()))), None)
-    if found is None:
+    text = value.strip()
+    match = next(filter(None, (pattern.fullmatch(text) for pattern in _PATTERNS)), None)
+    if match is None:
         raise BadValueError(f"{value!r} is not a date; write YYYY-MM-DD or YYYY-MM-DD HH:MM:SS")
-    fields = found.groupdict()
+    fields = match.groupdict()
     try:
         month, day = _month_and_day(value, fields, day_first)
         return dt.datetime(int(fields["y"]), month, day, *_clock(fields), tzinfo=_zone(fields["zone"]))
@@ -211,14 +212,14 @@ def _try(value: Any, day_first: bool | None) -> dt.datetime | None:
 
 def _day_first(values: Sequence[Any]) -> bool | None:
     """How the column writes 05/04/2024, told by values like 31/01/2024; None if nothing or both are told."""
-    told = set()
+    day_first = set()
     for value in values:
-        found = _YEAR_LAST.fullmatch(value.strip()) if isinstance(value, str) else None
-        if found and int(found["a"]) > 12:
-            told.add(True)
-        elif found and int(found["b"]) > 12:
-            told.add(False)
-    return told.pop() if len(told) == 1 else None
+        match = _YEAR_LAST.fullmatch(value.strip()) if isinstance(value, str) else None
+        if match and int(match["a"]) > 12:
+            day_first.add(True)
+        elif match and int(match["b"]) > 12:
+            day_first.add(False)
+    return day_first.pop() if len(day_first) == 1 else None
 
 
 def _seconds(moment: dt.datetime) -> float:

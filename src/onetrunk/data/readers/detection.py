@@ -25,13 +25,13 @@ def splits_of(folder: Path, words: Mapping[str, str], notes: Notes) -> dict[str,
     """
     if (folder / "Annotations").is_dir():
         return _voc(folder, notes)
-    found = [p for place in (folder, folder / "annotations") if place.is_dir() for p in sorted(place.glob("*.json"))]
-    found = [p for p in found if is_coco(p)]
-    if not found:
+    paths = [p for parent in (folder, folder / "annotations") if parent.is_dir() for p in sorted(parent.glob("*.json"))]
+    paths = [p for p in paths if is_coco(p)]
+    if not paths:
         return None
-    named = {p: next((words[w] for w in re.findall("[a-z]+", p.stem.lower()) if w in words), "") for p in found}
-    if len(set(named.values())) < len(found):
-        names = ", ".join(p.name for p in found)
+    named = {p: next((words[w] for w in re.findall("[a-z]+", p.stem.lower()) if w in words), "") for p in paths}
+    if len(set(named.values())) < len(paths):
+        names = ", ".join(p.name for p in paths)
         raise DataError(
             f"{folder} holds several COCO files ({names}) that do not name different splits: name one of them."
         )
@@ -86,13 +86,13 @@ class _Pictures:
 
     def all(self, names: list[str], source: Path) -> list[Path]:
         """The files of all names. DataError where none is there."""
-        found = [self(name) for name in names]
-        if found and not any(p.is_file() for p in found):
+        paths = [self(name) for name in names]
+        if paths and not any(p.is_file() for p in paths):
             raise DataError(
                 f"None of the pictures that {source} names is there, for example {names[0]!r}: put them beside it, "
                 f"or in {self.folder}."
             )
-        return found
+        return paths
 
     def __call__(self, name: str) -> Path:
         """The file, or where it should have been: then reading it says that it is missing."""
@@ -146,8 +146,8 @@ def _voc_boxes(root: ElementTree.Element, path: Path) -> Iterator[dict[str, Any]
 
 
 def _text(element: ElementTree.Element, path: str) -> str | None:
-    found = element.findtext(path)
-    return found.strip() if found else None
+    text = element.findtext(path)
+    return text.strip() if text else None
 
 
 def _xml(path: Path) -> ElementTree.Element:

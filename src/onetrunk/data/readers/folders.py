@@ -86,9 +86,9 @@ def _folder(folder: Path, notes: Notes) -> Columns:
     metadata = next((p for p in inside if p.name in ("metadata.csv", "metadata.jsonl", "metadata.parquet")), None)
     if metadata is not None:
         return _with_metadata(metadata, notes)
-    found = detection.splits_of(folder, SPLIT_OF, notes)
-    if found is not None:
-        return from_splits(found) if len(found) > 1 else next(iter(found.values()))
+    annotated = detection.splits_of(folder, SPLIT_OF, notes)
+    if annotated is not None:
+        return from_splits(annotated) if len(annotated) > 1 else next(iter(annotated.values()))
     tables = [p for p in inside if p.is_file() and suffix_of(p) in READERS]
     split_of = {
         p: SPLIT_OF[m[1]]
@@ -136,18 +136,18 @@ def _with_metadata(metadata: Path, notes: Notes) -> Columns:
 
 
 def _files_by_class(folder: Path, notes: Notes) -> Columns:
-    found: list[tuple[Path, str | None]] = [(p, None) for p in _visible(folder) if p.is_file()]
+    files: list[tuple[Path, str | None]] = [(p, None) for p in _visible(folder) if p.is_file()]
     for label in (p for p in _visible(folder) if p.is_dir()):
-        found += [(p, label.name) for p in sorted(label.rglob("*")) if p.is_file() and not p.name.startswith(".")]
-    if any(label is not None for _, label in found):
-        found = [(p, label) for p, label in found if label is not None]
-    kinds = Counter(kind for p, _ in found if (kind := media(p)))
+        files += [(p, label.name) for p in sorted(label.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+    if any(label is not None for _, label in files):
+        files = [(p, label) for p, label in files if label is not None]
+    kinds = Counter(kind for p, _ in files if (kind := media(p)))
     if not kinds:
         raise DataError(f"{folder} holds neither a table, nor splits (train, val, test), nor files in class folders.")
     kind = kinds.most_common(1)[0][0]
-    others = [p.name for p, _ in found if media(p) != kind]
+    others = [p.name for p, _ in files if media(p) != kind]
     if others:
         notes.append(f"{folder.name}: left {len(others):,} files of another kind, for example {others[0]}.")
-    found = [(p, label) for p, label in found if media(p) == kind]
-    columns: Columns = {kind: [read_text(p, notes) if p.suffix == ".txt" else p for p, _ in found]}
-    return columns if found[0][1] is None else {**columns, "label": [label for _, label in found]}
+    files = [(p, label) for p, label in files if media(p) == kind]
+    columns: Columns = {kind: [read_text(p, notes) if p.suffix == ".txt" else p for p, _ in files]}
+    return columns if files[0][1] is None else {**columns, "label": [label for _, label in files]}

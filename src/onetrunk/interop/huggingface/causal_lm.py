@@ -105,8 +105,8 @@ def _checked(model: Model, ask: str) -> tuple[Any, Any, Transformer]:
         raise UsageError(f"The read-out of {ask!r} is BERT's: it fills words in and does not write.")
     expected = _BLOCK if isinstance(trunk, Transformer) else {"kind": "transformer"}
     for key, value in expected.items():
-        if (found := getattr(trunk.config, key)) != value:
+        if (actual := getattr(trunk.config, key)) != value:
             raise UsageError(
-                f"This trunk has {key} {found!r}; the Hugging Face format that is written needs {value!r}."
+                f"This trunk has {key} {actual!r}; the Hugging Face format that is written needs {value!r}."
             )
     return encoder, module, trunk

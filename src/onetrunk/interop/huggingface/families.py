@@ -18,12 +18,12 @@ _ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "g
 
 @dataclass(frozen=True)
 class Family:
-    """`layer` holds {} for the number; `parts` and `top` are our names (of modules, or whole) to theirs."""
+    """`layer` holds {} for the number; `modules` and `top` are our names (of modules, or whole) to theirs."""
 
     reads: str  # what kind of column its trunk reads
     trunk: Callable[[Settings], dict[str, Any]]  # their configuration to our trunk's
     layer: str
-    parts: Mapping[str, str]
+    modules: Mapping[str, str]
     top: Mapping[str, str]
     prefixes: tuple[str, ...] = ("",)  # in front of all names; the first that fits
     causal: bool = False
@@ -246,7 +246,7 @@ _ROBERTA_READOUT = {"transform.0": "lm_head.dense", "transform.2": "lm_head.laye
 
 def _patches(prefix: str, first: tuple[str, ...], side: int) -> Family:
     """ViT and DeiT."""
-    parts = {
+    modules = {
         "self_attn.q_proj": "attention.attention.query",
         "self_attn.k_proj": "attention.attention.key",
         "self_attn.v_proj": "attention.attention.value",
@@ -266,7 +266,7 @@ def _patches(prefix: str, first: tuple[str, ...], side: int) -> Family:
         "image",
         _vit,
         "encoder.layer.{}.",
-        parts,
+        modules,
         top,
         (prefix, ""),
         unbiased=("q_proj", "k_proj", "v_proj"),

@@ -100,8 +100,8 @@ def read_trunk(folder: Path, tower: str | None = None) -> torch.nn.Module:
 
 def _open(folder: Path, tower: str | None) -> _Checkpoint:
     if not folder.is_dir():
-        found = f"{folder} is a file" if folder.exists() else f"There is no folder {folder}"
-        raise UsageError(f"{found}: expected a Hugging Face folder (config.json, safetensors), or hf://owner/name.")
+        missing = f"{folder} is a file" if folder.exists() else f"There is no folder {folder}"
+        raise UsageError(f"{missing}: expected a Hugging Face folder (config.json, safetensors), or hf://owner/name.")
     if not (folder / "config.json").exists():
         raise ModelFileError(
             f"{folder} is no Hugging Face folder: expected config.json beside safetensors, found none."
@@ -120,8 +120,8 @@ def _open(folder: Path, tower: str | None) -> _Checkpoint:
         raise UsageError(f"{folder} is a {kind}, which has no towers: leave --tower out.")
     if kind not in FAMILIES:
         known = ", ".join(sorted([*FAMILIES, *TOWERS]))
-        said = f"is of the family {kind!r}, which is not known" if kind else "does not say its family (model_type)"
-        raise ModelFileError(f"{folder} {said}. Known: {known}.")
+        problem = f"is of the family {kind!r}, which is not known" if kind else "does not say its family (model_type)"
+        raise ModelFileError(f"{folder} {problem}. Known: {known}.")
     if "quantization_config" in config:
         raise ModelFileError(f"{folder} is quantised; only floating-point weights can be read.")
     family = FAMILIES[kind]
@@ -143,15 +143,15 @@ def _shards(folder: Path) -> dict[str, Path]:
         named = read_json(folder / _INDEX).get("weight_map")
         if not isinstance(named, dict) or not all(isinstance(v, str) and Path(v).name == v for v in named.values()):
             raise ModelFileError(f"{folder / _INDEX} should map tensors to files beside it (weight_map).")
-        places = [folder / name for name in sorted(set(named.values()))]
-        for place in places:
-            if not place.exists():
-                raise ModelFileError(f"{folder} lacks {place.name}, one of the {len(places)} files {_INDEX} names.")
+        paths = [folder / name for name in sorted(set(named.values()))]
+        for path in paths:
+            if not path.exists():
+                raise ModelFileError(f"{folder} lacks {path.name}, one of the {len(paths)} files {_INDEX} names.")
     elif (folder / _WEIGHTS).exists():
-        named, places = None, [folder / _WEIGHTS]
+        named, paths = None, [folder / _WEIGHTS]
     else:
         raise _no_weights(folder)
-    held = {name: place for place in places for name in tensor_shapes(place)}
+    held = {name: path for path in paths for name in tensor_shapes(path)}
     if named is not None and (missing := named.keys() - held.keys()):
         raise ModelFileError(f"{folder}: {_INDEX} names {min(missing)!r}, which no file holds.")
     return held
@@ -197,10 +197,11 @@ class _Checkpoint:
         return ours in self.family.top and self._find(self.family.top[ours]) in self.held
 
     def left_out(self) -> list[str]:
-        """Parts of the file that nothing here is made of (heads, poolers, the other tower), by their shortest names."""
+        """Modules of the file that nothing here is made of (heads, poolers, the other tower), by their shortest
+        names."""
         made = {name[: dot.start()] for name in self.used for dot in re.finditer(r"\.", name)}
-        parts = {name.rpartition(".")[0] or name for name in self.held.keys() - self.used}
-        wholes = ([part[: dot.start()] for dot in re.finditer(r"\.|$", part)] for part in parts)
+        modules = {name.rpartition(".")[0] or name for name in self.held.keys() - self.used}
+        wholes = ([module[: dot.start()] for dot in re.finditer(r"\.|$", module)] for module in modules)
         return sorted({next((whole for whole in each if whole not in made), each[-1]) for each in wholes})
 
     def tensors(self, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
@@ -218,7 +219,7 @@ class _Checkpoint:
         loaded: dict[str, Tensor] = {}
         for path in declared:
             there = load_tensors(path)
-            loaded |= {name: there[stored].float() for name, (place, stored) in self.held.items() if place == path}
+            loaded |= {name: there[stored].float() for name, (shard, stored) in self.held.items() if shard == path}
         self.used |= {name for take in takes.values() for name in take.names}
         return {
             name: take.make(*(loaded[theirs] for theirs in take.names)).reshape(shapes[name]).contiguous()
@@ -238,8 +239,8 @@ class _Checkpoint:
         whole, _, kind = name.rpartition(".")
         top = self.family.top
         if name == "prefix":
-            found = tuple(self._there(self.prefix + theirs) for theirs in self.family.first)
-            return _Take(found, (shape[1:],) * len(found), lambda *each: torch.stack([t.reshape(-1) for t in each]))
+            names = tuple(self._there(self.prefix + theirs) for theirs in self.family.first)
+            return _Take(names, (shape[1:],) * len(names), lambda *each: torch.stack([t.reshape(-1) for t in each]))
         if name.startswith("markers.") and "types" in top:  # one column is the first of BERT's sentences
             types = self._there(self._find(top["types"]))
             return _Take((types,), ((self.config["type_vocab_size"], shape[1]),), lambda t: t[:1].expand(shape))
@@ -255,15 +256,15 @@ class _Checkpoint:
             return _Take((self._there(theirs),), (shape,), lambda t: t)
         return nothing
 
-    def _layer_take(self, i: int, part: str, kind: str, shape: Shape) -> _Take | None:
+    def _layer_take(self, i: int, module: str, kind: str, shape: Shape) -> _Take | None:
         family = self.family
-        theirs = f"{self.prefix}{family.layer.format(i)}{family.parts[part]}.{kind}"
-        if theirs not in self.held and kind == "bias" and part.rpartition(".")[2] in family.unbiased:
+        theirs = f"{self.prefix}{family.layer.format(i)}{family.modules[module]}.{kind}"
+        if theirs not in self.held and kind == "bias" and module.rpartition(".")[2] in family.unbiased:
             return None
         self._there(theirs)
-        thirds = list(family.parts.values()).count(family.parts[part])
+        thirds = list(family.modules.values()).count(family.modules[module])
         expected = (shape[0] * thirds, *shape[1:])
-        third = "qkv".index(part.rpartition(".")[2][0]) if thirds > 1 else 0
+        third = "qkv".index(module.rpartition(".")[2][0]) if thirds > 1 else 0
 
         def make(t: Tensor) -> Tensor:
             t = t.T if family.transposed and t.ndim == 2 else t

@@ -158,9 +158,9 @@ def _special_tokens(
     def token(*names: str) -> int | None:
         for name in names:
             for candidate in (_spelt(spelt.get(name)), usual.get(name)):
-                found = None if candidate is None else tokenizer.token_to_id(candidate)
-                if found is not None:
-                    return found
+                number = None if candidate is None else tokenizer.token_to_id(candidate)
+                if number is not None:
+                    return number
         return None
 
     encoding = tokenizer.encode("a")
@@ -190,8 +190,8 @@ def _special_tokens(
 
 
 def _ids(value: Any) -> list[int]:
-    found = value if isinstance(value, list) else [value]
-    return [i for i in found if isinstance(i, int) and not isinstance(i, bool) and i >= 0]
+    ids = value if isinstance(value, list) else [value]
+    return [i for i in ids if isinstance(i, int) and not isinstance(i, bool) and i >= 0]
 
 
 def _spelt(token: Any) -> str | None:
