@@ -41,6 +41,16 @@ class Store:
     row_weight: np.ndarray | None = None  # float32 [rows]
     wide: dict[str, np.ndarray] = field(default_factory=dict)  # asked column -> what its wide read-out says [rows, K]
 
+    def select(self, names: Sequence[str]) -> Store:
+        """These of its columns, as values of a table: without weights, and without what a wide read-out says."""
+        chosen = [self.names.index(name) for name in names]
+        encoders, contents = ([of[c] for c in chosen] for of in (self.encoders, self.contents))
+        return Store(list(names), encoders, contents, self.index[:, chosen])
+
+    def take(self, rows: np.ndarray) -> Store:
+        """These of its rows, as values of a table, in that order, repeats allowed. No array is copied."""
+        return Store(self.names, self.encoders, self.contents, self.index[rows])
+
     @property
     def present(self) -> np.ndarray:
         return self.index >= 0

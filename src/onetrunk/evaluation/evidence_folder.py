@@ -56,7 +56,8 @@ def evaluate_model(
     ledger = ledger if ledger is not None else Ledger()
     test, train = _bounded(test, train, [model, *(beside or {}).values()], ledger)
     names = {name for given, ask in tasks for name in [*given, ask] if name in test.columns}
-    encode(test, [model.columns[name] for name in names], model.network.encoders, ledger)
+    columns = [column for name, column in model.columns.items() if name in names]
+    encoded = encode(test, columns, model.network.encoders, ledger)
     ledger.check(len(test), max_bad)
     for line in ledger.lines():
         on_event(LedgerLine(line))
@@ -64,6 +65,7 @@ def evaluate_model(
         model,
         test.columns,
         tasks,
+        encoded=encoded,
         train=train.columns if train is not None else None,
         beside={
             name: (other, {ask: task.given for task in other.tasks for ask in task.ask})

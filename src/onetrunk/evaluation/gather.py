@@ -16,6 +16,7 @@ from onetrunk.core.encoder import Encoder, History, class_names, reads_on
 from onetrunk.core.errors import DataError
 from onetrunk.core.evaluation import Drawn, Evaluation, JudgedByLikelihood
 from onetrunk.core.events import Listener, ignore
+from onetrunk.data.store import Store
 from onetrunk.evaluation import figures, intervals
 from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline, before_and_then, run_baselines, usable
 from onetrunk.evaluation.drawn import drawn_answers, readings
@@ -42,9 +43,13 @@ class Model(Protocol):
 
     def evaluation(self, column: str) -> Evaluation[Any]: ...
 
-    def answer(self, columns: Columns, ask: str, given: Sequence[str]) -> list[Answer]: ...
+    def answer(
+        self, columns: Columns, ask: str, given: Sequence[str], *, encoded: Store | None = None
+    ) -> list[Answer]: ...
 
-    def losses(self, columns: Columns, ask: str, given: Sequence[str]) -> tuple[np.ndarray, np.ndarray]: ...
+    def losses(
+        self, columns: Columns, ask: str, given: Sequence[str], encoded: Store | None = None
+    ) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 def gather_evidence(
@@ -52,6 +57,7 @@ def gather_evidence(
     test: Columns,
     tasks: Sequence[tuple[Sequence[str], str]],
     *,
+    encoded: Store | None = None,
     train: Columns | None = None,
     beside: Beside | None = None,
     name: str = "model",
@@ -64,18 +70,18 @@ def gather_evidence(
 ) -> Evidence:
     """Evidence for each (given, ask) on the held-out rows.
 
-    `train` holds the training rows, for the simple baselines (None: none). Models `beside` are compared like baselines
-    in what they are asked too, unless it is judged by its likelihood. `histories` are the records of
-    metrics.jsonl by stage, for the curves. `samples` rows of each kind are kept to be shown. The baselines of a task
-    take at most about `baseline_seconds`; `on_event` hears of each. Raises DataError when no row has a truth.
-    """
+    `encoded` are the held-out rows, where the model has encoded them before. `train` holds the training rows, for the
+    simple baselines (None: none). Models `beside` are compared like baselines in what they are asked too, unless it is
+    judged by its likelihood. `histories` are the records of metrics.jsonl by stage, for the curves. `samples` rows of
+    each kind are kept to be shown. The baselines of a task take at most about `baseline_seconds`; `on_event` hears of
+    each. Raises DataError when no row has a truth. """
     evidence = Evidence(name, [], origin or Origin(seed=seed))
     for stage, records in (histories or {}).items():
         evidence.figures |= _named(f"curves-{_slug(stage)}", figures.curves(records))
         evidence.figures |= _named(f"validation-{_slug(stage)}", figures.validation(records))
     for number, (given, ask) in enumerate(tasks):
         task, answers_figure = _evaluate_task(
-            model, test, list(given), ask, train, beside or {}, seed, samples, baseline_seconds, on_event
+            model, test, encoded, list(given), ask, train, beside or {}, seed, samples, baseline_seconds, on_event
         )
         task.label = f"{number + 1}-{_slug(ask)}"
         evidence.tasks.append(task)
@@ -87,6 +93,7 @@ def gather_evidence(
 def _evaluate_task(
     model: Model,
     test: Columns,
+    encoded: Store | None,
     given: list[str],
     ask: str,
     train: Columns | None,
@@ -102,10 +109,12 @@ def _evaluate_task(
     if not rows:
         raise DataError(f"No held-out row has a usable value of {ask!r}, so the model cannot be judged on it.")
     truths = [then[i] for i in rows]
+    if encoded is not None:
+        encoded = encoded.take(np.array(rows))
     from_nothing = not isinstance(encoder, History) and not any(name in test for name in given)
     if from_nothing and isinstance(evaluation, JudgedByLikelihood):
         values = [test[ask][i] for i in rows]
-        task = judge_likelihood(model, evaluation, ask, values, train and train.get(ask), seed, n_samples)
+        task = judge_likelihood(model, evaluation, ask, values, train and train.get(ask), seed, n_samples, encoded)
         task.without_truth = len(test[ask]) - len(rows)
         return task, {}
     held_out = {name: [test[name][i] for i in rows] for name in given if name in test}
@@ -113,7 +122,7 @@ def _evaluate_task(
         held_out[ask] = [before[i] for i in rows]
     began = time.perf_counter()
     asked = held_out or {ask: [None] * len(rows)}  # also from nothing: one a row
-    answers = drawn_answers(model, evaluation, asked, ask, given)
+    answers = drawn_answers(model, evaluation, asked, ask, given, encoded)
     seconds = (time.perf_counter() - began) / evaluation.draws
     metrics = _floats(evaluation.measure(answers, truths))
     judge = _Judge(evaluation, answers, truths, metrics, seed)

@@ -11,6 +11,7 @@ import numpy as np
 
 from onetrunk.core.encoder import Encoder
 from onetrunk.core.evaluation import JudgedByLikelihood
+from onetrunk.data.store import Store
 from onetrunk.evaluation import intervals
 from onetrunk.evaluation.record import BaselineResult, Sample, TaskEvidence
 
@@ -26,10 +27,11 @@ def judge_likelihood(
     train: Sequence[Any] | None,
     seed: int,
     n_samples: int,
+    encoded: Store | None = None,
 ) -> TaskEvidence:
-    """Evidence of a column without anything given."""
+    """Evidence of a column without anything given. `encoded` holds the truths, where they were encoded before."""
     began = time.perf_counter()
-    nats, tokens = model.losses({ask: truths}, ask, [])
+    nats, tokens = model.losses({ask: truths}, ask, [], encoded)
     seconds = time.perf_counter() - began
     metrics = evaluation.likelihood(nats, tokens, truths)
     metric = next(iter(metrics))

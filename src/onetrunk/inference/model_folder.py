@@ -23,6 +23,7 @@ from onetrunk.data.events import EventsConfig, holds_events, latest_rows
 from onetrunk.data.events import rows_from_events as make_rows
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
+from onetrunk.data.store import Store
 from onetrunk.data.table import Table, read
 from onetrunk.engine.runtime import Runtime
 from onetrunk.inference import adapter as adapters
@@ -114,9 +115,10 @@ class Model:
         ledger: Ledger | None = None,
         prompted: bool = False,
         first_row: int = 0,
+        encoded: Store | None = None,
     ) -> list[Answer]:
         """One answer a row for one column, all at once. See `request`."""
-        request = self.request(columns, ask, given, sampling, ledger, prompted, first_row)
+        request = self.request(columns, ask, given, sampling, ledger, prompted, first_row, encoded)
         return answer(self.network, request.store, request.given, ask, request.sampling, request.prompt, first_row)
 
     def request(
@@ -128,19 +130,23 @@ class Model:
         ledger: Ledger | None = None,
         prompted: bool = False,
         first_row: int = 0,
+        encoded: Store | None = None,
     ) -> Request:
         """What a session is asked for one answer a row. Missing values and columns are left out; values that cannot be
         read too (they are counted in `ledger`). With `prompted`, and always for histories and conversations, answers go
         on from the rows' own values of that column; a row without one begins at the beginning. Of a part of a table
-        `first_row` is the number of its first row.
-        """
+        `first_row` is the number of its first row. `encoded` are the rows as `data.prepare.encode` made them, where
+        that was done before. """
         task = self.task([ask], given)
         table = columns if isinstance(columns, Table) else _table(columns)
         # What is asked is not encoded: it need not be there, and if it is, nobody looks at it.
         # Columns stand in the model's order, as in training: recurrent and causal trunks read them in it.
         wanted = [column for name, column in self.columns.items() if name in task.given and name in table.columns]
         ledger = ledger if ledger is not None else Ledger()
-        store = encode(table, wanted, self.network.encoders, ledger)
+        if encoded is None:
+            store = encode(table, wanted, self.network.encoders, ledger)
+        else:
+            store = encoded.select([column.name for column in wanted])
         add_wide(self.network, store, task.given, ask)
         encoder, prompt = self.encoder(ask), None
         if prompted and not isinstance(encoder, Prompted):
@@ -155,13 +161,16 @@ class Model:
         return Request(store, ask, task.given, sampling or Sampling(), prompt, first_row=first_row)
 
     def losses(
-        self, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str]
+        self, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str], encoded: Store | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """How unlikely the true values of a column are, from what is given: each row's loss (nats, of what is written)
         and how many elements (tokens) it is the sum of, float64 [rows] each."""
         table = _table(columns)
         wanted = [column for name, column in self.columns.items() if name in {ask, *given} & table.columns.keys()]
-        store = encode(table, wanted, self.network.encoders, Ledger())
+        if encoded is None:
+            store = encode(table, wanted, self.network.encoders, Ledger())
+        else:
+            store = encoded.select([column.name for column in wanted])
         add_wide(self.network, store, given, ask)
         return row_losses(self.network, store, list(given), ask)
 
