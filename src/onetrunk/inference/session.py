@@ -255,9 +255,9 @@ class Session:
         if self.cache.positions is not None and len(needs) and int(needs.max()) > self.cache.positions:
             row = int(needs.argmax())
             raise UsageError(
-                f"Row {int(waiting.given_rows.rows[row])} takes up to {int(needs[row]):,} positions, what is given and the "
-                f"answer together; a slot of this session holds {self.cache.positions:,}. Shorten the values or the "
-                "answer (max_length), or start the session with more positions."
+                f"Row {int(waiting.given_rows.rows[row])} takes up to {int(needs[row]):,} positions, what is given and "
+                f"the answer together; a slot of this session holds {self.cache.positions:,}. Shorten the values or "
+                "the answer (max_length), or start the session with more positions."
             )
 
     def _enter(self) -> list[Part]:

@@ -7,7 +7,7 @@ known ones are taken.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +75,21 @@ def _tokenizer(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
     )
 
 
-def _safely(path: Path, make: Any) -> Tokenizer:
-    """tokenizers raises plain `Exception` for what it cannot read, and panics derive from BaseException."""
+def _safely(path: Path, make: Callable[[], Tokenizer]) -> Tokenizer:
+    """What `make` reads from a file; ModelFileError where it is no tokenizer."""
     try:
         return make()
-    except (KeyboardInterrupt, SystemExit, ModelFileError):
-        raise
     except BaseException as error:
+        if not _says_unreadable(error):
+            raise
         raise ModelFileError(f"{path} is not a tokenizer that can be read: {error}.") from None
+
+
+def _says_unreadable(error: BaseException) -> bool:
+    """Is it one of the three kinds that tokenizers raises for what it cannot read: a plain `Exception` of no subclass,
+    a wrong value or type, or a panic of its Rust code, whose class cannot be imported and is no `Exception`?"""
+    panicked = type(error).__name__ == "PanicException"
+    return panicked or type(error) is Exception or isinstance(error, ValueError | TypeError)
 
 
 def _patterns(node: Any) -> Iterator[str]:
