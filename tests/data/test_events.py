@@ -50,7 +50,7 @@ def test_each_event_is_asked_once_unless_told_otherwise():
 
 
 def test_nothing_later_enters_an_earlier_row():
-    """Against a slow reading of every row, for random owners, moments and parts."""
+    """Against a slow reading of every row, for random owners, moments and splits."""
     dice = np.random.default_rng(0)
     n, names = 300, ["train", "val", "test"]
     part = dice.choice(3, n, p=[0.8, 0.1, 0.1])
@@ -67,7 +67,7 @@ def test_nothing_later_enters_an_earlier_row():
         assert whole.tolist() == mine[first : first + len(whole)] and side.tolist() == whole[:-2].tolist()
         assert set(part[whole[-2:]]) == {names.index(of)}
         assert (part[mine[: first + len(whole)]] <= names.index(of)).all()
-    assert len(rows) > 10 and said["rows left out: events held out for a later part stand before them"] > 10
+    assert len(rows) > 10 and said["rows left out: events held out for a later split stand before them"] > 10
     assert said["events at the moment of another: in the table's order"] > 10
 
 
