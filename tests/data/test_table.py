@@ -396,6 +396,33 @@ def test_ids_constants_and_leaks_are_left_out_and_said():
     assert "name" not in roles_of(columns, ignore=["name"])[0]
 
 
+@pytest.mark.parametrize(
+    "name", ["", "Unnamed: 0", "Unnamed: 0.1", "column 1", "level_0", "__index_level_0__", "...1", "index", "rownames"]
+)
+@pytest.mark.parametrize("how", ["whole", "from one", "joined", "shuffled", "joined and shuffled", "with gaps"])
+def test_the_index_that_programs_write_beside_a_table_is_left_out(name, how):
+    shuffled = [(37 * i) % 101 for i in range(60)]
+    numbers = {
+        "whole": list(range(60)),
+        "from one": list(range(1, 61)),
+        "joined": [*range(30), *range(20), *range(10)],
+        "shuffled": shuffled,
+        "joined and shuffled": [*shuffled[:40], *shuffled[:20]],
+        "with gaps": [*range(40), *[None] * 20],
+    }[how]
+    y = [int(i < 30) for i in range(60)]
+    if how == "joined and shuffled" and name in ("index", "rownames"):
+        pytest.skip("words that may name other numbers")
+    given, _, reasons = roles_of({"y": y, name: numbers, "x": [i % 7 for i in range(60)]})
+    assert given == ["x"] and "numbers of the rows" in reasons[name]
+
+
+def test_columns_that_are_only_called_like_an_index_are_given():
+    y = [i % 2 for i in range(60)]
+    columns = {"y": y, "index": [i % 3 + (i == 7) for i in range(60)], "column 1": [i * 0.5 for i in range(60)]}
+    assert roles_of(columns)[0] == ["index", "column 1"]
+
+
 def test_a_copy_of_many_numbers_leaks_but_a_one_to_one_text_does_not():
     y = [i * 0.37 for i in range(40)]
     twin = [f"line {i}" for i in range(40)]  # a translation: one to one because every value is new

@@ -25,7 +25,12 @@ from onetrunk.data.duplicates import NONE, block_keys, numbered, value_keys
 from onetrunk.data.readers import common, folders, hub, memory
 
 _ID_NAME = re.compile(r"(?i:(?:^|[_\W])(?:id|uuid|guid|idx|index|key)$|^unnamed: \d+$)|[a-z]I[dD]$|编号$|序号$")
+# What a table's row numbers are called where programs write them beside it: nothing, or a word of theirs.
+_NAMELESS = re.compile(r"\s*|unnamed: \d+(\.\d+)*|(column |\.\.\.)1|level_\d+|__index_level_\d+__", re.I)
+_INDEX_NAME = re.compile(r"index|row[._ ]?(names?|numbers?|nr|no|num)?", re.I)
 _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}|[0-9a-f]{16,64}", re.I)
+_EXACT = 1 << 53
+_MOSTLY_DIFFERENT = 0.5  # of row numbers: two shuffled files joined have some numbers twice
 _TOLD = "ignored, as told"
 _ENOUGH_ROWS_PER_VALUE = 5  # with fewer, two columns may match value by value without telling of each other
 
@@ -114,8 +119,9 @@ class Table:
 
 
 def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bool = False) -> Table:
-    """Reads a file, folder, DataFrame, dict of lists, list of dicts or Hugging Face dataset; or several of them, in a
-    list or as paths with commas between, one under the other.
+    """Reads a file, folder, DataFrame, table of Arrow's kind (pyarrow, polars), dict of lists, list of dicts, array
+    [rows, columns] or Hugging Face dataset; or several of them, in a list or as paths with commas between, one under
+    the other. `file:name` is a sheet of a workbook or a table of a database.
 
     `hf://name[:config]` is a dataset of the hub. Values come typed (int, float, bool, str, date, datetime,
     Path, list, dict), None where missing. Strings that name media files beside a table become paths; rows in
@@ -140,6 +146,12 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
             contents = memory.from_frame(source)
         elif hub.is_dataset(source):
             contents = hub.from_dataset(source)
+        elif hub.is_stream(source):
+            contents = hub.from_stream(source)
+        elif isinstance(source, np.ndarray):
+            contents = memory.from_array(source)
+        elif hasattr(source, "__arrow_c_stream__"):
+            contents = memory.from_stream(source)
         elif isinstance(source, dict) and source and all(map(hub.is_dataset, source.values())):
             contents = folders.from_splits({each: hub.from_dataset(d) for each, d in source.items()})
         elif isinstance(source, dict):
@@ -148,8 +160,9 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
             contents = memory.from_records(source)
         else:
             raise UsageError(
-                f"Cannot read a {type(source).__name__}: expected a path, a DataFrame, a dict of lists, "
-                "a list of dicts, a Hugging Face dataset or 'hf://name', or a list of these."
+                f"Cannot read a {type(source).__name__}: expected a path, a DataFrame, a table of Arrow's kind "
+                "(pyarrow, polars), a dict of lists, a list of dicts, an array [rows, columns], a Hugging Face "
+                "dataset or 'hf://name', or a list of these."
             )
         table = Table(contents, name, notes=notes)
     if not len(table):
@@ -275,6 +288,9 @@ def _useless(name: str, values: Sequence[Any]) -> str | None:
     n = len(values)
     if n < 2:
         return None
+    nameless = _NAMELESS.fullmatch(name) is not None
+    if (nameless or _INDEX_NAME.fullmatch(name)) and _numbers_rows(values, _MOSTLY_DIFFERENT if nameless else 1.0):
+        return "an id: the numbers of the rows"
     keys = []
     for block in blocks(values):
         of_block = block_keys(block)
@@ -296,6 +312,26 @@ def _useless(name: str, values: Sequence[Any]) -> str | None:
         if not codes or not (named or all(_UUID.fullmatch(v) for v in block)):
             return None
     return "an id: a different code in every row"
+
+
+def _numbers_rows(values: Sequence[Any], different: float) -> bool:
+    """Are these row numbers: whole, from 0 on, and either counting up, anew in each of several files, or in another
+    order, at least this share of them different? Missing ones are of files that have none."""
+    rows = steps = 0
+    last: int | None = None
+    kept: list[np.ndarray] = []
+    for block in blocks(values):
+        numbers = [v for v in block if v is not None]
+        if not all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v < _EXACT for v in numbers):
+            return False
+        for number in numbers:
+            steps += last is not None and (number == last + 1 or number in (0, 1))
+            last = number
+        rows += len(numbers)
+        kept.append(np.array(numbers, dtype=np.int64))
+    if rows < 2:
+        return False
+    return steps == rows - 1 or len(np.unique(np.concatenate(kept))) >= different * rows
 
 
 def _counting(name: str, values: Sequence[Any]) -> str | None:

@@ -50,6 +50,11 @@ def check_names(names: list[str], where: object) -> None:
         raise DataError(f"Column names must differ; in {where} these appear more than once: {', '.join(twice)}.")
 
 
+def header_names(cells: list[str]) -> list[str]:
+    """Column names out of a header's cells; one that is empty has its number for a name."""
+    return [cell.strip() or f"column {i + 1}" for i, cell in enumerate(cells)]
+
+
 def media(path: Path) -> str | None:
     """What a file holds, by its name: the first word of its MIME type, which also names the column."""
     kind = _MEDIA.guess_type(path.name, strict=False)[0]

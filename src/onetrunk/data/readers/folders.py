@@ -19,6 +19,7 @@ from onetrunk.data.readers.common import Columns, Notes, as_files, join, media, 
 from onetrunk.data.readers.delimited import delimited
 from onetrunk.data.readers.json_lines import json_file, json_lines
 from onetrunk.data.readers.text import read_text
+from onetrunk.data.readers.workbooks import DATABASES, WORKBOOKS, database, split_name, workbook
 
 SPLITS = {
     "train": ("train", "training"),
@@ -42,11 +43,14 @@ READERS: dict[str, Callable[[Path, Notes], Columns]] = {
     ".arrow": arrow,
     ".feather": arrow,
     ".txt": _whole_text,
+    **dict.fromkeys(WORKBOOKS, workbook),
+    **dict.fromkeys(DATABASES, database),
 }
 
 
 def from_path(path: Path, notes: Notes) -> Columns:
     """One file or folder. Raises UsageError when it is not there, DataError when it cannot be used."""
+    path, inside = split_name(path)
     if not path.exists():
         names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UsageError(f"There is no file or folder {path}.{nearest(path.name, names)}")
@@ -56,11 +60,15 @@ def from_path(path: Path, notes: Notes) -> Columns:
     if suffix not in READERS:
         known = ", ".join(READERS)
         raise DataError(
-            f"Cannot read {path}: expected one of {known} (those of text also .gz) or a folder; "
+            f"Cannot read {path}: expected one of {known} (those of text also .gz), a folder, or hf://name; "
             f"found {suffix or 'no suffix'!r}."
         )
-    is_coco = suffix == ".json" and detection.is_coco(path)
-    columns = detection.from_coco(path, path.parent, notes) if is_coco else READERS[suffix](path, notes)
+    if suffix == ".json" and detection.is_coco(path):
+        columns = detection.from_coco(path, path.parent, notes)
+    elif inside is not None:
+        columns = (workbook if suffix in WORKBOOKS else database)(path, notes, inside)
+    else:
+        columns = READERS[suffix](path, notes)
     if not columns or not len(next(iter(columns.values()))):
         raise DataError(f"{path} has no rows: only {'a header' if columns else 'nothing'} was found.")
     return {name: as_files(values, path.parent) for name, values in columns.items()}
