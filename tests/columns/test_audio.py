@@ -251,7 +251,7 @@ def test_what_is_asked_begins_with_its_length() -> None:
     assert np.array_equal(segment.lens, content.lens + 1)
     slot = local_positions(segment.lens) == 0
     assert np.array_equal(segment.order, (~slot).astype(int)), "the slot sees no patch, the patches see the slot"
-    assert np.array_equal(segment.content["number"] == -1, slot) and len(segment.reads) == len(slot)
+    assert np.array_equal(segment.content["position"] == -1, slot) and len(segment.reads) == len(slot)
     assert not segment.content["mel"][slot].any()
     assert np.round(segment.targets["length"][slot] * sides.longest).astype(int).tolist() == content.lens.tolist()
     exact = content.gather()["mel"].astype(np.float32)
@@ -358,7 +358,7 @@ def test_a_recording_does_not_hear_its_neighbour_nor_padding(bands: int, step: i
         k: torch.nn.functional.pad(v[: content.lens[0]], (*[0, 0] * (v.ndim - 1), 0, 7))
         for k, v in worlds.tensors(whole).items()
     }
-    padded["number"][-7:] = -2
+    padded["position"][-7:] = -2
     torch.testing.assert_close(sides.embed(padded)[:-7], together[0], rtol=1e-5, atol=1e-5)
     later = {k: v.clone() for k, v in worlds.tensors(whole).items()}
     later["mel"][1] += 1
@@ -384,7 +384,7 @@ def test_a_denoiser_that_knows_the_sound_speaks_it(steps: int) -> None:
     sampling = Sampling(steps=steps)
     state = sides.start(worlds.context(worlds.keys(2), sampling))
     query = sides.query(state)
-    assert (query.t, query.keep, query.pos) == (1, True, 0) and (query.content["number"] == -1).all()
+    assert (query.t, query.keep, query.pos) == (1, True, 0) and (query.content["position"] == -1).all()
     state = sides.step(state, torch.zeros(2, 1, 8), None)
     state["length"] = torch.full((2,), len(right))
     state["patches"] = state["patches"][:, :1].expand(-1, len(right), -1)

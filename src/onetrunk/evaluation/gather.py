@@ -74,7 +74,7 @@ def gather_evidence(
     simple baselines (None: none). Models `beside` are compared like baselines in what they are asked too, unless it is
     judged by its likelihood. `histories` are the records of metrics.jsonl by stage, for the curves. `samples` rows of
     each kind are kept to be shown. The baselines of a task take at most about `baseline_seconds`; `on_event` hears of
-    each. Raises DataError when no row has a truth. """
+    each. Raises DataError when no row has a truth."""
     evidence = Evidence(name, [], origin or Origin(seed=seed))
     for stage, records in (histories or {}).items():
         evidence.figures |= _named(f"curves-{_slug(stage)}", figures.curves(records))

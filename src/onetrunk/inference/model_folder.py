@@ -136,7 +136,7 @@ class Model:
         read too (they are counted in `ledger`). With `prompted`, and always for histories and conversations, answers go
         on from the rows' own values of that column; a row without one begins at the beginning. Of a part of a table
         `first_row` is the number of its first row. `encoded` are the rows as `data.prepare.encode` made them, where
-        that was done before. """
+        that was done before."""
         task = self.task([ask], given)
         table = columns if isinstance(columns, Table) else _table(columns)
         # What is asked is not encoded: it need not be there, and if it is, nobody looks at it.

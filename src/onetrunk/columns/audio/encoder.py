@@ -26,7 +26,7 @@ from onetrunk.media.image import as_png
 _MAX_RATE = 16_000  # Hz, unless told: speech holds little above 8 kHz
 _SAMPLE = 200  # recordings that the scale is learnt from
 _MAX_SECONDS_SHOWN = 20
-SLOT, NOTHING = -1, -2  # instead of a patch's number: the slot where the length is asked, and padding
+SLOT, NOTHING = -1, -2  # instead of a patch's position: the slot where the length is asked, and padding
 
 
 class AudioEncoder(Encoder, FileAnswers):
@@ -206,44 +206,44 @@ class AudioEncoder(Encoder, FileAnswers):
             return self._asked(mel, lens, keys)
         if context.augment:
             mel, lens = augmented(self, mel, lens, keys)
-        number = local_positions(lens)
+        position = local_positions(lens)
         level = np.ones(len(mel), dtype=np.float32)
-        embedded = {"number": number, "count": np.zeros_like(number)}  # how many there are stays unknown
+        embedded = {"position": position, "count": np.zeros_like(position)}  # how many there are stays unknown
         if role == Role.GIVEN:
             return Segment({"mel": mel, "level": level, **embedded}, lens)
         level[self._masked(lens, keys)] = 0
         reads = np.flatnonzero(level == 0)
         seen = noisy(mel, self.noise(lens, keys), level[:, None])
-        targets = self._targets(mel[reads], level[reads], number[reads], embedded["count"][reads])
+        targets = self._targets(mel[reads], level[reads], position[reads], embedded["count"][reads])
         return Segment({"mel": seen, "level": level, **embedded}, lens, reads=reads, targets=targets)
 
     def _asked(self, mel: np.ndarray, lens: np.ndarray, keys: np.ndarray) -> Segment:
         """The slot, then all patches at one noise level."""
         level = np.repeat(asked_level(keys), lens).astype(np.float32)
         seen = noisy(mel, self.noise(lens, keys), level[:, None])
-        number = local_positions(lens + 1) - 1
-        is_patch = number >= 0
+        position = local_positions(lens + 1) - 1
+        is_patch = position >= 0
 
         def beside_slots(array: np.ndarray) -> np.ndarray:
-            whole = np.zeros((len(number), *array.shape[1:]), dtype=np.float32)
+            whole = np.zeros((len(position), *array.shape[1:]), dtype=np.float32)
             whole[is_patch] = array
             return whole
 
         seen, mel, level = beside_slots(seen), beside_slots(mel), beside_slots(level)
         count = np.repeat(lens, lens + 1)
         return Segment(
-            {"mel": seen, "level": level, "number": number, "count": count},
+            {"mel": seen, "level": level, "position": position, "count": count},
             lens + 1,
             order=is_patch.astype(np.int64),
-            reads=np.arange(len(number), dtype=np.int64),
-            targets=self._targets(mel, level, number, count),
+            reads=np.arange(len(position), dtype=np.int64),
+            targets=self._targets(mel, level, position, count),
         )
 
     def _targets(
-        self, mel: np.ndarray, level: np.ndarray, number: np.ndarray, count: np.ndarray
+        self, mel: np.ndarray, level: np.ndarray, position: np.ndarray, count: np.ndarray
     ) -> dict[str, np.ndarray]:
         length = (count / self.longest).astype(np.float32)
-        return {**denoising_targets(mel, level), "number": number, "length": length}
+        return {**denoising_targets(mel, level), "position": position, "length": length}
 
     def noise(self, lens: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Normal numbers [n, numbers of a patch], each patch's of its own key."""

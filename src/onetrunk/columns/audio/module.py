@@ -40,19 +40,19 @@ class AudioModule(FlowModule[AudioEncoder]):
         self.length_head.bias.data.copy_(self.lengths.mass.log())
 
     def embed(self, content: dict[str, Tensor]) -> Tensor:
-        number, count = content["number"], content["count"]
-        through = (number + 0.5) / count.clamp(min=1)  # how far through it: only where the length is known
-        x = self._stem(content["mel"], number) + self.level_embedding(sinusoidal_embedding(content["level"]))
+        position, count = content["position"], content["count"]
+        through = (position + 0.5) / count.clamp(min=1)  # how far through it: only where the length is known
+        x = self._stem(content["mel"], position) + self.level_embedding(sinusoidal_embedding(content["level"]))
         x = x + torch.where((count > 0)[:, None], self.position_embedding(sinusoidal_embedding(through)), 0.0)
-        return torch.where((number == SLOT)[:, None], self.slot, x)
+        return torch.where((position == SLOT)[:, None], self.slot, x)
 
-    def _stem(self, mel: Tensor, number: Tensor) -> Tensor:
+    def _stem(self, mel: Tensor, position: Tensor) -> Tensor:
         """Convolutions over time and bands, all recordings on one axis of time with a silent patch between, so that
         none hears its neighbour; [n, numbers of a patch] to [n, D]."""
         step, bands = self.options.step, self.options.bands
-        row = (number >= 0).nonzero()[:, 0]
-        index = torch.arange(len(row), device=mel.device) + (number[row] == 0).cumsum(0)
-        total = len(row) + int((number == 0).sum()) + 1
+        row = (position >= 0).nonzero()[:, 0]
+        index = torch.arange(len(row), device=mel.device) + (position[row] == 0).cumsum(0)
+        total = len(row) + int((position == 0).sum()) + 1
         total = -(-total // 64) * 64  # few different shapes: kernels are made for each
         line = mel.new_zeros(total, step * bands).index_copy(0, index, mel[row]).view(1, 1, total * step, bands)
         there = mel.new_zeros(total).index_fill(0, index, 1.0).repeat_interleave(step)[:, None]
@@ -60,12 +60,12 @@ class AudioModule(FlowModule[AudioEncoder]):
         x = F.gelu(self.wide(x)) * there
         x = x + F.gelu(self.deep(x)) * there
         out = self.to_width(x[0].transpose(0, 1).reshape(total, -1)[index])
-        return out.new_zeros(len(number), out.shape[1]).index_copy(0, row, out)
+        return out.new_zeros(len(position), out.shape[1]).index_copy(0, row, out)
 
     # -- positions to answers ----------------------------------------------------------------------------------------
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
         """Of patches the flow's, of the slot the negative log density of the length (nats)."""
-        slot, w = targets["number"] == SLOT, targets["w"]
+        slot, w = targets["position"] == SLOT, targets["w"]
         of_length = self.lengths.loss(self.length_head(h).float(), targets["length"])
         losses = torch.where(slot, of_length, self.denoising_loss(h, targets))
         return Loss((losses * w).sum(), w.sum(), losses.detach())
@@ -81,15 +81,15 @@ class AudioModule(FlowModule[AudioEncoder]):
         if not int(state["phase"][0]):
             count = torch.zeros(n, dtype=torch.int64, device=device)
             content = {"mel": torch.zeros(n, size, device=device), "level": torch.zeros(n, device=device)}
-            return Query({**content, "number": torch.full_like(count, SLOT), "count": count}, t=1, keep=True)
+            return Query({**content, "position": torch.full_like(count, SLOT), "count": count}, t=1, keep=True)
         length = state["length"]
         t = int(length.max())
-        number = torch.arange(t, device=device).expand(n, -1)
-        valid = number < length[:, None]
+        position = torch.arange(t, device=device).expand(n, -1)
+        valid = position < length[:, None]
         content = {
             "mel": state["patches"][:, :t].flatten(0, 1),
             "level": self.level(state).repeat_interleave(t),
-            "number": torch.where(valid, number, NOTHING).flatten(),
+            "position": torch.where(valid, position, NOTHING).flatten(),
             "count": length.repeat_interleave(t),
         }
         return Query(content, t=t, pos=1, valid=valid)
