@@ -77,7 +77,7 @@ def _command(verb: Callable[..., Any]) -> Callable[..., None]:
         result = verb(**values)
         _show(result, as_json)
 
-    command.__signature__ = inspect.Signature([*parameters, json_flag])
+    command.__signature__ = inspect.Signature([*parameters, json_flag])  # type: ignore[attr-defined]  # typer reads it
     command.__doc__ = summary
     command.__annotations__ = {p.name: p.annotation for p in [*parameters, json_flag]}
     return command
@@ -132,7 +132,8 @@ def _entries(text: str, separators: str, most: int) -> Iterator[list[str]]:
     from onetrunk.core.config import take_part
 
     while text.strip():
-        entry, sign = [], "="
+        entry: list[str] = []
+        sign = "="
         while sign == "=":
             part, sign, text = take_part(text, separators if len(entry) + 1 < most else ",")
             entry.append(part.strip())

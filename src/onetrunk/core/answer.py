@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from onetrunk.core.errors import UsageError
 
@@ -11,13 +12,19 @@ from onetrunk.core.errors import UsageError
 class Answer:
     """One row's answer for one asked column, in the column's own units."""
 
-    value: object
+    value: Any
     probability: dict[str, float] | float | None = None  # of every class, or of the value
-    interval: tuple[object, object] | None = None  # 90 % interval of a number or date
-    samples: list[object] | None = None
+    interval: tuple[Any, Any] | None = None  # 90 % interval of a number or date
+    samples: list[Any] | None = None
     scores: list[float] | None = None  # of a ranked list, the probability of each; of a history, of each step
-    quantiles: dict[float, object] | None = None  # by level, 0 to 1
+    quantiles: dict[float, Any] | None = None  # by level, 0 to 1
     logprob: float | None = None  # natural log of the probability of the whole value
+
+    @property
+    def of_classes(self) -> dict[str, float]:
+        """The probability of every class, of an answer of a closed set."""
+        assert isinstance(self.probability, dict), "only an answer of a closed set has a probability of every class"
+        return self.probability
 
 
 @dataclass(frozen=True)

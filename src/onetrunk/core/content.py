@@ -22,28 +22,45 @@ class Role(IntEnum):
     MASKED = 3  # some of it hidden, predicted in place
 
 
-@dataclass
 class Content:
     """Encoded values of one column for m documents: deterministic, cacheable, free of randomness.
 
-    Dense (`lens is None`): every array is [m, ...]. Ragged: document i is `array[starts[i] : starts[i] + lens[i]]` of
-    every array, so that taking documents, or windows of them, copies nothing until `gather`.
+    Dense: every array is [m, ...]. Ragged (`lens` was given): document i is `array[starts[i] : starts[i] + lens[i]]`
+    of every array, so that taking documents, or windows of them, copies nothing until `gather`. `lens` and `starts` of
+    dense content raise TypeError.
     """
 
-    data: dict[str, np.ndarray]
-    lens: np.ndarray | None = None
-    starts: np.ndarray | None = None
+    def __init__(
+        self, data: dict[str, np.ndarray], lens: np.ndarray | None = None, starts: np.ndarray | None = None
+    ) -> None:
+        self.data, self._lens = data, lens
+        self._starts = np.cumsum(lens) - lens if lens is not None and starts is None else starts
 
-    def __post_init__(self) -> None:
-        if self.lens is not None and self.starts is None:
-            self.starts = np.cumsum(self.lens) - self.lens
+    @property
+    def ragged(self) -> bool:
+        return self._lens is not None
+
+    @property
+    def lens(self) -> np.ndarray:
+        """How many parts each document has, int64 [m]."""
+        return self._of_ragged(self._lens)
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Where each document's parts start in the arrays, int64 [m]."""
+        return self._of_ragged(self._starts)
+
+    def _of_ragged(self, array: np.ndarray | None) -> np.ndarray:
+        if array is None:
+            raise TypeError(f"dense content has no lens and no starts; its arrays are {', '.join(self.data)}")
+        return array
 
     def __len__(self) -> int:
-        return len(self.lens) if self.lens is not None else len(next(iter(self.data.values())))
+        return len(self.lens) if self.ragged else len(next(iter(self.data.values())))
 
     def take(self, index: np.ndarray) -> Content:
         """The documents of `index` [k], in that order, repeats allowed."""
-        if self.lens is None:
+        if not self.ragged:
             return Content({name: array[index] for name, array in self.data.items()})
         return Content(self.data, self.lens[index], self.starts[index])
 
@@ -53,7 +70,7 @@ class Content:
 
     def gather(self) -> dict[str, np.ndarray]:
         """The arrays of these documents alone: [m, ...] or, ragged, [sum(lens), ...]."""
-        if self.lens is None:
+        if not self.ragged:
             return self.data
         flat = np.repeat(self.starts, self.lens) + local_positions(self.lens)
         return {name: array[flat] for name, array in self.data.items()}
@@ -74,8 +91,7 @@ class Content:
             return contents[0]
         arrays = [content.gather() for content in contents]
         data = {name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]}
-        lens = [content.lens for content in contents if content.lens is not None]
-        return Content(data, np.concatenate(lens) if lens else None)
+        return Content(data, np.concatenate([each.lens for each in contents]) if contents[0].ragged else None)
 
 
 def window_counts(lens: np.ndarray, length: int) -> np.ndarray:

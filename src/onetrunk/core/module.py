@@ -25,7 +25,7 @@ E = TypeVar("E", bound=Encoder)
 class ColumnModule(nn.Module, ABC, Generic[E]):
     """Base of all modules: built from a fitted encoder, for a trunk of one width."""
 
-    pooled: ClassVar[bool] = False  # is the read-out given the slot's state joined with the mean of the given states?
+    pooled: bool = False  # is the read-out given the slot's state joined with the mean of the given states?
     read_out: ClassVar[tuple[str, ...]] = ("head",)  # parameters or modules that `loss` uses, and `embed` does not
     wide_outputs: int = 0  # numbers of a wide read-out that the read-out is given too, at the end (`model.wide`)
 

@@ -98,7 +98,8 @@ def rows_from_events(
         splits = _split_events(events, moment, config, split, seed)
     histories = _histories(events, moment, config, ledger)
     splits = _in_history_order(splits, histories.at)
-    spans, tail = [], max(1, config.ahead)
+    spans: list[_Span] = []
+    tail = max(1, config.ahead)
     crossing = short = 0
     asked = np.zeros(len(splits), dtype=bool)
     for start, stop in histories:
@@ -179,12 +180,13 @@ def _usable(
         if name not in config.join:
             events[name]
     good, unusable = np.ones(len(events), dtype=bool), Ledger()
-    if config.order is None:
-        moment, known = np.arange(len(events), dtype=np.float64), good
-    else:
+    needed = {name: np.array([v is not None for v in events[name]], dtype=bool) for name in config.by}
+    moment = np.arange(len(events), dtype=np.float64)
+    if config.order is not None:
         moment, known = moments(events[config.order], config.order)
-    for name, fine in [(config.order, known), *((b, [v is not None for v in events[b]]) for b in config.by)]:
-        bad = np.flatnonzero(good & ~np.asarray(fine, dtype=bool))
+        needed = {config.order: known, **needed}
+    for name, fine in needed.items():
+        bad = np.flatnonzero(good & ~fine)
         good[bad] = False
         for i in events.row[bad]:
             ledger.add("events without it, left out", name, int(i))
@@ -303,7 +305,7 @@ def _rows(
     last = histories.at[_last_real(histories.at)[[span.seen - 1 for span in spans]]]
     joined = {field: name for name, fields in config.join.items() for field in fields}
     single = [*config.by, *config.now, *([config.order] if config.order else [])]
-    columns: dict[str, list[Any]] = {name: [events[name][i] for i in last] for name in single if name not in joined}
+    columns: dict[str, Sequence[Any]] = {name: [events[name][i] for i in last] for name in single if name not in joined}
     fields: dict[str, dict[str, list[Any]]] = {name: {} for name in config.join}
     for name, values in events.columns.items():
         if name in columns or name == _SPLIT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ _SAMPLE_CHARACTERS = 60
 _FEW_CLASSES = 50
 _SHORT_SAMPLE = 20
 _FEW_SHOWN = 6  # of a column's classes or words
+_NEAR = "near_duplicate_key"
 _RARE = 10  # rows of a class: fewer teach and prove little
 
 
@@ -264,16 +266,16 @@ def _nearly(
     distinct = np.unique(equal)  # one row of each that are equal: what is equal is reported as that
     keys = []
     for name in inputs:
-        key_of = column_types.get(types[name]).encoder.near_duplicate_key
-        if key_of.__func__ is Encoder.near_duplicate_key.__func__:  # its type has no such notion
+        kind = column_types.get(types[name]).encoder
+        if getattr_static(kind, _NEAR) is getattr_static(Encoder, _NEAR):  # its type has no such notion
             continue
-        of_column = keys_by(take(table[name], distinct), key_of)
+        of_column = keys_by(take(table[name], distinct), kind.near_duplicate_key)
         if (of_column != NONE).any():
             keys.append(of_column)
     if not keys:
         return Repeats()
-    key_of = first_of_each(row_keys(keys, len(distinct)))
-    return _repeats(key_of, table.row[distinct], None if splits is None else splits[distinct])
+    alike = first_of_each(row_keys(keys, len(distinct)))
+    return _repeats(alike, table.row[distinct], None if splits is None else splits[distinct])
 
 
 def _lost(table: Table, prepared: Mapping[str, Encoder], context: int | None) -> Ledger:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ _SHORT = 128  # up to this width attention costs little beside the rest of the t
 _PADDING = 0.02  # positions beside those of documents: where there are more, wider sequences are tried
 _WIDER = 1.2  # up to so many times as wide
 
+_UNPLACED = np.zeros(0, dtype=np.int64)
+
 
 @dataclass
 class _Piece:
@@ -35,9 +37,9 @@ class _Piece:
     role: Role
     docs: np.ndarray  # [k] indices among all documents
     segment: Segment
-    starts: np.ndarray | None = None  # [k] position of the segment in its document
-    branch: np.ndarray | None = None  # [k]
-    order: np.ndarray | None = None  # [k] order of its first position
+    starts: np.ndarray = field(default_factory=lambda: _UNPLACED)  # [k] position of the segment in its document
+    branch: np.ndarray = field(default_factory=lambda: _UNPLACED)  # [k]
+    order: np.ndarray = field(default_factory=lambda: _UNPLACED)  # [k] order of its first position
 
 
 def _segments(groups: dict[str, RoleAssignment], store: Store, augment: bool) -> list[_Piece]:
@@ -66,7 +68,8 @@ def _segments(groups: dict[str, RoleAssignment], store: Store, augment: bool) ->
 
 def _read_on(pieces: list[_Piece], column: int, docs: np.ndarray, n_docs: int) -> ReadPositions:
     """Where documents hold a column that another reads on: as far as it is given or masked there."""
-    lens, facts = np.zeros(n_docs, dtype=np.int64), {}
+    lens = np.zeros(n_docs, dtype=np.int64)
+    facts: dict[str, np.ndarray] = {}
     for piece in pieces:
         if piece.column == column and piece.role != Role.ASKED:
             lens[piece.docs] = piece.segment.lens
@@ -218,8 +221,8 @@ def assemble(
         for (tag, group), end in zip(groups.items(), ends, strict=True)
     }
     wide = {name: torch.from_numpy(each[rows]) for name, each in store.wide.items()}
-    where = None if in_order else torch.from_numpy(gather)
-    return Batch(layout, embeds, where, joined, docs, rows, counts, tokens, wide)
+    gather_N = None if in_order else torch.from_numpy(gather)
+    return Batch(layout, embeds, gather_N, joined, docs, rows, counts, tokens, wide)
 
 
 def _counts_up(segment: Segment) -> bool:

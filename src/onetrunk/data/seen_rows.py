@@ -46,7 +46,7 @@ def splits_before(table: Table, records: Sequence[Record]) -> np.ndarray:
         if absent_columns(table, [kept]):
             continue
         rows = np.frombuffer(base64.b64decode(kept["rows"]), dtype="<u8")
-        digits = kept.get("splits", kept.get("parts"))  # "parts": the first edition's folders
+        digits = kept["splits"] if "splits" in kept else kept["parts"]  # "parts": the first edition's folders
         splits = np.frombuffer(digits.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
         splits_now = _splits_of(_digests(table, kept["columns"]), rows, splits)
         out = np.where((out < 0) | ((splits_now >= 0) & (splits_now < out)), splits_now, out)

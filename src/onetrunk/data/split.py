@@ -93,7 +93,7 @@ def split(
     one = np.zeros(n, dtype=np.int64)
     before = np.full(n, -1, dtype=np.int64) if before is None else before
     notes: list[str] = []
-    if kind in ("random", "stratified"):
+    if column is None or kind in ("random", "stratified"):
         splits = _deal(together, _strata(table[column], column) if column else one, fractions, key, before)
         how = f"at random, each {column} in proportion" if column else "at random"
         if n > len(np.unique(together)):
@@ -115,7 +115,8 @@ def split(
         how += f", {'/'.join(f'{100 * f:g}' for f in fractions)}"
     named = kind == "given" and (spec.startswith("given") or allow_equal_rows)
     how = _respect(splits, before, how, named, notes)
-    result = Split(*(np.flatnonzero(splits == i) for i in range(3)), how, notes=notes)
+    train, val, test = (np.flatnonzero(splits == i) for i in range(3))
+    result = Split(train, val, test, how, notes=notes)
     _check_shares(result, fractions, n, int((before >= 0).sum()))
     _check_equal(result, equal, table, allow_equal_rows)
     _check_classes(result, table, types, ask)
@@ -139,7 +140,7 @@ def _parse(spec: str, table: Table) -> tuple[str, str | None, tuple[float, ...]]
     if kind not in _KINDS:
         raise unknown("split", kind, _KINDS)
     column, sign, last = rest.rpartition(":")
-    percent = (80.0, 10.0, 10.0)
+    percent: tuple[float, ...] = (80.0, 10.0, 10.0)
     if re.fullmatch(r"[\d.]+(/[\d.]+)+", last) and last not in table.columns:
         percent = tuple(float(p) for p in last.split("/"))
         if len(percent) != 3 or percent[0] <= 0 or not np.isclose(sum(percent), 100):
@@ -189,8 +190,8 @@ def _deal(
     order = shuffled[np.lexsort((-counts[shuffled], had[shuffled] == len(SPLITS)))]
     # Bytes and lists of a block: most groups are of one row, where arrays would cost ten times as much.
     names = np.unique(stratum)
-    strata = np.searchsorted(names, stratum)[np.argsort(inverse, kind="stable")]  # of group after group
-    strata = strata.astype(np.uint8).tobytes() if len(names) < 256 else strata.tolist()
+    ordered = np.searchsorted(names, stratum)[np.argsort(inverse, kind="stable")]  # of group after group
+    strata: Sequence[int] = ordered.astype(np.uint8).tobytes() if len(names) < 256 else ordered.tolist()
     starts, taken = np.cumsum(counts) - counts, bytearray(had.astype(np.uint8).tobytes())
     lack = (np.bincount(stratum)[names, None] * np.array(fractions)).tolist()  # [strata][splits] rows still wanted
     overall = (len(group) * np.array(fractions)).tolist()

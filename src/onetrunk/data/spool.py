@@ -63,7 +63,7 @@ class Spool:
             waiting, self._batches = self._batches, []
         else:
             waiting = [batch]
-        with disk_errors(self._path):
+        with disk_errors(self._place):
             for each in waiting:
                 self._writer.write_batch(each)
 
@@ -71,12 +71,17 @@ class Spool:
         """All that was appended; nothing can be appended after."""
         if self._writer is None:
             return self._batches
-        with disk_errors(self._path):
+        with disk_errors(self._place):
             self._writer.close()
-            with pa.memory_map(str(self._path)) as file:
+            with pa.memory_map(str(self._place)) as file:
                 self._batches = list(pa.ipc.open_stream(file))
         self._unlink()
         return self._batches
+
+    @property
+    def _place(self) -> Path:
+        assert self._path is not None, "all is in memory"
+        return self._path
 
     def _unlink(self) -> None:
         if self._path is not None:

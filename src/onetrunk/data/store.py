@@ -44,8 +44,8 @@ class Store:
     def select(self, names: Sequence[str]) -> Store:
         """These of its columns, as values of a table: without weights, and without what a wide read-out says."""
         chosen = [self.names.index(name) for name in names]
-        encoders, contents = ([of[c] for c in chosen] for of in (self.encoders, self.contents))
-        return Store(list(names), encoders, contents, self.index[:, chosen])
+        contents = [self.contents[c] for c in chosen]
+        return Store(list(names), [self.encoders[c] for c in chosen], contents, self.index[:, chosen])
 
     def take(self, rows: np.ndarray) -> Store:
         """These of its rows, as values of a table, in that order, repeats allowed. No array is copied."""
@@ -77,8 +77,8 @@ class Store:
         names them in another."""
         made = hashlib.blake2b(self.index.tobytes(), digest_size=8)
         for content in self.contents:
-            for ragged in (content.lens, content.starts):
-                made.update(b"" if ragged is None else ragged.tobytes())
+            if content.ragged:
+                made.update(content.lens.tobytes() + content.starts.tobytes())
             for name, array in sorted(content.data.items()):
                 made.update(name.encode())
                 rows = max(1, _HASHED_AT_ONCE // max(1, array[:1].nbytes))
@@ -99,7 +99,7 @@ class ContentWriter:
     def append(self, content: Content) -> None:
         """Raises ResourceError where the disk is full."""
         arrays = content.gather()
-        if content.lens is not None:
+        if content.ragged:
             self._lens.append(content.lens)
         self._parts.append(arrays)
         self._bytes += sum(array.nbytes for array in arrays.values())

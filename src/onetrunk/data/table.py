@@ -10,7 +10,6 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +34,19 @@ _TOLD = "ignored, as told"
 _ENOUGH_ROWS_PER_VALUE = 5  # with fewer, two columns may match value by value without telling of each other
 
 
-@dataclass
 class Table:
     """`row` int64 [rows] is where each row stood in its source (from 0): messages and ledgers name it."""
 
-    columns: dict[str, Sequence[Any]]
-    source: str = "memory"
-    row: np.ndarray | None = None
-    notes: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        if self.row is None:
-            self.row = np.arange(len(self), dtype=np.int64)
+    def __init__(
+        self,
+        columns: dict[str, Sequence[Any]],
+        source: str = "memory",
+        row: np.ndarray | None = None,
+        notes: list[str] | None = None,
+    ) -> None:
+        self.columns, self.source = columns, source
+        self.row = np.arange(len(self), dtype=np.int64) if row is None else row
+        self.notes: list[str] = [] if notes is None else notes
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), []))

@@ -70,7 +70,7 @@ class Sum(Merge):
         total = reduce(torch.add, losses.values())
         if total.requires_grad:
             if self.alone:
-                total.backward()  # type: ignore[no-untyped-call]
+                total.backward()
             else:
                 torch.autograd.backward(total, inputs=list(self.parameters))
 

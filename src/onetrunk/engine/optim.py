@@ -84,10 +84,11 @@ def build_optimizer(
     Under `muon`, what is `hidden` (matrices between embeddings and read-outs, and convolutions) gets Muon, the rest
     AdamW. `rates`: what learns at a share of the learning rate.
     """
-    names = {parameter: name for name, parameter in parameters.items() if parameter.requires_grad}
-    if not names:
+    named = {parameter: name for name, parameter in parameters.items() if parameter.requires_grad}
+    if not named:
         raise UsageError("Nothing to train: every parameter of the model is frozen.")
-    trained, rates = list(names), rates or {}
+    trained, rates = list(named), rates or {}
+    names: dict[Tensor, str] = dict(named.items())
     if config.optimizer != "muon":
         return Optimizer([_torch_optimizer(config.optimizer, trained, config, rates)], names)
     orthogonal = [p for p in trained if p in hidden]
@@ -140,7 +141,7 @@ class Muon(torch.optim.Optimizer):
         self.bf16 = bf16
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # no closure: who calls it has computed the gradients
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[nn.Parameter]] = {}
             for parameter in group["params"]:
@@ -153,15 +154,16 @@ class Muon(torch.optim.Optimizer):
         for parameter in parameters:
             if "momentum_buffer" not in self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        grads = [parameter.grad for parameter in parameters]
+        grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        weights: list[Tensor] = list(parameters)
         buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
         nesterov = torch._foreach_lerp(grads, buffers, group["momentum"])
         matrices = torch.stack(nesterov).flatten(2)
         updates = orthogonalise(matrices, self.bf16).to(parameters[0].dtype).view(-1, *shape)
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
         scale = max(1.0, matrices.shape[1] / matrices.shape[2]) ** 0.5  # one root-mean-square for tall and wide ones
-        torch._foreach_add_(parameters, list(updates), alpha=-group["lr"] * scale)
+        torch._foreach_add_(weights, list(updates), alpha=-group["lr"] * scale)
 
 
 def orthogonalise(g: Tensor, bf16: bool = False, steps: int = 5) -> Tensor:

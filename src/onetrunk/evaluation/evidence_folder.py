@@ -93,18 +93,18 @@ def _bounded(test: Table, train: Table | None, models: Sequence[Model], ledger: 
     """The columns that the models look at or answer, in memory: of more rows than it should hold a sample, always the
     same, which the ledger tells of."""
     names = {name for model in models for name in model.columns}
-    out = []
-    for table, most, what in (
-        (test, MAX_JUDGED, "held-out rows beyond those judged, which are a random sample"),
-        (train, MAX_COMPARED, "training rows beyond those that simple models learn from, a random sample"),
-    ):
-        if table is None:
-            out.append(None)
-            continue
+
+    def bounded(table: Table, most: int, what: str) -> Table:
         if len(table) > most:
             ledger.add(what, "the table", n=len(table) - most)
-        out.append(table.sample(most, "judge").loaded(name for name in table.names if name in names))
-    return out[0], out[1]
+        return table.sample(most, "judge").loaded(name for name in table.names if name in names)
+
+    judged = bounded(test, MAX_JUDGED, "held-out rows beyond those judged, which are a random sample")
+    if train is None:
+        return judged, None
+    return judged, bounded(
+        train, MAX_COMPARED, "training rows beyond those that simple models learn from, a random sample"
+    )
 
 
 def judged_tasks(tasks: Sequence[Task], test: Table) -> list[tuple[list[str], str]]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.record import TaskEvidence
 from onetrunk.evaluation.words import amount, span, word
 
@@ -19,8 +18,10 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DARK_PALETTE = ("#5AB4E8", "#F0884A", "#3CC79B", "#E3A1C4", "#F2B945", "#8CCBF0")
 _GREY = "#8A8F98"
 _LATIN = ("Inter", "Source Sans 3", "Noto Sans", "Helvetica Neue", "Arial", "Liberation Sans")
-_CHINESE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei")
-_CHINESE += ("WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "SimHei", "Arial Unicode MS")
+_CHINESE = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "SimHei", "Arial Unicode MS",
+)  # fmt: skip
 _MOST_LINES = 5
 _MOST_NAMED = 24  # characters of a name in a legend
 
@@ -47,11 +48,9 @@ def render(draw: Draw, size: tuple[float, float] = (6.4, 4.0)) -> dict[str, byte
 
 def comparison(task: TaskEvidence) -> dict[str, bytes]:
     """The model's main metric and each baseline's, best first, with their intervals."""
-    baselines = [baseline for baseline in task.baselines if baseline.score is not None]
-    baselines.sort(key=lambda baseline: baseline.score.value, reverse=task.higher_is_better)
     if task.score is None:
         return {}
-    bars: list[tuple[str, Interval]] = [("this model", task.score), *((r.name, r.score) for r in baselines)]
+    bars = [("this model", task.score), *((baseline.name, score) for baseline, score in task.ranked)]
 
     def draw(axes: Any) -> bool:
         percent = word(task.metric).kind == "share"
@@ -154,7 +153,7 @@ def _style(dark: bool) -> Iterator[None]:
     ramp = LinearSegmentedColormap.from_list(f"onetrunk{'-dark' if dark else ''}", [page, palette[0]])
     if ramp.name not in matplotlib.colormaps:
         matplotlib.colormaps.register(ramp)
-    settings = {
+    settings: dict[Any, object] = {
         "font.family": _fonts(),
         "font.size": 11,
         "text.color": ink,

@@ -114,7 +114,9 @@ def _evaluate_task(
     from_nothing = not isinstance(encoder, History) and not any(name in test for name in given)
     if from_nothing and isinstance(evaluation, JudgedByLikelihood):
         values = [test[ask][i] for i in rows]
-        task = judge_likelihood(model, evaluation, ask, values, train and train.get(ask), seed, n_samples, encoded)
+        task = judge_likelihood(
+            model, evaluation, ask, values, None if train is None else train.get(ask), seed, n_samples, encoded
+        )
         task.without_truth = len(test[ask]) - len(rows)
         return task, {}
     held_out = {name: [test[name][i] for i in rows] for name in given if name in test}
@@ -197,6 +199,7 @@ class _Judge:
             )
             return intervals.interval(value, draws), draws
         each = self.evaluation.per_row(answers, self.truths)
+        assert each is not None, "a type has a number for each row, or for none"
         draws = intervals.row_draws(each, np.mean, _ROW_RESAMPLES, self.seed)
         if np.isin(each, (0.0, 1.0)).all():
             return intervals.wilson(float(each.sum()), len(each)), draws
@@ -221,7 +224,7 @@ def _answered(
 
 def _result(name: str, run: Baseline, judge: _Judge, ours: Interval | None, draws: np.ndarray) -> BaselineResult:
     baseline = BaselineResult(name, seconds=run.seconds, note=run.note)
-    if run.answers is None:
+    if run.answers is None or run.metrics is None:
         return baseline
     baseline.metrics = _floats(run.metrics)
     baseline.score, theirs = judge(run.answers, baseline.metrics)
@@ -258,7 +261,8 @@ def _samples(
     order = rng.permutation(rng.key(judge.seed, "samples"), len(answers))
     groups = _right_and_wrong(encoder, answers, truths, judge, order) or _near_and_far(answers, judge, order)
 
-    beside = given.get(reads_on(encoder))  # answers that lie in a given value are shown in it
+    on = reads_on(encoder)
+    beside = None if on is None else given.get(on)  # answers that lie in a given value are shown in it
 
     def display(value: Any, i: int) -> Display:
         return _display(encoder, value, None if beside is None else beside[1][i])

@@ -63,11 +63,15 @@ class TaskEvidence:
     samples: list[Sample] = field(default_factory=list)
 
     @property
+    def ranked(self) -> list[tuple[BaselineResult, Interval]]:
+        """The baselines that have a score, and their scores, the strongest first."""
+        scored = [(baseline, baseline.score) for baseline in self.baselines if baseline.score is not None]
+        return sorted(scored, key=lambda each: each[1].value, reverse=self.higher_is_better)
+
+    @property
     def best(self) -> BaselineResult | None:
         """The strongest baseline."""
-        scored = [baseline for baseline in self.baselines if baseline.score is not None]
-        sign = 1 if self.higher_is_better else -1
-        return max(scored, key=lambda baseline: sign * baseline.score.value, default=None)
+        return self.ranked[0][0] if self.ranked else None
 
 
 @dataclass

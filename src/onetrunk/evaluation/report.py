@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from onetrunk.evaluation._style import CSS
-from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.record import Display, Evidence, Origin, Sample, TaskEvidence
 from onetrunk.evaluation.words import amount, duration, headline, plain, sources, span, word
 
@@ -72,12 +71,10 @@ def _task(evidence: Evidence, number: int, task: TaskEvidence) -> str:
 
 def _forest(task: TaskEvidence) -> str:
     """The model and its baselines on one scale, the best first."""
-    baselines = [baseline for baseline in task.baselines if baseline.score is not None]
-    baselines.sort(key=lambda baseline: baseline.score.value, reverse=task.higher_is_better)
     if task.score is None:
         return ""
-    rows: list[tuple[str, str, Interval]] = [("me", "this model", task.score)]
-    rows += [("them", baseline.name, baseline.score) for baseline in baselines]
+    rows = [("me", "this model", task.score)]
+    rows += [("them", baseline.name, score) for baseline, score in task.ranked]
     ticks = _ticks(min(s.low for _, _, s in rows), max(s.high for _, _, s in rows), word(task.metric).kind == "share")
     low, width = ticks[0], ticks[-1] - ticks[0]
 
@@ -122,17 +119,19 @@ def _skipped(task: TaskEvidence) -> str:
 
 
 def _metrics(task: TaskEvidence) -> str:
-    baselines = [baseline for baseline in task.baselines if baseline.metrics is not None]
-    heads = "".join(f'<th class="num">{_name(name)}</th>' for name in ["this model", *(r.name for r in baselines)])
+    baselines = [(baseline, baseline.metrics) for baseline in task.baselines if baseline.metrics is not None]
+    heads = "".join(
+        f'<th class="num">{_name(name)}</th>' for name in ["this model", *(baseline.name for baseline, _ in baselines)]
+    )
     lines = []
     for metric, value in task.metrics.items():
         meaning = f"<br><small>{_e(word(metric).meaning)}</small>" if word(metric).meaning else ""
-        theirs = "".join(f'<td class="num">{_cell(metric, r.metrics.get(metric))}</td>' for r in baselines)
+        theirs = "".join(f'<td class="num">{_cell(metric, of.get(metric))}</td>' for _, of in baselines)
         lines.append(
             f"<tr><th>{_e(word(metric).label)}{meaning}</th>"
             f'<td class="num mine">{_cell(metric, value)}</td>{theirs}</tr>'
         )
-    times = "".join(f'<td class="num">{_e(duration(baseline.seconds))}</td>' for baseline in baselines)
+    times = "".join(f'<td class="num">{_e(duration(baseline.seconds))}</td>' for baseline, _ in baselines)
     lines.append(
         f"<tr><th>Time<br><small>to answer; for a baseline, to fit and answer</small></th>"
         f'<td class="num">{_e(duration(task.seconds))}</td>{times}</tr>'

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onetrunk.evaluation.intervals import Interval
-from onetrunk.evaluation.record import BaselineResult, TaskEvidence
+from onetrunk.evaluation.record import TaskEvidence
 
 
 @dataclass(frozen=True)
@@ -127,13 +127,13 @@ def headline(task: TaskEvidence) -> str:
 def against(task: TaskEvidence) -> str:
     """One sentence on the strongest simple baseline."""
     baseline = task.best
-    if baseline is None or baseline.lead is None:
+    if baseline is None or baseline.score is None or baseline.lead is None:
         return "No simple baseline was run."
     begin = f"The strongest simple baseline, {baseline.name}, reaches {amount(task.metric, baseline.score.value)}"
     if baseline.lead.value == 0:
         return f"{begin}: the same."
     how = "better" if baseline.lead.value > 0 else "worse"
-    return f"{begin}: the model is {_distance(task.metric, baseline.lead)} {how}, {verdict(baseline)}."
+    return f"{begin}: the model is {_distance(task.metric, baseline.lead)} {how}, {_verdict(baseline.lead)}."
 
 
 def lead(metric: str, interval: Interval) -> str:
@@ -142,8 +142,8 @@ def lead(metric: str, interval: Interval) -> str:
     return f"{value} ({ends})".replace(" %", " points", 1).replace(" %", "")
 
 
-def verdict(baseline: BaselineResult) -> str:
-    if not baseline.lead.excludes(0):
+def _verdict(lead: Interval) -> str:
+    if not lead.excludes(0):
         return "which may be chance"
     return "more than chance would explain"
 

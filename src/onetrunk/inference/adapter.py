@@ -96,7 +96,7 @@ def read(folder: Path, base: Path) -> tuple[dict[str, Any], dict[str, Tensor], A
          "dora": written.get("use_dora", False), "targets": written.get("target_modules")}, str(folder / CONFIG),
     )  # fmt: skip
     shapes = tensor_shapes(base / "model.safetensors")
-    expected = {}
+    expected: dict[str, tuple[int, ...]] = {}
     for name, shape in shapes.items():
         path, _, kind = name.rpartition(".")
         if kind == "weight" and path.startswith("layers.") and path.rpartition(".")[2] in config.targets:

@@ -54,6 +54,7 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
             loss = model.module(ask).loss(model.read(model.encode(batch), ask), read.targets)
             row = row_of[whose[kept]][batch.row[read.doc_r.cpu().numpy()]]
             w = read.targets["w"].cpu().double()
+            assert loss.each is not None, f"the loss of {ask} does not tell each read's own"
             np.add.at(sums, row, (loss.each.cpu().double() * w).numpy())
             np.add.at(counts, row, w.numpy())
     finally:

@@ -84,10 +84,10 @@ class Model:
         """The task with these asked columns, or the folder's first; by default every other column it knows is given."""
         for name in [*(ask or []), *(given or [])]:
             self._known(name)
-        if ask is None and not self.tasks:
-            raise UsageError(f"Say which column to ask for with --ask. This model knows: {', '.join(self.columns)}.")
         known = next((t for t in self.tasks if ask is None or set(ask) <= set(t.ask)), None)
-        asked = list(ask) if ask is not None else known.ask
+        if ask is None and known is None:
+            raise UsageError(f"Say which column to ask for with --ask. This model knows: {', '.join(self.columns)}.")
+        asked = list(ask) if ask is not None else known.ask if known else []
         if given is None:
             given = known.given if known else [name for name in self.columns if name not in asked]
         return Task([name for name in given if name not in asked], asked)
@@ -269,17 +269,17 @@ def answer_columns(name: str, answers: Sequence[Answer], encoder: Encoder) -> di
     out: dict[str, list[Any]] = {name: [a.value for a in answers]}
     first = answers[0] if answers else Answer(None)
     if isinstance(first.probability, dict):
-        out[f"{name}_probability"] = [max(a.probability.values()) for a in answers]
+        out[f"{name}_probability"] = [max(a.of_classes.values()) for a in answers]
         classes = class_names(encoder) or []
         if len(classes) <= _MOST_CLASS_COLUMNS:
-            out |= {f"{name}_p_{c}": [a.probability.get(c, 0.0) for a in answers] for c in classes}
+            out |= {f"{name}_p_{c}": [a.of_classes.get(c, 0.0) for a in answers] for c in classes}
     elif first.probability is not None:
         out[f"{name}_probability"] = [a.probability for a in answers]
     if first.scores is not None:
         out[f"{name}_scores"] = [a.scores for a in answers]
     if first.interval is not None:
-        out[f"{name}_low"] = [a.interval[0] for a in answers]
-        out[f"{name}_high"] = [a.interval[1] for a in answers]
+        ends = [a.interval or (None, None) for a in answers]
+        out[f"{name}_low"], out[f"{name}_high"] = [low for low, _ in ends], [high for _, high in ends]
     return out
 
 

@@ -71,7 +71,7 @@ def _by_length(
     given_rows = GivenRows(store, np.arange(len(store.index)), [name for name in given if name != ask])
     lengths, prompted = given_rows.lengths(), np.zeros(len(store.index), dtype=np.int64)
     if prompt is not None:
-        prompted = module.encoder.max_positions(prompt) if prompt.lens is None else prompt.lens
+        prompted = prompt.lens if prompt.ragged else module.encoder.max_positions(prompt)
     needs = lengths + module.answer_positions(prompted, sampling)
     power = np.ceil(np.log2(np.maximum(needs, _SHORTEST))).astype(np.int64)
     order = np.argsort(lengths + prompted, kind="stable")

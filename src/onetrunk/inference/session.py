@@ -176,7 +176,7 @@ class Session:
         lengths = given_rows.lengths()
         if request.prompt is not None:
             prompt = request.prompt.take(rows)
-            prompted = module.encoder.max_positions(prompt) if prompt.lens is None else prompt.lens
+            prompted = prompt.lens if prompt.ragged else module.encoder.max_positions(prompt)
             lengths = lengths + module.encoder.max_positions(prompt)
         keys = rng.mix(rng.key(sampling.seed, "answer", request.ask), rows + request.first_row)
         guided = isinstance(module, Guided) and sampling.guidance != 1

@@ -65,11 +65,11 @@ def read(path: Path, words: Path | None = None) -> Model:
     columns = [Column("text", "text", "text"), Column("label", "category", "label")]
     network = FoundationModel(trunk, columns, {"text": reads, "label": answers}, "causal")
     state = {name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()}
-    for i, (own, before, shift) in enumerate(recurrent):
+    for i, (own, before, gates) in enumerate(recurrent):
         wide = torch.zeros(4 * width, width)  # what a narrower vector leaves of the width is zero
         wide[:, : len(own)] = _tensor(own).T
         state |= {f"trunk.layers.{i}.weight_ih_l0": wide, f"trunk.layers.{i}.weight_hh_l0": _tensor(before).T}
-        state[f"trunk.layers.{i}.bias_ih_l0"] = _tensor(shift)
+        state[f"trunk.layers.{i}.bias_ih_l0"] = _tensor(gates)
     head, shift = _tensor(kernel).T, _tensor(bias)
     if len(bias) == 1:  # a sigmoid is a softmax over 0 and its logit
         head, shift = (torch.cat([torch.zeros_like(x), x]) for x in (head, shift))

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onetrunk.columns.families.tokens.encoder import TokenEncoder
+from onetrunk.columns.families.tokens.module import TokenModule
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Batch, Embed, Layout
@@ -43,8 +44,16 @@ _ROWS_AT_ONCE = 16
 EMBEDDING = "row.embedding"  # [rows, D], the mean of the given states
 
 
-class OneShot(nn.Module):
+class _Graph(nn.Module):
+    """What is written. `outputs` names the tensors that it gives, in order."""
+
+    outputs: Sequence[str]
+
+
+class OneShot(_Graph):
     """What is given to an asked column's numbers and the row's embedding, or to the latter alone."""
+
+    slot: Tensor  # [1, t, D]
 
     def __init__(
         self,
@@ -60,7 +69,7 @@ class OneShot(nn.Module):
         super().__init__()
         self.network, self.given, self.ask, self.arrays, self.grid = network, list(given), ask, list(arrays), grid
         self.facts = list(facts)
-        self.outputs = [EMBEDDING]
+        outputs = [EMBEDDING]
         if ask is not None:
             module, cpu = network.module(ask), torch.device("cpu")
             keys, t = rng.mix(np.zeros(1, dtype=np.uint64)), grid or 1
@@ -73,7 +82,8 @@ class OneShot(nn.Module):
                     slot = module.embed(query.content).view(1, t, -1) + network.marker(ask)[Role.ASKED]
                     self.register_buffer("slot", slot)
                 after = module.step(self.state, torch.zeros(1, t, (1 + module.pooled) * network.width), None)
-            self.outputs += [f"{ask}.{name}" for name in after if name not in self.state]
+            outputs += [f"{ask}.{name}" for name in after if name not in self.state]
+        self.outputs = outputs
 
     def forward(self, gather_BT: Tensor, pos_BT: Tensor, *arrays: Tensor) -> tuple[Tensor, ...]:
         """gather_BT: which of the given columns' joined positions stands at each place; their number where padded."""
@@ -97,8 +107,8 @@ class OneShot(nn.Module):
             return (pooled,)
         module = network.module(self.ask)
         state = {name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in self.state.items()}
-        if self.grid is not None:
-            h, on = self._read_on(reads_on(module.encoder), hidden.h_BTD, gather_BT, lens, content)
+        if self.grid is not None and (other := reads_on(module.encoder)) is not None:
+            h, on = self._read_on(other, self.grid, hidden.h_BTD, gather_BT, lens, content)
             after = module.step(state | on, h, None)
         else:
             t = self.slot.shape[1]
@@ -109,16 +119,22 @@ class OneShot(nn.Module):
         return (pooled, *(after[name.removeprefix(f"{self.ask}.")] for name in self.outputs[1:]))
 
     def _read_on(
-        self, other: str, h: Tensor, gather_BT: Tensor, lens: Sequence[int], content: dict[str, dict[str, Tensor]]
+        self,
+        other: str,
+        grid: int,
+        h: Tensor,
+        gather_BT: Tensor,
+        lens: Sequence[int],
+        content: dict[str, dict[str, Tensor]],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """A given column's states [B, grid, D] (T of them where `grid` is 0), and `core.batch.state_of` it."""
         c = self.given.index(other)
-        at = F.pad((gather_BT >= sum(lens[:c])) & (gather_BT < sum(lens[: c + 1])), (0, self.grid))
+        at = F.pad((gather_BT >= sum(lens[:c])) & (gather_BT < sum(lens[: c + 1])), (0, grid))
         t = torch.arange(at.shape[1], device=h.device)
         order = torch.where(at, t, t + at.shape[1]).argsort(dim=1)  # its own first
-        h = F.pad(h, (0, 0, 0, self.grid))
-        if self.grid:
-            order = order[:, : self.grid]
+        h = F.pad(h, (0, 0, 0, grid))
+        if grid:
+            order = order[:, :grid]
         state = {"lens": at.sum(1)}
         there = at.any(1)
         for name in self.facts:
@@ -129,7 +145,7 @@ class OneShot(nn.Module):
         return h[rows[:, None], order], state  # no h.gather: its result would have the name of an input
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(_Graph):
     """Tokens [B, T], the start token first, to the next ones' logits [B, T, V]."""
 
     outputs = ("logits",)
@@ -143,6 +159,7 @@ class LanguageModel(nn.Module):
         role = torch.full((1,), int(Role.ASKED), device=ids_BT.device)
         here = torch.arange(B * T, device=ids_BT.device)
         batch = Batch(Layout.stream(B, T, ids_BT.device), {self.ask: Embed({"id": ids_BT.flatten()}, role, here)})
+        assert isinstance(module, TokenModule)
         return (F.linear(*module.readout(self.network.encode(batch).h_BTD)).float(),)
 
 
@@ -164,12 +181,13 @@ def export(model: Model, ask: str | None, given: Sequence[str], store: Store, pa
         raise UsageError(
             f"Only transformers are written as ONNX; this trunk is of the kind {network.trunk.config.kind}."
         )
-    if isinstance(encoder, TokenEncoder):
+    graph: OneShot | LanguageModel
+    if ask is not None and isinstance(encoder, TokenEncoder):
         if encoder.options.bigrams:
             raise UsageError(f"{ask!r} also embeds pairs of tokens (bigrams), which are not written as ONNX.")
         graph, feeds = LanguageModel(network, ask), _texts(store, ask)
         example = {"ids": np.resize(feeds[0]["ids"], (2, max(2, feeds[0]["ids"].shape[1])))}
-    elif encoder is None or model.module(ask).pooled or reads_on(encoder) is not None:
+    elif ask is None or encoder is None or model.module(ask).pooled or reads_on(encoder) is not None:
         example, feeds = _rows(network, store, given)
         graph = OneShot(network, given, ask, list(example)[2:], *_read_on(encoder, store, given))
     else:
@@ -264,7 +282,7 @@ def _quiet() -> Any:
             logging.getLogger().setLevel(level)
 
 
-def _write(graph: nn.Module, feed: dict[str, np.ndarray], path: Path) -> None:
+def _write(graph: _Graph, feed: dict[str, np.ndarray], path: Path) -> None:
     try:
         import onnxscript  # noqa: F401
     except ImportError:
@@ -295,7 +313,7 @@ def _quantise(path: Path) -> None:
 
 # -- checking ------------------------------------------------------------------------------------------------
 def _compare(
-    graph: nn.Module, feeds: Sequence[dict[str, np.ndarray]], path: Path
+    graph: _Graph, feeds: Sequence[dict[str, np.ndarray]], path: Path
 ) -> tuple[Parity, list[dict[str, np.ndarray]]]:
     """The file's numbers beside the graph's, and what the file gave for each feed."""
     session = open_session(path)

@@ -84,7 +84,7 @@ def _ece(confidence: np.ndarray, right: np.ndarray) -> float:
     return float(np.abs(gaps).sum() / len(right))
 
 
-def per_class(truths: Sequence[str], predicted: Sequence[str]) -> list[dict[str, Any]]:
+def per_class(truths: Sequence[str] | np.ndarray, predicted: Sequence[str] | np.ndarray) -> list[dict[str, Any]]:
     """Precision, recall, F1 and rows of every class true or answered somewhere, in alphabetical order.
 
     Precision of a class never answered, and recall of one never true, are 0, as in scikit-learn.

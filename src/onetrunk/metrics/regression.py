@@ -21,8 +21,8 @@ REGRESSION = (
 
 
 def regression(
-    truths: Sequence[float],
-    predicted: Sequence[float],
+    truths: Sequence[float] | np.ndarray,
+    predicted: Sequence[float] | np.ndarray,
     interval: np.ndarray | None = None,
     quantiles: np.ndarray | None = None,
     levels: Sequence[float] = (),

@@ -46,6 +46,11 @@ class WideShape:
 class WideColumn(nn.Module):
     """What is known of one given column's features."""
 
+    missing: Tensor
+    key: Tensor
+    key_mean: Tensor
+    any_mean: Tensor
+
     def __init__(self, shape: WideShape, name: str) -> None:
         super().__init__()
         K, components = shape.outputs, shape.components.get(name, 0)
@@ -107,6 +112,9 @@ class WideColumn(nn.Module):
 
 class WideReadout(nn.Module):
     """Of one asked column: `forward(features, present, m)` gives float32 [m, K]."""
+
+    bias: Tensor
+    mix: Tensor
 
     def __init__(self, shape: WideShape) -> None:
         super().__init__()

@@ -68,7 +68,7 @@ class MLP(nn.Module):
         return self.down_proj(_ACTIVATIONS[self.activation](self.up_proj(x)))
 
 
-def build_mlp(activation: Activation, width: int, hidden: int, bias: bool) -> nn.Module:
+def build_mlp(activation: Activation, width: int, hidden: int, bias: bool) -> SwiGLU | MLP:
     return SwiGLU(width, hidden, bias) if activation == "swiglu" else MLP(width, hidden, bias, activation)
 
 
@@ -76,7 +76,7 @@ class Block(nn.Module):
     """`norms` are attention's and the MLP's, named as in Qwen3 wherever they stand."""
 
     def __init__(
-        self, attention: Attention, mlp: nn.Module, norms: tuple[nn.Module, nn.Module], post: bool, dropout: float
+        self, attention: Attention, mlp: SwiGLU | MLP, norms: tuple[nn.Module, nn.Module], post: bool, dropout: float
     ) -> None:
         super().__init__()
         self.input_layernorm, self.self_attn = norms[0], attention

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from pydantic import Field
@@ -129,7 +129,7 @@ class Recurrent(nn.Module):
         self.norm = nn.RMSNorm(width, eps=config.eps) if config.norm == "rms" else nn.Identity()
         if config.kind == "lstm":
             for layer in self.layers:  # forget gates start open (Jozefowicz et al. 2015)
-                nn.init.ones_(layer.bias_ih_l0.data[width : 2 * width])
+                nn.init.ones_(layer.get_parameter("bias_ih_l0").data[width : 2 * width])
 
     def forward(self, x_BTD: Tensor, layout: Layout, watch: Watch | None = None) -> Tensor:
         """h_BTD; where the layout has padding it means nothing. `watch` is told the number of each layer and what
@@ -192,10 +192,14 @@ class Recurrent(nn.Module):
         """
         lens = valid_Nt.sum(dim=1)
         layers = []
-        for layer, state in zip(self.layers, cache.layers, strict=True):
+        for layer, state in zip(self._cells, cache.layers, strict=True):
             x_NtD, state = _run_layer(layer, x_NtD, lens, state)
             layers.append(state)
         return self.norm(x_NtD), cache.after(layers, keep)
+
+    @property
+    def _cells(self) -> list[nn.RNNBase]:
+        return cast(list[nn.RNNBase], list(self.layers))  # a ModuleList does not say of what
 
     @property
     def _states(self) -> int:
@@ -230,7 +234,7 @@ class Recurrent(nn.Module):
         given, lens = streams.given, streams.lens
         zero = x_StD.new_zeros(len(lens), x_StD.shape[2])
         start = (zero,) * self._states
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self._cells):
             if masks is not None:
                 x_StD = x_StD * masks[i][:, None]
             first, last = _run_layer(layer, x_StD[:given], lens[:given], tuple(s[:given] for s in start))

@@ -5,8 +5,8 @@ A few fields make it GPT-2, BERT, RoBERTa, ViT, CLIP, Llama, Mistral, Qwen2 or W
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -91,16 +91,16 @@ class Transformer(nn.Module):
         return self.norm(x_BTD)
 
     @property
-    def blocks(self) -> Sequence[nn.Module]:
+    def blocks(self) -> list[Block]:
         """Its equal parts: compiling one compiles all, and their matrices are hidden ones, as Muon asks for."""
-        return list(self.layers)
+        return cast(list[Block], list(self.layers))  # a ModuleList does not say of what
 
     def flops(self, layout: Layout) -> float:
         """Floating-point operations of a training step. Pairs of positions are those of one document; of a causal one
         half of them."""
         lens = layout.lengths().double()
         pairs = float((lens * (lens + 1)).sum()) / 2 if layout.causal else float(lens.square().sum())
-        attention = self.layers[0].self_attn
+        attention = self.blocks[0].self_attn
         compared = len(self.layers) * attention.heads * attention.head_width
         return 6 * _weights(self.layers) * float(lens.sum()) + 12 * compared * pairs
 
@@ -121,7 +121,7 @@ class Transformer(nn.Module):
 
     def start_cache(self, n: int, device: torch.device) -> Cache:
         """An empty cache for n documents."""
-        attention = self.layers[0].self_attn
+        attention = self.blocks[0].self_attn
         empty = torch.zeros(n, attention.kv_heads, 0, attention.head_width, device=device)
         count = len(self.layers)
         return Cache([empty] * count, [empty] * count, torch.zeros(n, 0, dtype=torch.bool, device=device))
@@ -133,7 +133,7 @@ class Transformer(nn.Module):
 
     def start_slots(self, slots: int, positions: int, device: torch.device, dtype: torch.dtype) -> SlotCache:
         """A cache for as many documents of so many positions each, all of it allocated now."""
-        attention = self.layers[0].self_attn
+        attention = self.blocks[0].self_attn
         return SlotCache(len(self.layers), slots, positions, attention.kv_heads, attention.head_width, dtype, device)
 
     def extend(
@@ -147,7 +147,7 @@ class Transformer(nn.Module):
         mask = cache.mask(valid_NT, causal)
         x_NTD, cos_sin = self._enter(x_NTD, pos_NT)
         keys, values = [], []
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self.blocks):
             x_NTD, k, v = layer.extend(x_NTD, cos_sin, cache, i, mask)
             keys.append(k)
             values.append(v)

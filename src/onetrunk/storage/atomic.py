@@ -215,7 +215,7 @@ def _commit(path: Path, write: Callable[[Path], None], replace: bool, needs: int
     try:
         _try_commit(path, write, replace, needs, known)
     except ResourceError as error:
-        if error.__cause__ is None or error.__cause__.errno not in FULL:
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in FULL:
             raise
         time.sleep(_PAUSE)
         _try_commit(path, write, replace, needs, known)

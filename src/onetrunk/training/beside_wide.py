@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from onetrunk.core.events import Decision, Note
-from onetrunk.core.wide import Wide, WideTarget
+from onetrunk.core.wide import Wide, WideTarget, wide_target_of
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.store import Store
@@ -49,7 +49,7 @@ def begins_wide(data: Data, recipe: Recipe) -> bool:
     answered = [np.mean([value is not None for value in train[name]]) for name in data.ask]
     asked, given = ([column_types.get(data.types[n]).encoder for n in names] for names in (data.ask, data.given))
     wide = any(issubclass(kind, Wide) for kind in given)
-    return wide and all(issubclass(kind, WideTarget) for kind in asked) and min(answered) >= _LABELLED
+    return wide and all(issubclass(kind, WideTarget) for kind in asked) and float(min(answered)) >= _LABELLED
 
 
 def train_beside_wide(data: Data, context: RunContext, usable: Callable[[Model], None]) -> FineTuned | None:
@@ -115,7 +115,7 @@ def _attach(model: Model, store: Store, labelled: np.ndarray, task: Task, contex
         context.on_event(Decision(f"a wide read-out of {name}", reason, dict(fit.scores)))
     for name, fit in fits.items():
         if fit.residuals is not None:
-            model.encoder(name).expect_around(fit.residuals)
+            wide_target_of(model.encoder(name)).expect_around(fit.residuals)
         model.network.add_wide(name, fit.readout.to(next(model.network.parameters()).device))
     return fits
 
@@ -141,11 +141,12 @@ def _row_scores(model: Model, rows: Table, task: Task) -> np.ndarray:
     store.index = store.index[there]
     add_wide(model.network, store, task.given, name)
     encoder = model.encoder(name)
+    wide = wide_target_of(encoder)
     c = store.names.index(name)
-    target, classes = encoder.wide_target(store.contents[c].take(store.index[:, c]))
+    target, classes = wide.wide_target(store.contents[c].take(store.index[:, c]))
     if classes:
         nats, count = row_losses(model.network, store, task.given, name)
         return nats / np.maximum(count, 1)
     answered = [a.value for a in answer(model.network, store, task.given, name)]
     content, _ = encoder.encode_all(answered, lambda i, reason: None)
-    return (encoder.wide_target(content)[0] - target) ** 2
+    return (wide.wide_target(content)[0] - target) ** 2

@@ -118,6 +118,7 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
         model.provenance["decision"] = tuned.choice.as_json()
         model.save(out, overwrite=output.replaces)
         output.mark(EVALUATING)
+    assert model is not None, "a run that is to be judged has its model"
     evaluate_model(model, opened.rows("test"), opened.rows("train"), out, seed=options.seed, on_event=on_event)
     Output(foundation, True, command).finish()  # it was made for this model
     output.finish()

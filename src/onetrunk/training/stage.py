@@ -16,6 +16,7 @@ from onetrunk import __version__
 from onetrunk.core import rng
 from onetrunk.core.errors import InterruptedRunError
 from onetrunk.core.events import ColumnAdded, ColumnExtended, Listener, StageFinished, StageStarted, ignore
+from onetrunk.core.objective import BatchEncoder
 from onetrunk.core.values import of_present
 from onetrunk.data.loader import Loader
 from onetrunk.data.prepare import encode, fit_columns
@@ -169,7 +170,7 @@ def untrained(model: Model, seconds: float) -> TrainResult:
     return TrainResult(0, None, None, [], 0, seconds, 0, "no steps", device)
 
 
-def weights_digest(network: FoundationModel) -> str:
+def weights_digest(network: BatchEncoder) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in network.state_dict().items():
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ _SMOOTHING = 10.0  # rows that the mean over all counts beside those of a value 
 _NO_TIME = "boosted trees, which would have taken too long (a larger --budget tries them)"
 _FLOOR = -12.0  # logit of a class that no row had
 
-X = sparse.csr_matrix
+X: TypeAlias = sparse.csr_matrix
 
 
 @dataclass
@@ -286,7 +286,8 @@ def _choose_trees(
     inputs = _TreeInputs(readout, rows)
     if rows.classes > _MAX_TREE_CLASSES or rows.target.ndim == 2 or not inputs.width:
         return None, ""
-    held_out, rounds = np.zeros((rows.count, max(1, rows.classes))), []
+    held_out = np.zeros((rows.count, max(1, rows.classes)))
+    rounds: list[int] = []
     started = time.monotonic()
     for held in folds:
         rest = np.setdiff1d(np.arange(rows.count), held)
@@ -327,7 +328,7 @@ class _TreeInputs:
     def __init__(self, readout: WideReadout, rows: Rows) -> None:
         self.rows, self.readout = rows, readout
         for name, own in rows.features.items():
-            if hasattr(column := readout.column(name), "key"):
+            if own.key is not None and hasattr(column := readout.column(name), "key"):
                 column.key.copy_(torch.from_numpy(as_known(np.unique(own.key))))
         with torch.no_grad():
             self.numbers = readout.linear_and_numbers(rows.features, rows.present, rows.count)[1].numpy()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ _FIRST = (dt.datetime.min - _EPOCH).total_seconds()
 _LAST = (dt.datetime(9999, 12, 31) - _EPOCH).total_seconds()
 
 # How far each cycle has run, 0 to 1.
-_CYCLES = {
+_CYCLES: dict[str, Callable[[dt.datetime], float]] = {
     "year": lambda t: (t.month - 1 + (t.day - 1) / 31) / 12,
     "month": lambda t: (t.day - 1) / 31,
     "week": lambda t: t.weekday() / 7,
@@ -74,8 +74,8 @@ class DateEncoder(ScalarEncoder):
         self.aware = any(moment.tzinfo is not None for moment in moments)
         seconds = [_seconds(moment) for moment in moments]
         self.resolution = next((r for r in _RESOLUTIONS if not any(s % r for s in seconds)), 0)
-        moments = [_moment(s) for s in seconds]
-        self.cycles = [name for name, phase in _CYCLES.items() if len({phase(moment) for moment in moments}) > 1]
+        whole = [_moment(s) for s in seconds]
+        self.cycles = [name for name, phase in _CYCLES.items() if len({phase(moment) for moment in whole}) > 1]
         super().fit(values)
 
     def knowledge(self) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _read(value: Any, day_first: bool | None) -> dt.datetime:
         raise BadValueError(f"{value!r} is not a date: {error}") from None
 
 
-def _month_and_day(value: str, fields: dict[str, str | None], day_first: bool | None) -> tuple[int, int]:
+def _month_and_day(value: str, fields: dict[str, Any], day_first: bool | None) -> tuple[int, int]:
     if fields.get("name"):
         name = fields["name"].lower()
         known = [i for i, month in enumerate(_MONTHS, 1) if month == name or month[:3] == name or name == "sept"]

@@ -151,7 +151,8 @@ class TextEncoder(TokenEncoder, Wide):
         if "special_tokens" not in knowledge:
             self.use(tokenizer)
             return
-        special = {k: tuple(v) if isinstance(v, list) else v for k, v in knowledge["special_tokens"].items()}
+        kept: dict[str, Any] = knowledge["special_tokens"]
+        special: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()}
         self.use(tokenizer, SpecialTokens(**special), TokenHead(**knowledge["token_head"]))
 
     def decode(self, ids: list[int]) -> str:

@@ -98,7 +98,8 @@ class _Reading:
             )
 
     def _ragged(self) -> str | None:
-        bad, count = [], 0
+        bad: list[tuple[int, int]] = []
+        count = 0
         try:
             with self.file.text() as text:
                 reader = csv.reader(text, delimiter=self.delimiter)

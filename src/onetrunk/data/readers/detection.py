@@ -139,8 +139,8 @@ def _voc_boxes(root: ElementTree.Element, path: Path) -> Iterator[dict[str, Any]
     for entry in root.iter("object"):
         ends = [_text(entry, f"bndbox/{name}") for name in ("xmin", "ymin", "xmax", "ymax")]
         try:
-            left, top, right, bottom = map(float, ends)
-        except (TypeError, ValueError):
+            left, top, right, bottom = (float(end or "") for end in ends)
+        except ValueError:
             raise DataError(f"{path}: expected xmin, ymin, xmax and ymax of every object, found {ends}.") from None
         yield {"label": _text(entry, "name"), "box": [left, top, right - left, bottom - top]}
 

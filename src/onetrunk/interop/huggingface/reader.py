@@ -110,7 +110,7 @@ def _open(folder: Path, tower: str | None) -> _Checkpoint:
         raise UsageError(f"{folder} is a model folder already: use it as it is.")
     config = read_json(folder / "config.json")
     kind = config.get("model_type")
-    towers = TOWERS.get(kind, {})
+    towers = TOWERS.get(kind, {}) if isinstance(kind, str) else {}
     if towers:
         if tower not in towers:
             raise UsageError(f"{folder} has several towers: import one, with --tower {' or --tower '.join(towers)}.")
@@ -245,7 +245,7 @@ class _Checkpoint:
             types = self._there(self._find(top["types"]))
             return _Take((types,), ((self.config["type_vocab_size"], shape[1]),), lambda t: t[:1].expand(shape))
         if name == "trunk.position_embedding":  # RoBERTa's first rows are never used
-            rows = self.config.get("max_position_embeddings") or self.config.get("n_positions")
+            rows = self.config.get("max_position_embeddings") or self.config.get("n_positions") or shape[0]
             return _Take((self._there(self._find(top[name])),), ((rows, shape[1]),), lambda t: t[rows - shape[0] :])
         if name in top:
             return _Take((self._there(self._find(top[name])),), (shape,), lambda t: t)
@@ -348,7 +348,7 @@ def _pictures(checkpoint: _Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
     side = wanted["shortest_edge"] if keep else wanted.get("height")
     crop = p.get("crop_size", size) if p.get("do_center_crop") else side
     crop = crop.get("height") if isinstance(crop, dict) else crop
-    if crop != size or side < size or (not keep and wanted.get("width") != side):
+    if crop != size or not isinstance(side, int) or side < size or (not keep and wanted.get("width") != side):
         raise ModelFileError(
             f"{folder / 'preprocessor_config.json'} makes pictures of size {wanted} cut to {crop!r}; its model sees "
             f"{size} × {size} pixels."

@@ -132,7 +132,10 @@ def _byte_pairs(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
     """GPT-2's byte-level BPE, and RoBERTa's, which puts tokens around a text."""
     vocabulary = read_json(folder / "vocab.json")
     lines = _text(folder / "merges.txt").split("\n")
-    merges = [tuple(line.rstrip("\r").split(" ")) for line in lines if line.strip() and not line.startswith("#version")]
+    pairs = [line.rstrip("\r").split(" ") for line in lines if line.strip() and not line.startswith("#version")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ModelFileError(f"{folder / 'merges.txt'}: expected two tokens on each line.")
+    merges = [(first, second) for first, second in pairs]
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, fuse_unk=False))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=settings.get("add_prefix_space", False))
     tokenizer.decoder = decoders.ByteLevel()

@@ -37,6 +37,15 @@ class Trees:
 class TreeEnsemble(nn.Module):
     """`forward(x)` of features float64 [r, F], NaN where missing, is the sum of the trees' leaves float32 [r, K]."""
 
+    feature: Tensor
+    left: Tensor
+    right: Tensor
+    threshold: Tensor
+    missing_left: Tensor
+    value: Tensor
+    output: Tensor
+    baseline: Tensor
+
     def __init__(self, trees: int, nodes: int, outputs: int, depth: int) -> None:
         super().__init__()
         self.depth = depth
@@ -52,7 +61,8 @@ class TreeEnsemble(nn.Module):
     @classmethod
     def of(cls, trees: Trees) -> TreeEnsemble:
         """The module that holds these trees."""
-        made = cls(*trees.feature.shape, len(trees.baseline), trees.depth)
+        T, N = trees.feature.shape
+        made = cls(T, N, len(trees.baseline), trees.depth)
         for name, buffer in made.named_buffers():
             buffer.copy_(torch.from_numpy(np.asarray(getattr(trees, name))))
         return made

@@ -124,7 +124,7 @@ class TokenEncoder(Encoder, Prompted):
         corrupted = np.where(hidden & (fate < 0.8), self.special.mask, np.where(hidden & (fate < 0.9), other, ids))
         reads = np.flatnonzero(hidden)
         wrapped, whole, where = self.special.wrap(corrupted, lens)
-        targets = {"id": ids[reads].astype(np.int64), "w": np.ones(len(reads), dtype=np.float32)}
+        targets: dict[str, np.ndarray] = {"id": ids[reads].astype(np.int64), "w": np.ones(len(reads), np.float32)}
         embedded = {"id": wrapped, **self._bigrams_of(wrapped, whole)}
         return Segment(embedded, whole, reads=where[reads], targets=targets)
 
@@ -146,7 +146,7 @@ class TokenEncoder(Encoder, Prompted):
         index = np.repeat(first, lens) + local  # of the target, in t1 .. tn, end
         starts, ends = np.repeat(content.starts, lens), np.repeat(content.lens, lens)
         ids = content.data["id"]
-        targets = np.where(index < ends, pick(ids, starts + index, 0), self.special.end)
+        true = np.where(index < ends, pick(ids, starts + index, 0), self.special.end)
         before = pick(ids, np.maximum(starts + index - 1, 0), 0).astype(np.int64)
         opens = (index == 0) & (pick(content.data["opens"], starts, True) | (ends == 0))
         # The end is learnt where what it ends is; that of an empty text too.
@@ -157,7 +157,7 @@ class TokenEncoder(Encoder, Prompted):
             lens,
             order=local,
             reads=np.arange(len(local), dtype=np.int64),
-            targets={"id": targets.astype(np.int64), "w": (learnt | (ends == 0)).astype(np.float32)},
+            targets={"id": true.astype(np.int64), "w": (learnt | (ends == 0)).astype(np.float32)},
         )
 
     def _bigrams_of(self, ids: np.ndarray, lens: np.ndarray) -> dict[str, np.ndarray]:

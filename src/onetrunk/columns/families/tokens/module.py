@@ -126,8 +126,7 @@ class TokenModule(ColumnModule[E], Searched, Distribution):
             written, gained = written[order], gained[order]
             state["order"] = order
         else:
-            u = rng.uniform(rng.mix(state_keys(state), size.cpu().numpy()))
-            u = torch.from_numpy(u).to(h.device)
+            u = torch.from_numpy(rng.uniform(rng.mix(state_keys(state), size.cpu().numpy()))).to(h.device)
             drawn = choose(logits, u, state["temperature"], state["top_k"], state["top_p"])
             drawn = torch.where(state["done"], end, drawn)
         logprob = state["logprob"] + gained.gather(1, drawn[:, None])[:, 0]
