@@ -9,7 +9,7 @@ import shlex
 from typing import Any
 
 from onetrunk.evaluation.record import Evidence, Origin, TaskEvidence
-from onetrunk.evaluation.words import amount, duration, headline, joined, lead, plain, sources, span, word
+from onetrunk.evaluation.words import amount, certainty, duration, headline, joined, lead, plain, sources, span, word
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$]|^(?:[#+>-]|\d+(?=[.)])))")
 _MOST_LEDGER = 15
@@ -80,6 +80,8 @@ def _task(evidence: Evidence, task: TaskEvidence) -> str:
     others = [f"{word(m).label} {amount(m, v)}" for m, v in task.metrics.items() if m != task.metric]
     if others:
         lines += ["", _m("Other figures: " + ", ".join(others) + ".")]
+    if sentence := certainty(task):
+        lines += ["", _m(sentence)]
     if task.without_truth:
         lines += ["", f"Held-out rows without a usable true value, not counted: {task.without_truth:,}."]
     if f"comparison-{task.label}" in evidence.figures:

@@ -78,6 +78,9 @@ def evaluate_model(
         baseline_seconds=baseline_seconds,
         on_event=on_event,
     )
+    for task in evidence.tasks:
+        calibration = model.calibration(task.ask)
+        task.calibration = None if calibration is None else calibration.as_json()
 
     def write(staging: Path) -> None:
         evidence.save(staging)

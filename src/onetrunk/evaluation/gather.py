@@ -23,6 +23,7 @@ from onetrunk.evaluation.drawn import drawn_answers, readings
 from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.likelihood import judge_likelihood
 from onetrunk.evaluation.record import BaselineResult, Display, Evidence, Origin, Sample, TaskEvidence
+from onetrunk.metrics.classification import ece
 
 _ROW_RESAMPLES = 1000
 _METRIC_RESAMPLES = 200  # of metrics that are no mean over rows: each resample computes them anew
@@ -145,6 +146,7 @@ def _evaluate_task(
         score=score,
         classes=_per_class(encoder, evaluation, answers, truths),
         seconds=seconds,
+        ece=_ece(answers, truths, evaluation, metrics, seed),
     )
     if train is not None and ask in train:
         seen, answered = before_and_then(encoder, train[ask])
@@ -208,6 +210,25 @@ class _Judge:
     def at(self, answers: Sequence[Answer], index: np.ndarray) -> float | None:
         """The main metric of some rows."""
         return self.evaluation.measure([answers[i] for i in index], [self.truths[i] for i in index])[self.metric]
+
+
+def _ece(
+    answers: Sequence[Answer],
+    truths: Sequence[Any],
+    evaluation: Evaluation[Any],
+    metrics: Mapping[str, float | None],
+    seed: int,
+) -> Interval | None:
+    """The interval of the calibration error, where that is one of the metrics."""
+    value, right = metrics.get("ece"), evaluation.per_row(answers, truths)
+    sure = [_confidence(answer) for answer in answers]
+    if value is None or right is None or None in sure:
+        return None
+    confidence = np.array(sure, dtype=np.float64)
+    draws = intervals.metric_draws(
+        lambda index: ece(confidence[index], right[index]), len(right), _METRIC_RESAMPLES, seed
+    )
+    return intervals.interval(value, draws)
 
 
 def _answered(

@@ -61,6 +61,8 @@ class TaskEvidence:
     seconds: float = 0.0  # to answer all rows
     label: str = ""  # its figures are "comparison-LABEL" and "answers-LABEL"
     samples: list[Sample] = field(default_factory=list)
+    ece: Interval | None = None  # of classes: how far confidence and accuracy differ on these rows
+    calibration: dict[str, Any] | None = None  # core.calibration.Calibration.as_json(); None: there is none
 
     @property
     def ranked(self) -> list[tuple[BaselineResult, Interval]]:
@@ -141,7 +143,8 @@ def _task(data: dict[str, Any], samples: list[dict[str, Any]]) -> TaskEvidence:
         for baseline in data["baselines"]
     ]
     kept = [Sample(**sample) for sample in samples]
-    return TaskEvidence(**{**data, "score": _interval(data["score"]), "baselines": baselines, "samples": kept})
+    intervals = {"score": _interval(data["score"]), "ece": _interval(data.get("ece"))}
+    return TaskEvidence(**{**data, **intervals, "baselines": baselines, "samples": kept})
 
 
 def _interval(data: dict[str, float] | None) -> Interval | None:

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from onetrunk.evaluation._style import CSS
 from onetrunk.evaluation.record import Display, Evidence, Origin, Sample, TaskEvidence
-from onetrunk.evaluation.words import amount, duration, headline, plain, sources, span, word
+from onetrunk.evaluation.words import amount, certainty, duration, headline, plain, sources, span, word
 
 _POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -61,6 +61,7 @@ def _task(evidence: Evidence, number: int, task: TaskEvidence) -> str:
         f'<div class="hero">{hero}</div><p class="lead">{_e(headline(task) + missing)}</p>'
         + _forest(task)
         + _skipped(task)
+        + (f'<p class="note">{_e(sentence)}</p>' if (sentence := certainty(task)) else "")
         + (f"<h3>Answers and truths</h3>{figure}" if figure else "")
         + _classes(task)
         + _samples(task)

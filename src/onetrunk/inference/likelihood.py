@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
+from torch import Tensor
 
+from onetrunk.core.batch import Read
 from onetrunk.core.content import Role
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import assemble
@@ -24,6 +28,31 @@ def mean_loss(model: FoundationModel, store: Store, given: list[str], ask: str) 
 def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str) -> tuple[np.ndarray, np.ndarray]:
     """Each row's loss and how many elements (tokens) it is the sum of, float64 [rows] each; 0 and 0 where `ask` is
     missing. Long values are read in successive windows, so that every token counts once."""
+    sums, counts = np.zeros(len(store.index)), np.zeros(len(store.index))
+    for h, read, row in _reads(model, store, given, ask):
+        loss = model.module(ask).loss(h, read.targets)
+        w = read.targets["w"].cpu().double()
+        assert loss.each is not None, f"the loss of {ask} does not tell each read's own"
+        np.add.at(sums, row, (loss.each.cpu().double() * w).numpy())
+        np.add.at(counts, row, w.numpy())
+    return sums, counts
+
+
+@torch.inference_mode()
+def reads_of(model: FoundationModel, store: Store, given: list[str], ask: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the read-out of `ask` is given at every read position of these rows, [r, read width], and the targets
+    [r, ...] there."""
+    pieces = [(h, read.targets) for h, read, _ in _reads(model, store, given, ask)]
+    if not pieces:
+        return torch.zeros(0, model.module(ask).read_width), {}
+    targets = {name: torch.cat([own[name] for _, own in pieces]) for name in pieces[0][1]}
+    return torch.cat([h for h, _ in pieces]), targets
+
+
+def _reads(
+    model: FoundationModel, store: Store, given: list[str], ask: str
+) -> Iterator[tuple[Tensor, Read, np.ndarray]]:
+    """Of one batch after the other: states, reads, and the row of each read."""
     c = store.names.index(ask)
     encoder = store.encoders[c]
     content, whose = encoder.successive_windows(store.contents[c])
@@ -43,7 +72,6 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
     roles[:, c] = Role.ASKED
     device, training = next(model.parameters()).device, model.training
     model.eval()
-    sums, counts = np.zeros(len(store.index)), np.zeros(len(store.index))
     try:
         size = max(1, _POSITIONS_AT_ONCE // max(1, int(encoder.max_positions(content).max(initial=1))))
         for first in range(0, len(index), size):
@@ -51,12 +79,7 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
             group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
             batch = assemble({"predict": group}, windows, given_causal=model.given_causal, augment=False).to(device)
             read = batch.reads["predict"][ask]
-            loss = model.module(ask).loss(model.read(model.encode(batch), ask), read.targets)
             row = row_of[whose[kept]][batch.row[read.doc_r.cpu().numpy()]]
-            w = read.targets["w"].cpu().double()
-            assert loss.each is not None, f"the loss of {ask} does not tell each read's own"
-            np.add.at(sums, row, (loss.each.cpu().double() * w).numpy())
-            np.add.at(counts, row, w.numpy())
+            yield model.read(model.encode(batch), ask), read, row
     finally:
         model.train(training)
-    return sums, counts

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.calibration import Calibration
 from onetrunk.core.content import Content
 from onetrunk.core.encoder import Column, Encoder, History, Prompted, class_names, is_prompt
 from onetrunk.core.errors import ModelFileError, UsageError, unknown
 from onetrunk.core.evaluation import Evaluation
-from onetrunk.core.module import ColumnModule
+from onetrunk.core.module import Calibrated, ColumnModule
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import Values
 from onetrunk.data.events import EventsConfig, holds_events, latest_rows
@@ -74,6 +75,11 @@ class Model:
 
     def evaluation(self, column: str) -> Evaluation[Any]:
         return column_types.get(self._known(column).type).evaluation(self.encoder(column))
+
+    def calibration(self, column: str) -> Calibration | None:
+        """How sure its answers are was put right by this; None where it was not, or cannot be."""
+        module = self.module(column)
+        return module.calibration if isinstance(module, Calibrated) else None
 
     def _known(self, column: str) -> Column:
         if column not in self.columns:
@@ -247,6 +253,11 @@ class Model:
                 name: readout.as_json() for name in self.columns if (readout := self.network.wide_of(name)) is not None
             },
             "events": None if self.events is None else self.events.model_dump(),
+            "calibration": {
+                name: calibration.as_json()
+                for name in self.columns
+                if (calibration := self.calibration(name)) is not None
+            },
         }
 
 
@@ -319,6 +330,7 @@ def load(path: str | Path, adapter: str | Path | None = None, device: str = "aut
         state = _tensors(path, shapes, instead)
         network = FoundationModel(trunk, columns, _encoders(description, columns), description["attention"])
         _with_wide(network, description)
+        _calibrate(network, description)
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise ModelFileError(f"{path / 'onetrunk.json'} does not describe a model: {error}.") from None
     network.load_state_dict(state)
@@ -332,6 +344,14 @@ def _with_wide(network: FoundationModel, description: dict[str, Any]) -> Foundat
     for name, shape in description.get("wide", {}).items():
         network.add_wide(name, WideReadout(WideShape.parse(shape)))
     return network
+
+
+def _calibrate(network: FoundationModel, description: dict[str, Any]) -> None:
+    for name, saved in description.get("calibration", {}).items():
+        module = network.module(name)
+        if not isinstance(module, Calibrated):
+            raise TypeError(f"answers of the column {name!r} cannot be calibrated")
+        module.calibration = Calibration.parse(saved)
 
 
 def _encoders(description: dict[str, Any], columns: Sequence[Column]) -> dict[str, Encoder]:

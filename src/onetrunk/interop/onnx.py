@@ -218,7 +218,7 @@ def _read_on(encoder: Encoder | None, store: Store, given: Sequence[str]) -> tup
 
 def _describe(model: Model, columns: Sequence[str], path: Path) -> None:
     """What turns values into the graph's arrays, and its numbers into answers: classes, scales, tokenizers."""
-    described = {}
+    described: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(columns):
         encoder = model.encoder(name)
         assets = {f"{file_name(name)}.{file}": text for file, text in encoder.assets().items()}
@@ -226,6 +226,8 @@ def _describe(model: Model, columns: Sequence[str], path: Path) -> None:
             (path / file).write_text(text, encoding="utf-8")
         knows = {} if assets else {"knowledge": encoder.knowledge()}
         described[name] = {"type": model.columns[name].type, "options": encoder.options.model_dump(), **knows}
+        if (calibration := model.calibration(name)) is not None:  # of classes it is in the graph
+            described[name]["spread"] = calibration.spread
     write_json(path / "columns.json", described)
 
 

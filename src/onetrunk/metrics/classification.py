@@ -54,7 +54,7 @@ def classification(
     if probabilities is not None:
         p = np.asarray(probabilities, dtype=np.float64)
         hot = truth[:, None] == np.asarray(classes, dtype=str)  # all false where unseen
-        out |= _probabilistic(p, hot) | {"ece": _ece(p.max(1), right)}
+        out |= _probabilistic(p, hot) | {"ece": ece(p.max(1), right)}
     return out
 
 
@@ -78,7 +78,8 @@ def _auc(p: np.ndarray, hot: np.ndarray) -> float | None:
     return float(np.mean(areas)) if areas else None
 
 
-def _ece(confidence: np.ndarray, right: np.ndarray) -> float:
+def ece(confidence: np.ndarray, right: np.ndarray) -> float:
+    """How far confidence [n] and accuracy (right [n], 0 or 1) differ, in the mean over bins of confidence."""
     bins = np.clip(np.ceil(confidence * _ECE_BINS).astype(int) - 1, 0, _ECE_BINS - 1)
     gaps = np.bincount(bins, right - confidence, minlength=_ECE_BINS)
     return float(np.abs(gaps).sum() / len(right))

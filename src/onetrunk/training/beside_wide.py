@@ -23,6 +23,7 @@ from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
 from onetrunk.inference.wide import add_wide
+from onetrunk.training.calibration import calibrate, calibrate_held_out
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import Choice, FineTuned, labelled_rows, tune, validation_rows
 from onetrunk.training.open_data import Data
@@ -92,20 +93,22 @@ def train_beside_wide(data: Data, context: RunContext, usable: Callable[[Model],
         choice.kept = "the wide read-out and the trunk"
     choice.trunk = {"gain": gain, "standard_error": noise, "seconds": result.seconds, "steps": float(result.step)}
     context.on_event(Decision(choice.kept, _REASON.format(len(gains)), {"gain": gain, "standard error": noise}))
+    calibrate(model, task, rows, context.on_event)
     return FineTuned(model, choice)
 
 
 def _attach(model: Model, store: Store, labelled: np.ndarray, task: Task, context: RunContext) -> dict[str, FittedWide]:
     """Fits a wide read-out for every asked column and adds it to the model; nothing where one has too little to learn
     from. Training rows get what models say that did not see them."""
-    fits = {}
+    fits: dict[str, FittedWide] = {}
+    learnt: dict[str, np.ndarray] = {}
     for name in task.ask:
         rows = wide_rows(store, task.given, name, labelled)
         limit = None if context.limit is None else _WIDE_SHARE * context.limit / len(task.ask)
         fit = None if rows is None else fit_wide(rows, context.seed, limit)
         if rows is None or fit is None:
             return {}
-        fits[name] = fit
+        fits[name], learnt[name] = fit, rows.rows
         if fit.left_out:
             context.on_event(Note(f"The wide read-out of {name} leaves out {fit.left_out}."))
         out = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
@@ -117,6 +120,7 @@ def _attach(model: Model, store: Store, labelled: np.ndarray, task: Task, contex
         if fit.residuals is not None:
             wide_target_of(model.encoder(name)).expect_around(fit.residuals)
         model.network.add_wide(name, fit.readout.to(next(model.network.parameters()).device))
+        calibrate_held_out(model, name, store, learnt[name], context.on_event)
     return fits
 
 

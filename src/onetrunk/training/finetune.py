@@ -30,6 +30,7 @@ from onetrunk.storage.strict_json import read_json, write_json_whole
 from onetrunk.storage.tensors import load_tensors
 from onetrunk.training import adapt
 from onetrunk.training.batches import count_steps, loader, steps_within, with_row_weights
+from onetrunk.training.calibration import calibrate
 from onetrunk.training.context import RunContext
 from onetrunk.training.label_propagation import propagate_labels
 from onetrunk.training.open_data import Data
@@ -98,6 +99,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     chosen.adapter = _adapter(model, chosen, context.recipe)
     chosen.tasks = [task]
     chosen.provenance = provenance(data, context, result, "finetune", model.provenance)
+    calibrate(chosen, task, validation, context.on_event)
     return FineTuned(chosen, choice)
 
 

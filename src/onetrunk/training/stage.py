@@ -32,6 +32,7 @@ from onetrunk.objectives import Learner
 from onetrunk.objectives.distil import Distil
 from onetrunk.training import adapt
 from onetrunk.training.batches import updates_of, with_row_weights
+from onetrunk.training.calibration import forget_calibration
 from onetrunk.training.context import RunContext
 from onetrunk.training.distil import student_columns
 from onetrunk.training.open_data import Data
@@ -99,6 +100,7 @@ def run_stage(
     the learning rate, by part. Raises InterruptedRunError
     where a signal stopped it; the same call goes on from there."""
     recipe, network = context.recipe, learner.model
+    forget_calibration(learner)
     settings: dict[str, Any] = {
         "steps": steps,
         "loss_weights": {**(weights or {}), **recipe.train.loss_weights},

@@ -340,9 +340,9 @@ class _TreeInputs:
         for name, own in rows.features.items():
             last += readout.column(name).numbers
             if own.key is not None and hasattr(readout.column(name), "key"):
-                values, place = np.unique(own.key, return_inverse=True)
+                values, which = np.unique(own.key, return_inverse=True)
                 of_rows = np.full(rows.count, len(values))
-                of_rows[rows.present[name]] = place
+                of_rows[rows.present[name]] = which
                 self._values[name] = of_rows, len(values), slice(last - self.target.shape[1], last)
 
     def to_answer(self, chosen: np.ndarray, learnt: np.ndarray) -> np.ndarray:

@@ -80,8 +80,8 @@ def from_coco(path: Path, folder: Path, notes: Notes) -> Columns:
 class _Pictures:
     """Finds the file of a name: in the likeliest places first, else anywhere in the folder."""
 
-    def __init__(self, folder: Path, places: tuple[Path, ...]) -> None:
-        self.folder, self.places = folder, places
+    def __init__(self, folder: Path, folders: tuple[Path, ...]) -> None:
+        self.folder, self.folders = folder, folders
         self._all: dict[str, Path] | None = None
 
     def all(self, names: list[str], source: Path) -> list[Path]:
@@ -96,12 +96,12 @@ class _Pictures:
 
     def __call__(self, name: str) -> Path:
         """The file, or where it should have been: then reading it says that it is missing."""
-        there = next((p / name for p in self.places if (p / name).is_file()), None)
+        there = next((p / name for p in self.folders if (p / name).is_file()), None)
         if there is not None:
             return there
         if self._all is None:
             self._all = {p.name: p for p in sorted(self.folder.rglob("*")) if media(p) == "image" and p.is_file()}
-        return self._all.get(Path(name).name, self.places[0] / name)
+        return self._all.get(Path(name).name, self.folders[0] / name)
 
 
 # -- Pascal VOC --------------------------------------------------------------------------------------------------------
