@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import Unigram
 
 from onetrunk.columns.families.tokens.encoder import MANY_VALUES, TokenEncoder, TokenOptions, token_arrays
 from onetrunk.columns.families.tokens.special_tokens import OWN, SpecialTokens, TokenHead
@@ -127,6 +128,9 @@ class TextEncoder(TokenEncoder, Wide):
         self.tokenizer, self.special, self.token_head = tokenizer, special, head or TokenHead()
         self.tokenizer.encode_special_tokens = True  # "<|end|>" in a user's text is text
         self.size = self.token_head.rows or tokenizer.get_vocab_size()
+        controls = [i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special]
+        unigram = isinstance(tokenizer.model, Unigram) and special.unknown >= 0
+        self._controls = np.array(controls if unigram else [], dtype=np.int32)
         self._lookup: np.ndarray | None = None
         if self.options.unit == "character":
             vocab = {token: i for token, i in self.tokenizer.get_vocab().items() if len(token) == 1}
@@ -169,7 +173,12 @@ class TextEncoder(TokenEncoder, Wide):
         if self._lookup is not None:
             points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
             return self._lookup[np.minimum(points, len(self._lookup) - 1)]
-        return np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int32)
+        return self._of_text(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _of_text(self, ids: list[int]) -> np.ndarray:
+        """What a user writes is text: a unigram model would read a spelt control token as one, here it is unknown."""
+        out = np.array(ids, dtype=np.int32)
+        return np.where(np.isin(out, self._controls), self.special.unknown, out) if len(self._controls) else out
 
     def _encode_turns(self, value: Any) -> dict[str, np.ndarray]:
         """The start before the first turn and the end after the last one are every text's."""
@@ -222,7 +231,7 @@ class TextEncoder(TokenEncoder, Wide):
         for first in range(0, len(texts), _TEXTS_AT_ONCE):
             some = texts[first : first + _TEXTS_AT_ONCE]
             for encoding in self.tokenizer.encode_batch_fast(some, add_special_tokens=False):
-                pieces.append(token_arrays(np.array(encoding.ids, dtype=np.int32)))
+                pieces.append(token_arrays(self._of_text(encoding.ids)))
         return self.stack(pieces), present
 
     def wide_features(self, content: Content) -> WideFeatures:
