@@ -89,7 +89,7 @@ def rotate(x: Tensor, cos_sin: CosSin) -> Tensor:
     """x [B, H, T, h]."""
     if cos_sin is None:
         return x
-    cos, sin = (part.to(x.dtype) for part in cos_sin)
+    cos, sin = (each.to(x.dtype) for each in cos_sin)
     if by_hand(x) and torch.is_grad_enabled():
         return cpu.rotate(x, cos, sin)
     a, b = x.chunk(2, dim=-1)

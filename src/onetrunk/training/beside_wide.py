@@ -44,9 +44,9 @@ def begins_wide(data: Data, recipe: Recipe) -> bool:
     (pretraining learns from them), or where no given column has features that simple models can use."""
     from onetrunk.core.registry import column_types
 
-    if not recipe.finetune.wide or "pretrain" in recipe.model_fields_set or data.fold is not None:
+    if not recipe.finetune.wide or "pretrain" in recipe.model_fields_set or data.events is not None:
         return False
-    train = data.part("train")
+    train = data.rows("train")
     answered = [np.mean([value is not None for value in train[name]]) for name in data.ask]
     asked, given = ([column_types.get(data.types[n]).encoder for n in names] for names in (data.ask, data.given))
     wide = any(issubclass(kind, Wide) for kind in given)

@@ -124,8 +124,8 @@ def _open(folder: Path, tower: str | None) -> Checkpoint:
         raise UsageError(f"{folder} is a {kind}, which has no towers: leave --tower out.")
     if kind not in FAMILIES:
         known = ", ".join(sorted([*FAMILIES, *TOWERS]))
-        said = f"is of the family {kind!r}, which is not known" if kind else "does not say its family (model_type)"
-        raise ModelFileError(f"{folder} {said}. Known: {known}.")
+        problem = f"is of the family {kind!r}, which is not known" if kind else "does not say its family (model_type)"
+        raise ModelFileError(f"{folder} {problem}. Known: {known}.")
     if config.get("quantization_config"):
         raise ModelFileError(f"{folder} is quantised; only floating-point weights can be read.")
     family = FAMILIES[kind]

@@ -7,7 +7,7 @@ known ones are taken.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -211,14 +211,21 @@ def _put_around(tokenizer: Tokenizer, settings: Mapping[str, Any]) -> None:
     )
 
 
-def _safely(path: Path, make: Any) -> Tokenizer:
-    """tokenizers raises plain `Exception` for what it cannot read, and panics derive from BaseException."""
+def _safely(path: Path, make: Callable[[], Tokenizer]) -> Tokenizer:
+    """What `make` reads from a file; ModelFileError where it is no tokenizer."""
     try:
         return make()
-    except (KeyboardInterrupt, SystemExit, ModelFileError):
-        raise
     except BaseException as error:
+        if not _says_unreadable(error):
+            raise
         raise ModelFileError(f"{path} is not a tokenizer that can be read: {error}.") from None
+
+
+def _says_unreadable(error: BaseException) -> bool:
+    """Is it one of the three kinds that tokenizers raises for what it cannot read: a plain `Exception` of no subclass,
+    a wrong value or type, or a panic of its Rust code, whose class cannot be imported and is no `Exception`?"""
+    panicked = type(error).__name__ == "PanicException"
+    return panicked or type(error) is Exception or isinstance(error, ValueError | TypeError)
 
 
 def _patterns(node: Any) -> Iterator[str]:
@@ -302,9 +309,9 @@ def _special_tokens(
     def token(*names: str) -> int | None:
         for name in names:
             for candidate in (_spelt(spelt.get(name)), usual.get(name)):
-                found = None if candidate is None else tokenizer.token_to_id(candidate)
-                if found is not None:
-                    return found
+                number = None if candidate is None else tokenizer.token_to_id(candidate)
+                if number is not None:
+                    return number
         return None
 
     encoding = tokenizer.encode("a")
@@ -334,8 +341,8 @@ def _special_tokens(
 
 
 def _ids(value: Any) -> list[int]:
-    found = value if isinstance(value, list) else [value]
-    return [i for i in found if isinstance(i, int) and not isinstance(i, bool) and i >= 0]
+    ids = value if isinstance(value, list) else [value]
+    return [i for i in ids if isinstance(i, int) and not isinstance(i, bool) and i >= 0]
 
 
 def _spelt(token: Any) -> str | None:
