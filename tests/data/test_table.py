@@ -387,7 +387,7 @@ def test_ids_constants_and_leaks_are_left_out_and_said():
         "where": "constant",
         "copy": "leak",
         "stage": "leak",
-        "split": "which split",
+        "split": "split",
     }.items():
         assert word in reasons[name], name
     assert set(reasons) == set(columns) - set(given) - {"y"}
