@@ -153,7 +153,7 @@ class _Writer:
         head = self.encoder.token_head
         if bool(head.transform) and (said := readout_activation(self.family, settings)) != head.activation:
             raise UsageError(_needs("a read-out with the activation", head.activation, said))
-        out = {}
+        out: dict[str, Tensor] = {}
         for (ours, kind), tensor in top.items():
             if kind != "bias" or biased(self.family, settings, ours):
                 names = self.family.top[ours]
