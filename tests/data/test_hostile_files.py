@@ -190,4 +190,4 @@ def test_changed_bytes_are_read_or_refused(name: str, tmp_path: Path) -> None:
 def test_moments_that_python_cannot_hold_are_text(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"day": pa.array([0, 1 << 60], pa.timestamp("us"))}), tmp_path / "a.parquet")
     first, second = read(tmp_path / "a.parquet")["day"]
-    assert first == datetime(1970, 1, 1) and isinstance(second, str) and second.startswith("38505-")
+    assert first == datetime(1970, 1, 1) and isinstance(second, str) and "out of range" in second
