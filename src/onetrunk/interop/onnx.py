@@ -218,7 +218,7 @@ def _read_on(encoder: Encoder | None, store: Store, given: Sequence[str]) -> tup
 
 def _describe(model: Model, columns: Sequence[str], place: Path) -> None:
     """What turns values into the graph's arrays, and its numbers into answers: classes, scales, tokenizers."""
-    described = {}
+    described: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(columns):
         encoder = model.encoder(name)
         assets = {f"{file_name(name)}.{file}": text for file, text in encoder.assets().items()}
