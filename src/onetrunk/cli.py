@@ -121,14 +121,14 @@ def _value(name: str, value: Any, hint: Any) -> Any:
     if not isinstance(value, list | tuple):
         return value
     if "dict" in str(hint):
-        return dict(_pair(name, pair) for v in value for pair in _parts(v, "=,", 2))
+        return dict(_pair(name, pair) for v in value for pair in _entries(v, "=,", 2))
     if name == "settings":
         return list(value)
-    return [part for v in value for (part,) in _parts(v, ",", 1)]
+    return [part for v in value for (part,) in _entries(v, ",", 1)]
 
 
-def _parts(text: str, separators: str, most: int) -> Iterator[list[str]]:
-    """Comma-separated entries, each of at most so many parts; empty ones are passed over."""
+def _entries(text: str, separators: str, most: int) -> Iterator[list[str]]:
+    """Comma-separated entries, each of at most so many fields; empty ones are passed over."""
     from onetrunk.core.config import take_part
 
     while text.strip():
@@ -164,13 +164,13 @@ def _show(result: Any, as_json: bool) -> None:
             result = result.map(lambda v: base64.b64encode(v).decode() if isinstance(v, bytes) else v)
             print(result.to_json(orient="records", lines=True, force_ascii=False), end="")
         elif len(result):
-            shown = result.head(20).map(lambda v: f"{len(v):,} bytes; see --out" if isinstance(v, bytes) else v)
-            print(printable(shown.to_string()))
+            table = result.head(20).map(lambda v: f"{len(v):,} bytes; see --out" if isinstance(v, bytes) else v)
+            print(printable(table.to_string()))
             if len(result) > 20:
                 print(f"... {len(result):,} rows; --out FILE keeps them all.")
     elif as_json:
-        found = result.as_json() if hasattr(result, "as_json") else result
-        print(json.dumps(found, ensure_ascii=False, default=str))
+        plain = result.as_json() if hasattr(result, "as_json") else result
+        print(json.dumps(plain, ensure_ascii=False, default=str))
 
 
 if __name__ == "__main__":

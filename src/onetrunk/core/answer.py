@@ -34,7 +34,7 @@ class Sampling:
     temperature: float = 0.0
     top_k: int = 0  # 0: no limit
     top_p: float = 1.0
-    max_length: int = 256  # parts of an answer of unknown length
+    max_length: int = 256  # tokens, or patches, of an answer of unknown length
     guidance: float = 1.0  # classifier-free guidance (arXiv 2207.12598); 1 is none
     steps: int = 24  # ODE steps of a flow
     seed: int = 0

@@ -128,12 +128,12 @@ def with_settings(data: dict[str, Any], settings: list[str] | None) -> dict[str,
         if not sign or path == [""]:
             raise UsageError(f"--set expects key=value (for example train.lr=3e-4), found {setting!r}.")
         *parents, last = path
-        place = out
+        inner = out
         for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
+            inner = inner.setdefault(parent, {})
+            if not isinstance(inner, dict):
                 raise UsageError(f"--set {setting}: {parent!r} is a value, not a group of keys.")
-        place[last] = _number(parse_yaml(value))
+        inner[last] = _number(parse_yaml(value))
     return out
 
 

@@ -19,7 +19,7 @@ class Role(IntEnum):
     ABSENT = 0
     GIVEN = 1  # visible
     ASKED = 2  # predicted, in a branch of its own
-    MASKED = 3  # some parts hidden, predicted in place
+    MASKED = 3  # some of it hidden, predicted in place
 
 
 class Content:
@@ -65,7 +65,7 @@ class Content:
         return Content(self.data, self.lens[index], self.starts[index])
 
     def window(self, first: np.ndarray, lens: np.ndarray) -> Content:
-        """Ragged only: parts `first[i] .. first[i] + lens[i]` of every document."""
+        """Ragged only: elements `first[i] .. first[i] + lens[i]` of every document."""
         return Content(self.data, lens, self.starts + first)
 
     def gather(self) -> dict[str, np.ndarray]:
@@ -85,22 +85,23 @@ class Content:
         return Content({name: np.concatenate([item[name] for item in items]) for name in names}, lens)
 
     @staticmethod
-    def join(parts: Sequence[Content]) -> Content:
+    def join(contents: Sequence[Content]) -> Content:
         """The documents of several contents of one column, one after the other."""
-        if len(parts) == 1:
-            return parts[0]
-        arrays = [part.gather() for part in parts]
+        if len(contents) == 1:
+            return contents[0]
+        arrays = [content.gather() for content in contents]
         data = {name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]}
-        return Content(data, np.concatenate([part.lens for part in parts]) if parts[0].ragged else None)
+        return Content(data, np.concatenate([each.lens for each in contents]) if contents[0].ragged else None)
 
 
 def window_counts(lens: np.ndarray, length: int) -> np.ndarray:
-    """How many windows of at most `length` parts cover values of `lens` [m] parts, int64 [m]; at least one each."""
+    """How many windows of at most `length` elements cover values of `lens` [m] elements, int64 [m]; at least one
+    each."""
     return np.maximum(1, -(-lens // length))
 
 
 def cut_into_windows(content: Content, length: int) -> tuple[Content, np.ndarray]:
-    """Ragged content as windows of at most `length` parts that cover every part once; and whose each is, int64 [w]."""
+    """Ragged content as windows of at most `length` elements that cover all once; and whose each is, int64 [w]."""
     counts = window_counts(content.lens, length)
     whose = np.repeat(np.arange(len(content)), counts)
     first = local_positions(counts) * length
@@ -130,7 +131,7 @@ class Segment:
     `order` [n] counts from 0 in every document and never falls: a position sees those of its document whose order is
     not above its own. None: one block, all see each other. `reads` [r] are the positions (of n; of the other column's
     for a column that is read on one) where something is predicted, `targets` [r, ...] what is right there;
-    `targets["w"]` weighs each of them. `facts` [m, ...] are told, by name, to columns that are read on this one
+    `targets["w"]` weighs each of them. `facts` [m, ...] are handed, by name, to columns that are read on this one
     (`ReadPositions`): what they are is between the two types.
     """
 

@@ -80,8 +80,8 @@ class ColumnModule(nn.Module, ABC, Generic[E]):
         with nothing given, where a `Guided` one is guided."""
 
     def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
-        """How many positions of the trunk an answer takes at most, int64 [n], where its prompt has so many parts [n]:
-        those that are kept, and those of the longest query beside them."""
+        """How many positions of the trunk an answer takes at most, int64 [n], where its prompt has so many elements
+        [n]: those that are kept, and those of the longest query beside them."""
         return np.ones_like(prompt)
 
     @abstractmethod

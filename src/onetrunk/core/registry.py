@@ -32,8 +32,8 @@ class Registry(ABC, Generic[P]):
     def modules(self) -> dict[str, str]:
         """Name to the module that holds it, in order."""
         modules = _modules_in(tuple(importlib.import_module(self.package).__path__))
-        found = {m.name: f"{self.package}.{m.name}" for m in modules if self._is_part(m)}
-        return dict(sorted({**_installed(self.package), **found}.items()))
+        own = {m.name: f"{self.package}.{m.name}" for m in modules if self._is_part(m)}
+        return dict(sorted({**_installed(self.package), **own}.items()))
 
     def names(self) -> list[str]:
         return list(self.modules())
@@ -84,8 +84,8 @@ class ColumnType:
         return self._side("EVALUATION")
 
     def _side(self, attribute: str) -> Any:
-        place, _, name = getattr(importlib.import_module(self.module_name), attribute).partition(":")
-        return getattr(importlib.import_module(place), name)
+        module, _, name = getattr(importlib.import_module(self.module_name), attribute).partition(":")
+        return getattr(importlib.import_module(module), name)
 
 
 class ColumnTypes(Registry[ColumnType]):

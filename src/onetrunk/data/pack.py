@@ -201,19 +201,19 @@ def assemble(
     tokens = int(lengths.sum())
     gather = np.full(total, tokens, dtype=np.int64)
     embeds, first = {}, 0
-    for column, parts in placed.items():
+    for column, own in placed.items():
         flat = np.concatenate(flats[column])
         gather[flat] = np.arange(first, first + len(flat))
         first += len(flat)
-        content = _joined([piece.segment.content for piece in parts])
-        role = np.concatenate([np.full(int(p.segment.lens.sum()), p.role, dtype=np.int64) for p in parts])
-        facts = tensors_of(_joined([piece.segment.facts for piece in parts]))
+        content = _joined([piece.segment.content for piece in own])
+        role = np.concatenate([np.full(int(p.segment.lens.sum()), p.role, dtype=np.int64) for p in own])
+        facts = tensors_of(_joined([piece.segment.facts for piece in own]))
         embeds[store.names[column]] = Embed(tensors_of(content), torch.from_numpy(role), torch.from_numpy(flat), facts)
     in_order = len(gather) == tokens and bool((gather == np.arange(tokens)).all())
 
     shaped = {name: torch.from_numpy(array.reshape(-1, width)) for name, array in arrays.items()}
     layout = Layout(shaped["doc"], shaped["branch"], shaped["order"], shaped["pos"], causal=stream, full=block)
-    joined = {tag: {name: _read(found) for name, found in columns.items()} for tag, columns in reads.items()}
+    joined = {tag: {name: _read(pieces) for name, pieces in columns.items()} for tag, columns in reads.items()}
     counts = {f"{tag}/{name}": float(r.targets["w"].sum()) for tag, rs in joined.items() for name, r in rs.items()}
     ends = np.cumsum([len(group.rows) for group in groups.values()])
     docs = {
@@ -247,7 +247,7 @@ def _joined(contents: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([content[name] for content in contents]) for name in contents[0]}
 
 
-def _read(found: list[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]) -> Read:
-    targets = tensors_of(_joined([targets for targets, _, _ in found]))
-    flat, doc = (torch.from_numpy(np.concatenate([f[i] for f in found])) for i in (1, 2))
+def _read(pieces: list[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]) -> Read:
+    targets = tensors_of(_joined([targets for targets, _, _ in pieces]))
+    flat, doc = (torch.from_numpy(np.concatenate([f[i] for f in pieces])) for i in (1, 2))
     return Read(targets, flat, doc)

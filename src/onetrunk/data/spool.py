@@ -108,8 +108,8 @@ class ArrowValues(Values):
         return ArrowValues(self._arrays, self._decoders, index if self._index is None else self._index[index])
 
     def present(self) -> np.ndarray:
-        parts = zip(self._decoders, self._arrays, strict=True)
-        there = [decode.present(array).to_numpy(zero_copy_only=False).astype(bool) for decode, array in parts]
+        arrays = zip(self._decoders, self._arrays, strict=True)
+        there = [decode.present(array).to_numpy(zero_copy_only=False).astype(bool) for decode, array in arrays]
         whole = np.concatenate(there) if there else np.zeros(0, dtype=bool)
         return whole if self._index is None else whole[self._index]
 
@@ -119,10 +119,10 @@ class ArrowValues(Values):
             rows = np.arange(first, last) if self._index is None else self._index[first:last]
             yield scattered(rows, self._ends, self._of)
 
-    def _of(self, part: int, local: np.ndarray) -> list[Any]:
-        array = self._arrays[part]
+    def _of(self, number: int, local: np.ndarray) -> list[Any]:
+        array = self._arrays[number]
         if len(local) and local[-1] - local[0] == len(local) - 1 and (np.diff(local) == 1).all():
             array = array.slice(int(local[0]), len(local))
         else:
             array = array.take(pa.array(local))
-        return self._decoders[part].values(array)
+        return self._decoders[number].values(array)

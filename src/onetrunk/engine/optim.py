@@ -34,23 +34,23 @@ class OptimConfig(Config):
 class Optimizer:
     """One or two `torch.optim` optimizers over named parameters, stepped as one."""
 
-    def __init__(self, parts: list[torch.optim.Optimizer], names: Mapping[Tensor, str]) -> None:
-        self.parts, self.names = parts, names
-        self._peaks = [(group, group["lr"]) for part in parts for group in part.param_groups]
+    def __init__(self, optimizers: list[torch.optim.Optimizer], names: Mapping[Tensor, str]) -> None:
+        self.optimizers, self.names = optimizers, names
+        self._peaks = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
 
     def step(self, factor: float) -> None:
         """One update at `factor` times the peak learning rates."""
         for group, peak in self._peaks:
             group["lr"] = peak * factor
-        for part in self.parts:
-            part.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole state, by name. A parameter that never had a gradient has none."""
         state = {
             f"{self.names[parameter]}.{key}": value
-            for part in self.parts
-            for parameter, state in part.state.items()
+            for optimizer in self.optimizers
+            for parameter, state in optimizer.state.items()
             for key, value in state.items()
             if value is not None
         }
@@ -62,11 +62,11 @@ class Optimizer:
         for name, tensor in tensors.items():
             parameter_name, _, key = name.rpartition(".")
             saved.setdefault(parameter_name, {})[key] = tensor
-        for part in self.parts:
-            for group in part.param_groups:
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     # PyTorch keeps the step count of unfused optimizers on the CPU.
-                    part.state[parameter] = {
+                    optimizer.state[parameter] = {
                         key: value if key == "step" and not group.get("fused") else value.to(parameter.device)
                         for key, value in saved.get(self.names[parameter], {}).items()
                     }
@@ -93,13 +93,13 @@ def build_optimizer(
         return Optimizer([_torch_optimizer(config.optimizer, trained, config, rates)], names)
     orthogonal = [p for p in trained if p in hidden]
     rest = [p for p in trained if p not in hidden]
-    parts: list[torch.optim.Optimizer] = []
+    optimizers: list[torch.optim.Optimizer] = []
     if orthogonal:
         groups = _groups(orthogonal, config.muon_lr, config.weight_decay, rates)
-        parts.append(Muon(groups, config.muon_lr, bf16=muon_bf16))
+        optimizers.append(Muon(groups, config.muon_lr, bf16=muon_bf16))
     if rest:
-        parts.append(_torch_optimizer("adamw", rest, config, rates))
-    return Optimizer(parts, names)
+        optimizers.append(_torch_optimizer("adamw", rest, config, rates))
+    return Optimizer(optimizers, names)
 
 
 def _torch_optimizer(

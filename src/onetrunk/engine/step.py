@@ -68,7 +68,12 @@ class Updates:
     ) -> Optimizer:
         """Of named parameters of the module. Raises UsageError when there are none."""
         hidden = {p for block in self.blocks for p in block.parameters() if p.ndim > 1}
-        rates = {p: self.rates[part] for part in module.modules() if part in self.rates for p in part.parameters()}
+        rates = {
+            p: self.rates[submodule]
+            for submodule in module.modules()
+            if submodule in self.rates
+            for p in submodule.parameters()
+        }
         return build_optimizer(parameters, config, muon_bf16, hidden, rates)
 
 
@@ -127,8 +132,8 @@ class Step:
         norm = 0.0
         for group in self.groups:
             for update in range(group.updates):
-                found, norm = self._update(group, update, number, batches, counts, scale, context)
-                losses |= found
+                new, norm = self._update(group, update, number, batches, counts, scale, context)
+                losses |= new
         weighed = sum(self.weights[name] * value for name, value in losses.items())
         self.weights.observe(losses)
         return StepResult(losses, weighed, norm)

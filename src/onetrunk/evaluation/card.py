@@ -18,7 +18,7 @@ _MOST_LEDGER = 15
 def card(evidence: Evidence, license: str = "other") -> str:
     """The whole card. The license of the model is its owner's to choose."""
     name = evidence.name
-    parts = [
+    sections = [
         f"---\n{_front_matter(evidence, license)}---",
         f"# {_m(name)}",
         "A model made with Onetrunk. All figures below are of rows that it did not learn from.",
@@ -30,7 +30,7 @@ def card(evidence: Evidence, license: str = "other") -> str:
         "More, with pictures: [evidence/report.html](evidence/report.html); as numbers: "
         "[evidence/metrics.json](evidence/metrics.json).",
     ]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    return "\n\n".join(filter(None, sections)) + "\n"
 
 
 def _front_matter(evidence: Evidence, license: str) -> str:
@@ -104,7 +104,7 @@ def _usage(evidence: Evidence) -> str:
 
 
 def _learnt_from(origin: Origin) -> str:
-    rows = ", ".join(f"{part} {count:,}" for part, count in origin.rows.items())
+    rows = ", ".join(f"{split} {count:,}" for split, count in origin.rows.items())
     columns = joined([f"{column['name']} ({column['type']})" for column in origin.columns])
     facts = {"Data": origin.data, "Rows": rows, "Columns": columns, "Split": origin.split}
     lines = ["## What it learnt from", "", *(f"- {k}: {_m(v)}" for k, v in facts.items() if v)]

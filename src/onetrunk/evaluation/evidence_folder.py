@@ -56,7 +56,8 @@ def evaluate_model(
     ledger = ledger if ledger is not None else Ledger()
     test, train = _bounded(test, train, [model, *(beside or {}).values()], ledger)
     names = {name for given, ask in tasks for name in [*given, ask] if name in test.columns}
-    encode(test, [model.columns[name] for name in names], model.network.encoders, ledger)
+    columns = [column for name, column in model.columns.items() if name in names]
+    encoded = encode(test, columns, model.network.encoders, ledger)
     ledger.check(len(test), max_bad)
     for line in ledger.lines():
         on_event(LedgerLine(line))
@@ -64,6 +65,7 @@ def evaluate_model(
         model,
         test.columns,
         tasks,
+        encoded=encoded,
         train=train.columns if train is not None else None,
         beside={
             name: (other, {ask: task.given for task in other.tasks for ask in task.ask})
@@ -80,10 +82,10 @@ def evaluate_model(
         calibration = model.calibration(task.ask)
         task.calibration = None if calibration is None else calibration.as_json()
 
-    def write(place: Path) -> None:
-        evidence.save(place)
-        (place / "README.md").write_text(card.card(evidence), encoding="utf-8")
-        (place / "evidence" / "report.html").write_text(report.report(evidence), encoding="utf-8")
+    def write(staging: Path) -> None:
+        evidence.save(staging)
+        (staging / "README.md").write_text(card.card(evidence), encoding="utf-8")
+        (staging / "evidence" / "report.html").write_text(report.report(evidence), encoding="utf-8")
 
     atomic.add_files(folder, write)
     on_event(Evaluated(evidence))
@@ -110,11 +112,11 @@ def _bounded(test: Table, train: Table | None, models: Sequence[Model], ledger: 
 
 def judged_tasks(tasks: Sequence[Task], test: Table) -> list[tuple[list[str], str]]:
     """What is given and asked, of whatever the rows hold answers to. Raises DataError where they hold none."""
-    found = [(task.given, name) for task in tasks for name in task.ask if present(test.columns.get(name, [])).any()]
-    if not found:
+    judged = [(task.given, name) for task in tasks for name in task.ask if present(test.columns.get(name, [])).any()]
+    if not judged:
         asked = ", ".join(name for task in tasks for name in task.ask)
         raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
-    return found
+    return judged
 
 
 def _origin(model: Model, ledger: Ledger, seed: int) -> Origin:
@@ -140,8 +142,8 @@ def _histories(folder: Path, model: Model) -> dict[str, list[dict[str, Any]]]:
     out = {}
     last = [stage["stage"] for stage in model.provenance.get("stages", [])][-1:]
     own = "pretraining" if last == ["pretrain"] else "fine-tuning"
-    for stage, place in (("pretraining", Path(f"{folder}-foundation")), (own, folder)):
-        path = place / "metrics.jsonl"
+    for stage, parent in (("pretraining", Path(f"{folder}-foundation")), (own, folder)):
+        path = parent / "metrics.jsonl"
         if path.exists():
             out[stage] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return out

@@ -90,18 +90,18 @@ class OneShot(_Graph):
         network = self.network
         content: dict[str, dict[str, Tensor]] = {name: {} for name in self.given}
         for name, array in zip(self.arrays, arrays, strict=True):
-            column, _, part = name.rpartition(".")
-            content[column][part] = array
+            column, _, field = name.rpartition(".")
+            content[column][field] = array
         n, device = gather_BT.shape[0], gather_BT.device  # not len(): that would fix it
         role = torch.full((1,), int(Role.GIVEN), device=device)
-        parts = {c: network.embed(c, content[c], role) for c in self.given}
-        lens = [part.shape[0] for part in parts.values()]
+        embeddings = {c: network.embed(c, content[c], role) for c in self.given}
+        lens = [x.shape[0] for x in embeddings.values()]
         valid = gather_BT < sum(lens)
         doc = torch.where(valid, torch.arange(n, device=device)[:, None], -1)
         layout = Layout(doc, torch.zeros_like(doc), torch.zeros_like(doc), pos_BT)
-        embeds = {c: Embed(content[c], role, torch.arange(part.shape[0], device=device)) for c, part in parts.items()}
+        embeds = {c: Embed(content[c], role, torch.arange(x.shape[0], device=device)) for c, x in embeddings.items()}
         batch = Batch(layout, embeds, gather_BT.flatten())
-        hidden = network.encode(batch, embeddings=parts, cache=network.start_cache(n))
+        hidden = network.encode(batch, embeddings=embeddings, cache=network.start_cache(n))
         pooled = hidden.pooled_MD
         if self.ask is None:
             return (pooled,)
@@ -164,7 +164,7 @@ class LanguageModel(_Graph):
 
 
 # -- writing -------------------------------------------------------------------------------------------------
-def export(model: Model, ask: str | None, given: Sequence[str], store: Store, place: Path, int8: bool) -> Parity:
+def export(model: Model, ask: str | None, given: Sequence[str], store: Store, path: Path, int8: bool) -> Parity:
     """Writes `model.onnx` in a folder and measures it on the rows of a store.
 
     Raises UsageError for what is not answered in one step, a recurrent trunk, or a column with a wide read-out;
@@ -194,11 +194,11 @@ def export(model: Model, ask: str | None, given: Sequence[str], store: Store, pl
         raise UsageError(
             f"An answer of {ask!r} takes many steps of the trunk; only those of one step are written as ONNX."
         )
-    _write(graph.eval(), example, place / FILE)
+    _write(graph.eval(), example, path / FILE)
     if int8:
-        _quantise(place / FILE)
-    _describe(model, [*given, *([ask] if ask else [])], place)
-    parity, outputs = _compare(graph, feeds, place / FILE)
+        _quantise(path / FILE)
+    _describe(model, [*given, *([ask] if ask else [])], path)
+    parity, outputs = _compare(graph, feeds, path / FILE)
     if isinstance(graph, OneShot):
         _compare_answers(parity, model, graph, store, outputs)
     return parity
@@ -216,19 +216,19 @@ def _read_on(encoder: Encoder | None, store: Store, given: Sequence[str]) -> tup
     return grid, read.segment(one, SegmentContext(Role.GIVEN, np.zeros(1, dtype=np.uint64))).facts
 
 
-def _describe(model: Model, columns: Sequence[str], place: Path) -> None:
+def _describe(model: Model, columns: Sequence[str], path: Path) -> None:
     """What turns values into the graph's arrays, and its numbers into answers: classes, scales, tokenizers."""
     described: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(columns):
         encoder = model.encoder(name)
         assets = {f"{file_name(name)}.{file}": text for file, text in encoder.assets().items()}
         for file, text in assets.items():
-            (place / file).write_text(text, encoding="utf-8")
+            (path / file).write_text(text, encoding="utf-8")
         knows = {} if assets else {"knowledge": encoder.knowledge()}
         described[name] = {"type": model.columns[name].type, "options": encoder.options.model_dump(), **knows}
         if (calibration := model.calibration(name)) is not None:  # of classes it is in the graph
             described[name]["spread"] = calibration.spread
-    write_json(place / "columns.json", described)
+    write_json(path / "columns.json", described)
 
 
 def _texts(store: Store, ask: str) -> list[dict[str, np.ndarray]]:
@@ -257,8 +257,8 @@ def _rows(
     example = feed(np.repeat(store.present[:, chosen].argmax(0), 2))
     blanks = {name: array[:0] for name, array in example.items()}
     kept = np.flatnonzero((roles == Role.GIVEN).any(1))
-    parts = [kept[i : i + _ROWS_AT_ONCE] for i in range(0, len(kept), _ROWS_AT_ONCE)]
-    return example, [{**blanks, **feed(rows)} for rows in parts]
+    groups = [kept[i : i + _ROWS_AT_ONCE] for i in range(0, len(kept), _ROWS_AT_ONCE)]
+    return example, [{**blanks, **feed(rows)} for rows in groups]
 
 
 def _feed(batch: Batch) -> dict[str, np.ndarray]:
@@ -290,8 +290,8 @@ def _write(graph: _Graph, feed: dict[str, np.ndarray], path: Path) -> None:
     except ImportError:
         raise MissingExtraError("onnxscript", "export", "Writing ONNX") from None
     arrays = [torch.from_numpy(np.ascontiguousarray(array)) for array in feed.values()]
-    free = torch.export.Dim.DYNAMIC
-    shapes = [{i: free for i in range(2 if name in ("gather", "pos", "ids") else 1)} for name in feed]
+    any_size = torch.export.Dim.DYNAMIC
+    shapes = [{i: any_size for i in range(2 if name in ("gather", "pos", "ids") else 1)} for name in feed]
     dynamic = (shapes[0],) if len(shapes) == 1 else (shapes[0], shapes[1], tuple(shapes[2:]))
     with _quiet(), torch.no_grad():
         torch.onnx.export(
@@ -319,7 +319,7 @@ def _compare(
 ) -> tuple[Parity, list[dict[str, np.ndarray]]]:
     """The file's numbers beside the graph's, and what the file gave for each feed."""
     session = open_session(path)
-    taken = {found.name for found in session.get_inputs()}
+    taken = {node.name for node in session.get_inputs()}
     parity, outputs = Parity(), []
     kinds: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {name: ([], []) for name in graph.outputs}
     for feed in feeds:
@@ -332,7 +332,7 @@ def _compare(
                 kinds[name][1].append(other.reshape(-1))
         outputs.append(dict(zip(graph.outputs, theirs, strict=True)))
         if isinstance(graph, LanguageModel):
-            parity.count(*(found[0].argmax(-1).reshape(-1).tolist() for found in (ours, theirs)))
+            parity.count(*(arrays[0].argmax(-1).reshape(-1).tolist() for arrays in (ours, theirs)))
     for mine, other in kinds.values():
         if mine:
             parity.add(np.concatenate(mine), np.concatenate(other))
@@ -346,15 +346,15 @@ def _compare_answers(
     as the file is."""
     network, given, ask = model.network, graph.given, graph.ask
     kept = np.flatnonzero(store.present[:, [store.names.index(name) for name in given]].any(1))
-    parity.add(pooled_states(network, store, given)[kept], np.concatenate([found[EMBEDDING] for found in outputs]))
+    parity.add(pooled_states(network, store, given)[kept], np.concatenate([output[EMBEDDING] for output in outputs]))
     if ask is None:
         parity.count(kept, kept)
         return
     ours = answer(network, store, given, ask)
     ours, theirs = [ours[i] for i in kept], []
-    for found in outputs:
-        state = {name.removeprefix(f"{ask}."): torch.from_numpy(array) for name, array in found.items()}
-        n = len(found[EMBEDDING])
+    for output in outputs:
+        state = {name.removeprefix(f"{ask}."): torch.from_numpy(array) for name, array in output.items()}
+        n = len(output[EMBEDDING])
         theirs += network.module(ask).finish(
             {name: x.expand(n, *x.shape[1:]) for name, x in graph.state.items()} | state
         )
@@ -364,18 +364,18 @@ def _compare_answers(
         parity.add(*numbers)
 
 
-def _numbers(found: Answer) -> list[float]:
+def _numbers(answer: Answer) -> list[float]:
     """A number, and the probability of every class."""
-    number = [found.value] if isinstance(found.value, float) else []
-    return [*number, *(found.probability.values() if isinstance(found.probability, dict) else [])]
+    number = [answer.value] if isinstance(answer.value, float) else []
+    return [*number, *(answer.probability.values() if isinstance(answer.probability, dict) else [])]
 
 
 def _rounded(value: Any) -> Any:
     """Floats, in lists and dictionaries too, to three digits."""
     if isinstance(value, list | tuple):
-        return [_rounded(part) for part in value]
+        return [_rounded(each) for each in value]
     if isinstance(value, dict):
-        return {name: _rounded(part) for name, part in value.items()}
+        return {name: _rounded(each) for name, each in value.items()}
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 

@@ -126,13 +126,13 @@ def multilabel(
     p = np.asarray(probabilities, dtype=np.float64)
     hot = np.array([[name in t for name in classes] for t in truths])
     answered = p >= threshold
-    hits, true, said = (hot & answered).sum(0), hot.sum(0), answered.sum(0)
-    possible = true.sum() + said.sum() + unseen
+    hits, true, named = (hot & answered).sum(0), hot.sum(0), answered.sum(0)
+    possible = true.sum() + named.sum() + unseen
     out["f1_micro"] = float(2 * hits.sum() / possible) if possible else None
-    used = true + said > 0
+    used = true + named > 0
     extra = len({label for t in truths for label in t} - set(classes))  # classes of F1 0
     if used.any() or extra:
-        out["f1_macro"] = float((2 * hits[used] / (true + said)[used]).sum() / (used.sum() + extra))
+        out["f1_macro"] = float((2 * hits[used] / (true + named)[used]).sum() / (used.sum() + extra))
     precisions = [float(average_precision_score(hot[:, k], p[:, k])) for k in np.flatnonzero(true)]
     out["mAP"] = float(np.mean(precisions)) if precisions else None
     return out

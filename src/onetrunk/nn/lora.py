@@ -59,8 +59,8 @@ class LoRALinear(nn.Linear):
         self.lora_magnitude_vector = nn.Parameter(base.weight.detach().norm(dim=1)) if config.dora else None
         if config.bits == 4:
             self.register_parameter("weight", None)
-            for name, part in zip(("packed", "absmax"), nf4.pack(base.weight), strict=True):
-                self.register_buffer(name, part)
+            for name, tensor in zip(("packed", "absmax"), nf4.pack(base.weight), strict=True):
+                self.register_buffer(name, tensor)
 
     def learnt(self) -> dict[str, Tensor]:
         return {name: p for name in (A, B, LENGTH) if (p := getattr(self, name)) is not None}
@@ -83,10 +83,10 @@ class LoRALinear(nn.Linear):
 
 def add(trunk: nn.Module, config: LoRAConfig) -> None:
     """Gives the blocks' maps that `targets` name a change that is zero as yet. UsageError where there are none."""
-    found = [(owner, name) for owner, name, _ in _linears(trunk) if name in config.targets]
-    if not found:
+    linears = [(owner, name) for owner, name, _ in _linears(trunk) if name in config.targets]
+    if not linears:
         raise UsageError(f"This trunk has none of the maps that LoRA was told to change: {', '.join(config.targets)}.")
-    for owner, name in found:
+    for owner, name in linears:
         setattr(owner, name, LoRALinear(getattr(owner, name), config))
 
 

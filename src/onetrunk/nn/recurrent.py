@@ -288,16 +288,16 @@ def _find_streams(layout: Layout) -> _Streams:
     if not len(flat):
         return _Streams(flat, flat, flat, flat, flat, flat, 0)
     doc, branch = doc[flat], layout.branch_BT.reshape(-1)[flat]
-    place = (flat // T) * (doc.max() + 1) + doc  # one number a document, also if rows number theirs alike
-    places, place = place.unique(return_inverse=True)
-    keys, stream = (branch * len(places) + place).unique(return_inverse=True)  # branch 0 sorts first
+    document_of = (flat // T) * (doc.max() + 1) + doc  # one number a document, also if rows number theirs alike
+    documents, document_of = document_of.unique(return_inverse=True)
+    keys, stream = (branch * len(documents) + document_of).unique(return_inverse=True)  # branch 0 sorts first
     by_stream = stream.argsort(stable=True)
     stream, flat = stream[by_stream], flat[by_stream]
     lens = stream.bincount(minlength=len(keys))
     starts = lens.cumsum(0) - lens
     local = torch.arange(len(flat), device=device) - starts[stream]
-    given = int((keys < len(places)).sum())
-    document = keys % len(places)
-    of_document = torch.full((len(places),), -1, device=device)
+    given = int((keys < len(documents)).sum())
+    document = keys % len(documents)
+    of_document = torch.full((len(documents),), -1, device=device)
     of_document[document[:given]] = torch.arange(given, device=device)
     return _Streams(flat, stream, local, lens, document, of_document[document], given)

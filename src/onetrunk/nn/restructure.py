@@ -31,14 +31,19 @@ def restructured(old: Trunk, changes: dict[str, Any]) -> Transformer:
     config = old.config.updated(**{"head_width": head_width, **changes})
     if config.heads != old.config.heads and old.config.kv_heads is not None:
         raise UsageError("trunk.heads is fixed in a trunk whose heads share keys (trunk.kv_heads).")
+    if config.heads != old.config.heads and old.config.qk_norm_whole:
+        raise UsageError("trunk.heads is fixed in a trunk that norms the queries of all heads together.")
+    if config.layers != old.config.layers and old.config.rope_layers is not None:
+        raise UsageError("trunk.layers is fixed in a trunk whose layers rotate in different ways (trunk.rope_layers).")
     if config.layers > old.config.layers and config.norm_place == "post":
         raise UsageError("A trunk that norms after each block cannot grow: a new block would not leave it as it was.")
     new = Transformer(config)
     kept = torch.linspace(0, old.config.layers - 1, min(config.layers, old.config.layers)).round().long().tolist()
     for block, source in zip(new.blocks, kept, strict=False):
         _fill(block, old.blocks[source])
-    for name in ("norm", "first_norm"):
-        getattr(new, name).load_state_dict(getattr(old, name).state_dict())
+    for name in ("norm", "first_norm", "entry_proj"):
+        if hasattr(old, name):
+            getattr(new, name).load_state_dict(getattr(old, name).state_dict())
     if config.positions == "learned":
         count = min(config.max_positions, old.config.max_positions)
         new.position_embedding[:count] = old.position_embedding[:count]

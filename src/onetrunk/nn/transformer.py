@@ -1,6 +1,7 @@
 """The default trunk: a pre-norm transformer whose block is Qwen3's, so a text-only folder can be its checkpoint.
 
-A few fields make it GPT-2, BERT, RoBERTa, ViT, CLIP, Llama, Mistral, Qwen2 or Whisper's encoder: their weights fit.
+A few fields make it GPT-2, BERT, ALBERT, ModernBERT, ViT, CLIP, Llama, Gemma 3, OLMo 2 or Whisper's encoder: their
+weights fit.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from onetrunk.core.batch import Layout
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
 from onetrunk.nn.attention import Attention, Bias, CosSin, RopeScaling, Rotary
-from onetrunk.nn.block import NORMS, Activation, Block, build_mlp
+from onetrunk.nn.block import NORMS, Activation, Block, NormPlace, build_mlp
 from onetrunk.nn.kv_cache import Cache, KeyValues, SlotCache
 
 Watch = Callable[[int, Tensor], None]
@@ -36,13 +37,18 @@ class TransformerConfig(Config):
     eps: float = Field(1e-6, gt=0)
     head_width: int | None = Field(None, ge=1, le=1024)  # None: width / heads
     norm: Literal["rms", "layer"] = "rms"
-    norm_place: Literal["pre", "post"] = "pre"  # before attention and MLP, and once at the end; or after each
+    norm_place: NormPlace = "pre"  # of attention and MLP: before, after, of what each gives, or before and of that
     norm_first: bool = False  # norm what enters
+    bare_first: bool = False  # the first attention norms nothing before it: what enters is normed
     qk_norm: bool = True  # norm queries and keys
+    qk_norm_whole: bool = False  # of all heads together
     bias: Bias = "none"  # of the linear maps
     positions: Literal["rotary", "learned", "none"] = "rotary"  # none: the columns' own embeddings know them
     max_positions: int = Field(1024, ge=1, le=1 << 22)  # of learned positions
     rope_scaling: RopeScaling | None = None
+    rope_layers: tuple[Literal["rotary", "local", "none"], ...] | None = None  # of each block; None: all are rotary
+    rope_local_theta: float = Field(10_000.0, gt=1)  # of those that are local, which are not scaled
+    entry_width: int | None = Field(None, ge=1, le=16384)  # numbers that enter, the rest of the width being zeros
 
 
 class Transformer(nn.Module):
@@ -53,21 +59,32 @@ class Transformer(nn.Module):
         self.config = config
         width, heads = config.width, config.heads
         head_width = config.head_width or width // heads
-        post, bias = config.norm_place == "post", config.bias
-        hidden = config.mlp_width or (8 * ((8 * width // 3 + 7) // 8) if config.activation == "swiglu" else 4 * width)
+        bias = config.bias
+        gated = config.activation in ("swiglu", "geglu", "geglu_tanh")
+        hidden = config.mlp_width or (8 * ((8 * width // 3 + 7) // 8) if gated else 4 * width)
+        norms = 4 if config.norm_place == "both" else 2
         self.layers = nn.ModuleList(
             Block(
-                Attention(width, heads, config.kv_heads or heads, head_width, config.eps, config.qk_norm, bias),
+                Attention(
+                    width, heads, config.kv_heads or heads, head_width, config.eps, config.qk_norm, bias,
+                    config.qk_norm_whole,
+                ),
                 build_mlp(config.activation, width, hidden, bias == "all"),
-                (self._norm(), self._norm()),
-                post,
+                [nn.Identity() if config.bare_first and i == j == 0 else self._norm() for j in range(norms)],
+                config.norm_place,
                 config.dropout,
             )
-            for _ in range(config.layers)
-        )
-        self.norm = nn.Identity() if post else self._norm()
-        self.first_norm = self._norm() if config.norm_first else nn.Identity()
+            for i in range(config.layers)
+        )  # fmt: skip
+        self.norm = nn.Identity() if config.norm_place == "post" else self._norm()
+        self.first_norm = self._norm(config.entry_width) if config.norm_first else nn.Identity()
+        if config.entry_width is not None:
+            self.entry_proj = nn.Linear(config.entry_width, width)
         self.rotary = Rotary(head_width, config.rope_theta, config.rope_scaling)
+        self.local_rotary = Rotary(head_width, config.rope_local_theta)
+        self.rope_layers = config.rope_layers or ("rotary",) * config.layers
+        if len(self.rope_layers) != config.layers:
+            raise UsageError(f"rope_layers speaks of {len(self.rope_layers)} blocks, the trunk has {config.layers}.")
         if config.positions == "learned":
             self.position_embedding = nn.Parameter(torch.randn(config.max_positions, width) * 0.05)
         for name, parameter in self.layers.named_parameters():
@@ -83,9 +100,9 @@ class Transformer(nn.Module):
     def forward(self, x_BTD: Tensor, layout: Layout, watch: Watch | None = None) -> Tensor:
         """h_BTD. `watch` is told the number of each block and what leaves it."""
         pos = layout.pos_BT[0] if layout.causal or layout.full else layout.pos_BT
-        x_BTD, cos_sin = self._enter(x_BTD, pos)
+        x_BTD, rotations = self._enter(x_BTD, pos)
         for i, layer in enumerate(self.layers):
-            x_BTD = layer(x_BTD, layout, cos_sin)
+            x_BTD = layer(x_BTD, layout, rotations[self.rope_layers[i]])
             if watch is not None:
                 watch(i, x_BTD)
         return self.norm(x_BTD)
@@ -104,11 +121,12 @@ class Transformer(nn.Module):
         compared = len(self.layers) * attention.heads * attention.head_width
         return 6 * _weights(self.layers) * float(lens.sum()) + 12 * compared * pairs
 
-    def _norm(self) -> nn.Module:
-        return NORMS[self.config.norm](self.config.width, eps=self.config.eps)
+    def _norm(self, width: int | None = None) -> nn.Module:
+        return NORMS[self.config.norm](width or self.config.width, eps=self.config.eps)
 
-    def _enter(self, x_BTD: Tensor, pos: Tensor) -> tuple[Tensor, CosSin]:
-        """What the first layer gets, and how queries and keys are rotated. pos [B, T] or, one row for all, [T]."""
+    def _enter(self, x_BTD: Tensor, pos: Tensor) -> tuple[Tensor, dict[str, CosSin]]:
+        """What the first layer gets, and how queries and keys are rotated in layers of each kind. pos [B, T] or, one
+        row for all, [T]."""
         c = self.config
         if c.positions == "learned":
             if not torch.compiler.is_compiling() and int(pos.max()) >= c.max_positions:
@@ -117,7 +135,15 @@ class Transformer(nn.Module):
                     "Shorten its values (columns.NAME.length)."
                 )
             x_BTD = x_BTD + F.embedding(pos, self.position_embedding)
-        return self.first_norm(x_BTD), self.rotary(pos) if c.positions == "rotary" else None
+        if c.entry_width is None:
+            x_BTD = self.first_norm(x_BTD)
+        else:
+            x_BTD = self.entry_proj(self.first_norm(x_BTD[..., : c.entry_width]))
+        rotations: dict[str, CosSin] = {"none": None, "rotary": None, "local": None}
+        if c.positions == "rotary":
+            rotations["rotary"] = self.rotary(pos)
+            rotations["local"] = self.local_rotary(pos) if "local" in self.rope_layers else None
+        return x_BTD, rotations
 
     def start_cache(self, n: int, device: torch.device) -> Cache:
         """An empty cache for n documents."""
@@ -145,10 +171,10 @@ class Transformer(nn.Module):
         positions too; a `SlotCache` is itself changed, and may keep those of some documents (bool [N]).
         """
         mask = cache.mask(valid_NT, causal)
-        x_NTD, cos_sin = self._enter(x_NTD, pos_NT)
+        x_NTD, rotations = self._enter(x_NTD, pos_NT)
         keys, values = [], []
         for i, layer in enumerate(self.blocks):
-            x_NTD, k, v = layer.extend(x_NTD, cos_sin, cache, i, mask)
+            x_NTD, k, v = layer.extend(x_NTD, rotations[self.rope_layers[i]], cache, i, mask)
             keys.append(k)
             values.append(v)
         return self.norm(x_NTD), cache.after(keys, values, valid_NT, keep)

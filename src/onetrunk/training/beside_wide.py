@@ -47,7 +47,7 @@ def begins_wide(data: Data, recipe: Recipe) -> bool:
     (pretraining learns from them), or where no given column has features that simple models can use."""
     if "pretrain" in recipe.model_fields_set or not can_be_wide(data, recipe):
         return False
-    train = data.part("train")
+    train = data.rows("train")
     return float(min(np.mean([value is not None for value in train[name]]) for name in data.ask)) >= _LABELLED
 
 
@@ -57,7 +57,7 @@ def can_be_wide(data: Data, recipe: Recipe) -> bool:
 
     asked, given = ([column_types.get(data.types[n]).encoder for n in names] for names in (data.ask, data.given))
     wide = any(issubclass(kind, Wide) for kind in given) and all(issubclass(kind, WideTarget) for kind in asked)
-    return wide and recipe.finetune.wide and data.fold is None
+    return wide and recipe.finetune.wide and data.events is None
 
 
 def train_beside_wide(data: Data, context: RunContext, usable: Callable[[Model], None]) -> FineTuned | None:

@@ -93,7 +93,7 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
         output.open(opened)
         if output.stage or not options.overwrite:
             break  # else the foundation is of other rows, and made anew
-    judged_tasks([Task([], list(opened.ask))], opened.part("test"))  # raises now what it would after training
+    judged_tasks([Task([], list(opened.ask))], opened.rows("test"))  # raises now what it would after training
     context = _context(options, own, output, on_event)
     tuned = None
     if output.stage == EVALUATING:
@@ -119,7 +119,7 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
         model.save(out, overwrite=output.replaces)
         output.mark(EVALUATING)
     assert model is not None, "a run that is to be judged has its model"
-    evaluate_model(model, opened.part("test"), opened.part("train"), out, seed=options.seed, on_event=on_event)
+    evaluate_model(model, opened.rows("test"), opened.rows("train"), out, seed=options.seed, on_event=on_event)
     Output(foundation, True, command).finish()  # it was made for this model
     output.finish()
     on_event(Saved("model", str(out)))

@@ -45,13 +45,13 @@ def new_model(data: Data, recipe: Recipe, seed: int, teacher: Model | None = Non
     """A new model on the recipe's device, whose encoders are fitted on the training rows, or know what its teacher's
     do. It begins with the same numbers on every device."""
     columns, encoders = (
-        fit_columns(data.part("train"), data.names, data.types, data.options, data.cache)
+        fit_columns(data.rows("train"), data.names, data.types, data.options, data.cache)
         if teacher is None
         else student_columns(teacher, data)
     )
     torch.manual_seed(rng.torch_seed(seed, "weights"))
     network = FoundationModel(recipe.trunk_config(), columns, encoders, recipe.attention)
-    return Model(Runtime.open(recipe.device).place(network), fold=data.fold)
+    return Model(Runtime.open(recipe.device).place(network), events=data.events)
 
 
 def extend_model(
@@ -60,7 +60,7 @@ def extend_model(
     """Lets a model meet a table: new columns get encoders, known ones new classes and words, if they can be learnt.
     What is new begins at random, as the seed says."""
     torch.manual_seed(rng.torch_seed(seed, "weights"))
-    train, model.fold = data.part("train"), data.fold
+    train, model.events = data.rows("train"), data.events
     extended = model.network.encoders.keys() - adapt.frozen_keys(model, data, tuning)
     new = [name for name in data.names if name not in model.columns]
     if new:
@@ -80,7 +80,7 @@ def extend_model(
 
 def encode_rows(model: Model, data: Data, split: str, recipe: Recipe) -> Store:
     """The rows of one split, encoded by the model's encoders and with their weights."""
-    table = data.part(split)
+    table = data.rows(split)
     columns = [column for name, column in model.columns.items() if name in data.names]
     store = encode(table, columns, model.network.encoders, data.ledger, data.cache)
     return with_row_weights(store, table, recipe.row_weight)

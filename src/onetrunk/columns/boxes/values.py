@@ -17,8 +17,8 @@ def entries_of(value: Any) -> list[Entry]:
         raise BadValueError(f"expected a list of boxes, found {type(value).__name__}")
     out = []
     for i, entry in enumerate(value):
-        told = entry if isinstance(entry, dict) else {}
-        label, box = told.get("label"), told.get("box")
+        fields = entry if isinstance(entry, dict) else {}
+        label, box = fields.get("label"), fields.get("box")
         if label is None or box is None or not _four_numbers(box):
             raise BadValueError(
                 f'box {i} should be like {{"label": "cat", "box": [x, y, width, height]}}, found {str(entry)[:80]}'

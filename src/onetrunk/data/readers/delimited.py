@@ -111,10 +111,10 @@ class _Reading:
             return None
         if not bad:
             return None
-        shown = "; ".join(f"line {line} has {width}" for line, width in bad)
+        lines = "; ".join(f"line {line} has {width}" for line, width in bad)
         more = f"; and {count - len(bad):,} more" if count > len(bad) else ""
         return (
-            f"Every row of {self.file.path} must have {len(self.names)} values like its header: {shown}{more}. "
+            f"Every row of {self.file.path} must have {len(self.names)} values like its header: {lines}{more}. "
             "Put values that hold the separator or line breaks in double quotes."
         )
 

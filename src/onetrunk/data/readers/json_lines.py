@@ -122,17 +122,17 @@ def spooled(records: Iterable[Record]) -> Columns:
     Cells are kept as text: as it is where all of a block are strings, else each as JSON. A block with a column that
     those before it lack begins a spool of its own."""
     names: dict[str, None] = {}
-    parts: list[tuple[list[str], Spool, list[dict[str, Decode]]]] = []
+    blocks: list[tuple[list[str], Spool, list[dict[str, Decode]]]] = []
     for block in _blocks(records):
         names.update((str(name), None) for record in block for name in record)
-        if not parts or len(parts[-1][0]) < len(names):
-            parts.append((list(names), Spool(), []))
-        known, spool, decoders = parts[-1]
+        if not blocks or len(blocks[-1][0]) < len(names):
+            blocks.append((list(names), Spool(), []))
+        known, spool, decoders = blocks[-1]
         cells = {name: _cells([plain(record.get(name)) for record in block]) for name in known}
         spool.append(pa.RecordBatch.from_arrays([cells[name][0] for name in known], known))
         decoders.append({name: cells[name][1] for name in known})
     columns: dict[str, list[Any]] = {name: [] for name in names}
-    for known, spool, decoders in parts:
+    for known, spool, decoders in blocks:
         batches = spool.batches()
         for name in names:
             if name in known:

@@ -69,7 +69,7 @@ def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor
 
 def chat_template(encoder: Any) -> str | None:
     """How a conversation is spelt, in Jinja, where the column learnt from some."""
-    if not encoder.converses:
+    if not encoder.learnt_conversations:
         return None
     start, end = (encoder.tokenizer.id_to_token(i) for i in (encoder.special.start, encoder.special.end))
     return (
@@ -108,8 +108,8 @@ def _checked(model: Model, ask: str) -> tuple[Any, Any, Transformer]:
             f"This trunk has kind {trunk.config.kind!r}; the Hugging Face format that is written needs 'transformer'."
         )
     for key, value in _BLOCK.items():
-        if (found := getattr(trunk.config, key)) != value:
+        if (actual := getattr(trunk.config, key)) != value:
             raise UsageError(
-                f"This trunk has {key} {found!r}; the Hugging Face format that is written needs {value!r}."
+                f"This trunk has {key} {actual!r}; the Hugging Face format that is written needs {value!r}."
             )
     return encoder, module, trunk

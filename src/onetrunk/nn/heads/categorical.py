@@ -37,9 +37,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=exact)
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=exact)
         for i in range(0, len(h), rows):
-            part = slice(i, i + rows)
-            logits = F.linear(low_h[part], low_weight, low_bias)
-            for tile, loss, true, wt in _tiles(logits, each[part], ids[part, None], w[part, None]):
+            chunk = slice(i, i + rows)
+            logits = F.linear(low_h[chunk], low_weight, low_bias)
+            for tile, loss, true, wt in _tiles(logits, each[chunk], ids[chunk, None], w[chunk, None]):
                 log_p = tile.to(exact).log_softmax(1)
                 loss.copy_(-(1 - smoothing) * log_p.gather(1, true)[:, 0])
                 if smoothing:
@@ -48,10 +48,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 if smoothing:
                     p.sub_(smoothing / len(weight))
                 tile.copy_(p.mul_(wt))
-            grad_h[part] = logits @ low_weight
+            grad_h[chunk] = logits @ low_weight
             if grad_bias is not None:
                 grad_bias += logits.sum(0, dtype=exact)
-            for total, more in _tiles(grad_weight, logits.mT @ low_h[part]):
+            for total, more in _tiles(grad_weight, logits.mT @ low_h[chunk]):
                 total.add_(more)  # of another type, which would be converted as a whole
         if bias is not None and grad_bias is not None:
             grad_bias = grad_bias.to(bias.dtype)

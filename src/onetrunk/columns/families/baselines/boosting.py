@@ -179,8 +179,8 @@ class _Inputs:
         if not self.values.shape[1]:
             return numbers[rows]
         out = np.empty((len(rows), numbers.shape[1] + self.values.shape[1] * self.target.shape[1]))
-        for part in np.array_split(np.random.default_rng(0).permutation(len(rows)), min(_INNER_FOLDS, len(rows))):
-            out[part] = self.to_answer(numbers, rows[part], np.delete(rows, part))
+        for fold in np.array_split(np.random.default_rng(0).permutation(len(rows)), min(_INNER_FOLDS, len(rows))):
+            out[fold] = self.to_answer(numbers, rows[fold], np.delete(rows, fold))
         return out
 
     def keep(self, learnt: np.ndarray) -> None:

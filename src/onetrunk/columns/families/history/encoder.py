@@ -53,7 +53,7 @@ class HistoryEncoder(Encoder, History):
     """
 
     ragged = True
-    has_parts = True
+    divisible = True
 
     Options: ClassVar[type[Config]] = HistoryOptions
     options: Any
@@ -164,7 +164,7 @@ class HistoryEncoder(Encoder, History):
         """Rows of a field's table."""
         return FIRST + len(self.classes.get(name, range(GAPS)))
 
-    # -- values to parts ---------------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     def _fields(self, value: Any) -> dict[str, list[Any]]:
         """Every field's values, None where missing: as long as the longest of them."""
         if isinstance(value, list | tuple | np.ndarray):
@@ -231,7 +231,7 @@ class HistoryEncoder(Encoder, History):
     def max_positions(self, content: Content) -> np.ndarray:
         return np.minimum(content.lens, self.options.length) + 1
 
-    # -- parts to positions ------------------------------------------------------------------------------------------
+    # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:
         role, keys, augment = context.role, context.keys, context.augment
         lens = np.minimum(content.lens, self.options.length)

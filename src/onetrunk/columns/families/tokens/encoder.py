@@ -31,10 +31,10 @@ class TokenOptions(Config):
 
 
 class TokenEncoder(Encoder, Prompted):
-    """A type of it makes values to tokens (`encode`, whose content is of `token_parts`) and back (`decode`)."""
+    """A type of it makes values to tokens (`encode`, whose content is of `token_arrays`) and back (`decode`)."""
 
     ragged = True
-    has_parts = True
+    divisible = True
     shared = True
     costly = True
 
@@ -45,7 +45,7 @@ class TokenEncoder(Encoder, Prompted):
     size: int  # tokens that there are
     bigrams: np.ndarray  # codes of those that have vectors, increasing int64
     too_long: ClassVar[str]  # values that the context cuts, for the ledger
-    unknown_parts: ClassVar[str]
+    unknown_tokens: ClassVar[str]
 
     @abstractmethod
     def decode(self, ids: list[int]) -> str:
@@ -68,16 +68,16 @@ class TokenEncoder(Encoder, Prompted):
             enough = 2 if len(values) > MANY_VALUES else 1
             self.bigrams = frequent_bigrams(content.gather()["id"], content.lens, self.options.bigrams, enough)
 
-    # -- values to parts ---------------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     def blank(self) -> dict[str, np.ndarray]:
-        return token_parts(np.array([self.special.end], dtype=np.int32))
+        return token_arrays(np.array([self.special.end], dtype=np.int32))
 
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
         longer = int((content.lens > self.options.length).sum())
         unknown = int((content.data["id"] == self.special.unknown).sum())
         counts = {
             f"{self.too_long} longer than {self.options.length} tokens, read up to there": longer,
-            self.unknown_parts: unknown,
+            self.unknown_tokens: unknown,
         }
         return {reason: count for reason, count in counts.items() if count}
 
@@ -90,7 +90,7 @@ class TokenEncoder(Encoder, Prompted):
     def max_positions(self, content: Content) -> np.ndarray:
         return np.minimum(content.lens + max(1, self.special.around), self.options.length)
 
-    # -- parts to positions ------------------------------------------------------------------------------------------
+    # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:
         keys = context.keys
         if context.role == Role.ASKED:
@@ -170,7 +170,7 @@ class TokenEncoder(Encoder, Prompted):
         return rng.uniform(rng.mix(np.repeat(rng.mix(keys, name), lens), local_positions(lens)))
 
 
-def token_parts(ids: np.ndarray, learnt: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def token_arrays(ids: np.ndarray, learnt: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Tokens of one text, which of them opens it, and which are learnt when it is asked (None: all)."""
     return {
         "id": ids,
