@@ -30,6 +30,7 @@ _TRIAL_SHARE, _LARGER_SHARE = 1 / 12, 1 / 6  # of the time: at most for one tria
 _LEAST_SHARE = 0.04  # of the time that must be left for a trial to be begun
 _FAILURES = 5  # after which it ends, where nothing else has come
 _REDUCTION = 3  # of successive halving: one in so many goes on
+_SPARED = 2  # validations before it looks for the first time
 _STATES: dict[str, State] = {"COMPLETE": "finished", "PRUNED": "stopped early", "FAIL": "failed"}
 
 
@@ -83,7 +84,7 @@ class Search:
             backend = journal.JournalFileBackend(str(place / JOURNAL), cast(Any, FileLock(place / "journal.lock")))
             self.study = optuna.create_study(
                 study_name="onetrunk", storage=optuna.storages.JournalStorage(backend), load_if_exists=True,
-                pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_REDUCTION),
+                pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=_SPARED, reduction_factor=_REDUCTION),
             )  # fmt: skip
             self._alive.acquire()
             self._sampler = optuna.samplers.TPESampler(seed=seed + len(self.study.trials), n_startup_trials=5)
@@ -114,7 +115,7 @@ class Search:
         """A trial of this process, with all that it is made with; None at the end."""
         with self.lock:
             self._bury()
-            ended = [each for each in self.trials() if each.state != "failed"]
+            ended = [each for each in self.trials() if each.state != "failed" or each.note]
             running = sum(each.state.name == "RUNNING" for each in self._all())
             if ended and self._left() < _LEAST_SHARE * self.seconds:
                 return None
@@ -138,7 +139,7 @@ class Search:
     def _planned(self, ended: Sequence[Trial]) -> tuple[str, TrialSettings] | None:
         """What has not been tried of what is to be tried at any rate, by name: what comes first, then the best so far
         at larger sizes."""
-        there = {each.user_attrs.get("planned") for each in self._all() if each.state.name != "FAIL" or _error_of(each)}
+        there = {each.user_attrs.get("planned") for each in self._all() if each.state.name != "FAIL"}
         wanted = {f"first {each.method}": each for each in self.space.first}
         found = _best_trunk(ended)
         if found is not None and self._late(ended):
@@ -190,7 +191,7 @@ class Search:
     def _failing(self) -> bool:
         """Have many trials failed, and none ended well?"""
         ended = self.trials()
-        return len([each for each in ended if each.note]) >= _FAILURES and all(e.state == "failed" for e in ended)
+        return sum(bool(each.note) for each in ended) >= _FAILURES and all(each.state == "failed" for each in ended)
 
     # -- one trial ---------------------------------------------------------------------------------------------------
     def _make(self, trial: Any) -> None:
@@ -215,7 +216,7 @@ class Search:
             self._end(trial, began, "PRUNED")
         except (DivergedError, ResourceError) as error:
             trial.set_user_attr("error", str(error))
-            self._end(trial, began, "FAIL")
+            self._end(trial, began, "PRUNED")  # not FAIL, from which the sampler would learn nothing
         except BaseException:
             self.study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
             raise
@@ -265,7 +266,7 @@ def _as_trial(frozen: Any) -> Trial:
     return Trial(
         number=frozen.number,
         settings=settings or TrialSettings("wide", ""),
-        state=_STATES[frozen.state.name],
+        state="failed" if _error_of(frozen) else _STATES[frozen.state.name],
         score=frozen.value if frozen.state.name == "COMPLETE" else None,
         standard_error=attributes.get("standard_error"),
         seconds=attributes.get("seconds", 0.0),

@@ -60,9 +60,9 @@ class Trial:
     note: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Flat: what stands in a table."""
+        """Flat: a line of a table. `what` is for a person."""
         made = asdict(self)
-        return {"number": made.pop("number"), **made.pop("settings"), **made}
+        return {"number": made.pop("number"), "what": str(self.settings), **made.pop("settings"), **made}
 
 
 @dataclass
