@@ -14,7 +14,7 @@ import typer
 
 from onetrunk import VERBS, __version__, verb
 from onetrunk.core.errors import OnetrunkError, UsageError
-from onetrunk.core.terminal import printable
+from onetrunk.core.terminal import escaped_json, json_line, printable
 
 _FLAGS = {"start": "--from", "settings": "--set"}  # where the flag's name is not a good name in Python
 
@@ -157,12 +157,11 @@ def _documentation(verb: Callable[..., Any]) -> tuple[str, dict[str, str]]:
 def _show(result: Any, as_json: bool) -> None:
     """What a verb returns, for a machine or a person. Models were saved and say so themselves."""
     import base64
-    import json
 
     if hasattr(result, "to_json"):  # a DataFrame
         if as_json:
             result = result.map(lambda v: base64.b64encode(v).decode() if isinstance(v, bytes) else v)
-            print(result.to_json(orient="records", lines=True, force_ascii=False), end="")
+            print(escaped_json(result.to_json(orient="records", lines=True, force_ascii=False)), end="")
         elif len(result):
             table = result.head(20).map(lambda v: f"{len(v):,} bytes; see --out" if isinstance(v, bytes) else v)
             print(printable(table.to_string()))
@@ -170,7 +169,7 @@ def _show(result: Any, as_json: bool) -> None:
                 print(f"... {len(result):,} rows; --out FILE keeps them all.")
     elif as_json:
         plain = result.as_json() if hasattr(result, "as_json") else result
-        print(json.dumps(plain, ensure_ascii=False, default=str))
+        print(json_line(plain))
 
 
 if __name__ == "__main__":

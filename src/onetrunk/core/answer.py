@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,16 @@ class Sampling:
     beams: int = 1  # kept at once in a search for the likeliest written answer; 1 takes the likeliest token each time
 
     def __post_init__(self) -> None:
+        for name, fits, expected in (
+            ("temperature", 0 <= self.temperature < math.inf, "a number from 0"),
+            ("top_k", self.top_k >= 0, "a whole number from 0"),
+            ("top_p", 0 < self.top_p <= 1, "a number above 0, and at most 1"),
+            ("max_length", self.max_length >= 1, "a whole number from 1"),
+            ("guidance", abs(self.guidance) < math.inf, "a finite number"),
+            ("steps", self.steps >= 1, "a whole number from 1"),
+        ):
+            if not fits:  # of what is not a number nothing holds
+                raise UsageError(f"{name} expects {expected}, found {getattr(self, name)}.")
         if self.beams < 1 or (self.beams > 1 and self.temperature > 0):
             raise UsageError(
                 f"beams expects a whole number from 1, and above 1 no temperature: a search draws nothing; found beams "

@@ -40,8 +40,8 @@ class Registry(ABC, Generic[P]):
 
     def get(self, name: str) -> P:
         modules = self.modules()
-        if name not in modules:
-            raise unknown(self.kind, name, modules)
+        if not isinstance(name, str) or name not in modules:  # a name of a settings file may be anything
+            raise unknown(self.kind, str(name), modules)
         return self._load(name, modules[name])
 
     def _is_part(self, module: pkgutil.ModuleInfo) -> bool:

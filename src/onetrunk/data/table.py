@@ -164,7 +164,7 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
                 "(pyarrow, polars), a dict of lists, a list of dicts, an array [rows, columns], a Hugging Face "
                 "dataset or 'hf://name', or a list of these."
             )
-        table = Table(contents, name, notes=notes)
+        table = Table(common.unicode_only(contents, notes), name, notes=notes)
     if not len(table):
         raise DataError(f"The table {name} has no rows.")
     return table if columns is None else table.select(columns)

@@ -6,14 +6,16 @@ State is a flat dict of tensors named `<parameter>.<key>`, so that safetensors c
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
 
+Decay = Annotated[float, Field(ge=0, lt=1)]  # of a moving average
 Name = Literal["sgd", "momentum", "adagrad", "adam", "adamw", "muon"]
 
 
@@ -24,11 +26,11 @@ class OptimConfig(Config):
     """
 
     optimizer: Name = "muon"
-    lr: float = 3e-3
-    muon_lr: float = 0.02
-    weight_decay: float = 0.01
-    momentum: float = 0.9  # of the optimizer `momentum`
-    betas: tuple[float, float] = (0.9, 0.95)  # of adam and adamw
+    lr: float = Field(3e-3, ge=0, le=1000)
+    muon_lr: float = Field(0.02, ge=0, le=1000)
+    weight_decay: float = Field(0.01, ge=0, le=1000)
+    momentum: float = Field(0.9, ge=0, lt=1)  # of the optimizer `momentum`
+    betas: tuple[Decay, Decay] = (0.9, 0.95)  # of adam and adamw
 
 
 class Optimizer:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -46,7 +46,9 @@ class StepSettings(OptimConfig):
     """How losses and gradients become an update. 0 switches a field off."""
 
     clip: float = Field(1.0, ge=0)  # largest norm of the whole gradient
-    loss_weights: dict[str, float] = Field(default_factory=dict)  # by loss name or what precedes its "/"; else 1
+    loss_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict
+    )  # by loss name or what precedes its "/"; else 1
     balance: Literal["given", "learnt"] = "given"  # learnt: also by uncertainty, so that no task drowns another
     merge: Literal["sum", "pcgrad", "alternate"] = "sum"  # of the losses' gradients; pcgrad takes out what conflicts
 

@@ -31,7 +31,7 @@ def read_rows(data: Any, network: bool) -> Table:
     if isinstance(data, str) and data.lstrip().startswith(("{", "[")):
         try:
             rows = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
             raise UsageError(f"The rows given as JSON are not valid JSON: {error}.") from None
         data = [rows] if isinstance(rows, dict) else rows
     return read(data, allow_network=network)

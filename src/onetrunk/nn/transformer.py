@@ -11,7 +11,7 @@ from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from onetrunk.core.batch import Layout
@@ -50,6 +50,21 @@ class TransformerConfig(Config):
     rope_local_theta: float = Field(10_000.0, gt=1)  # of those that are local, which are not scaled
     entry_width: int | None = Field(None, ge=1, le=16384)  # numbers that enter, the rest of the width being zeros
 
+    @model_validator(mode="after")
+    def _heads_fit(self) -> TransformerConfig:
+        if self.heads % (self.kv_heads or self.heads):
+            raise ValueError(f"kv_heads should divide heads ({self.heads})")
+        if self.width_of_heads < 1 or (self.positions == "rotary" and self.width_of_heads % 2):
+            raise ValueError(
+                f"with rotary positions a head's width (head_width, or width / heads) should be even; it is "
+                f"{self.width_of_heads}"
+            )
+        return self
+
+    @property
+    def width_of_heads(self) -> int:
+        return self.head_width or self.width // self.heads
+
 
 class Transformer(nn.Module):
     """x_BTD to h_BTD, normed."""
@@ -58,7 +73,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         width, heads = config.width, config.heads
-        head_width = config.head_width or width // heads
+        head_width = config.width_of_heads
         bias = config.bias
         gated = config.activation in ("swiglu", "geglu", "geglu_tanh")
         hidden = config.mlp_width or (8 * ((8 * width // 3 + 7) // 8) if gated else 4 * width)

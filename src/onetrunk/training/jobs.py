@@ -190,7 +190,9 @@ def run_evaluation(
 
 
 def recipe_of(options: TrainingOptions) -> Recipe:
-    """The settings of a run: its YAML file, then its flags, then `key=value` settings."""
+    """The settings of a run: its YAML file, then its flags, then `key=value` settings. What is wrong in them, or in its
+    budget, is refused before any work."""
+    budget_seconds(options.budget)
     flags = {"size": options.size, "events": options.events, "device": options.device}
     return make_recipe(options.config, options.settings, **flags)
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from onetrunk.core.errors import DataError
 from onetrunk.core.values import BLOCK, Chain, Repeated
 from onetrunk.data import spool as spools
-from onetrunk.data.readers.common import Columns, Notes, check_names, plain
+from onetrunk.data.readers.common import Columns, Notes, check_names, plain, unicode_rows
 from onetrunk.data.readers.memory import from_records
 from onetrunk.data.readers.text import TextFile
 from onetrunk.data.spool import ArrowValues, Decode, Spool
@@ -24,7 +24,7 @@ def json_lines(path: Path, notes: Notes) -> Columns:
     file = TextFile(path, notes)
     records = (parse_json(line, f"{path}, line {n}", dict) for n, line in enumerate(_lines(file), 1) if line.strip())
     if file.size > spools.IN_MEMORY_BYTES:
-        return spooled(records)
+        return spooled(unicode_rows(records, notes))
     held = list(records)
     return _one_object(held[0], path) if len(held) == 1 else from_records(held)
 
@@ -33,7 +33,12 @@ def json_file(path: Path, notes: Notes) -> Columns:
     file = TextFile(path, notes)
     first = next((block.lstrip("\ufeff \t\r\n") for block in file.blocks() if block.strip()), "")
     if not first.startswith("["):
-        return json_lines(path, []) if _is_lines(file) else _one_object(parse_json(file.read(), str(path), dict), path)
+        if not _is_lines(file):
+            return _one_object(parse_json(file.read(), str(path), dict), path)
+        told: Notes = []
+        columns = json_lines(path, told)
+        notes += [note for note in told if note not in notes]
+        return columns
     records = parse_json(file.read(), str(path), list)
     if records and all(isinstance(record, list) for record in records):
         raise DataError(
@@ -159,10 +164,7 @@ def _cells(values: list[Any]) -> tuple[pa.Array, Decode]:
     if kinds == {bytes}:
         return pa.array(values, pa.large_binary()), Decode(_strings)
     if kinds <= {str}:
-        try:
-            return pa.array(values, pa.string()), Decode(_strings)
-        except (pa.ArrowInvalid, UnicodeEncodeError):
-            pass  # half of a surrogate pair: JSON can write it, UTF-8 cannot
+        return pa.array(values, pa.string()), Decode(_strings)
     return pa.array([None if v is None else json.dumps(v) for v in values], pa.string()), Decode(_from_json)
 
 
