@@ -127,11 +127,11 @@ def trials(made: Sequence[dict[str, Any]]) -> dict[str, bytes]:
     def draw(axes: Any) -> bool:
         for colour, method in enumerate(methods):
             own = [trial for trial in scored if trial["method"] == method]
-            at, losses = [trial["number"] for trial in own], [trial["score"] for trial in own]
+            at, losses = [trial["trial"] for trial in own], [trial["score"] for trial in own]
             axes.plot(at, losses, "o", color=f"C{colour}", ms=6, label=method)
-        stopped = [trial["number"] for trial in made if trial["score"] is None]
+        stopped = [trial["trial"] for trial in made if trial["score"] is None]
         axes.plot(stopped, [0.02] * len(stopped), "|", color=_GREY, transform=axes.get_xaxis_transform())
-        numbers = [trial["number"] for trial in scored]
+        numbers = [trial["trial"] for trial in scored]
         axes.step(numbers, np.minimum.accumulate([trial["score"] for trial in scored]), where="post", color=_GREY, lw=1)
         axes.set_xlabel("trial (a tick: stopped early)" if stopped else "trial")
         axes.set_ylabel("validation loss")

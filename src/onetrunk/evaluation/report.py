@@ -222,7 +222,7 @@ def _tried(evidence: Evidence) -> str:
     trials = evidence.origin.trials
     if not trials:
         return ""
-    ordered = sorted(trials, key=lambda trial: (trial["score"] is None, trial["score"] or 0.0, trial["number"]))
+    ordered = sorted(trials, key=lambda trial: (trial["score"] is None, trial["score"] or 0.0, trial["trial"]))
     lines = []
     for trial in ordered[:_MOST_TRIALS]:
         score, error = trial["score"], trial["standard_error"]
@@ -231,7 +231,7 @@ def _tried(evidence: Evidence) -> str:
         else:
             result = _e(f"{score:.4g}") + (f" <small>± {error:.2g}</small>" if error is not None else "")
         lines.append(
-            f'<tr><td class="num">{int(trial["number"])}</td><td>{_e(trial["what"])}</td>'
+            f'<tr><td class="num">{int(trial["trial"])}</td><td>{_e(trial["what"])}</td>'
             f'<td class="num">{result}</td><td class="num">{_e(duration(trial["seconds"]))}</td></tr>'
         )
     heads = '<th class="num">trial</th><th>what</th><th class="num">validation loss</th><th class="num">time</th>'

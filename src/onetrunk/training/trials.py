@@ -61,8 +61,9 @@ class Trial:
 
     def as_json(self) -> dict[str, Any]:
         """Flat: a line of a table. `what` is for a person."""
-        made = asdict(self)
-        return {"number": made.pop("number"), "what": str(self.settings), **made.pop("settings"), **made}
+        measured = ("state", "score", "standard_error", "seconds", "steps", "note")
+        settings = {"what": str(self.settings), **self.settings.as_json()}
+        return {"trial": self.number, **settings, **{name: getattr(self, name) for name in measured}}
 
 
 @dataclass

@@ -78,7 +78,8 @@ def run_tuning(
     started = clock()
     seconds = budget_seconds(options.budget)
     assert seconds is not None, "the verb has a default"
-    _check(seconds, trials)
+    if trials is not None and trials < 1:
+        raise UsageError(f"--trials expects a whole number from 1; found {trials}.")
     most_bytes = None if max_memory is None else memory_bytes(max_memory)
     recipe = recipe_of(options)
     command = command_digest("tune", options, recipe, trials=trials, max_memory=max_memory)
@@ -105,13 +106,6 @@ def memory_bytes(text: str | float) -> float:
     if match is None or float(match[1]) <= 0:
         raise UsageError(f"--max-memory expects an amount like 8GB or 500MB; found {text!r}.")
     return float(match[1]) * _UNITS[match[2] or ""]
-
-
-def _check(seconds: float, trials: int | None) -> None:
-    if seconds <= 0:
-        raise UsageError(f"--budget expects a time above 0; found {seconds:g} s.")
-    if trials is not None and trials < 1:
-        raise UsageError(f"--trials expects a whole number from 1; found {trials}.")
 
 
 def _judging(seconds: float) -> float:
