@@ -148,7 +148,7 @@ class TextEncoder(TokenEncoder, Wide):
         if self.learnt_conversations:
             known["conversations"] = True
         if self.template is not None:
-            known["chat_template"] = {"text": self.template.text, "tokens": self.template.tokens}
+            known["chat_template"] = {"template": self.template.text, "tokens": self.template.tokens}
         if self.special != OWN:
             known |= {"special_tokens": asdict(self.special), "token_head": asdict(self.token_head)}
         return known
@@ -161,7 +161,7 @@ class TextEncoder(TokenEncoder, Wide):
         if (template := knowledge.get("chat_template")) is not None:
             from onetrunk.columns.text.chat_template import ChatTemplate
 
-            self.template = ChatTemplate(template["text"], template["tokens"])
+            self.template = ChatTemplate(template["template"], template["tokens"])
         tokenizer = Tokenizer.from_str(knowledge["tokenizer"])
         if "special_tokens" not in knowledge:
             self.use(tokenizer)

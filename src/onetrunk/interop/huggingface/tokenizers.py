@@ -123,7 +123,7 @@ def _template(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | Non
         return None
     if not isinstance(said, str):
         raise ModelFileError(f"{folder / 'tokenizer_config.json'}: its chat_template is no text.")
-    return {"text": said, "tokens": {name: token for name in _NAMES if (token := _spelt(settings.get(name)))}}
+    return {"template": said, "tokens": {name: token for name in _NAMES if (token := _spelt(settings.get(name)))}}
 
 
 def _tokenizer(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any]) -> Tokenizer:
