@@ -7,6 +7,7 @@ known ones are taken.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ KNOWN_PATTERNS = {
     TEKKEN_PATTERN,
 }  # fmt: skip
 _NAMES = ("bos_token", "eos_token", "unk_token", "mask_token", "cls_token", "sep_token", "pad_token")
+_MOST_GROWTH, _ENDLESS = 64, 1 << 62  # how many times longer a tokenizer may make a text
 _MAX_TEXT_BYTES = 64 << 20  # bytes of a vocabulary or merges file
 
 
@@ -163,6 +165,11 @@ def _written(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any
                 raise ModelFileError(
                     f"{whole} splits text by a regular expression that is not known to be harmless: {pattern!r}."
                 )
+        for part in ("normalizer", "pre_tokenizer", "decoder"):
+            if (growth := _growth(description.get(part))) > _MOST_GROWTH:
+                raise ModelFileError(
+                    f"{whole}: its {part} makes a text up to {growth:,} times as long, expected at most {_MOST_GROWTH}."
+                )
         _override(description, settings)
         return _safely(whole, lambda: Tokenizer.from_str(json.dumps(description)))
     if (folder / "vocab.txt").exists():
@@ -255,6 +262,19 @@ def _says_unreadable(error: BaseException) -> bool:
     a wrong value or type, or a panic of its Rust code, whose class cannot be imported and is no `Exception`?"""
     panicked = type(error).__name__ == "PanicException"
     return panicked or type(error) is Exception or isinstance(error, ValueError | TypeError)
+
+
+def _growth(node: Any) -> int:
+    """How many times longer what a tokenizer's part replaces can make a text: its steps multiply."""
+    if isinstance(node, list):
+        return min(_ENDLESS, math.prod(map(_growth, node)))
+    if not isinstance(node, dict):
+        return 1
+    if node.get("type") == "Replace":
+        pattern, content = node.get("pattern"), node.get("content")
+        replaced = pattern.get("String") if isinstance(pattern, dict) else None
+        return max(1, len(str(content)) // max(1, len(replaced) if isinstance(replaced, str) else 1))
+    return min(_ENDLESS, math.prod(_growth(value) for value in node.values() if isinstance(value, dict | list)))
 
 
 def _patterns(node: Any) -> Iterator[str]:
