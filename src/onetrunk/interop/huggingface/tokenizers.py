@@ -90,11 +90,20 @@ _HONOURED = {*_NAMES, "tokenizer_class", "added_tokens_decoder", "add_bos_token"
              "extra_special_tokens"}  # fmt: skip
 
 
-def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, dict[str, Any]]:
-    """The tokenizer of a checkpoint's folder, and what its tokens mean, as the encoder keeps it.
+@dataclass(frozen=True)
+class Words:
+    """A checkpoint's tokenizer, what its tokens mean, as the encoder keeps it, and how it spells a conversation."""
 
-    Raises ModelFileError where there is none, where it could cost or run more than reading text should, where its
-    configuration says what nothing here honours, or names no token that ends a text.
+    tokenizer: Tokenizer
+    special: dict[str, Any]
+    template: dict[str, Any] | None
+
+
+def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> Words:
+    """What is said of words in a checkpoint's folder.
+
+    Raises ModelFileError where there is no tokenizer, where it could cost or run more than reading text should, where
+    its configuration says what nothing here honours, or names no token that ends a text.
     """
     settings = {**_optional(folder / "special_tokens_map.json"), **_optional(folder / "tokenizer_config.json")}
     refuse_unhonoured(folder / "tokenizer_config.json", settings, _HONOURED | OF_TOKENIZERS, "texts do")
@@ -102,7 +111,21 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, 
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
-    return tokenizer, _special_tokens(folder, tokenizer, config, settings)
+    return Words(tokenizer, _special_tokens(folder, tokenizer, config, settings), _template(folder, settings))
+
+
+def _template(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Its text, and the special tokens that it may name; of several, the default."""
+    own, said = folder / "chat_template.jinja", settings.get("chat_template")
+    if own.exists():
+        said = _text(own)
+    elif isinstance(said, list):
+        said = next((each.get("template") for each in said if each.get("name") == "default"), None)
+    if said is None or said == "":
+        return None
+    if not isinstance(said, str):
+        raise ModelFileError(f"{folder / 'tokenizer_config.json'}: its chat_template is no text.")
+    return {"template": said, "tokens": {name: token for name in _NAMES if (token := _spelt(settings.get(name)))}}
 
 
 def _tokenizer(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any]) -> Tokenizer:
