@@ -18,7 +18,7 @@ from onetrunk.evaluation.record import Evidence
 from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.storage import atomic
-from onetrunk.storage.lock import lock_folder, locks_end
+from onetrunk.storage.locks import lock_folder, locks_end
 from onetrunk.training.beside_wide import begins_wide, train_beside_wide
 from onetrunk.training.context import RunContext
 from onetrunk.training.distil import both_met, open_teacher, teach

@@ -20,7 +20,7 @@ from onetrunk.engine.checkpoint import clear_run
 from onetrunk.inference.adapter import base_digest
 from onetrunk.storage import atomic
 from onetrunk.storage.disk import disk_errors
-from onetrunk.storage.lock import lock_folder
+from onetrunk.storage.locks import lock_folder
 from onetrunk.storage.strict_json import read_json, write_json_whole
 from onetrunk.training.open_data import Data
 from onetrunk.training.options import TrainingOptions
@@ -53,15 +53,17 @@ def _check_way(path: Path) -> None:
 class Output:
     """The folder of a run's result. `goes_on`: a run of the same command was stopped there, at `stage`.
 
-    As long as it is made (`locks_end`) no other process may write there. Nothing is removed before `begin`, which a run calls when all
-    else is checked. Without a `command` (its digest) there is no mark: a run then goes on from whatever checkpoints are
-    there, or the trainer refuses them.
+    As long as it is made (`locks_end`) no other process may write there. Nothing is removed before `begin`, which a run
+    calls when all else is checked. Without a `command` (its digest) there is no mark: a run then goes on from whatever
+    checkpoints are there, or the trainer refuses them.
     """
 
-    def __init__(self, path: str | Path, overwrite: bool = False, command: str = "") -> None:
+    def __init__(self, path: str | Path, overwrite: bool = False, command: str = "", *, together: bool = False) -> None:
+        """`together`: several processes make it, and keep apart by a lock of their own."""
         self.path, self.overwrite, self.command = Path(path), overwrite, command
         _check_way(self.path)
-        lock_folder(atomic.real(path))
+        if not together:
+            lock_folder(atomic.real(path))
         atomic.recover(path)
         left = _read_mark(self.path)
         self.goes_on = bool(command) and left.get("command") == command

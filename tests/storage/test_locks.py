@@ -14,13 +14,13 @@ import pytest
 
 import onetrunk
 from onetrunk.core.errors import DataError, UsageError
-from onetrunk.storage.lock import lock_folder, locks_end
+from onetrunk.storage.locks import lock_folder, locks_end
 
 pytest.importorskip("fcntl")
 _HOLD = """
 import sys
 from pathlib import Path
-from onetrunk.storage.lock import lock_folder
+from onetrunk.storage.locks import lock_folder
 lock_folder(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
@@ -89,7 +89,7 @@ def test_of_two_that_come_at_once_one_gets_it(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 from onetrunk.core.errors import UsageError
-from onetrunk.storage.lock import lock_folder, locks_end
+from onetrunk.storage.locks import lock_folder, locks_end
 place, mark = Path({str(tmp_path / "m")!r}), Path({str(tmp_path / "mark")!r})
 got = 0
 end = time.monotonic() + 2
