@@ -20,7 +20,7 @@ from onetrunk.core import rng
 from onetrunk.core.encoder import History
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
-from onetrunk.core.values import Values, blocks, sample_present, take
+from onetrunk.core.values import Values, blocks, loaded, sample_present, take
 from onetrunk.data.duplicates import NONE, block_keys, numbered, value_keys
 from onetrunk.data.readers import common, folders, hub, memory
 
@@ -88,7 +88,7 @@ class Table:
     def loaded(self, names: Iterable[str]) -> Table:
         """These columns, as far as there are such, in memory."""
         columns = {name: values for name in names if (values := self.columns.get(name)) is not None}
-        lists = {name: list(v) if isinstance(v, Values) else v for name, v in columns.items()}
+        lists = {name: loaded(values) for name, values in columns.items()}
         return Table(lists, self.source, self.row, self.notes)
 
     def rename(self, names: Mapping[str, str]) -> Table:
@@ -118,17 +118,28 @@ class Table:
         return Table(common.join([t.columns for t in tables]), " + ".join(names), rows, notes)
 
 
-def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bool = False) -> Table:
+def read(
+    source: Any,
+    *,
+    columns: Sequence[str] | None = None,
+    allow_network: bool = False,
+    missing: Sequence[str] | None = None,
+    separator: str | None = None,
+) -> Table:
     """Reads a file, folder, DataFrame, table of Arrow's kind (pyarrow, polars), dict of lists, list of dicts, array
     [rows, columns] or Hugging Face dataset; or several of them, in a list or as paths with commas between, one under
     the other. `file:name` is a sheet of a workbook or a table of a database.
 
-    `hf://name[:config]` is a dataset of the hub. Values come typed (int, float, bool, str, date, datetime,
-    Path, list, dict), None where missing. Strings that name media files beside a table become paths; rows in
-    memory, perhaps from a request, never do. Raises UsageError for what is not there, DataError for what
-    cannot be used, MissingExtraError where `datasets` is needed and not installed.
+    `missing` are the words that stand for a missing value (none: only what is empty); by default those that are usual
+    in text files, unless they stand in quotation marks. `separator` stands between the cells of CSV and TSV files; by
+    default it is found in them. `hf://name[:config]` is a dataset of the hub.
+
+    Values come typed (int, float, bool, str, date, datetime, Path, list, dict), None where missing. Strings that name
+    media files beside a table become paths; rows in memory, perhaps from a request, never do. Raises UsageError for
+    what is not there, DataError for what cannot be used, MissingExtraError where a package is needed and not installed.
     """
     notes: list[str] = []
+    options = common.ReadOptions(None if missing is None else tuple(missing), separator)
     name = "memory"
     pandas = sys.modules.get("pandas")  # a DataFrame exists only if someone imported it
     if isinstance(source, str) and all(parts := source.split(",")) and len(parts) > 1 and not Path(source).exists():
@@ -136,12 +147,13 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
     if isinstance(source, Table):
         table = source
     elif isinstance(source, list | tuple) and source and not any(isinstance(part, dict) for part in source):
-        table = Table.concat([read(part, allow_network=allow_network) for part in source])
+        each = {"allow_network": allow_network, "missing": missing, "separator": separator}
+        table = Table.concat([read(part, **each) for part in source])
     else:
         if isinstance(source, str) and source.startswith("hf://"):
             name, found = source, hub.from_hub(source.removeprefix("hf://"), allow_network)
         elif isinstance(source, str | Path):
-            name, found = str(source), folders.from_path(Path(source), notes)
+            name, found = str(source), folders.from_path(Path(source), notes, options)
         elif pandas is not None and isinstance(source, pandas.DataFrame):
             found = memory.from_frame(source)
         elif hub.is_dataset(source):
@@ -164,6 +176,8 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
                 "(pyarrow, polars), a dict of lists, a list of dicts, an array [rows, columns], a Hugging Face "
                 "dataset or 'hf://name', or a list of these."
             )
+        if options.missing:
+            found = {name: common.without_words(values, options.missing) for name, values in found.items()}
         table = Table(found, name, notes=notes)
     if not len(table):
         raise DataError(f"The table {name} has no rows.")
