@@ -160,7 +160,10 @@ def inspect(
         notes.append(f"What training would lose is told of a sample of {PREPARED:,} rows.")
     sample = table.sample(DESCRIBED, "describe")
     keys = {name: fingerprint_keys(table[name], kind) for name, kind in types.items()}
-    columns = [_column(table, sample, name, kind, keys[name], ask, reasons) for name, kind in types.items()]
+    encoders = prepared or {}
+    columns = [
+        _column(table, sample, name, kind, keys[name], ask, reasons, encoders.get(name)) for name, kind in types.items()
+    ]
     inputs = [name for name in types if name not in ask and name not in reasons]
     part = _part_of(split, len(table))
     n = len(table)
@@ -194,8 +197,13 @@ def in_words(summary: Any, most: int | None = None) -> str:
     if isinstance(summary, bool):
         return "yes" if summary else "no"
     if isinstance(summary, float):
-        return f"{summary:,.0f}" if abs(summary) >= 1000 else f"{summary:.4g}"
-    return f"{summary:,}" if isinstance(summary, int) else str(summary)
+        return _grouped(round(summary)) if abs(summary) >= 1000 else f"{summary:.4g}"
+    return _grouped(summary) if isinstance(summary, int) else str(summary)
+
+
+def _grouped(number: int) -> str:
+    """With commas between thousands from five digits on: 2015 is a year."""
+    return f"{number:,}" if abs(number) >= 10_000 else str(number)
 
 
 def _first(items: Any, most: int | None) -> Any:
@@ -217,6 +225,7 @@ def _column(
     keys: np.ndarray,
     ask: Sequence[str],
     reasons: Mapping[str, str],
+    prepared: Encoder | None,
 ) -> ColumnReport:
     encoder = column_types.get(kind).encoder
     there = np.flatnonzero(keys != NONE)
@@ -224,7 +233,8 @@ def _column(
     few = len(distinct) <= _FEW_CLASSES and len(there) >= 2 * len(distinct)
     order = np.lexsort((first, -counts))  # the most frequent first, then as they come
     shown = [encoder.show(v).get("text") for v in take(table[name], there[:: max(1, len(there) // 3)][:3])]
-    described = in_memory(of_present(sample[name]), most_bytes=_DESCRIBED_BYTES)
+    described = list(in_memory(of_present(sample[name]), most_bytes=_DESCRIBED_BYTES))
+    described = described if prepared is None else prepared.plain(described)
     return ColumnReport(
         name=name,
         type=kind,
@@ -232,7 +242,7 @@ def _column(
         present=len(there),
         missing=len(table) - len(there),
         distinct=len(distinct),
-        summary=encoder.describe(list(described)) if len(described) else {},
+        summary=encoder.describe(described) if described else {},
         balance=_balance(table[name], kind, there[first[order]], counts[order]) if few else None,
         samples=[" ".join(text.split())[:_SAMPLE_CHARACTERS] for text in shown if text is not None],
     )

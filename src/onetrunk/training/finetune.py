@@ -97,7 +97,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     chosen, result = _best_seed(data, store, labelled, task, context, model, pretrained, validation, choice)
     chosen.adapter = _adapter(model, chosen, context.recipe)
     chosen.tasks = [task]
-    chosen.provenance = provenance(data, context, result, "finetune", model.provenance)
+    chosen.provenance = provenance(chosen, data, context, result, "finetune", model.provenance)
     return FineTuned(chosen, choice)
 
 

@@ -10,22 +10,27 @@ from onetrunk.data.inspect import Inspection, inspect, to_prepare
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import fit_columns
 from onetrunk.data.split import split
-from onetrunk.data.table import read, roles
+from onetrunk.data.table import roles
 from onetrunk.training.jobs import recipe_of
-from onetrunk.training.open_data import types_and_options
+from onetrunk.training.open_data import events_of, read_table, types_and_options
 from onetrunk.training.options import TrainingOptions
 
 
 def run_inspection(data: Any, options: TrainingOptions, how: str | None = None) -> Inspection:
     """Types, ranges, samples, repeats, leaks, what training would cut; and the split `how`, where one is named."""
     recipe, asked, seed = recipe_of(options), options.ask or [], options.seed
-    table, lost = read(data, allow_network=options.allow_network), Ledger()
+    table, lost = read_table(data, options), Ledger()
     if recipe.events is not None:
-        table = rows_from_events(table, recipe.events, asked, split=how, seed=seed, ledger=lost)
+        events = events_of(table, recipe, options.types)
+        table = rows_from_events(table, events, asked, split=how, seed=seed, ledger=lost)
         how = how and "given:split"
     types, column_options = types_and_options(table, recipe, options.types)
     given, asked, _ = roles(table, types, options.ask)
-    parts = split(table, types, how, seed, given=given, ask=asked, allow_equal_rows=True) if how else None
+    parts = (
+        split(table, types, how, seed, given=given, ask=asked, allow_equal_rows=True, options=column_options)
+        if how
+        else None
+    )
     prepared, sample = {}, to_prepare(table)
     for name in [*given, *asked]:
         try:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+_MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?::(\d{2}))?)?")
 
 
 def name_of(value: Any) -> str:
@@ -15,6 +21,32 @@ def name_of(value: Any) -> str:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         value = int(value)
     return str(value).strip() if isinstance(value, str) else str(value)
+
+
+def meaning(value: Any) -> tuple[str, Any] | None:
+    """What a class means beside its name, equal for other spellings of it: true and TRUE, 1 and 1.0, 18:00 and
+    18:00:00, a day and its midnight; None of a word."""
+    if isinstance(value, bool | np.bool_):
+        return "truth", bool(value)
+    if isinstance(value, int | float | np.number):
+        return "quantity", float(value)
+    if isinstance(value, datetime.datetime):
+        return "moment", value.isoformat()
+    if isinstance(value, datetime.date):
+        return "moment", f"{value.isoformat()}T00:00:00"
+    return _meaning_of_text(value.strip()) if isinstance(value, str) else None
+
+
+def _meaning_of_text(text: str) -> tuple[str, Any] | None:
+    if text.lower() in ("true", "false"):
+        return "truth", text.lower() == "true"
+    if _NUMBER.fullmatch(text):
+        return "quantity", float(text)
+    if time := _TIME.fullmatch(text):
+        return "time", f"{int(time[1]):02}:{time[2]}:{time[3] or '00'}"
+    if moment := _MOMENT.fullmatch(text):
+        return "moment", f"{moment[1]}T{moment[2] or '00:00'}:{moment[3] or '00'}"
+    return None
 
 
 def kind_of(values: Iterable[Any]) -> str:

@@ -159,6 +159,10 @@ class TextEncoder(TokenEncoder, Wide):
         return {"tokenizer.json": self.tokenizer.to_str(pretty=True)}
 
     # -- values to parts ---------------------------------------------------------------------------------------------
+    @property
+    def reads_cells(self) -> bool:
+        return True
+
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         return self._encode_turns(value) if is_conversation(value) else token_parts(self._ids(_checked(value)))
 
