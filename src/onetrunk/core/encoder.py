@@ -183,6 +183,12 @@ class Encoder(ABC):
     def blank(self) -> dict[str, np.ndarray]:
         """An encoding with the right names, types and shapes, of no particular value."""
 
+    teaches_nothing: ClassVar[str] = ""  # what to say where no value of an asked column `teaches`
+
+    def teaches(self, content: Content) -> np.ndarray:
+        """From which values something is learnt where they are asked, bool [m]."""
+        return np.ones(len(content), dtype=bool)
+
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
         """What training would cut or could not represent, reason to count of parts, for the ledger. `read_on` is the
         column that this one is read on (`ReadsAnother`)."""

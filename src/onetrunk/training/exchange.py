@@ -94,7 +94,7 @@ def run_export(
     asked = None if embeds else task.ask[0]
     words = missing_words(options, opened)
     table = renamed(read_rows(data, options.allow_network, words, options.separator), options.map)
-    table = table.take(np.arange(min(rows, len(table))))
+    table = opened.as_learnt(table.take(np.arange(min(rows, len(table)))))
     needed = _needed(opened, table, to, asked, task.given)
     measured: dict[str, Any] = {
         "to": to,

@@ -77,6 +77,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     store = encode_rows(model, data, "train", context.recipe)
     context.show_ledger(data.ledger, len(store.index))
     labelled = labelled_rows(store, task)
+    check_teaches(store, task)
     validation = validation_rows(data, task)
     choice = Choice(len(labelled))
     propagates = pretrained and tuning.label_propagation and len(labelled) < len(store.index)
@@ -99,6 +100,14 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     chosen.tasks = [task]
     chosen.provenance = provenance(chosen, data, context, result, "finetune", model.provenance)
     return FineTuned(chosen, choice)
+
+
+def check_teaches(store: Store, task: Task) -> None:
+    """Raises DataError where nothing could be learnt from any value of an asked column."""
+    for name in task.ask:
+        encoder, content = store.encoders[store.names.index(name)], store.contents[store.names.index(name)]
+        if len(content) and not encoder.teaches(content).any():
+            raise DataError(f"The column {name!r} teaches nothing: {encoder.teaches_nothing}. See `onetrunk inspect`.")
 
 
 def labelled_rows(store: Store, task: Task) -> np.ndarray:
