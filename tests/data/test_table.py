@@ -387,7 +387,7 @@ def test_ids_constants_and_leaks_are_left_out_and_said():
         "where": "constant",
         "copy": "leak",
         "stage": "leak",
-        "split": "part",
+        "split": "split",
     }.items():
         assert word in reasons[name], name
     assert set(reasons) == set(columns) - set(given) - {"y"}
@@ -457,3 +457,15 @@ def test_only_a_column_of_part_names_is_the_given_split():
     assert not is_given_split("split", ["train", "banana"])
     assert not is_given_split("part", ["train", "val"])
     assert not is_given_split("split", [None, None])
+
+
+def test_half_of_a_surrogate_pair_is_replaced_and_told(tmp_path: Path) -> None:
+    """JSON and Python can hold it, UTF-8 cannot: no file of a model could be written."""
+    rows = [{"text": "a \ud800", "n\udc00": 1, "tags": ["x", {"\ud800": "y"}]}, {"text": "good 😀", "tags": [1.5]}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    for source in (rows, tmp_path / "rows.jsonl", tmp_path / "rows.json"):
+        table = read(source)
+        assert table["text"] == ["a \ufffd", "good 😀"] and table["n\ufffd"] == [1, None]
+        assert table["tags"] == [["x", {"\ufffd": "y"}], [1.5]]
+        assert [note for note in table.notes if note.startswith("2 cells hold half of a surrogate pair")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,7 +64,7 @@ def as_learnt(table: Table, columns: Iterable[Column], encoders: Mapping[str, En
         if column.name in out and (encoder.reads_cells or type(encoder).plain is not Encoder.plain):
             cells = _cells(encoder, out[column.name])
             out[column.name] = Mapped(cells, encoder.plain) if isinstance(cells, Values) else encoder.plain(list(cells))
-    return replace(table, columns=out)
+    return Table(out, table.source, table.row, table.notes)
 
 
 def _cells(encoder: Encoder, values: Sequence[Any]) -> Sequence[Any]:

@@ -58,7 +58,8 @@ def evaluate_model(
     test = model.as_learnt(test)
     train = None if train is None else model.as_learnt(train)
     names = {name for given, ask in tasks for name in [*given, ask] if name in test.columns}
-    encode(test, [model.columns[name] for name in names], model.network.encoders, ledger)
+    columns = [column for name, column in model.columns.items() if name in names]
+    encoded = encode(test, columns, model.network.encoders, ledger)
     ledger.check(len(test), max_bad)
     for line in ledger.lines():
         on_event(LedgerLine(line))
@@ -66,6 +67,7 @@ def evaluate_model(
         model,
         test.columns,
         tasks,
+        encoded=encoded,
         train=train.columns if train is not None else None,
         beside={
             name: (other, {ask: task.given for task in other.tasks for ask in task.ask})
@@ -78,11 +80,14 @@ def evaluate_model(
         baseline_seconds=baseline_seconds,
         on_event=on_event,
     )
+    for task in evidence.tasks:
+        calibration = model.calibration(task.ask)
+        task.calibration = None if calibration is None else calibration.as_json()
 
-    def write(place: Path) -> None:
-        evidence.save(place)
-        (place / "README.md").write_text(card.card(evidence), encoding="utf-8")
-        (place / "evidence" / "report.html").write_text(report.report(evidence), encoding="utf-8")
+    def write(staging: Path) -> None:
+        evidence.save(staging)
+        (staging / "README.md").write_text(card.card(evidence), encoding="utf-8")
+        (staging / "evidence" / "report.html").write_text(report.report(evidence), encoding="utf-8")
 
     atomic.add_files(folder, write)
     on_event(Evaluated(evidence))
@@ -93,27 +98,27 @@ def _bounded(test: Table, train: Table | None, models: Sequence[Model], ledger: 
     """The columns that the models look at or answer, in memory: of more rows than it should hold a sample, always the
     same, which the ledger tells of."""
     names = {name for model in models for name in model.columns}
-    out = []
-    for table, most, what in (
-        (test, MAX_JUDGED, "held-out rows beyond those judged, which are a random sample"),
-        (train, MAX_COMPARED, "training rows beyond those that simple models learn from, a random sample"),
-    ):
-        if table is None:
-            out.append(None)
-            continue
+
+    def bounded(table: Table, most: int, what: str) -> Table:
         if len(table) > most:
             ledger.add(what, "the table", n=len(table) - most)
-        out.append(table.sample(most, "judge").loaded(name for name in table.names if name in names))
-    return out[0], out[1]
+        return table.sample(most, "judge").loaded(name for name in table.names if name in names)
+
+    judged = bounded(test, MAX_JUDGED, "held-out rows beyond those judged, which are a random sample")
+    if train is None:
+        return judged, None
+    return judged, bounded(
+        train, MAX_COMPARED, "training rows beyond those that simple models learn from, a random sample"
+    )
 
 
 def judged_tasks(tasks: Sequence[Task], test: Table) -> list[tuple[list[str], str]]:
     """What is given and asked, of whatever the rows hold answers to. Raises DataError where they hold none."""
-    found = [(task.given, name) for task in tasks for name in task.ask if present(test.columns.get(name, [])).any()]
-    if not found:
+    judged = [(task.given, name) for task in tasks for name in task.ask if present(test.columns.get(name, [])).any()]
+    if not judged:
         asked = ", ".join(name for task in tasks for name in task.ask)
         raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
-    return found
+    return judged
 
 
 def _origin(model: Model, ledger: Ledger, seed: int) -> Origin:
@@ -139,8 +144,8 @@ def _histories(folder: Path, model: Model) -> dict[str, list[dict[str, Any]]]:
     out = {}
     last = [stage["stage"] for stage in model.provenance.get("stages", [])][-1:]
     own = "pretraining" if last == ["pretrain"] else "fine-tuning"
-    for stage, place in (("pretraining", Path(f"{folder}-foundation")), (own, folder)):
-        path = place / "metrics.jsonl"
+    for stage, parent in (("pretraining", Path(f"{folder}-foundation")), (own, folder)):
+        path = parent / "metrics.jsonl"
         if path.exists():
             out[stage] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return out

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from onetrunk.core.events import Decision, Note
-from onetrunk.core.wide import Wide, WideTarget
+from onetrunk.core.wide import Wide, WideTarget, wide_target_of
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.store import Store
@@ -23,6 +23,7 @@ from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
 from onetrunk.inference.wide import add_wide
+from onetrunk.training.calibration import calibrate, calibrate_held_out
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import Choice, FineTuned, labelled_rows, tune, validation_rows
 from onetrunk.training.open_data import Data
@@ -43,13 +44,13 @@ def begins_wide(data: Data, recipe: Recipe) -> bool:
     (pretraining learns from them), or where no given column has features that simple models can use."""
     from onetrunk.core.registry import column_types
 
-    if not recipe.finetune.wide or "pretrain" in recipe.model_fields_set or data.fold is not None:
+    if not recipe.finetune.wide or "pretrain" in recipe.model_fields_set or data.events is not None:
         return False
-    train = data.part("train")
+    train = data.rows("train")
     answered = [np.mean([value is not None for value in train[name]]) for name in data.ask]
     asked, given = ([column_types.get(data.types[n]).encoder for n in names] for names in (data.ask, data.given))
     wide = any(issubclass(kind, Wide) for kind in given)
-    return wide and all(issubclass(kind, WideTarget) for kind in asked) and min(answered) >= _LABELLED
+    return wide and all(issubclass(kind, WideTarget) for kind in asked) and float(min(answered)) >= _LABELLED
 
 
 def train_beside_wide(data: Data, context: RunContext, usable: Callable[[Model], None]) -> FineTuned | None:
@@ -92,20 +93,22 @@ def train_beside_wide(data: Data, context: RunContext, usable: Callable[[Model],
         choice.kept = "the wide read-out and the trunk"
     choice.trunk = {"gain": gain, "standard_error": noise, "seconds": result.seconds, "steps": float(result.step)}
     context.on_event(Decision(choice.kept, _REASON.format(len(gains)), {"gain": gain, "standard error": noise}))
+    calibrate(model, task, rows, context.on_event)
     return FineTuned(model, choice)
 
 
 def _attach(model: Model, store: Store, labelled: np.ndarray, task: Task, context: RunContext) -> dict[str, FittedWide]:
     """Fits a wide read-out for every asked column and adds it to the model; nothing where one has too little to learn
     from. Training rows get what models say that did not see them."""
-    fits = {}
+    fits: dict[str, FittedWide] = {}
+    learnt: dict[str, np.ndarray] = {}
     for name in task.ask:
         rows = wide_rows(store, task.given, name, labelled)
         limit = None if context.limit is None else _WIDE_SHARE * context.limit / len(task.ask)
         fit = None if rows is None else fit_wide(rows, context.seed, limit)
         if rows is None or fit is None:
             return {}
-        fits[name] = fit
+        fits[name], learnt[name] = fit, rows.rows
         if fit.left_out:
             context.on_event(Note(f"The wide read-out of {name} leaves out {fit.left_out}."))
         out = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
@@ -115,8 +118,9 @@ def _attach(model: Model, store: Store, labelled: np.ndarray, task: Task, contex
         context.on_event(Decision(f"a wide read-out of {name}", reason, dict(fit.scores)))
     for name, fit in fits.items():
         if fit.residuals is not None:
-            model.encoder(name).expect_around(fit.residuals)
+            wide_target_of(model.encoder(name)).expect_around(fit.residuals)
         model.network.add_wide(name, fit.readout.to(next(model.network.parameters()).device))
+        calibrate_held_out(model, name, store, learnt[name], context.on_event)
     return fits
 
 
@@ -141,11 +145,12 @@ def _row_scores(model: Model, rows: Table, task: Task) -> np.ndarray:
     store.index = store.index[there]
     add_wide(model.network, store, task.given, name)
     encoder = model.encoder(name)
+    wide = wide_target_of(encoder)
     c = store.names.index(name)
-    target, classes = encoder.wide_target(store.contents[c].take(store.index[:, c]))
+    target, classes = wide.wide_target(store.contents[c].take(store.index[:, c]))
     if classes:
         nats, count = row_losses(model.network, store, task.given, name)
         return nats / np.maximum(count, 1)
     answered = [a.value for a in answer(model.network, store, task.given, name)]
     content, _ = encoder.encode_all(answered, lambda i, reason: None)
-    return (encoder.wide_target(content)[0] - target) ** 2
+    return (wide.wide_target(content)[0] - target) ** 2

@@ -26,7 +26,7 @@ def run_inspection(data: Any, options: TrainingOptions, how: str | None = None) 
         how = how and "given:split"
     types, column_options = types_and_options(table, recipe, options.types)
     given, asked, _ = roles(table, types, options.ask)
-    parts = (
+    chosen = (
         split(table, types, how, seed, given=given, ask=asked, allow_equal_rows=True, options=column_options)
         if how
         else None
@@ -39,4 +39,4 @@ def run_inspection(data: Any, options: TrainingOptions, how: str | None = None) 
         except DataError as error:
             table.notes.append(str(error))
     table.notes += lost.lines()
-    return inspect(table, types, asked, parts, prepared=prepared)
+    return inspect(table, types, asked, chosen, prepared=prepared)

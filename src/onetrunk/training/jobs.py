@@ -93,7 +93,7 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
         output.open(opened)
         if output.stage or not options.overwrite:
             break  # else the foundation is of other rows, and made anew
-    judged_tasks([Task([], list(opened.ask))], opened.part("test"))  # raises now what it would after training
+    judged_tasks([Task([], list(opened.ask))], opened.rows("test"))  # raises now what it would after training
     context = _context(options, own, output, on_event)
     tuned = None
     if output.stage == EVALUATING:
@@ -118,7 +118,8 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
         model.provenance["decision"] = tuned.choice.as_json()
         model.save(out, overwrite=output.replaces)
         output.mark(EVALUATING)
-    evaluate_model(model, opened.part("test"), opened.part("train"), out, seed=options.seed, on_event=on_event)
+    assert model is not None, "a run that is to be judged has its model"
+    evaluate_model(model, opened.rows("test"), opened.rows("train"), out, seed=options.seed, on_event=on_event)
     Output(foundation, True, command).finish()  # it was made for this model
     output.finish()
     on_event(Saved("model", str(out)))
@@ -189,7 +190,9 @@ def run_evaluation(
 
 
 def recipe_of(options: TrainingOptions) -> Recipe:
-    """The settings of a run: its YAML file, then its flags, then `key=value` settings."""
+    """The settings of a run: its YAML file, then its flags, then `key=value` settings. What is wrong in them, or in its
+    budget, is refused before any work."""
+    budget_seconds(options.budget)
     flags = {"size": options.size, "events": options.events, "device": options.device}
     return make_recipe(options.config, options.settings, **flags)
 

@@ -22,7 +22,7 @@ from onetrunk.training.recipe import Recipe
 
 @dataclass
 class Data:
-    """A table opened for training: types, roles and parts chosen and explained."""
+    """A table opened for training: types, roles and splits, chosen and explained."""
 
     table: Table
     types: dict[str, str]
@@ -32,12 +32,13 @@ class Data:
     reasons: dict[str, str]
     split: Split
     ledger: Ledger = field(default_factory=Ledger)
-    fold: EventsConfig | None = None
+    events: EventsConfig | None = None
     missing: list[str] | None = None  # words that stand for a missing value, as told
     cache: ColumnCache | None = None
 
-    def part(self, name: str) -> Table:
-        return self.table.take(self.split.indices()[name])
+    def rows(self, split: str) -> Table:
+        """The rows of `train`, `val` or `test`."""
+        return self.table.take(self.split.indices()[split])
 
     @property
     def names(self) -> list[str]:
@@ -47,7 +48,7 @@ class Data:
 def types_and_options(
     table: Table, recipe: Recipe, types: dict[str, str] | None
 ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """Every column's type, inferred where nobody said it, and its options, with how its values are written. Raises
+    """Every column's type, inferred where nobody named it, and its options, with how its values are written. Raises
     UsageError for unknown columns."""
     options = {name: dict(o) for name, o in recipe.columns.items()}
     for name in options:
@@ -56,7 +57,7 @@ def types_and_options(
     for name, told in {**named, **(types or {})}.items():
         named[name], notation = with_notation(told)
         options[name] = {**notation, **options.get(name, {})} if notation else options.get(name, {})
-    found = infer_types(table, named, folded=recipe.events is not None)
+    found = infer_types(table, named, of_events=recipe.events is not None)
     return found, conventions(table, found, {name: own for name, own in options.items() if own})
 
 
@@ -119,19 +120,20 @@ def open_data(
         reasons[recipe.row_weight] = "the rows' weights"
     before = None if start is None else seen_splits(start, table, on_event)
     if events is not None:  # they are split already; what an asked column has seen tells rows apart
-        parts = split(table, types, "given:split", options.seed, given=[], ask=asked, before=before)
+        chosen = split(table, types, "given:split", options.seed, given=[], ask=asked, before=before)
     else:
-        parts = split(
+        chosen = split(
             table, types, options.split, options.seed,
             given=given, ask=asked, allow_equal_rows=options.allow_equal_rows, before=before, options=column_options,
         )  # fmt: skip
-    for message in [*table.notes, *parts.notes]:
+    for i in chosen.repeated.tolist():
+        ledger.add("rows with the inputs of a row in an earlier split, left out", "the table", int(table.row[i]))
+    for message in [*table.notes, *chosen.notes]:
         on_event(Note(message))
     on_event(RolesChosen({name: types[name] for name in given}, {name: types[name] for name in asked}, dict(reasons)))
-    on_event(RowsSplit({name: len(index) for name, index in parts.indices().items()}, parts.how))
-    return Data(
-        table, types, column_options, given, asked, reasons, parts, ledger, events, missing_words(options, start), cache
-    )
+    on_event(RowsSplit({name: len(index) for name, index in chosen.indices().items()}, chosen.how))
+    words = missing_words(options, start)
+    return Data(table, types, column_options, given, asked, reasons, chosen, ledger, events, words, cache)
 
 
 def seen_splits(model: Model, table: Table, on_event: Listener = ignore) -> np.ndarray:

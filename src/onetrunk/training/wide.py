@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ _SMOOTHING = 10.0  # rows that the mean over all counts beside those of a value 
 _NO_TIME = "boosted trees, which would have taken too long (a larger --budget tries them)"
 _FLOOR = -12.0  # logit of a class that no row had
 
-X = sparse.csr_matrix
+X: TypeAlias = sparse.csr_matrix
 
 
 @dataclass
@@ -52,8 +52,8 @@ class FittedWide:
 
     def as_json(self) -> dict[str, Any]:
         """What was tried, what was chosen, what was left out, and how long it took."""
-        found = {"scores": self.scores, "chosen": self.chosen, "seconds": round(self.seconds, 1)}
-        return {**found, "left_out": self.left_out} if self.left_out else found
+        described = {"scores": self.scores, "chosen": self.chosen, "seconds": round(self.seconds, 1)}
+        return {**described, "left_out": self.left_out} if self.left_out else described
 
 
 @dataclass
@@ -171,9 +171,9 @@ def _learn_features(readout: WideReadout, rows: Rows, seed: int) -> None:
             each, kept = own.sparse[kind], _kept(own.sparse[kind])
             getattr(column, f"feature{i}").copy_(torch.from_numpy(as_known(kept)))
             if each.counted:
-                place = np.searchsorted(kept, each.feature).clip(max=max(0, len(kept) - 1))
-                there = kept[place] == each.feature if len(kept) else np.zeros(0, dtype=bool)
-                rows_with = np.bincount(place[there], minlength=len(kept))
+                index = np.searchsorted(kept, each.feature).clip(max=max(0, len(kept) - 1))
+                there = kept[index] == each.feature if len(kept) else np.zeros(0, dtype=bool)
+                rows_with = np.bincount(index[there], minlength=len(kept))
                 rarity = np.log((1 + own.count) / (1 + rows_with)) + 1
                 getattr(column, f"rarity{i}").copy_(torch.from_numpy(rarity))
         if column.components:
@@ -182,8 +182,8 @@ def _learn_features(readout: WideReadout, rows: Rows, seed: int) -> None:
             svd = TruncatedSVD(column.components, random_state=seed).fit(sparse.hstack(blocks).tocsr())
             first = 0
             for i, block in zip(counted, blocks, strict=True):
-                part = svd.components_[:, first : first + block.shape[1]].T
-                getattr(column, f"component{i}").copy_(torch.from_numpy(np.ascontiguousarray(part)))
+                components = svd.components_[:, first : first + block.shape[1]].T
+                getattr(column, f"component{i}").copy_(torch.from_numpy(np.ascontiguousarray(components)))
                 first += block.shape[1]
 
 
@@ -199,8 +199,8 @@ def _design(readout: WideReadout, rows: Rows) -> X:
     blocks = []
     for name, own in rows.features.items():
         column, where = readout.column(name), rows.present[name]
-        place = X((np.ones(len(where)), (where, np.arange(len(where)))), shape=(rows.count, len(where)))
-        blocks += [place @ _matrix(column, i, own) for i in range(len(column.kinds))]
+        one_each_key = X((np.ones(len(where)), (where, np.arange(len(where)))), shape=(rows.count, len(where)))
+        blocks += [one_each_key @ _matrix(column, i, own) for i in range(len(column.kinds))]
         absent = np.ones((rows.count, 1))
         absent[where] = 0
         blocks.append(X(absent))
@@ -269,9 +269,9 @@ def _set_linear(readout: WideReadout, rows: Rows, fitted: tuple[np.ndarray, np.n
     for name in rows.features:
         column = readout.column(name)
         for i in range(len(column.kinds)):
-            part = getattr(column, f"weight{i}")
-            part.copy_(torch.from_numpy(weights[first : first + len(part)]))
-            first += len(part)
+            weight = getattr(column, f"weight{i}")
+            weight.copy_(torch.from_numpy(weights[first : first + len(weight)]))
+            first += len(weight)
         column.missing.copy_(torch.from_numpy(weights[first]))
         first += 1
     readout.bias.copy_(torch.from_numpy(bias))
@@ -286,7 +286,8 @@ def _choose_trees(
     inputs = _TreeInputs(readout, rows)
     if rows.classes > _MAX_TREE_CLASSES or rows.target.ndim == 2 or not inputs.width:
         return None, ""
-    held_out, rounds = np.zeros((rows.count, max(1, rows.classes))), []
+    held_out = np.zeros((rows.count, max(1, rows.classes)))
+    rounds: list[int] = []
     started = time.monotonic()
     for held in folds:
         rest = np.setdiff1d(np.arange(rows.count), held)
@@ -327,10 +328,10 @@ class _TreeInputs:
     def __init__(self, readout: WideReadout, rows: Rows) -> None:
         self.rows, self.readout = rows, readout
         for name, own in rows.features.items():
-            if hasattr(column := readout.column(name), "key"):
+            if own.key is not None and hasattr(column := readout.column(name), "key"):
                 column.key.copy_(torch.from_numpy(as_known(np.unique(own.key))))
         with torch.no_grad():
-            self.numbers = readout.parts(rows.features, rows.present, rows.count)[1].numpy()
+            self.numbers = readout.linear_and_numbers(rows.features, rows.present, rows.count)[1].numpy()
         self.width = self.numbers.shape[1]
         self.target = np.eye(rows.classes)[rows.target] if rows.classes and rows.target.ndim == 1 else rows.target
         self.target = self.target.reshape(rows.count, -1)
@@ -339,9 +340,9 @@ class _TreeInputs:
         for name, own in rows.features.items():
             last += readout.column(name).numbers
             if own.key is not None and hasattr(readout.column(name), "key"):
-                values, place = np.unique(own.key, return_inverse=True)
+                values, which = np.unique(own.key, return_inverse=True)
                 of_rows = np.full(rows.count, len(values))
-                of_rows[rows.present[name]] = place
+                of_rows[rows.present[name]] = which
                 self._values[name] = of_rows, len(values), slice(last - self.target.shape[1], last)
 
     def to_answer(self, chosen: np.ndarray, learnt: np.ndarray) -> np.ndarray:
@@ -359,8 +360,8 @@ class _TreeInputs:
         if not self._values:
             return self.numbers[chosen]
         order = np.random.default_rng(0).permutation(len(chosen))
-        for part in np.array_split(order, _FOLDS):
-            numbers[part] = self.to_answer(chosen[part], np.delete(chosen, part))
+        for fold in np.array_split(order, _FOLDS):
+            numbers[fold] = self.to_answer(chosen[fold], np.delete(chosen, fold))
         return numbers
 
     def keep_means(self, learnt: np.ndarray) -> None:

@@ -33,12 +33,12 @@ class AudioEvaluation(Evaluation[AudioEncoder]):
         return 2
 
     def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
-        pairs = self._pairs(answers, truths)
-        seconds = [abs(len(true) - len(answered)) / 100 for true, answered in pairs]
+        recordings = self._pairs(answers, truths)
+        seconds = [abs(len(true) - len(answered)) / 100 for true, answered in recordings]
         return {
             ENERGY.name: float(self.per_row(answers, truths).mean()),
-            "mel_cepstral_distortion": float(np.mean([mel_cepstral_distortion(*pair) for pair in pairs])),
-            "log_spectral_distance": float(np.mean([log_spectral_distance(*pair) for pair in pairs])),
+            "mel_cepstral_distortion": float(np.mean([mel_cepstral_distortion(*pair) for pair in recordings])),
+            "log_spectral_distance": float(np.mean([log_spectral_distance(*pair) for pair in recordings])),
             "length_error": float(np.mean(seconds)),
         }
 

@@ -66,14 +66,14 @@ class ImageEvaluation(PatchEvaluation[ImageEncoder], Drawn):
 
 
 def _edges(grey: np.ndarray) -> np.ndarray:
-    """How strong edges of each direction are in each part of a grey picture (Dalal and Triggs 2005), length 1."""
+    """How strong edges of each direction are in each cell of a grey picture (Dalal and Triggs 2005), length 1."""
     down, right = np.gradient(grey)
     strength, angle = np.hypot(down, right), np.arctan2(down, right) % np.pi
     direction = (angle / np.pi * _DIRECTIONS).astype(np.int64) % _DIRECTIONS
     each = np.where(direction == np.arange(_DIRECTIONS)[:, None, None], strength, 0.0)
     cells = min(_EDGE_CELLS, *grey.shape)
-    parts = cell_means(cell_means(each, cells, axis=1), cells, axis=2).ravel()
-    return parts / max(float(np.sqrt((parts**2).sum())), 1e-6)
+    histogram = cell_means(cell_means(each, cells, axis=1), cells, axis=2).ravel()
+    return histogram / max(float(np.sqrt((histogram**2).sum())), 1e-6)
 
 
 def _spread(x: np.ndarray) -> float | None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from onetrunk.columns.families.tokens.encoder import MANY_VALUES, TokenEncoder, TokenOptions, token_parts
+from onetrunk.columns.families.tokens.encoder import MANY_VALUES, TokenEncoder, TokenOptions, token_arrays
 from onetrunk.columns.families.tokens.special_tokens import SPECIALS, UNKNOWN
 from onetrunk.columns.molecule import chemistry
 from onetrunk.core import rng
@@ -37,7 +37,7 @@ class MoleculeEncoder(TokenEncoder):
 
     type_name = "molecule"
     too_long = "molecules"
-    unknown_parts = "unknown atoms"
+    unknown_tokens = "unknown atoms"
 
     class Options(TokenOptions):
         length: int = Field(128, ge=1, le=1_000_000)  # tokens of one molecule that the trunk sees
@@ -136,9 +136,9 @@ class MoleculeEncoder(TokenEncoder):
         self.canonical = bool(knowledge["canonical"])
         self.bigrams = np.array(knowledge["bigrams"], dtype=np.int64)
 
-    # -- values to parts ---------------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
-        return token_parts(self._ids(self.spelling(value)))
+        return token_arrays(self._ids(self.spelling(value)))
 
     def _ids(self, smiles: str) -> np.ndarray:
         return np.array([self.ids.get(token, UNKNOWN) for token in TOKEN.findall(smiles)], dtype=np.int32)
@@ -172,7 +172,7 @@ class MoleculeEncoder(TokenEncoder):
     def _respells(self) -> bool:
         return self.canonical and self.options.respell > 0
 
-    # -- parts to positions ------------------------------------------------------------------------------------------
+    # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:
         if context.augment and context.role != Role.ASKED and self._respells():
             content = self._respelt(content, context.keys)
@@ -189,5 +189,5 @@ class MoleculeEncoder(TokenEncoder):
             if chosen[i] and (ids != UNKNOWN).all():
                 other = self._ids(chemistry.respelt(self.decode(ids.tolist()), int(seeds[i])))
                 ids = other if len(other) <= _LONGER * length and (other != UNKNOWN).all() else ids
-            out.append(token_parts(ids))
+            out.append(token_arrays(ids))
         return Content.stack(out, True) if out else content

@@ -127,7 +127,7 @@ class VideoEncoder(PatchEncoder, FileAnswers):
         shape = (t * k, C, self.size, self.size)
         return PatchGrid(shape, (t, k, C, side, p, side, p), order=(0, 3, 5, 1, 2, 4, 6), patch_axes=3)
 
-    # -- values to parts ---------------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         frames = open_video(value)
         frames = frames[np.linspace(0, len(frames) - 1, self.options.frames).round().astype(np.int64)]
@@ -145,7 +145,7 @@ class VideoEncoder(PatchEncoder, FileAnswers):
         """uint8 [frames, side, side, 3]."""
         return frames_of(pixels[: self.options.frames].transpose(0, 2, 3, 1))
 
-    # -- parts to positions ------------------------------------------------------------------------------------------
+    # -- arrays to positions -------------------------------------------------------------------------------------------
     def whole(self, x: np.ndarray) -> np.ndarray:
         missing = self.grid.shape[0] - self.options.frames
         return np.concatenate([x, x[:, -1:].repeat(missing, axis=1)], axis=1) if missing else x

@@ -125,10 +125,10 @@ def are_codes(spellings: Iterable[str], rows: int = 0) -> bool:
         text = text.strip()
         if _ZERO_IN_FRONT.match(text) or (len(text) > _DIGITS and _LONG.fullmatch(text)):
             return True
-        if not twins and _FRACTION.search(text):
+        if _FRACTION.search(text):
             number = float(text)
             bare = text.lstrip("+0").lower()
-            twins = number != 0 and spelt.setdefault(number, bare) != bare
+            twins |= number != 0 and spelt.setdefault(number, bare) != bare
     return twins and len(spelt) <= max(_FEW_CODES, _FEW_ROWS * rows)
 
 

@@ -181,7 +181,8 @@ class _Reading:
         return messages
 
     def _ragged(self) -> str | None:
-        bad, count = [], 0
+        bad: list[tuple[int, int]] = []
+        count = 0
         try:
             with self.file.text() as text:
                 reader = csv.reader(text, delimiter=self.layout.separator)
@@ -193,10 +194,10 @@ class _Reading:
             return None
         if not bad:
             return None
-        shown = "; ".join(f"line {line} has {width}" for line, width in bad)
+        lines = "; ".join(f"line {line} has {width}" for line, width in bad)
         more = f"; and {count - len(bad):,} more" if count > len(bad) else ""
         return (
-            f"Every row of {self.file.path} must have {len(self.names)} values like its header: {shown}{more}. "
+            f"Every row of {self.file.path} must have {len(self.names)} values like its header: {lines}{more}. "
             "Put values that hold the separator or line breaks in double quotes; if another sign separates the cells, "
             "say so: --separator ';'"
         )

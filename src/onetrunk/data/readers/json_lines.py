@@ -12,7 +12,7 @@ import pyarrow as pa
 from onetrunk.core.errors import DataError
 from onetrunk.core.values import BLOCK, Chain, Repeated
 from onetrunk.data import spool as spools
-from onetrunk.data.readers.common import Columns, Notes, check_names, plain
+from onetrunk.data.readers.common import Columns, Notes, check_names, plain, unicode_rows
 from onetrunk.data.readers.memory import from_records
 from onetrunk.data.readers.text import TextFile
 from onetrunk.data.spool import ArrowValues, Decode, Spool
@@ -24,7 +24,7 @@ def json_lines(path: Path, notes: Notes) -> Columns:
     file = TextFile(path, notes)
     records = (parse_json(line, f"{path}, line {n}", dict) for n, line in enumerate(_lines(file), 1) if line.strip())
     if file.size > spools.IN_MEMORY_BYTES:
-        return spooled(records)
+        return spooled(unicode_rows(records, notes))
     held = list(records)
     return _one_object(held[0], path) if len(held) == 1 else from_records(held)
 
@@ -33,7 +33,12 @@ def json_file(path: Path, notes: Notes) -> Columns:
     file = TextFile(path, notes)
     first = next((block.lstrip("\ufeff \t\r\n") for block in file.blocks() if block.strip()), "")
     if not first.startswith("["):
-        return json_lines(path, []) if _is_lines(file) else _one_object(parse_json(file.read(), str(path), dict), path)
+        if not _is_lines(file):
+            return _one_object(parse_json(file.read(), str(path), dict), path)
+        told: Notes = []
+        columns = json_lines(path, told)
+        notes += [note for note in told if note not in notes]
+        return columns
     records = parse_json(file.read(), str(path), list)
     if records and all(isinstance(record, list) for record in records):
         raise DataError(
@@ -122,17 +127,17 @@ def spooled(records: Iterable[Record]) -> Columns:
     Cells are kept as text: as it is where all of a block are strings, else each as JSON. A block with a column that
     those before it lack begins a spool of its own."""
     names: dict[str, None] = {}
-    parts: list[tuple[list[str], Spool, list[dict[str, Decode]]]] = []
+    blocks: list[tuple[list[str], Spool, list[dict[str, Decode]]]] = []
     for block in _blocks(records):
         names.update((str(name), None) for record in block for name in record)
-        if not parts or len(parts[-1][0]) < len(names):
-            parts.append((list(names), Spool(), []))
-        known, spool, decoders = parts[-1]
+        if not blocks or len(blocks[-1][0]) < len(names):
+            blocks.append((list(names), Spool(), []))
+        known, spool, decoders = blocks[-1]
         cells = {name: _cells([plain(record.get(name)) for record in block]) for name in known}
         spool.append(pa.RecordBatch.from_arrays([cells[name][0] for name in known], known))
         decoders.append({name: cells[name][1] for name in known})
     columns: dict[str, list[Any]] = {name: [] for name in names}
-    for known, spool, decoders in parts:
+    for known, spool, decoders in blocks:
         batches = spool.batches()
         for name in names:
             if name in known:
@@ -159,10 +164,7 @@ def _cells(values: list[Any]) -> tuple[pa.Array, Decode]:
     if kinds == {bytes}:
         return pa.array(values, pa.large_binary()), Decode(_strings)
     if kinds <= {str}:
-        try:
-            return pa.array(values, pa.string()), Decode(_strings)
-        except (pa.ArrowInvalid, UnicodeEncodeError):
-            pass  # half of a surrogate pair: JSON can write it, UTF-8 cannot
+        return pa.array(values, pa.string()), Decode(_strings)
     return pa.array([None if v is None else json.dumps(v) for v in values], pa.string()), Decode(_from_json)
 
 

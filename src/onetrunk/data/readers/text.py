@@ -82,10 +82,10 @@ class TextFile:
         if offset is None:
             marked = next(self._raw()).startswith(codecs.BOM_UTF8)
             return ("utf-8-sig" if marked else "utf-8"), size
-        if (found := east_asian(self._raw)) is None:
+        if (encoding := east_asian(self._raw)) is None:
             raise self._unknown_encoding(offset)
-        notes.append(f"{self.path.name} is not UTF-8 (byte offset {offset:,}); it was read as {found[1]}.")
-        return found[0], size
+        notes.append(f"{self.path.name} is not UTF-8 (byte offset {offset:,}); it was read as {encoding[1]}.")
+        return encoding[0], size
 
     def _raw(self) -> Iterator[bytes]:
         with self._open() as file:

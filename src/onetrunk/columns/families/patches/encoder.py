@@ -61,7 +61,7 @@ class PatchEncoder(Encoder):
     """A type says how its values become arrays of one shape, how they are cut and how they are augmented. `pixels`,
     uint8, are what is kept of a value; in the network they are from -1 to 1."""
 
-    has_parts = True
+    divisible = True
     shared = True
 
     options: Any  # among them `mask_rate`, the share of patches that are masked
@@ -88,7 +88,7 @@ class PatchEncoder(Encoder):
         """Normal numbers [m, patches, numbers of a patch], each value's of its own key."""
         return rng.normal(rng.mix(keys, "noise"), self.grid.count, self.grid.patch_size)
 
-    def facts(self, parts: dict[str, np.ndarray], maps: np.ndarray) -> dict[str, np.ndarray]:
+    def facts(self, arrays: dict[str, np.ndarray], maps: np.ndarray) -> dict[str, np.ndarray]:
         """What columns that are read on this one are told of each value (`core.content.Segment`)."""
         return {}
 
@@ -101,12 +101,12 @@ class PatchEncoder(Encoder):
 
     def segment(self, content: Content, context: SegmentContext) -> Segment:
         m, grid, role = len(content), self.grid, context.role
-        parts = content.gather()
-        x = self.whole(parts["pixels"].astype(np.float32) / 127.5 - 1)
+        arrays = content.gather()
+        x = self.whole(arrays["pixels"].astype(np.float32) / 127.5 - 1)
         maps = np.tile(np.eye(2, 3, dtype=np.float32), (m, 1, 1))
         if context.augment and m and role != Role.ASKED:  # a drawing should look like the data, not its distortions
             x, maps = self.augmented(x, context.keys)
-        facts, lens = self.facts(parts, maps), self.max_positions(content)
+        facts, lens = self.facts(arrays, maps), self.max_positions(content)
         level = np.ones((m, grid.count), dtype=np.float32)
         if role == Role.GIVEN:
             return Segment({"pixels": x, "level": level}, lens, facts=facts)

@@ -51,10 +51,10 @@ class PatchEvaluation(Evaluation[E]):
     def _readable(self, value: Any) -> np.ndarray:
         """Pixels; black where there is no value, or none that can be read."""
         try:
-            parts = self.encoder.blank() if value is None else self.encoder.encode(value)
+            arrays = self.encoder.blank() if value is None else self.encoder.encode(value)
         except BadValueError:
-            parts = self.encoder.blank()
-        return parts["pixels"]
+            arrays = self.encoder.blank()
+        return arrays["pixels"]
 
     def baselines(self) -> dict[str, Any]:
         from sklearn.dummy import DummyRegressor
