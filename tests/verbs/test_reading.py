@@ -148,3 +148,17 @@ def test_ambiguous_days_are_told_until_somebody_says_what_they_are(tmp_path: Pat
     assert told.split is not None and told.split["rows"]["train"] == 38
     with pytest.raises(DataError, match=r"date:dmy or date:mdy \(--types\)"):
         onetrunk.inspect(data, ask=["label"], quiet=True, split="time:day")
+
+
+def test_a_column_that_only_says_the_split_is_left_out_and_said(tmp_path: Path) -> None:
+    names = ["train"] * 8 + ["val", "test"]
+    rows = [{"x": str(i % 7), "part": names[i % 10], "label": "ab"[i // 10 % 2]} for i in range(100)]
+    data = str(table(tmp_path / "a.csv", rows))
+    more: dict[str, Any] = {"ask": ["label"], "split": "given:part", "quiet": True}
+    inspection = onetrunk.inspect(data, **more)
+    assert {c.name: c.role for c in inspection.columns}["part"] == "says which split a row belongs to"
+    assert inspection.split is not None and inspection.split["rows"] == {"train": 80, "val": 10, "test": 10}
+    more |= {"out": str(tmp_path / "m"), "size": "nano", "settings": FAST, "allow_equal_rows": True}
+    model = onetrunk.finetune(data, **more)
+    assert list(model.columns) == ["x", "label"]
+    assert model.provenance["stages"][-1]["left_out"] == {"part": "says which split a row belongs to"}

@@ -195,9 +195,13 @@ def present(values: Sequence[Any]) -> np.ndarray:
 
 def of_present(values: Sequence[Any]) -> Sequence[Any]:
     """The values that are there."""
-    if isinstance(values, Cells | Values):
-        return take(values, np.flatnonzero(present(values)))
-    return [v for v in values if v is not None]
+    if isinstance(values, Values):
+        return values.take(np.flatnonzero(present(values)))
+    there = [v for v in values if v is not None]
+    if isinstance(values, Cells):
+        whole = len(there) == len(values)
+        return values if whole else Cells(there, take(values.written, np.flatnonzero(present(values))))
+    return there
 
 
 def sample_present(values: Sequence[Any], most: int = 1000) -> list[Any]:

@@ -55,9 +55,10 @@ def conventions(table: Table, types: Mapping[str, str], options: Mapping[str, Ma
 
 def _of_column(encoder: type[Encoder], table: Table, name: str, likely: Mapping[str, Any]) -> Convention | None:
     values = table[name]
-    sample = sample_present(values)
-    if likely and isinstance(values, Cells | Values) and any(isinstance(value, float) for value in sample):
+    if likely and any(isinstance(value, float) for value in sample_present(values)):
         values = written(values)  # 1.234 looks like a number, also where it is one thousand
-    elif not any(isinstance(value, str) for value in (values if isinstance(values, list) else sample)):
+    if isinstance(values, Cells):  # all of one type, which is no text
+        return None
+    if not any(isinstance(value, str) for value in (sample_present(values) if isinstance(values, Values) else values)):
         return None
     return encoder.convention(of_present(values), likely)

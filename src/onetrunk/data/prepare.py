@@ -63,7 +63,10 @@ def as_learnt(table: Table, columns: Iterable[Column], encoders: Mapping[str, En
         encoder = encoders[column.key]
         if column.name in out and (encoder.reads_cells or type(encoder).plain is not Encoder.plain):
             cells = _cells(encoder, out[column.name])
-            out[column.name] = Mapped(cells, encoder.plain) if isinstance(cells, Values) else encoder.plain(list(cells))
+            if isinstance(cells, Values):
+                out[column.name] = Mapped(cells, encoder.plain)
+            else:
+                out[column.name] = encoder.plain(cells if isinstance(cells, list) else list(cells))
     return Table(out, table.source, table.row, table.notes)
 
 

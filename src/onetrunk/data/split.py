@@ -157,6 +157,12 @@ def _parse(spec: str, table: Table) -> tuple[str, str | None, tuple[float, ...]]
     return kind, column or None, tuple(p / 100 for p in percent)
 
 
+def column_that_says(spec: str | None, table: Table) -> str | None:
+    """The column of `given:COLUMN`, which says which split each row belongs to; None for other splits."""
+    kind, column, _ = _parse(spec, table) if spec else ("", None, ())
+    return column if kind == "given" else None
+
+
 def _automatic(table: Table, ask: Sequence[str]) -> tuple[str, str | None]:
     if "split" in table.columns and is_given_split("split", table["split"]):
         return "given", "split"

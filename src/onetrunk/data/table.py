@@ -30,6 +30,7 @@ _INDEX_NAME = re.compile(r"index|row[._ ]?(names?|numbers?|nr|no|num)?", re.I)
 _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}|[0-9a-f]{16,64}", re.I)
 _EXACT = 1 << 53
 _MOSTLY_DIFFERENT = 0.5  # of row numbers: two shuffled files joined have some numbers twice
+_SAYS_SPLIT = "says which split a row belongs to"
 _TOLD = "ignored, as told"
 _ENOUGH_ROWS_PER_VALUE = 5  # with fewer, two columns may match value by value without telling of each other
 
@@ -242,15 +243,17 @@ def roles(
     ask: Sequence[str] | None = None,
     given: Sequence[str] | None = None,
     ignore: Sequence[str] | None = None,
+    split_by: str | None = None,
 ) -> tuple[list[str], list[str], dict[str, str]]:
-    """What is given, what is asked, and why each other column is left out.
+    """What is given, what is asked, and why each other column is left out. `split_by` is a column that is named to say
+    which split each row belongs to.
 
     Without `given`, everything is, but ids, constants and columns that tell the answer; naming them in
     `given` takes them all the same. Where there is no other column, what is asked is asked from nothing. Raises
     UsageError for names that do not exist, or that are in two places.
     """
     ask, ignore = list(ask or []), list(ignore or [])
-    reasons = left_out(table, types, ask, ignore)
+    reasons = left_out(table, types, ask, ignore, split_by)
     _check_usable(table, types, given or [])
     for one, other, names in (
         ("asked", "given", set(ask) & set(given or [])),
@@ -263,14 +266,20 @@ def roles(
         others = [name for name in types if name not in chosen and name not in ask]
         return chosen, ask, {name: _TOLD if name in ignore else "not among those given" for name in others}
     chosen = [name for name in types if name not in ask and name not in reasons]
-    useless = [f"{name} ({why})" for name, why in reasons.items() if not is_given_split(name, table[name])]
+    useless = [f"{name} ({why})" for name, why in reasons.items() if why != _SAYS_SPLIT]
     if not chosen and useless and not any(_is_history(types[name]) for name in ask):
         listed = "; ".join(useless)
         raise UsageError(f"Nothing is left to be given: {listed}. Name the columns to give with --given.")
     return chosen, ask, reasons
 
 
-def left_out(table: Table, types: Mapping[str, str], ask: Sequence[str], ignore: Sequence[str] = ()) -> dict[str, str]:
+def left_out(
+    table: Table,
+    types: Mapping[str, str],
+    ask: Sequence[str],
+    ignore: Sequence[str] = (),
+    split_by: str | None = None,
+) -> dict[str, str]:
     """Why each column that is not asked should not be given, for those that should not."""
     _check_usable(table, types, ask)
     for name in ignore:
@@ -282,8 +291,8 @@ def left_out(table: Table, types: Mapping[str, str], ask: Sequence[str], ignore:
             continue
         if name in ignore:
             reasons[name] = _TOLD
-        elif is_given_split(name, values):
-            reasons[name] = "says which split a row belongs to"
+        elif name == split_by or is_given_split(name, values):
+            reasons[name] = _SAYS_SPLIT
         elif name not in types:
             reasons[name] = "has no usable values"
         elif reason := _useless(name, values) or _leak(values, asked):

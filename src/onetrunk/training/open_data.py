@@ -13,7 +13,7 @@ from onetrunk.data.conventions import conventions, with_notation
 from onetrunk.data.events import EventsConfig, rows_from_events
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.seen_rows import absent_columns, splits_before
-from onetrunk.data.split import Split, ordering, split
+from onetrunk.data.split import Split, column_that_says, ordering, split
 from onetrunk.data.table import Table, infer_types, read, roles
 from onetrunk.inference.model_folder import Model
 from onetrunk.training.options import DataOptions
@@ -114,7 +114,8 @@ def open_data(
             split=options.split, seed=options.seed, ledger=ledger, max_bad=options.max_bad,
         )  # fmt: skip
     types, column_options = types_and_options(table, recipe, options.types)
-    given, asked, reasons = roles(table, types, options.ask, options.given, options.ignore)
+    says = column_that_says(options.split, table)
+    given, asked, reasons = roles(table, types, options.ask, options.given, options.ignore, says)
     if recipe.row_weight in given:
         given.remove(recipe.row_weight)
         reasons[recipe.row_weight] = "the rows' weights"
