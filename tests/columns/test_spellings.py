@@ -132,3 +132,14 @@ def test_classes_of_mixed_rows_are_joined_where_one_text_means_one_value() -> No
 def test_types_of_a_whole_table_hold_beyond_one_odd_cell(tmp_path: Path) -> None:
     clean, odd = ["0.5", "1.25", "7"] * 40, [*["0.5", "1.25", "7"] * 40, "n/k"]
     assert infer_types(file(tmp_path / "a.csv", clean)) == infer_types(file(tmp_path / "b.csv", odd)) == {"x": "number"}
+
+
+@pytest.mark.parametrize(("kind", "field"), [("items", "item"), ("trace", "right")])
+def test_steps_of_histories_mean_the_same_in_every_spelling(kind: str, field: str) -> None:
+    column = {"right": [[True, False, True], ["true", "FALSE", "True"], [1, 0, 1]],
+              "item": [[7, 8, 9], ["7", "8.0", "9"], [7.0, 8.0, 9.0]]}[field]  # fmt: skip
+    encoder = column_types.get(kind).encoder({})
+    encoder.fit([{"skill": ["a", "b", "a"], field: column[0]}] * 4 if kind == "trace" else [column[0]] * 4)
+    values = [{"skill": ["a", "b", "a"], field: each} if kind == "trace" else each for each in column]
+    first, *others = [encoder.encode(value) for value in values]
+    assert all(np.array_equal(first[name], other[name]) for other in others for name in first)

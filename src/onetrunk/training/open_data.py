@@ -46,10 +46,10 @@ class Data:
 
 
 def types_and_options(
-    table: Table, recipe: Recipe, types: dict[str, str] | None
+    table: Table, recipe: Recipe, types: dict[str, str] | None, start: Model | None = None
 ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """Every column's type, inferred where nobody named it, and its options, with how its values are written. Raises
-    UsageError for unknown columns."""
+    """Every column's type, inferred where nobody named it and the model to start from does not know it, and its
+    options, with how its values are written. Raises UsageError for unknown columns."""
     options = {name: dict(o) for name, o in recipe.columns.items()}
     for name in options:
         table[name]
@@ -58,6 +58,9 @@ def types_and_options(
         named[name], notation = with_notation(told)
         options[name] = {**notation, **options.get(name, {})} if notation else options.get(name, {})
     found = infer_types(table, named, of_events=recipe.events is not None)
+    known = {} if start is None else start.columns
+    for name in found.keys() & known.keys() - named.keys():
+        found[name] = known[name].type
     return found, conventions(table, found, {name: own for name, own in options.items() if own})
 
 
@@ -113,7 +116,7 @@ def open_data(
             table, events, options.ask or [],
             split=options.split, seed=options.seed, ledger=ledger, max_bad=options.max_bad,
         )  # fmt: skip
-    types, column_options = types_and_options(table, recipe, options.types)
+    types, column_options = types_and_options(table, recipe, options.types, start)
     says = column_that_says(options.split, table)
     given, asked, reasons = roles(table, types, options.ask, options.given, options.ignore, says)
     if recipe.row_weight in given:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from onetrunk.columns.families.names import kind_of, meaning, name_of, value_of
+from onetrunk.columns.families.names import ClassFinder, kind_of, meaning, name_of, value_of
 from onetrunk.core import rng
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
@@ -37,6 +37,7 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
     counts: list[int]
     kind: str
     multi: bool  # several classes at once?
+    _finder: ClassFinder | None = None
 
     @property
     def on(self) -> str | None:
@@ -76,7 +77,7 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         numeric = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in originals.values())
         self.classes = sorted(counts, key=(lambda name: float(originals[name])) if numeric else None)
         self.kind = kind_of(originals.values())
-        self.counts = [counts[name] for name in self.classes]
+        self.counts, self._finder = [counts[name] for name in self.classes], None
 
     def extend(self, values: Sequence[Any]) -> Growth:
         new = sorted({name_of(x) for v in values for x in members(v) if self.row_of(x) < 0})
@@ -88,7 +89,7 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         return {"classes": self.classes, "counts": self.counts, "kind": self.kind, "multi": self.multi}
 
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
-        self.classes, self.counts = list(knowledge["classes"]), list(knowledge["counts"])
+        self.classes, self.counts, self._finder = list(knowledge["classes"]), list(knowledge["counts"]), None
         self.kind, self.multi = knowledge["kind"], knowledge["multi"]
 
     def class_names(self) -> list[str]:
@@ -123,14 +124,16 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
     def row_of(self, value: Any) -> int:
         """The number of the class that a value names, in whatever spelling or type; -1 of one that training never
         saw."""
-        row = self._index().get(name_of(value), -1)
-        means = meaning(value) if row < 0 else None
-        if means is None:
-            return row
-        kind, what = means
-        if means not in self._meanings and kind in ("truth", "quantity") and what in (0, 1):
-            means = ("quantity", float(what)) if kind == "truth" else ("truth", bool(what))  # written as 1 and 0
-        return self._meanings.get(means, -1)
+        return self._find()(value)
+
+    def name(self, value: Any) -> str:
+        """Of the class that a value names; its own of one that training never saw."""
+        return self._find().name(value)
+
+    def _find(self) -> ClassFinder:
+        if self._finder is None or len(self._finder) != len(self.classes):
+            self._finder = ClassFinder(self.classes, self.kind)
+        return self._finder
 
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         """A class never seen in training is -1: unknown where given, not trained on where asked. Where a value holds
@@ -151,14 +154,6 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         rows = {key: self.row_of(key[1]) for key in {(type(value), value) for value in there}}
         ids = np.array([rows[type(value), value] for value in there], dtype=np.int64)
         return Content({"id": ids}), np.array([value is not None for value in values], dtype=bool)
-
-    def _index(self) -> dict[str, int]:
-        if len(getattr(self, "_positions", ())) != len(self.classes):
-            self._positions = {name: i for i, name in enumerate(self.classes)}
-            meanings = [meaning(self.value(i)) for i in range(len(self.classes))]
-            counts = Counter(meanings)  # what several classes mean says nothing
-            self._meanings = {means: i for i, means in enumerate(meanings) if means and counts[means] == 1}
-        return self._positions
 
     def blank(self) -> dict[str, np.ndarray]:
         if self.multi:

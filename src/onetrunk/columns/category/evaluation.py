@@ -27,19 +27,14 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
         classes = self.encoder.classes
         p = np.array([[a.of_classes[name] for name in classes] for a in answers])
         if self.encoder.multi:
-            return classification.multilabel([[self.name(x) for x in members(t)] for t in truths], p, classes)
+            return classification.multilabel([[self.encoder.name(x) for x in members(t)] for t in truths], p, classes)
         answered = [name_of(a.value) for a in answers]
-        return classification.classification([self.name(t) for t in truths], answered, p, classes)
-
-    def name(self, value: Any) -> str:
-        """Of the class that a value means; its own of one that training never saw."""
-        row = self.encoder.row_of(value)
-        return name_of(value) if row < 0 else self.encoder.classes[row]
+        return classification.classification([self.encoder.name(t) for t in truths], answered, p, classes)
 
     def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
         if self.encoder.multi:
             return None
-        right = [name_of(a.value) == self.name(t) for a, t in zip(answers, truths, strict=True)]
+        right = [name_of(a.value) == self.encoder.name(t) for a, t in zip(answers, truths, strict=True)]
         return np.array(right, dtype=np.float64)
 
     # -- baselines ---------------------------------------------------------------------------------------------------
@@ -50,14 +45,16 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
         if self.encoder.multi:
             binarizer = MultiLabelBinarizer(classes=self.encoder.classes, sparse_output=True)
             return FunctionTransformer(
-                lambda vs: binarizer.fit_transform([() if v is None else map(self.name, members(v)) for v in vs])
+                lambda vs: binarizer.fit_transform(
+                    [() if v is None else map(self.encoder.name, members(v)) for v in vs]
+                )
             )
         return make_pipeline(self._names(), as_keys(), OneHotEncoder(handle_unknown="ignore"))
 
     def _names(self) -> Any:
         from sklearn.preprocessing import FunctionTransformer
 
-        return FunctionTransformer(lambda values: ["" if v is None else self.name(v) for v in values])
+        return FunctionTransformer(lambda values: ["" if v is None else self.encoder.name(v) for v in values])
 
     def views(self) -> dict[str, Any]:
         from sklearn.pipeline import make_pipeline
@@ -88,7 +85,7 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
     def target(self, values: Sequence[Any]) -> np.ndarray:
         if self.encoder.multi:
             return np.stack([self.encoder.encode(v)["hot"] for v in values])
-        return np.array([self.name(v) for v in values])
+        return np.array([self.encoder.name(v) for v in values])
 
     def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
         encoder, p = self.encoder, estimator.predict_proba(features)
@@ -116,7 +113,7 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
         from sklearn.metrics import ConfusionMatrixDisplay
 
         ConfusionMatrixDisplay.from_predictions(
-            [self.name(t) for t in truths],
+            [self.encoder.name(t) for t in truths],
             [name_of(a.value) for a in answers],
             labels=self.encoder.classes,
             normalize=None,
