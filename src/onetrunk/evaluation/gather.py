@@ -80,6 +80,7 @@ def gather_evidence(
     for stage, records in (histories or {}).items():
         evidence.figures |= _named(f"curves-{_slug(stage)}", figures.curves(records))
         evidence.figures |= _named(f"validation-{_slug(stage)}", figures.validation(records))
+    evidence.figures |= _named("trials", figures.trials(evidence.origin.trials))
     for number, (given, ask) in enumerate(tasks):
         task, answers_figure = _evaluate_task(
             model, test, encoded, list(given), ask, train, beside or {}, seed, samples, baseline_seconds, on_event

@@ -40,6 +40,13 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated):
         self.head = nn.Parameter(torch.zeros(count, (1 + self.pooled) * width))
         self.bias = nn.Parameter(torch.zeros(count))
 
+    def attach_wide(self, outputs: int) -> None:
+        """What the trunk adds to it begins as nothing."""
+        super().attach_wide(outputs)
+        with torch.no_grad():
+            self.head.zero_()
+            self.bias.zero_()
+
     def grow(self, growth: Growth) -> None:
         if rows := growth.tables.get("classes"):
             self.table, self.head = grown(self.table, rows), grown(self.head, rows)
