@@ -32,6 +32,8 @@ def loss(settings: TrialSettings) -> float:
 class Arithmetic:
     """Keeps its best model in `folder`; `work` is called with the seconds that a trial is given."""
 
+    reserved = 0.0
+
     def __init__(self, folder: Path, work: Callable[[float], None], validations: int = 0) -> None:
         self.folder, self.work, self.validations = folder, work, validations
         self.made: list[TrialSettings] = []

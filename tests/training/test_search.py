@@ -93,6 +93,14 @@ def test_it_ends_within_the_time(tmp_path: Path, seconds: float) -> None:
     assert sum(trial.seconds for trial in trials) == pytest.approx(clock.now, abs=0.2)
 
 
+def test_what_is_reserved_is_left(tmp_path: Path) -> None:
+    clock = Clock()
+    runner = Arithmetic(tmp_path, clock.work)
+    runner.reserved = 30.0
+    search(tmp_path, runner, 100.0, clock=clock).run()
+    assert 60 <= clock.now <= 70
+
+
 def test_one_trial_is_made_however_little_time_there_is(tmp_path: Path) -> None:
     clock = Clock()
     trials = search(tmp_path, Arithmetic(tmp_path, lambda s: clock.work(100)), 1.0, clock=clock).run()

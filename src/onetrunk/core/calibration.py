@@ -1,5 +1,5 @@
-"""How sure an asked column's answers are is put right after training, on rows that training did not learn from
-("refine, then calibrate", arXiv 2501.19195). What was found is kept in the model folder, beside the column.
+"""The calibration of an asked column: how sure its answers are is corrected after training, on rows that training did
+not learn from ("refine, then calibrate", arXiv 2501.19195). It is kept in the model folder.
 
 Which answer is given does not change: only how sure it is. NumPy only.
 """

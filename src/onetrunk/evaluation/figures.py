@@ -1,4 +1,4 @@
-"""Charts as PNG for light and dark pages, in colours told apart by all (Okabe and Ito 2008)."""
+"""Charts as PNG for light and dark pages, in colours that everyone can tell apart (Okabe and Ito 2008)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks a model for what the held-out rows hold, and measures it beside its baselines."""
+"""Asks a model for the answers that held-out rows hold, and judges it beside its baselines."""
 
 from __future__ import annotations
 

@@ -57,9 +57,14 @@ class Runner(Protocol):
     def kept(self) -> int | None:
         """The trial whose model is there."""
 
+    @property
+    def reserved(self) -> float:
+        """Seconds that are to be left at the end, as far as is known by now."""
+
 
 class Search:
-    """`place` is the folder of the journal; `seconds` of the `clock` are for trials, of which `most` are finished."""
+    """`place` is the folder of the journal. Within `seconds` of the `clock`, less what the runner reserves, trials are
+    made, at most so many as `most` says."""
 
     def __init__(
         self,
@@ -244,7 +249,7 @@ class Search:
 
     def _left(self) -> float:
         """Seconds."""
-        return self.seconds - (self.clock() - self._started)
+        return self.seconds - self.runner.reserved - (self.clock() - self._started)
 
     def _mark(self, run: str) -> Path:
         """The file that a process holds as long as it lives."""

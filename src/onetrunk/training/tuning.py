@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.core.errors import DataError, ResourceError, UsageError
+from onetrunk.core.errors import DataError, InterruptedRunError, ResourceError, UsageError
 from onetrunk.core.events import Listener, Note, Saved, ignore
 from onetrunk.data.ledger import Ledger
 from onetrunk.engine.mode import Mode
 from onetrunk.engine.planning import memory
 from onetrunk.engine.runtime import Runtime
 from onetrunk.evaluation.evidence_folder import evaluate_model, judged_tasks
+from onetrunk.evaluation.figures import render
 from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.nn.lora import LoRAConfig
 from onetrunk.nn.restructure import restructured
@@ -60,7 +61,7 @@ _SIZES = ("nano", "tiny", "small", "base")  # that are searched; the last on acc
 _TRAINING = 0.75  # of a trial's time; the rest is for validating and saving
 _PRETRAINING = 2.0  # times a trial's time, once for each size
 _BASELINES, _MAX_BASELINES = 0.06, 60.0  # of the time for the baselines of the evidence, and seconds at most
-_REPORT = 3.0  # seconds for pictures and files
+_REPORT, _PICTURES = 2.0, 8  # seconds for files; how often the time of one picture the others take
 _UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "": 1e9}
 
 
@@ -91,10 +92,18 @@ def run_tuning(
     output = _enter(options, command, opened, place)
     context = RunContext(recipe, place, options.seed, options.max_bad, on_event=on_event)
     runner = TableRunner(opened, context, start, output, most_bytes)
-    left = seconds - (clock() - started) - _judging(seconds)
-    search = Search(place, runner.space, runner, max(1.0, left), trials, options.seed, on_event, clock)
+    runner.reserved = min(0.5 * seconds, _REPORT + _PICTURES * _picture_seconds(clock) + _baseline_seconds(seconds))
+    left = max(1.0, seconds - (clock() - started))
+    search = Search(place, runner.space, runner, left, trials, options.seed, on_event, clock)
     if output.stage != EVALUATING:
-        search.run()
+        try:
+            search.run()
+        except InterruptedRunError as error:
+            raise InterruptedRunError(
+                f"Stopped. The trials that had ended are kept in {place}, and the best model so far in {options.out}. "
+                "The same command goes on.",
+                error.exit_code - 128,
+            ) from None
     model = _judge(search, runner, opened, options, seconds, on_event)
     on_event(Saved("model", str(options.out)))
     return model
@@ -108,9 +117,12 @@ def memory_bytes(text: str | float) -> float:
     return float(match[1]) * _UNITS[match[2] or ""]
 
 
-def _judging(seconds: float) -> float:
-    """Seconds at the end for the evidence."""
-    return min(0.5 * seconds, _REPORT + _baseline_seconds(seconds))
+def _picture_seconds(clock: Callable[[], float]) -> float:
+    """Seconds that a picture of the evidence takes on this machine, as it is now."""
+    for _ in range(2):  # the first imports what draws
+        started = clock()
+        render(lambda axes: bool(axes.plot([0, 1])))
+    return clock() - started
 
 
 def _baseline_seconds(seconds: float) -> float:
@@ -183,6 +195,8 @@ class TableRunner:
         self.labelled = labelled_rows(self.store, self.task)
         self.wide = can_be_wide(data, self.recipe)
         self._fits: WideReadouts | None = None
+        self.reserved = 0.0
+        self._answering = 0.0  # seconds for the test rows, of what is reserved
         self.space = self._space(most_bytes)
 
     # -- what is searched --------------------------------------------------------------------------------------------
@@ -263,9 +277,16 @@ class TableRunner:
         earlier = None if before is None else before.provenance
         model.provenance = provenance(self.data, context, result, stage, earlier)
         calibrate(model, self.task, self.validation)
+        scored = time.monotonic()
         scores = row_scores(model, self.validation, self.task)
+        self._reserve((time.monotonic() - scored) / len(scores) * len(self.data.split.test))
         error = float(scores.std(ddof=1) / len(scores) ** 0.5)
         return Outcome(float(scores.mean()), error, result.step, model)
+
+    def _reserve(self, seconds: float) -> None:
+        """For answering the test rows: the most that any model has taken."""
+        more = max(0.0, seconds - self._answering)
+        self._answering, self.reserved = self._answering + more, self.reserved + more
 
     def keep(self, outcome: Outcome, number: int) -> None:
         """See `search.Runner`."""
