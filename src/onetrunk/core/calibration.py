@@ -24,9 +24,9 @@ class Calibration:
     after: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, found: dict[str, Any]) -> Calibration:
+    def parse(cls, fields: dict[str, Any]) -> Calibration:
         """The inverse of `as_json`. Raises TypeError for other fields, and for numbers that cannot be."""
-        made = cls(**found)
+        made = cls(**fields)
         numbers = {"temperature": made.temperature, "spread": made.spread, "doubt": made.doubt}
         for name, number in numbers.items():
             above, below = (0.0, 1.0) if name == "doubt" else (1e-9, 1e9)

@@ -138,8 +138,8 @@ class Printer:
         result = event.state if event.score is None else f"loss {event.score:.4f}"
         why = f" ({event.note})" if event.note else ""
         best = (", the best so far", "bold") if event.is_best else ""
-        place = f"Trial {event.number}"
-        self.line((place, "bold"), f", {event.settings}: {result}{why}", best, " ", (f"{event.seconds:.0f} s", "dim"))
+        trial = f"Trial {event.number}"
+        self.line((trial, "bold"), f", {event.settings}: {result}{why}", best, " ", (f"{event.seconds:.0f} s", "dim"))
 
     def _steps(self, event: StepsStarted | StepDone | StepsEnded) -> None:
         if self.quiet:

@@ -128,8 +128,8 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated):
     def _ece(self, p: Tensor, targets: dict[str, Tensor]) -> float:
         """Of several at once, of each class by itself."""
         if self.encoder.multi:
-            said = p >= 0.5
-            sure, right = torch.where(said, p, 1 - p), said == (targets["hot"] > 0.5)
+            answered = p >= 0.5
+            sure, right = torch.where(answered, p, 1 - p), answered == (targets["hot"] > 0.5)
         else:
             sure, right = p.amax(-1), p.argmax(-1) == targets["id"]
         return ece(sure.flatten().cpu().numpy(), right.flatten().cpu().numpy())

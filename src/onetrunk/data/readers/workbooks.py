@@ -104,8 +104,8 @@ def database(path: Path, notes: Notes, name: str | None = None) -> Columns:
     try:
         with closing(sqlite3.connect(address, uri=True)) as connection:
             connection.execute("PRAGMA trusted_schema = OFF")  # no function that the file itself names
-            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid")
-            tables = [row[0] for row in found if not row[0].startswith("sqlite_")]
+            cursor = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid")
+            tables = [row[0] for row in cursor if not row[0].startswith("sqlite_")]
             if not tables:
                 raise DataError(f"{path} has no table.")
             if len(tables) > 1 and name is None:
