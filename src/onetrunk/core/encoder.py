@@ -5,7 +5,7 @@ Inspecting, splitting and encoding a table need nothing else; its module (`core.
 evaluation (`core.evaluation`) judges answers.
 
 What only some types can do is a small class of its own, which an encoder inherits or does not, asked with
-`isinstance`: `Prompted`, `History`, `ReadsAnother`, `ClosedSet`.
+`isinstance`: `Prompted`, `Gapped`, `History`, `ReadsAnother`, `ClosedSet`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -230,6 +230,32 @@ class Prompted:
         Raises BadValueError where it is too short for that.
         """
         return None, value
+
+
+class Gapped(ABC):
+    """Values may have gaps, which are filled in from what stands around them: hidden words of a text."""
+
+    @property
+    @abstractmethod
+    def gap(self) -> str:
+        """How a gap is spelt."""
+
+    @property
+    @abstractmethod
+    def answers_by(self) -> Literal["writing", "filling", "nothing"]:
+        """What its model learnt to do when it is asked. One that writes may fill gaps in too."""
+
+    @abstractmethod
+    def encode_gaps(self, value: Any) -> dict[str, np.ndarray]:
+        """As `encode`, of a value with gaps. Raises BadValueError for one without."""
+
+    @abstractmethod
+    def is_gap(self, content: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Which positions of a segment's content are gaps, bool [n]."""
+
+    @abstractmethod
+    def filled(self, value: Any, choices: Sequence[int]) -> Any:
+        """The value with its gaps filled in with these, in order."""
 
 
 class History(Prompted):

@@ -14,8 +14,8 @@ from torch import Tensor
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.calibration import Calibration
 from onetrunk.core.content import Content
-from onetrunk.core.encoder import Column, Encoder, History, Prompted, class_names, is_prompt
-from onetrunk.core.errors import ModelFileError, UsageError, unknown
+from onetrunk.core.encoder import Column, Encoder, Gapped, History, Prompted, class_names, is_prompt
+from onetrunk.core.errors import BadValueError, ModelFileError, UsageError, unknown
 from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.module import Calibrated, ColumnModule
 from onetrunk.core.registry import column_types
@@ -28,6 +28,7 @@ from onetrunk.data.store import Store
 from onetrunk.data.table import Table, read
 from onetrunk.engine.runtime import Runtime
 from onetrunk.inference import adapter as adapters
+from onetrunk.inference.fill import fill
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.predict import answer
 from onetrunk.inference.session import Request
@@ -129,8 +130,45 @@ class Model:
         encoded: Store | None = None,
     ) -> list[Answer]:
         """One answer a row for one column, all at once. See `request`."""
-        request = self.request(columns, ask, given, sampling, ledger, prompted, first_row, encoded)
+        table = columns if isinstance(columns, Table) else _table(columns)
+        gapped = self._gapped(table, ask, ledger if ledger is not None else Ledger())
+        request = self.request(table, ask, given, sampling, ledger, prompted, first_row, encoded)
+        if gapped is not None:
+            return fill(self.network, request.store, request.given, ask, gapped)
         return answer(self.network, request.store, request.given, ask, request.sampling, request.prompt, first_row)
+
+    def _gapped(self, table: Table, ask: str, ledger: Ledger) -> dict[int, Any] | None:
+        """The rows' own values of the asked column whose gaps are to be filled in; None where answers are written.
+
+        Raises UsageError where the model learnt to do neither.
+        """
+        encoder = self.encoder(ask)
+        if not isinstance(encoder, Gapped) or any(ask in task.ask for task in self.tasks):
+            return None
+        if encoder.answers_by == "nothing":
+            raise UsageError(
+                f"{ask!r} came without a read-out: it neither writes nor fills in. It describes values (onetrunk "
+                "embed), and other columns are learnt on it (onetrunk finetune --from)."
+            )
+        values = list(table.columns.get(ask, []))
+        gaps = [i for i, value in enumerate(values) if isinstance(value, str) and encoder.gap and encoder.gap in value]
+        if encoder.answers_by == "writing" and (self.network.given_causal or not gaps):
+            return None
+        if not gaps:
+            raise UsageError(
+                f"{ask!r} fills in what is hidden, and does not write: give it values with {encoder.gap}, like "
+                f'\'{{"{ask}": "The {encoder.gap} was clean."}}\'.'
+            )
+        out = {}
+        for i in gaps:
+            try:
+                encoder.encode_gaps(values[i])
+                out[i] = values[i]
+            except BadValueError as error:
+                ledger.add(str(error), ask, int(table.row[i]), bad=True)
+        if missed := len(values) - len(gaps):
+            ledger.add(f"values without a gap ({encoder.gap}), which are not answered", ask, n=missed)
+        return out
 
     def request(
         self,
@@ -284,7 +322,7 @@ def _prompts(values: Sequence[Any], row: np.ndarray, ask: str, encoder: Encoder,
 def answer_columns(name: str, answers: Sequence[Answer], encoder: Encoder) -> dict[str, list[Any]]:
     """Answers of one column as table columns."""
     out: dict[str, list[Any]] = {name: [a.value for a in answers]}
-    first = answers[0] if answers else Answer(None)
+    first = next((a for a in answers if a.value is not None), Answer(None))
     if isinstance(first.probability, dict):
         out[f"{name}_probability"] = [max(a.of_classes.values()) for a in answers]
         classes = class_names(encoder) or []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +23,7 @@ from onetrunk.columns.families.tokens.special_tokens import OWN, SpecialTokens, 
 from onetrunk.columns.families.tokens.tokenizers import character_tokenizer, train_bpe
 from onetrunk.columns.text.conversations import ANSWERS, has_turns, is_conversation, proper, rendered, replies, turns
 from onetrunk.core.content import Content
-from onetrunk.core.encoder import Growth
+from onetrunk.core.encoder import Gapped, Growth
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.values import in_memory
 from onetrunk.core.wide import Sparse, Wide, WideFeatures
@@ -36,7 +36,7 @@ _TEXTS_AT_ONCE = 4096  # to the tokenizer
 _WIDE_CHARACTERS = 20_000  # of one text, that a wide read-out sees
 
 
-class TextEncoder(TokenEncoder, Wide):
+class TextEncoder(TokenEncoder, Wide, Gapped):
     """Byte-level BPE, or characters."""
 
     type_name = "text"
@@ -252,6 +252,43 @@ class TextEncoder(TokenEncoder, Wide):
 
     def is_prompt(self, value: Any) -> bool:
         return is_conversation(value)
+
+    # -- gaps ----------------------------------------------------------------------------------------------------------
+    @property
+    def gap(self) -> str:
+        return self.tokenizer.id_to_token(self.special.mask) or ""
+
+    @property
+    def answers_by(self) -> Literal["writing", "filling", "nothing"]:
+        return self.token_head.does
+
+    def encode_gaps(self, value: Any) -> dict[str, np.ndarray]:
+        text = _checked(value)
+        if not self.gap or self.gap not in text:
+            raise BadValueError(f"a text without a gap ({self.gap})")
+        if self._lookup is not None:  # by character
+            pieces = [self._ids(piece) for piece in text.split(self.gap)]
+            gap = np.array([self.special.mask], dtype=np.int32)
+            ids = np.concatenate([part for piece in pieces for part in (gap, piece)][1:])
+        else:
+            # Ours are pieces that begin with a space: the one before a gap is of what fills it.
+            spelt, _ = self._tokenise(text.replace(f" {self.gap}", self.gap) if self.special == OWN else text)
+            controls = {i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
+            ids = np.array(spelt, dtype=np.int32)
+            if any(i in controls and i != self.special.mask for i in spelt):
+                raise BadValueError("a text that spells other control tokens than its gaps")
+        if int(np.flatnonzero(ids == self.special.mask).max(initial=0)) >= self.options.length - self.special.around:
+            raise BadValueError(f"a text with a gap after {self.options.length} tokens, which are all that is seen")
+        return token_arrays(ids, start=self.special.start)
+
+    def is_gap(self, content: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.asarray(content["id"]) == self.special.mask
+
+    def filled(self, value: Any, choices: Sequence[int]) -> str:
+        """In the text as it was given; what goes on from a piece of a word stands where the gap did."""
+        pieces = str(value).split(self.gap)
+        words = [self.decode([choice]).strip().removeprefix("##") for choice in choices]
+        return "".join(part for pair in zip(pieces, [*words, ""], strict=True) for part in pair)
 
     def split(self, value: Any) -> tuple[Any, Any]:
         """Of a conversation, what came before its last reply, and that reply."""
