@@ -19,6 +19,7 @@ from onetrunk.evaluation import card, report
 from onetrunk.evaluation.baselines import BASELINE_SECONDS
 from onetrunk.evaluation.gather import gather_evidence
 from onetrunk.evaluation.record import Evidence, Origin
+from onetrunk.evaluation.rivals import Rivals
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.storage import atomic
 
@@ -47,11 +48,12 @@ def evaluate_model(
     ledger: Ledger | None = None,
     beside: dict[str, Model] | None = None,
     baseline_seconds: float = BASELINE_SECONDS,
+    rivals: Rivals | None = None,
     on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
     was lost on the way to these rows; models `beside`, by name, are asked what their own tasks are. The baselines of
-    a task take at most about `baseline_seconds`."""
+    a task take at most about `baseline_seconds`, besides `rivals` that have answered these rows before."""
     tasks = judged_tasks(model.tasks, test)
     ledger = ledger if ledger is not None else Ledger()
     test, train = _bounded(test, train, [model, *(beside or {}).values()], ledger)
@@ -74,6 +76,7 @@ def evaluate_model(
         histories=_histories(folder, model),
         seed=seed,
         baseline_seconds=baseline_seconds,
+        rivals=rivals,
         on_event=on_event,
     )
 

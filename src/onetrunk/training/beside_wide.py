@@ -1,15 +1,17 @@
 """The default of `train` on rows that have their answers: first a linear model and boosted trees, then the trunk.
 
-A wide read-out (`training.wide`) is fitted in seconds, and the model is usable from then on. The trunk learns what is
-left to learn. It starts at zero, so that the model first answers exactly as the wide read-out does. It is kept if its
-mean gain on the validation rows is larger than the standard error of that gain.
+The simple baselines come first, with their figures on the validation rows. A wide read-out (`training.wide`) is fitted
+in seconds, and the model is usable from then on, with its evidence; where there was no time for all of it, a second fit
+takes its time. The trunk learns what is left to learn. It starts at zero, so that the model first answers exactly as
+the wide read-out does. It is kept if its mean gain on the validation rows is larger than the standard error of that
+gain.
 """
 
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
@@ -19,21 +21,27 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
+from onetrunk.evaluation.evidence_folder import MAX_COMPARED, MAX_JUDGED
+from onetrunk.evaluation.rivals import Rivals, fit_rivals
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
 from onetrunk.inference.wide import add_wide
+from onetrunk.training.allowance import Allowance
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import Choice, FineTuned, labelled_rows, tune, validation_rows
 from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.stage import encode_rows, new_model, provenance, untrained
-from onetrunk.training.wide import FittedWide, fit_wide, wide_rows
+from onetrunk.training.wide import FittedWide, Rows, fit_wide, wide_rows
 
 _LABELLED = 0.9  # share of the training rows that have their answers
 _MIN_JUDGED = 50  # rows that can say whether the trunk gains
 _PATIENCE = 5  # validations
-_WIDE_SHARE = 0.5  # of the time
+_RIVALS_SHARE, _RIVALS_SECONDS = 0.04, 12.0  # of the time, and at most: for the baselines that come first,
+_FIRST_SHARE, _FIRST_SECONDS = 0.1, 30.0  # the first wide fit,
+_SECOND_SHARE = 0.4  # and of what is left then a second one, where the first had no time for all
+_LEAST_SECONDS = 5.0  # in which a trunk can learn something
 _PROPER = "log_loss"
 _REASON = "by what the trunk gains in the mean loss of {:,} validation rows"
 
@@ -52,72 +60,124 @@ def begins_wide(data: Data, recipe: Recipe) -> bool:
     return wide and all(issubclass(kind, WideTarget) for kind in asked) and min(answered) >= _LABELLED
 
 
-def train_beside_wide(data: Data, context: RunContext, usable: Callable[[Model], None]) -> FineTuned | None:
-    """A new model of one task. `usable` is called with it as soon as it answers as well as simple models do. None where
-    there is nothing for them to learn from."""
-    started = time.monotonic()
+class Keeper(Protocol):
+    """Keeps a model that is better than what there was before: from then on a run that is stopped leaves this one."""
+
+    def __call__(self, model: Model, choice: Choice, rivals: Rivals) -> None: ...
+
+
+def train_beside_wide(data: Data, context: RunContext, clock: Allowance, keep: Keeper) -> FineTuned | None:
+    """A new model of one task. `keep` is called with it as soon as it answers as well as simple models do, and whenever
+    it has become better. None where there is nothing for simple models to learn from."""
     task = Task(list(data.given), list(data.ask))
     model = new_model(data, context.recipe, context.seed)
     store = encode_rows(model, data, "train", context.recipe)
     context.show_ledger(data.ledger, len(store.index))
     labelled = labelled_rows(store, task)
-    fits = _attach(model, store, labelled, task, context)
-    if not fits:
+    wide = {name: wide_rows(store, task.given, name, labelled) for name in task.ask}
+    if any(rows is None for rows in wide.values()):
+        return None
+    rivals = _rivals(model, data, task, min(_RIVALS_SECONDS, _RIVALS_SHARE * clock.seconds), context)
+    fits = _fitted(wide, min(_FIRST_SECONDS, _FIRST_SHARE * clock.seconds), context)
+    if fits is None:
         return None
     model.tasks = [task]
-    choice = Choice(
-        len(labelled), kept="the wide read-out alone", wide={name: fit.as_json() for name, fit in fits.items()}
-    )
-    model.provenance = provenance(data, context, untrained(model, time.monotonic() - started), "wide")
-    usable(model)
+    choice = Choice(len(labelled), kept="the wide read-out alone")
+
+    def hold(fits: dict[str, FittedWide]) -> None:
+        _attach(model, store, fits, wide)
+        choice.wide = {name: fit.as_json() for name, fit in fits.items()}
+        model.provenance = provenance(data, context, untrained(model, clock.gone), "wide")
+        with clock.judging():
+            keep(model, choice, rivals)
+
+    hold(fits)
+    if any(fit.left_out for fit in fits.values()) and clock.left > _FIRST_SECONDS:
+        again = _fitted(wide, _SECOND_SHARE * clock.left, context)
+        if again is not None and _total(again) < _total(fits):
+            fits = again
+            hold(fits)
+    for name, fit in fits.items():
+        if fit.left_out:
+            context.on_event(Note(f"The wide read-out of {name} leaves out {fit.left_out}."))
     rows = validation_rows(data, task)
     if len(rows) < _MIN_JUDGED:
         context.on_event(
             Note(f"The trunk is not trained: {len(rows)} validation rows are too few to tell whether it helps.")
         )
-        return FineTuned(model, choice)
+    elif clock.left < _LEAST_SECONDS:
+        context.on_event(Note("The trunk is not trained: no time is left (a larger --budget trains it)."))
+    else:
+        _train_trunk(model, data, store, labelled, task, rows, context.but(limit=clock.left), choice)
+    return FineTuned(model, choice)
+
+
+def _rivals(model: Model, data: Data, task: Task, seconds: float, context: RunContext) -> Rivals:
+    """The simple baselines, as far as there is time now."""
+    names = [*task.given, *task.ask]
+    parts = [data.part(split) for split in ("train", "val", "test")]
+    train, validation, test = ({name: part[name] for name in names} for part in parts)
+    if len(parts[0]) > MAX_COMPARED or len(parts[2]) > MAX_JUDGED:
+        return {}  # the evidence is of a sample
+    tasks = [(task.given, name) for name in task.ask]
+    return fit_rivals(model, tasks, train, validation, test, seconds, context.on_event)
+
+
+def _fitted(wide: Mapping[str, Rows | None], seconds: float, context: RunContext) -> dict[str, FittedWide] | None:
+    """A wide read-out for every asked column; None where one has too little to learn from."""
+    fits = {}
+    for name, rows in wide.items():
+        fit = None if rows is None else fit_wide(rows, context.seed, seconds / len(wide))
+        if rows is None or fit is None:
+            return None
+        fits[name] = fit
+        reason = f"fitted in {fit.seconds:.0f} s, with these losses in cross-validation on {rows.count:,} rows"
+        context.on_event(Decision(f"a wide read-out of {name}", reason, dict(fit.scores)))
+    return fits
+
+
+def _total(fits: Mapping[str, FittedWide]) -> float:
+    return sum(min(fit.scores.values()) for fit in fits.values())
+
+
+def _attach(model: Model, store: Store, fits: Mapping[str, FittedWide], wide: Mapping[str, Rows | None]) -> None:
+    """Puts wide read-outs into the model. Training rows get what models say that did not see them."""
+    for name, fit in fits.items():
+        rows, encoder = wide[name], model.encoder(name)
+        assert rows is not None and isinstance(encoder, WideTarget)
+        out = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
+        out[rows.rows] = fit.held_out
+        store.wide[name] = out
+        if fit.residuals is not None:
+            encoder.expect_around(fit.residuals)
+        model.network.add_wide(name, fit.readout.to(next(model.network.parameters()).device))
+
+
+def _train_trunk(
+    model: Model,
+    data: Data,
+    store: Store,
+    labelled: np.ndarray,
+    task: Task,
+    rows: Table,
+    context: RunContext,
+    choice: Choice,
+) -> None:
+    """Trains the trunk, and keeps it if it gains more on the validation rows than the noise of that gain."""
     before = copy.deepcopy(model.network.state_dict())
-    left = None if context.limit is None else max(5.0, context.limit - (time.monotonic() - started))
-    result = tune(model, store, labelled, task, context.but(recipe=_patient(model, context.recipe, task), limit=left),
-                  pretrained=False, validation=rows)  # fmt: skip
+    context_of = context.but(recipe=_patient(model, context.recipe, task))
+    result = tune(model, store, labelled, task, context_of, pretrained=False, validation=rows)
     after = _row_scores(model, rows, task)
     trained = model.network.state_dict()
     model.network.load_state_dict(before)
     gains = _row_scores(model, rows, task) - after
     gain, noise = float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
-    kept = gain > noise
-    if kept:
+    if gain > noise:
         model.network.load_state_dict(trained)
         model.provenance = provenance(data, context, result, "finetune")
         choice.kept = "the wide read-out and the trunk"
     choice.trunk = {"gain": gain, "standard_error": noise, "seconds": result.seconds, "steps": float(result.step)}
     context.on_event(Decision(choice.kept, _REASON.format(len(gains)), {"gain": gain, "standard error": noise}))
-    return FineTuned(model, choice)
-
-
-def _attach(model: Model, store: Store, labelled: np.ndarray, task: Task, context: RunContext) -> dict[str, FittedWide]:
-    """Fits a wide read-out for every asked column and adds it to the model; nothing where one has too little to learn
-    from. Training rows get what models say that did not see them."""
-    fits = {}
-    for name in task.ask:
-        rows = wide_rows(store, task.given, name, labelled)
-        limit = None if context.limit is None else _WIDE_SHARE * context.limit / len(task.ask)
-        fit = None if rows is None else fit_wide(rows, context.seed, limit)
-        if rows is None or fit is None:
-            return {}
-        fits[name] = fit
-        if fit.left_out:
-            context.on_event(Note(f"The wide read-out of {name} leaves out {fit.left_out}."))
-        out = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
-        out[rows.rows] = fit.held_out
-        store.wide[name] = out
-        reason = f"fitted in {fit.seconds:.0f} s, with these losses in cross-validation on {rows.count:,} rows"
-        context.on_event(Decision(f"a wide read-out of {name}", reason, dict(fit.scores)))
-    for name, fit in fits.items():
-        if fit.residuals is not None:
-            model.encoder(name).expect_around(fit.residuals)
-        model.network.add_wide(name, fit.readout.to(next(model.network.parameters()).device))
-    return fits
 
 
 def _patient(model: Model, recipe: Recipe, task: Task) -> Recipe:
