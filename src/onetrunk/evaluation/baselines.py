@@ -149,7 +149,7 @@ def _features(
         return None
     found: tuple[dict[str, Any], dict[str, Any]] = {}, {}
     if deadline.left <= 0:
-        return "no time is left"
+        return f"looking at it would take longer than {seconds:g} s"
     try:
         if len(train) > 4 * _TRIED_VALUES:
             part = train[:: len(train) // _TRIED_VALUES]
