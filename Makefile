@@ -2,7 +2,7 @@
 # make demo-short  the same steps in under a minute, with poor figures (folder runs/demo-short/)
 # make quick       the tests of the parts that most changes touch, in under a minute
 # make test        the tests
-# make lint        ruff: style and format
+# make lint        ruff: style and format; mypy: types
 #
 # Each makes .venv on first use. Another Python: make demo PYTHON=python3.12
 
@@ -29,6 +29,7 @@ test: .venv/.installed-dev
 lint: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 # pip is the last thing that venv makes: where it is missing, an environment was not finished.
 $(BIN)/pip:

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", nargs="?", help="a comparison of --list")
     parser.add_argument("--list", action="store_true", help="name the comparisons")
     parser.add_argument("--docs", action="store_true", help="make docs/benchmarks.md from bench/results")
-    parser.add_argument("--part", choices=("test", "val"), default="test", help="val while building: nothing is kept")
+    parser.add_argument("--split", choices=("test", "val"), default="test", help="val while building: nothing is kept")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
                         help="try another setting, like pretrain.steps=20: nothing is kept")  # fmt: skip
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("name a comparison, or use --list or --docs")
     else:
         try:
-            found = common.run(told.name, told.part, told.seed, told.settings, not told.no_rival)
+            found = common.run(told.name, told.split, told.seed, told.settings, not told.no_rival)
         except OnetrunkError as error:
             print(f"bench: {error}", file=sys.stderr)
             return error.exit_code

@@ -38,7 +38,7 @@ def compare_ways(
     base = pretrain_model(unlabelled, run.context(config, run.place / "pretraining", max_bad=MOST_BAD))
     base.save(run.place / "base")
     extend_model(base, data, run.seed, on_event=run.on_event)
-    test = data.part(run.part)
+    test = data.rows(run.split)
     right: dict[str, np.ndarray] = {}
     costs: dict[str, dict[str, float | int | None]] = {}
     for name, told in ways.items():
@@ -65,7 +65,7 @@ def compare_ways(
         unit="accuracy",
         rival_name=RIVAL,
         rival=accuracy.get(RIVAL),
-        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.indices().items()}},
+        split={"part": run.split, "rows": {name: len(index) for name, index in data.split.indices().items()}},
         also=also,
     )
 

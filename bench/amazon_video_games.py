@@ -2,7 +2,7 @@
 
     python -m bench amazon_video_games      about 12 minutes on 2 cores
 
-The last item of everyone with at least three is the test part's, the one before it the validation part's. The rival is
+The last item of everyone with at least three is the test split's, the one before it the validation part's. The rival is
 a kept figure, not run here: SASRec (arXiv 1808.09781, table 3, "Games"): HR@10 .7410, NDCG@10 .5360, the true item
 among 100 others drawn at random from all 23,715 games, met in training or not. That protocol is ours too; a game never
 met counts as last, which is a miss where it is the true one. Full ranking stands beside it. Popularity and item kNN are

@@ -62,7 +62,7 @@ def compare(run: Run) -> Figures:
     model = finetune_model(data, run.context(config, run.place), model, pretrained=False).model
     made = model.provenance["stages"][-1]
 
-    evaluation, held = model.evaluation("answers"), data.part(run.part)["answers"]
+    evaluation, held = model.evaluation("answers"), data.rows(run.split)["answers"]
     answers = model.answer({"answers": held}, "answers", [])
     found = evaluation.measure(answers, held)
     draws = metric_draws(
@@ -72,7 +72,7 @@ def compare(run: Run) -> Figures:
         run.seed,
     )
     ends = interval(found["auc"], draws)
-    train = data.part("train")["answers"]
+    train = data.rows("train")["answers"]
     rivals = run_baselines({}, evaluation, {}, {}, train, held, seconds=3600) if run.rival else {}
     return Figures(
         ours=found["auc"],
@@ -80,7 +80,7 @@ def compare(run: Run) -> Figures:
         unit="AUC",
         rival_name="DKVMN (kept figure)",
         rival=RIVAL if run.rival else None,
-        split={"part": run.part, "rows": {name: len(index) for name, index in split.indices().items()}},
+        split={"part": run.split, "rows": {name: len(index) for name, index in split.indices().items()}},
         also={
             "metrics": found,
             "answers_judged": sum(len(row["correct"]) for row in held),

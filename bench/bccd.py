@@ -45,7 +45,7 @@ def compare(run: Run) -> Figures:
     tuned = finetune_model(data, run.context(config, run.place / "bccd"), model, pretrained=False)
     model, decision = tuned.model, tuned.choice
     seconds = time.monotonic() - start
-    test, train = data.part(run.part), data.part("train")
+    test, train = data.rows(run.split), data.rows("train")
     truths = test["boxes"]
     answers = [a.value for a in model.answer(test, "boxes", ["image"])]
     usual = UsualBoxes().fit(np.zeros((len(train), 1)), model.evaluation("boxes").target(train["boxes"]))
@@ -63,7 +63,7 @@ def compare(run: Run) -> Figures:
         unit="mAP@.5",
         rival_name="a pretrained YOLOv8n (a figure from the literature, not run here)",
         rival=PRETRAINED_YOLOV8N if run.rival else None,
-        split={"part": run.part, "pictures": {name: len(index) for name, index in data.split.indices().items()}},
+        split={"part": run.split, "pictures": {name: len(index) for name, index in data.split.indices().items()}},
         also={
             "mAP@[.5:.95]": found["mAP@[.5:.95]"],
             "AP@.5": {name: float(p.mean()) for name, p in precision_recall(truths, answers)[1].items()},

@@ -2,7 +2,7 @@
 
     python -m bench chnsenticorp_hotel      about 12 minutes on 2 cores
 
-7,765 reviews; accuracy on the test part. Both see characters and pairs of neighbours.
+7,765 reviews; accuracy on the test split. Both see characters and pairs of neighbours.
 """
 
 from __future__ import annotations

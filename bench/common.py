@@ -51,7 +51,7 @@ class Run:
     """What a comparison's `compare(run)` is told."""
 
     name: str
-    part: str  # test, or val while building
+    split: str  # test, or val while building
     seed: int
     settings: list[str]  # key=value, over the comparison's own
     rival: bool  # is the rival wanted?
@@ -122,9 +122,9 @@ def data_folder(name: str) -> Path:
 
 
 def run(
-    name: str, part: str = "test", seed: int = 0, settings: list[str] | None = None, rival: bool = True
+    name: str, split: str = "test", seed: int = 0, settings: list[str] | None = None, rival: bool = True
 ) -> dict[str, Any]:
-    """Runs one comparison. A plain run on the test part, one that the name alone repeats, is kept in bench/results."""
+    """Runs one comparison. A plain run on the test split, one that the name alone repeats, is kept in bench/results."""
     from onetrunk.verbs.show import Printer
 
     if name not in comparisons():
@@ -134,17 +134,17 @@ def run(
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         try:
-            found = compare(Run(name, part, seed, settings, rival, Path(place), Printer()))
+            found = compare(Run(name, split, seed, settings, rival, Path(place), Printer()))
         except AbsentData as error:
             print(error, file=sys.stderr)
             return {"name": name, "absent": str(error)}
     result = record(name, found, seed, time.monotonic() - start)
-    if part == "test" and not settings and rival:
+    if split == "test" and not settings and rival:
         RESULTS.mkdir(exist_ok=True)
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
         (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
     else:
-        print("Not kept: a trial, or not on the test part.", file=sys.stderr)
+        print("Not kept: a trial, or not on the test split.", file=sys.stderr)
     return result
 
 

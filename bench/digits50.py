@@ -3,7 +3,7 @@
     python -m bench digits50      about 12 minutes on 2 cores
 
 The demo's job, `onetrunk demo`, five times: scikit-learn's digits, 1,437 training images of which 50 are labelled, 360
-held out. `--part val` looks at the unlabelled training images instead, whose labels no model sees.
+held out. `--split val` looks at the unlabelled training images instead, whose labels no model sees.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def compare(run: Run) -> Figures:
     right: dict[str, list[np.ndarray]] = {}
     for seed in range(run.seed, run.seed + SEEDS):
         data = digits.data(seed, config)
-        test = data.part("test")
-        if run.part == "val":
+        test = data.rows("test")
+        if run.split == "val":
             target = load_digits().target
             hidden = [i for i in data.split.train if data.table["label"][i] is None]
             test = data.table.take(np.array(hidden))
@@ -71,7 +71,7 @@ def _figures(run: Run, right: dict[str, list[np.ndarray]]) -> Figures:
         unit="accuracy",
         rival_name="SVM on pixels",
         rival=mean["SVM"],
-        split={"part": run.part, "labelled": 50, "seeds": SEEDS},
+        split={"part": run.split, "labelled": 50, "seeds": SEEDS},
         without_pretraining=mean["from scratch"],
         also={
             "mean": mean,

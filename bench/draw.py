@@ -43,7 +43,7 @@ def compare_drawings(
     picture = ROOT / "docs" / "images" / f"{run.name}.png"
     Image.fromarray(sheet([drawn[first : first + SHOWN] for first in range(0, len(drawn), EACH)])).save(picture)
 
-    train, real = data.part("train"), data.part(run.part)
+    train, real = data.rows("train"), data.rows(run.split)
     pixels = {"train": _flat(train["image"]), "real": _flat(real["image"]), "drawn": _flat(drawn)}
     judge = SVC(C=10, gamma="scale").fit(pixels["train"], train[given])
     right = judge.predict(pixels["drawn"]) == wanted
@@ -56,7 +56,7 @@ def compare_drawings(
         unit="recognised",
         rival_name=rival_name,
         rival=float(judge.score(pixels["real"], real[given])),
-        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.indices().items()}},
+        split={"part": run.split, "rows": {name: len(index) for name, index in data.split.indices().items()}},
         also={
             "drawn": len(drawn),
             "recognised_of_each": right.reshape(len(classes), EACH).mean(1).tolist(),

@@ -60,7 +60,7 @@ def compare(run: Run) -> Figures:
     config, members = run.config(SETTINGS)
     frame = read(run.data())
     data = run.open(frame[["smiles", "solubility", "split"]], config, ask=["solubility"])
-    train, held = (frame[frame["split"] == part] for part in ("train", run.part))
+    train, held = (frame[frame["split"] == part] for part in ("train", run.split))
     truth = held["solubility"].to_numpy()
     foundation = pretrain_model(data, run.context(config, run.place / "foundation"))
 
@@ -95,7 +95,7 @@ def compare(run: Run) -> Figures:
         rival_name="ridge on five descriptors",
         rival=None if rival is None else rmse(rival),
         split={
-            "part": run.part,
+            "part": run.split,
             "rows": {part: int((frame["split"] == part).sum()) for part in ("train", "val", "test")},
         },
         without_pretraining=rmse(scratch),

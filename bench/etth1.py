@@ -1,9 +1,9 @@
-"""etth1: seven channels of a transformer station, 96 hours ahead, on every window of the test part.
+"""etth1: seven channels of a transformer station, 96 hours ahead, on every window of the test split.
 
     python -m bench etth1      minutes on 2 cores; expected: a mean squared error of at most .38
 
 The standard protocol (arXiv 2012.07436): rows 0-8639 for training, 8640-11519 for validation, 11520-14399 for the test;
-channels in the training rows' standard deviations; each window of the test part, its history reaching back before it.
+channels in the training rows' standard deviations; each window of the test split, its history reaching back before it.
 The rival that is run is a linear forecast: one ridge regression for all channels, on normed histories of the same
 length, shrunk towards a naive forecast. Kept figures, not run: DLinear .375 (arXiv 2205.13504), PatchTST .370 (arXiv
 2211.14730).
@@ -60,7 +60,7 @@ def compare(run: Run) -> Figures:
         unit="MSE (less is better)",
         rival_name="linear, on the same windows",
         rival=float(squared["linear"].mean()) if run.rival else None,
-        split={"part": run.part, "windows": len(true), "channels": len(names)},
+        split={"part": run.split, "windows": len(true), "channels": len(names)},
         also={
             "difference_interval": ends.get("difference"),
             "mean_absolute_error": float(np.abs(scaled(made.answers["ours"]) - true).mean()),

@@ -55,7 +55,7 @@ def compare(run: Run) -> Figures:
         unit="AUC or accuracy, mean of four data sets",
         rival_name="the same trunk from nothing",
         rival=scratch,
-        split={"part": run.part, "draws": _DRAWS},
+        split={"part": run.split, "draws": _DRAWS},
         without_pretraining=scratch,
         also={"better_beyond_the_interval": f"{better} of {len(each)}", **each},
     )
@@ -77,7 +77,7 @@ def _open(run: Run, table: Any, ask: list[str], given: list[str] | None, config:
 
 
 def _gain(run: Run, name: str, ask: str, metric: str, labelled: int, steps: int, molecules: Any) -> dict[str, Any]:
-    """Scores on the part `run.part`, pretrained and from nothing, and the gain with its 95 % interval. `molecules` is
+    """Scores on the split `run.split`, pretrained and from nothing, and the gain with its 95 % interval. `molecules` is
     the foundation model, where it is not to be made of the very table."""
     from onetrunk.training.finetune import finetune_model
     from onetrunk.training.pretrain import pretrain_model
@@ -95,7 +95,7 @@ def _gain(run: Run, name: str, ask: str, metric: str, labelled: int, steps: int,
     answers = list(data.table[ask])
     parts = {part: [i for i in index if answers[i] is not None] for part, index in data.split.indices().items()}
     dice = np.random.default_rng(run.seed)
-    held = data.table.take(np.sort(dice.permutation(parts[run.part])[:_MOST_JUDGED]))
+    held = data.table.take(np.sort(dice.permutation(parts[run.split])[:_MOST_JUDGED]))
     answered: dict[str, list[np.ndarray]] = {"pretrained": [], "from nothing": []}  # each draw's rows
     for draw in range(_DRAWS):
         kept = {int(i) for part in ("train", "val") for i in dice.permutation(parts[part])[:labelled]}

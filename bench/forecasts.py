@@ -36,7 +36,7 @@ def forecasts(run: Run, config: Recipe, table: Table, ask: str, given: list[str]
     data = run.open(table, config, ask=[ask], given=given)
     model = new_model(data, config, run.seed)
     model = finetune_model(data, run.context(config, run.place / "model"), model, pretrained=False).model
-    evaluation, rows, train = model.evaluation(ask), data.part(run.part), data.part("train")
+    evaluation, rows, train = model.evaluation(ask), data.rows(run.split), data.rows("train")
     before, truths = before_and_then(model.encoder(ask), rows[ask])
     columns = {**{name: rows[name] for name in given}, ask: before}
     found = model.answer(columns, ask, given)
@@ -109,7 +109,7 @@ def next_day(
         unit=f"{unit} (less is better)",
         rival_name="the last close",
         rival=float(errors["last value"].mean()) if run.rival else None,
-        split={"part": run.part, "days": len(errors["ours"])},
+        split={"part": run.split, "days": len(errors["ours"])},
         also={
             "difference_interval": lead,
             "verdict": beaten,

@@ -52,12 +52,12 @@ def compare(run: Run) -> Figures:
     sampling = Sampling(temperature=TEMPERATURE, guidance=GUIDANCE, steps=STEPS, seed=run.seed)
     clips = [answer.value for answer in speaker.answer({"digit": digits}, "audio", ["digit"], sampling)]
     right = _right(recogniser, clips, digits)
-    real = heard.part(run.part)
+    real = heard.rows(run.split)
     truly = _right(recogniser, real["audio"], real["digit"])
     evaluation = speaker.evaluation("audio")
     nearest = (
-        _nearest(evaluation, clips, spoken.part("train")["audio"]),
-        _nearest(evaluation, real["audio"], spoken.part("train")["audio"]),
+        _nearest(evaluation, clips, spoken.rows("train")["audio"]),
+        _nearest(evaluation, real["audio"], spoken.rows("train")["audio"]),
     )
     return Figures(
         ours=float(right.mean()),
@@ -65,7 +65,7 @@ def compare(run: Run) -> Figures:
         unit="recognised",
         rival_name="real clips",
         rival=float(truly.mean()),
-        split={"part": run.part, "spoken": len(clips), "real": len(truly)},
+        split={"part": run.split, "spoken": len(clips), "real": len(truly)},
         also={
             "by_digit": {str(d): float(right[np.array(digits) == d].mean()) for d in range(10)},
             "real_interval": _wilson(truly),

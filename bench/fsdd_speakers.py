@@ -2,9 +2,8 @@
 
     python -m bench fsdd_speakers      about 12 minutes on 2 cores
 
-Accuracy on the 200 clips of each left-out speaker, from the 1,000 of the others; the mean of 4. `--part val` leaves out
-each of the other two: settings were chosen on them.
-"""
+Accuracy on the 200 clips of each left-out speaker, from the 1,000 of the others; the mean of 4. `--split val` leaves
+out each of the other two: settings were chosen on them."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ SPEAKERS = {"val": ["george", "theo"], "test": ["jackson", "lucas", "nicolas", "
 
 
 def read(folder: Path, speaker: str = "theo") -> dict[str, list[Any]]:
-    """All clips of one speaker are the test part; of the others takes 5 and 6 choose the best step."""
+    """All clips of one speaker are the test split; of the others takes 5 and 6 choose the best step."""
     with (folder / "metadata.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {
@@ -39,11 +38,11 @@ def compare(run: Run) -> Figures:
 
     config, _ = run.config(SETTINGS)
     right: dict[str, list[np.ndarray]] = {"ours": [], "rival": []}
-    for speaker in SPEAKERS[run.part]:
+    for speaker in SPEAKERS[run.split]:
         data = run.open(read(data_folder("fsdd"), speaker), config, ask=["digit"])
         model = new_model(data, config, run.seed)
         model = finetune_model(data, run.context(config, run.place / speaker), model, pretrained=False).model
-        test, train = data.part("test"), data.part("train")
+        test, train = data.rows("test"), data.rows("train")
         truth = np.array(test["digit"])
         right["ours"].append(np.array([a.value for a in model.answer(test, "digit", data.given)]) == truth)
         if run.rival:
@@ -56,9 +55,9 @@ def compare(run: Run) -> Figures:
         unit="accuracy",
         rival_name="12-frame spectra, LR",
         rival=mean["rival"],
-        split={"part": run.part, "speakers": SPEAKERS[run.part], "clips": 200},
+        split={"part": run.split, "speakers": SPEAKERS[run.split], "clips": 200},
         also={
-            name: {s: float(e.mean()) for s, e in zip(SPEAKERS[run.part], each, strict=True)}
+            name: {s: float(e.mean()) for s, e in zip(SPEAKERS[run.split], each, strict=True)}
             for name, each in right.items()
             if each
         },

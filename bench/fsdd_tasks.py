@@ -43,7 +43,7 @@ def compare(run: Run) -> Figures:
     data = run.open(fsdd.read(data_folder("fsdd")), config, ask=list(TASKS), given=["audio"])
     sounds = dataclasses.replace(data, ask=[])
     base = pretrain_model(sounds, run.context(config, run.place / "pretraining", max_bad=MOST_BAD))
-    test = data.part(run.part)
+    test = data.rows(run.split)
     right: dict[str, dict[str, np.ndarray]] = {"one": {}, "single": {}}
     seconds = {"one": 0.0, "single": 0.0}
     parameters = {"one": 0, "single": 0}
@@ -73,6 +73,6 @@ def compare(run: Run) -> Figures:
         unit="mean accuracy of digit and speaker",
         rival_name="two models, one a task",
         rival=float(both["single"].mean()) if run.rival else None,
-        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.indices().items()}},
+        split={"part": run.split, "rows": {name: len(index) for name, index in data.split.indices().items()}},
         also=also,
     )

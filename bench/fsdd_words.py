@@ -35,14 +35,14 @@ def compare(run: Run) -> Figures:
     data = run.open(rows, config, ask=["word"], ignore=["speaker"])
     model = new_model(data, config, run.seed)
     model = finetune_model(data, run.context(config, run.place / "model"), model, pretrained=False).model
-    heard = data.part(run.part)
+    heard = data.rows(run.split)
     answers = model.answer(heard, "word", ["audio"])
     metrics = model.evaluation("word").measure(answers, heard["word"])
     wrong = np.array([a.value != word for a, word in zip(answers, heard["word"], strict=True)])
     share = wilson(int(wrong.sum()), len(wrong))
     rival = None
     if run.rival:
-        train = data.part("train")
+        train = data.rows("train")
         frames = {name: part.select(["audio"]).frame() for name, part in (("train", train), ("heard", heard))}
         fitted = fsdd.rival().fit(frames["train"], train["word"])
         rival = float((fitted.predict(frames["heard"]) != np.array(heard["word"])).mean())
@@ -52,6 +52,6 @@ def compare(run: Run) -> Figures:
         unit="word error rate (less is better)",
         rival_name="12-frame spectra, LR, of ten words",
         rival=rival,
-        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.indices().items()}},
+        split={"part": run.split, "rows": {name: len(index) for name, index in data.split.indices().items()}},
         also={"metrics": metrics, "not_a_word": float(np.mean([a.value not in WORDS for a in answers]))},
     )

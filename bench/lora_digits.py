@@ -2,7 +2,7 @@
 
     python -m bench lora_digits      about 8 minutes on 2 cores
 
-scikit-learn's digits, 80/10/10; pretraining sees the training part's images without labels. Accuracy on the test part,
+scikit-learn's digits, 80/10/10; pretraining sees the training part's images without labels. Accuracy on the test split,
 trained parameters, seconds and peak memory of each way.
 """
 

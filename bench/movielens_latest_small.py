@@ -2,7 +2,7 @@
 
     python -m bench movielens_latest_small      about 6 minutes on 2 cores
 
-The data's parts: everyone's latest tenth is the test part, the tenth before it the validation part. One film a person
+The data's parts: everyone's latest tenth is the test split, the tenth before it the validation part. One film a person
 is asked for, the first of the part, from all before it: hit rate among the first 10 of the whole catalogue. Both rivals
 are run on the same rows; the better one is the rival. With 610 people the interval is wide.
 """

@@ -41,14 +41,14 @@ def compare_next(
     made = model.provenance["stages"][-1]
 
     encoder, evaluation = model.encoder("items"), model.evaluation("items")
-    before, then = before_and_then(encoder, data.part(run.part)["items"])
+    before, then = before_and_then(encoder, data.rows(run.split)["items"])
     answers = model.answer({"items": before}, "items", [])
     found = evaluation.measure(answers, then)
     ends = bootstrap(evaluation.metrics_per_row(answers, then)[metric], seed=run.seed)
     also: dict[str, Any] = {"metrics": found, "training_seconds": made["seconds"], "steps": made["steps"]}
     rivals = {}
     if run.rival:
-        seen, came = before_and_then(encoder, data.part("train")["items"])
+        seen, came = before_and_then(encoder, data.rows("train")["items"])
         rows = [i for i, value in enumerate(came) if value is not None]
         seen, came = [seen[i] for i in rows], [came[i] for i in rows]
         baselines = run_baselines(
@@ -67,6 +67,6 @@ def compare_next(
         unit=f"{metric.replace('_', ' ')} (100 negatives and the true item)" if metric.endswith("101") else metric,
         rival_name=name,
         rival=rival if run.rival else None,
-        split={"part": run.part, "rows": {part: len(index) for part, index in split.indices().items()}},
+        split={"part": run.split, "rows": {part: len(index) for part, index in split.indices().items()}},
         also=also,
     )

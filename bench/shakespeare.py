@@ -37,7 +37,7 @@ def learn(folder: str, settings: dict[str, Any], place: str) -> Found:
     split = Split(np.array([0]), np.zeros(0, dtype=np.int64), np.array([1]), "as nanoGPT cuts it")
     data = Data(table, *types_and_options(table, config, None), ["text"], [], {}, split)
     model = pretrain_model(data, RunContext(config, Path(place)))
-    store = encode(data.part("test"), list(model.columns.values()), model.network.encoders, Ledger())
+    store = encode(data.rows("test"), list(model.columns.values()), model.network.encoders, Ledger())
     made = model.provenance["stages"][-1]
     return {
         "loss": mean_loss(model.network, store, [], "text"),

@@ -91,7 +91,7 @@ def compare_classes(
     """
     config, members = run.config(settings)
     data = run.open(read(run.data()), config, ask=[ask], ignore=list(ignore))
-    test = data.part(run.part)
+    test = data.rows(run.split)
     test = test.take([i for i, value in enumerate(test[ask]) if value is not None])
     start = time.monotonic()
     pretrained = pretrain_model(data, run.context(config, run.place / "foundation", max_bad=MOST_BAD))
@@ -101,7 +101,7 @@ def compare_classes(
         "without pretraining": [_tuned(run, data, config, run.seed + k, None) for k in range(members)],
     }
     classes = class_names(pretrained.encoder(ask))
-    truth, validation = _truth(pretrained, test, ask), data.part("val")
+    truth, validation = _truth(pretrained, test, ask), data.rows("val")
     score = _METRICS[metric]
     p, on_validation = (
         {name: _mean_probabilities(each, rows, data.given, ask, classes) for name, each in models.items()}
@@ -134,7 +134,7 @@ def compare_classes(
         unit=metric,
         rival_name=rival.name,
         rival=score(p[rival.name], truth) if run.rival else None,
-        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.indices().items()}},
+        split={"part": run.split, "rows": {name: len(index) for name, index in data.split.indices().items()}},
         without_pretraining=score(p["without pretraining"], truth),
         also=also,
     )
@@ -163,7 +163,7 @@ def _truth(model: Model, table: Table, ask: str) -> np.ndarray:
 
 def _rival(rival: Rival, data: Data, test: Table, ask: str, model: Model) -> np.ndarray:
     """Probabilities [rows, classes] of the rival, fitted on the training part."""
-    train = data.part("train")
+    train = data.rows("train")
     train = train.take([i for i, value in enumerate(train[ask]) if value is not None])
     # Objects become numbers again where they are: a rival that took numbers for words would be handicapped.
     x_train, x_test = (table.select(data.given).frame().infer_objects() for table in (train, test))

@@ -36,7 +36,7 @@ def compare(run: Run) -> Figures:
         return list(sentences), list(translations)
 
     def rival(pairs: Pairs) -> list[str]:
-        return marian(pairs, run.part, str(run.place / "marian"), beams=BEAMS, seed=run.seed, **RIVAL)
+        return marian(pairs, run.split, str(run.place / "marian"), beams=BEAMS, seed=run.seed, **RIVAL)
 
     return compare_translations(
         run, SETTINGS, {name: part(name) for name in ("train", "val", "test")}, "en", "zh", tokenize="zh",

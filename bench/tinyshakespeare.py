@@ -7,7 +7,7 @@ The rival is a kept figure, not run here: nanoGPT (github.com/karpathy/nanoGPT),
 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0`, run with a
 validation loss of 1.8857 (the README says 1.88). Same cut of the text, same 64 characters of context, depth and width.
 
-There is no test part: `val.txt` is what is reported. While building, `--part val` trains on the first nine tenths of
+There is no test split: `val.txt` is what is reported. While building, `--split val` trains on the first nine tenths of
 `train.txt` and looks at its last tenth. Predicting text is the pretraining, so there is nothing without it.
 """
 
@@ -50,7 +50,7 @@ def compare(run: Run) -> Figures:
         (run.data() / "val.txt").read_text(encoding="utf-8"),
         "the text's last tenth held out, as nanoGPT cuts it",
     )
-    if run.part == "val":
+    if run.split == "val":
         cut = len(train) * 9 // 10
         train, held, how = train[:cut], train[cut:], "the last tenth of the training text held out"
     table = Table({"text": [train, held]}, "tinyshakespeare")
@@ -62,7 +62,7 @@ def compare(run: Run) -> Figures:
     if made["tokens"] > MOST_TOKENS:
         raise UsageError(f"{made['tokens']:,} tokens were trained on; the comparison allows {MOST_TOKENS:,}.")
 
-    store = encode(data.part("test"), list(model.columns.values()), model.network.encoders, Ledger())
+    store = encode(data.rows("test"), list(model.columns.values()), model.network.encoders, Ledger())
     loss = mean_loss(model.network, store, [], "text")
     # The same windows by the block, for the interval.
     windows, whose = store.encoders[0].successive_windows(store.contents[0])
@@ -79,7 +79,7 @@ def compare(run: Run) -> Figures:
         unit="nats a character (less is better)",
         rival_name="nanoGPT's CPU run (kept figure)",
         rival=RIVAL if run.rival else None,
-        split={"part": "val.txt" if run.part == "test" else "end of train.txt", "how": how,
+        split={"part": "val.txt" if run.split == "test" else "end of train.txt", "how": how,
                "characters": {"train": len(train), "held": len(held)}},
         also={
             "tokens": tokens,

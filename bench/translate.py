@@ -34,7 +34,7 @@ def compare_translations(
     """Pretrains on both columns, each asked from the other, fine-tunes on source to target, and writes
     with a search of `BEAMS` beams.
 
-    `tokenize` is sacreBLEU's. `rival` is a kept BLEU, or makes the rival's translations of the part `run.part`.
+    `tokenize` is sacreBLEU's. `rival` is a kept BLEU, or makes the rival's translations of the split `run.split`.
     """
     config, _ = run.config(settings)
     columns: dict[str, list[str]] = {source: [], target: [], "split": []}
@@ -48,7 +48,7 @@ def compare_translations(
     model = pretrain_model(data, run.context(config, run.place / "foundation"))
     model = finetune_model(data, run.context(config, run.place / "tuned"), model, pretrained=True).model
     minutes = (time.monotonic() - start) / 60
-    sentences, truths = pairs[run.part]
+    sentences, truths = pairs[run.split]
     start = time.monotonic()
     written = [
         str(a.value) for a in model.answer({source: sentences}, target, [source], Sampling(max_length=100, beams=BEAMS))
@@ -79,7 +79,7 @@ def compare_translations(
         unit="BLEU",
         rival_name=rival_name,
         rival=theirs,
-        split={"part": run.part, "rows": {name: len(index) for name, index in data.split.indices().items()}},
+        split={"part": run.split, "rows": {name: len(index) for name, index in data.split.indices().items()}},
         also=also,
     )
 

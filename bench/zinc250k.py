@@ -57,7 +57,7 @@ def compare(run: Run) -> Figures:
     some = [parts["val"][0]] * COUNT
     found = evaluation.measure(answers, some) | evaluation.novelty(answers, some, parts["train"])
     held = encode(
-        data.part(run.part).take(np.arange(2000)), list(model.columns.values()), model.network.encoders, Ledger()
+        data.rows(run.split).take(np.arange(2000)), list(model.columns.values()), model.network.encoders, Ledger()
     )
     valid = round(found["validity"] * COUNT)
     ends = wilson(valid, COUNT)
@@ -67,7 +67,7 @@ def compare(run: Run) -> Figures:
         unit=f"validity of {COUNT:,} molecules",
         rival_name="character RNN (MOSES, kept figure)",
         rival=RIVAL if run.rival else None,
-        split={"part": run.part, "rows": {name: len(part) for name, part in parts.items()}},
+        split={"part": run.split, "rows": {name: len(part) for name, part in parts.items()}},
         also={
             "uniqueness": found["uniqueness"],
             "novelty": found["novelty"],

@@ -14,7 +14,7 @@ import typer
 
 from onetrunk import VERBS, __version__, verb
 from onetrunk.core.errors import OnetrunkError, UsageError
-from onetrunk.core.terminal import printable
+from onetrunk.core.terminal import escaped_json, json_line, printable
 
 _FLAGS = {"start": "--from", "settings": "--set"}  # where the flag's name is not a good name in Python
 
@@ -77,7 +77,7 @@ def _command(verb: Callable[..., Any]) -> Callable[..., None]:
         result = verb(**values)
         _show(result, as_json)
 
-    command.__signature__ = inspect.Signature([*parameters, json_flag])
+    command.__signature__ = inspect.Signature([*parameters, json_flag])  # type: ignore[attr-defined]  # typer reads it
     command.__doc__ = summary
     command.__annotations__ = {p.name: p.annotation for p in [*parameters, json_flag]}
     return command
@@ -121,18 +121,19 @@ def _value(name: str, value: Any, hint: Any) -> Any:
     if not isinstance(value, list | tuple):
         return value
     if "dict" in str(hint):
-        return dict(_pair(name, pair) for v in value for pair in _parts(v, "=,", 2))
+        return dict(_pair(name, pair) for v in value for pair in _entries(v, "=,", 2))
     if name == "settings":
         return list(value)
-    return [part for v in value for (part,) in _parts(v, ",", 1)]
+    return [part for v in value for (part,) in _entries(v, ",", 1)]
 
 
-def _parts(text: str, separators: str, most: int) -> Iterator[list[str]]:
-    """Comma-separated entries, each of at most so many parts; empty ones are passed over."""
+def _entries(text: str, separators: str, most: int) -> Iterator[list[str]]:
+    """Comma-separated entries, each of at most so many fields; empty ones are passed over."""
     from onetrunk.core.config import take_part
 
     while text.strip():
-        entry, sign = [], "="
+        entry: list[str] = []
+        sign = "="
         while sign == "=":
             part, sign, text = take_part(text, separators if len(entry) + 1 < most else ",")
             entry.append(part.strip())
@@ -156,20 +157,19 @@ def _documentation(verb: Callable[..., Any]) -> tuple[str, dict[str, str]]:
 def _show(result: Any, as_json: bool) -> None:
     """What a verb returns, for a machine or a person. Models were saved and say so themselves."""
     import base64
-    import json
 
     if hasattr(result, "to_json"):  # a DataFrame
         if as_json:
             result = result.map(lambda v: base64.b64encode(v).decode() if isinstance(v, bytes) else v)
-            print(result.to_json(orient="records", lines=True, force_ascii=False), end="")
+            print(escaped_json(result.to_json(orient="records", lines=True, force_ascii=False)), end="")
         elif len(result):
-            shown = result.head(20).map(lambda v: f"{len(v):,} bytes; see --out" if isinstance(v, bytes) else v)
-            print(printable(shown.to_string()))
+            table = result.head(20).map(lambda v: f"{len(v):,} bytes; see --out" if isinstance(v, bytes) else v)
+            print(printable(table.to_string()))
             if len(result) > 20:
                 print(f"... {len(result):,} rows; --out FILE keeps them all.")
     elif as_json:
-        found = result.as_json() if hasattr(result, "as_json") else result
-        print(json.dumps(found, ensure_ascii=False, default=str))
+        plain = result.as_json() if hasattr(result, "as_json") else result
+        print(json_line(plain))
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     def compare(run: Run) -> Figures:
         size = len((run.data() / "rows.txt").read_text().split())
         config, members = run.config({"size": "nano", "ensemble": 2})
-        also = {"part": run.part, "size": config.size, "members": members, "rows": size}
+        also = {"part": run.split, "size": config.size, "members": members, "rows": size}
         rival = 0.75 if run.rival else None
-        return Figures(0.875 + run.seed, [0.8, 0.9], "accuracy", "a coin", rival, {"part": run.part}, 0.5, also)
+        return Figures(0.875 + run.seed, [0.8, 0.9], "accuracy", "a coin", rival, {"part": run.split}, 0.5, also)
 
     module = types.ModuleType("bench.fake")
     module.compare = compare
@@ -65,7 +65,7 @@ def test_a_plain_run_is_printed_and_kept(fake: Path, capsys: pytest.CaptureFixtu
     assert json.loads((fake / "fake.json").read_text()) == found
 
 
-@pytest.mark.parametrize("trial", [["--part", "val"], ["--set", "size=tiny"], ["--no-rival"]])
+@pytest.mark.parametrize("trial", [["--split", "val"], ["--set", "size=tiny"], ["--no-rival"]])
 def test_a_trial_is_not_kept(fake: Path, capsys: pytest.CaptureFixture[str], trial: list[str]) -> None:
     found = printed(capsys, "fake", *trial)
     assert not fake.exists()

@@ -1,4 +1,4 @@
-"""Audio: whatever is sound becomes a spectrogram, whatever is not is refused; parts, augmentation, speaking."""
+"""Audio: whatever is sound becomes a spectrogram, whatever is not is refused; patches, augmentation, speaking."""
 
 from __future__ import annotations
 
@@ -228,11 +228,11 @@ def test_spectra_become_sound_again() -> None:
     assert np.median(np.abs(mel(DICE.normal(size=4160).astype(np.float32) * 0.1) - truth)[2:48]) * 4.34 > 8, "others"
 
 
-# -- parts and roles -----------------------------------------------------------------------------------------
+# -- patches and roles -----------------------------------------------------------------------------------------
 MELODIES = [worlds.sound(i, 0.2 + 0.1 * (i % 4)) for i in range(12)]
 
 
-def test_parts_hold_the_whole_sound_in_order() -> None:
+def test_patches_hold_the_whole_sound_in_order() -> None:
     sides = fitted(MELODIES, step=4)
     content = worlds.content_of(sides, MELODIES)
     assert content.lens.tolist() == [5, 8, 10, 13] * 3
@@ -250,8 +250,8 @@ def test_what_is_asked_begins_with_its_length() -> None:
     segment = sides.segment(content, Role.ASKED, worlds.keys(12), True)
     assert np.array_equal(segment.lens, content.lens + 1)
     slot = local_positions(segment.lens) == 0
-    assert np.array_equal(segment.order, (~slot).astype(int)), "the slot sees no part, the parts see the slot"
-    assert np.array_equal(segment.content["part"] == -1, slot) and len(segment.reads) == len(slot)
+    assert np.array_equal(segment.order, (~slot).astype(int)), "the slot sees no patch, the patches see the slot"
+    assert np.array_equal(segment.content["position"] == -1, slot) and len(segment.reads) == len(slot)
     assert not segment.content["mel"][slot].any()
     assert np.round(segment.targets["length"][slot] * sides.longest).astype(int).tolist() == content.lens.tolist()
     exact = content.gather()["mel"].astype(np.float32)
@@ -262,7 +262,7 @@ def test_what_is_asked_begins_with_its_length() -> None:
     assert len(np.unique(level)) == 12, "one level a recording"
 
 
-def test_masked_parts_are_runs_of_noise() -> None:
+def test_masked_patches_are_runs_of_noise() -> None:
     values = MELODIES * 20
     sides = fitted(values, mask_rate=0.4, span=3, **PLAIN)
     content = worlds.content_of(sides, values)
@@ -279,7 +279,7 @@ def test_masked_parts_are_runs_of_noise() -> None:
         assert len(runs) and (runs[:-1] >= min(3, len(hidden))).all(), "only the last may be cut by the end"
 
 
-def test_windows_of_long_recordings_cover_every_part_once() -> None:
+def test_windows_of_long_recordings_cover_every_patch_once() -> None:
     sides = fitted(MELODIES, length=4)
     content = worlds.content_of(sides, MELODIES)
     windows, whose = sides.successive_windows(content)
@@ -358,12 +358,12 @@ def test_a_recording_does_not_hear_its_neighbour_nor_padding(bands: int, step: i
         k: torch.nn.functional.pad(v[: content.lens[0]], (*[0, 0] * (v.ndim - 1), 0, 7))
         for k, v in worlds.tensors(whole).items()
     }
-    padded["part"][-7:] = -2
+    padded["position"][-7:] = -2
     torch.testing.assert_close(sides.embed(padded)[:-7], together[0], rtol=1e-5, atol=1e-5)
     later = {k: v.clone() for k, v in worlds.tensors(whole).items()}
     later["mel"][1] += 1
     moved = (sides.embed(later).split(content.lens.tolist())[0] - together[0]).abs().sum(1)
-    assert moved[0] > 1e-4 and moved[1] > 1e-4, "but it hears across the borders of its own parts"
+    assert moved[0] > 1e-4 and moved[1] > 1e-4, "but it hears across the borders of its own patches"
 
 
 class Known(torch.nn.Module):
@@ -384,7 +384,7 @@ def test_a_denoiser_that_knows_the_sound_speaks_it(steps: int) -> None:
     sampling = Sampling(steps=steps)
     state = sides.start(worlds.context(worlds.keys(2), sampling))
     query = sides.query(state)
-    assert (query.t, query.keep, query.pos) == (1, True, 0) and (query.content["part"] == -1).all()
+    assert (query.t, query.keep, query.pos) == (1, True, 0) and (query.content["position"] == -1).all()
     state = sides.step(state, torch.zeros(2, 1, 8), None)
     state["length"] = torch.full((2,), len(right))
     state["patches"] = state["patches"][:, :1].expand(-1, len(right), -1)

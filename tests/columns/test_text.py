@@ -1,4 +1,4 @@
-"""Text: tokenizers that other programs open, words written from left to right, parts hidden as in BERT."""
+"""Text: tokenizers that other programs open, words written from left to right, tokens hidden as in BERT."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_the_type_is_found_and_what_was_learnt_travels(unit: str) -> None:
     assert all(np.array_equal(again.encode(t)["id"], sides.encode(t)["id"]) for t in TALKS)
     plain = fitted(["abcd user assistant system:\n"], unit=unit)
     plain.extend(TALKS)
-    assert plain.converses and "converses" in plain.knowledge()
+    assert plain.learnt_conversations and "conversations" in plain.knowledge()
     assert sides.show(TALKS[0]) == {"text": "user: ab\nassistant: ba"}
     assert sides.split(TALKS[1]) == (TALKS[1][:3], "cba") and sides.split("ab") == (None, "ab")
 

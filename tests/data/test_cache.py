@@ -15,6 +15,7 @@ from onetrunk.core.registry import column_types
 from onetrunk.data.cache import ColumnCache
 
 KINDS = [name for name in column_types.names() if column_types.get(name).encoder.costly]
+SAME_BITS = ["train.precision=fp32", "train.compile=false"]  # else what is faster at the moment decides
 
 
 def made(
@@ -96,7 +97,7 @@ def test_a_run_with_a_cache_is_the_run_without(tmp_path: Path) -> None:
     from onetrunk import pretrain
 
     rows = {"title": list(CASES["text"].values) * 3}
-    told = ["pretrain.steps=2", "size=nano", "train.tensorboard=false"]
+    told = ["pretrain.steps=2", "size=nano", "train.tensorboard=false", *SAME_BITS]
     models = [
         pretrain(rows, types={"title": "text"}, out=str(tmp_path / name), quiet=True, settings=told + more)
         for name, more in (
@@ -119,7 +120,7 @@ def test_a_killed_first_run_with_a_cache_goes_on(tmp_path: Path, monkeypatch: py
     clicks = CASES["items with fields"].values
     rows = {"title": list(CASES["text"].values) * 3, "clicks": list(clicks) * 3, "formula": ["CCO", "c1ccccc1O"] * 18}
     kinds = {"title": "text", "clicks": "items", "formula": "molecule"}
-    told = ["pretrain.steps=6", "size=nano", "train.tensorboard=false", "train.save_every=2"]
+    told = ["pretrain.steps=6", "size=nano", "train.tensorboard=false", "train.save_every=2", *SAME_BITS]
 
     def run(name: str, *more: str) -> Any:
         return pretrain(rows, types=kinds, out=str(tmp_path / name), quiet=True, settings=[*told, *more])

@@ -18,7 +18,7 @@ def one(**columns):
     return Table({"day": list(DAYS), "sold": [float(i) for i in range(10)], **columns})
 
 
-def folded(table, ask=("sold",), split="auto", **config):
+def made_rows(table, ask=("sold",), split="auto", **config):
     ledger = Ledger()
     rows = rows_from_events(table, EventsConfig(**{"order": "day", **config}), ask, split=split, ledger=ledger)
     return rows, {entry["reason"]: entry["count"] for entry in ledger.as_json()}
@@ -30,7 +30,7 @@ def lists(values):
 
 def test_windows_end_where_parts_allow_and_only_asked_and_known_columns_see_ahead():
     table = one(rain=[10.0 * i for i in range(10)], holiday=[i % 7 == 0 for i in range(10)])
-    rows, said = folded(table, window=4, ahead=2, stride=1, min_seen=2, known="holiday", split="time:day:60/20/20")
+    rows, said = made_rows(table, window=4, ahead=2, stride=1, min_seen=2, known="holiday", split="time:day:60/20/20")
     assert rows["split"] == ["train"] * 3 + ["val"] + ["test"]  # no row asks for days of two parts
     assert lists(rows["sold"]) == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]]
     assert lists(rows["rain"]) == [[0, 10], [10, 20], [20, 30], [40, 50], [60, 70]]
@@ -40,17 +40,17 @@ def test_windows_end_where_parts_allow_and_only_asked_and_known_columns_see_ahea
 
 
 def test_each_event_is_asked_once_unless_told_otherwise():
-    rows, said = folded(one(), window=6, ahead=1)
+    rows, said = made_rows(one(), window=6, ahead=1)
     assert sorted(np.asarray(v)[-1] for v in rows["sold"]) == list(range(1, 10))  # the first has no history
     assert [len(v) for v in rows["sold"][-3:]] == [6, 6, 6]
-    rows, said = folded(one(), window=6, ahead=3, split="time:day:40/30/30")
+    rows, said = made_rows(one(), window=6, ahead=3, split="time:day:40/30/30")
     assert sorted(np.concatenate([np.asarray(v)[-3:] for v in rows["sold"]])) == list(range(1, 10))
-    rows, said = folded(one(), window=6, ahead=3, split="time:day:30/40/30")
+    rows, said = made_rows(one(), window=6, ahead=3, split="time:day:30/40/30")
     assert said == {"val events that no row asks for": 1}
 
 
 def test_nothing_later_enters_an_earlier_row():
-    """Against a slow reading of every row, for random owners, moments and parts."""
+    """Against a slow reading of every row, for random owners, moments and splits."""
     dice = np.random.default_rng(0)
     n, names = 300, ["train", "val", "test"]
     part = dice.choice(3, n, p=[0.8, 0.1, 0.1])
@@ -58,7 +58,7 @@ def test_nothing_later_enters_an_earlier_row():
         "who": dice.choice(list("abcde"), n).tolist(), "when": dice.integers(0, 120, n).tolist(),
         "number": list(range(n)), "side": list(range(n)), "split": [names[p] for p in part],
     })  # fmt: skip
-    rows, said = folded(table, ["number"], order="when", by="who", window=7, ahead=2, stride=1)
+    rows, said = made_rows(table, ["number"], order="when", by="who", window=7, ahead=2, stride=1)
     when, who = np.array(table["when"]), np.array(table["who"])
     for owner, whole, side, of in zip(rows["who"], rows["number"], rows["side"], rows["split"], strict=True):
         mine = np.flatnonzero(who == owner)
@@ -67,71 +67,71 @@ def test_nothing_later_enters_an_earlier_row():
         assert whole.tolist() == mine[first : first + len(whole)] and side.tolist() == whole[:-2].tolist()
         assert set(part[whole[-2:]]) == {names.index(of)}
         assert (part[mine[: first + len(whole)]] <= names.index(of)).all()
-    assert len(rows) > 10 and said["rows left out: events held out for a later part stand before them"] > 10
+    assert len(rows) > 10 and said["rows left out: events held out for a later split stand before them"] > 10
     assert said["events at the moment of another: in the table's order"] > 10
 
 
 def test_wrong_order_repeats_and_gaps_are_mended_and_counted():
     order = [0, 1, 5, 2, 3, 3, 8]
     table = Table({"day": [DAYS[i] for i in order], "sold": [0, 1, 5, 2, 3, 33, 8]})
-    rows, said = folded(table, window=9, step="1D", split="time:day:50/30/20")
+    rows, said = made_rows(table, window=9, step="1D", split="time:day:50/30/20")
     assert rows["sold"][-1] == [0, 1, 2, 33, None, 5, None, None, 8]
     assert said == {
         "events earlier than the one before them: sorted": 1,
         "events of one step: the last one is kept": 1,
         "steps without an event: filled with missing values": 3,
     }
-    rows, said = folded(table, window=9, split="time:day:50/30/20")
+    rows, said = made_rows(table, window=9, split="time:day:50/30/20")
     assert rows["sold"][-1].tolist() == [0, 1, 2, 3, 33, 5, 8]
     assert said["events at the moment of another: in the table's order"] == 1
 
 
 def test_a_step_must_suit_the_moments():
-    with pytest.raises(DataError, match=r"With fold.step 1s the 10 events up to row 9 lie on 777,601 steps"):
-        folded(one(), window=4, step="1s")
+    with pytest.raises(DataError, match=r"With events.step 1s the 10 events up to row 9 lie on 777,601 steps"):
+        made_rows(one(), window=4, step="1s")
     for step in ("often", -1):
-        with pytest.raises(UsageError, match=r"fold.step expects a time like 1h"):
-            folded(one(), window=4, step=step)
+        with pytest.raises(UsageError, match=r"events.step expects a time like 1h"):
+            made_rows(one(), window=4, step=step)
     table = Table({"day": [0, 1.5, 2, 3, 4], "sold": [1.0, 2, 3, 4, 5]})
-    assert folded(table, window=4, step=1, split=None)[1]["moments between steps: taken for the step before"] == 1
+    assert made_rows(table, window=4, step=1, split=None)[1]["moments between steps: taken for the step before"] == 1
 
 
 def test_events_without_owner_or_moment_are_left_out_and_too_many_stop_it():
     table = Table({"day": [*range(200)], "who": ["a"] * 200, "sold": [1.0] * 200})
     table.columns["day"][7] = table.columns["who"][9] = None
-    rows, said = folded(table, window=300, by="who")
+    rows, said = made_rows(table, window=300, by="who")
     assert len(rows["sold"][-1]) + len(rows["sold"][0]) > 0 and max(map(len, rows["sold"])) == 198
     assert said == {"events without it, left out": 1}  # one each of day and who
     table.columns["day"][:50] = [None] * 50
     with pytest.raises(DataError, match=r"50 of 200 values of the column 'day' cannot be used"):
-        folded(table, window=5, by="who")
+        made_rows(table, window=5, by="who")
     with pytest.raises(DataError, match=r"Cannot order the rows by 'day'.*found 'soon'"):
-        folded(one(day=["soon"] * 10), window=5)
+        made_rows(one(day=["soon"] * 10), window=5)
 
 
 def test_short_histories_are_counted_and_none_at_all_is_an_error():
     table = Table({"who": ["a", *"bbbb", "c"], "day": [*range(6)], "sold": [1.0] * 6})
-    rows, said = folded(table, window=4, by="who", split=None)
+    rows, said = made_rows(table, window=4, by="who", split=None)
     assert (
         set(rows["who"]) == {"b"}
         and rows.names == ["who", "day", "sold"]
         and said["histories too short for a row"] == 2
     )
     with pytest.raises(DataError, match=r"No row can be made of the 10 events of memory: .* at least 13 events"):
-        folded(one(), window=15, ahead=12)
+        made_rows(one(), window=15, ahead=12)
 
 
 def test_who_may_be_split_how():
     table = Table({"who": list("aabbccddee") * 2, "day": [*range(20)], "sold": [1.0] * 20})
-    rows, _ = folded(table, window=4, by="who", split="group:who:60/20/20")
+    rows, _ = made_rows(table, window=4, by="who", split="group:who:60/20/20")
     assert len({(w, s) for w, s in zip(rows["who"], rows["split"], strict=True)}) == 5
     for kind in ("random", "stratified:who"):
         with pytest.raises(UsageError, match="a row would see what is held out"):
-            folded(table, window=4, split=kind)
+            made_rows(table, window=4, split=kind)
     with pytest.raises(UsageError, match="Events without moments need a split"):
-        folded(table, window=4, order=None)
+        made_rows(table, window=4, order=None)
     table.columns["split"] = ["train"] * 15 + ["test"] * 5  # nobody said which validate: the latest to train on
-    rows, _ = folded(table, window=4)
+    rows, _ = made_rows(table, window=4)
     found = dict(zip(rows["day"], rows["split"], strict=True))
     assert [found[day] for day in range(19)] == ["train"] * 12 + ["val"] * 2 + ["test"] * 5
 
@@ -140,18 +140,18 @@ def test_fields_are_joined_and_values_of_now_stand_alone():
     table = one(
         price=[1.0] * 9 + [2.0], churned=[False] * 8 + [True, False], split=["train"] * 7 + ["val"] * 2 + ["test"]
     )
-    rows, _ = folded(table, ["both"], window=3, join={"both": ["sold", "price"]}, now=["churned"])
+    rows, _ = made_rows(table, ["both"], window=3, join={"both": ["sold", "price"]}, now=["churned"])
     assert rows.names == ["churned", "day", "both", "split"]
     assert {k: v.tolist() for k, v in rows["both"][-1].items()} == {"sold": [7, 8, 9], "price": [1, 1, 2]}
     assert rows["churned"][-1] is True  # at the last event seen, the ninth
-    rows, _ = folded(table, ["churned"], window=3, ahead=0, now="churned", stride=1)  # a label, of the last event
+    rows, _ = made_rows(table, ["churned"], window=3, ahead=0, now="churned", stride=1)  # a label, of the last event
     assert rows["churned"][-1] is False and rows["sold"][-1].tolist() == [7, 8, 9]
 
 
 def test_lists_of_a_folded_table_are_histories_not_bags_of_labels():
     table = one(thing=[f"thing {i % 4}" for i in range(10)], warm=[i % 2 == 0 for i in range(10)])
-    rows, _ = folded(table, ("thing",), window=6)
-    assert infer_types(rows, folded=True) == {
+    rows, _ = made_rows(table, ("thing",), window=6)
+    assert infer_types(rows, of_events=True) == {
         "day": "date", "sold": "series", "thing": "items", "warm": "category", "split": "category",
     }  # fmt: skip
     assert infer_types(rows)["thing"] == "category"  # tags, as far as a table of lists can tell
@@ -178,10 +178,10 @@ def test_rows_and_events_are_told_apart():
 
 def test_what_is_not_there_is_said():
     with pytest.raises(UsageError, match="Unknown column 'sale'"):
-        folded(one(), ["sale"], window=3)
+        made_rows(one(), ["sale"], window=3)
     with pytest.raises(UsageError, match="Unknown column 'dai'"):
-        folded(one(), window=3, order="dai")
-    with pytest.raises(UsageError, match=r"fold.window is 2 events, of which fold.ahead asks 2"):
-        folded(one(), window=2, ahead=2)
+        made_rows(one(), window=3, order="dai")
+    with pytest.raises(UsageError, match=r"events.window is 2 events, of which events.ahead asks 2"):
+        made_rows(one(), window=2, ahead=2)
     with pytest.raises(UsageError, match="which columns hold what comes next"):
-        folded(one(), [], window=2)
+        made_rows(one(), [], window=2)

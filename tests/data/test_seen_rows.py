@@ -72,7 +72,7 @@ def test_rows_it_never_met_are_split_as_asked_with_the_shares_of_the_whole() -> 
     more = later(rows(400), [kept])
     assert [len(index) for index in more.indices().values()] == [320, 40, 40]
     assert set(made.test.tolist()) <= set(more.test.tolist())
-    assert any("200 rows keep the part" in note for note in more.notes)
+    assert any("200 rows keep the split" in note for note in more.notes)
     none = later({**rows(), "review": [f"other {i}" for i in range(200)]}, [kept])
     assert np.array_equal(none.test, split(Table(rows()), TYPES, "auto", 0, given=["review"], ask=["label"]).test)
 

@@ -387,13 +387,40 @@ def test_ids_constants_and_leaks_are_left_out_and_said():
         "where": "constant",
         "copy": "leak",
         "stage": "leak",
-        "split": "part",
+        "split": "split",
     }.items():
         assert word in reasons[name], name
     assert set(reasons) == set(columns) - set(given) - {"y"}
     assert roles_of(columns, given=["copy", "row"])[0] == ["copy", "row"]
     assert roles_of(columns, ask=["copy"])[2].keys() == {*reasons, "y"} - {"copy"}
     assert "name" not in roles_of(columns, ignore=["name"])[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Unnamed: 0", "Unnamed: 0.1", "column 1", "level_0", "__index_level_0__", "...1", "index", "rownames"]
+)
+@pytest.mark.parametrize("how", ["whole", "from one", "joined", "shuffled", "joined and shuffled", "with gaps"])
+def test_the_index_that_programs_write_beside_a_table_is_left_out(name, how):
+    shuffled = [(37 * i) % 101 for i in range(60)]
+    numbers = {
+        "whole": list(range(60)),
+        "from one": list(range(1, 61)),
+        "joined": [*range(30), *range(20), *range(10)],
+        "shuffled": shuffled,
+        "joined and shuffled": [*shuffled[:40], *shuffled[:20]],
+        "with gaps": [*range(40), *[None] * 20],
+    }[how]
+    y = [int(i < 30) for i in range(60)]
+    if how == "joined and shuffled" and name in ("index", "rownames"):
+        pytest.skip("words that may name other numbers")
+    given, _, reasons = roles_of({"y": y, name: numbers, "x": [i % 7 for i in range(60)]})
+    assert given == ["x"] and "numbers of the rows" in reasons[name]
+
+
+def test_columns_that_are_only_called_like_an_index_are_given():
+    y = [i % 2 for i in range(60)]
+    columns = {"y": y, "index": [i % 3 + (i == 7) for i in range(60)], "column 1": [i * 0.5 for i in range(60)]}
+    assert roles_of(columns)[0] == ["index", "column 1"]
 
 
 def test_a_copy_of_many_numbers_leaks_but_a_one_to_one_text_does_not():
@@ -430,3 +457,15 @@ def test_only_a_column_of_part_names_is_the_given_split():
     assert not is_given_split("split", ["train", "banana"])
     assert not is_given_split("part", ["train", "val"])
     assert not is_given_split("split", [None, None])
+
+
+def test_half_of_a_surrogate_pair_is_replaced_and_told(tmp_path: Path) -> None:
+    """JSON and Python can hold it, UTF-8 cannot: no file of a model could be written."""
+    rows = [{"text": "a \ud800", "n\udc00": 1, "tags": ["x", {"\ud800": "y"}]}, {"text": "good 😀", "tags": [1.5]}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    for source in (rows, tmp_path / "rows.jsonl", tmp_path / "rows.json"):
+        table = read(source)
+        assert table["text"] == ["a \ufffd", "good 😀"] and table["n\ufffd"] == [1, None]
+        assert table["tags"] == [["x", {"\ufffd": "y"}], [1.5]]
+        assert [note for note in table.notes if note.startswith("2 cells hold half of a surrogate pair")]

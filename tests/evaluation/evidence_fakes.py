@@ -141,6 +141,8 @@ class FakeModel:
     def evaluation(self, column: str) -> Any:
         return self.sides[column]
 
-    def answer(self, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str]) -> list[Answer]:
+    def answer(
+        self, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str], encoded: Any = None
+    ) -> list[Answer]:
         assert ask not in columns
         return [self.say(*row) for row in zip(*(columns[name] for name in given), strict=True)]

@@ -104,7 +104,9 @@ class Painter:
 
     encoder = evaluation
 
-    def answer(self, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str]) -> list[Answer]:
+    def answer(
+        self, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str], encoded: Any = None
+    ) -> list[Answer]:
         return [Answer(_bar(self.dice, name == "lies" or not self.looks)) for name in columns["way"]]
 
 

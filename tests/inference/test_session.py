@@ -57,7 +57,7 @@ def made(request: pytest.FixtureRequest) -> Model:
 
 
 def prompts_of(made: Model, ask: str, table: dict[str, list[Any]]) -> Content | None:
-    """What each row's answer begins with: the first half of the row's own value, of no parts where it has none."""
+    """What each row's answer begins with: the first half of the row's own value, empty where it has none."""
     if ask not in PROMPTED:
         return None
     store = worlds.store_of(made, {ask: table[ask]})

@@ -13,6 +13,7 @@ import worlds
 
 import onetrunk
 from onetrunk.core.answer import Sampling
+from onetrunk.core.calibration import Calibration
 from onetrunk.core.errors import EvidenceError, UsageError
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.interop import huggingface
@@ -97,6 +98,8 @@ def answering() -> Model:
     kinds = {"review": "text", "nights": "number", "label": "category", "price": "number"}
     model = worlds.model(ROWS, kinds, trunk={**worlds.TRUNK, "layers": 1})
     model.tasks = [Task(["review", "nights"], ["label"])]
+    model.module("label").calibration = Calibration(100, "validation rows", temperature=0.5, doubt=0.1)
+    model.module("price").calibration = Calibration(100, "validation rows", spread=1.5)
     return model
 
 

@@ -56,7 +56,7 @@ def test_open_pretrain_finetune_select_evaluate_is_silent_and_told(
     foundation.save(tmp_path / "foundation")
     tuned = finetune_model(data, context.but(out=tmp_path / "model"), foundation, pretrained=True)
     tuned.model.save(tmp_path / "model")
-    test, train = data.part("test"), data.part("train")
+    test, train = data.rows("test"), data.rows("train")
     evidence = evaluate_model(tuned.model, test, train, tmp_path / "model", on_event=events)
     assert capfd.readouterr() == ("", ""), "nothing is printed"
 

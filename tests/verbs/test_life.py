@@ -146,7 +146,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Data]:
 
 
 def held_out(data: Data) -> set[str]:
-    return {*data.part("val")["review"], *data.part("test")["review"]}
+    return {*data.rows("val")["review"], *data.rows("test")["review"]}
 
 
 @pytest.mark.parametrize("verb", ["finetune", "train"])
@@ -155,7 +155,7 @@ def test_what_a_foundation_learnt_from_is_not_held_out_later(tmp_path: Path, ope
     quick(start)  # without --ask: at random
     quick(tmp_path / "m", verb, ask=["label"], start=str(start), size=None)  # would be stratified
     quick(tmp_path / "n", "finetune", ask=["label"])
-    trained = set(opened[0].part("train")["review"])
+    trained = set(opened[0].rows("train")["review"])
     assert trained & held_out(opened[2]), "two splits of their own overlap: else this shows nothing"
     assert not trained & held_out(opened[1])
     assert len(opened[1].split.test) == 24
@@ -192,7 +192,7 @@ def test_evaluating_leaves_out_what_was_trained_on_and_says_so(
     )
     assert onetrunk.evaluate(model, table(), allow_equal_rows=True, quiet=True).tasks[0].rows == 240
     with pytest.raises(DataError, match=r"trained on every row .* --allow-equal-rows"):
-        onetrunk.evaluate(model, opened[0].part("train"), quiet=True)
+        onetrunk.evaluate(model, opened[0].rows("train"), quiet=True)
     evidence = onetrunk.evaluate(model, table(), against=table())
     assert evidence.tasks[0].baselines
     assert "24 rows of --against are judged, so the baselines do not learn" in " ".join(capsys.readouterr().err.split())

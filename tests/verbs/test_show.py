@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from onetrunk import cli as command_line
+from onetrunk import inspect
 from onetrunk.core.events import (
     ColumnAdded,
     Decision,
@@ -82,3 +86,19 @@ def test_brackets_are_printed_literally(capsys: pytest.CaptureFixture, event: Ev
 def test_escape_sequences_do_not_reach_the_terminal(capsys: pytest.CaptureFixture) -> None:
     err = shown(capsys, Note("\x1b[2J\x07 gone"), Saved("model", "\x1b]0;title\x07"))
     assert "\x1b" not in err and "\x07" not in err and "\\x1b[2J" in err
+
+
+def test_json_for_machines_holds_no_control_characters(capsys: pytest.CaptureFixture) -> None:
+    hostile = "\x1b[2J \x9b31m \x7f \ud800 早 " + HOSTILE
+    command_line._show({hostile: hostile}, as_json=True)
+    line, _ = capsys.readouterr()
+    assert json.loads(line) == {hostile: hostile} and "早" in line
+    assert all(c.isprintable() for c in line.rstrip("\n")) and line.endswith("\n")
+
+
+def test_an_inspection_shows_names_and_values_literally(capsys: pytest.CaptureFixture) -> None:
+    hostile = ":heart: \x1b[2J [/] \u202e\\"
+    label = [hostile, "plain"] * 20
+    inspect({hostile: [f"{hostile} word {i}" for i in range(40)], "label": label}, ask=["label"])
+    out, err = capsys.readouterr()
+    assert out.count(r":heart: \x1b[2J") >= 4 and not set("\x1b\u202e❤") & set(out + err)

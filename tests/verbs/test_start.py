@@ -71,7 +71,7 @@ def test_rates_fall_with_the_distance_from_what_is_asked(folder: str, tmp_path: 
     optimizer = updates.optimizer(parameters, model.network, OptimConfig(lr=0.1, muon_lr=0.2), False)
     found = {
         optimizer.names[p]: group["lr"]
-        for part in optimizer.parts
+        for part in optimizer.optimizers
         for group in part.param_groups
         for p in group["params"]
     }

@@ -133,7 +133,7 @@ def test_an_error_leaves_what_was_there_and_nothing_beside_it(tmp_path: Path) ->
     assert out.read_text() == "x\n1\n" and [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
-def test_answers_in_parts_are_the_answers_and_may_replace_their_own_rows(
+def test_answers_in_blocks_are_the_answers_and_may_replace_their_own_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = {

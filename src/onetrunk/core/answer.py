@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 from onetrunk.core.errors import UsageError
 
@@ -11,13 +13,19 @@ from onetrunk.core.errors import UsageError
 class Answer:
     """One row's answer for one asked column, in the column's own units."""
 
-    value: object
+    value: Any
     probability: dict[str, float] | float | None = None  # of every class, or of the value
-    interval: tuple[object, object] | None = None  # 90 % interval of a number or date
-    samples: list[object] | None = None
+    interval: tuple[Any, Any] | None = None  # 90 % interval of a number or date
+    samples: list[Any] | None = None
     scores: list[float] | None = None  # of a ranked list, the probability of each; of a history, of each step
-    quantiles: dict[float, object] | None = None  # by level, 0 to 1
+    quantiles: dict[float, Any] | None = None  # by level, 0 to 1
     logprob: float | None = None  # natural log of the probability of the whole value
+
+    @property
+    def of_classes(self) -> dict[str, float]:
+        """The probability of every class, of an answer of a closed set."""
+        assert isinstance(self.probability, dict), "only an answer of a closed set has a probability of every class"
+        return self.probability
 
 
 @dataclass(frozen=True)
@@ -27,13 +35,23 @@ class Sampling:
     temperature: float = 0.0
     top_k: int = 0  # 0: no limit
     top_p: float = 1.0
-    max_length: int = 256  # parts of an answer of unknown length
+    max_length: int = 256  # tokens, or patches, of an answer of unknown length
     guidance: float = 1.0  # classifier-free guidance (arXiv 2207.12598); 1 is none
     steps: int = 24  # ODE steps of a flow
     seed: int = 0
     beams: int = 1  # kept at once in a search for the likeliest written answer; 1 takes the likeliest token each time
 
     def __post_init__(self) -> None:
+        for name, fits, expected in (
+            ("temperature", 0 <= self.temperature < math.inf, "a number from 0"),
+            ("top_k", self.top_k >= 0, "a whole number from 0"),
+            ("top_p", 0 < self.top_p <= 1, "a number above 0, and at most 1"),
+            ("max_length", self.max_length >= 1, "a whole number from 1"),
+            ("guidance", abs(self.guidance) < math.inf, "a finite number"),
+            ("steps", self.steps >= 1, "a whole number from 1"),
+        ):
+            if not fits:  # of what is not a number nothing holds
+                raise UsageError(f"{name} expects {expected}, found {getattr(self, name)}.")
         if self.beams < 1 or (self.beams > 1 and self.temperature > 0):
             raise UsageError(
                 f"beams expects a whole number from 1, and above 1 no temperature: a search draws nothing; found beams "

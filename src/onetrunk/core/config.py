@@ -8,17 +8,31 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from onetrunk.core.errors import UsageError, nearest
 
 _MAX_YAML_BYTES = 1_000_000
+_MAX_DEPTH = 50
+_LARGEST = 1 << 53  # of whole numbers: a float holds each one up to it
+_OPENING = (
+    yaml.BlockMappingStartToken, yaml.BlockSequenceStartToken, yaml.FlowMappingStartToken, yaml.FlowSequenceStartToken,
+)  # fmt: skip
+_CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+_FOUND_CHARACTERS = 100  # of a wrong value, in a message
 
 
 class Config(BaseModel):
     """Base of every configuration. Field types, bounds and docs live in the subclass."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _countable(cls, value: Any) -> Any:
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            raise ValueError(f"a whole number should be at most {_LARGEST}")
+        return value
 
     @classmethod
     def parse(cls, data: dict[str, Any], where: str = "configuration") -> Self:
@@ -37,8 +51,11 @@ class Config(BaseModel):
             # Of a field of several types each says what it expected; their names are no part of the path.
             same = [e for e in error.errors() if e["input"] is first["input"] and e["loc"][:-1] == first["loc"][:-1]]
             path = path.rpartition(".")[0] if len(same) > 1 else path
-            expected = " or ".join(e["msg"].lower() for e in same)
-            raise UsageError(f"Key {path!r} in {where}: {expected}, found {first['input']!r}.") from None
+            expected = " or ".join(dict.fromkeys(e["msg"].lower().removeprefix("value error, ") for e in same))
+            found = repr(first["input"])
+            found = found if len(found) <= _FOUND_CHARACTERS else f"{found[:_FOUND_CHARACTERS]}…"
+            place = f"Key {path!r} in {where}" if path else where.capitalize()
+            raise UsageError(f"{place}: {expected}, found {found}.") from None
 
     def updated(self, **changes: Any) -> Self:
         """A validated copy with some fields changed."""
@@ -78,13 +95,25 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(_BOOL, re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
-def parse_yaml(text: str) -> Any:
-    """Plain data of YAML. Raises yaml.YAMLError."""
-    return yaml.load(text, Loader=_Loader)
+def parse_yaml(text: str, where: str) -> Any:
+    """Plain data of YAML: no objects, and no aliases, of which a few hundred bytes can grow to billions of nodes.
+    Raises UsageError, which begins with `where`, for whatever is none."""
+    try:
+        depth = 0
+        for token in yaml.scan(text, Loader=_Loader):
+            if isinstance(token, yaml.AliasToken):
+                raise UsageError(f"{where} uses YAML aliases (*name); write the value out.")
+            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            if depth > _MAX_DEPTH:
+                raise UsageError(f"{where} is nested more than {_MAX_DEPTH} levels deep; at most so many are read.")
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: the 31st of February, an integer of 5,000 digits
+        said = " ".join(str(error).split())
+        raise UsageError(f"{where} is not valid YAML: {said[:300]}") from None
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Reads one strict YAML file: data only, no aliases (a few hundred bytes of them can grow to billions of nodes)."""
+    """Reads one strict YAML file (`parse_yaml`)."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -92,12 +121,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"Cannot read the configuration {path}: {error}.") from None
     if len(text) > _MAX_YAML_BYTES:
         raise UsageError(f"The configuration {path} has {len(text):,} characters; at most {_MAX_YAML_BYTES:,}.")
-    try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise UsageError(f"The configuration {path} uses YAML aliases (*name); write the value out.")
-        data = parse_yaml(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"The configuration {path} is not valid YAML: {error}") from None
+    data = parse_yaml(text, f"The configuration {path}")
     if not isinstance(data, dict):
         raise UsageError(f"The configuration {path} must be a mapping of keys to values.")
     return data
@@ -128,12 +152,12 @@ def with_settings(data: dict[str, Any], settings: list[str] | None) -> dict[str,
         if not sign or path == [""]:
             raise UsageError(f"--set expects key=value (for example train.lr=3e-4), found {setting!r}.")
         *parents, last = path
-        place = out
+        inner = out
         for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
+            inner = inner.setdefault(parent, {})
+            if not isinstance(inner, dict):
                 raise UsageError(f"--set {setting}: {parent!r} is a value, not a group of keys.")
-        place[last] = _number(parse_yaml(value))
+        inner[last] = _number(parse_yaml(value, f"--set {setting[:_FOUND_CHARACTERS]}: the value"))
     return out
 
 

@@ -19,41 +19,58 @@ class Role(IntEnum):
     ABSENT = 0
     GIVEN = 1  # visible
     ASKED = 2  # predicted, in a branch of its own
-    MASKED = 3  # some parts hidden, predicted in place
+    MASKED = 3  # some of it hidden, predicted in place
 
 
-@dataclass
 class Content:
     """Encoded values of one column for m documents: deterministic, cacheable, free of randomness.
 
-    Dense (`lens is None`): every array is [m, ...]. Ragged: document i is `array[starts[i] : starts[i] + lens[i]]` of
-    every array, so that taking documents, or windows of them, copies nothing until `gather`.
+    Dense: every array is [m, ...]. Ragged (`lens` was given): document i is `array[starts[i] : starts[i] + lens[i]]`
+    of every array, so that taking documents, or windows of them, copies nothing until `gather`. `lens` and `starts` of
+    dense content raise TypeError.
     """
 
-    data: dict[str, np.ndarray]
-    lens: np.ndarray | None = None
-    starts: np.ndarray | None = None
+    def __init__(
+        self, data: dict[str, np.ndarray], lens: np.ndarray | None = None, starts: np.ndarray | None = None
+    ) -> None:
+        self.data, self._lens = data, lens
+        self._starts = np.cumsum(lens) - lens if lens is not None and starts is None else starts
 
-    def __post_init__(self) -> None:
-        if self.lens is not None and self.starts is None:
-            self.starts = np.cumsum(self.lens) - self.lens
+    @property
+    def ragged(self) -> bool:
+        return self._lens is not None
+
+    @property
+    def lens(self) -> np.ndarray:
+        """How many parts each document has, int64 [m]."""
+        return self._of_ragged(self._lens)
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Where each document's parts start in the arrays, int64 [m]."""
+        return self._of_ragged(self._starts)
+
+    def _of_ragged(self, array: np.ndarray | None) -> np.ndarray:
+        if array is None:
+            raise TypeError(f"dense content has no lens and no starts; its arrays are {', '.join(self.data)}")
+        return array
 
     def __len__(self) -> int:
-        return len(self.lens) if self.lens is not None else len(next(iter(self.data.values())))
+        return len(self.lens) if self.ragged else len(next(iter(self.data.values())))
 
     def take(self, index: np.ndarray) -> Content:
         """The documents of `index` [k], in that order, repeats allowed."""
-        if self.lens is None:
+        if not self.ragged:
             return Content({name: array[index] for name, array in self.data.items()})
         return Content(self.data, self.lens[index], self.starts[index])
 
     def window(self, first: np.ndarray, lens: np.ndarray) -> Content:
-        """Ragged only: parts `first[i] .. first[i] + lens[i]` of every document."""
+        """Ragged only: elements `first[i] .. first[i] + lens[i]` of every document."""
         return Content(self.data, lens, self.starts + first)
 
     def gather(self) -> dict[str, np.ndarray]:
         """The arrays of these documents alone: [m, ...] or, ragged, [sum(lens), ...]."""
-        if self.lens is None:
+        if not self.ragged:
             return self.data
         flat = np.repeat(self.starts, self.lens) + local_positions(self.lens)
         return {name: array[flat] for name, array in self.data.items()}
@@ -68,23 +85,23 @@ class Content:
         return Content({name: np.concatenate([item[name] for item in items]) for name in names}, lens)
 
     @staticmethod
-    def join(parts: Sequence[Content]) -> Content:
+    def join(contents: Sequence[Content]) -> Content:
         """The documents of several contents of one column, one after the other."""
-        if len(parts) == 1:
-            return parts[0]
-        arrays = [part.gather() for part in parts]
+        if len(contents) == 1:
+            return contents[0]
+        arrays = [content.gather() for content in contents]
         data = {name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]}
-        lens = [part.lens for part in parts if part.lens is not None]
-        return Content(data, np.concatenate(lens) if lens else None)
+        return Content(data, np.concatenate([each.lens for each in contents]) if contents[0].ragged else None)
 
 
 def window_counts(lens: np.ndarray, length: int) -> np.ndarray:
-    """How many windows of at most `length` parts cover values of `lens` [m] parts, int64 [m]; at least one each."""
+    """How many windows of at most `length` elements cover values of `lens` [m] elements, int64 [m]; at least one
+    each."""
     return np.maximum(1, -(-lens // length))
 
 
 def cut_into_windows(content: Content, length: int) -> tuple[Content, np.ndarray]:
-    """Ragged content as windows of at most `length` parts that cover every part once; and whose each is, int64 [w]."""
+    """Ragged content as windows of at most `length` elements that cover all once; and whose each is, int64 [w]."""
     counts = window_counts(content.lens, length)
     whose = np.repeat(np.arange(len(content)), counts)
     first = local_positions(counts) * length
@@ -114,7 +131,7 @@ class Segment:
     `order` [n] counts from 0 in every document and never falls: a position sees those of its document whose order is
     not above its own. None: one block, all see each other. `reads` [r] are the positions (of n; of the other column's
     for a column that is read on one) where something is predicted, `targets` [r, ...] what is right there;
-    `targets["w"]` weighs each of them. `facts` [m, ...] are told, by name, to columns that are read on this one
+    `targets["w"]` weighs each of them. `facts` [m, ...] are handed, by name, to columns that are read on this one
     (`ReadPositions`): what they are is between the two types.
     """
 

@@ -25,7 +25,7 @@ class AnswerContext:
     keys: np.ndarray  # uint64 [n]
     sampling: Sequence[Sampling]  # of each answer
     device: torch.device
-    prompt: Content | None = None  # how each answer begins, of no parts where it has no prompt
+    prompt: Content | None = None  # how each answer begins, empty where it has no prompt
     read_positions: ReadPositions | None = None  # of the column that the asked one is read on
 
     @classmethod

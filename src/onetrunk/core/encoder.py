@@ -57,8 +57,8 @@ class Encoder(ABC):
 
     Options: ClassVar[type[Config]] = Config  # what a user may set: `columns: {review: {type: ..., <option>: ...}}`
     type_name: ClassVar[str]  # the name of the column type; set when the type is registered
-    ragged: ClassVar[bool] = False  # does one value become a varying number of parts?
-    has_parts: ClassVar[bool] = False  # can parts of one value be masked, and can two views of it be made?
+    ragged: ClassVar[bool] = False  # does one value become a varying number of elements (tokens, patches, steps)?
+    divisible: ClassVar[bool] = False  # can some of one value be masked, and can two views of it be made?
     shared: ClassVar[bool] = False  # do columns of this type share one encoder and module unless told otherwise?
     costly: ClassVar[bool] = False  # do values take so long to learn from and encode that both are worth keeping?
 
@@ -119,7 +119,7 @@ class Encoder(ABC):
         """Standard files that go beside the model, name to text (a `tokenizer.json`)."""
         return {}
 
-    # -- values to parts ---------------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     @abstractmethod
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         """One value to arrays: deterministic. Raises BadValueError with the reason."""
@@ -127,7 +127,7 @@ class Encoder(ABC):
     def encode_all(self, values: Sequence[Any], bad: Callable[[int, str], None]) -> tuple[Content, np.ndarray]:
         """All values (None is missing) to content, and `present` bool [m]: false where missing or bad.
 
-        `bad(i, reason)` is told of every value that could not be encoded. Content holds present values only.
+        `bad(i, reason)` is called for every value that could not be encoded. Content holds present values only.
         """
         present = np.zeros(len(values), dtype=bool)
         items = []
@@ -152,7 +152,7 @@ class Encoder(ABC):
         """An encoding with the right names, types and shapes, of no particular value."""
 
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
-        """What training would cut or could not represent, reason to count of parts, for the ledger. `read_on` is the
+        """What training would cut or could not represent, reason to count of elements, for the ledger. `read_on` is the
         column that this one is read on (`ReadsAnother`)."""
         return {}
 
@@ -161,14 +161,14 @@ class Encoder(ABC):
         return np.ones(len(content), dtype=np.int64)
 
     def successive_windows(self, content: Content) -> tuple[Content, np.ndarray]:
-        """Windows that cover every part of every value once, and whose each is, int64 [w]."""
+        """Windows that cover every element of every value once, and whose each is, int64 [w]."""
         return content, np.arange(len(content))
 
     def max_positions(self, content: Content) -> np.ndarray:
         """At most how many positions each value takes in a sequence, int64 [m]."""
         return np.ones(len(content), dtype=np.int64)
 
-    # -- parts to positions ------------------------------------------------------------------------------------------
+    # -- arrays to positions -------------------------------------------------------------------------------------------
     @abstractmethod
     def segment(self, content: Content, context: SegmentContext) -> Segment:
         """Positions of m documents in one role.

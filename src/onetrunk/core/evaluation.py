@@ -82,8 +82,8 @@ class JudgedByLikelihood(ABC):
         """The main one first."""
 
     @abstractmethod
-    def likelihood(self, nats: np.ndarray, parts: np.ndarray, truths: Sequence[Any]) -> dict[str, float | None]:
-        """Values of these metrics, of each row's loss and number of parts, float64 [n]."""
+    def likelihood(self, nats: np.ndarray, tokens: np.ndarray, truths: Sequence[Any]) -> dict[str, float | None]:
+        """Values of these metrics, of each row's loss (nats) and number of tokens, float64 [n]."""
 
     @abstractmethod
     def likelihood_baselines(self, train: Sequence[Any], truths: Sequence[Any]) -> dict[str, np.ndarray]:

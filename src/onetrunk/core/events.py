@@ -165,6 +165,17 @@ class BaselineDone(Event):
 
 
 @dataclass(frozen=True)
+class CalibrationDone(Event):
+    """How sure answers of a column are was put right on `rows` rows; `before` and `after` are what it was fitted by."""
+
+    column: str
+    rows: int
+    fitted_on: str
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Decision(Event):
     """What was chosen, and why; `values` are the figures that it rests on."""
 

@@ -1,7 +1,7 @@
 """The network side of a column type: embeds its values, and reads its answers out of the trunk's states.
 
 What only some types can do is a small class of its own, which a module inherits or does not, asked with `isinstance`:
-`Guided`, `Searched`, `Distribution`.
+`Guided`, `Searched`, `Distribution`, `Calibrated`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss
+from onetrunk.core.calibration import Calibration
 from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.encoder import Encoder, Growth
 from onetrunk.core.errors import UsageError
@@ -25,7 +26,7 @@ E = TypeVar("E", bound=Encoder)
 class ColumnModule(nn.Module, ABC, Generic[E]):
     """Base of all modules: built from a fitted encoder, for a trunk of one width."""
 
-    pooled: ClassVar[bool] = False  # is the read-out given the slot's state joined with the mean of the given states?
+    pooled: bool = False  # is the read-out given the slot's state joined with the mean of the given states?
     read_out: ClassVar[tuple[str, ...]] = ("head",)  # parameters or modules that `loss` uses, and `embed` does not
     wide_outputs: int = 0  # numbers of a wide read-out that the read-out is given too, at the end (`model.wide`)
 
@@ -79,8 +80,8 @@ class ColumnModule(nn.Module, ABC, Generic[E]):
         with nothing given, where a `Guided` one is guided."""
 
     def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
-        """How many positions of the trunk an answer takes at most, int64 [n], where its prompt has so many parts [n]:
-        those that are kept, and those of the longest query beside them."""
+        """How many positions of the trunk an answer takes at most, int64 [n], where its prompt has so many elements
+        [n]: those that are kept, and those of the longest query beside them."""
         return np.ones_like(prompt)
 
     @abstractmethod
@@ -104,6 +105,18 @@ class Distribution(ABC):
     def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
         """How far what is read from h is from a teacher's distribution, made of the same knowledge, at each of r reads:
         T² KL(teacher's || own) of both at temperature T (Hinton et al. 2015, arXiv 1503.02531), float32 [r], nats."""
+
+
+class Calibrated(ABC):
+    """How sure answers are can be put right after training. `calibration` is used by whatever answers and judges, never
+    by a loss that is being learnt from; which answer is given does not depend on it."""
+
+    calibration: Calibration | None = None
+
+    @abstractmethod
+    def fit_calibration(self, h: Tensor, targets: dict[str, Tensor], fitted_on: str) -> Calibration | None:
+        """What calibrates best, by a proper score, on reads h [r, D] with their targets [r, ...]; None where there is
+        no truth to learn from. Nothing is changed."""
 
 
 def with_distribution(module: ColumnModule[Any]) -> Any:

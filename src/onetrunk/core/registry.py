@@ -32,16 +32,16 @@ class Registry(ABC, Generic[P]):
     def modules(self) -> dict[str, str]:
         """Name to the module that holds it, in order."""
         modules = _modules_in(tuple(importlib.import_module(self.package).__path__))
-        found = {m.name: f"{self.package}.{m.name}" for m in modules if self._is_part(m)}
-        return dict(sorted({**_installed(self.package), **found}.items()))
+        own = {m.name: f"{self.package}.{m.name}" for m in modules if self._is_part(m)}
+        return dict(sorted({**_installed(self.package), **own}.items()))
 
     def names(self) -> list[str]:
         return list(self.modules())
 
     def get(self, name: str) -> P:
         modules = self.modules()
-        if name not in modules:
-            raise unknown(self.kind, name, modules)
+        if not isinstance(name, str) or name not in modules:  # a name of a settings file may be anything
+            raise unknown(self.kind, str(name), modules)
         return self._load(name, modules[name])
 
     def _is_part(self, module: pkgutil.ModuleInfo) -> bool:
@@ -84,8 +84,8 @@ class ColumnType:
         return self._side("EVALUATION")
 
     def _side(self, attribute: str) -> Any:
-        place, _, name = getattr(importlib.import_module(self.module_name), attribute).partition(":")
-        return getattr(importlib.import_module(place), name)
+        module, _, name = getattr(importlib.import_module(self.module_name), attribute).partition(":")
+        return getattr(importlib.import_module(module), name)
 
 
 class ColumnTypes(Registry[ColumnType]):

@@ -120,18 +120,18 @@ class Mapped(Values):
 def scattered(rows: np.ndarray, ends: np.ndarray, get: Callable[[int, np.ndarray], list[Any]]) -> list[Any]:
     """The values at `rows` of parts that lie one behind the other, in that order. `ends` [parts] are their last rows
     plus one; `get(part, local)` gives a part's own."""
-    part = np.searchsorted(ends, rows, side="right")
+    which = np.searchsorted(ends, rows, side="right")
     starts = np.append(0, ends[:-1])
-    if len(part) and (part[1:] >= part[:-1]).all():  # the usual case: rows in order
-        borders = np.flatnonzero(np.diff(part)) + 1
+    if len(which) and (which[1:] >= which[:-1]).all():  # the usual case: rows in order
+        borders = np.flatnonzero(np.diff(which)) + 1
         out: list[Any] = []
         for local in np.split(np.arange(len(rows)), borders):
-            p = int(part[local[0]])
+            p = int(which[local[0]])
             out += get(p, rows[local] - starts[p])
         return out
     out = [None] * len(rows)
-    for p in np.unique(part).tolist():
-        local = np.flatnonzero(part == p)
+    for p in np.unique(which).tolist():
+        local = np.flatnonzero(which == p)
         for i, value in zip(local.tolist(), get(p, rows[local] - starts[p]), strict=True):
             out[i] = value
     return out

@@ -50,6 +50,13 @@ class WideTarget(ABC):
         distributions around that. Of classes there is nothing to learn."""
 
 
+def wide_target_of(encoder: object) -> WideTarget:
+    """The encoder, of a column whose answers can have a wide read-out. Raises TypeError for others."""
+    if not isinstance(encoder, WideTarget):
+        raise TypeError(f"answers of {type(encoder).__name__} can have no wide read-out")
+    return encoder
+
+
 class Wide(ABC):
     """Values have features for a wide read-out."""
 

@@ -69,7 +69,7 @@ class ColumnCache:
         except (ModelFileError, KeyError):
             pass  # not kept, or damaged
         content, encoded = encode_values(encoder, values, bad, count)
-        if (encoded == there).all() and content.lens is not None:
+        if (encoded == there).all() and content.ragged:
             arrays = {**content.data, _LENS: content.lens}
             self._keep(path, lambda to: save_arrays(to, arrays))
         return content, encoded

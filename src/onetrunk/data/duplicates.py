@@ -76,8 +76,8 @@ def block_keys(block: list[Any]) -> np.ndarray | None:
     if kinds <= {int, float, bool} and all(-_EXACT <= v <= _EXACT or v != v for v in block):
         return _of_numbers(np.array(block, dtype=np.float64))
     if kinds == {str}:
-        keys = np.array(list(map(hash, block)), dtype=np.int64)
-        return np.where(keys == NONE, 1, keys)
+        hashes = np.array(list(map(hash, block)), dtype=np.int64)
+        return np.where(hashes == NONE, 1, hashes)
     keys = [NONE if value is None else _key(value) for value in block]
     return None if any(key is None for key in keys) else np.array(keys, dtype=np.int64)
 

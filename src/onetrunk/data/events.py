@@ -2,7 +2,7 @@
 
 A row holds a window of the events of one person, item or symbol, in order. Its last `ahead` events are what is asked:
 only asked columns and those known beforehand hold them, all others end at the last event seen. Each event belongs to a
-part (train, val, test); a row belongs to the part of all events that it asks for, and sees none of a later part.
+split (train, val, test); a row belongs to the split of all events that it asks for, and sees none of a later one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onetrunk.data.split import SPLITS, moments
 from onetrunk.data.split import split as divide
 from onetrunk.data.table import Table, is_given_split
 
-_SPLIT = "split"  # the column that names each row's part
+_SPLIT = "split"  # the column that names each row's split
 _MOST_FILLED = 20  # steps an event, on average: more is a wrong `step` or a wrong moment
 _LATEST = 0.1  # share of the training events set aside for validation where nobody said which
 
@@ -46,7 +46,7 @@ class EventsConfig(Config):
     def check(self) -> None:
         if self.window <= self.ahead:
             raise UsageError(
-                f"fold.window is {self.window} events, of which fold.ahead asks {self.ahead}: none is left to see."
+                f"events.window is {self.window} events, of which events.ahead asks {self.ahead}: none is left to see."
             )
 
 
@@ -68,7 +68,7 @@ class _Span:
     first: int
     seen: int
     end: int
-    part: str | None = None
+    split: str | None = None
 
 
 def rows_from_events(
@@ -84,29 +84,32 @@ def rows_from_events(
     """Rows to train on and to be judged by, with a column `split`.
 
     `split` is as in `data.split`, of events: by a column `split` or by time (auto), `group:COLUMN` or `given:COLUMN`;
-    None: all are of one part, and there is no such column. Raises UsageError for columns and splits that are not
+    None: all are of one split, and there is no such column. Raises UsageError for columns and splits that are not
     there, DataError where too many events are unusable or no row can be made.
     """
     ledger = ledger if ledger is not None else Ledger()
     if config.ahead and not ask:
-        raise UsageError("A fold needs to know which columns hold what comes next: --ask COLUMN (or fold.ahead=0).")
+        raise UsageError(
+            "Rows of events need to know which columns hold what comes next: --ask COLUMN (or events.ahead=0)."
+        )
     events, moment = _usable(events, config, ask, ledger, max_bad)
-    part = np.zeros(len(events), dtype=np.int64)
+    splits = np.zeros(len(events), dtype=np.int64)
     if split is not None:
-        part = _parts(events, moment, config, split, seed)
-    found = _histories(events, moment, config, ledger)
-    part = _carried(part, found.at)
-    spans, tail = [], max(1, config.ahead)
+        splits = _split_events(events, moment, config, split, seed)
+    histories = _histories(events, moment, config, ledger)
+    splits = _in_history_order(splits, histories.at)
+    spans: list[_Span] = []
+    tail = max(1, config.ahead)
     crossing = short = 0
-    asked = np.zeros(len(part), dtype=bool)
-    for start, stop in found:
-        latest = np.maximum.accumulate(part[start:stop])
+    asked = np.zeros(len(splits), dtype=bool)
+    for start, stop in histories:
+        latest = np.maximum.accumulate(splits[start:stop])
         before = len(spans)
-        for first, last in _stretches(part[start:stop]):
+        for first, last in _stretches(splits[start:stop]):
             least = start + max(config.min_seen, config.ahead > 0) + config.ahead
             ends = range(start + last, max(start + first + tail, least) - 1, -(config.stride or tail))
             for end in reversed(ends):  # the latest is always there, and rows stand in order of time
-                if latest[end - 1 - start] > part[end - 1]:
+                if latest[end - 1 - start] > splits[end - 1]:
                     crossing += 1
                     continue
                 spans.append(
@@ -114,23 +117,23 @@ def rows_from_events(
                         max(start, end - config.window),
                         end - config.ahead,
                         end,
-                        SPLITS[part[end - 1]] if split else None,
+                        SPLITS[splits[end - 1]] if split else None,
                     )
                 )
                 asked[end - tail : end] = True
         short += len(spans) == before
     column = config.order or "the table"
     _count(ledger, column, short, "histories too short for a row")
-    _count(ledger, column, crossing, "rows left out: events held out for a later part stand before them")
+    _count(ledger, column, crossing, "rows left out: events held out for a later split stand before them")
     for i, name in enumerate(SPLITS[1:], start=1):
-        _count(ledger, column, int((~asked & (part == i)).sum()), f"{name} events that no row asks for")
+        _count(ledger, column, int((~asked & (splits == i)).sum()), f"{name} events that no row asks for")
     if not spans:
         raise DataError(
             f"No row can be made of the {len(events):,} events of {events.source}: expected histories of at least "
-            f"{max(config.min_seen, 1) + config.ahead} events within one part; make fold.ahead or fold.min_seen "
+            f"{max(config.min_seen, 1) + config.ahead} events within one split; make events.ahead or events.min_seen "
             "smaller."
         )
-    return _rows(events, found, spans, config, ask)
+    return _rows(events, histories, spans, config, ask)
 
 
 def latest_rows(
@@ -143,16 +146,16 @@ def latest_rows(
     """
     ledger = ledger if ledger is not None else Ledger()
     events, moment = _usable(events, config, ask, ledger, max_bad)
-    found = _histories(events, moment, config, ledger)
-    names = [part for name in ask for part in config.join.get(name, [name])]
+    histories = _histories(events, moment, config, ledger)
+    names = [field for name in ask for field in config.join.get(name, [name])]
     empty = np.array([all(events[name][i] is None for name in names) for i in range(len(events))], dtype=bool)
     spans = []
-    for start, stop in found:
+    for start, stop in histories:
         seen = stop
-        while config.known and seen > max(start + 1, stop - config.ahead) and empty[found.at[seen - 1]]:
+        while config.known and seen > max(start + 1, stop - config.ahead) and empty[histories.at[seen - 1]]:
             seen -= 1
         spans.append(_Span(max(start, seen - (config.window - config.ahead)), seen, stop))
-    return _rows(events, found, spans, config, ask)
+    return _rows(events, histories, spans, config, ask)
 
 
 def holds_events(table: Table, config: EventsConfig) -> bool:
@@ -177,12 +180,13 @@ def _usable(
         if name not in config.join:
             events[name]
     good, unusable = np.ones(len(events), dtype=bool), Ledger()
-    if config.order is None:
-        moment, known = np.arange(len(events), dtype=np.float64), good
-    else:
+    needed = {name: np.array([v is not None for v in events[name]], dtype=bool) for name in config.by}
+    moment = np.arange(len(events), dtype=np.float64)
+    if config.order is not None:
         moment, known = moments(events[config.order], config.order)
-    for name, fine in [(config.order, known), *((b, [v is not None for v in events[b]]) for b in config.by)]:
-        bad = np.flatnonzero(good & ~np.asarray(fine, dtype=bool))
+        needed = {config.order: known, **needed}
+    for name, fine in needed.items():
+        bad = np.flatnonzero(good & ~fine)
         good[bad] = False
         for i in events.row[bad]:
             ledger.add("events without it, left out", name, int(i))
@@ -191,8 +195,8 @@ def _usable(
     return (events, moment) if good.all() else (events.take(good), moment[good])
 
 
-def _parts(events: Table, moment: np.ndarray, config: EventsConfig, spec: str, seed: int) -> np.ndarray:
-    """The part of every event, int64 [events]."""
+def _split_events(events: Table, moment: np.ndarray, config: EventsConfig, spec: str, seed: int) -> np.ndarray:
+    """The split of every event, int64 [events]."""
     kind, _, rest = spec.partition(":")
     if kind == "auto":
         if _SPLIT in events.columns and is_given_split(_SPLIT, events[_SPLIT]):
@@ -201,7 +205,7 @@ def _parts(events: Table, moment: np.ndarray, config: EventsConfig, spec: str, s
             kind, spec = "time", f"time:{config.order}" + (f":{rest}" if rest else "")
         else:
             raise UsageError(
-                "Events without moments need a split: --split group:COLUMN or given:COLUMN, or fold.order."
+                "Events without moments need a split: --split group:COLUMN or given:COLUMN, or events.order."
             )
     if kind in ("random", "stratified"):
         raise UsageError(
@@ -212,15 +216,15 @@ def _parts(events: Table, moment: np.ndarray, config: EventsConfig, spec: str, s
     if config.order is not None:
         columns[config.order] = moment.tolist()
     made = divide(Table(columns, events.source, events.row), {}, spec, seed, given=[])
-    events.notes.append(f"Events are split {made.how}; a row is of the part of those that it asks for.")
-    part = np.zeros(len(events), dtype=np.int64)
-    part[made.val], part[made.test] = 1, 2
+    events.notes.append(f"Events are split {made.how}; a row is in the split of those that it asks for.")
+    splits = np.zeros(len(events), dtype=np.int64)
+    splits[made.val], splits[made.test] = 1, 2
     if kind == "given":
         named = {SPLIT_OF[str(v).strip().lower()] for v in events[spec.partition(":")[2]]}
         if "val" not in named:  # the latest events, not some at random: those after them would be lost to training
-            early = part < 2
-            part[early] = moment[early] > np.quantile(moment[early], 1 - _LATEST)
-    return part
+            early = splits < 2
+            splits[early] = moment[early] > np.quantile(moment[early], 1 - _LATEST)
+    return splits
 
 
 def _histories(events: Table, moment: np.ndarray, config: EventsConfig, ledger: Ledger) -> _Histories:
@@ -242,15 +246,15 @@ def _histories(events: Table, moment: np.ndarray, config: EventsConfig, ledger: 
     repeated = filled = between = 0
     for mine in np.split(at, np.cumsum(counts)[:-1]):
         exact = (moment[mine] - moment[mine[0]]) / step
-        place = np.floor(exact + 1e-6).astype(np.int64)
-        between += int((exact - place > 1e-6).sum())
-        if place[-1] > _MOST_FILLED * (len(mine) + 100):
+        step_of = np.floor(exact + 1e-6).astype(np.int64)
+        between += int((exact - step_of > 1e-6).sum())
+        if step_of[-1] > _MOST_FILLED * (len(mine) + 100):
             raise DataError(
-                f"With fold.step {config.step} the {len(mine):,} events up to row {events.row[mine[-1]]} lie on "
-                f"{place[-1] + 1:,} steps. Choose a longer step, or look for a wrong {column!r} there."
+                f"With events.step {config.step} the {len(mine):,} events up to row {events.row[mine[-1]]} lie on "
+                f"{step_of[-1] + 1:,} steps. Choose a longer step, or look for a wrong {column!r} there."
             )
-        grid = np.full(place[-1] + 1, -1, dtype=np.int64)
-        grid[place] = mine  # the last one of a step stays
+        grid = np.full(step_of[-1] + 1, -1, dtype=np.int64)
+        grid[step_of] = mine  # the last one of a step stays
         held = int((grid >= 0).sum())
         repeated, filled = repeated + len(mine) - held, filled + len(grid) - held
         out.append(grid)
@@ -265,17 +269,17 @@ def _seconds(step: str | float) -> float:
     import pandas
 
     try:
-        found = float(step) if isinstance(step, int | float) else pandas.Timedelta(step).total_seconds()
+        seconds = float(step) if isinstance(step, int | float) else pandas.Timedelta(step).total_seconds()
     except ValueError:
-        found = np.nan
-    if not found > 0:
-        raise UsageError(f"fold.step expects a time like 1h, 15min or 1D, or a number above 0; found {step!r}.")
-    return found
+        seconds = np.nan
+    if not seconds > 0:
+        raise UsageError(f"events.step expects a time like 1h, 15min or 1D, or a number above 0; found {step!r}.")
+    return seconds
 
 
-def _carried(part: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Parts in the order of histories; a moment that was filled in belongs to the part of the event before it."""
-    return part[at[_last_real(at)]]
+def _in_history_order(splits: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Splits in the order of histories; a moment that was filled in belongs to the split of the event before it."""
+    return splits[at[_last_real(at)]]
 
 
 def _last_real(at: np.ndarray) -> np.ndarray:
@@ -283,10 +287,10 @@ def _last_real(at: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(np.where(at >= 0, np.arange(len(at)), 0))
 
 
-def _stretches(part: np.ndarray) -> list[tuple[int, int]]:
-    """Runs of one part: (first, end), the earliest first."""
-    borders = np.flatnonzero(np.diff(part)) + 1
-    return list(zip([0, *borders.tolist()], [*borders.tolist(), len(part)], strict=True))
+def _stretches(splits: np.ndarray) -> list[tuple[int, int]]:
+    """Runs of one split: (first, end), the earliest first."""
+    borders = np.flatnonzero(np.diff(splits)) + 1
+    return list(zip([0, *borders.tolist()], [*borders.tolist(), len(splits)], strict=True))
 
 
 def _count(ledger: Ledger, column: str, n: int, reason: str) -> None:
@@ -295,36 +299,38 @@ def _count(ledger: Ledger, column: str, n: int, reason: str) -> None:
 
 
 # -- rows ----------------------------------------------------------------------------------------------------
-def _rows(events: Table, found: _Histories, spans: Sequence[_Span], config: EventsConfig, ask: Sequence[str]) -> Table:
-    last = found.at[_last_real(found.at)[[span.seen - 1 for span in spans]]]
+def _rows(
+    events: Table, histories: _Histories, spans: Sequence[_Span], config: EventsConfig, ask: Sequence[str]
+) -> Table:
+    last = histories.at[_last_real(histories.at)[[span.seen - 1 for span in spans]]]
     joined = {field: name for name, fields in config.join.items() for field in fields}
     single = [*config.by, *config.now, *([config.order] if config.order else [])]
-    columns: dict[str, list[Any]] = {name: [events[name][i] for i in last] for name in single if name not in joined}
+    columns: dict[str, Sequence[Any]] = {name: [events[name][i] for i in last] for name in single if name not in joined}
     fields: dict[str, dict[str, list[Any]]] = {name: {} for name in config.join}
     for name, values in events.columns.items():
         if name in columns or name == _SPLIT:
             continue
         whole = joined.get(name, name)
         ahead = whole in ask or whole in config.known or name in config.known
-        sequence = _sequence(values, found.at)
+        sequence = _sequence(values, histories.at)
         cut = [sequence[span.first : span.end if ahead else span.seen] for span in spans]
         if name in joined:
             fields[whole][name] = cut
         else:
             columns[name] = cut
-    for name, parts in fields.items():
-        columns[name] = [dict(zip(parts, each, strict=True)) for each in zip(*parts.values(), strict=True)]
-    if spans and spans[0].part is not None:
-        columns[_SPLIT] = [span.part for span in spans]
+    for name, values_of in fields.items():
+        columns[name] = [dict(zip(values_of, each, strict=True)) for each in zip(*values_of.values(), strict=True)]
+    if spans and spans[0].split is not None:
+        columns[_SPLIT] = [span.split for span in spans]
     return Table(columns, events.source, events.row[last], events.notes)
 
 
 def _sequence(values: Sequence[Any], at: np.ndarray) -> Any:
     """Values in the order of histories: an array where they are numbers, so that rows are views of it."""
-    found = [values[i] if i >= 0 else None for i in at.tolist()]
-    kinds = {type(v) for v in found}
+    sequence = [values[i] if i >= 0 else None for i in at.tolist()]
+    kinds = {type(v) for v in sequence}
     if kinds == {int}:
-        return np.array(found, dtype=np.int64)
+        return np.array(sequence, dtype=np.int64)
     if float in kinds and kinds <= {int, float, type(None)}:
-        return np.array([np.nan if v is None else v for v in found], dtype=np.float64)
-    return found
+        return np.array([np.nan if v is None else v for v in sequence], dtype=np.float64)
+    return sequence

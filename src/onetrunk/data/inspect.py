@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ _SAMPLE_CHARACTERS = 60
 _FEW_CLASSES = 50
 _SHORT_SAMPLE = 20
 _FEW_SHOWN = 6  # of a column's classes or words
+_NEAR = "near_duplicate_key"
 _RARE = 10  # rows of a class: fewer teach and prove little
 
 
@@ -50,7 +52,7 @@ class ColumnReport:
 
 @dataclass
 class Repeats:
-    """Rows that equal an earlier one: how many, how many of them in another part, pairs of row numbers."""
+    """Rows that equal an earlier one: how many, how many of them in another split, pairs of row numbers."""
 
     rows: int = 0
     across_splits: int = 0
@@ -78,25 +80,25 @@ class Inspection:
 
     def warnings(self) -> list[str]:
         """What a person should look at, in plain words."""
-        found = []
+        messages = []
         if self.duplicates.rows:
-            found.append(f"Rows that repeat an earlier one wholly: {_count(self.duplicates)}.")
+            messages.append(f"Rows that repeat an earlier one wholly: {_count(self.duplicates)}.")
         if self.contradicting:
-            found.append(f"Rows with the inputs of an earlier one but another answer: {self.contradicting:,}.")
+            messages.append(f"Rows with the inputs of an earlier one but another answer: {self.contradicting:,}.")
         if self.near.rows:
-            found.append(f"Rows nearly the same as an earlier one: {_count(self.near)}.")
+            messages.append(f"Rows nearly the same as an earlier one: {_count(self.near)}.")
         for repeats, like in ((self.equal, "the same"), (self.near, "nearly the same")):
             if repeats.across_splits:
-                found.append(
-                    f"Rows with {like} inputs as one in another part of the split: {repeats.across_splits:,}; "
+                messages.append(
+                    f"Rows with {like} inputs as one in another split: {repeats.across_splits:,}; "
                     "they make the evidence too good."
                 )
         for c in self.columns:
             rare = [value for value, n in (c.balance or {}).items() if n < _RARE] if c.role == "asked" else []
             if rare:
-                found.append(f"{c.name}: fewer than {_RARE} rows each have {', '.join(rare[:_EXAMPLES])}: too few.")
-        found += [f"Training would lose {e['column']}: {e['count']:,} × {e['reason']}." for e in self.lost]
-        return found + self.notes
+                messages.append(f"{c.name}: fewer than {_RARE} rows each have {', '.join(rare[:_EXAMPLES])}: too few.")
+        messages += [f"Training would lose {e['column']}: {e['count']:,} × {e['reason']}." for e in self.lost]
+        return messages + self.notes
 
     def show(self, console: Console) -> None:
         """Prints tables and plain sentences."""
@@ -162,7 +164,7 @@ def inspect(
     keys = {name: fingerprint_keys(table[name], kind) for name, kind in types.items()}
     columns = [_column(table, sample, name, kind, keys[name], ask, reasons) for name, kind in types.items()]
     inputs = [name for name in types if name not in ask and name not in reasons]
-    part = _part_of(split, len(table))
+    splits = _splits_of(split, len(table))
     n = len(table)
     equal = first_of_each(row_keys((keys[name] for name in inputs), n)) if inputs else np.arange(n)
     whole = first_of_each(row_keys([equal + 1, *(keys[name] for name in ask)], n))
@@ -170,9 +172,9 @@ def inspect(
         source=table.source,
         rows=len(table),
         columns=columns,
-        duplicates=_repeats(whole, table.row, part),
-        equal=_repeats(equal, table.row, part),
-        near=_nearly(table, types, inputs, equal, part),
+        duplicates=_repeats(whole, table.row, splits),
+        equal=_repeats(equal, table.row, splits),
+        near=_nearly(table, types, inputs, equal, splits),
         contradicting=int((whole != equal).sum()) if ask else 0,
         split=split.as_json() if split else None,
         lost=_lost(to_prepare(table), prepared or {}, context).as_json(),
@@ -184,11 +186,11 @@ def in_words(summary: Any, most: int | None = None) -> str:
     """An encoder's summary as a line a person can read: `classes: 2; counts: no 760, yes 240`; of inner lists and
     mappings at most so many."""
     if isinstance(summary, Mapping):
-        shown = {k: v for k, v in summary.items() if k != "samples"}  # these have a place of their own
-        nested = any(isinstance(v, Mapping | list) for v in shown.values())
+        rest = {k: v for k, v in summary.items() if k != "samples"}  # these have a place of their own
+        nested = any(isinstance(v, Mapping | list) for v in rest.values())
         if nested:
-            return "; ".join(f"{k}: {in_words(_first(v, most))}" for k, v in shown.items())
-        return ", ".join(f"{k} {in_words(v)}".strip() for k, v in shown.items())
+            return "; ".join(f"{k}: {in_words(_first(v, most))}" for k, v in rest.items())
+        return ", ".join(f"{k} {in_words(v)}".strip() for k, v in rest.items())
     if isinstance(summary, list | tuple):
         return ", ".join(map(in_words, summary))
     if isinstance(summary, bool):
@@ -223,7 +225,7 @@ def _column(
     distinct, first, counts = np.unique(keys[there], return_index=True, return_counts=True)
     few = len(distinct) <= _FEW_CLASSES and len(there) >= 2 * len(distinct)
     order = np.lexsort((first, -counts))  # the most frequent first, then as they come
-    shown = [encoder.show(v).get("text") for v in take(table[name], there[:: max(1, len(there) // 3)][:3])]
+    texts = [encoder.show(v).get("text") for v in take(table[name], there[:: max(1, len(there) // 3)][:3])]
     described = in_memory(of_present(sample[name]), most_bytes=_DESCRIBED_BYTES)
     return ColumnReport(
         name=name,
@@ -234,7 +236,7 @@ def _column(
         distinct=len(distinct),
         summary=encoder.describe(list(described)) if len(described) else {},
         balance=_balance(table[name], kind, there[first[order]], counts[order]) if few else None,
-        samples=[" ".join(text.split())[:_SAMPLE_CHARACTERS] for text in shown if text is not None],
+        samples=[" ".join(text.split())[:_SAMPLE_CHARACTERS] for text in texts if text is not None],
     )
 
 
@@ -244,36 +246,36 @@ def _balance(values: Sequence[Any], kind: str, rows: np.ndarray, counts: np.ndar
     return dict(zip(map(fingerprint, take(values, rows)), counts.tolist(), strict=True))
 
 
-def _repeats(first: np.ndarray, row: np.ndarray, part: np.ndarray | None) -> Repeats:
+def _repeats(first: np.ndarray, row: np.ndarray, splits: np.ndarray | None) -> Repeats:
     """`first` [rows]: the position of the first row that counts as the same; `row` [rows]: their numbers."""
     again = np.flatnonzero(first != np.arange(len(first)))
     across = 0
-    if part is not None:
-        # Counted as the split counts them: rows whose like stands in an earlier part.
+    if splits is not None:
+        # Counted as the split counts them: rows whose like stands in an earlier split.
         earliest = np.full(len(first), len(SPLITS))
-        np.minimum.at(earliest, first, part)
-        across = int((part > earliest[first]).sum())
+        np.minimum.at(earliest, first, splits)
+        across = int((splits > earliest[first]).sum())
     pairs = [(int(row[i]), int(row[first[i]])) for i in again[:_EXAMPLES]]
     return Repeats(len(again), across, pairs)
 
 
 def _nearly(
-    table: Table, types: Mapping[str, str], inputs: Sequence[str], equal: np.ndarray, part: np.ndarray | None
+    table: Table, types: Mapping[str, str], inputs: Sequence[str], equal: np.ndarray, splits: np.ndarray | None
 ) -> Repeats:
     """Rows alike in every input whose type has a notion of nearly the same, and not equal."""
     distinct = np.unique(equal)  # one row of each that are equal: what is equal is reported as that
     keys = []
     for name in inputs:
-        near = column_types.get(types[name]).encoder.near_duplicate_key
-        if near.__func__ is Encoder.near_duplicate_key.__func__:  # its type has no such notion
+        kind = column_types.get(types[name]).encoder
+        if getattr_static(kind, _NEAR) is getattr_static(Encoder, _NEAR):  # its type has no such notion
             continue
-        found = keys_by(take(table[name], distinct), near)
-        if (found != NONE).any():
-            keys.append(found)
+        of_column = keys_by(take(table[name], distinct), kind.near_duplicate_key)
+        if (of_column != NONE).any():
+            keys.append(of_column)
     if not keys:
         return Repeats()
-    near = first_of_each(row_keys(keys, len(distinct)))
-    return _repeats(near, table.row[distinct], None if part is None else part[distinct])
+    alike = first_of_each(row_keys(keys, len(distinct)))
+    return _repeats(alike, table.row[distinct], None if splits is None else splits[distinct])
 
 
 def _lost(table: Table, prepared: Mapping[str, Encoder], context: int | None) -> Ledger:
@@ -297,13 +299,13 @@ def _lost(table: Table, prepared: Mapping[str, Encoder], context: int | None) ->
     return ledger
 
 
-def _part_of(split: Split | None, n: int) -> np.ndarray | None:
+def _splits_of(split: Split | None, n: int) -> np.ndarray | None:
     if split is None:
         return None
-    part = np.zeros(n, dtype=np.int64)
+    splits = np.zeros(n, dtype=np.int64)
     for i, name in enumerate(SPLITS):
-        part[getattr(split, name)] = i
-    return part
+        splits[getattr(split, name)] = i
+    return splits
 
 
 def _meaning(kind: str) -> str:

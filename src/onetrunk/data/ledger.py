@@ -34,7 +34,7 @@ class Ledger:
         return len(self._entries)
 
     def add(self, reason: str, column: str, row: int | None = None, n: int = 1, *, bad: bool = False) -> None:
-        """`row` is the row number in the source (`Table.row`); `n` counts rows or parts."""
+        """`row` is the row number in the source (`Table.row`); `n` counts rows, or tokens."""
         key = (column, reason, bad)
         if key not in self._entries and sum(k[0] == column for k in self._entries) >= _MOST_REASONS:
             key = (column, _OTHER, bad)

@@ -45,11 +45,11 @@ class Loader:
     def __call__(self, step: int) -> list[Batch]:
         groups = {objective.tag: self._assign_roles(objective, pool, step) for objective, pool in self._drawn}
         batches = []
-        for part in self._micro_batches(groups):
-            batch = assemble(part, self.store, given_causal=self.given_causal, augment=self.augment)
+        for micro_batch in self._micro_batches(groups):
+            batch = assemble(micro_batch, self.store, given_causal=self.given_causal, augment=self.augment)
             for objective, _ in self._drawn:
-                if objective.tag in part:
-                    batch.counts |= objective.count(part[objective.tag])
+                if objective.tag in micro_batch:
+                    batch.counts |= objective.count(micro_batch[objective.tag])
             batches.append(batch)
         return batches
 
@@ -60,11 +60,11 @@ class Loader:
     def _assign_roles(self, objective: Objective, pool: np.ndarray, step: int) -> RoleAssignment:
         count = objective.config.documents
         draws = np.arange(step * count, (step + 1) * count)
-        epochs, place = draws // len(pool), draws % len(pool)
+        epochs, index = draws // len(pool), draws % len(pool)
         rows = np.empty(count, dtype=np.int64)
         for epoch in np.unique(epochs):
             here = epochs == epoch
-            rows[here] = pool[self._permutation(objective.tag, int(epoch), len(pool))[place[here]]]
+            rows[here] = pool[self._permutation(objective.tag, int(epoch), len(pool))[index[here]]]
         keys = rng.mix(rng.key(self.seed, step, objective.tag), rows, np.arange(count))
         return objective.assign_roles(rows, self._present[rows], keys)
 
@@ -79,20 +79,22 @@ class Loader:
         count = -(-sum(int(x.sum()) for x in lengths.values()) // self.tokens_per_batch)
         if count <= 1:
             return [groups]
-        parts: list[dict[str, RoleAssignment]] = [{} for _ in range(count)]
+        micro_batches: list[dict[str, RoleAssignment]] = [{} for _ in range(count)]
         every = np.sort(np.concatenate([np.repeat(x, x) for x in lengths.values()]))
         borders = every[[len(every) * k // count for k in range(1, count)]]  # equal shares of the positions
         for tag, group in groups.items():
             longest = lengths[tag].reshape(-1, group.unit).max(1).repeat(group.unit)
-            part = np.searchsorted(borders, longest, side="left")
+            which = np.searchsorted(borders, longest, side="left")
             if len(set(borders.tolist())) < len(borders):  # many of one length: spread them evenly
                 low, high = np.searchsorted(borders, longest), np.searchsorted(borders, longest, side="right")
                 turn = np.arange(len(longest)) // group.unit
-                part = low + turn % (high - low + 1)
-            for k in np.unique(part):
-                chosen = part == k
-                parts[k][tag] = RoleAssignment(group.rows[chosen], group.roles[chosen], group.keys[chosen], group.unit)
-        return [part for part in parts if part]
+                which = low + turn % (high - low + 1)
+            for k in np.unique(which):
+                chosen = which == k
+                micro_batches[k][tag] = RoleAssignment(
+                    group.rows[chosen], group.roles[chosen], group.keys[chosen], group.unit
+                )
+        return [micro_batch for micro_batch in micro_batches if micro_batch]
 
     def _lengths(self, group: RoleAssignment) -> np.ndarray:
         return np.where(group.roles != Role.ABSENT, self._positions[group.rows], 0).sum(1)

@@ -38,7 +38,7 @@ def text_keys(texts: Sequence[str]) -> np.ndarray:
 def _in_chunks(
     texts: Sequence[str], features: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 ) -> Counted:
-    found: list[Counted] = []
+    counted: list[Counted] = []
     first = 0
     while first < len(texts):
         last, size = first, 0
@@ -46,11 +46,11 @@ def _in_chunks(
             size += len(texts[last]) + 1
             last += 1
         codes, row = _codes(texts[first:last])
-        found.append(_counted(*features(codes, row + first)))
+        counted.append(_counted(*features(codes, row + first)))
         first = last
-    if not found:
+    if not counted:
         return np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
-    rows, hashes, counts = (np.concatenate([part[i] for part in found]) for i in range(3))
+    rows, hashes, counts = (np.concatenate([chunk[i] for chunk in counted]) for i in range(3))
     return rows, hashes, counts
 
 

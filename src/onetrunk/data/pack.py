@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ _SHORT = 128  # up to this width attention costs little beside the rest of the t
 _PADDING = 0.02  # positions beside those of documents: where there are more, wider sequences are tried
 _WIDER = 1.2  # up to so many times as wide
 
+_UNPLACED = np.zeros(0, dtype=np.int64)
+
 
 @dataclass
 class _Piece:
@@ -35,9 +37,9 @@ class _Piece:
     role: Role
     docs: np.ndarray  # [k] indices among all documents
     segment: Segment
-    starts: np.ndarray | None = None  # [k] position of the segment in its document
-    branch: np.ndarray | None = None  # [k]
-    order: np.ndarray | None = None  # [k] order of its first position
+    starts: np.ndarray = field(default_factory=lambda: _UNPLACED)  # [k] position of the segment in its document
+    branch: np.ndarray = field(default_factory=lambda: _UNPLACED)  # [k]
+    order: np.ndarray = field(default_factory=lambda: _UNPLACED)  # [k] order of its first position
 
 
 def _segments(groups: dict[str, RoleAssignment], store: Store, augment: bool) -> list[_Piece]:
@@ -66,7 +68,8 @@ def _segments(groups: dict[str, RoleAssignment], store: Store, augment: bool) ->
 
 def _read_on(pieces: list[_Piece], column: int, docs: np.ndarray, n_docs: int) -> ReadPositions:
     """Where documents hold a column that another reads on: as far as it is given or masked there."""
-    lens, facts = np.zeros(n_docs, dtype=np.int64), {}
+    lens = np.zeros(n_docs, dtype=np.int64)
+    facts: dict[str, np.ndarray] = {}
     for piece in pieces:
         if piece.column == column and piece.role != Role.ASKED:
             lens[piece.docs] = piece.segment.lens
@@ -198,19 +201,19 @@ def assemble(
     tokens = int(lengths.sum())
     gather = np.full(total, tokens, dtype=np.int64)
     embeds, first = {}, 0
-    for column, parts in placed.items():
+    for column, own in placed.items():
         flat = np.concatenate(flats[column])
         gather[flat] = np.arange(first, first + len(flat))
         first += len(flat)
-        content = _joined([piece.segment.content for piece in parts])
-        role = np.concatenate([np.full(int(p.segment.lens.sum()), p.role, dtype=np.int64) for p in parts])
-        facts = tensors_of(_joined([piece.segment.facts for piece in parts]))
+        content = _joined([piece.segment.content for piece in own])
+        role = np.concatenate([np.full(int(p.segment.lens.sum()), p.role, dtype=np.int64) for p in own])
+        facts = tensors_of(_joined([piece.segment.facts for piece in own]))
         embeds[store.names[column]] = Embed(tensors_of(content), torch.from_numpy(role), torch.from_numpy(flat), facts)
     in_order = len(gather) == tokens and bool((gather == np.arange(tokens)).all())
 
     shaped = {name: torch.from_numpy(array.reshape(-1, width)) for name, array in arrays.items()}
     layout = Layout(shaped["doc"], shaped["branch"], shaped["order"], shaped["pos"], causal=stream, full=block)
-    joined = {tag: {name: _read(found) for name, found in columns.items()} for tag, columns in reads.items()}
+    joined = {tag: {name: _read(pieces) for name, pieces in columns.items()} for tag, columns in reads.items()}
     counts = {f"{tag}/{name}": float(r.targets["w"].sum()) for tag, rs in joined.items() for name, r in rs.items()}
     ends = np.cumsum([len(group.rows) for group in groups.values()])
     docs = {
@@ -218,8 +221,8 @@ def assemble(
         for (tag, group), end in zip(groups.items(), ends, strict=True)
     }
     wide = {name: torch.from_numpy(each[rows]) for name, each in store.wide.items()}
-    where = None if in_order else torch.from_numpy(gather)
-    return Batch(layout, embeds, where, joined, docs, rows, counts, tokens, wide)
+    gather_N = None if in_order else torch.from_numpy(gather)
+    return Batch(layout, embeds, gather_N, joined, docs, rows, counts, tokens, wide)
 
 
 def _counts_up(segment: Segment) -> bool:
@@ -244,7 +247,7 @@ def _joined(contents: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([content[name] for content in contents]) for name in contents[0]}
 
 
-def _read(found: list[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]) -> Read:
-    targets = tensors_of(_joined([targets for targets, _, _ in found]))
-    flat, doc = (torch.from_numpy(np.concatenate([f[i] for f in found])) for i in (1, 2))
+def _read(pieces: list[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]) -> Read:
+    targets = tensors_of(_joined([targets for targets, _, _ in pieces]))
+    flat, doc = (torch.from_numpy(np.concatenate([f[i] for f in pieces])) for i in (1, 2))
     return Read(targets, flat, doc)

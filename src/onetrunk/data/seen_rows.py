@@ -1,4 +1,4 @@
-"""Rows that a model has met, and in which part: the split travels with the model, as digests.
+"""Rows that a model has seen, and in which split: it travels with the model, as digests.
 
 So no later stage holds out a row that an earlier one learnt from, whatever it asks for and however its table is sorted.
 A row is known by its values in a few columns that tell the rows of its first table apart; of those only a hash is kept.
@@ -20,25 +20,25 @@ from onetrunk.data.table import Table
 Record = dict[str, Any]  # JSON: "columns" (name to type), "rows" (digests), "splits" (one digit a row)
 
 
-def record(table: Table, types: Mapping[str, str], names: Sequence[str], parts: Mapping[str, np.ndarray]) -> Record:
-    """What to keep of a split; `names` are the columns by which rows may be known. Rows of no part are not met."""
-    part = np.full(len(table), -1)
+def record(table: Table, types: Mapping[str, str], names: Sequence[str], splits: Mapping[str, np.ndarray]) -> Record:
+    """What to keep of a split; `names` are the columns by which rows may be known. Rows of no split are not met."""
+    split_of = np.full(len(table), -1)
     for number, name in enumerate(SPLITS):
-        part[parts[name]] = number
-    rows = table.take(part >= 0)
+        split_of[splits[name]] = number
+    rows = table.take(split_of >= 0)
     chosen = _telling({name: fingerprint_keys(rows[name], types[name]) for name in names})
     columns = {name: types[name] for name in chosen}
     return {
         "columns": columns,
         "rows": base64.b64encode(_digests(rows, columns).tobytes()).decode(),
-        "splits": "".join(map(str, part[part >= 0].tolist())),
+        "splits": "".join(map(str, split_of[split_of >= 0].tolist())),
     }
 
 
 def splits_before(table: Table, records: Sequence[Record]) -> np.ndarray:
-    """The earliest part that each row had in any recorded split, int64 [rows]: 0 train, 1 val, 2 test, -1 none.
+    """The earliest split that each row had in any recorded split, int64 [rows]: 0 train, 1 val, 2 test, -1 none.
 
-    Of equal rows that stood in several parts each takes one, in their order. A record by columns that the table lacks
+    Of equal rows that stood in several splits each takes one, in their order. A record by columns that the table lacks
     says nothing (`absent_columns`).
     """
     out = np.full(len(table), -1, dtype=np.int64)
@@ -46,19 +46,18 @@ def splits_before(table: Table, records: Sequence[Record]) -> np.ndarray:
         if absent_columns(table, [kept]):
             continue
         rows = np.frombuffer(base64.b64decode(kept["rows"]), dtype="<u8")
-        parts = np.frombuffer(kept.get("splits", kept.get("parts")).encode(), dtype=np.uint8).astype(np.int64) - ord(
-            "0"
-        )
-        part = _parts_of(_digests(table, kept["columns"]), rows, parts)
-        out = np.where((out < 0) | ((part >= 0) & (part < out)), part, out)
+        digits = kept["splits"] if "splits" in kept else kept["parts"]  # "parts": the first edition's folders
+        splits = np.frombuffer(digits.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
+        splits_now = _splits_of(_digests(table, kept["columns"]), rows, splits)
+        out = np.where((out < 0) | ((splits_now >= 0) & (splits_now < out)), splits_now, out)
     return out
 
 
-def _parts_of(mine: np.ndarray, known: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """The part of each row, -1 where it is not `known`: the k-th of equal rows takes the part of the k-th known one; of
-    those that are more, each the earliest part."""
+def _splits_of(mine: np.ndarray, known: np.ndarray, splits: np.ndarray) -> np.ndarray:
+    """The split of each row, -1 where it is not `known`: the k-th of equal rows takes that of the k-th known one;
+    where there are more than are known, the others take the earliest."""
     order = np.argsort(known, kind="stable")
-    known, parts = known[order], parts[order]
+    known, splits = known[order], splits[order]
     first, behind = np.searchsorted(known, mine, side="left"), np.searchsorted(known, mine, side="right")
     by_digest = np.argsort(mine, kind="stable")
     starts = (
@@ -67,12 +66,12 @@ def _parts_of(mine: np.ndarray, known: np.ndarray, parts: np.ndarray) -> np.ndar
     rank = np.empty(len(mine), dtype=np.int64)
     rank[by_digest] = np.arange(len(mine)) - np.repeat(starts, np.diff(np.append(starts, len(mine))))
     groups = _starts(known)
-    earliest = np.minimum.reduceat(parts, groups) if len(groups) else parts
+    earliest = np.minimum.reduceat(splits, groups) if len(groups) else splits
     out = np.full(len(mine), -1, dtype=np.int64)
     there = np.flatnonzero(behind > first)
     own = there[rank[there] < (behind - first)[there]]
     others = there[rank[there] >= (behind - first)[there]]
-    out[own] = parts[first[own] + rank[own]]
+    out[own] = splits[first[own] + rank[own]]
     out[others] = earliest[np.searchsorted(groups, first[others])]
     return out
 

@@ -47,7 +47,7 @@ class Split:
     val: np.ndarray
     test: np.ndarray
     how: str
-    equal_across: int = 0  # rows outside training whose inputs equal a row in another part: 0 unless allowed
+    equal_across: int = 0  # rows outside training whose inputs equal a row in another split: 0 unless allowed
     notes: list[str] = field(default_factory=list)
 
     def indices(self) -> dict[str, np.ndarray]:
@@ -69,13 +69,13 @@ def split(
     allow_equal_rows: bool = False,
     before: np.ndarray | None = None,
 ) -> Split:
-    """Chooses the rows of each part, as a function of the seed.
+    """Chooses the rows of each split, as a function of the seed.
 
     Rows with equal `given` values are equal: random and stratified splits keep them together, the others
-    raise DataError when they stand in two parts, unless allowed. DataError too: a part without rows, an asked
-    column with one class, a row without group, time or part. UsageError: a spec or column that is not there.
+    raise DataError when they stand in two splits, unless allowed. DataError too: a split without rows, an asked
+    column with one class, a row without group, time or split. UsageError: a spec or column that is not there.
 
-    `before` int64 [rows] is the part each row had in an earlier stage, -1 where in none (`data.seen_rows`). Dealt rows
+    `before` int64 [rows] is the split each row had in an earlier stage, -1 where in none (`data.seen_rows`). Dealt rows
     keep it; a split by time, or by a column that nobody named, leaves out rows that it would hold out and that were
     learnt from before.
     """
@@ -93,30 +93,31 @@ def split(
     one = np.zeros(n, dtype=np.int64)
     before = np.full(n, -1, dtype=np.int64) if before is None else before
     notes: list[str] = []
-    if kind in ("random", "stratified"):
-        part = _deal(together, _strata(table[column], column) if column else one, fractions, key, before)
+    if column is None or kind in ("random", "stratified"):
+        splits = _deal(together, _strata(table[column], column) if column else one, fractions, key, before)
         how = f"at random, each {column} in proportion" if column else "at random"
         if n > len(np.unique(together)):
-            notes.append(f"{n - len(np.unique(together)):,} rows repeat another's inputs: kept in its part.")
+            notes.append(f"{n - len(np.unique(together)):,} rows repeat another's inputs: kept in its split.")
     elif kind == "group":
-        part = _deal(_groups(_required(table, column, kind)), one, fractions, key, before)
-        how = f"by {column}, each whole in one part"
+        splits = _deal(_groups(_required(table, column, kind)), one, fractions, key, before)
+        how = f"by {column}, each whole in one split"
     elif kind == "scaffold":
-        part = _deal(_split_groups(table[column], column, types[column]), one, fractions, key, before)
-        how = f"by the scaffolds of {column}, each whole in one part"
+        splits = _deal(_split_groups(table[column], column, types[column]), one, fractions, key, before)
+        how = f"by the scaffolds of {column}, each whole in one split"
     elif kind == "time":
-        part = _by_time(_required(table, column, kind), column, fractions)
+        splits = _by_time(_required(table, column, kind), column, fractions)
         how = f"by {column}, the earliest for training, the latest for the test"
     else:
-        part = _as_told(_required(table, column, kind), column, together, key, before, notes)
+        splits = _as_told(_required(table, column, kind), column, together, key, before, notes)
         how = f"as the column {column} says"
-        fractions = (1.0, 1.0, 0.0)  # a test part is not a must
+        fractions = (1.0, 1.0, 0.0)  # a test split is not a must
     if kind != "given":
         how += f", {'/'.join(f'{100 * f:g}' for f in fractions)}"
-    told = kind == "given" and (spec.startswith("given") or allow_equal_rows)
-    how = _respect(part, before, how, told, notes)
-    result = Split(*(np.flatnonzero(part == i) for i in range(3)), how, notes=notes)
-    _check_parts(result, fractions, n, int((before >= 0).sum()))
+    named = kind == "given" and (spec.startswith("given") or allow_equal_rows)
+    how = _respect(splits, before, how, named, notes)
+    train, val, test = (np.flatnonzero(splits == i) for i in range(3))
+    result = Split(train, val, test, how, notes=notes)
+    _check_shares(result, fractions, n, int((before >= 0).sum()))
     _check_equal(result, equal, table, allow_equal_rows)
     _check_classes(result, table, types, ask)
     return result
@@ -139,7 +140,7 @@ def _parse(spec: str, table: Table) -> tuple[str, str | None, tuple[float, ...]]
     if kind not in _KINDS:
         raise unknown("split", kind, _KINDS)
     column, sign, last = rest.rpartition(":")
-    percent = (80.0, 10.0, 10.0)
+    percent: tuple[float, ...] = (80.0, 10.0, 10.0)
     if re.fullmatch(r"[\d.]+(/[\d.]+)+", last) and last not in table.columns:
         percent = tuple(float(p) for p in last.split("/"))
         if len(percent) != 3 or percent[0] <= 0 or not np.isclose(sum(percent), 100):
@@ -176,10 +177,10 @@ def _required(table: Table, column: str, kind: str) -> Sequence[Any]:
 def _deal(
     group: np.ndarray, stratum: np.ndarray, fractions: Sequence[float], key: int, before: np.ndarray
 ) -> np.ndarray:
-    """Parts [rows]: whole groups in keyed order, the largest first, each to the part furthest from its share.
+    """Splits [rows]: whole groups in keyed order, the largest first, each to the split furthest from its share.
 
     Shares are kept in every stratum, and overall where a stratum leaves the choice open. Groups with rows that had a
-    part come first and take it, the earliest of them.
+    split come first and take it, the earliest of them.
     """
     inverse = np.unique(group, return_inverse=True)[1]
     counts = np.bincount(inverse)
@@ -189,8 +190,8 @@ def _deal(
     order = shuffled[np.lexsort((-counts[shuffled], had[shuffled] == len(SPLITS)))]
     # Bytes and lists of a block: most groups are of one row, where arrays would cost ten times as much.
     names = np.unique(stratum)
-    strata = np.searchsorted(names, stratum)[np.argsort(inverse, kind="stable")]  # of group after group
-    strata = strata.astype(np.uint8).tobytes() if len(names) < 256 else strata.tolist()
+    ordered = np.searchsorted(names, stratum)[np.argsort(inverse, kind="stable")]  # of group after group
+    strata: Sequence[int] = ordered.astype(np.uint8).tobytes() if len(names) < 256 else ordered.tolist()
     starts, taken = np.cumsum(counts) - counts, bytearray(had.astype(np.uint8).tobytes())
     lack = (np.bincount(stratum)[names, None] * np.array(fractions)).tolist()  # [strata][splits] rows still wanted
     overall = (len(group) * np.array(fractions)).tolist()
@@ -262,13 +263,13 @@ def _by_time(values: Sequence[Any], column: str, fractions: Sequence[float]) -> 
             f"Cannot order the rows by {column!r}: expected numbers or dates of one form, found {str(strange)[:40]!r}."
         )
     order = np.sort(moment)
-    changes = np.flatnonzero(order[1:] != order[:-1]) + 1  # where a part may begin
-    part = np.zeros(len(values), dtype=np.int64)
+    changes = np.flatnonzero(order[1:] != order[:-1]) + 1  # where a split may begin
+    splits = np.zeros(len(values), dtype=np.int64)
     for i in (1, 2):
         start = round(sum(fractions[:i]) * len(values))
         if start < len(values) and len(changes):
-            part[moment >= order[changes[np.abs(changes - start).argmin()]]] = i
-    return part
+            splits[moment >= order[changes[np.abs(changes - start).argmin()]]] = i
+    return splits
 
 
 def moments(values: Sequence[Any], column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -317,41 +318,41 @@ def _as_told(
     strange = sorted({w for w in words if w not in SPLIT_OF})
     if strange:
         known = ", ".join(SPLIT_OF)
-        raise DataError(f"The column {column!r} must name a part in every row ({known}); found {strange[0]!r}.")
-    part = np.array([SPLITS.index(SPLIT_OF[w]) for w in words], dtype=np.int64)
-    if not (part == 0).any():
+        raise DataError(f"The column {column!r} must name a split in every row ({known}); found {strange[0]!r}.")
+    splits = np.array([SPLITS.index(SPLIT_OF[w]) for w in words], dtype=np.int64)
+    if not (splits == 0).any():
         raise DataError(f"The column {column!r} gives no row to training; found {dict(Counter(words))}.")
-    if not (part == 1).any():
-        train = np.flatnonzero(part == 0)
+    if not (splits == 1).any():
+        train = np.flatnonzero(splits == 0)
         had = np.where(before[train] < 2, before[train], -1)
-        part[train] = _deal(together[train], np.zeros(len(train), dtype=np.int64), (0.9, 0.1, 0.0), key, had)
+        splits[train] = _deal(together[train], np.zeros(len(train), dtype=np.int64), (0.9, 0.1, 0.0), key, had)
         notes.append(f"The column {column} names no validation rows: a tenth of the training rows was set aside.")
-    if not (part == 2).any():
+    if not (splits == 2).any():
         notes.append(f"The column {column} names no test rows: evidence comes from validation rows.")
-    return part
+    return splits
 
 
 # -- what must hold ------------------------------------------------------------------------------------------
-def _respect(part: np.ndarray, before: np.ndarray, how: str, told: bool, notes: list[str]) -> str:
-    """Takes rows out of `part` that an earlier stage learnt from and this one would hold out; unless it was told which
-    rows to hold out. Notes what was done; returns how the rows were split."""
-    kept = int((part == before).sum())
-    if kept == len(part):
+def _respect(splits: np.ndarray, before: np.ndarray, how: str, named: bool, notes: list[str]) -> str:
+    """Takes rows out of `splits` that an earlier stage learnt from and this one would hold out; unless it was told
+    which rows to hold out. Notes what was done; returns how the rows were split."""
+    kept = int((splits == before).sum())
+    if kept == len(splits):
         return "as for the model it starts from"
     if kept:
-        notes.append(f"{kept:,} rows keep the part they had for the model it starts from.")
-    leaking = (before >= 0) & (part > before)
-    if leaking.any() and told:
+        notes.append(f"{kept:,} rows keep the split they had for the model it starts from.")
+    leaking = (before >= 0) & (splits > before)
+    if leaking.any() and named:
         notes.append(f"{leaking.sum():,} held-out rows, as told, were learnt from before: the evidence is too good.")
     elif leaking.any():
-        part[leaking] = -1
+        splits[leaking] = -1
         notes.append(f"{leaking.sum():,} rows were learnt from before, so they are not held out: left out here.")
     return how
 
 
-def _check_parts(made: Split, fractions: Sequence[float], n: int, known: int) -> None:
-    parts = zip(made.indices().values(), fractions, strict=True)
-    if any(fraction and not len(index) for index, fraction in parts):
+def _check_shares(made: Split, fractions: Sequence[float], n: int, known: int) -> None:
+    shares = zip(made.indices().values(), fractions, strict=True)
+    if any(fraction and not len(index) for index, fraction in shares):
         counts = ", ".join(f"{name} {len(index):,}" for name, index in made.indices().items())
         started = f" The model it starts from has met {known:,} of them, which stay where they were." if known else ""
         raise DataError(
@@ -361,26 +362,28 @@ def _check_parts(made: Split, fractions: Sequence[float], n: int, known: int) ->
 
 
 def _check_equal(made: Split, equal: np.ndarray, table: Table, allowed: bool) -> None:
-    """Counts rows whose inputs stand in an earlier part too."""
+    """Counts rows whose inputs stand in an earlier split too."""
     rows = np.concatenate(list(made.indices().values()))
-    part = np.repeat(np.arange(len(SPLITS)), [len(index) for index in made.indices().values()])
+    splits = np.repeat(np.arange(len(SPLITS)), [len(index) for index in made.indices().values()])
     group, first = np.unique(equal[rows], return_inverse=True)[1], np.arange(len(rows))
     earliest = np.full(len(rows), len(rows))
-    np.minimum.at(earliest, group, first)  # rows stand in order of their parts
+    np.minimum.at(earliest, group, first)  # rows stand in order of their splits
     twin = earliest[group]
-    clashing = np.flatnonzero(part[twin] < part)
-    clashes = [(SPLITS[part[k]], int(rows[k]), SPLITS[part[twin[k]]], int(rows[twin[k]])) for k in clashing.tolist()]
+    clashing = np.flatnonzero(splits[twin] < splits)
+    clashes = [
+        (SPLITS[splits[k]], int(rows[k]), SPLITS[splits[twin[k]]], int(rows[twin[k]])) for k in clashing.tolist()
+    ]
     made.equal_across = len(clashes)
     if clashes and not allowed:
         pairs = Counter(f"{name} and {other}" for name, _, other, _ in clashes)
         counts = ", ".join(f"{count:,} in {names}" for names, count in pairs.items())
-        shown = "; ".join(f"row {table.row[i]} = row {table.row[j]}" for _, i, _, j in clashes[:5])
+        examples = "; ".join(f"row {table.row[i]} = row {table.row[j]}" for _, i, _, j in clashes[:5])
         raise DataError(
-            f"Rows with equal inputs stand in more than one part ({counts}), so the evidence would be too "
-            f"good: {shown}. Remove them, or allow them: --allow-equal-rows"
+            f"Rows with equal inputs stand in more than one split ({counts}), so the evidence would be too "
+            f"good: {examples}. Remove them, or allow them: --allow-equal-rows"
         )
     if clashes:
-        made.notes.append(f"{len(clashes):,} rows have the same inputs as a row of another part (allowed).")
+        made.notes.append(f"{len(clashes):,} rows have the same inputs as a row of another split (allowed).")
 
 
 def _check_classes(made: Split, table: Table, types: Mapping[str, str], ask: Sequence[str]) -> None:
@@ -392,9 +395,9 @@ def _check_classes(made: Split, table: Table, types: Mapping[str, str], ask: Seq
             if len(counts) > 1:
                 break
         if len(counts) < 2:
-            found = ", ".join(f"{value!r}: {count:,}" for value, count in counts.items()) or "no value at all"
+            listed = ", ".join(f"{value!r}: {count:,}" for value, count in counts.items()) or "no value at all"
             raise DataError(
-                f"The asked column {name!r} must take at least 2 values in the training rows; found {found}."
+                f"The asked column {name!r} must take at least 2 values in the training rows; found {listed}."
             )
 
 

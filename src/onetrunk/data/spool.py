@@ -63,7 +63,7 @@ class Spool:
             waiting, self._batches = self._batches, []
         else:
             waiting = [batch]
-        with disk_errors(self._path):
+        with disk_errors(self._place):
             for each in waiting:
                 self._writer.write_batch(each)
 
@@ -71,12 +71,17 @@ class Spool:
         """All that was appended; nothing can be appended after."""
         if self._writer is None:
             return self._batches
-        with disk_errors(self._path):
+        with disk_errors(self._place):
             self._writer.close()
-            with pa.memory_map(str(self._path)) as file:
+            with pa.memory_map(str(self._place)) as file:
                 self._batches = list(pa.ipc.open_stream(file))
         self._unlink()
         return self._batches
+
+    @property
+    def _place(self) -> Path:
+        assert self._path is not None, "all is in memory"
+        return self._path
 
     def _unlink(self) -> None:
         if self._path is not None:
@@ -103,8 +108,8 @@ class ArrowValues(Values):
         return ArrowValues(self._arrays, self._decoders, index if self._index is None else self._index[index])
 
     def present(self) -> np.ndarray:
-        parts = zip(self._decoders, self._arrays, strict=True)
-        there = [decode.present(array).to_numpy(zero_copy_only=False).astype(bool) for decode, array in parts]
+        arrays = zip(self._decoders, self._arrays, strict=True)
+        there = [decode.present(array).to_numpy(zero_copy_only=False).astype(bool) for decode, array in arrays]
         whole = np.concatenate(there) if there else np.zeros(0, dtype=bool)
         return whole if self._index is None else whole[self._index]
 
@@ -114,10 +119,10 @@ class ArrowValues(Values):
             rows = np.arange(first, last) if self._index is None else self._index[first:last]
             yield scattered(rows, self._ends, self._of)
 
-    def _of(self, part: int, local: np.ndarray) -> list[Any]:
-        array = self._arrays[part]
+    def _of(self, number: int, local: np.ndarray) -> list[Any]:
+        array = self._arrays[number]
         if len(local) and local[-1] - local[0] == len(local) - 1 and (np.diff(local) == 1).all():
             array = array.slice(int(local[0]), len(local))
         else:
             array = array.take(pa.array(local))
-        return self._decoders[part].values(array)
+        return self._decoders[number].values(array)

@@ -41,6 +41,16 @@ class Store:
     row_weight: np.ndarray | None = None  # float32 [rows]
     wide: dict[str, np.ndarray] = field(default_factory=dict)  # asked column -> what its wide read-out says [rows, K]
 
+    def select(self, names: Sequence[str]) -> Store:
+        """These of its columns, as values of a table: without weights, and without what a wide read-out says."""
+        chosen = [self.names.index(name) for name in names]
+        contents = [self.contents[c] for c in chosen]
+        return Store(list(names), [self.encoders[c] for c in chosen], contents, self.index[:, chosen])
+
+    def take(self, rows: np.ndarray) -> Store:
+        """These of its rows, as values of a table, in that order, repeats allowed. No array is copied."""
+        return Store(self.names, self.encoders, self.contents, self.index[rows])
+
     @property
     def present(self) -> np.ndarray:
         return self.index >= 0
@@ -67,8 +77,8 @@ class Store:
         names them in another."""
         made = hashlib.blake2b(self.index.tobytes(), digest_size=8)
         for content in self.contents:
-            for ragged in (content.lens, content.starts):
-                made.update(b"" if ragged is None else ragged.tobytes())
+            if content.ragged:
+                made.update(content.lens.tobytes() + content.starts.tobytes())
             for name, array in sorted(content.data.items()):
                 made.update(name.encode())
                 rows = max(1, _HASHED_AT_ONCE // max(1, array[:1].nbytes))
@@ -89,13 +99,13 @@ class ContentWriter:
     def append(self, content: Content) -> None:
         """Raises ResourceError where the disk is full."""
         arrays = content.gather()
-        if content.lens is not None:
+        if content.ragged:
             self._lens.append(content.lens)
         self._parts.append(arrays)
         self._bytes += sum(array.nbytes for array in arrays.values())
         if self._bytes > spool.IN_MEMORY_BYTES or self._files:
-            for part in self._parts:
-                for name, array in part.items():
+            for block in self._parts:
+                for name, array in block.items():
                     self._files.setdefault(name, _ArrayFile(array)).append(array)
             self._parts.clear()
 
@@ -104,7 +114,7 @@ class ContentWriter:
         if self._files:
             data = {name: file.mapped() for name, file in self._files.items()}
         else:
-            data = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
+            data = {name: np.concatenate([block[name] for block in self._parts]) for name in self._parts[0]}
         return Content(data, np.concatenate(self._lens) if self._lens else None)
 
 

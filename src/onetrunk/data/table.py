@@ -10,7 +10,6 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +24,29 @@ from onetrunk.data.duplicates import NONE, block_keys, numbered, value_keys
 from onetrunk.data.readers import common, folders, hub, memory
 
 _ID_NAME = re.compile(r"(?i:(?:^|[_\W])(?:id|uuid|guid|idx|index|key)$|^unnamed: \d+$)|[a-z]I[dD]$|编号$|序号$")
+# What a table's row numbers are called where programs write them beside it: nothing, or a word of theirs.
+_NAMELESS = re.compile(r"\s*|unnamed: \d+(\.\d+)*|(column |\.\.\.)1|level_\d+|__index_level_\d+__", re.I)
+_INDEX_NAME = re.compile(r"index|row[._ ]?(names?|numbers?|nr|no|num)?", re.I)
 _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}|[0-9a-f]{16,64}", re.I)
+_EXACT = 1 << 53
+_MOSTLY_DIFFERENT = 0.5  # of row numbers: two shuffled files joined have some numbers twice
 _TOLD = "ignored, as told"
 _ENOUGH_ROWS_PER_VALUE = 5  # with fewer, two columns may match value by value without telling of each other
 
 
-@dataclass
 class Table:
     """`row` int64 [rows] is where each row stood in its source (from 0): messages and ledgers name it."""
 
-    columns: dict[str, Sequence[Any]]
-    source: str = "memory"
-    row: np.ndarray | None = None
-    notes: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        if self.row is None:
-            self.row = np.arange(len(self), dtype=np.int64)
+    def __init__(
+        self,
+        columns: dict[str, Sequence[Any]],
+        source: str = "memory",
+        row: np.ndarray | None = None,
+        notes: list[str] | None = None,
+    ) -> None:
+        self.columns, self.source = columns, source
+        self.row = np.arange(len(self), dtype=np.int64) if row is None else row
+        self.notes: list[str] = [] if notes is None else notes
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), []))
@@ -114,8 +119,9 @@ class Table:
 
 
 def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bool = False) -> Table:
-    """Reads a file, folder, DataFrame, dict of lists, list of dicts or Hugging Face dataset; or several of them, in a
-    list or as paths with commas between, one under the other.
+    """Reads a file, folder, DataFrame, table of Arrow's kind (pyarrow, polars), dict of lists, list of dicts, array
+    [rows, columns] or Hugging Face dataset; or several of them, in a list or as paths with commas between, one under
+    the other. `file:name` is a sheet of a workbook or a table of a database.
 
     `hf://name[:config]` is a dataset of the hub. Values come typed (int, float, bool, str, date, datetime,
     Path, list, dict), None where missing. Strings that name media files beside a table become paths; rows in
@@ -125,41 +131,48 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
     notes: list[str] = []
     name = "memory"
     pandas = sys.modules.get("pandas")  # a DataFrame exists only if someone imported it
-    if isinstance(source, str) and all(parts := source.split(",")) and len(parts) > 1 and not Path(source).exists():
-        source = parts
+    if isinstance(source, str) and all(paths := source.split(",")) and len(paths) > 1 and not Path(source).exists():
+        source = paths
     if isinstance(source, Table):
         table = source
-    elif isinstance(source, list | tuple) and source and not any(isinstance(part, dict) for part in source):
-        table = Table.concat([read(part, allow_network=allow_network) for part in source])
+    elif isinstance(source, list | tuple) and source and not any(isinstance(each, dict) for each in source):
+        table = Table.concat([read(each, allow_network=allow_network) for each in source])
     else:
         if isinstance(source, str) and source.startswith("hf://"):
-            name, found = source, hub.from_hub(source.removeprefix("hf://"), allow_network)
+            name, contents = source, hub.from_hub(source.removeprefix("hf://"), allow_network)
         elif isinstance(source, str | Path):
-            name, found = str(source), folders.from_path(Path(source), notes)
+            name, contents = str(source), folders.from_path(Path(source), notes)
         elif pandas is not None and isinstance(source, pandas.DataFrame):
-            found = memory.from_frame(source)
+            contents = memory.from_frame(source)
         elif hub.is_dataset(source):
-            found = hub.from_dataset(source)
+            contents = hub.from_dataset(source)
+        elif hub.is_stream(source):
+            contents = hub.from_stream(source)
+        elif isinstance(source, np.ndarray):
+            contents = memory.from_array(source)
+        elif hasattr(source, "__arrow_c_stream__"):
+            contents = memory.from_stream(source)
         elif isinstance(source, dict) and source and all(map(hub.is_dataset, source.values())):
-            found = folders.from_splits({part: hub.from_dataset(d) for part, d in source.items()})
+            contents = folders.from_splits({each: hub.from_dataset(d) for each, d in source.items()})
         elif isinstance(source, dict):
-            found = memory.from_mapping(source)
+            contents = memory.from_mapping(source)
         elif isinstance(source, list | tuple) and all(isinstance(r, dict) for r in source):
-            found = memory.from_records(source)
+            contents = memory.from_records(source)
         else:
             raise UsageError(
-                f"Cannot read a {type(source).__name__}: expected a path, a DataFrame, a dict of lists, "
-                "a list of dicts, a Hugging Face dataset or 'hf://name', or a list of these."
+                f"Cannot read a {type(source).__name__}: expected a path, a DataFrame, a table of Arrow's kind "
+                "(pyarrow, polars), a dict of lists, a list of dicts, an array [rows, columns], a Hugging Face "
+                "dataset or 'hf://name', or a list of these."
             )
-        table = Table(found, name, notes=notes)
+        table = Table(common.unicode_only(contents, notes), name, notes=notes)
     if not len(table):
         raise DataError(f"The table {name} has no rows.")
     return table if columns is None else table.select(columns)
 
 
-def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, folded: bool = False) -> dict[str, str]:
-    """The type of every column with values: the one that recognises it best, or what `overrides` say. In a folded table
-    lists and dictionaries are histories, not bags of labels.
+def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, of_events: bool = False) -> dict[str, str]:
+    """The type of every column with values: the one that recognises it best, or what `overrides` say. In rows made of
+    events (`of_events`) lists and dictionaries are histories, not sets of labels.
 
     A column without any value, or that nobody recognises, is left out and noted on the table.
     """
@@ -177,15 +190,17 @@ def infer_types(table: Table, overrides: Mapping[str, str] | None = None, *, fol
             table.notes.append(f"The column {name!r} has no values: left out.")
         else:
             scores = {kind: encoder.recognise(sample) for kind, encoder in encoders.items()}
-            if folded and isinstance(sample[0], list | dict):
+            if of_events and isinstance(sample[0], list | dict):
                 histories = {kind: s for kind, s in scores.items() if s and _is_history(kind)}
                 scores = histories or scores
             best = max(scores, key=lambda kind: scores[kind])  # names are sorted: the first of equals
             if scores[best] > 0:
                 types[name] = best
             else:
-                found = type(sample[0]).__name__
-                table.notes.append(f"No column type recognises {name!r} (values like {found}): left out; see --types.")
+                example = type(sample[0]).__name__
+                table.notes.append(
+                    f"No column type recognises {name!r} (values like {example}): left out; see --types."
+                )
     return types
 
 
@@ -235,8 +250,8 @@ def roles(
     chosen = [name for name in types if name not in ask and name not in reasons]
     useless = [f"{name} ({why})" for name, why in reasons.items() if not is_given_split(name, table[name])]
     if not chosen and useless and not any(_is_history(types[name]) for name in ask):
-        found = "; ".join(useless)
-        raise UsageError(f"Nothing is left to be given: {found}. Name the columns to give with --given.")
+        listed = "; ".join(useless)
+        raise UsageError(f"Nothing is left to be given: {listed}. Name the columns to give with --given.")
     return chosen, ask, reasons
 
 
@@ -253,7 +268,7 @@ def left_out(table: Table, types: Mapping[str, str], ask: Sequence[str], ignore:
         if name in ignore:
             reasons[name] = _TOLD
         elif is_given_split(name, values):
-            reasons[name] = "says which part a row belongs to"
+            reasons[name] = "says which split a row belongs to"
         elif name not in types:
             reasons[name] = "has no usable values"
         elif reason := _useless(name, values) or _leak(values, asked):
@@ -273,13 +288,16 @@ def _useless(name: str, values: Sequence[Any]) -> str | None:
     n = len(values)
     if n < 2:
         return None
+    nameless = _NAMELESS.fullmatch(name) is not None
+    if (nameless or _INDEX_NAME.fullmatch(name)) and _numbers_rows(values, _MOSTLY_DIFFERENT if nameless else 1.0):
+        return "an id: the numbers of the rows"
     keys = []
     for block in blocks(values):
-        found = block_keys(block)
-        if found is None or (found == NONE).any():  # missing or not is a difference; media are never ids
+        of_block = block_keys(block)
+        if of_block is None or (of_block == NONE).any():  # missing or not is a difference; media are never ids
             return None
-        keys.append(found)
-        if 1 < len(np.unique(found)) < len(found):  # neither constant nor an id: most columns end here
+        keys.append(of_block)
+        if 1 < len(np.unique(of_block)) < len(of_block):  # neither constant nor an id: most columns end here
             return None
     distinct = int(numbered(np.concatenate(keys)).max()) + 1
     if distinct == 1:
@@ -294,6 +312,26 @@ def _useless(name: str, values: Sequence[Any]) -> str | None:
         if not codes or not (named or all(_UUID.fullmatch(v) for v in block)):
             return None
     return "an id: a different code in every row"
+
+
+def _numbers_rows(values: Sequence[Any], different: float) -> bool:
+    """Are these row numbers: whole, from 0 on, and either counting up, anew in each of several files, or in another
+    order, at least this share of them different? Missing ones are of files that have none."""
+    rows = steps = 0
+    last: int | None = None
+    kept: list[np.ndarray] = []
+    for block in blocks(values):
+        numbers = [v for v in block if v is not None]
+        if not all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v < _EXACT for v in numbers):
+            return False
+        for number in numbers:
+            steps += last is not None and (number == last + 1 or number in (0, 1))
+            last = number
+        rows += len(numbers)
+        kept.append(np.array(numbers, dtype=np.int64))
+    if rows < 2:
+        return False
+    return steps == rows - 1 or len(np.unique(np.concatenate(kept))) >= different * rows
 
 
 def _counting(name: str, values: Sequence[Any]) -> str | None:

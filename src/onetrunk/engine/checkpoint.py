@@ -19,7 +19,7 @@ from onetrunk.storage import atomic
 from onetrunk.storage.strict_json import read_json, write_json
 from onetrunk.storage.tensors import load_tensors, save_tensors
 
-Parts = Mapping[str, Mapping[str, Tensor]]  # file name without extension to tensors
+TensorFiles = Mapping[str, Mapping[str, Tensor]]  # file name without extension to tensors
 Shapes = Mapping[str, tuple[int, ...]]
 
 _STATE = "state.json"
@@ -31,29 +31,29 @@ _OWN = re.compile(rf"((step|seed|fold)-\d+|best)(\.(old|tmp)-[0-9a-f]{{32}})?|{r
 class Checkpoints:
     """The checkpoints of one training run in `place`."""
 
-    def __init__(self, place: Path, keep: int = 2) -> None:
-        self.place, self.keep = place, keep
-        if place.is_dir():
-            for name in {entry.name.partition(".")[0] for entry in place.iterdir()}:
-                atomic.recover(place / name)
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder, self.keep = folder, keep
+        if folder.is_dir():
+            for name in {entry.name.partition(".")[0] for entry in folder.iterdir()}:
+                atomic.recover(folder / name)
 
-    def save(self, step: int, parts: Parts, state: dict[str, Any]) -> Path:
+    def save(self, step: int, tensors: TensorFiles, state: dict[str, Any]) -> Path:
         """Commits `step-<step>/` and prunes older ones. Raises ResourceError; older ones are then intact."""
-        path = self.place / f"step-{step}"
+        path = self.folder / f"step-{step}"
         if path.exists():  # damaged: else the run would have gone on from it
             shutil.rmtree(path)
-        self._commit(path, parts, {"step": step, **state})
+        self._commit(path, tensors, {"step": step, **state})
         for old in [number for number in self._steps() if number <= step][self.keep :]:
             shutil.rmtree(self._path(old))
         return path
 
     def clear(self) -> None:
         """Removes all of them."""
-        for path in [*(self._path(step) for step in self._steps()), self.place / "best"]:
+        for path in [*(self._path(step) for step in self._steps()), self.folder / "best"]:
             shutil.rmtree(path, ignore_errors=not path.exists())
 
     def save_best(self, weights: Mapping[str, Tensor], state: dict[str, Any]) -> None:
-        self._commit(self.place / "best", {"model": weights}, state)
+        self._commit(self.folder / "best", {"model": weights}, state)
 
     def latest(self, warn: Callable[[str], None]) -> Path | None:
         """The newest checkpoint that verifies; None when there is none at all.
@@ -71,39 +71,39 @@ class Checkpoints:
                 warn(f"The checkpoint {path} is not used: {error}")
         if problem is not None:
             raise ModelFileError(
-                f"Every checkpoint in {self.place} is damaged; the last problem: {problem} "
+                f"Every checkpoint in {self.folder} is damaged; the last problem: {problem} "
                 "Delete that folder to start anew."
             )
         return None
 
     def best(self, shapes: Shapes) -> dict[str, Tensor]:
         """The best weights. Raises ModelFileError when they are missing or damaged."""
-        atomic.verify(self.place / "best")
-        return load_part(self.place / "best", "model", shapes)
+        atomic.verify(self.folder / "best")
+        return load_file(self.folder / "best", "model", shapes)
 
-    def _commit(self, path: Path, parts: Parts, state: dict[str, Any]) -> None:
+    def _commit(self, path: Path, tensors_of: TensorFiles, state: dict[str, Any]) -> None:
         def write(staging: Path) -> None:
-            for name, tensors in parts.items():
+            for name, tensors in tensors_of.items():
                 save_tensors(staging / f"{name}.safetensors", tensors)
             write_json(staging / _STATE, state)
 
-        needs = sum(tensor.nbytes for tensors in parts.values() for tensor in tensors.values())
+        needs = sum(tensor.nbytes for tensors in tensors_of.values() for tensor in tensors.values())
         atomic.commit(path, write, replace=True, needs=needs)
 
     def _steps(self) -> list[int]:
         """The steps on disk, newest first: by number, never by the clock."""
-        if not self.place.is_dir():
+        if not self.folder.is_dir():
             return []
-        names = (re.fullmatch(r"step-(\d+)", entry.name) for entry in self.place.iterdir())
+        names = (re.fullmatch(r"step-(\d+)", entry.name) for entry in self.folder.iterdir())
         return sorted((int(match[1]) for match in names if match), reverse=True)
 
     def _path(self, step: int) -> Path:
-        return self.place / f"step-{step}"
+        return self.folder / f"step-{step}"
 
 
-def clear_run(place: Path) -> None:
+def clear_run(folder: Path) -> None:
     """Removes what a run left in a folder beside its model, and nothing else."""
-    checkpoints, board = place / "checkpoints", place / "tensorboard"
+    checkpoints, board = folder / "checkpoints", folder / "tensorboard"
     if checkpoints.is_dir():
         for entry in [entry for entry in checkpoints.iterdir() if _OWN.fullmatch(entry.name)]:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
@@ -113,12 +113,12 @@ def clear_run(place: Path) -> None:
         if folder_of_run.is_dir() and not any(folder_of_run.iterdir()):
             folder_of_run.rmdir()
     for name in atomic.TRAINING:
-        if not (place / name).is_dir():
-            (place / name).unlink(missing_ok=True)
+        if not (folder / name).is_dir():
+            (folder / name).unlink(missing_ok=True)
 
 
-def load_part(checkpoint: Path, name: str, shapes: Shapes) -> dict[str, Tensor]:
-    """The tensors of one part; names and shapes must be exactly these. Raises ModelFileError."""
+def load_file(checkpoint: Path, name: str, shapes: Shapes) -> dict[str, Tensor]:
+    """The tensors of one file; names and shapes must be exactly these. Raises ModelFileError."""
     return load_tensors(checkpoint / f"{name}.safetensors", shapes)
 
 

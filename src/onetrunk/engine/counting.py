@@ -90,7 +90,7 @@ def count(
     )
 
 
-class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Live(TorchDispatchMode):
     """Bytes of the storages that operations have made and that are still held: `now`, and the `most` so far. What was
     there before is theirs who made it."""
 

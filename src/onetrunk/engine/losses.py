@@ -70,7 +70,7 @@ class Sum(Merge):
         total = reduce(torch.add, losses.values())
         if total.requires_grad:
             if self.alone:
-                total.backward()  # type: ignore[no-untyped-call]
+                total.backward()
             else:
                 torch.autograd.backward(total, inputs=list(self.parameters))
 
@@ -94,9 +94,11 @@ class PCGrad(Merge):
     def add(self, losses: Mapping[str, Tensor]) -> None:
         able = [name for name, loss in losses.items() if loss.requires_grad]
         for name in able:
-            found = torch.autograd.grad(losses[name], self.parameters, retain_graph=name != able[-1], allow_unused=True)
+            gradients = torch.autograd.grad(
+                losses[name], self.parameters, retain_graph=name != able[-1], allow_unused=True
+            )
             held = self.by_loss.setdefault(name, [None] * len(self.parameters))
-            for i, gradient in enumerate(found):
+            for i, gradient in enumerate(gradients):
                 before = held[i]
                 if gradient is not None:
                     held[i] = gradient if before is None else before + gradient

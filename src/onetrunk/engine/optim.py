@@ -6,14 +6,16 @@ State is a flat dict of tensors named `<parameter>.<key>`, so that safetensors c
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
 
+Decay = Annotated[float, Field(ge=0, lt=1)]  # of a moving average
 Name = Literal["sgd", "momentum", "adagrad", "adam", "adamw", "muon"]
 
 
@@ -24,33 +26,33 @@ class OptimConfig(Config):
     """
 
     optimizer: Name = "muon"
-    lr: float = 3e-3
-    muon_lr: float = 0.02
-    weight_decay: float = 0.01
-    momentum: float = 0.9  # of the optimizer `momentum`
-    betas: tuple[float, float] = (0.9, 0.95)  # of adam and adamw
+    lr: float = Field(3e-3, ge=0, le=1000)
+    muon_lr: float = Field(0.02, ge=0, le=1000)
+    weight_decay: float = Field(0.01, ge=0, le=1000)
+    momentum: float = Field(0.9, ge=0, lt=1)  # of the optimizer `momentum`
+    betas: tuple[Decay, Decay] = (0.9, 0.95)  # of adam and adamw
 
 
 class Optimizer:
     """One or two `torch.optim` optimizers over named parameters, stepped as one."""
 
-    def __init__(self, parts: list[torch.optim.Optimizer], names: Mapping[Tensor, str]) -> None:
-        self.parts, self.names = parts, names
-        self._peaks = [(group, group["lr"]) for part in parts for group in part.param_groups]
+    def __init__(self, optimizers: list[torch.optim.Optimizer], names: Mapping[Tensor, str]) -> None:
+        self.optimizers, self.names = optimizers, names
+        self._peaks = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
 
     def step(self, factor: float) -> None:
         """One update at `factor` times the peak learning rates."""
         for group, peak in self._peaks:
             group["lr"] = peak * factor
-        for part in self.parts:
-            part.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole state, by name. A parameter that never had a gradient has none."""
         state = {
             f"{self.names[parameter]}.{key}": value
-            for part in self.parts
-            for parameter, state in part.state.items()
+            for optimizer in self.optimizers
+            for parameter, state in optimizer.state.items()
             for key, value in state.items()
             if value is not None
         }
@@ -62,11 +64,11 @@ class Optimizer:
         for name, tensor in tensors.items():
             parameter_name, _, key = name.rpartition(".")
             saved.setdefault(parameter_name, {})[key] = tensor
-        for part in self.parts:
-            for group in part.param_groups:
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     # PyTorch keeps the step count of unfused optimizers on the CPU.
-                    part.state[parameter] = {
+                    optimizer.state[parameter] = {
                         key: value if key == "step" and not group.get("fused") else value.to(parameter.device)
                         for key, value in saved.get(self.names[parameter], {}).items()
                     }
@@ -84,21 +86,22 @@ def build_optimizer(
     Under `muon`, what is `hidden` (matrices between embeddings and read-outs, and convolutions) gets Muon, the rest
     AdamW. `rates`: what learns at a share of the learning rate.
     """
-    names = {parameter: name for name, parameter in parameters.items() if parameter.requires_grad}
-    if not names:
+    named = {parameter: name for name, parameter in parameters.items() if parameter.requires_grad}
+    if not named:
         raise UsageError("Nothing to train: every parameter of the model is frozen.")
-    trained, rates = list(names), rates or {}
+    trained, rates = list(named), rates or {}
+    names: dict[Tensor, str] = dict(named.items())
     if config.optimizer != "muon":
         return Optimizer([_torch_optimizer(config.optimizer, trained, config, rates)], names)
     orthogonal = [p for p in trained if p in hidden]
     rest = [p for p in trained if p not in hidden]
-    parts: list[torch.optim.Optimizer] = []
+    optimizers: list[torch.optim.Optimizer] = []
     if orthogonal:
         groups = _groups(orthogonal, config.muon_lr, config.weight_decay, rates)
-        parts.append(Muon(groups, config.muon_lr, bf16=muon_bf16))
+        optimizers.append(Muon(groups, config.muon_lr, bf16=muon_bf16))
     if rest:
-        parts.append(_torch_optimizer("adamw", rest, config, rates))
-    return Optimizer(parts, names)
+        optimizers.append(_torch_optimizer("adamw", rest, config, rates))
+    return Optimizer(optimizers, names)
 
 
 def _torch_optimizer(
@@ -140,7 +143,7 @@ class Muon(torch.optim.Optimizer):
         self.bf16 = bf16
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # no closure: who calls it has computed the gradients
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[nn.Parameter]] = {}
             for parameter in group["params"]:
@@ -153,15 +156,16 @@ class Muon(torch.optim.Optimizer):
         for parameter in parameters:
             if "momentum_buffer" not in self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        grads = [parameter.grad for parameter in parameters]
+        grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        weights: list[Tensor] = list(parameters)
         buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
         nesterov = torch._foreach_lerp(grads, buffers, group["momentum"])
         matrices = torch.stack(nesterov).flatten(2)
         updates = orthogonalise(matrices, self.bf16).to(parameters[0].dtype).view(-1, *shape)
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
         scale = max(1.0, matrices.shape[1] / matrices.shape[2]) ** 0.5  # one root-mean-square for tall and wide ones
-        torch._foreach_add_(parameters, list(updates), alpha=-group["lr"] * scale)
+        torch._foreach_add_(weights, list(updates), alpha=-group["lr"] * scale)
 
 
 def orthogonalise(g: Tensor, bf16: bool = False, steps: int = 5) -> Tensor:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -46,7 +46,9 @@ class StepSettings(OptimConfig):
     """How losses and gradients become an update. 0 switches a field off."""
 
     clip: float = Field(1.0, ge=0)  # largest norm of the whole gradient
-    loss_weights: dict[str, float] = Field(default_factory=dict)  # by loss name or what precedes its "/"; else 1
+    loss_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict
+    )  # by loss name or what precedes its "/"; else 1
     balance: Literal["given", "learnt"] = "given"  # learnt: also by uncertainty, so that no task drowns another
     merge: Literal["sum", "pcgrad", "alternate"] = "sum"  # of the losses' gradients; pcgrad takes out what conflicts
 
@@ -68,7 +70,12 @@ class Updates:
     ) -> Optimizer:
         """Of named parameters of the module. Raises UsageError when there are none."""
         hidden = {p for block in self.blocks for p in block.parameters() if p.ndim > 1}
-        rates = {p: self.rates[part] for part in module.modules() if part in self.rates for p in part.parameters()}
+        rates = {
+            p: self.rates[submodule]
+            for submodule in module.modules()
+            if submodule in self.rates
+            for p in submodule.parameters()
+        }
         return build_optimizer(parameters, config, muon_bf16, hidden, rates)
 
 
@@ -127,8 +134,8 @@ class Step:
         norm = 0.0
         for group in self.groups:
             for update in range(group.updates):
-                found, norm = self._update(group, update, number, batches, counts, scale, context)
-                losses |= found
+                new, norm = self._update(group, update, number, batches, counts, scale, context)
+                losses |= new
         weighed = sum(self.weights[name] * value for name, value in losses.items())
         self.weights.observe(losses)
         return StepResult(losses, weighed, norm)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError
 from onetrunk.core.kernels import Kernels, kernels
-from onetrunk.engine.checkpoint import Checkpoints, clear_run, load_part, load_state
+from onetrunk.engine.checkpoint import Checkpoints, clear_run, load_file, load_state
 from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Weights
 from onetrunk.engine.memory import is_out_of_memory, keep_freed_memory
@@ -326,11 +326,10 @@ class Trainer:
         atomic.recover(self.folder)
         with disk_errors(self.folder):
             atomic.real(self.folder).mkdir(parents=True, exist_ok=True)
-        place = self.folder / "checkpoints"
         if not self.resume:
             clear_run(self.folder)
         (self.folder / "bad_step.json").unlink(missing_ok=True)
-        self.checkpoints = Checkpoints(place, self.config.keep)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.config.keep)
         newest = self.checkpoints.latest(self.progress.note)
         state = {} if newest is None else load_state(newest, _STATE)
         changes = self._changes(state) if state else ""
@@ -372,11 +371,11 @@ class Trainer:
         return self.config.model_dump(mode="json")
 
     def _restore(self, state: dict[str, Any], checkpoint: Path) -> None:
-        self.module.load_state_dict(load_part(checkpoint, "model", _shapes(self.module.state_dict())))
+        self.module.load_state_dict(load_file(checkpoint, "model", _shapes(self.module.state_dict())))
         shapes = {name: tuple(shape) for name, shape in state["optimizer"].items()}
-        self.make_step.load_tensors(load_part(checkpoint, "optimizer", shapes))
+        self.make_step.load_tensors(load_file(checkpoint, "optimizer", shapes))
         if self.average:
-            saved = load_part(checkpoint, "average", _shapes(self.average))
+            saved = load_file(checkpoint, "average", _shapes(self.average))
             self.average = {name: saved[name].to(self.device) for name in self.average}
         self.step = self._saved = state["step"]
         self.best, self.waited, self.validated = state["best"], state["waited"], state["validated"]
@@ -387,9 +386,9 @@ class Trainer:
         if self.step == self._saved or not self._writes:
             return
         optimizer = self.make_step.tensors()
-        parts = {"model": self.module.state_dict(), "optimizer": optimizer}
+        tensors = {"model": self.module.state_dict(), "optimizer": optimizer}
         if self.average:
-            parts["average"] = self.average
+            tensors["average"] = self.average
         state = {
             "seed": self.seed,
             "identity": self.identity,
@@ -402,7 +401,7 @@ class Trainer:
             "levels": self.weights.levels,
             "optimizer": {name: list(shape) for name, shape in _shapes(optimizer).items()},
         }
-        self.checkpoints.save(self.step, parts, state)
+        self.checkpoints.save(self.step, tensors, state)
         self._saved = self.step
 
     @contextmanager

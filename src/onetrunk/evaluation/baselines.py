@@ -73,12 +73,12 @@ def run_baselines(
         return {key: known[key] for key in estimators}
     deadline = Deadline(seconds, clock)
     y = asked.target([asked_train[i] for i in rows])
-    found: dict[str, Baseline] = {}
+    done: dict[str, Baseline] = {}
 
     def keep(key: str, baseline: Baseline) -> None:
         if baseline.answers is not None:
             baseline.metrics = (measure or (lambda answers: asked.measure(answers, truths)))(baseline.answers)
-        found[key] = baseline
+        done[key] = baseline
         metric, value = next(iter((baseline.metrics or {}).items()), ("", None))
         on_event(BaselineDone(name, key, metric, value, baseline.seconds, baseline.note))
 
@@ -106,7 +106,7 @@ def run_baselines(
             keep(key, baseline)
         elif notes:
             keep(key, Baseline(note=f"skipped: {'; '.join(notes)}"))
-    return {key: known.get(key) or found[key] for key in asked.baselines() if key in known or key in found}
+    return {key: known.get(key) or done[key] for key in asked.baselines() if key in known or key in done}
 
 
 def _reads(estimator: Any) -> bool:
@@ -147,20 +147,20 @@ def _features(
     views = evaluation.views()
     if not views or any(transformer is None for transformer in views.values()):
         return None
-    found: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+    blocks: tuple[dict[str, Any], dict[str, Any]] = {}, {}
     if deadline.left <= 0:
         return f"looking at it would take longer than {seconds:g} s"
     try:
         if len(train) > 4 * _TRIED_VALUES:
-            part = train[:: len(train) // _TRIED_VALUES]
-            took = deadline.timed(lambda: [evaluation.views()[name].fit_transform(part) for name in views])
-            if took * (len(train) + len(test)) / len(part) > deadline.left:
+            some = train[:: len(train) // _TRIED_VALUES]
+            took = deadline.timed(lambda: [evaluation.views()[name].fit_transform(some) for name in views])
+            if took * (len(train) + len(test)) / len(some) > deadline.left:
                 return f"looking at it would take longer than {seconds:g} s"
         for name, transformer in views.items():
-            found[0][name], found[1][name] = transformer.fit_transform(train), transformer.transform(test)
+            blocks[0][name], blocks[1][name] = transformer.fit_transform(train), transformer.transform(test)
     except (ValueError, BadValueError) as error:  # such as a vocabulary that is empty after pruning
         return str(error).split("\n")[0]
-    return found
+    return blocks
 
 
 def _run(
@@ -236,5 +236,5 @@ def _seconds_to_fit(estimator: Any, x: Any, y: np.ndarray, deadline: Deadline) -
     n = len(y)
     if getattr(estimator, "takes_views", False) or n < _TRIED_ROWS or not hasattr(estimator, "get_params"):
         return 0.0
-    part = np.arange(0, n, 10)
-    return deadline.timed(lambda: clone(estimator).fit(x[part], y[part])) * n / len(part)
+    some = np.arange(0, n, 10)
+    return deadline.timed(lambda: clone(estimator).fit(x[some], y[some])) * n / len(some)

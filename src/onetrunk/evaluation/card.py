@@ -9,7 +9,7 @@ import shlex
 from typing import Any
 
 from onetrunk.evaluation.record import Evidence, Origin, TaskEvidence
-from onetrunk.evaluation.words import amount, duration, headline, joined, lead, plain, sources, span, word
+from onetrunk.evaluation.words import amount, certainty, duration, headline, joined, lead, plain, sources, span, word
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$]|^(?:[#+>-]|\d+(?=[.)])))")
 _MOST_LEDGER = 15
@@ -18,7 +18,7 @@ _MOST_LEDGER = 15
 def card(evidence: Evidence, license: str = "other") -> str:
     """The whole card. The license of the model is its owner's to choose."""
     name = evidence.name
-    parts = [
+    sections = [
         f"---\n{_front_matter(evidence, license)}---",
         f"# {_m(name)}",
         "A model made with Onetrunk. All figures below are of rows that it did not learn from.",
@@ -30,7 +30,7 @@ def card(evidence: Evidence, license: str = "other") -> str:
         "More, with pictures: [evidence/report.html](evidence/report.html); as numbers: "
         "[evidence/metrics.json](evidence/metrics.json).",
     ]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    return "\n\n".join(filter(None, sections)) + "\n"
 
 
 def _front_matter(evidence: Evidence, license: str) -> str:
@@ -80,6 +80,8 @@ def _task(evidence: Evidence, task: TaskEvidence) -> str:
     others = [f"{word(m).label} {amount(m, v)}" for m, v in task.metrics.items() if m != task.metric]
     if others:
         lines += ["", _m("Other figures: " + ", ".join(others) + ".")]
+    if sentence := certainty(task):
+        lines += ["", _m(sentence)]
     if task.without_truth:
         lines += ["", f"Held-out rows without a usable true value, not counted: {task.without_truth:,}."]
     if f"comparison-{task.label}" in evidence.figures:
@@ -102,7 +104,7 @@ def _usage(evidence: Evidence) -> str:
 
 
 def _learnt_from(origin: Origin) -> str:
-    rows = ", ".join(f"{part} {count:,}" for part, count in origin.rows.items())
+    rows = ", ".join(f"{split} {count:,}" for split, count in origin.rows.items())
     columns = joined([f"{column['name']} ({column['type']})" for column in origin.columns])
     facts = {"Data": origin.data, "Rows": rows, "Columns": columns, "Split": origin.split}
     lines = ["## What it learnt from", "", *(f"- {k}: {_m(v)}" for k, v in facts.items() if v)]

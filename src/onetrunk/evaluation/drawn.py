@@ -12,20 +12,29 @@ from onetrunk.columns.families.baselines.views import Views
 from onetrunk.core.answer import Answer
 from onetrunk.core.encoder import class_names
 from onetrunk.core.evaluation import Evaluation
+from onetrunk.data.store import Store
 from onetrunk.evaluation.baselines import usable
 
 _READER_SECONDS = 20.0
 
 
 def drawn_answers(
-    model: Any, evaluation: Evaluation[Any], columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str]
+    model: Any,
+    evaluation: Evaluation[Any],
+    columns: Mapping[str, Sequence[Any]],
+    ask: str,
+    given: Sequence[str],
+    encoded: Store | None = None,
 ) -> list[Answer]:
-    """One answer a row; where they are drawn it has as many `samples` as are judged together, itself the first."""
+    """One answer a row; where they are drawn it has as many `samples` as are judged together, itself the first.
+    `encoded` are the same rows, where the model has encoded them before."""
     if evaluation.draws == 1:
-        single: list[Answer] = model.answer(columns, ask, given)
+        single: list[Answer] = model.answer(columns, ask, given, encoded=encoded)
         return single
     several = {name: list(values) * evaluation.draws for name, values in columns.items()}
-    answers: list[Answer] = model.answer(several, ask, given)
+    if encoded is not None:
+        encoded = encoded.take(np.tile(np.arange(len(encoded.index)), evaluation.draws))
+    answers: list[Answer] = model.answer(several, ask, given, encoded=encoded)
     n = len(answers) // evaluation.draws
     for i, answer in enumerate(answers[:n]):
         answer.samples = [other.value for other in answers[i::n]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,15 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
 from onetrunk.evaluation import card, report
-from onetrunk.evaluation.baselines import BASELINE_SECONDS
+from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline
 from onetrunk.evaluation.gather import gather_evidence
 from onetrunk.evaluation.record import Evidence, Origin
-from onetrunk.evaluation.rivals import Rivals
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.storage import atomic
 
 MAX_JUDGED = 100_000  # held-out rows: 95 % intervals of a share are then at most .6 % wide
 MAX_COMPARED = 200_000  # training rows that simple models learn from
+JUDGED = "judge"  # names the sample of them, where there are more
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def evaluate_model(
     ledger: Ledger | None = None,
     beside: dict[str, Model] | None = None,
     baseline_seconds: float = BASELINE_SECONDS,
-    rivals: Rivals | None = None,
+    rivals: Mapping[str, Mapping[str, Baseline]] | None = None,
     on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
@@ -58,7 +58,8 @@ def evaluate_model(
     ledger = ledger if ledger is not None else Ledger()
     test, train = _bounded(test, train, [model, *(beside or {}).values()], ledger)
     names = {name for given, ask in tasks for name in [*given, ask] if name in test.columns}
-    encode(test, [model.columns[name] for name in names], model.network.encoders, ledger)
+    columns = [column for name, column in model.columns.items() if name in names]
+    encoded = encode(test, columns, model.network.encoders, ledger)
     ledger.check(len(test), max_bad)
     for line in ledger.lines():
         on_event(LedgerLine(line))
@@ -66,6 +67,7 @@ def evaluate_model(
         model,
         test.columns,
         tasks,
+        encoded=encoded,
         train=train.columns if train is not None else None,
         beside={
             name: (other, {ask: task.given for task in other.tasks for ask in task.ask})
@@ -79,11 +81,14 @@ def evaluate_model(
         rivals=rivals,
         on_event=on_event,
     )
+    for task in evidence.tasks:
+        calibration = model.calibration(task.ask)
+        task.calibration = None if calibration is None else calibration.as_json()
 
-    def write(place: Path) -> None:
-        evidence.save(place)
-        (place / "README.md").write_text(card.card(evidence), encoding="utf-8")
-        (place / "evidence" / "report.html").write_text(report.report(evidence), encoding="utf-8")
+    def write(staging: Path) -> None:
+        evidence.save(staging)
+        (staging / "README.md").write_text(card.card(evidence), encoding="utf-8")
+        (staging / "evidence" / "report.html").write_text(report.report(evidence), encoding="utf-8")
 
     atomic.add_files(folder, write)
     on_event(Evaluated(evidence))
@@ -94,27 +99,27 @@ def _bounded(test: Table, train: Table | None, models: Sequence[Model], ledger: 
     """The columns that the models look at or answer, in memory: of more rows than it should hold a sample, always the
     same, which the ledger tells of."""
     names = {name for model in models for name in model.columns}
-    out = []
-    for table, most, what in (
-        (test, MAX_JUDGED, "held-out rows beyond those judged, which are a random sample"),
-        (train, MAX_COMPARED, "training rows beyond those that simple models learn from, a random sample"),
-    ):
-        if table is None:
-            out.append(None)
-            continue
+
+    def bounded(table: Table, most: int, what: str) -> Table:
         if len(table) > most:
             ledger.add(what, "the table", n=len(table) - most)
-        out.append(table.sample(most, "judge").loaded(name for name in table.names if name in names))
-    return out[0], out[1]
+        return table.sample(most, JUDGED).loaded(name for name in table.names if name in names)
+
+    judged = bounded(test, MAX_JUDGED, "held-out rows beyond those judged, which are a random sample")
+    if train is None:
+        return judged, None
+    return judged, bounded(
+        train, MAX_COMPARED, "training rows beyond those that simple models learn from, a random sample"
+    )
 
 
 def judged_tasks(tasks: Sequence[Task], test: Table) -> list[tuple[list[str], str]]:
     """What is given and asked, of whatever the rows hold answers to. Raises DataError where they hold none."""
-    found = [(task.given, name) for task in tasks for name in task.ask if present(test.columns.get(name, [])).any()]
-    if not found:
+    judged = [(task.given, name) for task in tasks for name in task.ask if present(test.columns.get(name, [])).any()]
+    if not judged:
         asked = ", ".join(name for task in tasks for name in task.ask)
         raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
-    return found
+    return judged
 
 
 def _origin(model: Model, ledger: Ledger, seed: int) -> Origin:
@@ -140,8 +145,8 @@ def _histories(folder: Path, model: Model) -> dict[str, list[dict[str, Any]]]:
     out = {}
     last = [stage["stage"] for stage in model.provenance.get("stages", [])][-1:]
     own = "pretraining" if last == ["pretrain"] else "fine-tuning"
-    for stage, place in (("pretraining", Path(f"{folder}-foundation")), (own, folder)):
-        path = place / "metrics.jsonl"
+    for stage, parent in (("pretraining", Path(f"{folder}-foundation")), (own, folder)):
+        path = parent / "metrics.jsonl"
         if path.exists():
             out[stage] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return out

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.record import TaskEvidence
 from onetrunk.evaluation.words import amount, span, word
 
@@ -19,8 +18,10 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DARK_PALETTE = ("#5AB4E8", "#F0884A", "#3CC79B", "#E3A1C4", "#F2B945", "#8CCBF0")
 _GREY = "#8A8F98"
 _LATIN = ("Inter", "Source Sans 3", "Noto Sans", "Helvetica Neue", "Arial", "Liberation Sans")
-_CHINESE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei")
-_CHINESE += ("WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "SimHei", "Arial Unicode MS")
+_CHINESE = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "SimHei", "Arial Unicode MS",
+)  # fmt: skip
 _MOST_LINES = 5
 _MOST_NAMED = 24  # characters of a name in a legend
 
@@ -39,30 +40,28 @@ def render(draw: Draw, size: tuple[float, float] = (6.4, 4.0)) -> dict[str, byte
             FigureCanvasAgg(figure)
             if not draw(figure.add_subplot()):
                 return {}
-            place = io.BytesIO()
-            figure.savefig(place, format="png", dpi=160, metadata={"Software": None})
-            out[suffix] = place.getvalue()
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+            out[suffix] = buffer.getvalue()
     return out
 
 
 def comparison(task: TaskEvidence) -> dict[str, bytes]:
     """The model's main metric and each baseline's, best first, with their intervals."""
-    baselines = [baseline for baseline in task.baselines if baseline.score is not None]
-    baselines.sort(key=lambda baseline: baseline.score.value, reverse=task.higher_is_better)
     if task.score is None:
         return {}
-    bars: list[tuple[str, Interval]] = [("this model", task.score), *((r.name, r.score) for r in baselines)]
+    bars = [("this model", task.score), *((baseline.name, score) for baseline, score in task.ranked)]
 
     def draw(axes: Any) -> bool:
         percent = word(task.metric).kind == "share"
         scale = 100 if percent else 1
-        for place, (_, score) in enumerate(bars):
-            colour = "C0" if place == 0 else _GREY
-            axes.plot([score.low * scale, score.high * scale], [place, place], color=colour, lw=5, alpha=0.35)
-            axes.plot(score.value * scale, place, "o", color=colour, ms=8)
-            weight = "bold" if place == 0 else "normal"
+        for index, (_, score) in enumerate(bars):
+            colour = "C0" if index == 0 else _GREY
+            axes.plot([score.low * scale, score.high * scale], [index, index], color=colour, lw=5, alpha=0.35)
+            axes.plot(score.value * scale, index, "o", color=colour, ms=8)
+            weight = "bold" if index == 0 else "normal"
             figure = f"{amount(task.metric, score.value)}   {span(task.metric, score)}"
-            axes.text(1.02, place, figure, transform=axes.get_yaxis_transform(), va="center", weight=weight)
+            axes.text(1.02, index, figure, transform=axes.get_yaxis_transform(), va="center", weight=weight)
         axes.set_yticks(range(len(bars)), [name for name, _ in bars])
         axes.get_yticklabels()[0].set_fontweight("bold")
         axes.tick_params("y", length=0)
@@ -102,14 +101,14 @@ def curves(records: Sequence[dict[str, Any]]) -> dict[str, bytes]:
 def validation(records: Sequence[dict[str, Any]]) -> dict[str, bytes]:
     """The validation metric by step, the best point marked. Nothing with fewer than two validations."""
     points = [(r["step"], r["validation"]) for r in records if isinstance(r.get("validation"), dict)]
-    points = [(step, found) for step, found in points if isinstance(found.get("metric"), int | float)]
+    points = [(step, record) for step, record in points if isinstance(record.get("metric"), int | float)]
     if len(points) < 2:
         return {}
     first = points[0][1]
     name = next((k for k, v in first.items() if k != "metric" and v == first["metric"]), "metric")
 
     def draw(axes: Any) -> bool:
-        steps, values = zip(*((step, found["metric"]) for step, found in points), strict=True)
+        steps, values = zip(*((step, record["metric"]) for step, record in points), strict=True)
         axes.plot(steps, values, "o-", color="C2", ms=4)
         axes.set_xlabel("step")
         axes.set_ylabel(f"validation: {word(name).label}")
@@ -120,15 +119,15 @@ def validation(records: Sequence[dict[str, Any]]) -> dict[str, bytes]:
 
 def _losses(records: Sequence[dict[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Name to steps and values; the whole loss first when it is a mix."""
-    found: dict[str, list[tuple[int, float]]] = {}
+    curves: dict[str, list[tuple[int, float]]] = {}
     for record in records:
         named = {"all together": record.get("loss"), **(record.get("losses") or {})}
         for name, value in named.items():
             if isinstance(value, int | float) and np.isfinite(value):
-                found.setdefault(name, []).append((record["step"], float(value)))
-    if len(found) == 2:  # the mix is its one part
-        found.pop("all together", None)
-    kept = list(found.items())[:_MOST_LINES]
+                curves.setdefault(name, []).append((record["step"], float(value)))
+    if len(curves) == 2:  # one loss, and the sum of it alone
+        curves.pop("all together", None)
+    kept = list(curves.items())[:_MOST_LINES]
     arrays = {name: np.array(points, dtype=np.float64).T for name, points in kept if len(points) > 1}
     return {name: (steps, values) for name, (steps, values) in arrays.items()}
 
@@ -137,8 +136,8 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
     """A centred mean over a twentieth of the run; shorter at the ends."""
     half = max(1, len(values) // 40)
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    place = np.arange(len(values))
-    low, high = np.maximum(place - half, 0), np.minimum(place + half + 1, len(values))
+    index = np.arange(len(values))
+    low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
     return (sums[high] - sums[low]) / (high - low)
 
 
@@ -154,7 +153,7 @@ def _style(dark: bool) -> Iterator[None]:
     ramp = LinearSegmentedColormap.from_list(f"onetrunk{'-dark' if dark else ''}", [page, palette[0]])
     if ramp.name not in matplotlib.colormaps:
         matplotlib.colormaps.register(ramp)
-    settings = {
+    settings: dict[Any, object] = {
         "font.family": _fonts(),
         "font.size": 11,
         "text.color": ink,
@@ -188,5 +187,5 @@ def _fonts() -> list[str]:
     from matplotlib import font_manager
 
     there = set(font_manager.get_font_names())
-    found = [next((name for name in names if name in there), None) for names in (_LATIN, _CHINESE)]
-    return [*filter(None, found), "DejaVu Sans"]
+    fonts = [next((name for name in names if name in there), None) for names in (_LATIN, _CHINESE)]
+    return [*filter(None, fonts), "DejaVu Sans"]

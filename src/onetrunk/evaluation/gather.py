@@ -16,12 +16,14 @@ from onetrunk.core.encoder import Encoder, History, class_names, reads_on
 from onetrunk.core.errors import DataError
 from onetrunk.core.evaluation import Drawn, Evaluation, JudgedByLikelihood
 from onetrunk.core.events import Listener, ignore
+from onetrunk.data.store import Store
 from onetrunk.evaluation import figures, intervals
 from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline, before_and_then, run_baselines, usable
 from onetrunk.evaluation.drawn import drawn_answers, readings
 from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.likelihood import judge_likelihood
-from onetrunk.evaluation.record import BaselineResult, Evidence, Origin, Sample, Shown, TaskEvidence
+from onetrunk.evaluation.record import BaselineResult, Display, Evidence, Origin, Sample, TaskEvidence
+from onetrunk.metrics.classification import ece
 
 _ROW_RESAMPLES = 1000
 _METRIC_RESAMPLES = 200  # of metrics that are no mean over rows: each resample computes them anew
@@ -42,9 +44,13 @@ class Model(Protocol):
 
     def evaluation(self, column: str) -> Evaluation[Any]: ...
 
-    def answer(self, columns: Columns, ask: str, given: Sequence[str]) -> list[Answer]: ...
+    def answer(
+        self, columns: Columns, ask: str, given: Sequence[str], *, encoded: Store | None = None
+    ) -> list[Answer]: ...
 
-    def losses(self, columns: Columns, ask: str, given: Sequence[str]) -> tuple[np.ndarray, np.ndarray]: ...
+    def losses(
+        self, columns: Columns, ask: str, given: Sequence[str], encoded: Store | None = None
+    ) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 def gather_evidence(
@@ -52,6 +58,7 @@ def gather_evidence(
     test: Columns,
     tasks: Sequence[tuple[Sequence[str], str]],
     *,
+    encoded: Store | None = None,
     train: Columns | None = None,
     beside: Beside | None = None,
     name: str = "model",
@@ -65,22 +72,22 @@ def gather_evidence(
 ) -> Evidence:
     """Evidence for each (given, ask) on the held-out rows.
 
-    `train` holds the training rows, for the simple baselines (None: none). Models `beside` are compared like baselines
-    in what they are asked too, unless it is judged by its likelihood. `histories` are the records of
-    metrics.jsonl by stage, for the curves. `samples` rows of each kind are kept to be shown. The baselines of a task
-    take at most about `baseline_seconds`, besides `rivals` of each asked column that have answered before; `on_event`
-    hears of each. Raises DataError when no row has a truth.
+    `encoded` are the held-out rows, where the model has encoded them before. `train` holds the training rows, for the
+    simple baselines (None: none). Models `beside` are compared like baselines in what they are asked too, unless it is
+    judged by its likelihood. `histories` are the records of metrics.jsonl by stage, for the curves. `samples` rows of
+    each kind are kept to be shown. The baselines of a task take at most about `baseline_seconds`, besides `rivals`
+    of each asked column that have answered before; `on_event` hears of each. Raises DataError when no row has a truth.
     """
     evidence = Evidence(name, [], origin or Origin(seed=seed))
     for stage, records in (histories or {}).items():
         evidence.figures |= _named(f"curves-{_slug(stage)}", figures.curves(records))
         evidence.figures |= _named(f"validation-{_slug(stage)}", figures.validation(records))
-    for place, (given, ask) in enumerate(tasks):
+    for number, (given, ask) in enumerate(tasks):
         task, answers_figure = _evaluate_task(
-            model, test, list(given), ask, train, beside or {}, seed, samples, baseline_seconds,
+            model, test, encoded, list(given), ask, train, beside or {}, seed, samples, baseline_seconds,
             (rivals or {}).get(ask, {}), on_event,
         )  # fmt: skip
-        task.label = f"{place + 1}-{_slug(ask)}"
+        task.label = f"{number + 1}-{_slug(ask)}"
         evidence.tasks.append(task)
         evidence.figures |= _named(f"comparison-{task.label}", figures.comparison(task))
         evidence.figures |= _named(f"answers-{task.label}", answers_figure)
@@ -90,6 +97,7 @@ def gather_evidence(
 def _evaluate_task(
     model: Model,
     test: Columns,
+    encoded: Store | None,
     given: list[str],
     ask: str,
     train: Columns | None,
@@ -106,10 +114,14 @@ def _evaluate_task(
     if not rows:
         raise DataError(f"No held-out row has a usable value of {ask!r}, so the model cannot be judged on it.")
     truths = [then[i] for i in rows]
+    if encoded is not None:
+        encoded = encoded.take(np.array(rows))
     from_nothing = not isinstance(encoder, History) and not any(name in test for name in given)
     if from_nothing and isinstance(evaluation, JudgedByLikelihood):
         values = [test[ask][i] for i in rows]
-        task = judge_likelihood(model, evaluation, ask, values, train and train.get(ask), seed, n_samples)
+        task = judge_likelihood(
+            model, evaluation, ask, values, None if train is None else train.get(ask), seed, n_samples, encoded
+        )
         task.without_truth = len(test[ask]) - len(rows)
         return task, {}
     held_out = {name: [test[name][i] for i in rows] for name in given if name in test}
@@ -117,7 +129,7 @@ def _evaluate_task(
         held_out[ask] = [before[i] for i in rows]
     began = time.perf_counter()
     asked = held_out or {ask: [None] * len(rows)}  # also from nothing: one a row
-    answers = drawn_answers(model, evaluation, asked, ask, given)
+    answers = drawn_answers(model, evaluation, asked, ask, given, encoded)
     seconds = (time.perf_counter() - began) / evaluation.draws
     metrics = _floats(evaluation.measure(answers, truths))
     judge = _Judge(evaluation, answers, truths, metrics, seed)
@@ -138,16 +150,17 @@ def _evaluate_task(
         score=score,
         classes=_per_class(encoder, evaluation, answers, truths),
         seconds=seconds,
+        ece=_ece(answers, truths, evaluation, metrics, seed),
     )
     if train is not None and ask in train:
         seen, answered = before_and_then(encoder, train[ask])
         known = {name: seen if name == ask else train[name] for name in held_out if name in train}
         evaluations = {name: model.evaluation(name) for name in known}
-        found = run_baselines(
+        baselines = run_baselines(
             evaluations, evaluation, known, held_out, answered, truths,
             seconds=baseline_seconds, known=rivals, on_event=on_event, name=ask,
         )  # fmt: skip
-        task.baselines = [_result(name, baseline, judge, score, draws) for name, baseline in found.items()]
+        task.baselines = [_result(name, baseline, judge, score, draws) for name, baseline in baselines.items()]
     for name, (other, tasks) in beside.items():
         if ask in tasks:
             known = {n: [test[n][i] for i in rows] for n in tasks[ask] if n in test}
@@ -192,6 +205,7 @@ class _Judge:
             )
             return intervals.interval(value, draws), draws
         each = self.evaluation.per_row(answers, self.truths)
+        assert each is not None, "a type has a number for each row, or for none"
         draws = intervals.row_draws(each, np.mean, _ROW_RESAMPLES, self.seed)
         if np.isin(each, (0.0, 1.0)).all():
             return intervals.wilson(float(each.sum()), len(each)), draws
@@ -200,6 +214,25 @@ class _Judge:
     def at(self, answers: Sequence[Answer], index: np.ndarray) -> float | None:
         """The main metric of some rows."""
         return self.evaluation.measure([answers[i] for i in index], [self.truths[i] for i in index])[self.metric]
+
+
+def _ece(
+    answers: Sequence[Answer],
+    truths: Sequence[Any],
+    evaluation: Evaluation[Any],
+    metrics: Mapping[str, float | None],
+    seed: int,
+) -> Interval | None:
+    """The interval of the calibration error, where that is one of the metrics."""
+    value, right = metrics.get("ece"), evaluation.per_row(answers, truths)
+    sure = [_confidence(answer) for answer in answers]
+    if value is None or right is None or None in sure:
+        return None
+    confidence = np.array(sure, dtype=np.float64)
+    draws = intervals.metric_draws(
+        lambda index: ece(confidence[index], right[index]), len(right), _METRIC_RESAMPLES, seed
+    )
+    return intervals.interval(value, draws)
 
 
 def _answered(
@@ -216,7 +249,7 @@ def _answered(
 
 def _result(name: str, run: Baseline, judge: _Judge, ours: Interval | None, draws: np.ndarray) -> BaselineResult:
     baseline = BaselineResult(name, seconds=run.seconds, note=run.note)
-    if run.answers is None:
+    if run.answers is None or run.metrics is None:
         return baseline
     baseline.metrics = _floats(run.metrics)
     baseline.score, theirs = judge(run.answers, baseline.metrics)
@@ -235,9 +268,9 @@ def _per_class(
     target = evaluation.target(truths)
     if classes is None or target.ndim > 1:  # not a closed set, or several labels a row
         return []
-    place = {name: i for i, name in enumerate(classes)}
+    index = {name: i for i, name in enumerate(classes)}
     table = per_class(target, evaluation.target([answer.value for answer in answers]))
-    return sorted(table, key=lambda row: place.get(row["class"], len(place)))
+    return sorted(table, key=lambda row: index.get(row["class"], len(index)))
 
 
 # -- samples -----------------------------------------------------------------------------------------------
@@ -253,18 +286,19 @@ def _samples(
     order = rng.permutation(rng.key(judge.seed, "samples"), len(answers))
     groups = _right_and_wrong(encoder, answers, truths, judge, order) or _near_and_far(answers, judge, order)
 
-    beside = given.get(reads_on(encoder))  # answers that lie in a given value are shown in it
+    on = reads_on(encoder)
+    beside = None if on is None else given.get(on)  # answers that lie in a given value are shown in it
 
-    def shown(value: Any, i: int) -> Shown:
-        return _shown(encoder, value, None if beside is None else beside[1][i])
+    def display(value: Any, i: int) -> Display:
+        return _display(encoder, value, None if beside is None else beside[1][i])
 
     def sample(group: str, right: bool | None, i: int) -> Sample:
         values = {
-            name: None if column[i] is None else _shown(source, column[i]) for name, (source, column) in given.items()
+            name: None if column[i] is None else _display(source, column[i]) for name, (source, column) in given.items()
         }
-        truth, answer = shown(truths[i], i), shown(answers[i].value, i)
+        truth, answer = display(truths[i], i), display(answers[i].value, i)
         ends = answers[i].interval
-        between = [shown(end, i) for end in ends] if ends else None
+        between = [display(end, i) for end in ends] if ends else None
         return Sample(group, values, truth, answer, right, _confidence(answers[i]), between)
 
     return [sample(group, right, int(i)) for group, right, index in groups for i in index[:n]]
@@ -290,10 +324,10 @@ def _right_and_wrong(
 
 def _near_and_far(answers: Sequence[Answer], judge: _Judge, order: np.ndarray) -> list[_Group]:
     looked_at = order[:_MOST_LOOKED_AT]
-    found = [judge.at(answers, np.array([i])) for i in looked_at]
-    if None in found or len(set(found)) < 2:
+    metrics = [judge.at(answers, np.array([i])) for i in looked_at]
+    if None in metrics or len(set(metrics)) < 2:
         return [("Some answers", None, order)]
-    worse = np.array(found) * (-1 if judge.higher_is_better else 1)
+    worse = np.array(metrics) * (-1 if judge.higher_is_better else 1)
     by_worse = looked_at[np.argsort(-worse, kind="stable")]
     middle = looked_at[np.argsort(np.abs(worse - np.median(worse)), kind="stable")]
     return [("Typical", None, middle), ("Furthest from the truth", None, by_worse)]
@@ -307,13 +341,11 @@ def _confidence(answer: Answer) -> float | None:
     return None if p is None else float(p)
 
 
-def _shown(encoder: Encoder, value: Any, on: Any = None) -> Shown:
+def _display(encoder: Encoder, value: Any, on: Any = None) -> Display:
     value = _short(value) if isinstance(value, float) else value
-    shown = encoder.show(value, on)
-    return {
-        kind: part if kind != "text" or len(part) <= _MOST_CHARACTERS else part[:_MOST_CHARACTERS] + " …"
-        for kind, part in shown.items()
-    }
+    display = encoder.show(value, on)
+    text = display.get("text", "")
+    return {**display, "text": text[:_MOST_CHARACTERS] + " …"} if len(text) > _MOST_CHARACTERS else display
 
 
 def _short(value: float) -> float:

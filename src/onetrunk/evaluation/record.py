@@ -15,8 +15,8 @@ from onetrunk.core.errors import ModelFileError
 from onetrunk.evaluation.intervals import Interval
 
 FORMAT = 2
-PLACE = "evidence"
-Shown = dict[str, str]  # what Encoder.show makes of a value
+FOLDER = "evidence"
+Display = dict[str, str]  # what Encoder.show makes of a value
 
 
 @dataclass
@@ -36,12 +36,12 @@ class Sample:
     """One held-out row. A given value is None where it is missing."""
 
     group: str
-    given: dict[str, Shown | None]
-    truth: Shown  # empty where the given value itself was judged by its likelihood
-    answer: Shown
+    given: dict[str, Display | None]
+    truth: Display  # empty where the given value itself was judged by its likelihood
+    answer: Display
     right: bool | None = None  # None where answers are near or far
     confidence: float | None = None
-    between: list[Shown] | None = None  # the ends of the answer's interval
+    between: list[Display] | None = None  # the ends of the answer's interval
 
 
 @dataclass
@@ -61,13 +61,19 @@ class TaskEvidence:
     seconds: float = 0.0  # to answer all rows
     label: str = ""  # its figures are "comparison-LABEL" and "answers-LABEL"
     samples: list[Sample] = field(default_factory=list)
+    ece: Interval | None = None  # of classes: how far confidence and accuracy differ on these rows
+    calibration: dict[str, Any] | None = None  # core.calibration.Calibration.as_json(); None: there is none
+
+    @property
+    def ranked(self) -> list[tuple[BaselineResult, Interval]]:
+        """The baselines that have a score, and their scores, the strongest first."""
+        scored = [(baseline, baseline.score) for baseline in self.baselines if baseline.score is not None]
+        return sorted(scored, key=lambda each: each[1].value, reverse=self.higher_is_better)
 
     @property
     def best(self) -> BaselineResult | None:
         """The strongest baseline."""
-        scored = [baseline for baseline in self.baselines if baseline.score is not None]
-        sign = 1 if self.higher_is_better else -1
-        return max(scored, key=lambda baseline: sign * baseline.score.value, default=None)
+        return self.ranked[0][0] if self.ranked else None
 
 
 @dataclass
@@ -75,7 +81,7 @@ class Origin:
     """How the model was made; whoever made it fills what is known."""
 
     data: str = ""  # a name for people, never an absolute path
-    rows: dict[str, int] = field(default_factory=dict)  # part to rows
+    rows: dict[str, int] = field(default_factory=dict)  # split to rows
     columns: list[dict[str, str]] = field(default_factory=list)  # Column.as_json()
     split: str = ""  # how, in plain words
     ledger: list[dict[str, Any]] = field(default_factory=list)  # Ledger.as_json()
@@ -103,30 +109,29 @@ class Evidence:
 
     def save(self, folder: str | Path) -> None:
         """Writes metrics.json, samples.json and figures/ under `folder`/evidence."""
-        place = Path(folder) / PLACE
-        (place / "figures").mkdir(parents=True, exist_ok=True)
+        path = Path(folder) / FOLDER
+        (path / "figures").mkdir(parents=True, exist_ok=True)
         samples = [[asdict(sample) for sample in task.samples] for task in self.tasks]
-        _write(place / "metrics.json", {"format": FORMAT, **self.as_json()})
-        _write(place / "samples.json", samples)
+        _write(path / "metrics.json", {"format": FORMAT, **self.as_json()})
+        _write(path / "samples.json", samples)
         for name, png in self.figures.items():
-            (place / "figures" / f"{name}.png").write_bytes(png)
+            (path / "figures" / f"{name}.png").write_bytes(png)
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:
         """The inverse of `save`. Raises ModelFileError when files are missing, damaged or too new."""
-        place = Path(folder) / PLACE
+        path = Path(folder) / FOLDER
         try:
-            data = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
-            samples = json.loads((place / "samples.json").read_text(encoding="utf-8"))
+            data = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
+            samples = json.loads((path / "samples.json").read_text(encoding="utf-8"))
             if data["format"] > FORMAT:
-                raise ModelFileError(f"{place} has format {data['format']}, newer than {FORMAT}: update onetrunk.")
-            tasks = [_task(task, shown) for task, shown in zip(data["tasks"], samples, strict=True)]
-            figures = {path.stem: path.read_bytes() for path in sorted((place / "figures").glob("*.png"))}
+                raise ModelFileError(f"{path} has format {data['format']}, newer than {FORMAT}: update onetrunk.")
+            tasks = [_task(task, display) for task, display in zip(data["tasks"], samples, strict=True)]
+            figures = {path.stem: path.read_bytes() for path in sorted((path / "figures").glob("*.png"))}
             return cls(data["name"], tasks, Origin(**data["origin"]), figures)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelFileError(
-                f"The evidence in {place} cannot be read ({type(error).__name__}: {error}). "
-                "Run onetrunk evaluate again."
+                f"The evidence in {path} cannot be read ({type(error).__name__}: {error}). Run onetrunk evaluate again."
             ) from None
 
 
@@ -137,8 +142,9 @@ def _task(data: dict[str, Any], samples: list[dict[str, Any]]) -> TaskEvidence:
         BaselineResult(**{**baseline, "score": _interval(baseline["score"]), "lead": _interval(baseline["lead"])})
         for baseline in data["baselines"]
     ]
-    shown = [Sample(**sample) for sample in samples]
-    return TaskEvidence(**{**data, "score": _interval(data["score"]), "baselines": baselines, "samples": shown})
+    kept = [Sample(**sample) for sample in samples]
+    intervals = {"score": _interval(data["score"]), "ece": _interval(data.get("ece"))}
+    return TaskEvidence(**{**data, **intervals, "baselines": baselines, "samples": kept})
 
 
 def _interval(data: dict[str, float] | None) -> Interval | None:

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from onetrunk.evaluation._style import CSS
-from onetrunk.evaluation.intervals import Interval
-from onetrunk.evaluation.record import Evidence, Origin, Sample, Shown, TaskEvidence
-from onetrunk.evaluation.words import amount, duration, headline, plain, sources, span, word
+from onetrunk.evaluation.record import Display, Evidence, Origin, Sample, TaskEvidence
+from onetrunk.evaluation.words import amount, certainty, duration, headline, plain, sources, span, word
 
 _POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -32,7 +31,7 @@ def report(evidence: Evidence) -> str:
     facts = [origin.made, f"{origin.parameters:,} parameters" if origin.parameters else ""]
     meta = " · ".join(_e(fact) for fact in facts if fact)
     links = "".join(f'<a href="#task-{i}">{_name(t.ask)}</a>' for i, t in enumerate(evidence.tasks, 1))
-    parts = [
+    sections = [
         f'<p class="eyebrow">Onetrunk report</p><h1>{_name(evidence.name)}</h1><p class="meta">{meta}</p>',
         f"<nav>{links}</nav>" if len(evidence.tasks) > 1 else "",
         *(_task(evidence, i, task) for i, task in enumerate(evidence.tasks, 1)),
@@ -45,7 +44,7 @@ def report(evidence: Evidence) -> str:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>'
-        f"<style>{CSS}</style></head>\n<body><main>\n" + "\n".join(filter(None, parts)) + "\n</main></body></html>\n"
+        f"<style>{CSS}</style></head>\n<body><main>\n" + "\n".join(filter(None, sections)) + "\n</main></body></html>\n"
     )
 
 
@@ -62,6 +61,7 @@ def _task(evidence: Evidence, number: int, task: TaskEvidence) -> str:
         f'<div class="hero">{hero}</div><p class="lead">{_e(headline(task) + missing)}</p>'
         + _forest(task)
         + _skipped(task)
+        + (f'<p class="note">{_e(sentence)}</p>' if (sentence := certainty(task)) else "")
         + (f"<h3>Answers and truths</h3>{figure}" if figure else "")
         + _classes(task)
         + _samples(task)
@@ -72,12 +72,10 @@ def _task(evidence: Evidence, number: int, task: TaskEvidence) -> str:
 
 def _forest(task: TaskEvidence) -> str:
     """The model and its baselines on one scale, the best first."""
-    baselines = [baseline for baseline in task.baselines if baseline.score is not None]
-    baselines.sort(key=lambda baseline: baseline.score.value, reverse=task.higher_is_better)
     if task.score is None:
         return ""
-    rows: list[tuple[str, str, Interval]] = [("me", "this model", task.score)]
-    rows += [("them", baseline.name, baseline.score) for baseline in baselines]
+    rows = [("me", "this model", task.score)]
+    rows += [("them", baseline.name, score) for baseline, score in task.ranked]
     ticks = _ticks(min(s.low for _, _, s in rows), max(s.high for _, _, s in rows), word(task.metric).kind == "share")
     low, width = ticks[0], ticks[-1] - ticks[0]
 
@@ -122,17 +120,19 @@ def _skipped(task: TaskEvidence) -> str:
 
 
 def _metrics(task: TaskEvidence) -> str:
-    baselines = [baseline for baseline in task.baselines if baseline.metrics is not None]
-    heads = "".join(f'<th class="num">{_name(name)}</th>' for name in ["this model", *(r.name for r in baselines)])
+    baselines = [(baseline, baseline.metrics) for baseline in task.baselines if baseline.metrics is not None]
+    heads = "".join(
+        f'<th class="num">{_name(name)}</th>' for name in ["this model", *(baseline.name for baseline, _ in baselines)]
+    )
     lines = []
     for metric, value in task.metrics.items():
         meaning = f"<br><small>{_e(word(metric).meaning)}</small>" if word(metric).meaning else ""
-        theirs = "".join(f'<td class="num">{_cell(metric, r.metrics.get(metric))}</td>' for r in baselines)
+        theirs = "".join(f'<td class="num">{_cell(metric, of.get(metric))}</td>' for _, of in baselines)
         lines.append(
             f"<tr><th>{_e(word(metric).label)}{meaning}</th>"
             f'<td class="num mine">{_cell(metric, value)}</td>{theirs}</tr>'
         )
-    times = "".join(f'<td class="num">{_e(duration(baseline.seconds))}</td>' for baseline in baselines)
+    times = "".join(f'<td class="num">{_e(duration(baseline.seconds))}</td>' for baseline, _ in baselines)
     lines.append(
         f"<tr><th>Time<br><small>to answer; for a baseline, to fit and answer</small></th>"
         f'<td class="num">{_e(duration(task.seconds))}</td>{times}</tr>'
@@ -164,7 +164,7 @@ def _samples(task: TaskEvidence) -> str:
     out = []
     for group, members in groupby(task.samples, key=lambda sample: sample.group):
         kept = list(members)
-        pictures = all(s.given and all(shown and "png" in shown for shown in s.given.values()) for s in kept)
+        pictures = all(s.given and all(display and "png" in display for display in s.given.values()) for s in kept)
         cards = "".join(map(_sample, kept))
         large = any(_is_large(sample.answer) for sample in kept)
         kind = " large" if large else " tight" if pictures else ""
@@ -175,8 +175,8 @@ def _samples(task: TaskEvidence) -> str:
 def _sample(sample: Sample) -> str:
     kind = {True: "right", False: "wrong", None: ""}[sample.right]
     given = list(sample.given.items())
-    items = "".join(f"<dt>{_name(name)}</dt>{_value(shown)}" for name, shown in given[:_MOST_GIVEN])
-    short = len(given) > 1 and all(len("".join((shown or {}).values())) <= _SHORT for _, shown in given)
+    items = "".join(f"<dt>{_name(name)}</dt>{_value(display)}" for name, display in given[:_MOST_GIVEN])
+    short = len(given) > 1 and all(len("".join((display or {}).values())) <= _SHORT for _, display in given)
     if len(given) > _MOST_GIVEN:
         items += f"<dt>and {len(given) - _MOST_GIVEN} more</dt><dd></dd>"
     sure = "" if sample.confidence is None else f" <small>{100 * sample.confidence:.0f} % sure</small>"
@@ -190,26 +190,26 @@ def _sample(sample: Sample) -> str:
     return f'<div class="sample {kind}"><dl{pairs}>{items}</dl><div class="said">{answer}</div></div>'
 
 
-def _value(shown: Shown | None) -> str:
-    if shown is None:
+def _value(display: Display | None) -> str:
+    if display is None:
         return "<dd><small>missing</small></dd>"
-    kind = 'class="shot"' if "png" in shown else 'dir="auto"'
-    return f"<dd {kind}>{_inline(shown)}</dd>"
+    kind = 'class="shot"' if "png" in display else 'dir="auto"'
+    return f"<dd {kind}>{_inline(display)}</dd>"
 
 
-def _inline(shown: Shown) -> str:
-    if "png" not in shown and "wav" not in shown:
-        return f"<bdi>{_e(' '.join(shown.values()))}</bdi>" if any(shown.values()) else "<small>empty</small>"
-    if not all(_BASE64.fullmatch(data) for data in shown.values()):
+def _inline(display: Display) -> str:
+    if "png" not in display and "wav" not in display:
+        return f"<bdi>{_e(' '.join(display.values()))}</bdi>" if any(display.values()) else "<small>empty</small>"
+    if not all(_BASE64.fullmatch(data) for data in display.values()):
         return "<small>not a picture or a sound</small>"
-    picture = f'<img alt="" src="data:image/png;base64,{_e(shown["png"])}">' if "png" in shown else ""
-    player = f'<audio controls src="data:audio/wav;base64,{_e(shown["wav"])}"></audio>' if "wav" in shown else ""
+    picture = f'<img alt="" src="data:image/png;base64,{_e(display["png"])}">' if "png" in display else ""
+    player = f'<audio controls src="data:audio/wav;base64,{_e(display["wav"])}"></audio>' if "wav" in display else ""
     return f'<span class="shot">{picture}{player}</span>'
 
 
-def _is_large(shown: Shown) -> bool:
+def _is_large(display: Display) -> bool:
     """A picture too wide to be looked at as a thumbnail."""
-    png = shown.get("png", "")
+    png = display.get("png", "")
     head = base64.b64decode(png[:32]) if _BASE64.fullmatch(png) else b""
     return int.from_bytes(head[16:20]) > _THUMBNAIL  # where a PNG file keeps its width
 
@@ -218,13 +218,13 @@ def _is_large(shown: Shown) -> bool:
 def _curves(evidence: Evidence) -> str:
     names = [n for n in evidence.figures if n.startswith(("curves-", "validation-")) and n[-5:] != "-dark"]
     captions = {"curves": "Training loss", "validation": "Validation"}
-    parts = [(name, *name.partition("-")[::2]) for name in names]
-    shown = "".join(_figure(evidence, name, f"{captions[kind]}, {stage}") for name, kind, stage in parts)
-    return f"<section><h2>How it learnt</h2>{shown}</section>" if shown else ""
+    named = [(name, *name.partition("-")[::2]) for name in names]
+    curves = "".join(_figure(evidence, name, f"{captions[kind]}, {stage}") for name, kind, stage in named)
+    return f"<section><h2>How it learnt</h2>{curves}</section>" if curves else ""
 
 
 def _learnt_from(origin: Origin) -> str:
-    rows = " · ".join(f"{part} {count:,}" for part, count in origin.rows.items())
+    rows = " · ".join(f"{split} {count:,}" for split, count in origin.rows.items())
     chips = "".join(
         f"<li>{_name(column['name'])} <small>{_e(column['type'])}</small></li>" for column in origin.columns
     )

@@ -4,6 +4,7 @@ the model is trained, and their answers to the test rows in its evidence."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from onetrunk.core.answer import Answer
@@ -12,60 +13,73 @@ from onetrunk.evaluation.baselines import Baseline, run_baselines, usable
 from onetrunk.evaluation.gather import Model
 
 Columns = Mapping[str, Sequence[Any]]
-Rivals = dict[str, dict[str, Baseline]]  # asked column -> name -> answers to the test rows that have a truth
 
 
-def fit_rivals(
-    model: Model,
-    tasks: Sequence[tuple[Sequence[str], str]],
-    train: Columns,
-    validation: Columns,
-    test: Columns,
-    seconds: float,
-    on_event: Listener = ignore,
-) -> Rivals:
-    """For each (given, ask) its baselines, as far as `seconds` allow; `on_event` hears of their figures on the
-    validation rows (of the test rows it hears nothing). Missing values are None."""
-    return {
-        ask: _of_task(model, given, ask, train, validation, test, seconds / len(tasks), on_event)
-        for given, ask in tasks
-    }
+class Rivals:
+    """Of each (given, ask) the baselines; missing values of the rows are None."""
+
+    def __init__(
+        self,
+        model: Model,
+        tasks: Sequence[tuple[Sequence[str], str]],
+        train: Columns,
+        validation: Columns,
+        test: Columns,
+        on_event: Listener = ignore,
+    ) -> None:
+        self._of = {ask: _Rivals(model, given, ask, train, validation, test) for given, ask in tasks}
+        self._on_event = on_event
+
+    def fit(self, seconds: float) -> None:
+        """Fits those that are not there yet, or for which there was no time before to try all that they may. The
+        listener hears of their figures on the validation rows; of the test rows it hears nothing."""
+        for rivals in self._of.values():
+            rivals.fit(seconds / len(self._of), self._on_event)
+
+    @property
+    def complete(self) -> bool:
+        return all(rivals.complete for rivals in self._of.values())
+
+    def on_test(self) -> dict[str, dict[str, Baseline]]:
+        """Asked column to its baselines by name, with answers to the test rows that have a truth."""
+        return {ask: rivals.on_test() for ask, rivals in self._of.items()}
 
 
-def _of_task(
-    model: Model,
-    given: Sequence[str],
-    ask: str,
-    train: Columns,
-    validation: Columns,
-    test: Columns,
-    seconds: float,
-    on_event: Listener,
-) -> dict[str, Baseline]:
-    evaluation = model.evaluation(ask)
-    shown, judged = (usable(evaluation, rows[ask]) for rows in (validation, test))
-    truths = [validation[ask][i] for i in shown], [test[ask][i] for i in judged]
-    names = [name for name in given if name in train and name in test]
-    rows = {
-        name: [*(validation[name][i] for i in shown), *(test[name][i] for i in judged)]
-        for name in names
-        if name in validation
-    }
+class _Rivals:
+    """Of one asked column. Every baseline answers the validation rows and then the test rows."""
 
-    def measure(answers: Sequence[Answer]) -> dict[str, float | None]:
-        return evaluation.measure(answers[: len(shown)], truths[0]) if shown else {}
+    def __init__(
+        self, model: Model, given: Sequence[str], ask: str, train: Columns, validation: Columns, test: Columns
+    ) -> None:
+        self.ask, self.evaluation = ask, model.evaluation(ask)
+        shown, judged = (usable(self.evaluation, rows[ask]) for rows in (validation, test))
+        self.count = len(shown)
+        names = [name for name in given if name in train and name in validation and name in test]
+        self.evaluations = {name: model.evaluation(name) for name in names}
+        self.train, self.learnt = {name: train[name] for name in names}, train[ask]
+        self.rows = {name: [validation[name][i] for i in shown] + [test[name][i] for i in judged] for name in names}
+        self.truths = [validation[ask][i] for i in shown] + [test[ask][i] for i in judged]
+        self.found: dict[str, Baseline] = {}
 
-    found = run_baselines(
-        {name: model.evaluation(name) for name in rows}, evaluation, {name: train[name] for name in rows}, rows,
-        train[ask], [*truths[0], *truths[1]], seconds=seconds, measure=measure, on_event=on_event, name=ask,
-    )  # fmt: skip
-    return {
-        name: Baseline(
-            baseline.answers[len(shown) :],
-            evaluation.measure(baseline.answers[len(shown) :], truths[1]),
-            baseline.seconds,
-            baseline.note,
-        )
-        for name, baseline in found.items()
-        if baseline.answers is not None and not baseline.cut
-    }
+    @property
+    def complete(self) -> bool:
+        return all(name in self.found and not self.found[name].cut for name in self.evaluation.baselines())
+
+    def fit(self, seconds: float, on_event: Listener) -> None:
+        whole = {name: baseline for name, baseline in self.found.items() if not baseline.cut}
+        again = run_baselines(
+            self.evaluations, self.evaluation, self.train, self.rows, self.learnt, self.truths, seconds=seconds,
+            known=whole, measure=self._on_validation, on_event=on_event, name=self.ask,
+        )  # fmt: skip
+        self.found |= {name: baseline for name, baseline in again.items() if baseline.answers is not None}
+
+    def _on_validation(self, answers: Sequence[Answer]) -> dict[str, float | None]:
+        return self.evaluation.measure(answers[: self.count], self.truths[: self.count]) if self.count else {}
+
+    def on_test(self) -> dict[str, Baseline]:
+        truths = self.truths[self.count :]
+        out = {}
+        for name, baseline in self.found.items():
+            answers = (baseline.answers or [])[self.count :]
+            out[name] = replace(baseline, answers=answers, metrics=self.evaluation.measure(answers, truths))
+        return out

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onetrunk.evaluation.intervals import Interval
-from onetrunk.evaluation.record import BaselineResult, TaskEvidence
+from onetrunk.evaluation.record import TaskEvidence
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ _WORDS = {
     ),
     "brier": Word("Brier score", "score", "squared error of the probabilities; lower is better"),
     "ece": Word("Calibration error", "score", "how far confidence and accuracy differ; lower is better"),
+    "interval_score": Word(
+        "Interval score",
+        "score",
+        "width of the 90 % intervals and what misses cost, in standard units; lower is better",
+    ),
     "unseen": Word("Unseen labels", "count", "rows whose true label did not occur in training; they count as wrong"),
     "rmse": Word("RMSE", "units", "typical error, large ones weighing more; lower is better"),
     "mae": Word("Mean error", "units", "mean absolute error; lower is better"),
@@ -127,13 +132,39 @@ def headline(task: TaskEvidence) -> str:
 def against(task: TaskEvidence) -> str:
     """One sentence on the strongest simple baseline."""
     baseline = task.best
-    if baseline is None or baseline.lead is None:
+    if baseline is None or baseline.score is None or baseline.lead is None:
         return "No simple baseline was run."
     begin = f"The strongest simple baseline, {baseline.name}, reaches {amount(task.metric, baseline.score.value)}"
     if baseline.lead.value == 0:
         return f"{begin}: the same."
     how = "better" if baseline.lead.value > 0 else "worse"
-    return f"{begin}: the model is {_distance(task.metric, baseline.lead)} {how}, {verdict(baseline)}."
+    return f"{begin}: the model is {_distance(task.metric, baseline.lead)} {how}, {_verdict(baseline.lead)}."
+
+
+def certainty(task: TaskEvidence) -> str:
+    """Whether its probabilities or intervals were calibrated, and what that did; nothing where there are none."""
+    if task.ece is None and "coverage" not in task.metrics:
+        return ""
+    here = ""
+    if task.ece is not None:
+        value, ends = amount("ece", task.ece.value), span("ece", task.ece)
+        here = f" On the held-out rows the calibration error is {value} ({ends})."
+    if task.calibration is None:
+        return f"Its certainty was not calibrated: no rows were held out for that in training.{here}"
+    made = task.calibration
+    changes = [
+        f"{_lowered(word(name).label)} from {amount(name, before)} to {amount(name, made['after'].get(name))}"
+        for name, before in made["before"].items()
+    ]
+    how = f"temperature {made['temperature']:.2f}" if task.ece is not None else f"intervals × {made['spread']:.2f}"
+    return (
+        f"Its certainty was calibrated on {made['rows']:,} {made['fitted_on']} ({how}), which there brought "
+        f"{joined(changes)}.{here}"
+    )
+
+
+def _lowered(label: str) -> str:
+    return label[:1].lower() + label[1:]
 
 
 def lead(metric: str, interval: Interval) -> str:
@@ -142,8 +173,8 @@ def lead(metric: str, interval: Interval) -> str:
     return f"{value} ({ends})".replace(" %", " points", 1).replace(" %", "")
 
 
-def verdict(baseline: BaselineResult) -> str:
-    if not baseline.lead.excludes(0):
+def _verdict(lead: Interval) -> str:
+    if not lead.excludes(0):
         return "which may be chance"
     return "more than chance would explain"
 

@@ -46,20 +46,20 @@ class Adapter:
 def base_digest(folder: Path) -> str:
     """Of a model folder's weights, trunk and columns, by its manifest."""
     entries = atomic.read_manifest(folder)
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in ("config.json", "model.safetensors", "columns.safetensors", DESCRIPTION):
-        found.update(f"{name} {entries[name]['sha256']}\n".encode())
-    return found.hexdigest()
+        digest.update(f"{name} {entries[name]['sha256']}\n".encode())
+    return digest.hexdigest()
 
 
-def write(adapter: Adapter, rest: dict[str, Tensor], description: dict[str, Any], place: Path) -> None:
+def write(adapter: Adapter, rest: dict[str, Tensor], description: dict[str, Any], staging: Path) -> None:
     """Puts the adapter in a new folder. `rest` is the model's tensors beside the trunk; the base's own are left out."""
-    place.mkdir()
+    staging.mkdir()
     config, theirs = adapter.config, load_tensors(adapter.base / COLUMNS)
     changed = {k: v for k, v in rest.items() if k not in theirs or not torch.equal(v.cpu(), theirs[k])}
     targets = sorted({name.split(".")[-2] for name in adapter.learnt})
     write_json(
-        place / CONFIG,
+        staging / CONFIG,
         {
             "peft_type": "LORA",
             "task_type": "CAUSAL_LM",
@@ -74,9 +74,9 @@ def write(adapter: Adapter, rest: dict[str, Tensor], description: dict[str, Any]
             "inference_mode": True,
         },
     )
-    save_tensors(place / WEIGHTS, {_peft(name): tensor for name, tensor in adapter.learnt.items()})
-    save_tensors(place / COLUMNS, changed)
-    write_json(place / DESCRIPTION, {**description, "base": adapter.digest})
+    save_tensors(staging / WEIGHTS, {_peft(name): tensor for name, tensor in adapter.learnt.items()})
+    save_tensors(staging / COLUMNS, changed)
+    write_json(staging / DESCRIPTION, {**description, "base": adapter.digest})
 
 
 def read(folder: Path, base: Path) -> tuple[dict[str, Any], dict[str, Tensor], Adapter]:
@@ -84,19 +84,19 @@ def read(folder: Path, base: Path) -> tuple[dict[str, Any], dict[str, Tensor], A
     trunk learnt. Raises ModelFileError where the folder is no adapter of ours, or of another base."""
     if not (folder / CONFIG).exists() or not (folder / DESCRIPTION).exists():
         raise ModelFileError(f"{folder} is no adapter folder: expected {CONFIG}, {WEIGHTS}, {COLUMNS}, {DESCRIPTION}.")
-    description, told = read_json(folder / DESCRIPTION), read_json(folder / CONFIG)
-    wanted, found = description.pop("base", None), base_digest(base)
-    if wanted != found:
+    description, written = read_json(folder / DESCRIPTION), read_json(folder / CONFIG)
+    wanted, digest = description.pop("base", None), base_digest(base)
+    if wanted != digest:
         raise ModelFileError(
-            f"{folder} belongs to another base: expected one with the digest {str(wanted)[:16]}…, found {found[:16]}… "
+            f"{folder} belongs to another base: expected one with the digest {str(wanted)[:16]}…, found {digest[:16]}… "
             f"({base}). Name the model folder that it was trained on."
         )
     config = lora.LoRAConfig.parse(
-        {"rank": told.get("r"), "alpha": told.get("lora_alpha"), "dropout": told.get("lora_dropout", 0.0),
-         "dora": told.get("use_dora", False), "targets": told.get("target_modules")}, str(folder / CONFIG),
+        {"rank": written.get("r"), "alpha": written.get("lora_alpha"), "dropout": written.get("lora_dropout", 0.0),
+         "dora": written.get("use_dora", False), "targets": written.get("target_modules")}, str(folder / CONFIG),
     )  # fmt: skip
     shapes = tensor_shapes(base / "model.safetensors")
-    expected = {}
+    expected: dict[str, tuple[int, ...]] = {}
     for name, shape in shapes.items():
         path, _, kind = name.rpartition(".")
         if kind == "weight" and path.startswith("layers.") and path.rpartition(".")[2] in config.targets:
@@ -106,4 +106,4 @@ def read(folder: Path, base: Path) -> tuple[dict[str, Any], dict[str, Tensor], A
                 expected[_peft(f"{path}.{lora.LENGTH}")] = (shape[0],)
     loaded = load_tensors(folder / WEIGHTS, expected)
     learnt = {name.removeprefix(_PREFIX).removesuffix(".weight"): tensor for name, tensor in loaded.items()}
-    return description, load_tensors(folder / COLUMNS), Adapter(config, learnt, base, found)
+    return description, load_tensors(folder / COLUMNS), Adapter(config, learnt, base, digest)

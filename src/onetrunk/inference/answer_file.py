@@ -1,4 +1,4 @@
-"""Writes rows and their answers to a file, part by part. The file appears only when it is complete."""
+"""Writes rows and their answers to a file, block by block. The file appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PLAIN = (str, bool, int, float, datetime.date, Path, list, dict, type(None))
 
 
 class AnswerFile:
-    """`with AnswerFile(out, rows) as file: file.append(answers)`, once for each part of the rows.
+    """`with AnswerFile(out, rows) as file: file.append(answers)`, once for each block of rows.
 
     It holds the rows' own columns, then the answers, by the file's suffix. Answers of the columns `drawn`, by name,
     become files in a folder beside it, where NAME.png shows the first of them. An own column with an answer's name is
@@ -39,9 +39,9 @@ class AnswerFile:
         self.left_out: list[str] = []  # own columns that cannot stand in such a file (pictures in memory)
         self._names: list[str] | None = None  # of answers
         self._own: dict[str, str] = {}  # own columns by their names in the file
-        self._shown: dict[str, list[Any]] = {}  # of the drawn ones, the first
+        self._drawn_answers: dict[str, list[Any]] = {}  # of the drawn ones, the first
         self._staging = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-        self._parquet = _Parts() if out.suffix.lower() == ".parquet" else None
+        self._parquet = _RowGroups() if out.suffix.lower() == ".parquet" else None
 
     def __enter__(self) -> Self:
         with disk_errors(self.out):
@@ -66,7 +66,7 @@ class AnswerFile:
             self._begin(list(answers))
         suffix = self.out.suffix.lower()
         own = self.rows.take(np.arange(self.first, self.first + count))
-        columns = {shown: [_cell(v, suffix) for v in own[name]] for shown, name in self._own.items()}
+        columns = {column: [_cell(v, suffix) for v in own[name]] for column, name in self._own.items()}
         with disk_errors(self.out):
             for name in self._names or []:
                 values = list(answers.get(name, [None] * count))
@@ -101,7 +101,7 @@ class AnswerFile:
     def _finish(self) -> None:
         if self._parquet is not None:
             self._parquet.write(self._staging)
-        for name, answers in self._shown.items():
+        for name, answers in self._drawn_answers.items():
             if answers and (sheet := self.drawn[name].sheet(answers)) is not None:
                 (self.out.with_suffix("") / f"{file_name(name)}.png").write_bytes(sheet)
 
@@ -117,13 +117,13 @@ class AnswerFile:
             paths.append(None if value is None else str(path))
             if value is not None:
                 path.write_bytes(kind.as_file(value))
-        shown = self._shown.setdefault(name, [])
-        shown += [value for value in values if value is not None][: _MAX_SHOWN - len(shown)]
+        drawn = self._drawn_answers.setdefault(name, [])
+        drawn += [value for value in values if value is not None][: _MAX_SHOWN - len(drawn)]
         return paths
 
 
-class _Parts:
-    """Parts of a Parquet file: a column's type is known when all of them are there."""
+class _RowGroups:
+    """Row groups of a Parquet file: a column's type is known when all of them are there."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="onetrunk-")  # noqa: SIM115  closed with this object

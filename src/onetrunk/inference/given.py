@@ -45,23 +45,25 @@ class GivenRows:
         return lengths
 
 
-def join_rows(model: FoundationModel, parts: Sequence[GivenRows]) -> GivenRows:
+def join_rows(model: FoundationModel, groups: Sequence[GivenRows]) -> GivenRows:
     """Rows of several stores as rows of one, in which whatever a row has is given."""
-    if len(parts) == 1:
-        return parts[0]
-    names = [name for name in model.columns if any(name in p.given and name in p.store.names for p in parts)]
-    contents, index = [], np.full((sum(len(p.rows) for p in parts), len(names)), -1, dtype=np.int64)
+    if len(groups) == 1:
+        return groups[0]
+    names = [
+        name for name in model.columns if any(name in group.given and name in group.store.names for group in groups)
+    ]
+    contents, index = [], np.full((sum(len(group.rows) for group in groups), len(names)), -1, dtype=np.int64)
     for c, name in enumerate(names):
         pieces, first, count = [], 0, 0
-        for part in parts:
-            if name in part.given and name in part.store.names:
-                column = part.store.names.index(name)
-                places = part.store.index[part.rows, column]
-                there = np.flatnonzero(places >= 0)
-                pieces.append(part.store.contents[column].take(places[there]))
+        for group in groups:
+            if name in group.given and name in group.store.names:
+                column = group.store.names.index(name)
+                values_there = group.store.index[group.rows, column]
+                there = np.flatnonzero(values_there >= 0)
+                pieces.append(group.store.contents[column].take(values_there[there]))
                 index[first + there, c] = count + np.arange(len(there))
                 count += len(there)
-            first += len(part.rows)
+            first += len(group.rows)
         contents.append(Content.join(pieces))
     store = Store(names, [model.encoder(name) for name in names], contents, index)
     return GivenRows(store, np.arange(len(index)), names)
@@ -92,13 +94,13 @@ class Given:
         return ReadPositions(lens.cpu().numpy(), facts), h_NTD
 
 
-def read_given(model: FoundationModel, part: GivenRows, keys: np.ndarray, cache: Any) -> Given:
+def read_given(model: FoundationModel, rows: GivenRows, keys: np.ndarray, cache: Any) -> Given:
     """Runs what is given in the rows through the trunk, into a cache of as many documents. `keys` uint64 [n]."""
-    roles, weight = part.roles(), next(model.parameters())
+    roles, weight = rows.roles(), next(model.parameters())
     if not (roles == Role.GIVEN).any():
         return Given(torch.zeros(len(roles), model.width, device=weight.device))
-    group = RoleAssignment(part.rows, roles, keys)
-    batch = assemble({"given": group}, part.store, given_causal=model.given_causal, augment=False, apart=True)
+    group = RoleAssignment(rows.rows, roles, keys)
+    batch = assemble({"given": group}, rows.store, given_causal=model.given_causal, augment=False, apart=True)
     batch = batch.to(weight.device)
     hidden = model.encode(batch, cache=cache)
     return Given(hidden.pooled_MD, batch, hidden.h_BTD)

@@ -1,10 +1,14 @@
-"""How likely the true values are: the loss of one asked column, every part of it once."""
+"""How likely the true values are: the loss of one asked column, every token of it once."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
+from torch import Tensor
 
+from onetrunk.core.batch import Read
 from onetrunk.core.content import Role
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import assemble
@@ -15,15 +19,40 @@ _POSITIONS_AT_ONCE = 16_384
 
 
 def mean_loss(model: FoundationModel, store: Store, given: list[str], ask: str) -> float:
-    """Mean loss a part (nats a token for text), over the rows where `ask` is present."""
+    """Mean loss of an element (for text: nats a token), over the rows where `ask` is present."""
     sums, counts = row_losses(model, store, given, ask)
     return float(sums.sum() / max(counts.sum(), 1e-12))
 
 
 @torch.inference_mode()
 def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str) -> tuple[np.ndarray, np.ndarray]:
-    """Each row's loss and how many parts it is the sum of, float64 [rows] each; 0 and 0 where `ask` is missing. Long
-    values are read in successive windows, so that every part counts once."""
+    """Each row's loss and how many elements (tokens) it is the sum of, float64 [rows] each; 0 and 0 where `ask` is
+    missing. Long values are read in successive windows, so that every token counts once."""
+    sums, counts = np.zeros(len(store.index)), np.zeros(len(store.index))
+    for h, read, row in _reads(model, store, given, ask):
+        loss = model.module(ask).loss(h, read.targets)
+        w = read.targets["w"].cpu().double()
+        assert loss.each is not None, f"the loss of {ask} does not tell each read's own"
+        np.add.at(sums, row, (loss.each.cpu().double() * w).numpy())
+        np.add.at(counts, row, w.numpy())
+    return sums, counts
+
+
+@torch.inference_mode()
+def reads_of(model: FoundationModel, store: Store, given: list[str], ask: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the read-out of `ask` is given at every read position of these rows, [r, read width], and the targets
+    [r, ...] there."""
+    pieces = [(h, read.targets) for h, read, _ in _reads(model, store, given, ask)]
+    if not pieces:
+        return torch.zeros(0, model.module(ask).read_width), {}
+    targets = {name: torch.cat([own[name] for _, own in pieces]) for name in pieces[0][1]}
+    return torch.cat([h for h, _ in pieces]), targets
+
+
+def _reads(
+    model: FoundationModel, store: Store, given: list[str], ask: str
+) -> Iterator[tuple[Tensor, Read, np.ndarray]]:
+    """Of one batch after the other: states, reads, and the row of each read."""
     c = store.names.index(ask)
     encoder = store.encoders[c]
     content, whose = encoder.successive_windows(store.contents[c])
@@ -31,31 +60,26 @@ def row_losses(model: FoundationModel, store: Store, given: list[str], ask: str)
     there = np.flatnonzero(store.index[:, c] >= 0)
     row_of[store.index[there, c]] = there
     kept = np.flatnonzero(row_of[whose] >= 0)
-    place = store.index[row_of[whose[kept]]].copy()
-    place[:, c] = kept
+    index = store.index[row_of[whose[kept]]].copy()
+    index[:, c] = kept
     contents = [content if i == c else other for i, other in enumerate(store.contents)]
     wide = {name: each[row_of[whose[kept]]] for name, each in store.wide.items()}
-    windows = Store(store.names, store.encoders, contents, place, wide=wide)
-    roles = np.full(place.shape, int(Role.ABSENT))
+    windows = Store(store.names, store.encoders, contents, index, wide=wide)
+    roles = np.full(index.shape, int(Role.ABSENT))
     for i, name in enumerate(store.names):
         if name in given and name != ask:
-            roles[:, i] = np.where(place[:, i] >= 0, Role.GIVEN, Role.ABSENT)
+            roles[:, i] = np.where(index[:, i] >= 0, Role.GIVEN, Role.ABSENT)
     roles[:, c] = Role.ASKED
     device, training = next(model.parameters()).device, model.training
     model.eval()
-    sums, counts = np.zeros(len(store.index)), np.zeros(len(store.index))
     try:
         size = max(1, _POSITIONS_AT_ONCE // max(1, int(encoder.max_positions(content).max(initial=1))))
-        for first in range(0, len(place), size):
-            rows = np.arange(first, min(first + size, len(place)))
+        for first in range(0, len(index), size):
+            rows = np.arange(first, min(first + size, len(index)))
             group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
             batch = assemble({"predict": group}, windows, given_causal=model.given_causal, augment=False).to(device)
             read = batch.reads["predict"][ask]
-            loss = model.module(ask).loss(model.read(model.encode(batch), ask), read.targets)
             row = row_of[whose[kept]][batch.row[read.doc_r.cpu().numpy()]]
-            w = read.targets["w"].cpu().double()
-            np.add.at(sums, row, (loss.each.cpu().double() * w).numpy())
-            np.add.at(counts, row, w.numpy())
+            yield model.read(model.encode(batch), ask), read, row
     finally:
         model.train(training)
-    return sums, counts

@@ -12,17 +12,19 @@ import torch
 from torch import Tensor
 
 from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.calibration import Calibration
 from onetrunk.core.content import Content
 from onetrunk.core.encoder import Column, Encoder, History, Prompted, class_names, is_prompt
 from onetrunk.core.errors import ModelFileError, UsageError, unknown
 from onetrunk.core.evaluation import Evaluation
-from onetrunk.core.module import ColumnModule
+from onetrunk.core.module import Calibrated, ColumnModule
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import Values
 from onetrunk.data.events import EventsConfig, holds_events, latest_rows
 from onetrunk.data.events import rows_from_events as make_rows
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
+from onetrunk.data.store import Store
 from onetrunk.data.table import Table, read
 from onetrunk.engine.runtime import Runtime
 from onetrunk.inference import adapter as adapters
@@ -39,6 +41,7 @@ from onetrunk.storage.strict_json import read_json, write_json
 from onetrunk.storage.tensors import load_tensors, save_tensors
 
 _MOST_CLASS_COLUMNS = 20  # a table of answers has one probability column a class up to here
+_EARLIER_NAMES = {"given": "attention", "fold": "events"}  # of keys of onetrunk.json, in folders of this format
 
 
 @dataclass
@@ -57,7 +60,7 @@ class Model:
     tasks: list[Task] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
-    fold: EventsConfig | None = None  # how it makes rows of a table of events
+    events: EventsConfig | None = None  # how rows are made of a table of events
     adapter: adapters.Adapter | None = None  # what it learnt beside its base, already merged into the trunk
 
     @property
@@ -73,6 +76,11 @@ class Model:
     def evaluation(self, column: str) -> Evaluation[Any]:
         return column_types.get(self._known(column).type).evaluation(self.encoder(column))
 
+    def calibration(self, column: str) -> Calibration | None:
+        """How sure its answers are was put right by this; None where it was not, or cannot be."""
+        module = self.module(column)
+        return module.calibration if isinstance(module, Calibrated) else None
+
     def _known(self, column: str) -> Column:
         if column not in self.columns:
             raise unknown("column", column, self.columns)
@@ -82,10 +90,10 @@ class Model:
         """The task with these asked columns, or the folder's first; by default every other column it knows is given."""
         for name in [*(ask or []), *(given or [])]:
             self._known(name)
-        if ask is None and not self.tasks:
-            raise UsageError(f"Say which column to ask for with --ask. This model knows: {', '.join(self.columns)}.")
         known = next((t for t in self.tasks if ask is None or set(ask) <= set(t.ask)), None)
-        asked = list(ask) if ask is not None else known.ask
+        if ask is None and known is None:
+            raise UsageError(f"Say which column to ask for with --ask. This model knows: {', '.join(self.columns)}.")
+        asked = list(ask) if ask is not None else known.ask if known else []
         if given is None:
             given = known.given if known else [name for name in self.columns if name not in asked]
         return Task([name for name in given if name not in asked], asked)
@@ -93,15 +101,15 @@ class Model:
     # -- rows --------------------------------------------------------------------------------------------------------
     def to_answer(self, table: Table, ask: Sequence[str], ledger: Ledger, max_bad: float = 0.01) -> Table:
         """A table of events as one row a history, as it stands at its end; other tables as they are."""
-        if self.fold is None or not holds_events(table, self.fold):
+        if self.events is None or not holds_events(table, self.events):
             return table
-        return latest_rows(table, self.fold, ask, ledger=ledger, max_bad=max_bad)
+        return latest_rows(table, self.events, ask, ledger=ledger, max_bad=max_bad)
 
     def to_judge(self, table: Table, ask: Sequence[str], ledger: Ledger, max_bad: float = 0.01) -> Table:
         """A table of events as rows that hold what comes next, as in training; other tables as they are."""
-        if self.fold is None or not holds_events(table, self.fold):
+        if self.events is None or not holds_events(table, self.events):
             return table
-        return make_rows(table, self.fold, ask, split=None, ledger=ledger, max_bad=max_bad)
+        return make_rows(table, self.events, ask, split=None, ledger=ledger, max_bad=max_bad)
 
     # -- answers -----------------------------------------------------------------------------------------------------
     def answer(
@@ -113,9 +121,10 @@ class Model:
         ledger: Ledger | None = None,
         prompted: bool = False,
         first_row: int = 0,
+        encoded: Store | None = None,
     ) -> list[Answer]:
         """One answer a row for one column, all at once. See `request`."""
-        request = self.request(columns, ask, given, sampling, ledger, prompted, first_row)
+        request = self.request(columns, ask, given, sampling, ledger, prompted, first_row, encoded)
         return answer(self.network, request.store, request.given, ask, request.sampling, request.prompt, first_row)
 
     def request(
@@ -127,19 +136,23 @@ class Model:
         ledger: Ledger | None = None,
         prompted: bool = False,
         first_row: int = 0,
+        encoded: Store | None = None,
     ) -> Request:
         """What a session is asked for one answer a row. Missing values and columns are left out; values that cannot be
         read too (they are counted in `ledger`). With `prompted`, and always for histories and conversations, answers go
         on from the rows' own values of that column; a row without one begins at the beginning. Of a part of a table
-        `first_row` is the number of its first row.
-        """
+        `first_row` is the number of its first row. `encoded` are the rows as `data.prepare.encode` made them, where
+        that was done before."""
         task = self.task([ask], given)
         table = columns if isinstance(columns, Table) else _table(columns)
         # What is asked is not encoded: it need not be there, and if it is, nobody looks at it.
         # Columns stand in the model's order, as in training: recurrent and causal trunks read them in it.
         wanted = [column for name, column in self.columns.items() if name in task.given and name in table.columns]
         ledger = ledger if ledger is not None else Ledger()
-        store = encode(table, wanted, self.network.encoders, ledger)
+        if encoded is None:
+            store = encode(table, wanted, self.network.encoders, ledger)
+        else:
+            store = encoded.select([column.name for column in wanted])
         add_wide(self.network, store, task.given, ask)
         encoder, prompt = self.encoder(ask), None
         if prompted and not isinstance(encoder, Prompted):
@@ -154,13 +167,16 @@ class Model:
         return Request(store, ask, task.given, sampling or Sampling(), prompt, first_row=first_row)
 
     def losses(
-        self, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str]
+        self, columns: Mapping[str, Sequence[Any]], ask: str, given: Sequence[str], encoded: Store | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """How unlikely the true values of a column are, from what is given: each row's loss (nats, of what is written)
-        and how many parts it is the sum of, float64 [rows] each."""
+        and how many elements (tokens) it is the sum of, float64 [rows] each."""
         table = _table(columns)
         wanted = [column for name, column in self.columns.items() if name in {ask, *given} & table.columns.keys()]
-        store = encode(table, wanted, self.network.encoders, Ledger())
+        if encoded is None:
+            store = encode(table, wanted, self.network.encoders, Ledger())
+        else:
+            store = encoded.select([column.name for column in wanted])
         add_wide(self.network, store, given, ask)
         return row_losses(self.network, store, list(given), ask)
 
@@ -182,7 +198,7 @@ class Model:
 
     def whose(self, table: Table) -> dict[str, Sequence[Any]]:
         """What tells rows made of events apart: whose they are, and of when."""
-        names = [] if self.fold is None else [*self.fold.by, *filter(None, [self.fold.order])]
+        names = [] if self.events is None else [*self.events.by, *filter(None, [self.events.order])]
         return {name: table[name] for name in names if name in table.columns}
 
     # -- files -------------------------------------------------------------------------------------------------------
@@ -192,16 +208,16 @@ class Model:
         trunk = {k.removeprefix("trunk."): v for k, v in state.items() if k.startswith("trunk.")}
         rest = {k: v for k, v in state.items() if not k.startswith("trunk.")}
 
-        def write(place: Path) -> None:
-            write_json(place / "config.json", {"model_type": "onetrunk", **self.network.trunk.config.model_dump()})
-            save_tensors(place / "model.safetensors", trunk)
-            save_tensors(place / "columns.safetensors", rest)
-            write_json(place / "onetrunk.json", self._description())
-            write_json(place / "provenance.json", self.provenance)
+        def write(staging: Path) -> None:
+            write_json(staging / "config.json", {"model_type": "onetrunk", **self.network.trunk.config.model_dump()})
+            save_tensors(staging / "model.safetensors", trunk)
+            save_tensors(staging / "columns.safetensors", rest)
+            write_json(staging / "onetrunk.json", self._description())
+            write_json(staging / "provenance.json", self.provenance)
             for name, text in self._assets().items():
-                (place / name).write_text(text, encoding="utf-8")
+                (staging / name).write_text(text, encoding="utf-8")
             if self.adapter is not None:
-                adapters.write(self.adapter, rest, self._description(), place / "adapter")
+                adapters.write(self.adapter, rest, self._description(), staging / "adapter")
 
         atomic.commit(Path(path), write, replace=overwrite, needs=sum(t.nbytes for t in state.values()))
         self.folder = Path(path)
@@ -226,7 +242,7 @@ class Model:
     def _description(self) -> dict[str, Any]:
         return {
             "format": atomic.FORMAT,
-            "given": "causal" if self.network.given_causal else "bidirectional",
+            "attention": "causal" if self.network.given_causal else "bidirectional",
             "columns": [column.as_json() for column in self.columns.values()],
             "encoders": {
                 key: {"options": encoder.options.model_dump(), "knowledge": encoder.knowledge()}
@@ -236,7 +252,12 @@ class Model:
             "wide": {
                 name: readout.as_json() for name in self.columns if (readout := self.network.wide_of(name)) is not None
             },
-            "fold": None if self.fold is None else self.fold.model_dump(),
+            "events": None if self.events is None else self.events.model_dump(),
+            "calibration": {
+                name: calibration.as_json()
+                for name in self.columns
+                if (calibration := self.calibration(name)) is not None
+            },
         }
 
 
@@ -245,13 +266,13 @@ def _table(columns: Mapping[str, Sequence[Any]]) -> Table:
 
 
 def _prompts(values: Sequence[Any], row: np.ndarray, ask: str, encoder: Encoder, ledger: Ledger) -> Content:
-    """What every row's answer begins with, of no parts where it is missing or bad."""
-    found, present = encoder.encode_all(values, lambda i, reason: ledger.add(reason, ask, int(row[i]), bad=True))
-    for reason, count in encoder.dropped(found).items():
+    """What every row's answer begins with, empty where it is missing or bad."""
+    content, present = encoder.encode_all(values, lambda i, reason: ledger.add(reason, ask, int(row[i]), bad=True))
+    for reason, count in encoder.dropped(content).items():
         ledger.add(reason, ask, n=count)
     lens, starts = np.zeros((2, len(values)), dtype=np.int64)
-    lens[present], starts[present] = found.lens, found.starts
-    return Content(found.data, lens, starts)
+    lens[present], starts[present] = content.lens, content.starts
+    return Content(content.data, lens, starts)
 
 
 def answer_columns(name: str, answers: Sequence[Answer], encoder: Encoder) -> dict[str, list[Any]]:
@@ -259,17 +280,17 @@ def answer_columns(name: str, answers: Sequence[Answer], encoder: Encoder) -> di
     out: dict[str, list[Any]] = {name: [a.value for a in answers]}
     first = answers[0] if answers else Answer(None)
     if isinstance(first.probability, dict):
-        out[f"{name}_probability"] = [max(a.probability.values()) for a in answers]
+        out[f"{name}_probability"] = [max(a.of_classes.values()) for a in answers]
         classes = class_names(encoder) or []
         if len(classes) <= _MOST_CLASS_COLUMNS:
-            out |= {f"{name}_p_{c}": [a.probability.get(c, 0.0) for a in answers] for c in classes}
+            out |= {f"{name}_p_{c}": [a.of_classes.get(c, 0.0) for a in answers] for c in classes}
     elif first.probability is not None:
         out[f"{name}_probability"] = [a.probability for a in answers]
     if first.scores is not None:
         out[f"{name}_scores"] = [a.scores for a in answers]
     if first.interval is not None:
-        out[f"{name}_low"] = [a.interval[0] for a in answers]
-        out[f"{name}_high"] = [a.interval[1] for a in answers]
+        ends = [a.interval or (None, None) for a in answers]
+        out[f"{name}_low"], out[f"{name}_high"] = [low for low, _ in ends], [high for _, high in ends]
     return out
 
 
@@ -293,31 +314,44 @@ def load(path: str | Path, adapter: str | Path | None = None, device: str = "aut
     added = None
     if adapter is not None:
         description, instead, added = adapters.read(Path(adapter), path)
+    for earlier, name in _EARLIER_NAMES.items():
+        if earlier in description:
+            description[name] = description.pop(earlier)
     try:
         columns = [Column(**column) for column in description["columns"]]
         tasks = [Task(**task) for task in description["tasks"]]
-        told = description.get("fold")
-        fold = None if told is None else EventsConfig.parse(told, "the model's fold")
+        events = description["events"]
+        if events is not None:
+            events = EventsConfig.parse(events, "the model's events")
         encoders = _encoders(description, columns)  # what they know stays real in the sketch
         with torch.device("meta"):  # shapes are checked before memory is taken
-            sketch = _with_wide(FoundationModel(trunk, columns, encoders, description["given"]), description)
+            sketch = _with_wide(FoundationModel(trunk, columns, encoders, description["attention"]), description)
         shapes = {name: tuple(t.shape) for name, t in sketch.state_dict().items()}
         state = _tensors(path, shapes, instead)
-        network = FoundationModel(trunk, columns, _encoders(description, columns), description["given"])
+        network = FoundationModel(trunk, columns, _encoders(description, columns), description["attention"])
         _with_wide(network, description)
+        _calibrate(network, description)
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise ModelFileError(f"{path / 'onetrunk.json'} does not describe a model: {error}.") from None
     network.load_state_dict(state)
     if added is not None:
         lora.merge(network.trunk, added.learnt, added.config.scale)
     runtime.place(network)
-    return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, fold, added)
+    return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, events, added)
 
 
 def _with_wide(network: FoundationModel, description: dict[str, Any]) -> FoundationModel:
     for name, shape in description.get("wide", {}).items():
         network.add_wide(name, WideReadout(WideShape.parse(shape)))
     return network
+
+
+def _calibrate(network: FoundationModel, description: dict[str, Any]) -> None:
+    for name, saved in description.get("calibration", {}).items():
+        module = network.module(name)
+        if not isinstance(module, Calibrated):
+            raise TypeError(f"answers of the column {name!r} cannot be calibrated")
+        module.calibration = Calibration.parse(saved)
 
 
 def _encoders(description: dict[str, Any], columns: Sequence[Column]) -> dict[str, Encoder]:
@@ -339,7 +373,7 @@ def _tensors(path: Path, shapes: dict[str, tuple[int, ...]], instead: dict[str, 
         return out | load_tensors(path / "columns.safetensors", rest)
     beside = load_tensors(path / "columns.safetensors") | instead
     for name, shape in rest.items():
-        found = tuple(beside[name].shape) if name in beside else None
-        if found != shape:
-            raise ModelFileError(f"The adapter's tensor {name!r} should have shape {list(shape)}, found {found}.")
+        actual = tuple(beside[name].shape) if name in beside else None
+        if actual != shape:
+            raise ModelFileError(f"The adapter's tensor {name!r} should have shape {list(shape)}, found {actual}.")
     return out | {name: beside[name] for name in rest}

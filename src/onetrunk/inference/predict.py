@@ -42,8 +42,8 @@ def answer(
         session = _session(model, len(rows), positions, ask, sampling)
         session.add(Request(store, ask, given, sampling, prompt, rows, first_row))
         while session.busy:
-            for part in session.step():
-                answers[part.row] = part.answer
+            for finished in session.step():
+                answers[finished.row] = finished.answer
     return [each for each in answers if each is not None]
 
 
@@ -68,10 +68,10 @@ def _by_length(
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Rows whose answers take about as many positions, the shortest first, and how many at most."""
     module = model.module(ask)
-    part = GivenRows(store, np.arange(len(store.index)), [name for name in given if name != ask])
-    lengths, prompted = part.lengths(), np.zeros(len(store.index), dtype=np.int64)
+    given_rows = GivenRows(store, np.arange(len(store.index)), [name for name in given if name != ask])
+    lengths, prompted = given_rows.lengths(), np.zeros(len(store.index), dtype=np.int64)
     if prompt is not None:
-        prompted = module.encoder.max_positions(prompt) if prompt.lens is None else prompt.lens
+        prompted = prompt.lens if prompt.ragged else module.encoder.max_positions(prompt)
     needs = lengths + module.answer_positions(prompted, sampling)
     power = np.ceil(np.log2(np.maximum(needs, _SHORTEST))).astype(np.int64)
     order = np.argsort(lengths + prompted, kind="stable")
@@ -90,8 +90,8 @@ def pooled_states(model: FoundationModel, store: Store, given: Sequence[str]) ->
         roles = GivenRows(store, np.arange(len(out)), given).roles()
         there = np.flatnonzero((roles == Role.GIVEN).any(1))
         lengths = GivenRows(store, there, given).lengths()
-        for part in batches(lengths):
-            rows = there[part]
+        for some in batches(lengths):
+            rows = there[some]
             group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
             batch = assemble({"given": group}, store, given_causal=model.given_causal, augment=False).to(device)
             out[rows] = model.encode(batch).pooled_MD.float().cpu().numpy()

@@ -53,11 +53,11 @@ class Rows:
         return done.view(-1, self.kind.beams).all(1).repeat_interleave(self.kind.beams)
 
 
-def join(parts: Sequence[Rows]) -> Rows:
+def join(several: Sequence[Rows]) -> Rows:
     """Rows of one kind together."""
-    if len(parts) == 1:
-        return parts[0]
-    return Rows(parts[0].kind, _joined([p.state for p in parts]), _joined([p.own for p in parts]))
+    if len(several) == 1:
+        return several[0]
+    return Rows(several[0].kind, _joined([p.state for p in several]), _joined([p.own for p in several]))
 
 
 def select(state: State, index: Tensor) -> State:

@@ -77,7 +77,7 @@ class _Waiting:
 
     number: int
     request: Request
-    part: GivenRows
+    given_rows: GivenRows
     keys: np.ndarray  # uint64 [rows]
     lengths: np.ndarray  # int64 [rows] positions of what is given and of the prompt
     guided: bool
@@ -92,8 +92,8 @@ class _Waiting:
     def take(self, count: int) -> _Entering:
         rows = slice(self.entered, self.entered + count)
         self.entered += count
-        part = GivenRows(self.part.store, self.part.rows[rows], self.part.given)
-        return _Entering(self, part, self.keys[rows])
+        given_rows = GivenRows(self.given_rows.store, self.given_rows.rows[rows], self.given_rows.given)
+        return _Entering(self, given_rows, self.keys[rows])
 
 
 @dataclass
@@ -101,7 +101,7 @@ class _Entering:
     """Rows of one request that enter now."""
 
     waiting: _Waiting
-    part: GivenRows
+    given_rows: GivenRows
     keys: np.ndarray
 
 
@@ -171,19 +171,19 @@ class Session:
         """
         module, sampling = self.model.module(request.ask), request.sampling
         rows = np.arange(len(request.store.index)) if request.rows is None else request.rows
-        part = GivenRows(request.store, rows, [name for name in request.given if name != request.ask])
+        given_rows = GivenRows(request.store, rows, [name for name in request.given if name != request.ask])
         prompted = np.zeros(len(rows), dtype=np.int64)
-        lengths = part.lengths()
+        lengths = given_rows.lengths()
         if request.prompt is not None:
             prompt = request.prompt.take(rows)
-            prompted = module.encoder.max_positions(prompt) if prompt.lens is None else prompt.lens
+            prompted = prompt.lens if prompt.ragged else module.encoder.max_positions(prompt)
             lengths = lengths + module.encoder.max_positions(prompt)
         keys = rng.mix(rng.key(sampling.seed, "answer", request.ask), rows + request.first_row)
         guided = isinstance(module, Guided) and sampling.guidance != 1
         waiting = _Waiting(
             next(self._numbers),
             request,
-            part,
+            given_rows,
             keys,
             lengths,
             guided,
@@ -222,14 +222,14 @@ class Session:
         if training:
             self.model.eval()
         try:
-            parts = self._enter()
+            finished = self._enter()
             calls = [self._call(rows) for rows in self._rows.values()]
             self._rows = {}
             for call, h in zip(calls, self._run(calls), strict=True):
-                parts += self._settle(call.rows, self._stepped(call.rows, h))
+                finished += self._settle(call.rows, self._stepped(call.rows, h))
             self.work.steps += 1
             succeeded = True
-            return parts
+            return finished
         finally:
             if not succeeded:
                 self._waiting, self._rows, self._free = [], {}, list(range(self.slots))
@@ -244,7 +244,7 @@ class Session:
                 f"One answer of {waiting.request.ask!r} takes {waiting.slots} slots (beams, and guidance twice); this "
                 f"session has {self.slots}. Ask for fewer beams, or start it with more slots."
             )
-        given = waiting.part.lengths_by_column()
+        given = waiting.given_rows.lengths_by_column()
         longest, limit = int(max(given.max(initial=0), answers.max(initial=0))), self.model.trunk.max_positions
         if limit is not None and longest > limit:
             raise UsageError(
@@ -255,9 +255,9 @@ class Session:
         if self.cache.positions is not None and len(needs) and int(needs.max()) > self.cache.positions:
             row = int(needs.argmax())
             raise UsageError(
-                f"Row {int(waiting.part.rows[row])} takes up to {int(needs[row]):,} positions, what is given and the "
-                f"answer together; a slot of this session holds {self.cache.positions:,}. Shorten the values or the "
-                "answer (max_length), or start the session with more positions."
+                f"Row {int(waiting.given_rows.rows[row])} takes up to {int(needs[row]):,} positions, what is given and "
+                f"the answer together; a slot of this session holds {self.cache.positions:,}. Shorten the values or "
+                "the answer (max_length), or start the session with more positions."
             )
 
     def _enter(self) -> list[Part]:
@@ -265,20 +265,20 @@ class Session:
         entering = self._entering()
         if not entering:
             return []
-        part = join_rows(self.model, [each.part for each in entering])
+        joined = join_rows(self.model, [each.given_rows for each in entering])
         keys = np.concatenate([each.keys for each in entering])
         slots = self._take(len(keys))
-        given = read_given(self.model, part, keys, self.cache.rows(slots))
+        given = read_given(self.model, joined, keys, self.cache.rows(slots))
         self.work.given_rows += len(keys)
-        parts, first = [], 0
+        finished, first = [], 0
         for each in entering:
             here = slice(first, first + len(each.keys))
             first = here.stop
             if reads_on(self.model.encoder(each.waiting.request.ask)) is None:
                 self._begin(each, slots[here], given.pooled[here])
             else:
-                parts += self._read_on(each, slots[here], given, here)
-        return parts
+                finished += self._read_on(each, slots[here], given, here)
+        return finished
 
     def _entering(self) -> list[_Entering]:
         free, entering = len(self._free), []
@@ -308,14 +308,14 @@ class Session:
 
     def _begin(self, entering: _Entering, slots: Tensor, pooled: Tensor) -> None:
         """The first state of rows that take steps of the trunk."""
-        waiting, part, request = entering.waiting, entering.part, entering.waiting.request
+        waiting, given_rows, request = entering.waiting, entering.given_rows, entering.waiting.request
         module, beams = self.model.module(request.ask), entering.waiting.beams
-        whose = np.arange(len(part.rows)).repeat(beams)
+        whose = np.arange(len(given_rows.rows)).repeat(beams)
         if beams > 1:
             others = self._take(len(slots) * (beams - 1))
             self.cache.copy(slots.repeat_interleave(beams - 1), others)
             slots = torch.cat([slots[:, None], others.view(len(slots), -1)], dim=1).flatten()
-        prompt = None if request.prompt is None else request.prompt.take(part.rows[whose])
+        prompt = None if request.prompt is None else request.prompt.take(given_rows.rows[whose])
         sampling = [request.sampling] * len(whose)
         state = module.start(AnswerContext(entering.keys[whose], sampling, self.device, prompt))
         own = {**self._whose(entering, whose), "slot": slots}
@@ -324,7 +324,7 @@ class Session:
         if module.pooled:
             own["pooled"] = pooled[torch.from_numpy(whose).to(self.device)]
         if self.model.wide_of(request.ask) is not None:  # read out with the pooled states, and after them
-            wide = torch.from_numpy(request.store.wide[request.ask][part.rows[whose]]).to(pooled)
+            wide = torch.from_numpy(request.store.wide[request.ask][given_rows.rows[whose]]).to(pooled)
             own["pooled"] = torch.cat([own["pooled"], wide], dim=1)
         self._keep(Rows(Kind(request.ask, waiting.guided, beams, _phase(state)), state, own))
 
@@ -345,7 +345,7 @@ class Session:
 
     def _whose(self, entering: _Entering, index: np.ndarray) -> State:
         number = torch.full((len(index),), entering.waiting.number)
-        return {"request": number, "row": torch.from_numpy(entering.part.rows[index])}
+        return {"request": number, "row": torch.from_numpy(entering.given_rows.rows[index])}
 
     # -- stepping ----------------------------------------------------------------------------------------------------
     def _call(self, rows: Rows) -> _Call:
@@ -368,8 +368,8 @@ class Session:
         out: list[Tensor] = [call.x for call in calls]
         for (causal, _), chosen in together.items():
             h = self._extend([calls[i] for i in chosen], causal)
-            for i, part in zip(chosen, torch.split(h, [len(calls[i].x) for i in chosen]), strict=True):
-                out[i] = part[:, : calls[i].x.shape[1]]
+            for i, states in zip(chosen, torch.split(h, [len(calls[i].x) for i in chosen]), strict=True):
+                out[i] = states[:, : calls[i].x.shape[1]]
         return out
 
     def _extend(self, calls: Sequence[_Call], causal: bool) -> Tensor:

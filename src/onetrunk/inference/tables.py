@@ -31,7 +31,7 @@ def read_rows(data: Any, network: bool) -> Table:
     if isinstance(data, str) and data.lstrip().startswith(("{", "[")):
         try:
             rows = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
             raise UsageError(f"The rows given as JSON are not valid JSON: {error}.") from None
         data = [rows] if isinstance(rows, dict) else rows
     return read(data, allow_network=network)
@@ -56,7 +56,7 @@ def check_out(out: Path) -> None:
         raise ResourceError(f"Cannot write {out}: Permission denied. Name a place you may write to.")
 
 
-def answers_in_parts(
+def answers_in_blocks(
     model: Model,
     table: Table,
     task: Task,
@@ -68,15 +68,15 @@ def answers_in_parts(
     """The answers to `ANSWERED_AT_ONCE` rows after the other, as columns. With `out`, what can be drawn on a row's own
     value (boxes on its picture) is drawn in a folder beside it, and a column more names the files."""
     for first in range(0, len(table), ANSWERED_AT_ONCE):
-        part = table.take(np.arange(first, min(first + ANSWERED_AT_ONCE, len(table))))
-        columns = {name: list(values) for name, values in model.whose(part).items()}
+        block = table.take(np.arange(first, min(first + ANSWERED_AT_ONCE, len(table))))
+        columns = {name: list(values) for name, values in model.whose(block).items()}
         for name in task.ask:
-            answers = model.answer(part, name, task.given, sampling, ledger, prompted, first)
+            answers = model.answer(block, name, task.given, sampling, ledger, prompted, first)
             encoder = model.encoder(name)
             columns |= answer_columns(name, answers, encoder)
             on = reads_on(encoder)
-            if out is not None and on is not None and on in part.columns:
-                drawn = draw_answers(encoder, name, answers, list(part[on]), out, first)
+            if out is not None and on is not None and on in block.columns:
+                drawn = draw_answers(encoder, name, answers, list(block[on]), out, first)
                 columns |= {f"{name} drawn": drawn} if any(drawn) else {}
         yield columns
 

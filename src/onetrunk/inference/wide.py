@@ -40,8 +40,8 @@ def features_of(
         c = store.names.index(name)
         encoder = store.encoders[c]
         if isinstance(encoder, Wide):
-            place = store.index[rows, c]
-            there = np.flatnonzero(place >= 0)
-            content: Content = store.contents[c].take(place[there])
+            index = store.index[rows, c]
+            there = np.flatnonzero(index >= 0)
+            content: Content = store.contents[c].take(index[there])
             features[name], present[name] = encoder.wide_features(content), there
     return features, present

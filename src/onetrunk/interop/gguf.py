@@ -23,7 +23,7 @@ FILE = "model.gguf"
 _NEW_TOKENS, _LIKELIEST = 8, 10  # of each row's check: how far it goes on, and how many tokens' numbers are compared
 
 
-def write(model: Model, ask: str, place: Path) -> None:
+def write(model: Model, ask: str, path: Path) -> None:
     """Puts model.gguf in a folder. UsageError where the column or trunk is not what it holds; MissingExtraError."""
     try:
         import gguf
@@ -39,7 +39,7 @@ def write(model: Model, ask: str, place: Path) -> None:
             "Of a tokenizer that it knows, llama.cpp's convert_hf_to_gguf.py makes GGUF of --to huggingface."
         )
     kind = gguf.MODEL_ARCH.QWEN3
-    out = gguf.GGUFWriter(place / FILE, gguf.MODEL_ARCH_NAMES[kind])
+    out = gguf.GGUFWriter(path / FILE, gguf.MODEL_ARCH_NAMES[kind])
     out.add_context_length(config["max_position_embeddings"])
     out.add_embedding_length(config["hidden_size"])
     out.add_feed_forward_length(config["intermediate_size"])
@@ -63,15 +63,15 @@ def write(model: Model, ask: str, place: Path) -> None:
 
 
 def _add_tokenizer(out: Any, encoder: Any, kinds: Any) -> None:
-    told = json.loads(encoder.tokenizer.to_str())
-    added = {token["id"]: token["special"] for token in told["added_tokens"]}
+    described = json.loads(encoder.tokenizer.to_str())
+    added = {token["id"]: token["special"] for token in described["added_tokens"]}
     tokens = sorted(encoder.tokenizer.get_vocab().items(), key=lambda pair: pair[1])
     types = {None: kinds.NORMAL, True: kinds.CONTROL, False: kinds.USER_DEFINED}
     out.add_tokenizer_model("gpt2")
     out.add_tokenizer_pre("gpt-2")
     out.add_token_list([token for token, _ in tokens])
     out.add_token_types([types[added.get(i)] for _, i in tokens])
-    out.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in told["model"]["merges"]])
+    out.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in described["model"]["merges"]])
     out.add_bos_token_id(encoder.special.start)
     out.add_eos_token_id(encoder.special.end)
     out.add_unk_token_id(encoder.special.unknown)
@@ -81,26 +81,26 @@ def _add_tokenizer(out: Any, encoder: Any, kinds: Any) -> None:
         out.add_chat_template(template)
 
 
-def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
+def compare(model: Model, ask: str, path: Path, values: list[Any]) -> Parity:
     """How llama.cpp goes on from the first half of each text (of a conversation, from what its last reply answers):
     the log-probabilities of the likeliest next tokens, and the likeliest, against the model's own.
 
     Raises EvidenceError where it does not answer; MissingExtraError.
     """
     encoder: Any = model.encoder(ask)
-    parity, server = Parity(), _open(place / FILE, encoder.options.length)
+    parity, server = Parity(), _open(path / FILE, encoder.options.length)
     ours, theirs = [], []
     for value in values:
         prompt, ids = _prompt_of(encoder, value)
         if len(ids) + _NEW_TOKENS > encoder.options.length:
             continue  # a conversation that leaves no room to go on
         for _ in range(_NEW_TOKENS):
-            found = causal_lm.next_logits(model, ask, ids).log_softmax(-1)[-1].numpy()
-            if told := _likeliest(server, prompt):
-                ours.append(found[list(told)])
-                theirs.append(list(told.values()))
-                parity.count([int(found.argmax())], [next(iter(told))])
-            ids = [*ids, int(found.argmax())]
+            logprobs = causal_lm.next_logits(model, ask, ids).log_softmax(-1)[-1].numpy()
+            if likeliest := _likeliest(server, prompt):
+                ours.append(logprobs[list(likeliest)])
+                theirs.append(list(likeliest.values()))
+                parity.count([int(logprobs.argmax())], [next(iter(likeliest))])
+            ids = [*ids, int(logprobs.argmax())]
             prompt = ids
     if not ours:
         raise EvidenceError("llama.cpp wrote nothing after any row: it could not be checked. Nothing was written.")
@@ -113,14 +113,14 @@ def _likeliest(server: Any, prompt: Any) -> dict[int, float]:
     is no whole character, of which it does not tell."""
     common = {"temperature": 0, "max_tokens": 1}
     if is_conversation(prompt):
-        told = server.handle_chat_completions(
+        reply = server.handle_chat_completions(
             {"messages": prompt, "logprobs": True, "top_logprobs": _LIKELIEST, **common}
         )
     else:
-        told = server.handle_completions({"prompt": prompt, "logprobs": _LIKELIEST, **common})
-    if "error" in told:
-        raise EvidenceError(f"llama.cpp does not answer: {told['error'].get('message')}. Nothing was written.")
-    (choice,) = told["choices"]
+        reply = server.handle_completions({"prompt": prompt, "logprobs": _LIKELIEST, **common})
+    if "error" in reply:
+        raise EvidenceError(f"llama.cpp does not answer: {reply['error'].get('message')}. Nothing was written.")
+    (choice,) = reply["choices"]
     steps = (choice["logprobs"] or {}).get("content") or [{"top_logprobs": []}]
     return {token["id"]: token["logprob"] for token in steps[0]["top_logprobs"]}
 

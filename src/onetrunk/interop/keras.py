@@ -65,11 +65,11 @@ def read(path: Path, words: Path | None = None) -> Model:
     columns = [Column("text", "text", "text"), Column("label", "category", "label")]
     network = FoundationModel(trunk, columns, {"text": reads, "label": answers}, "causal")
     state = {name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()}
-    for i, (own, before, shift) in enumerate(recurrent):
+    for i, (own, before, gates) in enumerate(recurrent):
         wide = torch.zeros(4 * width, width)  # what a narrower vector leaves of the width is zero
         wide[:, : len(own)] = _tensor(own).T
         state |= {f"trunk.layers.{i}.weight_ih_l0": wide, f"trunk.layers.{i}.weight_hh_l0": _tensor(before).T}
-        state[f"trunk.layers.{i}.bias_ih_l0"] = _tensor(shift)
+        state[f"trunk.layers.{i}.bias_ih_l0"] = _tensor(gates)
     head, shift = _tensor(kernel).T, _tensor(bias)
     if len(bias) == 1:  # a sigmoid is a softmax over 0 and its logit
         head, shift = (torch.cat([torch.zeros_like(x), x]) for x in (head, shift))
@@ -85,9 +85,9 @@ def _check(
 ) -> None:
     (_, E), U = table.shape, recurrent[0][1].shape[0]
     expected = [((E if i == 0 else U, 4 * U), (U, 4 * U), (4 * U,)) for i in range(len(recurrent))]
-    found = [tuple(array.shape for array in arrays) for arrays in recurrent]
-    if found != expected or kernel.shape != (U, len(bias)):
-        raise ModelFileError(f"{path}: layers of the shapes {found}, {kernel.shape} do not fit together: {_EXPECTED}.")
+    actual = [tuple(array.shape for array in arrays) for arrays in recurrent]
+    if actual != expected or kernel.shape != (U, len(bias)):
+        raise ModelFileError(f"{path}: layers of the shapes {actual}, {kernel.shape} do not fit together: {_EXPECTED}.")
     if E > U:
         raise ModelFileError(f"{path}: words have {E} numbers, more than the {U} units of a layer; at most as many.")
 
@@ -112,12 +112,12 @@ def _layers(path: Path) -> Layers:
         raise MissingExtraError("h5py", "keras", "Reading Keras weights") from None
     try:
         with h5py.File(path, "r") as file:
-            found = dict(_arrays(path, file, ""))
+            arrays = dict(_arrays(path, file, ""))
     except (OSError, RuntimeError) as error:
         raise ModelFileError(f"{path} is not a whole HDF5 file: {error}.") from None
     grouped: dict[tuple[int, int, str], dict[str, np.ndarray]] = {}
-    for place, array in found.items():
-        parts = place.strip("/").split("/")
+    for name_in_file, array in arrays.items():
+        parts = name_in_file.strip("/").split("/")
         if parts[0] in ("layers", "model_weights"):
             parts = parts[1:]
         name, _, number = parts[0].partition("_") if re.fullmatch(r"[a-z]+_\d+", parts[0]) else (parts[0], "", "0")
@@ -132,20 +132,22 @@ def _layers(path: Path) -> Layers:
     return layers
 
 
-def _arrays(path: Path, group: Any, place: str) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays(path: Path, group: Any, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
     """Every array of numbers in the file itself: links to other files are not followed."""
     import h5py
 
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ModelFileError(f"{path} has a link to elsewhere, {place}/{name}: only what lies in the file is read.")
+            raise ModelFileError(
+                f"{path} has a link to elsewhere, {prefix}/{name}: only what lies in the file is read."
+            )
         item = group[name]
         if isinstance(item, h5py.Group):
-            yield from _arrays(path, item, f"{place}/{name}")
+            yield from _arrays(path, item, f"{prefix}/{name}")
         elif item.dtype.kind == "f":
             if item.size > _MOST or item.external or item.is_virtual:
-                raise ModelFileError(f"{path}: the array {place}/{name} of the shape {item.shape} cannot be taken.")
-            yield f"{place}/{name}", item[()]
+                raise ModelFileError(f"{path}: the array {prefix}/{name} of the shape {item.shape} cannot be taken.")
+            yield f"{prefix}/{name}", item[()]
 
 
 def _words(rows: int, words: Path | None) -> dict[str, Any]:
@@ -153,12 +155,12 @@ def _words(rows: int, words: Path | None) -> dict[str, Any]:
     if words is None:
         vocabulary, unknown = {str(i): i for i in range(rows)}, "0"
     else:
-        told = read_json(words)
-        if not all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in told.values()):
+        vocabulary = read_json(words)
+        if not all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in vocabulary.values()):
             raise ModelFileError(
                 f"{words} must map words to whole numbers, as keras.datasets.imdb.get_word_index does."
             )
-        vocabulary = {word: i for word, i in told.items() if i < rows}
+        vocabulary = {word: i for word, i in vocabulary.items() if i < rows}
         unknown = next((word for word in _UNKNOWN if word in vocabulary), "")
         vocabulary.setdefault(unknown, 0)
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=unknown))

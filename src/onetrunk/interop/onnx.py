@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onetrunk.columns.families.tokens.encoder import TokenEncoder
+from onetrunk.columns.families.tokens.module import TokenModule
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Batch, Embed, Layout
@@ -43,8 +44,16 @@ _ROWS_AT_ONCE = 16
 EMBEDDING = "row.embedding"  # [rows, D], the mean of the given states
 
 
-class OneShot(nn.Module):
+class _Graph(nn.Module):
+    """What is written. `outputs` names the tensors that it gives, in order."""
+
+    outputs: Sequence[str]
+
+
+class OneShot(_Graph):
     """What is given to an asked column's numbers and the row's embedding, or to the latter alone."""
+
+    slot: Tensor  # [1, t, D]
 
     def __init__(
         self,
@@ -60,7 +69,7 @@ class OneShot(nn.Module):
         super().__init__()
         self.network, self.given, self.ask, self.arrays, self.grid = network, list(given), ask, list(arrays), grid
         self.facts = list(facts)
-        self.outputs = [EMBEDDING]
+        outputs = [EMBEDDING]
         if ask is not None:
             module, cpu = network.module(ask), torch.device("cpu")
             keys, t = rng.mix(np.zeros(1, dtype=np.uint64)), grid or 1
@@ -73,32 +82,33 @@ class OneShot(nn.Module):
                     slot = module.embed(query.content).view(1, t, -1) + network.marker(ask)[Role.ASKED]
                     self.register_buffer("slot", slot)
                 after = module.step(self.state, torch.zeros(1, t, (1 + module.pooled) * network.width), None)
-            self.outputs += [f"{ask}.{name}" for name in after if name not in self.state]
+            outputs += [f"{ask}.{name}" for name in after if name not in self.state]
+        self.outputs = outputs
 
     def forward(self, gather_BT: Tensor, pos_BT: Tensor, *arrays: Tensor) -> tuple[Tensor, ...]:
         """gather_BT: which of the given columns' joined positions stands at each place; their number where padded."""
         network = self.network
         content: dict[str, dict[str, Tensor]] = {name: {} for name in self.given}
         for name, array in zip(self.arrays, arrays, strict=True):
-            column, _, part = name.rpartition(".")
-            content[column][part] = array
+            column, _, field = name.rpartition(".")
+            content[column][field] = array
         n, device = gather_BT.shape[0], gather_BT.device  # not len(): that would fix it
         role = torch.full((1,), int(Role.GIVEN), device=device)
-        parts = {c: network.embed(c, content[c], role) for c in self.given}
-        lens = [part.shape[0] for part in parts.values()]
+        embeddings = {c: network.embed(c, content[c], role) for c in self.given}
+        lens = [x.shape[0] for x in embeddings.values()]
         valid = gather_BT < sum(lens)
         doc = torch.where(valid, torch.arange(n, device=device)[:, None], -1)
         layout = Layout(doc, torch.zeros_like(doc), torch.zeros_like(doc), pos_BT)
-        embeds = {c: Embed(content[c], role, torch.arange(part.shape[0], device=device)) for c, part in parts.items()}
+        embeds = {c: Embed(content[c], role, torch.arange(x.shape[0], device=device)) for c, x in embeddings.items()}
         batch = Batch(layout, embeds, gather_BT.flatten())
-        hidden = network.encode(batch, embeddings=parts, cache=network.start_cache(n))
+        hidden = network.encode(batch, embeddings=embeddings, cache=network.start_cache(n))
         pooled = hidden.pooled_MD
         if self.ask is None:
             return (pooled,)
         module = network.module(self.ask)
         state = {name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in self.state.items()}
-        if self.grid is not None:
-            h, on = self._read_on(reads_on(module.encoder), hidden.h_BTD, gather_BT, lens, content)
+        if self.grid is not None and (other := reads_on(module.encoder)) is not None:
+            h, on = self._read_on(other, self.grid, hidden.h_BTD, gather_BT, lens, content)
             after = module.step(state | on, h, None)
         else:
             t = self.slot.shape[1]
@@ -109,16 +119,22 @@ class OneShot(nn.Module):
         return (pooled, *(after[name.removeprefix(f"{self.ask}.")] for name in self.outputs[1:]))
 
     def _read_on(
-        self, other: str, h: Tensor, gather_BT: Tensor, lens: Sequence[int], content: dict[str, dict[str, Tensor]]
+        self,
+        other: str,
+        grid: int,
+        h: Tensor,
+        gather_BT: Tensor,
+        lens: Sequence[int],
+        content: dict[str, dict[str, Tensor]],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """A given column's states [B, grid, D] (T of them where `grid` is 0), and `core.batch.state_of` it."""
         c = self.given.index(other)
-        at = F.pad((gather_BT >= sum(lens[:c])) & (gather_BT < sum(lens[: c + 1])), (0, self.grid))
+        at = F.pad((gather_BT >= sum(lens[:c])) & (gather_BT < sum(lens[: c + 1])), (0, grid))
         t = torch.arange(at.shape[1], device=h.device)
         order = torch.where(at, t, t + at.shape[1]).argsort(dim=1)  # its own first
-        h = F.pad(h, (0, 0, 0, self.grid))
-        if self.grid:
-            order = order[:, : self.grid]
+        h = F.pad(h, (0, 0, 0, grid))
+        if grid:
+            order = order[:, :grid]
         state = {"lens": at.sum(1)}
         there = at.any(1)
         for name in self.facts:
@@ -129,7 +145,7 @@ class OneShot(nn.Module):
         return h[rows[:, None], order], state  # no h.gather: its result would have the name of an input
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(_Graph):
     """Tokens [B, T], the start token first, to the next ones' logits [B, T, V]."""
 
     outputs = ("logits",)
@@ -143,11 +159,12 @@ class LanguageModel(nn.Module):
         role = torch.full((1,), int(Role.ASKED), device=ids_BT.device)
         here = torch.arange(B * T, device=ids_BT.device)
         batch = Batch(Layout.stream(B, T, ids_BT.device), {self.ask: Embed({"id": ids_BT.flatten()}, role, here)})
+        assert isinstance(module, TokenModule)
         return (F.linear(*module.readout(self.network.encode(batch).h_BTD)).float(),)
 
 
 # -- writing -------------------------------------------------------------------------------------------------
-def export(model: Model, ask: str | None, given: Sequence[str], store: Store, place: Path, int8: bool) -> Parity:
+def export(model: Model, ask: str | None, given: Sequence[str], store: Store, path: Path, int8: bool) -> Parity:
     """Writes `model.onnx` in a folder and measures it on the rows of a store.
 
     Raises UsageError for what is not answered in one step, a recurrent trunk, or a column with a wide read-out;
@@ -164,23 +181,24 @@ def export(model: Model, ask: str | None, given: Sequence[str], store: Store, pl
         raise UsageError(
             f"Only transformers are written as ONNX; this trunk is of the kind {network.trunk.config.kind}."
         )
-    if isinstance(encoder, TokenEncoder):
+    graph: OneShot | LanguageModel
+    if ask is not None and isinstance(encoder, TokenEncoder):
         if encoder.options.bigrams:
             raise UsageError(f"{ask!r} also embeds pairs of tokens (bigrams), which are not written as ONNX.")
         graph, feeds = LanguageModel(network, ask), _texts(store, ask)
         example = {"ids": np.resize(feeds[0]["ids"], (2, max(2, feeds[0]["ids"].shape[1])))}
-    elif encoder is None or model.module(ask).pooled or reads_on(encoder) is not None:
+    elif ask is None or encoder is None or model.module(ask).pooled or reads_on(encoder) is not None:
         example, feeds = _rows(network, store, given)
         graph = OneShot(network, given, ask, list(example)[2:], *_read_on(encoder, store, given))
     else:
         raise UsageError(
             f"An answer of {ask!r} takes many steps of the trunk; only those of one step are written as ONNX."
         )
-    _write(graph.eval(), example, place / FILE)
+    _write(graph.eval(), example, path / FILE)
     if int8:
-        _quantise(place / FILE)
-    _describe(model, [*given, *([ask] if ask else [])], place)
-    parity, outputs = _compare(graph, feeds, place / FILE)
+        _quantise(path / FILE)
+    _describe(model, [*given, *([ask] if ask else [])], path)
+    parity, outputs = _compare(graph, feeds, path / FILE)
     if isinstance(graph, OneShot):
         _compare_answers(parity, model, graph, store, outputs)
     return parity
@@ -198,17 +216,19 @@ def _read_on(encoder: Encoder | None, store: Store, given: Sequence[str]) -> tup
     return grid, read.segment(one, SegmentContext(Role.GIVEN, np.zeros(1, dtype=np.uint64))).facts
 
 
-def _describe(model: Model, columns: Sequence[str], place: Path) -> None:
+def _describe(model: Model, columns: Sequence[str], path: Path) -> None:
     """What turns values into the graph's arrays, and its numbers into answers: classes, scales, tokenizers."""
-    described = {}
+    described: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(columns):
         encoder = model.encoder(name)
         assets = {f"{file_name(name)}.{file}": text for file, text in encoder.assets().items()}
         for file, text in assets.items():
-            (place / file).write_text(text, encoding="utf-8")
+            (path / file).write_text(text, encoding="utf-8")
         knows = {} if assets else {"knowledge": encoder.knowledge()}
         described[name] = {"type": model.columns[name].type, "options": encoder.options.model_dump(), **knows}
-    write_json(place / "columns.json", described)
+        if (calibration := model.calibration(name)) is not None:  # of classes it is in the graph
+            described[name]["spread"] = calibration.spread
+    write_json(path / "columns.json", described)
 
 
 def _texts(store: Store, ask: str) -> list[dict[str, np.ndarray]]:
@@ -237,8 +257,8 @@ def _rows(
     example = feed(np.repeat(store.present[:, chosen].argmax(0), 2))
     blanks = {name: array[:0] for name, array in example.items()}
     kept = np.flatnonzero((roles == Role.GIVEN).any(1))
-    parts = [kept[i : i + _ROWS_AT_ONCE] for i in range(0, len(kept), _ROWS_AT_ONCE)]
-    return example, [{**blanks, **feed(rows)} for rows in parts]
+    groups = [kept[i : i + _ROWS_AT_ONCE] for i in range(0, len(kept), _ROWS_AT_ONCE)]
+    return example, [{**blanks, **feed(rows)} for rows in groups]
 
 
 def _feed(batch: Batch) -> dict[str, np.ndarray]:
@@ -264,14 +284,14 @@ def _quiet() -> Any:
             logging.getLogger().setLevel(level)
 
 
-def _write(graph: nn.Module, feed: dict[str, np.ndarray], path: Path) -> None:
+def _write(graph: _Graph, feed: dict[str, np.ndarray], path: Path) -> None:
     try:
         import onnxscript  # noqa: F401
     except ImportError:
         raise MissingExtraError("onnxscript", "export", "Writing ONNX") from None
     arrays = [torch.from_numpy(np.ascontiguousarray(array)) for array in feed.values()]
-    free = torch.export.Dim.DYNAMIC
-    shapes = [{i: free for i in range(2 if name in ("gather", "pos", "ids") else 1)} for name in feed]
+    any_size = torch.export.Dim.DYNAMIC
+    shapes = [{i: any_size for i in range(2 if name in ("gather", "pos", "ids") else 1)} for name in feed]
     dynamic = (shapes[0],) if len(shapes) == 1 else (shapes[0], shapes[1], tuple(shapes[2:]))
     with _quiet(), torch.no_grad():
         torch.onnx.export(
@@ -295,11 +315,11 @@ def _quantise(path: Path) -> None:
 
 # -- checking ------------------------------------------------------------------------------------------------
 def _compare(
-    graph: nn.Module, feeds: Sequence[dict[str, np.ndarray]], path: Path
+    graph: _Graph, feeds: Sequence[dict[str, np.ndarray]], path: Path
 ) -> tuple[Parity, list[dict[str, np.ndarray]]]:
     """The file's numbers beside the graph's, and what the file gave for each feed."""
     session = open_session(path)
-    taken = {found.name for found in session.get_inputs()}
+    taken = {node.name for node in session.get_inputs()}
     parity, outputs = Parity(), []
     kinds: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {name: ([], []) for name in graph.outputs}
     for feed in feeds:
@@ -312,7 +332,7 @@ def _compare(
                 kinds[name][1].append(other.reshape(-1))
         outputs.append(dict(zip(graph.outputs, theirs, strict=True)))
         if isinstance(graph, LanguageModel):
-            parity.count(*(found[0].argmax(-1).reshape(-1).tolist() for found in (ours, theirs)))
+            parity.count(*(arrays[0].argmax(-1).reshape(-1).tolist() for arrays in (ours, theirs)))
     for mine, other in kinds.values():
         if mine:
             parity.add(np.concatenate(mine), np.concatenate(other))
@@ -326,15 +346,15 @@ def _compare_answers(
     as the file is."""
     network, given, ask = model.network, graph.given, graph.ask
     kept = np.flatnonzero(store.present[:, [store.names.index(name) for name in given]].any(1))
-    parity.add(pooled_states(network, store, given)[kept], np.concatenate([found[EMBEDDING] for found in outputs]))
+    parity.add(pooled_states(network, store, given)[kept], np.concatenate([output[EMBEDDING] for output in outputs]))
     if ask is None:
         parity.count(kept, kept)
         return
     ours = answer(network, store, given, ask)
     ours, theirs = [ours[i] for i in kept], []
-    for found in outputs:
-        state = {name.removeprefix(f"{ask}."): torch.from_numpy(array) for name, array in found.items()}
-        n = len(found[EMBEDDING])
+    for output in outputs:
+        state = {name.removeprefix(f"{ask}."): torch.from_numpy(array) for name, array in output.items()}
+        n = len(output[EMBEDDING])
         theirs += network.module(ask).finish(
             {name: x.expand(n, *x.shape[1:]) for name, x in graph.state.items()} | state
         )
@@ -344,18 +364,18 @@ def _compare_answers(
         parity.add(*numbers)
 
 
-def _numbers(found: Answer) -> list[float]:
+def _numbers(answer: Answer) -> list[float]:
     """A number, and the probability of every class."""
-    number = [found.value] if isinstance(found.value, float) else []
-    return [*number, *(found.probability.values() if isinstance(found.probability, dict) else [])]
+    number = [answer.value] if isinstance(answer.value, float) else []
+    return [*number, *(answer.probability.values() if isinstance(answer.probability, dict) else [])]
 
 
 def _rounded(value: Any) -> Any:
     """Floats, in lists and dictionaries too, to three digits."""
     if isinstance(value, list | tuple):
-        return [_rounded(part) for part in value]
+        return [_rounded(each) for each in value]
     if isinstance(value, dict):
-        return {name: _rounded(part) for name, part in value.items()}
+        return {name: _rounded(each) for name, each in value.items()}
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 

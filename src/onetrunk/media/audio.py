@@ -93,13 +93,13 @@ def _decoded(value: str | Path | bytes, name: str) -> tuple[int, np.ndarray]:
 
 def _within_bounds(blocks: Iterable[np.ndarray], name: str) -> np.ndarray:
     """Blocks [n, channels] up to the first empty one, averaged and joined."""
-    parts, total = [], 0
+    means, total = [], 0
     for block in takewhile(len, blocks):
         total += block.size
         if total > _MAX_SAMPLES:
             raise BadValueError(f"{name} is too long: more than {_MAX_SAMPLES:,} samples, all channels together")
-        parts.append(block.mean(1))
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+        means.append(block.mean(1))
+    return np.concatenate(means) if means else np.zeros(0, dtype=np.float32)
 
 
 def _of_video(value: str | Path | bytes, kind: str, name: str) -> tuple[int, np.ndarray]:

@@ -54,7 +54,7 @@ def classification(
     if probabilities is not None:
         p = np.asarray(probabilities, dtype=np.float64)
         hot = truth[:, None] == np.asarray(classes, dtype=str)  # all false where unseen
-        out |= _probabilistic(p, hot) | {"ece": _ece(p.max(1), right)}
+        out |= _probabilistic(p, hot) | {"ece": ece(p.max(1), right)}
     return out
 
 
@@ -78,13 +78,14 @@ def _auc(p: np.ndarray, hot: np.ndarray) -> float | None:
     return float(np.mean(areas)) if areas else None
 
 
-def _ece(confidence: np.ndarray, right: np.ndarray) -> float:
+def ece(confidence: np.ndarray, right: np.ndarray) -> float:
+    """How far confidence [n] and accuracy (right [n], 0 or 1) differ, in the mean over bins of confidence."""
     bins = np.clip(np.ceil(confidence * _ECE_BINS).astype(int) - 1, 0, _ECE_BINS - 1)
     gaps = np.bincount(bins, right - confidence, minlength=_ECE_BINS)
     return float(np.abs(gaps).sum() / len(right))
 
 
-def per_class(truths: Sequence[str], predicted: Sequence[str]) -> list[dict[str, Any]]:
+def per_class(truths: Sequence[str] | np.ndarray, predicted: Sequence[str] | np.ndarray) -> list[dict[str, Any]]:
     """Precision, recall, F1 and rows of every class true or answered somewhere, in alphabetical order.
 
     Precision of a class never answered, and recall of one never true, are 0, as in scikit-learn.
@@ -125,13 +126,13 @@ def multilabel(
     p = np.asarray(probabilities, dtype=np.float64)
     hot = np.array([[name in t for name in classes] for t in truths])
     answered = p >= threshold
-    hits, true, said = (hot & answered).sum(0), hot.sum(0), answered.sum(0)
-    possible = true.sum() + said.sum() + unseen
+    hits, true, named = (hot & answered).sum(0), hot.sum(0), answered.sum(0)
+    possible = true.sum() + named.sum() + unseen
     out["f1_micro"] = float(2 * hits.sum() / possible) if possible else None
-    used = true + said > 0
+    used = true + named > 0
     extra = len({label for t in truths for label in t} - set(classes))  # classes of F1 0
     if used.any() or extra:
-        out["f1_macro"] = float((2 * hits[used] / (true + said)[used]).sum() / (used.sum() + extra))
+        out["f1_macro"] = float((2 * hits[used] / (true + named)[used]).sum() / (used.sum() + extra))
     precisions = [float(average_precision_score(hot[:, k], p[:, k])) for k in np.flatnonzero(true)]
     out["mAP"] = float(np.mean(precisions)) if precisions else None
     return out

@@ -21,9 +21,9 @@ def energy_scores(
     squared difference is the distance. An answer without `samples` is all that would ever be drawn."""
     true = as_rows(truths)
     draws = [as_rows([a.samples[s] if a.samples else a.value for a in answers]) for s in range(_count(answers))]
-    near: np.ndarray = np.mean([_distance(draw, true) for draw in draws], axis=0)
-    pairs = [_distance(a, b) for i, a in enumerate(draws) for b in draws[:i]]
-    return near - 0.5 * np.mean(pairs, axis=0) if pairs else near
+    to_truth: np.ndarray = np.mean([_distance(draw, true) for draw in draws], axis=0)
+    between_draws = [_distance(a, b) for i, a in enumerate(draws) for b in draws[:i]]
+    return to_truth - 0.5 * np.mean(between_draws, axis=0) if between_draws else to_truth
 
 
 def _count(answers: Sequence[Answer]) -> int:

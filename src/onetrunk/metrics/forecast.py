@@ -17,14 +17,14 @@ FORECAST = (
 )
 
 
-def squared(true: np.ndarray, found: np.ndarray) -> np.ndarray:
+def squared(true: np.ndarray, forecast: np.ndarray) -> np.ndarray:
     """Each row's mean squared error, float64 [n]."""
-    return _by_row((true - found) ** 2)
+    return _by_row((true - forecast) ** 2)
 
 
-def absolute(true: np.ndarray, found: np.ndarray) -> np.ndarray:
+def absolute(true: np.ndarray, forecast: np.ndarray) -> np.ndarray:
     """Each row's mean absolute error, float64 [n]."""
-    return _by_row(np.abs(true - found))
+    return _by_row(np.abs(true - forecast))
 
 
 def crps(true: np.ndarray, quantiles: Mapping[float, np.ndarray]) -> np.ndarray:
@@ -33,8 +33,8 @@ def crps(true: np.ndarray, quantiles: Mapping[float, np.ndarray]) -> np.ndarray:
     It is in the unit of the values; of a forecast without spread it is the absolute error (Gneiting and Raftery 2007).
     """
     losses = [
-        2 * np.where(true >= found, level * (true - found), (1 - level) * (found - true))
-        for level, found in quantiles.items()
+        2 * np.where(true >= forecast, level * (true - forecast), (1 - level) * (forecast - true))
+        for level, forecast in quantiles.items()
     ]
     return _by_row(np.where(np.isnan(true), np.nan, np.mean(losses, axis=0)))
 

@@ -19,7 +19,7 @@ def nearest(queries: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np
     index = np.empty(len(q), dtype=np.int64)
     at_once = max(1, _CELLS_AT_ONCE // len(r))
     for first in range(0, len(q), at_once):
-        part = q[first : first + at_once]
-        index[first : first + at_once] = ((r**2).sum(1) - 2 * part @ r.T).argmin(1)
+        some = q[first : first + at_once]
+        index[first : first + at_once] = ((r**2).sum(1) - 2 * some @ r.T).argmin(1)
     # The expanded square loses digits where two pictures nearly agree: measure the winner directly.
     return np.sqrt(((q - r[index]) ** 2).sum(1)), index

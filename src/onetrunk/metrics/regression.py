@@ -21,8 +21,8 @@ REGRESSION = (
 
 
 def regression(
-    truths: Sequence[float],
-    predicted: Sequence[float],
+    truths: Sequence[float] | np.ndarray,
+    predicted: Sequence[float] | np.ndarray,
     interval: np.ndarray | None = None,
     quantiles: np.ndarray | None = None,
     levels: Sequence[float] = (),
@@ -70,5 +70,5 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> float | None:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]

@@ -50,12 +50,12 @@ def edit_distance(a: Sequence[str], b: Sequence[str]) -> int:
     """
     if len(a) < len(b):
         a, b = b, a
-    code = {part: i for i, part in enumerate(dict.fromkeys(b))}
-    codes = np.array([code[part] for part in b], dtype=np.int64)
+    code = {token: i for i, token in enumerate(dict.fromkeys(b))}
+    codes = np.array([code[token] for token in b], dtype=np.int64)
     steps = np.arange(len(b) + 1)
     row = steps
-    for i, part in enumerate(a, start=1):
-        best = np.concatenate([[i], np.minimum(row[1:] + 1, row[:-1] + (codes != code.get(part, -1)))])
+    for i, token in enumerate(a, start=1):
+        best = np.concatenate([[i], np.minimum(row[1:] + 1, row[:-1] + (codes != code.get(token, -1)))])
         row = np.minimum.accumulate(best - steps) + steps
     return int(row[-1])
 

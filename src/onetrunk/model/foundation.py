@@ -60,16 +60,16 @@ class ColumnModules(nn.Module):
 class FoundationModel(nn.Module):
     """One trunk for all columns. Encoders are fitted before; their modules are made here.
 
-    `given` says whether what is given sees itself whole ("bidirectional") or only what came before ("causal").
+    `attention` says whether what is given sees all of itself ("bidirectional") or only what came before ("causal").
     """
 
     def __init__(
-        self, trunk: dict[str, Any], columns: Sequence[Column], encoders: dict[str, Encoder], given: str
+        self, trunk: dict[str, Any], columns: Sequence[Column], encoders: dict[str, Encoder], attention: str
     ) -> None:
         super().__init__()
         self.trunk = build_trunk(trunk)
         self.width: int = self.trunk.config.width
-        self.given_causal = given == "causal"
+        self.given_causal = attention == "causal"
         self.columns: dict[str, Column] = {}
         self.column_modules = ColumnModules()
         # What tells a column, and a role in it, from every other: added to each of its positions.
@@ -155,9 +155,9 @@ class FoundationModel(nn.Module):
 
         Raises UsageError for an intermediate or a column that the batch does not have.
         """
-        parts = self._embedded(batch, embeddings or {})
-        captured = self._captured(parts, capture, cached=cache is not None)
-        x_BTD = self._laid_out(list(parts.values()), batch)
+        embedded = self._embedded(batch, embeddings or {})
+        captured = self._captured(embedded, capture, cached=cache is not None)
+        x_BTD = self._laid_out(list(embedded.values()), batch)
         layout = batch.layout
         if cache is not None:
             h, cache = self.extend(x_BTD, layout.pos_BT, layout.doc_BT >= 0, cache, self.given_causal, keep=True)
@@ -173,12 +173,12 @@ class FoundationModel(nn.Module):
         """
         if at is None:
             at = _only_read(hidden.batch, column)
-        parts = [hidden.h_ND[at.flat_r]]
+        states = [hidden.h_ND[at.flat_r]]
         if self.module(column).pooled:
-            parts.append(hidden.pooled_MD[at.doc_r])
+            states.append(hidden.pooled_MD[at.doc_r])
         if self.wide_of(column) is not None:
-            parts.append(hidden.batch.wide[column][at.doc_r].to(parts[0].dtype))
-        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+            states.append(hidden.batch.wide[column][at.doc_r].to(states[0].dtype))
+        return torch.cat(states, dim=1) if len(states) > 1 else states[0]
 
     # -- decoding ----------------------------------------------------------------------------------------------------
     def start_cache(self, n: int) -> Any:
@@ -207,7 +207,7 @@ class FoundationModel(nn.Module):
     # -- parts of encode ---------------------------------------------------------------------------------------------
     def _embedded(self, batch: Batch, replaced: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """[n, D] of every column, in the batch's order; what the batch lacks comes last."""
-        parts = {
+        embedded = {
             name: replaced[name] if name in replaced else self.embed(name, embed.content, embed.role_n)
             for name, embed in batch.embeds.items()
         }
@@ -218,23 +218,23 @@ class FoundationModel(nn.Module):
                     f"The embeddings of {name!r} must be [{n}, {self.width}], as the batch has positions of it; found "
                     f"{list(embeddings.shape)}."
                 )
-            parts[name] = embeddings
-        return parts
+            embedded[name] = embeddings
+        return embedded
 
-    def _laid_out(self, parts: list[Tensor], batch: Batch) -> Tensor:
+    def _laid_out(self, embedded: list[Tensor], batch: Batch) -> Tensor:
         """x_BTD: every column's embeddings where they stand, zeros where there is padding. One gather does it."""
         if batch.gather_N is None:
-            x = torch.cat(parts) if len(parts) > 1 else parts[0]
+            x = torch.cat(embedded) if len(embedded) > 1 else embedded[0]
         else:
-            padding = parts[0].new_zeros(1, self.width)
-            x = torch.cat([*(part.to(padding.dtype) for part in parts), padding])[batch.gather_N]
+            padding = embedded[0].new_zeros(1, self.width)
+            x = torch.cat([*(each.to(padding.dtype) for each in embedded), padding])[batch.gather_N]
         return x.view(*batch.layout.doc_BT.shape, -1)
 
-    def _captured(self, parts: Mapping[str, Tensor], capture: Collection[str], cached: bool) -> dict[str, Tensor]:
+    def _captured(self, embedded: Mapping[str, Tensor], capture: Collection[str], cached: bool) -> dict[str, Tensor]:
         """The embeddings that are asked for, once every name is known."""
         if not capture:
             return {}
-        known = {f"embedding.{name}": part for name, part in parts.items()}
+        known = {f"embedding.{name}": each for name, each in embedded.items()}
         blocks = [] if cached else [f"block.{i}" for i in range(len(self.trunk.layers))]
         for name in capture:
             if name not in known and name not in blocks:

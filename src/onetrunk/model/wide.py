@@ -46,9 +46,14 @@ class WideShape:
 class WideColumn(nn.Module):
     """What is known of one given column's features."""
 
+    missing: Tensor
+    key: Tensor
+    key_mean: Tensor
+    any_mean: Tensor
+
     def __init__(self, shape: WideShape, name: str) -> None:
         super().__init__()
-        K, parts = shape.outputs, shape.components.get(name, 0)
+        K, components = shape.outputs, shape.components.get(name, 0)
         self.kinds = list(shape.features.get(name, {}))
         self.counted = set(shape.counted.get(name, []))
         for i, kind in enumerate(self.kinds):
@@ -56,9 +61,9 @@ class WideColumn(nn.Module):
             self.register_buffer(f"feature{i}", torch.zeros(count, dtype=torch.int64))  # sorted as unsigned numbers
             self.register_buffer(f"rarity{i}", torch.ones(count))  # inverse document frequency
             self.register_buffer(f"weight{i}", torch.zeros(count, K))
-            if parts and kind in self.counted:
-                self.register_buffer(f"component{i}", torch.zeros(count, parts))
-        self.components = parts
+            if components and kind in self.counted:
+                self.register_buffer(f"component{i}", torch.zeros(count, components))
+        self.components = components
         self.register_buffer("missing", torch.zeros(K))  # added where the value is missing
         if keys := shape.keys.get(name, 0):
             self.register_buffer("key", torch.zeros(keys, dtype=torch.int64))
@@ -86,8 +91,8 @@ class WideColumn(nn.Module):
         if self.dense:
             numbers.insert(0, torch.from_numpy(np.asarray(features.dense)).to(device))
         if hasattr(self, "key"):
-            place, known = _matching(self.key, features.key)
-            mean = torch.where(known[:, None], self.key_mean[place], self.any_mean)
+            index, known = _matching(self.key, features.key)
+            mean = torch.where(known[:, None], self.key_mean[index], self.any_mean)
             numbers.append(mean.double())
         return linear, torch.cat(numbers, dim=1)
 
@@ -108,6 +113,9 @@ class WideColumn(nn.Module):
 class WideReadout(nn.Module):
     """Of one asked column: `forward(features, present, m)` gives float32 [m, K]."""
 
+    bias: Tensor
+    mix: Tensor
+
     def __init__(self, shape: WideShape) -> None:
         super().__init__()
         self.shape = shape
@@ -120,11 +128,11 @@ class WideReadout(nn.Module):
             self.trees = TreeEnsemble(trees, nodes, shape.outputs, depth)
 
     def column(self, name: str) -> WideColumn:
-        part = self.get_submodule(f"{_PREFIX}{self.shape.given.index(name)}")
-        assert isinstance(part, WideColumn)
-        return part
+        submodule = self.get_submodule(f"{_PREFIX}{self.shape.given.index(name)}")
+        assert isinstance(submodule, WideColumn)
+        return submodule
 
-    def parts(
+    def linear_and_numbers(
         self, features: Mapping[str, WideFeatures], present: Mapping[str, np.ndarray], m: int
     ) -> tuple[Tensor, Tensor]:
         """The linear part [m, K] and what trees see float64 [m, F]. `features` of a column are of its present values,
@@ -145,7 +153,7 @@ class WideReadout(nn.Module):
         return linear, torch.cat(numbers, dim=1) if numbers else torch.zeros(m, 0, dtype=torch.float64, device=device)
 
     def forward(self, features: Mapping[str, WideFeatures], present: Mapping[str, np.ndarray], m: int) -> Tensor:
-        linear, numbers = self.parts(features, present, m)
+        linear, numbers = self.linear_and_numbers(features, present, m)
         out = self.mix[0] * linear
         return out + self.mix[1] * self.trees(numbers) if self.shape.trees is not None else out
 
@@ -160,8 +168,8 @@ def _matching(known: Tensor, wanted: np.ndarray | None) -> tuple[Tensor, Tensor]
     numbers = torch.from_numpy(turned).to(known.device)
     if not len(known):
         return torch.zeros_like(numbers), torch.zeros(len(numbers), dtype=torch.bool, device=known.device)
-    place = torch.searchsorted(known, numbers).clamp(max=len(known) - 1)
-    return place, known[place] == numbers
+    index = torch.searchsorted(known, numbers).clamp(max=len(known) - 1)
+    return index, known[index] == numbers
 
 
 def as_known(features: np.ndarray) -> np.ndarray:

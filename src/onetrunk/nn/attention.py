@@ -28,13 +28,22 @@ CosSin = tuple[Tensor, Tensor] | None  # cos and sin of every position; None: po
 
 
 class RopeScaling(Config):
-    """Longer contexts from the same rotations (Llama 3's, arXiv 2407.21783): wavelengths above `original / low`
-    positions become `factor` times longer, those below `original / high` stay, and those between change in part."""
+    """Longer contexts from the same rotations, of which there is one a pair of numbers.
 
-    factor: float = Field(gt=0)
-    low: float = Field(gt=0)
-    high: float = Field(gt=0)
-    original: int = Field(ge=1)  # context before
+    llama3 (arXiv 2407.21783): wavelengths above `original / low` positions become `factor` times longer, those below
+    `original / high` stay, and those between change in part. yarn (arXiv 2309.00071): the same, but between the two it
+    is the number of the pair that counts, by default in whole numbers. linear: all become `factor` times longer.
+    divided: each becomes as many times longer as `each` says (LongRoPE, arXiv 2402.13753).
+    """
+
+    kind: Literal["llama3", "yarn", "linear", "divided"] = "llama3"
+    factor: float = Field(1.0, gt=0)
+    low: float = Field(1.0, gt=0)
+    high: float = Field(4.0, gt=0)
+    original: int = Field(1, ge=1)  # context before
+    whole: bool = True
+    each: tuple[float, ...] | None = None
+    attention: float = Field(1.0, gt=0)  # queries and keys are multiplied by it
 
 
 class Rotary(nn.Module):
@@ -48,18 +57,39 @@ class Rotary(nn.Module):
         """pos [..., T] to cos and sin [..., 1, T, h / 2] (the axis of heads is broadcast)."""
         inverse = self.theta ** -(torch.arange(0, self.head_width, 2, device=pos.device).float() / self.head_width)
         if (s := self.scaling) is not None:
+            inverse = self._scaled(inverse, s)
+        angle = (pos[..., None].float() * inverse).unsqueeze(-3)
+        size = 1.0 if s is None else s.attention
+        return angle.cos() * size, angle.sin() * size
+
+    def _scaled(self, inverse: Tensor, s: RopeScaling) -> Tensor:
+        """Radians a position [h / 2], once contexts are longer."""
+        if s.kind == "divided":
+            return inverse / torch.tensor(s.each, device=inverse.device)
+        if s.kind == "linear":
+            return inverse / s.factor
+        if s.kind == "llama3":
             rotations = s.original * inverse / (2 * math.pi)  # in the context before
             kept = ((rotations - s.low) / (s.high - s.low)).clamp(0, 1)
-            inverse = inverse * (kept + (1 - kept) / s.factor)
-        angle = pos[..., None].float() * inverse
-        return angle.cos().unsqueeze(-3), angle.sin().unsqueeze(-3)
+        else:
+            first, last = self._pair_that_turns(s.high, s), self._pair_that_turns(s.low, s)
+            if s.whole:
+                first, last = math.floor(first), math.ceil(last)
+            first, last = max(first, 0), min(last, self.head_width - 1)
+            pair = torch.arange(len(inverse), device=inverse.device)
+            kept = 1 - ((pair - first) / (last - first or 0.001)).clamp(0, 1)
+        return inverse * (kept + (1 - kept) / s.factor)
+
+    def _pair_that_turns(self, times: float, s: RopeScaling) -> float:
+        """Which pair, in a fraction, turns so many times in the context before."""
+        return self.head_width * math.log(s.original / (times * 2 * math.pi)) / (2 * math.log(self.theta))
 
 
 def rotate(x: Tensor, cos_sin: CosSin) -> Tensor:
     """x [B, H, T, h]."""
     if cos_sin is None:
         return x
-    cos, sin = (part.to(x.dtype) for part in cos_sin)
+    cos, sin = (each.to(x.dtype) for each in cos_sin)
     if by_hand(x) and torch.is_grad_enabled():
         return cpu.rotate(x, cos, sin)
     a, b = x.chunk(2, dim=-1)
@@ -78,6 +108,7 @@ class Attention(nn.Module):
         eps: float,
         qk_norm: bool = True,
         bias: Bias = "none",
+        norm_whole: bool = False,
     ) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_width = heads, kv_heads, head_width
@@ -85,16 +116,23 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(width, kv_heads * head_width, bias=bias != "none")
         self.v_proj = nn.Linear(width, kv_heads * head_width, bias=bias != "none")
         self.o_proj = nn.Linear(heads * head_width, width, bias=bias == "all")
-        self.q_norm = RMSNorm(head_width, eps=eps) if qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(head_width, eps=eps) if qk_norm else nn.Identity()
+        self.norm_whole = norm_whole  # all heads' queries are normed together, and all keys; else each head's
+        sizes = (heads * head_width, kv_heads * head_width) if norm_whole else (head_width, head_width)
+        self.q_norm = RMSNorm(sizes[0], eps=eps) if qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(sizes[1], eps=eps) if qk_norm else nn.Identity()
 
     def _project(self, x_BTD: Tensor, cos_sin: CosSin) -> tuple[Tensor, Tensor, Tensor]:
         B, T, _ = x_BTD.shape
-        q = self.q_proj(x_BTD).view(B, T, self.heads, self.head_width)
-        k = self.k_proj(x_BTD).view(B, T, self.kv_heads, self.head_width)
+        q, k = self.q_proj(x_BTD), self.k_proj(x_BTD)
+        if self.norm_whole:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q = q.view(B, T, self.heads, self.head_width)
+        k = k.view(B, T, self.kv_heads, self.head_width)
+        if not self.norm_whole:
+            q, k = self.q_norm(q), self.k_norm(k)
         v = self.v_proj(x_BTD).view(B, T, self.kv_heads, self.head_width).transpose(1, 2)
-        q = rotate(self.q_norm(q).transpose(1, 2), cos_sin).to(v.dtype)
-        k = rotate(self.k_norm(k).transpose(1, 2), cos_sin).to(v.dtype)
+        q = rotate(q.transpose(1, 2), cos_sin).to(v.dtype)
+        k = rotate(k.transpose(1, 2), cos_sin).to(v.dtype)
         return q, k, v
 
     def forward(self, x_BTD: Tensor, layout: Layout, cos_sin: CosSin) -> Tensor:

@@ -5,11 +5,17 @@ x ──┬─ norm ─ attention ─(+)──┬─ norm ─ MLP ─(+)── x
 
 x ──┬─ attention ─(+)─ norm ──┬─ MLP ─(+)─ norm ── x       post, as in BERT
     └──────────────┘          └────────┘
+
+x ──┬─ attention ─ norm ─(+)──┬─ MLP ─ norm ─(+)── x       output, as in OLMo 2 (arXiv 2501.00656)
+    └─────────────────────┘   └──────────────┘
+
+x ──┬─ norm ─ attention ─ norm ─(+)──┬─ norm ─ MLP ─ norm ─(+)── x       both, as in Gemma (arXiv 2408.00118)
+    └────────────────────────────┘   └─────────────────────┘
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -25,7 +31,8 @@ from onetrunk.nn.kernels.cpu import squared_relu as cpu
 from onetrunk.nn.kv_cache import KeyValues
 from onetrunk.nn.norm import RMSNorm
 
-Activation = Literal["swiglu", "relu2", "gelu", "gelu_tanh", "quick_gelu"]
+Activation = Literal["swiglu", "geglu", "geglu_tanh", "relu2", "gelu", "gelu_tanh", "quick_gelu"]
+NormPlace = Literal["pre", "post", "output", "both"]
 
 NORMS: dict[str, type[nn.Module]] = {"rms": RMSNorm, "layer": nn.LayerNorm}
 
@@ -42,17 +49,36 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class SwiGLU(nn.Module):
-    """Gated MLP (arXiv 2002.05202)."""
+class ActivationLayer(nn.Module):
+    """One of them by its name, as a layer."""
 
-    def __init__(self, width: int, hidden: int, bias: bool) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
+        self.name = name
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _ACTIVATIONS[self.name](x)
+
+
+_GATES: dict[str, Callable[[Tensor], Tensor]] = {
+    "swiglu": F.silu,
+    "geglu": F.gelu,
+    "geglu_tanh": partial(F.gelu, approximate="tanh"),
+}
+
+
+class GatedMLP(nn.Module):
+    """Up, times a gate, down (arXiv 2002.05202)."""
+
+    def __init__(self, width: int, hidden: int, bias: bool, activation: str) -> None:
+        super().__init__()
+        self.activation = activation
         self.gate_proj = nn.Linear(width, hidden, bias=bias)
         self.up_proj = nn.Linear(width, hidden, bias=bias)
         self.down_proj = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(_GATES[self.activation](self.gate_proj(x)) * self.up_proj(x))
 
 
 class MLP(nn.Module):
@@ -68,39 +94,48 @@ class MLP(nn.Module):
         return self.down_proj(_ACTIVATIONS[self.activation](self.up_proj(x)))
 
 
-def build_mlp(activation: Activation, width: int, hidden: int, bias: bool) -> nn.Module:
-    return SwiGLU(width, hidden, bias) if activation == "swiglu" else MLP(width, hidden, bias, activation)
+def build_mlp(activation: Activation, width: int, hidden: int, bias: bool) -> GatedMLP | MLP:
+    return GatedMLP(width, hidden, bias, activation) if activation in _GATES else MLP(width, hidden, bias, activation)
 
 
 class Block(nn.Module):
-    """`norms` are attention's and the MLP's, named as in Qwen3 wherever they stand."""
+    """`norms` are attention's and the MLP's, named as in Qwen3 wherever they stand; where there are norms before and
+    after each, two more for after."""
 
     def __init__(
-        self, attention: Attention, mlp: nn.Module, norms: tuple[nn.Module, nn.Module], post: bool, dropout: float
+        self, attention: Attention, mlp: GatedMLP | MLP, norms: Sequence[nn.Module], place: NormPlace, dropout: float
     ) -> None:
         super().__init__()
         self.input_layernorm, self.self_attn = norms[0], attention
         self.post_attention_layernorm, self.mlp = norms[1], mlp
-        self.post = post
+        if place == "both":
+            self.attention_output_norm, self.mlp_output_norm = norms[2:]
+        self.place = place
         self.dropout = Dropout(dropout)
 
     def forward(self, x_BTD: Tensor, layout: Layout, cos_sin: CosSin) -> Tensor:
         y = self.self_attn(self._before(self.input_layernorm, x_BTD), layout, cos_sin)
-        return self._mixed(self._after(self.input_layernorm, x_BTD, y))
+        return self._mixed(self._after_attention(x_BTD, y))
 
     def extend(
         self, x_BTD: Tensor, cos_sin: CosSin, cache: KeyValues, layer: int, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         y, keys, values = self.self_attn.extend(self._before(self.input_layernorm, x_BTD), cos_sin, cache, layer, mask)
-        return self._mixed(self._after(self.input_layernorm, x_BTD, y)), keys, values
+        return self._mixed(self._after_attention(x_BTD, y)), keys, values
+
+    def _after_attention(self, x_BTD: Tensor, y_BTD: Tensor) -> Tensor:
+        norm = self.attention_output_norm if self.place == "both" else self.input_layernorm
+        return self._after(norm, x_BTD, y_BTD)
 
     def _mixed(self, x_BTD: Tensor) -> Tensor:
-        norm = self.post_attention_layernorm
-        return self._after(norm, x_BTD, self.mlp(self._before(norm, x_BTD)))
+        y = self.mlp(self._before(self.post_attention_layernorm, x_BTD))
+        return self._after(self.mlp_output_norm if self.place == "both" else self.post_attention_layernorm, x_BTD, y)
 
     def _before(self, norm: nn.Module, x_BTD: Tensor) -> Tensor:
-        return x_BTD if self.post else norm(x_BTD)
+        return norm(x_BTD) if self.place in ("pre", "both") else x_BTD
 
     def _after(self, norm: nn.Module, x_BTD: Tensor, y_BTD: Tensor) -> Tensor:
+        if self.place in ("output", "both"):
+            return x_BTD + self.dropout(norm(y_BTD))
         x_BTD = x_BTD + self.dropout(y_BTD)
-        return norm(x_BTD) if self.post else x_BTD
+        return norm(x_BTD) if self.place == "post" else x_BTD

@@ -52,8 +52,8 @@ class ResidualStages(nn.Module):
         self.blocks = nn.Sequential(nn.Conv2d(channels, first, 3, stride=2 if halvings else 1, padding=1, bias=False))
         inner = first
         for stage in range(max(1, halvings)):
-            for place in range(depth):
-                self.blocks.append(Residual(inner, first << stage, 2 if stage and not place else 1))
+            for index in range(depth):
+                self.blocks.append(Residual(inner, first << stage, 2 if stage and not index else 1))
                 inner = first << stage
         self.norm, self.channels_out = nn.GroupNorm(1, inner), inner
 

@@ -124,8 +124,11 @@ class SlotRows:
         self._used = int((lengths + count).max())
         if self._used > self.cache.positions:
             raise ValueError(f"a slot holds {self.cache.positions} positions; a document would take {self._used}")
-        row, place = valid_NT.nonzero(as_tuple=True)
-        self._written = (row * valid_NT.shape[1] + place, self.slots[row] * self.cache.positions + lengths[row] + place)
+        row, column = valid_NT.nonzero(as_tuple=True)
+        self._written = (
+            row * valid_NT.shape[1] + column,
+            self.slots[row] * self.cache.positions + lengths[row] + column,
+        )
         self._empty = not bool(lengths.any())
         if self._empty:
             self._used = valid_NT.shape[1]  # the new positions are read as they come

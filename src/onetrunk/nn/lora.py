@@ -7,8 +7,8 @@ frozen weights are held in 4 bits while the changes are learnt (QLoRA, arXiv 230
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ class LoRAConfig(Config):
     dropout: float = Field(0.0, ge=0, lt=1)  # of what the change sees
     dora: bool = False  # also learns the length of each output's weights
     bits: Literal[4, 32] = 32  # of a frozen weight while the changes are learnt: 4 take an eighth of the memory
-    targets: list[Target] = Field(default_factory=lambda: list(Target.__args__), min_length=1)  # of a block's maps
+    targets: list[Target] = Field(default_factory=lambda: list(get_args(Target)), min_length=1)  # of a block's maps
 
     @model_validator(mode="after")
     def _known_lengths(self) -> LoRAConfig:
@@ -58,9 +58,9 @@ class LoRALinear(nn.Linear):
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
         self.lora_magnitude_vector = nn.Parameter(base.weight.detach().norm(dim=1)) if config.dora else None
         if config.bits == 4:
-            self.weight = None
-            for name, part in zip(("packed", "absmax"), nf4.pack(base.weight), strict=True):
-                self.register_buffer(name, part)
+            self.register_parameter("weight", None)
+            for name, tensor in zip(("packed", "absmax"), nf4.pack(base.weight), strict=True):
+                self.register_buffer(name, tensor)
 
     def learnt(self) -> dict[str, Tensor]:
         return {name: p for name in (A, B, LENGTH) if (p := getattr(self, name)) is not None}
@@ -83,10 +83,10 @@ class LoRALinear(nn.Linear):
 
 def add(trunk: nn.Module, config: LoRAConfig) -> None:
     """Gives the blocks' maps that `targets` name a change that is zero as yet. UsageError where there are none."""
-    found = [(owner, name) for owner, name, _ in _linears(trunk) if name in config.targets]
-    if not found:
+    linears = [(owner, name) for owner, name, _ in _linears(trunk) if name in config.targets]
+    if not linears:
         raise UsageError(f"This trunk has none of the maps that LoRA was told to change: {', '.join(config.targets)}.")
-    for owner, name in found:
+    for owner, name in linears:
         setattr(owner, name, LoRALinear(getattr(owner, name), config))
 
 
@@ -115,12 +115,12 @@ def merge(trunk: nn.Module, learnt: Mapping[str, Tensor], scale: float) -> None:
     """Adds changes to the weights. They must fit: names and shapes are the caller's to check."""
     for path in {name.rpartition(".")[0] for name in learnt}:
         weight = trunk.get_parameter(f"{path}.weight")
-        weight += (scale * learnt[f"{path}.{B}"] @ learnt[f"{path}.{A}"]).to(weight)
+        weight.add_((scale * learnt[f"{path}.{B}"] @ learnt[f"{path}.{A}"]).to(weight))
         if (length := learnt.get(f"{path}.{LENGTH}")) is not None:
-            weight *= (length / weight.norm(dim=1))[:, None]
+            weight.mul_((length / weight.norm(dim=1))[:, None])
 
 
-def _linears(trunk: nn.Module):
+def _linears(trunk: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
     """Linear maps inside the blocks: their owner, name, and path from the trunk."""
     for prefix, owner in trunk.named_modules():
         for name, child in owner.named_children():

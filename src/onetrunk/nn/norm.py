@@ -22,4 +22,5 @@ class RMSNorm(nn.RMSNorm):
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         if not (by_hand(x) and torch.is_grad_enabled()):
             return super().forward(x).to(dtype)
-        return rms_norm(x, self.weight, self.eps, dtype)
+        eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
+        return rms_norm(x, self.weight, eps, dtype)

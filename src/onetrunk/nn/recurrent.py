@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from pydantic import Field
@@ -129,7 +129,7 @@ class Recurrent(nn.Module):
         self.norm = nn.RMSNorm(width, eps=config.eps) if config.norm == "rms" else nn.Identity()
         if config.kind == "lstm":
             for layer in self.layers:  # forget gates start open (Jozefowicz et al. 2015)
-                nn.init.ones_(layer.bias_ih_l0.data[width : 2 * width])
+                nn.init.ones_(layer.get_parameter("bias_ih_l0").data[width : 2 * width])
 
     def forward(self, x_BTD: Tensor, layout: Layout, watch: Watch | None = None) -> Tensor:
         """h_BTD; where the layout has padding it means nothing. `watch` is told the number of each layer and what
@@ -192,10 +192,14 @@ class Recurrent(nn.Module):
         """
         lens = valid_Nt.sum(dim=1)
         layers = []
-        for layer, state in zip(self.layers, cache.layers, strict=True):
+        for layer, state in zip(self._cells, cache.layers, strict=True):
             x_NtD, state = _run_layer(layer, x_NtD, lens, state)
             layers.append(state)
         return self.norm(x_NtD), cache.after(layers, keep)
+
+    @property
+    def _cells(self) -> list[nn.RNNBase]:
+        return cast(list[nn.RNNBase], list(self.layers))  # a ModuleList does not say of what
 
     @property
     def _states(self) -> int:
@@ -230,7 +234,7 @@ class Recurrent(nn.Module):
         given, lens = streams.given, streams.lens
         zero = x_StD.new_zeros(len(lens), x_StD.shape[2])
         start = (zero,) * self._states
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self._cells):
             if masks is not None:
                 x_StD = x_StD * masks[i][:, None]
             first, last = _run_layer(layer, x_StD[:given], lens[:given], tuple(s[:given] for s in start))
@@ -284,16 +288,16 @@ def _find_streams(layout: Layout) -> _Streams:
     if not len(flat):
         return _Streams(flat, flat, flat, flat, flat, flat, 0)
     doc, branch = doc[flat], layout.branch_BT.reshape(-1)[flat]
-    place = (flat // T) * (doc.max() + 1) + doc  # one number a document, also if rows number theirs alike
-    places, place = place.unique(return_inverse=True)
-    keys, stream = (branch * len(places) + place).unique(return_inverse=True)  # branch 0 sorts first
+    document_of = (flat // T) * (doc.max() + 1) + doc  # one number a document, also if rows number theirs alike
+    documents, document_of = document_of.unique(return_inverse=True)
+    keys, stream = (branch * len(documents) + document_of).unique(return_inverse=True)  # branch 0 sorts first
     by_stream = stream.argsort(stable=True)
     stream, flat = stream[by_stream], flat[by_stream]
     lens = stream.bincount(minlength=len(keys))
     starts = lens.cumsum(0) - lens
     local = torch.arange(len(flat), device=device) - starts[stream]
-    given = int((keys < len(places)).sum())
-    document = keys % len(places)
-    of_document = torch.full((len(places),), -1, device=device)
+    given = int((keys < len(documents)).sum())
+    document = keys % len(documents)
+    of_document = torch.full((len(documents),), -1, device=device)
     of_document[document[:given]] = torch.arange(given, device=device)
     return _Streams(flat, stream, local, lens, document, of_document[document], given)

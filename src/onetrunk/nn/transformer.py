@@ -1,23 +1,24 @@
 """The default trunk: a pre-norm transformer whose block is Qwen3's, so a text-only folder can be its checkpoint.
 
-A few fields make it GPT-2, BERT, RoBERTa, ViT, CLIP, Llama, Mistral, Qwen2 or Whisper's encoder: their weights fit.
+A few fields make it GPT-2, BERT, ALBERT, ModernBERT, ViT, CLIP, Llama, Gemma 3, OLMo 2 or Whisper's encoder: their
+weights fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from onetrunk.core.batch import Layout
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
 from onetrunk.nn.attention import Attention, Bias, CosSin, RopeScaling, Rotary
-from onetrunk.nn.block import NORMS, Activation, Block, build_mlp
+from onetrunk.nn.block import NORMS, Activation, Block, NormPlace, build_mlp
 from onetrunk.nn.kv_cache import Cache, KeyValues, SlotCache
 
 Watch = Callable[[int, Tensor], None]
@@ -36,13 +37,33 @@ class TransformerConfig(Config):
     eps: float = Field(1e-6, gt=0)
     head_width: int | None = Field(None, ge=1, le=1024)  # None: width / heads
     norm: Literal["rms", "layer"] = "rms"
-    norm_place: Literal["pre", "post"] = "pre"  # before attention and MLP, and once at the end; or after each
+    norm_place: NormPlace = "pre"  # of attention and MLP: before, after, of what each gives, or before and of that
     norm_first: bool = False  # norm what enters
+    bare_first: bool = False  # the first attention norms nothing before it: what enters is normed
     qk_norm: bool = True  # norm queries and keys
+    qk_norm_whole: bool = False  # of all heads together
     bias: Bias = "none"  # of the linear maps
     positions: Literal["rotary", "learned", "none"] = "rotary"  # none: the columns' own embeddings know them
     max_positions: int = Field(1024, ge=1, le=1 << 22)  # of learned positions
     rope_scaling: RopeScaling | None = None
+    rope_layers: tuple[Literal["rotary", "local", "none"], ...] | None = None  # of each block; None: all are rotary
+    rope_local_theta: float = Field(10_000.0, gt=1)  # of those that are local, which are not scaled
+    entry_width: int | None = Field(None, ge=1, le=16384)  # numbers that enter, the rest of the width being zeros
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> TransformerConfig:
+        if self.heads % (self.kv_heads or self.heads):
+            raise ValueError(f"kv_heads should divide heads ({self.heads})")
+        if self.width_of_heads < 1 or (self.positions == "rotary" and self.width_of_heads % 2):
+            raise ValueError(
+                f"with rotary positions a head's width (head_width, or width / heads) should be even; it is "
+                f"{self.width_of_heads}"
+            )
+        return self
+
+    @property
+    def width_of_heads(self) -> int:
+        return self.head_width or self.width // self.heads
 
 
 class Transformer(nn.Module):
@@ -52,22 +73,33 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         width, heads = config.width, config.heads
-        head_width = config.head_width or width // heads
-        post, bias = config.norm_place == "post", config.bias
-        hidden = config.mlp_width or (8 * ((8 * width // 3 + 7) // 8) if config.activation == "swiglu" else 4 * width)
+        head_width = config.width_of_heads
+        bias = config.bias
+        gated = config.activation in ("swiglu", "geglu", "geglu_tanh")
+        hidden = config.mlp_width or (8 * ((8 * width // 3 + 7) // 8) if gated else 4 * width)
+        norms = 4 if config.norm_place == "both" else 2
         self.layers = nn.ModuleList(
             Block(
-                Attention(width, heads, config.kv_heads or heads, head_width, config.eps, config.qk_norm, bias),
+                Attention(
+                    width, heads, config.kv_heads or heads, head_width, config.eps, config.qk_norm, bias,
+                    config.qk_norm_whole,
+                ),
                 build_mlp(config.activation, width, hidden, bias == "all"),
-                (self._norm(), self._norm()),
-                post,
+                [nn.Identity() if config.bare_first and i == j == 0 else self._norm() for j in range(norms)],
+                config.norm_place,
                 config.dropout,
             )
-            for _ in range(config.layers)
-        )
-        self.norm = nn.Identity() if post else self._norm()
-        self.first_norm = self._norm() if config.norm_first else nn.Identity()
+            for i in range(config.layers)
+        )  # fmt: skip
+        self.norm = nn.Identity() if config.norm_place == "post" else self._norm()
+        self.first_norm = self._norm(config.entry_width) if config.norm_first else nn.Identity()
+        if config.entry_width is not None:
+            self.entry_proj = nn.Linear(config.entry_width, width)
         self.rotary = Rotary(head_width, config.rope_theta, config.rope_scaling)
+        self.local_rotary = Rotary(head_width, config.rope_local_theta)
+        self.rope_layers = config.rope_layers or ("rotary",) * config.layers
+        if len(self.rope_layers) != config.layers:
+            raise UsageError(f"rope_layers speaks of {len(self.rope_layers)} blocks, the trunk has {config.layers}.")
         if config.positions == "learned":
             self.position_embedding = nn.Parameter(torch.randn(config.max_positions, width) * 0.05)
         for name, parameter in self.layers.named_parameters():
@@ -83,32 +115,33 @@ class Transformer(nn.Module):
     def forward(self, x_BTD: Tensor, layout: Layout, watch: Watch | None = None) -> Tensor:
         """h_BTD. `watch` is told the number of each block and what leaves it."""
         pos = layout.pos_BT[0] if layout.causal or layout.full else layout.pos_BT
-        x_BTD, cos_sin = self._enter(x_BTD, pos)
+        x_BTD, rotations = self._enter(x_BTD, pos)
         for i, layer in enumerate(self.layers):
-            x_BTD = layer(x_BTD, layout, cos_sin)
+            x_BTD = layer(x_BTD, layout, rotations[self.rope_layers[i]])
             if watch is not None:
                 watch(i, x_BTD)
         return self.norm(x_BTD)
 
     @property
-    def blocks(self) -> Sequence[nn.Module]:
+    def blocks(self) -> list[Block]:
         """Its equal parts: compiling one compiles all, and their matrices are hidden ones, as Muon asks for."""
-        return list(self.layers)
+        return cast(list[Block], list(self.layers))  # a ModuleList does not say of what
 
     def flops(self, layout: Layout) -> float:
         """Floating-point operations of a training step. Pairs of positions are those of one document; of a causal one
         half of them."""
         lens = layout.lengths().double()
         pairs = float((lens * (lens + 1)).sum()) / 2 if layout.causal else float(lens.square().sum())
-        attention = self.layers[0].self_attn
+        attention = self.blocks[0].self_attn
         compared = len(self.layers) * attention.heads * attention.head_width
         return 6 * _weights(self.layers) * float(lens.sum()) + 12 * compared * pairs
 
-    def _norm(self) -> nn.Module:
-        return NORMS[self.config.norm](self.config.width, eps=self.config.eps)
+    def _norm(self, width: int | None = None) -> nn.Module:
+        return NORMS[self.config.norm](width or self.config.width, eps=self.config.eps)
 
-    def _enter(self, x_BTD: Tensor, pos: Tensor) -> tuple[Tensor, CosSin]:
-        """What the first layer gets, and how queries and keys are rotated. pos [B, T] or, one row for all, [T]."""
+    def _enter(self, x_BTD: Tensor, pos: Tensor) -> tuple[Tensor, dict[str, CosSin]]:
+        """What the first layer gets, and how queries and keys are rotated in layers of each kind. pos [B, T] or, one
+        row for all, [T]."""
         c = self.config
         if c.positions == "learned":
             if not torch.compiler.is_compiling() and int(pos.max()) >= c.max_positions:
@@ -117,11 +150,19 @@ class Transformer(nn.Module):
                     "Shorten its values (columns.NAME.length)."
                 )
             x_BTD = x_BTD + F.embedding(pos, self.position_embedding)
-        return self.first_norm(x_BTD), self.rotary(pos) if c.positions == "rotary" else None
+        if c.entry_width is None:
+            x_BTD = self.first_norm(x_BTD)
+        else:
+            x_BTD = self.entry_proj(self.first_norm(x_BTD[..., : c.entry_width]))
+        rotations: dict[str, CosSin] = {"none": None, "rotary": None, "local": None}
+        if c.positions == "rotary":
+            rotations["rotary"] = self.rotary(pos)
+            rotations["local"] = self.local_rotary(pos) if "local" in self.rope_layers else None
+        return x_BTD, rotations
 
     def start_cache(self, n: int, device: torch.device) -> Cache:
         """An empty cache for n documents."""
-        attention = self.layers[0].self_attn
+        attention = self.blocks[0].self_attn
         empty = torch.zeros(n, attention.kv_heads, 0, attention.head_width, device=device)
         count = len(self.layers)
         return Cache([empty] * count, [empty] * count, torch.zeros(n, 0, dtype=torch.bool, device=device))
@@ -133,7 +174,7 @@ class Transformer(nn.Module):
 
     def start_slots(self, slots: int, positions: int, device: torch.device, dtype: torch.dtype) -> SlotCache:
         """A cache for as many documents of so many positions each, all of it allocated now."""
-        attention = self.layers[0].self_attn
+        attention = self.blocks[0].self_attn
         return SlotCache(len(self.layers), slots, positions, attention.kv_heads, attention.head_width, dtype, device)
 
     def extend(
@@ -145,10 +186,10 @@ class Transformer(nn.Module):
         positions too; a `SlotCache` is itself changed, and may keep those of some documents (bool [N]).
         """
         mask = cache.mask(valid_NT, causal)
-        x_NTD, cos_sin = self._enter(x_NTD, pos_NT)
+        x_NTD, rotations = self._enter(x_NTD, pos_NT)
         keys, values = [], []
-        for i, layer in enumerate(self.layers):
-            x_NTD, k, v = layer.extend(x_NTD, cos_sin, cache, i, mask)
+        for i, layer in enumerate(self.blocks):
+            x_NTD, k, v = layer.extend(x_NTD, rotations[self.rope_layers[i]], cache, i, mask)
             keys.append(k)
             values.append(v)
         return self.norm(x_NTD), cache.after(keys, values, valid_NT, keep)

@@ -19,8 +19,8 @@ TRUNKS: dict[str, tuple[type[Config], type[Trunk]]] = {
 def build_trunk(config: dict[str, Any]) -> Trunk:
     """A trunk from plain data. Raises UsageError for an unknown kind or key."""
     kind = config.get("kind", "transformer")
-    if kind not in TRUNKS:
-        raise unknown("trunk", kind, TRUNKS)
+    if not isinstance(kind, str) or kind not in TRUNKS:
+        raise unknown("trunk", str(kind), TRUNKS)
     where = f"trunk ({kind})"
     if kind == "transformer":
         return Transformer(TransformerConfig.parse(config, where))

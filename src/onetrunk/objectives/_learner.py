@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import cached_property
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -16,15 +17,17 @@ from onetrunk.core.encoder import Encoder, SegmentContext, reads_on
 from onetrunk.core.hidden import Hidden
 from onetrunk.core.objective import BatchEncoder, LossGroup, Objective
 
+M = TypeVar("M", bound=BatchEncoder)
 
-class Learner(nn.Module):
+
+class Learner(nn.Module, Generic[M]):
     """`forward(batch)` gives every objective's named losses: the same names for every batch. What a batch lacks is run
     on nothing and counts 0, so that every process of a run does the same.
 
     `seed` draws the first values of parameters that objectives own.
     """
 
-    def __init__(self, model: BatchEncoder, objectives: Sequence[Objective], seed: int = 0) -> None:
+    def __init__(self, model: M, objectives: Sequence[Objective], seed: int = 0) -> None:
         super().__init__()
         self.model = model
         self.objectives: Sequence[Objective] = nn.ModuleList(objectives)  # type: ignore[assignment]  # has no element type

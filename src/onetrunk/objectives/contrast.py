@@ -16,13 +16,13 @@ from onetrunk.core.content import Role
 from onetrunk.core.objective import Objective, RoleAssignment, View
 
 _TEMPERATURE = 0.2
-_SHOWN = 0.7  # how often a column is part of a view, when there are several
+_KEPT = 0.7  # how often a column is part of a view, when there are several
 
 
 class Contrast(Objective):
     def _viewable(self) -> np.ndarray:
         """Columns of which two different views can be made."""
-        return np.array([encoder.has_parts for encoder in self.encoders])
+        return np.array([encoder.divisible for encoder in self.encoders])
 
     def pool(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
         return np.flatnonzero((present & self._viewable()).any(1))
@@ -31,9 +31,9 @@ class Contrast(Objective):
         rows, able = np.repeat(rows, 2), np.repeat(present & self._viewable(), 2, axis=0)
         keys = rng.mix(np.repeat(keys, 2), "view", np.tile([0, 1], len(keys)))
         u = rng.uniform(rng.mix(keys, "roles"), 2, able.shape[1])
-        shown = able & (u[:, 0] < _SHOWN)
-        shown[np.arange(len(rows)), np.where(able, u[:, 1], -1).argmax(1)] = True
-        return RoleAssignment(rows, np.where(shown, Role.GIVEN, Role.ABSENT), keys, unit=2)
+        kept = able & (u[:, 0] < _KEPT)
+        kept[np.arange(len(rows)), np.where(able, u[:, 1], -1).argmax(1)] = True
+        return RoleAssignment(rows, np.where(kept, Role.GIVEN, Role.ABSENT), keys, unit=2)
 
     def count(self, assigned: RoleAssignment) -> dict[str, float]:
         return {self.tag: float(len(assigned.rows))}

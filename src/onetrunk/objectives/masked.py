@@ -17,8 +17,8 @@ class Masked(Objective):
         """Columns with parts; where there are none (a plain table), any: a whole value is then hidden or shown."""
         asked = set(self.config.ask) if self.config.ask is not None else set(self.columns)
         chosen = np.array([name in asked for name in self.columns])
-        with_parts = np.array([encoder.has_parts for encoder in self.encoders]) & chosen
-        return with_parts if with_parts.any() else chosen
+        divisible = np.array([encoder.divisible for encoder in self.encoders]) & chosen
+        return divisible if divisible.any() else chosen
 
     def pool(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
         able = present & self._maskable()
@@ -29,7 +29,7 @@ class Masked(Objective):
         able = present & self._maskable()
         u = rng.uniform(rng.mix(keys, "roles"), 2, present.shape[1])
         columns = zip(self.encoders, self._maskable(), strict=True)
-        whole = not any(encoder.has_parts for encoder, able_one in columns if able_one)
+        whole = not any(encoder.divisible for encoder, able_one in columns if able_one)
         rate = rng.uniform(rng.mix(keys, "rate"), 1) if whole else 0.7
         masked = able & (u[:, 0] < rate)
         masked[np.arange(len(rows)), np.where(able, u[:, 1], -1).argmax(1)] = True

@@ -41,7 +41,7 @@ class Predict(Objective):
         given = [i for i in given if i not in asked]
         if given:
             # Guidance compares with nothing given (arXiv 2207.12598).
-            unconditional = all(issubclass(self.module_type(name), Guided) for name in self.config.ask)
+            unconditional = all(issubclass(self.module_type(name), Guided) for name in self.config.ask or ())
             rate = _GIVEN_DROPPED if unconditional or len(given) > 1 else 0
             kept = rng.uniform(rng.mix(keys, "drop"), len(given)) >= rate
             if not unconditional:

@@ -197,8 +197,8 @@ def _remove(folder: Path, owned: set[str]) -> None:
     """Removes a folder that holds nothing but the model's files; last the manifest, which says that it does."""
     for name in owned - {MANIFEST}:
         (folder / name).unlink(missing_ok=True)
-    for place in sorted((entry for entry in folder.rglob("*") if _is_folder(entry)), reverse=True):
-        place.rmdir()
+    for folder_in in sorted((entry for entry in folder.rglob("*") if _is_folder(entry)), reverse=True):
+        folder_in.rmdir()
     (folder / MANIFEST).unlink(missing_ok=True)
     folder.rmdir()
 
@@ -215,7 +215,7 @@ def _commit(path: Path, write: Callable[[Path], None], replace: bool, needs: int
     try:
         _try_commit(path, write, replace, needs, known)
     except ResourceError as error:
-        if error.__cause__ is None or error.__cause__.errno not in FULL:
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in FULL:
             raise
         time.sleep(_PAUSE)
         _try_commit(path, write, replace, needs, known)
@@ -295,8 +295,8 @@ def _seal(folder: Path, known: Entries) -> None:
         _fsync(file)
     write_json(folder / MANIFEST, {"format": FORMAT, "files": entries})
     _fsync(folder / MANIFEST)
-    for place in [folder, *(entry for entry in folder.rglob("*") if entry.is_dir())]:
-        _fsync(place)
+    for each in [folder, *(entry for entry in folder.rglob("*") if entry.is_dir())]:
+        _fsync(each)
 
 
 def _swap(staging: Path, path: Path) -> None:

@@ -26,8 +26,8 @@ def disk_errors(path: Path) -> Iterator[None]:
 def plain_error(error: OSError, path: Path, needs: int) -> Exception:
     """The error a person meets; one that is neither a full disk nor a denied write stays as it is."""
     if error.errno in FULL:
-        place = next(p for p in [path, *path.absolute().parents] if p.exists())
-        free = shutil.disk_usage(place).free
+        existing = next(p for p in [path, *path.absolute().parents] if p.exists())
+        free = shutil.disk_usage(existing).free
         least = f", at least {needs / 1e6:,.1f} MB needed" if needs else ""
         return ResourceError(
             f"No space to write {path}: {error.strerror}; {free / 1e6:,.1f} MB free{least}. "

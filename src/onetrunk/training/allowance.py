@@ -19,7 +19,6 @@ class Allowance:
         self.seconds, self._clock = seconds, clock
         self._began = clock() if began is None else began
         self._judging = _JUDGING_SHARE * seconds
-        self._kept = 0.0
 
     @property
     def gone(self) -> float:
@@ -29,16 +28,12 @@ class Allowance:
     @property
     def left(self) -> float:
         """Seconds for training."""
-        return max(0.0, self.before_end - self._kept - _MORE * self._judging)
+        return max(0.0, self.before_end - _MORE * self._judging)
 
     @property
     def before_end(self) -> float:
         """Seconds for all that is left to do."""
         return (1 - _END_SHARE) * self.seconds - self.gone
-
-    def keep_free(self, seconds: float) -> None:
-        """Training leaves so many seconds, besides those for judging."""
-        self._kept = seconds
 
     @contextmanager
     def judging(self) -> Iterator[None]:

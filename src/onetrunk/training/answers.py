@@ -17,7 +17,7 @@ from onetrunk.data.table import Table
 from onetrunk.engine.runtime import Runtime, find_device
 from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.model_folder import Model, load
-from onetrunk.inference.tables import Columns, answers_in_parts, check_out, drawn_columns, nothing_given, read_rows
+from onetrunk.inference.tables import Columns, answers_in_blocks, check_out, drawn_columns, nothing_given, read_rows
 from onetrunk.training.open_data import renamed
 from onetrunk.training.options import AnswerOptions
 
@@ -35,17 +35,17 @@ def run_prediction(
     rows = read_rows(data, options.allow_network)
     task, ledger = opened.task(options.ask, options.given), Ledger()
     table = opened.to_answer(renamed(rows, options.map), task.ask, ledger, options.max_bad)
-    if opened.fold is not None:  # what an asked column has seen is not its truth
+    if opened.events is not None:  # what an asked column has seen is not its truth
         rows = table.without([*opened.whose(table), *(name for name in task.ask if name in table.columns)])
     _check_given(task.given, table, on_event)
     whole = out is None or not table.is_mapped  # else the answers too are more than memory should hold
-    parts: list[Columns] = []
+    blocks: list[Columns] = []
     with nullcontext() if out is None else AnswerFile(out, rows, drawn_columns(opened, task.ask)) as file:
-        for part in answers_in_parts(opened, table, task, _sampling(options), ledger, prompted, out):
+        for block in answers_in_blocks(opened, table, task, _sampling(options), ledger, prompted, out):
             if file is not None:
-                file.append(part)
+                file.append(block)
             if whole:
-                parts.append(part)
+                blocks.append(block)
         ledger.check(len(table), options.max_bad)
     for line in ledger.lines():
         on_event(LedgerLine(line))
@@ -54,15 +54,16 @@ def run_prediction(
         if file.left_out:
             on_event(Note(f"These columns are not written, because they are not text: {', '.join(file.left_out)}."))
     alike = isinstance(data, pd.DataFrame) and len(data) == len(table)  # not so of events, which became fewer rows
-    return pd.DataFrame(_joined(parts), index=data.index if alike else None) if whole else None
+    return pd.DataFrame(_joined(blocks), index=data.index if alike else None) if whole else None
 
 
-def _joined(parts: list[Columns]) -> Columns:
+def _joined(blocks: list[Columns]) -> Columns:
     """One under the other; a column that a part lacks is missing there."""
-    names = dict.fromkeys(name for part in parts for name in part)
-    counts = [len(next(iter(part.values()))) for part in parts]
+    names = dict.fromkeys(name for block in blocks for name in block)
+    counts = [len(next(iter(block.values()))) for block in blocks]
     return {
-        name: [v for part, n in zip(parts, counts, strict=True) for v in part.get(name, [None] * n)] for name in names
+        name: [v for block, n in zip(blocks, counts, strict=True) for v in block.get(name, [None] * n)]
+        for name in names
     }
 
 

@@ -15,19 +15,21 @@ from typing import Protocol
 
 import numpy as np
 
-from onetrunk.core.events import Decision, Note
-from onetrunk.core.wide import Wide, WideTarget
+from onetrunk.core.events import Decision, Listener, Note
+from onetrunk.core.wide import Wide, WideTarget, wide_target_of
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
-from onetrunk.evaluation.evidence_folder import MAX_COMPARED, MAX_JUDGED
-from onetrunk.evaluation.rivals import Rivals, fit_rivals
+from onetrunk.evaluation.baselines import BASELINE_SECONDS
+from onetrunk.evaluation.evidence_folder import JUDGED, MAX_COMPARED, MAX_JUDGED
+from onetrunk.evaluation.rivals import Rivals
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
 from onetrunk.inference.wide import add_wide
 from onetrunk.training.allowance import Allowance
+from onetrunk.training.calibration import calibrate, calibrate_held_out
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import Choice, FineTuned, labelled_rows, tune, validation_rows
 from onetrunk.training.open_data import Data
@@ -39,9 +41,11 @@ _LABELLED = 0.9  # share of the training rows that have their answers
 _MIN_JUDGED = 50  # rows that can say whether the trunk gains
 _PATIENCE = 5  # validations
 _RIVALS_SHARE, _RIVALS_SECONDS = 0.04, 12.0  # of the time, and at most: for the baselines that come first,
+_RIVALS_AGAIN = 0.2  # of the time that is left when the model is usable, for those that had none before
 _FIRST_SHARE, _FIRST_SECONDS = 0.1, 30.0  # the first wide fit,
 _SECOND_SHARE = 0.4  # and of what is left then a second one, where the first had no time for all
 _LEAST_SECONDS = 5.0  # in which a trunk can learn something
+_MOST = {"train": MAX_COMPARED, "val": MAX_JUDGED, "test": MAX_JUDGED}  # rows that baselines learn from and answer
 _PROPER = "log_loss"
 _REASON = "by what the trunk gains in the mean loss of {:,} validation rows"
 
@@ -51,13 +55,13 @@ def begins_wide(data: Data, recipe: Recipe) -> bool:
     (pretraining learns from them), or where no given column has features that simple models can use."""
     from onetrunk.core.registry import column_types
 
-    if not recipe.finetune.wide or "pretrain" in recipe.model_fields_set or data.fold is not None:
+    if not recipe.finetune.wide or "pretrain" in recipe.model_fields_set or data.events is not None:
         return False
-    train = data.part("train")
+    train = data.rows("train")
     answered = [np.mean([value is not None for value in train[name]]) for name in data.ask]
     asked, given = ([column_types.get(data.types[n]).encoder for n in names] for names in (data.ask, data.given))
     wide = any(issubclass(kind, Wide) for kind in given)
-    return wide and all(issubclass(kind, WideTarget) for kind in asked) and min(answered) >= _LABELLED
+    return wide and all(issubclass(kind, WideTarget) for kind in asked) and float(min(answered)) >= _LABELLED
 
 
 class Keeper(Protocol):
@@ -77,7 +81,8 @@ def train_beside_wide(data: Data, context: RunContext, clock: Allowance, keep: K
     wide = {name: wide_rows(store, task.given, name, labelled) for name in task.ask}
     if any(rows is None for rows in wide.values()):
         return None
-    rivals = _rivals(model, data, task, min(_RIVALS_SECONDS, _RIVALS_SHARE * clock.seconds), context)
+    rivals = _rivals(model, data, task, context)
+    rivals.fit(min(_RIVALS_SECONDS, _RIVALS_SHARE * clock.seconds))
     fits = _fitted(wide, min(_FIRST_SECONDS, _FIRST_SHARE * clock.seconds), context)
     if fits is None:
         return None
@@ -85,13 +90,15 @@ def train_beside_wide(data: Data, context: RunContext, clock: Allowance, keep: K
     choice = Choice(len(labelled), kept="the wide read-out alone")
 
     def hold(fits: dict[str, FittedWide]) -> None:
-        _attach(model, store, fits, wide)
+        _attach(model, store, fits, wide, context.on_event)
         choice.wide = {name: fit.as_json() for name, fit in fits.items()}
         model.provenance = provenance(data, context, untrained(model, clock.gone), "wide")
         with clock.judging():
             keep(model, choice, rivals)
 
     hold(fits)
+    if not rivals.complete:
+        rivals.fit(min(BASELINE_SECONDS, _RIVALS_AGAIN * clock.left))
     if any(fit.left_out for fit in fits.values()) and clock.left > _FIRST_SECONDS:
         again = _fitted(wide, _SECOND_SHARE * clock.left, context)
         if again is not None and _total(again) < _total(fits):
@@ -112,15 +119,12 @@ def train_beside_wide(data: Data, context: RunContext, clock: Allowance, keep: K
     return FineTuned(model, choice)
 
 
-def _rivals(model: Model, data: Data, task: Task, seconds: float, context: RunContext) -> Rivals:
-    """The simple baselines, as far as there is time now."""
+def _rivals(model: Model, data: Data, task: Task, context: RunContext) -> Rivals:
+    """The simple baselines, which answer the rows that the evidence is of."""
     names = [*task.given, *task.ask]
-    parts = [data.part(split) for split in ("train", "val", "test")]
+    parts = [data.rows(split).sample(most, JUDGED).loaded(names) for split, most in _MOST.items()]
     train, validation, test = ({name: part[name] for name in names} for part in parts)
-    if len(parts[0]) > MAX_COMPARED or len(parts[2]) > MAX_JUDGED:
-        return {}  # the evidence is of a sample
-    tasks = [(task.given, name) for name in task.ask]
-    return fit_rivals(model, tasks, train, validation, test, seconds, context.on_event)
+    return Rivals(model, [(task.given, name) for name in task.ask], train, validation, test, context.on_event)
 
 
 def _fitted(wide: Mapping[str, Rows | None], seconds: float, context: RunContext) -> dict[str, FittedWide] | None:
@@ -140,17 +144,20 @@ def _total(fits: Mapping[str, FittedWide]) -> float:
     return sum(min(fit.scores.values()) for fit in fits.values())
 
 
-def _attach(model: Model, store: Store, fits: Mapping[str, FittedWide], wide: Mapping[str, Rows | None]) -> None:
+def _attach(
+    model: Model, store: Store, fits: Mapping[str, FittedWide], wide: Mapping[str, Rows | None], on_event: Listener
+) -> None:
     """Puts wide read-outs into the model. Training rows get what models say that did not see them."""
     for name, fit in fits.items():
-        rows, encoder = wide[name], model.encoder(name)
-        assert rows is not None and isinstance(encoder, WideTarget)
+        rows = wide[name]
+        assert rows is not None, "what was fitted was fitted to rows"
         out = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
         out[rows.rows] = fit.held_out
         store.wide[name] = out
         if fit.residuals is not None:
-            encoder.expect_around(fit.residuals)
+            wide_target_of(model.encoder(name)).expect_around(fit.residuals)
         model.network.add_wide(name, fit.readout.to(next(model.network.parameters()).device))
+        calibrate_held_out(model, name, store, rows.rows, on_event)
 
 
 def _train_trunk(
@@ -178,6 +185,7 @@ def _train_trunk(
         choice.kept = "the wide read-out and the trunk"
     choice.trunk = {"gain": gain, "standard_error": noise, "seconds": result.seconds, "steps": float(result.step)}
     context.on_event(Decision(choice.kept, _REASON.format(len(gains)), {"gain": gain, "standard error": noise}))
+    calibrate(model, task, rows, context.on_event)
 
 
 def _patient(model: Model, recipe: Recipe, task: Task) -> Recipe:
@@ -201,11 +209,12 @@ def _row_scores(model: Model, rows: Table, task: Task) -> np.ndarray:
     store.index = store.index[there]
     add_wide(model.network, store, task.given, name)
     encoder = model.encoder(name)
+    wide = wide_target_of(encoder)
     c = store.names.index(name)
-    target, classes = encoder.wide_target(store.contents[c].take(store.index[:, c]))
+    target, classes = wide.wide_target(store.contents[c].take(store.index[:, c]))
     if classes:
         nats, count = row_losses(model.network, store, task.given, name)
         return nats / np.maximum(count, 1)
     answered = [a.value for a in answer(model.network, store, task.given, name)]
     content, _ = encoder.encode_all(answered, lambda i, reason: None)
-    return (encoder.wide_target(content)[0] - target) ** 2
+    return (wide.wide_target(content)[0] - target) ** 2

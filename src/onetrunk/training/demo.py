@@ -52,7 +52,7 @@ def run_demo(
 
     on_event(Heading("1 · What is in the data"))
     on_event(Inspected(inspect(data.table.take(data.split.train), data.types, data.ask)))
-    test = data.part("test")
+    test = data.rows("test")
 
     on_event(Heading("2 · Pretrain one model on all columns, 50 rows labelled"))
     model = pretrain_model(data, context)
@@ -84,7 +84,7 @@ def run_demo(
     on_event(Heading("5 · Evidence"))
     model.tasks = [Task(["image"], ["word"]), Task(["label"], ["image"])]
     for one, folder in ((model, out / "model-foundation"), (tuned.model, out / "model")):
-        evaluate_model(one, test, data.part("train"), folder, seed=seed, on_event=on_event)
+        evaluate_model(one, test, data.rows("train"), folder, seed=seed, on_event=on_event)
     figures = digits.summary(results, {"word": word, "drawn": drawn})
     write_json(out / "figures.json", figures)
     return figures

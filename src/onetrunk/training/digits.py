@@ -65,7 +65,7 @@ def baselines(whole: Data, test: Table) -> dict[str, np.ndarray]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import SVC
 
-    train = whole.part("train")
+    train = whole.rows("train")
     few = [i for i, label in enumerate(train["label"]) if label is not None]
     x, y = _pixels([train["image"][i] for i in few]), np.array([train["label"][i] for i in few])
     truth = np.array(test["label"])

@@ -70,7 +70,7 @@ class Source:
     @classmethod
     def of(cls, data: Data) -> Self:
         """The training rows of opened data."""
-        train = data.part("train")
+        train = data.rows("train")
         columns, encoders = fit_columns(train, data.names, data.types, data.options, data.cache)
         return cls(columns, encoders, encode(train, columns, encoders, data.ledger, data.cache))
 

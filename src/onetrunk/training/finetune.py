@@ -30,6 +30,7 @@ from onetrunk.storage.strict_json import read_json, write_json_whole
 from onetrunk.storage.tensors import load_tensors
 from onetrunk.training import adapt
 from onetrunk.training.batches import count_steps, loader, steps_within, with_row_weights
+from onetrunk.training.calibration import calibrate
 from onetrunk.training.context import RunContext
 from onetrunk.training.label_propagation import propagate_labels
 from onetrunk.training.open_data import Data
@@ -88,7 +89,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
         choice.rows_with_propagated_labels, choice.kept = len(labelled), "fine-tuned on propagated labels"
         context.on_event(Note(f"Label propagation: learning from {len(labelled):,} rows."))
     elif cross_validates:
-        choice.cross_validation = _cross_validated(model, store, labelled, task, context, data.part("train"))
+        choice.cross_validation = _cross_validated(model, store, labelled, task, context, data.rows("train"))
         choice.kept = _better_start(choice.cross_validation)
         context.on_event(_as_decision(choice))
         if choice.kept == "pretrained":
@@ -98,6 +99,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     chosen.adapter = _adapter(model, chosen, context.recipe)
     chosen.tasks = [task]
     chosen.provenance = provenance(data, context, result, "finetune", model.provenance)
+    calibrate(chosen, task, validation, context.on_event)
     return FineTuned(chosen, choice)
 
 
@@ -112,7 +114,7 @@ def labelled_rows(store: Store, task: Task) -> np.ndarray:
 
 def validation_rows(data: Data, task: Task) -> Table:
     """Rows that are held out to choose by, as far as they hold an asked value, a bounded number."""
-    rows = data.part("val")
+    rows = data.rows("val")
     known = np.flatnonzero(np.any([present(rows[name]) for name in task.ask], axis=0))
     return rows.take(known[:_MAX_VALIDATED])
 
@@ -220,7 +222,7 @@ def _with_propagated_labels(
     model: Model, data: Data, store: Store, task: Task, recipe: Recipe
 ) -> tuple[Store, np.ndarray]:
     """The training rows with the asked column filled, and weighed by how sure that is."""
-    table = data.part("train")
+    table = data.rows("train")
     values, sure = propagate_labels(model, store, task, table[task.ask[0]])
     filled = Table({**table.columns, task.ask[0]: values}, table.source, table.row)
     columns = [model.columns[name] for name in store.names]
@@ -244,25 +246,25 @@ def _cross_validated(
     fold_of = np.empty(len(labelled), dtype=np.int64)
     fold_of[rng.permutation(rng.key(context.seed, "folds"), len(labelled))] = np.arange(len(labelled)) % folds
     quick = recipe.model_copy(update={"train": recipe.train.updated(tensorboard=False)})
-    place = context.out / "checkpoints"
+    folder = context.out / "checkpoints"
     of = {
         "rows": store.digest(), "start": weights_digest(model.network), "given": task.given, "ask": task.ask,
         "recipe": recipe.model_dump(mode="json", exclude={"device"}), "seed": context.seed,
     }  # fmt: skip
-    done = _folds_done(place / SCORES, of) if context.resumes else {}  # fold to the values of both models
+    done = _folds_done(folder / SCORES, of) if context.resumes else {}  # fold to the values of both models
     for fold in range(folds):
         held = labelled[fold_of == fold]
         held = held[store.index[held, store.names.index(name)] >= 0]
         if not len(held) or str(fold) in done:
             continue
         tuned, rest = copy.deepcopy(model), labelled[fold_of != fold]
-        inner = context.but(recipe=quick, out=place / f"fold-{fold}", on_event=ignore)
+        inner = context.but(recipe=quick, out=folder / f"fold-{fold}", on_event=ignore)
         tune(tuned, store, rest, task, inner, pretrained=True)
         values = [validator(candidate, task, train.take(held), metric)().value for candidate in (model, tuned)]
         context.on_event(FoldDone(fold + 1, folds, metric.name, *values))
         done[str(fold)] = values
-        with disk_errors(place):
-            write_json_whole(place / SCORES, {"of": of, "folds": done})
+        with disk_errors(folder):
+            write_json_whole(folder / SCORES, {"of": of, "folds": done})
         shutil.rmtree(inner.out)
     sign = 1 if metric.higher_is_better else -1
     complete = [values for values in done.values() if None not in values]  # a fold of one class tells nothing of an AUC

@@ -25,7 +25,7 @@ def run_inspection(data: Any, options: TrainingOptions, how: str | None = None) 
         how = how and "given:split"
     types, column_options = types_and_options(table, recipe, options.types)
     given, asked, _ = roles(table, types, options.ask)
-    parts = split(table, types, how, seed, given=given, ask=asked, allow_equal_rows=True) if how else None
+    chosen = split(table, types, how, seed, given=given, ask=asked, allow_equal_rows=True) if how else None
     prepared, sample = {}, to_prepare(table)
     for name in [*given, *asked]:
         try:
@@ -34,4 +34,4 @@ def run_inspection(data: Any, options: TrainingOptions, how: str | None = None) 
         except DataError as error:
             table.notes.append(str(error))
     table.notes += lost.lines()
-    return inspect(table, types, asked, parts, prepared=prepared)
+    return inspect(table, types, asked, chosen, prepared=prepared)

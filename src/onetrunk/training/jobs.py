@@ -37,7 +37,7 @@ from onetrunk.training.start import start_from
 
 # Of a budget; the rest is for encoding, validating and judging.
 _PRETRAINING, _FINETUNING = 0.6, 0.3
-_BASELINES, _LEAST_BASELINES = 0.15, 5.0  # share of a budget, and seconds, for baselines that were not run first
+_LEAST_BASELINES = 5.0  # seconds, however late it is
 _SECONDS, _ROWS, _MAX_SECONDS = 300.0, 20_000, 1800.0  # of a run on so many rows, where no budget is given
 
 
@@ -102,7 +102,7 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
         output.open(opened)
         if output.stage or not options.overwrite:
             break  # else the foundation is of other rows, and made anew
-    judged_tasks([Task([], list(opened.ask))], opened.part("test"))  # raises now what it would after training
+    judged_tasks([Task([], list(opened.ask))], opened.rows("test"))  # raises now what it would after training
     context = _context(options, own, output, on_event)
     clock = Allowance(context.limit or _default_seconds(opened), began)
     judge = _Judge(opened, out, options, clock, on_event)
@@ -136,21 +136,20 @@ class _Judge:
 
     def __init__(self, opened: Data, out: Path, options: TrainingOptions, clock: Allowance, on_event: Listener) -> None:
         self.opened, self.out, self.options, self.clock, self.on_event = opened, out, options, clock, on_event
-        self.rivals: Rivals = {}
+        self.rivals: Rivals | None = None
 
     def __call__(self, model: Model, seconds: float | None = None) -> None:
         """`seconds` is what baselines may take that have not answered yet."""
         early = seconds is not None
         left = seconds if seconds is not None else min(BASELINE_SECONDS, max(_LEAST_BASELINES, self.clock.before_end))
         evidence = evaluate_model(
-            model, self.opened.part("test"), self.opened.part("train"), self.out, seed=self.options.seed,
-            baseline_seconds=left, rivals=self.rivals, on_event=ignore if early else self.on_event,
+            model, self.opened.rows("test"), self.opened.rows("train"), self.out, seed=self.options.seed,
+            baseline_seconds=left, rivals=None if self.rivals is None else self.rivals.on_test(),
+            on_event=ignore if early else self.on_event,
         )  # fmt: skip
         if early:
             for task in evidence.tasks:
                 self.on_event(Note(f"{self.out} holds a usable model, which is improved now. {headline(task)}"))
-            complete = all(b.metrics for task in evidence.tasks for b in task.baselines)
-            self.clock.keep_free(0.0 if complete else min(BASELINE_SECONDS, _BASELINES * self.clock.seconds))
 
 
 class _Keeper:
@@ -226,7 +225,9 @@ def run_evaluation(
 
 
 def recipe_of(options: TrainingOptions) -> Recipe:
-    """The settings of a run: its YAML file, then its flags, then `key=value` settings."""
+    """The settings of a run: its YAML file, then its flags, then `key=value` settings. What is wrong in them, or in its
+    budget, is refused before any work."""
+    budget_seconds(options.budget)
     flags = {"size": options.size, "events": options.events, "device": options.device}
     return make_recipe(options.config, options.settings, **flags)
 

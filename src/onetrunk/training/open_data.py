@@ -21,7 +21,7 @@ from onetrunk.training.recipe import Recipe
 
 @dataclass
 class Data:
-    """A table opened for training: types, roles and parts chosen and explained."""
+    """A table opened for training: types, roles and splits, chosen and explained."""
 
     table: Table
     types: dict[str, str]
@@ -31,11 +31,12 @@ class Data:
     reasons: dict[str, str]
     split: Split
     ledger: Ledger = field(default_factory=Ledger)
-    fold: EventsConfig | None = None
+    events: EventsConfig | None = None
     cache: ColumnCache | None = None
 
-    def part(self, name: str) -> Table:
-        return self.table.take(self.split.indices()[name])
+    def rows(self, split: str) -> Table:
+        """The rows of `train`, `val` or `test`."""
+        return self.table.take(self.split.indices()[split])
 
     @property
     def names(self) -> list[str]:
@@ -45,12 +46,12 @@ class Data:
 def types_and_options(
     table: Table, recipe: Recipe, types: dict[str, str] | None
 ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """Every column's type, inferred where nobody said it, and its options. Raises UsageError for unknown columns."""
+    """Every column's type, inferred where nobody named it, and its options. Raises UsageError for unknown columns."""
     options = {name: dict(o) for name, o in recipe.columns.items()}
     for name in options:
         table[name]
     named = {name: o.pop("type") for name, o in options.items() if "type" in o}
-    return infer_types(table, {**named, **(types or {})}, folded=recipe.events is not None), options
+    return infer_types(table, {**named, **(types or {})}, of_events=recipe.events is not None), options
 
 
 def renamed(table: Table, map: dict[str, str] | None) -> Table:
@@ -81,17 +82,17 @@ def open_data(
         reasons[recipe.row_weight] = "the rows' weights"
     before = None if start is None else seen_splits(start, table, on_event)
     if recipe.events is not None:  # they are split already; what an asked column has seen tells rows apart
-        parts = split(table, types, "given:split", options.seed, given=[], ask=asked, before=before)
+        chosen = split(table, types, "given:split", options.seed, given=[], ask=asked, before=before)
     else:
-        parts = split(
+        chosen = split(
             table, types, options.split, options.seed,
             given=given, ask=asked, allow_equal_rows=options.allow_equal_rows, before=before,
         )  # fmt: skip
-    for message in [*table.notes, *parts.notes]:
+    for message in [*table.notes, *chosen.notes]:
         on_event(Note(message))
     on_event(RolesChosen({name: types[name] for name in given}, {name: types[name] for name in asked}, dict(reasons)))
-    on_event(RowsSplit({name: len(index) for name, index in parts.indices().items()}, parts.how))
-    return Data(table, types, column_options, given, asked, reasons, parts, ledger, recipe.events, cache)
+    on_event(RowsSplit({name: len(index) for name, index in chosen.indices().items()}, chosen.how))
+    return Data(table, types, column_options, given, asked, reasons, chosen, ledger, recipe.events, cache)
 
 
 def seen_splits(model: Model, table: Table, on_event: Listener = ignore) -> np.ndarray:

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
+from onetrunk.core.errors import UsageError
+
+_LARGEST_SEED = (1 << 32) - 1  # that NumPy and scikit-learn take
 Names = list[str] | None
 Pairs = dict[str, str] | None
 
@@ -39,6 +42,10 @@ class DataOptions:
         for name in ("ask", "given", "ignore"):  # one column's name is a list of one
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, [value])
+        if not 0 <= self.max_bad <= 1:
+            raise UsageError(f"--max-bad expects a share from 0 to 1, found {self.max_bad}.")
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise UsageError(f"--seed expects a whole number from 0 to {_LARGEST_SEED}, found {self.seed}.")
 
     def but(self, **changes: Any) -> Self:
         """The same with some options changed."""

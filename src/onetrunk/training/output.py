@@ -32,17 +32,17 @@ _SAMPLED_ROWS = 256  # by which a table is known again
 
 def check_free(out: str | Path, overwrite: bool) -> None:
     """Raises UsageError before any work when the result could not be put at `out`. Nothing is changed."""
-    place = Path(out)
-    for path in (place, *place.parents):
-        if path.is_file():
-            raise UsageError(f"{path} is a file; name another --out.")
-    if (place / atomic.MANIFEST).exists():
+    path = Path(out)
+    for part in (path, *path.parents):
+        if part.is_file():
+            raise UsageError(f"{part} is a file; name another --out.")
+    if (path / atomic.MANIFEST).exists():
         if not overwrite:
-            raise UsageError(f"{place} already exists; name another --out or pass --overwrite.")
-    elif place.is_dir():
-        names = {entry.name for entry in place.iterdir()}
+            raise UsageError(f"{path} already exists; name another --out or pass --overwrite.")
+    elif path.is_dir():
+        names = {entry.name for entry in path.iterdir()}
         if names and not names & {*atomic.TRAINING}:
-            raise UsageError(f"{place} holds other files and no model; name another --out.")
+            raise UsageError(f"{path} holds other files and no model; name another --out.")
 
 
 class Output:
@@ -130,6 +130,6 @@ def _rows_digest(data: Data) -> str:
     n = len(data.table)
     sample = data.table.take(np.unique(np.linspace(0, max(0, n - 1), min(n, _SAMPLED_ROWS)).astype(np.int64)))
     none = np.zeros(0, dtype=np.int64)
-    parts = {name: none for name in SPLITS} | {SPLITS[0]: np.arange(len(sample))}
-    facts = [n, data.table.names, data.given, data.ask, record(sample, data.types, data.given or data.ask, parts)]
+    splits = {name: none for name in SPLITS} | {SPLITS[0]: np.arange(len(sample))}
+    facts = [n, data.table.names, data.given, data.ask, record(sample, data.types, data.given or data.ask, splits)]
     return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -127,16 +129,13 @@ def make_recipe(config: str | Path | dict[str, Any] | None, settings: Sequence[s
 
 def budget_seconds(budget: str | float | None) -> float | None:
     """`"10min"`, `"90s"`, `"2h"` or a number of seconds."""
-    if budget is None or isinstance(budget, int | float):
-        return None if budget is None else float(budget)
-    text = budget.strip().lower()
-    for unit, factor in (("min", 60), ("h", 3600), ("s", 1), ("", 1)):
-        if text.endswith(unit):
-            try:
-                return float(text.removesuffix(unit)) * factor
-            except ValueError:
-                break
-    raise UsageError(f"--budget expects a time like 90s, 10min or 2h; found {budget!r}.")
+    if budget is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|min|h|)\s*", str(budget).lower())
+    seconds = float(found[1]) * {"s": 1, "": 1, "min": 60, "h": 3600}[found[2]] if found else 0.0
+    if 0 < seconds < math.inf:
+        return seconds
+    raise UsageError(f"--budget expects a time like 90s, 10min or 2h; found {str(budget)[:40]!r}.")
 
 
 def json_schema() -> dict[str, Any]:

@@ -16,6 +16,7 @@ from onetrunk import __version__
 from onetrunk.core import rng
 from onetrunk.core.errors import InterruptedRunError
 from onetrunk.core.events import ColumnAdded, ColumnExtended, Listener, StageFinished, StageStarted, ignore
+from onetrunk.core.objective import BatchEncoder
 from onetrunk.core.values import of_present
 from onetrunk.data.loader import Loader
 from onetrunk.data.prepare import encode, fit_columns
@@ -31,6 +32,7 @@ from onetrunk.objectives import Learner
 from onetrunk.objectives.distil import Distil
 from onetrunk.training import adapt
 from onetrunk.training.batches import updates_of, with_row_weights
+from onetrunk.training.calibration import forget_calibration
 from onetrunk.training.context import RunContext
 from onetrunk.training.distil import student_columns
 from onetrunk.training.open_data import Data
@@ -43,13 +45,13 @@ def new_model(data: Data, recipe: Recipe, seed: int, teacher: Model | None = Non
     """A new model on the recipe's device, whose encoders are fitted on the training rows, or know what its teacher's
     do. It begins with the same numbers on every device."""
     columns, encoders = (
-        fit_columns(data.part("train"), data.names, data.types, data.options, data.cache)
+        fit_columns(data.rows("train"), data.names, data.types, data.options, data.cache)
         if teacher is None
         else student_columns(teacher, data)
     )
     torch.manual_seed(rng.torch_seed(seed, "weights"))
     network = FoundationModel(recipe.trunk_config(), columns, encoders, recipe.attention)
-    return Model(Runtime.open(recipe.device).place(network), fold=data.fold)
+    return Model(Runtime.open(recipe.device).place(network), events=data.events)
 
 
 def extend_model(
@@ -58,7 +60,7 @@ def extend_model(
     """Lets a model meet a table: new columns get encoders, known ones new classes and words, if they can be learnt.
     What is new begins at random, as the seed says."""
     torch.manual_seed(rng.torch_seed(seed, "weights"))
-    train, model.fold = data.part("train"), data.fold
+    train, model.events = data.rows("train"), data.events
     extended = model.network.encoders.keys() - adapt.frozen_keys(model, data, tuning)
     new = [name for name in data.names if name not in model.columns]
     if new:
@@ -78,7 +80,7 @@ def extend_model(
 
 def encode_rows(model: Model, data: Data, split: str, recipe: Recipe) -> Store:
     """The rows of one split, encoded by the model's encoders and with their weights."""
-    table = data.part(split)
+    table = data.rows(split)
     columns = [column for name, column in model.columns.items() if name in data.names]
     store = encode(table, columns, model.network.encoders, data.ledger, data.cache)
     return with_row_weights(store, table, recipe.row_weight)
@@ -98,6 +100,7 @@ def run_stage(
     the learning rate, by part. Raises InterruptedRunError
     where a signal stopped it; the same call goes on from there."""
     recipe, network = context.recipe, learner.model
+    forget_calibration(learner)
     settings: dict[str, Any] = {
         "steps": steps,
         "loss_weights": {**(weights or {}), **recipe.train.loss_weights},
@@ -169,7 +172,7 @@ def untrained(model: Model, seconds: float) -> TrainResult:
     return TrainResult(0, None, None, [], 0, seconds, 0, "no steps", device)
 
 
-def weights_digest(network: FoundationModel) -> str:
+def weights_digest(network: BatchEncoder) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in network.state_dict().items():
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())

@@ -52,20 +52,20 @@ def demo(
         low, high = figure["interval"]
         table.add_row(f"{bold}{name}", f"{figure['accuracy']:.3f}", f"{low:.3f} to {high:.3f}")
     printer.console.print(table)
-    place = Path(out)
+    folder = Path(out)
     for what, path in (
         ("drawn digits are", "drawn.png"),
         ("report is", "model/evidence/report.html"),
         ("model folder is", "model"),
     ):
-        printer.line(f"The {what} in ", (str(place / path), "bold"), ".")
+        printer.line(f"The {what} in ", (str(folder / path), "bold"), ".")
     for line in (
         "",
         "Now with your own table (`.venv/bin/` before it, if you ran make):",
         "  onetrunk inspect data.csv",
         "  onetrunk train data.csv --ask COLUMN --out model",
         "  onetrunk predict model new_rows.csv --out answers.csv",
-        f"  onetrunk generate {place / 'model-foundation'} --ask image --data '{{\"label\": 7}}' --out sevens.csv",
+        f"  onetrunk generate {folder / 'model-foundation'} --ask image --data '{{\"label\": 7}}' --out sevens.csv",
     ):
         printer.line(line)
     return figures

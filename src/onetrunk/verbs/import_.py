@@ -21,8 +21,8 @@ def import_(
     words: str | None = None,
     quiet: bool = False,
 ) -> Model:
-    """Make a model folder of a Hugging Face folder (GPT-2, BERT, RoBERTa, Llama, Mistral, Qwen, ViT, DeiT or CLIP) or
-    of Keras weights (Embedding, LSTM, Dense).
+    """Make a model folder of a Hugging Face folder (of the families of GPT-2, Llama, BERT, ViT and CLIP;
+    docs/interop.md names them all) or of Keras weights (Embedding, LSTM, Dense).
 
     Args:
         source: a folder with config.json and safetensors, hf://owner/name, a Keras .h5 file, or with --base an adapter.

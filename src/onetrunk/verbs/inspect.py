@@ -37,5 +37,5 @@ def inspect(data: Any, options: TrainingOptions, *, split: str | None = None, qu
 
     inspection = run_inspection(data, options, split)
     if not quiet:
-        inspection.show(Console())
+        inspection.show(Console(highlight=False, emoji=False))
     return inspection

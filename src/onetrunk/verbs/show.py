@@ -14,6 +14,7 @@ from rich.text import Text
 
 from onetrunk.core.events import (
     BaselineDone,
+    CalibrationDone,
     ColumnAdded,
     ColumnExtended,
     Decision,
@@ -82,6 +83,9 @@ class Printer:
             case Decision(chosen, reason, values):
                 figures = ", ".join(f"{name} {_figure(value)}" for name, value in values.items())
                 self.line("Using ", (chosen, "bold"), f", {reason}" + (f": {figures}" if figures else "") + ".")
+            case CalibrationDone(column, rows, fitted_on, before, after):
+                changes = [f"{name} {_figure(value)} → {_figure(after.get(name))}" for name, value in before.items()]
+                self.line("Calibrated ", (column, "bold"), f" on {rows:,} {fitted_on}: {', '.join(changes)}")
             case BaselineDone():
                 self._baseline(event)
             case Saved(what, path):

@@ -1,4 +1,4 @@
-"""Audio: speech and other sound, as a log-mel spectrogram cut in short parts; recognised, completed or spoken."""
+"""Audio: speech and other sound, as a log-mel spectrogram cut in patches of time; recognised, completed, spoken."""
 
 ENCODER = "onetrunk.columns.audio.encoder:AudioEncoder"
 MODULE = "onetrunk.columns.audio.module:AudioModule"

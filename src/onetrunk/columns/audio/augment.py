@@ -19,8 +19,8 @@ DECIBEL = np.log(10) / 10  # in natural logarithms of power
 def augmented(
     encoder: AudioEncoder, mel: np.ndarray, lens: np.ndarray, keys: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Normed parts [n, step * bands] of m recordings with `lens` [m] parts, each changed in its own way; and how many
-    parts they have then."""
+    """Normed patches [n, step * bands] of m recordings with `lens` [m] patches, each changed in its own way; and
+    how many patches they have then."""
     o, bands, step = encoder.options, encoder.options.bands, encoder.options.step
     u = rng.uniform(rng.mix(keys, "augment"), 12)
     slower = 1 + o.speed * (2 * u[:, 0] - 1)
@@ -34,7 +34,7 @@ def augmented(
     x = _with_noise_and_gain(x, noise, whose, u, o.noise, o.gain)
     x = ((x - encoder.mean) / encoder.scale).astype(np.float32)
     _leave_out(x, frames, whose, u, o.mask)
-    return x.reshape(-1, encoder.part_size), new_lens
+    return x.reshape(-1, encoder.patch_size), new_lens
 
 
 def _at_other_speed(mel: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Recordings as log-mel spectrograms in parts of a few frames: how they are normed, cut and masked."""
+"""Recordings as log-mel spectrograms in patches of a few frames: how they are normed, cut and masked."""
 
 from __future__ import annotations
 
@@ -14,38 +14,41 @@ from pydantic import Field
 
 from onetrunk.columns.audio.augment import DECIBEL, augmented
 from onetrunk.columns.families.patches.levels import asked_level, denoising_targets, noisy
+from onetrunk.columns.families.patches.sketch import cell_means, stretched
 from onetrunk.columns.families.scalar.bars import Bars, fit_bars
 from onetrunk.core import rng
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, cut_into_windows, local_positions, window_counts
 from onetrunk.core.encoder import Beside, Encoder, FileAnswers, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.wide import Wide, WideFeatures, numbers
 from onetrunk.media.audio import SUFFIXES, LogMel, open_audio, resampled, same_loudness, wav
 from onetrunk.media.image import as_png
 
 _MAX_RATE = 16_000  # Hz, unless told: speech holds little above 8 kHz
 _SAMPLE = 200  # recordings that the scale is learnt from
+_SEEN_FRAMES, _SEEN_BANDS = 12, 64  # that simple models see, at most
 _MAX_SECONDS_SHOWN = 20
-SLOT, NOTHING = -1, -2  # instead of a part's number: where the length is asked, and padding
+SLOT, NOTHING = -1, -2  # instead of a patch's position: the slot where the length is asked, and padding
 
 
-class AudioEncoder(Encoder, FileAnswers):
-    """Parts with one noise level each, as patches of pictures have. What is asked begins with a slot that tells how
-    many parts there are; they see it, and each other."""
+class AudioEncoder(Encoder, FileAnswers, Wide):
+    """Patches with one noise level each, as those of pictures. What is asked begins with a slot, whose answer is how
+    many patches there are; they see it, and each other."""
 
     type_name = "audio"
     ragged = True
-    has_parts = True
+    divisible = True
     shared = True
 
     class Options(Config):
         rate: int | None = Field(None, ge=4000, le=48_000)  # Hz inside the model; None: the recordings', 16,000 at most
         even: bool = True  # bring every recording to one loudness
         bands: int = Field(64, ge=8, le=256)  # of the mel scale
-        step: int = Field(4, ge=1, le=32)  # frames of 10 ms in one part
-        length: int = Field(750, ge=1, le=100_000)  # parts of one recording that the trunk sees: the context
-        mask_rate: float = Field(0.5, gt=0, le=1)  # share of parts masked, about
-        span: int = Field(3, ge=1, le=100)  # neighbouring parts masked together (wav2vec 2.0, arXiv 2006.11477)
+        step: int = Field(4, ge=1, le=32)  # frames of 10 ms in one patch
+        length: int = Field(750, ge=1, le=100_000)  # patches of one recording that the trunk sees: the context
+        mask_rate: float = Field(0.5, gt=0, le=1)  # share of patches masked, about
+        span: int = Field(3, ge=1, le=100)  # neighbouring patches masked together (wav2vec 2.0, arXiv 2006.11477)
         speed: float = Field(0.1, ge=0, lt=1)  # augmentation in training: share of the speed,
         pitch: float = Field(0.1, ge=0, lt=1)  # share of all frequencies (Jaitly and Hinton 2013),
         gain: float = Field(6.0, ge=0)  # decibels, of all bands and of some more than of others,
@@ -57,7 +60,7 @@ class AudioEncoder(Encoder, FileAnswers):
     sampling_rate: int  # Hz inside the model
     mean: float  # of the log-mel spectrograms,
     scale: float  # and their standard deviation
-    longest: int  # parts of the longest training recording
+    longest: int  # patches of the longest training recording
     length_bars: Bars  # of lengths, the longest being 1
     spectra: LogMel
 
@@ -137,7 +140,7 @@ class AudioEncoder(Encoder, FileAnswers):
         self.length_bars = fit_bars(lengths / self.longest)
 
     def _spectrogram(self, rate: int, samples: np.ndarray) -> np.ndarray:
-        """Log-mel [frames, bands] of whole parts."""
+        """Log-mel [frames, bands] of whole patches."""
         samples = resampled(samples, rate, self.sampling_rate)
         samples = same_loudness(samples, self.sampling_rate) if self.options.even else samples
         return self.spectra(samples, self.options.step)
@@ -158,15 +161,15 @@ class AudioEncoder(Encoder, FileAnswers):
         self.spectra = LogMel(self.sampling_rate, self.options.bands)
 
     @property
-    def part_size(self) -> int:
-        """Numbers of one part."""
+    def patch_size(self) -> int:
+        """Numbers of one patch."""
         return self.options.step * self.options.bands
 
-    # -- values to parts ---------------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     def log_mel(self, value: Any) -> np.ndarray:
         """[frames, bands], as far as `encode` keeps it. Raises BadValueError."""
-        parts = self.encode(value)["mel"].astype(np.float32)
-        return parts.reshape(-1, self.options.bands) * self.scale + self.mean
+        patches = self.encode(value)["mel"].astype(np.float32)
+        return patches.reshape(-1, self.options.bands) * self.scale + self.mean
 
     def sound_of(self, log_mel: np.ndarray) -> bytes:
         """A WAV file that sounds like a spectrogram [frames, bands]."""
@@ -174,10 +177,26 @@ class AudioEncoder(Encoder, FileAnswers):
 
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         mel = (self._spectrogram(*open_audio(value, self.sampling_rate)) - self.mean) / self.scale
-        return {"mel": mel.astype(np.float16).reshape(-1, self.part_size)}
+        return {"mel": mel.astype(np.float16).reshape(-1, self.patch_size)}
 
     def blank(self) -> dict[str, np.ndarray]:
-        return {"mel": np.zeros((1, self.part_size), dtype=np.float16)}
+        return {"mel": np.zeros((1, self.patch_size), dtype=np.float16)}
+
+    def sketch(self, mel: np.ndarray) -> np.ndarray:
+        """What simple models see of a recording's patches: its seconds, the whole spectrogram in a few frames, each
+        band's mean and spread; under 1,000 numbers."""
+        frames = mel.astype(np.float32).reshape(-1, self.options.bands)
+        seen = cell_means(frames, min(_SEEN_BANDS, frames.shape[1]), axis=1)
+        return np.concatenate([[len(seen) / 100], stretched(seen, _SEEN_FRAMES).ravel(), seen.mean(0), seen.std(0)])
+
+    def wide_features(self, content: Content) -> WideFeatures:
+        """Its sketch."""
+        mel, ends = content.gather()["mel"], np.cumsum(content.lens)
+        sketches = [
+            self.sketch(mel[end - n : end]) for n, end in zip(content.lens.tolist(), ends.tolist(), strict=True)
+        ]
+        dense = np.stack(sketches) if sketches else np.zeros((0, len(self.sketch(self.blank()["mel"]))))
+        return WideFeatures(len(content), {"sketch": numbers(dense)}, dense)
 
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
         longer = int((content.lens > self.options.length).sum())
@@ -194,7 +213,7 @@ class AudioEncoder(Encoder, FileAnswers):
         slowest = np.ceil(content.lens * (1 + self.options.speed)).astype(np.int64)
         return np.minimum(slowest, self.options.length) + 1
 
-    # -- parts to positions ------------------------------------------------------------------------------------------
+    # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:
         keys, role = context.keys, context.role
         lens = np.minimum(content.lens, self.options.length)
@@ -206,51 +225,51 @@ class AudioEncoder(Encoder, FileAnswers):
             return self._asked(mel, lens, keys)
         if context.augment:
             mel, lens = augmented(self, mel, lens, keys)
-        part = local_positions(lens)
+        position = local_positions(lens)
         level = np.ones(len(mel), dtype=np.float32)
-        embedded = {"part": part, "count": np.zeros_like(part)}  # how many there are is not told
+        embedded = {"position": position, "count": np.zeros_like(position)}  # how many there are stays unknown
         if role == Role.GIVEN:
             return Segment({"mel": mel, "level": level, **embedded}, lens)
         level[self._masked(lens, keys)] = 0
         reads = np.flatnonzero(level == 0)
         seen = noisy(mel, self.noise(lens, keys), level[:, None])
-        targets = self._targets(mel[reads], level[reads], part[reads], embedded["count"][reads])
+        targets = self._targets(mel[reads], level[reads], position[reads], embedded["count"][reads])
         return Segment({"mel": seen, "level": level, **embedded}, lens, reads=reads, targets=targets)
 
     def _asked(self, mel: np.ndarray, lens: np.ndarray, keys: np.ndarray) -> Segment:
-        """The slot, then all parts at one noise level."""
+        """The slot, then all patches at one noise level."""
         level = np.repeat(asked_level(keys), lens).astype(np.float32)
         seen = noisy(mel, self.noise(lens, keys), level[:, None])
-        part = local_positions(lens + 1) - 1
-        is_part = part >= 0
+        position = local_positions(lens + 1) - 1
+        is_patch = position >= 0
 
         def beside_slots(array: np.ndarray) -> np.ndarray:
-            whole = np.zeros((len(part), *array.shape[1:]), dtype=np.float32)
-            whole[is_part] = array
+            whole = np.zeros((len(position), *array.shape[1:]), dtype=np.float32)
+            whole[is_patch] = array
             return whole
 
         seen, mel, level = beside_slots(seen), beside_slots(mel), beside_slots(level)
         count = np.repeat(lens, lens + 1)
         return Segment(
-            {"mel": seen, "level": level, "part": part, "count": count},
+            {"mel": seen, "level": level, "position": position, "count": count},
             lens + 1,
-            order=is_part.astype(np.int64),
-            reads=np.arange(len(part), dtype=np.int64),
-            targets=self._targets(mel, level, part, count),
+            order=is_patch.astype(np.int64),
+            reads=np.arange(len(position), dtype=np.int64),
+            targets=self._targets(mel, level, position, count),
         )
 
     def _targets(
-        self, mel: np.ndarray, level: np.ndarray, part: np.ndarray, count: np.ndarray
+        self, mel: np.ndarray, level: np.ndarray, position: np.ndarray, count: np.ndarray
     ) -> dict[str, np.ndarray]:
         length = (count / self.longest).astype(np.float32)
-        return {**denoising_targets(mel, level), "part": part, "length": length}
+        return {**denoising_targets(mel, level), "position": position, "length": length}
 
     def noise(self, lens: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """Normal numbers [n, numbers of a part], each part's of its own key."""
-        return rng.normal(rng.mix(np.repeat(rng.mix(keys, "noise"), lens), local_positions(lens)), self.part_size)
+        """Normal numbers [n, numbers of a patch], each patch's of its own key."""
+        return rng.normal(rng.mix(np.repeat(rng.mix(keys, "noise"), lens), local_positions(lens)), self.patch_size)
 
     def _masked(self, lens: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """bool [n]: runs of `span` parts that begin anywhere, one at least."""
+        """bool [n]: runs of `span` patches that begin anywhere, one at least."""
         o, local = self.options, local_positions(lens)
         u = rng.uniform(rng.mix(np.repeat(rng.mix(keys, "hide"), lens), local))
         begins = u < 1 - (1 - o.mask_rate) ** (1 / o.span)

@@ -1,5 +1,6 @@
-"""Recordings in the network: convolutions over time and bands, then a position for each part. Asked, a slot tells how
-many parts there will be; then all of them go from noise to sound together."""
+"""Recordings in the network: convolutions over time and bands, then a position for each patch.
+
+Asked, a slot answers how many patches there will be; then all of them go from noise to sound together."""
 
 from __future__ import annotations
 
@@ -29,29 +30,29 @@ class AudioModule(FlowModule[AudioEncoder]):
         self.deep = nn.Conv2d(2 * stem, 2 * stem, 3, padding=1)
         self.to_width = nn.Linear(2 * stem * step * -(-bands // 4), width)
         self.level_embedding = nn.Linear(SINUSOIDS, width)
-        self.position_embedding = nn.Linear(SINUSOIDS, width)  # of how far through the recording a part stands
+        self.position_embedding = nn.Linear(SINUSOIDS, width)  # of how far through the recording a patch stands
         self.slot = nn.Parameter(torch.zeros(width))
         self.lengths = BarDistribution(**encoder.length_bars.knowledge())
-        self.head = nn.Linear(width, encoder.part_size)
+        self.head = nn.Linear(width, encoder.patch_size)
         self.length_head = nn.Linear(width, self.lengths.size)
         for head in (self.head, self.length_head):
             nn.init.zeros_(head.weight)
         self.length_head.bias.data.copy_(self.lengths.mass.log())
 
     def embed(self, content: dict[str, Tensor]) -> Tensor:
-        part, count = content["part"], content["count"]
-        through = (part + 0.5) / count.clamp(min=1)  # how far through it: only where the length is known
-        x = self._stem(content["mel"], part) + self.level_embedding(sinusoidal_embedding(content["level"]))
+        position, count = content["position"], content["count"]
+        through = (position + 0.5) / count.clamp(min=1)  # how far through it: only where the length is known
+        x = self._stem(content["mel"], position) + self.level_embedding(sinusoidal_embedding(content["level"]))
         x = x + torch.where((count > 0)[:, None], self.position_embedding(sinusoidal_embedding(through)), 0.0)
-        return torch.where((part == SLOT)[:, None], self.slot, x)
+        return torch.where((position == SLOT)[:, None], self.slot, x)
 
-    def _stem(self, mel: Tensor, part: Tensor) -> Tensor:
-        """Convolutions over time and bands, all recordings on one axis of time with a silent part between, so that none
-        hears its neighbour; [n, numbers of a part] to [n, D]."""
+    def _stem(self, mel: Tensor, position: Tensor) -> Tensor:
+        """Convolutions over time and bands, all recordings on one axis of time with a silent patch between, so that
+        none hears its neighbour; [n, numbers of a patch] to [n, D]."""
         step, bands = self.options.step, self.options.bands
-        row = (part >= 0).nonzero()[:, 0]
-        index = torch.arange(len(row), device=mel.device) + (part[row] == 0).cumsum(0)
-        total = len(row) + int((part == 0).sum()) + 1
+        row = (position >= 0).nonzero()[:, 0]
+        index = torch.arange(len(row), device=mel.device) + (position[row] == 0).cumsum(0)
+        total = len(row) + int((position == 0).sum()) + 1
         total = -(-total // 64) * 64  # few different shapes: kernels are made for each
         line = mel.new_zeros(total, step * bands).index_copy(0, index, mel[row]).view(1, 1, total * step, bands)
         there = mel.new_zeros(total).index_fill(0, index, 1.0).repeat_interleave(step)[:, None]
@@ -59,12 +60,12 @@ class AudioModule(FlowModule[AudioEncoder]):
         x = F.gelu(self.wide(x)) * there
         x = x + F.gelu(self.deep(x)) * there
         out = self.to_width(x[0].transpose(0, 1).reshape(total, -1)[index])
-        return out.new_zeros(len(part), out.shape[1]).index_copy(0, row, out)
+        return out.new_zeros(len(position), out.shape[1]).index_copy(0, row, out)
 
     # -- positions to answers ----------------------------------------------------------------------------------------
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
-        """Of parts the flow's, of the slot the negative log density of the length (nats)."""
-        slot, w = targets["part"] == SLOT, targets["w"]
+        """Of patches the flow's, of the slot the negative log density of the length (nats)."""
+        slot, w = targets["position"] == SLOT, targets["w"]
         of_length = self.lengths.loss(self.length_head(h).float(), targets["length"])
         losses = torch.where(slot, of_length, self.denoising_loss(h, targets))
         return Loss((losses * w).sum(), w.sum(), losses.detach())
@@ -75,20 +76,20 @@ class AudioModule(FlowModule[AudioEncoder]):
         return {**state, "phase": torch.zeros_like(state["steps"]), "taken": torch.zeros_like(state["steps"])}
 
     def query(self, state: State) -> Query:
-        """The slot first; then all parts, again and again, from noise to sound."""
-        n, size, device = len(state["done"]), self.encoder.part_size, state["done"].device
+        """The slot first; then all patches, again and again, from noise to sound."""
+        n, size, device = len(state["done"]), self.encoder.patch_size, state["done"].device
         if not int(state["phase"][0]):
             count = torch.zeros(n, dtype=torch.int64, device=device)
             content = {"mel": torch.zeros(n, size, device=device), "level": torch.zeros(n, device=device)}
-            return Query({**content, "part": torch.full_like(count, SLOT), "count": count}, t=1, keep=True)
+            return Query({**content, "position": torch.full_like(count, SLOT), "count": count}, t=1, keep=True)
         length = state["length"]
         t = int(length.max())
-        part = torch.arange(t, device=device).expand(n, -1)
-        valid = part < length[:, None]
+        position = torch.arange(t, device=device).expand(n, -1)
+        valid = position < length[:, None]
         content = {
             "mel": state["patches"][:, :t].flatten(0, 1),
             "level": self.level(state).repeat_interleave(t),
-            "part": torch.where(valid, part, NOTHING).flatten(),
+            "position": torch.where(valid, position, NOTHING).flatten(),
             "count": length.repeat_interleave(t),
         }
         return Query(content, t=t, pos=1, valid=valid)
@@ -109,7 +110,7 @@ class AudioModule(FlowModule[AudioEncoder]):
         longest = state["max_length"].clamp(max=self.options.length)
         length = torch.minimum((chosen * self.encoder.longest).round().long(), longest).clamp(min=1)
         lens = np.full(len(keys), int(length.max()) if len(keys) else 1)
-        noise = self.encoder.noise(lens, keys).reshape(len(keys), -1, self.encoder.part_size)
+        noise = self.encoder.noise(lens, keys).reshape(len(keys), -1, self.encoder.patch_size)
         return {"length": length, "patches": torch.from_numpy(noise).to(h.device)}
 
     def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
@@ -120,6 +121,6 @@ class AudioModule(FlowModule[AudioEncoder]):
         encoder = self.encoder
         mel = (state["patches"] * encoder.scale + encoder.mean).cpu().numpy()
         return [
-            Answer(encoder.sound_of(parts[:length].reshape(-1, encoder.options.bands)))
-            for parts, length in zip(mel, state["length"].tolist(), strict=True)
+            Answer(encoder.sound_of(patches[:length].reshape(-1, encoder.options.bands)))
+            for patches, length in zip(mel, state["length"].tolist(), strict=True)
         ]

@@ -30,11 +30,11 @@ class BoxesEncoder(Encoder, ReadsAnother):
 
     type_name = "boxes"
     ragged = True
-    has_parts = True
+    divisible = True
 
     class Options(Config):
         on: str = "image"  # the column of the pictures that the boxes lie in
-        cells: int = Field(2, ge=1, le=16)  # each position of the picture answers for cells x cells parts of it
+        cells: int = Field(2, ge=1, le=16)  # each position of the picture answers for cells x cells cells of it
         min_score: float = Field(0.02, ge=0, lt=1)  # of an answered box
         max_boxes: int = Field(100, ge=1, le=MAX_CANDIDATES)  # answered in a picture
         overlap: float = Field(0.6, gt=0, le=1)  # how much (intersection over union) two of a class may share
@@ -109,7 +109,7 @@ class BoxesEncoder(Encoder, ReadsAnother):
         self.classes, self.counts = list(knowledge["classes"]), list(knowledge["counts"])
         self.extent, self.typical = list(knowledge["extent"]), list(knowledge["typical"])
 
-    # -- values to parts ---------------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         """Boxes of a class unseen in training are -1, those without a size stay: `dropped` counts both."""
         entries = entries_of(value)
@@ -124,10 +124,10 @@ class BoxesEncoder(Encoder, ReadsAnother):
         return content.lens
 
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
-        parts = content.gather()
-        low, size = parts["box"][:, :2], parts["box"][:, 2:]
+        arrays = content.gather()
+        low, size = arrays["box"][:, :2], arrays["box"][:, 2:]
         counts = {
-            "boxes of a class unseen in training": (parts["id"] < 0).sum(),
+            "boxes of a class unseen in training": (arrays["id"] < 0).sum(),
             "boxes without a size": (size <= 0).any(1).sum(),
         }
         if read_on is not None:
@@ -141,29 +141,29 @@ class BoxesEncoder(Encoder, ReadsAnother):
             counts["boxes that reach beyond their picture, cut at its border"] = beyond.sum()
         return {reason: int(count) for reason, count in counts.items() if count}
 
-    # -- parts to positions ------------------------------------------------------------------------------------------
+    # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:
         if context.role == Role.ASKED:
             return self._asked(content, context.read_positions or ReadPositions(np.zeros(len(content), dtype=np.int64)))
-        parts = content.gather()
-        n = len(parts["id"])
-        embedded = {"id": parts["id"], "box": self._normed(parts["box"]), "masked": np.zeros((n, 2), dtype=bool)}
+        arrays = content.gather()
+        n = len(arrays["id"])
+        embedded = {"id": arrays["id"], "box": self._normed(arrays["box"]), "masked": np.zeros((n, 2), dtype=bool)}
         if context.role == Role.GIVEN:
             return Segment(embedded, content.lens)
-        masked = self._masked(content, parts, context.keys)
+        masked = self._masked(content, arrays, context.keys)
         reads = np.flatnonzero(masked.any(1))
-        targets = self._targets_in_place(parts["id"][reads], embedded["box"][reads], masked[reads])
+        targets = self._targets_in_place(arrays["id"][reads], embedded["box"][reads], masked[reads])
         embedded = {
-            "id": np.where(masked[:, 0], 0, parts["id"]),
+            "id": np.where(masked[:, 0], 0, arrays["id"]),
             "box": embedded["box"] * ~masked[:, 1:],
             "masked": masked,
         }
         return Segment(embedded, content.lens, reads=reads, targets=targets)
 
-    def _masked(self, content: Content, parts: dict[str, np.ndarray], keys: np.ndarray) -> np.ndarray:
+    def _masked(self, content: Content, arrays: dict[str, np.ndarray], keys: np.ndarray) -> np.ndarray:
         """Either the label of a box, where it is known, or its corners, where it has a size: bool [n, 2]."""
         u = rng.uniform(rng.mix(np.repeat(keys, content.lens), "hide", local_positions(content.lens)), 2)
-        usable = np.stack([parts["id"] >= 0, (parts["box"][:, 2:] > 0).all(1)], axis=1)
+        usable = np.stack([arrays["id"] >= 0, (arrays["box"][:, 2:] > 0).all(1)], axis=1)
         return (u[:, :1] < self.options.mask_rate) & ((u[:, 1:] < 0.5) == np.array([True, False])) & usable
 
     def _targets_in_place(self, ids: np.ndarray, boxes: np.ndarray, masked: np.ndarray) -> dict[str, np.ndarray]:
@@ -228,9 +228,9 @@ class BoxesEncoder(Encoder, ReadsAnother):
 
         `frame` [m, 2, 3] takes what is seen of a picture to its own pixels (`ImageEncoder`).
         """
-        parts, m, K = content.gather(), len(content), int(content.lens.max(initial=0))
+        arrays, m, K = content.gather(), len(content), int(content.lens.max(initial=0))
         doc, local = np.repeat(np.arange(m), content.lens), local_positions(content.lens)
-        low, size = parts["box"][:, :2], parts["box"][:, 2:]
+        low, size = arrays["box"][:, :2], arrays["box"][:, 2:]
         back = np.linalg.inv(frame[:, :, :2].astype(np.float64))
         edges = np.stack([low, low + size], axis=1)  # [n, 2, xy]
         corners = np.stack([edges[:, [0, 0, 1, 1], 0], edges[:, [0, 1, 0, 1], 1]], axis=-1)  # [n, 4 corners, xy]
@@ -240,5 +240,5 @@ class BoxesEncoder(Encoder, ReadsAnother):
         area, left = (np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (whole, cut))
         cut[(size <= 0).any(1) | (left <= _MIN_SEEN * area)] = np.nan
         boxes, ids = np.full((m, K, 4), np.nan, dtype=np.float32), np.zeros((m, K), dtype=np.int64)
-        boxes[doc, local], ids[doc, local] = cut, parts["id"]
+        boxes[doc, local], ids[doc, local] = cut, arrays["id"]
         return boxes, ids

@@ -17,8 +17,9 @@ def entries_of(value: Any) -> list[Entry]:
         raise BadValueError(f"expected a list of boxes, found {type(value).__name__}")
     out = []
     for i, entry in enumerate(value):
-        label, box = (entry.get("label"), entry.get("box")) if isinstance(entry, dict) else (None, None)
-        if label is None or not _four_numbers(box):
+        fields = entry if isinstance(entry, dict) else {}
+        label, box = fields.get("label"), fields.get("box")
+        if label is None or box is None or not _four_numbers(box):
             raise BadValueError(
                 f'box {i} should be like {{"label": "cat", "box": [x, y, width, height]}}, found {str(entry)[:80]}'
             )

@@ -71,8 +71,8 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         self.multi = any(isinstance(v, list | tuple | set) for v in values)
         counts = Counter(name_of(x) for v in values for x in members(v))
         if len(counts) < 2 and not self.multi:
-            found = ", ".join(f"{name!r}: {count}" for name, count in counts.items()) or "none"
-            raise DataError(f"A category needs at least 2 classes in the training rows; found {found}.")
+            listed = ", ".join(f"{name!r}: {count}" for name, count in counts.items()) or "none"
+            raise DataError(f"A category needs at least 2 classes in the training rows; found {listed}.")
         originals = {name_of(x): x for v in values for x in members(v)}
         numeric = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in originals.values())
         self.classes = sorted(counts, key=(lambda name: float(originals[name])) if numeric else None)
@@ -99,7 +99,7 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         """A class as the training values were written: a bool, a number or a string."""
         return value_of(self.classes[index], self.kind)
 
-    # -- values to parts ---------------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         """A class never seen in training is -1: unknown where given, not trained on where asked. Where a value holds
         several, those never seen are only counted."""
@@ -136,30 +136,30 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         return {"classes unseen in training": unseen} if unseen else {}
 
     def wide_target(self, content: Content) -> tuple[np.ndarray, int]:
-        parts = content.gather()
-        return (parts["hot"] if self.multi else parts["id"]), len(self.classes)
+        arrays = content.gather()
+        return (arrays["hot"] if self.multi else arrays["id"]), len(self.classes)
 
     def wide_features(self, content: Content) -> WideFeatures:
         """Its class, or its classes."""
-        parts = content.gather()
+        arrays = content.gather()
         if not self.multi:
-            key = parts["id"].astype(np.uint64)  # unseen ones are one more class
-            return WideFeatures(len(content), {"class": one_each(parts["id"])}, key=key)
-        row, feature = np.nonzero(parts["hot"])
+            key = arrays["id"].astype(np.uint64)  # unseen ones are one more class
+            return WideFeatures(len(content), {"class": one_each(arrays["id"])}, key=key)
+        row, feature = np.nonzero(arrays["hot"])
         there = Sparse(row, feature.astype(np.uint64), np.ones(len(row), dtype=np.float32))
-        return WideFeatures(len(content), {"class": there}, dense=parts["hot"].astype(np.float64))
+        return WideFeatures(len(content), {"class": there}, dense=arrays["hot"].astype(np.float64))
 
-    # -- parts to positions ------------------------------------------------------------------------------------------
+    # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:
         m = len(content)
-        parts = {name: array for name, array in content.gather().items() if name != "unseen"}
+        arrays = {name: array for name, array in content.gather().items() if name != "unseen"}
         hidden = np.full(m, context.role != Role.GIVEN)
         if context.role == Role.GIVEN:
             if context.augment and not self.multi:
-                parts["id"] = np.where(rng.uniform(context.keys) < _UNKNOWN_RATE, -1, parts["id"])
-            return Segment({**parts, "hidden": hidden}, np.ones(m, dtype=np.int64))
-        blank = {name: np.zeros_like(array) for name, array in parts.items()}
-        targets = {**parts, "w": self._weights(parts)}
+                arrays["id"] = np.where(rng.uniform(context.keys) < _UNKNOWN_RATE, -1, arrays["id"])
+            return Segment({**arrays, "hidden": hidden}, np.ones(m, dtype=np.int64))
+        blank = {name: np.zeros_like(array) for name, array in arrays.items()}
+        targets = {**arrays, "w": self._weights(arrays)}
         if (on := context.read_positions) is not None:
             there = np.flatnonzero(on.lens)
             nothing = {name: array[:0] for name, array in {**blank, "hidden": hidden}.items()}
@@ -169,10 +169,10 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         ones, reads = np.ones(m, dtype=np.int64), np.arange(m, dtype=np.int64)
         return Segment({**blank, "hidden": hidden}, ones, reads=reads, targets=targets)
 
-    def _weights(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+    def _weights(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
         if self.multi:
-            return np.ones(len(parts["hot"]), dtype=np.float32)
-        ids = parts["id"]
+            return np.ones(len(arrays["hot"]), dtype=np.float32)
+        ids = arrays["id"]
         w = (ids >= 0).astype(np.float32)
         if self.options.balance:
             counts = np.maximum(np.array(self.counts, dtype=np.float32), 1)

@@ -11,7 +11,8 @@ from onetrunk.columns.category.encoder import CategoryEncoder, members
 from onetrunk.columns.families.baselines.views import CHARACTERS, KEYS, LINEAR, WORDS, as_keys
 from onetrunk.columns.families.names import name_of
 from onetrunk.core.answer import Answer
-from onetrunk.core.evaluation import Evaluation, Metric
+from onetrunk.core.evaluation import Evaluation
+from onetrunk.core.metric import Metric
 from onetrunk.metrics import classification
 
 _MAX_CLASSES_DRAWN = 40
@@ -24,7 +25,7 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
 
     def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
         classes = self.encoder.classes
-        p = np.array([[a.probability[name] for name in classes] for a in answers])
+        p = np.array([[a.of_classes[name] for name in classes] for a in answers])
         if self.encoder.multi:
             return classification.multilabel([[name_of(x) for x in members(t)] for t in truths], p, classes)
         answered = [name_of(a.value) for a in answers]

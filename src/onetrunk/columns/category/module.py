@@ -4,6 +4,7 @@ models do."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -15,14 +16,17 @@ from onetrunk.columns.category.encoder import CategoryEncoder
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss
+from onetrunk.core.calibration import Calibration, doubt_after
 from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.encoder import Growth
-from onetrunk.core.module import ColumnModule, Distribution, grown
+from onetrunk.core.module import Calibrated, ColumnModule, Distribution, grown
+from onetrunk.metrics.classification import ece
 from onetrunk.nn.dropout import dropout
+from onetrunk.nn.heads import calibration as calibrating
 from onetrunk.nn.heads.categorical import choose, divergence, linear_cross_entropy
 
 
-class CategoryModule(ColumnModule[CategoryEncoder], Distribution):
+class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated):
     read_out = ("head", "bias")
 
     def __init__(self, encoder: CategoryEncoder, width: int) -> None:
@@ -60,6 +64,9 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution):
 
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
         w = targets["w"]
+        if self.calibration is not None and not self.training:
+            each = self._calibrated_loss(self.logits(h), targets, self.calibration)
+            return Loss((each * w).sum(), w.sum(), each.detach())
         if self.encoder.multi:
             losses = F.binary_cross_entropy_with_logits(self.logits(h), targets["hot"], reduction="none").mean(-1)
             return Loss((losses * w).sum(), w.sum(), losses.detach())
@@ -80,6 +87,46 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution):
         own, theirs = (torch.stack([x, torch.zeros_like(x)], dim=-1) for x in (own, theirs))
         return divergence(own, theirs, temperature).mean(-1)
 
+    # -- how sure it is ----------------------------------------------------------------------------------------------
+    def probabilities(self, logits: Tensor, calibration: Calibration | None) -> Tensor:
+        """[r, classes]"""
+        return (calibrating.each_of if self.encoder.multi else calibrating.one_of)(logits, calibration)
+
+    def _calibrated_loss(self, logits: Tensor, targets: dict[str, Tensor], calibration: Calibration) -> Tensor:
+        if self.encoder.multi:
+            return calibrating.loss_of_each(logits, targets["hot"].to(logits), calibration).mean(-1)
+        return calibrating.loss_of_one(logits, targets["id"].clamp(min=0), calibration)
+
+    def fit_calibration(self, h: Tensor, targets: dict[str, Tensor], fitted_on: str) -> Calibration | None:
+        logits = self.logits(h).double()
+        if not self.encoder.multi:
+            known = targets["id"] >= 0
+            logits, targets = logits[known], {"id": targets["id"][known]}
+        rows = len(logits)
+        if not rows:
+            return None
+        doubt = doubt_after(rows, 2 if self.encoder.multi else logits.shape[1])
+
+        def loss(calibration: Calibration) -> float:
+            return float(self._calibrated_loss(logits, targets, calibration).sum())
+
+        temperature = calibrating.fit_temperature(lambda t: loss(Calibration(rows, "", t, doubt)))
+        fitted = Calibration(rows, fitted_on, temperature, doubt)
+        before, after = (
+            {"log_loss": loss(each) / rows, "ece": self._ece(self.probabilities(logits, each), targets)}
+            for each in (Calibration(rows, ""), fitted)
+        )
+        return replace(fitted, before=before, after=after)
+
+    def _ece(self, p: Tensor, targets: dict[str, Tensor]) -> float:
+        """Of several at once, of each class by itself."""
+        if self.encoder.multi:
+            said = p >= 0.5
+            sure, right = torch.where(said, p, 1 - p), said == (targets["hot"] > 0.5)
+        else:
+            sure, right = p.amax(-1), p.argmax(-1) == targets["id"]
+        return ece(sure.flatten().cpu().numpy(), right.flatten().cpu().numpy())
+
     def start(self, context: AnswerContext) -> State:
         state = context.state("temperature", "top_k", "top_p")
         if context.read_positions is not None:
@@ -97,7 +144,7 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution):
         if "lens" in state:  # the last position; of nothing, zeros
             h = F.pad(h, (0, 0, 1, 0))[torch.arange(h.shape[0], device=h.device), state["lens"]][:, None]
         logits = self.logits(h[:, 0])
-        p = logits.sigmoid() if self.encoder.multi else logits.softmax(-1)
+        p = self.probabilities(logits, self.calibration)
         return {**state, "done": ~state["done"], "p": p, "id": logits.argmax(-1)}
 
     def finish(self, state: State) -> list[Answer]:

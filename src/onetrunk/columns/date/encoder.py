@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ _FIRST = (dt.datetime.min - _EPOCH).total_seconds()
 _LAST = (dt.datetime(9999, 12, 31) - _EPOCH).total_seconds()
 
 # How far each cycle has run, 0 to 1.
-_CYCLES = {
+_CYCLES: dict[str, Callable[[dt.datetime], float]] = {
     "year": lambda t: (t.month - 1 + (t.day - 1) / 31) / 12,
     "month": lambda t: (t.day - 1) / 31,
     "week": lambda t: t.weekday() / 7,
@@ -74,8 +74,8 @@ class DateEncoder(ScalarEncoder):
         self.aware = any(moment.tzinfo is not None for moment in moments)
         seconds = [_seconds(moment) for moment in moments]
         self.resolution = next((r for r in _RESOLUTIONS if not any(s % r for s in seconds)), 0)
-        moments = [_moment(s) for s in seconds]
-        self.cycles = [name for name, phase in _CYCLES.items() if len({phase(moment) for moment in moments}) > 1]
+        whole = [_moment(s) for s in seconds]
+        self.cycles = [name for name, phase in _CYCLES.items() if len({phase(moment) for moment in whole}) > 1]
         super().fit(values)
 
     def knowledge(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class DateEncoder(ScalarEncoder):
         moment = _try(value, None)
         return str(value).strip() if moment is None else _moment(_seconds(moment)).isoformat()
 
-    # -- values to parts ------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     def to_line(self, value: Any) -> float:
         return _seconds(_read(value, self.day_first))
 
@@ -153,27 +153,28 @@ def _read(value: Any, day_first: bool | None) -> dt.datetime:
         return dt.datetime(value.year, value.month, value.day)
     if not isinstance(value, str):
         raise BadValueError(f"expected a date, found {value!r} ({type(value).__name__})")
-    found = next((match for pattern in _PATTERNS if (match := pattern.fullmatch(value.strip()))), None)
-    if found is None:
+    text = value.strip()
+    match = next(filter(None, (pattern.fullmatch(text) for pattern in _PATTERNS)), None)
+    if match is None:
         raise BadValueError(f"{value!r} is not a date; write YYYY-MM-DD or YYYY-MM-DD HH:MM:SS")
-    part = found.groupdict()
+    fields = match.groupdict()
     try:
-        month, day = _month_and_day(value, part, day_first)
-        return dt.datetime(int(part["y"]), month, day, *_clock(part), tzinfo=_zone(part["zone"]))
+        month, day = _month_and_day(value, fields, day_first)
+        return dt.datetime(int(fields["y"]), month, day, *_clock(fields), tzinfo=_zone(fields["zone"]))
     except ValueError as error:
         raise BadValueError(f"{value!r} is not a date: {error}") from None
 
 
-def _month_and_day(value: str, part: dict[str, str | None], day_first: bool | None) -> tuple[int, int]:
-    if part.get("name"):
-        name = part["name"].lower()
+def _month_and_day(value: str, fields: dict[str, Any], day_first: bool | None) -> tuple[int, int]:
+    if fields.get("name"):
+        name = fields["name"].lower()
         known = [i for i, month in enumerate(_MONTHS, 1) if month == name or month[:3] == name or name == "sept"]
         if not known:
-            raise ValueError(f"no month is called {part['name']}")
-        return (9 if name == "sept" else known[0]), int(part["d"])
-    if "a" not in part:
-        return int(part["m"]), int(part["d"])
-    a, b = int(part["a"]), int(part["b"])
+            raise ValueError(f"no month is called {fields['name']}")
+        return (9 if name == "sept" else known[0]), int(fields["d"])
+    if "a" not in fields:
+        return int(fields["m"]), int(fields["d"])
+    a, b = int(fields["a"]), int(fields["b"])
     if day_first is None:
         if a <= 12 and b <= 12 and a != b:
             raise BadValueError(
@@ -184,13 +185,13 @@ def _month_and_day(value: str, part: dict[str, str | None], day_first: bool | No
     return (b, a) if day_first else (a, b)
 
 
-def _clock(part: dict[str, str | None]) -> tuple[int, int, int, int]:
-    hour = int(part["h"] or 0)
-    if part["half"]:
+def _clock(fields: dict[str, str | None]) -> tuple[int, int, int, int]:
+    hour = int(fields["h"] or 0)
+    if fields["half"]:
         if not 1 <= hour <= 12:
             raise ValueError("hour must be in 1..12 with AM or PM")
-        hour = hour % 12 + (12 if part["half"].lower() == "pm" else 0)
-    return hour, int(part["min"] or 0), int(part["s"] or 0), int((part["f"] or "").ljust(6, "0")[:6])
+        hour = hour % 12 + (12 if fields["half"].lower() == "pm" else 0)
+    return hour, int(fields["min"] or 0), int(fields["s"] or 0), int((fields["f"] or "").ljust(6, "0")[:6])
 
 
 def _zone(text: str | None) -> dt.tzinfo | None:
@@ -211,14 +212,14 @@ def _try(value: Any, day_first: bool | None) -> dt.datetime | None:
 
 def _day_first(values: Sequence[Any]) -> bool | None:
     """How the column writes 05/04/2024, told by values like 31/01/2024; None if nothing or both are told."""
-    told = set()
+    day_first = set()
     for value in values:
-        found = _YEAR_LAST.fullmatch(value.strip()) if isinstance(value, str) else None
-        if found and int(found["a"]) > 12:
-            told.add(True)
-        elif found and int(found["b"]) > 12:
-            told.add(False)
-    return told.pop() if len(told) == 1 else None
+        match = _YEAR_LAST.fullmatch(value.strip()) if isinstance(value, str) else None
+        if match and int(match["a"]) > 12:
+            day_first.add(True)
+        elif match and int(match["b"]) > 12:
+            day_first.add(False)
+    return day_first.pop() if len(day_first) == 1 else None
 
 
 def _seconds(moment: dt.datetime) -> float:

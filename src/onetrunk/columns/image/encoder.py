@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from pydantic import Field
 
 from onetrunk.columns.families.patches.encoder import PatchEncoder, PatchGrid, moved
+from onetrunk.columns.families.patches.sketch import sketch_of_picture
 from onetrunk.core import rng
 from onetrunk.core.config import Config
 from onetrunk.core.encoder import FileAnswers
@@ -159,6 +160,9 @@ class ImageEncoder(PatchEncoder, FileAnswers):
         self.size, self.patch, self.channels = knowledge["size"], knowledge["patch"], knowledge["channels"]
         self.like = Preparation(**knowledge.get("like", {"side": self.size}))
 
+    def sketch(self, pixels: np.ndarray) -> np.ndarray:
+        return sketch_of_picture(pixels.reshape(self.grid.shape) / 255.0)
+
     @property
     def grid(self) -> PatchGrid:
         C, S, p = self.channels, self.size, self.patch
@@ -168,7 +172,7 @@ class ImageEncoder(PatchEncoder, FileAnswers):
     def prefix_count(self) -> int:
         return self.like.tokens
 
-    # -- values to parts ---------------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         image = open_image(value).convert("RGB" if self.channels == 3 else "L")
         sides = np.array(image.size, dtype=np.int32)
@@ -189,15 +193,15 @@ class ImageEncoder(PatchEncoder, FileAnswers):
         """uint8 [H, W] or [H, W, 3]."""
         return pixels[0] if self.channels == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))
 
-    # -- parts to positions ------------------------------------------------------------------------------------------
+    # -- arrays to positions -------------------------------------------------------------------------------------------
     def noise(self, keys: np.ndarray) -> np.ndarray:
         return self.grid.cut(rng.normal(rng.mix(keys, "noise"), *self.grid.shape))
 
-    def facts(self, parts: dict[str, np.ndarray], maps: np.ndarray) -> dict[str, np.ndarray]:
-        share = self.size / self.like.resized(parts["sides"])  # of the original that is seen
+    def facts(self, arrays: dict[str, np.ndarray], maps: np.ndarray) -> dict[str, np.ndarray]:
+        share = self.size / self.like.resized(arrays["sides"])  # of the original that is seen
         frame = maps * share[:, :, None].astype(np.float32)
         frame[:, :, 2] += 1
-        return {"frame": frame * (parts["sides"][:, :, None] / 2).astype(np.float32)}
+        return {"frame": frame * (arrays["sides"][:, :, None] / 2).astype(np.float32)}
 
     def augmented(self, x: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A keyed affine map, light and contrast for each image; the whole batch at once."""

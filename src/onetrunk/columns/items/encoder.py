@@ -85,7 +85,7 @@ class ItemsEncoder(HistoryEncoder):
         """The items of a history or of a ranked list, in order."""
         return self._fields(value)[self.asked]
 
-    # -- parts to positions ------------------------------------------------------------------------------------------
+    # -- arrays to positions -------------------------------------------------------------------------------------------
     def _more_targets(self, keys: np.ndarray, lens: np.ndarray, reads: np.ndarray) -> dict[str, np.ndarray]:
         """Each history's negatives stand at its first read, -1 at the others."""
         if not self.options.negatives or len(self.counts) <= self.options.small:

@@ -28,8 +28,8 @@ class NumberEncoder(ScalarEncoder):
 
     @classmethod
     def recognise(cls, values: Sequence[Any]) -> float:
-        found = [_try(value) for value in values if not (isinstance(value, str) and _CODE.fullmatch(value.strip()))]
-        numbers = [number for number in found if number is not None]
+        parsed = [_try(value) for value in values if not (isinstance(value, str) and _CODE.fullmatch(value.strip()))]
+        numbers = [number for number in parsed if number is not None]
         share = len(numbers) / max(1, len(values))
         if share < 0.8:  # a few words among numbers are bad values, not another type
             return 0.0
@@ -40,8 +40,8 @@ class NumberEncoder(ScalarEncoder):
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
         numbers = _plain_numbers(values)
         if numbers is None:
-            found = [_try(value) for value in values]
-            numbers = np.array([number for number in found if number is not None], dtype=np.float64)
+            parsed = [_try(value) for value in values]
+            numbers = np.array([number for number in parsed if number is not None], dtype=np.float64)
         if not len(numbers):
             return {"values": 0}
         low, quarter, half, three_quarters, high = np.quantile(numbers, [0, 0.25, 0.5, 0.75, 1]).tolist()

@@ -46,7 +46,7 @@ class Windows:
 class SeriesEncoder(Encoder, History):
     type_name = "series"
     ragged = True
-    has_parts = True
+    divisible = True
 
     class Options(Config):
         horizon: int = Field(24, ge=1, le=10_000)  # points asked
@@ -155,7 +155,7 @@ class SeriesEncoder(Encoder, History):
         """Patches of a channel that is given, to the end of what is known beforehand."""
         return -(-self.points // self.options.patch)
 
-    # -- values to parts ---------------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         return {"x": self.channels.scaled(value).astype(np.float32)}
 
@@ -173,7 +173,7 @@ class SeriesEncoder(Encoder, History):
         asked = self.seen_patches + self.asked_patches * (1 + self.options.paths)
         return np.full(len(content), len(self.channels) * max(asked, self.given_patches), dtype=np.int64)
 
-    # -- parts to positions ------------------------------------------------------------------------------------------
+    # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:
         if context.role == Role.ASKED:
             return self._forecast(content, context.keys, context.augment)
@@ -185,10 +185,10 @@ class SeriesEncoder(Encoder, History):
         masked = u < (self.options.mask_rate if context.role == Role.MASKED else dropout)
         visible = np.where(masked[..., None], np.nan, x)
         centre, scale = norm(visible.reshape(m, C, N * P))
-        parts = self.patches(visible, centre, scale)
+        arrays = self.patches(visible, centre, scale)
         if context.role == Role.GIVEN:
-            return Segment(parts, lens)
-        parts["kind"] = np.where(masked.reshape(-1), MASKED, SEEN)
+            return Segment(arrays, lens)
+        arrays["kind"] = np.where(masked.reshape(-1), MASKED, SEEN)
         present = np.isfinite(x) & masked[..., None]
         reads = np.flatnonzero(present.any(-1))
         y = np.where(present, (x - centre[..., None, None]) / scale[..., None, None], 0)
@@ -199,7 +199,7 @@ class SeriesEncoder(Encoder, History):
             "slot": np.zeros(len(reads), dtype=np.int64),
             "velocity": np.zeros(len(reads), dtype=np.float32),
         }
-        return Segment(parts, lens, reads=reads, targets=_weighed(targets))
+        return Segment(arrays, lens, reads=reads, targets=_weighed(targets))
 
     def _ending(self, content: Content, ends: np.ndarray, points: int) -> np.ndarray:
         """The `points` points before `ends` [m] of every document, NaN where there is none: [m, C, points]."""
@@ -290,10 +290,10 @@ class SeriesEncoder(Encoder, History):
             velocity = [np.zeros(len(y), dtype=np.float32), velocity_weight(level).astype(np.float32)]
             targets = {**twice, "velocity": _beside(velocity, m)}
         sizes = [size for _, size in blocks]
-        parts = {name: _beside([block[name] for block, _ in blocks], m) for name in blocks[0][0]}
+        arrays = {name: _beside([block[name] for block, _ in blocks], m) for name in blocks[0][0]}
         order = np.tile(np.repeat(np.arange(len(sizes)), sizes), m)
         lens = np.full(m, sum(sizes), dtype=np.int64)
-        return Segment(parts, lens, order, np.flatnonzero(order > 0), _weighed(targets))
+        return Segment(arrays, lens, order, np.flatnonzero(order > 0), _weighed(targets))
 
 
 def _normed(x: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -21,9 +21,9 @@ def turns(value: Any) -> list[tuple[str, str]]:
     """Role and content of every turn. Raises BadValueError for what is no such turn, and for an empty one."""
     proper = []
     for i, turn in enumerate(value):
-        parts = {key: part for key, part in turn.items() if part is not None}
-        role, content = parts.get("role"), parts.get("content")
-        if parts.keys() != {"role", "content"} or not isinstance(role, str) or not isinstance(content, str):
+        fields = {key: field for key, field in turn.items() if field is not None}
+        role, content = fields.get("role"), fields.get("content")
+        if fields.keys() != {"role", "content"} or not isinstance(role, str) or not isinstance(content, str):
             raise BadValueError(
                 f"turn {i} of a conversation must be {{'role': text, 'content': text}}, found {str(turn)[:60]!r}"
             )

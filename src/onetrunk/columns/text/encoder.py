@@ -16,8 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import Unigram
 
-from onetrunk.columns.families.tokens.encoder import MANY_VALUES, TokenEncoder, TokenOptions, token_parts
+from onetrunk.columns.families.tokens.encoder import MANY_VALUES, TokenEncoder, TokenOptions, token_arrays
 from onetrunk.columns.families.tokens.special_tokens import OWN, SpecialTokens, TokenHead
 from onetrunk.columns.families.tokens.tokenizers import character_tokenizer, train_bpe
 from onetrunk.columns.text.conversations import ANSWERS, is_conversation, rendered, replies, turns
@@ -37,7 +38,7 @@ class TextEncoder(TokenEncoder, Wide):
 
     type_name = "text"
     too_long = "texts"
-    unknown_parts = "unknown characters"
+    unknown_tokens = "unknown characters"
 
     class Options(TokenOptions):
         unit: Literal["bpe", "character"] = "bpe"
@@ -45,7 +46,7 @@ class TextEncoder(TokenEncoder, Wide):
 
     options: Options
     tokenizer: Tokenizer
-    converses = False  # were there conversations in what it learnt from?
+    learnt_conversations = False  # are there any among the training values?
 
     # -- values ------------------------------------------------------------------------------------------------------
     @classmethod
@@ -84,7 +85,7 @@ class TextEncoder(TokenEncoder, Wide):
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
         values = in_memory(values)
-        self.converses = any(is_conversation(v) for v in values)
+        self.learnt_conversations = any(is_conversation(v) for v in values)
         texts = _pieces(values)
         characters = Counter(c for text in texts for c in set(text))
         if not characters:
@@ -105,7 +106,7 @@ class TextEncoder(TokenEncoder, Wide):
 
         A tokenizer that came with its model stays what it is.
         """
-        self.converses = self.converses or any(is_conversation(v) for v in values)
+        self.learnt_conversations = self.learnt_conversations or any(is_conversation(v) for v in values)
         if self.special != OWN:
             return Growth()
         texts = _pieces(values)
@@ -127,6 +128,9 @@ class TextEncoder(TokenEncoder, Wide):
         self.tokenizer, self.special, self.token_head = tokenizer, special, head or TokenHead()
         self.tokenizer.encode_special_tokens = True  # "<|end|>" in a user's text is text
         self.size = self.token_head.rows or tokenizer.get_vocab_size()
+        controls = [i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special]
+        unigram = isinstance(tokenizer.model, Unigram) and special.unknown >= 0
+        self._controls = np.array(controls if unigram else [], dtype=np.int32)
         self._lookup: np.ndarray | None = None
         if self.options.unit == "character":
             vocab = {token: i for token, i in self.tokenizer.get_vocab().items() if len(token) == 1}
@@ -136,20 +140,23 @@ class TextEncoder(TokenEncoder, Wide):
 
     def knowledge(self) -> dict[str, Any]:
         known: dict[str, Any] = {"tokenizer": self.tokenizer.to_str(), "bigrams": self.bigrams.tolist()}
-        if self.converses:
-            known["converses"] = True
+        if self.learnt_conversations:
+            known["conversations"] = True
         if self.special != OWN:
             known |= {"special_tokens": asdict(self.special), "token_head": asdict(self.token_head)}
         return known
 
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
         self.bigrams = np.array(knowledge.get("bigrams", []), dtype=np.int64)
-        self.converses = knowledge.get("converses", False)
+        self.learnt_conversations = knowledge.get(
+            "conversations", knowledge.get("converses", False)
+        )  # the second: earlier folders
         tokenizer = Tokenizer.from_str(knowledge["tokenizer"])
         if "special_tokens" not in knowledge:
             self.use(tokenizer)
             return
-        special = {k: tuple(v) if isinstance(v, list) else v for k, v in knowledge["special_tokens"].items()}
+        kept: dict[str, Any] = knowledge["special_tokens"]
+        special: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()}
         self.use(tokenizer, SpecialTokens(**special), TokenHead(**knowledge["token_head"]))
 
     def decode(self, ids: list[int]) -> str:
@@ -158,19 +165,24 @@ class TextEncoder(TokenEncoder, Wide):
     def assets(self) -> dict[str, str]:
         return {"tokenizer.json": self.tokenizer.to_str(pretty=True)}
 
-    # -- values to parts ---------------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
-        return self._encode_turns(value) if is_conversation(value) else token_parts(self._ids(_checked(value)))
+        return self._encode_turns(value) if is_conversation(value) else token_arrays(self._ids(_checked(value)))
 
     def _ids(self, text: str) -> np.ndarray:
         if self._lookup is not None:
             points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
             return self._lookup[np.minimum(points, len(self._lookup) - 1)]
-        return np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int32)
+        return self._of_text(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _of_text(self, ids: list[int]) -> np.ndarray:
+        """What a user writes is text: a unigram model would read a spelt control token as one, here it is unknown."""
+        out = np.array(ids, dtype=np.int32)
+        return np.where(np.isin(out, self._controls), self.special.unknown, out) if len(self._controls) else out
 
     def _encode_turns(self, value: Any) -> dict[str, np.ndarray]:
         """The start before the first turn and the end after the last one are every text's."""
-        if not self.converses:
+        if not self.learnt_conversations:
             raise BadValueError("a conversation, and this column learnt from texts only: fine-tune it on conversations")
         between = np.array([self.special.end, self.special.start], dtype=np.int32)
         pieces: list[tuple[np.ndarray, bool]] = []
@@ -180,7 +192,7 @@ class TextEncoder(TokenEncoder, Wide):
                 pieces += [(between[:1], pieces[-1][1]), (between[1:], False)]
             pieces += [(self._ids(f"{role}\n"), False), (self._ids(_checked(content)), role == ANSWERS)]
         learnt = np.concatenate([np.full(len(ids), is_learnt) for ids, is_learnt in pieces])
-        return token_parts(np.concatenate([ids for ids, _ in pieces]), learnt)
+        return token_arrays(np.concatenate([ids for ids, _ in pieces]), learnt)
 
     def is_prompt(self, value: Any) -> bool:
         return is_conversation(value)
@@ -219,14 +231,14 @@ class TextEncoder(TokenEncoder, Wide):
         for first in range(0, len(texts), _TEXTS_AT_ONCE):
             some = texts[first : first + _TEXTS_AT_ONCE]
             for encoding in self.tokenizer.encode_batch_fast(some, add_special_tokens=False):
-                pieces.append(token_parts(np.array(encoding.ids, dtype=np.int32)))
+                pieces.append(token_arrays(self._of_text(encoding.ids)))
         return self.stack(pieces), present
 
     def wide_features(self, content: Content) -> WideFeatures:
         """Runs of 1 or 2 words and of 1 to 5 characters, counted."""
-        parts = content.gather()["id"]
+        joined = content.gather()["id"]
         ends = np.cumsum(content.lens).tolist()
-        ids = [parts[a:b].tolist() for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+        ids = [joined[a:b].tolist() for a, b in zip([0, *ends[:-1]], ends, strict=True)]
         texts = [text[:_WIDE_CHARACTERS] for text in self.tokenizer.decode_batch(ids, skip_special_tokens=False)]
         grams = {"words": word_ngrams(texts), "characters": character_ngrams(texts)}
         sparse = {name: Sparse(row, feature, count.astype(np.float32), counted=True)

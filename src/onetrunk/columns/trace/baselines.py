@@ -16,11 +16,11 @@ class StepShares(BaseEstimator):
 
     def fit(self, x: Any, y: np.ndarray) -> StepShares:
         """`y` holds encoded histories, whose classes begin at row `first`."""
-        then = np.concatenate([parts[self.asked] for parts in y]) - self.first
+        then = np.concatenate([steps[self.asked] for steps in y]) - self.first
         by = (
             np.zeros_like(then)
             if self.field is None
-            else np.concatenate([parts[self.field] for parts in y]) - self.first + 1
+            else np.concatenate([steps[self.field] for steps in y]) - self.first + 1
         )
         by, then = np.maximum(by, 0)[then >= 0], then[then >= 0]
         counts = np.zeros((by.max(initial=0) + 1, self.count))

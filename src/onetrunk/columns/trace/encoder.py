@@ -49,10 +49,10 @@ class TraceEncoder(HistoryEncoder):
 
     def encode_judged(self, value: Any) -> dict[str, np.ndarray]:
         """As `encode`; raises BadValueError also where there is no step that could be judged."""
-        parts = self.encode(value)
-        if (parts[self.asked] < FIRST).all():
+        arrays = self.encode(value)
+        if (arrays[self.asked] < FIRST).all():
             raise BadValueError(f"no step has a known {self.asked}")
-        return parts
+        return arrays
 
     def asked_values(self, value: Any) -> list[Any]:
         """What was answered at each step, None where it is not known."""

@@ -47,8 +47,8 @@ class TraceEvaluation(HistoryEvaluation[TraceEncoder]):
             rows = encoder.encode(truth)[answer.field or encoder.asked]
             return answer.by_class[np.maximum(rows - FIRST + 1, 0) if answer.field else np.zeros_like(rows)]
         index = encoder.rows_of(encoder.asked)
-        rows = [index.get(name_of(v), FIRST) - FIRST for v in encoder.asked_values(answer.value)]
-        return np.eye(len(encoder.counts))[rows]
+        own = [index.get(name_of(v), FIRST) - FIRST for v in encoder.asked_values(answer.value)]
+        return np.eye(len(encoder.counts))[own]
 
     # -- baselines ---------------------------------------------------------------------------------------------------
     def baselines(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from pydantic import Field
 
 from onetrunk.columns.families.patches.encoder import PatchEncoder, PatchGrid, moved
+from onetrunk.columns.families.patches.sketch import cell_means
 from onetrunk.core import rng
 from onetrunk.core.config import Config
 from onetrunk.core.encoder import FileAnswers
@@ -21,6 +22,7 @@ from onetrunk.media.image import png
 from onetrunk.media.video import MAX_SIDE, SUFFIXES, frames_of, open_video
 
 _SAMPLE = 50  # films that the size is learnt from
+_SEEN_CELLS, _SEEN_FRAMES = 8, 4  # a side of a frame, and frames, that simple models see at most
 _FRAME_TIME = 150  # milliseconds that a frame is shown
 
 
@@ -119,6 +121,12 @@ class VideoEncoder(PatchEncoder, FileAnswers):
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
         self.size, self.patch, self.channels = knowledge["size"], knowledge["patch"], knowledge["channels"]
 
+    def sketch(self, pixels: np.ndarray) -> np.ndarray:
+        """Of pixels [T, C, H, W]; at most 768."""
+        cells = min(_SEEN_CELLS, self.size)
+        frames = cell_means(pixels / 255.0, min(_SEEN_FRAMES, len(pixels)), axis=0)
+        return cell_means(cell_means(frames, cells, axis=2), cells, axis=3).reshape(-1)
+
     @property
     def grid(self) -> PatchGrid:
         """Over time, down and across; of frames that fill no patch the last is repeated."""
@@ -127,7 +135,7 @@ class VideoEncoder(PatchEncoder, FileAnswers):
         shape = (t * k, C, self.size, self.size)
         return PatchGrid(shape, (t, k, C, side, p, side, p), order=(0, 3, 5, 1, 2, 4, 6), patch_axes=3)
 
-    # -- values to parts ---------------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         frames = open_video(value)
         frames = frames[np.linspace(0, len(frames) - 1, self.options.frames).round().astype(np.int64)]
@@ -145,7 +153,7 @@ class VideoEncoder(PatchEncoder, FileAnswers):
         """uint8 [frames, side, side, 3]."""
         return frames_of(pixels[: self.options.frames].transpose(0, 2, 3, 1))
 
-    # -- parts to positions ------------------------------------------------------------------------------------------
+    # -- arrays to positions -------------------------------------------------------------------------------------------
     def whole(self, x: np.ndarray) -> np.ndarray:
         missing = self.grid.shape[0] - self.options.frames
         return np.concatenate([x, x[:, -1:].repeat(missing, axis=1)], axis=1) if missing else x

@@ -59,9 +59,29 @@ def from_batches(batches: Iterable[pa.RecordBatch], where: object, names: list[s
 
 
 def _lasting(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Without dictionaries, which would differ from batch to batch."""
-    columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]
-    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
+    """Without dictionaries, which would differ from batch to batch, and views, of which Arrow cannot take rows."""
+    return pa.RecordBatch.from_arrays(list(map(_lasting_array, batch.columns)), batch.schema.names)
+
+
+def _lasting_array(array: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(array.type):
+        values = _lasting_array(array.dictionary)
+        return pa.DictionaryArray.from_arrays(array.indices, values).dictionary_decode()
+    plain = _without_views(array.type)
+    return array if plain == array.type else array.cast(plain)
+
+
+def _without_views(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inner = _without_views(kind.value_type)
+        return pa.list_(inner) if pa.types.is_list(kind) else pa.large_list(inner)
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _without_views(field.type)) for field in kind])
+    return kind
 
 
 def columns_of(spool: Spool, names: list[str], decoder: Callable[[str, int], Decode]) -> Columns:

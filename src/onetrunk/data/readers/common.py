@@ -9,8 +9,9 @@ from __future__ import annotations
 import datetime
 import decimal
 import mimetypes
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from onetrunk.core.values import Mapped, Repeated, Values, blocks, chain
 Columns = dict[str, Sequence[Any]]
 Notes = list[str]
 
+_NESTED = (str, list, tuple, dict)
 _MEDIA = mimetypes.MimeTypes()
 for _suffix, _kind in {
     ".flac": "audio/flac",
@@ -33,6 +35,7 @@ for _suffix, _kind in {
 
 
 _FEW = 100_000  # rows
+_HALF = re.compile("[\ud800-\udfff]")  # of a pair of code units that are one character only together
 
 
 def suffix_of(path: Path) -> str:
@@ -48,6 +51,11 @@ def check_names(names: list[str], where: object) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"Column names must differ; in {where} these appear more than once: {', '.join(twice)}.")
+
+
+def header_names(cells: list[str]) -> list[str]:
+    """Column names out of a header's cells; one that is empty has its number for a name."""
+    return [cell.strip() or f"column {i + 1}" for i, cell in enumerate(cells)]
 
 
 def media(path: Path) -> str | None:
@@ -108,3 +116,54 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime.time):
         return value.isoformat()
     return None if type(value).__name__ == "NAType" else value
+
+
+def unicode_only(columns: Columns, notes: Notes) -> Columns:
+    """Columns in memory whose text is Unicode's: half of a surrogate pair, which JSON and Python can hold and UTF-8
+    cannot, becomes U+FFFD, and the note says in how many cells."""
+    whole, cells = dict(columns), 0
+    for name, values in columns.items():
+        if isinstance(values, list) and any(map(_has_half, values)):
+            cells += sum(map(_has_half, values))
+            whole[name] = [_without_halves(v) if _has_half(v) else v for v in values]
+    if any(map(_has_half, columns)):
+        whole = {_without_halves(name): values for name, values in whole.items()}
+        check_names(list(map(_without_halves, columns)), "the table")
+    _tell_halves(cells, notes)
+    return whole
+
+
+def unicode_rows(records: Iterable[dict[str, Any]], notes: Notes) -> Iterator[dict[str, Any]]:
+    """As `unicode_only`, of rows one after the other; the note comes after the last one."""
+    cells = 0
+    for record in records:
+        if _has_half(record):
+            cells += sum(map(_has_half, record.values()))
+            record = _without_halves(record)
+        yield record
+    _tell_halves(cells, notes)
+
+
+def _tell_halves(cells: int, notes: Notes) -> None:
+    if cells:
+        notes.append(
+            f"{cells:,} cells hold half of a surrogate pair, which is no character: it was replaced by \ufffd."
+        )
+
+
+def _has_half(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value.isascii() and _HALF.search(value) is not None
+    if isinstance(value, dict):
+        return any(map(_has_half, value)) or any(map(_has_half, value.values()))
+    return (
+        isinstance(value, list | tuple) and isinstance(next(iter(value), None), _NESTED) and any(map(_has_half, value))
+    )
+
+
+def _without_halves(value: Any) -> Any:
+    if isinstance(value, str):
+        return _HALF.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_without_halves(key): _without_halves(v) for key, v in value.items()}
+    return [_without_halves(v) for v in value] if isinstance(value, list | tuple) else value

@@ -12,7 +12,7 @@ from pyarrow import csv as arrow_csv
 from onetrunk.core.errors import DataError
 from onetrunk.data.readers.arrow import columns_of, present, python_values
 from onetrunk.data.readers.cells import DECIMAL, MISSING, Kind, typed
-from onetrunk.data.readers.common import Columns, Notes, check_names
+from onetrunk.data.readers.common import Columns, Notes, check_names, header_names
 from onetrunk.data.readers.text import TextFile
 from onetrunk.data.spool import Decode, Spool
 
@@ -34,8 +34,7 @@ def delimited(delimiter: str) -> Callable[[Path, Notes], Columns]:
 
 def _header(file: TextFile, delimiter: str) -> list[str]:
     with file.text() as text:
-        cells = next(row for row in csv.reader(text, delimiter=delimiter) if row)
-    return [cell.strip() or f"column {i + 1}" for i, cell in enumerate(cells)]
+        return header_names(next(row for row in csv.reader(text, delimiter=delimiter) if row))
 
 
 class _Reading:
@@ -99,7 +98,8 @@ class _Reading:
             )
 
     def _ragged(self) -> str | None:
-        bad, count = [], 0
+        bad: list[tuple[int, int]] = []
+        count = 0
         try:
             with self.file.text() as text:
                 reader = csv.reader(text, delimiter=self.delimiter)
@@ -111,10 +111,10 @@ class _Reading:
             return None
         if not bad:
             return None
-        shown = "; ".join(f"line {line} has {width}" for line, width in bad)
+        lines = "; ".join(f"line {line} has {width}" for line, width in bad)
         more = f"; and {count - len(bad):,} more" if count > len(bad) else ""
         return (
-            f"Every row of {self.file.path} must have {len(self.names)} values like its header: {shown}{more}. "
+            f"Every row of {self.file.path} must have {len(self.names)} values like its header: {lines}{more}. "
             "Put values that hold the separator or line breaks in double quotes."
         )
 

@@ -19,23 +19,23 @@ from onetrunk.data.readers.text import read_text
 
 
 def splits_of(folder: Path, words: Mapping[str, str], notes: Notes) -> dict[str, Columns] | None:
-    """Named parts ("" where there are none) of a folder of VOC or COCO; None where it is neither.
+    """Named splits ("" where there are none) of a folder of VOC or COCO; None where it is neither.
 
-    `words` says which part a word in a file's name stands for. Where both are kept beside each other, VOC is read.
+    `words` says which split a word in a file's name stands for. Where both are kept beside each other, VOC is read.
     """
     if (folder / "Annotations").is_dir():
         return _voc(folder, notes)
-    found = [p for place in (folder, folder / "annotations") if place.is_dir() for p in sorted(place.glob("*.json"))]
-    found = [p for p in found if is_coco(p)]
-    if not found:
+    paths = [p for parent in (folder, folder / "annotations") if parent.is_dir() for p in sorted(parent.glob("*.json"))]
+    paths = [p for p in paths if is_coco(p)]
+    if not paths:
         return None
-    named = {p: next((words[w] for w in re.findall("[a-z]+", p.stem.lower()) if w in words), "") for p in found}
-    if len(set(named.values())) < len(found):
-        names = ", ".join(p.name for p in found)
+    named = {p: next((words[w] for w in re.findall("[a-z]+", p.stem.lower()) if w in words), "") for p in paths}
+    if len(set(named.values())) < len(paths):
+        names = ", ".join(p.name for p in paths)
         raise DataError(
-            f"{folder} holds several COCO files ({names}) that do not name different parts: name one of them."
+            f"{folder} holds several COCO files ({names}) that do not name different splits: name one of them."
         )
-    return {part: from_coco(path, folder, notes) for path, part in named.items()}
+    return {split: from_coco(path, folder, notes) for path, split in named.items()}
 
 
 # -- COCO --------------------------------------------------------------------------------------------------------------
@@ -80,44 +80,44 @@ def from_coco(path: Path, folder: Path, notes: Notes) -> Columns:
 class _Pictures:
     """Finds the file of a name: in the likeliest places first, else anywhere in the folder."""
 
-    def __init__(self, folder: Path, places: tuple[Path, ...]) -> None:
-        self.folder, self.places = folder, places
+    def __init__(self, folder: Path, folders: tuple[Path, ...]) -> None:
+        self.folder, self.folders = folder, folders
         self._all: dict[str, Path] | None = None
 
     def all(self, names: list[str], source: Path) -> list[Path]:
         """The files of all names. DataError where none is there."""
-        found = [self(name) for name in names]
-        if found and not any(p.is_file() for p in found):
+        paths = [self(name) for name in names]
+        if paths and not any(p.is_file() for p in paths):
             raise DataError(
                 f"None of the pictures that {source} names is there, for example {names[0]!r}: put them beside it, "
                 f"or in {self.folder}."
             )
-        return found
+        return paths
 
     def __call__(self, name: str) -> Path:
         """The file, or where it should have been: then reading it says that it is missing."""
-        there = next((p / name for p in self.places if (p / name).is_file()), None)
+        there = next((p / name for p in self.folders if (p / name).is_file()), None)
         if there is not None:
             return there
         if self._all is None:
             self._all = {p.name: p for p in sorted(self.folder.rglob("*")) if media(p) == "image" and p.is_file()}
-        return self._all.get(Path(name).name, self.places[0] / name)
+        return self._all.get(Path(name).name, self.folders[0] / name)
 
 
 # -- Pascal VOC --------------------------------------------------------------------------------------------------------
 def _voc(folder: Path, notes: Notes) -> dict[str, Columns]:
-    """`Annotations/*.xml`, in the parts that `ImageSets/Main` names where it does."""
+    """`Annotations/*.xml`, in the splits that `ImageSets/Main` names where it does."""
     files = {p.stem: p for p in sorted((folder / "Annotations").glob("*.xml"))}
     if not files:
         raise DataError(f"{folder / 'Annotations'} holds no .xml file: expected one for each picture.")
-    sets = {part: folder / "ImageSets" / "Main" / f"{part}.txt" for part in ("train", "val", "test")}
-    sets = {part: path for part, path in sets.items() if path.is_file()}
+    sets = {split: folder / "ImageSets" / "Main" / f"{split}.txt" for split in ("train", "val", "test")}
+    sets = {split: path for split, path in sets.items() if path.is_file()}
     find = _Pictures(folder, (folder / "JPEGImages", folder))
     if not sets:
         return {"": _voc_table(files.values(), find)}
     chosen = {
-        part: [line.split()[0] for line in read_text(path, notes).splitlines() if line.strip()]
-        for part, path in sets.items()
+        split: [line.split()[0] for line in read_text(path, notes).splitlines() if line.strip()]
+        for split, path in sets.items()
     }
     absent = [name for names in chosen.values() for name in names if name not in files]
     if absent:
@@ -125,7 +125,7 @@ def _voc(folder: Path, notes: Notes) -> dict[str, Columns]:
     rest = len(files.keys() - {name for names in chosen.values() for name in names})
     if rest:
         notes.append(f"{folder.name}: left {rest:,} pictures that are in no set.")
-    return {part: _voc_table([files[name] for name in names], find) for part, names in chosen.items()}
+    return {split: _voc_table([files[name] for name in names], find) for split, names in chosen.items()}
 
 
 def _voc_table(paths: Iterable[Path], find: _Pictures) -> Columns:
@@ -139,15 +139,15 @@ def _voc_boxes(root: ElementTree.Element, path: Path) -> Iterator[dict[str, Any]
     for entry in root.iter("object"):
         ends = [_text(entry, f"bndbox/{name}") for name in ("xmin", "ymin", "xmax", "ymax")]
         try:
-            left, top, right, bottom = map(float, ends)
-        except (TypeError, ValueError):
+            left, top, right, bottom = (float(end or "") for end in ends)
+        except ValueError:
             raise DataError(f"{path}: expected xmin, ymin, xmax and ymax of every object, found {ends}.") from None
         yield {"label": _text(entry, "name"), "box": [left, top, right - left, bottom - top]}
 
 
 def _text(element: ElementTree.Element, path: str) -> str | None:
-    found = element.findtext(path)
-    return found.strip() if found else None
+    text = element.findtext(path)
+    return text.strip() if text else None
 
 
 def _xml(path: Path) -> ElementTree.Element:

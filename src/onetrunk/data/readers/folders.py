@@ -19,13 +19,14 @@ from onetrunk.data.readers.common import Columns, Notes, as_files, join, media, 
 from onetrunk.data.readers.delimited import delimited
 from onetrunk.data.readers.json_lines import json_file, json_lines
 from onetrunk.data.readers.text import read_text
+from onetrunk.data.readers.workbooks import DATABASES, WORKBOOKS, database, split_name, workbook
 
 SPLITS = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-SPLIT_OF = {word: part for part, words in SPLITS.items() for word in words}
+SPLIT_OF = {word: split for split, words in SPLITS.items() for word in words}
 
 
 def _whole_text(path: Path, notes: Notes) -> Columns:
@@ -42,11 +43,14 @@ READERS: dict[str, Callable[[Path, Notes], Columns]] = {
     ".arrow": arrow,
     ".feather": arrow,
     ".txt": _whole_text,
+    **dict.fromkeys(WORKBOOKS, workbook),
+    **dict.fromkeys(DATABASES, database),
 }
 
 
 def from_path(path: Path, notes: Notes) -> Columns:
     """One file or folder. Raises UsageError when it is not there, DataError when it cannot be used."""
+    path, inside = split_name(path)
     if not path.exists():
         names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UsageError(f"There is no file or folder {path}.{nearest(path.name, names)}")
@@ -56,11 +60,15 @@ def from_path(path: Path, notes: Notes) -> Columns:
     if suffix not in READERS:
         known = ", ".join(READERS)
         raise DataError(
-            f"Cannot read {path}: expected one of {known} (those of text also .gz) or a folder; "
+            f"Cannot read {path}: expected one of {known} (those of text also .gz), a folder, or hf://name; "
             f"found {suffix or 'no suffix'!r}."
         )
-    is_coco = suffix == ".json" and detection.is_coco(path)
-    columns = detection.from_coco(path, path.parent, notes) if is_coco else READERS[suffix](path, notes)
+    if suffix == ".json" and detection.is_coco(path):
+        columns = detection.from_coco(path, path.parent, notes)
+    elif inside is not None:
+        columns = (workbook if suffix in WORKBOOKS else database)(path, notes, inside)
+    else:
+        columns = READERS[suffix](path, notes)
     if not columns or not len(next(iter(columns.values()))):
         raise DataError(f"{path} has no rows: only {'a header' if columns else 'nothing'} was found.")
     return {name: as_files(values, path.parent) for name, values in columns.items()}
@@ -81,36 +89,36 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _folder(folder: Path, notes: Notes) -> Columns:
-    """Metadata beside files; pictures with boxes; named parts; one table; or files in class folders."""
+    """Metadata beside files; pictures with boxes; named splits; one table; or files in class folders."""
     inside = _visible(folder)
     metadata = next((p for p in inside if p.name in ("metadata.csv", "metadata.jsonl", "metadata.parquet")), None)
     if metadata is not None:
         return _with_metadata(metadata, notes)
-    found = detection.splits_of(folder, SPLIT_OF, notes)
-    if found is not None:
-        return from_splits(found) if len(found) > 1 else next(iter(found.values()))
+    annotated = detection.splits_of(folder, SPLIT_OF, notes)
+    if annotated is not None:
+        return from_splits(annotated) if len(annotated) > 1 else next(iter(annotated.values()))
     tables = [p for p in inside if p.is_file() and suffix_of(p) in READERS]
-    parts = {
+    split_of = {
         p: SPLIT_OF[m[1]]
         for p in tables
         if (m := re.match(r"([a-z]+)(?:[-_.]\d.*|\..*)$", p.name)) and m[1] in SPLIT_OF
     }
-    suffixes = {suffix_of(p) for p in parts}
+    suffixes = {suffix_of(p) for p in split_of}
     if len(suffixes) > 1:  # a text file of notes beside tables is not a table
-        parts = {p: part for p, part in parts.items() if suffix_of(p) != ".txt"}
+        split_of = {p: split for p, split in split_of.items() if suffix_of(p) != ".txt"}
         suffixes -= {".txt"}
     if len(suffixes) > 1:
         raise DataError(f"{folder} holds its splits in several formats ({', '.join(sorted(suffixes))}): keep one.")
-    if parts:
-        others = [p.name for p in tables if p not in parts]
+    if split_of:
+        others = [p.name for p in tables if p not in split_of]
         if others:
-            notes.append(f"{folder.name}: read {', '.join(p.name for p in parts)}; left {', '.join(others)}.")
-        read = [(part, from_path(p, notes)) for p, part in parts.items()]
-        order = [part for part in SPLITS if part in parts.values()]
-        return from_splits({part: join([columns for name, columns in read if name == part]) for part in order})
+            notes.append(f"{folder.name}: read {', '.join(p.name for p in split_of)}; left {', '.join(others)}.")
+        read = [(split, from_path(p, notes)) for p, split in split_of.items()]
+        order = [split for split in SPLITS if split in split_of.values()]
+        return from_splits({split: join([columns for name, columns in read if name == split]) for split in order})
     folders = {SPLIT_OF[p.name.lower()]: p for p in inside if p.is_dir() and p.name.lower() in SPLIT_OF}
     if folders:
-        return from_splits({part: _folder(folders[part], notes) for part in SPLITS if part in folders})
+        return from_splits({split: _folder(folders[split], notes) for split in SPLITS if split in folders})
     tables = [p for p in tables if suffix_of(p) != ".txt"]
     if len(tables) == 1:
         return from_path(tables[0], notes)
@@ -136,18 +144,18 @@ def _with_metadata(metadata: Path, notes: Notes) -> Columns:
 
 
 def _files_by_class(folder: Path, notes: Notes) -> Columns:
-    found: list[tuple[Path, str | None]] = [(p, None) for p in _visible(folder) if p.is_file()]
+    files: list[tuple[Path, str | None]] = [(p, None) for p in _visible(folder) if p.is_file()]
     for label in (p for p in _visible(folder) if p.is_dir()):
-        found += [(p, label.name) for p in sorted(label.rglob("*")) if p.is_file() and not p.name.startswith(".")]
-    if any(label is not None for _, label in found):
-        found = [(p, label) for p, label in found if label is not None]
-    kinds = Counter(kind for p, _ in found if (kind := media(p)))
+        files += [(p, label.name) for p in sorted(label.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+    if any(label is not None for _, label in files):
+        files = [(p, label) for p, label in files if label is not None]
+    kinds = Counter(kind for p, _ in files if (kind := media(p)))
     if not kinds:
-        raise DataError(f"{folder} holds neither a table, nor parts (train, val, test), nor files in class folders.")
+        raise DataError(f"{folder} holds neither a table, nor splits (train, val, test), nor files in class folders.")
     kind = kinds.most_common(1)[0][0]
-    others = [p.name for p, _ in found if media(p) != kind]
+    others = [p.name for p, _ in files if media(p) != kind]
     if others:
         notes.append(f"{folder.name}: left {len(others):,} files of another kind, for example {others[0]}.")
-    found = [(p, label) for p, label in found if media(p) == kind]
-    columns: Columns = {kind: [read_text(p, notes) if p.suffix == ".txt" else p for p, _ in found]}
-    return columns if found[0][1] is None else {**columns, "label": [label for _, label in found]}
+    files = [(p, label) for p, label in files if media(p) == kind]
+    columns: Columns = {kind: [read_text(p, notes) if p.suffix == ".txt" else p for p, _ in files]}
+    return columns if files[0][1] is None else {**columns, "label": [label for _, label in files]}

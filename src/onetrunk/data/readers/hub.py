@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,32 @@ _ROWS = 4096  # read at once
 def is_dataset(source: Any) -> bool:
     """Is it a Hugging Face `Dataset`? Known by what it can do, so that the package need not be there."""
     return all(hasattr(source, name) for name in ("features", "column_names", "with_format", "num_rows"))
+
+
+def is_stream(source: Any) -> bool:
+    """Is it a Hugging Face `IterableDataset`?"""
+    return hasattr(source, "num_rows") is False and all(
+        hasattr(source, name) for name in ("features", "column_names", "with_format", "take")
+    )
+
+
+def from_stream(dataset: Any) -> Columns:
+    """All rows of a Hugging Face `IterableDataset`, once. Raises DataError where they are not of one kind."""
+    tables = iter(dataset.with_format("arrow").iter(_ROWS))
+    first = next(tables, None)
+    if first is None:
+        return {}
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            for table in chain([first], tables):
+                yield from table.cast(first.schema).to_batches()
+        except (pa.ArrowException, ValueError) as error:
+            raise DataError(f"The rows of the stream are not of one kind: {error}.") from None
+
+    columns = from_batches(batches(), "the stream", list(first.schema.names))
+    features = dataset.features or {}
+    return {name: _as_featured(values, features.get(name)) for name, values in columns.items()}
 
 
 def from_dataset(dataset: Any) -> Columns:

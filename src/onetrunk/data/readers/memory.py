@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from onetrunk.core.errors import DataError
+import numpy as np
+import pyarrow as pa
+
+from onetrunk.core.errors import DataError, UsageError
+from onetrunk.data.readers.arrow import from_batches
 from onetrunk.data.readers.common import Columns, check_names, plain
 
 
@@ -30,3 +34,24 @@ def from_frame(frame: Any) -> Columns:
     names = [str(name) for name in frame.columns]
     check_names(names, "the DataFrame")
     return {name: [plain(v) for v in frame.iloc[:, i].tolist()] for i, name in enumerate(names)}
+
+
+def from_stream(source: Any) -> Columns:
+    """What gives its rows as Arrow's stream (`__arrow_c_stream__`): tables of pyarrow, polars, DuckDB and others."""
+    try:
+        reader = pa.RecordBatchReader.from_stream(source)
+        return from_batches(reader, f"the {type(source).__name__}", reader.schema.names)
+    except pa.ArrowException as error:
+        raise DataError(f"The {type(source).__name__} is not a table: {error}.") from None
+
+
+def from_array(array: np.ndarray) -> Columns:
+    """A structured array by its fields; one of two axes by its columns, called 0, 1, ... as pandas calls them."""
+    if array.dtype.names:
+        return from_mapping({name: array[name] for name in array.dtype.names})
+    if array.ndim != 2:
+        raise UsageError(
+            f"An array of shape {list(array.shape)} is no table: expected [rows, columns], or fields. "
+            'Name what is in it: {"image": pictures, "label": labels}.'
+        )
+    return from_mapping({str(i): array[:, i] for i in range(array.shape[1])})

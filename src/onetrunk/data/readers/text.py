@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
 from onetrunk.core.errors import DataError
+from onetrunk.data.readers.encodings import east_asian
 
 Notes = list[str]
 
@@ -19,7 +20,8 @@ _BLOCK = 1 << 20
 
 
 class TextFile:
-    """A file of text: UTF-8 (with or without a mark), UTF-16 with its mark, or Chinese GB 18030; packed by gzip or not.
+    """A file of text: UTF-8 (with or without a mark), UTF-16 with its mark, or Chinese, Japanese or Korean in one of
+    their older encodings, where that is clear; packed by gzip or not.
 
     Which it is, is known after one pass over the file, and noted where it is not UTF-8. Raises DataError where it is
     none of these, empty, or not whole.
@@ -77,30 +79,15 @@ class TextFile:
         if offset is None:
             marked = next(self._raw()).startswith(codecs.BOM_UTF8)
             return ("utf-8-sig" if marked else "utf-8"), size
-        if not self._is_chinese():
+        if (encoding := east_asian(self._raw)) is None:
             raise self._unknown_encoding(offset)
-        notes.append(f"{self.path.name} is not UTF-8 (byte offset {offset:,}); it was read as Chinese GB 18030.")
-        return "gb18030", size
+        notes.append(f"{self.path.name} is not UTF-8 (byte offset {offset:,}); it was read as {encoding[1]}.")
+        return encoding[0], size
 
     def _raw(self) -> Iterator[bytes]:
         with self._open() as file:
             while block := file.read(_BLOCK):
                 yield block
-
-    def _is_chinese(self) -> bool:
-        """GB 18030, if that gives everyday Chinese: other encodings decode by accident, into rare characters."""
-        foreign = usual = everyday = 0
-        decoder = codecs.getincrementaldecoder("gb18030")()
-        try:
-            for block in self._raw():
-                strange = [c for c in decoder.decode(block) if ord(c) > 127]
-                foreign += len(strange)
-                usual += sum(map(_is_usual, strange))
-                everyday += len("".join(strange).encode("gb2312", "ignore")) // 2
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return False
-        return usual >= 0.9 * foreign and everyday >= 0.9 * foreign
 
     def _unknown_encoding(self, offset: int) -> DataError:
         before, byte = 0, 0
@@ -116,10 +103,6 @@ class TextFile:
             f"{self.path} is not UTF-8: byte 0x{byte:02x} at offset {offset:,} (line {before + 1:,}). "
             "Save it as UTF-8, or convert it: iconv -f ENCODING -t UTF-8."
         )
-
-
-def _is_usual(c: str) -> bool:
-    return "\u4e00" <= c <= "\u9fff" or "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uffef"
 
 
 class _Utf8(io.RawIOBase):

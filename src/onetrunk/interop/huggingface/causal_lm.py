@@ -37,13 +37,13 @@ def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor
     if (s := c.rope_scaling) is not None:
         rope |= {"rope_type": "llama3", "factor": s.factor, "low_freq_factor": s.low, "high_freq_factor": s.high,
                  "original_max_position_embeddings": s.original}  # fmt: skip
-    attention = trunk.layers[0].self_attn
+    attention = trunk.blocks[0].self_attn
     config = {
         "architectures": ["Qwen3ForCausalLM" if kind == "qwen3" else "LlamaForCausalLM"],
         "model_type": kind,
         "vocab_size": encoder.size,
         "hidden_size": c.width,
-        "intermediate_size": trunk.layers[0].mlp.up_proj.out_features,
+        "intermediate_size": trunk.blocks[0].mlp.up_proj.out_features,
         "num_hidden_layers": c.layers,
         "num_attention_heads": c.heads,
         "num_key_value_heads": attention.kv_heads,
@@ -69,7 +69,7 @@ def checkpoint(model: Model, ask: str) -> tuple[dict[str, Any], dict[str, Tensor
 
 def chat_template(encoder: Any) -> str | None:
     """How a conversation is spelt, in Jinja, where the column learnt from some."""
-    if not encoder.converses:
+    if not encoder.learnt_conversations:
         return None
     start, end = (encoder.tokenizer.id_to_token(i) for i in (encoder.special.start, encoder.special.end))
     return (
@@ -103,10 +103,13 @@ def _checked(model: Model, ask: str) -> tuple[Any, Any, Transformer]:
         raise UsageError(f"The tokens of {ask!r} have narrower vectors (embedding) than the Hugging Face format knows.")
     if encoder.token_head.bias or encoder.token_head.transform:
         raise UsageError(f"The read-out of {ask!r} is BERT's: it fills words in and does not write.")
-    expected = _BLOCK if isinstance(trunk, Transformer) else {"kind": "transformer"}
-    for key, value in expected.items():
-        if (found := getattr(trunk.config, key)) != value:
+    if not isinstance(trunk, Transformer):
+        raise UsageError(
+            f"This trunk has kind {trunk.config.kind!r}; the Hugging Face format that is written needs 'transformer'."
+        )
+    for key, value in _BLOCK.items():
+        if (actual := getattr(trunk.config, key)) != value:
             raise UsageError(
-                f"This trunk has {key} {found!r}; the Hugging Face format that is written needs {value!r}."
+                f"This trunk has {key} {actual!r}; the Hugging Face format that is written needs {value!r}."
             )
     return encoder, module, trunk

@@ -5,32 +5,26 @@ Files from outside are data: no remote code, no pickle; names and shapes are che
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from onetrunk.core.encoder import Column, Encoder
 from onetrunk.core.errors import MissingExtraError, ModelFileError, UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.inference.model_folder import Model, Task
-from onetrunk.interop.huggingface.families import FAMILIES, TOWERS, Family
+from onetrunk.interop.huggingface.checkpoint import Checkpoint, shards
+from onetrunk.interop.huggingface.families import FAMILIES, TOWERS
+from onetrunk.interop.huggingface.pictures import picture_knowledge, read_preparation, take_up_scale
+from onetrunk.interop.huggingface.settings import Settings, biased, context, readout_activation, trunk_settings
 from onetrunk.interop.huggingface.tokenizers import read_tokenizer
 from onetrunk.model import FoundationModel
 from onetrunk.nn.trunk import build_trunk
-from onetrunk.storage.header import tensor_shapes
 from onetrunk.storage.strict_json import read_json
-from onetrunk.storage.tensors import load_tensors
 
-_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_PATTERNS = ["*.json", "*.safetensors", "*.txt"]  # of what is fetched
-_RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by Pillow's number
-
-Shape = tuple[int, ...]
+_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja"]  # of what is fetched
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -60,28 +54,32 @@ def read(folder: Path, tower: str | None = None) -> Model:
     """A checkpoint as a model with one column. `tower` chooses one of CLIP's.
 
     Raises ModelFileError for a family that is not known, a missing file, shapes or a tokenizer that do not match the
-    configuration, a pickle; UsageError for a folder that is not there, or a tower that is missing or unknown.
+    configuration, what its files say and nothing here honours, a pickle; UsageError for a folder that is not there, or
+    a tower that is missing or unknown.
     """
     checkpoint = _open(folder, tower)
-    family, config = checkpoint.family, checkpoint.config
+    family, settings = checkpoint.family, checkpoint.settings
     if not family.stem:
         raise UsageError(
-            f"{folder} is a {config['model_type']}: what it makes of {family.reads} before its trunk is not expressed "
-            "here. Its trunk alone is: onetrunk.interop.huggingface.read_trunk."
+            f"{folder} is a {settings['model_type']}: what it makes of {family.reads} before its trunk is not "
+            "expressed here. Its trunk alone is: onetrunk.interop.huggingface.read_trunk."
         )
+    preparation = read_preparation(folder, family.preparation) if family.preparation else {}
+    options, knowledge = picture_knowledge(checkpoint, preparation) if preparation else _words(checkpoint)
     column = Column(family.reads, family.reads, family.reads)
-    make, given = _encoder_maker(checkpoint), "causal" if family.causal else "bidirectional"
+    make = _encoder_maker(family.reads, options, knowledge)
+    given = "causal" if family.causal else "bidirectional"
     with torch.device("meta"):  # shapes are checked before memory is taken
         sketch = FoundationModel(checkpoint.trunk, [column], {column.key: make()}, given)
     network = FoundationModel(checkpoint.trunk, [column], {column.key: make()}, given)
     network.load_state_dict(checkpoint.tensors({name: tuple(t.shape) for name, t in sketch.state_dict().items()}))
-    if family.reads == column.type and family.preparation:
-        _normalise(network.module(column.name), checkpoint.preparation)
-    writes = family.causal and "head" in family.top
+    if preparation:
+        take_up_scale(network.module(column.name), preparation)
+    writes = knowledge.get("token_head", {}).get("does") == "writes"
     stage = {
         "stage": "import",
         "source": folder.name,
-        "family": config["model_type"],
+        "family": settings["model_type"],
         "left_out": checkpoint.left_out(),
     }
     return Model(network.eval(), [Task([], [column.name])] if writes else [], {"stages": [stage]})
@@ -98,7 +96,7 @@ def read_trunk(folder: Path, tower: str | None = None) -> torch.nn.Module:
     return trunk.eval()
 
 
-def _open(folder: Path, tower: str | None) -> _Checkpoint:
+def _open(folder: Path, tower: str | None) -> Checkpoint:
     if not folder.is_dir():
         found = f"{folder} is a file" if folder.exists() else f"There is no folder {folder}"
         raise UsageError(f"{found}: expected a Hugging Face folder (config.json, safetensors), or hf://owner/name.")
@@ -108,208 +106,57 @@ def _open(folder: Path, tower: str | None) -> _Checkpoint:
         )
     if not is_checkpoint(folder):
         raise UsageError(f"{folder} is a model folder already: use it as it is.")
-    config = read_json(folder / "config.json")
+    where = folder / "config.json"
+    config = read_json(where)
     kind = config.get("model_type")
-    towers = TOWERS.get(kind, {})
+    towers = TOWERS.get(kind, {}) if isinstance(kind, str) else {}
     if towers:
         if tower not in towers:
-            raise UsageError(f"{folder} has several towers: import one, with --tower {' or --tower '.join(towers)}.")
+            raise UsageError(
+                f"{folder} has several towers: import one that can be read, with --tower {' or --tower '.join(towers)}."
+            )
         kind, key = towers[tower]
-        config = {**config.get(key, {}), "model_type": kind}
+        shared = ("tie_word_embeddings", "quantization_config")
+        whole: dict[str, Any] = {name: config[name] for name in shared if name in config}
+        # An old CLIP's own words stand beside, and count.
+        config = {**whole, **(config.get(key) or {}), **(config.get(f"{key}_dict") or {}), "model_type": kind}
     elif tower is not None:
         raise UsageError(f"{folder} is a {kind}, which has no towers: leave --tower out.")
     if kind not in FAMILIES:
         known = ", ".join(sorted([*FAMILIES, *TOWERS]))
-        said = f"is of the family {kind!r}, which is not known" if kind else "does not say its family (model_type)"
-        raise ModelFileError(f"{folder} {said}. Known: {known}.")
-    if "quantization_config" in config:
+        problem = f"is of the family {kind!r}, which is not known" if kind else "does not say its family (model_type)"
+        raise ModelFileError(f"{folder} {problem}. Known: {known}.")
+    if config.get("quantization_config"):
         raise ModelFileError(f"{folder} is quantised; only floating-point weights can be read.")
     family = FAMILIES[kind]
+    settings = Settings(config, family.defaults, where)
     try:
-        fields = family.trunk(config)
-        build = {"kind": "transformer", **fields}
+        build = {"kind": "transformer", **trunk_settings(family, settings)}
         with torch.device("meta"):
             build_trunk(build)
     except KeyError as error:
-        raise ModelFileError(f"{folder / 'config.json'} does not say {error}.") from None
-    except (TypeError, ValueError, UsageError, ModelFileError) as error:
-        raise ModelFileError(f"{folder / 'config.json'}: {error}") from None
-    return _Checkpoint(folder, config, family, build, _shards(folder))
+        raise ModelFileError(f"{where} does not say {error}.") from None
+    except (TypeError, ValueError, ArithmeticError, AttributeError, UsageError, ModelFileError) as error:
+        raise ModelFileError(f"{where}: {error}") from None
+    return Checkpoint(folder, settings, family, build, shards(folder))
 
 
-def _shards(folder: Path) -> dict[str, Path]:
-    """Which file holds each tensor, by the files' own headers."""
-    if (folder / _INDEX).exists():
-        named = read_json(folder / _INDEX).get("weight_map")
-        if not isinstance(named, dict) or not all(isinstance(v, str) and Path(v).name == v for v in named.values()):
-            raise ModelFileError(f"{folder / _INDEX} should map tensors to files beside it (weight_map).")
-        places = [folder / name for name in sorted(set(named.values()))]
-        for place in places:
-            if not place.exists():
-                raise ModelFileError(f"{folder} lacks {place.name}, one of the {len(places)} files {_INDEX} names.")
-    elif (folder / _WEIGHTS).exists():
-        named, places = None, [folder / _WEIGHTS]
-    else:
-        raise _no_weights(folder)
-    held = {name: place for place in places for name in tensor_shapes(place)}
-    if named is not None and (missing := named.keys() - held.keys()):
-        raise ModelFileError(f"{folder}: {_INDEX} names {min(missing)!r}, which no file holds.")
-    return held
-
-
-def _no_weights(folder: Path) -> ModelFileError:
-    for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        with path.open("rb") as stream:
-            start = stream.read(2)
-        if start == b"PK" or start[:1] == b"\x80":
-            return ModelFileError(
-                f"{folder} holds its weights as a pickle ({path.name}): pickle files can run code and are never "
-                "opened. Save it as safetensors where you trust it."
-            )
-    return ModelFileError(f"{folder} has no weights: expected {_WEIGHTS} or {_INDEX}.")
-
-
-@dataclass(frozen=True)
-class _Take:
-    """One of our tensors: which of theirs it is made of, their shapes, and how."""
-
-    names: tuple[str, ...]
-    shapes: tuple[Shape, ...]
-    make: Callable[..., Tensor]
-
-
-class _Checkpoint:
-    """An opened folder: what it says, and where its tensors lie."""
-
-    def __init__(
-        self, folder: Path, config: dict[str, Any], family: Family, trunk: dict[str, Any], held: dict[str, Path]
-    ) -> None:
-        self.folder, self.config, self.family, self.trunk = folder, config, family, trunk
-        self.held = {_modern(name): (path, name) for name, path in held.items()}
-        self.used: set[str] = set()
-        probe = family.layer.format(0)
-        fits = (p for p in family.prefixes if any(name.startswith(p + probe) for name in self.held))
-        self.prefix = next(fits, family.prefixes[0])
-        own = folder / "preprocessor_config.json"
-        self.preparation = {**family.preparation, **(read_json(own) if own.exists() else {})}
-
-    def has(self, ours: str) -> bool:
-        return ours in self.family.top and self._find(self.family.top[ours]) in self.held
-
-    def left_out(self) -> list[str]:
-        """Parts of the file that nothing here is made of (heads, poolers, the other tower), by their shortest names."""
-        made = {name[: dot.start()] for name in self.used for dot in re.finditer(r"\.", name)}
-        parts = {name.rpartition(".")[0] or name for name in self.held.keys() - self.used}
-        wholes = ([part[: dot.start()] for dot in re.finditer(r"\.|$", part)] for part in parts)
-        return sorted({next((whole for whole in each if whole not in made), each[-1]) for each in wholes})
-
-    def tensors(self, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
-        """Our tensors, names to shapes, made of theirs in float32; zeros where the family has no such thing."""
-        takes = {name: self._take(name, shape) for name, shape in shapes.items()}
-        declared = {path: tensor_shapes(path) for path, _ in self.held.values()}
-        for take in takes.values():
-            for name, expected in zip(take.names, take.shapes, strict=True):
-                path, stored = self.held[name]
-                if _bare(declared[path][stored]) != _bare(expected):
-                    raise ModelFileError(
-                        f"{path}: the tensor {stored!r} should have shape {list(expected)} by config.json, found "
-                        f"{list(declared[path][stored])}. Weights and configuration are not of one model."
-                    )
-        loaded: dict[str, Tensor] = {}
-        for path in declared:
-            there = load_tensors(path)
-            loaded |= {name: there[stored].float() for name, (place, stored) in self.held.items() if place == path}
-        self.used |= {name for take in takes.values() for name in take.names}
-        return {
-            name: take.make(*(loaded[theirs] for theirs in take.names)).reshape(shapes[name]).contiguous()
-            for name, take in takes.items()
-        }
-
-    def _find(self, theirs: str) -> str:
-        """With the prefix, or without it as heads are."""
-        return self.prefix + theirs if self.prefix + theirs in self.held or theirs not in self.held else theirs
-
-    def _take(self, ours: str, shape: Shape) -> _Take:
-        nothing = _Take((), (), lambda: torch.zeros(shape))
-        layer = re.fullmatch(r"trunk\.layers\.(\d+)\.(.+)\.(weight|bias)", ours)
-        if layer:
-            return self._layer_take(int(layer[1]), layer[2], layer[3], shape) or nothing
-        name = re.sub(r"^column_modules\.\w+\.", "", ours)
-        whole, _, kind = name.rpartition(".")
-        top = self.family.top
-        if name == "prefix":
-            found = tuple(self._there(self.prefix + theirs) for theirs in self.family.first)
-            return _Take(found, (shape[1:],) * len(found), lambda *each: torch.stack([t.reshape(-1) for t in each]))
-        if name.startswith("markers.") and "types" in top:  # one column is the first of BERT's sentences
-            types = self._there(self._find(top["types"]))
-            return _Take((types,), ((self.config["type_vocab_size"], shape[1]),), lambda t: t[:1].expand(shape))
-        if name == "trunk.position_embedding":  # RoBERTa's first rows are never used
-            rows = self.config.get("max_position_embeddings") or self.config.get("n_positions")
-            return _Take((self._there(self._find(top[name])),), ((rows, shape[1]),), lambda t: t[rows - shape[0] :])
-        if name in top:
-            return _Take((self._there(self._find(top[name])),), (shape,), lambda t: t)
-        if whole in top:
-            theirs = self._find(f"{top[whole]}.{kind}")
-            if theirs not in self.held and kind == "bias" and whole in self.family.unbiased:
-                return nothing
-            return _Take((self._there(theirs),), (shape,), lambda t: t)
-        return nothing
-
-    def _layer_take(self, i: int, part: str, kind: str, shape: Shape) -> _Take | None:
-        family = self.family
-        theirs = f"{self.prefix}{family.layer.format(i)}{family.parts[part]}.{kind}"
-        if theirs not in self.held and kind == "bias" and part.rpartition(".")[2] in family.unbiased:
-            return None
-        self._there(theirs)
-        thirds = list(family.parts.values()).count(family.parts[part])
-        expected = (shape[0] * thirds, *shape[1:])
-        third = "qkv".index(part.rpartition(".")[2][0]) if thirds > 1 else 0
-
-        def make(t: Tensor) -> Tensor:
-            t = t.T if family.transposed and t.ndim == 2 else t
-            return t[third * shape[0] : (third + 1) * shape[0]]
-
-        return _Take((theirs,), (expected[::-1] if family.transposed else expected,), make)
-
-    def _there(self, theirs: str) -> str:
-        if theirs not in self.held:
-            raise ModelFileError(
-                f"{self.folder} lacks the tensor {theirs!r}, which its configuration asks for. "
-                "The file is incomplete, or of another model."
-            )
-        return theirs
-
-
-def _modern(name: str) -> str:
-    """TensorFlow's names of a norm's parameters stand in old files."""
-    return re.sub(r"LayerNorm\.(gamma|beta)$", lambda m: f"LayerNorm.{'weight' if m[1] == 'gamma' else 'bias'}", name)
-
-
-def _bare(shape: Shape) -> Shape:
-    """Without leading axes of length 1."""
-    while len(shape) > 1 and shape[0] == 1:
-        shape = shape[1:]
-    return shape
-
-
-# -- encoders ------------------------------------------------------------------------------------------------
-def _encoder_maker(checkpoint: _Checkpoint) -> Callable[[], Encoder]:
+def _encoder_maker(kind: str, options: dict[str, Any], knowledge: dict[str, Any]) -> Callable[[], Encoder]:
     """Makes encoders that know what the checkpoint's own tokenizer or preprocessor does."""
-    family = checkpoint.family
-    options, knowledge = (_pictures if family.preparation else _words)(checkpoint)
 
     def make() -> Encoder:
-        encoder = column_types.get(family.reads).encoder(options)
+        encoder = column_types.get(kind).encoder(options)
         encoder.set_knowledge(knowledge)
         return encoder
 
     return make
 
 
-def _words(checkpoint: _Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
-    folder, config = checkpoint.folder, checkpoint.config
-    tokenizer, special = read_tokenizer(folder, config)
-    rows, tokens = config["vocab_size"], max(tokenizer.get_vocab().values(), default=-1) + 1
+def _words(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A text encoder's options and knowledge."""
+    folder, settings, family = checkpoint.folder, checkpoint.settings, checkpoint.family
+    tokenizer, special = read_tokenizer(folder, settings)
+    rows, tokens = settings["vocab_size"], max(tokenizer.get_vocab().values(), default=-1) + 1
     named = [i for value in special.values() for i in (value if isinstance(value, list) else [value])]
     if tokens > rows or max(named) >= rows:
         raise ModelFileError(
@@ -320,50 +167,31 @@ def _words(checkpoint: _Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ModelFileError(
             f"{folder}: its tokenizer has {tokens:,} tokens, its model {rows:,} rows. They are not of one model."
         )
-    shape = {
+    options: dict[str, Any] = {"length": context(family, settings, checkpoint.trunk)}
+    if width := checkpoint.trunk.get("entry_width"):
+        options["embedding"] = width
+    return options, {"tokenizer": tokenizer.to_str(), "special_tokens": special, "token_head": _head(checkpoint, rows)}
+
+
+def _head(checkpoint: Checkpoint, rows: int) -> dict[str, Any]:
+    """The read-out: a matrix, which may be the embedding; in front of it, of those that fill words in, a layer."""
+    settings, family, trunk = checkpoint.settings, checkpoint.family, checkpoint.trunk
+    tied = bool(settings.get("tie_word_embeddings", False))
+    transform = trunk["eps"] if checkpoint.has("transform.0") else 0.0
+    can = tied or checkpoint.has("head")
+    if transform and not can:
+        raise ModelFileError(
+            f"{checkpoint.folder} lacks the matrix of its read-out ({family.top['head']}), which its configuration "
+            "says is not the embedding (tie_word_embeddings: false)."
+        )
+    writes = family.causal and "head" in family.top and can
+    # One that is not there is as good as the embedding, where that has the width.
+    shared = tied or not can if trunk.get("entry_width") is None or transform else False
+    return {
         "rows": rows,
-        "tied": not checkpoint.has("head") or config.get("tie_word_embeddings", checkpoint.family.tied),
-        "bias": checkpoint.has("bias"),
-        "transform": checkpoint.trunk["eps"] if checkpoint.has("bias") else 0.0,
+        "tied": shared and not family.tokens_scaled,
+        "bias": checkpoint.has("bias") and biased(family, settings, "bias"),
+        "transform": transform,
+        "activation": readout_activation(family, settings) if transform else "gelu",
+        "does": "writes" if writes else "fills" if transform else "nothing",
     }
-    if shape["transform"] and checkpoint.trunk["activation"] != "gelu":
-        raise ModelFileError(f"{folder}: its read-out has the activation {config['hidden_act']!r}; only gelu is known.")
-    context = checkpoint.trunk.get("max_positions") or config["max_position_embeddings"]
-    if config.get("use_sliding_window", True) and config.get("sliding_window"):
-        context = min(context, config["sliding_window"])  # up to there a window sees all
-    return {"length": context}, {"tokenizer": tokenizer.to_str(), "special_tokens": special, "token_head": shape}
-
-
-def _pictures(checkpoint: _Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
-    folder, config, p = checkpoint.folder, checkpoint.config, checkpoint.preparation
-    size, patch, channels = config.get("image_size", 224), config.get("patch_size", 16), config.get("num_channels", 3)
-    if not isinstance(size, int) or not isinstance(patch, int) or channels not in (1, 3) or size % patch:
-        raise ModelFileError(
-            f"{folder}: pictures of {size!r} pixels, {channels!r} channels and patches of {patch!r} cannot be read; "
-            "only square ones of 1 or 3 channels, whole patches."
-        )
-    wanted = p["size"] if isinstance(p["size"], dict) else {"height": p["size"], "width": p["size"]}
-    keep = "shortest_edge" in wanted
-    side = wanted["shortest_edge"] if keep else wanted.get("height")
-    crop = p.get("crop_size", size) if p.get("do_center_crop") else side
-    crop = crop.get("height") if isinstance(crop, dict) else crop
-    if crop != size or side < size or (not keep and wanted.get("width") != side):
-        raise ModelFileError(
-            f"{folder / 'preprocessor_config.json'} makes pictures of size {wanted} cut to {crop!r}; its model sees "
-            f"{size} × {size} pixels."
-        )
-    resample = _RESAMPLE[p["resample"]] if p.get("resample") in range(len(_RESAMPLE)) else "bilinear"
-    like = {"side": side, "keep": keep, "resample": resample, "tokens": len(checkpoint.family.first)}
-    options = {"size": size, "patch": patch, "stem": 0}
-    return options, {"size": size, "patch": patch, "channels": channels, "like": like}
-
-
-def _normalise(module: Any, preparation: Mapping[str, Any]) -> None:
-    """Our pixels are from -1 to 1, theirs (x / 255 - mean) / std: the patch embedding takes up the difference."""
-    plain = not preparation.get("do_normalize", True)
-    mean = torch.tensor([0.0] * module.encoder.channels if plain else preparation["image_mean"])
-    std = torch.tensor([1.0] * module.encoder.channels if plain else preparation["image_std"])
-    linear = module.to_width
-    with torch.no_grad():
-        linear.bias += (linear.weight * ((0.5 - mean) / std)[:, None, None]).sum((1, 2, 3))
-        linear.weight /= (2 * std)[:, None, None]

@@ -7,16 +7,20 @@ known ones are taken.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from onetrunk.core.errors import ModelFileError
+from onetrunk.interop.huggingface.said import OF_TOKENIZERS, refuse_unhonoured
 from onetrunk.storage.strict_json import read_json
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_QWEN = _CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_CLIP = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 KNOWN_PATTERNS = {
     r"\s+",
     r"\s",
@@ -28,10 +32,10 @@ KNOWN_PATTERNS = {
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     # Llama 3; Qwen 2 and 3
     _CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    _CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    _QWEN,
     # CLIP
     r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
-    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
+    _CLIP,
     # Mistral's Tekken
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
@@ -41,21 +45,87 @@ _NAMES = ("bos_token", "eos_token", "unk_token", "mask_token", "cls_token", "sep
 _MAX_TEXT_BYTES = 64 << 20  # bytes of a vocabulary or merges file
 
 
+@dataclass(frozen=True)
+class _BytePairs:
+    """A class of byte-level tokenizers whose files do not say how it splits and norms text."""
+
+    names: Mapping[str, str]  # of special tokens, where the configuration does not say
+    pattern: str = ""  # GPT-2's
+    normalizer: normalizers.Normalizer | None = None
+    suffix: str = ""  # of a word's last piece
+    around: tuple[str, ...] = ()  # special tokens put before and after a text
+
+
+_END = "<|endoftext|>"
+_BYTE_PAIRS = {
+    "GPT2Tokenizer": _BytePairs({"bos_token": _END, "eos_token": _END, "unk_token": _END}),
+    "RobertaTokenizer": _BytePairs(
+        {"bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>", "unk_token": "<unk>",
+         "mask_token": "<mask>", "pad_token": "<pad>"},
+        around=("cls_token", "sep_token"),
+    ),
+    "Qwen2Tokenizer": _BytePairs({"eos_token": _END, "unk_token": _END, "pad_token": _END}, _QWEN, normalizers.NFC()),
+    "CLIPTokenizer": _BytePairs(
+        {"bos_token": "<|startoftext|>", "eos_token": _END, "unk_token": _END, "pad_token": _END},
+        _CLIP,
+        normalizers.Sequence(
+            [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+        ),
+        "</w>",
+        ("bos_token", "eos_token"),
+    ),
+}  # fmt: skip
+_USUAL_CLASS = {"gpt2": "GPT2Tokenizer", "roberta": "RobertaTokenizer", "qwen2": "Qwen2Tokenizer",
+                "qwen3": "Qwen2Tokenizer", "clip_text_model": "CLIPTokenizer"}  # fmt: skip
+_HONOURED = {*_NAMES, "tokenizer_class", "added_tokens_decoder", "add_bos_token", "add_eos_token", "add_prefix_space",
+             "do_lower_case", "strip_accents", "tokenize_chinese_chars", "chat_template", "additional_special_tokens",
+             "extra_special_tokens"}  # fmt: skip
+
+
 def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, dict[str, Any]]:
     """The tokenizer of a checkpoint's folder, and what its tokens mean, as the encoder keeps it.
 
-    Raises ModelFileError where there is none, where it could cost or run more than reading text should, or where its
-    configuration names no token that ends a text.
+    Raises ModelFileError where there is none, where it could cost or run more than reading text should, where its
+    configuration says what nothing here honours, or names no token that ends a text.
     """
-    settings = _optional(folder / "tokenizer_config.json")
-    tokenizer = _tokenizer(folder, {**config, **settings})
+    settings = {**_optional(folder / "special_tokens_map.json"), **_optional(folder / "tokenizer_config.json")}
+    refuse_unhonoured(folder / "tokenizer_config.json", settings, _HONOURED | OF_TOKENIZERS, "texts do")
+    tokenizer = _tokenizer(folder, config, settings)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
     return tokenizer, _special_tokens(folder, tokenizer, config, settings)
 
 
-def _tokenizer(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
+def _tokenizer(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any]) -> Tokenizer:
+    tokenizer = _written(folder, config, settings)
+    for i, token in sorted(_added(folder, settings).items()):
+        if tokenizer.token_to_id(token.content) not in (None, i):
+            raise ModelFileError(
+                f"{folder}: its token {token.content!r} is number {tokenizer.token_to_id(token.content)}, and number "
+                f"{i} where tokens are added (added_tokens). The files are not of one tokenizer."
+            )
+        if tokenizer.token_to_id(token.content) is None and tokenizer.get_vocab_size() != i:
+            raise ModelFileError(
+                f"{folder} adds the token {token.content!r} as number {i}, and its tokenizer has "
+                f"{tokenizer.get_vocab_size()} before: numbers between are missing."
+            )
+        (tokenizer.add_special_tokens if token.special else tokenizer.add_tokens)([token])
+    tokenizer.add_special_tokens(_more(settings))
+    said = {settings.get("add_bos_token"), settings.get("add_eos_token")} - {None}
+    if said and not (folder / "tokenizer.json").exists():  # which says itself what stands around a text
+        _put_around(tokenizer, settings)
+    return tokenizer
+
+
+def _more(settings: Mapping[str, Any]) -> list[str]:
+    """Special tokens that it names beside those that have a meaning."""
+    said = [settings.get(key) or [] for key in ("additional_special_tokens", "extra_special_tokens")]
+    return [token for each in said if isinstance(each, list) for one in each if (token := _spelt(one)) is not None]
+
+
+def _written(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any]) -> Tokenizer:
+    """As its files hold it, without what its configuration adds."""
     whole = folder / "tokenizer.json"
     if whole.exists():
         description = read_json(whole)
@@ -64,25 +134,98 @@ def _tokenizer(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
                 raise ModelFileError(
                     f"{whole} splits text by a regular expression that is not known to be harmless: {pattern!r}."
                 )
+        _override(description, settings)
         return _safely(whole, lambda: Tokenizer.from_str(json.dumps(description)))
     if (folder / "vocab.txt").exists():
         return _safely(folder / "vocab.txt", lambda: _word_pieces(folder / "vocab.txt", settings))
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-        return _safely(folder / "merges.txt", lambda: _byte_pairs(folder, settings))
+        name = settings.get("tokenizer_class")
+        if name in (None, "PreTrainedTokenizerFast", "TokenizersBackend"):  # which say nothing
+            name = _USUAL_CLASS.get(str(config["model_type"]))
+        kind = _BYTE_PAIRS.get(str(name).removesuffix("Fast"))
+        if kind is None:
+            raise ModelFileError(
+                f"{folder} has vocab.json and merges.txt of a {name or 'nameless tokenizer'}; those of "
+                f"{', '.join(_BYTE_PAIRS)} can be read. Save the tokenizer anew with transformers (save_pretrained)."
+            )
+        return _safely(folder / "merges.txt", lambda: _byte_pairs(folder, kind, settings))
     raise ModelFileError(
         f"{folder} has no tokenizer: expected tokenizer.json, vocab.txt, or vocab.json with merges.txt. "
-        "Where there is only tokenizer.model, save the tokenizer anew with transformers (save_pretrained)."
+        "Where there is only a sentencepiece model (tokenizer.model, spiece.model), save the tokenizer anew with "
+        "transformers (save_pretrained)."
     )
 
 
-def _safely(path: Path, make: Any) -> Tokenizer:
-    """tokenizers raises plain `Exception` for what it cannot read, and panics derive from BaseException."""
+def _added(folder: Path, settings: Mapping[str, Any]) -> dict[int, AddedToken]:
+    """Tokens that its configuration, or an old file of its own, adds to the tokenizer's."""
+    out = {}
+    for content, i in _optional(folder / "added_tokens.json").items():
+        if isinstance(i, int):
+            named = {*(_spelt(settings.get(name)) for name in _NAMES), *_more(settings)}
+            out[i] = AddedToken(content, special=content in named, normalized=content not in named)
+    for key, token in (settings.get("added_tokens_decoder") or {}).items():
+        if str(key).isdigit() and (spelt := _spelt(token)) is not None:
+            flags = {
+                k: bool(token[k]) for k in ("lstrip", "rstrip", "single_word", "normalized", "special") if k in token
+            }
+            out[int(key)] = AddedToken(spelt, **flags)
+    return out
+
+
+def _override(description: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    """What the configuration says of cases, accents and spaces counts, not what the file says."""
+    said = {"lowercase": "do_lower_case", "strip_accents": "strip_accents",
+            "handle_chinese_chars": "tokenize_chinese_chars"}  # fmt: skip
+    for step in _steps(description.get("normalizer"), "normalizers"):
+        if step.get("type") == "BertNormalizer":
+            step.update({ours: settings[key] for ours, key in said.items() if key in settings})
+        elif step.get("type") == "Lowercase" and settings.get("do_lower_case") is False:
+            raise ModelFileError("its tokenizer makes letters small, its configuration says do_lower_case: false")
+    space = settings.get("add_prefix_space")
+    for step in _steps(description.get("pre_tokenizer"), "pretokenizers"):
+        if step.get("type") == "ByteLevel" and space is not None:
+            step["add_prefix_space"] = space
+        elif step.get("type") == "Metaspace" and space is False:
+            step["prepend_scheme"] = "never"
+
+
+def _steps(part: Any, key: str) -> Iterator[dict[str, Any]]:
+    if isinstance(part, dict):
+        yield part
+        for step in part.get(key) or []:
+            yield from _steps(step, key)
+
+
+def _put_around(tokenizer: Tokenizer, settings: Mapping[str, Any]) -> None:
+    """The tokens that begin and end a text, as far as the configuration says that they are put there."""
+    around = []
+    for key, name in (("add_bos_token", "bos_token"), ("add_eos_token", "eos_token")):
+        token = _spelt(settings.get(name))
+        around.append([token] if settings.get(key) and token is not None else [])
+    for token in (token for each in around for token in each):
+        if tokenizer.token_to_id(token) is None:
+            raise ModelFileError(f"its tokenizer has no token {token!r}, which is put around every text")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=[*around[0], "$A", *around[1]],
+        special_tokens=[(token, tokenizer.token_to_id(token)) for each in around for token in each],
+    )
+
+
+def _safely(path: Path, make: Callable[[], Tokenizer]) -> Tokenizer:
+    """What `make` reads from a file; ModelFileError where it is no tokenizer."""
     try:
         return make()
-    except (KeyboardInterrupt, SystemExit, ModelFileError):
-        raise
     except BaseException as error:
+        if not _says_unreadable(error):
+            raise
         raise ModelFileError(f"{path} is not a tokenizer that can be read: {error}.") from None
+
+
+def _says_unreadable(error: BaseException) -> bool:
+    """Is it one of the three kinds that tokenizers raises for what it cannot read: a plain `Exception` of no subclass,
+    a wrong value or type, or a panic of its Rust code, whose class cannot be imported and is no `Exception`?"""
+    panicked = type(error).__name__ == "PanicException"
+    return panicked or type(error) is Exception or isinstance(error, ValueError | TypeError)
 
 
 def _patterns(node: Any) -> Iterator[str]:
@@ -121,29 +264,37 @@ def _word_pieces(path: Path, settings: Mapping[str, Any]) -> Tokenizer:
     return tokenizer
 
 
-def _byte_pairs(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
-    """GPT-2's byte-level BPE, and RoBERTa's, which puts tokens around a text."""
+def _byte_pairs(folder: Path, kind: _BytePairs, settings: Mapping[str, Any]) -> Tokenizer:
+    """A byte-level BPE, as this class of tokenizers splits and norms text."""
     vocabulary = read_json(folder / "vocab.json")
     lines = _text(folder / "merges.txt").split("\n")
-    merges = [tuple(line.rstrip("\r").split(" ")) for line in lines if line.strip() and not line.startswith("#version")]
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, fuse_unk=False))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=settings.get("add_prefix_space", False))
+    pairs = [line.rstrip("\r").split(" ") for line in lines if line.strip() and not line.startswith("#version")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ModelFileError(f"{folder / 'merges.txt'}: expected two tokens on each line.")
+    merges = [(first, second) for first, second in pairs]
+    names = {name: _spelt(settings.get(name)) or usual for name, usual in kind.names.items()}
+    model: dict[str, Any] = {"end_of_word_suffix": kind.suffix, "unk_token": names["unk_token"]} if kind.suffix else {}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, fuse_unk=False, **model))
+    if kind.normalizer is not None:
+        tokenizer.normalizer = kind.normalizer
+    space = bool(settings.get("add_prefix_space", False))
+    if kind.pattern:
+        removed = {"behavior": "removed", "invert": True} if kind.suffix else {"behavior": "isolated"}
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(kind.pattern), **removed),
+                pre_tokenizers.ByteLevel(add_prefix_space=space, use_regex=bool(kind.suffix)),
+            ]
+        )
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
     tokenizer.decoder = decoders.ByteLevel()
-    if settings.get("model_type") == "roberta":
-        bos, eos = (
-            _spelt(settings.get(name)) or default for name, default in (("cls_token", "<s>"), ("sep_token", "</s>"))
-        )
+    if kind.around:
+        before, after = (names[name] for name in kind.around)
         tokenizer.post_processor = processors.RobertaProcessing(
-            (eos, vocabulary[eos]), (bos, vocabulary[bos]), trim_offsets=True, add_prefix_space=False
+            (after, vocabulary[after]), (before, vocabulary[before]), trim_offsets=True, add_prefix_space=space
         )
-    special = [_spelt(settings.get(name)) for name in _NAMES] + [
-        "<s>",
-        "</s>",
-        "<mask>",
-        "<pad>",
-        "<unk>",
-        "<|endoftext|>",
-    ]
+    special = [names.get(name) or _spelt(settings.get(name)) for name in _NAMES]
     tokenizer.add_special_tokens(list(dict.fromkeys(token for token in special if token in vocabulary)))
     return tokenizer
 
@@ -152,15 +303,15 @@ def _special_tokens(
     folder: Path, tokenizer: Tokenizer, config: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Ids by what the files say of them; what the tokenizer puts around a text stands around it here too."""
-    spelt = {**_optional(folder / "special_tokens_map.json"), **settings}
+    spelt = settings
     usual = {"unk_token": "[UNK]", "mask_token": "[MASK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 
     def token(*names: str) -> int | None:
         for name in names:
             for candidate in (_spelt(spelt.get(name)), usual.get(name)):
-                found = None if candidate is None else tokenizer.token_to_id(candidate)
-                if found is not None:
-                    return found
+                number = None if candidate is None else tokenizer.token_to_id(candidate)
+                if number is not None:
+                    return number
         return None
 
     encoding = tokenizer.encode("a")
@@ -190,8 +341,8 @@ def _special_tokens(
 
 
 def _ids(value: Any) -> list[int]:
-    found = value if isinstance(value, list) else [value]
-    return [i for i in found if isinstance(i, int) and not isinstance(i, bool) and i >= 0]
+    ids = value if isinstance(value, list) else [value]
+    return [i for i in ids if isinstance(i, int) and not isinstance(i, bool) and i >= 0]
 
 
 def _spelt(token: Any) -> str | None:

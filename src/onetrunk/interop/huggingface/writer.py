@@ -19,7 +19,7 @@ from onetrunk.storage.strict_json import write_json
 from onetrunk.storage.tensors import save_tensors
 
 
-def write(model: Model, ask: str, place: Path) -> None:
+def write(model: Model, ask: str, folder: Path) -> None:
     """Puts config.json, model.safetensors, generation_config.json and the tokenizer's files in a folder.
 
     Raises UsageError where the column or the trunk is not what these formats hold.
@@ -27,15 +27,15 @@ def write(model: Model, ask: str, place: Path) -> None:
     config, tensors = causal_lm.checkpoint(model, ask)
     encoder: Any = model.encoder(ask)
     special = encoder.special
-    write_json(place / "config.json", config)
+    write_json(folder / "config.json", config)
     never = {"suppress_tokens": list(special.never)} if special.never else {}
     generation = {"bos_token_id": special.start, "eos_token_id": config["eos_token_id"], "pad_token_id": special.end}
-    write_json(place / "generation_config.json", {**generation, **never})
-    save_tensors(place / "model.safetensors", tensors)
-    _write_tokenizer(encoder, place)
+    write_json(folder / "generation_config.json", {**generation, **never})
+    save_tensors(folder / "model.safetensors", tensors)
+    _write_tokenizer(encoder, folder)
 
 
-def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
+def compare(model: Model, ask: str, folder: Path, values: list[Any]) -> Parity:
     """What transformers makes of the folder against what the model makes of the same texts, token by token."""
     try:
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -43,17 +43,17 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
         raise MissingExtraError("transformers", "interop", "Checking a Hugging Face export") from None
     encoder: Any = model.encoder(ask)
     parity = Parity()
-    theirs = AutoModelForCausalLM.from_pretrained(place, local_files_only=True, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
+    theirs = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     for value in values:
         ids = [encoder.special.start, *encoder.encode(value)["id"].tolist()][: encoder.options.length]
-        found = _tokens(tokenizer, value)[: len(ids)]
+        tokens = _tokens(tokenizer, value)[: len(ids)]
         ours = causal_lm.next_logits(model, ask, ids).numpy()
         with torch.inference_mode():
             logits = theirs(torch.tensor([ids])).logits[0].numpy()
         parity.add(ours, logits)
         # The text has the same tokens, and each the same likeliest next.
-        same = found[found[:1] == ids[:1] :] == ids[1:]
+        same = tokens[tokens[:1] == ids[:1] :] == ids[1:]
         parity.count([True], [same and bool((ours.argmax(-1) == logits.argmax(-1)).all())])
     return parity
 
@@ -67,7 +67,7 @@ def _tokens(tokenizer: Any, value: Any) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def _write_tokenizer(encoder: Any, place: Path) -> None:
+def _write_tokenizer(encoder: Any, folder: Path) -> None:
     """Ours gets what puts the start token before a text; one that came with a checkpoint has its own."""
     tokenizer = Tokenizer.from_str(encoder.tokenizer.to_str())
     spelt = tokenizer.id_to_token
@@ -76,7 +76,7 @@ def _write_tokenizer(encoder: Any, place: Path) -> None:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{start} $A", special_tokens=[(start, encoder.special.start)]
         )
-    (place / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     named = {"bos_token": encoder.special.start, "eos_token": encoder.special.end, "unk_token": encoder.special.unknown}
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -87,4 +87,4 @@ def _write_tokenizer(encoder: Any, place: Path) -> None:
     }
     if (template := causal_lm.chat_template(encoder)) is not None:
         settings["chat_template"] = template
-    (place / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False, indent=2), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False, indent=2), encoding="utf-8")

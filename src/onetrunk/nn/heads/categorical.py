@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+from onetrunk.nn.autograd import apply_function
 
 _MOST_LOGITS = 1 << 24  # above this many numbers, logits are made and dropped chunk by chunk
 _TILE = 1 << 19  # numbers: on a CPU, what stays in the cache from one operation to the next
@@ -22,7 +25,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, h, weight, bias, ids, w, smoothing, rows):
+    def forward(
+        ctx: Any, h: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor, w: Tensor, smoothing: float, rows: int
+    ) -> tuple[Tensor, Tensor]:
         products = torch.get_autocast_dtype(h.device.type) if torch.is_autocast_enabled(h.device.type) else h.dtype
         low_h, low_weight = h.to(products), weight.to(products)
         low_bias = None if bias is None else bias.to(products)
@@ -32,9 +37,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=exact)
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=exact)
         for i in range(0, len(h), rows):
-            part = slice(i, i + rows)
-            logits = F.linear(low_h[part], low_weight, low_bias)
-            for tile, loss, true, wt in _tiles(logits, each[part], ids[part, None], w[part, None]):
+            chunk = slice(i, i + rows)
+            logits = F.linear(low_h[chunk], low_weight, low_bias)
+            for tile, loss, true, wt in _tiles(logits, each[chunk], ids[chunk, None], w[chunk, None]):
                 log_p = tile.to(exact).log_softmax(1)
                 loss.copy_(-(1 - smoothing) * log_p.gather(1, true)[:, 0])
                 if smoothing:
@@ -43,18 +48,19 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 if smoothing:
                     p.sub_(smoothing / len(weight))
                 tile.copy_(p.mul_(wt))
-            grad_h[part] = logits @ low_weight
+            grad_h[chunk] = logits @ low_weight
             if grad_bias is not None:
                 grad_bias += logits.sum(0, dtype=exact)
-            for total, more in _tiles(grad_weight, logits.mT @ low_h[part]):
+            for total, more in _tiles(grad_weight, logits.mT @ low_h[chunk]):
                 total.add_(more)  # of another type, which would be converted as a whole
-        grad_bias = None if bias is None else grad_bias.to(bias.dtype)
+        if bias is not None and grad_bias is not None:
+            grad_bias = grad_bias.to(bias.dtype)
         ctx.save_for_backward(grad_h.to(h.dtype), grad_weight.to(weight.dtype), grad_bias)
         ctx.mark_non_differentiable(each)
         return (each * w).sum(), each
 
     @staticmethod
-    def backward(ctx, grad_sum, _):
+    def backward(ctx: Any, grad_sum: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         gradients = (None if g is None else g * grad_sum.to(g.dtype) for g in ctx.saved_tensors)
         return (*gradients, *[None] * 4)
 
@@ -72,7 +78,7 @@ def linear_cross_entropy(
     rows = max(1, _MOST_LOGITS // len(weight))
     learning = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (h, weight, bias))
     if learning and len(h) > rows:
-        return _ChunkedCrossEntropy.apply(h, weight, bias, ids, w, smoothing, rows)
+        return apply_function(_ChunkedCrossEntropy, h, weight, bias, ids, w, smoothing, rows)
     chunks = zip(h.split(rows), ids.split(rows), strict=True)
     losses = torch.cat([_losses(hi, weight, bias, i, smoothing) for hi, i in chunks])
     return (losses * w).sum(), losses.detach()

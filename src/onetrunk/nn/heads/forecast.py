@@ -37,7 +37,7 @@ class Forecast(nn.Module):
         spread = 2**0.5 * torch.erfinv(2 * torch.tensor((0.5, *self.quantiles)) - 1)
         self.points.bias.data.copy_(spread.repeat(patch))  # the first forecast is a normal distribution
         self.clean = nn.Linear(width, patch) if paths else None
-        if paths:
+        if self.clean is not None:
             nn.init.zeros_(self.clean.weight)
         self.dropout = Dropout(dropout)
 
@@ -52,6 +52,8 @@ class Forecast(nn.Module):
 
     def path(self, h: Tensor, linear: Tensor) -> Tensor:
         """States of noisy patches [r, D] to the patches without noise [r, P]."""
+        if self.clean is None:
+            raise TypeError("this forecast was made without paths")
         return self.clean(h).float() + linear
 
     def loss(self, h: Tensor, targets: Mapping[str, Tensor]) -> Tensor:

@@ -37,6 +37,15 @@ class Trees:
 class TreeEnsemble(nn.Module):
     """`forward(x)` of features float64 [r, F], NaN where missing, is the sum of the trees' leaves float32 [r, K]."""
 
+    feature: Tensor
+    left: Tensor
+    right: Tensor
+    threshold: Tensor
+    missing_left: Tensor
+    value: Tensor
+    output: Tensor
+    baseline: Tensor
+
     def __init__(self, trees: int, nodes: int, outputs: int, depth: int) -> None:
         super().__init__()
         self.depth = depth
@@ -52,14 +61,15 @@ class TreeEnsemble(nn.Module):
     @classmethod
     def of(cls, trees: Trees) -> TreeEnsemble:
         """The module that holds these trees."""
-        made = cls(*trees.feature.shape, len(trees.baseline), trees.depth)
+        T, N = trees.feature.shape
+        made = cls(T, N, len(trees.baseline), trees.depth)
         for name, buffer in made.named_buffers():
             buffer.copy_(torch.from_numpy(np.asarray(getattr(trees, name))))
         return made
 
     def forward(self, x: Tensor) -> Tensor:
         size = max(1, _CELLS_AT_ONCE // max(1, len(self.output)))
-        return torch.cat([self._walk(part) for part in x.split(size)]) if len(x) else self.baseline.expand(0, -1)
+        return torch.cat([self._walk(chunk) for chunk in x.split(size)]) if len(x) else self.baseline.expand(0, -1)
 
     def _walk(self, x: Tensor) -> Tensor:
         tree = torch.arange(len(self.output), device=x.device)
@@ -72,18 +82,18 @@ class TreeEnsemble(nn.Module):
         return self.baseline.expand(len(x), -1).index_add(1, self.output, leaves)
 
 
-def joined(parts: Sequence[Trees]) -> Trees:
+def joined(several: Sequence[Trees]) -> Trees:
     """Ensembles of the same outputs, one after the other: their sum."""
-    nodes = max(part.feature.shape[1] for part in parts)
+    nodes = max(trees.feature.shape[1] for trees in several)
 
     def padded(name: str) -> np.ndarray:
-        arrays = [getattr(part, name) for part in parts]
+        arrays = [getattr(trees, name) for trees in several]
         return np.concatenate([np.pad(array, ((0, 0), (0, nodes - array.shape[1]))) for array in arrays])
 
     arrays = {n: padded(n) for n in ("feature", "threshold", "missing_left", "left", "right", "value")}
-    output = np.concatenate([part.output for part in parts])
-    baseline = np.sum([part.baseline for part in parts], axis=0)
-    return Trees(**arrays, output=output, baseline=baseline, depth=max(part.depth for part in parts))
+    output = np.concatenate([trees.output for trees in several])
+    baseline = np.sum([trees.baseline for trees in several], axis=0)
+    return Trees(**arrays, output=output, baseline=baseline, depth=max(trees.depth for trees in several))
 
 
 def trees_of(estimator: object) -> Trees:

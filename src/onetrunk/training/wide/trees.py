@@ -109,10 +109,10 @@ class _TreeInputs:
     def __init__(self, readout: WideReadout, rows: Rows) -> None:
         self.rows, self.readout = rows, readout
         for name, own in rows.features.items():
-            if hasattr(column := readout.column(name), "key"):
+            if own.key is not None and hasattr(column := readout.column(name), "key"):
                 column.key.copy_(torch.from_numpy(as_known(np.unique(own.key))))
         with torch.no_grad():
-            self.numbers = readout.parts(rows.features, rows.present, rows.count)[1].numpy()
+            self.numbers = readout.linear_and_numbers(rows.features, rows.present, rows.count)[1].numpy()
         self.width = self.numbers.shape[1]
         self.target = np.eye(rows.classes)[rows.target] if rows.classes and rows.target.ndim == 1 else rows.target
         self.target = self.target.reshape(rows.count, -1)

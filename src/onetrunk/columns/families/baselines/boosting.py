@@ -28,7 +28,7 @@ _INNER_FOLDS = 5
 _SMOOTHING = 10.0  # rows that the mean over all counts beside those of a value
 
 
-class _Boosting(BaseEstimator):  # type: ignore[misc]
+class _Boosting(BaseEstimator):
     """After `fit`: `settings_`, `rounds_`, `losses_` (mean held-out loss of what was tried), `note_`."""
 
     takes_views: ClassVar[bool] = True
@@ -103,7 +103,7 @@ class _Boosting(BaseEstimator):  # type: ignore[misc]
         return self.inputs_.new(views)
 
 
-class BoostedClassifier(ClassifierMixin, _Boosting):  # type: ignore[misc]
+class BoostedClassifier(ClassifierMixin, _Boosting):
     classes = True
 
     def fit(self, x: Any, y: np.ndarray) -> Self:
@@ -129,7 +129,7 @@ class BoostedClassifier(ClassifierMixin, _Boosting):  # type: ignore[misc]
         return log_loss(self._probabilities(estimator, x), y)
 
 
-class BoostedRegressor(RegressorMixin, _Boosting):  # type: ignore[misc]
+class BoostedRegressor(RegressorMixin, _Boosting):
     classes = False
 
     def fit(self, x: Any, y: np.ndarray) -> Self:
@@ -179,8 +179,8 @@ class _Inputs:
         if not self.values.shape[1]:
             return numbers[rows]
         out = np.empty((len(rows), numbers.shape[1] + self.values.shape[1] * self.target.shape[1]))
-        for part in np.array_split(np.random.default_rng(0).permutation(len(rows)), min(_INNER_FOLDS, len(rows))):
-            out[part] = self.to_answer(numbers, rows[part], np.delete(rows, part))
+        for fold in np.array_split(np.random.default_rng(0).permutation(len(rows)), min(_INNER_FOLDS, len(rows))):
+            out[fold] = self.to_answer(numbers, rows[fold], np.delete(rows, fold))
         return out
 
     def keep(self, learnt: np.ndarray) -> None:

@@ -34,7 +34,7 @@ _CLOSE = 1.1  # times the least loss by the usual penalty: what has more is not 
 _MAX_WEIGHTS = 100_000_000
 
 
-class _Linear(BaseEstimator):  # type: ignore[misc]
+class _Linear(BaseEstimator):
     """`penalty`: None chooses it. After `fit`: `penalty_`, `texts_` (the views of texts that it sees), `losses_` (mean
     held-out loss of what was tried) and `note_` (what was left undone for lack of time)."""
 
@@ -152,7 +152,7 @@ class _Linear(BaseEstimator):  # type: ignore[misc]
         return self._scaled(Views.of(x).matrix(self.texts_))
 
 
-class LinearClassifier(ClassifierMixin, _Linear):  # type: ignore[misc]
+class LinearClassifier(ClassifierMixin, _Linear):
     """Logistic regression; with several labels a row (y [n, K] of 0 and 1) one for each."""
 
     classes = True
@@ -202,7 +202,7 @@ class LinearClassifier(ClassifierMixin, _Linear):  # type: ignore[misc]
         return log_loss(self._probabilities(model, x), y)
 
 
-class LinearRegressor(RegressorMixin, _Linear):  # type: ignore[misc]
+class LinearRegressor(RegressorMixin, _Linear):
     """Ridge regression of one number a row."""
 
     classes = False

@@ -18,7 +18,7 @@ _MAX_TOTAL_CHARACTERS = 20_000_000  # and of all texts together
 _MIN_CHARACTERS = 200
 
 
-class NgramFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class NgramFeatures(TransformerMixin, BaseEstimator):
     """Texts to float32 [n, F], rows of length 1. `kind`: "words" (runs of 1 and 2) or "characters" (of 1 to 5)."""
 
     def __init__(self, kind: str) -> None:

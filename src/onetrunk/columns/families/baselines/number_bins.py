@@ -12,7 +12,7 @@ _BINS = 16
 _BOUND = 5.0  # standard units: one far-out value must not outweigh all others
 
 
-class NumberBins(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class NumberBins(TransformerMixin, BaseEstimator):
     """[n, k + 1] of k numbers and whether they are missing, to sparse [n, F]: the same, cut at 5 standard units, and
     the bin of the first."""
 

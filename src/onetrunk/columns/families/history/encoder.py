@@ -10,6 +10,7 @@ import datetime
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,6 +40,11 @@ class HistoryOptions(Config):
     dropout: float = Field(0.0, ge=0, lt=1)  # of embedded steps
 
 
+def _rank(counts: Mapping[str, int], name: str) -> tuple[int, str]:
+    """Sorts the frequent before the rare, and equally frequent ones by name."""
+    return -counts[name], name
+
+
 class HistoryEncoder(Encoder, History):
     """A value is a dict of equally long lists, or a list where there is one field.
 
@@ -47,7 +53,7 @@ class HistoryEncoder(Encoder, History):
     """
 
     ragged = True
-    has_parts = True
+    divisible = True
 
     Options: ClassVar[type[Config]] = HistoryOptions
     options: Any
@@ -58,6 +64,7 @@ class HistoryEncoder(Encoder, History):
     classes: dict[str, list[str]]  # of every field but the moments; the asked one's by how frequent they are
     kinds: dict[str, str]
     counts: list[int]  # of the asked field's classes
+    _rows: dict[str, dict[str, int]] | None = None  # by field, made when first asked for
 
     # -- values ------------------------------------------------------------------------------------------------------
     @classmethod
@@ -119,7 +126,7 @@ class HistoryEncoder(Encoder, History):
                 f"{len(counts[self.asked])} in {self.asked!r}."
             )
         self.kinds = {name: kind_of(seen.values()) for name, seen in samples.items()}
-        self.classes = {name: sorted(count, key=lambda c, n=count: (-n[c], c)) for name, count in counts.items()}
+        self.classes = {name: sorted(count, key=partial(_rank, count)) for name, count in counts.items()}
         self.counts = [counts[self.asked][c] for c in self.classes[self.asked]]
 
     def _classed(self) -> list[str]:
@@ -157,7 +164,7 @@ class HistoryEncoder(Encoder, History):
         """Rows of a field's table."""
         return FIRST + len(self.classes.get(name, range(GAPS)))
 
-    # -- values to parts ---------------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     def _fields(self, value: Any) -> dict[str, list[Any]]:
         """Every field's values, None where missing: as long as the longest of them."""
         if isinstance(value, list | tuple | np.ndarray):
@@ -195,7 +202,7 @@ class HistoryEncoder(Encoder, History):
 
     def rows_of(self, name: str) -> dict[str, int]:
         """A field's classes to the rows of its table."""
-        if getattr(self, "_rows", None) is None:
+        if self._rows is None:
             self._rows = {n: {c: FIRST + i for i, c in enumerate(classes)} for n, classes in self.classes.items()}
         return self._rows[name]
 
@@ -224,7 +231,7 @@ class HistoryEncoder(Encoder, History):
     def max_positions(self, content: Content) -> np.ndarray:
         return np.minimum(content.lens, self.options.length) + 1
 
-    # -- parts to positions ------------------------------------------------------------------------------------------
+    # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:
         role, keys, augment = context.role, context.keys, context.augment
         lens = np.minimum(content.lens, self.options.length)

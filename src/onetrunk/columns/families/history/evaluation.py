@@ -40,8 +40,8 @@ class HistoryEvaluation(Evaluation[E]):
         if value is None:
             return np.zeros(0, np.int64)
         try:
-            parts = self.encoder.encode(value)
+            arrays = self.encoder.encode(value)
         except BadValueError:
             return np.zeros(0, np.int64)
-        columns = [parts[name][parts[name] >= FIRST] - FIRST + at for name, at in zip(names, first, strict=False)]
+        columns = [arrays[name][arrays[name] >= FIRST] - FIRST + at for name, at in zip(names, first, strict=False)]
         return np.concatenate(columns).astype(np.int64)

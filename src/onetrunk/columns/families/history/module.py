@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TypeVar
 
 import numpy as np
@@ -41,7 +42,7 @@ class HistoryModule(ColumnModule[E]):
 
     def embed(self, content: dict[str, Tensor]) -> Tensor:
         names = self.encoder.names
-        x = sum(F.embedding(content[name], table) for name, table in zip(names, self.tables, strict=True))
+        x = reduce(torch.add, (F.embedding(content[n], table) for n, table in zip(names, self.tables, strict=True)))
         for i, table in self.now.items():
             x = x + F.embedding(content[NOW + names[int(i)]], table)
         return dropout(x, self.options.dropout, self.training)

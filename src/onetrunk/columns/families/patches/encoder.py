@@ -14,6 +14,7 @@ from onetrunk.columns.families.patches.levels import asked_level, denoising_targ
 from onetrunk.core import rng
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Encoder, SegmentContext
+from onetrunk.core.wide import Wide, WideFeatures, numbers
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,11 @@ class PatchGrid:
         return np.ascontiguousarray(split).reshape(len(patches), *self.shape)
 
 
-class PatchEncoder(Encoder):
+class PatchEncoder(Encoder, Wide):
     """A type says how its values become arrays of one shape, how they are cut and how they are augmented. `pixels`,
     uint8, are what is kept of a value; in the network they are from -1 to 1."""
 
-    has_parts = True
+    divisible = True
     shared = True
 
     options: Any  # among them `mask_rate`, the share of patches that are masked
@@ -84,11 +85,21 @@ class PatchEncoder(Encoder):
         """Values [m, *shape], each changed in its own way; and the maps [m, 2, 3] from what is seen to the original,
         both from -1 to 1."""
 
+    def sketch(self, pixels: np.ndarray) -> np.ndarray:
+        """What simple models see of a value's pixels: numbers from 0 to 1 [k]."""
+        return pixels.reshape(-1) / 255.0
+
+    def wide_features(self, content: Content) -> WideFeatures:
+        """Its sketch."""
+        sketches = [self.sketch(pixels) for pixels in content.gather()["pixels"]]
+        dense = np.stack(sketches) if sketches else np.zeros((0, len(self.sketch(self.blank()["pixels"]))))
+        return WideFeatures(len(content), {"sketch": numbers(dense)}, dense)
+
     def noise(self, keys: np.ndarray) -> np.ndarray:
         """Normal numbers [m, patches, numbers of a patch], each value's of its own key."""
         return rng.normal(rng.mix(keys, "noise"), self.grid.count, self.grid.patch_size)
 
-    def facts(self, parts: dict[str, np.ndarray], maps: np.ndarray) -> dict[str, np.ndarray]:
+    def facts(self, arrays: dict[str, np.ndarray], maps: np.ndarray) -> dict[str, np.ndarray]:
         """What columns that are read on this one are told of each value (`core.content.Segment`)."""
         return {}
 
@@ -101,12 +112,12 @@ class PatchEncoder(Encoder):
 
     def segment(self, content: Content, context: SegmentContext) -> Segment:
         m, grid, role = len(content), self.grid, context.role
-        parts = content.gather()
-        x = self.whole(parts["pixels"].astype(np.float32) / 127.5 - 1)
+        arrays = content.gather()
+        x = self.whole(arrays["pixels"].astype(np.float32) / 127.5 - 1)
         maps = np.tile(np.eye(2, 3, dtype=np.float32), (m, 1, 1))
         if context.augment and m and role != Role.ASKED:  # a drawing should look like the data, not its distortions
             x, maps = self.augmented(x, context.keys)
-        facts, lens = self.facts(parts, maps), self.max_positions(content)
+        facts, lens = self.facts(arrays, maps), self.max_positions(content)
         level = np.ones((m, grid.count), dtype=np.float32)
         if role == Role.GIVEN:
             return Segment({"pixels": x, "level": level}, lens, facts=facts)

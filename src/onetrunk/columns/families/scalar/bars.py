@@ -65,6 +65,6 @@ def fit_bars(values: np.ndarray, max_bars: int = 64) -> Bars:
         beyond = outside[outside > 0]
         likeliest = np.sqrt(np.mean(beyond**2)) if len(beyond) else 0.0  # maximum likelihood of a half-normal
         scales.append(max(float(likeliest), _MIN_TAIL))
-    held = np.bincount(np.searchsorted(borders, ordered), minlength=len(borders) + 1)
-    held = held + _UNSEEN_SHARE * n / len(held)
+    counts = np.bincount(np.searchsorted(borders, ordered), minlength=len(borders) + 1)
+    held = counts + _UNSEEN_SHARE * n / len(counts)
     return Bars(borders, scales, (held / held.sum()).tolist())

@@ -78,7 +78,7 @@ class ScalarEncoder(Encoder, Wide, WideTarget):
     def _standardised(self, position: Any) -> Any:
         return np.clip((position - self.centre) / self.scale, -_MAX_STANDARDISED, _MAX_STANDARDISED)
 
-    # -- values to parts ---------------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         return {"value": np.asarray(self._standardised(self.to_line(value)), dtype=np.float32)}
 
@@ -97,25 +97,25 @@ class ScalarEncoder(Encoder, Wide, WideTarget):
 
     def wide_features(self, content: Content) -> WideFeatures:
         """The standardised value and what else a type knows, cut where it is far out; and its bin."""
-        parts = content.gather()
+        arrays = content.gather()
         dense = (
-            np.stack([self.traits({n: a[i] for n, a in parts.items()}) for i in range(len(content))], axis=0)
+            np.stack([self.traits({n: a[i] for n, a in arrays.items()}) for i in range(len(content))], axis=0)
             if len(content)
             else np.zeros((0, len(self.traits(self.blank()))))
         )
         borders = np.array(self.bars.borders)
         borders = borders[np.linspace(0, len(borders) - 1, min(len(borders), _WIDE_BINS - 1)).round().astype(int)]
-        bins = one_each(np.searchsorted(borders, parts["value"]))
+        bins = one_each(np.searchsorted(borders, arrays["value"]))
         sparse = {"value": numbers(np.clip(dense, -_WIDE_BOUND, _WIDE_BOUND)), "bin": bins}
         return WideFeatures(len(content), sparse, dense)
 
-    # -- parts to positions ------------------------------------------------------------------------------------------
+    # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:
-        parts, m = content.gather(), len(content)
+        arrays, m = content.gather(), len(content)
         lens = np.ones(m, dtype=np.int64)
         if context.role == Role.GIVEN:
-            return Segment({**parts, "hidden": np.zeros(m, dtype=bool)}, lens)
-        blank = {name: np.zeros_like(array) for name, array in parts.items()}
-        targets = {"value": parts["value"], "w": np.ones(m, dtype=np.float32)}
+            return Segment({**arrays, "hidden": np.zeros(m, dtype=bool)}, lens)
+        blank = {name: np.zeros_like(array) for name, array in arrays.items()}
+        targets = {"value": arrays["value"], "w": np.ones(m, dtype=np.float32)}
         content_shown = {**blank, "hidden": np.ones(m, dtype=bool)}
         return Segment(content_shown, lens, reads=np.arange(m, dtype=np.int64), targets=targets)

@@ -3,6 +3,7 @@ the standardised value. Asked, it is one slot, read out to a distribution (`nn.h
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -13,9 +14,11 @@ from onetrunk.columns.families.scalar.encoder import ScalarEncoder
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss
+from onetrunk.core.calibration import Calibration
 from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
-from onetrunk.core.module import ColumnModule, Distribution
+from onetrunk.core.module import Calibrated, ColumnModule, Distribution
 from onetrunk.nn.dropout import dropout
+from onetrunk.nn.heads.calibration import fit_spread, interval_score
 from onetrunk.nn.heads.categorical import divergence
 from onetrunk.nn.heads.distribution import BarDistribution
 
@@ -26,7 +29,7 @@ _LEVEL = 0.9  # of an answer's interval
 E = TypeVar("E", bound=ScalarEncoder)
 
 
-class ScalarModule(ColumnModule[E], Distribution):
+class ScalarModule(ColumnModule[E], Distribution, Calibrated):
     pooled = True
 
     def __init__(self, encoder: E, width: int) -> None:
@@ -78,13 +81,42 @@ class ScalarModule(ColumnModule[E], Distribution):
 
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
         """Negative log density of the standardised values, nats: below 0 where a density exceeds 1."""
-        w = targets["w"]
-        losses = self.bars.loss(self.logits(h), targets["value"] - self._begin(h))
+        w, logits, value = targets["w"], self.logits(h), targets["value"] - self._begin(h)
+        spread = 1.0 if self.training else self._spread
+        if spread != 1:
+            value = _spread(value, self.bars.mean(logits), 1 / spread)
+        losses = self.bars.loss(logits, value) + math.log(spread)
         return Loss((losses * w).sum(), w.sum(), losses.detach())
 
     def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
         """Over the bars."""
         return divergence(self.logits(h), teacher.logits(h_teacher), temperature)
+
+    # -- how sure it is ----------------------------------------------------------------------------------------------
+    @property
+    def _spread(self) -> float:
+        return 1.0 if self.calibration is None else self.calibration.spread
+
+    def _interval(self, logits: Tensor, spread: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The mean, and the ends of the calibrated interval [r]."""
+        mean, ends = self.bars.mean(logits), self.bars.interval(logits, _LEVEL)
+        low, high = (_spread(end, mean, spread) for end in ends)
+        return mean, low, high
+
+    def fit_calibration(self, h: Tensor, targets: dict[str, Tensor], fitted_on: str) -> Calibration | None:
+        if not len(h):
+            return None
+        found = [x.double().cpu().numpy() for x in self._interval(self.logits(h), 1.0)]
+        mean, low, high = found
+        truth = (targets["value"] - self._begin(h)).double().cpu().numpy()
+        spread = fit_spread(mean - low, high - mean, truth - mean, _LEVEL)
+
+        def judged(spread: float) -> dict[str, float]:
+            least, most = mean + spread * (low - mean), mean + spread * (high - mean)
+            covered = (least <= truth) & (truth <= most)
+            return {"interval_score": interval_score(least, most, truth, _LEVEL), "coverage": float(covered.mean())}
+
+        return Calibration(len(h), fitted_on, spread=spread, before=judged(1.0), after=judged(spread))
 
     def start(self, context: AnswerContext) -> State:
         return context.state("temperature")
@@ -103,8 +135,7 @@ class ScalarModule(ColumnModule[E], Distribution):
     def finish(self, state: State) -> list[Answer]:
         """The mean, a central 90 % interval and, when sampled, draws."""
         logits, value = state["logits"], self.encoder.value
-        columns = torch.stack([self.bars.mean(logits), *self.bars.interval(logits, _LEVEL)], dim=1)
-        columns = columns + state["begin"][:, None]
+        columns = torch.stack(self._interval(logits, self._spread), dim=1) + state["begin"][:, None]
         samples_of = self._samples(state)
         answers = []
         for i, (mean, low, high) in enumerate(columns.tolist()):
@@ -120,8 +151,15 @@ class ScalarModule(ColumnModule[E], Distribution):
         keys = state_keys(state)[rows.cpu().numpy()]
         uniform = torch.from_numpy(rng.uniform(rng.mix(keys, "samples"), _SAMPLES)).to(rows.device)
         drawn = self.bars.sample(state["logits"][rows], uniform, state["temperature"][rows])
-        drawn = drawn + state["begin"][rows, None]
+        drawn = (
+            _spread(drawn, self.bars.mean(state["logits"][rows])[:, None], self._spread) + state["begin"][rows, None]
+        )
         return dict(zip(rows.tolist(), drawn.tolist(), strict=True))
+
+
+def _spread(values: Tensor, mean: Tensor, factor: float) -> Tensor:
+    """Values, so many times as far from the mean; to the bit as they are where that is once."""
+    return values if factor == 1 else mean + factor * (values - mean)
 
 
 def _blank(encoder: ScalarEncoder) -> dict[str, Tensor]:

@@ -31,10 +31,10 @@ class TokenOptions(Config):
 
 
 class TokenEncoder(Encoder, Prompted):
-    """A type of it makes values to tokens (`encode`, whose content is of `token_parts`) and back (`decode`)."""
+    """A type of it makes values to tokens (`encode`, whose content is of `token_arrays`) and back (`decode`)."""
 
     ragged = True
-    has_parts = True
+    divisible = True
     shared = True
     costly = True
 
@@ -45,7 +45,7 @@ class TokenEncoder(Encoder, Prompted):
     size: int  # tokens that there are
     bigrams: np.ndarray  # codes of those that have vectors, increasing int64
     too_long: ClassVar[str]  # values that the context cuts, for the ledger
-    unknown_parts: ClassVar[str]
+    unknown_tokens: ClassVar[str]
 
     @abstractmethod
     def decode(self, ids: list[int]) -> str:
@@ -68,16 +68,16 @@ class TokenEncoder(Encoder, Prompted):
             enough = 2 if len(values) > MANY_VALUES else 1
             self.bigrams = frequent_bigrams(content.gather()["id"], content.lens, self.options.bigrams, enough)
 
-    # -- values to parts ---------------------------------------------------------------------------------------------
+    # -- values to arrays ----------------------------------------------------------------------------------------------
     def blank(self) -> dict[str, np.ndarray]:
-        return token_parts(np.array([self.special.end], dtype=np.int32))
+        return token_arrays(np.array([self.special.end], dtype=np.int32))
 
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
         longer = int((content.lens > self.options.length).sum())
         unknown = int((content.data["id"] == self.special.unknown).sum())
         counts = {
             f"{self.too_long} longer than {self.options.length} tokens, read up to there": longer,
-            self.unknown_parts: unknown,
+            self.unknown_tokens: unknown,
         }
         return {reason: count for reason, count in counts.items() if count}
 
@@ -90,7 +90,7 @@ class TokenEncoder(Encoder, Prompted):
     def max_positions(self, content: Content) -> np.ndarray:
         return np.minimum(content.lens + max(1, self.special.around), self.options.length)
 
-    # -- parts to positions ------------------------------------------------------------------------------------------
+    # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:
         keys = context.keys
         if context.role == Role.ASKED:
@@ -124,7 +124,7 @@ class TokenEncoder(Encoder, Prompted):
         corrupted = np.where(hidden & (fate < 0.8), self.special.mask, np.where(hidden & (fate < 0.9), other, ids))
         reads = np.flatnonzero(hidden)
         wrapped, whole, where = self.special.wrap(corrupted, lens)
-        targets = {"id": ids[reads].astype(np.int64), "w": np.ones(len(reads), dtype=np.float32)}
+        targets: dict[str, np.ndarray] = {"id": ids[reads].astype(np.int64), "w": np.ones(len(reads), np.float32)}
         embedded = {"id": wrapped, **self._bigrams_of(wrapped, whole)}
         return Segment(embedded, whole, reads=where[reads], targets=targets)
 
@@ -146,7 +146,7 @@ class TokenEncoder(Encoder, Prompted):
         index = np.repeat(first, lens) + local  # of the target, in t1 .. tn, end
         starts, ends = np.repeat(content.starts, lens), np.repeat(content.lens, lens)
         ids = content.data["id"]
-        targets = np.where(index < ends, pick(ids, starts + index, 0), self.special.end)
+        true = np.where(index < ends, pick(ids, starts + index, 0), self.special.end)
         before = pick(ids, np.maximum(starts + index - 1, 0), 0).astype(np.int64)
         opens = (index == 0) & (pick(content.data["opens"], starts, True) | (ends == 0))
         # The end is learnt where what it ends is; that of an empty text too.
@@ -157,7 +157,7 @@ class TokenEncoder(Encoder, Prompted):
             lens,
             order=local,
             reads=np.arange(len(local), dtype=np.int64),
-            targets={"id": targets.astype(np.int64), "w": (learnt | (ends == 0)).astype(np.float32)},
+            targets={"id": true.astype(np.int64), "w": (learnt | (ends == 0)).astype(np.float32)},
         )
 
     def _bigrams_of(self, ids: np.ndarray, lens: np.ndarray) -> dict[str, np.ndarray]:
@@ -170,7 +170,7 @@ class TokenEncoder(Encoder, Prompted):
         return rng.uniform(rng.mix(np.repeat(rng.mix(keys, name), lens), local_positions(lens)))
 
 
-def token_parts(ids: np.ndarray, learnt: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def token_arrays(ids: np.ndarray, learnt: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Tokens of one text, which of them opens it, and which are learnt when it is asked (None: all)."""
     return {
         "id": ids,

@@ -23,10 +23,10 @@ class TokenEvaluation(Evaluation[E], JudgedByLikelihood):
     def likelihood_metrics(self) -> tuple[Metric, ...]:
         return LIKELIHOOD
 
-    def likelihood(self, nats: np.ndarray, parts: np.ndarray, truths: Sequence[Any]) -> dict[str, float | None]:
+    def likelihood(self, nats: np.ndarray, tokens: np.ndarray, truths: Sequence[Any]) -> dict[str, float | None]:
         total, size = float(nats.sum()), sum(len(self.encoder.text_to_write(t).encode()) for t in truths)
-        values = likelihood(-total, int(parts.sum()), size)
-        loss = total / float(parts.sum()) if parts.sum() else None
+        values = likelihood(-total, int(tokens.sum()), size)
+        loss = total / float(tokens.sum()) if tokens.sum() else None
         return {"bits_per_byte": values["bits_per_byte"], "perplexity": values["perplexity"], "loss": loss}
 
     def likelihood_baselines(self, train: Sequence[Any], truths: Sequence[Any]) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.encoder import Growth
 from onetrunk.core.errors import UsageError
 from onetrunk.core.module import ColumnModule, Distribution, Searched, grown
+from onetrunk.nn.block import ActivationLayer
 from onetrunk.nn.heads.categorical import choose, linear_cross_entropy, linear_divergence
 
 E = TypeVar("E", bound=TokenEncoder)
@@ -38,13 +39,16 @@ class TokenModule(ColumnModule[E], Searched, Distribution):
             )
         self.missing = width - embedding
         self.table = nn.Parameter(torch.randn(encoder.size, embedding) * 0.05)
+        read = embedding if head.transform else width  # numbers that the read-out reads
         if not head.tied:
-            self.head = nn.Parameter(torch.zeros(encoder.size, width))
+            self.head = nn.Parameter(torch.zeros(encoder.size, read))
         if head.bias:
             self.bias = nn.Parameter(torch.zeros(encoder.size))
         self.transform = nn.Sequential()
         if head.transform:
-            self.transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=head.transform))
+            self.transform = nn.Sequential(
+                nn.Linear(width, read), ActivationLayer(head.activation), nn.LayerNorm(read, eps=head.transform)
+            )
         if options.bigrams:
             self.bigram_table = nn.Parameter(torch.zeros(1 + len(encoder.bigrams), width))  # row 0: any other bigram
 
@@ -126,8 +130,7 @@ class TokenModule(ColumnModule[E], Searched, Distribution):
             written, gained = written[order], gained[order]
             state["order"] = order
         else:
-            u = rng.uniform(rng.mix(state_keys(state), size.cpu().numpy()))
-            u = torch.from_numpy(u).to(h.device)
+            u = torch.from_numpy(rng.uniform(rng.mix(state_keys(state), size.cpu().numpy()))).to(h.device)
             drawn = choose(logits, u, state["temperature"], state["top_k"], state["top_p"])
             drawn = torch.where(state["done"], end, drawn)
         logprob = state["logprob"] + gained.gather(1, drawn[:, None])[:, 0]

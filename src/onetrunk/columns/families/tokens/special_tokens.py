@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -57,3 +58,5 @@ class TokenHead:
     tied: bool = False  # one table is both
     bias: bool = False  # of the read-out
     transform: float = 0.0  # BERT's layer before the read-out: eps of its norm; 0: none
+    activation: str = "gelu"  # of that layer
+    does: Literal["writes", "fills", "nothing"] = "writes"  # what it learnt: text, hidden words, or not to read out

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from onetrunk.nn.autograd import apply_function
+
 _ROWS, _TILE = 128, 1 << 21  # a tile's queries where not all is seen, and its scores
 _EVEN = 32  # keys: products are fast from and to such a border
 
 
-@torch.compiler.disable  # its tiles, as many as there are, would all be compiled
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # its tiles, as many as there are, would all be compiled
 def tiled_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
     """What `F.scaled_dot_product_attention` computes. q [B, H, t, h]; k, v [B, K, T, h]; mask bool [B, 1, t, T]. A
     query that sees nothing gets a mean of values, where the kernel gives 0: it is padding."""
@@ -29,7 +31,7 @@ def tiled_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal
         bias = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, torch.finfo(q.dtype).min)
     tiles = list(_tiles(q, k, mask, causal))
     flat = (x.flatten(0, 1).contiguous() for x in (q * q.shape[-1] ** -0.5, k, v))
-    return _TiledAttention.apply(*flat, bias, causal, tiles).view_as(q)
+    return apply_function(_TiledAttention, *flat, bias, causal, tiles).view_as(q)
 
 
 @dataclass

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from onetrunk.nn.autograd import apply_function
+
 _CHANCES = 1 << 16  # of which a draw of 16 bits is one
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
     """x, of any shape: a random share `p` of its numbers is 0, and the others are divided by 1 - p."""
-    return _Dropout.apply(x, p)
+    return apply_function(_Dropout, x, p)
 
 
 class _Dropout(torch.autograd.Function):

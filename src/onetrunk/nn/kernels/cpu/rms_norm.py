@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from onetrunk.nn.autograd import apply_function
+
 _TILE = 1 << 18  # numbers
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
     """x [..., D] to the same shape, of the type `dtype`: x / sqrt(mean(x²) + eps) · weight."""
-    return _RMSNorm.apply(x, weight, eps, dtype)
+    return apply_function(_RMSNorm, x, weight, eps, dtype)
 
 
 class _RMSNorm(torch.autograd.Function):

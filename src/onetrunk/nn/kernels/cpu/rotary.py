@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from onetrunk.nn.autograd import apply_function
+
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x [B, H, T, h]; cos and sin [..., 1, T, h / 2], of its type."""
-    return _Rotate.apply(x, cos, sin)
+    return apply_function(_Rotate, x, cos, sin)
 
 
 class _Rotate(torch.autograd.Function):

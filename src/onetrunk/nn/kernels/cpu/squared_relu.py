@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from onetrunk.nn.autograd import apply_function
+
 
 def squared_relu(x: Tensor) -> Tensor:
     """x, of any shape."""
-    return _SquaredReLU.apply(x)
+    return apply_function(_SquaredReLU, x)
 
 
 class _SquaredReLU(torch.autograd.Function):

@@ -1,0 +1,94 @@
+"""How a checkpoint prepares its pictures, from its own files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from onetrunk.core.errors import ModelFileError
+from onetrunk.interop.huggingface.checkpoint import Checkpoint
+from onetrunk.interop.huggingface.said import OF_PICTURES, refuse_unhonoured
+from onetrunk.storage.strict_json import read_json
+
+_RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by Pillow's number
+_BYTES = 1 / 255
+_ONLY = {"do_resize": True, "do_convert_rgb": True, "do_pad": False, "do_flip_channel_order": False,
+         "do_thumbnail": False, "do_align_long_axis": False, "do_reduce_labels": False}  # fmt: skip
+_READ = {"size", "crop_size", "do_center_crop", "resample", "do_rescale", "rescale_factor", "do_normalize",
+         "image_mean", "image_std", *_ONLY}  # fmt: skip
+
+
+def read_preparation(folder: Path, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """What the folder says of its pictures, or its family's usual way. Raises ModelFileError for what it says and
+    nothing here honours."""
+    own, both = folder / "preprocessor_config.json", folder / "processor_config.json"
+    said: dict[str, Any] = {}
+    where = own
+    if both.exists() and isinstance(nested := read_json(both).get("image_processor"), dict):
+        said, where = nested, both  # the newer file
+    elif own.exists():
+        said = read_json(own)
+    for key, value in said.items():
+        if key in _ONLY and value not in (None, _ONLY[key]):
+            raise ModelFileError(f"{where} says {key}: {value!r}; only {_ONLY[key]!r} can be read.")
+    refuse_unhonoured(where, said, _READ | OF_PICTURES, "pictures do")
+    return {**usual, **{key: value for key, value in said.items() if value is not None}}
+
+
+def picture_knowledge(checkpoint: Checkpoint, p: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An image encoder's options and knowledge."""
+    folder, s = checkpoint.folder, checkpoint.settings
+    trained, patch, channels = _side(s["image_size"]), _side(s["patch_size"]), s["num_channels"]
+    if not trained or not patch or channels not in (1, 3) or trained % patch:
+        raise ModelFileError(
+            f"{folder}: pictures of {s['image_size']!r} pixels, {channels!r} channels and patches of "
+            f"{s['patch_size']!r} cannot be read; only square ones of 1 or 3 channels, whole patches."
+        )
+    wanted = p["size"] if isinstance(p["size"], dict) else {"height": p["size"], "width": p["size"]}
+    keep = "shortest_edge" in wanted
+    side = wanted["shortest_edge"] if keep else wanted.get("height")
+    cut = p.get("crop_size", trained) if p.get("do_center_crop") else None
+    crop = (cut.get("height") if isinstance(cut, dict) else cut) if cut is not None else None
+    size = crop if crop is not None else None if keep else side
+    fits = size == trained or (checkpoint.family.resizes and isinstance(size, int) and size % patch == 0)
+    if (
+        not fits
+        or size is None
+        or not isinstance(side, int)
+        or side < size
+        or (not keep and wanted.get("width") != side)
+    ):
+        raise ModelFileError(
+            f"{folder}: its files make pictures of size {wanted} cut to {crop!r}; its model sees {trained} × {trained} "
+            "pixels."
+        )
+    resample = p.get("resample", 2)
+    if resample not in range(len(_RESAMPLE)):
+        raise ModelFileError(f"{folder}: its pictures are resampled by {resample!r}, which is not known.")
+    like = {"side": side, "keep": keep, "resample": _RESAMPLE[resample], "tokens": len(checkpoint.family.first)}
+    options = {"size": size, "patch": patch, "stem": 0}
+    return options, {"size": size, "patch": patch, "channels": channels, "like": like}
+
+
+def _side(size: Any) -> int | None:
+    """Of a square, however it is said."""
+    if isinstance(size, list | tuple) and len(set(size)) == 1:
+        size = size[0]
+    return size if isinstance(size, int) else None
+
+
+def take_up_scale(module: Any, p: Mapping[str, Any]) -> None:
+    """Our pixels x are from -1 to 1, theirs, of bytes b, are (factor * b - mean) / std: the patch embedding takes up
+    the difference."""
+    channels = module.encoder.channels
+    plain = not p.get("do_normalize", True)
+    mean = torch.tensor([0.0] * channels if plain else p["image_mean"])
+    std = torch.tensor([1.0] * channels if plain else p["image_std"])
+    half = 127.5 * (p.get("rescale_factor", _BYTES) if p.get("do_rescale", True) else 1.0)
+    linear = module.to_width
+    with torch.no_grad():
+        linear.bias += (linear.weight * ((half - mean) / std)[:, None, None]).sum((1, 2, 3))
+        linear.weight *= (half / std)[:, None, None]

@@ -1,0 +1,111 @@
+"""Calibrated probabilities, and the fits of what calibrates them: one number each, by a proper score.
+
+r rows, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from statistics import NormalDist
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from onetrunk.core.calibration import Calibration
+
+_LOG_BOUND = math.log(20.0)  # temperatures and spreads lie between 1 / 20 and 20
+_PRIOR_DEVIATION = 0.5  # of the logarithm of a temperature around 0, before any row is seen
+_PRIOR_ROWS = 10.0  # that a spread of 1 counts beside the rows that are seen
+_PRIOR_POINTS = 200
+_GRID = 65
+_GOLDEN, _ROUNDS = (math.sqrt(5) - 1) / 2, 40
+
+
+def one_of(logits: Tensor, calibration: Calibration | None) -> Tensor:
+    """Probabilities [r, K] of classes of which one is right."""
+    if calibration is None:
+        return logits.softmax(-1)
+    p = (logits / calibration.temperature).softmax(-1)
+    return (1 - calibration.doubt) * p + calibration.doubt / logits.shape[-1]
+
+
+def each_of(logits: Tensor, calibration: Calibration | None) -> Tensor:
+    """Probabilities [r, K] of classes of which each may be right."""
+    if calibration is None:
+        return logits.sigmoid()
+    return (1 - calibration.doubt) * (logits / calibration.temperature).sigmoid() + calibration.doubt / 2
+
+
+def loss_of_one(logits: Tensor, ids: Tensor, calibration: Calibration) -> Tensor:
+    """Minus the log of the probability of the true class [r], nats."""
+    right = (logits / calibration.temperature).log_softmax(-1).gather(1, ids[:, None])[:, 0]
+    return -_doubted(right, calibration.doubt, logits.shape[-1])
+
+
+def loss_of_each(logits: Tensor, hot: Tensor, calibration: Calibration) -> Tensor:
+    """Minus the log of the probability of what is true of each class [r, K], nats."""
+    right = F.logsigmoid((2 * hot - 1) * logits / calibration.temperature)
+    return -_doubted(right, calibration.doubt, 2)
+
+
+def _doubted(log_p: Tensor, doubt: float, choices: int) -> Tensor:
+    if not doubt:
+        return log_p
+    return torch.logaddexp(log_p + math.log1p(-doubt), torch.full_like(log_p, math.log(doubt / choices)))
+
+
+# -- fits ------------------------------------------------------------------------------------------------------------
+def fit_temperature(total_loss: Callable[[float], float]) -> float:
+    """The temperature with the least total loss over the rows (nats) and a prior: its logarithm is normal around 0. So
+    a few rows move it a little, and many as far as they say."""
+
+    def objective(log_temperature: float) -> float:
+        prior = (log_temperature / _PRIOR_DEVIATION) ** 2 / 2
+        return total_loss(math.exp(log_temperature)) + prior
+
+    grid = np.linspace(-_LOG_BOUND, _LOG_BOUND, _GRID)
+    best = int(np.argmin([objective(float(x)) for x in grid]))
+    low, high = float(grid[max(0, best - 1)]), float(grid[min(_GRID - 1, best + 1)])
+    return math.exp(_least(objective, low, high))
+
+
+def _least(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function of one valley is least, by golden sections."""
+    a, b = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_a, at_b = function(a), function(b)
+    for _ in range(_ROUNDS):
+        if at_a <= at_b:
+            high, b, at_b = b, a, at_a
+            a = high - _GOLDEN * (high - low)
+            at_a = function(a)
+        else:
+            low, a, at_a = a, b, at_b
+            b = low + _GOLDEN * (high - low)
+            at_b = function(b)
+    return (low + high) / 2
+
+
+def fit_spread(below: np.ndarray, above: np.ndarray, error: np.ndarray, level: float) -> float:
+    """How many times as wide central intervals must be to hold `level` of the truths: a quantile of how far the truths
+    are out, in widths (as conformal prediction has it, arXiv 1905.03222), which has the least pinball loss. Each
+    float64 [r]: how far the ends are from the mean, and the truth minus the mean. Some rows of a normal distribution,
+    for which it would be 1, count as a prior."""
+    side = np.maximum(np.where(error < 0, below, above), np.finfo(np.float64).tiny)
+    normal = NormalDist()
+    points = (np.arange(_PRIOR_POINTS) + 0.5) / _PRIOR_POINTS
+    expected = np.array([normal.inv_cdf((1 + p) / 2) for p in points]) / normal.inv_cdf((1 + level) / 2)
+    ratio = np.concatenate([np.abs(error) / side, expected])
+    weight = np.concatenate([np.ones(len(error)), np.full(_PRIOR_POINTS, _PRIOR_ROWS / _PRIOR_POINTS)])
+    order = np.argsort(ratio, kind="stable")
+    place = int(np.searchsorted(np.cumsum(weight[order]), level * weight.sum()))
+    bound = math.exp(_LOG_BOUND)
+    return float(np.clip(ratio[order[min(place, len(order) - 1)]], 1 / bound, bound))
+
+
+def interval_score(low: np.ndarray, high: np.ndarray, truth: np.ndarray, level: float) -> float:
+    """The mean width of central intervals [r] and what misses cost; less is better."""
+    missed = np.maximum(low - truth, 0) + np.maximum(truth - high, 0)
+    return float((high - low + 2 / (1 - level) * missed).mean())

@@ -1,0 +1,84 @@
+"""After training: how sure answers are is put right on rows that training did not learn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from onetrunk.core.calibration import Calibration
+from onetrunk.core.content import Role
+from onetrunk.core.encoder import SegmentContext, class_names
+from onetrunk.core.events import CalibrationDone, Listener, ignore
+from onetrunk.core.module import Calibrated
+from onetrunk.data.ledger import Ledger
+from onetrunk.data.prepare import encode
+from onetrunk.data.store import Store
+from onetrunk.data.table import Table
+from onetrunk.inference.likelihood import reads_of
+from onetrunk.inference.model_folder import Model, Task
+from onetrunk.inference.wide import add_wide
+
+MIN_ROWS = 20  # fewer say nothing
+_MAX_ROWS = 20_000
+_MAX_LOGITS = 4_000_000  # rows times classes
+VALIDATION, HELD_OUT = "validation rows", "rows held out in cross-validation"
+
+
+@torch.no_grad()
+def calibrate(model: Model, task: Task, rows: Table, on_event: Listener = ignore) -> None:
+    """Calibrates every asked column on the validation rows that chose the model; one with too few of them stays as it
+    is."""
+    for name in task.ask:
+        module = model.module(name)
+        if not isinstance(module, Calibrated) or name not in rows.columns:
+            continue
+        columns = [column for n, column in model.columns.items() if n in (*task.given, name)]
+        store = encode(rows, columns, model.network.encoders, Ledger())
+        store.index = store.index[store.index[:, store.names.index(name)] >= 0][: _bound(model, name)]
+        if len(store.index) < MIN_ROWS:
+            continue
+        add_wide(model.network, store, task.given, name)
+        module.calibration = None
+        h, targets = reads_of(model.network, store, task.given, name)
+        _keep(model, name, module.fit_calibration(h, targets, VALIDATION), on_event)
+
+
+@torch.no_grad()
+def calibrate_held_out(model: Model, name: str, store: Store, rows: np.ndarray, on_event: Listener = ignore) -> None:
+    """Calibrates a model that answers as its wide read-out does (the trunk's part is still zero), on what
+    `store.wide[name]` holds for these rows: what models say of each that did not learn from it."""
+    module, c = model.module(name), store.names.index(name)
+    if not isinstance(module, Calibrated) or len(rows) < MIN_ROWS:
+        return
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _bound(model, name))).astype(np.int64)]
+    content = store.contents[c].take(store.index[rows, c])
+    segment = store.encoders[c].segment(content, SegmentContext(Role.ASKED, rows.astype(np.uint64)))
+    device = next(module.parameters()).device
+    targets = {key: torch.from_numpy(array).to(device) for key, array in segment.targets.items()}
+    wide = torch.from_numpy(store.wide[name][rows]).to(device)
+    h = torch.cat([wide.new_zeros(len(rows), module.read_width - wide.shape[1]), wide], dim=1)
+    training = module.training
+    _keep(model, name, module.eval().fit_calibration(h, targets, HELD_OUT), on_event)
+    module.train(training)
+
+
+def forget_calibration(network: nn.Module) -> None:
+    """What is trained on is no longer calibrated."""
+    for module in network.modules():
+        if isinstance(module, Calibrated):
+            module.calibration = None
+
+
+def _bound(model: Model, name: str) -> int:
+    """Rows that are looked at, at most."""
+    classes = class_names(model.encoder(name)) or [""]
+    return max(MIN_ROWS, min(_MAX_ROWS, _MAX_LOGITS // len(classes)))
+
+
+def _keep(model: Model, name: str, fitted: Calibration | None, on_event: Listener) -> None:
+    module = model.module(name)
+    if fitted is None or not isinstance(module, Calibrated):
+        return
+    module.calibration = fitted
+    on_event(CalibrationDone(name, fitted.rows, fitted.fitted_on, fitted.before, fitted.after))
