@@ -60,7 +60,7 @@ def _pictures(folder: Path) -> dict[str, list[Any]]:
     """Pictures in folders: part, then class."""
     files = sorted(folder.glob("*/*/*.*"))
     return {
-        "image": [str(file) for file in files],
+        "image": list(files),
         "label": [file.parent.name for file in files],
         "split": [file.parent.parent.name for file in files],
     }
@@ -70,7 +70,7 @@ def _recordings(folder: Path) -> dict[str, list[Any]]:
     with (folder / "metadata.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {
-        "audio": [str(folder / row["file"]) for row in rows],
+        "audio": [folder / row["file"] for row in rows],
         "digit": [row["digit"] for row in rows],
         "split": [row["split"] for row in rows],
     }
