@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from onetrunk.core.events import Decision, Listener, Note
+from onetrunk.core.values import take
 from onetrunk.core.wide import Wide, WideTarget, wide_target_of
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
@@ -34,6 +35,7 @@ from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import Choice, FineTuned, labelled_rows, tune, validation_rows
 from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import Recipe
+from onetrunk.training.select import choosing_metric, validator
 from onetrunk.training.stage import encode_rows, new_model, provenance, untrained
 from onetrunk.training.wide import FittedWide, Rows, fit_wide, wide_rows
 
@@ -46,28 +48,31 @@ _FIRST_SHARE, _FIRST_SECONDS = 0.1, 30.0  # the first wide fit,
 _SECOND_SHARE = 0.4  # and of what is left then a second one, where the first had no time for all
 _LEAST_SECONDS = 5.0  # in which a trunk can learn something
 _MOST = {"train": MAX_COMPARED, "val": MAX_JUDGED, "test": MAX_JUDGED}  # rows that baselines learn from and answer
-_PROPER = "log_loss"
 _REASON = "by what the trunk gains in the mean loss of {:,} validation rows"
 
 
 def begins_wide(data: Data, recipe: Recipe) -> bool:
     """Is this the way to train on these rows? Not where the recipe says how to pretrain, where many rows have no answer
     (pretraining learns from them), or where no given column has features that simple models can use."""
-    from onetrunk.core.registry import column_types
-
     if not recipe.finetune.wide or "pretrain" in recipe.model_fields_set or data.events is not None:
         return False
     train = data.rows("train")
     answered = [np.mean([value is not None for value in train[name]]) for name in data.ask]
-    asked, given = ([column_types.get(data.types[n]).encoder for n in names] for names in (data.ask, data.given))
-    wide = any(issubclass(kind, Wide) for kind in given)
-    return wide and all(issubclass(kind, WideTarget) for kind in asked) and float(min(answered)) >= _LABELLED
+    return _knows(data) and float(min(answered)) >= _LABELLED
 
 
 class Keeper(Protocol):
     """Keeps a model that is better than what there was before: from then on a run that is stopped leaves this one."""
 
     def __call__(self, model: Model, choice: Choice, rivals: Rivals) -> None: ...
+
+
+def _knows(data: Data) -> bool:
+    """Can simple models learn to answer from the given columns?"""
+    from onetrunk.core.registry import column_types
+
+    asked, given = ([column_types.get(data.types[n]).encoder for n in names] for names in (data.ask, data.given))
+    return any(issubclass(kind, Wide) for kind in given) and all(issubclass(kind, WideTarget) for kind in asked)
 
 
 def train_beside_wide(data: Data, context: RunContext, clock: Allowance, keep: Keeper) -> FineTuned | None:
@@ -160,6 +165,46 @@ def _attach(
         calibrate_held_out(model, name, store, rows.rows, on_event)
 
 
+def rather_wide(tuned: FineTuned, data: Data, context: RunContext) -> FineTuned:
+    """The tuned model, or one that knows what simple models learn from the labelled rows alone, where that is better:
+    by the metric that chose the tuned one, on the validation rows or, where these are few, in cross-validation."""
+    task, recipe = tuned.model.tasks[0], context.recipe
+    if not recipe.finetune.wide or data.events is not None or len(task.ask) > 1 or not _knows(data):
+        return tuned
+    name = task.ask[0]
+    model = new_model(data, recipe, context.seed)
+    store = encode_rows(model, data, "train", recipe)
+    wide = {name: wide_rows(store, task.given, name, labelled_rows(store, task))}
+    fits = None if wide[name] is None else _fitted(wide, _FIRST_SECONDS, context)
+    rows = wide[name]
+    if fits is None or rows is None:
+        return tuned
+    _attach(model, store, fits, wide, context.on_event)
+    metric = choosing_metric(model, name, recipe.finetune.metric)
+    validation, theirs = validation_rows(data, task), tuned.choice.validation
+    if theirs is not None and len(validation):
+        ours = validator(model, task, validation, metric)().value
+    elif tuned.choice.cross_validation is not None:
+        theirs = tuned.choice.cross_validation[tuned.choice.kept]
+        theirs = theirs if theirs is None or metric.higher_is_better else -theirs
+        held_out = store.subset(rows.rows)
+        truths = list(take(data.rows("train")[name], rows.rows))
+        ours = (
+            model.evaluation(name).measure(answer(model.network, held_out, task.given, name), truths).get(metric.name)
+        )
+    else:
+        return tuned
+    figures = {"simple models": ours, "pretrained and fine-tuned": theirs}
+    if not metric.better(ours, theirs):
+        context.on_event(Decision(f"the {tuned.choice.kept} model", f"the better by {metric.name}", figures))
+        return tuned
+    context.on_event(Decision("the wide read-out alone", f"the better by {metric.name}", figures))
+    model.tasks = [task]
+    model.provenance = provenance(data, context, untrained(model, 0.0), "wide", tuned.model.provenance)
+    tuned.choice.kept, tuned.choice.wide = "the wide read-out alone", {name: fits[name].as_json()}
+    return FineTuned(model, tuned.choice)
+
+
 def _train_trunk(
     model: Model,
     data: Data,
@@ -172,7 +217,7 @@ def _train_trunk(
 ) -> None:
     """Trains the trunk, and keeps it if it gains more on the validation rows than the noise of that gain."""
     before = copy.deepcopy(model.network.state_dict())
-    context_of = context.but(recipe=_patient(model, context.recipe, task))
+    context_of = context.but(recipe=_patient(context.recipe))
     result = tune(model, store, labelled, task, context_of, pretrained=False, validation=rows)
     after = _row_scores(model, rows, task)
     trained = model.network.state_dict()
@@ -188,16 +233,12 @@ def _train_trunk(
     calibrate(model, task, rows, context.on_event)
 
 
-def _patient(model: Model, recipe: Recipe, task: Task) -> Recipe:
-    """Judged often and by a proper score, and stopped when nothing more is gained."""
-    names = [metric.name for metric in model.evaluation(task.ask[0]).metrics()]
-    tuning = recipe.finetune
-    if tuning.metric is None and _PROPER in names:
-        tuning = tuning.updated(metric=_PROPER)
+def _patient(recipe: Recipe) -> Recipe:
+    """Stopped when nothing more is gained."""
     train = recipe.train
     if "patience" not in train.model_fields_set:
         train = train.updated(patience=_PATIENCE)
-    return recipe.model_copy(update={"finetune": tuning, "train": train})
+    return recipe.model_copy(update={"train": train})
 
 
 def _row_scores(model: Model, rows: Table, task: Task) -> np.ndarray:

@@ -23,7 +23,7 @@ from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.storage import atomic
 from onetrunk.training.allowance import Allowance
-from onetrunk.training.beside_wide import begins_wide, train_beside_wide
+from onetrunk.training.beside_wide import begins_wide, rather_wide, train_beside_wide
 from onetrunk.training.context import RunContext
 from onetrunk.training.distil import both_met, open_teacher, teach
 from onetrunk.training.finetune import Choice, finetune_model
@@ -117,6 +117,8 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
         else:
             extend_model(model, opened, options.seed, own.finetune, on_event)
         tuned = finetune_model(opened, context.but(limit=_share(limit, _FINETUNING)), model, pretrained=True)
+        if options.start is None:
+            tuned = rather_wide(tuned, opened, context)
     if tuned is None:
         made = load(out, device=own.device)
     else:

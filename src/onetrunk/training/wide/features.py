@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _MAX_FEATURES = 200_000  # of one kind, the most frequent
 _MAX_WEIGHTS = 40_000_000  # features times outputs
 _MIN_ROWS = 2  # in which a counted feature stands
+_LEAST_VARIANCE = 1e-8
 _COMPONENTS = 30
 _COMPONENT_FEATURES = 20_000  # of which components are made, the most frequent
 
@@ -94,18 +95,36 @@ def _matrix(column: Any, i: int, own: WideFeatures) -> csr_matrix:
     return csr_matrix((weight.numpy(), (row.numpy(), index.numpy())), shape=shape)
 
 
-def design_of(readout: WideReadout, rows: Rows) -> csr_matrix:
-    """Every column's features beside each other, then whether its value is missing: sparse [m, all]."""
+def design_of(readout: WideReadout, rows: Rows) -> tuple[csr_matrix, np.ndarray]:
+    """Every column's features beside each other, then whether its value is missing: sparse [m, all]; numbers in units
+    of their spread, as `scale` [all] tells."""
     from scipy.sparse import csr_matrix, hstack
 
-    blocks = []
+    blocks, scales = [], []
     for name, own in rows.features.items():
         column, where = readout.column(name), rows.present[name]
-        place = csr_matrix(
+        of_rows = csr_matrix(
             (np.ones(len(where), dtype=np.float32), (where, np.arange(len(where)))), shape=(rows.count, len(where))
         )
-        blocks += [place @ _matrix(column, i, own) for i in range(len(column.kinds))]
+        for i, kind in enumerate(column.kinds):
+            block = _matrix(column, i, own)
+            scale = _spread(block) if _are_numbers(own.sparse[kind]) else np.ones(block.shape[1])
+            blocks.append(of_rows @ block.multiply(1 / scale[None]).tocsr())
+            scales.append(scale)
         absent = np.ones((rows.count, 1), dtype=np.float32)
         absent[where] = 0
         blocks.append(csr_matrix(absent))
-    return hstack(blocks, dtype=np.float32).tocsr()
+        scales.append(np.ones(1))
+    return hstack(blocks, dtype=np.float32).tocsr(), np.concatenate(scales)
+
+
+def _are_numbers(own: Sparse) -> bool:
+    """Rather than features that are there or not."""
+    return not own.counted and bool((own.weight != 1).any())
+
+
+def _spread(x: csr_matrix) -> np.ndarray:
+    """Standard deviations of columns, 1 where there is none."""
+    mean = np.asarray(x.mean(0)).ravel()
+    variance = np.asarray(x.multiply(x).mean(0)).ravel() - mean**2
+    return np.where(variance > _LEAST_VARIANCE, np.sqrt(np.maximum(variance, _LEAST_VARIANCE)), 1.0)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 _STRENGTHS = tuple(10.0 ** (e / 2) for e in range(6, -8, -1))  # of the penalty, from the strongest
-_USUAL, _USUAL_OF_TEXTS = 7, 9  # where the search begins: .3, and .03 where each row's features have length 1
+_USUAL, _USUAL_OF_TEXTS = 5, 9  # where the search begins: 3, and .03 where each row's features have length 1
 _LEAST_STRENGTH = 3.0  # by the number of rows
 _PROBED_ROWS, _PROBED_SHARE = 4000, 0.1  # of so many rows a part tells how long all take
 _LEAST_ROWS = 2000  # that are learnt from however short time is
@@ -112,8 +112,10 @@ def _fit_linear(
     return weights, bias
 
 
-def set_linear(readout: WideReadout, rows: Rows, fitted: tuple[np.ndarray, np.ndarray]) -> None:
+def set_linear(readout: WideReadout, rows: Rows, scale: np.ndarray, fitted: tuple[np.ndarray, np.ndarray]) -> None:
+    """Puts weights of scaled features in the read-out."""
     weights, bias = fitted
+    weights = weights / scale[:, None]
     first = 0
     for name in rows.features:
         column = readout.column(name)
