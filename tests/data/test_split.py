@@ -238,3 +238,17 @@ def test_specs_that_do_not_exist():
         make(COLUMNS, "time")
     with pytest.raises(UsageError, match="needs a column"):
         make(COLUMNS, "stratified", ask=())
+
+
+def test_a_few_equal_rows_are_left_out_of_the_later_split():
+    words = ["train"] * 60 + ["val"] * 20 + ["test"] * 20
+    x = list(range(100))
+    x[65], x[99] = 3, 70  # a validation row repeats a training row, a test row a validation row
+    made = given(words, x)
+    assert made.repeated.tolist() == [65, 99] and made.equal_across == 0
+    assert [len(index) for index in made.indices().values()] == [60, 19, 19]
+    assert 65 not in made.val and 99 not in made.test and made.as_json()["repeated"] == 2
+    assert made.notes == given(words, list(range(100))).notes
+    x[98] = 4  # 2 of 20 test rows are more than a few
+    with pytest.raises(DataError, match="1 in test and train, 1 in test and val"):
+        given(words, x)

@@ -36,6 +36,7 @@ SPLITS = ("train", "val", "test")
 _KINDS = ("auto", "given", "group", "random", "scaffold", "stratified", "time")
 _FEW_CLASSES = 100
 _QUANTILES = 10
+_FEW_EQUAL = 0.05  # of a split's rows: so many equal ones are left out of it, and more stop the run
 _BLOCK = 65_536  # rows that are looked at together
 
 
@@ -48,6 +49,7 @@ class Split:
     test: np.ndarray
     how: str
     equal_across: int = 0  # rows outside training whose inputs equal a row in another split: 0 unless allowed
+    repeated: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # left out, for they equal such
     notes: list[str] = field(default_factory=list)
 
     def indices(self) -> dict[str, np.ndarray]:
@@ -55,7 +57,8 @@ class Split:
 
     def as_json(self) -> dict[str, Any]:
         counts = {name: len(index) for name, index in self.indices().items()}
-        return {"how": self.how, "rows": counts, "equal_across": self.equal_across, "notes": self.notes}
+        across = {"equal_across": self.equal_across, "repeated": len(self.repeated)}
+        return {"how": self.how, "rows": counts, **across, "notes": self.notes}
 
 
 def split(
@@ -71,8 +74,9 @@ def split(
 ) -> Split:
     """Chooses the rows of each split, as a function of the seed.
 
-    Rows with equal `given` values are equal: random and stratified splits keep them together, the others
-    raise DataError when they stand in two splits, unless allowed. DataError too: a split without rows, an asked
+    Rows with equal `given` values are equal: random and stratified splits keep them together. Where others have them
+    in two splits, a few are left out of the later one (`Split.repeated`), and many raise DataError, unless they are
+    allowed. DataError too: a split without rows, an asked
     column with one class, a row without group, time or split. UsageError: a spec or column that is not there.
 
     `before` int64 [rows] is the split each row had in an earlier stage, -1 where in none (`data.seen_rows`). Dealt rows
@@ -362,7 +366,8 @@ def _check_shares(made: Split, fractions: Sequence[float], n: int, known: int) -
 
 
 def _check_equal(made: Split, equal: np.ndarray, table: Table, allowed: bool) -> None:
-    """Counts rows whose inputs stand in an earlier split too."""
+    """Counts rows whose inputs stand in an earlier split too. Unless they are allowed, a few are left out of the later
+    split, and many are an error: such a split does not keep apart what it should."""
     rows = np.concatenate(list(made.indices().values()))
     splits = np.repeat(np.arange(len(SPLITS)), [len(index) for index in made.indices().values()])
     group, first = np.unique(equal[rows], return_inverse=True)[1], np.arange(len(rows))
@@ -373,6 +378,11 @@ def _check_equal(made: Split, equal: np.ndarray, table: Table, allowed: bool) ->
     clashes = [
         (SPLITS[splits[k]], int(rows[k]), SPLITS[splits[twin[k]]], int(rows[twin[k]])) for k in clashing.tolist()
     ]
+    per_split = Counter(name for name, _, _, _ in clashes)
+    if not allowed and all(count <= _FEW_EQUAL * len(getattr(made, name)) for name, count in per_split.items()):
+        made.repeated = np.sort(rows[clashing])
+        made.val, made.test = (np.setdiff1d(index, made.repeated) for index in (made.val, made.test))
+        return
     made.equal_across = len(clashes)
     if clashes and not allowed:
         pairs = Counter(f"{name} and {other}" for name, _, other, _ in clashes)

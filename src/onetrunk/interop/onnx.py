@@ -22,35 +22,35 @@ from torch import Tensor, nn
 from onetrunk.columns.families.tokens.encoder import TokenEncoder
 from onetrunk.columns.families.tokens.module import TokenModule
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.answer import Sampling
 from onetrunk.core.batch import Batch, Embed, Layout
 from onetrunk.core.content import ReadPositions, Role
 from onetrunk.core.decoding import AnswerContext
 from onetrunk.core.encoder import Encoder, SegmentContext, reads_on
 from onetrunk.core.errors import MissingExtraError, UsageError
 from onetrunk.core.objective import RoleAssignment
+from onetrunk.core.registry import column_types
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
 from onetrunk.inference.model_folder import Model
-from onetrunk.inference.predict import answer, pooled_states
-from onetrunk.interop.parity import Parity
 from onetrunk.model import FoundationModel
 from onetrunk.nn.transformer import Transformer
 from onetrunk.storage.names import file_name
-from onetrunk.storage.strict_json import write_json
+from onetrunk.storage.strict_json import read_json, write_json
 
-FILE = "model.onnx"
+FILE, COLUMNS = "model.onnx", "columns.json"
+_IN_A_FILE = "tokenizer"  # what an encoder knows that stands in a file of its own, NAME.tokenizer.json
 _ROWS_AT_ONCE = 16
 EMBEDDING = "row.embedding"  # [rows, D], the mean of the given states
 
 
-class _Graph(nn.Module):
+class Graph(nn.Module):
     """What is written. `outputs` names the tensors that it gives, in order."""
 
     outputs: Sequence[str]
 
 
-class OneShot(_Graph):
+class OneShot(Graph):
     """What is given to an asked column's numbers and the row's embedding, or to the latter alone."""
 
     slot: Tensor  # [1, t, D]
@@ -145,7 +145,7 @@ class OneShot(_Graph):
         return h[rows[:, None], order], state  # no h.gather: its result would have the name of an input
 
 
-class LanguageModel(_Graph):
+class LanguageModel(Graph):
     """Tokens [B, T], the start token first, to the next ones' logits [B, T, V]."""
 
     outputs = ("logits",)
@@ -164,12 +164,28 @@ class LanguageModel(_Graph):
 
 
 # -- writing -------------------------------------------------------------------------------------------------
-def export(model: Model, ask: str | None, given: Sequence[str], store: Store, path: Path, int8: bool) -> Parity:
-    """Writes `model.onnx` in a folder and measures it on the rows of a store.
+def write(model: Model, ask: str | None, given: Sequence[str], store: Store, place: Path, int8: bool) -> None:
+    """Puts `model.onnx` in a folder, and beside it what turns values into what it takes. The rows of a store show the
+    exporter what that looks like.
 
     Raises UsageError for what is not answered in one step, a recurrent trunk, or a column with a wide read-out;
     MissingExtraError.
     """
+    graph, feeds = graph_of(model, ask, given, store)
+    if isinstance(graph, LanguageModel):
+        example = {"ids": np.resize(feeds[0]["ids"], (2, max(2, feeds[0]["ids"].shape[1])))}
+    else:
+        example, _ = _rows(model.network, store, given)
+    _write(graph, example, place / FILE)
+    if int8:
+        _quantise(place / FILE)
+    _describe(model, [*given, *([ask] if ask else [])], place)
+
+
+def graph_of(
+    model: Model, ask: str | None, given: Sequence[str], store: Store
+) -> tuple[OneShot | LanguageModel, list[dict[str, np.ndarray]]]:
+    """What is written, and what it takes for the rows of a store."""
     network = model.network
     if ask is not None and network.wide_of(ask) is not None:
         raise UsageError(
@@ -186,7 +202,6 @@ def export(model: Model, ask: str | None, given: Sequence[str], store: Store, pa
         if encoder.options.bigrams:
             raise UsageError(f"{ask!r} also embeds pairs of tokens (bigrams), which are not written as ONNX.")
         graph, feeds = LanguageModel(network, ask), _texts(store, ask)
-        example = {"ids": np.resize(feeds[0]["ids"], (2, max(2, feeds[0]["ids"].shape[1])))}
     elif ask is None or encoder is None or model.module(ask).pooled or reads_on(encoder) is not None:
         example, feeds = _rows(network, store, given)
         graph = OneShot(network, given, ask, list(example)[2:], *_read_on(encoder, store, given))
@@ -194,14 +209,7 @@ def export(model: Model, ask: str | None, given: Sequence[str], store: Store, pa
         raise UsageError(
             f"An answer of {ask!r} takes many steps of the trunk; only those of one step are written as ONNX."
         )
-    _write(graph.eval(), example, path / FILE)
-    if int8:
-        _quantise(path / FILE)
-    _describe(model, [*given, *([ask] if ask else [])], path)
-    parity, outputs = _compare(graph, feeds, path / FILE)
-    if isinstance(graph, OneShot):
-        _compare_answers(parity, model, graph, store, outputs)
-    return parity
+    return graph.eval(), feeds
 
 
 def _read_on(encoder: Encoder | None, store: Store, given: Sequence[str]) -> tuple[int | None, dict[str, np.ndarray]]:
@@ -216,19 +224,33 @@ def _read_on(encoder: Encoder | None, store: Store, given: Sequence[str]) -> tup
     return grid, read.segment(one, SegmentContext(Role.GIVEN, np.zeros(1, dtype=np.uint64))).facts
 
 
-def _describe(model: Model, columns: Sequence[str], path: Path) -> None:
+def _describe(model: Model, columns: Sequence[str], place: Path) -> None:
     """What turns values into the graph's arrays, and its numbers into answers: classes, scales, tokenizers."""
     described: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(columns):
         encoder = model.encoder(name)
         assets = {f"{file_name(name)}.{file}": text for file, text in encoder.assets().items()}
         for file, text in assets.items():
-            (path / file).write_text(text, encoding="utf-8")
-        knows = {} if assets else {"knowledge": encoder.knowledge()}
-        described[name] = {"type": model.columns[name].type, "options": encoder.options.model_dump(), **knows}
+            (place / file).write_text(text, encoding="utf-8")
+        knows = {key: value for key, value in encoder.knowledge().items() if not (assets and key == _IN_A_FILE)}
+        options = encoder.options.model_dump()
+        described[name] = {"type": model.columns[name].type, "options": options, "knowledge": knows}
         if (calibration := model.calibration(name)) is not None:  # of classes it is in the graph
             described[name]["spread"] = calibration.spread
-    write_json(path / "columns.json", described)
+    write_json(place / COLUMNS, described)
+
+
+def read_encoders(place: Path) -> dict[str, Encoder]:
+    """Encoders by column, of the files beside a graph alone."""
+    encoders = {}
+    for name, described in read_json(place / COLUMNS).items():
+        encoder = column_types.get(described["type"]).encoder(described["options"])
+        knowledge, own = dict(described["knowledge"]), place / f"{file_name(name)}.{_IN_A_FILE}.json"
+        if own.exists():
+            knowledge[_IN_A_FILE] = own.read_text(encoding="utf-8")
+        encoder.set_knowledge(knowledge)
+        encoders[name] = encoder
+    return encoders
 
 
 def _texts(store: Store, ask: str) -> list[dict[str, np.ndarray]]:
@@ -284,7 +306,7 @@ def _quiet() -> Any:
             logging.getLogger().setLevel(level)
 
 
-def _write(graph: _Graph, feed: dict[str, np.ndarray], path: Path) -> None:
+def _write(graph: Graph, feed: dict[str, np.ndarray], path: Path) -> None:
     try:
         import onnxscript  # noqa: F401
     except ImportError:
@@ -311,78 +333,3 @@ def _quantise(path: Path) -> None:
     with _quiet():
         quantize_dynamic(whole, path, weight_type=QuantType.QInt8, per_channel=True)
     whole.unlink()
-
-
-# -- checking ------------------------------------------------------------------------------------------------
-def _compare(
-    graph: _Graph, feeds: Sequence[dict[str, np.ndarray]], path: Path
-) -> tuple[Parity, list[dict[str, np.ndarray]]]:
-    """The file's numbers beside the graph's, and what the file gave for each feed."""
-    session = open_session(path)
-    taken = {node.name for node in session.get_inputs()}
-    parity, outputs = Parity(), []
-    kinds: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {name: ([], []) for name in graph.outputs}
-    for feed in feeds:
-        with torch.inference_mode():
-            ours = [t.numpy() for t in graph(*(torch.from_numpy(np.ascontiguousarray(a)) for a in feed.values()))]
-        theirs = session.run(list(graph.outputs), {name: a for name, a in feed.items() if name in taken})
-        for name, mine, other in zip(graph.outputs, ours, theirs, strict=True):
-            if np.issubdtype(mine.dtype, np.floating):
-                kinds[name][0].append(mine.reshape(-1))
-                kinds[name][1].append(other.reshape(-1))
-        outputs.append(dict(zip(graph.outputs, theirs, strict=True)))
-        if isinstance(graph, LanguageModel):
-            parity.count(*(arrays[0].argmax(-1).reshape(-1).tolist() for arrays in (ours, theirs)))
-    for mine, other in kinds.values():
-        if mine:
-            parity.add(np.concatenate(mine), np.concatenate(other))
-    return parity, outputs
-
-
-def _compare_answers(
-    parity: Parity, model: Model, graph: OneShot, store: Store, outputs: list[dict[str, np.ndarray]]
-) -> None:
-    """What a person reads of the file's numbers, beside the model's own answers: not the graph's, which may be wrong
-    as the file is."""
-    network, given, ask = model.network, graph.given, graph.ask
-    kept = np.flatnonzero(store.present[:, [store.names.index(name) for name in given]].any(1))
-    parity.add(pooled_states(network, store, given)[kept], np.concatenate([output[EMBEDDING] for output in outputs]))
-    if ask is None:
-        parity.count(kept, kept)
-        return
-    ours = answer(network, store, given, ask)
-    ours, theirs = [ours[i] for i in kept], []
-    for output in outputs:
-        state = {name.removeprefix(f"{ask}."): torch.from_numpy(array) for name, array in output.items()}
-        n = len(output[EMBEDDING])
-        theirs += network.module(ask).finish(
-            {name: x.expand(n, *x.shape[1:]) for name, x in graph.state.items()} | state
-        )
-    parity.count(*([_rounded(each.value) for each in answers] for answers in (ours, theirs)))
-    numbers = [np.array([_numbers(each) for each in answers]) for answers in (ours, theirs)]
-    if numbers[0].size:
-        parity.add(*numbers)
-
-
-def _numbers(answer: Answer) -> list[float]:
-    """A number, and the probability of every class."""
-    number = [answer.value] if isinstance(answer.value, float) else []
-    return [*number, *(answer.probability.values() if isinstance(answer.probability, dict) else [])]
-
-
-def _rounded(value: Any) -> Any:
-    """Floats, in lists and dictionaries too, to three digits."""
-    if isinstance(value, list | tuple):
-        return [_rounded(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _rounded(each) for name, each in value.items()}
-    return float(f"{value:.3g}") if isinstance(value, float) else value
-
-
-def open_session(path: Path) -> Any:
-    """ONNX Runtime's session, on the CPU."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingExtraError("onnxruntime", "export", "Checking an ONNX file") from None
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

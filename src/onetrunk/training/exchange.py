@@ -137,11 +137,12 @@ def _written(
 ) -> Parity:
     """Writes the files, reads them with the other program, and compares."""
     if to == "onnx":
-        from onetrunk.interop import onnx
+        from onetrunk.interop import onnx, onnx_parity
 
         columns = [column for name, column in model.columns.items() if name in needed]
         store = encode(table, columns, model.network.encoders, Ledger())
-        return onnx.export(model, asked, needed, store, folder, int8)
+        onnx.write(model, asked, needed, store, folder, int8)
+        return onnx_parity.compare(model, asked, needed, table, folder)
     from onetrunk.interop import gguf
     from onetrunk.interop.huggingface import writer
 

@@ -88,6 +88,8 @@ def open_data(
             table, types, options.split, options.seed,
             given=given, ask=asked, allow_equal_rows=options.allow_equal_rows, before=before,
         )  # fmt: skip
+    for i in chosen.repeated.tolist():
+        ledger.add("rows with the inputs of a row in an earlier split, left out", "the table", int(table.row[i]))
     for message in [*table.notes, *chosen.notes]:
         on_event(Note(message))
     on_event(RolesChosen({name: types[name] for name in given}, {name: types[name] for name in asked}, dict(reasons)))

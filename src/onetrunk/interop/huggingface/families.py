@@ -44,3 +44,22 @@ TOWERS = {
     "siglip": {"image": ("siglip_vision_model", "vision_config")},
     "gemma3": {"text": ("gemma3_text", "text_config")},
 }
+
+# Families that texts are written as, the usual ones first: the class that opens each.
+WRITTEN = {
+    "qwen3": "Qwen3ForCausalLM",
+    "llama": "LlamaForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "gpt2": "GPT2LMHeadModel",
+    "mistral": "MistralForCausalLM",
+    "phi3": "Phi3ForCausalLM",
+    "olmo2": "Olmo2ForCausalLM",
+    "smollm3": "SmolLM3ForCausalLM",
+    "gemma3_text": "Gemma3ForCausalLM",
+    "bert": "BertForMaskedLM",
+    "roberta": "RobertaForMaskedLM",
+    "xlm-roberta": "XLMRobertaForMaskedLM",
+    "distilbert": "DistilBertForMaskedLM",
+    "albert": "AlbertForMaskedLM",
+    "modernbert": "ModernBertForMaskedLM",
+}

@@ -17,7 +17,7 @@ ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "quick_gelu": "quick_gelu",
 }
-_GATES = {"silu": "swiglu", "gelu": "geglu", "gelu_new": "geglu_tanh", "gelu_pytorch_tanh": "geglu_tanh"}
+GATES = {"silu": "swiglu", "gelu": "geglu", "gelu_new": "geglu_tanh", "gelu_pytorch_tanh": "geglu_tanh"}
 _ROPE_KEYS = words(
     """
     rope_type type rope_theta factor original_max_position_embeddings attention_factor beta_fast beta_slow mscale
@@ -85,7 +85,7 @@ def readout_activation(family: Family, s: Settings) -> str:
 
 
 def _known(key: str, name: Any, gated: bool) -> str:
-    known = _GATES if gated else ACTIVATIONS
+    known = GATES if gated else ACTIVATIONS
     if name not in known:
         raise ModelFileError(f"Its configuration says {key}: {name!r}; {', '.join(known)} can be read.")
     return known[name]

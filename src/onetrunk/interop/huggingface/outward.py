@@ -1,0 +1,324 @@
+"""A text column and the trunk as a checkpoint of a family: the table of families, read from ours to theirs.
+
+A model that came from a checkpoint goes back as what it came as, where it still fits; others become a Qwen3 or a Llama,
+whose block ours is. One vector tells our column and its role apart from others, and is added to every embedding: it
+goes where the family keeps such a one, into its positions, or into its table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from onetrunk.columns.families.tokens.module import TokenModule
+from onetrunk.columns.text.encoder import TextEncoder
+from onetrunk.core.content import Role
+from onetrunk.core.errors import UsageError
+from onetrunk.inference.model_folder import Model
+from onetrunk.interop.huggingface.families import FAMILIES, WRITTEN
+from onetrunk.interop.huggingface.family import Family, Rope
+from onetrunk.interop.huggingface.settings import ACTIVATIONS, GATES, Settings, biased, readout_activation
+from onetrunk.nn.attention import RopeScaling
+from onetrunk.nn.transformer import Transformer, TransformerConfig
+
+_ANYWHERE = {"kind", "dropout"}  # settings of a trunk that no checkpoint says, and no answer depends on
+_OUTSIDE = {"head", "bias", "transform.0", "transform.2"}  # of what the family's prefix names
+
+
+@dataclass(frozen=True)
+class Written:
+    """A checkpoint to be: its family, configuration and tensors."""
+
+    kind: str
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def as_checkpoint(model: Model, ask: str) -> Written:
+    """Raises UsageError where the column or the trunk is not what any family holds."""
+    encoder, module, trunk = _checked(model, ask)
+    fills = encoder.token_head.does == "fills"
+    came = [stage.get("family") for stage in model.provenance.get("stages", []) if stage.get("stage") == "import"]
+    usual = WRITTEN if trunk.config.qk_norm else ["llama", *WRITTEN]  # a Qwen3 in all but its norms
+    kinds = [kind for kind in [*came, *usual] if kind in WRITTEN and FAMILIES[kind].causal != fills]
+    reason: str | None = None
+    for kind in kinds:
+        found = _unfit(FAMILIES[kind], encoder, trunk)
+        if found is None:
+            return _Writer(kind, model, ask, encoder, module, trunk).written()
+        reason = reason or found
+    raise UsageError(reason or "")
+
+
+def _checked(model: Model, ask: str) -> tuple[TextEncoder, TokenModule[Any], Transformer]:
+    module, encoder, trunk = model.module(ask), model.encoder(ask), model.network.trunk
+    if not isinstance(encoder, TextEncoder) or not isinstance(module, TokenModule):
+        raise UsageError(f"{ask!r} is no text: only a text is written by the models of the Hugging Face format.")
+    if encoder.options.bigrams:
+        raise UsageError(f"{ask!r} also embeds pairs of tokens (bigrams), which the Hugging Face format does not know.")
+    if encoder.token_head.does == "nothing":
+        raise UsageError(f"{ask!r} came without a read-out: it neither writes nor fills words in. --to onnx takes it.")
+    if not isinstance(trunk, Transformer):
+        raise UsageError(
+            f"This trunk has kind {trunk.config.kind!r}; the Hugging Face format that is written needs 'transformer'."
+        )
+    if module.missing and not trunk.config.entry_width:
+        raise UsageError(f"The tokens of {ask!r} have narrower vectors (embedding) than the Hugging Face format knows.")
+    return encoder, module, trunk
+
+
+def _unfit(family: Family, encoder: TextEncoder, trunk: Transformer) -> str | None:
+    """Why the family does not hold this, if it does not."""
+    c = trunk.config
+    usual = TransformerConfig().model_dump() | {"activation": c.activation}
+    known = GATES if family.gated else ACTIVATIONS
+    free = {*_ANYWHERE, *family.settings} - {"activation"}
+    if family.rope is not None:
+        free |= {"rope_theta", "rope_scaling", "max_positions"}
+        free |= {"rope_local_theta"} if family.rope.local_theta is not None or c.rope_layers is None else set()
+        free |= {"rope_layers"} if family.rope.layers is not None else set()
+    elif c.positions != "rotary":
+        free |= {"rope_theta", "rope_local_theta"}
+    if c.activation not in known.values():
+        return _needs("activation", c.activation, next(iter(known.values())))
+    for key, value in {**usual, **family.fixed}.items():
+        said = getattr(c, key)
+        if key not in (*free, "activation", "bias", "kv_heads", "head_width", "mlp_width") and said != value:
+            return _needs(key, said, value)
+    if "kv_heads" not in family.settings and c.kv_heads not in (None, c.heads):
+        return _needs("kv_heads", c.kv_heads, c.heads)
+    if "head_width" not in family.settings and c.head_width not in (None, c.width // c.heads):
+        return _needs("head_width", c.head_width, c.width // c.heads)
+    return _unfit_biases(family, trunk) or _unfit_readout(family, encoder, trunk)
+
+
+def _needs(key: str, said: Any, value: Any) -> str:
+    return f"This trunk has {key} {said!r}; the Hugging Face format that is written needs {value!r}."
+
+
+def _unfit_biases(family: Family, trunk: Transformer) -> str | None:
+    """Each map's bias must have a place; and where there must be one and there is none, there is nothing to write."""
+    state = dict(trunk.blocks[0].named_parameters())
+    for part in family.parts:
+        says, there = family.biases.get(part, family.biased), f"{part}.bias" in state
+        if isinstance(says, str) or says == there or "norm" in part:
+            continue
+        zero = there and all(not block.get_parameter(f"{part}.bias").any() for block in trunk.blocks)
+        if not zero:
+            return _needs("bias", trunk.config.bias, "none" if there else "qkv")
+    return None
+
+
+def _unfit_readout(family: Family, encoder: TextEncoder, trunk: Transformer) -> str | None:
+    head = encoder.token_head
+    layer = "transform.0" in family.top
+    if bool(head.transform) != layer or (head.bias and "bias" not in family.top):
+        return "Its read-out is another one than the Hugging Face format that is written has."
+    if layer and head.transform != trunk.config.eps:
+        return f"The norm of its read-out has eps {head.transform}; that of the trunk, {trunk.config.eps}, is written."
+    if family.tokens_scaled and head.tied:
+        return "Its embedding is its read-out, which the Hugging Face format that is written scales apart."
+    return None
+
+
+class _Writer:
+    """Makes one checkpoint."""
+
+    def __init__(
+        self, kind: str, model: Model, ask: str, encoder: TextEncoder, module: TokenModule[Any], trunk: Transformer
+    ) -> None:
+        self.kind, self.family, self.encoder, self.config = kind, FAMILIES[kind], encoder, trunk.config
+        role = Role.MASKED if encoder.token_head.does == "fills" else Role.ASKED
+        self.marker = model.network.marker(ask)[role].detach().cpu()
+        self.trunk = {name: tensor.detach().cpu() for name, tensor in trunk.state_dict().items()}
+        self.module = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
+        attention = trunk.blocks[0].self_attn
+        self.sizes = {"width": trunk.config.width, "layers": trunk.config.layers, "heads": trunk.config.heads,
+                      "kv_heads": attention.kv_heads, "head_width": attention.head_width,
+                      "mlp_width": trunk.blocks[0].mlp.up_proj.out_features, "eps": trunk.config.eps,
+                      "entry_width": trunk.config.entry_width}  # fmt: skip
+        self.pad = self._token("<pad>", "[PAD]", "<|endoftext|>")
+        # RoBERTa's positions begin behind that of padding.
+        self.skipped = 0 if not self.family.skipped else (1 if self.pad is None else self.pad) + 1
+
+    def written(self) -> Written:
+        top, tied = self._top()
+        config = self._config(tied)
+        settings = Settings(config, self.family.defaults, Path("config.json"))
+        head = self.encoder.token_head
+        if bool(head.transform) and (said := readout_activation(self.family, settings)) != head.activation:
+            raise UsageError(_needs("a read-out with the activation", head.activation, said))
+        out: dict[str, Tensor] = {}
+        for (ours, kind), tensor in top.items():
+            if kind != "bias" or biased(self.family, settings, ours):
+                names = self.family.top[ours]
+                each = (names,) if isinstance(names, str) else names[-1:] if tied else names
+                prefix = "" if ours in _OUTSIDE else self.family.prefixes[0]
+                out |= {f"{prefix}{name}" + (f".{kind}" if kind else ""): tensor for name in each}
+        for i in range(self._groups() or self.config.layers):
+            out |= self._layer(i, settings)
+        return Written(self.kind, config, {name: tensor.contiguous() for name, tensor in out.items()})
+
+    # -- tensors -----------------------------------------------------------------------------------------------------
+    def _top(self) -> tuple[dict[tuple[str, str], Tensor], bool]:
+        """Those outside of the layers, by our names and whether they are weights or biases; is the embedding the
+        read-out too?"""
+        family, entry = self.family, self.config.entry_width or self.config.width
+        out: dict[tuple[str, str], Tensor] = {}
+        for ours in family.top:
+            state, name = (self.trunk, ours[6:]) if ours.startswith("trunk.") else (self.module, ours)
+            out |= {(ours, kind): self._norm(ours, state[f"{name}.{kind}"]) for kind in ("weight", "bias")
+                    if f"{name}.{kind}" in state}  # fmt: skip
+        table, marker = self.module["table"], self.marker[:entry]
+        head = self.module.get("head", table)
+        if ("trunk.position_embedding") in family.top:
+            positions = self.trunk["position_embedding"][:, :entry]
+            positions = positions if "types" in family.top else positions + marker
+            out["trunk.position_embedding", ""] = F.pad(positions, (0, 0, self.skipped, 0))
+        elif bool(marker.any()):
+            table = table + marker
+        if "types" in family.top:
+            rows = family.defaults["type_vocab_size"]
+            out["types", ""] = torch.cat([marker[None], torch.zeros(rows - 1, entry)])
+        if family.tokens_scaled:
+            table = table / self.config.width**0.5
+        out["table", ""] = table
+        tied = head.shape == table.shape and bool(torch.equal(head, table))
+        if not tied:
+            out["head", ""] = head
+        if "bias" in family.top and "bias" in self.module:
+            out["bias", ""] = self.module["bias"]
+        return out, tied
+
+    def _layer(self, i: int, settings: Settings) -> dict[str, Tensor]:
+        family = self.family
+        out: dict[str, Tensor] = {}
+        for theirs in dict.fromkeys(family.parts.values()):
+            parts = [part for part, name in family.parts.items() if name == theirs]
+            for kind in ("weight", "bias"):
+                each = [self._part(i, part, kind, settings) for part in parts]
+                there = [tensor for tensor in each if tensor is not None]
+                if there:
+                    whole = torch.cat(there)
+                    name = f"{family.prefixes[0]}{family.layer.format(i)}{theirs}.{kind}"
+                    out[name] = whole.T if family.transposed and whole.ndim == 2 else whole
+        for part, scale in family.scales.items():
+            name = f"{family.prefixes[0]}{family.layer.format(i)}{scale}"
+            out[name] = torch.ones(self.trunk[f"layers.{i}.{part}.weight"].shape[0])
+        return out
+
+    def _part(self, i: int, part: str, kind: str, settings: Settings) -> Tensor | None:
+        """One of ours in layer i, or nothing where they have none: a bias that is not kept, or the norm of a first
+        layer that has none."""
+        name = f"layers.{i * self._layers_a_group()}.{part}.{kind}"
+        if kind == "bias" and not biased(self.family, settings, part):
+            return None
+        if name in self.trunk:
+            return self._norm(part, self.trunk[name])
+        weight = self.trunk.get(name.replace(".bias", ".weight"))
+        return None if weight is None or kind == "weight" else torch.zeros(weight.shape[0])
+
+    def _norm(self, ours: str, tensor: Tensor) -> Tensor:
+        return tensor - 1 if self.family.norms_from_one and "norm" in ours else tensor
+
+    def _groups(self) -> int:
+        """How many groups of layers are alike, where they share their tensors; 0 where each has its own."""
+        if not self.family.groups:
+            return 0
+        layers = self.config.layers
+        for groups in (n for n in range(1, layers + 1) if layers % n == 0):
+            size = layers // groups
+            alike = (
+                torch.equal(tensor, self.trunk[f"layers.{int(i) // size * size}.{rest}"])
+                for name, tensor in self.trunk.items() if name.startswith("layers.")
+                for _, i, rest in [name.split(".", 2)]
+            )  # fmt: skip
+            if all(alike):
+                return groups
+        return layers
+
+    def _layers_a_group(self) -> int:
+        return self.config.layers // (self._groups() or self.config.layers)
+
+    # -- configuration -----------------------------------------------------------------------------------------------
+    def _config(self, tied: bool) -> dict[str, Any]:
+        family, special, c = self.family, self.encoder.special, self.config
+        known = GATES if family.gated else ACTIVATIONS
+        sizes = {**self.sizes, "activation": next(k for k, v in known.items() if v == c.activation),
+                 "max_positions": c.max_positions + self.skipped}  # fmt: skip
+        length = self.encoder.options.length
+        config = {
+            "architectures": [WRITTEN[self.kind]],
+            "model_type": self.kind,
+            **{theirs: sizes[ours] for ours, theirs in family.settings.items()},
+            **family.only,
+            "vocab_size": self.encoder.size,
+            "tie_word_embeddings": tied,
+            "bos_token_id": special.start,
+            "eos_token_id": [special.end, *special.stops] if special.stops else special.end,
+            "pad_token_id": self.skipped - 1 if self.skipped else special.end if self.pad is None else self.pad,
+            "dtype": "float32",
+            "torch_dtype": "float32",
+        }
+        config |= {says: any(self._any_bias(part) for part, said in family.biases.items() if said == says)
+                   for says in family.biases.values() if isinstance(says, str)}  # fmt: skip
+        if "max_positions" not in family.settings:
+            config["max_position_embeddings"] = length
+        if "types" in family.top:
+            config["type_vocab_size"] = family.defaults["type_vocab_size"]
+        if family.query_scale:
+            config[family.query_scale] = self.sizes["head_width"]  # queries are scaled as everywhere
+        if family.groups:
+            config[family.groups] = self._groups()
+        if family.readout in family.defaults and family.readout not in config:
+            config[family.readout] = next(k for k, v in ACTIVATIONS.items() if v == self.encoder.token_head.activation)
+        if (window := family.window) is not None:
+            wide = 2 * length if window.halved else length
+            config[window.key] = wide if window.halved or c.rope_layers is not None else None
+            config |= {"use_sliding_window": False} if "use_sliding_window" in family.defaults else {}
+        return config if family.rope is None else {**config, **self._rope(family.rope)}
+
+    def _any_bias(self, part: str) -> bool:
+        """Has it any, here?"""
+        names = [part, f"{part}.bias", part.removeprefix("trunk.") + ".bias"]
+        names += [f"layers.{i}.{part}.bias" for i in range(self.config.layers)]
+        return any(bool(state[name].any()) for state in (self.trunk, self.module) for name in names if name in state)
+
+    def _rope(self, rope: Rope) -> dict[str, Any]:
+        c = self.config
+        full: dict[str, Any] = {"rope_type": "default", "rope_theta": c.rope_theta, **_scaling(c.rope_scaling)}
+        out: dict[str, Any] = {"rope_parameters": full}
+        if rope.layers is not None:
+            kinds = {ours: theirs for theirs, ours in rope.layers.kinds.items()}
+            out[rope.layers.listed] = [kinds[kind] for kind in c.rope_layers or ("rotary",) * c.layers]
+        if rope.local_theta is not None:
+            local = {"rope_type": "default", "rope_theta": c.rope_local_theta}
+            return {**out, "rope_parameters": {"full_attention": full, "sliding_attention": local}}
+        scaling = {k: v for k, v in full.items() if k != "rope_theta"}  # as older programs read it
+        return {**out, rope.key: c.rope_theta, "rope_scaling": None if c.rope_scaling is None else scaling}
+
+    def _token(self, *names: str) -> int | None:
+        """The number of the first of these that the tokenizer has."""
+        there = (self.encoder.tokenizer.token_to_id(name) for name in names)
+        return next((i for i in there if i is not None), None)
+
+
+def _scaling(s: RopeScaling | None) -> dict[str, Any]:
+    if s is None:
+        return {}
+    if s.kind == "linear":
+        return {"rope_type": "linear", "factor": s.factor}
+    original = {"factor": s.factor, "original_max_position_embeddings": s.original}
+    if s.kind == "llama3":
+        return {"rope_type": "llama3", "low_freq_factor": s.low, "high_freq_factor": s.high, **original}
+    if s.kind == "yarn":
+        return {"rope_type": "yarn", "beta_slow": s.low, "beta_fast": s.high, "truncate": s.whole,
+                "attention_factor": s.attention, **original}  # fmt: skip
+    each = list(s.each or ())
+    return {"rope_type": "longrope", "short_factor": each, "long_factor": each, "attention_factor": s.attention,
+            **original}  # fmt: skip
