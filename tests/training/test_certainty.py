@@ -133,9 +133,9 @@ def test_what_is_learnt_from_is_not_calibrated(tmp_path: Path) -> None:
     data = open_data(table(), DataOptions(ask="label", given=["size"]), recipe)
     start = copy.deepcopy(model)
     tuned = finetune_model(data, RunContext(recipe, tmp_path / "a"), start, pretrained=True).model
-    assert tuned.calibration("label").rows == len(data.part("val")) >= 20
+    assert tuned.calibration("label").rows == len(data.rows("val")) >= 20
     few = open_data(table(60), DataOptions(ask="label", given=["size"], split="random:80/10/10"), recipe)
-    assert len(few.part("val")) < 20
+    assert len(few.rows("val")) < 20
     tuned = finetune_model(few, RunContext(recipe, tmp_path / "b"), copy.deepcopy(model), pretrained=False).model
     assert tuned.calibration("label") is None, "too few validation rows, and what it began with is of other weights"
 
