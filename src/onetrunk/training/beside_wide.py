@@ -2,20 +2,22 @@
 
 The simple baselines come first, with their figures on the validation rows. A wide read-out (`training.wide`) is fitted
 in seconds, and the model is usable from then on, with its evidence; where there was no time for all of it, a second fit
-takes its time. The trunk learns what is left to learn. It starts at zero, so that the model first answers exactly as
-the wide read-out does. It is kept if its mean gain on the validation rows is larger than the standard error of that
-gain.
+takes its time. Then the trunk is trained. Of classes it learns all that is to be learnt by itself, and validation rows
+say how much it and the wide read-out count; of numbers it learns what is left beside it, from zero. It is kept if its
+mean gain on the validation rows is larger than the standard error of that gain.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
 
 from onetrunk.core.events import Decision, Listener, Note
+from onetrunk.core.module import Mixed
 from onetrunk.core.values import take
 from onetrunk.core.wide import Wide, WideTarget, wide_target_of
 from onetrunk.data.ledger import Ledger
@@ -25,10 +27,11 @@ from onetrunk.data.table import Table
 from onetrunk.evaluation.baselines import BASELINE_SECONDS
 from onetrunk.evaluation.evidence_folder import JUDGED, MAX_COMPARED, MAX_JUDGED
 from onetrunk.evaluation.rivals import Rivals
-from onetrunk.inference.likelihood import row_losses
+from onetrunk.inference.likelihood import reads_of, row_losses
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
 from onetrunk.inference.wide import add_wide
+from onetrunk.model.wide import WideReadout
 from onetrunk.training.allowance import Allowance
 from onetrunk.training.calibration import calibrate, calibrate_held_out
 from onetrunk.training.context import RunContext
@@ -217,8 +220,11 @@ def _train_trunk(
 ) -> None:
     """Trains the trunk, and keeps it if it gains more on the validation rows than the noise of that gain."""
     before = copy.deepcopy(model.network.state_dict())
-    context_of = context.but(recipe=_patient(context.recipe))
-    result = tune(model, store, labelled, task, context_of, pretrained=False, validation=rows)
+    with _apart(model, store, task) as apart:
+        context_of = context.but(recipe=_patient(context.recipe))
+        result = tune(model, store, labelled, task, context_of, pretrained=False, validation=rows)
+    for name in apart:
+        _mix(model, rows, task, name)
     after = _row_scores(model, rows, task)
     trained = model.network.state_dict()
     model.network.load_state_dict(before)
@@ -233,6 +239,44 @@ def _train_trunk(
     calibrate(model, task, rows, context.on_event)
 
 
+@contextmanager
+def _apart(model: Model, store: Store, task: Task) -> Iterator[list[str]]:
+    """The asked columns whose two read-outs are learnt apart and weighed afterwards (stacking, Wolpert 1992): meanwhile
+    the wide ones say nothing, and the trunk learns from all that is to be learnt. The others learn what is left."""
+    silent: dict[str, WideReadout] = {}
+    for name in task.ask:
+        readout = model.network.wide_of(name)
+        if readout is not None and isinstance(model.module(name), Mixed):
+            silent[name] = readout
+    kept = {name: (readout.mix.clone(), store.wide[name]) for name, readout in silent.items()}
+    for name, readout in silent.items():
+        readout.mix.zero_()
+        store.wide[name] = np.zeros_like(store.wide[name])
+    try:
+        yield list(silent)
+    finally:
+        for name, readout in silent.items():
+            mix, store.wide[name] = kept[name]
+            readout.mix.copy_(mix)
+
+
+def _mix(model: Model, rows: Table, task: Task, name: str) -> None:
+    """Weighs what the trunk and the wide read-out say of a column, by the validation rows."""
+    readout, module = model.network.wide_of(name), model.module(name)
+    assert readout is not None and isinstance(module, Mixed)
+    store = _encoded(model, rows, task, name)
+    readout.mix.mul_(module.mix(*reads_of(model.network, store, task.given, name)))
+
+
+def _encoded(model: Model, rows: Table, task: Task, name: str) -> Store:
+    """The rows that have an answer, with what the wide read-out says of them."""
+    columns = [column for n, column in model.columns.items() if n in (*task.given, name)]
+    store = encode(rows, columns, model.network.encoders, Ledger())
+    store.index = store.index[store.index[:, store.names.index(name)] >= 0]
+    add_wide(model.network, store, task.given, name)
+    return store
+
+
 def _patient(recipe: Recipe) -> Recipe:
     """Stopped when nothing more is gained."""
     train = recipe.train
@@ -244,11 +288,7 @@ def _patient(recipe: Recipe) -> Recipe:
 def _row_scores(model: Model, rows: Table, task: Task) -> np.ndarray:
     """How wrong the model is in each row, float64 [rows]: nats, or squared errors in the column's standard units."""
     name = task.ask[0]
-    columns = [column for n, column in model.columns.items() if n in (*task.given, name)]
-    store = encode(rows, columns, model.network.encoders, Ledger())
-    there = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
-    store.index = store.index[there]
-    add_wide(model.network, store, task.given, name)
+    store = _encoded(model, rows, task, name)
     encoder = model.encoder(name)
     wide = wide_target_of(encoder)
     c = store.names.index(name)

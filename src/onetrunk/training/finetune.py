@@ -173,7 +173,7 @@ def tune(
     """One training on some rows of a store. `validation` rows choose the best step; without them the last is kept."""
     recipe = context.recipe
     tuning = recipe.finetune
-    documents = tuning.documents or int(np.clip(len(labelled) // 16, 16, 256))
+    documents = tuning.documents or int(np.clip(len(labelled) // 16, 16, 128))
     kind, options = "predict", {}
     if context.teacher is not None:
         kind, options = "distil", tuning.distil.model_dump()

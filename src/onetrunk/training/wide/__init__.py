@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from onetrunk.model.wide import WideReadout
+from onetrunk.nn.heads.calibration import fit_shares
 from onetrunk.training.wide.features import design_of, learn_features, shape_of
 from onetrunk.training.wide.linear import choose_linear, set_linear
 from onetrunk.training.wide.rows import FOLDS, Rows, folds_of, mean_loss, wide_rows
@@ -22,7 +23,6 @@ from onetrunk.training.wide.trees import choose_trees, with_trees
 
 __all__ = ["FittedWide", "Rows", "fit_wide", "wide_rows"]
 
-_CAUTION = 3.0  # nats, or squared errors, that a mixture far from halves costs
 _MAX_OUTPUTS = 50_000_000  # rows times outputs
 
 
@@ -89,11 +89,4 @@ def fit_wide(rows: Rows, seed: int = 0, limit: float | None = None) -> FittedWid
 
 def _mix(rows: Rows, linear: np.ndarray, trees: np.ndarray) -> np.ndarray:
     """How much each counts, never less than nothing: by the least loss on held-out rows."""
-    from scipy import optimize
-
-    def loss(mix: np.ndarray) -> float:
-        unusual: float = ((mix - 0.5) ** 2).sum() * _CAUTION / rows.count  # few rows tell little
-        return mean_loss(rows, mix[0] * linear + mix[1] * trees) + unusual
-
-    best: np.ndarray = optimize.minimize(loss, [0.5, 0.5], bounds=[(0, 2), (0, 2)]).x
-    return best
+    return np.array(fit_shares(lambda a, b: mean_loss(rows, a * linear + b * trees), rows.count))
