@@ -135,11 +135,13 @@ def _rivals(model: Model, data: Data, task: Task, context: RunContext) -> Rivals
     return Rivals(model, [(task.given, name) for name in task.ask], train, validation, test, context.on_event)
 
 
-def _fitted(wide: Mapping[str, Rows | None], seconds: float, context: RunContext) -> dict[str, FittedWide] | None:
+def _fitted(
+    wide: Mapping[str, Rows | None], seconds: float | None, context: RunContext
+) -> dict[str, FittedWide] | None:
     """A wide read-out for every asked column; None where one has too little to learn from."""
     fits = {}
     for name, rows in wide.items():
-        fit = None if rows is None else fit_wide(rows, context.seed, seconds / len(wide))
+        fit = None if rows is None else fit_wide(rows, context.seed, None if seconds is None else seconds / len(wide))
         if rows is None or fit is None:
             return None
         fits[name] = fit
@@ -178,7 +180,7 @@ def rather_wide(tuned: FineTuned, data: Data, context: RunContext) -> FineTuned:
     model = new_model(data, recipe, context.seed)
     store = encode_rows(model, data, "train", recipe)
     wide = {name: wide_rows(store, task.given, name, labelled_rows(store, task))}
-    fits = None if wide[name] is None else _fitted(wide, _FIRST_SECONDS, context)
+    fits = None if wide[name] is None else _fitted(wide, None if context.limit is None else _FIRST_SECONDS, context)
     rows = wide[name]
     if fits is None or rows is None:
         return tuned

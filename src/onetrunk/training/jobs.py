@@ -118,7 +118,7 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
             extend_model(model, opened, options.seed, own.finetune, on_event)
         tuned = finetune_model(opened, context.but(limit=_share(limit, _FINETUNING)), model, pretrained=True)
         if options.start is None:
-            tuned = rather_wide(tuned, opened, context)
+            tuned = rather_wide(tuned, opened, context.but(limit=limit))
     if tuned is None:
         made = load(out, device=own.device)
     else:
