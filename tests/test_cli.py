@@ -13,8 +13,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
 import onetrunk
@@ -250,3 +252,26 @@ def test_every_verb_documents_its_parameters(verb: str, cli_run, monkeypatch: py
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind == inspect.Parameter.KEYWORD_ONLY:
             assert cli._FLAGS.get(name, "--" + name.replace("_", "-")) in out, name
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), pa.ArrowMemoryError("malloc of size 9 failed"), torch.OutOfMemoryError("CUDA out of memory"),
+     RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to ..."),
+     np._core._exceptions._ArrayMemoryError((1 << 40,), np.dtype(np.float64))],
+)  # fmt: skip
+def test_out_of_memory_anywhere(cli_run, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def full(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("onetrunk.training.inspection.read", full)
+    expect(cli_run("inspect", "data.csv"), 6, "onetrunk: Out of memory.")
+
+
+def test_other_errors_stay_what_they_are(cli_run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args, **kwargs):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("onetrunk.training.inspection.read", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli_run("inspect", "data.csv")

@@ -280,19 +280,19 @@ def test_options_of_a_column_and_their_defaults(kind: str) -> None:
     assert found.keys() == options.keys()
     for name, field in options.items():
         said, default = found[name], field.get_default(call_default_factory=True)
-        assert (parse_yaml(said.strip("`")) if said.startswith("`") else None) == default, f"{name}: {said}"
+        assert (parse_yaml(said.strip("`"), "a page") if said.startswith("`") else None) == default, f"{name}: {said}"
 
 
 @names(EVERY)
 def test_configurations_are_valid(page: Path) -> None:
     for _, text in blocks(page, "yaml"):
-        told, config = parse_yaml(text), Recipe.parse(parse_yaml(text))
+        told, config = parse_yaml(text, "a page"), Recipe.parse(parse_yaml(text, "a page"))
         assert told.keys() <= config.model_fields_set
 
 
 def test_the_reference_names_every_key_and_its_default() -> None:
     (text,) = [text for _, text in blocks(ROOT / "docs" / "training.md", "yaml") if text.startswith("# every key")]
-    assert flat(parse_yaml(text)) == flat(Recipe().model_dump(mode="json"))
+    assert flat(parse_yaml(text, "a page")) == flat(Recipe().model_dump(mode="json"))
 
 
 def flat(data: Any, place: str = "") -> dict[str, Any]:

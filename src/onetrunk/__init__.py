@@ -30,6 +30,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 VERBS = (
     "train",
+    "tune",
     "inspect",
     "pretrain",
     "finetune",
@@ -57,7 +58,7 @@ __all__ = [
     "plan",
     "predict",
 ]
-__all__ += ["pretrain", "read", "train"]
+__all__ += ["pretrain", "read", "train", "tune"]
 
 _ELSEWHERE = {"load": "onetrunk.inference.model_folder", "read": "onetrunk.data.table"}
 
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from onetrunk.verbs.predict import predict
     from onetrunk.verbs.pretrain import pretrain
     from onetrunk.verbs.train import train
+    from onetrunk.verbs.tune import tune
 
 
 def verb(name: str) -> Callable[..., Any]:

@@ -13,9 +13,13 @@ from typing import Any
 import typer
 
 from onetrunk import VERBS, __version__, verb
-from onetrunk.core.errors import OnetrunkError, UsageError
+from onetrunk.core.errors import OnetrunkError, ResourceError, UsageError, is_out_of_memory
 from onetrunk.core.terminal import escaped_json, json_line, printable
 
+_OUT_OF_MEMORY = (
+    "Out of memory. Give fewer or shorter values (columns.NAME.length), take a smaller model (--size), smaller "
+    "micro-batches (--set tokens_per_batch=4096), or a machine with more memory."
+)
 _FLAGS = {"start": "--from", "settings": "--set"}  # where the flag's name is not a good name in Python
 
 
@@ -26,6 +30,14 @@ def main() -> None:
     except OnetrunkError as error:
         print(f"onetrunk: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(
+            f"onetrunk: {_OUT_OF_MEMORY} ({printable(str(error).strip() or type(error).__name__)[:300]})",
+            file=sys.stderr,
+        )
+        sys.exit(ResourceError.exit_code)
     except KeyboardInterrupt:
         print("onetrunk: stopped.", file=sys.stderr)
         sys.exit(130)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 import worlds
 from tokenizers import Tokenizer
 
+from onetrunk.columns.families.tokens import tokenizers
 from onetrunk.columns.families.tokens.special_tokens import END, MASK, SPECIALS, START, UNKNOWN
 from onetrunk.core.answer import Sampling
 from onetrunk.core.content import Role
@@ -260,3 +261,13 @@ def test_mean_loss_counts_every_token_of_long_texts_once() -> None:
     assert np.bincount(whose).tolist() == [5, 1, 1, 1]
     joined = [content.take(np.flatnonzero(whose == i)).gather()["id"].tolist() for i in range(4)]
     assert joined == [ids_of(sides, t) for t in rows["title"]]
+
+
+@pytest.mark.parametrize("cell", ["a" * 200_000, " " * 200_000, "".join(map(chr, range(0x4E00, 0x9000))) * 8])
+def test_one_long_unbroken_cell_is_learnt_in_pieces(cell: str) -> None:
+    """The trainer's time grows with the square of a run's length: without pieces this takes minutes."""
+    seen = list(tokenizers._cut(["two words", cell, f"word {cell[:2500]} word"]))
+    assert "".join(seen) == "two words" + cell + f"word {cell[:2500]} word" and seen[0] == "two words"
+    assert max(map(len, seen)) <= 1000 + len("word ")
+    sides = fitted(["some words to learn", cell])
+    assert sides.decode(ids_of(sides, cell)) == cell

@@ -15,6 +15,7 @@ from onetrunk.core.errors import UsageError
 # What each verb is called with; the files are not there: the device is looked at first.
 COMPUTES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "train": (["absent.csv"], {"ask": ["label"]}),
+    "tune": (["absent.csv"], {"ask": ["label"]}),
     "pretrain": (["absent.csv"], {}),
     "finetune": (["absent.csv"], {"ask": ["label"]}),
     "evaluate": (["absent", "absent.csv"], {}),

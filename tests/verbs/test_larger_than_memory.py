@@ -20,7 +20,7 @@ from onetrunk.data import spool
 from onetrunk.data.table import read
 
 WORDS = "sea sand wind salt stone wave light shore boat rope sail mast deck hull tide moon star fog".split()  # noqa: SIM905
-ROWS, NUMBERS, NOTE_WORDS = 110_000, 10, 360
+ROWS, NUMBERS, NOTE_WORDS = 40_000, 10, 1200
 ABOVE = 210 << 20  # bytes of private memory beyond what the verbs take on a small table
 
 LIMIT = """
@@ -49,10 +49,12 @@ CHILD = (
     + """
 import sys
 import onetrunk
+from onetrunk.data import inspect
 from onetrunk.evaluation import evidence_folder
 
 small, large, place, above = sys.argv[1:]
-evidence_folder.MAX_JUDGED = 2000  # to save time; memory does not need it
+evidence_folder.MAX_JUDGED = 2000  # these two save time; memory does not need them
+inspect.PREPARED = 1000
 
 
 def verbs(data, place):
@@ -95,8 +97,8 @@ def generate(path: Path, n: int) -> Path:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts private memory as Linux does")
 def test_all_verbs_on_a_table_that_memory_could_not_hold(tmp_path: Path) -> None:
-    small, large = generate(tmp_path / "small.csv", 6000), generate(tmp_path / "large.csv", ROWS)
-    assert large.stat().st_size > 200e6
+    small, large = generate(tmp_path / "small.csv", 3000), generate(tmp_path / "large.csv", ROWS)
+    assert large.stat().st_size > 240e6
     told = [sys.executable, "-c", CHILD, str(small), str(large), str(tmp_path), str(ABOVE)]
     done = subprocess.run(told, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,5 +1,5 @@
-"""How sure an asked column's answers are is put right after training, on rows that training did not learn from
-("refine, then calibrate", arXiv 2501.19195). What was found is kept in the model folder, beside the column.
+"""The calibration of an asked column: how sure its answers are is corrected after training, on rows that training did
+not learn from ("refine, then calibrate", arXiv 2501.19195). It is kept in the model folder.
 
 Which answer is given does not change: only how sure it is. NumPy only.
 """
@@ -24,9 +24,9 @@ class Calibration:
     after: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, found: dict[str, Any]) -> Calibration:
+    def parse(cls, fields: dict[str, Any]) -> Calibration:
         """The inverse of `as_json`. Raises TypeError for other fields, and for numbers that cannot be."""
-        made = cls(**found)
+        made = cls(**fields)
         numbers = {"temperature": made.temperature, "spread": made.spread, "doubt": made.doubt}
         for name, number in numbers.items():
             above, below = (0.0, 1.0) if name == "doubt" else (1e-9, 1e9)

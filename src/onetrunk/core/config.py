@@ -52,10 +52,10 @@ class Config(BaseModel):
             same = [e for e in error.errors() if e["input"] is first["input"] and e["loc"][:-1] == first["loc"][:-1]]
             path = path.rpartition(".")[0] if len(same) > 1 else path
             expected = " or ".join(dict.fromkeys(e["msg"].lower().removeprefix("value error, ") for e in same))
-            found = repr(first["input"])
-            found = found if len(found) <= _FOUND_CHARACTERS else f"{found[:_FOUND_CHARACTERS]}…"
-            place = f"Key {path!r} in {where}" if path else where.capitalize()
-            raise UsageError(f"{place}: {expected}, found {found}.") from None
+            value = repr(first["input"])
+            value = value if len(value) <= _FOUND_CHARACTERS else f"{value[:_FOUND_CHARACTERS]}…"
+            key = f"Key {path!r} in {where}" if path else where.capitalize()
+            raise UsageError(f"{key}: {expected}, found {value}.") from None
 
     def updated(self, **changes: Any) -> Self:
         """A validated copy with some fields changed."""
@@ -95,7 +95,7 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(_BOOL, re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
-def parse_yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str = "The text") -> Any:
     """Plain data of YAML: no objects, and no aliases, of which a few hundred bytes can grow to billions of nodes.
     Raises UsageError, which begins with `where`, for whatever is none."""
     try:
@@ -108,8 +108,8 @@ def parse_yaml(text: str, where: str) -> Any:
                 raise UsageError(f"{where} is nested more than {_MAX_DEPTH} levels deep; at most so many are read.")
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: the 31st of February, an integer of 5,000 digits
-        said = " ".join(str(error).split())
-        raise UsageError(f"{where} is not valid YAML: {said[:300]}") from None
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{where} is not valid YAML: {reason[:300]}") from None
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -66,6 +66,14 @@ class MissingExtraError(UsageError):
         super().__init__(f"{purpose} needs the package {package!r}. Install it: pip install 'onetrunk[{extra}]'")
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Did an allocation fail, on whatever device? Asks without importing what may have failed: PyTorch has a class of
+    its own for accelerators, and none for the CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
 class BadValueError(Exception):
     """Raised by `Encoder.encode` for one value; the caller adds row and column, and writes the ledger."""
 

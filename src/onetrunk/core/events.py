@@ -153,6 +153,20 @@ class FoldDone(Event):
 
 
 @dataclass(frozen=True)
+class TrialDone(Event):
+    """One of many models has been made and judged by a proper score on the validation rows (less is better), which is
+    None where it was stopped early or failed, as `note` says. `is_best`: so far."""
+
+    number: int
+    settings: str
+    state: str
+    score: float | None
+    is_best: bool
+    seconds: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class BaselineDone(Event):
     """A simple baseline of the column `ask` has been judged; `value` is None where it was left out, as `note` says."""
 

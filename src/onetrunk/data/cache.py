@@ -1,4 +1,4 @@
-"""What was learnt and encoded of a table's values, kept in a folder of the user's: the next run begins at once.
+"""Keeps fitted vocabularies and encoded values in a folder, so that the next run on the same values begins at once.
 
 Files are named after a digest of all that they depend on: the values themselves, the column's type and options, what
 its encoder knows, the version. Nothing needs to be told when the data change, and what is damaged is made again.

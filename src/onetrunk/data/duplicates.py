@@ -1,4 +1,4 @@
-"""Which values and rows are equal: 8 bytes for each, whatever they hold.
+"""Finds equal values and rows, by a 64-bit hash of each.
 
 Values are told apart by 64-bit hashes of what their type calls equal. Of ten million rows, two different ones share a
 hash once in three hundred thousand tables.

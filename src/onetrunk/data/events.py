@@ -1,4 +1,4 @@
-"""Long tables (a line a tick, click or answer) become rows with histories.
+"""Turns a table of events (one line for each tick, click or answer) into rows with histories.
 
 A row holds a window of the events of one person, item or symbol, in order. Its last `ahead` events are what is asked:
 only asked columns and those known beforehand hold them, all others end at the last event seen. Each event belongs to a

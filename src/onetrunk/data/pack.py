@@ -1,4 +1,4 @@
-"""Packs documents into batches: which position stands where. Vectorised over documents.
+"""Packs documents into batches: decides which position stands where, for all documents at once.
 
 A document is its row's segments in order: what is given or masked first, then each asked column in a branch of its own.
 """

@@ -1,4 +1,4 @@
-"""What is read of a file, as Arrow's record batches: in memory while it is small, else in a memory-mapped file.
+"""The values of a file, as Arrow's record batches: in memory while they are few, else in a memory-mapped file.
 
 The file has no name once it is mapped: it is gone when nobody looks at it any more, also after a kill. It lies in the
 system's folder for temporary files (the variable TMPDIR names another).

@@ -1,4 +1,4 @@
-"""What a training step takes, counted on the module itself: numbers, bytes, operations of the optimizer.
+"""Counts what a training step takes, on the module itself: numbers, bytes, operations of the optimizer.
 
 The module's parameters may be fake (`fake()`): PyTorch then goes through forward, backward and update without computing
 or holding anything, whatever the size.

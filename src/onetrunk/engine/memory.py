@@ -1,11 +1,9 @@
-"""Keeps the memory that a step frees for the next one, and recognises that there is none left."""
+"""Keeps the memory that a step frees for the next one."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
-
-import torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's mallopt(3)
 _ALWAYS = 2**31 - 1  # bytes
@@ -22,10 +20,3 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _ALWAYS) or mallopt(_MMAP_THRESHOLD, _LARGEST)
         mallopt(_TRIM_THRESHOLD, _ALWAYS)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Did an allocation fail, on whatever device?"""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return "can't allocate memory" in str(error)

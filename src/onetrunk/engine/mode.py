@@ -1,5 +1,5 @@
-"""How steps are computed: in bf16 or fp32, compiled or not. Decided on the time that the run's own first micro-batch
-takes (`Runtime.pass_timer`), said in one line, and written into a checkpoint before the first update.
+"""Decides how steps are computed: in bf16 or fp32, compiled or not. It depends on the time that the run's own first
+micro-batch takes (`Runtime.pass_timer`), said in one line, and written into a checkpoint before the first update.
 
 Eager PyTorch on a CPU repeats a run bit for bit in either precision, compiled code where algorithms are deterministic;
 a resumed run therefore keeps the decisions of its checkpoint, even on another machine.

@@ -1,4 +1,4 @@
-"""What a trainer tells of its steps, as events; and how much memory is held."""
+"""Reports a trainer's steps as events, with the memory that is held."""
 
 from __future__ import annotations
 

@@ -21,12 +21,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from onetrunk.core.errors import DivergedError, ResourceError, UsageError
+from onetrunk.core.errors import DivergedError, ResourceError, UsageError, is_out_of_memory
 from onetrunk.core.kernels import Kernels, kernels
 from onetrunk.engine.checkpoint import Checkpoints, clear_run, load_file, load_state
 from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Weights
-from onetrunk.engine.memory import is_out_of_memory, keep_freed_memory
+from onetrunk.engine.memory import keep_freed_memory
 from onetrunk.engine.mode import Choice, Compile, Mode, decide, set_compiled
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.runtime import Runtime

@@ -137,6 +137,7 @@ def _origin(model: Model, ledger: Ledger, seed: int) -> Origin:
         seed=last.get("seed", seed),
         versions={name: last[name] for name in ("onetrunk", "torch") if name in last},
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        trials=model.provenance.get("trials", []),
     )
 
 

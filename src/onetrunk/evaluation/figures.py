@@ -1,4 +1,4 @@
-"""Charts as PNG for light and dark pages, in colours told apart by all (Okabe and Ito 2008)."""
+"""Charts as PNG for light and dark pages, in colours that everyone can tell apart (Okabe and Ito 2008)."""
 
 from __future__ import annotations
 
@@ -115,6 +115,30 @@ def validation(records: Sequence[dict[str, Any]]) -> dict[str, bytes]:
         return True
 
     return render(draw, (6.4, 2.8))
+
+
+def trials(made: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    """The validation loss of each finished trial, by method, and the best so far. Nothing of fewer than two."""
+    scored = [trial for trial in made if trial["score"] is not None]
+    if len(scored) < 2:
+        return {}
+    methods = list(dict.fromkeys(trial["method"] for trial in scored))
+
+    def draw(axes: Any) -> bool:
+        for colour, method in enumerate(methods):
+            own = [trial for trial in scored if trial["method"] == method]
+            at, losses = [trial["trial"] for trial in own], [trial["score"] for trial in own]
+            axes.plot(at, losses, "o", color=f"C{colour}", ms=6, label=method)
+        stopped = [trial["trial"] for trial in made if trial["score"] is None]
+        axes.plot(stopped, [0.02] * len(stopped), "|", color=_GREY, transform=axes.get_xaxis_transform())
+        numbers = [trial["trial"] for trial in scored]
+        axes.step(numbers, np.minimum.accumulate([trial["score"] for trial in scored]), where="post", color=_GREY, lw=1)
+        axes.set_xlabel("trial (a tick: stopped early)" if stopped else "trial")
+        axes.set_ylabel("validation loss")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, borderaxespad=0.2)
+        return True
+
+    return render(draw, (6.4, 3.4))
 
 
 def _losses(records: Sequence[dict[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""Asks a model for what the held-out rows hold, and measures it beside its baselines."""
+"""Asks a model for the answers that held-out rows hold, and judges it beside its baselines."""
 
 from __future__ import annotations
 
@@ -82,6 +82,7 @@ def gather_evidence(
     for stage, records in (histories or {}).items():
         evidence.figures |= _named(f"curves-{_slug(stage)}", figures.curves(records))
         evidence.figures |= _named(f"validation-{_slug(stage)}", figures.validation(records))
+    evidence.figures |= _named("trials", figures.trials(evidence.origin.trials))
     for number, (given, ask) in enumerate(tasks):
         task, answers_figure = _evaluate_task(
             model, test, encoded, list(given), ask, train, beside or {}, seed, samples, baseline_seconds,

@@ -91,6 +91,7 @@ class Origin:
     seed: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     made: str = ""  # date and time, UTC
+    trials: list[dict[str, Any]] = field(default_factory=list)  # what was tried (training.trials.Trial.as_json())
 
 
 @dataclass

@@ -22,6 +22,7 @@ _SHORT = 24  # characters of a value that stands beside its column's name
 _THUMBNAIL = 256  # pixels
 _MOST_CLASSES = 40
 _MOST_LEDGER = 40
+_MOST_TRIALS = 40
 
 
 def report(evidence: Evidence) -> str:
@@ -35,6 +36,7 @@ def report(evidence: Evidence) -> str:
         f'<p class="eyebrow">Onetrunk report</p><h1>{_name(evidence.name)}</h1><p class="meta">{meta}</p>',
         f"<nav>{links}</nav>" if len(evidence.tasks) > 1 else "",
         *(_task(evidence, i, task) for i, task in enumerate(evidence.tasks, 1)),
+        _tried(evidence),
         _curves(evidence),
         _learnt_from(origin),
         _made(origin),
@@ -215,6 +217,35 @@ def _is_large(display: Display) -> bool:
 
 
 # -- the model -----------------------------------------------------------------------------------------------
+def _tried(evidence: Evidence) -> str:
+    """The trials that the model was chosen from, the best first."""
+    trials = evidence.origin.trials
+    if not trials:
+        return ""
+    ordered = sorted(trials, key=lambda trial: (trial["score"] is None, trial["score"] or 0.0, trial["trial"]))
+    lines = []
+    for trial in ordered[:_MOST_TRIALS]:
+        score, error = trial["score"], trial["standard_error"]
+        if score is None:
+            result = f"<small>{_e(trial['note'] or trial['state'])}</small>"
+        else:
+            result = _e(f"{score:.4g}") + (f" <small>± {error:.2g}</small>" if error is not None else "")
+        lines.append(
+            f'<tr><td class="num">{int(trial["trial"])}</td><td>{_e(trial["what"])}</td>'
+            f'<td class="num">{result}</td><td class="num">{_e(duration(trial["seconds"]))}</td></tr>'
+        )
+    heads = '<th class="num">trial</th><th>what</th><th class="num">validation loss</th><th class="num">time</th>'
+    rest = len(ordered) - len(lines)
+    more = f'<p class="note">{rest:,} more trials are in metrics.json.</p>' if rest > 0 else ""
+    note = (
+        "The model is the trial of the least mean loss on the validation rows (log loss, or squared error in standard "
+        "units), with its standard error. As the best of several it looks a little better there than it is; the "
+        "figures above are of other rows."
+    )
+    figure = _figure(evidence, "trials", "")
+    return f'<section><h2>What was tried</h2>{figure}{_table(heads, lines)}{more}<p class="note">{note}</p></section>'
+
+
 def _curves(evidence: Evidence) -> str:
     names = [n for n in evidence.figures if n.startswith(("curves-", "validation-")) and n[-5:] != "-dark"]
     captions = {"curves": "Training loss", "validation": "Validation"}

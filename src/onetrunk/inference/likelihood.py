@@ -13,9 +13,8 @@ from onetrunk.core.content import Role
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
+from onetrunk.inference.predict import batches
 from onetrunk.model import FoundationModel
-
-_POSITIONS_AT_ONCE = 16_384
 
 
 def mean_loss(model: FoundationModel, store: Store, given: list[str], ask: str) -> float:
@@ -73,9 +72,7 @@ def _reads(
     device, training = next(model.parameters()).device, model.training
     model.eval()
     try:
-        size = max(1, _POSITIONS_AT_ONCE // max(1, int(encoder.max_positions(content).max(initial=1))))
-        for first in range(0, len(index), size):
-            rows = np.arange(first, min(first + size, len(index)))
+        for rows in batches(_positions(windows, roles)):
             group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
             batch = assemble({"predict": group}, windows, given_causal=model.given_causal, augment=False).to(device)
             read = batch.reads["predict"][ask]
@@ -83,3 +80,12 @@ def _reads(
             yield model.read(model.encode(batch), ask), read, row
     finally:
         model.train(training)
+
+
+def _positions(store: Store, roles: np.ndarray) -> np.ndarray:
+    """How many positions each row takes at most, int64 [rows], where its columns have these roles [rows, columns]."""
+    out = np.zeros(len(store.index), dtype=np.int64)
+    for c, (encoder, content) in enumerate(zip(store.encoders, store.contents, strict=True)):
+        there = roles[:, c] != Role.ABSENT
+        out[there] += encoder.max_positions(content)[store.index[there, c]]
+    return out

@@ -1,4 +1,4 @@
-"""Answers of whole tables: a loop over sessions. And what the model makes of rows, without asking anything."""
+"""Answers whole tables, in a loop over sessions; and pools the model's states of rows, without asking anything."""
 
 from __future__ import annotations
 

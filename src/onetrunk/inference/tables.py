@@ -23,7 +23,7 @@ from onetrunk.storage.names import file_name
 
 Columns = dict[str, list[Any]]
 
-ANSWERED_AT_ONCE = 16_384  # rows
+ANSWERED_AT_ONCE = 4096  # rows, with whatever else stands in them
 
 
 def read_rows(data: Any, network: bool) -> Table:

@@ -23,6 +23,7 @@ from onetrunk.columns.families.tokens.special_tokens import SpecialTokens, Token
 from onetrunk.core.encoder import Column
 from onetrunk.core.errors import MissingExtraError, ModelFileError
 from onetrunk.core.registry import column_types
+from onetrunk.core.unpacking import Unpacked
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.model import FoundationModel
 from onetrunk.storage.strict_json import read_json
@@ -31,6 +32,7 @@ Category, Text = column_types.get("category").encoder, column_types.get("text").
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MOST = 1 << 30  # numbers in one array
+_MOST_TIMES = 20  # that weights, which hardly pack, unpack to
 _ARRAYS = {"embedding": 1, "lstm": 3, "dense": 2}  # how many each layer has
 _EXPECTED = "expected Embedding, one or more LSTM layers of the same units, and Dense"
 _UNKNOWN = ("[UNK]", "<unk>")
@@ -112,7 +114,7 @@ def _layers(path: Path) -> Layers:
         raise MissingExtraError("h5py", "keras", "Reading Keras weights") from None
     try:
         with h5py.File(path, "r") as file:
-            arrays = dict(_arrays(path, file, ""))
+            arrays = dict(_arrays(path, file, "", Unpacked(path.stat().st_size, times=_MOST_TIMES)))
     except (OSError, RuntimeError) as error:
         raise ModelFileError(f"{path} is not a whole HDF5 file: {error}.") from None
     grouped: dict[tuple[int, int, str], dict[str, np.ndarray]] = {}
@@ -132,7 +134,7 @@ def _layers(path: Path) -> Layers:
     return layers
 
 
-def _arrays(path: Path, group: Any, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays(path: Path, group: Any, prefix: str, unpacked: Unpacked) -> Iterator[tuple[str, np.ndarray]]:
     """Every array of numbers in the file itself: links to other files are not followed."""
     import h5py
 
@@ -143,8 +145,10 @@ def _arrays(path: Path, group: Any, prefix: str) -> Iterator[tuple[str, np.ndarr
             )
         item = group[name]
         if isinstance(item, h5py.Group):
-            yield from _arrays(path, item, f"{prefix}/{name}")
+            yield from _arrays(path, item, f"{prefix}/{name}", unpacked)
         elif item.dtype.kind == "f":
+            if (bomb := unpacked.bomb(item.size * item.dtype.itemsize)) is not None:
+                raise ModelFileError(f"Cannot read {path}: {bomb}.")
             if item.size > _MOST or item.external or item.is_virtual:
                 raise ModelFileError(f"{path}: the array {prefix}/{name} of the shape {item.shape} cannot be taken.")
             yield f"{prefix}/{name}", item[()]

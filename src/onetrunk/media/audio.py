@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 
 from onetrunk.core.errors import BadValueError
+from onetrunk.core.unpacking import Unpacked
 from onetrunk.media.video import container_of, opened_container
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aiff", ".aif", ".au", ".m4a", ".aac")
@@ -79,7 +80,9 @@ def _decoded(value: str | Path | bytes, name: str) -> tuple[int, np.ndarray]:
             promised = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
             if promised and int(promised[2]) < int(promised[1]) < _UNKNOWN_LENGTH:
                 raise BadValueError(f"{name}: its header promises {int(promised[1]):,} bytes, it holds {promised[2]}")
-            samples = _within_bounds((file.read(_BLOCK, dtype="float32", always_2d=True) for _ in count()), name)
+            unpacked = Unpacked(_size(value))
+            blocks = (file.read(_BLOCK, dtype="float32", always_2d=True) for _ in count())
+            samples = _within_bounds(blocks, name, unpacked)
             if len(samples) < file.frames and file.format != "MP3":  # whose header may be an estimate
                 raise BadValueError(f"{name}: its header promises {file.frames:,} samples, it holds {len(samples):,}")
             return file.samplerate, samples
@@ -91,13 +94,19 @@ def _decoded(value: str | Path | bytes, name: str) -> tuple[int, np.ndarray]:
         raise BadValueError(f"{name} is not a readable recording ({error.error_string.strip(' .')})") from None
 
 
-def _within_bounds(blocks: Iterable[np.ndarray], name: str) -> np.ndarray:
+def _size(value: str | Path | bytes) -> int:
+    return len(value) if isinstance(value, bytes) else Path(value).stat().st_size
+
+
+def _within_bounds(blocks: Iterable[np.ndarray], name: str, unpacked: Unpacked) -> np.ndarray:
     """Blocks [n, channels] up to the first empty one, averaged and joined."""
     means, total = [], 0
     for block in takewhile(len, blocks):
         total += block.size
         if total > _MAX_SAMPLES:
             raise BadValueError(f"{name} is too long: more than {_MAX_SAMPLES:,} samples, all channels together")
+        if (bomb := unpacked.bomb(block.nbytes)) is not None:
+            raise BadValueError(f"{name}: {bomb}")
         means.append(block.mean(1))
     return np.concatenate(means) if means else np.zeros(0, dtype=np.float32)
 
@@ -108,7 +117,7 @@ def _of_video(value: str | Path | bytes, kind: str, name: str) -> tuple[int, np.
             raise BadValueError(f"{name} has no sound")
         stream = film.streams.audio[0]
         blocks = (_channels_last(frame) for frame in film.decode(stream))
-        return int(stream.rate), _within_bounds(blocks, name)
+        return int(stream.rate), _within_bounds(blocks, name, Unpacked(_size(value)))
 
 
 def _channels_last(frame: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pictures as files, bytes and arrays: opened, laid out side by side, written as PNG."""
+"""Pictures as files, bytes and arrays: opened, resized, laid out side by side, written as PNG."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from PIL import ExifTags, ImageOps
 from PIL import Image as Pillow
 
 from onetrunk.core.errors import BadValueError
+
+Image = Pillow.Image
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
@@ -77,6 +79,13 @@ def _from_array(array: np.ndarray) -> Pillow.Image:
             raise BadValueError(f"expected uint8, or floats from 0 to 1; found {array.dtype} outside that range")
         array = (array * 255).round().astype(np.uint8)
     return Pillow.fromarray(array)
+
+
+def resize(image: Pillow.Image | np.ndarray, size: Sequence[int], how: str = "box") -> Pillow.Image:
+    """In another size, (width, height), by one of Pillow's filters: nearest, box, bilinear, bicubic or lanczos."""
+    image = Pillow.fromarray(image) if isinstance(image, np.ndarray) else image
+    width, height = size
+    return image.resize((int(width), int(height)), Pillow.Resampling[how.upper()])
 
 
 def as_png(image: Pillow.Image) -> str:

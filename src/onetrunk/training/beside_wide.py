@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
+import torch
 
-from onetrunk.core.events import Decision, Listener, Note
+from onetrunk.core.events import Decision, Listener, Note, ignore
 from onetrunk.core.module import Mixed
 from onetrunk.core.values import take
 from onetrunk.core.wide import Wide, WideTarget, wide_target_of
@@ -51,31 +52,34 @@ _FIRST_SHARE, _FIRST_SECONDS = 0.1, 30.0  # the first wide fit,
 _SECOND_SHARE = 0.4  # and of what is left then a second one, where the first had no time for all
 _LEAST_SECONDS = 5.0  # in which a trunk can learn something
 _MOST = {"train": MAX_COMPARED, "val": MAX_JUDGED, "test": MAX_JUDGED}  # rows that baselines learn from and answer
+WideReadouts = dict[
+    str, tuple[FittedWide, np.ndarray]
+]  # of asked columns: the fit, and the store's rows it learnt from
 _REASON = "by what the trunk gains in the mean loss of {:,} validation rows"
 
 
 def begins_wide(data: Data, recipe: Recipe) -> bool:
     """Is this the way to train on these rows? Not where the recipe says how to pretrain, where many rows have no answer
     (pretraining learns from them), or where no given column has features that simple models can use."""
-    if not recipe.finetune.wide or "pretrain" in recipe.model_fields_set or data.events is not None:
+    if "pretrain" in recipe.model_fields_set or not can_be_wide(data, recipe):
         return False
     train = data.rows("train")
-    answered = [np.mean([value is not None for value in train[name]]) for name in data.ask]
-    return _knows(data) and float(min(answered)) >= _LABELLED
+    return float(min(np.mean([value is not None for value in train[name]]) for name in data.ask)) >= _LABELLED
+
+
+def can_be_wide(data: Data, recipe: Recipe) -> bool:
+    """Can simple models learn what is asked from what is given, and does the recipe let them?"""
+    from onetrunk.core.registry import column_types
+
+    asked, given = ([column_types.get(data.types[n]).encoder for n in names] for names in (data.ask, data.given))
+    wide = any(issubclass(kind, Wide) for kind in given) and all(issubclass(kind, WideTarget) for kind in asked)
+    return wide and recipe.finetune.wide and data.events is None
 
 
 class Keeper(Protocol):
     """Keeps a model that is better than what there was before: from then on a run that is stopped leaves this one."""
 
     def __call__(self, model: Model, choice: Choice, rivals: Rivals) -> None: ...
-
-
-def _knows(data: Data) -> bool:
-    """Can simple models learn to answer from the given columns?"""
-    from onetrunk.core.registry import column_types
-
-    asked, given = ([column_types.get(data.types[n]).encoder for n in names] for names in (data.ask, data.given))
-    return any(issubclass(kind, Wide) for kind in given) and all(issubclass(kind, WideTarget) for kind in asked)
 
 
 def train_beside_wide(data: Data, context: RunContext, clock: Allowance, keep: Keeper) -> FineTuned | None:
@@ -86,20 +90,20 @@ def train_beside_wide(data: Data, context: RunContext, clock: Allowance, keep: K
     store = encode_rows(model, data, "train", context.recipe)
     context.show_ledger(data.ledger, len(store.index))
     labelled = labelled_rows(store, task)
-    wide = {name: wide_rows(store, task.given, name, labelled) for name in task.ask}
-    if any(rows is None for rows in wide.values()):
+    rows_of = wide_rows_of(store, labelled, task)
+    if not rows_of:
         return None
     rivals = _rivals(model, data, task, context)
     rivals.fit(min(_RIVALS_SECONDS, _RIVALS_SHARE * clock.seconds))
-    fits = _fitted(wide, min(_FIRST_SECONDS, _FIRST_SHARE * clock.seconds), context)
-    if fits is None:
+    fits = fit_wide_readouts(rows_of, min(_FIRST_SECONDS, _FIRST_SHARE * clock.seconds), context)
+    if not fits:
         return None
     model.tasks = [task]
     choice = Choice(len(labelled), kept="the wide read-out alone")
 
-    def hold(fits: dict[str, FittedWide]) -> None:
-        _attach(model, store, fits, wide, context.on_event)
-        choice.wide = {name: fit.as_json() for name, fit in fits.items()}
+    def hold(fits: WideReadouts) -> None:
+        attach_wide(model, store, fits, context.on_event)
+        choice.wide = {name: fit.as_json() for name, (fit, _) in fits.items()}
         model.provenance = provenance(data, context, untrained(model, clock.gone), "wide")
         with clock.judging():
             keep(model, choice, rivals)
@@ -107,12 +111,12 @@ def train_beside_wide(data: Data, context: RunContext, clock: Allowance, keep: K
     hold(fits)
     if not rivals.complete:
         rivals.fit(min(BASELINE_SECONDS, _RIVALS_AGAIN * clock.left))
-    if any(fit.left_out for fit in fits.values()) and clock.left > _FIRST_SECONDS:
-        again = _fitted(wide, _SECOND_SHARE * clock.left, context)
-        if again is not None and _total(again) < _total(fits):
+    if any(fit.left_out for fit, _ in fits.values()) and clock.left > _FIRST_SECONDS:
+        again = fit_wide_readouts(rows_of, _SECOND_SHARE * clock.left, context)
+        if again and _total(again) < _total(fits):
             fits = again
             hold(fits)
-    for name, fit in fits.items():
+    for name, (fit, _) in fits.items():
         if fit.left_out:
             context.on_event(Note(f"The wide read-out of {name} leaves out {fit.left_out}."))
     rows = validation_rows(data, task)
@@ -135,56 +139,59 @@ def _rivals(model: Model, data: Data, task: Task, context: RunContext) -> Rivals
     return Rivals(model, [(task.given, name) for name in task.ask], train, validation, test, context.on_event)
 
 
-def _fitted(
-    wide: Mapping[str, Rows | None], seconds: float | None, context: RunContext
-) -> dict[str, FittedWide] | None:
-    """A wide read-out for every asked column; None where one has too little to learn from."""
-    fits = {}
-    for name, rows in wide.items():
-        fit = None if rows is None else fit_wide(rows, context.seed, None if seconds is None else seconds / len(wide))
-        if rows is None or fit is None:
-            return None
-        fits[name] = fit
+def wide_rows_of(store: Store, labelled: np.ndarray, task: Task) -> dict[str, Rows]:
+    """What simple models of each asked column learn from; nothing where one of them has nothing."""
+    found = {name: wide_rows(store, task.given, name, labelled) for name in task.ask}
+    there = {name: rows for name, rows in found.items() if rows is not None}
+    return there if len(there) == len(found) else {}
+
+
+def fit_wide_readouts(rows_of: Mapping[str, Rows], seconds: float | None, context: RunContext) -> WideReadouts:
+    """A wide read-out for every asked column, in about so many seconds; nothing where one has too little to learn
+    from."""
+    fits: WideReadouts = {}
+    for name, rows in rows_of.items():
+        fit = fit_wide(rows, context.seed, None if seconds is None else seconds / len(rows_of))
+        if fit is None:
+            return {}
+        fits[name] = fit, rows.rows
         reason = f"fitted in {fit.seconds:.0f} s, with these losses in cross-validation on {rows.count:,} rows"
         context.on_event(Decision(f"a wide read-out of {name}", reason, dict(fit.scores)))
     return fits
 
 
-def _total(fits: Mapping[str, FittedWide]) -> float:
-    return sum(min(fit.scores.values()) for fit in fits.values())
+def _total(fits: WideReadouts) -> float:
+    return sum(min(fit.scores.values()) for fit, _ in fits.values())
 
 
-def _attach(
-    model: Model, store: Store, fits: Mapping[str, FittedWide], wide: Mapping[str, Rows | None], on_event: Listener
-) -> None:
-    """Puts wide read-outs into the model. Training rows get what models say that did not see them."""
-    for name, fit in fits.items():
-        rows = wide[name]
-        assert rows is not None, "what was fitted was fitted to rows"
+def attach_wide(model: Model, store: Store, fits: WideReadouts, on_event: Listener = ignore) -> None:
+    """Adds them to a model whose read-outs say nothing yet, which then answers as they do. The store then holds for its
+    rows what models say that did not see them."""
+    for name, (fit, rows) in fits.items():
         out = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
-        out[rows.rows] = fit.held_out
+        out[rows] = fit.held_out
         store.wide[name] = out
         if fit.residuals is not None:
             wide_target_of(model.encoder(name)).expect_around(fit.residuals)
-        model.network.add_wide(name, fit.readout.to(next(model.network.parameters()).device))
-        calibrate_held_out(model, name, store, rows.rows, on_event)
+        model.network.add_wide(name, copy.deepcopy(fit.readout).to(next(model.network.parameters()).device))
+        calibrate_held_out(model, name, store, rows, on_event)
 
 
 def rather_wide(tuned: FineTuned, data: Data, context: RunContext) -> FineTuned:
     """The tuned model, or one that knows what simple models learn from the labelled rows alone, where that is better:
     by the metric that chose the tuned one, on the validation rows or, where these are few, in cross-validation."""
     task, recipe = tuned.model.tasks[0], context.recipe
-    if not recipe.finetune.wide or data.events is not None or len(task.ask) > 1 or not _knows(data):
+    if len(task.ask) > 1 or not can_be_wide(data, recipe):
         return tuned
     name = task.ask[0]
     model = new_model(data, recipe, context.seed)
     store = encode_rows(model, data, "train", recipe)
-    wide = {name: wide_rows(store, task.given, name, labelled_rows(store, task))}
-    fits = None if wide[name] is None else _fitted(wide, None if context.limit is None else _FIRST_SECONDS, context)
-    rows = wide[name]
-    if fits is None or rows is None:
+    rows_of = wide_rows_of(store, labelled_rows(store, task), task)
+    fits = fit_wide_readouts(rows_of, None if context.limit is None else _FIRST_SECONDS, context) if rows_of else {}
+    if not fits:
         return tuned
-    _attach(model, store, fits, wide, context.on_event)
+    attach_wide(model, store, fits, context.on_event)
+    ((fit, rows),) = fits.values()
     metric = choosing_metric(model, name, recipe.finetune.metric)
     validation, theirs = validation_rows(data, task), tuned.choice.validation
     if theirs is not None and len(validation):
@@ -192,8 +199,8 @@ def rather_wide(tuned: FineTuned, data: Data, context: RunContext) -> FineTuned:
     elif tuned.choice.cross_validation is not None:
         theirs = tuned.choice.cross_validation[tuned.choice.kept]
         theirs = theirs if theirs is None or metric.higher_is_better else -theirs
-        held_out = store.subset(rows.rows)
-        truths = list(take(data.rows("train")[name], rows.rows))
+        held_out = store.subset(rows)
+        truths = list(take(data.rows("train")[name], rows))
         ours = (
             model.evaluation(name).measure(answer(model.network, held_out, task.given, name), truths).get(metric.name)
         )
@@ -206,7 +213,7 @@ def rather_wide(tuned: FineTuned, data: Data, context: RunContext) -> FineTuned:
     context.on_event(Decision("the wide read-out alone", f"the better by {metric.name}", figures))
     model.tasks = [task]
     model.provenance = provenance(data, context, untrained(model, 0.0), "wide", tuned.model.provenance)
-    tuned.choice.kept, tuned.choice.wide = "the wide read-out alone", {name: fits[name].as_json()}
+    tuned.choice.kept, tuned.choice.wide = "the wide read-out alone", {name: fit.as_json()}
     return FineTuned(model, tuned.choice)
 
 
@@ -222,15 +229,13 @@ def _train_trunk(
 ) -> None:
     """Trains the trunk, and keeps it if it gains more on the validation rows than the noise of that gain."""
     before = copy.deepcopy(model.network.state_dict())
-    with _apart(model, store, task) as apart:
-        context_of = context.but(recipe=_patient(context.recipe))
+    context_of = context.but(recipe=patient(context.recipe))
+    with apart(model, store, task, rows):
         result = tune(model, store, labelled, task, context_of, pretrained=False, validation=rows)
-    for name in apart:
-        _mix(model, rows, task, name)
-    after = _row_scores(model, rows, task)
+    after = row_scores(model, rows, task)
     trained = model.network.state_dict()
     model.network.load_state_dict(before)
-    gains = _row_scores(model, rows, task) - after
+    gains = row_scores(model, rows, task) - after
     gain, noise = float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
     if gain > noise:
         model.network.load_state_dict(trained)
@@ -242,9 +247,10 @@ def _train_trunk(
 
 
 @contextmanager
-def _apart(model: Model, store: Store, task: Task) -> Iterator[list[str]]:
-    """The asked columns whose two read-outs are learnt apart and weighed afterwards (stacking, Wolpert 1992): meanwhile
-    the wide ones say nothing, and the trunk learns from all that is to be learnt. The others learn what is left."""
+def apart(model: Model, store: Store, task: Task, validation: Table) -> Iterator[None]:
+    """What is trained inside learns apart from the wide read-outs, where the asked columns' types can do that: these
+    say nothing, and the trunk learns all that is to be learnt. Afterwards the validation rows say how much each counts
+    (stacking, Wolpert 1992). Of other types the trunk learns what the wide read-outs leave."""
     silent: dict[str, WideReadout] = {}
     for name in task.ask:
         readout = model.network.wide_of(name)
@@ -255,19 +261,16 @@ def _apart(model: Model, store: Store, task: Task) -> Iterator[list[str]]:
         readout.mix.zero_()
         store.wide[name] = np.zeros_like(store.wide[name])
     try:
-        yield list(silent)
+        yield
     finally:
         for name, readout in silent.items():
-            mix, store.wide[name] = kept[name]
-            readout.mix.copy_(mix)
-
-
-def _mix(model: Model, rows: Table, task: Task, name: str) -> None:
-    """Weighs what the trunk and the wide read-out say of a column, by the validation rows."""
-    readout, module = model.network.wide_of(name), model.module(name)
-    assert readout is not None and isinstance(module, Mixed)
-    store = _encoded(model, rows, task, name)
-    readout.mix.mul_(module.mix(*reads_of(model.network, store, task.given, name)))
+            share, store.wide[name] = kept[name]
+            readout.mix.copy_(share)
+    for name, readout in silent.items():
+        module, judged = model.module(name), _encoded(model, validation, task, name)
+        assert isinstance(module, Mixed)
+        with torch.no_grad():
+            readout.mix.mul_(module.mix(*reads_of(model.network, judged, task.given, name)))
 
 
 def _encoded(model: Model, rows: Table, task: Task, name: str) -> Store:
@@ -279,7 +282,7 @@ def _encoded(model: Model, rows: Table, task: Task, name: str) -> Store:
     return store
 
 
-def _patient(recipe: Recipe) -> Recipe:
+def patient(recipe: Recipe) -> Recipe:
     """Stopped when nothing more is gained."""
     train = recipe.train
     if "patience" not in train.model_fields_set:
@@ -287,17 +290,16 @@ def _patient(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"train": train})
 
 
-def _row_scores(model: Model, rows: Table, task: Task) -> np.ndarray:
-    """How wrong the model is in each row, float64 [rows]: nats, or squared errors in the column's standard units."""
+def row_scores(model: Model, rows: Table, task: Task) -> np.ndarray:
+    """How wrong the model is in each row of its first asked column, float64 [rows]: the squared error of numbers in the
+    column's standard units, of all else nats (a part)."""
     name = task.ask[0]
-    store = _encoded(model, rows, task, name)
-    encoder = model.encoder(name)
-    wide = wide_target_of(encoder)
-    c = store.names.index(name)
-    target, classes = wide.wide_target(store.contents[c].take(store.index[:, c]))
-    if classes:
+    store, encoder = _encoded(model, rows, task, name), model.encoder(name)
+    if not isinstance(encoder, WideTarget) or encoder.wide_target(encoder.stack([]))[1]:
         nats, count = row_losses(model.network, store, task.given, name)
         return nats / np.maximum(count, 1)
+    c = store.names.index(name)
+    target, _ = encoder.wide_target(store.contents[c].take(store.index[:, c]))
     answered = [a.value for a in answer(model.network, store, task.given, name)]
     content, _ = encoder.encode_all(answered, lambda i, reason: None)
-    return (wide.wide_target(content)[0] - target) ** 2
+    return (encoder.wide_target(content)[0] - target) ** 2

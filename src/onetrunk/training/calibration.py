@@ -1,4 +1,4 @@
-"""After training: how sure answers are is put right on rows that training did not learn from."""
+"""Calibrates a trained model: corrects how sure its answers are, on rows that training did not learn from."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +12,7 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.inference.model_folder import Model
 from onetrunk.training.output import Output
 from onetrunk.training.recipe import Recipe
+from onetrunk.training.select import Judgement
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class RunContext:
     on_event: Listener = ignore
     output: Output | None = None  # of which `out` is the folder, or a folder inside it
     teacher: Model | None = None  # a larger model, from whose answers fine-tuning learns too
+    on_validation: Callable[[Judgement], None] | None = None  # hears of each while fine-tuning; may raise to end it
 
     def but(self, **changes: Any) -> Self:
         """The same with some fields changed."""

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from onetrunk.core.answer import Sampling
 from onetrunk.data.split import Split
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model
-from onetrunk.media.image import sheet
+from onetrunk.media.image import resize, sheet
 from onetrunk.training.open_data import Data, types_and_options
 from onetrunk.training.recipe import Recipe, make_recipe
 
@@ -92,7 +91,7 @@ def draw(model: Model, whole: Data, each: int, seed: int) -> tuple[np.ndarray, A
     rows = whole.split.train
     judge = SVC(C=10, gamma="scale").fit(_pixels([whole.table["image"][i] for i in rows]), load_digits().target[rows])
     grid = sheet([list(row) for row in drawn.reshape(10, each, *drawn.shape[1:])[:, :10]])
-    picture = Image.fromarray(grid).resize((grid.shape[1] * 6, grid.shape[0] * 6), Image.Resampling.NEAREST)
+    picture = resize(grid, (grid.shape[1] * 6, grid.shape[0] * 6), "nearest")
     return judge.predict(_pixels(drawn)) == labels, picture
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from onetrunk.training.context import RunContext
 from onetrunk.training.label_propagation import propagate_labels
 from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import Recipe
-from onetrunk.training.select import best_of, choosing_metric, validator
+from onetrunk.training.select import Judgement, best_of, choosing_metric, validator
 from onetrunk.training.stage import encode_rows, provenance, run_stage, weights_digest
 
 _COMPARED = ("pretrained", "fine-tuned")
@@ -96,7 +97,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
             model.tasks = [task]
             return FineTuned(model, choice)
     chosen, result = _best_seed(data, store, labelled, task, context, model, pretrained, validation, choice)
-    chosen.adapter = _adapter(model, chosen, context.recipe)
+    chosen.adapter = merged_adapter(model, chosen, context.recipe)
     chosen.tasks = [task]
     chosen.provenance = provenance(data, context, result, "finetune", model.provenance)
     calibrate(chosen, task, validation, context.on_event)
@@ -149,7 +150,7 @@ def _best_seed(
     return tried[best]
 
 
-def _adapter(start: Model, tuned: Model, recipe: Recipe) -> Adapter | None:
+def merged_adapter(start: Model, tuned: Model, recipe: Recipe) -> Adapter | None:
     """What LoRA has learnt beside its base, which is merged into the trunk."""
     config = recipe.finetune.lora
     if config is None:
@@ -196,7 +197,7 @@ def tune(
     validate = None
     if validation is not None and len(validation):
         metric = choosing_metric(model, task.ask[0], tuning.metric)
-        validate = validator(model, task, validation, metric)
+        validate = _heard(validator(model, task, validation, metric), context)
     context = context.but(recipe=_gentle(recipe, pretrained))
     train, limit, resumes = context.recipe.train, context.limit, context.resumes
     steps = steps_within(learner, batches, train, steps, limit, context.out, rates, resumes)
@@ -204,6 +205,20 @@ def tune(
     for parameter in model.network.parameters():
         parameter.requires_grad_(True)
     return result
+
+
+def _heard(judge: Callable[[], Judgement], context: RunContext) -> Callable[[], Judgement]:
+    """The same, told to whoever listens."""
+    if context.on_validation is None:
+        return judge
+    hear = context.on_validation
+
+    def judged() -> Judgement:
+        judgement = judge()
+        hear(judgement)
+        return judgement
+
+    return judged
 
 
 def _gentle(recipe: Recipe, pretrained: bool) -> Recipe:

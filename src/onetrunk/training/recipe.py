@@ -133,8 +133,8 @@ def budget_seconds(budget: str | float | None) -> float | None:
     """`"10min"`, `"90s"`, `"2h"` or a number of seconds."""
     if budget is None:
         return None
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|min|h|)\s*", str(budget).lower())
-    seconds = float(found[1]) * {"s": 1, "": 1, "min": 60, "h": 3600}[found[2]] if found else 0.0
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|min|h|)\s*", str(budget).lower())
+    seconds = float(match[1]) * {"s": 1, "": 1, "min": 60, "h": 3600}[match[2]] if match else 0.0
     if 0 < seconds < math.inf:
         return seconds
     raise UsageError(f"--budget expects a time like 90s, 10min or 2h; found {str(budget)[:40]!r}.")

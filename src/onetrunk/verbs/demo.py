@@ -19,8 +19,8 @@ def demo(
 
     Args:
         out: the folder for the model, its report and the drawn digits.
-        seed: of everything random, the 50 labelled rows included.
-        short: a short form that shows every step and no good figures.
+        seed: the seed of all random numbers, the choice of the 50 labelled rows included.
+        short: a short run that shows every step, with poor figures.
         device: cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.
         overwrite: replace what an earlier demo left.
         quiet: print nothing.

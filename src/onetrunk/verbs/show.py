@@ -30,6 +30,7 @@ from onetrunk.core.events import (
     StepDone,
     StepsEnded,
     StepsStarted,
+    TrialDone,
 )
 from onetrunk.core.terminal import printable
 from onetrunk.evaluation.evidence_folder import Evaluated
@@ -86,6 +87,8 @@ class Printer:
             case CalibrationDone(column, rows, fitted_on, before, after):
                 changes = [f"{name} {_figure(value)} → {_figure(after.get(name))}" for name, value in before.items()]
                 self.line("Calibrated ", (column, "bold"), f" on {rows:,} {fitted_on}: {', '.join(changes)}")
+            case TrialDone():
+                self._trial(event)
             case BaselineDone():
                 self._baseline(event)
             case Saved(what, path):
@@ -130,6 +133,13 @@ class Printer:
         result = event.note if event.value is None else f"{event.metric} {event.value:.3f}"
         figures = f": {result} " if result else " "
         self.line("Baseline of ", (event.ask, "bold"), f", {event.name}{figures}", (f"{event.seconds:.1f} s", "dim"))
+
+    def _trial(self, event: TrialDone) -> None:
+        result = event.state if event.score is None else f"loss {event.score:.4f}"
+        why = f" ({event.note})" if event.note else ""
+        best = (", the best so far", "bold") if event.is_best else ""
+        trial = f"Trial {event.number}"
+        self.line((trial, "bold"), f", {event.settings}: {result}{why}", best, " ", (f"{event.seconds:.0f} s", "dim"))
 
     def _steps(self, event: StepsStarted | StepDone | StepsEnded) -> None:
         if self.quiet:

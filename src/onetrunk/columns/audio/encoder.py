@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image as Pillow
 from pydantic import Field
 
 from onetrunk.columns.audio.augment import DECIBEL, augmented
@@ -23,7 +22,7 @@ from onetrunk.core.encoder import Beside, Encoder, FileAnswers, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.wide import Wide, WideFeatures, numbers
 from onetrunk.media.audio import SUFFIXES, LogMel, open_audio, resampled, same_loudness, wav
-from onetrunk.media.image import as_png
+from onetrunk.media.image import as_png, resize
 
 _MAX_RATE = 16_000  # Hz, unless told: speech holds little above 8 kHz
 _SAMPLE = 200  # recordings that the scale is learnt from
@@ -109,8 +108,7 @@ class AudioEncoder(Encoder, FileAnswers, Wide):
         samples = resampled(samples, own_rate, rate)[: _MAX_SECONDS_SHOWN * rate]
         mel = LogMel(rate, 64)(samples).T[::-1]
         grey = np.clip((mel - mel.max()) / (60 * DECIBEL) + 1, 0, 1)
-        picture = Pillow.fromarray((255 - 255 * grey).astype(np.uint8))
-        picture = picture.resize((int(np.clip(2 * mel.shape[1], 128, 256)), 96))
+        picture = resize((255 - 255 * grey).astype(np.uint8), (np.clip(2 * mel.shape[1], 128, 256), 96), "bicubic")
         return {"wav": base64.b64encode(wav(samples, rate)).decode(), "png": as_png(picture)}
 
     suffix = ".wav"

@@ -6,12 +6,11 @@ import zlib
 from collections import Counter
 from typing import Any
 
-from PIL import Image as Pillow
 from PIL import ImageDraw
 
 from onetrunk.columns.boxes.values import entries_of
 from onetrunk.core.errors import BadValueError
-from onetrunk.media.image import as_png, open_image
+from onetrunk.media.image import Image, as_png, open_image, resize
 
 _MIN_SCORE_DRAWN = 0.3  # from which an answered box is drawn and counted
 _SIDE = 512  # pixels, at most, and at least about half of them
@@ -31,9 +30,8 @@ def drawn(value: Any, picture: Any) -> dict[str, str]:
         return {"text": ", ".join(f"{count} {label}" for label, count in counts.most_common()) or "nothing"}
     factor = _SIDE / max(image.size)
     factor = factor if factor < 1 else int(factor)  # whole pixels
-    image = image.resize(
-        (max(1, round(image.width * factor)), max(1, round(image.height * factor))), Pillow.Resampling.BILINEAR
-    )
+    sides = (max(1, round(side * factor)) for side in image.size)
+    image = resize(image, tuple(sides), "bilinear")
     pen = ImageDraw.Draw(image)
     for label, (x, y, w, h), score in surest:
         colour = _COLOURS[zlib.crc32(label.encode()) % len(_COLOURS)]
@@ -45,7 +43,7 @@ def drawn(value: Any, picture: Any) -> dict[str, str]:
     return {"png": as_png(image)}
 
 
-def _readable(picture: Any) -> Pillow.Image | None:
+def _readable(picture: Any) -> Image | None:
     try:
         return None if picture is None else open_image(picture).convert("RGB")
     except BadValueError:

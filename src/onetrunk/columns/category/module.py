@@ -40,6 +40,13 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated, Mi
         self.head = nn.Parameter(torch.zeros(count, (1 + self.pooled) * width))
         self.bias = nn.Parameter(torch.zeros(count))
 
+    def attach_wide(self, outputs: int) -> None:
+        """What the trunk adds to it begins as nothing."""
+        super().attach_wide(outputs)
+        with torch.no_grad():
+            self.head.zero_()
+            self.bias.zero_()
+
     def grow(self, growth: Growth) -> None:
         if rows := growth.tables.get("classes"):
             self.table, self.head = grown(self.table, rows), grown(self.head, rows)
@@ -134,8 +141,8 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated, Mi
     def _ece(self, p: Tensor, targets: dict[str, Tensor]) -> float:
         """Of several at once, of each class by itself."""
         if self.encoder.multi:
-            said = p >= 0.5
-            sure, right = torch.where(said, p, 1 - p), said == (targets["hot"] > 0.5)
+            answered = p >= 0.5
+            sure, right = torch.where(answered, p, 1 - p), answered == (targets["hot"] > 0.5)
         else:
             sure, right = p.amax(-1), p.argmax(-1) == targets["id"]
         return ece(sure.flatten().cpu().numpy(), right.flatten().cpu().numpy())

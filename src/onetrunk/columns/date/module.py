@@ -1,4 +1,4 @@
-"""A moment in the network: beside its place on the line, how far each cycle of the calendar has run."""
+"""Dates in the network: the moment as a value on a line, and how far each cycle of the calendar has run."""
 
 from __future__ import annotations
 

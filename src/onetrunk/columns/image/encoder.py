@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image as Pillow
 from pydantic import Field
 
 from onetrunk.columns.families.patches.encoder import PatchEncoder, PatchGrid, moved
@@ -18,7 +17,7 @@ from onetrunk.core import rng
 from onetrunk.core.config import Config
 from onetrunk.core.encoder import FileAnswers
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.media.image import SUFFIXES, as_png, is_colour, open_image, png, sheet
+from onetrunk.media.image import SUFFIXES, Image, as_png, is_colour, open_image, png, resize, sheet
 
 _SHEET_COLUMNS = 10
 _SAMPLE = 200  # pictures that the size is learnt from
@@ -106,7 +105,7 @@ class ImageEncoder(PatchEncoder, FileAnswers):
     def near_duplicate_key(cls, value: Any) -> str | None:
         """Which cells of an 8 × 9 thumbnail are darker than their right neighbour, and how light each is, coarsely."""
         try:
-            small = np.asarray(open_image(value).convert("L").resize((9, 8), Pillow.Resampling.BOX), dtype=np.int16)
+            small = np.asarray(resize(open_image(value).convert("L"), (9, 8)), dtype=np.int16)
         except BadValueError:
             return None
         return ((small[:, :-1] < small[:, 1:]).tobytes() + (small // 48).astype(np.uint8).tobytes()).hex()
@@ -118,7 +117,7 @@ class ImageEncoder(PatchEncoder, FileAnswers):
         except BadValueError as error:
             return {"text": str(error)}
         enlarged = max(1, 96 // max(image.size))
-        image = image.resize((image.width * enlarged, image.height * enlarged), Pillow.Resampling.NEAREST)
+        image = resize(image, (image.width * enlarged, image.height * enlarged), "nearest")
         image.thumbnail((256, 256))
         return {"png": as_png(image)}
 
@@ -178,7 +177,7 @@ class ImageEncoder(PatchEncoder, FileAnswers):
         sides = np.array(image.size, dtype=np.int32)
         whole = self.like.resized(sides)
         if image.size != tuple(whole):
-            image = image.resize(tuple(whole), Pillow.Resampling[self.like.resample.upper()])
+            image = resize(image, whole.tolist(), self.like.resample)
         if tuple(whole) != (self.size, self.size):
             left, top = (whole - self.size) // 2
             image = image.crop((left, top, left + self.size, top + self.size))
@@ -229,7 +228,7 @@ class ImageEncoder(PatchEncoder, FileAnswers):
 
 
 def _looks_like_image(value: Any) -> bool:
-    if isinstance(value, Pillow.Image):
+    if isinstance(value, Image):
         return True
     if isinstance(value, dict):
         return "bytes" in value and str(value.get("path") or SUFFIXES[0]).lower().endswith(SUFFIXES)

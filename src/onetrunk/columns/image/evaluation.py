@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image as Pillow
 
 from onetrunk.columns.families.patches.evaluation import PatchEvaluation
 from onetrunk.columns.image.encoder import ImageEncoder
 from onetrunk.core.answer import Answer
 from onetrunk.core.evaluation import Drawn
-from onetrunk.media.image import open_image, sheet
+from onetrunk.media.image import open_image, resize, sheet
 from onetrunk.metrics.images import nearest
 
 _ACROSS = 10  # pictures in a row of a figure
@@ -65,4 +64,4 @@ def _spread(x: np.ndarray) -> float | None:
 
 def _thumbnail(value: Any) -> np.ndarray:
     """[16, 16, 3], 0 to 1."""
-    return np.asarray(open_image(value).convert("RGB").resize((16, 16), Pillow.Resampling.BOX)) / 255.0
+    return np.asarray(resize(open_image(value).convert("RGB"), (16, 16))) / 255.0

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -28,6 +28,9 @@ from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.values import in_memory
 from onetrunk.core.wide import Sparse, Wide, WideFeatures
 from onetrunk.data.ngrams import character_ngrams, text_keys, word_ngrams
+
+if TYPE_CHECKING:
+    from onetrunk.columns.text.chat_template import ChatTemplate
 
 _TEXTS_AT_ONCE = 4096  # to the tokenizer
 _WIDE_CHARACTERS = 20_000  # of one text, that a wide read-out sees
@@ -47,6 +50,7 @@ class TextEncoder(TokenEncoder, Wide):
     options: Options
     tokenizer: Tokenizer
     learnt_conversations = False  # are there any among the training values?
+    template: ChatTemplate | None = None  # a checkpoint's way to spell one
 
     # -- values ------------------------------------------------------------------------------------------------------
     @classmethod
@@ -129,6 +133,7 @@ class TextEncoder(TokenEncoder, Wide):
         self.tokenizer.encode_special_tokens = True  # "<|end|>" in a user's text is text
         self.size = self.token_head.rows or tokenizer.get_vocab_size()
         controls = [i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special]
+        self._spelt_controls = [tokenizer.get_added_tokens_decoder()[i].content for i in controls]
         unigram = isinstance(tokenizer.model, Unigram) and special.unknown >= 0
         self._controls = np.array(controls if unigram else [], dtype=np.int32)
         self._lookup: np.ndarray | None = None
@@ -142,6 +147,8 @@ class TextEncoder(TokenEncoder, Wide):
         known: dict[str, Any] = {"tokenizer": self.tokenizer.to_str(), "bigrams": self.bigrams.tolist()}
         if self.learnt_conversations:
             known["conversations"] = True
+        if self.template is not None:
+            known["chat_template"] = {"template": self.template.text, "tokens": self.template.tokens}
         if self.special != OWN:
             known |= {"special_tokens": asdict(self.special), "token_head": asdict(self.token_head)}
         return known
@@ -151,6 +158,10 @@ class TextEncoder(TokenEncoder, Wide):
         self.learnt_conversations = knowledge.get(
             "conversations", knowledge.get("converses", False)
         )  # the second: earlier folders
+        if (template := knowledge.get("chat_template")) is not None:
+            from onetrunk.columns.text.chat_template import ChatTemplate
+
+            self.template = ChatTemplate(template["template"], template["tokens"])
         tokenizer = Tokenizer.from_str(knowledge["tokenizer"])
         if "special_tokens" not in knowledge:
             self.use(tokenizer)
@@ -167,7 +178,9 @@ class TextEncoder(TokenEncoder, Wide):
 
     # -- values to arrays ----------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
-        return self._encode_turns(value) if is_conversation(value) else token_arrays(self._ids(_checked(value)))
+        if is_conversation(value):
+            return self._encode_turns(value) if self.template is None else self._encode_by_template(value)
+        return token_arrays(self._ids(_checked(value)), start=self.special.start)
 
     def _ids(self, text: str) -> np.ndarray:
         if self._lookup is not None:
@@ -192,7 +205,28 @@ class TextEncoder(TokenEncoder, Wide):
                 pieces += [(between[:1], pieces[-1][1]), (between[1:], False)]
             pieces += [(self._ids(f"{role}\n"), False), (self._ids(_checked(content)), role == ANSWERS)]
         learnt = np.concatenate([np.full(len(ids), is_learnt) for ids, is_learnt in pieces])
-        return token_arrays(np.concatenate([ids for ids, _ in pieces]), learnt)
+        return token_arrays(np.concatenate([ids for ids, _ in pieces]), learnt, self.special.start)
+
+    def _encode_by_template(self, value: Any) -> dict[str, np.ndarray]:
+        """As the checkpoint spells it. Its first token takes the place of the start token."""
+        assert self.template is not None
+        proper = [{"role": role, "content": _checked(content)} for role, content in turns(value)]
+        for i, turn in enumerate(proper):
+            if spelt := next((token for token in self._spelt_controls if token in turn["content"]), None):
+                raise BadValueError(f"turn {i} of a conversation holds {spelt!r}, which is no text for this model")
+        ids, learnt = self.template.encode(proper, ANSWERS, self._tokenise)
+        if not ids:
+            raise BadValueError("a conversation of which the model's own chat template makes nothing")
+        return token_arrays(np.array(ids[1:], dtype=np.int32), np.array(learnt[1:], dtype=bool), ids[0])
+
+    def _tokenise(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """With control tokens where they are spelt."""
+        self.tokenizer.encode_special_tokens = False
+        try:
+            encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        finally:
+            self.tokenizer.encode_special_tokens = True
+        return encoding.ids, encoding.offsets
 
     def is_prompt(self, value: Any) -> bool:
         return is_conversation(value)
@@ -210,8 +244,10 @@ class TextEncoder(TokenEncoder, Wide):
     def text_to_write(self, value: Any) -> str:
         return "\n".join(replies(value)) if is_conversation(value) else str(value)
 
-    def reply(self, ids: list[int], first: int) -> list[int]:
+    def reply(self, ids: list[int], first: int, spoken: bool) -> list[int]:
         """Of a conversation the last turn alone; a text has no start inside."""
+        if self.template is not None:
+            return ids[first:] if spoken else ids
         opens = [i for i in range(first) if ids[i] == self.special.start]
         return ids[opens[-1] + 1 + len(self._ids(f"{ANSWERS}\n")) :] if opens else ids
 
@@ -231,7 +267,7 @@ class TextEncoder(TokenEncoder, Wide):
         for first in range(0, len(texts), _TEXTS_AT_ONCE):
             some = texts[first : first + _TEXTS_AT_ONCE]
             for encoding in self.tokenizer.encode_batch_fast(some, add_special_tokens=False):
-                pieces.append(token_arrays(self._of_text(encoding.ids)))
+                pieces.append(token_arrays(self._of_text(encoding.ids), start=self.special.start))
         return self.stack(pieces), present
 
     def wide_features(self, content: Content) -> WideFeatures:

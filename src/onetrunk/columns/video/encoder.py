@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image as Pillow
 from pydantic import Field
 
 from onetrunk.columns.families.patches.encoder import PatchEncoder, PatchGrid, moved
@@ -18,7 +17,7 @@ from onetrunk.core import rng
 from onetrunk.core.config import Config
 from onetrunk.core.encoder import FileAnswers
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.media.image import png
+from onetrunk.media.image import open_image, png, resize
 from onetrunk.media.video import MAX_SIDE, SUFFIXES, frames_of, open_video
 
 _SAMPLE = 50  # films that the size is learnt from
@@ -85,7 +84,7 @@ class VideoEncoder(PatchEncoder, FileAnswers):
             return {"text": str(error)}
         frames = frames[np.linspace(0, len(frames) - 1, min(len(frames), 8)).round().astype(np.int64)]
         larger = max(1, 96 // max(frames.shape[1:3]))
-        pictures = [Pillow.fromarray(f) for f in frames.repeat(larger, axis=1).repeat(larger, axis=2)]
+        pictures = [open_image(f) for f in frames.repeat(larger, axis=1).repeat(larger, axis=2)]
         for picture in pictures:
             picture.thumbnail((256, 256))
         moving = png([np.asarray(picture) for picture in pictures], _FRAME_TIME)
@@ -140,9 +139,7 @@ class VideoEncoder(PatchEncoder, FileAnswers):
         frames = open_video(value)
         frames = frames[np.linspace(0, len(frames) - 1, self.options.frames).round().astype(np.int64)]
         mode = "RGB" if self.channels == 3 else "L"
-        small = [
-            Pillow.fromarray(f).convert(mode).resize((self.size, self.size), Pillow.Resampling.BOX) for f in frames
-        ]
+        small = [resize(open_image(f).convert(mode), (self.size, self.size)) for f in frames]
         pixels = np.stack([np.asarray(f, dtype=np.uint8) for f in small]).reshape(len(small), self.size, self.size, -1)
         return {"pixels": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))}
 

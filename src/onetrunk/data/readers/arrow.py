@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from onetrunk.core.errors import DataError
+from onetrunk.core.unpacking import Unpacked
 from onetrunk.data.readers.common import Columns, Notes, check_names, plain
 from onetrunk.data.spool import ArrowValues, Decode, Spool
 
@@ -23,7 +24,7 @@ def parquet(path: Path, notes: Notes) -> Columns:
         with parquet.ParquetFile(path) as file:  # not read_table: it makes columns of folder names like a=1
             check_names(file.schema_arrow.names, path)
             return from_batches(file.iter_batches(_ROWS), path, file.schema_arrow.names)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a whole Parquet file: {error}") from None
 
 
@@ -34,7 +35,7 @@ def arrow(path: Path, notes: Notes) -> Columns:
             file.seek(0)
             reader = opened(file)
             return from_batches(_batches(reader), path, reader.schema.names)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a whole Arrow file: {error}") from None
 
 
@@ -51,7 +52,10 @@ def from_batches(batches: Iterable[pa.RecordBatch], where: object, names: list[s
     not hold together."""
     check_names(names, where)
     spool = Spool()
+    unpacked = Unpacked(where.stat().st_size) if isinstance(where, Path) else None
     for batch in batches:
+        if unpacked is not None and (bomb := unpacked.bomb(max(batch.nbytes, batch.num_rows * len(names)))) is not None:
+            raise DataError(f"Cannot read {where}: {bomb}.")
         batch.validate(full=True)  # or one changed byte of a file is an access beyond its end
         for first in range(0, batch.num_rows, _ROWS):
             spool.append(_lasting(batch.slice(first, _ROWS)))
@@ -111,10 +115,21 @@ def python_values(array: pa.Array) -> list[Any]:
         array = array.cast(pa.timestamp("us", array.type.tz), safe=False)
     if pa.types.is_floating(array.type):
         array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
-    values = array.to_pylist()
+    try:
+        values = array.to_pylist()
+    except (OverflowError, ValueError):  # moments before the year 1, or after 9999
+        values = [_as_python(value) for value in array]
     if any(is_plain(array.type) for is_plain in _PLAIN_ALREADY):
         return values
     return [plain(v) for v in values]
+
+
+def _as_python(value: pa.Scalar) -> Any:
+    """What Python cannot hold, as text: it is then a bad value, and not another moment."""
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError):
+        return str(value.cast(pa.string())) if pa.types.is_temporal(value.type) else f"not a {value.type}"
 
 
 PLAIN = Decode(python_values, present)

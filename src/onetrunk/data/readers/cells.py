@@ -1,4 +1,4 @@
-"""What the cells of a text table mean: a column is of the first kind that all of its cells can be read as.
+"""The types of a text table's cells: a column has the first type that all of its cells can be read as.
 
 Kinds are Arrow's for CSV, in its order: whole numbers, truth values, dates, times, moments, numbers, text.
 """

@@ -35,9 +35,9 @@ def json_file(path: Path, notes: Notes) -> Columns:
     if not first.startswith("["):
         if not _is_lines(file):
             return _one_object(parse_json(file.read(), str(path), dict), path)
-        told: Notes = []
-        columns = json_lines(path, told)
-        notes += [note for note in told if note not in notes]
+        new_notes: Notes = []
+        columns = json_lines(path, new_notes)
+        notes += [note for note in new_notes if note not in notes]
         return columns
     records = parse_json(file.read(), str(path), list)
     if records and all(isinstance(record, list) for record in records):

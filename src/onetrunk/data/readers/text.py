@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
 from onetrunk.core.errors import DataError
+from onetrunk.core.unpacking import Unpacked
 from onetrunk.data.readers.encodings import east_asian
 
 Notes = list[str]
@@ -85,8 +86,11 @@ class TextFile:
         return encoding[0], size
 
     def _raw(self) -> Iterator[bytes]:
+        unpacked = Unpacked(self.path.stat().st_size)
         with self._open() as file:
             while block := file.read(_BLOCK):
+                if (bomb := unpacked.bomb(len(block))) is not None:
+                    raise DataError(f"Cannot read {self.path}: {bomb}.")
                 yield block
 
     def _unknown_encoding(self, offset: int) -> DataError:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import datetime
 import sqlite3
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from onetrunk.core.errors import DataError, MissingExtraError, nearest
+from onetrunk.core.unpacking import Unpacked
 from onetrunk.data import spool as spools
 from onetrunk.data.readers.common import Columns, Notes, check_names, header_names
 from onetrunk.data.readers.json_lines import spooled
@@ -39,6 +41,7 @@ def workbook(path: Path, notes: Notes, sheet: str | None = None) -> Columns:
         import python_calamine as calamine
     except ImportError:
         raise MissingExtraError("python-calamine", "excel", f"Reading {path.name}") from None
+    _check_packed(path)
     try:
         with calamine.CalamineWorkbook.from_path(str(path)) as book:
             tables = {name: book.get_sheet_by_name(name).to_python() for name in _named(book.sheet_names, sheet, path)}
@@ -54,6 +57,17 @@ def workbook(path: Path, notes: Notes, sheet: str | None = None) -> Columns:
     check_names(names, path)
     columns = zip(*([_cell(cell) for cell in row] for row in rows[1:]), strict=True)
     return {name: _whole(list(values)) for name, values in zip(names, columns, strict=bool(len(rows) > 1))}
+
+
+def _check_packed(path: Path) -> None:
+    """DataError where a workbook, which is a zip, would unpack to far more than it is."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            sizes = sum(entry.file_size for entry in file.infolist())
+    except (zipfile.BadZipFile, OSError):
+        return  # of the old form, or no workbook: its reader says so
+    if (bomb := Unpacked(path.stat().st_size).bomb(sizes)) is not None:
+        raise DataError(f"Cannot read {path}: {bomb}.")
 
 
 def _named(names: list[str], wanted: str | None, path: Path) -> list[str]:
@@ -90,8 +104,8 @@ def database(path: Path, notes: Notes, name: str | None = None) -> Columns:
     try:
         with closing(sqlite3.connect(address, uri=True)) as connection:
             connection.execute("PRAGMA trusted_schema = OFF")  # no function that the file itself names
-            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid")
-            tables = [row[0] for row in found if not row[0].startswith("sqlite_")]
+            cursor = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid")
+            tables = [row[0] for row in cursor if not row[0].startswith("sqlite_")]
             if not tables:
                 raise DataError(f"{path} has no table.")
             if len(tables) > 1 and name is None:

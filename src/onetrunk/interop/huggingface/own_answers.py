@@ -1,4 +1,4 @@
-"""What the model itself says of whole texts: the other side of every comparison."""
+"""The model's own answers to whole texts, with which every export is compared."""
 
 from __future__ import annotations
 

@@ -155,7 +155,8 @@ def _encoder_maker(kind: str, options: dict[str, Any], knowledge: dict[str, Any]
 def _words(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
     """A text encoder's options and knowledge."""
     folder, settings, family = checkpoint.folder, checkpoint.settings, checkpoint.family
-    tokenizer, special = read_tokenizer(folder, settings)
+    words = read_tokenizer(folder, settings)
+    tokenizer, special = words.tokenizer, words.special
     rows, tokens = settings["vocab_size"], max(tokenizer.get_vocab().values(), default=-1) + 1
     named = [i for value in special.values() for i in (value if isinstance(value, list) else [value])]
     if tokens > rows or max(named) >= rows:
@@ -170,7 +171,11 @@ def _words(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
     options: dict[str, Any] = {"length": context(family, settings, checkpoint.trunk)}
     if width := checkpoint.trunk.get("entry_width"):
         options["embedding"] = width
-    return options, {"tokenizer": tokenizer.to_str(), "special_tokens": special, "token_head": _head(checkpoint, rows)}
+    head = _head(checkpoint, rows)
+    knowledge = {"tokenizer": tokenizer.to_str(), "special_tokens": special, "token_head": head}
+    if words.template is not None and head["does"] == "writes":
+        knowledge["chat_template"] = words.template
+    return options, knowledge
 
 
 def _head(checkpoint: Checkpoint, rows: int) -> dict[str, Any]:

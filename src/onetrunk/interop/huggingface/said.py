@@ -1,4 +1,4 @@
-"""What a checkpoint's files say and nothing here honours is refused by name, but for what answers do not depend on."""
+"""Refuses, by name, what a checkpoint's files ask for and this package cannot do, unless no answer depends on it."""
 
 from __future__ import annotations
 

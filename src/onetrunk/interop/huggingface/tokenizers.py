@@ -7,6 +7,7 @@ known ones are taken.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ KNOWN_PATTERNS = {
     TEKKEN_PATTERN,
 }  # fmt: skip
 _NAMES = ("bos_token", "eos_token", "unk_token", "mask_token", "cls_token", "sep_token", "pad_token")
+_MOST_GROWTH, _ENDLESS = 64, 1 << 62  # how many times longer a tokenizer may make a text
 _MAX_TEXT_BYTES = 64 << 20  # bytes of a vocabulary or merges file
 
 
@@ -88,11 +90,20 @@ _HONOURED = {*_NAMES, "tokenizer_class", "added_tokens_decoder", "add_bos_token"
              "extra_special_tokens"}  # fmt: skip
 
 
-def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, dict[str, Any]]:
-    """The tokenizer of a checkpoint's folder, and what its tokens mean, as the encoder keeps it.
+@dataclass(frozen=True)
+class Words:
+    """A checkpoint's tokenizer, what its tokens mean, as the encoder keeps it, and how it spells a conversation."""
 
-    Raises ModelFileError where there is none, where it could cost or run more than reading text should, where its
-    configuration says what nothing here honours, or names no token that ends a text.
+    tokenizer: Tokenizer
+    special: dict[str, Any]
+    template: dict[str, Any] | None
+
+
+def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> Words:
+    """What is said of words in a checkpoint's folder.
+
+    Raises ModelFileError where there is no tokenizer, where it could cost or run more than reading text should, where
+    its configuration says what nothing here honours, or names no token that ends a text.
     """
     settings = {**_optional(folder / "special_tokens_map.json"), **_optional(folder / "tokenizer_config.json")}
     refuse_unhonoured(folder / "tokenizer_config.json", settings, _HONOURED | OF_TOKENIZERS, "texts do")
@@ -100,7 +111,21 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, 
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
-    return tokenizer, _special_tokens(folder, tokenizer, config, settings)
+    return Words(tokenizer, _special_tokens(folder, tokenizer, config, settings), _template(folder, settings))
+
+
+def _template(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Its text, and the special tokens that it may name; of several, the default."""
+    own, said = folder / "chat_template.jinja", settings.get("chat_template")
+    if own.exists():
+        said = _text(own)
+    elif isinstance(said, list):
+        said = next((each.get("template") for each in said if each.get("name") == "default"), None)
+    if said is None or said == "":
+        return None
+    if not isinstance(said, str):
+        raise ModelFileError(f"{folder / 'tokenizer_config.json'}: its chat_template is no text.")
+    return {"template": said, "tokens": {name: token for name in _NAMES if (token := _spelt(settings.get(name)))}}
 
 
 def _tokenizer(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any]) -> Tokenizer:
@@ -139,6 +164,11 @@ def _written(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any
             if pattern not in KNOWN_PATTERNS:
                 raise ModelFileError(
                     f"{whole} splits text by a regular expression that is not known to be harmless: {pattern!r}."
+                )
+        for part in ("normalizer", "pre_tokenizer", "decoder"):
+            if (growth := _growth(description.get(part))) > _MOST_GROWTH:
+                raise ModelFileError(
+                    f"{whole}: its {part} makes a text up to {growth:,} times as long, expected at most {_MOST_GROWTH}."
                 )
         _override(description, settings)
         return _safely(whole, lambda: Tokenizer.from_str(json.dumps(description)))
@@ -232,6 +262,19 @@ def _says_unreadable(error: BaseException) -> bool:
     a wrong value or type, or a panic of its Rust code, whose class cannot be imported and is no `Exception`?"""
     panicked = type(error).__name__ == "PanicException"
     return panicked or type(error) is Exception or isinstance(error, ValueError | TypeError)
+
+
+def _growth(node: Any) -> int:
+    """How many times longer what a tokenizer's part replaces can make a text: its steps multiply."""
+    if isinstance(node, list):
+        return min(_ENDLESS, math.prod(map(_growth, node)))
+    if not isinstance(node, dict):
+        return 1
+    if node.get("type") == "Replace":
+        pattern, content = node.get("pattern"), node.get("content")
+        replaced = pattern.get("String") if isinstance(pattern, dict) else None
+        return max(1, len(str(content)) // max(1, len(replaced) if isinstance(replaced, str) else 1))
+    return min(_ENDLESS, math.prod(_growth(value) for value in node.values() if isinstance(value, dict | list)))
 
 
 def _patterns(node: Any) -> Iterator[str]:

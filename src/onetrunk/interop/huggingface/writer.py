@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,18 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
     theirs = kind.from_pretrained(place, local_files_only=True, dtype=torch.float32).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(place, local_files_only=True)
     _compare_names(parity, encoder, tokenizer, theirs, fills)
-    for value in [*values, *([_PROBE] if chat_template(encoder) is not None else [])]:
+    if encoder.template is not None:
+        encoder.template.day = datetime.now()  # there, a template says today's
+    probes = [_PROBE] if chat_template(encoder) is not None else []
+    for value in [*probes, *values]:
         ids, own = _tokens_of(tokenizer, value), _own_tokens(encoder, value, fills)
         parity.same(f"what the tokenizer makes of {str(value)[:30]!r}", own, ids)
         text = encoder.decode([i for i in own if i not in _ends_of(encoder)])
         parity.same(f"the text of {str(value)[:30]!r}", text, tokenizer.decode(ids, skip_special_tokens=True))
         if parity.faults:
             break
-        (_compare_filled if fills else _compare_written)(parity, model, ask, theirs, tokenizer, value)
+        if value is not _PROBE:
+            (_compare_filled if fills else _compare_written)(parity, model, ask, theirs, tokenizer, value)
     return parity
 
 
@@ -96,13 +101,16 @@ def _compare_names(parity: Parity, encoder: TextEncoder, tokenizer: Any, theirs:
 
 
 def _ends_of(encoder: TextEncoder) -> set[int]:
-    """Tokens that begin or end a text, which a person does not read."""
+    """Tokens that begin or end a text, or stand for what is not known, which a person does not read."""
     special = encoder.special
-    return {special.start, special.end, *special.stops, *special.before, *special.after}
+    return {special.unknown, special.start, special.end, *special.stops, *special.before, *special.after}
 
 
 def _own_tokens(encoder: TextEncoder, value: Any, fills: bool) -> list[int]:
     ids = encoder.encode(value)["id"].tolist()
+    if is_conversation(value) and encoder.template is not None:
+        arrays = encoder.encode(value)
+        return [int(arrays["start"][0]), *ids]
     if is_conversation(value):  # the last reply ends too
         return [encoder.special.start, *ids, *([encoder.special.end] if value[-1]["role"] == ANSWERS else [])]
     if encoder.special == OWN:
@@ -122,8 +130,9 @@ def _tokens_of(tokenizer: Any, value: Any) -> list[int]:
 def _compare_written(parity: Parity, model: Model, ask: str, theirs: Any, tokenizer: Any, value: Any) -> None:
     """The numbers after each token; and the answer to the first half of the text, as both write it."""
     encoder = _text(model, ask)
-    own = encoder.encode(value)["id"].tolist()
-    ids = [encoder.special.start, *own][: encoder.options.length]
+    arrays = encoder.encode(value)
+    own, start = arrays["id"].tolist(), int(arrays["start"][0]) if len(arrays["id"]) else encoder.special.start
+    ids = [start, *own][: encoder.options.length]
     with torch.inference_mode():
         logits = theirs(torch.tensor([ids])).logits[0].numpy()
     parity.add(logits_of(model, ask, ids).numpy(), logits)
@@ -166,7 +175,9 @@ def _gap(logits: np.ndarray, own: int, other: int) -> float:
 
 # -- tokenizers ----------------------------------------------------------------------------------------------
 def chat_template(encoder: TextEncoder) -> str | None:
-    """How a conversation is spelt, in Jinja, where the column learnt from some."""
+    """How a conversation is spelt, in Jinja: a checkpoint's way, or ours where the column learnt from some."""
+    if encoder.template is not None:
+        return encoder.template.text
     if not encoder.learnt_conversations:
         return None
     start, end = (encoder.tokenizer.id_to_token(i) for i in (encoder.special.start, encoder.special.end))
@@ -198,6 +209,7 @@ def _write_tokenizer(encoder: TextEncoder, place: Path, config: dict[str, Any]) 
         "clean_up_tokenization_spaces": False,
         "model_max_length": encoder.options.length,
         **{name: token for name, token in spelt.items() if token is not None},
+        **({} if encoder.template is None else encoder.template.tokens),
     }
     if (template := chat_template(encoder)) is not None:
         settings["chat_template"] = template

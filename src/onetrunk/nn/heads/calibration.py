@@ -114,9 +114,9 @@ def fit_spread(below: np.ndarray, above: np.ndarray, error: np.ndarray, level: f
     ratio = np.concatenate([np.abs(error) / side, expected])
     weight = np.concatenate([np.ones(len(error)), np.full(_PRIOR_POINTS, _PRIOR_ROWS / _PRIOR_POINTS)])
     order = np.argsort(ratio, kind="stable")
-    place = int(np.searchsorted(np.cumsum(weight[order]), level * weight.sum()))
+    index = int(np.searchsorted(np.cumsum(weight[order]), level * weight.sum()))
     bound = math.exp(_LOG_BOUND)
-    return float(np.clip(ratio[order[min(place, len(order) - 1)]], 1 / bound, bound))
+    return float(np.clip(ratio[order[min(index, len(order) - 1)]], 1 / bound, bound))
 
 
 def interval_score(low: np.ndarray, high: np.ndarray, truth: np.ndarray, level: float) -> float:

@@ -106,8 +106,8 @@ class ScalarModule(ColumnModule[E], Distribution, Calibrated):
     def fit_calibration(self, h: Tensor, targets: dict[str, Tensor], fitted_on: str) -> Calibration | None:
         if not len(h):
             return None
-        found = [x.double().cpu().numpy() for x in self._interval(self.logits(h), 1.0)]
-        mean, low, high = found
+        intervals = [x.double().cpu().numpy() for x in self._interval(self.logits(h), 1.0)]
+        mean, low, high = intervals
         truth = (targets["value"] - self._begin(h)).double().cpu().numpy()
         spread = fit_spread(mean - low, high - mean, truth - mean, _LEVEL)
 

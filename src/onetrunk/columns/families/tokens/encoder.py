@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from onetrunk.columns.families.tokens.bigrams import bigram_codes, bigram_rows, frequent_bigrams
-from onetrunk.columns.families.tokens.special_tokens import OWN, SpecialTokens, TokenHead
+from onetrunk.columns.families.tokens.special_tokens import OWN, START, SpecialTokens, TokenHead
 from onetrunk.core import rng
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, cut_into_windows, local_positions, pick, window_counts
@@ -55,8 +55,9 @@ class TokenEncoder(Encoder, Prompted):
         """What of a value is written when it is asked: all of it."""
         return str(value)
 
-    def reply(self, ids: list[int], first: int) -> list[int]:
-        """Of a whole text's tokens, those that are the answer; what was written begins at `first`."""
+    def reply(self, ids: list[int], first: int, spoken: bool) -> list[int]:
+        """Of a whole text's tokens, those that are the answer; what was written begins at `first`. `spoken`: what it
+        answers holds what nobody learns, as a conversation does."""
         return ids
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
@@ -70,7 +71,7 @@ class TokenEncoder(Encoder, Prompted):
 
     # -- values to arrays ----------------------------------------------------------------------------------------------
     def blank(self) -> dict[str, np.ndarray]:
-        return token_arrays(np.array([self.special.end], dtype=np.int32))
+        return token_arrays(np.array([self.special.end], dtype=np.int32), start=self.special.start)
 
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
         longer = int((content.lens > self.options.length).sum())
@@ -99,10 +100,24 @@ class TokenEncoder(Encoder, Prompted):
         first = np.zeros_like(lens)
         if context.augment and context.role == Role.MASKED:
             first = rng.integers(rng.mix(keys, "window"), content.lens - lens + 1)
+        if context.role == Role.GIVEN and (led := self._led(content)) is not None:
+            lens = np.minimum(lens, self.options.length - (led >= 0))
+            ids = content.window(first, lens).gather()["id"]
+            ends = lens.cumsum() - lens
+            ids = np.insert(ids, ends[led >= 0], led[led >= 0])
+            return self._given(ids, lens + (led >= 0), keys if context.augment else None)
         ids = content.window(first, lens).gather()["id"]
         if context.role == Role.GIVEN:
             return self._given(ids, lens, keys if context.augment else None)
         return self._masked(ids, lens, keys)
+
+    def _led(self, content: Content) -> np.ndarray | None:
+        """The token that opens each text that another one than the start token opens, or -1; None where none does."""
+        if self.special.around:
+            return None
+        begins = np.where(content.lens > 0, pick(content.data["start"], content.starts, -1), -1)
+        led = np.where(begins != self.special.start, begins, -1)
+        return led if bool((led >= 0).any()) else None
 
     def _given(self, ids: np.ndarray, lens: np.ndarray, keys: np.ndarray | None) -> Segment:
         """With keys, some tokens are blanked: word dropout."""
@@ -148,10 +163,10 @@ class TokenEncoder(Encoder, Prompted):
         ids = content.data["id"]
         true = np.where(index < ends, pick(ids, starts + index, 0), self.special.end)
         before = pick(ids, np.maximum(starts + index - 1, 0), 0).astype(np.int64)
-        opens = (index == 0) & (pick(content.data["opens"], starts, True) | (ends == 0))
+        begins = np.where(ends == 0, self.special.start, pick(content.data["start"], starts, self.special.start))
         # The end is learnt where what it ends is; that of an empty text too.
         learnt = pick(content.data["learnt"], starts + np.minimum(index, np.maximum(ends - 1, 0)), True)
-        inputs = np.where(opens, self.special.start, before)
+        inputs = np.where((index == 0) & (begins >= 0), begins, before)
         return Segment(
             {"id": inputs, **self._bigrams_of(inputs, lens)},
             lens,
@@ -170,10 +185,11 @@ class TokenEncoder(Encoder, Prompted):
         return rng.uniform(rng.mix(np.repeat(rng.mix(keys, name), lens), local_positions(lens)))
 
 
-def token_arrays(ids: np.ndarray, learnt: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Tokens of one text, which of them opens it, and which are learnt when it is asked (None: all)."""
+def token_arrays(ids: np.ndarray, learnt: np.ndarray | None = None, start: int = START) -> dict[str, np.ndarray]:
+    """Tokens of one text, at its first the token that stands before it when it is asked (-1 at the others), and which
+    are learnt then (None: all)."""
     return {
         "id": ids,
-        "opens": np.arange(len(ids)) == 0,
+        "start": np.where(np.arange(len(ids)) == 0, start, -1).astype(np.int32),
         "learnt": np.ones(len(ids), dtype=bool) if learnt is None else learnt,
     }

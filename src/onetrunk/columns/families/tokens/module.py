@@ -84,11 +84,12 @@ class TokenModule(ColumnModule[E], Searched, Distribution):
         """
         n, device, prompt, beams = context.n, context.device, context.prompt, context.beams
         special, room = self.encoder.special, self.options.length - 1
-        kept = [[]] * n if prompt is None else [ids[max(0, len(ids) - room) :] for ids in _tokens_of(prompt)]
+        told = [([], special.start, False)] * n if prompt is None else _told(prompt, special.start)
+        kept = [ids[max(0, len(ids) - room) :] for ids, _, _ in told]
         size = torch.tensor([1 + len(ids) for ids in kept])
         ids = torch.full((n, int(size.max()) if n else 1), special.end)
         for i, tokens in enumerate(kept):
-            ids[i, : len(tokens) + 1] = torch.tensor([special.start, *tokens])
+            ids[i, : len(tokens) + 1] = torch.tensor([told[i][1], *tokens])
         logprob = torch.zeros(n, device=device)
         if beams > 1:  # they are alike until the first has been gone on from in several ways
             logprob.view(-1, beams)[:, 1:] = -torch.inf
@@ -100,6 +101,7 @@ class TokenModule(ColumnModule[E], Searched, Distribution):
             "prompted": size.to(device),
             "written": torch.zeros(n, dtype=torch.int64, device=device),
             "logprob": logprob,
+            "spoken": torch.tensor([spoken for _, _, spoken in told], device=device),
         }
 
     def query(self, state: State) -> Query:
@@ -151,11 +153,12 @@ class TokenModule(ColumnModule[E], Searched, Distribution):
         """Each whole text, its prompt included; the probability is of what was written after that."""
         encoder = self.encoder
         answers, ends = [], {encoder.special.end, *encoder.special.stops}
-        rows = (state[name].tolist() for name in ("ids", "size", "prompted", "logprob"))
-        for ids, size, prompted, logprob in zip(*rows, strict=True):
+        rows = (state[name].tolist() for name in ("ids", "size", "prompted", "logprob", "spoken"))
+        for ids, size, prompted, logprob, spoken in zip(*rows, strict=True):
             ids, first = ids[1:size], prompted - 1
             ids = ids[: next((i for i in range(first, len(ids)) if ids[i] in ends), None)]
-            answers.append(Answer(encoder.decode(encoder.reply(ids, first)), float(np.exp(logprob)), logprob=logprob))
+            text = encoder.decode(encoder.reply(ids, first, spoken))
+            answers.append(Answer(text, float(np.exp(logprob)), logprob=logprob))
         return answers
 
 
@@ -171,7 +174,11 @@ def _best(logprob: Tensor, written: Tensor, beams: int) -> tuple[Tensor, Tensor]
     return (first + best // size).flatten(), (best % size).flatten()
 
 
-def _tokens_of(content: Content) -> list[list[int]]:
-    """The tokens of every text."""
-    ids = content.data["id"]
-    return [ids[a : a + n].tolist() for a, n in zip(content.starts.tolist(), content.lens.tolist(), strict=True)]
+def _told(content: Content, start: int) -> list[tuple[list[int], int, bool]]:
+    """The tokens of every text, the one that stands before them, and whether there are any that nobody learns."""
+    out = []
+    for a, n in zip(content.starts.tolist(), content.lens.tolist(), strict=True):
+        begins = int(content.data["start"][a]) if n else start
+        spoken = bool(n) and not content.data["learnt"][a : a + n].all()
+        out.append((content.data["id"][a : a + n].tolist(), begins if begins >= 0 else start, spoken))
+    return out

@@ -1,0 +1,193 @@
+"""Files that are small only as long as they are packed are refused while they are unpacked, and files with changed
+bytes are an error: no crash, no traceback."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import random
+import signal
+import traceback
+import zipfile
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from onetrunk.core import unpacking
+from onetrunk.core.errors import BadValueError, DataError, ModelFileError, OnetrunkError
+from onetrunk.data.table import read
+
+
+@pytest.fixture
+def small_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bomb is what gives more than 1 MB and 500 times its own size."""
+    monkeypatch.setattr(unpacking.Unpacked.__init__, "__defaults__", (1 << 20, 500))
+
+
+# -- bombs -----------------------------------------------------------------------------------------------------------
+@pytest.mark.usefixtures("small_bombs")
+def test_gzip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "table.csv.gz"
+    path.write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * (32 << 18)))
+    taken = Counter[str]()
+    raw = gzip.GzipFile.read
+
+    def counted(file: gzip.GzipFile, size: int | None = -1) -> bytes:
+        data = raw(file, size)
+        taken["bytes"] += len(data)
+        return data
+
+    monkeypatch.setattr(gzip.GzipFile, "read", counted)
+    with pytest.raises(DataError, match=r"table\.csv\.gz: its .* bytes unpack to .*, over 500 times as many"):
+        read(path)
+    assert 1 << 20 < taken["bytes"] < 500 * path.stat().st_size + (2 << 20), "it stops where it is known"
+
+
+@pytest.mark.usefixtures("small_bombs")
+def test_gzip_of_utf_16(tmp_path: Path) -> None:
+    (tmp_path / "table.csv.gz").write_bytes(gzip.compress(("a\n" + "1\n" * (1 << 22)).encode("utf-16")))
+    with pytest.raises(DataError, match="over 500 times as many"):
+        read(tmp_path / "table.csv.gz")
+
+
+@pytest.mark.usefixtures("small_bombs")
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_parquet_and_arrow(tmp_path: Path, suffix: str) -> None:
+    path, table = tmp_path / f"table.{suffix}", pa.table({"a": np.zeros(4_000_000), "n": pa.nulls(4_000_000)})
+    if suffix == "parquet":
+        parquet.write_table(table, path, compression="zstd")
+    else:
+        with pa.ipc.new_file(path, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(table, max_chunksize=1000_000)
+    with pytest.raises(DataError, match="over 500 times as many"):
+        read(path)
+
+
+@pytest.mark.usefixtures("small_bombs")
+def test_workbook(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "book.xlsx", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("xl/worksheets/sheet1.xml", b"<" + b" " * (8 << 20))
+    pytest.importorskip("python_calamine")
+    with pytest.raises(DataError, match="over 500 times as many"):
+        read(tmp_path / "book.xlsx")
+
+
+@pytest.mark.usefixtures("small_bombs")
+def test_sound(tmp_path: Path) -> None:
+    import soundfile
+
+    from onetrunk.media.audio import open_audio
+
+    path = tmp_path / "silence.flac"
+    soundfile.write(path, np.zeros(4_000_000, dtype=np.int16), 22_050)
+    for value in (path, path.read_bytes()):
+        with pytest.raises(BadValueError, match="over 500 times as many"):
+            open_audio(value)
+
+
+def test_keras_weights(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    from onetrunk.interop import keras
+
+    with h5py.File(tmp_path / "x.weights.h5", "w") as file:
+        file.create_dataset("layers/embedding/vars/0", (1 << 14, 1 << 14), "f4", chunks=(1 << 10, 1 << 10))  # unwritten
+    with pytest.raises(ModelFileError, match="over 20 times as many"):
+        keras.read(tmp_path / "x.weights.h5")
+
+
+def test_a_tokenizer_that_makes_texts_longer(tmp_path: Path) -> None:
+    from onetrunk.interop.huggingface.tokenizers import read_tokenizer
+
+    double = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+    steps = [double] * 30  # 2 ** 30 times as long
+    model = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}
+    whole: dict[str, Any] = {"version": "1.0", "model": model, "normalizer": {"type": "Sequence", "normalizers": steps}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(whole))
+    with pytest.raises(ModelFileError, match="its normalizer makes a text up to 1,073,741,824 times as long"):
+        read_tokenizer(tmp_path, {"model_type": "gpt2"})
+
+
+def test_what_repeats_itself_is_no_bomb(tmp_path: Path) -> None:
+    rows = 100_000
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"label\n" + b"yes\n" * rows))
+    parquet.write_table(pa.table({"a": [1.0] * rows}), tmp_path / "a.parquet")
+    assert len(read(tmp_path / "a.csv.gz")) == len(read(tmp_path / "a.parquet")) == rows
+
+
+# -- changed bytes ---------------------------------------------------------------------------------------------------
+def _files() -> dict[str, bytes]:
+    table = pa.table(
+        {
+            "i": [1, 2, None, 4] * 20,
+            "s": ["ab", "c", None, "defg"] * 20,
+            "list": [[1, 2], [], None, [3]] * 20,
+            "known": pa.array(["x", "y", "x", None] * 20).dictionary_encode(),
+            "part": [{"a": 1, "b": "q"}, None, {"a": 2, "b": "z"}, {"a": 3, "b": None}] * 20,
+            "day": pa.array([datetime(2020, 1, 1)] * 80, pa.timestamp("us")),
+            "bytes": [b"xy", None, b"", b"zz"] * 20,
+        }
+    )
+    made = {"parquet": io.BytesIO(), "arrow": io.BytesIO(), "stream.arrow": io.BytesIO()}
+    parquet.write_table(table, made["parquet"])
+    for name, new in (("arrow", pa.ipc.new_file), ("stream.arrow", pa.ipc.new_stream)):
+        with new(made[name], table.schema) as writer:
+            writer.write_table(table)
+    lines = "\n".join(json.dumps({"a": i, "b": "text", "c": [1, {"d": None}]}) for i in range(20)).encode()
+    csv = b'a,b,"c d"\n' + b'1,2.5,"x, ""y"""\n' * 20
+    return {name: file.getvalue() for name, file in made.items()} | {
+        "jsonl": lines, "json": b"[" + lines.replace(b"\n", b",") + b"]", "csv": csv, "csv.gz": gzip.compress(csv),
+    }  # fmt: skip
+
+
+def _outcome(path: Path) -> str:
+    """What reading does, in a process of its own: read, refused, or how it ended."""
+    child = os.fork()
+    if child == 0:
+        code = 9
+        try:
+            signal.alarm(30)
+            table = read(path)
+            for name in table.names:
+                list(table[name])
+            code = 0
+        except OnetrunkError:
+            code = 3
+        except BaseException:
+            path.with_name(f"{path.name}.why").write_text(traceback.format_exc())
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return signal.Signals(os.WTERMSIG(status)).name
+    return {0: "read", 3: "refused"}.get(os.WEXITSTATUS(status), "a traceback")
+
+
+@pytest.mark.parametrize("name", list(_files()))
+def test_changed_bytes_are_read_or_refused(name: str, tmp_path: Path) -> None:
+    whole, draw, outcomes = _files()[name], random.Random(name), Counter[str]()
+    for i in range(40):
+        data = bytearray(whole)
+        for _ in range(draw.choice([1, 1, 3, 20])):
+            data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        path = tmp_path / f"{i}.{name}"
+        path.write_bytes(data[: draw.randrange(len(data))] if i % 8 == 0 else data)
+        outcomes[_outcome(path)] += 1
+    assert outcomes.keys() <= {"read", "refused"}, (
+        "".join(why.read_text() for why in tmp_path.glob("*.why")) or outcomes
+    )
+    (tmp_path / f"whole.{name}").write_bytes(whole)
+    assert _outcome(tmp_path / f"whole.{name}") == "read"
+
+
+def test_moments_that_python_cannot_hold_are_text(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"day": pa.array([0, 1 << 60], pa.timestamp("us"))}), tmp_path / "a.parquet")
+    first, second = read(tmp_path / "a.parquet")["day"]
+    assert first == datetime(1970, 1, 1) and isinstance(second, str) and "out of range" in second
