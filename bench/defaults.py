@@ -1,7 +1,7 @@
 """defaults: `onetrunk train` as a user calls it, without settings, on 21 data sets; against what people would pick.
 
     python -m bench defaults                   about an hour and a half on 2 cores
-    python -m bench.defaults adult ramen       these alone (nothing is kept); --part val while building
+    python -m bench.defaults adult ramen       these alone (nothing is kept); --split val while building
 
 Every set is a process of its own with two threads and one seed. Beside ours: the simple baselines of the evidence, and
 on tables histogram gradient boosting on skrub's TableVectorizer and CatBoost with text features (extra `bench`), all
@@ -252,7 +252,7 @@ def compare(run: Run, names: list[str] | None = None) -> Figures:
 
     sets: dict[str, Any] = {}
     for name in names or SETS:
-        side = {"call": "bench.defaults:one", "name": name, "part": run.part, "seed": run.seed, "rival": run.rival}
+        side = {"call": "bench.defaults:one", "name": name, "part": run.split, "seed": run.seed, "rival": run.rival}
         sets[name] = one_side(run, name, side)
         print(json.dumps({name: sets[name]}), file=sys.stderr)
     ranks = [_rank(each) for each in sets.values()]
@@ -262,7 +262,7 @@ def compare(run: Run, names: list[str] | None = None) -> Figures:
         unit="share of sets level with or above every simple baseline",
         rival_name="every simple baseline",
         rival=1.0,
-        split={"part": run.part, "sets": len(sets)},
+        split={"part": run.split, "sets": len(sets)},
         also={
             "mean_rank": float(np.mean(ranks)),
             "worst_seconds": max(each["seconds"] for each in sets.values()),
@@ -285,11 +285,11 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(prog="python -m bench.defaults", description=__doc__)
     parser.add_argument("names", nargs="+", choices=list(SETS))
-    parser.add_argument("--part", choices=("test", "val"), default="val")
+    parser.add_argument("--split", choices=("test", "val"), default="val")
     parser.add_argument("--no-rival", action="store_true")
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        run = Run("defaults", told.part, 0, [], not told.no_rival, Path(place), ignore)
+        run = Run("defaults", told.split, 0, [], not told.no_rival, Path(place), ignore)
         print(json.dumps(compare(run, told.names).also, indent=1))
 
 

@@ -37,6 +37,7 @@ VERBS = (
     "evaluate",
     "predict",
     "generate",
+    "embed",
     "import",
     "export",
     "plan",
@@ -48,6 +49,7 @@ __all__ = [
     "__version__",
     "demo",
     "doctor",
+    "embed",
     "evaluate",
     "export",
     "finetune",
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from onetrunk.inference.model_folder import load
     from onetrunk.verbs.demo import demo
     from onetrunk.verbs.doctor import doctor
+    from onetrunk.verbs.embed import embed
     from onetrunk.verbs.evaluate import evaluate
     from onetrunk.verbs.export import export
     from onetrunk.verbs.finetune import finetune

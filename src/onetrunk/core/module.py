@@ -98,6 +98,14 @@ class Searched:
     also leaves `order` int64 [n] in the state: which document each beam goes on from, best first."""
 
 
+class Filling(ABC):
+    """Its encoder is `Gapped`."""
+
+    @abstractmethod
+    def fill(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """States at r gaps to what fills each likeliest, int64 [r], and the natural log of its probability, [r]."""
+
+
 class Distribution(ABC):
     """Answers are a distribution over a closed set, from which a student can learn."""
 

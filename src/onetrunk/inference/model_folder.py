@@ -14,8 +14,8 @@ from torch import Tensor
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.calibration import Calibration
 from onetrunk.core.content import Content
-from onetrunk.core.encoder import Column, Encoder, History, Prompted, class_names, is_prompt
-from onetrunk.core.errors import ModelFileError, UsageError, unknown
+from onetrunk.core.encoder import Column, Encoder, Gapped, History, Prompted, class_names, is_prompt
+from onetrunk.core.errors import BadValueError, ModelFileError, UsageError, unknown
 from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.module import Calibrated, ColumnModule
 from onetrunk.core.registry import column_types
@@ -23,11 +23,12 @@ from onetrunk.core.values import Values
 from onetrunk.data.events import EventsConfig, holds_events, latest_rows
 from onetrunk.data.events import rows_from_events as make_rows
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.prepare import encode
+from onetrunk.data.prepare import as_learnt, encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table, read
 from onetrunk.engine.runtime import Runtime
 from onetrunk.inference import adapter as adapters
+from onetrunk.inference.fill import fill
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.predict import answer
 from onetrunk.inference.session import Request
@@ -61,6 +62,7 @@ class Model:
     provenance: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     events: EventsConfig | None = None  # how rows are made of a table of events
+    missing: list[str] | None = None  # words that stand for a missing value in tables, as told; None: the usual ones
     adapter: adapters.Adapter | None = None  # what it learnt beside its base, already merged into the trunk
 
     @property
@@ -99,6 +101,10 @@ class Model:
         return Task([name for name in given if name not in asked], asked)
 
     # -- rows --------------------------------------------------------------------------------------------------------
+    def as_learnt(self, table: Table) -> Table:
+        """The table, the values of columns that the model knows as its training rows had them (`data.prepare`)."""
+        return as_learnt(table, self.columns.values(), self.network.encoders)
+
     def to_answer(self, table: Table, ask: Sequence[str], ledger: Ledger, max_bad: float = 0.01) -> Table:
         """A table of events as one row a history, as it stands at its end; other tables as they are."""
         if self.events is None or not holds_events(table, self.events):
@@ -124,8 +130,45 @@ class Model:
         encoded: Store | None = None,
     ) -> list[Answer]:
         """One answer a row for one column, all at once. See `request`."""
-        request = self.request(columns, ask, given, sampling, ledger, prompted, first_row, encoded)
+        table = columns if isinstance(columns, Table) else _table(columns)
+        gapped = self._gapped(table, ask, ledger if ledger is not None else Ledger())
+        request = self.request(table, ask, given, sampling, ledger, prompted, first_row, encoded)
+        if gapped is not None:
+            return fill(self.network, request.store, request.given, ask, gapped)
         return answer(self.network, request.store, request.given, ask, request.sampling, request.prompt, first_row)
+
+    def _gapped(self, table: Table, ask: str, ledger: Ledger) -> dict[int, Any] | None:
+        """The rows' own values of the asked column whose gaps are to be filled in; None where answers are written.
+
+        Raises UsageError where the model learnt to do neither.
+        """
+        encoder = self.encoder(ask)
+        if not isinstance(encoder, Gapped) or any(ask in task.ask for task in self.tasks):
+            return None
+        if encoder.answers_by == "nothing":
+            raise UsageError(
+                f"{ask!r} came without a read-out: it neither writes nor fills in. It describes values (onetrunk "
+                "embed), and other columns are learnt on it (onetrunk finetune --from)."
+            )
+        values = list(table.columns.get(ask, []))
+        gaps = [i for i, value in enumerate(values) if isinstance(value, str) and encoder.gap and encoder.gap in value]
+        if encoder.answers_by == "writing" and (self.network.given_causal or not gaps):
+            return None
+        if not gaps:
+            raise UsageError(
+                f"{ask!r} fills in what is hidden, and does not write: give it values with {encoder.gap}, like "
+                f'\'{{"{ask}": "The {encoder.gap} was clean."}}\'.'
+            )
+        out = {}
+        for i in gaps:
+            try:
+                encoder.encode_gaps(values[i])
+                out[i] = values[i]
+            except BadValueError as error:
+                ledger.add(str(error), ask, int(table.row[i]), bad=True)
+        if missed := len(values) - len(gaps):
+            ledger.add(f"values without a gap ({encoder.gap}), which are not answered", ask, n=missed)
+        return out
 
     def request(
         self,
@@ -189,7 +232,7 @@ class Model:
         import pandas as pd
 
         asked = self.task([ask] if isinstance(ask, str) else ask).ask
-        table = self.to_answer(read(rows), asked, Ledger())
+        table = self.to_answer(read(rows, missing=self.missing), asked, Ledger())
         out = self.whose(table)
         for name in asked:
             out |= answer_columns(name, self.answer(table, name, **options), self.encoder(name))
@@ -258,6 +301,7 @@ class Model:
                 for name in self.columns
                 if (calibration := self.calibration(name)) is not None
             },
+            **({} if self.missing is None else {"missing": self.missing}),
         }
 
 
@@ -278,7 +322,7 @@ def _prompts(values: Sequence[Any], row: np.ndarray, ask: str, encoder: Encoder,
 def answer_columns(name: str, answers: Sequence[Answer], encoder: Encoder) -> dict[str, list[Any]]:
     """Answers of one column as table columns."""
     out: dict[str, list[Any]] = {name: [a.value for a in answers]}
-    first = answers[0] if answers else Answer(None)
+    first = next((a for a in answers if a.value is not None), Answer(None))
     if isinstance(first.probability, dict):
         out[f"{name}_probability"] = [max(a.of_classes.values()) for a in answers]
         classes = class_names(encoder) or []
@@ -291,6 +335,8 @@ def answer_columns(name: str, answers: Sequence[Answer], encoder: Encoder) -> di
     if first.interval is not None:
         ends = [a.interval or (None, None) for a in answers]
         out[f"{name}_low"], out[f"{name}_high"] = [low for low, _ in ends], [high for _, high in ends]
+    if encoder.unit:
+        out[f"{name}_unit"] = [encoder.unit] * len(answers)
     return out
 
 
@@ -337,7 +383,8 @@ def load(path: str | Path, adapter: str | Path | None = None, device: str = "aut
     if added is not None:
         lora.merge(network.trunk, added.learnt, added.config.scale)
     runtime.place(network)
-    return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, events, added)
+    missing = description.get("missing")
+    return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, events, missing, added)
 
 
 def _with_wide(network: FoundationModel, description: dict[str, Any]) -> FoundationModel:

@@ -82,7 +82,7 @@ def _library() -> Any:
 
 def _text(model: Model, ask: str) -> TextEncoder:
     encoder = model.encoder(ask)
-    if not isinstance(encoder, TextEncoder) or encoder.token_head.does != "writes":
+    if not isinstance(encoder, TextEncoder) or encoder.token_head.does != "writing":
         raise UsageError(f"{ask!r} is no text that is written: GGUF is for models that write.")
     return encoder
 

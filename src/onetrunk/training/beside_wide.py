@@ -104,7 +104,7 @@ def train_beside_wide(data: Data, context: RunContext, clock: Allowance, keep: K
     def hold(fits: WideReadouts) -> None:
         attach_wide(model, store, fits, context.on_event)
         choice.wide = {name: fit.as_json() for name, (fit, _) in fits.items()}
-        model.provenance = provenance(data, context, untrained(model, clock.gone), "wide")
+        model.provenance = provenance(model, data, context, untrained(model, clock.gone), "wide")
         with clock.judging():
             keep(model, choice, rivals)
 
@@ -212,7 +212,7 @@ def rather_wide(tuned: FineTuned, data: Data, context: RunContext) -> FineTuned:
         return tuned
     context.on_event(Decision("the wide read-out alone", f"the better by {metric.name}", figures))
     model.tasks = [task]
-    model.provenance = provenance(data, context, untrained(model, 0.0), "wide", tuned.model.provenance)
+    model.provenance = provenance(model, data, context, untrained(model, 0.0), "wide", tuned.model.provenance)
     tuned.choice.kept, tuned.choice.wide = "the wide read-out alone", {name: fit.as_json()}
     return FineTuned(model, tuned.choice)
 
@@ -239,7 +239,7 @@ def _train_trunk(
     gain, noise = float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
     if gain > noise:
         model.network.load_state_dict(trained)
-        model.provenance = provenance(data, context, result, "finetune")
+        model.provenance = provenance(model, data, context, result, "finetune")
         choice.kept = "the wide read-out and the trunk"
     choice.trunk = {"gain": gain, "standard_error": noise, "seconds": result.seconds, "steps": float(result.step)}
     context.on_event(Decision(choice.kept, _REASON.format(len(gains)), {"gain": gain, "standard error": noise}))

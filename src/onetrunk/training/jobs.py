@@ -13,7 +13,7 @@ from onetrunk.core.errors import DataError, UsageError
 from onetrunk.core.events import Listener, Note, Saved, ignore
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.seen_rows import record, splits_before
-from onetrunk.data.table import Table, read
+from onetrunk.data.table import Table
 from onetrunk.evaluation.baselines import BASELINE_SECONDS
 from onetrunk.evaluation.evidence_folder import evaluate_model, judged_tasks
 from onetrunk.evaluation.record import Evidence
@@ -27,7 +27,7 @@ from onetrunk.training.beside_wide import begins_wide, rather_wide, train_beside
 from onetrunk.training.context import RunContext
 from onetrunk.training.distil import both_met, open_teacher, teach
 from onetrunk.training.finetune import Choice, finetune_model
-from onetrunk.training.open_data import Data, open_data, renamed, seen_splits
+from onetrunk.training.open_data import Data, open_data, read_table, seen_splits
 from onetrunk.training.options import DataOptions, TrainingOptions
 from onetrunk.training.output import EVALUATING, PRETRAINED, Output, command_digest
 from onetrunk.training.pretrain import pretrain_model
@@ -206,8 +206,8 @@ def run_evaluation(
     asked = [name for task in model.tasks for name in task.ask]
 
     def rows(source: Any, ledger: Ledger) -> Table:
-        table = renamed(read(source, allow_network=options.allow_network), options.map)
-        return model.to_judge(table, asked, ledger, options.max_bad)
+        table = read_table(source, options, model)
+        return model.as_learnt(model.to_judge(table, asked, ledger, options.max_bad))
 
     table = rows(data, ledger)
     train = None if against is None else rows(against, Ledger())

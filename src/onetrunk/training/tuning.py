@@ -278,7 +278,7 @@ class TableRunner:
         model.tasks = [self.task]
         stage = "wide" if settings.method == "wide" else "finetune"
         earlier = None if before is None else before.provenance
-        model.provenance = provenance(self.data, context, result, stage, earlier)
+        model.provenance = provenance(model, self.data, context, result, stage, earlier)
         calibrate(model, self.task, self.validation)
         scored = time.monotonic()
         scores = row_scores(model, self.validation, self.task)

@@ -42,7 +42,7 @@ class Written:
 def as_checkpoint(model: Model, ask: str) -> Written:
     """Raises UsageError where the column or the trunk is not what any family holds."""
     encoder, module, trunk = _checked(model, ask)
-    fills = encoder.token_head.does == "fills"
+    fills = encoder.token_head.does == "filling"
     came = [stage.get("family") for stage in model.provenance.get("stages", []) if stage.get("stage") == "import"]
     usual = WRITTEN if trunk.config.qk_norm else ["llama", *WRITTEN]  # a Qwen3 in all but its norms
     kinds = [kind for kind in [*came, *usual] if kind in WRITTEN and FAMILIES[kind].causal != fills]
@@ -133,7 +133,7 @@ class _Writer:
         self, kind: str, model: Model, ask: str, encoder: TextEncoder, module: TokenModule[Any], trunk: Transformer
     ) -> None:
         self.kind, self.family, self.encoder, self.config = kind, FAMILIES[kind], encoder, trunk.config
-        role = Role.MASKED if encoder.token_head.does == "fills" else Role.ASKED
+        role = Role.MASKED if encoder.token_head.does == "filling" else Role.ASKED
         self.marker = model.network.marker(ask)[role].detach().cpu()
         self.trunk = {name: tensor.detach().cpu() for name, tensor in trunk.state_dict().items()}
         self.module = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}

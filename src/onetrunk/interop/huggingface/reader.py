@@ -75,7 +75,7 @@ def read(folder: Path, tower: str | None = None) -> Model:
     network.load_state_dict(checkpoint.tensors({name: tuple(t.shape) for name, t in sketch.state_dict().items()}))
     if preparation:
         take_up_scale(network.module(column.name), preparation)
-    writes = knowledge.get("token_head", {}).get("does") == "writes"
+    writes = knowledge.get("token_head", {}).get("does") == "writing"
     stage = {
         "stage": "import",
         "source": folder.name,
@@ -173,7 +173,7 @@ def _words(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
         options["embedding"] = width
     head = _head(checkpoint, rows)
     knowledge = {"tokenizer": tokenizer.to_str(), "special_tokens": special, "token_head": head}
-    if words.template is not None and head["does"] == "writes":
+    if words.template is not None and head["does"] == "writing":
         knowledge["chat_template"] = words.template
     return options, knowledge
 
@@ -198,5 +198,5 @@ def _head(checkpoint: Checkpoint, rows: int) -> dict[str, Any]:
         "bias": checkpoint.has("bias") and biased(family, settings, "bias"),
         "transform": transform,
         "activation": readout_activation(family, settings) if transform else "gelu",
-        "does": "writes" if writes else "fills" if transform else "nothing",
+        "does": "writing" if writes else "filling" if transform else "nothing",
     }

@@ -37,7 +37,7 @@ def write(model: Model, ask: str, place: Path) -> None:
     special = encoder.special
     write_json(place / "config.json", made.config)
     never = {"suppress_tokens": list(special.never)} if special.never else {}
-    if encoder.token_head.does == "writes":
+    if encoder.token_head.does == "writing":
         generation = {"bos_token_id": special.start, "eos_token_id": made.config["eos_token_id"],
                       "pad_token_id": made.config["pad_token_id"]}  # fmt: skip
         write_json(place / "generation_config.json", {**generation, **never})
@@ -55,7 +55,7 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
         raise MissingExtraError("transformers", "interop", "Checking a Hugging Face export") from None
     encoder, parity = _text(model, ask), Parity()
     _compare_tensors(parity, model, ask, place)
-    fills = encoder.token_head.does == "fills"
+    fills = encoder.token_head.does == "filling"
     kind: Any = transformers.AutoModelForMaskedLM if fills else transformers.AutoModelForCausalLM
     theirs = kind.from_pretrained(place, local_files_only=True, dtype=torch.float32).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(place, local_files_only=True)
@@ -200,7 +200,7 @@ def _write_tokenizer(encoder: TextEncoder, place: Path, config: dict[str, Any]) 
     (place / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     named = {"bos_token": special.start, "eos_token": special.end, "unk_token": special.unknown,
              "pad_token": config["pad_token_id"]}  # fmt: skip
-    if encoder.token_head.does == "fills":
+    if encoder.token_head.does == "filling":
         named |= {"mask_token": special.mask}
         named |= {"cls_token": special.before[0], "sep_token": special.after[-1]} if special.around else {}
     spelt = {name: tokenizer.id_to_token(i) for name, i in named.items() if i >= 0}

@@ -19,14 +19,14 @@ from onetrunk.core.content import Content
 from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.encoder import Growth
 from onetrunk.core.errors import UsageError
-from onetrunk.core.module import ColumnModule, Distribution, Searched, grown
+from onetrunk.core.module import ColumnModule, Distribution, Filling, Searched, grown
 from onetrunk.nn.block import ActivationLayer
 from onetrunk.nn.heads.categorical import choose, linear_cross_entropy, linear_divergence
 
 E = TypeVar("E", bound=TokenEncoder)
 
 
-class TokenModule(ColumnModule[E], Searched, Distribution):
+class TokenModule(ColumnModule[E], Searched, Distribution, Filling):
     """Written answers are sampled token by token, or searched for with beams."""
 
     def __init__(self, encoder: E, width: int) -> None:
@@ -71,6 +71,13 @@ class TokenModule(ColumnModule[E], Searched, Distribution):
         smoothing = self.options.smoothing if self.training else 0.0
         total, each = linear_cross_entropy(*self.readout(h), targets["id"], targets["w"], smoothing)
         return Loss(total, targets["w"].sum(), each)
+
+    def fill(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        special = self.encoder.special
+        logits = F.linear(*self.readout(h)).float()
+        logits[:, [special.mask, *special.never]] = -torch.inf
+        best = logits.log_softmax(-1).max(-1)
+        return best.indices, best.values
 
     def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
         return linear_divergence(*self.readout(h), *teacher.readout(h_teacher), temperature)

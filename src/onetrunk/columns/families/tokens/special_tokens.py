@@ -59,4 +59,4 @@ class TokenHead:
     bias: bool = False  # of the read-out
     transform: float = 0.0  # BERT's layer before the read-out: eps of its norm; 0: none
     activation: str = "gelu"  # of that layer
-    does: Literal["writes", "fills", "nothing"] = "writes"  # what it learnt: text, hidden words, or not to read out
+    does: Literal["writing", "filling", "nothing"] = "writing"  # what it learnt; filling in hidden words

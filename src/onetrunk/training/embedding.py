@@ -1,0 +1,95 @@
+"""What the verb embed does: rows to vectors, and vectors to a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from onetrunk.core.errors import UsageError
+from onetrunk.core.events import LedgerLine, Listener, Note, Saved, ignore
+from onetrunk.data.ledger import Ledger
+from onetrunk.data.table import Table
+from onetrunk.engine.runtime import Runtime, find_device
+from onetrunk.inference.answer_file import AnswerFile
+from onetrunk.inference.embeddings import Pool, embed_rows
+from onetrunk.inference.model_folder import Model, load
+from onetrunk.inference.tables import nothing_given, read_rows
+from onetrunk.storage.disk import disk_errors
+from onetrunk.training.open_data import renamed
+from onetrunk.training.options import AnswerOptions
+
+SUFFIXES = (".npy", ".parquet")
+VECTOR = "embedding"  # the column of a written table
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """`vectors` float32 [rows, width]; not numbers where a row had nothing to embed."""
+
+    vectors: np.ndarray
+    columns: list[str]
+    pool: str
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.vectors, dtype=dtype, copy=copy)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def as_json(self) -> dict[str, Any]:
+        vectors = [None if np.isnan(row).any() else row.tolist() for row in self.vectors]
+        return {"columns": self.columns, "pool": self.pool, "vectors": vectors}
+
+
+def run_embedding(
+    model: Model | str,
+    data: Any,
+    options: AnswerOptions,
+    on_event: Listener = ignore,
+    *,
+    column: str | None = None,
+    pool: str = "mean",
+) -> Embeddings:
+    """A vector of every row. With `options.out` they are written, too."""
+    out = None if options.out is None else Path(options.out)
+    if out is not None and out.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--out expects a {' or '.join(SUFFIXES)} file, found {out.name!r}.")
+    device = options.device or "auto"
+    find_device(device)
+    opened = model if isinstance(model, Model) else load(model, device="cpu")
+    Runtime.open(device).place(opened.network)
+    rows, ledger = read_rows(data, options.allow_network), Ledger()
+    if column is not None:
+        opened.encoder(column)
+    known = [column] if column is not None else (opened.tasks[0].given if opened.tasks else []) or list(opened.columns)
+    table = opened.to_answer(renamed(rows, options.map), known, ledger, options.max_bad)
+    columns = [name for name in known if name in table.columns]
+    if not columns:
+        raise nothing_given(known, table)
+    vectors = embed_rows(opened, table, columns, cast(Pool, pool), ledger)
+    ledger.check(len(table), options.max_bad)
+    for line in ledger.lines():
+        on_event(LedgerLine(line))
+    if out is not None:
+        _write(vectors, table, out)
+        on_event(Saved(f"file of {len(vectors):,} vectors of {vectors.shape[1]:,} numbers", str(out)))
+    else:
+        on_event(Note(f"{len(vectors):,} vectors of {vectors.shape[1]:,} numbers; --out FILE keeps them."))
+    return Embeddings(vectors, columns, pool)
+
+
+def _write(vectors: np.ndarray, table: Table, out: Path) -> None:
+    if out.suffix.lower() == ".npy":
+        with disk_errors(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            staging = out.with_name(f".{out.name}.tmp")
+            with staging.open("wb") as stream:
+                np.save(stream, vectors)
+            staging.replace(out)
+        return
+    values = [None if np.isnan(row).any() else row.tolist() for row in vectors]
+    with AnswerFile(out, table) as file:
+        file.append({VECTOR: values})
