@@ -22,6 +22,7 @@ from onetrunk.evaluation.words import headline
 from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.storage import atomic
+from onetrunk.storage.locks import lock_folder, locks_end
 from onetrunk.training.allowance import Allowance
 from onetrunk.training.beside_wide import begins_wide, rather_wide, train_beside_wide
 from onetrunk.training.context import RunContext
@@ -41,6 +42,7 @@ _LEAST_BASELINES = 5.0  # seconds, however late it is
 _SECONDS, _ROWS, _MAX_SECONDS = 300.0, 20_000, 1800.0  # of a run on so many rows, where no budget is given
 
 
+@locks_end()
 def run_pretraining(data: Any, options: TrainingOptions, on_event: Listener = ignore) -> Model:
     """Pretrains a model on a table, from nothing or from another model, and saves it."""
     recipe = recipe_of(options)
@@ -52,6 +54,7 @@ def run_pretraining(data: Any, options: TrainingOptions, on_event: Listener = ig
     return _save(model, output, "foundation model", on_event)
 
 
+@locks_end()
 def run_finetuning(
     data: Any,
     options: TrainingOptions,
@@ -85,6 +88,7 @@ def run_finetuning(
     return _save(model, output, "model", on_event)
 
 
+@locks_end()
 def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignore) -> Model:
     """The whole way, from a table to a model that is judged on the test rows. Rows that have their answers are learnt
     beside what simple models know (`training.beside_wide`); else the model is pretrained (unless there is one to start
@@ -187,6 +191,7 @@ def _foundation(opened: Data, context: RunContext, output: Output) -> Model:
     return model
 
 
+@locks_end()
 def run_evaluation(
     folder: str,
     data: Any,
@@ -220,6 +225,7 @@ def run_evaluation(
         for one in (model, *others.values()):
             table = _unseen(one, table, on_event)
         train = None if train is None else _not_judged(model, train, table, on_event)
+    lock_folder(atomic.real(folder))
     return evaluate_model(
         model, table, train, Path(folder),
         seed=options.seed, max_bad=options.max_bad, ledger=ledger, beside=others, on_event=on_event,
