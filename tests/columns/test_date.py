@@ -72,7 +72,7 @@ def test_times_agree_with_pandas(text: str) -> None:
         ("31 Foo 2024", "no month is called Foo"),
         ("2024-01-01 25:00", "hour must be in 0..23"),
         ("2024-01-01 13:00 PM", "hour must be in 1..12"),
-        ("05/04/2024", "ambiguous: the training rows do not tell"),
+        ("05/04/2024", "ambiguous: nothing tells whether the day or the month comes first"),
         (20240131, r"expected a date, found 20240131 \(int\)"),
         (pd.NaT, "NaT is not a date"),
         (np.datetime64("NaT"), "expected a date"),

@@ -33,7 +33,7 @@ def fitted(values: list[Any] = ROWS, width: int | None = 8, **options: Any) -> A
 
 
 def rows_of(sides: Any, *items: Any) -> list[int]:
-    return [sides.rows_of(sides.asked)[str(i)] for i in items]
+    return [sides.finder(sides.asked)(str(i)) + FIRST for i in items]
 
 
 # -- reading -------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_rankings_are_plain_data_and_share_one_catalogue_while_it_stays() -> Non
     assert sides.measure(again, then) == metrics
     for answer, history in zip(found, histories, strict=True):
         scores = answer.catalogue.scores(answer.query[None])[0]
-        scores[[sides.rows_of("item")[i] - FIRST for i in history]] = -np.inf
+        scores[[sides.finder("item")(i) for i in history]] = -np.inf
         p = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
         assert answer.scores == pytest.approx(sorted(p, reverse=True)[:2], rel=1e-4), "they rank what it answered"
     with torch.no_grad():

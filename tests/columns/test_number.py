@@ -67,7 +67,7 @@ def test_reads_numbers_and_their_spellings(value: object, expected: float) -> No
     ("value", "reason"),
     [
         ("many", "'many' is not a number"),
-        ("12 kg", "'12 kg' is not a number"),
+        ("12 kg", "'12 kg' has the unit 'kg'; the column's numbers are without a unit"),
         ("1,23", "'1,23' is not a number"),
         ("1_000", "is not a number"),
         ("", "is not a number"),

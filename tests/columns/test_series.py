@@ -110,12 +110,41 @@ def test_seasons_are_found_where_there_are_any():
 
 
 def test_norms_and_fillings():
-    past = np.array([[[1.0, NAN, 3.0]], [[NAN, NAN, NAN]], [[7.0, 7.0, 7.0]]])
+    past = np.array([[[1.0, NAN, 3.0]], [[NAN, NAN, NAN]], [[7.0, 7.0, 7.0]], [[0.0, 0.0, 0.0]]])
     centre, scale = norm(past)
-    np.testing.assert_allclose(centre[:, 0], [2, 0, 7])
-    np.testing.assert_allclose(scale[:, 0], [1, 1, 0.01], rtol=1e-3)
+    np.testing.assert_allclose(centre[:, 0], [2, 0, 7, 0])
+    np.testing.assert_allclose(scale[:, 0], [1, 1, 0.07, 1], rtol=1e-3)  # of a constant a share of its size
     x = np.array([[NAN, 1], [2, NAN], [NAN, NAN], [4, NAN]])
     np.testing.assert_array_equal(filled(x), [[2, 1], [2, 1], [2, 1], [4, 1]])
+
+
+def test_series_of_every_size_are_normed_by_their_own():
+    """Of sizes 1 and ten thousand, and of coins of ten to the minus five, what the network sees is one series."""
+    wave = [3 + np.sin(i) + 0.1 * (i % 3) for i in range(40)]
+    sizes = [1e-5, 1, 100, 1e4]
+    channels = Channels.fit([[size * v for v in wave] for size in sizes], None)
+    for size in sizes:
+        x = channels.scaled([size * v for v in wave]).T[None]
+        centre, scale = channels.norm(x)
+        np.testing.assert_allclose(
+            (x - centre[..., None]) / scale[..., None], (np.array([[wave]]) - np.mean(wave)) / np.std(wave), rtol=1e-3
+        )
+    for constant, least in ((5.0, 0.02), (0.0, 0.005 * channels.scale[0])):  # nothing is divided by nothing
+        _, scale = channels.norm(channels.scaled([constant] * 8).T[None])
+        assert least < scale[0, 0] * channels.scale[0] < 0.02 * max(constant, channels.scale[0])
+
+
+def test_small_series_beside_large_ones_are_answered_in_their_own_size():
+    dice, sizes = np.random.default_rng(0), (1e-4, 1.0, 1e4)
+    week = 3 + np.sin(np.arange(49) * 2 * np.pi / 7)
+    rows = [[float(v) for v in size * (week + 0.05 * dice.normal(size=49))] for _ in range(16) for size in sizes]
+    model = worlds.model({"y": rows}, {"y": "series"}, options={"y": {"horizon": 7, "patch": 7, "period": 7}})
+    answers = model.answer({"y": [row[:-7] for row in rows]}, "y")
+    for k, size in enumerate(sizes):
+        true, found = np.array([row[-7:] for row in rows[k::3]]), np.array([a.value for a in answers[k::3]])
+        low, high = (np.array([a.interval[end] for a in answers[k::3]]) for end in (0, 1))
+        assert np.sqrt(((found - true) ** 2).mean()) < 0.2 * size
+        assert (low <= found).all() and (found <= high).all() and (high - low).mean() < 5 * size
 
 
 def test_a_person_sees_a_line_of_bars():
@@ -292,7 +321,8 @@ def test_simple_forecasts_against_slow_ones():
     np.testing.assert_array_equal(naive[:, 2], past[:, :, 4])
     found = Linear(2, 6, 3, 2).fit(x, future.reshape(40, -1)).predict(x).reshape(40, 3, 2)
     rows, ahead = past.reshape(80, 6), future.transpose(0, 2, 1).reshape(80, 3)
-    centre, scale = rows.mean(1, keepdims=True), np.sqrt(rows.var(1, keepdims=True) + 1e-4)
+    floor = 0.01**2 * (rows**2).mean(1, keepdims=True)
+    centre, scale = rows.mean(1, keepdims=True), np.sqrt(rows.var(1, keepdims=True) + floor)
     rows, ahead = (rows - centre) / scale, (ahead - centre) / scale
     tried = []
     for begun in (np.zeros((80, 3)), rows[:, [5, 5, 5]], rows[:, [4, 5, 4]]):

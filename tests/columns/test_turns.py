@@ -16,7 +16,7 @@ import onetrunk
 from onetrunk.columns.families.tokens.special_tokens import END, START
 from onetrunk.core.answer import Sampling
 from onetrunk.core.content import Role
-from onetrunk.core.errors import BadValueError
+from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.data.table import Table, infer_types
 from onetrunk.evaluation.gather import gather_evidence
 
@@ -66,15 +66,55 @@ def test_one_that_waits_for_a_reply_opens_it_and_teaches_no_end() -> None:
 def test_what_is_no_turn_is_said() -> None:
     sides = fitted(TALKS)
     for value, message in (
-        ([{"from": "human", "value": "hi"}], "turn 0 .* found .*from"),
+        ([{"author": "human", "text": "hi"}], "turn 0 .* found .*author"),
         ([{"role": "user", "content": "hi"}, {"role": "assistant", "content": ""}], "turn 1 .* 0 characters"),
-        ([{"role": "user", "content": "hi", "name": "bo"}], "turn 0"),
+        ([{"role": "user"}], "turn 0"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], "turn 0 .*no text .image_url.: put"),
+        ([{"role": "assistant", "tool_calls": [{"id": "1"}]}], "turn 0 .*a tool without a name"),
         ([{"role": "a b", "content": "hi"}], "'a b'"),
     ):
         with pytest.raises(BadValueError, match=message):
             sides.encode(value)
     with pytest.raises(BadValueError, match="fine-tune it on conversations"):
         fitted(["ab"]).encode(TALKS[0])
+
+
+CALL = '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ([{"from": "human", "value": "hi"}, {"from": "gpt", "value": "yes"}], [("user", "hi"), ("assistant", "yes")]),
+        ([{"role": "user", "parts": [{"text": "hi"}]}, {"role": "model", "parts": ["yes"]}],
+         [("user", "hi"), ("assistant", "yes")]),
+        ([{"role": "user", "content": [{"type": "text", "text": "h"}, {"type": "text", "text": "i"}], "name": "bo"}],
+         [("user", "hi")]),
+        ([{"role": "assistant", "content": None, "tool_calls": [
+            {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}]},
+          {"role": "tool", "content": "r", "tool_call_id": "1"}], [("assistant", CALL), ("tool", "r")]),
+        ([{"role": "assistant", "content": "so", "function_call": {"name": "f", "arguments": {"x": 1}}}],
+         [("assistant", f"so\n{CALL}")]),
+        ([{"from": "system", "value": "s", "weight": 0.5}, {"from": "observation", "value": "o"}],
+         [("system", "s"), ("tool", "o")]),
+        ([{"role": "user", "content": "hi", "tool_calls": None, "name": None}], [("user", "hi")]),  # as Parquet has it
+    ],
+)  # fmt: skip
+def test_the_forms_of_the_field_mean_the_same(value: Any, meant: list[tuple[str, str]]) -> None:
+    sides = fitted(TALKS)
+    same = [{"role": role, "content": content} for role, content in meant]
+    assert sides.encode(value)["id"].tolist() == sides.encode(same)["id"].tolist()
+    assert sides.encoder.plain([value, None, "text"]) == [same, None, "text"]
+    assert sides.show(value) == sides.show(same)
+    assert infer_types(Table({"messages": [value] * 3})) == {"messages": "text"}
+
+
+def test_what_conversations_lack_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="turn 1 of a conversation must be"):
+        fitted([[{"role": "user", "content": "a"}, {"role": "assistant"}]])
+    rows = {"messages": [[{"role": "anna", "content": w}, {"role": "ben", "content": w}] for w in "abcdefghij"]}
+    with pytest.raises(DataError, match="'messages' teaches nothing: no conversation has a turn of 'assistant'"):
+        onetrunk.finetune(rows, ask=["messages"], out=str(tmp_path / "m"), size="nano", split="random", quiet=True)
 
 
 @pytest.mark.parametrize("unit", ["bpe", "character"])

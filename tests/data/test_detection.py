@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from onetrunk.core.errors import DataError
 from onetrunk.data.table import infer_types, read
+from onetrunk.media.image import open_image
 
 CAT, DOG = {"label": "cat", "box": [10.0, 20.0, 30.0, 40.0]}, {"label": "dog", "box": [0.0, 0.0, 8.0, 9.0]}
 SCENES = {"a": [CAT, DOG], "b": [DOG], "c": []}
@@ -54,6 +55,55 @@ def voc(folder: Path, head: str = "") -> None:
 def write(path: Path, data: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data))
+
+
+# -- pictures that are turned, or of another size ----------------------------------------------------------------------
+def photographs(folder: Path, orientations: list[int], stored: bool, scale: float = 1.0) -> Any:
+    """Pictures, as stored 60 × 40, with a white rectangle in them; COCO's file says where, in the picture as it is
+    stored or as it is seen, of which it counts `scale` pixels a pixel."""
+    folder.mkdir(parents=True, exist_ok=True)
+    images, entries = [], []
+    for i, orientation in enumerate(orientations):
+        array = np.zeros((40, 60), dtype=np.uint8)
+        array[5:17, 8:32] = 255
+        picture, exif = Image.fromarray(array), Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        picture.save(folder / f"{i}.png", exif=exif)
+        seen = np.asarray(picture if stored else open_image(folder / f"{i}.png"))
+        rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+        box = [float(v) * scale for v in (columns[0], rows[0], len(columns), len(rows))]
+        size = {"width": seen.shape[1] * scale, "height": seen.shape[0] * scale}
+        images.append({"id": i, "file_name": f"{i}.png", **size})
+        entries.append({"id": i, "image_id": i, "category_id": 1, "bbox": box})
+    write(folder / "coco.json", {"images": images, "annotations": entries, "categories": [{"id": 1, "name": "x"}]})
+    return read(folder)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("scale", [1.0, 0.5, 4.0])
+def test_boxes_lie_in_the_upright_picture_wherever_they_were_drawn(tmp_path: Path, stored: bool, scale: float) -> None:
+    table = photographs(tmp_path, [6, 1, 2, 3, 4, 5, 7, 8], stored, scale)
+    for path, (entry,) in zip(table["image"], table["boxes"], strict=True):
+        seen, (x, y, w, h) = np.asarray(open_image(path)), map(round, entry["box"])
+        assert seen[y : y + h, x : x + w].all() and (seen > 0).sum() == w * h, path.name
+    notes = "\n".join(table.notes)
+    assert ("boxes of 7 pictures were turned" in notes) == stored and ("8 pictures were scaled" in notes) == (
+        scale != 1
+    )
+    assert "of 3 pictures with an EXIF orientation nothing tells" in notes  # turned by 180 degrees, or mirrored
+
+
+def test_boxes_of_another_picture_are_refused(tmp_path: Path) -> None:
+    photographs(tmp_path, [1], True)
+    data = json.loads((tmp_path / "coco.json").read_text())
+    data["images"][0] |= {"width": 50, "height": 50}
+    write(tmp_path / "coco.json", data)
+    with pytest.raises(DataError, match=r"0.png has 50 × 50 pixels; it has 60 × 40.*another picture"):
+        read(tmp_path)
+    del data["images"][0]["width"]
+    data["annotations"][0]["bbox"] = "nonsense"
+    write(tmp_path / "coco.json", data)
+    assert read(tmp_path)["boxes"][0][0]["box"] == "nonsense"  # the ledger tells of it
 
 
 # -- what is read --------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from onetrunk.core.errors import DataError, UsageError
 from onetrunk.data.events import EventsConfig, holds_events, latest_rows, rows_from_events
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table, infer_types
+from onetrunk.training.open_data import events_of
+from onetrunk.training.recipe import Recipe
 
 DAYS = [datetime.date(2024, 1, 1) + datetime.timedelta(days=i) for i in range(10)]
 
@@ -185,3 +187,36 @@ def test_what_is_not_there_is_said():
         made_rows(one(), window=2, ahead=2)
     with pytest.raises(UsageError, match="which columns hold what comes next"):
         made_rows(one(), [], window=2)
+
+
+# -- how moments are written ---------------------------------------------------------------------------------
+def by_month(days, order="%d/%m/%Y"):
+    """Sales that count up with time, on the same days of every month; days as they are written."""
+    moments = [datetime.date(2023 + m // 12, m % 12 + 1, day) for m in range(24) for day in days]
+    return Table({"day": [d.strftime(order) for d in moments], "sold": [float(i) for i in range(len(moments))]})
+
+
+def test_days_and_months_are_read_as_the_whole_column_tells():
+    table = by_month([1, 8, 13])
+    rows = rows_from_events(table, EventsConfig(order="day", window=10, ahead=2), ["sold"])
+    assert all(np.all(np.diff(values) == 1) for values in rows["sold"])
+
+
+def test_days_that_may_be_months_are_refused_until_somebody_says_which():
+    table = by_month([1, 8])
+    config = EventsConfig(order="day", window=10, ahead=2)
+    with pytest.raises(DataError, match=r"ambiguous.*date:dmy or date:mdy \(--types\)"):
+        rows_from_events(table, config, ["sold"])
+    rows = rows_from_events(table, config.updated(order_as={"type": "date", "order": "dmy"}), ["sold"])
+    assert all(np.all(np.diff(values) == 1) for values in rows["sold"])
+
+
+def test_new_events_are_read_as_those_of_training():
+    """A few new ones may not tell what all those of training did."""
+    recipe = Recipe(events=EventsConfig(order="day", window=10, ahead=2))
+    found = events_of(by_month([1, 8, 13]), recipe, None)
+    assert found.order_as == {"type": "date", "order": "dmy"}
+    assert events_of(by_month([1, 8]), recipe, {"day": "date:mdy"}).order_as == {"type": "date", "order": "mdy"}
+    assert events_of(Table({"day": [1, 2], "sold": [1, 2]}), recipe, None).order_as is None
+    (row,) = latest_rows(by_month([1, 8]), found)["sold"]
+    assert row.tolist() == [float(i) for i in range(40, 48)]

@@ -29,7 +29,8 @@ class _CaseBlind:
 @pytest.fixture(autouse=True)
 def fake_types(monkeypatch):
     known = {"any": SimpleNamespace(encoder=_Any), "blind": SimpleNamespace(encoder=_CaseBlind)}
-    monkeypatch.setattr(column_types, "get", known.__getitem__)
+    get = column_types.get
+    monkeypatch.setattr(column_types, "get", lambda name: known[name] if name in known else get(name))
 
 
 def make(columns, spec="auto", seed=0, given=("x",), ask=("y",), **kwargs):
@@ -148,6 +149,30 @@ def test_time_trains_on_the_past(when):
     assert sizes(made) == [70, 20, 10]
     assert max(DAYS[i] for i in made.train) < min(DAYS[i] for i in made.val)
     assert max(DAYS[i] for i in made.val) < min(DAYS[i] for i in made.test)
+
+
+def by_day(first_days, order):
+    """Rows that count up with time, on some days of every month from 2023 on, shuffled; days as they are written."""
+    days = [datetime.date(2023 + m // 12, m % 12 + 1, d) for m in range(24) for d in first_days]
+    rows = [(31 * i) % len(days) for i in range(len(days))]
+    return {"x": rows, "y": [i % 2 for i in rows], "t": [days[i].strftime(order) for i in rows]}
+
+
+def test_days_and_months_are_read_as_the_whole_column_tells():
+    """Of 01/08/2023 and 08/01/2023 nothing tells which is earlier, until one day of the column is a 13th."""
+    columns = by_day([1, 8, 13], "%d/%m/%Y")
+    made = make(columns, "time:t")
+    assert max(columns["x"][i] for i in made.train) < min(columns["x"][i] for i in made.val)
+    assert max(columns["x"][i] for i in made.val) < min(columns["x"][i] for i in made.test)
+
+
+def test_days_that_may_be_months_are_refused_until_somebody_says_which():
+    columns = by_day([1, 8], "%d/%m/%Y")
+    with pytest.raises(DataError, match=r"'t'.*is ambiguous.*date:dmy or date:mdy \(--types\)"):
+        make(columns, "time:t")
+    types = {"x": "any", "y": "any", "t": "date"}
+    made = make(columns, "time:t", types=types, options={"t": {"order": "dmy"}})
+    assert max(columns["x"][i] for i in made.train) < min(columns["x"][i] for i in made.val)
 
 
 def test_rows_of_one_moment_stay_together_in_time():

@@ -52,6 +52,15 @@ class Growth:
         return sum(map(len, self.tables.values()))
 
 
+@dataclass(frozen=True)
+class Convention:
+    """How a column's values are written: as options of its type, and in words for a person."""
+
+    options: dict[str, Any]
+    message: str
+    sure: bool = True  # do the values themselves say so?
+
+
 class Encoder(ABC):
     """Base of all encoders. `fit` or `set_knowledge`, then everything else."""
 
@@ -61,6 +70,7 @@ class Encoder(ABC):
     divisible: ClassVar[bool] = False  # can some of one value be masked, and can two views of it be made?
     shared: ClassVar[bool] = False  # do columns of this type share one encoder and module unless told otherwise?
     costly: ClassVar[bool] = False  # do values take so long to learn from and encode that both are worth keeping?
+    notations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # `--types day=date:dmy`: a name to the options it means
 
     def __init__(self, options: dict[str, Any] | None = None) -> None:
         self.options = self.Options.parse(options or {}, f"the options of a {self.type_name} column")
@@ -75,6 +85,12 @@ class Encoder(ABC):
     @abstractmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
         """A person's summary of present values: ranges, lengths, classes, samples; JSON-able, in reading order."""
+
+    @classmethod
+    def convention(cls, values: Sequence[Any], likely: Mapping[str, Any]) -> Convention | None:
+        """How all present values of a column are written, where that can be read in several ways; `likely` are the
+        options of other columns of the table. None where there is nothing to decide."""
+        return None
 
     @classmethod
     def fingerprint(cls, value: Any) -> str:
@@ -120,6 +136,22 @@ class Encoder(ABC):
         return {}
 
     # -- values to arrays ----------------------------------------------------------------------------------------------
+    @property
+    def unit(self) -> str:
+        """What its values are in, as a person writes it; empty where they are in nothing, or in nobody knows what."""
+        return ""
+
+    @property
+    def reads_cells(self) -> bool:
+        """Does it read a text file's cells as they are written there, and not the numbers, truth values or dates that a
+        column of them looks like?"""
+        return False
+
+    def plain(self, values: list[Any]) -> list[Any]:
+        """Values as training rows had them, whatever spelling or type they come in; None is missing, and what means
+        nothing stays as it is. The same list where nothing changes."""
+        return values
+
     @abstractmethod
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         """One value to arrays: deterministic. Raises BadValueError with the reason."""
@@ -150,6 +182,12 @@ class Encoder(ABC):
     @abstractmethod
     def blank(self) -> dict[str, np.ndarray]:
         """An encoding with the right names, types and shapes, of no particular value."""
+
+    teaches_nothing: ClassVar[str] = ""  # what to say where no value of an asked column `teaches`
+
+    def teaches(self, content: Content) -> np.ndarray:
+        """From which values something is learnt where they are asked, bool [m]."""
+        return np.ones(len(content), dtype=bool)
 
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
         """What training would cut or could not represent, reason to count of elements, for the ledger. `read_on` is the
@@ -234,6 +272,14 @@ class ReadsAnother(ABC):
     @abstractmethod
     def on(self) -> str | None:
         """The other column; None where the options say that it has positions of its own."""
+
+
+class Ordered(ABC):
+    """Values lie on a line: rows can be ordered by them."""
+
+    @abstractmethod
+    def to_line(self, value: Any) -> float:
+        """A finite position. Raises BadValueError with the reason."""
 
 
 class ClosedSet(ABC):

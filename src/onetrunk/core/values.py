@@ -1,7 +1,8 @@
 """The values of one column, in memory or in a file. Code that reads them goes through them in blocks.
 
 A column is a sequence of Python values, None where missing: a list, or `Values`, which make theirs when they are looked
-at. Both give the same answers to the functions here.
+at. Both give the same answers to the functions here. Of a text file's column, `written` gives the cells as they stand
+there: what they look like (the number 3.1) depends on what stands near them, what they are (the text 3.10) does not.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ class Values(Sequence[Any]):
         """Where there is a value, bool [n]."""
         return np.fromiter((v is not None for v in self), dtype=bool, count=len(self))
 
+    @property
+    def written(self) -> Sequence[Any]:
+        """The cells as they stand in a text file; of what has no such, the values."""
+        return self
+
     def __iter__(self) -> Iterator[Any]:
         for block in self.blocks():
             yield from block
@@ -54,6 +60,14 @@ class Values(Sequence[Any]):
         return next(self.take(np.array([index % len(self)])).blocks(1))[0]
 
 
+class Cells(list[Any]):
+    """Values of a text file in memory, and its cells as they are `written`."""
+
+    def __init__(self, values: Iterable[Any], written: Sequence[Any]) -> None:
+        super().__init__(values)
+        self.written = written
+
+
 class Chain(Values):
     """Columns one under the other."""
 
@@ -69,6 +83,10 @@ class Chain(Values):
 
     def take(self, index: np.ndarray) -> Values:
         return Chain(self._parts, index if self._index is None else self._index[index])
+
+    @property
+    def written(self) -> Sequence[Any]:
+        return Chain([written(part) for part in self._parts], self._index)
 
     def present(self) -> np.ndarray:
         there = np.concatenate([present(part) for part in self._parts]) if self._parts else np.zeros(0, dtype=bool)
@@ -140,7 +158,23 @@ def scattered(rows: np.ndarray, ends: np.ndarray, get: Callable[[int, np.ndarray
 # -- of any column ---------------------------------------------------------------------------------------------------
 def take(values: Sequence[Any], index: np.ndarray) -> Sequence[Any]:
     """The values at `index` int64 [k], in that order."""
-    return values.take(index) if isinstance(values, Values) else [values[i] for i in index.tolist()]
+    if isinstance(values, Values):
+        return values.take(index)
+    taken = [values[i] for i in index.tolist()]
+    return Cells(taken, take(values.written, index)) if isinstance(values, Cells) else taken
+
+
+def written(values: Sequence[Any]) -> Sequence[Any]:
+    """The cells as they stand in a text file; of what has no such, the values."""
+    return values.written if isinstance(values, Cells | Values) else values
+
+
+def loaded(values: Sequence[Any]) -> Sequence[Any]:
+    """In memory."""
+    if not isinstance(values, Values):
+        return values
+    cells = values.written
+    return list(values) if cells is values else Cells(values, cells)
 
 
 def blocks(values: Sequence[Any], size: int = BLOCK) -> Iterator[list[Any]]:
@@ -163,7 +197,11 @@ def of_present(values: Sequence[Any]) -> Sequence[Any]:
     """The values that are there."""
     if isinstance(values, Values):
         return values.take(np.flatnonzero(present(values)))
-    return [v for v in values if v is not None]
+    there = [v for v in values if v is not None]
+    if isinstance(values, Cells):
+        whole = len(there) == len(values)
+        return values if whole else Cells(there, take(values.written, np.flatnonzero(present(values))))
+    return there
 
 
 def sample_present(values: Sequence[Any], most: int = 1000) -> list[Any]:
@@ -178,7 +216,8 @@ def chain(columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
         return columns[0]
     if any(isinstance(column, Values) for column in columns):
         return Chain(columns)
-    return [v for column in columns for v in column]
+    values = [v for column in columns for v in column]
+    return Cells(values, chain(list(map(written, columns)))) if any(isinstance(c, Cells) for c in columns) else values
 
 
 def in_memory(

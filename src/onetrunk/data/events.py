@@ -34,6 +34,7 @@ class EventsConfig(Config):
 
     by: Names = Field(default_factory=list)  # columns that say whose events they are; none: all are one history
     order: str | None = None  # the column of moments (dates or numbers); None: as the table stands
+    order_as: dict[str, Any] | None = None  # its type and options, as under `columns`; None: as its values look
     window: int = Field(ge=1)  # events of a row at most, asked ones included
     ahead: int = Field(1, ge=0)  # of these, how many at the end are asked; 0: none, a label is
     stride: int | None = Field(None, ge=1)  # events from one row to the next; None: `ahead`, so that each is asked once
@@ -179,18 +180,19 @@ def _usable(
     for name in ask:
         if name not in config.join:
             events[name]
-    good, unusable = np.ones(len(events), dtype=bool), Ledger()
+    good, unusable, reason = np.ones(len(events), dtype=bool), Ledger(), ""
     needed = {name: np.array([v is not None for v in events[name]], dtype=bool) for name in config.by}
     moment = np.arange(len(events), dtype=np.float64)
     if config.order is not None:
-        moment, known = moments(events[config.order], config.order)
+        moment, known, reason = moments(events[config.order], config.order, config.order_as)
         needed = {config.order: known, **needed}
     for name, fine in needed.items():
         bad = np.flatnonzero(good & ~fine)
         good[bad] = False
+        without = f"events without it{f' ({reason})' if name == config.order and reason else ''}"
         for i in events.row[bad]:
-            ledger.add("events without it, left out", name, int(i))
-            unusable.add("events without it", name, int(i), bad=True)
+            ledger.add(f"{without}, left out", name, int(i))
+            unusable.add(without, name, int(i), bad=True)
     unusable.check(len(events), max_bad)
     return (events, moment) if good.all() else (events.take(good), moment[good])
 

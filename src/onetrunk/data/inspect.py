@@ -147,14 +147,15 @@ def inspect(
     split: Split | None = None,
     context: int | None = None,
     prepared: Mapping[str, Encoder] | None = None,
+    split_by: str | None = None,
 ) -> Inspection:
     """Looks at every value for what is missing, equal or a leak; ranges and words are of at most `DESCRIBED` rows.
 
     `prepared` (fitted) encoders say what training would drop of these and, with `context` (positions of one sequence),
-    what would be cut. Raises as `left_out` does.
+    what would be cut. `split_by` is a column that says which split a row belongs to. Raises as `left_out` does.
     """
     ask = list(ask or [])
-    reasons = left_out(table, types, ask)
+    reasons = left_out(table, types, ask, split_by=split_by)
     notes = list(table.notes)
     if len(table) > DESCRIBED:
         notes.append(f"Ranges, lengths and words are of a sample of {DESCRIBED:,} of {len(table):,} rows.")
@@ -162,7 +163,10 @@ def inspect(
         notes.append(f"What training would lose is told of a sample of {PREPARED:,} rows.")
     sample = table.sample(DESCRIBED, "describe")
     keys = {name: fingerprint_keys(table[name], kind) for name, kind in types.items()}
-    columns = [_column(table, sample, name, kind, keys[name], ask, reasons) for name, kind in types.items()]
+    encoders = prepared or {}
+    columns = [
+        _column(table, sample, name, kind, keys[name], ask, reasons, encoders.get(name)) for name, kind in types.items()
+    ]
     inputs = [name for name in types if name not in ask and name not in reasons]
     splits = _splits_of(split, len(table))
     n = len(table)
@@ -196,8 +200,13 @@ def in_words(summary: Any, most: int | None = None) -> str:
     if isinstance(summary, bool):
         return "yes" if summary else "no"
     if isinstance(summary, float):
-        return f"{summary:,.0f}" if abs(summary) >= 1000 else f"{summary:.4g}"
-    return f"{summary:,}" if isinstance(summary, int) else str(summary)
+        return _grouped(round(summary)) if abs(summary) >= 1000 else f"{summary:.4g}"
+    return _grouped(summary) if isinstance(summary, int) else str(summary)
+
+
+def _grouped(number: int) -> str:
+    """With commas between thousands from five digits on: 2015 is a year."""
+    return f"{number:,}" if abs(number) >= 10_000 else str(number)
 
 
 def _first(items: Any, most: int | None) -> Any:
@@ -219,6 +228,7 @@ def _column(
     keys: np.ndarray,
     ask: Sequence[str],
     reasons: Mapping[str, str],
+    prepared: Encoder | None,
 ) -> ColumnReport:
     encoder = column_types.get(kind).encoder
     there = np.flatnonzero(keys != NONE)
@@ -226,7 +236,8 @@ def _column(
     few = len(distinct) <= _FEW_CLASSES and len(there) >= 2 * len(distinct)
     order = np.lexsort((first, -counts))  # the most frequent first, then as they come
     texts = [encoder.show(v).get("text") for v in take(table[name], there[:: max(1, len(there) // 3)][:3])]
-    described = in_memory(of_present(sample[name]), most_bytes=_DESCRIBED_BYTES)
+    described = list(in_memory(of_present(sample[name]), most_bytes=_DESCRIBED_BYTES))
+    described = described if prepared is None else prepared.plain(described)
     return ColumnReport(
         name=name,
         type=kind,
@@ -234,7 +245,7 @@ def _column(
         present=len(there),
         missing=len(table) - len(there),
         distinct=len(distinct),
-        summary=encoder.describe(list(described)) if len(described) else {},
+        summary=encoder.describe(described) if described else {},
         balance=_balance(table[name], kind, there[first[order]], counts[order]) if few else None,
         samples=[" ".join(text.split())[:_SAMPLE_CHARACTERS] for text in texts if text is not None],
     )

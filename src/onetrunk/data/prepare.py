@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from onetrunk.core.content import Content
 from onetrunk.core.encoder import Beside, Column, Encoder, reads_on
 from onetrunk.core.errors import DataError
 from onetrunk.core.registry import column_types
-from onetrunk.core.values import Repeated, chain, of_present
+from onetrunk.core.values import Mapped, Repeated, Values, chain, of_present, written
 from onetrunk.data.cache import ColumnCache
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.store import ENCODED_AT_ONCE, Store, encode_values
@@ -43,7 +43,7 @@ def fit_columns(
         members.setdefault(key, (kind, own, []))[2].append(name)
     for key, (kind, own, sharing) in members.items():
         encoder = column_types.get(kind).encoder(own)
-        values = chain([of_present(table[name]) for name in sharing])
+        values = chain([of_present(_cells(encoder, table[name])) for name in sharing])
         where = " and ".join(map(repr, sharing))
         if not len(values):
             raise DataError(f"The column {where} has no value in the training rows.")
@@ -53,6 +53,25 @@ def fit_columns(
             raise DataError(f"The column {where}: {error}") from None
         encoders[key] = encoder
     return columns, encoders
+
+
+def as_learnt(table: Table, columns: Iterable[Column], encoders: Mapping[str, Encoder]) -> Table:
+    """The table with these columns' values as the training rows had them, in whatever spelling or type they come: so
+    that they can be compared, with training rows and with answers."""
+    out = dict(table.columns)
+    for column in columns:
+        encoder = encoders[column.key]
+        if column.name in out and (encoder.reads_cells or type(encoder).plain is not Encoder.plain):
+            cells = _cells(encoder, out[column.name])
+            if isinstance(cells, Values):
+                out[column.name] = Mapped(cells, encoder.plain)
+            else:
+                out[column.name] = encoder.plain(cells if isinstance(cells, list) else list(cells))
+    return Table(out, table.source, table.row, table.notes)
+
+
+def _cells(encoder: Encoder, values: Sequence[Any]) -> Sequence[Any]:
+    return written(values) if encoder.reads_cells else values
 
 
 def _own_key(name: str, names: Sequence[str]) -> str:
@@ -78,7 +97,7 @@ def encode(
     dropped: list[Counter[str]] = []
     for c, column in enumerate(columns):
         encoder = store.encoders[c]
-        values = table.columns.get(column.name, Repeated(None, n))
+        values = _cells(encoder, table.columns.get(column.name, Repeated(None, n)))
         counts: Counter[str] = Counter()
 
         def bad(i: int, reason: str, name: str = column.name) -> None:

@@ -5,20 +5,19 @@
 
 from __future__ import annotations
 
-import datetime
 import re
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from onetrunk.core import rng
-from onetrunk.core.errors import DataError, UsageError, unknown
+from onetrunk.core.encoder import Encoder, Ordered
+from onetrunk.core.errors import BadValueError, DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
-from onetrunk.core.values import blocks, present, take
+from onetrunk.core.values import of_present, present, sample_present, take
 from onetrunk.data.duplicates import (
     NONE,
     fingerprint_keys,
@@ -71,6 +70,7 @@ def split(
     ask: Sequence[str] = (),
     allow_equal_rows: bool = False,
     before: np.ndarray | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Split:
     """Chooses the rows of each split, as a function of the seed.
 
@@ -81,7 +81,7 @@ def split(
 
     `before` int64 [rows] is the split each row had in an earlier stage, -1 where in none (`data.seen_rows`). Dealt rows
     keep it; a split by time, or by a column that nobody named, leaves out rows that it would hold out and that were
-    learnt from before.
+    learnt from before. `options` of columns say how they are written.
     """
     kind, column, fractions = _parse(spec, table)
     if kind == "auto":
@@ -109,7 +109,8 @@ def split(
         splits = _deal(_split_groups(table[column], column, types[column]), one, fractions, key, before)
         how = f"by the scaffolds of {column}, each whole in one split"
     elif kind == "time":
-        splits = _by_time(_required(table, column, kind), column, fractions)
+        told = {"type": types[column], **(options or {}).get(column, {})} if column in types else None
+        splits = _by_time(_required(table, column, kind), column, fractions, told)
         how = f"by {column}, the earliest for training, the latest for the test"
     else:
         splits = _as_told(_required(table, column, kind), column, together, key, before, notes)
@@ -154,6 +155,12 @@ def _parse(spec: str, table: Table) -> tuple[str, str | None, tuple[float, ...]]
     if column:
         table[column]
     return kind, column or None, tuple(p / 100 for p in percent)
+
+
+def column_that_says(spec: str | None, table: Table) -> str | None:
+    """The column of `given:COLUMN`, which says which split each row belongs to; None for other splits."""
+    kind, column, _ = _parse(spec, table) if spec else ("", None, ())
+    return column if kind == "given" else None
 
 
 def _automatic(table: Table, ask: Sequence[str]) -> tuple[str, str | None]:
@@ -258,14 +265,13 @@ def _split_groups(values: Sequence[Any], column: str, kind: str) -> np.ndarray:
     return first_of_each(keys)
 
 
-def _by_time(values: Sequence[Any], column: str, fractions: Sequence[float]) -> np.ndarray:
+def _by_time(
+    values: Sequence[Any], column: str, fractions: Sequence[float], told: Mapping[str, Any] | None
+) -> np.ndarray:
     """Earliest rows train, latest test; rows of one moment stay together."""
-    moment, known = moments(values, column)
+    moment, known, reason = moments(values, column, told)
     if not known.all():
-        strange = values[int(np.flatnonzero(~known)[0])]
-        raise DataError(
-            f"Cannot order the rows by {column!r}: expected numbers or dates of one form, found {str(strange)[:40]!r}."
-        )
+        raise DataError(f"Cannot order the rows by {column!r}: {reason or 'some numbers are not finite'}.")
     order = np.sort(moment)
     changes = np.flatnonzero(order[1:] != order[:-1]) + 1  # where a split may begin
     splits = np.zeros(len(values), dtype=np.int64)
@@ -276,43 +282,54 @@ def _by_time(values: Sequence[Any], column: str, fractions: Sequence[float]) -> 
     return splits
 
 
-def moments(values: Sequence[Any], column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers as they are and dates in seconds, float64 [n]; and which of them are usable, bool [n].
+def moments(
+    values: Sequence[Any], column: str, told: Mapping[str, Any] | None = None
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Positions to order rows by (numbers as they are, dates in seconds), float64 [n]; which of them are usable, bool
+    [n]; and why the first other one is not, in words. `told` are the column's type and options.
 
-    Raises DataError where most are neither.
+    Raises DataError where most are not usable, and where nothing tells how they are written.
     """
-    numeric, first = True, None
-    for value in values:
-        if value is not None:
-            first = value if first is None else first
-            numeric = numeric and isinstance(value, int | float)
-    if numeric:
+    if all(isinstance(value, int | float | None) for value in values):
         numbers = np.fromiter((np.nan if v is None else v for v in values), dtype=np.float64, count=len(values))
-        return numbers, np.isfinite(numbers)
-    given = int(present(values).sum())
-    for form in ("ISO8601", None):
-        moment = _dates(values, form, first)
-        known = ~np.isnan(moment)
-        if known.sum() > given / 2:
-            return moment, known
-    raise DataError(
-        f"Cannot order the rows by {column!r}: expected numbers or dates of one form, found {str(first)[:40]!r}."
-    )
+        return numbers, np.isfinite(numbers), ""
+    encoder = ordering(values, column, told)
+    assert isinstance(encoder, Ordered)
+    out, reason = np.full(len(values), np.nan), ""
+    known_ones: dict[Any, float] = {}
+    for i, value in enumerate(values):
+        if isinstance(value, Hashable) and value is not None:
+            if value not in known_ones:
+                try:
+                    known_ones[value] = encoder.to_line(value)
+                except BadValueError as error:
+                    known_ones[value], reason = np.nan, reason or str(error)
+            out[i] = known_ones[value]
+            if len(known_ones) > _BLOCK:
+                known_ones.clear()
+    known = ~np.isnan(out)
+    if known.sum() <= present(values).sum() / 2:
+        raise DataError(f"Cannot order the rows by {column!r}: {reason}.")
+    return out, known, reason
 
 
-def _dates(values: Sequence[Any], form: str | None, first: Any) -> np.ndarray:
-    """Dates in seconds, float64 [n], NaN where they are not of the form; None is the form of `first`."""
-    import pandas
-
-    out = []
-    for block in blocks(values, _BLOCK):
-        texts = [v.isoformat() if isinstance(v, datetime.date) else v for v in [first, *block]]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of forms that pandas cannot tell, which become missing
-            dates = pandas.to_datetime(pandas.Series(texts, dtype=object), format=form, utc=True, errors="coerce")
-        seconds = dates.astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
-        out.append(np.where(dates.notna(), seconds, np.nan)[1:])
-    return np.concatenate(out)
+def ordering(values: Sequence[Any], column: str, told: Mapping[str, Any] | None = None) -> Encoder:
+    """What reads a column by which rows are ordered (it is `core.encoder.Ordered`): of the type and with the options
+    that are told, else of the type that recognises it, as its values are written. DataError where none does."""
+    own = dict(told or {})
+    kind = own.pop("type", None)
+    if kind is None or not issubclass(column_types.get(kind).encoder, Ordered):
+        sample = sample_present(values)
+        line = [name for name in column_types.names() if issubclass(column_types.get(name).encoder, Ordered)]
+        scores = {name: column_types.get(name).encoder.recognise(sample) for name in line}
+        kind, own = max(line, key=lambda name: scores[name]), {}
+        if not scores[kind]:
+            raise DataError(
+                f"Cannot order the rows by {column!r}: expected numbers or dates, found {str(sample[0])[:40]!r}."
+            )
+    encoder = column_types.get(kind).encoder
+    convention = encoder.convention(of_present(values), {})
+    return encoder({**(convention.options if convention else {}), **own})
 
 
 def _as_told(

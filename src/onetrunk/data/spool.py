@@ -43,6 +43,7 @@ class Spool:
         self._batches: list[pa.RecordBatch] = []
         self._bytes = 0
         self._path: Path | None = None
+        self.first: pa.RecordBatch | None = None
         self._writer: pa.ipc.RecordBatchStreamWriter | None = None
 
     @property
@@ -51,6 +52,8 @@ class Spool:
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Raises ResourceError where the disk is full."""
+        if self.first is None:
+            self.first = batch
         if self._writer is None:
             self._batches.append(batch)
             self._bytes += batch.nbytes
@@ -93,10 +96,16 @@ class Spool:
 
 
 class ArrowValues(Values):
-    """A column of Arrow arrays, each with what makes Python values of it."""
+    """A column of Arrow arrays, each with what makes Python values of it; `cells` makes what stands in a text file."""
 
-    def __init__(self, arrays: Sequence[pa.Array], decoders: Sequence[Decode], index: np.ndarray | None = None) -> None:
-        self._arrays, self._decoders, self._index = arrays, decoders, index
+    def __init__(
+        self,
+        arrays: Sequence[pa.Array],
+        decoders: Sequence[Decode],
+        index: np.ndarray | None = None,
+        cells: Decode | None = None,
+    ) -> None:
+        self._arrays, self._decoders, self._index, self._cells = arrays, decoders, index, cells
         self._ends = np.cumsum([len(array) for array in arrays], dtype=np.int64)
 
     def __len__(self) -> int:
@@ -105,7 +114,14 @@ class ArrowValues(Values):
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def take(self, index: np.ndarray) -> Values:
-        return ArrowValues(self._arrays, self._decoders, index if self._index is None else self._index[index])
+        index = index if self._index is None else self._index[index]
+        return ArrowValues(self._arrays, self._decoders, index, self._cells)
+
+    @property
+    def written(self) -> Sequence[Any]:
+        if self._cells is None:
+            return self
+        return ArrowValues(self._arrays, [self._cells] * len(self._arrays), self._index)
 
     def present(self) -> np.ndarray:
         arrays = zip(self._decoders, self._arrays, strict=True)

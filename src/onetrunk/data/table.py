@@ -19,7 +19,7 @@ from onetrunk.core import rng
 from onetrunk.core.encoder import History
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
-from onetrunk.core.values import Values, blocks, sample_present, take
+from onetrunk.core.values import Values, blocks, loaded, sample_present, take
 from onetrunk.data.duplicates import NONE, block_keys, numbered, value_keys
 from onetrunk.data.readers import common, folders, hub, memory
 
@@ -30,6 +30,7 @@ _INDEX_NAME = re.compile(r"index|row[._ ]?(names?|numbers?|nr|no|num)?", re.I)
 _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}|[0-9a-f]{16,64}", re.I)
 _EXACT = 1 << 53
 _MOSTLY_DIFFERENT = 0.5  # of row numbers: two shuffled files joined have some numbers twice
+_SAYS_SPLIT = "says which split a row belongs to"
 _TOLD = "ignored, as told"
 _ENOUGH_ROWS_PER_VALUE = 5  # with fewer, two columns may match value by value without telling of each other
 
@@ -88,7 +89,7 @@ class Table:
     def loaded(self, names: Iterable[str]) -> Table:
         """These columns, as far as there are such, in memory."""
         columns = {name: values for name in names if (values := self.columns.get(name)) is not None}
-        lists = {name: list(v) if isinstance(v, Values) else v for name, v in columns.items()}
+        lists = {name: loaded(values) for name, values in columns.items()}
         return Table(lists, self.source, self.row, self.notes)
 
     def rename(self, names: Mapping[str, str]) -> Table:
@@ -118,17 +119,28 @@ class Table:
         return Table(common.join([t.columns for t in tables]), " + ".join(names), rows, notes)
 
 
-def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bool = False) -> Table:
+def read(
+    source: Any,
+    *,
+    columns: Sequence[str] | None = None,
+    allow_network: bool = False,
+    missing: Sequence[str] | None = None,
+    separator: str | None = None,
+) -> Table:
     """Reads a file, folder, DataFrame, table of Arrow's kind (pyarrow, polars), dict of lists, list of dicts, array
     [rows, columns] or Hugging Face dataset; or several of them, in a list or as paths with commas between, one under
     the other. `file:name` is a sheet of a workbook or a table of a database.
 
-    `hf://name[:config]` is a dataset of the hub. Values come typed (int, float, bool, str, date, datetime,
-    Path, list, dict), None where missing. Strings that name media files beside a table become paths; rows in
-    memory, perhaps from a request, never do. Raises UsageError for what is not there, DataError for what
-    cannot be used, MissingExtraError where `datasets` is needed and not installed.
+    `missing` are the words that stand for a missing value (none: only what is empty); by default those that are usual
+    in text files, unless they stand in quotation marks. `separator` stands between the cells of CSV and TSV files; by
+    default it is found in them. `hf://name[:config]` is a dataset of the hub.
+
+    Values come typed (int, float, bool, str, date, datetime, Path, list, dict), None where missing. Strings that name
+    media files beside a table become paths; rows in memory, perhaps from a request, never do. Raises UsageError for
+    what is not there, DataError for what cannot be used, MissingExtraError where a package is needed and not installed.
     """
     notes: list[str] = []
+    options = common.ReadOptions(None if missing is None else tuple(missing), separator)
     name = "memory"
     pandas = sys.modules.get("pandas")  # a DataFrame exists only if someone imported it
     if isinstance(source, str) and all(paths := source.split(",")) and len(paths) > 1 and not Path(source).exists():
@@ -136,12 +148,14 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
     if isinstance(source, Table):
         table = source
     elif isinstance(source, list | tuple) and source and not any(isinstance(each, dict) for each in source):
-        table = Table.concat([read(each, allow_network=allow_network) for each in source])
+        table = Table.concat(
+            [read(each, allow_network=allow_network, missing=missing, separator=separator) for each in source]
+        )
     else:
         if isinstance(source, str) and source.startswith("hf://"):
             name, contents = source, hub.from_hub(source.removeprefix("hf://"), allow_network)
         elif isinstance(source, str | Path):
-            name, contents = str(source), folders.from_path(Path(source), notes)
+            name, contents = str(source), folders.from_path(Path(source), notes, options)
         elif pandas is not None and isinstance(source, pandas.DataFrame):
             contents = memory.from_frame(source)
         elif hub.is_dataset(source):
@@ -164,6 +178,8 @@ def read(source: Any, *, columns: Sequence[str] | None = None, allow_network: bo
                 "(pyarrow, polars), a dict of lists, a list of dicts, an array [rows, columns], a Hugging Face "
                 "dataset or 'hf://name', or a list of these."
             )
+        if options.missing:
+            contents = {name: common.without_words(values, options.missing) for name, values in contents.items()}
         table = Table(common.unicode_only(contents, notes), name, notes=notes)
     if not len(table):
         raise DataError(f"The table {name} has no rows.")
@@ -227,15 +243,17 @@ def roles(
     ask: Sequence[str] | None = None,
     given: Sequence[str] | None = None,
     ignore: Sequence[str] | None = None,
+    split_by: str | None = None,
 ) -> tuple[list[str], list[str], dict[str, str]]:
-    """What is given, what is asked, and why each other column is left out.
+    """What is given, what is asked, and why each other column is left out. `split_by` is a column that is named to say
+    which split each row belongs to.
 
     Without `given`, everything is, but ids, constants and columns that tell the answer; naming them in
     `given` takes them all the same. Where there is no other column, what is asked is asked from nothing. Raises
     UsageError for names that do not exist, or that are in two places.
     """
     ask, ignore = list(ask or []), list(ignore or [])
-    reasons = left_out(table, types, ask, ignore)
+    reasons = left_out(table, types, ask, ignore, split_by)
     _check_usable(table, types, given or [])
     for one, other, names in (
         ("asked", "given", set(ask) & set(given or [])),
@@ -248,14 +266,20 @@ def roles(
         others = [name for name in types if name not in chosen and name not in ask]
         return chosen, ask, {name: _TOLD if name in ignore else "not among those given" for name in others}
     chosen = [name for name in types if name not in ask and name not in reasons]
-    useless = [f"{name} ({why})" for name, why in reasons.items() if not is_given_split(name, table[name])]
+    useless = [f"{name} ({why})" for name, why in reasons.items() if why != _SAYS_SPLIT]
     if not chosen and useless and not any(_is_history(types[name]) for name in ask):
         listed = "; ".join(useless)
         raise UsageError(f"Nothing is left to be given: {listed}. Name the columns to give with --given.")
     return chosen, ask, reasons
 
 
-def left_out(table: Table, types: Mapping[str, str], ask: Sequence[str], ignore: Sequence[str] = ()) -> dict[str, str]:
+def left_out(
+    table: Table,
+    types: Mapping[str, str],
+    ask: Sequence[str],
+    ignore: Sequence[str] = (),
+    split_by: str | None = None,
+) -> dict[str, str]:
     """Why each column that is not asked should not be given, for those that should not."""
     _check_usable(table, types, ask)
     for name in ignore:
@@ -267,8 +291,8 @@ def left_out(table: Table, types: Mapping[str, str], ask: Sequence[str], ignore:
             continue
         if name in ignore:
             reasons[name] = _TOLD
-        elif is_given_split(name, values):
-            reasons[name] = "says which split a row belongs to"
+        elif name == split_by or is_given_split(name, values):
+            reasons[name] = _SAYS_SPLIT
         elif name not in types:
             reasons[name] = "has no usable values"
         elif reason := _useless(name, values) or _leak(values, asked):

@@ -55,6 +55,8 @@ def evaluate_model(
     tasks = judged_tasks(model.tasks, test)
     ledger = ledger if ledger is not None else Ledger()
     test, train = _bounded(test, train, [model, *(beside or {}).values()], ledger)
+    test = model.as_learnt(test)
+    train = None if train is None else model.as_learnt(train)
     names = {name for given, ask in tasks for name in [*given, ask] if name in test.columns}
     columns = [column for name, column in model.columns.items() if name in names]
     encoded = encode(test, columns, model.network.encoders, ledger)

@@ -23,7 +23,7 @@ from onetrunk.core.values import Values
 from onetrunk.data.events import EventsConfig, holds_events, latest_rows
 from onetrunk.data.events import rows_from_events as make_rows
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.prepare import encode
+from onetrunk.data.prepare import as_learnt, encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table, read
 from onetrunk.engine.runtime import Runtime
@@ -62,6 +62,7 @@ class Model:
     provenance: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     events: EventsConfig | None = None  # how rows are made of a table of events
+    missing: list[str] | None = None  # words that stand for a missing value in tables, as told; None: the usual ones
     adapter: adapters.Adapter | None = None  # what it learnt beside its base, already merged into the trunk
 
     @property
@@ -100,6 +101,10 @@ class Model:
         return Task([name for name in given if name not in asked], asked)
 
     # -- rows --------------------------------------------------------------------------------------------------------
+    def as_learnt(self, table: Table) -> Table:
+        """The table, the values of columns that the model knows as its training rows had them (`data.prepare`)."""
+        return as_learnt(table, self.columns.values(), self.network.encoders)
+
     def to_answer(self, table: Table, ask: Sequence[str], ledger: Ledger, max_bad: float = 0.01) -> Table:
         """A table of events as one row a history, as it stands at its end; other tables as they are."""
         if self.events is None or not holds_events(table, self.events):
@@ -227,7 +232,7 @@ class Model:
         import pandas as pd
 
         asked = self.task([ask] if isinstance(ask, str) else ask).ask
-        table = self.to_answer(read(rows), asked, Ledger())
+        table = self.to_answer(read(rows, missing=self.missing), asked, Ledger())
         out = self.whose(table)
         for name in asked:
             out |= answer_columns(name, self.answer(table, name, **options), self.encoder(name))
@@ -296,6 +301,7 @@ class Model:
                 for name in self.columns
                 if (calibration := self.calibration(name)) is not None
             },
+            **({} if self.missing is None else {"missing": self.missing}),
         }
 
 
@@ -329,6 +335,8 @@ def answer_columns(name: str, answers: Sequence[Answer], encoder: Encoder) -> di
     if first.interval is not None:
         ends = [a.interval or (None, None) for a in answers]
         out[f"{name}_low"], out[f"{name}_high"] = [low for low, _ in ends], [high for _, high in ends]
+    if encoder.unit:
+        out[f"{name}_unit"] = [encoder.unit] * len(answers)
     return out
 
 
@@ -375,7 +383,8 @@ def load(path: str | Path, adapter: str | Path | None = None, device: str = "aut
     if added is not None:
         lora.merge(network.trunk, added.learnt, added.config.scale)
     runtime.place(network)
-    return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, events, added)
+    missing = description.get("missing")
+    return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, events, missing, added)
 
 
 def _with_wide(network: FoundationModel, description: dict[str, Any]) -> FoundationModel:

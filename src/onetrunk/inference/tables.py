@@ -26,7 +26,7 @@ Columns = dict[str, list[Any]]
 ANSWERED_AT_ONCE = 4096  # rows, with whatever else stands in them
 
 
-def read_rows(data: Any, network: bool) -> Table:
+def read_rows(data: Any, network: bool, missing: Sequence[str] | None = None, separator: str | None = None) -> Table:
     """Anything `read` takes, or one row (or a list of rows) as JSON text."""
     if isinstance(data, str) and data.lstrip().startswith(("{", "[")):
         try:
@@ -34,7 +34,7 @@ def read_rows(data: Any, network: bool) -> Table:
         except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
             raise UsageError(f"The rows given as JSON are not valid JSON: {error}.") from None
         data = [rows] if isinstance(rows, dict) else rows
-    return read(data, allow_network=network)
+    return read(data, allow_network=network, missing=missing, separator=separator)
 
 
 def nothing_given(expected: list[str], table: Table) -> DataError:

@@ -52,6 +52,19 @@ def open_image(value: Any) -> Pillow.Image:
     return _plain(image)
 
 
+def size_and_orientation(path: Path) -> tuple[tuple[int, int], int]:
+    """Width and height of a picture as it is stored, and its EXIF orientation, 1 to 8 (1: it is upright), without
+    reading its pixels. Raises BadValueError where it is no picture."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Pillow.DecompressionBombWarning)
+            with Pillow.open(path, formats=FORMATS) as image:
+                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+                return image.size, orientation if orientation in range(1, 9) else 1
+    except (OSError, SyntaxError, ValueError, Warning, Pillow.DecompressionBombError) as error:
+        raise BadValueError(f"{path} is not a readable image ({type(error).__name__})") from None
+
+
 def _plain(image: Pillow.Image) -> Pillow.Image:
     """8-bit grey or colour, upright (a telephone only notes how it was held); what is transparent becomes white."""
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:

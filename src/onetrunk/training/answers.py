@@ -18,7 +18,7 @@ from onetrunk.engine.runtime import Runtime, find_device
 from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.inference.tables import Columns, answers_in_blocks, check_out, drawn_columns, nothing_given, read_rows
-from onetrunk.training.open_data import renamed
+from onetrunk.training.open_data import missing_words, renamed
 from onetrunk.training.options import AnswerOptions
 
 
@@ -32,7 +32,7 @@ def run_prediction(
     if out is not None:
         check_out(out)
     opened = _opened(model, options)
-    rows = read_rows(data, options.allow_network)
+    rows = read_rows(data, options.allow_network, missing_words(options, opened), options.separator)
     task, ledger = opened.task(options.ask, options.given), Ledger()
     table = opened.to_answer(renamed(rows, options.map), task.ask, ledger, options.max_bad)
     if opened.events is not None:  # what an asked column has seen is not its truth
@@ -86,7 +86,7 @@ def run_generation(
     if data is None:
         rows, given = {name: [None] * n for name in asked}, []
     else:
-        table = opened.to_answer(read_rows(data, options.allow_network), asked, Ledger())
+        table = opened.to_answer(read_rows(data, options.allow_network, opened.missing), asked, Ledger())
         rows = {name: [v for v in values for _ in range(n)] for name, values in table.columns.items()}
         given = [name for name in table.names if name in opened.columns and name not in asked]
         own = [is_prompt(opened.encoder(name), v) for name in asked for v in rows.get(name, []) if v is not None]

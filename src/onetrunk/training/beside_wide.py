@@ -77,7 +77,7 @@ def train_beside_wide(data: Data, context: RunContext, usable: Callable[[Model],
     choice = Choice(
         len(labelled), kept="the wide read-out alone", wide={name: fit.as_json() for name, (fit, _) in fits.items()}
     )
-    model.provenance = provenance(data, context, untrained(model, time.monotonic() - started), "wide")
+    model.provenance = provenance(model, data, context, untrained(model, time.monotonic() - started), "wide")
     usable(model)
     rows = validation_rows(data, task)
     if len(rows) < _MIN_JUDGED:
@@ -97,7 +97,7 @@ def train_beside_wide(data: Data, context: RunContext, usable: Callable[[Model],
     kept = gain > noise
     if kept:
         model.network.load_state_dict(trained)
-        model.provenance = provenance(data, context, result, "finetune")
+        model.provenance = provenance(model, data, context, result, "finetune")
         choice.kept = "the wide read-out and the trunk"
     choice.trunk = {"gain": gain, "standard_error": noise, "seconds": result.seconds, "steps": float(result.step)}
     context.on_event(Decision(choice.kept, _REASON.format(len(gains)), {"gain": gain, "standard error": noise}))

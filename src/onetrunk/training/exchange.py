@@ -23,7 +23,7 @@ from onetrunk.interop.huggingface import peft
 from onetrunk.interop.parity import Parity
 from onetrunk.storage import atomic
 from onetrunk.storage.strict_json import write_json
-from onetrunk.training.open_data import renamed
+from onetrunk.training.open_data import missing_words, renamed
 from onetrunk.training.options import DataOptions
 from onetrunk.training.output import check_free
 
@@ -119,8 +119,9 @@ def run_export(
         raise UsageError(f"--ask {EMBEDDING} is for --to onnx; {to} keeps a model that writes a column.")
     task = opened.task(None if embeds else options.ask, options.given)
     asked = None if embeds else task.ask[0]
-    table = renamed(read_rows(data, options.allow_network), options.map)
-    table = table.take(np.arange(min(rows, len(table))))
+    words = missing_words(options, opened)
+    table = renamed(read_rows(data, options.allow_network, words, options.separator), options.map)
+    table = opened.as_learnt(table.take(np.arange(min(rows, len(table)))))
     needed = _needed(opened, table, to, asked, task.given)
     measured: dict[str, Any] = {
         "to": to,

@@ -79,6 +79,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     store = encode_rows(model, data, "train", context.recipe)
     context.show_ledger(data.ledger, len(store.index))
     labelled = labelled_rows(store, task)
+    check_teaches(store, task)
     validation = validation_rows(data, task)
     choice = Choice(len(labelled))
     propagates = pretrained and tuning.label_propagation and len(labelled) < len(store.index)
@@ -99,9 +100,17 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     chosen, result = _best_seed(data, store, labelled, task, context, model, pretrained, validation, choice)
     chosen.adapter = merged_adapter(model, chosen, context.recipe)
     chosen.tasks = [task]
-    chosen.provenance = provenance(data, context, result, "finetune", model.provenance)
+    chosen.provenance = provenance(chosen, data, context, result, "finetune", model.provenance)
     calibrate(chosen, task, validation, context.on_event)
     return FineTuned(chosen, choice)
+
+
+def check_teaches(store: Store, task: Task) -> None:
+    """Raises DataError where nothing could be learnt from any value of an asked column."""
+    for name in task.ask:
+        encoder, content = store.encoders[store.names.index(name)], store.contents[store.names.index(name)]
+        if len(content) and not encoder.teaches(content).any():
+            raise DataError(f"The column {name!r} teaches nothing: {encoder.teaches_nothing}. See `onetrunk inspect`.")
 
 
 def labelled_rows(store: Store, task: Task) -> np.ndarray:

@@ -9,23 +9,29 @@ from onetrunk.data.events import rows_from_events
 from onetrunk.data.inspect import Inspection, inspect, to_prepare
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import fit_columns
-from onetrunk.data.split import split
-from onetrunk.data.table import read, roles
+from onetrunk.data.split import column_that_says, split
+from onetrunk.data.table import roles
 from onetrunk.training.jobs import recipe_of
-from onetrunk.training.open_data import types_and_options
+from onetrunk.training.open_data import events_of, read_table, types_and_options
 from onetrunk.training.options import TrainingOptions
 
 
 def run_inspection(data: Any, options: TrainingOptions, how: str | None = None) -> Inspection:
     """Types, ranges, samples, repeats, leaks, what training would cut; and the split `how`, where one is named."""
     recipe, asked, seed = recipe_of(options), options.ask or [], options.seed
-    table, lost = read(data, allow_network=options.allow_network), Ledger()
+    table, lost = read_table(data, options), Ledger()
+    says = column_that_says(how, table)
     if recipe.events is not None:
-        table = rows_from_events(table, recipe.events, asked, split=how, seed=seed, ledger=lost)
+        events = events_of(table, recipe, options.types)
+        table = rows_from_events(table, events, asked, split=how, seed=seed, ledger=lost)
         how = how and "given:split"
     types, column_options = types_and_options(table, recipe, options.types)
-    given, asked, _ = roles(table, types, options.ask)
-    chosen = split(table, types, how, seed, given=given, ask=asked, allow_equal_rows=True) if how else None
+    given, asked, _ = roles(table, types, options.ask, split_by=says)
+    chosen = (
+        split(table, types, how, seed, given=given, ask=asked, allow_equal_rows=True, options=column_options)
+        if how
+        else None
+    )
     prepared, sample = {}, to_prepare(table)
     for name in [*given, *asked]:
         try:
@@ -34,4 +40,4 @@ def run_inspection(data: Any, options: TrainingOptions, how: str | None = None) 
         except DataError as error:
             table.notes.append(str(error))
     table.notes += lost.lines()
-    return inspect(table, types, asked, chosen, prepared=prepared)
+    return inspect(table, types, asked, chosen, prepared=prepared, split_by=says)

@@ -9,10 +9,11 @@ import numpy as np
 
 from onetrunk.core.events import Listener, Note, RolesChosen, RowsSplit, ignore
 from onetrunk.data.cache import ColumnCache
+from onetrunk.data.conventions import conventions, with_notation
 from onetrunk.data.events import EventsConfig, rows_from_events
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.seen_rows import absent_columns, splits_before
-from onetrunk.data.split import Split, split
+from onetrunk.data.split import Split, column_that_says, ordering, split
 from onetrunk.data.table import Table, infer_types, read, roles
 from onetrunk.inference.model_folder import Model
 from onetrunk.training.options import DataOptions
@@ -32,6 +33,7 @@ class Data:
     split: Split
     ledger: Ledger = field(default_factory=Ledger)
     events: EventsConfig | None = None
+    missing: list[str] | None = None  # words that stand for a missing value, as told
     cache: ColumnCache | None = None
 
     def rows(self, split: str) -> Table:
@@ -44,14 +46,52 @@ class Data:
 
 
 def types_and_options(
-    table: Table, recipe: Recipe, types: dict[str, str] | None
+    table: Table, recipe: Recipe, types: dict[str, str] | None, start: Model | None = None
 ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """Every column's type, inferred where nobody named it, and its options. Raises UsageError for unknown columns."""
+    """Every column's type, inferred where nobody named it and the model to start from does not know it, and its
+    options, with how its values are written. Raises UsageError for unknown columns."""
     options = {name: dict(o) for name, o in recipe.columns.items()}
     for name in options:
         table[name]
     named = {name: o.pop("type") for name, o in options.items() if "type" in o}
-    return infer_types(table, {**named, **(types or {})}, of_events=recipe.events is not None), options
+    for name, told in {**named, **(types or {})}.items():
+        named[name], notation = with_notation(told)
+        options[name] = {**notation, **options.get(name, {})} if notation else options.get(name, {})
+    found = infer_types(table, named, of_events=recipe.events is not None)
+    known = {} if start is None else start.columns
+    for name in found.keys() & known.keys() - named.keys():
+        found[name] = known[name].type
+    return found, conventions(table, found, {name: own for name, own in options.items() if own})
+
+
+def events_of(table: Table, recipe: Recipe, types: dict[str, str] | None) -> EventsConfig:
+    """How events become rows, with how their moments are written, which all of them tell: new ones are read alike."""
+    assert recipe.events is not None
+    order = recipe.events.order
+    if order is None or recipe.events.order_as is not None:
+        return recipe.events
+    told = dict(recipe.columns.get(order, {}))
+    if order in (types or {}) or "type" in told:
+        told["type"], notation = with_notation((types or {}).get(order) or told["type"])
+        told = {**notation, **told}
+    if all(isinstance(value, int | float | None) for value in table[order]):
+        return recipe.events
+    encoder = ordering(table[order], order, told)
+    own = encoder.options.model_dump(exclude_defaults=True)
+    return recipe.events.updated(order_as={"type": encoder.type_name, **own})
+
+
+def missing_words(options: DataOptions, model: Model | None) -> list[str] | None:
+    """The words that stand for a missing value, as told, or as they were told in training; None: the usual ones."""
+    told = options.missing_words()
+    return model.missing if told is None and model is not None else told
+
+
+def read_table(data: Any, options: DataOptions, model: Model | None = None) -> Table:
+    """A table under the model's names."""
+    words = missing_words(options, model)
+    table = read(data, allow_network=options.allow_network, missing=words, separator=options.separator)
+    return renamed(table, options.map)
 
 
 def renamed(table: Table, map: dict[str, str] | None) -> Table:
@@ -69,24 +109,26 @@ def open_data(
     """Reads a table, makes rows of events, finds types, chooses roles and splits, and tells what was chosen. Rows keep
     the split that they had for `start`, the model that training goes on from."""
     cache = None if recipe.cache is None else ColumnCache(recipe.cache)
-    table, ledger = renamed(read(data, allow_network=options.allow_network), options.map), Ledger()
-    if recipe.events is not None:
+    table, ledger = read_table(data, options, start), Ledger()
+    events = None if recipe.events is None else events_of(table, recipe, options.types)
+    if events is not None:
         table = rows_from_events(
-            table, recipe.events, options.ask or [],
+            table, events, options.ask or [],
             split=options.split, seed=options.seed, ledger=ledger, max_bad=options.max_bad,
         )  # fmt: skip
-    types, column_options = types_and_options(table, recipe, options.types)
-    given, asked, reasons = roles(table, types, options.ask, options.given, options.ignore)
+    types, column_options = types_and_options(table, recipe, options.types, start)
+    says = column_that_says(options.split, table)
+    given, asked, reasons = roles(table, types, options.ask, options.given, options.ignore, says)
     if recipe.row_weight in given:
         given.remove(recipe.row_weight)
         reasons[recipe.row_weight] = "the rows' weights"
     before = None if start is None else seen_splits(start, table, on_event)
-    if recipe.events is not None:  # they are split already; what an asked column has seen tells rows apart
+    if events is not None:  # they are split already; what an asked column has seen tells rows apart
         chosen = split(table, types, "given:split", options.seed, given=[], ask=asked, before=before)
     else:
         chosen = split(
             table, types, options.split, options.seed,
-            given=given, ask=asked, allow_equal_rows=options.allow_equal_rows, before=before,
+            given=given, ask=asked, allow_equal_rows=options.allow_equal_rows, before=before, options=column_options,
         )  # fmt: skip
     for i in chosen.repeated.tolist():
         ledger.add("rows with the inputs of a row in an earlier split, left out", "the table", int(table.row[i]))
@@ -94,7 +136,8 @@ def open_data(
         on_event(Note(message))
     on_event(RolesChosen({name: types[name] for name in given}, {name: types[name] for name in asked}, dict(reasons)))
     on_event(RowsSplit({name: len(index) for name, index in chosen.indices().items()}, chosen.how))
-    return Data(table, types, column_options, given, asked, reasons, chosen, ledger, recipe.events, cache)
+    words = missing_words(options, start)
+    return Data(table, types, column_options, given, asked, reasons, chosen, ledger, events, words, cache)
 
 
 def seen_splits(model: Model, table: Table, on_event: Listener = ignore) -> np.ndarray:
@@ -110,4 +153,4 @@ def seen_splits(model: Model, table: Table, on_event: Listener = ignore) -> np.n
                 f"{', '.join(absent)}: some may be among those held out."
             )
         )
-    return splits_before(table, records)
+    return splits_before(model.as_learnt(table), records)

@@ -25,7 +25,9 @@ class DataOptions:
         "the columns to predict from; by default all except ids, constants and columns that give the answer away.",
     ] = None
     ignore: Annotated[Names, "columns to leave out."] = None
-    types: Annotated[Pairs, "column=type, to correct an inferred type."] = None
+    types: Annotated[
+        Pairs, "column=type, to correct an inferred type; also how it is written: day=date:dmy, price=number:comma."
+    ] = None
     map: Annotated[Pairs, "model_column=table_column, if the names differ."] = None
     split: Annotated[
         str,
@@ -37,6 +39,10 @@ class DataOptions:
     device: Annotated[str | None, "cpu, cuda, cuda:N or mps; by default CUDA where there is one, else the CPU."] = None
     max_bad: Annotated[float, "stop if a larger share of a column's values cannot be used."] = 0.01
     allow_network: Annotated[bool, "allow downloads of hf:// names."] = False
+    missing: Annotated[
+        str | None, "words that stand for a missing value, like NA,?; '' for none; by default the usual ones, unquoted."
+    ] = None
+    separator: Annotated[str | None, "the sign between the cells of CSV and TSV files, where it is not found."] = None
 
     def __post_init__(self) -> None:
         for name in ("ask", "given", "ignore"):  # one column's name is a list of one
@@ -46,6 +52,10 @@ class DataOptions:
             raise UsageError(f"--max-bad expects a share from 0 to 1, found {self.max_bad}.")
         if not 0 <= self.seed <= _LARGEST_SEED:
             raise UsageError(f"--seed expects a whole number from 0 to {_LARGEST_SEED}, found {self.seed}.")
+
+    def missing_words(self) -> list[str] | None:
+        """None: the usual ones."""
+        return None if self.missing is None else [word.strip() for word in self.missing.split(",") if word.strip()]
 
     def but(self, **changes: Any) -> Self:
         """The same with some options changed."""

@@ -33,7 +33,7 @@ def pretrain_model(data: Data, context: RunContext, model: Model | None = None) 
     result = run_stage("pretraining", learner, batches, steps, context, weights=weights)
     task = Task(list(data.given), list(data.ask))
     model.tasks = [task] if task.ask else []
-    model.provenance = provenance(data, context, result, "pretrain", model.provenance)
+    model.provenance = provenance(model, data, context, result, "pretrain", model.provenance)
     return model
 
 

@@ -12,7 +12,7 @@ from onetrunk.core.errors import UsageError
 from onetrunk.core.metric import Metric, metric_named
 from onetrunk.core.values import take
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.prepare import encode
+from onetrunk.data.prepare import as_learnt, encode
 from onetrunk.data.table import Table
 from onetrunk.evaluation.baselines import before_and_then, usable
 from onetrunk.inference.likelihood import mean_loss
@@ -58,6 +58,7 @@ def validator(model: Model, task: Task, rows: Table, metric: Metric) -> Callable
     if isinstance(model.encoder(name), History):
         return lambda: _judgement(metric, _history_metrics(model, task, rows))
     columns = [column for n, column in model.columns.items() if n in (*task.given, *task.ask)]
+    rows = as_learnt(rows, [model.columns[name]], model.network.encoders)
     store = encode(rows, columns, model.network.encoders, Ledger())
     present = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
     store.index = store.index[present]

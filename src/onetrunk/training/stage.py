@@ -51,7 +51,7 @@ def new_model(data: Data, recipe: Recipe, seed: int, teacher: Model | None = Non
     )
     torch.manual_seed(rng.torch_seed(seed, "weights"))
     network = FoundationModel(recipe.trunk_config(), columns, encoders, recipe.attention)
-    return Model(Runtime.open(recipe.device).place(network), events=data.events)
+    return Model(Runtime.open(recipe.device).place(network), events=data.events, missing=data.missing)
 
 
 def extend_model(
@@ -60,7 +60,7 @@ def extend_model(
     """Lets a model meet a table: new columns get encoders, known ones new classes and words, if they can be learnt.
     What is new begins at random, as the seed says."""
     torch.manual_seed(rng.torch_seed(seed, "weights"))
-    train, model.events = data.rows("train"), data.events
+    train, model.events, model.missing = data.rows("train"), data.events, data.missing
     extended = model.network.encoders.keys() - adapt.frozen_keys(model, data, tuning)
     new = [name for name in data.names if name not in model.columns]
     if new:
@@ -138,7 +138,7 @@ def run_stage(
 
 
 def provenance(
-    data: Data, context: RunContext, result: TrainResult, stage: str, before: dict[str, Any] | None = None
+    model: Model, data: Data, context: RunContext, result: TrainResult, stage: str, before: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """What a model was made of, and how: kept beside it."""
     made = {
@@ -146,7 +146,7 @@ def provenance(
         "source": Path(data.table.source).name,
         "rows": {name: len(index) for name, index in data.split.indices().items()},
         "split": data.split.as_json(),
-        "seen_rows": record(data.table, data.types, data.given or data.ask, data.split.indices()),
+        "seen_rows": record(model.as_learnt(data.table), data.types, data.given or data.ask, data.split.indices()),
         "given": data.given,
         "ask": data.ask,
         "left_out": data.reasons,

@@ -10,7 +10,7 @@ from onetrunk.verbs.shared import takes
 
 @takes(
     TrainingOptions,
-    "ask given map allow_network out overwrite",
+    "ask given map allow_network missing separator out overwrite",
     out="exported",
     helps={
         "ask": "the column to answer; by default the model's task; \"embedding\" for the row's embedding alone.",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @takes(
     TrainingOptions,
-    "ask given ignore types map split seed device allow_equal_rows max_bad allow_network "
+    "ask given ignore types map split seed device allow_equal_rows max_bad allow_network missing separator "
     "out overwrite start size events budget config settings",
     ask=REQUIRED,
 )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @takes(
     TrainingOptions,
-    "ask types events seed allow_network config settings",
+    "ask types events seed allow_network missing separator config settings",
     helps={
         "ask": "the columns to predict: shows their classes, and which columns give the answer away.",
         "seed": "the seed of the split.",

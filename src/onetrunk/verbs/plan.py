@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @takes(
     TrainingOptions,
-    "ask given ignore types split seed device allow_network size events budget config settings",
+    "ask given ignore types split seed device allow_network missing separator size events budget config settings",
     helps={
         "ask": "the columns that you will ask for later.",
         "size": "nano, tiny, small, base or large.",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from onetrunk.columns.families.names import kind_of, name_of, value_of
+from onetrunk.columns.families.names import ClassFinder, kind_of, meaning, name_of, value_of
 from onetrunk.core import rng
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
@@ -37,6 +37,7 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
     counts: list[int]
     kind: str
     multi: bool  # several classes at once?
+    _finder: ClassFinder | None = None
 
     @property
     def on(self) -> str | None:
@@ -69,18 +70,17 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
         self.multi = any(isinstance(v, list | tuple | set) for v in values)
-        counts = Counter(name_of(x) for v in values for x in members(v))
+        counts, originals = _joined([x for v in values for x in members(v)])
         if len(counts) < 2 and not self.multi:
             listed = ", ".join(f"{name!r}: {count}" for name, count in counts.items()) or "none"
             raise DataError(f"A category needs at least 2 classes in the training rows; found {listed}.")
-        originals = {name_of(x): x for v in values for x in members(v)}
         numeric = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in originals.values())
         self.classes = sorted(counts, key=(lambda name: float(originals[name])) if numeric else None)
         self.kind = kind_of(originals.values())
-        self.counts = [counts[name] for name in self.classes]
+        self.counts, self._finder = [counts[name] for name in self.classes], None
 
     def extend(self, values: Sequence[Any]) -> Growth:
-        new = sorted({name_of(x) for v in values for x in members(v)} - set(self.classes))
+        new = sorted({name_of(x) for v in values for x in members(v) if self.row_of(x) < 0})
         self.classes += new
         self.counts += [1] * len(new)
         return Growth({"classes": [[] for _ in new]})
@@ -89,7 +89,7 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         return {"classes": self.classes, "counts": self.counts, "kind": self.kind, "multi": self.multi}
 
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
-        self.classes, self.counts = list(knowledge["classes"]), list(knowledge["counts"])
+        self.classes, self.counts, self._finder = list(knowledge["classes"]), list(knowledge["counts"]), None
         self.kind, self.multi = knowledge["kind"], knowledge["multi"]
 
     def class_names(self) -> list[str]:
@@ -100,31 +100,60 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         return value_of(self.classes[index], self.kind)
 
     # -- values to arrays ----------------------------------------------------------------------------------------------
+    @property
+    def reads_cells(self) -> bool:
+        """Where classes are texts, 3.10 is not 3.1."""
+        return getattr(self, "kind", None) == "str"
+
+    def plain(self, values: list[Any]) -> list[Any]:
+        known: dict[tuple[type, Any], Any] = {}
+
+        def read(value: Any) -> Any:
+            if isinstance(value, list | tuple | set):
+                return [read(x) for x in value]
+            if not isinstance(value, Hashable):
+                return value
+            key = (type(value), value)
+            if key not in known:
+                row = self.row_of(value)
+                known[key] = value if row < 0 else self.value(row)
+            return known[key]
+
+        return [None if value is None else read(value) for value in values]
+
+    def row_of(self, value: Any) -> int:
+        """The number of the class that a value names, in whatever spelling or type; -1 of one that training never
+        saw."""
+        return self._find()(value)
+
+    def name(self, value: Any) -> str:
+        """Of the class that a value names; its own of one that training never saw."""
+        return self._find().name(value)
+
+    def _find(self) -> ClassFinder:
+        if self._finder is None or len(self._finder) != len(self.classes):
+            self._finder = ClassFinder(self.classes, self.kind)
+        return self._finder
+
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         """A class never seen in training is -1: unknown where given, not trained on where asked. Where a value holds
         several, those never seen are only counted."""
-        index = self._index()
         if isinstance(value, dict) or (isinstance(value, list | tuple | set) and not self.multi):
             raise BadValueError(f"expected {'classes' if self.multi else 'one class'}, found {value!r}")
         if self.multi:
             hot = np.zeros(len(self.classes), dtype=np.float32)
-            names = {name_of(x) for x in members(value)}
-            hot[[index[name] for name in names if name in index]] = 1
-            return {"hot": hot, "unseen": np.asarray(len(names - index.keys()), dtype=np.int64)}
-        return {"id": np.asarray(index.get(name_of(value), -1), dtype=np.int64)}
+            rows = {name_of(x): self.row_of(x) for x in members(value)}
+            hot[[row for row in rows.values() if row >= 0]] = 1
+            return {"hot": hot, "unseen": np.asarray(sum(row < 0 for row in rows.values()), dtype=np.int64)}
+        return {"id": np.asarray(self.row_of(value), dtype=np.int64)}
 
     def encode_all(self, values: Sequence[Any], bad: Callable[[int, str], None]) -> tuple[Content, np.ndarray]:
         there = [value for value in values if value is not None]
         if self.multi or not there or not set(map(type, there)) <= {str, int, float, bool}:
             return super().encode_all(values, bad)
-        index = self._index()
-        ids = np.array([index.get(name_of(value), -1) for value in there], dtype=np.int64)
+        rows = {key: self.row_of(key[1]) for key in {(type(value), value) for value in there}}
+        ids = np.array([rows[type(value), value] for value in there], dtype=np.int64)
         return Content({"id": ids}), np.array([value is not None for value in values], dtype=bool)
-
-    def _index(self) -> dict[str, int]:
-        if len(getattr(self, "_positions", ())) != len(self.classes):
-            self._positions = {name: i for i, name in enumerate(self.classes)}
-        return self._positions
 
     def blank(self) -> dict[str, np.ndarray]:
         if self.multi:
@@ -178,6 +207,34 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
             counts = np.maximum(np.array(self.counts, dtype=np.float32), 1)
             w *= (counts.sum() / (len(counts) * counts))[ids]
         return w
+
+
+def _joined(values: Sequence[Any]) -> tuple[Counter[str], dict[str, Any]]:
+    """How often each class occurs, by its name, and one of its values.
+
+    What is a text in some rows and a number or a truth value in others is one class, where one text means it: "1.0" and
+    1, "true" and True. Texts among themselves stay as they are written.
+    """
+    counts: Counter[str] = Counter()
+    originals: dict[str, Any] = {}
+    texts: set[str] = set()
+    for value in values:
+        name = name_of(value)
+        counts[name] += 1
+        if isinstance(value, str):
+            texts.add(name)
+            originals.setdefault(name, value)
+        else:
+            originals[name] = value
+    typed = {meaning(value): name for name, value in originals.items() if not isinstance(value, str)}
+    if typed and texts:
+        meant = Counter(meaning(name) for name in texts)
+        for name in [name for name, value in originals.items() if isinstance(value, str)]:
+            means = meaning(name)
+            if means in typed and meant[means] == 1:
+                counts[typed[means]] += counts.pop(name)
+                del originals[name]
+    return counts, originals
 
 
 def members(value: Any) -> list[Any]:

@@ -27,14 +27,14 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
         classes = self.encoder.classes
         p = np.array([[a.of_classes[name] for name in classes] for a in answers])
         if self.encoder.multi:
-            return classification.multilabel([[name_of(x) for x in members(t)] for t in truths], p, classes)
+            return classification.multilabel([[self.encoder.name(x) for x in members(t)] for t in truths], p, classes)
         answered = [name_of(a.value) for a in answers]
-        return classification.classification([name_of(t) for t in truths], answered, p, classes)
+        return classification.classification([self.encoder.name(t) for t in truths], answered, p, classes)
 
     def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
         if self.encoder.multi:
             return None
-        right = [name_of(a.value) == name_of(t) for a, t in zip(answers, truths, strict=True)]
+        right = [name_of(a.value) == self.encoder.name(t) for a, t in zip(answers, truths, strict=True)]
         return np.array(right, dtype=np.float64)
 
     # -- baselines ---------------------------------------------------------------------------------------------------
@@ -45,20 +45,27 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
         if self.encoder.multi:
             binarizer = MultiLabelBinarizer(classes=self.encoder.classes, sparse_output=True)
             return FunctionTransformer(
-                lambda vs: binarizer.fit_transform([() if v is None else map(name_of, members(v)) for v in vs])
+                lambda vs: binarizer.fit_transform(
+                    [() if v is None else map(self.encoder.name, members(v)) for v in vs]
+                )
             )
-        return make_pipeline(_names(), as_keys(), OneHotEncoder(handle_unknown="ignore"))
+        return make_pipeline(self._names(), as_keys(), OneHotEncoder(handle_unknown="ignore"))
+
+    def _names(self) -> Any:
+        from sklearn.preprocessing import FunctionTransformer
+
+        return FunctionTransformer(lambda values: ["" if v is None else self.encoder.name(v) for v in values])
 
     def views(self) -> dict[str, Any]:
         from sklearn.pipeline import make_pipeline
 
         if self.encoder.multi:
             return {LINEAR: self.features()}
-        views = {LINEAR: self.features(), KEYS: make_pipeline(_names(), as_keys())}
+        views = {LINEAR: self.features(), KEYS: make_pipeline(self._names(), as_keys())}
         if len(self.encoder.classes) > _MANY_NAMES:
             from onetrunk.columns.families.baselines.ngram_features import NgramFeatures
 
-            views |= {kind: make_pipeline(_names(), NgramFeatures(kind)) for kind in (WORDS, CHARACTERS)}
+            views |= {kind: make_pipeline(self._names(), NgramFeatures(kind)) for kind in (WORDS, CHARACTERS)}
         return views
 
     def baselines(self) -> dict[str, Any]:
@@ -78,7 +85,7 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
     def target(self, values: Sequence[Any]) -> np.ndarray:
         if self.encoder.multi:
             return np.stack([self.encoder.encode(v)["hot"] for v in values])
-        return np.array([name_of(v) for v in values])
+        return np.array([self.encoder.name(v) for v in values])
 
     def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
         encoder, p = self.encoder, estimator.predict_proba(features)
@@ -106,7 +113,7 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
         from sklearn.metrics import ConfusionMatrixDisplay
 
         ConfusionMatrixDisplay.from_predictions(
-            [name_of(t) for t in truths],
+            [self.encoder.name(t) for t in truths],
             [name_of(a.value) for a in answers],
             labels=self.encoder.classes,
             normalize=None,
@@ -118,9 +125,3 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
         axes.set_xlabel("answered")
         axes.set_ylabel("true")
         return True
-
-
-def _names() -> Any:
-    from sklearn.preprocessing import FunctionTransformer
-
-    return FunctionTransformer(lambda values: ["" if v is None else name_of(v) for v in values])

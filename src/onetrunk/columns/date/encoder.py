@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from onetrunk.columns.families.scalar.encoder import ScalarEncoder
+from onetrunk.core.encoder import Convention
 from onetrunk.core.errors import BadValueError
-from onetrunk.core.values import in_memory
+from onetrunk.core.values import blocks, in_memory
 
 _EPOCH = dt.datetime(1970, 1, 1)
 DAY = 86_400
@@ -40,7 +41,11 @@ _CHINESE = re.compile(r"(?P<y>\d{4})年(?P<m>\d{1,2})月(?P<d>\d{1,2})日" + _TI
 _YEAR_LAST = re.compile(r"(?P<a>\d{1,2})([-/.])(?P<b>\d{1,2})\2(?P<y>\d{4})" + _TIME)
 _DAY_NAMED = re.compile(r"(?P<d>\d{1,2})[ -](?P<name>[A-Za-z]{3,9})\.?[ -](?P<y>\d{4})" + _TIME)
 _NAMED_DAY = re.compile(r"(?P<name>[A-Za-z]{3,9})\.? (?P<d>\d{1,2}), ?(?P<y>\d{4})" + _TIME)
+_MONTH = re.compile(r"(?P<y>\d{4})(?:-(?P<m>\d{2})|年(?P<m2>\d{1,2})月)")
 _PATTERNS = (_YEAR_FIRST, _CHINESE, _YEAR_LAST, _DAY_NAMED, _NAMED_DAY)
+_ORDER = {True: "dmy", False: "mdy"}
+_DAY_FIRST = {"dmy": True, "mdy": False, None: None}
+_FIRST_COMES = {True: "the day comes before the month", False: "the month comes before the day"}
 _MONTHS = (
     "january", "february", "march", "april", "may", "june",
     "july", "august", "september", "october", "november", "december",
@@ -53,13 +58,57 @@ class DateEncoder(ScalarEncoder):
     """
 
     type_name = "date"
+    notations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "dmy": {"order": "dmy"},
+        "mdy": {"order": "mdy"},
+        "ymd": {},
+    }
 
-    day_first: bool | None  # None: the training values do not tell
+    class Options(ScalarEncoder.Options):
+        order: Literal["dmy", "mdy"] | None = None  # of day, month and year in 01/02/2024; None: as the values tell
+
+    options: Options
+    day_first: bool | None  # None: nothing tells
     aware: bool  # do moments have a time zone?
     resolution: int  # seconds; 0: finer
     cycles: list[str]  # in which training values differ
 
+    def __init__(self, options: dict[str, Any] | None = None) -> None:
+        super().__init__(options)
+        self.day_first = _DAY_FIRST[self.options.order]
+
     # -- knowledge ------------------------------------------------------------------------------------------
+    @classmethod
+    def convention(cls, values: Sequence[Any], likely: Mapping[str, Any]) -> Convention | None:
+        told: dict[bool, str] = {}
+        unclear = None
+        for block in blocks(values):
+            for text in dict.fromkeys(value for value in block if isinstance(value, str)):
+                match _year_last(text):
+                    case None:
+                        pass
+                    case True | False as day_first:
+                        told.setdefault(day_first, text)
+                    case "either":
+                        unclear = unclear or text
+            if len(told) == 2:
+                break
+        if len(told) == 1:
+            ((day_first, text),) = told.items()
+            return Convention({"order": _ORDER[day_first]}, f"{_FIRST_COMES[day_first]}, as {text!r} tells")
+        if unclear is None:
+            return None
+        if not told and likely.get("order"):
+            day_first = likely["order"] == "dmy"
+            return Convention({"order": likely["order"]}, f"{_FIRST_COMES[day_first]}, as in other columns", False)
+        why = f"some values tell one, some the other ({told[True]!r}, {told[False]!r})" if told else "nothing tells"
+        return Convention(
+            {},
+            f"does the day or the month come first in {unclear!r}? {why[0].upper()}{why[1:]}. Say it: the type is "
+            "date:dmy or date:mdy (--types)",
+            False,
+        )
+
     @classmethod
     def recognise(cls, values: Sequence[Any]) -> float:
         order = _day_first(values)
@@ -69,7 +118,7 @@ class DateEncoder(ScalarEncoder):
 
     def fit(self, values: Sequence[Any]) -> None:
         values = in_memory(values)
-        self.day_first = _day_first(values)
+        self.day_first = _DAY_FIRST[self.options.order] if self.options.order else _day_first(values)
         moments = [moment for value in values if (moment := _try(value, self.day_first)) is not None]
         self.aware = any(moment.tzinfo is not None for moment in moments)
         seconds = [_seconds(moment) for moment in moments]
@@ -120,6 +169,12 @@ class DateEncoder(ScalarEncoder):
     def to_line(self, value: Any) -> float:
         return _seconds(_read(value, self.day_first))
 
+    def plain(self, values: list[Any]) -> list[Any]:
+        if not any(isinstance(value, str) for value in values):
+            return values
+        moments = [_try(value, self.day_first) if isinstance(value, str) else None for value in values]
+        return [v if moment is None else moment for v, moment in zip(values, moments, strict=True)]
+
     def from_line(self, position: float) -> dt.date | dt.datetime:
         if self.resolution:
             position = round(position / self.resolution) * self.resolution
@@ -154,6 +209,8 @@ def _read(value: Any, day_first: bool | None) -> dt.datetime:
     if not isinstance(value, str):
         raise BadValueError(f"expected a date, found {value!r} ({type(value).__name__})")
     text = value.strip()
+    if whole := _MONTH.fullmatch(text):
+        text = f"{whole['y']}-{whole['m'] or whole['m2']}-01"
     match = next(filter(None, (pattern.fullmatch(text) for pattern in _PATTERNS)), None)
     if match is None:
         raise BadValueError(f"{value!r} is not a date; write YYYY-MM-DD or YYYY-MM-DD HH:MM:SS")
@@ -178,8 +235,8 @@ def _month_and_day(value: str, fields: dict[str, Any], day_first: bool | None) -
     if day_first is None:
         if a <= 12 and b <= 12 and a != b:
             raise BadValueError(
-                f"{value!r} is ambiguous: the training rows do not tell whether the day or the month comes "
-                "first; write YYYY-MM-DD"
+                f"{value!r} is ambiguous: nothing tells whether the day or the month comes first; the type is date:dmy "
+                "or date:mdy (--types), or write YYYY-MM-DD"
             )
         day_first = a > 12
     return (b, a) if day_first else (a, b)
@@ -212,14 +269,19 @@ def _try(value: Any, day_first: bool | None) -> dt.datetime | None:
 
 def _day_first(values: Sequence[Any]) -> bool | None:
     """How the column writes 05/04/2024, told by values like 31/01/2024; None if nothing or both are told."""
-    day_first = set()
-    for value in values:
-        match = _YEAR_LAST.fullmatch(value.strip()) if isinstance(value, str) else None
-        if match and int(match["a"]) > 12:
-            day_first.add(True)
-        elif match and int(match["b"]) > 12:
-            day_first.add(False)
-    return day_first.pop() if len(day_first) == 1 else None
+    told = {_year_last(value) for value in values if isinstance(value, str)} & {True, False}
+    return bool(told.pop()) if len(told) == 1 else None
+
+
+def _year_last(text: str) -> bool | Literal["either"] | None:
+    """Does the day come first in 31/01/2024? None where it is no such date, or where day and month are one number."""
+    found = _YEAR_LAST.fullmatch(text.strip())
+    if found is None:
+        return None
+    a, b = int(found["a"]), int(found["b"])
+    if a > 12 or b > 12:
+        return a > 12
+    return "either" if a != b else None
 
 
 def _seconds(moment: dt.datetime) -> float:

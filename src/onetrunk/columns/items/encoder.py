@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from onetrunk.columns.families.history.encoder import FIRST, HistoryEncoder, HistoryOptions
-from onetrunk.columns.families.names import name_of
+from onetrunk.columns.families.history.encoder import HistoryEncoder, HistoryOptions
 from onetrunk.core import rng
 from onetrunk.core.errors import BadValueError, DataError
 
@@ -79,7 +78,7 @@ class ItemsEncoder(HistoryEncoder):
         item = self.listed(value)[0]
         if item is None:
             raise BadValueError("the item that came next is missing")
-        return self.rows_of(self.asked).get(name_of(item), FIRST - 1) - FIRST
+        return self.finder(self.asked)(item)
 
     def listed(self, value: Any) -> list[Any]:
         """The items of a history or of a ranked list, in order."""

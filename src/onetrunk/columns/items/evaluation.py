@@ -9,7 +9,6 @@ import numpy as np
 
 from onetrunk.columns.families.history.encoder import FIRST
 from onetrunk.columns.families.history.evaluation import HistoryEvaluation
-from onetrunk.columns.families.names import name_of
 from onetrunk.columns.items.encoder import ItemsEncoder
 from onetrunk.columns.items.ranking import Ranking, as_ranking, fill_ranks
 from onetrunk.core.answer import Answer
@@ -47,8 +46,9 @@ class ItemsEvaluation(HistoryEvaluation[ItemsEncoder]):
         """The rank of what came next, and out of how many; a list alone is ranked as it stands."""
         if isinstance(answer, Ranking) and item in answer.ranks:
             return answer.ranks[item]
-        names = [name_of(v) for v in self.encoder.listed(answer.value)]
-        own = name_of(self.encoder.listed(truth)[0])
+        name = self.encoder.finder(self.encoder.asked).name
+        names = [name(v) for v in self.encoder.listed(answer.value)]
+        own = name(self.encoder.listed(truth)[0])
         return 1.0 + names.index(own) if own in names else np.inf, len(self.encoder.counts)
 
     # -- baselines ---------------------------------------------------------------------------------------------------

@@ -1,40 +1,94 @@
-"""Numbers and their spellings: "3.5", "-1e3", "1,234"."""
+"""Numbers and their spellings: "3.5", "-1e3", "1,234", "3,5 kg", "70%", "$1.2k", "2万"."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from onetrunk.columns.families.scalar.encoder import ScalarEncoder
+from onetrunk.columns.number.notation import Notation, decide
 from onetrunk.core.content import Content
+from onetrunk.core.encoder import Convention
 from onetrunk.core.errors import BadValueError
+from onetrunk.core.values import blocks
+from onetrunk.data.readers.cells import are_codes
 
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
-_PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_CODE = re.compile(r"0\d+")  # 007, 01730: a name made of digits
-_NOT_FINITE = {"nan", "inf", "infinity"}
 _FEW = 10  # as many whole numbers or fewer look like classes
+_EXACT = 1 << 53  # whole numbers beyond are not all floats
+_MAX_SPELLINGS = 50_000  # different ones by which a column's notation is known
+_PLAIN = Notation()
 
 
 class NumberEncoder(ScalarEncoder):
-    """int, float, Decimal, or their spellings: "3.5", "-1e3", "1,234" (commas between thousands)."""
+    """int, float, Decimal, or their spellings, in the column's notation: "3.5", "-1e3", "1,234"; with the option
+    `decimal` "3,5"; with `unit` "3.5 kg"."""
 
     type_name = "number"
+    notations: ClassVar[Mapping[str, Mapping[str, Any]]] = {"comma": {"decimal": ","}, "point": {"decimal": "."}}
+
+    class Options(ScalarEncoder.Options):
+        decimal: Literal[".", ","] = "."  # what stands before the decimals
+        unit: str = ""  # what stands before or after every number, like kg, % or $
+        short: bool = False  # k, M and B stand for thousands, millions and billions
+
+    options: Options
+
+    @property
+    def notation(self) -> Notation:
+        return Notation(self.options.decimal, self.options.unit, self.options.short)
 
     @classmethod
     def recognise(cls, values: Sequence[Any]) -> float:
-        parsed = [_try(value) for value in values if not (isinstance(value, str) and _CODE.fullmatch(value.strip()))]
-        numbers = [number for number in parsed if number is not None]
+        notation = _PLAIN
+        texts = Counter(value.strip() for value in values if isinstance(value, str))
+        if texts:
+            if are_codes(texts, len(values)):
+                return 0.0
+            decision = decide(texts, {})
+            notation = _PLAIN if decision is None else decision.notation
+        found = [_try(value, notation) for value in values if not (isinstance(value, int) and abs(value) > _EXACT)]
+        numbers = [number for number in found if number is not None]
         share = len(numbers) / max(1, len(values))
         if share < 0.8:  # a few words among numbers are bad values, not another type
             return 0.0
-        classes = len(numbers) >= 50 and len(set(numbers)) <= _FEW and all(n.is_integer() for n in numbers)
+        classes = len(numbers) >= 50 and len(set(numbers)) <= _FEW
+        classes = classes and (notation != _PLAIN or all(n.is_integer() for n in numbers))
         return (0.6 if classes else 0.95) * share
+
+    @classmethod
+    def convention(cls, values: Sequence[Any], likely: Mapping[str, Any]) -> Convention | None:
+        counts: Counter[str] = Counter()
+        for block in blocks(values):
+            counts.update(value.strip() for value in block if isinstance(value, str))
+        if len(counts) > _MAX_SPELLINGS:
+            step = len(counts) // _MAX_SPELLINGS + 1
+            counts = Counter(dict(list(counts.items())[::step]))
+        decision = decide(counts, likely) if counts else None
+        if decision is None or (decision.notation == _PLAIN and decision.sure):
+            return None
+        notation, example = decision.notation, decision.example
+        message: list[str] = []
+        options: dict[str, Any] = {}
+        if notation.decimal == ",":
+            options["decimal"] = ","
+            message.append(f"numbers have a decimal comma, like {example!r}")
+        if notation.short:
+            options["short"] = True
+            message.append("k, M and B stand for thousands, millions and billions")
+        if notation.unit:
+            options["unit"] = notation.unit
+            message.append(f"numbers are in {notation.unit}")
+        if not decision.sure:
+            number, other = notation.number(example), Notation(",", notation.unit, notation.short).number(example)
+            message.append(
+                f"{example!r} was read as {number:g}; if it means {other:g}, the type is number:comma (--types)"
+            )
+        return Convention(options, "; ".join(message), decision.sure)
 
     @classmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
@@ -72,7 +126,23 @@ class NumberEncoder(ScalarEncoder):
         return str(int(number)) if number.is_integer() else repr(number)
 
     def to_line(self, value: Any) -> float:
-        return _number(value)
+        return _number(value, self.notation)
+
+    @property
+    def unit(self) -> str:
+        return self.options.unit
+
+    @property
+    def reads_cells(self) -> bool:
+        """Of a column with decimal commas: 1.234 looks like another number."""
+        return self.options.decimal == ","
+
+    def plain(self, values: list[Any]) -> list[Any]:
+        if not any(isinstance(value, str) for value in values):
+            return values
+        notation = self.notation
+        numbers = [_try(value, notation) if isinstance(value, str) else None for value in values]
+        return [v if number is None else number for v, number in zip(values, numbers, strict=True)]
 
     def encode_all(self, values: Sequence[Any], bad: Callable[[int, str], None]) -> tuple[Content, np.ndarray]:
         present = np.array([value is not None for value in values], dtype=bool)
@@ -96,33 +166,25 @@ def _plain_numbers(values: Sequence[Any]) -> np.ndarray | None:
     return numbers if np.isfinite(numbers).all() else None
 
 
-def _number(value: Any) -> float:
+def _number(value: Any, notation: Notation) -> float:
     """A finite float. Raises BadValueError naming what was found."""
     if isinstance(value, str):
-        text = value.strip()
-        if text.lstrip("+-").lower() in _NOT_FINITE:
-            raise BadValueError(f"{value!r} is not a finite number")
-        if _THOUSANDS.fullmatch(text):
-            text = text.replace(",", "")
-        elif not _PLAIN.fullmatch(text):
-            raise BadValueError(f"{value!r} is not a number")
-        number = float(text)
-    elif isinstance(value, bool) or not isinstance(value, int | float | Decimal | np.integer | np.floating):
+        return notation.number(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | np.integer | np.floating):
         raise BadValueError(f"expected a number, found {value!r} ({type(value).__name__})")
-    else:
-        try:
-            number = float(value)
-        except OverflowError:
-            raise BadValueError("a whole number above 1.8e308 cannot be held") from None
-        except ValueError:  # Decimal's signalling NaN
-            number = math.nan
+    try:
+        number = float(value)
+    except OverflowError:
+        raise BadValueError("a whole number above 1.8e308 cannot be held") from None
+    except ValueError:  # Decimal's signalling NaN
+        number = math.nan
     if not math.isfinite(number):
         raise BadValueError(f"{value!r} is not a finite number")
     return number
 
 
-def _try(value: Any) -> float | None:
+def _try(value: Any, notation: Notation = _PLAIN) -> float | None:
     try:
-        return _number(value)
+        return _number(value, notation)
     except BadValueError:
         return None

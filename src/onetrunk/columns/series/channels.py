@@ -10,7 +10,7 @@ import numpy as np
 
 from onetrunk.core.errors import BadValueError, DataError
 
-_FLOOR = 0.01  # of the scale that a history is normed by, in the unit of its values
+_FLOOR = 0.01  # of the scale that a history is normed by, as a share of its size
 _MAX_SEASON = 400
 _MIN_ALIKE, _AS_ALIKE = 0.1, 0.9  # correlation of a season with the next, and share of the best
 _SAMPLE = 20  # values among which a season is sought
@@ -107,6 +107,16 @@ class Channels:
         """Standard deviations [..., C] in the column's own units."""
         return x * np.array(self.scale) + self.centre
 
+    def norm(self, past: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation [m, C] of what is there of `past` [m, C, L], in the column's own.
+
+        The smallest is a share of the column's, and less of a history that is smaller than the column's values are:
+        series of many sizes are each normed by their own. 0 and 1 where nothing is there."""
+        centre, scale = np.array(self.centre), np.array(self.scale)
+        size = _size(past * scale[:, None] + centre[:, None])
+        floor = _FLOOR * np.minimum(1, size / np.hypot(centre, scale))
+        return norm(past, floor, nothing=_FLOOR)
+
     def written(self, x: np.ndarray) -> Any:
         """Own units [T, C] as values of the column are written."""
         if self.names:
@@ -151,14 +161,26 @@ def filled(x: np.ndarray) -> np.ndarray:
     return np.nan_to_num(np.take_along_axis(x, last, axis=0))
 
 
-def norm(past: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation [m, C] of what is there of `past` [m, C, L]; 0 and 1 where nothing is."""
+def _size(x: np.ndarray) -> np.ndarray:
+    """The root of the mean square [...] of what is there of x [..., L]; 0 where nothing is."""
+    there = np.isfinite(x)
+    return np.sqrt((np.where(there, x, 0) ** 2).sum(-1) / np.maximum(there.sum(-1), 1))
+
+
+def norm(past: np.ndarray, floor: np.ndarray | None = None, nothing: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation [m, C] of what is there of `past` [m, C, L]; 0 and 1 where nothing is.
+
+    Deviations are at least about `floor` [m, C] (by default a share of the history's size), and `nothing` where it and
+    the floor are 0: where a history is 0 all the time.
+    """
+    floor = _FLOOR * _size(past) if floor is None else floor
     there = np.isfinite(past)
     count = there.sum(-1)
     filled = np.where(there, past, 0)
     centre = filled.sum(-1) / np.maximum(count, 1)
     spread = (np.where(there, past - centre[..., None], 0) ** 2).sum(-1) / np.maximum(count, 1)
-    return centre, np.where(count > 0, np.sqrt(spread + _FLOOR**2), 1.0)
+    scale = np.sqrt(spread + floor**2)
+    return centre, np.where(count > 0, np.where(scale > 0, scale, nothing), 1.0)
 
 
 def season(arrays: Sequence[np.ndarray]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from onetrunk.columns.families.patches.levels import noisy, velocity_weight
-from onetrunk.columns.series.channels import Channels, norm, read
+from onetrunk.columns.series.channels import Channels, read
 from onetrunk.columns.series.display import bars, summary
 from onetrunk.columns.series.linear import ridge
 from onetrunk.core import rng
@@ -157,10 +157,10 @@ class SeriesEncoder(Encoder, History):
 
     # -- values to arrays ----------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
-        return {"x": self.channels.scaled(value).astype(np.float32)}
+        return {"x": self.channels.scaled(value)}  # float64: of a small series beside large ones float32 leaves little
 
     def blank(self) -> dict[str, np.ndarray]:
-        return {"x": np.zeros((1, len(self.channels)), dtype=np.float32)}
+        return {"x": np.zeros((1, len(self.channels)))}
 
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
         missing = int(np.isnan(content.gather()["x"]).sum()) if len(content) else 0
@@ -184,7 +184,7 @@ class SeriesEncoder(Encoder, History):
         dropout = self.options.patch_dropout * context.augment
         masked = u < (self.options.mask_rate if context.role == Role.MASKED else dropout)
         visible = np.where(masked[..., None], np.nan, x)
-        centre, scale = norm(visible.reshape(m, C, N * P))
+        centre, scale = self.channels.norm(visible.reshape(m, C, N * P))
         arrays = self.patches(visible, centre, scale)
         if context.role == Role.GIVEN:
             return Segment(arrays, lens)
@@ -206,7 +206,7 @@ class SeriesEncoder(Encoder, History):
         index = ends[:, None] - points + np.arange(points)
         x = content.data["x"]
         if not len(x):
-            return np.full((len(ends), len(self.channels), points), np.nan, dtype=np.float32)
+            return np.full((len(ends), len(self.channels), points), np.nan)
         values = x[np.clip(content.starts[:, None] + index, 0, len(x) - 1)]
         inside = (index >= 0) & (index < content.lens[:, None])
         return np.where(inside[..., None], values, np.nan).transpose(0, 2, 1)
@@ -253,7 +253,7 @@ class SeriesEncoder(Encoder, History):
         points, H = self.asked_patches * self.options.patch, self.options.horizon
         cut = np.maximum(ends - H, 0)
         seen = self.history(content.window(np.zeros_like(cut), cut))
-        centre, scale = norm(seen)
+        centre, scale = self.channels.norm(seen)
         came = self._ending(content, cut + points, points)
         after = np.arange(points) >= np.minimum(ends - cut, H)[:, None]
         came[np.broadcast_to(after[:, None], came.shape)] = np.nan

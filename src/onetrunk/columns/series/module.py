@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onetrunk.columns.series.channels import norm
 from onetrunk.columns.series.encoder import PATH, QUANTILES, SEEN, SLOT, SeriesEncoder
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer, Sampling
@@ -61,14 +60,16 @@ class SeriesModule(ColumnModule[SeriesEncoder]):
                 "Paths are drawn only of a series that has learnt it: train it with the option paths=true."
             )
         C, N, P, K = len(encoder.channels), encoder.seen_patches, self.options.patch, encoder.asked_patches
-        seen = np.full((n, C, N * P), np.nan, dtype=np.float32)
+        seen = np.full((n, C, N * P), np.nan)
         if context.prompt is not None:
             seen = encoder.history(context.prompt)
-        centre, scale = norm(seen)
+        centre, scale = encoder.channels.norm(seen)
+        sizes = np.array(encoder.channels.scale)
         arrays = {
             "patch": encoder.patches(seen.reshape(n, C, N, P), centre, scale)["patch"].reshape(n, C * N, -1),
             "past": encoder.normed_history(seen, centre, scale),
-            "norm": np.stack([centre, scale], axis=-1),
+            # In own units: a small series lies so near the others' mean that float32 would lose it.
+            "norm": np.stack([centre * sizes + encoder.channels.centre, scale * sizes], axis=-1),
             "path": rng.normal(rng.mix(context.keys, "noise"), C, K, P),
         }
         state = context.state("temperature", "steps")
@@ -114,10 +115,10 @@ class SeriesModule(ColumnModule[SeriesEncoder]):
     def finish(self, state: State) -> list[Answer]:
         """The mean with quantiles and a central 90 % interval; where paths are drawn, one of them."""
         H, channels = self.options.horizon, self.encoder.channels
-        centre, scale = state["norm"][..., None].unbind(2)
+        centre, scale = state["norm"].cpu().double()[..., None].unbind(2)
 
         def own(x: Tensor) -> np.ndarray:  # [n, C, points] to [n, H, C]
-            return channels.own((x[..., :H] * scale + centre).double().cpu().numpy().transpose(0, 2, 1))
+            return (x[..., :H].cpu().double() * scale + centre).numpy().transpose(0, 2, 1)
 
         mean, *quantiles = (own(x) for x in state["forecast"].unbind(-1))
         levels = np.sort(np.stack(quantiles), axis=0)

@@ -21,7 +21,7 @@ from tokenizers.models import Unigram
 from onetrunk.columns.families.tokens.encoder import MANY_VALUES, TokenEncoder, TokenOptions, token_arrays
 from onetrunk.columns.families.tokens.special_tokens import OWN, SpecialTokens, TokenHead
 from onetrunk.columns.families.tokens.tokenizers import character_tokenizer, train_bpe
-from onetrunk.columns.text.conversations import ANSWERS, is_conversation, rendered, replies, turns
+from onetrunk.columns.text.conversations import ANSWERS, has_turns, is_conversation, proper, rendered, replies, turns
 from onetrunk.core.content import Content
 from onetrunk.core.encoder import Gapped, Growth
 from onetrunk.core.errors import BadValueError, DataError
@@ -56,7 +56,7 @@ class TextEncoder(TokenEncoder, Wide, Gapped):
     @classmethod
     def recognise(cls, values: Sequence[Any]) -> float:
         if values and all(is_conversation(v) for v in values):
-            return 0.9 if all("role" in turn for v in values for turn in v) else 0.0
+            return 0.95 if all(map(has_turns, values)) else 0.0
         if not all(isinstance(v, str) for v in values):
             return 0.0
         return 0.8 if any(" " in v.strip() or len(v) > 30 for v in values) else 0.6
@@ -93,7 +93,10 @@ class TextEncoder(TokenEncoder, Wide, Gapped):
         texts = _pieces(values)
         characters = Counter(c for text in texts for c in set(text))
         if not characters:
-            raise DataError("A text column needs at least one training row that is not empty; all are empty.")
+            reason = next(filter(None, map(_why_not, values)), "all are empty")
+            raise DataError(
+                f"A text column needs at least one training row that can be used and is not empty: {reason}."
+            )
         if self.options.unit == "character":
             rare = 1 if len(texts) > MANY_VALUES else 0  # it becomes <|unknown|>
             kept = sorted(c for c, count in characters.items() if count > rare)
@@ -177,6 +180,25 @@ class TextEncoder(TokenEncoder, Wide, Gapped):
         return {"tokenizer.json": self.tokenizer.to_str(pretty=True)}
 
     # -- values to arrays ----------------------------------------------------------------------------------------------
+    @property
+    def reads_cells(self) -> bool:
+        return True
+
+    def plain(self, values: list[Any]) -> list[Any]:
+        """Conversations in the one form that all others mean."""
+        if not any(map(is_conversation, values)):
+            return values
+        return [proper(v) if is_conversation(v) and _why_not(v) is None else v for v in values]
+
+    def teaches(self, content: Content) -> np.ndarray:
+        """Of a conversation without a turn of the assistant nothing is learnt."""
+        if not self.learnt_conversations:
+            return super().teaches(content)
+        learnt = np.add.reduceat(np.append(content.gather()["learnt"], False), np.cumsum(content.lens) - content.lens)
+        return (learnt > 0) | (content.lens == 0)
+
+    teaches_nothing = f"no conversation has a turn of {ANSWERS!r}, whose turns are learnt"
+
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         if is_conversation(value):
             return self._encode_turns(value) if self.template is None else self._encode_by_template(value)
@@ -199,8 +221,8 @@ class TextEncoder(TokenEncoder, Wide, Gapped):
             raise BadValueError("a conversation, and this column learnt from texts only: fine-tune it on conversations")
         between = np.array([self.special.end, self.special.start], dtype=np.int32)
         pieces: list[tuple[np.ndarray, bool]] = []
-        proper = turns(value)
-        for role, content in proper if proper[-1][0] == ANSWERS else [*proper, (ANSWERS, "")]:
+        spoken = turns(value)
+        for role, content in spoken if spoken[-1][0] == ANSWERS else [*spoken, (ANSWERS, "")]:
             if pieces:
                 pieces += [(between[:1], pieces[-1][1]), (between[1:], False)]
             pieces += [(self._ids(f"{role}\n"), False), (self._ids(_checked(content)), role == ANSWERS)]
@@ -272,11 +294,11 @@ class TextEncoder(TokenEncoder, Wide, Gapped):
         """Of a conversation, what came before its last reply, and that reply."""
         if not is_conversation(value):
             return None, value
-        proper = turns(value)
-        last = max((i for i, (role, _) in enumerate(proper) if role == ANSWERS), default=0)
+        spoken = turns(value)
+        last = max((i for i, (role, _) in enumerate(spoken) if role == ANSWERS), default=0)
         if not last:
             raise BadValueError("a conversation without a reply")
-        return list(value[:last]), proper[last][1]
+        return list(value[:last]), spoken[last][1]
 
     def text_to_write(self, value: Any) -> str:
         return "\n".join(replies(value)) if is_conversation(value) else str(value)
@@ -336,6 +358,16 @@ def _pieces(values: Sequence[Any]) -> list[str]:
                 _checked(piece) for role, content in [*turns(value), (ANSWERS, "")] for piece in (f"{role}\n", content)
             ]
     return out
+
+
+def _why_not(value: Any) -> str | None:
+    """Why a conversation cannot be used."""
+    if is_conversation(value):
+        try:
+            turns(value)
+        except BadValueError as error:
+            return str(error)
+    return None
 
 
 def _checked(value: Any) -> str:

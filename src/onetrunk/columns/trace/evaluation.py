@@ -9,7 +9,6 @@ import numpy as np
 
 from onetrunk.columns.families.history.encoder import FIRST
 from onetrunk.columns.families.history.evaluation import HistoryEvaluation
-from onetrunk.columns.families.names import name_of
 from onetrunk.columns.trace.answers import Shares, Traced
 from onetrunk.columns.trace.encoder import TraceEncoder
 from onetrunk.core.answer import Answer
@@ -32,7 +31,7 @@ class TraceEvaluation(HistoryEvaluation[TraceEncoder]):
             probabilities = self.probabilities(answer, truth)
             then = self.encoder.asked_values(truth)[-len(probabilities) :]
             known = [i for i, v in enumerate(then) if v is not None]
-            names += [name_of(then[i]) for i in known]
+            names += [self.encoder.finder(self.encoder.asked).name(then[i]) for i in known]
             p.append(probabilities[known])
         p_NC = np.concatenate(p)
         measured = classification(names, [classes[i] for i in p_NC.argmax(1)], p_NC, classes)
@@ -46,8 +45,8 @@ class TraceEvaluation(HistoryEvaluation[TraceEncoder]):
         if isinstance(answer, Shares):
             rows = encoder.encode(truth)[answer.field or encoder.asked]
             return answer.by_class[np.maximum(rows - FIRST + 1, 0) if answer.field else np.zeros_like(rows)]
-        index = encoder.rows_of(encoder.asked)
-        own = [index.get(name_of(v), FIRST) - FIRST for v in encoder.asked_values(answer.value)]
+        find = encoder.finder(encoder.asked)
+        own = [max(0, find(v)) for v in encoder.asked_values(answer.value)]
         return np.eye(len(encoder.counts))[own]
 
     # -- baselines ---------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from onetrunk.core.errors import DataError
 from onetrunk.core.unpacking import Unpacked
+from onetrunk.core.values import loaded
 from onetrunk.data.readers.common import Columns, Notes, check_names, plain
 from onetrunk.data.spool import ArrowValues, Decode, Spool
 
@@ -59,7 +60,7 @@ def from_batches(batches: Iterable[pa.RecordBatch], where: object, names: list[s
         batch.validate(full=True)  # or one changed byte of a file is an access beyond its end
         for first in range(0, batch.num_rows, _ROWS):
             spool.append(_lasting(batch.slice(first, _ROWS)))
-    return columns_of(spool, names, lambda name, batch: PLAIN)
+    return columns_of(spool, names, lambda name: PLAIN)
 
 
 def _lasting(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -88,14 +89,18 @@ def _without_views(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def columns_of(spool: Spool, names: list[str], decoder: Callable[[str, int], Decode]) -> Columns:
-    """The columns of what was spooled: lists where it is small. `decoder(name, i)` makes values of the i-th batch."""
+def columns_of(
+    spool: Spool, names: list[str], decoder: Callable[[str], Decode], cells: Decode | None = None
+) -> Columns:
+    """The columns of what was spooled: in memory where it is small. `decoder(name)` makes a column's values, `cells`
+    what stands in a text file."""
     in_memory, batches = spool.in_memory, spool.batches()
     columns: Columns = {}
     for i, name in enumerate(names):
-        decoders = [decoder(name, k) for k in range(len(batches))]
-        values = ArrowValues([batch.column(i) for batch in batches], decoders)
-        columns[name] = list(values) if in_memory else values
+        decode = decoder(name)
+        arrays = [batch.column(i) for batch in batches]
+        values = ArrowValues(arrays, [decode] * len(arrays), cells=None if decode is cells else cells)
+        columns[name] = loaded(values) if in_memory else values
     return columns
 
 

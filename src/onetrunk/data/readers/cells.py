@@ -5,13 +5,22 @@ Kinds are Arrow's for CSV, in its order: whole numbers, truth values, dates, tim
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None", "?")
 TEXT, DECIMAL = "string", "decimal"
+
+_WORDS = pa.array(MISSING)
+_DIGITS = 16  # more are not all held by a float
+_ZERO_IN_FRONT = re.compile(r"[+-]?0\d")
+_LONG = re.compile(r"[+-]?\d+")
+_FRACTION = re.compile(r"^[+-]?(\d+\.\d*|\d*\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?$")
+_MAX_CODES = 1000  # different spellings that are looked at
+_FEW_CODES, _FEW_ROWS = 20, 0.05  # so many different ones, or this share of the rows, may be codes
 
 _TRUE = pa.array(["1", "true", "TRUE", "True"])
 _FALSE = pa.array(["0", "false", "FALSE", "False"])
@@ -55,26 +64,72 @@ _KINDS: dict[str, Callable[[pa.Array], pa.Array]] = {
 
 
 class Kind:
-    """Finds a column's kind from its cells, which come in blocks (Arrow strings, null where missing)."""
+    """Finds a column's kind from its cells, which come in blocks (Arrow strings, null where missing). Where words that
+    stand for missing values are `quoted`, they are data of a column of text, and nothing in any other."""
 
-    def __init__(self) -> None:
+    def __init__(self, quoted: bool = False) -> None:
         self._open = list(_KINDS)
         self._code = False  # 007 and 000001 are codes, not the numbers 7 and 1
+        self._rows = 0
+        self._spellings: set[str] | None = set()  # of numbers; None: too many for codes
+        self._quoted = quoted
 
     def look(self, cells: pa.Array) -> None:
         """Rules out the kinds that these cells are not of."""
         if not self._open:
             return
         cells = cells.drop_null()
+        if self._quoted:
+            cells = cells.filter(pc.invert(pc.is_in(cells, value_set=_WORDS)))
+        self._rows += len(cells)
         self._open = [kind for kind in self._open if _reads(kind, cells)]
-        if "whole" in self._open and not self._code:
-            self._code = bool(pc.any(pc.match_substring_regex(cells, r"^0\d")).as_py())
+        if self._open and not self._code and len(cells):
+            if "whole" in self._open:
+                self._code = bool(pc.any(pc.match_substring_regex(cells, r"^0\d")).as_py())
+            elif self._open[0] == DECIMAL:
+                self._look_for_codes(cells)
+
+    def _look_for_codes(self, cells: pa.Array) -> None:
+        """Cheap where there are none: most columns of decimals have many spellings."""
+        zero = cells.filter(pc.starts_with(cells, "0"))
+        zero = zero.filter(pc.invert(pc.starts_with(zero, "0.")))
+        long = cells
+        if (pc.max(pc.utf8_length(cells)).as_py() or 0) > _DIGITS:
+            long = cells.filter(pc.invert(pc.match_substring(cells, ".")))
+        self._code = are_codes(zero.to_pylist()) or (long is not cells and are_codes(long.to_pylist()))
+        if self._spellings is not None:
+            few = pc.unique(cells)
+            self._spellings.update(few.to_pylist() if len(few) <= _MAX_CODES else [])
+            if max(len(few), len(self._spellings)) > _MAX_CODES:
+                self._spellings = None
 
     @property
     def name(self) -> str:
         """Of all cells looked at so far."""
         first = self._open[0] if self._open else TEXT
-        return TEXT if first == "whole" and self._code else first
+        if first in ("whole", DECIMAL) and (self._code or self._has_twins()):
+            return TEXT
+        return first
+
+    def _has_twins(self) -> bool:
+        return bool(self._spellings) and are_codes(self._spellings or (), self._rows)
+
+
+def are_codes(spellings: Iterable[str], rows: int = 0) -> bool:
+    """Would these different spellings of numbers lose something as numbers? Zeros in front (007, 008.45), more digits
+    than a float holds, and, where they are few enough for codes of so many rows, two that are one number (3.1 and 3.10,
+    1E5 and 10E4). Whether a number has a point (1 and 1.0) is no such thing."""
+    spelt: dict[float, str] = {}
+    twins = False
+    for text in spellings:
+        text = text.strip()
+        if _ZERO_IN_FRONT.match(text) or (len(text) > _DIGITS and _LONG.fullmatch(text)):
+            return True
+        if _FRACTION.search(text):
+            number = float(text)
+            bare = text.lstrip("+0").lower()
+            twins |= number != 0 and spelt.setdefault(number, bare) != bare
+    return twins and len(spelt) <= max(_FEW_CODES, _FEW_ROWS * rows)
 
 
 def _reads(kind: str, cells: pa.Array) -> bool:
@@ -88,6 +143,9 @@ def _reads(kind: str, cells: pa.Array) -> bool:
     return True
 
 
-def typed(cells: pa.Array, kind: str) -> pa.Array:
+def typed(cells: pa.Array, kind: str, quoted: bool = False) -> pa.Array:
     """The cells as values of their column's kind."""
+    if quoted:
+        nothing = pc.equal(cells, "") if kind == TEXT else pc.is_in(cells, value_set=_WORDS)
+        cells = pc.if_else(pc.fill_null(nothing, False), pa.scalar(None, pa.string()), cells)
     return cells if kind == TEXT else _KINDS[kind](cells)

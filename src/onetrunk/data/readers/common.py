@@ -12,15 +12,29 @@ import mimetypes
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onetrunk.core.errors import DataError
-from onetrunk.core.values import Mapped, Repeated, Values, blocks, chain
+from onetrunk.core.values import Cells, Mapped, Repeated, Values, blocks, chain
 
 Columns = dict[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a person says of how files are written; None: what they look like."""
+
+    missing: tuple[str, ...] | None = None  # words that stand for a missing value, also in quotation marks
+    separator: str | None = None  # between the cells of CSV and TSV files
+
+
+DEFAULT = ReadOptions()
+
+
 Notes = list[str]
 
 _NESTED = (str, list, tuple, dict)
@@ -80,6 +94,15 @@ def as_files(values: Sequence[Any], folder: Path) -> Sequence[Any]:
         return values
     paths = Mapped(values, lambda names: [None if v is None else folder / v for v in names])
     return paths if isinstance(values, Values) else list(paths)
+
+
+def without_words(values: Sequence[Any], words: Sequence[str]) -> Sequence[Any]:
+    """The values, None where they are one of these words."""
+    if isinstance(values, Values):
+        return Mapped(values, lambda block: [None if isinstance(v, str) and v in words else v for v in block])
+    if isinstance(values, Cells) or not any(isinstance(v, str) and v in words for v in values):
+        return values
+    return [None if isinstance(v, str) and v in words else v for v in values]
 
 
 def join(tables: list[Columns]) -> Columns:

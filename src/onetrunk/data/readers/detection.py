@@ -16,6 +16,7 @@ from onetrunk.core.errors import DataError
 from onetrunk.data.readers.common import Columns, Notes, media
 from onetrunk.data.readers.json_lines import parse_json
 from onetrunk.data.readers.text import read_text
+from onetrunk.data.readers.upright import upright_boxes
 
 
 def splits_of(folder: Path, words: Mapping[str, str], notes: Notes) -> dict[str, Columns] | None:
@@ -55,6 +56,7 @@ def from_coco(path: Path, folder: Path, notes: Notes) -> Columns:
     try:
         names = {c["id"]: str(c["name"]) for c in data["categories"]}
         images = {image["id"]: str(image["file_name"]) for image in data["images"]}
+        sizes = [_size(image.get("width"), image.get("height")) for image in data["images"]]
         boxes: dict[Any, list[dict[str, Any]]] = {key: [] for key in images}
         crowds = strays = 0
         for entry in data["annotations"]:
@@ -74,7 +76,16 @@ def from_coco(path: Path, folder: Path, notes: Notes) -> Columns:
         if count:
             notes.append(f"{path.name}: left {count:,} boxes {what}.")
     find = _Pictures(folder, (path.parent, folder / path.stem, folder))
-    return {"image": find.all(list(images.values()), path), "boxes": list(boxes.values())}
+    pictures = find.all(list(images.values()), path)
+    return {"image": pictures, "boxes": upright_boxes(pictures, list(boxes.values()), sizes, path.name, notes)}
+
+
+def _size(width: Any, height: Any) -> tuple[float, float] | None:
+    """Of an annotation's picture, where it names one."""
+    try:
+        return (float(width), float(height)) if float(width) > 0 and float(height) > 0 else None
+    except (TypeError, ValueError):
+        return None
 
 
 class _Pictures:
@@ -114,7 +125,7 @@ def _voc(folder: Path, notes: Notes) -> dict[str, Columns]:
     sets = {split: path for split, path in sets.items() if path.is_file()}
     find = _Pictures(folder, (folder / "JPEGImages", folder))
     if not sets:
-        return {"": _voc_table(files.values(), find)}
+        return {"": _voc_table(files.values(), find, notes)}
     chosen = {
         split: [line.split()[0] for line in read_text(path, notes).splitlines() if line.strip()]
         for split, path in sets.items()
@@ -125,14 +136,16 @@ def _voc(folder: Path, notes: Notes) -> dict[str, Columns]:
     rest = len(files.keys() - {name for names in chosen.values() for name in names})
     if rest:
         notes.append(f"{folder.name}: left {rest:,} pictures that are in no set.")
-    return {split: _voc_table([files[name] for name in names], find) for split, names in chosen.items()}
+    return {split: _voc_table([files[name] for name in names], find, notes) for split, names in chosen.items()}
 
 
-def _voc_table(paths: Iterable[Path], find: _Pictures) -> Columns:
+def _voc_table(paths: Iterable[Path], find: _Pictures, notes: Notes) -> Columns:
     roots = {path: _xml(path) for path in paths}
     names = [_text(root, "filename") or f"{path.stem}.jpg" for path, root in roots.items()]
     boxes = [list(_voc_boxes(root, path)) for path, root in roots.items()]
-    return {"image": find.all(names, find.folder / "Annotations"), "boxes": boxes}
+    sizes = [_size(_text(root, "size/width"), _text(root, "size/height")) for root in roots.values()]
+    pictures = find.all(names, find.folder / "Annotations")
+    return {"image": pictures, "boxes": upright_boxes(pictures, boxes, sizes, "Annotations", notes)}
 
 
 def _voc_boxes(root: ElementTree.Element, path: Path) -> Iterator[dict[str, Any]]:

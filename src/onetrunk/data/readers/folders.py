@@ -15,7 +15,7 @@ from onetrunk.core.errors import DataError, UsageError, nearest
 from onetrunk.core.values import Repeated
 from onetrunk.data.readers import detection
 from onetrunk.data.readers.arrow import arrow, parquet
-from onetrunk.data.readers.common import Columns, Notes, as_files, join, media, rows, suffix_of
+from onetrunk.data.readers.common import DEFAULT, Columns, Notes, ReadOptions, as_files, join, media, rows, suffix_of
 from onetrunk.data.readers.delimited import delimited
 from onetrunk.data.readers.json_lines import json_file, json_lines
 from onetrunk.data.readers.text import read_text
@@ -33,9 +33,8 @@ def _whole_text(path: Path, notes: Notes) -> Columns:
     return {str(media(path)): [read_text(path, notes)]}
 
 
-READERS: dict[str, Callable[[Path, Notes], Columns]] = {
-    ".csv": delimited(","),
-    ".tsv": delimited("\t"),
+_CELLS = {".csv": delimited(","), ".tsv": delimited("\t")}
+_OTHERS: dict[str, Callable[[Path, Notes], Columns]] = {
     ".jsonl": json_lines,
     ".ndjson": json_lines,
     ".json": json_file,
@@ -46,16 +45,22 @@ READERS: dict[str, Callable[[Path, Notes], Columns]] = {
     **dict.fromkeys(WORKBOOKS, workbook),
     **dict.fromkeys(DATABASES, database),
 }
+READERS = (*_CELLS, *_OTHERS)
 
 
-def from_path(path: Path, notes: Notes) -> Columns:
+def _read_file(path: Path, notes: Notes, options: ReadOptions) -> Columns:
+    suffix = suffix_of(path)
+    return _CELLS[suffix](path, notes, options) if suffix in _CELLS else _OTHERS[suffix](path, notes)
+
+
+def from_path(path: Path, notes: Notes, options: ReadOptions = DEFAULT) -> Columns:
     """One file or folder. Raises UsageError when it is not there, DataError when it cannot be used."""
     path, inside = split_name(path)
     if not path.exists():
         names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UsageError(f"There is no file or folder {path}.{nearest(path.name, names)}")
     if path.is_dir():
-        return _folder(path, notes)
+        return _folder(path, notes, options)
     suffix = suffix_of(path)
     if suffix not in READERS:
         known = ", ".join(READERS)
@@ -68,7 +73,7 @@ def from_path(path: Path, notes: Notes) -> Columns:
     elif inside is not None:
         columns = (workbook if suffix in WORKBOOKS else database)(path, notes, inside)
     else:
-        columns = READERS[suffix](path, notes)
+        columns = _read_file(path, notes, options)
     if not columns or not len(next(iter(columns.values()))):
         raise DataError(f"{path} has no rows: only {'a header' if columns else 'nothing'} was found.")
     return {name: as_files(values, path.parent) for name, values in columns.items()}
@@ -88,12 +93,12 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if not p.name.startswith((".", "__")))
 
 
-def _folder(folder: Path, notes: Notes) -> Columns:
+def _folder(folder: Path, notes: Notes, options: ReadOptions) -> Columns:
     """Metadata beside files; pictures with boxes; named splits; one table; or files in class folders."""
     inside = _visible(folder)
     metadata = next((p for p in inside if p.name in ("metadata.csv", "metadata.jsonl", "metadata.parquet")), None)
     if metadata is not None:
-        return _with_metadata(metadata, notes)
+        return _with_metadata(metadata, notes, options)
     annotated = detection.splits_of(folder, SPLIT_OF, notes)
     if annotated is not None:
         return from_splits(annotated) if len(annotated) > 1 else next(iter(annotated.values()))
@@ -113,22 +118,22 @@ def _folder(folder: Path, notes: Notes) -> Columns:
         others = [p.name for p in tables if p not in split_of]
         if others:
             notes.append(f"{folder.name}: read {', '.join(p.name for p in split_of)}; left {', '.join(others)}.")
-        read = [(split, from_path(p, notes)) for p, split in split_of.items()]
+        read = [(split, from_path(p, notes, options)) for p, split in split_of.items()]
         order = [split for split in SPLITS if split in split_of.values()]
         return from_splits({split: join([columns for name, columns in read if name == split]) for split in order})
     folders = {SPLIT_OF[p.name.lower()]: p for p in inside if p.is_dir() and p.name.lower() in SPLIT_OF}
     if folders:
-        return from_splits({split: _folder(folders[split], notes) for split in SPLITS if split in folders})
+        return from_splits({split: _folder(folders[split], notes, options) for split in SPLITS if split in folders})
     tables = [p for p in tables if suffix_of(p) != ".txt"]
     if len(tables) == 1:
-        return from_path(tables[0], notes)
+        return from_path(tables[0], notes, options)
     if tables:
         raise DataError(f"{folder} holds several tables ({', '.join(p.name for p in tables)}): name one of them.")
     return _files_by_class(folder, notes)
 
 
-def _with_metadata(metadata: Path, notes: Notes) -> Columns:
-    columns = READERS[suffix_of(metadata)](metadata, notes)
+def _with_metadata(metadata: Path, notes: Notes, options: ReadOptions) -> Columns:
+    columns = _read_file(metadata, notes, options)
     key = next((name for name in ("file_name", "file", "filename", "path") if name in columns), None)
     if key is None:
         raise DataError(f"{metadata} needs a column file_name with each row's file; found {', '.join(columns)}.")

@@ -30,6 +30,7 @@ class TextFile:
 
     def __init__(self, path: Path, notes: Notes) -> None:
         self.path = path
+        self.quoted = False  # does it hold quotation marks?
         with _reading(path):
             self.encoding, self.size = self._detect(notes)
 
@@ -61,6 +62,7 @@ class TextFile:
         for block in self._raw():
             if size == 0 and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 notes.append(f"{self.path.name} is UTF-16.")
+                self.quoted = True
                 return "utf-16", sum(map(len, self._raw()))
             if offset is None:
                 waiting = len(decoder.getstate()[0])
@@ -69,6 +71,7 @@ class TextFile:
                 except UnicodeDecodeError as error:
                     offset = size - waiting + error.start
             size += len(block)
+            self.quoted = self.quoted or b'"' in block
             blank = blank and not block.strip()
         if offset is None:
             try:

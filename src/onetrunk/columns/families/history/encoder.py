@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from onetrunk.columns.families.names import kind_of, name_of, value_of
+from onetrunk.columns.families.names import ClassFinder, kind_of, name_of, value_of
 from onetrunk.core import rng
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, cut_into_windows, local_positions, pick, window_counts
@@ -64,7 +64,7 @@ class HistoryEncoder(Encoder, History):
     classes: dict[str, list[str]]  # of every field but the moments; the asked one's by how frequent they are
     kinds: dict[str, str]
     counts: list[int]  # of the asked field's classes
-    _rows: dict[str, dict[str, int]] | None = None  # by field, made when first asked for
+    _finders: dict[str, ClassFinder] | None = None  # by field, made when first asked for
 
     # -- values ------------------------------------------------------------------------------------------------------
     @classmethod
@@ -128,6 +128,7 @@ class HistoryEncoder(Encoder, History):
         self.kinds = {name: kind_of(seen.values()) for name, seen in samples.items()}
         self.classes = {name: sorted(count, key=partial(_rank, count)) for name, count in counts.items()}
         self.counts = [counts[self.asked][c] for c in self.classes[self.asked]]
+        self._finders = None
 
     def _classed(self) -> list[str]:
         """Fields of classes: all but the moments."""
@@ -137,13 +138,14 @@ class HistoryEncoder(Encoder, History):
         """Adds classes never seen, of every field; they begin as the mean of the others."""
         fields, growth = [self._fields(v) for v in values], Growth()
         for name in self.classes:
-            counts = Counter(name_of(v) for each in fields for v in each[name] if v is not None)
+            find = self.finder(name)
+            counts = Counter(find.name(v) for each in fields for v in each[name] if v is not None)
             new = sorted(counts.keys() - set(self.classes[name]))
             self.classes[name] = self.classes[name] + new
             growth.tables[name] = [[] for _ in new]
             if name == self.asked:
                 self.counts = self.counts + [counts[c] for c in new]
-        self._rows = None
+        self._finders = None
         return growth
 
     def knowledge(self) -> dict[str, Any]:
@@ -193,18 +195,18 @@ class HistoryEncoder(Encoder, History):
         out = {"opens": np.arange(count) == 0}
         for name, values in fields.items():
             if name in self.classes:
-                rows = self.rows_of(name)
-                ids = [MISSING if v is None else rows.get(name_of(v), UNKNOWN) for v in values]
+                find = self.finder(name)
+                ids = [MISSING if v is None else row + FIRST if (row := find(v)) >= 0 else UNKNOWN for v in values]
             else:
                 ids = _gaps(values)
             out[name] = np.array(ids, dtype=np.int32)
         return out
 
-    def rows_of(self, name: str) -> dict[str, int]:
-        """A field's classes to the rows of its table."""
-        if self._rows is None:
-            self._rows = {n: {c: FIRST + i for i, c in enumerate(classes)} for n, classes in self.classes.items()}
-        return self._rows[name]
+    def finder(self, name: str) -> ClassFinder:
+        """Finds the number of a field's class; in its table it stands `FIRST` rows later."""
+        if self._finders is None:
+            self._finders = {n: ClassFinder(classes, self.kinds[n]) for n, classes in self.classes.items()}
+        return self._finders[name]
 
     def value_at(self, name: str, row: int) -> Any:
         """A row of a field's table as a value; None for what is no class."""

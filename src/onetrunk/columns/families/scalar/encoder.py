@@ -12,7 +12,7 @@ from pydantic import Field
 from onetrunk.columns.families.scalar.bars import Bars, fit_bars
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
-from onetrunk.core.encoder import Encoder, SegmentContext
+from onetrunk.core.encoder import Encoder, Ordered, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.values import in_memory
 from onetrunk.core.wide import Wide, WideFeatures, WideTarget, numbers, one_each
@@ -22,7 +22,7 @@ _WIDE_BOUND = 4.0  # standardised values are cut there for it
 _MAX_STANDARDISED = 1e15  # standardised values end here: their squares are still finite in float32
 
 
-class ScalarEncoder(Encoder, Wide, WideTarget):
+class ScalarEncoder(Encoder, Ordered, Wide, WideTarget):
     """A type says how its values map to the line (`to_line`) and back (`from_line`)."""
 
     class Options(Config):

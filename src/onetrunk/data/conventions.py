@@ -1,0 +1,64 @@
+"""How the columns of a table are written: decided on all of their values, before anything is learnt from some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from onetrunk.core.encoder import Convention, Encoder
+from onetrunk.core.errors import UsageError, nearest
+from onetrunk.core.registry import column_types
+from onetrunk.core.values import Cells, Values, of_present, sample_present, written
+from onetrunk.data.table import Table
+
+Options = dict[str, dict[str, Any]]
+
+
+def with_notation(told: str) -> tuple[str, dict[str, Any]]:
+    """`date:dmy` as a type and its options. Raises UsageError that names the nearest notation."""
+    kind, _, name = told.partition(":")
+    notations = column_types.get(kind).encoder.notations
+    if name and name not in notations:
+        known = nearest(name, notations) if notations else " It has none."
+        raise UsageError(f"{told!r}: the type {kind} has no notation {name!r}.{known}")
+    return kind, dict(notations[name]) if name else {}
+
+
+def conventions(table: Table, types: Mapping[str, str], options: Mapping[str, Mapping[str, Any]]) -> Options:
+    """The options of every column, with what its values say of how they are written, where nobody said it; the table's
+    notes tell of it.
+
+    Columns that can be read in two ways are read as others of their type in the table are, which say it.
+    """
+    out = {name: dict(own) for name, own in options.items()}
+    for kind in dict.fromkeys(types.values()):
+        encoder = column_types.get(kind).encoder
+        if encoder.convention.__func__ is Encoder.convention.__func__:  # type: ignore[attr-defined]
+            continue
+        names = [name for name, its in types.items() if its == kind]
+        found = {name: _of_column(encoder, table, name, {}) for name in names}
+        likely: dict[str, Any] = {}
+        for name in names:
+            convention = found[name]
+            likely = (convention.options if convention and convention.sure else {}) | likely
+            likely |= {key: value for key, value in out.get(name, {}).items() if value is not None}
+        for name in names:
+            convention, told = found[name], out.get(name, {})
+            if likely and (convention is None or not convention.sure):
+                convention = _of_column(encoder, table, name, likely) or convention
+            if convention is None or (told and convention.options.keys() <= told.keys()):
+                continue
+            out[name] = convention.options | told
+            table.notes.append(f"{name}: {convention.message}.")
+    return out
+
+
+def _of_column(encoder: type[Encoder], table: Table, name: str, likely: Mapping[str, Any]) -> Convention | None:
+    values = table[name]
+    if likely and any(isinstance(value, float) for value in sample_present(values)):
+        values = written(values)  # 1.234 looks like a number, also where it is one thousand
+    if isinstance(values, Cells):  # all of one type, which is no text
+        return None
+    if not any(isinstance(value, str) for value in (sample_present(values) if isinstance(values, Values) else values)):
+        return None
+    return encoder.convention(of_present(values), likely)
