@@ -58,7 +58,7 @@ def test_it_leaves_the_best_of_its_trials_with_evidence(tmp_path: Path, asked: s
     assert (tmp_path / "m" / "evidence" / "figures" / "trials.png").exists()
     report = (tmp_path / "m" / "evidence" / "report.html").read_text()
     assert "What was tried" in report and best["what"] in report
-    assert "the best on the validation rows of 5 trials" in (tmp_path / "m" / "README.md").read_text()
+    assert "among 5 trials, by their loss on the validation rows" in (tmp_path / "m" / "README.md").read_text()
     assert len(model.predict({"x": [0.5], "y": [1.0], "kind": ["a"]})) == 1
     if asked == "label":  # the score is the log loss of the validation rows, calibrated
         assert model.calibration("label").after["log_loss"] == pytest.approx(best["score"], rel=1e-4)
