@@ -95,7 +95,7 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(_BOOL, re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
-def parse_yaml(text: str, where: str = "The text") -> Any:
+def parse_yaml(text: str, where: str) -> Any:
     """Plain data of YAML: no objects, and no aliases, of which a few hundred bytes can grow to billions of nodes.
     Raises UsageError, which begins with `where`, for whatever is none."""
     try:

@@ -11,6 +11,7 @@ from onetrunk.core.events import Event, Heading, Listener, Note, ignore
 from onetrunk.data.inspect import Inspection, inspect
 from onetrunk.evaluation.evidence_folder import evaluate_model
 from onetrunk.inference.model_folder import Task
+from onetrunk.storage.locks import locks_end
 from onetrunk.storage.strict_json import write_json
 from onetrunk.training import digits
 from onetrunk.training.context import RunContext
@@ -32,6 +33,7 @@ class Inspected(Event):
         return {"event": "Inspected", "inspection": self.inspection.as_json()}
 
 
+@locks_end()
 def run_demo(
     out: Path,
     seed: int = 0,

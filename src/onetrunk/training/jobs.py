@@ -18,6 +18,7 @@ from onetrunk.evaluation.record import Evidence
 from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.storage import atomic
+from onetrunk.storage.locks import lock_folder, locks_end
 from onetrunk.training.beside_wide import begins_wide, train_beside_wide
 from onetrunk.training.context import RunContext
 from onetrunk.training.distil import both_met, open_teacher, teach
@@ -35,6 +36,7 @@ _PRETRAINING, _FINETUNING, _OF_BUDGET = 0.6, 0.3, 0.7
 _SECONDS, _ROWS, _MAX_SECONDS = 300.0, 20_000, 1800.0  # of a run on so many rows, where no budget is given
 
 
+@locks_end()
 def run_pretraining(data: Any, options: TrainingOptions, on_event: Listener = ignore) -> Model:
     """Pretrains a model on a table, from nothing or from another model, and saves it."""
     recipe = recipe_of(options)
@@ -46,6 +48,7 @@ def run_pretraining(data: Any, options: TrainingOptions, on_event: Listener = ig
     return _save(model, output, "foundation model", on_event)
 
 
+@locks_end()
 def run_finetuning(
     data: Any,
     options: TrainingOptions,
@@ -79,6 +82,7 @@ def run_finetuning(
     return _save(model, output, "model", on_event)
 
 
+@locks_end()
 def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignore) -> Model:
     """The whole way: pretrain (unless there is a model to start from), fine-tune, save, judge on the test rows."""
     recipe, out = recipe_of(options), Path(options.out)
@@ -150,6 +154,7 @@ def _foundation(opened: Data, context: RunContext, output: Output) -> Model:
     return model
 
 
+@locks_end()
 def run_evaluation(
     folder: str,
     data: Any,
@@ -183,6 +188,7 @@ def run_evaluation(
         for one in (model, *others.values()):
             table = _unseen(one, table, on_event)
         train = None if train is None else _not_judged(model, train, table, on_event)
+    lock_folder(atomic.real(folder))
     return evaluate_model(
         model, table, train, Path(folder),
         seed=options.seed, max_bad=options.max_bad, ledger=ledger, beside=others, on_event=on_event,

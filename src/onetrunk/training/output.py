@@ -20,6 +20,7 @@ from onetrunk.engine.checkpoint import clear_run
 from onetrunk.inference.adapter import base_digest
 from onetrunk.storage import atomic
 from onetrunk.storage.disk import disk_errors
+from onetrunk.storage.locks import lock_folder
 from onetrunk.storage.strict_json import read_json, write_json_whole
 from onetrunk.training.open_data import Data
 from onetrunk.training.options import TrainingOptions
@@ -33,9 +34,7 @@ _SAMPLED_ROWS = 256  # by which a table is known again
 def check_free(out: str | Path, overwrite: bool) -> None:
     """Raises UsageError before any work when the result could not be put at `out`. Nothing is changed."""
     path = Path(out)
-    for part in (path, *path.parents):
-        if part.is_file():
-            raise UsageError(f"{part} is a file; name another --out.")
+    _check_way(path)
     if (path / atomic.MANIFEST).exists():
         if not overwrite:
             raise UsageError(f"{path} already exists; name another --out or pass --overwrite.")
@@ -45,15 +44,26 @@ def check_free(out: str | Path, overwrite: bool) -> None:
             raise UsageError(f"{path} holds other files and no model; name another --out.")
 
 
+def _check_way(path: Path) -> None:
+    for part in (path, *path.parents):
+        if part.is_file():
+            raise UsageError(f"{part} is a file; name another --out.")
+
+
 class Output:
     """The folder of a run's result. `goes_on`: a run of the same command was stopped there, at `stage`.
 
-    Nothing is removed before `begin`, which a run calls when all else is checked. Without a `command` (its digest)
-    there is no mark: a run then goes on from whatever checkpoints are there, or the trainer refuses them.
+    As long as it is made (`locks_end`) no other process may write there. Nothing is removed before `begin`, which a run
+    calls when all else is checked. Without a `command` (its digest) there is no mark: a run then goes on from whatever
+    checkpoints are there, or the trainer refuses them.
     """
 
-    def __init__(self, path: str | Path, overwrite: bool = False, command: str = "") -> None:
+    def __init__(self, path: str | Path, overwrite: bool = False, command: str = "", *, together: bool = False) -> None:
+        """`together`: several processes make it, and keep apart by a lock of their own."""
         self.path, self.overwrite, self.command = Path(path), overwrite, command
+        _check_way(self.path)
+        if not together:
+            lock_folder(atomic.real(path))
         atomic.recover(path)
         left = _read_mark(self.path)
         self.goes_on = bool(command) and left.get("command") == command

@@ -85,7 +85,7 @@ def run_tuning(
     recipe = recipe_of(options)
     command = command_digest("tune", options, recipe, trials=trials, max_memory=max_memory)
     place = Path(f"{options.out}-tuning")
-    Output(options.out, options.overwrite, command)  # refuses before any work what cannot be put there
+    Output(options.out, options.overwrite, command, together=True)  # refuses before any work what cannot be put there
     start, recipe = start_from(options.start, recipe, options.allow_network, options.seed)
     opened = open_data(data, options, recipe, on_event, start=start)
     judged_tasks([Task([], list(opened.ask))], opened.rows("test"))  # raises now what it would in the end
@@ -132,7 +132,7 @@ def _baseline_seconds(seconds: float) -> float:
 def _enter(options: TrainingOptions, command: str, data: Data, place: Path) -> Output:
     """Marks the folder as this command's, one process after the other: the first makes it anew, others go on in it."""
     with FileLock(place / LOCK):
-        output = Output(options.out, options.overwrite, command)
+        output = Output(options.out, options.overwrite, command, together=True)
         output.open(data)
         if output.of_another and not options.overwrite:
             raise UsageError(
