@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import onetrunk
@@ -117,6 +119,29 @@ def test_a_killed_command_goes_on_and_then_there_is_nothing_to_go_on_with(
         command(tmp_path / "m", trials=3)
     command(tmp_path / "m", trials=1, overwrite=True)
     assert len(load(tmp_path / "m").provenance["trials"]) == 1
+
+
+def test_two_commands_share_one_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other begins while this one makes its first trial, which waits for it."""
+    pd.DataFrame(table()).to_csv(tmp_path / "rows.csv", index=False)
+    out, place = tmp_path / "m", tmp_path / "m-tuning"
+    words = [str(tmp_path / "rows.csv"), "--ask", "label", "--given", "x,y,kind", "--out", str(out), "--size", "nano"]
+    words += ["--budget", "100s", "--trials", "3", "--quiet", *(word for each in QUICK for word in ("--set", each))]
+    run, others = tuning.TableRunner.run, []
+
+    def beside_another(self: Any, settings: Any, seconds: float, report: Any) -> Any:
+        if not others:
+            others.append(subprocess.Popen([sys.executable, "-m", "onetrunk", "tune", *words]))
+            while others[0].poll() is None and len(list(place.glob("run-*"))) < 2:
+                time.sleep(0.05)
+        return run(self, settings, seconds, report)
+
+    monkeypatch.setattr(tuning.TableRunner, "run", beside_another)
+    command(out, data=str(tmp_path / "rows.csv"), trials=3)
+    assert others[0].wait(timeout=200) == 0
+    trials = load(out).provenance["trials"]
+    assert sorted(trial["method"] for trial in trials) == ["pretrained", "scratch", "wide"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "rows.csv"]
 
 
 def test_the_budget_holds_with_evidence_and_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
