@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from onetrunk.engine.runtime import Runtime
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.inference.tables import read_rows
 from onetrunk.interop import huggingface, keras
+from onetrunk.interop.huggingface import convert as pickles
+from onetrunk.interop.huggingface import peft
 from onetrunk.interop.parity import Parity
 from onetrunk.storage import atomic
 from onetrunk.storage.strict_json import write_json
@@ -36,24 +39,48 @@ def run_import(
     tower: str | None = None,
     base: str | None = None,
     words: str | None = None,
+    convert: bool = False,
     allow_network: bool = False,
     on_event: Listener = ignore,
 ) -> Model:
-    """Makes a model folder of a Hugging Face folder, of Keras weights, or of an adapter folder and its base."""
+    """Makes a model folder of a Hugging Face folder (with `convert`, of pickled weights), of Keras weights, or of an
+    adapter folder and its base."""
     weights = base is None and keras.is_weights(Path(source))
+    if convert and (weights or base is not None):
+        raise UsageError(f"--convert is for pickled weights of a Hugging Face folder; {source} is none: leave it out.")
     if words is not None and not weights:
         raise UsageError(f"--words is for Keras weights (.h5); {source} brings its own: leave it out.")
-    if tower is not None and (weights or base is not None):
+    ours = base is not None and not peft.is_adapter(Path(source))
+    if tower is not None and (weights or ours):
         raise UsageError(f"--tower chooses one of CLIP's; {source} has none: leave it out.")
     check_free(out, overwrite)
+    if base is not None and peft.is_adapter(Path(source)):
+        folder = huggingface.locate(base, allow_network)
+        if (folder / "onetrunk.json").exists():
+            raise UsageError(
+                f"{source} is an adapter of PEFT: --base names the Hugging Face folder that it was trained on, "
+                f"{base} is a model folder of ours."
+            )
+        model = huggingface.read(folder, tower, adapter=Path(source))
+        return _saved(model, out, overwrite, on_event)
     if base is not None:
         load(base, source, device="cpu").save(out, overwrite=overwrite)
         on_event(Saved(f"model, {base} with its adapter,", out))
         return load(out)
     if weights:
         model = keras.read(Path(source), None if words is None else Path(words))
+    elif convert:
+        folder = huggingface.locate(source, allow_network, pickled=True)
+        with tempfile.TemporaryDirectory(prefix="onetrunk-") as place:
+            pickles.convert(folder, Path(place))
+            model = huggingface.read(folder, tower, converted=Path(place))
     else:
         model = huggingface.read(huggingface.locate(source, allow_network), tower)
+    return _saved(model, out, overwrite, on_event)
+
+
+def _saved(model: Model, out: str, overwrite: bool, on_event: Listener) -> Model:
+    """Says what was read, and leaves it as a folder."""
     (stage,) = model.provenance["stages"]
     parameters = sum(p.numel() for p in model.network.parameters())
     on_event(Note(f"{stage['family']} with {', '.join(model.columns)}, {parameters:,} parameters."))

@@ -19,6 +19,7 @@ def import_(
     tower: str | None = None,
     base: str | None = None,
     words: str | None = None,
+    convert: bool = False,
     quiet: bool = False,
 ) -> Model:
     """Make a model folder of a Hugging Face folder (of the families of GPT-2, Llama, BERT, ViT and CLIP;
@@ -26,8 +27,9 @@ def import_(
 
     Args:
         source: a folder with config.json and safetensors, hf://owner/name, a Keras .h5 file, or with --base an adapter.
-        base: the model folder that an adapter (of finetune --lora) was trained on; together they become one model.
+        base: what an adapter was trained on: a model folder, or for an adapter of PEFT a Hugging Face folder.
         words: a JSON file with the number of each word, for Keras weights; without it a text consists of numbers.
+        convert: take the tensors out of pickled weights (.bin), in a process of its own without network.
         tower: which of CLIP's two models to take, text or image.
         quiet: print nothing.
 
@@ -38,6 +40,6 @@ def import_(
     from onetrunk.verbs.show import Printer
 
     return run_import(
-        source, options.out, overwrite=options.overwrite, tower=tower, base=base, words=words,
+        source, options.out, overwrite=options.overwrite, tower=tower, base=base, words=words, convert=convert,
         allow_network=options.allow_network, on_event=Printer(quiet),
     )  # fmt: skip

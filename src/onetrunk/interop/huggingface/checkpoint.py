@@ -28,8 +28,10 @@ Shape = tuple[int, ...]
 Change = Callable[[dict[str, Tensor]], dict[str, Tensor]]  # of their tensors, by their names
 
 
-def shards(folder: Path) -> dict[str, Path]:
-    """Which file holds each tensor, by the files' own headers."""
+def shards(folder: Path, converted: Path | None = None) -> dict[str, Path]:
+    """Which file holds each tensor, by the files' own headers; of a folder of `converted` files, all of them."""
+    if converted is not None:
+        return {name: place for place in sorted(converted.glob("*.safetensors")) for name in tensor_shapes(place)}
     if (folder / INDEX).exists():
         named = read_json(folder / INDEX).get("weight_map")
         if not isinstance(named, dict) or not all(isinstance(v, str) and Path(v).name == v for v in named.values()):
@@ -55,7 +57,8 @@ def _no_weights(folder: Path) -> ModelFileError:
         if start == b"PK" or start[:1] == b"\x80":
             return ModelFileError(
                 f"{folder} holds its weights as a pickle ({path.name}): pickle files can run code and are never "
-                "opened. Save it as safetensors where you trust it."
+                f"opened. onetrunk import {folder} --convert takes the tensors out of it in a process of its own, "
+                "without network (torch.load with weights_only=True)."
             )
     return ModelFileError(f"{folder} has no weights: expected {WEIGHTS} or {INDEX}.")
 

@@ -17,6 +17,7 @@ from onetrunk.core.registry import column_types
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.interop.huggingface.checkpoint import Checkpoint, shards
 from onetrunk.interop.huggingface.families import FAMILIES, TOWERS
+from onetrunk.interop.huggingface.peft import read_change
 from onetrunk.interop.huggingface.pictures import picture_knowledge, read_preparation, take_up_scale
 from onetrunk.interop.huggingface.settings import Settings, biased, context, readout_activation, trunk_settings
 from onetrunk.interop.huggingface.tokenizers import read_tokenizer
@@ -32,8 +33,9 @@ def is_checkpoint(path: Path) -> bool:
     return (path / "config.json").exists() and not (path / "onetrunk.json").exists()
 
 
-def locate(source: str, allow_network: bool) -> Path:
-    """A folder; of hf://owner/name the one in the local cache, which is filled only if the network is allowed."""
+def locate(source: str, allow_network: bool, pickled: bool = False) -> Path:
+    """A folder; of hf://owner/name the one in the local cache, which is filled only if the network is allowed, with
+    pickled weights only where they are to be converted."""
     if not source.startswith("hf://"):
         return Path(source)
     name = source.removeprefix("hf://")
@@ -41,8 +43,9 @@ def locate(source: str, allow_network: bool) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError:
         raise MissingExtraError("huggingface_hub", "hub", f"Reading hf://{name}") from None
+    patterns = [*_PATTERNS, "*.bin"] if pickled else _PATTERNS
     try:
-        return Path(snapshot_download(name, allow_patterns=_PATTERNS, local_files_only=not allow_network))
+        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=not allow_network))
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         if not allow_network:
@@ -50,14 +53,17 @@ def locate(source: str, allow_network: bool) -> Path:
         raise ModelFileError(f"Cannot load the hub model {name!r}: {reason}.") from None
 
 
-def read(folder: Path, tower: str | None = None) -> Model:
-    """A checkpoint as a model with one column. `tower` chooses one of CLIP's.
+def read(
+    folder: Path, tower: str | None = None, *, converted: Path | None = None, adapter: Path | None = None
+) -> Model:
+    """A checkpoint as a model with one column. `tower` chooses one of CLIP's. `converted`: a folder of safetensors that
+    stand for its own weights. `adapter`: one of PEFT, which is merged into it.
 
     Raises ModelFileError for a family that is not known, a missing file, shapes or a tokenizer that do not match the
     configuration, what its files say and nothing here honours, a pickle; UsageError for a folder that is not there, or
     a tower that is missing or unknown.
     """
-    checkpoint = _open(folder, tower)
+    checkpoint = _open(folder, tower, converted)
     family, settings = checkpoint.family, checkpoint.settings
     if not family.stem:
         raise UsageError(
@@ -72,7 +78,8 @@ def read(folder: Path, tower: str | None = None) -> Model:
     with torch.device("meta"):  # shapes are checked before memory is taken
         sketch = FoundationModel(checkpoint.trunk, [column], {column.key: make()}, given)
     network = FoundationModel(checkpoint.trunk, [column], {column.key: make()}, given)
-    network.load_state_dict(checkpoint.tensors({name: tuple(t.shape) for name, t in sketch.state_dict().items()}))
+    shapes = {name: tuple(t.shape) for name, t in sketch.state_dict().items()}
+    network.load_state_dict(checkpoint.tensors(shapes, None if adapter is None else read_change(adapter)))
     if preparation:
         take_up_scale(network.module(column.name), preparation)
     writes = knowledge.get("token_head", {}).get("does") == "writing"
@@ -81,6 +88,7 @@ def read(folder: Path, tower: str | None = None) -> Model:
         "source": folder.name,
         "family": settings["model_type"],
         "left_out": checkpoint.left_out(),
+        **({} if adapter is None else {"adapter": adapter.name}),
     }
     return Model(network.eval(), [Task([], [column.name])] if writes else [], {"stages": [stage]})
 
@@ -96,7 +104,7 @@ def read_trunk(folder: Path, tower: str | None = None) -> torch.nn.Module:
     return trunk.eval()
 
 
-def _open(folder: Path, tower: str | None) -> Checkpoint:
+def _open(folder: Path, tower: str | None, converted: Path | None = None) -> Checkpoint:
     if not folder.is_dir():
         found = f"{folder} is a file" if folder.exists() else f"There is no folder {folder}"
         raise UsageError(f"{found}: expected a Hugging Face folder (config.json, safetensors), or hf://owner/name.")
@@ -138,7 +146,7 @@ def _open(folder: Path, tower: str | None) -> Checkpoint:
         raise ModelFileError(f"{where} does not say {error}.") from None
     except (TypeError, ValueError, ArithmeticError, AttributeError, UsageError, ModelFileError) as error:
         raise ModelFileError(f"{where}: {error}") from None
-    return Checkpoint(folder, settings, family, build, shards(folder))
+    return Checkpoint(folder, settings, family, build, shards(folder, converted))
 
 
 def _encoder_maker(kind: str, options: dict[str, Any], knowledge: dict[str, Any]) -> Callable[[], Encoder]:
