@@ -66,6 +66,17 @@ def test_it_leaves_the_best_of_its_trials_with_evidence(tmp_path: Path, asked: s
         assert model.calibration("label").after["log_loss"] == pytest.approx(best["score"], rel=1e-4)
 
 
+def test_train_tells_what_it_tried_alike(tmp_path: Path) -> None:
+    rows, told = table(520), {"ask": ["label"], "given": ["x", "y", "kind"], "size": "nano", "quiet": True}
+    onetrunk.train(rows, out=str(tmp_path / "m"), settings=["finetune.steps=4", "train.tensorboard=false"], **told)
+    evidence = json.loads((tmp_path / "m" / "evidence" / "metrics.json").read_text())
+    wide, trunk = evidence["origin"]["trials"]
+    assert (wide["method"], trunk["method"]) == ("wide", "scratch") and trunk["steps"] > 0
+    gain = load(tmp_path / "m").provenance["decision"]["trunk"]["gain"]
+    assert wide["score"] - trunk["score"] == pytest.approx(gain, abs=1e-9)
+    assert trunk["what"] in (tmp_path / "m" / "evidence" / "report.html").read_text()
+
+
 def test_every_method_makes_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also from a foundation, without a wide read-out."""
     onetrunk.pretrain(table(), ask=["label"], out=str(tmp_path / "f"), size="nano", settings=QUICK, quiet=True)
