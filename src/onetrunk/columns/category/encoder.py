@@ -221,9 +221,11 @@ def _joined(values: Sequence[Any]) -> tuple[Counter[str], dict[str, Any]]:
     counts: Counter[str] = Counter()
     originals: dict[str, Any] = {}
     texts: set[str] = set()
-    for value in values:
+    # Each text once: they repeat. Of other types 1, True and 1.0 are not to be taken for one another.
+    repeated = Counter(values).items() if set(map(type, values)) == {str} else ((value, 1) for value in values)
+    for value, times in repeated:
         name = name_of(value)
-        counts[name] += 1
+        counts[name] += times
         if isinstance(value, str):
             texts.add(name)
             originals.setdefault(name, value)

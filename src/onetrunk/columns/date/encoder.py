@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -112,9 +113,11 @@ class DateEncoder(ScalarEncoder):
     @classmethod
     def recognise(cls, values: Sequence[Any]) -> float:
         order = _day_first(values)
-        written = [value for value in values if not isinstance(value, int | float)]  # which are no dates
-        dates = [value for value in written if _try(value, order) or _try(value, True)]  # the ambiguous are dates
-        share = len(dates) / max(1, len(values))
+        # Each text once, for classes repeat; numbers are no dates.
+        counts = Counter(value for value in values if isinstance(value, str))
+        others = [(value, 1) for value in values if not isinstance(value, int | float | str)]
+        dates = sum(n for value, n in [*counts.items(), *others] if _try(value, order) or _try(value, True))
+        share = dates / max(1, len(values))  # the ambiguous are dates
         return 0.95 * share if share >= 0.8 else 0.0
 
     def fit(self, values: Sequence[Any]) -> None:

@@ -56,8 +56,11 @@ class NumberEncoder(ScalarEncoder):
         if plain is not None and (np.abs(plain) < _EXACT).all():
             numbers = plain.tolist()
         else:
-            found = [_try(value, notation) for value in values if not (isinstance(value, int) and abs(value) > _EXACT)]
-            numbers = [number for number in found if number is not None]
+            # Each text once, for classes repeat.
+            counts = Counter(value for value in values if isinstance(value, str))
+            others = [(v, 1) for v in values if not isinstance(v, str) and not (isinstance(v, int) and abs(v) > _EXACT)]
+            found = [(_try(value, notation), n) for value, n in [*counts.items(), *others]]
+            numbers = [number for number, n in found if number is not None for _ in range(n)]
         share = len(numbers) / max(1, len(values))
         if share < 0.8:  # a few words among numbers are bad values, not another type
             return 0.0

@@ -115,7 +115,9 @@ class Kind:
         return first
 
     def _has_twins(self) -> bool:
-        return bool(self._spellings) and are_codes(self._spellings or (), self._rows)
+        if not self._spellings or len(set(map(float, self._spellings))) == len(self._spellings):
+            return False  # the usual case, quickly: each is a number of its own
+        return are_codes(self._spellings, self._rows)
 
 
 def are_codes(spellings: Iterable[str], rows: int = 0) -> bool:
