@@ -409,6 +409,40 @@ def test_added_files_are_covered(tmp_path: Path) -> None:
         atomic.verify(path)
 
 
+def test_what_tells_of_a_model_may_be_edited_or_missing(tmp_path: Path) -> None:
+    """A card is a person's to edit, and a copy need not hold pictures: neither is computed with."""
+
+    def write(staging: Path) -> None:
+        (staging / "weights").write_bytes(b"w")
+        (staging / "README.md").write_text("ours")
+        (staging / "evidence").mkdir()
+        (staging / "evidence" / "report.html").write_text("old")
+
+    def again(staging: Path) -> None:
+        (staging / "README.md").write_text("newer")
+        (staging / "evidence").mkdir()
+        (staging / "evidence" / "report.html").write_text("newer")
+
+    folder = tmp_path / "m"
+    atomic.commit(folder, write)
+    (folder / "README.md").write_text("my own words")
+    (folder / "evidence" / "report.html").unlink()
+    atomic.verify(folder)
+    for _ in range(2):
+        atomic.add_files(folder, again)
+        assert (folder / "README.md").read_text() == "my own words"
+        assert (folder / "README.new.md").read_text() == "newer"
+        assert (folder / "evidence" / "report.html").read_text() == "newer"
+        atomic.verify(folder)
+    (folder / "README.md").unlink()
+    atomic.verify(folder)
+    atomic.add_files(folder, again)
+    assert (folder / "README.md").read_text() == "newer" and not list(tmp_path.glob("m.*"))
+    (folder / "weights").write_bytes(b"v")
+    with pytest.raises(ModelFileError, match="weights is damaged"):
+        atomic.verify(folder)
+
+
 def test_adding_files_never_blesses_damage(tmp_path: Path) -> None:
     path = tmp_path / "m"
     atomic.commit(path, write_a)

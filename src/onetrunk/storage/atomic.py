@@ -36,6 +36,9 @@ TRAINING = (
     f"{UNFINISHED}.tmp",
 )
 
+# What tells of a model and is not computed with: a person may edit it, and a copy may lack it.
+TELLING = ("README.md", "evidence/")
+
 _PAUSE = 1.0  # seconds before a full disk is tried once more
 
 Entries = dict[str, dict[str, Any]]  # file name to {"size": bytes, "sha256": hex}
@@ -57,7 +60,8 @@ def commit(path: str | Path, write: Callable[[Path], None], replace: bool = Fals
 def add_files(path: str | Path, write: Callable[[Path], None]) -> None:
     """Adds to a committed folder, or replaces in it, the files `write(staging)` makes: in one swap.
 
-    The others are linked, not copied, and keep their recorded digests: damage to them is never blessed.
+    The others are linked, not copied, and keep their recorded digests: damage to them is never blessed. What tells of
+    the model and was edited (its card) stays as it is; the new one then stands beside it, as NAME.new.SUFFIX.
     """
     path = real(path)
     old, kept = read_manifest(path), {}
@@ -65,18 +69,24 @@ def add_files(path: str | Path, write: Callable[[Path], None]) -> None:
     def write_and_link(staging: Path) -> None:
         write(staging)
         for name, entry in old.items():
-            if not (staging / name).exists():
-                (staging / name).parent.mkdir(parents=True, exist_ok=True)
-                os.link(path / name, staging / name)
+            made = staging / name
+            if made.exists() and _tells(name) and _edited(path / name, entry):
+                made.rename(made.with_name(f"{made.stem}.new{made.suffix}"))
+            if not made.exists() and not (_tells(name) and not (path / name).exists()):
+                made.parent.mkdir(parents=True, exist_ok=True)
+                os.link(path / name, made)
                 kept[name] = entry
 
     _commit(path, write_and_link, True, 0, kept)
 
 
 def verify(path: str | Path) -> None:
-    """Raises ModelFileError naming the file unless every file of the manifest is there and unchanged."""
+    """Raises ModelFileError naming the file unless every file of the manifest that is computed with is there and
+    unchanged."""
     path = Path(path)
     for name, entry in read_manifest(path).items():
+        if _tells(name):
+            continue
         file = path / name
         try:
             size = file.stat().st_size
@@ -86,6 +96,15 @@ def verify(path: str | Path) -> None:
                 raise ModelFileError(f"{file} is damaged: its content differs from the manifest. {RESTORE}")
         except OSError as error:
             raise ModelFileError(f"{file} cannot be read: {error.strerror}. {RESTORE}") from None
+
+
+def _tells(name: str) -> bool:
+    return any(name == each or (each.endswith("/") and name.startswith(each)) for each in TELLING)
+
+
+def _edited(file: Path, entry: dict[str, Any]) -> bool:
+    """Is it there, and another one than was written?"""
+    return file.is_file() and (file.stat().st_size != entry["size"] or _sha256(file) != entry["sha256"])
 
 
 def read_manifest(path: str | Path) -> Entries:
