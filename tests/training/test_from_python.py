@@ -73,8 +73,8 @@ def test_open_pretrain_finetune_select_evaluate_is_silent_and_told(
     assert [event.steps for event in started] == [4, 4, 4] and len(events.of(StepDone)) == 12
     (chosen,) = events.of(Decision)
     seeds = tuned.choice.seeds
-    assert len(seeds) == 2 and tuned.choice.validation == max(seeds)
-    assert chosen.chosen == f"seed {seeds.index(max(seeds))}" and list(chosen.values.values()) == seeds
+    assert len(seeds) == 2 and tuned.choice.validation == min(seeds)  # log loss
+    assert chosen.chosen == f"seed {seeds.index(min(seeds))}" and list(chosen.values.values()) == seeds
     (judged,) = events.of(Evaluated)
     assert judged.evidence is evidence and evidence.tasks[0].rows == rows.rows["test"]
     json.dumps([event.as_json() for event in events], default=str)

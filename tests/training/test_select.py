@@ -47,7 +47,7 @@ def _model(name: str) -> Model:
 @pytest.mark.parametrize(
     ("case", "name", "higher"),
     [
-        ("category", None, True), ("category", "log_loss", False), ("category", "brier", False),
+        ("category", None, False), ("category", "log_loss", False), ("category", "brier", False),
         ("number", None, False), ("number", "r2", True), ("series", None, False), ("series", "crps", False),
         ("items", "mrr", True), ("boxes", None, True), ("text", None, False), ("image", "loss", False),
     ],

@@ -127,6 +127,15 @@ class Calibrated(ABC):
         no truth to learn from. Nothing is changed."""
 
 
+class Mixed(ABC):
+    """What it reads from the trunk and what a wide read-out says are added up, and each can be learnt alone."""
+
+    @abstractmethod
+    def mix(self, h: Tensor, targets: dict[str, Tensor]) -> float:
+        """How much each should count, by the least loss on reads h [r, D], with the wide read-out's numbers at the end,
+        and their targets. Weighs its own read-out accordingly, and returns the share of the wide one."""
+
+
 def with_distribution(module: ColumnModule[Any]) -> Any:
     """The module, from which a student can learn. Raises UsageError where its answers are no distribution."""
     if not isinstance(module, Distribution):

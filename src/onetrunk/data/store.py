@@ -51,6 +51,13 @@ class Store:
         """These of its rows, as values of a table, in that order, repeats allowed. No array is copied."""
         return Store(self.names, self.encoders, self.contents, self.index[rows])
 
+    def subset(self, rows: np.ndarray) -> Store:
+        """These of its rows, with their weights and what wide read-outs say of them. No column is copied."""
+        out = self.take(rows)
+        out.row_weight = None if self.row_weight is None else self.row_weight[rows]
+        out.wide = {name: each[rows] for name, each in self.wide.items()}
+        return out
+
     @property
     def present(self) -> np.ndarray:
         return self.index >= 0

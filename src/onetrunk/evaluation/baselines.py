@@ -31,12 +31,14 @@ _BEGUN_SHARE = 0.05  # of the time that must be left for a baseline to be begun
 
 @dataclass
 class Baseline:
-    """`answers` to the test rows with a usable truth, in order; None when skipped (`note` says why)."""
+    """`answers` to the test rows with a usable truth, in order; None when skipped (`note` says why). `cut`: with more
+    time it would have tried more."""
 
     answers: list[Answer] | None = None
     metrics: dict[str, float | None] | None = None
     seconds: float = 0.0
     note: str = ""
+    cut: bool = False
 
 
 def run_baselines(
@@ -49,6 +51,8 @@ def run_baselines(
     *,
     seconds: float = BASELINE_SECONDS,
     clock: Callable[[], float] = time.monotonic,
+    known: Mapping[str, Baseline] | None = None,
+    measure: Callable[[list[Answer]], dict[str, float | None]] | None = None,
     on_event: Listener = ignore,
     name: str = "",
 ) -> dict[str, Baseline]:
@@ -56,26 +60,32 @@ def run_baselines(
 
     A missing value is None. The first of `asked.baselines()` is the naive one; with no usable feature it
     runs alone, and it does not wait for features. The others take `seconds` by the `clock`, all together. `on_event`
-    hears of each as it is done, as a baseline of the column `name`.
+    hears of each as it is done, as a baseline of the column `name`. Those `known` are taken as they are. `measure`
+    judges answers, instead of by all the truths.
     """
     estimators = asked.baselines()
     rows, test_rows = usable(asked, asked_train), usable(asked, asked_test)
     truths = [asked_test[i] for i in test_rows]
     if not estimators or not rows or not truths:
         return {}
+    known = {key: baseline for key, baseline in (known or {}).items() if len(baseline.answers or []) == len(truths)}
+    if known.keys() >= estimators.keys():
+        return {key: known[key] for key in estimators}
     deadline = Deadline(seconds, clock)
     y = asked.target([asked_train[i] for i in rows])
     done: dict[str, Baseline] = {}
 
     def keep(key: str, baseline: Baseline) -> None:
+        if baseline.answers is not None:
+            baseline.metrics = (measure or (lambda answers: asked.measure(answers, truths)))(baseline.answers)
         done[key] = baseline
         metric, value = next(iter((baseline.metrics or {}).items()), ("", None))
         on_event(BaselineDone(name, key, metric, value, baseline.seconds, baseline.note))
 
     naive = next(iter(estimators))
-    if not _reads(estimators[naive]):
+    if naive not in known and not _reads(estimators[naive]):
         nothing = Views.joined([], len(rows)), Views.joined([], len(truths))
-        keep(naive, _run(estimators.pop(naive), asked, nothing[0], y, nothing[1], truths, deadline, seconds))
+        keep(naive, _run(estimators.pop(naive), asked, nothing[0], y, nothing[1], deadline, seconds))
     seen: list[tuple[dict[str, Any], dict[str, Any]]] = []
     notes = []
     for column, evaluation in given.items():
@@ -86,14 +96,17 @@ def run_baselines(
         elif blocks is not None:
             seen.append(blocks)
     x_train, x_test = (Views.joined([b[side] for b in seen], len(of)) for side, of in ((0, rows), (1, truths)))
+    estimators = {key: estimator for key, estimator in estimators.items() if key not in known}
     for waiting, (key, estimator) in zip(range(len(estimators), 0, -1), estimators.items(), strict=True):
         if seen or key == naive:
-            baseline = _run(estimator, asked, x_train, y, x_test, truths, deadline, seconds, key == naive, waiting)
-            baseline.note = "; ".join(filter(None, [*notes, baseline.note])) if key != naive else baseline.note
+            baseline = _run(estimator, asked, x_train, y, x_test, deadline, seconds, key == naive, waiting)
+            if key != naive:
+                baseline.note = "; ".join(filter(None, [*notes, baseline.note]))
+                baseline.cut = baseline.cut or bool(notes)
             keep(key, baseline)
         elif notes:
             keep(key, Baseline(note=f"skipped: {'; '.join(notes)}"))
-    return done
+    return {key: known.get(key) or done[key] for key in asked.baselines() if key in known or key in done}
 
 
 def _reads(estimator: Any) -> bool:
@@ -135,6 +148,8 @@ def _features(
     if not views or any(transformer is None for transformer in views.values()):
         return None
     blocks: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+    if deadline.left <= 0:
+        return f"looking at it would take longer than {seconds:g} s"
     try:
         if len(train) > 4 * _TRIED_VALUES:
             some = train[:: len(train) // _TRIED_VALUES]
@@ -154,7 +169,6 @@ def _run(
     train: Views,
     y: np.ndarray,
     test: Views,
-    truths: list[Any],
     deadline: Deadline,
     seconds: float,
     needed: bool = True,
@@ -164,7 +178,7 @@ def _run(
     from sklearn.exceptions import ConvergenceWarning
 
     too_long = Baseline(note=f"skipped: would take longer than {seconds:g} s")
-    if not needed and deadline.left < _BEGUN_SHARE * seconds:
+    if not needed and deadline.left <= _BEGUN_SHARE * seconds:
         return too_long
     x_train: Any = train
     x_test: Any = test
@@ -191,10 +205,9 @@ def _run(
         except ValueError as error:  # such as a single class among the training rows
             return Baseline(note=f"skipped: {str(error).splitlines()[0]}")
     converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
-    note = "; ".join(
-        filter(None, [getattr(estimator, "note_", ""), "" if converged else "stopped before it converged"])
-    )
-    return Baseline(answers, asked.measure(answers, truths), time.perf_counter() - began, note)
+    cut = getattr(estimator, "note_", "")
+    note = "; ".join(filter(None, [cut, "" if converged else "stopped before it converged"]))
+    return Baseline(answers, None, time.perf_counter() - began, note, bool(cut))
 
 
 def _blank(views: Views) -> np.ndarray:

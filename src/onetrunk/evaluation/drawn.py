@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.columns.families.baselines.linear import LinearClassifier
 from onetrunk.columns.families.baselines.search import TooLong
 from onetrunk.columns.families.baselines.views import Views
 from onetrunk.core.answer import Answer
@@ -71,6 +70,8 @@ def readings(
         def seen(of: Sequence[Any], learn: bool = False, views: dict[str, Any] = views) -> Views:
             blocks = {key: each.fit_transform(of) if learn else each.transform(of) for key, each in views.items()}
             return Views.joined([blocks], len(of))
+
+        from onetrunk.columns.families.baselines.linear import LinearClassifier  # scikit-learn takes a while
 
         reader = LinearClassifier(seconds=_READER_SECONDS)
         try:

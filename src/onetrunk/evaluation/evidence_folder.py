@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
 from onetrunk.evaluation import card, report
-from onetrunk.evaluation.baselines import BASELINE_SECONDS
+from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline
 from onetrunk.evaluation.gather import gather_evidence
 from onetrunk.evaluation.record import Evidence, Origin
 from onetrunk.inference.model_folder import Model, Task
@@ -24,6 +24,7 @@ from onetrunk.storage import atomic
 
 MAX_JUDGED = 100_000  # held-out rows: 95 % intervals of a share are then at most .6 % wide
 MAX_COMPARED = 200_000  # training rows that simple models learn from
+JUDGED = "judge"  # names the sample of them, where there are more
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,12 @@ def evaluate_model(
     ledger: Ledger | None = None,
     beside: dict[str, Model] | None = None,
     baseline_seconds: float = BASELINE_SECONDS,
+    rivals: Mapping[str, Mapping[str, Baseline]] | None = None,
     on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
     was lost on the way to these rows; models `beside`, by name, are asked what their own tasks are. The baselines of
-    a task take at most about `baseline_seconds`."""
+    a task take at most about `baseline_seconds`, besides `rivals` that have answered these rows before."""
     tasks = judged_tasks(model.tasks, test)
     ledger = ledger if ledger is not None else Ledger()
     test, train = _bounded(test, train, [model, *(beside or {}).values()], ledger)
@@ -78,6 +80,7 @@ def evaluate_model(
         histories=_histories(folder, model),
         seed=seed,
         baseline_seconds=baseline_seconds,
+        rivals=rivals,
         on_event=on_event,
     )
     for task in evidence.tasks:
@@ -102,7 +105,7 @@ def _bounded(test: Table, train: Table | None, models: Sequence[Model], ledger: 
     def bounded(table: Table, most: int, what: str) -> Table:
         if len(table) > most:
             ledger.add(what, "the table", n=len(table) - most)
-        return table.sample(most, "judge").loaded(name for name in table.names if name in names)
+        return table.sample(most, JUDGED).loaded(name for name in table.names if name in names)
 
     judged = bounded(test, MAX_JUDGED, "held-out rows beyond those judged, which are a random sample")
     if train is None:

@@ -67,6 +67,7 @@ def gather_evidence(
     seed: int = 0,
     samples: int = 6,
     baseline_seconds: float = BASELINE_SECONDS,
+    rivals: Mapping[str, Mapping[str, Baseline]] | None = None,
     on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for each (given, ask) on the held-out rows.
@@ -74,8 +75,9 @@ def gather_evidence(
     `encoded` are the held-out rows, where the model has encoded them before. `train` holds the training rows, for the
     simple baselines (None: none). Models `beside` are compared like baselines in what they are asked too, unless it is
     judged by its likelihood. `histories` are the records of metrics.jsonl by stage, for the curves. `samples` rows of
-    each kind are kept to be shown. The baselines of a task take at most about `baseline_seconds`; `on_event` hears of
-    each. Raises DataError when no row has a truth."""
+    each kind are kept to be shown. The baselines of a task take at most about `baseline_seconds`, besides `rivals`
+    of each asked column that have answered before; `on_event` hears of each. Raises DataError when no row has a truth.
+    """
     evidence = Evidence(name, [], origin or Origin(seed=seed))
     for stage, records in (histories or {}).items():
         evidence.figures |= _named(f"curves-{_slug(stage)}", figures.curves(records))
@@ -83,8 +85,9 @@ def gather_evidence(
     evidence.figures |= _named("trials", figures.trials(evidence.origin.trials))
     for number, (given, ask) in enumerate(tasks):
         task, answers_figure = _evaluate_task(
-            model, test, encoded, list(given), ask, train, beside or {}, seed, samples, baseline_seconds, on_event
-        )
+            model, test, encoded, list(given), ask, train, beside or {}, seed, samples, baseline_seconds,
+            (rivals or {}).get(ask, {}), on_event,
+        )  # fmt: skip
         task.label = f"{number + 1}-{_slug(ask)}"
         evidence.tasks.append(task)
         evidence.figures |= _named(f"comparison-{task.label}", figures.comparison(task))
@@ -103,6 +106,7 @@ def _evaluate_task(
     seed: int,
     n_samples: int,
     baseline_seconds: float,
+    rivals: Mapping[str, Baseline],
     on_event: Listener,
 ) -> tuple[TaskEvidence, dict[str, bytes]]:
     encoder, evaluation = model.encoder(ask), model.evaluation(ask)
@@ -155,7 +159,7 @@ def _evaluate_task(
         evaluations = {name: model.evaluation(name) for name in known}
         baselines = run_baselines(
             evaluations, evaluation, known, held_out, answered, truths,
-            seconds=baseline_seconds, on_event=on_event, name=ask,
+            seconds=baseline_seconds, known=rivals, on_event=on_event, name=ask,
         )  # fmt: skip
         task.baselines = [_result(name, baseline, judge, score, draws) for name, baseline in baselines.items()]
     for name, (other, tasks) in beside.items():

@@ -120,25 +120,22 @@ def span(metric: str, interval: Interval, sign: bool = False) -> str:
 
 
 def headline(task: TaskEvidence) -> str:
-    """The result, its interval, and the strongest simple baseline on the same rows."""
+    """Better than the strongest simple baseline on the same rows, level with it, or worse; and by how much."""
     label = word(task.metric).label
     rows = f"{task.rows:,} held-out row{'s' if task.rows != 1 else ''}"
     if task.score is None:
         return f"{label} is {amount(task.metric, task.metrics[task.metric])} on {rows}: too few to say more."
-    result = f"{label} {amount(task.metric, task.score.value)} ({span(task.metric, task.score)}) on {rows}."
-    return f"{result} {against(task)}"
-
-
-def against(task: TaskEvidence) -> str:
-    """One sentence on the strongest simple baseline."""
-    baseline = task.best
-    if baseline is None or baseline.score is None or baseline.lead is None:
-        return "No simple baseline was run."
-    begin = f"The strongest simple baseline, {baseline.name}, reaches {amount(task.metric, baseline.score.value)}"
-    if baseline.lead.value == 0:
-        return f"{begin}: the same."
-    how = "better" if baseline.lead.value > 0 else "worse"
-    return f"{begin}: the model is {_distance(task.metric, baseline.lead)} {how}, {_verdict(baseline.lead)}."
+    reached = f"{amount(task.metric, task.score.value)} ({span(task.metric, task.score)}) on {rows}"
+    best = task.best
+    if best is None or best.score is None or best.lead is None:
+        return f"{label} {reached}. No simple baseline was run."
+    standing = "Better than" if best.lead.value > 0 else "Worse than"
+    standing = standing if best.lead.excludes(0) else "Level with"
+    how = f"{_distance(task.metric, best.lead)} {'better' if best.lead.value > 0 else 'worse'}"
+    how = "the same" if best.lead.value == 0 else how
+    its = amount(task.metric, best.score.value)
+    label = label[0].lower() + label[1:] if label[1:2].islower() else label  # not of AUC
+    return f"{standing} the strongest simple baseline, {best.name}: {label} {reached} against {its}, {how}."
 
 
 def certainty(task: TaskEvidence) -> str:
@@ -171,12 +168,6 @@ def lead(metric: str, interval: Interval) -> str:
     """`+6.7 points (+3.0 to +10.4)`"""
     value, ends = amount(metric, interval.value, sign=True), span(metric, interval, sign=True)
     return f"{value} ({ends})".replace(" %", " points", 1).replace(" %", "")
-
-
-def _verdict(lead: Interval) -> str:
-    if not lead.excludes(0):
-        return "which may be chance"
-    return "more than chance would explain"
 
 
 def _distance(metric: str, lead: Interval) -> str:

@@ -1,41 +1,57 @@
 """The default of `train` on rows that have their answers: first a linear model and boosted trees, then the trunk.
 
-A wide read-out (`training.wide`) is fitted in seconds, and the model is usable from then on. The trunk learns what is
-left to learn. It starts at zero, so that the model first answers exactly as the wide read-out does. It is kept if its
+The simple baselines come first, with their figures on the validation rows. A wide read-out (`training.wide`) is fitted
+in seconds, and the model is usable from then on, with its evidence; where there was no time for all of it, a second fit
+takes its time. Then the trunk is trained. Of classes it learns all that is to be learnt by itself, and validation rows
+say how much it and the wide read-out count; of numbers it learns what is left beside it, from zero. It is kept if its
 mean gain on the validation rows is larger than the standard error of that gain.
 """
 
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
 
 import numpy as np
+import torch
 
 from onetrunk.core.events import Decision, Listener, Note, ignore
+from onetrunk.core.module import Mixed
+from onetrunk.core.values import take
 from onetrunk.core.wide import Wide, WideTarget, wide_target_of
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
-from onetrunk.inference.likelihood import row_losses
+from onetrunk.evaluation.baselines import BASELINE_SECONDS
+from onetrunk.evaluation.evidence_folder import JUDGED, MAX_COMPARED, MAX_JUDGED
+from onetrunk.evaluation.rivals import Rivals
+from onetrunk.inference.likelihood import reads_of, row_losses
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.predict import answer
 from onetrunk.inference.wide import add_wide
+from onetrunk.model.wide import WideReadout
+from onetrunk.training.allowance import Allowance
 from onetrunk.training.calibration import calibrate, calibrate_held_out
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import Choice, FineTuned, labelled_rows, tune, validation_rows
 from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import Recipe
+from onetrunk.training.select import choosing_metric, validator
 from onetrunk.training.stage import encode_rows, new_model, provenance, untrained
-from onetrunk.training.wide import FittedWide, fit_wide, wide_rows
+from onetrunk.training.wide import FittedWide, Rows, fit_wide, wide_rows
 
 _LABELLED = 0.9  # share of the training rows that have their answers
 _MIN_JUDGED = 50  # rows that can say whether the trunk gains
 _PATIENCE = 5  # validations
-_WIDE_SHARE = 0.5  # of the time
-_PROPER = "log_loss"
+_RIVALS_SHARE, _RIVALS_SECONDS = 0.04, 12.0  # of the time, and at most: for the baselines that come first,
+_RIVALS_AGAIN = 0.2  # of the time that is left when the model is usable, for those that had none before
+_FIRST_SHARE, _FIRST_SECONDS = 0.1, 30.0  # the first wide fit,
+_SECOND_SHARE = 0.4  # and of what is left then a second one, where the first had no time for all
+_LEAST_SECONDS = 5.0  # in which a trunk can learn something
+_MOST = {"train": MAX_COMPARED, "val": MAX_JUDGED, "test": MAX_JUDGED}  # rows that baselines learn from and answer
 WideReadouts = dict[
     str, tuple[FittedWide, np.ndarray]
 ]  # of asked columns: the fit, and the store's rows it learnt from
@@ -60,103 +76,225 @@ def can_be_wide(data: Data, recipe: Recipe) -> bool:
     return wide and recipe.finetune.wide and data.events is None
 
 
-def train_beside_wide(data: Data, context: RunContext, usable: Callable[[Model], None]) -> FineTuned | None:
-    """A new model of one task. `usable` is called with it as soon as it answers as well as simple models do. None where
-    there is nothing for them to learn from."""
-    started = time.monotonic()
+class Keeper(Protocol):
+    """Keeps a model that is better than what there was before: from then on a run that is stopped leaves this one."""
+
+    def __call__(self, model: Model, choice: Choice, rivals: Rivals) -> None: ...
+
+
+def train_beside_wide(data: Data, context: RunContext, clock: Allowance, keep: Keeper) -> FineTuned | None:
+    """A new model of one task. `keep` is called with it as soon as it answers as well as simple models do, and whenever
+    it has become better. None where there is nothing for simple models to learn from."""
     task = Task(list(data.given), list(data.ask))
     model = new_model(data, context.recipe, context.seed)
     store = encode_rows(model, data, "train", context.recipe)
     context.show_ledger(data.ledger, len(store.index))
     labelled = labelled_rows(store, task)
-    fits = fit_wide_readouts(store, labelled, task, context)
+    rows_of = wide_rows_of(store, labelled, task)
+    if not rows_of:
+        return None
+    rivals = _rivals(model, data, task, context)
+    rivals.fit(min(_RIVALS_SECONDS, _RIVALS_SHARE * clock.seconds))
+    fits = fit_wide_readouts(rows_of, min(_FIRST_SECONDS, _FIRST_SHARE * clock.seconds), context)
     if not fits:
         return None
-    attach_wide(model, store, fits, context.on_event)
     model.tasks = [task]
-    choice = Choice(
-        len(labelled), kept="the wide read-out alone", wide={name: fit.as_json() for name, (fit, _) in fits.items()}
-    )
-    model.provenance = provenance(model, data, context, untrained(model, time.monotonic() - started), "wide")
-    usable(model)
+    choice = Choice(len(labelled), kept="the wide read-out alone")
+
+    def hold(fits: WideReadouts) -> None:
+        attach_wide(model, store, fits, context.on_event)
+        choice.wide = {name: fit.as_json() for name, (fit, _) in fits.items()}
+        model.provenance = provenance(model, data, context, untrained(model, clock.gone), "wide")
+        with clock.judging():
+            keep(model, choice, rivals)
+
+    hold(fits)
+    if not rivals.complete:
+        rivals.fit(min(BASELINE_SECONDS, _RIVALS_AGAIN * clock.left))
+    if any(fit.left_out for fit, _ in fits.values()) and clock.left > _FIRST_SECONDS:
+        again = fit_wide_readouts(rows_of, _SECOND_SHARE * clock.left, context)
+        if again and _total(again) < _total(fits):
+            fits = again
+            hold(fits)
+    for name, (fit, _) in fits.items():
+        if fit.left_out:
+            context.on_event(Note(f"The wide read-out of {name} leaves out {fit.left_out}."))
     rows = validation_rows(data, task)
     if len(rows) < _MIN_JUDGED:
         context.on_event(
             Note(f"The trunk is not trained: {len(rows)} validation rows are too few to tell whether it helps.")
         )
-        return FineTuned(model, choice)
-    before = copy.deepcopy(model.network.state_dict())
-    left = None if context.limit is None else max(5.0, context.limit - (time.monotonic() - started))
-    result = tune(model, store, labelled, task, context.but(recipe=patient(model, context.recipe, task), limit=left),
-                  pretrained=False, validation=rows)  # fmt: skip
-    after = row_scores(model, rows, task)
-    trained = model.network.state_dict()
-    model.network.load_state_dict(before)
-    gains = row_scores(model, rows, task) - after
-    gain, noise = float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
-    kept = gain > noise
-    if kept:
-        model.network.load_state_dict(trained)
-        model.provenance = provenance(model, data, context, result, "finetune")
-        choice.kept = "the wide read-out and the trunk"
-    choice.trunk = {"gain": gain, "standard_error": noise, "seconds": result.seconds, "steps": float(result.step)}
-    context.on_event(Decision(choice.kept, _REASON.format(len(gains)), {"gain": gain, "standard error": noise}))
-    calibrate(model, task, rows, context.on_event)
+    elif clock.left < _LEAST_SECONDS:
+        context.on_event(Note("The trunk is not trained: no time is left (a larger --budget trains it)."))
+    else:
+        _train_trunk(model, data, store, labelled, task, rows, context.but(limit=clock.left), choice)
     return FineTuned(model, choice)
 
 
-def fit_wide_readouts(store: Store, labelled: np.ndarray, task: Task, context: RunContext) -> WideReadouts:
-    """A wide read-out for every asked column; nothing where one has too little to learn from. The store then holds for
-    its rows what models say that did not see them."""
+def _rivals(model: Model, data: Data, task: Task, context: RunContext) -> Rivals:
+    """The simple baselines, which answer the rows that the evidence is of."""
+    names = [*task.given, *task.ask]
+    parts = [data.rows(split).sample(most, JUDGED).loaded(names) for split, most in _MOST.items()]
+    train, validation, test = ({name: part[name] for name in names} for part in parts)
+    return Rivals(model, [(task.given, name) for name in task.ask], train, validation, test, context.on_event)
+
+
+def wide_rows_of(store: Store, labelled: np.ndarray, task: Task) -> dict[str, Rows]:
+    """What simple models of each asked column learn from; nothing where one of them has nothing."""
+    found = {name: wide_rows(store, task.given, name, labelled) for name in task.ask}
+    there = {name: rows for name, rows in found.items() if rows is not None}
+    return there if len(there) == len(found) else {}
+
+
+def fit_wide_readouts(rows_of: Mapping[str, Rows], seconds: float | None, context: RunContext) -> WideReadouts:
+    """A wide read-out for every asked column, in about so many seconds; nothing where one has too little to learn
+    from."""
     fits: WideReadouts = {}
-    for name in task.ask:
-        rows = wide_rows(store, task.given, name, labelled)
-        limit = None if context.limit is None else _WIDE_SHARE * context.limit / len(task.ask)
-        fit = None if rows is None else fit_wide(rows, context.seed, limit)
-        if rows is None or fit is None:
+    for name, rows in rows_of.items():
+        fit = fit_wide(rows, context.seed, None if seconds is None else seconds / len(rows_of))
+        if fit is None:
             return {}
         fits[name] = fit, rows.rows
-        if fit.left_out:
-            context.on_event(Note(f"The wide read-out of {name} leaves out {fit.left_out}."))
-        out = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
-        out[rows.rows] = fit.held_out
-        store.wide[name] = out
         reason = f"fitted in {fit.seconds:.0f} s, with these losses in cross-validation on {rows.count:,} rows"
         context.on_event(Decision(f"a wide read-out of {name}", reason, dict(fit.scores)))
     return fits
 
 
+def _total(fits: WideReadouts) -> float:
+    return sum(min(fit.scores.values()) for fit, _ in fits.values())
+
+
 def attach_wide(model: Model, store: Store, fits: WideReadouts, on_event: Listener = ignore) -> None:
-    """Adds them to a model whose read-outs say nothing yet, which then answers as they do."""
+    """Adds them to a model whose read-outs say nothing yet, which then answers as they do. The store then holds for its
+    rows what models say that did not see them."""
     for name, (fit, rows) in fits.items():
+        out = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
+        out[rows] = fit.held_out
+        store.wide[name] = out
         if fit.residuals is not None:
             wide_target_of(model.encoder(name)).expect_around(fit.residuals)
         model.network.add_wide(name, copy.deepcopy(fit.readout).to(next(model.network.parameters()).device))
         calibrate_held_out(model, name, store, rows, on_event)
 
 
-def patient(model: Model, recipe: Recipe, task: Task) -> Recipe:
-    """Judged often and by a proper score, and stopped when nothing more is gained."""
-    names = [metric.name for metric in model.evaluation(task.ask[0]).metrics()]
-    tuning = recipe.finetune
-    if tuning.metric is None and _PROPER in names:
-        tuning = tuning.updated(metric=_PROPER)
+def rather_wide(tuned: FineTuned, data: Data, context: RunContext) -> FineTuned:
+    """The tuned model, or one that knows what simple models learn from the labelled rows alone, where that is better:
+    by the metric that chose the tuned one, on the validation rows or, where these are few, in cross-validation."""
+    task, recipe = tuned.model.tasks[0], context.recipe
+    if len(task.ask) > 1 or not can_be_wide(data, recipe):
+        return tuned
+    name = task.ask[0]
+    model = new_model(data, recipe, context.seed)
+    store = encode_rows(model, data, "train", recipe)
+    rows_of = wide_rows_of(store, labelled_rows(store, task), task)
+    fits = fit_wide_readouts(rows_of, None if context.limit is None else _FIRST_SECONDS, context) if rows_of else {}
+    if not fits:
+        return tuned
+    attach_wide(model, store, fits, context.on_event)
+    ((fit, rows),) = fits.values()
+    metric = choosing_metric(model, name, recipe.finetune.metric)
+    validation, theirs = validation_rows(data, task), tuned.choice.validation
+    if theirs is not None and len(validation):
+        ours = validator(model, task, validation, metric)().value
+    elif tuned.choice.cross_validation is not None:
+        theirs = tuned.choice.cross_validation[tuned.choice.kept]
+        theirs = theirs if theirs is None or metric.higher_is_better else -theirs
+        held_out = store.subset(rows)
+        truths = list(take(data.rows("train")[name], rows))
+        ours = (
+            model.evaluation(name).measure(answer(model.network, held_out, task.given, name), truths).get(metric.name)
+        )
+    else:
+        return tuned
+    figures = {"simple models": ours, "pretrained and fine-tuned": theirs}
+    if not metric.better(ours, theirs):
+        context.on_event(Decision(f"the {tuned.choice.kept} model", f"the better by {metric.name}", figures))
+        return tuned
+    context.on_event(Decision("the wide read-out alone", f"the better by {metric.name}", figures))
+    model.tasks = [task]
+    model.provenance = provenance(model, data, context, untrained(model, 0.0), "wide", tuned.model.provenance)
+    tuned.choice.kept, tuned.choice.wide = "the wide read-out alone", {name: fit.as_json()}
+    return FineTuned(model, tuned.choice)
+
+
+def _train_trunk(
+    model: Model,
+    data: Data,
+    store: Store,
+    labelled: np.ndarray,
+    task: Task,
+    rows: Table,
+    context: RunContext,
+    choice: Choice,
+) -> None:
+    """Trains the trunk, and keeps it if it gains more on the validation rows than the noise of that gain."""
+    before = copy.deepcopy(model.network.state_dict())
+    context_of = context.but(recipe=patient(context.recipe))
+    with apart(model, store, task, rows):
+        result = tune(model, store, labelled, task, context_of, pretrained=False, validation=rows)
+    after = row_scores(model, rows, task)
+    trained = model.network.state_dict()
+    model.network.load_state_dict(before)
+    gains = row_scores(model, rows, task) - after
+    gain, noise = float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
+    if gain > noise:
+        model.network.load_state_dict(trained)
+        model.provenance = provenance(model, data, context, result, "finetune")
+        choice.kept = "the wide read-out and the trunk"
+    choice.trunk = {"gain": gain, "standard_error": noise, "seconds": result.seconds, "steps": float(result.step)}
+    context.on_event(Decision(choice.kept, _REASON.format(len(gains)), {"gain": gain, "standard error": noise}))
+    calibrate(model, task, rows, context.on_event)
+
+
+@contextmanager
+def apart(model: Model, store: Store, task: Task, validation: Table) -> Iterator[None]:
+    """What is trained inside learns apart from the wide read-outs, where the asked columns' types can do that: these
+    say nothing, and the trunk learns all that is to be learnt. Afterwards the validation rows say how much each counts
+    (stacking, Wolpert 1992). Of other types the trunk learns what the wide read-outs leave."""
+    silent: dict[str, WideReadout] = {}
+    for name in task.ask:
+        readout = model.network.wide_of(name)
+        if readout is not None and isinstance(model.module(name), Mixed):
+            silent[name] = readout
+    kept = {name: (readout.mix.clone(), store.wide[name]) for name, readout in silent.items()}
+    for name, readout in silent.items():
+        readout.mix.zero_()
+        store.wide[name] = np.zeros_like(store.wide[name])
+    try:
+        yield
+    finally:
+        for name, readout in silent.items():
+            share, store.wide[name] = kept[name]
+            readout.mix.copy_(share)
+    for name, readout in silent.items():
+        module, judged = model.module(name), _encoded(model, validation, task, name)
+        assert isinstance(module, Mixed)
+        with torch.no_grad():
+            readout.mix.mul_(module.mix(*reads_of(model.network, judged, task.given, name)))
+
+
+def _encoded(model: Model, rows: Table, task: Task, name: str) -> Store:
+    """The rows that have an answer, with what the wide read-out says of them."""
+    columns = [column for n, column in model.columns.items() if n in (*task.given, name)]
+    store = encode(rows, columns, model.network.encoders, Ledger())
+    store.index = store.index[store.index[:, store.names.index(name)] >= 0]
+    add_wide(model.network, store, task.given, name)
+    return store
+
+
+def patient(recipe: Recipe) -> Recipe:
+    """Stopped when nothing more is gained."""
     train = recipe.train
     if "patience" not in train.model_fields_set:
-        train = train.model_copy(update={"patience": _PATIENCE})
-    return recipe.model_copy(update={"finetune": tuning, "train": train})
+        train = train.updated(patience=_PATIENCE)
+    return recipe.model_copy(update={"train": train})
 
 
 def row_scores(model: Model, rows: Table, task: Task) -> np.ndarray:
     """How wrong the model is in each row of its first asked column, float64 [rows]: the squared error of numbers in the
     column's standard units, of all else nats (a part)."""
     name = task.ask[0]
-    columns = [column for n, column in model.columns.items() if n in (*task.given, name)]
-    store = encode(rows, columns, model.network.encoders, Ledger())
-    there = np.flatnonzero(store.index[:, store.names.index(name)] >= 0)
-    store.index = store.index[there]
-    add_wide(model.network, store, task.given, name)
-    encoder = model.encoder(name)
+    store, encoder = _encoded(model, rows, task, name), model.encoder(name)
     if not isinstance(encoder, WideTarget) or encoder.wide_target(encoder.stack([]))[1]:
         nats, count = row_losses(model.network, store, task.given, name)
         return nats / np.maximum(count, 1)

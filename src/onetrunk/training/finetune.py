@@ -183,14 +183,12 @@ def tune(
     """One training on some rows of a store. `validation` rows choose the best step; without them the last is kept."""
     recipe = context.recipe
     tuning = recipe.finetune
-    documents = tuning.documents or int(np.clip(len(labelled) // 16, 16, 256))
+    documents = tuning.documents or int(np.clip(len(labelled) // 16, 16, 128))
     kind, options = "predict", {}
     if context.teacher is not None:
         kind, options = "distil", tuning.distil.model_dump()
     objective = ObjectiveConfig(kind=kind, documents=documents, given=task.given, ask=task.ask, options=options)
-    rows = Store(store.names, store.encoders, store.contents, store.index[labelled])
-    rows.row_weight = None if store.row_weight is None else store.row_weight[labelled]
-    rows.wide = {name: each[labelled] for name, each in store.wide.items()}
+    rows = store.subset(labelled)
     teacher = None if context.teacher is None else context.teacher.network
     batches, objectives = loader(rows, [objective], recipe, context.seed, teacher)
     learner = Learner(model.network, objectives, context.seed)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,20 @@ from onetrunk.core.events import Listener, Note, Saved, ignore
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.seen_rows import record, splits_before
 from onetrunk.data.table import Table
+from onetrunk.evaluation.baselines import BASELINE_SECONDS
 from onetrunk.evaluation.evidence_folder import evaluate_model, judged_tasks
 from onetrunk.evaluation.record import Evidence
+from onetrunk.evaluation.rivals import Rivals
+from onetrunk.evaluation.words import headline
 from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.storage import atomic, hub
 from onetrunk.storage.locks import lock_folder, locks_end
-from onetrunk.training.beside_wide import begins_wide, train_beside_wide
+from onetrunk.training.allowance import Allowance
+from onetrunk.training.beside_wide import begins_wide, rather_wide, train_beside_wide
 from onetrunk.training.context import RunContext
 from onetrunk.training.distil import both_met, open_teacher, teach
-from onetrunk.training.finetune import finetune_model
+from onetrunk.training.finetune import Choice, finetune_model
 from onetrunk.training.open_data import Data, open_data, read_table, seen_splits
 from onetrunk.training.options import DataOptions, TrainingOptions
 from onetrunk.training.output import EVALUATING, PRETRAINED, Output, command_digest
@@ -32,7 +37,8 @@ from onetrunk.training.stage import extend_model, new_model
 from onetrunk.training.start import start_from
 
 # Of a budget; the rest is for encoding, validating and judging.
-_PRETRAINING, _FINETUNING, _OF_BUDGET = 0.6, 0.3, 0.7
+_PRETRAINING, _FINETUNING = 0.6, 0.3
+_LEAST_BASELINES = 5.0  # seconds, however late it is
 _SECONDS, _ROWS, _MAX_SECONDS = 300.0, 20_000, 1800.0  # of a run on so many rows, where no budget is given
 
 
@@ -84,7 +90,10 @@ def run_finetuning(
 
 @locks_end()
 def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignore) -> Model:
-    """The whole way: pretrain (unless there is a model to start from), fine-tune, save, judge on the test rows."""
+    """The whole way, from a table to a model that is judged on the test rows. Rows that have their answers are learnt
+    beside what simple models know (`training.beside_wide`); else the model is pretrained (unless there is one to start
+    from) and fine-tuned."""
+    began = time.monotonic()
     recipe, out = recipe_of(options), Path(options.out)
     command, foundation = command_digest("train", options, recipe), Path(f"{options.out}-foundation")
     output, starts = Output(out, options.overwrite, command), [options.start]
@@ -99,50 +108,78 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
             break  # else the foundation is of other rows, and made anew
     judged_tasks([Task([], list(opened.ask))], opened.rows("test"))  # raises now what it would after training
     context = _context(options, own, output, on_event)
+    clock = Allowance(context.limit or _default_seconds(opened), began)
+    judge = _Judge(opened, out, options, clock, on_event)
     tuned = None
-    if output.stage == EVALUATING:
-        model = load(out, device=own.device)
-    elif model is None and options.start is None and begins_wide(opened, own):
-        seconds = context.limit if context.limit is not None else _default_budget(opened)
-        tuned = train_beside_wide(opened, context.but(limit=_OF_BUDGET * seconds), _keeper(output, out))
-    if tuned is not None:
-        model = tuned.model
-        model.provenance["decision"] = tuned.choice.as_json()
-        model.save(out, overwrite=True)
-        output.mark(EVALUATING)
-    elif output.stage != EVALUATING:
+    if output.stage != EVALUATING and model is None and options.start is None and begins_wide(opened, own):
+        tuned = train_beside_wide(opened, context, clock, _Keeper(output, out, judge))
+    if output.stage != EVALUATING and tuned is None:
+        limit = context.limit if _counted(own) else clock.left
         if model is None:
-            model = _foundation(opened, context, Output(foundation, options.overwrite, command))
+            model = _foundation(opened, context.but(limit=limit), Output(foundation, options.overwrite, command))
             output.mark(PRETRAINED)
         else:
             extend_model(model, opened, options.seed, own.finetune, on_event)
-        context = context.but(limit=_share(context.limit, _FINETUNING))
-        tuned = finetune_model(opened, context, model, pretrained=True)
-        model = tuned.model
-        model.provenance["decision"] = tuned.choice.as_json()
-        model.save(out, overwrite=output.replaces)
-        output.mark(EVALUATING)
-    assert model is not None, "a run that is to be judged has its model"
-    evaluate_model(model, opened.rows("test"), opened.rows("train"), out, seed=options.seed, on_event=on_event)
+        tuned = finetune_model(opened, context.but(limit=_share(limit, _FINETUNING)), model, pretrained=True)
+        if options.start is None:
+            tuned = rather_wide(tuned, opened, context.but(limit=limit))
+    if tuned is None:
+        made = load(out, device=own.device)
+    else:
+        made = tuned.model
+        made.provenance["decision"] = tuned.choice.as_json()
+        made.save(out, overwrite=output.replaces or (out / atomic.MANIFEST).exists())
+        output.mark(EVALUATING)  # from here on a run that is stopped only judges it
+    judge(made)
     Output(foundation, True, command).finish()  # it was made for this model
     output.finish()
     on_event(Saved("model", str(out)))
-    return model
+    return made
 
 
-def _default_budget(opened: Data) -> float:
+class _Judge:
+    """Judges a model of this run on the test rows. Baselines that have answered them need not do so again."""
+
+    def __init__(self, opened: Data, out: Path, options: TrainingOptions, clock: Allowance, on_event: Listener) -> None:
+        self.opened, self.out, self.options, self.clock, self.on_event = opened, out, options, clock, on_event
+        self.rivals: Rivals | None = None
+
+    def __call__(self, model: Model, seconds: float | None = None) -> None:
+        """`seconds` is what baselines may take that have not answered yet."""
+        early = seconds is not None
+        left = seconds if seconds is not None else min(BASELINE_SECONDS, max(_LEAST_BASELINES, self.clock.before_end))
+        evidence = evaluate_model(
+            model, self.opened.rows("test"), self.opened.rows("train"), self.out, seed=self.options.seed,
+            baseline_seconds=left, rivals=None if self.rivals is None else self.rivals.on_test(),
+            on_event=ignore if early else self.on_event,
+        )  # fmt: skip
+        if early:
+            for task in evidence.tasks:
+                self.on_event(Note(f"{self.out} holds a usable model, which is improved now. {headline(task)}"))
+
+
+class _Keeper:
+    """Puts a model in the run's folder, with its evidence, from where a stopped run can be used and goes on."""
+
+    def __init__(self, output: Output, out: Path, judge: _Judge) -> None:
+        self.output, self.out, self.judge = output, out, judge
+
+    def __call__(self, model: Model, choice: Choice, rivals: Rivals) -> None:
+        self.output.begin()
+        model.provenance["decision"] = choice.as_json()
+        model.save(self.out, overwrite=self.output.replaces or (self.out / atomic.MANIFEST).exists())
+        self.judge.rivals = rivals
+        self.judge(model, seconds=0.0)
+
+
+def _counted(recipe: Recipe) -> bool:
+    """Does the recipe say how many steps there are? Then no clock does, unless there is a budget."""
+    return "steps" in recipe.pretrain.model_fields_set or "steps" in recipe.finetune.model_fields_set
+
+
+def _default_seconds(opened: Data) -> float:
     """Seconds that pay on a table of so many rows, where nobody says."""
     return float(np.clip(_SECONDS * len(opened.table) / _ROWS, _SECONDS, _MAX_SECONDS))
-
-
-def _keeper(output: Output, out: Path) -> Callable[[Model], None]:
-    """Puts a model in the run's folder, from where a stopped run can be used and goes on."""
-
-    def keep(model: Model) -> None:
-        output.begin()
-        model.save(out, overwrite=output.replaces or (out / atomic.MANIFEST).exists())
-
-    return keep
 
 
 def _foundation(opened: Data, context: RunContext, output: Output) -> Model:

@@ -68,7 +68,9 @@ class FinetuneConfig(Config):
     lora: LoRAConfig | None = Field(None, description="The trunk learns changes of low rank only.")
     distil: DistilOptions = Field(default_factory=DistilOptions, description="How it learns from a teacher.")
     metric: str | None = Field(
-        None, description="The metric that chooses the best step; by default the first asked column's main one."
+        None,
+        description="The metric that chooses the best step; by default a proper score of the first asked column (log "
+        "loss, squared error), else its main one.",
     )
     wide: bool = Field(
         True,

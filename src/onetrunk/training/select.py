@@ -21,6 +21,7 @@ from onetrunk.inference.predict import answer
 from onetrunk.inference.wide import add_wide
 
 LOSS = Metric("loss", False, "nats")
+_PROPER = ("log_loss", "crps")  # best where the probabilities are right
 
 
 class Judgement(NamedTuple):
@@ -32,11 +33,13 @@ class Judgement(NamedTuple):
 
 
 def choosing_metric(model: Model, column: str, name: str | None) -> Metric:
-    """By what an asked column's models are compared: the named metric, else its main one; its loss where answers take
-    many steps. Raises UsageError that names the nearest where it has no metric of this name."""
+    """By what an asked column's models are compared: the named metric, else a proper score (an accuracy of few rows is
+    mostly chance), else its main one; its loss where answers take many steps. Raises UsageError that names the nearest
+    where it has no metric of this name."""
     metrics = model.evaluation(column).metrics()  # the main one first
     if judged_by_metric(model, column):
-        return metrics[0] if name is None else metric_named(name, metrics)
+        proper = next((metric for metric in metrics if metric.name in _PROPER), metrics[0])
+        return proper if name is None else metric_named(name, metrics)
     if name not in (None, LOSS.name):
         named = metric_named(name, [*metrics, LOSS])
         raise UsageError(

@@ -34,11 +34,13 @@ from onetrunk.storage.locks import FileLock
 from onetrunk.storage.strict_json import read_json
 from onetrunk.training.beside_wide import (
     WideReadouts,
+    apart,
     attach_wide,
     can_be_wide,
     fit_wide_readouts,
     patient,
     row_scores,
+    wide_rows_of,
 )
 from onetrunk.training.calibration import MIN_ROWS, calibrate
 from onetrunk.training.context import RunContext
@@ -257,17 +259,18 @@ class TableRunner:
             raise ResourceError("a wide read-out has too little to learn from")
         folder = self.context.out / f"trial-{time.time_ns()}"
         context = self.context.but(
-            recipe=patient(model, recipe, self.task), out=folder, limit=_TRAINING * seconds, on_event=ignore,
+            recipe=patient(recipe), out=folder, limit=_TRAINING * seconds, on_event=ignore,
             on_validation=lambda judgement: report(_loss(judgement)),
         )  # fmt: skip
         try:
             if settings.method == "wide":
                 result = untrained(model, time.monotonic() - started)
             else:
-                result = fine_tune(
-                    model, self.store, self.labelled, self.task, context,
-                    pretrained=before is not None, validation=self.validation,
-                )  # fmt: skip
+                with apart(model, self.store, self.task, self.validation):
+                    result = fine_tune(
+                        model, self.store, self.labelled, self.task, context,
+                        pretrained=before is not None, validation=self.validation,
+                    )  # fmt: skip
                 if before is not None:
                     merged_adapter(before, model, context.recipe)
         finally:
@@ -324,8 +327,8 @@ class TableRunner:
     def _wide_readouts(self, seconds: float) -> WideReadouts:
         """Fitted once."""
         if self._fits is None:
-            context = self.context.but(limit=2 * seconds)  # half of it
-            self._fits = fit_wide_readouts(self.store, self.labelled, self.task, context) if self.wide else {}
+            rows_of = wide_rows_of(self.store, self.labelled, self.task) if self.wide else {}
+            self._fits = fit_wide_readouts(rows_of, seconds, self.context) if rows_of else {}
         return self._fits
 
     def _begin(self, settings: TrialSettings, recipe: Recipe, seconds: float) -> tuple[Model, Model | None]:

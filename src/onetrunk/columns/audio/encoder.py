@@ -13,22 +13,25 @@ from pydantic import Field
 
 from onetrunk.columns.audio.augment import DECIBEL, augmented
 from onetrunk.columns.families.patches.levels import asked_level, denoising_targets, noisy
+from onetrunk.columns.families.patches.sketch import cell_means, stretched
 from onetrunk.columns.families.scalar.bars import Bars, fit_bars
 from onetrunk.core import rng
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, cut_into_windows, local_positions, window_counts
 from onetrunk.core.encoder import Beside, Encoder, FileAnswers, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.wide import Wide, WideFeatures, numbers
 from onetrunk.media.audio import SUFFIXES, LogMel, open_audio, resampled, same_loudness, wav
 from onetrunk.media.image import as_png, resize
 
 _MAX_RATE = 16_000  # Hz, unless told: speech holds little above 8 kHz
 _SAMPLE = 200  # recordings that the scale is learnt from
+_SEEN_FRAMES, _SEEN_BANDS = 12, 64  # that simple models see, at most
 _MAX_SECONDS_SHOWN = 20
 SLOT, NOTHING = -1, -2  # instead of a patch's position: the slot where the length is asked, and padding
 
 
-class AudioEncoder(Encoder, FileAnswers):
+class AudioEncoder(Encoder, FileAnswers, Wide):
     """Patches with one noise level each, as those of pictures. What is asked begins with a slot, whose answer is how
     many patches there are; they see it, and each other."""
 
@@ -176,6 +179,22 @@ class AudioEncoder(Encoder, FileAnswers):
 
     def blank(self) -> dict[str, np.ndarray]:
         return {"mel": np.zeros((1, self.patch_size), dtype=np.float16)}
+
+    def sketch(self, mel: np.ndarray) -> np.ndarray:
+        """What simple models see of a recording's patches: its seconds, the whole spectrogram in a few frames, each
+        band's mean and spread; under 1,000 numbers."""
+        frames = mel.astype(np.float32).reshape(-1, self.options.bands)
+        seen = cell_means(frames, min(_SEEN_BANDS, frames.shape[1]), axis=1)
+        return np.concatenate([[len(seen) / 100], stretched(seen, _SEEN_FRAMES).ravel(), seen.mean(0), seen.std(0)])
+
+    def wide_features(self, content: Content) -> WideFeatures:
+        """Its sketch."""
+        mel, ends = content.gather()["mel"], np.cumsum(content.lens)
+        sketches = [
+            self.sketch(mel[end - n : end]) for n, end in zip(content.lens.tolist(), ends.tolist(), strict=True)
+        ]
+        dense = np.stack(sketches) if sketches else np.zeros((0, len(self.sketch(self.blank()["mel"]))))
+        return WideFeatures(len(content), {"sketch": numbers(dense)}, dense)
 
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
         longer = int((content.lens > self.options.length).sum())

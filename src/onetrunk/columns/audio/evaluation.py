@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from onetrunk.columns.audio.encoder import AudioEncoder
-from onetrunk.columns.families.patches.evaluation import cell_means
+from onetrunk.columns.families.patches.sketch import stretched
 from onetrunk.core.answer import Answer
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.evaluation import Evaluation
@@ -20,7 +20,6 @@ from onetrunk.core.metric import Metric
 from onetrunk.metrics.energy import ENERGY, energy_scores
 from onetrunk.metrics.sound import SPOKEN, log_spectral_distance, mel_cepstral_distortion
 
-_SEEN_FRAMES, _SEEN_BANDS = 12, 64  # that a simple model sees, at most
 _ANSWERED_FRAMES = 32  # that a simple model answers
 
 
@@ -55,22 +54,16 @@ class AudioEvaluation(Evaluation[AudioEncoder]):
     def features(self) -> Any:
         from sklearn.preprocessing import FunctionTransformer
 
-        return FunctionTransformer(lambda values: np.stack([self._readable_sketch(v) for v in values]))
+        return FunctionTransformer(
+            lambda values: np.stack([self.encoder.sketch(self._readable(v)["mel"]) for v in values])
+        )
 
-    def _readable_sketch(self, value: Any) -> np.ndarray:
+    def _readable(self, value: Any) -> dict[str, np.ndarray]:
         """Nothing where there is no recording, or none that can be read."""
         try:
-            if value is not None:
-                return self._seen(value)
+            return self.encoder.blank() if value is None else self.encoder.encode(value)
         except BadValueError:
-            pass
-        return np.zeros(1 + (_SEEN_FRAMES + 2) * min(_SEEN_BANDS, self.encoder.options.bands))
-
-    def _seen(self, value: Any) -> np.ndarray:
-        """Seconds; the whole spectrogram in a few frames; each band's mean and spread: under 1,000."""
-        mel = (self.encoder.log_mel(value) - self.encoder.mean) / self.encoder.scale
-        mel = cell_means(mel, min(_SEEN_BANDS, mel.shape[1]), axis=1)
-        return np.concatenate([[len(mel) / 100], stretched(mel, _SEEN_FRAMES).ravel(), mel.mean(0), mel.std(0)])
+            return self.encoder.blank()
 
     def _sketch(self, value: Any, frames: int) -> np.ndarray:
         """Seconds, then the whole spectrogram in a few frames: [1 + frames * bands]. Raises BadValueError."""
@@ -94,14 +87,3 @@ class AudioEvaluation(Evaluation[AudioEncoder]):
             frames = int(np.clip(round(100 * row[0]), 1, 100 * encoder.options.length))
             answers.append(Answer(encoder.sound_of(stretched(mel, frames))))
         return answers
-
-
-def stretched(mel: np.ndarray, frames: int) -> np.ndarray:
-    """A spectrogram [t, bands] in another number of frames, which are means where it becomes shorter."""
-    t = len(mel)
-    if frames < t:
-        return cell_means(mel, frames, axis=0)
-    at = np.clip((np.arange(frames) + 0.5) * t / frames - 0.5, 0, t - 1)
-    before = at.astype(np.int64)
-    rest = (at - before)[:, None]
-    return mel[before] * (1 - rest) + mel[np.minimum(before + 1, t - 1)] * rest

@@ -19,14 +19,14 @@ from onetrunk.core.batch import Loss
 from onetrunk.core.calibration import Calibration, doubt_after
 from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.encoder import Growth
-from onetrunk.core.module import Calibrated, ColumnModule, Distribution, grown
+from onetrunk.core.module import Calibrated, ColumnModule, Distribution, Mixed, grown
 from onetrunk.metrics.classification import ece
 from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads import calibration as calibrating
 from onetrunk.nn.heads.categorical import choose, divergence, linear_cross_entropy
 
 
-class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated):
+class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated, Mixed):
     read_out = ("head", "bias")
 
     def __init__(self, encoder: CategoryEncoder, width: int) -> None:
@@ -124,6 +124,19 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated):
             for each in (Calibration(rows, ""), fitted)
         )
         return replace(fitted, before=before, after=after)
+
+    def mix(self, h: Tensor, targets: dict[str, Tensor]) -> float:
+        wide = h[:, -self.wide_outputs :].double()
+        own = self.logits(torch.cat([h[:, : -self.wide_outputs], torch.zeros_like(h[:, -self.wide_outputs :])], dim=1))
+        plain = Calibration(len(h), "")
+
+        def loss(own_share: float, wide_share: float) -> float:
+            return float(self._calibrated_loss(own_share * own.double() + wide_share * wide, targets, plain).mean())
+
+        own_share, wide_share = calibrating.fit_shares(loss, len(h))
+        self.head.data.mul_(own_share)
+        self.bias.data.mul_(own_share)
+        return wide_share
 
     def _ece(self, p: Tensor, targets: dict[str, Tensor]) -> float:
         """Of several at once, of each class by itself."""

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from onetrunk.columns.families.patches.encoder import PatchEncoder, PatchGrid, moved
+from onetrunk.columns.families.patches.sketch import sketch_of_picture
 from onetrunk.core import rng
 from onetrunk.core.config import Config
 from onetrunk.core.encoder import FileAnswers
@@ -157,6 +158,9 @@ class ImageEncoder(PatchEncoder, FileAnswers):
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
         self.size, self.patch, self.channels = knowledge["size"], knowledge["patch"], knowledge["channels"]
         self.like = Preparation(**knowledge.get("like", {"side": self.size}))
+
+    def sketch(self, pixels: np.ndarray) -> np.ndarray:
+        return sketch_of_picture(pixels.reshape(self.grid.shape) / 255.0)
 
     @property
     def grid(self) -> PatchGrid:

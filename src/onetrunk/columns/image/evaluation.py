@@ -1,5 +1,5 @@
 """How drawn pictures are judged: by their pixels, by how far they are from copies of training pictures, and by how
-much they differ from each other. What simple models see of a picture: a thumbnail, colours, edges.
+much they differ from each other.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.columns.families.patches.evaluation import PatchEvaluation, cell_means
+from onetrunk.columns.families.patches.evaluation import PatchEvaluation
 from onetrunk.columns.image.encoder import ImageEncoder
 from onetrunk.core.answer import Answer
 from onetrunk.core.evaluation import Drawn
@@ -17,7 +17,6 @@ from onetrunk.media.image import open_image, resize, sheet
 from onetrunk.metrics.images import nearest
 
 _ACROSS = 10  # pictures in a row of a figure
-_CELLS, _BINS, _EDGE_CELLS, _DIRECTIONS = 8, 16, 4, 9  # of what a simple model sees
 
 
 class ImageEvaluation(PatchEvaluation[ImageEncoder], Drawn):
@@ -36,15 +35,6 @@ class ImageEvaluation(PatchEvaluation[ImageEncoder], Drawn):
         away = {name: float(np.median(nearest(x, training)[0])) / side for name, x in compared.items()}
         return {**away, "spread": _spread(drawn), "spread_of_true": _spread(true)}
 
-    def sketch(self, pixels: np.ndarray) -> np.ndarray:
-        """Of pixels [C, H, W]: cells of a thumbnail, a histogram of each channel, directions of edges; under 1,000."""
-        x = pixels.reshape(self.encoder.grid.shape) / 255.0
-        cells = min(_CELLS, x.shape[1], x.shape[2])
-        thumbnail = cell_means(cell_means(x, cells, axis=1), cells, axis=2)
-        bins = np.minimum((x * _BINS).astype(np.int64), _BINS - 1)
-        shades = np.stack([np.bincount(b.ravel(), minlength=_BINS) for b in bins]) / bins[0].size
-        return np.concatenate([thumbnail.ravel(), shades.ravel(), _edges(x.mean(0))])
-
     def figure(
         self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any, before: Sequence[Any] | None = None
     ) -> bool:
@@ -62,17 +52,6 @@ class ImageEvaluation(PatchEvaluation[ImageEncoder], Drawn):
     def _inside(self, value: Any) -> np.ndarray:
         """At the size and in the colours that the model sees."""
         return self.encoder.value(self.encoder.encode(value)["pixels"])
-
-
-def _edges(grey: np.ndarray) -> np.ndarray:
-    """How strong edges of each direction are in each cell of a grey picture (Dalal and Triggs 2005), length 1."""
-    down, right = np.gradient(grey)
-    strength, angle = np.hypot(down, right), np.arctan2(down, right) % np.pi
-    direction = (angle / np.pi * _DIRECTIONS).astype(np.int64) % _DIRECTIONS
-    each = np.where(direction == np.arange(_DIRECTIONS)[:, None, None], strength, 0.0)
-    cells = min(_EDGE_CELLS, *grey.shape)
-    histogram = cell_means(cell_means(each, cells, axis=1), cells, axis=2).ravel()
-    return histogram / max(float(np.sqrt((histogram**2).sum())), 1e-6)
 
 
 def _spread(x: np.ndarray) -> float | None:

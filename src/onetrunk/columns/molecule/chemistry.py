@@ -90,11 +90,39 @@ def fingerprints(values: Sequence[Any]) -> Any:
     """Morgan fingerprints, sparse [n, bits]; zeros where there is no molecule."""
     from scipy.sparse import csr_matrix
 
+    row, bit = fingerprint_bits(values)
+    return csr_matrix((np.ones(len(row)), (row, bit)), shape=(len(values), _BITS))
+
+
+def fingerprint_bits(values: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The bits of Morgan fingerprints that are set: which value's, ascending, and which bit, int64."""
     molecules = [None if v is None else parsed(str(v).strip()) for v in values]
-    rows = [np.zeros(0, int) if m is None else np.array(_morgan().GetFingerprint(m).GetOnBits()) for m in molecules]
-    lens = np.array([len(row) for row in rows])
-    columns = np.concatenate([*rows, np.zeros(0)]).astype(np.int64)
-    return csr_matrix((np.ones(len(columns)), columns, np.append(0, lens.cumsum())), shape=(len(values), _BITS))
+    bits = [np.zeros(0, int) if m is None else np.array(_morgan().GetFingerprint(m).GetOnBits()) for m in molecules]
+    row = np.repeat(np.arange(len(values)), [len(each) for each in bits])
+    return row, np.concatenate([*bits, np.zeros(0)]).astype(np.int64)
+
+
+def descriptors(values: Sequence[Any]) -> np.ndarray:
+    """What a chemist would look up of each molecule, in units that make them alike, float64 [n, 8]; NaN where there is
+    no molecule: weight, octanol-water partition (Crippen), polar surface, donors and acceptors of hydrogen bonds, bonds
+    that turn, rings, aromatic atoms."""
+    from rdkit.Chem import rdMolDescriptors
+
+    out = np.full((len(values), 8), np.nan)
+    for i, value in enumerate(values):
+        molecule = None if value is None else parsed(str(value).strip())
+        if molecule is not None:
+            out[i] = (
+                rdMolDescriptors.CalcExactMolWt(molecule) / 100,
+                rdMolDescriptors.CalcCrippenDescriptors(molecule)[0],
+                rdMolDescriptors.CalcTPSA(molecule) / 50,
+                rdMolDescriptors.CalcNumHBD(molecule),
+                rdMolDescriptors.CalcNumHBA(molecule) / 2,
+                rdMolDescriptors.CalcNumRotatableBonds(molecule) / 3,
+                rdMolDescriptors.CalcNumRings(molecule),
+                sum(atom.GetIsAromatic() for atom in molecule.GetAtoms()) / 5,
+            )
+    return out
 
 
 @cache

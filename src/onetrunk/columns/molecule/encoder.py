@@ -23,16 +23,19 @@ from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Growth, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError, MissingExtraError
 from onetrunk.core.values import in_memory
+from onetrunk.core.wide import Sparse, Wide, WideFeatures, numbers
 
 TOKEN = re.compile(r"\[[^\[\]\s]+\]|Br|Cl|[BCNOPSFI]|[bcnops]|%\d{2}|[0-9]|[-=#$:/\\.()+~@?>*]")  # arXiv 1711.04810
 _ATOM = re.compile(r"[A-Za-z]")
 _STRUCTURE = re.compile(r"[\[\]()=#\d]")
 _ENOUGH = 0.95  # share of values that are SMILES, for a column to be recognised
 _RESPELT = 10_000  # other spellings whose tokens are learnt, some of each molecule where there are few
+_RUN, _MANY_TOKENS = 3, 1 << 20  # tokens that simple models see together; more than there are tokens
+_NO_PAIRS = np.zeros((2, 0), dtype=np.uint64)
 _LONGER = 1.5  # another spelling has at most so many times the tokens
 
 
-class MoleculeEncoder(TokenEncoder):
+class MoleculeEncoder(TokenEncoder, Wide):
     """One token an atom, a bond or a bracket. Two spellings of a molecule are one value."""
 
     type_name = "molecule"
@@ -164,6 +167,33 @@ class MoleculeEncoder(TokenEncoder):
 
     def decode(self, ids: list[int]) -> str:
         return "".join(self.tokens[i] for i in ids if i >= len(SPECIALS))
+
+    def wide_features(self, content: Content) -> WideFeatures:
+        """Runs of up to three tokens, counted; with RDKit also Morgan fingerprints and descriptors."""
+        ids, lens = content.gather()["id"].astype(np.uint64), content.lens
+        whose = np.repeat(np.arange(len(content)), lens)
+        rows, features = [], []
+        running = np.zeros(len(ids), dtype=np.uint64)
+        for n in range(1, _RUN + 1):
+            last = len(ids) - n + 1
+            if last <= 0:
+                break
+            running = running[:last] * np.uint64(_MANY_TOKENS) + ids[n - 1 :] + np.uint64(1)
+            together = whose[:last] == whose[n - 1 :]
+            rows.append(whose[:last][together])
+            features.append(running[together])
+        pairs = np.stack([np.concatenate(rows).astype(np.uint64), np.concatenate(features)]) if rows else _NO_PAIRS
+        unique, count = np.unique(pairs, axis=1, return_counts=True)
+        runs = Sparse(unique[0].astype(np.int64), unique[1], count.astype(np.float32), counted=True)
+        if not self.canonical:
+            return WideFeatures(len(content), {"runs": runs})
+        ends = np.cumsum(lens).tolist()
+        parts = content.gather()["id"]
+        smiles = [self.decode(parts[end - n : end].tolist()) for n, end in zip(lens.tolist(), ends, strict=True)]
+        row, bit = chemistry.fingerprint_bits(smiles)
+        bits = Sparse(row, bit.astype(np.uint64), np.ones(len(row), dtype=np.float32))
+        known = chemistry.descriptors(smiles)
+        return WideFeatures(len(content), {"runs": runs, "fingerprint": bits, "descriptors": numbers(known)}, known)
 
     def max_positions(self, content: Content) -> np.ndarray:
         longest = (content.lens * _LONGER).astype(np.int64) if self._respells() else content.lens

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from onetrunk.columns.families.patches.encoder import PatchEncoder, PatchGrid, moved
+from onetrunk.columns.families.patches.sketch import cell_means
 from onetrunk.core import rng
 from onetrunk.core.config import Config
 from onetrunk.core.encoder import FileAnswers
@@ -20,6 +21,7 @@ from onetrunk.media.image import open_image, png, resize
 from onetrunk.media.video import MAX_SIDE, SUFFIXES, frames_of, open_video
 
 _SAMPLE = 50  # films that the size is learnt from
+_SEEN_CELLS, _SEEN_FRAMES = 8, 4  # a side of a frame, and frames, that simple models see at most
 _FRAME_TIME = 150  # milliseconds that a frame is shown
 
 
@@ -117,6 +119,12 @@ class VideoEncoder(PatchEncoder, FileAnswers):
 
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
         self.size, self.patch, self.channels = knowledge["size"], knowledge["patch"], knowledge["channels"]
+
+    def sketch(self, pixels: np.ndarray) -> np.ndarray:
+        """Of pixels [T, C, H, W]; at most 768."""
+        cells = min(_SEEN_CELLS, self.size)
+        frames = cell_means(pixels / 255.0, min(_SEEN_FRAMES, len(pixels)), axis=0)
+        return cell_means(cell_means(frames, cells, axis=2), cells, axis=3).reshape(-1)
 
     @property
     def grid(self) -> PatchGrid:

@@ -20,6 +20,7 @@ _LOG_BOUND = math.log(20.0)  # temperatures and spreads lie between 1 / 20 and 2
 _PRIOR_DEVIATION = 0.5  # of the logarithm of a temperature around 0, before any row is seen
 _PRIOR_ROWS = 10.0  # that a spread of 1 counts beside the rows that are seen
 _PRIOR_POINTS = 200
+_CAUTION = 3.0  # nats, or squared errors, that shares far from one half cost
 _GRID = 65
 _GOLDEN, _ROUNDS = (math.sqrt(5) - 1) / 2, 40
 
@@ -70,6 +71,19 @@ def fit_temperature(total_loss: Callable[[float], float]) -> float:
     best = int(np.argmin([objective(float(x)) for x in grid]))
     low, high = float(grid[max(0, best - 1)]), float(grid[min(_GRID - 1, best + 1)])
     return math.exp(_least(objective, low, high))
+
+
+def fit_shares(mean_loss: Callable[[float, float], float], rows: int) -> tuple[float, float]:
+    """How much each of two should count, from 0 to 2, by the least mean loss of their weighed sum over the rows; few
+    rows move the shares little from one half."""
+    from scipy import optimize
+
+    def objective(shares: np.ndarray) -> float:
+        unusual = float(((shares - 0.5) ** 2).sum()) * _CAUTION / rows
+        return mean_loss(float(shares[0]), float(shares[1])) + unusual
+
+    best = optimize.minimize(objective, [0.5, 0.5], bounds=[(0, 2), (0, 2)]).x
+    return float(best[0]), float(best[1])
 
 
 def _least(function: Callable[[float], float], low: float, high: float) -> float:

@@ -178,11 +178,13 @@ class LinearClassifier(ClassifierMixin, _Linear):
 
     def _fit(self, x: Any, y: np.ndarray, penalty: float) -> Any:
         from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
 
         def one(hot: np.ndarray) -> Any:
             if len(np.unique(hot)) < 2:
                 return float(hot[0]) if len(hot) else 0.0
-            return LogisticRegression(C=1 / penalty, max_iter=300, tol=1e-3).fit(x, hot)
+            with threadpool_limits(1):  # the many small products wait for each other's threads longer than they take
+                return LogisticRegression(C=1 / penalty, max_iter=300, tol=1e-3).fit(x, hot)
 
         return [one(hot) for hot in y.T] if y.ndim == 2 else one(y)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 LINEAR, WORDS, CHARACTERS, TREES, KEYS = "linear", "words", "characters", "trees", "keys"
 
@@ -48,6 +50,8 @@ class Views:
     @classmethod
     def joined(cls, columns: Sequence[Mapping[str, Any]], count: int) -> Views:
         """The blocks [n, .] of several columns, each by the names above."""
+        from scipy import sparse
+
         linear = [blocks[LINEAR] for blocks in columns if LINEAR in blocks]
         texts = {
             name: sparse.hstack([blocks[name] for blocks in columns if name in blocks], format="csr")
@@ -87,6 +91,8 @@ def as_keys() -> Any:
 
 def beside(blocks: Sequence[Any]) -> Any:
     """Matrices side by side; sparse as soon as one is."""
+    from scipy import sparse
+
     if any(sparse.issparse(block) for block in blocks):
         return sparse.hstack(blocks, format="csr")
     return np.hstack(blocks)

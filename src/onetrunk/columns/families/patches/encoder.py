@@ -14,6 +14,7 @@ from onetrunk.columns.families.patches.levels import asked_level, denoising_targ
 from onetrunk.core import rng
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Encoder, SegmentContext
+from onetrunk.core.wide import Wide, WideFeatures, numbers
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class PatchGrid:
         return np.ascontiguousarray(split).reshape(len(patches), *self.shape)
 
 
-class PatchEncoder(Encoder):
+class PatchEncoder(Encoder, Wide):
     """A type says how its values become arrays of one shape, how they are cut and how they are augmented. `pixels`,
     uint8, are what is kept of a value; in the network they are from -1 to 1."""
 
@@ -83,6 +84,16 @@ class PatchEncoder(Encoder):
     def augmented(self, x: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values [m, *shape], each changed in its own way; and the maps [m, 2, 3] from what is seen to the original,
         both from -1 to 1."""
+
+    def sketch(self, pixels: np.ndarray) -> np.ndarray:
+        """What simple models see of a value's pixels: numbers from 0 to 1 [k]."""
+        return pixels.reshape(-1) / 255.0
+
+    def wide_features(self, content: Content) -> WideFeatures:
+        """Its sketch."""
+        sketches = [self.sketch(pixels) for pixels in content.gather()["pixels"]]
+        dense = np.stack(sketches) if sketches else np.zeros((0, len(self.sketch(self.blank()["pixels"]))))
+        return WideFeatures(len(content), {"sketch": numbers(dense)}, dense)
 
     def noise(self, keys: np.ndarray) -> np.ndarray:
         """Normal numbers [m, patches, numbers of a patch], each value's of its own key."""

@@ -42,11 +42,7 @@ class PatchEvaluation(Evaluation[E]):
     def features(self) -> Any:
         from sklearn.preprocessing import FunctionTransformer
 
-        return FunctionTransformer(lambda values: np.stack([self.sketch(self._readable(v)) for v in values]))
-
-    def sketch(self, pixels: np.ndarray) -> np.ndarray:
-        """What a simple model sees of a value's pixels: numbers from 0 to 1 [k]."""
-        return pixels.reshape(-1) / 255.0
+        return FunctionTransformer(lambda values: np.stack([self.encoder.sketch(self._readable(v)) for v in values]))
 
     def _readable(self, value: Any) -> np.ndarray:
         """Pixels; black where there is no value, or none that can be read."""
@@ -69,12 +65,3 @@ class PatchEvaluation(Evaluation[E]):
         flat = np.clip(estimator.predict(features), 0, 1) * 255
         shape = self.encoder.blank()["pixels"].shape
         return [Answer(self.encoder.value(x)) for x in flat.round().astype(np.uint8).reshape(-1, *shape)]
-
-
-def cell_means(x: np.ndarray, cells: int, axis: int) -> np.ndarray:
-    """Means of `cells` neighbouring stretches of an axis, that share a place where it does not divide evenly."""
-    n = x.shape[axis]
-    first = np.arange(cells) * n // cells
-    last = -(-(np.arange(1, cells + 1) * n) // cells)
-    stretches = [x.take(range(a, b), axis=axis).mean(axis) for a, b in zip(first, last, strict=True)]
-    return np.stack(stretches, axis=axis)

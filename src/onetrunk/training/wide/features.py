@@ -1,0 +1,130 @@
+"""The features that a wide read-out knows: which there are, how rare each is, and the matrix of a linear model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from onetrunk.core.wide import Sparse, WideFeatures
+from onetrunk.model.wide import WideReadout, WideShape, as_known
+from onetrunk.training.wide.rows import Rows
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+_MAX_FEATURES = 200_000  # of one kind, the most frequent
+_MAX_WEIGHTS = 40_000_000  # features times outputs
+_MIN_ROWS = 2  # in which a counted feature stands
+_LEAST_VARIANCE = 1e-8
+_COMPONENTS = 30
+_COMPONENT_FEATURES = 20_000  # of which components are made, the most frequent
+
+
+def shape_of(rows: Rows, outputs: int) -> WideShape:
+    features, counted, components, keys, dense = {}, {}, {}, {}, {}
+    for name, own in rows.features.items():
+        features[name] = {kind: len(_kept(each, outputs)) for kind, each in own.sparse.items()}
+        counted[name] = [kind for kind, each in own.sparse.items() if each.counted]
+        size = sum(features[name][kind] for kind in counted[name])
+        if counted[name] and size > 2 * _COMPONENTS and own.count > 2 * _COMPONENTS:
+            components[name] = _COMPONENTS
+        if own.dense is not None:
+            dense[name] = own.dense.shape[1]
+        if own.key is not None and own.count and len(np.unique(own.key)) <= own.count / 2:
+            keys[name] = len(np.unique(own.key))
+    return WideShape(list(rows.features), outputs, features, components, keys, dense, None, counted)
+
+
+def _kept(sparse_: Sparse, outputs: int) -> np.ndarray:
+    """Features worth a weight for each output, uint64, increasing."""
+    most = max(1, min(_MAX_FEATURES, _MAX_WEIGHTS // outputs))
+    values, counts = np.unique(sparse_.feature, return_counts=True)
+    often = counts >= (_MIN_ROWS if sparse_.counted else 1)
+    values, counts = values[often], counts[often]
+    if len(values) > most:
+        values = np.sort(values[np.argsort(-counts, kind="stable")[:most]])
+    return values
+
+
+def learn_features(readout: WideReadout, rows: Rows, seed: int) -> None:
+    """Which features there are, how rare each is, and what few numbers say most of them."""
+    for name, own in rows.features.items():
+        column = readout.column(name)
+        for i, kind in enumerate(column.kinds):
+            each, kept = own.sparse[kind], _kept(own.sparse[kind], readout.shape.outputs)
+            getattr(column, f"feature{i}").copy_(torch.from_numpy(as_known(kept)))
+            if each.counted:
+                place = np.searchsorted(kept, each.feature).clip(max=max(0, len(kept) - 1))
+                there = kept[place] == each.feature if len(kept) else np.zeros(0, dtype=bool)
+                rows_with = np.bincount(place[there], minlength=len(kept))
+                rarity = np.log((1 + own.count) / (1 + rows_with)) + 1
+                getattr(column, f"rarity{i}").copy_(torch.from_numpy(rarity))
+        if column.components:
+            _learn_components(column, own, seed)
+
+
+def _learn_components(column: Any, own: WideFeatures, seed: int) -> None:
+    """Few numbers that say most of the frequent counted features (latent semantic analysis)."""
+    from scipy import sparse
+    from sklearn.decomposition import TruncatedSVD
+    from threadpoolctl import threadpool_limits
+
+    counted = [i for i, kind in enumerate(column.kinds) if kind in column.counted]
+    blocks = [_matrix(column, i, own) for i in counted]
+    every = sparse.hstack(blocks, dtype=np.float32).tocsc()
+    rows_with = np.diff(every.indptr)
+    often = np.sort(np.argsort(-rows_with, kind="stable")[:_COMPONENT_FEATURES])
+    with threadpool_limits(1):
+        svd = TruncatedSVD(column.components, n_iter=2, random_state=seed).fit(every[:, often].tocsr())
+    components = np.zeros((every.shape[1], column.components), dtype=np.float32)
+    components[often] = svd.components_.T
+    first = 0
+    for i, block in zip(counted, blocks, strict=True):
+        getattr(column, f"component{i}").copy_(torch.from_numpy(components[first : first + block.shape[1]]))
+        first += block.shape[1]
+
+
+def _matrix(column: Any, i: int, own: WideFeatures) -> csr_matrix:
+    """Weighed features of one kind, sparse [values, A], by the read-out's own code."""
+    from scipy.sparse import csr_matrix
+
+    row, index, weight = column.matched(i, column.kinds[i], own.sparse[column.kinds[i]])
+    shape = (own.count, len(getattr(column, f"feature{i}")))
+    return csr_matrix((weight.numpy(), (row.numpy(), index.numpy())), shape=shape)
+
+
+def design_of(readout: WideReadout, rows: Rows) -> tuple[csr_matrix, np.ndarray]:
+    """Every column's features beside each other, then whether its value is missing: sparse [m, all]; numbers in units
+    of their spread, as `scale` [all] tells."""
+    from scipy.sparse import csr_matrix, hstack
+
+    blocks, scales = [], []
+    for name, own in rows.features.items():
+        column, where = readout.column(name), rows.present[name]
+        of_rows = csr_matrix(
+            (np.ones(len(where), dtype=np.float32), (where, np.arange(len(where)))), shape=(rows.count, len(where))
+        )
+        for i, kind in enumerate(column.kinds):
+            block = _matrix(column, i, own)
+            scale = _spread(block) if _are_numbers(own.sparse[kind]) else np.ones(block.shape[1])
+            blocks.append(of_rows @ block.multiply(1 / scale[None]).tocsr())
+            scales.append(scale)
+        absent = np.ones((rows.count, 1), dtype=np.float32)
+        absent[where] = 0
+        blocks.append(csr_matrix(absent))
+        scales.append(np.ones(1))
+    return hstack(blocks, dtype=np.float32).tocsr(), np.concatenate(scales)
+
+
+def _are_numbers(own: Sparse) -> bool:
+    """Rather than features that are there or not."""
+    return not own.counted and bool((own.weight != 1).any())
+
+
+def _spread(x: csr_matrix) -> np.ndarray:
+    """Standard deviations of columns, 1 where there is none."""
+    mean = np.asarray(x.mean(0)).ravel()
+    variance = np.asarray(x.multiply(x).mean(0)).ravel() - mean**2
+    return np.where(variance > _LEAST_VARIANCE, np.sqrt(np.maximum(variance, _LEAST_VARIANCE)), 1.0)

@@ -1,0 +1,128 @@
+"""Logistic or ridge regression of a wide read-out, its penalty chosen by cross-validation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from onetrunk.columns.families.baselines.search import climb
+from onetrunk.model.wide import WideReadout
+from onetrunk.training.wide.rows import FLOOR, Rows, Tried, mean_loss
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+_STRENGTHS = tuple(10.0 ** (e / 2) for e in range(6, -8, -1))  # of the penalty, from the strongest
+_USUAL, _USUAL_OF_TEXTS = 5, 9  # where the search begins: 3, and .03 where each row's features have length 1
+_LEAST_STRENGTH = 3.0  # by the number of rows
+_PROBED_ROWS, _PROBED_SHARE = 4000, 0.1  # of so many rows a part tells how long all take
+_LEAST_ROWS = 2000  # that are learnt from however short time is
+_TRIES = 4  # penalties that a search takes, as a rule
+_FEWER_ROWS = "{:.0%} of the rows in the linear part (a larger --budget learns from them too)"
+_FEWER_PENALTIES = "other penalties of the linear part (a larger --budget tries them)"
+
+
+def choose_linear(design: csr_matrix, rows: Rows, folds: Sequence[np.ndarray], until: float | None) -> Tried:
+    """The penalty with the least loss on held-out rows, from the usual one on as long as the loss falls. Where time is
+    short fewer folds judge, and only a part of the rows is learnt from."""
+    usual = (
+        _USUAL_OF_TEXTS if any(own.sparse[k].counted for own in rows.features.values() for k in own.sparse) else _USUAL
+    )
+    every = np.arange(rows.count)
+    once = _seconds_of_one(design, rows, _STRENGTHS[usual])
+    left = np.inf if until is None else max(0.0, until - time.monotonic())
+    share = min(1.0, max(_LEAST_ROWS / rows.count, left / max(once * (len(folds) + 1), 1e-9)))
+    judging = int(np.clip(left / max(once * _TRIES, 1e-9) - 1, 1, len(folds)))
+    rng = np.random.default_rng(0)
+
+    def fit(learnt: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        if share < 1:
+            learnt = np.sort(rng.permutation(learnt)[: round(share * len(learnt))])
+        return _fit_linear(design[learnt], rows.target[learnt], rows.weight[learnt], rows.classes, strength)
+
+    known: dict[tuple[int, int], np.ndarray] = {}
+
+    def held_out(k: int, index: int) -> np.ndarray:
+        if (k, index) not in known:
+            weights, bias = fit(np.setdiff1d(every, folds[k]), _STRENGTHS[index])
+            known[k, index] = design[folds[k]] @ weights + bias
+        return known[k, index]
+
+    def loss(index: int) -> float | None:
+        if _STRENGTHS[index] < _LEAST_STRENGTH / rows.count:  # few rows that are told apart would make it sure of all
+            return None
+        if index != usual and until is not None and time.monotonic() + (judging + len(folds)) * once > until:
+            return None
+        outputs = np.concatenate([held_out(k, index) for k in range(judging)])
+        return mean_loss(rows, outputs, np.concatenate(folds[:judging]))
+
+    best, tried = climb(loss, len(_STRENGTHS), usual)
+    outputs = np.empty((rows.count, max(1, rows.classes)))
+    for k, fold in enumerate(folds):
+        outputs[fold] = held_out(k, best)
+    strength = _STRENGTHS[best]
+    left_out = _FEWER_ROWS.format(1 - share) if share < 1 else _FEWER_PENALTIES if len(tried) < 2 else ""
+    return Tried(outputs, mean_loss(rows, outputs), strength, lambda: fit(every, strength), left_out)
+
+
+def _seconds_of_one(design: csr_matrix, rows: Rows, strength: float) -> float:
+    """About how long one fit of all rows takes, from a part of them where they are many."""
+    import sklearn.linear_model  # noqa: F401 - importing it takes longer than a small fit
+
+    part = np.arange(rows.count)
+    if rows.count > _PROBED_ROWS:
+        part = np.sort(np.random.default_rng(0).permutation(rows.count)[: round(_PROBED_SHARE * rows.count)])
+    began = time.monotonic()
+    _fit_linear(design[part], rows.target[part], rows.weight[part], rows.classes, strength)
+    return (time.monotonic() - began) * rows.count / len(part)
+
+
+def _fit_linear(
+    x: csr_matrix, target: np.ndarray, weight: np.ndarray, classes: int, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [A, K] and bias [K] of a logistic or ridge regression."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from threadpoolctl import threadpool_limits
+
+    if not classes:
+        model = Ridge(strength, solver="lsqr", tol=1e-4).fit(x, target, sample_weight=weight)
+        return model.coef_.reshape(-1, 1), np.array([float(model.intercept_)])
+    if target.ndim == 2:
+        columns = [_fit_linear(x, hot.astype(np.int64), weight, 2, strength) for hot in target.T]
+        return (
+            np.stack([2 * w[:, 1] for w, _ in columns], axis=1),
+            np.array([2 * b[1] for _, b in columns]),
+        )
+    weights, bias = np.zeros((x.shape[1], classes)), np.full(classes, FLOOR)
+    there = np.unique(target)
+    if len(there) == 1:
+        bias[there] = 0
+        return weights, bias
+    with threadpool_limits(1):  # the many small products of a fit wait for each other's threads longer than they take
+        model = LogisticRegression(C=1 / strength, max_iter=300, tol=1e-3).fit(x, target, sample_weight=weight)
+    if len(there) == 2:  # one number says it all: half of it for, half against
+        weights[:, there[0]], weights[:, there[1]] = -model.coef_[0] / 2, model.coef_[0] / 2
+        bias[there] = -model.intercept_[0] / 2, model.intercept_[0] / 2
+    else:
+        weights[:, there], bias[there] = model.coef_.T, model.intercept_
+    return weights, bias
+
+
+def set_linear(readout: WideReadout, rows: Rows, scale: np.ndarray, fitted: tuple[np.ndarray, np.ndarray]) -> None:
+    """Puts weights of scaled features in the read-out."""
+    weights, bias = fitted
+    weights = weights / scale[:, None]
+    first = 0
+    for name in rows.features:
+        column = readout.column(name)
+        for i in range(len(column.kinds)):
+            part = getattr(column, f"weight{i}")
+            part.copy_(torch.from_numpy(weights[first : first + len(part)]))
+            first += len(part)
+        column.missing.copy_(torch.from_numpy(weights[first]))
+        first += 1
+    readout.bias.copy_(torch.from_numpy(bias))

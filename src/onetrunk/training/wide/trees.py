@@ -1,0 +1,202 @@
+"""Boosted trees of a wide read-out, their number chosen by cross-validation.
+
+Besides numbers they see, for every class or text that repeats, the mean of what is asked over its rows (target
+encoding); a row that is learnt from gets it of the other rows only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from onetrunk.model.wide import WideReadout, WideShape, as_known
+from onetrunk.nn.heads.trees import TreeEnsemble, Trees, trees_of
+from onetrunk.training.wide.rows import FLOOR, FOLDS, Rows, Tried, mean_loss
+
+_MAX_CLASSES = 30
+_ROUNDS, _PATIENCE = 500, 15
+_RATE, _MOST_RATE = 0.06, 0.2
+_FULL_ROUNDS, _LEAST_ROUNDS = 200, 30  # that the rate is meant for; fewer learn faster, and too few are not worth it
+_PROBED_ROUNDS = 5
+_SMALL_TABLE = 500_000  # cells
+_LEAST_OF_CLASS = 5  # rows, for stopping early: it holds out some of every class
+_SMOOTHING = 10.0  # rows that the mean over all counts beside those of a value
+_NO_TIME = "boosted trees, which would have taken too long (a larger --budget tries them)"
+_FEWER_ROUNDS = "more than {} rounds of boosted trees (a larger --budget tries them)"
+
+
+def choose_trees(
+    readout: WideReadout, rows: Rows, folds: Sequence[np.ndarray], seed: int, until: float | None
+) -> tuple[Tried | None, str]:
+    """None where trees see nothing or the answers are not for them (many classes, several at once), and where they
+    would take too long: that is then said."""
+    inputs = _TreeInputs(readout, rows)
+    if rows.classes > _MAX_CLASSES or rows.target.ndim == 2 or not inputs.width:
+        return None, ""
+    every = np.arange(rows.count)
+    if rows.classes and min(len(np.unique(rows.target[np.setdiff1d(every, held)])) for held in folds) < 2:
+        return None, ""
+    most = _affordable_rounds(inputs, rows, folds, seed, until)
+    if most < _LEAST_ROUNDS:
+        return None, _NO_TIME
+    rate = float(np.clip(_RATE * _FULL_ROUNDS / most, _RATE, _MOST_RATE))
+    stops = (
+        not rows.classes
+        or np.bincount(rows.target).min(initial=rows.count, where=np.bincount(rows.target) > 0) >= 2 * _LEAST_OF_CLASS
+    )
+    limit = most if stops else min(most, _FULL_ROUNDS // 2)
+    held_out, used = np.zeros((rows.count, max(1, rows.classes))), []
+    for held in folds:
+        rest = np.setdiff1d(every, held)
+        estimator = _boosting(rows.classes, seed, limit, rate, stops)
+        _learn(estimator, inputs.to_learn(rest), rows.target[rest], rows.weights(rest))
+        used.append(estimator.n_iter_)
+        held_out[held] = _raw(estimator, inputs.to_answer(held, rest), rows.classes)
+    grown = len(folds) / (len(folds) - 1) * 0.95  # all rows take more rounds than those of a fold
+    count = int(np.clip(round(float(np.mean(used)) * grown), 1, limit))
+
+    def fitted() -> Trees:
+        inputs.keep_means(every)
+        estimator = _boosting(rows.classes, seed, count, rate)
+        _learn(estimator, inputs.to_learn(every), rows.target, rows.weights(every))
+        return _as_outputs(trees_of(estimator), estimator, rows.classes)
+
+    left_out = _FEWER_ROUNDS.format(most) if most < _FULL_ROUNDS and max(used) == most else ""
+    return Tried(held_out, mean_loss(rows, held_out), count, fitted, left_out), ""
+
+
+def _affordable_rounds(
+    inputs: _TreeInputs, rows: Rows, folds: Sequence[np.ndarray], seed: int, until: float | None
+) -> int:
+    """How many rounds there is time for, in every fold and once more."""
+    if until is None:
+        return _ROUNDS
+    rest = np.setdiff1d(np.arange(rows.count), folds[0])
+    learnt = inputs.to_learn(rest)
+    began = time.monotonic()
+    _learn(_boosting(rows.classes, seed, _PROBED_ROUNDS, _RATE), learnt, rows.target[rest], rows.weights(rest))
+    now = time.monotonic()
+    a_round = (now - began) / _PROBED_ROUNDS
+    return int(np.clip((until - now) / max(1.2 * a_round * (len(folds) + 1), 1e-9), 0, _ROUNDS))
+
+
+def _boosting(classes: int, seed: int, rounds: int, rate: float, stops: bool = False) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+    return kind(
+        learning_rate=rate, max_leaf_nodes=15, min_samples_leaf=10, l2_regularization=1.0, random_state=seed,
+        max_iter=rounds, early_stopping=stops, n_iter_no_change=_PATIENCE,
+    )  # fmt: skip
+
+
+def _learn(estimator: Any, x: np.ndarray, target: np.ndarray, weight: np.ndarray | None) -> None:
+    """Fits it; on small tables with one thread, since several would wait for each other longer than they work."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1 if x.size < _SMALL_TABLE else None):
+        estimator.fit(x, target, weight)
+
+
+class _TreeInputs:
+    """What trees see of rows: numbers that are as they are, and means of what is asked over the rows of each value,
+    which a row that is learnt from gets of the other rows only."""
+
+    def __init__(self, readout: WideReadout, rows: Rows) -> None:
+        self.rows, self.readout = rows, readout
+        for name, own in rows.features.items():
+            if own.key is not None and hasattr(column := readout.column(name), "key"):
+                column.key.copy_(torch.from_numpy(as_known(np.unique(own.key))))
+        with torch.no_grad():
+            self.numbers = readout.linear_and_numbers(rows.features, rows.present, rows.count)[1].numpy()
+        self.width = self.numbers.shape[1]
+        self.target = np.eye(rows.classes)[rows.target] if rows.classes and rows.target.ndim == 1 else rows.target
+        self.target = self.target.reshape(rows.count, -1)
+        self._values: dict[str, tuple[np.ndarray, int, slice]] = {}  # each row's value, how many, where its means stand
+        last = 0
+        for name, own in rows.features.items():
+            last += readout.column(name).numbers
+            if own.key is not None and hasattr(readout.column(name), "key"):
+                values, place = np.unique(own.key, return_inverse=True)
+                of_rows = np.full(rows.count, len(values))
+                of_rows[rows.present[name]] = place
+                self._values[name] = of_rows, len(values), slice(last - self.target.shape[1], last)
+
+    def to_answer(self, chosen: np.ndarray, learnt: np.ndarray) -> np.ndarray:
+        """float64 [chosen, F], with means of the rows that were learnt from."""
+        numbers = self.numbers[chosen].copy()
+        for name, (value, count, where) in self._values.items():
+            mean, overall = self._means(name, learnt)
+            mine = value[chosen]
+            numbers[mine < count, where] = np.vstack([mean, overall])[mine[mine < count]]
+        return numbers
+
+    def to_learn(self, chosen: np.ndarray) -> np.ndarray:
+        """float64 [chosen, F]"""
+        numbers = np.empty((len(chosen), self.width))
+        if not self._values:
+            return self.numbers[chosen]
+        order = np.random.default_rng(0).permutation(len(chosen))
+        for part in np.array_split(order, FOLDS):
+            numbers[part] = self.to_answer(chosen[part], np.delete(chosen, part))
+        return numbers
+
+    def keep_means(self, learnt: np.ndarray) -> None:
+        """Puts the means of these rows in the read-out."""
+        for name in self._values:
+            mean, overall = self._means(name, learnt)
+            self.readout.column(name).key_mean.copy_(torch.from_numpy(mean))
+            self.readout.column(name).any_mean.copy_(torch.from_numpy(overall))
+
+    def _means(self, name: str, learnt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of each value, drawn towards the mean of all: [values, K], [K]."""
+        value, count, _ = self._values[name]
+        overall = self.target[learnt].mean(0)
+        there = learnt[value[learnt] < count]
+        sums = np.stack([np.bincount(value[there], column, count) for column in self.target[there].T], axis=1)
+        of_value = np.bincount(value[there], minlength=count)[:, None]
+        return (sums + _SMOOTHING * overall) / (of_value + _SMOOTHING), overall
+
+
+def _raw(estimator: Any, x: np.ndarray, classes: int) -> np.ndarray:
+    """float64 [r, K]"""
+    if not classes:
+        return estimator.predict(x)[:, None]
+    scores = np.full((len(x), classes), FLOOR)
+    raw = np.asarray(estimator.decision_function(x)).reshape(len(x), -1)
+    there = estimator.classes_.astype(int)
+    scores[:, there] = np.hstack([-raw / 2, raw / 2]) if len(there) == 2 else raw
+    return scores
+
+
+def _as_outputs(trees: Trees, estimator: Any, classes: int) -> Trees:
+    """The estimator's trees, each adding to the outputs of the column."""
+    if not classes:
+        return trees
+    there = estimator.classes_.astype(int)
+    baseline = np.full(classes, FLOOR, dtype=np.float32)
+    if len(there) > 2:
+        baseline[there] = trees.baseline
+        return Trees(**{**vars(trees), "output": there[trees.output], "baseline": baseline})
+    baseline[there] = -trees.baseline[0] / 2, trees.baseline[0] / 2
+    twice = {
+        name: np.concatenate([array, array])
+        for name, array in vars(trees).items()
+        if isinstance(array, np.ndarray) and name not in ("output", "baseline", "value")
+    }
+    value = np.concatenate([-trees.value / 2, trees.value / 2])
+    output = np.repeat(there, len(trees.output))
+    return Trees(**twice, value=value, output=output, baseline=baseline, depth=trees.depth)
+
+
+def with_trees(readout: WideReadout, rows: Rows, trees: Trees) -> WideReadout:
+    """The read-out with these trees, which its shape then names."""
+    shape = WideShape(**{**vars(readout.shape), "trees": (*trees.feature.shape, trees.depth)})
+    made = WideReadout(shape)
+    made.load_state_dict(readout.state_dict(), strict=False)
+    made.trees = TreeEnsemble.of(trees)
+    return made
