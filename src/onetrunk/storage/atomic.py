@@ -36,8 +36,9 @@ TRAINING = (
     f"{UNFINISHED}.tmp",
 )
 
-# What tells of a model and is not computed with: a person may edit it, and a copy may lack it.
-TELLING = ("README.md", "evidence/")
+# What tells of a model and is not computed with. A copy may lack it; evidence that is there is what was measured, and a
+# person may edit the card.
+CARD, EVIDENCE = "README.md", "evidence/"
 
 _PAUSE = 1.0  # seconds before a full disk is tried once more
 
@@ -60,8 +61,8 @@ def commit(path: str | Path, write: Callable[[Path], None], replace: bool = Fals
 def add_files(path: str | Path, write: Callable[[Path], None]) -> None:
     """Adds to a committed folder, or replaces in it, the files `write(staging)` makes: in one swap.
 
-    The others are linked, not copied, and keep their recorded digests: damage to them is never blessed. What tells of
-    the model and was edited (its card) stays as it is; the new one then stands beside it, as NAME.new.SUFFIX.
+    The others are linked, not copied, and keep their recorded digests: damage to them is never blessed. A card that
+    was edited stays as it is; the new one then stands beside it, as README.new.md.
     """
     path = real(path)
     old, kept = read_manifest(path), {}
@@ -70,9 +71,10 @@ def add_files(path: str | Path, write: Callable[[Path], None]) -> None:
         write(staging)
         for name, entry in old.items():
             made = staging / name
-            if made.exists() and _tells(name) and _edited(path / name, entry):
+            if name == CARD and made.exists() and _edited(path / name, entry):
                 made.rename(made.with_name(f"{made.stem}.new{made.suffix}"))
-            if not made.exists() and not (_tells(name) and not (path / name).exists()):
+            told = name == CARD or name.startswith(EVIDENCE)
+            if not made.exists() and not (told and not (path / name).exists()):
                 made.parent.mkdir(parents=True, exist_ok=True)
                 os.link(path / name, made)
                 kept[name] = entry
@@ -85,9 +87,9 @@ def verify(path: str | Path) -> None:
     unchanged."""
     path = Path(path)
     for name, entry in read_manifest(path).items():
-        if _tells(name):
-            continue
         file = path / name
+        if name == CARD or (name.startswith(EVIDENCE) and not file.exists()):
+            continue
         try:
             size = file.stat().st_size
             if size != entry["size"]:
@@ -96,10 +98,6 @@ def verify(path: str | Path) -> None:
                 raise ModelFileError(f"{file} is damaged: its content differs from the manifest. {RESTORE}")
         except OSError as error:
             raise ModelFileError(f"{file} cannot be read: {error.strerror}. {RESTORE}") from None
-
-
-def _tells(name: str) -> bool:
-    return any(name == each or (each.endswith("/") and name.startswith(each)) for each in TELLING)
 
 
 def _edited(file: Path, entry: dict[str, Any]) -> bool:
