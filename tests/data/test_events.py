@@ -207,7 +207,7 @@ def test_days_that_may_be_months_are_refused_until_somebody_says_which():
     config = EventsConfig(order="day", window=10, ahead=2)
     with pytest.raises(DataError, match=r"ambiguous.*date:dmy or date:mdy \(--types\)"):
         rows_from_events(table, config, ["sold"])
-    rows = rows_from_events(table, config.updated(order_as={"type": "date", "order": "dmy"}), ["sold"])
+    rows = rows_from_events(table, config.updated(columns={"day": {"type": "date", "order": "dmy"}}), ["sold"])
     assert all(np.all(np.diff(values) == 1) for values in rows["sold"])
 
 
@@ -215,8 +215,25 @@ def test_new_events_are_read_as_those_of_training():
     """A few new ones may not tell what all those of training did."""
     recipe = Recipe(events=EventsConfig(order="day", window=10, ahead=2))
     found = events_of(by_month([1, 8, 13]), recipe, None)
-    assert found.order_as == {"type": "date", "order": "dmy"}
-    assert events_of(by_month([1, 8]), recipe, {"day": "date:mdy"}).order_as == {"type": "date", "order": "mdy"}
-    assert events_of(Table({"day": [1, 2], "sold": [1, 2]}), recipe, None).order_as is None
+    assert found.columns == {"day": {"type": "date", "order": "dmy"}, "sold": {"type": "number"}}
+    said = events_of(by_month([1, 8]), recipe, {"day": "date:mdy"})
+    assert said.columns["day"] == {"type": "date", "order": "mdy"}
+    assert events_of(Table({"day": [1, 2], "sold": [1, 2]}), recipe, None).columns["day"] == {"type": "number"}
     (row,) = latest_rows(by_month([1, 8]), found)["sold"]
     assert row.tolist() == [float(i) for i in range(40, 48)]
+
+
+def test_numbers_of_events_are_read_as_the_column_writes_them():
+    days = [d.isoformat() for d in DAYS]
+    table = Table({"day": days, "sold": [f"{i},5 kg" for i in range(10)], "id": [str(i) for i in range(10)]})
+    config = events_of(table, Recipe(events=EventsConfig(order="day", window=4, ahead=1)), None)
+    assert config.columns["sold"] == {"type": "number", "decimal": ",", "unit": "kg"} and "id" not in config.columns
+    assert any("sold: numbers have a decimal comma" in note for note in table.notes)
+    rows = rows_from_events(table, config, ["sold"])
+    assert lists(rows["sold"])[-1] == [6.5, 7.5, 8.5, 9.5] and infer_types(rows, of_events=True)["sold"] == "series"
+    new = Table({"day": days[:3], "sold": ["1,5 kg", "2500 g", 3], "id": ["1", "2", "3"]})
+    assert lists(latest_rows(new, config)["sold"]) == [[1.5, 2.5, 3.0]]
+    ledger = Ledger()
+    odd = Table({"day": days, "sold": [*["1,5"] * 9, "closed"], "id": ["1"] * 10})
+    assert np.isnan(lists(latest_rows(odd, config, ledger=ledger, max_bad=0.2)["sold"])[0][-1])
+    assert ledger.lines() == ["sold: 1 × 'closed' cannot be read as number (row 9)"]

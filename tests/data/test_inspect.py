@@ -94,6 +94,8 @@ def test_pictures_repeat_by_their_pixels(tmp_path):
 
 def test_what_training_would_lose():
     class Short:
+        unit = ""
+
         @staticmethod
         def plain(values):
             return values

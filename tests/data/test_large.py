@@ -19,9 +19,10 @@ from onetrunk.core.errors import DataError
 from onetrunk.core.values import Chain, Mapped, Repeated, Values, in_memory, of_present, present, sample_present
 from onetrunk.data import spool
 from onetrunk.data.cache import ColumnCache
+from onetrunk.data.conventions import conventions
 from onetrunk.data.inspect import inspect
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.prepare import encode, fit_columns
+from onetrunk.data.prepare import as_learnt, encode, fit_columns
 from onetrunk.data.readers.cells import MISSING
 from onetrunk.data.readers.common import plain
 from onetrunk.data.seen_rows import record, splits_before
@@ -275,3 +276,25 @@ def test_seen_rows_of_equal_rows_take_the_parts_in_order() -> None:
     assert splits_before(Table({"a": []}), [kept]).tolist() == []
     empty = record(table, {"a": "text"}, ["a"], {"train": none, "val": none, "test": none})
     assert splits_before(table, [empty]).tolist() == [-1] * 5
+
+
+def test_conventions_of_a_large_table_are_those_of_a_small_one(tmp_path: Path, large: Any) -> None:
+    path = tmp_path / "table.csv"
+    with path.open("w") as file:
+        file.write("size;weight;day;code\n")
+        for i in range(6000):
+            day = 13 if i == 5999 else 1 + i % 12  # the last row alone tells
+            file.write(f"{i % 90 + 1}.{i % 1000:03};{i % 50},5 kg;{day:02}/0{i % 9 + 1}/2024;{i % 7}.{i % 3}0\n")
+    small = read(path)
+    expected = infer_types(small), conventions(small, infer_types(small), {})
+    comma, kilograms = {"decimal": ","}, {"decimal": ",", "unit": "kg"}
+    assert expected[1] == {"size": comma, "weight": kilograms, "day": {"order": "dmy"}}
+    columns, encoders = fit_columns(small, list(expected[0]), *expected)
+    arrays = encode(small, columns, encoders, Ledger())
+    large()
+    table = read(path)
+    assert (infer_types(table), conventions(table, infer_types(table), {})) == expected
+    mapped = encode(table, *fit_columns(table, list(expected[0]), *expected), Ledger())
+    assert mapped.digest() == arrays.digest() and table.notes == small.notes
+    learnt = as_learnt(table, columns, encoders)
+    assert list(learnt["weight"])[:3] == [0.5, 1.5, 2.5] and list(learnt["size"])[1] == 2001

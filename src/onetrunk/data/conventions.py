@@ -49,7 +49,8 @@ def conventions(table: Table, types: Mapping[str, str], options: Mapping[str, Ma
             if convention is None or (told and convention.options.keys() <= told.keys()):
                 continue
             out[name] = convention.options | told
-            table.notes.append(f"{name}: {convention.message}.")
+            if (note := f"{name}: {convention.message}.") not in table.notes:
+                table.notes.append(note)
     return out
 
 

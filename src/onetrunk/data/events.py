@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 
 from onetrunk.core.config import Config
 from onetrunk.core.errors import DataError, UsageError
+from onetrunk.core.registry import column_types
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.readers.folders import SPLIT_OF
 from onetrunk.data.split import SPLITS, moments
@@ -34,7 +35,6 @@ class EventsConfig(Config):
 
     by: Names = Field(default_factory=list)  # columns that say whose events they are; none: all are one history
     order: str | None = None  # the column of moments (dates or numbers); None: as the table stands
-    order_as: dict[str, Any] | None = None  # its type and options, as under `columns`; None: as its values look
     window: int = Field(ge=1)  # events of a row at most, asked ones included
     ahead: int = Field(1, ge=0)  # of these, how many at the end are asked; 0: none, a label is
     stride: int | None = Field(None, ge=1)  # events from one row to the next; None: `ahead`, so that each is asked once
@@ -42,6 +42,8 @@ class EventsConfig(Config):
     step: str | float | None = None  # moments are this far apart ("1h", "1D", 5): missing ones are filled in
     known: Names = Field(default_factory=list)  # columns known beforehand (holidays, prices set): they go to the end
     now: Names = Field(default_factory=list)  # columns of which a row keeps the value at the last event seen
+    columns: dict[str, dict[str, Any]] = Field(default_factory=dict)  # how numbers and moments are written: their types
+    # and options, as under a recipe's `columns`; found in the events of training
     join: dict[str, list[str]] = Field(default_factory=dict)  # new column: columns that become its fields
 
     def check(self) -> None:
@@ -184,7 +186,7 @@ def _usable(
     needed = {name: np.array([v is not None for v in events[name]], dtype=bool) for name in config.by}
     moment = np.arange(len(events), dtype=np.float64)
     if config.order is not None:
-        moment, known, reason = moments(events[config.order], config.order, config.order_as)
+        moment, known, reason = moments(events[config.order], config.order, config.columns.get(config.order))
         needed = {config.order: known, **needed}
     for name, fine in needed.items():
         bad = np.flatnonzero(good & ~fine)
@@ -194,7 +196,27 @@ def _usable(
             ledger.add(f"{without}, left out", name, int(i))
             unusable.add(without, name, int(i), bad=True)
     unusable.check(len(events), max_bad)
+    unreadable = Ledger()
+    events = _as_written(events, config, unreadable)
+    unreadable.check(len(events), max_bad)
+    ledger.merge(unreadable)
     return (events, moment) if good.all() else (events.take(good), moment[good])
+
+
+def _as_written(events: Table, config: EventsConfig, ledger: Ledger) -> Table:
+    """With numbers for what is written as text, as the events of training were."""
+    columns = dict(events.columns)
+    for name, own in config.columns.items():
+        values = columns.get(name, [])
+        if name == config.order or not any(isinstance(value, str) for value in values):
+            continue
+        kind = column_types.get(own["type"])
+        numbers = kind.encoder({key: value for key, value in own.items() if key != "type"}).plain(list(values))
+        for i in [i for i, value in enumerate(numbers) if isinstance(value, str)]:
+            ledger.add(f"{numbers[i]!r} cannot be read as {own['type']}", name, int(events.row[i]), bad=True)
+            numbers[i] = None
+        columns[name] = numbers
+    return Table(columns, events.source, events.row, events.notes)
 
 
 def _split_events(events: Table, moment: np.ndarray, config: EventsConfig, spec: str, seed: int) -> np.ndarray:

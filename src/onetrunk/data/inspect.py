@@ -245,10 +245,14 @@ def _column(
         present=len(there),
         missing=len(table) - len(there),
         distinct=len(distinct),
-        summary=encoder.describe(described) if described else {},
+        summary=(encoder.describe(described) | _unit(prepared)) if described else {},
         balance=_balance(table[name], kind, there[first[order]], counts[order]) if few else None,
         samples=[" ".join(text.split())[:_SAMPLE_CHARACTERS] for text in texts if text is not None],
     )
+
+
+def _unit(prepared: Encoder | None) -> dict[str, str]:
+    return {"unit": prepared.unit} if prepared is not None and prepared.unit else {}
 
 
 def _balance(values: Sequence[Any], kind: str, rows: np.ndarray, counts: np.ndarray) -> dict[str, int]:

@@ -43,7 +43,7 @@ def fit_columns(
         members.setdefault(key, (kind, own, []))[2].append(name)
     for key, (kind, own, sharing) in members.items():
         encoder = column_types.get(kind).encoder(own)
-        values = chain([of_present(_cells(encoder, table[name])) for name in sharing])
+        values = chain([of_present(cells_of(encoder, table[name])) for name in sharing])
         where = " and ".join(map(repr, sharing))
         if not len(values):
             raise DataError(f"The column {where} has no value in the training rows.")
@@ -62,7 +62,7 @@ def as_learnt(table: Table, columns: Iterable[Column], encoders: Mapping[str, En
     for column in columns:
         encoder = encoders[column.key]
         if column.name in out and (encoder.reads_cells or type(encoder).plain is not Encoder.plain):
-            cells = _cells(encoder, out[column.name])
+            cells = cells_of(encoder, out[column.name])
             if isinstance(cells, Values):
                 out[column.name] = Mapped(cells, encoder.plain)
             else:
@@ -70,7 +70,8 @@ def as_learnt(table: Table, columns: Iterable[Column], encoders: Mapping[str, En
     return Table(out, table.source, table.row, table.notes)
 
 
-def _cells(encoder: Encoder, values: Sequence[Any]) -> Sequence[Any]:
+def cells_of(encoder: Encoder, values: Sequence[Any]) -> Sequence[Any]:
+    """A column's values as this encoder reads them: typed, or as they are written in a text file."""
     return written(values) if encoder.reads_cells else values
 
 
@@ -97,7 +98,7 @@ def encode(
     dropped: list[Counter[str]] = []
     for c, column in enumerate(columns):
         encoder = store.encoders[c]
-        values = _cells(encoder, table.columns.get(column.name, Repeated(None, n)))
+        values = cells_of(encoder, table.columns.get(column.name, Repeated(None, n)))
         counts: Counter[str] = Counter()
 
         def bad(i: int, reason: str, name: str = column.name) -> None:

@@ -23,7 +23,7 @@ from onetrunk.core.values import Values
 from onetrunk.data.events import EventsConfig, holds_events, latest_rows
 from onetrunk.data.events import rows_from_events as make_rows
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.prepare import as_learnt, encode
+from onetrunk.data.prepare import as_learnt, cells_of, encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table, read
 from onetrunk.engine.runtime import Runtime
@@ -213,7 +213,7 @@ class Model:
             raise UsageError(
                 f"An answer of {ask!r} cannot go on from a prompt; of {', '.join(able) or 'no column'} can."
             )
-        own = table.columns.get(ask, [None] * len(table))
+        own = cells_of(encoder, table.columns.get(ask, [None] * len(table)))
         own = [v if v is not None and (prompted or is_prompt(encoder, v)) else None for v in own]
         if isinstance(encoder, History) or any(v is not None for v in own):
             prompt = _prompts(own, table.row, ask, encoder, ledger)

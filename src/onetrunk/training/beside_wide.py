@@ -49,7 +49,7 @@ _PATIENCE = 5  # validations
 _RIVALS_SHARE, _RIVALS_SECONDS = 0.04, 12.0  # of the time, and at most: for the baselines that come first,
 _RIVALS_AGAIN = 0.2  # of the time that is left when the model is usable, for those that had none before
 _FIRST_SHARE, _FIRST_SECONDS = 0.1, 30.0  # the first wide fit,
-_SECOND_SHARE = 0.4  # and of what is left then a second one, where the first had no time for all
+_SECOND_SHARE = 0.2  # and of what is left then a second one, where the first had no time for all
 _LEAST_SECONDS = 5.0  # in which a trunk can learn something
 _MOST = {"train": MAX_COMPARED, "val": MAX_JUDGED, "test": MAX_JUDGED}  # rows that baselines learn from and answer
 WideReadouts = dict[
@@ -233,7 +233,7 @@ def _train_trunk(
     with apart(model, store, task, rows):
         result = tune(model, store, labelled, task, context_of, pretrained=False, validation=rows)
     after = row_scores(model, rows, task)
-    trained = model.network.state_dict()
+    trained = copy.deepcopy(model.network.state_dict())
     model.network.load_state_dict(before)
     gains = row_scores(model, rows, task) - after
     gain, noise = float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)

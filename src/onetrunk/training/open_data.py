@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from onetrunk.core.encoder import Ordered
 from onetrunk.core.events import Listener, Note, RolesChosen, RowsSplit, ignore
+from onetrunk.core.registry import column_types
+from onetrunk.core.values import sample_present
 from onetrunk.data.cache import ColumnCache
 from onetrunk.data.conventions import conventions, with_notation
 from onetrunk.data.events import EventsConfig, rows_from_events
@@ -65,20 +68,29 @@ def types_and_options(
 
 
 def events_of(table: Table, recipe: Recipe, types: dict[str, str] | None) -> EventsConfig:
-    """How events become rows, with how their moments are written, which all of them tell: new ones are read alike."""
+    """How events become rows, with how their numbers and moments are written, which all of them tell: new ones are read
+    alike. The table's notes tell of it."""
     assert recipe.events is not None
-    order = recipe.events.order
-    if order is None or recipe.events.order_as is not None:
-        return recipe.events
-    told = dict(recipe.columns.get(order, {}))
-    if order in (types or {}) or "type" in told:
-        told["type"], notation = with_notation((types or {}).get(order) or told["type"])
-        told = {**notation, **told}
-    if all(isinstance(value, int | float | None) for value in table[order]):
-        return recipe.events
-    encoder = ordering(table[order], order, told)
-    own = encoder.options.model_dump(exclude_defaults=True)
-    return recipe.events.updated(order_as={"type": encoder.type_name, **own})
+    config, told = recipe.events, dict(recipe.columns)
+    order = config.order
+    if order is not None and order in (types or {}):
+        kind, notation = with_notation((types or {})[order])
+        told[order] = {**notation, **told.get(order, {}), "type": kind}
+    found = {name: dict(told[name]) for name in [order] if name is not None and told.get(name, {}).get("type")}
+    found.update({name: dict(own) for name, own in config.columns.items()})
+    events = table.without([*config.by, *found])
+    kinds = infer_types(Table({**events.columns}, row=events.row))
+    options = conventions(events, kinds, {})
+    for name, kind in kinds.items():
+        values = sample_present(events[name])
+        if issubclass(column_types.get(kind).encoder, Ordered) and (
+            options.get(name) or all(isinstance(value, int | float) for value in values)
+        ):
+            found[name] = {"type": kind, **options.get(name, {})}
+    if order is not None and order not in found:
+        encoder = ordering(table[order], order)
+        found[order] = {"type": encoder.type_name, **encoder.options.model_dump(exclude_defaults=True)}
+    return config.updated(columns=found)
 
 
 def missing_words(options: DataOptions, model: Model | None) -> list[str] | None:

@@ -73,14 +73,16 @@ class Kind:
         self._rows = 0
         self._spellings: set[str] | None = set()  # of numbers; None: too many for codes
         self._quoted = quoted
+        self.words = False  # are there such words? Of text nobody asks
 
     def look(self, cells: pa.Array) -> None:
         """Rules out the kinds that these cells are not of."""
         if not self._open:
             return
         cells = cells.drop_null()
-        if self._quoted:
-            cells = cells.filter(pc.invert(pc.is_in(cells, value_set=_WORDS)))
+        if self._quoted and pc.any(words := pc.is_in(cells, value_set=_WORDS)).as_py():
+            self.words = True
+            cells = cells.filter(pc.invert(words))
         self._rows += len(cells)
         self._open = [kind for kind in self._open if _reads(kind, cells)]
         if self._open and not self._code and len(cells):
@@ -96,7 +98,8 @@ class Kind:
         long = cells
         if (pc.max(pc.utf8_length(cells)).as_py() or 0) > _DIGITS:
             long = cells.filter(pc.invert(pc.match_substring(cells, ".")))
-        self._code = are_codes(zero.to_pylist()) or (long is not cells and are_codes(long.to_pylist()))
+        self._code = are_codes(pc.unique(zero).to_pylist())
+        self._code = self._code or (long is not cells and are_codes(pc.unique(long).to_pylist()))
         if self._spellings is not None:
             few = pc.unique(cells)
             self._spellings.update(few.to_pylist() if len(few) <= _MAX_CODES else [])

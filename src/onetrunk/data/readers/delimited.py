@@ -107,9 +107,8 @@ class _Reading:
             raise DataError(self._ragged() or f"Cannot read {self.file.path}: {failed}.")
         if self.missing is None:
             notes += self._swallowed(quote, spool, [name for name in self.names if kinds[name].name == TEXT])
-        words = self._has_words(quote)
-        text = _decoder(TEXT, words)
-        decoders = {n: text if kind.name == TEXT else _decoder(kind.name, words) for n, kind in kinds.items()}
+        text = _decoder(TEXT, self._has_words(quote))
+        decoders = {n: text if kind.name == TEXT else _decoder(kind.name, kind.words) for n, kind in kinds.items()}
         return columns_of(spool, self.names, lambda name: decoders[name], text)
 
     def _has_words(self, quote: str | bool) -> bool:
