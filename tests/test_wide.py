@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import worlds
-from scipy import sparse
+from scipy import optimize, sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 import onetrunk
 from onetrunk.core.errors import UsageError
 from onetrunk.data.ngrams import character_ngrams, word_ngrams
 from onetrunk.inference.likelihood import row_losses
-from onetrunk.inference.model_folder import Task, load
+from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.inference.wide import add_wide
+from onetrunk.training import beside_wide
 from onetrunk.training.wide import fit_wide, wide_rows
 
 TEXTS = ["the red boat", "a green tree", "the boat is red", "green, green tree!", "一只白猫", "白猫和黑狗"] * 12
@@ -130,3 +132,55 @@ def test_without_time_the_linear_part_alone_is_fitted() -> None:
     fitted = fit_wide(rows, limit=0.0)
     assert fitted.readout.shape.trees is None and list(fitted.scores) == ["linear"]
     assert fitted.scores["linear"] < np.log(2) and "--budget" in fitted.left_out
+
+
+@pytest.mark.parametrize(("gain", "kept"), [(1.0, True), (-1.0, False)])
+def test_the_trunk_is_kept_where_it_gains_and_only_there(
+    gain: float, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What validation rows judged as the better one is what is saved, to the bit."""
+    judged: list[dict[str, torch.Tensor]] = []
+
+    def scores(model: Model, rows: Any, task: Task) -> np.ndarray:
+        judged.append({name: tensor.clone() for name, tensor in model.network.state_dict().items()})
+        return np.full(len(rows), 0.0 if len(judged) == 1 else gain)
+
+    monkeypatch.setattr(beside_wide, "row_scores", scores)
+    monkeypatch.setattr(beside_wide, "_MIN_JUDGED", 4)
+    table = {name: values * 2 for name, values in _table().items()}
+    table["size"] = [float(i) for i in range(144)]  # no two rows are equal
+    table.pop("price")
+    model = onetrunk.train(
+        table, ask=["label"], out=str(tmp_path / "m"), quiet=True, types={name: TYPES[name] for name in table},
+        size="nano", split="random:60/20/20",
+        settings=["finetune.steps=2", "train.tensorboard=false"],
+    )  # fmt: skip
+    trained, before = judged
+    assert any(not torch.equal(trained[name], before[name]) for name in trained), "it has learnt"
+    saved = load(tmp_path / "m").network.state_dict()
+    for name, tensor in (trained if kept else before).items():
+        assert torch.equal(saved[name], tensor), name
+    assert model.provenance["decision"]["kept"].endswith("and the trunk") == kept
+
+
+def test_trunk_and_wide_read_out_count_as_validation_rows_say() -> None:
+    """Against scipy's own minimum of the log loss of the weighed logits."""
+    made = _fitted("label")[0]
+    module = made.module("label")
+    torch.manual_seed(0)
+    h = torch.randn(200, module.read_width)
+    own, wide = h[:, : -module.wide_outputs], h[:, -module.wide_outputs :]
+    module.head.data.normal_()
+    truth = (F.linear(own, module.head) * 0.7 + wide * 0.4 + torch.randn(200, 2)).argmax(1)
+    logits = F.linear(own, module.head, module.bias).detach().double().numpy()
+
+    def loss(shares: np.ndarray) -> float:
+        both = shares[0] * logits + shares[1] * wide.double().numpy()
+        return float((np.logaddexp(both[:, 0], both[:, 1]) - both[np.arange(200), truth]).mean())
+
+    best = optimize.minimize(lambda s: loss(s) + 3 / 200 * ((s - 0.5) ** 2).sum(), [1.0, 1.0], method="Nelder-Mead")
+    head = module.head.detach().clone()
+    with torch.no_grad():
+        share = module.mix(h, {"id": truth, "w": torch.ones(200)})
+    assert share == pytest.approx(best.x[1], abs=0.01)
+    torch.testing.assert_close(module.head, head * best.x[0], rtol=0.02, atol=0.01)

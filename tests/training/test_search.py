@@ -114,6 +114,7 @@ def test_what_is_worse_at_its_validations_is_stopped_early(tmp_path: Path) -> No
     stopped = [trial for trial in trials if trial.state == "stopped early"]
     finished = [trial for trial in trials if trial.state == "finished"]
     assert len(stopped) > 5 and all(trial.score is None for trial in stopped)
+    assert [trial.state for trial in trials[:3]] == ["finished"] * 3, "what comes first is made to its end"
     middle = sorted(searching.loss(trial.settings) for trial in stopped)[len(stopped) // 2]
     assert min(trial.score for trial in finished) < middle
 

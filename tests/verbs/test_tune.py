@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import onetrunk
@@ -58,10 +60,21 @@ def test_it_leaves_the_best_of_its_trials_with_evidence(tmp_path: Path, asked: s
     assert (tmp_path / "m" / "evidence" / "figures" / "trials.png").exists()
     report = (tmp_path / "m" / "evidence" / "report.html").read_text()
     assert "What was tried" in report and best["what"] in report
-    assert "the best on the validation rows of 5 trials" in (tmp_path / "m" / "README.md").read_text()
+    assert "among 5 trials, by their loss on the validation rows" in (tmp_path / "m" / "README.md").read_text()
     assert len(model.predict({"x": [0.5], "y": [1.0], "kind": ["a"]})) == 1
     if asked == "label":  # the score is the log loss of the validation rows, calibrated
         assert model.calibration("label").after["log_loss"] == pytest.approx(best["score"], rel=1e-4)
+
+
+def test_train_tells_what_it_tried_alike(tmp_path: Path) -> None:
+    rows, told = table(520), {"ask": ["label"], "given": ["x", "y", "kind"], "size": "nano", "quiet": True}
+    onetrunk.train(rows, out=str(tmp_path / "m"), settings=["finetune.steps=4", "train.tensorboard=false"], **told)
+    evidence = json.loads((tmp_path / "m" / "evidence" / "metrics.json").read_text())
+    wide, trunk = evidence["origin"]["trials"]
+    assert (wide["method"], trunk["method"]) == ("wide", "scratch") and trunk["steps"] > 0
+    gain = load(tmp_path / "m").provenance["decision"]["trunk"]["gain"]
+    assert wide["score"] - trunk["score"] == pytest.approx(gain, abs=1e-9)
+    assert trunk["what"] in (tmp_path / "m" / "evidence" / "report.html").read_text()
 
 
 def test_every_method_makes_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +130,29 @@ def test_a_killed_command_goes_on_and_then_there_is_nothing_to_go_on_with(
         command(tmp_path / "m", trials=3)
     command(tmp_path / "m", trials=1, overwrite=True)
     assert len(load(tmp_path / "m").provenance["trials"]) == 1
+
+
+def test_two_commands_share_one_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other begins while this one makes its first trial, which waits for it."""
+    pd.DataFrame(table()).to_csv(tmp_path / "rows.csv", index=False)
+    out, place = tmp_path / "m", tmp_path / "m-tuning"
+    words = [str(tmp_path / "rows.csv"), "--ask", "label", "--given", "x,y,kind", "--out", str(out), "--size", "nano"]
+    words += ["--budget", "100s", "--trials", "3", "--quiet", *(word for each in QUICK for word in ("--set", each))]
+    run, others = tuning.TableRunner.run, []
+
+    def beside_another(self: Any, settings: Any, seconds: float, report: Any) -> Any:
+        if not others:
+            others.append(subprocess.Popen([sys.executable, "-m", "onetrunk", "tune", *words]))
+            while others[0].poll() is None and len(list(place.glob("run-*"))) < 2:
+                time.sleep(0.05)
+        return run(self, settings, seconds, report)
+
+    monkeypatch.setattr(tuning.TableRunner, "run", beside_another)
+    command(out, data=str(tmp_path / "rows.csv"), trials=3)
+    assert others[0].wait(timeout=200) == 0
+    trials = load(out).provenance["trials"]
+    assert sorted(trial["method"] for trial in trials) == ["pretrained", "scratch", "wide"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "rows.csv"]
 
 
 def test_the_budget_holds_with_evidence_and_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

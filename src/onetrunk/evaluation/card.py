@@ -143,7 +143,7 @@ def _limits(evidence: Evidence) -> str:
 
 def _cost(origin: Origin) -> str:
     times = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in origin.seconds.items())
-    tried = f"the best on the validation rows of {len(origin.trials):,} trials" if origin.trials else ""
+    tried = f"among {len(origin.trials):,} trials, by their loss on the validation rows" if origin.trials else ""
     facts = {
         "Chosen": tried,
         "Parameters": f"{origin.parameters:,}" if origin.parameters else "",

@@ -238,9 +238,9 @@ def _tried(evidence: Evidence) -> str:
     rest = len(ordered) - len(lines)
     more = f'<p class="note">{rest:,} more trials are in metrics.json.</p>' if rest > 0 else ""
     note = (
-        "The model is the trial of the least mean loss on the validation rows (log loss, or squared error in standard "
-        "units), with its standard error. As the best of several it looks a little better there than it is; the "
-        "figures above are of other rows."
+        "A trial's loss is its mean over the validation rows (log loss, or squared error in standard units), with its "
+        "standard error. The best of several looks a little better there than it is; the figures above are of other "
+        "rows."
     )
     figure = _figure(evidence, "trials", "")
     return f'<section><h2>What was tried</h2>{figure}{_table(heads, lines)}{more}<p class="note">{note}</p></section>'

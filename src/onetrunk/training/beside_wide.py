@@ -25,6 +25,7 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
+from onetrunk.engine.trainer import TrainResult
 from onetrunk.evaluation.baselines import BASELINE_SECONDS
 from onetrunk.evaluation.evidence_folder import JUDGED, MAX_COMPARED, MAX_JUDGED
 from onetrunk.evaluation.rivals import Rivals
@@ -41,6 +42,7 @@ from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.select import choosing_metric, validator
 from onetrunk.training.stage import encode_rows, new_model, provenance, untrained
+from onetrunk.training.trials import Trial, TrialSettings, mean_and_error
 from onetrunk.training.wide import FittedWide, Rows, fit_wide, wide_rows
 
 _LABELLED = 0.9  # share of the training rows that have their answers
@@ -49,7 +51,7 @@ _PATIENCE = 5  # validations
 _RIVALS_SHARE, _RIVALS_SECONDS = 0.04, 12.0  # of the time, and at most: for the baselines that come first,
 _RIVALS_AGAIN = 0.2  # of the time that is left when the model is usable, for those that had none before
 _FIRST_SHARE, _FIRST_SECONDS = 0.1, 30.0  # the first wide fit,
-_SECOND_SHARE = 0.4  # and of what is left then a second one, where the first had no time for all
+_SECOND_SHARE = 0.2  # and of what is left then a second one, where the first had no time for all
 _LEAST_SECONDS = 5.0  # in which a trunk can learn something
 _MOST = {"train": MAX_COMPARED, "val": MAX_JUDGED, "test": MAX_JUDGED}  # rows that baselines learn from and answer
 WideReadouts = dict[
@@ -233,17 +235,27 @@ def _train_trunk(
     with apart(model, store, task, rows):
         result = tune(model, store, labelled, task, context_of, pretrained=False, validation=rows)
     after = row_scores(model, rows, task)
-    trained = model.network.state_dict()
+    trained = copy.deepcopy(model.network.state_dict())
     model.network.load_state_dict(before)
-    gains = row_scores(model, rows, task) - after
-    gain, noise = float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
+    alone = row_scores(model, rows, task)
+    gain, noise = mean_and_error(alone - after)
     if gain > noise:
         model.network.load_state_dict(trained)
         model.provenance = provenance(model, data, context, result, "finetune")
         choice.kept = "the wide read-out and the trunk"
     choice.trunk = {"gain": gain, "standard_error": noise, "seconds": result.seconds, "steps": float(result.step)}
-    context.on_event(Decision(choice.kept, _REASON.format(len(gains)), {"gain": gain, "standard error": noise}))
+    context.on_event(Decision(choice.kept, _REASON.format(len(alone)), {"gain": gain, "standard error": noise}))
+    model.provenance["trials"] = [trial.as_json() for trial in _tried(alone, after, result, context.recipe, choice)]
     calibrate(model, task, rows, context.on_event)
+
+
+def _tried(alone: np.ndarray, after: np.ndarray, result: TrainResult, recipe: Recipe, choice: Choice) -> list[Trial]:
+    """Both models as trials, by the losses of the validation rows, float64 [rows]."""
+    fitted = sum(each["seconds"] for each in (choice.wide or {}).values())
+    dropout = float(recipe.trunk.get("dropout", 0.0))
+    trunk = TrialSettings("scratch", recipe.size, 1.0, dropout, recipe.train.weight_decay)
+    wide = TrialSettings("wide", recipe.size)
+    return [Trial.judged(0, wide, alone, fitted), Trial.judged(1, trunk, after, result.seconds, result.step)]
 
 
 @contextmanager
@@ -286,7 +298,7 @@ def patient(recipe: Recipe) -> Recipe:
     """Stopped when nothing more is gained."""
     train = recipe.train
     if "patience" not in train.model_fields_set:
-        train = train.updated(patience=_PATIENCE)
+        train = train.model_copy(update={"patience": _PATIENCE})  # whose other settings nobody has chosen
     return recipe.model_copy(update={"train": train})
 
 

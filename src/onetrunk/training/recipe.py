@@ -55,7 +55,7 @@ class FinetuneConfig(Config):
 
     documents: int = Field(0, ge=0, description="Rows a step; 0 chooses by the number of labelled rows.")
     steps: int = Field(0, ge=0, description="Steps of the run; 0 means `epochs` passes over the rows, within bounds.")
-    epochs: float = Field(12.0, gt=0, description="Passes over the labelled rows.")
+    epochs: float = Field(20.0, gt=0, description="Passes over the labelled rows.")
     min_steps: int = Field(100, ge=1, description="The fewest steps that `epochs` may come to.")
     max_steps: int = Field(3000, ge=1, description="The most steps that `epochs` may come to.")
     rate: float = Field(0.5, gt=0, description="Learning rates of a pretrained model, relative to pretraining's.")

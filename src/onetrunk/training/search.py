@@ -25,6 +25,7 @@ from onetrunk.training.trials import Method, Outcome, Report, State, StoppedEarl
 
 JOURNAL, LOCK = "journal.jsonl", "lock"
 _RATES, _DECAYS = (0.2, 3.0), (1e-3, 0.3)  # between which they are drawn, on a log scale
+_FIRST = "first"  # begins the names of trials that are made to their end: with them each method is compared
 _FIRST_SHARE = 0.5  # of the time and of the trials: to search at the smallest size
 _TRIAL_SHARE, _LARGER_SHARE = 1 / 12, 1 / 6  # of the time: at most for one trial
 _LEAST_SHARE = 0.04  # of the time that must be left for a trial to be begun
@@ -145,7 +146,7 @@ class Search:
         """What has not been tried of what is to be tried at any rate, by name: what comes first, then the best so far
         at larger sizes."""
         there = {each.user_attrs.get("planned") for each in self._all() if each.state.name != "FAIL"}
-        wanted = {f"first {each.method}": each for each in self.space.first}
+        wanted = {f"{_FIRST} {each.method}": each for each in self.space.first}
         found = _best_trunk(ended)
         if found is not None and self._late(ended):
             for size in self.space.sizes[1:]:
@@ -203,14 +204,14 @@ class Search:
         settings = TrialSettings(**trial.user_attrs["settings"])
         larger = settings.size != self.space.sizes[0] or settings.method == "wide"
         share = _LARGER_SHARE if larger else _TRIAL_SHARE
-        began, seen = self.clock(), 0
+        began, seen, spared = self.clock(), 0, trial.user_attrs.get("planned", "").startswith(_FIRST)
 
         def report(loss: float) -> None:
             nonlocal seen
             seen += 1
             if math.isfinite(loss):
                 trial.report(loss, seen)
-                if trial.should_prune():
+                if not spared and trial.should_prune():
                     raise StoppedEarly
 
         try:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 Method = Literal["wide", "scratch", "pretrained", "frozen", "lora"]
 State = Literal["finished", "stopped early", "failed"]
 
@@ -59,11 +61,21 @@ class Trial:
     steps: int = 0
     note: str = ""
 
+    @classmethod
+    def judged(cls, number: int, settings: TrialSettings, losses: np.ndarray, seconds: float, steps: int = 0) -> Trial:
+        """A finished one, by the loss of each validation row, float64 [rows], at least 2."""
+        return cls(number, settings, "finished", *mean_and_error(losses), round(seconds, 2), steps)
+
     def as_json(self) -> dict[str, Any]:
         """Flat: a line of a table. `what` is for a person."""
         measured = ("state", "score", "standard_error", "seconds", "steps", "note")
         settings = {"what": str(self.settings), **self.settings.as_json()}
         return {"trial": self.number, **settings, **{name: getattr(self, name) for name in measured}}
+
+
+def mean_and_error(losses: np.ndarray) -> tuple[float, float]:
+    """The mean of losses float64 [rows], and its standard error."""
+    return float(losses.mean()), float(losses.std(ddof=1) / len(losses) ** 0.5)
 
 
 @dataclass

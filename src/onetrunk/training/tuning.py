@@ -57,7 +57,7 @@ from onetrunk.training.search import LOCK, Search, Space
 from onetrunk.training.select import Judgement
 from onetrunk.training.stage import encode_rows, extend_model, new_model, provenance, untrained
 from onetrunk.training.start import start_from
-from onetrunk.training.trials import STARTED, Method, Outcome, Report, TrialSettings, best
+from onetrunk.training.trials import STARTED, Method, Outcome, Report, TrialSettings, best, mean_and_error
 
 _SIZES = ("nano", "tiny", "small", "base")  # that are searched; the last on accelerators only
 _TRAINING = 0.75  # of a trial's time; the rest is for validating and saving
@@ -280,11 +280,15 @@ class TableRunner:
         earlier = None if before is None else before.provenance
         model.provenance = provenance(model, self.data, context, result, stage, earlier)
         calibrate(model, self.task, self.validation)
-        scored = time.monotonic()
-        scores = row_scores(model, self.validation, self.task)
-        self._reserve((time.monotonic() - scored) / len(scores) * len(self.data.split.test))
-        error = float(scores.std(ddof=1) / len(scores) ** 0.5)
-        return Outcome(float(scores.mean()), error, result.step, model)
+        return Outcome(*self._score(model), result.step, model)
+
+    def _score(self, model: Model) -> tuple[float, float]:
+        """The mean loss of the validation rows, over all asked columns together, and its standard error."""
+        started = time.monotonic()
+        losses = [row_scores(model, self.validation, Task(self.task.given, [name])) for name in self.task.ask]
+        self._reserve((time.monotonic() - started) / len(self.validation) * len(self.data.split.test))
+        found = [mean_and_error(each) for each in losses if len(each) > 1]
+        return sum(mean for mean, _ in found), sum(error**2 for _, error in found) ** 0.5
 
     def _reserve(self, seconds: float) -> None:
         """For answering the test rows: the most that any model has taken."""
