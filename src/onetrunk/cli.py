@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import re
 import sys
@@ -16,6 +17,7 @@ from onetrunk import VERBS, __version__, verb
 from onetrunk.core.errors import OnetrunkError, ResourceError, UsageError, is_out_of_memory
 from onetrunk.core.terminal import escaped_json, json_line, printable
 
+_OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM)  # a path that nobody can use, or not you
 _OUT_OF_MEMORY = (
     "Out of memory. Give fewer or shorter values (columns.NAME.length), take a smaller model (--size), smaller "
     "micro-batches (--set tokens_per_batch=4096), or a machine with more memory."
@@ -43,6 +45,11 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in _OF_PATHS:
+            raise
+        print(f"onetrunk: Cannot use {printable(str(error.filename)[:200])!r}: {error.strerror}.", file=sys.stderr)
+        sys.exit(UsageError.exit_code)
 
 
 def _app() -> typer.Typer:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import os
 import random
+import re
 import signal
 import traceback
 import zipfile
@@ -22,8 +24,12 @@ import pytest
 from pyarrow import parquet
 
 from onetrunk.core import unpacking
-from onetrunk.core.errors import BadValueError, DataError, ModelFileError, OnetrunkError
+from onetrunk.core.config import read_yaml
+from onetrunk.core.errors import BadValueError, DataError, ModelFileError, OnetrunkError, UsageError
+from onetrunk.core.registry import column_types
+from onetrunk.data.duplicates import fingerprint_keys
 from onetrunk.data.table import read
+from onetrunk.storage.strict_json import read_json
 
 
 @pytest.fixture
@@ -191,3 +197,58 @@ def test_moments_that_python_cannot_hold_are_text(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"day": pa.array([0, 1 << 60], pa.timestamp("us"))}), tmp_path / "a.parquet")
     first, second = read(tmp_path / "a.parquet")["day"]
     assert first == datetime(1970, 1, 1) and isinstance(second, str) and "out of range" in second
+
+
+# -- what is no file -------------------------------------------------------------------------------------------------
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    for name in ("pipe.csv", "pipe.json", "pipe.parquet"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(DataError, match="is a pipe or a device: expected a file"):
+            read(tmp_path / name)
+    os.mkfifo(tmp_path / "run.yaml")
+    with pytest.raises(UsageError, match=r"run\.yaml is no file"):
+        read_yaml(tmp_path / "run.yaml")
+    with pytest.raises(ModelFileError, match=r"run\.yaml is no file"):
+        read_json(tmp_path / "run.yaml")
+    folder = tmp_path / "table"
+    folder.mkdir()
+    os.mkfifo(folder / "a.csv")
+    (folder / "b.csv").write_text("x\n1\n2\n")
+    assert read(folder)["x"] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x" * 5000 + ".csv", "a,b" * 5000, "nul\0.csv"])
+def test_a_name_that_cannot_be(name: str) -> None:
+    with pytest.raises(UsageError, match=r"Cannot look for|There is no file"):
+        read(name)
+
+
+# -- equal values, quickly -------------------------------------------------------------------------------------------
+NUMBERS: list[Any] = [1, 1.0, -0.0, 0, None, 0.5, 2**53 - 1, 3, 3.0, None, -7.25, 1e15, 10**15]
+
+
+@pytest.mark.parametrize("more", [[], ["1", "2"], [2**53, 2**53 + 1, float(2**53)], [10**400], [True], [float("inf")]])
+def test_numbers_are_equal_as_their_fingerprints_are(more: list[Any]) -> None:
+    values = NUMBERS + more
+    encoder = column_types.get("number").encoder
+    prints = [None if v is None else encoder.fingerprint(v) for v in values]
+    keys = fingerprint_keys(values, "number")
+    for (a, p), (b, q) in itertools.combinations(zip(keys.tolist(), prints, strict=True), 2):
+        assert (a == b) == (p == q)
+    assert ((keys == 0) == [v is None for v in values]).all()
+
+
+@pytest.mark.parametrize("text", ["", "A b_c-D 9!", "\x00\x7f a", "Ärger_1", "你好，World", "_ -\n"])
+def test_nearly_equal_texts_quickly(text: str) -> None:
+    assert column_types.get("text").encoder.near_duplicate_key(text) == (re.sub(r"[\W_]+", "", text.lower()) or None)
+
+
+def test_numbers_are_learnt_at_once_as_one_by_one() -> None:
+    number = column_types.get("number").encoder
+    values = [1, 2.5, -3, 10**6, 0.125]
+    at_once, one_by_one = number({}), number({})
+    at_once.fit(values)
+    one_by_one.fit([str(v) for v in values])
+    assert at_once.knowledge() == one_by_one.knowledge()
+    assert number.recognise(values) == number.recognise([*map(str, values)]) == 0.95
+    assert number.recognise([1, 2] * 30) == number.recognise(["1", "2"] * 30) == 0.6

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from onetrunk.core.errors import ResourceError
 from onetrunk.core.events import Collected, Note, StepDone, StepsEnded, StepsStarted
 from onetrunk.engine.log import MetricsLog
 from onetrunk.engine.progress import Progress, resident_bytes
@@ -16,7 +20,18 @@ LINES = '{"step": 1}\n{"step": 2}\n{"step": 2, "validation": {}}\n{"step": 3}\n'
 
 @pytest.mark.parametrize(
     ("tail", "step", "validated", "kept"),
-    [("", 2, 2, 3), ("", 2, 0, 2), ("", 3, 2, 4), ('{"st', 3, 2, 4), ('{"step": 4}', 3, 2, 4), ("", 0, 0, 0)],
+    [
+        ("[1]", 3, 2, 4),
+        ('{"step": "4"}', 9, 9, 4),
+        ('{"step": 4, "losses": 5}', 9, 9, 4),
+        ("[" * 99_999, 3, 2, 4),
+        ("", 2, 2, 3),
+        ("", 2, 0, 2),
+        ("", 3, 2, 4),
+        ('{"st', 3, 2, 4),
+        ('{"step": 4}', 3, 2, 4),
+        ("", 0, 0, 0),
+    ],
 )
 def test_opening_cuts_what_will_come_again(tmp_path: Path, tail: str, step: int, validated: int, kept: int) -> None:
     (tmp_path / "metrics.jsonl").write_text(LINES + tail)
@@ -47,3 +62,33 @@ def test_memory_is_told() -> None:
     import torch
 
     assert 10e6 < resident_bytes() <= Runtime(torch.device("cpu")).peak_bytes * 1.1
+
+
+def test_the_board_holds_what_the_log_holds(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for first in (1, 4):  # the second time it goes on from step 3
+        log = MetricsLog(tmp_path, first - 1, 0, tensorboard=True)
+        for step in range(first, first + 5):
+            log.write({"step": step, "loss": first + 1 / step, "losses": {"predict/label": 0.5}, "note": "text"})
+        log.close()
+        time.sleep(1.01)  # files are ordered by their second
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert board.Tags()["scalars"] == ["loss", "losses/predict/label"]
+    assert [(e.step, round(e.value, 4)) for e in board.Scalars("loss")] == [
+        (step, round((1 if step < 4 else 4) + 1 / step, 4)) for step in range(1, 9)
+    ]
+
+
+@pytest.mark.parametrize("when", ["opening", "writing"])
+def test_a_full_disk_under_the_board_is_one_plain_error(
+    tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log = None if when == "opening" else MetricsLog(tmp_path, 0, 0, tensorboard=True)
+    monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
+    with pytest.raises(ResourceError, match=r"No space to write .*tensorboard"):
+        MetricsLog(tmp_path, 0, 0, tensorboard=True) if log is None else log.write({"step": 1, "loss": 1.0})
+    assert capfd.readouterr().err == ""

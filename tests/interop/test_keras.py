@@ -107,7 +107,7 @@ def test_the_preset_of_the_page_is_that_model(tmp_path: Path) -> None:
     """Trained, judged and asked by the verbs."""
     page = (ROOT / "docs" / "interop.md").read_text(encoding="utf-8")
     (text,) = [block for block in page.split("```yaml\n")[1:] if "kind: lstm" in block]
-    config = parse_yaml(text.partition("```")[0])
+    config = parse_yaml(text.partition("```")[0], "a page")
     rows = {"review": [f"the {w} room {i}" for i in range(60) for w in ("good", "bad")], "label": ["yes", "no"] * 60}
     model = onetrunk.finetune(rows, ask=["label"], out=str(tmp_path / "m"), config=config, quiet=True,
                               settings=["finetune.steps=120", "train.tensorboard=false", "train.lr=0.02"])  # fmt: skip

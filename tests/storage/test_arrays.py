@@ -48,3 +48,10 @@ def test_all_but_the_tensors_file_does_without_pytorch() -> None:
         "assert 'safetensors' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_everybody_may_read_what_everybody_may_read(tmp_path: Path) -> None:
+    """safetensors would leave its files to their owner alone, beside JSON that all may read."""
+    (tmp_path / "plain").write_text("")
+    save_tensors(tmp_path / "a.safetensors", {"x": torch.zeros(2)})
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -116,6 +116,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """Reads one strict YAML file (`parse_yaml`)."""
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"The configuration {path} is no file.")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"Cannot read the configuration {path}: {error}.") from None

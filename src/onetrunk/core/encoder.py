@@ -69,6 +69,7 @@ class Encoder(ABC):
     ragged: ClassVar[bool] = False  # does one value become a varying number of elements (tokens, patches, steps)?
     divisible: ClassVar[bool] = False  # can some of one value be masked, and can two views of it be made?
     shared: ClassVar[bool] = False  # do columns of this type share one encoder and module unless told otherwise?
+    equal_as_numbers: ClassVar[bool] = False  # do ints and floats have one fingerprint where Python calls them equal?
     costly: ClassVar[bool] = False  # do values take so long to learn from and encode that both are worth keeping?
     notations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # `--types day=date:dmy`: a name to the options it means
 

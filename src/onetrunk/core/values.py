@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
@@ -19,6 +20,7 @@ from onetrunk.core import rng
 BLOCK = 4096  # values that are looked at together
 MAX_LEARNT_FROM = 500_000  # values that are held in memory to learn from
 MAX_BYTES_LEARNT_FROM = 256 << 20  # and how large they may be together
+_SIZES: dict[type, int] = {float: 24, int: 28, bool: 28, type(None): 16}  # bytes, about
 _PROBED = 512  # values whose size stands for that of all
 
 
@@ -227,7 +229,11 @@ def in_memory(
     than memory should hold, a sample, always the same, in the column's order."""
     n = len(values)
     probes = take(values, np.arange(0, n, max(1, n // _PROBED), dtype=np.int64))
-    size = sum(map(_size, probes)) / max(1, len(probes))
+    kinds = Counter(map(type, probes))
+    if kinds.keys() <= _SIZES.keys():
+        size = sum(_SIZES[kind] * count for kind, count in kinds.items()) / max(1, len(probes))
+    else:
+        size = sum(map(_size, probes)) / max(1, len(probes))
     most = min(most, max(_PROBED, int(most_bytes / max(1.0, size))))
     if n <= most:
         return list(values) if isinstance(values, Values) else values

@@ -30,8 +30,27 @@ def fingerprints(values: Sequence[Any], kind: str) -> Iterator[str | None]:
 
 
 def fingerprint_keys(values: Sequence[Any], kind: str) -> np.ndarray:
-    """Equal for equal values, by the type's own rule, int64 [n]; `NONE` where missing. Of this process only."""
-    return keys_by(values, column_types.get(kind).encoder.fingerprint)
+    """Equal for equal values of this column, by the type's own rule, int64 [n]; `NONE` where missing. Of this process
+    only."""
+    encoder = column_types.get(kind).encoder
+    keys = _number_keys(values) if encoder.equal_as_numbers else None
+    return keys_by(values, encoder.fingerprint) if keys is None else keys
+
+
+def _number_keys(values: Sequence[Any]) -> np.ndarray | None:
+    """Equal for equal numbers, int64 [n]; None where some value is another, or too large to be one exactly."""
+    out = np.full(len(values), NONE, dtype=np.int64)
+    first = 0
+    for block in blocks(values):
+        if not set(map(type, block)) <= {int, float, type(None)}:
+            return None
+        there = np.array([value is not None for value in block], dtype=bool)
+        numbers = _exact([value for value in block if value is not None])
+        if numbers is None or np.isnan(numbers).any():
+            return None
+        out[first + np.flatnonzero(there)] = _of_numbers(numbers)
+        first += len(block)
+    return out
 
 
 def keys_by(values: Sequence[Any], function: Callable[[Any], str | None]) -> np.ndarray:
@@ -73,13 +92,22 @@ def value_keys(values: Sequence[Any]) -> np.ndarray | None:
 def block_keys(block: list[Any]) -> np.ndarray | None:
     """As `value_keys`, of some values."""
     kinds = set(map(type, block))
-    if kinds <= {int, float, bool} and all(-_EXACT <= v <= _EXACT or v != v for v in block):
-        return _of_numbers(np.array(block, dtype=np.float64))
+    if kinds <= {int, float, bool} and (numbers := _exact(block)) is not None:
+        return _of_numbers(numbers)
     if kinds == {str}:
         hashes = np.array(list(map(hash, block)), dtype=np.int64)
         return np.where(hashes == NONE, 1, hashes)
     keys = [NONE if value is None else _key(value) for value in block]
     return None if any(key is None for key in keys) else np.array(keys, dtype=np.int64)
+
+
+def _exact(block: list[Any]) -> np.ndarray | None:
+    """Numbers as float64, NaN among them, where none is so large that another one would be the same float."""
+    try:
+        numbers = np.array(block, dtype=np.float64)
+    except OverflowError:
+        return None
+    return None if (np.abs(numbers) >= _EXACT).any() else numbers
 
 
 def _of_numbers(numbers: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ memory, and nothing here copies more than its row numbers.
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -143,7 +144,7 @@ def read(
     options = common.ReadOptions(None if missing is None else tuple(missing), separator)
     name = "memory"
     pandas = sys.modules.get("pandas")  # a DataFrame exists only if someone imported it
-    if isinstance(source, str) and all(paths := source.split(",")) and len(paths) > 1 and not Path(source).exists():
+    if isinstance(source, str) and all(paths := source.split(",")) and len(paths) > 1 and not os.path.exists(source):
         source = paths
     if isinstance(source, Table):
         table = source

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from onetrunk.storage.disk import disk_errors
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 Record = dict[str, Any]  # always with "step": how many updates were done; "validation" in those of a validation
 
@@ -26,14 +25,7 @@ class MetricsLog:
             fresh.write_text("".join(map(_line, self.records)), encoding="utf-8")
             os.replace(fresh, self.path)
             self._stream = self.path.open("a", encoding="utf-8")
-        self._board: SummaryWriter | None = None
-        if tensorboard:
-            if not self.records:
-                for old in (folder / "tensorboard").glob("events.out.tfevents.*"):
-                    old.unlink()
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self._board = _Board(folder / "tensorboard", step + 1, anew=not self.records) if tensorboard else None
 
     def write(self, record: Record) -> None:
         self.records.append(record)
@@ -41,8 +33,7 @@ class MetricsLog:
             self._stream.write(_line(record))
             self._stream.flush()
         if self._board is not None:
-            for name, value in _scalars(record):
-                self._board.add_scalar(name, value, record["step"])
+            self._board.write(_scalars(record), record["step"])
 
     def close(self) -> None:
         with disk_errors(self.path):
@@ -51,19 +42,68 @@ class MetricsLog:
             self._board.close()
 
 
-def _whole_records(path: Path, step: int, validated: int) -> list[Record]:
-    """What the log holds up to `step`; a line torn by a kill ends it."""
+class _Board:
+    """One file of TensorBoard's events, written at once: its own writer writes in a thread, which a full disk ends with
+    a traceback."""
+
+    def __init__(self, folder: Path, step: int, anew: bool) -> None:
+        """What the board holds from `step` on is forgotten; all of it with `anew`."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        self.folder = folder
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if anew:
+                for old in folder.glob("events.out.tfevents.*"):
+                    old.unlink()
+            name = f"events.out.tfevents.{time.time_ns() // 10**9:010d}.{socket.gethostname()}.{time.time_ns()}"
+            self._file = (folder / name).open("ab")
+        for event in (Event(step=step, file_version="brain.Event:2"),
+                      Event(step=step, session_log=SessionLog(status=SessionLog.START))):  # fmt: skip
+            self._append(event)
+
+    def write(self, scalars: list[tuple[str, float]], step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars]
+        self._append(Event(step=step, summary=Summary(value=values)))
+
+    def _append(self, event: Any) -> None:
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        event.wall_time = time.time()
+        with disk_errors(self.folder):
+            RecordWriter(self._file).write(event.SerializeToString())
+            self._file.flush()
+
+    def close(self) -> None:
+        with disk_errors(self.folder):
+            self._file.close()
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a metrics.jsonl, as far as its lines are such: what a kill has torn, or a hand has written, ends
+    them."""
     records: list[Record] = []
-    if not path.exists():
+    if not path.is_file():
         return records
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
-        if record["step"] <= (validated if "validation" in record else step):
-            records.append(record)
+        if not isinstance(record, dict) or type(record.get("step")) is not int:
+            break
+        if not isinstance(record.get("losses") or {}, dict):
+            break
+        records.append(record)
     return records
+
+
+def _whole_records(path: Path, step: int, validated: int) -> list[Record]:
+    """What the log holds up to `step`."""
+    return [r for r in read_records(path) if r["step"] <= (validated if "validation" in r else step)]
 
 
 def _line(record: Record) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from onetrunk.core.values import present
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
+from onetrunk.engine.log import read_records
 from onetrunk.evaluation import card, report
 from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline
 from onetrunk.evaluation.gather import gather_evidence
@@ -150,6 +150,6 @@ def _histories(folder: Path, model: Model) -> dict[str, list[dict[str, Any]]]:
     own = "pretraining" if last == ["pretrain"] else "fine-tuning"
     for stage, parent in (("pretraining", Path(f"{folder}-foundation")), (own, folder)):
         path = parent / "metrics.jsonl"
-        if path.exists():
-            out[stage] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if records := read_records(path):
+            out[stage] = records
     return out

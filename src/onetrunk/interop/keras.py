@@ -33,6 +33,7 @@ Category, Text = column_types.get("category").encoder, column_types.get("text").
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MOST = 1 << 30  # numbers in one array
 _MOST_TIMES = 20  # that weights, which hardly pack, unpack to
+_RANKS = {"embedding": (2,), "lstm": (2, 2, 1), "dense": (2, 1)}  # axes of each array of a layer
 _ARRAYS = {"embedding": 1, "lstm": 3, "dense": 2}  # how many each layer has
 _EXPECTED = "expected Embedding, one or more LSTM layers of the same units, and Dense"
 _UNKNOWN = ("[UNK]", "<unk>")
@@ -55,6 +56,10 @@ def read(path: Path, words: Path | None = None) -> Model:
     kinds = [kind for kind, _ in layers]
     if kinds[:1] != ["embedding"] or kinds[-1:] != ["dense"] or not kinds[1:-1] or {*kinds[1:-1]} != {"lstm"}:
         raise ModelFileError(f"{path} has the layers {', '.join(kinds) or 'none'}: {_EXPECTED}.")
+    for kind, arrays in layers:
+        if tuple(array.ndim for array in arrays) != _RANKS[kind]:
+            shapes = ", ".join(str(list(array.shape)) for array in arrays)
+            raise ModelFileError(f"{path}: the arrays of {kind} have the shapes {shapes}: {_EXPECTED}.")
     (table,), *recurrent, (kernel, bias) = (arrays for _, arrays in layers)
     rows, embedding = table.shape
     width = recurrent[0][1].shape[0]

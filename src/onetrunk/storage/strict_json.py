@@ -28,6 +28,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """One JSON object. Raises ModelFileError when it is missing, too big, malformed or has a key twice."""
     try:
         size = path.stat().st_size
+        if not path.is_file():
+            raise ModelFileError(f"{path} is no file. {RESTORE}")
         if size > _MAX_JSON_BYTES:
             raise ModelFileError(f"{path} has {size:,} bytes; at most {_MAX_JSON_BYTES:,}.")
         return parse_json(path, path.read_bytes())

@@ -27,11 +27,19 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         seen.add(storage)
     try:
         safetensors.torch.save_file(out, path)
+        os.chmod(path, _usual_mode())  # safetensors lets nobody else read it, unlike the files beside it
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+
+
+def _usual_mode() -> int:
+    """Of a file that this process makes in the usual way."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def load_tensors(path: Path, expected_shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ def run_inspection(data: Any, options: TrainingOptions, how: str | None = None) 
         table = rows_from_events(table, events, asked, split=how, seed=seed, ledger=lost)
         how = how and "given:split"
     types, column_options = types_and_options(table, recipe, options.types)
-    given, asked, _ = roles(table, types, options.ask, split_by=says)
+    given, asked, reasons = roles(table, types, options.ask, split_by=says)
     chosen = (
         split(table, types, how, seed, given=given, ask=asked, allow_equal_rows=True, options=column_options)
         if how
@@ -40,4 +40,4 @@ def run_inspection(data: Any, options: TrainingOptions, how: str | None = None) 
         except DataError as error:
             table.notes.append(str(error))
     table.notes += lost.lines()
-    return inspect(table, types, asked, chosen, prepared=prepared, split_by=says)
+    return inspect(table, types, asked, chosen, prepared=prepared, split_by=says, reasons=reasons)

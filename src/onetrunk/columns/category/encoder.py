@@ -50,17 +50,20 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
             return 0.95
         if all(isinstance(v, list | tuple | set) and all(isinstance(x, str) for x in v) for v in values):
             return 0.9
-        distinct = len({name_of(v) for v in values})
         if all(isinstance(v, str) for v in values):
+            distinct = len({name_of(v) for v in set(values)})
             short = float(np.mean([len(v) for v in values])) <= 40
             few = distinct <= max(20, 0.05 * len(values)) and (distinct < 0.7 * len(values) or len(values) < 10)
             return 0.9 if short and few else 0.2
         whole = all(isinstance(v, int | np.integer) or (isinstance(v, float) and v.is_integer()) for v in values)
-        return 0.7 if whole and distinct <= 10 and len(values) >= 50 else 0.1
+        return 0.7 if whole and len(values) >= 50 and len({name_of(v) for v in values}) <= 10 else 0.1
 
     @classmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
-        counts = Counter(name_of(x) for v in values for x in members(v))
+        if set(map(type, values)) == {str}:
+            counts = Counter(map(str.strip, values))  # their names
+        else:
+            counts = Counter(name_of(x) for v in values for x in members(v))
         return {"classes": len(counts), "counts": dict(counts.most_common(20))}
 
     @classmethod

@@ -112,7 +112,8 @@ class DateEncoder(ScalarEncoder):
     @classmethod
     def recognise(cls, values: Sequence[Any]) -> float:
         order = _day_first(values)
-        dates = [value for value in values if _try(value, order) or _try(value, True)]  # the ambiguous are dates
+        written = [value for value in values if not isinstance(value, int | float)]  # which are no dates
+        dates = [value for value in written if _try(value, order) or _try(value, True)]  # the ambiguous are dates
         share = len(dates) / max(1, len(values))
         return 0.95 * share if share >= 0.8 else 0.0
 

@@ -29,6 +29,7 @@ class NumberEncoder(ScalarEncoder):
     `decimal` "3,5"; with `unit` "3.5 kg"."""
 
     type_name = "number"
+    equal_as_numbers = True
     notations: ClassVar[Mapping[str, Mapping[str, Any]]] = {"comma": {"decimal": ","}, "point": {"decimal": "."}}
 
     class Options(ScalarEncoder.Options):
@@ -51,8 +52,12 @@ class NumberEncoder(ScalarEncoder):
                 return 0.0
             decision = decide(texts, {})
             notation = _PLAIN if decision is None else decision.notation
-        found = [_try(value, notation) for value in values if not (isinstance(value, int) and abs(value) > _EXACT)]
-        numbers = [number for number in found if number is not None]
+        plain = _plain_numbers(values)
+        if plain is not None and (np.abs(plain) < _EXACT).all():
+            numbers = plain.tolist()
+        else:
+            found = [_try(value, notation) for value in values if not (isinstance(value, int) and abs(value) > _EXACT)]
+            numbers = [number for number in found if number is not None]
         share = len(numbers) / max(1, len(values))
         if share < 0.8:  # a few words among numbers are bad values, not another type
             return 0.0
@@ -127,6 +132,10 @@ class NumberEncoder(ScalarEncoder):
 
     def to_line(self, value: Any) -> float:
         return _number(value, self.notation)
+
+    def to_lines(self, values: Sequence[Any]) -> tuple[np.ndarray, str]:
+        plain = _plain_numbers(values)
+        return super().to_lines(values) if plain is None or not len(plain) else (plain, "")
 
     @property
     def unit(self) -> str:

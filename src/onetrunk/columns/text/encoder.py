@@ -32,6 +32,7 @@ from onetrunk.data.ngrams import character_ngrams, text_keys, word_ngrams
 if TYPE_CHECKING:
     from onetrunk.columns.text.chat_template import ChatTemplate
 
+_ASCII_SIGNS = bytes(code for code in range(128) if not chr(code).isalnum())
 _TEXTS_AT_ONCE = 4096  # to the tokenizer
 _WIDE_CHARACTERS = 20_000  # of one text, that a wide read-out sees
 
@@ -80,7 +81,10 @@ class TextEncoder(TokenEncoder, Wide, Gapped):
     @classmethod
     def near_duplicate_key(cls, value: Any) -> str | None:
         """Letters and digits only, without case: equal for texts that differ in spacing and punctuation."""
-        return re.sub(r"[\W_]+", "", text_of(value).lower()) or None
+        text = text_of(value).lower()
+        if text.isascii():  # as the expression says, in a tenth of the time
+            return text.encode("ascii").translate(None, _ASCII_SIGNS).decode("ascii") or None
+        return re.sub(r"[\W_]+", "", text) or None
 
     @classmethod
     def show(cls, value: Any, on: Any = None) -> dict[str, str]:

@@ -55,12 +55,18 @@ def _read_file(path: Path, notes: Notes, options: ReadOptions) -> Columns:
 
 def from_path(path: Path, notes: Notes, options: ReadOptions = DEFAULT) -> Columns:
     """One file or folder. Raises UsageError when it is not there, DataError when it cannot be used."""
-    path, inside = split_name(path)
-    if not path.exists():
+    try:
+        path, inside = split_name(path)
+        there = path.exists()
+    except OSError as error:  # too long a name, or a folder that nobody may enter
+        raise UsageError(f"Cannot look for {str(path)[:200]!r}: {error.strerror}.") from None
+    if not there:
         names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UsageError(f"There is no file or folder {path}.{nearest(path.name, names)}")
     if path.is_dir():
         return _folder(path, notes, options)
+    if not path.is_file():
+        raise DataError(f"{path} is a pipe or a device: expected a file. Write what comes from it to a file first.")
     suffix = suffix_of(path)
     if suffix not in READERS:
         known = ", ".join(READERS)
@@ -90,7 +96,12 @@ def from_splits(splits: dict[str, Columns]) -> Columns:
 
 # -- folders ------------------------------------------------------------------------------------------
 def _visible(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if not p.name.startswith((".", "__")))
+    return sorted(p for p in folder.iterdir() if not p.name.startswith((".", "__")) and not _is_special(p))
+
+
+def _is_special(path: Path) -> bool:
+    """Is it a pipe, a socket or a device? Reading it could wait for ever."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _folder(folder: Path, notes: Notes, options: ReadOptions) -> Columns:

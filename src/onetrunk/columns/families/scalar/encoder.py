@@ -38,6 +38,16 @@ class ScalarEncoder(Encoder, Ordered, Wide, WideTarget):
     def to_line(self, value: Any) -> float:
         """A finite position. Raises BadValueError with the reason."""
 
+    def to_lines(self, values: Sequence[Any]) -> tuple[np.ndarray, str]:
+        """The positions of the values that have one, float64 [k]; and why the last other one has none."""
+        line, reason = [], "no values"
+        for value in values:
+            try:
+                line.append(self.to_line(value))
+            except BadValueError as error:
+                reason = str(error)
+        return np.array(line, dtype=np.float64), reason
+
     @abstractmethod
     def from_line(self, position: float) -> Any:
         """The value at a position, in the column's own units."""
@@ -48,18 +58,11 @@ class ScalarEncoder(Encoder, Ordered, Wide, WideTarget):
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
-        values = in_memory(values)
-        line, reason = [], "no values"
-        for value in values:
-            try:
-                line.append(self.to_line(value))
-            except BadValueError as error:
-                reason = str(error)
-        if not line:
+        positions, reason = self.to_lines(in_memory(values))
+        if not len(positions):
             raise DataError(
                 f"A {self.type_name} column needs at least one usable value in the training rows: {reason}."
             )
-        positions = np.array(line, dtype=np.float64)
         # Robust, so that a heavy tail does not squeeze the rest together. Deviations of 0 are left out: a
         # value that most rows share says nothing about the scale.
         self.centre = float(np.median(positions))
