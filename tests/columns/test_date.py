@@ -13,6 +13,9 @@ import worlds
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content, Role
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.registry import column_types
+from onetrunk.data.conventions import conventions
+from onetrunk.data.table import Table
 
 Date = partial(worlds.Sides, "date")
 
@@ -220,3 +223,41 @@ def test_describe_and_figure() -> None:
     assert sides.figure([Answer(DAYS[0]), Answer(DAYS[2])], [str(DAYS[0]), pd.Timestamp(DAYS[1])], axes)
     offsets = axes.collections[0].get_offsets()
     assert offsets[1, 1] - offsets[0, 1] == 6 and offsets[1, 0] - offsets[0, 0] == 3
+
+
+# -- how a column writes them ------------------------------------------------------------------------------------------
+AMBIGUOUS, DAY_FIRST = ["01/08/2023", "05/04/2024"], ["01/08/2023", "31/01/2024"]
+
+
+def test_one_telling_value_settles_a_column_and_those_beside_it() -> None:
+    table = Table({"due": AMBIGUOUS, "paid": DAY_FIRST, "iso": ["2024-01-02", "2024-03-04"]})
+    types = dict.fromkeys(table.names, "date")
+    assert conventions(table, types, {}) == {"due": {"order": "dmy"}, "paid": {"order": "dmy"}}
+    assert table.notes == [
+        "due: the day comes before the month, as in other columns.",
+        "paid: the day comes before the month, as '31/01/2024' tells.",
+    ]
+    alone = Table({"due": AMBIGUOUS})
+    assert conventions(alone, {"due": "date"}, {}) == {"due": {}} and "date:dmy or date:mdy" in alone.notes[0]
+    said = Table({"due": AMBIGUOUS})
+    assert conventions(said, {"due": "date"}, {"due": {"order": "mdy"}}) == {"due": {"order": "mdy"}} and not said.notes
+
+
+def test_columns_that_say_both_are_told() -> None:
+    table = Table({"due": [*DAY_FIRST, "01/31/2024"]})
+    assert conventions(table, {"due": "date"}, {}) == {"due": {}}
+    assert "Some values tell one, some the other ('31/01/2024', '01/31/2024')" in table.notes[0]
+
+
+def test_the_order_holds_also_where_training_rows_do_not_tell() -> None:
+    encoder = column_types.get("date").encoder({"order": "dmy"})
+    encoder.fit(AMBIGUOUS)
+    assert encoder.from_line(encoder.to_line("05/04/2024")) == dt.date(2024, 4, 5)
+    assert encoder.plain(["05/04/2024", None, 3]) == [dt.datetime(2024, 4, 5), None, 3]
+
+
+@pytest.mark.parametrize("text", ["2024-03", "2024年3月"])
+def test_a_month_is_its_first_day(text: str) -> None:
+    encoder = column_types.get("date").encoder({})
+    assert encoder.to_line(text) == encoder.to_line("2024-03-01")
+    assert encoder.recognise([text]) > 0.9 and encoder.recognise(["2024-13", "1234-99"]) == 0

@@ -147,6 +147,14 @@ def test_cells_keep_their_spelling_beside_their_values(tmp_path, monkeypatch, la
     assert isinstance(held, Cells) and list(written(held)) == cells["n"]
 
 
+def test_files_one_under_the_other_are_read_as_one_file(tmp_path):
+    one = write(tmp_path / "a.csv", "x,n\n1.50,1\n2.0,2\n")
+    other = write(tmp_path / "b.csv", "x,n\n3.5,3.5\nn/k,4\n")
+    whole = write(tmp_path / "c.csv", "x,n\n1.50,1\n2.0,2\n3.5,3.5\nn/k,4\n")
+    joined = read([one, other])
+    assert joined.columns == read(whole).columns == {"x": ["1.50", "2.0", "3.5", "n/k"], "n": [1, 2, 3.5, 4]}
+
+
 def test_a_chain_of_plain_lists_has_no_other_spelling():
     assert written(chain([[1], [2]])) == [1, 2] and not isinstance(chain([[1], [2]]), Cells)
     assert list(written(Chain([[1], ["x"]]))) == [1, "x"] and in_memory(Cells([1.5], ["1.50"])) == [1.5]

@@ -51,7 +51,6 @@ def test_what_is_given_beside_helps_to_fill(tmp_path: Path) -> None:
         allow_equal_rows=True, settings=["pretrain.steps=150", "train.lr=0.01", "train.tensorboard=false",
                                          "pretrain.objectives=[{kind: masked, documents: 64}]"],
     )  # fmt: skip
-    model.tasks = []
     gapped = {"note": ["the <|mask|> boat 1"] * 2, "colour": ["red", "blue"]}
     told = [answer.value for answer in model.answer(gapped, "note", ["colour"])]
     assert told == ["the red boat 1", "the blue boat 1"]

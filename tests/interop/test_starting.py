@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 import onetrunk
 from onetrunk import cli
+from onetrunk.core.errors import UsageError
 
 checkpoints = pytest.importorskip("checkpoints", reason="needs transformers")
 
@@ -62,6 +64,55 @@ def test_a_hub_name_stays_offline_unless_told(tmp_path: Path, monkeypatch: pytes
     onetrunk.import_("hf://google/vit", out=str(tmp_path / "again"), allow_network=True, quiet=True)
     assert not asked[1]["local_files_only"]
     assert not {"*.bin", "*.py"} & set(asked[1]["allow_patterns"])
+
+
+def test_a_model_folder_of_ours_goes_through_a_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    trained = onetrunk.finetune(table(240), ask=["label"], out=str(tmp_path / "m"), settings=QUICK, quiet=True,
+                                size="nano", allow_equal_rows=True)  # fmt: skip
+    onetrunk.evaluate(str(tmp_path / "m"), table(20), quiet=True)
+    assert (tmp_path / "m" / "checkpoints").exists()
+    asked: list[dict[str, Any]] = []
+
+    def snapshot(name: str, **options: Any) -> str:
+        """As the hub keeps files: links to them, with one of its own, and those alone that were asked for."""
+        asked.append({"name": name, **options})
+        place = tmp_path / "snapshot"
+        place.mkdir(exist_ok=True)
+        (place / ".gitattributes").write_text("*.safetensors filter=lfs")
+        for file in (tmp_path / "m").rglob("*"):
+            relative = file.relative_to(tmp_path / "m")
+            kept = any(fnmatch(str(relative), pattern) for pattern in options["allow_patterns"])
+            left = any(fnmatch(str(relative), pattern) for pattern in options["ignore_patterns"])
+            if file.is_file() and kept and not left and not (place / relative).exists():
+                (place / relative).parent.mkdir(parents=True, exist_ok=True)
+                (place / relative).symlink_to(file)
+        return str(place)
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot)
+    model = onetrunk.load("hf://me/mine")
+    assert asked[-1]["local_files_only"] and not (tmp_path / "snapshot" / "checkpoints").exists()
+    rows = {"review": ["The room was good"]}
+    assert model.predict(rows)["label"].tolist() == trained.predict(rows)["label"].tolist()
+    onetrunk.predict("hf://me/mine", rows, allow_network=True, quiet=True)
+    assert not asked[-1]["local_files_only"]
+    told = {"settings": QUICK, "quiet": True, "allow_equal_rows": True}
+    onetrunk.finetune(table(240), ask=["label"], start="hf://me/mine", out=str(tmp_path / "on"), **told)
+    with pytest.raises(UsageError, match=r"lies in the cache of the hub.*copy it first"):
+        onetrunk.evaluate("hf://me/mine", table(20), quiet=True)
+    (tmp_path / "m" / "onetrunk.json").unlink()
+    (tmp_path / "snapshot" / "onetrunk.json").unlink()
+    with pytest.raises(UsageError, match="A checkpoint: onetrunk import hf://me/mine"):
+        onetrunk.load("hf://me/mine")
+
+
+def test_a_copy_of_a_model_leaves_its_checkpoints_out(tmp_path: Path) -> None:
+    onetrunk.finetune(table(240), ask=["label"], out=str(tmp_path / "m"), settings=QUICK, quiet=True, size="nano",
+                      allow_equal_rows=True)  # fmt: skip
+    assert (tmp_path / "m" / "checkpoints").exists()
+    onetrunk.load(tmp_path / "m").save(tmp_path / "copy")
+    assert not {"checkpoints", "tensorboard", "metrics.jsonl"} & {p.name for p in (tmp_path / "copy").iterdir()}
+    onetrunk.load(tmp_path / "copy")
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])

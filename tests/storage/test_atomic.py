@@ -342,9 +342,13 @@ def test_a_kill_at_any_instant_leaves_the_old_or_the_new(tmp_path: Path, monkeyp
 
 # -- verify ------------------------------------------------------------------------------------------------
 def test_verify_names_the_damaged_file(tmp_path: Path) -> None:
+    def write(staging: Path) -> None:
+        (staging / "tensors").mkdir()
+        (staging / "tensors" / "b.bin").write_bytes(bytes(range(256)))
+
     path = tmp_path / "m"
-    atomic.commit(path, write_a)
-    good = (path / "evidence" / "b.bin").read_bytes()
+    atomic.commit(path, write)
+    good = (path / "tensors" / "b.bin").read_bytes()
     draw = random.Random(0)
     for _ in range(50):
         bad = bytearray(good)
@@ -355,12 +359,12 @@ def test_verify_names_the_damaged_file(tmp_path: Path) -> None:
             del bad[draw.randrange(len(bad)) :]
         elif kind == "grow":
             bad += b"\0"
-        (path / "evidence" / "b.bin").write_bytes(bad)
+        (path / "tensors" / "b.bin").write_bytes(bad)
         if kind == "remove":
-            (path / "evidence" / "b.bin").unlink()
+            (path / "tensors" / "b.bin").unlink()
         with pytest.raises(ModelFileError, match=r"b\.bin .*Restore it from a copy"):
             atomic.verify(path)
-    (path / "evidence" / "b.bin").write_bytes(good)
+    (path / "tensors" / "b.bin").write_bytes(good)
     atomic.verify(path)
 
 
@@ -407,6 +411,43 @@ def test_added_files_are_covered(tmp_path: Path) -> None:
     (path / "evidence" / "metrics.json").write_text("[]")
     with pytest.raises(ModelFileError, match=r"metrics\.json is damaged"):
         atomic.verify(path)
+
+
+def test_what_tells_of_a_model_may_be_edited_or_missing(tmp_path: Path) -> None:
+    """A card is a person's to edit, and a copy need not hold pictures: neither is computed with."""
+
+    def write(staging: Path) -> None:
+        (staging / "weights").write_bytes(b"w")
+        (staging / "README.md").write_text("ours")
+        (staging / "evidence").mkdir()
+        (staging / "evidence" / "report.html").write_text("old")
+
+    def again(staging: Path) -> None:
+        (staging / "README.md").write_text("newer")
+        (staging / "evidence").mkdir()
+        (staging / "evidence" / "report.html").write_text("newer")
+
+    folder = tmp_path / "m"
+    atomic.commit(folder, write)
+    (folder / "README.md").write_text("my own words")
+    (folder / "evidence" / "report.html").unlink()
+    atomic.verify(folder)
+    for _ in range(2):
+        atomic.add_files(folder, again)
+        assert (folder / "README.md").read_text() == "my own words"
+        assert (folder / "README.new.md").read_text() == "newer"
+        assert (folder / "evidence" / "report.html").read_text() == "newer"
+        atomic.verify(folder)
+    (folder / "README.md").unlink()
+    atomic.verify(folder)
+    atomic.add_files(folder, again)
+    assert (folder / "README.md").read_text() == "newer" and not list(tmp_path.glob("m.*"))
+    for name in ("weights", "evidence/report.html"):
+        kept = (folder / name).read_bytes()
+        (folder / name).write_bytes(b"other")
+        with pytest.raises(ModelFileError, match=f"{name} is damaged"):
+            atomic.verify(folder)
+        (folder / name).write_bytes(kept)
 
 
 def test_adding_files_never_blesses_damage(tmp_path: Path) -> None:

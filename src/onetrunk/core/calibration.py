@@ -40,5 +40,5 @@ class Calibration:
 
 def doubt_after(rows: int, classes: int) -> float:
     """The share of the probability that all classes have alike, so that no answer is surer than what Laplace's rule of
-    succession allows after `rows` rows: 1 - 1 / (rows + 2)."""
+    succession allows after `rows` rows that were learnt from or looked at: 1 - 1 / (rows + 2)."""
     return classes / (max(1, classes - 1) * (rows + 2))

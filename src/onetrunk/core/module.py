@@ -122,9 +122,11 @@ class Calibrated(ABC):
     calibration: Calibration | None = None
 
     @abstractmethod
-    def fit_calibration(self, h: Tensor, targets: dict[str, Tensor], fitted_on: str) -> Calibration | None:
-        """What calibrates best, by a proper score, on reads h [r, D] with their targets [r, ...]; None where there is
-        no truth to learn from. Nothing is changed."""
+    def fit_calibration(
+        self, h: Tensor, targets: dict[str, Tensor], fitted_on: str, learnt: int = 0
+    ) -> Calibration | None:
+        """What calibrates best, by a proper score, on reads h [r, D] with their targets [r, ...], of a model that has
+        learnt from so many other rows; None where there is no truth to learn from. Nothing is changed."""
 
 
 class Mixed(ABC):

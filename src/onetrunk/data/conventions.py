@@ -8,7 +8,7 @@ from typing import Any
 from onetrunk.core.encoder import Convention, Encoder
 from onetrunk.core.errors import UsageError, nearest
 from onetrunk.core.registry import column_types
-from onetrunk.core.values import Cells, Values, of_present, sample_present, written
+from onetrunk.core.values import Values, of_present, sample_present, written
 from onetrunk.data.table import Table
 
 Options = dict[str, dict[str, Any]]
@@ -58,8 +58,6 @@ def _of_column(encoder: type[Encoder], table: Table, name: str, likely: Mapping[
     values = table[name]
     if likely and any(isinstance(value, float) for value in sample_present(values)):
         values = written(values)  # 1.234 looks like a number, also where it is one thousand
-    if isinstance(values, Cells):  # all of one type, which is no text
-        return None
     if not any(isinstance(value, str) for value in (sample_present(values) if isinstance(values, Values) else values)):
         return None
     return encoder.convention(of_present(values), likely)

@@ -36,7 +36,7 @@ from onetrunk.inference.wide import add_wide
 from onetrunk.model import FoundationModel
 from onetrunk.model.wide import WideReadout, WideShape
 from onetrunk.nn import lora
-from onetrunk.storage import atomic
+from onetrunk.storage import atomic, hub
 from onetrunk.storage.names import file_name
 from onetrunk.storage.strict_json import read_json, write_json
 from onetrunk.storage.tensors import load_tensors, save_tensors
@@ -133,9 +133,18 @@ class Model:
         table = columns if isinstance(columns, Table) else _table(columns)
         gapped = self._gapped(table, ask, ledger if ledger is not None else Ledger())
         request = self.request(table, ask, given, sampling, ledger, prompted, first_row, encoded)
-        if gapped is not None:
-            return fill(self.network, request.store, request.given, ask, gapped)
-        return answer(self.network, request.store, request.given, ask, request.sampling, request.prompt, first_row)
+        filled = None if gapped is None else fill(self.network, request.store, request.given, ask, gapped)
+        if filled is not None and (len(gapped or {}) == len(filled) or not self._learnt(ask)):
+            return filled
+        answers = answer(self.network, request.store, request.given, ask, request.sampling, request.prompt, first_row)
+        return answers if filled is None else [filled[i] if i in (gapped or {}) else a for i, a in enumerate(answers)]
+
+    def _learnt(self, ask: str) -> bool:
+        """Has the model learnt to answer this column as any other, and not only to fill in what is hidden of it?"""
+        encoder = self.encoder(ask)
+        return (
+            not isinstance(encoder, Gapped) or encoder.answers_by == "writing" or any(ask in t.ask for t in self.tasks)
+        )
 
     def _gapped(self, table: Table, ask: str, ledger: Ledger) -> dict[int, Any] | None:
         """The rows' own values of the asked column whose gaps are to be filled in; None where answers are written.
@@ -143,16 +152,17 @@ class Model:
         Raises UsageError where the model learnt to do neither.
         """
         encoder = self.encoder(ask)
-        if not isinstance(encoder, Gapped) or any(ask in task.ask for task in self.tasks):
+        if not isinstance(encoder, Gapped):
             return None
-        if encoder.answers_by == "nothing":
+        learnt = self._learnt(ask)
+        if not learnt and encoder.answers_by == "nothing":
             raise UsageError(
                 f"{ask!r} came without a read-out: it neither writes nor fills in. It describes values (onetrunk "
                 "embed), and other columns are learnt on it (onetrunk finetune --from)."
             )
         values = list(table.columns.get(ask, []))
         gaps = [i for i, value in enumerate(values) if isinstance(value, str) and encoder.gap and encoder.gap in value]
-        if encoder.answers_by == "writing" and (self.network.given_causal or not gaps):
+        if learnt and (self.network.given_causal or not gaps):
             return None
         if not gaps:
             raise UsageError(
@@ -166,7 +176,7 @@ class Model:
                 out[i] = values[i]
             except BadValueError as error:
                 ledger.add(str(error), ask, int(table.row[i]), bad=True)
-        if missed := len(values) - len(gaps):
+        if not learnt and (missed := len(values) - len(gaps)):
             ledger.add(f"values without a gap ({encoder.gap}), which are not answered", ask, n=missed)
         return out
 
@@ -340,14 +350,24 @@ def answer_columns(name: str, answers: Sequence[Answer], encoder: Encoder) -> di
     return out
 
 
-def load(path: str | Path, adapter: str | Path | None = None, device: str = "auto") -> Model:
+def load(
+    path: str | Path, adapter: str | Path | None = None, device: str = "auto", allow_network: bool = False
+) -> Model:
     """Opens a model folder, with what an adapter folder adds to it, on a device: `cpu`, `cuda`, `cuda:N`, `mps`, or
-    `auto`, which is CUDA where there is one and else the CPU.
+    `auto`, which is CUDA where there is one and else the CPU. `hf://owner/name` is a model folder of the hub, in the
+    local cache, which is filled only if the network is allowed.
 
     Raises ModelFileError when it is damaged, incomplete or newer than this onetrunk, or not the adapter's base;
     UsageError for a folder or a device that is not there.
     """
     runtime = Runtime.open(device)
+    if isinstance(path, str) and path.startswith(hub.HUB):
+        place = hub.snapshot(path.removeprefix(hub.HUB), allow_network)
+        if not (place / "onetrunk.json").exists():
+            raise UsageError(
+                f"{path} is no model folder of onetrunk. A checkpoint: onetrunk import {path} --out MODEL."
+            )
+        path = place
     path = Path(path)
     atomic.restore(path)
     if not path.is_dir():

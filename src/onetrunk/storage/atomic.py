@@ -36,6 +36,10 @@ TRAINING = (
     f"{UNFINISHED}.tmp",
 )
 
+# What tells of a model and is not computed with. A copy may lack it; evidence that is there is what was measured, and a
+# person may edit the card.
+CARD, EVIDENCE = "README.md", "evidence/"
+
 _PAUSE = 1.0  # seconds before a full disk is tried once more
 
 Entries = dict[str, dict[str, Any]]  # file name to {"size": bytes, "sha256": hex}
@@ -57,7 +61,8 @@ def commit(path: str | Path, write: Callable[[Path], None], replace: bool = Fals
 def add_files(path: str | Path, write: Callable[[Path], None]) -> None:
     """Adds to a committed folder, or replaces in it, the files `write(staging)` makes: in one swap.
 
-    The others are linked, not copied, and keep their recorded digests: damage to them is never blessed.
+    The others are linked, not copied, and keep their recorded digests: damage to them is never blessed. A card that
+    was edited stays as it is; the new one then stands beside it, as README.new.md.
     """
     path = real(path)
     old, kept = read_manifest(path), {}
@@ -65,19 +70,26 @@ def add_files(path: str | Path, write: Callable[[Path], None]) -> None:
     def write_and_link(staging: Path) -> None:
         write(staging)
         for name, entry in old.items():
-            if not (staging / name).exists():
-                (staging / name).parent.mkdir(parents=True, exist_ok=True)
-                os.link(path / name, staging / name)
+            made = staging / name
+            if name == CARD and made.exists() and _edited(path / name, entry):
+                made.rename(made.with_name(f"{made.stem}.new{made.suffix}"))
+            told = name == CARD or name.startswith(EVIDENCE)
+            if not made.exists() and not (told and not (path / name).exists()):
+                made.parent.mkdir(parents=True, exist_ok=True)
+                os.link(path / name, made)
                 kept[name] = entry
 
     _commit(path, write_and_link, True, 0, kept)
 
 
 def verify(path: str | Path) -> None:
-    """Raises ModelFileError naming the file unless every file of the manifest is there and unchanged."""
+    """Raises ModelFileError naming the file unless every file of the manifest that is computed with is there and
+    unchanged."""
     path = Path(path)
     for name, entry in read_manifest(path).items():
         file = path / name
+        if name == CARD or (name.startswith(EVIDENCE) and not file.exists()):
+            continue
         try:
             size = file.stat().st_size
             if size != entry["size"]:
@@ -86,6 +98,11 @@ def verify(path: str | Path) -> None:
                 raise ModelFileError(f"{file} is damaged: its content differs from the manifest. {RESTORE}")
         except OSError as error:
             raise ModelFileError(f"{file} cannot be read: {error.strerror}. {RESTORE}") from None
+
+
+def _edited(file: Path, entry: dict[str, Any]) -> bool:
+    """Is it there, and another one than was written?"""
+    return file.is_file() and (file.stat().st_size != entry["size"] or _sha256(file) != entry["sha256"])
 
 
 def read_manifest(path: str | Path) -> Entries:

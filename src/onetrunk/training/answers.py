@@ -101,7 +101,7 @@ def run_generation(
 def _opened(model: Model | str, options: AnswerOptions) -> Model:
     device = options.device or "auto"
     find_device(device)  # a device that is not there is refused before a model is read
-    opened = model if isinstance(model, Model) else load(model, device="cpu")
+    opened = model if isinstance(model, Model) else load(model, device="cpu", allow_network=options.allow_network)
     Runtime.open(device).place(opened.network)
     return opened
 

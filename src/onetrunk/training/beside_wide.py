@@ -246,7 +246,7 @@ def _train_trunk(
     choice.trunk = {"gain": gain, "standard_error": noise, "seconds": result.seconds, "steps": float(result.step)}
     context.on_event(Decision(choice.kept, _REASON.format(len(alone)), {"gain": gain, "standard error": noise}))
     model.provenance["trials"] = [trial.as_json() for trial in _tried(alone, after, result, context.recipe, choice)]
-    calibrate(model, task, rows, context.on_event)
+    calibrate(model, task, rows, len(labelled), context.on_event)
 
 
 def _tried(alone: np.ndarray, after: np.ndarray, result: TrainResult, recipe: Recipe, choice: Choice) -> list[Trial]:

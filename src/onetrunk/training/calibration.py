@@ -26,9 +26,9 @@ VALIDATION, HELD_OUT = "validation rows", "rows held out in cross-validation"
 
 
 @torch.no_grad()
-def calibrate(model: Model, task: Task, rows: Table, on_event: Listener = ignore) -> None:
-    """Calibrates every asked column on the validation rows that chose the model; one with too few of them stays as it
-    is."""
+def calibrate(model: Model, task: Task, rows: Table, learnt: int, on_event: Listener = ignore) -> None:
+    """Calibrates every asked column on the validation rows that chose the model, which has learnt from so many others;
+    one with too few of them stays as it is."""
     for name in task.ask:
         module = model.module(name)
         if not isinstance(module, Calibrated) or name not in rows.columns:
@@ -41,7 +41,7 @@ def calibrate(model: Model, task: Task, rows: Table, on_event: Listener = ignore
         add_wide(model.network, store, task.given, name)
         module.calibration = None
         h, targets = reads_of(model.network, store, task.given, name)
-        _keep(model, name, module.fit_calibration(h, targets, VALIDATION), on_event)
+        _keep(model, name, module.fit_calibration(h, targets, VALIDATION, learnt), on_event)
 
 
 @torch.no_grad()

@@ -59,9 +59,9 @@ def run_embedding(
         raise UsageError(f"--out expects a {' or '.join(SUFFIXES)} file, found {out.name!r}.")
     device = options.device or "auto"
     find_device(device)
-    opened = model if isinstance(model, Model) else load(model, device="cpu")
+    opened = model if isinstance(model, Model) else load(model, device="cpu", allow_network=options.allow_network)
     Runtime.open(device).place(opened.network)
-    rows, ledger = read_rows(data, options.allow_network), Ledger()
+    rows, ledger = read_rows(data, options.allow_network, opened.missing), Ledger()
     if column is not None:
         opened.encoder(column)
     known = [column] if column is not None else (opened.tasks[0].given if opened.tasks else []) or list(opened.columns)

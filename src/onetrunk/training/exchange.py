@@ -112,7 +112,7 @@ def run_export(
         raise UsageError(f"--int8 is for --to onnx; {to} keeps float32.")
     allowed = tolerance if tolerance is not None else 0.2 if int8 else 1e-3
     check_free(out, overwrite)
-    opened = model if isinstance(model, Model) else load(model, device="cpu")
+    opened = model if isinstance(model, Model) else load(model, device="cpu", allow_network=options.allow_network)
     Runtime.open("cpu").place(opened.network)
     embeds = options.ask == [EMBEDDING]
     if embeds and to != "onnx":

@@ -101,7 +101,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     chosen.adapter = merged_adapter(model, chosen, context.recipe)
     chosen.tasks = [task]
     chosen.provenance = provenance(chosen, data, context, result, "finetune", model.provenance)
-    calibrate(chosen, task, validation, context.on_event)
+    calibrate(chosen, task, validation, choice.labelled_rows, context.on_event)
     return FineTuned(chosen, choice)
 
 

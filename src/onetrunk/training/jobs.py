@@ -21,7 +21,7 @@ from onetrunk.evaluation.rivals import Rivals
 from onetrunk.evaluation.words import headline
 from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.model_folder import Model, Task, load
-from onetrunk.storage import atomic
+from onetrunk.storage import atomic, hub
 from onetrunk.storage.locks import lock_folder, locks_end
 from onetrunk.training.allowance import Allowance
 from onetrunk.training.beside_wide import begins_wide, rather_wide, train_beside_wide
@@ -204,6 +204,11 @@ def run_evaluation(
     """Judges a model folder on rows that it has not seen, beside baselines of the rows `against` and the models of the
     folders `beside`; leaves evidence/ and README.md in the folder."""
     device = options.device or "auto"
+    if folder.startswith(hub.HUB):
+        raise UsageError(
+            f"{folder} lies in the cache of the hub, and evidence is left in the model's own folder: copy it first "
+            "(hf download OWNER/NAME --local-dir MODEL), then evaluate MODEL."
+        )
     model, ledger = load(folder, device=device), Ledger()
     if options.ask is not None or options.given is not None:
         task = model.task(options.ask, options.given)

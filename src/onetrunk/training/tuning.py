@@ -279,7 +279,7 @@ class TableRunner:
         stage = "wide" if settings.method == "wide" else "finetune"
         earlier = None if before is None else before.provenance
         model.provenance = provenance(model, self.data, context, result, stage, earlier)
-        calibrate(model, self.task, self.validation)
+        calibrate(model, self.task, self.validation, len(self.labelled))
         return Outcome(*self._score(model), result.step, model)
 
     def _score(self, model: Model) -> tuple[float, float]:

@@ -104,7 +104,9 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated, Mi
             return calibrating.loss_of_each(logits, targets["hot"].to(logits), calibration).mean(-1)
         return calibrating.loss_of_one(logits, targets["id"].clamp(min=0), calibration)
 
-    def fit_calibration(self, h: Tensor, targets: dict[str, Tensor], fitted_on: str) -> Calibration | None:
+    def fit_calibration(
+        self, h: Tensor, targets: dict[str, Tensor], fitted_on: str, learnt: int = 0
+    ) -> Calibration | None:
         logits = self.logits(h).double()
         if not self.encoder.multi:
             known = targets["id"] >= 0
@@ -112,7 +114,7 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated, Mi
         rows = len(logits)
         if not rows:
             return None
-        doubt = doubt_after(rows, 2 if self.encoder.multi else logits.shape[1])
+        doubt = doubt_after(rows + learnt, 2 if self.encoder.multi else logits.shape[1])
 
         def loss(calibration: Calibration) -> float:
             return float(self._calibrated_loss(logits, targets, calibration).sum())

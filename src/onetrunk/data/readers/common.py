@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.errors import DataError
-from onetrunk.core.values import Cells, Mapped, Repeated, Values, blocks, chain
+from onetrunk.core.values import Cells, Mapped, Repeated, Values, blocks, chain, written
 
 Columns = dict[str, Sequence[Any]]
 
@@ -108,7 +108,18 @@ def without_words(values: Sequence[Any], words: Sequence[str]) -> Sequence[Any]:
 def join(tables: list[Columns]) -> Columns:
     """One under the other; a column that one of them lacks is missing there."""
     names = dict.fromkeys(name for columns in tables for name in columns)
-    return {name: chain([columns.get(name, missing(rows(columns))) for columns in tables]) for name in names}
+    return {
+        name: chain(_of_one_kind([columns.get(name, missing(rows(columns))) for columns in tables])) for name in names
+    }
+
+
+def _of_one_kind(columns: list[Sequence[Any]]) -> list[Sequence[Any]]:
+    """As their cells are written, where one text file's column is text and another's is not: as if they were one."""
+    firsts = [next((v for v in column if v is not None), None) for column in columns]
+    texts = {isinstance(first, str) for first in firsts if first is not None}
+    if len(texts) < 2:
+        return columns
+    return [list(column.written) if isinstance(column, Cells) else written(column) for column in columns]
 
 
 def missing(n: int) -> Sequence[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from onetrunk.core.encoder import Column, Encoder
-from onetrunk.core.errors import MissingExtraError, ModelFileError, UsageError
+from onetrunk.core.errors import ModelFileError, UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.interop.huggingface.checkpoint import Checkpoint, shards
@@ -23,9 +23,8 @@ from onetrunk.interop.huggingface.settings import Settings, biased, context, rea
 from onetrunk.interop.huggingface.tokenizers import read_tokenizer
 from onetrunk.model import FoundationModel
 from onetrunk.nn.trunk import build_trunk
+from onetrunk.storage import hub
 from onetrunk.storage.strict_json import read_json
-
-_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja"]  # of what is fetched
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -36,21 +35,10 @@ def is_checkpoint(path: Path) -> bool:
 def locate(source: str, allow_network: bool, pickled: bool = False) -> Path:
     """A folder; of hf://owner/name the one in the local cache, which is filled only if the network is allowed, with
     pickled weights only where they are to be converted."""
-    if not source.startswith("hf://"):
+    if not source.startswith(hub.HUB):
         return Path(source)
-    name = source.removeprefix("hf://")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise MissingExtraError("huggingface_hub", "hub", f"Reading hf://{name}") from None
-    patterns = [*_PATTERNS, "*.bin"] if pickled else _PATTERNS
-    try:
-        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=not allow_network))
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        if not allow_network:
-            reason = "it is not in the local cache, and the network is used only with --allow-network"
-        raise ModelFileError(f"Cannot load the hub model {name!r}: {reason}.") from None
+    patterns = (*hub.DATA, "*.bin") if pickled else hub.DATA
+    return hub.snapshot(source.removeprefix(hub.HUB), allow_network, patterns)
 
 
 def read(

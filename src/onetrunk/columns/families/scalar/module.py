@@ -103,7 +103,9 @@ class ScalarModule(ColumnModule[E], Distribution, Calibrated):
         low, high = (_spread(end, mean, spread) for end in ends)
         return mean, low, high
 
-    def fit_calibration(self, h: Tensor, targets: dict[str, Tensor], fitted_on: str) -> Calibration | None:
+    def fit_calibration(
+        self, h: Tensor, targets: dict[str, Tensor], fitted_on: str, learnt: int = 0
+    ) -> Calibration | None:
         if not len(h):
             return None
         intervals = [x.double().cpu().numpy() for x in self._interval(self.logits(h), 1.0)]
