@@ -20,6 +20,8 @@ from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.inference.wide import add_wide
 from onetrunk.training import beside_wide
+from onetrunk.training.context import RunContext
+from onetrunk.training.recipe import Recipe
 from onetrunk.training.wide import fit_wide, wide_rows
 
 TEXTS = ["the red boat", "a green tree", "the boat is red", "green, green tree!", "一只白猫", "白猫和黑狗"] * 12
@@ -184,3 +186,23 @@ def test_trunk_and_wide_read_out_count_as_validation_rows_say() -> None:
         share = module.mix(h, {"id": truth, "w": torch.ones(200)})
     assert share == pytest.approx(best.x[1], abs=0.01)
     torch.testing.assert_close(module.head, head * best.x[0], rtol=0.02, atol=0.01)
+
+
+def test_many_rows_are_sampled_and_the_others_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a row that was not learnt from gets in training is what the read-out says of it."""
+    monkeypatch.setattr(beside_wide, "_MOST_FITTED", 40)
+    table = _table()
+    made = worlds.model(table, TYPES, awake=False)
+    store = worlds.store_of(made, table)
+    task = Task(GIVEN, ["label"])
+    context = RunContext(Recipe(), Path())
+    rows_of = beside_wide.wide_rows_of(store, np.arange(72), task)
+    fits = beside_wide.fit_wide_readouts(rows_of, None, context)
+    beside_wide.attach_wide(made, store, fits)
+    fit, learnt = fits["label"]
+    assert len(learnt) == 40 and len(set(learnt.tolist())) == 40
+    answered = store.subset(np.arange(72))
+    add_wide(made.network, answered, GIVEN, "label")
+    others = np.setdiff1d(np.arange(72), learnt)
+    np.testing.assert_array_equal(store.wide["label"][others], answered.wide["label"][others])
+    np.testing.assert_array_equal(store.wide["label"][learnt], fit.held_out)

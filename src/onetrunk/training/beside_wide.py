@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from onetrunk.core import rng
 from onetrunk.core.events import Decision, Listener, Note, ignore
 from onetrunk.core.module import Mixed
 from onetrunk.core.values import take
@@ -52,6 +53,7 @@ _RIVALS_SHARE, _RIVALS_SECONDS = 0.04, 12.0  # of the time, and at most: for the
 _RIVALS_AGAIN = 0.2  # of the time that is left when the model is usable, for those that had none before
 _FIRST_SHARE, _FIRST_SECONDS = 0.1, 30.0  # the first wide fit,
 _SECOND_SHARE = 0.2  # and of what is left then a second one, where the first had no time for all
+_MOST_FITTED = 100_000  # rows that simple models learn from
 _LEAST_SECONDS = 5.0  # in which a trunk can learn something
 _MOST = {"train": MAX_COMPARED, "val": MAX_JUDGED, "test": MAX_JUDGED}  # rows that baselines learn from and answer
 WideReadouts = dict[
@@ -142,7 +144,11 @@ def _rivals(model: Model, data: Data, task: Task, context: RunContext) -> Rivals
 
 
 def wide_rows_of(store: Store, labelled: np.ndarray, task: Task) -> dict[str, Rows]:
-    """What simple models of each asked column learn from; nothing where one of them has nothing."""
+    """What simple models of each asked column learn from, a random sample where rows are many; nothing where one of
+    them has nothing."""
+    if len(labelled) > _MOST_FITTED:
+        order = rng.permutation(rng.key(0, "wide"), len(labelled))
+        labelled = labelled[np.sort(order[:_MOST_FITTED])]
     found = {name: wide_rows(store, task.given, name, labelled) for name in task.ask}
     there = {name: rows for name, rows in found.items() if rows is not None}
     return there if len(there) == len(found) else {}
@@ -170,12 +176,14 @@ def attach_wide(model: Model, store: Store, fits: WideReadouts, on_event: Listen
     """Adds them to a model whose read-outs say nothing yet, which then answers as they do. The store then holds for its
     rows what models say that did not see them."""
     for name, (fit, rows) in fits.items():
-        out = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
-        out[rows] = fit.held_out
-        store.wide[name] = out
         if fit.residuals is not None:
             wide_target_of(model.encoder(name)).expect_around(fit.residuals)
         model.network.add_wide(name, copy.deepcopy(fit.readout).to(next(model.network.parameters()).device))
+        if len(rows) < _MOST_FITTED:
+            store.wide[name] = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
+        else:  # the other rows it did not see
+            add_wide(model.network, store, store.names, name)
+        store.wide[name][rows] = fit.held_out
         calibrate_held_out(model, name, store, rows, on_event)
 
 
