@@ -222,3 +222,16 @@ def test_runs_of_bytes_share_out_one_probability() -> None:
     assert one == pytest.approx(-2 * math.log((1 + 3 / 257) / 6))
     english = ["the cat sat on the mat", "the dog sat on the log"] * 5
     assert ngram_nats(english, ["the cat sat"], 4)[0] < ngram_nats(english, ["tac eht tas"], 4)[0]
+
+
+def test_thousands_of_classes_are_judged_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranked a part of the classes at a time; as scikit-learn's, class by class."""
+    monkeypatch.setattr("onetrunk.metrics.classification._RANKED_AT_ONCE", 10_000)
+    draw = np.random.default_rng(0)
+    names = [f"c{k}" for k in range(3000)]
+    truths = [names[k] for k in draw.integers(0, 60, 1000)] + ["unseen"]
+    p = np.round(draw.dirichlet(np.full(3000, 0.1), 1001), 4)  # with ties
+    found = classification(truths, truths, p, names)
+    hot = np.array([[truth == name for name in names[:60]] for truth in truths[:-1]])
+    areas = [sk.roc_auc_score(hot[:, k], p[:-1, k]) for k in range(60)]
+    assert found["auc"] == pytest.approx(np.mean(areas), abs=1e-12) and found["unseen"] == 1

@@ -27,6 +27,7 @@ SINGLE_LABEL = (
 MULTILABEL = (Metric("f1_micro", True), Metric("f1_macro", True), Metric("mAP", True), UNSEEN)
 
 _ECE_BINS = 15
+_RANKED_AT_ONCE = 1 << 21  # probabilities
 _SMALLEST = 1e-15  # a probability of 0 would make the log loss infinite
 
 
@@ -42,7 +43,8 @@ def classification(
     out: dict[str, float | None] = dict.fromkeys(
         ("accuracy", "balanced_accuracy", "f1_macro", "auc", "log_loss", "brier", "ece")
     )
-    out["unseen"] = float(sum(t not in set(classes) for t in truths))
+    place = {name: k for k, name in enumerate(classes)}
+    out["unseen"] = float(sum(t not in place for t in truths))
     if not len(truths):
         return out
     truth, answer = np.asarray(truths, dtype=str), np.asarray(predicted, dtype=str)
@@ -53,7 +55,9 @@ def classification(
     out["f1_macro"] = float(np.mean([row["f1"] for row in table]))
     if probabilities is not None:
         p = np.asarray(probabilities, dtype=np.float64)
-        hot = truth[:, None] == np.asarray(classes, dtype=str)  # all false where unseen
+        hot = np.zeros(p.shape, dtype=bool)  # all false where unseen
+        known = [(i, place[t]) for i, t in enumerate(truths) if t in place]
+        hot[[i for i, _ in known], [k for _, k in known]] = True
         out |= _probabilistic(p, hot) | {"ece": ece(p.max(1), right)}
     return out
 
@@ -71,10 +75,17 @@ def _probabilistic(p: np.ndarray, hot: np.ndarray) -> dict[str, float | None]:
 
 
 def _auc(p: np.ndarray, hot: np.ndarray) -> float | None:
-    from sklearn.metrics import roc_auc_score
+    """By the ranks of the true ones (Mann and Whitney 1947), of some classes at once: there may be thousands."""
+    from scipy.stats import rankdata
 
-    which = [1] if p.shape[1] == 2 else range(p.shape[1])
-    areas = [float(roc_auc_score(hot[:, k], p[:, k])) for k in which if 0 < hot[:, k].sum() < len(hot)]
+    n, true = len(hot), hot.sum(0)
+    which = np.flatnonzero((true > 0) & (true < n))
+    which = which[which == 1] if p.shape[1] == 2 else which
+    areas: list[float] = []
+    for first in range(0, len(which), step := max(1, _RANKED_AT_ONCE // max(1, n))):
+        some = which[first : first + step]
+        ranks = (rankdata(p[:, some], axis=0) * hot[:, some]).sum(0)
+        areas += ((ranks - true[some] * (true[some] + 1) / 2) / (true[some] * (n - true[some]))).tolist()
     return float(np.mean(areas)) if areas else None
 
 

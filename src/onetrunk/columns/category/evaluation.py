@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
 
     def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
         classes = self.encoder.classes
-        p = np.array([[a.of_classes[name] for name in classes] for a in answers])
+        of_all = itemgetter(*classes)  # at once: there may be thousands
+        p = np.array([of_all(a.of_classes) for a in answers], dtype=np.float64).reshape(len(answers), len(classes))
         if self.encoder.multi:
             return classification.multilabel([[self.encoder.name(x) for x in members(t)] for t in truths], p, classes)
         answered = [name_of(a.value) for a in answers]

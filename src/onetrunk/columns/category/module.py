@@ -176,7 +176,7 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated, Mi
         ids = torch.where(state["temperature"] > 0, drawn, state["id"])
         answers, encoder = [], self.encoder
         for p, i in zip(state["p"].cpu().numpy(), ids.tolist(), strict=True):
-            probability = {name: float(x) for name, x in zip(encoder.classes, p, strict=True)}
+            probability = dict(zip(encoder.classes, p.tolist(), strict=True))
             if encoder.multi:
                 answers.append(Answer([encoder.value(int(k)) for k in np.flatnonzero(p >= 0.5)], probability))
             else:
