@@ -15,6 +15,7 @@ import torch
 import onetrunk
 from onetrunk import cli
 from onetrunk.core.errors import UsageError
+from onetrunk.interop import huggingface
 
 checkpoints = pytest.importorskip("checkpoints", reason="needs transformers")
 
@@ -155,6 +156,33 @@ def test_pictures_are_classified_on_a_checkpoint(tmp_path: Path) -> None:
     assert model.tasks[0].ask == ["label"] and len(model.answer({"image": rows["image"][:2]}, "label")) == 2
     drawn = model.answer({"label": ["a"]}, "image")
     assert np.asarray(drawn[0].value).shape == (16, 16, 3)
+
+
+def test_a_checkpoint_learns_from_the_first_step(tmp_path: Path) -> None:
+    """As in transformers: a read-out of zeros would teach its trunk nothing at first; and what a checkpoint knows
+    nothing of, the level of noise in a picture, moves nothing while pictures are clean. A ViT of random weights had
+    learnt half as much in 200 steps (accuracy .52, not .84; .87 in transformers)."""
+    checkpoints.write("vit", tmp_path / "vit")
+    dice = np.random.default_rng(0)
+    rows = {
+        "image": [dice.integers(0, 255, (16, 16, 3), dtype=np.uint8) for _ in range(400)],
+        "label": ["a", "b"] * 200,
+    }
+    told: dict[str, Any] = {"ask": ["label"], "start": str(tmp_path / "vit"), "quiet": True, "restructure": True}
+    settings = [*QUICK, "finetune.steps=1", "train.ema=0", "train.schedule=constant", "train.warmup=0"]
+    before = huggingface.read(tmp_path / "vit").network
+    model = onetrunk.finetune(rows, out=str(tmp_path / "m"), settings=settings, **told)
+    head = model.module("label").head
+    assert 0.01 < float(head.detach().std()) < 0.03
+    moved = [
+        name
+        for name, tensor in before.trunk.state_dict().items()
+        if not torch.equal(tensor, model.network.trunk.state_dict()[name])
+    ]
+    maps = [name for name in before.trunk.state_dict() if "proj.weight" in name]
+    assert set(maps) <= set(moved)
+    level = model.module("image").level_embedding.weight
+    assert not level.any(), "a clean picture has no level"
 
 
 def test_an_imported_model_is_judged_and_is_what_train_begins_with(tmp_path: Path) -> None:

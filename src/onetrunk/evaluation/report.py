@@ -174,6 +174,11 @@ def _samples(task: TaskEvidence) -> str:
     return "".join(out)
 
 
+def _sure(confidence: float) -> str:
+    """In per cent; never all of it, which no model is."""
+    return "more than 99 %" if confidence >= 0.995 else f"{100 * confidence:.0f} %"
+
+
 def _sample(sample: Sample) -> str:
     kind = {True: "right", False: "wrong", None: ""}[sample.right]
     given = list(sample.given.items())
@@ -181,7 +186,7 @@ def _sample(sample: Sample) -> str:
     short = len(given) > 1 and all(len("".join((display or {}).values())) <= _SHORT for _, display in given)
     if len(given) > _MOST_GIVEN:
         items += f"<dt>and {len(given) - _MOST_GIVEN} more</dt><dd></dd>"
-    sure = "" if sample.confidence is None else f" <small>{100 * sample.confidence:.0f} % sure</small>"
+    sure = "" if sample.confidence is None else f" <small>{_sure(sample.confidence)} sure</small>"
     if sample.between:
         sure += f" <small>{' to '.join(map(_inline, sample.between))}</small>"
     key = "answer" if sample.truth else "likelihood"

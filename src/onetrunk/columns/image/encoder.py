@@ -32,6 +32,7 @@ class Preparation:
     keep: bool = False  # of the shorter side: the picture keeps its shape; else of both
     resample: Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] = "bicubic"
     tokens: int = 0  # learnt, before the patches: ViT's class token
+    clean_is_none: bool = False  # a picture without noise embeds no level of it: a checkpoint knows no levels
 
     def resized(self, sides: np.ndarray) -> np.ndarray:
         """Width and height [..., 2] to those before the middle is cut out."""

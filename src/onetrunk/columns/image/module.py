@@ -40,7 +40,11 @@ class ImageModule(PatchModule[ImageEncoder]):
         tokens = self.encoder.prefix_count
         x = self.to_width(self.stem(content["pixels"])).flatten(2).transpose(1, 2)  # [m, P, D]
         first, rest = self.position_embedding[:tokens], self.position_embedding[tokens:]
-        x = x + rest + self.level_embedding(sinusoidal_embedding(content["level"]))
+        level = sinusoidal_embedding(content["level"])
+        if self.encoder.like.clean_is_none:
+            # Else every number of the same level pushes all patches the same way, much faster than any other weight.
+            level = level - sinusoidal_embedding(torch.ones_like(content["level"]))
+        x = x + rest + self.level_embedding(level)
         if tokens:
             x = torch.cat([(self.prefix + first).expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
         return x.flatten(0, 1)

@@ -68,7 +68,8 @@ def picture_knowledge(checkpoint: Checkpoint, p: Mapping[str, Any]) -> tuple[dic
     resample = p.get("resample", 2)
     if resample not in range(len(_RESAMPLE)):
         raise ModelFileError(f"{folder}: its pictures are resampled by {resample!r}, which is not known.")
-    like = {"side": side, "keep": keep, "resample": _RESAMPLE[resample], "tokens": len(checkpoint.family.first)}
+    like = {"side": side, "keep": keep, "resample": _RESAMPLE[resample], "tokens": len(checkpoint.family.first),
+            "clean_is_none": True}  # fmt: skip
     options = {"size": size, "patch": patch, "stem": 0}
     return options, {"size": size, "patch": patch, "channels": channels, "like": like}
 
