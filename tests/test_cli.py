@@ -275,3 +275,15 @@ def test_other_errors_stay_what_they_are(cli_run, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("onetrunk.training.inspection.read_table", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         cli_run("inspect", "data.csv")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("finetune", "data.csv", "--ask", "label", "--out", "x" * 300),
+        ("evaluate", "y" * 300, "data.csv"),
+        ("inspect", "z" * 5000),
+    ],
+)
+def test_a_path_that_is_too_long(cli_run, words: tuple[str, ...]) -> None:
+    expect(cli_run(*words), 2, "too long")

@@ -252,3 +252,18 @@ def test_numbers_are_learnt_at_once_as_one_by_one() -> None:
     assert at_once.knowledge() == one_by_one.knowledge()
     assert number.recognise(values) == number.recognise([*map(str, values)]) == 0.95
     assert number.recognise([1, 2] * 30) == number.recognise(["1", "2"] * 30) == 0.6
+
+
+def test_keras_arrays_of_another_rank(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    from onetrunk.interop import keras
+
+    shapes = {"embedding": [(3, 4, 5)], "lstm": [(4, 8), (2, 8), (8,)], "dense": [(2, 1), (1,)]}
+    with h5py.File(tmp_path / "x.weights.h5", "w") as file:
+        for layer, arrays in shapes.items():
+            for i, shape in enumerate(arrays):
+                file.create_dataset(f"layers/{layer}/vars/{i}", data=np.zeros(shape, dtype=np.float32))
+    with pytest.raises(
+        ModelFileError, match=r"the arrays of embedding have the shapes \[3, 4, 5\]: expected Embedding"
+    ):
+        keras.read(tmp_path / "x.weights.h5")

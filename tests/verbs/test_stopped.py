@@ -17,7 +17,7 @@ import torch
 import onetrunk
 from onetrunk.core.errors import DataError, InterruptedRunError, OnetrunkError, UsageError
 from onetrunk.data.loader import Loader
-from onetrunk.engine.trainer import Trainer
+from onetrunk.engine.trainer import Trainer, planned_steps
 from onetrunk.evaluation import evidence_folder
 from onetrunk.inference.model_folder import Model
 from onetrunk.storage import atomic
@@ -368,3 +368,29 @@ def test_evaluating_leaves_what_the_user_put_into_the_folder(tmp_path: Path) -> 
         onetrunk.evaluate(str(out), {"label": [None], "review": ["x"]}, allow_equal_rows=True, quiet=True)
     assert (out / "train.csv").read_text() == "the only copy"
     assert (out / "evidence" / "figures" / "mine.png").read_text() == "a figure" and complete(out)
+
+
+def test_a_budget_killed_in_the_final_swap_keeps_its_steps(tmp_path: Path) -> None:
+    """The checkpoints, which say how many steps were planned, are then in `m.old-…` and not in the new folder."""
+    out, recover = tmp_path / "m", atomic.recover
+    told: dict[str, Any] = {
+        "ask": ["label"], "out": str(out), "size": "nano", "budget": "4s", "quiet": True,
+        "settings": ["finetune.folds=2", "train.tensorboard=false"],
+    }  # fmt: skip
+
+    def stopped(path: str | Path) -> None:
+        if list(tmp_path.glob("m.old-*")):
+            raise Killed
+        recover(path)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(atomic, "recover", stopped)
+        onetrunk.finetune(table(), **told)
+    (old,) = tmp_path.glob("m.old-*")
+    planned, made = planned_steps(old), atomic.read_manifest(out)
+    assert planned is not None and not (out / "checkpoints").exists()
+    with counting_steps() as steps:
+        onetrunk.finetune(table(), **told)
+    assert planned_steps(out) == planned and not steps
+    weights_of = [files["model.safetensors"]["sha256"] for files in (made, atomic.read_manifest(out))]
+    assert weights_of[0] == weights_of[1] and [path.name for path in tmp_path.iterdir()] == ["m"]
