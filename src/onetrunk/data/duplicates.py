@@ -17,6 +17,7 @@ from onetrunk.core import rng
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import blocks
 
+_FEW_KEYS = 50_000  # that are sorted as fast as hashed
 NONE = 0  # the key of a missing value
 _EXACT = 1 << 53  # whole numbers up to here are floats without loss
 
@@ -133,7 +134,12 @@ def _key(value: Any) -> int | None:
 # -- rows --------------------------------------------------------------------------------------------------------------
 def numbered(keys: np.ndarray) -> np.ndarray:
     """A number for every key, int64 [n]; equal ones have the same, counted from 0 as they come."""
-    return pa.array(keys).dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    if len(keys) > _FEW_KEYS:
+        return pa.array(keys).dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    _, first, which = np.unique(keys, return_index=True, return_inverse=True)  # PyArrow's first array imports pandas
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[which]
 
 
 def first_of_each(keys: np.ndarray) -> np.ndarray:

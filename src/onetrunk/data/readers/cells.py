@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +15,6 @@ import pyarrow.compute as pc
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None", "?")
 TEXT, DECIMAL = "string", "decimal"
 
-_WORDS = pa.array(MISSING)
 _DIGITS = 16  # more are not all held by a float
 _ZERO_IN_FRONT = re.compile(r"[+-]?0\d")
 _LONG = re.compile(r"[+-]?\d+")
@@ -22,8 +22,14 @@ _FRACTION = re.compile(r"^[+-]?(\d+\.\d*|\d*\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?$")
 _MAX_CODES = 1000  # different spellings that are looked at
 _FEW_CODES, _FEW_ROWS = 20, 0.05  # so many different ones, or this share of the rows, may be codes
 
-_TRUE = pa.array(["1", "true", "TRUE", "True"])
-_FALSE = pa.array(["0", "false", "FALSE", "False"])
+_TRUE = ("1", "true", "TRUE", "True")
+_FALSE = ("0", "false", "FALSE", "False")
+
+
+@cache
+def _one_of(words: tuple[str, ...]) -> pa.Array:
+    """Made when it is needed: the first array that PyArrow makes imports pandas, which takes a while."""
+    return pa.array(words)
 
 
 def _trimmed(cells: pa.Array) -> pa.Array:
@@ -31,8 +37,10 @@ def _trimmed(cells: pa.Array) -> pa.Array:
 
 
 def _truth(cells: pa.Array) -> pa.Array:
-    yes = pc.is_in(cells, value_set=_TRUE)
-    if pc.any(pc.invert(pc.or_(yes, pc.or_kleene(pc.is_in(cells, value_set=_FALSE), pc.is_null(cells))))).as_py():
+    yes = pc.is_in(cells, value_set=_one_of(_TRUE))
+    if pc.any(
+        pc.invert(pc.or_(yes, pc.or_kleene(pc.is_in(cells, value_set=_one_of(_FALSE)), pc.is_null(cells))))
+    ).as_py():
         raise pa.ArrowInvalid("not a truth value")
     return pc.if_else(pc.is_null(cells), pa.scalar(None, pa.bool_()), yes)
 
@@ -80,7 +88,7 @@ class Kind:
         if not self._open:
             return
         cells = cells.drop_null()
-        if self._quoted and pc.any(words := pc.is_in(cells, value_set=_WORDS)).as_py():
+        if self._quoted and pc.any(words := pc.is_in(cells, value_set=_one_of(MISSING))).as_py():
             self.words = True
             cells = cells.filter(pc.invert(words))
         self._rows += len(cells)
@@ -151,6 +159,6 @@ def _reads(kind: str, cells: pa.Array) -> bool:
 def typed(cells: pa.Array, kind: str, quoted: bool = False) -> pa.Array:
     """The cells as values of their column's kind."""
     if quoted:
-        nothing = pc.equal(cells, "") if kind == TEXT else pc.is_in(cells, value_set=_WORDS)
+        nothing = pc.equal(cells, "") if kind == TEXT else pc.is_in(cells, value_set=_one_of(MISSING))
         cells = pc.if_else(pc.fill_null(nothing, False), pa.scalar(None, pa.string()), cells)
     return cells if kind == TEXT else _KINDS[kind](cells)
