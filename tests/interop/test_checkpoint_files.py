@@ -169,6 +169,15 @@ def test_what_nothing_honours_is_refused_by_name(written: Any) -> None:
     huggingface.read(changed(folder, unsloth_version="2026.1", torch_dtype="bfloat16", residual_multiplier=False))
 
 
+def test_how_text_is_drawn_is_said_to_be_left_out(written: Any) -> None:
+    folder, _, _ = written("qwen2")
+    changed(folder, "generation_config.json", top_p=0.8, repetition_penalty=1.05, suppress_tokens=[5], max_length=20)
+    model = huggingface.read(folder)
+    (left,) = model.provenance["stages"][0]["left_out"]
+    assert left == "generation_config.json (max_length: 20, repetition_penalty: 1.05, top_p: 0.8)"
+    assert worlds.Sides.of(model, "text").special.never == (5,)
+
+
 # -- configurations and weights ------------------------------------------------------------------------------
 def their_class(kind: str) -> Any:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING

@@ -19,6 +19,7 @@ from onetrunk.interop.huggingface.checkpoint import Checkpoint, shards
 from onetrunk.interop.huggingface.families import FAMILIES, TOWERS
 from onetrunk.interop.huggingface.peft import read_change
 from onetrunk.interop.huggingface.pictures import picture_knowledge, read_preparation, take_up_scale
+from onetrunk.interop.huggingface.said import OF_GENERATION
 from onetrunk.interop.huggingface.settings import Settings, biased, context, readout_activation, trunk_settings
 from onetrunk.interop.huggingface.tokenizers import read_tokenizer
 from onetrunk.model import FoundationModel
@@ -75,10 +76,19 @@ def read(
         "stage": "import",
         "source": folder.name,
         "family": settings["model_type"],
-        "left_out": checkpoint.left_out(),
+        "left_out": [*checkpoint.left_out(), *_drawing(folder)],
         **({} if adapter is None else {"adapter": adapter.name}),
     }
     return Model(network.eval(), [Task([], [column.name])] if writes else [], {"stages": [stage]})
+
+
+def _drawing(folder: Path) -> list[str]:
+    """How it says that text is drawn, which here the user says."""
+    where = folder / "generation_config.json"
+    said = read_json(where) if where.exists() else {}
+    nothing = (None, False, 0, 1)  # also 1.0
+    kept = sorted(key for key, value in said.items() if key not in OF_GENERATION and value not in nothing)
+    return [f"{where.name} ({', '.join(f'{key}: {said[key]}' for key in kept)})"] if kept else []
 
 
 def read_trunk(folder: Path, tower: str | None = None) -> torch.nn.Module:

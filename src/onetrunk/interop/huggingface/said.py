@@ -53,6 +53,14 @@ OF_TOKENIZERS = words(
     tokenizer_object fix_mistral_regex unk_id
     """
 )
+# Of what a configuration for drawing text says: what is honoured, and what no answer depends on.
+OF_GENERATION = words(
+    """
+    bos_token_id eos_token_id pad_token_id suppress_tokens decoder_start_token_id transformers_version
+    _from_model_config use_cache return_dict_in_generate output_attentions output_hidden_states output_scores
+    cache_implementation
+    """
+)
 OF_PICTURES = words(
     """
     image_processor_type feature_extractor_type processor_class _valid_processor_keys _valid_kwargs_names

@@ -385,7 +385,7 @@ def _special_tokens(
         "before": before,
         "after": after,
         "stops": ends[1:],
-        "never": [],
+        "never": _ids(generation.get("suppress_tokens")),
     }
 
 
