@@ -149,13 +149,13 @@ def _features(
         return None
     blocks: tuple[dict[str, Any], dict[str, Any]] = {}, {}
     if deadline.left <= 0:
-        return f"looking at it would take longer than {seconds:g} s"
+        return f"looking at it would take longer than {seconds:.2g} s"
     try:
         if len(train) > 4 * _TRIED_VALUES:
             some = train[:: len(train) // _TRIED_VALUES]
             took = deadline.timed(lambda: [evaluation.views()[name].fit_transform(some) for name in views])
             if took * (len(train) + len(test)) / len(some) > deadline.left:
-                return f"looking at it would take longer than {seconds:g} s"
+                return f"looking at it would take longer than {seconds:.2g} s"
         for name, transformer in views.items():
             blocks[0][name], blocks[1][name] = transformer.fit_transform(train), transformer.transform(test)
     except (ValueError, BadValueError) as error:  # such as a vocabulary that is empty after pruning
@@ -177,7 +177,7 @@ def _run(
     """`waiting`: how many baselines share the time that is left."""
     from sklearn.exceptions import ConvergenceWarning
 
-    too_long = Baseline(note=f"skipped: would take longer than {seconds:g} s")
+    too_long = Baseline(note=f"skipped: would take longer than {seconds:.2g} s")
     if not needed and deadline.left <= _BEGUN_SHARE * seconds:
         return too_long
     x_train: Any = train

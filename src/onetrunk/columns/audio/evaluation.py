@@ -54,16 +54,16 @@ class AudioEvaluation(Evaluation[AudioEncoder]):
     def features(self) -> Any:
         from sklearn.preprocessing import FunctionTransformer
 
-        return FunctionTransformer(
-            lambda values: np.stack([self.encoder.sketch(self._readable(v)["mel"]) for v in values])
-        )
+        return FunctionTransformer(lambda values: np.stack([self._seen(v) for v in values]))
 
-    def _readable(self, value: Any) -> dict[str, np.ndarray]:
+    def _seen(self, value: Any) -> np.ndarray:
         """Nothing where there is no recording, or none that can be read."""
         try:
-            return self.encoder.blank() if value is None else self.encoder.encode(value)
+            if value is not None:
+                return self.encoder.sketch(self.encoder.encode(value)["mel"])
         except BadValueError:
-            return self.encoder.blank()
+            pass
+        return np.zeros_like(self.encoder.sketch(self.encoder.blank()["mel"]))
 
     def _sketch(self, value: Any, frames: int) -> np.ndarray:
         """Seconds, then the whole spectrogram in a few frames: [1 + frames * bands]. Raises BadValueError."""
