@@ -140,6 +140,7 @@ class TextEncoder(TokenEncoder, Wide, Gapped):
         self.tokenizer.encode_special_tokens = True  # "<|end|>" in a user's text is text
         self.size = self.token_head.rows or tokenizer.get_vocab_size()
         controls = [i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special]
+        self.controls = tuple(sorted({*controls, *special.never}))
         self._spelt_controls = [tokenizer.get_added_tokens_decoder()[i].content for i in controls]
         unigram = isinstance(tokenizer.model, Unigram) and special.unknown >= 0
         self._controls = np.array(controls if unigram else [], dtype=np.int32)

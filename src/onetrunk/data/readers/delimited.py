@@ -21,6 +21,7 @@ from onetrunk.data.spool import Decode, Spool
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _BLOCKS = (1 << 20, 16 << 20, 64 << 20)  # bytes; a row must fit in one, so that larger ones are tried after
+_MANY_COLUMNS = 200  # whose cells are few in a small block: each column of each block has its cost
 _TOO_LONG = "straddling object"  # Arrow's words for a row that does not
 _SAMPLE = 1 << 16  # characters by which the separator is known
 _SWALLOWED = 0.05  # share of a column's cells from which on a word for missing values may be data
@@ -116,7 +117,7 @@ class _Reading:
         return self.file.quoted and bool(quote) and self.missing is None
 
     def _read(self, quote: str | bool) -> tuple[Spool, dict[str, Kind], int]:
-        for block in _BLOCKS:
+        for block in _BLOCKS[1:] if len(self.names) > _MANY_COLUMNS else _BLOCKS:
             spool, kinds, rows = Spool(), {name: Kind(self._has_words(quote)) for name in self.names}, 0
             try:
                 for batch in self._batches(quote, min(block, self.file.size + 2)):

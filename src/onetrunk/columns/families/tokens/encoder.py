@@ -42,6 +42,7 @@ class TokenEncoder(Encoder, Prompted):
     options: TokenOptions
     special: SpecialTokens = OWN
     token_head: TokenHead = TokenHead()
+    controls: tuple[int, ...] = OWN.never  # tokens that are no text
     size: int  # tokens that there are
     bigrams: np.ndarray  # codes of those that have vectors, increasing int64
     too_long: ClassVar[str]  # values that the context cuts, for the ledger

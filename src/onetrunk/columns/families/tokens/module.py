@@ -73,9 +73,8 @@ class TokenModule(ColumnModule[E], Searched, Distribution, Filling):
         return Loss(total, targets["w"].sum(), each)
 
     def fill(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        special = self.encoder.special
         logits = F.linear(*self.readout(h)).float()
-        logits[:, [special.mask, *special.never]] = -torch.inf
+        logits[:, [self.encoder.special.mask, *self.encoder.controls]] = -torch.inf  # which nobody reads
         best = logits.log_softmax(-1).max(-1)
         return best.indices, best.values
 
