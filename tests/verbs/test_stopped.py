@@ -319,6 +319,7 @@ def test_a_kill_between_the_renames_of_a_swap_is_put_right_first(tmp_path: Path)
 
 def test_a_stopped_cross_validation_goes_on_from_where_it_says(tmp_path: Path) -> None:
     real, calls = Loader.__call__, []
+    alone = {"settings": [*QUICK, "finetune.wide=false"]}  # nothing else decides in the end
 
     def interrupted(self: Loader, step: int) -> Any:
         calls.append(step)
@@ -329,11 +330,11 @@ def test_a_stopped_cross_validation_goes_on_from_where_it_says(tmp_path: Path) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Loader, "__call__", interrupted)
         with pytest.raises(InterruptedRunError, match=r"saved in .*m/checkpoints/fold-1/checkpoints\. The") as error:
-            command(tmp_path / "m")
+            command(tmp_path / "m", **alone)
     place = Path(str(error.value).partition("saved in ")[2].partition(". The same")[0])
     assert place.is_dir() and list(place.glob("step-*"))
     with counting_steps() as steps:
-        command(tmp_path / "m")
+        command(tmp_path / "m", **alone)
     decided = onetrunk.load(tmp_path / "m").provenance["decision"]["kept"]
     assert len(calls) + len(steps) == 3 + 2 * 3 + 3 * (decided == "fine-tuned")
     assert complete(tmp_path / "m")
