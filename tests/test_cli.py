@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import errno
+import importlib.metadata
 import inspect
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from PIL import Image
 
 import onetrunk
 from onetrunk import cli
+from onetrunk.verbs.doctor import EXTRAS
 
 QUICK = ["--size", "nano", "--set", "pretrain.steps=3", "--set", "finetune.steps=3"]
 
@@ -243,15 +246,38 @@ def test_importing_is_light() -> None:
 def test_every_verb_documents_its_parameters(verb: str, cli_run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     function = getattr(onetrunk, verb)
-    summary, helps = cli._documentation(function)
+    summary, helps, examples = cli._documentation(function)
     assert summary.endswith(".")
     assert set(helps) == set(inspect.signature(function).parameters)
     code, out, _ = cli_run(verb, "--help")
     assert code == 0
     assert "--json" in out
+    lines = [line for line in examples.splitlines()[1:] if line]
+    assert lines and all(line.startswith(f"onetrunk {verb} ") or line == f"onetrunk {verb}" for line in lines)
+    assert all(line in out for line in lines), "its examples"
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind == inspect.Parameter.KEYWORD_ONLY:
             assert cli._FLAGS.get(name, "--" + name.replace("_", "-")) in out, name
+
+
+def test_the_version_in_short(cli_run) -> None:
+    assert cli_run("-V")[:2] == (0, f"onetrunk {onetrunk.__version__}\n")
+
+
+def test_doctor_names_every_extra_and_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert EXTRAS.keys() == declared["optional-dependencies"].keys() - {"dev"}
+    real = importlib.metadata.version
+
+    def version(package: str) -> str:
+        if package == "rdkit":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return real(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    extras = onetrunk.doctor(quiet=True)["extras"]
+    assert extras["chem"] == "no rdkit (molecules with RDKit): pip install 'onetrunk[chem]'"
+    assert extras["export"] == "installed"
 
 
 @pytest.mark.parametrize(

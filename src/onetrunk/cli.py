@@ -57,19 +57,18 @@ def _app() -> typer.Typer:
         name="onetrunk",
         help="Make a foundation model of your own data and put it to work.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
     @app.callback(invoke_without_command=True)
-    def version(show: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    def version(show: bool = typer.Option(False, "--version", "-V", help="Print the version.")) -> None:
         if show:
             print(f"onetrunk {__version__}")
             raise typer.Exit
 
     for name in VERBS:
-        app.command(name)(_command(verb(name)))
+        app.command(name, epilog=_documentation(verb(name))[2])(_command(verb(name)))
     return app
 
 
@@ -77,7 +76,7 @@ def _command(verb: Callable[..., Any]) -> Callable[..., None]:
     """A verb as a command: positional parameters are arguments, the others flags; what it returns is shown."""
     signature = inspect.signature(verb)
     hints = _hints(verb, signature)
-    summary, helps = _documentation(verb)
+    summary, helps, _ = _documentation(verb)
     parameters = [_parameter(p, hints[p.name], helps.get(p.name, "")) for p in signature.parameters.values()]
     json_flag = inspect.Parameter(
         "as_json",
@@ -166,11 +165,14 @@ def _pair(name: str, entry: list[str]) -> tuple[str, str]:
     return entry[0], entry[1]
 
 
-def _documentation(verb: Callable[..., Any]) -> tuple[str, dict[str, str]]:
-    text = inspect.getdoc(verb) or ""
+def _documentation(verb: Callable[..., Any]) -> tuple[str, dict[str, str], str]:
+    """Its summary, a sentence for each parameter, and its examples."""
+    text, _, examples = (inspect.getdoc(verb) or "").partition("\n\nExamples:\n")
     summary, _, rest = text.partition("\n\nArgs:\n")
     arguments = rest.partition("\n\nReturns:")[0]
-    return summary, dict(re.findall(r"^\s*(\w+): (.*)$", arguments, re.MULTILINE))
+    lines = [line.strip() for line in examples.splitlines() if line.strip()]
+    epilog = "\n\n".join(["Examples:", *lines])
+    return summary, dict(re.findall(r"^\s*(\w+): (.*)$", arguments, re.MULTILINE)), epilog
 
 
 def _show(result: Any, as_json: bool) -> None:

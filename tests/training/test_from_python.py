@@ -22,8 +22,9 @@ from onetrunk.core.events import (
 from onetrunk.evaluation.evidence_folder import Evaluated, evaluate_model
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import finetune_model
+from onetrunk.training.jobs import run_finetuning
 from onetrunk.training.open_data import open_data
-from onetrunk.training.options import DataOptions
+from onetrunk.training.options import DataOptions, TrainingOptions
 from onetrunk.training.pretrain import pretrain_model
 from onetrunk.training.recipe import make_recipe
 
@@ -115,3 +116,12 @@ def test_notes_of_the_data_are_events() -> None:
     open_data(rows, DataOptions(ask="label"), make_recipe(None, None), events)
     (roles,) = events.of(RolesChosen)
     assert "copy" in roles.left_out or any("copy" in note.message for note in events.of(Note))
+
+
+def test_fine_tuning_ends_with_its_score(tmp_path: Path) -> None:
+    events = Collected()
+    options = TrainingOptions(ask="label", given=["review"], out=str(tmp_path / "m"), config=SETTINGS)
+    run_finetuning(table(), options, events)
+    best = min(stage.value for stage in events.of(StageFinished))
+    assert isinstance(events[-1], Note)
+    assert events[-1].message.startswith(f"On the validation rows that chose its best step: log_loss {best:.4g}.")

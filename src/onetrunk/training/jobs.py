@@ -33,6 +33,7 @@ from onetrunk.training.options import DataOptions, TrainingOptions
 from onetrunk.training.output import EVALUATING, PRETRAINED, Output, command_digest
 from onetrunk.training.pretrain import pretrain_model
 from onetrunk.training.recipe import Recipe, budget_seconds, make_recipe
+from onetrunk.training.select import choosing_metric
 from onetrunk.training.stage import extend_model, new_model
 from onetrunk.training.start import start_from
 
@@ -82,10 +83,18 @@ def run_finetuning(
     if above is not None:
         teach(model, above, opened, recipe.finetune.distil, on_event)
     context = _context(options, recipe, output, on_event)
-    model = finetune_model(opened, context.but(teacher=above), model, pretrained=options.start is not None).model
+    tuned = finetune_model(opened, context.but(teacher=above), model, pretrained=options.start is not None)
+    model = tuned.model
     if teacher is not None:
         model.provenance["teacher"] = {"name": Path(teacher).name, "digest": base_digest(Path(teacher))}
-    return _save(model, output, "model", on_event)
+    saved = _save(model, output, "model", on_event)
+    if tuned.choice.validation is not None:
+        metric = choosing_metric(model, opened.ask[0], recipe.finetune.metric)
+        score = f"{metric.name} {tuned.choice.validation:.4g}"
+        on_event(
+            Note(f"On the validation rows that chose its best step: {score}. onetrunk evaluate measures it on others.")
+        )
+    return saved
 
 
 @locks_end()

@@ -27,6 +27,9 @@ def demo(
 
     Returns:
         The figures, as a dict.
+
+    Examples:
+        onetrunk demo --short --out demo
     """
     from rich.table import Table
 

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+EXTRAS = {
+    "hub": "data sets by hf://name",
+    "excel": "workbooks",
+    "video": "films",
+    "export": "ONNX files",
+    "gguf": "GGUF files",
+    "interop": "checks against transformers, models by hf://name",
+    "keras": "weights of Keras",
+    "qlora": "weights of 4 bits on accelerators",
+    "tune": "tune",
+    "chem": "molecules with RDKit",
+    "detect": "COCO's average precision",
+    "bench": "the comparisons of bench/",
+}
+
 
 def doctor(*, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
     """Check this machine: versions, cores, memory, accelerators, precision, extras, and a training step that learns.
@@ -14,9 +29,10 @@ def doctor(*, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
 
     Returns:
         What was found, by name.
+
+    Examples:
+        onetrunk doctor
     """
-    import importlib.metadata
-    import importlib.util
     import os
     import platform
     import shutil
@@ -41,18 +57,46 @@ def doctor(*, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
         "accelerator": "none: models train on the CPU" if runtime.device.type == "cpu" else runtime.name,
         "fast_bf16": has_fast_bf16(runtime.device),
     }
-    for package, purpose in (("datasets", "hub names and dataset objects"), ("transformers", "benchmarks")):
-        there = importlib.util.find_spec(package) is not None
-        facts[package] = importlib.metadata.version(package) if there else f"not installed ({purpose})"
+    facts["extras"] = _extras()
     for dtype in (torch.float32, torch.bfloat16):
         facts[f"gigaflops_{str(dtype).removeprefix('torch.')}"] = round(runtime.gemm_rate(dtype) / 1e9)
     facts["training"] = _learns()
     if not quiet:
         table = Table(show_header=False, box=None, pad_edge=False)
-        for name, value in facts.items():
+        extras = facts["extras"]
+        shown = {name: value for name, value in facts.items() if value is not extras}
+        for name, value in (shown | {f"extra {name}": state for name, state in extras.items()}).items():
             table.add_row(literal((name.replace("_", " "), "bold")), literal(str(value)))
         Printer().console.print(table)
     return facts
+
+
+def _extras() -> dict[str, str]:
+    """Of each extra whether it is installed, else what it is for and how to install it."""
+    import importlib.metadata
+    import re
+
+    needs: dict[str, list[str]] = {name: [] for name in EXTRAS}
+    for line in importlib.metadata.requires("onetrunk") or []:
+        found = re.match(r"""([\w.-]+)[^;]*;.*extra == ['"](\w+)['"]""", line)
+        if found and found[2] in needs:
+            needs[found[2]].append(found[1])
+    out = {}
+    for name, packages in needs.items():
+        missing = [package for package in packages if not _installed(package)]
+        install = f"no {', '.join(missing)} ({EXTRAS[name]}): pip install 'onetrunk[{name}]'"
+        out[name] = install if missing else "installed"
+    return out
+
+
+def _installed(package: str) -> bool:
+    import importlib.metadata
+
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _learns() -> str:

@@ -36,6 +36,9 @@ def embed(
 
     Returns:
         The vectors, one for each row in the rows' order, as `.vectors` float32 [rows, width].
+
+    Examples:
+        onetrunk embed model rows.csv --out vectors.npy
     """
     from onetrunk.training.embedding import run_embedding
     from onetrunk.verbs.show import Printer

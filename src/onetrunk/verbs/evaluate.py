@@ -41,6 +41,10 @@ def evaluate(
 
     Returns:
         The evidence; `tasks` holds metrics, intervals and baselines.
+
+    Examples:
+        onetrunk evaluate model test.csv
+        onetrunk evaluate model test.csv --against train.csv
     """
     from onetrunk.training.jobs import run_evaluation
     from onetrunk.verbs.show import Printer

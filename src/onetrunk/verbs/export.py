@@ -43,6 +43,10 @@ def export(
 
     Returns:
         What was measured; it is also in export.json.
+
+    Examples:
+        onetrunk export model --to onnx --out model.onnx
+        onetrunk export model --to hf --out checkpoint
     """
     from onetrunk.training.exchange import run_export
     from onetrunk.verbs.show import Printer

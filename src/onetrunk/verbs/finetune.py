@@ -40,6 +40,9 @@ def finetune(
 
     Returns:
         The model, as `onetrunk.load(out)` gives it.
+
+    Examples:
+        onetrunk finetune data.csv --ask label --from foundation --out model
     """
     from onetrunk.training.jobs import run_finetuning
     from onetrunk.verbs.show import Printer

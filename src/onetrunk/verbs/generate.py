@@ -45,6 +45,9 @@ def generate(
 
     Returns:
         A DataFrame with n rows for each given row.
+
+    Examples:
+        onetrunk generate foundation --ask review --n 3
     """
     from onetrunk.training.answers import run_generation
     from onetrunk.verbs.show import Printer

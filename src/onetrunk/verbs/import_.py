@@ -35,6 +35,9 @@ def import_(
 
     Returns:
         The model, as `onetrunk.load(out)` gives it.
+
+    Examples:
+        onetrunk import checkpoint/ --out model
     """
     from onetrunk.training.exchange import run_import
     from onetrunk.verbs.show import Printer

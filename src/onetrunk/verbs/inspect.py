@@ -30,6 +30,10 @@ def inspect(data: Any, options: TrainingOptions, *, split: str | None = None, qu
 
     Returns:
         The inspection; `as_json()` gives it as data.
+
+    Examples:
+        onetrunk inspect data.csv
+        onetrunk inspect data.csv --ask label --json
     """
     from rich.console import Console
 

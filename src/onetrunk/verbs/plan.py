@@ -47,6 +47,9 @@ def plan(
 
     Returns:
         The plan, by part: data, step, run, memory, hardware, advice.
+
+    Examples:
+        onetrunk plan data.csv --budget 2h
     """
     from onetrunk.training.plan import plan_pretraining
     from onetrunk.verbs.show import Printer

@@ -35,6 +35,10 @@ def predict(
     Returns:
         A DataFrame in the rows' order, with the index of one that was given: for each asked column its answer,
         probability (and each class's) or interval. None where `out` has the answers of a table larger than memory.
+
+    Examples:
+        onetrunk predict model new_rows.csv --out answers.csv
+        onetrunk predict model '{"review": "The room was quiet."}' --json
     """
     from onetrunk.training.answers import run_prediction
     from onetrunk.verbs.show import Printer

@@ -31,6 +31,10 @@ def pretrain(data: Any, options: TrainingOptions, *, quiet: bool = False) -> Mod
 
     Returns:
         The model, as `onetrunk.load(out)` gives it.
+
+    Examples:
+        onetrunk pretrain data.csv --out foundation
+        onetrunk pretrain texts.txt --out writer --budget 1h --size small
     """
     from onetrunk.training.jobs import run_pretraining
     from onetrunk.verbs.show import Printer

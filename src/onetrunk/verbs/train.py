@@ -35,6 +35,10 @@ def train(data: Any, options: TrainingOptions, *, quiet: bool = False) -> Model:
 
     Returns:
         The model, as `onetrunk.load(out)` gives it.
+
+    Examples:
+        onetrunk train data.csv --ask label --out model
+        onetrunk train photos/ --ask label --out model --budget 10min
     """
     from onetrunk.training.jobs import run_training
     from onetrunk.verbs.show import Printer

@@ -45,6 +45,9 @@ def tune(
 
     Returns:
         The best model, as `onetrunk.load(out)` gives it.
+
+    Examples:
+        onetrunk tune data.csv --ask label --out best --budget 30min
     """
     from onetrunk.training.tuning import run_tuning
     from onetrunk.verbs.show import Printer
