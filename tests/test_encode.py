@@ -39,15 +39,12 @@ def trunk_calls(tree: ast.Module) -> list[str]:
 
 
 def test_the_trunk_is_called_in_two_places() -> None:
-    """For whole batches, and for cached decoding; training, answers, likelihood and exports go through these. In
-    `interop` a family's entry of that name is a function that reads settings."""
+    """For whole batches, and for cached decoding; training, answers, likelihood and exports go through these."""
     found = {
         path.relative_to(SOURCE).as_posix(): calls
         for path in SOURCE.rglob("*.py")
         if (calls := trunk_calls(ast.parse(path.read_text(encoding="utf-8"))))
     }
-    settings = [name for name in found if name.startswith("interop/huggingface")]
-    assert [found.pop(name) for name in settings] == [["forward"]]
     assert found == {"model/foundation.py": ["forward", "extend"]}
 
 

@@ -21,6 +21,7 @@ COMPUTES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "evaluate": (["absent", "absent.csv"], {}),
     "predict": (["absent", "absent.csv"], {}),
     "generate": (["absent"], {}),
+    "embed": (["absent", "absent.csv"], {}),
     "plan": (["absent.csv"], {}),
     "demo": ([], {}),
     "doctor": ([], {}),
