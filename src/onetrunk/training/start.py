@@ -11,7 +11,6 @@ from onetrunk.core.errors import UsageError
 from onetrunk.core.module import ColumnModule
 from onetrunk.engine.runtime import Runtime
 from onetrunk.inference.model_folder import Model, load
-from onetrunk.interop import huggingface
 from onetrunk.nn.restructure import restructured
 from onetrunk.training.recipe import SIZES, Recipe
 
@@ -28,6 +27,8 @@ def start_from(
     """
     if source is None:
         return None, recipe
+    from onetrunk.interop import huggingface  # who starts from nothing does not wait for it
+
     path = huggingface.locate(source, allow_network)
     torch.manual_seed(rng.torch_seed(seed, "start"))  # what no checkpoint holds, and new layers, begin at random
     model = huggingface.read(path) if huggingface.is_checkpoint(path) else load(path, device="cpu")
