@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-EXTRAS = {
-    "hub": "data sets by hf://name",
-    "excel": "workbooks",
-    "video": "films",
-    "export": "ONNX files",
+# What an extra is for, by the first package that it needs.
+PURPOSES = {
+    "datasets": "data sets by hf://name",
+    "python-calamine": "workbooks",
+    "av": "films",
+    "onnx": "ONNX files",
     "gguf": "GGUF files",
-    "interop": "checks against transformers, models by hf://name",
-    "keras": "weights of Keras",
-    "qlora": "weights of 4 bits on accelerators",
-    "tune": "tune",
-    "chem": "molecules with RDKit",
-    "detect": "COCO's average precision",
-    "bench": "the comparisons of bench/",
+    "transformers": "checks against transformers, models by hf://name",
+    "h5py": "weights of Keras",
+    "bitsandbytes": "weights of 4 bits on accelerators",
+    "optuna": "tune",
+    "rdkit": "molecules with RDKit",
+    "pycocotools": "COCO's average precision",
+    "accelerate": "the comparisons of bench/",
 }
 
 
@@ -76,15 +77,15 @@ def _extras() -> dict[str, str]:
     import importlib.metadata
     import re
 
-    needs: dict[str, list[str]] = {name: [] for name in EXTRAS}
+    needs: dict[str, list[str]] = {}
     for line in importlib.metadata.requires("onetrunk") or []:
         found = re.match(r"""([\w.-]+)[^;]*;.*extra == ['"](\w+)['"]""", line)
-        if found and found[2] in needs:
-            needs[found[2]].append(found[1])
+        if found and found[2] != "dev":
+            needs.setdefault(found[2], []).append(found[1])
     out = {}
     for name, packages in needs.items():
         missing = [package for package in packages if not _installed(package)]
-        install = f"no {', '.join(missing)} ({EXTRAS[name]}): pip install 'onetrunk[{name}]'"
+        install = f"no {', '.join(missing)} ({PURPOSES.get(packages[0], name)}): pip install 'onetrunk[{name}]'"
         out[name] = install if missing else "installed"
     return out
 
