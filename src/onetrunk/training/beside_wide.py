@@ -4,7 +4,7 @@ The simple baselines come first, with their figures on the validation rows. A wi
 in seconds, and the model is usable from then on, with its evidence; where there was no time for all of it, a second fit
 takes its time. Then the trunk is trained. Of classes it learns all that is to be learnt by itself, and validation rows
 say how much it and the wide read-out count; of numbers it learns what is left beside it, from zero. It is kept if its
-mean gain on the validation rows is larger than the standard error of that gain.
+mean gain on the validation rows is larger than chance would give it once in twenty times.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from onetrunk.training.trials import Trial, TrialSettings, mean_and_error
 from onetrunk.training.wide import FittedWide, Rows, fit_wide, wide_rows
 
 _LABELLED = 0.9  # share of the training rows that have their answers
+_SURE = 1.64  # standard errors: chance alone gains more once in twenty times
 _MIN_JUDGED = 50  # rows that can say whether the trunk gains
 _PATIENCE = 5  # validations
 _RIVALS_SHARE, _RIVALS_SECONDS = 0.04, 12.0  # of the time, and at most: for the baselines that come first,
@@ -247,7 +248,7 @@ def _train_trunk(
     model.network.load_state_dict(before)
     alone = row_scores(model, rows, task)
     gain, noise = mean_and_error(alone - after)
-    if gain > noise:
+    if gain > _SURE * noise:
         model.network.load_state_dict(trained)
         model.provenance = provenance(model, data, context, result, "finetune")
         choice.kept = "the wide read-out and the trunk"
