@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from onetrunk.core import rng
+from onetrunk.core.errors import InterruptedRunError
 from onetrunk.core.events import Decision, Listener, Note, ignore
 from onetrunk.core.module import Mixed
 from onetrunk.core.values import take
@@ -241,8 +242,12 @@ def _train_trunk(
     """Trains the trunk, and keeps it if it gains more on the validation rows than the noise of that gain."""
     before = copy.deepcopy(model.network.state_dict())
     context_of = context.but(recipe=patient(context.recipe))
-    with apart(model, store, task, rows):
-        result = tune(model, store, labelled, task, context_of, pretrained=False, validation=rows)
+    try:
+        with apart(model, store, task, rows):
+            result = tune(model, store, labelled, task, context_of, pretrained=False, validation=rows)
+    except InterruptedRunError as error:
+        usable = f"{context.out} holds a usable model as it is, without the trunk, and its evidence."
+        raise InterruptedRunError(f"{error} {usable}", error.exit_code - 128) from None
     after = row_scores(model, rows, task)
     trained = copy.deepcopy(model.network.state_dict())
     model.network.load_state_dict(before)
