@@ -16,7 +16,8 @@ from torch import Tensor
 
 Kernels = Literal["auto", "plain"]
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _chosen: Kernels = "auto"
 _left_alone: list[Callable[[], None]] = []  # what tells the compiler so, of each function
