@@ -20,6 +20,7 @@ from onetrunk.core.hidden import Hidden
 from onetrunk.core.module import ColumnModule
 from onetrunk.core.registry import column_types
 from onetrunk.model.wide import WideReadout
+from onetrunk.nn.convolution import Convolution
 from onetrunk.nn.init import normal
 from onetrunk.nn.trunk import build_trunk
 
@@ -125,6 +126,11 @@ class FoundationModel(nn.Module):
     def blocks(self) -> Sequence[nn.Module]:
         """The trunk's equal parts, where it has any."""
         return self.trunk.blocks
+
+    @property
+    def convolutions(self) -> Sequence[nn.Module]:
+        """Those of columns' stems, whose matrices stand between embeddings and read-outs as the trunk's do."""
+        return [module for module in self.modules() if isinstance(module, Convolution)]
 
     def marker(self, column: str) -> Tensor:
         """[roles, D]"""
