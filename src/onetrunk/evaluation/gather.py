@@ -33,9 +33,8 @@ _DIGITS = 5  # of a fraction in a sample
 _FEWEST_EXACT = 0.05  # below, answers are near or far rather than right or wrong
 
 Columns = Mapping[str, Sequence[Any]]
-Beside = Mapping[
-    str, tuple["JudgedModel", Mapping[str, Sequence[str]]]
-]  # name to a model, and asked columns to given ones
+# Name to a model, and its asked columns to given ones.
+Beside = Mapping[str, tuple["JudgedModel", Mapping[str, Sequence[str]]]]
 _Group = tuple[str, bool | None, np.ndarray]  # heading, whether these are right, rows
 
 
