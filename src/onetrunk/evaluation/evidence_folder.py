@@ -37,12 +37,12 @@ def evaluate_model(
     ledger: Ledger | None = None,
     beside: dict[str, Model] | None = None,
     baseline_seconds: float = BASELINE_SECONDS,
-    rivals: Mapping[str, Mapping[str, Baseline]] | None = None,
+    fitted_baselines: Mapping[str, Mapping[str, Baseline]] | None = None,
     on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
     was lost on the way to these rows; models `beside`, by name, are asked what their own tasks are. The baselines of
-    a task take at most about `baseline_seconds`, besides `rivals` that have answered these rows before."""
+    a task take at most about `baseline_seconds`, besides `fitted_baselines` that have answered these rows before."""
     tasks = judged_tasks(model.tasks, test)
     ledger = ledger if ledger is not None else Ledger()
     test, train = _bounded(test, train, [model, *(beside or {}).values()], ledger)
@@ -69,7 +69,7 @@ def evaluate_model(
         histories=_histories(folder, model),
         seed=seed,
         baseline_seconds=baseline_seconds,
-        rivals=rivals,
+        fitted_baselines=fitted_baselines,
         on_event=on_event,
     )
     for task in evidence.tasks:
