@@ -14,7 +14,7 @@ def demo(
     device: str = "auto",
     overwrite: bool = True,
     quiet: bool = False,
-) -> Any:
+) -> dict[str, Any]:
     """Run the whole life of a model on handwritten digits, in minutes: one model that reads, names and draws them.
 
     Args:
