@@ -57,7 +57,7 @@ NOT_A_TYPE = {
     ("columns/boxes/encoder.py", "image"): "the usual name of the column that boxes are read on",
     ("data/readers/detection.py", "image"): "the name of a column, and the word for pictures of MIME",
     ("data/readers/detection.py", "boxes"): "the name of a column",
-    ("data/inspect.py", "text"): "a key of Encoder.show",
+    ("data/inspection.py", "text"): "a key of Encoder.show",
     ("evaluation/likelihood.py", "text"): "a key of Encoder.show",
     ("interop/huggingface/families.py", "text"): "what a family's trunk reads",
     ("interop/keras.py", "text"): "the column that it reads",

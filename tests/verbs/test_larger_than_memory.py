@@ -49,7 +49,7 @@ CHILD = (
     + """
 import sys
 import onetrunk
-from onetrunk.data import inspect
+from onetrunk.data import inspection
 from onetrunk.evaluation import evidence_folder
 
 small, large, place, above = sys.argv[1:]

@@ -20,19 +20,19 @@ from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.module import Calibrated, ColumnModule
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import Values
-from onetrunk.data.events import EventsConfig, holds_events, latest_rows
-from onetrunk.data.events import rows_from_events as make_rows
+from onetrunk.data.event_rows import EventsConfig, holds_events, latest_rows
+from onetrunk.data.event_rows import rows_from_events as make_rows
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import as_learnt, cells_of, encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table, read
 from onetrunk.engine.runtime import Runtime
 from onetrunk.inference import adapter as adapters
+from onetrunk.inference.answer_rows import answer
 from onetrunk.inference.fill import fill
 from onetrunk.inference.likelihood import row_losses
-from onetrunk.inference.predict import answer
 from onetrunk.inference.session import Request
-from onetrunk.inference.wide import add_wide
+from onetrunk.inference.wide_outputs import add_wide
 from onetrunk.model import FoundationModel
 from onetrunk.model.wide import WideReadout, WideShape
 from onetrunk.nn import lora

@@ -80,9 +80,9 @@ def _extras() -> dict[str, str]:
 
     needs: dict[str, list[str]] = {}
     for line in importlib.metadata.requires("onetrunk") or []:
-        found = re.match(r"""([\w.-]+)[^;]*;.*extra == ['"](\w+)['"]""", line)
-        if found and found[2] != "dev":
-            needs.setdefault(found[2], []).append(found[1])
+        requirement = re.match(r"""([\w.-]+)[^;]*;.*extra == ['"](\w+)['"]""", line)
+        if requirement and requirement[2] != "dev":
+            needs.setdefault(requirement[2], []).append(requirement[1])
     out = {}
     for name, packages in needs.items():
         missing = [package for package in packages if not _installed(package)]

@@ -59,8 +59,8 @@ class NumberEncoder(ScalarEncoder):
             # Each text once, for classes repeat.
             counts = Counter(value for value in values if isinstance(value, str))
             others = [(v, 1) for v in values if not isinstance(v, str) and not (isinstance(v, int) and abs(v) > _EXACT)]
-            found = [(_try(value, notation), n) for value, n in [*counts.items(), *others]]
-            numbers = [number for number, n in found if number is not None for _ in range(n)]
+            parsed = [(_try(value, notation), n) for value, n in [*counts.items(), *others]]
+            numbers = [number for number, n in parsed if number is not None for _ in range(n)]
         share = len(numbers) / max(1, len(values))
         if share < 0.8:  # a few words among numbers are bad values, not another type
             return 0.0

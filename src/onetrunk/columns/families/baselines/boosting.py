@@ -12,7 +12,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from onetrunk.columns.families.baselines.search import Deadline, TooLong, as_numbers, folds_of, log_loss, rest_of
+from onetrunk.columns.families.baselines.model_selection import (
+    Deadline,
+    TooLong,
+    as_numbers,
+    folds_of,
+    log_loss,
+    rest_of,
+)
 from onetrunk.columns.families.baselines.views import Views
 
 _SETTINGS: tuple[dict[str, Any], ...] = (

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from onetrunk.columns.families.baselines.search import (
+from onetrunk.columns.families.baselines.model_selection import (
     Deadline,
     TooLong,
     as_numbers,
