@@ -19,11 +19,11 @@ import worlds
 
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.serving.app import make_app
-from onetrunk.serving.engine import Engine, Lanes
+from onetrunk.serving.engine_thread import Engine, Lanes
 from onetrunk.serving.folders import Folder
 from onetrunk.serving.guard import Guard, known_hosts
-from onetrunk.serving.limits import Limits
-from onetrunk.serving.server import http_config, bound
+from onetrunk.serving.request_limits import Limits
+from onetrunk.serving.server import bound, http_config
 from onetrunk.serving.service import Service
 
 WORDS = ["warm", "clean", "quiet", "cold", "dirty", "noisy"]

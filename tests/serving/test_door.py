@@ -15,7 +15,7 @@ from sites import Site, raw_connection, row, until
 
 from onetrunk.inference.model_folder import Model
 from onetrunk.inference.session import Session
-from onetrunk.serving.limits import Limits
+from onetrunk.serving.request_limits import Limits
 
 KEY = "correct-horse-battery"
 

@@ -20,8 +20,8 @@ from sites import Site, row
 from onetrunk.core.answer import Sampling
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.media.limits import MediaLimits
-from onetrunk.serving.answers import answer_json
-from onetrunk.serving.limits import Limits
+from onetrunk.serving.answer_json import answer_json
+from onetrunk.serving.request_limits import Limits
 
 ARROW = "application/vnd.apache.arrow.stream"
 

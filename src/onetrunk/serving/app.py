@@ -16,10 +16,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 
 from onetrunk.core.terminal import json_line
-from onetrunk.serving import predict
-from onetrunk.serving.errors import RequestError, as_request_error, busy, stopping
+from onetrunk.serving import predict_route
 from onetrunk.serving.guard import Guard, Receive, Scope, Send
 from onetrunk.serving.openapi import document
+from onetrunk.serving.request_errors import RequestError, as_request_error, busy, stopping
 from onetrunk.serving.service import ClientGoneError, Endpoint, Service, as_json, error_response
 
 _ALWAYS = ("/health", "/ready", "/metrics")  # are answered however much there is to do
@@ -35,7 +35,7 @@ def log_line(entry: dict[str, Any]) -> None:
 
 def make_app(service: Service, guard: Guard, *, keyed: bool = False, log: Log = log_line) -> Door:
     """The ASGI application."""
-    endpoints = [*_own(service), *predict.endpoints(service)]
+    endpoints = [*_own(service), *predict_route.endpoints(service)]
     described = document(endpoints, keyed)
 
     async def openapi(request: HttpRequest) -> Response:

@@ -18,9 +18,9 @@ from onetrunk.inference.given import GivenRows
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.session import Request
 from onetrunk.serving.bodies import decoded_file
-from onetrunk.serving.engine import Lanes
-from onetrunk.serving.errors import RequestError, bad
-from onetrunk.serving.limits import Limits
+from onetrunk.serving.engine_thread import Lanes
+from onetrunk.serving.request_errors import RequestError, bad
+from onetrunk.serving.request_limits import Limits
 
 
 @dataclass

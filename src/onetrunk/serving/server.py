@@ -15,13 +15,13 @@ import uvicorn
 from onetrunk.core.errors import UsageError
 from onetrunk.core.events import Listener, Note, ignore
 from onetrunk.engine.runtime import Runtime, find_device
+from onetrunk.inference.answer_rows import CACHED_POSITIONS
 from onetrunk.inference.model_folder import load
-from onetrunk.inference.predict import CACHED_POSITIONS
 from onetrunk.serving.app import log_line, make_app
-from onetrunk.serving.engine import Engine, Lanes
+from onetrunk.serving.engine_thread import Engine, Lanes
 from onetrunk.serving.folders import Folder, named
 from onetrunk.serving.guard import Guard, is_loopback, known_hosts
-from onetrunk.serving.limits import Limits
+from onetrunk.serving.request_limits import Limits
 from onetrunk.serving.service import Service
 
 _MOST_SLOTS = 64

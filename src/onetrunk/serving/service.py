@@ -17,11 +17,11 @@ from onetrunk.core.errors import UsageError
 from onetrunk.inference.session import Request
 from onetrunk.media.limits import media_limits
 from onetrunk.serving.bodies import parse_object, too_large
-from onetrunk.serving.engine import Engine
-from onetrunk.serving.errors import RequestError, bad
+from onetrunk.serving.engine_thread import Engine
 from onetrunk.serving.folders import Folder, Folders
-from onetrunk.serving.limits import Limits
-from onetrunk.serving.metrics import Metrics
+from onetrunk.serving.request_errors import RequestError, bad
+from onetrunk.serving.request_limits import Limits
+from onetrunk.serving.server_metrics import Metrics
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Config)

@@ -11,8 +11,8 @@ import pyarrow as pa
 from onetrunk.core.errors import DataError
 from onetrunk.data.readers.arrow import from_batches
 from onetrunk.data.table import Table
-from onetrunk.serving.errors import bad
-from onetrunk.serving.limits import Limits
+from onetrunk.serving.request_errors import bad
+from onetrunk.serving.request_limits import Limits
 
 STREAM = "application/vnd.apache.arrow.stream"
 _PLAIN = (

@@ -20,7 +20,7 @@ import numpy as np
 from onetrunk.core.answer import Answer
 from onetrunk.inference.session import Request, Session
 from onetrunk.model import FoundationModel
-from onetrunk.serving.errors import busy, stopping
+from onetrunk.serving.request_errors import busy, stopping
 
 T = TypeVar("T")
 _LANES = 32  # rows that are answered at once where each is answered alone

@@ -13,8 +13,8 @@ from onetrunk.core.config import Config
 from onetrunk.core.encoder import FileAnswers
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import answer_columns
-from onetrunk.serving.answers import answer_json, plain
-from onetrunk.serving.arrow import STREAM, stream_of, table_of
+from onetrunk.serving.answer_json import answer_json, plain
+from onetrunk.serving.arrow_bodies import STREAM, stream_of, table_of
 from onetrunk.serving.folders import Folder
 from onetrunk.serving.service import Endpoint, Service, as_json, parsed
 
