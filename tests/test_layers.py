@@ -23,10 +23,10 @@ FLOORS = {
     "training": 8,
     "serving": 9, "studio": 9,
     "verbs": 10,
-    "cli.py": 11, "__init__.py": 11, "__main__.py": 11,
+    "sklearn.py": 11, "cli.py": 11, "__init__.py": 11, "__main__.py": 11,
 }  # fmt: skip
 
-TOP = FLOORS["cli.py"]  # the door: three files, one thing
+TOP = FLOORS["cli.py"]  # the doors
 
 # Folders that are one thing. In the others each file stands alone; they share what begins with an underscore.
 WHOLE = {
