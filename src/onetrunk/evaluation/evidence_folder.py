@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from onetrunk.core.errors import DataError
-from onetrunk.core.events import Event, LedgerLine, Listener, ignore
+from onetrunk.core.events import LedgerLine, Listener, ignore
 from onetrunk.core.values import present
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
@@ -18,23 +17,13 @@ from onetrunk.engine.log import read_records
 from onetrunk.evaluation import card, report
 from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline
 from onetrunk.evaluation.gather import gather_evidence
-from onetrunk.evaluation.record import Evidence, Origin
+from onetrunk.evaluation.record import Evaluated, Evidence, Origin
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.storage import atomic
 
 MAX_JUDGED = 100_000  # held-out rows: 95 % intervals of a share are then at most .6 % wide
 MAX_COMPARED = 200_000  # training rows that simple models learn from
 JUDGED = "judge"  # names the sample of them, where there are more
-
-
-@dataclass(frozen=True)
-class Evaluated(Event):
-    """A model has been judged."""
-
-    evidence: Evidence
-
-    def as_json(self) -> dict[str, Any]:
-        return {"event": "Evaluated", "evidence": self.evidence.as_json()}
 
 
 def evaluate_model(
