@@ -44,6 +44,7 @@ def doctor(*, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
     from onetrunk import __version__
     from onetrunk.engine.mode import has_fast_bf16
     from onetrunk.engine.runtime import Runtime
+    from onetrunk.engine.self_test import learns
     from onetrunk.verbs.show import Printer, literal
 
     runtime = Runtime.open(device)
@@ -61,7 +62,7 @@ def doctor(*, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
     facts["extras"] = _extras()
     for dtype in (torch.float32, torch.bfloat16):
         facts[f"gigaflops_{str(dtype).removeprefix('torch.')}"] = round(runtime.gemm_rate(dtype) / 1e9)
-    facts["training"] = _learns()
+    facts["training"] = learns()
     if not quiet:
         table = Table(show_header=False, box=None, pad_edge=False)
         extras = facts["extras"]
@@ -98,21 +99,3 @@ def _installed(package: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _learns() -> str:
-    """Fits a straight line with the package's own optimizer: a broken build of torch shows here."""
-    import torch
-
-    from onetrunk.engine.optim import OptimConfig, build_optimizer
-
-    torch.manual_seed(0)
-    model = torch.nn.Linear(1, 1)
-    x = torch.linspace(-1, 1, 64)[:, None]
-    optimizer = build_optimizer(dict(model.named_parameters()), OptimConfig(optimizer="adam", lr=0.1))
-    for _ in range(200):
-        model.zero_grad()
-        loss = (model(x) - 3 * x - 1).square().mean()
-        loss.backward()
-        optimizer.step(1.0)
-    return "works" if loss.item() < 1e-3 else f"does not learn (loss {loss.item():.3g})"
