@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from onetrunk.training.options import TrainingOptions
 
 SOURCE = Path(__file__).parents[1] / "src" / "onetrunk"
 
@@ -66,3 +69,17 @@ def test_a_verb_calls_the_application_and_trains_nothing_itself() -> None:
             wrong[path.name] = others
     machine = ["onetrunk.engine.mode", "onetrunk.engine.runtime", "onetrunk.engine.self_test"]
     assert wrong == {"doctor.py": machine}, "doctor looks at the machine; the others at nothing below training"
+
+
+def test_a_flag_that_verbs_share_is_written_once() -> None:
+    """In `training.options`, from which a verb names those that it takes."""
+    shared = {field.name for field in fields(TrainingOptions)}
+    own: dict[str, list[str]] = {}
+    for path in (SOURCE / "verbs").glob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name.strip("_") == path.stem.strip("_"):
+                for argument in node.args.kwonlyargs:
+                    own.setdefault(argument.arg, []).append(path.stem)
+    assert len(own.pop("quiet")) > 10
+    assert own.pop("split") == ["inspect"], "which checks no split unless it is asked to"
+    assert not shared & own.keys() and all(len(verbs) == 1 for verbs in own.values()), own

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from onetrunk.training.options import DataOptions
+from onetrunk.verbs.shared import takes
+
 # What an extra is for, by the first package that it needs.
 PURPOSES = {
     "datasets": "data sets by hf://name",
@@ -21,11 +24,11 @@ PURPOSES = {
 }
 
 
-def doctor(*, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
+@takes(DataOptions, "device")
+def doctor(options: DataOptions, *, quiet: bool = False) -> dict[str, Any]:
     """Check this machine: versions, cores, memory, accelerators, precision, extras, and a training step that learns.
 
     Args:
-        device: cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.
         quiet: print nothing.
 
     Returns:
@@ -47,7 +50,7 @@ def doctor(*, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
     from onetrunk.engine.self_test import learns
     from onetrunk.verbs.show import Printer, literal
 
-    runtime = Runtime.open(device)
+    runtime = Runtime.open(options.device or "auto")
     facts: dict[str, Any] = {
         "onetrunk": __version__,
         "python": platform.python_version(),
