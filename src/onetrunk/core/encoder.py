@@ -303,9 +303,10 @@ class ClosedSet(ABC):
 
 
 class FileAnswers(ABC):
-    """Each answer is a file of its own in a table of answers (a picture, a film, a sound)."""
+    """Values are files; each answer is a file of its own in a table of answers (a picture, a film, a sound)."""
 
-    suffix: ClassVar[str]  # of the file's name
+    media: ClassVar[str]  # of its values: the first word of their MIME types
+    suffix: ClassVar[str]  # of the name of an answer's file
 
     @classmethod
     @abstractmethod

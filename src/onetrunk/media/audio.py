@@ -16,11 +16,11 @@ import soundfile
 
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.unpacking import Unpacked
+from onetrunk.media.limits import media_limits
 from onetrunk.media.source import as_file, source_of
 from onetrunk.media.video import container_of, opened_container
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aiff", ".aif", ".au", ".m4a", ".aac")
-_MAX_SAMPLES = 200_000_000  # decoded, all channels together: an hour in stereo at 22 kHz and more
 _BLOCK = 1 << 20
 _RATES = (1_000, 768_000)
 _MIN_SECONDS = 0.01
@@ -96,11 +96,11 @@ def _size(value: str | Path | bytes) -> int:
 
 def _within_bounds(blocks: Iterable[np.ndarray], name: str, unpacked: Unpacked) -> np.ndarray:
     """Blocks [n, channels] up to the first empty one, averaged and joined."""
-    means, total = [], 0
+    means, total, most = [], 0, media_limits.get().samples
     for block in takewhile(len, blocks):
         total += block.size
-        if total > _MAX_SAMPLES:
-            raise BadValueError(f"{name} is too long: more than {_MAX_SAMPLES:,} samples, all channels together")
+        if total > most:
+            raise BadValueError(f"{name} is too long: more than {most:,} samples, all channels together")
         if (bomb := unpacked.bomb(block.nbytes)) is not None:
             raise BadValueError(f"{name}: {bomb}")
         means.append(block.mean(1))

@@ -14,13 +14,13 @@ from PIL import ExifTags, ImageOps
 from PIL import Image as Pillow
 
 from onetrunk.core.errors import BadValueError
+from onetrunk.media.limits import media_limits
 from onetrunk.media.source import as_file, source_of
 
 Image = Pillow.Image
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-_MAX_PIXELS = 100_000_000
 
 
 def open_image(value: Any) -> Pillow.Image:
@@ -37,8 +37,8 @@ def open_image(value: Any) -> Pillow.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Pillow.DecompressionBombWarning)
             image = Pillow.open(as_file(source), formats=FORMATS)
-            if image.width * image.height > _MAX_PIXELS:
-                raise BadValueError(f"{name}: {image.width} × {image.height} pixels; at most {_MAX_PIXELS:,}")
+            if image.width * image.height > (most := media_limits.get().pixels):
+                raise BadValueError(f"{name}: {image.width} × {image.height} pixels; at most {most:,}")
             image.load()
     except BadValueError:
         raise

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.errors import BadValueError, MissingExtraError
+from onetrunk.media.limits import media_limits
 from onetrunk.media.source import as_file, source_of
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".flv", ".mpg", ".mpeg", ".ogv")
 MAX_SIDE = 256  # pixels: what is larger is made smaller while reading
 _MAX_PIXELS = 40_000_000  # of one frame
-_MAX_FRAMES = 200_000  # of one film: two hours at 25 a second
 _KEPT = 64  # frames kept while reading, at least: every frame at first, then every other, every fourth, ...
 
 # Where in a file which bytes stand, and FFmpeg's name for that. Playlists, which name other files, are not among them.
@@ -76,13 +76,14 @@ def open_video(value: Any) -> np.ndarray:
         if not film.streams.video:
             raise BadValueError(f"{name} has no picture")
         stream = film.streams.video[0]
-        if stream.width * stream.height > _MAX_PIXELS:
-            raise BadValueError(f"{name}: {stream.width} × {stream.height} pixels a frame; at most {_MAX_PIXELS:,}")
+        limits = media_limits.get()
+        if stream.width * stream.height > (most := min(_MAX_PIXELS, limits.pixels)):
+            raise BadValueError(f"{name}: {stream.width} × {stream.height} pixels a frame; at most {most:,}")
         kept: list[np.ndarray] = []
         every = 1
         for i, frame in enumerate(film.decode(stream)):
-            if i >= _MAX_FRAMES:
-                raise BadValueError(f"{name} is too long: more than {_MAX_FRAMES:,} frames")
+            if i >= limits.frames:
+                raise BadValueError(f"{name} is too long: more than {limits.frames:,} frames")
             if i % every == 0:
                 kept.append(frame.reformat(*_smaller(frame.width, frame.height), format="rgb24").to_ndarray())
             if len(kept) == 2 * _KEPT:

@@ -17,6 +17,7 @@ PURPOSES = {
     "transformers": "checks against transformers, models by hf://name",
     "h5py": "weights of Keras",
     "bitsandbytes": "weights of 4 bits on accelerators",
+    "starlette": "serve",
     "optuna": "tune",
     "rdkit": "molecules with RDKit",
     "pycocotools": "COCO's average precision",

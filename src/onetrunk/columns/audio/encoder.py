@@ -107,6 +107,7 @@ class AudioEncoder(Encoder, FileAnswers, Wide):
         picture = resize((255 - 255 * grey).astype(np.uint8), (np.clip(2 * mel.shape[1], 128, 256), 96), "bicubic")
         return {"wav": base64.b64encode(wav(samples, rate)).decode(), "png": as_png(picture)}
 
+    media = "audio"
     suffix = ".wav"
 
     @classmethod

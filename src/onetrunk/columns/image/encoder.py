@@ -116,6 +116,7 @@ class ImageEncoder(PatchEncoder, FileAnswers):
         image.thumbnail((256, 256))
         return {"png": as_png(image)}
 
+    media = "image"
     suffix = ".png"
 
     @classmethod

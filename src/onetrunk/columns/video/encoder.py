@@ -86,6 +86,7 @@ class VideoEncoder(PatchEncoder, FileAnswers):
         moving = png([np.asarray(picture) for picture in pictures], _FRAME_TIME)
         return {"png": base64.b64encode(moving).decode()}
 
+    media = "video"
     suffix = ".png"
 
     @classmethod
