@@ -66,6 +66,8 @@ NOT_A_TYPE = {
     ("training/digits.py", "image"): "the name of the demo's own column",
     ("training/demo.py", "image"): "the name of the demo's own column",
     ("training/dry_run.py", "text"): "the column of a plan without data",
+    ("serving/decisions_route.py", "text"): "a key of OpenAI's parts of messages",
+    ("serving/decisions_route.py", "image"): "the word for pictures of MIME and of System One",
     ("training/stage.py", "date"): "a key of provenance.json",
 }
 

@@ -54,7 +54,7 @@ from onetrunk.evaluation import evidence_folder
 
 small, large, place, above = sys.argv[1:]
 evidence_folder.MAX_JUDGED = 2000  # these two save time; memory does not need them
-inspect.PREPARED = 1000
+inspection.PREPARED = 1000
 
 
 def verbs(data, place):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ import soundfile
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.unpacking import Unpacked
 from onetrunk.media.limits import media_limits
+from onetrunk.media.source import as_file, source_of
 from onetrunk.media.video import container_of, opened_container
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aiff", ".aif", ".au", ".m4a", ".aac")
@@ -43,15 +43,11 @@ def open_audio(value: Any, rate: int | None = None) -> tuple[int, np.ndarray]:
     """
     if isinstance(value, np.ndarray) and rate is not None:
         value = (rate, value)
-    if isinstance(value, dict):
-        value = value["bytes"] if value.get("bytes") is not None else Path(value.get("path") or "")
     if isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], int | np.integer):
         name, own_rate, samples = "the array", int(value[0]), _averaged(np.asarray(value[1]))
-    elif isinstance(value, str | Path | bytes):
-        name = "the bytes" if isinstance(value, bytes) else str(value)
-        own_rate, samples = _decoded(value, name)
     else:
-        raise BadValueError(f"expected a recording, found {type(value).__name__}")
+        source, name = source_of(value, "a recording")
+        own_rate, samples = _decoded(source, name)
     if not _RATES[0] <= own_rate <= _RATES[1]:
         raise BadValueError(f"{name}: {own_rate:,} samples a second; expected {_RATES[0]:,} to {_RATES[1]:,}")
     if len(samples) < _MIN_SECONDS * own_rate:
@@ -76,7 +72,7 @@ def _averaged(array: np.ndarray) -> np.ndarray:
 
 def _decoded(value: str | Path | bytes, name: str) -> tuple[int, np.ndarray]:
     try:
-        with soundfile.SoundFile(io.BytesIO(value) if isinstance(value, bytes) else str(value)) as file:
+        with soundfile.SoundFile(as_file(value)) as file:
             promised = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
             if promised and int(promised[2]) < int(promised[1]) < _UNKNOWN_LENGTH:
                 raise BadValueError(f"{name}: its header promises {int(promised[1]):,} bytes, it holds {promised[2]}")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 
+from onetrunk.training.options import DataOptions
+from onetrunk.verbs.shared import takes
 
+
+@takes(DataOptions, "device")
 def serve(
     models: list[str],
+    options: DataOptions,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
     api_key: str | None = None,
-    device: str = "auto",
     positions: int = 2048,
     repeatable: bool = False,
     quiet: bool = False,
@@ -23,7 +27,6 @@ def serve(
         host: the address to listen on; one that other machines can reach needs --api-key.
         port: the port to listen on; 0 takes a free one.
         api_key: the key that every request must bring; by default ONETRUNK_API_KEY of the environment.
-        device: cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.
         positions: the most tokens and other positions of one row, its answer included.
         repeatable: a row's answer is the same to the last bit whatever else is asked; each row is computed alone.
         quiet: print nothing but the log.
@@ -45,5 +48,7 @@ def serve(
             raise
         raise MissingExtraError(error.name, "serve", "Serving") from None
     key = api_key or os.environ.get("ONETRUNK_API_KEY") or None
-    options = ServeOptions(host=host, port=port, api_key=key, device=device, positions=positions, repeatable=repeatable)
-    serve_folders([models] if isinstance(models, str) else models, options, Printer(quiet))
+    served = ServeOptions(
+        host=host, port=port, api_key=key, device=options.device or "auto", positions=positions, repeatable=repeatable
+    )
+    serve_folders([models] if isinstance(models, str) else models, served, Printer(quiet))

@@ -24,7 +24,7 @@ from onetrunk.columns.families.tokens.special_tokens import OWN, SpecialTokens, 
 from onetrunk.columns.families.tokens.tokenizers import character_tokenizer, train_bpe
 from onetrunk.columns.text.conversations import ANSWERS, has_turns, is_conversation, proper, rendered, replies, turns
 from onetrunk.core.content import Content
-from onetrunk.core.encoder import Gapped, Growth
+from onetrunk.core.encoder import FreeText, Gapped, Growth
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.values import in_memory
 from onetrunk.core.wide import Sparse, Wide, WideFeatures
@@ -38,7 +38,7 @@ _TEXTS_AT_ONCE = 4096  # to the tokenizer
 _WIDE_CHARACTERS = 20_000  # of one text, that a wide read-out sees
 
 
-class TextEncoder(TokenEncoder, Wide, Gapped):
+class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
     """Byte-level BPE, or characters."""
 
     type_name = "text"
