@@ -39,6 +39,8 @@ MAY_IMPORT: dict[tuple[str, str], str] = {}
 
 # (file, literal): why it is not a column type's name there.
 NOT_A_TYPE = {
+    ("sklearn.py", "category"): "what classification asks for, and a dtype of pandas",
+    ("sklearn.py", "number"): "what regression asks for, and what numeric dtypes hold",
     ("core/encoder.py", "text"): "a key of Encoder.show",
     ("columns/audio/encoder.py", "text"): "a key of Encoder.show",
     ("media/video.py", "video"): "the name of an extra",
