@@ -292,7 +292,7 @@ def test_out_of_memory_anywhere(cli_run, monkeypatch: pytest.MonkeyPatch, error:
     def full(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr("onetrunk.training.inspection.read_table", full)
+    monkeypatch.setattr("onetrunk.training.inspect_data.read_table", full)
     expect(cli_run("inspect", "data.csv"), 6, "onetrunk: Out of memory.")
 
 
@@ -300,7 +300,7 @@ def test_other_errors_stay_what_they_are(cli_run, monkeypatch: pytest.MonkeyPatc
     def broken(*args, **kwargs):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("onetrunk.training.inspection.read_table", broken)
+    monkeypatch.setattr("onetrunk.training.inspect_data.read_table", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         cli_run("inspect", "data.csv")
 

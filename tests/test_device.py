@@ -25,9 +25,9 @@ from onetrunk.data.split import Split
 from onetrunk.data.table import Table
 from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.trainer import TrainConfig, Trainer
+from onetrunk.inference.answer_rows import pooled_states
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.model_folder import load
-from onetrunk.inference.predict import pooled_states
 from onetrunk.nn import lora
 from onetrunk.nn.lora import LoRAConfig
 from onetrunk.training.batches import updates_of

@@ -18,7 +18,7 @@ from onetrunk.core.errors import UsageError
 from onetrunk.data.ngrams import character_ngrams, word_ngrams
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.model_folder import Model, Task, load
-from onetrunk.inference.wide import add_wide
+from onetrunk.inference.wide_outputs import add_wide
 from onetrunk.training import beside_wide
 from onetrunk.training.context import RunContext
 from onetrunk.training.recipe import Recipe

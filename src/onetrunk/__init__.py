@@ -38,6 +38,7 @@ VERBS = (
     "predict",
     "generate",
     "embed",
+    "serve",
     "import",
     "export",
     "plan",
@@ -60,7 +61,7 @@ __all__ = [
     "plan",
     "predict",
 ]
-__all__ += ["pretrain", "read", "train", "tune"]
+__all__ += ["pretrain", "read", "serve", "train", "tune"]
 
 _ELSEWHERE = {"load": "onetrunk.inference.model_folder", "read": "onetrunk.data.table"}
 
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from onetrunk.verbs.plan import plan
     from onetrunk.verbs.predict import predict
     from onetrunk.verbs.pretrain import pretrain
+    from onetrunk.verbs.serve import serve
     from onetrunk.verbs.train import train
     from onetrunk.verbs.tune import tune
 

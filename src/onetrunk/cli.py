@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import errno
 import inspect
+import os
 import re
+import signal
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import typer
 
 from onetrunk import VERBS, __version__, verb
 from onetrunk.core.errors import OnetrunkError, ResourceError, UsageError, is_out_of_memory
-from onetrunk.core.terminal import escaped_json, json_line, printable
+from onetrunk.core.terminal import ascii_json, escaped_json, json_line, printable
 
 _OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM)  # a path that nobody can use, or not you
 _OUT_OF_MEMORY = (
     "Out of memory. Give fewer or shorter values (columns.NAME.length), take a smaller model (--size), smaller "
     "micro-batches (--set tokens_per_batch=4096), or a machine with more memory."
 )
+STOPPED = 128 + signal.SIGINT
 _FLAGS = {"start": "--from", "settings": "--set"}  # where the flag's name is not a good name in Python
 
 
@@ -40,11 +43,10 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(ResourceError.exit_code)
-    except KeyboardInterrupt:
-        print("onetrunk: stopped.", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(141)
+    except SystemExit as end:
+        if end.code == STOPPED:  # Typer's answer to Ctrl-C, which is without a word
+            print("onetrunk: stopped.", file=sys.stderr)
+        raise
     except OSError as error:
         if error.errno not in _OF_PATHS:
             raise
@@ -92,13 +94,34 @@ def _command(verb: Callable[..., Any]) -> Callable[..., None]:
                 values[name] = None
         if as_json and "quiet" in values:
             values["quiet"] = True
+        if not values.get("quiet", as_json):
+            _begin(values[name] for name, p in signature.parameters.items() if p.kind != inspect.Parameter.KEYWORD_ONLY)
         result = verb(**values)
-        _show(result, as_json)
+        _print(lambda: _show(result, as_json))
 
     command.__signature__ = inspect.Signature([*parameters, json_flag])  # type: ignore[attr-defined]  # typer reads it
     command.__doc__ = summary
     command.__annotations__ = {p.name: p.annotation for p in [*parameters, json_flag]}
     return command
+
+
+def _begin(sources: Iterable[Any]) -> None:
+    """Says at once what is being opened: importing PyTorch takes seconds on a busy machine."""
+    names = [printable(str(source)) for source in sources if source is not None and os.path.exists(str(source))]
+    if names:
+        print(f"Reading {' and '.join(names)} ...", file=sys.stderr, flush=True)
+
+
+def _print(show: Callable[[], None]) -> None:
+    """Prints a result, all of it; ends where whoever read it has gone (`| head`), or the disk is full."""
+    try:
+        show()
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer goes there at the end
+        if error.errno == errno.EPIPE:
+            sys.exit(141)
+        raise ResourceError(f"The result cannot be printed: {error.strerror}.") from None
 
 
 def _hints(verb: Callable[..., Any], signature: inspect.Signature) -> dict[str, Any]:
@@ -182,7 +205,7 @@ def _show(result: Any, as_json: bool) -> None:
     if hasattr(result, "to_json"):  # a DataFrame
         if as_json:
             result = result.map(lambda v: base64.b64encode(v).decode() if isinstance(v, bytes) else v)
-            print(escaped_json(result.to_json(orient="records", lines=True, force_ascii=False)), end="")
+            _print_json(escaped_json(result.to_json(orient="records", lines=True, force_ascii=False)))
         elif len(result):
             table = result.head(20).map(lambda v: f"{len(v):,} bytes; see --out" if isinstance(v, bytes) else v)
             print(printable(table.to_string()))
@@ -190,8 +213,13 @@ def _show(result: Any, as_json: bool) -> None:
                 print(f"... {len(result):,} rows; --out FILE keeps them all.")
     elif as_json:
         plain = result.as_json() if hasattr(result, "as_json") else result
-        print(json_line(plain))
+        _print_json(json_line(plain) + "\n")
 
 
-if __name__ == "__main__":
-    main()
+def _print_json(text: str) -> None:
+    """As it is where the terminal or file can hold it, else with JSON's own escapes."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = ascii_json(text)
+    sys.stdout.write(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import struct
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from onetrunk.core.content import Role, local_positions
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.media import audio as module
 from onetrunk.media.audio import LogMel, open_audio, resampled, same_loudness, wav
+from onetrunk.media.limits import MediaLimits
 
 Audio = partial(worlds.Sides, "audio")
 
@@ -118,7 +120,8 @@ def test_a_long_recording_is_refused_before_it_is_decoded_whole(monkeypatch: pyt
     silence = encoded(np.zeros(400_000), "FLAC")  # 400,000 samples in a few hundred bytes
     assert len(silence) < 20_000
     monkeypatch.setattr(module, "_BLOCK", 1000)
-    monkeypatch.setattr(module, "_MAX_SAMPLES", 5000)
+    small = MediaLimits(samples=5000)
+    monkeypatch.setattr(module, "media_limits", ContextVar("small", default=small))
     blocks = []
     read = soundfile.SoundFile.read
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda *a, **k: blocks.append(1) or read(*a, **k))

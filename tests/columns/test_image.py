@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.media import image as media
 from onetrunk.media.image import open_image, sheet
+from onetrunk.media.limits import MediaLimits
 
 Image = partial(worlds.Sides, "image")
 
@@ -128,7 +130,8 @@ def test_what_cannot_be_read_says_why(value: Any, reason: str) -> None:
 
 def test_too_many_pixels_are_refused_by_the_header_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = encoded(GREY)
-    monkeypatch.setattr(media, "_MAX_PIXELS", 40)
+    small = MediaLimits(pixels=40)
+    monkeypatch.setattr(media, "media_limits", ContextVar("small", default=small))
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(BadValueError, match="8 × 6 pixels; at most 40"):
         open_image(picture)

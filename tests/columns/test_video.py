@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.media import video as module
 from onetrunk.media.audio import open_audio
+from onetrunk.media.limits import MediaLimits
 from onetrunk.media.video import container_of, open_video
 
 av = pytest.importorskip("av")
@@ -112,10 +114,12 @@ def test_a_broken_frame_refuses_the_film() -> None:
 
 def test_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = film(shades(12))
-    monkeypatch.setattr(module, "_MAX_FRAMES", 5)
+    small = MediaLimits(frames=5)
+    monkeypatch.setattr(module, "media_limits", ContextVar("small", default=small))
     with pytest.raises(BadValueError, match="too long: more than 5 frames"):
         open_video(data)
-    monkeypatch.setattr(module, "_MAX_PIXELS", 1000)
+    small = MediaLimits(pixels=1000)
+    monkeypatch.setattr(module, "media_limits", ContextVar("small", default=small))
     with pytest.raises(BadValueError, match="48 × 32 pixels a frame; at most 1,000"):
         open_video(data)
 

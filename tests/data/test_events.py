@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onetrunk.core.errors import DataError, UsageError
-from onetrunk.data.events import EventsConfig, holds_events, latest_rows, rows_from_events
+from onetrunk.data.event_rows import EventsConfig, holds_events, latest_rows, rows_from_events
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table, infer_types
 from onetrunk.training.open_data import events_of

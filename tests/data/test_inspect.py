@@ -14,7 +14,7 @@ from rich.console import Console
 from onetrunk.core.content import Content
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.registry import column_types
-from onetrunk.data.inspect import in_words, inspect
+from onetrunk.data.inspection import in_words, inspect
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.split import split
 from onetrunk.data.table import Table, infer_types, left_out

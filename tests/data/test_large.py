@@ -20,7 +20,7 @@ from onetrunk.core.values import Chain, Mapped, Repeated, Values, in_memory, of_
 from onetrunk.data import spool
 from onetrunk.data.cache import ColumnCache
 from onetrunk.data.conventions import conventions
-from onetrunk.data.inspect import inspect
+from onetrunk.data.inspection import inspect
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import as_learnt, encode, fit_columns
 from onetrunk.data.readers.cells import MISSING

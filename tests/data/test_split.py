@@ -15,16 +15,12 @@ from onetrunk.data.table import Table
 
 
 class _Any:
-    equal_as_numbers = False
-
     @classmethod
     def fingerprint(cls, value):
         return str(value)
 
 
 class _CaseBlind:
-    equal_as_numbers = False
-
     @classmethod
     def fingerprint(cls, value):
         return value.lower()

@@ -24,7 +24,7 @@ TABLE = """
 import numpy as np
 from onetrunk.data import spool
 from onetrunk.data.cache import ColumnCache
-from onetrunk.data.inspect import inspect
+from onetrunk.data.inspection import inspect
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.seen_rows import record, splits_before
@@ -51,7 +51,7 @@ assert not any(name.split(".")[0] == "torch" for name in sys.modules)
 
 VALUES = """
 import pickle
-from onetrunk.data.inspect import inspect
+from onetrunk.data.inspection import inspect
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.table import Table

@@ -12,7 +12,7 @@ from onetrunk.engine.planning import (
     ACCELERATORS,
     NETWORK,
     Cluster,
-    Step,
+    StepCost,
     best_size,
     compute_optimal,
     kwh,
@@ -28,8 +28,10 @@ COUNTS = Counts(
 )  # fmt: skip
 
 
-def step(**changes: float) -> Step:
-    return Step(**{"counts": COUNTS, "operations": 6e14, "tokens": 1e5, "micro_batches": 1, "averaged": True} | changes)
+def step(**changes: float) -> StepCost:
+    return StepCost(
+        **{"counts": COUNTS, "operations": 6e14, "tokens": 1e5, "micro_batches": 1, "averaged": True} | changes
+    )
 
 
 @pytest.mark.parametrize(

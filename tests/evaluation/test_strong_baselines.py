@@ -16,8 +16,8 @@ from onetrunk.columns.category.encoder import CategoryEncoder
 from onetrunk.columns.category.evaluation import CategoryEvaluation
 from onetrunk.columns.families.baselines.boosting import BoostedClassifier, BoostedRegressor
 from onetrunk.columns.families.baselines.linear import PENALTIES, LinearClassifier, LinearRegressor
+from onetrunk.columns.families.baselines.model_selection import TooLong, climb, log_loss
 from onetrunk.columns.families.baselines.ngram_features import NgramFeatures
-from onetrunk.columns.families.baselines.search import TooLong, climb, log_loss
 from onetrunk.columns.families.baselines.views import Views
 from onetrunk.columns.families.scalar.evaluation import ScalarEvaluation
 from onetrunk.columns.number.encoder import NumberEncoder

@@ -20,7 +20,7 @@ import worlds
 
 from onetrunk.core.calibration import Calibration
 from onetrunk.core.module import Calibrated
-from onetrunk.data.events import EventsConfig
+from onetrunk.data.event_rows import EventsConfig
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model, Task
@@ -83,7 +83,7 @@ def events() -> Model:
 
 
 def _histories(config: EventsConfig) -> dict[str, Any]:
-    from onetrunk.data.events import rows_from_events
+    from onetrunk.data.event_rows import rows_from_events
 
     rows = rows_from_events(Table(dict(SOLD)), config, ["sold"], split=None, ledger=Ledger())
     return {"sold": rows["sold"]}

@@ -17,9 +17,9 @@ from worlds import CASES
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.errors import ModelFileError, UsageError
 from onetrunk.data.ledger import Ledger
-from onetrunk.inference import predict as module
+from onetrunk.inference import answer_rows as module
+from onetrunk.inference.answer_rows import pooled_states
 from onetrunk.inference.model_folder import Model, Task, answer_columns, load
-from onetrunk.inference.predict import pooled_states
 from onetrunk.storage import atomic
 from onetrunk.storage.strict_json import write_json
 

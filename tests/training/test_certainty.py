@@ -22,7 +22,7 @@ from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.record import TaskEvidence
 from onetrunk.evaluation.words import certainty
 from onetrunk.inference.model_folder import Model, Task, load
-from onetrunk.training.calibration import calibrate
+from onetrunk.training.calibrate import calibrate
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import finetune_model
 from onetrunk.training.open_data import open_data

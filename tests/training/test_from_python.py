@@ -19,7 +19,8 @@ from onetrunk.core.events import (
     StageStarted,
     StepDone,
 )
-from onetrunk.evaluation.evidence_folder import Evaluated, evaluate_model
+from onetrunk.evaluation.evidence_folder import evaluate_model
+from onetrunk.evaluation.record import Evaluated
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import finetune_model
 from onetrunk.training.jobs import run_finetuning

@@ -49,12 +49,12 @@ CHILD = (
     + """
 import sys
 import onetrunk
-from onetrunk.data import inspect
+from onetrunk.data import inspection
 from onetrunk.evaluation import evidence_folder
 
 small, large, place, above = sys.argv[1:]
 evidence_folder.MAX_JUDGED = 2000  # these two save time; memory does not need them
-inspect.PREPARED = 1000
+inspection.PREPARED = 1000
 
 
 def verbs(data, place):

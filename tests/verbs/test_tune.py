@@ -16,9 +16,9 @@ import pytest
 import onetrunk
 from onetrunk.core.errors import DataError, UsageError
 from onetrunk.inference.model_folder import Model, load
-from onetrunk.training import tuning
+from onetrunk.training import tune
 from onetrunk.training.options import TrainingOptions
-from onetrunk.training.tuning import memory_bytes, run_tuning
+from onetrunk.training.tune import memory_bytes, run_tuning
 
 pytest.importorskip("optuna")
 
@@ -81,14 +81,14 @@ def test_every_method_makes_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Also from a foundation, without a wide read-out."""
     onetrunk.pretrain(table(), ask=["label"], out=str(tmp_path / "f"), size="nano", settings=QUICK, quiet=True)
     made: dict[str, float] = {}
-    run = tuning.TableRunner.run
+    run = tune.TableRunner.run
 
     def noted(self: Any, settings: Any, seconds: float, report: Any) -> Any:
         outcome = run(self, settings, seconds, lambda loss: None)
         made[settings.method] = outcome.score
         return outcome
 
-    monkeypatch.setattr(tuning.TableRunner, "run", noted)
+    monkeypatch.setattr(tune.TableRunner, "run", noted)
     monkeypatch.setattr("onetrunk.training.search.Search._suggested", _in_turn)
     command(tmp_path / "m", start=str(tmp_path / "f"), settings=[*QUICK, "finetune.wide=false"], trials=4)
     assert set(made) == {"pretrained", "frozen", "lora"} and all(np.isfinite(list(made.values())))
@@ -108,7 +108,7 @@ def test_a_killed_command_goes_on_and_then_there_is_nothing_to_go_on_with(
     class Killed(BaseException):
         pass
 
-    run, made = tuning.TableRunner.run, []
+    run, made = tune.TableRunner.run, []
 
     def once(self: Any, settings: Any, seconds: float, report: Any) -> Any:
         if len(made) == 2:
@@ -117,7 +117,7 @@ def test_a_killed_command_goes_on_and_then_there_is_nothing_to_go_on_with(
         made.append(settings)
         return run(self, settings, seconds, report)
 
-    monkeypatch.setattr(tuning.TableRunner, "run", once)
+    monkeypatch.setattr(tune.TableRunner, "run", once)
     with pytest.raises(Killed):
         command(tmp_path / "m", trials=3)
     assert load(tmp_path / "m").provenance["trial"] in (0, 1), "what was best so far can be used"
@@ -138,7 +138,7 @@ def test_two_commands_share_one_search(tmp_path: Path, monkeypatch: pytest.Monke
     out, place = tmp_path / "m", tmp_path / "m-tuning"
     words = [str(tmp_path / "rows.csv"), "--ask", "label", "--given", "x,y,kind", "--out", str(out), "--size", "nano"]
     words += ["--budget", "100s", "--trials", "3", "--quiet", *(word for each in QUICK for word in ("--set", each))]
-    run, others = tuning.TableRunner.run, []
+    run, others = tune.TableRunner.run, []
 
     def beside_another(self: Any, settings: Any, seconds: float, report: Any) -> Any:
         if not others:
@@ -147,7 +147,7 @@ def test_two_commands_share_one_search(tmp_path: Path, monkeypatch: pytest.Monke
                 time.sleep(0.05)
         return run(self, settings, seconds, report)
 
-    monkeypatch.setattr(tuning.TableRunner, "run", beside_another)
+    monkeypatch.setattr(tune.TableRunner, "run", beside_another)
     command(out, data=str(tmp_path / "rows.csv"), trials=3)
     assert others[0].wait(timeout=200) == 0
     trials = load(out).provenance["trials"]
@@ -158,13 +158,13 @@ def test_two_commands_share_one_search(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_budget_holds_with_evidence_and_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that only trials move."""
     now = [0.0]
-    run = tuning.TableRunner.run
+    run = tune.TableRunner.run
 
     def slow(self: Any, settings: Any, seconds: float, report: Any) -> Any:
         now[0] += seconds
         return run(self, settings, 1.0, report)
 
-    monkeypatch.setattr(tuning.TableRunner, "run", slow)
+    monkeypatch.setattr(tune.TableRunner, "run", slow)
     options = TrainingOptions(
         ask=["label"], given=["x", "y"], out=str(tmp_path / "m"), size="nano", settings=QUICK, budget="60s"
     )

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from onetrunk.core.config import Config
-from onetrunk.core.content import Content, ReadPositions, Role, Segment
+from onetrunk.core.content import Content, ReadPositions, Role, Segment, cut_into_windows, window_counts
 from onetrunk.core.errors import BadValueError
 
 
@@ -69,7 +69,6 @@ class Encoder(ABC):
     ragged: ClassVar[bool] = False  # does one value become a varying number of elements (tokens, patches, steps)?
     divisible: ClassVar[bool] = False  # can some of one value be masked, and can two views of it be made?
     shared: ClassVar[bool] = False  # do columns of this type share one encoder and module unless told otherwise?
-    equal_as_numbers: ClassVar[bool] = False  # do ints and floats have one fingerprint where Python calls them equal?
     costly: ClassVar[bool] = False  # do values take so long to learn from and encode that both are worth keeping?
     notations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # `--types day=date:dmy`: a name to the options it means
 
@@ -195,13 +194,21 @@ class Encoder(ABC):
         column that this one is read on (`ReadsAnother`)."""
         return {}
 
+    @property
+    def window_length(self) -> int | None:
+        """How many elements of a value the trunk sees at once: longer ones are cut into windows. None where no value is
+        cut."""
+        return None
+
     def windows(self, content: Content) -> np.ndarray:
         """How many training windows each value holds, int64 [m]: more than 1 only for what exceeds the context."""
-        return np.ones(len(content), dtype=np.int64)
+        length = self.window_length
+        return np.ones(len(content), dtype=np.int64) if length is None else window_counts(content.lens, length)
 
     def successive_windows(self, content: Content) -> tuple[Content, np.ndarray]:
         """Windows that cover every element of every value once, and whose each is, int64 [w]."""
-        return content, np.arange(len(content))
+        length = self.window_length
+        return (content, np.arange(len(content))) if length is None else cut_into_windows(content, length)
 
     def max_positions(self, content: Content) -> np.ndarray:
         """At most how many positions each value takes in a sequence, int64 [m]."""
@@ -283,6 +290,10 @@ class Ordered(ABC):
         """A finite position. Raises BadValueError with the reason."""
 
 
+class EqualAsNumbers:
+    """Ints and floats have one fingerprint where Python calls them equal."""
+
+
 class ClosedSet(ABC):
     """Answers are of a closed set."""
 
@@ -291,10 +302,15 @@ class ClosedSet(ABC):
         """All of them, in order."""
 
 
-class FileAnswers(ABC):
-    """Each answer is a file of its own in a table of answers (a picture, a film, a sound)."""
+class FreeText:
+    """Values are texts in a person's own words."""
 
-    suffix: ClassVar[str]  # of the file's name
+
+class FileAnswers(ABC):
+    """Values are files; each answer is a file of its own in a table of answers (a picture, a film, a sound)."""
+
+    media: ClassVar[str]  # of its values: the first word of their MIME types
+    suffix: ClassVar[str]  # of the name of an answer's file
 
     @classmethod
     @abstractmethod

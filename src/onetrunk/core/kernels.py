@@ -6,21 +6,16 @@ device and the compiler take.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
-from typing import Literal, ParamSpec, TypeVar
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 Kernels = Literal["auto", "plain"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 _chosen: Kernels = "auto"
-_left_alone: list[Callable[[], None]] = []  # what tells the compiler so, of each function
 
 
 def by_hand(x: Tensor, compiled: bool = False) -> bool:
@@ -38,25 +33,3 @@ def kernels(choice: Kernels) -> Iterator[None]:
         yield
     finally:
         _chosen = before
-
-
-def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
-    """A function that the compiler leaves alone, as by `torch.compiler.disable`, which imports the compiler: a second
-    that only those should wait who compile."""
-    called = [function]
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return called[0](*args, **kwargs)
-
-    def leave_alone() -> None:
-        called[0] = torch.compiler.disable(function)
-
-    _left_alone.append(leave_alone)
-    return call
-
-
-def before_compiling() -> None:
-    """Tells the compiler what it is to leave alone; to be called before anything is compiled."""
-    while _left_alone:
-        _left_alone.pop()()

@@ -154,3 +154,8 @@ def grown(parameter: Tensor, rows: list[list[int]], first: int = 0) -> nn.Parame
     old = parameter.data
     new = [old[chosen].mean(0) if chosen else old[first:].mean(0) for chosen in rows]
     return nn.Parameter(torch.cat([old, torch.stack(new)]))
+
+
+def grown_bias(bias: Tensor, count: int) -> nn.Parameter:
+    """A bias [V] with `count` more at its end: new classes are as likely as the least likely one."""
+    return nn.Parameter(torch.cat([bias.data, bias.data.min().expand(count)]))

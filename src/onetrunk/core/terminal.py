@@ -23,3 +23,8 @@ def json_line(data: Any) -> str:
 def escaped_json(text: str) -> str:
     """JSON whose strings hold such characters as escapes."""
     return _RAW.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def ascii_json(text: str) -> str:
+    """JSON with an escape for every character that is not ASCII: the same values, for an encoding that lacks them."""
+    return re.sub("[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)

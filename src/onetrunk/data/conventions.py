@@ -14,13 +14,13 @@ from onetrunk.data.table import Table
 Options = dict[str, dict[str, Any]]
 
 
-def with_notation(told: str) -> tuple[str, dict[str, Any]]:
+def with_notation(spec: str) -> tuple[str, dict[str, Any]]:
     """`date:dmy` as a type and its options. Raises UsageError that names the nearest notation."""
-    kind, _, name = told.partition(":")
+    kind, _, name = spec.partition(":")
     notations = column_types.get(kind).encoder.notations
     if name and name not in notations:
         known = nearest(name, notations) if notations else " It has none."
-        raise UsageError(f"{told!r}: the type {kind} has no notation {name!r}.{known}")
+        raise UsageError(f"{spec!r}: the type {kind} has no notation {name!r}.{known}")
     return kind, dict(notations[name]) if name else {}
 
 
@@ -36,19 +36,19 @@ def conventions(table: Table, types: Mapping[str, str], options: Mapping[str, Ma
         if encoder.convention.__func__ is Encoder.convention.__func__:  # type: ignore[attr-defined]
             continue
         names = [name for name, its in types.items() if its == kind]
-        found = {name: _of_column(encoder, table, name, {}) for name in names}
+        conventions_of = {name: _of_column(encoder, table, name, {}) for name in names}
         likely: dict[str, Any] = {}
         for name in names:
-            convention = found[name]
+            convention = conventions_of[name]
             likely = (convention.options if convention and convention.sure else {}) | likely
             likely |= {key: value for key, value in out.get(name, {}).items() if value is not None}
         for name in names:
-            convention, told = found[name], out.get(name, {})
+            convention, own_options = conventions_of[name], out.get(name, {})
             if likely and (convention is None or not convention.sure):
                 convention = _of_column(encoder, table, name, likely) or convention
-            if convention is None or (told and convention.options.keys() <= told.keys()):
+            if convention is None or (own_options and convention.options.keys() <= own_options.keys()):
                 continue
-            out[name] = convention.options | told
+            out[name] = convention.options | own_options
             if (note := f"{name}: {convention.message}.") not in table.notes:
                 table.notes.append(note)
     return out

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from onetrunk.core import rng
+from onetrunk.core.encoder import EqualAsNumbers
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import blocks
 
@@ -34,7 +35,7 @@ def fingerprint_keys(values: Sequence[Any], kind: str) -> np.ndarray:
     """Equal for equal values of this column, by the type's own rule, int64 [n]; `NONE` where missing. Of this process
     only."""
     encoder = column_types.get(kind).encoder
-    keys = _number_keys(values) if encoder.equal_as_numbers else None
+    keys = _number_keys(values) if issubclass(encoder, EqualAsNumbers) else None
     return keys_by(values, encoder.fingerprint) if keys is None else keys
 
 

@@ -101,7 +101,7 @@ class _Live(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self._meet((args, kwargs), new=False)
-        made = function(*args, **(kwargs or {}))
+        made = function(*args, **kwargs) if kwargs else function(*args)
         self._meet(made, new=True)
         return made
 

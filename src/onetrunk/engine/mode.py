@@ -15,8 +15,6 @@ from typing import Literal, Self
 import torch
 from torch import nn
 
-from onetrunk.core.kernels import before_compiling
-
 Choice = Literal["auto", "bf16", "fp32"]
 Compile = bool | Literal["auto"]
 Blocks = Sequence[nn.Module]
@@ -140,8 +138,6 @@ def set_compiled(blocks: Blocks, on: bool) -> None:
     torch.use_deterministic_algorithms(on, warn_only=True)
     # With NaN, all that is made: a tenth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if on:
-        before_compiling()
     for block in blocks:
         if on:
             block.compile()

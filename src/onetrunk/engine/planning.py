@@ -83,7 +83,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepCost:
     """One step of a run: what its largest micro-batch takes (`counts`), and all of it."""
 
     counts: Counts
@@ -93,7 +93,7 @@ class Step:
     averaged: bool  # is an average of the weights kept?
 
 
-def memory(step: Step, process: float, devices: int = 1) -> dict[str, float]:
+def memory(step: StepCost, process: float, devices: int = 1) -> dict[str, float]:
     """Bytes on each device at the worst moment, by term; weights and what follows them are spread over the devices
     (fully sharded, arXiv 1910.02054). `peak` is less than the sum: gradients come as activations go, and what passes
     and update need is not needed together."""
@@ -112,7 +112,7 @@ def memory(step: Step, process: float, devices: int = 1) -> dict[str, float]:
     return {"process": process, **kept, **terms, "peak": peak}
 
 
-def seconds_on(cluster: Cluster, step: Step, efficiency: float) -> dict[str, float]:
+def seconds_on(cluster: Cluster, step: StepCost, efficiency: float) -> dict[str, float]:
     """Seconds of a step, by what takes them. Devices share the micro-batches and the update; weights are fetched twice
     and gradients sent once for every micro-batch, in bf16, while products run."""
     device, n, c = cluster.device, cluster.devices, step.counts

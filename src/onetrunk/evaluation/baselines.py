@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.columns.families.baselines.search import Deadline, TooLong
+from onetrunk.columns.families.baselines.model_selection import Deadline, TooLong
 from onetrunk.columns.families.baselines.views import Views
 from onetrunk.core.answer import Answer
 from onetrunk.core.encoder import Encoder, Prompted

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.columns.families.baselines.search import TooLong
+from onetrunk.columns.families.baselines.model_selection import TooLong
 from onetrunk.columns.families.baselines.views import Views
 from onetrunk.core.answer import Answer
 from onetrunk.core.encoder import class_names

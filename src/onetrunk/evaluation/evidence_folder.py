@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from onetrunk.core.errors import DataError
-from onetrunk.core.events import Event, LedgerLine, Listener, ignore
+from onetrunk.core.events import LedgerLine, Listener, ignore
 from onetrunk.core.values import present
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
@@ -18,23 +17,13 @@ from onetrunk.engine.log import read_records
 from onetrunk.evaluation import card, report
 from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline
 from onetrunk.evaluation.gather import gather_evidence
-from onetrunk.evaluation.record import Evidence, Origin
+from onetrunk.evaluation.record import Evaluated, Evidence, Origin
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.storage import atomic
 
 MAX_JUDGED = 100_000  # held-out rows: 95 % intervals of a share are then at most .6 % wide
 MAX_COMPARED = 200_000  # training rows that simple models learn from
 JUDGED = "judge"  # names the sample of them, where there are more
-
-
-@dataclass(frozen=True)
-class Evaluated(Event):
-    """A model has been judged."""
-
-    evidence: Evidence
-
-    def as_json(self) -> dict[str, Any]:
-        return {"event": "Evaluated", "evidence": self.evidence.as_json()}
 
 
 def evaluate_model(
@@ -48,12 +37,12 @@ def evaluate_model(
     ledger: Ledger | None = None,
     beside: dict[str, Model] | None = None,
     baseline_seconds: float = BASELINE_SECONDS,
-    rivals: Mapping[str, Mapping[str, Baseline]] | None = None,
+    fitted_baselines: Mapping[str, Mapping[str, Baseline]] | None = None,
     on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
     was lost on the way to these rows; models `beside`, by name, are asked what their own tasks are. The baselines of
-    a task take at most about `baseline_seconds`, besides `rivals` that have answered these rows before."""
+    a task take at most about `baseline_seconds`, besides `fitted_baselines` that have answered these rows before."""
     tasks = judged_tasks(model.tasks, test)
     ledger = ledger if ledger is not None else Ledger()
     test, train = _bounded(test, train, [model, *(beside or {}).values()], ledger)
@@ -80,7 +69,7 @@ def evaluate_model(
         histories=_histories(folder, model),
         seed=seed,
         baseline_seconds=baseline_seconds,
-        rivals=rivals,
+        fitted_baselines=fitted_baselines,
         on_event=on_event,
     )
     for task in evidence.tasks:

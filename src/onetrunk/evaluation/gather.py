@@ -33,11 +33,12 @@ _DIGITS = 5  # of a fraction in a sample
 _FEWEST_EXACT = 0.05  # below, answers are near or far rather than right or wrong
 
 Columns = Mapping[str, Sequence[Any]]
-Beside = Mapping[str, tuple["Model", Mapping[str, Sequence[str]]]]  # name to a model, and asked columns to given ones
+# Name to a model, and its asked columns to given ones.
+Beside = Mapping[str, tuple["JudgedModel", Mapping[str, Sequence[str]]]]
 _Group = tuple[str, bool | None, np.ndarray]  # heading, whether these are right, rows
 
 
-class Model(Protocol):
+class JudgedModel(Protocol):
     """What evidence needs of a model. Missing values are None."""
 
     def encoder(self, column: str) -> Encoder: ...
@@ -54,7 +55,7 @@ class Model(Protocol):
 
 
 def gather_evidence(
-    model: Model,
+    model: JudgedModel,
     test: Columns,
     tasks: Sequence[tuple[Sequence[str], str]],
     *,
@@ -67,7 +68,7 @@ def gather_evidence(
     seed: int = 0,
     samples: int = 6,
     baseline_seconds: float = BASELINE_SECONDS,
-    rivals: Mapping[str, Mapping[str, Baseline]] | None = None,
+    fitted_baselines: Mapping[str, Mapping[str, Baseline]] | None = None,
     on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for each (given, ask) on the held-out rows.
@@ -75,8 +76,9 @@ def gather_evidence(
     `encoded` are the held-out rows, where the model has encoded them before. `train` holds the training rows, for the
     simple baselines (None: none). Models `beside` are compared like baselines in what they are asked too, unless it is
     judged by its likelihood. `histories` are the records of metrics.jsonl by stage, for the curves. `samples` rows of
-    each kind are kept to be shown. The baselines of a task take at most about `baseline_seconds`, besides `rivals`
-    of each asked column that have answered before; `on_event` hears of each. Raises DataError when no row has a truth.
+    each kind are kept to be shown. The baselines of a task take at most about `baseline_seconds`; `fitted_baselines`
+    of each asked column have answered these rows before. `on_event` hears of each. Raises DataError when no row has a
+    truth.
     """
     evidence = Evidence(name, [], origin or Origin(seed=seed))
     for stage, records in (histories or {}).items():
@@ -86,7 +88,7 @@ def gather_evidence(
     for number, (given, ask) in enumerate(tasks):
         task, answers_figure = _evaluate_task(
             model, test, encoded, list(given), ask, train, beside or {}, seed, samples, baseline_seconds,
-            (rivals or {}).get(ask, {}), on_event,
+            (fitted_baselines or {}).get(ask, {}), on_event,
         )  # fmt: skip
         task.label = f"{number + 1}-{_slug(ask)}"
         evidence.tasks.append(task)
@@ -96,7 +98,7 @@ def gather_evidence(
 
 
 def _evaluate_task(
-    model: Model,
+    model: JudgedModel,
     test: Columns,
     encoded: Store | None,
     given: list[str],
@@ -106,7 +108,7 @@ def _evaluate_task(
     seed: int,
     n_samples: int,
     baseline_seconds: float,
-    rivals: Mapping[str, Baseline],
+    fitted_baselines: Mapping[str, Baseline],
     on_event: Listener,
 ) -> tuple[TaskEvidence, dict[str, bytes]]:
     encoder, evaluation = model.encoder(ask), model.evaluation(ask)
@@ -159,7 +161,7 @@ def _evaluate_task(
         evaluations = {name: model.evaluation(name) for name in known}
         baselines = run_baselines(
             evaluations, evaluation, known, held_out, answered, truths,
-            seconds=baseline_seconds, known=rivals, on_event=on_event, name=ask,
+            seconds=baseline_seconds, known=fitted_baselines, on_event=on_event, name=ask,
         )  # fmt: skip
         task.baselines = [_result(name, baseline, judge, score, draws) for name, baseline in baselines.items()]
     for name, (other, tasks) in beside.items():
@@ -237,7 +239,7 @@ def _ece(
 
 
 def _answered(
-    other: Model, model: Model, columns: Columns, ask: str, given: Sequence[str], truths: Sequence[Any]
+    other: JudgedModel, model: JudgedModel, columns: Columns, ask: str, given: Sequence[str], truths: Sequence[Any]
 ) -> Baseline:
     """Another model's answers to the same rows, judged alike."""
     if class_names(other.encoder(ask)) != class_names(model.encoder(ask)):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from onetrunk.core.errors import ModelFileError
+from onetrunk.core.events import Event
 from onetrunk.evaluation.intervals import Interval
 
 FORMAT = 2
@@ -167,3 +168,13 @@ def _finite(data: Any) -> Any:
     if isinstance(data, float):
         return data if math.isfinite(data) else None
     return data
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """A model has been judged."""
+
+    evidence: Evidence
+
+    def as_json(self) -> dict[str, Any]:
+        return {"event": "Evaluated", "evidence": self.evidence.as_json()}

@@ -15,9 +15,9 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.data.pack import assemble
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
+from onetrunk.inference.answer_rows import batches
 from onetrunk.inference.given import GivenRows
 from onetrunk.inference.model_folder import Model
-from onetrunk.inference.predict import batches
 
 Pool = Literal["mean", "cls", "last"]
 

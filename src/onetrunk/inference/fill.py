@@ -16,8 +16,8 @@ from onetrunk.core.module import Filling
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
+from onetrunk.inference.answer_rows import batches
 from onetrunk.inference.given import GivenRows
-from onetrunk.inference.predict import batches
 from onetrunk.model import FoundationModel
 
 

@@ -13,7 +13,7 @@ from onetrunk.core.content import Role
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
-from onetrunk.inference.predict import batches
+from onetrunk.inference.answer_rows import batches
 from onetrunk.model import FoundationModel
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,19 +20,19 @@ from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.module import Calibrated, ColumnModule
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import Values
-from onetrunk.data.events import EventsConfig, holds_events, latest_rows
-from onetrunk.data.events import rows_from_events as make_rows
+from onetrunk.data.event_rows import EventsConfig, holds_events, latest_rows
+from onetrunk.data.event_rows import rows_from_events as make_rows
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import as_learnt, cells_of, encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table, read
 from onetrunk.engine.runtime import Runtime
 from onetrunk.inference import adapter as adapters
+from onetrunk.inference.answer_rows import answer
 from onetrunk.inference.fill import fill
 from onetrunk.inference.likelihood import row_losses
-from onetrunk.inference.predict import answer
 from onetrunk.inference.session import Request
-from onetrunk.inference.wide import add_wide
+from onetrunk.inference.wide_outputs import add_wide
 from onetrunk.model import FoundationModel
 from onetrunk.model.wide import WideReadout, WideShape
 from onetrunk.nn import lora
@@ -40,6 +40,9 @@ from onetrunk.storage import atomic, hub
 from onetrunk.storage.names import file_name
 from onetrunk.storage.strict_json import read_json, write_json
 from onetrunk.storage.tensors import load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MOST_CLASS_COLUMNS = 20  # a table of answers has one probability column a class up to here
 _EARLIER_NAMES = {"given": "attention", "fold": "events"}  # of keys of onetrunk.json, in folders of this format
@@ -88,8 +91,10 @@ class Model:
             raise unknown("column", column, self.columns)
         return self.columns[column]
 
-    def task(self, ask: Sequence[str] | None = None, given: Sequence[str] | None = None) -> Task:
-        """The task with these asked columns, or the folder's first; by default every other column it knows is given."""
+    def task(self, ask: Sequence[str] | str | None = None, given: Sequence[str] | str | None = None) -> Task:
+        """The task with these asked columns, or the folder's first; by default every other column it knows is given.
+        One column's name is a list of one."""
+        ask, given = ([names] if isinstance(names, str) else names for names in (ask, given))
         for name in [*(ask or []), *(given or [])]:
             self._known(name)
         known = next((t for t in self.tasks if ask is None or set(ask) <= set(t.ask)), None)
@@ -233,7 +238,7 @@ class Model:
         add_wide(self.network, store, given, ask)
         return row_losses(self.network, store, list(given), ask)
 
-    def predict(self, rows: Any, ask: str | Sequence[str] | None = None, **options: Any) -> Any:
+    def predict(self, rows: Any, ask: str | Sequence[str] | None = None, **options: Any) -> pd.DataFrame:
         """Answers as a pandas DataFrame, one row each: the value, its probability, every class's, an interval.
         In the rows' order, with the index of a DataFrame, so that `rows.join(answers)` fits.
 
@@ -241,7 +246,7 @@ class Model:
         """
         import pandas as pd
 
-        asked = self.task([ask] if isinstance(ask, str) else ask).ask
+        asked = self.task(ask).ask
         table = self.to_answer(read(rows, missing=self.missing), asked, Ledger())
         out = self.whose(table)
         for name in asked:

@@ -18,8 +18,8 @@ from onetrunk.columns.text.conversations import ANSWERS, is_conversation
 from onetrunk.columns.text.encoder import TextEncoder
 from onetrunk.core.errors import EvidenceError, MissingExtraError, UsageError
 from onetrunk.inference.model_folder import Model
-from onetrunk.interop.huggingface.outward import Written, as_checkpoint
-from onetrunk.interop.huggingface.own_answers import logits_of
+from onetrunk.interop.huggingface.reference_logits import logits_of
+from onetrunk.interop.huggingface.to_checkpoint import Written, as_checkpoint
 from onetrunk.interop.huggingface.tokenizers import LLAMA3_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
 from onetrunk.interop.huggingface.writer import chat_template
 from onetrunk.interop.parity import Parity
@@ -127,10 +127,10 @@ def _arrays(made: Written, kind: _Kind) -> dict[str, np.ndarray]:
 
 def _splits(encoder: TextEncoder) -> str | None:
     """What llama.cpp calls the way in which the tokenizer splits a text, if it knows it."""
-    told = json.loads(encoder.tokenizer.to_str())
-    if told["model"]["type"] != "BPE" or told["model"].get("byte_fallback") or encoder.options.unit != "bpe":
+    spec = json.loads(encoder.tokenizer.to_str())
+    if spec["model"]["type"] != "BPE" or spec["model"].get("byte_fallback") or encoder.options.unit != "bpe":
         return None
-    steps = told["pre_tokenizer"] or {}
+    steps = spec["pre_tokenizer"] or {}
     steps = steps.get("pretokenizers") or [steps]
     if not any(step.get("type") == "ByteLevel" and not step.get("add_prefix_space") for step in steps):
         return None
@@ -141,8 +141,8 @@ def _splits(encoder: TextEncoder) -> str | None:
 
 
 def _add_tokenizer(out: Any, encoder: TextEncoder, splits: str, kinds: Any) -> None:
-    told, special = json.loads(encoder.tokenizer.to_str()), encoder.special
-    added = {token["id"]: token["special"] for token in told["added_tokens"]}
+    spec, special = json.loads(encoder.tokenizer.to_str()), encoder.special
+    added = {token["id"]: token["special"] for token in spec["added_tokens"]}
     tokens = dict(sorted((i, token) for token, i in encoder.tokenizer.get_vocab().items()))
     types = {None: kinds.NORMAL, True: kinds.CONTROL, False: kinds.USER_DEFINED}
     every = range(encoder.size)  # rows of the table that no token has are spare
@@ -150,7 +150,7 @@ def _add_tokenizer(out: Any, encoder: TextEncoder, splits: str, kinds: Any) -> N
     out.add_tokenizer_pre(splits)
     out.add_token_list([tokens.get(i, f"[PAD{i}]") for i in every])
     out.add_token_types([types[added.get(i)] if i in tokens else kinds.UNUSED for i in every])
-    out.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in told["model"]["merges"]])
+    out.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in spec["model"]["merges"]])
     out.add_bos_token_id(special.start)
     out.add_eos_token_id(special.end)
     if special.unknown >= 0:
@@ -173,19 +173,19 @@ def _compare_file(parity: Parity, model: Model, ask: str, path: Path) -> None:
     gguf = _library()
     made, encoder, reader = as_checkpoint(model, ask), _text(model, ask), gguf.GGUFReader(path)
     arrays = _arrays(made, _KINDS[made.kind])
-    found = {tensor.name: np.asarray(tensor.data) for tensor in reader.tensors}
-    parity.same("the list of tensors", sorted(arrays), sorted(found))
-    for name in arrays.keys() & found.keys():
-        if not np.array_equal(arrays[name].ravel(), found[name].ravel()):
+    in_file = {tensor.name: np.asarray(tensor.data) for tensor in reader.tensors}
+    parity.same("the list of tensors", sorted(arrays), sorted(in_file))
+    for name in arrays.keys() & in_file.keys():
+        if not np.array_equal(arrays[name].ravel(), in_file[name].ravel()):
             parity.faults.append(f"the tensor {name} holds other numbers")
-    said = {name: field.contents() for name, field in reader.fields.items()}
+    fields = {name: field.contents() for name, field in reader.fields.items()}
     tokens = {i: token for token, i in encoder.tokenizer.get_vocab().items()}
-    kept = [token for i, token in enumerate(said["tokenizer.ggml.tokens"]) if i in tokens]
+    kept = [token for i, token in enumerate(fields["tokenizer.ggml.tokens"]) if i in tokens]
     parity.same("the list of tokens", [tokens[i] for i in sorted(tokens)], kept)
     for name, value in [("bos_token_id", encoder.special.start), ("eos_token_id", encoder.special.end),
                         ("add_bos_token", _begins(encoder)), ("pre", _splits(encoder))]:  # fmt: skip
-        parity.same(f"tokenizer.ggml.{name}", value, said.get(f"tokenizer.ggml.{name}"))
-    parity.same("the chat template", chat_template(encoder), said.get("tokenizer.chat_template"))
+        parity.same(f"tokenizer.ggml.{name}", value, fields.get(f"tokenizer.ggml.{name}"))
+    parity.same("the chat template", chat_template(encoder), fields.get("tokenizer.chat_template"))
 
 
 def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
@@ -205,7 +205,7 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
         if not ids or len(ids) + _NEW_TOKENS > encoder.options.length:
             continue  # nothing to go on from, or no room to
         own: list[int] = []
-        found: list[int] = []
+        in_file: list[int] = []
         gap = float("inf")
         for _ in range(_NEW_TOKENS):
             logits = logits_of(model, ask, ids).log_softmax(-1)[-1].numpy()
@@ -213,15 +213,15 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
             if told := _likeliest(server, prompt):
                 ours.append(logits[list(told)])
                 theirs.append(list(told.values()))
-                found.append(next(iter(told)))
-                gap = float(logits[own[-1]] - logits[found[-1]]) / (float(np.sqrt(np.mean(ours[-1] ** 2))) or 1.0)
+                in_file.append(next(iter(told)))
+                gap = float(logits[own[-1]] - logits[in_file[-1]]) / (float(np.sqrt(np.mean(ours[-1] ** 2))) or 1.0)
             else:
-                found.append(own[-1])
-            if own != found:
+                in_file.append(own[-1])
+            if own != in_file:
                 break
             ids = [*ids, own[-1]]
             prompt = ids
-        parity.answer((own, encoder.decode(own)), (found, encoder.decode(found)), gap)
+        parity.answer((own, encoder.decode(own)), (in_file, encoder.decode(in_file)), gap)
     if not ours:
         raise EvidenceError("llama.cpp wrote nothing after any row: it could not be checked. Nothing was written.")
     parity.add(np.concatenate(ours), np.concatenate(theirs))

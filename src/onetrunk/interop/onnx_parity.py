@@ -18,8 +18,8 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
+from onetrunk.inference.answer_rows import answer, pooled_states
 from onetrunk.inference.model_folder import Model
-from onetrunk.inference.predict import answer, pooled_states
 from onetrunk.interop.onnx import COLUMNS, EMBEDDING, FILE, Graph, LanguageModel, OneShot, graph_of, read_encoders
 from onetrunk.interop.parity import Parity
 from onetrunk.storage.strict_json import read_json
@@ -33,15 +33,16 @@ def compare(model: Model, ask: str | None, given: Sequence[str], table: Table, p
     except (OnetrunkError, KeyError, TypeError, ValueError, AttributeError) as error:
         parity.faults.append(f"the files beside {FILE} describe no columns: {error}")
         return parity
-    shown = [column for column in columns if column.name in given or column.name in table.columns]
-    store = encode(table, shown, model.network.encoders, Ledger())
-    theirs = encode(table, shown, {column.key: read[column.name] for column in shown}, Ledger())
-    for column, ours, other in zip(shown, store.contents, theirs.contents, strict=True):
+    encoded_columns = [column for column in columns if column.name in given or column.name in table.columns]
+    store = encode(table, encoded_columns, model.network.encoders, Ledger())
+    theirs = encode(table, encoded_columns, {column.key: read[column.name] for column in encoded_columns}, Ledger())
+    for column, ours, other in zip(encoded_columns, store.contents, theirs.contents, strict=True):
         if not _alike(ours, other):
             parity.faults.append(f"the files make something else of the values of {column.name!r}")
     for column in columns:
-        calibration, said = model.calibration(column.name), read_json(place / COLUMNS)[column.name].get("spread")
-        parity.same(f"the spread of {column.name!r}", None if calibration is None else calibration.spread, said)
+        calibration = model.calibration(column.name)
+        spread = None if calibration is None else calibration.spread
+        parity.same(f"the spread of {column.name!r}", spread, read_json(place / COLUMNS)[column.name].get("spread"))
     if not parity.faults:
         graph, feeds = graph_of(model, ask, given, store)
         outputs = _compare_numbers(parity, graph, feeds, place / FILE)
@@ -82,11 +83,12 @@ def _compare_numbers(
 
 def _compare_tokens(parity: Parity, ours: np.ndarray, theirs: np.ndarray) -> None:
     """The likeliest token after each of a text's: one answer, the text."""
-    own, found = ours.argmax(-1).ravel(), theirs.argmax(-1).ravel()
-    flat = ours.reshape(len(own), -1)
-    places = np.arange(len(own))
-    lost = (flat[places, own] - flat[places, found]).max() / (float(np.sqrt(np.mean(flat**2))) or 1.0)
-    parity.answer(own.tolist(), found.tolist(), float(lost))
+    our_tokens, their_tokens = ours.argmax(-1).ravel(), theirs.argmax(-1).ravel()
+    flat = ours.reshape(len(our_tokens), -1)
+    positions = np.arange(len(our_tokens))
+    size = float(np.sqrt(np.mean(flat**2))) or 1.0
+    lost = (flat[positions, our_tokens] - flat[positions, their_tokens]).max() / size
+    parity.answer(our_tokens.tolist(), their_tokens.tolist(), float(lost))
 
 
 def _compare_answers(

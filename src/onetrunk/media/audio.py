@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 from collections.abc import Iterable
@@ -17,10 +16,11 @@ import soundfile
 
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.unpacking import Unpacked
+from onetrunk.media.limits import media_limits
+from onetrunk.media.source import as_file, source_of
 from onetrunk.media.video import container_of, opened_container
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aiff", ".aif", ".au", ".m4a", ".aac")
-_MAX_SAMPLES = 200_000_000  # decoded, all channels together: an hour in stereo at 22 kHz and more
 _BLOCK = 1 << 20
 _RATES = (1_000, 768_000)
 _MIN_SECONDS = 0.01
@@ -43,15 +43,11 @@ def open_audio(value: Any, rate: int | None = None) -> tuple[int, np.ndarray]:
     """
     if isinstance(value, np.ndarray) and rate is not None:
         value = (rate, value)
-    if isinstance(value, dict):
-        value = value["bytes"] if value.get("bytes") is not None else Path(value.get("path") or "")
     if isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], int | np.integer):
         name, own_rate, samples = "the array", int(value[0]), _averaged(np.asarray(value[1]))
-    elif isinstance(value, str | Path | bytes):
-        name = "the bytes" if isinstance(value, bytes) else str(value)
-        own_rate, samples = _decoded(value, name)
     else:
-        raise BadValueError(f"expected a recording, found {type(value).__name__}")
+        source, name = source_of(value, "a recording")
+        own_rate, samples = _decoded(source, name)
     if not _RATES[0] <= own_rate <= _RATES[1]:
         raise BadValueError(f"{name}: {own_rate:,} samples a second; expected {_RATES[0]:,} to {_RATES[1]:,}")
     if len(samples) < _MIN_SECONDS * own_rate:
@@ -76,7 +72,7 @@ def _averaged(array: np.ndarray) -> np.ndarray:
 
 def _decoded(value: str | Path | bytes, name: str) -> tuple[int, np.ndarray]:
     try:
-        with soundfile.SoundFile(io.BytesIO(value) if isinstance(value, bytes) else str(value)) as file:
+        with soundfile.SoundFile(as_file(value)) as file:
             promised = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
             if promised and int(promised[2]) < int(promised[1]) < _UNKNOWN_LENGTH:
                 raise BadValueError(f"{name}: its header promises {int(promised[1]):,} bytes, it holds {promised[2]}")
@@ -100,11 +96,11 @@ def _size(value: str | Path | bytes) -> int:
 
 def _within_bounds(blocks: Iterable[np.ndarray], name: str, unpacked: Unpacked) -> np.ndarray:
     """Blocks [n, channels] up to the first empty one, averaged and joined."""
-    means, total = [], 0
+    means, total, most = [], 0, media_limits.get().samples
     for block in takewhile(len, blocks):
         total += block.size
-        if total > _MAX_SAMPLES:
-            raise BadValueError(f"{name} is too long: more than {_MAX_SAMPLES:,} samples, all channels together")
+        if total > most:
+            raise BadValueError(f"{name} is too long: more than {most:,} samples, all channels together")
         if (bomb := unpacked.bomb(block.nbytes)) is not None:
             raise BadValueError(f"{name}: {bomb}")
         means.append(block.mean(1))

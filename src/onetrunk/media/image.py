@@ -14,12 +14,13 @@ from PIL import ExifTags, ImageOps
 from PIL import Image as Pillow
 
 from onetrunk.core.errors import BadValueError
+from onetrunk.media.limits import media_limits
+from onetrunk.media.source import as_file, source_of
 
 Image = Pillow.Image
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-_MAX_PIXELS = 100_000_000
 
 
 def open_image(value: Any) -> Pillow.Image:
@@ -31,17 +32,13 @@ def open_image(value: Any) -> Pillow.Image:
         return _plain(value)
     if isinstance(value, np.ndarray):
         return _from_array(value)
-    if isinstance(value, dict):
-        value = value["bytes"] if value.get("bytes") is not None else Path(value.get("path") or "")
-    if not isinstance(value, str | Path | bytes):
-        raise BadValueError(f"expected an image, found {type(value).__name__}")
-    name = "the bytes" if isinstance(value, bytes) else str(value)
+    source, name = source_of(value, "an image")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Pillow.DecompressionBombWarning)
-            image = Pillow.open(io.BytesIO(value) if isinstance(value, bytes) else value, formats=FORMATS)
-            if image.width * image.height > _MAX_PIXELS:
-                raise BadValueError(f"{name}: {image.width} × {image.height} pixels; at most {_MAX_PIXELS:,}")
+            image = Pillow.open(as_file(source), formats=FORMATS)
+            if image.width * image.height > (most := media_limits.get().pixels):
+                raise BadValueError(f"{name}: {image.width} × {image.height} pixels; at most {most:,}")
             image.load()
     except BadValueError:
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.errors import BadValueError, MissingExtraError
+from onetrunk.media.limits import media_limits
+from onetrunk.media.source import as_file, source_of
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".flv", ".mpg", ".mpeg", ".ogv")
 MAX_SIDE = 256  # pixels: what is larger is made smaller while reading
 _MAX_PIXELS = 40_000_000  # of one frame
-_MAX_FRAMES = 200_000  # of one film: two hours at 25 a second
 _KEPT = 64  # frames kept while reading, at least: every frame at first, then every other, every fourth, ...
 
 # Where in a file which bytes stand, and FFmpeg's name for that. Playlists, which name other files, are not among them.
@@ -49,7 +49,7 @@ def opened_container(value: str | Path | bytes, kind: str, name: str) -> Iterato
     except ImportError:
         raise MissingExtraError("av", "video", f"Reading {name}") from None
     try:
-        with av.open(io.BytesIO(value) if isinstance(value, bytes) else str(value), format=kind) as container:
+        with av.open(as_file(value), format=kind) as container:
             yield container
     except av.FFmpegError as error:
         reason = (error.strerror or type(error).__name__).lower()
@@ -65,28 +65,25 @@ def open_video(value: Any) -> np.ndarray:
     """
     if isinstance(value, np.ndarray):
         return frames_of(value)
-    if isinstance(value, dict):
-        value = value["bytes"] if value.get("bytes") is not None else Path(value.get("path") or "")
-    if not isinstance(value, str | Path | bytes):
-        raise BadValueError(f"expected a film, found {type(value).__name__}")
-    name = "the bytes" if isinstance(value, bytes) else str(value)
+    source, name = source_of(value, "a film")
     try:
-        kind = container_of(value)
+        kind = container_of(source)
     except OSError:
         raise BadValueError(f"{name}: no such file") from None
     if kind is None:
         raise BadValueError(f"{name} is not a film of a known kind")
-    with opened_container(value, kind, name) as film:
+    with opened_container(source, kind, name) as film:
         if not film.streams.video:
             raise BadValueError(f"{name} has no picture")
         stream = film.streams.video[0]
-        if stream.width * stream.height > _MAX_PIXELS:
-            raise BadValueError(f"{name}: {stream.width} × {stream.height} pixels a frame; at most {_MAX_PIXELS:,}")
+        limits = media_limits.get()
+        if stream.width * stream.height > (most := min(_MAX_PIXELS, limits.pixels)):
+            raise BadValueError(f"{name}: {stream.width} × {stream.height} pixels a frame; at most {most:,}")
         kept: list[np.ndarray] = []
         every = 1
         for i, frame in enumerate(film.decode(stream)):
-            if i >= _MAX_FRAMES:
-                raise BadValueError(f"{name} is too long: more than {_MAX_FRAMES:,} frames")
+            if i >= limits.frames:
+                raise BadValueError(f"{name} is too long: more than {limits.frames:,} frames")
             if i % every == 0:
                 kept.append(frame.reformat(*_smaller(frame.width, frame.height), format="rgb24").to_ndarray())
             if len(kept) == 2 * _KEPT:

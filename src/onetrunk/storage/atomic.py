@@ -73,8 +73,8 @@ def add_files(path: str | Path, write: Callable[[Path], None]) -> None:
             made = staging / name
             if name == CARD and made.exists() and _edited(path / name, entry):
                 made.rename(made.with_name(f"{made.stem}.new{made.suffix}"))
-            told = name == CARD or name.startswith(EVIDENCE)
-            if not made.exists() and not (told and not (path / name).exists()):
+            is_evidence = name == CARD or name.startswith(EVIDENCE)
+            if not made.exists() and not (is_evidence and not (path / name).exists()):
                 made.parent.mkdir(parents=True, exist_ok=True)
                 os.link(path / name, made)
                 kept[name] = entry

@@ -30,20 +30,20 @@ from onetrunk.data.table import Table
 from onetrunk.engine.trainer import TrainResult
 from onetrunk.evaluation.baselines import BASELINE_SECONDS
 from onetrunk.evaluation.evidence_folder import JUDGED, MAX_COMPARED, MAX_JUDGED
-from onetrunk.evaluation.rivals import Rivals
+from onetrunk.evaluation.fitted_baselines import FittedBaselines
+from onetrunk.inference.answer_rows import answer
 from onetrunk.inference.likelihood import reads_of, row_losses
 from onetrunk.inference.model_folder import Model, Task
-from onetrunk.inference.predict import answer
-from onetrunk.inference.wide import add_wide
+from onetrunk.inference.wide_outputs import add_wide
 from onetrunk.model.wide import WideReadout
-from onetrunk.training.allowance import Allowance
-from onetrunk.training.calibration import calibrate, calibrate_held_out
+from onetrunk.training.calibrate import calibrate, calibrate_held_out
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import Choice, FineTuned, labelled_rows, tune, validation_rows
 from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.select import choosing_metric, validator
 from onetrunk.training.stage import encode_rows, new_model, provenance, untrained
+from onetrunk.training.time_budget import TimeBudget
 from onetrunk.training.trials import Trial, TrialSettings, mean_and_error
 from onetrunk.training.wide import FittedWide, Rows, fit_wide, wide_rows
 
@@ -51,8 +51,8 @@ _LABELLED = 0.9  # share of the training rows that have their answers
 _SURE = 1.64  # standard errors: chance alone gains more once in twenty times
 _MIN_JUDGED = 50  # rows that can say whether the trunk gains
 _PATIENCE = 5  # validations
-_RIVALS_SHARE, _RIVALS_SECONDS = 0.04, 12.0  # of the time, and at most: for the baselines that come first,
-_RIVALS_AGAIN = 0.2  # of the time that is left when the model is usable, for those that had none before
+_BASELINES_SHARE, _BASELINES_SECONDS = 0.04, 12.0  # of the time, and at most: for the baselines that come first,
+_BASELINES_AGAIN = 0.2  # of the time that is left when the model is usable, for those that had none before
 _FIRST_SHARE, _FIRST_SECONDS = 0.1, 30.0  # the first wide fit,
 _SECOND_SHARE = 0.2  # and of what is left then a second one, where the first had no time for all
 _MOST_FITTED = 100_000  # rows that simple models learn from
@@ -85,12 +85,15 @@ def can_be_wide(data: Data, recipe: Recipe) -> bool:
 class Keeper(Protocol):
     """Keeps a model that is better than what there was before: from then on a run that is stopped leaves this one."""
 
-    def __call__(self, model: Model, choice: Choice, rivals: Rivals) -> None: ...
+    def __call__(self, model: Model, choice: Choice, baselines: FittedBaselines) -> None: ...
 
 
-def train_beside_wide(data: Data, context: RunContext, clock: Allowance, keep: Keeper) -> FineTuned | None:
+def train_beside_wide(
+    data: Data, context: RunContext, clock: TimeBudget, keep: Keeper | None = None
+) -> FineTuned | None:
     """A new model of one task. `keep` is called with it as soon as it answers as well as simple models do, and whenever
-    it has become better. None where there is nothing for simple models to learn from."""
+    it has become better; without it no baselines are fitted either. None where there is nothing for simple models to
+    learn from."""
     task = Task(list(data.given), list(data.ask))
     model = new_model(data, context.recipe, context.seed)
     store = encode_rows(model, data, "train", context.recipe)
@@ -99,8 +102,9 @@ def train_beside_wide(data: Data, context: RunContext, clock: Allowance, keep: K
     rows_of = wide_rows_of(store, labelled, task)
     if not rows_of:
         return None
-    rivals = _rivals(model, data, task, context)
-    rivals.fit(min(_RIVALS_SECONDS, _RIVALS_SHARE * clock.seconds))
+    baselines = None if keep is None else _baselines(model, data, task, context)
+    if baselines is not None:
+        baselines.fit(min(_BASELINES_SECONDS, _BASELINES_SHARE * clock.seconds))
     fits = fit_wide_readouts(rows_of, min(_FIRST_SECONDS, _FIRST_SHARE * clock.seconds), context)
     if not fits:
         return None
@@ -111,12 +115,13 @@ def train_beside_wide(data: Data, context: RunContext, clock: Allowance, keep: K
         attach_wide(model, store, fits, context.on_event)
         choice.wide = {name: fit.as_json() for name, (fit, _) in fits.items()}
         model.provenance = provenance(model, data, context, untrained(model, clock.gone), "wide")
-        with clock.judging():
-            keep(model, choice, rivals)
+        if keep is not None and baselines is not None:
+            with clock.judging():
+                keep(model, choice, baselines)
 
     hold(fits)
-    if not rivals.complete:
-        rivals.fit(min(BASELINE_SECONDS, _RIVALS_AGAIN * clock.left))
+    if baselines is not None and not baselines.complete:
+        baselines.fit(min(BASELINE_SECONDS, _BASELINES_AGAIN * clock.left))
     if any(fit.left_out for fit, _ in fits.values()) and clock.left > _FIRST_SECONDS:
         again = fit_wide_readouts(rows_of, _SECOND_SHARE * clock.left, context)
         if again and _total(again) < _total(fits):
@@ -137,12 +142,12 @@ def train_beside_wide(data: Data, context: RunContext, clock: Allowance, keep: K
     return FineTuned(model, choice)
 
 
-def _rivals(model: Model, data: Data, task: Task, context: RunContext) -> Rivals:
+def _baselines(model: Model, data: Data, task: Task, context: RunContext) -> FittedBaselines:
     """The simple baselines, which answer the rows that the evidence is of."""
     names = [*task.given, *task.ask]
     parts = [data.rows(split).sample(most, JUDGED).loaded(names) for split, most in _MOST.items()]
     train, validation, test = ({name: part[name] for name in names} for part in parts)
-    return Rivals(model, [(task.given, name) for name in task.ask], train, validation, test, context.on_event)
+    return FittedBaselines(model, [(task.given, name) for name in task.ask], train, validation, test, context.on_event)
 
 
 def wide_rows_of(store: Store, labelled: np.ndarray, task: Task) -> dict[str, Rows]:
@@ -151,9 +156,9 @@ def wide_rows_of(store: Store, labelled: np.ndarray, task: Task) -> dict[str, Ro
     if len(labelled) > _MOST_FITTED:
         order = rng.permutation(rng.key(0, "wide"), len(labelled))
         labelled = labelled[np.sort(order[:_MOST_FITTED])]
-    found = {name: wide_rows(store, task.given, name, labelled) for name in task.ask}
-    there = {name: rows for name, rows in found.items() if rows is not None}
-    return there if len(there) == len(found) else {}
+    rows_by_name = {name: wide_rows(store, task.given, name, labelled) for name in task.ask}
+    learnable = {name: rows for name, rows in rows_by_name.items() if rows is not None}
+    return learnable if len(learnable) == len(rows_by_name) else {}
 
 
 def fit_wide_readouts(rows_of: Mapping[str, Rows], seconds: float | None, context: RunContext) -> WideReadouts:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onetrunk.core.events import Event, Heading, Listener, Note, ignore
-from onetrunk.data.inspect import Inspection, inspect
+from onetrunk.data.inspection import Inspection, inspect
 from onetrunk.evaluation.evidence_folder import evaluate_model
 from onetrunk.inference.model_folder import Task
 from onetrunk.storage.locks import locks_end

@@ -24,7 +24,7 @@ from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.store import Store
 from onetrunk.engine.counting import Counts, count, fake
 from onetrunk.engine.mode import Mode, Pass, decide
-from onetrunk.engine.planning import DEVICE_PROCESS, Step, memory
+from onetrunk.engine.planning import DEVICE_PROCESS, StepCost, memory
 from onetrunk.engine.progress import resident_bytes
 from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.trainer import TrainConfig, Trainer
@@ -123,15 +123,15 @@ class DryRun:
             before, precision, False, self._shapes[1], (), lambda bf16: timer()(bf16), steps, len(self.batches)
         )
 
-    def step(self, mode: Mode) -> Step:
+    def step(self, mode: Mode) -> StepCost:
         """What a step takes, counted."""
         largest, train = _largest(self.batches), self.recipe.train
         one, more = (count(shape, largest, train, mode, updates_of(shape)) for shape in self._shapes)
         return self._as_step(one.line(more, self._beyond), self.batches)
 
-    def _as_step(self, counts: Counts, batches: list[Batch]) -> Step:
+    def _as_step(self, counts: Counts, batches: list[Batch]) -> StepCost:
         one, more = (sum(map(operations, batches)) for operations in self._operations)
-        return Step(
+        return StepCost(
             counts=counts,
             operations=one + self._beyond * (more - one),
             tokens=sum(batch.tokens for batch in batches),

@@ -31,7 +31,7 @@ from onetrunk.storage.strict_json import read_json, write_json_whole
 from onetrunk.storage.tensors import load_tensors
 from onetrunk.training import adapt
 from onetrunk.training.batches import count_steps, loader, steps_within, with_row_weights
-from onetrunk.training.calibration import calibrate
+from onetrunk.training.calibrate import calibrate
 from onetrunk.training.context import RunContext
 from onetrunk.training.label_propagation import propagate_labels
 from onetrunk.training.open_data import Data

@@ -16,14 +16,13 @@ from onetrunk.data.seen_rows import record, splits_before
 from onetrunk.data.table import Table
 from onetrunk.evaluation.baselines import BASELINE_SECONDS
 from onetrunk.evaluation.evidence_folder import evaluate_model, judged_tasks
+from onetrunk.evaluation.fitted_baselines import FittedBaselines
 from onetrunk.evaluation.record import Evidence
-from onetrunk.evaluation.rivals import Rivals
 from onetrunk.evaluation.words import headline
 from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.storage import atomic, hub
 from onetrunk.storage.locks import lock_folder, locks_end
-from onetrunk.training.allowance import Allowance
 from onetrunk.training.beside_wide import begins_wide, rather_wide, train_beside_wide
 from onetrunk.training.context import RunContext
 from onetrunk.training.distil import both_met, open_teacher, teach
@@ -36,6 +35,7 @@ from onetrunk.training.recipe import Recipe, budget_seconds, make_recipe
 from onetrunk.training.select import choosing_metric
 from onetrunk.training.stage import extend_model, new_model
 from onetrunk.training.start import start_from
+from onetrunk.training.time_budget import TimeBudget
 
 # Of a budget; the rest is for encoding, validating and judging.
 _PRETRAINING, _FINETUNING = 0.6, 0.3
@@ -117,13 +117,13 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
             break  # else the foundation is of other rows, and made anew
     judged_tasks([Task([], list(opened.ask))], opened.rows("test"))  # raises now what it would after training
     context = _context(options, own, output, on_event)
-    clock = Allowance(context.limit or _default_seconds(opened), began)
+    clock = TimeBudget(context.limit or default_seconds(opened), began)
     judge = _Judge(opened, out, options, clock, on_event)
     tuned = None
     if output.stage != EVALUATING and model is None and options.start is None and begins_wide(opened, own):
         tuned = train_beside_wide(opened, context, clock, _Keeper(output, out, judge))
     if output.stage != EVALUATING and tuned is None:
-        limit = context.limit if _counted(own) else clock.left
+        limit = context.limit if counts_steps(own) else clock.left
         if model is None:
             model = _foundation(opened, context.but(limit=limit), Output(foundation, options.overwrite, command))
             output.mark(PRETRAINED)
@@ -149,9 +149,11 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
 class _Judge:
     """Judges a model of this run on the test rows. Baselines that have answered them need not do so again."""
 
-    def __init__(self, opened: Data, out: Path, options: TrainingOptions, clock: Allowance, on_event: Listener) -> None:
+    def __init__(
+        self, opened: Data, out: Path, options: TrainingOptions, clock: TimeBudget, on_event: Listener
+    ) -> None:
         self.opened, self.out, self.options, self.clock, self.on_event = opened, out, options, clock, on_event
-        self.rivals: Rivals | None = None
+        self.baselines: FittedBaselines | None = None
 
     def __call__(self, model: Model, seconds: float | None = None) -> None:
         """`seconds` is what baselines may take that have not answered yet."""
@@ -159,7 +161,7 @@ class _Judge:
         left = seconds if seconds is not None else min(BASELINE_SECONDS, max(_LEAST_BASELINES, self.clock.before_end))
         evidence = evaluate_model(
             model, self.opened.rows("test"), self.opened.rows("train"), self.out, seed=self.options.seed,
-            baseline_seconds=left, rivals=None if self.rivals is None else self.rivals.on_test(),
+            baseline_seconds=left, fitted_baselines=None if self.baselines is None else self.baselines.on_test(),
             on_event=ignore if early else self.on_event,
         )  # fmt: skip
         if early:
@@ -173,20 +175,20 @@ class _Keeper:
     def __init__(self, output: Output, out: Path, judge: _Judge) -> None:
         self.output, self.out, self.judge = output, out, judge
 
-    def __call__(self, model: Model, choice: Choice, rivals: Rivals) -> None:
+    def __call__(self, model: Model, choice: Choice, baselines: FittedBaselines) -> None:
         self.output.begin()
         model.provenance["decision"] = choice.as_json()
         model.save(self.out, overwrite=self.output.replaces or (self.out / atomic.MANIFEST).exists())
-        self.judge.rivals = rivals
+        self.judge.baselines = baselines
         self.judge(model, seconds=0.0)
 
 
-def _counted(recipe: Recipe) -> bool:
+def counts_steps(recipe: Recipe) -> bool:
     """Does the recipe say how many steps there are? Then no clock does, unless there is a budget."""
     return "steps" in recipe.pretrain.model_fields_set or "steps" in recipe.finetune.model_fields_set
 
 
-def _default_seconds(opened: Data) -> float:
+def default_seconds(opened: Data) -> float:
     """Seconds that pay on a table of so many rows, where nobody says."""
     return float(np.clip(_SECONDS * len(opened.table) / _ROWS, _SECONDS, _MAX_SECONDS))
 

@@ -11,8 +11,8 @@ import numpy as np
 from onetrunk.core.encoder import class_names
 from onetrunk.core.errors import UsageError
 from onetrunk.data.store import Store
+from onetrunk.inference.answer_rows import pooled_states
 from onetrunk.inference.model_folder import Model, Task
-from onetrunk.inference.predict import pooled_states
 
 _NEIGHBOURS = 10
 _TRUST = 0.9  # how far labels travel; 0 is not at all

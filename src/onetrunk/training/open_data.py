@@ -13,7 +13,7 @@ from onetrunk.core.registry import column_types
 from onetrunk.core.values import sample_present
 from onetrunk.data.cache import ColumnCache
 from onetrunk.data.conventions import conventions, with_notation
-from onetrunk.data.events import EventsConfig, rows_from_events
+from onetrunk.data.event_rows import EventsConfig, rows_from_events
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.seen_rows import absent_columns, splits_before
 from onetrunk.data.split import Split, column_that_says, ordering, split
@@ -71,14 +71,14 @@ def events_of(table: Table, recipe: Recipe, types: dict[str, str] | None) -> Eve
     """How events become rows, with how their numbers and moments are written, which all of them tell: new ones are read
     alike. The table's notes tell of it."""
     assert recipe.events is not None
-    config, told = recipe.events, dict(recipe.columns)
+    config, columns = recipe.events, dict(recipe.columns)
     order = config.order
     if order is not None and order in (types or {}):
         kind, notation = with_notation((types or {})[order])
-        told[order] = {**notation, **told.get(order, {}), "type": kind}
-    found = {name: dict(told[name]) for name in [order] if name is not None and told.get(name, {}).get("type")}
-    found.update({name: dict(own) for name, own in config.columns.items()})
-    events = table.without([*config.by, *found])
+        columns[order] = {**notation, **columns.get(order, {}), "type": kind}
+    written = {name: dict(columns[name]) for name in [order] if name is not None and columns.get(name, {}).get("type")}
+    written.update({name: dict(own) for name, own in config.columns.items()})
+    events = table.without([*config.by, *written])
     kinds = infer_types(Table({**events.columns}, row=events.row))
     options = conventions(events, kinds, {})
     for name, kind in kinds.items():
@@ -86,17 +86,17 @@ def events_of(table: Table, recipe: Recipe, types: dict[str, str] | None) -> Eve
         if issubclass(column_types.get(kind).encoder, Ordered) and (
             options.get(name) or all(isinstance(value, int | float) for value in values)
         ):
-            found[name] = {"type": kind, **options.get(name, {})}
-    if order is not None and order not in found:
+            written[name] = {"type": kind, **options.get(name, {})}
+    if order is not None and order not in written:
         encoder = ordering(table[order], order)
-        found[order] = {"type": encoder.type_name, **encoder.options.model_dump(exclude_defaults=True)}
-    return config.updated(columns=found)
+        written[order] = {"type": encoder.type_name, **encoder.options.model_dump(exclude_defaults=True)}
+    return config.updated(columns=written)
 
 
 def missing_words(options: DataOptions, model: Model | None) -> list[str] | None:
     """The words that stand for a missing value, as told, or as they were told in training; None: the usual ones."""
-    told = options.missing_words()
-    return model.missing if told is None and model is not None else told
+    named = options.missing_words()
+    return model.missing if named is None and model is not None else named
 
 
 def read_table(data: Any, options: DataOptions, model: Model | None = None) -> Table:

@@ -19,7 +19,7 @@ from onetrunk.engine.planning import (
     FEW_PASSES,
     TOKENS_PER_PARAMETER,
     Cluster,
-    Step,
+    StepCost,
     best_size,
     compute_optimal,
     kwh,
@@ -177,7 +177,7 @@ def make_plan(source: Source, recipe: Recipe, wish: Wish, seed: int = 0) -> Plan
 class _Costs:
     """Of a step somewhere."""
 
-    step: Step
+    step: StepCost
     memory: dict[str, float]  # bytes
     seconds: float | None
     seconds_by: dict[str, float]

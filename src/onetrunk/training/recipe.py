@@ -14,7 +14,7 @@ from pydantic import Field
 from onetrunk.core.config import Config, read_yaml, with_settings
 from onetrunk.core.errors import UsageError
 from onetrunk.core.objective import ObjectiveConfig
-from onetrunk.data.events import EventsConfig
+from onetrunk.data.event_rows import EventsConfig
 from onetrunk.engine.runtime import find_device
 from onetrunk.engine.trainer import TrainSettings
 from onetrunk.nn.lora import LoRAConfig

@@ -135,27 +135,27 @@ class Search:
             with _quiet():
                 self.study.sampler = self._sampler_of({} if planned else {"size": self._size(ended)})
                 trial = self.study.ask()
-                told = trial.user_attrs.get("settings")
-                if told is None or told["method"] != "wide":
-                    told = self._suggested(trial).as_json()
-            trial.set_user_attr("settings", told)
+                chosen = trial.user_attrs.get("settings")
+                if chosen is None or chosen["method"] != "wide":
+                    chosen = self._suggested(trial).as_json()
+            trial.set_user_attr("settings", chosen)
             trial.set_user_attr("run", self._name)
             return trial
 
     def _planned(self, ended: Sequence[Trial]) -> tuple[str, TrialSettings] | None:
         """What has not been tried of what is to be tried at any rate, by name: what comes first, then the best so far
         at larger sizes."""
-        there = {each.user_attrs.get("planned") for each in self._all() if each.state.name != "FAIL"}
+        tried = {each.user_attrs.get("planned") for each in self._all() if each.state.name != "FAIL"}
         wanted = {f"{_FIRST} {each.method}": each for each in self.space.first}
-        found = _best_trunk(ended)
-        if found is not None and self._late(ended):
+        best_so_far = _best_trunk(ended)
+        if best_so_far is not None and self._late(ended):
             for size in self.space.sizes[1:]:
-                wanted[f"larger {size}"] = replace(found.settings, size=size)
-        return next(((key, each) for key, each in wanted.items() if key not in there), None)
+                wanted[f"larger {size}"] = replace(best_so_far.settings, size=size)
+        return next(((key, each) for key, each in wanted.items() if key not in tried), None)
 
     def _size(self, ended: Sequence[Trial]) -> str:
-        found = _best_trunk(ended)
-        return self.space.sizes[0] if found is None or not self._late(ended) else found.settings.size
+        best_so_far = _best_trunk(ended)
+        return self.space.sizes[0] if best_so_far is None or not self._late(ended) else best_so_far.settings.size
 
     def _late(self, ended: Sequence[Trial]) -> bool:
         """Is it time for larger sizes?"""
@@ -242,8 +242,8 @@ class Search:
         value = None if outcome is None else outcome.score
         self.study.tell(trial, value, state=self._optuna.trial.TrialState[state])
         ended = self.trials()
-        found, done = best(ended), next(each for each in ended if each.number == trial.number)
-        is_best = found is not None and found.number == done.number
+        best_trial, done = best(ended), next(each for each in ended if each.number == trial.number)
+        is_best = best_trial is not None and best_trial.number == done.number
         self.on_event(
             TrialDone(done.number, str(done.settings), done.state, done.score, is_best, done.seconds, done.note)
         )

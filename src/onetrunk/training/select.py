@@ -15,10 +15,10 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import as_learnt, encode
 from onetrunk.data.table import Table
 from onetrunk.evaluation.baselines import before_and_then, usable
+from onetrunk.inference.answer_rows import answer
 from onetrunk.inference.likelihood import mean_loss
 from onetrunk.inference.model_folder import Model, Task
-from onetrunk.inference.predict import answer
-from onetrunk.inference.wide import add_wide
+from onetrunk.inference.wide_outputs import add_wide
 
 LOSS = Metric("loss", False, "nats")
 _PROPER = ("log_loss", "crps")  # best where the probabilities are right

@@ -33,7 +33,7 @@ from onetrunk.objectives import Learner
 from onetrunk.objectives.distil import Distil
 from onetrunk.training import adapt
 from onetrunk.training.batches import updates_of, with_row_weights
-from onetrunk.training.calibration import forget_calibration
+from onetrunk.training.calibrate import forget_calibration
 from onetrunk.training.context import RunContext
 from onetrunk.training.distil import student_columns
 from onetrunk.training.open_data import Data

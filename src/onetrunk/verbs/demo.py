@@ -5,24 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from onetrunk.training.options import TrainingOptions
+from onetrunk.verbs.shared import takes
 
-def demo(
-    *,
-    out: str = "demo",
-    seed: int = 0,
-    short: bool = False,
-    device: str = "auto",
-    overwrite: bool = True,
-    quiet: bool = False,
-) -> Any:
+
+@takes(
+    TrainingOptions,
+    "seed device out overwrite",
+    out="demo",
+    overwrite=True,
+    helps={
+        "out": "the folder for the model, its report and the drawn digits.",
+        "seed": "the seed of all random numbers, the choice of the 50 labelled rows included.",
+        "overwrite": "replace what an earlier demo left.",
+    },
+)
+def demo(options: TrainingOptions, *, short: bool = False, quiet: bool = False) -> dict[str, Any]:
     """Run the whole life of a model on handwritten digits, in minutes: one model that reads, names and draws them.
 
     Args:
-        out: the folder for the model, its report and the drawn digits.
-        seed: the seed of all random numbers, the choice of the 50 labelled rows included.
         short: a short run that shows every step, with poor figures.
-        device: cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.
-        overwrite: replace what an earlier demo left.
         quiet: print nothing.
 
     Returns:
@@ -45,7 +47,8 @@ def demo(
         else:
             printer(event)
 
-    figures = run_demo(Path(out), seed, short, device, overwrite, show)
+    folder = Path(options.out)
+    figures = run_demo(folder, options.seed, short, options.device or "auto", options.overwrite, show)
     table = Table(title="Label of the held-out digits, 50 labelled rows")
     table.add_column("model")
     table.add_column("accuracy", justify="right")
@@ -55,7 +58,6 @@ def demo(
         low, high = figure["interval"]
         table.add_row(f"{bold}{name}", f"{figure['accuracy']:.3f}", f"{low:.3f} to {high:.3f}")
     printer.console.print(table)
-    folder = Path(out)
     for what, path in (
         ("drawn digits are", "drawn.png"),
         ("report is", "model/evidence/report.html"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from onetrunk.training.options import DataOptions
+from onetrunk.verbs.shared import takes
+
 # What an extra is for, by the first package that it needs.
 PURPOSES = {
     "datasets": "data sets by hf://name",
@@ -14,6 +17,7 @@ PURPOSES = {
     "transformers": "checks against transformers, models by hf://name",
     "h5py": "weights of Keras",
     "bitsandbytes": "weights of 4 bits on accelerators",
+    "starlette": "serve",
     "optuna": "tune",
     "rdkit": "molecules with RDKit",
     "pycocotools": "COCO's average precision",
@@ -21,11 +25,11 @@ PURPOSES = {
 }
 
 
-def doctor(*, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
+@takes(DataOptions, "device")
+def doctor(options: DataOptions, *, quiet: bool = False) -> dict[str, Any]:
     """Check this machine: versions, cores, memory, accelerators, precision, extras, and a training step that learns.
 
     Args:
-        device: cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.
         quiet: print nothing.
 
     Returns:
@@ -44,9 +48,10 @@ def doctor(*, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
     from onetrunk import __version__
     from onetrunk.engine.mode import has_fast_bf16
     from onetrunk.engine.runtime import Runtime
+    from onetrunk.engine.self_test import learns
     from onetrunk.verbs.show import Printer, literal
 
-    runtime = Runtime.open(device)
+    runtime = Runtime.open(options.device or "auto")
     facts: dict[str, Any] = {
         "onetrunk": __version__,
         "python": platform.python_version(),
@@ -61,7 +66,7 @@ def doctor(*, device: str = "auto", quiet: bool = False) -> dict[str, Any]:
     facts["extras"] = _extras()
     for dtype in (torch.float32, torch.bfloat16):
         facts[f"gigaflops_{str(dtype).removeprefix('torch.')}"] = round(runtime.gemm_rate(dtype) / 1e9)
-    facts["training"] = _learns()
+    facts["training"] = learns()
     if not quiet:
         table = Table(show_header=False, box=None, pad_edge=False)
         extras = facts["extras"]
@@ -79,9 +84,9 @@ def _extras() -> dict[str, str]:
 
     needs: dict[str, list[str]] = {}
     for line in importlib.metadata.requires("onetrunk") or []:
-        found = re.match(r"""([\w.-]+)[^;]*;.*extra == ['"](\w+)['"]""", line)
-        if found and found[2] != "dev":
-            needs.setdefault(found[2], []).append(found[1])
+        requirement = re.match(r"""([\w.-]+)[^;]*;.*extra == ['"](\w+)['"]""", line)
+        if requirement and requirement[2] != "dev":
+            needs.setdefault(requirement[2], []).append(requirement[1])
     out = {}
     for name, packages in needs.items():
         missing = [package for package in packages if not _installed(package)]
@@ -98,21 +103,3 @@ def _installed(package: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _learns() -> str:
-    """Fits a straight line with the package's own optimizer: a broken build of torch shows here."""
-    import torch
-
-    from onetrunk.engine.optim import OptimConfig, build_optimizer
-
-    torch.manual_seed(0)
-    model = torch.nn.Linear(1, 1)
-    x = torch.linspace(-1, 1, 64)[:, None]
-    optimizer = build_optimizer(dict(model.named_parameters()), OptimConfig(optimizer="adam", lr=0.1))
-    for _ in range(200):
-        model.zero_grad()
-        loss = (model(x) - 3 * x - 1).square().mean()
-        loss.backward()
-        optimizer.step(1.0)
-    return "works" if loss.item() < 1e-3 else f"does not learn (loss {loss.item():.3g})"

@@ -48,7 +48,7 @@ def export(
         onetrunk export model --to onnx --out model.onnx
         onetrunk export model --to hf --out checkpoint
     """
-    from onetrunk.training.exchange import run_export
+    from onetrunk.training.import_export import run_export
     from onetrunk.verbs.show import Printer
 
     return run_export(

@@ -49,7 +49,7 @@ def generate(
     Examples:
         onetrunk generate foundation --ask review --n 3
     """
-    from onetrunk.training.answers import run_generation
+    from onetrunk.training.prediction import run_generation
     from onetrunk.verbs.show import Printer
 
     return run_generation(model, data, options, Printer(quiet), prompt=prompt, n=n)

@@ -39,7 +39,7 @@ def import_(
     Examples:
         onetrunk import checkpoint/ --out model
     """
-    from onetrunk.training.exchange import run_import
+    from onetrunk.training.import_export import run_import
     from onetrunk.verbs.show import Printer
 
     return run_import(

@@ -8,7 +8,7 @@ from onetrunk.training.options import TrainingOptions
 from onetrunk.verbs.shared import takes
 
 if TYPE_CHECKING:
-    from onetrunk.data.inspect import Inspection
+    from onetrunk.data.inspection import Inspection
 
 
 @takes(
@@ -37,7 +37,7 @@ def inspect(data: Any, options: TrainingOptions, *, split: str | None = None, qu
     """
     from rich.console import Console
 
-    from onetrunk.training.inspection import run_inspection
+    from onetrunk.training.inspect_data import run_inspection
 
     inspection = run_inspection(data, options, split)
     if not quiet:

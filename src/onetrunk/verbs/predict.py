@@ -40,7 +40,7 @@ def predict(
         onetrunk predict model new_rows.csv --out answers.csv
         onetrunk predict model '{"review": "The room was quiet."}' --json
     """
-    from onetrunk.training.answers import run_prediction
+    from onetrunk.training.prediction import run_prediction
     from onetrunk.verbs.show import Printer
 
     return run_prediction(model, data, options, Printer(quiet), prompted=prompted)

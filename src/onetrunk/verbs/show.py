@@ -33,8 +33,7 @@ from onetrunk.core.events import (
     TrialDone,
 )
 from onetrunk.core.terminal import printable
-from onetrunk.evaluation.evidence_folder import Evaluated
-from onetrunk.evaluation.record import Evidence
+from onetrunk.evaluation.record import Evaluated, Evidence
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -49,7 +49,7 @@ def tune(
     Examples:
         onetrunk tune data.csv --ask label --out best --budget 30min
     """
-    from onetrunk.training.tuning import run_tuning
+    from onetrunk.training.tune import run_tuning
     from onetrunk.verbs.show import Printer
 
     printer = Printer(quiet)

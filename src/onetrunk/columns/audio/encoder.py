@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ import numpy as np
 from pydantic import Field
 
 from onetrunk.columns.audio.augment import DECIBEL, augmented
+from onetrunk.columns.families.media import fingerprint_of, opened_sample
 from onetrunk.columns.families.patches.levels import asked_level, denoising_targets, noisy
 from onetrunk.columns.families.patches.sketch import cell_means, stretched
 from onetrunk.columns.families.scalar.bars import Bars, fit_bars
 from onetrunk.core import rng
 from onetrunk.core.config import Config
-from onetrunk.core.content import Content, Role, Segment, cut_into_windows, local_positions, window_counts
+from onetrunk.core.content import Content, Role, Segment, local_positions
 from onetrunk.core.encoder import Beside, Encoder, FileAnswers, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.wide import Wide, WideFeatures, numbers
@@ -71,14 +72,13 @@ class AudioEncoder(Encoder, FileAnswers, Wide):
     @classmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
         lengths, rates, unreadable = [], set(), 0
-        for value in values[:: max(1, len(values) // _SAMPLE)]:
-            try:
-                rate, samples = open_audio(value, _MAX_RATE)
-            except BadValueError:
+        for opened in opened_sample(values, _open, _SAMPLE):
+            if opened is None:
                 unreadable += 1
-                continue
-            lengths.append(len(samples) / rate)
-            rates.add(rate)
+            else:
+                rate, samples = opened
+                lengths.append(len(samples) / rate)
+                rates.add(rate)
         if not lengths:
             return {"readable": 0}
         return {
@@ -91,11 +91,7 @@ class AudioEncoder(Encoder, FileAnswers, Wide):
 
     @classmethod
     def fingerprint(cls, value: Any) -> str:
-        try:
-            rate, samples = open_audio(value, _MAX_RATE)
-        except BadValueError:
-            return f"unreadable {value!r:.200}"
-        return hashlib.sha1(f"{rate}".encode() + samples.tobytes()).hexdigest()
+        return fingerprint_of(value, _open, lambda opened: f"{opened[0]}".encode() + opened[1].tobytes())
 
     @classmethod
     def show(cls, value: Any, on: Any = None) -> dict[str, str]:
@@ -111,6 +107,7 @@ class AudioEncoder(Encoder, FileAnswers, Wide):
         picture = resize((255 - 255 * grey).astype(np.uint8), (np.clip(2 * mel.shape[1], 128, 256), 96), "bicubic")
         return {"wav": base64.b64encode(wav(samples, rate)).decode(), "png": as_png(picture)}
 
+    media = "audio"
     suffix = ".wav"
 
     @classmethod
@@ -119,12 +116,8 @@ class AudioEncoder(Encoder, FileAnswers, Wide):
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
-        recordings = []
-        for value in values[:: max(1, len(values) // _SAMPLE)]:
-            try:
-                recordings.append(open_audio(value, self.options.rate or _MAX_RATE))
-            except BadValueError:
-                continue
+        sample = opened_sample(values, partial(open_audio, rate=self.options.rate or _MAX_RATE), _SAMPLE)
+        recordings = [opened for opened in sample if opened is not None]
         if not recordings:
             raise DataError("An audio column needs at least one readable recording in the training rows; found none.")
         median = int(np.median([rate for rate, _ in recordings]))
@@ -201,11 +194,9 @@ class AudioEncoder(Encoder, FileAnswers, Wide):
         seconds = self.options.length * self.options.step / 100
         return {f"recordings longer than {seconds:g} s, heard up to there": longer} if longer else {}
 
-    def windows(self, content: Content) -> np.ndarray:
-        return window_counts(content.lens, self.options.length)
-
-    def successive_windows(self, content: Content) -> tuple[Content, np.ndarray]:
-        return cut_into_windows(content, self.options.length)
+    @property
+    def window_length(self) -> int:
+        return self.options.length
 
     def max_positions(self, content: Content) -> np.ndarray:
         slowest = np.ceil(content.lens * (1 + self.options.speed)).astype(np.int64)
@@ -276,6 +267,10 @@ class AudioEncoder(Encoder, FileAnswers, Wide):
         for shift in range(1, min(o.span, int(lens.max(initial=1)))):
             masked[shift:] |= begins[:-shift] & (local[shift:] >= shift)
         return masked
+
+
+def _open(value: Any) -> tuple[int, np.ndarray]:
+    return open_audio(value, _MAX_RATE)
 
 
 def _looks_like_sound(value: Any) -> bool:

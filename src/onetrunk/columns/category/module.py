@@ -19,7 +19,7 @@ from onetrunk.core.batch import Loss
 from onetrunk.core.calibration import Calibration, doubt_after
 from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.encoder import Growth
-from onetrunk.core.module import Calibrated, ColumnModule, Distribution, Mixed, grown
+from onetrunk.core.module import Calibrated, ColumnModule, Distribution, Mixed, grown, grown_bias
 from onetrunk.metrics.classification import ece
 from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads import calibration as calibrating
@@ -51,7 +51,7 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated, Mi
     def grow(self, growth: Growth) -> None:
         if rows := growth.tables.get("classes"):
             self.table, self.head = grown(self.table, rows), grown(self.head, rows)
-            self.bias = nn.Parameter(torch.cat([self.bias.data, self.bias.data.min().expand(len(rows))]))
+            self.bias = grown_bias(self.bias, len(rows))
 
     def embed(self, content: dict[str, Tensor]) -> Tensor:
         if self.encoder.multi:

@@ -273,16 +273,16 @@ def _try(value: Any, day_first: bool | None) -> dt.datetime | None:
 
 def _day_first(values: Sequence[Any]) -> bool | None:
     """How the column writes 05/04/2024, told by values like 31/01/2024; None if nothing or both are told."""
-    told = {_year_last(value) for value in values if isinstance(value, str)} & {True, False}
-    return bool(told.pop()) if len(told) == 1 else None
+    day_comes_first = {_year_last(value) for value in values if isinstance(value, str)} & {True, False}
+    return bool(day_comes_first.pop()) if len(day_comes_first) == 1 else None
 
 
 def _year_last(text: str) -> bool | Literal["either"] | None:
     """Does the day come first in 31/01/2024? None where it is no such date, or where day and month are one number."""
-    found = _YEAR_LAST.fullmatch(text.strip())
-    if found is None:
+    match = _YEAR_LAST.fullmatch(text.strip())
+    if match is None:
         return None
-    a, b = int(found["a"]), int(found["b"])
+    a, b = int(match["a"]), int(match["b"])
     if a > 12 or b > 12:
         return a > 12
     return "either" if a != b else None

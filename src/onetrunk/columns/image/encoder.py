@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from onetrunk.columns.families.media import fingerprint_of, opened_sample
 from onetrunk.columns.families.patches.encoder import PatchEncoder, PatchGrid, moved
 from onetrunk.columns.families.patches.sketch import sketch_of_picture
 from onetrunk.core import rng
@@ -76,14 +76,12 @@ class ImageEncoder(PatchEncoder, FileAnswers):
     @classmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
         sizes, modes, unreadable = [], set(), 0
-        for value in values[:: max(1, len(values) // _SAMPLE)]:
-            try:
-                image = open_image(value)
-            except BadValueError:
+        for image in opened_sample(values, open_image, _SAMPLE):
+            if image is None:
                 unreadable += 1
-                continue
-            sizes.append(image.size)
-            modes.add("colour" if is_colour(image) else "grey")
+            else:
+                sizes.append(image.size)
+                modes.add("colour" if is_colour(image) else "grey")
         if not sizes:
             return {"readable": 0}
         smallest, largest = min(sizes, key=np.prod), max(sizes, key=np.prod)
@@ -96,11 +94,7 @@ class ImageEncoder(PatchEncoder, FileAnswers):
 
     @classmethod
     def fingerprint(cls, value: Any) -> str:
-        try:
-            image = open_image(value)
-        except BadValueError:
-            return f"unreadable {value!r}"
-        return hashlib.sha1(f"{image.size} {image.mode}".encode() + image.tobytes()).hexdigest()
+        return fingerprint_of(value, open_image, lambda image: f"{image.size} {image.mode}".encode() + image.tobytes())
 
     @classmethod
     def near_duplicate_key(cls, value: Any) -> str | None:
@@ -122,6 +116,7 @@ class ImageEncoder(PatchEncoder, FileAnswers):
         image.thumbnail((256, 256))
         return {"png": as_png(image)}
 
+    media = "image"
     suffix = ".png"
 
     @classmethod
@@ -137,13 +132,10 @@ class ImageEncoder(PatchEncoder, FileAnswers):
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
         sizes, colour = [], False
-        for value in values[:: max(1, len(values) // _SAMPLE)]:
-            try:
-                image = open_image(value)
-            except BadValueError:
-                continue
-            sizes.append(max(image.size))
-            colour = colour or is_colour(image)
+        for image in opened_sample(values, open_image, _SAMPLE):
+            if image is not None:
+                sizes.append(max(image.size))
+                colour = colour or is_colour(image)
         if not sizes:
             raise DataError("An image column needs at least one readable image in the training rows; found none.")
         side = self.options.size or min(int(np.median(sizes)), 64)

@@ -16,6 +16,7 @@ from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss
 from onetrunk.core.decoding import AnswerContext, State, state_keys
 from onetrunk.core.encoder import Growth
+from onetrunk.core.module import grown_bias
 from onetrunk.nn.heads.categorical import linear_cross_entropy, sampled_cross_entropy
 
 
@@ -32,7 +33,7 @@ class ItemsModule(HistoryModule[ItemsEncoder]):
         super().grow(growth)
         new = len(growth.tables.get(self.encoder.asked, []))
         if new:
-            self.bias = nn.Parameter(torch.cat([self.bias.data, self.bias.data.min().expand(new)]))
+            self.bias = grown_bias(self.bias, new)
 
     def items(self) -> Tensor:
         """The items' vectors [V, D], which are also what reads out."""

@@ -13,7 +13,7 @@ import numpy as np
 from onetrunk.columns.families.scalar.encoder import ScalarEncoder
 from onetrunk.columns.number.notation import Notation, decide
 from onetrunk.core.content import Content
-from onetrunk.core.encoder import Convention
+from onetrunk.core.encoder import Convention, EqualAsNumbers
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.values import blocks
 from onetrunk.data.readers.cells import are_codes
@@ -24,12 +24,11 @@ _MAX_SPELLINGS = 50_000  # different ones by which a column's notation is known
 _PLAIN = Notation()
 
 
-class NumberEncoder(ScalarEncoder):
+class NumberEncoder(ScalarEncoder, EqualAsNumbers):
     """int, float, Decimal, or their spellings, in the column's notation: "3.5", "-1e3", "1,234"; with the option
     `decimal` "3,5"; with `unit` "3.5 kg"."""
 
     type_name = "number"
-    equal_as_numbers = True
     notations: ClassVar[Mapping[str, Mapping[str, Any]]] = {"comma": {"decimal": ","}, "point": {"decimal": "."}}
 
     class Options(ScalarEncoder.Options):
@@ -59,8 +58,8 @@ class NumberEncoder(ScalarEncoder):
             # Each text once, for classes repeat.
             counts = Counter(value for value in values if isinstance(value, str))
             others = [(v, 1) for v in values if not isinstance(v, str) and not (isinstance(v, int) and abs(v) > _EXACT)]
-            found = [(_try(value, notation), n) for value, n in [*counts.items(), *others]]
-            numbers = [number for number, n in found if number is not None for _ in range(n)]
+            parsed = [(_try(value, notation), n) for value, n in [*counts.items(), *others]]
+            numbers = [number for number, n in parsed if number is not None for _ in range(n)]
         share = len(numbers) / max(1, len(values))
         if share < 0.8:  # a few words among numbers are bad values, not another type
             return 0.0

@@ -114,15 +114,15 @@ def _number(text: str, notation: Notation) -> float:
 
 def parse(text: str, decimal: Decimal, short: bool = False) -> Cell | None:
     """A number as it is written, without blanks around it; None where it is none."""
-    found = _CELL.fullmatch(text)
-    if found is None or (found["sign"] and found["sign2"]):
+    match = _CELL.fullmatch(text)
+    if match is None or (match["sign"] and match["sign2"]):
         return None
-    digits = found["digits"]
+    digits = match["digits"]
     if not _DIGITS[decimal].fullmatch(digits):
         return None
     digits = _BETWEEN_THOUSANDS[decimal].sub("", digits).replace(",", ".")
-    number = float(digits) * (-1 if (found["sign"] or found["sign2"]) in ("-", "−") else 1)
-    before, after = found["before"] or "", (found["after"] or "").strip()
+    number = float(digits) * (-1 if (match["sign"] or match["sign2"]) in ("-", "−") else 1)
+    before, after = match["before"] or "", (match["after"] or "").strip()
     factor, after = _shortened(after, short or bool(before))
     if before and after:
         return None
@@ -158,7 +158,7 @@ def _singular(unit: str) -> str:
 
 # -- of a whole column -------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Decision:
+class NotationChoice:
     """How a column is written; `sure`: do its values say where the decimals begin?"""
 
     notation: Notation
@@ -166,7 +166,7 @@ class Decision:
     example: str  # that told, or that could be read in two ways
 
 
-def decide(counts: Mapping[str, int], likely: Mapping[str, Any]) -> Decision | None:
+def decide(counts: Mapping[str, int], likely: Mapping[str, Any]) -> NotationChoice | None:
     """How cells, each with how often it occurs, are written; None where they are no numbers of one kind."""
     point = {text: cell for text in counts if (cell := parse(text, "."))}
     comma = {text: cell for text in counts if (cell := parse(text, ","))}
@@ -190,7 +190,7 @@ def decide(counts: Mapping[str, int], likely: Mapping[str, Any]) -> Decision | N
     unit = _unit(counts, cells)
     if unit is None or not cells:
         return None
-    return Decision(Notation(decimal, unit, short), sure, telling[0])
+    return NotationChoice(Notation(decimal, unit, short), sure, telling[0])
 
 
 def _shortened_by_k(text: str) -> bool:

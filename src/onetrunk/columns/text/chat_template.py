@@ -198,8 +198,8 @@ class ChatTemplate:
         where the template takes no such conversation, or asks for too much."""
         self._sandbox.steps, out, length = 0, [], 0
         try:
-            told = {"messages": [dict(turn) for turn in turns], "add_generation_prompt": waits, **self.tokens}
-            for piece in self._template.generate(tools=None, documents=None, **told):
+            variables = {"messages": [dict(turn) for turn in turns], "add_generation_prompt": waits, **self.tokens}
+            for piece in self._template.generate(tools=None, documents=None, **variables):
                 length += len(piece)
                 if length > _MAX_LENGTH:
                     raise SecurityError(f"a chat template made more than {_MAX_LENGTH:,} characters")

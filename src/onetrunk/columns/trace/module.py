@@ -17,7 +17,7 @@ from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss
 from onetrunk.core.decoding import AnswerContext, State
 from onetrunk.core.encoder import Growth
-from onetrunk.core.module import grown
+from onetrunk.core.module import grown, grown_bias
 from onetrunk.nn.heads.categorical import linear_cross_entropy
 
 
@@ -34,7 +34,7 @@ class TraceModule(HistoryModule[TraceEncoder]):
         super().grow(growth)
         if new := growth.tables.get(self.encoder.asked):
             self.head = grown(self.head, new)
-            self.bias = nn.Parameter(torch.cat([self.bias.data, self.bias.data.min().expand(len(new))]))
+            self.bias = grown_bias(self.bias, len(new))
 
     # -- positions to answers ----------------------------------------------------------------------------------------
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from onetrunk.columns.families.media import fingerprint_of, opened_sample
 from onetrunk.columns.families.patches.encoder import PatchEncoder, PatchGrid, moved
 from onetrunk.columns.families.patches.sketch import cell_means
 from onetrunk.core import rng
@@ -55,11 +55,11 @@ class VideoEncoder(PatchEncoder, FileAnswers):
     @classmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
         sides, unreadable = [], 0
-        for value in values[:: max(1, len(values) // _SAMPLE)]:
-            try:
-                sides.append(max(open_video(value).shape[1:3]))
-            except BadValueError:
+        for frames in opened_sample(values, open_video, _SAMPLE):
+            if frames is None:
                 unreadable += 1
+            else:
+                sides.append(max(frames.shape[1:3]))
         if not sides:
             return {"readable": 0}
         return {
@@ -69,11 +69,7 @@ class VideoEncoder(PatchEncoder, FileAnswers):
 
     @classmethod
     def fingerprint(cls, value: Any) -> str:
-        try:
-            frames = open_video(value)
-        except BadValueError:
-            return f"unreadable {value!r:.200}"
-        return hashlib.sha1(f"{frames.shape}".encode() + frames.tobytes()).hexdigest()
+        return fingerprint_of(value, open_video, lambda frames: f"{frames.shape}".encode() + frames.tobytes())
 
     @classmethod
     def show(cls, value: Any, on: Any = None) -> dict[str, str]:
@@ -90,6 +86,7 @@ class VideoEncoder(PatchEncoder, FileAnswers):
         moving = png([np.asarray(picture) for picture in pictures], _FRAME_TIME)
         return {"png": base64.b64encode(moving).decode()}
 
+    media = "video"
     suffix = ".png"
 
     @classmethod
@@ -99,14 +96,11 @@ class VideoEncoder(PatchEncoder, FileAnswers):
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
         sides, colour = [], False
-        for value in values[:: max(1, len(values) // _SAMPLE)]:
-            try:
-                frames = open_video(value)
-            except BadValueError:
-                continue
-            sides.append(max(frames.shape[1:3]))
-            apart = frames[:: max(1, len(frames) // 8), ::4, ::4].astype(np.int16)
-            colour = colour or int(np.ptp(apart, axis=-1).max()) > 24
+        for frames in opened_sample(values, open_video, _SAMPLE):
+            if frames is not None:
+                sides.append(max(frames.shape[1:3]))
+                apart = frames[:: max(1, len(frames) // 8), ::4, ::4].astype(np.int16)
+                colour = colour or int(np.ptp(apart, axis=-1).max()) > 24
         if not sides:
             raise DataError("A video column needs at least one readable film in the training rows; found none.")
         side = self.options.size or min(int(np.median(sides)), 48)

@@ -28,14 +28,14 @@ def upright_boxes(
 ) -> list[Boxes]:
     """Each picture's boxes, `{"label", "box": [x, y, width, height]}`, in pixels of the upright picture; `named` are
     the sizes of the annotations. Raises DataError where one is the size of no such picture."""
-    found = [_shape(path) for path in pictures]
-    views = [_view(shape, size, path, where) for shape, size, path in zip(found, named, pictures, strict=True)]
+    shapes = [_shape(path) for path in pictures]
+    views = [_view(shape, size, path, where) for shape, size, path in zip(shapes, named, pictures, strict=True)]
     counts = Counter(views)
-    unclear = sum(v == _EITHER and s is not None and s[1] != 1 for v, s in zip(views, found, strict=True))
+    unclear = sum(v == _EITHER and s is not None and s[1] != 1 for v, s in zip(views, shapes, strict=True))
     others = _STORED if counts[_STORED] > counts[_UPRIGHT] else _UPRIGHT
     out, turned, scaled = [], 0, 0
-    for own, shape, size, told in zip(boxes, found, named, views, strict=True):
-        view = others if told == _EITHER else told
+    for own, shape, size, own_view in zip(boxes, shapes, named, views, strict=True):
+        view = others if own_view == _EITHER else own_view
         if shape is not None:
             (width, height), orientation = shape
             if view == _UPRIGHT and orientation >= 5:
@@ -82,12 +82,12 @@ def _view(shape: tuple[Size, int] | None, named: Size | None, path: Path, where:
     )
 
 
-def _equal(named: Size, found: Size) -> bool:
-    return named == found
+def _equal(named: Size, actual: Size) -> bool:
+    return named == actual
 
 
-def _same_shape(named: Size, found: Size) -> bool:
-    return min(named) > 0 and abs(named[0] * found[1] / (named[1] * found[0]) - 1) <= _SAME_SHAPE
+def _same_shape(named: Size, actual: Size) -> bool:
+    return min(named) > 0 and abs(named[0] * actual[1] / (named[1] * actual[0]) - 1) <= _SAME_SHAPE
 
 
 def _mapped(boxes: Boxes, change: Callable[[list[float]], list[float]]) -> Boxes:

@@ -95,7 +95,7 @@ class Checkpoint:
     # -- what is there -----------------------------------------------------------------------------------------------
     def has(self, ours: str) -> bool:
         """Does any file hold one of ours, whole or as a module?"""
-        return ours in self.family.top and any(self._places(ours, kind) for kind in ("", "weight"))
+        return ours in self.family.other_names and any(self._places(ours, kind) for kind in ("", "weight"))
 
     def left_out(self) -> list[str]:
         """Parts of the file that nothing here is made of (heads, poolers, the other tower), by their shortest names."""
@@ -145,9 +145,11 @@ class Checkpoint:
         name = re.sub(r"^column_modules\.\w+\.", "", ours)
         whole, _, kind = name.rpartition(".")
         if name == "prefix":
-            found = tuple(self._there(self.prefix + theirs) for theirs in self.family.first)
-            return _Take(found, (shape[1:],) * len(found), lambda *each: torch.stack([t.reshape(-1) for t in each]))
-        if name.startswith("markers.") and "types" in self.family.top:  # one column is the first of BERT's sentences
+            vectors = tuple(self._there(self.prefix + theirs) for theirs in self.family.first)
+            return _Take(vectors, (shape[1:],) * len(vectors), lambda *each: torch.stack([t.reshape(-1) for t in each]))
+        if (
+            name.startswith("markers.") and "types" in self.family.other_names
+        ):  # one column is the first of BERT's sentences
             rows = self.settings["type_vocab_size"]
             return self._widened("types", (rows, shape[1])).then(lambda t: t[:1].expand(shape))
         if name == "trunk.position_embedding":  # RoBERTa's first rows are never used
@@ -160,9 +162,9 @@ class Checkpoint:
             return _Take((self._top(name),), (shape,), lambda t: t * size)
         if name == "head":
             return _Take((self.head(),), (shape,), lambda t: t)
-        if name in self.family.top:
+        if name in self.family.other_names:
             return _Take((self._top(name),), (shape,), lambda t: t)
-        if whole not in self.family.top or (kind == "bias" and not biased(self.family, self.settings, whole)):
+        if whole not in self.family.other_names or (kind == "bias" and not biased(self.family, self.settings, whole)):
             return nothing
         return self._norm(whole, _Take((self._top(whole, kind),), (shape,), lambda t: t))
 
@@ -178,9 +180,9 @@ class Checkpoint:
         if family.groups:  # several layers share their tensors
             i = int(i / (self.trunk["layers"] / self.settings[family.groups]))
         place = f"{self.prefix}{family.layer.format(i)}"
-        theirs = self._there(f"{place}{family.parts[part]}.{kind}")
+        theirs = self._there(f"{place}{family.layer_names[part]}.{kind}")
         first, rows = 0, 0
-        for other in (p for p, name in family.parts.items() if name == family.parts[part]):
+        for other in (p for p, name in family.layer_names.items() if name == family.layer_names[part]):
             first = rows if other == part else first
             rows += shapes[f"trunk.layers.{i}.{other}.{kind}"][0]
         expected = (rows, *shape[1:])
@@ -229,12 +231,12 @@ class Checkpoint:
 
     def _places(self, ours: str, kind: str = "") -> list[str]:
         """Their names of one of ours that are there; heads stand outside of what the prefix names."""
-        names = self.family.top[ours]
+        names = self.family.other_names[ours]
         each = [f"{name}.{kind}" if kind else name for name in ((names,) if isinstance(names, str) else names)]
         return [name for one in each for name in (self.prefix + one, one) if name in self.held]
 
     def _top(self, ours: str, kind: str = "") -> str:
-        names = self.family.top[ours]
+        names = self.family.other_names[ours]
         usual = self.prefix + (names if isinstance(names, str) else names[0]) + (f".{kind}" if kind else "")
         return next(iter(self._places(ours, kind)), "") or self._there(usual)
 

@@ -40,8 +40,8 @@ MLP_BIAS: dict[str, bool | str] = dict.fromkeys(_MLP, "mlp_bias")
 LLAMA = Family(
     reads="text",
     layer="layers.{}.",
-    parts={**_ATTENTION, **_MLP, **{x: x for x in ("input_layernorm", "post_attention_layernorm")}},
-    top={"trunk.norm": "norm", "table": "embed_tokens.weight", "head": "lm_head.weight"},
+    layer_names={**_ATTENTION, **_MLP, **{x: x for x in ("input_layernorm", "post_attention_layernorm")}},
+    other_names={"trunk.norm": "norm", "table": "embed_tokens.weight", "head": "lm_head.weight"},
     settings=_DECODER_SETTINGS,
     fixed={"qk_norm": False},
     defaults=_DECODER_DEFAULTS,
@@ -70,7 +70,7 @@ QWEN2 = replace(
 )
 QWEN3 = replace(
     LLAMA,
-    parts={**LLAMA.parts, **_QK_NORMS},
+    layer_names={**LLAMA.layer_names, **_QK_NORMS},
     fixed={"qk_norm": True},
     defaults={**_QWEN_DEFAULTS, "head_dim": 128},
     biases=ATTENTION_BIAS,
@@ -90,7 +90,7 @@ MISTRAL = replace(
 )
 PHI3 = replace(
     LLAMA,
-    parts={
+    layer_names={
         **dict.fromkeys(QKV, "self_attn.qkv_proj"),
         "self_attn.o_proj": "self_attn.o_proj",
         **dict.fromkeys(("mlp.gate_proj", "mlp.up_proj"), "mlp.gate_up_proj"),
@@ -112,7 +112,7 @@ PHI3 = replace(
 )
 OLMO2 = replace(
     LLAMA,
-    parts={
+    layer_names={
         **_ATTENTION,
         **_QK_NORMS,
         **_MLP,
@@ -150,7 +150,7 @@ SMOLLM3 = replace(
 TYPES = {"full_attention": "rotary", "sliding_attention": "local"}
 GEMMA3 = replace(
     LLAMA,
-    parts={
+    layer_names={
         **_ATTENTION,
         **_QK_NORMS,
         **_MLP,
@@ -194,7 +194,7 @@ GEMMA3 = replace(
 GPT2 = Family(
     reads="text",
     layer="h.{}.",
-    parts={
+    layer_names={
         **dict.fromkeys(QKV, "attn.c_attn"),
         "self_attn.o_proj": "attn.c_proj",
         "mlp.up_proj": "mlp.c_fc",
@@ -202,7 +202,7 @@ GPT2 = Family(
         "input_layernorm": "ln_1",
         "post_attention_layernorm": "ln_2",
     },
-    top={
+    other_names={
         "trunk.norm": "ln_f",
         "trunk.position_embedding": "wpe.weight",
         "table": "wte.weight",

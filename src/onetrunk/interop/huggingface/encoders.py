@@ -28,7 +28,7 @@ _POST = {**PLAIN, "norm_place": "post", "norm_first": True, "positions": "learne
 BERT = Family(
     reads="text",
     layer="encoder.layer.{}.",
-    parts={
+    layer_names={
         "self_attn.q_proj": "attention.self.query",
         "self_attn.k_proj": "attention.self.key",
         "self_attn.v_proj": "attention.self.value",
@@ -38,7 +38,7 @@ BERT = Family(
         "mlp.down_proj": "output.dense",
         "post_attention_layernorm": "output.LayerNorm",
     },
-    top={
+    other_names={
         "table": "embeddings.word_embeddings.weight",
         "types": "embeddings.token_type_embeddings.weight",
         "trunk.position_embedding": "embeddings.position_embeddings.weight",
@@ -64,8 +64,8 @@ BERT = Family(
 )
 ROBERTA = replace(
     BERT,
-    top={
-        **{k: v for k, v in BERT.top.items() if k not in ("transform.0", "transform.2", "head", "bias")},
+    other_names={
+        **{k: v for k, v in BERT.other_names.items() if k not in ("transform.0", "transform.2", "head", "bias")},
         "transform.0": "lm_head.dense",
         "transform.2": "lm_head.layer_norm",
         "head": "lm_head.decoder.weight",
@@ -79,7 +79,7 @@ ROBERTA = replace(
 DISTILBERT = replace(
     BERT,
     layer="transformer.layer.{}.",
-    parts={
+    layer_names={
         **{f"self_attn.{x}_proj": f"attention.{x}_lin" for x in "qkv"},
         "self_attn.o_proj": "attention.out_lin",
         "input_layernorm": "sa_layer_norm",
@@ -87,8 +87,8 @@ DISTILBERT = replace(
         "mlp.down_proj": "ffn.lin2",
         "post_attention_layernorm": "output_layer_norm",
     },
-    top={
-        **{k: BERT.top[k] for k in ("table", "trunk.position_embedding", "trunk.first_norm")},
+    other_names={
+        **{k: BERT.other_names[k] for k in ("table", "trunk.position_embedding", "trunk.first_norm")},
         "transform.0": "vocab_transform",
         "transform.2": "vocab_layer_norm",
         "head": "vocab_projector.weight",
@@ -121,7 +121,7 @@ DISTILBERT = replace(
 ALBERT = replace(
     BERT,
     layer="encoder.albert_layer_groups.{}.albert_layers.0.",
-    parts={
+    layer_names={
         **{f"self_attn.{x[0]}_proj": f"attention.{x}" for x in ("query", "key", "value")},
         "self_attn.o_proj": "attention.dense",
         "input_layernorm": "attention.LayerNorm",
@@ -129,8 +129,8 @@ ALBERT = replace(
         "mlp.down_proj": "ffn_output",
         "post_attention_layernorm": "full_layer_layer_norm",
     },
-    top={
-        **{k: v for k, v in BERT.top.items() if k.startswith(("trunk", "table", "types"))},
+    other_names={
+        **{k: v for k, v in BERT.other_names.items() if k.startswith(("trunk", "table", "types"))},
         "trunk.entry_proj": "encoder.embedding_hidden_mapping_in",
         "transform.0": "predictions.dense",
         "transform.2": "predictions.LayerNorm",
@@ -155,7 +155,7 @@ ALBERT = replace(
 MODERNBERT = Family(
     reads="text",
     layer="layers.{}.",
-    parts={
+    layer_names={
         **dict.fromkeys(QKV, "attn.Wqkv"),
         "self_attn.o_proj": "attn.Wo",
         **dict.fromkeys(("mlp.gate_proj", "mlp.up_proj"), "mlp.Wi"),
@@ -163,7 +163,7 @@ MODERNBERT = Family(
         "input_layernorm": "attn_norm",
         "post_attention_layernorm": "mlp_norm",
     },
-    top={
+    other_names={
         "table": "embeddings.tok_embeddings.weight",
         "trunk.first_norm": "embeddings.norm",
         "trunk.norm": "final_norm",

@@ -49,12 +49,13 @@ class Window:
 
 @dataclass(frozen=True)
 class Family:
-    """`layer` holds {} for the number; `parts` and `top` are our names (of modules, or whole) to theirs."""
+    """`layer_names` (of what is in a layer) and `other_names` translate our names of modules and tensors to theirs. In
+    `layer`, which stands before the former, {} is the layer's number."""
 
     reads: str  # what kind of column its trunk reads
     layer: str
-    parts: Mapping[str, str]
-    top: Names
+    layer_names: Mapping[str, str]
+    other_names: Names
     settings: Mapping[str, str]  # our trunk's, to their names
     fixed: Mapping[str, Any]  # settings of our trunk that all of the family have
     defaults: Mapping[str, Any]  # what a configuration means that does not say it

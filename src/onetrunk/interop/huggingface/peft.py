@@ -16,13 +16,13 @@ from torch import Tensor
 
 from onetrunk.core.errors import ModelFileError
 from onetrunk.interop.huggingface.checkpoint import Change
-from onetrunk.interop.huggingface.said import refuse_unhonoured, words
+from onetrunk.interop.huggingface.unsupported import refuse_unknown, setting_names
 from onetrunk.storage.strict_json import read_json
 from onetrunk.storage.tensors import load_tensors
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _WRAPPED = "base_model.model."
-_KNOWN = words(
+_KNOWN = setting_names(
     """
     peft_type task_type base_model_name_or_path revision inference_mode auto_mapping peft_version target_modules
     exclude_modules lora_dropout init_lora_weights layers_pattern layers_to_transform loftq_config eva_config
@@ -41,24 +41,24 @@ def is_adapter(folder: Path) -> bool:
 def read_change(folder: Path) -> Change:
     """What the adapter makes of a checkpoint's tensors. Raises ModelFileError for another kind of adapter, for what it
     says and nothing here honours, and, when it is used, where it does not fit the checkpoint."""
-    where, said = folder / CONFIG, read_json(folder / CONFIG)
-    if said.get("peft_type") != "LORA":
-        raise ModelFileError(f"{where} is of the kind {said.get('peft_type')!r}; only LORA can be read.")
-    refuse_unhonoured(where, said, _KNOWN, "its changes do")
+    where, config = folder / CONFIG, read_json(folder / CONFIG)
+    if config.get("peft_type") != "LORA":
+        raise ModelFileError(f"{where} is of the kind {config.get('peft_type')!r}; only LORA can be read.")
+    refuse_unknown(where, config, _KNOWN, "its changes do")
     for key in ("rank_pattern", "alpha_pattern"):
-        for pattern in said.get(key) or {}:
+        for pattern in config.get(key) or {}:
             if not re.fullmatch(r"[\w.]+", pattern):
                 raise ModelFileError(f"{where} says {key}: {pattern!r}; only whole names of modules can be read.")
     if not (folder / WEIGHTS).exists():
         raise ModelFileError(f"{folder} has no {WEIGHTS}: save the adapter as safetensors (save_pretrained).")
-    adapter = _Adapter(folder, said, load_tensors(folder / WEIGHTS))
+    adapter = _Adapter(folder, config, load_tensors(folder / WEIGHTS))
     return adapter.applied
 
 
 @dataclass(frozen=True)
 class _Adapter:
     folder: Path
-    said: Mapping[str, Any]
+    config: Mapping[str, Any]
     tensors: dict[str, Tensor]
 
     def applied(self, theirs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -84,11 +84,11 @@ class _Adapter:
         if not {"A", "B"} <= parts.keys():
             raise ModelFileError(f"{self.folder}: the change of {path!r} lacks lora_A or lora_B.")
         rank = parts["A"].shape[0]
-        alpha = self._of(path, "alpha_pattern", self.said.get("lora_alpha", 8))
-        scale = alpha / (rank**0.5 if self.said.get("use_rslora") else rank)
+        alpha = self._of(path, "alpha_pattern", self.config.get("lora_alpha", 8))
+        scale = alpha / (rank**0.5 if self.config.get("use_rslora") else rank)
         change = scale * (parts["B"] @ parts["A"])
         # An embedding's change, and that of a matrix kept as [in, out], lies the other way.
-        turned = change.shape != weight.shape or bool(self.said.get("fan_in_fan_out"))
+        turned = change.shape != weight.shape or bool(self.config.get("fan_in_fan_out"))
         change = change.T if turned else change
         self._check(path, change, weight)
         merged = weight + change
@@ -99,18 +99,18 @@ class _Adapter:
         return merged * (lengths.reshape(size.shape) / size)
 
     def _of(self, path: str, key: str, usual: Any) -> float:
-        named = self.said.get(key) or {}
+        named = self.config.get(key) or {}
         return float(next((v for k, v in named.items() if path == k or path.endswith(f".{k}")), usual))
 
     def _place(self, path: str, theirs: Mapping[str, Tensor]) -> str:
         """The checkpoint's name of what the adapter calls so: one of the two may have a prefix more."""
-        found = [name for name in theirs if name == path or path.endswith(f".{name}") or name.endswith(f".{path}")]
-        if len(found) != 1:
+        matches = [name for name in theirs if name == path or path.endswith(f".{name}") or name.endswith(f".{path}")]
+        if len(matches) != 1:
             raise ModelFileError(
-                f"{self.folder} changes {path!r}, which {'several tensors' if found else 'no tensor'} of the base "
+                f"{self.folder} changes {path!r}, which {'several tensors' if matches else 'no tensor'} of the base "
                 "could be, or which is not read here. It belongs to another base, or changes what is left out."
             )
-        return found[0]
+        return matches[0]
 
     def _check(self, name: str, tensor: Tensor, theirs: Tensor) -> None:
         if tensor.shape != theirs.shape:

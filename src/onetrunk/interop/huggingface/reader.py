@@ -17,11 +17,11 @@ from onetrunk.core.registry import column_types
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.interop.huggingface.checkpoint import Checkpoint, shards
 from onetrunk.interop.huggingface.families import FAMILIES, TOWERS
+from onetrunk.interop.huggingface.image_processor import picture_knowledge, read_preparation, take_up_scale
 from onetrunk.interop.huggingface.peft import read_change
-from onetrunk.interop.huggingface.pictures import picture_knowledge, read_preparation, take_up_scale
-from onetrunk.interop.huggingface.said import OF_GENERATION
 from onetrunk.interop.huggingface.settings import Settings, biased, context, readout_activation, trunk_settings
 from onetrunk.interop.huggingface.tokenizers import read_tokenizer
+from onetrunk.interop.huggingface.unsupported import OF_GENERATION
 from onetrunk.model import FoundationModel
 from onetrunk.nn.trunk import build_trunk
 from onetrunk.storage import hub
@@ -85,10 +85,10 @@ def read(
 def _drawing(folder: Path) -> list[str]:
     """How it says that text is drawn, which here the user says."""
     where = folder / "generation_config.json"
-    said = read_json(where) if where.exists() else {}
+    generation_config = read_json(where) if where.exists() else {}
     nothing = (None, False, 0, 1)  # also 1.0
-    kept = sorted(key for key, value in said.items() if key not in OF_GENERATION and value not in nothing)
-    return [f"{where.name} ({', '.join(f'{key}: {said[key]}' for key in kept)})"] if kept else []
+    kept = sorted(key for key, value in generation_config.items() if key not in OF_GENERATION and value not in nothing)
+    return [f"{where.name} ({', '.join(f'{key}: {generation_config[key]}' for key in kept)})"] if kept else []
 
 
 def read_trunk(folder: Path, tower: str | None = None) -> torch.nn.Module:
@@ -104,8 +104,8 @@ def read_trunk(folder: Path, tower: str | None = None) -> torch.nn.Module:
 
 def _open(folder: Path, tower: str | None, converted: Path | None = None) -> Checkpoint:
     if not folder.is_dir():
-        found = f"{folder} is a file" if folder.exists() else f"There is no folder {folder}"
-        raise UsageError(f"{found}: expected a Hugging Face folder (config.json, safetensors), or hf://owner/name.")
+        problem = f"{folder} is a file" if folder.exists() else f"There is no folder {folder}"
+        raise UsageError(f"{problem}: expected a Hugging Face folder (config.json, safetensors), or hf://owner/name.")
     if not (folder / "config.json").exists():
         raise ModelFileError(
             f"{folder} is no Hugging Face folder: expected config.json beside safetensors, found none."
@@ -161,8 +161,8 @@ def _encoder_maker(kind: str, options: dict[str, Any], knowledge: dict[str, Any]
 def _words(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
     """A text encoder's options and knowledge."""
     folder, settings, family = checkpoint.folder, checkpoint.settings, checkpoint.family
-    words = read_tokenizer(folder, settings)
-    tokenizer, special = words.tokenizer, words.special
+    tokenization = read_tokenizer(folder, settings)
+    tokenizer, special = tokenization.tokenizer, tokenization.special
     rows, tokens = settings["vocab_size"], max(tokenizer.get_vocab().values(), default=-1) + 1
     named = [i for value in special.values() for i in (value if isinstance(value, list) else [value])]
     if tokens > rows or max(named) >= rows:
@@ -179,8 +179,8 @@ def _words(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
         options["embedding"] = width
     head = _head(checkpoint, rows)
     knowledge = {"tokenizer": tokenizer.to_str(), "special_tokens": special, "token_head": head}
-    if words.template is not None and head["does"] == "writing":
-        knowledge["chat_template"] = words.template
+    if tokenization.template is not None and head["does"] == "writing":
+        knowledge["chat_template"] = tokenization.template
     return options, knowledge
 
 
@@ -192,10 +192,10 @@ def _head(checkpoint: Checkpoint, rows: int) -> dict[str, Any]:
     can = tied or checkpoint.has("head")
     if transform and not can:
         raise ModelFileError(
-            f"{checkpoint.folder} lacks the matrix of its read-out ({family.top['head']}), which its configuration "
-            "says is not the embedding (tie_word_embeddings: false)."
+            f"{checkpoint.folder} lacks the matrix of its read-out ({family.other_names['head']}), which its "
+            "configuration says is not the embedding (tie_word_embeddings: false)."
         )
-    writes = family.causal and "head" in family.top and can
+    writes = family.causal and "head" in family.other_names and can
     # One that is not there is as good as the embedding, where that has the width.
     shared = tied or not can if trunk.get("entry_width") is None or transform else False
     return {

@@ -9,7 +9,7 @@ from typing import Any
 
 from onetrunk.core.errors import ModelFileError
 from onetrunk.interop.huggingface.family import Family, Pattern, Rope
-from onetrunk.interop.huggingface.said import OF_MODELS, refuse_unhonoured, words
+from onetrunk.interop.huggingface.unsupported import OF_MODELS, refuse_unknown, setting_names
 
 ACTIVATIONS = {
     "gelu": "gelu",
@@ -18,7 +18,7 @@ ACTIVATIONS = {
     "quick_gelu": "quick_gelu",
 }
 GATES = {"silu": "swiglu", "gelu": "geglu", "gelu_new": "geglu_tanh", "gelu_pytorch_tanh": "geglu_tanh"}
-_ROPE_KEYS = words(
+_ROPE_KEYS = setting_names(
     """
     rope_type type rope_theta factor original_max_position_embeddings attention_factor beta_fast beta_slow mscale
     mscale_all_dim truncate short_factor long_factor low_freq_factor high_freq_factor partial_rotary_factor
@@ -29,9 +29,9 @@ _ROPE_KEYS = words(
 class Settings(Mapping[str, Any]):
     """What a configuration says, or means where it does not. It remembers which of its keys somebody asked for."""
 
-    def __init__(self, said: Mapping[str, Any], defaults: Mapping[str, Any], where: Path) -> None:
-        self.said, self.where = dict(said), where
-        self._all = {**defaults, **said}
+    def __init__(self, config: Mapping[str, Any], defaults: Mapping[str, Any], where: Path) -> None:
+        self.config, self.where = dict(config), where
+        self._all = {**defaults, **config}
         self._read: set[str] = set()
 
     def __getitem__(self, key: str) -> Any:
@@ -53,7 +53,7 @@ class Settings(Mapping[str, Any]):
 
     def refuse_unread(self) -> None:
         """Raises ModelFileError for what it says and nobody asked for, but for what answers do not depend on."""
-        refuse_unhonoured(self.where, self.said, self._read | OF_MODELS, "the model's answers do")
+        refuse_unknown(self.where, self.config, self._read | OF_MODELS, "the model's answers do")
 
 
 def trunk_settings(family: Family, s: Settings) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def trunk_settings(family: Family, s: Settings) -> dict[str, Any]:
     out["activation"] = _known(family.settings["activation"], out["activation"], family.gated)
     if family.skipped:
         out["max_positions"] -= s[family.skipped] + 1
-    with_bias = {part for part in family.parts if "norm" not in part and biased(family, s, part)}
+    with_bias = {part for part in family.layer_names if "norm" not in part and biased(family, s, part)}
     few = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}
     out["bias"] = "none" if not with_bias else "qkv" if with_bias <= few else "all"
     return out if family.rope is None else {**out, **_rope(family.rope, s, out["layers"])}
@@ -115,18 +115,18 @@ def _slides(s: Settings) -> bool:
 
 # -- rotary positions ----------------------------------------------------------------------------------------
 def _rope(rope: Rope, s: Settings, layers: int) -> dict[str, Any]:
-    said, scaling = s.get("rope_parameters") or {}, s.get("rope_scaling") or {}
-    by_type = any(isinstance(value, Mapping) for value in said.values())
-    full = dict(said.get("full_attention") or {}) if by_type else dict(said)
-    full |= {} if said else scaling
+    parameters, scaling = s.get("rope_parameters") or {}, s.get("rope_scaling") or {}
+    by_type = any(isinstance(value, Mapping) for value in parameters.values())
+    full = dict(parameters.get("full_attention") or {}) if by_type else dict(parameters)
+    full |= {} if parameters else scaling
     out: dict[str, Any] = {"rope_theta": full.get("rope_theta", s.get(rope.key, rope.theta))}
     out["rope_scaling"] = _scaling(full, s, out["rope_theta"])
     if rope.layers is not None:
         kinds = _kinds(rope.layers, s, layers)
         out["rope_layers"] = kinds if set(kinds) != {"rotary"} else None
     if rope.local_theta is not None:
-        local = dict(said.get("sliding_attention") or {}) if by_type else {}
-        local |= scaling if not said and "sliding_attention" in rope.scaled else {}
+        local = dict(parameters.get("sliding_attention") or {}) if by_type else {}
+        local |= scaling if not parameters and "sliding_attention" in rope.scaled else {}
         out["rope_local_theta"] = local.get("rope_theta", s.get(rope.local_key, rope.local_theta))
         if _scaling(local, s, out["rope_local_theta"]) is not None:
             raise ModelFileError("Its layers with a window have longer rotations, which are not expressed here.")

@@ -16,7 +16,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from onetrunk.core.errors import ModelFileError
-from onetrunk.interop.huggingface.said import OF_TOKENIZERS, refuse_unhonoured
+from onetrunk.interop.huggingface.unsupported import OF_TOKENIZERS, refuse_unknown
 from onetrunk.storage.strict_json import read_json
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -106,7 +106,7 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> Words:
     its configuration says what nothing here honours, or names no token that ends a text.
     """
     settings = {**_optional(folder / "special_tokens_map.json"), **_optional(folder / "tokenizer_config.json")}
-    refuse_unhonoured(folder / "tokenizer_config.json", settings, _HONOURED | OF_TOKENIZERS, "texts do")
+    refuse_unknown(folder / "tokenizer_config.json", settings, _HONOURED | OF_TOKENIZERS, "texts do")
     tokenizer = _tokenizer(folder, config, settings)
     tokenizer.no_padding()
     tokenizer.no_truncation()

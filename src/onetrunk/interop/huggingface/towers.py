@@ -26,8 +26,8 @@ _CUT = {"size": {"shortest_edge": 224}, "crop_size": 224, "do_center_crop": True
 CLIP_TEXT = Family(
     reads="text",
     layer="encoder.layers.{}.",
-    parts=_TOWER_PARTS,
-    top={
+    layer_names=_TOWER_PARTS,
+    other_names={
         "trunk.norm": "final_layer_norm",
         "trunk.position_embedding": "embeddings.position_embedding.weight",
         "table": "embeddings.token_embedding.weight",
@@ -51,8 +51,8 @@ _VISION_DEFAULTS = {**ENCODER_DEFAULTS, "image_size": 224, "patch_size": 16, "nu
 CLIP_VISION = Family(
     reads="image",
     layer="encoder.layers.{}.",
-    parts=_TOWER_PARTS,
-    top={
+    layer_names=_TOWER_PARTS,
+    other_names={
         "trunk.norm": "post_layernorm",
         "trunk.first_norm": "pre_layrnorm",
         "to_width": "embeddings.patch_embedding",
@@ -68,7 +68,7 @@ CLIP_VISION = Family(
 )
 SIGLIP_VISION = replace(
     CLIP_VISION,
-    top={k: v for k, v in CLIP_VISION.top.items() if k != "trunk.first_norm"},
+    other_names={k: v for k, v in CLIP_VISION.other_names.items() if k != "trunk.first_norm"},
     fixed=PLAIN,
     defaults={**_VISION_DEFAULTS, "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6},
     biases={},
@@ -77,7 +77,7 @@ SIGLIP_VISION = replace(
 )
 CHINESE_CLIP_TEXT = replace(
     BERT,
-    top={k: v for k, v in BERT.top.items() if not k.startswith(("transform", "head", "bias"))},
+    other_names={k: v for k, v in BERT.other_names.items() if not k.startswith(("transform", "head", "bias"))},
     defaults={k: v for k, v in BERT.defaults.items() if k != "tie_word_embeddings"},
     prefixes=("text_model.", ""),
     readout="gelu",
@@ -85,7 +85,7 @@ CHINESE_CLIP_TEXT = replace(
 VIT = Family(
     reads="image",
     layer="encoder.layer.{}.",
-    parts={
+    layer_names={
         "self_attn.q_proj": "attention.attention.query",
         "self_attn.k_proj": "attention.attention.key",
         "self_attn.v_proj": "attention.attention.value",
@@ -95,7 +95,7 @@ VIT = Family(
         "mlp.down_proj": "output.dense",
         "post_attention_layernorm": "layernorm_after",
     },
-    top={
+    other_names={
         "trunk.norm": "layernorm",
         "to_width": "embeddings.patch_embeddings.projection",
         "position_embedding": "embeddings.position_embeddings",
@@ -122,8 +122,8 @@ DEIT = replace(
 )
 DINOV2 = replace(
     VIT,
-    parts={
-        **{k: v for k, v in VIT.parts.items() if k.startswith("self_attn")},
+    layer_names={
+        **{k: v for k, v in VIT.layer_names.items() if k.startswith("self_attn")},
         "input_layernorm": "norm1",
         "mlp.up_proj": "mlp.fc1",
         "mlp.down_proj": "mlp.fc2",
@@ -147,14 +147,14 @@ DINOV2 = replace(
 WHISPER = Family(
     reads="audio",
     layer="layers.{}.",
-    parts={
+    layer_names={
         **{k: v for k, v in _TOWER_PARTS.items() if k.startswith("self_attn")},
         "input_layernorm": "self_attn_layer_norm",
         "mlp.up_proj": "fc1",
         "mlp.down_proj": "fc2",
         "post_attention_layernorm": "final_layer_norm",
     },
-    top={"trunk.norm": "layer_norm"},
+    other_names={"trunk.norm": "layer_norm"},
     settings={
         "width": "d_model",
         "layers": "encoder_layers",

@@ -16,8 +16,8 @@ from onetrunk.columns.text.conversations import ANSWERS, is_conversation
 from onetrunk.columns.text.encoder import TextEncoder
 from onetrunk.core.errors import MissingExtraError
 from onetrunk.inference.model_folder import Model
-from onetrunk.interop.huggingface.outward import as_checkpoint
-from onetrunk.interop.huggingface.own_answers import likeliest, logits_of
+from onetrunk.interop.huggingface.reference_logits import likeliest, logits_of
+from onetrunk.interop.huggingface.to_checkpoint import as_checkpoint
 from onetrunk.interop.parity import Parity
 from onetrunk.storage.header import tensor_shapes
 from onetrunk.storage.strict_json import write_json
@@ -83,10 +83,10 @@ def _text(model: Model, ask: str) -> TextEncoder:
 
 def _compare_tensors(parity: Parity, model: Model, ask: str, place: Path) -> None:
     """Bit by bit: texts that are tried need not use every one of them."""
-    made, found = as_checkpoint(model, ask).tensors, load_tensors(place / "model.safetensors")
-    parity.same("the list of tensors", sorted(made), sorted(tensor_shapes(place / "model.safetensors")))
-    for name in made.keys() & found.keys():
-        if not torch.equal(made[name], found[name]):
+    expected, in_file = as_checkpoint(model, ask).tensors, load_tensors(place / "model.safetensors")
+    parity.same("the list of tensors", sorted(expected), sorted(tensor_shapes(place / "model.safetensors")))
+    for name in expected.keys() & in_file.keys():
+        if not torch.equal(expected[name], in_file[name]):
             parity.faults.append(f"the tensor {name} holds other numbers")
 
 
@@ -142,15 +142,15 @@ def _compare_written(parity: Parity, model: Model, ask: str, theirs: Any, tokeni
     given = torch.tensor([prompt])
     out = theirs.generate(given, attention_mask=torch.ones_like(given), do_sample=False, num_beams=1,
                           max_new_tokens=_NEW_TOKENS, repetition_penalty=1.0)  # fmt: skip
-    found = out[0, len(prompt) :].tolist()
-    found = found[: len(written)] if written[-1:] == [encoder.special.end] else found
-    first = next((i for i, (a, b) in enumerate(zip(written, found, strict=False)) if a != b), None)
+    generated = out[0, len(prompt) :].tolist()
+    generated = generated[: len(written)] if written[-1:] == [encoder.special.end] else generated
+    first = next((i for i, (a, b) in enumerate(zip(written, generated, strict=False)) if a != b), None)
     gap = float("inf") if first is None else _gap(
-        logits_of(model, ask, [*prompt, *written[:first]]).numpy()[-1], written[first], found[first]
+        logits_of(model, ask, [*prompt, *written[:first]]).numpy()[-1], written[first], generated[first]
     )  # fmt: skip
     own_text = encoder.decode([i for i in written if i not in _ends_of(encoder)])
-    texts = own_text, tokenizer.decode(found, skip_special_tokens=True)
-    parity.answer((written, texts[0]), (found, texts[1]), gap)
+    texts = own_text, tokenizer.decode(generated, skip_special_tokens=True)
+    parity.answer((written, texts[0]), (generated, texts[1]), gap)
 
 
 def _compare_filled(parity: Parity, model: Model, ask: str, theirs: Any, tokenizer: Any, value: Any) -> None:
@@ -163,9 +163,9 @@ def _compare_filled(parity: Parity, model: Model, ask: str, theirs: Any, tokeniz
         logits = theirs(torch.tensor([ids])).logits[0].numpy()
     ours = logits_of(model, ask, ids, fills=True).numpy()
     parity.add(ours, logits)
-    own, found = int(ours[hidden].argmax()), int(logits[hidden].argmax())
-    words = encoder.decode([own]), tokenizer.decode([found], skip_special_tokens=True)
-    parity.answer((own, words[0]), (found, words[1]), _gap(ours[hidden], own, found))
+    our_token, their_token = int(ours[hidden].argmax()), int(logits[hidden].argmax())
+    words = encoder.decode([our_token]), tokenizer.decode([their_token], skip_special_tokens=True)
+    parity.answer((our_token, words[0]), (their_token, words[1]), _gap(ours[hidden], our_token, their_token))
 
 
 def _gap(logits: np.ndarray, own: int, other: int) -> float:

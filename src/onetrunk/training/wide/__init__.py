@@ -41,8 +41,8 @@ class FittedWide:
 
     def as_json(self) -> dict[str, Any]:
         """What was tried, what was chosen, what was left out, and how long it took."""
-        found = {"scores": self.scores, "chosen": self.chosen, "seconds": round(self.seconds, 1)}
-        return {**found, "left_out": self.left_out} if self.left_out else found
+        record = {"scores": self.scores, "chosen": self.chosen, "seconds": round(self.seconds, 1)}
+        return {**record, "left_out": self.left_out} if self.left_out else record
 
 
 def fit_wide(rows: Rows, seed: int = 0, limit: float | None = None) -> FittedWide | None:

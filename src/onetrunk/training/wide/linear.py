@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from onetrunk.columns.families.baselines.search import climb
+from onetrunk.columns.families.baselines.model_selection import climb
 from onetrunk.model.wide import WideReadout
 from onetrunk.training.wide.rows import FLOOR, Rows, Tried, mean_loss
 

@@ -11,7 +11,7 @@ import numpy as np
 from onetrunk.core.encoder import reads_on
 from onetrunk.core.wide import WideFeatures, WideTarget
 from onetrunk.data.store import Store
-from onetrunk.inference.wide import features_of
+from onetrunk.inference.wide_outputs import features_of
 
 FOLDS, _FEW_FOLDS = 5, 3
 _MANY_ROWS = 5000  # from here on few folds tell enough

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from onetrunk.columns.families.baselines.search import Deadline, TooLong, as_numbers, folds_of, log_loss, rest_of
+from onetrunk.columns.families.baselines.estimators import ViewsClassifier, ViewsEstimator, ViewsRegressor
+from onetrunk.columns.families.baselines.model_selection import (
+    Deadline,
+    TooLong,
+    folds_of,
+    rest_of,
+)
 from onetrunk.columns.families.baselines.views import Views
 
 _SETTINGS: tuple[dict[str, Any], ...] = (
@@ -28,11 +33,8 @@ _INNER_FOLDS = 5
 _SMOOTHING = 10.0  # rows that the mean over all counts beside those of a value
 
 
-class _Boosting(BaseEstimator):
+class _Boosting(ViewsEstimator):
     """After `fit`: `settings_`, `rounds_`, `losses_` (mean held-out loss of what was tried), `note_`."""
-
-    takes_views: ClassVar[bool] = True
-    classes: ClassVar[bool]
 
     def __init__(self, seconds: float = np.inf, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
@@ -95,52 +97,22 @@ class _Boosting(BaseEstimator):
         kind = HistGradientBoostingClassifier if self.classes else HistGradientBoostingRegressor
         return kind(max_iter=rounds, early_stopping=stops, n_iter_no_change=_PATIENCE, random_state=0, **setting)
 
-    def _loss(self, estimator: Any, x: np.ndarray, y: np.ndarray) -> float:
-        raise NotImplementedError
-
     def _seen(self, x: Any) -> np.ndarray:
         views = Views.of(x)
         return self.inputs_.new(views)
 
 
-class BoostedClassifier(ClassifierMixin, _Boosting):
-    classes = True
-
-    def fit(self, x: Any, y: np.ndarray) -> Self:
-        self.classes_, number = as_numbers(y)
-        if len(self.classes_) < 2:
-            raise ValueError("training rows of at least two classes are needed, found one")
-        self._learn(x, number, len(self.classes_))
-        return self
-
-    def predict_proba(self, x: Any) -> np.ndarray:
-        """[n, K]"""
-        return self._probabilities(self.model_, self._seen(x))
-
-    def predict(self, x: Any) -> np.ndarray:
-        return self.classes_[self.predict_proba(x).argmax(1)]
+class BoostedClassifier(ViewsClassifier, _Boosting):
+    """One class a row."""
 
     def _probabilities(self, estimator: Any, x: np.ndarray) -> np.ndarray:
         p = np.zeros((len(x), len(self.classes_)))
         p[:, estimator.classes_] = estimator.predict_proba(x)
         return p
 
-    def _loss(self, estimator: Any, x: np.ndarray, y: np.ndarray) -> float:
-        return log_loss(self._probabilities(estimator, x), y)
 
-
-class BoostedRegressor(RegressorMixin, _Boosting):
-    classes = False
-
-    def fit(self, x: Any, y: np.ndarray) -> Self:
-        self._learn(x, np.asarray(y, dtype=np.float64), 1)
-        return self
-
-    def predict(self, x: Any) -> np.ndarray:
-        return np.asarray(self.model_.predict(self._seen(x)))
-
-    def _loss(self, estimator: Any, x: np.ndarray, y: np.ndarray) -> float:
-        return float(((estimator.predict(x) - y) ** 2).mean())
+class BoostedRegressor(ViewsRegressor, _Boosting):
+    """Of one number a row."""
 
 
 class _Inputs:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from onetrunk.columns.families.baselines.search import (
+from onetrunk.columns.families.baselines.estimators import ViewsClassifier, ViewsEstimator, ViewsRegressor
+from onetrunk.columns.families.baselines.model_selection import (
     Deadline,
     TooLong,
-    as_numbers,
     climb,
     folds_of,
-    log_loss,
     rest_of,
     sample_of,
 )
@@ -34,12 +32,10 @@ _CLOSE = 1.1  # times the least loss by the usual penalty: what has more is not 
 _MAX_WEIGHTS = 100_000_000
 
 
-class _Linear(BaseEstimator):
+class _Linear(ViewsEstimator):
     """`penalty`: None chooses it. After `fit`: `penalty_`, `texts_` (the views of texts that it sees), `losses_` (mean
     held-out loss of what was tried) and `note_` (what was left undone for lack of time)."""
 
-    takes_views: ClassVar[bool] = True
-    classes: ClassVar[bool]
     scale_: np.ndarray
 
     def __init__(
@@ -52,9 +48,6 @@ class _Linear(BaseEstimator):
     @abstractmethod
     def _fit(self, x: Any, y: np.ndarray, penalty: float) -> Any:
         """A fitted model."""
-
-    @abstractmethod
-    def _loss(self, model: Any, x: Any, y: np.ndarray) -> float: ...
 
     def _learn(self, x: Any, y: np.ndarray, outputs: int) -> None:
         deadline = Deadline(self.seconds, self.clock)
@@ -152,29 +145,16 @@ class _Linear(BaseEstimator):
         return self._scaled(Views.of(x).matrix(self.texts_))
 
 
-class LinearClassifier(ClassifierMixin, _Linear):
+class LinearClassifier(ViewsClassifier, _Linear):
     """Logistic regression; with several labels a row (y [n, K] of 0 and 1) one for each."""
-
-    classes = True
 
     def fit(self, x: Any, y: np.ndarray) -> Self:
         y = np.asarray(y)
-        if y.ndim == 2:
-            self.classes_: Any = np.arange(y.shape[1])
-            self._learn(x, (y > 0).astype(np.int64), y.shape[1])
-            return self
-        self.classes_, number = as_numbers(y)
-        if len(self.classes_) < 2:
-            raise ValueError("training rows of at least two classes are needed, found one")
-        self._learn(x, number, len(self.classes_))
+        if y.ndim != 2:
+            return super().fit(x, y)
+        self.classes_ = np.arange(y.shape[1])
+        self._learn(x, (y > 0).astype(np.int64), y.shape[1])
         return self
-
-    def predict_proba(self, x: Any) -> np.ndarray:
-        """[n, K]"""
-        return self._probabilities(self.model_, self._seen(x))
-
-    def predict(self, x: Any) -> np.ndarray:
-        return self.classes_[self.predict_proba(x).argmax(1)]
 
     def _fit(self, x: Any, y: np.ndarray, penalty: float) -> Any:
         from sklearn.linear_model import LogisticRegression
@@ -198,30 +178,15 @@ class LinearClassifier(ClassifierMixin, _Linear):
         )
         return p
 
-    def _loss(self, model: Any, x: Any, y: np.ndarray) -> float:
-        return log_loss(self._probabilities(model, x), y)
 
-
-class LinearRegressor(RegressorMixin, _Linear):
+class LinearRegressor(ViewsRegressor, _Linear):
     """Ridge regression of one number a row."""
-
-    classes = False
-
-    def fit(self, x: Any, y: np.ndarray) -> Self:
-        self._learn(x, np.asarray(y, dtype=np.float64), 1)
-        return self
-
-    def predict(self, x: Any) -> np.ndarray:
-        return np.asarray(self.model_.predict(self._seen(x)))
 
     def _fit(self, x: Any, y: np.ndarray, penalty: float) -> Any:
         from sklearn.linear_model import Ridge
 
         solver = {"solver": "lsqr", "tol": 1e-4} if sparse.issparse(x) else {}
         return Ridge(penalty, **solver).fit(x, y)
-
-    def _loss(self, model: Any, x: Any, y: np.ndarray) -> float:
-        return float(((model.predict(x) - y) ** 2).mean())
 
 
 def _choices(views: Views) -> list[tuple[str, ...]]:

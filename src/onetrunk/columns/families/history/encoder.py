@@ -19,7 +19,7 @@ from pydantic import Field
 from onetrunk.columns.families.names import ClassFinder, kind_of, name_of, value_of
 from onetrunk.core import rng
 from onetrunk.core.config import Config
-from onetrunk.core.content import Content, Role, Segment, cut_into_windows, local_positions, pick, window_counts
+from onetrunk.core.content import Content, Role, Segment, local_positions, pick
 from onetrunk.core.encoder import Beside, Encoder, Growth, History, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
 
@@ -224,11 +224,9 @@ class HistoryEncoder(Encoder, History):
         lens = np.zeros(n, dtype=np.int64)
         return Content({name: array[:0] for name, array in self.blank().items()}, lens)
 
-    def windows(self, content: Content) -> np.ndarray:
-        return window_counts(content.lens, self.options.length)
-
-    def successive_windows(self, content: Content) -> tuple[Content, np.ndarray]:
-        return cut_into_windows(content, self.options.length)
+    @property
+    def window_length(self) -> int:
+        return self.options.length
 
     def max_positions(self, content: Content) -> np.ndarray:
         return np.minimum(content.lens, self.options.length) + 1

@@ -13,7 +13,7 @@ from onetrunk.columns.families.tokens.bigrams import bigram_codes, bigram_rows, 
 from onetrunk.columns.families.tokens.special_tokens import OWN, START, SpecialTokens, TokenHead
 from onetrunk.core import rng
 from onetrunk.core.config import Config
-from onetrunk.core.content import Content, Role, Segment, cut_into_windows, local_positions, pick, window_counts
+from onetrunk.core.content import Content, Role, Segment, local_positions, pick
 from onetrunk.core.encoder import Beside, Encoder, Prompted, SegmentContext
 
 MANY_VALUES = 1000  # of so many, what occurs once is noise
@@ -83,11 +83,9 @@ class TokenEncoder(Encoder, Prompted):
         }
         return {reason: count for reason, count in counts.items() if count}
 
-    def windows(self, content: Content) -> np.ndarray:
-        return window_counts(content.lens, self.options.length)
-
-    def successive_windows(self, content: Content) -> tuple[Content, np.ndarray]:
-        return cut_into_windows(content, self.options.length)
+    @property
+    def window_length(self) -> int:
+        return self.options.length
 
     def max_positions(self, content: Content) -> np.ndarray:
         return np.minimum(content.lens + max(1, self.special.around), self.options.length)

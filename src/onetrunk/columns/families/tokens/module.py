@@ -91,12 +91,12 @@ class TokenModule(ColumnModule[E], Searched, Distribution, Filling):
         """
         n, device, prompt, beams = context.n, context.device, context.prompt, context.beams
         special, room = self.encoder.special, self.options.length - 1
-        told = [([], special.start, False)] * n if prompt is None else _told(prompt, special.start)
-        kept = [ids[max(0, len(ids) - room) :] for ids, _, _ in told]
+        prompts = [([], special.start, False)] * n if prompt is None else _prompts(prompt, special.start)
+        kept = [ids[max(0, len(ids) - room) :] for ids, _, _ in prompts]
         size = torch.tensor([1 + len(ids) for ids in kept])
         ids = torch.full((n, int(size.max()) if n else 1), special.end)
         for i, tokens in enumerate(kept):
-            ids[i, : len(tokens) + 1] = torch.tensor([told[i][1], *tokens])
+            ids[i, : len(tokens) + 1] = torch.tensor([prompts[i][1], *tokens])
         logprob = torch.zeros(n, device=device)
         if beams > 1:  # they are alike until the first has been gone on from in several ways
             logprob.view(-1, beams)[:, 1:] = -torch.inf
@@ -108,7 +108,7 @@ class TokenModule(ColumnModule[E], Searched, Distribution, Filling):
             "prompted": size.to(device),
             "written": torch.zeros(n, dtype=torch.int64, device=device),
             "logprob": logprob,
-            "spoken": torch.tensor([spoken for _, _, spoken in told], device=device),
+            "spoken": torch.tensor([spoken for _, _, spoken in prompts], device=device),
         }
 
     def query(self, state: State) -> Query:
@@ -181,7 +181,7 @@ def _best(logprob: Tensor, written: Tensor, beams: int) -> tuple[Tensor, Tensor]
     return (first + best // size).flatten(), (best % size).flatten()
 
 
-def _told(content: Content, start: int) -> list[tuple[list[int], int, bool]]:
+def _prompts(content: Content, start: int) -> list[tuple[list[int], int, bool]]:
     """The tokens of every text, the one that stands before them, and whether there are any that nobody learns."""
     out = []
     for a, n in zip(content.starts.tolist(), content.lens.tolist(), strict=True):

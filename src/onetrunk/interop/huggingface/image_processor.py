@@ -10,7 +10,7 @@ import torch
 
 from onetrunk.core.errors import ModelFileError
 from onetrunk.interop.huggingface.checkpoint import Checkpoint
-from onetrunk.interop.huggingface.said import OF_PICTURES, refuse_unhonoured
+from onetrunk.interop.huggingface.unsupported import OF_PICTURES, refuse_unknown
 from onetrunk.storage.strict_json import read_json
 
 _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by Pillow's number
@@ -25,17 +25,17 @@ def read_preparation(folder: Path, usual: Mapping[str, Any]) -> dict[str, Any]:
     """What the folder says of its pictures, or its family's usual way. Raises ModelFileError for what it says and
     nothing here honours."""
     own, both = folder / "preprocessor_config.json", folder / "processor_config.json"
-    said: dict[str, Any] = {}
+    config: dict[str, Any] = {}
     where = own
     if both.exists() and isinstance(nested := read_json(both).get("image_processor"), dict):
-        said, where = nested, both  # the newer file
+        config, where = nested, both  # the newer file
     elif own.exists():
-        said = read_json(own)
-    for key, value in said.items():
+        config = read_json(own)
+    for key, value in config.items():
         if key in _ONLY and value not in (None, _ONLY[key]):
             raise ModelFileError(f"{where} says {key}: {value!r}; only {_ONLY[key]!r} can be read.")
-    refuse_unhonoured(where, said, _READ | OF_PICTURES, "pictures do")
-    return {**usual, **{key: value for key, value in said.items() if value is not None}}
+    refuse_unknown(where, config, _READ | OF_PICTURES, "pictures do")
+    return {**usual, **{key: value for key, value in config.items() if value is not None}}
 
 
 def picture_knowledge(checkpoint: Checkpoint, p: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

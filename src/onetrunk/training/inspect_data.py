@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from onetrunk.core.errors import DataError
-from onetrunk.data.events import rows_from_events
-from onetrunk.data.inspect import Inspection, inspect, to_prepare
+from onetrunk.data.event_rows import rows_from_events
+from onetrunk.data.inspection import Inspection, inspect, to_prepare
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import fit_columns
 from onetrunk.data.split import column_that_says, split

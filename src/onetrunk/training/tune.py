@@ -42,7 +42,7 @@ from onetrunk.training.beside_wide import (
     row_scores,
     wide_rows_of,
 )
-from onetrunk.training.calibration import MIN_ROWS, calibrate
+from onetrunk.training.calibrate import MIN_ROWS, calibrate
 from onetrunk.training.context import RunContext
 from onetrunk.training.dry_run import DryRun, Source
 from onetrunk.training.finetune import labelled_rows, merged_adapter, validation_rows
@@ -287,8 +287,8 @@ class TableRunner:
         started = time.monotonic()
         losses = [row_scores(model, self.validation, Task(self.task.given, [name])) for name in self.task.ask]
         self._reserve((time.monotonic() - started) / len(self.validation) * len(self.data.split.test))
-        found = [mean_and_error(each) for each in losses if len(each) > 1]
-        return sum(mean for mean, _ in found), sum(error**2 for _, error in found) ** 0.5
+        scores = [mean_and_error(each) for each in losses if len(each) > 1]
+        return sum(mean for mean, _ in scores), sum(error**2 for _, error in scores) ** 0.5
 
     def _reserve(self, seconds: float) -> None:
         """For answering the test rows: the most that any model has taken."""
@@ -310,7 +310,7 @@ class TableRunner:
         return read_json(path).get("trial") if path.exists() else None
 
     def _recipe(self, settings: TrialSettings) -> Recipe:
-        train, tuning = self.recipe.train, self.recipe.finetune
+        train, finetune = self.recipe.train, self.recipe.finetune
         train = train.model_copy(
             update={
                 "lr": train.lr * settings.rate,
@@ -321,12 +321,12 @@ class TableRunner:
         )
         freeze: dict[Method, dict[str, Any]] = {
             "frozen": {"freeze": "trunk"},
-            "lora": {"lora": tuning.lora or LoRAConfig()},
+            "lora": {"lora": finetune.lora or LoRAConfig()},
         }
-        tuning = tuning.model_copy(update=freeze.get(settings.method, {}))
+        finetune = finetune.model_copy(update=freeze.get(settings.method, {}))
         trunk = {**self.recipe.trunk, "dropout": settings.dropout}
         sized = self._sized(settings.size)
-        return sized.model_copy(update={"train": train, "finetune": tuning, "trunk": trunk})
+        return sized.model_copy(update={"train": train, "finetune": finetune, "trunk": trunk})
 
     def _wide_readouts(self, seconds: float) -> WideReadouts:
         """Fitted once."""

@@ -48,10 +48,10 @@ def as_checkpoint(model: Model, ask: str) -> Written:
     kinds = [kind for kind in [*came, *usual] if kind in WRITTEN and FAMILIES[kind].causal != fills]
     reason: str | None = None
     for kind in kinds:
-        found = _unfit(FAMILIES[kind], encoder, trunk)
-        if found is None:
+        misfit = _unfit(FAMILIES[kind], encoder, trunk)
+        if misfit is None:
             return _Writer(kind, model, ask, encoder, module, trunk).written()
-        reason = reason or found
+        reason = reason or misfit
     raise UsageError(reason or "")
 
 
@@ -87,9 +87,9 @@ def _unfit(family: Family, encoder: TextEncoder, trunk: Transformer) -> str | No
     if c.activation not in known.values():
         return _needs("activation", c.activation, next(iter(known.values())))
     for key, value in {**usual, **family.fixed}.items():
-        said = getattr(c, key)
-        if key not in (*free, "activation", "bias", "kv_heads", "head_width", "mlp_width") and said != value:
-            return _needs(key, said, value)
+        setting = getattr(c, key)
+        if key not in (*free, "activation", "bias", "kv_heads", "head_width", "mlp_width") and setting != value:
+            return _needs(key, setting, value)
     if "kv_heads" not in family.settings and c.kv_heads not in (None, c.heads):
         return _needs("kv_heads", c.kv_heads, c.heads)
     if "head_width" not in family.settings and c.head_width not in (None, c.width // c.heads):
@@ -97,14 +97,14 @@ def _unfit(family: Family, encoder: TextEncoder, trunk: Transformer) -> str | No
     return _unfit_biases(family, trunk) or _unfit_readout(family, encoder, trunk)
 
 
-def _needs(key: str, said: Any, value: Any) -> str:
-    return f"This trunk has {key} {said!r}; the Hugging Face format that is written needs {value!r}."
+def _needs(key: str, setting: Any, value: Any) -> str:
+    return f"This trunk has {key} {setting!r}; the Hugging Face format that is written needs {value!r}."
 
 
 def _unfit_biases(family: Family, trunk: Transformer) -> str | None:
     """Each map's bias must have a place; and where there must be one and there is none, there is nothing to write."""
     state = dict(trunk.blocks[0].named_parameters())
-    for part in family.parts:
+    for part in family.layer_names:
         says, there = family.biases.get(part, family.biased), f"{part}.bias" in state
         if isinstance(says, str) or says == there or "norm" in part:
             continue
@@ -116,8 +116,8 @@ def _unfit_biases(family: Family, trunk: Transformer) -> str | None:
 
 def _unfit_readout(family: Family, encoder: TextEncoder, trunk: Transformer) -> str | None:
     head = encoder.token_head
-    layer = "transform.0" in family.top
-    if bool(head.transform) != layer or (head.bias and "bias" not in family.top):
+    layer = "transform.0" in family.other_names
+    if bool(head.transform) != layer or (head.bias and "bias" not in family.other_names):
         return "Its read-out is another one than the Hugging Face format that is written has."
     if layer and head.transform != trunk.config.eps:
         return f"The norm of its read-out has eps {head.transform}; that of the trunk, {trunk.config.eps}, is written."
@@ -151,12 +151,12 @@ class _Writer:
         config = self._config(tied)
         settings = Settings(config, self.family.defaults, Path("config.json"))
         head = self.encoder.token_head
-        if bool(head.transform) and (said := readout_activation(self.family, settings)) != head.activation:
-            raise UsageError(_needs("a read-out with the activation", head.activation, said))
+        if bool(head.transform) and (activation := readout_activation(self.family, settings)) != head.activation:
+            raise UsageError(_needs("a read-out with the activation", head.activation, activation))
         out: dict[str, Tensor] = {}
         for (ours, kind), tensor in top.items():
             if kind != "bias" or biased(self.family, settings, ours):
-                names = self.family.top[ours]
+                names = self.family.other_names[ours]
                 each = (names,) if isinstance(names, str) else names[-1:] if tied else names
                 prefix = "" if ours in _OUTSIDE else self.family.prefixes[0]
                 out |= {f"{prefix}{name}" + (f".{kind}" if kind else ""): tensor for name in each}
@@ -170,19 +170,19 @@ class _Writer:
         read-out too?"""
         family, entry = self.family, self.config.entry_width or self.config.width
         out: dict[tuple[str, str], Tensor] = {}
-        for ours in family.top:
+        for ours in family.other_names:
             state, name = (self.trunk, ours[6:]) if ours.startswith("trunk.") else (self.module, ours)
             out |= {(ours, kind): self._norm(ours, state[f"{name}.{kind}"]) for kind in ("weight", "bias")
                     if f"{name}.{kind}" in state}  # fmt: skip
         table, marker = self.module["table"], self.marker[:entry]
         head = self.module.get("head", table)
-        if ("trunk.position_embedding") in family.top:
+        if ("trunk.position_embedding") in family.other_names:
             positions = self.trunk["position_embedding"][:, :entry]
-            positions = positions if "types" in family.top else positions + marker
+            positions = positions if "types" in family.other_names else positions + marker
             out["trunk.position_embedding", ""] = F.pad(positions, (0, 0, self.skipped, 0))
         elif bool(marker.any()):
             table = table + marker
-        if "types" in family.top:
+        if "types" in family.other_names:
             rows = family.defaults["type_vocab_size"]
             out["types", ""] = torch.cat([marker[None], torch.zeros(rows - 1, entry)])
         if family.tokens_scaled:
@@ -191,15 +191,15 @@ class _Writer:
         tied = head.shape == table.shape and bool(torch.equal(head, table))
         if not tied:
             out["head", ""] = head
-        if "bias" in family.top and "bias" in self.module:
+        if "bias" in family.other_names and "bias" in self.module:
             out["bias", ""] = self.module["bias"]
         return out, tied
 
     def _layer(self, i: int, settings: Settings) -> dict[str, Tensor]:
         family = self.family
         out: dict[str, Tensor] = {}
-        for theirs in dict.fromkeys(family.parts.values()):
-            parts = [part for part, name in family.parts.items() if name == theirs]
+        for theirs in dict.fromkeys(family.layer_names.values()):
+            parts = [part for part, name in family.layer_names.items() if name == theirs]
             for kind in ("weight", "bias"):
                 each = [self._part(i, part, kind, settings) for part in parts]
                 there = [tensor for tensor in each if tensor is not None]
@@ -265,11 +265,11 @@ class _Writer:
             "dtype": "float32",
             "torch_dtype": "float32",
         }
-        config |= {says: any(self._any_bias(part) for part, said in family.biases.items() if said == says)
+        config |= {says: any(self._any_bias(part) for part, activation in family.biases.items() if activation == says)
                    for says in family.biases.values() if isinstance(says, str)}  # fmt: skip
         if "max_positions" not in family.settings:
             config["max_position_embeddings"] = length
-        if "types" in family.top:
+        if "types" in family.other_names:
             config["type_vocab_size"] = family.defaults["type_vocab_size"]
         if family.query_scale:
             config[family.query_scale] = self.sizes["head_width"]  # queries are scaled as everywhere

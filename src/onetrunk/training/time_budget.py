@@ -11,7 +11,7 @@ _MORE = 1.3  # the last judging may take so many times the longest one so far
 _END_SHARE = 0.02  # of the time: to end
 
 
-class Allowance:
+class TimeBudget:
     """`seconds` from when it `began`, now unless told. `left` is what training may still take, so that a model can then
     be judged in time."""
 

@@ -17,7 +17,7 @@ from onetrunk.data.store import Store
 from onetrunk.data.table import Table
 from onetrunk.inference.likelihood import reads_of
 from onetrunk.inference.model_folder import Model, Task
-from onetrunk.inference.wide import add_wide
+from onetrunk.inference.wide_outputs import add_wide
 
 MIN_ROWS = 20  # fewer say nothing
 _MAX_ROWS = 20_000

@@ -9,12 +9,12 @@ from typing import Any
 from onetrunk.core.errors import ModelFileError
 
 
-def words(text: str) -> frozenset[str]:
+def setting_names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
 # How a model was trained, stored and named, heads that are not taken, how text is drawn (the user says that).
-OF_MODELS = words(
+OF_MODELS = setting_names(
     """
     _name_or_path _commit_hash architectures attn_implementation _attn_implementation auto_map dtype torch_dtype
     model_type transformers_version name_or_path tokenizer_class processor_class trust_remote_code unsloth_version
@@ -42,7 +42,7 @@ OF_MODELS = words(
     """
 )
 # Of training, of batches, of other classes, and of how much of a text is read.
-OF_TOKENIZERS = words(
+OF_TOKENIZERS = setting_names(
     """
     model_max_length max_len name_or_path _name_or_path special_tokens_map_file tokenizer_file backend is_local
     processor_class auto_map model_input_names padding_side truncation_side
@@ -54,14 +54,14 @@ OF_TOKENIZERS = words(
     """
 )
 # Of what a configuration for drawing text says: what is honoured, and what no answer depends on.
-OF_GENERATION = words(
+OF_GENERATION = setting_names(
     """
     bos_token_id eos_token_id pad_token_id suppress_tokens decoder_start_token_id transformers_version
     _from_model_config use_cache return_dict_in_generate output_attentions output_hidden_states output_scores
     cache_implementation
     """
 )
-OF_PICTURES = words(
+OF_PICTURES = setting_names(
     """
     image_processor_type feature_extractor_type processor_class _valid_processor_keys _valid_kwargs_names
     model_input_names data_format input_data_format return_tensors device disable_grouping default_to_square
@@ -70,10 +70,10 @@ OF_PICTURES = words(
 )
 
 
-def refuse_unhonoured(where: Path, said: Mapping[str, Any], known: Collection[str], what: str) -> None:
+def refuse_unknown(where: Path, settings: Mapping[str, Any], known: Collection[str], what: str) -> None:
     """Raises ModelFileError for what is said in the file `where` and not known; `what` does not depend on it, or does:
     "the model's answers do"."""
-    for key, value in said.items():
+    for key, value in settings.items():
         if key not in known and value not in (None, False, "", [], {}, 0):
             raise ModelFileError(
                 f"{where} says {key}: {str(value)[:60]!r}, which nothing here honours. If {what} not depend on it, "

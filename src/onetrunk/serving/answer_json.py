@@ -1,0 +1,68 @@
+"""Answers as JSON: a value of the column's own kind, and how sure it is."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import math
+import mimetypes
+from typing import Any
+
+import numpy as np
+
+from onetrunk.core.answer import Answer
+from onetrunk.core.encoder import Encoder, FileAnswers
+
+_LEVEL = 0.9  # of an answer's interval
+
+
+def answer_json(answer: Answer, encoder: Encoder) -> dict[str, Any]:
+    """One answer. `probability` is that of the value, `probabilities` are those of all classes; both calibrated where
+    the folder is."""
+    out: dict[str, Any] = {"value": value_json(answer.value, encoder)}
+    if isinstance(answer.probability, dict):
+        out["probability"] = max(answer.probability.values(), default=0.0)
+        out["probabilities"] = answer.probability
+    elif answer.probability is not None:
+        out["probability"] = answer.probability
+    if answer.interval is not None:
+        out["interval"] = [value_json(end, encoder) for end in answer.interval]
+        out["level"] = _LEVEL
+    if answer.samples is not None:
+        out["samples"] = [value_json(sample, encoder) for sample in answer.samples]
+    if answer.scores is not None:
+        out["scores"] = answer.scores
+    if answer.quantiles is not None:
+        out["quantiles"] = {str(level): value_json(value, encoder) for level, value in answer.quantiles.items()}
+    if answer.logprob is not None:
+        out["logprob"] = answer.logprob
+    if encoder.unit:
+        out["unit"] = encoder.unit
+    return plain(out)
+
+
+def value_json(value: Any, encoder: Encoder) -> Any:
+    """A file as a data URL."""
+    if isinstance(encoder, FileAnswers) and value is not None:
+        kind = mimetypes.guess_type(f"x{encoder.suffix}")[0] or "application/octet-stream"
+        return f"data:{kind};base64,{base64.b64encode(encoder.as_file(value)).decode()}"
+    return value
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it: no number that is not finite, dates as text."""
+    if isinstance(value, dict):
+        return {str(key): plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value if isinstance(value, str | bool | int | type(None)) else str(value)
