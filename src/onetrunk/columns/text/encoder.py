@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -338,7 +339,7 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
         """Runs of 1 or 2 words and of 1 to 5 characters, counted."""
         joined = content.gather()["id"]
         ends = np.cumsum(content.lens).tolist()
-        ids = [joined[a:b].tolist() for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+        ids = [joined[a:b].tolist() for a, b in pairwise([0, *ends])]
         texts = [text[:_WIDE_CHARACTERS] for text in self.tokenizer.decode_batch(ids, skip_special_tokens=False)]
         grams = {"words": word_ngrams(texts), "characters": character_ngrams(texts)}
         sparse = {name: Sparse(row, feature, count.astype(np.float32), counted=True)
