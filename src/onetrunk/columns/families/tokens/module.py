@@ -22,6 +22,7 @@ from onetrunk.core.errors import UsageError
 from onetrunk.core.module import ColumnModule, Distribution, Filling, Growing, Searched, grown
 from onetrunk.nn.block import ActivationLayer
 from onetrunk.nn.heads.categorical import choose, linear_cross_entropy, linear_divergence
+from onetrunk.nn.init import normal
 
 E = TypeVar("E", bound=TokenEncoder)
 
@@ -38,7 +39,7 @@ class TokenModule(ColumnModule[E], Searched, Distribution, Filling, Growing):
                 f"A token's vector has {embedding} numbers (embedding), more than the trunk's width, {width}."
             )
         self.missing = width - embedding
-        self.table = nn.Parameter(torch.randn(encoder.size, embedding) * 0.05)
+        self.table = nn.Parameter(normal(encoder.size, embedding, std=0.05))
         read = embedding if head.transform else width  # numbers that the read-out reads
         if not head.tied:
             self.head = nn.Parameter(torch.zeros(encoder.size, read))
