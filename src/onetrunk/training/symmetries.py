@@ -39,5 +39,5 @@ def decide_symmetries(
             encoder.decide(change, allowed)
             choice = f"to train on changed values of {name} too ({change})"
             reason = f"by what that costs a simple model of {len(plain):,} validation rows, and hiding the column"
-            figures = {"cost": cost, "standard error": noise, "hidden": told}
+            figures: dict[str, float | None] = {"cost": cost, "standard error": noise, "hidden": told}
             on_event(Decision(choice if allowed else f"not {choice}", reason, figures))
