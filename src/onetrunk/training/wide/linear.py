@@ -17,6 +17,8 @@ from onetrunk.training.wide.rows import FLOOR, Rows, Tried, mean_loss
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+    from onetrunk.training.wide.features import Design
+
 _STRENGTHS = tuple(10.0 ** (e / 2) for e in range(6, -8, -1))  # of the penalty, from the strongest
 _USUAL, _USUAL_OF_TEXTS = 5, 9  # where the search begins: 3, and .03 where each row's features have length 1
 _LEAST_STRENGTH = 3.0  # by the number of rows
@@ -71,7 +73,7 @@ class _Search:
         rows = self.rows
         if self.share < 1:
             learnt = np.sort(self._rng.permutation(learnt)[: round(self.share * len(learnt))])
-        return _fit_linear(self.design[learnt], rows.target[learnt], rows.weight[learnt], rows.classes, strength)
+        return fit_linear(self.design[learnt], rows.target[learnt], rows.weight[learnt], rows.classes, strength)
 
     def held_out(self, k: int, index: int) -> np.ndarray:
         if (k, index) not in self._known:
@@ -117,11 +119,11 @@ def _seconds_of_one(design: csr_matrix, rows: Rows, strength: float) -> float:
     if rows.count > _PROBED_ROWS:
         part = np.sort(np.random.default_rng(0).permutation(rows.count)[: round(_PROBED_SHARE * rows.count)])
     began = time.monotonic()
-    _fit_linear(design[part], rows.target[part], rows.weight[part], rows.classes, strength)
+    fit_linear(design[part], rows.target[part], rows.weight[part], rows.classes, strength)
     return (time.monotonic() - began) * rows.count / len(part)
 
 
-def _fit_linear(
+def fit_linear(
     x: csr_matrix, target: np.ndarray, weight: np.ndarray, classes: int, strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights [A, K] and bias [K] of a logistic or ridge regression."""
@@ -132,7 +134,7 @@ def _fit_linear(
         model = Ridge(strength, solver="lsqr", tol=1e-4).fit(x, target, sample_weight=weight)
         return model.coef_.reshape(-1, 1), np.array([float(model.intercept_)])
     if target.ndim == 2:
-        columns = [_fit_linear(x, hot.astype(np.int64), weight, 2, strength) for hot in target.T]
+        columns = [fit_linear(x, hot.astype(np.int64), weight, 2, strength) for hot in target.T]
         return (
             np.stack([2 * w[:, 1] for w, _ in columns], axis=1),
             np.array([2 * b[1] for _, b in columns]),
@@ -152,17 +154,19 @@ def _fit_linear(
     return weights, bias
 
 
-def set_linear(readout: WideReadout, rows: Rows, scale: np.ndarray, fitted: tuple[np.ndarray, np.ndarray]) -> None:
-    """Puts weights of scaled features in the read-out."""
+def set_linear(readout: WideReadout, rows: Rows, design: Design, fitted: tuple[np.ndarray, np.ndarray]) -> None:
+    """Puts weights of a design's features in the read-out, which sees them as they are."""
     weights, bias = fitted
-    weights = weights / scale[:, None]
+    weights, bias = weights / design.scale[:, None], bias.copy()
     first = 0
     for name in rows.features:
-        column = readout.column(name)
+        column, start = readout.column(name), first
         for i in range(len(column.kinds)):
             part = getattr(column, f"weight{i}")
             part.copy_(torch.from_numpy(weights[first : first + len(part)]))
             first += len(part)
-        column.missing.copy_(torch.from_numpy(weights[first]))
+        centred = design.centre[start:first] @ weights[start:first]  # of present values, not of missing ones
+        bias -= centred
+        column.missing.copy_(torch.from_numpy(weights[first] + centred))
         first += 1
     readout.bias.copy_(torch.from_numpy(bias))
