@@ -25,6 +25,8 @@ _LEAST_STRENGTH = 3.0  # by the number of rows
 _PROBED_ROWS, _PROBED_SHARE = 4000, 0.1  # of so many rows a part tells how long all take
 _LEAST_ROWS = 2000  # that are learnt from however short time is
 _TRIES = 4  # penalties that a search takes, as a rule
+_EVERY = "all"  # features
+_CLOSE = 1.1  # times the least loss by the usual penalty: what has more is not worth a penalty of its own
 _FEWER_ROWS = "{:.0%} of the rows in the linear part (a larger --budget learns from them too)"
 _FEWER_PENALTIES = "other penalties of the linear part (a larger --budget tries them)"
 
@@ -32,18 +34,27 @@ _FEWER_PENALTIES = "other penalties of the linear part (a larger --budget tries 
 def choose_linear(
     design: csr_matrix, rows: Rows, folds: Sequence[np.ndarray], until: float | None, views: Mapping[str, np.ndarray]
 ) -> Tried:
-    """All features, or those of one of the `views` (bool [all]): what has the least loss on held-out rows at the usual
-    penalty. Then the penalty, from there on as long as the loss falls. Where time is short fewer folds judge, only a
-    part of the rows is learnt from, and views are not tried."""
-    best = _Search(design, rows, folds, until)
-    chosen, view = {}, np.ones(design.shape[1], dtype=bool)
-    if best.tries >= _TRIES + len(views):
-        for name, other in views.items():
-            search = _Search(design[:, other], rows, folds, until)
-            search.judging = best.judging  # on the same rows
-            if search.judged(search.usual) < best.judged(best.usual):
-                best, view, chosen = search, other, {"of texts": name}
-    tried = best.climbed()
+    """The features and the penalty with the least loss on held-out rows: all features, or those of one of the `views`
+    (bool [all]). What is close to the best at the usual penalty gets a penalty of its own, from the usual one on as
+    long as the loss falls. Where time is short fewer folds judge, only a part of the rows is learnt from, and views are
+    not tried."""
+    every = _Search(design, rows, folds, until)
+    searches = {_EVERY: every}
+    if views and every.tries >= _TRIES + len(views):
+        for name, view in views.items():
+            searches[name] = _Search(design[:, view], rows, folds, until)
+            searches[name].judging = every.judging  # on the same rows
+    at_usual = {name: search.judged(search.usual) for name, search in searches.items()} if len(searches) > 1 else {}
+    close = [name for name in at_usual if at_usual[name] <= _CLOSE * min(at_usual.values())] or [_EVERY]
+    tried = {name: searches[name].climbed() for name in sorted(close, key=lambda name: at_usual.get(name, 0.0))}
+    best = min(tried, key=lambda name: tried[name].score)
+    if best == _EVERY:
+        return tried[best]
+    return _in_view(tried[best], best, views[best])
+
+
+def _in_view(tried: Tried, name: str, view: np.ndarray) -> Tried:
+    """The same, with a weight of 0 for what it does not look at."""
 
     def fitted() -> tuple[np.ndarray, np.ndarray]:
         weights, bias = tried.fitted()
@@ -51,7 +62,7 @@ def choose_linear(
         every[view] = weights
         return every, bias
 
-    return replace(tried, chosen={**tried.chosen, **chosen}, fitted=fitted)
+    return replace(tried, chosen={**tried.chosen, "of texts": name}, fitted=fitted)
 
 
 class _Search:
@@ -61,13 +72,15 @@ class _Search:
         self.design, self.rows, self.folds, self.until = design, rows, folds, until
         texts = any(own.sparse[kind].counted for own in rows.features.values() for kind in own.sparse)
         self.usual = _USUAL_OF_TEXTS if texts else _USUAL
+        self.share, self._rng = 1.0, np.random.default_rng(0)
+        self._known: dict[tuple[int, int], np.ndarray] = {}
         self.once = _seconds_of_one(design, rows, _STRENGTHS[self.usual])
+        if until is not None and 2 * self.once < until - time.monotonic():
+            self.held_out(0, self.usual)  # a part tells roughly, and this how long it is
         left = np.inf if until is None else max(0.0, until - time.monotonic())
         self.share = min(1.0, max(_LEAST_ROWS / rows.count, left / max(self.once * (len(folds) + 1), 1e-9)))
         self.judging = int(np.clip(left / max(self.once * _TRIES, 1e-9) - 1, 1, len(folds)))
         self.tries = left / max(self.once * self.judging, 1e-9)
-        self._rng = np.random.default_rng(0)
-        self._known: dict[tuple[int, int], np.ndarray] = {}
 
     def fit(self, learnt: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
         rows = self.rows
@@ -77,8 +90,9 @@ class _Search:
 
     def held_out(self, k: int, index: int) -> np.ndarray:
         if (k, index) not in self._known:
-            every = np.arange(self.rows.count)
+            every, began = np.arange(self.rows.count), time.monotonic()
             weights, bias = self.fit(np.setdiff1d(every, self.folds[k]), _STRENGTHS[index])
+            self.once = (time.monotonic() - began) * len(self.folds) / (len(self.folds) - 1)
             self._known[k, index] = self.design[self.folds[k]] @ weights + bias
         return self._known[k, index]
 
