@@ -8,6 +8,7 @@ import importlib.metadata
 import inspect
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,10 +20,12 @@ import pyarrow as pa
 import pytest
 import soundfile
 import torch
+import typer
 from PIL import Image
 
 import onetrunk
 from onetrunk import cli
+from onetrunk.training.import_export import FORMATS
 from onetrunk.verbs.doctor import PURPOSES
 
 QUICK = ["--size", "nano", "--set", "pretrain.steps=3", "--set", "finetune.steps=3"]
@@ -258,6 +261,16 @@ def test_every_verb_documents_its_parameters(verb: str, cli_run, monkeypatch: py
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind == inspect.Parameter.KEYWORD_ONLY:
             assert cli._FLAGS.get(name, "--" + name.replace("_", "-")) in out, name
+
+
+@pytest.mark.parametrize("verb", onetrunk.VERBS)
+def test_every_example_is_a_command(verb: str) -> None:
+    """Nothing that it needs is missing, and nothing is misspelt."""
+    command = typer.main.get_command(cli._app()).commands[verb]
+    for line in cli._documentation(getattr(onetrunk, verb))[2].splitlines()[1:]:
+        if line:
+            context = command.make_context(verb, shlex.split(line)[2:])
+            assert context.params.get("to") in (None, *FORMATS)
 
 
 def test_the_version_in_short(cli_run) -> None:

@@ -190,7 +190,7 @@ def test_what_there_was_no_time_for_is_said_and_the_naive_one_always_runs() -> N
     assert found["majority"].metrics is not None and found["majority"].note == ""
     for name in ("logistic regression", "gradient boosting"):
         assert found[name].answers is None
-        assert found[name].note.startswith("skipped") and "would take longer than 60 s" in found[name].note
+        assert found[name].note.startswith("skipped") and "it would take longer than 60 s" in found[name].note
     events = heard.of(BaselineDone)
     assert [(event.ask, event.name) for event in events] == [("way", name) for name in found]
     assert [event.value is None for event in events] == [False, True, True]
@@ -202,7 +202,7 @@ def test_half_of_the_time_lets_the_first_run_and_less_be_tried() -> None:
         {"x": _number(train["x"])}, _category(y), train, test, y, truth, seconds=60, clock=Clock(2.0)
     )  # fmt: skip
     assert found["logistic regression"].metrics["accuracy"] > 0.9
-    assert "would take longer than 60 s" in found["gradient boosting"].note
+    assert "it would take longer than 60 s" in found["gradient boosting"].note
 
 
 def test_an_estimator_that_cannot_learn_in_its_time_says_so() -> None:

@@ -183,7 +183,7 @@ def test_sentences() -> None:
     assert certainty(task) == ""
     task.ece = Interval(0.04, 0.02, 0.07)
     assert certainty(task) == (
-        "Its certainty was not calibrated: no rows were held out for that in training. On the held-out rows the "
+        "Its probabilities were not calibrated: training held out no rows for that. On the held-out rows the "
         "calibration error is 0.040 (0.020 to 0.070)."
     )
     made = Calibration(
@@ -191,6 +191,6 @@ def test_sentences() -> None:
     )
     task.calibration = made.as_json()
     assert certainty(task).startswith(
-        "Its certainty was calibrated on 240 validation rows (temperature 1.80), which there brought log loss from "
-        "0.900 to 0.500 and calibration error from 0.200 to 0.030."
+        "Its probabilities were calibrated on 240 validation rows (temperature 1.80). On these rows that brought "
+        "log loss from 0.900 to 0.500 and calibration error from 0.200 to 0.030."
     )
