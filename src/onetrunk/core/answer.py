@@ -18,7 +18,7 @@ class Answer:
     interval: tuple[Any, Any] | None = None  # 90 % interval of a number or date
     samples: list[Any] | None = None
     scores: list[float] | None = None  # of a ranked list, the probability of each; of a history, of each step
-    quantiles: dict[float, Any] | None = None  # by level, 0 to 1
+    quantiles: dict[float, Any] | None = None  # by level, 0 to 1; of a number or date where they are asked for
     logprob: float | None = None  # natural log of the probability of the whole value
 
     @property
@@ -39,6 +39,7 @@ class Sampling:
     guidance: float = 1.0  # classifier-free guidance (arXiv 2207.12598); 1 is none
     steps: int = 24  # ODE steps of a flow
     seed: int = 0
+    quantiles: int = 0  # of a number or date: how many, evenly spaced, the answer also holds
     beams: int = 1  # kept at once in a search for the likeliest written answer; 1 takes the likeliest token each time
 
     def __post_init__(self) -> None:
@@ -49,6 +50,7 @@ class Sampling:
             ("max_length", self.max_length >= 1, "a whole number from 1"),
             ("guidance", abs(self.guidance) < math.inf, "a finite number"),
             ("steps", self.steps >= 1, "a whole number from 1"),
+            ("quantiles", self.quantiles >= 0, "a whole number from 0"),
         ):
             if not fits:  # of what is not a number nothing holds
                 raise UsageError(f"{name} expects {expected}, found {getattr(self, name)}.")

@@ -302,6 +302,10 @@ class ClosedSet(ABC):
         """All of them, in order."""
 
 
+class FreeText:
+    """Values are texts in a person's own words."""
+
+
 class FileAnswers(ABC):
     """Values are files; each answer is a file of its own in a table of answers (a picture, a film, a sound)."""
 

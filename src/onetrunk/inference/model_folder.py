@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -40,6 +40,9 @@ from onetrunk.storage import atomic, hub
 from onetrunk.storage.names import file_name
 from onetrunk.storage.strict_json import read_json, write_json
 from onetrunk.storage.tensors import load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MOST_CLASS_COLUMNS = 20  # a table of answers has one probability column a class up to here
 _EARLIER_NAMES = {"given": "attention", "fold": "events"}  # of keys of onetrunk.json, in folders of this format
@@ -88,8 +91,10 @@ class Model:
             raise unknown("column", column, self.columns)
         return self.columns[column]
 
-    def task(self, ask: Sequence[str] | None = None, given: Sequence[str] | None = None) -> Task:
-        """The task with these asked columns, or the folder's first; by default every other column it knows is given."""
+    def task(self, ask: Sequence[str] | str | None = None, given: Sequence[str] | str | None = None) -> Task:
+        """The task with these asked columns, or the folder's first; by default every other column it knows is given.
+        One column's name is a list of one."""
+        ask, given = ([names] if isinstance(names, str) else names for names in (ask, given))
         for name in [*(ask or []), *(given or [])]:
             self._known(name)
         known = next((t for t in self.tasks if ask is None or set(ask) <= set(t.ask)), None)
@@ -233,7 +238,7 @@ class Model:
         add_wide(self.network, store, given, ask)
         return row_losses(self.network, store, list(given), ask)
 
-    def predict(self, rows: Any, ask: str | Sequence[str] | None = None, **options: Any) -> Any:
+    def predict(self, rows: Any, ask: str | Sequence[str] | None = None, **options: Any) -> pd.DataFrame:
         """Answers as a pandas DataFrame, one row each: the value, its probability, every class's, an interval.
         In the rows' order, with the index of a DataFrame, so that `rows.join(answers)` fits.
 
@@ -241,7 +246,7 @@ class Model:
         """
         import pandas as pd
 
-        asked = self.task([ask] if isinstance(ask, str) else ask).ask
+        asked = self.task(ask).ask
         table = self.to_answer(read(rows, missing=self.missing), asked, Ledger())
         out = self.whose(table)
         for name in asked:

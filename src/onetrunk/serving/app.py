@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 
 from onetrunk.core.terminal import json_line
-from onetrunk.serving import predict_route
+from onetrunk.serving import decisions_route, predict_route
 from onetrunk.serving.guard import Guard, Receive, Scope, Send
 from onetrunk.serving.openapi import document
 from onetrunk.serving.request_errors import RequestError, as_request_error, busy, stopping
@@ -35,7 +35,7 @@ def log_line(entry: dict[str, Any]) -> None:
 
 def make_app(service: Service, guard: Guard, *, keyed: bool = False, log: Log = log_line) -> Door:
     """The ASGI application."""
-    endpoints = [*_own(service), *predict_route.endpoints(service)]
+    endpoints = [*_own(service), *predict_route.endpoints(service), *decisions_route.endpoints(service)]
     described = document(endpoints, keyed)
 
     async def openapi(request: HttpRequest) -> Response:
@@ -58,7 +58,8 @@ def _own(service: Service) -> list[Endpoint]:
         return as_json({"status": "ready"})
 
     async def models(request: HttpRequest) -> Response:
-        return as_json({"object": "list", "data": [folder.describe() for folder in service.folders]})
+        described = [folder.describe() for folder in service.folders]
+        return as_json({"object": "list", "data": described, "models": [_as_systemone(each) for each in described]})
 
     async def model(request: HttpRequest) -> Response:
         return as_json(service.folders.get(request.path_params["name"]).describe())
@@ -80,6 +81,16 @@ def _own(service: Service) -> list[Endpoint]:
         Endpoint("/v1/models", "GET", "The models, their columns and what they can be asked.", models),
         Endpoint("/v1/models/{name}", "GET", "One model.", model),
     ]
+
+
+def _as_systemone(described: dict[str, Any]) -> dict[str, str]:
+    """A model as clients of System One list it."""
+    questions = ", ".join(described["questions"]) or "nothing"
+    return {
+        "name": described["id"],
+        "description": f"Answers {questions}.",
+        "release_date": time.strftime("%Y-%m-%d", time.gmtime(described["created"])),
+    }
 
 
 async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,6 +9,8 @@ import math
 import re
 from typing import Any
 
+import pyarrow as pa
+
 from onetrunk.serving.request_errors import RequestError, bad
 from onetrunk.serving.request_limits import Limits
 
@@ -94,6 +96,21 @@ def decoded_file(text: str, where: str) -> tuple[bytes, str | None]:
         return base64.b64decode(text, validate=True), kind
     except (binascii.Error, ValueError):
         raise bad(f"{where}: expected a file as base64, or as a data URL with base64.") from None
+
+
+def unpacked(raw: bytes, encoding: str, limits: Limits) -> bytes:
+    """A body that came compressed, gzip or zstd; never more of it than is allowed."""
+    kinds = {"gzip": "gzip", "zstd": "zstd"}
+    if encoding not in kinds:
+        raise RequestError(415, f"A body may be sent as it is, or as gzip or zstd; found {encoding[:50]!r}.")
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(raw), kinds[encoding]) as stream:
+            data = stream.read(limits.body_bytes + 1)
+    except (OSError, pa.ArrowException):
+        raise bad(f"The body is not {encoding}, as its Content-Encoding says.") from None
+    if len(data) > limits.body_bytes:
+        raise too_large(limits)
+    return bytes(data)
 
 
 def too_large(limits: Limits) -> RequestError:

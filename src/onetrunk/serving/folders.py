@@ -64,6 +64,10 @@ class Folder:
         """The columns that it was made to answer."""
         return list(dict.fromkeys(name for task in self.model.tasks for name in task.ask))
 
+    def given(self) -> list[str]:
+        """The columns that its questions are answered from."""
+        return list(dict.fromkeys(name for task in self.model.tasks for name in task.given))
+
     def columns_of_media(self, kind: str) -> list[str]:
         """Columns whose values are files of one kind: image, audio or video."""
         return [name for name in self.types if media_kind(self.model.encoder(name)) == kind]
@@ -136,34 +140,43 @@ class Folder:
     def ask(
         self,
         table: Table,
-        task: Task,
-        sampling: Sampling,
+        samplings: Mapping[str, Sampling],
+        given: Sequence[str] | None = None,
         *,
         prompted: bool = False,
         max_bad: float = 0.0,
     ) -> Asked:
-        """What a session is asked for these rows. Raises RequestError for rows that cannot be answered."""
+        """What a session is asked for these rows: each column of `samplings`, from the columns of its task unless told
+        otherwise. Raises RequestError for rows that cannot be answered."""
+        tasks = {name: self.model.task([name], given) for name in samplings}
+        needed = list(dict.fromkeys(name for task in tasks.values() for name in task.given))
         ledger, notes = Ledger(), list(table.notes)
-        rows = self.model.to_answer(table, task.ask, ledger)
+        rows = self.model.to_answer(table, list(samplings), ledger)
         self._check_files(rows)
-        if self.model.events is not None:  # what an asked column has seen is not its truth
-            table = rows
-        absent = [name for name in task.given if name not in rows.columns]
-        own = prompted or any(name in rows.columns for name in task.ask)
-        if absent and len(absent) == len(task.given) and not own:
-            there = ", ".join(rows.names[:20]) or "nothing"
-            raise bad(f"The rows have none of the columns {', '.join(task.given)}; found {there}.", "rows")
-        if absent:
-            notes.append(f"The rows lack {', '.join(absent)}: they are answered without.")
-        if strange := [name for name in table.names if name not in self.types][:20]:
-            notes.append(f"The model does not know {', '.join(strange)}: not read.")
-        requests = {name: self.model.request(rows, name, task.given, sampling, ledger, prompted) for name in task.ask}
-        worst = max(map(ledger.bad, [*task.ask, *task.given]))
+        notes += self._notes(table, rows, needed, prompted or any(name in rows.columns for name in samplings))
+        requests = {
+            name: self.model.request(rows, name, tasks[name].given, sampling, ledger, prompted)
+            for name, sampling in samplings.items()
+        }
+        worst = max(map(ledger.bad, [*samplings, *needed]))
         if worst > max_bad * len(rows):
             raise bad(f"{worst:,} of {len(rows):,} values cannot be used: {'; '.join(ledger.lines()[:5])}.", "rows")
-        notes += ledger.lines()[:20]
-        tokens = sum(_positions(request) for request in requests.values())
-        return Asked(requests, len(rows), tokens, notes)
+        read = {tuple(request.given): _given_positions(request) for request in requests.values()}  # each once
+        prompts = sum(int(r.prompt.lens.sum()) for r in requests.values() if r.prompt is not None)
+        return Asked(requests, len(rows), sum(read.values()) + prompts, [*notes, *ledger.lines()[:20]])
+
+    def _notes(self, table: Table, rows: Table, needed: Sequence[str], own: bool) -> list[str]:
+        """What a client should know of its columns; `own`: the rows have values of what is asked."""
+        absent, notes = [name for name in needed if name not in rows.columns], []
+        if absent and len(absent) == len(needed) and not own:
+            there = ", ".join(rows.names[:20]) or "nothing"
+            raise bad(f"The rows have none of the columns {', '.join(needed)}; found {there}.", "rows")
+        if absent:
+            notes.append(f"The rows lack {', '.join(absent)}: they are answered without.")
+        before = rows if self.model.events is not None else table
+        if strange := [name for name in before.names if name not in self.types][:20]:
+            notes.append(f"The model does not know {', '.join(strange)}: not read.")
+        return notes
 
     def _check_files(self, rows: Table) -> None:
         """However a table came: nothing in it is opened as a path."""
@@ -179,10 +192,9 @@ class Folder:
         return isinstance(encoder, Gapped) and encoder.answers_by != "writing"
 
 
-def _positions(request: Request) -> int:
-    """Of what is given, and of the prompts."""
+def _given_positions(request: Request) -> int:
     rows = GivenRows(request.store, np.arange(len(request.store.index)), request.given)
-    return int(rows.lengths().sum()) + (0 if request.prompt is None else int(request.prompt.lens.sum()))
+    return int(rows.lengths().sum())
 
 
 def media_kind(encoder: Encoder) -> str | None:

@@ -104,8 +104,9 @@ async def answered(
     sampling = options.sampling(service.limits.tokens)
     if filling := [name for name in task.ask if folder.fills(name)]:
         return await _filled(service, folder, table, options, filling)
+    samplings, given = dict.fromkeys(task.ask, sampling), _names(options.given)
     asked = await service.front(
-        lambda: folder.ask(table, task, sampling, prompted=options.prompted, max_bad=options.max_bad)
+        lambda: folder.ask(table, samplings, given, prompted=options.prompted, max_bad=options.max_bad)
     )
     return await service.answers(request, folder, asked.requests), asked.notes
 

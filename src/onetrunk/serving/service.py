@@ -16,7 +16,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.session import Request
 from onetrunk.media.limits import media_limits
-from onetrunk.serving.bodies import parse_object, too_large
+from onetrunk.serving.bodies import parse_object, too_large, unpacked
 from onetrunk.serving.engine_thread import Engine
 from onetrunk.serving.folders import Folder, Folders
 from onetrunk.serving.request_errors import RequestError, bad
@@ -79,7 +79,10 @@ class Service:
         except TimeoutError:
             seconds = f"{self.limits.body_seconds:g}"
             raise RequestError(408, f"The body did not arrive within {seconds} seconds.", code="timeout") from None
-        return b"".join(pieces)
+        raw, encoding = b"".join(pieces), request.headers.get("content-encoding", "identity").strip().lower()
+        if encoding in ("", "identity"):
+            return raw
+        return await self.front(lambda: unpacked(raw, encoding, self.limits))
 
     async def body(self, request: HttpRequest, kind: type[C]) -> C:
         """The JSON body, checked."""

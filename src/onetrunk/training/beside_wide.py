@@ -88,9 +88,12 @@ class Keeper(Protocol):
     def __call__(self, model: Model, choice: Choice, baselines: FittedBaselines) -> None: ...
 
 
-def train_beside_wide(data: Data, context: RunContext, clock: TimeBudget, keep: Keeper) -> FineTuned | None:
+def train_beside_wide(
+    data: Data, context: RunContext, clock: TimeBudget, keep: Keeper | None = None
+) -> FineTuned | None:
     """A new model of one task. `keep` is called with it as soon as it answers as well as simple models do, and whenever
-    it has become better. None where there is nothing for simple models to learn from."""
+    it has become better; without it no baselines are fitted either. None where there is nothing for simple models to
+    learn from."""
     task = Task(list(data.given), list(data.ask))
     model = new_model(data, context.recipe, context.seed)
     store = encode_rows(model, data, "train", context.recipe)
@@ -99,8 +102,9 @@ def train_beside_wide(data: Data, context: RunContext, clock: TimeBudget, keep: 
     rows_of = wide_rows_of(store, labelled, task)
     if not rows_of:
         return None
-    baselines = _baselines(model, data, task, context)
-    baselines.fit(min(_BASELINES_SECONDS, _BASELINES_SHARE * clock.seconds))
+    baselines = None if keep is None else _baselines(model, data, task, context)
+    if baselines is not None:
+        baselines.fit(min(_BASELINES_SECONDS, _BASELINES_SHARE * clock.seconds))
     fits = fit_wide_readouts(rows_of, min(_FIRST_SECONDS, _FIRST_SHARE * clock.seconds), context)
     if not fits:
         return None
@@ -111,11 +115,12 @@ def train_beside_wide(data: Data, context: RunContext, clock: TimeBudget, keep: 
         attach_wide(model, store, fits, context.on_event)
         choice.wide = {name: fit.as_json() for name, (fit, _) in fits.items()}
         model.provenance = provenance(model, data, context, untrained(model, clock.gone), "wide")
-        with clock.judging():
-            keep(model, choice, baselines)
+        if keep is not None and baselines is not None:
+            with clock.judging():
+                keep(model, choice, baselines)
 
     hold(fits)
-    if not baselines.complete:
+    if baselines is not None and not baselines.complete:
         baselines.fit(min(BASELINE_SECONDS, _BASELINES_AGAIN * clock.left))
     if any(fit.left_out for fit, _ in fits.values()) and clock.left > _FIRST_SECONDS:
         again = fit_wide_readouts(rows_of, _SECOND_SHARE * clock.left, context)

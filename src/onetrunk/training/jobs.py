@@ -117,13 +117,13 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
             break  # else the foundation is of other rows, and made anew
     judged_tasks([Task([], list(opened.ask))], opened.rows("test"))  # raises now what it would after training
     context = _context(options, own, output, on_event)
-    clock = TimeBudget(context.limit or _default_seconds(opened), began)
+    clock = TimeBudget(context.limit or default_seconds(opened), began)
     judge = _Judge(opened, out, options, clock, on_event)
     tuned = None
     if output.stage != EVALUATING and model is None and options.start is None and begins_wide(opened, own):
         tuned = train_beside_wide(opened, context, clock, _Keeper(output, out, judge))
     if output.stage != EVALUATING and tuned is None:
-        limit = context.limit if _counted(own) else clock.left
+        limit = context.limit if counts_steps(own) else clock.left
         if model is None:
             model = _foundation(opened, context.but(limit=limit), Output(foundation, options.overwrite, command))
             output.mark(PRETRAINED)
@@ -183,12 +183,12 @@ class _Keeper:
         self.judge(model, seconds=0.0)
 
 
-def _counted(recipe: Recipe) -> bool:
+def counts_steps(recipe: Recipe) -> bool:
     """Does the recipe say how many steps there are? Then no clock does, unless there is a budget."""
     return "steps" in recipe.pretrain.model_fields_set or "steps" in recipe.finetune.model_fields_set
 
 
-def _default_seconds(opened: Data) -> float:
+def default_seconds(opened: Data) -> float:
     """Seconds that pay on a table of so many rows, where nobody says."""
     return float(np.clip(_SECONDS * len(opened.table) / _ROWS, _SECONDS, _MAX_SECONDS))
 

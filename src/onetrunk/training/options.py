@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from onetrunk.core.errors import UsageError
 
 _LARGEST_SEED = (1 << 32) - 1  # that NumPy and scikit-learn take
-Names = list[str] | None
+Names = list[str] | None  # in Python one name may stand for itself
 Pairs = dict[str, str] | None
 
 
@@ -45,8 +45,8 @@ class DataOptions:
     separator: Annotated[str | None, "the sign between the cells of CSV and TSV files, if it is not recognised."] = None
 
     def __post_init__(self) -> None:
-        for name in ("ask", "given", "ignore"):  # one column's name is a list of one
-            if isinstance(value := getattr(self, name), str):
+        for name in ("ask", "given", "ignore", "settings"):  # one column's name is a list of one
+            if isinstance(value := getattr(self, name, None), str):
                 object.__setattr__(self, name, [value])
         if not 0 <= self.max_bad <= 1:
             raise UsageError(f"--max-bad expects a share from 0 to 1, found {self.max_bad}.")

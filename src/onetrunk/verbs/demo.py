@@ -20,7 +20,7 @@ from onetrunk.verbs.shared import takes
         "overwrite": "replace what an earlier demo left.",
     },
 )
-def demo(options: TrainingOptions, *, short: bool = False, quiet: bool = False) -> Any:
+def demo(options: TrainingOptions, *, short: bool = False, quiet: bool = False) -> dict[str, Any]:
     """Run the whole life of a model on handwritten digits, in minutes: one model that reads, names and draws them.
 
     Args:

@@ -27,7 +27,7 @@ def evaluate(
     options: DataOptions,
     *,
     against: Any = None,
-    beside: list[str] | None = None,
+    beside: list[str] | str | None = None,
     quiet: bool = False,
 ) -> Evidence:
     """Measure a model on a table with known answers, and write evidence/ and README.md in its folder.
@@ -49,4 +49,5 @@ def evaluate(
     from onetrunk.training.jobs import run_evaluation
     from onetrunk.verbs.show import Printer
 
-    return run_evaluation(model, data, options, Printer(quiet), against=against, beside=beside or [])
+    beside = [beside] if isinstance(beside, str) else beside or []
+    return run_evaluation(model, data, options, Printer(quiet), against=against, beside=beside)

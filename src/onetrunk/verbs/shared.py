@@ -37,7 +37,7 @@ def takes(
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=defaults.get(field.name, field.default),
-                annotation=typing.get_args(hints[field.name])[0],
+                annotation=_as_told(typing.get_args(hints[field.name])[0]),
             )
             for field in fields(options)
             if field.name in names.split()
@@ -65,6 +65,11 @@ def takes(
         return called
 
     return decorate
+
+
+def _as_told(hint: Any) -> Any:
+    """An option's type as it may be given: a single name stands for a list of one."""
+    return list[str] | str | None if hint == list[str] | None else hint
 
 
 def _refuse_unknown(verb: str, signature: inspect.Signature, keywords: dict[str, Any]) -> None:

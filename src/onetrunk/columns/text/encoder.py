@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ from onetrunk.columns.families.tokens.special_tokens import OWN, SpecialTokens, 
 from onetrunk.columns.families.tokens.tokenizers import character_tokenizer, train_bpe
 from onetrunk.columns.text.conversations import ANSWERS, has_turns, is_conversation, proper, rendered, replies, turns
 from onetrunk.core.content import Content
-from onetrunk.core.encoder import Gapped, Growth
+from onetrunk.core.encoder import FreeText, Gapped, Growth
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.values import in_memory
 from onetrunk.core.wide import Sparse, Wide, WideFeatures
@@ -37,7 +38,7 @@ _TEXTS_AT_ONCE = 4096  # to the tokenizer
 _WIDE_CHARACTERS = 20_000  # of one text, that a wide read-out sees
 
 
-class TextEncoder(TokenEncoder, Wide, Gapped):
+class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
     """Byte-level BPE, or characters."""
 
     type_name = "text"
@@ -338,7 +339,7 @@ class TextEncoder(TokenEncoder, Wide, Gapped):
         """Runs of 1 or 2 words and of 1 to 5 characters, counted."""
         joined = content.gather()["id"]
         ends = np.cumsum(content.lens).tolist()
-        ids = [joined[a:b].tolist() for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+        ids = [joined[a:b].tolist() for a, b in pairwise([0, *ends])]
         texts = [text[:_WIDE_CHARACTERS] for text in self.tokenizer.decode_batch(ids, skip_special_tokens=False)]
         grams = {"words": word_ngrams(texts), "characters": character_ngrams(texts)}
         sparse = {name: Sparse(row, feature, count.astype(np.float32), counted=True)

@@ -121,7 +121,7 @@ class ScalarModule(ColumnModule[E], Distribution, Calibrated):
         return Calibration(len(h), fitted_on, spread=spread, before=judged(1.0), after=judged(spread))
 
     def start(self, context: AnswerContext) -> State:
-        return context.state("temperature")
+        return context.state("temperature", "quantiles")
 
     def query(self, state: State) -> Query:
         done = state["done"]
@@ -135,15 +135,27 @@ class ScalarModule(ColumnModule[E], Distribution, Calibrated):
         return {**state, "done": ~state["done"], "logits": self.logits(h[:, 0]), "begin": self._begin(h[:, 0])}
 
     def finish(self, state: State) -> list[Answer]:
-        """The mean, a central 90 % interval and, when sampled, draws."""
+        """The mean, a central 90 % interval, draws when sampled, and quantiles where they are asked for."""
         logits, value = state["logits"], self.encoder.value
         columns = torch.stack(self._interval(logits, self._spread), dim=1) + state["begin"][:, None]
-        samples_of = self._samples(state)
+        samples_of, quantiles_of = self._samples(state), self._quantiles(state)
         answers = []
         for i, (mean, low, high) in enumerate(columns.tolist()):
             samples: list[Any] | None = [value(z) for z in samples_of[i]] if i in samples_of else None
-            answers.append(Answer(value(mean), interval=(value(low), value(high)), samples=samples))
+            quantiles = {p: value(z) for p, z in quantiles_of[i].items()} if i in quantiles_of else None
+            interval = (value(low), value(high))
+            answers.append(Answer(value(mean), interval=interval, samples=samples, quantiles=quantiles))
         return answers
+
+    def _quantiles(self, state: State) -> dict[int, dict[float, float]]:
+        """Of the answers that they are asked of, by their number; each by its level."""
+        out = {}
+        for i in (state["quantiles"] > 0).nonzero()[:, 0].tolist():
+            n, logits = int(state["quantiles"][i]), state["logits"][i : i + 1]
+            levels = (torch.arange(n, device=logits.device) + 0.5) / n
+            at = _spread(self.bars.quantile(logits, levels[None]), self.bars.mean(logits)[:, None], self._spread)
+            out[i] = dict(zip(levels.tolist(), (at[0] + state["begin"][i]).tolist(), strict=True))
+        return out
 
     def _samples(self, state: State) -> dict[int, list[float]]:
         """Draws of the answers that are drawn, by their number."""

@@ -21,7 +21,7 @@ _EVEN = 32  # keys: products are fast from and to such a border
 
 # Not compiled: its tiles, as many as there are, would all be. `torch.compiler.disable` imports the whole compiler at
 # once, which takes a second; what PyTorch uses for itself imports it on the first call.
-@torch._disable_dynamo  # type: ignore[attr-defined,untyped-decorator]
+@torch._disable_dynamo  # type: ignore[attr-defined]
 def tiled_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
     """What `F.scaled_dot_product_attention` computes. q [B, H, t, h]; k, v [B, K, T, h]; mask bool [B, 1, t, T]. A
     query that sees nothing gets a mean of values, where the kernel gives 0: it is padding."""

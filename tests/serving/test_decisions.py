@@ -1,0 +1,293 @@
+"""Decisions through the clients that people have: an asked column is a question, and its probabilities are the
+model's."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+import sites
+import torch
+import worlds
+from openai import OpenAI
+from PIL import Image
+from sites import Site, row
+from systemone import Choice, Client, Noul, Score, SystemOneError
+from typesafe_sdk import Choice as TypeSafeChoice
+from typesafe_sdk import Noul as TypeSafeNoul
+from typesafe_sdk import RetryPolicy, TypeSafeBadRequestError, TypeSafeClient
+from typesafe_sdk import Score as TypeSafeScore
+
+from onetrunk.core.calibration import Calibration
+from onetrunk.inference.model_folder import Model, Task
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Model]:
+    stays = sites.stays_model()
+    torch.manual_seed(1)
+    pictures = worlds.model(
+        {"picture": [worlds._drawing(i) for i in range(12)], "dark": [bool(i % 2) for i in range(12)]},
+        {"picture": "image", "dark": "category"},
+    )
+    pictures.tasks = [Task(["picture"], ["dark"])]
+    return {"stays": stays, "pictures": pictures}
+
+
+@pytest.fixture(scope="module")
+def site(models: dict[str, Model]) -> Iterator[Site]:
+    with sites.served(models, key="a-key") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(site: Site) -> OpenAI:
+    return OpenAI(base_url=f"{site.url}/v1", api_key="a-key", max_retries=0)
+
+
+def probabilities(site: Site, column: str, of: dict[str, Any] | None = None) -> dict[str, float]:
+    return site.predict(model="stays", rows=[of or row(0)], ask=column)["answers"][0][column]["probabilities"]
+
+
+def as_input(*parts: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": list(parts)}]
+
+
+ROW = {"type": "input_json", "data": row(0)}
+
+
+def test_models_through_the_client(client: OpenAI) -> None:
+    listed = {model.id: model for model in client.models.list()}
+    assert listed.keys() == {"stays", "pictures"}
+    stays = client.models.retrieve("stays")
+    assert stays.object == "model" and stays.model_extra is not None
+    assert {column["name"]: column["type"] for column in stays.model_extra["columns"]} == sites.TYPES
+    assert stays.model_extra["questions"]["label"] == ["predicate", "choice", "score"]
+    assert stays.model_extra["questions"]["price"] == ["score"]
+    with pytest.raises(openai.NotFoundError, match="Did you mean 'stays'"):
+        client.models.retrieve("stay")
+
+
+def test_every_kind_of_question(client: OpenAI, site: Site) -> None:
+    decision = client.decisions.create(
+        model="stays",
+        input=as_input(ROW),
+        questions=[
+            {"type": "choice", "name": "label", "instructions": "?", "choices": [{"value": "good"}, {"value": "bad"}]},
+            {"type": "predicate", "name": "label=good", "instructions": "Was it good?"},
+            {"type": "score", "name": "stars", "instructions": "?", "levels": [{"label": str(i)} for i in range(1, 6)]},
+        ],
+    )
+    choice, predicate, score = decision.answers
+    label, stars = probabilities(site, "label"), probabilities(site, "stars")
+    assert choice.type == "choice" and choice.name == "label" and choice.choice == max(label, key=label.__getitem__)
+    assert {each.value: each.probability for each in choice.probabilities} == pytest.approx(label, rel=1e-4)
+    assert choice.confidence == pytest.approx(max(label.values()), rel=1e-4)
+    assert predicate.type == "predicate" and predicate.probability == pytest.approx(label["good"], rel=1e-4)
+    assert score.type == "score" and [each.value for each in score.probabilities] == [0, 1, 2, 3, 4]
+    assert score.score == pytest.approx(sum((int(name) - 1) * p for name, p in stars.items()), rel=1e-4)
+    assert decision.model == "stays" and decision.usage.total_tokens == decision.usage.input_tokens + 3
+
+
+def test_some_of_the_classes_share_what_they_have(client: OpenAI, site: Site) -> None:
+    stars = probabilities(site, "stars")
+
+    def asked(*options: str) -> dict[str, float]:
+        question = {"type": "choice", "name": "stars", "instructions": "", "choices": [{"value": v} for v in options]}
+        answer = client.decisions.create(model="stays", input=as_input(ROW), questions=[question]).answers[0]
+        return {each.value: each.probability for each in answer.probabilities}
+
+    found = asked("2", "5")
+    assert found == pytest.approx({name: stars[name] / (stars["2"] + stars["5"]) for name in ("2", "5")}, rel=1e-4)
+    assert asked("5", "2") == pytest.approx(found, rel=1e-6), "in any order"
+
+
+def test_a_number_is_scored_at_the_nearest_level(client: OpenAI, site: Site, models: dict[str, Model]) -> None:
+    levels = [100.0, 300.0, 500.0]
+    question = {"type": "score", "name": "price", "instructions": "", "levels": [{"label": str(v)} for v in levels]}
+    answer = client.decisions.create(model="stays", input=as_input(ROW), questions=[question]).answers[0]
+    drawn: list[float] = []  # an independent way to the same shares: draws from the distribution
+    for seed in range(40):
+        body = {"model": "stays", "rows": [row(0)], "ask": "price", "temperature": 1.0, "seed": seed}
+        drawn += site.predict(**body)["answers"][0]["price"]["samples"]
+    nearest = np.abs(np.array(drawn)[:, None] - levels).argmin(1)
+    shares = np.bincount(nearest, minlength=3) / len(drawn)
+    found = [each.probability for each in answer.probabilities]
+    assert sum(found) == pytest.approx(1) and np.abs(found - shares).max() < 4 * np.sqrt(0.25 / len(drawn))
+
+
+def test_calibration_reaches_the_answers(models: dict[str, Model], site: Site) -> None:
+    module = models["stays"].module("label")
+    before = probabilities(site, "label")
+    module.calibration = Calibration(100, "validation rows", temperature=4.0)
+    try:
+        after = probabilities(site, "label")
+    finally:
+        module.calibration = None
+    logit = {name: np.log(p) / 4 for name, p in before.items()}
+    total = sum(np.exp(v) for v in logit.values())
+    assert after == pytest.approx({name: np.exp(v) / total for name, v in logit.items()}, rel=1e-4)
+
+
+def test_text_goes_to_the_text_column(client: OpenAI, site: Site) -> None:
+    question = {"type": "predicate", "name": "label=good", "instructions": ""}
+    expected = probabilities(site, "label", {"review": "The room was warm."})["good"]
+    for said in (
+        "The room was warm.",
+        [{"role": "user", "content": "The room was warm."}],
+        as_input({"type": "input_text", "text": "The room was warm."}),
+    ):
+        answer = client.decisions.create(model="stays", input=said, questions=[question]).answers[0]
+        assert answer.probability == pytest.approx(expected, rel=1e-4)
+
+
+def picture(level: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (8, 8), level).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_pictures_go_to_the_picture_column_and_truth_values_are_typed(client: OpenAI, site: Site) -> None:
+    url = f"data:image/png;base64,{base64.b64encode(picture(20)).decode()}"
+    expected = site.predict(model="pictures", rows=[{"picture": url}])["answers"][0]["dark"]["probabilities"]
+    decision = client.decisions.create(
+        model="pictures",
+        input=as_input({"type": "input_image", "image_url": url}),
+        questions=[
+            {"type": "predicate", "instructions": "Is it dark?"},
+            {"type": "choice", "instructions": "", "choices": [{"value": True}, {"value": False}]},
+        ],
+    )
+    predicate, choice = decision.answers
+    assert predicate.name is None and predicate.probability == pytest.approx(expected["True"], rel=1e-4)
+    assert {each.value: each.probability for each in choice.probabilities} == pytest.approx(
+        {True: expected["True"], False: expected["False"]}, rel=1e-4
+    )
+    assert choice.choice is (expected["True"] > 0.5)
+
+
+LABEL = {"type": "choice", "name": "label", "instructions": "", "choices": [{"value": "good"}, {"value": "bad"}]}
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ({**LABEL, "choices": [{"value": "good"}, {"value": "awful"}]}, "no class of 'label'. They are bad, good"),
+        ({**LABEL, "choices": [{"value": "good"}, {"value": "good"}]}, "two options are equal"),
+        ({**LABEL, "choices": [{"value": "good"}]}, "expected 2 to 255 options, found 1"),
+        ({**LABEL, "name": "labl"}, "Did you mean 'label'?"),
+        ({**LABEL, "name": "price"}, "'price' is no choice; it answers score"),
+        ({"type": "predicate", "name": "label", "instructions": ""}, "label=bad or label=good"),
+        ({"type": "predicate", "name": "label=awful", "instructions": ""}, "no class of 'label'"),
+        ({"type": "score", "name": "price", "levels": [{"label": "2"}, {"label": "1"}]}, "should rise"),
+        ({"type": "score", "name": "price", "instructions": "", "levels": [{"label": "a"}, {"label": "b"}]}, "'a'"),
+        ({"type": "essay", "instructions": ""}, "questions"),
+    ],
+)  # fmt: skip
+def test_questions_that_cannot_be_answered(client: OpenAI, question: Any, words: str) -> None:
+    with pytest.raises(openai.BadRequestError) as error:
+        client.decisions.create(model="stays", input=as_input(ROW), questions=[question])
+    assert words in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (as_input({"type": "input_json", "data": {"wallet": 1}}), "none of the columns review, nights, guest.plan"),
+        (as_input(ROW, ROW), "stands in it twice"),
+        (as_input({"type": "input_image", "image_url": "http://example.org/a.png"}), "no column for it"),
+        (as_input({"type": "input_json", "data": {"nights": "many"}}), "nights"),
+        (as_input(ROW, {"type": "input_text", "text": "More."}), "no column for it"),
+        (as_input(), "nothing is said"),
+        ([{"type": "function_call", "name": "f", "call_id": "1", "arguments": "{}"}], "found 'function_call'"),
+        ([{"role": "assistant", "content": "Hello"}], "reads messages of the user"),
+    ],
+)
+def test_inputs_that_cannot_be_read(client: OpenAI, said: Any, words: str) -> None:
+    with pytest.raises(openai.BadRequestError) as error:
+        client.decisions.create(model="stays", input=said, questions=[LABEL])
+    assert words in error.value.message
+
+
+def test_what_is_not_read_is_said(client: OpenAI) -> None:
+    said = [{"role": "developer", "content": "Be kind."}, *as_input(ROW)]
+    decision = client.decisions.create(model="stays", input=said, questions=[LABEL])
+    assert "not read" in decision.model_extra["notes"][0]
+
+
+def test_a_wrong_key_and_a_wrong_model(site: Site, client: OpenAI) -> None:
+    with pytest.raises(openai.AuthenticationError):
+        OpenAI(base_url=f"{site.url}/v1", api_key="another", max_retries=0).models.list()
+    with pytest.raises(openai.NotFoundError, match="There is no model 'gpt-6-luna'"):
+        client.decisions.create(model="gpt-6-luna", input="x", questions=[LABEL])
+
+
+# -- System One ------------------------------------------------------------------------------------------------------
+def test_systemone_client(site: Site) -> None:
+    label, stars = probabilities(site, "label"), probabilities(site, "stars")
+    with Client(site.url, api_key="a-key", model="stays") as client:
+        found = client.system_one(
+            state=row(0),
+            questions={
+                "label": Choice("Good or bad?", {"good": None, "bad": "Not good"}),
+                "label=bad": Noul("Was it bad?"),
+                "stars": Score("How many stars?", ["1", "2", "3", "4", "5"]),
+            },
+        )
+        assert found.choices["label"].probabilities == pytest.approx(label, rel=1e-4)
+        assert found.nouls["label=bad"].noul == pytest.approx(label["bad"], rel=1e-4)
+        assert found.scores["stars"].probabilities == pytest.approx(
+            {str(int(name) - 1): p for name, p in stars.items()}, rel=1e-4
+        )
+        assert found.scores["stars"].legend["4"] == "5" and found.latency_ms > 0 and found.usage.input_tokens > 0
+        described = client.system_one(row(0), {"stars": Score("", ["awful", "poor", "fair", "fine", "lovely"])})
+        assert described.scores["stars"].score == pytest.approx(found.scores["stars"].score, rel=1e-4)
+        with pytest.raises(SystemOneError, match=r"HTTP 400.*no class of 'label'"):
+            client.system_one(row(0), {"label": Choice("", {"good": None, "awful": None})})
+
+
+def test_typesafe_client(site: Site) -> None:
+    label = probabilities(site, "label")
+    with TypeSafeClient(api_key="a-key", model="stays", base_url=site.url, retry=RetryPolicy(max_retries=0)) as client:
+        assert {model.name for model in client.models.list().models} == {"stays", "pictures"}
+        found = client.system_one(
+            state=row(0),
+            questions={
+                "label": TypeSafeChoice(instructions="Good or bad?", criteria={"good": None, "bad": None}),
+                "label=good": TypeSafeNoul(instructions="Was it good?"),
+                "price": TypeSafeScore(instructions="What did it cost?", criteria=["100", "300", "500"]),
+            },
+        )
+        assert found.choices["label"].probabilities == pytest.approx(label, rel=1e-4)
+        assert found.nouls["label=good"].noul == pytest.approx(label["good"], rel=1e-4)
+        assert sum(found.scores["price"].probabilities.values()) == pytest.approx(1)
+        assert found.scores["price"].legend == {0: "100", 1: "300", 2: "500"}
+        with pytest.raises(TypeSafeBadRequestError, match="does not know which column"):
+            client.system_one(row(0), {"mood": TypeSafeChoice(criteria={"good": None, "bad": None})})
+
+
+def test_pictures_of_system_one(site: Site) -> None:
+    data = base64.b64encode(picture(20)).decode()
+    expected = site.predict(model="pictures", rows=[{"picture": data}])["answers"][0]["dark"]["probabilities"]["True"]
+    for state in ("photo", {"picture": "photo"}):
+        body = {"model": "pictures", "state": state, "questions": {"dark": {"type": "noul", "instructions": "?"}},
+                "assets": {"photo": {"type": "image", "format": "png", "data_base64": data}}}  # fmt: skip
+        assert site.ask("/v1/systemone", body).json()["answers"]["dark"]["noul"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_compressed_bodies_unpack_within_bounds(site: Site) -> None:
+    import gzip
+
+    import pyarrow as pa
+
+    body = b'{"model": "stays", "state": {"nights": 3}, "questions": {"label=good": {"type": "noul"}}}'
+    for encoding, raw in (("gzip", gzip.compress(body)), ("zstd", pa.compress(body, "zstd", asbytes=True))):
+        assert site.ask("/v1/systemone", raw, {"Content-Encoding": encoding}).status == 200
+    assert site.ask("/v1/systemone", gzip.compress(b" " * (40 << 20)), {"Content-Encoding": "gzip"}).status == 413
+    assert site.ask("/v1/systemone", body, {"Content-Encoding": "gzip"}).status == 400
+    assert site.ask("/v1/systemone", body, {"Content-Encoding": "br"}).status == 415
