@@ -67,7 +67,7 @@ def test_an_existing_model_is_replaced_only_when_told(tmp_path: Path) -> None:
     path = tmp_path / "m"
     atomic.commit(path, write_a)
     before = tree(path)
-    with pytest.raises(UsageError, match="already exists; name another --out or pass --overwrite"):
+    with pytest.raises(UsageError, match=r"already exists\. Choose another --out, or replace it with --overwrite"):
         atomic.commit(path, write_c)
     assert tree(path) == before
     atomic.commit(path, write_c, replace=True)
