@@ -409,7 +409,7 @@ def test_a_denoiser_that_knows_the_sound_speaks_it(steps: int) -> None:
 def test_lengths_are_drawn_from_what_was_learnt_and_kept_within_bounds() -> None:
     sides = fitted(MELODIES * 10, 8).eval()
     sides.length_head.weight.data.zero_()
-    sides.length_head.bias.data.copy_(sides.lengths.mass.log())
+    sides.length_head.bias.data.copy_(torch.tensor(sides.lengths.mass).log())
     n = 2000
     for sampling in (Sampling(temperature=1.0), Sampling(temperature=1.0, max_length=6), Sampling()):
         state = sides.start(worlds.context(worlds.keys(n), sampling))

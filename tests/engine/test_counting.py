@@ -14,7 +14,7 @@ from onetrunk.core.batch import Loss
 from onetrunk.data.loader import Loader
 from onetrunk.engine.counting import Counts, count, fake
 from onetrunk.engine.mode import Mode
-from onetrunk.engine.optim import OptimConfig
+from onetrunk.engine.optim import Muon, OptimConfig
 from onetrunk.model import FoundationModel
 from onetrunk.objectives import Learner
 from onetrunk.training.batches import updates_of
@@ -110,3 +110,18 @@ def test_a_type_whose_loss_looks_at_its_targets_can_be_counted(case: str) -> Non
     batch = Loader(store, [objective], seed=0, tokens_per_batch=10**6)(0)[0]
     found = count(Learner(network, [objective]), batch, OptimConfig(), FP32)
     assert found.activations > 0 and found.passes >= found.activations + found.loss
+
+
+@pytest.mark.parametrize("name", ["image", "video"])
+def test_convolutions_of_a_stem_are_muons_as_the_trunks_matrices_are(name: str) -> None:
+    case = CASES[name]
+    made = worlds.model({"x": case.values}, {"x": case.type}, options={"x": {**case.options, "stem": 8, "patch": 4}})
+    learner = worlds.learner(made, worlds.objective(worlds.store_of(made, {"x": case.values}), given=[], ask=["x"]))
+    updates = updates_of(learner)
+    optimizer = updates.optimizer(dict(learner.named_parameters()), learner, OptimConfig(), False)
+    orthogonal = {optimizer.names[p] for group in optimizer.optimizers[0].param_groups for p in group["params"]}
+    stem = {n for n, p in learner.named_parameters() if "stem.blocks" in n and "conv" in n and p.ndim == 4}
+    assert isinstance(optimizer.optimizers[0], Muon) and stem and stem <= orthogonal
+    assert {n for n in orthogonal if "stem" not in n} == {
+        n for n, p in learner.named_parameters() if ".layers." in n and p.ndim == 2
+    }

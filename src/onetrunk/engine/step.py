@@ -59,17 +59,19 @@ class Updates:
 
     `blocks` are parts of one kind: their matrices are Muon's, and compiling one compiles all. `rates`: what learns at a
     share of the learning rate; of nested modules the innermost says it. `groups`: losses with updates of their own.
+    `hidden`: other parts whose matrices are Muon's.
     """
 
     blocks: Sequence[nn.Module] = ()
     rates: Mapping[nn.Module, float] = field(default_factory=dict)
     groups: Sequence[LossGroup] = ()
+    hidden: Sequence[nn.Module] = ()
 
     def optimizer(
         self, parameters: Mapping[str, nn.Parameter], module: nn.Module, config: OptimConfig, muon_bf16: bool
     ) -> Optimizer:
         """Of named parameters of the module. Raises UsageError when there are none."""
-        hidden = {p for block in self.blocks for p in block.parameters() if p.ndim > 1}
+        hidden = {p for part in (*self.blocks, *self.hidden) for p in part.parameters() if p.ndim > 1}
         rates = {
             p: self.rates[submodule]
             for submodule in module.modules()

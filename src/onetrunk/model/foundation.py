@@ -20,6 +20,8 @@ from onetrunk.core.hidden import Hidden
 from onetrunk.core.module import ColumnModule
 from onetrunk.core.registry import column_types
 from onetrunk.model.wide import WideReadout
+from onetrunk.nn.convolution import Convolution
+from onetrunk.nn.init import normal
 from onetrunk.nn.trunk import build_trunk
 
 
@@ -86,7 +88,7 @@ class FoundationModel(nn.Module):
             self.column_modules[column.key] = column_types.get(column.type).module(encoder, self.width)
         index = str(len(self.columns))
         self.columns[column.name] = column
-        marker = torch.randn(len(Role), self.width) * 0.05
+        marker = normal(len(Role), self.width, std=0.05)
         if like:
             marker = torch.stack([self.marker(name).detach() for name in like]).mean(0)
         self.markers[index] = nn.Parameter(marker)
@@ -124,6 +126,11 @@ class FoundationModel(nn.Module):
     def blocks(self) -> Sequence[nn.Module]:
         """The trunk's equal parts, where it has any."""
         return self.trunk.blocks
+
+    @property
+    def convolutions(self) -> Sequence[nn.Module]:
+        """Those of columns' stems, whose matrices stand between embeddings and read-outs as the trunk's do."""
+        return [module for module in self.modules() if isinstance(module, Convolution)]
 
     def marker(self, column: str) -> Tensor:
         """[roles, D]"""

@@ -9,9 +9,7 @@ from torch import Tensor, nn
 
 
 class Convolution(nn.Conv2d):
-    """Around each position, `side` odd, without bias."""
-
-    muon = True  # to that optimizer it is a matrix
+    """Around each position, `side` odd, without bias. To Muon it is a matrix."""
 
     def __init__(self, channels: int, out: int, side: int = 3, stride: int = 1) -> None:
         super().__init__(channels, out, side, stride=stride, padding=side // 2, bias=False)

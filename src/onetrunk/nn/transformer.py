@@ -19,6 +19,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
 from onetrunk.nn.attention import Attention, Bias, CosSin, RopeScaling, Rotary
 from onetrunk.nn.block import NORMS, Activation, Block, NormPlace, build_mlp
+from onetrunk.nn.init import normal
 from onetrunk.nn.kv_cache import Cache, KeyValues, SlotCache
 
 Watch = Callable[[int, Tensor], None]
@@ -101,7 +102,7 @@ class Transformer(nn.Module):
         if len(self.rope_layers) != config.layers:
             raise UsageError(f"rope_layers speaks of {len(self.rope_layers)} blocks, the trunk has {config.layers}.")
         if config.positions == "learned":
-            self.position_embedding = nn.Parameter(torch.randn(config.max_positions, width) * 0.05)
+            self.position_embedding = nn.Parameter(normal(config.max_positions, width, std=0.05))
         for name, parameter in self.layers.named_parameters():
             if name.endswith("proj.bias"):
                 nn.init.zeros_(parameter)

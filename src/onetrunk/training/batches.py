@@ -55,9 +55,9 @@ def count_steps(rows: int, documents: int, epochs: float, min_steps: int, max_st
 
 
 def updates_of(learner: Learner, rates: Mapping[nn.Module, float] | None = None) -> Updates:
-    """How what a learner trains is updated: the trunk's blocks by Muon where that is the optimizer, what objectives
-    train apart by updates of their own. `rates`: what learns at a share of the learning rate."""
-    return Updates(learner.model.blocks, rates or {}, learner.groups())
+    """How what a learner trains is updated: the trunk's blocks and convolutions by Muon where that is the optimizer,
+    what objectives train apart by updates of their own. `rates`: what learns at a share of the learning rate."""
+    return Updates(learner.model.blocks, rates or {}, learner.groups(), learner.model.convolutions)
 
 
 def steps_within(

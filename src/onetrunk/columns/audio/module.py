@@ -34,10 +34,8 @@ class AudioModule(FlowModule[AudioEncoder]):
         self.slot = nn.Parameter(torch.zeros(width))
         self.lengths = BarDistribution(**encoder.length_bars.knowledge())
         self.head = nn.Linear(width, encoder.patch_size)
-        self.length_head = nn.Linear(width, self.lengths.size)
-        for head in (self.head, self.length_head):
-            nn.init.zeros_(head.weight)
-        self.length_head.bias.data.copy_(self.lengths.mass.log())
+        nn.init.zeros_(self.head.weight)
+        self.length_head = self.lengths.read_out(width)
 
     def embed(self, content: dict[str, Tensor]) -> Tensor:
         position, count = content["position"], content["count"]

@@ -15,6 +15,7 @@ from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.encoder import Growth
 from onetrunk.core.module import ColumnModule, grown
 from onetrunk.nn.heads.dense import Dense, boxes_at, overlaps, quality_focal, suppress
+from onetrunk.nn.init import normal
 
 _FREQUENCIES = 6  # of a given box's corners
 
@@ -26,9 +27,9 @@ class BoxesModule(ColumnModule[BoxesEncoder]):
         super().__init__(encoder, width)
         count = len(encoder.classes)
         self.dense = Dense(width, count, self.options.cells)
-        self.table = nn.Parameter(torch.randn(count, width) * width**-0.5)
+        self.table = nn.Parameter(normal(count, width, std=width**-0.5))
         self.unknown = nn.Parameter(torch.zeros(width))
-        self.mask = nn.Parameter(torch.randn(2, width) * width**-0.5)  # instead of a label, of corners
+        self.mask = nn.Parameter(normal(2, width, std=width**-0.5))  # instead of a label, of corners
         self.box_embedding = nn.Linear(8 * _FREQUENCIES, width)
         self.label_head = nn.Parameter(torch.zeros(count, width))
         self.box_head = nn.Linear(width, 4)

@@ -24,6 +24,7 @@ from onetrunk.metrics.classification import ece
 from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads import calibration as calibrating
 from onetrunk.nn.heads.categorical import choose, divergence, linear_cross_entropy
+from onetrunk.nn.init import normal
 
 
 class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated, Mixed):
@@ -33,7 +34,7 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated, Mi
         super().__init__(encoder, width)
         self.pooled = encoder.on is None
         count = len(encoder.classes)
-        self.table = nn.Parameter(torch.randn(count, width) * width**-0.5)
+        self.table = nn.Parameter(normal(count, width, std=width**-0.5))
         if not encoder.multi:
             self.unknown = nn.Parameter(torch.zeros(width))
         self.slot = nn.Parameter(torch.zeros(width))

@@ -9,6 +9,7 @@ from onetrunk.columns.families.patches.module import PatchModule
 from onetrunk.columns.image.encoder import ImageEncoder
 from onetrunk.nn.convolution import ResidualStages
 from onetrunk.nn.heads.flow import SINUSOIDS, sinusoidal_embedding
+from onetrunk.nn.init import normal
 
 _STEM_CHANNELS = 32
 
@@ -24,8 +25,8 @@ class ImageModule(PatchModule[ImageEncoder]):
         self.stem: nn.Module = stages if stem else nn.Identity()
         self.to_width = nn.Conv2d(channels, width, patch, stride=patch)
         if tokens:
-            self.prefix = nn.Parameter(torch.randn(tokens, width) * 0.05)
-        self.position_embedding = nn.Parameter(torch.randn(tokens + encoder.grid.count, width) * 0.05)
+            self.prefix = nn.Parameter(normal(tokens, width, std=0.05))
+        self.position_embedding = nn.Parameter(normal(tokens + encoder.grid.count, width, std=0.05))
         self.level_embedding = nn.Linear(SINUSOIDS, width)
         self.head = nn.Linear(width, encoder.grid.patch_size)
         nn.init.zeros_(self.head.weight)

@@ -19,6 +19,7 @@ from onetrunk.core.errors import UsageError
 from onetrunk.core.module import ColumnModule
 from onetrunk.nn.heads.flow import SINUSOIDS, broadcast_like, ode_step, sinusoidal_embedding
 from onetrunk.nn.heads.forecast import Forecast
+from onetrunk.nn.init import normal
 
 
 class SeriesModule(ColumnModule[SeriesEncoder]):
@@ -27,8 +28,8 @@ class SeriesModule(ColumnModule[SeriesEncoder]):
         options, P, K = encoder.options, encoder.options.patch, encoder.asked_patches
         positions = max(encoder.seen_patches, encoder.given_patches) + K
         self.line = nn.Linear(2 * P + 2, width)
-        self.kind = nn.Parameter(torch.randn(4, width) * 0.05)
-        self.position_embedding = nn.Parameter(torch.randn(positions, width) * 0.05)
+        self.kind = nn.Parameter(normal(4, width, std=0.05))
+        self.position_embedding = nn.Parameter(normal(positions, width, std=0.05))
         self.channel_embedding = nn.Parameter(torch.zeros(len(encoder.channels), width))
         self.head = Forecast(width, encoder.length, K, P, QUANTILES, options.paths, options.dropout)
         if encoder.linear is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from onetrunk.columns.families.patches.module import PatchModule
 from onetrunk.columns.video.encoder import VideoEncoder
 from onetrunk.nn.convolution import ResidualStages
 from onetrunk.nn.heads.flow import SINUSOIDS, sinusoidal_embedding
+from onetrunk.nn.init import normal
 
 
 class VideoModule(PatchModule[VideoEncoder]):
@@ -17,7 +17,7 @@ class VideoModule(PatchModule[VideoEncoder]):
         self.stem = ResidualStages(encoder.channels, self.options.stem, encoder.patch, depth=1)
         cell = (self.options.tube, self.stem.rest, self.stem.rest)
         self.to_width = nn.Conv3d(self.stem.channels_out, width, cell, stride=cell)
-        self.position_embedding = nn.Parameter(torch.randn(encoder.grid.count, width) * 0.05)
+        self.position_embedding = nn.Parameter(normal(encoder.grid.count, width, std=0.05))
         self.level_embedding = nn.Linear(SINUSOIDS, width)
         self.head = nn.Linear(width, encoder.grid.patch_size)
         nn.init.zeros_(self.head.weight)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onetrunk.core.module import grown
+from onetrunk.nn.init import normal, normal_
 
 _PRIOR = 0.01  # every class's score at the start, so that the many empty cells do not drown the others
 _MAX_SIZE = 6.0  # of a size's logarithm: e^6 times the typical size is far outside any picture
@@ -29,9 +30,9 @@ class Dense(nn.Module):
         self.cells = cells
         self.hidden = nn.Linear(width, 2 * width)
         self.box = nn.Linear(2 * width, 4 * cells**2)
-        nn.init.normal_(self.box.weight, std=0.01)
+        normal_(self.box.weight, std=0.01)
         nn.init.zeros_(self.box.bias)
-        self.kind = nn.Parameter(torch.randn(classes, cells**2, 2 * width) * 0.01)
+        self.kind = nn.Parameter(normal(classes, cells**2, 2 * width, std=0.01))
         self.bias = nn.Parameter(torch.full((classes, cells**2), float(np.log(_PRIOR / (1 - _PRIOR)))))
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:

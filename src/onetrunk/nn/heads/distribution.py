@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,29 +20,35 @@ class BarDistribution(nn.Module):
     """Fixed borders; the logits [r, K] that a read-out predicts say how much probability each bar holds.
 
     `borders` [M] increase; `scales` are the standard deviations of the normals whose halves are the low and
-    the high tail; `mass` [K] is how much of the training values each bar holds (a read-out may start there).
+    the high tail; `mass` [K] is how much of the training values each bar holds (a read-out starts there).
     """
 
     borders: Tensor
     widths: Tensor
     centres: Tensor
-    mass: Tensor
 
     def __init__(self, borders: Sequence[float], scales: Sequence[float], mass: Sequence[float]) -> None:
         super().__init__()
         self.size = len(mass)
-        edges = torch.tensor(borders, dtype=torch.float32)
-        low, high = torch.tensor(scales, dtype=torch.float32).split(1)
-        tail_mean = math.sqrt(2 / math.pi)  # of a half-normal, in its scale
-        centres = [edges[:1] - tail_mean * low, (edges[1:] + edges[:-1]) / 2, edges[-1:] + tail_mean * high]
+        edges = np.asarray(borders, dtype=np.float32)
+        low, high = np.asarray(scales, dtype=np.float32)
+        tail_mean = np.float32(math.sqrt(2 / math.pi))  # of a half-normal, in its scale
+        middles = (edges[1:] + edges[:-1]) / np.float32(2)
         # Rebuilt from knowledge, so not part of the weights.
         for name, value in {
             "borders": edges,
-            "widths": torch.cat([low, edges.diff(), high]),  # of the tails: their scales
-            "centres": torch.cat(centres),
-            "mass": torch.tensor(mass, dtype=torch.float32),
+            "widths": np.concatenate([[low], np.diff(edges), [high]]),  # of the tails: their scales
+            "centres": np.concatenate([[edges[0] - tail_mean * low], middles, [edges[-1] + tail_mean * high]]),
         }.items():
-            self.register_buffer(name, value, persistent=False)
+            self.register_buffer(name, torch.tensor(value), persistent=False)
+        self.mass = np.asarray(mass, dtype=np.float32)
+
+    def read_out(self, width: int) -> nn.Linear:
+        """From states [r, width] to logits [r, K], whose first answer is the training distribution."""
+        head = nn.Linear(width, self.size)
+        nn.init.zeros_(head.weight)
+        head.bias.data.copy_(torch.tensor(np.log(self.mass)))
+        return head
 
     def log_prob(self, logits: Tensor, value: Tensor) -> Tensor:
         """Log density [r] of values [r] under logits [r, K]."""

@@ -7,6 +7,7 @@ All values are normed by the history. r reads, L points of history, K patches of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class Forecast(nn.Module):
         self.register_buffer("line", torch.zeros(patches * patch, length))
         self.points = nn.Linear(width, patch * (1 + len(self.quantiles)))
         nn.init.zeros_(self.points.weight)
-        spread = 2**0.5 * torch.erfinv(2 * torch.tensor((0.5, *self.quantiles)) - 1)
+        spread = torch.tensor([NormalDist().inv_cdf(q) for q in (0.5, *self.quantiles)])
         self.points.bias.data.copy_(spread.repeat(patch))  # the first forecast is a normal distribution
         self.clean = nn.Linear(width, patch) if paths else None
         if self.clean is not None:

@@ -17,6 +17,7 @@ from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.encoder import Growth
 from onetrunk.core.module import ColumnModule, grown
 from onetrunk.nn.dropout import dropout
+from onetrunk.nn.init import normal
 
 E = TypeVar("E", bound=HistoryEncoder)
 
@@ -29,9 +30,9 @@ class HistoryModule(ColumnModule[E]):
     def __init__(self, encoder: E, width: int) -> None:
         super().__init__(encoder, width)
         sizes = [encoder.table_size(name) for name in encoder.names]
-        self.tables = nn.ParameterList(torch.randn(size, width) * 0.05 for size in sizes)
+        self.tables = nn.ParameterList(normal(size, width, std=0.05) for size in sizes)
         known = [i for i, name in enumerate(encoder.names) if name in encoder.known()]
-        self.now = nn.ParameterDict({str(i): torch.randn(sizes[i], width) * 0.05 for i in known})
+        self.now = nn.ParameterDict({str(i): normal(sizes[i], width, std=0.05) for i in known})
 
     def grow(self, growth: Growth) -> None:
         for i, name in enumerate(self.encoder.names):

@@ -21,6 +21,7 @@ from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads.calibration import fit_spread, interval_score
 from onetrunk.nn.heads.categorical import divergence
 from onetrunk.nn.heads.distribution import BarDistribution
+from onetrunk.nn.init import normal_
 
 _SAMPLES = 32  # an answer, when answers are sampled
 _BEND = 3.0  # where the standardised value bends: outliers stay ordered and small (as RealMLP, arXiv 2407.04491)
@@ -41,11 +42,9 @@ class ScalarModule(ColumnModule[E], Distribution, Calibrated):
     def _of_bars(self) -> None:
         """What depends on how many bars there are. The first answer is the training distribution."""
         self.line = nn.Linear(self._input_count(), self.width)
-        nn.init.normal_(self.line.weight, std=self.width**-0.5)
+        normal_(self.line.weight, std=self.width**-0.5)
         nn.init.zeros_(self.line.bias)
-        self.head = nn.Linear(2 * self.width, self.bars.size)
-        nn.init.zeros_(self.head.weight)
-        self.head.bias.data.copy_(self.bars.mass.log())
+        self.head = self.bars.read_out(2 * self.width)
 
     def attach_wide(self, outputs: int) -> None:
         """The distribution then is of what is left (`ScalarEncoder.expect_around`)."""
