@@ -63,8 +63,8 @@ def test_every_path_is_calibrated_alike_and_answers_stay(asked: str, tmp_path: P
     assert made is not None and made.rows == 300 and made.fitted_on == "validation rows"
     proper = "interval_score" if asked == "price" else "log_loss"
     assert made.after[proper] < made.before[proper]
-    (told,) = events.of(CalibrationDone)
-    assert (told.before, told.after) == (made.before, made.after)
+    (heard,) = events.of(CalibrationDone)
+    assert (heard.before, heard.after) == (made.before, made.after)
     after = model.answer(rows, asked, ["size"])
     assert [a.value for a in after] == [a.value for a in before], "only how sure it is has changed"
     if asked != "price":
