@@ -71,6 +71,10 @@ NOT_A_TYPE = {
     ("training/dry_run.py", "text"): "the column of a plan without data",
     ("serving/decisions_route.py", "text"): "a key of OpenAI's parts of messages",
     ("serving/decisions_route.py", "image"): "the word for pictures of MIME and of System One",
+    ("serving/media_route.py", "audio"): "the word for sounds of MIME",
+    ("serving/media_route.py", "image"): "the word for pictures of MIME",
+    ("serving/media_route.py", "text"): "a key of OpenAI's transcriptions",
+    ("serving/text_route.py", "text"): "a key of OpenAI's completions",
     ("training/stage.py", "date"): "a key of provenance.json",
 }
 

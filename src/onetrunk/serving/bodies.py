@@ -14,7 +14,7 @@ import pyarrow as pa
 from onetrunk.serving.request_errors import RequestError, bad
 from onetrunk.serving.request_limits import Limits
 
-_DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.=+-]+)*;base64,", re.ASCII)
+_DATA_URL = re.compile(r"data:([\w.+-]+/(?:[\w.+-]+|\*))?(?:;[\w.=+-]+)*;base64,", re.ASCII)
 _HALF = re.compile("[\ud800-\udfff]")  # of a pair of code units that are one character only together
 
 

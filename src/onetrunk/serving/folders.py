@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.answer import Sampling
-from onetrunk.core.encoder import Encoder, FileAnswers, Gapped, Ordered, class_names
+from onetrunk.core.encoder import Encoder, FileAnswers, FreeText, Gapped, Ordered, class_names
 from onetrunk.core.errors import UsageError, nearest
 from onetrunk.data.ledger import Ledger
+from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table, read
 from onetrunk.inference.given import GivenRows
 from onetrunk.inference.model_folder import Model, Task
@@ -67,6 +68,31 @@ class Folder:
     def given(self) -> list[str]:
         """The columns that its questions are answered from."""
         return list(dict.fromkeys(name for task in self.model.tasks for name in task.given))
+
+    def writes(self) -> list[str]:
+        """Columns of texts that it can write: asked ones, or whatever it learnt to write where it has no task."""
+        able = [name for name in self.types if self._writes(name)]
+        return [name for name in able if name in self.questions()] or able
+
+    def _writes(self, name: str) -> bool:
+        encoder = self.model.encoder(name)
+        return isinstance(encoder, FreeText) and not self.fills(name)
+
+    def text_column(self, named: str | None = None) -> str:
+        """The column of a person's words, given ones first."""
+        able = [name for name in self.types if isinstance(self.model.encoder(name), FreeText)]
+        able = [name for name in able if name in self.given()] or able
+        if named in able:
+            return str(named)
+        if named is not None or len(able) != 1:
+            raise bad(f"Name one of the columns of text, in column: {', '.join(able) or 'there is none'}.", "column")
+        return able[0]
+
+    def positions_of(self, table: Table, columns: Sequence[str]) -> int:
+        """How many positions of the trunk these columns of a table take."""
+        wanted = [column for name, column in self.model.columns.items() if name in columns]
+        store = encode(table, wanted, self.model.network.encoders, Ledger())
+        return int(GivenRows(store, np.arange(len(table)), store.names).lengths().sum())
 
     def columns_of_media(self, kind: str) -> list[str]:
         """Columns whose values are files of one kind: image, audio or video."""
@@ -145,17 +171,19 @@ class Folder:
         *,
         prompted: bool = False,
         max_bad: float = 0.0,
+        first_row: int = 0,
     ) -> Asked:
         """What a session is asked for these rows: each column of `samplings`, from the columns of its task unless told
-        otherwise. Raises RequestError for rows that cannot be answered."""
+        otherwise. What is drawn goes by the seed and the row's number, from `first_row`. Raises RequestError for rows
+        that cannot be answered."""
         tasks = {name: self.model.task([name], given) for name in samplings}
         needed = list(dict.fromkeys(name for task in tasks.values() for name in task.given))
         ledger, notes = Ledger(), list(table.notes)
         rows = self.model.to_answer(table, list(samplings), ledger)
-        self._check_files(rows)
+        self.check_files(rows)
         notes += self._notes(table, rows, needed, prompted or any(name in rows.columns for name in samplings))
         requests = {
-            name: self.model.request(rows, name, tasks[name].given, sampling, ledger, prompted)
+            name: self.model.request(rows, name, tasks[name].given, sampling, ledger, prompted, first_row)
             for name, sampling in samplings.items()
         }
         worst = max(map(ledger.bad, [*samplings, *needed]))
@@ -178,7 +206,7 @@ class Folder:
             notes.append(f"The model does not know {', '.join(strange)}: not read.")
         return notes
 
-    def _check_files(self, rows: Table) -> None:
+    def check_files(self, rows: Table) -> None:
         """However a table came: nothing in it is opened as a path."""
         for name in rows.names:
             if name in self.types and media_kind(self.model.encoder(name)) is not None:
