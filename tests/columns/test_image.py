@@ -142,8 +142,10 @@ def test_too_many_pixels_are_refused_by_the_header_alone(monkeypatch: pytest.Mon
     ("pictures", "options", "size", "patch", "channels"),
     [
         ([np.zeros((8, 8), np.uint8)], {}, 8, 2, 1),
-        ([np.zeros((28, 20), np.uint8)], {}, 28, 4, 1),
-        ([np.zeros((300, 500), np.uint8)], {}, 64, 8, 1),
+        ([np.zeros((28, 20), np.uint8)], {}, 32, 8, 1),
+        ([np.zeros((300, 500), np.uint8)], {}, 64, 16, 1),
+        ([np.zeros((1, 1), np.uint8)], {}, 2, 2, 1),
+        ([np.zeros((48, 48), np.uint8)], {}, 48, 8, 1),
         ([COLOUR, GREY], {}, 8, 2, 3),
         ([np.zeros((8, 8), np.uint8)], {"size": 16, "patch": 4}, 16, 4, 1),
         ([np.dstack([GREY] * 3)], {}, 8, 2, 1),
