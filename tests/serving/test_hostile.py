@@ -39,7 +39,7 @@ PROPER: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 HOSTILE: list[Any] = [
     None, True, -1, 0, 1 << 60, 10**400, 1e308, -0.0, "", "\x00", "\u202e", "a" * 5000, "../../etc/passwd", "file:///x",
-    "data:image/png;base64,AAAA", "<|end|>", "\r\nX: 1", "__class__", [], {}, [[]], [None], {"": None}, {"a": {"b": {}}},
+    "data:image/png;base64,AAAA", "<|end|>", "\r\nX: 1", [], {}, [[]], [None], {"": None}, {"a": {"b": {}}},
     ["label"] * 300, [{"type": "input_json", "data": []}], {"path": "/etc/passwd"}, {"bytes": "AA"},
 ]  # fmt: skip
 RAW = [

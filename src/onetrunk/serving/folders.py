@@ -52,7 +52,9 @@ class Folder:
 
     # -- what it can be asked ----------------------------------------------------------------------------------------
     def task(self, ask: Sequence[str] | None = None, given: Sequence[str] | None = None) -> Task:
-        """Raises RequestError for a column that it does not know."""
+        """Raises RequestError for a column that it does not know, and for none."""
+        if ask is not None and not ask:
+            raise bad(f"ask names no column. The model {self.name!r} has {', '.join(self.types)}.", "ask")
         for param, names in (("ask", ask), ("given", given)):
             for name in names or []:
                 if name not in self.types:
