@@ -206,3 +206,17 @@ def test_many_rows_are_sampled_and_the_others_are_answered(monkeypatch: pytest.M
     others = np.setdiff1d(np.arange(72), learnt)
     np.testing.assert_array_equal(store.wide["label"][others], answered.wide["label"][others])
     np.testing.assert_array_equal(store.wide["label"][learnt], fit.held_out)
+
+
+def test_texts_are_seen_by_the_kind_of_ngrams_that_tells_more() -> None:
+    """Words that end alike are different words: of these characters tell all, and words nothing."""
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("bcdfghjklm"), 6)) for _ in range(400)]
+    label = [int(x) for x in rng.integers(0, 2, 400)]
+    notes = [f"{words[i]}{'xa' if y else 'zo'} {words[i // 2]}" for i, y in enumerate(label)]
+    table = {"note": notes, "label": [str(y) for y in label]}
+    made = worlds.model(table, {"note": "text", "label": "category"}, awake=False)
+    fitted = fit_wide(wide_rows(worlds.store_of(made, table), ["note"], "label", np.arange(400)))
+    column = fitted.readout.column("note")
+    used = {kind: bool(getattr(column, f"weight{i}").any()) for i, kind in enumerate(column.kinds)}
+    assert fitted.chosen["of texts"] == "characters" and used == {"words": False, "characters": True}

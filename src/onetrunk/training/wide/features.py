@@ -118,6 +118,21 @@ def design_of(readout: WideReadout, rows: Rows) -> tuple[csr_matrix, np.ndarray]
     return hstack(blocks, dtype=np.float32).tocsr(), np.concatenate(scales)
 
 
+def text_views(readout: WideReadout, rows: Rows) -> dict[str, np.ndarray]:
+    """Kinds of counted features alone (of texts: words, characters), beside all that is not counted: which of the
+    design's features each looks at, bool [all]. Nothing where there are fewer than two kinds."""
+    kinds = []  # of each feature; None: not counted
+    for name, own in rows.features.items():
+        column = readout.column(name)
+        for i, kind in enumerate(column.kinds):
+            kinds += [kind if own.sparse[kind].counted else None] * len(getattr(column, f"feature{i}"))
+        kinds.append(None)
+    counted = dict.fromkeys(kind for kind in kinds if kind is not None)
+    if len(counted) < 2:
+        return {}
+    return {kind: np.array([each in (None, kind) for each in kinds]) for kind in counted}
+
+
 def _are_numbers(own: Sparse) -> bool:
     """Rather than features that are there or not."""
     return not own.counted and bool((own.weight != 1).any())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,47 +27,86 @@ _FEWER_ROWS = "{:.0%} of the rows in the linear part (a larger --budget learns f
 _FEWER_PENALTIES = "other penalties of the linear part (a larger --budget tries them)"
 
 
-def choose_linear(design: csr_matrix, rows: Rows, folds: Sequence[np.ndarray], until: float | None) -> Tried:
-    """The penalty with the least loss on held-out rows, from the usual one on as long as the loss falls. Where time is
-    short fewer folds judge, and only a part of the rows is learnt from."""
-    usual = (
-        _USUAL_OF_TEXTS if any(own.sparse[k].counted for own in rows.features.values() for k in own.sparse) else _USUAL
-    )
-    every = np.arange(rows.count)
-    once = _seconds_of_one(design, rows, _STRENGTHS[usual])
-    left = np.inf if until is None else max(0.0, until - time.monotonic())
-    share = min(1.0, max(_LEAST_ROWS / rows.count, left / max(once * (len(folds) + 1), 1e-9)))
-    judging = int(np.clip(left / max(once * _TRIES, 1e-9) - 1, 1, len(folds)))
-    rng = np.random.default_rng(0)
+def choose_linear(
+    design: csr_matrix, rows: Rows, folds: Sequence[np.ndarray], until: float | None, views: Mapping[str, np.ndarray]
+) -> Tried:
+    """All features, or those of one of the `views` (bool [all]): what has the least loss on held-out rows at the usual
+    penalty. Then the penalty, from there on as long as the loss falls. Where time is short fewer folds judge, only a
+    part of the rows is learnt from, and views are not tried."""
+    best = _Search(design, rows, folds, until)
+    chosen, view = {}, np.ones(design.shape[1], dtype=bool)
+    if best.tries >= _TRIES + len(views):
+        for name, other in views.items():
+            search = _Search(design[:, other], rows, folds, until)
+            search.judging = best.judging  # on the same rows
+            if search.judged(search.usual) < best.judged(best.usual):
+                best, view, chosen = search, other, {"of texts": name}
+    tried = best.climbed()
 
-    def fit(learnt: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
-        if share < 1:
-            learnt = np.sort(rng.permutation(learnt)[: round(share * len(learnt))])
-        return _fit_linear(design[learnt], rows.target[learnt], rows.weight[learnt], rows.classes, strength)
+    def fitted() -> tuple[np.ndarray, np.ndarray]:
+        weights, bias = tried.fitted()
+        every = np.zeros((len(view), weights.shape[1]))
+        every[view] = weights
+        return every, bias
 
-    known: dict[tuple[int, int], np.ndarray] = {}
+    return replace(tried, chosen={**tried.chosen, **chosen}, fitted=fitted)
 
-    def held_out(k: int, index: int) -> np.ndarray:
-        if (k, index) not in known:
-            weights, bias = fit(np.setdiff1d(every, folds[k]), _STRENGTHS[index])
-            known[k, index] = design[folds[k]] @ weights + bias
-        return known[k, index]
 
-    def loss(index: int) -> float | None:
-        if _STRENGTHS[index] < _LEAST_STRENGTH / rows.count:  # few rows that are told apart would make it sure of all
+class _Search:
+    """For the penalty of a linear model of a design [m, A], within the time that there is."""
+
+    def __init__(self, design: csr_matrix, rows: Rows, folds: Sequence[np.ndarray], until: float | None) -> None:
+        self.design, self.rows, self.folds, self.until = design, rows, folds, until
+        texts = any(own.sparse[kind].counted for own in rows.features.values() for kind in own.sparse)
+        self.usual = _USUAL_OF_TEXTS if texts else _USUAL
+        self.once = _seconds_of_one(design, rows, _STRENGTHS[self.usual])
+        left = np.inf if until is None else max(0.0, until - time.monotonic())
+        self.share = min(1.0, max(_LEAST_ROWS / rows.count, left / max(self.once * (len(folds) + 1), 1e-9)))
+        self.judging = int(np.clip(left / max(self.once * _TRIES, 1e-9) - 1, 1, len(folds)))
+        self.tries = left / max(self.once * self.judging, 1e-9)
+        self._rng = np.random.default_rng(0)
+        self._known: dict[tuple[int, int], np.ndarray] = {}
+
+    def fit(self, learnt: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.rows
+        if self.share < 1:
+            learnt = np.sort(self._rng.permutation(learnt)[: round(self.share * len(learnt))])
+        return _fit_linear(self.design[learnt], rows.target[learnt], rows.weight[learnt], rows.classes, strength)
+
+    def held_out(self, k: int, index: int) -> np.ndarray:
+        if (k, index) not in self._known:
+            every = np.arange(self.rows.count)
+            weights, bias = self.fit(np.setdiff1d(every, self.folds[k]), _STRENGTHS[index])
+            self._known[k, index] = self.design[self.folds[k]] @ weights + bias
+        return self._known[k, index]
+
+    def judged(self, index: int) -> float:
+        """The mean loss on the rows of the folds that judge."""
+        outputs = np.concatenate([self.held_out(k, index) for k in range(self.judging)])
+        return mean_loss(self.rows, outputs, np.concatenate(self.folds[: self.judging]))
+
+    def loss(self, index: int) -> float | None:
+        """The same; None where the penalty is too weak, or no time is left for it."""
+        if _STRENGTHS[index] < _LEAST_STRENGTH / self.rows.count:  # few rows told apart would make it sure of all
             return None
-        if index != usual and until is not None and time.monotonic() + (judging + len(folds)) * once > until:
+        needed = (self.judging + len(self.folds)) * self.once
+        if index != self.usual and self.until is not None and time.monotonic() + needed > self.until:
             return None
-        outputs = np.concatenate([held_out(k, index) for k in range(judging)])
-        return mean_loss(rows, outputs, np.concatenate(folds[:judging]))
+        return self.judged(index)
 
-    best, tried = climb(loss, len(_STRENGTHS), usual)
-    outputs = np.empty((rows.count, max(1, rows.classes)))
-    for k, fold in enumerate(folds):
-        outputs[fold] = held_out(k, best)
-    strength = _STRENGTHS[best]
-    left_out = _FEWER_ROWS.format(1 - share) if share < 1 else _FEWER_PENALTIES if len(tried) < 2 else ""
-    return Tried(outputs, mean_loss(rows, outputs), strength, lambda: fit(every, strength), left_out)
+    def climbed(self) -> Tried:
+        best, tried = climb(self.loss, len(_STRENGTHS), self.usual)
+        outputs = np.empty((self.rows.count, max(1, self.rows.classes)))
+        for k, fold in enumerate(self.folds):
+            outputs[fold] = self.held_out(k, best)
+        strength, every = _STRENGTHS[best], np.arange(self.rows.count)
+        left_out = ""
+        if self.share < 1:
+            left_out = _FEWER_ROWS.format(1 - self.share)
+        elif len(tried) < 2:
+            left_out = _FEWER_PENALTIES
+        score = mean_loss(self.rows, outputs)
+        return Tried(outputs, score, {"penalty": strength}, lambda: self.fit(every, strength), left_out)
 
 
 def _seconds_of_one(design: csr_matrix, rows: Rows, strength: float) -> float:
