@@ -67,7 +67,7 @@ def test_an_existing_model_is_replaced_only_when_told(tmp_path: Path) -> None:
     path = tmp_path / "m"
     atomic.commit(path, write_a)
     before = tree(path)
-    with pytest.raises(UsageError, match="already exists; name another --out or pass --overwrite"):
+    with pytest.raises(UsageError, match=r"already exists\. Choose another --out, or replace it with --overwrite"):
         atomic.commit(path, write_c)
     assert tree(path) == before
     atomic.commit(path, write_c, replace=True)
@@ -116,9 +116,9 @@ def test_what_is_not_the_models_stays_where_it_is(tmp_path: Path, how: str) -> N
         else:
             atomic.add_files(path, write_c)
         atomic.verify(path)
-        found = tree(path)
-        assert {name: found[name] for name in before} == before and "c.json" in found
-        assert ("a.json" in found) == (how == "added to")
+        result = tree(path)
+        assert {name: result[name] for name in before} == before and "c.json" in result
+        assert ("a.json" in result) == (how == "added to")
         assert (path / "empty" / "folder").is_dir()
         assert (path / "link" / "big.bin").read_text() == "data" and (path / "link").is_symlink()
         assert (path / "evidence" / "link").is_symlink()

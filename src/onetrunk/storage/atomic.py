@@ -269,7 +269,7 @@ def _check_target(path: Path, replace: bool) -> None:
             raise UsageError(f"{path} holds other files and no model ({MANIFEST}): not replaced. Name another --out.")
         return
     if not replace:
-        raise UsageError(f"{path} already exists; name another --out or pass --overwrite.")
+        raise UsageError(f"{path} already exists. Choose another --out, or replace it with --overwrite.")
     if _owned(path) is None:
         raise UsageError(
             f"{path / MANIFEST} is damaged: which files in the folder are the model's cannot be told, and nothing is "

@@ -29,14 +29,14 @@ def finetune(
     track: str | None = None,
     quiet: bool = False,
 ) -> Model:
-    """Train a model on one task, from a foundation model (--from) or from nothing.
+    """Train a model on one task, from a foundation model (--from) or from scratch.
 
     Args:
         data: a file, folder, DataFrame, dataset, or hf://name.
-        freeze: a number k keeps the first k blocks as they are; "trunk" trains only asked columns.
-        lora: freeze the trunk and train changes of this rank (LoRA); adapter/ in the folder holds them alone.
-        teacher: the folder of a larger model of the same columns, from whose answers this one also learns.
-        restructure: allow settings like trunk.layers=6 to change the model that it starts from.
+        freeze: freeze the first blocks of the trunk (a number), or all of it (trunk).
+        lora: freeze the trunk and train low-rank changes of this rank (LoRA), which are also saved alone, in adapter/.
+        teacher: a larger model of the same columns; the new one also learns from its answers (distillation).
+        restructure: let settings like trunk.layers=6 change the model that it starts from.
         track: log the run with wandb or mlflow, on this machine unless --allow-network.
         quiet: print nothing.
 
