@@ -75,14 +75,14 @@ def client(site: Site) -> OpenAI:
 
 # -- chats -----------------------------------------------------------------------------------------------------------
 def test_a_chat_is_what_the_model_answers(client: OpenAI, models: dict[str, Model]) -> None:
-    found = client.chat.completions.create(model="chat", messages=ASKED, temperature=0, max_tokens=12, logprobs=True)
+    result = client.chat.completions.create(model="chat", messages=ASKED, temperature=0, max_tokens=12, logprobs=True)
     [expected] = models["chat"].answer({"messages": [ASKED]}, "messages", [], Sampling(max_length=12))
-    choice = found.choices[0]
+    choice = result.choices[0]
     assert choice.message.role == "assistant" and choice.message.content == expected.value
-    assert choice.finish_reason == "length" and found.object == "chat.completion"
+    assert choice.finish_reason == "length" and result.object == "chat.completion"
     tokens = choice.logprobs.content
     assert sum(token.logprob for token in tokens) == pytest.approx(expected.logprob, rel=1e-4)
-    assert found.usage.completion_tokens == len(tokens) == 12 and found.usage.prompt_tokens > 5
+    assert result.usage.completion_tokens == len(tokens) == 12 and result.usage.prompt_tokens > 5
 
 
 def test_a_stream_says_the_same_piece_by_piece(client: OpenAI) -> None:
@@ -102,9 +102,9 @@ def test_a_stream_says_the_same_piece_by_piece(client: OpenAI) -> None:
 
 
 def test_a_seed_is_drawn_where_none_is_told(client: OpenAI) -> None:
-    found = {client.chat.completions.create(model="chat", messages=ASKED, max_tokens=20).choices[0].message.content
+    result = {client.chat.completions.create(model="chat", messages=ASKED, max_tokens=20).choices[0].message.content
              for _ in range(4)}  # fmt: skip
-    assert len(found) > 1
+    assert len(result) > 1
 
 
 def test_a_stop_string_ends_a_text_and_is_no_part_of_it(client: OpenAI) -> None:
@@ -112,9 +112,9 @@ def test_a_stop_string_ends_a_text_and_is_no_part_of_it(client: OpenAI) -> None:
     whole = client.chat.completions.create(**asked).choices[0].message.content
     stop = whole[len(whole) // 2 :][:2]
     expected = whole[: whole.index(stop)]
-    found = client.chat.completions.create(**asked, stop=["never there", stop])
-    assert found.choices[0].message.content == expected and found.choices[0].finish_reason == "stop"
-    assert found.usage.completion_tokens < 30, "it was not written on"
+    result = client.chat.completions.create(**asked, stop=["never there", stop])
+    assert result.choices[0].message.content == expected and result.choices[0].finish_reason == "stop"
+    assert result.usage.completion_tokens < 30, "it was not written on"
     streamed = list(client.chat.completions.create(**asked, stop=stop, stream=True))
     assert "".join(c.choices[0].delta.content or "" for c in streamed) == expected
     assert streamed[-1].choices[0].finish_reason == "stop"
@@ -175,17 +175,17 @@ def test_who_leaves_a_stream_frees_its_slot(site: Site, models: dict[str, Model]
 # -- texts -----------------------------------------------------------------------------------------------------------
 def test_completions(client: OpenAI, models: dict[str, Model]) -> None:
     asked: dict[str, Any] = {"model": "writer", "temperature": 0, "max_tokens": 8}
-    found = client.completions.create(prompt=["the red", "你好"], **asked)
+    result = client.completions.create(prompt=["the red", "你好"], **asked)
     expected = models["writer"].answer(
         {"title": ["the red", "你好"]}, "title", [], Sampling(max_length=8), prompted=True
     )
-    for choice, prompt, answer in zip(found.choices, ["the red", "你好"], expected, strict=True):
+    for choice, prompt, answer in zip(result.choices, ["the red", "你好"], expected, strict=True):
         assert prompt + choice.text == answer.value
     echoed = client.completions.create(prompt="the red", echo=True, logprobs=0, **asked).choices[0]
     assert echoed.text == expected[0].value
     assert sum(echoed.logprobs.token_logprobs) == pytest.approx(expected[0].logprob, rel=1e-4)
     streamed = client.completions.create(prompt="the red", stream=True, **asked)
-    assert "".join(c.choices[0].text for c in streamed) == found.choices[0].text
+    assert "".join(c.choices[0].text for c in streamed) == result.choices[0].text
 
 
 def test_completions_never_split_a_character(client: OpenAI) -> None:
@@ -201,17 +201,17 @@ def test_growing_text_against_the_whole() -> None:
     for _ in range(300):
         text = "".join(dice.choice(list("abc"), 12))
         stops = ["".join(dice.choice(list("abc"), n)) for n in dice.integers(1, 4, 2)]
-        growing, shown, ended = GrowingText(stops), "", False
+        growing, visible, ended = GrowingText(stops), "", False
         for end in range(1, len(text) + 1):
             fresh, ended = growing.grow(text[:end], end == len(text))
-            shown += fresh
+            visible += fresh
             if ended:
                 break
         ends = [text[:end].find(stop) for end in range(1, 13) for stop in stops if stop in text[:end]]
-        assert ended == bool(ends) and shown == (text if not ends else shown)
+        assert ended == bool(ends) and visible == (text if not ends else visible)
         if ended:
             first = next(end for end in range(1, 13) if any(stop in text[:end] for stop in stops))
-            assert shown == text[: min(text[:first].find(stop) for stop in stops if stop in text[:first])]
+            assert visible == text[: min(text[:first].find(stop) for stop in stops if stop in text[:first])]
 
 
 def test_min_p_leaves_out_what_is_unlikely() -> None:
@@ -231,14 +231,14 @@ def test_min_p_leaves_out_what_is_unlikely() -> None:
 # -- vectors ---------------------------------------------------------------------------------------------------------
 def test_embeddings(client: OpenAI, site: Site, models: dict[str, Model]) -> None:
     texts = worlds._SENTENCES[:3]
-    found = client.embeddings.create(model="writer", input=texts)
-    vectors = np.array([each.embedding for each in found.data])
+    result = client.embeddings.create(model="writer", input=texts)
+    vectors = np.array([each.embedding for each in result.data])
     expected = embed_rows(models["writer"], Table({"title": texts}), ["title"])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert vectors.shape == expected.shape and np.abs(vectors - expected).max() < 1e-5
     as_float = client.embeddings.create(model="writer", input=texts[0], encoding_format="float").data[0].embedding
     assert np.abs(np.array(as_float) - vectors[0]).max() < 1e-5
-    assert found.usage.prompt_tokens > 3
+    assert result.usage.prompt_tokens > 3
     rows = site.ask("/v1/embeddings", {"model": "speaker", "rows": [{"said": "the red boat", "voice": "ann"}]}).json()
     assert np.linalg.norm(rows["data"][0]["embedding"]) == pytest.approx(1, rel=1e-4)
     for wrong in ({"model": "writer", "input": []}, {"model": "writer"}, {"model": "writer", "rows": [{"a": 1}]}):
@@ -247,8 +247,8 @@ def test_embeddings(client: OpenAI, site: Site, models: dict[str, Model]) -> Non
 
 # -- pictures and sounds ---------------------------------------------------------------------------------------------
 def test_images(client: OpenAI) -> None:
-    found = client.images.generate(model="painter", prompt="the red boat", n=2, extra_body={"steps": 2})
-    pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(each.b64_json)))) for each in found.data]
+    result = client.images.generate(model="painter", prompt="the red boat", n=2, extra_body={"steps": 2})
+    pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(each.b64_json)))) for each in result.data]
     assert [picture.shape for picture in pictures] == [(8, 8)] * 2 and (pictures[0] != pictures[1]).any()
     with pytest.raises(openai.BadRequestError, match="one column of image"):
         client.images.generate(model="writer", prompt="the red boat")
@@ -256,13 +256,13 @@ def test_images(client: OpenAI) -> None:
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "mp3", "pcm"])
 def test_speech(client: OpenAI, kind: Any) -> None:
-    found = client.audio.speech.create(
+    result = client.audio.speech.create(
         model="speaker", input="two blue birds", voice="bob", response_format=kind, extra_body={"steps": 2}
     ).read()
     if kind == "pcm":
-        assert len(found) % 2 == 0 and found
+        assert len(result) % 2 == 0 and result
     else:
-        samples, rate = soundfile.read(io.BytesIO(found))
+        samples, rate = soundfile.read(io.BytesIO(result))
         assert rate == 8000 and len(samples) > 80
 
 
@@ -276,10 +276,10 @@ def test_transcriptions(client: OpenAI, models: dict[str, Model]) -> None:
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format="WAV")
     [expected] = models["speaker"].answer({"sound": [file.getvalue()]}, "said", ["sound"], Sampling(max_length=100))
-    found = client.audio.transcriptions.create(model="speaker", file=("a.wav", file.getvalue()))
-    assert found.text[:80] == expected.value[:80]
+    result = client.audio.transcriptions.create(model="speaker", file=("a.wav", file.getvalue()))
+    assert result.text[:80] == expected.value[:80]
     text = client.audio.transcriptions.create(model="speaker", file=("a.wav", file.getvalue()), response_format="text")
-    assert str(text).strip() == found.text.strip()
+    assert str(text).strip() == result.text.strip()
     with pytest.raises(openai.BadRequestError, match="cannot be used"):
         client.audio.transcriptions.create(model="speaker", file=("a.wav", b"no sound"))
     with pytest.raises(openai.BadRequestError, match="does not"):

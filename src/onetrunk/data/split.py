@@ -101,7 +101,9 @@ def split(
         splits = _deal(together, _strata(table[column], column) if column else one, fractions, key, before)
         how = f"at random, each {column} in proportion" if column else "at random"
         if n > len(np.unique(together)):
-            notes.append(f"{n - len(np.unique(together)):,} rows repeat another's inputs: kept in its split.")
+            repeated = n - len(np.unique(together))
+            both = f"{repeated:,} rows have" if repeated > 1 else "1 row has"
+            notes.append(f"{both} the same inputs as another one, and will be in the same split.")
     elif kind == "group":
         splits = _deal(_groups(_required(table, column, kind)), one, fractions, key, before)
         how = f"by {column}, each whole in one split"

@@ -37,7 +37,7 @@ def check_free(out: str | Path, overwrite: bool) -> None:
     _check_way(path)
     if (path / atomic.MANIFEST).exists():
         if not overwrite:
-            raise UsageError(f"{path} already exists; name another --out or pass --overwrite.")
+            raise UsageError(f"{path} already exists. Choose another --out, or replace it with --overwrite.")
     elif path.is_dir():
         names = {entry.name for entry in path.iterdir()}
         if names and not names & {*atomic.TRAINING}:
