@@ -194,10 +194,12 @@ class Engine:
             pieces = [rows[i : i + 1] for i in range(len(rows))] if job.lanes.repeatable else [rows]
             first = 0
             for piece in pieces:
+                alone = job.lanes.repeatable  # then what is drawn goes by the row itself, not by its number
+                first_row = request.first_row - int(piece[0]) if alone and len(piece) else request.first_row
                 where = {int(row): first + i for i, row in enumerate(piece)}
                 first += len(piece)
                 if len(piece):
-                    self._waiting.append(_Piece(job, index, replace(request, rows=piece), where))
+                    self._waiting.append(_Piece(job, index, replace(request, rows=piece, first_row=first_row), where))
 
     def _work(self, call: _Call) -> None:
         try:

@@ -52,7 +52,9 @@ class Folder:
 
     # -- what it can be asked ----------------------------------------------------------------------------------------
     def task(self, ask: Sequence[str] | None = None, given: Sequence[str] | None = None) -> Task:
-        """Raises RequestError for a column that it does not know."""
+        """Raises RequestError for a column that it does not know, and for none."""
+        if ask is not None and not ask:
+            raise bad(f"ask names no column. The model {self.name!r} has {', '.join(self.types)}.", "ask")
         for param, names in (("ask", ask), ("given", given)):
             for name in names or []:
                 if name not in self.types:
@@ -186,12 +188,21 @@ class Folder:
             name: self.model.request(rows, name, tasks[name].given, sampling, ledger, prompted, first_row)
             for name, sampling in samplings.items()
         }
+        if self.lanes.repeatable and len(rows) > 1:
+            self._compute_alone(requests, rows)
         worst = max(map(ledger.bad, [*samplings, *needed]))
         if worst > max_bad * len(rows):
             raise bad(f"{worst:,} of {len(rows):,} values cannot be used: {'; '.join(ledger.lines()[:5])}.", "rows")
         read = {tuple(request.given): _given_positions(request) for request in requests.values()}  # each once
         prompts = sum(int(r.prompt.lens.sum()) for r in requests.values() if r.prompt is not None)
         return Asked(requests, len(rows), sum(read.values()) + prompts, [*notes, *ledger.lines()[:20]])
+
+    def _compute_alone(self, requests: Mapping[str, Request], rows: Table) -> None:
+        """What a wide read-out says of each row, of each by itself: several at once differ in their last bits."""
+        for name, request in requests.items():
+            if name in request.store.wide:
+                each = (self.model.request(rows.take([i]), name, request.given) for i in range(len(rows)))
+                request.store.wide[name] = np.concatenate([alone.store.wide[name] for alone in each])
 
     def _notes(self, table: Table, rows: Table, needed: Sequence[str], own: bool) -> list[str]:
         """What a client should know of its columns; `own`: the rows have values of what is asked."""

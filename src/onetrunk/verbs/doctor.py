@@ -19,6 +19,8 @@ PURPOSES = {
     "bitsandbytes": "weights of 4 bits on accelerators",
     "starlette": "serve",
     "optuna": "tune",
+    "wandb": "--track wandb",
+    "mlflow-skinny": "--track mlflow",
     "rdkit": "molecules with RDKit",
     "pycocotools": "COCO's average precision",
     "accelerate": "the comparisons of bench/",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from onetrunk.training.options import TrainingOptions
-from onetrunk.verbs.shared import REQUIRED, takes
+from onetrunk.verbs.shared import REQUIRED, takes, tracking
 
 if TYPE_CHECKING:
     from onetrunk.inference.model_folder import Model
@@ -26,6 +26,7 @@ def finetune(
     lora: int | None = None,
     teacher: str | None = None,
     restructure: bool = False,
+    track: str | None = None,
     quiet: bool = False,
 ) -> Model:
     """Train a model on one task, from a foundation model (--from) or from scratch.
@@ -36,6 +37,7 @@ def finetune(
         lora: freeze the trunk and train low-rank changes of this rank (LoRA), which are also saved alone, in adapter/.
         teacher: a larger model of the same columns; the new one also learns from its answers (distillation).
         restructure: let settings like trunk.layers=6 change the model that it starts from.
+        track: log the run with wandb or mlflow, on this machine unless --allow-network.
         quiet: print nothing.
 
     Returns:
@@ -50,4 +52,5 @@ def finetune(
     flags = {"finetune.freeze": freeze, "finetune.lora.rank": lora}
     settings = [f"{key}={value}" for key, value in flags.items() if value is not None]
     options = replace(options, settings=[*(options.settings or []), *settings])
-    return run_finetuning(data, options, Printer(quiet), teacher=teacher, restructure=restructure)
+    with tracking(Printer(quiet), track, options) as on_event:
+        return run_finetuning(data, options, on_event, teacher=teacher, restructure=restructure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from onetrunk.training.options import TrainingOptions
-from onetrunk.verbs.shared import takes
+from onetrunk.verbs.shared import takes, tracking
 
 if TYPE_CHECKING:
     from onetrunk.inference.model_folder import Model
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
         "start": "the model folder to continue from (or a Hugging Face folder, or hf://name); by default a new model.",
     },
 )
-def pretrain(data: Any, options: TrainingOptions, *, quiet: bool = False) -> Model:
+def pretrain(data: Any, options: TrainingOptions, *, track: str | None = None, quiet: bool = False) -> Model:
     """Pretrain one model on all columns of a table: it learns to predict any part of a row from the rest.
 
     Args:
         data: a file, folder, DataFrame, dataset, or hf://name.
+        track: log the run with wandb or mlflow, on this machine unless --allow-network.
         quiet: print nothing.
 
     Returns:
@@ -39,4 +40,5 @@ def pretrain(data: Any, options: TrainingOptions, *, quiet: bool = False) -> Mod
     from onetrunk.training.jobs import run_pretraining
     from onetrunk.verbs.show import Printer
 
-    return run_pretraining(data, options, Printer(quiet))
+    with tracking(Printer(quiet), track, options) as on_event:
+        return run_pretraining(data, options, on_event)

@@ -13,10 +13,15 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from onetrunk.core.errors import nearest
+
+if TYPE_CHECKING:
+    from onetrunk.core.events import Listener
+    from onetrunk.training.options import TrainingOptions
 
 T = TypeVar("T")
 REQUIRED: Any = inspect.Parameter.empty
@@ -65,6 +70,16 @@ def takes(
         return called
 
     return decorate
+
+
+def tracking(listener: Listener, tracker: str | None, options: TrainingOptions) -> AbstractContextManager[Listener]:
+    """The listener of a run, with a tracker beside it where one is named (`onetrunk.trackers`)."""
+    from onetrunk.trackers import tracked
+    from onetrunk.training.jobs import recipe_of
+
+    told = {} if tracker is None else {**vars(options), "recipe": recipe_of(options).model_dump(mode="json")}
+    told = {name: value for name, value in told.items() if value is not None and name != "settings"}
+    return tracked(listener, tracker, options.out, told, options.allow_network)
 
 
 def _as_told(hint: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onetrunk.training.options import TrainingOptions
-from onetrunk.verbs.shared import REQUIRED, takes
+from onetrunk.verbs.shared import REQUIRED, takes, tracking
 
 if TYPE_CHECKING:
     from onetrunk.inference.model_folder import Model
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         "budget": "train for at most about this long, like 10min.",
     },
 )
-def train(data: Any, options: TrainingOptions, *, quiet: bool = False) -> Model:
+def train(data: Any, options: TrainingOptions, *, track: str | None = None, quiet: bool = False) -> Model:
     """Train a model to predict columns of your table, and measure it on rows that it has not seen.
 
     Where nearly every row has its answer, a linear model and boosted trees come first, and the trunk is trained beside
@@ -31,6 +31,7 @@ def train(data: Any, options: TrainingOptions, *, quiet: bool = False) -> Model:
 
     Args:
         data: a file, folder, DataFrame, dataset, or hf://name.
+        track: log the run with wandb or mlflow, on this machine unless --allow-network.
         quiet: print nothing.
 
     Returns:
@@ -44,7 +45,8 @@ def train(data: Any, options: TrainingOptions, *, quiet: bool = False) -> Model:
     from onetrunk.verbs.show import Printer
 
     printer = Printer(quiet)
-    model = run_training(data, options, printer)
+    with tracking(printer, track, options) as on_event:
+        model = run_training(data, options, on_event)
     report = Path(options.out) / "evidence" / "report.html"
     printer.line("The report is ", (str(report), "bold"), ".")
     printer.line("Use the model: ", (f"onetrunk predict {options.out} NEW_ROWS.csv --out answers.csv", "bold"))

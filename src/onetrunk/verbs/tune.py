@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onetrunk.training.options import TrainingOptions
-from onetrunk.verbs.shared import REQUIRED, takes
+from onetrunk.verbs.shared import REQUIRED, takes, tracking
 
 if TYPE_CHECKING:
     from onetrunk.inference.model_folder import Model
@@ -30,6 +30,7 @@ def tune(
     *,
     trials: int | None = None,
     max_memory: str | None = None,
+    track: str | None = None,
     quiet: bool = False,
 ) -> Model:
     """Search for the best model: size, pretraining, freezing, LoRA, learning rate and regularisation.
@@ -41,6 +42,7 @@ def tune(
         data: a file, folder, DataFrame, dataset, or hf://name.
         trials: end after so many trials, if the budget allows them.
         max_memory: leave out sizes that would need more, like 8GB.
+        track: log the run with wandb or mlflow, on this machine unless --allow-network.
         quiet: print nothing.
 
     Returns:
@@ -53,7 +55,8 @@ def tune(
     from onetrunk.verbs.show import Printer
 
     printer = Printer(quiet)
-    model = run_tuning(data, options, printer, trials=trials, max_memory=max_memory)
+    with tracking(printer, track, options) as on_event:
+        model = run_tuning(data, options, on_event, trials=trials, max_memory=max_memory)
     report = Path(options.out) / "evidence" / "report.html"
     printer.line("The report, with all trials, is ", (str(report), "bold"), ".")
     return model
