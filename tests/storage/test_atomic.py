@@ -596,3 +596,11 @@ def test_json_has_a_cap_and_must_exist(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "x.json").write_text(json.dumps({"a": "b" * 20}))
     with pytest.raises(ModelFileError, match="at most 10"):
         read_json(tmp_path / "x.json")
+
+
+def test_a_type_that_is_no_name_is_refused(tmp_path: Path) -> None:
+    """Found by `bench edges`."""
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(raw(b"{" + ONE.replace(b'"F32"', b"[1]") + b"}", b"0000"))
+    with pytest.raises(ModelFileError, match="unknown type"):
+        load_tensors(path)

@@ -155,6 +155,13 @@ def recover(path: str | Path) -> None:
         shutil.rmtree(staging)
 
 
+def discard(path: Path) -> None:
+    """Removes a folder of a run. Killed half-way, it leaves nothing of this name, and what `recover` sweeps."""
+    staging = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex}")
+    path.rename(staging)
+    shutil.rmtree(staging)
+
+
 def restore(path: str | Path) -> None:
     """Gives the old folder its name back when a writer was killed between the two renames of a swap."""
     path = real(path)
