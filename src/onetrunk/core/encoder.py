@@ -307,8 +307,8 @@ class Symmetric(ABC):
     do not say whether that is so here, data decide (`training.symmetries`); what is allowed augments training."""
 
     @abstractmethod
-    def undecided(self) -> Sequence[str]:
-        """The names of such changes, as far as nobody has decided on them."""
+    def undecided(self) -> Mapping[str, str]:
+        """Such changes, as far as nobody has decided on them: the option's name, and what changed values are then."""
 
     @abstractmethod
     def changed(self, content: Content, change: str) -> Content:

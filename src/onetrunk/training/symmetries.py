@@ -31,13 +31,13 @@ def decide_symmetries(
         plain, hidden = losses(store), store.index.copy()
         hidden[:, c] = -1
         told = float(np.mean(losses(replace(store, index=hidden, wide={})) - plain))
-        for change in encoder.undecided():
+        for change, word in encoder.undecided().items():
             contents = [*store.contents]
             contents[c] = encoder.changed(contents[c], change)
             cost, noise = mean_and_error(losses(replace(store, contents=contents, wide={})) - plain)
             allowed = cost + _SURE * noise < _FREE * told
             encoder.decide(change, allowed)
-            choice = f"to train on changed values of {name} too ({change})"
-            reason = f"by what that costs a simple model of {len(plain):,} validation rows, and hiding the column"
+            choice = f"{'' if allowed else 'no '}{word} values of {name} in training"
+            reason = f"by what they cost a simple model on {len(plain):,} validation rows, and what hiding {name} costs"
             figures: dict[str, float | None] = {"cost": cost, "standard error": noise, "hidden": told}
-            on_event(Decision(choice if allowed else f"not {choice}", reason, figures))
+            on_event(Decision(choice, reason, figures))

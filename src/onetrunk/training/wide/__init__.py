@@ -58,9 +58,9 @@ def fit_wide(rows: Rows, seed: int = 0, limit: float | None = None) -> FittedWid
     folds = folds_of(rows, seed)
     readout = WideReadout(shape_of(rows, outputs))
     learn_features(readout, rows, seed)
-    design, scale = design_of(readout, rows)
+    design = design_of(readout, rows)
     half = None if until is None else (time.monotonic() + until) / 2
-    linear = choose_linear(design, rows, folds, half, text_views(readout, rows))
+    linear = choose_linear(design.x, rows, folds, half, text_views(readout, rows))
     scores, left_out = {"linear": linear.score}, [linear.left_out]
     trees, why = choose_trees(readout, rows, folds, seed, until)
     mix = np.array([1.0, 0.0])
@@ -72,7 +72,7 @@ def fit_wide(rows: Rows, seed: int = 0, limit: float | None = None) -> FittedWid
         scores["both"] = mean_loss(rows, held_out)
         readout = with_trees(readout, rows, trees.fitted())
     left_out.append(why if trees is None else trees.left_out)
-    set_linear(readout, rows, scale, linear.fitted())
+    set_linear(readout, rows, design, linear.fitted())
     readout.mix.copy_(torch.from_numpy(mix))
     chosen = {**linear.chosen, "trees": 0 if trees is None else trees.chosen, "mix": mix.tolist()}
     residuals = None if rows.classes else rows.target - held_out[:, 0]

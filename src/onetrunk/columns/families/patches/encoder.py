@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -137,8 +137,8 @@ class PatchEncoder(Encoder, Wide):
 class MirroredEncoder(PatchEncoder, Symmetric):
     """Values whose pixels' last axis goes from left to right; with the option `flip` training mirrors half of them."""
 
-    def undecided(self) -> Sequence[str]:
-        return ["flip"] if self.options.flip is None else []
+    def undecided(self) -> Mapping[str, str]:
+        return {"flip": "mirrored"} if self.options.flip is None else {}
 
     def changed(self, content: Content, change: str) -> Content:
         arrays = content.gather()
