@@ -164,7 +164,7 @@ class LanguageModel(Graph):
 
 
 # -- writing -------------------------------------------------------------------------------------------------
-def write(model: Model, ask: str | None, given: Sequence[str], store: Store, place: Path, int8: bool) -> None:
+def write(model: Model, ask: str | None, given: Sequence[str], store: Store, folder: Path, int8: bool) -> None:
     """Puts `model.onnx` in a folder, and beside it what turns values into what it takes. The rows of a store show the
     exporter what that looks like.
 
@@ -176,10 +176,10 @@ def write(model: Model, ask: str | None, given: Sequence[str], store: Store, pla
         example = {"ids": np.resize(feeds[0]["ids"], (2, max(2, feeds[0]["ids"].shape[1])))}
     else:
         example, _ = _rows(model.network, store, given)
-    _write(graph, example, place / FILE)
+    _write(graph, example, folder / FILE)
     if int8:
-        _quantise(place / FILE)
-    _describe(model, [*given, *([ask] if ask else [])], place)
+        _quantise(folder / FILE)
+    _describe(model, [*given, *([ask] if ask else [])], folder)
 
 
 def graph_of(
@@ -224,28 +224,28 @@ def _read_on(encoder: Encoder | None, store: Store, given: Sequence[str]) -> tup
     return grid, read.segment(one, SegmentContext(Role.GIVEN, np.zeros(1, dtype=np.uint64))).facts
 
 
-def _describe(model: Model, columns: Sequence[str], place: Path) -> None:
+def _describe(model: Model, columns: Sequence[str], folder: Path) -> None:
     """What turns values into the graph's arrays, and its numbers into answers: classes, scales, tokenizers."""
     described: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(columns):
         encoder = model.encoder(name)
         assets = {f"{file_name(name)}.{file}": text for file, text in encoder.assets().items()}
         for file, text in assets.items():
-            (place / file).write_text(text, encoding="utf-8")
+            (folder / file).write_text(text, encoding="utf-8")
         knows = {key: value for key, value in encoder.knowledge().items() if not (assets and key == _IN_A_FILE)}
         options = encoder.options.model_dump()
         described[name] = {"type": model.columns[name].type, "options": options, "knowledge": knows}
         if (calibration := model.calibration(name)) is not None:  # of classes it is in the graph
             described[name]["spread"] = calibration.spread
-    write_json(place / COLUMNS, described)
+    write_json(folder / COLUMNS, described)
 
 
-def read_encoders(place: Path) -> dict[str, Encoder]:
+def read_encoders(folder: Path) -> dict[str, Encoder]:
     """Encoders by column, of the files beside a graph alone."""
     encoders = {}
-    for name, described in read_json(place / COLUMNS).items():
+    for name, described in read_json(folder / COLUMNS).items():
         encoder = column_types.get(described["type"]).encoder(described["options"])
-        knowledge, own = dict(described["knowledge"]), place / f"{file_name(name)}.{_IN_A_FILE}.json"
+        knowledge, own = dict(described["knowledge"]), folder / f"{file_name(name)}.{_IN_A_FILE}.json"
         if own.exists():
             knowledge[_IN_A_FILE] = own.read_text(encoding="utf-8")
         encoder.set_knowledge(knowledge)

@@ -25,11 +25,11 @@ from onetrunk.interop.parity import Parity
 from onetrunk.storage.strict_json import read_json
 
 
-def compare(model: Model, ask: str | None, given: Sequence[str], table: Table, place: Path) -> Parity:
+def compare(model: Model, ask: str | None, given: Sequence[str], table: Table, folder: Path) -> Parity:
     """What is made of the rows of a table with the files alone, against the model's own numbers and answers."""
     parity, columns = Parity(), [model.columns[name] for name in dict.fromkeys([*given, *([ask] if ask else [])])]
     try:
-        read = read_encoders(place)
+        read = read_encoders(folder)
     except (OnetrunkError, KeyError, TypeError, ValueError, AttributeError) as error:
         parity.faults.append(f"the files beside {FILE} describe no columns: {error}")
         return parity
@@ -42,10 +42,10 @@ def compare(model: Model, ask: str | None, given: Sequence[str], table: Table, p
     for column in columns:
         calibration = model.calibration(column.name)
         spread = None if calibration is None else calibration.spread
-        parity.same(f"the spread of {column.name!r}", spread, read_json(place / COLUMNS)[column.name].get("spread"))
+        parity.same(f"the spread of {column.name!r}", spread, read_json(folder / COLUMNS)[column.name].get("spread"))
     if not parity.faults:
         graph, feeds = graph_of(model, ask, given, store)
-        outputs = _compare_numbers(parity, graph, feeds, place / FILE)
+        outputs = _compare_numbers(parity, graph, feeds, folder / FILE)
         if isinstance(graph, OneShot):
             _compare_answers(parity, model, graph, store, outputs, read)
     return parity
