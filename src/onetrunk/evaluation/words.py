@@ -125,9 +125,11 @@ def headline(task: TaskEvidence) -> str:
     """Better than the strongest simple baseline on the same rows, level with it, or worse; and by how much."""
     label = word(task.metric).label
     rows = f"{task.rows:,} held-out row{'s' if task.rows != 1 else ''}"
+    unit = f" {task.unit}" if task.unit and task.unit not in label else ""
     if task.score is None:
-        return f"{label} is {amount(task.metric, task.metrics[task.metric])} on {rows}: too few to say more."
-    reached = f"{amount(task.metric, task.score.value)} ({span(task.metric, task.score)}) on {rows}"
+        value = f"{amount(task.metric, task.metrics[task.metric])}{unit}"
+        return f"{label} is {value} on {rows}: too few to say more."
+    reached = f"{amount(task.metric, task.score.value)}{unit} ({span(task.metric, task.score)}) on {rows}"
     best = task.best
     if best is None or best.score is None or best.lead is None:
         return f"{label} {reached}. No simple baseline was run."
@@ -135,7 +137,7 @@ def headline(task: TaskEvidence) -> str:
     standing = standing if best.lead.excludes(0) else "Level with"
     how = f"{_distance(task.metric, best.lead)} {'better' if best.lead.value > 0 else 'worse'}"
     how = "no difference" if best.lead.value == 0 else how
-    its = amount(task.metric, best.score.value)
+    its = f"{amount(task.metric, best.score.value)}{unit}"
     label = label[0].lower() + label[1:] if label[1:2].islower() else label  # not of AUC
     return f"{standing} the strongest simple baseline, {best.name}: {label} {reached}, against {its}: {how}."
 

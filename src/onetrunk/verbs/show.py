@@ -111,7 +111,8 @@ class Printer:
         for task in evidence.tasks:
             table = Table(title=literal(f"{task.ask}, {task.rows:,} held-out rows"))
             table.add_column("")
-            table.add_column(literal(task.metric), justify="right")
+            metric = f"{task.metric} in {task.unit}" if task.unit and task.unit not in task.metric else task.metric
+            table.add_column(literal(metric), justify="right")
             table.add_column("95 % interval", justify="right")
             scored = [(literal(baseline.name), baseline.score) for baseline in task.baselines if baseline.score]
             for name, score in [*scored, (literal(("this model", "bold")), task.score)]:

@@ -45,7 +45,10 @@ def _check_numbers(where: Path, config: Mapping[str, Any]) -> None:
     for key in ("image_mean", "image_std", "rescale_factor"):
         value = config.get(key)
         each = value if isinstance(value, list) and key != "rescale_factor" else [value]
-        good = all(type(n) in (int, float) and math.isfinite(n) and (n or key == "image_mean") for n in each)
+        good = all(
+            isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) and (n or key == "image_mean")
+            for n in each
+        )
         if value is not None and not (each and good):
             raise ModelFileError(f"{where} says {key}: {str(value)[:60]!r}; expected numbers.")
     for key in ("size", "crop_size"):
