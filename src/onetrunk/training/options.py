@@ -74,6 +74,7 @@ class TrainingOptions(DataOptions):
     size: Annotated[str | None, "the size of a new model: nano, tiny, small, base or large."] = None
     events: Annotated[Pairs, "how a table of events becomes rows, like by=user,order=time,window=50."] = None
     budget: Annotated[str | None, "train for at most this long, like 10min."] = None
+    track: Annotated[str | None, "log the run with wandb or mlflow, on this machine unless --allow-network."] = None
     config: Annotated[Any, "a YAML file with settings."] = None
     settings: Annotated[Names, "one setting as key=value, like train.lr=3e-4; may be repeated."] = None
 

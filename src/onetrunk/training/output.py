@@ -27,7 +27,15 @@ from onetrunk.training.options import TrainingOptions
 from onetrunk.training.recipe import Recipe
 
 PRETRAINED, TRAINING, EVALUATING = "pretrained", "training", "evaluating"  # stages: the foundation is made; then
-_OF_NO_WEIGHT = ("out", "overwrite", "device", "allow_network", "config", "settings")  # the recipe holds settings
+_OF_NO_WEIGHT = (
+    "out",
+    "overwrite",
+    "device",
+    "allow_network",
+    "track",
+    "config",
+    "settings",
+)  # the recipe holds settings
 _SAMPLED_ROWS = 256  # by which a table is known again
 
 

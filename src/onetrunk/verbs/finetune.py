@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @takes(
     TrainingOptions,
     "ask given ignore types map split seed device allow_equal_rows max_bad allow_network missing separator "
-    "out overwrite start size events budget config settings",
+    "out overwrite start size events budget track config settings",
     ask=REQUIRED,
 )
 def finetune(
@@ -26,7 +26,6 @@ def finetune(
     lora: int | None = None,
     teacher: str | None = None,
     restructure: bool = False,
-    track: str | None = None,
     quiet: bool = False,
 ) -> Model:
     """Train a model on one task, from a foundation model (--from) or from scratch.
@@ -37,7 +36,6 @@ def finetune(
         lora: freeze the trunk and train low-rank changes of this rank (LoRA), which are also saved alone, in adapter/.
         teacher: a larger model of the same columns; the new one also learns from its answers (distillation).
         restructure: let settings like trunk.layers=6 change the model that it starts from.
-        track: log the run with wandb or mlflow, on this machine unless --allow-network.
         quiet: print nothing.
 
     Returns:
@@ -52,5 +50,5 @@ def finetune(
     flags = {"finetune.freeze": freeze, "finetune.lora.rank": lora}
     settings = [f"{key}={value}" for key, value in flags.items() if value is not None]
     options = replace(options, settings=[*(options.settings or []), *settings])
-    with tracking(Printer(quiet), track, options) as on_event:
+    with tracking(Printer(quiet), options) as on_event:
         return run_finetuning(data, options, on_event, teacher=teacher, restructure=restructure)

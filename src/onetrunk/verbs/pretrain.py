@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @takes(
     TrainingOptions,
     "ask given ignore types map split seed device allow_equal_rows max_bad allow_network missing separator "
-    "out overwrite start size events budget config settings",
+    "out overwrite start size events budget track config settings",
     out="foundation",
     helps={
         "ask": "the columns that you will ask for later; by default all columns count alike.",
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
         "start": "the model folder to continue from (or a Hugging Face folder, or hf://name); by default a new model.",
     },
 )
-def pretrain(data: Any, options: TrainingOptions, *, track: str | None = None, quiet: bool = False) -> Model:
+def pretrain(data: Any, options: TrainingOptions, *, quiet: bool = False) -> Model:
     """Pretrain one model on all columns of a table: it learns to predict any part of a row from the rest.
 
     Args:
         data: a file, folder, DataFrame, dataset, or hf://name.
-        track: log the run with wandb or mlflow, on this machine unless --allow-network.
         quiet: print nothing.
 
     Returns:
@@ -40,5 +39,5 @@ def pretrain(data: Any, options: TrainingOptions, *, track: str | None = None, q
     from onetrunk.training.jobs import run_pretraining
     from onetrunk.verbs.show import Printer
 
-    with tracking(Printer(quiet), track, options) as on_event:
+    with tracking(Printer(quiet), options) as on_event:
         return run_pretraining(data, options, on_event)

@@ -72,14 +72,15 @@ def takes(
     return decorate
 
 
-def tracking(listener: Listener, tracker: str | None, options: TrainingOptions) -> AbstractContextManager[Listener]:
+def tracking(listener: Listener, options: TrainingOptions) -> AbstractContextManager[Listener]:
     """The listener of a run, with a tracker beside it where one is named (`onetrunk.trackers`)."""
     from onetrunk.trackers import tracked
     from onetrunk.training.jobs import recipe_of
 
-    told = {} if tracker is None else {**vars(options), "recipe": recipe_of(options).model_dump(mode="json")}
-    told = {name: value for name, value in told.items() if value is not None and name != "settings"}
-    return tracked(listener, tracker, options.out, told, options.allow_network)
+    settings = {} if options.track is None else {**vars(options), "recipe": recipe_of(options).model_dump(mode="json")}
+    hidden = ("settings", "track")
+    settings = {name: value for name, value in settings.items() if value is not None and name not in hidden}
+    return tracked(listener, options.track, options.out, settings, options.allow_network)
 
 
 def _as_told(hint: Any) -> Any:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @takes(
     TrainingOptions,
     "ask given ignore types map split seed device allow_equal_rows max_bad allow_network missing separator "
-    "out overwrite start size events budget config settings",
+    "out overwrite start size events budget track config settings",
     ask=REQUIRED,
     helps={
         "out": "the model folder to make; if it pretrains, the foundation model goes to OUT-foundation.",
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         "budget": "train for at most about this long, like 10min.",
     },
 )
-def train(data: Any, options: TrainingOptions, *, track: str | None = None, quiet: bool = False) -> Model:
+def train(data: Any, options: TrainingOptions, *, quiet: bool = False) -> Model:
     """Train a model to predict columns of your table, and measure it on rows that it has not seen.
 
     Where nearly every row has its answer, a linear model and boosted trees come first, and the trunk is trained beside
@@ -31,7 +31,6 @@ def train(data: Any, options: TrainingOptions, *, track: str | None = None, quie
 
     Args:
         data: a file, folder, DataFrame, dataset, or hf://name.
-        track: log the run with wandb or mlflow, on this machine unless --allow-network.
         quiet: print nothing.
 
     Returns:
@@ -45,7 +44,7 @@ def train(data: Any, options: TrainingOptions, *, track: str | None = None, quie
     from onetrunk.verbs.show import Printer
 
     printer = Printer(quiet)
-    with tracking(printer, track, options) as on_event:
+    with tracking(printer, options) as on_event:
         model = run_training(data, options, on_event)
     report = Path(options.out) / "evidence" / "report.html"
     printer.line("The report is ", (str(report), "bold"), ".")

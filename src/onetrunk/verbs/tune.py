@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @takes(
     TrainingOptions,
     "ask given ignore types map split seed device allow_equal_rows max_bad allow_network missing separator "
-    "out overwrite start size events budget config settings",
+    "out overwrite start size events budget track config settings",
     ask=REQUIRED,
     budget="10min",
     helps={
@@ -30,7 +30,6 @@ def tune(
     *,
     trials: int | None = None,
     max_memory: str | None = None,
-    track: str | None = None,
     quiet: bool = False,
 ) -> Model:
     """Search for the best model: size, pretraining, freezing, LoRA, learning rate and regularisation.
@@ -42,7 +41,6 @@ def tune(
         data: a file, folder, DataFrame, dataset, or hf://name.
         trials: end after so many trials, if the budget allows them.
         max_memory: leave out sizes that would need more, like 8GB.
-        track: log the run with wandb or mlflow, on this machine unless --allow-network.
         quiet: print nothing.
 
     Returns:
@@ -55,7 +53,7 @@ def tune(
     from onetrunk.verbs.show import Printer
 
     printer = Printer(quiet)
-    with tracking(printer, track, options) as on_event:
+    with tracking(printer, options) as on_event:
         model = run_tuning(data, options, on_event, trials=trials, max_memory=max_memory)
     report = Path(options.out) / "evidence" / "report.html"
     printer.line("The report, with all trials, is ", (str(report), "bold"), ".")
