@@ -14,7 +14,6 @@ from scipy import optimize, sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 import onetrunk
-from onetrunk.core.errors import UsageError
 from onetrunk.data.ngrams import character_ngrams, word_ngrams
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.model_folder import Model, Task, load
@@ -91,15 +90,6 @@ def test_gradients_reach_the_trunk_beside_it() -> None:
     assert h.shape == (8, module.read_width)
     module.loss(h, batch.reads["predict"]["label"].targets).sum.backward()
     assert made.network.trunk.layers[0].parameters().__next__().grad is not None
-
-
-def test_what_onnx_cannot_hold_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    """Without its wide read-out the graph would answer something else than the model does."""
-    made, _, _, table = _fitted("label")
-    made.tasks = [Task(GIVEN, ["label"])]
-    with pytest.raises(UsageError, match=r"'label' has a wide read-out.*finetune\.wide=false"):
-        onetrunk.export(made, table, to="onnx", out=str(tmp_path / "x"), quiet=True)
-    assert not (tmp_path / "x").exists()
 
 
 def test_missing_columns_and_values_are_told() -> None:
