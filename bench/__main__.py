@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
                         help="try another setting, like pretrain.steps=20: nothing is kept")  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="a small run, where there is one: nothing is kept")
     parser.add_argument("--no-rival", action="store_true", help="ours only: nothing is kept")
     told = parser.parse_args(arguments)
     if told.list:
@@ -31,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("name a comparison, or use --list or --docs")
     else:
         try:
-            found = common.run(told.name, told.split, told.seed, told.settings, not told.no_rival)
+            settings = (common.quick_settings(told.name) if told.quick else []) + told.settings
+            found = common.run(told.name, told.split, told.seed, settings, not told.no_rival)
         except OnetrunkError as error:
             print(f"bench: {error}", file=sys.stderr)
             return error.exit_code

@@ -41,10 +41,10 @@ def compare_ways(
     test = data.rows(run.split)
     right: dict[str, np.ndarray] = {}
     costs: dict[str, dict[str, float | int | None]] = {}
-    for name, told in ways.items():
+    for name, options in ways.items():
         if name == RIVAL and not run.rival:
             continue
-        chosen = config.model_copy(update={"finetune": config.finetune.updated(**told)})
+        chosen = config.model_copy(update={"finetune": config.finetune.updated(**options)})
         tuned, costs[name] = _adapted(run, data, chosen, base, run.place / name.replace(" ", "-"))
         answers = tuned.answer(test, ask, data.given)
         right[name] = tuned.evaluation(ask).per_row(answers, test[ask])

@@ -64,25 +64,25 @@ def compare(run: Run) -> Figures:
 
     evaluation, held = model.evaluation("answers"), data.rows(run.split)["answers"]
     answers = model.answer({"answers": held}, "answers", [])
-    found = evaluation.measure(answers, held)
+    metrics = evaluation.measure(answers, held)
     draws = metric_draws(
         lambda index: evaluation.measure([answers[i] for i in index], [held[i] for i in index])["auc"],
         len(held),
         100,
         run.seed,
     )
-    ends = interval(found["auc"], draws)
+    ends = interval(metrics["auc"], draws)
     train = data.rows("train")["answers"]
     rivals = run_baselines({}, evaluation, {}, {}, train, held, seconds=3600) if run.rival else {}
     return Figures(
-        ours=found["auc"],
+        ours=metrics["auc"],
         interval=[ends.low, ends.high],
         unit="AUC",
         rival_name="DKVMN (kept figure)",
         rival=RIVAL if run.rival else None,
         split={"part": run.split, "rows": {name: len(index) for name, index in split.indices().items()}},
         also={
-            "metrics": found,
+            "metrics": metrics,
             "answers_judged": sum(len(row["correct"]) for row in held),
             "rivals": {name: rival.metrics for name, rival in rivals.items()},
             "training_seconds": made["seconds"],

@@ -54,18 +54,18 @@ def compare(run: Run) -> Figures:
     def at(index: np.ndarray) -> float | None:
         return average_precision([truths[i] for i in index], [answers[i] for i in index])["mAP@.5"]
 
-    found = average_precision(truths, answers)
+    precision = average_precision(truths, answers)
     draws = intervals.metric_draws(at, len(test), seed=run.seed)
-    between = intervals.interval(found["mAP@.5"], draws)
+    between = intervals.interval(precision["mAP@.5"], draws)
     return Figures(
-        ours=found["mAP@.5"],
+        ours=precision["mAP@.5"],
         interval=[between.low, between.high],
         unit="mAP@.5",
         rival_name="a pretrained YOLOv8n (a figure from the literature, not run here)",
         rival=PRETRAINED_YOLOV8N if run.rival else None,
         split={"part": run.split, "pictures": {name: len(index) for name, index in data.split.indices().items()}},
         also={
-            "mAP@[.5:.95]": found["mAP@[.5:.95]"],
+            "mAP@[.5:.95]": precision["mAP@[.5:.95]"],
             "AP@.5": {name: float(p.mean()) for name, p in precision_recall(truths, answers)[1].items()},
             "usual boxes": average_precision(truths, naive),
             "training_minutes": seconds / 60,

@@ -121,6 +121,16 @@ def data_folder(name: str) -> Path:
     return folder
 
 
+def quick_settings(name: str) -> list[str]:
+    """Of a comparison's small run: its `QUICK`. Raises UsageError where it has none."""
+    if name not in comparisons():
+        raise unknown("comparison", name, comparisons())
+    found: list[str] | None = getattr(importlib.import_module(f"bench.{name}"), "QUICK", None)
+    if found is None:
+        raise UsageError(f"{name} has no small run: leave --quick out.")
+    return found
+
+
 def run(
     name: str, split: str = "test", seed: int = 0, settings: list[str] | None = None, rival: bool = True
 ) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def one(name: str, part: str, seed: int, rival: bool, place: str) -> dict[str, A
     task = evidence["tasks"][0]
     baselines = {b["name"]: b for b in task["baselines"] if b["score"]}
     metric = task["metric"]
-    found = {
+    metrics = {
         "metric": metric,
         "higher_is_better": task["higher_is_better"],
         "ours": task["metrics"][metric],
@@ -179,13 +179,13 @@ def one(name: str, part: str, seed: int, rival: bool, place: str) -> dict[str, A
         "seconds": seconds,
         "decision": onetrunk.load(f"{place}/model").provenance.get("decision"),
     }
-    found["level"] = all(lead[2] >= 0 for lead in found["leads"].values())
+    metrics["level"] = all(lead[2] >= 0 for lead in metrics["leads"].values())
     if rival and SETS[name].table:
-        found["rivals"] = {
-            n: measure(columns, ask, make, found["metrics"])
+        metrics["rivals"] = {
+            n: measure(columns, ask, make, metrics["metrics"])
             for n, make in {"skrub + HGB": skrub_hgb, "CatBoost": catboost}.items()
         }
-    return found
+    return metrics
 
 
 def measure(columns: Mapping[str, list[Any]], ask: str, answer: Callable[..., Any], wanted: Mapping[str, Any]) -> Any:
@@ -201,12 +201,12 @@ def measure(columns: Mapping[str, list[Any]], ask: str, answer: Callable[..., An
     train = x[~test].head(_COMPARED_ROWS), y[~test].head(_COMPARED_ROWS)
     began = time.monotonic()
     if number:
-        found = answer(train[0], train[1].astype(float), x[test], None)
+        result = answer(train[0], train[1].astype(float), x[test], None)
         truth = y[test].astype(float)
         out = {
-            "r2": measured.r2_score(truth, found),
-            "mae": measured.mean_absolute_error(truth, found),
-            "rmse": float(np.sqrt(np.mean((truth - found) ** 2))),
+            "r2": measured.r2_score(truth, result),
+            "mae": measured.mean_absolute_error(truth, result),
+            "rmse": float(np.sqrt(np.mean((truth - result) ** 2))),
         }
     else:
         classes = sorted(train[1].astype(str).unique())
@@ -239,11 +239,11 @@ def catboost(x: pd.DataFrame, y: pd.Series, new: pd.DataFrame, classes: list[str
     words = [n for n in x.columns if not pd.api.types.is_numeric_dtype(x[n])]
     texts = [n for n in words if x[n].nunique() > 100]
     x, new = (frame.assign(**{n: frame[n].fillna("").astype(str) for n in words}) for frame in (x, new))
-    told = {"cat_features": [n for n in words if n not in texts], "text_features": texts}
+    options = {"cat_features": [n for n in words if n not in texts], "text_features": texts}
     shared = {"random_seed": 0, "verbose": False, "thread_count": 2, "allow_writing_files": False}
     if classes is None:
-        return CatBoostRegressor(**told, **shared).fit(x, y).predict(new)
-    model = CatBoostClassifier(**told, **shared).fit(x, y)
+        return CatBoostRegressor(**options, **shared).fit(x, y).predict(new)
+    model = CatBoostClassifier(**options, **shared).fit(x, y)
     return model.predict_proba(new)[:, [list(model.classes_).index(name) for name in classes]]
 
 
@@ -271,12 +271,12 @@ def compare(run: Run, names: list[str] | None = None) -> Figures:
     )
 
 
-def _rank(found: dict[str, Any]) -> int:
+def _rank(result: dict[str, Any]) -> int:
     """Ours among all, 1 is first."""
-    sign = 1 if found["higher_is_better"] else -1
-    others = [*found["baselines"].values()]
-    others += [each[found["metric"]] for each in found.get("rivals", {}).values() if found["metric"] in each]
-    return 1 + sum(sign * value > sign * found["ours"] for value in others if value is not None)
+    sign = 1 if result["higher_is_better"] else -1
+    others = [*result["baselines"].values()]
+    others += [each[result["metric"]] for each in result.get("rivals", {}).values() if result["metric"] in each]
+    return 1 + sum(sign * value > sign * result["ours"] for value in others if value is not None)
 
 
 def main() -> None:
@@ -287,10 +287,10 @@ def main() -> None:
     parser.add_argument("names", nargs="+", choices=list(SETS))
     parser.add_argument("--split", choices=("test", "val"), default="val")
     parser.add_argument("--no-rival", action="store_true")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        run = Run("defaults", told.split, 0, [], not told.no_rival, Path(place), ignore)
-        print(json.dumps(compare(run, told.names).also, indent=1))
+        run = Run("defaults", arguments.split, 0, [], not arguments.no_rival, Path(place), ignore)
+        print(json.dumps(compare(run, arguments.names).also, indent=1))
 
 
 if __name__ == "__main__":

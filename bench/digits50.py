@@ -36,19 +36,19 @@ def compare(run: Run) -> Figures:
             test = data.table.take(np.array(hidden))
             test.columns["label"] = [int(target[i]) for i in hidden]
             test.columns["word"] = [digits.WORDS[target[i]] for i in hidden]
-        found = digits.baselines(data, test)
+        result = digits.baselines(data, test)
         place = run.place / str(seed)
         model = pretrain_model(data, run.context(config, place / "foundation", seed))
-        found["straight after pretraining"] = digits.right(model, test, "label")
-        found["word"] = digits.right(model, test, "word")
-        found["drawn"], _ = digits.draw(model, data, 20, seed)
+        result["straight after pretraining"] = digits.right(model, test, "label")
+        result["word"] = digits.right(model, test, "word")
+        result["drawn"], _ = digits.draw(model, data, 20, seed)
         asked = digits.only(data, "label")
         tuned = finetune_model(asked, run.context(config, place / "tuned", seed), model, pretrained=True).model
-        found["kept"] = digits.right(tuned, test, "label")
+        result["kept"] = digits.right(tuned, test, "label")
         scratch = new_model(asked, config, seed)
         scratch = finetune_model(asked, run.context(config, place / "scratch", seed), scratch, pretrained=False).model
-        found["from scratch"] = digits.right(scratch, test, "label")
-        for name, each in found.items():
+        result["from scratch"] = digits.right(scratch, test, "label")
+        for name, each in result.items():
             right.setdefault(name, []).append(each)
         run.on_event(Note(", ".join(f"{name} {each[-1].mean():.4f}" for name, each in right.items())))
     return _figures(run, right)
@@ -64,7 +64,7 @@ def _figures(run: Run, right: dict[str, list[np.ndarray]]) -> Figures:
             [np.mean([dice.choice(right[name][s], len(right[name][s])).mean() for s in chosen]) for chosen in seeds]
         )
 
-    mean = {name: float(np.mean([each.mean() for each in found])) for name, found in right.items()}
+    mean = {name: float(np.mean([each.mean() for each in result])) for name, result in right.items()}
     return Figures(
         ours=mean["kept"],
         interval=[float(x) for x in np.quantile(draw("kept"), [0.025, 0.975])],

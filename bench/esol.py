@@ -71,13 +71,13 @@ def compare(run: Run) -> Figures:
             model = copy.deepcopy(foundation) if pretrained else new_model(data, config, seed)
             place = run.place / f"{'pretrained' if pretrained else 'scratch'}-{seed}"
             model = finetune_model(data, run.context(config, place, seed), model, pretrained=pretrained).model
-            found = model.answer({"smiles": list(held["smiles"])}, "solubility", ["smiles"])
-            answers.append([answer.value for answer in found])
+            predicted = model.answer({"smiles": list(held["smiles"])}, "solubility", ["smiles"])
+            answers.append([answer.value for answer in predicted])
         return np.mean(answers, axis=0)
 
     def ends(of: Callable[[np.ndarray], float]) -> list[float]:
-        found = interval(of(np.arange(len(truth))), metric_draws(of, len(truth), 500, run.seed))
-        return [found.low, found.high]
+        bounds = interval(of(np.arange(len(truth))), metric_draws(of, len(truth), 500, run.seed))
+        return [bounds.low, bounds.high]
 
     def rmse(answers: np.ndarray, rows: Any = slice(None)) -> float:
         return float(np.sqrt(np.mean((answers[rows] - truth[rows]) ** 2)))

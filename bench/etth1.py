@@ -48,11 +48,11 @@ def compare(run: Run) -> Figures:
 
     def scaled(values: list[dict[str, Any]]) -> np.ndarray:
         """[windows, channels, hours]"""
-        found = np.array([[value[name] for name in names] for value in values])
-        return (found - train.mean(1)[:, None]) / train.std(1)[:, None]
+        result = np.array([[value[name] for name in names] for value in values])
+        return (result - train.mean(1)[:, None]) / train.std(1)[:, None]
 
     true = scaled(made.truths)
-    squared = {name: ((scaled(found) - true) ** 2).mean((1, 2)) for name, found in made.answers.items()}
+    squared = {name: ((scaled(result) - true) ** 2).mean((1, 2)) for name, result in made.answers.items()}
     ends = intervals(squared, "linear", AHEAD, run.seed)
     return Figures(
         ours=float(squared["ours"].mean()),

@@ -46,9 +46,9 @@ _LONGER = {"adult": 1500}  # steps of pretraining, where those of the data's own
 def compare(run: Run) -> Figures:
     molecules = _of_molecules(run)
     each = {name: _gain(run, name, *asked, molecules if name in _MOLECULES else None) for name, asked in ASKED.items()}
-    classes = [found for found in each.values() if found["of"] != "mean absolute error"]
-    ours, scratch = (float(np.mean([found[how] for found in classes])) for how in ("pretrained", "from nothing"))
-    better = sum(found["gain_interval"][0] > 0 for found in each.values())
+    classes = [result for result in each.values() if result["of"] != "mean absolute error"]
+    ours, scratch = (float(np.mean([result[how] for result in classes])) for how in ("pretrained", "from nothing"))
+    better = sum(result["gain_interval"][0] > 0 for result in each.values())
     return Figures(
         ours=ours,
         interval=None,
@@ -100,7 +100,7 @@ def _gain(run: Run, name: str, ask: str, metric: str, labelled: int, steps: int,
     for draw in range(_DRAWS):
         kept = {int(i) for part in ("train", "val") for i in dice.permutation(parts[part])[:labelled]}
         data.table.columns[ask] = [value if i in kept else None for i, value in enumerate(answers)]
-        for how, found in answered.items():
+        for how, result in answered.items():
             pretrained, place = how == "pretrained", run.place / f"{name}-{draw}-{how}"
             model = copy.deepcopy(base) if pretrained else new_model(data, config, run.seed + draw)
             if pretrained:
@@ -108,7 +108,7 @@ def _gain(run: Run, name: str, ask: str, metric: str, labelled: int, steps: int,
             model = finetune_model(
                 data, run.context(config, place, run.seed + draw), model, pretrained=pretrained
             ).model
-            found.append(_judged(model, held, ask, data.given, metric))
+            result.append(_judged(model, held, ask, data.given, metric))
     if metric == "auc":
         positive = np.array(model.evaluation(ask).target(held[ask])) == class_names(model.encoder(ask))[-1]
 
@@ -144,8 +144,8 @@ def _judged(model: Any, held: Any, ask: str, given: list[str], metric: str) -> n
     if metric == "auc":
         return np.array([a.probability[class_names(model.encoder(ask))[-1]] for a in answers])
     if metric == "accuracy":
-        found = evaluation.target([a.value for a in answers])
-        return (np.array(found) == np.array(evaluation.target(truths))).astype(float)
+        predicted = evaluation.target([a.value for a in answers])
+        return (np.array(predicted) == np.array(evaluation.target(truths))).astype(float)
     return np.abs(np.array([a.value for a in answers], float) - np.array(truths, float))
 
 
@@ -199,6 +199,6 @@ def _described() -> dict[str, list[Any]]:
         frame = importlib.import_module(f"bench.{name}").read(data_folder(name))
         smiles += frame["smiles"][frame["split"] == "train"].tolist()
     RDLogger.DisableLog("rdApp.*")  # a molecule it reads, with a warning, is read
-    found = [Chem.MolFromSmiles(text) for text in smiles]
-    described = {name: [float(getattr(Descriptors, name)(molecule)) for molecule in found] for name in names}
+    result = [Chem.MolFromSmiles(text) for text in smiles]
+    described = {name: [float(getattr(Descriptors, name)(molecule)) for molecule in result] for name in names}
     return {"smiles": smiles, **described, "split": ["train"] * len(smiles)}

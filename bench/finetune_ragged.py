@@ -49,9 +49,9 @@ def ours(file: str, tokens_per_batch: int, precision: str, place: str) -> dict[s
         [ObjectiveConfig(kind="predict", documents=BATCH, given=["review"], ask=["label"])], store
     )
     loader = Loader(store, objectives, seed=0, tokens_per_batch=tokens_per_batch)
-    told = {"steps": ROWS // BATCH, "precision": precision, "optimizer": "adamw", "ema": 0.0, "tensorboard": False}
+    keywords = {"steps": ROWS // BATCH, "precision": precision, "optimizer": "adamw", "ema": 0.0, "tensorboard": False}
     learner = Learner(network, objectives)
-    trainer = Trainer(learner, loader, TrainConfig.parse(told), place, updates=updates_of(learner))
+    trainer = Trainer(learner, loader, TrainConfig.parse(keywords), place, updates=updates_of(learner))
     start = time.perf_counter()
     trainer.run()
     seconds = trainer.totals["seconds"]
@@ -81,9 +81,9 @@ def compare(run: Run) -> Figures:
     if run.rival:
         name = f"HF Trainer {shared['precision']}, grouped by length"
         sides[name] = {"call": "bench.finetune_ragged:rival", **shared}
-    found = alternate(run, sides, 2)
+    seconds = alternate(run, sides, 2)
     return figures(
-        found, "samples_per_s", "samples/s", faster_is_more=True,
+        seconds, "samples_per_s", "samples/s", faster_is_more=True,
         split={"precision": shared["precision"], "rows": ROWS, "batch": BATCH, "longest": LENGTH},
         peers=versions("transformers", "accelerate"),
     )  # fmt: skip

@@ -39,31 +39,31 @@ def forecasts(run: Run, config: Recipe, table: Table, ask: str, given: list[str]
     evaluation, rows, train = model.evaluation(ask), data.rows(run.split), data.rows("train")
     before, truths = before_and_then(model.encoder(ask), rows[ask])
     columns = {**{name: rows[name] for name in given}, ask: before}
-    found = model.answer(columns, ask, given)
-    answers = {"ours": [a.value for a in found]}
+    predicted = model.answer(columns, ask, given)
+    answers = {"ours": [a.value for a in predicted]}
     if run.rival:
         seen, came = before_and_then(model.encoder(ask), train[ask])
         rivals = run_baselines({ask: evaluation}, evaluation, {ask: seen}, {ask: before}, came, truths, seconds=3600)
         answers |= {name: [a.value for a in rival.answers] for name, rival in rivals.items() if rival.answers}
     made = model.provenance["stages"][-1]
     also = {
-        "metrics": evaluation.measure(found, truths),
+        "metrics": evaluation.measure(predicted, truths),
         "parameters": sum(p.numel() for p in model.network.parameters()),
         "training_seconds": made["seconds"],
         "steps": made["steps"],
         "rows": made["rows"],
     }
-    return Forecasts(before, truths, answers, [a.quantiles[0.5] for a in found], rows, also)
+    return Forecasts(before, truths, answers, [a.quantiles[0.5] for a in predicted], rows, also)
 
 
 def intervals(errors: dict[str, np.ndarray], rival: str, block: int, seed: int) -> dict[str, Any]:
     """The interval of our mean error and, paired, of its difference to the rival's; blocks of neighbouring rows are
     drawn whole, for their errors are alike."""
     ours = _blocks(errors["ours"], block)
-    found = {"interval": _ends(ours, seed)}
+    result = {"interval": _ends(ours, seed)}
     if rival in errors:
-        found["difference"] = _ends(ours - _blocks(errors[rival], block), seed)
-    return found
+        result["difference"] = _ends(ours - _blocks(errors[rival], block), seed)
+    return result
 
 
 def _blocks(errors: np.ndarray, block: int) -> np.ndarray:
@@ -72,8 +72,8 @@ def _blocks(errors: np.ndarray, block: int) -> np.ndarray:
 
 
 def _ends(values: np.ndarray, seed: int) -> list[float]:
-    found = interval(float(values.mean()), row_draws(values, n=_RESAMPLES, seed=seed))
-    return [found.low, found.high]
+    bounds = interval(float(values.mean()), row_draws(values, n=_RESAMPLES, seed=seed))
+    return [bounds.low, bounds.high]
 
 
 def next_day(
@@ -97,7 +97,7 @@ def next_day(
     last = np.array([value[close][-1] for value in made.before])
     unit_of = last / 100 if relative else 1.0
     answered = {**made.answers, "ours": made.medians}
-    errors = {name: np.abs(closes(found) - closes(made.truths)) / unit_of for name, found in answered.items()}
+    errors = {name: np.abs(closes(result) - closes(made.truths)) / unit_of for name, result in answered.items()}
     ends = intervals(errors, "last value", _DAYS, run.seed)
     lead = ends.get("difference")
     beaten = "nothing was compared" if lead is None else "ours is better" if lead[1] < 0 else "nothing beats naive"

@@ -93,12 +93,12 @@ def _nearest(evaluation: Any, clips: list[Any], training: list[Any]) -> float:
 def _seconds(clips: list[Any]) -> float:
     from onetrunk.media.audio import open_audio
 
-    found = [open_audio(clip) for clip in clips]
-    return float(np.mean([len(samples) / rate for rate, samples in found]))
+    opened = [open_audio(clip) for clip in clips]
+    return float(np.mean([len(samples) / rate for rate, samples in opened]))
 
 
 def _wilson(right: np.ndarray) -> list[float]:
     from onetrunk.evaluation.intervals import wilson
 
-    found = wilson(float(right.sum()), len(right))
-    return [found.low, found.high]
+    bounds = wilson(float(right.sum()), len(right))
+    return [bounds.low, bounds.high]

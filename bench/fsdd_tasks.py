@@ -57,10 +57,12 @@ def compare(run: Run) -> Figures:
         for name in asked:
             answers = tuned.answer(test, name, ["audio"])
             right[kind][name] = tuned.evaluation(name).per_row(answers, test[name])
-    both = {kind: np.mean(list(found.values()), axis=0) for kind, found in right.items() if found}
+    both = {kind: np.mean(list(result.values()), axis=0) for kind, result in right.items() if result}
     draws = np.random.default_rng(run.seed).integers(0, len(test), (RESAMPLES, len(test)))
     also: dict[str, Any] = {
-        "accuracy": {kind: {name: float(each.mean()) for name, each in found.items()} for kind, found in right.items()},
+        "accuracy": {
+            kind: {name: float(each.mean()) for name, each in result.items()} for kind, result in right.items()
+        },
         "intervals": {kind: {n: ends(each[draws].mean(1)) for n, each in f.items()} for kind, f in right.items()},
         "finetuning_seconds": seconds,
         "parameters": parameters,

@@ -77,10 +77,10 @@ def _start_up(run: Run, roots: dict[str, Path], rounds: int) -> dict[str, list[f
             seconds = {}
             for side, root in _in_turn(roots, turn):
                 place = [str(run.place / f"start-{side}-{turn}")] if command[1] == FIRST_STEP else []
-                told = {**os.environ, "PYTHONPATH": str(root / "src")}
+                options = {**os.environ, "PYTHONPATH": str(root / "src")}
                 start = time.perf_counter()
                 subprocess.run(
-                    [sys.executable, *command, *place], cwd=root, env=told, check=True, stdout=subprocess.DEVNULL
+                    [sys.executable, *command, *place], cwd=root, env=options, check=True, stdout=subprocess.DEVNULL
                 )
                 seconds[side] = time.perf_counter() - start
             ratios.setdefault(name, []).append(seconds["before"] / seconds["now"])
@@ -108,11 +108,11 @@ def compare(run: Run) -> Figures:
         ratios: dict[str, list[float]] = {}
         for name, (sides, key, faster_is_more, rounds) in work.items():
             for turn in range(rounds):
-                found = {
+                result = {
                     side: one_side(run, f"{name} {side} {turn + 1}/{rounds}", sides[side], root)[key]
                     for side, root in _in_turn(roots, turn)
                 }
-                ratio = found["now"] / found["before"]
+                ratio = result["now"] / result["before"]
                 ratios.setdefault(name, []).append(ratio if faster_is_more else 1 / ratio)
         ratios |= _start_up(run, roots, 8)
     finally:

@@ -41,7 +41,7 @@ def ours(file: str, precision: str, place: str) -> dict[str, float]:
         [ObjectiveConfig(kind="predict", documents=BATCH, given=["image"], ask=["label"])], store
     )
     steps = -(-len(store.index) // BATCH)
-    told: dict[str, Any] = {
+    keywords: dict[str, Any] = {
         "precision": precision,
         "optimizer": "adamw",
         "ema": 0.0,
@@ -49,7 +49,7 @@ def ours(file: str, precision: str, place: str) -> dict[str, float]:
         "steps": PASSES * steps,
     }
     loader = Loader(store, objectives, seed=0, tokens_per_batch=16_384)
-    learner, config = Learner(network, objectives), TrainConfig.parse({**told, "tensorboard": False})
+    learner, config = Learner(network, objectives), TrainConfig.parse({**keywords, "tensorboard": False})
     records = Trainer(learner, loader, config, place, updates=updates_of(learner)).run().history
     ends = [0.0, *(records[k * steps - 1]["seconds"] for k in range(1, PASSES + 1))]
     seconds = min(b - a for a, b in pairwise(ends))
@@ -68,9 +68,9 @@ def compare(run: Run) -> Figures:
             "call": "bench.peers:picture_loop", "file": file, **shape, "batch": BATCH, "passes": PASSES,
             "bf16": precision == "bf16",
         }  # fmt: skip
-    found = alternate(run, sides, 2)
+    seconds = alternate(run, sides, 2)
     return figures(
-        found,
+        seconds,
         "seconds",
         "seconds an epoch",
         faster_is_more=False,

@@ -55,8 +55,8 @@ def gpt2(
         n_head=shape["heads"], resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False,
     )  # fmt: skip
     model, timer = GPT2LMHeadModel(config), _step_timer()
-    told = _arguments(place, bf16=bf16, torch_compile=compiled, per_device_train_batch_size=batch, max_steps=steps)
-    Trainer(model, told, train_dataset=rows, callbacks=[timer]).train()
+    arguments = _arguments(place, bf16=bf16, torch_compile=compiled, per_device_train_batch_size=batch, max_steps=steps)
+    Trainer(model, arguments, train_dataset=rows, callbacks=[timer]).train()
     seconds = statistics.median(np.diff(timer.times)[warm:])
     parameters = sum(p.numel() for p in model.parameters())
     return {"tokens_per_s": batch * length / seconds, "peak_gb": peak_gb(), "parameters": parameters}
@@ -81,12 +81,12 @@ def bert(
     config = BertConfig(vocab_size=vocabulary, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     model = BertForSequenceClassification(config)
     timer = _step_timer()
-    told = _arguments(
+    arguments = _arguments(
         place, bf16=bf16, per_device_train_batch_size=batch, num_train_epochs=passes,
         train_sampling_strategy="group_by_length",
     )  # fmt: skip
     collate = DataCollatorWithPadding(tokenizer)
-    Trainer(model, told, train_dataset=rows, data_collator=collate, callbacks=[timer]).train()
+    Trainer(model, arguments, train_dataset=rows, data_collator=collate, callbacks=[timer]).train()
     seconds = timer.times[-1] - timer.times[0]
     return {"samples_per_s": passes * len(rows) / seconds, "peak_gb": peak_gb()}
 
@@ -217,7 +217,7 @@ def marian(
         activation_function="gelu", dropout=0.1, max_position_embeddings=256, scale_embedding=True, pad_token_id=0,
         eos_token_id=1, decoder_start_token_id=0, forced_eos_token_id=None,
     )  # fmt: skip
-    told = Seq2SeqTrainingArguments(
+    arguments = Seq2SeqTrainingArguments(
         output_dir=place, use_cpu=True, report_to=[], logging_strategy="no", disable_tqdm=True, seed=seed,
         dataloader_pin_memory=False, num_train_epochs=epochs, per_device_train_batch_size=batch,
         per_device_eval_batch_size=batch, learning_rate=lr, lr_scheduler_type="cosine", warmup_steps=0.05,
@@ -226,7 +226,9 @@ def marian(
     )  # fmt: skip
     model = MarianMTModel(config)
     collate = DataCollatorForSeq2Seq(tokenizer, model)
-    Seq2SeqTrainer(model, told, train_dataset=rows("train"), eval_dataset=rows("val"), data_collator=collate).train()
+    Seq2SeqTrainer(
+        model, arguments, train_dataset=rows("train"), eval_dataset=rows("val"), data_collator=collate
+    ).train()
     model.eval()
     written = []
     for i in range(0, len(pairs[part][0]), 64):

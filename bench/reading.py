@@ -88,8 +88,8 @@ def compare(run: Run) -> Figures:
     sides["a first step, with a cache"] = {
         "call": "bench.reading:first_step", "files": files, "cache": str(run.place / "cache"),
     }  # fmt: skip
-    found = alternate(run, sides, 3)
+    seconds = alternate(run, sides, 3)
     return figures(
-        found, "mb_per_s", "MB/s", faster_is_more=True, split={"texts": len(lines), "length": LENGTH},
+        seconds, "mb_per_s", "MB/s", faster_is_more=True, split={"texts": len(lines), "length": LENGTH},
         peers=versions("datasets", "tokenizers", "transformers"),
     )  # fmt: skip

@@ -43,9 +43,9 @@ def compare_next(
     encoder, evaluation = model.encoder("items"), model.evaluation("items")
     before, then = before_and_then(encoder, data.rows(run.split)["items"])
     answers = model.answer({"items": before}, "items", [])
-    found = evaluation.measure(answers, then)
+    metrics = evaluation.measure(answers, then)
     ends = bootstrap(evaluation.metrics_per_row(answers, then)[metric], seed=run.seed)
-    also: dict[str, Any] = {"metrics": found, "training_seconds": made["seconds"], "steps": made["steps"]}
+    also: dict[str, Any] = {"metrics": metrics, "training_seconds": made["seconds"], "steps": made["steps"]}
     rivals = {}
     if run.rival:
         seen, came = before_and_then(encoder, data.rows("train")["items"])
@@ -62,7 +62,7 @@ def compare_next(
         also["kept"] = kept
     rival = kept[metric] if kept is not None else rivals[name][metric] if rivals else None
     return Figures(
-        ours=found[metric],
+        ours=metrics[metric],
         interval=[ends.low, ends.high],
         unit=f"{metric.replace('_', ' ')} (100 negatives and the true item)" if metric.endswith("101") else metric,
         rival_name=name,

@@ -30,7 +30,7 @@ def planned(width: int, context: int, steps: int, precision: str, place: str) ->
     """What the plan says of a run of the very shape."""
     import onetrunk
 
-    found = onetrunk.plan(
+    planned = onetrunk.plan(
         tokens=steps * TOKENS,
         quiet=True,
         settings=[
@@ -43,8 +43,8 @@ def planned(width: int, context: int, steps: int, precision: str, place: str) ->
             *(f"train.{name}={value}" for name, value in TRAIN.items()),
         ],
     )
-    step = found["step"]
-    return {"seconds": step["seconds"], "peak_gb": found["memory_gb"]["peak"], "mfu": step["mfu"]}
+    step = planned["step"]
+    return {"seconds": step["seconds"], "peak_gb": planned["memory_gb"]["peak"], "mfu": step["mfu"]}
 
 
 def measured(width: int, context: int, steps: int, precision: str, place: str) -> dict[str, float]:
@@ -52,19 +52,19 @@ def measured(width: int, context: int, steps: int, precision: str, place: str) -
     from bench.speed import train_ours
 
     shape = {"width": width, "layers": LAYERS, "heads": width // 64, "vocabulary": VOCABULARY}
-    found = train_ours(shape, TOKENS // context, context, steps, TRAIN | {"precision": precision}, place)
-    return {"seconds": TOKENS / found["tokens_per_s"], "peak_gb": found["peak_gb"], "mfu": found["mfu"]}
+    result = train_ours(shape, TOKENS // context, context, steps, TRAIN | {"precision": precision}, place)
+    return {"seconds": TOKENS / result["tokens_per_s"], "peak_gb": result["peak_gb"], "mfu": result["mfu"]}
 
 
 def compare(run: Run) -> Figures:
     from bench.speed import alternate, fast_precision
     from onetrunk.core.config import with_settings
 
-    told = with_settings({"widths": WIDTHS, "contexts": CONTEXTS, "steps": STEPS}, run.settings)
+    options = with_settings({"widths": WIDTHS, "contexts": CONTEXTS, "steps": STEPS}, run.settings)
     precision = fast_precision()
     points: dict[tuple[int, int], dict[str, float]] = {}
-    for width, context in product(told["widths"], told["contexts"]):
-        shared = {"width": width, "context": context, "steps": told["steps"], "precision": precision}
+    for width, context in product(options["widths"], options["contexts"]):
+        shared = {"width": width, "context": context, "steps": options["steps"], "precision": precision}
         sides = {side: {"call": f"bench.scale:{side}", **shared} for side in ("planned", "measured")}
         here = replace(run, place=run.place / f"{width}-{context}")
         plan, real = (rounds[0] for rounds in alternate(here, sides, 1).values())

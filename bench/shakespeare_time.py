@@ -48,19 +48,19 @@ def compare(run: Run) -> Figures:
         sides["HF Trainer"] = {
             "call": "bench.peers:gpt2", "shape": SHAPE, "batch": 12, "length": 64, "steps": 200, "bf16": False,
         }  # fmt: skip
-    found = alternate(run, sides, 3)
+    seconds = alternate(run, sides, 3)
     rival_name = "nanoGPT's CPU run"
     if run.rival and not clone:
-        rate = median(found["HF Trainer"], "tokens_per_s")
+        rate = median(seconds["HF Trainer"], "tokens_per_s")
         rival_name += f" ({KNOWN_SECONDS:.0f} s, scaled by HF Trainer's speed here: not run)"
         derived = KNOWN_SECONDS * KNOWN_TOKENS_PER_S / rate
-        for one in found["HF Trainer"]:
+        for one in seconds["HF Trainer"]:
             one["whole_seconds"] = derived
     if run.rival:
-        found = {"ours": found["ours"], rival_name: found.popitem()[1]}
-    loss = max(one["loss"] for one in found["ours"])
+        seconds = {"ours": seconds["ours"], rival_name: seconds.popitem()[1]}
+    loss = max(one["loss"] for one in seconds["ours"])
     return figures(
-        found,
+        seconds,
         "whole_seconds",
         "seconds (less is better)",
         faster_is_more=False,

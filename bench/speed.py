@@ -23,11 +23,11 @@ Found = dict[str, Any]
 def alternate(run: Run, sides: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[Found]]:
     """Runs every side once a round, in turn, each in a process of its own: what one leaves in caches, threads and
     memory does not touch the next. `sides` maps a name to {"call": "module:function", ...arguments}."""
-    found: dict[str, list[Found]] = {name: [] for name in sides}
+    result: dict[str, list[Found]] = {name: [] for name in sides}
     for turn in range(rounds):
         for name, arguments in sides.items():
-            found[name].append(one_side(run, f"{name} {turn + 1}/{rounds}", arguments))
-    return found
+            result[name].append(one_side(run, f"{name} {turn + 1}/{rounds}", arguments))
+    return result
 
 
 def one_side(run: Run, title: str, arguments: dict[str, Any], root: Path = ROOT) -> Found:
@@ -48,18 +48,18 @@ def one_side(run: Run, title: str, arguments: dict[str, Any], root: Path = ROOT)
     return one
 
 
-def median(found: list[Found], key: str) -> float:
-    return statistics.median(one[key] for one in found)
+def median(result: list[Found], key: str) -> float:
+    return statistics.median(one[key] for one in result)
 
 
 def figures(
-    found: dict[str, list[Found]], key: str, unit: str, *, faster_is_more: bool, split: dict[str, Any], **also: Any
+    result: dict[str, list[Found]], key: str, unit: str, *, faster_is_more: bool, split: dict[str, Any], **also: Any
 ) -> Figures:
     """Ours against the rival, the first two sides (or ours alone): medians over the rounds, and how many times faster
     ours is."""
-    (ours_name, ours), (rival_name, rival) = (*found.items(), ("not run", None))[:2]
+    (ours_name, ours), (rival_name, rival) = (*result.items(), ("not run", None))[:2]
     a, b = median(ours, key), median(rival, key) if rival else None
-    every = {name: {k: [one[k] for one in rounds] for k in rounds[0]} for name, rounds in found.items()}
+    every = {name: {k: [one[k] for one in rounds] for k in rounds[0]} for name, rounds in result.items()}
     return Figures(
         ours=a,
         interval=[min(one[key] for one in ours), max(one[key] for one in ours)],
@@ -148,9 +148,9 @@ def compare_training(run: Run, shape: dict[str, int], batch: int, length: int, s
         sides["HF Trainer fp32"] = {**theirs, "bf16": False}
     if not run.rival:
         sides = {name: side for name, side in sides.items() if name.startswith("ours")}
-    found = alternate(run, sides, rounds)
+    seconds = alternate(run, sides, rounds)
     return figures(
-        found,
+        seconds,
         "tokens_per_s",
         "tokens/s",
         faster_is_more=True,
@@ -162,19 +162,19 @@ def compare_training(run: Run, shape: dict[str, int], batch: int, length: int, s
             "steps": steps,
             "rounds": rounds,
         },
-        medians={name: median(each, "tokens_per_s") for name, each in found.items()},
-        mfu={name: median(each, "mfu") for name, each in found.items() if name.startswith("ours")},
-        peak_gb={name: median(each, "peak_gb") for name, each in found.items()},
+        medians={name: median(each, "tokens_per_s") for name, each in seconds.items()},
+        mfu={name: median(each, "mfu") for name, each in seconds.items() if name.startswith("ours")},
+        peak_gb={name: median(each, "peak_gb") for name, each in seconds.items()},
         peers=versions("transformers", "accelerate"),
     )
 
 
 def main() -> None:
     """One side, once."""
-    told = json.loads(sys.stdin.read())
-    module, _, name = told.pop("call").partition(":")
-    Path(told["place"]).mkdir(parents=True)
-    print(json.dumps(getattr(importlib.import_module(module), name)(**told)))
+    result = json.loads(sys.stdin.read())
+    module, _, name = result.pop("call").partition(":")
+    Path(result["place"]).mkdir(parents=True)
+    print(json.dumps(getattr(importlib.import_module(module), name)(**result)))
 
 
 if __name__ == "__main__":

@@ -38,8 +38,8 @@ def compare(run: Run) -> Figures:
     for turn in range(ROUNDS):
         for name, command in COMMANDS.items():
             start = time.perf_counter()
-            told = [sys.executable, *command, *([str(run.place / str(turn))] if command[1] == FIRST_STEP else [])]
-            subprocess.run(told, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            arguments = [sys.executable, *command, *([str(run.place / str(turn))] if command[1] == FIRST_STEP else [])]
+            subprocess.run(arguments, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
             seconds[name].append(time.perf_counter() - start)
     median = {name: statistics.median(each) for name, each in seconds.items()}
     ours, rival = median["import onetrunk"], median["import transformers.Trainer"]

@@ -168,9 +168,9 @@ def _rival(rival: Rival, data: Data, test: Table, ask: str, model: Model) -> np.
     # Objects become numbers again where they are: a rival that took numbers for words would be handicapped.
     x_train, x_test = (table.select(data.given).frame().infer_objects() for table in (train, test))
     fitted = rival.make().fit(x_train, model.evaluation(ask).target(train[ask]))
-    found = fitted.predict_proba(x_test)
+    result = fitted.predict_proba(x_test)
     order = [list(fitted.classes_).index(name) for name in class_names(model.encoder(ask))]
-    return found[:, order]
+    return result[:, order]
 
 
 def _accuracy(p_NC: np.ndarray, truth: np.ndarray) -> float:

@@ -55,22 +55,22 @@ def compare(run: Run) -> Figures:
     sampling = Sampling(temperature=TEMPERATURE, max_length=config.columns["molecule"]["length"], seed=run.seed)
     answers = model.answer({"molecule": [None] * COUNT}, "molecule", [], sampling)
     some = [parts["val"][0]] * COUNT
-    found = evaluation.measure(answers, some) | evaluation.novelty(answers, some, parts["train"])
+    metrics = evaluation.measure(answers, some) | evaluation.novelty(answers, some, parts["train"])
     held = encode(
         data.rows(run.split).take(np.arange(2000)), list(model.columns.values()), model.network.encoders, Ledger()
     )
-    valid = round(found["validity"] * COUNT)
+    valid = round(metrics["validity"] * COUNT)
     ends = wilson(valid, COUNT)
     return Figures(
-        ours=found["validity"],
+        ours=metrics["validity"],
         interval=[ends.low, ends.high],
         unit=f"validity of {COUNT:,} molecules",
         rival_name="character RNN (MOSES, kept figure)",
         rival=RIVAL if run.rival else None,
         split={"part": run.split, "rows": {name: len(part) for name, part in parts.items()}},
         also={
-            "uniqueness": found["uniqueness"],
-            "novelty": found["novelty"],
+            "uniqueness": metrics["uniqueness"],
+            "novelty": metrics["novelty"],
             "temperature": TEMPERATURE,
             "samples": [answer.value for answer in answers[:8]],
             "nats_a_token": mean_loss(model.network, held, [], "molecule"),

@@ -8,6 +8,7 @@ import importlib.metadata
 import inspect
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,10 +20,12 @@ import pyarrow as pa
 import pytest
 import soundfile
 import torch
+import typer
 from PIL import Image
 
 import onetrunk
 from onetrunk import cli
+from onetrunk.training.import_export import FORMATS
 from onetrunk.verbs.doctor import PURPOSES
 
 QUICK = ["--size", "nano", "--set", "pretrain.steps=3", "--set", "finetune.steps=3"]
@@ -48,15 +51,15 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *wo
     monkeypatch.setattr(sys, "argv", ["onetrunk", *map(str, words)])
     with pytest.raises(SystemExit) as end:
         cli.main()
-    found = capsys.readouterr()
-    return int(end.value.code or 0), found.out, found.err
+    result = capsys.readouterr()
+    return int(end.value.code or 0), result.out, result.err
 
 
-def expect(found: tuple[int, str, str], code: int, *words: str) -> None:
-    assert found[0] == code, found
-    assert "Traceback" not in found[2]
+def expect(result: tuple[int, str, str], code: int, *words: str) -> None:
+    assert result[0] == code, result
+    assert "Traceback" not in result[2]
     for word in words:
-        assert word in found[2].replace("\n", " "), found[2]
+        assert word in result[2].replace("\n", " "), result[2]
 
 
 @pytest.fixture
@@ -84,15 +87,15 @@ def test_unknown_key_and_type_suggest_the_nearest(cli_run) -> None:
 
 
 def test_options_of_a_column_that_is_not_there(cli_run) -> None:
-    found = cli_run("train", "data.csv", "--ask", "label", "--out", "new", "--set", "columns.nte.length=3", *QUICK)
-    expect(found, 2, "Unknown column 'nte'", "Did you mean 'note'?")
+    result = cli_run("train", "data.csv", "--ask", "label", "--out", "new", "--set", "columns.nte.length=3", *QUICK)
+    expect(result, 2, "Unknown column 'nte'", "Did you mean 'note'?")
 
 
 def test_more_frozen_blocks_than_there_are_and_what_is_no_number_of_blocks(cli_run) -> None:
-    told = ("finetune", "data.csv", "--ask", "label", "--out", "new", "--size", "nano", "--freeze")
-    expect(cli_run(*told, "3"), 2, "--freeze 3: the model has 2 blocks")
+    options = ("finetune", "data.csv", "--ask", "label", "--out", "new", "--size", "nano", "--freeze")
+    expect(cli_run(*options, "3"), 2, "--freeze 3: the model has 2 blocks")
     expect(
-        cli_run(*told, "trnk"), 2, "'finetune.freeze'", "valid integer", "or input should be 'trunk'", "found 'trnk'"
+        cli_run(*options, "trnk"), 2, "'finetune.freeze'", "valid integer", "or input should be 'trunk'", "found 'trnk'"
     )
 
 
@@ -149,8 +152,8 @@ def test_full_disk_and_no_permission(cli_run, monkeypatch: pytest.MonkeyPatch, n
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("onetrunk.storage.atomic._fsync", refuse)
-    found = cli_run("pretrain", "data.csv", "--out", f"refused-{number}", *QUICK)
-    expect(found, 6, word)
+    result = cli_run("pretrain", "data.csv", "--out", f"refused-{number}", *QUICK)
+    expect(result, 6, word)
     assert not Path(f"refused-{number}", "manifest.json").exists()
 
 
@@ -169,8 +172,8 @@ def test_words_in_a_number_column_are_quarantined(cli_run, place: Path) -> None:
     code, _, err = cli_run("pretrain", "words.csv", "--out", "words", "--types", "n=number", *QUICK)
     assert code == 0, err
     assert "many" in err
-    found = cli_run("pretrain", "words.csv", "--out", "w2", "--types", "n=number", "--max-bad", "0.001", *QUICK)
-    expect(found, 3, "--max-bad")
+    result = cli_run("pretrain", "words.csv", "--out", "w2", "--types", "n=number", "--max-bad", "0.001", *QUICK)
+    expect(result, 3, "--max-bad")
 
 
 def test_an_unreadable_image_among_good_ones(cli_run, place: Path) -> None:
@@ -195,15 +198,15 @@ def test_recordings_bad_ones_among_them_are_heard_and_spoken(cli_run, place: Pat
             soundfile.write(place / "sounds" / kind / f"{i}.flac", tone / 2, 8000)
     silent = place / "sounds" / "low" / "0.flac"
     soundfile.write(silent, np.zeros(1200), 8000)
-    found = cli_run("pretrain", "sounds", "--out", "heard", "--max-bad", "0.02", *QUICK)
-    assert found[0] == 0 and "0.flac is silent" in found[2].replace("\n", " "), found
+    result = cli_run("pretrain", "sounds", "--out", "heard", "--max-bad", "0.02", *QUICK)
+    assert result[0] == 0 and "0.flac is silent" in result[2].replace("\n", " "), result
     expect(cli_run("pretrain", "sounds", "--out", "heard2", "--max-bad", "0.001", *QUICK), 3, "--max-bad")
     code, out, _ = cli_run("predict", "heard", "sounds", "--ask", "label", "--max-bad", "0.02", "--json")
     assert code == 0 and all(json.loads(line)["label"] in ("high", "low") for line in out.splitlines())
     speak = ("generate", "heard", "--ask", "audio", "--data", '{"label": "low"}', "--n", "2", "--steps", "2")
     assert cli_run(*speak, "--out", "said.csv")[0] == 0
-    said = [soundfile.read(place / "said" / f"audio-000{i}.wav") for i in range(2)]
-    assert all(rate == 8000 and len(samples) >= 320 for samples, rate in said)
+    spoken = [soundfile.read(place / "said" / f"audio-000{i}.wav") for i in range(2)]
+    assert all(rate == 8000 and len(samples) >= 320 for samples, rate in spoken)
     code, out, _ = cli_run(*speak, "--json")
     assert code == 0 and base64.b64decode(json.loads(out.splitlines()[0])["audio"]).startswith(b"RIFF")
     code, out, _ = cli_run(*speak)
@@ -211,9 +214,9 @@ def test_recordings_bad_ones_among_them_are_heard_and_spoken(cli_run, place: Pat
 
 
 def test_text_longer_than_the_context_is_counted(cli_run, place: Path) -> None:
-    found = cli_run("pretrain", "data.csv", "--out", "short", "--set", "columns.note.length=3", *QUICK)
-    assert found[0] == 0, found
-    assert "longer than 3 tokens" in found[2].replace("\n", " ")
+    result = cli_run("pretrain", "data.csv", "--out", "short", "--set", "columns.note.length=3", *QUICK)
+    assert result[0] == 0, result
+    assert "longer than 3 tokens" in result[2].replace("\n", " ")
 
 
 def test_answers_as_table_and_as_json(cli_run, place: Path) -> None:
@@ -238,8 +241,8 @@ def test_names_are_mapped(cli_run, place: Path) -> None:
 
 def test_importing_is_light() -> None:
     code = "import sys, onetrunk, onetrunk.cli; print('torch' in sys.modules, 'pandas' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == ["False", "False"]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
 
 
 @pytest.mark.parametrize("verb", onetrunk.VERBS)
@@ -260,6 +263,16 @@ def test_every_verb_documents_its_parameters(verb: str, cli_run, monkeypatch: py
             assert cli._FLAGS.get(name, "--" + name.replace("_", "-")) in out, name
 
 
+@pytest.mark.parametrize("verb", onetrunk.VERBS)
+def test_every_example_is_a_command(verb: str) -> None:
+    """Nothing that it needs is missing, and nothing is misspelt."""
+    command = typer.main.get_command(cli._app()).commands[verb]
+    for line in cli._documentation(getattr(onetrunk, verb))[2].splitlines()[1:]:
+        if line:
+            context = command.make_context(verb, shlex.split(line)[2:])
+            assert context.params.get("to") in (None, *FORMATS)
+
+
 def test_the_version_in_short(cli_run) -> None:
     assert cli_run("-V")[:2] == (0, f"onetrunk {onetrunk.__version__}\n")
 
@@ -276,10 +289,10 @@ def test_doctor_names_every_extra_and_how_to_install_it(monkeypatch: pytest.Monk
         return real(package)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    found = onetrunk.doctor(quiet=True)["extras"]
-    assert found.keys() == extras.keys()
-    assert found["chem"] == "no rdkit (molecules with RDKit): pip install 'onetrunk[chem]'"
-    assert found["export"] == "installed"
+    result = onetrunk.doctor(quiet=True)["extras"]
+    assert result.keys() == extras.keys()
+    assert result["chem"] == "no rdkit (molecules with RDKit): pip install 'onetrunk[chem]'"
+    assert result["export"] == "installed"
 
 
 @pytest.mark.parametrize(

@@ -55,11 +55,11 @@ def test_fits_nothing_with_a_plain_error_and_refuses_unknown_options(case: Case)
 @every_case
 def test_knowledge_survives_json(case: Case) -> None:
     sides = worlds.fitted(case)
-    told = json.loads(
+    result = json.loads(
         json.dumps({"options": sides.options.model_dump(), "knowledge": sides.knowledge()}, allow_nan=False)
     )
-    other = worlds.Sides(case.type, told["options"])
-    other.set_knowledge(told["knowledge"])
+    other = worlds.Sides(case.type, result["options"])
+    other.set_knowledge(result["knowledge"])
     other.build(WIDTH)
     assert other.knowledge() == sides.knowledge()
     for value in case.values:
@@ -88,12 +88,12 @@ def test_bad_and_missing_values_are_left_out_and_said(case: Case) -> None:
     sides = worlds.fitted(case)
     with pytest.raises(BadValueError, match=r"\w+ \w+"):
         sides.encode(case.bad)
-    said: dict[int, str] = {}
-    content, present = sides.encode_all([case.values[0], case.bad, None, case.values[1]], said.__setitem__)
+    complaints: dict[int, str] = {}
+    content, present = sides.encode_all([case.values[0], case.bad, None, case.values[1]], complaints.__setitem__)
     assert present.tolist() == [True, False, False, True]
-    assert said.keys() == {1} and said[1]
+    assert complaints.keys() == {1} and complaints[1]
     _equal(content.gather(), Content.stack([sides.encode(v) for v in case.values[:2]], sides.ragged).gather())
-    nothing, present = sides.encode_all([None, None], said.__setitem__)
+    nothing, present = sides.encode_all([None, None], complaints.__setitem__)
     assert len(nothing) == 0 and not present.any()
 
 
@@ -105,8 +105,10 @@ def test_describes_itself_to_people_and_tells_values_apart(case: Case) -> None:
     assert prints == [kind.fingerprint(v) for v in case.values[:8]] and len(set(prints)) == 8
     for value in case.values:
         assert kind.near_duplicate_key(value) is None or isinstance(kind.near_duplicate_key(value), str)
-        shown = kind.show(value)
-        assert list(shown) in (["text"], ["png"], ["wav", "png"]) and all(isinstance(s, str) for s in shown.values())
+        visible = kind.show(value)
+        assert list(visible) in (["text"], ["png"], ["wav", "png"]) and all(
+            isinstance(s, str) for s in visible.values()
+        )
 
 
 # -- parts to positions --------------------------------------------------------------------------------------
@@ -248,9 +250,9 @@ def _decoded(sides: Any, keys: np.ndarray, sampling: Sampling, keep: list[int] |
 def test_decoding_gives_one_answer_a_document_in_the_columns_own_units(case: Case) -> None:
     sides = worlds.fitted(case).eval()
     worlds.wake(sides)
-    found = _decoded(sides, worlds.keys(5), Sampling(max_length=12, steps=4))
-    assert len(found) == 5
-    for answer in found:
+    result = _decoded(sides, worlds.keys(5), Sampling(max_length=12, steps=4))
+    assert len(result) == 5
+    for answer in result:
         if case.valid:
             sides.encode(answer.value)  # an answer is a value: it can be given again
         assert answer.logprob is None or answer.logprob <= 1e-4
@@ -261,9 +263,9 @@ def test_decoding_gives_one_answer_a_document_in_the_columns_own_units(case: Cas
             assert 0 <= answer.probability <= 1 + 1e-6
         if answer.interval is not None:
             assert answer.interval[0] <= answer.value <= answer.interval[1]
-    found = sides.measure(found, case.values[:5])
-    assert found and all(v is None or np.isfinite(v) for v in found.values())
-    assert json.dumps(found, allow_nan=False)
+    result = sides.measure(result, case.values[:5])
+    assert result and all(v is None or np.isfinite(v) for v in result.values())
+    assert json.dumps(result, allow_nan=False)
 
 
 @every_case
@@ -331,17 +333,17 @@ def test_documents_that_begin_at_different_times_are_answered_together(case: Cas
     ways = [Sampling(max_length=9, steps=3), hot, Sampling(max_length=3, steps=2)]
     keys, sampling = worlds.keys(9), [ways[i % 3] for i in range(9)]
     arrivals = [(first // 3, keys[first : first + 3], sampling[first : first + 3]) for first in (0, 3, 6)]
-    found = _decoded_as_they_come(sides, arrivals)
+    result = _decoded_as_they_come(sides, arrivals)
     alone = [_decoded(sides, keys[i : i + 1], each)[0] for i, each in enumerate(sampling)]
-    for one, other in zip(found, alone, strict=True):
+    for one, other in zip(result, alone, strict=True):
         if isinstance(one.value, bytes):
             assert worlds.same_sound(one.value, other.value)
         else:
             _same([one], [other])
 
 
-def _same(found: list[Answer], expected: list[Answer]) -> None:
-    for a, b in zip(found, expected, strict=True):
+def _same(result: list[Answer], expected: list[Answer]) -> None:
+    for a, b in zip(result, expected, strict=True):
         if isinstance(a.value, list) and a.value and isinstance(a.value[0], dict):
             for one, other in zip(a.value, b.value, strict=True):
                 assert one.keys() == other.keys() and one["label"] == other["label"]
@@ -398,8 +400,8 @@ def test_baselines_are_judged_as_the_model_is(case: Case) -> None:
         estimator = make.fit(x, sides.target(case.values[:11]))
         answers = sides.answers_from(estimator, x)
         assert len(answers) == 11
-        found = sides.measure(answers, case.values[:11])
-        assert found and all(v is None or np.isfinite(v) for v in found.values())
+        metrics = sides.measure(answers, case.values[:11])
+        assert metrics and all(v is None or np.isfinite(v) for v in metrics.values())
 
 
 # -- in a model ----------------------------------------------------------------------------------------------

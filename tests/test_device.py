@@ -112,11 +112,11 @@ def test_losses_and_gradients_are_the_cpus(case: Case) -> None:
         with second_device():
             there = moved(learner)
             expected = losses_and_gradients(learner, batch)
-            found = losses_and_gradients(there, batch.to(DEVICE))
+            result = losses_and_gradients(there, batch.to(DEVICE))
             assert stays(there)
-        assert found[0] == pytest.approx(expected[0], rel=1e-4, abs=1e-5)
-        assert found[1].keys() == expected[1].keys()
-        for name, gradient in found[1].items():
+        assert result[0] == pytest.approx(expected[0], rel=1e-4, abs=1e-5)
+        assert result[1].keys() == expected[1].keys()
+        for name, gradient in result[1].items():
             torch.testing.assert_close(gradient, expected[1][name], rtol=2e-3, atol=2e-4, msg=name)
 
 
@@ -189,8 +189,8 @@ def test_every_trunk_reads_and_writes_there(trunk: dict[str, Any], given: str) -
                 row_losses(made.network, store, others, ask), row_losses(there.network, store, others, ask), strict=True
             ):
                 np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
-            expected, found = (pooled_states(m.network, store, others) for m in (made, there))
-            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+            expected, result = (pooled_states(m.network, store, others) for m in (made, there))
+            np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-4)
             for a, b in zip(*(m.answer(TABLE, ask, others) for m in (made, there)), strict=True):
                 same(a.value, b.value)
 
@@ -200,8 +200,8 @@ def test_every_objective_trains_there(kind: str, tmp_path: Path) -> None:
     """Whole runs of the trainer: optimizers, averages, checkpoints and their resumption, to the CPU's weights."""
     made = worlds.model(TABLE, TYPES)
     store = worlds.store_of(made, TABLE)
-    told = {"given": ["note"], "ask": ["price"]} if kind == "adversarial" else {}  # it draws numbers
-    objective = worlds.objective(store, kind, documents=8, **told)
+    options = {"given": ["note"], "ask": ["price"]} if kind == "adversarial" else {}  # it draws numbers
+    objective = worlds.objective(store, kind, documents=8, **options)
     learner = worlds.learner(made, objective)
     if kind == "distil":
         objective.learn_from(worlds.model(TABLE, TYPES).network)

@@ -44,7 +44,8 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 EVERY = [*PAGES, CHINESE]
 QUICK = ["size=nano", "finetune.steps=3", "finetune.folds=2", "train.tensorboard=false"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NO_VERB = {"git", "cd", "pip", "make", "tensorboard"}  # commands of a reader that are not ours to check
+# Commands of a reader that are not ours to check.
+NO_VERB = {"git", "cd", "pip", "make", "tensorboard", "curl", "docker", "kubectl"}
 
 
 def read(page: Path) -> str:
@@ -209,8 +210,8 @@ def test_what_a_page_says_runs(
     for _, text in blocks(page, "text"):  # what is said to be in a model folder is there
         if text.startswith("model/\n"):
             firsts = [re.split(" {3,}", line.strip())[0] for line in text.splitlines()[1:]]
-            said = [name for first in firsts for name in first.split()]
-            assert said and all((folder / "model" / name).exists() for name in said)
+            first_names = [name for first in firsts for name in first.split()]
+            assert first_names and all((folder / "model" / name).exists() for name in first_names)
 
 
 # -- what is only read ---------------------------------------------------------------------------------------
@@ -229,8 +230,8 @@ def test_commands_flags_and_targets_exist(page: Path) -> None:
                 assert words[0] in NO_VERB or language == "bash", words
     flags = {o for verb in verbs.values() for p in verb.params for o in p.opts} | {"--version", "--help"}
     inline = re.sub(FENCE, "", read(page))
-    said = {word for code in re.findall(r"`([^`]+)`", inline) for word in re.findall(r"(?<!\S)--[a-z0-9-]+", code)}
-    assert said <= flags | {"--list", "--docs"}  # the last two: of bench
+    message = {word for code in re.findall(r"`([^`]+)`", inline) for word in re.findall(r"(?<!\S)--[a-z0-9-]+", code)}
+    assert message <= flags | {"--list", "--docs"}  # the last two: of bench
 
 
 @names(EVERY)
@@ -250,8 +251,8 @@ def slugs(page: Path) -> list[str]:
 
 
 def test_the_readmes_are_twins() -> None:
-    shown = ("bash", "sh", "python", "yaml")
-    assert blocks(README, *shown) == blocks(CHINESE, *shown)
+    visible = ("bash", "sh", "python", "yaml")
+    assert blocks(README, *visible) == blocks(CHINESE, *visible)
     heads = [re.findall(r"^#+ ", re.sub(FENCE, "", read(page)), re.MULTILINE) for page in (README, CHINESE)]
     assert heads[0] == heads[1]
     rows = [len(re.findall(r"^\|", read(page), re.MULTILINE)) for page in (README, CHINESE)]
@@ -262,8 +263,8 @@ def test_the_readmes_are_twins() -> None:
 def table_rows(page: Path, heading: str) -> list[list[str]]:
     """Cells of the table rows below a heading, up to the next."""
     section = re.split(r"^#+ ", read(page), flags=re.MULTILINE)
-    (found,) = [part for part in section if part.partition("\n")[0] == heading]
-    return [[c.strip() for c in line.strip("|").split("|")] for line in found.splitlines() if line.startswith("| ")]
+    (result,) = [part for part in section if part.partition("\n")[0] == heading]
+    return [[c.strip() for c in line.strip("|").split("|")] for line in result.splitlines() if line.startswith("| ")]
 
 
 @names([README, CHINESE])
@@ -276,18 +277,20 @@ def test_every_column_type_is_named(page: Path) -> None:
 def test_options_of_a_column_and_their_defaults(kind: str) -> None:
     """A default that is found in the data has no code marks."""
     options = column_types.get(kind).encoder.Options.model_fields
-    found = {row[0].strip("`"): row[1] for row in table_rows(ROOT / "docs" / "columns.md", kind)[1:]}
-    assert found.keys() == options.keys()
+    result = {row[0].strip("`"): row[1] for row in table_rows(ROOT / "docs" / "columns.md", kind)[1:]}
+    assert result.keys() == options.keys()
     for name, field in options.items():
-        said, default = found[name], field.get_default(call_default_factory=True)
-        assert (parse_yaml(said.strip("`"), "a page") if said.startswith("`") else None) == default, f"{name}: {said}"
+        message, default = result[name], field.get_default(call_default_factory=True)
+        assert (parse_yaml(message.strip("`"), "a page") if message.startswith("`") else None) == default, (
+            f"{name}: {message}"
+        )
 
 
 @names(EVERY)
 def test_configurations_are_valid(page: Path) -> None:
     for _, text in blocks(page, "yaml"):
-        told, config = parse_yaml(text, "a page"), Recipe.parse(parse_yaml(text, "a page"))
-        assert told.keys() <= config.model_fields_set
+        options, config = parse_yaml(text, "a page"), Recipe.parse(parse_yaml(text, "a page"))
+        assert options.keys() <= config.model_fields_set
 
 
 def test_the_reference_names_every_key_and_its_default() -> None:

@@ -40,12 +40,12 @@ def trunk_calls(tree: ast.Module) -> list[str]:
 
 def test_the_trunk_is_called_in_two_places() -> None:
     """For whole batches, and for cached decoding; training, answers, likelihood and exports go through these."""
-    found = {
+    files = {
         path.relative_to(SOURCE).as_posix(): calls
         for path in SOURCE.rglob("*.py")
         if (calls := trunk_calls(ast.parse(path.read_text(encoding="utf-8"))))
     }
-    assert found == {"model/foundation.py": ["forward", "extend"]}
+    assert files == {"model/foundation.py": ["forward", "extend"]}
 
 
 @pytest.mark.parametrize("call", ["model.trunk(x, layout)", "trunk.extend(x)", "self.network.trunk.extend(x, pos)"])
@@ -72,8 +72,8 @@ def test_gradients_reach_the_embeddings_of_a_given_column_and_every_block(case: 
     own = model.embed("x", embed.content, embed.role_n).detach().requires_grad_()
     hidden = model.encode(batch, embeddings={"x": own}, capture=names)
     assert set(hidden.captured) == set(names) and hidden.captured["embedding.x"] is own
-    told = model.read(hidden, "label")
-    loss = model.module("label").loss(told, batch.reads["predict"]["label"].targets)
+    options = model.read(hidden, "label")
+    loss = model.module("label").loss(options, batch.reads["predict"]["label"].targets)
     gradients = torch.autograd.grad(loss.sum, [hidden.captured[name] for name in names])
     for name, gradient in zip(names, gradients, strict=True):
         assert gradient.shape == hidden.captured[name].shape
@@ -81,7 +81,7 @@ def test_gradients_reach_the_embeddings_of_a_given_column_and_every_block(case: 
     plain = model.encode(batch)
     assert not plain.captured and torch.equal(plain.h_BTD, hidden.h_BTD), "what is captured changes nothing"
     moved = model.encode(batch, embeddings={"x": own + 1.0})
-    assert not torch.allclose(model.read(moved, "label"), told)
+    assert not torch.allclose(model.read(moved, "label"), options)
 
 
 @every_trunk
@@ -116,10 +116,10 @@ def test_a_read_out_is_told_the_given_states_where_it_pools() -> None:
     made, batch, _ = world(CASES["number"])
     model = made.network
     hidden, at = model.encode(batch), batch.reads["predict"]["label"]
-    told = model.read(hidden, "label")
-    assert torch.equal(told, torch.cat([hidden.h_ND[at.flat_r], hidden.pooled_MD[at.doc_r]], dim=1))
+    options = model.read(hidden, "label")
+    assert torch.equal(options, torch.cat([hidden.h_ND[at.flat_r], hidden.pooled_MD[at.doc_r]], dim=1))
     h = hidden.h_ND[at.flat_r][:, None]
-    assert torch.equal(model.with_pooled("label", h, hidden.pooled_MD[at.doc_r])[:, 0], told)
+    assert torch.equal(model.with_pooled("label", h, hidden.pooled_MD[at.doc_r])[:, 0], options)
 
 
 def test_what_is_asked_wrongly_is_said() -> None:

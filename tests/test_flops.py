@@ -133,14 +133,14 @@ def test_the_share_is_operations_over_seconds_over_the_rate(tmp_path: Path, monk
     store = worlds.store_of(worlds.model({"text": TEXTS}, {"text": "text"}), {"text": TEXTS})
     learner, flops = Learner(network, [worlds.objective(store, given=[], ask=["text"])]), StepOperations(network)
     monkeypatch.setattr(runtime, "_gemm_rate", lambda device, dtype: 1e9)
-    config, told = TrainConfig(steps=2, tensorboard=False), Collected()
+    config, events = TrainConfig(steps=2, tensorboard=False), Collected()
     result = Trainer(
-        learner, lambda step: [batch], config, tmp_path, progress=Progress("train", told), flops=flops
+        learner, lambda step: [batch], config, tmp_path, progress=Progress("train", events), flops=flops
     ).run()
     record = result.history[0]
     seconds = batch.tokens / record["tokens_per_s"]
     assert record["mfu"] == pytest.approx(flops(batch) / seconds / 1e9, rel=0.02, abs=1e-4)
-    assert [event.mfu for event in told.of(StepDone)] == [one["mfu"] for one in result.history]
+    assert [event.mfu for event in events.of(StepDone)] == [one["mfu"] for one in result.history]
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])["mfu"] == record["mfu"]
 
 

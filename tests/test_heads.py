@@ -44,9 +44,9 @@ def test_every_row_is_drawn_in_its_own_way() -> None:
     ways = [(0.0, 0, 1.0), (1.0, 0, 1.0), (0.5, 4, 1.0), (3.0, 0, 0.7), (1.0, 1, 0.01), (0.0, 3, 0.5), (2.0, 2, 0.9)]
     ways.append(ways[1])
     columns = zip(*ways, strict=True)
-    found = choose(logits, u, *(torch.tensor(column) for column in columns))
+    result = choose(logits, u, *(torch.tensor(column) for column in columns))
     alone = [choose(logits[i : i + 1], u[i : i + 1], *each(1, *way)) for i, way in enumerate(ways)]
-    assert torch.equal(found, torch.cat(alone))
+    assert torch.equal(result, torch.cat(alone))
 
 
 @pytest.mark.parametrize("temperature", [0, 0.5, 1.0, 3.0])
@@ -55,11 +55,11 @@ def test_every_row_is_drawn_in_its_own_way() -> None:
 def test_choosing_is_what_the_slow_way_gives(temperature: float, top_k: int, top_p: float) -> None:
     logits = torch.randn(200, 9) * 2
     u = torch.from_numpy(rng.uniform(rng.mix(np.arange(200), "u")))
-    found = choose(logits, u, *each(200, temperature, top_k, top_p)).tolist()
+    result = choose(logits, u, *each(200, temperature, top_k, top_p)).tolist()
     expected = [
         drawn_slowly(row, x, temperature, top_k, top_p) for row, x in zip(logits.tolist(), u.tolist(), strict=True)
     ]
-    assert found == expected
+    assert result == expected
 
 
 def test_what_is_impossible_is_never_drawn() -> None:
@@ -87,22 +87,22 @@ def test_the_ode_follows_the_exact_flow_of_a_gaussian() -> None:
 
 def test_levels_become_sines_and_cosines_that_tell_them_apart() -> None:
     level = torch.tensor([[0.0, 0.25], [0.5, 1.0]])
-    found = sinusoidal_embedding(level)
-    assert found.shape == (2, 2, SINUSOIDS)
+    result = sinusoidal_embedding(level)
+    assert result.shape == (2, 2, SINUSOIDS)
     for k in range(1, SINUSOIDS // 2 + 1):
-        torch.testing.assert_close(found[..., k - 1], torch.sin(np.pi * k * level))
-        torch.testing.assert_close(found[..., SINUSOIDS // 2 + k - 1], torch.cos(np.pi * k * level))
+        torch.testing.assert_close(result[..., k - 1], torch.sin(np.pi * k * level))
+        torch.testing.assert_close(result[..., SINUSOIDS // 2 + k - 1], torch.cos(np.pi * k * level))
 
 
 def test_guidance_goes_from_the_unconditional_past_the_conditional() -> None:
     head, h, unconditional = torch.nn.Linear(5, 3), torch.randn(4, 2, 5), torch.randn(4, 2, 5)
     guidance = torch.tensor([7.0, 1.0, 0.0, 2.0])
     assert torch.equal(denoised(head, h, None, guidance), head(h))
-    found, conditional, without = denoised(head, h, unconditional, guidance), head(h), head(unconditional)
-    torch.testing.assert_close(found[1], conditional[1])
-    torch.testing.assert_close(found[2], without[2])
-    torch.testing.assert_close(found[3], 2 * conditional[3] - without[3])
-    torch.testing.assert_close(found[0], 7 * conditional[0] - 6 * without[0])
+    result, conditional, without = denoised(head, h, unconditional, guidance), head(h), head(unconditional)
+    torch.testing.assert_close(result[1], conditional[1])
+    torch.testing.assert_close(result[2], without[2])
+    torch.testing.assert_close(result[3], 2 * conditional[3] - without[3])
+    torch.testing.assert_close(result[0], 7 * conditional[0] - 6 * without[0])
 
 
 # -- a catalogue from a part of it ---------------------------------------------------------------------------

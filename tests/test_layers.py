@@ -22,6 +22,7 @@ FLOORS = {
     "evaluation": 7,
     "training": 8,
     "serving": 9, "studio": 9,
+    "trackers": 9,
     "verbs": 10,
     "sklearn.py": 11, "cli.py": 11, "__init__.py": 11, "__main__.py": 11,
 }  # fmt: skip
@@ -31,7 +32,7 @@ TOP = FLOORS["cli.py"]  # the doors
 # Folders that are one thing. In the others each file stands alone; they share what begins with an underscore.
 WHOLE = {
     "core", "storage", "media", "nn", "data", "engine", "metrics", "objectives", "model", "inference", "evaluation",
-    "training", "serving", "studio", "verbs", "interop",
+    "training", "serving", "studio", "trackers", "verbs", "interop",
 }  # fmt: skip
 
 # (file, what it imports all the same): why.
@@ -70,6 +71,10 @@ NOT_A_TYPE = {
     ("training/dry_run.py", "text"): "the column of a plan without data",
     ("serving/decisions_route.py", "text"): "a key of OpenAI's parts of messages",
     ("serving/decisions_route.py", "image"): "the word for pictures of MIME and of System One",
+    ("serving/media_route.py", "audio"): "the word for sounds of MIME",
+    ("serving/media_route.py", "image"): "the word for pictures of MIME",
+    ("serving/media_route.py", "text"): "a key of OpenAI's transcriptions",
+    ("serving/text_route.py", "text"): "a key of OpenAI's completions",
     ("training/stage.py", "date"): "a key of provenance.json",
 }
 

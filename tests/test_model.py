@@ -58,15 +58,15 @@ def test_states_depend_neither_on_what_else_is_asked_nor_on_neighbours_nor_on_pa
     made = model(trunk, given)
     store = worlds.store_of(made, table())
     causal = given == "causal"
-    for shown, ask in ((["title", "day"], ["kind"]), (["price", "day"], ["title"])):
-        others = [name for name in TYPES if name not in shown]
-        plain = worlds.batch(store, range(12), shown, ask, given_causal=causal)
-        more = worlds.batch(store, range(12), shown, others, given_causal=causal)
-        apart = worlds.batch(store, range(12), shown, ask, given_causal=causal, apart=True)
-        few = worlds.batch(store, [8, 3], shown, ask, given_causal=causal)
+    for visible, ask in ((["title", "day"], ["kind"]), (["price", "day"], ["title"])):
+        others = [name for name in TYPES if name not in visible]
+        plain = worlds.batch(store, range(12), visible, ask, given_causal=causal)
+        more = worlds.batch(store, range(12), visible, others, given_causal=causal)
+        apart = worlds.batch(store, range(12), visible, ask, given_causal=causal, apart=True)
+        few = worlds.batch(store, [8, 3], visible, ask, given_causal=causal)
         assert len(plain.layout.doc_BT) < 12 == len(apart.layout.doc_BT), "the documents share sequences"
         for other in (more, apart, few):
-            assert_same_states(made, plain, other, [*shown, *ask])
+            assert_same_states(made, plain, other, [*visible, *ask])
 
 
 @every_given
@@ -167,8 +167,8 @@ def test_later_characters_move_no_earlier_slot(trunk: Any, given: str) -> None:
     for end in ("", "never", "你好"):
         store = worlds.store_of(made, {"title": [title[:9] + end], "kind": ["a"]})
         asked = worlds.batch(store, [0], ["kind"], ["title"], given_causal=given == "causal")
-        shown = worlds.batch(store, [0], ["title"], ["kind"], given_causal=given == "causal")
-        states[end] = [worlds.states_by_document(made, b)[0, "title"] for b in (asked, shown)]
+        visible = worlds.batch(store, [0], ["title"], ["kind"], given_causal=given == "causal")
+        states[end] = [worlds.states_by_document(made, b)[0, "title"] for b in (asked, visible)]
     for end in ("never", "你好"):
         torch.testing.assert_close(states[end][0][:10], states[""][0][:10], **TOLERANCE)
         assert (states[end][0][10] - states["never" if end == "你好" else "你好"][0][10]).abs().max() > 1e-3
@@ -199,24 +199,24 @@ def test_causal_given_columns_see_only_those_before_and_an_answer_sees_all(trunk
 def test_the_decoding_loop_computes_what_training_does(trunk: Any, given: str) -> None:
     made = model(trunk, given)
     rows = table()
-    shown = ["title", "day", "picture"]
+    visible = ["title", "day", "picture"]
     store = worlds.store_of(made, rows)
-    batch = worlds.batch(store, range(12), shown, ["kind", "price"], given_causal=given == "causal")
+    batch = worlds.batch(store, range(12), visible, ["kind", "price"], given_causal=given == "causal")
     with torch.inference_mode():
         h = made.network.encode(batch).h_ND
         pooled = _pooled_naively(h, batch)
         for ask, read in batch.reads["predict"].items():
             sides = worlds.Sides.of(made, ask)
             logits = sides.logits(torch.cat([h[read.flat_r], pooled[read.doc_r]], dim=1))
-            answers = made.answer(rows, ask, shown)
+            answers = made.answer(rows, ask, visible)
             for i, doc in enumerate(read.doc_r.tolist()):
-                found = answers[int(batch.row[doc])]
+                predicted = answers[int(batch.row[doc])]
                 if ask == "kind":
                     trained = dict(zip(sides.classes, logits[i].softmax(-1).tolist(), strict=True))
-                    assert found.probability == pytest.approx(trained, abs=1e-5)
+                    assert predicted.probability == pytest.approx(trained, abs=1e-5)
                 else:
                     mean = float(sides.bars.mean(logits[i : i + 1]))
-                    assert found.value == pytest.approx(sides.centre + sides.scale * mean, rel=1e-3, abs=1e-2)
+                    assert predicted.value == pytest.approx(sides.centre + sides.scale * mean, rel=1e-3, abs=1e-2)
 
 
 def _pooled_naively(h: torch.Tensor, batch: Any) -> torch.Tensor:
@@ -293,8 +293,8 @@ def test_the_first_step_of_a_drawing_is_the_trained_denoiser(trunk: Any, monkeyp
         patches = sides.head(made.network.encode(batch).h_ND[batch.reads["predict"]["picture"].flat_r])
     expected = (sides.pixels(patches.view(3, sides.grid.count, -1)).clamp(-1, 1) + 1) * 127.5
     drawn = made.answer(rows, "picture", ["kind", "title"], Sampling(steps=1))
-    for found, pixels in zip(drawn, expected, strict=True):
-        assert np.abs(found.value - pixels[0].numpy()).max() <= 0.51, "rounded to whole levels"
+    for result, pixels in zip(drawn, expected, strict=True):
+        assert np.abs(result.value - pixels[0].numpy()).max() <= 0.51, "rounded to whole levels"
 
 
 @every_trunk
@@ -335,11 +335,11 @@ def test_a_batch_that_lacks_a_column_has_its_losses_of_nothing_and_reaches_its_p
     made = model(trunk)
     network, store = made.network.train(), worlds.store_of(made, table())
 
-    def run(columns: list[str], shown: list[str], ask: list[str]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    def run(columns: list[str], visible: list[str], ask: list[str]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         objectives = [worlds.objective(store), worlds.objective(store, "contrast")]
         objectives[0].columns = objectives[1].columns = columns
         network.zero_grad(set_to_none=True)
-        losses = worlds.learner(made, *objectives)(worlds.batch(store, [0, 3, 4], shown, ask))
+        losses = worlds.learner(made, *objectives)(worlds.batch(store, [0, 3, 4], visible, ask))
         sum(loss.sum for loss in losses.values()).backward()
         return losses, {name: p.grad for name, p in network.named_parameters()}
 

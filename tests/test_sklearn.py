@@ -55,15 +55,15 @@ def test_a_frame_of_every_type_with_gaps(tmp_path: Path) -> None:
         "age": "number", "note": "text", "day": "date", "kind": "category"
     }  # fmt: skip
     assert judge.score(table, label) > 0.9
-    found = judge.predict_proba(table)
-    assert found.shape == (120, 2) and np.allclose(found.sum(1), 1)
-    assert (judge.predict(table) == judge.classes_[found.argmax(1)]).all()
+    result = judge.predict_proba(table)
+    assert result.shape == (120, 2) and np.allclose(result.sum(1), 1)
+    assert (judge.predict(table) == judge.classes_[result.argmax(1)]).all()
     unknown = judge.predict_proba(pd.DataFrame(None, index=[0, 1], columns=table.columns, dtype=object))
     assert np.allclose(unknown[0], unknown[1]) and np.isfinite(unknown).all()
 
     judge.model_.save(tmp_path / "model")  # the same answers as a folder, for every verb
     answers = onetrunk.predict(str(tmp_path / "model"), table, quiet=True)
-    assert answers is not None and np.allclose(answers["label_p_yes"], found[:, 1], atol=1e-5)
+    assert answers is not None and np.allclose(answers["label_p_yes"], result[:, 1], atol=1e-5)
 
 
 def test_pickles_and_clones() -> None:

@@ -61,14 +61,14 @@ def started(folder: Path, at_torch: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def test_the_first_line_comes_before_what_is_slow(tmp_path: Path) -> None:
-    found = started(tmp_path, "sys.exit('PyTorch comes now')")
-    assert found.stderr.decode() == "Reading data.csv ...\nPyTorch comes now\n"
+    done = started(tmp_path, "sys.exit('PyTorch comes now')")
+    assert done.stderr.decode() == "Reading data.csv ...\nPyTorch comes now\n"
 
 
 def test_ctrl_c_while_the_program_starts(tmp_path: Path) -> None:
-    found = started(tmp_path, "os.kill(os.getpid(), signal.SIGINT)")
-    assert (found.returncode, found.stdout) == (130, b"")
-    assert found.stderr.decode() == "Reading data.csv ...\nonetrunk: stopped.\n"
+    done = started(tmp_path, "os.kill(os.getpid(), signal.SIGINT)")
+    assert (done.returncode, done.stdout) == (130, b"")
+    assert done.stderr.decode() == "Reading data.csv ...\nonetrunk: stopped.\n"
 
 
 def test_ctrl_c_ends_the_process_at_once(tmp_path: Path) -> None:
@@ -89,19 +89,19 @@ def test_ctrl_c_ends_the_process_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_answers_are_the_same_in_every_encoding(place: Path, encoding: str) -> None:
-    found = run(place, "predict", "模型", "data.csv", "--json", **ENCODINGS[encoding])
-    assert found.returncode == 0, found.stderr
-    assert b"Traceback" not in found.stderr
-    written = found.stdout.decode("gb18030" if encoding == "gb18030" else "utf-8")
+    done = run(place, "predict", "模型", "data.csv", "--json", **ENCODINGS[encoding])
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    written = done.stdout.decode("gb18030" if encoding == "gb18030" else "utf-8")
     expected = onetrunk.load(place / "模型").predict(str(place / "data.csv"))
     assert [json.loads(line)["房价"] for line in written.splitlines()] == expected["房价"].tolist()
     assert ("高" in written) == (encoding not in ("ascii", "plain C"))
 
 
 def test_a_table_of_answers_where_the_terminal_lacks_their_signs(place: Path) -> None:
-    found = run(place, "predict", "模型", "data.csv", PYTHONIOENCODING="ascii", COLUMNS="20", NO_COLOR="1")
-    assert found.returncode == 0, found.stderr
-    assert rb"\u9ad8" in found.stdout
+    done = run(place, "predict", "模型", "data.csv", PYTHONIOENCODING="ascii", COLUMNS="20", NO_COLOR="1")
+    assert done.returncode == 0, done.stderr
+    assert rb"\u9ad8" in done.stdout
 
 
 def test_escapes_of_json() -> None:
@@ -115,8 +115,8 @@ def test_closed_streams(place: Path, closed: str) -> None:
     """What is opened next must not get the number of a closed one: what is printed would be written there."""
     before = (place / "data.csv").read_bytes()
     command = f'exec "{sys.executable}" -m onetrunk predict 模型 data.csv --out answers.jsonl {closed}'
-    found = run(place, command=["sh", "-c", command])
-    assert found.returncode == 0, found.stderr
+    done = run(place, command=["sh", "-c", command])
+    assert done.returncode == 0, done.stderr
     assert (place / "data.csv").read_bytes() == before
     answers = (place / "answers.jsonl").read_text(encoding="utf-8").splitlines()
     assert len([json.loads(line) for line in answers]) == 80
@@ -124,7 +124,7 @@ def test_closed_streams(place: Path, closed: str) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
 def test_a_full_disk_behind_standard_output(place: Path) -> None:
-    found = run(place, command=["sh", "-c", f'"{sys.executable}" -m onetrunk predict 模型 data.csv --json > /dev/full'])
-    assert found.returncode == 6
-    assert "onetrunk: The result cannot be printed" in found.stderr.decode()
-    assert "Traceback" not in found.stderr.decode()
+    done = run(place, command=["sh", "-c", f'"{sys.executable}" -m onetrunk predict 模型 data.csv --json > /dev/full'])
+    assert done.returncode == 6
+    assert "onetrunk: The result cannot be printed" in done.stderr.decode()
+    assert "Traceback" not in done.stderr.decode()

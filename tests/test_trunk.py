@@ -46,11 +46,11 @@ def test_attention_is_what_the_rule_says(kv_heads: int, seed: int) -> None:
     torch.nn.init.uniform_(layer.k_norm.weight, 0.5, 2)
     p, x = layout(seed), torch.randn(B, T, WIDTH)
     with torch.no_grad():
-        found = layer(x, p, Rotary(HEAD, 100.0)(p.pos_BT))
+        result = layer(x, p, Rotary(HEAD, 100.0)(p.pos_BT))
         for b in range(B):
             for t in range(T):
                 expected = slowly(layer, x[b], p, b, t, kv_heads)
-                torch.testing.assert_close(found[b, t], expected, rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(result[b, t], expected, rtol=1e-4, atol=1e-5)
 
 
 def slowly(layer: Attention, x_TD: Tensor, p: Layout, b: int, t: int, kv_heads: int) -> Tensor:
@@ -143,11 +143,11 @@ def test_the_cache_is_exact_whatever_the_block(options: dict) -> None:
     there = torch.ones(B, T, dtype=torch.bool)
     with torch.no_grad():
         whole = trunk(x, p)
-        cache, found = trunk.start_cache(B, worlds.CPU), []
+        cache, collected = trunk.start_cache(B, worlds.CPU), []
         for part in (slice(0, 4), slice(4, T)):
             h, cache = trunk.extend(x[:, part], p.pos_BT[:, part], there[:, part], cache, causal=True, keep=True)
-            found.append(h)
-    torch.testing.assert_close(torch.cat(found, 1), whole, atol=1e-5, rtol=1e-5)
+            collected.append(h)
+    torch.testing.assert_close(torch.cat(collected, 1), whole, atol=1e-5, rtol=1e-5)
 
 
 def test_more_positions_than_were_learnt_are_refused() -> None:

@@ -38,14 +38,14 @@ def test_what_functions_return_is_known_outside(tmp_path: Path) -> None:
     lines = ["import onetrunk", *(f"reveal_type({call})" for call in RESULTS), 'onetrunk.load("m").predct("x")']
     (tmp_path / "program.py").write_text("\n".join(lines) + "\n")
     (tmp_path / "mypy.ini").write_text(SETTINGS)
-    found = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "--cache-dir", "cache", "program.py"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(onetrunk.__file__).parents[1])},
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    revealed = re.findall(r'note: Revealed type is "(.*)"', found.stdout)
-    assert revealed == list(RESULTS.values()), found.stdout + found.stderr
-    assert 'error: "Model" has no attribute "predct"' in found.stdout
+    revealed = re.findall(r'note: Revealed type is "(.*)"', done.stdout)
+    assert revealed == list(RESULTS.values()), done.stdout + done.stderr
+    assert 'error: "Model" has no attribute "predct"' in done.stdout
 
 
 def test_one_name_is_a_list_of_one() -> None:

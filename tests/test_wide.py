@@ -12,16 +12,20 @@ import torch.nn.functional as F
 import worlds
 from scipy import optimize, sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import Ridge
 
 import onetrunk
 from onetrunk.data.ngrams import character_ngrams, word_ngrams
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.inference.wide_outputs import add_wide
+from onetrunk.model.wide import WideReadout
 from onetrunk.training import beside_wide
 from onetrunk.training.context import RunContext
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.wide import fit_wide, wide_rows
+from onetrunk.training.wide.features import design_of, learn_features, shape_of
+from onetrunk.training.wide.linear import fit_linear, set_linear
 
 TEXTS = ["the red boat", "a green tree", "the boat is red", "green, green tree!", "一只白猫", "白猫和黑狗"] * 12
 
@@ -196,3 +200,37 @@ def test_many_rows_are_sampled_and_the_others_are_answered(monkeypatch: pytest.M
     others = np.setdiff1d(np.arange(72), learnt)
     np.testing.assert_array_equal(store.wide["label"][others], answered.wide["label"][others])
     np.testing.assert_array_equal(store.wide["label"][learnt], fit.held_out)
+
+
+def test_texts_are_seen_by_the_kind_of_ngrams_that_tells_more() -> None:
+    """Words that end alike are different words: of these characters tell all, and words nothing."""
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("bcdfghjklm"), 6)) for _ in range(400)]
+    label = [int(x) for x in rng.integers(0, 2, 400)]
+    notes = [f"{words[i]}{'xa' if y else 'zo'} {words[i // 2]}" for i, y in enumerate(label)]
+    table = {"note": notes, "label": [str(y) for y in label]}
+    made = worlds.model(table, {"note": "text", "label": "category"}, awake=False)
+    fitted = fit_wide(wide_rows(worlds.store_of(made, table), ["note"], "label", np.arange(400)))
+    column = fitted.readout.column("note")
+    used = {kind: bool(getattr(column, f"weight{i}").any()) for i, kind in enumerate(column.kinds)}
+    assert fitted.chosen["of texts"] == "characters" and used == {"words": False, "characters": True}
+
+
+def test_the_linear_part_is_scikit_learns_on_standardised_numbers() -> None:
+    """Years, far from 0, of which some are missing: as a pipeline that fills in the mean and says where it did."""
+    rng = np.random.default_rng(0)
+    year = rng.normal(2000, 3, 200)
+    year[::10] = np.nan
+    price = 5 * np.nan_to_num(year - 2000, nan=1.5) + rng.normal(0, 1, 200)
+    table = {"year": [None if np.isnan(y) else float(y) for y in year], "price": price.tolist()}
+    made = worlds.model(table, {"year": "number", "price": "number"}, awake=False)
+    rows = wide_rows(worlds.store_of(made, table), ["year"], "price", np.arange(200))
+    readout = WideReadout(shape_of(rows, 1))
+    learn_features(readout, rows, 0)
+    design = design_of(readout, rows)
+    set_linear(readout, rows, design, fit_linear(design.x, rows.target, rows.weight, 0, 1.0))
+    found = readout.linear_and_numbers(rows.features, rows.present, 200)[0].numpy()[:, 0]
+    x = np.asarray(design.x.todense())
+    assert np.abs(x[:, design.scale != 1].mean(0)).max() < 1e-3, "numbers are around 0"
+    expected = Ridge(1.0, solver="lsqr", tol=1e-6).fit(x, rows.target).predict(x)
+    assert np.allclose(found, expected, atol=2e-3)

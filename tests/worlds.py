@@ -180,11 +180,11 @@ def _first(answer: Any, truth: Any) -> bool:
 def _waves(channels: int = 1) -> list[Any]:
     """Twelve waves of eight points, each of its own height, length and phase."""
     t = np.arange(8)
-    found = [
+    result = [
         np.stack([(i + 1) * np.sin(t * (0.5 + 0.1 * i) + c) + i / 3 for c in range(channels)], axis=1)
         for i in range(12)
     ]
-    return [x[:, 0].tolist() if channels == 1 else x.tolist() for x in found]
+    return [x[:, 0].tolist() if channels == 1 else x.tolist() for x in result]
 
 
 def _close(answer: Any, truth: Any) -> bool:
@@ -404,19 +404,19 @@ def batch(store: Store, rows: Sequence[int], given: Sequence[str], ask: Sequence
     return assemble({"predict": group(store, rows, given, ask, masked)}, store, **{"augment": False, **rest})
 
 
-def states_by_document(made: Model, found: Batch) -> dict[tuple[int, str], torch.Tensor]:
+def states_by_document(made: Model, result: Batch) -> dict[tuple[int, str], torch.Tensor]:
     """The trunk's states of each column in each document, (row, column) to [t, D], in order."""
     with torch.inference_mode():
-        h = made.network.encode(found).h_ND
-    T = found.layout.doc_BT.shape[1]
-    doc = found.layout.doc_BT.flatten()
-    gather = found.gather_N if found.gather_N is not None else torch.arange(doc.numel())
+        h = made.network.encode(result).h_ND
+    T = result.layout.doc_BT.shape[1]
+    doc = result.layout.doc_BT.flatten()
+    gather = result.gather_N if result.gather_N is not None else torch.arange(doc.numel())
     out, first = {}, 0
-    for name, embed in found.embeds.items():
+    for name, embed in result.embeds.items():
         n = len(embed.role_n)
         where = ((gather >= first) & (gather < first + n)).nonzero()[:, 0]
         for d in doc[where].unique().tolist():
-            out[int(found.row[d]), name] = h[where[doc[where] == d]]
+            out[int(result.row[d]), name] = h[where[doc[where] == d]]
         first += n
-    assert T * len(found.layout.doc_BT) == len(h)
+    assert T * len(result.layout.doc_BT) == len(h)
     return out

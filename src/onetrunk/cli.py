@@ -64,7 +64,7 @@ def _app() -> typer.Typer:
     )
 
     @app.callback(invoke_without_command=True)
-    def version(show: bool = typer.Option(False, "--version", "-V", help="Print the version.")) -> None:
+    def version(show: bool = typer.Option(False, "--version", "-V", help="print the version.")) -> None:
         if show:
             print(f"onetrunk {__version__}")
             raise typer.Exit
@@ -84,7 +84,7 @@ def _command(verb: Callable[..., Any]) -> Callable[..., None]:
         "as_json",
         inspect.Parameter.KEYWORD_ONLY,
         annotation=bool,
-        default=typer.Option(False, "--json", help="Print the result as JSON, for machines; nothing else."),
+        default=typer.Option(False, "--json", help="print only the result, as JSON."),
     )
 
     def command(as_json: bool, **values: Any) -> None:
@@ -139,8 +139,23 @@ def _parameter(parameter: inspect.Parameter, hint: Any, text: str) -> inspect.Pa
         kind = str if hint is Any else kind
     else:
         required = parameter.default is inspect.Parameter.empty
-        default = typer.Option(... if required else parameter.default, flag, help=text, show_default=not required)
+        default = typer.Option(
+            ... if required else parameter.default,
+            flag,
+            help=text,
+            show_default=not required,
+            metavar=_metavar(parameter.name, hint),
+        )
     return parameter.replace(annotation=kind, default=default, kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+def _metavar(name: str, hint: Any) -> str | None:
+    """How a value that is several is written; None where the type says it."""
+    if "dict" in str(hint):
+        return "NAME=VALUE,..."
+    if "list" in str(hint):
+        return "KEY=VALUE" if name == "settings" else "NAME,..."
+    return None
 
 
 def _plain(hint: Any) -> Any:
@@ -195,6 +210,8 @@ def _documentation(verb: Callable[..., Any]) -> tuple[str, dict[str, str], str]:
     arguments = rest.partition("\n\nReturns:")[0]
     lines = [line.strip() for line in examples.splitlines() if line.strip()]
     epilog = "\n\n".join(["Examples:", *lines])
+    summary = re.sub(r"(?<!\n)\n(?!\n)", " ", summary)  # a paragraph is one line, which the terminal breaks
+    arguments = re.sub(r"(DataFrame|dataset), ", "", arguments)  # which only Python has
     return summary, dict(re.findall(r"^\s*(\w+): (.*)$", arguments, re.MULTILINE)), epilog
 
 

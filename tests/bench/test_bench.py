@@ -58,26 +58,26 @@ def test_list_names_every_comparison_with_one_line(capsys: pytest.CaptureFixture
 
 
 def test_a_plain_run_is_printed_and_kept(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = printed(capsys, "fake", "--seed", "1")
-    assert set(KEYS) <= set(found)
-    assert (found["name"], found["ours"], found["rival"], found["difference"]) == ("fake", 1.875, 0.75, 1.125)
-    assert found["seed"] == 1 and found["also"] == {"part": "test", "size": "nano", "members": 2, "rows": 3}
-    assert json.loads((fake / "fake.json").read_text()) == found
+    output = printed(capsys, "fake", "--seed", "1")
+    assert set(KEYS) <= set(output)
+    assert (output["name"], output["ours"], output["rival"], output["difference"]) == ("fake", 1.875, 0.75, 1.125)
+    assert output["seed"] == 1 and output["also"] == {"part": "test", "size": "nano", "members": 2, "rows": 3}
+    assert json.loads((fake / "fake.json").read_text()) == output
 
 
 @pytest.mark.parametrize("trial", [["--split", "val"], ["--set", "size=tiny"], ["--no-rival"]])
 def test_a_trial_is_not_kept(fake: Path, capsys: pytest.CaptureFixture[str], trial: list[str]) -> None:
-    found = printed(capsys, "fake", *trial)
+    output = printed(capsys, "fake", *trial)
     assert not fake.exists()
-    assert (found["rival"] is None) == (trial == ["--no-rival"])
-    assert found["also"]["part"] == ("val" if "val" in trial else "test")
-    assert found["also"]["size"] == ("tiny" if "size=tiny" in trial else "nano")
+    assert (output["rival"] is None) == (trial == ["--no-rival"])
+    assert output["also"]["part"] == ("val" if "val" in trial else "test")
+    assert output["also"]["size"] == ("tiny" if "size=tiny" in trial else "nano")
 
 
 def test_absent_data_are_said_and_no_failure(fake: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("ONETRUNK_DATA", str(tmp_path / "nowhere"))
-    found = printed(capsys, "fake")
-    assert set(found) == {"name", "absent"} and "ONETRUNK_DATA" in found["absent"]
+    output = printed(capsys, "fake")
+    assert set(output) == {"name", "absent"} and "ONETRUNK_DATA" in output["absent"]
     assert not fake.exists()
 
 
@@ -117,18 +117,18 @@ def test_classes_are_compared_on_the_same_rows_with_the_baseline_at_full_strengt
         "finetune": {"steps": 2, "documents": 16},
     }
     run = Run("fake", "test", 0, [], True, tmp_path / "run", ignore)
-    found = compare_classes(
+    result = compare_classes(
         run, settings, ask="y", metric="auc", rival=Rival("boosting", gradient_boosting), read=lambda _: table
     )
     # An independent fit: codes of the colours, and x as the number it is.
     features = np.stack([np.array([["blue", "green", "red"].index(c) for c in table["colour"]]), x], axis=1)
     fitted = HistGradientBoostingClassifier(random_state=0).fit(features[part == "train"], y[part == "train"])
     expected = roc_auc_score(y[part == "test"] == "yes", fitted.predict_proba(features[part == "test"])[:, 1])
-    assert found.rival == pytest.approx(expected, abs=1e-9)
-    assert found.split["rows"] == {"train": 120, "val": 40, "test": 80}
-    assert found.interval[0] <= found.ours <= found.interval[1]
-    low, high = found.also["difference_interval"]
-    assert low <= found.ours - found.rival <= high
+    assert result.rival == pytest.approx(expected, abs=1e-9)
+    assert result.split["rows"] == {"train": 120, "val": 40, "test": 80}
+    assert result.interval[0] <= result.ours <= result.interval[1]
+    low, high = result.also["difference_interval"]
+    assert low <= result.ours - result.rival <= high
 
 
 def test_speeds_are_medians_of_alternating_processes_and_a_ratio(tmp_path: Path) -> None:
@@ -136,12 +136,12 @@ def test_speeds_are_medians_of_alternating_processes_and_a_ratio(tmp_path: Path)
 
     run = Run("fake", "test", 0, [], True, tmp_path, ignore)
     sides = {"ours": {"call": "builtins:dict", "x": 3.0}, "theirs": {"call": "builtins:dict", "x": 2.0}}
-    found = alternate(run, sides, 2)
-    assert [len(each) for each in found.values()] == [2, 2] and found["ours"][0]["whole_seconds"] > 0
-    assert len({one["place"] for each in found.values() for one in each}) == 4
-    found["ours"][0]["x"] = 5.0
-    more = figures(found, "x", "tokens/s", faster_is_more=True, split={})
-    less = figures(found, "x", "seconds", faster_is_more=False, split={})
+    seconds = alternate(run, sides, 2)
+    assert [len(each) for each in seconds.values()] == [2, 2] and seconds["ours"][0]["whole_seconds"] > 0
+    assert len({one["place"] for each in seconds.values() for one in each}) == 4
+    seconds["ours"][0]["x"] = 5.0
+    more = figures(seconds, "x", "tokens/s", faster_is_more=True, split={})
+    less = figures(seconds, "x", "seconds", faster_is_more=False, split={})
     assert (more.ours, more.rival, more.rival_name, more.ratio, less.ratio) == (4.0, 2.0, "theirs", 2.0, 0.5)
     assert more.interval == [3.0, 5.0]
 
@@ -156,10 +156,10 @@ def test_a_plan_stands_beside_what_was_measured(monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr(speed, "alternate", told)
     settings = ["widths=[64]", "contexts=[256, 1024]"]
-    found = scale.compare(Run("scale", "test", 0, settings, True, tmp_path, ignore))
-    assert found.ours == pytest.approx(0.2) and found.interval == pytest.approx([0.1, 0.3])
-    assert found.also["worst_errors"] == pytest.approx({"seconds": -0.3, "peak_gb": -0.1})
-    point = found.also["width 64, context 256"]
+    result = scale.compare(Run("scale", "test", 0, settings, True, tmp_path, ignore))
+    assert result.ours == pytest.approx(0.2) and result.interval == pytest.approx([0.1, 0.3])
+    assert result.also["worst_errors"] == pytest.approx({"seconds": -0.3, "peak_gb": -0.1})
+    point = result.also["width 64, context 256"]
     assert point["tokens_per_s"] == 2048 and point["seconds_planned"] == pytest.approx(2.2)
-    points = {(64, context): found.also[f"width 64, context {context}"] for context in (256, 1024)}
+    points = {(64, context): result.also[f"width 64, context {context}"] for context in (256, 1024)}
     assert scale.picture(points).startswith(b"\x89PNG")

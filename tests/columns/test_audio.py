@@ -158,9 +158,9 @@ def test_written_wav_files_are_read_by_others() -> None:
 
 
 def test_shown_as_a_player_and_a_picture() -> None:
-    shown = Audio().show((RATE, CHIRP))
-    assert shown.keys() == {"wav", "png"} and base64.b64decode(shown["png"]).startswith(b"\x89PNG")
-    assert len(open_audio(base64.b64decode(shown["wav"]))[1]) == len(CHIRP)
+    visible = Audio().show((RATE, CHIRP))
+    assert visible.keys() == {"wav", "png"} and base64.b64decode(visible["png"]).startswith(b"\x89PNG")
+    assert len(open_audio(base64.b64decode(visible["wav"]))[1]) == len(CHIRP)
     assert "not a readable" in Audio().show(b"no")["text"]
 
 
@@ -181,8 +181,8 @@ def test_every_recording_is_brought_to_one_loudness(rate: int) -> None:
 # -- spectra -------------------------------------------------------------------------------------------------
 def test_log_mel_agrees_with_scipys_short_time_transform() -> None:
     mel = LogMel(RATE, 32)
-    found = mel(CHIRP)
-    assert found.shape == (50, 32) and mel.hop == 80 and mel.size == 256
+    result = mel(CHIRP)
+    assert result.shape == (50, 32) and mel.hop == 80 and mel.size == 256
     padded = np.pad(CHIRP, (128, 128))
     window = signal.get_window("hann", 256)
     frames = np.stack([padded[80 * i : 80 * i + 256] * window for i in range(50)])
@@ -190,7 +190,7 @@ def test_log_mel_agrees_with_scipys_short_time_transform() -> None:
     _, _, other = signal.stft(CHIRP, RATE, "hann", 256, 176, boundary="zeros", padded=False, scaling="spectrum")
     np.testing.assert_allclose((np.abs(other.T[:45]) * 2) ** 2, power[:45], atol=1e-6)
     expected = np.log(power @ mel.filters.T + 1e-8)
-    np.testing.assert_allclose(found, expected, atol=2e-3)
+    np.testing.assert_allclose(result, expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 22_050])
@@ -328,14 +328,14 @@ def test_gain_noise_and_masks_do_what_they_say() -> None:
     exact = sides.encode(values[0])["mel"].astype(np.float32).reshape(-1, 64)
     across = np.linspace(-1, 1, 64)
     shapes = np.stack([np.ones(64), across, 2 * across**2 - 1], axis=1)
-    found = []
+    collected = []
     for f in frames:
         change = (f - exact) * sides.scale * 10 / np.log(10)
         assert np.abs(change - change[0]).max() < 0.05, "all frames alike"
         decibels, *_ = np.linalg.lstsq(shapes, change[0])
         assert np.abs(shapes @ decibels - change[0]).max() < 0.05
-        found.append(decibels)
-    assert np.abs(found).max() <= 6.05 and (np.ptp(found, axis=0) > 9).all(), "loudness, slope and curve"
+        collected.append(decibels)
+    assert np.abs(collected).max() <= 6.05 and (np.ptp(collected, axis=0) > 9).all(), "loudness, slope and curve"
     quiet = np.where(np.arange(8000) < 4000, values[0][1], 1e-4).astype(np.float32)
     sides, frames = augmented([(RATE, quiet)] * 60, noise=0.5)
     exact = sides.encode((RATE, quiet))["mel"].astype(np.float32).reshape(-1, 64)
@@ -401,8 +401,8 @@ def test_a_denoiser_that_knows_the_sound_speaks_it(steps: int) -> None:
     assert taken == steps
     for answer in sides.finish(state):
         assert open_audio(answer.value)[0] == RATE
-        found = sides.measure([answer], [truth])
-        assert found["mel_cepstral_distortion"] < 4 and found["length_error"] == 0
+        metrics = sides.measure([answer], [truth])
+        assert metrics["mel_cepstral_distortion"] < 4 and metrics["length_error"] == 0
 
 
 @torch.inference_mode()

@@ -90,8 +90,8 @@ def test_odd_boxes_are_counted_in_the_ledger_with_plain_reasons() -> None:
     )
     ledger = Ledger()
     store = encode(table, list(made.columns.values()), made.network.encoders, ledger)
-    found = {entry["reason"]: entry["count"] for entry in ledger.as_json() if entry["column"] == "boxes"}
-    assert found == {
+    result = {entry["reason"]: entry["count"] for entry in ledger.as_json() if entry["column"] == "boxes"}
+    assert result == {
         "expected a list of boxes, found str": 1,
         "boxes of a class unseen in training": 1,
         "boxes without a size": 1,
@@ -219,10 +219,10 @@ def test_missing_pictures_have_empty_answers_beside_others() -> None:
     table = {"image": [worlds._picture(i) for i in range(4)], "boxes": [worlds._scene(i) for i in range(4)]}
     made = worlds.model(table, {"image": "image", "boxes": "boxes"}, options={"boxes": {"min_score": 0.005}})
     pictures = [table["image"][0], None, table["image"][2]]
-    found = made.answer({"image": pictures}, "boxes", ["image"])
-    assert found[1].value == [] and found[0].value and found[2].value
+    answers = made.answer({"image": pictures}, "boxes", ["image"])
+    assert answers[1].value == [] and answers[0].value and answers[2].value
     alone = made.answer({"image": pictures[2:]}, "boxes", ["image"])
-    assert alone[0].value == found[2].value
+    assert alone[0].value == answers[2].value
     assert [a.value for a in made.answer({"image": [None, None]}, "boxes", ["image"])] == [[], []]
 
 

@@ -102,8 +102,8 @@ def test_an_unseen_class_is_shown_as_unknown_and_never_trained_on() -> None:
     sides = fitted(list("abab"), balance=True)
     content = worlds.content_of(sides, ["a", "new", "b"])
     assert sides.dropped(content) == {"classes unseen in training": 1}
-    shown = sides.embed(worlds.tensors(sides.segment(content, Role.GIVEN, worlds.keys(3)).content))
-    torch.testing.assert_close(shown[1], sides.unknown)
+    visible = sides.embed(worlds.tensors(sides.segment(content, Role.GIVEN, worlds.keys(3)).content))
+    torch.testing.assert_close(visible[1], sides.unknown)
     asked = sides.segment(content, Role.ASKED, worlds.keys(3))
     assert asked.targets["w"].tolist() == [1, 0, 1]
     h = torch.randn(3, 2 * WIDTH, requires_grad=True)
@@ -114,8 +114,8 @@ def test_an_unseen_class_is_shown_as_unknown_and_never_trained_on() -> None:
 def test_training_shows_unknown_now_and_then_so_that_it_is_learnt() -> None:
     sides = fitted(list("ab"))
     content = worlds.content_of(sides, ["a"] * 5000)
-    shown = [sides.segment(content, Role.GIVEN, worlds.keys(5000), x).content["id"] for x in (True, False)]
-    assert 0.015 < (shown[0] == -1).mean() < 0.025 and not (shown[1] == -1).any()
+    visible = [sides.segment(content, Role.GIVEN, worlds.keys(5000), x).content["id"] for x in (True, False)]
+    assert 0.015 < (visible[0] == -1).mean() < 0.025 and not (visible[1] == -1).any()
 
 
 @torch.inference_mode()
@@ -145,8 +145,8 @@ def test_metrics_are_scikit_learns_and_count_the_unseen() -> None:
     sides = fitted(list("abc"))
     truths = ["a", "b", "b", "c", "new"]
     guesses = ["a", "b", "c", "c", "a"]
-    found = sides.measure([Answer(g, {c: float(c == g) for c in "abc"}) for g in guesses], truths)
-    assert found["accuracy"] == pytest.approx(accuracy_score(truths, guesses)) and found["unseen"] == 1
+    metrics = sides.measure([Answer(g, {c: float(c == g) for c in "abc"}) for g in guesses], truths)
+    assert metrics["accuracy"] == pytest.approx(accuracy_score(truths, guesses)) and metrics["unseen"] == 1
     assert sides.per_row([Answer(g) for g in guesses], truths).tolist() == [1, 1, 0, 1, 0]
 
 

@@ -77,10 +77,10 @@ def test_it_renders_what_transformers_renders(text: str, turns: list[dict[str, s
     ],
 )
 def test_what_costs_or_reaches_too_much_is_refused(text: str) -> None:
-    template, begun = ChatTemplate(text, {}), time.monotonic()
+    template, started = ChatTemplate(text, {}), time.monotonic()
     with pytest.raises(BadValueError, match="the model's own chat template does not take"):
         template.render(CONVERSATION, True)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("text", ["{% for %}", "{{ unclosed", "{% include 'x' %", "a" * 200_001])

@@ -183,10 +183,10 @@ def test_knowledge_round_trip() -> None:
 def test_metrics_are_in_days() -> None:
     sides = fitted(DAYS, build=False)
     truths = ["2024-01-01", dt.date(2024, 1, 5)]
-    found = [Answer(dt.date(2024, 1, 2)), Answer(dt.date(2024, 1, 2))]
-    assert sides.per_row(found, truths).tolist() == [1, 3]
+    answers = [Answer(dt.date(2024, 1, 2)), Answer(dt.date(2024, 1, 2))]
+    assert sides.per_row(answers, truths).tolist() == [1, 3]
     pytest.importorskip("onetrunk.metrics.regression")
-    metrics = sides.measure(found, truths)
+    metrics = sides.measure(answers, truths)
     assert next(iter(metrics)) == "mae_days" and metrics["mae_days"] == pytest.approx(2)
     assert metrics["rmse_days"] == pytest.approx(np.sqrt(5))
 
@@ -239,8 +239,11 @@ def test_one_telling_value_settles_a_column_and_those_beside_it() -> None:
     ]
     alone = Table({"due": AMBIGUOUS})
     assert conventions(alone, {"due": "date"}, {}) == {"due": {}} and "date:dmy or date:mdy" in alone.notes[0]
-    said = Table({"due": AMBIGUOUS})
-    assert conventions(said, {"due": "date"}, {"due": {"order": "mdy"}}) == {"due": {"order": "mdy"}} and not said.notes
+    ambiguous = Table({"due": AMBIGUOUS})
+    assert (
+        conventions(ambiguous, {"due": "date"}, {"due": {"order": "mdy"}}) == {"due": {"order": "mdy"}}
+        and not ambiguous.notes
+    )
 
 
 def test_columns_that_say_both_are_told() -> None:

@@ -74,9 +74,9 @@ def test_a_photograph_taken_sideways_stands_upright(kind: str) -> None:
     place, exif = io.BytesIO(), Pillow.Exif()
     exif[0x0112] = 6
     Pillow.fromarray(np.kron(COLOUR, np.ones((8, 8, 1), np.uint8))).rotate(90, expand=True).save(place, kind, exif=exif)
-    found = open_image(place.getvalue())
-    assert found.size == (64, 48)
-    assert np.abs(np.asarray(found.resize((8, 6), Pillow.Resampling.BOX)).astype(int) - COLOUR).max() < 40
+    opened = open_image(place.getvalue())
+    assert opened.size == (64, 48)
+    assert np.abs(np.asarray(opened.resize((8, 6), Pillow.Resampling.BOX)).astype(int) - COLOUR).max() < 40
 
 
 def saved(image: Any, kind: str, **options: Any) -> bytes:
@@ -142,8 +142,10 @@ def test_too_many_pixels_are_refused_by_the_header_alone(monkeypatch: pytest.Mon
     ("pictures", "options", "size", "patch", "channels"),
     [
         ([np.zeros((8, 8), np.uint8)], {}, 8, 2, 1),
-        ([np.zeros((28, 20), np.uint8)], {}, 28, 4, 1),
-        ([np.zeros((300, 500), np.uint8)], {}, 64, 8, 1),
+        ([np.zeros((28, 20), np.uint8)], {}, 32, 8, 1),
+        ([np.zeros((300, 500), np.uint8)], {}, 64, 16, 1),
+        ([np.zeros((1, 1), np.uint8)], {}, 2, 2, 1),
+        ([np.zeros((48, 48), np.uint8)], {}, 48, 8, 1),
         ([COLOUR, GREY], {}, 8, 2, 3),
         ([np.zeros((8, 8), np.uint8)], {"size": 16, "patch": 4}, 16, 4, 1),
         ([np.dstack([GREY] * 3)], {}, 8, 2, 1),
@@ -200,10 +202,10 @@ def test_what_is_given_is_the_picture_and_masked_patches_are_noise() -> None:
     level = masked.content["level"].reshape(-1)
     assert set(np.unique(level)) == {0.0, 1.0} and abs((level == 0).mean() - 0.5) < 0.04
     assert np.array_equal(masked.reads, np.flatnonzero(level == 0))
-    shown, whole = (sides.grid.cut(x).reshape(-1, 4) for x in (masked.content["pixels"], exact))
-    assert np.array_equal(shown[level == 1], whole[level == 1])
+    visible, whole = (sides.grid.cut(x).reshape(-1, 4) for x in (masked.content["pixels"], exact))
+    assert np.array_equal(visible[level == 1], whole[level == 1])
     assert np.array_equal(masked.targets["patch"], whole[masked.reads])
-    noise = shown[level == 0]
+    noise = visible[level == 0]
     assert abs(noise.mean()) < 0.05 and abs(noise.std() - 1) < 0.05
 
 
@@ -322,8 +324,8 @@ def test_guidance_goes_past_what_is_led_away_from_what_is_not() -> None:
 def test_errors_are_of_pixels_from_0_to_1() -> None:
     sides = fitted([GREY], size=8, patch=2)
     black, white = np.zeros((8, 8), np.uint8), np.full((8, 8), 255, np.uint8)
-    found = sides.measure([Answer(black), Answer(white)], [white, white])
-    assert found == {"energy_score": pytest.approx(0.5)}
+    metrics = sides.measure([Answer(black), Answer(white)], [white, white])
+    assert metrics == {"energy_score": pytest.approx(0.5)}
     assert sides.per_row([Answer(black), Answer(white)], [white, white]).tolist() == [1, 0]
 
 
@@ -340,10 +342,10 @@ def test_a_copy_is_nearer_to_what_was_trained_on_than_a_true_one() -> None:
 
 @pytest.mark.parametrize("array", [GREY, COLOUR], ids=["grey", "colour"])
 def test_pictures_lie_on_a_sheet_in_rows(array: np.ndarray) -> None:
-    found = sheet([[array, array // 2], [array]])
-    assert found.shape[:2] == (2 * 7 + 1, 2 * 9 + 1) and found.dtype == np.uint8
-    assert np.array_equal(found[1:7, 1:9], array) and np.array_equal(found[1:7, 10:18], array // 2)
-    assert np.array_equal(found[8:14, 1:9], array) and (found[8:14, 10:18] == 255).all() and (found[0] == 255).all()
+    result = sheet([[array, array // 2], [array]])
+    assert result.shape[:2] == (2 * 7 + 1, 2 * 9 + 1) and result.dtype == np.uint8
+    assert np.array_equal(result[1:7, 1:9], array) and np.array_equal(result[1:7, 10:18], array // 2)
+    assert np.array_equal(result[8:14, 1:9], array) and (result[8:14, 10:18] == 255).all() and (result[0] == 255).all()
 
 
 def test_the_figure_shows_answers_above_what_is_true() -> None:
@@ -352,6 +354,6 @@ def test_the_figure_shows_answers_above_what_is_true() -> None:
     sides, axes = fitted([GREY], size=8, patch=2), Figure().add_subplot()
     black, white = np.zeros((8, 8), np.uint8), np.full((8, 8), 255, np.uint8)
     assert sides.figure([Answer(black)] * 12, [white] * 12, axes)
-    shown = axes.images[0].get_array()
+    picture = axes.images[0].get_array()
     assert [label.get_text() for label in axes.get_yticklabels()] == ["answered", "true"] * 2
-    assert [int(shown[y, 4]) for y in (4, 13, 22, 31)] == [0, 255, 0, 255]
+    assert [int(picture[y, 4]) for y in (4, 13, 22, 31)] == [0, 255, 0, 255]

@@ -101,8 +101,8 @@ def test_long_histories_are_read_by_windows_and_answered_from_their_end() -> Non
     windows, whose = sides.successive_windows(content)
     assert windows.lens.tolist() == [3, 3, 1] * 2 and whose.tolist() == [0, 0, 0, 1, 1, 1]
     segment = sides.segment(windows, Role.ASKED, worlds.keys(6))
-    shown = [START, *content.gather()["item"][:6].tolist()]
-    assert segment.content["item"][:7].tolist() == shown, "a window goes on from the step before it"
+    visible = [START, *content.gather()["item"][:6].tolist()]
+    assert segment.content["item"][:7].tolist() == visible, "a window goes on from the step before it"
     state = sides.start(worlds.context(worlds.keys(2), prompt=content))
     assert state["steps of item"][0].tolist() == rows_of(sides, "d", "e", "a", "b")
     assert len(state["seen"][0]) == 7, "what was seen long ago is not answered either"
@@ -116,11 +116,11 @@ def answered(sides: Any, histories: list[Any], sampling: Sampling | None = None)
 
 def test_what_was_seen_is_not_answered_unless_asked() -> None:
     for repeat in (False, True):
-        found = answered(fitted(repeat=repeat, top=5), [["a", "b"], ["c"], None, ["never seen"]])
-        assert [sorted(a.value) for a in found][2] == ["a", "b", "c", "d", "e"], "no history: everything"
-        seen = [set(a.value) & set(h) for a, h in zip(found, (["a", "b"], ["c"]), strict=False)]
+        result = answered(fitted(repeat=repeat, top=5), [["a", "b"], ["c"], None, ["never seen"]])
+        assert [sorted(a.value) for a in result][2] == ["a", "b", "c", "d", "e"], "no history: everything"
+        seen = [set(a.value) & set(h) for a, h in zip(result, (["a", "b"], ["c"]), strict=False)]
         assert all(seen) if repeat else not any(seen)
-        for a in found:
+        for a in result:
             assert a.scores == sorted(a.scores, reverse=True) and sum(a.scores) == pytest.approx(1, rel=1e-4)
             assert a.probability == a.scores[0]
 
@@ -128,10 +128,10 @@ def test_what_was_seen_is_not_answered_unless_asked() -> None:
 def test_cold_items_are_counted_and_answered() -> None:
     made = worlds.model({"h": ROWS}, {"h": "items"})
     ledger = Ledger()
-    found = made.answer({"h": [["new"], ["a", "new"]]}, "h", [], ledger=ledger)
-    assert all(a.value for a in found) and "2 × items never seen in training" in " ".join(ledger.lines())
+    answers = made.answer({"h": [["new"], ["a", "new"]]}, "h", [], ledger=ledger)
+    assert all(a.value for a in answers) and "2 × items never seen in training" in " ".join(ledger.lines())
     sides = worlds.Sides.of(made, "h")
-    metrics = sides.measure(found, [["newer"], ["b"]])
+    metrics = sides.measure(answers, [["newer"], ["b"]])
     assert metrics["unseen"] == 1 and metrics["hit_rate_10"] == 0.5 and np.isfinite(metrics["mrr"])
 
 
@@ -152,8 +152,8 @@ def test_ranks_are_among_all_that_may_be_answered() -> None:
     sides = fitted(width=None)
     c, b, d, a, _ = sides.classes["item"]
     answer = Ranking([c], catalogue=catalogue, query=np.zeros(0), excluded=np.array([2]))
-    found = {item: sides.metrics_per_row([answer], [[item]])["mrr"][0] for item in (c, a, b, d, "new")}
-    assert found == pytest.approx({c: 1, a: 1 / 2, b: 1 / 3, d: 0, "new": 0}), "ties are as good as the better half"
+    metrics = {item: sides.metrics_per_row([answer], [[item]])["mrr"][0] for item in (c, a, b, d, "new")}
+    assert metrics == pytest.approx({c: 1, a: 1 / 2, b: 1 / 3, d: 0, "new": 0}), "ties are as good as the better half"
     assert sides.measure([Answer(["b", "a"])], [["a"]])["mrr"] == 0.5, "a list alone is ranked as it stands"
     assert answer.ranks[sides.next_item([a])] == (2.0, 4)
 
@@ -161,12 +161,12 @@ def test_ranks_are_among_all_that_may_be_answered() -> None:
 def test_rankings_are_plain_data_and_share_one_catalogue_while_it_stays() -> None:
     made = worlds.model({"h": ROWS}, {"h": "items"}, options={"h": {"top": 2}})
     sides, histories, then = worlds.Sides.of(made, "h"), [["a", "b"], ["c"], ["e", "d"]], [["d"], ["a"], ["c"]]
-    found = [a for history in histories for a in made.answer({"h": [history]}, "h", [])]
-    assert len({id(a.catalogue) for a in found}) == 1
-    again = pickle.loads(pickle.dumps(found))
-    metrics = sides.measure(found, then)
+    answers = [a for history in histories for a in made.answer({"h": [history]}, "h", [])]
+    assert len({id(a.catalogue) for a in answers}) == 1
+    again = pickle.loads(pickle.dumps(answers))
+    metrics = sides.measure(answers, then)
     assert sides.measure(again, then) == metrics
-    for answer, history in zip(found, histories, strict=True):
+    for answer, history in zip(answers, histories, strict=True):
         scores = answer.catalogue.scores(answer.query[None])[0]
         scores[[sides.finder("item")(i) for i in history]] = -np.inf
         p = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
@@ -174,7 +174,7 @@ def test_rankings_are_plain_data_and_share_one_catalogue_while_it_stays() -> Non
     with torch.no_grad():
         sides.bias += torch.arange(5) * 1.0
     other = made.answer({"h": histories}, "h", [])
-    assert other[0].catalogue is not found[0].catalogue and sides.measure(again, then) == metrics
+    assert other[0].catalogue is not answers[0].catalogue and sides.measure(again, then) == metrics
 
 
 def test_the_others_are_drawn_from_the_whole_catalogue() -> None:
@@ -183,8 +183,8 @@ def test_the_others_are_drawn_from_the_whole_catalogue() -> None:
         sides = fitted(width=None, catalogue=catalogue, top=1)
         second = sides.classes["item"][1]
         answer = Ranking([], catalogue=Catalogue(np.zeros((5, 0)), bias), query=np.zeros(0))
-        found = sides.measure([answer], [[second]])["hit_rate_1_of_101"]
-        assert found == pytest.approx(1 - min(100, others) / others), "one item alone is better: is it drawn?"
+        metrics = sides.measure([answer], [[second]])["hit_rate_1_of_101"]
+        assert metrics == pytest.approx(1 - min(100, others) / others), "one item alone is better: is it drawn?"
     with pytest.raises(DataError, match="catalogue says that there are 3 items, but the training rows hold 5"):
         fitted(width=None, catalogue=3)
 
@@ -260,5 +260,8 @@ def test_baselines_run_however_large_the_catalogue_is(monkeypatch: pytest.Monkey
     monkeypatch.setattr(baselines, "_MOST_DENSE_COLUMNS", 2)
     sides = fitted(width=None)
     before, then = baselines.before_and_then(sides, ROWS[:3])
-    found = baselines.run_baselines({"h": sides}, sides, {"h": before}, {"h": before}, then, then)
-    assert all(baseline.metrics is not None for baseline in found.values()) and set(found) == {"popularity", "item kNN"}
+    result = baselines.run_baselines({"h": sides}, sides, {"h": before}, {"h": before}, then, then)
+    assert all(baseline.metrics is not None for baseline in result.values()) and set(result) == {
+        "popularity",
+        "item kNN",
+    }

@@ -123,11 +123,13 @@ def test_metrics_agree_with_rdkit() -> None:
     sides = fitted()
     answers = [Answer(v) for v in (ASPIRIN_TOO, "CCO", "C1CC", "OCC")]
     truths = [ASPIRIN, "CCN", "CCO", "CCO"]
-    found = sides.measure(answers, truths)
-    assert found["exact_match"] == 0.5 and found["validity"] == 0.75 and found["uniqueness"] == pytest.approx(2 / 3)
+    metrics = sides.measure(answers, truths)
+    assert (
+        metrics["exact_match"] == 0.5 and metrics["validity"] == 0.75 and metrics["uniqueness"] == pytest.approx(2 / 3)
+    )
     bits = [set(np.flatnonzero(Molecule().features().transform([s]).toarray()[0])) for s in ("CCO", "CCN")]
     tanimoto = len(bits[0] & bits[1]) / len(bits[0] | bits[1])
-    assert found["similarity"] == pytest.approx((1 + tanimoto + 0 + 1) / 4)
+    assert metrics["similarity"] == pytest.approx((1 + tanimoto + 0 + 1) / 4)
     novelty = sides.novelty(answers, truths, ["OCC", "CC"])
     assert novelty == {"novelty": 0.5, "novelty_of_true": pytest.approx(2 / 3)}
 
@@ -164,8 +166,8 @@ def test_without_rdkit_smiles_are_read_as_spelt(monkeypatch: pytest.MonkeyPatch)
     sides = fitted()
     assert sides.decode(sides.encode(ASPIRIN_TOO)["id"].tolist()) == ASPIRIN_TOO
     assert sides.encode("C1CC")["id"].size == 4, "nobody checks it"
-    found = sides.measure([Answer("CCO"), Answer("CCN")], ["CCO", "CCO"])
-    assert found["exact_match"] == 0.5 and found["validity"] is None and found["similarity"] is None
+    metrics = sides.measure([Answer("CCO"), Answer("CCN")], ["CCO", "CCO"])
+    assert metrics["exact_match"] == 0.5 and metrics["validity"] is None and metrics["similarity"] is None
     assert sides.features().fit_transform([*VALUES, None]).shape[0] == 9
     assert Molecule().show("CCO") == {"text": "CCO"} and MoleculeEncoder.split_group("CCO") is None
     with pytest.raises(

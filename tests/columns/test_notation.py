@@ -98,8 +98,8 @@ def settled(**columns: list[Any]) -> tuple[dict[str, str], dict[str, dict[str, A
     ],
 )  # fmt: skip
 def test_a_column_is_written_in_one_way_that_its_values_tell(cells: list[str], options: dict[str, Any] | None) -> None:
-    types, found, notes = settled(x=cells)
-    assert types == {"x": "number"} and found.get("x") == options
+    types, result, notes = settled(x=cells)
+    assert types == {"x": "number"} and result.get("x") == options
     assert (options is None) == (not notes)
     encoder = NumberEncoder(options or {})
     encoder.fit(cells)
@@ -122,18 +122,18 @@ def test_a_column_is_written_in_one_way_that_its_values_tell(cells: list[str], o
     ],
 )
 def test_what_has_several_units_or_would_lose_something_is_no_number(cells: list[str]) -> None:
-    types, found, _ = settled(x=cells)
-    assert types["x"] != "number" and found == {}
+    types, result, _ = settled(x=cells)
+    assert types["x"] != "number" and result == {}
 
 
 def test_a_sign_between_thousands_that_may_be_a_decimal_comma_is_told() -> None:
     ambiguous = [f"1,{100 + 7 * i}" for i in range(60)]
-    _, found, notes = settled(x=ambiguous)
-    assert found["x"] == {} and len(notes) == 1
+    _, result, notes = settled(x=ambiguous)
+    assert result["x"] == {} and len(notes) == 1
     assert "'1,100' was read as 1100; if it means 1.1, the type is number:comma (--types)" in notes[0]
     clear = [f"{i},5" for i in range(60)]
-    _, found, _ = settled(x=ambiguous, y=clear)  # another column of the table tells
-    assert found == {"x": {"decimal": ","}, "y": {"decimal": ","}}
+    _, result, _ = settled(x=ambiguous, y=clear)  # another column of the table tells
+    assert result == {"x": {"decimal": ","}, "y": {"decimal": ","}}
     assert with_notation("number:comma") == ("number", {"decimal": ","})
 
 

@@ -214,10 +214,10 @@ def test_loss_is_weighted_and_learns_a_line() -> None:
         loss = asked.loss(mixer(given.embed(inputs)), targets)
         (loss.sum / loss.count).backward()
         optimizer.step()
-    found = answers(asked, mixer(given.embed(inputs)), Sampling())
-    residuals = np.array([a.value for a in found]) - y
+    predicted = answers(asked, mixer(given.embed(inputs)), Sampling())
+    residuals = np.array([a.value for a in predicted]) - y
     assert np.sqrt((residuals**2).mean()) < 0.75 < 0.1 * y.std()
-    inside = np.mean([a.interval[0] <= truth <= a.interval[1] for a, truth in zip(found, y, strict=True)])
+    inside = np.mean([a.interval[0] <= truth <= a.interval[1] for a, truth in zip(predicted, y, strict=True)])
     assert 0.8 < inside < 0.99
     targets["w"] = torch.zeros(500).index_fill(0, torch.tensor([7]), 2.0)
     weighted = asked.loss(mixer(given.embed(inputs)), targets)
@@ -257,8 +257,8 @@ def test_features_and_baselines_are_scikit_learns() -> None:
 def test_metrics_are_in_the_columns_units() -> None:
     pytest.importorskip("onetrunk.metrics.regression")
     sides = fitted([1.0, 2.0, 3.0, 4.0], build=False)
-    found = [Answer(1.5, interval=(0, 2)), Answer(2.5, interval=(0, 1)), Answer(2.0, interval=(0, 9))]
-    metrics = sides.measure(found, [1, "2", 4.0])
+    answers = [Answer(1.5, interval=(0, 2)), Answer(2.5, interval=(0, 1)), Answer(2.0, interval=(0, 9))]
+    metrics = sides.measure(answers, [1, "2", 4.0])
     assert next(iter(metrics)) == "rmse" and not sides.metrics()[0].higher_is_better
     assert metrics["rmse"] == pytest.approx(np.sqrt((0.25 + 0.25 + 4) / 3))
     assert metrics["mae"] == pytest.approx(1.0)

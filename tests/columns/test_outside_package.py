@@ -111,7 +111,7 @@ def test_it_passes_the_contracts_tests(package: Path) -> None:
 def test_it_trains_answers_and_is_exported(package: Path) -> None:
     done = _run(package, "-c", LIFE)
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["types"] == "duration"
-    assert told["answer"].count(":") == 2
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["types"] == "duration"
+    assert result["answer"].count(":") == 2
     assert (package / "exported" / "export.json").exists()

@@ -28,8 +28,8 @@ NAN = math.nan
 
 
 def walk(n, points=20, channels=1, seed=0):
-    found = np.random.default_rng(seed).normal(size=(n, points, channels)).cumsum(1)
-    return [x[:, 0].tolist() if channels == 1 else x.tolist() for x in found]
+    result = np.random.default_rng(seed).normal(size=(n, points, channels)).cumsum(1)
+    return [x[:, 0].tolist() if channels == 1 else x.tolist() for x in result]
 
 
 def made(values, given="bidirectional", **options):
@@ -78,11 +78,11 @@ def test_what_is_no_series_is_refused_with_its_reason(value, reason):
 def test_channels_keep_their_names_and_order_and_others_are_refused():
     sides = Series({"horizon": 1})
     sides.fit([{"a": [1.0, 2.0, 3.0], "b": [10.0, 20.0, 60.0]}, {"b": [1.0, None], "a": [0.0, 2.0]}])
-    told = Channels(**sides.knowledge())
-    assert told.names == ["a", "b"] and told.centre == pytest.approx([8 / 5, 91 / 4])
+    restored = Channels(**sides.knowledge())
+    assert restored.names == ["a", "b"] and restored.centre == pytest.approx([8 / 5, 91 / 4])
     x = sides.encode({"b": [20.0], "a": [2.0]})["x"]
-    np.testing.assert_allclose(told.own(x), [[2, 20]], rtol=1e-6)
-    assert told.written(told.own(x)) == {"a": pytest.approx([2]), "b": pytest.approx([20])}
+    np.testing.assert_allclose(restored.own(x), [[2, 20]], rtol=1e-6)
+    assert restored.written(restored.own(x)) == {"a": pytest.approx([2]), "b": pytest.approx([20])}
     for value in ({"a": [1.0], "c": [1.0]}, [1.0, 2.0]):
         with pytest.raises(BadValueError, match=r"expected 2 channels \(a, b\), found (a, c|1)"):
             sides.encode(value)
@@ -141,18 +141,18 @@ def test_small_series_beside_large_ones_are_answered_in_their_own_size():
     model = worlds.model({"y": rows}, {"y": "series"}, options={"y": {"horizon": 7, "patch": 7, "period": 7}})
     answers = model.answer({"y": [row[:-7] for row in rows]}, "y")
     for k, size in enumerate(sizes):
-        true, found = np.array([row[-7:] for row in rows[k::3]]), np.array([a.value for a in answers[k::3]])
+        true, predicted = np.array([row[-7:] for row in rows[k::3]]), np.array([a.value for a in answers[k::3]])
         low, high = (np.array([a.interval[end] for a in answers[k::3]]) for end in (0, 1))
-        assert np.sqrt(((found - true) ** 2).mean()) < 0.2 * size
-        assert (low <= found).all() and (found <= high).all() and (high - low).mean() < 5 * size
+        assert np.sqrt(((predicted - true) ** 2).mean()) < 0.2 * size
+        assert (low <= predicted).all() and (predicted <= high).all() and (high - low).mean() < 5 * size
 
 
 def test_a_person_sees_a_line_of_bars():
     assert bars([0, None, 7]) == "▁ █ 0 to 7, 3 points"
     assert bars({"a": [1, 1], "b": [1, 2]}) == "a: ▁▁ 1 to 1, 2 points\nb: ▁█ 1 to 2, 2 points"
     assert bars("nothing") == "nothing"
-    found = Series().describe([[1.0, 2.0], [None, 5.0, 6.0], "bad"])
-    assert found["points"] == {"shortest": 2, "median": 2.5, "longest": 3} and found["missing points"] == 1
+    result = Series().describe([[1.0, 2.0], [None, 5.0, 6.0], "bad"])
+    assert result["points"] == {"shortest": 2, "median": 2.5, "longest": 3} and result["missing points"] == 1
     assert Series().recognise([[0.5, 1.0]]) > Series().recognise([[3, 1, 4]]) > 0 == Series().recognise([["a"], ["b"]])
 
 
@@ -192,13 +192,13 @@ def test_answers_are_what_training_read(given, channels):
     read_ = batch.reads["predict"]["y"]
     with torch.inference_mode():
         linear = sides.head.linear(read_.targets["past"], read_.targets["slot"])
-        found = sides.head(model.network.encode(batch).h_ND[read_.flat_r], linear)
-    found = found[read_.targets["velocity"] == 0].view(5, channels, -1, 1 + len(QUANTILES))[:, :, :4]
+        result = sides.head(model.network.encode(batch).h_ND[read_.flat_r], linear)
+    result = result[read_.targets["velocity"] == 0].view(5, channels, -1, 1 + len(QUANTILES))[:, :, :4]
     answers = model.answer({"y": [sides.split(v)[0] for v in values]}, "y")
     for i, (value, answer) in enumerate(zip(values, answers, strict=True)):
         past = sides.channels.scaled(value)[:-4][-sides.length :]
         centre, scale = norm(past.T[None])
-        expected = sides.channels.own((found[i, ..., 0].numpy() * scale[0][:, None] + centre[0][:, None]).T)
+        expected = sides.channels.own((result[i, ..., 0].numpy() * scale[0][:, None] + centre[0][:, None]).T)
         np.testing.assert_allclose(np.reshape(answer.value, (4, channels)), expected, rtol=1e-3, atol=1e-4)
 
 
@@ -319,19 +319,21 @@ def test_simple_forecasts_against_slow_ones():
     np.testing.assert_array_equal(naive[:, 0], past[:, :, 4])
     np.testing.assert_array_equal(naive[:, 1], past[:, :, 5])
     np.testing.assert_array_equal(naive[:, 2], past[:, :, 4])
-    found = Linear(2, 6, 3, 2).fit(x, future.reshape(40, -1)).predict(x).reshape(40, 3, 2)
+    answers = Linear(2, 6, 3, 2).fit(x, future.reshape(40, -1)).predict(x).reshape(40, 3, 2)
     rows, ahead = past.reshape(80, 6), future.transpose(0, 2, 1).reshape(80, 3)
     floor = 0.01**2 * (rows**2).mean(1, keepdims=True)
     centre, scale = rows.mean(1, keepdims=True), np.sqrt(rows.var(1, keepdims=True) + floor)
     rows, ahead = (rows - centre) / scale, (ahead - centre) / scale
     tried = []
-    for begun in (np.zeros((80, 3)), rows[:, [5, 5, 5]], rows[:, [4, 5, 4]]):
+    for started in (np.zeros((80, 3)), rows[:, [5, 5, 5]], rows[:, [4, 5, 4]]):
         for alpha in (1, 1e2, 1e4, 1e6, 1e8):
-            part, whole = (Ridge(alpha=alpha, fit_intercept=False).fit(rows[:n], (ahead - begun)[:n]) for n in (64, 80))
-            error = ((begun + part.predict(rows) - ahead)[64:] ** 2).mean()
-            tried.append((error, (begun + whole.predict(rows)) * scale + centre))
+            part, whole = (
+                Ridge(alpha=alpha, fit_intercept=False).fit(rows[:n], (ahead - started)[:n]) for n in (64, 80)
+            )
+            error = ((started + part.predict(rows) - ahead)[64:] ** 2).mean()
+            tried.append((error, (started + whole.predict(rows)) * scale + centre))
     expected = min(tried, key=lambda each: each[0])[1]
-    np.testing.assert_allclose(found, expected.reshape(40, 2, 3).transpose(0, 2, 1), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(answers, expected.reshape(40, 2, 3).transpose(0, 2, 1), rtol=1e-6, atol=1e-8)
 
 
 def test_a_new_model_begins_with_the_ridge_of_its_training_rows():
@@ -344,8 +346,8 @@ def test_a_new_model_begins_with_the_ridge_of_its_training_rows():
     future = [v[i + 12 : i + 16] for v in values for i in range(45)]
     x, y = sides.features().fit_transform(past)[:, -12:], sides.target(future)
     expected = Linear(1, 12, 4, sides.channels.period).fit(x, y).predict(x)
-    found = [a.value for a in model.answer({"y": past}, "y")]
-    np.testing.assert_allclose(found, expected, atol=0.02)
+    answers = [a.value for a in model.answer({"y": past}, "y")]
+    np.testing.assert_allclose(answers, expected, atol=0.02)
 
 
 def test_metrics_against_their_definitions():
@@ -353,15 +355,15 @@ def test_metrics_against_their_definitions():
     sides = worlds.Sides.of(made(values, horizons=[2]), "y")
     truths = [sides.split(v)[1] for v in values]
     truths[0] = [None, *truths[0][1:]]
-    found = [[x + 1.0 for x in sides.split(v)[1]] for v in values]
+    result = [[x + 1.0 for x in sides.split(v)[1]] for v in values]
     s = sides.channels.scale[0]
-    metrics = sides.measure([Answer(v) for v in found], truths)
+    metrics = sides.measure([Answer(v) for v in result], truths)
     assert metrics["mse"] == pytest.approx(1 / s**2) and metrics["mae"] == metrics["crps"] == pytest.approx(1 / s)
     assert metrics["mase"] == pytest.approx(1 / s / sides.channels.naive)
     assert metrics["mse_of_the_first_2"] == pytest.approx(1 / s**2)
     own = worlds.Sides.of(made(values, scaled=False), "y")
-    assert own.measure([Answer(v) for v in found], truths)["mse"] == pytest.approx(1)
-    assert own.measure([Answer(v) for v in found], truths)["mase"] == pytest.approx(metrics["mase"])
+    assert own.measure([Answer(v) for v in result], truths)["mse"] == pytest.approx(1)
+    assert own.measure([Answer(v) for v in result], truths)["mase"] == pytest.approx(metrics["mase"])
     m = sides.channels.period
     steps = [abs(a - b) / s for v in values for a, b in zip(v[m:], v[:-m], strict=True)]
     assert sides.channels.naive == pytest.approx(np.mean(steps))
@@ -374,9 +376,9 @@ def test_crps_of_a_normal_forecast_is_near_its_closed_form():
 
     levels = np.arange(1, 200) / 200
     true = np.array([[-1.0, 0.0, 2.0]])
-    found = forecast.crps(true, {q: np.full((1, 3), normal.ppf(q)) for q in levels})
+    result = forecast.crps(true, {q: np.full((1, 3), normal.ppf(q)) for q in levels})
     closed = true * (2 * normal.cdf(true) - 1) + 2 * normal.pdf(true) - 1 / np.pi**0.5  # Gneiting and Raftery 2007
-    assert found[0] == pytest.approx(closed.mean(), rel=0.02)
+    assert result[0] == pytest.approx(closed.mean(), rel=0.02)
     assert forecast.coverage(np.array([[1.0, NAN, 5.0]]), np.zeros((1, 3)), np.full((1, 3), 2.0)) == 0.5
 
 
@@ -384,12 +386,12 @@ def test_evidence_gives_baselines_the_history_and_draws_it():
     t = np.arange(40)
     values = [list(np.sin((t + i) / 6 * 2 * np.pi) * (1 + i % 5)) for i in range(60)]
     model = made(values, horizon=6)
-    found = gather_evidence(model, {"y": values[40:]}, [([], "y")], train={"y": values[:40]})
-    (task,) = found.tasks
+    evidence = gather_evidence(model, {"y": values[40:]}, [([], "y")], train={"y": values[:40]})
+    (task,) = evidence.tasks
     scores = {baseline.name: baseline.score.value for baseline in task.baselines}
     assert list(scores) == ["seasonal naive", "last value", "linear"] and task.metric == "mse"
     assert scores["seasonal naive"] < 1e-9 and scores["linear"] < 1e-4 < 0.1 < scores["last value"]
-    assert any(name.startswith("answers") for name in found.figures)
+    assert any(name.startswith("answers") for name in evidence.figures)
     axes = Figure().subplots()
     sides = worlds.Sides.of(model, "y")
     before, then = zip(*map(sides.split, values), strict=True)

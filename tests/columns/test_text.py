@@ -163,13 +163,13 @@ def test_masking_hides_as_many_and_as_bert_does() -> None:
     sides = fitted([text], unit="character", mask_rate=0.3)
     content = worlds.content_of(sides, [text] * 200)
     segment = sides.segment(content, Role.MASKED, worlds.keys(200))
-    truth, shown = np.tile(ids_of(sides, text), 200), segment.content["id"]
+    truth, visible = np.tile(ids_of(sides, text), 200), segment.content["id"]
     hidden = np.zeros(len(truth), dtype=bool)
     hidden[segment.reads] = True
     assert abs(hidden.mean() - 0.3) < 0.03
-    assert (shown[~hidden] == truth[~hidden]).all() and (segment.targets["id"] == truth[hidden]).all()
-    assert abs((shown[hidden] == MASK).mean() - (0.8 + 0.1 / sides.size)) < 0.01
-    assert abs((shown[hidden] == truth[hidden]).mean() - (0.1 + 0.1 / sides.size)) < 0.01
+    assert (visible[~hidden] == truth[~hidden]).all() and (segment.targets["id"] == truth[hidden]).all()
+    assert abs((visible[hidden] == MASK).mean() - (0.8 + 0.1 / sides.size)) < 0.01
+    assert abs((visible[hidden] == truth[hidden]).mean() - (0.1 + 0.1 / sides.size)) < 0.01
 
 
 def test_words_are_dropped_in_training_only() -> None:
@@ -226,9 +226,9 @@ def test_only_the_most_frequent_bigrams_have_vectors_and_none_met_once_among_man
 def test_a_dropped_token_takes_its_bigram_along() -> None:
     sides = fitted(["abcdefgh" * 9], unit="character", bigrams=64, word_dropout=0.5)
     content = worlds.content_of(sides, ["abcdefgh" * 9] * 20)
-    shown = sides.segment(content, Role.GIVEN, worlds.keys(20), augment=True).content
-    assert 0.4 < (shown["bigram"] == 0).mean() < 0.6
-    assert ((shown["id"] == MASK) == (shown["bigram"] == 0)).all()
+    visible = sides.segment(content, Role.GIVEN, worlds.keys(20), augment=True).content
+    assert 0.4 < (visible["bigram"] == 0).mean() < 0.6
+    assert ((visible["id"] == MASK) == (visible["bigram"] == 0)).all()
 
 
 # -- answers -------------------------------------------------------------------------------------------------

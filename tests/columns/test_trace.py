@@ -99,8 +99,8 @@ def test_every_step_with_a_truth_is_judged() -> None:
     sides = fitted()
     one = Answer({"skill": ["a", "a", "b"], "correct": [False, True, True]})
     assert sides.measure([one], [ROWS[0]])["auc"] == 1
-    found = sides.measure([one], [{"skill": ["a", "a", "b"], "correct": [None, True, False]}])
-    assert found["accuracy"] == 0.5, "what is not known is not judged"
+    metrics = sides.measure([one], [{"skill": ["a", "a", "b"], "correct": [None, True, False]}])
+    assert metrics["accuracy"] == 0.5, "what is not known is not judged"
     before, whole = sides.split(ROWS[0])
     assert whole == ROWS[0], "all steps are judged"
     assert before == {"skill": ["a", "a", "b"], "correct": [False, True, None]}, "the last answer is still to come"
@@ -115,8 +115,8 @@ def test_baselines_are_shares() -> None:
     baselines = {name: e.fit(x, sides.target(ROWS)) for name, e in sides.baselines().items()}
     assert list(baselines) == ["share", "share by skill"]
     true = sides.classes["correct"].index("True")
-    found = sides.answers_from(baselines["share by skill"], x)
-    row = sides.probabilities(found[0], {"skill": ["a", "c", "new"], "correct": [True, True, True]})[:, true]
+    answers = sides.answers_from(baselines["share by skill"], x)
+    row = sides.probabilities(answers[0], {"skill": ["a", "c", "new"], "correct": [True, True, True]})[:, true]
     share = 7 / 10
     expected = [(3 + share) / 5, (2 + share) / 4, share]
     right = {"a": (3, 4), "c": (2, 3)}

@@ -25,8 +25,8 @@ Text = partial(worlds.Sides, "text")
 
 def talk(*contents: str, system: str | None = None) -> list[dict[str, str]]:
     """A user and the assistant by turns."""
-    found = [{"role": ("user", "assistant")[i % 2], "content": content} for i, content in enumerate(contents)]
-    return found if system is None else [{"role": "system", "content": system}, *found]
+    result = [{"role": ("user", "assistant")[i % 2], "content": content} for i, content in enumerate(contents)]
+    return result if system is None else [{"role": "system", "content": system}, *result]
 
 
 TALKS = [talk("ab", "ba"), talk("cd", "dc", "abc", "cba"), talk("b", "b", system="turn it round")]
@@ -55,7 +55,7 @@ def test_replies_and_their_ends_are_learnt_and_nothing_else() -> None:
 
 def test_one_that_waits_for_a_reply_opens_it_and_teaches_no_end() -> None:
     sides = fitted(TALKS)
-    waiting, answered = (sides.encode(talk(*said)) for said in (("ab",), ("ab", "ba")))
+    waiting, answered = (sides.encode(talk(*message)) for message in (("ab",), ("ab", "ba")))
     opened = waiting["id"].tolist()
     assert opened == [*ids(sides, "user\nab"), END, START, *ids(sides, "assistant\n")]
     assert answered["id"].tolist()[: len(opened)] == opened
@@ -138,10 +138,10 @@ def parrot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     letters = "abcdef"
     words = [a + b for a in letters for b in letters]
     texts = {"text": [f"user assistant\n{w} {w}" for w in words]}
-    told = ["size=nano", "attention=causal", "train.tensorboard=false", "pretrain.steps=4"]
+    options = ["size=nano", "attention=causal", "train.tensorboard=false", "pretrain.steps=4"]
     columns = {"text": {"type": "text", "unit": "character", "length": 48}}
     onetrunk.pretrain(
-        texts, out=str(place / "base"), settings=told, config={"columns": columns}, split="random:90/5/5", quiet=True
+        texts, out=str(place / "base"), settings=options, config={"columns": columns}, split="random:90/5/5", quiet=True
     )
     talks = [talk(a, a, b, b) for a in words for b in words[::5]]
     onetrunk.finetune(
@@ -157,12 +157,12 @@ def test_a_pretrained_text_learns_to_converse(parrot: Path, tmp_path: Path) -> N
     asked = [talk("ab"), talk("fe"), talk("ab", "ab", "dc")]
     rows = {"text": asked}
     assert onetrunk.predict(model, rows, quiet=True)["text"].tolist() == ["ab", "fe", "dc"]
-    (begun,) = model.answer({"text": [talk("ab", "a")]}, "text", [])
-    assert begun.value == "ab", "a reply that was begun goes on"
+    (started,) = model.answer({"text": [talk("ab", "a")]}, "text", [])
+    assert started.value == "ab", "a reply that was begun goes on"
     drawn = onetrunk.generate(model, data=json.dumps({"text": talk("ca")}), n=3, temperature=0.1, quiet=True)
     assert drawn["text"].tolist() == ["ca"] * 3
-    told = onetrunk.predict(model, rows, out=str(tmp_path / "out.jsonl"), quiet=True)
-    assert told["text"].tolist() == ["ab", "fe", "dc"]
+    options = onetrunk.predict(model, rows, out=str(tmp_path / "out.jsonl"), quiet=True)
+    assert options["text"].tolist() == ["ab", "fe", "dc"]
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert written[2]["text_true"] == asked[2] and written[2]["text"] == "dc"
 
@@ -186,8 +186,8 @@ def test_beside_another_column_the_last_reply_is_asked_for() -> None:
 
 def test_transformers_renders_and_answers_alike(parrot: Path, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    found = onetrunk.export(str(parrot), {"text": TALKS}, to="huggingface", out=str(tmp_path / "hf"), quiet=True)
-    assert found["equal_answers"] == found["rows"] == len(TALKS)
+    exported = onetrunk.export(str(parrot), {"text": TALKS}, to="huggingface", out=str(tmp_path / "hf"), quiet=True)
+    assert exported["equal_answers"] == exported["rows"] == len(TALKS)
     words = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "hf").eval()
     text = words.apply_chat_template(talk("ea"), tokenize=False, add_generation_prompt=True)

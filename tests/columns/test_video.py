@@ -65,9 +65,9 @@ def test_every_container_and_every_way_to_hold_it_is_one_film(kind: str, tmp_pat
     path = tmp_path / "a.film"
     path.write_bytes(data)
     for way in (data, path, str(path), {"bytes": data, "path": None}, {"bytes": None, "path": str(path)}):
-        found = open_video(way)
-        assert found.dtype == np.uint8 and found.shape[1:] == (32, 48, 3) and 11 <= len(found) <= 12
-        assert np.abs(found.mean((1, 2, 3)) - frames.mean((1, 2, 3))[: len(found)]).max() < 8
+        opened = open_video(way)
+        assert opened.dtype == np.uint8 and opened.shape[1:] == (32, 48, 3) and 11 <= len(opened) <= 12
+        assert np.abs(opened.mean((1, 2, 3)) - frames.mean((1, 2, 3))[: len(opened)]).max() < 8
         assert Video().fingerprint(way) == Video().fingerprint(data)
 
 
@@ -80,9 +80,9 @@ def test_moving_pictures_are_films() -> None:
 
 
 def test_long_films_are_thinned_evenly_and_large_ones_made_smaller() -> None:
-    found = open_video(film(shades(150))).mean((1, 2, 3))
-    assert 64 <= len(found) < 128 and found[0] < 30 and found[-1] > 225
-    assert np.abs(found - shades(150)[::2].mean((1, 2, 3))).max() < 12, "evenly"
+    opened = open_video(film(shades(150))).mean((1, 2, 3))
+    assert 64 <= len(opened) < 128 and opened[0] < 30 and opened[-1] > 225
+    assert np.abs(opened - shades(150)[::2].mean((1, 2, 3))).max() < 12, "evenly"
     assert open_video(film(shades(3, 200, 520))).shape[1:3] == (98, 256)
 
 
@@ -203,10 +203,10 @@ def test_masked_patches_are_noise_and_what_is_asked_has_one_level() -> None:
     level = masked.content["level"].reshape(-1)
     assert np.array_equal(masked.reads, np.flatnonzero(level == 0)) and abs((level == 0).mean() - 0.5) < 0.08
     whole = sides.grid.cut(exact).reshape(-1, 96)
-    shown = sides.grid.cut(masked.content["pixels"]).reshape(-1, 96)
-    np.testing.assert_allclose(shown[level == 1], whole[level == 1])
+    visible = sides.grid.cut(masked.content["pixels"]).reshape(-1, 96)
+    np.testing.assert_allclose(visible[level == 1], whole[level == 1])
     assert np.array_equal(masked.targets["patch"], whole[masked.reads])
-    assert abs(shown[level == 0].std() - 1) < 0.05
+    assert abs(visible[level == 0].std() - 1) < 0.05
     asked = sides.segment(content, Role.ASKED, worlds.keys(60), True)
     assert (asked.content["level"] == asked.content["level"][:, :1]).all()
     assert np.array_equal(asked.targets["patch"], whole), "drawings are not augmented"

@@ -22,12 +22,12 @@ def made(
     kind: str, cache: ColumnCache | None, values: Sequence[Any], **options: Any
 ) -> tuple[Any, Any, np.ndarray, list]:
     """The encoder, its content, which are present, and what was told of bad values."""
-    encoder, told = column_types.get(kind).encoder(options or CASES[kind].options), []
+    encoder, complaints = column_types.get(kind).encoder(options or CASES[kind].options), []
     there = [v for v in values if v is not None]
     encoder.fit(there) if cache is None else cache.fit(encoder, kind, there)
     encode = encoder.encode_all if cache is None else lambda *a: cache.encode(encoder, kind, *a)
-    content, present = encode(values, lambda i, reason: told.append((i, reason)))
-    return encoder, content, present, told
+    content, present = encode(values, lambda i, reason: complaints.append((i, reason)))
+    return encoder, content, present, complaints
 
 
 def same(a: Any, b: Any) -> None:
@@ -77,9 +77,11 @@ def test_every_run_is_told_of_bad_values(tmp_path: Path) -> None:
     encoder = column_types.get("text").encoder({})
     encoder.fit(["the sea", "a cat"])
     for _ in range(2):
-        told: list[int] = []
-        content, present = cache.encode(encoder, "text", values, lambda i, reason, told=told: told.append(i))
-        assert told == [1] and present.tolist() == [True, False, False, True] and len(content) == 2
+        bad_rows: list[int] = []
+        content, present = cache.encode(
+            encoder, "text", values, lambda i, reason, bad_rows=bad_rows: bad_rows.append(i)
+        )
+        assert bad_rows == [1] and present.tolist() == [True, False, False, True] and len(content) == 2
     assert not list(tmp_path.iterdir())
 
 
@@ -97,9 +99,9 @@ def test_a_run_with_a_cache_is_the_run_without(tmp_path: Path) -> None:
     from onetrunk import pretrain
 
     rows = {"title": list(CASES["text"].values) * 3}
-    told = ["pretrain.steps=2", "size=nano", "train.tensorboard=false", *SAME_BITS]
+    options = ["pretrain.steps=2", "size=nano", "train.tensorboard=false", *SAME_BITS]
     models = [
-        pretrain(rows, types={"title": "text"}, out=str(tmp_path / name), quiet=True, settings=told + more)
+        pretrain(rows, types={"title": "text"}, out=str(tmp_path / name), quiet=True, settings=options + more)
         for name, more in (
             ("plain", []),
             ("first", [f"cache={tmp_path / 'cache'}"]),
@@ -120,10 +122,10 @@ def test_a_killed_first_run_with_a_cache_goes_on(tmp_path: Path, monkeypatch: py
     clicks = CASES["items with fields"].values
     rows = {"title": list(CASES["text"].values) * 3, "clicks": list(clicks) * 3, "formula": ["CCO", "c1ccccc1O"] * 18}
     kinds = {"title": "text", "clicks": "items", "formula": "molecule"}
-    told = ["pretrain.steps=6", "size=nano", "train.tensorboard=false", "train.save_every=2", *SAME_BITS]
+    options = ["pretrain.steps=6", "size=nano", "train.tensorboard=false", "train.save_every=2", *SAME_BITS]
 
     def run(name: str, *more: str) -> Any:
-        return pretrain(rows, types=kinds, out=str(tmp_path / name), quiet=True, settings=[*told, *more])
+        return pretrain(rows, types=kinds, out=str(tmp_path / name), quiet=True, settings=[*options, *more])
 
     whole = run("whole").network.state_dict()
     real = Loader.__call__

@@ -129,8 +129,8 @@ def test_a_coco_file_by_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [("train", "val"), ("instances_train2017", "instances_val2017")])
 def test_official_parts_of_coco(tmp_path: Path, names: tuple[str, str]) -> None:
     pictures(tmp_path / "train2017")
-    for name, shown in zip(names, ("ab", "c"), strict=True):
-        write(tmp_path / "annotations" / f"{name}.json", coco(shown))
+    for name, visible in zip(names, ("ab", "c"), strict=True):
+        write(tmp_path / "annotations" / f"{name}.json", coco(visible))
     table = read(tmp_path)
     assert table["split"] == ["train", "train", "val"] and table["boxes"] == list(SCENES.values())
 

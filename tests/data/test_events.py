@@ -32,23 +32,23 @@ def lists(values):
 
 def test_windows_end_where_parts_allow_and_only_asked_and_known_columns_see_ahead():
     table = one(rain=[10.0 * i for i in range(10)], holiday=[i % 7 == 0 for i in range(10)])
-    rows, said = made_rows(table, window=4, ahead=2, stride=1, min_seen=2, known="holiday", split="time:day:60/20/20")
+    rows, lines = made_rows(table, window=4, ahead=2, stride=1, min_seen=2, known="holiday", split="time:day:60/20/20")
     assert rows["split"] == ["train"] * 3 + ["val"] + ["test"]  # no row asks for days of two parts
     assert lists(rows["sold"]) == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]]
     assert lists(rows["rain"]) == [[0, 10], [10, 20], [20, 30], [40, 50], [60, 70]]
     assert rows["holiday"][-1] == [False, True, False, False]
     assert rows["day"] == [DAYS[1], DAYS[2], DAYS[3], DAYS[5], DAYS[7]]  # the last day seen
-    assert rows.row.tolist() == [1, 2, 3, 5, 7] and not said
+    assert rows.row.tolist() == [1, 2, 3, 5, 7] and not lines
 
 
 def test_each_event_is_asked_once_unless_told_otherwise():
-    rows, said = made_rows(one(), window=6, ahead=1)
+    rows, lines = made_rows(one(), window=6, ahead=1)
     assert sorted(np.asarray(v)[-1] for v in rows["sold"]) == list(range(1, 10))  # the first has no history
     assert [len(v) for v in rows["sold"][-3:]] == [6, 6, 6]
-    rows, said = made_rows(one(), window=6, ahead=3, split="time:day:40/30/30")
+    rows, lines = made_rows(one(), window=6, ahead=3, split="time:day:40/30/30")
     assert sorted(np.concatenate([np.asarray(v)[-3:] for v in rows["sold"]])) == list(range(1, 10))
-    rows, said = made_rows(one(), window=6, ahead=3, split="time:day:30/40/30")
-    assert said == {"val events that no row asks for": 1}
+    rows, lines = made_rows(one(), window=6, ahead=3, split="time:day:30/40/30")
+    assert lines == {"val events that no row asks for": 1}
 
 
 def test_nothing_later_enters_an_earlier_row():
@@ -60,7 +60,7 @@ def test_nothing_later_enters_an_earlier_row():
         "who": dice.choice(list("abcde"), n).tolist(), "when": dice.integers(0, 120, n).tolist(),
         "number": list(range(n)), "side": list(range(n)), "split": [names[p] for p in part],
     })  # fmt: skip
-    rows, said = made_rows(table, ["number"], order="when", by="who", window=7, ahead=2, stride=1)
+    rows, lines = made_rows(table, ["number"], order="when", by="who", window=7, ahead=2, stride=1)
     when, who = np.array(table["when"]), np.array(table["who"])
     for owner, whole, side, of in zip(rows["who"], rows["number"], rows["side"], rows["split"], strict=True):
         mine = np.flatnonzero(who == owner)
@@ -69,23 +69,23 @@ def test_nothing_later_enters_an_earlier_row():
         assert whole.tolist() == mine[first : first + len(whole)] and side.tolist() == whole[:-2].tolist()
         assert set(part[whole[-2:]]) == {names.index(of)}
         assert (part[mine[: first + len(whole)]] <= names.index(of)).all()
-    assert len(rows) > 10 and said["rows left out: events held out for a later split stand before them"] > 10
-    assert said["events at the moment of another: in the table's order"] > 10
+    assert len(rows) > 10 and lines["rows left out: events held out for a later split stand before them"] > 10
+    assert lines["events at the moment of another: in the table's order"] > 10
 
 
 def test_wrong_order_repeats_and_gaps_are_mended_and_counted():
     order = [0, 1, 5, 2, 3, 3, 8]
     table = Table({"day": [DAYS[i] for i in order], "sold": [0, 1, 5, 2, 3, 33, 8]})
-    rows, said = made_rows(table, window=9, step="1D", split="time:day:50/30/20")
+    rows, lines = made_rows(table, window=9, step="1D", split="time:day:50/30/20")
     assert rows["sold"][-1] == [0, 1, 2, 33, None, 5, None, None, 8]
-    assert said == {
+    assert lines == {
         "events earlier than the one before them: sorted": 1,
         "events of one step: the last one is kept": 1,
         "steps without an event: filled with missing values": 3,
     }
-    rows, said = made_rows(table, window=9, split="time:day:50/30/20")
+    rows, lines = made_rows(table, window=9, split="time:day:50/30/20")
     assert rows["sold"][-1].tolist() == [0, 1, 2, 3, 33, 5, 8]
-    assert said["events at the moment of another: in the table's order"] == 1
+    assert lines["events at the moment of another: in the table's order"] == 1
 
 
 def test_a_step_must_suit_the_moments():
@@ -101,9 +101,9 @@ def test_a_step_must_suit_the_moments():
 def test_events_without_owner_or_moment_are_left_out_and_too_many_stop_it():
     table = Table({"day": [*range(200)], "who": ["a"] * 200, "sold": [1.0] * 200})
     table.columns["day"][7] = table.columns["who"][9] = None
-    rows, said = made_rows(table, window=300, by="who")
+    rows, lines = made_rows(table, window=300, by="who")
     assert len(rows["sold"][-1]) + len(rows["sold"][0]) > 0 and max(map(len, rows["sold"])) == 198
-    assert said == {"events without it, left out": 1}  # one each of day and who
+    assert lines == {"events without it, left out": 1}  # one each of day and who
     table.columns["day"][:50] = [None] * 50
     with pytest.raises(DataError, match=r"50 of 200 values of the column 'day' cannot be used"):
         made_rows(table, window=5, by="who")
@@ -113,11 +113,11 @@ def test_events_without_owner_or_moment_are_left_out_and_too_many_stop_it():
 
 def test_short_histories_are_counted_and_none_at_all_is_an_error():
     table = Table({"who": ["a", *"bbbb", "c"], "day": [*range(6)], "sold": [1.0] * 6})
-    rows, said = made_rows(table, window=4, by="who", split=None)
+    rows, lines = made_rows(table, window=4, by="who", split=None)
     assert (
         set(rows["who"]) == {"b"}
         and rows.names == ["who", "day", "sold"]
-        and said["histories too short for a row"] == 2
+        and lines["histories too short for a row"] == 2
     )
     with pytest.raises(DataError, match=r"No row can be made of the 10 events of memory: .* at least 13 events"):
         made_rows(one(), window=15, ahead=12)
@@ -134,8 +134,8 @@ def test_who_may_be_split_how():
         made_rows(table, window=4, order=None)
     table.columns["split"] = ["train"] * 15 + ["test"] * 5  # nobody said which validate: the latest to train on
     rows, _ = made_rows(table, window=4)
-    found = dict(zip(rows["day"], rows["split"], strict=True))
-    assert [found[day] for day in range(19)] == ["train"] * 12 + ["val"] * 2 + ["test"] * 5
+    result = dict(zip(rows["day"], rows["split"], strict=True))
+    assert [result[day] for day in range(19)] == ["train"] * 12 + ["val"] * 2 + ["test"] * 5
 
 
 def test_fields_are_joined_and_values_of_now_stand_alone():
@@ -214,12 +214,12 @@ def test_days_that_may_be_months_are_refused_until_somebody_says_which():
 def test_new_events_are_read_as_those_of_training():
     """A few new ones may not tell what all those of training did."""
     recipe = Recipe(events=EventsConfig(order="day", window=10, ahead=2))
-    found = events_of(by_month([1, 8, 13]), recipe, None)
-    assert found.columns == {"day": {"type": "date", "order": "dmy"}, "sold": {"type": "number"}}
-    said = events_of(by_month([1, 8]), recipe, {"day": "date:mdy"})
-    assert said.columns["day"] == {"type": "date", "order": "mdy"}
+    config = events_of(by_month([1, 8, 13]), recipe, None)
+    assert config.columns == {"day": {"type": "date", "order": "dmy"}, "sold": {"type": "number"}}
+    named = events_of(by_month([1, 8]), recipe, {"day": "date:mdy"})
+    assert named.columns["day"] == {"type": "date", "order": "mdy"}
     assert events_of(Table({"day": [1, 2], "sold": [1, 2]}), recipe, None).columns["day"] == {"type": "number"}
-    (row,) = latest_rows(by_month([1, 8]), found)["sold"]
+    (row,) = latest_rows(by_month([1, 8]), config)["sold"]
     assert row.tolist() == [float(i) for i in range(40, 48)]
 
 

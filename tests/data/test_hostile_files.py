@@ -4,14 +4,11 @@ bytes are an error: no crash, no traceback."""
 from __future__ import annotations
 
 import gzip
-import io
 import itertools
 import json
 import os
 import random
 import re
-import signal
-import traceback
 import zipfile
 from collections import Counter
 from datetime import datetime
@@ -23,9 +20,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from bench.trials.attempts import Limits, attempt
+from bench.trials.mutations import read_cells, table_files
 from onetrunk.core import unpacking
 from onetrunk.core.config import read_yaml
-from onetrunk.core.errors import BadValueError, DataError, ModelFileError, OnetrunkError, UsageError
+from onetrunk.core.errors import BadValueError, DataError, ModelFileError, UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.data.duplicates import fingerprint_keys
 from onetrunk.data.table import read
@@ -129,68 +128,20 @@ def test_what_repeats_itself_is_no_bomb(tmp_path: Path) -> None:
 
 
 # -- changed bytes ---------------------------------------------------------------------------------------------------
-def _files() -> dict[str, bytes]:
-    table = pa.table(
-        {
-            "i": [1, 2, None, 4] * 20,
-            "s": ["ab", "c", None, "defg"] * 20,
-            "list": [[1, 2], [], None, [3]] * 20,
-            "known": pa.array(["x", "y", "x", None] * 20).dictionary_encode(),
-            "part": [{"a": 1, "b": "q"}, None, {"a": 2, "b": "z"}, {"a": 3, "b": None}] * 20,
-            "day": pa.array([datetime(2020, 1, 1)] * 80, pa.timestamp("us")),
-            "bytes": [b"xy", None, b"", b"zz"] * 20,
-        }
-    )
-    made = {"parquet": io.BytesIO(), "arrow": io.BytesIO(), "stream.arrow": io.BytesIO()}
-    parquet.write_table(table, made["parquet"])
-    for name, new in (("arrow", pa.ipc.new_file), ("stream.arrow", pa.ipc.new_stream)):
-        with new(made[name], table.schema) as writer:
-            writer.write_table(table)
-    lines = "\n".join(json.dumps({"a": i, "b": "text", "c": [1, {"d": None}]}) for i in range(20)).encode()
-    csv = b'a,b,"c d"\n' + b'1,2.5,"x, ""y"""\n' * 20
-    return {name: file.getvalue() for name, file in made.items()} | {
-        "jsonl": lines, "json": b"[" + lines.replace(b"\n", b",") + b"]", "csv": csv, "csv.gz": gzip.compress(csv),
-    }  # fmt: skip
-
-
-def _outcome(path: Path) -> str:
-    """What reading does, in a process of its own: read, refused, or how it ended."""
-    child = os.fork()
-    if child == 0:
-        code = 9
-        try:
-            signal.alarm(30)
-            table = read(path)
-            for name in table.names:
-                list(table[name])
-            code = 0
-        except OnetrunkError:
-            code = 3
-        except BaseException:
-            path.with_name(f"{path.name}.why").write_text(traceback.format_exc())
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return signal.Signals(os.WTERMSIG(status)).name
-    return {0: "read", 3: "refused"}.get(os.WEXITSTATUS(status), "a traceback")
-
-
-@pytest.mark.parametrize("name", list(_files()))
+@pytest.mark.parametrize("name", list(table_files()))
 def test_changed_bytes_are_read_or_refused(name: str, tmp_path: Path) -> None:
-    whole, draw, outcomes = _files()[name], random.Random(name), Counter[str]()
+    whole, draw, outcomes = table_files()[name], random.Random(name), Counter[str]()
+    path = tmp_path / f"table.{name}"
     for i in range(40):
         data = bytearray(whole)
         for _ in range(draw.choice([1, 1, 3, 20])):
             data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
-        path = tmp_path / f"{i}.{name}"
         path.write_bytes(data[: draw.randrange(len(data))] if i % 8 == 0 else data)
-        outcomes[_outcome(path)] += 1
-    assert outcomes.keys() <= {"read", "refused"}, (
-        "".join(why.read_text() for why in tmp_path.glob("*.why")) or outcomes
-    )
-    (tmp_path / f"whole.{name}").write_bytes(whole)
-    assert _outcome(tmp_path / f"whole.{name}") == "read"
+        outcome = attempt(lambda: read_cells(path), Limits(seconds=30))
+        outcomes[outcome.kind] += 1
+        assert outcome.kind in ("done", "refused"), outcome.said
+    path.write_bytes(whole)
+    assert attempt(lambda: read_cells(path)).kind == "done" and outcomes["refused"]
 
 
 def test_moments_that_python_cannot_hold_are_text(tmp_path: Path) -> None:

@@ -36,35 +36,35 @@ def reviews(n=60):
     return Table({"text": text, "label": label, "stars": stars, "when": when, "id": list(range(n))})
 
 
-def printed(found):
+def printed(result):
     console = Console(width=140, record=True, file=io.StringIO())
-    found.show(console)
+    result.show(console)
     return console.export_text()
 
 
 def test_columns_agree_with_pandas():
     table = reviews()
-    found = inspect(table, infer_types(table), ["label"])
+    inspection = inspect(table, infer_types(table), ["label"])
     frame = pandas.DataFrame(table.columns)
-    for column in found.columns:
+    for column in inspection.columns:
         assert column.missing == frame[column.name].isna().sum()
         assert column.distinct == frame[column.name].nunique()
         assert column.present + column.missing == len(table)
-    label = next(c for c in found.columns if c.name == "label")
+    label = next(c for c in inspection.columns if c.name == "label")
     assert label.role == "asked"
     assert label.balance == frame["label"].value_counts().to_dict()
-    assert "id" in next(c for c in found.columns if c.name == "id").role
+    assert "id" in next(c for c in inspection.columns if c.name == "id").role
 
 
 def test_planted_repeats_are_found():
     table = reviews()
-    found = inspect(table, infer_types(table), ["label"])
-    assert (found.duplicates.rows, found.duplicates.examples) == (1, [(58, 3)])
-    assert (found.equal.rows, found.contradicting) == (2, 1)
-    assert (found.near.rows, found.near.examples) == (1, [(59, 4)])
+    inspection = inspect(table, infer_types(table), ["label"])
+    assert (inspection.duplicates.rows, inspection.duplicates.examples) == (1, [(58, 3)])
+    assert (inspection.equal.rows, inspection.contradicting) == (2, 1)
+    assert (inspection.near.rows, inspection.near.examples) == (1, [(59, 4)])
     clean = table.take(np.arange(57))
-    found = inspect(clean, infer_types(clean), ["label"])
-    assert found.duplicates.rows == found.equal.rows == found.near.rows == found.contradicting == 0
+    inspection = inspect(clean, infer_types(clean), ["label"])
+    assert inspection.duplicates.rows == inspection.equal.rows == inspection.near.rows == inspection.contradicting == 0
 
 
 def test_rows_across_the_split_are_counted():
@@ -73,11 +73,11 @@ def test_rows_across_the_split_are_counted():
     table.columns["split"] = ["train"] * 40 + ["val"] * 10 + ["test"] * 10
     given = [name for name in types if name not in left_out(table, types, ["label"]) and name != "label"]
     made = split(table, types, given=given, ask=["label"], allow_equal_rows=True)
-    found = inspect(table, types, ["label"], made)
-    assert found.equal.across_splits == made.equal_across == 2
-    assert found.near.across_splits == 1
-    assert found.split["rows"] == {"train": 40, "val": 10, "test": 10}
-    assert sum("in another split" in w for w in found.warnings()) == 2
+    inspection = inspect(table, types, ["label"], made)
+    assert inspection.equal.across_splits == made.equal_across == 2
+    assert inspection.near.across_splits == 1
+    assert inspection.split["rows"] == {"train": 40, "val": 10, "test": 10}
+    assert sum("in another split" in w for w in inspection.warnings()) == 2
 
 
 def test_pictures_repeat_by_their_pixels(tmp_path):
@@ -88,8 +88,8 @@ def test_pictures_repeat_by_their_pixels(tmp_path):
         paths.append(tmp_path / f"{i}.png")
         Image.fromarray(shade).save(paths[-1], compress_level=i)
     table = Table({"pic": paths, "y": ["a", "b", "a", "b"]})
-    found = inspect(table, infer_types(table), ["y"])
-    assert found.duplicates.examples == [(3, 1)]
+    inspection = inspect(table, infer_types(table), ["y"])
+    assert inspection.duplicates.examples == [(3, 1)]
 
 
 def test_what_training_would_lose():
@@ -120,12 +120,12 @@ def test_what_training_would_lose():
 
     table = reviews().take(np.arange(20)[::-1])  # row numbers are the source's, whatever the order
     context = 38
-    found = inspect(table, infer_types(table), ["label"], context=context, prepared={"text": Short})
+    inspection = inspect(table, infer_types(table), ["label"], context=context, prepared={"text": Short})
     texts = {int(r): t for r, t in zip(table.row, table["text"], strict=True) if t is not None}
     far = [r for r, t in texts.items() if "far" in t]
     longer = [r for r, t in texts.items() if "far" not in t and len(t) > context]
     assert far and longer
-    lost = {e["reason"]: e for e in found.lost}
+    lost = {e["reason"]: e for e in inspection.lost}
     assert (lost["too far"]["count"], lost["too far"]["rows"]) == (len(far), far[:5])
     assert lost["too far"]["bad"]
     cut = lost[f"longer than a sequence of {context} positions"]
@@ -136,15 +136,15 @@ def test_what_training_would_lose():
 def test_it_is_json_and_readable():
     table = reviews()
     table.columns["markup"] = ["[bold]not markup[/bold]", "[/]"] * 30
-    found = inspect(table, infer_types(table), ["label"])
-    assert json.loads(json.dumps(found.as_json()))["rows"] == 60
-    text = printed(found)
+    inspection = inspect(table, infer_types(table), ["label"])
+    assert json.loads(json.dumps(inspection.as_json()))["rows"] == 60
+    text = printed(inspection)
     assert "60 rows, 6 columns" in text
     assert "[bold]not markup[/bold]" in text
     assert "(row 58 = row 3, …)" in text
-    for line in found.warnings():
+    for line in inspection.warnings():
         assert line.split(":")[0][:30] in text
-    for kind in {c.type for c in found.columns}:
+    for kind in {c.type for c in inspection.columns}:
         meaning = importlib.import_module(column_types.get(kind).module_name).__doc__.strip().splitlines()[0]
         assert meaning[:40] in text
 

@@ -106,7 +106,7 @@ def test_the_same_types_roles_splits_and_equal_rows(tmp_path: Path, large: Any) 
     for values in columns.values():
         values[200:230] = values[100:130]  # rows that repeat
     path = write(tmp_path / "table.csv", columns)
-    found = []
+    collected = []
     for step in (lambda: None, large):
         step()
         table = read(path)
@@ -117,10 +117,10 @@ def test_the_same_types_roles_splits_and_equal_rows(tmp_path: Path, large: Any) 
         kept = record(table, types, given, made[0].indices())
         again = splits_before(table, [kept])
         seen = inspect(table, types, asked, made[0]).as_json()
-        found.append((types, given, reasons, [m.as_json() for m in (*made, by_time)], kept, seen, again.tolist()))
-        found[-1] += ([index.tolist() for m in (*made, by_time) for index in m.indices().values()],)
-    assert found[0] == found[1]
-    assert found[0][5]["equal"]["rows"] == 30 and "code" in found[0][1]
+        collected.append((types, given, reasons, [m.as_json() for m in (*made, by_time)], kept, seen, again.tolist()))
+        collected[-1] += ([index.tolist() for m in (*made, by_time) for index in m.indices().values()],)
+    assert collected[0] == collected[1]
+    assert collected[0][5]["equal"]["rows"] == 30 and "code" in collected[0][1]
 
 
 def test_the_same_knowledge_and_arrays(tmp_path: Path, large: Any) -> None:

@@ -88,7 +88,7 @@ def gradient(learner: Any, batches: list[Batch], counts: dict[str, float]) -> di
 @pytest.mark.parametrize("kind", ["predict", "masked"])
 def test_micro_batches_give_the_gradient_of_the_whole(kind: str) -> None:
     made, store = world()
-    found = []
+    collected = []
     for tokens in (100_000, 150, 60):
         load = loader(store, tokens=tokens, kinds=(kind,))
         learner = worlds.learner(made, worlds.objective(store, kind, documents=20))
@@ -96,8 +96,8 @@ def test_micro_batches_give_the_gradient_of_the_whole(kind: str) -> None:
         counts: Counter[str] = Counter()
         for batch in batches:
             counts.update(batch.counts)
-        found.append((len(batches), counts, gradient(learner, batches, counts)))
-    (one, counts, whole), *others = found
+        collected.append((len(batches), counts, gradient(learner, batches, counts)))
+    (one, counts, whole), *others = collected
     assert one == 1 and others[0][0] > 1 and others[1][0] > others[0][0]
     for _, parts, accumulated in others:
         assert parts == pytest.approx(counts)

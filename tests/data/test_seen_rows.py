@@ -115,15 +115,15 @@ def test_equal_rows_that_were_allowed_on_both_sides_keep_their_parts() -> None:
 
 def test_a_column_of_parts_is_obeyed_where_it_was_named_and_else_does_not_leak() -> None:
     made, kept = first(rows(), list(TYPES))
-    told = {**rows(), "split": ["test" if i in made.train[:9] else "train" for i in range(200)]}
+    columns = {**rows(), "split": ["test" if i in made.train[:9] else "train" for i in range(200)]}
     types = {**TYPES, "split": "category"}
-    table = Table(told)
+    table = Table(columns)
     before = splits_before(table, [kept])
     named = split(table, types, "given:split", 0, given=["review"], ask=["label"], before=before)
     assert leaks(named, made.train) == 9 and any("9 held-out rows, as told" in note for note in named.notes)
-    found = split(table, types, "auto", 0, given=["review"], ask=["label"], before=before)
-    assert leaks(found, made.train) == 0 and any("9 rows were learnt from before" in note for note in found.notes)
-    assert not set(made.train[:9].tolist()) & set(found.train.tolist()), "nor trained on: they are left out"
+    divided = split(table, types, "auto", 0, given=["review"], ask=["label"], before=before)
+    assert leaks(divided, made.train) == 0 and any("9 rows were learnt from before" in note for note in divided.notes)
+    assert not set(made.train[:9].tolist()) & set(divided.train.tolist()), "nor trained on: they are left out"
 
 
 def test_what_is_kept_shows_no_value() -> None:

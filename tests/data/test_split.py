@@ -104,7 +104,7 @@ def test_equal_rows_stay_on_one_side():
             for i in index:
                 assert owners.setdefault(x[i], name) == name
         assert made.equal_across == 0
-        assert any("300 rows repeat" in note for note in made.notes)
+        assert any("300 rows have the same inputs as another one" in note for note in made.notes)
         assert sizes(made) == [320, 40, 40]
         loose = make(columns, spec, allow_equal_rows=True)
         assert loose.equal_across > 0  # the control: without the rule they do cross

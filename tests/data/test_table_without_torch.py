@@ -67,8 +67,8 @@ assert not any(name.split(".")[0] == "torch" for name in sys.modules)
 
 
 def run(code: str, *arguments: Path) -> None:
-    told = [sys.executable, "-c", BLOCKED + code, *map(str, arguments)]
-    done = subprocess.run(told, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", BLOCKED + code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -38,13 +38,13 @@ def test_a_step_by_hand(optimizer: str, copies: int) -> None:
     with fake():
         module = Two()
     weights = 4 * (8 * 16 + 16 * 4)
-    found = count(module, torch.ones(10, 8), OptimConfig(optimizer=optimizer), FP32)
+    counts = count(module, torch.ones(10, 8), OptimConfig(optimizer=optimizer), FP32)
     steps = 0 if copies == 0 or optimizer == "momentum" else 2 * 4  # how often each matrix was updated
-    assert (found.parameters, found.weights, found.gradients) == (weights / 4, weights, weights)
-    assert found.optimizer == copies * weights + steps
+    assert (counts.parameters, counts.weights, counts.gradients) == (weights / 4, weights, weights)
+    assert counts.optimizer == copies * weights + steps
     hidden, out = 4 * 10 * 16, 4 * 10 * 4
-    assert found.activations == hidden + out + 3 * 4  # what the second map saw, what was squared; loss, count, total
-    assert found.update_operations == 0
+    assert counts.activations == hidden + out + 3 * 4  # what the second map saw, what was squared; loss, count, total
+    assert counts.update_operations == 0
 
 
 def network(layers: int, shapes_only: bool, **options: object):
@@ -71,19 +71,19 @@ def test_shapes_alone_take_what_numbers_take(mode: Mode) -> None:
 
 def test_muon_keeps_one_number_for_each_of_its_own_and_adamw_two() -> None:
     made, batch = network(2, False)
-    found = count(made, batch, OptimConfig(), FP32, updates_of(made))
+    counts = count(made, batch, OptimConfig(), FP32, updates_of(made))
     matrices = sum(p.numel() for p in made.model.trunk.layers.parameters() if p.ndim == 2)
-    learnt = int(found.gradients / 4)
+    learnt = int(counts.gradients / 4)
     optimizer = updates_of(made).optimizer(dict(made.named_parameters()), made, OptimConfig(), False)
     for parameter in made.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step(1.0)
     counters = sum(4 for name in optimizer.tensors() if name.endswith(".step"))
-    assert found.optimizer <= 4 * (matrices + 2 * (found.parameters - matrices)) + counters
-    assert found.optimizer >= 4 * (matrices + 2 * (learnt - matrices))
+    assert counts.optimizer <= 4 * (matrices + 2 * (counts.parameters - matrices)) + counters
+    assert counts.optimizer >= 4 * (matrices + 2 * (learnt - matrices))
     # Five Newton-Schulz steps of three products for each matrix, on its shorter side (PyTorch's count of 2 each).
     sides = [sorted(p.shape) for p in made.model.trunk.layers.parameters() if p.ndim == 2]
-    assert found.update_operations == sum(5 * (2 * 2 * r * r * c + 2 * r**3) for r, c in sides)
+    assert counts.update_operations == sum(5 * (2 * 2 * r * r * c + 2 * r**3) for r, c in sides)
 
 
 def test_what_a_step_takes_is_a_line_in_the_blocks() -> None:
@@ -96,11 +96,11 @@ def test_what_a_step_takes_is_a_line_in_the_blocks() -> None:
 
 @pytest.mark.parametrize("case", ["boxes", "audio", "items with fields", "image in colour, with a stem"])
 def test_a_type_whose_loss_looks_at_its_targets_can_be_counted(case: str) -> None:
-    told = CASES[case]
-    table, types, options = {"x": told.values}, {"x": told.type}, {"x": told.options}
-    if told.on is not None:
-        other = worlds.fitted(told).on
-        table, types = {other: told.on[1], **table}, {other: told.on[0], **types}
+    expected = CASES[case]
+    table, types, options = {"x": expected.values}, {"x": expected.type}, {"x": expected.options}
+    if expected.on is not None:
+        other = worlds.fitted(expected).on
+        table, types = {other: expected.on[1], **table}, {other: expected.on[0], **types}
     made = worlds.model(table, types, options=options, awake=False)  # fits the encoders
     store = worlds.store_of(made, table)
     columns, encoders = list(made.columns.values()), made.network.encoders
@@ -108,8 +108,8 @@ def test_a_type_whose_loss_looks_at_its_targets_can_be_counted(case: str) -> Non
         network = FoundationModel(worlds.TRUNK, columns, encoders, "bidirectional")
     objective = worlds.objective(store, documents=4, ask=["x"])
     batch = Loader(store, [objective], seed=0, tokens_per_batch=10**6)(0)[0]
-    found = count(Learner(network, [objective]), batch, OptimConfig(), FP32)
-    assert found.activations > 0 and found.passes >= found.activations + found.loss
+    counts = count(Learner(network, [objective]), batch, OptimConfig(), FP32)
+    assert counts.activations > 0 and counts.passes >= counts.activations + counts.loss
 
 
 @pytest.mark.parametrize("name", ["image", "video"])

@@ -44,15 +44,15 @@ def test_opening_cuts_what_will_come_again(tmp_path: Path, tail: str, step: int,
 
 
 def test_steps_are_told_as_events_and_nothing_is_printed(capfd: pytest.CaptureFixture) -> None:
-    told = Collected()
-    progress = Progress("pretraining", told)
+    events = Collected()
+    progress = Progress("pretraining", events)
     progress.start(1, 3)
     for step in (2, 3):
         progress.update(step, 1.5, 2000.0, 0.25)
     progress.note("a note")
     progress.close()
-    assert told[0] == StepsStarted("pretraining", 1, 3) and told[-2:] == [Note("a note"), StepsEnded("pretraining")]
-    first, last = told.of(StepDone)
+    assert events[0] == StepsStarted("pretraining", 1, 3) and events[-2:] == [Note("a note"), StepsEnded("pretraining")]
+    first, last = events.of(StepDone)
     assert (first.step, first.steps, first.loss, first.tokens_per_s, first.mfu) == (2, 3, 1.5, 2000.0, 0.25)
     assert last.step == 3 and last.memory_bytes > 10e6
     assert first.as_json()["event"] == "StepDone" and capfd.readouterr() == ("", "")

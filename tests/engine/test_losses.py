@@ -33,10 +33,10 @@ def test_learnt_weights_are_where_the_uncertain_loss_is_least() -> None:
 
 def test_pcgrad_of_two_vectors_is_the_papers_projection() -> None:
     a, b = torch.tensor([1.0, 0.0]), torch.tensor([-1.0, 1.0])
-    (found,) = pcgrad([[a], [b]], key=0)
+    (result,) = pcgrad([[a], [b]], key=0)
     projected_a = a - (a @ b) / (b @ b) * b
     projected_b = b - (b @ a) / (a @ a) * a
-    torch.testing.assert_close(found, projected_a + projected_b)
+    torch.testing.assert_close(result, projected_a + projected_b)
     assert projected_a @ b == pytest.approx(0.0, abs=1e-7), "what is left does not go against the other"
     (agreeing,) = pcgrad([[a], [torch.tensor([1.0, 1.0])]], key=0)
     torch.testing.assert_close(agreeing, torch.tensor([2.0, 1.0]))
@@ -62,8 +62,8 @@ def test_three_tasks_follow_the_keyed_order() -> None:
             if j != i and own @ vectors[j] < 0:
                 own -= (own @ vectors[j]) / (vectors[j] @ vectors[j]) * vectors[j]
         expected += own
-    (found,) = pcgrad([[v] for v in vectors], key=11)
-    torch.testing.assert_close(found, expected)
+    (result,) = pcgrad([[v] for v in vectors], key=11)
+    torch.testing.assert_close(result, expected)
 
 
 def test_apart_they_add_up_to_what_one_backward_gives() -> None:
@@ -79,11 +79,11 @@ def test_apart_they_add_up_to_what_one_backward_gives() -> None:
 
 
 def test_a_conflicting_step_is_another_step_and_both_train(tmp_path: Path) -> None:
-    found = {}
+    collected = {}
     for merge in ("sum", "pcgrad"):
         config = CONFIG.updated(merge=merge, steps=40, lr=0.02)
-        found[merge] = trainer(tmp_path / merge, config, module=Tiny(dropout=0), validate=None).run().history
-    first, second = (history[-1]["losses"] for history in found.values())
+        collected[merge] = trainer(tmp_path / merge, config, module=Tiny(dropout=0), validate=None).run().history
+    first, second = (history[-1]["losses"] for history in collected.values())
     assert first != second
-    for history in found.values():
+    for history in collected.values():
         assert all(history[-1]["losses"][name] < history[0]["losses"][name] for name in first)

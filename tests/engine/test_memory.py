@@ -41,9 +41,9 @@ print(all(one.data_ptr() % 4096 == 0 for one in several))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of Linux's large pages")
-@pytest.mark.parametrize(("told", "aligned"), [(None, "True"), ("0", "False")])
-def test_large_tensors_lie_in_large_pages_unless_told_otherwise(told: str | None, aligned: str) -> None:
+@pytest.mark.parametrize(("options", "aligned"), [(None, "True"), ("0", "False")])
+def test_large_tensors_lie_in_large_pages_unless_told_otherwise(options: str | None, aligned: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
-    environment |= {"THP_MEM_ALLOC_ENABLE": told} if told else {}
+    environment |= {"THP_MEM_ALLOC_ENABLE": options} if options else {}
     made = subprocess.run([sys.executable, "-c", _ALIGNED], capture_output=True, text=True, check=True, env=environment)
     assert made.stdout.strip() == aligned

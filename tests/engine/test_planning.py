@@ -38,14 +38,16 @@ def step(**changes: float) -> StepCost:
     ("text", "machines", "each"), [("h100", 1, 1), ("8xh100", 1, 8), ("4x8xH100", 4, 8), (" 2xa100 ", 1, 2)]
 )
 def test_hardware_is_read(text: str, machines: int, each: int) -> None:
-    found = Cluster.parse(text)
-    assert (found.machines, found.each, found.devices) == (machines, each, machines * each)
-    assert found.device is ACCELERATORS[text.strip().lower().split("x")[-1]]
+    result = Cluster.parse(text)
+    assert (result.machines, result.each, result.devices) == (machines, each, machines * each)
+    assert result.device is ACCELERATORS[text.strip().lower().split("x")[-1]]
 
 
-@pytest.mark.parametrize(("text", "said"), [("h10", "Did you mean 'h100'"), ("8 h100", "expects"), ("0xh100", "least")])
-def test_what_is_no_hardware_is_refused(text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+@pytest.mark.parametrize(
+    ("text", "message"), [("h10", "Did you mean 'h100'"), ("8 h100", "expects"), ("0xh100", "least")]
+)
+def test_what_is_no_hardware_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         Cluster.parse(text)
 
 
@@ -67,10 +69,10 @@ def test_what_follows_the_weights_is_spread_over_devices_and_activations_are_not
 
 
 def test_seconds_on_one_device_are_products_and_the_update() -> None:
-    found = seconds_on(Cluster("h100"), step(), 0.4)
+    result = seconds_on(Cluster("h100"), step(), 0.4)
     update = 2e12 / (0.4 * 989e12) + (2 * (4e9 + 4e9 + 6e9) + 4e9) / 3350e9
-    assert found["links"] == 0
-    assert found["step"] == pytest.approx(6e14 / (0.4 * 989e12) + update)
+    assert result["links"] == 0
+    assert result["step"] == pytest.approx(6e14 / (0.4 * 989e12) + update)
 
 
 def test_devices_share_micro_batches_and_those_left_over_wait() -> None:

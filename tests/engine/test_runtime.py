@@ -80,8 +80,8 @@ def test_placing_moves_in_place_and_then_distributes() -> None:
     """`parallel` gets a module that is on its device already, and may return another one around it."""
     seen = []
 
-    def parallel(module: nn.Module, found: Runtime) -> nn.Module:
-        seen.append((next(module.parameters()).device.type, found.rank, found.world))
+    def parallel(module: nn.Module, result: Runtime) -> nn.Module:
+        seen.append((next(module.parameters()).device.type, result.rank, result.world))
         return nn.Sequential(module)
 
     module = nn.Linear(2, 2)
@@ -205,18 +205,18 @@ def test_a_containers_memory_is_read(tmp_path: Path, files: dict[str, str], expe
     assert runtime._limits(tmp_path) == expected
 
 
-@pytest.mark.parametrize(("cores", "told", "expected"), [(1.5, None, [2]), (0.4, None, [1]), (8.0, None, []),
+@pytest.mark.parametrize(("cores", "options", "expected"), [(1.5, None, [2]), (0.4, None, [1]), (8.0, None, []),
                                                           (2.0, "8", [])])  # fmt: skip
 def test_threads_by_the_cores_that_may_be_used(
-    monkeypatch: pytest.MonkeyPatch, cores: float, told: str | None, expected: list[int]
+    monkeypatch: pytest.MonkeyPatch, cores: float, options: str | None, expected: list[int]
 ) -> None:
     chosen: list[int] = []
     monkeypatch.setattr(runtime, "available_cores", lambda: cores)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     monkeypatch.setattr(torch, "set_num_threads", chosen.append)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if told:
-        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    if options:
+        monkeypatch.setenv("OMP_NUM_THREADS", options)
     runtime.use_available_cores()
     assert chosen == expected
 
@@ -228,7 +228,7 @@ print(os.environ.get("GOMP_SPINCOUNT"), os.environ.get("KMP_BLOCKTIME"))
 
 
 @pytest.mark.parametrize(
-    ("told", "expected", "spins"),
+    ("options", "expected", "spins"),
     [
         ({}, "10000 1", "10000"),
         ({"OMP_WAIT_POLICY": "passive"}, "None None", "0"),
@@ -236,10 +236,10 @@ print(os.environ.get("GOMP_SPINCOUNT"), os.environ.get("KMP_BLOCKTIME"))
         ({"KMP_BLOCKTIME": "200"}, "10000 200", "10000"),
     ],
 )
-def test_threads_wait_a_little_unless_told_otherwise(told: dict[str, str], expected: str, spins: str) -> None:
+def test_threads_wait_a_little_unless_told_otherwise(options: dict[str, str], expected: str, spins: str) -> None:
     """What is set before PyTorch is imported reaches its OpenMP, which says what it read."""
     names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-    environment = {name: value for name, value in os.environ.items() if name not in names} | told
+    environment = {name: value for name, value in os.environ.items() if name not in names} | options
     environment["OMP_DISPLAY_ENV"] = "verbose"
     done = subprocess.run([sys.executable, "-c", _WAITING], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == expected

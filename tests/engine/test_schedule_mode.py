@@ -61,15 +61,15 @@ def test_the_precision(monkeypatch, choice, fast, width, steps, seconds, expecte
     monkeypatch.setattr(mode, "has_fast_bf16", lambda device: fast)
     timed = clock(*seconds)
     module = nn.Linear(width, width)
-    found = decide(Mode.before(choice, CPU), choice, False, module, (), timed, steps, 1)
-    assert (found.autocast, found.muon) == expected and len(timed.calls) == probed
-    assert found.timed == (probed > 0)
-    assert found.reason.startswith("bf16" if found.autocast else "fp32")
-    with found.context(CPU):
+    decided = decide(Mode.before(choice, CPU), choice, False, module, (), timed, steps, 1)
+    assert (decided.autocast, decided.muon) == expected and len(timed.calls) == probed
+    assert decided.timed == (probed > 0)
+    assert decided.reason.startswith("bf16" if decided.autocast else "fp32")
+    with decided.context(CPU):
         assert (
             (nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == torch.bfloat16)
             == expected[0]
-            == (found.dtype != torch.float32)
+            == (decided.dtype != torch.float32)
         )
 
 
@@ -89,8 +89,8 @@ def test_whether_to_compile(monkeypatch, choice, seconds, compiled, steps, expec
     blocks = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
     try:
         timed = clock(seconds, seconds, compiled)
-        found = decide(Mode.before("auto", CPU), "auto", choice, blocks, blocks, timed, steps, 1)
-        assert found.compiled == expected == torch.are_deterministic_algorithms_enabled()
+        decided = decide(Mode.before("auto", CPU), "auto", choice, blocks, blocks, timed, steps, 1)
+        assert decided.compiled == expected == torch.are_deterministic_algorithms_enabled()
         assert all((block._compiled_call_impl is not None) == expected for block in blocks)
     finally:
         mode.set_compiled(blocks, False)
@@ -106,8 +106,8 @@ def test_a_compiler_that_fails_leaves_the_run_eager(monkeypatch) -> None:
             raise RuntimeError("no C++ compiler")
         return 60.0
 
-    found = decide(Mode.before("auto", CPU), "auto", "auto", blocks, blocks, timed, 100, 1)
-    assert not found.compiled and "compiling failed (RuntimeError)" in found.reason
+    decided = decide(Mode.before("auto", CPU), "auto", "auto", blocks, blocks, timed, 100, 1)
+    assert not decided.compiled and "compiling failed (RuntimeError)" in decided.reason
 
 
 def test_width_is_the_trunks() -> None:
@@ -120,5 +120,7 @@ def test_rounds_that_contradict_each_other_keep_fp32(monkeypatch) -> None:
     """A busy machine: the fastest pass in bf16 is twice as fast, but one was slower than the one in fp32 beside it."""
     monkeypatch.setattr(mode, "has_fast_bf16", lambda device: True)
     times = iter([9, 9, 0.5, 1.0, 1.2, 1.1, 0.5, 1.0])
-    found = decide(Mode.before("auto", CPU), "auto", False, nn.Linear(64, 64), (), lambda autocast: next(times), 100, 1)
-    assert not found.autocast and found.reason == "fp32: a pass takes 500 ms in bf16, 1000 ms in fp32"
+    decided = decide(
+        Mode.before("auto", CPU), "auto", False, nn.Linear(64, 64), (), lambda autocast: next(times), 100, 1
+    )
+    assert not decided.autocast and decided.reason == "fp32: a pass takes 500 ms in bf16, 1000 ms in fp32"

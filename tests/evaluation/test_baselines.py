@@ -27,7 +27,7 @@ def _table(n: int) -> tuple[dict[str, list], list]:
 def test_they_are_plain_scikit_learn_on_the_given_columns() -> None:
     (train, y), (test, truth) = _table(80), _table(50)
     y[3] = truth[5] = None
-    found = run_baselines({"hue": Colour(CLASSES), "size": Amount()}, Colour(CLASSES), train, test, y, truth)
+    result = run_baselines({"hue": Colour(CLASSES), "size": Amount()}, Colour(CLASSES), train, test, y, truth)
 
     def matrix(table: dict[str, list], keep: list[int]) -> np.ndarray:
         return np.array([[table["hue"][i] == "blue", table["hue"][i] == "red", table["size"][i]] for i in keep], float)
@@ -35,22 +35,22 @@ def test_they_are_plain_scikit_learn_on_the_given_columns() -> None:
     rows, test_rows = [i for i in range(80) if i != 3], [i for i in range(50) if i != 5]
     by_hand = LogisticRegression().fit(matrix(train, rows), [y[i] for i in rows])
     expected = by_hand.score(matrix(test, test_rows), [truth[i] for i in test_rows])
-    assert list(found) == ["majority", "logistic", "boosting"]
-    assert found["logistic"].metrics["accuracy"] == pytest.approx(expected)
-    assert len(found["logistic"].answers) == 49
-    assert found["boosting"].metrics is not None  # sparse features made dense for it
+    assert list(result) == ["majority", "logistic", "boosting"]
+    assert result["logistic"].metrics["accuracy"] == pytest.approx(expected)
+    assert len(result["logistic"].answers) == 49
+    assert result["boosting"].metrics is not None  # sparse features made dense for it
 
 
 def test_too_wide_to_be_dense_is_skipped_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "_MOST_DENSE_COLUMNS", 2)
     (train, y), (test, truth) = _table(40), _table(20)
-    found = run_baselines({"hue": Colour(CLASSES), "size": Amount()}, Colour(CLASSES), train, test, y, truth)
-    assert found["boosting"].metrics is None and "3 features are too many" in found["boosting"].note
-    assert found["logistic"].metrics is not None
+    result = run_baselines({"hue": Colour(CLASSES), "size": Amount()}, Colour(CLASSES), train, test, y, truth)
+    assert result["boosting"].metrics is None and "3 features are too many" in result["boosting"].note
+    assert result["logistic"].metrics is not None
 
 
 def test_without_features_only_the_naive_one_runs() -> None:
-    found = run_baselines(
+    result = run_baselines(
         {"photo": Picture()},
         Colour(CLASSES),
         {"photo": [1, 2, 3]},
@@ -58,7 +58,7 @@ def test_without_features_only_the_naive_one_runs() -> None:
         ["red", "red", "blue"],
         ["red"],
     )
-    assert list(found) == ["majority"] and found["majority"].metrics["accuracy"] == 1.0
+    assert list(result) == ["majority"] and result["majority"].metrics["accuracy"] == 1.0
 
 
 def test_nothing_to_learn_or_to_judge_is_nothing() -> None:
@@ -69,9 +69,9 @@ def test_nothing_to_learn_or_to_judge_is_nothing() -> None:
 
 def test_one_class_in_training_skips_what_needs_two() -> None:
     sizes = {"size": [1.0, 2.0, 3.0]}
-    found = run_baselines({"size": Amount()}, Colour(CLASSES), sizes, sizes, ["red"] * 3, ["red", "blue", "red"])
-    assert found["majority"].metrics["accuracy"] == pytest.approx(2 / 3)
-    assert found["logistic"].note.startswith("skipped:") and found["logistic"].answers is None
+    result = run_baselines({"size": Amount()}, Colour(CLASSES), sizes, sizes, ["red"] * 3, ["red", "blue", "red"])
+    assert result["majority"].metrics["accuracy"] == pytest.approx(2 / 3)
+    assert result["logistic"].note.startswith("skipped:") and result["logistic"].answers is None
 
 
 def test_a_column_that_gives_no_features_is_named() -> None:
@@ -83,9 +83,9 @@ def test_a_column_that_gives_no_features_is_named() -> None:
             return FunctionTransformer(fail)
 
     (train, y), (test, truth) = _table(30), _table(10)
-    found = run_baselines({"size": Amount(), "hue": Empty()}, Colour(CLASSES), train, test, y, truth)
-    assert "hue not used: empty vocabulary" in found["logistic"].note
-    assert found["majority"].note == ""
+    result = run_baselines({"size": Amount(), "hue": Empty()}, Colour(CLASSES), train, test, y, truth)
+    assert "hue not used: empty vocabulary" in result["logistic"].note
+    assert result["majority"].note == ""
 
 
 def test_usable_truths() -> None:

@@ -66,8 +66,8 @@ def test_the_energy_score_by_hand() -> None:
 
 def test_one_drawn_again_and_again_has_no_spread() -> None:
     pictures = _pictures(40, 0)
-    found = _evaluation(pictures).novelty([Answer(pictures[0])] * 40, pictures, pictures)
-    assert found["spread"] == 0 < found["spread_of_true"]
+    answers = _evaluation(pictures).novelty([Answer(pictures[0])] * 40, pictures, pictures)
+    assert answers["spread"] == 0 < answers["spread_of_true"]
 
 
 @pytest.mark.parametrize("colours", [1, 3])

@@ -104,14 +104,14 @@ def _png(width: int) -> str:
 
 def test_what_lies_in_a_given_value_is_shown_in_it_and_large() -> None:
     sides = {"hue": Colour(CLASSES), "label": Found(CLASSES)}
-    found = gather_evidence(FakeModel(sides, _sure), _data(90, 1), [(["hue"], "label")])
-    texts = [s for s in found.tasks[0].samples if "text" in s.answer]
+    evidence = gather_evidence(FakeModel(sides, _sure), _data(90, 1), [(["hue"], "label")])
+    texts = [s for s in evidence.tasks[0].samples if "text" in s.answer]
     assert texts and all(s.answer["text"] == f"{s.given['hue']['text']} in {s.given['hue']['text']}" for s in texts)
-    assert any("png" in s.answer for s in found.tasks[0].samples)
-    assert 'class="samples large"' in report(found)
+    assert any("png" in s.answer for s in evidence.tasks[0].samples)
+    assert 'class="samples large"' in report(evidence)
     small = Sample("Some", {"a": {"png": _png(200)}}, {"png": _png(200)}, {"png": _png(200)})
-    found.tasks[0].samples = [small]
-    assert 'class="samples tight"' in report(found)
+    evidence.tasks[0].samples = [small]
+    assert 'class="samples tight"' in report(evidence)
 
 
 def test_figures_for_light_and_dark_pages(evidence: Evidence) -> None:
@@ -188,8 +188,8 @@ def test_evidence_of_the_first_format_is_read(evidence: Evidence, tmp_path: Path
 def test_what_json_cannot_say(evidence: Evidence, tmp_path: Path) -> None:
     odd = Evidence("odd \ud800", evidence.tasks, Origin(seconds={"x": float("nan")}))
     odd.save(tmp_path)
-    found = Evidence.read(tmp_path)
-    assert found.name == "odd \ud800" and found.origin.seconds == {"x": None}
+    result = Evidence.read(tmp_path)
+    assert result.name == "odd \ud800" and result.origin.seconds == {"x": None}
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ def test_the_level_widens_it() -> None:
 
 @pytest.mark.parametrize("successes,n", [(0, 20), (3, 20), (199, 200), (360, 360)])
 def test_wilson_is_scipys(successes: int, n: int) -> None:
-    found, expected = wilson(successes, n), stats.binomtest(successes, n).proportion_ci(method="wilson")
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    bounds, expected = wilson(successes, n), stats.binomtest(successes, n).proportion_ci(method="wilson")
+    assert (bounds.low, bounds.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_it_covers_as_often_as_it_says() -> None:
@@ -63,8 +63,8 @@ def test_any_metric_and_its_undefined_resamples() -> None:
     def auc(index: np.ndarray) -> float | None:
         return roc_auc_score(y[index], score[index]) if 0 < y[index].sum() < len(index) else None
 
-    found = resampled(auc, 12, n=300)
-    assert found.low <= found.value <= found.high and found.value == roc_auc_score(y, score)
+    result = resampled(auc, 12, n=300)
+    assert result.low <= result.value <= result.high and result.value == roc_auc_score(y, score)
     assert resampled(lambda index: None, 12) is None
     # Defined on all rows, but in few resamples: no interval rather than one of the lucky ones.
     assert resampled(lambda index: 1.0 if len(set(index)) >= 9 else None, 12) is None
@@ -79,8 +79,8 @@ def test_a_metric_that_is_a_mean_gets_the_same_interval_either_way() -> None:
 def test_pairing_uses_that_the_rows_are_the_same() -> None:
     hard = np.random.default_rng(3).normal(0, 10, 400)  # what both models share
     a = hard + 1.0 + np.random.default_rng(4).normal(0, 1, 400)
-    found = bootstrap(a - hard)
-    assert found.value == pytest.approx((a - hard).mean()) and found.excludes(0)
+    result = bootstrap(a - hard)
+    assert result.value == pytest.approx((a - hard).mean()) and result.excludes(0)
     assert not bootstrap(a - hard[::-1]).excludes(0)
     half = stats.t.interval(0.95, 399, (a - hard).mean(), stats.sem(a - hard))
-    assert (found.low, found.high) == pytest.approx(half, abs=0.03)
+    assert (result.low, result.high) == pytest.approx(half, abs=0.03)

@@ -149,10 +149,10 @@ def test_trees_take_missing_numbers_and_rare_classes() -> None:
     labels = ["missing" if v is None else "up" if v > 0 else "down" for v in values]
     labels[0] = "only once"
     given, asked = _number(values[:80]), _category(labels)
-    found = run_baselines({"x": given}, asked, {"x": values}, {"x": values}, labels, labels)
-    assert list(found) == ["majority", "logistic regression", "gradient boosting"]
-    assert found["gradient boosting"].metrics["accuracy"] > 0.95
-    assert found["logistic regression"].metrics["accuracy"] > 0.9
+    result = run_baselines({"x": given}, asked, {"x": values}, {"x": values}, labels, labels)
+    assert list(result) == ["majority", "logistic regression", "gradient boosting"]
+    assert result["gradient boosting"].metrics["accuracy"] > 0.95
+    assert result["logistic regression"].metrics["accuracy"] > 0.9
 
 
 def test_several_classes_a_row() -> None:
@@ -183,26 +183,26 @@ def _table(n: int) -> tuple[dict[str, list[float]], list[str]]:
 def test_what_there_was_no_time_for_is_said_and_the_naive_one_always_runs() -> None:
     (train, y), (test, truth) = _table(300), _table(50)
     heard = Collected()
-    found = run_baselines(
+    result = run_baselines(
         {"x": _number(train["x"])}, _category(y), train, test, y, truth,
         seconds=60, clock=Clock(1000.0), on_event=heard, name="way",
     )  # fmt: skip
-    assert found["majority"].metrics is not None and found["majority"].note == ""
+    assert result["majority"].metrics is not None and result["majority"].note == ""
     for name in ("logistic regression", "gradient boosting"):
-        assert found[name].answers is None
-        assert found[name].note.startswith("skipped") and "would take longer than 60 s" in found[name].note
+        assert result[name].answers is None
+        assert result[name].note.startswith("skipped") and "it would take longer than 60 s" in result[name].note
     events = heard.of(BaselineDone)
-    assert [(event.ask, event.name) for event in events] == [("way", name) for name in found]
+    assert [(event.ask, event.name) for event in events] == [("way", name) for name in result]
     assert [event.value is None for event in events] == [False, True, True]
 
 
 def test_half_of_the_time_lets_the_first_run_and_less_be_tried() -> None:
     (train, y), (test, truth) = _table(240), _table(50)
-    found = run_baselines(
+    result = run_baselines(
         {"x": _number(train["x"])}, _category(y), train, test, y, truth, seconds=60, clock=Clock(2.0)
     )  # fmt: skip
-    assert found["logistic regression"].metrics["accuracy"] > 0.9
-    assert "would take longer than 60 s" in found["gradient boosting"].note
+    assert result["logistic regression"].metrics["accuracy"] > 0.9
+    assert "it would take longer than 60 s" in result["gradient boosting"].note
 
 
 def test_an_estimator_that_cannot_learn_in_its_time_says_so() -> None:
@@ -234,8 +234,8 @@ def test_without_the_time_to_look_the_columns_are_named(monkeypatch: pytest.Monk
     monkeypatch.setattr(baselines, "_TRIED_VALUES", 8)
     (train, y), (test, truth) = _table(300), _table(50)
     given = _number(train["x"])
-    found = run_baselines({"x": given}, _category(y), train, test, y, truth, seconds=10, clock=Clock(1.0))
-    assert "x not used: looking at it would take longer than 10 s" in found["logistic regression"].note
+    result = run_baselines({"x": given}, _category(y), train, test, y, truth, seconds=10, clock=Clock(1.0))
+    assert "x not used: looking at it would take longer than 10 s" in result["logistic regression"].note
 
 
 @pytest.mark.data
@@ -251,5 +251,5 @@ def test_chinese_hotel_reviews_are_read_by_characters() -> None:
 
     (texts, labels), (held_out, truths) = rows("train"), rows("val")
     asked = _category(labels)
-    found = run_baselines({"r": _text()}, asked, {"r": texts}, {"r": held_out}, labels, truths, seconds=600)
-    assert found["logistic regression"].metrics["accuracy"] >= 0.885
+    result = run_baselines({"r": _text()}, asked, {"r": texts}, {"r": held_out}, labels, truths, seconds=600)
+    assert result["logistic regression"].metrics["accuracy"] >= 0.885

@@ -55,9 +55,9 @@ def test_the_task_is_the_folders_or_all_others_are_given(made: Model) -> None:
 def test_a_value_that_cannot_be_read_is_counted_and_left_out(made: Model) -> None:
     table = {"title": ["the sea", "\ud800"], "price": [3.0, 4.0]}
     ledger = Ledger()
-    found = made.answer(table, "kind", ledger=ledger)
+    answers = made.answer(table, "kind", ledger=ledger)
     expected = made.answer({"title": ["the sea", None], "price": [3.0, 4.0]}, "kind")
-    assert [a.probability for a in found] == [a.probability for a in expected]
+    assert [a.probability for a in answers] == [a.probability for a in expected]
     assert ledger.bad("title") == 1 and ledger.as_json()[0]["rows"] == [1]
 
 
@@ -96,12 +96,12 @@ def test_batches_hold_every_row_once_and_no_more_than_fits() -> None:
 
 def test_the_pooled_states_are_those_training_sees(made: Model) -> None:
     store = worlds.store_of(made, rows())
-    found = pooled_states(made.network, store, ["title", "price"])
+    result = pooled_states(made.network, store, ["title", "price"])
     batch = worlds.batch(store, range(12), ["title", "price"], ["kind"])
     with torch.inference_mode():
         expected = made.network.encode(batch).pooled_MD
-    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
-    assert not found[3].any() and found[4].any(), "nothing is given in row 3"
+    np.testing.assert_allclose(result, expected.numpy(), rtol=1e-4, atol=1e-5)
+    assert not result[3].any() and result[4].any(), "nothing is given in row 3"
 
 
 def test_answering_leaves_the_model_as_it_was(made: Model) -> None:
@@ -125,9 +125,9 @@ def test_a_search_with_enough_beams_finds_the_likeliest_of_all(trunk: dict[str, 
     sides = worlds.Sides.of(made, "title")
     with torch.no_grad():
         sides.head.normal_(0, 0.3)  # so that what is likely at first is not always so in the end
-    found = worlds.batch(worlds.store_of(made, rows), range(len(rows["title"])), ["kind"], ["title"])
+    result = worlds.batch(worlds.store_of(made, rows), range(len(rows["title"])), ["kind"], ["title"])
     best = {"x": (-np.inf, "", 0.0), "y": (-np.inf, "", 0.0)}
-    for (row, name), h in worlds.states_by_document(made, found).items():
+    for (row, name), h in worlds.states_by_document(made, result).items():
         if name != "title":
             continue
         text, kind = rows["title"][row], rows["kind"][row]
@@ -199,7 +199,7 @@ def _changed(folder: Path, file: str, change: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "change", "said"),
+    ("file", "change", "message"),
     [
         ("onetrunk.json", lambda d: d["columns"][0].update(type="sound"), "Unknown column type 'sound'"),
         ("onetrunk.json", lambda d: d["columns"][0].update(colour="red"), "does not describe a model"),
@@ -213,11 +213,11 @@ def _changed(folder: Path, file: str, change: Any) -> None:
     ],
 )
 def test_a_folder_that_contradicts_itself_is_refused(
-    made: Model, tmp_path: Path, file: str, change: Any, said: str
+    made: Model, tmp_path: Path, file: str, change: Any, message: str
 ) -> None:
     made.save(tmp_path / "m")
     _changed(tmp_path / "m", file, change)
-    with pytest.raises(ModelFileError, match=said):
+    with pytest.raises(ModelFileError, match=message):
         load(tmp_path / "m")
 
 

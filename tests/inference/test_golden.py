@@ -27,12 +27,12 @@ sys.path.insert(0, str(GOLDEN))
 import make  # noqa: E402  lies beside the folders
 
 
-def _close(found: Any, expected: Any) -> bool:
+def _close(result: Any, expected: Any) -> bool:
     if isinstance(expected, list):
-        return len(found) == len(expected) and all(map(_close, found, expected))
-    if isinstance(expected, float) and isinstance(found, float):
-        return found == pytest.approx(expected, rel=1e-4, abs=1e-5)
-    return bool(found == expected)
+        return len(result) == len(expected) and all(map(_close, result, expected))
+    if isinstance(expected, float) and isinstance(result, float):
+        return result == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    return bool(result == expected)
 
 
 @pytest.mark.parametrize("name", list(make.MODELS))

@@ -111,30 +111,30 @@ def answered(session: Session, ready: list[tuple[int, Request]]) -> dict[int, di
     raise AssertionError("never done")
 
 
-def same(found: Any, expected: Any) -> None:
+def same(result: Any, expected: Any) -> None:
     """Tokens and labels are equal; numbers to 1e-4 of their size; pictures to one of 255 levels."""
-    assert type(found) is type(expected)
-    if isinstance(found, dict):
-        assert found.keys() == expected.keys()
-        for name in found:
-            same(found[name], expected[name])
-    elif isinstance(found, list | tuple):
-        assert len(found) == len(expected)
-        for a, b in zip(found, expected, strict=True):
+    assert type(result) is type(expected)
+    if isinstance(result, dict):
+        assert result.keys() == expected.keys()
+        for name in result:
+            same(result[name], expected[name])
+    elif isinstance(result, list | tuple):
+        assert len(result) == len(expected)
+        for a, b in zip(result, expected, strict=True):
             same(a, b)
-    elif isinstance(found, bytes):
-        assert worlds.same_sound(found, expected)
-    elif isinstance(found, np.ndarray) and found.dtype == np.uint8:
-        assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
-    elif isinstance(found, float | np.floating):
-        assert found == pytest.approx(expected, rel=1e-4, abs=0.02 if abs(found) > 1 else 1e-5)
+    elif isinstance(result, bytes):
+        assert worlds.same_sound(result, expected)
+    elif isinstance(result, np.ndarray) and result.dtype == np.uint8:
+        assert np.abs(result.astype(int) - expected.astype(int)).max() <= 1
+    elif isinstance(result, float | np.floating):
+        assert result == pytest.approx(expected, rel=1e-4, abs=0.02 if abs(result) > 1 else 1e-5)
     else:
-        assert found == expected
+        assert result == expected
 
 
-def same_answers(found: Answer, expected: Answer) -> None:
+def same_answers(result: Answer, expected: Answer) -> None:
     for name in ("value", "probability", "interval", "samples", "scores", "quantiles", "logprob"):
-        same(getattr(found, name), getattr(expected, name))
+        same(getattr(result, name), getattr(expected, name))
 
 
 # -- the law -------------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ def test_removing_some_changes_nothing_for_the_others(made: Model) -> None:
         if step == 2:
             for number in numbers[::3]:
                 session.remove(number)
-            answers = {number: found for number, found in answers.items() if number not in numbers[::3]}
+            answers = {number: predicted for number, predicted in answers.items() if number not in numbers[::3]}
         for part in session.step():
             assert step < 2 or part.request not in numbers[::3]
             answers.setdefault(part.request, {})[part.row] = part.answer

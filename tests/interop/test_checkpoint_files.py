@@ -21,7 +21,7 @@ from onetrunk.interop import huggingface
 from onetrunk.interop.huggingface.families import FAMILIES
 from onetrunk.storage.tensors import load_tensors, save_tensors
 
-checkpoints = pytest.importorskip("checkpoints", reason="needs transformers")
+checkpoints = pytest.importorskip("bench.trials.checkpoints", reason="needs transformers")
 hf = checkpoints.hf
 
 TEXTS = [
@@ -334,3 +334,29 @@ def test_pictures_are_prepared_in_the_usual_way_where_no_file_says(kind: str) ->
     assert cut == bool(usual.get("do_center_crop"))
     if cut:
         assert theirs["crop_size"]["height"] == usual["crop_size"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "fields"),
+    [
+        ("vit", "preprocessor_config.json", {"image_std": ["x", "y", "z"]}),
+        ("vit", "preprocessor_config.json", {"image_std": [0.5, 0.5, 0.0]}),
+        ("vit", "preprocessor_config.json", {"image_mean": [0.5] * 4}),
+        ("vit", "preprocessor_config.json", {"rescale_factor": [1]}),
+        ("vit", "preprocessor_config.json", {"size": "x"}),
+        ("vit", "preprocessor_config.json", {"resample": [2]}),
+        ("vit", "config.json", {"model_type": ["vit"]}),
+        ("qwen2", "config.json", {"use_sliding_window": True, "layer_types": [True, "full_attention"]}),
+        ("qwen2", "config.json", {"use_sliding_window": True, "layer_types": [["x"], []]}),
+    ],
+    ids=str,
+)
+def test_values_of_another_kind_are_refused_plainly(
+    tmp_path: Path, kind: str, file: str, fields: dict[str, Any]
+) -> None:
+    """Found by `bench edges`."""
+    checkpoints.write(kind, tmp_path)
+    told = json.loads((tmp_path / file).read_text())
+    (tmp_path / file).write_text(json.dumps({**told, **fields}))
+    with pytest.raises(ModelFileError, match=r"config\.json|its pictures (have|are resampled)"):
+        huggingface.read(tmp_path)

@@ -16,7 +16,7 @@ from onetrunk.core.content import Role
 from onetrunk.core.errors import BadValueError, ModelFileError
 from onetrunk.interop import huggingface
 
-checkpoints = pytest.importorskip("checkpoints", reason="needs transformers")
+checkpoints = pytest.importorskip("bench.trials.checkpoints", reason="needs transformers")
 hf = checkpoints.hf
 
 CHATML = (

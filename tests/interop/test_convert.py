@@ -16,7 +16,7 @@ from onetrunk.core.errors import ModelFileError, UsageError
 from onetrunk.interop import huggingface
 from onetrunk.storage.tensors import load_tensors
 
-checkpoints = pytest.importorskip("checkpoints", reason="needs transformers")
+checkpoints = pytest.importorskip("bench.trials.checkpoints", reason="needs transformers")
 
 
 def pickled(folder: Path, shards: int = 1) -> None:

@@ -68,7 +68,7 @@ FILLING = ["bert", "roberta", "xlm-roberta", "distilbert", "albert", "modernbert
 
 @pytest.mark.parametrize("kind", ROUND_TRIPS + FILLING)
 def test_what_came_from_transformers_goes_back(tmp_path: Path, kind: str) -> None:
-    checkpoints = pytest.importorskip("checkpoints")
+    checkpoints = pytest.importorskip("bench.trials.checkpoints")
     reference, words = checkpoints.write(kind, tmp_path / "in")
     onetrunk.import_(str(tmp_path / "in"), out=str(tmp_path / "ours"), quiet=True)
     told: dict[str, Any] = {"to": "huggingface", "ask": "text", "quiet": True}
@@ -91,7 +91,7 @@ def test_what_came_from_transformers_goes_back(tmp_path: Path, kind: str) -> Non
 
 def test_what_is_learnt_beside_a_checkpoint_goes_out_too(tmp_path: Path) -> None:
     """Its column's marker, which is nothing at first: into the read-out's own table, the positions, or the types."""
-    checkpoints = pytest.importorskip("checkpoints")
+    checkpoints = pytest.importorskip("bench.trials.checkpoints")
     for kind in ("qwen2", "gpt2", "bert", "modernbert"):
         checkpoints.write(kind, tmp_path / kind)
         model = huggingface.read(tmp_path / kind)
@@ -256,7 +256,7 @@ def test_a_text_model_goes_on_in_llama_cpp_as_it_does_here(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3", "gpt2"])
 def test_what_came_from_transformers_goes_on_in_llama_cpp(tmp_path: Path, kind: str) -> None:
-    checkpoints = pytest.importorskip("checkpoints")
+    checkpoints = pytest.importorskip("bench.trials.checkpoints")
     pytest.importorskip("gguf")
     pytest.importorskip("xllamacpp")
     checkpoints.write(kind, tmp_path / "in")

@@ -16,7 +16,7 @@ from onetrunk.core.errors import DataError, UsageError
 from onetrunk.inference.model_folder import Task
 from onetrunk.interop import huggingface
 
-checkpoints = pytest.importorskip("checkpoints", reason="needs transformers")
+checkpoints = pytest.importorskip("bench.trials.checkpoints", reason="needs transformers")
 ENCODERS = ["bert", "roberta", "xlm-roberta", "distilbert", "albert", "modernbert"]
 
 

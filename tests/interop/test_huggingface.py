@@ -23,7 +23,7 @@ from onetrunk.inference.model_folder import load
 from onetrunk.interop import huggingface
 from onetrunk.storage.tensors import load_tensors, save_tensors
 
-checkpoints = pytest.importorskip("checkpoints", reason="needs transformers")
+checkpoints = pytest.importorskip("bench.trials.checkpoints", reason="needs transformers")
 
 DECODERS = ["gpt2", "llama", "mistral", "qwen2", "qwen3", "phi3", "olmo2", "smollm3", "gemma3", "yarn", "linear"]
 ENCODERS = ["bert", "roberta", "xlm-roberta", "distilbert", "albert", "modernbert", "untied"]

@@ -55,9 +55,9 @@ def test_its_weights_give_its_outputs(keras: Any, tmp_path: Path, name: str, cla
     for length in (1, 12):
         ids = dice.integers(0, 10_000, (8, length))
         expected = theirs.predict(ids, verbose=0)
-        found = model.predict({"text": [" ".join(map(str, row)) for row in ids.tolist()]})
+        answers = model.predict({"text": [" ".join(map(str, row)) for row in ids.tolist()]})
         columns = ["label_p_1"] if classes == 1 else [f"label_p_{c}" for c in range(classes)]
-        np.testing.assert_allclose(found[columns].to_numpy(), expected, atol=1e-5)
+        np.testing.assert_allclose(answers[columns].to_numpy(), expected, atol=1e-5)
 
 
 def test_words_stand_for_their_numbers_and_it_is_trained_on(keras: Any, tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ def test_words_stand_for_their_numbers_and_it_is_trained_on(keras: Any, tmp_path
     onetrunk.import_(str(tmp_path / "m.weights.h5"), out=str(tmp_path / "m"),
                      words=str(tmp_path / "words.json"), quiet=True)  # fmt: skip
     model = load(tmp_path / "m")
-    told = model.encoder("text").encode("A good, BAD room; rare!")["id"].tolist()
-    assert told == [1, 4, 7, 9, 1]
+    options = model.encoder("text").encode("A good, BAD room; rare!")["id"].tolist()
+    assert options == [1, 4, 7, 9, 1]
     rows = {"text": [f"{w} room" for w in ("good", "bad")] * 40, "label": [1, 0] * 40}
     tuned = onetrunk.finetune(rows, ask=["label"], given=["text"], start=str(tmp_path / "m"),
                               out=str(tmp_path / "t"), quiet=True, split="random:50/30/20", allow_equal_rows=True,

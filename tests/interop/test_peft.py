@@ -14,7 +14,7 @@ import onetrunk
 from onetrunk.core.errors import ModelFileError, UsageError
 from onetrunk.storage.tensors import load_tensors, save_tensors
 
-checkpoints = pytest.importorskip("checkpoints", reason="needs transformers")
+checkpoints = pytest.importorskip("bench.trials.checkpoints", reason="needs transformers")
 peft = pytest.importorskip("peft")
 PLAIN = {"r": 4, "lora_alpha": 8, "init_lora_weights": False}
 TARGETS = {"llama": ["q_proj", "v_proj", "down_proj"], "gpt2": ["c_attn", "c_fc"], "bert": ["query", "dense"]}

@@ -17,7 +17,7 @@ from onetrunk import cli
 from onetrunk.core.errors import UsageError
 from onetrunk.interop import huggingface
 
-checkpoints = pytest.importorskip("checkpoints", reason="needs transformers")
+checkpoints = pytest.importorskip("bench.trials.checkpoints", reason="needs transformers")
 
 QUICK = ["pretrain.steps=2", "finetune.steps=3", "train.tensorboard=false", "train.lr=0.01"]
 

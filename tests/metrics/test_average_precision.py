@@ -22,27 +22,27 @@ def scenes(n: int, seed: int) -> tuple[list[list[Entry]], list[list[Entry]]]:
             {"label": str(dice.choice(["cat", "dog"])), "box": [*dice.uniform(0, 200, 2), *dice.uniform(20, 80, 2)]}
             for _ in range(dice.integers(0, 6))
         ]
-        found = []
+        collected = []
         for entry in true:
             for _ in range(dice.integers(0, 3)):
                 moved = (np.array(entry["box"]) + dice.normal(0, 3, 4)).clip(1)
-                found.append({**entry, "box": moved.tolist(), "score": float(dice.uniform())})
+                collected.append({**entry, "box": moved.tolist(), "score": float(dice.uniform())})
         for label in ("cat", "dog", "cow"):
             box = [*dice.uniform(0, 200, 2), *dice.uniform(20, 80, 2)]
-            found.append({"label": label, "box": box, "score": float(dice.uniform(0, 0.7))})
+            collected.append({"label": label, "box": box, "score": float(dice.uniform(0, 0.7))})
         truths.append(true)
-        answers.append(found)
+        answers.append(collected)
     return truths, answers
 
 
 def slow_precision(truths: list[list[Entry]], answers: list[list[Entry]], label: str, least: float) -> float:
     """COCO's: answers by score, each takes the best free true box of its picture; precision at 101 recalls, made
     falling."""
-    found = [(e["score"], i, e["box"]) for i, entries in enumerate(answers) for e in entries if e["label"] == label]
+    predicted = [(e["score"], i, e["box"]) for i, entries in enumerate(answers) for e in entries if e["label"] == label]
     free = {i: [e["box"] for e in entries if e["label"] == label] for i, entries in enumerate(truths)}
     total = sum(map(len, free.values()))
     hits = []
-    for _, i, box in sorted(found, key=lambda f: -f[0]):
+    for _, i, box in sorted(predicted, key=lambda f: -f[0]):
         best = max(free[i], key=lambda t: overlap(t, box), default=None)
         hit = best is not None and overlap(best, box) >= least
         if hit:
@@ -64,13 +64,13 @@ def overlap(a: list[float], b: list[float]) -> float:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_average_precision_is_that_of_its_definition(seed: int) -> None:
     truths, answers = scenes(15, seed)
-    found = average_precision(truths, answers)
+    precision = average_precision(truths, answers)
     slow = [[slow_precision(truths, answers, label, least) for label in ("cat", "dog")]
             for least in np.linspace(0.5, 0.95, 10)]  # fmt: skip
-    assert list(found) == ["mAP@.5", "mAP@[.5:.95]"]
-    assert found["mAP@.5"] == pytest.approx(np.mean(slow[0]), abs=1e-6)
-    assert found["mAP@[.5:.95]"] == pytest.approx(np.mean(slow), abs=1e-6)
-    assert 0.1 < found["mAP@[.5:.95]"] < found["mAP@.5"] < 0.95
+    assert list(precision) == ["mAP@.5", "mAP@[.5:.95]"]
+    assert precision["mAP@.5"] == pytest.approx(np.mean(slow[0]), abs=1e-6)
+    assert precision["mAP@[.5:.95]"] == pytest.approx(np.mean(slow), abs=1e-6)
+    assert 0.1 < precision["mAP@[.5:.95]"] < precision["mAP@.5"] < 0.95
     recall, curves = precision_recall(truths, answers)
     assert recall.shape == (101,) and curves.keys() == {"cat", "dog"}
     assert curves["dog"].mean() == pytest.approx(slow[0][1], abs=1e-6)
@@ -89,8 +89,8 @@ def test_the_naive_baseline_answers_the_usual_boxes_everywhere() -> None:
     near = [("a", [10.0, 10, 20, 20]), ("a", [12.0, 10, 20, 20]), ("b", [50.0, 50, 10, 10])]
     y = np.empty(4, dtype=object)
     y[:] = [near, near[:2], near, []]
-    found = UsualBoxes().fit(np.zeros((4, 1)), y).predict(np.zeros((2, 1)))
-    assert found[0] == found[1]
-    (a, *more), b = [e for e in found[0] if e["label"] == "a"], [e for e in found[0] if e["label"] == "b"]
+    answers = UsualBoxes().fit(np.zeros((4, 1)), y).predict(np.zeros((2, 1)))
+    assert answers[0] == answers[1]
+    (a, *more), b = [e for e in answers[0] if e["label"] == "a"], [e for e in answers[0] if e["label"] == "b"]
     assert len(more) == 1 and sorted([a["box"][0], more[0]["box"][0]]) == [10, 12]  # 6 of a in 4 pictures: 2 of them
     assert b == [{"label": "b", "box": [50, 50, 10, 10], "score": 0.5}]

@@ -35,7 +35,7 @@ def _answers(classes: list[str], n: int = 300) -> tuple[np.ndarray, np.ndarray, 
 @pytest.mark.parametrize("classes", [["no", "yes"], ["a", "b", "c", "d"]])
 def test_classification_agrees_with_scikit_learn(classes: list[str]) -> None:
     truth, answer, p = _answers(classes)
-    found = classification(truth, answer, p, classes)
+    result = classification(truth, answer, p, classes)
     binary = len(classes) == 2
     expected = {
         "accuracy": sk.accuracy_score(truth, answer),
@@ -46,33 +46,33 @@ def test_classification_agrees_with_scikit_learn(classes: list[str]) -> None:
         "brier": ((p - (truth[:, None] == np.array(classes))) ** 2).sum(1).mean() / (2 if binary else 1),
         "unseen": 0.0,
     }
-    assert next(iter(found)) == "accuracy"
+    assert next(iter(result)) == "accuracy"
     for name, value in expected.items():
-        assert found[name] == pytest.approx(value, rel=1e-9), name
+        assert result[name] == pytest.approx(value, rel=1e-9), name
 
 
 def test_brier_of_two_classes_is_scikit_learns() -> None:
     truth, answer, p = _answers(["no", "yes"])
-    found = classification(truth, answer, p, ["no", "yes"])
-    assert found["brier"] == pytest.approx(sk.brier_score_loss(truth == "yes", p[:, 1]))
+    result = classification(truth, answer, p, ["no", "yes"])
+    assert result["brier"] == pytest.approx(sk.brier_score_loss(truth == "yes", p[:, 1]))
 
 
 def test_calibration_error_by_hand() -> None:
     # Confidence .9, right half the time: a gap of .4 for two rows; confidence .6, always right: .4 again.
     p = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
-    found = classification(["a", "b", "a", "a"], ["a"] * 4, p, ["a", "b"])
-    assert found["ece"] == pytest.approx(0.4)
+    result = classification(["a", "b", "a", "a"], ["a"] * 4, p, ["a", "b"])
+    assert result["ece"] == pytest.approx(0.4)
 
 
 def test_a_label_unseen_in_training_counts_as_wrong() -> None:
     p = np.array([[0.8, 0.2], [0.3, 0.7], [1.0, 0.0]])
-    found = classification(["a", "b", "new"], ["a", "b", "a"], p, ["a", "b"])
-    assert found["unseen"] == 1
-    assert found["accuracy"] == pytest.approx(2 / 3)
-    assert found["balanced_accuracy"] == pytest.approx(2 / 3)
-    assert found["auc"] == 1.0
-    assert found["log_loss"] == pytest.approx(-np.log([0.8, 0.7]).mean())
-    assert found["brier"] == pytest.approx((0.2**2 * 2 + 0.3**2 * 2 + 2.0) / 3 / 2)
+    result = classification(["a", "b", "new"], ["a", "b", "a"], p, ["a", "b"])
+    assert result["unseen"] == 1
+    assert result["accuracy"] == pytest.approx(2 / 3)
+    assert result["balanced_accuracy"] == pytest.approx(2 / 3)
+    assert result["auc"] == 1.0
+    assert result["log_loss"] == pytest.approx(-np.log([0.8, 0.7]).mean())
+    assert result["brier"] == pytest.approx((0.2**2 * 2 + 0.3**2 * 2 + 2.0) / 3 / 2)
 
 
 def test_undefined_is_none_not_zero() -> None:
@@ -102,29 +102,29 @@ def test_multilabel_agrees_with_scikit_learn() -> None:
     hot = rng.random((120, 3)) < 0.4
     p = np.clip(hot * 0.5 + rng.random((120, 3)) * 0.6, 0, 1)
     truths = [[c for c, on in zip(classes, row, strict=True) if on] for row in hot]
-    found = multilabel(truths, p, classes)
-    assert found["f1_micro"] == pytest.approx(sk.f1_score(hot, p >= 0.5, average="micro"))
-    assert found["f1_macro"] == pytest.approx(sk.f1_score(hot, p >= 0.5, average="macro"))
-    assert found["mAP"] == pytest.approx(sk.average_precision_score(hot, p, average="macro"))
+    result = multilabel(truths, p, classes)
+    assert result["f1_micro"] == pytest.approx(sk.f1_score(hot, p >= 0.5, average="micro"))
+    assert result["f1_macro"] == pytest.approx(sk.f1_score(hot, p >= 0.5, average="macro"))
+    assert result["mAP"] == pytest.approx(sk.average_precision_score(hot, p, average="macro"))
 
 
 def test_an_unseen_label_among_several_is_a_miss() -> None:
-    found = multilabel([["x", "new"]], np.array([[0.9, 0.1]]), ["x", "y"])
-    assert found["unseen"] == 1
-    assert found["f1_micro"] == pytest.approx(2 / 3)  # one hit, one miss
-    assert found["f1_macro"] == pytest.approx(1 / 2)
+    result = multilabel([["x", "new"]], np.array([[0.9, 0.1]]), ["x", "y"])
+    assert result["unseen"] == 1
+    assert result["f1_micro"] == pytest.approx(2 / 3)  # one hit, one miss
+    assert result["f1_macro"] == pytest.approx(1 / 2)
 
 
 def test_regression_agrees_with_references() -> None:
     y = rng.integers(0, 20, 200).astype(float)  # with ties
     f = y + rng.normal(size=200)
-    found = regression(y, f)
-    assert next(iter(found)) == "rmse"
-    assert found["rmse"] == pytest.approx(sk.root_mean_squared_error(y, f))
-    assert found["mae"] == pytest.approx(sk.mean_absolute_error(y, f))
-    assert found["medae"] == pytest.approx(sk.median_absolute_error(y, f))
-    assert found["r2"] == pytest.approx(sk.r2_score(y, f))
-    assert found["spearman"] == pytest.approx(stats.spearmanr(y, f).statistic)
+    result = regression(y, f)
+    assert next(iter(result)) == "rmse"
+    assert result["rmse"] == pytest.approx(sk.root_mean_squared_error(y, f))
+    assert result["mae"] == pytest.approx(sk.mean_absolute_error(y, f))
+    assert result["medae"] == pytest.approx(sk.median_absolute_error(y, f))
+    assert result["r2"] == pytest.approx(sk.r2_score(y, f))
+    assert result["spearman"] == pytest.approx(stats.spearmanr(y, f).statistic)
 
 
 def test_distribution_metrics() -> None:
@@ -132,12 +132,12 @@ def test_distribution_metrics() -> None:
     levels = (np.arange(200) + 0.5) / 200
     quantiles = np.tile(stats.norm.ppf(levels), (400, 1))
     interval = np.tile(stats.norm.ppf([0.05, 0.95]), (400, 1))
-    found = regression(y, np.zeros(400), interval, quantiles, levels)
+    result = regression(y, np.zeros(400), interval, quantiles, levels)
     # CRPS of a standard normal forecast in closed form (Gneiting and Raftery 2007).
     exact = y * (2 * stats.norm.cdf(y) - 1) + 2 * stats.norm.pdf(y) - 1 / np.sqrt(np.pi)
-    assert found["crps"] == pytest.approx(exact.mean(), rel=2e-3)
-    assert found["coverage"] == pytest.approx((np.abs(y) < 1.6449).mean())
-    assert found["interval_width"] == pytest.approx(2 * 1.644854, rel=1e-6)
+    assert result["crps"] == pytest.approx(exact.mean(), rel=2e-3)
+    assert result["coverage"] == pytest.approx((np.abs(y) < 1.6449).mean())
+    assert result["interval_width"] == pytest.approx(2 * 1.644854, rel=1e-6)
 
 
 def test_edit_distance() -> None:
@@ -198,8 +198,8 @@ def test_distances_of_spectra_are_decibels_wherever_in_time() -> None:
 
 
 def test_likelihood() -> None:
-    found = likelihood(-10 * np.log(8), tokens=10, n_bytes=15)
-    assert found == {"perplexity": pytest.approx(8.0), "bits_per_byte": pytest.approx(2.0)}
+    result = likelihood(-10 * np.log(8), tokens=10, n_bytes=15)
+    assert result == {"perplexity": pytest.approx(8.0), "bits_per_byte": pytest.approx(2.0)}
 
 
 def test_images() -> None:
@@ -231,7 +231,7 @@ def test_thousands_of_classes_are_judged_as_few_are(monkeypatch: pytest.MonkeyPa
     names = [f"c{k}" for k in range(3000)]
     truths = [names[k] for k in draw.integers(0, 60, 1000)] + ["unseen"]
     p = np.round(draw.dirichlet(np.full(3000, 0.1), 1001), 4)  # with ties
-    found = classification(truths, truths, p, names)
+    result = classification(truths, truths, p, names)
     hot = np.array([[truth == name for name in names[:60]] for truth in truths[:-1]])
     areas = [sk.roc_auc_score(hot[:, k], p[:-1, k]) for k in range(60)]
-    assert found["auc"] == pytest.approx(np.mean(areas), abs=1e-12) and found["unseen"] == 1
+    assert result["auc"] == pytest.approx(np.mean(areas), abs=1e-12) and result["unseen"] == 1

@@ -62,9 +62,9 @@ def test_certainty_falls_and_answers_stay() -> None:
     )
     errors = []
     for made in (None, fitted):
-        sure, said = one_of(logits[1000:], made).max(1)
-        errors.append(ece(sure.numpy(), (said == ids[1000:]).numpy()))
-        assert (said == logits[1000:].argmax(1)).all()
+        sure, message = one_of(logits[1000:], made).max(1)
+        errors.append(ece(sure.numpy(), (message == ids[1000:]).numpy()))
+        assert (message == logits[1000:].argmax(1)).all()
     assert errors[0] > 0.1 and errors[1] < 0.04
 
 

@@ -77,7 +77,7 @@ def test_cells_answer_for_the_smallest_box_whose_centre_is_near() -> None:
     boxes = some_boxes(4, 6, seed=3).numpy()
     boxes[0, 2:] = boxes[3] = np.nan  # two boxes only; none
     boxes[1, 0] = [0.31, 0.31, 0.32, 0.32]  # smaller than a cell: the cell that holds it answers
-    found = assign(boxes, side, cells)
+    result = assign(boxes, side, cells)
     step = 2 / (side * cells)
     for m in range(4):
         for p, position in enumerate(cell_centres(side, cells)):
@@ -89,9 +89,9 @@ def test_cells_answer_for_the_smallest_box_whose_centre_is_near() -> None:
                     away = max(abs(x - (left + right) / 2), abs(y - (top + bottom) / 2))
                     if (left < x < right and top < y < bottom and away < 1.5 * step) or away <= step / 2:
                         able.append(((right - left) * (bottom - top), k))
-                assert found[m, p, c] == (min(able)[1] if able else -1)
-    assert (found[3] == -1).all() and (found[1] == 0).sum() == 1
-    assert assign(boxes[:, :0], side, cells).shape == found.shape
+                assert result[m, p, c] == (min(able)[1] if able else -1)
+    assert (result[3] == -1).all() and (result[1] == 0).sum() == 1
+    assert assign(boxes[:, :0], side, cells).shape == result.shape
 
 
 def test_raw_zeros_are_a_box_of_typical_size_in_the_cell() -> None:

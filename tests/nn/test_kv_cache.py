@@ -63,9 +63,9 @@ def test_documents_keep_or_drop_new_positions_each_by_itself(trunk: Any) -> None
     other = slots_of(trunk)
     trunk.extend(x[:1], pos[:1], one[:1], other.rows(torch.tensor([0])), causal=True, keep=True)
     y, pos, _ = call(1, 2, 1, [1, 1], [1, 1])
-    found, _ = trunk.extend(y, pos, one, cache.rows(torch.tensor([0, 1])), causal=True, keep=False)
+    result, _ = trunk.extend(y, pos, one, cache.rows(torch.tensor([0, 1])), causal=True, keep=False)
     expected, _ = trunk.extend(y, pos, one, other.rows(torch.tensor([0, 4])), causal=True, keep=False)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)
 
 
 @torch.inference_mode()

@@ -41,12 +41,12 @@ def pack(rows: list[list[Document]], interleave: bool = False) -> tuple[Tensor, 
             parts = [(k, i) for k, x in document.items() for i in range(len(x))]
             if interleave:  # asked positions between given ones
                 parts.sort(key=lambda part: part[1])
-            found: dict[int, list[int]] = {k: [] for k in document}
+            result: dict[int, list[int]] = {k: [] for k in document}
             for k, i in parts:
                 x_BTD[b, at], doc[b, at], branch[b, at] = document[k][i], len(places), k
-                found[k].append(b * T + at)
+                result[k].append(b * T + at)
                 at += 1
-            places.append({k: torch.tensor(where) for k, where in found.items()})
+            places.append({k: torch.tensor(where) for k, where in result.items()})
     zeros = torch.zeros_like(doc)
     return x_BTD, Layout(doc, branch, zeros, zeros), places
 

@@ -97,9 +97,9 @@ def test_cross_entropy_in_chunks_equals_the_whole(
                 torch.testing.assert_close(again, (total, each), **close)
     assert len(each) == 23
     torch.testing.assert_close(total, expected, **close)
-    for found, right in zip(torch.autograd.grad(3 * total, learnt), gradients, strict=True):
-        assert found.dtype == right.dtype
-        torch.testing.assert_close(found, right, **close)
+    for result, right in zip(torch.autograd.grad(3 * total, learnt), gradients, strict=True):
+        assert result.dtype == right.dtype
+        torch.testing.assert_close(result, right, **close)
 
 
 def _each(n: int, temperature: float, top_k: int, top_p: float) -> tuple[torch.Tensor, ...]:

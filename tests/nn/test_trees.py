@@ -21,8 +21,8 @@ def _table(rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
 def test_a_regressors_trees_give_its_predictions() -> None:
     x, y = _table()
     estimator = HistGradientBoostingRegressor(max_iter=30, random_state=0).fit(x, y)
-    found = TreeEnsemble.of(trees_of(estimator))(torch.from_numpy(x))
-    np.testing.assert_allclose(found[:, 0].numpy(), estimator.predict(x), rtol=1e-5, atol=1e-5)
+    result = TreeEnsemble.of(trees_of(estimator))(torch.from_numpy(x))
+    np.testing.assert_allclose(result[:, 0].numpy(), estimator.predict(x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -30,9 +30,9 @@ def test_a_classifiers_trees_give_its_logits(classes: int) -> None:
     x, y = _table()
     labels = np.digitize(y, np.quantile(y, np.linspace(0, 1, classes + 1)[1:-1]))
     estimator = HistGradientBoostingClassifier(max_iter=15, random_state=0).fit(x, labels)
-    found = TreeEnsemble.of(trees_of(estimator))(torch.from_numpy(x)).numpy()
+    result = TreeEnsemble.of(trees_of(estimator))(torch.from_numpy(x)).numpy()
     expected = np.asarray(estimator.decision_function(x)).reshape(len(x), -1)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_ensembles_are_summed_and_survive_their_state() -> None:

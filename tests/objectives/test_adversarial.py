@@ -54,8 +54,8 @@ def trainer(place: Path, config: TrainConfig = CONFIG) -> tuple[Trainer, Model, 
 def drawn(made: Model, store: Any, objective: Any, seed: int) -> np.ndarray:
     batch = worlds.batch(store, range(N), [], ["x", "y"])
     batch.reads, batch.docs = ({objective.tag: x["predict"]} for x in (batch.reads, batch.docs))
-    found = objective.generate(made.network, batch, seed)
-    return np.stack([found["x"], found["y"]], axis=1)
+    result = objective.generate(made.network, batch, seed)
+    return np.stack([result["x"], result["y"]], axis=1)
 
 
 def probability(a: np.ndarray, b: np.ndarray, permutations: int = 200) -> float:

@@ -69,11 +69,11 @@ def test_roles_are_keyed_and_do_not_depend_on_neighbours(kind: str) -> None:
 @every_objective
 def test_losses_are_named_by_the_tag_and_counted_beforehand(kind: str) -> None:
     made, store = world()
-    told = {
+    options = {
         "distil": {"ask": ["title", "price", "kind"]},  # a picture has no distribution
         "adversarial": {"ask": ["price"]},  # it draws numbers
     }.get(kind, {})
-    objective = worlds.objective(store, kind, documents=30, **told)
+    objective = worlds.objective(store, kind, documents=30, **options)
     objective.tag = "mine"
     if kind == "distil":
         objective.learn_from(world()[0].network)

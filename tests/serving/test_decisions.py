@@ -102,9 +102,9 @@ def test_some_of_the_classes_share_what_they_have(client: OpenAI, site: Site) ->
         answer = client.decisions.create(model="stays", input=as_input(ROW), questions=[question]).answers[0]
         return {each.value: each.probability for each in answer.probabilities}
 
-    found = asked("2", "5")
-    assert found == pytest.approx({name: stars[name] / (stars["2"] + stars["5"]) for name in ("2", "5")}, rel=1e-4)
-    assert asked("5", "2") == pytest.approx(found, rel=1e-6), "in any order"
+    result = asked("2", "5")
+    assert result == pytest.approx({name: stars[name] / (stars["2"] + stars["5"]) for name in ("2", "5")}, rel=1e-4)
+    assert asked("5", "2") == pytest.approx(result, rel=1e-6), "in any order"
 
 
 def test_a_number_is_scored_at_the_nearest_level(client: OpenAI, site: Site, models: dict[str, Model]) -> None:
@@ -117,8 +117,8 @@ def test_a_number_is_scored_at_the_nearest_level(client: OpenAI, site: Site, mod
         drawn += site.predict(**body)["answers"][0]["price"]["samples"]
     nearest = np.abs(np.array(drawn)[:, None] - levels).argmin(1)
     shares = np.bincount(nearest, minlength=3) / len(drawn)
-    found = [each.probability for each in answer.probabilities]
-    assert sum(found) == pytest.approx(1) and np.abs(found - shares).max() < 4 * np.sqrt(0.25 / len(drawn))
+    result = [each.probability for each in answer.probabilities]
+    assert sum(result) == pytest.approx(1) and np.abs(result - shares).max() < 4 * np.sqrt(0.25 / len(drawn))
 
 
 def test_calibration_reaches_the_answers(models: dict[str, Model], site: Site) -> None:
@@ -137,12 +137,12 @@ def test_calibration_reaches_the_answers(models: dict[str, Model], site: Site) -
 def test_text_goes_to_the_text_column(client: OpenAI, site: Site) -> None:
     question = {"type": "predicate", "name": "label=good", "instructions": ""}
     expected = probabilities(site, "label", {"review": "The room was warm."})["good"]
-    for said in (
+    for message in (
         "The room was warm.",
         [{"role": "user", "content": "The room was warm."}],
         as_input({"type": "input_text", "text": "The room was warm."}),
     ):
-        answer = client.decisions.create(model="stays", input=said, questions=[question]).answers[0]
+        answer = client.decisions.create(model="stays", input=message, questions=[question]).answers[0]
         assert answer.probability == pytest.approx(expected, rel=1e-4)
 
 
@@ -196,7 +196,7 @@ def test_questions_that_cannot_be_answered(client: OpenAI, question: Any, words:
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("message", "words"),
     [
         (as_input({"type": "input_json", "data": {"wallet": 1}}), "none of the columns review, nights, guest.plan"),
         (as_input(ROW, ROW), "stands in it twice"),
@@ -208,15 +208,15 @@ def test_questions_that_cannot_be_answered(client: OpenAI, question: Any, words:
         ([{"role": "assistant", "content": "Hello"}], "reads messages of the user"),
     ],
 )
-def test_inputs_that_cannot_be_read(client: OpenAI, said: Any, words: str) -> None:
+def test_inputs_that_cannot_be_read(client: OpenAI, message: Any, words: str) -> None:
     with pytest.raises(openai.BadRequestError) as error:
-        client.decisions.create(model="stays", input=said, questions=[LABEL])
+        client.decisions.create(model="stays", input=message, questions=[LABEL])
     assert words in error.value.message
 
 
 def test_what_is_not_read_is_said(client: OpenAI) -> None:
-    said = [{"role": "developer", "content": "Be kind."}, *as_input(ROW)]
-    decision = client.decisions.create(model="stays", input=said, questions=[LABEL])
+    messages = [{"role": "developer", "content": "Be kind."}, *as_input(ROW)]
+    decision = client.decisions.create(model="stays", input=messages, questions=[LABEL])
     assert "not read" in decision.model_extra["notes"][0]
 
 
@@ -231,7 +231,7 @@ def test_a_wrong_key_and_a_wrong_model(site: Site, client: OpenAI) -> None:
 def test_systemone_client(site: Site) -> None:
     label, stars = probabilities(site, "label"), probabilities(site, "stars")
     with Client(site.url, api_key="a-key", model="stays") as client:
-        found = client.system_one(
+        result = client.system_one(
             state=row(0),
             questions={
                 "label": Choice("Good or bad?", {"good": None, "bad": "Not good"}),
@@ -239,14 +239,14 @@ def test_systemone_client(site: Site) -> None:
                 "stars": Score("How many stars?", ["1", "2", "3", "4", "5"]),
             },
         )
-        assert found.choices["label"].probabilities == pytest.approx(label, rel=1e-4)
-        assert found.nouls["label=bad"].noul == pytest.approx(label["bad"], rel=1e-4)
-        assert found.scores["stars"].probabilities == pytest.approx(
+        assert result.choices["label"].probabilities == pytest.approx(label, rel=1e-4)
+        assert result.nouls["label=bad"].noul == pytest.approx(label["bad"], rel=1e-4)
+        assert result.scores["stars"].probabilities == pytest.approx(
             {str(int(name) - 1): p for name, p in stars.items()}, rel=1e-4
         )
-        assert found.scores["stars"].legend["4"] == "5" and found.latency_ms > 0 and found.usage.input_tokens > 0
+        assert result.scores["stars"].legend["4"] == "5" and result.latency_ms > 0 and result.usage.input_tokens > 0
         described = client.system_one(row(0), {"stars": Score("", ["awful", "poor", "fair", "fine", "lovely"])})
-        assert described.scores["stars"].score == pytest.approx(found.scores["stars"].score, rel=1e-4)
+        assert described.scores["stars"].score == pytest.approx(result.scores["stars"].score, rel=1e-4)
         with pytest.raises(SystemOneError, match=r"HTTP 400.*no class of 'label'"):
             client.system_one(row(0), {"label": Choice("", {"good": None, "awful": None})})
 
@@ -255,7 +255,7 @@ def test_typesafe_client(site: Site) -> None:
     label = probabilities(site, "label")
     with TypeSafeClient(api_key="a-key", model="stays", base_url=site.url, retry=RetryPolicy(max_retries=0)) as client:
         assert {model.name for model in client.models.list().models} == {"stays", "pictures"}
-        found = client.system_one(
+        result = client.system_one(
             state=row(0),
             questions={
                 "label": TypeSafeChoice(instructions="Good or bad?", criteria={"good": None, "bad": None}),
@@ -263,10 +263,10 @@ def test_typesafe_client(site: Site) -> None:
                 "price": TypeSafeScore(instructions="What did it cost?", criteria=["100", "300", "500"]),
             },
         )
-        assert found.choices["label"].probabilities == pytest.approx(label, rel=1e-4)
-        assert found.nouls["label=good"].noul == pytest.approx(label["good"], rel=1e-4)
-        assert sum(found.scores["price"].probabilities.values()) == pytest.approx(1)
-        assert found.scores["price"].legend == {0: "100", 1: "300", 2: "500"}
+        assert result.choices["label"].probabilities == pytest.approx(label, rel=1e-4)
+        assert result.nouls["label=good"].noul == pytest.approx(label["good"], rel=1e-4)
+        assert sum(result.scores["price"].probabilities.values()) == pytest.approx(1)
+        assert result.scores["price"].legend == {0: "100", 1: "300", 2: "500"}
         with pytest.raises(TypeSafeBadRequestError, match="does not know which column"):
             client.system_one(row(0), {"mood": TypeSafeChoice(criteria={"good": None, "bad": None})})
 

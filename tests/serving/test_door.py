@@ -246,9 +246,9 @@ def test_a_bug_is_logged_and_told_without_its_values(site: Site, monkeypatch: py
 
 def test_a_server_that_stops_finishes_what_it_has_and_takes_no_more(stays: Model) -> None:
     with sites.served({"stays": stays}) as site:
-        found: list[sites.Reply] = []
+        collected: list[sites.Reply] = []
         with Held(site):
-            waits = threading.Thread(target=lambda: found.append(site.ask("/v1/predict", {"rows": [row(0)]})))
+            waits = threading.Thread(target=lambda: collected.append(site.ask("/v1/predict", {"rows": [row(0)]})))
             waits.start()
             until(lambda: site.service.engine.rows == 1)
             site.service.stopping = True
@@ -257,7 +257,7 @@ def test_a_server_that_stops_finishes_what_it_has_and_takes_no_more(stays: Model
                 assert reply.status == 503 and reply.json()["error"]["code"] == "stopping"
             assert site.ask("/health").status == 200
         waits.join(60)
-        assert found[0].status == 200
+        assert collected[0].status == 200
 
 
 def test_the_log_is_json_without_contents(site: Site) -> None:
@@ -271,6 +271,6 @@ def test_the_log_is_json_without_contents(site: Site) -> None:
 def test_a_slow_reader_holds_nobody_up(site: Site) -> None:
     with raw_connection(site) as slow:
         slow.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        begun = time.monotonic()
+        started = time.monotonic()
         assert site.ask("/v1/predict", {"rows": [row(0)]}).status == 200
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - started < 10

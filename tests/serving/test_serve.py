@@ -40,8 +40,8 @@ def started(*words: object) -> tuple[subprocess.Popen[str], str]:
     lines = []
     for line in process.stderr:
         lines.append(line)
-        if found := re.search(r"ready at (http://\S+)/v1", line):
-            return process, found[1]
+        if result := re.search(r"ready at (http://\S+)/v1", line):
+            return process, result[1]
     raise AssertionError(lines)
 
 

@@ -67,7 +67,7 @@ def test_an_existing_model_is_replaced_only_when_told(tmp_path: Path) -> None:
     path = tmp_path / "m"
     atomic.commit(path, write_a)
     before = tree(path)
-    with pytest.raises(UsageError, match="already exists; name another --out or pass --overwrite"):
+    with pytest.raises(UsageError, match=r"already exists\. Choose another --out, or replace it with --overwrite"):
         atomic.commit(path, write_c)
     assert tree(path) == before
     atomic.commit(path, write_c, replace=True)
@@ -116,9 +116,9 @@ def test_what_is_not_the_models_stays_where_it_is(tmp_path: Path, how: str) -> N
         else:
             atomic.add_files(path, write_c)
         atomic.verify(path)
-        found = tree(path)
-        assert {name: found[name] for name in before} == before and "c.json" in found
-        assert ("a.json" in found) == (how == "added to")
+        result = tree(path)
+        assert {name: result[name] for name in before} == before and "c.json" in result
+        assert ("a.json" in result) == (how == "added to")
         assert (path / "empty" / "folder").is_dir()
         assert (path / "link" / "big.bin").read_text() == "data" and (path / "link").is_symlink()
         assert (path / "evidence" / "link").is_symlink()
@@ -596,3 +596,11 @@ def test_json_has_a_cap_and_must_exist(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "x.json").write_text(json.dumps({"a": "b" * 20}))
     with pytest.raises(ModelFileError, match="at most 10"):
         read_json(tmp_path / "x.json")
+
+
+def test_a_type_that_is_no_name_is_refused(tmp_path: Path) -> None:
+    """Found by `bench edges`."""
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(raw(b"{" + ONE.replace(b'"F32"', b"[1]") + b"}", b"0000"))
+    with pytest.raises(ModelFileError, match="unknown type"):
+        load_tensors(path)

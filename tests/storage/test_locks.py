@@ -43,9 +43,9 @@ def another_run(path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_the_second_run_is_refused_and_told_who_is_there(verb: str, tmp_path: Path) -> None:
     out = tmp_path / "models" / "m"
     with another_run(out) as process:
-        told = {k: v for k, v in QUICK.items() if verb != "pretrain" or k != "ask"}
+        options = {k: v for k, v in QUICK.items() if verb != "pretrain" or k != "ask"}
         with pytest.raises(UsageError, match=rf"writing to .*/m: process {process.pid} on .*, since 20\d\d-"):
-            getattr(onetrunk, verb)(ROWS, out=str(out), **told)
+            getattr(onetrunk, verb)(ROWS, out=str(out), **options)
         assert not out.exists()
     assert list(out.parent.iterdir()) == [], "the lock goes with its process"
 

@@ -63,8 +63,8 @@ def test_every_path_is_calibrated_alike_and_answers_stay(asked: str, tmp_path: P
     assert made is not None and made.rows == 300 and made.fitted_on == "validation rows"
     proper = "interval_score" if asked == "price" else "log_loss"
     assert made.after[proper] < made.before[proper]
-    (told,) = events.of(CalibrationDone)
-    assert (told.before, told.after) == (made.before, made.after)
+    (heard,) = events.of(CalibrationDone)
+    assert (heard.before, heard.after) == (made.before, made.after)
     after = model.answer(rows, asked, ["size"])
     assert [a.value for a in after] == [a.value for a in before], "only how sure it is has changed"
     if asked != "price":
@@ -183,7 +183,7 @@ def test_sentences() -> None:
     assert certainty(task) == ""
     task.ece = Interval(0.04, 0.02, 0.07)
     assert certainty(task) == (
-        "Its certainty was not calibrated: no rows were held out for that in training. On the held-out rows the "
+        "Its probabilities were not calibrated: training held out no rows for that. On the held-out rows the "
         "calibration error is 0.040 (0.020 to 0.070)."
     )
     made = Calibration(
@@ -191,6 +191,6 @@ def test_sentences() -> None:
     )
     task.calibration = made.as_json()
     assert certainty(task).startswith(
-        "Its certainty was calibrated on 240 validation rows (temperature 1.80), which there brought log loss from "
-        "0.900 to 0.500 and calibration error from 0.200 to 0.030."
+        "Its probabilities were calibrated on 240 validation rows (temperature 1.80). On these rows that brought "
+        "log loss from 0.900 to 0.500 and calibration error from 0.200 to 0.030."
     )

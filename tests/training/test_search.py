@@ -58,20 +58,20 @@ def test_what_comes_first_then_the_smallest_size_then_larger_ones(tmp_path: Path
     assert set(half) == {"nano"}, "the cheap size is searched first"
     larger = runner.made[10:12]
     assert [settings.size for settings in larger] == ["tiny", "small"]
-    found = best([trial for trial in trials[:10] if trial.settings.method != "wide"]).settings
-    assert (larger[0].method, larger[0].rate, larger[0].dropout) == (found.method, found.rate, found.dropout)
+    result = best([trial for trial in trials[:10] if trial.settings.method != "wide"]).settings
+    assert (larger[0].method, larger[0].rate, larger[0].dropout) == (result.method, result.rate, result.dropout)
     assert {settings.size for settings in runner.made[13:]} == {"small"}, "what is left goes to the best size"
-    told = events.of(TrialDone)
-    assert [event.number for event in told] == list(range(20))
-    assert [e.score for e in told if e.is_best] == sorted({e.score for e in told if e.is_best}, reverse=True)
+    heard = events.of(TrialDone)
+    assert [event.number for event in heard] == list(range(20))
+    assert [e.score for e in heard if e.is_best] == sorted({e.score for e in heard if e.is_best}, reverse=True)
 
 
 def test_the_model_that_is_kept_is_the_best_trials(tmp_path: Path) -> None:
     trials = search(tmp_path, most=15).run()
-    found = min(trials, key=lambda trial: trial.score)
-    assert best(trials) == found and found.score < 1.2
-    assert json.loads((tmp_path / "model").read_text()) == {"trial": found.number, "loss": found.score}
-    assert found.steps == 7 and found.standard_error == 0.01 and found.score == searching.loss(found.settings)
+    result = min(trials, key=lambda trial: trial.score)
+    assert best(trials) == result and result.score < 1.2
+    assert json.loads((tmp_path / "model").read_text()) == {"trial": result.number, "loss": result.score}
+    assert result.steps == 7 and result.standard_error == 0.01 and result.score == searching.loss(result.settings)
 
 
 def test_one_size_is_searched_alone(tmp_path: Path) -> None:

@@ -99,8 +99,8 @@ def generate(path: Path, n: int) -> Path:
 def test_all_verbs_on_a_table_that_memory_could_not_hold(tmp_path: Path) -> None:
     small, large = generate(tmp_path / "small.csv", 3000), generate(tmp_path / "large.csv", ROWS)
     assert large.stat().st_size > 240e6
-    told = [sys.executable, "-c", CHILD, str(small), str(large), str(tmp_path), str(ABOVE)]
-    done = subprocess.run(told, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", CHILD, str(small), str(large), str(tmp_path), str(ABOVE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout == f"rows {ROWS} columns {NUMBERS + 3}\n"
     lists = [sys.executable, "-c", AS_LISTS, str(large), str(ABOVE)]
@@ -128,14 +128,14 @@ def test_a_large_table_gives_what_a_small_one_gives(tmp_path: Path, monkeypatch:
     for name, bound in (("small", spool.IN_MEMORY_BYTES), ("large", 0)):
         monkeypatch.setattr(spool, "IN_MEMORY_BYTES", bound)
         data, place = str(tmp_path / "rows.csv"), tmp_path / name
-        told = {"ask": ["label"], "size": "nano", "quiet": True, "seed": 4}
+        options = {"ask": ["label"], "size": "nano", "quiet": True, "seed": 4}
         quick = ["train.tensorboard=false"]
         seen = onetrunk.inspect(data, ask=["label"], split="auto", quiet=True).as_json()
-        onetrunk.pretrain(data, out=str(place / "base"), settings=[*quick, "pretrain.steps=6"], **told)
+        onetrunk.pretrain(data, out=str(place / "base"), settings=[*quick, "pretrain.steps=6"], **options)
         model = onetrunk.finetune(
-            data, start=str(place / "base"), out=str(place / "model"), settings=[*quick, "finetune.steps=6"], **told
+            data, start=str(place / "base"), out=str(place / "model"), settings=[*quick, "finetune.steps=6"], **options
         )
-        found = onetrunk.evaluate(str(place / "model"), data, against=data, quiet=True)
+        evidence = onetrunk.evaluate(str(place / "model"), data, against=data, quiet=True)
         onetrunk.predict(str(place / "model"), data, out=str(place / "answers.csv"), quiet=True)
         losses = [
             {key: value for key, value in json.loads(line).items() if "loss" in key}
@@ -144,7 +144,7 @@ def test_a_large_table_gives_what_a_small_one_gives(tmp_path: Path, monkeypatch:
         ]
         known = {key: encoder.knowledge() for key, encoder in model.network.encoders.items()}
         stages = [{key: stage[key] for key in ("seen_rows", "split", "ledger")} for stage in model.provenance["stages"]]
-        task = found.tasks[0]
+        task = evidence.tasks[0]
         judged = (task.rows, task.metrics, [(baseline.name, baseline.metrics) for baseline in task.baselines])
         results.append({"seen": seen, "losses": losses, "known": known, "stages": stages, "judged": judged})
     small, large = results

@@ -72,8 +72,8 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # -- the whole way -------------------------------------------------------------------------------------------
 def test_training_learns_the_task_and_leaves_everything_behind(learnt: Path) -> None:
-    found = {path.relative_to(learnt).as_posix() for path in learnt.rglob("*") if path.is_file()}
-    assert found >= {
+    files = {path.relative_to(learnt).as_posix() for path in learnt.rglob("*") if path.is_file()}
+    assert files >= {
         "config.json", "model.safetensors", "columns.safetensors", "onetrunk.json", "provenance.json", "manifest.json",
         "tokenizer.json", "README.md", "evidence/metrics.json", "evidence/report.html", "metrics.jsonl",
     }  # fmt: skip
@@ -128,10 +128,13 @@ def test_evaluating_on_other_rows_replaces_the_evidence(learnt: Path) -> None:
 def test_what_is_asked_from_nothing_is_judged_row_by_row(learnt: Path) -> None:
     """A number and a class have no likelihood of a text: the answer to each row is the same, and judged beside it."""
     rows = {name: values[:40] for name, values in table().items()}
-    told: dict[str, Any] = {"ask": ["price", "label"], "given": [], "allow_equal_rows": True, "quiet": True}
-    found = onetrunk.evaluate(str(learnt), rows, against=rows, beside=[str(learnt)], **told)
-    assert [task.ask for task in found.tasks] == ["price", "label"] and [task.rows for task in found.tasks] == [40, 40]
-    for task in found.tasks:
+    options: dict[str, Any] = {"ask": ["price", "label"], "given": [], "allow_equal_rows": True, "quiet": True}
+    evidence = onetrunk.evaluate(str(learnt), rows, against=rows, beside=[str(learnt)], **options)
+    assert [task.ask for task in evidence.tasks] == ["price", "label"] and [task.rows for task in evidence.tasks] == [
+        40,
+        40,
+    ]
+    for task in evidence.tasks:
         assert task.metrics[task.metric] is not None and any(one.score is not None for one in task.baselines)
 
 
@@ -139,10 +142,12 @@ def test_what_is_asked_from_nothing_is_judged_row_by_row(learnt: Path) -> None:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[Data]:
     """What every verb that trains chose, in order."""
-    found: list[Data] = []
+    collected: list[Data] = []
     real = open_data
-    monkeypatch.setattr("onetrunk.training.jobs.open_data", lambda *a, **k: found.append(real(*a, **k)) or found[-1])
-    return found
+    monkeypatch.setattr(
+        "onetrunk.training.jobs.open_data", lambda *a, **k: collected.append(real(*a, **k)) or collected[-1]
+    )
+    return collected
 
 
 def held_out(data: Data) -> set[str]:
@@ -205,9 +210,12 @@ def test_models_of_one_task_stand_beside_one_of_several(foundation: Path, tmp_pa
     for name, ask in names.items():
         quick(tmp_path / name, "finetune", ask=ask, given=["review", "nights"], start=str(foundation), size=None)
     beside = [str(tmp_path / name) for name in ("label-only", "price-only")]
-    found = onetrunk.evaluate(str(tmp_path / "both"), table(), beside=beside, quiet=True)
-    assert [[baseline.name for baseline in task.baselines] for task in found.tasks] == [["label-only"], ["price-only"]]
-    for task in found.tasks:
+    evidence = onetrunk.evaluate(str(tmp_path / "both"), table(), beside=beside, quiet=True)
+    assert [[baseline.name for baseline in task.baselines] for task in evidence.tasks] == [
+        ["label-only"],
+        ["price-only"],
+    ]
+    for task in evidence.tasks:
         (baseline,) = task.baselines
         (alone,) = onetrunk.evaluate(str(tmp_path / baseline.name), table(), quiet=True).tasks
         assert baseline.score.value == pytest.approx(alone.score.value) and baseline.metrics == pytest.approx(
@@ -234,9 +242,9 @@ def test_training_again_goes_on_with_the_foundation_it_made(tmp_path: Path, caps
 
 
 def test_inspecting_is_data_for_machines() -> None:
-    found = onetrunk.inspect(table(), ask=["label"], split="auto", quiet=True).as_json()
-    assert json.loads(json.dumps(found))
-    assert {"review", "nights", "price", "label"} <= set(json.dumps(found).replace('"', " ").split())
+    inspection = onetrunk.inspect(table(), ask=["label"], split="auto", quiet=True).as_json()
+    assert json.loads(json.dumps(inspection))
+    assert {"review", "nights", "price", "label"} <= set(json.dumps(inspection).replace('"', " ").split())
 
 
 # -- fine-tuning ---------------------------------------------------------------------------------------------
@@ -414,7 +422,7 @@ def test_ctrl_c_on_the_command_line_saves_and_exits_with_130(tmp_path: Path) -> 
     while not list((tmp_path / "m").glob("checkpoints/step-[1-9]*")) and run.poll() is None:
         time.sleep(0.05)
     run.send_signal(signal.SIGINT)
-    said = run.communicate(timeout=120)[1]
-    assert run.returncode == 130, said
-    assert "Traceback" not in said and "The same command goes on from there." in said.replace("\n", " ")
+    output = run.communicate(timeout=120)[1]
+    assert run.returncode == 130, output
+    assert "Traceback" not in output and "The same command goes on from there." in output.replace("\n", " ")
     assert json.loads((tmp_path / "m" / "metrics.jsonl").read_text().splitlines()[-1])["step"] >= 5

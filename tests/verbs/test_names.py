@@ -58,10 +58,10 @@ def test_a_model_of_hostile_names_lives_its_whole_life(
     table, types = hostile(["number", "category", "text"], names, 90)
     asked = names[:2]
     model = onetrunk.train(table, ask=asked, out=str(tmp_path / "m"), size="nano", types=types, settings=QUICK)
-    said = capsys.readouterr().err
-    assert "\x1b[31m" not in said
+    output = capsys.readouterr().err
+    assert "\x1b[31m" not in output
     for name in names:
-        assert name.replace("\x1b", "\\x1b") in said, "what was chosen is said, to the letter"
+        assert name.replace("\x1b", "\\x1b") in output, "what was chosen is said, to the letter"
     assert set(model.columns) == set(names) and model.tasks[0].ask == asked
     evidence = json.loads((tmp_path / "m" / "evidence" / "metrics.json").read_text(encoding="utf-8"))
     assert [task["ask"] for task in evidence["tasks"]] == asked and evidence["tasks"][0]["baselines"]
@@ -81,8 +81,8 @@ def test_every_hostile_name_is_answered_saved_and_judged(tmp_path: Path) -> None
         frame = onetrunk.predict(str(tmp_path / "m"), rows, ask=asked, out=str(tmp_path / out), quiet=True)
         assert {*asked} <= {*frame.columns} and len(frame) == 4
     also = {"allow_equal_rows": True}
-    found = onetrunk.evaluate(str(tmp_path / "m"), table, ask=NAMES[::4], given=NAMES[1:9:2], quiet=True, **also)
-    assert [task.ask for task in found.tasks] == NAMES[::4]
+    evidence = onetrunk.evaluate(str(tmp_path / "m"), table, ask=NAMES[::4], given=NAMES[1:9:2], quiet=True, **also)
+    assert [task.ask for task in evidence.tasks] == NAMES[::4]
     assert onetrunk.load(tmp_path / "m").columns.keys() == model.columns.keys()
 
 
@@ -91,15 +91,15 @@ def test_an_export_and_an_adapter_of_hostile_names(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     table, types = hostile(["text", "category", "number"], [*NAMES[::4], "is it"], 240)
     types["is it"], table["is it"] = "category", values("category", 240)
-    told: dict[str, Any] = {"types": types, "settings": [*QUICK, "train.tensorboard=false"], "quiet": True}
-    onetrunk.pretrain(table, out=str(tmp_path / "start"), size="nano", **told)
-    told |= {"ask": ["is it"], "start": str(tmp_path / "start")}
-    tuned = onetrunk.finetune(table, out=str(tmp_path / "m"), lora=2, **told)
+    options: dict[str, Any] = {"types": types, "settings": [*QUICK, "train.tensorboard=false"], "quiet": True}
+    onetrunk.pretrain(table, out=str(tmp_path / "start"), size="nano", **options)
+    options |= {"ask": ["is it"], "start": str(tmp_path / "start")}
+    tuned = onetrunk.finetune(table, out=str(tmp_path / "m"), lora=2, **options)
     both = onetrunk.load(tmp_path / "start", tmp_path / "m" / "adapter")
     for one, other in zip(*(m.answer(table, "is it", NAMES[::4]) for m in (tuned, both)), strict=True):
         assert one.probability == pytest.approx(other.probability, abs=1e-5)
-    found = onetrunk.export(str(tmp_path / "m"), table, to="onnx", out=str(tmp_path / "onnx"), rows=5, quiet=True)
-    assert found["rows"] == found["equal_answers"] == 5
+    exported = onetrunk.export(str(tmp_path / "m"), table, to="onnx", out=str(tmp_path / "onnx"), rows=5, quiet=True)
+    assert exported["rows"] == exported["equal_answers"] == 5
     assert {p.name for p in tmp_path.iterdir()} == {"start", "m", "onnx"}
 
 
@@ -107,11 +107,11 @@ def test_a_run_of_hostile_names_goes_on_exactly(tmp_path: Path, monkeypatch: pyt
     from onetrunk.data.loader import Loader
 
     table, types = hostile(["number", "text", "category"], NAMES[:6], 30)
-    told: dict[str, Any] = {
+    options: dict[str, Any] = {
         "types": types, "size": "nano", "quiet": True,
         "settings": ["pretrain.steps=4", "train.save_every=2", "train.merge=pcgrad", "train.balance=learnt"],
     }  # fmt: skip
-    whole = onetrunk.pretrain(table, out=str(tmp_path / "whole"), **told).network.state_dict()
+    whole = onetrunk.pretrain(table, out=str(tmp_path / "whole"), **options).network.state_dict()
     real = Loader.__call__
 
     def killed(self: Loader, step: int) -> Any:
@@ -122,8 +122,8 @@ def test_a_run_of_hostile_names_goes_on_exactly(tmp_path: Path, monkeypatch: pyt
     with monkeypatch.context() as patched:
         patched.setattr(Loader, "__call__", killed)
         with pytest.raises(KeyboardInterrupt):
-            onetrunk.pretrain(table, out=str(tmp_path / "m"), **told)
-    again = onetrunk.pretrain(table, out=str(tmp_path / "m"), **told).network.state_dict()
+            onetrunk.pretrain(table, out=str(tmp_path / "m"), **options)
+    again = onetrunk.pretrain(table, out=str(tmp_path / "m"), **options).network.state_dict()
     assert whole.keys() == again.keys() and all(torch.equal(whole[name], again[name]) for name in whole)
 
 
@@ -143,8 +143,8 @@ def test_a_column_named_like_a_type_has_an_encoder_of_its_own(tmp_path: Path, na
 def test_pictures_and_sounds_of_any_name_are_written_beside_the_answers(tmp_path: Path) -> None:
     table: dict[str, list[Any]] = {"../up.x": CASES["image"].values, "[b]": values("category", 12)}
     worlds.model(table, {"../up.x": "image", "[b]": "category"}).save(tmp_path / "m")
-    told = {"ask": ["../up.x"], "quiet": True}
-    frame = onetrunk.predict(str(tmp_path / "m"), {"[b]": ["low"] * 2}, **told, out=str(tmp_path / "d" / "a.csv"))
+    options = {"ask": ["../up.x"], "quiet": True}
+    frame = onetrunk.predict(str(tmp_path / "m"), {"[b]": ["low"] * 2}, **options, out=str(tmp_path / "d" / "a.csv"))
     assert len(frame) == 2 and {p.name for p in tmp_path.iterdir()} == {"m", "d"}
     assert {p.parent.name for p in (tmp_path / "d").rglob("*.png")} == {"a"}
 
@@ -184,11 +184,11 @@ def test_the_command_line_takes_names_in_quotes(
     ],
 )
 def test_parts_stand_between_separators_or_in_quotes(text: str, parts: list[str]) -> None:
-    found, sign, rest = [], ".", text
+    collected, sign, rest = [], ".", text
     while sign:
         part, sign, rest = take_part(rest, ".=")
-        found.append(part)
-    assert found == parts
+        collected.append(part)
+    assert collected == parts
 
 
 def test_settings_reach_columns_whose_names_hold_dots() -> None:
@@ -200,10 +200,10 @@ def test_settings_reach_columns_whose_names_hold_dots() -> None:
 
 
 def test_file_names_are_different_and_lead_nowhere() -> None:
-    found = [file_name(name) for name in NAMES]
-    assert len(set(found)) == len(NAMES)
+    result = [file_name(name) for name in NAMES]
+    assert len(set(result)) == len(NAMES)
     assert not any(
-        set(name) & set('/\\:*?"<>|\n\x1b\0') or name in (".", "..") or len(name.encode()) > 120 for name in found
+        set(name) & set('/\\:*?"<>|\n\x1b\0') or name in (".", "..") or len(name.encode()) > 120 for name in result
     )
     assert file_name("label") == "label" and file_name("房价") == "房价"
     dice = np.random.default_rng(0)

@@ -40,25 +40,25 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime._gemm_rate.cache_clear()
 
 
-def plan(*settings: str, **told: Any) -> dict[str, Any]:
-    return onetrunk.plan(quiet=True, settings=[*STREAM, *settings], size="nano", **{"tokens": 1e4, **told})
+def plan(*settings: str, **options: Any) -> dict[str, Any]:
+    return onetrunk.plan(quiet=True, settings=[*STREAM, *settings], size="nano", **{"tokens": 1e4, **options})
 
 
 def test_a_plan_says_what_the_built_model_and_its_batches_say() -> None:
-    found = plan("trunk.layers=4")
+    planned = plan("trunk.layers=4")
     config = make_recipe(None, [*STREAM, "trunk.layers=4"], size="nano")
     source = dry_run.Source.stand_in(config)
     built = FoundationModel(config.trunk_config(), source.columns, source.encoders, "causal")
     objectives = make_objectives(config.pretrain.objectives, source.store)
     batches = Loader(source.store, objectives, seed=0, tokens_per_batch=config.tokens_per_batch)(0)
-    assert found["parameters"] == sum(p.numel() for p in built.parameters())
-    assert found["step"]["operations"] == pytest.approx(sum(map(StepOperations(built), batches)), rel=1e-9)
-    assert found["step"]["tokens"] == 8 * 32 and found["run"]["steps"] == -(-10_000 // (8 * 32))
-    assert found["memory_gb"]["weights"] == pytest.approx(4e-9 * found["parameters"])
-    assert found["fits"] and found["step"]["seconds"] > 0
-    assert found["run"]["seconds"] == found["run"]["steps"] * found["step"]["seconds"]
-    assert found["run"]["kwh"] == pytest.approx(found["hardware"]["watts"] * found["run"]["seconds"] / 3.6e6)
-    assert "assumed" in found["hardware"]["watts_from"]
+    assert planned["parameters"] == sum(p.numel() for p in built.parameters())
+    assert planned["step"]["operations"] == pytest.approx(sum(map(StepOperations(built), batches)), rel=1e-9)
+    assert planned["step"]["tokens"] == 8 * 32 and planned["run"]["steps"] == -(-10_000 // (8 * 32))
+    assert planned["memory_gb"]["weights"] == pytest.approx(4e-9 * planned["parameters"])
+    assert planned["fits"] and planned["step"]["seconds"] > 0
+    assert planned["run"]["seconds"] == planned["run"]["steps"] * planned["step"]["seconds"]
+    assert planned["run"]["kwh"] == pytest.approx(planned["hardware"]["watts"] * planned["run"]["seconds"] / 3.6e6)
+    assert "assumed" in planned["hardware"]["watts_from"]
 
 
 def test_a_step_is_on_the_lines_through_what_was_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,40 +81,42 @@ def test_a_step_is_on_the_lines_through_what_was_timed(monkeypatch: pytest.Monke
 
 def test_elsewhere_the_published_rate_counts_and_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dry_run, "Trainer", None)
-    found = plan("tokens_per_batch=64", hardware="2x8xh100", efficiency=0.5, watts=20_000)
+    planned = plan("tokens_per_batch=64", hardware="2x8xh100", efficiency=0.5, watts=20_000)
     rate = ACCELERATORS["h100"].tflops * 1e12 * 0.5
-    assert found["step"]["seconds_by"]["products"] == pytest.approx(found["step"]["operations"] / 4 / rate)
-    assert found["hardware"] | {"devices": 16, "watts": 20_000, "watts_from": "given"} == found["hardware"]
-    assert any("leave 12 of 16 devices idle" in line for line in found["advice"])
+    assert planned["step"]["seconds_by"]["products"] == pytest.approx(planned["step"]["operations"] / 4 / rate)
+    assert planned["hardware"] | {"devices": 16, "watts": 20_000, "watts_from": "given"} == planned["hardware"]
+    assert any("leave 12 of 16 devices idle" in line for line in planned["advice"])
 
 
 def test_what_does_not_fit_is_said_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime.Runtime, "memory_bytes", 4096**2)
     monkeypatch.setattr(dry_run, "Trainer", None)
-    found = plan()
-    assert not found["fits"] and found["step"]["seconds"] is found["run"]["kwh"] is None
-    assert "It does not fit" in found["advice"][-1]
+    planned = plan()
+    assert not planned["fits"] and planned["step"]["seconds"] is planned["run"]["kwh"] is None
+    assert "It does not fit" in planned["advice"][-1]
 
 
 def test_a_budget_bounds_the_steps_and_compares_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onetrunk.training.plan.SIZES", {name: SIZES[name] for name in ("nano", "tiny")})
-    found = plan(tokens=1e12, hardware="a100", budget="1h")
-    assert found["run"]["steps"] == int(3600 / found["step"]["seconds"])
-    assert set(found["sizes"]) == {"nano", "tiny"} and found["best_size"] in found["sizes"]
-    assert any(f"--size {found['best_size']}" in line for line in found["advice"])
+    planned = plan(tokens=1e12, hardware="a100", budget="1h")
+    assert planned["run"]["steps"] == int(3600 / planned["step"]["seconds"])
+    assert set(planned["sizes"]) == {"nano", "tiny"} and planned["best_size"] in planned["sizes"]
+    assert any(f"--size {planned['best_size']}" in line for line in planned["advice"])
 
 
 def test_a_table_is_planned_as_it_would_be_pretrained() -> None:
     table = {"x": [float(i) for i in range(90)], "label": ["yes", "no"] * 45}
-    found = onetrunk.plan(table, size="nano", quiet=True, hardware="a100")
+    planned = onetrunk.plan(table, size="nano", quiet=True, hardware="a100")
     run = PretrainConfig()
-    assert found["run"]["steps"] == run.min_steps
-    assert found["data"]["passes"] == pytest.approx(run.min_steps * 160 / 72, rel=0.05)  # of 90 rows 72 are learnt from
-    assert any("passes more data help more" in line for line in found["advice"])
+    assert planned["run"]["steps"] == run.min_steps
+    assert planned["data"]["passes"] == pytest.approx(
+        run.min_steps * 160 / 72, rel=0.05
+    )  # of 90 rows 72 are learnt from
+    assert any("passes more data help more" in line for line in planned["advice"])
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("options", "message"),
     [
         ({"tokens": None}, "expects data, or --tokens"),
         ({"data": {"x": [1.0]}}, "not both"),
@@ -123,9 +125,9 @@ def test_a_table_is_planned_as_it_would_be_pretrained() -> None:
         ({"hardware": "h10"}, "Did you mean 'h100'"),
     ],
 )
-def test_wrong_arguments_are_refused(told: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        plan(**told)
+def test_wrong_arguments_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        plan(**options)
 
 
 def test_options_of_columns_that_are_not_there_are_refused() -> None:
@@ -160,9 +162,9 @@ def test_a_vocabulary_needs_room_for_special_tokens() -> None:
 
 def test_a_plan_from_python_is_typed_and_silent(capsys: pytest.CaptureFixture[str]) -> None:
     options = TrainingOptions(settings=STREAM, size="nano")
-    found = plan_pretraining(None, options, tokens=1e4, hardware="a100")
-    assert found.run.steps == -(-10_000 // (8 * 32)) and found.hardware.devices == 1
-    assert found.as_json().keys() == plan(hardware="a100").keys() and "sizes" not in found.as_json()
+    planned = plan_pretraining(None, options, tokens=1e4, hardware="a100")
+    assert planned.run.steps == -(-10_000 // (8 * 32)) and planned.hardware.devices == 1
+    assert planned.as_json().keys() == plan(hardware="a100").keys() and "sizes" not in planned.as_json()
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
 
@@ -177,5 +179,5 @@ def test_an_accelerator_draws_what_its_maker_says(
     run = dry_run.DryRun(dry_run.Source.stand_in(make_recipe(None, STREAM)), make_recipe(None, STREAM), 0)
     run.runtime = Runtime(torch.device("meta"))
     monkeypatch.setattr(Runtime, "name", name)
-    found, said = plan_module._watts_here(run)
-    assert found == watts and said.startswith(source)
+    result, message = plan_module._watts_here(run)
+    assert result == watts and message.startswith(source)

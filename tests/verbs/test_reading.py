@@ -47,15 +47,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_inspect_says_how_columns_are_written(trained: tuple[Path, Path]) -> None:
     inspection = onetrunk.inspect(str(trained[1]), ask=["fresh"], quiet=True)
-    found = {c.name: c for c in inspection.columns}
-    assert {name: c.type for name, c in found.items()} == {
+    reports = {c.name: c for c in inspection.columns}
+    assert {name: c.type for name, c in reports.items()} == {
         "column 1": "number", "weight": "number", "price": "number", "day": "date",
         "fresh": "category", "grade": "category", "cost": "number",
     }  # fmt: skip
-    assert "numbers of the rows" in found["column 1"].role
-    assert found["weight"].summary["max"] == 4.25 and found["price"].summary["max"] == 13850
-    assert found["day"].summary["first"] == "2023-01-01" and found["day"].summary["unreadable"] == 0
-    assert set(found["grade"].balance or {}) == {"None", "mild", "bad"}
+    assert "numbers of the rows" in reports["column 1"].role
+    assert reports["weight"].summary["max"] == 4.25 and reports["price"].summary["max"] == 13850
+    assert reports["day"].summary["first"] == "2023-01-01" and reports["day"].summary["unreadable"] == 0
+    assert set(reports["grade"].balance or {}) == {"None", "mild", "bad"}
     notes = "\n".join(inspection.notes)
     for words in (
         "separated by semicolons (;)",
@@ -142,10 +142,10 @@ def test_ambiguous_days_are_told_until_somebody_says_what_they_are(tmp_path: Pat
     data = str(table(tmp_path / "a.csv", rows))
     notes = "\n".join(onetrunk.inspect(data, ask=["label"], quiet=True).notes)
     assert "day: does the day or the month come first in '08/01/2023'? Nothing tells." in notes
-    told = onetrunk.inspect(data, ask=["label"], quiet=True, types={"day": "date:dmy"}, split="time:day")
-    day = next(c for c in told.columns if c.name == "day")
-    assert day.summary["last"] == "2024-12-08" and not any("does the day" in note for note in told.notes)
-    assert told.split is not None and told.split["rows"]["train"] == 38
+    options = onetrunk.inspect(data, ask=["label"], quiet=True, types={"day": "date:dmy"}, split="time:day")
+    day = next(c for c in options.columns if c.name == "day")
+    assert day.summary["last"] == "2024-12-08" and not any("does the day" in note for note in options.notes)
+    assert options.split is not None and options.split["rows"]["train"] == 38
     with pytest.raises(DataError, match=r"date:dmy or date:mdy \(--types\)"):
         onetrunk.inspect(data, ask=["label"], quiet=True, split="time:day")
 

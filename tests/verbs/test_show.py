@@ -22,6 +22,10 @@ from onetrunk.core.events import (
     StepsEnded,
     StepsStarted,
 )
+from onetrunk.core.registry import column_types
+from onetrunk.evaluation.intervals import Interval
+from onetrunk.evaluation.record import Evidence, TaskEvidence
+from onetrunk.evaluation.words import headline
 from onetrunk.verbs.show import Printer
 
 
@@ -102,3 +106,15 @@ def test_an_inspection_shows_names_and_values_literally(capsys: pytest.CaptureFi
     inspect({hostile: [f"{hostile} word {i}" for i in range(40)], "label": label}, ask=["label"])
     out, err = capsys.readouterr()
     assert out.count(r":heart: \x1b[2J") >= 4 and not set("\x1b\u202e❤") & set(out + err)
+
+
+def test_a_metric_in_the_unit_of_its_column(capsys: pytest.CaptureFixture) -> None:
+    encoder = column_types.get("number").encoder({"unit": "kg"})
+    units = {metric.name: metric.unit for metric in column_types.get("number").evaluation(encoder).metrics()}
+    assert units["rmse"] == units["crps"] == "kg" and units["r2"] == units["coverage"] == ""
+    task = TaskEvidence(
+        "weight", ["x"], 9, 0, "rmse", False, {"rmse": 3.1, "r2": 0.5}, Interval(3.1, 2.0, 4.0), unit="kg"
+    )
+    assert headline(task) == "RMSE 3.100 kg (2.000 to 4.000) on 9 held-out rows. No simple baseline was run."
+    Printer().evidence(Evidence("m", [task]))
+    assert "rmse in kg" in capsys.readouterr().err

@@ -69,15 +69,15 @@ def test_rates_fall_with_the_distance_from_what_is_asked(folder: str, tmp_path: 
     updates = Updates(model.network.blocks, layer_rates(model, Task(["title"], ["kind"]), 0.5))
     parameters = dict(model.network.named_parameters())
     optimizer = updates.optimizer(parameters, model.network, OptimConfig(lr=0.1, muon_lr=0.2), False)
-    found = {
+    result = {
         optimizer.names[p]: group["lr"]
         for part in optimizer.optimizers
         for group in part.param_groups
         for p in group["params"]
     }
     name = model.network.column_modules.parameter_name
-    assert found[name("kind", "head")] == found["trunk.norm.weight"] == found["markers.0"] == pytest.approx(0.1)
-    assert found["trunk.layers.1.self_attn.q_proj.weight"] == pytest.approx(0.2)
-    assert found["trunk.layers.0.self_attn.q_proj.weight"] == pytest.approx(0.1)
-    assert found["trunk.layers.0.input_layernorm.weight"] == pytest.approx(0.05)
-    assert found[name("text", "table")] == pytest.approx(0.025)
+    assert result[name("kind", "head")] == result["trunk.norm.weight"] == result["markers.0"] == pytest.approx(0.1)
+    assert result["trunk.layers.1.self_attn.q_proj.weight"] == pytest.approx(0.2)
+    assert result["trunk.layers.0.self_attn.q_proj.weight"] == pytest.approx(0.1)
+    assert result["trunk.layers.0.input_layernorm.weight"] == pytest.approx(0.05)
+    assert result[name("text", "table")] == pytest.approx(0.025)

@@ -41,8 +41,8 @@ def table(n: int = 60) -> dict[str, list[Any]]:
 
 def command(out: Path, overwrite: bool = False, **rest: Any) -> Model:
     data = rest.pop("data", None) or table()
-    told = {"ask": ["label"], "size": "nano", "settings": QUICK, "quiet": True, **rest}
-    return onetrunk.train(data, out=str(out), overwrite=overwrite, **told)
+    options = {"ask": ["label"], "size": "nano", "settings": QUICK, "quiet": True, **rest}
+    return onetrunk.train(data, out=str(out), overwrite=overwrite, **options)
 
 
 def weights(model: Model) -> dict[str, torch.Tensor]:
@@ -85,10 +85,10 @@ def killed(point: str | tuple[Any, str, int, bool]) -> Iterator[list[str]]:
         calls.append(name)
         if len(calls) == number and not after:
             raise Killed
-        found = real(*args, **kwargs)
+        result = real(*args, **kwargs)
         if len(calls) == number:
             raise Killed
-        return found
+        return result
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(owner, name, counted)
@@ -245,7 +245,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[OnetrunkError]]] = {
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("verb", ["train", "finetune", "pretrain"])
 def test_nothing_is_removed_before_everything_is_checked(tmp_path: Path, verb: str, wrong: str) -> None:
-    told, error = WRONG[wrong]
+    options, error = WRONG[wrong]
     if wrong == "nothing to judge on" and verb != "train":
         pytest.skip("only train judges")
     out = tmp_path / "m"
@@ -255,17 +255,17 @@ def test_nothing_is_removed_before_everything_is_checked(tmp_path: Path, verb: s
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_text("of the old run")
     before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
-    told = {"ask": ["label"], "settings": QUICK, **told}
+    options = {"ask": ["label"], "settings": QUICK, **options}
     with pytest.raises(error):
-        getattr(onetrunk, verb)(told.pop("data", table()), out=str(out), overwrite=True, quiet=True, **told)
+        getattr(onetrunk, verb)(options.pop("data", table()), out=str(out), overwrite=True, quiet=True, **options)
     assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
 
 
 @pytest.mark.parametrize("verb", ["pretrain", "finetune"])
 def test_other_verbs_with_overwrite_go_on_too(tmp_path: Path, verb: str) -> None:
     def call(out: str, **rest: Any) -> Model:
-        told = {"ask": ["label"], "size": "nano", "settings": QUICK, "quiet": True, **rest}
-        return getattr(onetrunk, verb)(table(), out=str(tmp_path / out), **told)
+        options = {"ask": ["label"], "size": "nano", "settings": QUICK, "quiet": True, **rest}
+        return getattr(onetrunk, verb)(table(), out=str(tmp_path / out), **options)
 
     expected = weights(call("whole"))
     call("m", seed=4)
@@ -374,7 +374,7 @@ def test_evaluating_leaves_what_the_user_put_into_the_folder(tmp_path: Path) -> 
 def test_a_budget_killed_in_the_final_swap_keeps_its_steps(tmp_path: Path) -> None:
     """The checkpoints, which say how many steps were planned, are then in `m.old-…` and not in the new folder."""
     out, recover = tmp_path / "m", atomic.recover
-    told: dict[str, Any] = {
+    options: dict[str, Any] = {
         "ask": ["label"], "out": str(out), "size": "nano", "budget": "4s", "quiet": True,
         "settings": ["finetune.folds=2", "train.tensorboard=false"],
     }  # fmt: skip
@@ -386,12 +386,12 @@ def test_a_budget_killed_in_the_final_swap_keeps_its_steps(tmp_path: Path) -> No
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(atomic, "recover", stopped)
-        onetrunk.finetune(table(), **told)
+        onetrunk.finetune(table(), **options)
     (old,) = tmp_path.glob("m.old-*")
     planned, made = planned_steps(old), atomic.read_manifest(out)
     assert planned is not None and not (out / "checkpoints").exists()
     with counting_steps() as steps:
-        onetrunk.finetune(table(), **told)
+        onetrunk.finetune(table(), **options)
     assert planned_steps(out) == planned and not steps
     weights_of = [files["model.safetensors"]["sha256"] for files in (made, atomic.read_manifest(out))]
     assert weights_of[0] == weights_of[1] and [path.name for path in tmp_path.iterdir()] == ["m"]

@@ -143,12 +143,12 @@ def test_answers_in_blocks_are_the_answers_and_may_replace_their_own_rows(
     }
     quick = ["pretrain.steps=2", "train.tensorboard=false"]
     model = onetrunk.pretrain(rows, out=str(tmp_path / "m"), size="nano", settings=quick, quiet=True)
-    told = {"ask": ["y", "z"], "given": ["x"], "temperature": 1.0, "seed": 3, "quiet": True}
-    whole = onetrunk.predict(model, rows, **told)
+    options = {"ask": ["y", "z"], "given": ["x"], "temperature": 1.0, "seed": 3, "quiet": True}
+    whole = onetrunk.predict(model, rows, **options)
     monkeypatch.setattr(tables, "ANSWERED_AT_ONCE", 32)
     out = tmp_path / "rows.csv"
     pd.DataFrame(rows).to_csv(out, index=False)
-    answers = onetrunk.predict(model, str(out), out=str(out), **told)
+    answers = onetrunk.predict(model, str(out), out=str(out), **options)
     assert answers["y"].equals(whole["y"]) and np.allclose(answers["z"], whole["z"], rtol=1e-4, atol=1e-4)
     back = read(out)
     assert back["y"] == whole["y"].tolist() and back["y_true"] == rows["y"] and back["x"] == rows["x"]

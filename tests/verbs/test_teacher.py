@@ -56,8 +56,8 @@ def test_the_loss_is_the_truths_and_the_teachers(name: str) -> None:
     p, q = ((x / 3).softmax(-1) for x in (theirs, own))
     each = (p * (p / q).log()).sum(-1)
     expected = 0.75 * truth.sum + 0.25 * 9 * (each.mean(-1) if name == "tags" else each).sum()
-    told = {"given": ["x"], "ask": [name], "options": {"weight": 0.25, "temperature": 3.0}}
-    objective = worlds.objective(store, "distil", **told)
+    options = {"given": ["x"], "ask": [name], "options": {"weight": 0.25, "temperature": 3.0}}
+    objective = worlds.objective(store, "distil", **options)
     learner = worlds.learner(student, objective).eval()
     batch.reads = {objective.tag: batch.reads["predict"]}
     (plain,) = learner(batch).values()
@@ -78,14 +78,14 @@ def test_large_vocabularies_are_taken_in_chunks(monkeypatch: pytest.MonkeyPatch)
 
     g = torch.Generator().manual_seed(0)
     h, weight, bias, other, table = (torch.randn(*s, generator=g) for s in ((9, 4), (7, 4), (7,), (9, 6), (7, 6)))
-    found = []
+    collected = []
     for most in (1 << 24, 14):
         monkeypatch.setattr(categorical, "_MOST_LOGITS", most)
         leaves = [x.clone().requires_grad_() for x in (h, weight, bias)]
         each = categorical.linear_divergence(*leaves, other, table, None, 2.0)
         each.sum().backward()
-        found.append((each.detach(), *(leaf.grad for leaf in leaves)))
-    for whole, chunked in zip(*found, strict=True):
+        collected.append((each.detach(), *(leaf.grad for leaf in leaves)))
+    for whole, chunked in zip(*collected, strict=True):
         torch.testing.assert_close(whole, chunked)
 
 
@@ -112,11 +112,11 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_student_with_a_teacher_is_better_than_with_its_labels_alone(teacher: Path, tmp_path: Path) -> None:
     few, test = rings(500, 1, 30), rings(400, 2, 400)
     right = {}
-    for name, told in (("alone", {}), ("taught", {"teacher": str(teacher)})):
+    for name, options in (("alone", {}), ("taught", {"teacher": str(teacher)})):
         model = onetrunk.finetune(few, ask=["label"], out=str(tmp_path / name), size="nano", quiet=True,
-                                  settings=[*SETTINGS, "finetune.steps=100"], **told)  # fmt: skip
-        found = onetrunk.load(tmp_path / name).predict(test, "label")["label"]
-        right[name] = float((found == test["label"]).mean())
+                                  settings=[*SETTINGS, "finetune.steps=100"], **options)  # fmt: skip
+        answers = onetrunk.load(tmp_path / name).predict(test, "label")["label"]
+        right[name] = float((answers == test["label"]).mean())
     assert right["taught"] > right["alone"] + 0.05, right
     assert model.network.width < onetrunk.load(teacher).network.width
     assert model.provenance["teacher"]["name"] == "large" and str(tmp_path) not in str(model.provenance)
@@ -133,9 +133,9 @@ def test_what_the_teacher_learnt_from_is_not_held_out_from_its_student(teacher: 
 
 
 def test_what_a_student_needs_is_said(teacher: Path, tmp_path: Path) -> None:
-    def refused(message: str, data: dict[str, list[Any]], **told: Any) -> None:
-        settings = [*SETTINGS, "finetune.steps=2", *told.pop("settings", [])]
-        options = {"ask": ["label"], "size": "nano", "teacher": str(teacher), "quiet": True, **told}
+    def refused(message: str, data: dict[str, list[Any]], **result: Any) -> None:
+        settings = [*SETTINGS, "finetune.steps=2", *result.pop("settings", [])]
+        options = {"ask": ["label"], "size": "nano", "teacher": str(teacher), "quiet": True, **result}
         with pytest.raises(UsageError, match=message):
             onetrunk.finetune(data, out=str(tmp_path / "no"), settings=settings, **options)
 

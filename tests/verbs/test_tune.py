@@ -38,9 +38,16 @@ def table(rows: int = 220) -> dict[str, list[Any]]:
 
 
 def command(out: Path, **rest: Any) -> Model:
-    told = {"ask": ["label"], "given": ["x", "y", "kind"], "settings": QUICK, "quiet": True, "budget": "100s", **rest}
-    told = {"size": "nano", **told} if "start" not in told else told
-    return onetrunk.tune(told.pop("data", None) or table(), out=str(out), **told)
+    options = {
+        "ask": ["label"],
+        "given": ["x", "y", "kind"],
+        "settings": QUICK,
+        "quiet": True,
+        "budget": "100s",
+        **rest,
+    }
+    options = {"size": "nano", **options} if "start" not in options else options
+    return onetrunk.tune(options.pop("data", None) or table(), out=str(out), **options)
 
 
 @pytest.mark.parametrize("asked", ["label", "price"])
@@ -67,8 +74,8 @@ def test_it_leaves_the_best_of_its_trials_with_evidence(tmp_path: Path, asked: s
 
 
 def test_train_tells_what_it_tried_alike(tmp_path: Path) -> None:
-    rows, told = table(520), {"ask": ["label"], "given": ["x", "y", "kind"], "size": "nano", "quiet": True}
-    onetrunk.train(rows, out=str(tmp_path / "m"), settings=["finetune.steps=4", "train.tensorboard=false"], **told)
+    rows, options = table(520), {"ask": ["label"], "given": ["x", "y", "kind"], "size": "nano", "quiet": True}
+    onetrunk.train(rows, out=str(tmp_path / "m"), settings=["finetune.steps=4", "train.tensorboard=false"], **options)
     evidence = json.loads((tmp_path / "m" / "evidence" / "metrics.json").read_text())
     wide, trunk = evidence["origin"]["trials"]
     assert (wide["method"], trunk["method"]) == ("wide", "scratch") and trunk["steps"] > 0
@@ -186,7 +193,7 @@ def test_amounts_of_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("options", "message"),
     [
         ({"trials": 0}, "--trials expects a whole number from 1"),
         ({"budget": "soon"}, "--budget expects a time like"),
@@ -194,9 +201,9 @@ def test_amounts_of_memory() -> None:
         ({"ask": ["labl"]}, "label"),
     ],
 )
-def test_what_cannot_be_is_refused_before_any_work(tmp_path: Path, told: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_is_refused_before_any_work(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        command(tmp_path / "m", **told)
+        command(tmp_path / "m", **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -206,6 +213,6 @@ def test_few_validation_rows_are_said(tmp_path: Path) -> None:
 
 
 def test_the_command_names_a_wrong_flag() -> None:
-    told = [sys.executable, "-m", "onetrunk", "tune", "rows.csv", "--ask", "label", "--trails", "3"]
-    done = subprocess.run(told, capture_output=True, text=True)
+    command = [sys.executable, "-m", "onetrunk", "tune", "rows.csv", "--ask", "label", "--trails", "3"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and "--trials" in done.stderr

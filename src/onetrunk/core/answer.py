@@ -9,6 +9,16 @@ from typing import Any
 from onetrunk.core.errors import UsageError
 
 
+@dataclass(frozen=True)
+class Written:
+    """How a value was written."""
+
+    text: str  # what was written, without the prompt that it goes on from
+    tokens: tuple[int, ...]  # by number, without the end
+    logprobs: tuple[float, ...]  # of each token, natural logs
+    cut: bool  # was there no more room before its end?
+
+
 @dataclass
 class Answer:
     """One row's answer for one asked column, in the column's own units."""
@@ -20,6 +30,7 @@ class Answer:
     scores: list[float] | None = None  # of a ranked list, the probability of each; of a history, of each step
     quantiles: dict[float, Any] | None = None  # by level, 0 to 1; of a number or date where they are asked for
     logprob: float | None = None  # natural log of the probability of the whole value
+    written: Written | None = None  # of a value that is written token by token
 
     @property
     def of_classes(self) -> dict[str, float]:
@@ -35,6 +46,7 @@ class Sampling:
     temperature: float = 0.0
     top_k: int = 0  # 0: no limit
     top_p: float = 1.0
+    min_p: float = 0.0  # only what is at least this share as likely as the likeliest (arXiv 2407.01082); 0: no limit
     max_length: int = 256  # tokens, or patches, of an answer of unknown length
     guidance: float = 1.0  # classifier-free guidance (arXiv 2207.12598); 1 is none
     steps: int = 24  # ODE steps of a flow
@@ -47,6 +59,7 @@ class Sampling:
             ("temperature", 0 <= self.temperature < math.inf, "a number from 0"),
             ("top_k", self.top_k >= 0, "a whole number from 0"),
             ("top_p", 0 < self.top_p <= 1, "a number above 0, and at most 1"),
+            ("min_p", 0 <= self.min_p <= 1, "a number from 0 to 1"),
             ("max_length", self.max_length >= 1, "a whole number from 1"),
             ("guidance", abs(self.guidance) < math.inf, "a finite number"),
             ("steps", self.steps >= 1, "a whole number from 1"),

@@ -302,6 +302,23 @@ class ClosedSet(ABC):
         """All of them, in order."""
 
 
+class Symmetric(ABC):
+    """Values may be changed in ways on which other columns often do not depend (a mirrored picture). Where the options
+    do not say whether that is so here, data decide (`training.symmetries`); what is allowed augments training."""
+
+    @abstractmethod
+    def undecided(self) -> Mapping[str, str]:
+        """Such changes, as far as nobody has decided on them: the option's name, and what changed values are then."""
+
+    @abstractmethod
+    def changed(self, content: Content, change: str) -> Content:
+        """All values changed so."""
+
+    @abstractmethod
+    def decide(self, change: str, allowed: bool) -> None:
+        """From now on training changes values so, or does not."""
+
+
 class FreeText:
     """Values are texts in a person's own words."""
 

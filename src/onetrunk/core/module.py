@@ -98,6 +98,10 @@ class Searched:
     also leaves `order` int64 [n] in the state: which document each beam goes on from, best first."""
 
 
+class Growing:
+    """`finish` can be asked before an answer is done, for what there is of it so far."""
+
+
 class Filling(ABC):
     """Its encoder is `Gapped`."""
 

@@ -82,22 +82,22 @@ class Inspection:
         """What a person should look at, in plain words."""
         messages = []
         if self.duplicates.rows:
-            messages.append(f"Rows that repeat an earlier one wholly: {_count(self.duplicates)}.")
+            messages.append(f"Rows that are equal to an earlier one: {_count(self.duplicates)}.")
         if self.contradicting:
             messages.append(f"Rows with the inputs of an earlier one but another answer: {self.contradicting:,}.")
         if self.near.rows:
-            messages.append(f"Rows nearly the same as an earlier one: {_count(self.near)}.")
+            messages.append(f"Rows that are nearly equal to an earlier one: {_count(self.near)}.")
         for repeats, like in ((self.equal, "the same"), (self.near, "nearly the same")):
             if repeats.across_splits:
                 messages.append(
-                    f"Rows with {like} inputs as one in another split: {repeats.across_splits:,}; "
-                    "they make the evidence too good."
+                    f"Rows with {like} inputs as one in another split: {repeats.across_splits:,}. "
+                    "They make a model look better than it is."
                 )
         for c in self.columns:
             rare = [value for value, n in (c.balance or {}).items() if n < _RARE] if c.role == "asked" else []
             if rare:
                 messages.append(f"{c.name}: fewer than {_RARE} rows each have {', '.join(rare[:_EXAMPLES])}: too few.")
-        messages += [f"Training would lose {e['column']}: {e['count']:,} × {e['reason']}." for e in self.lost]
+        messages += [f"Training would lose, of {e['column']}: {e['count']:,} × {e['reason']}." for e in self.lost]
         return messages + self.notes
 
     def show(self, console: Console) -> None:
@@ -162,7 +162,7 @@ def inspect(
     if len(table) > DESCRIBED:
         notes.append(f"Ranges, lengths and words are of a sample of {DESCRIBED:,} of {len(table):,} rows.")
     if prepared and len(table) > PREPARED:
-        notes.append(f"What training would lose is told of a sample of {PREPARED:,} rows.")
+        notes.append(f"What training would lose is counted in a sample of {PREPARED:,} rows.")
     sample = table.sample(DESCRIBED, "describe")
     keys = {name: fingerprint_keys(table[name], kind) for name, kind in types.items()}
     encoders = prepared or {}

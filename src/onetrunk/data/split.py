@@ -101,7 +101,9 @@ def split(
         splits = _deal(together, _strata(table[column], column) if column else one, fractions, key, before)
         how = f"at random, each {column} in proportion" if column else "at random"
         if n > len(np.unique(together)):
-            notes.append(f"{n - len(np.unique(together)):,} rows repeat another's inputs: kept in its split.")
+            repeated = n - len(np.unique(together))
+            both = f"{repeated:,} rows have" if repeated > 1 else "1 row has"
+            notes.append(f"{both} the same inputs as another one, and will be in the same split.")
     elif kind == "group":
         splits = _deal(_groups(_required(table, column, kind)), one, fractions, key, before)
         how = f"by {column}, each whole in one split"
@@ -109,8 +111,8 @@ def split(
         splits = _deal(_split_groups(table[column], column, types[column]), one, fractions, key, before)
         how = f"by the scaffolds of {column}, each whole in one split"
     elif kind == "time":
-        told = {"type": types[column], **(options or {}).get(column, {})} if column in types else None
-        splits = _by_time(_required(table, column, kind), column, fractions, told)
+        reading = {"type": types[column], **(options or {}).get(column, {})} if column in types else None
+        splits = _by_time(_required(table, column, kind), column, fractions, reading)
         how = f"by {column}, the earliest for training, the latest for the test"
     else:
         splits = _as_told(_required(table, column, kind), column, together, key, before, notes)
@@ -266,10 +268,10 @@ def _split_groups(values: Sequence[Any], column: str, kind: str) -> np.ndarray:
 
 
 def _by_time(
-    values: Sequence[Any], column: str, fractions: Sequence[float], told: Mapping[str, Any] | None
+    values: Sequence[Any], column: str, fractions: Sequence[float], reading: Mapping[str, Any] | None
 ) -> np.ndarray:
     """Earliest rows train, latest test; rows of one moment stay together."""
-    moment, known, reason = moments(values, column, told)
+    moment, known, reason = moments(values, column, reading)
     if not known.all():
         raise DataError(f"Cannot order the rows by {column!r}: {reason or 'some numbers are not finite'}.")
     order = np.sort(moment)
@@ -283,7 +285,7 @@ def _by_time(
 
 
 def moments(
-    values: Sequence[Any], column: str, told: Mapping[str, Any] | None = None
+    values: Sequence[Any], column: str, reading: Mapping[str, Any] | None = None
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Positions to order rows by (numbers as they are, dates in seconds), float64 [n]; which of them are usable, bool
     [n]; and why the first other one is not, in words. `told` are the column's type and options.
@@ -293,7 +295,7 @@ def moments(
     if all(isinstance(value, int | float | None) for value in values):
         numbers = np.fromiter((np.nan if v is None else v for v in values), dtype=np.float64, count=len(values))
         return numbers, np.isfinite(numbers), ""
-    encoder = ordering(values, column, told)
+    encoder = ordering(values, column, reading)
     assert isinstance(encoder, Ordered)
     out, reason = np.full(len(values), np.nan), ""
     known_ones: dict[Any, float] = {}
@@ -313,10 +315,10 @@ def moments(
     return out, known, reason
 
 
-def ordering(values: Sequence[Any], column: str, told: Mapping[str, Any] | None = None) -> Encoder:
+def ordering(values: Sequence[Any], column: str, reading: Mapping[str, Any] | None = None) -> Encoder:
     """What reads a column by which rows are ordered (it is `core.encoder.Ordered`): of the type and with the options
     that are told, else of the type that recognises it, as its values are written. DataError where none does."""
-    own = dict(told or {})
+    own = dict(reading or {})
     kind = own.pop("type", None)
     if kind is None or not issubclass(column_types.get(kind).encoder, Ordered):
         sample = sample_present(values)

@@ -41,16 +41,21 @@ class Checkpoints:
         """Commits `step-<step>/` and prunes older ones. Raises ResourceError; older ones are then intact."""
         path = self.folder / f"step-{step}"
         if path.exists():  # damaged: else the run would have gone on from it
-            shutil.rmtree(path)
+            atomic.discard(path)
         self._commit(path, tensors, {"step": step, **state})
-        for old in [number for number in self._steps() if number <= step][self.keep :]:
-            shutil.rmtree(self._path(old))
+        self.prune(step)
         return path
+
+    def prune(self, step: int) -> None:
+        """Removes those that are older than the newest few up to this one, which is whole."""
+        for old in [number for number in self._steps() if number <= step][self.keep :]:
+            atomic.discard(self._path(old))
 
     def clear(self) -> None:
         """Removes all of them."""
         for path in [*(self._path(step) for step in self._steps()), self.folder / "best"]:
-            shutil.rmtree(path, ignore_errors=not path.exists())
+            if path.exists():
+                atomic.discard(path)
 
     def save_best(self, weights: Mapping[str, Tensor], state: dict[str, Any]) -> None:
         self._commit(self.folder / "best", {"model": weights}, state)

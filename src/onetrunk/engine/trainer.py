@@ -346,6 +346,7 @@ class Trainer:
             )
         self._begin(state)
         self._restore(state, newest)
+        self.checkpoints.prune(self.step)  # a kill may have come between the last one and this
         self.progress.note(f"Going on from {newest}.")
 
     def _begin(self, state: dict[str, Any] | None) -> None:

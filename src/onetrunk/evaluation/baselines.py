@@ -177,7 +177,7 @@ def _run(
     """`waiting`: how many baselines share the time that is left."""
     from sklearn.exceptions import ConvergenceWarning
 
-    too_long = Baseline(note=f"skipped: would take longer than {seconds:.2g} s")
+    too_long = Baseline(note=f"skipped: it would take longer than {seconds:.2g} s")
     if not needed and deadline.left <= _BEGUN_SHARE * seconds:
         return too_long
     x_train: Any = train

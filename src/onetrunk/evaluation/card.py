@@ -9,7 +9,7 @@ import shlex
 from typing import Any
 
 from onetrunk.evaluation.record import Evidence, Origin, TaskEvidence
-from onetrunk.evaluation.words import amount, certainty, duration, headline, joined, lead, plain, sources, span, word
+from onetrunk.evaluation.words import amount, certainty, headline, joined, lead, plain, sources, span, times, word
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$]|^(?:[#+>-]|\d+(?=[.)])))")
 _MOST_LEDGER = 15
@@ -142,12 +142,11 @@ def _limits(evidence: Evidence) -> str:
 
 
 def _cost(origin: Origin) -> str:
-    times = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in origin.seconds.items())
     tried = f"among {len(origin.trials):,} trials, by their loss on the validation rows" if origin.trials else ""
     facts = {
         "Chosen": tried,
         "Parameters": f"{origin.parameters:,}" if origin.parameters else "",
-        "Time": times,
+        "Time": times(origin.seconds, ", "),
         "Machine": origin.hardware,
         "Seed": str(origin.seed),
         "Versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),

@@ -153,6 +153,7 @@ def _evaluate_task(
         score=score,
         classes=_per_class(encoder, evaluation, answers, truths),
         seconds=seconds,
+        unit=judge.unit,
         ece=_ece(answers, truths, evaluation, metrics, seed),
     )
     if train is not None and ask in train:
@@ -192,7 +193,8 @@ class _Judge:
         seed: int,
     ) -> None:
         self.evaluation, self.truths, self.seed = evaluation, truths, seed
-        self.higher_is_better = evaluation.metrics()[0].higher_is_better
+        main = evaluation.metrics()[0]
+        self.higher_is_better, self.unit = main.higher_is_better, main.unit
         self.metric, value = next(iter(metrics.items()))
         each = evaluation.per_row(answers, truths)
         self.by_row = each is not None and value is not None and bool(np.isclose(each.mean(), value))

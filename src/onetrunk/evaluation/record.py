@@ -62,6 +62,7 @@ class TaskEvidence:
     seconds: float = 0.0  # to answer all rows
     label: str = ""  # its figures are "comparison-LABEL" and "answers-LABEL"
     samples: list[Sample] = field(default_factory=list)
+    unit: str = ""  # of the main metric, as a person writes it: kg; empty where it has none
     ece: Interval | None = None  # of classes: how far confidence and accuracy differ on these rows
     calibration: dict[str, Any] | None = None  # core.calibration.Calibration.as_json(); None: there is none
 

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from onetrunk.evaluation._style import CSS
 from onetrunk.evaluation.record import Display, Evidence, Origin, Sample, TaskEvidence
-from onetrunk.evaluation.words import amount, certainty, duration, headline, plain, sources, span, word
+from onetrunk.evaluation.words import amount, certainty, duration, headline, plain, sources, span, times, word
 
 _POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -282,9 +282,8 @@ def _learnt_from(origin: Origin) -> str:
 
 
 def _made(origin: Origin) -> str:
-    times = " · ".join(f"{stage} {duration(seconds)}" for stage, seconds in origin.seconds.items())
     facts = {
-        "Time": times,
+        "Time": times(origin.seconds, " · "),
         "Machine": origin.hardware,
         "Parameters": f"{origin.parameters:,}" if origin.parameters else "",
         "Seed": str(origin.seed),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.record import TaskEvidence
+
+_STAGES = {"wide": "simple models", "pretrain": "pretraining", "finetune": "fine-tuning"}
 
 
 @dataclass(frozen=True)
@@ -123,19 +125,21 @@ def headline(task: TaskEvidence) -> str:
     """Better than the strongest simple baseline on the same rows, level with it, or worse; and by how much."""
     label = word(task.metric).label
     rows = f"{task.rows:,} held-out row{'s' if task.rows != 1 else ''}"
+    unit = f" {task.unit}" if task.unit and task.unit not in label else ""
     if task.score is None:
-        return f"{label} is {amount(task.metric, task.metrics[task.metric])} on {rows}: too few to say more."
-    reached = f"{amount(task.metric, task.score.value)} ({span(task.metric, task.score)}) on {rows}"
+        value = f"{amount(task.metric, task.metrics[task.metric])}{unit}"
+        return f"{label} is {value} on {rows}: too few to say more."
+    reached = f"{amount(task.metric, task.score.value)}{unit} ({span(task.metric, task.score)}) on {rows}"
     best = task.best
     if best is None or best.score is None or best.lead is None:
         return f"{label} {reached}. No simple baseline was run."
     standing = "Better than" if best.lead.value > 0 else "Worse than"
     standing = standing if best.lead.excludes(0) else "Level with"
     how = f"{_distance(task.metric, best.lead)} {'better' if best.lead.value > 0 else 'worse'}"
-    how = "the same" if best.lead.value == 0 else how
-    its = amount(task.metric, best.score.value)
+    how = "no difference" if best.lead.value == 0 else how
+    its = f"{amount(task.metric, best.score.value)}{unit}"
     label = label[0].lower() + label[1:] if label[1:2].islower() else label  # not of AUC
-    return f"{standing} the strongest simple baseline, {best.name}: {label} {reached} against {its}, {how}."
+    return f"{standing} the strongest simple baseline, {best.name}: {label} {reached}, against {its}: {how}."
 
 
 def certainty(task: TaskEvidence) -> str:
@@ -146,8 +150,9 @@ def certainty(task: TaskEvidence) -> str:
     if task.ece is not None:
         value, ends = amount("ece", task.ece.value), span("ece", task.ece)
         here = f" On the held-out rows the calibration error is {value} ({ends})."
+    what = "probabilities" if task.ece is not None else "intervals"
     if task.calibration is None:
-        return f"Its certainty was not calibrated: no rows were held out for that in training.{here}"
+        return f"Its {what} were not calibrated: training held out no rows for that.{here}"
     made = task.calibration
     changes = [
         f"{_lowered(word(name).label)} from {amount(name, before)} to {amount(name, made['after'].get(name))}"
@@ -155,7 +160,7 @@ def certainty(task: TaskEvidence) -> str:
     ]
     how = f"temperature {made['temperature']:.2f}" if task.ece is not None else f"intervals × {made['spread']:.2f}"
     return (
-        f"Its certainty was calibrated on {made['rows']:,} {made['fitted_on']} ({how}), which there brought "
+        f"Its {what} were calibrated on {made['rows']:,} {made['fitted_on']} ({how}). On these rows that brought "
         f"{joined(changes)}.{here}"
     )
 
@@ -181,6 +186,11 @@ def _distance(metric: str, lead: Interval) -> str:
 def joined(names: Sequence[str]) -> str:
     """`a, b and c`"""
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def times(seconds: Mapping[str, float], between: str) -> str:
+    """How long each stage of training took."""
+    return between.join(f"{_STAGES.get(stage, stage)} {duration(taken)}" for stage, taken in seconds.items())
 
 
 def duration(seconds: float) -> str:

@@ -30,7 +30,7 @@ from onetrunk.core.content import Content, Role
 from onetrunk.core.decoding import AnswerContext, State
 from onetrunk.core.encoder import reads_on
 from onetrunk.core.errors import UsageError
-from onetrunk.core.module import Guided, Searched
+from onetrunk.core.module import Growing, Guided, Searched
 from onetrunk.data.store import Store
 from onetrunk.inference.given import Given, GivenRows, join_rows, read_given
 from onetrunk.inference.sampler import Kind, Rows, join
@@ -212,6 +212,21 @@ class Session:
                 self._leave(rows.select(gone.nonzero()[:, 0]))
                 self._keep(rows.select((~gone).nonzero()[:, 0]))
         return there
+
+    @torch.inference_mode()
+    def unfinished(self, request: int) -> dict[int, Answer]:
+        """What has been made so far of a request's answers, by row: of columns whose answers grow piece by piece
+        (`Growing`), and are not searched for with beams. Rows that wait have none."""
+        out: dict[int, Answer] = {}
+        for kind, rows in self._rows.items():
+            module = self.model.module(kind.ask)
+            if kind.beams > 1 or not isinstance(module, Growing):
+                continue
+            index = (rows.own["request"] == request).nonzero()[:, 0]
+            if len(index):
+                own = rows.select(index)
+                out |= dict(zip(own.own["row"].tolist(), module.finish(own.state), strict=True))
+        return out
 
     @torch.inference_mode()
     def step(self) -> list[Part]:

@@ -39,9 +39,10 @@ def read_rows(data: Any, network: bool, missing: Sequence[str] | None = None, se
 
 def nothing_given(expected: list[str], table: Table) -> DataError:
     """The error for a table that has none of the columns a model looks at."""
+    where = "The rows have" if table.source == "memory" else f"{table.source} has"
     return DataError(
-        f"The table {table.source} has none of the columns to predict from: expected {', '.join(expected)}; found "
-        f"{', '.join(table.names)}. If names differ, say so: --map {expected[0]}={table.names[0]}"
+        f"{where} none of the columns to predict from: expected {', '.join(expected)}, found "
+        f"{', '.join(table.names)}. If only the names differ, say which is which: --map {expected[0]}={table.names[0]}"
     )
 
 

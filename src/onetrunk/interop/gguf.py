@@ -41,7 +41,7 @@ _KINDS = {"qwen3": _Kind("QWEN3"), "qwen2": _Kind("QWEN2"), "llama": _Kind("LLAM
 _PRE = {QWEN_PATTERN: "qwen2", LLAMA3_PATTERN: "llama-bpe", TEKKEN_PATTERN: "tekken"}  # how it splits a text
 
 
-def write(model: Model, ask: str, place: Path) -> None:
+def write(model: Model, ask: str, folder: Path) -> None:
     """Puts model.gguf in a folder. UsageError where the column or trunk is not what it holds; MissingExtraError."""
     gguf = _library()
     made, encoder = as_checkpoint(model, ask), _text(model, ask)
@@ -59,7 +59,7 @@ def write(model: Model, ask: str, place: Path) -> None:
             "--to huggingface."
         )
     arch = getattr(gguf.MODEL_ARCH, kind.arch)
-    out = gguf.GGUFWriter(place / FILE, gguf.MODEL_ARCH_NAMES[arch])
+    out = gguf.GGUFWriter(folder / FILE, gguf.MODEL_ARCH_NAMES[arch])
     for key, value in _sizes(config).items():
         getattr(out, f"add_{key}")(value)
     out.add_file_type(gguf.LlamaFileType.ALL_F32)
@@ -188,7 +188,7 @@ def _compare_file(parity: Parity, model: Model, ask: str, path: Path) -> None:
     parity.same("the chat template", chat_template(encoder), fields.get("tokenizer.chat_template"))
 
 
-def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
+def compare(model: Model, ask: str, folder: Path, values: list[Any]) -> Parity:
     """How llama.cpp goes on from the first half of each text (of a conversation, from what its last reply answers):
     the log-probabilities of the likeliest next tokens, and the answer that a person reads, against the model's own.
     And everything that the file holds.
@@ -196,10 +196,10 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
     Raises EvidenceError where it does not answer; MissingExtraError.
     """
     encoder, parity = _text(model, ask), Parity()
-    _compare_file(parity, model, ask, place / FILE)
+    _compare_file(parity, model, ask, folder / FILE)
     if parity.faults:
         return parity
-    server, ours, theirs = _open(place / FILE, encoder.options.length), [], []
+    server, ours, theirs = _open(folder / FILE, encoder.options.length), [], []
     for value in values:
         prompt, ids = _prompt_of(encoder, value)
         if not ids or len(ids) + _NEW_TOKENS > encoder.options.length:

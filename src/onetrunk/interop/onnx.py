@@ -170,7 +170,7 @@ class LanguageModel(Graph):
 
 
 # -- writing -------------------------------------------------------------------------------------------------
-def write(model: Model, ask: str | None, given: Sequence[str], store: Store, place: Path, int8: bool) -> None:
+def write(model: Model, ask: str | None, given: Sequence[str], store: Store, folder: Path, int8: bool) -> None:
     """Puts `model.onnx` in a folder, and beside it what turns values into what it takes. The rows of a store show the
     exporter what that looks like.
 
@@ -182,10 +182,10 @@ def write(model: Model, ask: str | None, given: Sequence[str], store: Store, pla
         traced = {"ids": np.resize(taken[0]["ids"], (2, max(2, taken[0]["ids"].shape[1])))}
     else:
         traced = example(store, given, wide)
-    _write(graph, traced, place / FILE)
+    _write(graph, traced, folder / FILE)
     if int8:
-        _quantise(place / FILE)
-    _describe(model, [*given, *([ask] if ask else [])], wide, place)
+        _quantise(folder / FILE)
+    _describe(model, [*given, *([ask] if ask else [])], wide, folder)
 
 
 def graph_of(
@@ -226,14 +226,14 @@ def _read_on(encoder: Encoder | None, store: Store, given: Sequence[str]) -> tup
     return grid, read.segment(one, SegmentContext(Role.GIVEN, np.zeros(1, dtype=np.uint64))).facts
 
 
-def _describe(model: Model, columns: Sequence[str], wide: WideArrays, place: Path) -> None:
+def _describe(model: Model, columns: Sequence[str], wide: WideArrays, folder: Path) -> None:
     """What turns values into the graph's arrays, and its numbers into answers: classes, scales, tokenizers."""
     described: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(columns):
         encoder = model.encoder(name)
         assets = {f"{file_name(name)}.{file}": text for file, text in encoder.assets().items()}
         for file, text in assets.items():
-            (place / file).write_text(text, encoding="utf-8")
+            (folder / file).write_text(text, encoding="utf-8")
         knows = {key: value for key, value in encoder.knowledge().items() if not (assets and key == IN_A_FILE)}
         options = encoder.options.model_dump()
         described[name] = {"type": model.columns[name].type, "options": options, "knowledge": knows}
@@ -241,7 +241,7 @@ def _describe(model: Model, columns: Sequence[str], wide: WideArrays, place: Pat
             described[name]["spread"] = calibration.spread
         if name in wide:
             described[name][WIDE] = list(wide[name])
-    write_json(place / COLUMNS, described)
+    write_json(folder / COLUMNS, described)
 
 
 def _texts(store: Store, ask: str) -> list[dict[str, np.ndarray]]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from onetrunk.core.content import Role
+from onetrunk.core.content import Content, Role
 from onetrunk.core.encoder import Column, Encoder, SegmentContext
 from onetrunk.core.errors import UsageError
 from onetrunk.core.objective import RoleAssignment
@@ -38,29 +38,33 @@ Feed = dict[str, np.ndarray]
 WideArrays = Mapping[str, Sequence[str]]  # given column -> the arrays of it that a wide read-out looks at
 
 
-def inputs_of(place: str | Path, rows: Any) -> Feed:
+def inputs_of(folder: str | Path, rows: Any) -> Feed:
     """What the graph in an exported folder takes for rows, by the files in the folder alone: one batch of all of them,
     in their order, for `InferenceSession.run`. `rows` are anything that `onetrunk.read` takes, with the columns' names;
     of what is not there nothing is given.
 
     Raises UsageError for a graph that goes on with tokens: it takes `ids` [rows, T], the start token first.
     """
-    place = Path(place)
-    given, described, encoders = read_json(place / MEASURED)["given"], read_json(place / COLUMNS), read_encoders(place)
+    folder = Path(folder)
+    given, described, encoders = (
+        read_json(folder / MEASURED)["given"],
+        read_json(folder / COLUMNS),
+        read_encoders(folder),
+    )
     if not given:
-        raise UsageError(f"The graph in {place} takes tokens, not rows: 'ids' [rows, T], the start token first.")
+        raise UsageError(f"The graph in {folder} takes tokens, not rows: 'ids' [rows, T], the start token first.")
     columns = [Column(name, described[name]["type"], name) for name in given]
     store = encode(as_learnt(read(rows), columns, encoders), columns, encoders, Ledger())
     wide = {name: described[name][WIDE] for name in given if WIDE in described[name]}
     return _feed(store, given, wide, np.arange(len(store.index)))
 
 
-def read_encoders(place: Path) -> dict[str, Encoder]:
+def read_encoders(folder: Path) -> dict[str, Encoder]:
     """Encoders by column, of the files beside a graph alone."""
     encoders = {}
-    for name, described in read_json(place / COLUMNS).items():
+    for name, described in read_json(folder / COLUMNS).items():
         encoder = column_types.get(described["type"]).encoder(described["options"])
-        knowledge, own = dict(described["knowledge"]), place / f"{file_name(name)}.{IN_A_FILE}.json"
+        knowledge, own = dict(described["knowledge"]), folder / f"{file_name(name)}.{IN_A_FILE}.json"
         if own.exists():
             knowledge[IN_A_FILE] = own.read_text(encoding="utf-8")
         encoder.set_knowledge(knowledge)
@@ -98,25 +102,31 @@ def example(store: Store, given: Sequence[str], wide: WideArrays) -> Feed:
 
 
 def _feed(store: Store, given: Sequence[str], wide: WideArrays, rows: np.ndarray) -> Feed:
-    """Of these rows of a store; the arrays of a column that none of them has are empty."""
+    """Of these rows of a store. A column that none of them has holds a blank value which stands in no row: not every
+    operator of ONNX Runtime takes nothing."""
     chosen = [store.names.index(name) for name in given]
     roles = np.full((len(rows), len(store.names)), int(Role.ABSENT))
     roles[:, chosen] = np.where(store.present[rows][:, chosen], Role.GIVEN, Role.ABSENT)
     group = RoleAssignment(rows, roles, rows.astype(np.uint64))
     batch = assemble({"given": group}, store, augment=False, apart=True)
     shape = batch.layout.doc_BT.shape
-    gather = torch.arange(shape.numel()) if batch.gather_N is None else batch.gather_N
-    feed = {"gather": gather.view(shape).numpy(), "pos": batch.layout.pos_BT.numpy()}
+    gather = (torch.arange(shape.numel()) if batch.gather_N is None else batch.gather_N).view(shape).numpy()
+    content: Feed = {}
+    before = 0  # positions of the columns so far
     for c in chosen:
-        embed = batch.embeds.get(store.names[c])
-        if embed is None:
-            nothing = store.contents[c].take(np.zeros(0, dtype=np.int64))
-            segment = store.encoders[c].segment(nothing, SegmentContext(Role.GIVEN, np.zeros(0, dtype=np.uint64)))
-            arrays = {**segment.content, **segment.facts}
+        name = store.names[c]
+        if name in batch.embeds:
+            embed = batch.embeds[name]
+            arrays = {array: tensor.numpy() for array, tensor in {**embed.content, **embed.facts}.items()}
+            before += len(embed.flat_n)
         else:
-            arrays = {name: tensor.numpy() for name, tensor in {**embed.content, **embed.facts}.items()}
-        feed |= {f"{store.names[c]}.{name}": array for name, array in arrays.items()}
+            blank = Content.stack([store.encoders[c].blank()], store.encoders[c].ragged)
+            segment = store.encoders[c].segment(blank, SegmentContext(Role.GIVEN, np.zeros(1, dtype=np.uint64)))
+            arrays, more = {**segment.content, **segment.facts}, int(segment.lens.sum())
+            gather = np.where(gather >= before, gather + more, gather)
+            before += more
+        content |= {f"{name}.{array}": numbers for array, numbers in arrays.items()}
     features, present = features_of(store, list(wide), rows)
     for name, (column, array) in wide_inputs(wide).items():
-        feed[name] = present[column] if array == PRESENT else features[column].arrays()[array]
-    return feed
+        content[name] = present[column] if array == PRESENT else features[column].arrays()[array]
+    return {"gather": gather, "pos": batch.layout.pos_BT.numpy(), **content}

@@ -27,11 +27,11 @@ from onetrunk.interop.parity import Parity
 from onetrunk.storage.strict_json import read_json
 
 
-def compare(model: Model, ask: str | None, given: Sequence[str], table: Table, place: Path) -> Parity:
+def compare(model: Model, ask: str | None, given: Sequence[str], table: Table, folder: Path) -> Parity:
     """What is made of the rows of a table with the files alone, against the model's own numbers and answers."""
     parity, columns = Parity(), [model.columns[name] for name in dict.fromkeys([*given, *([ask] if ask else [])])]
     try:
-        read = read_encoders(place)
+        read = read_encoders(folder)
     except (OnetrunkError, KeyError, TypeError, ValueError, AttributeError) as error:
         parity.faults.append(f"the files beside {FILE} describe no columns: {error}")
         return parity
@@ -41,7 +41,7 @@ def compare(model: Model, ask: str | None, given: Sequence[str], table: Table, p
     for column, ours, other in zip(encoded_columns, store.contents, theirs.contents, strict=True):
         if not _alike(ours, other):
             parity.faults.append(f"the files make something else of the values of {column.name!r}")
-    wide, told = wide_arrays(model.network, given, ask), read_json(place / COLUMNS)
+    wide, told = wide_arrays(model.network, given, ask), read_json(folder / COLUMNS)
     for column in columns:
         name, calibration = column.name, model.calibration(column.name)
         spread = None if calibration is None else calibration.spread
@@ -49,7 +49,7 @@ def compare(model: Model, ask: str | None, given: Sequence[str], table: Table, p
         parity.same(f"what a wide read-out looks at of {name!r}", wide.get(name), told[name].get(WIDE))
     if not parity.faults:
         graph, feeds = graph_of(model, ask, given, theirs)
-        outputs = _compare_numbers(parity, graph, feeds, place / FILE)
+        outputs = _compare_numbers(parity, graph, feeds, folder / FILE)
         if isinstance(graph, OneShot):
             _compare_answers(parity, model, graph, store, outputs, read)
     return parity

@@ -18,6 +18,7 @@ REGRESSION = (
     Metric("interval_width", False),
     Metric("crps", False),
 )
+IN_UNITS = ("rmse", "mae", "medae", "interval_width", "crps")  # of what is measured; the others are shares and scores
 
 
 def regression(

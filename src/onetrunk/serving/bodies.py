@@ -14,14 +14,15 @@ import pyarrow as pa
 from onetrunk.serving.request_errors import RequestError, bad
 from onetrunk.serving.request_limits import Limits
 
-_DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.=+-]+)*;base64,", re.ASCII)
+_DATA_URL = re.compile(r"data:([\w.+-]+/(?:[\w.+-]+|\*))?(?:;[\w.=+-]+)*;base64,", re.ASCII)
 _HALF = re.compile("[\ud800-\udfff]")  # of a pair of code units that are one character only together
 
 
 def parse_object(raw: bytes, limits: Limits) -> dict[str, Any]:
     """One JSON object, of which nothing is ambiguous. Raises RequestError."""
     try:
-        data = json.loads(raw, object_pairs_hook=_unique, parse_constant=_not_finite, parse_float=_finite)
+        data = json.loads(raw, object_pairs_hook=_unique, parse_constant=_not_finite, parse_float=_finite,
+                          parse_int=_whole)  # fmt: skip
     except RecursionError:
         raise bad(f"The body is nested too deeply; at most {limits.json_depth} levels are read.") from None
     except ValueError as error:  # UnicodeDecodeError is one, and what Python says of a number of 5,000 digits
@@ -49,6 +50,11 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError("a number is too large")
     return value
+
+
+def _whole(text: str) -> int:
+    _finite(text)
+    return int(text)
 
 
 def _check(data: Any, limits: Limits) -> None:

@@ -33,7 +33,7 @@ class Lanes:
     answer is the same to the bit whatever else is asked (`repeatable`)."""
 
     def __init__(self, network: FoundationModel, slots: int, positions: int, repeatable: bool = False) -> None:
-        self.repeatable = repeatable
+        self.repeatable, self.positions = repeatable, positions
         count, each = (_LANES, _LANE_SLOTS) if repeatable else (1, slots)
         self.sessions = [Session(network, slots=each, positions=positions) for _ in range(count)]
 
@@ -44,12 +44,18 @@ class Lanes:
         return next((session for session in self.sessions if not session.busy), None)
 
 
+# Sees an answer that grows, after each tick, and once more when it is finished: the number of its request, what there
+# is of it, and whether it is finished. What it returns is the answer as it stands if it should end here, else None.
+Watch = Callable[[int, Answer, bool], Answer | None]
+
+
 @dataclass(eq=False)
 class Job:
     """What one client asks of one folder: requests whose answers are wanted together, each row's in order."""
 
     lanes: Lanes
     requests: Sequence[Request]
+    watch: Watch | None = None  # of requests of one row each
     future: Future[list[list[Answer]]] = field(default_factory=Future)
     rows: int = 0
     answers: list[list[Answer | None]] = field(default_factory=list)
@@ -116,9 +122,12 @@ class Engine:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def submit(self, lanes: Lanes, requests: Sequence[Request]) -> Future[list[list[Answer]]]:
-        """The answers of each request, each in the order of its rows. Raises RequestError 429 where too much waits."""
-        job = Job(lanes, requests)
+    def submit(
+        self, lanes: Lanes, requests: Sequence[Request], watch: Watch | None = None
+    ) -> Future[list[list[Answer]]]:
+        """The answers of each request, each in the order of its rows. `watch`, of requests of one row each, is called
+        in the engine's thread, and should be quick. Raises RequestError 429 where too much waits."""
+        job = Job(lanes, requests, watch)
         self._count(job.rows)
         self._inbox.put(job)
         return job.future
@@ -151,6 +160,7 @@ class Engine:
                 self._begin()
                 for session in self._busy():
                     self._step(session)
+                self._show_watchers()
                 self.ticks += 1
         finally:
             self._stopped.set()
@@ -184,10 +194,12 @@ class Engine:
             pieces = [rows[i : i + 1] for i in range(len(rows))] if job.lanes.repeatable else [rows]
             first = 0
             for piece in pieces:
+                alone = job.lanes.repeatable  # then what is drawn goes by the row itself, not by its number
+                first_row = request.first_row - int(piece[0]) if alone and len(piece) else request.first_row
                 where = {int(row): first + i for i, row in enumerate(piece)}
                 first += len(piece)
                 if len(piece):
-                    self._waiting.append(_Piece(job, index, replace(request, rows=piece), where))
+                    self._waiting.append(_Piece(job, index, replace(request, rows=piece, first_row=first_row), where))
 
     def _work(self, call: _Call) -> None:
         try:
@@ -233,15 +245,51 @@ class Engine:
                     self._end(piece.job, error)
             return
         for part in parts:
-            piece = self._running[id(session), part.request]
-            piece.job.answers[piece.index][piece.where.pop(part.row)] = part.answer
-            piece.job.open -= 1
-            self.answered_rows += 1
-            if not piece.where:
-                del self._running[id(session), part.request]
-                piece.job.running.remove((session, part.request))
-            if not piece.job.open:
-                self._finish(piece.job)
+            piece = self._running.get((id(session), part.request))
+            if piece is not None:  # else its job has just ended
+                self._watched(piece, part.row, part.answer, True)
+                self._settle(session, part.request, piece, part.row, part.answer)
+
+    def _settle(self, session: Session, number: int, piece: _Piece, row: int, answer: Answer) -> None:
+        """A row has its answer."""
+        job = piece.job
+        if job not in self._jobs:
+            return
+        at = piece.where.pop(row)
+        if job.answers[piece.index][at] is None:
+            job.answers[piece.index][at] = answer
+        job.open -= 1
+        self.answered_rows += 1
+        if not piece.where:
+            del self._running[id(session), number]
+            job.running.remove((session, number))
+        if not job.open:
+            self._finish(job)
+
+    def _watched(self, piece: _Piece, row: int, answer: Answer, finished: bool) -> Answer | None:
+        """What a watcher makes of an answer, if its job has one."""
+        if piece.job.watch is None:
+            return None
+        try:
+            ended = piece.job.watch(piece.index, answer, finished)
+        except Exception as error:  # of this job alone
+            self._end(piece.job, error)
+            return None
+        if ended is not None:
+            piece.job.answers[piece.index][piece.where[row]] = ended
+        return ended
+
+    def _show_watchers(self) -> None:
+        for job in [job for job in self._jobs if job.watch is not None]:
+            for session, number in list(job.running):
+                piece = self._running.get((id(session), number))
+                if piece is None:  # its job has just ended
+                    continue
+                for row, answer in session.unfinished(number).items():
+                    ended = self._watched(piece, row, answer, False)
+                    if ended is not None:
+                        session.remove(number)
+                        self._settle(session, number, piece, row, ended)
 
     def _finish(self, job: Job) -> None:
         del self._jobs[job]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.answer import Sampling
-from onetrunk.core.encoder import Encoder, FileAnswers, Gapped, Ordered, class_names
+from onetrunk.core.encoder import Encoder, FileAnswers, FreeText, Gapped, Ordered, class_names
 from onetrunk.core.errors import UsageError, nearest
 from onetrunk.data.ledger import Ledger
+from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table, read
 from onetrunk.inference.given import GivenRows
 from onetrunk.inference.model_folder import Model, Task
@@ -51,7 +52,9 @@ class Folder:
 
     # -- what it can be asked ----------------------------------------------------------------------------------------
     def task(self, ask: Sequence[str] | None = None, given: Sequence[str] | None = None) -> Task:
-        """Raises RequestError for a column that it does not know."""
+        """Raises RequestError for a column that it does not know, and for none."""
+        if ask is not None and not ask:
+            raise bad(f"ask names no column. The model {self.name!r} has {', '.join(self.types)}.", "ask")
         for param, names in (("ask", ask), ("given", given)):
             for name in names or []:
                 if name not in self.types:
@@ -67,6 +70,31 @@ class Folder:
     def given(self) -> list[str]:
         """The columns that its questions are answered from."""
         return list(dict.fromkeys(name for task in self.model.tasks for name in task.given))
+
+    def writes(self) -> list[str]:
+        """Columns of texts that it can write: asked ones, or whatever it learnt to write where it has no task."""
+        able = [name for name in self.types if self._writes(name)]
+        return [name for name in able if name in self.questions()] or able
+
+    def _writes(self, name: str) -> bool:
+        encoder = self.model.encoder(name)
+        return isinstance(encoder, FreeText) and not self.fills(name)
+
+    def text_column(self, named: str | None = None) -> str:
+        """The column of a person's words, given ones first."""
+        able = [name for name in self.types if isinstance(self.model.encoder(name), FreeText)]
+        able = [name for name in able if name in self.given()] or able
+        if named in able:
+            return str(named)
+        if named is not None or len(able) != 1:
+            raise bad(f"Name one of the columns of text, in column: {', '.join(able) or 'there is none'}.", "column")
+        return able[0]
+
+    def positions_of(self, table: Table, columns: Sequence[str]) -> int:
+        """How many positions of the trunk these columns of a table take."""
+        wanted = [column for name, column in self.model.columns.items() if name in columns]
+        store = encode(table, wanted, self.model.network.encoders, Ledger())
+        return int(GivenRows(store, np.arange(len(table)), store.names).lengths().sum())
 
     def columns_of_media(self, kind: str) -> list[str]:
         """Columns whose values are files of one kind: image, audio or video."""
@@ -145,25 +173,36 @@ class Folder:
         *,
         prompted: bool = False,
         max_bad: float = 0.0,
+        first_row: int = 0,
     ) -> Asked:
         """What a session is asked for these rows: each column of `samplings`, from the columns of its task unless told
-        otherwise. Raises RequestError for rows that cannot be answered."""
+        otherwise. What is drawn goes by the seed and the row's number, from `first_row`. Raises RequestError for rows
+        that cannot be answered."""
         tasks = {name: self.model.task([name], given) for name in samplings}
         needed = list(dict.fromkeys(name for task in tasks.values() for name in task.given))
         ledger, notes = Ledger(), list(table.notes)
         rows = self.model.to_answer(table, list(samplings), ledger)
-        self._check_files(rows)
+        self.check_files(rows)
         notes += self._notes(table, rows, needed, prompted or any(name in rows.columns for name in samplings))
         requests = {
-            name: self.model.request(rows, name, tasks[name].given, sampling, ledger, prompted)
+            name: self.model.request(rows, name, tasks[name].given, sampling, ledger, prompted, first_row)
             for name, sampling in samplings.items()
         }
+        if self.lanes.repeatable and len(rows) > 1:
+            self._compute_alone(requests, rows)
         worst = max(map(ledger.bad, [*samplings, *needed]))
         if worst > max_bad * len(rows):
             raise bad(f"{worst:,} of {len(rows):,} values cannot be used: {'; '.join(ledger.lines()[:5])}.", "rows")
         read = {tuple(request.given): _given_positions(request) for request in requests.values()}  # each once
         prompts = sum(int(r.prompt.lens.sum()) for r in requests.values() if r.prompt is not None)
         return Asked(requests, len(rows), sum(read.values()) + prompts, [*notes, *ledger.lines()[:20]])
+
+    def _compute_alone(self, requests: Mapping[str, Request], rows: Table) -> None:
+        """What a wide read-out says of each row, of each by itself: several at once differ in their last bits."""
+        for name, request in requests.items():
+            if name in request.store.wide:
+                each = (self.model.request(rows.take([i]), name, request.given) for i in range(len(rows)))
+                request.store.wide[name] = np.concatenate([alone.store.wide[name] for alone in each])
 
     def _notes(self, table: Table, rows: Table, needed: Sequence[str], own: bool) -> list[str]:
         """What a client should know of its columns; `own`: the rows have values of what is asked."""
@@ -178,7 +217,7 @@ class Folder:
             notes.append(f"The model does not know {', '.join(strange)}: not read.")
         return notes
 
-    def _check_files(self, rows: Table) -> None:
+    def check_files(self, rows: Table) -> None:
         """However a table came: nothing in it is opened as a path."""
         for name in rows.names:
             if name in self.types and media_kind(self.model.encoder(name)) is not None:

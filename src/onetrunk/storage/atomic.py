@@ -155,6 +155,13 @@ def recover(path: str | Path) -> None:
         shutil.rmtree(staging)
 
 
+def discard(path: Path) -> None:
+    """Removes a folder of a run. Killed half-way, it leaves nothing of this name, and what `recover` sweeps."""
+    staging = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex}")
+    path.rename(staging)
+    shutil.rmtree(staging)
+
+
 def restore(path: str | Path) -> None:
     """Gives the old folder its name back when a writer was killed between the two renames of a swap."""
     path = real(path)
@@ -269,7 +276,7 @@ def _check_target(path: Path, replace: bool) -> None:
             raise UsageError(f"{path} holds other files and no model ({MANIFEST}): not replaced. Name another --out.")
         return
     if not replace:
-        raise UsageError(f"{path} already exists; name another --out or pass --overwrite.")
+        raise UsageError(f"{path} already exists. Choose another --out, or replace it with --overwrite.")
     if _owned(path) is None:
         raise UsageError(
             f"{path / MANIFEST} is damaged: which files in the folder are the model's cannot be told, and nothing is "

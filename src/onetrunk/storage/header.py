@@ -46,7 +46,7 @@ def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
         shape = entry.get("shape") if isinstance(entry, dict) else None
         if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
             raise ModelFileError(f"{path}: the tensor {name!r} has no proper shape. {RESTORE}")
-        if entry.get("dtype") not in _DTYPES:
+        if not isinstance(entry.get("dtype"), str) or entry["dtype"] not in _DTYPES:
             raise ModelFileError(f"{path}: the tensor {name!r} has the unknown type {entry.get('dtype')!r}.")
     return declared, 8 + length
 

@@ -6,7 +6,7 @@ import atexit
 import fcntl
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -95,7 +95,7 @@ def locks_end() -> Iterator[None]:
     try:
         yield
     finally:
-        _unlock(set(_held) - before)
+        _unlock([place for place in _held if place not in before])
 
 
 def lock_folder(path: Path) -> None:
@@ -126,8 +126,9 @@ def _holder(path: Path) -> str:
         return "it has just ended"
 
 
-def _unlock(places: Iterable[Path]) -> None:
-    for place in places:
+def _unlock(places: Sequence[Path]) -> None:
+    """The first one last: where a kill leaves one behind, it is that which the same command takes, and removes."""
+    for place in reversed(places):
         lock, owner = _held.pop(place)
         if owner == os.getpid():
             lock.remove()

@@ -43,6 +43,7 @@ from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.select import choosing_metric, validator
 from onetrunk.training.stage import encode_rows, new_model, provenance, untrained
+from onetrunk.training.symmetries import decide_symmetries
 from onetrunk.training.time_budget import TimeBudget
 from onetrunk.training.trials import Trial, TrialSettings, mean_and_error
 from onetrunk.training.wide import FittedWide, Rows, fit_wide, wide_rows
@@ -246,6 +247,8 @@ def _train_trunk(
 ) -> None:
     """Trains the trunk, and keeps it if it gains more on the validation rows than the noise of that gain."""
     before = copy.deepcopy(model.network.state_dict())
+    judged = _encoded(model, rows, task, task.ask[0])
+    decide_symmetries(model, judged, task, lambda store: store_scores(model, store, task), context.on_event)
     context_of = context.but(recipe=patient(context.recipe))
     try:
         with apart(model, store, task, rows):
@@ -299,17 +302,17 @@ def apart(model: Model, store: Store, task: Task, validation: Table) -> Iterator
             readout.mix.copy_(share)
     for name, readout in silent.items():
         module, judged = model.module(name), _encoded(model, validation, task, name)
+        add_wide(model.network, judged, task.given, name)
         assert isinstance(module, Mixed)
         with torch.no_grad():
             readout.mix.mul_(module.mix(*reads_of(model.network, judged, task.given, name)))
 
 
 def _encoded(model: Model, rows: Table, task: Task, name: str) -> Store:
-    """The rows that have an answer, with what the wide read-out says of them."""
+    """The rows that have an answer."""
     columns = [column for n, column in model.columns.items() if n in (*task.given, name)]
     store = encode(rows, columns, model.network.encoders, Ledger())
     store.index = store.index[store.index[:, store.names.index(name)] >= 0]
-    add_wide(model.network, store, task.given, name)
     return store
 
 
@@ -324,8 +327,14 @@ def patient(recipe: Recipe) -> Recipe:
 def row_scores(model: Model, rows: Table, task: Task) -> np.ndarray:
     """How wrong the model is in each row of its first asked column, float64 [rows]: the squared error of numbers in the
     column's standard units, of all else nats (a part)."""
+    return store_scores(model, _encoded(model, rows, task, task.ask[0]), task)
+
+
+def store_scores(model: Model, store: Store, task: Task) -> np.ndarray:
+    """The same of encoded rows that all have an answer."""
     name = task.ask[0]
-    store, encoder = _encoded(model, rows, task, name), model.encoder(name)
+    encoder = model.encoder(name)
+    add_wide(model.network, store, task.given, name)
     if not isinstance(encoder, WideTarget) or encoder.wide_target(encoder.stack([]))[1]:
         nats, count = row_losses(model.network, store, task.given, name)
         return nats / np.maximum(count, 1)

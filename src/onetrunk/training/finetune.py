@@ -274,6 +274,9 @@ def _cross_validated(
         "recipe": recipe.model_dump(mode="json", exclude={"device"}), "seed": context.seed,
     }  # fmt: skip
     done = _folds_done(folder / SCORES, of) if context.resumes else {}  # fold to the values of both models
+    for finished in done:  # a kill may have come before they were removed
+        if (left := folder / f"fold-{finished}").exists():
+            shutil.rmtree(left)
     for fold in range(folds):
         held = labelled[fold_of == fold]
         held = held[store.index[held, store.names.index(name)] >= 0]

@@ -166,7 +166,7 @@ class _Judge:
         )  # fmt: skip
         if early:
             for task in evidence.tasks:
-                self.on_event(Note(f"{self.out} holds a usable model, which is improved now. {headline(task)}"))
+                self.on_event(Note(f"{self.out} already holds a usable model; training goes on. {headline(task)}"))
 
 
 class _Keeper:

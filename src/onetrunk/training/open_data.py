@@ -57,14 +57,14 @@ def types_and_options(
     for name in options:
         table[name]
     named = {name: o.pop("type") for name, o in options.items() if "type" in o}
-    for name, told in {**named, **(types or {})}.items():
-        named[name], notation = with_notation(told)
+    for name, spec in {**named, **(types or {})}.items():
+        named[name], notation = with_notation(spec)
         options[name] = {**notation, **options.get(name, {})} if notation else options.get(name, {})
-    found = infer_types(table, named, of_events=recipe.events is not None)
+    inferred = infer_types(table, named, of_events=recipe.events is not None)
     known = {} if start is None else start.columns
-    for name in found.keys() & known.keys() - named.keys():
-        found[name] = known[name].type
-    return found, conventions(table, found, {name: own for name, own in options.items() if own})
+    for name in inferred.keys() & known.keys() - named.keys():
+        inferred[name] = known[name].type
+    return inferred, conventions(table, inferred, {name: own for name, own in options.items() if own})
 
 
 def events_of(table: Table, recipe: Recipe, types: dict[str, str] | None) -> EventsConfig:

@@ -19,20 +19,20 @@ Pairs = dict[str, str] | None
 class DataOptions:
     """Which columns of a table are used for what, and how its rows are divided."""
 
-    ask: Annotated[Names, "the columns to predict."] = None
+    ask: Annotated[Names, "the column to predict, or several: label,price."] = None
     given: Annotated[
         Names,
         "the columns to predict from; by default all except ids, constants and columns that give the answer away.",
     ] = None
     ignore: Annotated[Names, "columns to leave out."] = None
     types: Annotated[
-        Pairs, "column=type, to correct an inferred type; also how it is written: day=date:dmy, price=number:comma."
+        Pairs, "the types of columns, where a guess is wrong, and how values are written: zip=category,day=date:dmy."
     ] = None
     map: Annotated[Pairs, "model_column=table_column, if the names differ."] = None
     split: Annotated[
         str,
-        "auto, random, stratified, group:COLUMN, scaffold:COLUMN, time:COLUMN or given:COLUMN; shares as in "
-        "random:80/10/10.",
+        "how rows are divided: auto, random, stratified, group:COLUMN, scaffold:COLUMN, time:COLUMN or given:COLUMN; "
+        "with shares: random:80/10/10.",
     ] = "auto"
     seed: Annotated[int, "the seed of all random numbers."] = 0
     allow_equal_rows: Annotated[bool, "allow equal rows in different splits."] = False
@@ -40,9 +40,9 @@ class DataOptions:
     max_bad: Annotated[float, "stop if a larger share of a column's values cannot be used."] = 0.01
     allow_network: Annotated[bool, "allow downloads of hf:// names."] = False
     missing: Annotated[
-        str | None, "words that stand for a missing value, like NA,?; '' for none; by default the usual ones, unquoted."
+        str | None, "words that mean a missing value, like NA,?; '' means none; by default the usual ones, unquoted."
     ] = None
-    separator: Annotated[str | None, "the sign between the cells of CSV and TSV files, where it is not found."] = None
+    separator: Annotated[str | None, "the sign between the cells of CSV and TSV files, if it is not recognised."] = None
 
     def __post_init__(self) -> None:
         for name in ("ask", "given", "ignore", "settings"):  # one column's name is a list of one
@@ -74,6 +74,7 @@ class TrainingOptions(DataOptions):
     size: Annotated[str | None, "the size of a new model: nano, tiny, small, base or large."] = None
     events: Annotated[Pairs, "how a table of events becomes rows, like by=user,order=time,window=50."] = None
     budget: Annotated[str | None, "train for at most this long, like 10min."] = None
+    track: Annotated[str | None, "log the run with wandb or mlflow, on this machine unless --allow-network."] = None
     config: Annotated[Any, "a YAML file with settings."] = None
     settings: Annotated[Names, "one setting as key=value, like train.lr=3e-4; may be repeated."] = None
 
@@ -92,4 +93,4 @@ class AnswerOptions(DataOptions):
     max_length: Annotated[int, "the largest number of tokens of a written answer."] = 256
     beams: Annotated[int, "beams of a search for the most likely text or molecule (4 is usual); 1 means no search."] = 1
     guidance: Annotated[float, "how closely a drawing follows the given columns; 1 means no guidance."] = 1.0
-    steps: Annotated[int, "the number of steps of a drawing."] = 24
+    steps: Annotated[int, "the number of steps in which an image or a sound is drawn."] = 24

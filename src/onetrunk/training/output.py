@@ -27,7 +27,15 @@ from onetrunk.training.options import TrainingOptions
 from onetrunk.training.recipe import Recipe
 
 PRETRAINED, TRAINING, EVALUATING = "pretrained", "training", "evaluating"  # stages: the foundation is made; then
-_OF_NO_WEIGHT = ("out", "overwrite", "device", "allow_network", "config", "settings")  # the recipe holds settings
+_OF_NO_WEIGHT = (
+    "out",
+    "overwrite",
+    "device",
+    "allow_network",
+    "track",
+    "config",
+    "settings",
+)  # the recipe holds settings
 _SAMPLED_ROWS = 256  # by which a table is known again
 
 
@@ -37,7 +45,7 @@ def check_free(out: str | Path, overwrite: bool) -> None:
     _check_way(path)
     if (path / atomic.MANIFEST).exists():
         if not overwrite:
-            raise UsageError(f"{path} already exists; name another --out or pass --overwrite.")
+            raise UsageError(f"{path} already exists. Choose another --out, or replace it with --overwrite.")
     elif path.is_dir():
         names = {entry.name for entry in path.iterdir()}
         if names and not names & {*atomic.TRAINING}:

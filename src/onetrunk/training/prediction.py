@@ -111,7 +111,7 @@ def _check_given(given: list[str], table: Table, on_event: Listener) -> None:
     if absent and len(absent) == len(given):
         raise nothing_given(given, table)
     if absent:
-        on_event(Note(f"The table lacks {', '.join(absent)}: rows are answered without."))
+        on_event(Note(f"The table has no column {', '.join(absent)}; its rows are answered without."))
 
 
 def _sampling(options: AnswerOptions) -> Sampling:

@@ -173,7 +173,7 @@ def provenance(
         "seconds": round(result.seconds, 1),
         "onetrunk": __version__,
         "torch": torch.__version__,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "machine": f"{platform.machine()}, threads: {torch.get_num_threads()}",
         "device": result.device,
         "date": time.strftime("%Y-%m-%d"),
     }

@@ -86,24 +86,24 @@ def run_tuning(
     most_bytes = None if max_memory is None else memory_bytes(max_memory)
     recipe = recipe_of(options)
     command = command_digest("tune", options, recipe, trials=trials, max_memory=max_memory)
-    place = Path(f"{options.out}-tuning")
+    journal = Path(f"{options.out}-tuning")
     Output(options.out, options.overwrite, command, together=True)  # refuses before any work what cannot be put there
     start, recipe = start_from(options.start, recipe, options.allow_network, options.seed)
     opened = open_data(data, options, recipe, on_event, start=start)
     judged_tasks([Task([], list(opened.ask))], opened.rows("test"))  # raises now what it would in the end
-    output = _enter(options, command, opened, place)
-    context = RunContext(recipe, place, options.seed, options.max_bad, on_event=on_event)
+    output = _enter(options, command, opened, journal)
+    context = RunContext(recipe, journal, options.seed, options.max_bad, on_event=on_event)
     runner = TableRunner(opened, context, start, output, most_bytes)
     runner.reserved = min(0.5 * seconds, _REPORT + _PICTURES * _picture_seconds(clock) + _baseline_seconds(seconds))
     left = max(1.0, seconds - (clock() - started))
-    search = Search(place, runner.space, runner, left, trials, options.seed, on_event, clock)
+    search = Search(journal, runner.space, runner, left, trials, options.seed, on_event, clock)
     if output.stage != EVALUATING:
         try:
             search.run()
         except InterruptedRunError as error:
             raise InterruptedRunError(
-                f"Stopped. The trials that had ended are kept in {place}, and the best model so far in {options.out}. "
-                "The same command goes on.",
+                f"Stopped. The trials that have ended are kept in {journal}, and the best model so far is in "
+                f"{options.out}. The same command goes on.",
                 error.exit_code - 128,
             ) from None
     model = _judge(search, runner, opened, options, seconds, on_event)
@@ -131,9 +131,9 @@ def _baseline_seconds(seconds: float) -> float:
     return min(_MAX_BASELINES, _BASELINES * seconds)
 
 
-def _enter(options: TrainingOptions, command: str, data: Data, place: Path) -> Output:
+def _enter(options: TrainingOptions, command: str, data: Data, journal: Path) -> Output:
     """Marks the folder as this command's, one process after the other: the first makes it anew, others go on in it."""
-    with FileLock(place / LOCK):
+    with FileLock(journal / LOCK):
         output = Output(options.out, options.overwrite, command, together=True)
         output.open(data)
         if output.of_another and not options.overwrite:
@@ -142,7 +142,7 @@ def _enter(options: TrainingOptions, command: str, data: Data, place: Path) -> O
                 "--out, or begin anew: --overwrite"
             )
         if not output.goes_on:
-            for entry in place.iterdir():
+            for entry in journal.iterdir():
                 if entry.name != LOCK:
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         output.begin()

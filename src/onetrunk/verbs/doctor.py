@@ -19,6 +19,8 @@ PURPOSES = {
     "bitsandbytes": "weights of 4 bits on accelerators",
     "starlette": "serve",
     "optuna": "tune",
+    "wandb": "--track wandb",
+    "mlflow-skinny": "--track mlflow",
     "rdkit": "molecules with RDKit",
     "pycocotools": "COCO's average precision",
     "accelerate": "the comparisons of bench/",
@@ -70,8 +72,8 @@ def doctor(options: DataOptions, *, quiet: bool = False) -> dict[str, Any]:
     if not quiet:
         table = Table(show_header=False, box=None, pad_edge=False)
         extras = facts["extras"]
-        shown = {name: value for name, value in facts.items() if value is not extras}
-        for name, value in (shown | {f"extra {name}": state for name, state in extras.items()}).items():
+        single = {name: value for name, value in facts.items() if value is not extras}
+        for name, value in (single | {f"extra {name}": state for name, state in extras.items()}).items():
             table.add_row(literal((name.replace("_", " "), "bold")), literal(str(value)))
         Printer().console.print(table)
     return facts

@@ -25,13 +25,13 @@ def embed(
     pool: str = "mean",
     quiet: bool = False,
 ) -> Embeddings:
-    """Make a vector of every row: of one column's value, or of all columns that the model knows.
+    """Turn every row into a vector: of one column, or of all columns that the model answers from.
 
     Args:
         model: a model folder.
         data: a file, folder, DataFrame, dataset, or hf://name; or one row as JSON.
-        column: the column to embed, alone; by default all that the model answers from, together.
-        pool: mean of the states of all its tokens or patches, cls for the first one, or last.
+        column: embed this column alone; by default all that the model answers from, together.
+        pool: how the states of tokens or patches become one vector: mean, cls (the first one) or last.
         quiet: print nothing.
 
     Returns:

@@ -35,7 +35,7 @@ def evaluate(
     Args:
         model: a model folder.
         data: rows that the model has not seen: a file, folder, DataFrame, dataset, or hf://name.
-        against: training rows, on which the baselines are fitted; without them there are no baselines.
+        against: the training rows, to fit simple baselines on; without them there are none.
         beside: other model folders to compare on the same rows.
         quiet: print nothing.
 

@@ -34,8 +34,8 @@ def export(
 
     Args:
         model: a model folder.
-        data: rows to check the answers on: a file, folder, DataFrame, dataset, or hf://name.
-        to: huggingface or gguf (texts written from nothing), or onnx (classes, numbers, dates, texts, embeddings).
+        data: rows on which the answers are compared: a file, folder, DataFrame, dataset, or hf://name.
+        to: huggingface or gguf (for models that write texts), or onnx (classes, numbers, dates, texts, embeddings).
         int8: store weights in 8 bits (onnx only).
         tolerance: the largest relative difference allowed between numbers; by default 0.001, with int8 0.2.
         rows: check at most this many rows.
@@ -45,8 +45,8 @@ def export(
         What was measured; it is also in export.json.
 
     Examples:
-        onetrunk export model --to onnx --out model.onnx
-        onetrunk export model --to hf --out checkpoint
+        onetrunk export model rows.csv --to onnx --out exported
+        onetrunk export writer texts.txt --to huggingface --out checkpoint
     """
     from onetrunk.training.import_export import run_export
     from onetrunk.verbs.show import Printer

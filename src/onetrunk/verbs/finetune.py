@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from onetrunk.training.options import TrainingOptions
-from onetrunk.verbs.shared import REQUIRED, takes
+from onetrunk.verbs.shared import REQUIRED, takes, tracking
 
 if TYPE_CHECKING:
     from onetrunk.inference.model_folder import Model
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @takes(
     TrainingOptions,
     "ask given ignore types map split seed device allow_equal_rows max_bad allow_network missing separator "
-    "out overwrite start size events budget config settings",
+    "out overwrite start size events budget track config settings",
     ask=REQUIRED,
 )
 def finetune(
@@ -28,14 +28,14 @@ def finetune(
     restructure: bool = False,
     quiet: bool = False,
 ) -> Model:
-    """Train a model on one task, from a foundation model (--from) or from nothing.
+    """Train a model on one task, from a foundation model (--from) or from scratch.
 
     Args:
         data: a file, folder, DataFrame, dataset, or hf://name.
-        freeze: a number k keeps the first k blocks as they are; "trunk" trains only asked columns.
-        lora: freeze the trunk and train changes of this rank (LoRA); adapter/ in the folder holds them alone.
-        teacher: the folder of a larger model of the same columns, from whose answers this one also learns.
-        restructure: allow settings like trunk.layers=6 to change the model that it starts from.
+        freeze: freeze the first blocks of the trunk (a number), or all of it (trunk).
+        lora: freeze the trunk and train low-rank changes of this rank (LoRA), which are also saved alone, in adapter/.
+        teacher: a larger model of the same columns; the new one also learns from its answers (distillation).
+        restructure: let settings like trunk.layers=6 change the model that it starts from.
         quiet: print nothing.
 
     Returns:
@@ -50,4 +50,5 @@ def finetune(
     flags = {"finetune.freeze": freeze, "finetune.lora.rank": lora}
     settings = [f"{key}={value}" for key, value in flags.items() if value is not None]
     options = replace(options, settings=[*(options.settings or []), *settings])
-    return run_finetuning(data, options, Printer(quiet), teacher=teacher, restructure=restructure)
+    with tracking(Printer(quiet), options) as on_event:
+        return run_finetuning(data, options, on_event, teacher=teacher, restructure=restructure)

@@ -34,13 +34,13 @@ def generate(
     n: int = 5,
     quiet: bool = False,
 ) -> pd.DataFrame | None:
-    """Generate values of a column: write texts or draw images, for given rows or from nothing.
+    """Generate values of a column, such as texts or images, for given rows or from nothing.
 
     Args:
         model: a model folder.
         data: the given rows: a file, DataFrame, or one row as JSON ('{"label": 3}'); by default nothing is given.
         prompt: how each text begins.
-        n: how many values for each row.
+        n: how many values to generate for each row.
         quiet: print nothing.
 
     Returns:

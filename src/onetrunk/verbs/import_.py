@@ -22,15 +22,17 @@ def import_(
     convert: bool = False,
     quiet: bool = False,
 ) -> Model:
-    """Make a model folder of a Hugging Face folder (of the families of GPT-2, Llama, BERT, ViT and CLIP;
-    docs/interop.md names them all) or of Keras weights (Embedding, LSTM, Dense).
+    """Turn a Hugging Face checkpoint or Keras weights into a model folder.
+
+    Checkpoints may be of the families of GPT-2, Llama, BERT, ViT, CLIP and others, which docs/interop.md names; Keras
+    weights of Embedding, LSTM and Dense layers.
 
     Args:
-        source: a folder with config.json and safetensors, hf://owner/name, a Keras .h5 file, or with --base an adapter.
-        base: what an adapter was trained on: a model folder, or for an adapter of PEFT a Hugging Face folder.
-        words: a JSON file with the number of each word, for Keras weights; without it a text consists of numbers.
-        convert: take the tensors out of pickled weights (.bin), in a process of its own without network.
-        tower: which of CLIP's two models to take, text or image.
+        source: a Hugging Face folder, hf://owner/name, a Keras .h5 file, or with --base a LoRA adapter.
+        base: the model that the adapter was trained on: a model folder, or for a PEFT adapter a Hugging Face folder.
+        words: a JSON file that maps words to numbers, for Keras weights; without it, texts are written as numbers.
+        convert: convert pickled weights (.bin) to safetensors, in a process of their own that reaches no network.
+        tower: which half of a CLIP model to take: text or image.
         quiet: print nothing.
 
     Returns:

@@ -29,7 +29,7 @@ def predict(
     Args:
         model: a model folder.
         data: a file, folder, DataFrame, dataset, or hf://name; or one row as JSON.
-        prompted: the rows' own values of the asked column (texts) are prompts, which the answers continue.
+        prompted: continue the texts that the rows already have in the asked column.
         quiet: print nothing.
 
     Returns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from onetrunk.training.options import TrainingOptions
-from onetrunk.verbs.shared import takes
+from onetrunk.verbs.shared import takes, tracking
 
 if TYPE_CHECKING:
     from onetrunk.inference.model_folder import Model
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @takes(
     TrainingOptions,
     "ask given ignore types map split seed device allow_equal_rows max_bad allow_network missing separator "
-    "out overwrite start size events budget config settings",
+    "out overwrite start size events budget track config settings",
     out="foundation",
     helps={
         "ask": "the columns that you will ask for later; by default all columns count alike.",
@@ -39,4 +39,5 @@ def pretrain(data: Any, options: TrainingOptions, *, quiet: bool = False) -> Mod
     from onetrunk.training.jobs import run_pretraining
     from onetrunk.verbs.show import Printer
 
-    return run_pretraining(data, options, Printer(quiet))
+    with tracking(Printer(quiet), options) as on_event:
+        return run_pretraining(data, options, on_event)

@@ -13,10 +13,15 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from onetrunk.core.errors import nearest
+
+if TYPE_CHECKING:
+    from onetrunk.core.events import Listener
+    from onetrunk.training.options import TrainingOptions
 
 T = TypeVar("T")
 REQUIRED: Any = inspect.Parameter.empty
@@ -65,6 +70,17 @@ def takes(
         return called
 
     return decorate
+
+
+def tracking(listener: Listener, options: TrainingOptions) -> AbstractContextManager[Listener]:
+    """The listener of a run, with a tracker beside it where one is named (`onetrunk.trackers`)."""
+    from onetrunk.trackers import tracked
+    from onetrunk.training.jobs import recipe_of
+
+    settings = {} if options.track is None else {**vars(options), "recipe": recipe_of(options).model_dump(mode="json")}
+    hidden = ("settings", "track")
+    settings = {name: value for name, value in settings.items() if value is not None and name not in hidden}
+    return tracked(listener, options.track, options.out, settings, options.allow_network)
 
 
 def _as_told(hint: Any) -> Any:

@@ -66,16 +66,16 @@ class Printer:
                 self._roles(event)
             case RowsSplit(rows, how):
                 sizes = " · ".join(f"{name} {count:,}" for name, count in rows.items())
-                self.line(("Rows", "bold"), f" {sizes} ", (how, "dim"))
+                self.line(("Rows:", "bold"), f" {sizes}, ", (how, "dim"))
             case LedgerLine(message):
-                self.line(("Ledger", "yellow"), f" {message}")
+                self.line(("Ledger:", "yellow"), f" {message}")
             case ColumnAdded(name, kind):
-                self.line("New column ", (name, "bold"), " ", (kind, "dim"))
+                self.line("New column ", (name, "bold"), " ", (f"({kind})", "dim"))
             case ColumnExtended(name, added):
                 self.line("Column ", (name, "bold"), f": {added:,} new classes or words")
             case StageStarted(stage, rows, steps, parameters, documents):
-                each = " + ".join(f"{name} {count}" for name, count in documents.items())
-                size = f" on {rows:,} rows: {steps:,} steps, {parameters:,} parameters, {each}"
+                each = " + ".join(f"{count:,} rows ({name})" for name, count in documents.items())
+                size = f" on {rows:,} rows: {steps:,} steps of {each}, {parameters:,} parameters"
                 self.line((stage.capitalize(), "bold"), size)
             case FoldDone(fold, folds, metric, pretrained, tuned):
                 scores = f"as pretrained {_figure(pretrained)}, fine-tuned {_figure(tuned)}"
@@ -111,7 +111,8 @@ class Printer:
         for task in evidence.tasks:
             table = Table(title=literal(f"{task.ask}, {task.rows:,} held-out rows"))
             table.add_column("")
-            table.add_column(literal(task.metric), justify="right")
+            metric = f"{task.metric} in {task.unit}" if task.unit and task.unit not in task.metric else task.metric
+            table.add_column(literal(metric), justify="right")
             table.add_column("95 % interval", justify="right")
             scored = [(literal(baseline.name), baseline.score) for baseline in task.baselines if baseline.score]
             for name, score in [*scored, (literal(("this model", "bold")), task.score)]:
@@ -122,23 +123,25 @@ class Printer:
             self.line("  ".join(f"{name} {value:.3f}" for name, value in others.items()))
 
     def _roles(self, event: RolesChosen) -> None:
-        for title, columns in (("Given", event.given), ("Asked", event.asked)):
-            if columns or title == "Given":
+        for title, columns in (("Given:", event.given), ("Asked:", event.asked)):
+            if columns or title == "Given:":
                 self.line((title, "bold"), " ", *(_typed(columns.items()) or ["nothing"]))
         for name, reason in event.left_out.items():
-            self.line(("Left out", "bold"), f" {name} ", (reason, "dim"))
+            self.line(("Left out:", "bold"), f" {name} ", (f"({reason})", "dim"))
 
     def _baseline(self, event: BaselineDone) -> None:
-        result = event.note if event.value is None else f"{event.metric} {event.value:.3f}"
-        figures = f": {result} " if result else " "
-        self.line("Baseline of ", (event.ask, "bold"), f", {event.name}{figures}", (f"{event.seconds:.1f} s", "dim"))
+        if event.value is None:
+            result, seconds = event.note or "not measured", ""
+        else:
+            result, seconds = f"{event.metric} {event.value:.3f}", f" ({event.seconds:.1f} s)"
+        self.line("Baseline of ", (event.ask, "bold"), f", {event.name}: {result}", (seconds, "dim"))
 
     def _trial(self, event: TrialDone) -> None:
         result = event.state if event.score is None else f"loss {event.score:.4f}"
         why = f" ({event.note})" if event.note else ""
         best = (", the best so far", "bold") if event.is_best else ""
         trial = f"Trial {event.number}"
-        self.line((trial, "bold"), f", {event.settings}: {result}{why}", best, " ", (f"{event.seconds:.0f} s", "dim"))
+        self.line((trial, "bold"), f", {event.settings}: {result}{why}", best, (f" ({event.seconds:.0f} s)", "dim"))
 
     def _steps(self, event: StepsStarted | StepDone | StepsEnded) -> None:
         if self.quiet:
@@ -173,7 +176,7 @@ def _typed(columns: Iterable[tuple[str, str]]) -> list[Part]:
     """Names, each with its type, and commas between."""
     parts: list[Part] = []
     for name, kind in columns:
-        parts += [f"{', ' if parts else ''}{name} ", (kind, "dim")]
+        parts += [f"{', ' if parts else ''}{name} ", (f"({kind})", "dim")]
     return parts
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onetrunk.training.options import TrainingOptions
-from onetrunk.verbs.shared import REQUIRED, takes
+from onetrunk.verbs.shared import REQUIRED, takes, tracking
 
 if TYPE_CHECKING:
     from onetrunk.inference.model_folder import Model
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @takes(
     TrainingOptions,
     "ask given ignore types map split seed device allow_equal_rows max_bad allow_network missing separator "
-    "out overwrite start size events budget config settings",
+    "out overwrite start size events budget track config settings",
     ask=REQUIRED,
     helps={
         "out": "the model folder to make; if it pretrains, the foundation model goes to OUT-foundation.",
@@ -44,7 +44,8 @@ def train(data: Any, options: TrainingOptions, *, quiet: bool = False) -> Model:
     from onetrunk.verbs.show import Printer
 
     printer = Printer(quiet)
-    model = run_training(data, options, printer)
+    with tracking(printer, options) as on_event:
+        model = run_training(data, options, on_event)
     report = Path(options.out) / "evidence" / "report.html"
     printer.line("The report is ", (str(report), "bold"), ".")
     printer.line("Use the model: ", (f"onetrunk predict {options.out} NEW_ROWS.csv --out answers.csv", "bold"))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onetrunk.training.options import TrainingOptions
-from onetrunk.verbs.shared import REQUIRED, takes
+from onetrunk.verbs.shared import REQUIRED, takes, tracking
 
 if TYPE_CHECKING:
     from onetrunk.inference.model_folder import Model
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @takes(
     TrainingOptions,
     "ask given ignore types map split seed device allow_equal_rows max_bad allow_network missing separator "
-    "out overwrite start size events budget config settings",
+    "out overwrite start size events budget track config settings",
     ask=REQUIRED,
     budget="10min",
     helps={
@@ -53,7 +53,8 @@ def tune(
     from onetrunk.verbs.show import Printer
 
     printer = Printer(quiet)
-    model = run_tuning(data, options, printer, trials=trials, max_memory=max_memory)
+    with tracking(printer, options) as on_event:
+        model = run_tuning(data, options, on_event, trials=trials, max_memory=max_memory)
     report = Path(options.out) / "evidence" / "report.html"
     printer.line("The report, with all trials, is ", (str(report), "bold"), ".")
     return model

@@ -30,7 +30,10 @@ def meaning(value: Any) -> tuple[str, Any] | None:
     if isinstance(value, bool | np.bool_):
         return "truth", bool(value)
     if isinstance(value, int | float | np.number):
-        return "quantity", float(value)
+        try:
+            return "quantity", float(value)
+        except OverflowError:  # a whole number of hundreds of digits, which means no quantity that we know
+            return None
     if isinstance(value, datetime.datetime):
         return "moment", value.isoformat()
     if isinstance(value, datetime.date):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from onetrunk.columns.families.media import fingerprint_of, opened_sample
-from onetrunk.columns.families.patches.encoder import PatchEncoder, PatchGrid, moved
+from onetrunk.columns.families.patches.encoder import MirroredEncoder, PatchGrid, moved
 from onetrunk.columns.families.patches.sketch import sketch_of_picture
 from onetrunk.core import rng
 from onetrunk.core.config import Config
@@ -20,6 +21,7 @@ from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.media.image import SUFFIXES, Image, as_png, is_colour, open_image, png, resize, sheet
 
 _SHEET_COLUMNS = 10
+_PATCHES = 3.5  # a side at least; with twice as many at most, patches are of 2, 4, 8... pixels, which the stem halves
 _SAMPLE = 200  # pictures that the size is learnt from
 
 
@@ -41,7 +43,7 @@ class Preparation:
         return self.side * sides.astype(np.int64) // sides.min(-1, keepdims=True)
 
 
-class ImageEncoder(PatchEncoder, FileAnswers):
+class ImageEncoder(MirroredEncoder, FileAnswers):
     """Patches with one noise level each. Columns that are read on pictures are told `frame` float32 [m, 2, 3]: it takes
     a point of what is seen (x, y from -1 to 1 between the outer borders, and 1) to the same point of the original, in
     its pixels."""
@@ -50,13 +52,13 @@ class ImageEncoder(PatchEncoder, FileAnswers):
 
     class Options(Config):
         size: int | None = Field(None, ge=4, le=1024)  # pixels a side inside the model; None: from the training images
-        patch: int | None = Field(None, ge=1, le=128)  # pixels a side of one patch; None: about 8 patches a side
+        patch: int | None = Field(None, ge=1, le=128)  # pixels a side of one patch; None: 4 to 7 patches a side
         mask_rate: float = Field(0.6, gt=0, le=1)  # share of patches masked (MAE, arXiv 2111.06377)
         rotate: float = Field(12.0, ge=0, le=180)  # augmentation in training: degrees,
         scale: float = Field(0.12, ge=0, lt=1)  # share of the size,
         shift: float = Field(0.1, ge=0, lt=1)  # share of the size,
         light: float = Field(0.1, ge=0, lt=1)  # brightness and contrast,
-        flip: bool = False  # mirrored left to right: not for writing
+        flip: bool | None = None  # mirrored left to right: not for writing; None: `train` finds out, else not
         turn: bool = False  # mirrored top to bottom: where up and down mean nothing (cells, maps)
         erase: float = Field(0.0, ge=0, lt=1)  # a grey square of this share of the side (cutout, arXiv 1708.04552)
         stem: int | None = Field(None, ge=0, le=1024)  # channels of the convolutional stem; 0: none; None: by the patch
@@ -139,7 +141,7 @@ class ImageEncoder(PatchEncoder, FileAnswers):
         if not sizes:
             raise DataError("An image column needs at least one readable image in the training rows; found none.")
         side = self.options.size or min(int(np.median(sizes)), 64)
-        self.patch = self.options.patch or max(2, round(side / 8))
+        self.patch = self.options.patch or 2 ** max(1, int(math.log2(side / _PATCHES)))
         self.size = self.patch * max(1, -(-side // self.patch) if self.options.size is None else side // self.patch)
         self.channels = 3 if colour else 1
         self.like = Preparation(self.size)

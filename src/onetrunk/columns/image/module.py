@@ -11,7 +11,7 @@ from onetrunk.nn.convolution import ResidualStages
 from onetrunk.nn.heads.flow import SINUSOIDS, sinusoidal_embedding
 from onetrunk.nn.init import normal
 
-_STEM_CHANNELS = 32
+_STEM_CHANNELS = {1: 32, 3: 64}  # by the picture's own
 
 
 class ImageModule(PatchModule[ImageEncoder]):
@@ -35,7 +35,7 @@ class ImageModule(PatchModule[ImageEncoder]):
         """Patches of few pixels have no inner structure for convolutions to find."""
         if self.options.stem is not None:
             return self.options.stem
-        return 0 if self.encoder.patch <= 2 else _STEM_CHANNELS
+        return 0 if self.encoder.patch <= 2 else _STEM_CHANNELS[self.encoder.channels]
 
     def embed(self, content: dict[str, Tensor]) -> Tensor:
         tokens = self.encoder.prefix_count

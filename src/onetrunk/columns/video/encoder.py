@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from onetrunk.columns.families.media import fingerprint_of, opened_sample
-from onetrunk.columns.families.patches.encoder import PatchEncoder, PatchGrid, moved
+from onetrunk.columns.families.patches.encoder import MirroredEncoder, PatchGrid, moved
 from onetrunk.columns.families.patches.sketch import cell_means
 from onetrunk.core import rng
 from onetrunk.core.config import Config
@@ -25,7 +25,7 @@ _SEEN_CELLS, _SEEN_FRAMES = 8, 4  # a side of a frame, and frames, that simple m
 _FRAME_TIME = 150  # milliseconds that a frame is shown
 
 
-class VideoEncoder(PatchEncoder, FileAnswers):
+class VideoEncoder(MirroredEncoder, FileAnswers):
     """Patches with one noise level each, as images have."""
 
     type_name = "video"
@@ -39,7 +39,7 @@ class VideoEncoder(PatchEncoder, FileAnswers):
         scale: float = Field(0.1, ge=0, lt=1)  # augmentation in training: share of the size,
         shift: float = Field(0.1, ge=0, lt=1)  # share of the size,
         light: float = Field(0.1, ge=0, lt=1)  # brightness and contrast,
-        flip: bool = False  # mirrored left to right
+        flip: bool | None = None  # mirrored left to right; None: `train` finds out, else not
         stem: int = Field(16, ge=1, le=1024)  # channels of the convolutional stem's first stage, on each frame
 
     options: Options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,25 @@ def read_preparation(folder: Path, usual: Mapping[str, Any]) -> dict[str, Any]:
         if key in _ONLY and value not in (None, _ONLY[key]):
             raise ModelFileError(f"{where} says {key}: {value!r}; only {_ONLY[key]!r} can be read.")
     refuse_unknown(where, config, _READ | OF_PICTURES, "pictures do")
+    _check_numbers(where, config)
     return {**usual, **{key: value for key, value in config.items() if value is not None}}
+
+
+def _check_numbers(where: Path, config: Mapping[str, Any]) -> None:
+    """Raises ModelFileError for a mean, a scale or a size that is none."""
+    for key in ("image_mean", "image_std", "rescale_factor"):
+        value = config.get(key)
+        each = value if isinstance(value, list) and key != "rescale_factor" else [value]
+        good = all(
+            isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) and (n or key == "image_mean")
+            for n in each
+        )
+        if value is not None and not (each and good):
+            raise ModelFileError(f"{where} says {key}: {str(value)[:60]!r}; expected numbers.")
+    for key in ("size", "crop_size"):
+        value = config.get(key)
+        if value is not None and not isinstance(value, int | dict):
+            raise ModelFileError(f"{where} says {key}: {str(value)[:60]!r}; expected pixels.")
 
 
 def picture_knowledge(checkpoint: Checkpoint, p: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -65,8 +84,13 @@ def picture_knowledge(checkpoint: Checkpoint, p: Mapping[str, Any]) -> tuple[dic
             f"{folder}: its files make pictures of size {wanted} cut to {crop!r}; its model sees {trained} × {trained} "
             "pixels."
         )
+    for key in ("image_mean", "image_std"):
+        if isinstance(p.get(key), list) and len(p[key]) not in (1, channels):
+            raise ModelFileError(
+                f"{folder}: its pictures have {key} of {len(p[key])} channels; its model sees {channels}."
+            )
     resample = p.get("resample", 2)
-    if resample not in range(len(_RESAMPLE)):
+    if not isinstance(resample, int) or resample not in range(len(_RESAMPLE)):
         raise ModelFileError(f"{folder}: its pictures are resampled by {resample!r}, which is not known.")
     like = {"side": side, "keep": keep, "resample": _RESAMPLE[resample], "tokens": len(checkpoint.family.first),
             "clean_is_none": True}  # fmt: skip
@@ -86,8 +110,8 @@ def take_up_scale(module: Any, p: Mapping[str, Any]) -> None:
     the difference."""
     channels = module.encoder.channels
     plain = not p.get("do_normalize", True)
-    mean = torch.tensor([0.0] * channels if plain else p["image_mean"])
-    std = torch.tensor([1.0] * channels if plain else p["image_std"])
+    mean = torch.tensor([0.0] * channels if plain else p["image_mean"], dtype=torch.float32).reshape(-1)
+    std = torch.tensor([1.0] * channels if plain else p["image_std"], dtype=torch.float32).reshape(-1)
     half = 127.5 * (p.get("rescale_factor", _BYTES) if p.get("do_rescale", True) else 1.0)
     linear = module.to_width
     with torch.no_grad():

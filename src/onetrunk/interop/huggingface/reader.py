@@ -115,7 +115,9 @@ def _open(folder: Path, tower: str | None, converted: Path | None = None) -> Che
     where = folder / "config.json"
     config = read_json(where)
     kind = config.get("model_type")
-    towers = TOWERS.get(kind, {}) if isinstance(kind, str) else {}
+    if kind is not None and not isinstance(kind, str):
+        raise ModelFileError(f"{where} says model_type: {str(kind)[:60]!r}; expected the name of a family.")
+    towers = TOWERS.get(kind, {}) if kind else {}
     if towers:
         if tower not in towers:
             raise UsageError(
@@ -140,6 +142,8 @@ def _open(folder: Path, tower: str | None, converted: Path | None = None) -> Che
         build = {"kind": "transformer", **trunk_settings(family, settings)}
         with torch.device("meta"):
             build_trunk(build)
+        if "max_position_embeddings" in settings:
+            context(family, settings, build)
     except KeyError as error:
         raise ModelFileError(f"{where} does not say {error}.") from None
     except (TypeError, ValueError, ArithmeticError, AttributeError, UsageError, ModelFileError) as error:

@@ -109,7 +109,9 @@ def _slides(s: Settings) -> bool:
     if types is None:
         return bool(uses)
     if unknown := set(types) - {"full_attention", "sliding_attention"}:
-        raise ModelFileError(f"Its configuration has layers of the types {', '.join(sorted(unknown))} (layer_types).")
+        raise ModelFileError(
+            f"Its configuration has layers of the types {', '.join(sorted(map(str, unknown)))} (layer_types)."
+        )
     return "sliding_attention" in types
 
 

@@ -116,16 +116,16 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> Words:
 
 def _template(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """Its text, and the special tokens that it may name; of several, the default."""
-    own, said = folder / "chat_template.jinja", settings.get("chat_template")
+    own, template = folder / "chat_template.jinja", settings.get("chat_template")
     if own.exists():
-        said = _text(own)
-    elif isinstance(said, list):
-        said = next((each.get("template") for each in said if each.get("name") == "default"), None)
-    if said is None or said == "":
+        template = _text(own)
+    elif isinstance(template, list):
+        template = next((each.get("template") for each in template if each.get("name") == "default"), None)
+    if template is None or template == "":
         return None
-    if not isinstance(said, str):
+    if not isinstance(template, str):
         raise ModelFileError(f"{folder / 'tokenizer_config.json'}: its chat_template is no text.")
-    return {"template": said, "tokens": {name: token for name in _NAMES if (token := _spelt(settings.get(name)))}}
+    return {"template": template, "tokens": {name: token for name in _NAMES if (token := _spelt(settings.get(name)))}}
 
 
 def _tokenizer(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any]) -> Tokenizer:
@@ -143,16 +143,16 @@ def _tokenizer(folder: Path, config: Mapping[str, Any], settings: Mapping[str, A
             )
         (tokenizer.add_special_tokens if token.special else tokenizer.add_tokens)([token])
     tokenizer.add_special_tokens(_more(settings))
-    said = {settings.get("add_bos_token"), settings.get("add_eos_token")} - {None}
-    if said and not (folder / "tokenizer.json").exists():  # which says itself what stands around a text
+    flags = {settings.get("add_bos_token"), settings.get("add_eos_token")} - {None}
+    if flags and not (folder / "tokenizer.json").exists():  # which says itself what stands around a text
         _put_around(tokenizer, settings)
     return tokenizer
 
 
 def _more(settings: Mapping[str, Any]) -> list[str]:
     """Special tokens that it names beside those that have a meaning."""
-    said = [settings.get(key) or [] for key in ("additional_special_tokens", "extra_special_tokens")]
-    return [token for each in said if isinstance(each, list) for one in each if (token := _spelt(one)) is not None]
+    lists = [settings.get(key) or [] for key in ("additional_special_tokens", "extra_special_tokens")]
+    return [token for each in lists if isinstance(each, list) for one in each if (token := _spelt(one)) is not None]
 
 
 def _written(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any]) -> Tokenizer:
@@ -210,11 +210,11 @@ def _added(folder: Path, settings: Mapping[str, Any]) -> dict[int, AddedToken]:
 
 def _override(description: dict[str, Any], settings: Mapping[str, Any]) -> None:
     """What the configuration says of cases, accents and spaces counts, not what the file says."""
-    said = {"lowercase": "do_lower_case", "strip_accents": "strip_accents",
+    options_of = {"lowercase": "do_lower_case", "strip_accents": "strip_accents",
             "handle_chinese_chars": "tokenize_chinese_chars"}  # fmt: skip
     for step in _steps(description.get("normalizer"), "normalizers"):
         if step.get("type") == "BertNormalizer":
-            step.update({ours: settings[key] for ours, key in said.items() if key in settings})
+            step.update({ours: settings[key] for ours, key in options_of.items() if key in settings})
         elif step.get("type") == "Lowercase" and settings.get("do_lower_case") is False:
             raise ModelFileError("its tokenizer makes letters small, its configuration says do_lower_case: false")
     space = settings.get("add_prefix_space")

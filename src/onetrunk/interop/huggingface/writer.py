@@ -27,7 +27,7 @@ _NEW_TOKENS = 8  # of each row's check: how far it is gone on
 _PROBE = [{"role": "user", "content": "Hello, who is there?"}]
 
 
-def write(model: Model, ask: str, place: Path) -> None:
+def write(model: Model, ask: str, folder: Path) -> None:
     """Puts config.json, model.safetensors, generation_config.json and the tokenizer's files in a folder.
 
     Raises UsageError where the column or the trunk is not what these formats hold.
@@ -35,17 +35,17 @@ def write(model: Model, ask: str, place: Path) -> None:
     made = as_checkpoint(model, ask)
     encoder = _text(model, ask)
     special = encoder.special
-    write_json(place / "config.json", made.config)
+    write_json(folder / "config.json", made.config)
     never = {"suppress_tokens": list(special.never)} if special.never else {}
     if encoder.token_head.does == "writing":
         generation = {"bos_token_id": special.start, "eos_token_id": made.config["eos_token_id"],
                       "pad_token_id": made.config["pad_token_id"]}  # fmt: skip
-        write_json(place / "generation_config.json", {**generation, **never})
-    save_tensors(place / "model.safetensors", made.tensors)
-    _write_tokenizer(encoder, place, made.config)
+        write_json(folder / "generation_config.json", {**generation, **never})
+    save_tensors(folder / "model.safetensors", made.tensors)
+    _write_tokenizer(encoder, folder, made.config)
 
 
-def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
+def compare(model: Model, ask: str, folder: Path, values: list[Any]) -> Parity:
     """What transformers makes of the folder against what the model makes of the same rows: the tokens of each text, the
     numbers for each token, how it is gone on or filled in, and what a person reads of that. And every tensor that was
     written."""
@@ -54,11 +54,11 @@ def compare(model: Model, ask: str, place: Path, values: list[Any]) -> Parity:
     except ImportError:
         raise MissingExtraError("transformers", "interop", "Checking a Hugging Face export") from None
     encoder, parity = _text(model, ask), Parity()
-    _compare_tensors(parity, model, ask, place)
+    _compare_tensors(parity, model, ask, folder)
     fills = encoder.token_head.does == "filling"
     kind: Any = transformers.AutoModelForMaskedLM if fills else transformers.AutoModelForCausalLM
-    theirs = kind.from_pretrained(place, local_files_only=True, dtype=torch.float32).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(place, local_files_only=True)
+    theirs = kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     _compare_names(parity, encoder, tokenizer, theirs, fills)
     if encoder.template is not None:
         encoder.template.day = datetime.now()  # there, a template says today's
@@ -81,10 +81,10 @@ def _text(model: Model, ask: str) -> TextEncoder:
     return encoder
 
 
-def _compare_tensors(parity: Parity, model: Model, ask: str, place: Path) -> None:
+def _compare_tensors(parity: Parity, model: Model, ask: str, folder: Path) -> None:
     """Bit by bit: texts that are tried need not use every one of them."""
-    expected, in_file = as_checkpoint(model, ask).tensors, load_tensors(place / "model.safetensors")
-    parity.same("the list of tensors", sorted(expected), sorted(tensor_shapes(place / "model.safetensors")))
+    expected, in_file = as_checkpoint(model, ask).tensors, load_tensors(folder / "model.safetensors")
+    parity.same("the list of tensors", sorted(expected), sorted(tensor_shapes(folder / "model.safetensors")))
     for name in expected.keys() & in_file.keys():
         if not torch.equal(expected[name], in_file[name]):
             parity.faults.append(f"the tensor {name} holds other numbers")
@@ -189,7 +189,7 @@ def chat_template(encoder: TextEncoder) -> str | None:
     )  # fmt: skip
 
 
-def _write_tokenizer(encoder: TextEncoder, place: Path, config: dict[str, Any]) -> None:
+def _write_tokenizer(encoder: TextEncoder, folder: Path, config: dict[str, Any]) -> None:
     """Ours gets what puts the start token before a text; one that came with a checkpoint has its own."""
     tokenizer, special = Tokenizer.from_str(encoder.tokenizer.to_str()), encoder.special
     if special == OWN:
@@ -197,7 +197,7 @@ def _write_tokenizer(encoder: TextEncoder, place: Path, config: dict[str, Any]) 
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{start} $A", special_tokens=[(start, special.start)]
         )
-    (place / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     named = {"bos_token": special.start, "eos_token": special.end, "unk_token": special.unknown,
              "pad_token": config["pad_token_id"]}  # fmt: skip
     if encoder.token_head.does == "filling":
@@ -213,4 +213,4 @@ def _write_tokenizer(encoder: TextEncoder, place: Path, config: dict[str, Any]) 
     }
     if (template := chat_template(encoder)) is not None:
         settings["chat_template"] = template
-    (place / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False, indent=2), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False, indent=2), encoding="utf-8")

@@ -134,9 +134,15 @@ def linear_divergence(
     return torch.cat([checkpoint(part, own, theirs, use_reentrant=False) for own, theirs in chunks])
 
 
-def choose(logits: Tensor, uniform: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
+def choose(
+    logits: Tensor, uniform: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor | None = None
+) -> Tensor:
     """Draws ids [n] from logits [n, V] with keyed uniform numbers [n], each row in its own way [n]: the likeliest where
-    its `temperature` is 0; from all ids where its `top_k` is 0."""
+    its `temperature` is 0; from all ids where its `top_k` is 0; from those that are at least `min_p` times as likely as
+    the likeliest, whatever the temperature."""
+    if min_p is not None and bool((min_p > 0).any()):
+        unlikely = logits < logits.amax(-1, keepdim=True) + min_p.log()[:, None]
+        logits = logits.masked_fill(unlikely, -torch.inf)
     chosen = logits.argmax(-1)
     rows = (temperature > 0).nonzero()[:, 0]
     if len(rows):

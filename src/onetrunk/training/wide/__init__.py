@@ -16,7 +16,7 @@ import torch
 
 from onetrunk.model.wide import WideReadout
 from onetrunk.nn.heads.calibration import fit_shares
-from onetrunk.training.wide.features import design_of, learn_features, shape_of
+from onetrunk.training.wide.features import design_of, learn_features, shape_of, text_views
 from onetrunk.training.wide.linear import choose_linear, set_linear
 from onetrunk.training.wide.rows import FOLDS, Rows, folds_of, mean_loss, wide_rows
 from onetrunk.training.wide.trees import choose_trees, with_trees
@@ -58,9 +58,9 @@ def fit_wide(rows: Rows, seed: int = 0, limit: float | None = None) -> FittedWid
     folds = folds_of(rows, seed)
     readout = WideReadout(shape_of(rows, outputs))
     learn_features(readout, rows, seed)
-    design, scale = design_of(readout, rows)
+    design = design_of(readout, rows)
     half = None if until is None else (time.monotonic() + until) / 2
-    linear = choose_linear(design, rows, folds, half)
+    linear = choose_linear(design.x, rows, folds, half, text_views(readout, rows))
     scores, left_out = {"linear": linear.score}, [linear.left_out]
     trees, why = choose_trees(readout, rows, folds, seed, until)
     mix = np.array([1.0, 0.0])
@@ -72,9 +72,9 @@ def fit_wide(rows: Rows, seed: int = 0, limit: float | None = None) -> FittedWid
         scores["both"] = mean_loss(rows, held_out)
         readout = with_trees(readout, rows, trees.fitted())
     left_out.append(why if trees is None else trees.left_out)
-    set_linear(readout, rows, scale, linear.fitted())
+    set_linear(readout, rows, design, linear.fitted())
     readout.mix.copy_(torch.from_numpy(mix))
-    chosen = {"penalty": linear.chosen, "trees": 0 if trees is None else trees.chosen, "mix": mix.tolist()}
+    chosen = {**linear.chosen, "trees": 0 if trees is None else trees.chosen, "mix": mix.tolist()}
     residuals = None if rows.classes else rows.target - held_out[:, 0]
     return FittedWide(
         readout,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,12 +96,22 @@ def _matrix(column: Any, i: int, own: WideFeatures) -> csr_matrix:
     return csr_matrix((weight.numpy(), (row.numpy(), index.numpy())), shape=shape)
 
 
-def design_of(readout: WideReadout, rows: Rows) -> tuple[csr_matrix, np.ndarray]:
-    """Every column's features beside each other, then whether its value is missing: sparse [m, all]; numbers in units
-    of their spread, as `scale` [all] tells."""
+@dataclass(frozen=True)
+class Design:
+    """Every column's features beside each other, then whether its value is missing: sparse [m, all]. Numbers are in
+    units of their spread `scale` [all], and those that no present value lacks around their mean `centre` [all] (which
+    is 0 of all others): solvers then take a fraction of the steps."""
+
+    x: csr_matrix
+    scale: np.ndarray
+    centre: np.ndarray
+
+
+def design_of(readout: WideReadout, rows: Rows) -> Design:
+    """What a linear model of these rows learns from."""
     from scipy.sparse import csr_matrix, hstack
 
-    blocks, scales = [], []
+    blocks, scales, centres = [], [], []
     for name, own in rows.features.items():
         column, where = readout.column(name), rows.present[name]
         of_rows = csr_matrix(
@@ -108,14 +119,49 @@ def design_of(readout: WideReadout, rows: Rows) -> tuple[csr_matrix, np.ndarray]
         )
         for i, kind in enumerate(column.kinds):
             block = _matrix(column, i, own)
-            scale = _spread(block) if _are_numbers(own.sparse[kind]) else np.ones(block.shape[1])
-            blocks.append(of_rows @ block.multiply(1 / scale[None]).tocsr())
+            scale, centre = np.ones(block.shape[1]), np.zeros(block.shape[1])
+            if _are_numbers(own.sparse[kind]):
+                scale, centre = _spread(block), _means_of_complete(block)
+                block = csr_matrix(block.multiply(1 / scale[None]) - _as_rows(centre / scale, own.count))
+            blocks.append(of_rows @ block)
             scales.append(scale)
+            centres.append(centre)
         absent = np.ones((rows.count, 1), dtype=np.float32)
         absent[where] = 0
         blocks.append(csr_matrix(absent))
         scales.append(np.ones(1))
-    return hstack(blocks, dtype=np.float32).tocsr(), np.concatenate(scales)
+        centres.append(np.zeros(1))
+    return Design(hstack(blocks, dtype=np.float32).tocsr(), np.concatenate(scales), np.concatenate(centres))
+
+
+def _as_rows(values: np.ndarray, count: int) -> csr_matrix:
+    """So many equal rows, of which only what is not 0 is held."""
+    from scipy.sparse import csr_matrix
+
+    there = np.flatnonzero(values)
+    index, data = np.tile(there, count), np.tile(values[there], count)
+    return csr_matrix((data, index, np.arange(count + 1) * len(there)), shape=(count, len(values)))
+
+
+def _means_of_complete(x: csr_matrix) -> np.ndarray:
+    """Means of the columns of which every row has a number, 0 of the others."""
+    complete = np.bincount(x.indices, minlength=x.shape[1]) == x.shape[0]
+    return np.where(complete, np.asarray(x.mean(0)).ravel(), 0.0)
+
+
+def text_views(readout: WideReadout, rows: Rows) -> dict[str, np.ndarray]:
+    """Kinds of counted features alone (of texts: words, characters), beside all that is not counted: which of the
+    design's features each looks at, bool [all]. Nothing where there are fewer than two kinds."""
+    kinds = []  # of each feature; None: not counted
+    for name, own in rows.features.items():
+        column = readout.column(name)
+        for i, kind in enumerate(column.kinds):
+            kinds += [kind if own.sparse[kind].counted else None] * len(getattr(column, f"feature{i}"))
+        kinds.append(None)
+    counted = dict.fromkeys(kind for kind in kinds if kind is not None)
+    if len(counted) < 2:
+        return {}
+    return {kind: np.array([each in (None, kind) for each in kinds]) for kind in counted}
 
 
 def _are_numbers(own: Sparse) -> bool:

@@ -36,6 +36,7 @@ class _Linear(ViewsEstimator):
     """`penalty`: None chooses it. After `fit`: `penalty_`, `texts_` (the views of texts that it sees), `losses_` (mean
     held-out loss of what was tried) and `note_` (what was left undone for lack of time)."""
 
+    mean_: np.ndarray
     scale_: np.ndarray
 
     def __init__(
@@ -132,14 +133,14 @@ class _Linear(ViewsEstimator):
         return took * len(y) / len(rows)
 
     def _scaled(self, x: Any, learn: bool = False) -> Any:
-        """Dense features in units of their spread; sparse ones as they are, for theirs are alike."""
+        """Dense features around 0, in units of their spread; sparse ones as they are, for theirs are alike."""
         if sparse.issparse(x):
             return x
         x = np.nan_to_num(x)
         if learn or not hasattr(self, "scale_") or len(self.scale_) != x.shape[1]:
             spread = x.std(0)
-            self.scale_ = np.where(spread > 1e-9, spread, 1.0)
-        return x / self.scale_
+            self.mean_, self.scale_ = x.mean(0), np.where(spread > 1e-9, spread, 1.0)
+        return (x - self.mean_) / self.scale_
 
     def _seen(self, x: Any) -> Any:
         return self._scaled(Views.of(x).matrix(self.texts_))

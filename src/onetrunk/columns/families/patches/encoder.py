@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -13,7 +14,7 @@ import numpy as np
 from onetrunk.columns.families.patches.levels import asked_level, denoising_targets, noisy
 from onetrunk.core import rng
 from onetrunk.core.content import Content, Role, Segment
-from onetrunk.core.encoder import Encoder, SegmentContext
+from onetrunk.core.encoder import Encoder, SegmentContext, Symmetric
 from onetrunk.core.wide import Wide, WideFeatures, numbers
 
 
@@ -131,6 +132,20 @@ class PatchEncoder(Encoder, Wide):
         targets = denoising_targets(clean.reshape(m * grid.count, grid.patch_size)[reads], level.reshape(-1)[reads])
         reads += self.prefix_count * (reads // grid.count + 1)
         return Segment({"pixels": seen, "level": level}, lens, reads=reads, targets=targets, facts=facts)
+
+
+class MirroredEncoder(PatchEncoder, Symmetric):
+    """Values whose pixels' last axis goes from left to right; with the option `flip` training mirrors half of them."""
+
+    def undecided(self) -> Mapping[str, str]:
+        return {"flip": "mirrored"} if self.options.flip is None else {}
+
+    def changed(self, content: Content, change: str) -> Content:
+        arrays = content.gather()
+        return Content({**arrays, "pixels": np.ascontiguousarray(arrays["pixels"][..., ::-1])})
+
+    def decide(self, change: str, allowed: bool) -> None:
+        self.options = self.options.model_copy(update={change: allowed})
 
 
 def moved(x: np.ndarray, maps: np.ndarray) -> np.ndarray:

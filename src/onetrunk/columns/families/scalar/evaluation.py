@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from onetrunk.core.answer import Answer
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.metric import Metric
-from onetrunk.metrics.regression import REGRESSION, regression
+from onetrunk.metrics.regression import IN_UNITS, REGRESSION, regression
 
 E = TypeVar("E", bound=ScalarEncoder)
 
@@ -22,7 +23,8 @@ class ScalarEvaluation(Evaluation[E]):
     unit: ClassVar[float] = 1.0  # metrics are in this many units of the line
 
     def metrics(self) -> tuple[Metric, ...]:
-        return REGRESSION
+        own = self.encoder.unit
+        return tuple(replace(metric, unit=own) if metric.name in IN_UNITS else metric for metric in REGRESSION)
 
     def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
         intervals = None

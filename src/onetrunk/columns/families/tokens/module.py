@@ -13,13 +13,13 @@ from onetrunk.columns.families.tokens.bigrams import bigram_code, bigram_rows
 from onetrunk.columns.families.tokens.encoder import TokenEncoder
 from onetrunk.columns.families.tokens.special_tokens import SPECIALS
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer, Sampling
+from onetrunk.core.answer import Answer, Sampling, Written
 from onetrunk.core.batch import Loss
 from onetrunk.core.content import Content
 from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.encoder import Growth
 from onetrunk.core.errors import UsageError
-from onetrunk.core.module import ColumnModule, Distribution, Filling, Searched, grown
+from onetrunk.core.module import ColumnModule, Distribution, Filling, Growing, Searched, grown
 from onetrunk.nn.block import ActivationLayer
 from onetrunk.nn.heads.categorical import choose, linear_cross_entropy, linear_divergence
 from onetrunk.nn.init import normal
@@ -27,7 +27,7 @@ from onetrunk.nn.init import normal
 E = TypeVar("E", bound=TokenEncoder)
 
 
-class TokenModule(ColumnModule[E], Searched, Distribution, Filling):
+class TokenModule(ColumnModule[E], Searched, Distribution, Filling, Growing):
     """Written answers are sampled token by token, or searched for with beams."""
 
     def __init__(self, encoder: E, width: int) -> None:
@@ -100,7 +100,7 @@ class TokenModule(ColumnModule[E], Searched, Distribution, Filling):
         logprob = torch.zeros(n, device=device)
         if beams > 1:  # they are alike until the first has been gone on from in several ways
             logprob.view(-1, beams)[:, 1:] = -torch.inf
-        return context.state("temperature", "top_k", "top_p", "max_length", "beams") | {
+        return context.state("temperature", "top_k", "top_p", "min_p", "max_length", "beams") | {
             "phase": torch.zeros(n, dtype=torch.int64, device=device),
             "ids": ids.to(device),
             "size": size.to(device),
@@ -108,6 +108,7 @@ class TokenModule(ColumnModule[E], Searched, Distribution, Filling):
             "prompted": size.to(device),
             "written": torch.zeros(n, dtype=torch.int64, device=device),
             "logprob": logprob,
+            "logprobs": torch.zeros(ids.shape, device=device),
             "spoken": torch.tensor([spoken for _, _, spoken in prompts], device=device),
         }
 
@@ -140,17 +141,19 @@ class TokenModule(ColumnModule[E], Searched, Distribution, Filling):
             state["order"] = order
         else:
             u = torch.from_numpy(rng.uniform(rng.mix(state_keys(state), size.cpu().numpy()))).to(h.device)
-            drawn = choose(logits, u, state["temperature"], state["top_k"], state["top_p"])
+            drawn = choose(logits, u, *(state[name] for name in ("temperature", "top_k", "top_p", "min_p")))
             drawn = torch.where(state["done"], end, drawn)
-        logprob = state["logprob"] + gained.gather(1, drawn[:, None])[:, 0]
-        ids = state["ids"]
+        own = gained.gather(1, drawn[:, None])
+        logprob, ids, logprobs = state["logprob"] + own[:, 0], state["ids"], state["logprobs"]
         if int(size.max()) == ids.shape[1]:
             ids = torch.cat([ids, torch.full_like(ids[:, :1], end)], dim=1)
-        ids = ids.scatter(1, size[:, None], drawn[:, None])
+            logprobs = torch.cat([logprobs, torch.zeros_like(logprobs[:, :1])], dim=1)
+        ids, logprobs = ids.scatter(1, size[:, None], drawn[:, None]), logprobs.scatter(1, size[:, None], own)
         full = (size + 1 - state["prompted"] >= state["max_length"]) | (size >= self.options.length)
         ended = torch.isin(drawn, torch.tensor([end, *special.stops], device=h.device))
         done = state["done"] | ended | full
-        new = {"done": done, "ids": ids, "size": size + 1, "seen": size, "written": written, "logprob": logprob}
+        new = {"done": done, "ids": ids, "size": size + 1, "seen": size, "written": written}
+        new |= {"logprob": logprob, "logprobs": logprobs}
         return {**state, **new, "phase": torch.ones_like(size)}
 
     def answer_positions(self, prompt: np.ndarray, sampling: Sampling) -> np.ndarray:
@@ -160,13 +163,23 @@ class TokenModule(ColumnModule[E], Searched, Distribution, Filling):
         """Each whole text, its prompt included; the probability is of what was written after that."""
         encoder = self.encoder
         answers, ends = [], {encoder.special.end, *encoder.special.stops}
-        rows = (state[name].tolist() for name in ("ids", "size", "prompted", "logprob", "spoken"))
-        for ids, size, prompted, logprob, spoken in zip(*rows, strict=True):
+        rows = (state[name].tolist() for name in ("ids", "size", "prompted", "logprob", "logprobs", "spoken"))
+        for ids, size, prompted, logprob, logprobs, spoken in zip(*rows, strict=True):
             ids, first = ids[1:size], prompted - 1
-            ids = ids[: next((i for i in range(first, len(ids)) if ids[i] in ends), None)]
+            end = next((i for i in range(first, len(ids)) if ids[i] in ends), None)
+            ids = ids[:end]
             text = encoder.decode(encoder.reply(ids, first, spoken))
-            answers.append(Answer(text, float(np.exp(logprob)), logprob=logprob))
+            written = self._written(text, ids, first, logprobs[prompted:size], end is None)
+            answers.append(Answer(text, float(np.exp(logprob)), logprob=logprob, written=written))
         return answers
+
+    def _written(self, text: str, ids: list[int], first: int, logprobs: list[float], cut: bool) -> Written:
+        """Of a text that begins with `first` tokens of a prompt; a reply to a conversation is written as a whole."""
+        decode = self.encoder.decode
+        before = decode(ids[:first]) if first else ""
+        whole = decode(ids) if first else text
+        own = whole[len(before) :] if whole.startswith(before) else decode(ids[first:])
+        return Written(own, tuple(ids[first:]), tuple(logprobs[: len(ids) - first]), cut)
 
 
 def _best(logprob: Tensor, written: Tensor, beams: int) -> tuple[Tensor, Tensor]:

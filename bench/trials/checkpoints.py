@@ -231,12 +231,13 @@ def _processor(kind: str) -> Any:
     return hf.ViTImageProcessorPil(size={"height": 16, "width": 16}, image_mean=[0.4, 0.5, 0.6])
 
 
-def write(kind: str, folder: Path, shard: str = "5GB") -> tuple[Any, Any]:
-    """A checkpoint of this family in `folder`. Returns its model and its tokenizer or image processor."""
+def write(kind: str, folder: Path, shard: str = "5GB", seed: int = 1) -> tuple[Any, Any]:
+    """A checkpoint of this family in `folder`, its numbers drawn with `seed`. Returns its model and its tokenizer or
+    image processor."""
     words = None if kind in (*PICTURES, "whisper") else _tokenizer(kind, folder)
     torch.manual_seed(0)
     model = _model(kind, 0 if words is None else len(words) + 3).eval()
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         centre = 1.0 if parameter.ndim == 1 and bool((parameter == 1).all()) else 0.0
         parameter.data.normal_(centre, 0.2, generator=generator)

@@ -45,20 +45,20 @@ def flat(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     }
 
 
-def alike(found: Any, expected: Any) -> None:
+def alike(result: Any, expected: Any) -> None:
     """Numbers to one part in 10,000: others in the batch change their last bits."""
-    assert type(found) is type(expected)
-    if isinstance(found, dict):
-        assert found.keys() == expected.keys()
-        for key in found:
-            alike(found[key], expected[key])
-    elif isinstance(found, list):
-        for a, b in zip(found, expected, strict=True):
+    assert type(result) is type(expected)
+    if isinstance(result, dict):
+        assert result.keys() == expected.keys()
+        for key in result:
+            alike(result[key], expected[key])
+    elif isinstance(result, list):
+        for a, b in zip(result, expected, strict=True):
             alike(a, b)
-    elif isinstance(found, float):
-        assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    elif isinstance(result, float):
+        assert result == pytest.approx(expected, rel=1e-4, abs=1e-6)
     else:
-        assert found == expected
+        assert result == expected
 
 
 @pytest.mark.parametrize("ask", ["label", "stars", "price", "arrived", "review"])
@@ -67,14 +67,14 @@ def test_answers_are_those_of_python(site: Site, stays: Model, ask: str) -> None
     if ask == "review":
         rows = [{name: value for name, value in each.items() if name != "review"} | {"review": None} for each in rows]
     task = stays.task([ask])
-    found = site.predict(rows=rows, ask=ask, max_length=6)
+    answers = site.predict(rows=rows, ask=ask, max_length=6)
     expected = stays.answer(flat(rows), ask, task.given, Sampling(max_length=6))
-    alike([each[ask] for each in found["answers"]], [answer_json(a, stays.encoder(ask)) for a in expected])
+    alike([each[ask] for each in answers["answers"]], [answer_json(a, stays.encoder(ask)) for a in expected])
 
 
 def test_several_columns_at_once_and_the_task_by_default(site: Site) -> None:
-    found = site.predict(rows=[row(0), row(1)], ask=["stars", "price"])
-    assert [set(each) for each in found["answers"]] == [{"stars", "price"}] * 2
+    answers = site.predict(rows=[row(0), row(1)], ask=["stars", "price"])
+    assert [set(each) for each in answers["answers"]] == [{"stars", "price"}] * 2
     assert set(site.predict(model="stays", rows=[row(0)])["answers"][0]) == {"label"}
     assert site.predict(rows=[])["answers"] == []
 
@@ -128,11 +128,11 @@ def test_arrow_in_and_out(site: Site) -> None:
         {"Content-Type": ARROW, "Accept": ARROW},
     )
     assert reply.status == 200 and reply.headers["content-type"] == ARROW
-    found = pa.ipc.open_stream(reply.body).read_all().to_pydict()
+    opened = pa.ipc.open_stream(reply.body).read_all().to_pydict()
     expected = site.predict(rows=rows, ask=["label", "price"])["answers"]
-    assert found["label"] == [each["label"]["value"] for each in expected]
-    assert found["price"] == pytest.approx([each["price"]["value"] for each in expected], rel=1e-4)
-    assert found["label_p_good"] == pytest.approx(
+    assert opened["label"] == [each["label"]["value"] for each in expected]
+    assert opened["price"] == pytest.approx([each["price"]["value"] for each in expected], rel=1e-4)
+    assert opened["label_p_good"] == pytest.approx(
         [each["label"]["probabilities"]["good"] for each in expected], rel=1e-4
     )
 

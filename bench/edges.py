@@ -1,0 +1,120 @@
+"""edges: what mutated and hostile files, kills at any moment and other people's models do to the product.
+
+    python -m bench edges             a whole run
+    python -m bench edges --quick     a tenth of it; nothing is kept
+
+Every check is drawn from the seed, and made in a process of its own with limits on memory and time:
+
+- mutations: tables, pictures, sounds, model folders and checkpoints of every family, with changed bytes and words, are
+  read or refused; never a traceback, a hang or gigabytes. A checkpoint that is read is what transformers reads;
+- kills: commands of 18 settings, killed at random moments and before file operations, end with the same bits, complete;
+- hostile files: bombs, pickles, wrong ranks, links and pipes are refused, and no code of them runs;
+- models: every family in, and out to transformers and llama.cpp, against these libraries.
+
+`ours` is the share of all checks that hold; it must be 1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench.common import ROOT, Figures, Run
+from onetrunk.core.config import with_settings
+from onetrunk.core.errors import UsageError
+from onetrunk.core.events import Note
+
+QUICK = ["mutations=8", "kills=36", "every=30", "hostile=2", "rounds=1"]
+_MOST_FAILURES = 200  # that are kept
+
+
+class Amounts(BaseModel):
+    """How much is tried, and within which limits."""
+
+    model_config = ConfigDict(extra="forbid")
+    parts: list[str] = ["mutations", "hostile", "models", "kills"]
+    mutations: int = Field(100, ge=1)  # of each format
+    kills: int = Field(500, ge=0)  # at random moments, in the whole
+    every: int = Field(1, ge=0)  # kill before every n-th file operation; 0: none
+    settings: int = Field(18, ge=1, le=18)  # that are killed
+    hostile: int = Field(10, ge=1)  # seeds of each case
+    rounds: int = Field(5, ge=1)  # seeds of each family
+    seconds: float = Field(120.0, gt=0)  # of one attempt
+    megabytes: int = Field(1024, ge=1)  # more than before it
+
+    def of(self, part: str) -> dict[str, int]:
+        if part == "mutations":
+            return {"mutations": self.mutations}
+        if part == "kills":
+            return {"kills": self.kills, "every": self.every, "settings": self.settings}
+        return {"rounds": self.hostile if part == "hostile" else self.rounds}
+
+
+def compare(run: Run) -> Figures:
+    try:
+        amounts = Amounts.model_validate(with_settings({}, run.settings))
+    except ValueError as error:
+        raise UsageError(f"The settings of edges: {error}") from None
+    made: Counter[str] = Counter()
+    failures: list[dict[str, Any]] = []
+    outcomes: dict[str, Any] = {}
+    worst: dict[str, float] = {}
+    minutes: dict[str, float] = {}
+    for part in amounts.parts:
+        started = time.monotonic()
+        found = _part(run, part, amounts)
+        minutes[part] = (time.monotonic() - started) / 60
+        made.update(found["made"])
+        outcomes |= found["outcomes"]
+        failures += found["failures"]
+        worst |= found["worst"]
+        run.on_event(Note(f"{part}: {sum(found['made'].values()):,} checks, {len(found['failures'])} do not hold."))
+    failed = Counter(failure["kind"] for failure in failures)
+    every = made.total()
+    return Figures(
+        ours=1 - len(failures) / every,
+        interval=None,
+        unit="share of all checks that hold",
+        rival_name="wanted",
+        rival=1.0 if run.rival else None,
+        split={"checks": every, "seed": run.seed},
+        also={
+            "checks": dict(made),
+            "outcomes": outcomes,
+            "failed": dict(failed),
+            "worst_difference": worst,
+            "minutes": minutes,
+            "amounts": amounts.model_dump(),
+            "failures": failures[:_MOST_FAILURES],
+        },
+    )
+
+
+def _part(run: Run, part: str, amounts: Amounts) -> dict[str, Any]:
+    """In a process of its own, with one thread: a fork of more would wait for the others."""
+    told = {
+        "seed": run.seed,
+        "place": str(run.place / part),
+        "limits": {"seconds": amounts.seconds, "megabytes": amounts.megabytes},
+        "amounts": amounts.of(part),
+    }
+    single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
+    quiet = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive"}
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.trials", part],
+        input=json.dumps(told),
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, **single, **quiet, "PYTHONPATH": f"{ROOT / 'src'}"},
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found

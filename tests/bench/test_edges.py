@@ -1,0 +1,119 @@
+"""The trials of `bench edges` find what they look for: each kind of fault, planted, is a check that does not hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import __main__ as command
+from bench.trials import attempts, kills, mutations
+from bench.trials.attempts import Limits, attempt
+from bench.trials.checks import Checks
+from bench.trials.kills import Kills, Setting
+from onetrunk.core.errors import DataError
+
+pytest.importorskip("fcntl")
+
+
+def refusing() -> None:
+    raise DataError("no")
+
+
+def too_much() -> int:
+    return len(bytearray(64 << 20).replace(b"\0", b"\1"))
+
+
+def compute() -> None:
+    while True:
+        pass
+
+
+ENDS: dict[str, tuple[Any, str]] = {
+    "done": (lambda: 3, attempts.DONE),
+    "refused": (refusing, attempts.REFUSED),
+    "a fault": (lambda: {}["x"], attempts.TRACEBACK),
+    "an exit": (lambda: exit(3), attempts.TRACEBACK),
+    "a hang": (lambda: time.sleep(60), attempts.TOO_SLOW),
+    "endless computing": (compute, attempts.TOO_SLOW),
+    "a crash": (lambda: os.kill(os.getpid(), signal.SIGSEGV), "SIGSEGV"),
+    "much memory": (too_much, attempts.TOO_LARGE),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_an_attempt_ends_as_it_does(name: str) -> None:
+    work, kind = ENDS[name]
+    outcome = attempt(work, Limits(seconds={"a hang": 0.1, "endless computing": 1.0}.get(name, 60.0), megabytes=20))
+    assert outcome.kind == kind and (outcome.value == 3) == (name == "done")
+
+
+def writes_three(place: Path) -> None:
+    for i in range(3):
+        (place / f"{i}.tmp").write_text("x")
+        (place / f"{i}.tmp").rename(place / str(i))
+
+
+def test_a_process_dies_right_before_each_of_its_file_operations(tmp_path: Path) -> None:
+    left = []
+    for n in range(1, 8):
+        place = tmp_path / str(n)
+        place.mkdir()
+        outcome = attempt(lambda place=place: writes_three(place), watched=place, die_before=n)
+        left.append(sorted(path.name for path in place.iterdir()))
+        assert outcome.kind == (attempts.KILLED if n < 7 else attempts.DONE)
+    assert outcome.operations == 6, "opened and renamed"
+    assert left == [[], ["0.tmp"], ["0"], ["0", "1.tmp"], ["0", "1"], ["0", "1", "2.tmp"], ["0", "1", "2"]]
+
+
+def unsafe() -> None:
+    """Goes on wrongly where it was killed."""
+    with Path("log").open("a") as file:
+        file.write("begun\n")
+    Path("answers.tmp").write_text("x")
+    Path("answers.tmp").rename("answers")
+
+
+def safe() -> None:
+    Path("answers.tmp").write_text("x")
+    Path("answers.tmp").rename("answers")
+
+
+def test_what_a_kill_leaves_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = {}
+    for name, work in (("safe", safe), ("unsafe", unsafe)):
+        monkeypatch.setitem(kills.SETTINGS, name, Setting(work, made="answers"))
+        checks = Checks(0)
+        one = Kills(name, tmp_path, tmp_path / name, Limits(seconds=60.0), checks)
+        whole = one.undisturbed()
+        for number in range(1, whole.operations + 1):
+            one.kill(whole, number, number)
+        assert checks.made["kills before a file operation"] == whole.operations
+        failed[name] = [failure["detail"] for failure in checks.failures]
+    assert failed == {"safe": [], "unsafe": ["other bits in log"] * 2}
+
+
+def test_changed_files_are_changed_and_drawn_from_the_seed() -> None:
+    whole = mutations.table_files()["csv"]
+    told = {"a": [1, {"b": 2.5}], "c": {"d": "e"}}
+    for i in range(50):
+        one, again = (mutations.changed_bytes(whole, random.Random(i)) for _ in range(2))
+        assert one == again
+        first, second = (mutations.changed_json(told, random.Random(i)) for _ in range(2))
+        assert json.dumps(first) == json.dumps(second)
+    assert len({mutations.changed_bytes(whole, random.Random(i)) for i in range(50)}) > 40
+    assert len({json.dumps(mutations.changed_json(told, random.Random(i))) for i in range(50)}) > 25
+    assert told == {"a": [1, {"b": 2.5}], "c": {"d": "e"}}
+
+
+def test_a_small_run_is_not_kept_and_wrong_amounts_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["edges", "--quick", "--set", "kils=3"]) == 2
+    assert "kils" in capsys.readouterr().err
+    assert command.main(["adult", "--quick"]) == 2
+    assert "no small run" in capsys.readouterr().err
