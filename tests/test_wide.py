@@ -229,7 +229,7 @@ def test_the_linear_part_is_scikit_learns_on_standardised_numbers() -> None:
     learn_features(readout, rows, 0)
     design = design_of(readout, rows)
     set_linear(readout, rows, design, fit_linear(design.x, rows.target, rows.weight, 0, 1.0))
-    found = readout.linear_and_numbers(rows.features, rows.present, 200)[0].numpy()[:, 0]
+    found = readout.linear_and_numbers(readout.tensors(rows.features, rows.present), 200)[0].numpy()[:, 0]
     x = np.asarray(design.x.todense())
     assert np.abs(x[:, design.scale != 1].mean(0)).max() < 1e-3, "numbers are around 0"
     expected = Ridge(1.0, solver="lsqr", tol=1e-6).fit(x, rows.target).predict(x)
