@@ -63,3 +63,12 @@ WRITTEN = {
     "albert": "AlbertForMaskedLM",
     "modernbert": "ModernBertForMaskedLM",
 }
+# Families that pictures are written as. Without its decoder, a ViT-MAE is a ViT.
+PICTURES = {
+    "vit": "ViTModel",
+    "deit": "DeiTModel",
+    "dinov2": "Dinov2Model",
+    "clip_vision_model": "CLIPVisionModel",
+    "siglip_vision_model": "SiglipVisionModel",
+    "chinese_clip_vision_model": "ChineseCLIPVisionModel",
+}

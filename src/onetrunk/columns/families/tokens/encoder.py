@@ -75,10 +75,11 @@ class TokenEncoder(Encoder, Prompted):
         return token_arrays(np.array([self.special.end], dtype=np.int32), start=self.special.start)
 
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
-        longer = int((content.lens > self.options.length).sum())
+        room = self.options.length - self.special.around
+        longer = int((content.lens > room).sum())
         unknown = int((content.data["id"] == self.special.unknown).sum())
         counts = {
-            f"{self.too_long} longer than {self.options.length} tokens, read up to there": longer,
+            f"{self.too_long} longer than {room} tokens, of which only {room} are seen": longer,
             self.unknown_tokens: unknown,
         }
         return {reason: count for reason, count in counts.items() if count}
