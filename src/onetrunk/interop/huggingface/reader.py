@@ -173,7 +173,7 @@ def _encoder_maker(kind: str, options: dict[str, Any], knowledge: dict[str, Any]
 def _words(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
     """A text encoder's options and knowledge."""
     folder, settings, family = checkpoint.folder, checkpoint.settings, checkpoint.family
-    tokenization = read_tokenizer(folder, settings)
+    tokenization = read_tokenizer(folder, settings, family.filled)
     tokenizer, special = tokenization.tokenizer, tokenization.special
     rows, tokens = settings["vocab_size"], max(tokenizer.get_vocab().values(), default=-1) + 1
     named = [i for value in special.values() for i in (value if isinstance(value, list) else [value])]
