@@ -112,7 +112,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        begun, status = time.monotonic(), 0
+        started, status = time.monotonic(), 0
         scope["app"] = self  # or the router answers in words of its own
 
         async def sent(message: MutableMapping[str, Any]) -> None:
@@ -129,19 +129,19 @@ class Door:
         except (ClientGoneError, ClientDisconnect, TimeoutError):  # nobody reads any more
             status = status or _GONE
         except Exception as error:  # whatever it is, the client reads plain words, and a bug of ours is logged
-            told = self._told(error)
+            request_error = self._told(error)
             if not status:
-                await error_response(told)(scope, receive, sent)
+                await error_response(request_error)(scope, receive, sent)
         finally:
-            self._note(scope, status or _GONE, time.monotonic() - begun)
+            self._note(scope, status or _GONE, time.monotonic() - started)
 
     def _told(self, error: Exception) -> RequestError:
         if isinstance(error, HTTPException):  # of the router
             return RequestError(
                 error.status_code, "This route takes another method.", headers=dict(error.headers or {})
             )
-        if (told := as_request_error(error)) is not None:
-            return told
+        if (request_error := as_request_error(error)) is not None:
+            return request_error
         fault = secrets.token_hex(4)
         self.log({"event": "bug", "fault": fault, "error": type(error).__name__, "where": _where(error)})
         return RequestError(500, f"The server failed; its log has more under {fault}.", code="server_error")

@@ -206,14 +206,14 @@ def endpoints(service: Service) -> list[Endpoint]:
         return as_json({"object": "decision", "model": folder.name, "answers": answers, "usage": usage, "notes": notes})
 
     async def systemone(request: HttpRequest) -> Response:
-        begun = time.monotonic()
+        started = time.monotonic()
         body = await service.body(request, SystemOneBody)
         folder = service.folders.get(body.model)
         questions = [_systemone_question(name, asked) for name, asked in body.questions.items()]
         verdicts, asked, notes = await _decided(service, request, folder, _systemone_state(body), questions)
         answers = {verdict.question.name: _systemone_answer(verdict) for verdict in verdicts}
         usage = {"input_tokens": asked.tokens, "output_tokens": len(questions)}
-        milliseconds = round(1000 * (time.monotonic() - begun), 3)
+        milliseconds = round(1000 * (time.monotonic() - started), 3)
         return as_json(
             {"model": folder.name, "answers": answers, "usage": usage, "latency_ms": milliseconds, "notes": notes}
         )

@@ -127,10 +127,10 @@ def _prompt_column(folder: Folder, column: str, row: dict[str, Any]) -> str:
     """Where a prompt stands: in the column of text, or in the only one that is given."""
     given = [name for name in folder.model.task([column]).given if name not in row]
     texts = [name for name in given if isinstance(folder.model.encoder(name), FreeText)]
-    found = texts or given
-    if len(found) != 1:
-        raise bad(f"The prompt could be of {', '.join(found) or 'no column'}; ask /v1/predict, which names columns.")
-    return found[0]
+    columns = texts or given
+    if len(columns) != 1:
+        raise bad(f"The prompt could be of {', '.join(columns) or 'no column'}; ask /v1/predict, which names columns.")
+    return columns[0]
 
 
 def _voice(folder: Folder, given: list[str], voice: Any) -> dict[str, Any]:

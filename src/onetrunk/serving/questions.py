@@ -149,10 +149,10 @@ def _true_class(column: str, encoder: Encoder, named_class: str | None, question
 
 def _classes(column: str, encoder: Encoder, question: Question) -> tuple[str, ...]:
     classes = class_names(encoder) or []
-    found = tuple(_class_of(column, encoder, classes, option, question) for option in question.options)
-    if len(set(found)) < len(found):
+    chosen = tuple(_class_of(column, encoder, classes, option, question) for option in question.options)
+    if len(set(chosen)) < len(chosen):
         raise bad(f"{question.where}: two choices are the same class of {column!r}.", question.where)
-    return found
+    return chosen
 
 
 def _class_of(column: str, encoder: Any, classes: list[str], option: str | bool, question: Question) -> str:

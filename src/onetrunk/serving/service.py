@@ -99,8 +99,8 @@ class Service:
     # -- answers -----------------------------------------------------------------------------------------------------
     async def answers(self, request: HttpRequest, folder: Folder, asked: dict[str, Request]) -> dict[str, list[Answer]]:
         """By asked column, in the order of the rows."""
-        found = await self.wait(request, self.engine.submit(folder.lanes, list(asked.values())))
-        return dict(zip(asked, found, strict=True))
+        answers = await self.wait(request, self.engine.submit(folder.lanes, list(asked.values())))
+        return dict(zip(asked, answers, strict=True))
 
     async def alone(self, work: Callable[[], T], rows: int) -> T:
         """What `work` returns, which both reads rows and computes: the engine does it, and no rows are read beside."""

@@ -129,7 +129,7 @@ def _column(folder: Folder, named: str | None) -> str:
 def _fitted(
     folder: Folder, encoder: Any, request: Request, tokens: int, sampling: Sampling, most: int | None
 ) -> Sampling:
-    """As many tokens as there is room for, unless a number was told that does not fit."""
+    """As many tokens as there is room for, unless a number was named that does not fit."""
     prompt = 0 if request.prompt is None else int(request.prompt.lens.max(initial=0))
     room = min(encoder.options.length - 1 - prompt, folder.lanes.positions - 2 - tokens)
     if room < 1 or (most is not None and most > room and tokens + most > folder.lanes.positions - 2):
@@ -156,7 +156,7 @@ def _watch(writing: Writing, show: Callable[[int, str], None] | None) -> Watch:
         fresh, stopped = growing.grow(written.text, finished)
         if fresh and show is not None:
             show(choice, fresh)
-        return replace(answer, written=replace(written, text=growing.shown, cut=False)) if stopped else None
+        return replace(answer, written=replace(written, text=growing.sent, cut=False)) if stopped else None
 
     return watch
 
@@ -308,9 +308,9 @@ async def _events(
             yield _event({**head, "choices": [form.piece(*piece, None)]})
         try:
             answers = [each[0] for each in future.result()]
-        except Exception as error:  # the client is told in the stream: its status has been sent
-            told = as_request_error(error) or RequestError(500, "The server failed.", code="server_error")
-            yield _event(told.as_json())
+        except Exception as error:  # the client hears of it in the stream: its status has been sent
+            request_error = as_request_error(error) or RequestError(500, "The server failed.", code="server_error")
+            yield _event(request_error.as_json())
             return
         for i, answer in enumerate(answers):
             yield _event({**head, "choices": [form.piece(i, "", _reason(writing, i, answer))]})
