@@ -168,7 +168,7 @@ def test_what_the_format_cannot_hold_is_refused(tmp_path: Path) -> None:
     refused(relu2, "has activation 'relu2'; the Hugging Face format that is written needs 'swiglu'")
     lstm = worlds.model({"note": TEXTS}, {"note": "text"}, trunk={"kind": "lstm", "width": 16, "layers": 1})
     refused(lstm, "has kind 'lstm'")
-    refused(worlds.model(ROWS, {"label": "category", "review": "text"}), "is no text", "label")
+    refused(worlds.model(ROWS, {"label": "category", "review": "text"}), "is neither text nor pictures", "label")
 
 
 # -- ONNX ----------------------------------------------------------------------------------------------------
