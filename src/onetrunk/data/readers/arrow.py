@@ -13,6 +13,7 @@ from onetrunk.core.errors import DataError
 from onetrunk.core.unpacking import Unpacked
 from onetrunk.core.values import loaded
 from onetrunk.data.readers.common import Columns, Notes, check_names, plain
+from onetrunk.data.readers.parquet_pages import check_pages
 from onetrunk.data.spool import ArrowValues, Decode, Spool
 
 _ROWS = 4096  # read at once
@@ -24,6 +25,7 @@ def parquet(path: Path, notes: Notes) -> Columns:
     try:
         with parquet.ParquetFile(path) as file:  # not read_table: it makes columns of folder names like a=1
             check_names(file.schema_arrow.names, path)
+            check_pages(path, file.metadata)
             return from_batches(file.iter_batches(_ROWS), path, file.schema_arrow.names)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a whole Parquet file: {error}") from None
