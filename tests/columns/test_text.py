@@ -53,6 +53,19 @@ def test_every_text_comes_back(unit: str, texts: list[str]) -> None:
 
 
 @UNITS
+def test_many_texts_are_encoded_as_each_of_them(unit: str) -> None:
+    sides = fitted(ENGLISH + CHINESE, unit=unit)
+    values = ["", *ENGLISH, None, "\ud800", *CHINESE, "", "🦀", 3]
+    reasons: dict[int, str] = {}
+    content, present = sides.encoder.encode_all(values, reasons.__setitem__)
+    expected = sides.encoder.stack([sides.encode(v) for v, there in zip(values, present, strict=True) if there])
+    assert np.flatnonzero(~present).tolist() == [4, 5] and reasons.keys() == {5}
+    assert content.lens.tolist() == expected.lens.tolist() and content.data.keys() == expected.data.keys()
+    for name, array in content.data.items():
+        assert array.dtype == expected.data[name].dtype and (array == expected.data[name]).all()
+
+
+@UNITS
 def test_other_programs_open_the_tokenizer_and_find_the_same_ids(unit: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     sides = fitted(ENGLISH * 3 + CHINESE * 3, unit=unit)

@@ -14,7 +14,7 @@ from onetrunk.core.encoder import Encoder
 from onetrunk.core.registry import column_types
 from onetrunk.core.terminal import printable
 from onetrunk.core.values import blocks, in_memory, of_present, take
-from onetrunk.data.duplicates import NONE, fingerprint_keys, first_of_each, keys_by, row_keys
+from onetrunk.data.duplicates import NONE, fingerprint_keys, first_of_each, keys_by, numbered, row_keys
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.split import SPLITS, Split
 from onetrunk.data.store import ENCODED_AT_ONCE
@@ -281,17 +281,19 @@ def _nearly(
 ) -> Repeats:
     """Rows alike in every input whose type has a notion of nearly the same, and not equal."""
     distinct = np.unique(equal)  # one row of each that are equal: what is equal is reported as that
-    keys = []
+    kept = np.arange(len(distinct))  # which of these may still be like another one
+    keys = np.full(len(kept), NONE, dtype=np.int64)
     for name in inputs:
         kind = column_types.get(types[name]).encoder
         if getattr_static(kind, _NEAR) is getattr_static(Encoder, _NEAR):  # its type has no such notion
             continue
-        of_column = keys_by(take(table[name], distinct), kind.near_duplicate_key)
-        if (of_column != NONE).any():
-            keys.append(of_column)
-    if not keys:
-        return Repeats()
-    alike = first_of_each(row_keys(keys, len(distinct)))
+        of_column = keys_by(take(table[name], distinct[kept]), kind.near_duplicate_key)
+        keys = row_keys([keys, of_column], len(kept))
+        group = numbered(keys)
+        several = np.bincount(group)[group] > 1
+        kept, keys = kept[several], keys[several]
+    alike = np.arange(len(distinct))
+    alike[kept] = kept[first_of_each(keys)]
     return _repeats(alike, table.row[distinct], None if splits is None else splits[distinct])
 
 
