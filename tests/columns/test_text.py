@@ -65,6 +65,29 @@ def test_many_texts_are_encoded_as_each_of_them(unit: str) -> None:
         assert array.dtype == expected.data[name].dtype and (array == expected.data[name]).all()
 
 
+@pytest.mark.parametrize(
+    ("values", "sure"),
+    [
+        (["short", "a"], True),
+        (["x" * 20], True),
+        (["x" * 21], False),
+        (["好" * 6], True),
+        (["好" * 7], False),
+        (["a", "\ud800"], False),
+        (["", ""], False),
+        (["a", 3], False),
+        ([], False),
+    ],
+)
+def test_what_is_sure_before_learning_holds_after_it(values: list[Any], sure: bool) -> None:
+    sides = Text({"length": 20})
+    assert sides.encoder.loses_nothing(values) == sure and not Text({"unit": "character"}).encoder.loses_nothing(["a"])
+    if sure:
+        sides.fit(values)
+        content, present = sides.encoder.encode_all(values, lambda i, reason: pytest.fail(reason))
+        assert present.all() and not sides.encoder.dropped(content)
+
+
 @UNITS
 def test_other_programs_open_the_tokenizer_and_find_the_same_ids(unit: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")

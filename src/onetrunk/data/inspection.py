@@ -152,16 +152,16 @@ def inspect(
 ) -> Inspection:
     """Looks at every value for what is missing, equal or a leak; ranges and words are of at most `DESCRIBED` rows.
 
-    `prepared` (fitted) encoders say what training would drop of these and, with `context` (positions of one sequence),
-    what would be cut. `split_by` is a column that says which split a row belongs to. `reasons`, where they are known,
-    are what `left_out` gives; else it raises as that does.
+    `prepared` (fitted) encoders, of columns that may lose something, say what training would drop of these and, with
+    `context` (positions of one sequence), what would be cut. `split_by` is a column that says which split a row belongs
+    to. `reasons`, where they are known, are what `left_out` gives; else it raises as that does.
     """
     ask = list(ask or [])
     reasons = left_out(table, types, ask, split_by=split_by) if reasons is None else reasons
     notes = list(table.notes)
     if len(table) > DESCRIBED:
         notes.append(f"Ranges, lengths and words are of a sample of {DESCRIBED:,} of {len(table):,} rows.")
-    if prepared and len(table) > PREPARED:
+    if prepared is not None and len(table) > PREPARED:
         notes.append(f"What training would lose is counted in a sample of {PREPARED:,} rows.")
     sample = table.sample(DESCRIBED, "describe")
     keys = {name: fingerprint_keys(table[name], kind) for name, kind in types.items()}

@@ -76,8 +76,8 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
-        self.multi = any(isinstance(v, list | tuple | set) for v in values)
-        counts, originals = _joined([x for v in values for x in members(v)])
+        self.multi = some_are(values, list | tuple | set)
+        counts, originals = _joined([x for v in values for x in members(v)] if self.multi else values)
         if len(counts) < 2 and not self.multi:
             listed = ", ".join(f"{name!r}: {count}" for name, count in counts.items()) or "none"
             raise DataError(f"A category needs at least 2 classes in the training rows; found {listed}.")

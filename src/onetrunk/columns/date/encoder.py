@@ -187,6 +187,9 @@ class DateEncoder(ScalarEncoder):
         moments = [_try(value, self.day_first) if isinstance(value, str) else None for value in values]
         return [v if moment is None else moment for v, moment in zip(values, moments, strict=True)]
 
+    def loses_nothing(self, values: Sequence[Any]) -> bool:
+        return bool(values) and set(map(type, values)) <= {dt.date, dt.datetime}
+
     def from_line(self, position: float) -> dt.date | dt.datetime:
         if self.resolution:
             position = round(position / self.resolution) * self.resolution

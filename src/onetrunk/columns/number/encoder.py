@@ -168,6 +168,10 @@ class NumberEncoder(ScalarEncoder, EqualAsNumbers):
             return super().encode_all(values, bad)
         return Content({"value": self._standardised(line).astype(np.float32)}), present
 
+    def loses_nothing(self, values: Sequence[Any]) -> bool:
+        """Finite ints and floats are what they look like."""
+        return self.notation == _PLAIN and bool(values) and _plain_numbers(values) is not None
+
     def from_line(self, position: float) -> float:
         return float(position)
 

@@ -205,6 +205,15 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
     def reads_cells(self) -> bool:
         return True
 
+    def loses_nothing(self, values: Sequence[Any]) -> bool:
+        """A token of bytes is one or more of them: what has no more bytes than are seen is not cut."""
+        if self.options.unit != "bpe" or not all_are(values, str) or not any(values):
+            return False
+        try:
+            return all(len(v if v.isascii() else v.encode("utf-8")) <= self.options.length for v in values)
+        except UnicodeEncodeError:
+            return False
+
     def plain(self, values: list[Any]) -> list[Any]:
         """Conversations in the one form that all others mean."""
         if not some_conversations(values):
