@@ -24,7 +24,7 @@ quick: .venv/.installed-dev
 	$(BIN)/python -m pytest -q -x tests/core tests/data tests/metrics tests/objectives tests/test_layers.py tests/test_model.py
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff format --check .

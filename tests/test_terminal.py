@@ -77,7 +77,7 @@ def test_ctrl_c_ends_the_process_at_once(tmp_path: Path) -> None:
     process = subprocess.Popen([*COMMAND, *words], cwd=tmp_path, stderr=subprocess.PIPE)
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith(b"Rows "):  # all is imported now, and taking it down in order would take its time
+        if line.startswith(b"Rows: "):  # all is imported now, and taking it down in order would take its time
             break
     process.send_signal(signal.SIGINT)
     pressed = time.monotonic()

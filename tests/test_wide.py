@@ -15,7 +15,6 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 
 import onetrunk
-from onetrunk.core.errors import UsageError
 from onetrunk.data.ngrams import character_ngrams, word_ngrams
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.model_folder import Model, Task, load
@@ -95,15 +94,6 @@ def test_gradients_reach_the_trunk_beside_it() -> None:
     assert h.shape == (8, module.read_width)
     module.loss(h, batch.reads["predict"]["label"].targets).sum.backward()
     assert made.network.trunk.layers[0].parameters().__next__().grad is not None
-
-
-def test_what_onnx_cannot_hold_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    """Without its wide read-out the graph would answer something else than the model does."""
-    made, _, _, table = _fitted("label")
-    made.tasks = [Task(GIVEN, ["label"])]
-    with pytest.raises(UsageError, match=r"'label' has a wide read-out.*finetune\.wide=false"):
-        onetrunk.export(made, table, to="onnx", out=str(tmp_path / "x"), quiet=True)
-    assert not (tmp_path / "x").exists()
 
 
 def test_missing_columns_and_values_are_told() -> None:
@@ -239,7 +229,7 @@ def test_the_linear_part_is_scikit_learns_on_standardised_numbers() -> None:
     learn_features(readout, rows, 0)
     design = design_of(readout, rows)
     set_linear(readout, rows, design, fit_linear(design.x, rows.target, rows.weight, 0, 1.0))
-    found = readout.linear_and_numbers(rows.features, rows.present, 200)[0].numpy()[:, 0]
+    found = readout.linear_and_numbers(readout.tensors(rows.features, rows.present), 200)[0].numpy()[:, 0]
     x = np.asarray(design.x.todense())
     assert np.abs(x[:, design.scale != 1].mean(0)).max() < 1e-3, "numbers are around 0"
     expected = Ridge(1.0, solver="lsqr", tol=1e-6).fit(x, rows.target).predict(x)

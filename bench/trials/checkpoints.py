@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import string
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers as hf
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 TEXTS = [
     "The room was clean, and the staff friendly.",
@@ -16,7 +18,7 @@ TEXTS = [
     "Never again: noise all night!",
 ]
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-PICTURES = ("vit", "deit", "vit_mae", "dinov2", "siglip", "siglip_vision", "clip_vision")
+PICTURES = ("vit", "deit", "vit_mae", "dinov2", "siglip_vision", "clip_vision")
 WORD_PIECES = ("bert", "untied", "distilbert", "albert", "modernbert", "chinese_clip")
 GROUPED = {**SIZES, "num_key_value_heads": 2, "max_position_embeddings": 64}
 
@@ -68,7 +70,33 @@ def _unigram() -> Any:
     )  # fmt: skip
 
 
+def _canonical() -> Any:
+    """As SigLIP's: small letters without punctuation, and padding that ends a text too."""
+    tokenizer = Tokenizer(models.Unigram())
+    marks = "[" + re.escape(string.punctuation) + "]"
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Lowercase(), normalizers.Replace(Regex(marks), ""), normalizers.Replace(Regex(r"\s+"), " "),
+         normalizers.Strip()]
+    )  # fmt: skip
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    trainer = trainers.UnigramTrainer(
+        vocab_size=90, special_tokens=["<unk>", "</s>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXTS * 3, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return hf.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="</s>",
+        pad_token="</s>",
+        unk_token="<unk>",
+        model_input_names=["input_ids"],
+    )
+
+
 def _tokenizer(kind: str, folder: Path) -> Any:
+    if kind == "siglip":
+        return _canonical()
     if kind in WORD_PIECES:
         return word_pieces(folder)
     if kind == "xlm-roberta":
@@ -196,6 +224,10 @@ _MORE_TEXT = {
     "untied": lambda rows: hf.BertForMaskedLM(
         hf.BertConfig(vocab_size=rows, max_position_embeddings=32, tie_word_embeddings=False, **SIZES)
     ),
+    "siglip": lambda rows: hf.SiglipModel(
+        hf.SiglipConfig(text_config={"vocab_size": rows, "max_position_embeddings": 48, **SIZES},
+                        vision_config=_PICTURES)
+    ),
     "chinese_clip": lambda rows: hf.ChineseCLIPModel(
         hf.ChineseCLIPConfig(text_config={"vocab_size": rows, "max_position_embeddings": 32, **SIZES},
                              vision_config=_PICTURES, projection_dim=16)
@@ -206,9 +238,6 @@ _MORE_PICTURES = {
     "dinov2": lambda: hf.Dinov2Model(
         hf.Dinov2Config(image_size=32, patch_size=4, mlp_ratio=2, hidden_size=32, num_hidden_layers=2,
                         num_attention_heads=4)
-    ),
-    "siglip": lambda: hf.SiglipModel(
-        hf.SiglipConfig(text_config={"vocab_size": 40, **SIZES}, vision_config=_PICTURES)
     ),
     "siglip_vision": lambda: hf.SiglipVisionModel(hf.SiglipVisionConfig(**_PICTURES)),
     "clip_vision": lambda: hf.CLIPVisionModel(hf.CLIPVisionConfig(**_PICTURES)),
@@ -244,10 +273,11 @@ def write(kind: str, folder: Path, shard: str = "5GB", seed: int = 1) -> tuple[A
     model.save_pretrained(folder, max_shard_size=shard)
     if words is not None and kind not in WORD_PIECES:  # those have their vocab.txt
         words.save_pretrained(folder)
-    pictures = _processor(kind) if kind in (*PICTURES, "clip", "chinese_clip") else None
+    both = ("clip", "chinese_clip", "siglip")
+    pictures = _processor(kind) if kind in (*PICTURES, *both) else None
     if pictures is not None:
         pictures.save_pretrained(folder)
-    return model, (words, pictures) if kind in ("clip", "chinese_clip") else words or pictures
+    return model, (words, pictures) if kind in both else words or pictures
 
 
 def write_without_biases(folder: Path) -> None:

@@ -26,7 +26,7 @@ from onetrunk.interop.huggingface.reference_logits import logits_of
 DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "phi3", "olmo2", "smollm3", "gemma3", "yarn", "linear")
 FILLING = ("bert", "roberta", "xlm-roberta", "distilbert", "albert", "modernbert", "untied")
 PICTURES = ("vit", "deit", "vit_mae", "dinov2", "siglip", "siglip_vision", "clip", "clip_vision", "chinese_clip")
-TOWERS = {"clip": ("image", "text"), "chinese_clip": ("image", "text"), "siglip": ("image",)}
+TOWERS = {"clip": ("image", "text"), "chinese_clip": ("image", "text"), "siglip": ("image", "text")}
 FAMILIES_OF_TRIALS = (*DECODERS, *FILLING, *PICTURES)
 AS_GGUF = ("gpt2", "llama", "qwen2", "qwen3", "mistral")
 CLOSE = {"exports to llama.cpp": 1e-3}  # it has half-precision tables of functions
@@ -80,7 +80,9 @@ def clip_text_difference(model: Model, reference: Any, words: Any, values: list[
     """Of the states of a tower that reads texts, first, last and on average."""
     worst = 0.0
     for text in values:
-        ids = torch.tensor([words(text)["input_ids"]])
+        encoder: Any = model.encoder("text")
+        filled = {"padding": "max_length", "max_length": encoder.options.length} if encoder.special.fill >= 0 else {}
+        ids = torch.tensor([words(text, **filled)["input_ids"]])
         with torch.no_grad():
             states = reference.text_model(ids).last_hidden_state[0].numpy()
         worst = max(worst, _pooled_difference(model, "text", text, states))
@@ -136,6 +138,10 @@ def run(checks: Checks, place: Path, limits: Limits, rounds: int) -> None:
                 name = f"{kind}/{turn}"
                 _measured(checks, "exports to transformers", name,
                           lambda k=kind, n=name: _export(checks, place, k, n, "huggingface"), limits)  # fmt: skip
+            else:
+                name = f"{kind}/{turn}"
+                _measured(checks, "exports to transformers", name,
+                          lambda k=kind, n=name: _export_pictures(checks, place, k, n), limits)  # fmt: skip
             if kind in AS_GGUF:
                 _measured(checks, "exports to llama.cpp", f"{kind}/{turn}",
                           lambda k=kind, n=f"{kind}/{turn}": _export(checks, place, k, n, "gguf"), limits)  # fmt: skip
@@ -181,3 +187,17 @@ def _export(checks: Checks, place: Path, kind: str, name: str, to: str) -> float
         if same and json.loads((place / "out" / "config.json").read_text())["model_type"] in FAMILIES
         else float("inf")
     )
+
+
+def _export_pictures(checks: Checks, place: Path, kind: str, name: str) -> float:
+    """Of the export's own check, and of what comes back from its folder."""
+    folder, reference, tool, dice = _written(place, kind, name, checks)
+    model = huggingface.read(folder, "image" if kind in TOWERS else None)
+    told: dict[str, Any] = {"to": "huggingface", "ask": "image", "out": str(place / "out"), "quiet": True}
+    measured = onetrunk.export(model, {"image": pictures(dice)}, **told)
+    if measured["equal_answers"] != measured["rows"]:
+        return float("inf")
+    again = huggingface.read(place / "out")
+    processor = tool[1] if isinstance(tool, tuple) else tool
+    worst = picture_difference(again, reference, processor, pictures(dice), kind)
+    return max(float(measured["worst_difference"]), worst)

@@ -191,7 +191,7 @@ def test_windows_of_a_long_text_cover_it_and_open_with_what_came_before() -> Non
     first = sides.segment(content, Role.ASKED, worlds.keys(1))
     assert first.content["id"][0] == START, "without augmentation the text's beginning"
     assert sides.segment(content, Role.GIVEN, worlds.keys(1), True).content["id"].tolist() == whole[:8]
-    assert sides.dropped(content) == {"texts longer than 8 tokens, read up to there": 1}
+    assert sides.dropped(content) == {"texts longer than 8 tokens, of which only 8 are seen": 1}
 
 
 def test_masking_hides_as_many_and_as_bert_does() -> None:

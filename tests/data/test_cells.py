@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onetrunk.core.values import Cells, Chain, chain, in_memory, of_present, take, written
+from onetrunk.core.values import BLOCK, Cells, Chain, chain, in_memory, of_present, take, written
 from onetrunk.data import spool
 from onetrunk.data.table import Table, infer_types, read
 
@@ -158,3 +158,14 @@ def test_files_one_under_the_other_are_read_as_one_file(tmp_path):
 def test_a_chain_of_plain_lists_has_no_other_spelling():
     assert written(chain([[1], [2]])) == [1, 2] and not isinstance(chain([[1], [2]]), Cells)
     assert list(written(Chain([[1], ["x"]]))) == [1, "x"] and in_memory(Cells([1.5], ["1.50"])) == [1.5]
+
+
+def test_a_long_table_with_a_quoted_word_is_read_cell_by_cell(tmp_path: Path) -> None:
+    """Blocks after the first are slices of Arrow's arrays: all of them hold what the file says."""
+    path = tmp_path / "t.csv"
+    rows = 3 * BLOCK + 5
+    notes = ['"NA"' if i % 7 == 3 else "" if i % 5 == 0 else f"note {i}" for i in range(rows)]
+    path.write_text("note,n\n" + "".join(f"{note},{i}\n" for i, note in enumerate(notes)))
+    expected = [note.strip('"') or None for note in notes]
+    table = read(path)
+    assert table["note"] == expected and table["n"] == list(range(rows))

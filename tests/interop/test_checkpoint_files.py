@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from onetrunk.core.answer import Sampling
+from onetrunk.core.content import Role
 from onetrunk.core.errors import ModelFileError
 from onetrunk.interop import huggingface
 from onetrunk.interop.huggingface.families import FAMILIES
@@ -178,6 +179,26 @@ def test_how_text_is_drawn_is_said_to_be_left_out(written: Any) -> None:
     assert worlds.Sides.of(model, "text").special.never == (5,)
 
 
+def test_padding_that_is_seen_stands_where_it_is_said(tmp_path: Path) -> None:
+    """SigLIP sees it. Its classes also make letters small, where their file does not."""
+    checkpoints.write("siglip", tmp_path)
+    whole = json.loads((tmp_path / "tokenizer.json").read_text())
+    del whole["normalizer"]["normalizers"][0]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(whole))
+    changed(tmp_path, "tokenizer_config.json", tokenizer_class="SiglipTokenizer")
+    model = huggingface.read(tmp_path, "text")
+    sides = worlds.Sides.of(model, "text")
+    assert sides.encode("SMALL boat!")["id"].tolist() == sides.encode("small boat")["id"].tolist()
+    segment = sides.segment(worlds.content_of(sides, ["small boat", "", "a " * 99]), Role.GIVEN, worlds.keys(3))
+    own, end = sides.encode("small boat")["id"].tolist(), 1
+    assert segment.lens.tolist() == [48] * 3
+    rows = segment.content["id"].reshape(3, 48).tolist()
+    assert rows[0] == [*own, *[end] * (48 - len(own))] and rows[1] == [end] * 48 and rows[2].count(end) == 1
+    changed(tmp_path, "tokenizer_config.json", padding_side="left")
+    with pytest.raises(ModelFileError, match="says padding_side: 'left', and its model sees padding"):
+        huggingface.read(tmp_path, "text")
+
+
 # -- configurations and weights ------------------------------------------------------------------------------
 def their_class(kind: str) -> Any:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -185,6 +206,7 @@ def their_class(kind: str) -> Any:
     own = {
         "clip_text_model": hf.CLIPTextConfig,
         "clip_vision_model": hf.CLIPVisionConfig,
+        "siglip_text_model": hf.SiglipTextConfig,
         "siglip_vision_model": hf.SiglipVisionConfig,
         "chinese_clip_text_model": hf.ChineseCLIPConfig().text_config.__class__,
         "chinese_clip_vision_model": hf.ChineseCLIPConfig().vision_config.__class__,

@@ -19,6 +19,7 @@ import onetrunk
 from onetrunk.core.answer import Sampling
 from onetrunk.core.content import Role
 from onetrunk.core.errors import ModelFileError, UsageError
+from onetrunk.data.ledger import Ledger
 from onetrunk.inference.model_folder import load
 from onetrunk.interop import huggingface
 from onetrunk.storage.tensors import load_tensors, save_tensors
@@ -134,9 +135,52 @@ def test_a_text_has_the_same_tokens(written: Any, kind: str) -> None:
         assert not set(sides.encode(token)["id"].tolist()) & {sides.special.end, sides.special.start}
 
 
-def test_a_window_bounds_the_context(copied: Any) -> None:
-    assert huggingface.read(changed(copied("mistral"), sliding_window=40)).encoder("text").options.length == 40
-    assert huggingface.read(changed(copied("qwen2"), sliding_window=40)).encoder("text").options.length == 64
+NO_TYPES: dict[str, Any] = {"layer_types": None}
+SLIDES = {"sliding_window": 20, "use_sliding_window": True}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "seen"),
+    [
+        ("mistral", {"sliding_window": 20}, 20),
+        ("mistral", {"sliding_window": None}, 64),
+        ("qwen2", {**NO_TYPES, **SLIDES, "max_window_layers": 1}, 20),  # the second layer alone has a window
+        ("qwen2", {**NO_TYPES, **SLIDES, "max_window_layers": 2}, 64),
+        ("qwen2", {**NO_TYPES, **SLIDES, "use_sliding_window": False, "max_window_layers": 0}, 64),
+        ("qwen2", {**SLIDES, "layer_types": ["full_attention", "sliding_attention"]}, 20),
+        ("gemma3", {"sliding_window": 20}, 20),  # its first layer alone
+    ],
+)
+def test_a_window_bounds_the_context(copied: Any, kind: str, fields: dict[str, Any], seen: int) -> None:
+    """Up to there all is as in transformers. Of longer texts no more is seen, and that is said."""
+    folder, text = copied(kind), " ".join(TEXTS)[:60]
+    config = {**json.loads((folder / "config.json").read_text()), **fields}
+    kept = {k: v for k, v in config.items() if v is not None or k == "sliding_window"}
+    (folder / "config.json").write_text(json.dumps(kept))
+    model = huggingface.read(folder)
+    sides, ledger = worlds.Sides.of(model, "text"), Ledger()
+    assert model.encoder("text").options.length == seen
+    (left,) = model.provenance["stages"][0]["left_out"] or [""]
+    assert left == ("sliding_window (texts are seen up to 20 tokens, not up to 64)" if seen == 20 else "")
+    reference = checkpoints.hf.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+    words = checkpoints.hf.AutoTokenizer.from_pretrained(folder)
+    ids = [sides.special.start, *words(text, add_special_tokens=False)["input_ids"]]
+    assert 30 < len(ids) < 64
+    with torch.no_grad():
+        expected = reference(torch.tensor([ids])).logits[0, :seen]
+    found = states(model, "text", [text], "asked")[0]
+    torch.testing.assert_close(F.linear(*sides.readout(found))[: len(expected)], expected, **CLOSE)
+    # It goes on from what fits as transformers does, to where its context ends.
+    prompts = [text[:8], text]
+    sampling = Sampling(max_length=64)
+    answers = model.answer({"text": prompts}, "text", sampling=sampling, ledger=ledger, prompted=True)
+    given = torch.tensor([[sides.special.start, *words(text[:8], add_special_tokens=False)["input_ids"]]])
+    out = reference.generate(given, attention_mask=torch.ones_like(given), max_length=seen + 1,
+                             do_sample=False, pad_token_id=0)  # fmt: skip
+    assert answers[0].value == words.decode(out[0, 1:], skip_special_tokens=True)
+    told = [entry["reason"] for entry in ledger.as_json()]
+    room = seen - model.encoder("text").special.around
+    assert told == ([f"texts longer than {room} tokens, of which only {room} are seen"] if seen == 20 else [])
 
 
 def test_older_tokenizer_files_read_alike(written: Any, copied: Any) -> None:
@@ -187,8 +231,7 @@ def test_pictures_have_the_same_hidden_states(written: Any, kind: str) -> None:
     sides = [(16, 16), (37, 23), (20, 50), (200, 150)]
     pictures = [Pillow.fromarray(dice.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in sides]
     found = states(model, "image", pictures)
-    if kind in ("clip", "chinese_clip"):
-        processor = processor[1]
+    processor = processor[1] if isinstance(processor, tuple) else processor
     reference = getattr(reference, "vision_model", reference)
     for row, picture in enumerate(pictures):
         pixels = processor(picture, return_tensors="pt")["pixel_values"]
@@ -199,15 +242,20 @@ def test_pictures_have_the_same_hidden_states(written: Any, kind: str) -> None:
         torch.testing.assert_close(found[row], expected, **CLOSE)
 
 
-@pytest.mark.parametrize("kind", ["clip", "chinese_clip"])
+@pytest.mark.parametrize("kind", ["clip", "chinese_clip", "siglip"])
 def test_clips_words_have_the_same_hidden_states(written: Any, kind: str) -> None:
     folder, reference, (words, _) = written(kind)
     model = huggingface.read(folder, "text")
     found = states(model, "text", TEXTS)
     for row, text in enumerate(TEXTS):
         with torch.no_grad():
-            expected = reference.text_model(torch.tensor([words(text)["input_ids"]])).last_hidden_state[0]
+            filled = {"padding": "max_length", "max_length": 48} if kind == "siglip" else {}  # it sees its padding
+            ids = words(text, **filled)["input_ids"]
+            expected = reference.text_model(torch.tensor([ids])).last_hidden_state[0]
+        assert len(ids) == 48 or kind != "siglip"
         torch.testing.assert_close(found[row], expected, **CLOSE)
+    vectors = onetrunk.embed(model, {"text": TEXTS}, column="text", pool="last", quiet=True).vectors
+    np.testing.assert_allclose(vectors, np.stack([found[row][-1].numpy() for row in range(4)]), atol=1e-5)
     with pytest.raises(
         UsageError, match="several towers: import one that can be read, with --tower text or --tower image"
     ):

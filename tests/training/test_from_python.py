@@ -23,6 +23,7 @@ from onetrunk.evaluation.evidence_folder import evaluate_model
 from onetrunk.evaluation.record import Evaluated
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import finetune_model
+from onetrunk.training.inspect_data import run_inspection
 from onetrunk.training.jobs import run_finetuning
 from onetrunk.training.open_data import open_data
 from onetrunk.training.options import DataOptions, TrainingOptions
@@ -117,6 +118,20 @@ def test_notes_of_the_data_are_events() -> None:
     open_data(rows, DataOptions(ask="label"), make_recipe(None, None), events)
     (roles,) = events.of(RolesChosen)
     assert "copy" in roles.left_out or any("copy" in note.message for note in events.of(Note))
+
+
+def test_names_of_files_that_are_learnt_as_texts_are_told() -> None:
+    rows = table()
+    rows["photo"] = [f"photos/{i}.png" for i in range(len(rows["label"]))]
+    told = "240 of the 240 values looked at name files of the type image"
+    events = Collected()
+    open_data(rows, DataOptions(ask="label"), make_recipe(None, None), events)
+    assert sum(told in note.message for note in events.of(Note)) == 1
+    assert sum(told in warning for warning in run_inspection(rows, TrainingOptions(ask=["label"])).warnings()) == 1
+
+    named = Collected()
+    open_data(rows, DataOptions(ask="label", types={"photo": "text"}), make_recipe(None, None), named)
+    assert not any("photo" in note.message for note in named.of(Note)), "a type that a person names is not questioned"
 
 
 def test_fine_tuning_ends_with_its_score(tmp_path: Path) -> None:

@@ -36,6 +36,19 @@ class WideFeatures:
     dense: np.ndarray | None = None  # float64 [m, k]
     key: np.ndarray | None = None  # uint64 [m]
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All of it by name: of every kind `KIND.row`, `KIND.feature` (as `signed`) and `KIND.weight` [n]; `dense`
+        [m, k] and `key` (as `signed`) [m], where there are any."""
+        out: dict[str, np.ndarray] = {}
+        for kind, each in self.sparse.items():
+            out |= {f"{kind}.row": np.asarray(each.row, dtype=np.int64), f"{kind}.feature": signed(each.feature)}
+            out[f"{kind}.weight"] = np.asarray(each.weight, dtype=np.float32)
+        if self.dense is not None:
+            out["dense"] = np.asarray(self.dense, dtype=np.float64)
+        if self.key is not None:
+            out["key"] = signed(self.key)
+        return out
+
 
 class WideTarget(ABC):
     """Answers of the column can have a wide read-out."""
@@ -63,6 +76,11 @@ class Wide(ABC):
     @abstractmethod
     def wide_features(self, content: Content) -> WideFeatures:
         """Of encoded values; nothing is drawn, nothing is left out."""
+
+
+def signed(numbers: np.ndarray) -> np.ndarray:
+    """Unsigned numbers as int64 of the same order, for what compares signed ones alone: the highest bit is turned."""
+    return np.asarray(numbers, dtype=np.uint64).view(np.int64) ^ np.int64(-(1 << 63))
 
 
 def one_each(ids: np.ndarray, counted: bool = False) -> Sparse:

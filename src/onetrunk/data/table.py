@@ -24,6 +24,8 @@ from onetrunk.core.values import Values, blocks, loaded, sample_present, take
 from onetrunk.data.duplicates import NONE, block_keys, numbered, value_keys
 from onetrunk.data.readers import common, folders, hub, memory
 
+IN_MEMORY = "memory"  # the source of a table that no file holds
+
 _ID_NAME = re.compile(r"(?i:(?:^|[_\W])(?:id|uuid|guid|idx|index|key)$|^unnamed: \d+$)|[a-z]I[dD]$|编号$|序号$")
 # What a table's row numbers are called where programs write them beside it: nothing, or a word of theirs.
 _NAMELESS = re.compile(r"\s*|unnamed: \d+(\.\d+)*|(column |\.\.\.)1|level_\d+|__index_level_\d+__", re.I)
@@ -42,7 +44,7 @@ class Table:
     def __init__(
         self,
         columns: dict[str, Sequence[Any]],
-        source: str = "memory",
+        source: str = IN_MEMORY,
         row: np.ndarray | None = None,
         notes: list[str] | None = None,
     ) -> None:
@@ -142,7 +144,7 @@ def read(
     """
     notes: list[str] = []
     options = common.ReadOptions(None if missing is None else tuple(missing), separator)
-    name = "memory"
+    name = IN_MEMORY
     pandas = sys.modules.get("pandas")  # a DataFrame exists only if someone imported it
     if isinstance(source, str) and all(paths := source.split(",")) and len(paths) > 1 and not os.path.exists(source):
         source = paths

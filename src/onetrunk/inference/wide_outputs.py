@@ -27,7 +27,7 @@ def add_wide(model: FoundationModel, store: Store, given: Collection[str], ask: 
         rows = np.arange(first, min(first + _ROWS_AT_ONCE, len(out)))
         names = [name for name in readout.shape.given if name in given and name in store.names]
         features, present = features_of(store, names, rows)
-        out[rows] = readout(features, present, len(rows)).cpu().numpy()
+        out[rows] = readout(readout.tensors(features, present), len(rows)).cpu().numpy()
     store.wide[ask] = out
 
 

@@ -19,8 +19,9 @@ from onetrunk.columns.text.encoder import TextEncoder
 from onetrunk.core.errors import EvidenceError, MissingExtraError, UsageError
 from onetrunk.inference.model_folder import Model
 from onetrunk.interop.huggingface.reference_logits import logits_of
-from onetrunk.interop.huggingface.to_checkpoint import Written, as_checkpoint
+from onetrunk.interop.huggingface.to_checkpoint import as_checkpoint
 from onetrunk.interop.huggingface.tokenizers import LLAMA3_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
+from onetrunk.interop.huggingface.trunk_writer import Written
 from onetrunk.interop.huggingface.writer import chat_template
 from onetrunk.interop.parity import Parity
 

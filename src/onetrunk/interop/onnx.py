@@ -1,8 +1,9 @@
 """Writes answers as ONNX graphs for ONNX Runtime, which take batches of any size and values of any length.
 
 One-shot answers (a class, a number, a date) and the state that describes a row take what `data.pack` lays out: the
-content of every given column, and which of the joined positions stands where. A text that is written from nothing
-becomes a language model: tokens to logits.
+content of every given column, and which of the joined positions stands where; beside a wide read-out also the features
+that it looks at (`interop.onnx_inputs`). A text that is written from nothing becomes a language model: tokens to
+logits.
 """
 
 from __future__ import annotations
@@ -28,19 +29,15 @@ from onetrunk.core.content import ReadPositions, Role
 from onetrunk.core.decoding import AnswerContext
 from onetrunk.core.encoder import Encoder, SegmentContext, reads_on
 from onetrunk.core.errors import MissingExtraError, UsageError
-from onetrunk.core.objective import RoleAssignment
-from onetrunk.core.registry import column_types
-from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
 from onetrunk.inference.model_folder import Model
+from onetrunk.interop.onnx_inputs import COLUMNS, IN_A_FILE, WIDE, WideArrays, example, feeds, wide_arrays, wide_inputs
 from onetrunk.model import FoundationModel
 from onetrunk.nn.transformer import Transformer
 from onetrunk.storage.names import file_name
-from onetrunk.storage.strict_json import read_json, write_json
+from onetrunk.storage.strict_json import write_json
 
-FILE, COLUMNS = "model.onnx", "columns.json"
-_IN_A_FILE = "tokenizer"  # what an encoder knows that stands in a file of its own, NAME.tokenizer.json
-_ROWS_AT_ONCE = 16
+FILE = "model.onnx"
 EMBEDDING = "row.embedding"  # [rows, D], the mean of the given states
 
 
@@ -63,12 +60,14 @@ class OneShot(Graph):
         arrays: Sequence[str],
         grid: int | None,
         facts: Mapping[str, np.ndarray],
+        wide: WideArrays,
     ) -> None:
-        """`grid`, where the asked column reads on another one: how many positions that takes, 0 where they differ;
-        `facts` are one document's of that column (`core.content.Segment`)."""
+        """`arrays` names what it takes besides `gather` and `pos`. `grid`, where the asked column reads on another one:
+        how many positions that takes, 0 where they differ; `facts` are one document's of that column
+        (`core.content.Segment`). `wide` is what the asked column's wide read-out looks at."""
         super().__init__()
         self.network, self.given, self.ask, self.arrays, self.grid = network, list(given), ask, list(arrays), grid
-        self.facts = list(facts)
+        self.facts, self.wide = list(facts), wide_inputs(wide)
         outputs = [EMBEDDING]
         if ask is not None:
             module, cpu = network.module(ask), torch.device("cpu")
@@ -81,7 +80,7 @@ class OneShot(Graph):
                     t = query.t
                     slot = module.embed(query.content).view(1, t, -1) + network.marker(ask)[Role.ASKED]
                     self.register_buffer("slot", slot)
-                after = module.step(self.state, torch.zeros(1, t, (1 + module.pooled) * network.width), None)
+                after = module.step(self.state, torch.zeros(1, t, module.read_width), None)
             outputs += [f"{ask}.{name}" for name in after if name not in self.state]
         self.outputs = outputs
 
@@ -89,9 +88,14 @@ class OneShot(Graph):
         """gather_BT: which of the given columns' joined positions stands at each place; their number where padded."""
         network = self.network
         content: dict[str, dict[str, Tensor]] = {name: {} for name in self.given}
+        features: dict[str, dict[str, Tensor]] = {name: {} for name, _ in self.wide.values()}
         for name, array in zip(self.arrays, arrays, strict=True):
-            column, _, field = name.rpartition(".")
-            content[column][field] = array
+            if name in self.wide:
+                column, field = self.wide[name]
+                features[column][field] = array
+            else:
+                column, _, field = name.rpartition(".")
+                content[column][field] = array
         n, device = gather_BT.shape[0], gather_BT.device  # not len(): that would fix it
         role = torch.full((1,), int(Role.GIVEN), device=device)
         embeddings = {c: network.embed(c, content[c], role) for c in self.given}
@@ -115,7 +119,9 @@ class OneShot(Graph):
             pos, there = torch.arange(t, device=device).expand(n, -1), torch.ones(n, t, dtype=torch.bool, device=device)
             slot = self.slot.expand(n, -1, -1)
             h, _ = network.extend(slot, pos, there, hidden.cache, causal=False, keep=False)
-            after = module.step(state, network.with_pooled(self.ask, h, pooled), None)
+            readout = network.wide_of(self.ask)  # what it says is read out after the pooled states
+            beside = pooled if readout is None else torch.cat([pooled, readout(features, n)], dim=1)
+            after = module.step(state, network.with_pooled(self.ask, h, beside), None)
         return (pooled, *(after[name.removeprefix(f"{self.ask}.")] for name in self.outputs[1:]))
 
     def _read_on(
@@ -168,18 +174,18 @@ def write(model: Model, ask: str | None, given: Sequence[str], store: Store, fol
     """Puts `model.onnx` in a folder, and beside it what turns values into what it takes. The rows of a store show the
     exporter what that looks like.
 
-    Raises UsageError for what is not answered in one step, a recurrent trunk, or a column with a wide read-out;
-    MissingExtraError.
+    Raises UsageError for what is not answered in one step, or a recurrent trunk; MissingExtraError.
     """
-    graph, feeds = graph_of(model, ask, given, store)
+    graph, taken = graph_of(model, ask, given, store)
+    wide = wide_arrays(model.network, given, ask)
     if isinstance(graph, LanguageModel):
-        example = {"ids": np.resize(feeds[0]["ids"], (2, max(2, feeds[0]["ids"].shape[1])))}
+        traced = {"ids": np.resize(taken[0]["ids"], (2, max(2, taken[0]["ids"].shape[1])))}
     else:
-        example, _ = _rows(model.network, store, given)
-    _write(graph, example, folder / FILE)
+        traced = example(store, given, wide)
+    _write(graph, traced, folder / FILE)
     if int8:
         _quantise(folder / FILE)
-    _describe(model, [*given, *([ask] if ask else [])], folder)
+    _describe(model, [*given, *([ask] if ask else [])], wide, folder)
 
 
 def graph_of(
@@ -187,11 +193,6 @@ def graph_of(
 ) -> tuple[OneShot | LanguageModel, list[dict[str, np.ndarray]]]:
     """What is written, and what it takes for the rows of a store."""
     network = model.network
-    if ask is not None and network.wide_of(ask) is not None:
-        raise UsageError(
-            f"{ask!r} has a wide read-out (n-grams, boosted trees), which cannot be written as ONNX. Train the model "
-            "without it (--set finetune.wide=false), or export what describes a row (--ask embedding)."
-        )
     encoder = None if ask is None else model.encoder(ask)
     if not isinstance(network.trunk, Transformer):
         raise UsageError(
@@ -201,15 +202,16 @@ def graph_of(
     if ask is not None and isinstance(encoder, TokenEncoder):
         if encoder.options.bigrams:
             raise UsageError(f"{ask!r} also embeds pairs of tokens (bigrams), which are not written as ONNX.")
-        graph, feeds = LanguageModel(network, ask), _texts(store, ask)
+        graph, taken = LanguageModel(network, ask), _texts(store, ask)
     elif ask is None or encoder is None or model.module(ask).pooled or reads_on(encoder) is not None:
-        example, feeds = _rows(network, store, given)
-        graph = OneShot(network, given, ask, list(example)[2:], *_read_on(encoder, store, given))
+        wide = wide_arrays(network, given, ask)
+        taken = feeds(store, given, wide)
+        graph = OneShot(network, given, ask, list(taken[0])[2:], *_read_on(encoder, store, given), wide)
     else:
         raise UsageError(
             f"An answer of {ask!r} takes many steps of the trunk; only those of one step are written as ONNX."
         )
-    return graph.eval(), feeds
+    return graph.eval(), taken
 
 
 def _read_on(encoder: Encoder | None, store: Store, given: Sequence[str]) -> tuple[int | None, dict[str, np.ndarray]]:
@@ -224,7 +226,7 @@ def _read_on(encoder: Encoder | None, store: Store, given: Sequence[str]) -> tup
     return grid, read.segment(one, SegmentContext(Role.GIVEN, np.zeros(1, dtype=np.uint64))).facts
 
 
-def _describe(model: Model, columns: Sequence[str], folder: Path) -> None:
+def _describe(model: Model, columns: Sequence[str], wide: WideArrays, folder: Path) -> None:
     """What turns values into the graph's arrays, and its numbers into answers: classes, scales, tokenizers."""
     described: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(columns):
@@ -232,25 +234,14 @@ def _describe(model: Model, columns: Sequence[str], folder: Path) -> None:
         assets = {f"{file_name(name)}.{file}": text for file, text in encoder.assets().items()}
         for file, text in assets.items():
             (folder / file).write_text(text, encoding="utf-8")
-        knows = {key: value for key, value in encoder.knowledge().items() if not (assets and key == _IN_A_FILE)}
+        knows = {key: value for key, value in encoder.knowledge().items() if not (assets and key == IN_A_FILE)}
         options = encoder.options.model_dump()
         described[name] = {"type": model.columns[name].type, "options": options, "knowledge": knows}
         if (calibration := model.calibration(name)) is not None:  # of classes it is in the graph
             described[name]["spread"] = calibration.spread
+        if name in wide:
+            described[name][WIDE] = list(wide[name])
     write_json(folder / COLUMNS, described)
-
-
-def read_encoders(folder: Path) -> dict[str, Encoder]:
-    """Encoders by column, of the files beside a graph alone."""
-    encoders = {}
-    for name, described in read_json(folder / COLUMNS).items():
-        encoder = column_types.get(described["type"]).encoder(described["options"])
-        knowledge, own = dict(described["knowledge"]), folder / f"{file_name(name)}.{_IN_A_FILE}.json"
-        if own.exists():
-            knowledge[_IN_A_FILE] = own.read_text(encoding="utf-8")
-        encoder.set_knowledge(knowledge)
-        encoders[name] = encoder
-    return encoders
 
 
 def _texts(store: Store, ask: str) -> list[dict[str, np.ndarray]]:
@@ -259,37 +250,6 @@ def _texts(store: Store, ask: str) -> list[dict[str, np.ndarray]]:
     encoder, content = store.encoders[c], store.contents[c]
     segment = encoder.segment(content, SegmentContext(Role.ASKED, np.zeros(len(content), dtype=np.uint64)))
     return [{"ids": ids[None]} for ids in np.split(segment.content["id"].astype(np.int64), segment.lens.cumsum()[:-1])]
-
-
-def _rows(
-    network: FoundationModel, store: Store, given: Sequence[str]
-) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
-    """An example to trace, and batches of the rows that have anything given, as the graph takes them.
-
-    In the example every column stands at least twice: a length of 0 or 1 would be taken for a rule.
-    """
-    chosen = [store.names.index(name) for name in given]
-    roles = np.full(store.present.shape, int(Role.ABSENT))
-    roles[:, chosen] = np.where(store.present[:, chosen], Role.GIVEN, Role.ABSENT)
-
-    def feed(rows: np.ndarray) -> dict[str, np.ndarray]:
-        group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
-        return _feed(assemble({"given": group}, store, given_causal=network.given_causal, augment=False, apart=True))
-
-    example = feed(np.repeat(store.present[:, chosen].argmax(0), 2))
-    blanks = {name: array[:0] for name, array in example.items()}
-    kept = np.flatnonzero((roles == Role.GIVEN).any(1))
-    groups = [kept[i : i + _ROWS_AT_ONCE] for i in range(0, len(kept), _ROWS_AT_ONCE)]
-    return example, [{**blanks, **feed(rows)} for rows in groups]
-
-
-def _feed(batch: Batch) -> dict[str, np.ndarray]:
-    shape = batch.layout.doc_BT.shape
-    gather = torch.arange(shape.numel()) if batch.gather_N is None else batch.gather_N
-    feed = {"gather": gather.view(shape).numpy(), "pos": batch.layout.pos_BT.numpy()}
-    for column, embed in batch.embeds.items():
-        feed |= {f"{column}.{name}": array.numpy() for name, array in {**embed.content, **embed.facts}.items()}
-    return feed
 
 
 @contextmanager
@@ -319,7 +279,27 @@ def _write(graph: Graph, feed: dict[str, np.ndarray], path: Path) -> None:
         torch.onnx.export(
             graph, tuple(arrays), path, input_names=list(feed), output_names=list(graph.outputs),
             dynamic_shapes=dynamic, dynamo=True, external_data=False, verbose=False,
+            custom_translation_table={torch.ops.aten.searchsorted.Tensor: _search},
         )  # fmt: skip
+
+
+def _search(
+    sorted_sequence: Any, self: Any, out_int32: bool = False, right: bool = False, side: Any = None, sorter: Any = None
+) -> Any:
+    """`torch.searchsorted` as a network looks for known features, in one dimension and from the left: ONNX has no such
+    operator. Every step halves what is left of each search."""
+    from onnxscript import opset18 as op
+
+    assert not (right or side or sorter is not None), "only the first place is looked for"
+    left = int(sorted_sequence.shape[0])
+    at = op.Sub(self, self)
+    while left > 1:
+        half = left // 2
+        before = op.Gather(sorted_sequence, op.Add(at, op.Constant(value_int=half - 1)))
+        at = op.Where(op.Less(before, self), op.Add(at, op.Constant(value_int=half)), at)
+        left -= half
+    last = op.Less(op.Gather(sorted_sequence, at), self)
+    return op.Where(last, op.Add(at, op.Constant(value_int=1)), at)
 
 
 def _quantise(path: Path) -> None:

@@ -20,7 +20,9 @@ from onetrunk.data.store import Store
 from onetrunk.data.table import Table
 from onetrunk.inference.answer_rows import answer, pooled_states
 from onetrunk.inference.model_folder import Model
-from onetrunk.interop.onnx import COLUMNS, EMBEDDING, FILE, Graph, LanguageModel, OneShot, graph_of, read_encoders
+from onetrunk.inference.wide_outputs import add_wide
+from onetrunk.interop.onnx import EMBEDDING, FILE, Graph, LanguageModel, OneShot, graph_of
+from onetrunk.interop.onnx_inputs import COLUMNS, WIDE, read_encoders, wide_arrays
 from onetrunk.interop.parity import Parity
 from onetrunk.storage.strict_json import read_json
 
@@ -39,12 +41,14 @@ def compare(model: Model, ask: str | None, given: Sequence[str], table: Table, f
     for column, ours, other in zip(encoded_columns, store.contents, theirs.contents, strict=True):
         if not _alike(ours, other):
             parity.faults.append(f"the files make something else of the values of {column.name!r}")
+    wide, told = wide_arrays(model.network, given, ask), read_json(folder / COLUMNS)
     for column in columns:
-        calibration = model.calibration(column.name)
+        name, calibration = column.name, model.calibration(column.name)
         spread = None if calibration is None else calibration.spread
-        parity.same(f"the spread of {column.name!r}", spread, read_json(folder / COLUMNS)[column.name].get("spread"))
+        parity.same(f"the spread of {name!r}", spread, told[name].get("spread"))
+        parity.same(f"what a wide read-out looks at of {name!r}", wide.get(name), told[name].get(WIDE))
     if not parity.faults:
-        graph, feeds = graph_of(model, ask, given, store)
+        graph, feeds = graph_of(model, ask, given, theirs)
         outputs = _compare_numbers(parity, graph, feeds, folder / FILE)
         if isinstance(graph, OneShot):
             _compare_answers(parity, model, graph, store, outputs, read)
@@ -108,6 +112,7 @@ def _compare_answers(
     if ask is None:
         parity.count(kept, kept)
         return
+    add_wide(network, store, given, ask)
     every = answer(network, store, given, ask)
     ours, theirs = [every[i] for i in kept], []
     reader = copy.copy(network.module(ask))

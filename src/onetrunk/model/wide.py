@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onetrunk.core.wide import Sparse, WideFeatures
+from onetrunk.core.wide import WideFeatures, signed
 from onetrunk.nn.heads.trees import TreeEnsemble
 
 _PREFIX = "columns"
+_STEPS = 2.0**16  # of a component, between 0 and 1
+PRESENT = "present"  # of what is read of a column: which documents have a value
 
 
 @dataclass(frozen=True)
@@ -77,41 +79,53 @@ class WideColumn(nn.Module):
         means = self.key_mean.shape[1] if hasattr(self, "key") else 0
         return self.dense + self.components + means
 
-    def forward(self, features: WideFeatures) -> tuple[Tensor, Tensor]:
+    @property
+    def takes(self) -> list[str]:
+        """Which of the features' arrays (`WideFeatures.arrays`) are looked at."""
+        known = [kind for i, kind in enumerate(self.kinds) if len(getattr(self, f"feature{i}"))]
+        names = [f"{kind}.{part}" for kind in known for part in ("row", "feature", "weight")]
+        return names + ["dense"] * bool(self.dense) + ["key"] * hasattr(self, "key")
+
+    def tensors(self, features: WideFeatures) -> dict[str, Tensor]:
+        """The features' arrays."""
+        return {name: torch.from_numpy(array).to(self.missing.device) for name, array in features.arrays().items()}
+
+    def forward(self, tensors: Mapping[str, Tensor], m: int) -> tuple[Tensor, Tensor]:
         """The linear part [m, K], and the numbers for trees float64 [m, numbers]."""
-        m, device = features.count, self.missing.device
-        linear = torch.zeros(m, len(self.missing), device=device)
-        components = torch.zeros(m, self.components, device=device)
+        linear = self.missing.new_zeros(m, self.missing.shape[0])
+        components = self.missing.new_zeros(m, self.components)
         for i, kind in enumerate(self.kinds):
-            row, index, weight = self.matched(i, kind, features.sparse[kind])
+            if not len(getattr(self, f"feature{i}")):
+                continue
+            row, index, weight = self.matched(i, tensors, m)
             linear = linear.index_add(0, row, getattr(self, f"weight{i}")[index] * weight[:, None])
             if self.components and kind in self.counted:
                 components = components.index_add(0, row, getattr(self, f"component{i}")[index] * weight[:, None])
-        numbers = [components.double()]
+        # Rounded: trees would tell values apart by what the order of a sum leaves, which differs between machines.
+        numbers = [(_STEPS * components).round().double() / _STEPS]
         if self.dense:
-            numbers.insert(0, torch.from_numpy(np.asarray(features.dense)).to(device))
+            numbers.insert(0, tensors["dense"])
         if hasattr(self, "key"):
-            index, known = _matching(self.key, features.key)
+            index, known = _matching(self.key, tensors["key"])
             mean = torch.where(known[:, None], self.key_mean[index], self.any_mean)
             numbers.append(mean.double())
         return linear, torch.cat(numbers, dim=1)
 
-    def matched(self, i: int, kind: str, sparse: Sparse) -> tuple[Tensor, Tensor, Tensor]:
-        """Known features: their row, index and weight. Counted ones are weighed as TF-IDF, each value to length 1."""
-        known = getattr(self, f"feature{i}")
-        index, there = _matching(known, sparse.feature)
-        row = torch.from_numpy(sparse.row).to(known.device)[there]
-        weight = torch.from_numpy(np.asarray(sparse.weight)).to(known.device)[there]
-        index = index[there]
+    def matched(self, i: int, tensors: Mapping[str, Tensor], m: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Known features of the column's kind i: their row, index and weight. Counted ones are weighed as TF-IDF, each
+        value to length 1."""
+        kind = self.kinds[i]
+        index, there = _matching(getattr(self, f"feature{i}"), tensors[f"{kind}.feature"])
+        row, index, weight = (x[there] for x in (tensors[f"{kind}.row"], index, tensors[f"{kind}.weight"]))
         if kind in self.counted:
             weight = (1 + weight.log()) * getattr(self, f"rarity{i}")[index]
-            squares = torch.zeros(int(row.max()) + 1 if len(row) else 0, device=known.device)
-            weight = weight / squares.index_add(0, row, weight.square()).sqrt()[row]
+            squares = weight.new_zeros(m).index_add(0, row, weight.square())
+            weight = weight / squares.sqrt()[row]
         return row, index, weight
 
 
 class WideReadout(nn.Module):
-    """Of one asked column: `forward(features, present, m)` gives float32 [m, K]."""
+    """Of one asked column: `forward(tensors, m)` gives float32 [m, K], of what `tensors` makes of features."""
 
     bias: Tensor
     mix: Tensor
@@ -132,28 +146,39 @@ class WideReadout(nn.Module):
         assert isinstance(submodule, WideColumn)
         return submodule
 
-    def linear_and_numbers(
-        self, features: Mapping[str, WideFeatures], present: Mapping[str, np.ndarray], m: int
-    ) -> tuple[Tensor, Tensor]:
-        """The linear part [m, K] and what trees see float64 [m, F]. `features` of a column are of its present values,
-        which are those of the documents `present[column]` int64 [its count]; the others miss it."""
+    def tensors(
+        self, features: Mapping[str, WideFeatures], present: Mapping[str, np.ndarray]
+    ) -> dict[str, dict[str, Tensor]]:
+        """What is read of documents, by given column. `features` of a column are of its present values, which are those
+        of the documents `present[column]` int64 [its count]; the others miss it, and all where it is not there."""
         device = self.bias.device
+        return {
+            name: {
+                PRESENT: torch.from_numpy(np.asarray(present[name])).to(device),
+                **self.column(name).tensors(features[name]),
+            }
+            for name in self.shape.given
+            if name in features
+        }
+
+    def linear_and_numbers(self, tensors: Mapping[str, Mapping[str, Tensor]], m: int) -> tuple[Tensor, Tensor]:
+        """The linear part [m, K] and what trees see float64 [m, F], of m documents."""
         linear, numbers = self.bias.expand(m, -1).clone(), []
         for name in self.shape.given:
             column = self.column(name)
-            seen = torch.full((m, column.numbers), torch.nan, dtype=torch.float64, device=device)
-            absent = torch.ones(m, dtype=torch.bool, device=device)
-            if name in features:
-                where = torch.from_numpy(np.asarray(present[name])).to(device)
-                own, dense = column(features[name])
+            seen = self.bias.new_full((m, column.numbers), torch.nan, dtype=torch.float64)
+            absent = torch.ones(m, dtype=torch.bool, device=self.bias.device)
+            if name in tensors:
+                where = tensors[name][PRESENT]
+                own, dense = column(tensors[name], where.shape[0])
                 linear = linear.index_add(0, where, own)
                 seen[where], absent[where] = dense, False
             linear = linear + absent[:, None] * column.missing
             numbers.append(seen)
-        return linear, torch.cat(numbers, dim=1) if numbers else torch.zeros(m, 0, dtype=torch.float64, device=device)
+        return linear, torch.cat(numbers, dim=1) if numbers else linear.new_zeros(m, 0, dtype=torch.float64)
 
-    def forward(self, features: Mapping[str, WideFeatures], present: Mapping[str, np.ndarray], m: int) -> Tensor:
-        linear, numbers = self.linear_and_numbers(features, present, m)
+    def forward(self, tensors: Mapping[str, Mapping[str, Tensor]], m: int) -> Tensor:
+        linear, numbers = self.linear_and_numbers(tensors, m)
         out = self.mix[0] * linear
         return out + self.mix[1] * self.trees(numbers) if self.shape.trees is not None else out
 
@@ -161,17 +186,14 @@ class WideReadout(nn.Module):
         return vars(self.shape)
 
 
-def _matching(known: Tensor, wanted: np.ndarray | None) -> tuple[Tensor, Tensor]:
-    """Where each wanted number stands among the known ones, and whether it is there. Both are unsigned, and sorted as
-    such; torch compares signed ones, so the highest bit is turned."""
-    turned = np.asarray(wanted, dtype=np.uint64).view(np.int64) ^ np.int64(-(1 << 63))
-    numbers = torch.from_numpy(turned).to(known.device)
+def _matching(known: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each wanted number stands among the known ones, and whether it is there. Both are as `signed`."""
     if not len(known):
-        return torch.zeros_like(numbers), torch.zeros(len(numbers), dtype=torch.bool, device=known.device)
-    index = torch.searchsorted(known, numbers).clamp(max=len(known) - 1)
-    return index, known[index] == numbers
+        return torch.zeros_like(wanted), torch.zeros_like(wanted, dtype=torch.bool)
+    index = torch.searchsorted(known, wanted).clamp(max=len(known) - 1)
+    return index, known[index] == wanted
 
 
 def as_known(features: np.ndarray) -> np.ndarray:
     """Distinct unsigned numbers as a read-out keeps them, int64, increasing."""
-    return np.sort(np.asarray(features, dtype=np.uint64).view(np.int64) ^ np.int64(-(1 << 63)))
+    return np.sort(signed(features))

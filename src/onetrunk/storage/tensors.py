@@ -29,10 +29,11 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         safetensors.torch.save_file(out, path)
         os.chmod(path, _usual_mode())  # safetensors lets nobody else read it, unlike the files beside it
     except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
+        number = re.search(r"os error (\d+)|Os \{ code: (\d+)", str(error))  # the second before safetensors 0.6
         if number is None:
             raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        code = int(number[1] or number[2])
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def _usual_mode() -> int:

@@ -14,6 +14,7 @@ from onetrunk.core.values import sample_present
 from onetrunk.data.cache import ColumnCache
 from onetrunk.data.conventions import conventions, with_notation
 from onetrunk.data.event_rows import EventsConfig, rows_from_events
+from onetrunk.data.file_names import unopened_files
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.seen_rows import absent_columns, splits_before
 from onetrunk.data.split import Split, column_that_says, ordering, split
@@ -64,6 +65,8 @@ def types_and_options(
     known = {} if start is None else start.columns
     for name in inferred.keys() & known.keys() - named.keys():
         inferred[name] = known[name].type
+    guessed = {name: kind for name, kind in inferred.items() if name not in named and name not in known}
+    table.notes += [note for note in unopened_files(table, guessed) if note not in table.notes]
     return inferred, conventions(table, inferred, {name: own for name, own in options.items() if own})
 
 

@@ -35,7 +35,8 @@ def export(
     Args:
         model: a model folder.
         data: rows on which the answers are compared: a file, folder, DataFrame, dataset, or hf://name.
-        to: huggingface or gguf (for models that write texts), or onnx (classes, numbers, dates, texts, embeddings).
+        to: huggingface (texts, or what sees pictures), gguf (for models that write texts), or onnx (classes, numbers,
+            dates, texts, embeddings).
         int8: store weights in 8 bits (onnx only).
         tolerance: the largest relative difference allowed between numbers; by default 0.001, with int8 0.2.
         rows: check at most this many rows.

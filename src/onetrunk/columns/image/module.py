@@ -41,11 +41,18 @@ class ImageModule(PatchModule[ImageEncoder]):
         tokens = self.encoder.prefix_count
         x = self.to_width(self.stem(content["pixels"])).flatten(2).transpose(1, 2)  # [m, P, D]
         first, rest = self.position_embedding[:tokens], self.position_embedding[tokens:]
-        level = sinusoidal_embedding(content["level"])
-        if self.encoder.like.clean_is_none:
-            # Else every number of the same level pushes all patches the same way, much faster than any other weight.
-            level = level - sinusoidal_embedding(torch.ones_like(content["level"]))
-        x = x + rest + self.level_embedding(level)
+        x = x + rest + self._embed_level(content["level"])
         if tokens:
             x = torch.cat([(self.prefix + first).expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
         return x.flatten(0, 1)
+
+    def _embed_level(self, level: Tensor) -> Tensor:
+        embedded = sinusoidal_embedding(level)
+        if self.encoder.like.clean_is_none:
+            # Else every number of the same level pushes all patches the same way, much faster than any other weight.
+            embedded = embedded - sinusoidal_embedding(torch.ones_like(level))
+        return torch.as_tensor(self.level_embedding(embedded))
+
+    def without_noise(self) -> Tensor:
+        """[D], what is added to every patch of a picture that is given: it has no noise."""
+        return self._embed_level(torch.ones((), device=self.position_embedding.device))

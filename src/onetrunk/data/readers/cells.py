@@ -160,5 +160,6 @@ def typed(cells: pa.Array, kind: str, quoted: bool = False) -> pa.Array:
     """The cells as values of their column's kind."""
     if quoted:
         nothing = pc.equal(cells, "") if kind == TEXT else pc.is_in(cells, value_set=_one_of(MISSING))
-        cells = pc.if_else(pc.fill_null(nothing, False), pa.scalar(None, pa.string()), cells)
+        # Nulls as an array: with a scalar, Arrow before 24 reads a slice of strings from the wrong place.
+        cells = pc.if_else(pc.fill_null(nothing, False), pa.nulls(len(cells), cells.type), cells)
     return cells if kind == TEXT else _KINDS[kind](cells)

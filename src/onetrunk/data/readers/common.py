@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import mimetypes
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -48,6 +49,7 @@ for _suffix, _kind in {
     _MEDIA.add_type(_kind, _suffix)
 
 
+LONGEST_NAME = 500  # characters of a text that may name a file
 _FEW = 100_000  # rows
 _HALF = re.compile("[\ud800-\udfff]")  # of a pair of code units that are one character only together
 
@@ -86,14 +88,18 @@ def as_files(values: Sequence[Any], folder: Path) -> Sequence[Any]:
     present = there = 0
     for block in blocks(values):
         names = [v for v in block if v is not None]
-        if not all(isinstance(v, str) and len(v) < 500 and "\n" not in v and media(Path(v)) == kind for v in names):
+        if not all(_names_file(v, kind) for v in names):
             return values
         present += len(names)
-        there += sum((folder / v).is_file() for v in names)
+        there += sum(os.path.isfile(folder / v) for v in names)  # also of names longer than files may have
     if there <= present / 2:
         return values
     paths = Mapped(values, lambda names: [None if v is None else folder / v for v in names])
     return paths if isinstance(values, Values) else list(paths)
+
+
+def _names_file(value: Any, kind: str) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_NAME and "\n" not in value and media(Path(value)) == kind
 
 
 def without_words(values: Sequence[Any], words: Sequence[str]) -> Sequence[Any]:

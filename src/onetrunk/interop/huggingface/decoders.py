@@ -60,6 +60,7 @@ _QWEN_DEFAULTS = {
     "max_position_embeddings": 32768,
     "use_sliding_window": False,
     "sliding_window": 4096,
+    "max_window_layers": 28,
 }
 _SLIDES = Window("sliding_window")
 QWEN2 = replace(

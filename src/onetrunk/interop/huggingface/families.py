@@ -29,6 +29,7 @@ FAMILIES: dict[str, Family] = {
     "dinov2": towers.DINOV2,
     "clip_text_model": towers.CLIP_TEXT,
     "clip_vision_model": towers.CLIP_VISION,
+    "siglip_text_model": towers.SIGLIP_TEXT,
     "siglip_vision_model": towers.SIGLIP_VISION,
     "chinese_clip_text_model": towers.CHINESE_CLIP_TEXT,
     "chinese_clip_vision_model": towers.CLIP_VISION,
@@ -41,7 +42,7 @@ TOWERS = {
         "text": ("chinese_clip_text_model", "text_config"),
         "image": ("chinese_clip_vision_model", "vision_config"),
     },
-    "siglip": {"image": ("siglip_vision_model", "vision_config")},
+    "siglip": {"text": ("siglip_text_model", "text_config"), "image": ("siglip_vision_model", "vision_config")},
     "gemma3": {"text": ("gemma3_text", "text_config")},
 }
 
@@ -62,4 +63,13 @@ WRITTEN = {
     "distilbert": "DistilBertForMaskedLM",
     "albert": "AlbertForMaskedLM",
     "modernbert": "ModernBertForMaskedLM",
+}
+# Families that pictures are written as. Without its decoder, a ViT-MAE is a ViT.
+PICTURES = {
+    "vit": "ViTModel",
+    "deit": "DeiTModel",
+    "dinov2": "Dinov2Model",
+    "clip_vision_model": "CLIPVisionModel",
+    "siglip_vision_model": "SiglipVisionModel",
+    "chinese_clip_vision_model": "ChineseCLIPVisionModel",
 }

@@ -78,5 +78,6 @@ class Family:
     norms_from_one: bool = False  # are norms' weights kept as what is added to 1?
     tokens_scaled: bool = False  # are embeddings multiplied by the square root of the width?
     query_scale: str = ""  # the setting that says what queries are divided by, squared; else the head's width
+    filled: bool = False  # does it see padding behind every text, up to its whole length?
     readout: str = "gelu"  # the activation of the layer before the read-out, or the setting that names it
     mlp_ratio: str = ""  # the setting that says how many times the width the MLP's is

@@ -14,7 +14,7 @@ from onetrunk.interop.huggingface.checkpoint import Checkpoint
 from onetrunk.interop.huggingface.unsupported import OF_PICTURES, refuse_unknown
 from onetrunk.storage.strict_json import read_json
 
-_RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by Pillow's number
+RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by Pillow's number
 _BYTES = 1 / 255
 _ONLY = {"do_resize": True, "do_convert_rgb": True, "do_pad": False, "do_flip_channel_order": False,
          "do_thumbnail": False, "do_align_long_axis": False, "do_reduce_labels": False}  # fmt: skip
@@ -90,9 +90,9 @@ def picture_knowledge(checkpoint: Checkpoint, p: Mapping[str, Any]) -> tuple[dic
                 f"{folder}: its pictures have {key} of {len(p[key])} channels; its model sees {channels}."
             )
     resample = p.get("resample", 2)
-    if not isinstance(resample, int) or resample not in range(len(_RESAMPLE)):
+    if not isinstance(resample, int) or resample not in range(len(RESAMPLE)):
         raise ModelFileError(f"{folder}: its pictures are resampled by {resample!r}, which is not known.")
-    like = {"side": side, "keep": keep, "resample": _RESAMPLE[resample], "tokens": len(checkpoint.family.first),
+    like = {"side": side, "keep": keep, "resample": RESAMPLE[resample], "tokens": len(checkpoint.family.first),
             "clean_is_none": True}  # fmt: skip
     options = {"size": size, "patch": patch, "stem": 0}
     return options, {"size": size, "patch": patch, "channels": channels, "like": like}

@@ -76,10 +76,18 @@ def read(
         "stage": "import",
         "source": folder.name,
         "family": settings["model_type"],
-        "left_out": [*checkpoint.left_out(), *_drawing(folder)],
+        "left_out": [*checkpoint.left_out(), *_beyond(checkpoint), *_drawing(folder)],
         **({} if adapter is None else {"adapter": adapter.name}),
     }
     return Model(network.eval(), [Task([], [column.name])] if writes else [], {"stages": [stage]})
+
+
+def _beyond(checkpoint: Checkpoint) -> list[str]:
+    """What its model sees of longer texts than ours does."""
+    if checkpoint.family.preparation:  # it sees pictures
+        return []
+    _, beyond = context(checkpoint.family, checkpoint.settings, checkpoint.trunk)
+    return [beyond] if beyond else []
 
 
 def _drawing(folder: Path) -> list[str]:
@@ -165,7 +173,7 @@ def _encoder_maker(kind: str, options: dict[str, Any], knowledge: dict[str, Any]
 def _words(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
     """A text encoder's options and knowledge."""
     folder, settings, family = checkpoint.folder, checkpoint.settings, checkpoint.family
-    tokenization = read_tokenizer(folder, settings)
+    tokenization = read_tokenizer(folder, settings, family.filled)
     tokenizer, special = tokenization.tokenizer, tokenization.special
     rows, tokens = settings["vocab_size"], max(tokenizer.get_vocab().values(), default=-1) + 1
     named = [i for value in special.values() for i in (value if isinstance(value, list) else [value])]
@@ -178,7 +186,7 @@ def _words(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ModelFileError(
             f"{folder}: its tokenizer has {tokens:,} tokens, its model {rows:,} rows. They are not of one model."
         )
-    options: dict[str, Any] = {"length": context(family, settings, checkpoint.trunk)}
+    options: dict[str, Any] = {"length": context(family, settings, checkpoint.trunk)[0]}
     if width := checkpoint.trunk.get("entry_width"):
         options["embedding"] = width
     head = _head(checkpoint, rows)

@@ -91,28 +91,31 @@ def _known(key: str, name: Any, gated: bool) -> str:
     return known[name]
 
 
-def context(family: Family, s: Settings, trunk: Mapping[str, Any]) -> int:
-    """How many tokens of a text can be seen as its model sees them."""
-    bounds = [trunk["max_positions"] if "max_positions" in trunk else s["max_position_embeddings"]]
-    window = family.window
-    if window is not None and all((size := s.get(window.key), _slides(s))):
-        bounds.append(size // 2 + 1 if window.halved else size)
+def context(family: Family, s: Settings, trunk: Mapping[str, Any]) -> tuple[int, str]:
+    """How many tokens of a text can be seen as its model sees them, and what its model sees of a text beyond, if that
+    is more."""
+    whole = trunk["max_positions"] if "max_positions" in trunk else s["max_position_embeddings"]
+    window, bounds = family.window, [(whole, "")]
+    if window is not None and all((size := s.get(window.key), _slides(family, s, trunk["layers"]))):
+        bounds.append((size // 2 + 1 if window.halved else size, window.key))
     scaling = trunk.get("rope_scaling")
-    if scaling is not None and scaling["kind"] == "divided":
-        bounds.append(scaling["original"])  # beyond, all texts are rotated in another way
-    return min(bounds)
+    if scaling is not None and scaling["kind"] == "divided":  # beyond, all texts are rotated in another way
+        bounds.append((scaling["original"], "long_factor"))
+    most, why = min(bounds)
+    return most, f"{why} (texts are seen up to {most:,} tokens, not up to {whole:,})" if most < whole else ""
 
 
-def _slides(s: Settings) -> bool:
+def _slides(family: Family, s: Settings, layers: int) -> bool:
     """Has any layer a window?"""
     types, uses = s.get("layer_types"), s.get("use_sliding_window", True)
     if types is None:
-        return bool(uses)
+        first = s["max_window_layers"] if "max_window_layers" in family.defaults else 0
+        return bool(uses) and first < layers
     if unknown := set(types) - {"full_attention", "sliding_attention"}:
         raise ModelFileError(
             f"Its configuration has layers of the types {', '.join(sorted(map(str, unknown)))} (layer_types)."
         )
-    return "sliding_attention" in types
+    return "sliding_attention" in types[:layers]
 
 
 # -- rotary positions ----------------------------------------------------------------------------------------

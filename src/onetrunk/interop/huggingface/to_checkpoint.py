@@ -7,7 +7,6 @@ goes where the family keeps such a one, into its positions, or into its table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,43 +21,34 @@ from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model
 from onetrunk.interop.huggingface.families import FAMILIES, WRITTEN
 from onetrunk.interop.huggingface.family import Family, Rope
-from onetrunk.interop.huggingface.settings import ACTIVATIONS, GATES, Settings, biased, readout_activation
+from onetrunk.interop.huggingface.settings import ACTIVATIONS, Settings, biased, readout_activation
+from onetrunk.interop.huggingface.trunk_writer import TrunkWriter, Written, needs, unfit
 from onetrunk.nn.attention import RopeScaling
-from onetrunk.nn.transformer import Transformer, TransformerConfig
+from onetrunk.nn.transformer import Transformer
 
-_ANYWHERE = {"kind", "dropout"}  # settings of a trunk that no checkpoint says, and no answer depends on
 _OUTSIDE = {"head", "bias", "transform.0", "transform.2"}  # of what the family's prefix names
-
-
-@dataclass(frozen=True)
-class Written:
-    """A checkpoint to be: its family, configuration and tensors."""
-
-    kind: str
-    config: dict[str, Any]
-    tensors: dict[str, Tensor]
 
 
 def as_checkpoint(model: Model, ask: str) -> Written:
     """Raises UsageError where the column or the trunk is not what any family holds."""
-    encoder, module, trunk = _checked(model, ask)
+    encoder, trunk = _checked(model, ask)
     fills = encoder.token_head.does == "filling"
     came = [stage.get("family") for stage in model.provenance.get("stages", []) if stage.get("stage") == "import"]
     usual = WRITTEN if trunk.config.qk_norm else ["llama", *WRITTEN]  # a Qwen3 in all but its norms
     kinds = [kind for kind in [*came, *usual] if kind in WRITTEN and FAMILIES[kind].causal != fills]
     reason: str | None = None
     for kind in kinds:
-        misfit = _unfit(FAMILIES[kind], encoder, trunk)
+        misfit = unfit(FAMILIES[kind], trunk) or _unfit_readout(FAMILIES[kind], encoder, trunk)
         if misfit is None:
-            return _Writer(kind, model, ask, encoder, module, trunk).written()
+            return _Writer(kind, model, ask, encoder, trunk).written()
         reason = reason or misfit
     raise UsageError(reason or "")
 
 
-def _checked(model: Model, ask: str) -> tuple[TextEncoder, TokenModule[Any], Transformer]:
+def _checked(model: Model, ask: str) -> tuple[TextEncoder, Transformer]:
     module, encoder, trunk = model.module(ask), model.encoder(ask), model.network.trunk
     if not isinstance(encoder, TextEncoder) or not isinstance(module, TokenModule):
-        raise UsageError(f"{ask!r} is no text: only a text is written by the models of the Hugging Face format.")
+        raise UsageError(f"{ask!r} is neither text nor pictures: nothing else is written as a Hugging Face checkpoint.")
     if encoder.options.bigrams:
         raise UsageError(f"{ask!r} also embeds pairs of tokens (bigrams), which the Hugging Face format does not know.")
     if encoder.token_head.does == "nothing":
@@ -69,49 +59,7 @@ def _checked(model: Model, ask: str) -> tuple[TextEncoder, TokenModule[Any], Tra
         )
     if module.missing and not trunk.config.entry_width:
         raise UsageError(f"The tokens of {ask!r} have narrower vectors (embedding) than the Hugging Face format knows.")
-    return encoder, module, trunk
-
-
-def _unfit(family: Family, encoder: TextEncoder, trunk: Transformer) -> str | None:
-    """Why the family does not hold this, if it does not."""
-    c = trunk.config
-    usual = TransformerConfig().model_dump() | {"activation": c.activation}
-    known = GATES if family.gated else ACTIVATIONS
-    free = {*_ANYWHERE, *family.settings} - {"activation"}
-    if family.rope is not None:
-        free |= {"rope_theta", "rope_scaling", "max_positions"}
-        free |= {"rope_local_theta"} if family.rope.local_theta is not None or c.rope_layers is None else set()
-        free |= {"rope_layers"} if family.rope.layers is not None else set()
-    elif c.positions != "rotary":
-        free |= {"rope_theta", "rope_local_theta"}
-    if c.activation not in known.values():
-        return _needs("activation", c.activation, next(iter(known.values())))
-    for key, value in {**usual, **family.fixed}.items():
-        setting = getattr(c, key)
-        if key not in (*free, "activation", "bias", "kv_heads", "head_width", "mlp_width") and setting != value:
-            return _needs(key, setting, value)
-    if "kv_heads" not in family.settings and c.kv_heads not in (None, c.heads):
-        return _needs("kv_heads", c.kv_heads, c.heads)
-    if "head_width" not in family.settings and c.head_width not in (None, c.width // c.heads):
-        return _needs("head_width", c.head_width, c.width // c.heads)
-    return _unfit_biases(family, trunk) or _unfit_readout(family, encoder, trunk)
-
-
-def _needs(key: str, setting: Any, value: Any) -> str:
-    return f"This trunk has {key} {setting!r}; the Hugging Face format that is written needs {value!r}."
-
-
-def _unfit_biases(family: Family, trunk: Transformer) -> str | None:
-    """Each map's bias must have a place; and where there must be one and there is none, there is nothing to write."""
-    state = dict(trunk.blocks[0].named_parameters())
-    for part in family.layer_names:
-        says, there = family.biases.get(part, family.biased), f"{part}.bias" in state
-        if isinstance(says, str) or says == there or "norm" in part:
-            continue
-        zero = there and all(not block.get_parameter(f"{part}.bias").any() for block in trunk.blocks)
-        if not zero:
-            return _needs("bias", trunk.config.bias, "none" if there else "qkv")
-    return None
+    return encoder, trunk
 
 
 def _unfit_readout(family: Family, encoder: TextEncoder, trunk: Transformer) -> str | None:
@@ -126,22 +74,13 @@ def _unfit_readout(family: Family, encoder: TextEncoder, trunk: Transformer) -> 
     return None
 
 
-class _Writer:
+class _Writer(TrunkWriter):
     """Makes one checkpoint."""
 
-    def __init__(
-        self, kind: str, model: Model, ask: str, encoder: TextEncoder, module: TokenModule[Any], trunk: Transformer
-    ) -> None:
-        self.kind, self.family, self.encoder, self.config = kind, FAMILIES[kind], encoder, trunk.config
+    def __init__(self, kind: str, model: Model, ask: str, encoder: TextEncoder, trunk: Transformer) -> None:
         role = Role.MASKED if encoder.token_head.does == "filling" else Role.ASKED
-        self.marker = model.network.marker(ask)[role].detach().cpu()
-        self.trunk = {name: tensor.detach().cpu() for name, tensor in trunk.state_dict().items()}
-        self.module = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
-        attention = trunk.blocks[0].self_attn
-        self.sizes = {"width": trunk.config.width, "layers": trunk.config.layers, "heads": trunk.config.heads,
-                      "kv_heads": attention.kv_heads, "head_width": attention.head_width,
-                      "mlp_width": trunk.blocks[0].mlp.up_proj.out_features, "eps": trunk.config.eps,
-                      "entry_width": trunk.config.entry_width}  # fmt: skip
+        super().__init__(kind, model, ask, role, trunk)
+        self.encoder = encoder
         self.pad = self._token("<pad>", "[PAD]", "<|endoftext|>")
         # RoBERTa's positions begin behind that of padding.
         self.skipped = 0 if not self.family.skipped else (1 if self.pad is None else self.pad) + 1
@@ -152,7 +91,7 @@ class _Writer:
         settings = Settings(config, self.family.defaults, Path("config.json"))
         head = self.encoder.token_head
         if bool(head.transform) and (activation := readout_activation(self.family, settings)) != head.activation:
-            raise UsageError(_needs("a read-out with the activation", head.activation, activation))
+            raise UsageError(needs("a read-out with the activation", head.activation, activation))
         out: dict[str, Tensor] = {}
         for (ours, kind), tensor in top.items():
             if kind != "bias" or biased(self.family, settings, ours):
@@ -160,8 +99,8 @@ class _Writer:
                 each = (names,) if isinstance(names, str) else names[-1:] if tied else names
                 prefix = "" if ours in _OUTSIDE else self.family.prefixes[0]
                 out |= {f"{prefix}{name}" + (f".{kind}" if kind else ""): tensor for name in each}
-        for i in range(self._groups() or self.config.layers):
-            out |= self._layer(i, settings)
+        for i in range(self.groups() or self.config.layers):
+            out |= self.layer(i, settings)
         return Written(self.kind, config, {name: tensor.contiguous() for name, tensor in out.items()})
 
     # -- tensors -----------------------------------------------------------------------------------------------------
@@ -172,7 +111,7 @@ class _Writer:
         out: dict[tuple[str, str], Tensor] = {}
         for ours in family.other_names:
             state, name = (self.trunk, ours[6:]) if ours.startswith("trunk.") else (self.module, ours)
-            out |= {(ours, kind): self._norm(ours, state[f"{name}.{kind}"]) for kind in ("weight", "bias")
+            out |= {(ours, kind): self.norm(ours, state[f"{name}.{kind}"]) for kind in ("weight", "bias")
                     if f"{name}.{kind}" in state}  # fmt: skip
         table, marker = self.module["table"], self.marker[:entry]
         head = self.module.get("head", table)
@@ -195,61 +134,10 @@ class _Writer:
             out["bias", ""] = self.module["bias"]
         return out, tied
 
-    def _layer(self, i: int, settings: Settings) -> dict[str, Tensor]:
-        family = self.family
-        out: dict[str, Tensor] = {}
-        for theirs in dict.fromkeys(family.layer_names.values()):
-            parts = [part for part, name in family.layer_names.items() if name == theirs]
-            for kind in ("weight", "bias"):
-                each = [self._part(i, part, kind, settings) for part in parts]
-                there = [tensor for tensor in each if tensor is not None]
-                if there:
-                    whole = torch.cat(there)
-                    name = f"{family.prefixes[0]}{family.layer.format(i)}{theirs}.{kind}"
-                    out[name] = whole.T if family.transposed and whole.ndim == 2 else whole
-        for part, scale in family.scales.items():
-            name = f"{family.prefixes[0]}{family.layer.format(i)}{scale}"
-            out[name] = torch.ones(self.trunk[f"layers.{i}.{part}.weight"].shape[0])
-        return out
-
-    def _part(self, i: int, part: str, kind: str, settings: Settings) -> Tensor | None:
-        """One of ours in layer i, or nothing where they have none: a bias that is not kept, or the norm of a first
-        layer that has none."""
-        name = f"layers.{i * self._layers_a_group()}.{part}.{kind}"
-        if kind == "bias" and not biased(self.family, settings, part):
-            return None
-        if name in self.trunk:
-            return self._norm(part, self.trunk[name])
-        weight = self.trunk.get(name.replace(".bias", ".weight"))
-        return None if weight is None or kind == "weight" else torch.zeros(weight.shape[0])
-
-    def _norm(self, ours: str, tensor: Tensor) -> Tensor:
-        return tensor - 1 if self.family.norms_from_one and "norm" in ours else tensor
-
-    def _groups(self) -> int:
-        """How many groups of layers are alike, where they share their tensors; 0 where each has its own."""
-        if not self.family.groups:
-            return 0
-        layers = self.config.layers
-        for groups in (n for n in range(1, layers + 1) if layers % n == 0):
-            size = layers // groups
-            alike = (
-                torch.equal(tensor, self.trunk[f"layers.{int(i) // size * size}.{rest}"])
-                for name, tensor in self.trunk.items() if name.startswith("layers.")
-                for _, i, rest in [name.split(".", 2)]
-            )  # fmt: skip
-            if all(alike):
-                return groups
-        return layers
-
-    def _layers_a_group(self) -> int:
-        return self.config.layers // (self._groups() or self.config.layers)
-
     # -- configuration -----------------------------------------------------------------------------------------------
     def _config(self, tied: bool) -> dict[str, Any]:
         family, special, c = self.family, self.encoder.special, self.config
-        known = GATES if family.gated else ACTIVATIONS
-        sizes = {**self.sizes, "activation": next(k for k, v in known.items() if v == c.activation),
+        sizes = {**self.sizes, "activation": self.activation(),
                  "max_positions": c.max_positions + self.skipped}  # fmt: skip
         length = self.encoder.options.length
         config = {
@@ -265,8 +153,7 @@ class _Writer:
             "dtype": "float32",
             "torch_dtype": "float32",
         }
-        config |= {says: any(self._any_bias(part) for part, activation in family.biases.items() if activation == says)
-                   for says in family.biases.values() if isinstance(says, str)}  # fmt: skip
+        config |= self.biases()
         if "max_positions" not in family.settings:
             config["max_position_embeddings"] = length
         if "types" in family.other_names:
@@ -274,7 +161,7 @@ class _Writer:
         if family.query_scale:
             config[family.query_scale] = self.sizes["head_width"]  # queries are scaled as everywhere
         if family.groups:
-            config[family.groups] = self._groups()
+            config[family.groups] = self.groups()
         if family.readout in family.defaults and family.readout not in config:
             config[family.readout] = next(k for k, v in ACTIVATIONS.items() if v == self.encoder.token_head.activation)
         if (window := family.window) is not None:
@@ -282,12 +169,6 @@ class _Writer:
             config[window.key] = wide if window.halved or c.rope_layers is not None else None
             config |= {"use_sliding_window": False} if "use_sliding_window" in family.defaults else {}
         return config if family.rope is None else {**config, **self._rope(family.rope)}
-
-    def _any_bias(self, part: str) -> bool:
-        """Has it any, here?"""
-        names = [part, f"{part}.bias", part.removeprefix("trunk.") + ".bias"]
-        names += [f"layers.{i}.{part}.bias" for i in range(self.config.layers)]
-        return any(bool(state[name].any()) for state in (self.trunk, self.module) for name in names if name in state)
 
     def _rope(self, rope: Rope) -> dict[str, Any]:
         c = self.config

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ KNOWN_PATTERNS = {
     _CLIP,
     TEKKEN_PATTERN,
 }  # fmt: skip
+_ONE_SIGN = re.compile(r"\[(?:\\[^\w\s]|[^a-zA-Z0-9\s\\\[\]])+\]")  # one of some punctuation marks: it costs nothing
 _NAMES = ("bos_token", "eos_token", "unk_token", "mask_token", "cls_token", "sep_token", "pad_token")
 _MOST_GROWTH, _ENDLESS = 64, 1 << 62  # how many times longer a tokenizer may make a text
 _MAX_TEXT_BYTES = 64 << 20  # bytes of a vocabulary or merges file
@@ -99,8 +101,8 @@ class Words:
     template: dict[str, Any] | None
 
 
-def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> Words:
-    """What is said of words in a checkpoint's folder.
+def read_tokenizer(folder: Path, config: Mapping[str, Any], filled: bool = False) -> Words:
+    """What is said of words in a checkpoint's folder. `filled`: padding stands behind every text, and is seen.
 
     Raises ModelFileError where there is no tokenizer, where it could cost or run more than reading text should, where
     its configuration says what nothing here honours, or names no token that ends a text.
@@ -111,7 +113,28 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> Words:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
-    return Words(tokenizer, _special_tokens(folder, tokenizer, config, settings), _template(folder, settings))
+    # The configuration of a model that only reads names ends of another tokenizer (SigLIP's, those of CLIP).
+    special = _special_tokens(folder, tokenizer, {} if filled else config, settings)
+    if filled:
+        special["fill"] = _filling(folder, tokenizer, config, settings)
+    return Words(tokenizer, special, _template(folder, settings))
+
+
+def _filling(folder: Path, tokenizer: Tokenizer, config: Mapping[str, Any], settings: Mapping[str, Any]) -> int:
+    """The token of padding, which stands behind a text."""
+    side = settings.get("padding_side", "left" if settings.get("tokenizer_class") == "Siglip2Tokenizer" else "right")
+    if side != "right":
+        raise ModelFileError(
+            f"{folder / 'tokenizer_config.json'} says padding_side: {side!r}, and its model sees padding; only 'right' "
+            "can be read."
+        )
+    spelt = _spelt(settings.get("pad_token"))
+    number = config["pad_token_id"] if spelt is None else tokenizer.token_to_id(spelt)
+    if not isinstance(number, int):
+        raise ModelFileError(
+            f"{folder}: none of its files names the token of padding (pad_token), which its model sees."
+        )
+    return number
 
 
 def _template(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -161,7 +184,7 @@ def _written(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any
     if whole.exists():
         description = read_json(whole)
         for pattern in _patterns(description):
-            if pattern not in KNOWN_PATTERNS:
+            if pattern not in KNOWN_PATTERNS and not _ONE_SIGN.fullmatch(pattern):
                 raise ModelFileError(
                     f"{whole} splits text by a regular expression that is not known to be harmless: {pattern!r}."
                 )
@@ -171,6 +194,7 @@ def _written(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any
                     f"{whole}: its {part} makes a text up to {growth:,} times as long, expected at most {_MOST_GROWTH}."
                 )
         _override(description, settings)
+        _lowercase(description, settings)
         return _safely(whole, lambda: Tokenizer.from_str(json.dumps(description)))
     if (folder / "vocab.txt").exists():
         return _safely(folder / "vocab.txt", lambda: _word_pieces(folder / "vocab.txt", settings))
@@ -206,6 +230,16 @@ def _added(folder: Path, settings: Mapping[str, Any]) -> dict[int, AddedToken]:
             }
             out[int(key)] = AddedToken(spelt, **flags)
     return out
+
+
+def _lowercase(description: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    """SigLIP's classes make letters small, whether their file says so or not."""
+    name = str(settings.get("tokenizer_class")).removesuffix("Fast")
+    small = name == "Siglip2Tokenizer" or (name == "SiglipTokenizer" and settings.get("do_lower_case", True))
+    steps = [step.get("type") for step in _steps(description.get("normalizer"), "normalizers")]
+    if small and "Lowercase" not in steps:
+        rest = [] if description.get("normalizer") is None else [description["normalizer"]]
+        description["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, *rest]}
 
 
 def _override(description: dict[str, Any], settings: Mapping[str, Any]) -> None:

@@ -75,6 +75,22 @@ SIGLIP_VISION = replace(
     first=(),
     preparation={"size": 224, "resample": 3, **_USUAL},
 )
+SIGLIP_TEXT = replace(
+    CLIP_TEXT,
+    defaults={
+        "vocab_size": 32000,
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "max_position_embeddings": 64,
+        "hidden_act": "gelu_pytorch_tanh",
+        "layer_norm_eps": 1e-6,
+        "pad_token_id": 1,
+    },
+    causal=False,
+    filled=True,
+)
 CHINESE_CLIP_TEXT = replace(
     BERT,
     other_names={k: v for k, v in BERT.other_names.items() if not k.startswith(("transform", "head", "bias"))},

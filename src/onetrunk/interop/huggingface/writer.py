@@ -12,10 +12,12 @@ import torch
 from tokenizers import Tokenizer, processors
 
 from onetrunk.columns.families.tokens.special_tokens import OWN
+from onetrunk.columns.image.encoder import ImageEncoder
 from onetrunk.columns.text.conversations import ANSWERS, is_conversation
 from onetrunk.columns.text.encoder import TextEncoder
 from onetrunk.core.errors import MissingExtraError
 from onetrunk.inference.model_folder import Model
+from onetrunk.interop.huggingface import picture_writer
 from onetrunk.interop.huggingface.reference_logits import likeliest, logits_of
 from onetrunk.interop.huggingface.to_checkpoint import as_checkpoint
 from onetrunk.interop.parity import Parity
@@ -30,8 +32,11 @@ _PROBE = [{"role": "user", "content": "Hello, who is there?"}]
 def write(model: Model, ask: str, folder: Path) -> None:
     """Puts config.json, model.safetensors, generation_config.json and the tokenizer's files in a folder.
 
-    Raises UsageError where the column or the trunk is not what these formats hold.
+    Of pictures, what `picture_writer` does. Raises UsageError where the column or the trunk is not what these formats
+    hold.
     """
+    if isinstance(model.encoder(ask), ImageEncoder):
+        return picture_writer.write(model, ask, folder)
     made = as_checkpoint(model, ask)
     encoder = _text(model, ask)
     special = encoder.special
@@ -49,6 +54,8 @@ def compare(model: Model, ask: str, folder: Path, values: list[Any]) -> Parity:
     """What transformers makes of the folder against what the model makes of the same rows: the tokens of each text, the
     numbers for each token, how it is gone on or filled in, and what a person reads of that. And every tensor that was
     written."""
+    if isinstance(model.encoder(ask), ImageEncoder):
+        return picture_writer.compare(model, ask, folder, values)
     try:
         import transformers
     except ImportError:

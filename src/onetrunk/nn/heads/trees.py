@@ -69,17 +69,22 @@ class TreeEnsemble(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         size = max(1, _CELLS_AT_ONCE // max(1, len(self.output)))
-        return torch.cat([self._walk(chunk) for chunk in x.split(size)]) if len(x) else self.baseline.expand(0, -1)
+        if x.shape[0] <= size:  # not len(): exports would fix it; a graph walks all of a batch at once
+            return self._walk(x)
+        return torch.cat([self._walk(chunk) for chunk in x.split(size)])
 
     def _walk(self, x: Tensor) -> Tensor:
-        tree = torch.arange(len(self.output), device=x.device)
-        node = torch.zeros(len(x), len(tree), dtype=torch.int64, device=x.device)
+        names = ("feature", "threshold", "missing_left", "left", "right", "value")
+        feature, threshold, missing_left, left, right, value = (getattr(self, name).flatten() for name in names)
+        (T, N), (r, F) = self.feature.shape, x.shape
+        numbers, row = x.flatten(), F * torch.arange(r, device=x.device)[:, None]
+        root = N * torch.arange(T, device=x.device)
+        node = root.expand(r, -1)
         for _ in range(self.depth):
-            seen = x.gather(1, self.feature[tree, node])
-            goes_left = torch.where(seen.isnan(), self.missing_left[tree, node], seen <= self.threshold[tree, node])
-            node = torch.where(goes_left, self.left[tree, node], self.right[tree, node])
-        leaves = self.value[tree, node]
-        return self.baseline.expand(len(x), -1).index_add(1, self.output, leaves)
+            seen = numbers[row + feature[node]]  # flat, for ONNX Runtime; no gather: that is the name of an input there
+            goes_left = (seen <= threshold[node]) | (seen.isnan() & missing_left[node])
+            node = root + torch.where(goes_left, left[node], right[node])
+        return self.baseline.expand(r, -1).index_add(1, self.output, value[node])
 
 
 def joined(several: Sequence[Trees]) -> Trees:

@@ -91,7 +91,7 @@ def _matrix(column: Any, i: int, own: WideFeatures) -> csr_matrix:
     """Weighed features of one kind, sparse [values, A], by the read-out's own code."""
     from scipy.sparse import csr_matrix
 
-    row, index, weight = column.matched(i, column.kinds[i], own.sparse[column.kinds[i]])
+    row, index, weight = column.matched(i, column.tensors(own), own.count)
     shape = (own.count, len(getattr(column, f"feature{i}")))
     return csr_matrix((weight.numpy(), (row.numpy(), index.numpy())), shape=shape)
 

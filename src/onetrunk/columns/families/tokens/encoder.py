@@ -75,10 +75,11 @@ class TokenEncoder(Encoder, Prompted):
         return token_arrays(np.array([self.special.end], dtype=np.int32), start=self.special.start)
 
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
-        longer = int((content.lens > self.options.length).sum())
+        room = self.options.length - self.special.around
+        longer = int((content.lens > room).sum())
         unknown = int((content.data["id"] == self.special.unknown).sum())
         counts = {
-            f"{self.too_long} longer than {self.options.length} tokens, read up to there": longer,
+            f"{self.too_long} longer than {room} tokens, of which only {room} are seen": longer,
             self.unknown_tokens: unknown,
         }
         return {reason: count for reason, count in counts.items() if count}
@@ -88,6 +89,8 @@ class TokenEncoder(Encoder, Prompted):
         return self.options.length
 
     def max_positions(self, content: Content) -> np.ndarray:
+        if self.special.fill >= 0:
+            return np.full_like(content.lens, self.options.length)
         return np.minimum(content.lens + max(1, self.special.around), self.options.length)
 
     # -- arrays to positions -------------------------------------------------------------------------------------------
@@ -112,7 +115,7 @@ class TokenEncoder(Encoder, Prompted):
 
     def _led(self, content: Content) -> np.ndarray | None:
         """The token that opens each text that another one than the start token opens, or -1; None where none does."""
-        if self.special.around:
+        if self.special.around or self.special.fill >= 0:
             return None
         begins = np.where(content.lens > 0, pick(content.data["start"], content.starts, -1), -1)
         led = np.where(begins != self.special.start, begins, -1)
@@ -120,7 +123,7 @@ class TokenEncoder(Encoder, Prompted):
 
     def _given(self, ids: np.ndarray, lens: np.ndarray, keys: np.ndarray | None) -> Segment:
         """With keys, some tokens are blanked: word dropout."""
-        wrapped, whole, where = self.special.wrap(ids, lens)
+        wrapped, whole, where = self.special.wrap(ids, lens, self.options.length)
         embedded = {"id": wrapped, **self._bigrams_of(wrapped, whole)}
         if keys is not None and self.options.word_dropout > 0:
             blanked = np.zeros(len(wrapped), dtype=bool)
@@ -137,7 +140,7 @@ class TokenEncoder(Encoder, Prompted):
         other = (self._uniform_per_token(keys, lens, "other") * self.size).astype(ids.dtype)
         corrupted = np.where(hidden & (fate < 0.8), self.special.mask, np.where(hidden & (fate < 0.9), other, ids))
         reads = np.flatnonzero(hidden)
-        wrapped, whole, where = self.special.wrap(corrupted, lens)
+        wrapped, whole, where = self.special.wrap(corrupted, lens, self.options.length)
         targets: dict[str, np.ndarray] = {"id": ids[reads].astype(np.int64), "w": np.ones(len(reads), np.float32)}
         embedded = {"id": wrapped, **self._bigrams_of(wrapped, whole)}
         return Segment(embedded, whole, reads=where[reads], targets=targets)

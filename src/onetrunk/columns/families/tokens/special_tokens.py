@@ -25,24 +25,26 @@ class SpecialTokens:
     after: tuple[int, ...] = ()
     stops: tuple[int, ...] = ()  # also end what is written
     never: tuple[int, ...] = ()  # are not written
+    fill: int = -1  # stands behind every text that is read, up to all that is seen; -1: nothing does
 
     @property
     def around(self) -> int:
         """How many stand around every text that is read."""
         return len(self.before) + len(self.after)
 
-    def wrap(self, ids: np.ndarray, lens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Joined texts [n] and their lengths with `before` and `after` around each, and where the n are now."""
-        if not self.around:
+    def wrap(self, ids: np.ndarray, lens: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Joined texts [n] and their lengths with `before` and `after` around each, up to `length` tokens where they
+        are filled up, and where the n are now."""
+        if not self.around and self.fill < 0:
             return ids, lens, np.arange(len(ids))
-        whole = lens + self.around
-        ends = whole.cumsum()
-        out = np.empty(int(whole.sum()), dtype=ids.dtype)
+        whole = lens + self.around if self.fill < 0 else np.full_like(lens, length)
+        starts = whole.cumsum() - whole
+        out = np.full(int(whole.sum()), self.fill, dtype=ids.dtype)
         for i, token in enumerate(self.before):
-            out[ends - whole + i] = token
+            out[starts + i] = token
         for i, token in enumerate(self.after):
-            out[ends - len(self.after) + i] = token
-        where = np.repeat(ends - whole + len(self.before), lens) + local_positions(lens)
+            out[starts + len(self.before) + lens + i] = token
+        where = np.repeat(starts + len(self.before), lens) + local_positions(lens)
         out[where] = ids
         return out, whole, where
 
