@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from worlds import CASES, Case
 
 from onetrunk.core.events import Collected, StepDone
-from onetrunk.engine import runtime
+from onetrunk.engine import runtime, trainer
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.trainer import TrainConfig, Trainer
 from onetrunk.model.flops import StepOperations
@@ -133,6 +133,7 @@ def test_the_share_is_operations_over_seconds_over_the_rate(tmp_path: Path, monk
     store = worlds.store_of(worlds.model({"text": TEXTS}, {"text": "text"}), {"text": TEXTS})
     learner, flops = Learner(network, [worlds.objective(store, given=[], ask=["text"])]), StepOperations(network)
     monkeypatch.setattr(runtime, "_gemm_rate", lambda device, dtype: 1e9)
+    monkeypatch.setattr(trainer, "_RATE_FROM", 0.0)
     config, events = TrainConfig(steps=2, tensorboard=False), Collected()
     result = Trainer(
         learner, lambda step: [batch], config, tmp_path, progress=Progress("train", events), flops=flops

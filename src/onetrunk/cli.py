@@ -10,7 +10,7 @@ import signal
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import typer
@@ -31,7 +31,7 @@ _FLAGS = {"start": "--from", "settings": "--set"}  # where the flag's name is no
 def main() -> None:
     """Runs a command; faults with a plain message exit with their code, bugs with 1 and a traceback."""
     try:
-        _app()(standalone_mode=True)
+        _asked_for(sys.argv[1:])(standalone_mode=True)
     except OnetrunkError as error:
         print(f"onetrunk: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -54,7 +54,15 @@ def main() -> None:
         sys.exit(UsageError.exit_code)
 
 
-def _app() -> typer.Typer:
+def _asked_for(words: Sequence[str]) -> typer.Typer:
+    """The command line as far as these words need it: one verb, or the list of all, of which completion needs flags."""
+    verb = next((word for word in words if not word.startswith("-")), None)
+    completing = any(name.endswith("_COMPLETE") for name in os.environ)
+    return _app([verb]) if verb in VERBS and not completing else _app(flags=completing)
+
+
+def _app(verbs: Iterable[str] = VERBS, flags: bool = True) -> typer.Typer:
+    """With `flags` every verb's flags, else only what it is for."""
     app = typer.Typer(
         name="onetrunk",
         help="Make a foundation model of your own data and put it to work.",
@@ -69,9 +77,19 @@ def _app() -> typer.Typer:
             print(f"onetrunk {__version__}")
             raise typer.Exit
 
-    for name in VERBS:
-        app.command(name, epilog=_documentation(verb(name))[2])(_command(verb(name)))
+    for name in verbs:
+        app.command(name, epilog=_documentation(verb(name))[2])(_command(verb(name)) if flags else _listed(verb(name)))
     return app
+
+
+def _listed(verb: Callable[..., Any]) -> Callable[[], None]:
+    """A verb as the list of all shows it."""
+
+    def command() -> None:
+        raise AssertionError("a verb that is called has its flags")
+
+    command.__doc__ = _documentation(verb)[0]
+    return command
 
 
 def _command(verb: Callable[..., Any]) -> Callable[..., None]:

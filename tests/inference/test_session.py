@@ -161,7 +161,7 @@ def test_answers_are_those_of_the_table(made: Model) -> None:
         single = [
             Request(worlds.store_of(made, {n: [table[n][i]] for n in given}), ask, given, sampling) for i in range(12)
         ]
-        for i, answer in enumerate(answered(session, [(i // 4, request) for i, request in enumerate(single)]).values()):
+        for i, answer in answered(session, [(i // 4, request) for i, request in enumerate(single)]).items():
             if sampling.temperature == 0 or i == 0:  # a row's number is part of its key
                 same_answers(answer[0], expected[i])
 

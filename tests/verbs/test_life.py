@@ -144,9 +144,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Data]:
     """What every verb that trains chose, in order."""
     collected: list[Data] = []
     real = open_data
-    monkeypatch.setattr(
-        "onetrunk.training.jobs.open_data", lambda *a, **k: collected.append(real(*a, **k)) or collected[-1]
-    )
+    for module in ("jobs", "train"):
+        monkeypatch.setattr(
+            f"onetrunk.training.{module}.open_data", lambda *a, **k: collected.append(real(*a, **k)) or collected[-1]
+        )
     return collected
 
 

@@ -38,6 +38,7 @@ from onetrunk.storage.disk import disk_errors
 from onetrunk.storage.strict_json import write_json
 
 _MAY_CHANGE = {"save_every", "keep", "tensorboard"}  # between a run and its resumption: they move no weight
+_RATE_FROM = 3.0  # seconds of training that are worth half a second, in which the machine's rate is measured
 _STATE = {
     "step",
     "seed",
@@ -235,7 +236,7 @@ class Trainer:
             "tokens_per_s": round(tokens / seconds, 1),
             "seconds": round(self.totals["seconds"], 3),
         }
-        if self.flops is not None:
+        if self.flops is not None and self.totals["seconds"] >= _RATE_FROM:
             rate = sum(map(self.flops, batches)) / seconds
             record["mfu"] = round(rate / self.runtime.gemm_rate(self.mode.dtype), 4)
         return record

@@ -46,7 +46,7 @@ def evaluate(
         onetrunk evaluate model test.csv
         onetrunk evaluate model test.csv --against train.csv
     """
-    from onetrunk.training.jobs import run_evaluation
+    from onetrunk.training.evaluate import run_evaluation
     from onetrunk.verbs.show import Printer
 
     beside = [beside] if isinstance(beside, str) else beside or []

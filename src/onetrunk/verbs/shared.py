@@ -35,7 +35,7 @@ def takes(
 
     def decorate(verb: Callable[..., T]) -> Callable[..., T]:
         own = inspect.signature(verb)
-        hints = typing.get_type_hints(options, include_extras=True)
+        hints = _hints(options)
         help_of = {name: hint.__metadata__[0] for name, hint in hints.items()} | (helps or {})
         shared = [
             inspect.Parameter(
@@ -81,6 +81,11 @@ def tracking(listener: Listener, options: TrainingOptions) -> AbstractContextMan
     hidden = ("settings", "track")
     settings = {name: value for name, value in settings.items() if value is not None and name not in hidden}
     return tracked(listener, options.track, options.out, settings, options.allow_network)
+
+
+@functools.cache
+def _hints(options: type) -> dict[str, Any]:
+    return typing.get_type_hints(options, include_extras=True)
 
 
 def _as_told(hint: Any) -> Any:

@@ -40,7 +40,7 @@ def train(data: Any, options: TrainingOptions, *, quiet: bool = False) -> Model:
         onetrunk train data.csv --ask label --out model
         onetrunk train photos/ --ask label --out model --budget 10min
     """
-    from onetrunk.training.jobs import run_training
+    from onetrunk.training.train import run_training
     from onetrunk.verbs.show import Printer
 
     printer = Printer(quiet)
