@@ -3,6 +3,7 @@
 # make quick       the tests of the parts that most changes touch, in under a minute
 # make test        the tests
 # make lint        ruff: style and format; mypy: types
+# make oldest      a part of the tests with the oldest dependencies that pyproject.toml allows (in .venv-oldest)
 #
 # Each makes .venv on first use. Another Python: make demo PYTHON=python3.12
 
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo demo-short quick test lint
+.PHONY: help demo demo-short quick test lint oldest
 help:
 	@sed '/^$$/q; s/^# \{0,1\}//' Makefile
 
@@ -31,6 +32,17 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Tables in, training, answers, evidence, the command line, files of weights, models of an older version. No extra is
+# installed: what tells of them, or needs one to make its inputs, is left out.
+LIFE := tests/verbs/test_life.py::test
+oldest: .venv-oldest/.installed
+	.venv-oldest/bin/python -m pytest -q --disable-warnings -n auto --maxprocesses 2 --dist loadfile \
+		tests/core tests/storage tests/data tests/inference/test_golden.py tests/test_cli.py \
+		$(LIFE)_training_learns_the_task_and_leaves_everything_behind \
+		$(LIFE)_answers_come_as_tables_with_or_without_the_truth $(LIFE)_evaluating_on_other_rows_replaces_the_evidence \
+		--ignore tests/data/test_hostile_files.py \
+		--deselect tests/test_cli.py::test_doctor_names_every_extra_and_how_to_install_it
+
 # pip is the last thing that venv makes: where it is missing, an environment was not finished.
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; old = sys.version_info < (3, 11); sys.exit("Onetrunk needs Python 3.11 or newer; $(PYTHON) is %d.%d. Name another one: make PYTHON=python3.12 ..." % sys.version_info[:2] if old else 0)'
@@ -45,3 +57,13 @@ $(BIN)/pip:
 	@echo "Installing Onetrunk and its test tools in .venv (once; some minutes) ..."
 	$(PIP) --editable '.[dev]'
 	@touch $@ .venv/.installed
+
+# All at their lower bounds but torch, which stays as it is in .venv: its oldest draws gigabytes from some indexes.
+.venv-oldest/.installed: pyproject.toml .ci/oldest.py | .venv/.installed-dev
+	@echo "Installing the oldest dependencies in .venv-oldest (some minutes) ..."
+	@rm -rf .venv-oldest
+	$(BIN)/python -m venv .venv-oldest
+	$(BIN)/python .ci/oldest.py > .venv-oldest/constraints.txt
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check --no-compile \
+		--constraint .venv-oldest/constraints.txt --editable . pytest pytest-xdist
+	@touch $@

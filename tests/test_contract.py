@@ -89,6 +89,7 @@ def test_bad_and_missing_values_are_left_out_and_said(case: Case) -> None:
     with pytest.raises(BadValueError, match=r"\w+ \w+"):
         sides.encode(case.bad)
     complaints: dict[int, str] = {}
+    assert not sides.loses_nothing([]) and not sides.loses_nothing([case.values[0], case.bad])
     content, present = sides.encode_all([case.values[0], case.bad, None, case.values[1]], complaints.__setitem__)
     assert present.tolist() == [True, False, False, True]
     assert complaints.keys() == {1} and complaints[1]

@@ -28,7 +28,7 @@ FILLING = ("bert", "roberta", "xlm-roberta", "distilbert", "albert", "modernbert
 PICTURES = ("vit", "deit", "vit_mae", "dinov2", "siglip", "siglip_vision", "clip", "clip_vision", "chinese_clip")
 TOWERS = {"clip": ("image", "text"), "chinese_clip": ("image", "text"), "siglip": ("image", "text")}
 FAMILIES_OF_TRIALS = (*DECODERS, *FILLING, *PICTURES)
-AS_GGUF = ("gpt2", "llama", "qwen2", "qwen3", "mistral")
+AS_GGUF = ("gpt2", "llama", "qwen2", "qwen3", "mistral", "yarn", "phi3")
 CLOSE = {"exports to llama.cpp": 1e-3}  # it has half-precision tables of functions
 _CLOSE = 1e-4  # else; of the largest number of its kind
 

@@ -53,6 +53,42 @@ def test_every_text_comes_back(unit: str, texts: list[str]) -> None:
 
 
 @UNITS
+def test_many_texts_are_encoded_as_each_of_them(unit: str) -> None:
+    sides = fitted(ENGLISH + CHINESE, unit=unit)
+    values = ["", *ENGLISH, None, "\ud800", *CHINESE, "", "🦀", 3]
+    reasons: dict[int, str] = {}
+    content, present = sides.encoder.encode_all(values, reasons.__setitem__)
+    expected = sides.encoder.stack([sides.encode(v) for v, there in zip(values, present, strict=True) if there])
+    assert np.flatnonzero(~present).tolist() == [4, 5] and reasons.keys() == {5}
+    assert content.lens.tolist() == expected.lens.tolist() and content.data.keys() == expected.data.keys()
+    for name, array in content.data.items():
+        assert array.dtype == expected.data[name].dtype and (array == expected.data[name]).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "sure"),
+    [
+        (["short", "a"], True),
+        (["x" * 20], True),
+        (["x" * 21], False),
+        (["好" * 6], True),
+        (["好" * 7], False),
+        (["a", "\ud800"], False),
+        (["", ""], False),
+        (["a", 3], False),
+        ([], False),
+    ],
+)
+def test_what_is_sure_before_learning_holds_after_it(values: list[Any], sure: bool) -> None:
+    sides = Text({"length": 20})
+    assert sides.encoder.loses_nothing(values) == sure and not Text({"unit": "character"}).encoder.loses_nothing(["a"])
+    if sure:
+        sides.fit(values)
+        content, present = sides.encoder.encode_all(values, lambda i, reason: pytest.fail(reason))
+        assert present.all() and not sides.encoder.dropped(content)
+
+
+@UNITS
 def test_other_programs_open_the_tokenizer_and_find_the_same_ids(unit: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     sides = fitted(ENGLISH * 3 + CHINESE * 3, unit=unit)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from onetrunk.core.errors import DataError, UsageError
 from onetrunk.data import spool
@@ -184,3 +185,20 @@ def test_databases(tmp_path, monkeypatch):
     (tmp_path / "c.db").write_bytes(b"SQLite format 3\x00 and no more")
     with pytest.raises(DataError, match="not a whole SQLite database"):
         read(tmp_path / "c.db")
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.date32(), pa.date64(), pa.timestamp("s"), pa.timestamp("ns"), pa.timestamp("us", "UTC")]
+)
+def test_moments_are_what_arrow_says_they_are(tmp_path, kind):
+    moments = pa.array(["1900-02-28", None, "2024-02-29", "1969-12-31"]).cast(pa.timestamp("s")).cast(kind)
+    parquet.write_table(pa.table({"when": moments}), tmp_path / "a.parquet")
+    exact = moments.cast(pa.timestamp("us", kind.tz)) if pa.types.is_timestamp(kind) else moments
+    assert read(tmp_path / "a.parquet")["when"] == exact.to_pylist()
+
+
+def test_days_that_python_cannot_hold_are_text(tmp_path):
+    days = pa.array([0, None, 4_000_000, -800_000], pa.int32()).cast(pa.date32())
+    parquet.write_table(pa.table({"when": days, "n": [1, 2, 3, 4]}), tmp_path / "a.parquet")
+    read_back = read(tmp_path / "a.parquet")["when"]
+    assert read_back[:2] == [datetime.date(1970, 1, 1), None] and all(isinstance(v, str) for v in read_back[2:])

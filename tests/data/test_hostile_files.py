@@ -4,6 +4,7 @@ bytes are an error: no crash, no traceback."""
 from __future__ import annotations
 
 import gzip
+import io
 import itertools
 import json
 import os
@@ -74,6 +75,84 @@ def test_parquet_and_arrow(tmp_path: Path, suffix: str) -> None:
             writer.write_table(table, max_chunksize=1000_000)
     with pytest.raises(DataError, match="over 500 times as many"):
         read(path)
+
+
+def _claiming(codec: str, dictionary: bool, field: int, number: int) -> bytes:
+    """A Parquet file whose first page header says another number: field 1 is its size unpacked, 2 packed, 3 the count
+    of its values."""
+    stream = io.BytesIO()
+    column = pa.array([f"abc{i % 7}" for i in range(1000)]) if dictionary else pa.array(np.arange(1000))
+    parquet.write_table(
+        pa.table({"a": column}), stream, compression=codec, use_dictionary=dictionary, write_statistics=False
+    )
+    whole = stream.getvalue()
+    chunk = parquet.read_metadata(io.BytesIO(whole)).row_group(0).column(0)
+    end = chunk.dictionary_page_offset or chunk.data_page_offset
+
+    def coded(n: int) -> bytes:
+        low, n = b"", n * 2
+        while n > 127:
+            low, n = low + bytes([n & 127 | 128]), n >> 7
+        return low + bytes([n])
+
+    for i in range(field + 1):
+        start = end + (2 if i == 3 else 1)  # the count is in a struct of its own
+        end = start
+        while whole[end] >= 128:
+            end += 1
+        end += 1
+    grown = len(coded(number)) - (end - start)
+    out = whole[:start] + coded(number) + whole[end:]
+    footer = len(out) - 8 - int.from_bytes(out[-8:-4], "little")
+    told = {chunk.total_compressed_size, *([chunk.data_page_offset] if dictionary else [])}
+    rest = out[footer:]
+    for size in told:
+        rest = rest.replace(b"\x26" + coded(size), b"\x26" + coded(size + grown))  # 26: the next field but one, 64 bits
+        rest = rest.replace(b"\x16" + coded(size), b"\x16" + coded(size + grown))
+    return out[:footer] + rest
+
+
+@pytest.mark.parametrize(
+    ("codec", "dictionary", "field", "message"),
+    [
+        ("zstd", False, 1, "unpack to 2,000,000,000 or more, over 500 times as many"),
+        ("snappy", False, 1, "unpack to 2,000,000,000 or more, over 500 times as many"),
+        ("gzip", False, 1, "unpack to 2,000,000,000 or more, over 500 times as many"),
+        ("none", True, 3, "one of its dictionaries claims 2,000,000,000 values in"),
+        ("none", False, 2, "is not a whole Parquet file"),
+        ("none", False, 3, "is not a whole Parquet file"),
+    ],
+)
+def test_a_page_that_claims_too_much(tmp_path: Path, codec: str, dictionary: bool, field: int, message: str) -> None:
+    """Nothing is reserved for what it claims."""
+    path = tmp_path / "a.parquet"
+    path.write_bytes(_claiming(codec, dictionary, field, 2_000_000_000))
+    before = pa.default_memory_pool().max_memory()
+    with pytest.raises(DataError, match=message):
+        read(path)
+    assert pa.default_memory_pool().max_memory() < before + (16 << 20)
+
+
+@pytest.mark.usefixtures("small_bombs")
+def test_pages_that_unpack_to_too_much_are_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of them is unpacked, though they hold what they claim."""
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"a": np.zeros(4_000_000)}), path, compression="zstd", use_dictionary=False)
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", lambda *_: pytest.fail("they were unpacked"))
+    with pytest.raises(DataError, match="over 500 times as many"):
+        read(path)
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("codec", ["none", "snappy", "zstd"])
+def test_pages_of_all_kinds_are_read(tmp_path: Path, version: str, codec: str) -> None:
+    path = tmp_path / "a.parquet"
+    values = {"t": [f"text {i % 50}" for i in range(20_000)], "n": list(range(20_000)), "f": [None, 1.5] * 10_000}
+    parquet.write_table(
+        pa.table(values), path, compression=codec, data_page_version=version, data_page_size=4096, row_group_size=7000
+    )
+    found = read(path)
+    assert {name: list(found[name]) for name in found.names} == values
 
 
 @pytest.mark.usefixtures("small_bombs")

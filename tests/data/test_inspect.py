@@ -67,6 +67,19 @@ def test_planted_repeats_are_found():
     assert inspection.duplicates.rows == inspection.equal.rows == inspection.near.rows == inspection.contradicting == 0
 
 
+def test_nearly_equal_rows_are_alike_in_every_text():
+    spellings = ["A b!", "a-B", "ab", "c", "C.", "", "?", "é", "É"]
+    generator = np.random.default_rng(0)
+    columns = {name: [spellings[i] for i in generator.integers(0, 9, 150)] for name in "xyz"}
+    table = Table({**columns, "n": [float(i) for i in range(150)]})
+    plain = [
+        tuple("".join(filter(str.isalnum, text.lower())) for text in row) for row in zip(*columns.values(), strict=True)
+    ]
+    expected = [(i, plain.index(row)) for i, row in enumerate(plain) if any(row) and plain.index(row) < i]
+    inspection = inspect(table, {**dict.fromkeys("xyz", "text"), "n": "number"})
+    assert (inspection.near.rows, inspection.near.examples) == (len(expected), expected[:5]) and len(expected) > 10
+
+
 def test_rows_across_the_split_are_counted():
     table = reviews()
     types = infer_types(table)

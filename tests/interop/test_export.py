@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import worlds
-from PIL import Image as Pillow
+from tokenizers import Tokenizer
 
 import onetrunk
 from onetrunk.core.answer import Sampling
@@ -21,7 +21,7 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import read as table_of
 from onetrunk.inference.model_folder import Model, Task
-from onetrunk.interop import gguf, huggingface, onnx, onnx_parity
+from onetrunk.interop import huggingface, onnx, onnx_parity
 from onetrunk.interop.huggingface import writer as hf_writer
 from onetrunk.interop.parity import Parity
 from onetrunk.storage.tensors import load_tensors, save_tensors
@@ -88,95 +88,6 @@ def test_what_came_from_transformers_goes_back(tmp_path: Path, kind: str) -> Non
     assert once_more.provenance["stages"][0]["family"] == first.provenance["stages"][0]["family"]
     for name, tensor in first.network.state_dict().items():
         torch.testing.assert_close(once_more.network.state_dict()[name], tensor, atol=1e-6, rtol=1e-6)
-
-
-PICTURED = ["vit", "deit", "vit_mae", "dinov2", "clip", "clip_vision", "siglip", "siglip_vision", "chinese_clip"]
-
-
-def pictures(channels: int = 3) -> list[Any]:
-    dice = np.random.default_rng(0)
-    sides = [(16, 16), (37, 23), (20, 50), (200, 150)]
-    arrays = [dice.integers(0, 256, (h, w, channels), dtype=np.uint8) for h, w in sides]
-    return [Pillow.fromarray(array if channels == 3 else array[..., 0]) for array in arrays]
-
-
-@pytest.mark.parametrize("kind", PICTURED)
-def test_pictures_from_transformers_go_back(tmp_path: Path, kind: str) -> None:
-    """With what is learnt beside a checkpoint, which is nothing at first: the column's marker, and its levels."""
-    checkpoints = pytest.importorskip("bench.trials.checkpoints")
-    transformers = checkpoints.hf
-    reference, processor = checkpoints.write(kind, tmp_path / "in")
-    tower = "image" if kind in ("clip", "chinese_clip", "siglip") else None
-    first = huggingface.read(tmp_path / "in", tower)
-    told: dict[str, Any] = {"to": "huggingface", "ask": "image", "quiet": True}
-    found = onetrunk.export(first, {"image": pictures()}, out=str(tmp_path / "out"), **told)
-    assert found["worst_difference"] < 1e-5 and found["equal_answers"] == found["rows"] == 4
-    again = transformers.AutoModel.from_pretrained(tmp_path / "out").eval()
-    prepare = transformers.AutoImageProcessor.from_pretrained(tmp_path / "out", use_fast=False)
-    reference = getattr(reference, "vision_model", reference)
-    processor = processor[1] if isinstance(processor, tuple) else processor
-    for picture in pictures():
-        with torch.no_grad():
-            order = {"noise": torch.arange(16.0)[None]} if kind == "vit_mae" else {}  # else it mixes the patches
-            expected = reference(**processor(picture, return_tensors="pt"), **order).last_hidden_state
-            h = again(**prepare(picture, return_tensors="pt")).last_hidden_state
-        torch.testing.assert_close(h, expected, atol=1e-4, rtol=1e-4)
-    once_more = huggingface.read(tmp_path / "out")
-    for name, tensor in first.network.trunk.state_dict().items():
-        torch.testing.assert_close(once_more.network.trunk.state_dict()[name], tensor, atol=1e-6, rtol=1e-6)
-    with torch.no_grad():
-        first.network.marker("image").normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
-        first.module("image").level_embedding.bias.normal_(0, 0.3, generator=torch.Generator().manual_seed(1))
-    found = onetrunk.export(first, {"image": pictures()}, out=str(tmp_path / "more"), **told)
-    assert found["worst_difference"] < 1e-5 and found["equal_answers"] == found["rows"] == 4
-
-
-def test_our_own_pictures_are_written_where_a_family_holds_their_trunk(tmp_path: Path) -> None:
-    """As a SigLIP, whose patches alone are read; else it is said what it would need."""
-    pytest.importorskip("transformers")
-    plain = {"positions": "none", "norm": "layer", "qk_norm": False, "bias": "all", "activation": "gelu_tanh"}
-    for channels in (1, 3):
-        model = worlds.model({"photo": pictures(channels)}, {"photo": "image"}, trunk={**worlds.TRUNK, **plain},
-                             options={"photo": {"stem": 0, "size": 16}}, given="bidirectional")  # fmt: skip
-        told: dict[str, Any] = {"to": "huggingface", "ask": "photo", "quiet": True}
-        out = tmp_path / str(channels)
-        found = onetrunk.export(model, {"photo": pictures(channels)}, out=str(out), **told)
-        assert found["worst_difference"] < 1e-5 and found["equal_answers"] == found["rows"] == 4
-        assert json.loads((out / "config.json").read_text())["model_type"] == "siglip_vision_model"
-    for options, trunk, message in [({"stem": 8}, plain, r"convolutions first.* columns.photo.stem=0"),
-                                    ({"stem": 0}, {}, "has activation 'swiglu'; .* needs 'gelu'")]:  # fmt: skip
-        model = worlds.model({"photo": pictures()}, {"photo": "image"}, trunk={**worlds.TRUNK, **trunk},
-                             options={"photo": options}, given="bidirectional")  # fmt: skip
-        with pytest.raises(UsageError, match=message):
-            onetrunk.export(model, {"photo": pictures()}, out=str(tmp_path / "x"), **told)
-
-
-def test_the_gate_reads_back_all_that_was_written_of_pictures(tmp_path: Path) -> None:
-    checkpoints = pytest.importorskip("bench.trials.checkpoints")
-    checkpoints.write("vit", tmp_path / "in")
-    model = huggingface.read(tmp_path / "in")
-
-    def spoilt(change: Any) -> None:
-        with tempfile.TemporaryDirectory() as place:
-            hf_writer.write(model, "image", Path(place))
-            change(Path(place))
-            hf_writer.compare(model, "image", Path(place), pictures()).check(1e-3, "it")
-
-    def one_number(place: Path) -> None:
-        tensors = load_tensors(place / "model.safetensors")
-        tensors["vit.embeddings.cls_token"][0, 0, 0] += 1e-6
-        save_tensors(place / "model.safetensors", tensors)
-
-    spoilt(lambda place: None)
-    prepared = "preprocessor_config.json"
-    for change, message in [
-        (one_number, "cls_token holds other numbers"),
-        (lambda place: spoilt_json(place / "config.json", layer_norm_eps=1e-2), "config.json is"),
-        (lambda place: spoilt_json(place / prepared, image_mean=[0.4] * 3), "numbers differ"),
-        (lambda place: spoilt_json(place / prepared, resample=0), "numbers differ"),
-    ]:
-        with pytest.raises(EvidenceError, match=message):
-            spoilt(change)
 
 
 def test_what_is_learnt_beside_a_checkpoint_goes_out_too(tmp_path: Path) -> None:
@@ -281,7 +192,6 @@ def test_one_shot_answers_are_the_same_in_onnx_runtime(tmp_path: Path, answering
     session = onnxruntime.InferenceSession(place / "model.onnx", providers=["CPUExecutionProvider"])
     (row,) = answering.answer({"review": [TEXTS[0]]}, "label", given)
     # By hand, for one row of another length, with nothing of onetrunk: the tokens, where they stand, and no nights.
-    from tokenizers import Tokenizer
 
     ids = np.array(Tokenizer.from_file(str(place / "review.tokenizer.json")).encode(TEXTS[0]).ids)
     feed = {"gather": np.arange(len(ids))[None], "pos": np.arange(len(ids))[None], "review.id": ids.astype(np.int32)}
@@ -323,65 +233,6 @@ def test_what_is_read_on_another_column_is_the_same_in_onnx_runtime(tmp_path: Pa
         assert [len(answer.value) for answer in answers] == [0 if i == 4 else 9 for i in range(12)]
     else:
         assert len({answer.probability["x"] for answer in answers}) > 2
-
-
-# -- GGUF ----------------------------------------------------------------------------------------------------
-def test_a_text_model_goes_on_in_llama_cpp_as_it_does_here(tmp_path: Path) -> None:
-    pytest.importorskip("gguf")
-    llama = pytest.importorskip("xllamacpp")
-    model = writer()
-    found = onetrunk.export(model, {"note": TEXTS}, to="gguf", out=str(tmp_path / "gguf"), quiet=True)
-    assert found["worst_difference"] < 1e-4 and found["equal_answers"] == found["rows"] == len(TEXTS)
-    told = llama.CommonParams()
-    told.model.path, told.n_ctx, told.port, told.verbosity = str(tmp_path / "gguf" / "model.gguf"), 256, 0, -1
-    there = llama.Server(told)
-    for prompt in ("the red", "a", "今天", "two  blue\n birds"):
-        (own,) = model.answer(
-            {"note": [prompt]}, "note", sampling=Sampling(max_length=12, temperature=0), prompted=True
-        )
-        theirs = there.handle_completions({"prompt": prompt, "temperature": 0, "max_tokens": 12})
-        text = theirs["choices"][0]["text"].replace("\ufffd", "")
-        assert own.value.replace("\ufffd", "").removeprefix(prompt).startswith(text[:8])
-
-
-@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3", "gpt2"])
-def test_what_came_from_transformers_goes_on_in_llama_cpp(tmp_path: Path, kind: str) -> None:
-    checkpoints = pytest.importorskip("bench.trials.checkpoints")
-    pytest.importorskip("gguf")
-    pytest.importorskip("xllamacpp")
-    checkpoints.write(kind, tmp_path / "in")
-    if kind == "llama":  # its rotations are longer, which is not written
-        with pytest.raises(UsageError, match="without rope_scaling"):
-            onetrunk.export(huggingface.read(tmp_path / "in"), {"text": TEXTS}, to="gguf", quiet=True)
-        config = json.loads((tmp_path / "in" / "config.json").read_text())
-        spoilt_json(tmp_path / "in" / "config.json", rope_parameters={"rope_theta": 1e4}, rope_scaling=None)
-        assert config["attention_bias"]
-    onetrunk.import_(str(tmp_path / "in"), out=str(tmp_path / "ours"), quiet=True)
-    found = onetrunk.export(str(tmp_path / "ours"), {"text": TEXTS}, to="gguf", out=str(tmp_path / "gguf"), quiet=True)
-    assert found["worst_difference"] < 1e-3  # llama.cpp has GPT-2's activation from a table of 16 bits
-    assert found["equal_answers"] == found["rows"] > 3
-
-
-def test_the_gate_reads_back_the_whole_gguf_file(tmp_path: Path) -> None:
-    library = pytest.importorskip("gguf")
-    pytest.importorskip("xllamacpp")
-    model = writer()
-    gguf.write(model, "note", tmp_path)
-    gguf.compare(model, "note", tmp_path, TEXTS[:1]).check(1e-3, "it")
-    found = library.GGUFReader(tmp_path / "model.gguf", "r+")
-    (read_out,) = [tensor for tensor in found.tensors if tensor.name == "output.weight"]
-    read_out.data[-1, 0] += 1e-6
-    found.data.flush()
-    with pytest.raises(EvidenceError, match=r"the tensor output.weight holds other numbers"):
-        gguf.compare(model, "note", tmp_path, TEXTS[:1]).check(1e-3, "it")
-
-
-def test_what_gguf_does_not_hold_is_refused(tmp_path: Path) -> None:
-    pytest.importorskip("gguf")
-    for options, message in [({"unit": "character"}, "not one that is written as GGUF"), ({"bigrams": 9}, "bigrams")]:
-        with pytest.raises(UsageError, match=message):
-            onetrunk.export(writer(**options), {"note": TEXTS}, to="gguf", out=str(tmp_path / "x"), quiet=True)
-    assert not (tmp_path / "x").exists()
 
 
 # -- ONNX, of texts ------------------------------------------------------------------------------------------

@@ -194,6 +194,11 @@ class Encoder(ABC):
         column that this one is read on (`ReadsAnother`)."""
         return {}
 
+    def loses_nothing(self, values: Sequence[Any]) -> bool:
+        """Would training surely take all of these present values whole, whatever it learns from them? Asked before
+        `fit`: what nothing can be said of is fitted and encoded to find out."""
+        return False
+
     @property
     def window_length(self) -> int | None:
         """How many elements of a value the trunk sees at once: longer ones are cut into windows. None where no value is

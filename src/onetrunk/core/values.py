@@ -11,6 +11,7 @@ import sys
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import UnionType
 from typing import Any, overload
 
 import numpy as np
@@ -166,6 +167,16 @@ def take(values: Sequence[Any], index: np.ndarray) -> Sequence[Any]:
     return Cells(taken, take(values.written, index)) if isinstance(values, Cells) else taken
 
 
+def all_are(values: Sequence[Any], kind: type | UnionType) -> bool:
+    """Is every value of this type, or of one of these? Types are few: each is looked at once."""
+    return all(issubclass(each, kind) for each in set(map(type, values)))
+
+
+def some_are(values: Sequence[Any], kind: type | UnionType) -> bool:
+    """Is any value of this type, or of one of these?"""
+    return any(issubclass(each, kind) for each in set(map(type, values)))
+
+
 def written(values: Sequence[Any]) -> Sequence[Any]:
     """The cells as they stand in a text file; of what has no such, the values."""
     return values.written if isinstance(values, Cells | Values) else values
@@ -192,7 +203,7 @@ def present(values: Sequence[Any]) -> np.ndarray:
     """Where there is a value, bool [n]."""
     if isinstance(values, Values):
         return values.present()
-    return np.fromiter((v is not None for v in values), dtype=bool, count=len(values))
+    return np.array([v is not None for v in values], dtype=bool)
 
 
 def of_present(values: Sequence[Any]) -> Sequence[Any]:
@@ -229,16 +240,22 @@ def in_memory(
     than memory should hold, a sample, always the same, in the column's order."""
     n = len(values)
     probes = take(values, np.arange(0, n, max(1, n // _PROBED), dtype=np.int64))
-    kinds = Counter(map(type, probes))
-    if kinds.keys() <= _SIZES.keys():
-        size = sum(_SIZES[kind] * count for kind, count in kinds.items()) / max(1, len(probes))
-    else:
-        size = sum(map(_size, probes)) / max(1, len(probes))
+    size = _size_together(list(probes)) / max(1, len(probes))
     most = min(most, max(_PROBED, int(most_bytes / max(1.0, size))))
     if n <= most:
         return list(values) if isinstance(values, Values) else values
     chosen = np.sort(rng.permutation(rng.key(0, "learn from", n), n)[:most])
     return list(take(values, chosen))
+
+
+def _size_together(values: list[Any]) -> int:
+    """Bytes in memory of all of them, about."""
+    kinds = Counter(map(type, values))
+    if kinds.keys() == {str}:
+        return sum(map(len, values))
+    if kinds.keys() <= _SIZES.keys():
+        return sum(_SIZES[kind] * count for kind, count in kinds.items())
+    return sum(map(_size, values))
 
 
 def _size(value: Any) -> int:

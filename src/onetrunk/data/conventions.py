@@ -8,7 +8,7 @@ from typing import Any
 from onetrunk.core.encoder import Convention, Encoder
 from onetrunk.core.errors import UsageError, nearest
 from onetrunk.core.registry import column_types
-from onetrunk.core.values import Values, of_present, sample_present, written
+from onetrunk.core.values import Values, of_present, sample_present, some_are, written
 from onetrunk.data.table import Table
 
 Options = dict[str, dict[str, Any]]
@@ -56,8 +56,8 @@ def conventions(table: Table, types: Mapping[str, str], options: Mapping[str, Ma
 
 def _of_column(encoder: type[Encoder], table: Table, name: str, likely: Mapping[str, Any]) -> Convention | None:
     values = table[name]
-    if likely and any(isinstance(value, float) for value in sample_present(values)):
+    if likely and some_are(sample_present(values), float):
         values = written(values)  # 1.234 looks like a number, also where it is one thousand
-    if not any(isinstance(value, str) for value in (sample_present(values) if isinstance(values, Values) else values)):
+    if not some_are(sample_present(values) if isinstance(values, Values) else values, str):
         return None
     return encoder.convention(of_present(values), likely)

@@ -14,7 +14,7 @@ from onetrunk.core.encoder import Encoder
 from onetrunk.core.registry import column_types
 from onetrunk.core.terminal import printable
 from onetrunk.core.values import blocks, in_memory, of_present, take
-from onetrunk.data.duplicates import NONE, fingerprint_keys, first_of_each, keys_by, row_keys
+from onetrunk.data.duplicates import NONE, fingerprint_keys, first_of_each, keys_by, numbered, row_keys
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.split import SPLITS, Split
 from onetrunk.data.store import ENCODED_AT_ONCE
@@ -152,16 +152,16 @@ def inspect(
 ) -> Inspection:
     """Looks at every value for what is missing, equal or a leak; ranges and words are of at most `DESCRIBED` rows.
 
-    `prepared` (fitted) encoders say what training would drop of these and, with `context` (positions of one sequence),
-    what would be cut. `split_by` is a column that says which split a row belongs to. `reasons`, where they are known,
-    are what `left_out` gives; else it raises as that does.
+    `prepared` (fitted) encoders, of columns that may lose something, say what training would drop of these and, with
+    `context` (positions of one sequence), what would be cut. `split_by` is a column that says which split a row belongs
+    to. `reasons`, where they are known, are what `left_out` gives; else it raises as that does.
     """
     ask = list(ask or [])
     reasons = left_out(table, types, ask, split_by=split_by) if reasons is None else reasons
     notes = list(table.notes)
     if len(table) > DESCRIBED:
         notes.append(f"Ranges, lengths and words are of a sample of {DESCRIBED:,} of {len(table):,} rows.")
-    if prepared and len(table) > PREPARED:
+    if prepared is not None and len(table) > PREPARED:
         notes.append(f"What training would lose is counted in a sample of {PREPARED:,} rows.")
     sample = table.sample(DESCRIBED, "describe")
     keys = {name: fingerprint_keys(table[name], kind) for name, kind in types.items()}
@@ -281,17 +281,19 @@ def _nearly(
 ) -> Repeats:
     """Rows alike in every input whose type has a notion of nearly the same, and not equal."""
     distinct = np.unique(equal)  # one row of each that are equal: what is equal is reported as that
-    keys = []
+    kept = np.arange(len(distinct))  # which of these may still be like another one
+    keys = np.full(len(kept), NONE, dtype=np.int64)
     for name in inputs:
         kind = column_types.get(types[name]).encoder
         if getattr_static(kind, _NEAR) is getattr_static(Encoder, _NEAR):  # its type has no such notion
             continue
-        of_column = keys_by(take(table[name], distinct), kind.near_duplicate_key)
-        if (of_column != NONE).any():
-            keys.append(of_column)
-    if not keys:
-        return Repeats()
-    alike = first_of_each(row_keys(keys, len(distinct)))
+        of_column = keys_by(take(table[name], distinct[kept]), kind.near_duplicate_key)
+        keys = row_keys([keys, of_column], len(kept))
+        group = numbered(keys)
+        several = np.bincount(group)[group] > 1
+        kept, keys = kept[several], keys[several]
+    alike = np.arange(len(distinct))
+    alike[kept] = kept[first_of_each(keys)]
     return _repeats(alike, table.row[distinct], None if splits is None else splits[distinct])
 
 

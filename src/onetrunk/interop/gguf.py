@@ -6,24 +6,26 @@ written with its `gguf` package, of the checkpoint that `huggingface.outward` ma
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from onetrunk.columns.families.tokens.special_tokens import OWN
 from onetrunk.columns.text.conversations import ANSWERS, is_conversation
 from onetrunk.columns.text.encoder import TextEncoder
 from onetrunk.core.errors import EvidenceError, MissingExtraError, UsageError
 from onetrunk.inference.model_folder import Model
+from onetrunk.interop.gguf_tokens import add_tokenizer, begins, pieces_of, scores_of
 from onetrunk.interop.huggingface.reference_logits import logits_of
 from onetrunk.interop.huggingface.to_checkpoint import as_checkpoint
-from onetrunk.interop.huggingface.tokenizers import LLAMA3_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
 from onetrunk.interop.huggingface.trunk_writer import Written
 from onetrunk.interop.huggingface.writer import chat_template
 from onetrunk.interop.parity import Parity
+from onetrunk.nn.attention import RopeScaling, Rotary
+from onetrunk.nn.transformer import Transformer
 
 FILE = "model.gguf"
 _NEW_TOKENS, _LIKELIEST = 8, 10  # of each row's check: how far it goes on, and how many tokens' numbers are compared
@@ -35,37 +37,31 @@ class _Kind:
 
     arch: str
     neighbours_turn: bool = False  # does it rotate neighbouring numbers of a head together, not its halves?
+    factors: bool = False  # has it a tensor that says how much slower each pair turns?
 
 
-_KINDS = {"qwen3": _Kind("QWEN3"), "qwen2": _Kind("QWEN2"), "llama": _Kind("LLAMA", neighbours_turn=True),
-          "mistral": _Kind("LLAMA", neighbours_turn=True), "gpt2": _Kind("GPT2")}  # fmt: skip
-_PRE = {QWEN_PATTERN: "qwen2", LLAMA3_PATTERN: "llama-bpe", TEKKEN_PATTERN: "tekken"}  # how it splits a text
+_KINDS = {"qwen3": _Kind("QWEN3"), "qwen2": _Kind("QWEN2"), "llama": _Kind("LLAMA", neighbours_turn=True, factors=True),
+          "mistral": _Kind("LLAMA", neighbours_turn=True, factors=True), "gpt2": _Kind("GPT2")}  # fmt: skip
 
 
 def write(model: Model, ask: str, folder: Path) -> None:
     """Puts model.gguf in a folder. UsageError where the column or trunk is not what it holds; MissingExtraError."""
     gguf = _library()
-    made, encoder = as_checkpoint(model, ask), _text(model, ask)
-    config, kind = made.config, _KINDS.get(made.kind)
-    if kind is None or config.get("rope_scaling") is not None or config.get("mlp_bias"):
-        raise UsageError(
-            f"This model is written as {made.kind}; GGUF is written of {', '.join(_KINDS)}, without rope_scaling and "
-            "biases of MLPs."
-        )
-    splits = _splits(encoder)
-    if splits is None:
-        raise UsageError(
-            f"The tokenizer of {ask!r} is not one that is written as GGUF: expected byte-level pieces (unit: bpe), "
-            "split as GPT-2, Llama 3, Qwen or Tekken does. Of others, llama.cpp's convert_hf_to_gguf.py makes GGUF of "
-            "--to huggingface."
-        )
+    encoder = _text(model, ask)
+    pieces, made = pieces_of(encoder, ask), as_checkpoint(model, ask, _KINDS)
+    config, kind = made.config, _KINDS[made.kind]
+    if config.get("mlp_bias"):
+        raise UsageError("Its MLPs have biases (mlp_bias), which llama.cpp has not. --to huggingface holds them.")
+    scaling = _scaling(model, kind)
     arch = getattr(gguf.MODEL_ARCH, kind.arch)
     out = gguf.GGUFWriter(folder / FILE, gguf.MODEL_ARCH_NAMES[arch])
     for key, value in _sizes(config).items():
         getattr(out, f"add_{key}")(value)
     out.add_file_type(gguf.LlamaFileType.ALL_F32)
-    _add_tokenizer(out, encoder, splits, gguf.TokenType)
-    for name, array in _arrays(made, kind).items():
+    for key, value in scaling.items():
+        getattr(out, f"add_rope_scaling_{key}")(value)
+    add_tokenizer(out, encoder, pieces, gguf.TokenType)
+    for name, array in _arrays(model, made, kind).items():
         out.add_tensor(name, array)
     out.write_header_to_file()
     out.write_kv_data_to_file()
@@ -107,73 +103,76 @@ def _sizes(config: dict[str, Any]) -> dict[str, Any]:
             "layer_norm_rms_eps": config["rms_norm_eps"], "rope_freq_base": config["rope_theta"]}  # fmt: skip
 
 
-def _arrays(made: Written, kind: _Kind) -> dict[str, np.ndarray]:
+def _scaling(model: Model, kind: _Kind) -> dict[str, Any]:
+    """What the file says of longer rotations. A Llama has them as a tensor, all of them. UsageError, by name."""
+    s = _rotary(model).scaling
+    if s is None or kind.factors:
+        return {}
+    types = _library().RopeScalingType
+    if s.kind == "linear":
+        return {"type": types.LINEAR, "factor": s.factor}
+    if s.kind == "yarn" and _turns_as_usual(_rotary(model), s):
+        return {"type": types.YARN, "factor": s.factor, "orig_ctx_len": s.original}
+    what = {"llama3": "Llama 3's", "divided": "LongRoPE's",
+            "yarn": f"YaRN's (beta_fast {s.high:g}, beta_slow {s.low:g}, truncate {str(s.whole).lower()})"}  # fmt: skip
+    raise UsageError(
+        f"Its longer rotations are {what[s.kind]}, which llama.cpp has no place for in a {kind.arch}: expected linear "
+        "ones, or YaRN's with beta_fast 32 and beta_slow 1. --to huggingface holds them."
+    )
+
+
+def _turns_as_usual(rotary: Rotary, s: RopeScaling) -> bool:
+    """Does YaRN turn the pairs as it does with the numbers that llama.cpp has, whatever a file says?"""
+    usual = Rotary(rotary.head_width, rotary.theta, s.model_copy(update={"high": 32.0, "low": 1.0, "whole": True}))
+    return torch.equal(usual.slowed(), rotary.slowed())
+
+
+def _rotary(model: Model) -> Rotary:
+    trunk = model.network.trunk
+    assert isinstance(trunk, Transformer), "what is written was checked"
+    return trunk.rotary
+
+
+def _attention_size(model: Model, kind: _Kind) -> float:
+    """What queries and keys are multiplied by here, beyond what llama.cpp does by itself."""
+    s = _rotary(model).scaling
+    if s is None:
+        return 1.0
+    own = 1 + 0.1 * math.log(s.factor) if s.kind == "yarn" and not kind.factors else 1.0
+    return s.attention / own
+
+
+def _arrays(model: Model, made: Written, kind: _Kind) -> dict[str, np.ndarray]:
     """Every tensor as it stands in the file, by the names there."""
     gguf = _library()
     arch = getattr(gguf.MODEL_ARCH, kind.arch)
     config, out = made.config, {}
     heads = int(config.get("num_attention_heads") or config["n_head"])
+    normed = any(name.endswith("q_norm.weight") for name in made.tensors)
+    sizing, size = ("q_norm", "k_norm") if normed else ("q_proj", "k_proj"), _attention_size(model, kind)
     names = gguf.get_tensor_name_map(arch, config.get("num_hidden_layers", config.get("n_layer")))
     for name, tensor in made.tensors.items():
         stem, _, suffix = name.rpartition(".")
         if made.kind == "gpt2" and tensor.ndim == 2 and ".h." in name:
             tensor = tensor.T  # there, matrices are [in, out]
+        if stem.endswith(sizing):
+            tensor = tensor * size
         if kind.neighbours_turn and stem.endswith(("q_proj", "k_proj")):
             n = heads if stem.endswith("q_proj") else int(config["num_key_value_heads"])
             halves = tensor.reshape(n, 2, tensor.shape[0] // n // 2, *tensor.shape[1:])
             tensor = halves.swapaxes(1, 2).reshape(tensor.shape)
         out[f"{names.get_name(stem)}.{suffix}"] = np.ascontiguousarray(tensor.detach().float().cpu().numpy())
+    if kind.factors and _rotary(model).scaling is not None:
+        out["rope_freqs.weight"] = _rotary(model).slowed().numpy()
     return out
-
-
-def _splits(encoder: TextEncoder) -> str | None:
-    """What llama.cpp calls the way in which the tokenizer splits a text, if it knows it."""
-    spec = json.loads(encoder.tokenizer.to_str())
-    if spec["model"]["type"] != "BPE" or spec["model"].get("byte_fallback") or encoder.options.unit != "bpe":
-        return None
-    steps = spec["pre_tokenizer"] or {}
-    steps = steps.get("pretokenizers") or [steps]
-    if not any(step.get("type") == "ByteLevel" and not step.get("add_prefix_space") for step in steps):
-        return None
-    patterns = [step["pattern"].get("Regex") for step in steps if step.get("type") == "Split"]
-    if not patterns:
-        return "gpt-2" if all(step.get("use_regex", True) for step in steps) else None
-    return _PRE.get(patterns[0]) if len(patterns) == 1 else None
-
-
-def _add_tokenizer(out: Any, encoder: TextEncoder, splits: str, kinds: Any) -> None:
-    spec, special = json.loads(encoder.tokenizer.to_str()), encoder.special
-    added = {token["id"]: token["special"] for token in spec["added_tokens"]}
-    tokens = dict(sorted((i, token) for token, i in encoder.tokenizer.get_vocab().items()))
-    types = {None: kinds.NORMAL, True: kinds.CONTROL, False: kinds.USER_DEFINED}
-    every = range(encoder.size)  # rows of the table that no token has are spare
-    out.add_tokenizer_model("gpt2")
-    out.add_tokenizer_pre(splits)
-    out.add_token_list([tokens.get(i, f"[PAD{i}]") for i in every])
-    out.add_token_types([types[added.get(i)] if i in tokens else kinds.UNUSED for i in every])
-    out.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in spec["model"]["merges"]])
-    out.add_bos_token_id(special.start)
-    out.add_eos_token_id(special.end)
-    if special.unknown >= 0:
-        out.add_unk_token_id(special.unknown)
-    out.add_pad_token_id(special.end)
-    out.add_add_bos_token(_begins(encoder))
-    if (template := chat_template(encoder)) is not None:
-        out.add_chat_template(template)
-
-
-def _begins(encoder: TextEncoder) -> bool:
-    """Does a text that is told begin with the start token there? Where a checkpoint's own tokenizer does not put it, it
-    does not."""
-    return encoder.special == OWN or encoder.special.before == (encoder.special.start,)
 
 
 # -- checking ------------------------------------------------------------------------------------------------
 def _compare_file(parity: Parity, model: Model, ask: str, path: Path) -> None:
     """Every tensor, bit by bit, and what the file says of tokens: texts that are tried need not use all of it."""
     gguf = _library()
-    made, encoder, reader = as_checkpoint(model, ask), _text(model, ask), gguf.GGUFReader(path)
-    arrays = _arrays(made, _KINDS[made.kind])
+    made, encoder, reader = as_checkpoint(model, ask, _KINDS), _text(model, ask), gguf.GGUFReader(path)
+    arrays, pieces = _arrays(model, made, _KINDS[made.kind]), pieces_of(encoder, ask)
     in_file = {tensor.name: np.asarray(tensor.data) for tensor in reader.tensors}
     parity.same("the list of tensors", sorted(arrays), sorted(in_file))
     for name in arrays.keys() & in_file.keys():
@@ -184,8 +183,11 @@ def _compare_file(parity: Parity, model: Model, ask: str, path: Path) -> None:
     kept = [token for i, token in enumerate(fields["tokenizer.ggml.tokens"]) if i in tokens]
     parity.same("the list of tokens", [tokens[i] for i in sorted(tokens)], kept)
     for name, value in [("bos_token_id", encoder.special.start), ("eos_token_id", encoder.special.end),
-                        ("add_bos_token", _begins(encoder)), ("pre", _splits(encoder))]:  # fmt: skip
+                        ("add_bos_token", begins(encoder)), ("pre", pieces.pre), ("model", pieces.model)]:  # fmt: skip
         parity.same(f"tokenizer.ggml.{name}", value, fields.get(f"tokenizer.ggml.{name}"))
+    if pieces.model == "llama":
+        parity.same("the scores of the tokens", scores_of(encoder), fields.get("tokenizer.ggml.scores"))
+        parity.same("the space before a text", pieces.space_first, fields.get("tokenizer.ggml.add_space_prefix"))
     parity.same("the chat template", chat_template(encoder), fields.get("tokenizer.chat_template"))
 
 
@@ -251,7 +253,7 @@ def _prompt_of(encoder: TextEncoder, value: Any) -> tuple[Any, list[int]]:
     if is_conversation(value):
         last = max((i for i, turn in enumerate(value) if turn["role"] == ANSWERS), default=len(value))
         return value[:last], [encoder.special.start, *encoder.encode(value[:last])["id"].tolist()]
-    text, start = str(value)[: len(str(value)) // 2], [encoder.special.start] if _begins(encoder) else []
+    text, start = str(value)[: len(str(value)) // 2], [encoder.special.start] if begins(encoder) else []
     while len(ids := [*start, *encoder.encode(text)["id"].tolist()]) + _NEW_TOKENS > encoder.options.length:
         text = text[: len(text) // 2]
     return text, ids

@@ -55,12 +55,23 @@ class Rotary(nn.Module):
 
     def forward(self, pos: Tensor) -> tuple[Tensor, Tensor]:
         """pos [..., T] to cos and sin [..., 1, T, h / 2] (the axis of heads is broadcast)."""
-        inverse = self.theta ** -(torch.arange(0, self.head_width, 2, device=pos.device).float() / self.head_width)
+        inverse = self._unscaled(pos.device)
         if (s := self.scaling) is not None:
             inverse = self._scaled(inverse, s)
         angle = (pos[..., None].float() * inverse).unsqueeze(-3)
         size = 1.0 if s is None else s.attention
         return angle.cos() * size, angle.sin() * size
+
+    def slowed(self) -> Tensor:
+        """How many times slower each pair turns than without scaling, float32 [h / 2]."""
+        inverse = self._unscaled(torch.device("cpu"))
+        return torch.ones_like(inverse) if self.scaling is None else inverse / self._scaled(inverse, self.scaling)
+
+    def _unscaled(self, device: torch.device) -> Tensor:
+        """Radians a position [h / 2]."""
+        return torch.as_tensor(
+            self.theta ** -(torch.arange(0, self.head_width, 2, device=device).float() / self.head_width)
+        )
 
     def _scaled(self, inverse: Tensor, s: RopeScaling) -> Tensor:
         """Radians a position [h / 2], once contexts are longer."""

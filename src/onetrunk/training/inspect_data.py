@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from onetrunk.core.errors import DataError
+from onetrunk.core.registry import column_types
+from onetrunk.core.values import of_present
 from onetrunk.data.event_rows import rows_from_events
 from onetrunk.data.inspection import Inspection, inspect, to_prepare
 from onetrunk.data.ledger import Ledger
@@ -35,6 +37,9 @@ def run_inspection(data: Any, options: TrainingOptions, how: str | None = None) 
     prepared, sample = {}, to_prepare(table)
     for name in [*given, *asked]:
         try:
+            encoder = column_types.get(types[name]).encoder(column_options.get(name, {}))
+            if encoder.loses_nothing(list(of_present(sample[name]))):
+                continue
             (column,), encoders = fit_columns(sample, [name], types, column_options)
             prepared[name] = encoders[column.key]
         except DataError as error:

@@ -15,6 +15,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Beside, ClosedSet, Encoder, Growth, ReadsAnother, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.values import all_are, some_are
 from onetrunk.core.wide import Sparse, Wide, WideFeatures, WideTarget, one_each
 
 # How often training shows "unknown" instead of a given class, so that an unseen one finds a learnt vector.
@@ -46,17 +47,20 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
     # -- values ------------------------------------------------------------------------------------------------------
     @classmethod
     def recognise(cls, values: Sequence[Any]) -> float:
-        if all(isinstance(v, bool | np.bool_) for v in values):
+        if all_are(values, bool | np.bool_):
             return 0.95
         if all(isinstance(v, list | tuple | set) and all(isinstance(x, str) for x in v) for v in values):
             return 0.9
-        if all(isinstance(v, str) for v in values):
+        if all_are(values, str):
             distinct = len({name_of(v) for v in set(values)})
             short = float(np.mean([len(v) for v in values])) <= 40
             few = distinct <= max(20, 0.05 * len(values)) and (distinct < 0.7 * len(values) or len(values) < 10)
             return 0.9 if short and few else 0.2
         whole = all(isinstance(v, int | np.integer) or (isinstance(v, float) and v.is_integer()) for v in values)
-        return 0.7 if whole and len(values) >= 50 and len({name_of(v) for v in values}) <= 10 else 0.1
+        if not whole or len(values) < 50:
+            return 0.1
+        different = values if some_are(values, bool) else set(values)  # True is no 1
+        return 0.7 if len({name_of(v) for v in different}) <= 10 else 0.1
 
     @classmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
@@ -72,8 +76,8 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
-        self.multi = any(isinstance(v, list | tuple | set) for v in values)
-        counts, originals = _joined([x for v in values for x in members(v)])
+        self.multi = some_are(values, list | tuple | set)
+        counts, originals = _joined([x for v in values for x in members(v)] if self.multi else values)
         if len(counts) < 2 and not self.multi:
             listed = ", ".join(f"{name!r}: {count}" for name, count in counts.items()) or "none"
             raise DataError(f"A category needs at least 2 classes in the training rows; found {listed}.")

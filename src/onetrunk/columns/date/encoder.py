@@ -16,7 +16,7 @@ import numpy as np
 from onetrunk.columns.families.scalar.encoder import ScalarEncoder
 from onetrunk.core.encoder import Convention
 from onetrunk.core.errors import BadValueError
-from onetrunk.core.values import blocks, in_memory
+from onetrunk.core.values import all_are, blocks, in_memory, some_are
 
 _EPOCH = dt.datetime(1970, 1, 1)
 DAY = 86_400
@@ -42,8 +42,10 @@ _CHINESE = re.compile(r"(?P<y>\d{4})年(?P<m>\d{1,2})月(?P<d>\d{1,2})日" + _TI
 _YEAR_LAST = re.compile(r"(?P<a>\d{1,2})([-/.])(?P<b>\d{1,2})\2(?P<y>\d{4})" + _TIME)
 _DAY_NAMED = re.compile(r"(?P<d>\d{1,2})[ -](?P<name>[A-Za-z]{3,9})\.?[ -](?P<y>\d{4})" + _TIME)
 _NAMED_DAY = re.compile(r"(?P<name>[A-Za-z]{3,9})\.? (?P<d>\d{1,2}), ?(?P<y>\d{4})" + _TIME)
+_YEAR = re.compile(r"\d{4}")  # is in every one
 _MONTH = re.compile(r"(?P<y>\d{4})(?:-(?P<m>\d{2})|年(?P<m2>\d{1,2})月)")
 _PATTERNS = (_YEAR_FIRST, _CHINESE, _YEAR_LAST, _DAY_NAMED, _NAMED_DAY)
+_ENOUGH = 0.8  # share of values that are dates, for a column to be recognised
 _ORDER = {True: "dmy", False: "mdy"}
 _DAY_FIRST = {"dmy": True, "mdy": False, None: None}
 _FIRST_COMES = {True: "the day comes before the month", False: "the month comes before the day"}
@@ -112,13 +114,16 @@ class DateEncoder(ScalarEncoder):
 
     @classmethod
     def recognise(cls, values: Sequence[Any]) -> float:
+        if all_are(values, int | float):
+            return 0.0
+        counted = _counted(values)
+        possible = sum(n for value, n in counted if not isinstance(value, str) or _YEAR.search(value))
+        if possible / max(1, len(values)) < _ENOUGH:
+            return 0.0
         order = _day_first(values)
-        # Each text once, for classes repeat; numbers are no dates.
-        counts = Counter(value for value in values if isinstance(value, str))
-        others = [(value, 1) for value in values if not isinstance(value, int | float | str)]
-        dates = sum(n for value, n in [*counts.items(), *others] if _try(value, order) or _try(value, True))
+        dates = sum(n for value, n in counted if _try(value, order) or _try(value, True))
         share = dates / max(1, len(values))  # the ambiguous are dates
-        return 0.95 * share if share >= 0.8 else 0.0
+        return 0.95 * share if share >= _ENOUGH else 0.0
 
     def fit(self, values: Sequence[Any]) -> None:
         values = in_memory(values)
@@ -144,28 +149,31 @@ class DateEncoder(ScalarEncoder):
     @classmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
         day_first = _day_first(values)
-        moments = [moment for value in values if (moment := _try(value, day_first)) is not None]
-        if not moments:
+        counted = [(moment, n) for value, n in _counted(values) if (moment := _try(value, day_first)) is not None]
+        if not counted:
             return {"values": 0}
-        ordered = sorted(_seconds(moment) for moment in moments)
-        timed = any(second % DAY for second in ordered)
+        seconds, which = np.unique([_seconds(moment) for moment, _ in counted], return_inverse=True)
+        until = np.cumsum(np.bincount(which, [n for _, n in counted])).astype(np.int64)  # values up to each second
+        timed = bool((seconds % DAY).any())
         first, middle, last = (
             _moment(second) if timed else _moment(second).date()
-            for second in (ordered[0], ordered[len(ordered) // 2], ordered[-1])
+            for second in seconds[[0, np.searchsorted(until, until[-1] // 2, side="right"), -1]].tolist()
         )
         return {
             "first": str(first),
             "median": str(middle),
             "last": str(last),
-            "days": (ordered[-1] - ordered[0]) / DAY,
-            "distinct": len(set(ordered)),
+            "days": float(seconds[-1] - seconds[0]) / DAY,
+            "distinct": len(seconds),
             "with time": timed,
-            "unreadable": len(values) - len(moments),
+            "unreadable": len(values) - int(until[-1]),
         }
 
     @classmethod
     def fingerprint(cls, value: Any) -> str:
         """One spelling a moment; midnight is the day."""
+        if type(value) is dt.date:
+            return f"{value.isoformat()}T00:00:00"
         moment = _try(value, None)
         return str(value).strip() if moment is None else _moment(_seconds(moment)).isoformat()
 
@@ -174,10 +182,13 @@ class DateEncoder(ScalarEncoder):
         return _seconds(_read(value, self.day_first))
 
     def plain(self, values: list[Any]) -> list[Any]:
-        if not any(isinstance(value, str) for value in values):
+        if not some_are(values, str):
             return values
         moments = [_try(value, self.day_first) if isinstance(value, str) else None for value in values]
         return [v if moment is None else moment for v, moment in zip(values, moments, strict=True)]
+
+    def loses_nothing(self, values: Sequence[Any]) -> bool:
+        return bool(values) and set(map(type, values)) <= {dt.date, dt.datetime}
 
     def from_line(self, position: float) -> dt.date | dt.datetime:
         if self.resolution:
@@ -269,6 +280,14 @@ def _try(value: Any, day_first: bool | None) -> dt.datetime | None:
         return _read(value, day_first)
     except BadValueError:
         return None
+
+
+def _counted(values: Sequence[Any]) -> list[tuple[Any, int]]:
+    """Each text and each day once, for they repeat, with how often it occurs; and the others but numbers, which are no
+    dates."""
+    counts = Counter(value for value in values if isinstance(value, str) or type(value) is dt.date)
+    others = [(v, 1) for v in values if not (isinstance(v, int | float | str) or type(v) is dt.date)]
+    return [*counts.items(), *others]
 
 
 def _day_first(values: Sequence[Any]) -> bool | None:

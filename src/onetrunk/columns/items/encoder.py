@@ -11,6 +11,7 @@ from pydantic import Field
 from onetrunk.columns.families.history.encoder import HistoryEncoder, HistoryOptions
 from onetrunk.core import rng
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.values import all_are
 
 _FLATTER = 0.75  # items are drawn as negatives by their count to this power (word2vec, arXiv 1310.4546)
 
@@ -31,11 +32,10 @@ class ItemsEncoder(HistoryEncoder):
 
     @classmethod
     def recognise(cls, values: Sequence[Any]) -> float:
-        lists = [v for v in values if isinstance(v, list | tuple | np.ndarray)]
-        if len(lists) < len(values) or not lists:
+        if not values or not all_are(values, list | tuple | np.ndarray):
             return 0.3 if values and all(_is_dict_of_lists(v) for v in values) else 0.0
-        whole = all(isinstance(x, int | np.integer) and not isinstance(x, bool) for v in lists for x in v)
-        return 0.6 if whole else 0.4 * all(isinstance(x, str) for v in lists for x in v)
+        whole = all(isinstance(x, int | np.integer) and not isinstance(x, bool) for v in values for x in v)
+        return 0.6 if whole else 0.4 * all(isinstance(x, str) for v in values for x in v)
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def _choose(self, names: list[str]) -> str:

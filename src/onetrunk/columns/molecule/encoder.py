@@ -22,7 +22,7 @@ from onetrunk.core import rng
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Growth, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError, MissingExtraError
-from onetrunk.core.values import in_memory
+from onetrunk.core.values import all_are, in_memory
 from onetrunk.core.wide import Sparse, Wide, WideFeatures, numbers
 
 TOKEN = re.compile(r"\[[^\[\]\s]+\]|Br|Cl|[BCNOPSFI]|[bcnops]|%\d{2}|[0-9]|[-=#$:/\\.()+~@?>*]")  # arXiv 1711.04810
@@ -54,11 +54,15 @@ class MoleculeEncoder(TokenEncoder, Wide):
     # -- values ------------------------------------------------------------------------------------------------------
     @classmethod
     def recognise(cls, values: Sequence[Any]) -> float:
-        if not values or not all(isinstance(v, str) for v in values):
+        if not values or not all_are(values, str):
             return 0.0
-        spelt = [v for v in values if _ATOM.search(v) and "".join(TOKEN.findall(v)) == v.strip()]
-        structured = sum(bool(_STRUCTURE.search(v)) for v in spelt)
-        if len(spelt) < _ENOUGH * len(values) or structured < 0.5 * len(spelt):
+        spelt: list[str] = []
+        for i, value in enumerate(values):
+            if _ATOM.search(value) and "".join(TOKEN.findall(value)) == value.strip():
+                spelt.append(value)
+            elif len(spelt) + len(values) - i - 1 < _ENOUGH * len(values):  # most columns of words end here soon
+                return 0.0
+        if sum(bool(_STRUCTURE.search(v)) for v in spelt) < 0.5 * len(spelt):
             return 0.0
         if chemistry.available():
             spelt = [v for v in spelt if chemistry.parsed(v.strip()) is not None]

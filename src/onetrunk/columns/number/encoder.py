@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
@@ -15,9 +16,11 @@ from onetrunk.columns.number.notation import Notation, decide
 from onetrunk.core.content import Content
 from onetrunk.core.encoder import Convention, EqualAsNumbers
 from onetrunk.core.errors import BadValueError
-from onetrunk.core.values import blocks
+from onetrunk.core.values import blocks, some_are
 from onetrunk.data.readers.cells import are_codes
 
+_ENOUGH = 0.8  # share of values that are numbers, for a column to be recognised
+_DIGIT = re.compile(r"\d")  # is in every one
 _FEW = 10  # as many whole numbers or fewer look like classes
 _EXACT = 1 << 53  # whole numbers beyond are not all floats
 _MAX_SPELLINGS = 50_000  # different ones by which a column's notation is known
@@ -45,8 +48,11 @@ class NumberEncoder(ScalarEncoder, EqualAsNumbers):
     @classmethod
     def recognise(cls, values: Sequence[Any]) -> float:
         notation = _PLAIN
-        texts = Counter(value.strip() for value in values if isinstance(value, str))
-        if texts:
+        if some_are(values, str):
+            texts = Counter(value.strip() for value in values if isinstance(value, str))
+            possible = len(values) - sum(n for text, n in texts.items() if not _DIGIT.search(text))
+            if possible / len(values) < _ENOUGH:
+                return 0.0
             if are_codes(texts, len(values)):
                 return 0.0
             decision = decide(texts, {})
@@ -61,7 +67,7 @@ class NumberEncoder(ScalarEncoder, EqualAsNumbers):
             parsed = [(_try(value, notation), n) for value, n in [*counts.items(), *others]]
             numbers = [number for number, n in parsed if number is not None for _ in range(n)]
         share = len(numbers) / max(1, len(values))
-        if share < 0.8:  # a few words among numbers are bad values, not another type
+        if share < _ENOUGH:  # a few words among numbers are bad values, not another type
             return 0.0
         classes = len(numbers) >= 50 and len(set(numbers)) <= _FEW
         classes = classes and (notation != _PLAIN or all(n.is_integer() for n in numbers))
@@ -149,7 +155,7 @@ class NumberEncoder(ScalarEncoder, EqualAsNumbers):
         return self.options.decimal == ","
 
     def plain(self, values: list[Any]) -> list[Any]:
-        if not any(isinstance(value, str) for value in values):
+        if not some_are(values, str):
             return values
         notation = self.notation
         numbers = [_try(value, notation) if isinstance(value, str) else None for value in values]
@@ -161,6 +167,10 @@ class NumberEncoder(ScalarEncoder, EqualAsNumbers):
         if line is None or not len(line):
             return super().encode_all(values, bad)
         return Content({"value": self._standardised(line).astype(np.float32)}), present
+
+    def loses_nothing(self, values: Sequence[Any]) -> bool:
+        """Finite ints and floats are what they look like."""
+        return self.notation == _PLAIN and bool(values) and _plain_numbers(values) is not None
 
     def from_line(self, position: float) -> float:
         return float(position)

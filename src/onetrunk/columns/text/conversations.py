@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from onetrunk.core.errors import BadValueError
+from onetrunk.core.values import some_are
 
 ANSWERS = "assistant"  # whose turns are learnt, and written
 _ROLE = re.compile(r"\S{1,64}")
@@ -33,6 +34,11 @@ _CALLS = ("tool_calls", "function_call")
 def is_conversation(value: Any) -> bool:
     """Is this meant as one? Whether it is a proper one, `turns` says."""
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(turn, Mapping) for turn in value)
+
+
+def some_conversations(values: Sequence[Any]) -> bool:
+    """Is any of them meant as one?"""
+    return some_are(values, list | tuple) and any(map(is_conversation, values))
 
 
 def has_turns(value: Any) -> bool:

@@ -19,14 +19,29 @@ from pydantic import Field
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import Unigram
 
-from onetrunk.columns.families.tokens.encoder import MANY_VALUES, TokenEncoder, TokenOptions, token_arrays
+from onetrunk.columns.families.tokens.encoder import (
+    MANY_VALUES,
+    TokenEncoder,
+    TokenOptions,
+    token_arrays,
+    token_content,
+)
 from onetrunk.columns.families.tokens.special_tokens import OWN, SpecialTokens, TokenHead
 from onetrunk.columns.families.tokens.tokenizers import character_tokenizer, train_bpe
-from onetrunk.columns.text.conversations import ANSWERS, has_turns, is_conversation, proper, rendered, replies, turns
+from onetrunk.columns.text.conversations import (
+    ANSWERS,
+    has_turns,
+    is_conversation,
+    proper,
+    rendered,
+    replies,
+    some_conversations,
+    turns,
+)
 from onetrunk.core.content import Content
 from onetrunk.core.encoder import FreeText, Gapped, Growth
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.core.values import in_memory
+from onetrunk.core.values import all_are, in_memory
 from onetrunk.core.wide import Sparse, Wide, WideFeatures
 from onetrunk.data.ngrams import character_ngrams, text_keys, word_ngrams
 
@@ -59,15 +74,15 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
     def recognise(cls, values: Sequence[Any]) -> float:
         if values and all(is_conversation(v) for v in values):
             return 0.95 if all(map(has_turns, values)) else 0.0
-        if not all(isinstance(v, str) for v in values):
+        if not all_are(values, str):
             return 0.0
-        return 0.8 if any(" " in v.strip() or len(v) > 30 for v in values) else 0.6
+        return 0.8 if any(" " in v.strip() or len(v) > 30 for v in set(values)) else 0.6
 
     @classmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
         texts = [text_of(v) for v in values]
-        lengths = np.array([len(text) for text in texts])
-        words = Counter(w for text in texts[:2000] for w in re.findall(r"\w+", text.lower()))
+        lengths = np.array(list(map(len, texts)))
+        words = Counter(re.findall(r"\w+", "\n".join(texts[:2000]).lower()))
         return {
             "characters": {
                 "shortest": int(lengths.min()),
@@ -94,15 +109,15 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
         values = in_memory(values)
-        self.learnt_conversations = any(is_conversation(v) for v in values)
+        self.learnt_conversations = some_conversations(values)
         texts = _pieces(values)
-        characters = Counter(c for text in texts for c in set(text))
-        if not characters:
+        if not any(texts):
             reason = next(filter(None, map(_why_not, values)), "all are empty")
             raise DataError(
                 f"A text column needs at least one training row that can be used and is not empty: {reason}."
             )
         if self.options.unit == "character":
+            characters = Counter(c for text in texts for c in set(text))
             rare = 1 if len(texts) > MANY_VALUES else 0  # it becomes <|unknown|>
             kept = sorted(c for c, count in characters.items() if count > rare)
             self.tokenizer = character_tokenizer(kept)
@@ -118,7 +133,7 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
 
         A tokenizer that came with its model stays what it is.
         """
-        self.learnt_conversations = self.learnt_conversations or any(is_conversation(v) for v in values)
+        self.learnt_conversations = self.learnt_conversations or some_conversations(values)
         if self.special != OWN:
             return Growth()
         texts = _pieces(values)
@@ -190,9 +205,18 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
     def reads_cells(self) -> bool:
         return True
 
+    def loses_nothing(self, values: Sequence[Any]) -> bool:
+        """A token of bytes is one or more of them: what has no more bytes than are seen is not cut."""
+        if self.options.unit != "bpe" or not all_are(values, str) or not any(values):
+            return False
+        try:
+            return all(len(v if v.isascii() else v.encode("utf-8")) <= self.options.length for v in values)
+        except UnicodeEncodeError:
+            return False
+
     def plain(self, values: list[Any]) -> list[Any]:
         """Conversations in the one form that all others mean."""
-        if not any(map(is_conversation, values)):
+        if not some_conversations(values):
             return values
         return [proper(v) if is_conversation(v) and _why_not(v) is None else v for v in values]
 
@@ -317,7 +341,7 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
         return ids[opens[-1] + 1 + len(self._ids(f"{ANSWERS}\n")) :] if opens else ids
 
     def encode_all(self, values: Sequence[Any], bad: Callable[[int, str], None]) -> tuple[Content, np.ndarray]:
-        if self._lookup is not None or any(is_conversation(v) for v in values):
+        if self._lookup is not None or some_conversations(values):
             return super().encode_all(values, bad)
         present, texts = np.zeros(len(values), dtype=bool), []
         for i, value in enumerate(values):
@@ -328,12 +352,16 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
                 present[i] = True
             except BadValueError as error:
                 bad(i, str(error))
-        pieces = []
+        if not texts:
+            return self.stack([]), present
+        ids: list[int] = []
+        lens: list[int] = []
         for first in range(0, len(texts), _TEXTS_AT_ONCE):
             some = texts[first : first + _TEXTS_AT_ONCE]
             for encoding in self.tokenizer.encode_batch_fast(some, add_special_tokens=False):
-                pieces.append(token_arrays(self._of_text(encoding.ids), start=self.special.start))
-        return self.stack(pieces), present
+                ids += encoding.ids
+                lens.append(len(encoding))
+        return token_content(self._of_text(ids), np.array(lens, dtype=np.int64), self.special.start), present
 
     def wide_features(self, content: Content) -> WideFeatures:
         """Runs of 1 or 2 words and of 1 to 5 characters, counted."""
@@ -349,11 +377,13 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
 
 def text_of(value: Any) -> str:
     """A value for a person, and for simple models."""
-    return rendered(value) if is_conversation(value) else str(value)
+    return value if isinstance(value, str) else rendered(value) if is_conversation(value) else str(value)
 
 
 def _pieces(values: Sequence[Any]) -> list[str]:
     """What is written in values: texts, and the roles and contents of turns. What is no proper turn is left out."""
+    if not some_conversations(values):
+        return list(map(_checked, values))
     out = []
     for value in values:
         if not is_conversation(value):
@@ -379,6 +409,8 @@ def _why_not(value: Any) -> str | None:
 def _checked(value: Any) -> str:
     if not isinstance(value, str):
         value = str(value)
+    if value.isascii():
+        return value
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:

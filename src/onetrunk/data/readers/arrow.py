@@ -13,6 +13,7 @@ from onetrunk.core.errors import DataError
 from onetrunk.core.unpacking import Unpacked
 from onetrunk.core.values import loaded
 from onetrunk.data.readers.common import Columns, Notes, check_names, plain
+from onetrunk.data.readers.parquet_pages import check_pages
 from onetrunk.data.spool import ArrowValues, Decode, Spool
 
 _ROWS = 4096  # read at once
@@ -24,6 +25,7 @@ def parquet(path: Path, notes: Notes) -> Columns:
     try:
         with parquet.ParquetFile(path) as file:  # not read_table: it makes columns of folder names like a=1
             check_names(file.schema_arrow.names, path)
+            check_pages(path, file.metadata)
             return from_batches(file.iter_batches(_ROWS), path, file.schema_arrow.names)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a whole Parquet file: {error}") from None
@@ -104,7 +106,7 @@ def columns_of(
     return columns
 
 
-_PLAIN_ALREADY = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_floating)
+_MADE_PLAIN = (pa.types.is_decimal, pa.types.is_time, pa.types.is_duration)  # other values come as they are to be
 
 
 def present(array: pa.Array) -> pa.Array:
@@ -121,12 +123,25 @@ def python_values(array: pa.Array) -> list[Any]:
     if pa.types.is_floating(array.type):
         array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
     try:
-        values = array.to_pylist()
+        values = _moments(array) if _has_moments(array.type) else array.to_pylist()
     except (OverflowError, ValueError):  # moments before the year 1, or after 9999
         values = [_as_python(value) for value in array]
-    if any(is_plain(array.type) for is_plain in _PLAIN_ALREADY):
-        return values
-    return [plain(v) for v in values]
+    if isinstance(array.type, pa.BaseExtensionType) or any(is_one(array.type) for is_one in _MADE_PLAIN):
+        return [plain(v) for v in values]
+    return values
+
+
+def _has_moments(kind: pa.DataType) -> bool:
+    """Days, and moments without a zone: NumPy makes them at once."""
+    return pa.types.is_date32(kind) or (pa.types.is_timestamp(kind) and kind.tz is None)
+
+
+def _moments(array: pa.Array) -> list[Any]:
+    """Raises OverflowError where Python cannot hold one."""
+    values: list[Any] = array.to_numpy(zero_copy_only=False).tolist()
+    if int in set(map(type, values)):
+        raise OverflowError("a moment before the year 1, or after 9999")
+    return values
 
 
 def _as_python(value: pa.Scalar) -> Any:

@@ -163,7 +163,7 @@ def unicode_only(columns: Columns, notes: Notes) -> Columns:
     cannot, becomes U+FFFD, and the note says in how many cells."""
     whole, cells = dict(columns), 0
     for name, values in columns.items():
-        if isinstance(values, list) and any(map(_has_half, values)):
+        if isinstance(values, list) and _have_half(values):
             cells += sum(map(_has_half, values))
             whole[name] = [_without_halves(v) if _has_half(v) else v for v in values]
     if any(map(_has_half, columns)):
@@ -189,6 +189,14 @@ def _tell_halves(cells: int, notes: Notes) -> None:
         notes.append(
             f"{cells:,} cells hold half of a surrogate pair, which is no character: it was replaced by \ufffd."
         )
+
+
+def _have_half(values: list[Any]) -> bool:
+    """Does any of them hold one? Most columns hold nothing, or nothing but ASCII, in which one could be."""
+    kinds = {kind for kind in set(map(type, values)) if issubclass(kind, _NESTED)}
+    if not kinds or (set(map(type, values)) <= {str, type(None)} and all(map(str.isascii, filter(None, values)))):
+        return False
+    return any(map(_has_half, values))
 
 
 def _has_half(value: Any) -> bool:

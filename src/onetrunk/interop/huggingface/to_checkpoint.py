@@ -7,6 +7,7 @@ goes where the family keeps such a one, into its positions, or into its table.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,13 @@ from onetrunk.nn.transformer import Transformer
 _OUTSIDE = {"head", "bias", "transform.0", "transform.2"}  # of what the family's prefix names
 
 
-def as_checkpoint(model: Model, ask: str) -> Written:
-    """Raises UsageError where the column or the trunk is not what any family holds."""
+def as_checkpoint(model: Model, ask: str, among: Collection[str] = tuple(WRITTEN)) -> Written:
+    """Of one of the families `among`. Raises UsageError where the column or the trunk is not what any of them holds."""
     encoder, trunk = _checked(model, ask)
     fills = encoder.token_head.does == "filling"
     came = [stage.get("family") for stage in model.provenance.get("stages", []) if stage.get("stage") == "import"]
     usual = WRITTEN if trunk.config.qk_norm else ["llama", *WRITTEN]  # a Qwen3 in all but its norms
-    kinds = [kind for kind in [*came, *usual] if kind in WRITTEN and FAMILIES[kind].causal != fills]
+    kinds = [kind for kind in [*came, *usual] if kind in WRITTEN and FAMILIES[kind].causal != fills and kind in among]
     reason: str | None = None
     for kind in kinds:
         misfit = unfit(FAMILIES[kind], trunk) or _unfit_readout(FAMILIES[kind], encoder, trunk)

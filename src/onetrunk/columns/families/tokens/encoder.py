@@ -195,3 +195,11 @@ def token_arrays(ids: np.ndarray, learnt: np.ndarray | None = None, start: int =
         "start": np.where(np.arange(len(ids)) == 0, start, -1).astype(np.int32),
         "learnt": np.ones(len(ids), dtype=bool) if learnt is None else learnt,
     }
+
+
+def token_content(ids: np.ndarray, lens: np.ndarray, start: int = START) -> Content:
+    """What `token_arrays` makes of several texts, `lens` [m] of whose tokens `ids` lie one behind the other; all are
+    learnt."""
+    starts = np.full(len(ids), -1, dtype=np.int32)
+    starts[(np.cumsum(lens) - lens)[lens > 0]] = start
+    return Content({"id": ids, "start": starts, "learnt": np.ones(len(ids), dtype=bool)}, lens)

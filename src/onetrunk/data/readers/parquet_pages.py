@@ -1,0 +1,109 @@
+"""What the pages of a Parquet file say of their own sizes, before memory is taken for them: Arrow believes each."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onetrunk.core.errors import DataError
+from onetrunk.core.unpacking import Unpacked
+
+_UNPACKED, _PACKED, _DICTIONARY = 2, 3, 7  # numbers of a page header's fields
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 7, 8, 12  # types of Thrift's compact form
+_INTEGERS = (4, 5, 6)
+_DEEPEST = 8  # structs in one another
+
+
+@dataclass(frozen=True)
+class _Page:
+    unpacked: int  # bytes
+    values: int  # of a dictionary; 0: it is none
+
+
+def check_pages(path: Path, metadata: Any) -> None:
+    """Raises DataError where pages claim more than useful data unpacks to, or a dictionary more values than it has
+    bytes. What is no page at all is left to Arrow. `metadata`: pyarrow's, of the file."""
+    counted = Unpacked(path.stat().st_size)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for group in range(metadata.num_row_groups):
+            for column in range(metadata.num_columns):
+                for page in _pages(data, metadata.row_group(group).column(column)):
+                    if (bomb := counted.bomb(max(0, page.unpacked))) is not None:
+                        raise DataError(f"Cannot read {path}: {bomb}.")
+                    if page.values > page.unpacked:
+                        raise DataError(
+                            f"{path} is not a whole Parquet file: one of its dictionaries claims {page.values:,} "
+                            f"values in {page.unpacked:,} bytes. Write it anew, or get it again."
+                        )
+
+
+def _pages(data: mmap.mmap, chunk: Any) -> Iterator[_Page]:
+    """Of one column in one row group, as far as they can be read."""
+    first = chunk.data_page_offset
+    if chunk.dictionary_page_offset is not None:
+        first = min(first, chunk.dictionary_page_offset)
+    place, end = first, min(first + chunk.total_compressed_size, len(data))
+    while 0 <= place < end:
+        try:
+            header, place = _struct(data, place)
+            packed, unpacked = int(header[_PACKED]), int(header[_UNPACKED])
+            values = int(header.get(_DICTIONARY, {}).get(1, 0))
+        except (IndexError, KeyError, ValueError):
+            return
+        if packed < 0:
+            return
+        yield _Page(unpacked, values)
+        place += packed
+
+
+def _struct(data: mmap.mmap, place: int, depth: int = 0) -> tuple[dict[int, Any], int]:
+    """Its integers and structs by their fields' numbers, and where it ends. IndexError beyond the file's end,
+    ValueError for what is none."""
+    if depth > _DEEPEST:
+        raise ValueError("too deep")
+    out: dict[int, Any] = {}
+    number = 0
+    while (head := data[place]) != 0:
+        place += 1
+        kind = head & 15
+        if head >> 4:
+            number += head >> 4
+        else:
+            number, place = _integer(data, place)
+        out[number], place = _value(data, place, kind, depth)
+    return out, place + 1
+
+
+def _value(data: mmap.mmap, place: int, kind: int, depth: int) -> tuple[Any, int]:
+    if kind in (_TRUE, _FALSE):
+        return None, place
+    if kind == _BYTE:
+        return None, place + 1
+    if kind in _INTEGERS:
+        return _integer(data, place)
+    if kind == _DOUBLE:
+        return None, place + 8
+    if kind == _BINARY:
+        size, place = _varint(data, place)
+        return None, place + size
+    if kind == _STRUCT:
+        return _struct(data, place, depth + 1)
+    raise ValueError(f"a page header has no values of type {kind}")
+
+
+def _integer(data: mmap.mmap, place: int) -> tuple[int, int]:
+    n, place = _varint(data, place)
+    return (n >> 1) ^ -(n & 1), place
+
+
+def _varint(data: mmap.mmap, place: int) -> tuple[int, int]:
+    n = 0
+    for i in range(10):
+        n |= (data[place] & 127) << (7 * i)
+        place += 1
+        if data[place - 1] < 128:
+            return n, place
+    raise ValueError("a number without an end")
