@@ -20,7 +20,6 @@ from onetrunk.core.wide import WideFeatures, signed
 from onetrunk.nn.heads.trees import TreeEnsemble
 
 _PREFIX = "columns"
-_STEPS = 2.0**16  # of a component, between 0 and 1
 PRESENT = "present"  # of what is read of a column: which documents have a value
 
 
@@ -37,6 +36,7 @@ class WideShape:
     dense: dict[str, int] = field(default_factory=dict)  # column -> its own dense numbers
     trees: tuple[int, int, int] | None = None  # trees, nodes, depth
     counted: dict[str, list[str]] = field(default_factory=dict)  # column -> kinds that are counted
+    component_steps: int = 0  # from 0 to 1, to which components are rounded; 0: they are not, as in earlier folders
 
     @classmethod
     def parse(cls, shape: dict[str, Any]) -> WideShape:
@@ -65,7 +65,7 @@ class WideColumn(nn.Module):
             self.register_buffer(f"weight{i}", torch.zeros(count, K))
             if components and kind in self.counted:
                 self.register_buffer(f"component{i}", torch.zeros(count, components))
-        self.components = components
+        self.components, self.component_steps = components, shape.component_steps
         self.register_buffer("missing", torch.zeros(K))  # added where the value is missing
         if keys := shape.keys.get(name, 0):
             self.register_buffer("key", torch.zeros(keys, dtype=torch.int64))
@@ -102,7 +102,8 @@ class WideColumn(nn.Module):
             if self.components and kind in self.counted:
                 components = components.index_add(0, row, getattr(self, f"component{i}")[index] * weight[:, None])
         # Rounded: trees would tell values apart by what the order of a sum leaves, which differs between machines.
-        numbers = [(_STEPS * components).round().double() / _STEPS]
+        steps = self.component_steps
+        numbers = [(steps * components).round().double() / steps if steps else components.double()]
         if self.dense:
             numbers.insert(0, tensors["dense"])
         if hasattr(self, "key"):

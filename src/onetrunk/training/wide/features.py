@@ -20,6 +20,7 @@ _MAX_WEIGHTS = 40_000_000  # features times outputs
 _MIN_ROWS = 2  # in which a counted feature stands
 _LEAST_VARIANCE = 1e-8
 _COMPONENTS = 30
+_COMPONENT_STEPS = 1 << 16
 _COMPONENT_FEATURES = 20_000  # of which components are made, the most frequent
 
 
@@ -35,7 +36,7 @@ def shape_of(rows: Rows, outputs: int) -> WideShape:
             dense[name] = own.dense.shape[1]
         if own.key is not None and own.count and len(np.unique(own.key)) <= own.count / 2:
             keys[name] = len(np.unique(own.key))
-    return WideShape(list(rows.features), outputs, features, components, keys, dense, None, counted)
+    return WideShape(list(rows.features), outputs, features, components, keys, dense, None, counted, _COMPONENT_STEPS)
 
 
 def _kept(sparse_: Sparse, outputs: int) -> np.ndarray:
