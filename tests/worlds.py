@@ -25,7 +25,7 @@ from onetrunk.data.pack import assemble
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
-from onetrunk.inference.model_folder import Model
+from onetrunk.inference.model_folder import Model, Task
 from onetrunk.model import FoundationModel
 from onetrunk.objectives import Learner
 
@@ -363,6 +363,16 @@ def model(
     if awake:
         wake(network)
     return Model(network.eval())
+
+
+def text_writer(texts: Sequence[str], **options: Any) -> Model:
+    """A text-only model that says something; `options` are of the text."""
+    trunk = {**TRUNK, "heads": 4, "kv_heads": 2}
+    made = model({"note": texts}, {"note": "text"}, options={"note": options}, trunk=trunk, given="causal")
+    with torch.no_grad():
+        made.module("note").head.normal_(0, 0.5, generator=torch.Generator().manual_seed(3))
+    made.tasks = [Task([], ["note"])]
+    return made
 
 
 def wake(module: torch.nn.Module | Sides) -> None:

@@ -35,21 +35,11 @@ ROWS = {
 }
 
 
-def writer(**options: Any) -> Model:
-    """A text-only model; `options` are of the text."""
-    trunk = {**worlds.TRUNK, "heads": 4, "kv_heads": 2}
-    model = worlds.model({"note": TEXTS}, {"note": "text"}, options={"note": options}, trunk=trunk, given="causal")
-    with torch.no_grad():
-        model.module("note").head.normal_(0, 0.5, generator=torch.Generator().manual_seed(3))
-    model.tasks = [Task([], ["note"])]
-    return model
-
-
 # -- Hugging Face --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("unit", ["bpe", "character"])
 def test_a_text_model_opens_in_transformers_with_equal_logits_and_texts(tmp_path: Path, unit: str) -> None:
     transformers = pytest.importorskip("transformers")
-    model = writer(unit=unit)
+    model = worlds.text_writer(TEXTS, unit=unit)
     found = onetrunk.export(model, {"note": TEXTS}, to="huggingface", out=str(tmp_path / "hf"), quiet=True)
     assert found["worst_difference"] < 1e-5 and found["equal_answers"] == found["rows"] == len(TEXTS)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "hf").eval()
@@ -110,7 +100,7 @@ def spoilt_json(path: Path, **fields: Any) -> None:
 
 def test_the_gate_reads_back_all_that_was_written_for_transformers(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    model = chatting(writer())
+    model = chatting(worlds.text_writer(TEXTS))
     values = [*TEXTS[:2], [{"role": "user", "content": "a boat"}, {"role": "assistant", "content": "the sea"}]]
 
     def measured(spoil: Any) -> Parity:
@@ -163,7 +153,7 @@ def test_what_the_format_cannot_hold_is_refused(tmp_path: Path) -> None:
             )
         assert not (tmp_path / "x").exists()
 
-    refused(writer(bigrams=16), "embeds pairs of tokens")
+    refused(worlds.text_writer(TEXTS, bigrams=16), "embeds pairs of tokens")
     relu2 = worlds.model({"note": TEXTS}, {"note": "text"}, trunk={**worlds.TRUNK, "activation": "relu2"})
     refused(relu2, "has activation 'relu2'; the Hugging Face format that is written needs 'swiglu'")
     lstm = worlds.model({"note": TEXTS}, {"note": "text"}, trunk={"kind": "lstm", "width": 16, "layers": 1})
@@ -238,7 +228,7 @@ def test_what_is_read_on_another_column_is_the_same_in_onnx_runtime(tmp_path: Pa
 # -- ONNX, of texts ------------------------------------------------------------------------------------------
 def test_a_language_model_has_the_same_logits_in_onnx_runtime(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    model = writer()
+    model = worlds.text_writer(TEXTS)
     onetrunk.export(model, {"note": TEXTS}, to="onnx", out=str(tmp_path / "onnx"), quiet=True)
     onetrunk.export(model, {"note": TEXTS}, to="huggingface", out=str(tmp_path / "hf"), quiet=True)
     session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx", providers=["CPUExecutionProvider"])

@@ -15,21 +15,11 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 import onetrunk
 from onetrunk.core.answer import Sampling
 from onetrunk.core.errors import EvidenceError, UsageError
-from onetrunk.inference.model_folder import Model, Task
+from onetrunk.inference.model_folder import Model
 from onetrunk.interop import gguf, huggingface
 
 TEXTS = ["the red boat on the sea", "a green tree", "今天下雨了", "two blue birds, two red boats"] * 3
 LONG = [*TEXTS[:3], " ".join(TEXTS[:4])]  # one beyond what some rotations were first trained for
-
-
-def writer(**options: Any) -> Model:
-    """A text-only model; `options` are of the text."""
-    trunk = {**worlds.TRUNK, "heads": 4, "kv_heads": 2}
-    model = worlds.model({"note": TEXTS}, {"note": "text"}, options={"note": options}, trunk=trunk, given="causal")
-    with torch.no_grad():
-        model.module("note").head.normal_(0, 0.5, generator=torch.Generator().manual_seed(3))
-    model.tasks = [Task([], ["note"])]
-    return model
 
 
 def spoilt_json(path: Path, **fields: Any) -> None:
@@ -40,7 +30,7 @@ def spoilt_json(path: Path, **fields: Any) -> None:
 def test_a_text_model_goes_on_in_llama_cpp_as_it_does_here(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     llama = pytest.importorskip("xllamacpp")
-    model = writer()
+    model = worlds.text_writer(TEXTS)
     found = onetrunk.export(model, {"note": TEXTS}, to="gguf", out=str(tmp_path / "gguf"), quiet=True)
     assert found["worst_difference"] < 1e-4 and found["equal_answers"] == found["rows"] == len(TEXTS)
     told = llama.CommonParams()
@@ -177,9 +167,8 @@ def test_sentence_pieces_are_llama_cpps(tmp_path: Path, style: str) -> None:
 def test_sentence_pieces_that_llama_cpp_would_make_otherwise_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
 
-    def without(description: dict[str, Any]) -> None:
-        description["model"]["merges"] = [pair for pair in description["model"]["merges"] if pair != ["t", "he"]]
-        assert ["▁", "t"] in description["model"]["merges"]
+    def fewer(description: dict[str, Any]) -> None:
+        description["model"]["merges"].pop()
 
     def mixed(description: dict[str, Any]) -> None:
         merges = description["model"]["merges"]
@@ -193,6 +182,7 @@ def test_sentence_pieces_that_llama_cpp_would_make_otherwise_are_refused(tmp_pat
 
     for style, change, message in [
         ("split", same, "it normalises or splits a text in another way"),
+        ("first", fewer, "its merges leave out how"),
         ("first", mixed, "its merges are not in the order of what they make"),
         ("first", no_byte, "some bytes have no token"),
     ]:
@@ -207,7 +197,7 @@ def test_sentence_pieces_that_llama_cpp_would_make_otherwise_are_refused(tmp_pat
 def test_the_gate_reads_back_the_whole_gguf_file(tmp_path: Path) -> None:
     library = pytest.importorskip("gguf")
     pytest.importorskip("xllamacpp")
-    model = writer()
+    model = worlds.text_writer(TEXTS)
     gguf.write(model, "note", tmp_path)
     gguf.compare(model, "note", tmp_path, TEXTS[:1]).check(1e-3, "it")
     found = library.GGUFReader(tmp_path / "model.gguf", "r+")
@@ -222,5 +212,7 @@ def test_what_gguf_does_not_hold_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     for options, message in [({"unit": "character"}, "not one that is written as GGUF"), ({"bigrams": 9}, "bigrams")]:
         with pytest.raises(UsageError, match=message):
-            onetrunk.export(writer(**options), {"note": TEXTS}, to="gguf", out=str(tmp_path / "x"), quiet=True)
+            onetrunk.export(
+                worlds.text_writer(TEXTS, **options), {"note": TEXTS}, to="gguf", out=str(tmp_path / "x"), quiet=True
+            )
     assert not (tmp_path / "x").exists()

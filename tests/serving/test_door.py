@@ -6,7 +6,6 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,17 +17,6 @@ from onetrunk.inference.session import Session
 from onetrunk.serving.request_limits import Limits
 
 KEY = "correct-horse-battery"
-
-
-@pytest.fixture(scope="module")
-def stays() -> Model:
-    return sites.stays_model()
-
-
-@pytest.fixture(scope="module")
-def site(stays: Model) -> Iterator[Site]:
-    with sites.served({"stays": stays}) as running:
-        yield running
 
 
 # -- keys, hosts, origins --------------------------------------------------------------------------------------------

@@ -26,17 +26,6 @@ from onetrunk.serving.request_limits import Limits
 ARROW = "application/vnd.apache.arrow.stream"
 
 
-@pytest.fixture(scope="module")
-def stays() -> Model:
-    return sites.stays_model()
-
-
-@pytest.fixture(scope="module")
-def site(stays: Model) -> Iterator[Site]:
-    with sites.served({"stays": stays}) as running:
-        yield running
-
-
 def flat(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     return {
         "review": [each["review"] for each in rows],
