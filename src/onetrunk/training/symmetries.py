@@ -30,14 +30,14 @@ def decide_symmetries(
             continue
         plain, hidden = losses(store), store.index.copy()
         hidden[:, c] = -1
-        told = float(np.mean(losses(replace(store, index=hidden, wide={})) - plain))
+        worth = float(np.mean(losses(replace(store, index=hidden, wide={})) - plain))
         for change, word in encoder.undecided().items():
             contents = [*store.contents]
             contents[c] = encoder.changed(contents[c], change)
             cost, noise = mean_and_error(losses(replace(store, contents=contents, wide={})) - plain)
-            allowed = cost + _SURE * noise < _FREE * told
+            allowed = cost + _SURE * noise < _FREE * worth
             encoder.decide(change, allowed)
             choice = f"{'' if allowed else 'no '}{word} values of {name} in training"
             reason = f"by what they cost a simple model on {len(plain):,} validation rows, and what hiding {name} costs"
-            figures: dict[str, float | None] = {"cost": cost, "standard error": noise, "hidden": told}
+            figures: dict[str, float | None] = {"cost": cost, "standard error": noise, "hidden": worth}
             on_event(Decision(choice, reason, figures))
