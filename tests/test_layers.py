@@ -32,7 +32,7 @@ TOP = FLOORS["cli.py"]  # the doors
 # Folders that are one thing. In the others each file stands alone; they share what begins with an underscore.
 WHOLE = {
     "core", "storage", "media", "nn", "data", "engine", "metrics", "objectives", "model", "inference", "evaluation",
-    "training", "serving", "studio", "trackers", "verbs", "interop",
+    "training", "serving", "studio", "trackers", "verbs", "interop", "explain",
 }  # fmt: skip
 
 # (file, what it imports all the same): why.

@@ -15,6 +15,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Beside, ClosedSet, Encoder, Growth, ReadsAnother, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.parts import Arrays, Divided, Parts
 from onetrunk.core.values import all_are, some_are
 from onetrunk.core.wide import Sparse, Wide, WideFeatures, WideTarget, one_each
 
@@ -22,7 +23,7 @@ from onetrunk.core.wide import Sparse, Wide, WideFeatures, WideTarget, one_each
 _UNKNOWN_RATE = 0.02
 
 
-class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
+class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget, Divided):
     """Classes in order, as strings; `value` gives one back as the kind of value that it was."""
 
     type_name = "category"
@@ -184,6 +185,20 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         row, feature = np.nonzero(arrays["hot"])
         there = Sparse(row, feature.astype(np.uint64), np.ones(len(row), dtype=np.float32))
         return WideFeatures(len(content), {"class": there}, dense=arrays["hot"].astype(np.float64))
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+    def parts(self, content: Content, asked: bool) -> Parts:
+        count = 0 if asked else 1
+        arrays = content.gather()
+        ids = np.flatnonzero(arrays["hot"][0]) if self.multi else arrays["id"][:1]
+        label = ", ".join("unknown" if i < 0 else self.classes[i] for i in ids.tolist())
+        return Parts(np.arange(count), [label][:count], "value")
+
+    def hide(self, arrays: Arrays, hidden: np.ndarray) -> Arrays:
+        """As a class that training never saw, which training shows now and then; several at once as when asked."""
+        if self.multi:
+            return {**arrays, "hidden": arrays["hidden"] | hidden}
+        return {**arrays, "id": np.where(hidden, -1, arrays["id"])}
 
     # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:
