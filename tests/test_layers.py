@@ -18,7 +18,7 @@ FLOORS = {
     "columns": 3, "objectives": 3,
     "model": 4,
     "inference": 5,
-    "explain": 6, "interop": 6,
+    "explanation": 6, "interop": 6,
     "evaluation": 7,
     "training": 8,
     "serving": 9, "studio": 9,
@@ -32,7 +32,7 @@ TOP = FLOORS["cli.py"]  # the doors
 # Folders that are one thing. In the others each file stands alone; they share what begins with an underscore.
 WHOLE = {
     "core", "storage", "media", "nn", "data", "engine", "metrics", "objectives", "model", "inference", "evaluation",
-    "training", "serving", "studio", "trackers", "verbs", "interop", "explain",
+    "training", "serving", "studio", "trackers", "verbs", "interop", "explanation",
 }  # fmt: skip
 
 # (file, what it imports all the same): why.

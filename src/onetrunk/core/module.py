@@ -123,8 +123,9 @@ class Expected(ABC):
     """Answers are numbers, of which the mean is answered."""
 
     @abstractmethod
-    def expected(self, h: Tensor) -> Tensor:
-        """The mean of each of r reads, standardised, float32 [r]; its gradient reaches h."""
+    def expected(self, h: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        """The mean of each of r reads, standardised, float32 [r]; its gradient reaches h. Of targets only what is known
+        before the answer is looked at."""
 
     @property
     @abstractmethod

@@ -52,6 +52,11 @@ class Divided(ABC):
         """The content of a segment whose positions `hidden` [n] say nothing of their values: what gradients begin
         from, and what stands in places that cannot be left empty."""
 
+    def view(self, content: Content) -> np.ndarray | None:
+        """One value as a picture that `Parts.grid` divides evenly, frames beside one another, uint8 [H, W] or
+        [H, W, 3]; None where it is none."""
+        return None
+
     def without(self, content: Content, left_out: np.ndarray, asked: bool) -> Content:
         """Of m times one value, each without some of its parts, bool [m, p]: as a wide read-out sees it and, with
         `by_value`, everything else too."""

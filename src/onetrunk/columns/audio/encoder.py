@@ -214,6 +214,12 @@ class AudioEncoder(Encoder, FileAnswers, Wide, Divided):
         """As loud everywhere as training was on average."""
         return {**arrays, "mel": np.where(hidden[:, None], np.float32(0), arrays["mel"])}
 
+    def view(self, content: Content) -> np.ndarray | None:
+        """The spectrogram, dark where it is loud, low pitches below."""
+        mel = content.gather()["mel"][: self.options.length].astype(np.float32).reshape(-1, self.options.bands)
+        loud = (mel - mel.min()) / max(float(np.ptp(mel)), 1e-6)
+        return (255 - 255 * loud.T[::-1]).round().astype(np.uint8)
+
     def without(self, content: Content, left_out: np.ndarray, asked: bool) -> Content:
         out = np.zeros((len(content), int(content.lens.max(initial=0))), dtype=bool)
         out[:, : left_out.shape[1]] = left_out

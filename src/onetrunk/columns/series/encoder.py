@@ -247,6 +247,7 @@ class SeriesEncoder(Encoder, History, Divided, Continued):
             "past": np.zeros((len(reads), self.length), dtype=np.float32),
             "slot": np.zeros(len(reads), dtype=np.int64),
             "velocity": np.zeros(len(reads), dtype=np.float32),
+            "norm": np.zeros((len(reads), 2), dtype=np.float32),
         }
         return Segment(arrays, lens, reads=reads, targets=_weighed(targets))
 
@@ -325,6 +326,7 @@ class SeriesEncoder(Encoder, History, Divided, Continued):
             "past": cut.past.reshape(m * C, L).repeat(K, 0).astype(np.float32),
             "slot": np.tile(np.arange(K), m * C),
             "velocity": np.zeros(len(y), dtype=np.float32),
+            "norm": np.stack([cut.centre, cut.scale], -1).reshape(m * C, 2).repeat(K, 0).astype(np.float32),
         }
         seen = self.patches(cut.seen.reshape(m, C, N, P), cut.centre, cut.scale)
         blocks = [(seen, C * N), (self.slots(m, SLOT), C * K)]

@@ -129,6 +129,13 @@ class PatchEncoder(Encoder, Wide, Divided):
         own = hidden.reshape(len(patches), -1)[:, self.prefix_count :]
         return {**arrays, "pixels": self.grid.join(np.where(own[..., None], np.float32(0), patches))}
 
+    def view(self, content: Content) -> np.ndarray | None:
+        pixels = self.whole(content.gather()["pixels"])[0]
+        if self.grid.patch_axes < 3:
+            return np.ascontiguousarray(pixels.transpose(1, 2, 0).squeeze())
+        frames = pixels[:: len(pixels) // self.grid.ordered[0]]  # the first of each tube
+        return np.ascontiguousarray(np.concatenate(list(frames), axis=-1).transpose(1, 2, 0).squeeze())
+
     def without(self, content: Content, left_out: np.ndarray, asked: bool) -> Content:
         arrays = content.gather()
         patches = self.grid.cut(self.whole(arrays["pixels"]))

@@ -87,7 +87,7 @@ class ScalarModule(ColumnModule[E], Distribution, Calibrated, Expected):
         losses = self.bars.loss(logits, value) + math.log(spread)
         return Loss((losses * w).sum(), w.sum(), losses.detach())
 
-    def expected(self, h: Tensor) -> Tensor:
+    def expected(self, h: Tensor, targets: dict[str, Tensor]) -> Tensor:
         return self._begin(h) + self.bars.mean(self.logits(h))
 
     @property

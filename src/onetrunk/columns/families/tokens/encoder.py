@@ -102,10 +102,10 @@ class TokenEncoder(Encoder, Prompted, Divided, Continued):
             own = self.encode(answer.value)["id"]
         else:
             own = np.array(answer.written.tokens, dtype=np.int32)
-        own = own[: self.options.length - 1]
+        own = own[: self.options.length]
         if before is None or not len(before["id"]):
             return token_arrays(own, start=self.special.start), slice(0, max(1, len(own)))
-        ids = before["id"][max(0, len(before["id"]) - (self.options.length - 1 - len(own))) :]
+        ids = before["id"][max(0, len(before["id"]) - (self.options.length - len(own))) :]
         arrays = token_arrays(np.concatenate([ids, own]).astype(np.int32), start=int(before["start"][0]))
         return arrays, slice(len(ids), len(ids) + max(1, len(own)))
 

@@ -1,4 +1,4 @@
-"""The decision path: what the model would answer if it stopped after each block (the "logit lens", arXiv 2303.08112)."""
+"""The decision path: what the model would answer if it stopped after each block (the logit lens, arXiv 2303.08112)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 
 from onetrunk.core.answer import Sampling
 from onetrunk.core.decoding import AnswerContext
-from onetrunk.core.encoder import ClosedSet, reads_on
+from onetrunk.core.encoder import ClosedSet, Prompted, reads_on
 from onetrunk.core.hidden import Hidden
 from onetrunk.core.module import Expected
-from onetrunk.explain.attribution import Finding, finding, plain
-from onetrunk.explain.game import Game
-from onetrunk.explain.method import Method
+from onetrunk.explanation.attribution import Finding, finding, plain
+from onetrunk.explanation.game import Game
+from onetrunk.explanation.method import Method
 
 
 class DecisionPath(Method):
@@ -38,8 +38,9 @@ class DecisionPath(Method):
         read = game.read(hidden.batch)
         h = game.network.read(hidden, question.ask, read)
         outcome = float(game.outcomes_of(h, read).sum())
-        one_state = isinstance(module, Expected) or isinstance(module.encoder, ClosedSet)
-        if not one_state or reads_on(module.encoder) is not None:
+        encoder = question.store.encoders[-1]
+        number = isinstance(module, Expected) and not isinstance(encoder, Prompted)
+        if not (number or isinstance(encoder, ClosedSet)) or reads_on(encoder) is not None:
             return outcome, None
         keys = np.array([question.key], dtype=np.uint64)
         state = module.start(AnswerContext.alike(keys, Sampling(), h.device))

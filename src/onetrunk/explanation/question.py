@@ -26,7 +26,6 @@ from onetrunk.data.table import Table
 from onetrunk.inference.model_folder import Model
 from onetrunk.model import FoundationModel
 
-
 MOST_APART = 32  # written tokens that are explained each by itself; more are explained together
 
 
@@ -38,6 +37,7 @@ class ColumnParts:
     value: Any  # as the row has it
     parts: Parts
     first: int
+    view: np.ndarray | None = None  # the value as a picture (`Divided.view`)
     asked: bool = False  # is it what the asked column's own value goes on from?
     stays: bool = False  # is the asked column read on its positions, so that it cannot be missing?
 
@@ -108,6 +108,15 @@ def ask_about(
     return out
 
 
+def needs_parts(question: Question) -> None:
+    """Raises UsageError for a row of which nothing is given."""
+    if not question.part_count:
+        raise UsageError(
+            f"Nothing is given in row {question.row} that {question.ask!r} is answered from, so nothing can be "
+            "explained: give values of the model's columns, or a prompt with --prompted."
+        )
+
+
 def _numbered(question: Question, row: int) -> Question:
     return replace(question, row=row)
 
@@ -146,7 +155,10 @@ def _question(
             parts = _up_to(parts, encoder, arrays, reads)
         if i != c or len(parts):
             first = sum(len(each.parts) for each in columns)
-            columns.append(ColumnParts(name, values.get(name), parts, first, i == c, name == reads_on(encoder)))
+            divided = store.encoders[i]
+            view = divided.view(own) if isinstance(divided, Divided) and parts.grid else None
+            stays = name == reads_on(encoder)
+            columns.append(ColumnParts(name, values.get(name), parts, first, view, i == c, stays))
     return Question(
         network, store, given, ask, answer, explained, unit, outcomes or [ask], reads, bool(outcomes), columns, key
     )
@@ -181,7 +193,7 @@ def _up_to(parts: Parts, encoder: Encoder, arrays: Arrays, reads: slice) -> Part
         return parts
     count = len(next(iter(arrays.values())))
     last = count - 1 if reads.stop is None else reads.stop - 1
-    kept = np.flatnonzero(parts.position <= last)
+    kept = np.flatnonzero(parts.position <= last).tolist()
     spans = None if parts.spans is None else [parts.spans[k] for k in kept]
     return Parts(parts.position[kept], [parts.labels[k] for k in kept], parts.noun, (), spans, parts.text)
 

@@ -10,9 +10,9 @@ from typing import ClassVar
 from onetrunk.core.errors import UsageError
 from onetrunk.core.registry import explanations
 from onetrunk.data.table import Table
-from onetrunk.explain.attribution import Explanation
-from onetrunk.explain.game import Game
-from onetrunk.explain.question import Question
+from onetrunk.explanation.attribution import Explanation
+from onetrunk.explanation.game import Game
+from onetrunk.explanation.question import Question, needs_parts
 from onetrunk.inference.model_folder import Model
 
 DEFAULT = "occlusion"
@@ -54,15 +54,10 @@ def method_named(name: str, settings: Settings) -> Method:
 
 def explain(question: Question, method: str = DEFAULT, settings: Settings | None = None) -> Explanation:
     """One question by one method. Raises UsageError for a row of which nothing is given."""
-    if not question.part_count:
-        raise UsageError(
-            f"Nothing is given in row {question.row} that {question.ask!r} is answered from, so nothing can be "
-            "explained: give values of the model's columns, or a prompt with --prompted."
-        )
+    needs_parts(question)
     return method_named(method, settings or Settings()).explain(Game(question))
 
 
-def names(attributing: bool | None = None) -> Sequence[str]:
-    """The methods that there are; with `attributing` those that do, or do not, give a number for every part."""
-    every = explanations.names()
-    return every if attributing is None else [n for n in every if explanations.get(n).attributes == attributing]
+def named_methods(names: Sequence[str]) -> list[type[Method]]:
+    """Their classes. Raises UsageError for a name that there is not."""
+    return [explanations.get(name) for name in names]

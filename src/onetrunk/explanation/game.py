@@ -24,7 +24,7 @@ from onetrunk.core.objective import RoleAssignment
 from onetrunk.core.parts import Divided
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
-from onetrunk.explain.question import ColumnParts, Question
+from onetrunk.explanation.question import ColumnParts, Question
 from onetrunk.inference.answer_rows import POSITIONS_AT_ONCE
 from onetrunk.inference.wide_outputs import add_wide
 
@@ -41,10 +41,12 @@ class Slopes:
 
 
 class Game:
-    """Of one question. It counts the passes through the trunk."""
+    """Of one question, in a row that has lost the parts that are `absent`, bool [P]. It counts the passes through the
+    trunk."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, absent: np.ndarray | None = None) -> None:
         self.question = question
+        self._there = np.ones(question.part_count, dtype=bool) if absent is None else ~absent
         self.network = question.network
         self.module: Any = question.network.module(question.ask)
         self.forward_passes = 0
@@ -96,7 +98,7 @@ class Game:
     def batch(self, kept: np.ndarray) -> Batch:
         """Documents that are the row with the parts that are kept, bool [k, P]."""
         question, k = self.question, len(kept)
-        store = question.store
+        store, kept = question.store, kept & self._there
         roles = np.where(store.index[0] >= 0, int(Role.GIVEN), int(Role.ABSENT))[None].repeat(k, 0)
         roles[:, -1] = Role.ASKED
         index, contents = store.index.repeat(k, 0), list(store.contents)
@@ -149,7 +151,7 @@ class Game:
         k = int(read.doc_r.max()) + 1
         if isinstance(self.module, Expected):
             centre, scale, _ = self.module.units
-            return self.module.expected(h).double().view(k, -1).mean(1, keepdim=True) * scale + centre
+            return self.module.expected(h, read.targets).double().view(k, -1).mean(1, keepdim=True) * scale + centre
         loss = self.module.loss(h, read.targets)
         assert loss.each is not None, f"the loss of {self.question.ask} does not tell each read's own"
         each = loss.each.view(k, -1)
@@ -198,7 +200,7 @@ class Game:
     def _sums(self, h: Tensor, read: Read, k: int, apart: bool) -> Iterator[Tensor]:
         """Sums over documents: of each outcome, or of all together."""
         if isinstance(self.module, Expected):
-            yield self.module.expected(h).sum() * self.module.units[1]
+            yield self.module.expected(h, read.targets).sum() * self.module.units[1]
             return
         r = len(read.flat_r) // k
         if not self.question.apart:

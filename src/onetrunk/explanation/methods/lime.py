@@ -1,13 +1,13 @@
-"""LIME (arXiv 1602.04938): a linear model of the outcome on rows without some of their parts, near ones counting most."""
+"""LIME (arXiv 1602.04938): a linear model of the outcome on rows without some of their parts; near ones count most."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from onetrunk.core import rng
-from onetrunk.explain.attribution import Attribution, attribution
-from onetrunk.explain.game import Game
-from onetrunk.explain.method import Method
+from onetrunk.explanation.attribution import Attribution, attribution
+from onetrunk.explanation.game import Game
+from onetrunk.explanation.method import Method
 
 _WIDTH = 0.25  # of the kernel, in cosine distance, as LIME has it of pictures
 _RIDGE = 1e-3  # of the mean weight

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from onetrunk.explain.attribution import Finding, finding
-from onetrunk.explain.game import Game
-from onetrunk.explain.method import Method
+from onetrunk.explanation.attribution import Finding, finding
+from onetrunk.explanation.game import Game
+from onetrunk.explanation.method import Method
 
 
 class Activations(Method):

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from onetrunk.core.errors import UsageError
-from onetrunk.explain.attribution import Attribution, attribution
-from onetrunk.explain.game import Game
-from onetrunk.explain.method import Method
-from onetrunk.explain.unseen import unseen_note
+from onetrunk.explanation.attribution import Attribution, attribution
+from onetrunk.explanation.game import Game
+from onetrunk.explanation.method import Method
+from onetrunk.explanation.unseen import unseen_note
 from onetrunk.nn.block import MLP, GatedMLP
 from onetrunk.nn.transformer import Transformer
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.parts import Parts
-from onetrunk.explain.game import Game
+from onetrunk.explanation.game import Game
 
 _ENOUGH = 1e-9  # a change of an outcome below it is none
 
@@ -26,6 +26,7 @@ class ColumnValues:
     parts: Parts
     values: np.ndarray  # float64 [K]: of the whole column
     by_part: np.ndarray | None  # float64 [K, p]; None where the method speaks of whole columns
+    view: np.ndarray | None = None  # the value as a picture
     asked: bool = False  # is it what the answer goes on from, of the asked column itself?
 
     def as_json(self) -> dict[str, Any]:
@@ -71,7 +72,8 @@ class Attribution:
     def completeness_error(self) -> float:
         """How far the values are from adding up, as a share of what they should add up to; that itself where it is
         nothing."""
-        sums = np.sum([each.values for each in self.columns], axis=0)
+        values = [each.values if each.by_part is None else each.by_part.sum(1) for each in self.columns]
+        sums = np.sum(values, axis=0)
         wanted = self.score - self.nothing
         error, size = float(np.abs(sums - wanted).sum()), float(np.abs(wanted).sum())
         return error / size if size > _ENOUGH else error
@@ -141,11 +143,8 @@ def attribution(
     columns = []
     for c, each in enumerate(question.columns):
         own = None if by_part is None else by_part[:, each.own]
-        if by_column is not None:
-            values = by_column[:, c]
-        else:
-            values = own.sum(1) if own is not None else np.zeros(len(score))
-        columns.append(ColumnValues(each.column, each.value, each.parts, values, own, each.asked))
+        values = by_column[:, c] if by_column is not None else np.zeros(len(score)) if own is None else own.sum(1)
+        columns.append(ColumnValues(each.column, each.value, each.parts, values, own, each.view, each.asked))
     return Attribution(
         method, question.row, question.ask, question.answer.value, question.explained, question.unit,
         question.outcomes, columns, np.asarray(score), np.asarray(nothing), additive, game.forward_passes,
@@ -162,8 +161,11 @@ def finding(
     )
 
 
-
-
+def in_words(completeness_error: float) -> str:
+    """Of what values should add up to, how much they miss."""
+    return (
+        f"{100 * completeness_error:.2g} %" if completeness_error < 10 else f"{completeness_error:.0f} times the change"
+    )
 
 
 def plain(value: Any) -> Any:

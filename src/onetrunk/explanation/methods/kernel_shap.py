@@ -8,10 +8,10 @@ from math import comb
 import numpy as np
 
 from onetrunk.core import rng
-from onetrunk.explain.attribution import Attribution, attribution
-from onetrunk.explain.game import Game
-from onetrunk.explain.method import Method
-from onetrunk.explain.methods.shapley import every_coalition
+from onetrunk.explanation.attribution import Attribution, attribution
+from onetrunk.explanation.game import Game
+from onetrunk.explanation.method import Method
+from onetrunk.explanation.methods.shapley import every_coalition
 
 
 class KernelShap(Method):

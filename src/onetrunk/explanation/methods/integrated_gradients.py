@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from onetrunk.explain.attribution import Attribution, attribution
-from onetrunk.explain.game import Game
-from onetrunk.explain.method import Method
-from onetrunk.explain.unseen import unseen_note
+from onetrunk.explanation.attribution import Attribution, attribution
+from onetrunk.explanation.game import Game
+from onetrunk.explanation.method import Method
+from onetrunk.explanation.unseen import unseen_note
 
 
 class IntegratedGradients(Method):

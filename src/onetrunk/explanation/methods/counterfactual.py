@@ -14,9 +14,9 @@ import numpy as np
 from onetrunk.core.answer import Answer
 from onetrunk.core.encoder import Encoder, Ordered
 from onetrunk.core.errors import BadValueError, UsageError
-from onetrunk.explain.attribution import Finding, finding, plain
-from onetrunk.explain.game import Game
-from onetrunk.explain.method import Method
+from onetrunk.explanation.attribution import Finding, finding, plain
+from onetrunk.explanation.game import Game
+from onetrunk.explanation.method import Method
 
 _VALUES = 24  # of each column that are tried
 _CHANGES = 3  # columns changed at once, at most
@@ -93,8 +93,10 @@ def _spread(encoder: Encoder, values: Sequence[Any]) -> tuple[list[Any], float]:
         except BadValueError:
             continue
     placed.sort(key=lambda pair: pair[0])
-    index = np.unique(np.linspace(0, len(placed) - 1, min(len(placed), _VALUES)).round().astype(int)) if placed else []
-    return [placed[i][1] for i in index], float(np.std([at for at, _ in placed])) if placed else 1.0
+    if not placed:
+        return [], 1.0
+    index = np.unique(np.linspace(0, len(placed) - 1, min(len(placed), _VALUES)).round().astype(int))
+    return [placed[i][1] for i in index.tolist()], float(np.std([at for at, _ in placed]))
 
 
 def _distance(tried: Mapping[str, tuple[list[Any], float]], row: Mapping[str, Any], option: Mapping[str, Any]) -> float:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from onetrunk.core.errors import UsageError
-from onetrunk.explain.attribution import Attribution, attribution
-from onetrunk.explain.game import Game
-from onetrunk.explain.method import Method
+from onetrunk.explanation.attribution import Attribution, attribution
+from onetrunk.explanation.game import Game
+from onetrunk.explanation.method import Method
 from onetrunk.nn.transformer import Transformer
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from onetrunk.core.errors import UsageError
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
-from onetrunk.explain.attribution import Finding, finding, plain
-from onetrunk.explain.game import Game
-from onetrunk.explain.method import Method, Settings
+from onetrunk.explanation.attribution import Finding, finding, plain
+from onetrunk.explanation.game import Game
+from onetrunk.explanation.method import Method, Settings
 from onetrunk.inference.answer_rows import pooled_states
 
 _MOST_ROWS = 20_000  # that are looked at

@@ -1,4 +1,4 @@
-"""Occlusion (Zeiler and Fergus 2014, arXiv 1311.2901): how much the outcome falls when a part, or a column, is left out.
+"""Occlusion (Zeiler and Fergus 2014, arXiv 1311.2901): how much the outcome falls without a part, or a column.
 
 One pass, for every model: columns that are missing, and rows with fewer parts, are what the model learnt from.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from onetrunk.explain.attribution import Attribution, attribution
-from onetrunk.explain.game import Game
-from onetrunk.explain.method import Method
+from onetrunk.explanation.attribution import Attribution, attribution
+from onetrunk.explanation.game import Game
+from onetrunk.explanation.method import Method
 
 
 class Occlusion(Method):

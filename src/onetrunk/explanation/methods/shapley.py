@@ -11,9 +11,9 @@ from math import factorial
 import numpy as np
 
 from onetrunk.core.errors import UsageError
-from onetrunk.explain.attribution import Attribution, attribution
-from onetrunk.explain.game import Game
-from onetrunk.explain.method import Method
+from onetrunk.explanation.attribution import Attribution, attribution
+from onetrunk.explanation.game import Game
+from onetrunk.explanation.method import Method
 
 MOST_PLAYERS = 12  # 4,096 coalitions
 

@@ -1,1 +1,0 @@
-"""Methods of explanation, one a file (`explain.method`)."""
