@@ -56,6 +56,7 @@ NOT_A_TYPE = {
     ("interop/huggingface/towers.py", "audio"): "what a family's trunk reads",
     ("columns/image/encoder.py", "text"): "a key of Encoder.show",
     ("evaluation/gather.py", "text"): "a key of Encoder.show",
+    ("explanation/question.py", "text"): "a key of Encoder.show",
     ("columns/boxes/drawing.py", "text"): "a key of Encoder.show",
     ("columns/boxes/encoder.py", "image"): "the usual name of the column that boxes are read on",
     ("data/readers/detection.py", "image"): "the name of a column, and the word for pictures of MIME",

@@ -209,11 +209,11 @@ class SeriesEncoder(Encoder, History, Divided, Continued):
         m, x = len(content), content.gather()["x"]
         whole = x.reshape(m, -1, x.shape[1]).copy() if m else x[None][:0]
         where = self._patch_points(whole.shape[1], asked)
-        position = self.parts(content.take(np.zeros(1, dtype=np.int64)), asked).position if m else []
-        for k, at in enumerate(position):
-            c, n = divmod(int(at), len(where))
+        parts = self.parts(content.take(np.zeros(min(1, m), dtype=np.int64)), asked)
+        for k, at in enumerate(parts.position.tolist()):
+            c, n = divmod(at, len(where))
             points = where[n][where[n] < whole.shape[1]]
-            whole[np.ix_(left_out[:, k], points, [c])] = np.nan
+            whole[np.ix_(left_out[:, k], points, np.array([c]))] = np.nan
         return Content({"x": whole.reshape(-1, x.shape[1])}, content.lens)
 
     def continued(self, before: Arrays | None, answer: Answer) -> tuple[Arrays, slice]:
