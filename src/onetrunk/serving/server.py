@@ -83,9 +83,9 @@ def open_folders(models: Sequence[str], options: ServeOptions) -> list[Folder]:
         model = load(path, device="cpu")
         runtime.place(model.network)
         slots = max(1, min(_MOST_SLOTS, CACHED_POSITIONS // options.positions))
-        out.append(
-            Folder(name, model, Lanes(model.network, slots, options.positions, options.repeatable), options.limits)
-        )
+        limits = options.limits
+        lanes = Lanes(model.network, slots, options.positions, options.repeatable, limits.prefix_bytes)
+        out.append(Folder(name, model, lanes, limits))
     return out
 
 
