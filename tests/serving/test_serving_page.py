@@ -52,7 +52,7 @@ def test_the_clients_lines_run(site: Site, capsys: pytest.CaptureFixture[str]) -
         exec(compile(text.replace(ADDRESS, site.url), ENGLISH.name, "exec"), {"__name__": "page"})
     printed = capsys.readouterr().out
     assert "label_p_good" in printed and "probability=" in printed and "'good': 0." in printed
-    assert re.search(r' ?{ ?"room": ?"(warm|cold)"', printed, re.MULTILINE)
+    assert re.search(r'"room" ?: ?"(warm|cold)" ?, ?"nights" ?: ?\d', printed)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
