@@ -17,7 +17,7 @@ from onetrunk.training.open_data import open_data
 from onetrunk.training.options import TrainingOptions
 from onetrunk.training.output import Output, command_digest
 from onetrunk.training.pretrain import pretrain_model
-from onetrunk.training.recipe import Recipe, budget_seconds, make_recipe
+from onetrunk.training.recipe import Recipe, budget_seconds, recipe_of
 from onetrunk.training.select import choosing_metric
 from onetrunk.training.stage import extend_model, new_model
 from onetrunk.training.start import start_from
@@ -75,14 +75,6 @@ def run_finetuning(
             Note(f"On the validation rows that chose its best step: {score}. onetrunk evaluate measures it on others.")
         )
     return saved
-
-
-def recipe_of(options: TrainingOptions) -> Recipe:
-    """The settings of a run: its YAML file, then its flags, then `key=value` settings. What is wrong in them, or in its
-    budget, is refused before any work."""
-    budget_seconds(options.budget)
-    flags = {"size": options.size, "events": options.events, "device": options.device}
-    return make_recipe(options.config, options.settings, **flags)
 
 
 def run_context(options: TrainingOptions, recipe: Recipe, output: Output, on_event: Listener) -> RunContext:
