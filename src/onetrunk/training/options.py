@@ -87,6 +87,14 @@ class AnswerOptions(DataOptions):
         str | None,
         "a .csv, .jsonl or .parquet file for the rows and their answers (images and sounds go in a folder beside it).",
     ] = None
+    coverage: Annotated[
+        float | None,
+        "how likely intervals, and sets of classes, hold what is true; sets are written where this is given. By default "
+        "0.9, without sets.",
+    ] = None
+    shard: Annotated[
+        str | None, "answer only one part of the rows, like 2/8; auto is the part of this process of torchrun."
+    ] = None
     temperature: Annotated[float, "0 gives the most likely answer; higher values give more varied ones."] = 0.0
     top_k: Annotated[int, "draw only from the k most likely; 0 means no limit."] = 0
     top_p: Annotated[float, "draw only from the most likely ones that together have this probability."] = 1.0

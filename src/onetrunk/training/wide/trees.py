@@ -44,7 +44,7 @@ def choose_trees(
     if most < _LEAST_ROUNDS:
         return None, _NO_TIME
     rate = float(np.clip(_RATE * _FULL_ROUNDS / most, _RATE, _MOST_RATE))
-    stops = (
+    stops = rows.group is None and (  # stopping early holds rows out, and would part those that belong together
         not rows.classes
         or np.bincount(rows.target).min(initial=rows.count, where=np.bincount(rows.target) > 0) >= 2 * _LEAST_OF_CLASS
     )
