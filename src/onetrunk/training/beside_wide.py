@@ -172,7 +172,8 @@ def fit_wide_readouts(rows_of: Mapping[str, Rows], seconds: float | None, contex
         if fit is None:
             return {}
         fits[name] = fit, rows.rows
-        reason = f"fitted in {fit.seconds:.0f} s, with these losses in cross-validation on {len(np.unique(rows.rows)):,} rows"
+        count = len(np.unique(rows.rows))
+        reason = f"fitted in {fit.seconds:.0f} s, with these losses in cross-validation on {count:,} rows"
         context.on_event(Decision(f"a wide read-out of {name}", reason, dict(fit.scores)))
     return fits
 

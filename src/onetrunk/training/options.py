@@ -89,8 +89,7 @@ class AnswerOptions(DataOptions):
     ] = None
     coverage: Annotated[
         float | None,
-        "how likely intervals, and sets of classes, hold what is true; sets are written where this is given. By default "
-        "0.9, without sets.",
+        "how likely intervals and sets of classes hold what is true; by default 0.9, and sets are not written.",
     ] = None
     shard: Annotated[
         str | None, "answer only one part of the rows, like 2/8; auto is the part of this process of torchrun."
