@@ -1,11 +1,14 @@
-"""Prints pip constraints: every dependency that the package needs at its lower bound, and no torch but the one that is
-installed here.
+"""Prints pip constraints: every dependency that the package needs at its lower bound, those of the extras that are
+named too, and no torch but the one that is installed here.
+
+    python .ci/oldest.py serve,tune
 
 Torch's own oldest release is not among them: it draws gigabytes of CUDA packages from some indexes.
 """
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -26,5 +29,11 @@ def lowest(dependency: str) -> str:
     return f"{needed.name}=={bounds[0]}"
 
 
+def dependencies(extras: list[str]) -> list[str]:
+    """Of the package and of these extras. Raises KeyError for one that there is not."""
+    project = tomllib.loads(PROJECT.read_text())["project"]
+    return [*project["dependencies"], *(each for extra in extras for each in project["optional-dependencies"][extra])]
+
+
 if __name__ == "__main__":
-    print(*map(lowest, tomllib.loads(PROJECT.read_text())["project"]["dependencies"]), sep="\n")
+    print(*map(lowest, dependencies([extra for names in sys.argv[1:] for extra in names.split(",")])), sep="\n")

@@ -49,6 +49,12 @@ for bound in (spool.IN_MEMORY_BYTES, 0):
 assert not any(name.split(".")[0] == "torch" for name in sys.modules)
 """
 
+VERB = """
+import onetrunk
+
+assert onetrunk.inspect(sys.argv[1], ask=["label"], split="random", types={"day": "date"}, quiet=True).rows == 200
+"""
+
 VALUES = """
 import pickle
 from onetrunk.data.inspection import inspect
@@ -72,12 +78,20 @@ def run(code: str, *arguments: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_table_is_prepared_without_torch(tmp_path: Path) -> None:
+def rows(place: Path) -> Path:
     lines = [
         f"the sea is {i} deep,{i / 7:.3f},2024-0{1 + i % 9}-11,{'good' if i % 7 < 4 else 'bad'}" for i in range(200)
     ]
-    (tmp_path / "rows.csv").write_text("review,price,day,label\n" + "\n".join(lines) + "\n")
-    run(TABLE, tmp_path / "rows.csv", tmp_path / "cache")
+    (place / "rows.csv").write_text("review,price,day,label\n" + "\n".join(lines) + "\n")
+    return place / "rows.csv"
+
+
+def test_a_table_is_prepared_without_torch(tmp_path: Path) -> None:
+    run(TABLE, rows(tmp_path), tmp_path / "cache")
+
+
+def test_the_verb_inspect_does_without_torch(tmp_path: Path) -> None:
+    run(VERB, rows(tmp_path))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -14,9 +14,8 @@ from onetrunk.core.errors import UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.inference.tables import read_rows
 from onetrunk.nn.trunk import build_trunk
-from onetrunk.training.jobs import recipe_of
 from onetrunk.training.options import DataOptions, TrainingOptions
-from onetrunk.training.recipe import budget_seconds, make_recipe
+from onetrunk.training.recipe import budget_seconds, make_recipe, recipe_of
 
 NUMBER = "input should be a finite number"
 NOT_YAML = "the value is not valid YAML"

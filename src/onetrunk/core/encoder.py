@@ -350,6 +350,11 @@ class FileAnswers(ABC):
         return None
 
 
+def is_generated(encoder: Encoder) -> bool:
+    """Are answers made, written or drawn, rather than chosen, measured or picked from what is known?"""
+    return isinstance(encoder, FileAnswers) or (isinstance(encoder, Prompted) and not isinstance(encoder, History))
+
+
 def is_prompt(encoder: Encoder, value: Any) -> bool:
     """Is an asked row's own value what its answer goes on from, without being told so?"""
     return isinstance(encoder, Prompted) and encoder.is_prompt(value)

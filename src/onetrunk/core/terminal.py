@@ -11,6 +11,8 @@ _RAW = re.compile("[\x7f-\x9f\ud800-\udfff]")  # what JSON leaves as it is, and 
 
 def printable(text: str) -> str:
     """Control characters from data or names must not move a terminal's cursor."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
 
 

@@ -219,6 +219,8 @@ def of_present(values: Sequence[Any]) -> Sequence[Any]:
 
 def sample_present(values: Sequence[Any], most: int = 1000) -> list[Any]:
     """At most `most` of the values that are there, spread evenly."""
+    if isinstance(values, list) and len(values) <= most:
+        return [value for value in values if value is not None]
     index = np.flatnonzero(present(values))
     return list(take(values, index[:: max(1, len(index) // most)][:most]))
 

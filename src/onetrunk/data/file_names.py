@@ -36,9 +36,15 @@ def _names_of_files(values: Sequence[Any], kind_of_suffix: dict[str, str | None]
     not more than half. `kind_of_suffix` is filled with what was looked up."""
     if not values or not isinstance(values[0], str):
         return [], None
-    kinds = [_kind_of(value, kind_of_suffix) for value in values]
+    kinds: list[str | None] = []
+    others = 0
+    for value in values:
+        kinds.append(_kind_of(value, kind_of_suffix))
+        others += kinds[-1] is None
+        if others >= len(values) / 2:  # most columns of texts end here
+            return [], None
     kind, count = Counter(kinds).most_common(1)[0]
-    if kind is None or count <= len(values) / 2:
+    if count <= len(values) / 2:
         return [], None
     return [value for value, its in zip(values, kinds, strict=True) if its == kind], kind
 

@@ -4,6 +4,7 @@ was killed goes on after its last block."""
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +15,15 @@ import numpy as np
 import pyarrow as pa
 
 from onetrunk.core.encoder import FileAnswers
+from onetrunk.core.errors import ModelFileError
 from onetrunk.core.values import blocks, present
+from onetrunk.data.readers.common import TABLE_METADATA
 from onetrunk.data.table import Table
 from onetrunk.inference.part_file import PartFile
+from onetrunk.media.marking import KEY, Mark
 from onetrunk.storage.disk import disk_errors
 from onetrunk.storage.names import file_name
+from onetrunk.storage.strict_json import read_json, write_json_whole
 
 _MAX_SHOWN = 200  # answers, in the picture of them
 _PLAIN = (str, bool, int, float, datetime.date, Path, list, dict, type(None))
@@ -30,6 +35,8 @@ class AnswerFile:
     It holds the rows' own columns, then the answers, by the file's suffix. Answers of the columns `drawn`, by name,
     become files in a folder beside it, where NAME.png shows the first of them. An own column with an answer's name is
     what may be true: NAME_true.
+    With a `mark` they say that a model made them: each file, a Parquet table itself, a table of text in a JSON file
+    beside it; where people are to see it, the texts of the columns `texts`, too.
     What is at `out` stays as it is until everything is written; an error leaves it so. With a `command` (equal for a
     command given twice) a file whose writer was killed is gone on with: `goes_on`, after the rows up to `first`, and
     `beside` is what the last `append` was told to keep. `first` is the number of the first row that it is to hold.
@@ -40,9 +47,13 @@ class AnswerFile:
         out: Path,
         rows: Table,
         drawn: Mapping[str, FileAnswers] | None = None,
+        mark: Mark | None = None,
+        texts: Sequence[str] = (),
+        *,
         command: str | None = None,
         first: int = 0,
     ) -> None:
+        self.mark, self.texts = mark, set(texts)
         self.out, self.rows, self.first, self.drawn = out, rows, first, dict(drawn or {})
         self.left_out: list[str] = []  # own columns that cannot stand in such a file (pictures in memory)
         self.goes_on = False
@@ -82,13 +93,14 @@ class AnswerFile:
     def _finish(self) -> None:
         if self._parquet is None:
             self._part.finish()
-            return
-        whole = self._part.path.with_suffix(".whole")
-        try:
-            self._parquet.write(whole)
-            self._part.finish(whole)
-        finally:
-            whole.unlink(missing_ok=True)
+        else:
+            whole = self._part.path.with_suffix(".whole")
+            try:
+                self._parquet.write(whole, self.mark)
+                self._part.finish(whole)
+            finally:
+                whole.unlink(missing_ok=True)
+        self._mark_beside()
 
     def append(self, answers: Mapping[str, Sequence[Any]], beside: Any = None) -> None:
         """The answers of the next rows, by column; what is to be kept beside them, as JSON. ResourceError where they
@@ -102,6 +114,8 @@ class AnswerFile:
         with disk_errors(self.out):
             for name in self._names or []:
                 values = list(answers.get(name, [None] * count))
+                if self.mark is not None and name in self.texts:
+                    values = [self.mark.on_text(v) if isinstance(v, str) else v for v in values]
                 columns[name] = [_cell(v, suffix) for v in self._drawn(name, values)]
             self.left_out += [name for name in answers if name not in (self._names or []) and name not in self.left_out]
             self._write(columns)
@@ -134,6 +148,21 @@ class AnswerFile:
             else:
                 frame.to_json(file, orient="records", lines=True, force_ascii=False)
 
+    def _marked(self, file: bytes) -> bytes:
+        return file if self.mark is None else self.mark.on_file(file)
+
+    def _mark_beside(self) -> None:
+        """What is said of a table that has no room for it; what was said of one that stood there before is removed."""
+        beside = self.out.with_name(f"{self.out.name}{TABLE_METADATA}")
+        if self.mark is None or self._parquet is not None:
+            if _is_label(beside):
+                beside.unlink()
+            return
+        with self.out.open("rb") as file:
+            identifier = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        label = {"@context": "http://www.w3.org/ns/csvw", "url": self.out.name, KEY: self.mark.fields(identifier)}
+        write_json_whole(beside, label)
+
     def _drawn(self, name: str, values: list[Any]) -> list[Any]:
         """Paths instead of answers that are files."""
         if name not in self.drawn:
@@ -145,12 +174,12 @@ class AnswerFile:
             path = folder / f"{file_name(name)}-{i:04d}{kind.suffix}"
             paths.append(None if value is None else str(path))
             if value is not None:
-                path.write_bytes(kind.as_file(value))
+                path.write_bytes(self._marked(kind.as_file(value)))
         drawn, before = self._drawn_answers.setdefault(name, []), len(self._drawn_answers[name])
         if not self.goes_on:  # else the first are shown already
             drawn += [value for value in values if value is not None][: _MAX_SHOWN - before]
         if len(drawn) > before and (sheet := kind.sheet(drawn)) is not None:
-            (folder / f"{file_name(name)}.png").write_bytes(sheet)
+            (folder / f"{file_name(name)}.png").write_bytes(self._marked(sheet))
         return paths
 
 
@@ -179,10 +208,15 @@ class _RowGroups:
         self._file.flush()
         self.ends.append(self._file.tell())
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, mark: Mark | None = None) -> None:
         from pyarrow import parquet
 
-        schema = pa.schema([(name, _common(types)) for name, types in self._types.items()])
+        label = None
+        if mark is not None:
+            self._file.seek(0)
+            digest = hashlib.file_digest(self._file, lambda: hashlib.blake2b(digest_size=16))
+            label = {KEY: json.dumps(mark.fields(digest.hexdigest()))}
+        schema = pa.schema([(name, _common(types)) for name, types in self._types.items()], label)
         with parquet.ParquetWriter(path, schema) as writer:
             for end in self.ends[:-1]:
                 self._file.seek(end)
@@ -193,6 +227,13 @@ class _RowGroups:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _is_label(path: Path) -> bool:
+    try:
+        return path.is_file() and KEY in read_json(path)
+    except ModelFileError:  # a file of somebody else
+        return False
 
 
 def _array(values: list[Any]) -> pa.Array:

@@ -18,6 +18,7 @@ from onetrunk.data.table import Table, read
 from onetrunk.inference.given import GivenRows
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.session import Request
+from onetrunk.media.marking import Mark
 from onetrunk.serving.bodies import decoded_file
 from onetrunk.serving.engine_thread import Lanes
 from onetrunk.serving.request_errors import RequestError, bad
@@ -42,6 +43,7 @@ class Folder:
     model: Model
     lanes: Lanes
     limits: Limits
+    mark: Mark = field(default_factory=lambda: Mark.of(None, None))  # of files that it makes
     created: int = 0  # seconds since 1970, of the folder on disk
     types: dict[str, str] = field(default_factory=dict)
 

@@ -12,10 +12,9 @@ from onetrunk.inference.model_folder import Model
 from onetrunk.training.beside_wide import begins_wide, train_beside_wide
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import finetune_model
-from onetrunk.training.jobs import recipe_of
 from onetrunk.training.open_data import open_data
 from onetrunk.training.options import TrainingOptions
-from onetrunk.training.recipe import budget_seconds
+from onetrunk.training.recipe import budget_seconds, recipe_of
 from onetrunk.training.stage import extend_model, new_model
 from onetrunk.training.start import start_from
 from onetrunk.training.time_budget import TimeBudget

@@ -13,14 +13,14 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import fit_columns
 from onetrunk.data.split import column_that_says, split
 from onetrunk.data.table import roles
-from onetrunk.training.jobs import recipe_of
 from onetrunk.training.open_data import events_of, read_table, types_and_options
 from onetrunk.training.options import TrainingOptions
+from onetrunk.training.table_recipe import TableRecipe
 
 
 def run_inspection(data: Any, options: TrainingOptions, how: str | None = None) -> Inspection:
     """Types, ranges, samples, repeats, leaks, what training would cut; and the split `how`, where one is named."""
-    recipe, asked, seed = recipe_of(options), options.ask or [], options.seed
+    recipe, asked, seed = _recipe_of(options), options.ask or [], options.seed
     table, lost = read_table(data, options), Ledger()
     says = column_that_says(how, table)
     if recipe.events is not None:
@@ -46,3 +46,12 @@ def run_inspection(data: Any, options: TrainingOptions, how: str | None = None) 
             table.notes.append(str(error))
     table.notes += lost.lines()
     return inspect(table, types, asked, chosen, prepared=prepared, split_by=says, reasons=reasons)
+
+
+def _recipe_of(options: TrainingOptions) -> TableRecipe:
+    """Only who changes settings needs all of them, and with them torch."""
+    if options.config is not None or options.settings:
+        from onetrunk.training.recipe import recipe_of
+
+        return recipe_of(options)
+    return TableRecipe.parse({} if options.events is None else {"events": options.events}, "the settings")

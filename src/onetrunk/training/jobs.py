@@ -17,7 +17,7 @@ from onetrunk.training.open_data import open_data
 from onetrunk.training.options import TrainingOptions
 from onetrunk.training.output import Output, command_digest
 from onetrunk.training.pretrain import pretrain_model
-from onetrunk.training.recipe import Recipe, budget_seconds, make_recipe
+from onetrunk.training.recipe import Recipe, budget_seconds, recipe_of
 from onetrunk.training.select import choosing_metric
 from onetrunk.training.stage import extend_model, new_model
 from onetrunk.training.start import start_from
@@ -77,17 +77,15 @@ def run_finetuning(
     return saved
 
 
-def recipe_of(options: TrainingOptions) -> Recipe:
-    """The settings of a run: its YAML file, then its flags, then `key=value` settings. What is wrong in them, or in its
-    budget, is refused before any work."""
-    budget_seconds(options.budget)
-    flags = {"size": options.size, "events": options.events, "device": options.device}
-    return make_recipe(options.config, options.settings, **flags)
-
-
 def run_context(options: TrainingOptions, recipe: Recipe, output: Output, on_event: Listener) -> RunContext:
-    limit = budget_seconds(options.budget)
+    limit, recipe = budget_seconds(options.budget), with_shares(recipe, output)
     return RunContext(recipe, output.path, options.seed, options.max_bad, limit, on_event, output)
+
+
+def with_shares(recipe: Recipe, output: Output) -> Recipe:
+    """A run that goes on divides its steps as it did, by however many processes it is made now."""
+    shares = recipe.train.shares or output.shares
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"shares": shares})})
 
 
 def share_of(limit: float | None, share: float) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,9 +20,12 @@ from onetrunk.data.nested import unnested
 from onetrunk.data.seen_rows import absent_columns, splits_before
 from onetrunk.data.split import Split, column_that_says, ordering, split
 from onetrunk.data.table import Table, infer_types, read, roles
-from onetrunk.inference.model_folder import Model
 from onetrunk.training.options import DataOptions
-from onetrunk.training.recipe import Recipe
+
+if TYPE_CHECKING:  # torch, which they import, takes a second: who only looks at a table does without
+    from onetrunk.inference.model_folder import Model
+    from onetrunk.training.recipe import Recipe
+    from onetrunk.training.table_recipe import TableRecipe
 
 
 @dataclass
@@ -51,7 +54,7 @@ class Data:
 
 
 def types_and_options(
-    table: Table, recipe: Recipe, types: dict[str, str] | None, start: Model | None = None
+    table: Table, recipe: TableRecipe, types: dict[str, str] | None, start: Model | None = None
 ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
     """Every column's type, inferred where nobody named it and the model to start from does not know it, and its
     options, with how its values are written. Raises UsageError for unknown columns."""
@@ -71,7 +74,7 @@ def types_and_options(
     return inferred, conventions(table, inferred, {name: own for name, own in options.items() if own})
 
 
-def events_of(table: Table, recipe: Recipe, types: dict[str, str] | None) -> EventsConfig:
+def events_of(table: Table, recipe: TableRecipe, types: dict[str, str] | None) -> EventsConfig:
     """How events become rows, with how their numbers and moments are written, which all of them tell: new ones are read
     alike. The table's notes tell of it."""
     assert recipe.events is not None

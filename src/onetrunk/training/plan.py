@@ -28,10 +28,9 @@ from onetrunk.engine.planning import (
     worth,
 )
 from onetrunk.training.dry_run import DryRun, Source
-from onetrunk.training.jobs import recipe_of
 from onetrunk.training.open_data import open_data
 from onetrunk.training.options import TrainingOptions
-from onetrunk.training.recipe import SIZES, Recipe, budget_seconds
+from onetrunk.training.recipe import SIZES, Recipe, budget_seconds, recipe_of
 
 _DIAL = ("width", "layers", "heads", "kv_heads", "head_width", "mlp_width")  # what a size stands for
 _DEVICE_WATTS = 300.0  # of an accelerator that is not listed

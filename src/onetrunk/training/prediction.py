@@ -26,12 +26,15 @@ from onetrunk.inference.tables import (
     answers_in_blocks,
     check_out,
     drawn_columns,
+    mark_of,
     nothing_given,
     read_rows,
     rows_of_shard,
     shard_name,
     shard_of,
+    written_columns,
 )
+from onetrunk.media.marking import Mark
 from onetrunk.training.open_data import missing_words, renamed
 from onetrunk.training.options import AnswerOptions
 
@@ -51,6 +54,8 @@ def run_prediction(
     out = None if options.out is None else shard_name(Path(options.out), shard)
     if out is not None:
         check_out(out)
+    elif options.visible_label:
+        raise UsageError("--visible-label is for what is written to files: name one with --out.")
     opened = _opened(model, options)
     rows = read_rows(data, options.allow_network, missing_words(options, opened), options.separator)
     task, ledger = opened.task(options.ask, options.given), Ledger()
@@ -65,11 +70,10 @@ def run_prediction(
         )
     command = None if out is None or isinstance(model, Model) else _command(opened, rows, data, options, prompted)
     blocks: list[Columns] = []
-    with (
-        nullcontext()
-        if out is None
-        else AnswerFile(out, rows, drawn_columns(opened, task.ask), command, part.start) as file
-    ):
+    mark = mark_of(opened, task.ask, options.producer, options.visible_label)
+    drawn, texts = drawn_columns(opened, task.ask), written_columns(opened, task.ask)
+    writer = None if out is None else AnswerFile(out, rows, drawn, mark, texts, command=command, first=part.start)
+    with writer or nullcontext() as file:
         whole = out is None or not table.is_mapped  # else the answers too are more than memory should hold
         if file is not None and file.goes_on:
             done = file.first - part.start
@@ -158,6 +162,7 @@ def run_generation(
 
 
 def _opened(model: Model | str, options: AnswerOptions) -> Model:
+    Mark.of(options.producer, None)  # a name that cannot be written is refused before a model is read
     device = options.device or "auto"
     find_device(device)  # a device that is not there is refused before a model is read
     opened = model if isinstance(model, Model) else load(model, device="cpu", allow_network=options.allow_network)

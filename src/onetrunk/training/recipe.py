@@ -14,11 +14,12 @@ from pydantic import Field
 from onetrunk.core.config import Config, read_yaml, with_settings
 from onetrunk.core.errors import UsageError
 from onetrunk.core.objective import ObjectiveConfig
-from onetrunk.data.event_rows import EventsConfig
 from onetrunk.engine.runtime import find_device
 from onetrunk.engine.trainer import TrainSettings
 from onetrunk.nn.lora import LoRAConfig
 from onetrunk.objectives.distil import DistilOptions
+from onetrunk.training.options import TrainingOptions
+from onetrunk.training.table_recipe import TableRecipe
 
 # One dial: width, depth and heads follow.
 SIZES: dict[str, dict[str, int]] = {
@@ -86,7 +87,7 @@ class FinetuneConfig(Config):
     )
 
 
-class Recipe(Config):
+class Recipe(TableRecipe):
     """Every setting of a training run; the same keys in YAML (`--config`) and in `--set`."""
 
     size: Literal["nano", "tiny", "small", "base", "large"] = Field("tiny", description="Width, depth and heads.")
@@ -94,10 +95,6 @@ class Recipe(Config):
     attention: Literal["bidirectional", "causal"] = Field(
         "bidirectional", description="Given columns see all of one another, or only what stands before them."
     )
-    columns: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="Column name to its type and the options of that type."
-    )
-    events: EventsConfig | None = Field(None, description="How a table of events becomes rows.")
     row_weight: str | None = Field(None, description="The column that holds a weight for every row.")
     cache: str | None = Field(
         None, description="A folder that keeps vocabularies and encoded texts for later runs on the same data."
@@ -127,6 +124,14 @@ def make_recipe(config: str | Path | dict[str, Any] | None, settings: Sequence[s
     recipe = Recipe.parse(with_settings(data, list(settings or [])), str(config) if config else "the settings")
     find_device(recipe.device)
     return recipe
+
+
+def recipe_of(options: TrainingOptions) -> Recipe:
+    """The settings of a run: its YAML file, then its flags, then `key=value` settings. What is wrong in them, or in its
+    budget, is refused before any work."""
+    budget_seconds(options.budget)
+    flags = {"size": options.size, "events": options.events, "device": options.device}
+    return make_recipe(options.config, options.settings, **flags)
 
 
 def budget_seconds(budget: str | float | None) -> float | None:

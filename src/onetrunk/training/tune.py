@@ -47,12 +47,11 @@ from onetrunk.training.context import RunContext
 from onetrunk.training.dry_run import DryRun, Source
 from onetrunk.training.finetune import labelled_rows, merged_adapter, validation_rows
 from onetrunk.training.finetune import tune as fine_tune
-from onetrunk.training.jobs import recipe_of
 from onetrunk.training.open_data import Data, open_data
 from onetrunk.training.options import TrainingOptions
 from onetrunk.training.output import EVALUATING, Output, command_digest
 from onetrunk.training.pretrain import pretrain_model
-from onetrunk.training.recipe import SIZES, Recipe, budget_seconds
+from onetrunk.training.recipe import SIZES, Recipe, budget_seconds, recipe_of
 from onetrunk.training.search import LOCK, Search, Space
 from onetrunk.training.select import Judgement
 from onetrunk.training.stage import encode_rows, extend_model, new_model, provenance, untrained

@@ -75,7 +75,7 @@ def takes(
 def tracking(listener: Listener, options: TrainingOptions) -> AbstractContextManager[Listener]:
     """The listener of a run, with a tracker beside it where one is named (`onetrunk.trackers`)."""
     from onetrunk.trackers import tracked
-    from onetrunk.training.jobs import recipe_of
+    from onetrunk.training.recipe import recipe_of
 
     settings = {} if options.track is None else {**vars(options), "recipe": recipe_of(options).model_dump(mode="json")}
     hidden = ("settings", "track")

@@ -80,13 +80,14 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         if some_are(values, dict):
             return 0.95 if all(is_distribution(v) or isinstance(v, str | bool | int | float) for v in values) else 0.0
         if all_are(values, str):
-            distinct = len({name_of(v) for v in set(values)})
+            distinct = len(set(map(str.strip, set(values))))  # their names
             short = float(np.mean([len(v) for v in values])) <= 40
             few = distinct <= max(20, 0.05 * len(values)) and (distinct < 0.7 * len(values) or len(values) < 10)
             return 0.9 if short and few else 0.2
-        whole = all(isinstance(v, int | np.integer) or (isinstance(v, float) and v.is_integer()) for v in values)
-        if not whole or len(values) < 50:
+        if len(values) < 50 or not _are_whole(values):
             return 0.1
+        if set(map(type, values)) <= {int, float}:
+            return 0.7 if len(set(values)) <= 10 else 0.1
         different = values if some_are(values, bool) else set(values)  # True is no 1
         return 0.7 if len({name_of(v) for v in different}) <= 10 else 0.1
 
@@ -164,6 +165,9 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         return getattr(self, "kind", None) == "str"
 
     def plain(self, values: list[Any]) -> list[Any]:
+        if set(map(type, values)) <= {str, type(None)}:
+            texts = {value: self._known(value) for value in set(values) - {None}} | {None: None}
+            return [texts[value] for value in values]
         known: dict[tuple[type, Any], Any] = {}
 
         def read(value: Any) -> Any:
@@ -173,11 +177,15 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
                 return value
             key = (type(value), value)
             if key not in known:
-                row = self.row_of(value)
-                known[key] = value if row < 0 else self.value(row)
+                known[key] = self._known(value)
             return known[key]
 
         return [None if value is None else read(value) for value in values]
+
+    def _known(self, value: Any) -> Any:
+        """As the training values were written; itself where training never saw it."""
+        row = self.row_of(value)
+        return value if row < 0 else self.value(row)
 
     def row_of(self, value: Any) -> int:
         """The number of the class that a value names, in whatever spelling or type; -1 of one that training never
@@ -326,6 +334,12 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
             of_class = counts.sum() / (len(counts) * counts)
             w *= arrays["p"] @ of_class if self.soft else of_class[arrays["id"]]
         return w
+
+
+def _are_whole(values: Sequence[Any]) -> bool:
+    if all_are(values, int | np.integer):
+        return True
+    return all(isinstance(v, int | np.integer) or (isinstance(v, float) and v.is_integer()) for v in values)
 
 
 def _described(values: Sequence[Any]) -> dict[str, Any]:

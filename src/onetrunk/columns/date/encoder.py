@@ -285,6 +285,8 @@ def _try(value: Any, day_first: bool | None) -> dt.datetime | None:
 def _counted(values: Sequence[Any]) -> list[tuple[Any, int]]:
     """Each text and each day once, for they repeat, with how often it occurs; and the others but numbers, which are no
     dates."""
+    if all_are(values, str):
+        return list(Counter(values).items())
     counts = Counter(value for value in values if isinstance(value, str) or type(value) is dt.date)
     others = [(v, 1) for v in values if not (isinstance(v, int | float | str) or type(v) is dt.date)]
     return [*counts.items(), *others]

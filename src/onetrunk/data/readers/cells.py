@@ -79,7 +79,7 @@ class Kind:
         self._open = list(_KINDS)
         self._code = False  # 007 and 000001 are codes, not the numbers 7 and 1
         self._rows = 0
-        self._spellings: set[str] | None = set()  # of numbers; None: too many for codes
+        self._spellings: pa.Array | None = pa.nulls(0, pa.string())  # of numbers; None: too many for codes
         self._quoted = quoted
         self.words = False  # are there such words? Of text nobody asks
 
@@ -110,9 +110,8 @@ class Kind:
         self._code = self._code or (long is not cells and are_codes(pc.unique(long).to_pylist()))
         if self._spellings is not None:
             few = pc.unique(cells)
-            self._spellings.update(few.to_pylist() if len(few) <= _MAX_CODES else [])
-            if max(len(few), len(self._spellings)) > _MAX_CODES:
-                self._spellings = None
+            both = pc.unique(pa.concat_arrays([self._spellings, few])) if len(self._spellings) else few
+            self._spellings = both if len(both) <= _MAX_CODES else None
 
     @property
     def name(self) -> str:
@@ -123,9 +122,10 @@ class Kind:
         return first
 
     def _has_twins(self) -> bool:
-        if not self._spellings or len(set(map(float, self._spellings))) == len(self._spellings):
+        spelt = self._spellings
+        if spelt is None or pc.count_distinct(_KINDS[DECIMAL](spelt)).as_py() == len(spelt):
             return False  # the usual case, quickly: each is a number of its own
-        return are_codes(self._spellings, self._rows)
+        return are_codes(spelt.to_pylist(), self._rows)
 
 
 def are_codes(spellings: Iterable[str], rows: int = 0) -> bool:
