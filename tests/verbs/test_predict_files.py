@@ -13,6 +13,7 @@ import pytest
 import worlds
 
 import onetrunk
+from onetrunk import cli
 from onetrunk.core.errors import DataError, UsageError
 from onetrunk.core.events import Collected, Note, RowsAnswered
 from onetrunk.data.table import read
@@ -193,3 +194,19 @@ def test_which_part(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ("0/4", "5/4", "1", "a/b", "1/0", "-1/4"):
         with pytest.raises(UsageError, match="from 1/8 to 8/8"):
             shard_of(wrong)
+
+
+def test_each_process_of_torchrun_answers_its_part_alone(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torchrun starts them; there is nobody to meet."""
+    for rank in range(2):
+        for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}.items():
+            monkeypatch.setenv(name, str(value))
+        words = ["predict", str(place / "model"), str(place / "rows.csv"), "--out", str(tmp_path / "a.jsonl")]
+        monkeypatch.setattr(sys, "argv", ["onetrunk", *words, "--shard", "auto", "--max-bad", "0.5", "--quiet"])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert end.value.code in (0, None)
+    counts = [len(read(str(tmp_path / f"a-{i}-of-2.jsonl"))) for i in (1, 2)]
+    assert counts == [48, 42]
