@@ -129,7 +129,7 @@ def _aimed_at(encoder: Encoder, target: Any, ask: str) -> Answer:
         arrays = encoder.encode(target)
     except BadValueError as error:
         raise UsageError(f"--target {target!r} is no answer of {ask!r}: {error}.") from None
-    if names is not None and "id" in arrays and int(arrays["id"]) < 0:
+    if names is not None and encoder.dropped(encoder.stack([arrays])):
         raise UsageError(f"--target {target!r} is no class of {ask!r}; expected one of {', '.join(names[:20])}.")
     return Answer([target] if not isinstance(target, str | list) and names is None else target)
 

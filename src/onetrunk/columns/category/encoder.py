@@ -306,14 +306,20 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget, Divide
     def parts(self, content: Content, asked: bool) -> Parts:
         count = 0 if asked else 1
         arrays = content.gather()
-        ids = np.flatnonzero(arrays["hot"][0]) if self.multi else arrays["id"][:1]
-        label = ", ".join("unknown" if i < 0 else self.classes[i] for i in ids.tolist())
+        if self.soft:
+            shares = [f"{name} {share:.0%}" for name, share in zip(self.classes, arrays["p"][0], strict=True) if share]
+            label = ", ".join(shares) or "unknown"
+        else:
+            ids = np.flatnonzero(arrays["hot"][0]) if self.multi else arrays["id"][:1]
+            label = ", ".join("unknown" if i < 0 else self.classes[i] for i in ids.tolist())
         return Parts(np.arange(count), [label][:count], "value")
 
     def hide(self, arrays: Arrays, hidden: np.ndarray) -> Arrays:
         """As a class that training never saw, which training shows now and then; several at once as when asked."""
         if self.multi:
             return {**arrays, "hidden": arrays["hidden"] | hidden}
+        if self.soft:
+            return {**arrays, "p": np.where(hidden[:, None], np.float32(0), arrays["p"])}
         return {**arrays, "id": np.where(hidden, -1, arrays["id"])}
 
     # -- arrays to positions -------------------------------------------------------------------------------------------
