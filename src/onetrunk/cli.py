@@ -31,7 +31,7 @@ _FLAGS = {"start": "--from", "settings": "--set"}  # where the flag's name is no
 def main() -> None:
     """Runs a command; faults with a plain message exit with their code, bugs with 1 and a traceback."""
     try:
-        _asked_for(sys.argv[1:])(standalone_mode=True)
+        _asked_for(sys.argv[1:])(standalone_mode=True, prog_name="onetrunk")  # also of `python -m onetrunk`
     except OnetrunkError as error:
         print(f"onetrunk: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -83,7 +83,7 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
             listed = ", ".join(f"{name!r}: {count}" for name, count in counts.items()) or "none"
             raise DataError(f"A category needs at least 2 classes in the training rows; found {listed}.")
         numeric = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in originals.values())
-        self.classes = sorted(counts, key=(lambda name: float(originals[name])) if numeric else None)
+        self.classes = sorted(counts, key=originals.__getitem__ if numeric else None)
         self.kind = kind_of(originals.values())
         self.counts, self._finder = [counts[name] for name in self.classes], None
 
