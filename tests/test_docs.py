@@ -158,8 +158,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
             short.model_fields_set.discard("pretrain")
         return short
 
-    for module in ("recipe", "jobs"):
-        monkeypatch.setattr(f"onetrunk.training.{module}.make_recipe", few_steps)
+    monkeypatch.setattr("onetrunk.training.recipe.make_recipe", few_steps)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from onetrunk.data.pack import assemble
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
+from onetrunk.inference.likelihood import reads_of
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.model import FoundationModel
 from onetrunk.objectives import Learner
@@ -386,6 +387,16 @@ def wake(module: torch.nn.Module | Sides) -> None:
 def store_of(made: Model, table: Mapping[str, Sequence[Any]]) -> Store:
     rows = Table({name: list(values) for name, values in table.items()})
     return encode(rows, list(made.columns.values()), made.network.encoders, Ledger())
+
+
+def token_logprobs(made: Model, column: str, text: str) -> torch.Tensor:
+    """Log-probabilities [n, V] of what may stand at each place of a text, and behind it, by one pass over all of it."""
+    h, _ = reads_of(made.network, store_of(made, {column: [text]}), [], column)
+    module = made.module(column)
+    with torch.no_grad():
+        logits = torch.nn.functional.linear(*module.readout(h)).float()
+    logits[:, list(module.encoder.special.never)] = -torch.inf
+    return logits.log_softmax(-1)
 
 
 def objective(store: Store, kind: str = "predict", **config: Any) -> Objective:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from onetrunk.core.errors import UsageError
+from onetrunk.core.grammar import Grammar
+
+MOST_TOP_LOGPROBS = 20  # of one token
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,10 @@ class Written:
     tokens: tuple[int, ...]  # by number, without the end
     logprobs: tuple[float, ...]  # of each token, natural logs
     cut: bool  # was there no more room before its end?
+    # Of each token the likeliest ones at its place, with their natural logs, the likeliest first; empty where none
+    # were asked for.
+    top: tuple[tuple[tuple[int, float], ...], ...] = ()
+    reused: int = 0  # tokens of the prompt that were not read again, because another request began with them
 
 
 @dataclass
@@ -53,6 +60,8 @@ class Sampling:
     seed: int = 0
     quantiles: int = 0  # of a number or date: how many, evenly spaced, the answer also holds
     beams: int = 1  # kept at once in a search for the likeliest written answer; 1 takes the likeliest token each time
+    top_logprobs: int = 0  # of each token written, how many of the likeliest at its place the answer also holds
+    grammar: Grammar | None = None  # what is written follows it; log-probabilities are what they were without
 
     def __post_init__(self) -> None:
         for name, fits, expected in (
@@ -64,6 +73,7 @@ class Sampling:
             ("guidance", abs(self.guidance) < math.inf, "a finite number"),
             ("steps", self.steps >= 1, "a whole number from 1"),
             ("quantiles", self.quantiles >= 0, "a whole number from 0"),
+            ("top_logprobs", 0 <= self.top_logprobs <= MOST_TOP_LOGPROBS, f"a whole number to {MOST_TOP_LOGPROBS}"),
         ):
             if not fits:  # of what is not a number nothing holds
                 raise UsageError(f"{name} expects {expected}, found {getattr(self, name)}.")
@@ -72,3 +82,5 @@ class Sampling:
                 f"beams expects a whole number from 1, and above 1 no temperature: a search draws nothing; found beams "
                 f"{self.beams} and temperature {self.temperature:g}."
             )
+        if self.beams > 1 and (self.grammar is not None or self.top_logprobs):
+            raise UsageError("An answer that is searched for with beams follows no grammar and has no top_logprobs.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 import re
@@ -16,10 +17,14 @@ import numpy as np
 import pyarrow as pa
 
 from onetrunk.core.encoder import FileAnswers
+from onetrunk.core.errors import ModelFileError
 from onetrunk.core.values import blocks, present
+from onetrunk.data.readers.common import TABLE_METADATA
 from onetrunk.data.table import Table
+from onetrunk.media.marking import KEY, Mark
 from onetrunk.storage.disk import disk_errors
 from onetrunk.storage.names import file_name
+from onetrunk.storage.strict_json import read_json, write_json_whole
 
 _MAX_SHOWN = 200  # answers, in the picture of them
 _PLAIN = (str, bool, int, float, datetime.date, Path, list, dict, type(None))
@@ -31,10 +36,20 @@ class AnswerFile:
     It holds the rows' own columns, then the answers, by the file's suffix. Answers of the columns `drawn`, by name,
     become files in a folder beside it, where NAME.png shows the first of them. An own column with an answer's name is
     what may be true: NAME_true.
+    With a `mark` they say that a model made them: each file, a Parquet table itself, a table of text in a JSON file
+    beside it; where people are to see it, the texts of the columns `texts`, too.
     What is at `out` stays as it is until everything is written; an error leaves it so.
     """
 
-    def __init__(self, out: Path, rows: Table, drawn: Mapping[str, FileAnswers] | None = None) -> None:
+    def __init__(
+        self,
+        out: Path,
+        rows: Table,
+        drawn: Mapping[str, FileAnswers] | None = None,
+        mark: Mark | None = None,
+        texts: Sequence[str] = (),
+    ) -> None:
+        self.mark, self.texts = mark, set(texts)
         self.out, self.rows, self.first, self.drawn = out, rows, 0, dict(drawn or {})
         self.left_out: list[str] = []  # own columns that cannot stand in such a file (pictures in memory)
         self._names: list[str] | None = None  # of answers
@@ -56,6 +71,7 @@ class AnswerFile:
                 with disk_errors(self.out):
                     self._finish()
                     self._staging.replace(self.out)
+                    self._mark_beside()
         finally:
             self._staging.unlink(missing_ok=True)
 
@@ -70,6 +86,8 @@ class AnswerFile:
         with disk_errors(self.out):
             for name in self._names or []:
                 values = list(answers.get(name, [None] * count))
+                if self.mark is not None and name in self.texts:
+                    values = [self.mark.on_text(v) if isinstance(v, str) else v for v in values]
                 columns[name] = [_cell(v, suffix) for v in self._drawn(name, values)]
             self.left_out += [name for name in answers if name not in (self._names or []) and name not in self.left_out]
             self._write(columns)
@@ -100,10 +118,25 @@ class AnswerFile:
 
     def _finish(self) -> None:
         if self._parquet is not None:
-            self._parquet.write(self._staging)
+            self._parquet.write(self._staging, self.mark)
         for name, answers in self._drawn_answers.items():
             if answers and (sheet := self.drawn[name].sheet(answers)) is not None:
-                (self.out.with_suffix("") / f"{file_name(name)}.png").write_bytes(sheet)
+                (self.out.with_suffix("") / f"{file_name(name)}.png").write_bytes(self._marked(sheet))
+
+    def _marked(self, file: bytes) -> bytes:
+        return file if self.mark is None else self.mark.on_file(file)
+
+    def _mark_beside(self) -> None:
+        """What is said of a table that has no room for it; what was said of one that stood there before is removed."""
+        beside = self.out.with_name(f"{self.out.name}{TABLE_METADATA}")
+        if self.mark is None or self._parquet is not None:
+            if _is_label(beside):
+                beside.unlink()
+            return
+        with self.out.open("rb") as file:
+            identifier = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        label = {"@context": "http://www.w3.org/ns/csvw", "url": self.out.name, KEY: self.mark.fields(identifier)}
+        write_json_whole(beside, label)
 
     def _drawn(self, name: str, values: list[Any]) -> list[Any]:
         """Paths instead of answers that are files."""
@@ -116,7 +149,7 @@ class AnswerFile:
             path = folder / f"{file_name(name)}-{i:04d}{kind.suffix}"
             paths.append(None if value is None else str(path))
             if value is not None:
-                path.write_bytes(kind.as_file(value))
+                path.write_bytes(self._marked(kind.as_file(value)))
         drawn = self._drawn_answers.setdefault(name, [])
         drawn += [value for value in values if value is not None][: _MAX_SHOWN - len(drawn)]
         return paths
@@ -139,10 +172,15 @@ class _RowGroups:
             writer.write_table(table)
         self._ends.append(self._file.tell())
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, mark: Mark | None = None) -> None:
         from pyarrow import parquet
 
-        schema = pa.schema([(name, _common(types)) for name, types in self._types.items()])
+        self._file.seek(0)
+        label = None
+        if mark is not None:
+            digest = hashlib.file_digest(self._file, lambda: hashlib.blake2b(digest_size=16))
+            label = {KEY: json.dumps(mark.fields(digest.hexdigest()))}
+        schema = pa.schema([(name, _common(types)) for name, types in self._types.items()], label)
         self._file.seek(0)
         with parquet.ParquetWriter(path, schema) as writer:
             for end in self._ends[1:]:
@@ -150,6 +188,13 @@ class _RowGroups:
                 self._file.seek(end)
                 arrays = [_as(table.column(field.name), field.type) for field in schema]
                 writer.write_table(pa.table(arrays, schema))
+
+
+def _is_label(path: Path) -> bool:
+    try:
+        return path.is_file() and KEY in read_json(path)
+    except ModelFileError:  # a file of somebody else
+        return False
 
 
 def _array(values: list[Any]) -> pa.Array:

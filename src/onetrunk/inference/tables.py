@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.answer import Answer, Sampling
-from onetrunk.core.encoder import Encoder, FileAnswers, reads_on
+from onetrunk.core.encoder import Encoder, FileAnswers, FreeText, is_generated, reads_on
 from onetrunk.core.errors import DataError, ResourceError, UsageError
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table, read
 from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.model_folder import Model, Task, answer_columns
+from onetrunk.media.marking import Mark
 from onetrunk.storage.disk import disk_errors
 from onetrunk.storage.names import file_name
 
@@ -86,6 +87,17 @@ def drawn_columns(model: Model, names: Sequence[str]) -> dict[str, FileAnswers]:
     """Of some columns those whose answers are files of their own."""
     encoders = {name: model.encoder(name) for name in names}
     return {name: encoder for name, encoder in encoders.items() if isinstance(encoder, FileAnswers)}
+
+
+def mark_of(model: Model, names: Sequence[str], producer: str | None = None, visible: bool = False) -> Mark | None:
+    """What answers of these columns are marked with; None where all of them are decisions, and nothing is made."""
+    mark = Mark.of(producer, None if model.folder is None else model.folder.name, visible)
+    return mark if any(is_generated(model.encoder(name)) for name in names) else None
+
+
+def written_columns(model: Model, names: Sequence[str]) -> list[str]:
+    """Of some columns those whose answers are a person's words."""
+    return [name for name in names if isinstance(model.encoder(name), FreeText)]
 
 
 def write_answers(answers: Any, rows: Table, out: Path, drawn: Mapping[str, FileAnswers] | None = None) -> list[str]:

@@ -38,7 +38,7 @@ from onetrunk.inference.wide_outputs import add_wide
 from onetrunk.model.wide import WideReadout
 from onetrunk.training.calibrate import calibrate, calibrate_held_out
 from onetrunk.training.context import RunContext
-from onetrunk.training.finetune import Choice, FineTuned, labelled_rows, tune, validation_rows
+from onetrunk.training.finetune import MAX_VALIDATED, Choice, FineTuned, labelled_rows, tune, validation_rows
 from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.select import choosing_metric, validator
@@ -50,6 +50,7 @@ from onetrunk.training.wide import FittedWide, Rows, fit_wide, wide_rows
 
 _LABELLED = 0.9  # share of the training rows that have their answers
 _SURE = 1.64  # standard errors: chance alone gains more once in twenty times
+_MOST_DECIDING = 5000  # rows that say once whether it does
 _MIN_JUDGED = 50  # rows that can say whether the trunk gains
 _PATIENCE = 5  # validations
 _BASELINES_SHARE, _BASELINES_SECONDS = 0.04, 12.0  # of the time, and at most: for the baselines that come first,
@@ -131,7 +132,7 @@ def train_beside_wide(
     for name, (fit, _) in fits.items():
         if fit.left_out:
             context.on_event(Note(f"The wide read-out of {name} leaves out {fit.left_out}."))
-    rows = validation_rows(data, task)
+    rows = validation_rows(data, task, _MOST_DECIDING)
     if len(rows) < _MIN_JUDGED:
         context.on_event(
             Note(f"The trunk is not trained: {len(rows)} validation rows are too few to tell whether it helps.")
@@ -252,7 +253,8 @@ def _train_trunk(
     context_of = context.but(recipe=patient(context.recipe))
     try:
         with apart(model, store, task, rows):
-            result = tune(model, store, labelled, task, context_of, pretrained=False, validation=rows)
+            some = rows.take(np.arange(min(MAX_VALIDATED, len(rows))))  # all would be asked too often
+            result = tune(model, store, labelled, task, context_of, pretrained=False, validation=some)
     except InterruptedRunError as error:
         usable = f"{context.out} holds a usable model as it is, without the trunk, and its evidence."
         raise InterruptedRunError(f"{error} {usable}", error.exit_code - 128) from None

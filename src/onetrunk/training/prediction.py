@@ -17,7 +17,17 @@ from onetrunk.data.table import Table
 from onetrunk.engine.runtime import Runtime, find_device
 from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.model_folder import Model, load
-from onetrunk.inference.tables import Columns, answers_in_blocks, check_out, drawn_columns, nothing_given, read_rows
+from onetrunk.inference.tables import (
+    Columns,
+    answers_in_blocks,
+    check_out,
+    drawn_columns,
+    mark_of,
+    nothing_given,
+    read_rows,
+    written_columns,
+)
+from onetrunk.media.marking import Mark
 from onetrunk.training.open_data import missing_words, renamed
 from onetrunk.training.options import AnswerOptions
 
@@ -31,6 +41,8 @@ def run_prediction(
     out = None if options.out is None else Path(options.out)
     if out is not None:
         check_out(out)
+    elif options.visible_label:
+        raise UsageError("--visible-label is for what is written to files: name one with --out.")
     opened = _opened(model, options)
     rows = read_rows(data, options.allow_network, missing_words(options, opened), options.separator)
     task, ledger = opened.task(options.ask, options.given), Ledger()
@@ -40,7 +52,9 @@ def run_prediction(
     _check_given(task.given, table, on_event)
     whole = out is None or not table.is_mapped  # else the answers too are more than memory should hold
     blocks: list[Columns] = []
-    with nullcontext() if out is None else AnswerFile(out, rows, drawn_columns(opened, task.ask)) as file:
+    mark = mark_of(opened, task.ask, options.producer, options.visible_label)
+    drawn, texts = drawn_columns(opened, task.ask), written_columns(opened, task.ask)
+    with nullcontext() if out is None else AnswerFile(out, rows, drawn, mark, texts) as file:
         for block in answers_in_blocks(opened, table, task, _sampling(options), ledger, prompted, out):
             if file is not None:
                 file.append(block)
@@ -99,6 +113,7 @@ def run_generation(
 
 
 def _opened(model: Model | str, options: AnswerOptions) -> Model:
+    Mark.of(options.producer, None)  # a name that cannot be written is refused before a model is read
     device = options.device or "auto"
     find_device(device)  # a device that is not there is refused before a model is read
     opened = model if isinstance(model, Model) else load(model, device="cpu", allow_network=options.allow_network)

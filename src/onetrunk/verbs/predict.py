@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @takes(
     AnswerOptions,
     "ask given map seed device max_bad allow_network missing separator "
-    "out temperature top_k top_p max_length beams guidance steps",
+    "out producer visible_label temperature top_k top_p max_length beams guidance steps",
     helps={
         "ask": "the columns to answer; by default those of the model's task.",
         "given": "the columns to answer from; by default the task's.",
