@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 from onetrunk.core.errors import UsageError
@@ -168,6 +169,12 @@ def test_an_option_of_another_kind_is_refused_by_name(option: str, value: Any, e
 
 def test_options_of_the_kinds_that_python_has() -> None:
     options = TrainingOptions(
-        ask=("a", "b"), seed=np.int64(3), max_bad=np.float32(0.5), out=Path("m"), budget=90, events={"window": 5}
+        ask=("a", "b"),
+        given=pandas.Index(["c"]),
+        seed=np.int64(3),
+        max_bad=np.float32(0.5),
+        out=Path("m"),
+        budget=90,
+        events={"window": 5},
     )
-    assert options.budget == "90" and options.but(seed=4).ask == ("a", "b")
+    assert options.budget == "90" and options.but(seed=4).ask == ["a", "b"] and options.given == ["c"]

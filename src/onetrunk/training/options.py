@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Annotated, Any, Self
@@ -19,7 +19,7 @@ _LARGEST_SEED = (1 << 32) - 1  # that NumPy and scikit-learn take
 Names = list[str] | None  # in Python one name may stand for itself
 Pairs = dict[str, str] | None
 _EXPECTED: dict[Any, tuple[Any, str]] = {  # in Python, where nothing is read from a command line
-    Names: (list | tuple, "a text, or a list of texts"),
+    Names: (list, "a text, or a list of texts"),
     Pairs: (Mapping, "a dictionary"),
     str: (str | os.PathLike, "a text"),
     int: (Integral, "a whole number"),
@@ -59,8 +59,9 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         for name in ("ask", "given", "ignore", "settings"):  # one column's name is a list of one
-            if isinstance(value := getattr(self, name, None), str):
-                object.__setattr__(self, name, [value])
+            value = getattr(self, name, None)
+            if isinstance(value, Collection) and not isinstance(value, Mapping):
+                object.__setattr__(self, name, [value] if isinstance(value, str) else list(value))
         own: type = type(self)
         for name, (hint, optional) in _hints(own).items():
             _check_kind(name, getattr(self, name), hint, optional)
