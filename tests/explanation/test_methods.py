@@ -23,6 +23,7 @@ from onetrunk.explanation.methods.attention_rollout import rolled_out
 from onetrunk.explanation.methods.attn_lrp import relevance_rules
 from onetrunk.explanation.methods.kernel_shap import coalitions, solved
 from onetrunk.explanation.methods.lime import local_weights
+from onetrunk.explanation.methods.marginals import first_and_last
 from onetrunk.explanation.methods.shapley import every_coalition, shapley_values
 from onetrunk.explanation.question import Question, ask_about
 from onetrunk.inference.model_folder import Model
@@ -90,6 +91,16 @@ def test_kernel_shap_from_a_sample_finds_an_additive_game() -> None:
     assert len(kept) == 256 and kept.any(1).all() and not kept.all(1).any()
     np.testing.assert_array_equal(kept[128:], ~kept[:128])
     np.testing.assert_allclose(solved(kept, weight, kept @ worth[:, None], worth.sum(keepdims=True)), worth[None])
+
+
+def test_marginals_are_shapley_values_where_parts_act_alone_and_in_pairs() -> None:
+    rng = np.random.default_rng(0)
+    alone, pairs, n = rng.normal(size=4), np.triu(rng.normal(size=(4, 4)), 1), 4
+    kept = every_coalition(n).astype(float)
+    scores = (3 + kept @ alone + np.einsum("ki,ij,kj->k", kept, pairs, kept))[:, None]
+    index = 1 << np.arange(n)
+    values = first_and_last(scores[-1], scores[0], scores[index], scores[(1 << n) - 1 - index])
+    np.testing.assert_allclose(values.T, shapley_values(scores))
 
 
 def test_lime_finds_a_linear_outcome() -> None:
@@ -295,8 +306,8 @@ def test_a_target_is_explained_instead_of_the_answer() -> None:
 # -- speed: passes are counted, seconds are not ----------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("method", "forward", "backward"),
-    [("occlusion", 1, 0), ("integrated_gradients", 1, 1), ("gradient_input", 1, 1), ("attn_lrp", 1, 1),
-     ("lime", 1, 0), ("kernel_shap", 1, 0), ("attention_rollout", 2, 0), ("decision_path", 1, 0)],
+    [("marginals", 1, 0), ("occlusion", 1, 0), ("integrated_gradients", 1, 1), ("gradient_input", 1, 1),
+     ("attn_lrp", 1, 1), ("lime", 1, 0), ("kernel_shap", 1, 0), ("attention_rollout", 2, 0), ("decision_path", 1, 0)],
 )  # fmt: skip
 def test_one_explanation_takes_few_passes(method: str, forward: int, backward: int) -> None:
     question, _, _ = question_of(CASES["image"], asked=False)
@@ -332,7 +343,7 @@ def fitted() -> tuple[Model, dict[str, list[Any]]]:
 def test_a_planted_cause_comes_first(fitted: tuple[Model, dict[str, list[Any]]]) -> None:
     made, _ = fitted
     (question,) = ask_about(made, Table({"n": [1.5], "c": ["a"]}), "y", ["n", "c"])
-    for method in ("occlusion", "shapley", "kernel_shap", "lime", "integrated_gradients"):
+    for method in ("marginals", "occlusion", "shapley", "kernel_shap", "lime", "integrated_gradients"):
         # Not the gradient at the row alone: where the model is sure there is none left.
         found = explain(question, method)
         assert isinstance(found, Attribution)
