@@ -174,6 +174,35 @@ def test_of_a_linear_model_gradients_are_the_weights_times_the_change(linear: Qu
     assert found.completeness_error < 1e-4
 
 
+def test_integrated_gradients_are_those_of_a_plain_loop() -> None:
+    """One document at a time, 200 steps of equal size, only with `encode`, `read` and autograd (Captum's way)."""
+    torch.manual_seed(0)
+    columns = {"t": CASES["text"].values, "c": list("abcabcabcabc"), "y": list("xyxyxyxyxyxy")}
+    made = worlds.model(columns, {"t": "text", "c": "category", "y": "category"})
+    network, row = made.network, {"t": ["two blue birds"], "c": ["b"]}
+    (question,) = ask_about(made, Table(row), "y", ["t", "c"])
+    store = worlds.store_of(made, {**row, "y": [question.answer.value]})
+    batch = worlds.batch(store, [0], ["t", "c"], ["y"])
+    mask = {"t": {"id": torch.full_like(batch.embeds["t"].content["id"], made.encoder("t").special.mask)},
+            "c": {**batch.embeds["c"].content, "id": torch.tensor([-1])}}  # fmt: skip
+    ends = {name: [network.embed(name, content, batch.embeds[name].role_n).detach()
+                   for content in (mask[name], batch.embeds[name].content)] for name in mask}  # fmt: skip
+    total = {name: torch.zeros_like(hidden) for name, (hidden, _) in ends.items()}
+    for step in range(200):
+        at = {n: (a + (step + 0.5) / 200 * (b - a)).requires_grad_() for n, (a, b) in ends.items()}
+        h = network.read(network.encode(batch, embeddings=at), "y")
+        loss = made.module("y").loss(h, batch.reads["predict"]["y"].targets).sum
+        for name, gradient in zip(at, torch.autograd.grad(-loss, list(at.values())), strict=True):
+            total[name] += gradient / 200
+    found = explain(question, "integrated_gradients")
+    assert isinstance(found, Attribution)
+    for each in found.columns:
+        expected = (total[each.column] * (ends[each.column][1] - ends[each.column][0])).sum(-1).numpy()
+        assert each.by_part is not None
+        np.testing.assert_allclose(each.by_part[0], expected, rtol=1e-3, atol=1e-5)
+    assert found.completeness_error < 1e-3
+
+
 def network_units(question: Question) -> float:
     return float(question.network.module(question.ask).units[1])
 
