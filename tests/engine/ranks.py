@@ -73,7 +73,7 @@ def poisoned(step: int) -> list[TinyBatch]:
 
 
 def slow(step: int) -> list[TinyBatch]:
-    time.sleep(0.004)
+    time.sleep(0.02)
     return batches(step)
 
 
@@ -221,7 +221,7 @@ def kill(place: Path) -> list[Any]:
     """Runs of two ranks of which one is killed; what was killed, how all ended and how soon, and how the run ends that
     goes on from there, on one rank or two."""
     draw, found = random.Random(0), []
-    for turn in range(int(os.environ.get("TURNS", "3"))):
+    for turn in range(int(os.environ.get("TURNS", "2"))):
         folder, end = place / str(turn), place / f"{turn}.json"
 
         def work(folder: Path = folder, end: Path = end) -> None:
@@ -232,13 +232,13 @@ def kill(place: Path) -> list[Any]:
         pids, killed = start(2, work), turn % 2
         log, records = folder / "metrics.jsonl", 1 + draw.randrange(9)
         while not (log.exists() and log.read_text().count("\n") >= records):
-            time.sleep(0.001)
+            time.sleep(0.02)
         time.sleep(draw.uniform(0, 0.01))
         os.kill(pids[killed], signal.SIGKILL)
         began = time.monotonic()
         codes = wait(pids)
         seconds = time.monotonic() - began
-        if turn // 2 % 2:
+        if turn % 4 in (1, 2):
             work()
         elif any(again := wait(start(2, work))):
             return [["failed", turn, again]]
