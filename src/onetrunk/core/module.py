@@ -102,6 +102,34 @@ class Growing:
     """`finish` can be asked before an answer is done, for what there is of it so far."""
 
 
+class Constrained(ABC):
+    """What it writes can be held to a grammar. Its states have `forbidden` int32 [n, W], in whose bits stands which
+    tokens the next step must not draw; W is 0 where no answer is held to anything."""
+
+    @abstractmethod
+    def drawn(self, state: State) -> Tensor:
+        """The token that the last step drew, int64 [n]; -1 where it drew none."""
+
+
+class Blockwise(ABC):
+    """Reads a prompt in blocks of so many elements, and then the rest: what a block leaves in the cache depends on what
+    stands before its end alone, so that prompts with one beginning can share it to the bit."""
+
+    block: ClassVar[int]
+
+    @abstractmethod
+    def prompt_blocks(self, state: State) -> list[list[bytes]]:
+        """Of each answer, a name for each block of its prompt: equal where prompts are equal up to the block's end."""
+
+    @abstractmethod
+    def blocks_read(self, state: State) -> Tensor:
+        """How many of them have been read, int64 [n]."""
+
+    @abstractmethod
+    def skip_blocks(self, state: State, blocks: Tensor) -> State:
+        """The state after so many of the first blocks, int64 [n], that need not be read."""
+
+
 class Filling(ABC):
     """Its encoder is `Gapped`."""
 
@@ -117,6 +145,20 @@ class Distribution(ABC):
     def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
         """How far what is read from h is from a teacher's distribution, made of the same knowledge, at each of r reads:
         T² KL(teacher's || own) of both at temperature T (Hinton et al. 2015, arXiv 1503.02531), float32 [r], nats."""
+
+
+class Expected(ABC):
+    """Answers are numbers, of which the mean is answered."""
+
+    @abstractmethod
+    def expected(self, h: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        """The mean of each of r reads, standardised, float32 [r]; its gradient reaches h. Of targets only what is known
+        before the answer is looked at."""
+
+    @property
+    @abstractmethod
+    def units(self) -> tuple[float, float, str]:
+        """Where 0 and how large 1 is in units that a person reads, and what those are, as far as it is known."""
 
 
 class Calibrated(ABC):

@@ -87,15 +87,9 @@ def open_folders(models: Sequence[str], options: ServeOptions) -> list[Folder]:
         model = load(path, device="cpu")
         runtime.place(model.network)
         slots = max(1, min(_MOST_SLOTS, CACHED_POSITIONS // options.positions))
-        out.append(
-            Folder(
-                name,
-                model,
-                Lanes(model.network, slots, options.positions, options.repeatable),
-                options.limits,
-                Mark.of(options.producer, Path(path).resolve().name),
-            )
-        )
+        limits, mark = options.limits, Mark.of(options.producer, Path(path).resolve().name)
+        lanes = Lanes(model.network, slots, options.positions, options.repeatable, limits.prefix_bytes)
+        out.append(Folder(name, model, lanes, limits, mark))
     return out
 
 

@@ -38,8 +38,9 @@ from onetrunk.columns.text.conversations import (
     some_conversations,
     turns,
 )
+from onetrunk.columns.text.spelling import bytes_of_tokens
 from onetrunk.core.content import Content
-from onetrunk.core.encoder import FreeText, Gapped, Growth
+from onetrunk.core.encoder import FreeText, Gapped, Growth, Spelt
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.values import all_are, in_memory
 from onetrunk.core.wide import Sparse, Wide, WideFeatures
@@ -53,7 +54,7 @@ _TEXTS_AT_ONCE = 4096  # to the tokenizer
 _WIDE_CHARACTERS = 20_000  # of one text, that a wide read-out sees
 
 
-class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
+class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
     """Byte-level BPE, or characters."""
 
     type_name = "text"
@@ -196,6 +197,22 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
 
     def decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids)
+
+    def spelt(self, ids: list[int]) -> tuple[str, list[tuple[int, int]]]:
+        """A token of bytes may end inside of a character, which then is of the token that completes it."""
+        whole, spans, begin = self.decode(ids), [], 0
+        for n in range(1, len(ids) + 1):
+            so_far = whole if n == len(ids) else self.decode(ids[:n])
+            alike = len(so_far) if whole.startswith(so_far) else _alike(whole, so_far)
+            spans.append((begin, max(begin, alike)))
+            begin = spans[-1][1]
+        return whole, spans
+
+    def spellings(self) -> list[bytes]:
+        return bytes_of_tokens(self.tokenizer, self.size, self.controls)
+
+    def ends(self) -> list[int]:
+        return [self.special.end, *self.special.stops]
 
     def assets(self) -> dict[str, str]:
         return {"tokenizer.json": self.tokenizer.to_str(pretty=True)}
@@ -378,6 +395,11 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
 def text_of(value: Any) -> str:
     """A value for a person, and for simple models."""
     return value if isinstance(value, str) else rendered(value) if is_conversation(value) else str(value)
+
+
+def _alike(a: str, b: str) -> int:
+    """How many characters both begin with."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _pieces(values: Sequence[Any]) -> list[str]:
