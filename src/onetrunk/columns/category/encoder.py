@@ -125,7 +125,7 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         if self.ordered and self.multi:
             raise DataError("Levels are one a row; these are several at once. Leave ordered and levels out.")
         numeric = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in originals.values())
-        classes = sorted(counts, key=(lambda name: float(originals[name])) if numeric else None)
+        classes = sorted(counts, key=originals.__getitem__ if numeric else None)
         kind = kind_of(originals.values())
         if self.options.levels is not None:
             classes = as_given([name_of(level) for level in self.options.levels], classes)
