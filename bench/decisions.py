@@ -6,9 +6,10 @@
 Six sets of classes and two of numbers, each with at least 500 test rows, are trained as `onetrunk train` does it by
 default, each in a process of its own with two threads. Its test rows are answered twice: with the calibration that
 training made, and without it (the probabilities that the model had before). `ours` is the worst expected calibration
-error after; `holds` says of each set whether it is at most .03, or its 95 % interval (bootstrap) reaches that. Beside
-it stand the coverage of the sets and intervals that promise 90 % and how large they are, of classes and of numbers, with
-the interval that chance allows (Wilson). `conformal` judges the coverage of the same models, without training them again.
+error after; `holds` says of each set whether it is at most .03, or its 95 % interval (bootstrap) reaches that.
+Beside it stand the coverage of the sets and intervals that promise 90 % and how large they are, of classes and of
+numbers, with the interval that chance allows (Wilson). `conformal` judges the coverage of the same models, without
+training them again.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def test_a_small_table_is_judged_before_and_after(run: Run) -> None:
 def test_conformal_judges_the_models_of_decisions(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     sets = {
         name: {"rows": 900, "distance": distance, "by_probability": [0.97, 1.5]}
-        for name, distance in (("adult", 0.002), ("ag_news", 0.007), ("mnist_10k", 0.004))
+        for name, distance in (("adult", 0.002), ("ag_news", 0.007), ("open_payments", 0.004))
     }
     commit = common.versions()["commit"].removesuffix("-dirty")
     kept = {"versions": {"commit": commit}, "seed": 0, "also": {"sets": sets | {"compas": {}}}}
