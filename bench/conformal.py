@@ -3,7 +3,7 @@
     python -m bench conformal      at once after `decisions` of the same commit, whose models it judges; else 20 minutes
 
 The three sets of `decisions` with the most test rows (adult, AG News, open_payments: 16,281, 7,600 and 2,959, of which
-chance alone moves a coverage by .002, .003 and .006, a standard deviation, and that of the calibration rows adds to it),
+chance alone moves a coverage by .002, .003 and .006, a standard deviation; that of the calibration rows comes to it),
 each trained by default. Beside it the rival: the fewest classes that together have a probability of 90 %, as the same
 calibrated model says.
 """
