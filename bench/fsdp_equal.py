@@ -23,20 +23,21 @@ def compare(run: Run) -> Figures:
     options = with_settings({"steps": 10}, run.settings)
     table = torchrun.write_table(run.place / "rows.csv", rows=400, words=8, seed=run.seed)
 
-    def trained(processes: int, sharded: bool) -> None:
+    def trained(processes: int, shares: int, out: str) -> None:
         settings = [
-            f"pretrain.steps={options['steps']}", "train.precision=fp32", "train.tensorboard=false", "train.shares=4",
-            f"train.sharded={str(sharded).lower()}",
+            f"pretrain.steps={options['steps']}", "train.precision=fp32", "train.tensorboard=false", f"train.shares={shares}",
+            "train.sharded=true",
         ]  # fmt: skip
-        words = ["pretrain", str(table), f"--out={run.place / str(processes)}", "--size=nano", f"--seed={run.seed}"]
+        words = ["pretrain", str(table), f"--out={run.place / out}", "--size=nano", f"--seed={run.seed}"]
         words += [word for setting in settings for word in ("--set", setting)]
-        torchrun.finish(processes, words, 1, run.place / f"{processes}.log")
+        torchrun.finish(processes, words, 1, run.place / f"{out}.log")
 
-    trained(1, sharded=False)
     differences = {}
     for processes in RANKS:
-        trained(processes, sharded=True)
-        differences[f"{processes} ranks"] = torchrun.furthest(run.place / "1", run.place / str(processes))
+        trained(1, processes, f"whole-{processes}")  # a process alone has whole weights
+        trained(processes, processes, f"sharded-{processes}")
+        worst = torchrun.furthest(run.place / f"whole-{processes}", run.place / f"sharded-{processes}")
+        differences[f"{processes} ranks"] = worst
         run.on_event(Note(f"{processes} ranks: {differences[f'{processes} ranks']:.2e}"))
     worst = max(differences.values())
     return Figures(
