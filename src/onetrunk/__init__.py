@@ -35,6 +35,7 @@ VERBS = (
     "pretrain",
     "finetune",
     "evaluate",
+    "audit",
     "predict",
     "generate",
     "embed",
@@ -48,6 +49,7 @@ VERBS = (
 
 __all__ = [
     "__version__",
+    "audit",
     "demo",
     "doctor",
     "embed",
@@ -69,6 +71,7 @@ _ELSEWHERE = {"load": "onetrunk.inference.model_folder", "read": "onetrunk.data.
 if TYPE_CHECKING:
     from onetrunk.data.table import read
     from onetrunk.inference.model_folder import load
+    from onetrunk.verbs.audit import audit
     from onetrunk.verbs.demo import demo
     from onetrunk.verbs.doctor import doctor
     from onetrunk.verbs.embed import embed

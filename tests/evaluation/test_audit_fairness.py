@@ -25,7 +25,9 @@ def test_the_difference_of_two_shares_is_newcombes_own_example() -> None:
 
 def test_rates_of_each_group_are_counts() -> None:
     true = np.array(["no"] * 40 + ["yes"] * 40 + ["no"] * 40 + ["yes"] * 40)
-    answered = np.array(["yes"] * 10 + ["no"] * 30 + ["yes"] * 20 + ["no"] * 20 + ["yes"] * 2 + ["no"] * 48 + ["yes"] * 30)
+    answered = np.array(
+        ["yes"] * 10 + ["no"] * 30 + ["yes"] * 20 + ["no"] * 20 + ["yes"] * 2 + ["no"] * 48 + ["yes"] * 30
+    )
     rates = {rate.name: rate for rate in class_rates(true, answered, ["no", "yes"], _groups(80, 80), 0)}
     got = {name: [(f.rows, f.value.value) for f in rate.groups] for name, rate in rates.items()}
     assert got["selection_rate"] == [(80, 30 / 80), (80, 32 / 80)]
@@ -51,7 +53,7 @@ def test_what_chance_gives_is_the_hypergeometric_distribution() -> None:
     k = np.arange(101)
     gaps, mass = np.abs(k / 100 - (60 - k) / 200), hypergeom(300, 60, 100).pmf(k)
     order = np.argsort(gaps)
-    exact = gaps[order][np.searchsorted(np.cumsum(mass[order]), 0.95)]
+    exact = gaps[order][np.searchsorted(np.cumsum(mass[order]), 0.99)]
     assert gap.by_chance == pytest.approx(exact, abs=0.016)
     assert gap.p < 0.01 and not gap.is_chance
 
@@ -59,10 +61,12 @@ def test_what_chance_gives_is_the_hypergeometric_distribution() -> None:
 def test_groups_that_are_alike_are_apart_by_chance_only() -> None:
     dice = np.random.default_rng(1)
     apart = [
-        compare_means("rate", "", (dice.random(400) < 0.3) * 1.0, np.ones(400, dtype=bool), _groups(100, 150, 150), seed)
+        compare_means(
+            "rate", "", (dice.random(400) < 0.3) * 1.0, np.ones(400, dtype=bool), _groups(100, 150, 150), seed
+        )
         for seed in range(40)
     ]
-    assert sum(not metric.gap.is_chance for metric in apart) <= 6  # 2 are expected
+    assert sum(not metric.gap.is_chance for metric in apart) <= 2  # .4 are expected
     assert np.mean([metric.gap.p for metric in apart]) == pytest.approx(0.5, abs=0.17)
 
 
@@ -92,7 +96,7 @@ def test_many_numbers_are_quarters() -> None:
     groups = group_rows("age", [None, *range(20, 60)], "number")
     assert len(groups.names) == 4 and groups.of[0] == -1
     assert sorted(np.bincount(groups.of[1:])) == [10, 10, 10, 10]
-    assert set(groups.names) == {"20 to 29", "30 to 39", "40 to 49", "50 to 59"}
+    assert groups.names == ["20 to 29", "30 to 39", "40 to 49", "50 to 59"]
     assert group_rows("children", [0, 1, 2] * 9, "number").names == ["0", "1", "2"]
 
 
@@ -135,9 +139,7 @@ def test_weights_make_groups_and_labels_independent() -> None:
     weights = balancing_weights(groups, labels)
     assert (weights[groups < 0] == 1).all()
     known = groups >= 0
-    share = [
-        float(weights[(groups == g) & (labels == "yes")].sum() / weights[groups == g].sum()) for g in range(3)
-    ]
+    share = [float(weights[(groups == g) & (labels == "yes")].sum() / weights[groups == g].sum()) for g in range(3)]
     assert share == pytest.approx([float((labels[known] == "yes").mean())] * 3)
     assert [weights[groups == g].sum() for g in range(3)] == pytest.approx(np.bincount(groups[known]))
 
@@ -150,7 +152,8 @@ def test_weights_change_what_a_simple_model_answers() -> None:
 
     def fit(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray):
         heavier = [
-            max(("no", "yes"), key=lambda label, g=g: weights[(side[rows] == g) & (labels == label)].sum()) for g in (0, 1)
+            max(("no", "yes"), key=lambda label, g=g: weights[(side[rows] == g) & (labels == label)].sum())
+            for g in (0, 1)
         ]
         return lambda others: np.array(heavier)[side[others]]
 

@@ -17,6 +17,7 @@ from onetrunk.evaluation.audit.record import Gap, GroupFigure, GroupMetric
 from onetrunk.evaluation.intervals import Interval, wilson
 from onetrunk.evaluation.judge import METRIC_RESAMPLES
 
+CHANCE = 0.99  # of shuffles: what they stay below is called chance
 FEWEST_ROWS = 30  # of a group whose figure counts in a gap
 _SHUFFLES = 1000
 _RESAMPLES = 1000
@@ -94,9 +95,11 @@ def compare_metric(
     index = [np.flatnonzero(groups.of == g) for g in range(len(groups.names))]
     drawn, figures = [], []
     for g, (group, rows) in enumerate(zip(groups.names, index, strict=True)):
-        draws = intervals.metric_draws(
-            lambda some, rows=rows: metric(rows[some]), len(rows), METRIC_RESAMPLES, rng.key(seed, "group", g)
-        )
+
+        def of_some(some: np.ndarray, rows: np.ndarray = rows) -> float | None:
+            return metric(rows[some])
+
+        draws = intervals.metric_draws(of_some, len(rows), METRIC_RESAMPLES, rng.key(seed, "group", g))
         drawn.append(draws)
         figures.append(
             GroupFigure(group, len(rows), intervals.interval(metric(rows), draws) if len(rows) > 1 else None)
@@ -143,7 +146,7 @@ def _ends(figures: Sequence[GroupFigure], large: Sequence[int]) -> tuple[int, in
 
 def _gap(high: str, low: str, apart: Interval, null: np.ndarray) -> Gap:
     at_least = int((null >= apart.value - 1e-12).sum())
-    by_chance = float(np.quantile(null, 0.95)) if len(null) else math.nan
+    by_chance = float(np.quantile(null, CHANCE)) if len(null) else math.nan
     return Gap(high, low, apart, by_chance, (1 + at_least) / (1 + len(null)))
 
 

@@ -20,10 +20,11 @@ _MAX_VALUES = 10  # of numbers and dates that are groups each; more are cut into
 
 @dataclass(frozen=True)
 class Groups:
-    """`of` int64 [n]: which of `names` each row is in, -1 where the column has no value."""
+    """`of` int64 [n]: which of `names` each row is in, -1 where the column has no value. Quarters stand in order, values
+    by how many rows they have."""
 
     column: str
-    names: list[str]  # the largest first
+    names: list[str]
     of: np.ndarray
     how: str
 
@@ -41,25 +42,28 @@ def group_rows(column: str, values: Sequence[Any], kind: str) -> Groups:
     names: list[str | None] = [None] * len(values)
     if issubclass(encoder, Ordered) and len({str(values[i]) for i in there}) > _MAX_VALUES:
         how = "quarters of the rows, by value"
-        for i, name in _quarters(column, [(i, values[i]) for i in there]):
+        quarters = _quarters(column, [(i, values[i]) for i in there])
+        for i, name in quarters:
             names[i] = name
+        ordered = list(dict.fromkeys(name for _, name in quarters))
     else:
         how = "one for each value"
         for i in there:
             names[i] = encoder.show(values[i]).get("text", "") or encoder.fingerprint(values[i])
-    counts = Counter(name for name in names if name is not None)
-    if len(counts) > MAX_GROUPS:
+        counts = Counter(name for name in names if name is not None)
+        ordered = sorted(counts, key=lambda name: (-counts[name], name))
+    if len(ordered) > MAX_GROUPS:
         raise UsageError(
-            f"{column!r} has {len(counts):,} different values: expected at most {MAX_GROUPS} groups, or numbers or dates, "
-            "which are cut into quarters. Give a column with fewer values."
+            f"{column!r} has {len(ordered):,} different values: expected at most {MAX_GROUPS} groups, or numbers or "
+            "dates, which are cut into quarters. Give a column with fewer values."
         )
-    ordered = sorted(counts, key=lambda name: (-counts[name], name))
     number = {name: i for i, name in enumerate(ordered)}
     of = np.array([-1 if name is None else number[name] for name in names], dtype=np.int64)
     return Groups(column, ordered, of, how)
 
 
 def _quarters(column: str, rows: Sequence[tuple[int, Any]]) -> list[tuple[int, str]]:
+    """The rows that have a position, each with the name of its quarter, the lowest quarter first."""
     encoder = ordering([value for _, value in rows], column)
     assert isinstance(encoder, Ordered)
     placed = []
@@ -76,4 +80,4 @@ def _quarters(column: str, rows: Sequence[tuple[int, Any]]) -> list[tuple[int, s
         inside = np.flatnonzero(quarter == q)
         low, high = (placed[i][2] for i in (inside[line[inside].argmin()], inside[line[inside].argmax()]))
         names[q] = str(low) if str(low) == str(high) else f"{low} to {high}"
-    return [(i, names[q]) for (i, _, _), q in zip(placed, quarter, strict=True)]
+    return [(placed[k][0], names[quarter[k]]) for k in np.argsort(quarter, kind="stable")]

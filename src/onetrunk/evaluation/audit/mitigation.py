@@ -27,9 +27,7 @@ def halves(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[: n // 2]), np.sort(order[n // 2 :])
 
 
-def fit_thresholds(
-    rate: str, p: np.ndarray, is_true: np.ndarray, groups: np.ndarray, count: int
-) -> np.ndarray:
+def fit_thresholds(rate: str, p: np.ndarray, is_true: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
     """For each of `count` groups the least probability at which the class is answered, so that its `rate` is the rate
     that all rows together have at one half; float64 [count]. Groups without enough rows keep one half."""
     among = _among(rate, is_true)
@@ -98,11 +96,20 @@ def compared(
             return None
         gaps.append(metric.gap.value)
     right_before, right_after = (answers == true for answers in (before, after))
-    change = (right_after.astype(np.float64) - right_before).astype(np.float64)
+    change = right_after.astype(np.float64) - right_before
     return Mitigation(
-        how, rate, of, fitted_on, len(true), *gaps,
-        wilson(float(right_before.sum()), len(true)), intervals.bootstrap(change, seed=seed), settings, judged,
-    )  # fmt: skip
+        how=how,
+        equal=rate,
+        of=of,
+        fitted_on=fitted_on,
+        rows=len(true),
+        gap_before=gaps[0],
+        gap_after=gaps[1],
+        accuracy_before=wilson(float(right_before.sum()), len(true)),
+        accuracy_change=intervals.bootstrap(change, seed=seed),
+        settings=settings,
+        judged=judged,
+    )
 
 
 # -- weights -------------------------------------------------------------------------------------------------
@@ -145,5 +152,3 @@ def by_weights(
         "weights in training that make groups and classes independent", rate, classes[1], true[test], before(test),
         after(test), groups.take(test), len(learn), settings, seed, judged,
     )  # fmt: skip
-
-

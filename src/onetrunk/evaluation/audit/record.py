@@ -25,7 +25,8 @@ class GroupFigure:
 @dataclass
 class Gap:
     """How far the groups with enough rows are apart: the highest figure less the lowest. Groups that were shuffled are
-    `by_chance` apart at most, in 95 of 100 shuffles; `p` is the share of shuffles with as large a gap."""
+    `by_chance` apart at most, in 99 of 100 shuffles (an audit looks at many gaps); `p` is the share of shuffles with as
+    large a gap."""
 
     high: str
     low: str
@@ -107,14 +108,16 @@ class Robustness:
 @dataclass
 class Attack:
     """Who was in the training data? Members are told by `score`, which is higher for them if the attack works. Rows
-    whose memberships were shuffled say what chance gives: at most `by_chance`, in 95 of 100 shuffles."""
+    whose memberships were shuffled say what chance gives: at most `by_chance`, in 99 of 100 shuffles; each `p` is the
+    share of shuffles with as high a figure."""
 
     score: str
     auc: Interval
     auc_by_chance: float
+    auc_p: float
     tpr: Interval  # share of members found, at a threshold that at most 1 % of the others reach
     tpr_by_chance: float
-    p: float  # of the AUC: share of shuffles with as high a one
+    tpr_p: float
 
     @property
     def works(self) -> bool:
