@@ -19,7 +19,9 @@ from onetrunk.core.encoder import class_names
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.module import Guided
 from onetrunk.core.registry import column_types
+from onetrunk.data.loader import Loader
 from onetrunk.data.table import Table, infer_types
+from onetrunk.engine.world import packed, unpacked
 from onetrunk.inference.model_folder import load
 from onetrunk.inference.sampler import Kind, Rows, join
 
@@ -387,6 +389,9 @@ def _as_answers(sides: Any, values: list[Any]) -> list[Answer]:
     classes = class_names(sides.encoder)
     if classes is None:
         return [Answer(v) for v in values]
+    if any(isinstance(v, dict) for v in values):  # distributions: the answer is the largest, as sure as that
+        shares = [{c: float(v.get(c) or 0) for c in classes} for v in values]
+        return [Answer(max(p, key=p.__getitem__), p) for p in shares]
     members = [{str(x) for x in (v if isinstance(v, list) else [v])} for v in values]
     return [Answer(v, {c: float(c in m) for c in classes}) for v, m in zip(values, members, strict=True)]
 
@@ -462,6 +467,24 @@ def test_given_masked_and_missing_values_train_side_by_side(case: Case) -> None:
     assert len(answers) == 8  # also the row without x
     with torch.autocast("cpu", torch.bfloat16):  # as validation answers where training is in bf16
         assert len(made.answer({"x": table["x"]}, "y", ["x"], Sampling(max_length=5, steps=2))) == len(answers)
+
+
+@every_case
+def test_another_process_makes_the_same_batches_and_losses(case: Case) -> None:
+    table, types = _table(case), _types(case)
+    made = worlds.model(table, types, options={"y": case.options})
+    store = worlds.store_of(made, table)
+    learner = worlds.learner(made, worlds.objective(store), worlds.objective(store, "masked"))
+    ours = learner, Loader(store, list(learner.objectives), seed=1, tokens_per_batch=1 << 20, shares=2)
+    arrays: list[Any] = []
+    theirs = unpacked(packed(ours, arrays.append), arrays)
+    totals = [[], []]
+    for total, (module, batches) in zip(totals, (ours, theirs), strict=True):
+        for batch in batches(3):
+            torch.manual_seed(0)
+            total.append({name: (loss.sum, loss.count) for name, loss in module(batch).items()})
+    assert len(totals[0]) == 2
+    assert totals[0] == totals[1]
 
 
 @every_case

@@ -11,6 +11,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -31,15 +32,17 @@ _FLAGS = {"start": "--from", "settings": "--set"}  # where the flag's name is no
 def main() -> None:
     """Runs a command; faults with a plain message exit with their code, bugs with 1 and a traceback."""
     try:
-        _asked_for(sys.argv[1:])(standalone_mode=True)
+        with _together() as leads:
+            if leads:
+                _asked_for(sys.argv[1:])(standalone_mode=True)
     except OnetrunkError as error:
-        print(f"onetrunk: {printable(str(error))}", file=sys.stderr)
+        print(f"onetrunk: {_who()}{printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         print(
-            f"onetrunk: {_OUT_OF_MEMORY} ({printable(str(error).strip() or type(error).__name__)[:300]})",
+            f"onetrunk: {_who()}{_OUT_OF_MEMORY} ({printable(str(error).strip() or type(error).__name__)[:300]})",
             file=sys.stderr,
         )
         sys.exit(ResourceError.exit_code)
@@ -52,6 +55,33 @@ def main() -> None:
             raise
         print(f"onetrunk: Cannot use {printable(str(error.filename)[:200])!r}: {error.strerror}.", file=sys.stderr)
         sys.exit(UsageError.exit_code)
+
+
+@contextmanager
+def _together() -> Iterator[bool]:
+    """Inside, this process leads, or has lent rank 0 a hand until that had nothing more to do: of several that torchrun
+    started, rank 0 runs the command."""
+    own_part = any(word.partition("=")[0] == "--shard" for word in sys.argv)  # each process does its own, alone
+    if own_part or int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+        yield True
+        return
+    from onetrunk.engine import world
+
+    if not world.launched():
+        yield True
+        return
+    joined = world.join()
+    try:
+        if joined.rank:
+            world.lend_a_hand(joined)
+        yield joined.rank == 0
+    finally:
+        joined.leave()
+
+
+def _who() -> str:
+    """Of several processes, which one speaks."""
+    return f"rank {os.environ.get('RANK')}: " if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
 
 
 def _asked_for(words: Sequence[str]) -> typer.Typer:

@@ -122,6 +122,37 @@ def test_micro_batches_hold_about_as_many_positions_as_told() -> None:
     assert all(batch.tokens <= 2.5 * 60 for batch in batches)
 
 
+@pytest.mark.parametrize("kinds", [("predict",), ("contrast",), ALL])
+@pytest.mark.parametrize("tokens", [100_000, 150])
+def test_shares_are_as_large_as_one_another_and_hold_every_document_once(kinds: tuple[str, ...], tokens: int) -> None:
+    _, store = world()
+    load, whole = loader(store, kinds=kinds, tokens=tokens), loader(store, kinds=kinds, tokens=tokens)
+    load.shares = 3
+    batches = load(1)
+    assert len(batches) % 3 == 0 and len(batches) >= len(whole(1))
+    assert Counter(r for b in batches for r in b.row.tolist()) == Counter(r for b in whole(1) for r in b.row.tolist())
+    sizes = [batch.tokens for batch in batches]
+    longest = max(length for batch in batches for length in batch.layout.lengths().tolist())
+    assert max(sizes) - min(sizes) <= 4 * longest, sizes
+
+
+def test_documents_of_one_length_are_shared_evenly() -> None:
+    table = {"a": [f"c{i % 5}" for i in range(40)], "b": [float(i) for i in range(40)]}
+    made = worlds.model(table, {"a": "category", "b": "number"})
+    load = loader(worlds.store_of(made, table))
+    load.shares = 4
+    assert [len(batch.row) for batch in load(0)] == [5] * 4
+
+
+def test_micro_batches_of_other_processes_are_not_made() -> None:
+    _, store = world()
+    load = loader(store, kinds=ALL, tokens=200)
+    load.shares = 2
+    part, whole = load.part(4, lambda index: index % 2 == 1), load(4)
+    assert [one is None for one in part] == [index % 2 == 0 for index in range(len(whole))]
+    assert same([one for one in part if one is not None], whole[1::2])
+
+
 def test_nothing_to_predict_is_said() -> None:
     _, store = world()
     store.index[:, store.names.index("kind")] = -1

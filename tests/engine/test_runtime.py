@@ -15,9 +15,10 @@ from torch import nn
 
 from onetrunk.core.batch import Loss
 from onetrunk.core.errors import DivergedError, UsageError
-from onetrunk.engine import runtime
+from onetrunk.engine import runtime, world
 from onetrunk.engine.mode import Mode
 from onetrunk.engine.runtime import Runtime
+from onetrunk.engine.world import World
 
 CPU = torch.device("cpu")
 
@@ -76,18 +77,18 @@ def test_a_runtime_of_a_module_is_where_its_parameters_are() -> None:
     assert Runtime.of(nn.Linear(1, 1, device="meta")).device.type == "meta"
 
 
-def test_placing_moves_in_place_and_then_distributes() -> None:
-    """`parallel` gets a module that is on its device already, and may return another one around it."""
-    seen = []
-
-    def parallel(module: nn.Module, result: Runtime) -> nn.Module:
-        seen.append((next(module.parameters()).device.type, result.rank, result.world))
-        return nn.Sequential(module)
-
+def test_placing_moves_in_place() -> None:
     module = nn.Linear(2, 2)
-    placed = Runtime(torch.device("meta"), rank=1, world=2, parallel=parallel).place(module)
-    assert seen == [("meta", 1, 2)] and placed[0] is module
-    assert Runtime(CPU).place(module.to_empty(device="cpu")) is module
+    assert Runtime(torch.device("meta")).place(module) is module and module.weight.is_meta
+    assert Runtime(CPU).place(module.to_empty(device="cpu")) is module and not module.weight.is_meta
+
+
+def test_each_of_several_processes_takes_a_device_of_its_own(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "_current", World(rank=3, size=4, local_rank=1, local_size=2))
+    assert Runtime.open("cuda").device == Runtime.open("auto").device == torch.device("cuda:1")
+    assert Runtime.open("cpu").device == CPU
+    with pytest.raises(UsageError, match="--device cuda:0 is one device, and 4 processes take one each"):
+        Runtime.open("cuda:0")
 
 
 def test_dropout_is_seeded_on_the_device_alone() -> None:

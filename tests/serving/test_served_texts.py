@@ -249,6 +249,7 @@ def test_embeddings(client: OpenAI, site: Site, models: dict[str, Model]) -> Non
 def test_images(client: OpenAI) -> None:
     result = client.images.generate(model="painter", prompt="the red boat", n=2, extra_body={"steps": 2})
     pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(each.b64_json)))) for each in result.data]
+    assert all(b"<TC260:AIGC>" in base64.b64decode(each.b64_json) for each in result.data), "they say who made them"
     assert [picture.shape for picture in pictures] == [(8, 8)] * 2 and (pictures[0] != pictures[1]).any()
     with pytest.raises(openai.BadRequestError, match="one column of image"):
         client.images.generate(model="writer", prompt="the red boat")
@@ -264,6 +265,7 @@ def test_speech(client: OpenAI, kind: Any) -> None:
     else:
         samples, rate = soundfile.read(io.BytesIO(result))
         assert rate == 8000 and len(samples) > 80
+        assert b'"ContentProducer":"onetrunk"' in result, "it says who made it"
 
 
 def test_a_voice_that_there_is_not(client: OpenAI) -> None:

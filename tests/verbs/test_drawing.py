@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 import onetrunk
+from onetrunk.core.errors import UsageError
 
 CAPTIONS = {"a bar that stands": 0, "a bar that lies": 1}  # and the axis along which it does not change
 QUIET = {"quiet": True, "allow_equal_rows": True}
@@ -54,9 +57,29 @@ def test_pictures_are_written_one_by_one_and_on_one_sheet(artist: Path, tmp_path
     paths = pd.read_csv(out)["image"]
     for path, array in zip(paths, table["image"], strict=True):
         assert np.array_equal(np.asarray(Image.open(path)), array)
+        label = json.loads(re.search(r"<TC260:AIGC>(.*)</TC260", Image.open(path).info["XML:com.adobe.xmp"])[1])
+        assert label["Label"] == "1" and label["ContentProducer"] == "onetrunk/artist"
+    beside = json.loads((out.parent / "bars.csv-metadata.json").read_text())
+    assert beside["url"] == "bars.csv" and list(beside["AIGC"]) == list(label)
+    assert onetrunk.read(out.parent).names == ["image"], "what is said of a table is no table"
     with Image.open(out.with_suffix("") / "image.png") as sheet:
+        assert "<TC260:AIGC>" in sheet.info["XML:com.adobe.xmp"]
         assert sheet.size == (10 * 9 + 1, 2 * 9 + 1)
         assert np.array_equal(np.asarray(sheet)[1:9, 1:9], table["image"][0])
+
+
+def test_a_label_is_seen_where_that_is_wanted(artist: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bars.jsonl"
+    onetrunk.generate(
+        str(artist), ask=["image"], n=1, out=str(out), producer="maker", visible_label=True, steps=2, quiet=True
+    )
+    (path,) = pd.read_json(out, lines=True)["image"]
+    picture = Image.open(path)
+    assert picture.height == 8 + 15 and '"ContentProducer":"maker"' in picture.info["XML:com.adobe.xmp"]
+    with pytest.raises(UsageError, match="name one with --out"):
+        onetrunk.generate(str(artist), ask=["image"], n=1, visible_label=True, quiet=True)
+    with pytest.raises(UsageError, match="--producer expects"):
+        onetrunk.generate("no model", ask=["image"], n=1, producer="two words", quiet=True)
 
 
 def test_it_is_judged_by_its_pictures_and_how_new_they_are(artist: Path, tmp_path: Path) -> None:

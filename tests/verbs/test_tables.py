@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+import worlds
 from worlds import film
 
 import onetrunk
@@ -19,6 +23,7 @@ from onetrunk.inference import tables
 from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.tables import check_out, write_answers
 from onetrunk.media.audio import wav
+from onetrunk.media.marking import TEXT_LABEL
 
 DAY = datetime.date(2024, 3, 1)
 ROWS = {
@@ -157,3 +162,29 @@ def test_answers_in_blocks_are_the_answers_and_may_replace_their_own_rows(
     with pytest.raises(DataError, match="cannot be used"):
         onetrunk.predict(model, spoilt, out=str(out), ask=["y"], given=["z"], quiet=True)
     assert out.read_text() == before
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_written_texts_say_who_made_them(tmp_path: Path, suffix: str) -> None:
+    model = worlds.model({"title": worlds._SENTENCES}, {"title": "text"}, options={"title": {"length": 64}})
+    out = tmp_path / f"titles{suffix}"
+    options = {"prompt": "the", "n": 2, "max_length": 8, "seed": 3, "quiet": True}
+    plain = onetrunk.generate(model, ask=["title"], **options)
+    onetrunk.generate(model, ask=["title"], out=str(out), producer="maker", visible_label=True, **options)
+    assert read(out)["title"] == [f"{TEXT_LABEL} {text}" for text in plain["title"]]
+    beside = out.with_name(f"{out.name}-metadata.json")
+    if suffix == ".parquet":
+        label = json.loads(pq.read_schema(out).metadata[b"AIGC"])
+    else:
+        label = json.loads(beside.read_text())["AIGC"]
+        assert label["ProduceID"] == hashlib.blake2b(out.read_bytes(), digest_size=16).hexdigest()
+    assert (label["Label"], label["ContentProducer"], len(label)) == ("1", "maker", 7)
+    write_answers(ANSWERS, Table(ROWS), out)
+    assert not beside.exists(), "these answers are decisions"
+
+
+def test_a_persons_own_metadata_stay(tmp_path: Path) -> None:
+    beside = tmp_path / "a.csv-metadata.json"
+    beside.write_text('{"@context": "http://www.w3.org/ns/csvw"}')
+    write_answers(ANSWERS, Table(ROWS), tmp_path / "a.csv")
+    assert beside.exists()

@@ -5,7 +5,7 @@ Inspecting, splitting and encoding a table need nothing else; its module (`core.
 evaluation (`core.evaluation`) judges answers.
 
 What only some types can do is a small class of its own, which an encoder inherits or does not, asked with
-`isinstance`: `Prompted`, `Gapped`, `History`, `ReadsAnother`, `ClosedSet`.
+`isinstance`: `Prompted`, `Gapped`, `History`, `ReadsAnother`, `ClosedSet`, `Spelt`.
 """
 
 from __future__ import annotations
@@ -85,6 +85,11 @@ class Encoder(ABC):
     @abstractmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
         """A person's summary of present values: ranges, lengths, classes, samples; JSON-able, in reading order."""
+
+    @classmethod
+    def notation(cls, name: str) -> Mapping[str, Any] | None:
+        """The options that this word after a type means (`--types day=date:dmy`); None where it means nothing."""
+        return cls.notations.get(name)
 
     @classmethod
     def convention(cls, values: Sequence[Any], likely: Mapping[str, Any]) -> Convention | None:
@@ -324,6 +329,19 @@ class Symmetric(ABC):
         """From now on training changes values so, or does not."""
 
 
+class Spelt(ABC):
+    """Its values are written token by token, and every token is some bytes of the value's text."""
+
+    @abstractmethod
+    def spellings(self) -> list[bytes]:
+        """UTF-8 of every token by number, which may be half of a character; empty for those that are no text. Raises
+        UsageError where a token's bytes depend on its neighbours."""
+
+    @abstractmethod
+    def ends(self) -> list[int]:
+        """The tokens that end a value."""
+
+
 class FreeText:
     """Values are texts in a person's own words."""
 
@@ -343,6 +361,11 @@ class FileAnswers(ABC):
     def sheet(cls, answers: Sequence[Any]) -> bytes | None:
         """Some answers at a glance, as a PNG file; None where they cannot stand side by side."""
         return None
+
+
+def is_generated(encoder: Encoder) -> bool:
+    """Are answers made, written or drawn, rather than chosen, measured or picked from what is known?"""
+    return isinstance(encoder, FileAnswers) or (isinstance(encoder, Prompted) and not isinstance(encoder, History))
 
 
 def is_prompt(encoder: Encoder, value: Any) -> bool:

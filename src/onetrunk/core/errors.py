@@ -53,6 +53,12 @@ class InterruptedRunError(OnetrunkError):
         self.exit_code = 128 + signal_number
 
 
+class LostProcessError(OnetrunkError):
+    """A process of a run of several is gone, or does not answer."""
+
+    exit_code = 7
+
+
 class EvidenceError(OnetrunkError):
     """An evidence gate failed."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from onetrunk.data.store import Store
 class Loader:
     """`loader(step)` draws every objective's documents, plans their roles and packs them into micro-batches.
 
-    Micro-batches hold about `tokens_per_batch` positions each, documents of similar length together.
+    Micro-batches hold about `tokens_per_batch` positions each, documents of similar length together; there are as many
+    of them as `shares`, or a multiple, so that as many processes have as much to do.
     """
 
     def __init__(
@@ -30,8 +31,9 @@ class Loader:
         tokens_per_batch: int,
         given_causal: bool = False,
         augment: bool = True,
+        shares: int = 1,
     ) -> None:
-        self.store, self.seed = store, seed
+        self.store, self.seed, self.shares = store, seed, shares
         self.tokens_per_batch, self.given_causal, self.augment = tokens_per_batch, given_causal, augment
         self._present = store.present
         self._positions = _positions(store)
@@ -43,15 +45,21 @@ class Loader:
             raise DataError("No row can be trained on: the columns to predict are empty in every training row.")
 
     def __call__(self, step: int) -> list[Batch]:
-        groups = {objective.tag: self._assign_roles(objective, pool, step) for objective, pool in self._drawn}
-        batches = []
-        for micro_batch in self._micro_batches(groups):
-            batch = assemble(micro_batch, self.store, given_causal=self.given_causal, augment=self.augment)
-            for objective, _ in self._drawn:
-                if objective.tag in micro_batch:
-                    batch.counts |= objective.count(micro_batch[objective.tag])
-            batches.append(batch)
-        return batches
+        return [self._assembled(micro_batch) for micro_batch in self._drawn_for(step)]
+
+    def part(self, step: int, wanted: Callable[[int], bool]) -> list[Batch | None]:
+        """The step's micro-batches, None for those that are not wanted: they are not made."""
+        return [self._assembled(one) if wanted(i) else None for i, one in enumerate(self._drawn_for(step))]
+
+    def _drawn_for(self, step: int) -> list[dict[str, RoleAssignment]]:
+        return self._micro_batches({o.tag: self._assign_roles(o, pool, step) for o, pool in self._drawn})
+
+    def _assembled(self, micro_batch: dict[str, RoleAssignment]) -> Batch:
+        batch = assemble(micro_batch, self.store, given_causal=self.given_causal, augment=self.augment)
+        for objective, _ in self._drawn:
+            if objective.tag in micro_batch:
+                batch.counts |= objective.count(micro_batch[objective.tag])
+        return batch
 
     def rows_per_epoch(self, tag: str) -> int:
         """How many draws one pass over an objective's pool takes."""
@@ -77,20 +85,15 @@ class Loader:
     def _micro_batches(self, groups: dict[str, RoleAssignment]) -> list[dict[str, RoleAssignment]]:
         lengths = {tag: self._lengths(group) for tag, group in groups.items()}
         count = -(-sum(int(x.sum()) for x in lengths.values()) // self.tokens_per_batch)
+        count = -(-count // self.shares) * self.shares
         if count <= 1:
             return [groups]
+        units = {tag: group.unit for tag, group in groups.items()}
+        which_of = (_by_length if self.shares == 1 else _by_length_and_evenly)(lengths, units, count)
         micro_batches: list[dict[str, RoleAssignment]] = [{} for _ in range(count)]
-        every = np.sort(np.concatenate([np.repeat(x, x) for x in lengths.values()]))
-        borders = every[[len(every) * k // count for k in range(1, count)]]  # equal shares of the positions
         for tag, group in groups.items():
-            longest = lengths[tag].reshape(-1, group.unit).max(1).repeat(group.unit)
-            which = np.searchsorted(borders, longest, side="left")
-            if len(set(borders.tolist())) < len(borders):  # many of one length: spread them evenly
-                low, high = np.searchsorted(borders, longest), np.searchsorted(borders, longest, side="right")
-                turn = np.arange(len(longest)) // group.unit
-                which = low + turn % (high - low + 1)
-            for k in np.unique(which):
-                chosen = which == k
+            for k in np.unique(which_of[tag]):
+                chosen = which_of[tag] == k
                 micro_batches[k][tag] = RoleAssignment(
                     group.rows[chosen], group.roles[chosen], group.keys[chosen], group.unit
                 )
@@ -98,6 +101,38 @@ class Loader:
 
     def _lengths(self, group: RoleAssignment) -> np.ndarray:
         return np.where(group.roles != Role.ABSENT, self._positions[group.rows], 0).sum(1)
+
+
+Lengths = dict[str, np.ndarray]  # objective -> the positions of each of its documents
+
+
+def _by_length(lengths: Lengths, units: dict[str, int], count: int) -> dict[str, np.ndarray]:
+    """In which of `count` micro-batches each document goes: those of similar length together."""
+    every = np.sort(np.concatenate([np.repeat(x, x) for x in lengths.values()]))
+    borders = every[[len(every) * k // count for k in range(1, count)]]  # equal shares of the positions
+    out = {}
+    for tag, unit in units.items():
+        longest = lengths[tag].reshape(-1, unit).max(1).repeat(unit)
+        which = np.searchsorted(borders, longest, side="left")
+        if len(set(borders.tolist())) < len(borders):  # many of one length: spread them evenly
+            low, high = np.searchsorted(borders, longest), np.searchsorted(borders, longest, side="right")
+            turn = np.arange(len(longest)) // unit
+            which = low + turn % (high - low + 1)
+        out[tag] = which
+    return out
+
+
+def _by_length_and_evenly(lengths: Lengths, units: dict[str, int], count: int) -> dict[str, np.ndarray]:
+    """The same, and each micro-batch with about as many positions as another, also where all documents are of one
+    length: else some processes would wait for others."""
+    of_units = {tag: each.reshape(-1, units[tag]) for tag, each in lengths.items()}
+    sizes = np.concatenate([each.sum(1) for each in of_units.values()])
+    order = np.argsort(np.concatenate([each.max(1) for each in of_units.values()]), kind="stable")
+    middle = np.cumsum(sizes[order]) - sizes[order] / 2
+    which = np.empty(len(order), dtype=np.int64)
+    which[order] = np.minimum(middle * count // sizes.sum(), count - 1)
+    ends = np.cumsum([len(each) for each in of_units.values()])[:-1]
+    return {tag: part.repeat(units[tag]) for tag, part in zip(of_units, np.split(which, ends), strict=True)}
 
 
 def _positions(store: Store) -> np.ndarray:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from onetrunk.core import rng
 
+Gradients = dict[str, list[Tensor | None]]  # by what is kept apart (a loss, or all their sum), of each parameter
+_SUM = ""
 _DECAY = 0.9  # of the running level of a loss
 _FLOOR = 0.1  # nats: a loss nearer to zero than this (or below, as a density's may be) does not weigh more
 
@@ -59,6 +61,14 @@ class Merge(ABC):
     def add(self, losses: Mapping[str, Tensor]) -> None:
         """Losses of one micro-batch, at their final scale. They share one graph."""
 
+    @abstractmethod
+    def take(self) -> Gradients:
+        """The gradients added so far, by what is kept apart, which then count no more."""
+
+    @abstractmethod
+    def put(self, gradients: Gradients) -> None:
+        """These count as added."""
+
     def finish(self, key: int) -> None:  # noqa: B027 (most have nothing left to do)
         """Once all micro-batches are in. `key` is for what is drawn."""
 
@@ -73,6 +83,15 @@ class Sum(Merge):
                 total.backward()
             else:
                 torch.autograd.backward(total, inputs=list(self.parameters))
+
+    def take(self) -> Gradients:
+        gradients = [parameter.grad for parameter in self.parameters]
+        self.put({_SUM: [None] * len(gradients)})
+        return {_SUM: gradients}
+
+    def put(self, gradients: Gradients) -> None:
+        for parameter, gradient in zip(self.parameters, gradients[_SUM], strict=True):
+            parameter.grad = gradient
 
 
 class Alternate(Sum):
@@ -89,7 +108,7 @@ class PCGrad(Merge):
 
     def __init__(self, parameters: Sequence[Tensor], alone: bool = True) -> None:
         super().__init__(parameters, alone)
-        self.by_loss: dict[str, list[Tensor | None]] = {}
+        self.by_loss: Gradients = {}
 
     def add(self, losses: Mapping[str, Tensor]) -> None:
         able = [name for name, loss in losses.items() if loss.requires_grad]
@@ -102,6 +121,13 @@ class PCGrad(Merge):
                 before = held[i]
                 if gradient is not None:
                     held[i] = gradient if before is None else before + gradient
+
+    def take(self) -> Gradients:
+        taken, self.by_loss = self.by_loss, {}
+        return taken
+
+    def put(self, gradients: Gradients) -> None:
+        self.by_loss = gradients
 
     def finish(self, key: int) -> None:
         merged = pcgrad(list(self.by_loss.values()), key)

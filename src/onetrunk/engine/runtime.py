@@ -1,5 +1,5 @@
-"""Where a run computes, and how fast: one object for the device, the processes that share the work, precision,
-compiling and the clock.
+"""Where a run computes, and how fast: one object for the device, the processes that share the work (`engine.world`),
+precision, compiling and the clock.
 
 A verb opens one Runtime (`--device`), and places its model with it; what trains or answers a placed model asks for its
 Runtime with `Runtime.of(model)`. There is one clock, `Runtime.time`: it decides the precision and whether compiling
@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,9 +24,9 @@ from torch import nn
 
 from onetrunk.core.errors import UsageError
 from onetrunk.engine.mode import Pass
+from onetrunk.engine.world import World, current
 
 M = TypeVar("M", bound=nn.Module)
-Parallel = Callable[[nn.Module, "Runtime"], nn.Module]
 
 _SIDE = 2048  # of the square matrices whose product measures the rate
 _RATE_SECONDS = 0.15  # to measure for; the fastest product counts: the others shared the machine
@@ -34,20 +34,18 @@ _RATE_SECONDS = 0.15  # to measure for; the fastest product counts: the others s
 
 @dataclass(frozen=True)
 class Runtime:
-    """`rank` of `world` processes computes on `device`. `parallel` is the seam for several processes: it wraps a placed
-    module (DDP) or shards it in place (FSDP2), from outside of the model, which knows nothing of it."""
+    """This process computes on `device`, as one of `world`."""
 
     device: torch.device
-    rank: int = 0
-    world: int = 1
-    parallel: Parallel | None = None
+    world: World = field(default_factory=current, compare=False)
 
     @classmethod
     def open(cls, device: str | torch.device = "auto") -> Runtime:
-        """`auto` is the first CUDA device where there is one, else the CPU. Raises UsageError for a device that is
-        misspelt or absent."""
+        """`auto` is the first CUDA device where there is one, else the CPU; of several processes each takes a CUDA
+        device of its own. Raises UsageError for a device that is misspelt or absent."""
         use_available_cores()
-        return cls(find_device(str(device)))
+        opened = cls(find_device(str(device)))
+        return opened if opened.world.alone else cls(_own(opened.device, str(device), opened.world))
 
     @classmethod
     def of(cls, module: nn.Module) -> Runtime:
@@ -55,9 +53,8 @@ class Runtime:
         return cls(next((p.device for p in module.parameters()), torch.device("cpu")))
 
     def place(self, module: M) -> M:
-        """Moves the module to the device, in place, and lets `parallel` distribute it."""
-        module.to(self.device)
-        return module if self.parallel is None else self.parallel(module, self)  # type: ignore[return-value]
+        """Moves the module to the device, in place."""
+        return module.to(self.device)
 
     # -- randomness and memory -----------------------------------------------------------------------------------------
     def seed(self, value: int) -> None:
@@ -181,6 +178,18 @@ def find_device(name: str) -> torch.device:
         why = "this PyTorch is built without CUDA" if absent else "there is no such device here"
         raise UsageError(f"--device {name}: {why}. {_choice(there)}")
     return torch.device("cuda", int(index or 0)) if kind == "cuda" else torch.device(name)
+
+
+def _own(device: torch.device, name: str, world: World) -> torch.device:
+    """Of one of several processes."""
+    if device.type != "cuda":
+        return device
+    if ":" in name:
+        raise UsageError(
+            f"--device {name} is one device, and {world.size} processes take one each: say --device cuda, and which "
+            "ones with CUDA_VISIBLE_DEVICES."
+        )
+    return find_device(f"cuda:{world.local_rank}")
 
 
 def _choice(there: list[str]) -> str:

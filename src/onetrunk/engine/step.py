@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -22,9 +22,13 @@ from torch import nn
 from onetrunk.core import rng
 from onetrunk.core.batch import Loss
 from onetrunk.core.objective import LossGroup
-from onetrunk.engine.losses import MERGES, Merge, Weights
+from onetrunk.engine.losses import MERGES, Gradients, Merge, Weights
 from onetrunk.engine.optim import OptimConfig, Optimizer, build_optimizer
 from onetrunk.engine.runtime import Runtime
+from onetrunk.engine.shares import add_up, fold, presence, shares_of
+from onetrunk.engine.world import AgreedError
+
+T = TypeVar("T")
 
 _MAIN = "main"
 
@@ -81,7 +85,7 @@ class Updates:
         return build_optimizer(parameters, config, muon_bf16, hidden, rates)
 
 
-class NotFiniteError(Exception):
+class NotFiniteError(AgreedError):
     """A loss or a gradient is not finite, in these table rows. `updated`: another group was updated before."""
 
     def __init__(self, problem: str, rows: np.ndarray, updated: bool = False) -> None:
@@ -91,16 +95,19 @@ class NotFiniteError(Exception):
 
 @dataclass
 class StepResult:
-    """Mean losses by name, their weighted sum, and the norm of the main group's gradient before it was clipped."""
+    """Mean losses by name, their weighted sum, and the norm of the main group's gradient before it was clipped; of how
+    many tokens and documents, in all processes."""
 
     losses: dict[str, float]
     loss: float
     norm: float
+    tokens: int
+    documents: int
 
 
 class Step:
     """Makes the steps of one run. `module(batch)` gives named losses; with several groups, or losses that take turns,
-    it is also told which are `wanted`."""
+    it is also told which are `wanted`. Every process of the run's world makes each step, of its own `shares`."""
 
     def __init__(
         self,
@@ -111,8 +118,10 @@ class Step:
         seed: int,
         weights: Weights,
         muon_bf16: bool = False,
+        shares: int = 1,
     ) -> None:
         self.module, self.config, self.runtime, self.seed, self.weights = module, config, runtime, seed, weights
+        self.world, self.shares = runtime.world, shares
         names = {p: name for name, p in module.named_parameters() if p.requires_grad}
         self.groups: list[_Group] = []
         for group in updates.groups:
@@ -125,12 +134,14 @@ class Step:
         optimizer = updates.optimizer(rest, module, config, muon_bf16)
         self.groups.append(_Group(_MAIN, None, rest, optimizer, MERGES[config.merge], self._finish()))
 
-    def __call__(self, number: int, batches: Sequence[MicroBatch], scale: float, context: Context) -> StepResult:
-        """Step `number`, of micro-batches, at `scale` times the peak learning rates; forward passes run in `context`.
-        Raises NotFiniteError before the update that it is about."""
+    def __call__(self, number: int, batches: Sequence[MicroBatch | None], scale: float, context: Context) -> StepResult:
+        """Step `number`, of micro-batches (None: another process has it), at `scale` times the peak learning rates;
+        forward passes run in `context`. Raises NotFiniteError, in every process, before the update that it is about."""
+        own = {i: (batch.counts, batch.tokens, len(batch.row)) for i, batch in enumerate(batches) if batch is not None}
+        facts = [facts for _, facts in _in_order(self.world.gather(own))]
         counts: dict[str, float] = {}
-        for batch in batches:
-            for name, count in batch.counts.items():
+        for of_batch, _, _ in facts:
+            for name, count in of_batch.items():
                 counts[name] = counts.get(name, 0.0) + count
         losses: dict[str, float] = {}
         norm = 0.0
@@ -140,7 +151,8 @@ class Step:
                 losses |= new
         weighed = sum(self.weights[name] * value for name, value in losses.items())
         self.weights.observe(losses)
-        return StepResult(losses, weighed, norm)
+        tokens, documents = sum(tokens for _, tokens, _ in facts), sum(documents for _, _, documents in facts)
+        return StepResult(losses, weighed, norm, tokens, documents)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The state of every group's optimizer, by parameter."""
@@ -156,7 +168,7 @@ class Step:
         group: _Group,
         update: int,
         number: int,
-        batches: Sequence[MicroBatch],
+        batches: Sequence[MicroBatch | None],
         counts: Mapping[str, float],
         scale: float,
         context: Context,
@@ -166,19 +178,60 @@ class Step:
         merge = group.merge(list(group.parameters.values()), alone=len(self.groups) == 1)
         names = merge.chosen(self._names(group, counts), number)
         wanted = None if len(self.groups) == 1 and merge.takes_all else names
-        losses: dict[str, float] = {}
         updated = group is not self.groups[0] or update > 0
-        for index, batch in enumerate(batches):
+
+        def backward(index: int, batch: MicroBatch) -> dict[str, float]:
             key = (self.seed, number, index) if group.losses is None else (self.seed, number, index, group.name, update)
             self.runtime.seed(rng.torch_seed(*key))
-            for name, value in self._accumulate(batch, counts, wanted, merge, context, updated).items():
+            return self._accumulate(batch, counts, wanted, merge, context, updated)
+
+        losses: dict[str, float] = {}
+        for _, sums in self._all_shares(merge, batches, backward):
+            for name, value in sums.items():
                 losses[name] = losses.get(name, 0.0) + value / counts[name]
         merge.finish(rng.key(self.seed, number, "merge"))
-        norm = _norm(group.parameters, batches, updated)
+        norm = self._norm(group.parameters, batches, updated)
         for finish in group.finish:
             finish(group.parameters, norm)
         group.optimizer.step(scale)
         return losses, float(norm)
+
+    def _all_shares(
+        self,
+        merge: Merge,
+        batches: Sequence[MicroBatch | None],
+        backward: Callable[[int, MicroBatch], dict[str, float]],
+    ) -> list[tuple[int, dict[str, float]]]:
+        """Goes through the micro-batches, here and in other processes, and leaves their gradients in `merge`. Returns
+        the sums of their losses, in their order. Raises NotFiniteError for the first that is not finite."""
+        sums: dict[int, dict[str, float]] = {}
+        own: list[Gradients] = []
+        problem: tuple[str, np.ndarray, bool] | None = None
+        try:
+            for share in shares_of(self.world.rank, self.world.size, self.shares):
+                for index, batch in list(enumerate(batches))[share :: self.shares]:
+                    if batch is not None:
+                        sums[index] = backward(index, batch)
+                if self.shares > 1 or not self.world.alone:
+                    own = self._with(own, merge.take(), merge.parameters)
+        except NotFiniteError as error:
+            if self.world.alone:
+                raise
+            problem = error.problem, error.rows, error.updated
+        if self.world.alone:
+            for total in own:
+                merge.put(total)
+            return _in_order([sums])
+        everyone = self.world.gather((sums, [presence(share) for share in own], problem))
+        for _, _, first in everyone:
+            if first is not None:
+                raise NotFiniteError(*first)
+        merge.put(add_up(self.world, own, [present for _, present, _ in everyone], merge.parameters))
+        return _in_order([of_rank for of_rank, _, _ in everyone])
+
+    def _with(self, own: list[Gradients], share: Gradients, parameters: Sequence[torch.Tensor]) -> list[Gradients]:
+        """A process alone keeps the sum of its shares only; others may have shares that come between."""
+        return [fold(own[0] if own else None, share, parameters)] if self.world.alone else [*own, share]
 
     def _names(self, group: _Group, counts: Mapping[str, float]) -> list[str]:
         """The group's losses that this step has: its own, or all that no other group has."""
@@ -214,6 +267,19 @@ class Step:
         merge.add({name: self.weights[name] / counts[name] * loss.sum for name, loss in losses.items()})
         return sums
 
+    def _norm(
+        self, parameters: Mapping[str, nn.Parameter], batches: Sequence[MicroBatch | None], updated: bool
+    ) -> torch.Tensor:
+        """Of the whole gradient, which is the same in every process."""
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters.values() if p.grad is not None])
+        if not math.isfinite(norm):
+            own = [batch.row for batch in batches if batch is not None]
+            rows = np.unique(np.concatenate([row for of_rank in self.world.gather(own) for row in of_rank]))
+            names = [n for n, p in parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
+            where = f" of {names[0]!r}" if names else ""
+            raise NotFiniteError(f"the loss is finite but the gradient{where} is not", rows, updated)
+        return norm
+
     def _finish(self) -> list[Finish]:
         return [ClipNorm(self.config.clip)] if self.config.clip else []
 
@@ -242,15 +308,9 @@ class ClipNorm:
         torch.nn.utils.clip_grads_with_norm_(trained, self.limit, norm)
 
 
-def _norm(parameters: Mapping[str, nn.Parameter], batches: Sequence[MicroBatch], updated: bool) -> torch.Tensor:
-    """Of the whole gradient."""
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters.values() if p.grad is not None])
-    if not math.isfinite(norm):
-        rows = np.unique(np.concatenate([batch.row for batch in batches]))
-        names = [n for n, p in parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
-        where = f" of {names[0]!r}" if names else ""
-        raise NotFiniteError(f"the loss is finite but the gradient{where} is not", rows, updated)
-    return norm
+def _in_order(of_ranks: Sequence[Mapping[int, T]]) -> list[tuple[int, T]]:
+    """What every rank has of its micro-batches, in the order of micro-batches."""
+    return sorted({index: value for of_rank in of_ranks for index, value in of_rank.items()}.items())
 
 
 def _bad_rows(loss: Loss, row: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError, is_out_of_memory
 from onetrunk.core.kernels import Kernels, kernels
 from onetrunk.engine.checkpoint import Checkpoints, clear_run, load_file, load_state
+from onetrunk.engine.helper import Batches, StepsTogether, own_batches
 from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Weights
 from onetrunk.engine.memory import keep_freed_memory
@@ -71,6 +72,7 @@ class TrainSettings(StepSettings):
     save_every: int = Field(0, ge=0)  # steps; the last step is always saved
     keep: int = Field(2, ge=2)  # checkpoints, besides the best
     tensorboard: bool = True
+    shares: int = Field(0, ge=0)  # of a step, summed each by itself, then in order; 0: one for each process of the run
 
 
 class TrainConfig(TrainSettings):
@@ -108,7 +110,7 @@ class Trainer:
     def __init__(
         self,
         module: nn.Module,
-        batches: Callable[[int], Sequence[MicroBatch]],
+        batches: Batches,
         config: TrainConfig,
         folder: str | Path,
         *,
@@ -120,12 +122,13 @@ class Trainer:
         flops: Callable[[Any], float] | None = None,
         updates: Updates | None = None,
     ) -> None:
+        self.runtime = Runtime.of(module)
+        config = config.model_copy(update={"shares": config.shares or self.runtime.world.size})
         self.module, self.batches, self.config, self.folder = module, batches, config, Path(folder)
         self.seed, self.identity, self.validate, self.resume = seed, identity or {}, validate, resume
         self.flops, self.updates = flops, updates or Updates()
         self.progress = progress or Progress()
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
-        self.runtime = Runtime.of(module)
         self.device = self.runtime.device
         keep_freed_memory()
         self.weights = Weights(config.loss_weights, config.balance == "learnt")
@@ -150,7 +153,7 @@ class Trainer:
         log = MetricsLog(self.folder, self.step, self.validated, config.tensorboard)
         self.progress.start(self.step, config.steps)
         try:
-            with kernels(config.kernels), Signals() as signals:
+            with kernels(config.kernels), Signals() as signals, self._helpers():
                 while not signals.received:
                     if self._validation_due():
                         with self._memory():
@@ -194,7 +197,7 @@ class Trainer:
         self._begin(None)
         self.module.train()
         try:
-            with self._memory(), kernels(self.config.kernels):
+            with self._memory(), kernels(self.config.kernels), self._helpers():
                 return self.runtime.time(self._training_step, seconds=seconds, at_least=at_least, warm_up=1)
         finally:
             if self.mode.compiled:
@@ -208,23 +211,24 @@ class Trainer:
 
     # -- one step --------------------------------------------------------------------------------------------
     def _training_step(self) -> Record:
-        started = time.perf_counter()
-        batches = self.batches(self.step)
+        started, world = time.perf_counter(), self.runtime.world
+        batches = own_batches(self.batches, self.step, self.config.shares, world)
         if not self.mode.reason:
             self._decide(batches)
             started = time.perf_counter()
         scale = factor(self.step, self.config.steps, self.config.warmup, self.config.schedule)
         try:
-            result = self.make_step(self.step, batches, scale, lambda: self.mode.context(self.device))
+            with world.together():
+                world.tell((self.step, scale, self.mode))
+                result = self.make_step(self.step, batches, scale, lambda: self.mode.context(self.device))
         except NotFiniteError as error:
             self._diverged(error)
         self._average()
         self.step += 1
 
         seconds = time.perf_counter() - started
-        tokens = sum(batch.tokens for batch in batches)
-        self.totals["tokens"] += tokens
-        self.totals["documents"] += sum(len(batch.row) for batch in batches)
+        self.totals["tokens"] += result.tokens
+        self.totals["documents"] += result.documents
         self.totals["seconds"] += seconds
         record = {
             "step": self.step,
@@ -233,20 +237,38 @@ class Trainer:
             "lr": self.config.lr * scale,
             "grad_norm": result.norm,
             "tokens": self.totals["tokens"],
-            "tokens_per_s": round(tokens / seconds, 1),
+            "tokens_per_s": round(result.tokens / seconds, 1),
             "seconds": round(self.totals["seconds"], 3),
         }
         if self.flops is not None and self.totals["seconds"] >= _RATE_FROM:
-            rate = sum(map(self.flops, batches)) / seconds
+            rate = sum(self.flops(batch) for batch in batches if batch is not None) / seconds  # this process's
             record["mfu"] = round(rate / self.runtime.gemm_rate(self.mode.dtype), 4)
         return record
 
-    def _decide(self, batches: Sequence[MicroBatch]) -> None:
+    @contextmanager
+    def _helpers(self) -> Iterator[None]:
+        """Inside, the other processes of the world, where there are any, make the steps too."""
+        world = self.runtime.world
+        if not world.alone:
+            state = self.make_step.tensors(), dict(self.weights.levels), self.device.type
+            how = self.config, self.config.kernels, self.seed, self.config.shares, self.mode
+            world.hand_out(StepsTogether(self.module, self.batches, self.updates, *how, *state))
+        try:
+            yield
+        except DivergedError:  # which ended it for all
+            raise
+        except BaseException:
+            world.tell(None)
+            raise
+        world.tell(None)
+
+    def _decide(self, batches: Sequence[MicroBatch | None]) -> None:
         """How the run computes, from its first micro-batch. What the clock said is kept at once: a run that is killed
         and begins again computes alike."""
         choices, steps = (self.config.precision, self.config.compile), self.config.steps
-        timed = self.runtime.pass_timer(self.module, batches[0])
-        self.mode = decide(self.mode, *choices, self.module, self.updates.blocks, timed, steps, len(batches))
+        own = [batch for batch in batches if batch is not None]
+        timed = self.runtime.pass_timer(self.module, own[0])
+        self.mode = decide(self.mode, *choices, self.module, self.updates.blocks, timed, steps, len(own))
         if "auto" in choices:
             self.progress.note(f"Computing in {self.mode.reason}.")
         if self.mode.timed:
@@ -356,15 +378,16 @@ class Trainer:
         if self.mode.compiled:
             set_compiled(self.updates.blocks, True)
         self.make_step = Step(
-            self.module, self.config, self.updates, self.runtime, self.seed, self.weights, self.mode.muon
-        )
+            self.module, self.config, self.updates, self.runtime, self.seed, self.weights, self.mode.muon,
+            self.config.shares,
+        )  # fmt: skip
         self.average = {}
         if self.config.ema:
             self.average = {n: p.detach().clone() for n, p in self.parameters.items()}
 
     def _changes(self, state: dict[str, Any]) -> str:
         """What differs from a checkpoint's run and would make another model of it, for a person; else nothing."""
-        old = {"seed": state["seed"], **state["identity"], **state["config"]}
+        old = {"seed": state["seed"], "shares": 1, **state["identity"], **state["config"]}
         new = {"seed": self.seed, **self.identity, **self._config()}
         keys = sorted(k for k in old.keys() | new.keys() if k not in _MAY_CHANGE and old.get(k) != new.get(k))
         return ", ".join(f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in keys)

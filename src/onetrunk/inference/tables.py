@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.answer import Answer, Sampling
-from onetrunk.core.encoder import Encoder, FileAnswers, reads_on
+from onetrunk.core.encoder import Encoder, FileAnswers, FreeText, is_generated, reads_on
 from onetrunk.core.errors import DataError, ResourceError, UsageError
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table, read
 from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.model_folder import Model, Task, answer_columns
+from onetrunk.media.marking import Mark
 from onetrunk.storage.disk import disk_errors
 from onetrunk.storage.names import file_name
 
@@ -65,16 +66,20 @@ def answers_in_blocks(
     ledger: Ledger,
     prompted: bool = False,
     out: Path | None = None,
+    sets: bool = False,
+    rows: range | None = None,
 ) -> Iterator[Columns]:
-    """The answers to `ANSWERED_AT_ONCE` rows after the other, as columns. With `out`, what can be drawn on a row's own
+    """The answers to `ANSWERED_AT_ONCE` rows after the other, as columns, with `sets` conformal sets too; to all, or to
+    those of `rows`, which are whole blocks (`rows_of_shard`). With `out`, what can be drawn on a row's own
     value (boxes on its picture) is drawn in a folder beside it, and a column more names the files."""
-    for first in range(0, len(table), ANSWERED_AT_ONCE):
-        block = table.take(np.arange(first, min(first + ANSWERED_AT_ONCE, len(table))))
+    rows = range(len(table)) if rows is None else rows
+    for first in range(rows.start, rows.stop, ANSWERED_AT_ONCE):
+        block = table.take(np.arange(first, min(first + ANSWERED_AT_ONCE, rows.stop)))
         columns = {name: list(values) for name, values in model.whose(block).items()}
         for name in task.ask:
             answers = model.answer(block, name, task.given, sampling, ledger, prompted, first)
             encoder = model.encoder(name)
-            columns |= answer_columns(name, answers, encoder)
+            columns |= answer_columns(name, answers, encoder, sets=sets)
             on = reads_on(encoder)
             if out is not None and on is not None and on in block.columns:
                 drawn = draw_answers(encoder, name, answers, list(block[on]), out, first)
@@ -82,10 +87,51 @@ def answers_in_blocks(
         yield columns
 
 
+def shard_of(shard: str | None) -> tuple[int, int] | None:
+    """`2/8` as (2, 8); `auto` by what torchrun tells a process of itself. None where all rows are meant."""
+    if shard is None:
+        return None
+    if shard == "auto":
+        rank, size = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
+        if not (rank.isdecimal() and size.isdecimal()):
+            raise UsageError("--shard auto needs RANK and WORLD_SIZE in the environment, as torchrun sets them.")
+        shard = f"{int(rank) + 1}/{size}"
+    number, _, count = shard.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UsageError(f"--shard expects which part of how many, from 1/8 to 8/8, or auto; found {shard!r}.")
+    return int(number), int(count)
+
+
+def rows_of_shard(rows: int, shard: tuple[int, int] | None) -> range:
+    """The rows of one part of a table. Parts are of whole blocks, so that each row is computed with the rows that it
+    would be computed with in the whole: to the bit the same."""
+    if shard is None:
+        return range(rows)
+    (number, count), blocks = shard, -(-rows // ANSWERED_AT_ONCE)
+    first, last = (blocks * each // count * ANSWERED_AT_ONCE for each in (number - 1, number))
+    return range(min(first, rows), min(last, rows))
+
+
+def shard_name(out: Path, shard: tuple[int, int] | None) -> Path:
+    """answers.csv of part 2 of 8 is answers-2-of-8.csv."""
+    return out if shard is None else out.with_name(f"{out.stem}-{shard[0]}-of-{shard[1]}{out.suffix}")
+
+
 def drawn_columns(model: Model, names: Sequence[str]) -> dict[str, FileAnswers]:
     """Of some columns those whose answers are files of their own."""
     encoders = {name: model.encoder(name) for name in names}
     return {name: encoder for name, encoder in encoders.items() if isinstance(encoder, FileAnswers)}
+
+
+def mark_of(model: Model, names: Sequence[str], producer: str | None = None, visible: bool = False) -> Mark | None:
+    """What answers of these columns are marked with; None where all of them are decisions, and nothing is made."""
+    mark = Mark.of(producer, None if model.folder is None else model.folder.name, visible)
+    return mark if any(is_generated(model.encoder(name)) for name in names) else None
+
+
+def written_columns(model: Model, names: Sequence[str]) -> list[str]:
+    """Of some columns those whose answers are a person's words."""
+    return [name for name in names if isinstance(model.encoder(name), FreeText)]
 
 
 def write_answers(answers: Any, rows: Table, out: Path, drawn: Mapping[str, FileAnswers] | None = None) -> list[str]:

@@ -12,28 +12,29 @@ import numpy as np
 
 from onetrunk.core.answer import Answer
 from onetrunk.core.encoder import Encoder, FileAnswers
+from onetrunk.media.marking import Mark
 
 _LEVEL = 0.9  # of an answer's interval
 
 
-def answer_json(answer: Answer, encoder: Encoder) -> dict[str, Any]:
-    """One answer. `probability` is that of the value, `probabilities` are those of all classes; both calibrated where
-    the folder is."""
-    out: dict[str, Any] = {"value": value_json(answer.value, encoder)}
+def answer_json(answer: Answer, encoder: Encoder, mark: Mark) -> dict[str, Any]:
+    """One answer; files in it carry the mark. `probability` is that of the value, `probabilities` are those of all
+    classes; both calibrated where the folder is."""
+    out: dict[str, Any] = {"value": value_json(answer.value, encoder, mark)}
     if isinstance(answer.probability, dict):
-        out["probability"] = max(answer.probability.values(), default=0.0)
+        out["probability"] = answer.certainty
         out["probabilities"] = answer.probability
     elif answer.probability is not None:
         out["probability"] = answer.probability
     if answer.interval is not None:
-        out["interval"] = [value_json(end, encoder) for end in answer.interval]
+        out["interval"] = [value_json(end, encoder, mark) for end in answer.interval]
         out["level"] = _LEVEL
     if answer.samples is not None:
-        out["samples"] = [value_json(sample, encoder) for sample in answer.samples]
+        out["samples"] = [value_json(sample, encoder, mark) for sample in answer.samples]
     if answer.scores is not None:
         out["scores"] = answer.scores
     if answer.quantiles is not None:
-        out["quantiles"] = {str(level): value_json(value, encoder) for level, value in answer.quantiles.items()}
+        out["quantiles"] = {str(level): value_json(value, encoder, mark) for level, value in answer.quantiles.items()}
     if answer.logprob is not None:
         out["logprob"] = answer.logprob
     if encoder.unit:
@@ -41,11 +42,11 @@ def answer_json(answer: Answer, encoder: Encoder) -> dict[str, Any]:
     return plain(out)
 
 
-def value_json(value: Any, encoder: Encoder) -> Any:
+def value_json(value: Any, encoder: Encoder, mark: Mark) -> Any:
     """A file as a data URL."""
     if isinstance(encoder, FileAnswers) and value is not None:
         kind = mimetypes.guess_type(f"x{encoder.suffix}")[0] or "application/octet-stream"
-        return f"data:{kind};base64,{base64.b64encode(encoder.as_file(value)).decode()}"
+        return f"data:{kind};base64,{base64.b64encode(mark.on_file(encoder.as_file(value))).decode()}"
     return value
 
 

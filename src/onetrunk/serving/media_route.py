@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from onetrunk.core.answer import Sampling
 from onetrunk.core.config import Config
 from onetrunk.core.encoder import FileAnswers, FreeText, class_names
+from onetrunk.media.marking import Mark
 from onetrunk.serving.folders import Folder, media_kind
 from onetrunk.serving.request_errors import RequestError, bad
 from onetrunk.serving.service import Endpoint, Service, as_json, parsed
@@ -61,7 +62,7 @@ def endpoints(service: Service) -> list[Endpoint]:
         folder = service.folders.get(body.model)
         sampling = Sampling(seed=body.seed, steps=body.steps, guidance=body.guidance)
         files = await _drawn(service, request, folder, "image", body.prompt, {}, sampling, body.n or 1)
-        data = [{"b64_json": base64.b64encode(file).decode()} for file in files]
+        data = [{"b64_json": base64.b64encode(folder.mark.on_file(file)).decode()} for file in files]
         return as_json({"created": int(time.time()), "data": data, "output_format": "png"})
 
     async def speech(request: HttpRequest) -> Response:
@@ -72,7 +73,7 @@ def endpoints(service: Service) -> list[Endpoint]:
         sampling = Sampling(seed=body.seed, steps=body.steps)
         [file] = await _drawn(service, request, folder, "audio", body.input, row, sampling, 1)
         container, media = _SOUNDS[body.response_format]
-        return Response(await service.front(lambda: _converted(file, container)), media_type=media)
+        return Response(await service.front(lambda: _converted(file, container, folder.mark)), media_type=media)
 
     async def transcriptions(request: HttpRequest) -> Response:
         fields, file = await _form(service, request)
@@ -156,9 +157,10 @@ def _heard(folder: Folder) -> tuple[str, str]:
     raise bad(f"Expected a model that writes a text of a sound; {folder.name!r} does not.", "model")
 
 
-def _converted(wav: bytes, container: str) -> bytes:
+def _converted(wav: bytes, container: str, mark: Mark) -> bytes:
+    """In another container, with its mark; bare samples have no room for one."""
     if container == "WAV":
-        return wav
+        return mark.on_file(wav)
     with soundfile.SoundFile(io.BytesIO(wav)) as file:
         samples, rate = file.read(dtype="int16"), file.samplerate
     if container == "RAW":
@@ -168,7 +170,7 @@ def _converted(wav: bytes, container: str) -> bytes:
         soundfile.write(out, samples, rate, format=container, subtype="OPUS" if container == "OGG" else None)
     except (soundfile.LibsndfileError, ValueError):
         raise bad(f"A sound of {rate:,} Hz cannot be written so here. Ask for wav.", "response_format") from None
-    return out.getvalue()
+    return mark.on_file(out.getvalue())
 
 
 async def _form(service: Service, request: HttpRequest) -> tuple[dict[str, Any], bytes]:

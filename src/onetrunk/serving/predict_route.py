@@ -129,7 +129,8 @@ def _names(names: Names) -> list[str] | None:
 
 def _json(folder: Folder, answers: dict[str, list[Answer]], notes: list[str]) -> dict[str, Any]:
     made = {
-        name: [answer_json(answer, folder.model.encoder(name)) for answer in column] for name, column in answers.items()
+        name: [answer_json(answer, folder.model.encoder(name), folder.mark) for answer in column]
+        for name, column in answers.items()
     }
     rows = [dict(zip(made, row, strict=True)) for row in zip(*made.values(), strict=True)]
     return {"model": folder.name, "object": "predictions", "answers": rows, "notes": notes}
@@ -142,7 +143,7 @@ def _columns(folder: Folder, answers: dict[str, list[Answer]]) -> dict[str, list
         encoder = folder.model.encoder(name)
         out |= answer_columns(name, column, encoder)
         if isinstance(encoder, FileAnswers):
-            out[name] = [None if a.value is None else encoder.as_file(a.value) for a in column]
+            out[name] = [None if a.value is None else folder.mark.on_file(encoder.as_file(a.value)) for a in column]
         elif any(not isinstance(value, str | bool | int | float | None) for value in out[name]):
             out[name] = plain(out[name])
     return out

@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -17,6 +18,7 @@ from onetrunk.core.events import Listener, Note, ignore
 from onetrunk.engine.runtime import Runtime, find_device
 from onetrunk.inference.answer_rows import CACHED_POSITIONS
 from onetrunk.inference.model_folder import load
+from onetrunk.media.marking import Mark
 from onetrunk.serving.app import log_line, make_app
 from onetrunk.serving.engine_thread import Engine, Lanes
 from onetrunk.serving.folders import Folder, named
@@ -39,11 +41,13 @@ class ServeOptions:
     device: str = "auto"
     positions: int = 2048  # of one row: what is given, the prompt and the answer
     repeatable: bool = False
+    producer: str | None = None  # who answers for what is made; None: each folder's name
     limits: Limits = field(default_factory=Limits)
 
     def check(self) -> None:
         """Raises UsageError."""
         find_device(self.device)
+        Mark.of(self.producer, None)
         if not is_loopback(self.host) and not self.api_key:
             raise UsageError(
                 f"--host {self.host} can be reached by other machines, and there is no key. Give one with --api-key, "
@@ -83,9 +87,9 @@ def open_folders(models: Sequence[str], options: ServeOptions) -> list[Folder]:
         model = load(path, device="cpu")
         runtime.place(model.network)
         slots = max(1, min(_MOST_SLOTS, CACHED_POSITIONS // options.positions))
-        out.append(
-            Folder(name, model, Lanes(model.network, slots, options.positions, options.repeatable), options.limits)
-        )
+        limits, mark = options.limits, Mark.of(options.producer, Path(path).resolve().name)
+        lanes = Lanes(model.network, slots, options.positions, options.repeatable, limits.prefix_bytes)
+        out.append(Folder(name, model, lanes, limits, mark))
     return out
 
 

@@ -17,6 +17,7 @@ from onetrunk.data.store import Store
 from onetrunk.data.table import Table
 from onetrunk.engine.step import Updates
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainSettings, planned_steps
+from onetrunk.engine.world import current
 from onetrunk.objectives import Learner
 from onetrunk.objectives.distil import Distil
 from onetrunk.training.recipe import Recipe
@@ -92,5 +93,8 @@ def loader(
     for objective in made:
         if isinstance(objective, Distil) and teacher is not None:
             objective.learn_from(teacher)
-    given_causal = recipe.attention == "causal"
-    return Loader(store, made, seed=seed, tokens_per_batch=recipe.tokens_per_batch, given_causal=given_causal), made
+    return Loader(
+        store, made,
+        seed=seed, tokens_per_batch=recipe.tokens_per_batch, given_causal=recipe.attention == "causal",
+        shares=recipe.train.shares or current().size,
+    ), made  # fmt: skip

@@ -78,8 +78,14 @@ def run_finetuning(
 
 
 def run_context(options: TrainingOptions, recipe: Recipe, output: Output, on_event: Listener) -> RunContext:
-    limit = budget_seconds(options.budget)
+    limit, recipe = budget_seconds(options.budget), with_shares(recipe, output)
     return RunContext(recipe, output.path, options.seed, options.max_bad, limit, on_event, output)
+
+
+def with_shares(recipe: Recipe, output: Output) -> Recipe:
+    """A run that goes on divides its steps as it did, by however many processes it is made now."""
+    shares = recipe.train.shares or output.shares
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"shares": shares})})
 
 
 def share_of(limit: float | None, share: float) -> float | None:

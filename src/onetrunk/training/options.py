@@ -87,6 +87,21 @@ class AnswerOptions(DataOptions):
         str | None,
         "a .csv, .jsonl or .parquet file for the rows and their answers (images and sounds go in a folder beside it).",
     ] = None
+    coverage: Annotated[
+        float | None,
+        "how likely intervals and sets of classes hold what is true; by default 0.9, and sets are not written.",
+    ] = None
+    shard: Annotated[
+        str | None, "answer only one part of the rows, like 2/8; auto is the part of this process of torchrun."
+    ] = None
+    producer: Annotated[
+        str | None,
+        "who answers for what is written or drawn, a name or code that the files then carry; by default the model's "
+        "name.",
+    ] = None
+    visible_label: Annotated[
+        bool, "label what is written or drawn for people, too: words in texts and pictures, a rhythm before sounds."
+    ] = False
     temperature: Annotated[float, "0 gives the most likely answer; higher values give more varied ones."] = 0.0
     top_k: Annotated[int, "draw only from the k most likely; 0 means no limit."] = 0
     top_p: Annotated[float, "draw only from the most likely ones that together have this probability."] = 1.0

@@ -17,6 +17,7 @@ from onetrunk.core.errors import ModelFileError, UsageError
 from onetrunk.data.seen_rows import record
 from onetrunk.data.split import SPLITS
 from onetrunk.engine.checkpoint import clear_run
+from onetrunk.engine.world import current
 from onetrunk.inference.adapter import base_digest
 from onetrunk.storage import atomic
 from onetrunk.storage.disk import disk_errors
@@ -78,6 +79,7 @@ class Output:
         self.of_another = bool(left) and not self.goes_on
         self.stage = str(left.get("stage", "")) if self.goes_on else ""
         self.rows = str(left.get("rows", "")) if self.goes_on else ""
+        self.shares = shares_of_run(path, command) or current().size
         check_free(path, overwrite or self.goes_on)
         self.replaces, self.continues = overwrite or self.goes_on, self.goes_on
         self._begun = False
@@ -115,7 +117,7 @@ class Output:
         if self.command and stage != self.stage:
             with disk_errors(self.path):
                 atomic.real(self.path).mkdir(parents=True, exist_ok=True)
-                mark = {"command": self.command, "rows": self.rows, "stage": stage}
+                mark = {"command": self.command, "rows": self.rows, "stage": stage, "shares": self.shares}
                 write_json_whole(self.path / atomic.UNFINISHED, mark)
             self.goes_on, self.stage = True, stage
 
@@ -134,6 +136,12 @@ def command_digest(verb: str, options: TrainingOptions, recipe: Recipe, **more: 
         if start is not None and (Path(start) / atomic.MANIFEST).exists():
             digest.update(base_digest(Path(start)).encode())
     return digest.hexdigest()
+
+
+def shares_of_run(path: str | Path, command: str) -> int | None:
+    """Into how many shares a run that was stopped there divides its steps; None where there is none of this command."""
+    left = _read_mark(Path(path))
+    return int(left.get("shares", 1)) if command and left.get("command") == command else None
 
 
 def _read_mark(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from onetrunk.training.finetune import Choice, finetune_model
 from onetrunk.training.jobs import run_context, share_of
 from onetrunk.training.open_data import Data, open_data
 from onetrunk.training.options import TrainingOptions
-from onetrunk.training.output import EVALUATING, PRETRAINED, Output, command_digest
+from onetrunk.training.output import EVALUATING, PRETRAINED, Output, command_digest, shares_of_run
 from onetrunk.training.pretrain import pretrain_model
 from onetrunk.training.recipe import Recipe, recipe_of
 from onetrunk.training.stage import extend_model
@@ -44,6 +44,7 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
     recipe, out = recipe_of(options), Path(options.out)
     command, foundation = command_digest("train", options, recipe), Path(f"{options.out}-foundation")
     output, starts = Output(out, options.overwrite, command), [options.start]
+    output.shares = shares_of_run(out, command) or shares_of_run(foundation, command) or output.shares
     if options.start is None and (foundation / atomic.MANIFEST).exists() and (output.stage or not options.overwrite):
         on_event(Note(f"Going on from {foundation}, which an earlier run made (--overwrite makes it anew)."))
         starts.insert(0, str(foundation))

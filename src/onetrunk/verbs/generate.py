@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @takes(
     AnswerOptions,
-    "ask seed device out temperature top_k top_p max_length guidance steps",
+    "ask seed device out producer visible_label temperature top_k top_p max_length guidance steps",
     temperature=0.8,
     top_p=0.95,
     guidance=2.0,

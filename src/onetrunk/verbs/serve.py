@@ -18,6 +18,7 @@ def serve(
     api_key: str | None = None,
     positions: int = 2048,
     repeatable: bool = False,
+    producer: str | None = None,
     quiet: bool = False,
 ) -> None:
     """Serve model folders over HTTP until stopped: typed rows in, calibrated answers out.
@@ -29,6 +30,8 @@ def serve(
         api_key: the key that every request must bring; by default ONETRUNK_API_KEY of the environment.
         positions: the most tokens and other positions of one row, its answer included.
         repeatable: a row's answer is the same to the last bit whatever else is asked; each row is computed alone.
+        producer: who answers for pictures and sounds that are made, a name or code that the files then carry; by
+            default the folder's name.
         quiet: print nothing but the log.
 
     Returns:
@@ -49,6 +52,12 @@ def serve(
         raise MissingExtraError(error.name, "serve", "Serving") from None
     key = api_key or os.environ.get("ONETRUNK_API_KEY") or None
     served = ServeOptions(
-        host=host, port=port, api_key=key, device=options.device or "auto", positions=positions, repeatable=repeatable
+        host=host,
+        port=port,
+        api_key=key,
+        device=options.device or "auto",
+        positions=positions,
+        repeatable=repeatable,
+        producer=producer,
     )
     serve_folders([models] if isinstance(models, str) else models, served, Printer(quiet))

@@ -49,6 +49,7 @@ for _suffix, _kind in {
     _MEDIA.add_type(_kind, _suffix)
 
 
+TABLE_METADATA = "-metadata.json"  # after a table's name: what is said of it (CSVW of the W3C)
 LONGEST_NAME = 500  # characters of a text that may name a file
 _FEW = 100_000  # rows
 _HALF = re.compile("[\ud800-\udfff]")  # of a pair of code units that are one character only together

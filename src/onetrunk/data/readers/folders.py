@@ -15,7 +15,18 @@ from onetrunk.core.errors import DataError, UsageError, nearest
 from onetrunk.core.values import Repeated
 from onetrunk.data.readers import detection
 from onetrunk.data.readers.arrow import arrow, parquet
-from onetrunk.data.readers.common import DEFAULT, Columns, Notes, ReadOptions, as_files, join, media, rows, suffix_of
+from onetrunk.data.readers.common import (
+    DEFAULT,
+    TABLE_METADATA,
+    Columns,
+    Notes,
+    ReadOptions,
+    as_files,
+    join,
+    media,
+    rows,
+    suffix_of,
+)
 from onetrunk.data.readers.delimited import delimited
 from onetrunk.data.readers.json_lines import json_file, json_lines
 from onetrunk.data.readers.text import read_text
@@ -113,7 +124,7 @@ def _folder(folder: Path, notes: Notes, options: ReadOptions) -> Columns:
     annotated = detection.splits_of(folder, SPLIT_OF, notes)
     if annotated is not None:
         return from_splits(annotated) if len(annotated) > 1 else next(iter(annotated.values()))
-    tables = [p for p in inside if p.is_file() and suffix_of(p) in READERS]
+    tables = [p for p in inside if p.is_file() and suffix_of(p) in READERS and not p.name.endswith(TABLE_METADATA)]
     split_of = {
         p: SPLIT_OF[m[1]]
         for p in tables

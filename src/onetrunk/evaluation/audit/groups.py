@@ -20,8 +20,8 @@ _MAX_VALUES = 10  # of numbers and dates that are groups each; more are cut into
 
 @dataclass(frozen=True)
 class Groups:
-    """`of` int64 [n]: which of `names` each row is in, -1 where the column has no value. Quarters stand in order, values
-    by how many rows they have."""
+    """`of` int64 [n]: which of `names` each row is in, -1 where the column has no value. Quarters stand in order, groups
+    of one value by how many rows they have."""
 
     column: str
     names: list[str]
@@ -49,7 +49,7 @@ def group_rows(column: str, values: Sequence[Any], kind: str) -> Groups:
     else:
         how = "one for each value"
         for i in there:
-            names[i] = encoder.show(values[i]).get("text", "") or encoder.fingerprint(values[i])
+            names[i] = encoder.fingerprint(values[i])
         counts = Counter(name for name in names if name is not None)
         ordered = sorted(counts, key=lambda name: (-counts[name], name))
     if len(ordered) > MAX_GROUPS:

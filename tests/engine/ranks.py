@@ -1,0 +1,186 @@
+"""Runs of several processes, with gloo: `python ranks.py SCENARIO FOLDER` prints what they found out, as JSON.
+
+Processes are forks, so that PyTorch is loaded once; torchrun's own variables tell each who it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed  # here once, and not in every fork
+from tiny import CONFIG, ROWS, Tiny, TinyBatch, batches, digest, loss_bits, trainer
+from torch import nn
+
+from onetrunk.core.batch import Loss
+from onetrunk.core.errors import DivergedError, OnetrunkError
+from onetrunk.core.objective import LossGroup
+from onetrunk.engine import world
+from onetrunk.engine.step import Updates
+
+LOST = 7
+
+
+class Many(Tiny):
+    """With a critic, and a part that only the first rows use: one rank has it, another has not."""
+
+    def __init__(self, dropout: float = 0.2) -> None:
+        super().__init__(dropout)
+        self.critic, self.rare = nn.Linear(2, 1), nn.Linear(8, 1)
+
+    def forward(self, batch: TinyBatch, wanted: Any = None) -> dict[str, Loss]:
+        losses = super().forward(batch)
+        y = self.out(torch.tanh(self.second(torch.relu(self.first(batch.x)))))
+        even = torch.from_numpy(batch.row % 2 == 0)
+        each = (self.critic(y.detach())[even, 0] - batch.x[even, 0].sign()) ** 2
+        losses["predict/sign"] = Loss(each.sum(), even.sum(), each.detach())
+        if (batch.row < ROWS // 4).any():
+            losses["predict/y"].sum = losses["predict/y"].sum + self.rare(batch.x).square().sum()
+        return losses if wanted is None else {name: losses[name] for name in losses if name in wanted}
+
+
+def uneven(step: int) -> list[TinyBatch]:
+    """One, two or three micro-batches: some ranks have more than others, some have none."""
+    return sorted(batches(step, 1 + step % 3), key=lambda batch: batch.row.min())
+
+
+def poisoned(step: int) -> list[TinyBatch]:
+    made = uneven(step)
+    if step == 4:
+        made[-1].x[0] = torch.nan
+    return made
+
+
+def slow(step: int) -> list[TinyBatch]:
+    time.sleep(0.004)
+    return batches(step)
+
+
+def critic(module: Many) -> Updates:
+    group = LossGroup("critic", ("predict/sign",), list(module.critic.parameters()), {"optimizer": "sgd"}, updates=2)
+    return Updates([module.first, module.second], groups=[group])
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "sum": {},
+    "pcgrad": {"merge": "pcgrad"},
+    "alternate": {"merge": "alternate"},
+    "critic": {},
+    "learnt": {"balance": "learnt"},
+}
+
+
+def ends(place: Path, shares: int = 0) -> dict[str, Any]:
+    """How runs of every kind end: the weights, the losses, what the optimizer keeps, and why one diverges."""
+    found: dict[str, Any] = {}
+    for kind, settings in KINDS.items():
+        module = Many()
+        rest = {"updates": critic(module)} if kind == "critic" else {}
+        config = CONFIG.updated(steps=7, shares=shares, validate_every=0, **settings)
+        run = trainer(place / kind, config, uneven, module, **rest)
+        run.run()
+        kept = {name: tensor.tolist() for name, tensor in run.make_step.tensors().items()}
+        found[kind] = [digest(module), loss_bits(place / kind), json.dumps(kept), run.totals["documents"]]
+    module = Many()
+    try:
+        trainer(place / "poisoned", CONFIG.updated(steps=7, shares=shares), poisoned, module).run()
+    except DivergedError as error:
+        found["diverged"] = [str(error).replace(str(place), ""), digest(module)]
+    found["dry"] = len(trainer(place / "dry", CONFIG, uneven).dry_run(0.0))
+    return found
+
+
+# -- processes -------------------------------------------------------------------------------------------------------
+def start(size: int, work: Callable[[], None]) -> list[int]:
+    """Forks so many processes: rank 0 does the work, the others lend it a hand. Returns their ids."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [_fork(rank, size, port, work) for rank in range(size)]
+
+
+def _fork(rank: int, size: int, port: int, work: Callable[[], None]) -> int:
+    if pid := os.fork():
+        return pid
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in names.items()}, MASTER_ADDR="127.0.0.1")
+    try:
+        joined = world.join()
+        if rank:
+            world.lend_a_hand(joined)
+        else:
+            work()
+        joined.leave()
+    except OnetrunkError as error:
+        os._exit(error.exit_code)
+    os._exit(0)
+
+
+def wait(pids: list[int]) -> list[int]:
+    """Their exit codes, negative for a signal."""
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
+def equal(place: Path) -> dict[str, Any]:
+    """The same runs by two ranks, by four, of which two have nothing to do, and by one."""
+    for name, size, shares in (
+        ("two", 2, 0),
+        ("four", 4, 2),
+        ("one", 1, 2),
+        ("four-shares", 4, 4),
+        ("one-of-four", 1, 4),
+    ):
+        result = place / f"{name}.json"
+
+        def work(name: str = name, shares: int = shares, result: Path = result) -> None:
+            result.write_text(json.dumps(ends(place / name, shares)))
+
+        if size == 1:
+            work()
+        elif any(codes := wait(start(size, work))):
+            return {"failed": [name, codes]}
+    return {path.stem: json.loads(path.read_text()) for path in place.glob("*.json")}
+
+
+def kill(place: Path) -> list[Any]:
+    """Runs of two ranks of which one is killed; what was killed, how all ended and how soon, and how the run ends that
+    goes on from there, on one rank or two."""
+    draw, found = random.Random(0), []
+    for turn in range(int(os.environ.get("TURNS", "4"))):
+        folder, end = place / str(turn), place / f"{turn}.json"
+
+        def work(folder: Path = folder, end: Path = end) -> None:
+            run = trainer(folder, CONFIG.updated(shares=2), slow)
+            run.run()
+            end.write_text(json.dumps([digest(run.module), loss_bits(folder)]))
+
+        pids, killed = start(2, work), turn % 2
+        log, records = folder / "metrics.jsonl", 1 + draw.randrange(9)
+        while not (log.exists() and log.read_text().count("\n") >= records):
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.01))
+        os.kill(pids[killed], signal.SIGKILL)
+        began = time.monotonic()
+        codes = wait(pids)
+        seconds = time.monotonic() - began
+        if turn // 2 % 2:
+            work()
+        elif any(again := wait(start(2, work))):
+            return [["failed", turn, again]]
+        found.append([killed, codes, seconds, json.loads(end.read_text())])
+    return found
+
+
+if __name__ == "__main__":
+    scenarios = {"equal": equal, "kill": kill}
+    torch.set_num_threads(1)
+    print(json.dumps(scenarios[sys.argv[1]](Path(sys.argv[2]))))

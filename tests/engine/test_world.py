@@ -1,0 +1,68 @@
+"""Runs of several processes end as a run of one does, over the same micro-batches."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ranks import KINDS, LOST
+from tiny import CONFIG, digest, loss_bits, trainer
+
+from onetrunk.engine.losses import Gradients
+from onetrunk.engine.shares import fold, shares_of
+
+HERE = Path(__file__).parent
+
+
+def ranks(scenario: str, place: Path) -> Any:
+    done = subprocess.run(
+        [sys.executable, str(HERE / "ranks.py"), scenario, str(place)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_every_kind_of_step_has_the_same_bits_on_one_rank_two_and_four(tmp_path: Path) -> None:
+    """Also where ranks have different numbers of micro-batches, or none, and a part of the model is one rank's only."""
+    found = ranks("equal", tmp_path)
+    for kind in [*KINDS, "diverged", "dry"]:
+        assert found["two"][kind] == found["four"][kind] == found["one"][kind], kind
+        assert found["four-shares"][kind] == found["one-of-four"][kind], kind
+    assert found["one"]["sum"][0] != found["one-of-four"]["sum"][0], (
+        "other shares, other bits: a test that could not fail"
+    )
+    assert "in table rows" in found["two"]["diverged"][0]
+
+
+def test_a_rank_that_is_killed_ends_the_run_which_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    run = trainer(tmp_path / "straight", CONFIG.updated(shares=2))
+    run.run()
+    straight = [digest(run.module), [list(each) for each in loss_bits(tmp_path / "straight")]]
+    for killed, codes, seconds, end in ranks("kill", tmp_path):
+        assert codes[killed] == -9 and codes[1 - killed] == LOST and seconds < 10
+        assert end == straight
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("shares", [1, 2, 4, 5])
+def test_every_share_has_one_rank(size: int, shares: int) -> None:
+    assert [share for rank in range(size) for share in shares_of(rank, size, shares)] == list(range(shares))
+
+
+def test_shares_are_added_in_order_and_what_is_missing_is_zero() -> None:
+    parameters = [torch.zeros(3), torch.zeros(2)]
+    values = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
+    shares: list[Gradients] = [{"a": [torch.from_numpy(row), None]} for row in values]
+    shares[1]["b"] = [None, torch.ones(2)]
+    total: Gradients | None = None
+    for share in shares:
+        total = fold(total, share, parameters)
+    assert total is not None
+    torch.testing.assert_close(total["a"][0], torch.from_numpy((values[0] + values[1]) + values[2]), rtol=0, atol=0)
+    assert total["a"][1] is None and total["b"][0] is None and torch.equal(total["b"][1], torch.ones(2))
