@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.events import LedgerLine, Listener, Note, ignore
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table, infer_types
+from onetrunk.evaluation.audit.adversary import adversary
 from onetrunk.evaluation.audit.asked import AskedRows
 from onetrunk.evaluation.audit.by_group import fairness
 from onetrunk.evaluation.audit.folder import look_through
@@ -135,7 +136,7 @@ def _of_rows(
                 raise
             on_event(Note(f"{error} It is left out."))
             continue
-        found = _audited(asked, fresh, what, sensitive, options.seed, on_event)
+        found = _audited(model, asked, fresh, what, sensitive, options.seed, on_event)
         if "privacy" in what:
             found.privacy = privacy(
                 model, ask, given, learnt.columns, strangers.columns, _planted(canaries, ask, options), options.seed
@@ -154,7 +155,13 @@ def _loaded(table: Table, names: Sequence[str]) -> Table:
 
 
 def _audited(
-    asked: AskedRows, table: Table, what: Sequence[str], sensitive: Sequence[str], seed: int, on_event: Listener
+    model: Model,
+    asked: AskedRows,
+    table: Table,
+    what: Sequence[str],
+    sensitive: Sequence[str],
+    seed: int,
+    on_event: Listener,
 ) -> AskedAudit:
     """Fairness and robustness of the answers to these rows."""
     main = asked.evaluation.metrics()[0]
@@ -170,18 +177,18 @@ def _audited(
     found.score, _ = judge(answers, asked.measured(answers))
     found.metric = judge.metric
     for column in sensitive if "fairness" in what else ():
-        groups = group_rows(column, [table[column][i] for i in asked.rows], _type_of(asked.model, table, column))
+        groups = group_rows(column, [table[column][i] for i in asked.rows], _type_of(model, table, column))
         found.fairness.append(fairness(asked, answers, groups, seed))
     if "robustness" in what:
         some = np.arange(min(MAX_ROWS, len(asked.rows)))
         found.robustness = robustness(asked.take(some), [answers[i] for i in some], seed, on_event)
+        found.adversary = adversary(model, asked, seed)
     return found
 
 
-def _type_of(model: Any, table: Table, column: str) -> str:
-    columns: Mapping[str, Any] = model.columns
-    if column in columns:
-        return str(columns[column].type)
+def _type_of(model: Model, table: Table, column: str) -> str:
+    if column in model.columns:
+        return model.columns[column].type
     types = infer_types(Table({column: table[column]}))
     if column not in types:
         raise DataError(f"Rows cannot be grouped by {column!r}: it has no values that any column type recognises.")

@@ -20,8 +20,8 @@ _MAX_VALUES = 10  # of numbers and dates that are groups each; more are cut into
 
 @dataclass(frozen=True)
 class Groups:
-    """`of` int64 [n]: which of `names` each row is in, -1 where the column has no value. Quarters stand in order, groups
-    of one value by how many rows they have."""
+    """`of` int64 [n]: which of `names` each row is in, -1 where the column has no value. Quarters stand in order; of
+    others the largest is the first."""
 
     column: str
     names: list[str]

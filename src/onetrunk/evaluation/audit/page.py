@@ -15,6 +15,7 @@ from onetrunk.evaluation.audit.sentences import (
     secure,
     summary,
     weakest,
+    withstood,
 )
 from onetrunk.evaluation.html_parts import escaped, forest, literal_name, table, whole_page
 from onetrunk.evaluation.words import amount, sources, word
@@ -91,6 +92,15 @@ def _robustness(asked: AskedAudit) -> str:
         title = literal_name(column) if column else "All given columns"
         out.append(f"<h3>{title}</h3>{''.join(_way(asked, way) for way in ways)}")
     lead_sentence = f'<p class="lead">{escaped(weakest(asked))}</p>'
+    if asked.adversary is not None:
+        found = asked.adversary
+        rows = [("me", "as they are", found.unmoved)]
+        for shift in found.shifts:
+            rows += [("them", f"{100 * shift.share:g} %, against the truth", shift.against)]
+            rows += [("them", f"{100 * shift.share:g} %, anywhere", shift.anywhere)]
+        caption = "Rows whose true class is above one half, with embeddings moved by so much of their length."
+        out.append(f"<h3>Somebody who knows the model</h3>{forest(rows, 'accuracy', caption)}")
+        out.append(f"<p>{escaped(withstood(asked, found))}</p>")
     return f"<section>{_heading('Robustness', asked)}{lead_sentence}{''.join(out)}</section>"
 
 

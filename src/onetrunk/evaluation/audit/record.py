@@ -104,6 +104,26 @@ class Robustness:
     steps: list[Disturbed]
 
 
+@dataclass
+class Shift:
+    """Embeddings moved by this share of their length: rows that keep the true class above one half, moved against it
+    and moved anywhere."""
+
+    share: float
+    against: Interval
+    anywhere: Interval
+
+
+@dataclass
+class Adversary:
+    """How the answers stand against somebody who knows the model."""
+
+    rows: int
+    unmoved: Interval
+    shifts: list[Shift]
+    note: str = ""
+
+
 # -- privacy -------------------------------------------------------------------------------------------------
 @dataclass
 class Attack:
@@ -197,6 +217,7 @@ class AskedAudit:
     unit: str = ""
     fairness: list[Fairness] = field(default_factory=list)
     robustness: list[Robustness] = field(default_factory=list)
+    adversary: Adversary | None = None
     privacy: Privacy | None = None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onetrunk.evaluation.audit.record import (
+    Adversary,
     AskedAudit,
     Audit,
     Fairness,
@@ -27,6 +28,7 @@ def summary(audit: Audit) -> list[str]:
     for asked in audit.asked:
         out += [by_group(asked, fairness) for fairness in asked.fairness]
         out += [weakest(asked)] if asked.robustness else []
+        out += [withstood(asked, asked.adversary)] if asked.adversary is not None else []
         out += [f"{asked.ask}: {sentence}" for sentence in private(asked.privacy)] if asked.privacy else []
     return out + ([secure(audit.security)] if audit.security is not None else [])
 
@@ -97,6 +99,17 @@ def weakest(asked: AskedAudit) -> str:
 
 def _where(found: Robustness) -> str:
     return f"{found.name} in {found.column}" if found.column else found.name
+
+
+def withstood(asked: AskedAudit, found: Adversary) -> str:
+    worst = found.shifts[-1]
+    note = f" {found.note}" if found.note else ""
+    return (
+        f"{asked.ask}: of {found.rows:,} rows {amount('accuracy', found.unmoved.value)} have the true class above one "
+        f"half; moved against it by {100 * worst.share:g} % of the length of their embeddings, "
+        f"{amount('accuracy', worst.against.value)} do ({span('accuracy', worst.against)}), and moved as far anywhere, "
+        f"{amount('accuracy', worst.anywhere.value)}.{note}"
+    )
 
 
 # -- privacy -------------------------------------------------------------------------------------------------
