@@ -38,6 +38,7 @@ VERBS = (
     "audit",
     "predict",
     "generate",
+    "explain",
     "embed",
     "serve",
     "import",
@@ -54,6 +55,7 @@ __all__ = [
     "doctor",
     "embed",
     "evaluate",
+    "explain",
     "export",
     "finetune",
     "generate",
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from onetrunk.verbs.doctor import doctor
     from onetrunk.verbs.embed import embed
     from onetrunk.verbs.evaluate import evaluate
+    from onetrunk.verbs.explain import explain
     from onetrunk.verbs.export import export
     from onetrunk.verbs.finetune import finetune
     from onetrunk.verbs.generate import generate
