@@ -54,7 +54,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_all_of_it_is_found_and_kept(model: Path) -> None:
     audit = onetrunk.audit(str(model), table(), sensitive="sex", quiet=True)
-    assert audit.what == ["fairness", "robustness", "privacy", "security"]
+    assert audit.what == ["fairness", "slices", "robustness", "privacy", "security"]
     (asked,) = audit.asked
     assert asked.rows == 200 and asked.score.value > 0.7
     (by_sex,) = asked.fairness
@@ -70,6 +70,9 @@ def test_all_of_it_is_found_and_kept(model: Path) -> None:
     assert [step.severity for step in typos.steps] == [0.02, 0.05, 0.15]
     assert typos.steps[-1].lost.value > 0.02 and typos.steps[-1].score.value < asked.score.value
     assert asked.adversary.rows == 200
+    worst = asked.slices.worst[0]
+    assert (worst.column, worst.group) == ("sex", "f") and worst.behind > asked.slices.by_chance and worst.p < 0.01
+    assert worst.score.value == right["f"] and worst.elsewhere == right["m"]
     membership = asked.privacy.membership
     assert (membership.members, membership.others) == (180, 200)  # 20 were held out for validation
     assert [attack.score for attack in membership.attacks] == ["loss", "loss, less how hard the row is"]

@@ -23,6 +23,7 @@ from onetrunk.evaluation.audit.page import page
 from onetrunk.evaluation.audit.private import privacy
 from onetrunk.evaluation.audit.record import AskedAudit, Audit, Audited
 from onetrunk.evaluation.audit.robustness import MAX_ROWS, robustness
+from onetrunk.evaluation.audit.slices import worst_slices
 from onetrunk.evaluation.record import FOLDER
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.storage import atomic, hub
@@ -31,7 +32,8 @@ from onetrunk.storage.locks import lock_folder, locks_end
 from onetrunk.training.open_data import read_table, seen_splits
 from onetrunk.training.options import AnswerOptions
 
-WHAT = ("fairness", "robustness", "privacy", "security")
+WHAT = ("fairness", "slices", "robustness", "privacy", "security")
+_JUDGED = {"fairness", "slices", "robustness"}  # by answers
 MAX_JUDGED = 20_000  # rows of each kind that are looked at, a sample that is always the same
 _SAMPLE = "audit"
 
@@ -111,7 +113,8 @@ def _of_rows(
     table = rows(data)
     split = seen_splits(model, table, on_event)
     held_out = np.isin(split, (0, 1), invert=True)
-    fresh = _loaded(table.take(held_out | options.allow_equal_rows), names)
+    sliced = table.names if "slices" in what else names
+    fresh = _loaded(table.take(held_out | options.allow_equal_rows), sliced)
     if not len(fresh):
         raise DataError(
             f"The model was trained on every row of {table.source}: expected rows it has not met. Give others, or "
@@ -167,10 +170,10 @@ def _audited(
     main = asked.evaluation.metrics()[0]
     found = AskedAudit(asked.ask, asked.given, len(asked.rows), main.name, main.higher_is_better, None, main.unit)
     if asked.is_written_from_nothing:
-        if {"fairness", "robustness"} & set(what):
-            on_event(Note(f"{asked.ask!r} is asked from nothing: fairness and robustness have nothing to compare."))
+        if _JUDGED & set(what):
+            on_event(Note(f"{asked.ask!r} is asked from nothing, so answers cannot be right: only privacy is audited."))
         return found
-    if not {"fairness", "robustness"} & set(what):
+    if not _JUDGED & set(what):
         return found
     answers = asked.answers()
     judge = asked.judged(answers, seed)
@@ -179,6 +182,11 @@ def _audited(
     for column in sensitive if "fairness" in what else ():
         groups = group_rows(column, [table[column][i] for i in asked.rows], _type_of(model, table, column))
         found.fairness.append(fairness(asked, answers, groups, seed))
+    if "slices" in what and judge.each is not None:
+        columns = {name: [table[name][i] for i in asked.rows] for name in table.names if name != asked.ask}
+        types = infer_types(Table(columns)) | {name: column.type for name, column in model.columns.items()}
+        known = {name: values for name, values in columns.items() if name in types}
+        found.slices = worst_slices(judge.each, judge.higher_is_better, known, types, seed)
     if "robustness" in what:
         some = np.arange(min(MAX_ROWS, len(asked.rows)))
         found.robustness = robustness(asked.take(some), [answers[i] for i in some], seed, on_event)

@@ -80,6 +80,30 @@ class Fairness:
     note: str = ""
 
 
+@dataclass
+class Slice:
+    """Rows of one group of one column: the metric there and on all other rows. `behind` is how many standard errors it
+    is worse than on all rows; `p` is the share of shuffles whose worst slice is as far behind."""
+
+    column: str
+    group: str
+    rows: int
+    score: Interval
+    elsewhere: float
+    behind: float
+    p: float
+
+
+@dataclass
+class Slices:
+    """The worst of all that were `tried`. With shuffled scores the worst is `by_chance` behind at most, in 99 of 100
+    shuffles."""
+
+    tried: int
+    by_chance: float
+    worst: list[Slice]
+
+
 # -- robustness ----------------------------------------------------------------------------------------------
 @dataclass
 class Disturbed:
@@ -216,6 +240,7 @@ class AskedAudit:
     score: Interval | None
     unit: str = ""
     fairness: list[Fairness] = field(default_factory=list)
+    slices: Slices | None = None
     robustness: list[Robustness] = field(default_factory=list)
     adversary: Adversary | None = None
     privacy: Privacy | None = None
