@@ -163,7 +163,9 @@ def finding(
 
 def _numbers(values: np.ndarray) -> Any:
     """As JSON has them: what is not finite is null."""
-    return np.where(np.isfinite(values), values.astype(object), None).tolist()
+    out = values.astype(object)
+    out[~np.isfinite(values)] = None
+    return out.tolist()
 
 
 def in_words(completeness_error: float) -> str:
