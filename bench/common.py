@@ -35,6 +35,7 @@ _SHARED = {
     "forecasts",
     "load",
     "peers",
+    "planted",
     "recommend",
     "rival_servers",
     "shakespeare",
