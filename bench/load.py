@@ -22,7 +22,8 @@ from bench.common import ROOT
 
 _READY_SECONDS = 300
 WORDS = [
-    first + second for first in ("wa", "co", "lou", "qui", "cle", "di", "bro", "fi", "du", "no", "ti", "ra", "se", "mu", "ho")
+    first + second
+    for first in ("wa", "co", "lou", "qui", "cle", "di", "bro", "fi", "du", "no", "ti", "ra", "se", "mu", "ho")
     for second in ("rm", "ld", "d", "et", "an", "rty", "ken", "ne", "ll", "isy", "red", "in", "lt", "sic", "tel")
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""serve_decisions: decisions a second of a served model of rows with a text; against pipelines behind FastAPI, LitServe.
+"""serve_decisions: decisions a second of a served model of rows with a text; against FastAPI and LitServe.
 
     python -m bench serve_decisions             about 3 minutes on 2 cores
     python -m bench serve_decisions --quick     a small run; nothing is kept
