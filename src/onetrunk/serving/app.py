@@ -19,6 +19,7 @@ from onetrunk.core.terminal import json_line
 from onetrunk.serving import (
     decisions_route,
     embeddings_route,
+    explain_route,
     media_route,
     predict_route,
     systemone_route,
@@ -47,6 +48,7 @@ def make_app(service: Service, guard: Guard, *, keyed: bool = False, log: Log = 
     endpoints += [
         *text_route.endpoints(service),
         *embeddings_route.endpoints(service),
+        *explain_route.endpoints(service),
         *media_route.endpoints(service),
     ]
     described = document(endpoints, keyed)
