@@ -41,6 +41,7 @@ _SHARED = {
     "shakespeare",
     "speed",
     "tables",
+    "torchrun",
     "translate",
 }
 

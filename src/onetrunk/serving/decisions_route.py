@@ -51,6 +51,7 @@ class DecisionsBody(Config):
     model: str
     input: str | list[dict[str, Any]]
     questions: list[OpenAIQuestion] = Field(min_length=1, max_length=400)
+    coverage: float = Field(0.9, gt=0, lt=1, description="How likely sets of options, and intervals, hold the truth.")
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     safety_identifier: str | None = None
@@ -111,12 +112,14 @@ def _openai_answer(verdict: Verdict) -> dict[str, Any]:
     if question.kind == "choice":
         options = [{"value": value, "probability": each} for value, each in zip(question.options, p, strict=True)]
         chosen = question.options[verdict.best]
-        return {**out, "choice": chosen, "confidence": verdict.confidence, "probabilities": options}
+        out |= {"choice": chosen, "confidence": verdict.confidence, "probabilities": options}
+        return {**out, **verdict.around}
     levels = [
         {"label": label, "value": i, "probability": each}
         for i, (label, each) in enumerate(zip(question.options, p, strict=True))
     ]
-    return {**out, "score": verdict.score, "confidence": verdict.confidence, "probabilities": levels}
+    out |= {"score": verdict.score, "confidence": verdict.confidence, "probabilities": levels}
+    return {**out, **verdict.around}
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------
@@ -125,7 +128,7 @@ def endpoints(service: Service) -> list[Endpoint]:
         body = await service.body(request, DecisionsBody)
         folder = service.folders.get(body.model)
         questions = [_openai_question(i, asked) for i, asked in enumerate(body.questions)]
-        verdicts, asked, notes = await decided(service, request, folder, _openai_state(body), questions)
+        verdicts, asked, notes = await decided(service, request, folder, _openai_state(body), questions, body.coverage)
         usage = {
             "input_tokens": asked.tokens,
             "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -141,7 +144,12 @@ def endpoints(service: Service) -> list[Endpoint]:
 
 
 async def decided(
-    service: Service, request: HttpRequest, folder: Folder, state: State, questions: Sequence[Question]
+    service: Service,
+    request: HttpRequest,
+    folder: Folder,
+    state: State,
+    questions: Sequence[Question],
+    coverage: float,
 ) -> tuple[list[Verdict], Asked, list[str]]:
     """A verdict on each question, in their order."""
 
@@ -149,7 +157,9 @@ async def decided(
         check_options(questions)
         chosen = [choose(folder, question) for question in questions]
         table = state.table(folder)
-        samplings = {each.column: sampling_of(each) for each in sorted(chosen, key=lambda each: bool(each.levels))}
+        samplings = {
+            each.column: sampling_of(each, coverage) for each in sorted(chosen, key=lambda each: bool(each.levels))
+        }
         boxes = [each.column for each in chosen if each.question.kind == "box"]
         sizes = {name: picture_size(folder, name, table) for name in boxes}
         return chosen, folder.ask(table, samplings), sizes

@@ -43,6 +43,7 @@ class SystemOneBody(Config):
     state: str | dict[str, Any] | list[Any]
     questions: dict[str, SystemOneQuestion] = Field(min_length=1, max_length=400)
     assets: dict[str, SystemOneAsset] | None = None
+    coverage: float = Field(0.9, gt=0, lt=1, description="How likely sets of options, and intervals, hold the truth.")
 
 
 def endpoints(service: Service) -> list[Endpoint]:
@@ -52,7 +53,7 @@ def endpoints(service: Service) -> list[Endpoint]:
         folder = service.folders.get(body.model)
         questions = [_question(name, asked) for name, asked in body.questions.items()]
         state = await service.front(lambda: _state(body, parts))
-        verdicts, asked, notes = await decided(service, request, folder, state, questions)
+        verdicts, asked, notes = await decided(service, request, folder, state, questions, body.coverage)
         answers = {verdict.question.name: _answer(verdict) for verdict in verdicts}
         usage = {"input_tokens": asked.tokens, "output_tokens": len(questions)}
         milliseconds = round(1000 * (time.monotonic() - started), 3)
@@ -158,11 +159,13 @@ def _answer(verdict: Verdict) -> dict[str, Any]:
     if question.kind == "choice":
         options = dict(zip(map(str, question.options), p, strict=True))
         chosen = str(question.options[verdict.best])
-        return {"type": "choice", "choice": chosen, "confidence": verdict.confidence, "probabilities": options}
+        out = {"type": "choice", "choice": chosen, "confidence": verdict.confidence, "probabilities": options}
+        return {**out, **verdict.around}
     return {
         "type": "score",
         "score": verdict.score,
         "confidence": verdict.confidence,
         "legend": {str(i): label for i, label in enumerate(question.options)},
         "probabilities": {str(i): each for i, each in enumerate(p)},
+        **verdict.around,
     }
