@@ -37,8 +37,8 @@ def choose_trees(
     readout: WideReadout, rows: Rows, folds: Sequence[np.ndarray], seed: int, until: float | None
 ) -> tuple[Tried | None, str]:
     """None where trees see nothing or the answers are not for them (many classes, several at once), and where they
-    would take too long: that is then said. Where there is time, splits may look at all features or at a random part of
-    them, the mean of several such ensembles: whichever is better on the first fold."""
+    would take too long: that is then said. Splits look at all features, or at a random part of them, and then the trees
+    are the mean of several ensembles if there is time: whichever is better on the first fold."""
     inputs = _TreeInputs(readout, rows)
     if rows.classes > _MAX_CLASSES or rows.target.ndim == 2 or not inputs.width:
         return None, ""
@@ -55,7 +55,7 @@ def choose_trees(
     several = most >= _MEMBERS * _ROUNDS
     most = min(most, _ROUNDS)
     one = _Setting(seed, most if stops else min(most, _FULL_ROUNDS // 2), _rate(most), stops)
-    settings = [one, replace(one, share=_PART, members=_MEMBERS)] if several else [replace(one, share=_PART)]
+    settings = [one, replace(one, share=_PART, members=_MEMBERS if several else 1)]
 
     def learnt(setting: _Setting, held: np.ndarray) -> tuple[np.ndarray, list[int]]:
         """Answers to these rows, by what learns from the others; in how many rounds."""
@@ -71,7 +71,7 @@ def choose_trees(
     if until is not None:  # less is left on a busy machine than was planned
         a_round = (time.monotonic() - began) / sum(sum(rounds) for _, rounds in firsts)
         left = (until - time.monotonic()) / max(a_round * len(folds) * setting.members, 1e-9)
-        if left < min(_LEAST_ROUNDS, np.mean(firsts[best][1])):
+        if left < min(_LEAST_ROUNDS, float(np.mean(firsts[best][1]))):
             return None, _NO_TIME
         setting = replace(setting, rounds=min(setting.rounds, int(left)))
     by_fold = [firsts[best], *(learnt(setting, held) for held in folds[1:])]
