@@ -34,10 +34,12 @@ _SHARED = {
     "draw",
     "forecasts",
     "peers",
+    "planted",
     "recommend",
     "shakespeare",
     "speed",
     "tables",
+    "torchrun",
     "translate",
 }
 

@@ -54,7 +54,7 @@ def _fitted(ask: str) -> tuple[Any, Any, Any, dict[str, list[Any]]]:
     rows = wide_rows(store, GIVEN, ask, np.arange(len(store.index)))
     fitted = fit_wide(rows)
     if fitted.residuals is not None:
-        made.encoder(ask).expect_around(fitted.residuals)
+        made.encoder(ask).expect_around(fitted.held_out[:, 0], fitted.residuals)
     made.network.add_wide(ask, fitted.readout)
     return made, store, fitted, table
 

@@ -87,6 +87,11 @@ class Encoder(ABC):
         """A person's summary of present values: ranges, lengths, classes, samples; JSON-able, in reading order."""
 
     @classmethod
+    def notation(cls, name: str) -> Mapping[str, Any] | None:
+        """The options that this word after a type means (`--types day=date:dmy`); None where it means nothing."""
+        return cls.notations.get(name)
+
+    @classmethod
     def convention(cls, values: Sequence[Any], likely: Mapping[str, Any]) -> Convention | None:
         """How all present values of a column are written, where that can be read in several ways; `likely` are the
         options of other columns of the table. None where there is nothing to decide."""

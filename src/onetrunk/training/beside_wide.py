@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from onetrunk.core import rng
+from onetrunk.core.encoder import class_names
 from onetrunk.core.errors import InterruptedRunError
 from onetrunk.core.events import Decision, Listener, Note, ignore
 from onetrunk.core.module import Mixed
@@ -172,7 +173,8 @@ def fit_wide_readouts(rows_of: Mapping[str, Rows], seconds: float | None, contex
         if fit is None:
             return {}
         fits[name] = fit, rows.rows
-        reason = f"fitted in {fit.seconds:.0f} s, with these losses in cross-validation on {rows.count:,} rows"
+        count = len(np.unique(rows.rows))
+        reason = f"fitted in {fit.seconds:.0f} s, with these losses in cross-validation on {count:,} rows"
         context.on_event(Decision(f"a wide read-out of {name}", reason, dict(fit.scores)))
     return fits
 
@@ -186,14 +188,14 @@ def attach_wide(model: Model, store: Store, fits: WideReadouts, on_event: Listen
     rows what models say that did not see them."""
     for name, (fit, rows) in fits.items():
         if fit.residuals is not None:
-            wide_target_of(model.encoder(name)).expect_around(fit.residuals)
+            wide_target_of(model.encoder(name)).expect_around(fit.held_out[:, 0].astype(np.float64), fit.residuals)
         model.network.add_wide(name, copy.deepcopy(fit.readout).to(next(model.network.parameters()).device))
         if len(rows) < _MOST_FITTED:
             store.wide[name] = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
         else:  # the other rows it did not see
             add_wide(model.network, store, store.names, name)
         store.wide[name][rows] = fit.held_out
-        calibrate_held_out(model, name, store, rows, on_event)
+        calibrate_held_out(model, name, store, np.unique(rows), on_event)
 
 
 def rather_wide(tuned: FineTuned, data: Data, context: RunContext) -> FineTuned:
@@ -337,7 +339,7 @@ def store_scores(model: Model, store: Store, task: Task) -> np.ndarray:
     name = task.ask[0]
     encoder = model.encoder(name)
     add_wide(model.network, store, task.given, name)
-    if not isinstance(encoder, WideTarget) or encoder.wide_target(encoder.stack([]))[1]:
+    if not isinstance(encoder, WideTarget) or class_names(encoder) is not None:
         nats, count = row_losses(model.network, store, task.given, name)
         return nats / np.maximum(count, 1)
     c = store.names.index(name)

@@ -34,7 +34,7 @@ def shape_of(rows: Rows, outputs: int) -> WideShape:
             components[name] = _COMPONENTS
         if own.dense is not None:
             dense[name] = own.dense.shape[1]
-        if own.key is not None and own.count and len(np.unique(own.key)) <= own.count / 2:
+        if rows.group is None and own.key is not None and own.count and len(np.unique(own.key)) <= own.count / 2:
             keys[name] = len(np.unique(own.key))
     return WideShape(list(rows.features), outputs, features, components, keys, dense, None, counted, _COMPONENT_STEPS)
 

@@ -48,7 +48,7 @@ def choose_linear(
     which is one linear model again, is taken as far as it is better. Where time is short fewer folds judge, only a part
     of the rows is learnt from, and there is one view: that is then said."""
     views = _views(texts, design.shape[1])
-    rates = bool(texts) and rows.classes > 0 and rows.target.ndim == 1
+    rates = bool(texts) and rows.classes > 0 and rows.target.ndim == 1 and rows.group is None
     every = _Search(design, rows, folds, until)
     if len(views) < 2 and not rates:
         return every.climbed()

@@ -48,7 +48,7 @@ def choose_trees(
     most = _affordable_rounds(inputs, rows, folds, seed, until)
     if most < _LEAST_ROUNDS:
         return None, _NO_TIME
-    stops = (
+    stops = rows.group is None and (  # stopping early holds rows out, and would part those that belong together
         not rows.classes
         or np.bincount(rows.target).min(initial=rows.count, where=np.bincount(rows.target) > 0) >= 2 * _LEAST_OF_CLASS
     )
