@@ -33,6 +33,7 @@ _SHARED = {
     "common",
     "draw",
     "forecasts",
+    "litserve_api",
     "load",
     "peers",
     "planted",
