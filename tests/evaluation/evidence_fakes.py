@@ -44,6 +44,9 @@ class Colour(ClosedSet, Drawn):
     def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray:
         return np.array([float(a.value == t) for a, t in zip(answers, truths, strict=True)])
 
+    def rightness(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray:
+        return self.per_row(answers, truths)
+
     def features(self) -> Any:
         return FunctionTransformer(
             lambda values: OneHotEncoder(categories=[self.classes], handle_unknown="ignore").fit_transform(
@@ -95,6 +98,9 @@ class Amount:
 
     def metrics(self) -> tuple[Metric, ...]:
         return (Metric("rmse", False),)
+
+    def rightness(self, answers: Sequence[Answer], truths: Sequence[Any]) -> None:
+        return None
 
     def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
         return regression(self.target(truths), self.target([a.value for a in answers]))
