@@ -44,8 +44,7 @@ class Colour(ClosedSet, Drawn):
     def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray:
         return np.array([float(a.value == t) for a, t in zip(answers, truths, strict=True)])
 
-    def rightness(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray:
-        return self.per_row(answers, truths)
+    rightness = per_row
 
     def features(self) -> Any:
         return FunctionTransformer(
@@ -92,15 +91,12 @@ class Amount:
     """A number; what is no number is a bad value."""
 
     draws = 1
-    per_row = staticmethod(lambda answers, truths: None)
+    per_row = rightness = staticmethod(lambda answers, truths: None)
     fingerprint = staticmethod(str)
     figure = staticmethod(lambda answers, truths, axes, before=None: False)
 
     def metrics(self) -> tuple[Metric, ...]:
         return (Metric("rmse", False),)
-
-    def rightness(self, answers: Sequence[Answer], truths: Sequence[Any]) -> None:
-        return None
 
     def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
         return regression(self.target(truths), self.target([a.value for a in answers]))

@@ -94,6 +94,10 @@ _WORDS = {
     "uniqueness": Word("Unique", "share", "valid answers that differ from each other"),
     "novelty": Word("Novel", "share", "different valid answers that are in no training row"),
     "novelty_of_true": Word("Novel true values", "share", "different true values that are in no training row"),
+    "selection_rate": Word("Selection rate", "share", "rows that are answered so"),
+    "true_positive_rate": Word("True positive rate", "share", "rows that are so, and are answered so"),
+    "false_positive_rate": Word("False positive rate", "share", "rows that are not so, and are answered so"),
+    "precision": Word("Precision", "share", "rows that are answered so, and are so"),
 }
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")

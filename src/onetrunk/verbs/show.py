@@ -35,6 +35,8 @@ from onetrunk.core.events import (
     TrialDone,
 )
 from onetrunk.core.terminal import printable
+from onetrunk.evaluation.audit.record import Audited
+from onetrunk.evaluation.audit.sentences import summary
 from onetrunk.evaluation.record import Evaluated, Evidence
 
 if TYPE_CHECKING:
@@ -97,6 +99,9 @@ class Printer:
                 self.line(f"The {what} is in ", (path, "bold"), ".")
             case Evaluated(evidence):
                 self.evidence(evidence)
+            case Audited(audit):
+                for sentence in summary(audit):
+                    self.line(("Audit:", "bold"), f" {sentence}")
             case StepsStarted() | StepDone() | StepsEnded():
                 self._steps(event)
             case RowsAnswered() | AnsweringEnded():
