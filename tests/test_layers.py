@@ -71,11 +71,12 @@ NOT_A_TYPE = {
     ("training/demo.py", "image"): "the name of the demo's own column",
     ("training/dry_run.py", "text"): "the column of a plan without data",
     ("serving/decisions_route.py", "text"): "a key of OpenAI's parts of messages",
-    ("serving/decisions_route.py", "image"): "the word for pictures of MIME and of System One",
+    ("serving/decisions_route.py", "image"): "the word for pictures of MIME",
     ("serving/media_route.py", "audio"): "the word for sounds of MIME",
     ("serving/media_route.py", "image"): "the word for pictures of MIME",
     ("serving/media_route.py", "text"): "a key of OpenAI's transcriptions",
     ("serving/structured_output.py", "text"): "a type of OpenAI's response_format",
+    ("serving/systemone_route.py", "image"): "the word for pictures of System One",
     ("serving/text_forms.py", "text"): "a key of OpenAI's completions",
     ("training/stage.py", "date"): "a key of provenance.json",
 }
