@@ -9,7 +9,19 @@ import shlex
 from typing import Any
 
 from onetrunk.evaluation.record import Evidence, Origin, TaskEvidence
-from onetrunk.evaluation.words import amount, certainty, headline, joined, lead, plain, sources, span, times, word
+from onetrunk.evaluation.words import (
+    amount,
+    certainty,
+    costs,
+    headline,
+    joined,
+    lead,
+    plain,
+    sources,
+    span,
+    times,
+    word,
+)
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$]|^(?:[#+>-]|\d+(?=[.)])))")
 _MOST_LEDGER = 15
@@ -26,7 +38,7 @@ def card(evidence: Evidence, license: str = "other") -> str:
         _usage(evidence),
         _learnt_from(evidence.origin),
         _limits(evidence),
-        _cost(evidence.origin),
+        _cost(evidence),
         "More, with pictures: [evidence/report.html](evidence/report.html); as numbers: "
         "[evidence/metrics.json](evidence/metrics.json).",
     ]
@@ -141,18 +153,20 @@ def _limits(evidence: Evidence) -> str:
     return "\n".join(["## Limits", "", *(f"- {_m(line)}" for line in lines)])
 
 
-def _cost(origin: Origin) -> str:
+def _cost(evidence: Evidence) -> str:
+    origin = evidence.origin
     tried = f"among {len(origin.trials):,} trials, by their loss on the validation rows" if origin.trials else ""
     facts = {
         "Chosen": tried,
         "Parameters": f"{origin.parameters:,}" if origin.parameters else "",
         "Time": times(origin.seconds, ", "),
+        **costs(origin, evidence.tasks),
         "Machine": origin.hardware,
         "Seed": str(origin.seed),
         "Versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),
         "Written": origin.made,
     }
-    return "\n".join(["## Cost", "", *(f"- {k}: {_m(v)}" for k, v in facts.items() if v)])
+    return "\n".join(["## Cost", "", *(f"- {_m(k)}: {_m(v)}" for k, v in facts.items() if v)])
 
 
 def _m(text: object) -> str:

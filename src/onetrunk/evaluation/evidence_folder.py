@@ -13,7 +13,9 @@ from onetrunk.core.values import present
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
+from onetrunk.engine.cost import CostSettings, Meter
 from onetrunk.engine.log import read_records
+from onetrunk.engine.runtime import Runtime
 from onetrunk.evaluation import card, report
 from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline
 from onetrunk.evaluation.gather import gather_evidence
@@ -70,6 +72,7 @@ def evaluate_model(
         seed=seed,
         baseline_seconds=baseline_seconds,
         fitted_baselines=fitted_baselines,
+        meter=Meter(_cost_settings(model), str(Runtime.of(model.network).device)),
         on_event=on_event,
     )
     for task in evidence.tasks:
@@ -125,11 +128,19 @@ def _origin(model: Model, ledger: Ledger, seed: int) -> Origin:
         parameters=sum(p.numel() for p in model.network.parameters()),
         seconds={stage["stage"]: stage["seconds"] for stage in stages if "seconds" in stage},
         hardware=last.get("machine", ""),
+        runs=model.provenance.get("runs", []),
+        co2_g_per_kwh=_cost_settings(model).co2_g_per_kwh,
         seed=last.get("seed", seed),
         versions={name: last[name] for name in ("onetrunk", "torch") if name in last},
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         trials=model.provenance.get("trials", []),
     )
+
+
+def _cost_settings(model: Model) -> CostSettings:
+    """What was assumed in training; of models that came from elsewhere the usual."""
+    configs = [stage.get("config", {}) for stage in model.provenance.get("stages", [])]
+    return CostSettings.parse(next((config["cost"] for config in reversed(configs) if "cost" in config), {}))
 
 
 def _histories(folder: Path, model: Model) -> dict[str, list[dict[str, Any]]]:

@@ -15,7 +15,7 @@ from onetrunk.core.errors import ModelFileError
 from onetrunk.core.events import Event
 from onetrunk.evaluation.intervals import Interval
 
-FORMAT = 2
+FORMAT = 3
 FOLDER = "evidence"
 Display = dict[str, str]  # what Encoder.show makes of a value
 
@@ -64,6 +64,7 @@ class TaskEvidence:
     samples: list[Sample] = field(default_factory=list)
     unit: str = ""  # of the main metric, as a person writes it: kg; empty where it has none
     ece: Interval | None = None  # of classes: how far confidence and accuracy differ on these rows
+    cost: dict[str, Any] | None = None  # of 1,000 answers: engine.cost.Cost.as_json(); None: not measured
     calibration: dict[str, Any] | None = None  # core.calibration.Calibration.as_json(); None: there is none
 
     @property
@@ -90,6 +91,8 @@ class Origin:
     parameters: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # stage to wall time
     hardware: str = ""
+    runs: list[dict[str, Any]] = field(default_factory=list)  # each one's verb, begin and engine.cost.Cost.as_json()
+    co2_g_per_kwh: float = 0.0  # that their CO2 is reckoned with
     seed: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     made: str = ""  # date and time, UTC

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from onetrunk.evaluation._style import CSS
 from onetrunk.evaluation.record import Display, Evidence, Origin, Sample, TaskEvidence
-from onetrunk.evaluation.words import amount, certainty, duration, headline, plain, sources, span, times, word
+from onetrunk.evaluation.words import amount, certainty, costs, duration, headline, plain, sources, span, times, word
 
 _POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -39,7 +39,7 @@ def report(evidence: Evidence) -> str:
         _tried(evidence),
         _curves(evidence),
         _learnt_from(origin),
-        _made(origin),
+        _made(evidence),
         _READING,
     ]
     return (
@@ -281,9 +281,11 @@ def _learnt_from(origin: Origin) -> str:
     )
 
 
-def _made(origin: Origin) -> str:
+def _made(evidence: Evidence) -> str:
+    origin = evidence.origin
     facts = {
         "Time": times(origin.seconds, " · "),
+        **costs(origin, evidence.tasks),
         "Machine": origin.hardware,
         "Parameters": f"{origin.parameters:,}" if origin.parameters else "",
         "Seed": str(origin.seed),

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from onetrunk.engine.cost import Cost
 from onetrunk.evaluation.intervals import Interval
-from onetrunk.evaluation.record import TaskEvidence
+from onetrunk.evaluation.record import Origin, TaskEvidence
 
 _STAGES = {"wide": "simple models", "pretrain": "pretraining", "finetune": "fine-tuning"}
 
@@ -199,6 +200,47 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def energy(wh: float) -> str:
+    """`0.42 Wh`, `1.3 kWh`"""
+    return f"{wh / 1000:,.3g} kWh" if wh >= 1000 else f"{wh:.3g} Wh"
+
+
+def weight(grams: float) -> str:
+    """`12 g`, `1.3 kg`"""
+    return f"{grams / 1000:,.3g} kg" if grams >= 1000 else f"{grams:.3g} g"
+
+
+def memory(size: float) -> str:
+    return f"{size / 1e9:.2g} GB"
+
+
+def cost_line(seconds: float, wh: float, co2_g: float, peak_bytes: float, measured: bool) -> str:
+    """`3 min 20 s, 0.42 Wh (estimated), 0.2 g of CO2, at most 1.2 GB of memory`"""
+    how = "measured" if measured else "estimated"
+    parts = [f"{energy(wh)} ({how})", f"{weight(co2_g)} of CO2", f"at most {memory(peak_bytes)} of memory"]
+    return ", ".join([duration(seconds), *parts])
+
+
+def costs(origin: Origin, tasks: Sequence[TaskEvidence]) -> dict[str, str]:
+    """What it cost to make, run by run, and what 1,000 answers cost."""
+    runs = [Cost.of_json(run) for run in origin.runs]
+    out = {f"Run of {run['verb']}": _line(cost) for run, cost in zip(origin.runs, runs, strict=True)}
+    if len(runs) > 1:
+        total = f"{energy(sum(run.wh for run in runs))}, {weight(sum(run.co2_g for run in runs))} of CO2"
+        out["All runs"] = f"{duration(sum(run.seconds for run in runs))}, {total}"
+    for task in tasks:
+        if task.cost is not None:
+            out[f"1,000 answers of {task.ask}"] = _line(Cost.of_json(task.cost))
+    hows = {cost.how for cost in runs} | {Cost.of_json(task.cost).how for task in tasks if task.cost is not None}
+    if hows:
+        out["Energy"] = f"{'; '.join(sorted(hows))}. CO2 at {origin.co2_g_per_kwh:,.4g} g a kWh"
+    return out
+
+
+def _line(cost: Cost) -> str:
+    return cost_line(cost.seconds, cost.wh, cost.co2_g, cost.peak_bytes, cost.measured)
 
 
 def plain(text: str) -> str:

@@ -14,6 +14,7 @@ from pydantic import Field
 from onetrunk.core.config import Config, read_yaml, with_settings
 from onetrunk.core.errors import UsageError
 from onetrunk.core.objective import ObjectiveConfig
+from onetrunk.engine.cost import CostSettings
 from onetrunk.engine.runtime import find_device
 from onetrunk.engine.trainer import TrainSettings
 from onetrunk.nn.lora import LoRAConfig
@@ -99,6 +100,7 @@ class Recipe(TableRecipe):
     cache: str | None = Field(
         None, description="A folder that keeps vocabularies and encoded texts for later runs on the same data."
     )
+    cost: CostSettings = Field(default_factory=CostSettings, description="What is assumed of energy and its CO2.")
     device: str = Field("auto", description="cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.")
     tokens_per_batch: int = Field(16_384, ge=64, description="Positions of a micro-batch; more are accumulated.")
     train: TrainSettings = Field(default_factory=TrainSettings, description="Optimizer, schedule, precision, saving.")

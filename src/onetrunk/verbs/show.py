@@ -17,6 +17,7 @@ from onetrunk.core.events import (
     CalibrationDone,
     ColumnAdded,
     ColumnExtended,
+    CostCounted,
     Decision,
     Event,
     FoldDone,
@@ -34,6 +35,7 @@ from onetrunk.core.events import (
 )
 from onetrunk.core.terminal import printable
 from onetrunk.evaluation.record import Evaluated, Evidence
+from onetrunk.evaluation.words import cost_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -92,6 +94,8 @@ class Printer:
                 self._baseline(event)
             case Saved(what, path):
                 self.line(f"The {what} is in ", (path, "bold"), ".")
+            case CostCounted(_, seconds, wh, co2_g, peak_bytes, measured):
+                self.line(("Cost:", "bold"), f" {cost_line(seconds, wh, co2_g, peak_bytes, measured)}.")
             case Evaluated(evidence):
                 self.evidence(evidence)
             case StepsStarted() | StepDone() | StepsEnded():
