@@ -8,6 +8,7 @@ import re
 import shlex
 from typing import Any
 
+from onetrunk.evaluation.gates import sentence
 from onetrunk.evaluation.record import Evidence, Origin, TaskEvidence
 from onetrunk.evaluation.words import (
     amount,
@@ -35,6 +36,7 @@ def card(evidence: Evidence, license: str = "other") -> str:
         f"# {_m(name)}",
         "A model made with Onetrunk. All figures below are of rows that it did not learn from.",
         *(_task(evidence, task) for task in evidence.tasks),
+        _gates(evidence),
         _usage(evidence),
         _learnt_from(evidence.origin),
         _limits(evidence),
@@ -99,6 +101,17 @@ def _task(evidence: Evidence, task: TaskEvidence) -> str:
     if f"comparison-{task.label}" in evidence.figures:
         lines += ["", f"![The model and its baselines](evidence/figures/comparison-{task.label}.png)"]
     return "\n".join(lines)
+
+
+def _gates(evidence: Evidence) -> str:
+    if not evidence.gates and not evidence.overridden:
+        return ""
+    lines = [f"- {'kept' if verdict.passed else '**failed**'}: {_m(sentence(verdict))}" for verdict in evidence.gates]
+    lines += [
+        f"- **{_m(each['doing'])} on {_m(each['date'])} although it failed**: {_m(each['gates'])}"
+        for each in evidence.overridden
+    ]
+    return "\n".join(["## Gates", "", "Bounds that the recipe set for this model.", "", *lines])
 
 
 def _usage(evidence: Evidence) -> str:

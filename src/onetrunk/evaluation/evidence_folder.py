@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,14 @@ from onetrunk.core.values import present
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
-from onetrunk.engine.cost import CostSettings, Meter
+from onetrunk.engine.cost import Meter
 from onetrunk.engine.log import read_records
 from onetrunk.engine.runtime import Runtime
-from onetrunk.evaluation import card, report
 from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline
+from onetrunk.evaluation.evidence_files import cost_settings, origin_of, verdicts_of, write_evidence
 from onetrunk.evaluation.gather import gather_evidence
-from onetrunk.evaluation.record import Evaluated, Evidence, Origin
+from onetrunk.evaluation.record import Evaluated, Evidence
 from onetrunk.inference.model_folder import Model, Task
-from onetrunk.storage import atomic
 
 MAX_JUDGED = 100_000  # held-out rows: 95 % intervals of a share are then at most .6 % wide
 MAX_COMPARED = 200_000  # training rows that simple models learn from
@@ -67,24 +65,20 @@ def evaluate_model(
             for name, other in (beside or {}).items()
         },
         name=folder.name,
-        origin=_origin(model, ledger, seed),
+        origin=origin_of(model, ledger, seed),
         histories=_histories(folder, model),
         seed=seed,
         baseline_seconds=baseline_seconds,
         fitted_baselines=fitted_baselines,
-        meter=Meter(_cost_settings(model), str(Runtime.of(model.network).device)),
+        meter=Meter(cost_settings(model), str(Runtime.of(model.network).device)),
         on_event=on_event,
     )
     for task in evidence.tasks:
         calibration = model.calibration(task.ask)
         task.calibration = None if calibration is None else calibration.as_json()
 
-    def write(staging: Path) -> None:
-        evidence.save(staging)
-        (staging / "README.md").write_text(card.card(evidence), encoding="utf-8")
-        (staging / "evidence" / "report.html").write_text(report.report(evidence), encoding="utf-8")
-
-    atomic.add_files(folder, write)
+    evidence.gates = verdicts_of(model, evidence)
+    write_evidence(evidence, folder)
     on_event(Evaluated(evidence))
     return evidence
 
@@ -114,33 +108,6 @@ def judged_tasks(tasks: Sequence[Task], test: Table) -> list[tuple[list[str], st
         asked = ", ".join(name for task in tasks for name in task.ask)
         raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
     return judged
-
-
-def _origin(model: Model, ledger: Ledger, seed: int) -> Origin:
-    stages = model.provenance.get("stages", [])
-    last: dict[str, Any] = stages[-1] if stages else {}
-    return Origin(
-        data=last.get("source", ""),
-        rows=last.get("rows", {}),
-        columns=[column.as_json() for column in model.columns.values()],
-        split=last.get("split", {}).get("how", ""),
-        ledger=[entry for stage in stages for entry in stage.get("ledger", [])] + ledger.as_json(),
-        parameters=sum(p.numel() for p in model.network.parameters()),
-        seconds={stage["stage"]: stage["seconds"] for stage in stages if "seconds" in stage},
-        hardware=last.get("machine", ""),
-        runs=model.provenance.get("runs", []),
-        co2_g_per_kwh=_cost_settings(model).co2_g_per_kwh,
-        seed=last.get("seed", seed),
-        versions={name: last[name] for name in ("onetrunk", "torch") if name in last},
-        made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        trials=model.provenance.get("trials", []),
-    )
-
-
-def _cost_settings(model: Model) -> CostSettings:
-    """What was assumed in training; of models that came from elsewhere the usual."""
-    configs = [stage.get("config", {}) for stage in model.provenance.get("stages", [])]
-    return CostSettings.parse(next((config["cost"] for config in reversed(configs) if "cost" in config), {}))
 
 
 def _histories(folder: Path, model: Model) -> dict[str, list[dict[str, Any]]]:

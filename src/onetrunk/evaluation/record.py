@@ -100,6 +100,19 @@ class Origin:
 
 
 @dataclass
+class Verdict:
+    """What the evidence says of one gate. `ask` is empty where it is of the whole model; `value` is None where the
+    figure was not measured, which does not pass."""
+
+    metric: str
+    ask: str
+    bound: float
+    at_least: bool  # else at most
+    value: float | None
+    passed: bool
+
+
+@dataclass
 class Evidence:
     """`figures` are PNG files by name, without suffix; `NAME-dark` is the same for a dark page."""
 
@@ -107,11 +120,15 @@ class Evidence:
     tasks: list[TaskEvidence]
     origin: Origin = field(default_factory=Origin)
     figures: dict[str, bytes] = field(default_factory=dict)
+    gates: list[Verdict] = field(default_factory=list)
+    overridden: list[dict[str, str]] = field(default_factory=list)  # what was done although a gate failed, and when
 
     def as_json(self) -> dict[str, Any]:
         """All but samples and figures."""
         tasks = [{k: v for k, v in asdict(task).items() if k != "samples"} for task in self.tasks]
-        return _finite({"name": self.name, "tasks": tasks, "origin": asdict(self.origin)})
+        gates = [asdict(verdict) for verdict in self.gates]
+        whole = {"name": self.name, "tasks": tasks, "origin": asdict(self.origin)}
+        return _finite({**whole, "gates": gates, "overridden": self.overridden})
 
     def save(self, folder: str | Path) -> None:
         """Writes metrics.json, samples.json and figures/ under `folder`/evidence."""
@@ -134,7 +151,8 @@ class Evidence:
                 raise ModelFileError(f"{path} has format {data['format']}, newer than {FORMAT}: update onetrunk.")
             tasks = [_task(task, display) for task, display in zip(data["tasks"], samples, strict=True)]
             figures = {path.stem: path.read_bytes() for path in sorted((path / "figures").glob("*.png"))}
-            return cls(data["name"], tasks, Origin(**data["origin"]), figures)
+            gates = [Verdict(**verdict) for verdict in data.get("gates", [])]
+            return cls(data["name"], tasks, Origin(**data["origin"]), figures, gates, list(data.get("overridden", [])))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelFileError(
                 f"The evidence in {path} cannot be read ({type(error).__name__}: {error}). Run onetrunk evaluate again."

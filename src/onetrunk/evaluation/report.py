@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from onetrunk.evaluation._style import CSS
+from onetrunk.evaluation.gates import sentence
 from onetrunk.evaluation.record import Display, Evidence, Origin, Sample, TaskEvidence
 from onetrunk.evaluation.words import amount, certainty, costs, duration, headline, plain, sources, span, times, word
 
@@ -36,6 +37,7 @@ def report(evidence: Evidence) -> str:
         f'<p class="eyebrow">Onetrunk report</p><h1>{_name(evidence.name)}</h1><p class="meta">{meta}</p>',
         f"<nav>{links}</nav>" if len(evidence.tasks) > 1 else "",
         *(_task(evidence, i, task) for i, task in enumerate(evidence.tasks, 1)),
+        _gates(evidence),
         _tried(evidence),
         _curves(evidence),
         _learnt_from(origin),
@@ -249,6 +251,23 @@ def _tried(evidence: Evidence) -> str:
     )
     figure = _figure(evidence, "trials", "")
     return f'<section><h2>What was tried</h2>{figure}{_table(heads, lines)}{more}<p class="note">{note}</p></section>'
+
+
+def _gates(evidence: Evidence) -> str:
+    """The bounds that the recipe set, whether they are kept, and what was done all the same."""
+    kinds = {True: ("right", "kept"), False: ("wrong", "failed")}
+    lines = [
+        f'<tr class="{kind}"><td class="got">{word}</td><td>{_e(sentence(verdict))}</td></tr>'
+        for verdict in evidence.gates
+        for kind, word in [kinds[verdict.passed]]
+    ]
+    notes = [
+        f'<p class="note">{_e(each["doing"].capitalize())} on {_e(each["date"])} although it failed: '
+        f"{_e(each['gates'])}.</p>"
+        for each in evidence.overridden
+    ]
+    table = _table("<th></th><th></th>", lines) if lines else ""
+    return f"<section><h2>Gates</h2>{table}{''.join(notes)}</section>" if lines or notes else ""
 
 
 def _curves(evidence: Evidence) -> str:

@@ -36,6 +36,9 @@ _WORDS = {
     ),
     "brier": Word("Brier score", "score", "squared error of the probabilities; lower is better"),
     "ece": Word("Calibration error", "score", "how far confidence and accuracy differ; lower is better"),
+    "worst_class_recall": Word("Worst class", "share", "right answers of the class that is recognised worst"),
+    "wh_per_1000_answers": Word("Energy of 1,000 answers", "units", "watt-hours; lower is better"),
+    "training_kwh": Word("Energy of training", "units", "kilowatt-hours of all runs; lower is better"),
     "interval_score": Word(
         "Interval score",
         "score",

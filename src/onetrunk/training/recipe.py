@@ -101,6 +101,11 @@ class Recipe(TableRecipe):
         None, description="A folder that keeps vocabularies and encoded texts for later runs on the same data."
     )
     cost: CostSettings = Field(default_factory=CostSettings, description="What is assumed of energy and its CO2.")
+    gates: dict[str, float | dict[str, float]] = Field(
+        default_factory=dict,
+        description="Bounds of metrics, of every asked column or of one, that the model must keep to be exported or "
+        "served.",
+    )
     device: str = Field("auto", description="cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.")
     tokens_per_batch: int = Field(16_384, ge=64, description="Positions of a micro-batch; more are accumulated.")
     train: TrainSettings = Field(default_factory=TrainSettings, description="Optimizer, schedule, precision, saving.")

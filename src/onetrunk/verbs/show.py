@@ -34,6 +34,7 @@ from onetrunk.core.events import (
     TrialDone,
 )
 from onetrunk.core.terminal import printable
+from onetrunk.evaluation.gates import sentence
 from onetrunk.evaluation.record import Evaluated, Evidence
 from onetrunk.evaluation.words import cost_line
 
@@ -125,6 +126,9 @@ class Printer:
             self.console.print(table)
             others = {k: v for k, v in task.metrics.items() if k != task.metric and v is not None}
             self.line("  ".join(f"{name} {value:.3f}" for name, value in others.items()))
+        for verdict in evidence.gates:
+            how = ("Gate kept:", "green") if verdict.passed else ("Gate failed:", "red")
+            self.line(how, f" {sentence(verdict)}")
 
     def _roles(self, event: RolesChosen) -> None:
         for title, columns in (("Given:", event.given), ("Asked:", event.asked)):
