@@ -233,11 +233,11 @@ def skrub_hgb(x: pd.DataFrame, y: pd.Series, new: pd.DataFrame, classes: list[st
 
 
 def catboost(x: pd.DataFrame, y: pd.Series, new: pd.DataFrame, classes: list[str] | None) -> Any:
-    """CatBoost by its own defaults, strings of many values as text features."""
+    """CatBoost by its own defaults, strings of several words as text features if there are many."""
     from catboost import CatBoostClassifier, CatBoostRegressor
 
     words = [n for n in x.columns if not pd.api.types.is_numeric_dtype(x[n])]
-    texts = [n for n in words if x[n].nunique() > 100]
+    texts = [n for n in words if x[n].nunique() > 100 and x[n].astype(str).str.contains(" ").mean() > 0.5]
     x, new = (frame.assign(**{n: frame[n].fillna("").astype(str) for n in words}) for frame in (x, new))
     options = {"cat_features": [n for n in words if n not in texts], "text_features": texts}
     shared = {"random_seed": 0, "verbose": False, "thread_count": 2, "allow_writing_files": False}

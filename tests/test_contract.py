@@ -389,6 +389,9 @@ def _as_answers(sides: Any, values: list[Any]) -> list[Answer]:
     classes = class_names(sides.encoder)
     if classes is None:
         return [Answer(v) for v in values]
+    if any(isinstance(v, dict) for v in values):  # distributions: the answer is the largest, as sure as that
+        shares = [{c: float(v.get(c) or 0) for c in classes} for v in values]
+        return [Answer(max(p, key=p.__getitem__), p) for p in shares]
     members = [{str(x) for x in (v if isinstance(v, list) else [v])} for v in values]
     return [Answer(v, {c: float(c in m) for c in classes}) for v, m in zip(values, members, strict=True)]
 

@@ -45,7 +45,7 @@ EVERY = [*PAGES, CHINESE]
 QUICK = ["size=nano", "finetune.steps=3", "finetune.folds=2", "train.tensorboard=false"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Commands of a reader that are not ours to check.
-NO_VERB = {"git", "cd", "pip", "make", "tensorboard", "curl", "docker", "kubectl"}
+NO_VERB = {"git", "cd", "pip", "make", "tensorboard", "curl", "docker", "kubectl", "cat", "torchrun"}
 
 
 def read(page: Path) -> str:

@@ -74,7 +74,8 @@ NOT_A_TYPE = {
     ("serving/media_route.py", "audio"): "the word for sounds of MIME",
     ("serving/media_route.py", "image"): "the word for pictures of MIME",
     ("serving/media_route.py", "text"): "a key of OpenAI's transcriptions",
-    ("serving/text_route.py", "text"): "a key of OpenAI's completions",
+    ("serving/structured_output.py", "text"): "a type of OpenAI's response_format",
+    ("serving/text_forms.py", "text"): "a key of OpenAI's completions",
     ("training/stage.py", "date"): "a key of provenance.json",
 }
 

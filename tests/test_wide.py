@@ -13,6 +13,7 @@ import worlds
 from scipy import optimize, sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
+from sklearn.naive_bayes import MultinomialNB
 
 import onetrunk
 from onetrunk.data.ngrams import character_ngrams, word_ngrams
@@ -25,7 +26,7 @@ from onetrunk.training.context import RunContext
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.wide import fit_wide, wide_rows
 from onetrunk.training.wide.features import design_of, learn_features, shape_of
-from onetrunk.training.wide.linear import fit_linear, set_linear
+from onetrunk.training.wide.linear import fit_linear, ratings, set_linear
 
 TEXTS = ["the red boat", "a green tree", "the boat is red", "green, green tree!", "一只白猫", "白猫和黑狗"] * 12
 
@@ -53,7 +54,7 @@ def _fitted(ask: str) -> tuple[Any, Any, Any, dict[str, list[Any]]]:
     rows = wide_rows(store, GIVEN, ask, np.arange(len(store.index)))
     fitted = fit_wide(rows)
     if fitted.residuals is not None:
-        made.encoder(ask).expect_around(fitted.residuals)
+        made.encoder(ask).expect_around(fitted.held_out[:, 0], fitted.residuals)
     made.network.add_wide(ask, fitted.readout)
     return made, store, fitted, table
 
@@ -213,7 +214,15 @@ def test_texts_are_seen_by_the_kind_of_ngrams_that_tells_more() -> None:
     fitted = fit_wide(wide_rows(worlds.store_of(made, table), ["note"], "label", np.arange(400)))
     column = fitted.readout.column("note")
     used = {kind: bool(getattr(column, f"weight{i}").any()) for i, kind in enumerate(column.kinds)}
-    assert fitted.chosen["of texts"] == "characters" and used == {"words": False, "characters": True}
+    assert all(view.startswith("characters") for view in fitted.chosen["of texts"])
+    assert used == {"words": False, "characters": True}
+
+
+def test_features_are_rated_as_naive_bayes_weighs_them() -> None:
+    rng = np.random.default_rng(0)
+    x, y = sparse.csr_matrix(rng.poisson(0.3, (60, 12)).clip(max=1).astype(np.float32)), rng.integers(0, 2, 60)
+    logs = MultinomialNB(alpha=1.0).fit(x, y).feature_log_prob_
+    np.testing.assert_allclose(ratings(x, y, 2), np.sqrt(np.abs(logs[0] - logs[1])), rtol=1e-5)
 
 
 def test_the_linear_part_is_scikit_learns_on_standardised_numbers() -> None:

@@ -25,6 +25,7 @@ from onetrunk.data.pack import assemble
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
+from onetrunk.inference.likelihood import reads_of
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.model import FoundationModel
 from onetrunk.objectives import Learner
@@ -140,6 +141,16 @@ _TAGS = [
     ["b"],
 ]
 
+_OPINIONS: list[Any] = [
+    *({a: 0.75, b: 0.25} for a, b in zip("abcdefgh", "bcdefgha", strict=True)), "a", {"b": 1.0, "c": None},
+    {"c": 0.6, "d": 0.4}, "d",
+]  # fmt: skip
+
+
+def _largest(answer: Any, truth: Any) -> bool:
+    return bool(answer == max(truth, key=truth.get))
+
+
 _MOLECULES = [
     "CCO", "c1ccccc1O", "CC(=O)Oc1ccccc1C(=O)O", "C[C@H](N)C(=O)O", "CC(C)Br", "C#N", "[Na+].[Cl-]", "C1CCNCC1",
     "CCO", "O=C=O", "FC(F)(F)c1ccccc1", "CCN(CC)CC",
@@ -199,6 +210,16 @@ CASES: dict[str, Case] = {
     "category": Case("category", list("abcdefghabcd"), ["a", "b"], _equal),
     "category of numbers": Case(
         "category", [3, 1, 4, 15, 9, 2, 6, 5, 3, 1, 4, 2], {"a": 1}, _equal, {"balance": True}, inferred=False
+    ),
+    "category of levels": Case(
+        "category", [3, 1, 4, 5, 2, 6, 8, 7, 3, 1, 4, 2], {"a": 1}, _equal, {"ordered": True}, inferred=False
+    ),
+    "category of levels in an order that is given": Case(
+        "category", list("hagbfced") + list("abcd"), ["a", "b"], _equal, {"levels": list("ahbgcfde")}
+    ),
+    "category of distributions": Case("category", _OPINIONS, {"a": 0.5, "b": 0.9}, _largest),
+    "category of distributions over levels": Case(
+        "category", _OPINIONS, {"a": "all"}, _largest, {"levels": list("abcdefgh")}, steps=0
     ),
     "category, several at once": Case("category", _TAGS, {"a": 1}, _equal),
     "number": Case(
@@ -386,6 +407,16 @@ def wake(module: torch.nn.Module | Sides) -> None:
 def store_of(made: Model, table: Mapping[str, Sequence[Any]]) -> Store:
     rows = Table({name: list(values) for name, values in table.items()})
     return encode(rows, list(made.columns.values()), made.network.encoders, Ledger())
+
+
+def token_logprobs(made: Model, column: str, text: str) -> torch.Tensor:
+    """Log-probabilities [n, V] of what may stand at each place of a text, and behind it, by one pass over all of it."""
+    h, _ = reads_of(made.network, store_of(made, {column: [text]}), [], column)
+    module = made.module(column)
+    with torch.no_grad():
+        logits = torch.nn.functional.linear(*module.readout(h)).float()
+    logits[:, list(module.encoder.special.never)] = -torch.inf
+    return logits.log_softmax(-1)
 
 
 def objective(store: Store, kind: str = "predict", **config: Any) -> Objective:

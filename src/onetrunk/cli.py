@@ -61,7 +61,8 @@ def main() -> None:
 def _together() -> Iterator[bool]:
     """Inside, this process leads, or has lent rank 0 a hand until that had nothing more to do: of several that torchrun
     started, rank 0 runs the command."""
-    if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+    own_part = any(word.partition("=")[0] == "--shard" for word in sys.argv)  # each process does its own, alone
+    if own_part or int(os.environ.get("WORLD_SIZE", "1")) <= 1:
         yield True
         return
     from onetrunk.engine import world

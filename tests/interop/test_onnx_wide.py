@@ -60,7 +60,7 @@ def _beside_wide(ask: str, given: list[str]) -> tuple[Model, dict[str, list[Any]
     fitted = fit_wide(wide_rows(store, given, ask, np.arange(ROWS)))
     assert fitted is not None
     if fitted.residuals is not None:
-        made.encoder(ask).expect_around(fitted.residuals)
+        made.encoder(ask).expect_around(fitted.held_out[:, 0], fitted.residuals)
     made.network.add_wide(ask, fitted.readout)
     worlds.wake(made.network.eval())
     made.tasks = [Task(given, [ask])]

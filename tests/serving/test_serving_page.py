@@ -47,11 +47,12 @@ def test_both_languages_have_the_same_code() -> None:
 
 def test_the_clients_lines_run(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     programs = [text for language, text in blocks(ENGLISH) if language == "py"]
-    assert len(programs) == 3
+    assert len(programs) == 4
     for text in programs:
         exec(compile(text.replace(ADDRESS, site.url), ENGLISH.name, "exec"), {"__name__": "page"})
     printed = capsys.readouterr().out
     assert "label_p_good" in printed and "probability=" in printed and "'good': 0." in printed
+    assert re.search(r'"room" ?: ?"(warm|cold)" ?, ?"nights" ?: ?\d', printed)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")

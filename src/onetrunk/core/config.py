@@ -65,7 +65,7 @@ class Config(BaseModel):
 def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     for part in path:
         cls = dict(_groups(cls)).get(str(part), cls)
-    return list(cls.model_fields)
+    return [field.alias or name for name, field in cls.model_fields.items()]
 
 
 def _paths_to(cls: type[BaseModel], name: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ Inspecting, splitting and encoding a table need nothing else; its module (`core.
 evaluation (`core.evaluation`) judges answers.
 
 What only some types can do is a small class of its own, which an encoder inherits or does not, asked with
-`isinstance`: `Prompted`, `Gapped`, `History`, `ReadsAnother`, `ClosedSet`.
+`isinstance`: `Prompted`, `Gapped`, `History`, `ReadsAnother`, `ClosedSet`, `Spelt`.
 """
 
 from __future__ import annotations
@@ -85,6 +85,11 @@ class Encoder(ABC):
     @abstractmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
         """A person's summary of present values: ranges, lengths, classes, samples; JSON-able, in reading order."""
+
+    @classmethod
+    def notation(cls, name: str) -> Mapping[str, Any] | None:
+        """The options that this word after a type means (`--types day=date:dmy`); None where it means nothing."""
+        return cls.notations.get(name)
 
     @classmethod
     def convention(cls, values: Sequence[Any], likely: Mapping[str, Any]) -> Convention | None:
@@ -322,6 +327,19 @@ class Symmetric(ABC):
     @abstractmethod
     def decide(self, change: str, allowed: bool) -> None:
         """From now on training changes values so, or does not."""
+
+
+class Spelt(ABC):
+    """Its values are written token by token, and every token is some bytes of the value's text."""
+
+    @abstractmethod
+    def spellings(self) -> list[bytes]:
+        """UTF-8 of every token by number, which may be half of a character; empty for those that are no text. Raises
+        UsageError where a token's bytes depend on its neighbours."""
+
+    @abstractmethod
+    def ends(self) -> list[int]:
+        """The tokens that end a value."""
 
 
 class FreeText:

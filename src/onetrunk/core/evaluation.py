@@ -37,6 +37,11 @@ class Evaluation(ABC, Generic[E]):
         """float64 [n] whose mean is the main metric, when it is a mean: makes its bootstrap interval cheap."""
         return None
 
+    def rightness(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
+        """How right each answer is, float64 [n] from 0 to 1, beside which stands how sure it is; None where answers are
+        near or far rather than right or wrong."""
+        return None
+
     @property
     def draws(self) -> int:
         """Answers to the same row that are judged together (`Answer.samples`): more than one where they are drawn."""

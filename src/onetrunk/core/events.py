@@ -142,6 +142,19 @@ class StepsEnded(Event):
 
 
 @dataclass(frozen=True)
+class RowsAnswered(Event):
+    """So many rows of a table are answered, of so many, those of an earlier run among them."""
+
+    rows: int
+    of: int
+
+
+@dataclass(frozen=True)
+class AnsweringEnded(Event):
+    """No more rows follow, for whatever reason."""
+
+
+@dataclass(frozen=True)
 class FoldDone(Event):
     """One fold of a cross-validation: the metric of the model as it was, and after training on the other folds."""
 

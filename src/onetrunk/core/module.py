@@ -102,6 +102,34 @@ class Growing:
     """`finish` can be asked before an answer is done, for what there is of it so far."""
 
 
+class Constrained(ABC):
+    """What it writes can be held to a grammar. Its states have `forbidden` int32 [n, W], in whose bits stands which
+    tokens the next step must not draw; W is 0 where no answer is held to anything."""
+
+    @abstractmethod
+    def drawn(self, state: State) -> Tensor:
+        """The token that the last step drew, int64 [n]; -1 where it drew none."""
+
+
+class Blockwise(ABC):
+    """Reads a prompt in blocks of so many elements, and then the rest: what a block leaves in the cache depends on what
+    stands before its end alone, so that prompts with one beginning can share it to the bit."""
+
+    block: ClassVar[int]
+
+    @abstractmethod
+    def prompt_blocks(self, state: State) -> list[list[bytes]]:
+        """Of each answer, a name for each block of its prompt: equal where prompts are equal up to the block's end."""
+
+    @abstractmethod
+    def blocks_read(self, state: State) -> Tensor:
+        """How many of them have been read, int64 [n]."""
+
+    @abstractmethod
+    def skip_blocks(self, state: State, blocks: Tensor) -> State:
+        """The state after so many of the first blocks, int64 [n], that need not be read."""
+
+
 class Filling(ABC):
     """Its encoder is `Gapped`."""
 

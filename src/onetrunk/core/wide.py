@@ -56,11 +56,17 @@ class WideTarget(ABC):
     @abstractmethod
     def wide_target(self, content: Content) -> tuple[np.ndarray, int]:
         """What models learn, and how many classes there are: class numbers int64 [m], -1 where there is nothing to
-        learn; classes at once float32 [m, K]; or numbers float64 [m] of no classes (0)."""
+        learn; classes at once float32 [m, K]; or numbers float64 [m] of no classes (0), NaN where there is nothing."""
 
-    def expect_around(self, residuals: np.ndarray) -> None:  # noqa: B027 - most types have nothing to do
-        """Learns how far numbers are from what the wide read-out says of them, float64 [m]: the module's answers are
-        distributions around that. Of classes there is nothing to learn."""
+    def wide_shares(self, content: Content) -> np.ndarray | None:
+        """Of answers that are distributions over the classes each class's share, float32 [m, K]; else None."""
+        return None
+
+    def expect_around(  # noqa: B027 - most types have nothing to do
+        self, outputs: np.ndarray, residuals: np.ndarray
+    ) -> None:
+        """Learns how far numbers are from what the wide read-out says of them, float64 [m] each: the module's answers
+        are distributions around that. Of classes there is nothing to learn."""
 
 
 def wide_target_of(encoder: object) -> WideTarget:

@@ -17,11 +17,12 @@ Options = dict[str, dict[str, Any]]
 def with_notation(spec: str) -> tuple[str, dict[str, Any]]:
     """`date:dmy` as a type and its options. Raises UsageError that names the nearest notation."""
     kind, _, name = spec.partition(":")
-    notations = column_types.get(kind).encoder.notations
-    if name and name not in notations:
-        known = nearest(name, notations) if notations else " It has none."
+    encoder = column_types.get(kind).encoder
+    options = encoder.notation(name) if name else {}
+    if options is None:
+        known = nearest(name, encoder.notations) if encoder.notations else " It has none."
         raise UsageError(f"{spec!r}: the type {kind} has no notation {name!r}.{known}")
-    return kind, dict(notations[name]) if name else {}
+    return kind, dict(options)
 
 
 def conventions(table: Table, types: Mapping[str, str], options: Mapping[str, Mapping[str, Any]]) -> Options:

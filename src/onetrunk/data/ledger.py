@@ -74,6 +74,14 @@ class Ledger:
     def as_json(self) -> list[dict[str, Any]]:
         return [asdict(e) for e in self._entries.values()]
 
+    @classmethod
+    def parse(cls, entries: list[dict[str, Any]]) -> Ledger:
+        """The inverse of `as_json`."""
+        ledger = cls()
+        for entry in (Entry(**fields) for fields in entries):
+            ledger._entries[entry.column, entry.reason, entry.bad] = entry
+        return ledger
+
 
 def _line(entry: Entry) -> str:
     rows = (

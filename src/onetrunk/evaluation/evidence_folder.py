@@ -75,7 +75,8 @@ def evaluate_model(
     )
     for task in evidence.tasks:
         calibration = model.calibration(task.ask)
-        task.calibration = None if calibration is None else calibration.as_json()
+        if calibration is not None:  # its scores stay in the model's own description
+            task.calibration = {name: value for name, value in calibration.as_json().items() if name != "scores"}
 
     evidence.gates = verdicts_of(model, evidence)
     write_evidence(evidence, folder)

@@ -235,7 +235,7 @@ def _ece(
     seed: int,
 ) -> Interval | None:
     """The interval of the calibration error, where that is one of the metrics."""
-    value, right = metrics.get("ece"), evaluation.per_row(answers, truths)
+    value, right = metrics.get("ece"), evaluation.rightness(answers, truths)
     sure = [_confidence(answer) for answer in answers]
     if value is None or right is None or None in sure:
         return None
@@ -348,7 +348,7 @@ def _confidence(answer: Answer) -> float | None:
     """The probability of the answered value; None for several labels at once and for numbers."""
     p = answer.probability
     if isinstance(p, dict):
-        return None if isinstance(answer.value, list | tuple | set) or not p else float(max(p.values()))
+        return None if isinstance(answer.value, list | tuple | set) or not p else answer.certainty
     return None if p is None else float(p)
 
 

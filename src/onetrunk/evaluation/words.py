@@ -50,7 +50,12 @@ _WORDS = {
     "medae": Word("Median error", "units", "half of the errors are smaller; lower is better"),
     "r2": Word("R²", "score", "share of the variance explained; 0 for always answering the mean"),
     "spearman": Word("Rank correlation", "score", "Spearman's; 1 for the right order"),
-    "coverage": Word("Interval coverage", "share", "true values inside the 90 % interval; 90 % is right"),
+    "coverage": Word("Coverage", "share", "true values inside the 90 % interval or set; 90 % is right"),
+    "set_size": Word("Set size", "units", "classes in a 90 % set, in the mean; fewer say more"),
+    "level_error": Word("Level error", "units", "mean distance from the true level, in levels; lower is better"),
+    "quadratic_kappa": Word(
+        "Quadratic kappa", "score", "agreement in levels, large misses weighing more; 0 for guessing, 1 for all right"
+    ),
     "interval_width": Word("Interval width", "units", "mean width of the 90 % interval"),
     "crps": Word("CRPS", "units", "error of the whole distribution; lower is better"),
     "exact_match": Word("Exact match", "share", "written exactly right"),

@@ -1,13 +1,11 @@
-"""Writes rows and their answers to a file, block by block. The file appears only when it is complete."""
+"""Writes rows and their answers to a file, block by block. The file appears only when it is complete; a command that
+was killed goes on after its last block."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
 import json
-import os
-import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +19,7 @@ from onetrunk.core.errors import ModelFileError
 from onetrunk.core.values import blocks, present
 from onetrunk.data.readers.common import TABLE_METADATA
 from onetrunk.data.table import Table
+from onetrunk.inference.part_file import PartFile
 from onetrunk.media.marking import KEY, Mark
 from onetrunk.storage.disk import disk_errors
 from onetrunk.storage.names import file_name
@@ -38,7 +37,9 @@ class AnswerFile:
     what may be true: NAME_true.
     With a `mark` they say that a model made them: each file, a Parquet table itself, a table of text in a JSON file
     beside it; where people are to see it, the texts of the columns `texts`, too.
-    What is at `out` stays as it is until everything is written; an error leaves it so.
+    What is at `out` stays as it is until everything is written; an error leaves it so. With a `command` (equal for a
+    command given twice) a file whose writer was killed is gone on with: `goes_on`, after the rows up to `first`, and
+    `beside` is what the last `append` was told to keep. `first` is the number of the first row that it is to hold.
     """
 
     def __init__(
@@ -48,35 +49,62 @@ class AnswerFile:
         drawn: Mapping[str, FileAnswers] | None = None,
         mark: Mark | None = None,
         texts: Sequence[str] = (),
+        *,
+        command: str | None = None,
+        first: int = 0,
     ) -> None:
         self.mark, self.texts = mark, set(texts)
-        self.out, self.rows, self.first, self.drawn = out, rows, 0, dict(drawn or {})
+        self.out, self.rows, self.first, self.drawn = out, rows, first, dict(drawn or {})
         self.left_out: list[str] = []  # own columns that cannot stand in such a file (pictures in memory)
+        self.goes_on = False
+        self.beside: Any = None
+        self._begins = first
         self._names: list[str] | None = None  # of answers
         self._own: dict[str, str] = {}  # own columns by their names in the file
         self._drawn_answers: dict[str, list[Any]] = {}  # of the drawn ones, the first
-        self._staging = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-        self._parquet = _RowGroups() if out.suffix.lower() == ".parquet" else None
+        self._part = PartFile(out, command)
+        self._parquet: _RowGroups | None = None
 
     def __enter__(self) -> Self:
         with disk_errors(self.out):
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(self.out)
-            self._staging.touch()
+            self._part.open()
+        if (left := self._part.state) is not None:
+            self.goes_on, self.first, self.beside = True, left["first"], left["beside"]
+            self._names, self._own, self.left_out = left["names"], left["own"], left["left_out"]
+        if self.out.suffix.lower() == ".parquet":
+            self._parquet = _RowGroups(self._part.path, [0] if left is None else left["ends"])
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        try:
-            if kind is None:
-                with disk_errors(self.out):
-                    self._finish()
-                    self._staging.replace(self.out)
-                    self._mark_beside()
-        finally:
-            self._staging.unlink(missing_ok=True)
+        if kind is not None:
+            if self._parquet is not None:
+                self._parquet.close()
+            if issubclass(kind, Exception):
+                self._part.discard()  # the same would happen again
+            self._part.close()
+            return
+        with disk_errors(self.out):
+            try:
+                self._finish()
+            except OSError:
+                self._part.discard()
+                raise
 
-    def append(self, answers: Mapping[str, Sequence[Any]]) -> None:
-        """The answers of the next rows, by column. ResourceError where they cannot be written."""
+    def _finish(self) -> None:
+        if self._parquet is None:
+            self._part.finish()
+        else:
+            whole = self._part.path.with_suffix(".whole")
+            try:
+                self._parquet.write(whole, self.mark)
+                self._part.finish(whole)
+            finally:
+                whole.unlink(missing_ok=True)
+        self._mark_beside()
+
+    def append(self, answers: Mapping[str, Sequence[Any]], beside: Any = None) -> None:
+        """The answers of the next rows, by column; what is to be kept beside them, as JSON. ResourceError where they
+        cannot be written."""
         count = len(next(iter(answers.values()), []))
         if self._names is None:
             self._begin(list(answers))
@@ -91,7 +119,11 @@ class AnswerFile:
                 columns[name] = [_cell(v, suffix) for v in self._drawn(name, values)]
             self.left_out += [name for name in answers if name not in (self._names or []) and name not in self.left_out]
             self._write(columns)
-        self.first += count
+            self.first += count
+            ends = None if self._parquet is None else self._parquet.ends
+            self._part.commit(
+                first=self.first, beside=beside, names=self._names, own=self._own, left_out=self.left_out, ends=ends
+            )
 
     def _begin(self, names: list[str]) -> None:
         self._names = names
@@ -110,18 +142,11 @@ class AnswerFile:
             self._parquet.append(columns)
             return
         frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
-        with self._staging.open("a", encoding="utf-8", newline="") as file:
+        with self._part.path.open("a", encoding="utf-8", newline="") as file:
             if self.out.suffix.lower() == ".csv":
-                frame.to_csv(file, index=False, header=self.first == 0)
+                frame.to_csv(file, index=False, header=self.first == self._begins)
             else:
                 frame.to_json(file, orient="records", lines=True, force_ascii=False)
-
-    def _finish(self) -> None:
-        if self._parquet is not None:
-            self._parquet.write(self._staging, self.mark)
-        for name, answers in self._drawn_answers.items():
-            if answers and (sheet := self.drawn[name].sheet(answers)) is not None:
-                (self.out.with_suffix("") / f"{file_name(name)}.png").write_bytes(self._marked(sheet))
 
     def _marked(self, file: bytes) -> bytes:
         return file if self.mark is None else self.mark.on_file(file)
@@ -150,44 +175,58 @@ class AnswerFile:
             paths.append(None if value is None else str(path))
             if value is not None:
                 path.write_bytes(self._marked(kind.as_file(value)))
-        drawn = self._drawn_answers.setdefault(name, [])
-        drawn += [value for value in values if value is not None][: _MAX_SHOWN - len(drawn)]
+        drawn, before = self._drawn_answers.setdefault(name, []), len(self._drawn_answers[name])
+        if not self.goes_on:  # else the first are shown already
+            drawn += [value for value in values if value is not None][: _MAX_SHOWN - before]
+        if len(drawn) > before and (sheet := kind.sheet(drawn)) is not None:
+            (folder / f"{file_name(name)}.png").write_bytes(self._marked(sheet))
         return paths
 
 
 class _RowGroups:
-    """Row groups of a Parquet file: a column's type is known when all of them are there."""
+    """Row groups of a Parquet file, each a stream of Arrow in a file of them: a column's type is known when all of them
+    are there. `ends` are where they end; those of an earlier run are taken as they are."""
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="onetrunk-")  # noqa: SIM115  closed with this object
-        self._ends: list[int] = [0]
+    def __init__(self, path: Path, ends: list[int]) -> None:
+        self._file = path.open("rb+")
+        self.ends = list(ends)
         self._types: dict[str, set[pa.DataType]] = {}
+        for end in self.ends[:-1]:
+            self._file.seek(end)
+            self._keep(pa.ipc.open_stream(self._file).schema)
+        self._file.seek(self.ends[-1])
+
+    def _keep(self, schema: pa.Schema) -> None:
+        for field in schema:
+            self._types.setdefault(field.name, set()).add(field.type)
 
     def append(self, columns: dict[str, list[Any]]) -> None:
-        arrays = {name: _array(values) for name, values in columns.items()}
-        for name, array in arrays.items():
-            self._types.setdefault(name, set()).add(array.type)
-        table = pa.table(arrays)
+        table = pa.table({name: _array(values) for name, values in columns.items()})
+        self._keep(table.schema)
         with pa.ipc.new_stream(self._file, table.schema) as writer:
             writer.write_table(table)
-        self._ends.append(self._file.tell())
+        self._file.flush()
+        self.ends.append(self._file.tell())
 
     def write(self, path: Path, mark: Mark | None = None) -> None:
         from pyarrow import parquet
 
-        self._file.seek(0)
         label = None
         if mark is not None:
+            self._file.seek(0)
             digest = hashlib.file_digest(self._file, lambda: hashlib.blake2b(digest_size=16))
             label = {KEY: json.dumps(mark.fields(digest.hexdigest()))}
         schema = pa.schema([(name, _common(types)) for name, types in self._types.items()], label)
-        self._file.seek(0)
         with parquet.ParquetWriter(path, schema) as writer:
-            for end in self._ends[1:]:
-                table = pa.ipc.open_stream(self._file).read_all()
+            for end in self.ends[:-1]:
                 self._file.seek(end)
+                table = pa.ipc.open_stream(self._file).read_all()
                 arrays = [_as(table.column(field.name), field.type) for field in schema]
                 writer.write_table(pa.table(arrays, schema))
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _is_label(path: Path) -> bool:
@@ -232,21 +271,3 @@ def _cell(value: Any, suffix: str) -> Any:
     if isinstance(value, list | dict) and suffix == ".csv":
         return json.dumps(value, ensure_ascii=False, default=str)
     return value
-
-
-def _sweep(out: Path) -> None:
-    """Removes what a killed run left beside `out`."""
-    for path in out.parent.iterdir():
-        match = re.fullmatch(re.escape(f".{out.name}.") + r"(\d+)\.tmp", path.name)
-        if match and not _runs(int(match[1])):
-            path.unlink(missing_ok=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True

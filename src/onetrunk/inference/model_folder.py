@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from onetrunk.core.values import Values
 from onetrunk.data.event_rows import EventsConfig, holds_events, latest_rows
 from onetrunk.data.event_rows import rows_from_events as make_rows
 from onetrunk.data.ledger import Ledger
+from onetrunk.data.nested import unnested_for
 from onetrunk.data.prepare import as_learnt, cells_of, encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table, read
@@ -111,13 +112,17 @@ class Model:
         return as_learnt(table, self.columns.values(), self.network.encoders)
 
     def to_answer(self, table: Table, ask: Sequence[str], ledger: Ledger, max_bad: float = 0.01) -> Table:
-        """A table of events as one row a history, as it stands at its end; other tables as they are."""
+        """A table of events as one row a history, as it stands at its end; other tables as they are. Objects in its
+        cells become the columns that the model knows by their path."""
+        table = unnested_for(table, self.columns)
         if self.events is None or not holds_events(table, self.events):
             return table
         return latest_rows(table, self.events, ask, ledger=ledger, max_bad=max_bad)
 
     def to_judge(self, table: Table, ask: Sequence[str], ledger: Ledger, max_bad: float = 0.01) -> Table:
-        """A table of events as rows that hold what comes next, as in training; other tables as they are."""
+        """A table of events as rows that hold what comes next, as in training; other tables as they are. Objects in
+        its cells become the columns that the model knows by their path."""
+        table = unnested_for(table, self.columns)
         if self.events is None or not holds_events(table, self.events):
             return table
         return make_rows(table, self.events, ask, split=None, ledger=ledger, max_bad=max_bad)
@@ -238,19 +243,25 @@ class Model:
         add_wide(self.network, store, given, ask)
         return row_losses(self.network, store, list(given), ask)
 
-    def predict(self, rows: Any, ask: str | Sequence[str] | None = None, **options: Any) -> pd.DataFrame:
+    def predict(
+        self, rows: Any, ask: str | Sequence[str] | None = None, coverage: float | None = None, **options: Any
+    ) -> pd.DataFrame:
         """Answers as a pandas DataFrame, one row each: the value, its probability, every class's, an interval.
         In the rows' order, with the index of a DataFrame, so that `rows.join(answers)` fits.
 
-        `rows` is anything `onetrunk.read` takes. Options are those of `answer`.
+        `rows` is anything `onetrunk.read` takes. `coverage` is how likely an interval holds what is true (0.9 where it
+        is not given) and, where it is given, a set of classes. Other options are those of `answer`.
         """
         import pandas as pd
 
         asked = self.task(ask).ask
         table = self.to_answer(read(rows, missing=self.missing), asked, Ledger())
         out = self.whose(table)
+        if coverage is not None:
+            options["sampling"] = replace(options.get("sampling") or Sampling(), coverage=coverage)
         for name in asked:
-            out |= answer_columns(name, self.answer(table, name, **options), self.encoder(name))
+            answers = self.answer(table, name, **options)
+            out |= answer_columns(name, answers, self.encoder(name), sets=coverage is not None)
         alike = isinstance(rows, pd.DataFrame) and len(rows) == len(table)  # not so of events, which became fewer rows
         return pd.DataFrame(out, index=rows.index if alike else None)
 
@@ -334,17 +345,21 @@ def _prompts(values: Sequence[Any], row: np.ndarray, ask: str, encoder: Encoder,
     return Content(content.data, lens, starts)
 
 
-def answer_columns(name: str, answers: Sequence[Answer], encoder: Encoder) -> dict[str, list[Any]]:
-    """Answers of one column as table columns."""
+def answer_columns(
+    name: str, answers: Sequence[Answer], encoder: Encoder, *, sets: bool = False
+) -> dict[str, list[Any]]:
+    """Answers of one column as table columns, with `sets` also the classes of each conformal set."""
     out: dict[str, list[Any]] = {name: [a.value for a in answers]}
     first = next((a for a in answers if a.value is not None), Answer(None))
     if isinstance(first.probability, dict):
-        out[f"{name}_probability"] = [max(a.of_classes.values()) for a in answers]
+        out[f"{name}_probability"] = [a.certainty for a in answers]
         classes = class_names(encoder) or []
         if len(classes) <= _MOST_CLASS_COLUMNS:
             out |= {f"{name}_p_{c}": [a.of_classes.get(c, 0.0) for a in answers] for c in classes}
     elif first.probability is not None:
         out[f"{name}_probability"] = [a.probability for a in answers]
+    if sets and first.conformal_set is not None:
+        out[f"{name}_set"] = [a.conformal_set for a in answers]
     if first.scores is not None:
         out[f"{name}_scores"] = [a.scores for a in answers]
     if first.interval is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,14 @@ class Rows:
     def select(self, index: Tensor) -> Rows:
         """The rows of `index` int64 [k]."""
         return Rows(self.kind, select(self.state, index), select(self.own, index))
+
+    def by_phase(self) -> list[Rows]:
+        """The rows of each phase that their states are in now."""
+        phases = self.state["phase"].unique().tolist() if "phase" in self.state else [0]
+        if len(phases) == 1:
+            return [Rows(replace(self.kind, phase=phases[0]), self.state, self.own)]
+        parts = [self.select((self.state["phase"] == phase).nonzero()[:, 0]) for phase in phases]
+        return [Rows(replace(self.kind, phase=phase), p.state, p.own) for phase, p in zip(phases, parts, strict=True)]
 
     def slots(self) -> Tensor:
         """All slots of the cache that these rows take."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -30,9 +30,11 @@ from onetrunk.core.content import Content, Role
 from onetrunk.core.decoding import AnswerContext, State
 from onetrunk.core.encoder import reads_on
 from onetrunk.core.errors import UsageError
-from onetrunk.core.module import Growing, Guided, Searched
+from onetrunk.core.module import Constrained, Growing, Guided, Searched
 from onetrunk.data.store import Store
 from onetrunk.inference.given import Given, GivenRows, join_rows, read_given
+from onetrunk.inference.grammars import Held, matcher_for
+from onetrunk.inference.prefixes import Prefixes, PrefixStore
 from onetrunk.inference.sampler import Kind, Rows, join
 from onetrunk.model import FoundationModel
 
@@ -130,6 +132,7 @@ class Session:
         positions: int = 1024,
         positions_at_once: int = 16_384,
         enter_from: int = 1,
+        prefix_store: PrefixStore | None = None,
     ) -> None:
         """
         Args:
@@ -139,6 +142,7 @@ class Session:
             positions_at_once: that go through the trunk in one call, about.
             enter_from: rows enter once so many slots are free (or nothing is being made): more of them at once cost
                 less each, fewer wait less.
+            prefix_store: keeps beginnings of prompts, so that prompts that begin alike are read once.
         """
         weight = next(model.parameters())
         device, dtype = weight.device, weight.dtype
@@ -149,6 +153,7 @@ class Session:
         self.positions_at_once, self.enter_from = positions_at_once, enter_from
         self.cache = model.start_slots(slots, positions, dtype)
         self.work = Work()
+        self._held, self._prefixes = Held(), Prefixes(prefix_store, self.cache)
         self._free = list(range(slots))  # a heap: low slots first, so that those in use are neighbours
         self._numbers = itertools.count()
         self._waiting: list[_Waiting] = []
@@ -190,6 +195,10 @@ class Session:
             sampling.beams if isinstance(module, Searched) else 1,
         )
         self._check(waiting, module.answer_positions(prompted, sampling))
+        if sampling.grammar is not None:
+            if not isinstance(module, Constrained):
+                raise UsageError(f"{request.ask!r} is not written token by token, so it can follow no grammar.")
+            matcher_for(module.encoder, sampling.grammar)  # refuses what nothing can follow
         if len(rows):
             if (
                 reads_on(module.encoder) is None
@@ -248,6 +257,8 @@ class Session:
         finally:
             if not succeeded:
                 self._waiting, self._rows, self._free = [], {}, list(range(self.slots))
+                self._held.clear()
+                self._prefixes.clear()
             if training:
                 self.model.train()
 
@@ -341,7 +352,9 @@ class Session:
         if self.model.wide_of(request.ask) is not None:  # read out with the pooled states, and after them
             wide = torch.from_numpy(request.store.wide[request.ask][given_rows.rows[whose]]).to(pooled)
             own["pooled"] = torch.cat([own["pooled"], wide], dim=1)
-        self._keep(Rows(Kind(request.ask, waiting.guided, beams, _phase(state)), state, own))
+        rows = Rows(Kind(request.ask, waiting.guided, beams, 0), state, own)
+        self._held.begin(module, rows, request.sampling.grammar)
+        self._keep(Rows(rows.kind, self._prefixes.begin(module, rows), own))
 
     def _read_on(self, entering: _Entering, slots: Tensor, given: Given, here: slice) -> list[Part]:
         """Answers of a column that is read on another one's positions: nothing more is asked of the trunk."""
@@ -424,9 +437,11 @@ class Session:
     # -- leaving -----------------------------------------------------------------------------------------------------
     def _settle(self, rows: Rows, state: State) -> list[Part]:
         """Rows after a step: those that are done leave, the others are kept, as what kind they are now."""
-        rows = Rows(replace(rows.kind, phase=_phase(state)), state, rows.own)
+        rows, module = Rows(rows.kind, state, rows.own), self.model.module(rows.kind.ask)
         if rows.kind.beams > 1:
             self._reorder(rows)
+        self._held.advance(module, rows)
+        self._prefixes.advance(module, rows)
         finished = rows.finished()
         if not bool(finished.any()):
             self._keep(rows)
@@ -445,9 +460,9 @@ class Session:
 
     def _keep(self, rows: Rows) -> None:
         """Goes on with these rows, together with those that are of their kind."""
-        if len(rows):
-            there = self._rows.get(rows.kind)
-            self._rows[rows.kind] = rows if there is None else join([there, rows])
+        for part in rows.by_phase() if len(rows) else []:
+            there = self._rows.get(part.kind)
+            self._rows[part.kind] = part if there is None else join([there, part])
 
     def _finish(self, rows: Rows) -> list[Part]:
         answers = self.model.module(rows.kind.ask).finish(rows.state)
@@ -456,9 +471,8 @@ class Session:
         return [Part(*each) for each in itertools.islice(whose, 0, None, rows.kind.beams)]
 
     def _leave(self, rows: Rows) -> None:
-        for slot in rows.slots().tolist():
+        slots = rows.slots().tolist()
+        self._held.leave(slots)
+        self._prefixes.leave(slots)
+        for slot in slots:
             heapq.heappush(self._free, slot)
-
-
-def _phase(state: State) -> int:
-    return int(state["phase"][0]) if "phase" in state else 0

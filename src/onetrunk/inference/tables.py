@@ -66,21 +66,55 @@ def answers_in_blocks(
     ledger: Ledger,
     prompted: bool = False,
     out: Path | None = None,
+    sets: bool = False,
+    rows: range | None = None,
 ) -> Iterator[Columns]:
-    """The answers to `ANSWERED_AT_ONCE` rows after the other, as columns. With `out`, what can be drawn on a row's own
+    """The answers to `ANSWERED_AT_ONCE` rows after the other, as columns, with `sets` conformal sets too; to all, or to
+    those of `rows`, which are whole blocks (`rows_of_shard`). With `out`, what can be drawn on a row's own
     value (boxes on its picture) is drawn in a folder beside it, and a column more names the files."""
-    for first in range(0, len(table), ANSWERED_AT_ONCE):
-        block = table.take(np.arange(first, min(first + ANSWERED_AT_ONCE, len(table))))
+    rows = range(len(table)) if rows is None else rows
+    for first in range(rows.start, rows.stop, ANSWERED_AT_ONCE):
+        block = table.take(np.arange(first, min(first + ANSWERED_AT_ONCE, rows.stop)))
         columns = {name: list(values) for name, values in model.whose(block).items()}
         for name in task.ask:
             answers = model.answer(block, name, task.given, sampling, ledger, prompted, first)
             encoder = model.encoder(name)
-            columns |= answer_columns(name, answers, encoder)
+            columns |= answer_columns(name, answers, encoder, sets=sets)
             on = reads_on(encoder)
             if out is not None and on is not None and on in block.columns:
                 drawn = draw_answers(encoder, name, answers, list(block[on]), out, first)
                 columns |= {f"{name} drawn": drawn} if any(drawn) else {}
         yield columns
+
+
+def shard_of(shard: str | None) -> tuple[int, int] | None:
+    """`2/8` as (2, 8); `auto` by what torchrun tells a process of itself. None where all rows are meant."""
+    if shard is None:
+        return None
+    if shard == "auto":
+        rank, size = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
+        if not (rank.isdecimal() and size.isdecimal()):
+            raise UsageError("--shard auto needs RANK and WORLD_SIZE in the environment, as torchrun sets them.")
+        shard = f"{int(rank) + 1}/{size}"
+    number, _, count = shard.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UsageError(f"--shard expects which part of how many, from 1/8 to 8/8, or auto; found {shard!r}.")
+    return int(number), int(count)
+
+
+def rows_of_shard(rows: int, shard: tuple[int, int] | None) -> range:
+    """The rows of one part of a table. Parts are of whole blocks, so that each row is computed with the rows that it
+    would be computed with in the whole: to the bit the same."""
+    if shard is None:
+        return range(rows)
+    (number, count), blocks = shard, -(-rows // ANSWERED_AT_ONCE)
+    first, last = (blocks * each // count * ANSWERED_AT_ONCE for each in (number - 1, number))
+    return range(min(first, rows), min(last, rows))
+
+
+def shard_name(out: Path, shard: tuple[int, int] | None) -> Path:
+    """answers.csv of part 2 of 8 is answers-2-of-8.csv."""
+    return out if shard is None else out.with_name(f"{out.stem}-{shard[0]}-of-{shard[1]}{out.suffix}")
 
 
 def drawn_columns(model: Model, names: Sequence[str]) -> dict[str, FileAnswers]:

@@ -22,6 +22,8 @@ SINGLE_LABEL = (
     Metric("log_loss", False, "nats"),
     Metric("brier", False),
     Metric("ece", False),
+    Metric("coverage", True),
+    Metric("set_size", False, "classes"),
     UNSEEN,
 )
 MULTILABEL = (Metric("f1_micro", True), Metric("f1_macro", True), Metric("mAP", True), UNSEEN)
@@ -60,6 +62,29 @@ def classification(
         hot[[i for i, _ in known], [k for _, k in known]] = True
         out |= _probabilistic(p, hot) | {"ece": ece(p.max(1), right)}
     return out
+
+
+def of_distributions(
+    shares: np.ndarray, predicted: Sequence[str], probabilities: np.ndarray, classes: Sequence[str]
+) -> dict[str, float | None]:
+    """Log loss, Brier score and ECE where what is true of a row is a distribution, `shares` [n, C]: the cross entropy
+    with it (which is at least its own entropy), the squared distance to it, and answers that are right as much as it
+    says. What of a distribution is of unseen classes is left out of the log loss."""
+    p, q = np.asarray(probabilities, dtype=np.float64), np.asarray(shares, dtype=np.float64)
+    known = q.sum(1) > 0
+    if not known.any():
+        return {"log_loss": None, "brier": None, "ece": None}
+    q_known = q[known] / q[known].sum(1, keepdims=True)
+    log_loss = -(q_known * np.log(np.clip(p[known], _SMALLEST, 1.0))).sum(1).mean()
+    brier = ((p - q) ** 2).sum(1) + (1 - q.sum(1)) ** 2
+    place = {name: k for k, name in enumerate(classes)}
+    answered = np.array([place[name] for name in predicted])
+    at = np.arange(len(p))
+    return {
+        "log_loss": float(log_loss),
+        "brier": float(brier.mean() / (2 if p.shape[1] == 2 else 1)),
+        "ece": ece(p[at, answered], q[at, answered]),
+    }
 
 
 def _probabilistic(p: np.ndarray, hot: np.ndarray) -> dict[str, float | None]:

@@ -96,6 +96,17 @@ class SlotCache:
             there = storage[:, :used]
             there.index_copy_(0, target, there.index_select(0, source))
 
+    def copied(self, slot: int, first: int, count: int) -> list[Tensor]:
+        """What a slot holds of so many positions, a tensor [count, K, h] for each of `storage`."""
+        return [tensor[slot, first : first + count].clone() for tensor in self.storage()]
+
+    def append_to(self, slot: int, positions: list[Tensor]) -> None:
+        """Positions as `copied` gave them, behind those that the slot holds."""
+        first = int(self.lengths[slot])
+        for tensor, new in zip(self.storage(), positions, strict=True):
+            tensor[slot, first : first + len(new)] = new
+        self.lengths[slot] += len(positions[0])
+
     def storage(self) -> list[Tensor]:
         """All tensors that hold what was seen."""
         return [*self.keys, *self.values]

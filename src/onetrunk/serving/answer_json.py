@@ -22,7 +22,7 @@ def answer_json(answer: Answer, encoder: Encoder, mark: Mark) -> dict[str, Any]:
     classes; both calibrated where the folder is."""
     out: dict[str, Any] = {"value": value_json(answer.value, encoder, mark)}
     if isinstance(answer.probability, dict):
-        out["probability"] = max(answer.probability.values(), default=0.0)
+        out["probability"] = answer.certainty
         out["probabilities"] = answer.probability
     elif answer.probability is not None:
         out["probability"] = answer.probability

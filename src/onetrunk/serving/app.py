@@ -70,12 +70,30 @@ def _own(service: Service) -> list[Endpoint]:
         return as_json(service.folders.get(request.path_params["name"]).describe())
 
     async def metrics(request: HttpRequest) -> Response:
-        engine = service.engine
+        engine, stores = service.engine, [folder.lanes.prefix_store for folder in service.folders]
         gauges = [
             ("onetrunk_open_requests", "gauge", "Requests that are worked on.", float(service.open)),
             ("onetrunk_waiting_rows", "gauge", "Rows that are answered or wait.", float(engine.rows)),
             ("onetrunk_answered_rows_total", "counter", "Rows answered.", float(engine.answered_rows)),
             ("onetrunk_ticks_total", "counter", "Steps of the engine's loop.", float(engine.ticks)),
+            (
+                "onetrunk_prefix_read_tokens_total",
+                "counter",
+                "Tokens of prompts that were read, in whole blocks.",
+                float(sum(store.read for store in stores)),
+            ),
+            (
+                "onetrunk_prefix_reused_tokens_total",
+                "counter",
+                "Tokens of prompts that another prompt had begun with.",
+                float(sum(store.reused for store in stores)),
+            ),
+            (
+                "onetrunk_prefix_bytes",
+                "gauge",
+                "Memory that kept beginnings of prompts take.",
+                float(sum(store.bytes for store in stores)),
+            ),
         ]
         return PlainTextResponse(service.metrics.text(gauges), media_type="text/plain; version=0.0.4")
 

@@ -18,9 +18,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from onetrunk.core.answer import Answer
+from onetrunk.inference.prefixes import PrefixStore
 from onetrunk.inference.session import Request, Session
 from onetrunk.model import FoundationModel
 from onetrunk.serving.request_errors import busy, stopping
+from onetrunk.serving.request_limits import PREFIX_BYTES
 
 T = TypeVar("T")
 _LANES = 32  # rows that are answered at once where each is answered alone
@@ -32,10 +34,20 @@ class Lanes:
     """The sessions of one folder: one, in which rows share steps; or many, in which each row is alone, so that its
     answer is the same to the bit whatever else is asked (`repeatable`)."""
 
-    def __init__(self, network: FoundationModel, slots: int, positions: int, repeatable: bool = False) -> None:
+    def __init__(
+        self,
+        network: FoundationModel,
+        slots: int,
+        positions: int,
+        repeatable: bool = False,
+        prefix_bytes: int = PREFIX_BYTES,
+    ) -> None:
         self.repeatable, self.positions = repeatable, positions
+        self.prefix_store = PrefixStore(prefix_bytes)
         count, each = (_LANES, _LANE_SLOTS) if repeatable else (1, slots)
-        self.sessions = [Session(network, slots=each, positions=positions) for _ in range(count)]
+        self.sessions = [
+            Session(network, slots=each, positions=positions, prefix_store=self.prefix_store) for _ in range(count)
+        ]
 
     def free(self) -> Session | None:
         """One that takes a request now."""

@@ -23,6 +23,7 @@ from onetrunk.serving.bodies import decoded_file
 from onetrunk.serving.engine_thread import Lanes
 from onetrunk.serving.request_errors import RequestError, bad
 from onetrunk.serving.request_limits import Limits
+from onetrunk.serving.token_logprobs import Spelling
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Folder:
     mark: Mark = field(default_factory=lambda: Mark.of(None, None))  # of files that it makes
     created: int = 0  # seconds since 1970, of the folder on disk
     types: dict[str, str] = field(default_factory=dict)
+    _spellings: dict[str, Spelling] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.types = {name: column.type for name, column in self.model.columns.items()}
@@ -91,6 +93,12 @@ class Folder:
         if named is not None or len(able) != 1:
             raise bad(f"Name one of the columns of text, in column: {', '.join(able) or 'there is none'}.", "column")
         return able[0]
+
+    def spelling(self, column: str) -> Spelling:
+        """What the tokens of a column that is written are."""
+        if column not in self._spellings:
+            self._spellings[column] = Spelling(self.model.encoder(column))
+        return self._spellings[column]
 
     def positions_of(self, table: Table, columns: Sequence[str]) -> int:
         """How many positions of the trunk these columns of a table take."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,10 @@ def document(endpoints: Sequence[Endpoint], keyed: bool) -> dict[str, Any]:
             "responses": {"200": {"description": "The answer.", "content": {endpoint.answers: {}}}}
             | {status: _fault(text) for status, text in _FAULTS.items()},
         }
+        if names := re.findall(r"{(\w+)}", endpoint.path):
+            operation["parameters"] = [
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+            ]
         if endpoint.body is not None:
             schema = endpoint.body.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= schema.pop("$defs", {})

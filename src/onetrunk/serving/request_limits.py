@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from onetrunk.media.limits import MediaLimits
 
+PREFIX_BYTES = 256 << 20
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -24,5 +26,6 @@ class Limits:
     queued_rows: int = 8192  # that are answered, or wait, at once
     arrow_bytes: int = 256 << 20  # of one table, unpacked
     media: MediaLimits = field(default_factory=lambda: MediaLimits(pixels=16_000_000, samples=30_000_000, frames=2_000))
+    prefix_bytes: int = PREFIX_BYTES  # of prompts' beginnings that are kept, of one folder
     drain_seconds: float = 30.0  # for what is being answered when the server is told to stop
     wrong_keys: int = 20  # of one address in a minute, after which it is not heard

@@ -91,15 +91,9 @@ def open_folders(models: Sequence[str], options: ServeOptions, on_event: Listene
         require_gates(model, "served", options.allow_failed_gates, on_event)
         runtime.place(model.network)
         slots = max(1, min(_MOST_SLOTS, CACHED_POSITIONS // options.positions))
-        out.append(
-            Folder(
-                name,
-                model,
-                Lanes(model.network, slots, options.positions, options.repeatable),
-                options.limits,
-                Mark.of(options.producer, Path(path).resolve().name),
-            )
-        )
+        limits, mark = options.limits, Mark.of(options.producer, Path(path).resolve().name)
+        lanes = Lanes(model.network, slots, options.positions, options.repeatable, limits.prefix_bytes)
+        out.append(Folder(name, model, lanes, limits, mark))
     return out
 
 

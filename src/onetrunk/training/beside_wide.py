@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from onetrunk.core import rng
+from onetrunk.core.encoder import class_names
 from onetrunk.core.errors import InterruptedRunError
 from onetrunk.core.events import Decision, Listener, Note, ignore
 from onetrunk.core.module import Mixed
@@ -38,7 +39,7 @@ from onetrunk.inference.wide_outputs import add_wide
 from onetrunk.model.wide import WideReadout
 from onetrunk.training.calibrate import calibrate, calibrate_held_out
 from onetrunk.training.context import RunContext
-from onetrunk.training.finetune import Choice, FineTuned, labelled_rows, tune, validation_rows
+from onetrunk.training.finetune import MAX_VALIDATED, Choice, FineTuned, labelled_rows, tune, validation_rows
 from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.select import choosing_metric, validator
@@ -50,6 +51,7 @@ from onetrunk.training.wide import FittedWide, Rows, fit_wide, wide_rows
 
 _LABELLED = 0.9  # share of the training rows that have their answers
 _SURE = 1.64  # standard errors: chance alone gains more once in twenty times
+_MOST_DECIDING = 5000  # rows that say once whether it does
 _MIN_JUDGED = 50  # rows that can say whether the trunk gains
 _PATIENCE = 5  # validations
 _BASELINES_SHARE, _BASELINES_SECONDS = 0.04, 12.0  # of the time, and at most: for the baselines that come first,
@@ -131,7 +133,7 @@ def train_beside_wide(
     for name, (fit, _) in fits.items():
         if fit.left_out:
             context.on_event(Note(f"The wide read-out of {name} leaves out {fit.left_out}."))
-    rows = validation_rows(data, task)
+    rows = validation_rows(data, task, _MOST_DECIDING)
     if len(rows) < _MIN_JUDGED:
         context.on_event(
             Note(f"The trunk is not trained: {len(rows)} validation rows are too few to tell whether it helps.")
@@ -171,7 +173,8 @@ def fit_wide_readouts(rows_of: Mapping[str, Rows], seconds: float | None, contex
         if fit is None:
             return {}
         fits[name] = fit, rows.rows
-        reason = f"fitted in {fit.seconds:.0f} s, with these losses in cross-validation on {rows.count:,} rows"
+        count = len(np.unique(rows.rows))
+        reason = f"fitted in {fit.seconds:.0f} s, with these losses in cross-validation on {count:,} rows"
         context.on_event(Decision(f"a wide read-out of {name}", reason, dict(fit.scores)))
     return fits
 
@@ -185,14 +188,14 @@ def attach_wide(model: Model, store: Store, fits: WideReadouts, on_event: Listen
     rows what models say that did not see them."""
     for name, (fit, rows) in fits.items():
         if fit.residuals is not None:
-            wide_target_of(model.encoder(name)).expect_around(fit.residuals)
+            wide_target_of(model.encoder(name)).expect_around(fit.held_out[:, 0].astype(np.float64), fit.residuals)
         model.network.add_wide(name, copy.deepcopy(fit.readout).to(next(model.network.parameters()).device))
         if len(rows) < _MOST_FITTED:
             store.wide[name] = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
         else:  # the other rows it did not see
             add_wide(model.network, store, store.names, name)
         store.wide[name][rows] = fit.held_out
-        calibrate_held_out(model, name, store, rows, on_event)
+        calibrate_held_out(model, name, store, np.unique(rows), on_event)
 
 
 def rather_wide(tuned: FineTuned, data: Data, context: RunContext) -> FineTuned:
@@ -252,7 +255,8 @@ def _train_trunk(
     context_of = context.but(recipe=patient(context.recipe))
     try:
         with apart(model, store, task, rows):
-            result = tune(model, store, labelled, task, context_of, pretrained=False, validation=rows)
+            some = rows.take(np.arange(min(MAX_VALIDATED, len(rows))))  # all would be asked too often
+            result = tune(model, store, labelled, task, context_of, pretrained=False, validation=some)
     except InterruptedRunError as error:
         usable = f"{context.out} holds a usable model as it is, without the trunk, and its evidence."
         raise InterruptedRunError(f"{error} {usable}", error.exit_code - 128) from None
@@ -335,7 +339,7 @@ def store_scores(model: Model, store: Store, task: Task) -> np.ndarray:
     name = task.ask[0]
     encoder = model.encoder(name)
     add_wide(model.network, store, task.given, name)
-    if not isinstance(encoder, WideTarget) or encoder.wide_target(encoder.stack([]))[1]:
+    if not isinstance(encoder, WideTarget) or class_names(encoder) is not None:
         nats, count = row_losses(model.network, store, task.given, name)
         return nats / np.maximum(count, 1)
     c = store.names.index(name)

@@ -40,7 +40,7 @@ from onetrunk.training.select import Judgement, best_of, choosing_metric, valida
 from onetrunk.training.stage import encode_rows, provenance, run_stage, weights_digest
 
 _COMPARED = ("pretrained", "fine-tuned")
-_MAX_VALIDATED = 2000  # rows looked at to choose the best step
+MAX_VALIDATED = 2000  # rows looked at to choose the best step
 _MIN_VALIDATED = 20  # fewer labelled validation rows say nothing: cross-validation on the training labels instead
 
 
@@ -122,11 +122,11 @@ def labelled_rows(store: Store, task: Task) -> np.ndarray:
     return labelled
 
 
-def validation_rows(data: Data, task: Task) -> Table:
-    """Rows that are held out to choose by, as far as they hold an asked value, a bounded number."""
+def validation_rows(data: Data, task: Task, most: int = MAX_VALIDATED) -> Table:
+    """Rows that are held out to choose by, as far as they hold an asked value, so many at most."""
     rows = data.rows("val")
     known = np.flatnonzero(np.any([present(rows[name]) for name in task.ask], axis=0))
-    return rows.take(known[:_MAX_VALIDATED])
+    return rows.take(known[:most])
 
 
 def _best_seed(

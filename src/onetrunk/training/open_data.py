@@ -17,6 +17,7 @@ from onetrunk.data.conventions import conventions, with_notation
 from onetrunk.data.event_rows import EventsConfig, rows_from_events
 from onetrunk.data.file_names import unopened_files
 from onetrunk.data.ledger import Ledger
+from onetrunk.data.nested import unnested
 from onetrunk.data.prepare import fit_columns
 from onetrunk.data.seen_rows import absent_columns, splits_before
 from onetrunk.data.split import Split, column_that_says, ordering, split
@@ -110,9 +111,11 @@ def missing_words(options: DataOptions, model: Model | None) -> list[str] | None
 
 
 def read_table(data: Any, options: DataOptions, model: Model | None = None) -> Table:
-    """A table under the model's names."""
+    """A table under the model's names. Without a model, objects in its cells become columns."""
     words = missing_words(options, model)
     table = read(data, allow_network=options.allow_network, missing=words, separator=options.separator)
+    if model is None:
+        table = unnested(table, list(options.types or {}))
     return renamed(table, options.map)
 
 
@@ -132,6 +135,8 @@ def open_data(
     the split that they had for `start`, the model that training goes on from."""
     cache = None if recipe.cache is None else ColumnCache(recipe.cache)
     table, ledger = read_table(data, options, start), Ledger()
+    if start is not None:
+        table = unnested(table, [*start.columns, *(options.types or {})])
     events = None if recipe.events is None else events_of(table, recipe, options.types)
     if events is not None:
         table = rows_from_events(

@@ -87,6 +87,13 @@ class AnswerOptions(DataOptions):
         str | None,
         "a .csv, .jsonl or .parquet file for the rows and their answers (images and sounds go in a folder beside it).",
     ] = None
+    coverage: Annotated[
+        float | None,
+        "how likely intervals and sets of classes hold what is true; by default 0.9, and sets are not written.",
+    ] = None
+    shard: Annotated[
+        str | None, "answer only one part of the rows, like 2/8; auto is the part of this process of torchrun."
+    ] = None
     producer: Annotated[
         str | None,
         "who answers for what is written or drawn, a name or code that the files then carry; by default the model's "

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from onetrunk import __version__
 from onetrunk.core.answer import Sampling
 from onetrunk.core.encoder import is_prompt
 from onetrunk.core.errors import UsageError
-from onetrunk.core.events import LedgerLine, Listener, Note, Saved, ignore
+from onetrunk.core.events import AnsweringEnded, LedgerLine, Listener, Note, RowsAnswered, Saved, ignore
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table
 from onetrunk.engine.runtime import Runtime, find_device
+from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.inference.tables import (
@@ -25,11 +29,17 @@ from onetrunk.inference.tables import (
     mark_of,
     nothing_given,
     read_rows,
+    rows_of_shard,
+    shard_name,
+    shard_of,
     written_columns,
 )
 from onetrunk.media.marking import Mark
 from onetrunk.training.open_data import missing_words, renamed
 from onetrunk.training.options import AnswerOptions
+
+_OF_NO_WEIGHT = ("out", "allow_network")  # for what the answers are
+_SAMPLED_ROWS, _SAMPLED_CHARACTERS = 256, 200  # by which a table is known again
 
 
 def run_prediction(
@@ -37,8 +47,11 @@ def run_prediction(
 ) -> pd.DataFrame | None:
     """Answers the asked columns for every row, in the rows' order and with the index of a DataFrame. With `prompted`,
     answers continue the rows' own values of the asked column. With `options.out` rows and answers are written, too;
-    of a table larger than memory they are then only there, and None is returned."""
-    out = None if options.out is None else Path(options.out)
+    of a table larger than memory they are then only there, and None is returned. The same command, given again after it
+    was killed, goes on after the last block of rows that it wrote, and the file is the same; then too None is returned.
+    """
+    shard = shard_of(options.shard)
+    out = None if options.out is None else shard_name(Path(options.out), shard)
     if out is not None:
         check_out(out)
     elif options.visible_label:
@@ -50,25 +63,61 @@ def run_prediction(
     if opened.events is not None:  # what an asked column has seen is not its truth
         rows = table.without([*opened.whose(table), *(name for name in task.ask if name in table.columns)])
     _check_given(task.given, table, on_event)
-    whole = out is None or not table.is_mapped  # else the answers too are more than memory should hold
+    part = rows_of_shard(len(table), shard)
+    if shard is not None and not part:
+        on_event(
+            Note(f"Part {shard[0]} of {shard[1]} has no rows: the table is shorter than {shard[1]} blocks of rows.")
+        )
+    command = None if out is None or isinstance(model, Model) else _command(opened, rows, data, options, prompted)
     blocks: list[Columns] = []
     mark = mark_of(opened, task.ask, options.producer, options.visible_label)
     drawn, texts = drawn_columns(opened, task.ask), written_columns(opened, task.ask)
-    with nullcontext() if out is None else AnswerFile(out, rows, drawn, mark, texts) as file:
-        for block in answers_in_blocks(opened, table, task, _sampling(options), ledger, prompted, out):
-            if file is not None:
-                file.append(block)
-            if whole:
-                blocks.append(block)
-        ledger.check(len(table), options.max_bad)
+    writer = None if out is None else AnswerFile(out, rows, drawn, mark, texts, command=command, first=part.start)
+    with writer or nullcontext() as file:
+        whole = out is None or not table.is_mapped  # else the answers too are more than memory should hold
+        if file is not None and file.goes_on:
+            done = file.first - part.start
+            on_event(Note(f"Going on with {out}, where an earlier run answered {done:,} of {len(part):,} rows."))
+            ledger, whole = Ledger.parse(file.beside), False
+        left = part if file is None else range(file.first, part.stop)
+        try:
+            for block in answers_in_blocks(
+                opened, table, task, _sampling(options), ledger, prompted, out, options.coverage is not None, left
+            ):
+                count = len(next(iter(block.values())))
+                left = left[count:]
+                if file is not None:
+                    file.append(block, ledger.as_json())
+                if whole:
+                    blocks.append(block)
+                if count < len(part):
+                    on_event(RowsAnswered(len(part) - len(left), len(part)))
+        finally:
+            on_event(AnsweringEnded())
+        ledger.check(len(part), options.max_bad)
     for line in ledger.lines():
         on_event(LedgerLine(line))
     if file is not None:
-        on_event(Saved(f"table of {len(table):,} answers, beside the rows' own columns,", str(out)))
+        on_event(Saved(f"table of {len(part):,} answers, beside the rows' own columns,", str(out)))
         if file.left_out:
             on_event(Note(f"These columns are not written, because they are not text: {', '.join(file.left_out)}."))
     alike = isinstance(data, pd.DataFrame) and len(data) == len(table)  # not so of events, which became fewer rows
-    return pd.DataFrame(_joined(blocks), index=data.index if alike else None) if whole else None
+    index = data.index[part.start : part.stop] if alike else None
+    return pd.DataFrame(_joined(blocks), index=index) if whole else None
+
+
+def _command(model: Model, rows: Table, data: Any, options: AnswerOptions, prompted: bool) -> str:
+    """Equal for a command given twice: the model, the options, and the table, as far as its file and some of its rows
+    tell."""
+    told = {name: value for name, value in vars(options).items() if name not in _OF_NO_WEIGHT}
+    sample = rows.sample(_SAMPLED_ROWS, "command")
+    cells = {name: [str(value)[:_SAMPLED_CHARACTERS] for value in values] for name, values in sample.columns.items()}
+    paths = [Path(each) for each in (str(data).split(",") if isinstance(data, str | Path) else [])]
+    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()]
+    weights = None if model.folder is None else base_digest(model.folder)
+    facts = [__version__, weights, told, prompted, len(rows), cells, files]
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
 
 def _joined(blocks: list[Columns]) -> Columns:
@@ -139,4 +188,5 @@ def _sampling(options: AnswerOptions) -> Sampling:
         steps=options.steps,
         seed=options.seed,
         beams=options.beams,
+        coverage=0.9 if options.coverage is None else options.coverage,
     )

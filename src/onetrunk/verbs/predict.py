@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @takes(
     AnswerOptions,
     "ask given map seed device max_bad allow_network missing separator "
-    "out producer visible_label temperature top_k top_p max_length beams guidance steps",
+    "out coverage shard producer visible_label temperature top_k top_p max_length beams guidance steps",
     helps={
         "ask": "the columns to answer; by default those of the model's task.",
         "given": "the columns to answer from; by default the task's.",
@@ -34,10 +34,13 @@ def predict(
 
     Returns:
         A DataFrame in the rows' order, with the index of one that was given: for each asked column its answer,
-        probability (and each class's) or interval. None where `out` has the answers of a table larger than memory.
+        probability (and each class's) or interval; with `coverage` also a set of classes. None where `out` has the
+        answers of a table larger than memory, or was gone on with after an earlier run was killed.
 
     Examples:
         onetrunk predict model new_rows.csv --out answers.csv
+        onetrunk predict model new_rows.csv --out answers.csv --coverage 0.95
+        onetrunk predict model new_rows.csv --out answers.csv --shard 2/8
         onetrunk predict model '{"review": "The room was quiet."}' --json
     """
     from onetrunk.training.prediction import run_prediction

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onetrunk.core.events import (
+    AnsweringEnded,
     BaselineDone,
     CalibrationDone,
     ColumnAdded,
@@ -25,6 +26,7 @@ from onetrunk.core.events import (
     LedgerLine,
     Note,
     RolesChosen,
+    RowsAnswered,
     RowsSplit,
     Saved,
     StageStarted,
@@ -51,13 +53,14 @@ def literal(*parts: Part) -> Text:
 
 
 class Printer:
-    """A listener that prints what it hears: one live line while steps are made on a terminal, a line every tenth of
-    them elsewhere. With `quiet` nothing."""
+    """A listener that prints what it hears: one live line while steps are made, or rows answered, on a terminal, a line
+    every tenth of them elsewhere. With `quiet` nothing."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
         self.console = Console(stderr=True, quiet=quiet, highlight=False, emoji=False)
         self._live: Progress | None = None
+        self._tenth = 0  # of the rows that are answered, so many tenths have been told of
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -101,6 +104,8 @@ class Printer:
                 self.evidence(evidence)
             case StepsStarted() | StepDone() | StepsEnded():
                 self._steps(event)
+            case RowsAnswered() | AnsweringEnded():
+                self._rows(event)
 
     def line(self, *parts: Part) -> None:
         """One line, literally."""
@@ -170,6 +175,24 @@ class Printer:
         elif self._live is not None:
             self._live.stop()
             self._live = None
+
+    def _rows(self, event: RowsAnswered | AnsweringEnded) -> None:
+        if self.quiet:
+            return
+        if isinstance(event, AnsweringEnded):
+            self._tenth = 0
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
+        elif self.console.is_terminal:
+            if self._live is None:
+                self._live = _live(self.console)
+                self._live.start()
+                self._live.add_task("rows", total=event.of, completed=event.rows, facts="")
+            self._live.update(self._live.task_ids[0], completed=event.rows)
+        elif (tenth := 10 * event.rows // max(1, event.of)) > self._tenth:
+            self._tenth = tenth
+            self.line(f"Answered {event.rows:,} of {event.of:,} rows")
 
 
 def _live(console: Console) -> Progress:

@@ -1,14 +1,16 @@
-"""Values of a category as class numbers: one a value, or several at once."""
+"""Values of a category as class numbers: one a value, or several at once; or as shares of classes."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from onetrunk.columns.category.levels import as_given, first_cuts, fit_levels, in_order
+from onetrunk.columns.category.shares import is_distribution, largest, shares_of, written
 from onetrunk.columns.families.names import ClassFinder, kind_of, meaning, name_of, value_of
 from onetrunk.core import rng
 from onetrunk.core.config import Config
@@ -32,17 +34,41 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         smoothing: float = Field(0.0, ge=0, lt=1)  # label smoothing in training (arXiv 1512.00567)
         dropout: float = Field(0.0, ge=0, lt=1)  # before the read-out
         on: str | None = None  # the column from whose last position it is read; None: from a slot of its own
+        ordered: bool = False  # classes are levels: by their numbers, or as a known scale has them
+        levels: list[str] | None = Field(None, min_length=2)  # them, the lowest first, where nothing tells their order
+
+        @model_validator(mode="after")
+        def _levels_differ(self) -> CategoryEncoder.Options:
+            if self.levels is not None and len(set(self.levels)) < len(self.levels):
+                raise ValueError(f"levels should all differ; found {', '.join(self.levels)}")
+            return self
 
     options: Options
+    notations: ClassVar[Mapping[str, Mapping[str, Any]]] = {"ordered": {"ordered": True}}
     classes: list[str]
-    counts: list[int]
+    counts: list[float]
     kind: str
     multi: bool  # several classes at once?
+    soft: bool = False  # are some values distributions over the classes?
     _finder: ClassFinder | None = None
+    _slope: float = 1.0  # of what a wide read-out says of a level (`expect_around`)
+    _cuts: np.ndarray | None = None
 
     @property
     def on(self) -> str | None:
         return self.options.on
+
+    @property
+    def ordered(self) -> bool:
+        """Are its classes levels, the lowest first?"""
+        return self.options.ordered or self.options.levels is not None
+
+    @classmethod
+    def notation(cls, name: str) -> Mapping[str, Any] | None:
+        """`ordered`; or levels in order, like low<medium<high."""
+        if "<" in name:
+            return {"levels": [level.strip() for level in name.split("<")]}
+        return super().notation(name)
 
     # -- values ------------------------------------------------------------------------------------------------------
     @classmethod
@@ -51,6 +77,8 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
             return 0.95
         if all(isinstance(v, list | tuple | set) and all(isinstance(x, str) for x in v) for v in values):
             return 0.9
+        if some_are(values, dict):
+            return 0.95 if all(is_distribution(v) or isinstance(v, str | bool | int | float) for v in values) else 0.0
         if all_are(values, str):
             distinct = len(set(map(str.strip, set(values))))  # their names
             short = float(np.mean([len(v) for v in values])) <= 40
@@ -65,6 +93,8 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
 
     @classmethod
     def describe(cls, values: Sequence[Any]) -> dict[str, Any]:
+        if some_are(values, dict):
+            return _described(values)
         if set(map(type, values)) == {str}:
             counts = Counter(map(str.strip, values))  # their names
         else:
@@ -72,33 +102,54 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         return {"classes": len(counts), "counts": dict(counts.most_common(20))}
 
     @classmethod
+    def show(cls, value: Any, on: Any = None) -> dict[str, str]:
+        return super().show(written(shares_of(value)) if is_distribution(value) else value, on)
+
+    @classmethod
     def fingerprint(cls, value: Any) -> str:
+        if is_distribution(value):
+            return "|".join(f"{name}:{share:.6g}" for name, share in sorted(shares_of(value).items()))
         return "|".join(sorted(name_of(x) for x in members(value)))
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def fit(self, values: Sequence[Any]) -> None:
-        self.multi = some_are(values, list | tuple | set)
-        counts, originals = _joined([x for v in values for x in members(v)] if self.multi else values)
+        self.multi, self.soft = some_are(values, list | tuple | set), some_are(values, dict)
+        counts: Mapping[str, float]
+        if self.soft:
+            counts, originals = _joined_shares(values)
+        else:
+            counts, originals = _joined([x for v in values for x in members(v)] if self.multi else values)
         if len(counts) < 2 and not self.multi:
             listed = ", ".join(f"{name!r}: {count}" for name, count in counts.items()) or "none"
             raise DataError(f"A category needs at least 2 classes in the training rows; found {listed}.")
+        if self.ordered and self.multi:
+            raise DataError("Levels are one a row; these are several at once. Leave ordered and levels out.")
         numeric = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in originals.values())
-        self.classes = sorted(counts, key=(lambda name: float(originals[name])) if numeric else None)
-        self.kind = kind_of(originals.values())
-        self.counts, self._finder = [counts[name] for name in self.classes], None
+        classes = sorted(counts, key=(lambda name: float(originals[name])) if numeric else None)
+        kind = kind_of(originals.values())
+        if self.options.levels is not None:
+            classes = as_given([name_of(level) for level in self.options.levels], classes)
+        elif self.options.ordered and kind == "str":
+            classes = in_order(classes)
+        self.classes, self.kind, self._finder = classes, kind, None
+        self.counts = [counts.get(name, 0) for name in classes]
 
     def extend(self, values: Sequence[Any]) -> Growth:
-        new = sorted({name_of(x) for v in values for x in members(v) if self.row_of(x) < 0})
+        if self.ordered:  # nobody knows between which levels a new one stands: it stays unseen, and is counted
+            return Growth()
+        seen = [x for v in values for x in (shares_of(v) if is_distribution(v) else members(v))]
+        new = sorted({name_of(x) for x in seen if self.row_of(x) < 0})
         self.classes += new
         self.counts += [1] * len(new)
         return Growth({"classes": [[] for _ in new]})
 
     def knowledge(self) -> dict[str, Any]:
-        return {"classes": self.classes, "counts": self.counts, "kind": self.kind, "multi": self.multi}
+        known = {"classes": self.classes, "counts": self.counts, "kind": self.kind, "multi": self.multi}
+        return {**known, "soft": True} if self.soft else known
 
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
         self.classes, self.counts, self._finder = list(knowledge["classes"]), list(knowledge["counts"]), None
-        self.kind, self.multi = knowledge["kind"], knowledge["multi"]
+        self.kind, self.multi, self.soft = knowledge["kind"], knowledge["multi"], knowledge.get("soft", False)
 
     def class_names(self) -> list[str]:
         return list(self.classes)
@@ -142,8 +193,21 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         return self._find()(value)
 
     def name(self, value: Any) -> str:
-        """Of the class that a value names; its own of one that training never saw."""
-        return self._find().name(value)
+        """Of the class that a value names; its own of one that training never saw. Of a distribution the largest."""
+        return self.largest(value) if isinstance(value, dict) else self._find().name(value)
+
+    def shares(self, value: Any) -> np.ndarray:
+        """Each class's share of a value, float32 [classes]: of a distribution, or of one class. What training never saw
+        has none. Raises BadValueError."""
+        out = np.zeros(len(self.classes), dtype=np.float32)
+        for name, share in (shares_of(value) if isinstance(value, dict) else {value: 1.0}).items():
+            if (row := self.row_of(name)) >= 0:
+                out[row] += share
+        return out
+
+    def largest(self, value: dict[Any, Any]) -> str:
+        """The class of the largest share. Raises BadValueError."""
+        return largest({self._find().name(name): share for name, share in shares_of(value).items()}, self.classes)
 
     def _find(self) -> ClassFinder:
         if self._finder is None or len(self._finder) != len(self.classes):
@@ -153,8 +217,15 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         """A class never seen in training is -1: unknown where given, not trained on where asked. Where a value holds
         several, those never seen are only counted."""
-        if isinstance(value, dict) or (isinstance(value, list | tuple | set) and not self.multi):
-            raise BadValueError(f"expected {'classes' if self.multi else 'one class'}, found {value!r}")
+        if isinstance(value, list | tuple | set) and not self.multi:
+            raise BadValueError(f"expected one class, found {value!r}")
+        if isinstance(value, dict) and not self.soft:
+            expected = "classes" if self.multi else "one class, as in the training rows"
+            raise BadValueError(f"expected {expected}, found {value!r}")
+        if self.soft:
+            p = self.shares(value)
+            known = float(p.sum())
+            return {"p": p / known if known else p, "unseen": np.asarray(known < 1 - 1e-6, dtype=np.int64)}
         if self.multi:
             hot = np.zeros(len(self.classes), dtype=np.float32)
             rows = {name_of(x): self.row_of(x) for x in members(value)}
@@ -164,34 +235,71 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
 
     def encode_all(self, values: Sequence[Any], bad: Callable[[int, str], None]) -> tuple[Content, np.ndarray]:
         there = [value for value in values if value is not None]
-        if self.multi or not there or not set(map(type, there)) <= {str, int, float, bool}:
+        if self.multi or self.soft or not there or not set(map(type, there)) <= {str, int, float, bool}:
             return super().encode_all(values, bad)
         rows = {key: self.row_of(key[1]) for key in {(type(value), value) for value in there}}
         ids = np.array([rows[type(value), value] for value in there], dtype=np.int64)
         return Content({"id": ids}), np.array([value is not None for value in values], dtype=bool)
 
     def blank(self) -> dict[str, np.ndarray]:
+        if self.soft:
+            return {"p": np.zeros(len(self.classes), dtype=np.float32), "unseen": np.asarray(0, dtype=np.int64)}
         if self.multi:
             return {"hot": np.zeros(len(self.classes), dtype=np.float32), "unseen": np.asarray(0, dtype=np.int64)}
         return {"id": np.asarray(-1, dtype=np.int64)}
 
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
-        unseen = int(content.data["unseen"].sum() if self.multi else (content.data["id"] < 0).sum())
+        counted = "unseen" in content.data
+        unseen = int(content.gather()["unseen"].sum() if counted else (content.data["id"] < 0).sum())
         return {"classes unseen in training": unseen} if unseen else {}
 
     def wide_target(self, content: Content) -> tuple[np.ndarray, int]:
-        arrays = content.gather()
-        return (arrays["hot"] if self.multi else arrays["id"]), len(self.classes)
+        arrays, count = content.gather(), len(self.classes)
+        if not self.ordered:
+            return (arrays["hot"] if self.multi else self._ids(arrays)), count
+        levels = arrays["p"] @ np.arange(count) if self.soft else arrays["id"]
+        centre, scale = self._line()
+        return np.where(self._ids(arrays) >= 0, (levels - centre) / scale, np.nan), 0
+
+    def wide_shares(self, content: Content) -> np.ndarray | None:
+        return content.gather()["p"] if self.soft and not self.ordered else None
+
+    def expect_around(self, outputs: np.ndarray, residuals: np.ndarray) -> None:
+        """Of levels: how high one is where a wide read-out says so much."""
+        if self.ordered:
+            centre, scale = self._line()
+            levels = np.clip((outputs + residuals) * scale + centre, 0, len(self.classes) - 1)
+            self._slope, self._cuts = fit_levels(outputs.astype(np.float64), levels, len(self.classes))
+
+    @property
+    def around(self) -> tuple[float, np.ndarray]:
+        """What `expect_around` learnt: the slope of a wide read-out's number, and the cuts between levels. Before that
+        these are of the training rows' frequencies."""
+        return self._slope, first_cuts(self.counts) if self._cuts is None else self._cuts
+
+    def _line(self) -> tuple[float, float]:
+        """The mean and the spread of the training rows' levels, counted from 0."""
+        counts, at = np.maximum(np.array(self.counts, dtype=np.float64), 1e-9), np.arange(len(self.counts))
+        centre = float(np.average(at, weights=counts))
+        return centre, max(float(np.sqrt(np.average((at - centre) ** 2, weights=counts))), 1e-3)
+
+    def _ids(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The class of each value, int64 [m]; of a distribution the largest; -1 of what training never saw."""
+        if not self.soft:
+            return arrays["id"]
+        return np.where(arrays["p"].sum(1) > 0, arrays["p"].argmax(1), -1).astype(np.int64)
 
     def wide_features(self, content: Content) -> WideFeatures:
-        """Its class, or its classes."""
+        """Its class, or its classes; of levels also how high it is."""
         arrays = content.gather()
-        if not self.multi:
-            key = arrays["id"].astype(np.uint64)  # unseen ones are one more class
-            return WideFeatures(len(content), {"class": one_each(arrays["id"])}, key=key)
-        row, feature = np.nonzero(arrays["hot"])
-        there = Sparse(row, feature.astype(np.uint64), np.ones(len(row), dtype=np.float32))
-        return WideFeatures(len(content), {"class": there}, dense=arrays["hot"].astype(np.float64))
+        if self.multi or self.soft:
+            hot = arrays["hot"] if self.multi else arrays["p"]
+            row, feature = np.nonzero(hot)
+            there = Sparse(row, feature.astype(np.uint64), hot[row, feature].astype(np.float32))
+            return WideFeatures(len(content), {"class": there}, dense=hot.astype(np.float64))
+        key = arrays["id"].astype(np.uint64)  # unseen ones are one more class
+        level = np.where(arrays["id"] >= 0, arrays["id"], np.nan)[:, None] if self.ordered else None
+        return WideFeatures(len(content), {"class": one_each(arrays["id"])}, dense=level, key=key)
 
     # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:
@@ -200,7 +308,11 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         hidden = np.full(m, context.role != Role.GIVEN)
         if context.role == Role.GIVEN:
             if context.augment and not self.multi:
-                arrays["id"] = np.where(rng.uniform(context.keys) < _UNKNOWN_RATE, -1, arrays["id"])
+                unknown = rng.uniform(context.keys) < _UNKNOWN_RATE
+                if self.soft:
+                    arrays["p"] = np.where(unknown[:, None], np.float32(0), arrays["p"])
+                else:
+                    arrays["id"] = np.where(unknown, -1, arrays["id"])
             return Segment({**arrays, "hidden": hidden}, np.ones(m, dtype=np.int64))
         blank = {name: np.zeros_like(array) for name, array in arrays.items()}
         targets = {**arrays, "w": self._weights(arrays)}
@@ -216,11 +328,11 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
     def _weights(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
         if self.multi:
             return np.ones(len(arrays["hot"]), dtype=np.float32)
-        ids = arrays["id"]
-        w = (ids >= 0).astype(np.float32)
+        w = (self._ids(arrays) >= 0).astype(np.float32)
         if self.options.balance:
             counts = np.maximum(np.array(self.counts, dtype=np.float32), 1)
-            w *= (counts.sum() / (len(counts) * counts))[ids]
+            of_class = counts.sum() / (len(counts) * counts)
+            w *= arrays["p"] @ of_class if self.soft else of_class[arrays["id"]]
         return w
 
 
@@ -228,6 +340,40 @@ def _are_whole(values: Sequence[Any]) -> bool:
     if all_are(values, int | np.integer):
         return True
     return all(isinstance(v, int | np.integer) or (isinstance(v, float) and v.is_integer()) for v in values)
+
+
+def _described(values: Sequence[Any]) -> dict[str, Any]:
+    """Of labels of which some are distributions; those that are none, and no classes either, are counted."""
+    distributions = [shares_of(v) for v in values if is_distribution(v)]
+    classes = [v for v in values if not isinstance(v, dict)]
+    totals: Counter[str] = Counter()
+    for shares in [*distributions, *({name_of(v): 1.0} for v in classes)]:
+        totals.update(shares)
+    count = max(1, len(distributions) + len(classes))
+    most_sure = [max(shares.values()) for shares in distributions]
+    return {
+        "distributions": len(distributions),
+        **({"one class": len(classes)} if classes else {}),
+        **({"neither": other} if (other := len(values) - len(distributions) - len(classes)) else {}),
+        "classes": len(totals),
+        "mean shares": {name: round(total / count, 4) for name, total in totals.most_common(20)},
+        "mean of the largest share": round(float(np.mean(most_sure)), 4) if most_sure else 0.0,
+    }
+
+
+def _joined_shares(values: Sequence[Any]) -> tuple[dict[str, float], dict[str, Any]]:
+    """As `_joined`, of values of which some are distributions: a share counts as a part of a row. What is neither a
+    distribution nor a class is left out; encoding tells of it."""
+    usable = [v for v in values if is_distribution(v) or not isinstance(v, dict | list | tuple | set)]
+    keys = [key for v in usable for key in (v if isinstance(v, dict) else [v])]
+    names, originals = _joined(keys)
+    finder = ClassFinder(list(names), kind_of(originals.values()))
+    totals = dict.fromkeys(names, 0.0)
+    for value in usable:
+        for key, share in (shares_of(value) if isinstance(value, dict) else {value: 1.0}).items():
+            totals[finder.name(key)] += share
+    counts = {name: round(total, 6) for name, total in totals.items() if total > 0}
+    return counts, {name: originals[name] for name in counts}
 
 
 def _joined(values: Sequence[Any]) -> tuple[Counter[str], dict[str, Any]]:

@@ -1,4 +1,5 @@
-"""How answers of a category are judged: accuracy and log loss; beside the majority, logistic regression and trees."""
+"""How answers of a category are judged: accuracy and log loss, levels also by their distance; beside the majority,
+logistic regression and trees. A true value that is a distribution is judged as one."""
 
 from __future__ import annotations
 
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from onetrunk.columns.category.encoder import CategoryEncoder, members
+from onetrunk.columns.category.shares import shares_of
 from onetrunk.columns.families.baselines.views import CHARACTERS, KEYS, LINEAR, WORDS, as_keys
 from onetrunk.columns.families.names import name_of
 from onetrunk.core.answer import Answer
 from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.metric import Metric
-from onetrunk.metrics import classification
+from onetrunk.metrics import classification, ordinal
 
 _MAX_CLASSES_DRAWN = 40
 _MANY_NAMES = 100  # of which some have parts in common that tell something
@@ -22,6 +24,8 @@ _MANY_NAMES = 100  # of which some have parts in common that tell something
 
 class CategoryEvaluation(Evaluation[CategoryEncoder]):
     def metrics(self) -> tuple[Metric, ...]:
+        if self.encoder.ordered:
+            return (*ordinal.ORDINAL, *classification.SINGLE_LABEL)
         return classification.MULTILABEL if self.encoder.multi else classification.SINGLE_LABEL
 
     def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
@@ -30,14 +34,48 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
         p = np.array([of_all(a.of_classes) for a in answers], dtype=np.float64).reshape(len(answers), len(classes))
         if self.encoder.multi:
             return classification.multilabel([[self.encoder.name(x) for x in members(t)] for t in truths], p, classes)
-        answered = [name_of(a.value) for a in answers]
-        return classification.classification([self.encoder.name(t) for t in truths], answered, p, classes)
+        true, answered = [self.encoder.name(t) for t in truths], [name_of(a.value) for a in answers]
+        measured = classification.classification(true, answered, p, classes)
+        if any(isinstance(truth, dict) for truth in truths):
+            measured |= classification.of_distributions(self._shares(truths), answered, p, classes)
+        elif (right := self.rightness(answers, truths)) is not None and len(right):
+            measured["ece"] = classification.ece(self._sure(answers), right)
+        measured |= self._sets(answers, truths)
+        return ordinal.ordinal(true, answered, classes) | measured if self.encoder.ordered else measured
 
     def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
         if self.encoder.multi:
             return None
-        right = [name_of(a.value) == self.encoder.name(t) for a, t in zip(answers, truths, strict=True)]
-        return np.array(right, dtype=np.float64)
+        true, answered = [self.encoder.name(t) for t in truths], [name_of(a.value) for a in answers]
+        if self.encoder.ordered:
+            return ordinal.distances(true, answered, self.encoder.classes)
+        return np.array([a == t for a, t in zip(answered, true, strict=True)], dtype=np.float64)
+
+    def rightness(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray | None:
+        """Of a distribution, the share of what was answered."""
+        if self.encoder.multi:
+            return None
+        return np.array([self._share(t, name_of(a.value)) for a, t in zip(answers, truths, strict=True)])
+
+    def _share(self, truth: Any, name: str) -> float:
+        if not isinstance(truth, dict):
+            return float(self.encoder.name(truth) == name)
+        return sum(share for key, share in shares_of(truth).items() if self.encoder.name(key) == name)
+
+    def _shares(self, truths: Sequence[Any]) -> np.ndarray:
+        """[n, classes]"""
+        return np.stack([self.encoder.shares(truth) for truth in truths]).astype(np.float64)
+
+    def _sure(self, answers: Sequence[Answer]) -> np.ndarray:
+        return np.array([a.certainty for a in answers], dtype=np.float64)
+
+    def _sets(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
+        """How often a conformal set holds what is true, and how many classes it has; nothing where there are none."""
+        if not len(answers) or any(a.conformal_set is None for a in answers):
+            return {}
+        sets = [{name_of(x) for x in a.conformal_set or ()} for a in answers]
+        held = [sum(self._share(t, name) for name in chosen) for chosen, t in zip(sets, truths, strict=True)]
+        return {"coverage": float(np.mean(held)), "set_size": float(np.mean([len(chosen) for chosen in sets]))}
 
     # -- baselines ---------------------------------------------------------------------------------------------------
     def features(self) -> Any:
@@ -94,15 +132,23 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
         if isinstance(p, list):  # a multi-output DummyClassifier gives one array a label
             p = np.stack([q[:, -1] for q in p], axis=1)
         names = encoder.classes if encoder.multi else [str(c) for c in estimator.classes_]
-        answers = []
+        answers, sure = [], None
         for row in p:
             probability = dict.fromkeys(encoder.classes, 0.0) | dict(zip(names, map(float, row), strict=True))
             if encoder.multi:
                 value: Any = [encoder.value(int(k)) for k in np.flatnonzero(row >= 0.5)]
             else:
-                value = encoder.value(encoder.classes.index(names[int(row.argmax())]))
-            answers.append(Answer(value, probability))
+                chosen = self._answered(probability)
+                value, sure = encoder.value(encoder.classes.index(chosen)), probability[chosen]
+            answers.append(Answer(value, probability, sure=sure))
         return answers
+
+    def _answered(self, probability: dict[str, float]) -> str:
+        """The likeliest class; of levels the one in the middle, as the model answers."""
+        if not self.encoder.ordered:
+            return max(probability, key=lambda name: probability[name])
+        reached = np.cumsum([probability[name] for name in self.encoder.classes])
+        return self.encoder.classes[int((reached[:-1] < 0.5 * reached[-1]).sum())]
 
     # -- a person's view ---------------------------------------------------------------------------------------------
     def figure(

@@ -131,6 +131,7 @@ class SeriesModule(ColumnModule[SeriesEncoder]):
             Answer(
                 written(value),
                 interval=(written(low[i]), written(high[i])),
+                coverage=QUANTILES[-1] - QUANTILES[0],
                 samples=[written(value)] if is_path[i] else None,
                 quantiles={q: written(level[i]) for q, level in zip(QUANTILES, levels, strict=True)},
             )

@@ -38,8 +38,9 @@ from onetrunk.columns.text.conversations import (
     some_conversations,
     turns,
 )
+from onetrunk.columns.text.spelling import bytes_of_tokens
 from onetrunk.core.content import Content
-from onetrunk.core.encoder import FreeText, Gapped, Growth
+from onetrunk.core.encoder import FreeText, Gapped, Growth, Spelt
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.core.values import all_are, in_memory
 from onetrunk.core.wide import Sparse, Wide, WideFeatures
@@ -53,7 +54,7 @@ _TEXTS_AT_ONCE = 4096  # to the tokenizer
 _WIDE_CHARACTERS = 20_000  # of one text, that a wide read-out sees
 
 
-class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
+class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
     """Byte-level BPE, or characters."""
 
     type_name = "text"
@@ -196,6 +197,12 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText):
 
     def decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids)
+
+    def spellings(self) -> list[bytes]:
+        return bytes_of_tokens(self.tokenizer, self.size, self.controls)
+
+    def ends(self) -> list[int]:
+        return [self.special.end, *self.special.stops]
 
     def assets(self) -> dict[str, str]:
         return {"tokenizer.json": self.tokenizer.to_str(pretty=True)}

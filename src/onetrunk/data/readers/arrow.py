@@ -126,6 +126,8 @@ def python_values(array: pa.Array) -> list[Any]:
         values = _moments(array) if _has_moments(array.type) else array.to_pylist()
     except (OverflowError, ValueError):  # moments before the year 1, or after 9999
         values = [_as_python(value) for value in array]
+    if pa.types.is_map(array.type):
+        return [None if v is None else dict(v) for v in values]
     if isinstance(array.type, pa.BaseExtensionType) or any(is_one(array.type) for is_one in _MADE_PLAIN):
         return [plain(v) for v in values]
     return values

@@ -46,6 +46,12 @@ def loss_of_one(logits: Tensor, ids: Tensor, calibration: Calibration) -> Tensor
     return -_doubted(right, calibration.doubt, logits.shape[-1])
 
 
+def loss_of_shares(logits: Tensor, shares: Tensor, calibration: Calibration) -> Tensor:
+    """Cross entropy of the probabilities with what is true of each row, a distribution [r, K]: [r], nats."""
+    log_p = (logits / calibration.temperature).log_softmax(-1)
+    return -(shares.to(log_p) * _doubted(log_p, calibration.doubt, logits.shape[-1])).sum(-1)
+
+
 def loss_of_each(logits: Tensor, hot: Tensor, calibration: Calibration) -> Tensor:
     """Minus the log of the probability of what is true of each class [r, K], nats."""
     right = F.logsigmoid((2 * hot - 1) * logits / calibration.temperature)
@@ -71,6 +77,29 @@ def fit_temperature(total_loss: Callable[[float], float]) -> float:
     best = int(np.argmin([objective(float(x)) for x in grid]))
     low, high = float(grid[max(0, best - 1)]), float(grid[min(_GRID - 1, best + 1)])
     return math.exp(_least(objective, low, high))
+
+
+def fit_scores(
+    own: Tensor, wide: Tensor, cuts: np.ndarray, mean_loss: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[float, float, np.ndarray]:
+    """As `fit_shares`, of two scores [r] of levels in order, with the cuts [K - 1] between these: the mean loss is of
+    scores [r] and cuts."""
+    from scipy import optimize
+
+    def objective(values: np.ndarray) -> tuple[float, np.ndarray]:
+        v = torch.from_numpy(values).requires_grad_()
+        between = torch.cat([v[2:3], v[2:3] + v[3:].exp().cumsum(0)])
+        loss = mean_loss(v[0] * own + v[1] * wide, between) + ((v[:2] - 0.5) ** 2).sum() * _CAUTION / len(own)
+        loss.backward()
+        assert v.grad is not None
+        return float(loss.detach()), v.grad.numpy()
+
+    begin = np.concatenate([[0.5, 0.5], cuts[:1], np.log(np.maximum(np.diff(cuts), 1e-2))])
+    bounds = [(0, 2), (0, 2), *[(None, None)] * len(cuts)]
+    with torch.enable_grad():
+        best = optimize.minimize(objective, begin, jac=True, bounds=bounds, method="L-BFGS-B").x
+    cuts = np.concatenate([best[2:3], best[2] + np.cumsum(np.exp(best[3:]))])
+    return float(best[0]), float(best[1]), cuts
 
 
 def fit_shares(mean_loss: Callable[[float, float], float], rows: int) -> tuple[float, float]:

@@ -9,7 +9,7 @@ T trees, N nodes of the largest tree, F features, K outputs, r rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -99,6 +99,12 @@ def joined(several: Sequence[Trees]) -> Trees:
     output = np.concatenate([trees.output for trees in several])
     baseline = np.sum([trees.baseline for trees in several], axis=0)
     return Trees(**arrays, output=output, baseline=baseline, depth=max(trees.depth for trees in several))
+
+
+def mean(several: Sequence[Trees]) -> Trees:
+    """The mean of ensembles of the same outputs."""
+    n = len(several)
+    return joined([replace(trees, value=trees.value / n, baseline=trees.baseline / n) for trees in several])
 
 
 def trees_of(estimator: object) -> Trees:

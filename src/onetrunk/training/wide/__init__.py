@@ -16,7 +16,7 @@ import torch
 
 from onetrunk.model.wide import WideReadout
 from onetrunk.nn.heads.calibration import fit_shares
-from onetrunk.training.wide.features import design_of, learn_features, shape_of, text_views
+from onetrunk.training.wide.features import design_of, kinds_of_texts, learn_features, shape_of
 from onetrunk.training.wide.linear import choose_linear, set_linear
 from onetrunk.training.wide.rows import FOLDS, Rows, folds_of, mean_loss, wide_rows
 from onetrunk.training.wide.trees import choose_trees, with_trees
@@ -60,7 +60,7 @@ def fit_wide(rows: Rows, seed: int = 0, limit: float | None = None) -> FittedWid
     learn_features(readout, rows, seed)
     design = design_of(readout, rows)
     half = None if until is None else (time.monotonic() + until) / 2
-    linear = choose_linear(design.x, rows, folds, half, text_views(readout, rows))
+    linear = choose_linear(design.x, rows, folds, half, kinds_of_texts(readout, rows))
     scores, left_out = {"linear": linear.score}, [linear.left_out]
     trees, why = choose_trees(readout, rows, folds, seed, until)
     mix = np.array([1.0, 0.0])

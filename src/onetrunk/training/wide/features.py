@@ -34,7 +34,7 @@ def shape_of(rows: Rows, outputs: int) -> WideShape:
             components[name] = _COMPONENTS
         if own.dense is not None:
             dense[name] = own.dense.shape[1]
-        if own.key is not None and own.count and len(np.unique(own.key)) <= own.count / 2:
+        if rows.group is None and own.key is not None and own.count and len(np.unique(own.key)) <= own.count / 2:
             keys[name] = len(np.unique(own.key))
     return WideShape(list(rows.features), outputs, features, components, keys, dense, None, counted, _COMPONENT_STEPS)
 
@@ -150,19 +150,17 @@ def _means_of_complete(x: csr_matrix) -> np.ndarray:
     return np.where(complete, np.asarray(x.mean(0)).ravel(), 0.0)
 
 
-def text_views(readout: WideReadout, rows: Rows) -> dict[str, np.ndarray]:
-    """Kinds of counted features alone (of texts: words, characters), beside all that is not counted: which of the
-    design's features each looks at, bool [all]. Nothing where there are fewer than two kinds."""
-    kinds = []  # of each feature; None: not counted
+def kinds_of_texts(readout: WideReadout, rows: Rows) -> dict[str, np.ndarray]:
+    """Kinds of counted features (of texts: words, characters): which of the design's features are of each, bool
+    [all]."""
+    kinds: list[str | None] = []  # of each feature; None: not counted
     for name, own in rows.features.items():
         column = readout.column(name)
         for i, kind in enumerate(column.kinds):
             kinds += [kind if own.sparse[kind].counted else None] * len(getattr(column, f"feature{i}"))
         kinds.append(None)
     counted = dict.fromkeys(kind for kind in kinds if kind is not None)
-    if len(counted) < 2:
-        return {}
-    return {kind: np.array([each in (None, kind) for each in kinds]) for kind in counted}
+    return {kind: np.array([each == kind for each in kinds]) for kind in counted}
 
 
 def _are_numbers(own: Sparse) -> bool:

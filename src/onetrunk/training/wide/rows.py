@@ -28,6 +28,7 @@ class Rows:
     target: np.ndarray  # int64 or float64 [m]; of several classes at once float32 [m, K]
     weight: np.ndarray  # float64 [m]
     classes: int  # 0: a number
+    group: np.ndarray | None = None  # int64 [m]: what is held out together, parts of one row; None: each alone
 
     @property
     def count(self) -> int:
@@ -58,13 +59,22 @@ def wide_rows(store: Store, given: Sequence[str], ask: str, labelled: np.ndarray
     labelled = labelled[store.index[labelled, c] >= 0]
     if not isinstance(encoder, WideTarget) or reads_on(encoder) is not None:
         return None
-    target, classes = encoder.wide_target(store.contents[c].take(store.index[labelled, c]))
-    learnt = (target >= 0) if classes and target.ndim == 1 else np.ones(len(target), dtype=bool)
-    rows = labelled[learnt]
+    content = store.contents[c].take(store.index[labelled, c])
+    target, classes = encoder.wide_target(content)
+    there = target >= 0 if classes else np.isfinite(target)
+    learnt = there if target.ndim == 1 else np.ones(len(target), dtype=bool)
+    rows, target = labelled[learnt], target[learnt]
+    shares = encoder.wide_shares(content)
+    part, share = np.arange(len(rows)), np.ones(len(rows))
+    if shares is not None:  # a row of which each class has a share is as many rows, which weigh that much
+        part, target = np.nonzero(shares[learnt])
+        share, rows = shares[learnt][part, target].astype(np.float64), rows[part]
     names = [name for name in given if name != ask and name in store.names]
     features, present = features_of(store, names, rows)
     weight = np.ones(len(rows)) if store.row_weight is None else store.row_weight[rows].astype(np.float64)
-    return Rows(rows, features, present, target[learnt], weight, classes) if features else None
+    if not features:
+        return None
+    return Rows(rows, features, present, target, weight * share, classes, None if shares is None else part)
 
 
 def mean_loss(rows: Rows, outputs: np.ndarray, chosen: np.ndarray | None = None) -> float:
@@ -85,6 +95,9 @@ def mean_loss(rows: Rows, outputs: np.ndarray, chosen: np.ndarray | None = None)
 def folds_of(rows: Rows, seed: int) -> list[np.ndarray]:
     """Rows held out in turn; of every class its share."""
     count = FOLDS if rows.count <= _MANY_ROWS else _FEW_FOLDS
+    if rows.group is not None:
+        groups = np.random.default_rng(seed).permutation(int(rows.group.max()) + 1)
+        return [np.flatnonzero(np.isin(rows.group, groups[k::count])) for k in range(count)]
     order = np.random.default_rng(seed).permutation(rows.count)
     if rows.classes and rows.target.ndim == 1:
         order = order[np.argsort(rows.target[order], kind="stable")]

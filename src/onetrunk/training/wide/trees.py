@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from onetrunk.model.wide import WideReadout, WideShape, as_known
-from onetrunk.nn.heads.trees import TreeEnsemble, Trees, trees_of
+from onetrunk.nn.heads.trees import TreeEnsemble, Trees, mean, trees_of
 from onetrunk.training.wide.rows import FLOOR, FOLDS, Rows, Tried, mean_loss
 
 _MAX_CLASSES = 30
@@ -22,10 +23,13 @@ _ROUNDS, _PATIENCE = 500, 15
 _RATE, _MOST_RATE = 0.06, 0.2
 _FULL_ROUNDS, _LEAST_ROUNDS = 200, 30  # that the rate is meant for; fewer learn faster, and too few are not worth it
 _PROBED_ROUNDS = 5
+_MEMBERS = 3  # whose mean errs less than each
+_PART = 0.5  # of the features, by which members differ more and err less together
 _SMALL_TABLE = 500_000  # cells
 _LEAST_OF_CLASS = 5  # rows, for stopping early: it holds out some of every class
 _SMOOTHING = 10.0  # rows that the mean over all counts beside those of a value
 _NO_TIME = "boosted trees, which would have taken too long (a larger --budget tries them)"
+_ONE_MEMBER = "the mean of several ensembles of boosted trees (a larger --budget tries it)"
 _FEWER_ROUNDS = "more than {} rounds of boosted trees (a larger --budget tries them)"
 
 
@@ -33,7 +37,8 @@ def choose_trees(
     readout: WideReadout, rows: Rows, folds: Sequence[np.ndarray], seed: int, until: float | None
 ) -> tuple[Tried | None, str]:
     """None where trees see nothing or the answers are not for them (many classes, several at once), and where they
-    would take too long: that is then said."""
+    would take too long: that is then said. Where there is time, splits may look at all features or at a random part of
+    them, the mean of several such ensembles: whichever is better on the first fold."""
     inputs = _TreeInputs(readout, rows)
     if rows.classes > _MAX_CLASSES or rows.target.ndim == 2 or not inputs.width:
         return None, ""
@@ -43,55 +48,92 @@ def choose_trees(
     most = _affordable_rounds(inputs, rows, folds, seed, until)
     if most < _LEAST_ROUNDS:
         return None, _NO_TIME
-    rate = float(np.clip(_RATE * _FULL_ROUNDS / most, _RATE, _MOST_RATE))
-    stops = (
+    stops = rows.group is None and (  # stopping early holds rows out, and would part those that belong together
         not rows.classes
         or np.bincount(rows.target).min(initial=rows.count, where=np.bincount(rows.target) > 0) >= 2 * _LEAST_OF_CLASS
     )
-    limit = most if stops else min(most, _FULL_ROUNDS // 2)
-    held_out, used = np.zeros((rows.count, max(1, rows.classes))), []
-    for held in folds:
+    several = most >= _MEMBERS * _FULL_ROUNDS
+    most = min(_ROUNDS, most // _MEMBERS if several else most)
+    one = _Setting(seed, min(most, _ROUNDS if stops else _FULL_ROUNDS // 2), _rate(most), stops)
+    settings = [one, replace(one, share=_PART, members=_MEMBERS)] if several else [replace(one, share=_PART)]
+
+    def learnt(setting: _Setting, held: np.ndarray) -> tuple[np.ndarray, list[int]]:
+        """Answers to these rows, by what learns from the others; in how many rounds."""
         rest = np.setdiff1d(every, held)
-        estimator = _boosting(rows.classes, seed, limit, rate, stops)
-        _learn(estimator, inputs.to_learn(rest), rows.target[rest], rows.weights(rest))
-        used.append(estimator.n_iter_)
-        held_out[held] = _raw(estimator, inputs.to_answer(held, rest), rows.classes)
+        x, new = inputs.to_learn(rest), inputs.to_answer(held, rest)
+        fitted = _fitted(setting, rows, x, rest)
+        return np.mean([_raw(each, new, rows.classes) for each in fitted], axis=0), [each.n_iter_ for each in fitted]
+
+    firsts = [learnt(each, folds[0]) for each in settings]
+    best = int(np.argmin([mean_loss(rows, outputs, folds[0]) for outputs, _ in firsts]))
+    setting = settings[best]
+    by_fold = [firsts[best], *(learnt(setting, held) for held in folds[1:])]
+    held_out, used = np.zeros((rows.count, max(1, rows.classes))), [n for _, counts in by_fold for n in counts]
+    for held, (outputs, _) in zip(folds, by_fold, strict=True):
+        held_out[held] = outputs
     grown = len(folds) / (len(folds) - 1) * 0.95  # all rows take more rounds than those of a fold
-    count = int(np.clip(round(float(np.mean(used)) * grown), 1, limit))
+    count = int(np.clip(round(float(np.mean(used)) * grown), 1, setting.rounds))
 
     def fitted() -> Trees:
         inputs.keep_means(every)
-        estimator = _boosting(rows.classes, seed, count, rate)
-        _learn(estimator, inputs.to_learn(every), rows.target, rows.weights(every))
-        return _as_outputs(trees_of(estimator), estimator, rows.classes)
+        estimators = _fitted(replace(setting, rounds=count, stops=False), rows, inputs.to_learn(every), every)
+        return mean([_as_outputs(trees_of(each), each, rows.classes) for each in estimators])
 
-    left_out = _FEWER_ROUNDS.format(most) if most < _FULL_ROUNDS and max(used) == most else ""
-    return Tried(held_out, mean_loss(rows, held_out), count, fitted, left_out), ""
+    left_out = "" if several else _ONE_MEMBER
+    if most < _FULL_ROUNDS and max(used) == most:
+        left_out = _FEWER_ROUNDS.format(most)
+    return Tried(held_out, mean_loss(rows, held_out), count * setting.members, fitted, left_out), ""
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """Of boosted trees. `share` is the part of the features that each split looks at, drawn anew, by which `members`
+    differ."""
+
+    seed: int
+    rounds: int
+    rate: float
+    stops: bool  # where nothing more is gained on rows that it holds out
+    share: float = 1.0
+    members: int = 1
+
+
+def _rate(most: int) -> float:
+    """So many rounds learn all that there is."""
+    return float(np.clip(_RATE * _FULL_ROUNDS / most, _RATE, _MOST_RATE))
 
 
 def _affordable_rounds(
     inputs: _TreeInputs, rows: Rows, folds: Sequence[np.ndarray], seed: int, until: float | None
 ) -> int:
-    """How many rounds there is time for, in every fold and once more."""
+    """How many rounds there is time for, in every fold and twice more."""
     if until is None:
-        return _ROUNDS
+        return _MEMBERS * _ROUNDS
     rest = np.setdiff1d(np.arange(rows.count), folds[0])
-    learnt = inputs.to_learn(rest)
+    x = inputs.to_learn(rest)
     began = time.monotonic()
-    _learn(_boosting(rows.classes, seed, _PROBED_ROUNDS, _RATE), learnt, rows.target[rest], rows.weights(rest))
+    _fitted(_Setting(seed, _PROBED_ROUNDS, _RATE, False), rows, x, rest)
     now = time.monotonic()
     a_round = (now - began) / _PROBED_ROUNDS
-    return int(np.clip((until - now) / max(1.2 * a_round * (len(folds) + 1), 1e-9), 0, _ROUNDS))
+    return int(np.clip((until - now) / max(1.2 * a_round * (len(folds) + 2), 1e-9), 0, _MEMBERS * _ROUNDS))
 
 
-def _boosting(classes: int, seed: int, rounds: int, rate: float, stops: bool = False) -> Any:
+def _fitted(setting: _Setting, rows: Rows, x: np.ndarray, learnt: np.ndarray) -> list[Any]:
+    """The members, boosted trees of these rows, whose features float64 [learnt, F] are."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
-    return kind(
-        learning_rate=rate, max_leaf_nodes=15, min_samples_leaf=10, l2_regularization=1.0, random_state=seed,
-        max_iter=rounds, early_stopping=stops, n_iter_no_change=_PATIENCE,
-    )  # fmt: skip
+    kind = HistGradientBoostingClassifier if rows.classes else HistGradientBoostingRegressor
+    members = [
+        kind(
+            learning_rate=setting.rate, max_leaf_nodes=15, min_samples_leaf=10, l2_regularization=1.0,
+            max_features=setting.share, random_state=setting.seed + k, max_iter=setting.rounds,
+            early_stopping=setting.stops, n_iter_no_change=_PATIENCE,
+        )
+        for k in range(setting.members)
+    ]  # fmt: skip
+    for member in members:
+        _learn(member, x, rows.target[learnt], rows.weights(learnt))
+    return members
 
 
 def _learn(estimator: Any, x: np.ndarray, target: np.ndarray, weight: np.ndarray | None) -> None:
@@ -182,16 +224,9 @@ def _as_outputs(trees: Trees, estimator: Any, classes: int) -> Trees:
     baseline = np.full(classes, FLOOR, dtype=np.float32)
     if len(there) > 2:
         baseline[there] = trees.baseline
-        return Trees(**{**vars(trees), "output": there[trees.output], "baseline": baseline})
-    baseline[there] = -trees.baseline[0] / 2, trees.baseline[0] / 2
-    twice = {
-        name: np.concatenate([array, array])
-        for name, array in vars(trees).items()
-        if isinstance(array, np.ndarray) and name not in ("output", "baseline", "value")
-    }
-    value = np.concatenate([-trees.value / 2, trees.value / 2])
-    output = np.repeat(there, len(trees.output))
-    return Trees(**twice, value=value, output=output, baseline=baseline, depth=trees.depth)
+        return replace(trees, output=there[trees.output], baseline=baseline)
+    baseline[there] = 0.0, trees.baseline[0]  # of two classes only the difference counts
+    return replace(trees, output=np.full_like(trees.output, there[1]), baseline=baseline)
 
 
 def with_trees(readout: WideReadout, rows: Rows, trees: Trees) -> WideReadout:

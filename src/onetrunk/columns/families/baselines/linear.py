@@ -146,6 +146,16 @@ class _Linear(ViewsEstimator):
         return self._scaled(Views.of(x).matrix(self.texts_))
 
 
+def fit_logistic(x: Any, y: np.ndarray, penalty: float, weight: np.ndarray | None = None) -> Any:
+    """A logistic regression of scikit-learn. By Newton steps: the gradients of many rare features are so small that
+    L-BFGS ends long before it is there (of 4,000 texts with a held-out loss .005 higher, in twice the time)."""
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # the many small products wait for each other's threads longer than they take
+        return LogisticRegression(C=1 / penalty, solver="newton-cg", max_iter=100, tol=1e-3).fit(x, y, weight)
+
+
 class LinearClassifier(ViewsClassifier, _Linear):
     """Logistic regression; with several labels a row (y [n, K] of 0 and 1) one for each."""
 
@@ -158,14 +168,10 @@ class LinearClassifier(ViewsClassifier, _Linear):
         return self
 
     def _fit(self, x: Any, y: np.ndarray, penalty: float) -> Any:
-        from sklearn.linear_model import LogisticRegression
-        from threadpoolctl import threadpool_limits
-
         def one(hot: np.ndarray) -> Any:
             if len(np.unique(hot)) < 2:
                 return float(hot[0]) if len(hot) else 0.0
-            with threadpool_limits(1):  # the many small products wait for each other's threads longer than they take
-                return LogisticRegression(C=1 / penalty, max_iter=300, tol=1e-3).fit(x, hot)
+            return fit_logistic(x, hot, penalty)
 
         return [one(hot) for hot in y.T] if y.ndim == 2 else one(y)
 

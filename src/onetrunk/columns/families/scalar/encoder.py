@@ -95,7 +95,7 @@ class ScalarEncoder(Encoder, Ordered, Wide, WideTarget):
     def wide_target(self, content: Content) -> tuple[np.ndarray, int]:
         return content.gather()["value"].astype(np.float64), 0
 
-    def expect_around(self, residuals: np.ndarray) -> None:
+    def expect_around(self, outputs: np.ndarray, residuals: np.ndarray) -> None:
         self.bars = fit_bars(np.clip(residuals, -_MAX_STANDARDISED, _MAX_STANDARDISED), self.options.bars)
 
     def wide_features(self, content: Content) -> WideFeatures:

@@ -4,6 +4,7 @@ the standardised value. Asked, it is one slot, read out to a distribution (`nn.h
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from onetrunk.columns.families.scalar.encoder import ScalarEncoder
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss
-from onetrunk.core.calibration import Calibration
+from onetrunk.core.calibration import Calibration, kept_scores
 from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.module import Calibrated, ColumnModule, Distribution
 from onetrunk.nn.dropout import dropout
@@ -24,8 +25,9 @@ from onetrunk.nn.heads.distribution import BarDistribution
 from onetrunk.nn.init import normal_
 
 _SAMPLES = 32  # an answer, when answers are sampled
+_LEAST_SPREAD, _MOST_SPREAD = 1e-6, 1e6  # how many times as wide an interval can be
 _BEND = 3.0  # where the standardised value bends: outliers stay ordered and small (as RealMLP, arXiv 2407.04491)
-_LEVEL = 0.9  # of an answer's interval
+_LEVEL = 0.9  # of the interval by which how wide they are is calibrated
 
 E = TypeVar("E", bound=ScalarEncoder)
 
@@ -96,11 +98,20 @@ class ScalarModule(ColumnModule[E], Distribution, Calibrated):
     def _spread(self) -> float:
         return 1.0 if self.calibration is None else self.calibration.spread
 
-    def _interval(self, logits: Tensor, spread: float) -> tuple[Tensor, Tensor, Tensor]:
-        """The mean, and the ends of the calibrated interval [r]."""
-        mean, ends = self.bars.mean(logits), self.bars.interval(logits, _LEVEL)
+    def _interval(self, logits: Tensor, spread: float, level: float = _LEVEL) -> tuple[Tensor, Tensor, Tensor]:
+        """The mean, and the ends of the interval [r] that holds `level` of a distribution so many times as wide."""
+        mean, ends = self.bars.mean(logits), self.bars.interval(logits, level)
         low, high = (_spread(end, mean, spread) for end in ends)
         return mean, low, high
+
+    def _covering(self, logits: Tensor, coverage: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The mean, and the ends of the interval [r] that holds the truth so often: by the conformal scores of the rows
+        held out, as far as there are enough for that coverage; else by the distribution."""
+        made = self.calibration
+        threshold = None if made is None else made.threshold(coverage)
+        if threshold is None:
+            return self._interval(logits, self._spread, coverage)
+        return self._interval(logits, max(threshold, _LEAST_SPREAD))
 
     def fit_calibration(
         self, h: Tensor, targets: dict[str, Tensor], fitted_on: str, learnt: int = 0
@@ -117,10 +128,14 @@ class ScalarModule(ColumnModule[E], Distribution, Calibrated):
             covered = (least <= truth) & (truth <= most)
             return {"interval_score": interval_score(least, most, truth, _LEVEL), "coverage": float(covered.mean())}
 
-        return Calibration(len(h), fitted_on, spread=spread, before=judged(1.0), after=judged(spread))
+        side = np.maximum(np.where(truth < mean, mean - low, high - mean), np.finfo(np.float64).tiny)
+        scores = kept_scores(np.minimum(np.abs(truth - mean) / side, _MOST_SPREAD))
+        fitted = Calibration(len(h), fitted_on, spread=spread, before=judged(1.0), scores=scores)
+        by_scores = fitted.threshold(_LEVEL)  # what an answer's interval is then made of, where there are enough rows
+        return replace(fitted, after=judged(spread if by_scores is None else max(by_scores, _LEAST_SPREAD)))
 
     def start(self, context: AnswerContext) -> State:
-        return context.state("temperature", "quantiles")
+        return context.state("temperature", "quantiles", "coverage")
 
     def query(self, state: State) -> Query:
         done = state["done"]
@@ -134,17 +149,37 @@ class ScalarModule(ColumnModule[E], Distribution, Calibrated):
         return {**state, "done": ~state["done"], "logits": self.logits(h[:, 0]), "begin": self._begin(h[:, 0])}
 
     def finish(self, state: State) -> list[Answer]:
-        """The mean, a central 90 % interval, draws when sampled, and quantiles where they are asked for."""
-        logits, value = state["logits"], self.encoder.value
-        columns = torch.stack(self._interval(logits, self._spread), dim=1) + state["begin"][:, None]
+        """The mean, an interval, draws when sampled, and quantiles where they are asked for."""
+        value, columns = self.encoder.value, self._ends(state) + state["begin"][:, None]
         samples_of, quantiles_of = self._samples(state), self._quantiles(state)
         answers = []
-        for i, (mean, low, high) in enumerate(columns.tolist()):
+        for i, ((mean, low, high), coverage) in enumerate(
+            zip(columns.tolist(), state["coverage"].tolist(), strict=True)
+        ):
             samples: list[Any] | None = [value(z) for z in samples_of[i]] if i in samples_of else None
             quantiles = {p: value(z) for p, z in quantiles_of[i].items()} if i in quantiles_of else None
-            interval = (value(low), value(high))
-            answers.append(Answer(value(mean), interval=interval, samples=samples, quantiles=quantiles))
+            answers.append(
+                Answer(
+                    value(mean),
+                    interval=(value(low), value(high)),
+                    coverage=round(coverage, 6),
+                    samples=samples,
+                    quantiles=quantiles,
+                )
+            )
         return answers
+
+    def _ends(self, state: State) -> Tensor:
+        """[n, 3]: each answer's mean and the ends of its interval, at its own coverage."""
+        logits, coverage = state["logits"], state["coverage"]
+        different = coverage.unique().tolist()
+        if len(different) == 1:
+            return torch.stack(self._covering(logits, round(different[0], 6)), dim=1)
+        out = logits.new_zeros(len(logits), 3)
+        for each in different:
+            rows = (coverage == each).nonzero()[:, 0]
+            out[rows] = torch.stack(self._covering(logits[rows], round(each, 6)), dim=1)
+        return out
 
     def _quantiles(self, state: State) -> dict[int, dict[float, float]]:
         """Of the answers that they are asked of, by their number; each by its level."""
