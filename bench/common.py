@@ -34,6 +34,7 @@ _SHARED = {
     "draw",
     "forecasts",
     "peers",
+    "planted",
     "recommend",
     "shakespeare",
     "speed",

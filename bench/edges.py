@@ -3,7 +3,8 @@
     python -m bench edges             a whole run
     python -m bench edges --quick     a tenth of it; nothing is kept
 
-Every check is drawn from the seed, and made in a process of its own with limits on memory and time:
+Every check is drawn from the seed, and made in a process of its own with limits on memory and time, as many at once as
+there are cores:
 
 - mutations: tables, pictures, sounds, model folders and checkpoints of every family, with changed bytes and words, are
   read or refused; never a traceback, a hang or gigabytes. A checkpoint that is read is what transformers reads;
@@ -20,8 +21,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,6 +36,7 @@ from onetrunk.core.events import Note
 
 QUICK = ["mutations=8", "kills=36", "every=30", "hostile=2", "rounds=1"]
 _MOST_FAILURES = 200  # that are kept
+_MEMORY = Path("/dev/shm")  # files in memory: of processes that are killed, no disk has to be waited for
 
 
 class Amounts(BaseModel):
@@ -48,6 +52,7 @@ class Amounts(BaseModel):
     rounds: int = Field(5, ge=1)  # seeds of each family
     seconds: float = Field(120.0, gt=0)  # of one attempt
     megabytes: int = Field(1024, ge=1)  # more than before it
+    processes: int = Field(os.cpu_count() or 1, ge=1)  # at once
 
     def of(self, part: str) -> dict[str, int]:
         if part == "mutations":
@@ -99,9 +104,15 @@ def compare(run: Run) -> Figures:
 
 def _part(run: Run, part: str, amounts: Amounts) -> dict[str, Any]:
     """In a process of its own, with one thread: a fork of more would wait for the others."""
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else run.place) as place:
+        return _tried(run, part, amounts, Path(place))
+
+
+def _tried(run: Run, part: str, amounts: Amounts, place: Path) -> dict[str, Any]:
     told = {
         "seed": run.seed,
-        "place": str(run.place / part),
+        "place": str(place / part),
+        "processes": amounts.processes,
         "limits": {"seconds": amounts.seconds, "megabytes": amounts.megabytes},
         "amounts": amounts.of(part),
     }

@@ -170,7 +170,7 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-        package = importlib.import_module(f"onetrunk.{path.parent.name}")
+        package = importlib.import_module(".".join(["onetrunk", *Path(name).parts[:-1]]))
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(path.parent)])
         importlib.invalidate_caches()
         planted.append(f"{package.__name__}.{path.stem}")
@@ -190,7 +190,7 @@ def test_what_a_page_says_runs(
 ) -> None:
     namespace: dict[str, Any] = {"__name__": page.name}
     for language, text in blocks(page, "bash", "python"):
-        file = re.match(r"# src/onetrunk/(\w+/\w+\.py)\n", text)
+        file = re.match(r"# src/onetrunk/((?:\w+/)+\w+\.py)\n", text)
         if file:
             plant(file[1], text)
         elif language == "python":

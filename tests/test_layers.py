@@ -18,7 +18,7 @@ FLOORS = {
     "columns": 3, "objectives": 3,
     "model": 4,
     "inference": 5,
-    "explain": 6, "interop": 6,
+    "explanation": 6, "interop": 6,
     "evaluation": 7,
     "training": 8,
     "serving": 9, "studio": 9,
@@ -32,7 +32,7 @@ TOP = FLOORS["cli.py"]  # the doors
 # Folders that are one thing. In the others each file stands alone; they share what begins with an underscore.
 WHOLE = {
     "core", "storage", "media", "nn", "data", "engine", "metrics", "objectives", "model", "inference", "evaluation",
-    "training", "serving", "studio", "trackers", "verbs", "interop",
+    "training", "serving", "studio", "trackers", "verbs", "interop", "explanation",
 }  # fmt: skip
 
 # (file, what it imports all the same): why.
@@ -56,6 +56,7 @@ NOT_A_TYPE = {
     ("interop/huggingface/towers.py", "audio"): "what a family's trunk reads",
     ("columns/image/encoder.py", "text"): "a key of Encoder.show",
     ("evaluation/gather.py", "text"): "a key of Encoder.show",
+    ("explanation/question.py", "text"): "a key of Encoder.show",
     ("columns/boxes/drawing.py", "text"): "a key of Encoder.show",
     ("columns/boxes/encoder.py", "image"): "the usual name of the column that boxes are read on",
     ("data/readers/detection.py", "image"): "the name of a column, and the word for pictures of MIME",

@@ -65,6 +65,17 @@ def test_the_first_line_comes_before_what_is_slow(tmp_path: Path) -> None:
     assert done.stderr.decode() == "Reading data.csv ...\nPyTorch comes now\n"
 
 
+@pytest.mark.parametrize(("words", "completed"), [("onetrunk tra", "train"), ("onetrunk train --bu", "--budget")])
+def test_the_shell_completes_verbs_and_flags(tmp_path: Path, words: str, completed: str) -> None:
+    asked = {"_ONETRUNK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    assert run(tmp_path, **asked).stdout.decode().split() == [completed]
+
+
+def test_the_script_of_completion_is_of_the_command_and_not_of_how_python_was_called(tmp_path: Path) -> None:
+    done = run(tmp_path, "--show-completion", "bash")
+    assert done.stdout.decode().rstrip().endswith("-F _onetrunk_completion onetrunk")
+
+
 def test_ctrl_c_while_the_program_starts(tmp_path: Path) -> None:
     done = started(tmp_path, "os.kill(os.getpid(), signal.SIGINT)")
     assert (done.returncode, done.stdout) == (130, b"")

@@ -1,7 +1,7 @@
 """One attempt in a process of its own: it cannot hang, fill the memory, or take the others with it.
 
-A process is forked, so that PyTorch is loaded once. It can be killed from outside at any moment, or by itself right
-before any of its file operations.
+A process is forked, so that PyTorch is loaded once. It can be killed from outside at any moment, or be halted right
+before each of its file operations: what is on the disk then is what a kill would leave.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import faulthandler
 import json
 import os
 import resource
+import select
 import signal
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from onetrunk.core.errors import BadValueError, OnetrunkError, is_out_of_memory
 DONE, REFUSED, TRACEBACK = "done", "refused", "a traceback"
 TOO_SLOW, TOO_LARGE, KILLED = "too slow", "too large", "killed"
 _WAITING = 10  # times as long
+_LOOK = 0.002  # seconds between two looks at a process
 _OPERATIONS = {  # what changes what is there
     "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.truncate",
 }  # fmt: skip
@@ -56,51 +58,101 @@ def attempt(
     limits: Limits = Limits(),
     *,
     watched: Path | None = None,
-    die_before: int | None = None,
+    before: Callable[[int], object] | None = None,
     die_after: float | None = None,
 ) -> Outcome:
-    """Runs `work` in a fork. `die_before` kills it right before that file operation (from 1) in the folder `watched`,
-    `die_after` so many seconds after its beginning."""
+    """Runs `work` in a fork, which halts right before each of its file operations in the folder `watched` until
+    `before`, told its number (from 1), has returned here. `die_after`: it is killed so many seconds after its
+    beginning."""
     descriptor, name = tempfile.mkstemp(prefix="outcome-")
     os.close(descriptor)
-    report, started, before = Path(name), time.monotonic(), _resident()
+    report, started, resident = Path(name), time.monotonic(), _resident()
+    gate = None if before is None else _Gate()
     child = os.fork()
     if child == 0:
-        _run(work, limits, report, watched, die_before)
+        _run(work, limits, report, watched, gate)
     with suppress(OSError):  # it has done so itself
         os.setpgid(child, child)
-    status, used = _wait(child, started + min(_WAITING * limits.seconds, die_after or _WAITING * limits.seconds))
-    seconds = time.monotonic() - started
+    longest = min(_WAITING * limits.seconds, die_after or _WAITING * limits.seconds)
+    try:
+        status, used, halted = _wait(child, started + longest, gate, before)
+    finally:
+        if gate is not None:
+            gate.close()
+    seconds = time.monotonic() - started - halted
     text = report.read_text(encoding="utf-8")
     report.unlink()
     if status is None:
         return Outcome(TOO_SLOW if die_after is None else KILLED, seconds=seconds)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        planned = die_before is not None and number == signal.SIGKILL
-        kind = TOO_SLOW if number == signal.SIGXCPU else KILLED if planned else signal.Signals(number).name
-        return Outcome(kind, seconds=seconds)
+        return Outcome(TOO_SLOW if number == signal.SIGXCPU else signal.Signals(number).name, seconds=seconds)
     told = json.loads(text)
-    peak = used.ru_maxrss * 1024 - before
+    peak = used.ru_maxrss * 1024 - resident
     if told["kind"] != TRACEBACK and peak > limits.megabytes << 20:
         told |= {"kind": TOO_LARGE, "said": f"{peak >> 20:,} MB; {told['said']}"}
     return Outcome(seconds=seconds, **told)
 
 
-def _wait(child: int, end: float) -> tuple[int | None, Any]:
-    """Its status, None where it had to be ended; and what it used."""
-    while True:
-        found, status, used = os.wait4(child, os.WNOHANG)
-        if found:
-            return status, used
-        if time.monotonic() > end:
-            os.killpg(child, signal.SIGKILL)
-            _, _, used = os.wait4(child, 0)
-            return None, used
-        time.sleep(0.002)
+class _Gate:
+    """Two pipes, at which a fork waits to be let through."""
+
+    def __init__(self) -> None:
+        self._asked, self._ask = os.pipe()
+        self._heard, self._tell = os.pipe()
+
+    def wait(self) -> None:
+        """In the fork."""
+        os.write(self._ask, b".")
+        os.read(self._heard, 1)
+
+    def asked(self, seconds: float) -> bool:
+        """Does it wait, or begin to within so many seconds?"""
+        return bool(select.select([self._asked], [], [], seconds)[0])
+
+    def open(self) -> None:
+        os.read(self._asked, 1)
+        os.write(self._tell, b".")
+
+    def close(self) -> None:
+        for end in (self._asked, self._ask, self._heard, self._tell):
+            os.close(end)
 
 
-def _run(work: Callable[[], Any], limits: Limits, report: Path, watched: Path | None, die_before: int | None) -> None:
+def _wait(
+    child: int, end: float, gate: _Gate | None, before: Callable[[int], object] | None
+) -> tuple[int | None, Any, float]:
+    """Its status, None where it had to be ended; what it used; and the seconds for which it was halted."""
+    operations, halted = 0, 0.0
+    try:
+        while True:
+            if gate is None or before is None:
+                time.sleep(_LOOK)
+            elif gate.asked(_LOOK):
+                began = time.monotonic()
+                operations += 1
+                before(operations)
+                halted += time.monotonic() - began
+                gate.open()
+            found, status, used = os.wait4(child, os.WNOHANG)
+            if found:
+                return status, used, halted
+            if time.monotonic() > end + halted:
+                _end(child)
+                _, _, used = os.wait4(child, 0)
+                return None, used, halted
+    except BaseException:  # of `before`: the halted fork would wait for ever
+        _end(child)
+        os.wait4(child, 0)
+        raise
+
+
+def _end(child: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+
+
+def _run(work: Callable[[], Any], limits: Limits, report: Path, watched: Path | None, gate: _Gate | None) -> None:
     """In the fork; it never comes back."""
     told: dict[str, Any] = {"kind": TRACEBACK, "value": None, "said": ""}
     calls = [0]
@@ -117,7 +169,7 @@ def _run(work: Callable[[], Any], limits: Limits, report: Path, watched: Path | 
         longest = max(1, round(limits.seconds))
         resource.setrlimit(resource.RLIMIT_CPU, (longest, longest + 5))
         if watched is not None:
-            _watch(watched, calls, die_before)
+            _watch(watched, calls, gate)
         told |= {"kind": DONE, "value": work()}
     except (OnetrunkError, BadValueError) as error:
         told |= {"kind": REFUSED, "said": str(error)}
@@ -128,8 +180,8 @@ def _run(work: Callable[[], Any], limits: Limits, report: Path, watched: Path | 
         os._exit(0)
 
 
-def _watch(place: Path, calls: list[int], die_before: int | None) -> None:
-    """Counts this process's operations on files in `place`, and dies right before one of them."""
+def _watch(place: Path, calls: list[int], gate: _Gate | None) -> None:
+    """Counts this process's operations on files in `place`, and waits at the gate right before each."""
     inside = os.path.realpath(place)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -137,8 +189,8 @@ def _watch(place: Path, calls: list[int], die_before: int | None) -> None:
             path = arguments[0]
             if isinstance(path, str | os.PathLike) and os.path.abspath(path).startswith(inside):
                 calls[0] += 1
-                if calls[0] == die_before:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                if gate is not None:
+                    gate.wait()
 
     sys.addaudithook(hook)
 

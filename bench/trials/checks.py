@@ -36,5 +36,13 @@ class Checks:
             self.failures.append(failure)
             print(f"does not hold: {json.dumps(failure)}", file=sys.stderr, flush=True)
 
+    def join(self, found: dict[str, Any]) -> None:
+        """What another process found (`as_json`)."""
+        self.made.update(found["made"])
+        for kind, outcomes in found["outcomes"].items():
+            self.outcomes.setdefault(kind, Counter()).update(outcomes)
+        self.failures += found["failures"]
+        self.worst |= {kind: max(worst, self.worst.get(kind, worst)) for kind, worst in found["worst"].items()}
+
     def as_json(self) -> dict[str, Any]:
         return {"made": self.made, "outcomes": self.outcomes, "failures": self.failures, "worst": self.worst}

@@ -336,13 +336,20 @@ def _with_tokenizer(place: Path, **parts: Any) -> Callable[[], Any]:
     return lambda: huggingface.read(folder).encoder("text").encode("a" * 2000 + "!") and None
 
 
-def run(checks: Checks, place: Path, limits: Limits, rounds: int) -> None:
-    """Every case, with `rounds` seeds each."""
-    for name, prepare in CASES.items():
-        for turn in range(rounds):
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True)
-            outcome = attempt(prepare(place, checks.dice("hostile", f"{name}/{turn}")), limits)
-            holds = outcome.kind == (DONE if name in INERT else REFUSED)
-            ran = (place / CANARY).exists()
-            checks.add("hostile files", f"{name}/{turn}", holds and not ran, outcome, "its code ran" if ran else "")
+def prepare(place: Path) -> None:
+    """Nothing is shared."""
+
+
+def units(**amounts: int) -> list[str]:
+    return list(CASES)
+
+
+def try_unit(name: str, checks: Checks, place: Path, limits: Limits, rounds: int) -> None:
+    """A case, with `rounds` seeds."""
+    for turn in range(rounds):
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        outcome = attempt(CASES[name](place, checks.dice("hostile", f"{name}/{turn}")), limits)
+        holds = outcome.kind == (DONE if name in INERT else REFUSED)
+        ran = (place / CANARY).exists()
+        checks.add("hostile files", f"{name}/{turn}", holds and not ran, outcome, "its code ran" if ran else "")

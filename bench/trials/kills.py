@@ -1,5 +1,8 @@
 """Kills: a command that is killed at any moment, or before any file operation, and given again, ends as if nothing had
-been; with the same bits, complete, and nothing left over."""
+been; with the same bits, complete, and nothing left over.
+
+At a random moment it is killed. Before a file operation it is halted, for one run then shows all of these moments: what
+is on the disk is copied, and the same command begins there, in a process that knows nothing of the first."""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ QUICK = ["pretrain.steps=3", "finetune.steps=3", "finetune.folds=2", "train.tens
 _TOLD = {"README.md", "manifest.json", "metrics.jsonl", "provenance.json", "report.html"}
 _TIMED = re.compile(r"second|time|date|created|_per_|memory|version")  # keys of JSON
 _MOST_TIMES = 3  # that one attempt is killed
+READY = "ready"  # the folder of what commands begin with
 
 
 def table(rows: int = 60) -> dict[str, list[Any]]:
@@ -95,11 +100,12 @@ SETTINGS: dict[str, Setting] = {
 
 
 def prepare(place: Path) -> None:
-    """What commands begin with, and every module they import: a fork then starts at once."""
+    """What commands begin with, in a folder of `place`, and every module they import: a fork then starts at once."""
     from bench.trials import checkpoints
 
-    place.mkdir(parents=True)
-    os.chdir(place)
+    ready = place / READY
+    ready.mkdir(parents=True)
+    os.chdir(ready)
     onetrunk.train(table(), **_told(ask=["label"], seed=1) | {"out": "m"})
     shutil.rmtree("m-foundation")
     onetrunk.pretrain(table(), **_told(seed=1) | {"out": "foundation"})
@@ -139,17 +145,18 @@ class Whole:
 
 
 class Kills:
-    """All kills of one setting."""
+    """All kills of one setting. What is disturbed goes on in `place`; commands that are halted stand beside it."""
 
     def __init__(self, name: str, ready: Path, place: Path, limits: Limits, checks: Checks) -> None:
-        self.name, self.setting, self.ready, self.place = name, SETTINGS[name], ready, place
+        self.name, self.setting, self.ready = name, SETTINGS[name], ready
+        self.place, self.halted = place / "now", place / "halted"
         self.limits, self.checks = limits, checks
 
     def undisturbed(self) -> Whole:
         ends: list[tuple[Outcome, dict[str, str]]] = []
         for _ in range(2):
-            self._begin()
-            outcome = self._attempt()
+            self._begin(self.place)
+            outcome = self._attempt(self.place)
             ends.append((outcome, ended_as(self.place)))
             self.checks.add("undisturbed runs", self.name, outcome.kind == DONE, outcome)
         (first, one), (second, other) = ends
@@ -159,26 +166,44 @@ class Kills:
                         f"{self.setting.made} twice the same; {sorted(one.keys() ^ other.keys())}")  # fmt: skip
         return Whole(frozenset(one), same, max(first.seconds, second.seconds), first.operations)
 
-    def kill(self, whole: Whole, number: int, at_operation: int | None) -> None:
+    def at_random(self, whole: Whole, number: int) -> None:
         """One attempt: killed once or more, then given again until it ends."""
-        kind = "kills at random" if at_operation is None else "kills before a file operation"
-        dice = self.checks.dice(kind, f"{self.name}/{number}")
-        self._begin()
-        history: list[Outcome] = []
-        times = 1 if at_operation is not None else dice.choice([1, 1, 1, 2, _MOST_TIMES])
-        for _ in range(times):
-            after = dice.uniform(0, 1.05 * whole.seconds) if at_operation is None else None
-            history.append(self._attempt(at_operation, after))
-            if history[-1].kind != KILLED:
+        dice = self.checks.dice("kills at random", f"{self.name}/{number}")
+        self._begin(self.place)
+        for _ in range(dice.choice([1, 1, 1, 2, _MOST_TIMES])):
+            outcome = self._attempt(self.place, dice.uniform(0, 1.05 * whole.seconds))
+            if outcome.kind != KILLED:
                 break
-        if history[-1].kind != DONE:
-            history.append(self._attempt())
-        ended = history[-1]
+        ended = outcome if outcome.kind == DONE else self._attempt(self.place)
+        self._judge("kills at random", f"{self.name}/{number}", whole, ended)
+
+    def at_operations(self, whole: Whole, every: int) -> None:
+        """The command is halted before each n-th of its file operations, and given again beside, where what is on the
+        disk then is all that there is. Where an operation has changed nothing, so has the one after it the same end."""
+        first = self.checks.dice("operations", self.name).randrange(every) + 1
+        before: dict[str, str] = {}
+        ended: Outcome | None = None
+
+        def halted(operation: int) -> None:
+            nonlocal before, ended
+            if operation % every != first % every:
+                return
+            there = left_as(self.halted)
+            if ended is None or there != before:
+                before = there
+                _copy(self.halted, self.place)
+                ended = self._attempt(self.place)
+            self._judge("kills before a file operation", f"{self.name} at {operation}", whole, ended)
+
+        self._begin(self.halted)
+        outcome = self._attempt(self.halted, before=halted)
+        self.checks.add("commands halted at each operation end", self.name, outcome.kind == DONE, outcome)
+
+    def _judge(self, kind: str, name: str, whole: Whole, ended: Outcome) -> None:
         finished_before = ended.kind == REFUSED and "already exists" in ended.said
         problems = [] if ended.kind == DONE or finished_before else [f"the same command: {ended.kind}"]
         problems += self._problems(whole)
-        self.checks.add(kind, f"{self.name}/{number}{'' if at_operation is None else f' at {at_operation}'}",
-                        not problems, ended, "; ".join(problems))  # fmt: skip
+        self.checks.add(kind, name, not problems, ended, "; ".join(problems))
 
     def _problems(self, whole: Whole) -> list[str]:
         found = ended_as(self.place)
@@ -194,33 +219,56 @@ class Kills:
             out.append(str(error))
         return out
 
-    def _attempt(self, die_before: int | None = None, die_after: float | None = None) -> Outcome:
+    def _attempt(
+        self, place: Path, die_after: float | None = None, before: Callable[[int], object] | None = None
+    ) -> Outcome:
         def work() -> None:
-            os.chdir(self.place)
+            os.chdir(place)
             self.setting.run()
 
-        return attempt(work, self.limits, watched=self.place, die_before=die_before, die_after=die_after)
+        return attempt(work, self.limits, watched=place, before=before, die_after=die_after)
 
-    def _begin(self) -> None:
-        shutil.rmtree(self.place, ignore_errors=True)
-        self.place.mkdir(parents=True)
+    def _begin(self, place: Path) -> None:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
         for name in self.setting.begins:
-            shutil.copytree(self.ready / name, self.place / name)
+            shutil.copytree(self.ready / name, place / name)
 
 
-def run(checks: Checks, place: Path, limits: Limits, kills: int, every: int, settings: int) -> None:
-    """So many random `kills` in the whole, and one before every n-th file operation (`every`; 0: none), over the first
-    `settings` ones."""
-    ready = place / "ready"
-    prepare(ready)
+def left_as(place: Path) -> dict[str, str]:
+    """Every file and folder there, and a digest of all that it holds."""
+    out = {}
+    for path in sorted(place.rglob("*")):
+        with suppress(FileNotFoundError):  # TensorBoard writes in a thread of its own
+            data = path.read_bytes() if path.is_file() else b""
+            out[path.relative_to(place).as_posix()] = "" if path.is_dir() else hashlib.sha256(data).hexdigest()
+    return out
+
+
+def _copy(whole: Path, copy: Path) -> None:
+    """As it is at this moment."""
+
+    def take(source: str, target: str) -> None:
+        with suppress(FileNotFoundError):
+            shutil.copy2(source, target, follow_symlinks=False)
+
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(whole, copy, symlinks=True, copy_function=take)
+
+
+def units(settings: int, **rest: int) -> list[str]:
+    """The slowest first."""
     chosen = list(SETTINGS)[:settings]
-    for i, name in enumerate(chosen):
-        one = Kills(name, ready, place / "now", limits, checks)
-        whole = one.undisturbed()
-        for number in range(kills // len(chosen) + (i < kills % len(chosen))):
-            one.kill(whole, number, None)
-        if every:
-            first = checks.dice("operations", name).randrange(every) + 1
-            for number, operation in enumerate(range(first, whole.operations + 1, every)):
-                one.kill(whole, number, operation)
-        print(f"{name}: {whole.seconds:.1f} s, {whole.operations} file operations", file=sys.stderr, flush=True)
+    return sorted(chosen, key=lambda name: not name.startswith("train"))
+
+
+def try_unit(name: str, checks: Checks, place: Path, limits: Limits, kills: int, every: int, settings: int) -> None:
+    """Its share of the random `kills`, and one before every n-th file operation (`every`; 0: none)."""
+    chosen = list(SETTINGS)[:settings]
+    one = Kills(name, place.parent / READY, place, limits, checks)
+    whole = one.undisturbed()
+    for number in range(kills // len(chosen) + (chosen.index(name) < kills % len(chosen))):
+        one.at_random(whole, number)
+    if every:
+        one.at_operations(whole, every)
+    print(f"{name}: {whole.seconds:.1f} s, {whole.operations} file operations", file=sys.stderr, flush=True)

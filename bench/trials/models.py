@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import random
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import torch
 import transformers as hf
 
 import onetrunk
+import onetrunk.interop
 from bench.trials import checkpoints
 from bench.trials.attempts import DONE, REFUSED, Limits, attempt
 from bench.trials.checks import Checks
@@ -125,26 +129,30 @@ def towers_of(kind: str) -> tuple[str | None, ...]:
     return TOWERS.get(kind, (None,))
 
 
-def run(checks: Checks, place: Path, limits: Limits, rounds: int) -> None:
-    """Every family, with `rounds` seeds each: in, out to transformers and back, out to llama.cpp."""
+def prepare(place: Path) -> None:
+    """Imports what a checkpoint's way in and out needs: a fork then starts at once."""
+    for package in (onetrunk.interop, huggingface):
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def units(**amounts: int) -> list[str]:
+    return list(FAMILIES_OF_TRIALS)
+
+
+def try_unit(kind: str, checks: Checks, place: Path, limits: Limits, rounds: int) -> None:
+    """One family, with `rounds` seeds: in, out to transformers and back, out to llama.cpp."""
+    from_transformers(place, checkpoints.write(kind, place)[0])  # what they import is there for every fork
+    export = _export if kind in (*DECODERS, *FILLING) else _export_pictures
     for turn in range(rounds):
-        for kind in FAMILIES_OF_TRIALS:
-            for tower in towers_of(kind):
-                name = f"{kind}{'' if tower is None else f' ({tower})'}/{turn}"
-                _measured(
-                    checks, "imports", name, lambda k=kind, t=tower, n=name: _import(checks, place, k, t, n), limits
-                )
-            if kind in (*DECODERS, *FILLING):
-                name = f"{kind}/{turn}"
-                _measured(checks, "exports to transformers", name,
-                          lambda k=kind, n=name: _export(checks, place, k, n, "huggingface"), limits)  # fmt: skip
-            else:
-                name = f"{kind}/{turn}"
-                _measured(checks, "exports to transformers", name,
-                          lambda k=kind, n=name: _export_pictures(checks, place, k, n), limits)  # fmt: skip
-            if kind in AS_GGUF:
-                _measured(checks, "exports to llama.cpp", f"{kind}/{turn}",
-                          lambda k=kind, n=f"{kind}/{turn}": _export(checks, place, k, n, "gguf"), limits)  # fmt: skip
+        name = f"{kind}/{turn}"
+        for tower in towers_of(kind):
+            of_tower = name if tower is None else f"{kind} ({tower})/{turn}"
+            _measured(checks, "imports", of_tower, partial(_import, checks, place, kind, tower, of_tower), limits)
+        _measured(checks, "exports to transformers", name, partial(export, checks, place, kind, name), limits)
+        if kind in AS_GGUF:
+            to_gguf = partial(_export, checks, place, kind, name, "gguf")
+            _measured(checks, "exports to llama.cpp", name, to_gguf, limits)
 
 
 def _measured(checks: Checks, kind: str, name: str, work: Any, limits: Limits) -> None:
@@ -168,7 +176,7 @@ def _import(checks: Checks, place: Path, kind: str, tower: str | None, name: str
     return compare(folder, kind, tower, reference, tool, dice)
 
 
-def _export(checks: Checks, place: Path, kind: str, name: str, to: str) -> float:
+def _export(checks: Checks, place: Path, kind: str, name: str, to: str = "huggingface") -> float:
     """Of the numbers that the export's own check measures, and of what transformers reads from the folder."""
     folder, reference, words, dice = _written(place, kind, name, checks)
     model, values = huggingface.read(folder), texts(dice)

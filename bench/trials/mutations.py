@@ -148,7 +148,7 @@ def _alike(outcome: Outcome) -> bool:
 
 
 class Mutations:
-    """All of them, in one folder."""
+    """Each kind of them, in one folder."""
 
     def __init__(self, checks: Checks, place: Path, limits: Limits) -> None:
         self.checks, self.place, self.limits = checks, place, limits
@@ -158,27 +158,29 @@ class Mutations:
         outcome = attempt(work, self.limits)
         self.checks.add(kind, name, holds(outcome), outcome, outcome.value)
 
-    def tables(self, n: int) -> None:
+    def table(self, name: str, whole: bytes, n: int) -> None:
         """Bytes, and where the file ends."""
-        for name, whole in table_files().items():
-            path = self.place / f"table.{name}"
-            path.write_bytes(whole)
-            right = attempt(lambda path=path: read_cells(path), self.limits).value
-            for i in range(n):
-                dice = self.checks.dice("tables", f"{name}/{i}")
-                path.write_bytes(changed_bytes(whole, dice))
-                self._check(f"{name}: changed bytes", f"{name}/{i}", lambda path=path: read_cells(path))
-                if name in _WHOLE:
-                    path.write_bytes(whole[: dice.randrange(1, len(whole))])
-                    self._check(f"{name}: cut off", f"{name}/{i}", lambda path=path: read_cells(path),
-                                lambda o, right=right: o.kind == REFUSED or o.value == right)  # fmt: skip
+        path = self.place / f"table.{name}"
+        path.write_bytes(whole)
 
-    def media(self, n: int) -> None:
-        for name, whole in media_files().items():
-            kind = "audio" if name in ("wav", "flac", "ogg") else "image"
-            for i in range(n):
-                data = changed_bytes(whole, self.checks.dice("media", f"{name}/{i}"))
-                self._check(f"{name}: changed bytes", f"{name}/{i}", lambda data=data, kind=kind: encoded(kind, data))
+        def read_it() -> str:
+            return read_cells(path)
+
+        right = attempt(read_it, self.limits).value
+        for i in range(n):
+            dice = self.checks.dice("tables", f"{name}/{i}")
+            path.write_bytes(changed_bytes(whole, dice))
+            self._check(f"{name}: changed bytes", f"{name}/{i}", read_it)
+            if name in _WHOLE:
+                path.write_bytes(whole[: dice.randrange(1, len(whole))])
+                self._check(f"{name}: cut off", f"{name}/{i}", read_it,
+                            lambda o: o.kind == REFUSED or o.value == right)  # fmt: skip
+
+    def medium(self, name: str, whole: bytes, n: int) -> None:
+        kind = "audio" if name in ("wav", "flac", "ogg") else "image"
+        for i in range(n):
+            data = changed_bytes(whole, self.checks.dice("media", f"{name}/{i}"))
+            self._check(f"{name}: changed bytes", f"{name}/{i}", lambda data=data: encoded(kind, data))
 
     def folders(self, n: int) -> None:
         """Our own: every byte is checked by the manifest, and what a manifest vouches for is checked by itself."""
@@ -211,12 +213,11 @@ class Mutations:
             _rewrite(copy, file, _changed_header((copy / file).read_bytes(), dice))
             self._check("model folders: changed tensors", f"{i} {file}", answers)
 
-    def checkpoints(self, n: int) -> None:
+    def checkpoints(self, kind: str, n: int) -> None:
         """Other people's: what is read is what transformers reads, or it is refused."""
-        for kind in models.FAMILIES_OF_TRIALS:
-            made = models.checkpoints.write(kind, self.place / kind)
-            for i in range(n):
-                self._checkpoint(kind, made, i)
+        made = models.checkpoints.write(kind, self.place / kind)
+        for i in range(n):
+            self._checkpoint(kind, made, i)
 
     def _checkpoint(self, kind: str, made: tuple[Any, Any], i: int) -> None:
         whole, copy, dice = self.place / kind, self.place / "copy", self.checks.dice("checkpoints", f"{kind}/{i}")
@@ -282,10 +283,23 @@ def _changed_header(data: bytes, dice: random.Random) -> bytes:
     return len(header).to_bytes(8, "little") + header + rest
 
 
-def run(checks: Checks, place: Path, limits: Limits, mutations: int) -> None:
-    """So many of each kind of table and medium, as many of model folders, a quarter of it of every family."""
+def prepare(place: Path) -> None:
+    """Nothing is shared."""
+
+
+def units(**amounts: int) -> list[str]:
+    """A format, the model folders, or a family of checkpoints."""
+    return ["model folders", *models.FAMILIES_OF_TRIALS, *table_files(), *media_files()]
+
+
+def try_unit(name: str, checks: Checks, place: Path, limits: Limits, mutations: int) -> None:
+    """So many of each kind of table and of model folders, half of it of a medium, a quarter of a family."""
     each = Mutations(checks, place, limits)
-    each.tables(mutations)
-    each.media(max(1, mutations // 2))
-    each.folders(mutations)
-    each.checkpoints(max(1, mutations // 4))
+    if name == "model folders":
+        each.folders(mutations)
+    elif name in models.FAMILIES_OF_TRIALS:
+        each.checkpoints(name, max(1, mutations // 4))
+    elif name in (tables := table_files()):
+        each.table(name, tables[name], mutations)
+    else:
+        each.medium(name, media_files()[name], max(1, mutations // 2))

@@ -37,6 +37,7 @@ VERBS = (
     "evaluate",
     "predict",
     "generate",
+    "explain",
     "embed",
     "serve",
     "import",
@@ -52,6 +53,7 @@ __all__ = [
     "doctor",
     "embed",
     "evaluate",
+    "explain",
     "export",
     "finetune",
     "generate",
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
     from onetrunk.verbs.doctor import doctor
     from onetrunk.verbs.embed import embed
     from onetrunk.verbs.evaluate import evaluate
+    from onetrunk.verbs.explain import explain
     from onetrunk.verbs.export import export
     from onetrunk.verbs.finetune import finetune
     from onetrunk.verbs.generate import generate

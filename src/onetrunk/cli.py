@@ -34,7 +34,7 @@ def main() -> None:
     try:
         with _together() as leads:
             if leads:
-                _asked_for(sys.argv[1:])(standalone_mode=True)
+                _asked_for(sys.argv[1:])(standalone_mode=True, prog_name="onetrunk")  # also of `python -m onetrunk`
     except OnetrunkError as error:
         print(f"onetrunk: {_who()}{printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -60,16 +60,25 @@ def writes_three(place: Path) -> None:
         (place / f"{i}.tmp").rename(place / str(i))
 
 
-def test_a_process_dies_right_before_each_of_its_file_operations(tmp_path: Path) -> None:
+def test_a_process_is_halted_right_before_each_of_its_file_operations(tmp_path: Path) -> None:
     left = []
-    for n in range(1, 8):
-        place = tmp_path / str(n)
-        place.mkdir()
-        outcome = attempt(lambda place=place: writes_three(place), watched=place, die_before=n)
-        left.append(sorted(path.name for path in place.iterdir()))
-        assert outcome.kind == (attempts.KILLED if n < 7 else attempts.DONE)
-    assert outcome.operations == 6, "opened and renamed"
-    assert left == [[], ["0.tmp"], ["0"], ["0", "1.tmp"], ["0", "1"], ["0", "1", "2.tmp"], ["0", "1", "2"]]
+
+    def before(operation: int) -> None:
+        assert operation == len(left) + 1
+        left.append(sorted(path.name for path in tmp_path.iterdir()))
+
+    outcome = attempt(lambda: writes_three(tmp_path), watched=tmp_path, before=before)
+    assert outcome.kind == attempts.DONE and outcome.operations == 6, "opened and renamed"
+    assert left == [[], ["0.tmp"], ["0"], ["0", "1.tmp"], ["0", "1"], ["0", "1", "2.tmp"]]
+
+
+def test_who_cannot_go_on_ends_the_process_that_waits(tmp_path: Path) -> None:
+    def before(operation: int) -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        attempt(lambda: writes_three(tmp_path), watched=tmp_path, before=before)
+    assert not list(tmp_path.iterdir())
 
 
 def unsafe() -> None:
@@ -92,11 +101,23 @@ def test_what_a_kill_leaves_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
         checks = Checks(0)
         one = Kills(name, tmp_path, tmp_path / name, Limits(seconds=60.0), checks)
         whole = one.undisturbed()
-        for number in range(1, whole.operations + 1):
-            one.kill(whole, number, number)
+        one.at_operations(whole, 1)
         assert checks.made["kills before a file operation"] == whole.operations
         failed[name] = [failure["detail"] for failure in checks.failures]
+        if name == "safe":
+            one.at_random(whole, 0)
+            assert checks.made["kills at random"] == 1 and not checks.failures
     assert failed == {"safe": [], "unsafe": ["other bits in log"] * 2}
+
+
+def test_what_several_processes_find_is_joined() -> None:
+    one, other = Checks(0), Checks(0)
+    one.add("a", "1", True, attempts.DONE)
+    other.add("a", "2", False, attempts.REFUSED)
+    one.worst, other.worst = {"a": 0.5}, {"a": 0.25, "b": 1.0}
+    one.join(json.loads(json.dumps(other.as_json())))
+    assert one.made == {"a": 2} and one.outcomes["a"] == {"done": 1, "refused": 1} and len(one.failures) == 1
+    assert one.worst == {"a": 0.5, "b": 1.0}
 
 
 def test_changed_files_are_changed_and_drawn_from_the_seed() -> None:

@@ -36,6 +36,7 @@ def fitted(values: list[Any], **options: Any) -> Any:
         ([0.5, 2.5, 10], ["0.5", "2.5", "10"], float),
         ([True, False, np.True_], ["False", "True"], bool),
         ([" yes", "no ", "yes"], ["no", "yes"], str),
+        ([10**401 + 1, 10**401, 7], ["7", str(10**401), str(10**401 + 1)], int),  # what no float holds
     ],
 )
 def test_classes_have_one_spelling_and_keep_their_kind(values: list[Any], names: list[str], kept: type) -> None:

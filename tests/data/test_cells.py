@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from onetrunk.core.errors import UsageError
 from onetrunk.core.values import BLOCK, Cells, Chain, chain, in_memory, of_present, take, written
 from onetrunk.data import spool
 from onetrunk.data.table import Table, infer_types, read
@@ -36,6 +37,15 @@ def test_a_separator_can_be_said(tmp_path):
     assert read(path).names == ["x:y"]
     assert read(path, separator=":").columns == {"x": [1, 3], "y": [2, 4]}
     assert read(write(tmp_path / "b.csv", "a;b,c\n1;2,3\n"), separator=";").columns == {"a": [1], "b,c": ["2,3"]}
+
+
+@pytest.mark.parametrize("told", ["||", "", "；", '"', "\n"])
+def test_what_cannot_separate_cells_is_refused(tmp_path, told):
+    path = write(tmp_path / "a.csv", "x||y\n1||2\n")
+    with pytest.raises(UsageError, match="one sign of ASCII"):
+        read(path, separator=told)
+    with pytest.raises(UsageError, match="one sign of ASCII"):
+        read(write(tmp_path / "excel.csv", "sep=；\nx；y\n1；2\n"))
 
 
 def test_commas_win_where_both_would_do(tmp_path):

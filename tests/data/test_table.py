@@ -152,6 +152,12 @@ def test_missing_file_names_the_nearest(tmp_path):
         read(tmp_path / "trian.csv")
 
 
+@pytest.mark.parametrize("values", [1, "one", None])
+def test_a_column_that_is_no_list_of_values(values):
+    with pytest.raises(UsageError, match="expected a list of values"):
+        read({"a": values, "b": [1]})
+
+
 def test_unequal_columns_and_duplicate_frame_columns():
     with pytest.raises(DataError, match="same number of rows"):
         read({"a": [1], "b": [1, 2]})

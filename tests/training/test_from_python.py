@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas
 import pytest
 
 from onetrunk.core.errors import UsageError
@@ -141,3 +144,37 @@ def test_fine_tuning_ends_with_its_score(tmp_path: Path) -> None:
     best = min(stage.value for stage in events.of(StageFinished))
     assert isinstance(events[-1], Note)
     assert events[-1].message.startswith(f"On the validation rows that chose its best step: log_loss {best:.4g}.")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("ask", 3, "a text, or a list of texts"),
+        ("given", ["a", 3], "3 among them"),
+        ("settings", {"train.lr": 1}, "a text, or a list of texts"),
+        ("types", "a=number", "a dictionary"),
+        ("seed", "x", "a whole number"),
+        ("seed", 1.5, "a whole number"),
+        ("seed", None, "a whole number"),
+        ("max_bad", "1 %", "a number"),
+        ("overwrite", "yes", "True or False"),
+        ("split", None, "a text"),
+        ("missing", ["-"], "a text"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused_by_name(option: str, value: Any, expected: str) -> None:
+    with pytest.raises(UsageError, match=f"^{option} expects .*{expected}"):
+        TrainingOptions(**{option: value})
+
+
+def test_options_of_the_kinds_that_python_has() -> None:
+    options = TrainingOptions(
+        ask=("a", "b"),
+        given=pandas.Index(["c"]),
+        seed=np.int64(3),
+        max_bad=np.float32(0.5),
+        out=Path("m"),
+        budget=90,
+        events={"window": 5},
+    )
+    assert options.budget == "90" and options.but(seed=4).ask == ["a", "b"] and options.given == ["c"]

@@ -147,6 +147,20 @@ class Distribution(ABC):
         T² KL(teacher's || own) of both at temperature T (Hinton et al. 2015, arXiv 1503.02531), float32 [r], nats."""
 
 
+class Expected(ABC):
+    """Answers are numbers, of which the mean is answered."""
+
+    @abstractmethod
+    def expected(self, h: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        """The mean of each of r reads, standardised, float32 [r]; its gradient reaches h. Of targets only what is known
+        before the answer is looked at."""
+
+    @property
+    @abstractmethod
+    def units(self) -> tuple[float, float, str]:
+        """Where 0 and how large 1 is in units that a person reads, and what those are, as far as it is known."""
+
+
 class Calibrated(ABC):
     """How sure answers are can be put right after training. `calibration` is used by whatever answers and judges, never
     by a loss that is being learnt from; which answer is given does not depend on it."""

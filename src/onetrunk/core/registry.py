@@ -1,7 +1,9 @@
-"""Registries of column types and objectives: each is a module of a package, found by name and loaded on first use.
+"""Registries of column types, objectives and methods of explanation: each is a module of a package, found by name and
+loaded on first use.
 
 Other people's packages bring more: column types by the entry point group `onetrunk.columns`, objectives by
-`onetrunk.objectives`. The name of the entry point is the part's name, its value the module that holds it.
+`onetrunk.objectives`, methods of explanation by `onetrunk.explanation.methods`. The name of the entry point is the
+part's name, its value the module that holds it.
 """
 
 from __future__ import annotations
@@ -116,3 +118,4 @@ def _installed(group: str) -> dict[str, str]:
 
 column_types = ColumnTypes("column type", "onetrunk.columns")
 objectives = Classes("objective", "onetrunk.objectives", "OBJECTIVE")
+explanations = Classes("method of explanation", "onetrunk.explanation.methods", "METHOD")

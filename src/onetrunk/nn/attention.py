@@ -151,6 +151,13 @@ class Attention(nn.Module):
         mask = None if layout.causal or layout.full else layout.mask()
         return self._attend(q, k, v, mask, layout.causal)
 
+    def weights(self, x_BTD: Tensor, layout: Layout, cos_sin: CosSin) -> Tensor:
+        """How much each position looks at each other, [B, H, T, T]: what `forward` never holds, for explanations."""
+        q, k, _ = self._project(x_BTD, cos_sin)
+        k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
+        logits = q.float() @ k.float().transpose(-1, -2) / self.head_width**0.5
+        return logits.masked_fill(~layout.mask(), -torch.inf).softmax(-1).nan_to_num(0.0)
+
     def extend(
         self, x_BTD: Tensor, cos_sin: CosSin, cache: KeyValues, layer: int, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:

@@ -78,7 +78,11 @@ class GatedMLP(nn.Module):
         self.down_proj = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(_GATES[self.activation](self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(self.activate(self.gate_proj(x)) * self.up_proj(x))
+
+    def activate(self, x: Tensor) -> Tensor:
+        """The gate's activation."""
+        return _GATES[self.activation](x)
 
 
 class MLP(nn.Module):
@@ -91,7 +95,10 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(_ACTIVATIONS[self.activation](self.up_proj(x)))
+        return self.down_proj(self.activate(self.up_proj(x)))
+
+    def activate(self, x: Tensor) -> Tensor:
+        return _ACTIVATIONS[self.activation](x)
 
 
 def build_mlp(activation: Activation, width: int, hidden: int, bias: bool) -> GatedMLP | MLP:

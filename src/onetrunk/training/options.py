@@ -5,7 +5,12 @@ The command line makes flags of these fields, and the verbs of Python take them 
 
 from __future__ import annotations
 
+import functools
+import os
+import typing
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Annotated, Any, Self
 
 from onetrunk.core.errors import UsageError
@@ -13,6 +18,14 @@ from onetrunk.core.errors import UsageError
 _LARGEST_SEED = (1 << 32) - 1  # that NumPy and scikit-learn take
 Names = list[str] | None  # in Python one name may stand for itself
 Pairs = dict[str, str] | None
+_EXPECTED: dict[Any, tuple[Any, str]] = {  # in Python, where nothing is read from a command line
+    Names: (list, "a text, or a list of texts"),
+    Pairs: (Mapping, "a dictionary"),
+    str: (str | os.PathLike, "a text"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    bool: (Integral, "True or False"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +59,12 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         for name in ("ask", "given", "ignore", "settings"):  # one column's name is a list of one
-            if isinstance(value := getattr(self, name, None), str):
-                object.__setattr__(self, name, [value])
+            value = getattr(self, name, None)
+            if isinstance(value, Collection) and not isinstance(value, Mapping):
+                object.__setattr__(self, name, [value] if isinstance(value, str) else list(value))
+        own: type = type(self)
+        for name, (hint, optional) in _hints(own).items():
+            _check_kind(name, getattr(self, name), hint, optional)
         if not 0 <= self.max_bad <= 1:
             raise UsageError(f"--max-bad expects a share from 0 to 1, found {self.max_bad}.")
         if not 0 <= self.seed <= _LARGEST_SEED:
@@ -77,6 +94,11 @@ class TrainingOptions(DataOptions):
     track: Annotated[str | None, "log the run with wandb or mlflow, on this machine unless --allow-network."] = None
     config: Annotated[Any, "a YAML file with settings."] = None
     settings: Annotated[Names, "one setting as key=value, like train.lr=3e-4; may be repeated."] = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.budget, Real):  # seconds
+            object.__setattr__(self, "budget", str(self.budget))
+        super().__post_init__()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,3 +131,25 @@ class AnswerOptions(DataOptions):
     beams: Annotated[int, "beams of a search for the most likely text or molecule (4 is usual); 1 means no search."] = 1
     guidance: Annotated[float, "how closely a drawing follows the given columns; 1 means no guidance."] = 1.0
     steps: Annotated[int, "the number of steps in which an image or a sound is drawn."] = 24
+
+
+@functools.cache
+def _hints(options: type) -> dict[str, tuple[Any, bool]]:
+    """Of each option: what it is (a key of `_EXPECTED`), and may it be None? What may be anything is left out."""
+    found = {}
+    for name, hint in typing.get_type_hints(options).items():
+        rest = [each for each in typing.get_args(hint) if each is not type(None)]
+        kind = hint if hint in _EXPECTED or len(rest) != 1 else rest[0]
+        if kind in _EXPECTED:
+            found[name] = kind, type(None) in typing.get_args(hint)
+    return found
+
+
+def _check_kind(name: str, value: Any, hint: Any, optional: bool) -> None:
+    if value is None and optional:
+        return
+    kind, expected = _EXPECTED[hint]
+    if not isinstance(value, kind):
+        raise UsageError(f"{name} expects {expected}, found {value!r:.100}.")
+    if hint == Names and (odd := [each for each in value if not isinstance(each, str)]):
+        raise UsageError(f"{name} expects {expected}; found {odd[0]!r:.100} among them.")

@@ -21,6 +21,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, local_positions
 from onetrunk.core.encoder import Beside, Encoder, FileAnswers, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.parts import Arrays, Divided, Parts
 from onetrunk.core.wide import Wide, WideFeatures, numbers
 from onetrunk.media.audio import SUFFIXES, LogMel, open_audio, resampled, same_loudness, wav
 from onetrunk.media.image import as_png, resize
@@ -32,7 +33,7 @@ _MAX_SECONDS_SHOWN = 20
 SLOT, NOTHING = -1, -2  # instead of a patch's position: the slot where the length is asked, and padding
 
 
-class AudioEncoder(Encoder, FileAnswers, Wide):
+class AudioEncoder(Encoder, FileAnswers, Wide, Divided):
     """Patches with one noise level each, as those of pictures. What is asked begins with a slot, whose answer is how
     many patches there are; they see it, and each other."""
 
@@ -201,6 +202,30 @@ class AudioEncoder(Encoder, FileAnswers, Wide):
     def max_positions(self, content: Content) -> np.ndarray:
         slowest = np.ceil(content.lens * (1 + self.options.speed)).astype(np.int64)
         return np.minimum(slowest, self.options.length) + 1
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+    def parts(self, content: Content, asked: bool) -> Parts:
+        count = 0 if asked else int(min(content.lens[0], self.options.length))
+        seconds = self.options.step / 100
+        labels = [f"{i * seconds:.2f} to {(i + 1) * seconds:.2f} s" for i in range(count)]
+        return Parts(np.arange(count), labels, "frame", grid=(1, count))
+
+    def hide(self, arrays: Arrays, hidden: np.ndarray) -> Arrays:
+        """As loud everywhere as training was on average."""
+        return {**arrays, "mel": np.where(hidden[:, None], np.float32(0), arrays["mel"])}
+
+    def view(self, content: Content) -> np.ndarray | None:
+        """The spectrogram, dark where it is loud, low pitches below."""
+        mel = content.gather()["mel"][: self.options.length].astype(np.float32).reshape(-1, self.options.bands)
+        loud = (mel - mel.min()) / max(float(np.ptp(mel)), 1e-6)
+        return (255 - 255 * loud.T[::-1]).round().astype(np.uint8)
+
+    def without(self, content: Content, left_out: np.ndarray, asked: bool) -> Content:
+        out = np.zeros((len(content), int(content.lens.max(initial=0))), dtype=bool)
+        out[:, : left_out.shape[1]] = left_out
+        flat = out[np.repeat(np.arange(len(content)), content.lens), local_positions(content.lens)]
+        mel = np.where(flat[:, None], np.float16(0), content.gather()["mel"])
+        return Content({**content.gather(), "mel": mel}, content.lens)
 
     # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:

@@ -17,6 +17,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, ReadPositions, Role, Segment, local_positions
 from onetrunk.core.encoder import Beside, Encoder, Growth, ReadsAnother, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError, UsageError
+from onetrunk.core.parts import Arrays, Divided, Parts
 
 MAX_CANDIDATES = 300  # a picture's best cells, before suppression
 _MIN_SEEN = 0.3  # share of a box that must be left in an augmented picture
@@ -24,7 +25,7 @@ _NOTHING = -1  # instead of a class: an empty cell
 IGNORED = -2  # instead of a class: a cell of which nothing is learnt
 
 
-class BoxesEncoder(Encoder, ReadsAnother):
+class BoxesEncoder(Encoder, ReadsAnother, Divided):
     """Given, a position for each box. Asked, they are read densely on a picture's positions. Masked, the labels or the
     corners of some boxes are masked and predicted in place."""
 
@@ -140,6 +141,18 @@ class BoxesEncoder(Encoder, ReadsAnother):
             counts["boxes outside their picture"] = outside.sum()
             counts["boxes that reach beyond their picture, cut at its border"] = beyond.sum()
         return {reason: int(count) for reason, count in counts.items() if count}
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+    def parts(self, content: Content, asked: bool) -> Parts:
+        arrays = content.gather()
+        labels = [
+            f"{'unknown' if i < 0 else self.classes[i]} at {x:.0f}, {y:.0f}"
+            for i, (x, y, _, _) in zip(arrays["id"].tolist(), arrays["box"].tolist(), strict=True)
+        ]
+        return Parts(np.arange(0 if asked else len(labels)), [] if asked else labels, "box")
+
+    def hide(self, arrays: Arrays, hidden: np.ndarray) -> Arrays:
+        return {**arrays, "masked": arrays["masked"] | hidden[:, None]}
 
     # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:

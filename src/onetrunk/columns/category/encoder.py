@@ -17,6 +17,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Beside, ClosedSet, Encoder, Growth, ReadsAnother, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.parts import Arrays, Divided, Parts
 from onetrunk.core.values import all_are, some_are
 from onetrunk.core.wide import Sparse, Wide, WideFeatures, WideTarget, one_each
 
@@ -24,7 +25,7 @@ from onetrunk.core.wide import Sparse, Wide, WideFeatures, WideTarget, one_each
 _UNKNOWN_RATE = 0.02
 
 
-class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
+class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget, Divided):
     """Classes in order, as strings; `value` gives one back as the kind of value that it was."""
 
     type_name = "category"
@@ -125,7 +126,7 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         if self.ordered and self.multi:
             raise DataError("Levels are one a row; these are several at once. Leave ordered and levels out.")
         numeric = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in originals.values())
-        classes = sorted(counts, key=(lambda name: float(originals[name])) if numeric else None)
+        classes = sorted(counts, key=originals.__getitem__ if numeric else None)
         kind = kind_of(originals.values())
         if self.options.levels is not None:
             classes = as_given([name_of(level) for level in self.options.levels], classes)
@@ -300,6 +301,26 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget):
         key = arrays["id"].astype(np.uint64)  # unseen ones are one more class
         level = np.where(arrays["id"] >= 0, arrays["id"], np.nan)[:, None] if self.ordered else None
         return WideFeatures(len(content), {"class": one_each(arrays["id"])}, dense=level, key=key)
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+    def parts(self, content: Content, asked: bool) -> Parts:
+        count = 0 if asked else 1
+        arrays = content.gather()
+        if self.soft:
+            shares = [f"{name} {share:.0%}" for name, share in zip(self.classes, arrays["p"][0], strict=True) if share]
+            label = ", ".join(shares) or "unknown"
+        else:
+            ids = np.flatnonzero(arrays["hot"][0]) if self.multi else arrays["id"][:1]
+            label = ", ".join("unknown" if i < 0 else self.classes[i] for i in ids.tolist())
+        return Parts(np.arange(count), [label][:count], "value")
+
+    def hide(self, arrays: Arrays, hidden: np.ndarray) -> Arrays:
+        """As a class that training never saw, which training shows now and then; several at once as when asked."""
+        if self.multi:
+            return {**arrays, "hidden": arrays["hidden"] | hidden}
+        if self.soft:
+            return {**arrays, "p": np.where(hidden[:, None], np.float32(0), arrays["p"])}
+        return {**arrays, "id": np.where(hidden, -1, arrays["id"])}
 
     # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:

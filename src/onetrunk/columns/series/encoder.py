@@ -18,10 +18,12 @@ from onetrunk.columns.series.channels import Channels, read
 from onetrunk.columns.series.display import bars, summary
 from onetrunk.columns.series.linear import ridge
 from onetrunk.core import rng
+from onetrunk.core.answer import Answer
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, local_positions, window_counts
 from onetrunk.core.encoder import Beside, Encoder, History, SegmentContext
 from onetrunk.core.errors import BadValueError
+from onetrunk.core.parts import Arrays, Continued, Divided, Parts
 from onetrunk.core.values import in_memory
 
 QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of each point of a forecast
@@ -43,7 +45,7 @@ class Windows:
     scale: np.ndarray
 
 
-class SeriesEncoder(Encoder, History):
+class SeriesEncoder(Encoder, History, Divided, Continued):
     type_name = "series"
     ragged = True
     divisible = True
@@ -173,6 +175,53 @@ class SeriesEncoder(Encoder, History):
         asked = self.seen_patches + self.asked_patches * (1 + self.options.paths)
         return np.full(len(content), len(self.channels) * max(asked, self.given_patches), dtype=np.int64)
 
+    # -- parts -------------------------------------------------------------------------------------------------------
+    by_value = True  # what is left out also changes what the rest is normed by
+
+    def parts(self, content: Content, asked: bool) -> Parts:
+        x = content.gather()["x"]
+        where = self._patch_points(len(x), asked)
+        inside = np.isfinite(np.concatenate([x, np.full((1, x.shape[1]), np.nan)])[where]).any(1)  # [N, C]
+        names = self.channels.names or [""] * len(self.channels)
+        position, labels = [], []
+        for c, n in np.argwhere(inside.T).tolist():
+            points = where[n][where[n] < len(x)] + 1
+            position.append(c * len(where) + n)
+            labels.append(f"{names[c]} points {points[0]} to {points[-1]}".strip())
+        return Parts(np.array(position, dtype=np.int64), labels, "patch")
+
+    def _patch_points(self, points: int, asked: bool) -> np.ndarray:
+        """Which points of a value each patch of a channel holds, int64 [N, P]; `points` where it is none of them."""
+        N, P = (self.seen_patches if asked else self.given_patches), self.options.patch
+        end = max(points - self.options.horizon, 0) if asked else points
+        index = end - N * P + np.arange(N * P)
+        first = end - self.length if asked else 0
+        return np.where(index >= max(0, first), index, points).reshape(N, P)
+
+    def hide(self, arrays: Arrays, hidden: np.ndarray) -> Arrays:
+        """As patches none of whose points are there."""
+        hidden = hidden & (arrays["kind"] == SEEN)
+        patch = arrays["patch"].copy()
+        patch[hidden, : 2 * self.options.patch] = 0
+        return {**arrays, "patch": patch}
+
+    def without(self, content: Content, left_out: np.ndarray, asked: bool) -> Content:
+        m, x = len(content), content.gather()["x"]
+        whole = x.reshape(m, -1, x.shape[1]).copy() if m else x[None][:0]
+        where = self._patch_points(whole.shape[1], asked)
+        parts = self.parts(content.take(np.zeros(min(1, m), dtype=np.int64)), asked)
+        for k, at in enumerate(parts.position.tolist()):
+            c, n = divmod(at, len(where))
+            points = where[n][where[n] < whole.shape[1]]
+            whole[np.ix_(left_out[:, k], points, np.array([c]))] = np.nan
+        return Content({"x": whole.reshape(-1, x.shape[1])}, content.lens)
+
+    def continued(self, before: Arrays | None, answer: Answer) -> tuple[Arrays, slice]:
+        """The history, and as much of the forecast as is asked; its slots are read, no path."""
+        forecast = self.channels.scaled(answer.value)
+        x = forecast if before is None else np.concatenate([before["x"], forecast])
+        return {"x": x}, slice(0, len(self.channels) * self.asked_patches)
+
     # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:
         if context.role == Role.ASKED:
@@ -198,6 +247,7 @@ class SeriesEncoder(Encoder, History):
             "past": np.zeros((len(reads), self.length), dtype=np.float32),
             "slot": np.zeros(len(reads), dtype=np.int64),
             "velocity": np.zeros(len(reads), dtype=np.float32),
+            "norm": np.zeros((len(reads), 2), dtype=np.float32),
         }
         return Segment(arrays, lens, reads=reads, targets=_weighed(targets))
 
@@ -276,6 +326,7 @@ class SeriesEncoder(Encoder, History):
             "past": cut.past.reshape(m * C, L).repeat(K, 0).astype(np.float32),
             "slot": np.tile(np.arange(K), m * C),
             "velocity": np.zeros(len(y), dtype=np.float32),
+            "norm": np.stack([cut.centre, cut.scale], -1).reshape(m * C, 2).repeat(K, 0).astype(np.float32),
         }
         seen = self.patches(cut.seen.reshape(m, C, N, P), cut.centre, cut.scale)
         blocks = [(seen, C * N), (self.slots(m, SLOT), C * K)]

@@ -16,13 +16,13 @@ from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.batch import Loss, tensors_of
 from onetrunk.core.decoding import AnswerContext, Query, State
 from onetrunk.core.errors import UsageError
-from onetrunk.core.module import ColumnModule
+from onetrunk.core.module import ColumnModule, Expected
 from onetrunk.nn.heads.flow import SINUSOIDS, broadcast_like, ode_step, sinusoidal_embedding
 from onetrunk.nn.heads.forecast import Forecast
 from onetrunk.nn.init import normal
 
 
-class SeriesModule(ColumnModule[SeriesEncoder]):
+class SeriesModule(ColumnModule[SeriesEncoder], Expected):
     def __init__(self, encoder: SeriesEncoder, width: int) -> None:
         super().__init__(encoder, width)
         options, P, K = encoder.options, encoder.options.patch, encoder.asked_patches
@@ -52,6 +52,21 @@ class SeriesModule(ColumnModule[SeriesEncoder]):
         """Of values normed by the history, so that a series counts as much as one that moves more."""
         losses, w = self.head.loss(h, targets), targets["w"]
         return Loss((losses * w).sum(), w.sum(), losses.detach())
+
+    def expected(self, h: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        """The mean of each patch of the forecast, in standard deviations of its channel."""
+        mean = self.head(h, self.head.linear(targets["past"], targets["slot"]))[..., 0]
+        asked = targets["slot"][:, None] * mean.shape[1] + torch.arange(mean.shape[1], device=h.device)
+        asked = (asked < self.options.horizon).to(mean.dtype)
+        centre, scale = targets["norm"].unbind(1)
+        return centre + scale * (mean * asked).sum(1) / asked.sum(1).clamp(min=1)
+
+    @property
+    def units(self) -> tuple[float, float, str]:
+        channels = self.encoder.channels
+        if len(channels) > 1:
+            return 0.0, 1.0, "standard deviations"
+        return channels.centre[0], channels.scale[0], ""
 
     def start(self, context: AnswerContext) -> State:
         """`phase` 0 reads the history, 1 the slots, 2 is every step of a path."""

@@ -198,6 +198,16 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
     def decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids)
 
+    def spelt(self, ids: list[int]) -> tuple[str, list[tuple[int, int]]]:
+        """A token of bytes may end inside of a character, which then is of the token that completes it."""
+        whole, spans, begin = self.decode(ids), [], 0
+        for n in range(1, len(ids) + 1):
+            so_far = whole if n == len(ids) else self.decode(ids[:n])
+            alike = len(so_far) if whole.startswith(so_far) else _alike(whole, so_far)
+            spans.append((begin, max(begin, alike)))
+            begin = spans[-1][1]
+        return whole, spans
+
     def spellings(self) -> list[bytes]:
         return bytes_of_tokens(self.tokenizer, self.size, self.controls)
 
@@ -385,6 +395,11 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
 def text_of(value: Any) -> str:
     """A value for a person, and for simple models."""
     return value if isinstance(value, str) else rendered(value) if is_conversation(value) else str(value)
+
+
+def _alike(a: str, b: str) -> int:
+    """How many characters both begin with."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _pieces(values: Sequence[Any]) -> list[str]:

@@ -10,7 +10,9 @@ import numpy as np
 
 from onetrunk.columns.families.history.encoder import FIRST, HistoryEncoder, HistoryOptions
 from onetrunk.columns.families.names import name_of
+from onetrunk.core.answer import Answer
 from onetrunk.core.errors import BadValueError
+from onetrunk.core.parts import Arrays
 
 _FEW = 20  # classes of an asked field, for a column to be recognised
 
@@ -53,6 +55,16 @@ class TraceEncoder(HistoryEncoder):
         if (arrays[self.asked] < FIRST).all():
             raise BadValueError(f"no step has a known {self.asked}")
         return arrays
+
+    def continued(self, before: Arrays | None, answer: Answer) -> tuple[Arrays, slice]:
+        """The steps, the last of which was answered so."""
+        whole = answer.value[self.asked] if isinstance(answer.value, Mapping) else answer.value
+        row = FIRST + self.finder(self.asked)(whole[-1])
+        if before is None:
+            return {**self.blank(), self.asked: np.array([row], dtype=np.int32)}, slice(-1, None)
+        asked = before[self.asked].copy()
+        asked[-1] = row
+        return {**before, self.asked: asked}, slice(-1, None)
 
     def asked_values(self, value: Any) -> list[Any]:
         """What was answered at each step, None where it is not known."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.core.errors import DataError
+from onetrunk.core.errors import DataError, UsageError
 from onetrunk.core.values import Cells, Mapped, Repeated, Values, blocks, chain, written
 
 Columns = dict[str, Sequence[Any]]
@@ -31,6 +31,18 @@ class ReadOptions:
 
     missing: tuple[str, ...] | None = None  # words that stand for a missing value, also in quotation marks
     separator: str | None = None  # between the cells of CSV and TSV files
+
+    def __post_init__(self) -> None:
+        if self.separator is not None:
+            object.__setattr__(self, "separator", separator_of(self.separator))
+
+
+def separator_of(told: str) -> str:
+    """A sign between cells as a person or a file names it. Raises UsageError for what cannot be one."""
+    sign = {"\\t": "\t", "tab": "\t"}.get(told, told)
+    if len(sign) != 1 or not sign.isascii() or sign in '"\r\n\0':
+        raise UsageError(f"--separator expects one sign of ASCII, like ; or | or tab; found {told[:20]!r}.")
+    return sign
 
 
 DEFAULT = ReadOptions()

@@ -15,7 +15,7 @@ from pyarrow import csv as arrow_csv
 from onetrunk.core.errors import DataError
 from onetrunk.data.readers.arrow import columns_of, present, python_values
 from onetrunk.data.readers.cells import DECIMAL, MISSING, TEXT, Kind, typed
-from onetrunk.data.readers.common import Columns, Notes, ReadOptions, check_names, header_names
+from onetrunk.data.readers.common import Columns, Notes, ReadOptions, check_names, header_names, separator_of
 from onetrunk.data.readers.text import TextFile
 from onetrunk.data.spool import Decode, Spool
 
@@ -55,9 +55,9 @@ def _layout(file: TextFile, expected: str, told: str | None) -> _Layout:
     lines = sample[:_SAMPLE].splitlines(keepends=True)
     lines = lines if whole or len(lines) < 2 else lines[:-1]
     if excel := re.fullmatch(r"sep=(.)\s*", lines[0]):  # a line by which Excel is told
-        return _Layout(told or excel[1], 1)
+        return _Layout(told or separator_of(excel[1]), 1)
     if told is not None:
-        return _Layout({"\\t": "\t", "tab": "\t"}.get(told, told))
+        return _Layout(told)
     widths = {separator: _width(lines, separator) for separator in (expected, *SEPARATORS)}
     if widths[expected] > 1:
         return _Layout(expected)

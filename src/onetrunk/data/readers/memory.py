@@ -22,6 +22,12 @@ def from_records(records: Iterable[dict[str, Any]]) -> Columns:
 
 def from_mapping(mapping: dict[str, Iterable[Any]]) -> Columns:
     """A dict of columns, all equally long."""
+    for name, values in mapping.items():
+        if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+            raise UsageError(
+                f"The column {str(name)!r} is {values!r:.100}: expected a list of values. A table of one row is a list "
+                f"of one row: [{{{str(name)!r}: ...}}]."
+            )
     columns: Columns = {str(name): [plain(v) for v in values] for name, values in mapping.items()}
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:

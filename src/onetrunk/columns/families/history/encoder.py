@@ -18,10 +18,12 @@ from pydantic import Field
 
 from onetrunk.columns.families.names import ClassFinder, kind_of, name_of, value_of
 from onetrunk.core import rng
+from onetrunk.core.answer import Answer
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, local_positions, pick
 from onetrunk.core.encoder import Beside, Encoder, Growth, History, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.parts import Arrays, Continued, Divided, Parts
 
 UNKNOWN, START, MASK, MISSING, FIRST = range(5)  # rows of every field's table; classes come after
 _UNKNOWN_RATE = (
@@ -45,7 +47,7 @@ def _rank(counts: Mapping[str, int], name: str) -> tuple[int, str]:
     return -counts[name], name
 
 
-class HistoryEncoder(Encoder, History):
+class HistoryEncoder(Encoder, History, Divided, Continued):
     """A value is a dict of equally long lists, or a list where there is one field.
 
     Given: all steps, read at once. Asked: the field `asked`, at each step from those before. Masked: that field, in
@@ -223,6 +225,45 @@ class HistoryEncoder(Encoder, History):
         """n documents without any step."""
         lens = np.zeros(n, dtype=np.int64)
         return Content({name: array[:0] for name, array in self.blank().items()}, lens)
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+    def parts(self, content: Content, asked: bool) -> Parts:
+        """Steps; asked, what each position is told: the step before, and what is known at the step itself."""
+        lens = np.minimum(content.lens, self.options.length)
+        first = content.lens - lens
+        if not asked:
+            here = content.window(first, lens).gather()
+            return Parts(np.arange(int(lens[0])), self._labels({n: here[n] for n in self.names}), "step")
+        told = self._labels(self.steps_before(content, first, lens))
+        position = np.array([i for i, label in enumerate(told) if label], dtype=np.int64)
+        return Parts(position, [label for label in told if label], "step")
+
+    def _labels(self, steps: Mapping[str, np.ndarray]) -> list[str]:
+        """What is known at each position, empty where nothing is."""
+        out = []
+        for rows in zip(*steps.values(), strict=True):
+            named = zip(steps, map(int, rows), strict=True)
+            known = [str(self.value_at(name.removeprefix(NOW), row)) for name, row in named if self._says(name, row)]
+            out.append(", ".join(known))
+        return out
+
+    def _says(self, name: str, row: int) -> bool:
+        """Does a row of a field's table stand for a class that a person knows?"""
+        return name.removeprefix(NOW) in self.classes and row >= FIRST
+
+    def hide(self, arrays: Arrays, hidden: np.ndarray) -> Arrays:
+        """As steps that training never saw, which training shows now and then."""
+        return {name: np.where(hidden & (rows >= FIRST), UNKNOWN, rows) for name, rows in arrays.items()}
+
+    def continued(self, before: Arrays | None, answer: Answer) -> tuple[Arrays, slice]:
+        """The steps before and the one that was answered first."""
+        value = answer.value[self.asked][0] if isinstance(answer.value, Mapping) else answer.value[0]
+        last = {name: np.array([MISSING], dtype=np.int32) for name in self.names}
+        last[self.asked][0] = FIRST + self.finder(self.asked)(value)
+        last["opens"] = np.array([before is None or not len(before["opens"])])
+        if before is None:
+            return last, slice(-1, None)
+        return {name: np.concatenate([before[name], array]) for name, array in last.items()}, slice(-1, None)
 
     @property
     def window_length(self) -> int:

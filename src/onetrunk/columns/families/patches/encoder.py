@@ -15,6 +15,7 @@ from onetrunk.columns.families.patches.levels import asked_level, denoising_targ
 from onetrunk.core import rng
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Encoder, SegmentContext, Symmetric
+from onetrunk.core.parts import Arrays, Divided, Parts
 from onetrunk.core.wide import Wide, WideFeatures, numbers
 
 
@@ -59,7 +60,7 @@ class PatchGrid:
         return np.ascontiguousarray(split).reshape(len(patches), *self.shape)
 
 
-class PatchEncoder(Encoder, Wide):
+class PatchEncoder(Encoder, Wide, Divided):
     """A type says how its values become arrays of one shape, how they are cut and how they are augmented. `pixels`,
     uint8, are what is kept of a value; in the network they are from -1 to 1."""
 
@@ -110,6 +111,36 @@ class PatchEncoder(Encoder, Wide):
 
     def max_positions(self, content: Content) -> np.ndarray:
         return np.full(len(content), self.prefix_count + self.grid.count, dtype=np.int64)
+
+    def parts(self, content: Content, asked: bool) -> Parts:
+        grid = self.grid
+        if asked:
+            return Parts(np.zeros(0, dtype=np.int64), [], "patch")
+        shape = grid.ordered[: grid.patch_axes]
+        names = ("frame", "row", "column")[-len(shape) :]
+        labels = [
+            ", ".join(f"{name} {i + 1}" for name, i in zip(names, where, strict=True)) for where in np.ndindex(shape)
+        ]
+        return Parts(self.prefix_count + np.arange(grid.count), labels, "patch", grid=shape)
+
+    def hide(self, arrays: Arrays, hidden: np.ndarray) -> Arrays:
+        """In the middle between black and white."""
+        patches = self.grid.cut(arrays["pixels"])
+        own = hidden.reshape(len(patches), -1)[:, self.prefix_count :]
+        return {**arrays, "pixels": self.grid.join(np.where(own[..., None], np.float32(0), patches))}
+
+    def view(self, content: Content) -> np.ndarray | None:
+        pixels = self.whole(content.gather()["pixels"])[0]
+        if self.grid.patch_axes < 3:
+            return np.ascontiguousarray(pixels.transpose(1, 2, 0).squeeze())
+        frames = pixels[:: len(pixels) // self.grid.ordered[0]]  # the first of each tube
+        return np.ascontiguousarray(np.concatenate(list(frames), axis=-1).transpose(1, 2, 0).squeeze())
+
+    def without(self, content: Content, left_out: np.ndarray, asked: bool) -> Content:
+        arrays = content.gather()
+        patches = self.grid.cut(self.whole(arrays["pixels"]))
+        grey = self.grid.join(np.where(left_out[..., None], np.uint8(128), patches))
+        return Content({**arrays, "pixels": grey[:, : arrays["pixels"].shape[1]]})
 
     def segment(self, content: Content, context: SegmentContext) -> Segment:
         m, grid, role = len(content), self.grid, context.role

@@ -14,6 +14,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
 from onetrunk.core.encoder import Encoder, Ordered, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError
+from onetrunk.core.parts import Arrays, Divided, Parts
 from onetrunk.core.values import in_memory
 from onetrunk.core.wide import Wide, WideFeatures, WideTarget, numbers, one_each
 
@@ -22,7 +23,7 @@ _WIDE_BOUND = 4.0  # standardised values are cut there for it
 _MAX_STANDARDISED = 1e15  # standardised values end here: their squares are still finite in float32
 
 
-class ScalarEncoder(Encoder, Ordered, Wide, WideTarget):
+class ScalarEncoder(Encoder, Ordered, Wide, WideTarget, Divided):
     """A type says how its values map to the line (`to_line`) and back (`from_line`)."""
 
     class Options(Config):
@@ -111,6 +112,16 @@ class ScalarEncoder(Encoder, Ordered, Wide, WideTarget):
         bins = one_each(np.searchsorted(borders, arrays["value"]))
         sparse = {"value": numbers(np.clip(dense, -_WIDE_BOUND, _WIDE_BOUND)), "bin": bins}
         return WideFeatures(len(content), sparse, dense)
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+    def parts(self, content: Content, asked: bool) -> Parts:
+        count = 0 if asked else 1
+        value = self.value(float(content.gather()["value"][0]))
+        label = f"{value:.6g}" if isinstance(value, float) else str(value)
+        return Parts(np.arange(count), [label][:count], "value")
+
+    def hide(self, arrays: Arrays, hidden: np.ndarray) -> Arrays:
+        return {**arrays, "hidden": arrays["hidden"] | hidden}
 
     # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:

@@ -17,7 +17,7 @@ from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss
 from onetrunk.core.calibration import Calibration, kept_scores
 from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
-from onetrunk.core.module import Calibrated, ColumnModule, Distribution
+from onetrunk.core.module import Calibrated, ColumnModule, Distribution, Expected
 from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads.calibration import fit_spread, interval_score
 from onetrunk.nn.heads.categorical import divergence
@@ -32,7 +32,7 @@ _LEVEL = 0.9  # of the interval by which how wide they are is calibrated
 E = TypeVar("E", bound=ScalarEncoder)
 
 
-class ScalarModule(ColumnModule[E], Distribution, Calibrated):
+class ScalarModule(ColumnModule[E], Distribution, Calibrated, Expected):
     pooled = True
 
     def __init__(self, encoder: E, width: int) -> None:
@@ -88,6 +88,13 @@ class ScalarModule(ColumnModule[E], Distribution, Calibrated):
             value = _spread(value, self.bars.mean(logits), 1 / spread)
         losses = self.bars.loss(logits, value) + math.log(spread)
         return Loss((losses * w).sum(), w.sum(), losses.detach())
+
+    def expected(self, h: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        return self._begin(h) + self.bars.mean(self.logits(h))
+
+    @property
+    def units(self) -> tuple[float, float, str]:
+        return self.encoder.centre, self.encoder.scale, self.encoder.unit
 
     def divergence(self, h: Tensor, teacher: Self, h_teacher: Tensor, temperature: float) -> Tensor:
         """Over the bars."""

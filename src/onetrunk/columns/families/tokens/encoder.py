@@ -12,9 +12,11 @@ from pydantic import Field
 from onetrunk.columns.families.tokens.bigrams import bigram_codes, bigram_rows, frequent_bigrams
 from onetrunk.columns.families.tokens.special_tokens import OWN, START, SpecialTokens, TokenHead
 from onetrunk.core import rng
+from onetrunk.core.answer import Answer
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment, local_positions, pick
 from onetrunk.core.encoder import Beside, Encoder, Prompted, SegmentContext
+from onetrunk.core.parts import Arrays, Continued, Divided, Parts
 
 MANY_VALUES = 1000  # of so many, what occurs once is noise
 
@@ -30,7 +32,7 @@ class TokenOptions(Config):
     smoothing: float = Field(0.0, ge=0, lt=1)  # label smoothing in training (arXiv 1512.00567)
 
 
-class TokenEncoder(Encoder, Prompted):
+class TokenEncoder(Encoder, Prompted, Divided, Continued):
     """A type of it makes values to tokens (`encode`, whose content is of `token_arrays`) and back (`decode`)."""
 
     ragged = True
@@ -60,6 +62,57 @@ class TokenEncoder(Encoder, Prompted):
         """Of a whole text's tokens, those that are the answer; what was written begins at `first`. `spoken`: what it
         answers holds what nobody learns, as a conversation does."""
         return ids
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+    def spelt(self, ids: list[int]) -> tuple[str, list[tuple[int, int]]]:
+        """Tokens as a text, and which of its characters each token is; a token that ends inside of a character has
+        none of it."""
+        pieces = [self.decode([i]) for i in ids]
+        ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64).tolist()
+        return "".join(pieces), [(end - len(piece), end) for end, piece in zip(ends, pieces, strict=True)]
+
+    def parts(self, content: Content, asked: bool) -> Parts:
+        ids, special = content.gather()["id"], self.special
+        first, room = len(special.before), self.options.length - special.around
+        if asked or ((led := self._led(content)) is not None and led[0] >= 0):  # one token opens it
+            first, room = 1, self.options.length - 1
+        count = min(len(ids), room)
+        text, spans = self.spelt(ids[:count].tolist())
+        labels = [text[a:b] for a, b in spans]
+        return Parts(first + np.arange(count), labels, "token", spans=spans, text=text)
+
+    def hide(self, arrays: Arrays, hidden: np.ndarray) -> Arrays:
+        special = self.special
+        blank = next((i for i in (special.mask, special.unknown) if i >= 0), special.end)
+        out = {**arrays, "id": np.where(hidden, blank, arrays["id"])}
+        if "bigram" in arrays:  # nor is it told what the next token follows
+            after = np.concatenate([[False], hidden[:-1]])
+            out["bigram"] = np.where(hidden | after, 0, arrays["bigram"])
+        return out
+
+    def without(self, content: Content, left_out: np.ndarray, asked: bool) -> Content:
+        kept = np.arange(int(content.lens.max(initial=0))) < content.lens[:, None]
+        kept[:, : left_out.shape[1]] &= ~left_out
+        flat = kept[np.repeat(np.arange(len(content)), content.lens), local_positions(content.lens)]
+        return Content({name: array[flat] for name, array in content.gather().items()}, kept.sum(1))
+
+    def continued(self, before: Arrays | None, answer: Answer) -> tuple[Arrays, slice]:
+        """The prompt's tokens, as far back as there is room for, and those that were written."""
+        if answer.written is None:
+            own = self.encode(answer.value)["id"]
+        else:
+            own = np.array(answer.written.tokens, dtype=np.int32)
+        own = own[: self.options.length]
+        if before is None or not len(before["id"]):
+            return token_arrays(own, start=self.special.start), slice(0, max(1, len(own)))
+        ids = before["id"][max(0, len(before["id"]) - (self.options.length - len(own))) :]
+        arrays = token_arrays(np.concatenate([ids, own]).astype(np.int32), start=int(before["start"][0]))
+        return arrays, slice(len(ids), len(ids) + max(1, len(own)))
+
+    def read_labels(self, arrays: Arrays, reads: slice) -> list[str] | None:
+        ids = arrays["id"].tolist()
+        text, spans = self.spelt(ids)
+        return [text[a:b] for a, b in spans[reads]] if ids[reads] else ["the end"]
 
     # -- knowledge ---------------------------------------------------------------------------------------------------
     def _learn_bigrams(self, values: Sequence[Any]) -> None:

@@ -1,0 +1,236 @@
+"""Tables whose answer rests on one part of one value, and which part that is: of every column type."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from bench.common import Run
+    from onetrunk.core.parts import Parts
+    from onetrunk.explanation.question import Question
+    from onetrunk.inference.model_folder import Model
+
+ANSWER = "answer"
+_OTHERS = ("other 1", "other 2", "other 3")  # columns that say nothing
+TRUNK = {"kind": "transformer", "width": 64, "layers": 2, "heads": 4}
+_SEEN = {"train": 0.7, "val": 0.15, "test": 0.15}
+
+IsCause = Callable[[str, "Parts", int], bool]  # is part k of a column the cause?
+
+
+@dataclass(frozen=True)
+class World:
+    """Rows of given columns, what is asked of them, and of each row whether a part is its cause."""
+
+    columns: dict[str, list[Any]]
+    types: dict[str, str]
+    answers: list[str]
+    is_cause: list[IsCause]
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def world(kind: str, rows: int, seed: int = 0) -> World:
+    """Of a column type."""
+    return WORLDS[kind](np.random.default_rng([seed, sum(map(ord, kind))]), rows)
+
+
+def _sides(dice: np.random.Generator, rows: int) -> np.ndarray:
+    return dice.integers(0, 2, rows)
+
+
+def _named(sides: np.ndarray) -> list[str]:
+    return [("left", "right")[side] for side in sides]
+
+
+def _at(index: int) -> IsCause:
+    return lambda column, parts, k: parts.labels[k] == parts.labels[index]
+
+
+def _labelled(words: set[str]) -> IsCause:
+    return lambda column, parts, k: any(word in parts.labels[k] for word in words)
+
+
+def _inside(word: str) -> IsCause:
+    """A token of this word, which stands once in the text."""
+
+    def is_cause(column: str, parts: Parts, k: int) -> bool:
+        assert parts.spans is not None
+        begin = parts.text.index(word)
+        a, b = parts.spans[k]
+        return a < begin + len(word) and b > begin
+
+    return is_cause
+
+
+def _of_column(name: str) -> IsCause:
+    return lambda column, parts, k: column == name
+
+
+def _text(dice: np.random.Generator, rows: int) -> World:
+    words = ["the", "room", "bed", "view", "hotel", "street", "lamp", "door", "garden", "bread", "river", "window"]
+    sides, texts = _sides(dice, rows), []
+    for side in sides:
+        said = dice.choice(words, 9).tolist()
+        said.insert(int(dice.integers(0, 10)), ("splendid", "dreadful")[side])
+        texts.append(" ".join(said))
+    causes = [_inside(("splendid", "dreadful")[side]) for side in sides]
+    return World({"x": texts}, {"x": "text"}, _named(sides), causes)
+
+
+def _molecule(dice: np.random.Generator, rows: int) -> World:
+    """A chain of carbon and oxygen with one halogen."""
+    sides, smiles = _sides(dice, rows), []
+    for side in sides:
+        chain = ["C", *dice.choice(["C", "C", "C", "C(C)"], 7).tolist(), "C"]
+        chain[int(dice.integers(1, 8))] = ("C(F)", "C(Br)")[side]
+        smiles.append("".join(chain))
+    return World({"x": smiles}, {"x": "molecule"}, _named(sides), [_labelled({"F", "Br"})] * rows)
+
+
+def _columns(kind: str, values: Callable[[np.ndarray], list[Any]]) -> Callable[[np.random.Generator, int], World]:
+    """Four columns of single values, of which one decides: `values` makes them of numbers from 0 to 1."""
+
+    def made(dice: np.random.Generator, rows: int) -> World:
+        sides = _sides(dice, rows)
+        deciding = (sides + dice.uniform(0.05, 0.95, rows)) / 2
+        columns = {"x": values(deciding)} | {name: values(dice.uniform(0, 1, rows)) for name in _OTHERS}
+        return World(columns, dict.fromkeys(columns, kind), _named(sides), [_of_column("x")] * rows)
+
+    return made
+
+
+def _classes(u: np.ndarray) -> list[Any]:
+    return ["abcdefgh"[int(8 * x)] for x in u]
+
+
+def _numbers(u: np.ndarray) -> list[Any]:
+    return [round(float(100 * x), 2) for x in u]
+
+
+def _days(u: np.ndarray) -> list[Any]:
+    return [datetime.date(2020, 1, 1) + datetime.timedelta(days=int(1000 * x)) for x in u]
+
+
+def _image(dice: np.random.Generator, rows: int) -> World:
+    """Noise, and in one patch a light or a dark square."""
+    sides, at = _sides(dice, rows), dice.integers(0, 16, rows)
+    x = dice.integers(90, 166, (rows, 16, 16)).astype(np.uint8)
+    for i, (side, k) in enumerate(zip(sides, at, strict=True)):
+        y, z = divmod(int(k), 4)
+        x[i, 4 * y : 4 * y + 4, 4 * z : 4 * z + 4] = (255, 0)[side]
+    options = {"x": {"size": 16, "patch": 4, "rotate": 0, "scale": 0, "shift": 0, "light": 0}}
+    return World({"x": list(x)}, {"x": "image"}, _named(sides), [_at(int(k)) for k in at], options)
+
+
+def _video(dice: np.random.Generator, rows: int) -> World:
+    """Noise, and in one patch of one moment a light or a dark square."""
+    sides, at = _sides(dice, rows), dice.integers(0, 8, rows)
+    x = dice.integers(90, 166, (rows, 4, 8, 8, 1)).astype(np.uint8)
+    for i, (side, k) in enumerate(zip(sides, at, strict=True)):
+        t, y, z = np.unravel_index(int(k), (2, 2, 2))
+        x[i, 2 * t : 2 * t + 2, 4 * y : 4 * y + 4, 4 * z : 4 * z + 4] = (255, 0)[side]
+    options = {"x": {"frames": 4, "tube": 2, "size": 8, "patch": 4, "stem": 8, "scale": 0, "shift": 0, "light": 0}}
+    return World({"x": list(x)}, {"x": "video"}, _named(sides), [_at(int(k)) for k in at], options)
+
+
+def _audio(dice: np.random.Generator, rows: int) -> World:
+    """Soft noise, and in one part a high or a low note. Frames look a little beyond their borders."""
+    rate, seconds, parts = 8000, 0.16, 6
+    n, sides, at = int(rate * seconds), _sides(dice, rows), dice.integers(1, parts - 1, rows)
+    sounds = []
+    for side, k in zip(sides, at, strict=True):
+        wave = dice.normal(0, 0.01, n * parts).astype(np.float32)
+        note = 0.5 * np.sin(2 * np.pi * (2400, 500)[side] * np.arange(n) / rate)
+        wave[k * n : (k + 1) * n] += note.astype(np.float32)
+        sounds.append((rate, wave))
+    options = {"x": {"bands": 16, "stem": 4, "step": 16, "speed": 0, "even": False}}
+    return World({"x": sounds}, {"x": "audio"}, _named(sides), [_at(int(k)) for k in at], options)
+
+
+def _series(dice: np.random.Generator, rows: int) -> World:
+    """Noise with a step up or down for four points."""
+    sides, at = _sides(dice, rows), dice.integers(0, 8, rows)
+    x = dice.normal(0, 1, (rows, 32))
+    for i, (side, k) in enumerate(zip(sides, at, strict=True)):
+        x[i, 4 * k : 4 * k + 4] += (6, -6)[side]
+    options = {"x": {"horizon": 4, "length": 28, "patch": 4, "paths": False}}
+    causes = [_labelled({f"points {4 * k + 1} to {4 * k + 4}"}) for k in at.tolist()]
+    return World({"x": [row.round(3).tolist() for row in x]}, {"x": "series"}, _named(sides), causes, options)
+
+
+def _items(dice: np.random.Generator, rows: int) -> World:
+    sides, baskets = _sides(dice, rows), []
+    for side in sides:
+        basket = [f"thing {i}" for i in dice.integers(0, 20, 7)]
+        basket.insert(int(dice.integers(0, 8)), ("key", "lock")[side])
+        baskets.append(basket)
+    return World({"x": baskets}, {"x": "items"}, _named(sides), [_labelled({"key", "lock"})] * rows)
+
+
+def _trace(dice: np.random.Generator, rows: int) -> World:
+    sides, lessons = _sides(dice, rows), []
+    for side in sides:
+        skills = [f"skill {i}" for i in dice.integers(0, 12, 7)]
+        skills.insert(int(dice.integers(0, 8)), ("key", "lock")[side])
+        lessons.append({"skill": skills, "correct": [bool(b) for b in dice.integers(0, 2, 8)]})
+    return World({"x": lessons}, {"x": "trace"}, _named(sides), [_labelled({"key", "lock"})] * rows)
+
+
+def _boxes(dice: np.random.Generator, rows: int) -> World:
+    """Some boxes, one of them of a class that decides."""
+    sides, scenes = _sides(dice, rows), []
+    for side in sides:
+        labels = [*dice.choice(["cup", "plate", "fork", "spoon"], 5).tolist(), ("cat", "dog")[side]]
+        places = dice.integers(0, 80, (6, 2)).tolist()
+        scene = [{"label": label, "box": [x, y, 16, 16]} for label, (x, y) in zip(labels, places, strict=True)]
+        scenes.append([scene[k] for k in dice.permutation(6)])
+    causes = [_labelled({"cat", "dog"})] * rows
+    return World({"x": scenes}, {"x": "boxes"}, _named(sides), causes)
+
+
+WORLDS: dict[str, Callable[[np.random.Generator, int], World]] = {
+    "text": _text, "category": _columns("category", _classes), "number": _columns("number", _numbers),
+    "date": _columns("date", _days), "image": _image, "audio": _audio, "video": _video, "series": _series,
+    "items": _items, "trace": _trace, "molecule": _molecule, "boxes": _boxes,
+}  # fmt: skip
+
+
+def learnt(run: Run, kind: str, rows: int, steps: int) -> tuple[Model, World, np.ndarray]:
+    """A small model of the type's world, pretrained as any is (with hidden parts and missing columns), the world, and
+    its held-out rows."""
+    from onetrunk.training.pretrain import pretrain_model
+
+    made = world(kind, rows, run.seed)
+    parts = np.array(list(_SEEN))[np.searchsorted(np.cumsum(list(_SEEN.values())), np.arange(rows) / rows, "right")]
+    fixed = {"kind": "predict", "documents": 64, "ask": [ANSWER], "given": list(made.columns)}
+    pretrain = {"steps": steps, "objectives": [fixed, {"kind": "masked", "documents": 16}]}
+    settings = {"trunk": TRUNK, "columns": made.options, "pretrain": pretrain, "train": {"lr": 2e-3}}
+    config, _ = run.config(settings)
+    table = {**made.columns, ANSWER: made.answers, "split": parts.tolist()}
+    types = {**made.types, ANSWER: "category"}
+    data = run.open(table, config, types=types, ask=[ANSWER], given=list(made.columns))
+    model = pretrain_model(data, run.context(config, run.place / kind))
+    return model, made, np.flatnonzero(parts == "test")
+
+
+def questions(model: Model, made: World, rows: np.ndarray) -> tuple[list[Question], float]:
+    """What is explained of rows that are answered right, and the share of those."""
+    from onetrunk.data.table import Table
+    from onetrunk.explanation.question import ask_about
+
+    table = Table({name: [values[i] for i in rows] for name, values in made.columns.items()})
+    asked = ask_about(model, table, ANSWER, list(made.columns))
+    right = [q for q, i in zip(asked, rows.tolist(), strict=True) if q.answer.value == made.answers[i]]
+    return right, len(right) / max(1, len(asked))
+
+
+def first_is_cause(question: Question, values: np.ndarray, is_cause: IsCause) -> bool:
+    """Is the part with the largest value the cause?"""
+    k = int(np.argmax(values))
+    each = question.columns[int(question.owners()[k])]
+    return is_cause(each.column, each.parts, k - each.first)

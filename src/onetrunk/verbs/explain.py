@@ -1,0 +1,133 @@
+"""explain: why a model answers rows as it does, and how much the explanation is worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from onetrunk.training.options import AnswerOptions
+from onetrunk.verbs.shared import takes
+
+if TYPE_CHECKING:
+    from onetrunk.explanation.attribution import Attribution, Finding
+    from onetrunk.training.explaining import Explained
+    from onetrunk.verbs.show import Printer
+
+_MOST_COLUMNS = 5  # of a row, in the terminal
+_MOST_PARTS = 6  # of a column
+
+
+@takes(
+    AnswerOptions,
+    "ask given map seed device max_bad allow_network missing separator out max_length",
+    helps={
+        "ask": "the column whose answer is explained; by default that of the model's task.",
+        "given": "the columns to answer from; by default the task's.",
+        "seed": "the seed of what sampling methods and random orders draw.",
+        "out": "an .html page, a .json file, or .png pictures.",
+    },
+)
+def explain(
+    model: Any,
+    data: Any,
+    options: AnswerOptions,
+    *,
+    method: str = "occlusion",
+    target: str | None = None,
+    train: Any = None,
+    beside: list[str] | str | None = None,
+    rows: int = 8,
+    prompted: bool = False,
+    quick: bool = False,
+    quiet: bool = False,
+) -> Explained:
+    """Explain a model's answers: how much every given column counts, and every token, patch, frame or item of it.
+
+    Args:
+        model: a model folder.
+        data: a file, folder, DataFrame, dataset, or hf://name; or one row as JSON.
+        method: how it is explained: occlusion, shapley, integrated_gradients, or another one of docs/explain.md.
+        target: the class or text to explain; by default what the model answers.
+        train: rows that the model learnt from, for nearest_rows and counterfactual.
+        beside: other methods, to see whether they agree.
+        rows: explain at most so many rows, the first ones.
+        prompted: continue the texts that the rows already have in the asked column.
+        quick: do not compare the explanation with random orders.
+        quiet: print nothing.
+
+    Returns:
+        The explanations, one for each row, as `.explanations`, and `.faithfulness`: whether they are better than
+        random.
+
+    Examples:
+        onetrunk explain model rows.csv --out why.html
+        onetrunk explain model '{"review": "The room was quiet."}' --method integrated_gradients --json
+    """
+    from onetrunk.training.explaining import run_explanation
+    from onetrunk.verbs.show import Printer
+
+    printer = Printer(quiet)
+    beside = [beside] if isinstance(beside, str) else beside or []
+    made = run_explanation(
+        model, data, options, printer, method=method, target=target, train=train, beside=beside, rows=rows,
+        prompted=prompted, quick=quick,
+    )  # fmt: skip
+    _show(made, printer)
+    return made
+
+
+def _show(made: Explained, printer: Printer) -> None:
+    from onetrunk.explanation.attribution import Attribution, plain
+
+    for each in made.explanations:
+        printer.line(("Row ", "bold"), str(each.row), ", ", (each.ask, "bold"), f": {_short(plain(each.answer), 60)}")
+        if isinstance(each, Attribution):
+            _show_values(each, printer)
+        else:
+            _show_table(each, printer)
+        for note in each.notes:
+            printer.note(note)
+    judged = made.faithfulness
+    if judged is None:
+        return
+    printer.line((judged.sentence(), "green" if judged.better_than_random else "yellow"))
+    if judged.stability is not None:
+        printer.line(f"Stability {judged.stability:.2f}: the rank correlation when a row loses one part.")
+    for name, value in judged.agreement.items():
+        printer.line(f"Agreement with {name}: {value:.2f}, the mean rank correlation.")
+
+
+def _show_values(each: Attribution, printer: Printer) -> None:
+    """The columns, and the parts of each, that count most."""
+    from onetrunk.explanation.attribution import in_words
+
+    unit = f" {each.unit}" if each.unit else ""
+    columns = sorted(each.columns, key=lambda c: -abs(float(c.values.sum())))
+    for column in columns[:_MOST_COLUMNS]:
+        line = f"  {float(column.values.sum()):+.3g}{unit}  "
+        parts = ""
+        if column.by_part is not None and len(column.parts) > 1:
+            values = column.by_part.sum(0)
+            best = sorted(range(len(values)), key=lambda k: -abs(values[k]))[:_MOST_PARTS]
+            parts = ": " + ", ".join(f"{_short(column.parts.labels[k].strip(), 24)} {values[k]:+.3g}" for k in best)
+        printer.line(line, (column.column, "bold"), parts)
+    kind = "" if each.additive else " (this method does not promise that its values add up)"
+    printer.line((f"  completeness error {in_words(each.completeness_error)}{kind}", "dim"))
+
+
+def _show_table(each: Finding, printer: Printer) -> None:
+    from rich.table import Table
+
+    from onetrunk.verbs.show import literal
+
+    table = Table(title=literal(each.title), title_justify="left")
+    for name in each.header:
+        table.add_column(literal(name))
+    for row in each.rows:
+        cells = ["" if x is None else f"{x:.4g}" if isinstance(x, float) else _short(x, 40) for x in row]
+        table.add_row(*map(literal, cells))
+    printer.console.print(table)
+
+
+def _short(value: Any, most: int) -> str:
+    text = str(value)
+    return text if len(text) <= most else f"{text[:most]}…"
