@@ -35,6 +35,7 @@ VERBS = (
     "pretrain",
     "finetune",
     "evaluate",
+    "audit",
     "predict",
     "generate",
     "explain",
@@ -49,6 +50,7 @@ VERBS = (
 
 __all__ = [
     "__version__",
+    "audit",
     "demo",
     "doctor",
     "embed",
@@ -71,6 +73,7 @@ _ELSEWHERE = {"load": "onetrunk.inference.model_folder", "read": "onetrunk.data.
 if TYPE_CHECKING:
     from onetrunk.data.table import read
     from onetrunk.inference.model_folder import load
+    from onetrunk.verbs.audit import audit
     from onetrunk.verbs.demo import demo
     from onetrunk.verbs.doctor import doctor
     from onetrunk.verbs.embed import embed

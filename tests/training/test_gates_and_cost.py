@@ -155,6 +155,30 @@ def test_the_worst_class_and_what_less_is_better_of(made: Path) -> None:
     assert [verdict.passed for verdict in judge_gates(gates, evidence, judged)] == [False] * 3
 
 
+def test_the_worst_group_and_exposure_are_known_from_an_audit(made: Path) -> None:
+    from onetrunk.evaluation.gates import judge_gates
+
+    model, evidence = load(made, device="cpu"), Evidence.read(made)
+    judged = {name: model.evaluation(name) for name in ("y", "z")}
+    gates: dict[str, Any] = {"y": {"worst_group": 0.5}, "z": {"worst_group": 0.5, "exposure": 4.0}}
+
+    def asked(ask: str, metric: str, values: list[float | None], exposure: list[float]) -> dict[str, Any]:
+        groups = [{"value": None if value is None else {"value": value}} for value in values]
+        metrics = [{"name": "selection_rate", "of": "a", "groups": [{"value": {"value": 9.0}}]}]
+        metrics += [{"name": metric, "of": "", "groups": groups}]
+        canaries = [{"exposure": bits} for bits in exposure]
+        return {"ask": ask, "metric": metric, "fairness": [{"metrics": metrics}], "privacy": {"canaries": canaries}}
+
+    assert [verdict.value for verdict in judge_gates(gates, evidence, judged)] == [None] * 3
+    for worst, passed in ((0.6, True), (0.4, False)):
+        audit = {
+            "asked": [asked("y", "accuracy", [0.9, None, worst], []), asked("z", "rmse", [1 - worst, 0.1], [3, 5])]
+        }
+        verdicts = judge_gates(gates, evidence, judged, audit)
+        assert [verdict.value for verdict in verdicts] == [worst, 1 - worst, 5.0]
+        assert [verdict.passed for verdict in verdicts] == [passed, passed, False]
+
+
 def test_what_a_run_cost_is_told_last_and_kept(made: Path, heard: Collected) -> None:
     (told,) = heard.of(CostCounted)
     (run,) = onetrunk.load(str(made)).provenance["runs"]

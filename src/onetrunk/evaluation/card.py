@@ -8,7 +8,7 @@ import re
 import shlex
 from typing import Any
 
-from onetrunk.evaluation.gates import sentence
+from onetrunk.evaluation.gates import gate_sentence
 from onetrunk.evaluation.record import Evidence, Origin, TaskEvidence
 from onetrunk.evaluation.words import (
     amount,
@@ -106,7 +106,9 @@ def _task(evidence: Evidence, task: TaskEvidence) -> str:
 def _gates(evidence: Evidence) -> str:
     if not evidence.gates and not evidence.overridden:
         return ""
-    lines = [f"- {'kept' if verdict.passed else '**failed**'}: {_m(sentence(verdict))}" for verdict in evidence.gates]
+    lines = [
+        f"- {'kept' if verdict.passed else '**failed**'}: {_m(gate_sentence(verdict))}" for verdict in evidence.gates
+    ]
     lines += [
         f"- **{_m(each['doing'])} on {_m(each['date'])} although it failed**: {_m(each['gates'])}"
         for each in evidence.overridden

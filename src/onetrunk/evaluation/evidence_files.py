@@ -11,10 +11,11 @@ from onetrunk.core.events import Listener, Note, ignore
 from onetrunk.data.ledger import Ledger
 from onetrunk.engine.cost import CostSettings
 from onetrunk.evaluation import card, report
-from onetrunk.evaluation.gates import failed, gates_of, judge_gates, refusal, sentence
+from onetrunk.evaluation.gates import failed, gate_sentence, gates_of, judge_gates, refusal
 from onetrunk.evaluation.record import FOLDER, Evidence, Origin, Verdict
 from onetrunk.storage import atomic
 from onetrunk.storage.locks import lock_folder, locks_end
+from onetrunk.storage.strict_json import read_json
 
 if TYPE_CHECKING:
     from onetrunk.inference.model_folder import Model
@@ -29,11 +30,11 @@ def require_gates(model: Model, doing: str, allow_failed: bool, on_event: Listen
         evidence = Evidence.read(folder)
     else:
         evidence = Evidence(name, [], origin_of(model, Ledger(), 0))
-    verdicts = failed(verdicts_of(model, evidence))
+    verdicts = failed(verdicts_of(model, evidence, folder))
     if verdicts and not allow_failed:
         raise refusal(verdicts, name, doing)
     if verdicts:
-        which = "; ".join(map(sentence, verdicts))
+        which = "; ".join(map(gate_sentence, verdicts))
         on_event(Note(f"{name} is {doing} although it does not keep its gates: {which}."))
         evidence.overridden.append({"date": time.strftime("%Y-%m-%d"), "doing": doing, "gates": which})
         if folder is not None:
@@ -46,9 +47,13 @@ def require_gates(model: Model, doing: str, allow_failed: bool, on_event: Listen
     return verdicts
 
 
-def verdicts_of(model: Model, evidence: Evidence) -> list[Verdict]:
+def verdicts_of(model: Model, evidence: Evidence, folder: Path | None) -> list[Verdict]:
+    """Whether the model keeps its gates, by its evidence and by the audit that the folder holds."""
     gates, asked = gates_of(model.provenance)
-    return judge_gates(gates, evidence, {name: model.evaluation(name) for name in asked if name in model.columns})
+    evaluations = {name: model.evaluation(name) for name in asked if name in model.columns}
+    path = None if folder is None else folder / FOLDER / "audit.json"
+    audit = None if path is None or not path.exists() else read_json(path)
+    return judge_gates(gates, evidence, evaluations, audit)
 
 
 def write_evidence(evidence: Evidence, folder: Path) -> None:

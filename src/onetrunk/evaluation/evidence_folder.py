@@ -78,7 +78,7 @@ def evaluate_model(
         if calibration is not None:  # its scores stay in the model's own description
             task.calibration = {name: value for name, value in calibration.as_json().items() if name != "scores"}
 
-    evidence.gates = verdicts_of(model, evidence)
+    evidence.gates = verdicts_of(model, evidence, folder)
     write_evidence(evidence, folder)
     on_event(Evaluated(evidence))
     return evidence

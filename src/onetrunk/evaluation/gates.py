@@ -4,6 +4,7 @@ the folder's provenance, and are compared with its evidence.
     gates:
       accuracy: 0.9                # of every asked column that has it: at least, or at most where less is better
       price: {rmse: 12}            # of one column
+      worst_group: 0.8             # of the main metric, in every group that an audit looked at
       training_kwh: 1              # of all runs that made it
 """
 
@@ -22,6 +23,8 @@ from onetrunk.evaluation.words import amount, word
 
 Gates = dict[str, float | dict[str, float]]
 
+WORST_GROUP = "worst_group"  # the main metric of the group that fares worst, which has the main metric's direction
+EXPOSURE = Metric("exposure", False, "bits")  # of the planted secret that is given away most
 WORST_CLASS = Metric("worst_class_recall", True)  # of the class that is recognised worst
 ANSWERS_WH = Metric("wh_per_1000_answers", False, "Wh")
 TRAINING_KWH = Metric("training_kwh", False, "kWh")  # of the whole model, not of a column
@@ -51,12 +54,24 @@ def gates_of(provenance: Mapping[str, Any]) -> tuple[Gates, list[str]]:
     return {}, []
 
 
-def judge_gates(gates: Gates, evidence: Evidence, evaluations: Mapping[str, Evaluation[Any]]) -> list[Verdict]:
-    """What the evidence says of each gate. A figure that is not there has not kept its bound."""
+def judge_gates(
+    gates: Gates,
+    evidence: Evidence,
+    evaluations: Mapping[str, Evaluation[Any]],
+    audit: Mapping[str, Any] | None = None,
+) -> list[Verdict]:
+    """What the evidence, and what `audit` left (audit.json), say of each gate. A figure that is not there has not kept
+    its bound."""
+    audited = {asked["ask"]: asked for asked in (audit or {}).get("asked", [])}
     tasks = {task.ask: task for task in evidence.tasks}
     out = []
     for gate in _opened(gates, evaluations):
-        value = _training_kwh(evidence) if not gate.ask else _figure(gate.metric, tasks.get(gate.ask))
+        if not gate.ask:
+            value = _training_kwh(evidence)
+        elif gate.metric.name in (WORST_GROUP, EXPOSURE.name):
+            value = _audited(gate.metric, audited.get(gate.ask))
+        else:
+            value = _figure(gate.metric, tasks.get(gate.ask))
         kept = value is not None and not gate.metric.better(gate.bound, value)
         out.append(Verdict(gate.metric.name, gate.ask, gate.bound, gate.metric.higher_is_better, value, kept))
     return out
@@ -68,14 +83,14 @@ def failed(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 def refusal(verdicts: Sequence[Verdict], name: str, doing: str) -> EvidenceError:
     """The error of a model that does not keep its gates."""
-    which = "; ".join(map(sentence, verdicts))
+    which = "; ".join(map(gate_sentence, verdicts))
     return EvidenceError(
         f"{name} does not keep its gates, so it is not {doing}: {which}. Train it better, measure what is not measured "
         "(onetrunk evaluate), or do it all the same: --allow-failed-gates. The model card then says so."
     )
 
 
-def sentence(verdict: Verdict) -> str:
+def gate_sentence(verdict: Verdict) -> str:
     """`accuracy of label is 81.0 %, expected at least 90.0 %`"""
     what = word(verdict.metric).label + (f" of {verdict.ask}" if verdict.ask else "")
     side = "at least" if verdict.at_least else "at most"
@@ -110,7 +125,8 @@ def _metrics(evaluation: Evaluation[Any]) -> dict[str, Metric]:
     own = list(evaluation.metrics())
     if isinstance(evaluation, JudgedByLikelihood):
         own += evaluation.likelihood_metrics()
-    by_name = {metric.name: metric for metric in [*own, ANSWERS_WH]}
+    worst_group = Metric(WORST_GROUP, own[0].higher_is_better, own[0].unit)
+    by_name = {metric.name: metric for metric in [*own, ANSWERS_WH, EXPOSURE, worst_group]}
     one_class = "balanced_accuracy" in by_name and class_names(evaluation.encoder) is not None
     return by_name | ({WORST_CLASS.name: WORST_CLASS} if one_class else {})
 
@@ -123,6 +139,22 @@ def _figure(metric: Metric, task: TaskEvidence | None) -> float | None:
     if metric == WORST_CLASS:
         return min((float(row["recall"]) for row in task.classes if row["rows"]), default=None)
     return task.metrics.get(metric.name)
+
+
+def _audited(metric: Metric, asked: Mapping[str, Any] | None) -> float | None:
+    if asked is None:
+        return None
+    if metric.name == EXPOSURE.name:
+        return max((float(each["exposure"]) for each in (asked["privacy"] or {}).get("canaries", [])), default=None)
+    groups = [
+        float(group["value"]["value"])
+        for fairness in asked["fairness"]
+        for each in fairness["metrics"]
+        if each["name"] == asked["metric"] and not each["of"]
+        for group in each["groups"]
+        if group["value"] is not None
+    ]
+    return (min if metric.higher_is_better else max)(groups, default=None)
 
 
 def _training_kwh(evidence: Evidence) -> float | None:

@@ -22,12 +22,11 @@ from onetrunk.evaluation import figures, intervals
 from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline, before_and_then, run_baselines, usable
 from onetrunk.evaluation.drawn import drawn_answers, readings
 from onetrunk.evaluation.intervals import Interval
+from onetrunk.evaluation.judge import METRIC_RESAMPLES, Judge
 from onetrunk.evaluation.likelihood import judge_likelihood
 from onetrunk.evaluation.record import BaselineResult, Display, Evidence, Origin, Sample, TaskEvidence
 from onetrunk.metrics.classification import ece
 
-_ROW_RESAMPLES = 1000
-_METRIC_RESAMPLES = 200  # of metrics that are no mean over rows: each resample computes them anew
 _MOST_LOOKED_AT = 200  # rows among which the worst is sought
 _MOST_CHARACTERS = 600  # of a sample
 _DIGITS = 5  # of a fraction in a sample
@@ -140,7 +139,7 @@ def _evaluate_task(
     cost = meter.lap().times(1000 / (len(rows) * evaluation.draws))
     seconds = (time.perf_counter() - began) / evaluation.draws
     metrics = _floats(evaluation.measure(answers, truths))
-    judge = _Judge(evaluation, answers, truths, metrics, seed)
+    judge = Judge(evaluation, answers, truths, metrics, seed)
     score, draws = judge(answers, metrics)
     learnt = [] if train is None else [train[ask][i] for i in usable(evaluation, train.get(ask, []))]
     if learnt and isinstance(evaluation, Drawn):
@@ -183,50 +182,6 @@ def _evaluate_task(
     return task, figures.render(lambda axes: evaluation.figure(answers, truths, axes, before=seen_before), (6.4, 5.4))
 
 
-class _Judge:
-    """The main metric of any answers to these rows: its interval, and its resampled values, alike for model
-    and baselines.
-
-    Where the type has a number a row whose mean is the metric, the bootstrap is over these numbers.
-    """
-
-    def __init__(
-        self,
-        evaluation: Evaluation[Any],
-        answers: Sequence[Answer],
-        truths: Sequence[Any],
-        metrics: Mapping[str, float | None],
-        seed: int,
-    ) -> None:
-        self.evaluation, self.truths, self.seed = evaluation, truths, seed
-        main = evaluation.metrics()[0]
-        self.higher_is_better, self.unit = main.higher_is_better, main.unit
-        self.metric, value = next(iter(metrics.items()))
-        each = evaluation.per_row(answers, truths)
-        self.by_row = each is not None and value is not None and bool(np.isclose(each.mean(), value))
-        self.each = each if self.by_row else None  # of the model
-
-    def __call__(
-        self, answers: Sequence[Answer], metrics: Mapping[str, float | None]
-    ) -> tuple[Interval | None, np.ndarray]:
-        value = metrics[self.metric]
-        if not self.by_row:
-            draws = intervals.metric_draws(
-                lambda index: self.at(answers, index), len(answers), _METRIC_RESAMPLES, self.seed
-            )
-            return intervals.interval(value, draws), draws
-        each = self.evaluation.per_row(answers, self.truths)
-        assert each is not None, "a type has a number for each row, or for none"
-        draws = intervals.row_draws(each, np.mean, _ROW_RESAMPLES, self.seed)
-        if np.isin(each, (0.0, 1.0)).all():
-            return intervals.wilson(float(each.sum()), len(each)), draws
-        return intervals.interval(value, draws), draws
-
-    def at(self, answers: Sequence[Answer], index: np.ndarray) -> float | None:
-        """The main metric of some rows."""
-        return self.evaluation.measure([answers[i] for i in index], [self.truths[i] for i in index])[self.metric]
-
-
 def _ece(
     answers: Sequence[Answer],
     truths: Sequence[Any],
@@ -241,7 +196,7 @@ def _ece(
         return None
     confidence = np.array(sure, dtype=np.float64)
     draws = intervals.metric_draws(
-        lambda index: ece(confidence[index], right[index]), len(right), _METRIC_RESAMPLES, seed
+        lambda index: ece(confidence[index], right[index]), len(right), METRIC_RESAMPLES, seed
     )
     return intervals.interval(value, draws)
 
@@ -258,7 +213,7 @@ def _answered(
     return Baseline(answers, evaluation.measure(answers, truths), time.perf_counter() - began)
 
 
-def _result(name: str, run: Baseline, judge: _Judge, ours: Interval | None, draws: np.ndarray) -> BaselineResult:
+def _result(name: str, run: Baseline, judge: Judge, ours: Interval | None, draws: np.ndarray) -> BaselineResult:
     baseline = BaselineResult(name, seconds=run.seconds, note=run.note)
     if run.answers is None or run.metrics is None:
         return baseline
@@ -290,7 +245,7 @@ def _samples(
     answers: Sequence[Answer],
     truths: Sequence[Any],
     given: Mapping[str, tuple[Encoder, Sequence[Any]]],
-    judge: _Judge,
+    judge: Judge,
     n: int,
 ) -> list[Sample]:
     """Right and wrong ones where there is such a thing, else typical and furthest ones."""
@@ -316,7 +271,7 @@ def _samples(
 
 
 def _right_and_wrong(
-    encoder: Encoder, answers: Sequence[Answer], truths: Sequence[Any], judge: _Judge, order: np.ndarray
+    encoder: Encoder, answers: Sequence[Answer], truths: Sequence[Any], judge: Judge, order: np.ndarray
 ) -> list[_Group]:
     if judge.each is not None and np.isin(judge.each, (0.0, 1.0)).all():
         exact = judge.each == judge.higher_is_better
@@ -333,7 +288,7 @@ def _right_and_wrong(
     ]
 
 
-def _near_and_far(answers: Sequence[Answer], judge: _Judge, order: np.ndarray) -> list[_Group]:
+def _near_and_far(answers: Sequence[Answer], judge: Judge, order: np.ndarray) -> list[_Group]:
     looked_at = order[:_MOST_LOOKED_AT]
     metrics = [judge.at(answers, np.array([i])) for i in looked_at]
     if None in metrics or len(set(metrics)) < 2:

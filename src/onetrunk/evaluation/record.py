@@ -128,7 +128,7 @@ class Evidence:
         tasks = [{k: v for k, v in asdict(task).items() if k != "samples"} for task in self.tasks]
         gates = [asdict(verdict) for verdict in self.gates]
         whole = {"name": self.name, "tasks": tasks, "origin": asdict(self.origin)}
-        return _finite({**whole, "gates": gates, "overridden": self.overridden})
+        return finite({**whole, "gates": gates, "overridden": self.overridden})
 
     def save(self, folder: str | Path) -> None:
         """Writes metrics.json, samples.json and figures/ under `folder`/evidence."""
@@ -176,17 +176,17 @@ def _interval(data: dict[str, float] | None) -> Interval | None:
 
 
 def _write(path: Path, data: Any) -> None:
-    text = json.dumps(_finite(data), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    text = json.dumps(finite(data), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     # A lone surrogate in a sample has no UTF-8; written as \\udXXX it is JSON's own escape.
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def _finite(data: Any) -> Any:
+def finite(data: Any) -> Any:
     """JSON has no NaN and no infinity: what is undefined is null."""
     if isinstance(data, dict):
-        return {str(key): _finite(value) for key, value in data.items()}
+        return {str(key): finite(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
+        return [finite(value) for value in data]
     if isinstance(data, float):
         return data if math.isfinite(data) else None
     return data

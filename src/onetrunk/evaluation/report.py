@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import base64
-import html
-import math
 import re
-from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from onetrunk.evaluation._style import CSS
-from onetrunk.evaluation.gates import sentence
+from onetrunk.evaluation.gates import gate_sentence
+from onetrunk.evaluation.html_parts import as_source as _data
+from onetrunk.evaluation.html_parts import escaped as _e
+from onetrunk.evaluation.html_parts import facts_list as _facts
+from onetrunk.evaluation.html_parts import forest, whole_page
+from onetrunk.evaluation.html_parts import literal_name as _name
+from onetrunk.evaluation.html_parts import table as _table
 from onetrunk.evaluation.record import Display, Evidence, Origin, Sample, TaskEvidence
-from onetrunk.evaluation.words import amount, certainty, costs, duration, headline, plain, sources, span, times, word
+from onetrunk.evaluation.words import amount, certainty, costs, duration, headline, sources, times, word
 
-_POLICY = (
-    "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-)
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
 _MOST_GIVEN = 6  # columns of a sample
 _SHORT = 24  # characters of a value that stands beside its column's name
@@ -28,7 +27,7 @@ _MOST_TRIALS = 40
 
 def report(evidence: Evidence) -> str:
     """The whole page."""
-    title = _e(f"{evidence.name}: what is known of it")
+    title = f"{evidence.name}: what is known of it"
     origin = evidence.origin
     facts = [origin.made, f"{origin.parameters:,} parameters" if origin.parameters else ""]
     meta = " · ".join(_e(fact) for fact in facts if fact)
@@ -44,12 +43,7 @@ def report(evidence: Evidence) -> str:
         _made(evidence),
         _READING,
     ]
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>'
-        f"<style>{CSS}</style></head>\n<body><main>\n" + "\n".join(filter(None, sections)) + "\n</main></body></html>\n"
-    )
+    return whole_page(title, sections)
 
 
 # -- one task ------------------------------------------------------------------------------------------------
@@ -80,42 +74,9 @@ def _forest(task: TaskEvidence) -> str:
         return ""
     rows = [("me", "this model", task.score)]
     rows += [("them", baseline.name, score) for baseline, score in task.ranked]
-    ticks = _ticks(min(s.low for _, _, s in rows), max(s.high for _, _, s in rows), word(task.metric).kind == "share")
-    low, width = ticks[0], ticks[-1] - ticks[0]
-
-    def at(value: float) -> str:
-        return f"{100 * (value - low) / width:.2f}%"
-
-    lines = []
-    for kind, name, score in rows:
-        bar = f'<i class="bar" style="left:{at(score.low)};width:{at(low + score.high - score.low)}"></i>'
-        dot = f'<i class="dot" style="left:{at(score.value)}"></i>'
-        lines.append(
-            f'<div class="{kind}"><span class="who">{_name(name)}</span><span class="track">{bar}{dot}</span>'
-            f'<span class="value">{_e(amount(task.metric, score.value))}'
-            f"<small>{_e(span(task.metric, score))}</small></span></div>"
-        )
-    marks = "".join(f'<span style="left:{at(tick)}">{_e(_tick(task.metric, tick))}</span>' for tick in ticks)
-    lines.append(f'<div class="axis"><span></span><span class="track">{marks}</span><span></span></div>')
     better = "higher is better" if task.higher_is_better else "lower is better"
     caption = f"{word(task.metric).label} on the same rows, with 95 % intervals; {better}."
-    return f'<div class="forest">{"".join(lines)}</div><p class="note">{_e(caption)}</p>'
-
-
-def _ticks(low: float, high: float, share: bool) -> list[float]:
-    """Three to six round numbers that enclose the range; shares stay between 0 and 1."""
-    raw = max(high - low, 1e-9 * max(abs(low), abs(high), 1e-9)) / 4
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    last = max(last, first + 1)
-    ticks = [i * step for i in range(first, last + 1)]
-    inside = [tick for tick in ticks if not share or -1e-9 <= tick <= 1 + 1e-9]
-    return inside if len(inside) > 1 else ticks
-
-
-def _tick(metric: str, value: float) -> str:
-    return f"{100 * value:.4g} %" if word(metric).kind == "share" else f"{value:,.4g}".replace("-", "−")
+    return forest(rows, task.metric, caption)
 
 
 def _skipped(task: TaskEvidence) -> str:
@@ -257,7 +218,7 @@ def _gates(evidence: Evidence) -> str:
     """The bounds that the recipe set, whether they are kept, and what was done all the same."""
     kinds = {True: ("right", "kept"), False: ("wrong", "failed")}
     lines = [
-        f'<tr class="{kind}"><td class="got">{word}</td><td>{_e(sentence(verdict))}</td></tr>'
+        f'<tr class="{kind}"><td class="got">{word}</td><td>{_e(gate_sentence(verdict))}</td></tr>'
         for verdict in evidence.gates
         for kind, word in [kinds[verdict.passed]]
     ]
@@ -325,26 +286,6 @@ chance.</p>
 
 
 # -- pieces --------------------------------------------------------------------------------------------------
-def _e(text: object) -> str:
-    """Escaped, and free of control characters and lone surrogates."""
-    return html.escape(plain(str(text)), quote=True)
-
-
-def _name(name: str) -> str:
-    """A name from outside: its writing direction must not reach what stands beside it."""
-    return f"<bdi>{_e(name)}</bdi>"
-
-
-def _table(heads: str, lines: Sequence[str]) -> str:
-    body = "".join(lines)
-    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _facts(facts: dict[str, str]) -> str:
-    items: Iterable[str] = (f"<div><dt>{_e(k)}</dt><dd>{_e(v)}</dd></div>" for k, v in facts.items() if v)
-    return f'<dl class="facts">{"".join(items)}</dl>'
-
-
 def _figure(evidence: Evidence, name: str, caption: str) -> str:
     if name not in evidence.figures:
         return ""
@@ -354,7 +295,3 @@ def _figure(evidence: Evidence, name: str, caption: str) -> str:
     picture = f'<picture>{source}<img alt="{_e(caption or name)}" src="{light}"></picture>'
     below = f"<figcaption>{_e(caption)}</figcaption>" if caption else ""
     return f"<figure>{picture}{below}</figure>"
-
-
-def _data(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -36,6 +36,8 @@ _WORDS = {
     ),
     "brier": Word("Brier score", "score", "squared error of the probabilities; lower is better"),
     "ece": Word("Calibration error", "score", "how far confidence and accuracy differ; lower is better"),
+    "worst_group": Word("Worst group", "score", "the main metric of the group that fares worst"),
+    "exposure": Word("Exposure", "units", "bits that a planted secret is given away by; 0 for none"),
     "worst_class_recall": Word("Worst class", "share", "right answers of the class that is recognised worst"),
     "wh_per_1000_answers": Word("Energy of 1,000 answers", "units", "watt-hours; lower is better"),
     "training_kwh": Word("Energy of training", "units", "kilowatt-hours of all runs; lower is better"),
@@ -98,6 +100,10 @@ _WORDS = {
     "uniqueness": Word("Unique", "share", "valid answers that differ from each other"),
     "novelty": Word("Novel", "share", "different valid answers that are in no training row"),
     "novelty_of_true": Word("Novel true values", "share", "different true values that are in no training row"),
+    "selection_rate": Word("Selection rate", "share", "rows that are answered so"),
+    "true_positive_rate": Word("True positive rate", "share", "rows that are so, and are answered so"),
+    "false_positive_rate": Word("False positive rate", "share", "rows that are not so, and are answered so"),
+    "precision": Word("Precision", "share", "rows that are answered so, and are so"),
 }
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")

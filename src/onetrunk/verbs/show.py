@@ -36,7 +36,9 @@ from onetrunk.core.events import (
     TrialDone,
 )
 from onetrunk.core.terminal import printable
-from onetrunk.evaluation.gates import sentence
+from onetrunk.evaluation.audit.record import Audited
+from onetrunk.evaluation.audit.sentences import summary
+from onetrunk.evaluation.gates import gate_sentence
 from onetrunk.evaluation.record import Evaluated, Evidence
 from onetrunk.evaluation.words import cost_line
 
@@ -102,6 +104,9 @@ class Printer:
                 self.line(("Cost:", "bold"), f" {cost_line(seconds, wh, co2_g, peak_bytes, measured)}.")
             case Evaluated(evidence):
                 self.evidence(evidence)
+            case Audited(audit):
+                for sentence in summary(audit):
+                    self.line(("Audit:", "bold"), f" {sentence}")
             case StepsStarted() | StepDone() | StepsEnded():
                 self._steps(event)
             case RowsAnswered() | AnsweringEnded():
@@ -133,7 +138,7 @@ class Printer:
             self.line("  ".join(f"{name} {value:.3f}" for name, value in others.items()))
         for verdict in evidence.gates:
             how = ("Gate kept:", "green") if verdict.passed else ("Gate failed:", "red")
-            self.line(how, f" {sentence(verdict)}")
+            self.line(how, f" {gate_sentence(verdict)}")
 
     def _roles(self, event: RolesChosen) -> None:
         for title, columns in (("Given:", event.given), ("Asked:", event.asked)):

@@ -12,18 +12,23 @@ from typing import Any
 import numpy as np
 
 from onetrunk.columns.audio.encoder import AudioEncoder
+from onetrunk.columns.audio.perturbations import audio_perturbations
 from onetrunk.columns.families.patches.sketch import stretched
 from onetrunk.core.answer import Answer
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.metric import Metric
+from onetrunk.core.perturbation import Perturbation, Perturbed
 from onetrunk.metrics.energy import ENERGY, energy_scores
 from onetrunk.metrics.sound import SPOKEN, log_spectral_distance, mel_cepstral_distortion
 
 _ANSWERED_FRAMES = 32  # that a simple model answers
 
 
-class AudioEvaluation(Evaluation[AudioEncoder]):
+class AudioEvaluation(Evaluation[AudioEncoder], Perturbed):
+    def perturbations(self) -> tuple[Perturbation, ...]:
+        return audio_perturbations()
+
     def metrics(self) -> tuple[Metric, ...]:
         return (ENERGY, *SPOKEN)
 

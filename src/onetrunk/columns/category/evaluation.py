@@ -13,16 +13,18 @@ from onetrunk.columns.category.encoder import CategoryEncoder, members
 from onetrunk.columns.category.shares import shares_of
 from onetrunk.columns.families.baselines.views import CHARACTERS, KEYS, LINEAR, WORDS, as_keys
 from onetrunk.columns.families.names import name_of
+from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.metric import Metric
+from onetrunk.core.perturbation import Draw, Perturbation, Perturbed
 from onetrunk.metrics import classification, ordinal
 
 _MAX_CLASSES_DRAWN = 40
 _MANY_NAMES = 100  # of which some have parts in common that tell something
 
 
-class CategoryEvaluation(Evaluation[CategoryEncoder]):
+class CategoryEvaluation(Evaluation[CategoryEncoder], Perturbed):
     def metrics(self) -> tuple[Metric, ...]:
         if self.encoder.ordered:
             return (*ordinal.ORDINAL, *classification.SINGLE_LABEL)
@@ -150,6 +152,11 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
         reached = np.cumsum([probability[name] for name in self.encoder.classes])
         return self.encoder.classes[int((reached[:-1] < 0.5 * reached[-1]).sum())]
 
+    # -- values that get worse -----------------------------------------------------------------------------------------
+    def perturbations(self) -> tuple[Perturbation, ...]:
+        what = "another class of the column"
+        return (Perturbation("wrong classes", what, "of the values", (0.05, 0.1, 0.3), _other),)
+
     # -- a person's view ---------------------------------------------------------------------------------------------
     def figure(
         self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any, before: Sequence[Any] | None = None
@@ -173,3 +180,10 @@ class CategoryEvaluation(Evaluation[CategoryEncoder]):
         axes.set_xlabel("answered")
         axes.set_ylabel("true")
         return True
+
+
+def _other(value: Any, severity: float, draw: Draw) -> Any:
+    """A class of another row, in this share of the values."""
+    others = [other for other in draw.others if other != value]
+    u = rng.uniform(np.array([draw.key], dtype=np.uint64), 2)[0]
+    return others[int(u[1] * len(others))] if others and u[0] < severity else value

@@ -11,16 +11,21 @@ import numpy as np
 
 from onetrunk.columns.families.patches.evaluation import PatchEvaluation
 from onetrunk.columns.image.encoder import ImageEncoder
+from onetrunk.columns.image.perturbations import image_perturbations
 from onetrunk.core.answer import Answer
 from onetrunk.core.evaluation import Drawn
+from onetrunk.core.perturbation import Perturbation, Perturbed
 from onetrunk.media.image import open_image, resize, sheet
 from onetrunk.metrics.images import nearest
 
 _ACROSS = 10  # pictures in a row of a figure
 
 
-class ImageEvaluation(PatchEvaluation[ImageEncoder], Drawn):
+class ImageEvaluation(PatchEvaluation[ImageEncoder], Drawn, Perturbed):
     mean_name = "mean image"
+
+    def perturbations(self) -> tuple[Perturbation, ...]:
+        return image_perturbations()
 
     def novelty(
         self, answers: Sequence[Answer], truths: Sequence[Any], known: Sequence[Any]

@@ -8,12 +8,14 @@ from typing import Any
 from onetrunk.columns.families.baselines.views import CHARACTERS, KEYS, WORDS, as_keys
 from onetrunk.columns.families.tokens.evaluation import TokenEvaluation
 from onetrunk.columns.text.encoder import TextEncoder, text_of
+from onetrunk.columns.text.perturbations import text_perturbations
 from onetrunk.core.answer import Answer
 from onetrunk.core.metric import Metric
+from onetrunk.core.perturbation import Perturbation, Perturbed
 from onetrunk.metrics.text import WRITTEN, character_error_rate, exact_match, word_error_rate
 
 
-class TextEvaluation(TokenEvaluation[TextEncoder]):
+class TextEvaluation(TokenEvaluation[TextEncoder], Perturbed):
     def metrics(self) -> tuple[Metric, ...]:
         return WRITTEN
 
@@ -27,6 +29,9 @@ class TextEvaluation(TokenEvaluation[TextEncoder]):
         if any(" " in str(truth).strip() for truth in truths):
             measured["word_error_rate"] = word_error_rate(truths, values)
         return measured
+
+    def perturbations(self) -> tuple[Perturbation, ...]:
+        return text_perturbations()
 
     def features(self) -> Any:
         """Words and runs of characters."""

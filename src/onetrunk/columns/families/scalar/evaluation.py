@@ -10,16 +10,18 @@ import numpy as np
 
 from onetrunk.columns.families.baselines.views import LINEAR, TREES
 from onetrunk.columns.families.scalar.encoder import ScalarEncoder
+from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.errors import BadValueError
 from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.metric import Metric
+from onetrunk.core.perturbation import Draw, Perturbation, Perturbed
 from onetrunk.metrics.regression import IN_UNITS, REGRESSION, regression
 
 E = TypeVar("E", bound=ScalarEncoder)
 
 
-class ScalarEvaluation(Evaluation[E]):
+class ScalarEvaluation(Evaluation[E], Perturbed):
     unit: ClassVar[float] = 1.0  # metrics are in this many units of the line
 
     def metrics(self) -> tuple[Metric, ...]:
@@ -80,6 +82,19 @@ class ScalarEvaluation(Evaluation[E]):
 
     def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
         return [Answer(self.encoder.from_line(float(position))) for position in estimator.predict(features)]
+
+    # -- values that get worse -----------------------------------------------------------------------------------------
+    def perturbations(self) -> tuple[Perturbation, ...]:
+        what, unit = "Gaussian noise, of such a standard deviation", "of the column's spread"
+        return (Perturbation("inexactness", what, unit, (0.1, 0.3, 1.0), self._inexact),)
+
+    def _inexact(self, value: Any, severity: float, draw: Draw) -> Any:
+        try:
+            position = self.encoder.to_line(value)
+        except BadValueError:  # whoever reads it says so
+            return value
+        noise = float(rng.normal(np.array([draw.key], dtype=np.uint64))[0])
+        return self.encoder.from_line(position + severity * self.encoder.scale * noise)
 
     # -- a person's view ---------------------------------------------------------------------------------------------
     def figure(

@@ -1,0 +1,63 @@
+"""audit: looks at a model from its worst side: whom it treats worse, what upsets it, what it gives away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from onetrunk.training.options import AnswerOptions
+from onetrunk.verbs.shared import takes
+
+if TYPE_CHECKING:
+    from onetrunk.evaluation.audit.record import Audit
+
+
+@takes(
+    AnswerOptions,
+    "ask given map seed device allow_equal_rows max_bad allow_network missing separator out",
+    helps={
+        "ask": "the columns whose answers are audited; by default those of the model's task.",
+        "given": "the columns to answer from; by default the task's.",
+        "allow_equal_rows": "also judge fairness and robustness on rows that the model was trained on.",
+        "seed": "the seed of all random numbers.",
+        "out": "a folder for audit.json and audit.html; by default the model's evidence/.",
+    },
+)
+def audit(
+    model: str,
+    data: Any = None,
+    options: AnswerOptions = AnswerOptions(),  # noqa: B008 - frozen
+    *,
+    sensitive: list[str] | str | None = None,
+    what: list[str] | str | None = None,
+    training: Any = None,
+    canaries: Any = None,
+    quiet: bool = False,
+) -> Audit:
+    """Look at a model from its worst side: fairness between groups, robustness, privacy of the training rows, security
+    of the folder; and write audit.json and audit.html.
+
+    Args:
+        model: a model folder.
+        data: rows with known answers: a file, folder, DataFrame, dataset, or hf://name; security alone needs none.
+        sensitive: columns that rows are grouped by, for fairness; the model need not see them.
+        what: fairness, robustness, privacy, security, or several; by default all that can be done.
+        training: the rows that the model learnt from, for privacy; those among the rows are recognised.
+        canaries: a table of secrets that were planted among the training rows, in the asked column.
+        quiet: print nothing.
+
+    Returns:
+        The audit; `asked` holds fairness, robustness and privacy of each asked column, `security` the folder's.
+
+    Examples:
+        onetrunk audit model data.csv --sensitive sex,age
+        onetrunk audit model data.csv --what robustness,privacy
+        onetrunk audit model --what security
+    """
+    from onetrunk.training.audit import run_audit
+    from onetrunk.verbs.show import Printer
+
+    sensitive, what = ([names] if isinstance(names, str) else names for names in (sensitive, what))
+    return run_audit(
+        model, data, options, Printer(quiet),
+        what=what, sensitive=sensitive or [], training=training, canaries=canaries,
+    )  # fmt: skip
