@@ -14,7 +14,10 @@ import onetrunk
 from onetrunk.core.errors import EvidenceError, UsageError
 from onetrunk.core.events import Collected, CostCounted, Note
 from onetrunk.engine.cost import Cost
+from onetrunk.evaluation.audit.record import AskedAudit, Canary, Fairness, GroupFigure, GroupMetric, Privacy
 from onetrunk.evaluation.evidence_files import require_gates
+from onetrunk.evaluation.gates import judge_gates
+from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.record import Evaluated, Evidence
 from onetrunk.inference.model_folder import load
 from onetrunk.serving.server import ServeOptions, open_folders
@@ -145,8 +148,6 @@ def test_wrong_gates_are_refused_before_any_work(tmp_path: Path, gates: Any, mes
 
 def test_the_worst_class_and_what_less_is_better_of(made: Path) -> None:
     model, evidence = load(made, device="cpu"), Evidence.read(made)
-    from onetrunk.evaluation.gates import judge_gates
-
     worst = min(row["recall"] for row in evidence.tasks[0].classes)
     judged = {name: model.evaluation(name) for name in ("y", "z")}
     gates: dict[str, Any] = {"worst_class_recall": worst, "ece": 1.0, "z": {"mae": 1e6}}
@@ -156,18 +157,20 @@ def test_the_worst_class_and_what_less_is_better_of(made: Path) -> None:
 
 
 def test_the_worst_group_and_exposure_are_known_from_an_audit(made: Path) -> None:
-    from onetrunk.evaluation.gates import judge_gates
-
     model, evidence = load(made, device="cpu"), Evidence.read(made)
     judged = {name: model.evaluation(name) for name in ("y", "z")}
     gates: dict[str, Any] = {"y": {"worst_group": 0.5}, "z": {"worst_group": 0.5, "exposure": 4.0}}
 
-    def asked(ask: str, metric: str, values: list[float | None], exposure: list[float]) -> dict[str, Any]:
-        groups = [{"value": None if value is None else {"value": value}} for value in values]
-        metrics = [{"name": "selection_rate", "of": "a", "groups": [{"value": {"value": 9.0}}]}]
-        metrics += [{"name": metric, "of": "", "groups": groups}]
-        canaries = [{"exposure": bits} for bits in exposure]
-        return {"ask": ask, "metric": metric, "fairness": [{"metrics": metrics}], "privacy": {"canaries": canaries}}
+    def figures(name: str, of: str, values: list[float | None]) -> GroupMetric:
+        intervals = [None if value is None else Interval(value, value, value) for value in values]
+        return GroupMetric(name, of, [GroupFigure(str(i), 9, each) for i, each in enumerate(intervals)], None)
+
+    def asked(ask: str, metric: str, values: list[float | None], bits: list[float]) -> AskedAudit:
+        metrics = [figures("selection_rate", "low", [9.0]), figures(metric, "", values)]
+        found = AskedAudit(ask, ["x"], 9, metric, metric == "accuracy", None)
+        found.fairness = [Fairness("sex", "", False, 9, 0, metrics)]
+        found.privacy = Privacy(canaries=[Canary("secret", each, 20.0, 100) for each in bits])
+        return found
 
     assert [verdict.value for verdict in judge_gates(gates, evidence, judged)] == [None] * 3
     for worst, passed in ((0.6, True), (0.4, False)):
