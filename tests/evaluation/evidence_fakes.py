@@ -44,6 +44,8 @@ class Colour(ClosedSet, Drawn):
     def per_row(self, answers: Sequence[Answer], truths: Sequence[Any]) -> np.ndarray:
         return np.array([float(a.value == t) for a, t in zip(answers, truths, strict=True)])
 
+    rightness = per_row
+
     def features(self) -> Any:
         return FunctionTransformer(
             lambda values: OneHotEncoder(categories=[self.classes], handle_unknown="ignore").fit_transform(
@@ -89,7 +91,7 @@ class Amount:
     """A number; what is no number is a bad value."""
 
     draws = 1
-    per_row = staticmethod(lambda answers, truths: None)
+    per_row = rightness = staticmethod(lambda answers, truths: None)
     fingerprint = staticmethod(str)
     figure = staticmethod(lambda answers, truths, axes, before=None: False)
 

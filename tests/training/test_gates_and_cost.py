@@ -174,10 +174,8 @@ def test_the_worst_group_and_exposure_are_known_from_an_audit(made: Path) -> Non
 
     assert [verdict.value for verdict in judge_gates(gates, evidence, judged)] == [None] * 3
     for worst, passed in ((0.6, True), (0.4, False)):
-        audit = {
-            "asked": [asked("y", "accuracy", [0.9, None, worst], []), asked("z", "rmse", [1 - worst, 0.1], [3, 5])]
-        }
-        verdicts = judge_gates(gates, evidence, judged, audit)
+        of_y, of_z = asked("y", "accuracy", [0.9, None, worst], []), asked("z", "rmse", [1 - worst, 0.1], [3.0, 5.0])
+        verdicts = judge_gates(gates, evidence, judged, Audit("model", ["fairness"], [of_y, of_z]).as_json())
         assert [verdict.value for verdict in verdicts] == [worst, 1 - worst, 5.0]
         assert [verdict.passed for verdict in verdicts] == [passed, passed, False]
 
@@ -195,5 +193,5 @@ def test_what_a_run_cost_is_told_last_and_kept(made: Path, heard: Collected) -> 
         each = Cost.of_json(task.cost or {})
         assert each.seconds == pytest.approx(task.seconds / task.rows * 1000, rel=0.5) and each.wh > 0
     card = (made / "README.md").read_text()
-    assert "- Run of finetune: " in card and "- 1,000 answers of z: " in card
+    assert "- Run of finetune, " in card and "- 1,000 answers of z: " in card
     assert "CO2 at 100 g a kWh" in card and ("estimated" in card or "measured" in card)

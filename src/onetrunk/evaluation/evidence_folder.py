@@ -38,11 +38,13 @@ def evaluate_model(
     beside: dict[str, Model] | None = None,
     baseline_seconds: float = BASELINE_SECONDS,
     fitted_baselines: Mapping[str, Mapping[str, Baseline]] | None = None,
+    lang: str = "en",
     on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
     was lost on the way to these rows; models `beside`, by name, are asked what their own tasks are. The baselines of
-    a task take at most about `baseline_seconds`, besides `fitted_baselines` that have answered these rows before."""
+    a task take at most about `baseline_seconds`, besides `fitted_baselines` that have answered these rows before. The
+    report is in the language `lang`."""
     tasks = judged_tasks(model.tasks, test)
     ledger = ledger if ledger is not None else Ledger()
     test, train = _bounded(test, train, [model, *(beside or {}).values()], ledger)
@@ -78,6 +80,7 @@ def evaluate_model(
         if calibration is not None:  # its scores stay in the model's own description
             task.calibration = {name: value for name, value in calibration.as_json().items() if name != "scores"}
 
+    evidence.language = lang
     evidence.gates = verdicts_of(model, evidence, folder)
     write_evidence(evidence, folder)
     on_event(Evaluated(evidence))

@@ -18,6 +18,7 @@ from onetrunk.core.encoder import class_names
 from onetrunk.core.errors import EvidenceError, UsageError, nearest
 from onetrunk.core.evaluation import Evaluation, JudgedByLikelihood
 from onetrunk.core.metric import Metric
+from onetrunk.evaluation.language import say
 from onetrunk.evaluation.record import Evidence, TaskEvidence, Verdict
 from onetrunk.evaluation.words import amount, word
 
@@ -92,10 +93,13 @@ def refusal(verdicts: Sequence[Verdict], name: str, doing: str) -> EvidenceError
 
 def gate_sentence(verdict: Verdict) -> str:
     """`accuracy of label is 81.0 %, expected at least 90.0 %`"""
-    what = word(verdict.metric).label + (f" of {verdict.ask}" if verdict.ask else "")
-    side = "at least" if verdict.at_least else "at most"
-    found = "not measured" if verdict.value is None else amount(verdict.metric, verdict.value)
-    return f"{what} is {found}, expected {side} {amount(verdict.metric, verdict.bound)}"
+    label = word(verdict.metric).label
+    what = say("{label} of {ask}", label=label, ask=verdict.ask) if verdict.ask else label
+    found = say("not measured") if verdict.value is None else amount(verdict.metric, verdict.value)
+    parts = {"what": what, "found": found, "bound": amount(verdict.metric, verdict.bound)}
+    if verdict.at_least:
+        return say("{what} is {found}, expected at least {bound}", **parts)
+    return say("{what} is {found}, expected at most {bound}", **parts)
 
 
 def _opened(gates: Gates, evaluations: Mapping[str, Evaluation[Any]]) -> Iterator[_Gate]:

@@ -120,6 +120,7 @@ class Evidence:
     tasks: list[TaskEvidence]
     origin: Origin = field(default_factory=Origin)
     figures: dict[str, bytes] = field(default_factory=dict)
+    language: str = "en"  # of the report
     gates: list[Verdict] = field(default_factory=list)
     overridden: list[dict[str, str]] = field(default_factory=list)  # what was done although a gate failed, and when
 
@@ -128,7 +129,7 @@ class Evidence:
         tasks = [{k: v for k, v in asdict(task).items() if k != "samples"} for task in self.tasks]
         gates = [asdict(verdict) for verdict in self.gates]
         whole = {"name": self.name, "tasks": tasks, "origin": asdict(self.origin)}
-        return finite({**whole, "gates": gates, "overridden": self.overridden})
+        return finite({**whole, "language": self.language, "gates": gates, "overridden": self.overridden})
 
     def save(self, folder: str | Path) -> None:
         """Writes metrics.json, samples.json and figures/ under `folder`/evidence."""
@@ -152,7 +153,8 @@ class Evidence:
             tasks = [_task(task, display) for task, display in zip(data["tasks"], samples, strict=True)]
             figures = {path.stem: path.read_bytes() for path in sorted((path / "figures").glob("*.png"))}
             gates = [Verdict(**verdict) for verdict in data.get("gates", [])]
-            return cls(data["name"], tasks, Origin(**data["origin"]), figures, gates, list(data.get("overridden", [])))
+            language, overridden = data.get("language", "en"), list(data.get("overridden", []))
+            return cls(data["name"], tasks, Origin(**data["origin"]), figures, language, gates, overridden)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelFileError(
                 f"The evidence in {path} cannot be read ({type(error).__name__}: {error}). Run onetrunk evaluate again."

@@ -104,7 +104,8 @@ class _Judge:
         left = seconds if seconds is not None else min(BASELINE_SECONDS, max(_LEAST_BASELINES, self.clock.before_end))
         evidence = evaluate_model(
             model, self.opened.rows("test"), self.opened.rows("train"), self.out, seed=self.options.seed,
-            baseline_seconds=left, fitted_baselines=None if self.baselines is None else self.baselines.on_test(),
+            baseline_seconds=left, lang=self.options.lang,
+            fitted_baselines=None if self.baselines is None else self.baselines.on_test(),
             on_event=ignore if early else self.on_event,
         )  # fmt: skip
         if early:

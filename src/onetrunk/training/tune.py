@@ -174,7 +174,8 @@ def _judge(
         output.mark(EVALUATING)
         evaluate_model(
             model, data.rows("test"), data.rows("train"), out,
-            seed=options.seed, max_bad=options.max_bad, baseline_seconds=_baseline_seconds(seconds), on_event=on_event,
+            seed=options.seed, max_bad=options.max_bad, baseline_seconds=_baseline_seconds(seconds),
+            lang=options.lang, on_event=on_event,
         )  # fmt: skip
         output.finish()
         if not search.others:
