@@ -14,7 +14,7 @@ import onetrunk
 from onetrunk.core.errors import EvidenceError, UsageError
 from onetrunk.core.events import Collected, CostCounted, Note
 from onetrunk.engine.cost import Cost
-from onetrunk.evaluation.audit.record import AskedAudit, Canary, Fairness, GroupFigure, GroupMetric, Privacy
+from onetrunk.evaluation.audit.record import AskedAudit, Audit, Canary, Fairness, GroupFigure, GroupMetric, Privacy
 from onetrunk.evaluation.evidence_files import require_gates
 from onetrunk.evaluation.gates import judge_gates
 from onetrunk.evaluation.intervals import Interval

@@ -79,7 +79,7 @@ SENTENCES = {
     "{n:,} parameters": "{n:,} 个参数",
     "Onetrunk report": "Onetrunk 报告",
     "Asked": "所问",
-    "from {given}": "由{given}",
+    "from {given}": "由 {given} 得出",
     " Not counted, without a usable truth: {n:,}.": "未计入（没有可用的真值）：{n:,}。",
     "Answers and truths": "答案与真值",
     "this model": "本模型",
