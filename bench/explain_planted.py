@@ -5,8 +5,9 @@
 
 In every type's rows one part (a word, a patch, a step, a column) decides alone over the answer, and it is known which
 (`bench/planted.py`). A small model learns them, and rows of the test part that it answers right are explained. `ours`
-is the mean, over the types, of how often occlusion names the cause first; it should be .95 at least. The rival is
-integrated gradients, on the same rows. `also` holds every type by itself, and what naming any part would reach.
+is the mean, over the types, of how often the default method, marginals, names the cause first; it should be .95 at
+least. The rival is integrated gradients, on the same rows. `also` holds every type by itself, occlusion, and what
+naming any part would reach.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from bench.planted import WORLDS, first_is_cause, learnt, questions
 from onetrunk.core.config import with_settings
 from onetrunk.core.events import Note
 
+METHODS = ("marginals", "occlusion", "integrated_gradients")
 QUICK = ["types=[number,items]", "rows=200", "steps=40", "explained=8"]
 
 
@@ -48,7 +50,7 @@ def compare(run: Run) -> Figures:
     for kind in chosen.types:
         each[kind], hits[kind] = _found(run, kind, chosen)
         run.on_event(Note(f"{kind}: {each[kind]}"))
-    ours, rival = (float(np.mean([result[how] for result in each.values()])) for how in ("occlusion", "gradients"))
+    ours, rival = (float(np.mean([result[how] for result in each.values()])) for how in METHODS[::2])
     interval = bootstrap(np.concatenate(list(hits.values())), seed=run.seed)
     return Figures(
         ours=ours,
@@ -57,28 +59,28 @@ def compare(run: Run) -> Figures:
         rival_name="integrated gradients",
         rival=rival if run.rival else None,
         split={"part": "test", "rows of each type": chosen.explained},
-        also={"of all types": min(result["occlusion"] for result in each.values()) >= 0.95, **each},
+        also={"of all types": min(result[METHODS[0]] for result in each.values()) >= 0.95, **each},
     )
 
 
 def _found(run: Run, kind: str, chosen: Amounts) -> tuple[dict[str, Any], np.ndarray]:
-    """How often each method names the cause first, and where occlusion did."""
+    """How often each method names the cause first, and where the first did."""
     from onetrunk.explanation.attribution import Attribution
     from onetrunk.explanation.method import explain
 
     model, made, rows = learnt(run, kind, chosen.rows, chosen.steps)
     rows = rows[: chosen.explained]
     asked, right = questions(model, made, rows)
-    found: dict[str, list[bool]] = {"occlusion": [], "gradients": []}
+    found: dict[str, list[bool]] = {method: [] for method in METHODS}
     chance = []
     for question in asked:
         is_cause = made.is_cause[int(rows[question.row])]
-        for name, method in (("occlusion", "occlusion"), ("gradients", "integrated_gradients")):
+        for method in METHODS:
             explained = explain(question, method)
             assert isinstance(explained, Attribution)
-            found[name].append(first_is_cause(question, explained.total(), is_cause))
+            found[method].append(first_is_cause(question, explained.total(), is_cause))
         causes = [is_cause(c.column, c.parts, k) for c in question.columns for k in range(len(c.parts))]
         chance.append(float(np.mean(causes)))
     means: dict[str, Any] = {name: float(np.mean(hits)) if hits else 0.0 for name, hits in found.items()}
     means |= {"any part": float(np.mean(chance)) if chance else 0.0, "answered right": right, "rows": len(asked)}
-    return means, np.array(found["occlusion"], dtype=float)
+    return means, np.array(found[METHODS[0]], dtype=float)

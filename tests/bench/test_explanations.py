@@ -51,4 +51,4 @@ def test_a_comparison_in_a_small_form(bench: object, tmp_path: Path) -> None:
     if bench is explain_planted:
         assert figures.ours > 0.9 and number["any part"] == 0.25
     else:
-        assert figures.ours == 1 and number["occlusion"]["gain"] > number["random"]["gain"]
+        assert figures.ours == 1 and number["marginals"]["gain"] > number["random"]["gain"]

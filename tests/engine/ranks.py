@@ -12,7 +12,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,16 @@ from onetrunk.core.errors import DivergedError, OnetrunkError
 from onetrunk.core.objective import LossGroup
 from onetrunk.engine import world
 from onetrunk.engine.step import Updates
+from onetrunk.storage.tensors import load_tensors
 
 LOST = 7
+SHORT = CONFIG.updated(steps=5, validate_every=0)
 
 
 class Many(Tiny):
     """With a critic, and a part that only the first rows use: one rank has it, another has not."""
+
+    regular = False  # does it run on nothing where there are no such rows?
 
     def __init__(self, dropout: float = 0.2) -> None:
         super().__init__(dropout)
@@ -43,9 +48,16 @@ class Many(Tiny):
         even = torch.from_numpy(batch.row % 2 == 0)
         each = (self.critic(y.detach())[even, 0] - batch.x[even, 0].sign()) ** 2
         losses["predict/sign"] = Loss(each.sum(), even.sum(), each.detach())
-        if (batch.row < ROWS // 4).any():
-            losses["predict/y"].sum = losses["predict/y"].sum + self.rare(batch.x).square().sum()
+        first = torch.from_numpy(batch.row < ROWS // 4)
+        if self.regular or first.any():
+            losses["predict/y"].sum = losses["predict/y"].sum + self.rare(batch.x[first]).square().sum()
         return losses if wanted is None else {name: losses[name] for name in losses if name in wanted}
+
+
+class Regular(Many):
+    """As a learner is: what a batch lacks is run on nothing."""
+
+    regular = True
 
 
 def uneven(step: int) -> list[TinyBatch]:
@@ -55,13 +67,13 @@ def uneven(step: int) -> list[TinyBatch]:
 
 def poisoned(step: int) -> list[TinyBatch]:
     made = uneven(step)
-    if step == 4:
+    if step == 2:
         made[-1].x[0] = torch.nan
     return made
 
 
 def slow(step: int) -> list[TinyBatch]:
-    time.sleep(0.004)
+    time.sleep(0.02)
     return batches(step)
 
 
@@ -73,29 +85,56 @@ def critic(module: Many) -> Updates:
 KINDS: dict[str, dict[str, Any]] = {
     "sum": {},
     "pcgrad": {"merge": "pcgrad"},
-    "alternate": {"merge": "alternate"},
+    "alternate": {"merge": "alternate", "balance": "learnt"},
     "critic": {},
-    "learnt": {"balance": "learnt"},
 }
 
 
-def ends(place: Path, shares: int = 0) -> dict[str, Any]:
-    """How runs of every kind end: the weights, the losses, what the optimizer keeps, and why one diverges."""
+def ends(place: Path, shares: int, kinds: Iterable[str] = KINDS) -> dict[str, Any]:
+    """How runs end: the weights, the losses, what the optimizer keeps, and why one diverges."""
     found: dict[str, Any] = {}
-    for kind, settings in KINDS.items():
+    for kind in kinds:
         module = Many()
         rest = {"updates": critic(module)} if kind == "critic" else {}
-        config = CONFIG.updated(steps=7, shares=shares, validate_every=0, **settings)
-        run = trainer(place / kind, config, uneven, module, **rest)
+        run = trainer(place / kind, SHORT.updated(shares=shares, **KINDS[kind]), uneven, module, **rest)
         run.run()
         kept = {name: tensor.tolist() for name, tensor in run.make_step.tensors().items()}
         found[kind] = [digest(module), loss_bits(place / kind), json.dumps(kept), run.totals["documents"]]
     module = Many()
     try:
-        trainer(place / "poisoned", CONFIG.updated(steps=7, shares=shares), poisoned, module).run()
+        trainer(place / "poisoned", SHORT.updated(shares=shares), poisoned, module).run()
     except DivergedError as error:
         found["diverged"] = [str(error).replace(str(place), ""), digest(module)]
-    found["dry"] = len(trainer(place / "dry", CONFIG, uneven).dry_run(0.0))
+    found["dry"] = len(trainer(place / "dry", SHORT, uneven).dry_run(0.0))
+    return found
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Batches; while those of one step are made, each process gets a SIGTERM."""
+
+    at: int
+
+    def __call__(self, step: int) -> list[TinyBatch]:
+        if step == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return uneven(step)
+
+
+def weights(place: Path, sharded: bool, kinds: Iterable[str]) -> dict[str, Any]:
+    """What runs of every kind end with."""
+    found: dict[str, Any] = {}
+    for kind in kinds:
+        module = Regular()
+        rest = {"updates": critic(module)} if kind == "critic" else {}
+        config = CONFIG.updated(steps=5, validate_every=4, shares=2, sharded=sharded, **KINDS[kind])
+        history = trainer(place / kind, config, uneven, module, **rest).run().history
+        kept = load_tensors(place / kind / "checkpoints/step-5/optimizer.safetensors")
+        found[kind] = {
+            "weights": {name: tensor.tolist() for name, tensor in module.state_dict().items()},
+            "optimizer": {name: tensor.tolist() for name, tensor in kept.items()},
+            "losses": {str(r["step"]): r["losses"]["predict/y"] for r in history if "predict/y" in r.get("losses", {})},
+        }
     return found
 
 
@@ -131,31 +170,58 @@ def wait(pids: list[int]) -> list[int]:
 
 
 def equal(place: Path) -> dict[str, Any]:
-    """The same runs by two ranks, by four, of which two have nothing to do, and by one."""
-    for name, size, shares in (
-        ("two", 2, 0),
-        ("four", 4, 2),
-        ("one", 1, 2),
-        ("four-shares", 4, 4),
-        ("one-of-four", 1, 4),
-    ):
+    """The same runs by two ranks and by one; by four, of which two have nothing to do; and of four shares."""
+    runs: dict[str, tuple[int, int, list[str]]] = {
+        "two": (2, 0, list(KINDS)),
+        "one": (1, 2, list(KINDS)),
+        "four": (4, 2, ["critic"]),
+        "four-shares": (4, 4, ["pcgrad"]),
+        "one-of-four": (1, 4, ["pcgrad"]),
+    }
+    found = {}
+    for name, (size, shares, kinds) in runs.items():
         result = place / f"{name}.json"
 
-        def work(name: str = name, shares: int = shares, result: Path = result) -> None:
-            result.write_text(json.dumps(ends(place / name, shares)))
+        def work(name: str = name, shares: int = shares, kinds: list[str] = kinds, result: Path = result) -> None:
+            result.write_text(json.dumps(ends(place / name, shares, kinds)))
 
         if size == 1:
             work()
         elif any(codes := wait(start(size, work))):
             return {"failed": [name, codes]}
-    return {path.stem: json.loads(path.read_text()) for path in place.glob("*.json")}
+        found[name] = json.loads(result.read_text())
+    return found
+
+
+def sharded(place: Path) -> dict[str, Any]:
+    """Runs with whole weights by one process; with sharded ones by two ranks, by four, some of which have no micro-
+    batch left, and by two ranks that are stopped, one of which goes on alone."""
+    found = {"one": weights(place / "one", False, KINDS)}
+    for name, size, kinds in (("two", 2, list(KINDS)), ("four", 4, ["critic"])):
+        result = place / f"{name}.json"
+
+        def work(name: str = name, kinds: list[str] = kinds, result: Path = result) -> None:
+            result.write_text(json.dumps(weights(place / name, True, kinds)))
+
+        if any(codes := wait(start(size, work))):
+            return {"failed": [name, codes]}
+        found[name] = json.loads(result.read_text())
+
+    def stopped() -> None:
+        config = CONFIG.updated(steps=5, validate_every=4, shares=2, sharded=True)
+        assert trainer(place / "again" / "sum", config, Stopping(1), Regular()).run().interrupted
+
+    if any(codes := wait(start(2, stopped))):
+        return {"failed": ["stopped", codes]}
+    found["again"] = weights(place / "again", False, ["sum"])
+    return found
 
 
 def kill(place: Path) -> list[Any]:
     """Runs of two ranks of which one is killed; what was killed, how all ended and how soon, and how the run ends that
     goes on from there, on one rank or two."""
     draw, found = random.Random(0), []
-    for turn in range(int(os.environ.get("TURNS", "4"))):
+    for turn in range(int(os.environ.get("TURNS", "2"))):
         folder, end = place / str(turn), place / f"{turn}.json"
 
         def work(folder: Path = folder, end: Path = end) -> None:
@@ -166,13 +232,13 @@ def kill(place: Path) -> list[Any]:
         pids, killed = start(2, work), turn % 2
         log, records = folder / "metrics.jsonl", 1 + draw.randrange(9)
         while not (log.exists() and log.read_text().count("\n") >= records):
-            time.sleep(0.001)
+            time.sleep(0.02)
         time.sleep(draw.uniform(0, 0.01))
         os.kill(pids[killed], signal.SIGKILL)
         began = time.monotonic()
         codes = wait(pids)
         seconds = time.monotonic() - began
-        if turn // 2 % 2:
+        if turn % 4 in (1, 2):
             work()
         elif any(again := wait(start(2, work))):
             return [["failed", turn, again]]
@@ -181,6 +247,6 @@ def kill(place: Path) -> list[Any]:
 
 
 if __name__ == "__main__":
-    scenarios = {"equal": equal, "kill": kill}
+    scenarios = {"equal": equal, "sharded": sharded, "kill": kill}
     torch.set_num_threads(1)
     print(json.dumps(scenarios[sys.argv[1]](Path(sys.argv[2]))))

@@ -23,6 +23,7 @@ from onetrunk.explanation.methods.attention_rollout import rolled_out
 from onetrunk.explanation.methods.attn_lrp import relevance_rules
 from onetrunk.explanation.methods.kernel_shap import coalitions, solved
 from onetrunk.explanation.methods.lime import local_weights
+from onetrunk.explanation.methods.marginals import first_and_last
 from onetrunk.explanation.methods.shapley import every_coalition, shapley_values
 from onetrunk.explanation.question import Question, ask_about
 from onetrunk.inference.model_folder import Model
@@ -90,6 +91,16 @@ def test_kernel_shap_from_a_sample_finds_an_additive_game() -> None:
     assert len(kept) == 256 and kept.any(1).all() and not kept.all(1).any()
     np.testing.assert_array_equal(kept[128:], ~kept[:128])
     np.testing.assert_allclose(solved(kept, weight, kept @ worth[:, None], worth.sum(keepdims=True)), worth[None])
+
+
+def test_marginals_are_shapley_values_where_parts_act_alone_and_in_pairs() -> None:
+    rng = np.random.default_rng(0)
+    alone, pairs, n = rng.normal(size=4), np.triu(rng.normal(size=(4, 4)), 1), 4
+    kept = every_coalition(n).astype(float)
+    scores = (3 + kept @ alone + np.einsum("ki,ij,kj->k", kept, pairs, kept))[:, None]
+    index = 1 << np.arange(n)
+    values = first_and_last(scores[-1], scores[0], scores[index], scores[(1 << n) - 1 - index])
+    np.testing.assert_allclose(values.T, shapley_values(scores))
 
 
 def test_lime_finds_a_linear_outcome() -> None:
@@ -161,6 +172,35 @@ def test_of_a_linear_model_gradients_are_the_weights_times_the_change(linear: Qu
             values.by_part[0], change.detach().numpy()[each.parts.position], rtol=1e-4, atol=1e-5
         )
     assert found.completeness_error < 1e-4
+
+
+def test_integrated_gradients_are_those_of_a_plain_loop() -> None:
+    """One document at a time, 200 steps of equal size, only with `encode`, `read` and autograd (Captum's way)."""
+    torch.manual_seed(0)
+    columns = {"t": CASES["text"].values, "c": list("abcabcabcabc"), "y": list("xyxyxyxyxyxy")}
+    made = worlds.model(columns, {"t": "text", "c": "category", "y": "category"})
+    network, row = made.network, {"t": ["two blue birds"], "c": ["b"]}
+    (question,) = ask_about(made, Table(row), "y", ["t", "c"])
+    store = worlds.store_of(made, {**row, "y": [question.answer.value]})
+    batch = worlds.batch(store, [0], ["t", "c"], ["y"])
+    mask = {"t": {"id": torch.full_like(batch.embeds["t"].content["id"], made.encoder("t").special.mask)},
+            "c": {**batch.embeds["c"].content, "id": torch.tensor([-1])}}  # fmt: skip
+    ends = {name: [network.embed(name, content, batch.embeds[name].role_n).detach()
+                   for content in (mask[name], batch.embeds[name].content)] for name in mask}  # fmt: skip
+    total = {name: torch.zeros_like(hidden) for name, (hidden, _) in ends.items()}
+    for step in range(200):
+        at = {n: (a + (step + 0.5) / 200 * (b - a)).requires_grad_() for n, (a, b) in ends.items()}
+        h = network.read(network.encode(batch, embeddings=at), "y")
+        loss = made.module("y").loss(h, batch.reads["predict"]["y"].targets).sum
+        for name, gradient in zip(at, torch.autograd.grad(-loss, list(at.values())), strict=True):
+            total[name] += gradient / 200
+    found = explain(question, "integrated_gradients")
+    assert isinstance(found, Attribution)
+    for each in found.columns:
+        expected = (total[each.column] * (ends[each.column][1] - ends[each.column][0])).sum(-1).numpy()
+        assert each.by_part is not None
+        np.testing.assert_allclose(each.by_part[0], expected, rtol=1e-3, atol=1e-5)
+    assert found.completeness_error < 1e-3
 
 
 def network_units(question: Question) -> float:
@@ -295,8 +335,8 @@ def test_a_target_is_explained_instead_of_the_answer() -> None:
 # -- speed: passes are counted, seconds are not ----------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("method", "forward", "backward"),
-    [("occlusion", 1, 0), ("integrated_gradients", 1, 1), ("gradient_input", 1, 1), ("attn_lrp", 1, 1),
-     ("lime", 1, 0), ("kernel_shap", 1, 0), ("attention_rollout", 2, 0), ("decision_path", 1, 0)],
+    [("marginals", 1, 0), ("occlusion", 1, 0), ("integrated_gradients", 1, 1), ("gradient_input", 1, 1),
+     ("attn_lrp", 1, 1), ("lime", 1, 0), ("kernel_shap", 1, 0), ("attention_rollout", 2, 0), ("decision_path", 1, 0)],
 )  # fmt: skip
 def test_one_explanation_takes_few_passes(method: str, forward: int, backward: int) -> None:
     question, _, _ = question_of(CASES["image"], asked=False)
@@ -332,7 +372,7 @@ def fitted() -> tuple[Model, dict[str, list[Any]]]:
 def test_a_planted_cause_comes_first(fitted: tuple[Model, dict[str, list[Any]]]) -> None:
     made, _ = fitted
     (question,) = ask_about(made, Table({"n": [1.5], "c": ["a"]}), "y", ["n", "c"])
-    for method in ("occlusion", "shapley", "kernel_shap", "lime", "integrated_gradients"):
+    for method in ("marginals", "occlusion", "shapley", "kernel_shap", "lime", "integrated_gradients"):
         # Not the gradient at the row alone: where the model is sure there is none left.
         found = explain(question, method)
         assert isinstance(found, Attribution)

@@ -41,6 +41,8 @@ PROPER: list[tuple[str, dict[str, Any]]] = [
     ("/v1/completions", {"model": "stays", "prompt": "The", "max_tokens": 2, "stop": ["x"], "column": "review"}),
     ("/v1/completions", {"model": "stays", "prompt": ["The"], "max_tokens": 2, "stream": True, "column": "review"}),
     ("/v1/embeddings", {"model": "stays", "input": ["a", "b"], "encoding_format": "float"}),
+    ("/v1/explain", {"model": "stays", "rows": [ROW], "ask": "label", "given": ["review", "nights"], "method": "lime",
+                     "samples": 8, "seed": 1}),
     ("/v1/images/generations", {"model": "pictures", "prompt": "dark", "steps": 1, "n": 1}),
     ("/v1/audio/speech", {"model": "pictures", "input": "dark", "voice": "a"}),
 ]  # fmt: skip

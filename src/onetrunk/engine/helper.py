@@ -7,10 +7,12 @@ the number of processes, and knows one backward pass a step.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from onetrunk.core.kernels import kernels
@@ -18,10 +20,14 @@ from onetrunk.engine.losses import Weights
 from onetrunk.engine.memory import keep_freed_memory
 from onetrunk.engine.mode import Mode, set_compiled
 from onetrunk.engine.runtime import Runtime
+from onetrunk.engine.sharded import ShardedStep
 from onetrunk.engine.shares import is_mine
 from onetrunk.engine.signals import Signals
-from onetrunk.engine.step import MicroBatch, NotFiniteError, Step, StepSettings, Updates
+from onetrunk.engine.step import MicroBatch, NotFiniteError, Step, StepResult, Updates
 from onetrunk.engine.world import World
+
+if TYPE_CHECKING:
+    from onetrunk.engine.trainer import TrainConfig
 
 
 @runtime_checkable
@@ -35,52 +41,99 @@ class Divided(Protocol):
 Batches = Callable[[int], Sequence[MicroBatch]]
 
 
-def own_batches(batches: Batches, step: int, shares: int, world: World) -> Sequence[MicroBatch | None]:
-    """A step's micro-batches, None for those that other processes have."""
+def own_batches(batches: Batches, step: int, config: TrainConfig, world: World) -> Sequence[MicroBatch | None]:
+    """A step's micro-batches, None for those that other processes have. Of sharded weights each process needs one, if
+    only for passes that do not count: who has none gets the first."""
     if world.alone:
         return batches(step)
+    shares = world.size if config.sharded else config.shares
+    own = _part(batches, step, lambda index: is_mine(world, shares, index))
+    if config.sharded and not any(batch is not None for batch in own):
+        return _part(batches, step, lambda index: index == 0)
+    return own
+
+
+def _part(batches: Batches, step: int, wanted: Callable[[int], bool]) -> Sequence[MicroBatch | None]:
     if isinstance(batches, Divided):
-        return batches.part(step, lambda index: is_mine(world, shares, index))
-    return [batch if is_mine(world, shares, index) else None for index, batch in enumerate(batches(step))]
+        return batches.part(step, wanted)
+    return [batch if wanted(index) else None for index, batch in enumerate(batches(step))]
+
+
+@torch.no_grad()
+def move_average(average: Mapping[str, Tensor], parameters: Mapping[str, Tensor], ema: float, step: int) -> None:
+    """Moves the average of weights towards them, after `step`; its memory grows, so that the start is forgotten."""
+    if average:
+        decay = min(ema, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(average.values()), [parameters[name] for name in average], 1 - decay)
 
 
 @dataclass
 class StepsTogether:
-    """A `Task`: the steps of one run, from the state in which rank 0 begins."""
+    """A `Task`: the steps of one run, from the state in which rank 0 begins. In the weights that are `sharded` rank 0
+    has a part, as the others have: it does the same, with a copy of its module."""
 
     module: nn.Module
     batches: Batches
     updates: Updates
-    settings: StepSettings
-    kernels: Any
+    config: TrainConfig
     seed: int
-    shares: int
     mode: Mode
     optimizer: Mapping[str, Tensor]
+    average: Mapping[str, Tensor]
     levels: dict[str, float]
     device: str  # its kind
 
-    def __call__(self, world: World) -> None:
+    def begin(self) -> None:
+        """Places everything on this process's device."""
         runtime = Runtime.open(self.device)
         runtime.place(self.module)
         self.module.train()
-        keep_freed_memory()
-        weights = Weights(self.settings.loss_weights, self.settings.balance == "learnt")
+        weights = Weights(self.config.loss_weights, self.config.balance == "learnt")
         weights.levels = self.levels
-        step = Step(self.module, self.settings, self.updates, runtime, self.seed, weights, self.mode.muon, self.shares)
-        step.load_tensors(self.optimizer)
-        compiled = False
+        arguments = self.module, self.config, self.updates, runtime, self.seed, weights, self.mode.muon
+        self.made = ShardedStep(*arguments) if self.config.sharded else Step(*arguments, self.config.shares)
+        self.made.load_tensors(self.optimizer)
+        if isinstance(self.made, ShardedStep):
+            self.made.load_average(self.average)
+        self.optimizer, self.average = {}, {}
+        self._compiled = False
+
+    def step(
+        self, number: int, scale: float, mode: Mode, batches: Sequence[MicroBatch | None] | None = None
+    ) -> StepResult:
+        """Of the batches that this process has, which it makes where they are not there. Raises NotFiniteError."""
+        if mode.compiled != self._compiled:
+            self._compiled = mode.compiled
+            set_compiled(self.updates.blocks, mode.compiled)
+        runtime = self.made.runtime
+        if batches is None:
+            batches = own_batches(self.batches, number, self.config, runtime.world)
+        result = self.made(number, batches, scale, lambda: mode.context(runtime.device))
+        if isinstance(self.made, ShardedStep):
+            move_average(self.made.average, self.made.shards.own, self.config.ema, number)
+        return result
+
+    def __call__(self, world: World) -> None:
+        keep_freed_memory()
+        self.begin()
         try:
-            with kernels(self.kernels), Signals():  # rank 0, which has got the same signal, says when to stop
+            with kernels(self.config.kernels), Signals():  # rank 0, which has got the same signal, says when to stop
                 while (told := world.hear()) is not None:
-                    number, scale, self.mode = told
-                    if self.mode.compiled != compiled:
-                        compiled = self.mode.compiled
-                        set_compiled(self.updates.blocks, compiled)
-                    batches = own_batches(self.batches, number, self.shares, world)
-                    step(number, batches, scale, lambda: self.mode.context(runtime.device))
-        except NotFiniteError:
-            return  # rank 0 tells of it
+                    what, *rest = told
+                    with contextlib.suppress(NotFiniteError):  # rank 0 tells of it, and what comes next
+                        getattr(self, what)(*rest)
         finally:
-            if compiled:
-                set_compiled(self.updates.blocks, False)
+            self.end()
+
+    def weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Whole, of sharded ones."""
+        assert isinstance(self.made, ShardedStep)
+        return self.made.whole_weights()
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimizer's, whole."""
+        return self.made.tensors()
+
+    def end(self) -> None:
+        if self._compiled:
+            set_compiled(self.updates.blocks, False)

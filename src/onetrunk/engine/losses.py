@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 
 import torch
@@ -49,6 +49,7 @@ class Merge(ABC):
     parameters that these losses reach."""
 
     takes_all = True  # does every step take every loss?
+    apart = False  # does each loss have a gradient of its own?
 
     def __init__(self, parameters: Sequence[Tensor], alone: bool = True) -> None:
         self.parameters, self.alone = parameters, alone
@@ -106,6 +107,8 @@ class Alternate(Sum):
 class PCGrad(Merge):
     """Each loss's gradient by itself, summed over micro-batches; then what conflicts is taken out (`pcgrad`)."""
 
+    apart = True
+
     def __init__(self, parameters: Sequence[Tensor], alone: bool = True) -> None:
         super().__init__(parameters, alone)
         self.by_loss: Gradients = {}
@@ -138,9 +141,12 @@ class PCGrad(Merge):
 MERGES: dict[str, type[Merge]] = {"sum": Sum, "pcgrad": PCGrad, "alternate": Alternate}
 
 
-def pcgrad(gradients: Sequence[Sequence[Tensor | None]], key: int) -> list[Tensor | None]:
+def pcgrad(
+    gradients: Sequence[Sequence[Tensor | None]], key: int, total: Callable[[float], float] = float
+) -> list[Tensor | None]:
     """Gradient surgery (arXiv 2001.06782): each task's gradient loses what goes against another's, taken in an order
-    drawn from `key`; then they are summed. `gradients` [tasks][parameters], None where a task does not reach one.
+    drawn from `key`; then they are summed. `gradients` [tasks][parameters], None where a task does not reach one. Where
+    they are divided among processes, `total` sums over them.
     """
     out = [list(own) for own in gradients]
     for i, own in enumerate(out):
@@ -149,9 +155,9 @@ def pcgrad(gradients: Sequence[Sequence[Tensor | None]], key: int) -> list[Tenso
                 continue
             other = gradients[j]
             pairs = [(a, b) for a, b in zip(own, other, strict=True) if a is not None and b is not None]
-            along = sum(float((a * b).sum()) for a, b in pairs)
+            along = total(sum(float((a * b).sum()) for a, b in pairs))
             if along < 0:
-                share = along / sum(float(b.square().sum()) for b in other if b is not None)
+                share = along / total(sum(float(b.square().sum()) for b in other if b is not None))
                 for p, b in enumerate(other):
                     if b is not None:
                         own[p] = -share * b if own[p] is None else own[p] - share * b

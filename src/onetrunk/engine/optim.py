@@ -6,7 +6,7 @@ State is a flat dict of tensors named `<parameter>.<key>`, so that safetensors c
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from pydantic import Field
@@ -131,16 +131,31 @@ def _groups(
     ]
 
 
+class Sharding(Protocol):
+    """How parameters are divided among processes, each of which has a part of its own (`engine.sharded`)."""
+
+    def shape(self, parameter: Tensor) -> torch.Size:
+        """Of the whole."""
+
+    def whole(self, parameter: Tensor, part: Tensor) -> Tensor:
+        """Everyone's parts of something that is divided as the parameter is, together. All processes ask at once."""
+
+    def part(self, parameter: Tensor, whole: Tensor) -> Tensor:
+        """This process's."""
+
+
 class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised, for matrices (Keller Jordan 2024, https://kellerjordan.github.io/posts/muon).
 
     Matrices of one shape are orthogonalised in one batched product: the same bits as a loop, only faster. A convolution
-    is the matrix of its output channels by all that each of them sees.
+    is the matrix of its output channels by all that each of them sees. Of matrices that are divided among processes
+    (`sharding`) the whole is orthogonalised, in each of them.
     """
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float = 0.95, bf16: bool = False) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": 0.0})
         self.bf16 = bf16
+        self.sharding: Sharding | None = None
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # no closure: who calls it has computed the gradients
@@ -148,7 +163,8 @@ class Muon(torch.optim.Optimizer):
             by_shape: dict[torch.Size, list[nn.Parameter]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    by_shape.setdefault(parameter.shape, []).append(parameter)
+                    shape = parameter.shape if self.sharding is None else self.sharding.shape(parameter)
+                    by_shape.setdefault(shape, []).append(parameter)
             for shape, parameters in by_shape.items():
                 self._update(parameters, shape, group)
 
@@ -160,12 +176,16 @@ class Muon(torch.optim.Optimizer):
         weights: list[Tensor] = list(parameters)
         buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
-        nesterov = torch._foreach_lerp(grads, buffers, group["momentum"])
+        nesterov = list(torch._foreach_lerp(grads, buffers, group["momentum"]))
+        if self.sharding is not None:
+            nesterov = [self.sharding.whole(*pair) for pair in zip(parameters, nesterov, strict=True)]
         matrices = torch.stack(nesterov).flatten(2)
-        updates = orthogonalise(matrices, self.bf16).to(parameters[0].dtype).view(-1, *shape)
+        updates = list(orthogonalise(matrices, self.bf16).to(parameters[0].dtype).view(-1, *shape))
+        if self.sharding is not None:
+            updates = [self.sharding.part(*pair) for pair in zip(parameters, updates, strict=True)]
         torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
         scale = max(1.0, matrices.shape[1] / matrices.shape[2]) ** 0.5  # one root-mean-square for tall and wide ones
-        torch._foreach_add_(weights, list(updates), alpha=-group["lr"] * scale)
+        torch._foreach_add_(weights, updates, alpha=-group["lr"] * scale)
 
 
 def orthogonalise(g: Tensor, bf16: bool = False, steps: int = 5) -> Tensor:

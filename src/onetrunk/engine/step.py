@@ -74,15 +74,20 @@ class Updates:
     def optimizer(
         self, parameters: Mapping[str, nn.Parameter], module: nn.Module, config: OptimConfig, muon_bf16: bool
     ) -> Optimizer:
-        """Of named parameters of the module. Raises UsageError when there are none."""
-        hidden = {p for part in (*self.blocks, *self.hidden) for p in part.parameters() if p.ndim > 1}
+        """Of parameters by the names that they have in the module, or of what stands for them. Raises UsageError when
+        there are none."""
+        names = {p: name for name, p in module.named_parameters()}
+        hidden = {names[p] for part in (*self.blocks, *self.hidden) for p in part.parameters() if p.ndim > 1}
         rates = {
-            p: self.rates[submodule]
+            parameters[names[p]]: self.rates[submodule]
             for submodule in module.modules()
             if submodule in self.rates
             for p in submodule.parameters()
+            if names[p] in parameters
         }
-        return build_optimizer(parameters, config, muon_bf16, hidden, rates)
+        return build_optimizer(
+            parameters, config, muon_bf16, {p for name, p in parameters.items() if name in hidden}, rates
+        )
 
 
 class NotFiniteError(AgreedError):
@@ -123,22 +128,22 @@ class Step:
         self.module, self.config, self.runtime, self.seed, self.weights = module, config, runtime, seed, weights
         self.world, self.shares = runtime.world, shares
         names = {p: name for name, p in module.named_parameters() if p.requires_grad}
-        self.groups: list[_Group] = []
+        self.groups: list[Group] = []
         for group in updates.groups:
-            own = {names.pop(p): p for p in group.parameters if p in names}
+            own = self._trained({names.pop(p): p for p in group.parameters if p in names})
             settings = OptimConfig.parse({**_optim(config), **group.optimizer}, f"the optimizer of {group.name}")
             optimizer = updates.optimizer(own, module, settings, muon_bf16)
             merge = MERGES[group.merge]
-            self.groups.append(_Group(group.name, group.losses, own, optimizer, merge, self._finish(), group.updates))
-        rest = {name: p for p, name in names.items()}
+            self.groups.append(Group(group.name, group.losses, own, optimizer, merge, self._finish(), group.updates))
+        rest = self._trained({name: p for p, name in names.items()})
         optimizer = updates.optimizer(rest, module, config, muon_bf16)
-        self.groups.append(_Group(_MAIN, None, rest, optimizer, MERGES[config.merge], self._finish()))
+        self.groups.append(Group(_MAIN, None, rest, optimizer, MERGES[config.merge], self._finish()))
 
     def __call__(self, number: int, batches: Sequence[MicroBatch | None], scale: float, context: Context) -> StepResult:
         """Step `number`, of micro-batches (None: another process has it), at `scale` times the peak learning rates;
         forward passes run in `context`. Raises NotFiniteError, in every process, before the update that it is about."""
         own = {i: (batch.counts, batch.tokens, len(batch.row)) for i, batch in enumerate(batches) if batch is not None}
-        facts = [facts for _, facts in _in_order(self.world.gather(own))]
+        facts = in_order(self.world.gather(own))
         counts: dict[str, float] = {}
         for of_batch, _, _ in facts:
             for name, count in of_batch.items():
@@ -154,6 +159,10 @@ class Step:
         tokens, documents = sum(tokens for _, tokens, _ in facts), sum(documents for _, _, documents in facts)
         return StepResult(losses, weighed, norm, tokens, documents)
 
+    def _trained(self, parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+        """What is updated, and has the gradients, by name."""
+        return parameters
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """The state of every group's optimizer, by parameter."""
         state = {name: tensor for group in self.groups for name, tensor in group.optimizer.tensors().items()}
@@ -165,7 +174,7 @@ class Step:
 
     def _update(
         self,
-        group: _Group,
+        group: Group,
         update: int,
         number: int,
         batches: Sequence[MicroBatch | None],
@@ -174,34 +183,52 @@ class Step:
         context: Context,
     ) -> tuple[dict[str, float], float]:
         """One update of one group: its mean losses, and the norm of its gradient."""
-        self.module.zero_grad(set_to_none=True)
-        merge = group.merge(list(group.parameters.values()), alone=len(self.groups) == 1)
-        names = merge.chosen(self._names(group, counts), number)
-        wanted = None if len(self.groups) == 1 and merge.takes_all else names
         updated = group is not self.groups[0] or update > 0
-
-        def backward(index: int, batch: MicroBatch) -> dict[str, float]:
-            key = (self.seed, number, index) if group.losses is None else (self.seed, number, index, group.name, update)
-            self.runtime.seed(rng.torch_seed(*key))
-            return self._accumulate(batch, counts, wanted, merge, context, updated)
-
         losses: dict[str, float] = {}
-        for _, sums in self._all_shares(merge, batches, backward):
+        for sums in self._gradients(group, update, number, batches, counts, context, updated):
             for name, value in sums.items():
                 losses[name] = losses.get(name, 0.0) + value / counts[name]
-        merge.finish(rng.key(self.seed, number, "merge"))
         norm = self._norm(group.parameters, batches, updated)
         for finish in group.finish:
             finish(group.parameters, norm)
         group.optimizer.step(scale)
         return losses, float(norm)
 
+    def _gradients(
+        self,
+        group: Group,
+        update: int,
+        number: int,
+        batches: Sequence[MicroBatch | None],
+        counts: Mapping[str, float],
+        context: Context,
+        updated: bool,
+    ) -> list[dict[str, float]]:
+        """Leaves the group's merged gradient in its parameters. Returns the losses' sums of every micro-batch."""
+        self.module.zero_grad(set_to_none=True)
+        merge = group.merge(list(group.parameters.values()), alone=len(self.groups) == 1)
+        names = merge.chosen(self._names(group, counts), number)
+        wanted = None if len(self.groups) == 1 and merge.takes_all else names
+
+        def backward(index: int, batch: MicroBatch) -> dict[str, float]:
+            self.runtime.seed(self._key(group, update, number, index))
+            return self._accumulate(batch, counts, wanted, merge, context, updated)
+
+        sums = self._all_shares(merge, batches, backward)
+        merge.finish(rng.key(self.seed, number, "merge"))
+        return sums
+
+    def _key(self, group: Group, update: int, number: int, index: int) -> int:
+        """What dropout of a micro-batch draws from."""
+        key = (self.seed, number, index) if group.losses is None else (self.seed, number, index, group.name, update)
+        return rng.torch_seed(*key)
+
     def _all_shares(
         self,
         merge: Merge,
         batches: Sequence[MicroBatch | None],
         backward: Callable[[int, MicroBatch], dict[str, float]],
-    ) -> list[tuple[int, dict[str, float]]]:
+    ) -> list[dict[str, float]]:
         """Goes through the micro-batches, here and in other processes, and leaves their gradients in `merge`. Returns
         the sums of their losses, in their order. Raises NotFiniteError for the first that is not finite."""
         sums: dict[int, dict[str, float]] = {}
@@ -221,19 +248,19 @@ class Step:
         if self.world.alone:
             for total in own:
                 merge.put(total)
-            return _in_order([sums])
+            return in_order([sums])
         everyone = self.world.gather((sums, [presence(share) for share in own], problem))
         for _, _, first in everyone:
             if first is not None:
                 raise NotFiniteError(*first)
         merge.put(add_up(self.world, own, [present for _, present, _ in everyone], merge.parameters))
-        return _in_order([of_rank for of_rank, _, _ in everyone])
+        return in_order([of_rank for of_rank, _, _ in everyone])
 
     def _with(self, own: list[Gradients], share: Gradients, parameters: Sequence[torch.Tensor]) -> list[Gradients]:
         """A process alone keeps the sum of its shares only; others may have shares that come between."""
         return [fold(own[0] if own else None, share, parameters)] if self.world.alone else [*own, share]
 
-    def _names(self, group: _Group, counts: Mapping[str, float]) -> list[str]:
+    def _names(self, group: Group, counts: Mapping[str, float]) -> list[str]:
         """The group's losses that this step has: its own, or all that no other group has."""
         there = [name for name, count in counts.items() if count > 0]
         if group.losses is not None:
@@ -251,6 +278,20 @@ class Step:
         updated: bool,
     ) -> dict[str, float]:
         """Forward and backward of one micro-batch. Returns the losses' sums."""
+        losses, sums = self._forward(batch, counts, wanted, context, updated)
+        if losses:
+            merge.add(losses)
+        return sums
+
+    def _forward(
+        self,
+        batch: MicroBatch,
+        counts: Mapping[str, float],
+        wanted: Collection[str] | None,
+        context: Context,
+        updated: bool,
+    ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+        """The losses of one micro-batch at their final scale, and their sums."""
         batch = batch.to(self.runtime.device)
         with context():
             losses = self.module(batch) if wanted is None else self.module(batch, wanted)
@@ -258,14 +299,13 @@ class Step:
             if losses.pop(name).count > 0:
                 raise ValueError(f"The loss {name!r} has a count that its batch's `counts` does not know.")
         if not losses:
-            return {}
+            return {}, {}
         values = torch.stack([loss.sum.detach().float() for loss in losses.values()]).tolist()
         sums = dict(zip(losses, values, strict=True))
         for name, value in sums.items():
             if not math.isfinite(value):
                 raise NotFiniteError(f"the loss {name!r} is {value}", _bad_rows(losses[name], batch.row), updated)
-        merge.add({name: self.weights[name] / counts[name] * loss.sum for name, loss in losses.items()})
-        return sums
+        return {name: self.weights[name] / counts[name] * loss.sum for name, loss in losses.items()}, sums
 
     def _norm(
         self, parameters: Mapping[str, nn.Parameter], batches: Sequence[MicroBatch | None], updated: bool
@@ -285,8 +325,8 @@ class Step:
 
 
 @dataclass
-class _Group:
-    """`losses` None: all that no other group has."""
+class Group:
+    """A loss group with its optimizer. `losses` None: all that no other group has."""
 
     name: str
     losses: tuple[str, ...] | None
@@ -308,9 +348,9 @@ class ClipNorm:
         torch.nn.utils.clip_grads_with_norm_(trained, self.limit, norm)
 
 
-def _in_order(of_ranks: Sequence[Mapping[int, T]]) -> list[tuple[int, T]]:
+def in_order(of_ranks: Sequence[Mapping[int, T]]) -> list[T]:
     """What every rank has of its micro-batches, in the order of micro-batches."""
-    return sorted({index: value for of_rank in of_ranks for index, value in of_rank.items()}.items())
+    return [value for _, value in sorted({i: value for of_rank in of_ranks for i, value in of_rank.items()}.items())]
 
 
 def _bad_rows(loss: Loss, row: np.ndarray) -> np.ndarray:

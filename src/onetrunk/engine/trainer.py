@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError, is_out_of_memory
 from onetrunk.core.kernels import Kernels, kernels
 from onetrunk.engine.checkpoint import Checkpoints, clear_run, load_file, load_state
-from onetrunk.engine.helper import Batches, StepsTogether, own_batches
+from onetrunk.engine.helper import Batches, StepsTogether, move_average, own_batches
 from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Weights
 from onetrunk.engine.memory import keep_freed_memory
@@ -34,11 +34,13 @@ from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.schedule import Schedule, factor
 from onetrunk.engine.signals import Signals
 from onetrunk.engine.step import MicroBatch, NotFiniteError, Step, StepSettings, Updates
+from onetrunk.engine.world import packed, unpacked
 from onetrunk.storage import atomic
 from onetrunk.storage.disk import disk_errors
 from onetrunk.storage.strict_json import write_json
 
-_MAY_CHANGE = {"save_every", "keep", "tensorboard"}  # between a run and its resumption: they move no weight
+# Between a run and its resumption: they move no weight, `sharded` but for its last bits.
+_MAY_CHANGE = {"save_every", "keep", "tensorboard", "sharded"}
 _RATE_FROM = 3.0  # seconds of training that are worth half a second, in which the machine's rate is measured
 _STATE = {
     "step",
@@ -73,6 +75,7 @@ class TrainSettings(StepSettings):
     keep: int = Field(2, ge=2)  # checkpoints, besides the best
     tensorboard: bool = True
     shares: int = Field(0, ge=0)  # of a step, summed each by itself, then in order; 0: one for each process of the run
+    sharded: bool = False  # are weights, gradients and optimizer state divided among the processes (FSDP2)?
 
 
 class TrainConfig(TrainSettings):
@@ -140,6 +143,7 @@ class Trainer:
         self.totals: dict[str, Any] = {"tokens": 0, "documents": 0, "seconds": 0.0}
         self._saved = -1  # the last step that was saved
         self._writes = True  # not in a dry run
+        self._part: StepsTogether | None = None  # what this process does of steps with sharded weights
 
     def run(self) -> TrainResult:
         """Trains to the end, to a signal, or until patience ends.
@@ -212,18 +216,22 @@ class Trainer:
     # -- one step --------------------------------------------------------------------------------------------
     def _training_step(self) -> Record:
         started, world = time.perf_counter(), self.runtime.world
-        batches = own_batches(self.batches, self.step, self.config.shares, world)
+        batches = own_batches(self.batches, self.step, self.config, world)
         if not self.mode.reason:
             self._decide(batches)
             started = time.perf_counter()
         scale = factor(self.step, self.config.steps, self.config.warmup, self.config.schedule)
         try:
             with world.together():
-                world.tell((self.step, scale, self.mode))
-                result = self.make_step(self.step, batches, scale, lambda: self.mode.context(self.device))
+                world.tell(("step", self.step, scale, self.mode))
+                if self._part is None:
+                    result = self.make_step(self.step, batches, scale, lambda: self.mode.context(self.device))
+                else:
+                    result = self._part.step(self.step, scale, self.mode, batches)
         except NotFiniteError as error:
             self._diverged(error)
-        self._average()
+        if self._part is None:
+            move_average(self.average, self.parameters, self.config.ema, self.step)
         self.step += 1
 
         seconds = time.perf_counter() - started
@@ -249,18 +257,43 @@ class Trainer:
     def _helpers(self) -> Iterator[None]:
         """Inside, the other processes of the world, where there are any, make the steps too."""
         world = self.runtime.world
-        if not world.alone:
-            state = self.make_step.tensors(), dict(self.weights.levels), self.device.type
-            how = self.config, self.config.kernels, self.seed, self.config.shares, self.mode
-            world.hand_out(StepsTogether(self.module, self.batches, self.updates, *how, *state))
-        try:
+        if world.alone:
             yield
-        except DivergedError:  # which ended it for all
-            raise
-        except BaseException:
+            return
+        task = StepsTogether(
+            self.module, self.batches, self.updates, self.config, self.seed, self.mode,
+            self.make_step.tensors(), self.average, dict(self.weights.levels), self.device.type,
+        )  # fmt: skip
+        world.hand_out(task)
+        try:
+            if self.config.sharded:
+                with world.together():
+                    arrays: list[Any] = []
+                    self._part = unpacked(packed(task, arrays.append), arrays)
+                    self._part.begin()
+                self.weights = self._part.made.weights
+            yield
+        finally:
             world.tell(None)
-            raise
-        world.tell(None)
+            if self._part is not None:
+                self._part.end()
+            self._part = None
+
+    @torch.no_grad()
+    def _put_together(self) -> None:
+        """Of sharded weights and averages: the whole, in the module of this process, rank 0."""
+        if self._part is not None:
+            with self.runtime.world.together():
+                self.runtime.world.tell(("weights",))
+                weights, self.average = self._part.weights()
+            self._set({name: weights[name] for name in self.parameters})
+
+    def _optimizer_state(self) -> dict[str, Tensor]:
+        if self._part is None:
+            return self.make_step.tensors()
+        with self.runtime.world.together():
+            self.runtime.world.tell(("state",))
+            return self._part.state()
 
     def _decide(self, batches: Sequence[MicroBatch | None]) -> None:
         """How the run computes, from its first micro-batch. What the clock said is kept at once: a run that is killed
@@ -293,13 +326,6 @@ class Trainer:
         ) from error
 
     # -- averages and validation -----------------------------------------------------------------------------
-    def _average(self) -> None:
-        """Moves the average towards the weights; its memory grows, so that the start is forgotten."""
-        if self.config.ema:
-            decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-            weights = [p.detach() for p in self.parameters.values()]
-            torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
-
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """Inside, the module holds the average, where there is one."""
@@ -323,6 +349,7 @@ class Trainer:
 
     def _validation(self) -> Record:
         """Validates, and keeps a copy of the weights when they are the best so far."""
+        self._put_together()
         with self._averaged(), torch.no_grad(), self.mode.context(self.device):
             self.module.eval()
             assert self.validate is not None  # else none is due
@@ -410,7 +437,8 @@ class Trainer:
         """Saves this step unless it is saved already."""
         if self.step == self._saved or not self._writes:
             return
-        optimizer = self.make_step.tensors()
+        self._put_together()
+        optimizer = self._optimizer_state()
         tensors = {"model": self.module.state_dict(), "optimizer": optimizer}
         if self.average:
             tensors["average"] = self.average

@@ -22,6 +22,7 @@ from onetrunk.explanation.question import Question
 ORDERS = 10  # random ones, beside the explanation's
 STEPS = 12  # of a curve at most
 _REPEATS = 3  # of a row that has lost one part
+_ROWS = 4  # of which stability is measured: each is explained anew
 _FEW = 3  # parts of which ranks are not compared
 
 
@@ -105,9 +106,8 @@ def judge(
             np.concatenate(x) if len(gains) == 1 else np.array([g.mean() for g in x]) for x in zip(*gains, strict=True)
         ]
         deletion, insertion = (bootstrap(x, seed=seed) for x in both)
-    stable = (
-        [] if method is None else [stability(q, a, method, seed) for q, a in zip(questions, explained, strict=True)]
-    )
+    pairs = list(zip(questions, explained, strict=True))[: 0 if method is None else _ROWS]
+    stable = [stability(q, a, method, seed) for q, a in pairs if method is not None]
     known = [x for x in stable if x is not None]
     agreement = {}
     for name, theirs in (others or {}).items():

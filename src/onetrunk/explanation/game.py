@@ -167,7 +167,7 @@ class Game:
     def slopes(self, shares: np.ndarray, of_input: bool = False, apart: bool = False) -> Slopes:
         """Gradients with respect to the embeddings of documents that are, as a `share` [k] of the way, between the row
         with all its parts hidden (0) and the row (1); times the way or, with `of_input`, the embeddings themselves."""
-        with torch.enable_grad(), _evaluating(self.network):
+        with torch.inference_mode(False), torch.enable_grad(), _evaluating(self.network):
             batch = self.batch(np.ones((len(shares), self.parts), dtype=bool))
             ends = {each.column: self._ends(each) for each in self._with_gradient()}
             leaves, embeddings = {}, {}

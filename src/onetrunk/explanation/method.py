@@ -15,7 +15,7 @@ from onetrunk.explanation.game import Game
 from onetrunk.explanation.question import Question, needs_parts
 from onetrunk.inference.model_folder import Model
 
-DEFAULT = "occlusion"
+DEFAULT = "marginals"
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,10 @@ def ask_about(
     prompted: bool = False,
     seed: int = 0,
     sampling: Sampling | None = None,
+    ledger: Ledger | None = None,
 ) -> list[Question]:
-    """What is to be explained of every row of a table: the model's own answer or, of classes and texts, `target`.
+    """What is to be explained of every row of a table: the model's own answer or, of classes and texts, `target`. What
+    cannot be read is counted in `ledger`.
 
     Raises UsageError for a column whose answers cannot be explained so, or a target that is no answer of it.
     """
@@ -93,7 +95,8 @@ def ask_about(
     encoder = model.encoder(ask)
     if isinstance(encoder, Gapped) and encoder.answers_by != "writing":
         raise UsageError(f"{ask!r} fills in what is hidden and does not write: ask for a column that is answered.")
-    answers = model.answer(table, ask, task.given, sampling, prompted=prompted)
+    ledger = ledger if ledger is not None else Ledger()
+    answers = model.answer(table, ask, task.given, sampling, ledger, prompted)
     wanted = [column for name, column in model.columns.items() if name in task.given and name in table.columns]
     encoded = encode(table, wanted, model.network.encoders, Ledger())
     own = cells_of(encoder, table.columns.get(ask, [None] * len(table)))

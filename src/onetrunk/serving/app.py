@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 
 from onetrunk.core.terminal import json_line
-from onetrunk.serving import decisions_route, embeddings_route, media_route, predict_route, text_route
+from onetrunk.serving import decisions_route, embeddings_route, explain_route, media_route, predict_route, text_route
 from onetrunk.serving.guard import Guard, Receive, Scope, Send
 from onetrunk.serving.openapi import document
 from onetrunk.serving.request_errors import RequestError, as_request_error, busy, stopping
@@ -39,6 +39,7 @@ def make_app(service: Service, guard: Guard, *, keyed: bool = False, log: Log = 
     endpoints += [
         *text_route.endpoints(service),
         *embeddings_route.endpoints(service),
+        *explain_route.endpoints(service),
         *media_route.endpoints(service),
     ]
     described = document(endpoints, keyed)

@@ -72,18 +72,42 @@ def run_explanation(
     opened = _opened(model, options)
     ask = _one_asked(opened, options)
     settings = Settings(options.seed, model=opened, train=_training_rows(opened, train, options))
-    used = method_named(method, settings)
-    others = {name: method_named(name, settings) for name in beside if name != method}
-    table = _rows(opened, data, ask, options, on_event, rows, prompted)
-    sampling = Sampling(max_length=options.max_length)
-    questions = ask_about(opened, table, ask, options.given, target, prompted, options.seed, sampling)
-    explained = [_explained(used, question) for question in questions]
-    judged = None if quick else _judged(used, others, questions, explained, options.seed)
-    result = Explained(explained, judged)
+    ledger = Ledger()
+    table = _rows(opened, data, ask, options, on_event, rows, ledger)
+    result = explain_table(
+        opened, table, ask, settings, given=options.given, method=method, beside=beside, target=target,
+        prompted=prompted, quick=quick, sampling=Sampling(max_length=options.max_length), ledger=ledger,
+    )  # fmt: skip
+    ledger.check(len(table), options.max_bad)
+    for line in ledger.lines():
+        on_event(LedgerLine(line))
     if out is not None:
         write(result, out, _name(opened))
-        on_event(Saved(f"explanation of {len(explained)} rows", str(out)))
+        on_event(Saved(f"explanation of {len(result.explanations)} rows", str(out)))
     return result
+
+
+def explain_table(
+    model: Model,
+    table: Table,
+    ask: str,
+    settings: Settings,
+    *,
+    given: Sequence[str] | None = None,
+    method: str = DEFAULT,
+    beside: Sequence[str] = (),
+    target: str | None = None,
+    prompted: bool = False,
+    quick: bool = False,
+    sampling: Sampling | None = None,
+    ledger: Ledger | None = None,
+) -> Explained:
+    """Explains the answers to all rows of a table. See `run_explanation`."""
+    used = method_named(method, settings)
+    others = {name: method_named(name, settings) for name in beside if name != method}
+    questions = ask_about(model, table, ask, given, target, prompted, settings.seed, sampling, ledger)
+    explained = [_explained(used, question) for question in questions]
+    return Explained(explained, None if quick else _judged(used, others, questions, explained, settings.seed))
 
 
 def _explained(method: Method, question: Question) -> Explanation:
@@ -108,9 +132,8 @@ def _judged(
 
 
 def _rows(
-    model: Model, data: Any, ask: str, options: AnswerOptions, on_event: Listener, most: int, prompted: bool
+    model: Model, data: Any, ask: str, options: AnswerOptions, on_event: Listener, most: int, ledger: Ledger
 ) -> Table:
-    ledger = Ledger()
     read = read_rows(data, options.allow_network, missing_words(options, model), options.separator)
     table = model.to_answer(renamed(read, options.map), [ask], ledger, options.max_bad)
     given = model.task([ask], options.given).given
@@ -119,8 +142,6 @@ def _rows(
     if len(table) > most:
         on_event(Note(f"The first {most} of {len(table):,} rows are explained; --rows says how many."))
         table = table.take(np.arange(most))
-    for line in ledger.lines():
-        on_event(LedgerLine(line))
     return table
 
 

@@ -31,7 +31,7 @@ def explain(
     data: Any,
     options: AnswerOptions,
     *,
-    method: str = "occlusion",
+    method: str = "marginals",
     target: str | None = None,
     train: Any = None,
     beside: list[str] | str | None = None,
@@ -45,7 +45,7 @@ def explain(
     Args:
         model: a model folder.
         data: a file, folder, DataFrame, dataset, or hf://name; or one row as JSON.
-        method: how it is explained: occlusion, shapley, integrated_gradients, or another one of docs/explain.md.
+        method: how it is explained: marginals, shapley, integrated_gradients, or another one of docs/explain.md.
         target: the class or text to explain; by default what the model answers.
         train: rows that the model learnt from, for nearest_rows and counterfactual.
         beside: other methods, to see whether they agree.

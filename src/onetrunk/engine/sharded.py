@@ -1,0 +1,194 @@
+"""Weights, gradients and optimizer state divided among processes (FSDP2, `torch.distributed.fsdp.fully_shard`): each
+block is put together when it computes, and taken apart again (ZeRO, arXiv 1910.02054; PyTorch FSDP, 2304.11277).
+
+The optimizer, clipping and averages work on each process's own parts, as plain tensors. What is not elementwise asks
+for the whole: Muon's matrices, norms, PCGrad's products. Every process makes as many passes as the others, since each
+puts blocks together: one that has no micro-batch left makes one that does not count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from onetrunk.core import rng
+from onetrunk.engine.losses import Gradients, Weights, pcgrad
+from onetrunk.engine.optim import Muon
+from onetrunk.engine.runtime import Runtime
+from onetrunk.engine.step import Context, Group, MicroBatch, NotFiniteError, Step, StepSettings, Updates, in_order
+from onetrunk.engine.world import World
+
+
+class Shards:
+    """A module divided among processes, in place: its own parts by name (`own`), and how parts and wholes go together
+    (`engine.optim.Sharding`)."""
+
+    def __init__(self, module: nn.Module, parts: Sequence[nn.Module], world: World, device: torch.device) -> None:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        self.mesh = init_device_mesh(device.type, (world.size,))
+        for each in (*parts, module):
+            sharded: Any = fully_shard(each, mesh=self.mesh)
+            sharded.set_gradient_divide_factor(1.0)  # losses are at their final scale
+            sharded.set_force_sum_reduction_for_comms(True)  # gloo knows no other
+        self.divided: dict[str, Any] = dict(module.named_parameters())
+        self.own = {name: nn.Parameter(p.to_local().detach(), p.requires_grad) for name, p in self.divided.items()}
+        self._of: dict[Tensor, Any] = {own: self.divided[name] for name, own in self.own.items()}
+
+    def shape(self, parameter: Tensor) -> torch.Size:
+        """Of the whole."""
+        return self._of[parameter].shape
+
+    def whole(self, parameter: Tensor, part: Tensor) -> Tensor:
+        """Everyone's parts of something that is divided as the parameter is. All processes ask at once."""
+        from torch.distributed.tensor import DTensor
+
+        like = self._of[parameter]
+        divided = DTensor.from_local(part, self.mesh, like.placements, shape=like.shape, stride=like.stride())
+        return divided.full_tensor()
+
+    def part(self, parameter: Tensor, whole: Tensor) -> Tensor:
+        """This process's."""
+        chunk = -(-whole.shape[0] // self.mesh.size())
+        rank = self.mesh.get_local_rank()
+        return whole[rank * chunk : (rank + 1) * chunk]
+
+    def take_gradients(self, names: Sequence[str]) -> list[Tensor | None]:
+        """Of this process's parts; none are left."""
+        gradients = [None if (g := self.divided[name].grad) is None else g.to_local() for name in names]
+        for parameter in self.divided.values():
+            parameter.grad = None
+        return gradients
+
+
+class ShardedStep(Step):
+    """As `Step`, of a module that this divides."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        config: StepSettings,
+        updates: Updates,
+        runtime: Runtime,
+        seed: int,
+        weights: Weights,
+        muon_bf16: bool = False,
+    ) -> None:
+        names = {p: name for name, p in module.named_parameters()}
+        self.shards = Shards(module, updates.blocks, runtime.world, runtime.device)
+        groups = [
+            replace(group, parameters=[self.shards.divided[names[p]] for p in group.parameters if p in names])
+            for group in updates.groups
+        ]
+        super().__init__(module, config, replace(updates, groups=groups), runtime, seed, weights, muon_bf16)
+        for group in self.groups:
+            for optimizer in group.optimizer.optimizers:
+                if isinstance(optimizer, Muon):
+                    optimizer.sharding = self.shards
+        self.average: dict[str, Tensor] = {}  # of this process's parts
+
+    # -- state, whole ------------------------------------------------------------------------------------------------
+    def whole_weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """All weights, and all their averages. All processes ask at once."""
+        own = self.shards.own
+        weights = {name: self.shards.whole(p, p.detach()) for name, p in own.items()}
+        return weights, {name: self.shards.whole(own[name], part) for name, part in self.average.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state of every group's optimizer, whole. All processes ask at once."""
+        return {name: self._same_shape(name, each, self.shards.whole) for name, each in super().tensors().items()}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        super().load_tensors({name: self._same_shape(name, each, self.shards.part) for name, each in tensors.items()})
+
+    def load_average(self, average: Mapping[str, Tensor]) -> None:
+        own = self.shards.own
+        self.average = {name: self.shards.part(own[name], each).to(own[name].device) for name, each in average.items()}
+
+    def _same_shape(self, name: str, tensor: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """What has its parameter's shape is divided as that is; a count of steps is everyone's."""
+        return change(self.shards.own[name.rpartition(".")[0]], tensor).clone() if tensor.ndim else tensor
+
+    # -- a step ------------------------------------------------------------------------------------------------------
+    def _trained(self, parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+        return {name: self.shards.own[name] for name in parameters}
+
+    def _gradients(
+        self,
+        group: Group,
+        update: int,
+        number: int,
+        batches: Sequence[MicroBatch | None],
+        counts: Mapping[str, float],
+        context: Context,
+        updated: bool,
+    ) -> list[dict[str, float]]:
+        merge = group.merge(list(group.parameters.values()))
+        names = merge.chosen(self._names(group, counts), number)
+        every = len(self.groups) == 1 and merge.takes_all and not merge.apart
+        sums: dict[int, dict[str, float]] = {}
+        gradients: Gradients = {}
+        for wanted in [[name] for name in names] if merge.apart else [names]:
+            for first in range(0, len(batches), self.world.size):
+                index = first + self.world.rank
+                own = batches[index] if index < len(batches) else None
+                batch = own if own is not None else next(batch for batch in batches if batch is not None)
+                self.runtime.seed(self._key(group, update, number, index))
+                passed = self._agreed(batch, counts, None if every else wanted, context, updated)
+                losses, values = passed
+                if losses:
+                    (sum(losses.values()) * (own is not None)).backward()  # type: ignore[union-attr]
+                if own is not None:
+                    sums.setdefault(index, {}).update(values)
+            gradients["/".join(wanted)] = self.shards.take_gradients(list(group.parameters))
+        merged = next(iter(gradients.values())) if len(gradients) == 1 else self._merged(gradients, number)
+        for parameter, gradient in zip(group.parameters.values(), merged, strict=True):
+            parameter.grad = gradient
+        return in_order(self.world.gather(sums))
+
+    def _agreed(
+        self,
+        batch: MicroBatch,
+        counts: Mapping[str, float],
+        wanted: Sequence[str] | None,
+        context: Context,
+        updated: bool,
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """A forward pass, after which all go on or none does."""
+        problem: tuple[str, np.ndarray, bool] | None = None
+        passed: tuple[dict[str, Tensor], dict[str, float]] = {}, {}
+        try:
+            passed = self._forward(batch, counts, wanted, context, updated)
+        except NotFiniteError as error:
+            problem = error.problem, error.rows, error.updated
+        for first in self.world.gather(problem):
+            if first is not None:
+                raise NotFiniteError(*first)
+        return passed
+
+    def _merged(self, gradients: Gradients, number: int) -> list[Tensor | None]:
+        return pcgrad(list(gradients.values()), rng.key(self.seed, number, "merge"), self._total)
+
+    def _total(self, value: float) -> float:
+        return math.fsum(self.world.gather(value))
+
+    def _norm(
+        self, parameters: Mapping[str, nn.Parameter], batches: Sequence[MicroBatch | None], updated: bool
+    ) -> Tensor:
+        own = torch.nn.utils.get_total_norm([p.grad for p in parameters.values() if p.grad is not None])
+        norm = torch.tensor(math.sqrt(self._total(float(own) ** 2)), device=self.runtime.device)
+        if not math.isfinite(norm):
+            bad = [n for n, p in parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
+            rows = [batch.row for batch in batches if batch is not None]
+            everyone = self.world.gather((bad, rows))
+            where = next((f" of {names[0]!r}" for names, _ in everyone if names), "")
+            every_row = np.unique(np.concatenate([row for _, rows in everyone for row in rows]))
+            raise NotFiniteError(f"the loss is finite but the gradient{where} is not", every_row, updated)
+        return norm
