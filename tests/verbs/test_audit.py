@@ -12,6 +12,8 @@ import pytest
 
 import onetrunk
 from onetrunk.core.errors import DataError, UsageError
+from onetrunk.evaluation.audit.adversary import adversary
+from onetrunk.evaluation.audit.asked import AskedRows
 from onetrunk.evaluation.audit.canaries import make_canaries
 from onetrunk.evaluation.audit.page import page
 from onetrunk.evaluation.audit.record import AskedAudit, Audit, Fairness, Finding, GroupFigure, GroupMetric, Security
@@ -52,7 +54,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_all_of_it_is_found_and_kept(model: Path) -> None:
     audit = onetrunk.audit(str(model), table(), sensitive="sex", quiet=True)
-    assert audit.what == ["fairness", "robustness", "privacy", "security"]
+    assert audit.what == ["fairness", "slices", "robustness", "privacy", "security"]
     (asked,) = audit.asked
     assert asked.rows == 200 and asked.score.value > 0.7
     (by_sex,) = asked.fairness
@@ -67,6 +69,10 @@ def test_all_of_it_is_found_and_kept(model: Path) -> None:
     typos = next(way for way in asked.robustness if way.name == "typos")
     assert [step.severity for step in typos.steps] == [0.02, 0.05, 0.15]
     assert typos.steps[-1].lost.value > 0.02 and typos.steps[-1].score.value < asked.score.value
+    assert asked.adversary.rows == 200
+    worst = asked.slices.worst[0]
+    assert (worst.column, worst.group) == ("sex", "f") and worst.behind > asked.slices.by_chance and worst.p < 0.01
+    assert worst.score.value == right["f"] and worst.elsewhere == right["m"]
     membership = asked.privacy.membership
     assert (membership.members, membership.others) == (180, 200)  # 20 were held out for validation
     assert [attack.score for attack in membership.attacks] == ["loss", "loss, less how hard the row is"]
@@ -77,6 +83,29 @@ def test_all_of_it_is_found_and_kept(model: Path) -> None:
     assert "audit.html" in {path.name for path in (model / "evidence").iterdir()}
     atomic.verify(model)
     onetrunk.load(model)
+
+
+def test_embeddings_move_as_far_as_told_and_against_the_truth_hurts_more(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = onetrunk.load(model)
+    rows = AskedRows.of(opened, table(80), "label", ["review", "nights"])
+    real, moved = opened.network.encode, []
+
+    def watched(batch: Any, embeddings: Any = None, **rest: Any) -> Any:
+        if embeddings is not None:
+            own = real(batch, capture=[f"embedding.{name}" for name in embeddings]).captured
+            for name, each in embeddings.items():
+                before = own[f"embedding.{name}"]
+                moved.append(float(((each - before).norm(dim=1) / before.norm(dim=1)).max()))
+        return real(batch, embeddings, **rest)
+
+    monkeypatch.setattr(opened.network, "encode", watched)
+    found = adversary(opened, rows)
+    assert found.rows == 80 and max(moved) == pytest.approx(0.1, abs=1e-3)
+    assert all(shift.against.value <= shift.anywhere.value for shift in found.shifts)
+    kept = [shift.against.value for shift in found.shifts]
+    assert found.unmoved.value >= kept[0] >= kept[1] >= kept[2] and kept[2] < found.unmoved.value
 
 
 def test_the_same_again(model: Path, tmp_path: Path) -> None:
@@ -117,7 +146,7 @@ def test_planted_secrets_and_repeated_texts_of_a_writer(tmp_path: Path) -> None:
     rows = {"text": [*texts[:30] * 4, *canaries * 20, *texts[30:]], "part": ["train"] * 180 + ["test"] * 30}
     onetrunk.pretrain(
         rows, given=[], ask="text", split="given:part", out=str(tmp_path / "m"), size="nano", allow_equal_rows=True,
-        settings=["pretrain.steps=150", "columns.text.unit=character", "train.tensorboard=false"],
+        settings=["pretrain.steps=100", "columns.text.unit=character", "train.tensorboard=false"],
         types={"text": "text"}, quiet=True,
     )  # fmt: skip
     audit = onetrunk.audit(

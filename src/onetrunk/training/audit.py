@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.events import LedgerLine, Listener, Note, ignore
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table, infer_types
+from onetrunk.evaluation.audit.adversary import adversary
 from onetrunk.evaluation.audit.asked import AskedRows
 from onetrunk.evaluation.audit.by_group import fairness
 from onetrunk.evaluation.audit.folder import look_through
@@ -22,6 +23,7 @@ from onetrunk.evaluation.audit.page import page
 from onetrunk.evaluation.audit.private import privacy
 from onetrunk.evaluation.audit.record import AskedAudit, Audit, Audited
 from onetrunk.evaluation.audit.robustness import MAX_ROWS, robustness
+from onetrunk.evaluation.audit.slices import worst_slices
 from onetrunk.evaluation.record import FOLDER
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.storage import atomic, hub
@@ -30,7 +32,8 @@ from onetrunk.storage.locks import lock_folder, locks_end
 from onetrunk.training.open_data import read_table, seen_splits
 from onetrunk.training.options import AnswerOptions
 
-WHAT = ("fairness", "robustness", "privacy", "security")
+WHAT = ("fairness", "slices", "robustness", "privacy", "security")
+_JUDGED = {"fairness", "slices", "robustness"}  # by answers
 MAX_JUDGED = 20_000  # rows of each kind that are looked at, a sample that is always the same
 _SAMPLE = "audit"
 
@@ -110,7 +113,8 @@ def _of_rows(
     table = rows(data)
     split = seen_splits(model, table, on_event)
     held_out = np.isin(split, (0, 1), invert=True)
-    fresh = _loaded(table.take(held_out | options.allow_equal_rows), names)
+    sliced = table.names if "slices" in what else names
+    fresh = _loaded(table.take(held_out | options.allow_equal_rows), sliced)
     if not len(fresh):
         raise DataError(
             f"The model was trained on every row of {table.source}: expected rows it has not met. Give others, or "
@@ -135,7 +139,7 @@ def _of_rows(
                 raise
             on_event(Note(f"{error} It is left out."))
             continue
-        found = _audited(asked, fresh, what, sensitive, options.seed, on_event)
+        found = _audited(model, asked, fresh, what, sensitive, options.seed, on_event)
         if "privacy" in what:
             found.privacy = privacy(
                 model, ask, given, learnt.columns, strangers.columns, _planted(canaries, ask, options), options.seed
@@ -154,34 +158,45 @@ def _loaded(table: Table, names: Sequence[str]) -> Table:
 
 
 def _audited(
-    asked: AskedRows, table: Table, what: Sequence[str], sensitive: Sequence[str], seed: int, on_event: Listener
+    model: Model,
+    asked: AskedRows,
+    table: Table,
+    what: Sequence[str],
+    sensitive: Sequence[str],
+    seed: int,
+    on_event: Listener,
 ) -> AskedAudit:
     """Fairness and robustness of the answers to these rows."""
     main = asked.evaluation.metrics()[0]
     found = AskedAudit(asked.ask, asked.given, len(asked.rows), main.name, main.higher_is_better, None, main.unit)
     if asked.is_written_from_nothing:
-        if {"fairness", "robustness"} & set(what):
-            on_event(Note(f"{asked.ask!r} is asked from nothing: fairness and robustness have nothing to compare."))
+        if _JUDGED & set(what):
+            on_event(Note(f"{asked.ask!r} is asked from nothing, so answers cannot be right: only privacy is audited."))
         return found
-    if not {"fairness", "robustness"} & set(what):
+    if not _JUDGED & set(what):
         return found
     answers = asked.answers()
     judge = asked.judged(answers, seed)
     found.score, _ = judge(answers, asked.measured(answers))
     found.metric = judge.metric
     for column in sensitive if "fairness" in what else ():
-        groups = group_rows(column, [table[column][i] for i in asked.rows], _type_of(asked.model, table, column))
+        groups = group_rows(column, [table[column][i] for i in asked.rows], _type_of(model, table, column))
         found.fairness.append(fairness(asked, answers, groups, seed))
+    if "slices" in what and judge.each is not None:
+        columns = {name: [table[name][i] for i in asked.rows] for name in table.names if name != asked.ask}
+        types = infer_types(Table(columns)) | {name: column.type for name, column in model.columns.items()}
+        known = {name: values for name, values in columns.items() if name in types}
+        found.slices = worst_slices(judge.each, judge.higher_is_better, known, types, seed)
     if "robustness" in what:
         some = np.arange(min(MAX_ROWS, len(asked.rows)))
         found.robustness = robustness(asked.take(some), [answers[i] for i in some], seed, on_event)
+        found.adversary = adversary(model, asked, seed)
     return found
 
 
-def _type_of(model: Any, table: Table, column: str) -> str:
-    columns: Mapping[str, Any] = model.columns
-    if column in columns:
-        return str(columns[column].type)
+def _type_of(model: Model, table: Table, column: str) -> str:
+    if column in model.columns:
+        return model.columns[column].type
     types = infer_types(Table({column: table[column]}))
     if column not in types:
         raise DataError(f"Rows cannot be grouped by {column!r}: it has no values that any column type recognises.")

@@ -33,20 +33,20 @@ def audit(
     canaries: Any = None,
     quiet: bool = False,
 ) -> Audit:
-    """Look at a model from its worst side: fairness between groups, robustness, privacy of the training rows, security
-    of the folder; and write audit.json and audit.html.
+    """Look at a model from its worst side: fairness between groups, the worst slices of the rows, robustness, privacy
+    of the training rows, security of the folder; and write audit.json and audit.html.
 
     Args:
         model: a model folder.
         data: rows with known answers: a file, folder, DataFrame, dataset, or hf://name; security alone needs none.
         sensitive: columns that rows are grouped by, for fairness; the model need not see them.
-        what: fairness, robustness, privacy, security, or several; by default all that can be done.
+        what: fairness, slices, robustness, privacy, security, or several; by default all that can be done.
         training: the rows that the model learnt from, for privacy; those among the rows are recognised.
         canaries: a table of secrets that were planted among the training rows, in the asked column.
         quiet: print nothing.
 
     Returns:
-        The audit; `asked` holds fairness, robustness and privacy of each asked column, `security` the folder's.
+        The audit; `asked` holds what was found of each asked column, `security` what was found in the folder.
 
     Examples:
         onetrunk audit model data.csv --sensitive sex,age

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from onetrunk.evaluation.audit.record import AskedAudit, Audit, Fairness, GroupMetric, Privacy, Robustness, Security
+from onetrunk.evaluation.audit.record import (
+    AskedAudit,
+    Audit,
+    Fairness,
+    GroupMetric,
+    Privacy,
+    Robustness,
+    Security,
+    Slices,
+)
 from onetrunk.evaluation.audit.robustness import severity_in_words
 from onetrunk.evaluation.audit.sentences import (
     by_group,
@@ -15,9 +24,11 @@ from onetrunk.evaluation.audit.sentences import (
     secure,
     summary,
     weakest,
+    withstood,
+    worst,
 )
 from onetrunk.evaluation.html_parts import escaped, forest, literal_name, table, whole_page
-from onetrunk.evaluation.words import amount, sources, word
+from onetrunk.evaluation.words import amount, sources, span, word
 
 _MOST_FINDINGS = 60
 _MOST_CANARIES = 20
@@ -33,6 +44,7 @@ def page(audit: Audit) -> str:
     ]
     for asked in audit.asked:
         sections += [_by_group(asked, fairness) for fairness in asked.fairness]
+        sections += [_slices(asked, asked.slices)] if asked.slices is not None else []
         sections += [_robustness(asked)] if asked.robustness else []
         sections += [_privacy(asked, asked.privacy)] if asked.privacy is not None else []
     sections += [_security(audit.security)] if audit.security is not None else []
@@ -84,6 +96,25 @@ def _settings(settings: dict[str, float]) -> str:
     return table('<th></th><th class="num">threshold or weight</th>', lines) if lines else ""
 
 
+def _slices(asked: AskedAudit, found: Slices) -> str:
+    lines = [
+        f'<tr><th>{literal_name(each.column)}</th><td>{literal_name(each.group)}</td><td class="num">{each.rows:,}</td>'
+        f'<td class="num">{escaped(amount(asked.metric, each.score.value))}<br><small>'
+        f'{escaped(span(asked.metric, each.score))}</small></td><td class="num">'
+        f'{escaped(amount(asked.metric, each.elsewhere))}</td><td class="num">{each.behind:.1f}</td></tr>'
+        for each in found.worst
+    ]
+    heads = "".join(f'<th class="num">{head}</th>' for head in ("rows", "there", "elsewhere", "behind"))
+    note = (
+        f"Behind: by how many standard errors it is worse than on all rows. Of {found.tried:,} slices of shuffled "
+        f"scores the worst is {found.by_chance:.1f} behind at most, in 99 of 100 shuffles."
+    )
+    body = table(f"<th>column</th><th>group</th>{heads}", lines) if lines else ""
+    body += f'<p class="note">{escaped(note)}</p>' if lines else ""
+    lead = f'<p class="lead">{escaped(worst(asked, found))}</p>'
+    return f"<section>{_heading('Slices', asked)}{lead}{body}</section>"
+
+
 # -- robustness ----------------------------------------------------------------------------------------------
 def _robustness(asked: AskedAudit) -> str:
     out = []
@@ -91,6 +122,15 @@ def _robustness(asked: AskedAudit) -> str:
         title = literal_name(column) if column else "All given columns"
         out.append(f"<h3>{title}</h3>{''.join(_way(asked, way) for way in ways)}")
     lead_sentence = f'<p class="lead">{escaped(weakest(asked))}</p>'
+    if asked.adversary is not None:
+        found = asked.adversary
+        rows = [("me", "as they are", found.unmoved)]
+        for shift in found.shifts:
+            rows += [("them", f"{100 * shift.share:g} %, against the truth", shift.against)]
+            rows += [("them", f"{100 * shift.share:g} %, anywhere", shift.anywhere)]
+        caption = "Rows whose true class is above one half, with embeddings moved by so much of their length."
+        out.append(f"<h3>Somebody who knows the model</h3>{forest(rows, 'accuracy', caption)}")
+        out.append(f"<p>{escaped(withstood(asked, found))}</p>")
     return f"<section>{_heading('Robustness', asked)}{lead_sentence}{''.join(out)}</section>"
 
 

@@ -80,6 +80,30 @@ class Fairness:
     note: str = ""
 
 
+@dataclass
+class Slice:
+    """Rows of one group of one column: the metric there and on all other rows. `behind` is how many standard errors it
+    is worse than on all rows; `p` is the share of shuffles whose worst slice is as far behind."""
+
+    column: str
+    group: str
+    rows: int
+    score: Interval
+    elsewhere: float
+    behind: float
+    p: float
+
+
+@dataclass
+class Slices:
+    """The worst of all that were `tried`. With shuffled scores the worst is `by_chance` behind at most, in 99 of 100
+    shuffles."""
+
+    tried: int
+    by_chance: float
+    worst: list[Slice]
+
+
 # -- robustness ----------------------------------------------------------------------------------------------
 @dataclass
 class Disturbed:
@@ -102,6 +126,26 @@ class Robustness:
     what: str
     unit: str  # of the severity
     steps: list[Disturbed]
+
+
+@dataclass
+class Shift:
+    """Embeddings moved by this share of their length: rows that keep the true class above one half, moved against it
+    and moved anywhere."""
+
+    share: float
+    against: Interval
+    anywhere: Interval
+
+
+@dataclass
+class Adversary:
+    """How the answers stand against somebody who knows the model."""
+
+    rows: int
+    unmoved: Interval
+    shifts: list[Shift]
+    note: str = ""
 
 
 # -- privacy -------------------------------------------------------------------------------------------------
@@ -196,7 +240,9 @@ class AskedAudit:
     score: Interval | None
     unit: str = ""
     fairness: list[Fairness] = field(default_factory=list)
+    slices: Slices | None = None
     robustness: list[Robustness] = field(default_factory=list)
+    adversary: Adversary | None = None
     privacy: Privacy | None = None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onetrunk.evaluation.audit.record import (
+    Adversary,
     AskedAudit,
     Audit,
     Fairness,
@@ -13,6 +14,7 @@ from onetrunk.evaluation.audit.record import (
     Privacy,
     Robustness,
     Security,
+    Slices,
 )
 from onetrunk.evaluation.audit.robustness import severity_in_words
 from onetrunk.evaluation.intervals import Interval
@@ -26,7 +28,9 @@ def summary(audit: Audit) -> list[str]:
     out = []
     for asked in audit.asked:
         out += [by_group(asked, fairness) for fairness in asked.fairness]
+        out += [worst(asked, asked.slices)] if asked.slices is not None else []
         out += [weakest(asked)] if asked.robustness else []
+        out += [withstood(asked, asked.adversary)] if asked.adversary is not None else []
         out += [f"{asked.ask}: {sentence}" for sentence in private(asked.privacy)] if asked.privacy else []
     return out + ([secure(audit.security)] if audit.security is not None else [])
 
@@ -80,15 +84,33 @@ def mitigation_sentence(mitigation: Mitigation) -> str:
     )
 
 
+def worst(asked: AskedAudit, found: Slices) -> str:
+    """Of the slices the worst, and whether chance explains it."""
+    label = _lowered(word(asked.metric).label)
+    if not found.worst:
+        return f"{asked.ask}: there are no slices of 30 rows or more to compare."
+    first = found.worst[0]
+    clear = [each for each in found.worst if each.behind > found.by_chance]
+    where = f"{first.column} is {first.group}" if first.group != "missing" else f"{first.column} is missing"
+    figures = (
+        f"{label} is {amount(asked.metric, first.score.value)} ({span(asked.metric, first.score)}) on the "
+        f"{first.rows:,} rows where {where}, and {amount(asked.metric, first.elsewhere)} on the others"
+    )
+    if not clear:
+        return f"{asked.ask}: of {found.tried:,} slices the worst is no worse than chance gives: {figures}."
+    more = f" {len(clear) - 1} more are worse than chance gives." if len(clear) > 1 else ""
+    return f"{asked.ask}: the worst of {found.tried:,} slices: {figures}.{more}"
+
+
 # -- robustness ----------------------------------------------------------------------------------------------
 def weakest(asked: AskedAudit) -> str:
     """What costs most."""
-    worst = max(asked.robustness, key=lambda each: max((s.lost.value for s in each.steps if s.lost), default=-1e30))
-    step = max(worst.steps, key=lambda s: s.lost.value if s.lost else -1e30)
+    most = max(asked.robustness, key=lambda each: max((s.lost.value for s in each.steps if s.lost), default=-1e30))
+    step = max(most.steps, key=lambda s: s.lost.value if s.lost else -1e30)
     if step.lost is None or step.score is None or step.lost.low <= 0:
         return f"{asked.ask}: nothing that was done to what is given made answers clearly worse."
     return (
-        f"{asked.ask}: {_where(worst)} cost most: with {severity_in_words(worst, step.severity)}, "
+        f"{asked.ask}: {_where(most)} cost most: with {severity_in_words(most, step.severity)}, "
         f"{_lowered(word(asked.metric).label)} is {amount(asked.metric, step.score.value)} instead of "
         f"{amount(asked.metric, asked.score.value) if asked.score else 'undefined'}, "
         f"{points(asked.metric, step.lost)} worse."
@@ -97,6 +119,17 @@ def weakest(asked: AskedAudit) -> str:
 
 def _where(found: Robustness) -> str:
     return f"{found.name} in {found.column}" if found.column else found.name
+
+
+def withstood(asked: AskedAudit, found: Adversary) -> str:
+    furthest = found.shifts[-1]
+    note = f" {found.note}" if found.note else ""
+    return (
+        f"{asked.ask}: of {found.rows:,} rows {amount('accuracy', found.unmoved.value)} have the true class above one "
+        f"half; moved against it by {100 * furthest.share:g} % of the length of their embeddings, "
+        f"{amount('accuracy', furthest.against.value)} do ({span('accuracy', furthest.against)}), and moved as far "
+        f"anywhere, {amount('accuracy', furthest.anywhere.value)}.{note}"
+    )
 
 
 # -- privacy -------------------------------------------------------------------------------------------------
