@@ -78,6 +78,7 @@ NOT_A_TYPE = {
     ("serving/structured_output.py", "text"): "a type of OpenAI's response_format",
     ("serving/text_forms.py", "text"): "a key of OpenAI's completions",
     ("training/stage.py", "date"): "a key of provenance.json",
+    ("evaluation/documents.py", "date"): "a key of provenance.json",
 }
 
 

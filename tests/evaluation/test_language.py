@@ -78,7 +78,7 @@ def _evidence() -> Evidence:
         Verdict("accuracy", "label", 0.99, True, 0.9, False),
         Verdict("training_kwh", "", 1, False, None, False),
     ]
-    evidence.overridden = [{"date": "2026-11-29", "doing": "served", "gates": "x"}]
+    evidence.overridden = [{"when": "2026-11-29", "doing": "served", "gates": "x"}]
     return evidence
 
 

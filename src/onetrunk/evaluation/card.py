@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 import shlex
 from typing import Any
 
 from onetrunk.evaluation.gates import gate_sentence
+from onetrunk.evaluation.language import called, say, speaking
+from onetrunk.evaluation.markdown import literal as _m
 from onetrunk.evaluation.record import Evidence, Origin, TaskEvidence
 from onetrunk.evaluation.words import (
     amount,
@@ -24,12 +25,16 @@ from onetrunk.evaluation.words import (
     word,
 )
 
-_SPECIAL = re.compile(r"([\\`*_\[\]|~$]|^(?:[#+>-]|\d+(?=[.)])))")
 _MOST_LEDGER = 15
 
 
 def card(evidence: Evidence, license: str = "other") -> str:
-    """The whole card. The license of the model is its owner's to choose."""
+    """The whole card, in English. The license of the model is its owner's to choose."""
+    with speaking("en"):
+        return _card(evidence, license)
+
+
+def _card(evidence: Evidence, license: str) -> str:
     name = evidence.name
     sections = [
         f"---\n{_front_matter(evidence, license)}---",
@@ -110,7 +115,7 @@ def _gates(evidence: Evidence) -> str:
         f"- {'kept' if verdict.passed else '**failed**'}: {_m(gate_sentence(verdict))}" for verdict in evidence.gates
     ]
     lines += [
-        f"- **{_m(each['doing'])} on {_m(each['date'])} although it failed**: {_m(each['gates'])}"
+        f"- **{_m(each['doing'])} on {_m(each['when'])} although it failed**: {_m(each['gates'])}"
         for each in evidence.overridden
     ]
     return "\n".join(["## Gates", "", "Bounds that the recipe set for this model.", "", *lines])
@@ -150,22 +155,31 @@ def _learnt_from(origin: Origin) -> str:
 
 
 def _limits(evidence: Evidence) -> str:
+    return "\n".join(["## Limits", "", *(f"- {_m(line)}" for line in limits(evidence))])
+
+
+def limits(evidence: Evidence) -> list[str]:
+    """What to keep in mind, in sentences."""
     lines = [
-        "It was measured on held-out rows of the same source. On other rows it may do worse.",
-        "The intervals show how much the choice of held-out rows matters. Another training run may differ, too.",
+        say("It was measured on held-out rows of the same source. On other rows it may do worse."),
+        say("The intervals show how much the choice of held-out rows matters. Another training run may differ, too."),
     ]
     for task in evidence.tasks:
-        baseline = task.best
-        if baseline is not None and baseline.lead is not None and baseline.lead.low <= 0:
-            how = "better" if baseline.lead.high < 0 else "not clearly worse"
-            lines.append(f"For {task.ask}, {baseline.name} is simpler and {how}.")
+        best = task.best
+        if best is not None and best.lead is not None and best.lead.low <= 0:
+            parts = {"ask": task.ask, "name": called(best.name)}
+            if best.lead.high < 0:
+                lines.append(say("For {ask}, {name} is simpler and better.", **parts))
+            else:
+                lines.append(say("For {ask}, {name} is simpler and not clearly worse.", **parts))
         unseen = task.metrics.get("unseen")
         if unseen:
-            lines.append(
-                f"{unseen:,.0f} held-out rows of {task.ask} have a label that did not occur in training: the model "
-                "cannot answer it."
+            sentence = (
+                "{n:,.0f} held-out rows of {ask} have a label that did not occur in training: the model cannot answer "
+                "it."
             )
-    return "\n".join(["## Limits", "", *(f"- {_m(line)}" for line in lines)])
+            lines.append(say(sentence, n=unseen, ask=task.ask))
+    return lines
 
 
 def _cost(evidence: Evidence) -> str:
@@ -182,14 +196,3 @@ def _cost(evidence: Evidence) -> str:
         "Written": origin.made,
     }
     return "\n".join(["## Cost", "", *(f"- {_m(k)}: {_m(v)}" for k, v in facts.items() if v)])
-
-
-def _m(text: object) -> str:
-    """Text from outside as one line of literal Markdown: no HTML, no markup."""
-    line = " ".join(plain(str(text)).split())
-    return html.escape(_SPECIAL.sub(_backslashed, line), quote=False)
-
-
-def _backslashed(match: re.Match[str]) -> str:
-    character = match[1]
-    return f"{character}\\" if character.isdigit() else f"\\{character}"  # 1. begins a list, 1\. does not

@@ -73,7 +73,19 @@ SENTENCES = {
     "Gates": "关口",
     "kept": "通过",
     "failed": "未通过",
-    "{doing} on {date} although it failed: {gates}.": "{date} 仍被{doing}，尽管未通过：{gates}。",
+    "{doing} on {when} although it failed: {gates}.": "{when} 仍被{doing}，尽管未通过：{gates}。",
+    # -- limits
+    "It was measured on held-out rows of the same source. On other rows it may do worse.": (
+        "它是在同一来源的留出行上测得的。在其他行上可能更差。"
+    ),
+    "The intervals show how much the choice of held-out rows matters. Another training run may differ, too.": (
+        "区间表示留出哪些行有多大影响。另一次训练也可能不同。"
+    ),
+    "For {ask}, {name} is simpler and better.": "对 {ask} 而言，{name}更简单，也更好。",
+    "For {ask}, {name} is simpler and not clearly worse.": "对 {ask} 而言，{name}更简单，且并不明显更差。",
+    "{n:,.0f} held-out rows of {ask} have a label that did not occur in training: the model cannot answer it.": (
+        "{ask} 有 {n:,.0f} 行留出数据的标签未在训练中出现：模型答不出它。"
+    ),
     # -- the page
     "{name}: what is known of it": "{name}：已知的情况",
     "{n:,} parameters": "{n:,} 个参数",

@@ -36,7 +36,7 @@ def require_gates(model: Model, doing: str, allow_failed: bool, on_event: Listen
     if verdicts:
         which = "; ".join(map(gate_sentence, verdicts))
         on_event(Note(f"{name} is {doing} although it does not keep its gates: {which}."))
-        evidence.overridden.append({"date": time.strftime("%Y-%m-%d"), "doing": doing, "gates": which})
+        evidence.overridden.append({"when": time.strftime("%Y-%m-%d"), "doing": doing, "gates": which})
         if folder is not None:
             try:
                 with locks_end():

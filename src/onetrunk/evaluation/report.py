@@ -238,7 +238,7 @@ def _gates(evidence: Evidence) -> str:
     ]
     parts = [{**each, "doing": called(each["doing"]).capitalize()} for each in evidence.overridden]
     notes = [
-        f'<p class="note">{_e(say("{doing} on {date} although it failed: {gates}.", **each))}</p>' for each in parts
+        f'<p class="note">{_e(say("{doing} on {when} although it failed: {gates}.", **each))}</p>' for each in parts
     ]
     table = _table("<th></th><th></th>", lines) if lines else ""
     return f"<section><h2>{say('Gates')}</h2>{table}{''.join(notes)}</section>" if lines or notes else ""
