@@ -95,8 +95,8 @@ def test_embeddings_move_as_far_as_told_and_against_the_truth_hurts_more(
     def watched(batch: Any, embeddings: Any = None, **rest: Any) -> Any:
         if embeddings is not None:
             own = real(batch, capture=[f"embedding.{name}" for name in embeddings]).captured
-            for name, each in embeddings.items():
-                before = own[f"embedding.{name}"]
+            for name, whole in embeddings.items():
+                before, each = own[f"embedding.{name}"].detach(), whole.detach()
                 moved.append(float(((each - before).norm(dim=1) / before.norm(dim=1)).max()))
         return real(batch, embeddings, **rest)
 
