@@ -39,6 +39,7 @@ _SHARED = {
     "shakespeare",
     "speed",
     "tables",
+    "torchrun",
     "translate",
 }
 

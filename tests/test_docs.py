@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 import soundfile
 import typer
+import yaml
 from PIL import Image
 
 import onetrunk
@@ -45,7 +46,7 @@ EVERY = [*PAGES, CHINESE]
 QUICK = ["size=nano", "finetune.steps=3", "finetune.folds=2", "train.tensorboard=false"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Commands of a reader that are not ours to check.
-NO_VERB = {"git", "cd", "pip", "make", "tensorboard", "curl", "docker", "kubectl", "cat", "torchrun"}
+NO_VERB = {"git", "cd", "pip", "make", "tensorboard", "curl", "docker", "kubectl", "cat", "sbatch"}
 
 
 def read(page: Path) -> str:
@@ -220,6 +221,7 @@ def test_commands_flags_and_targets_exist(page: Path) -> None:
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for language, text in blocks(page, "bash", "sh"):
         for words in commands(text):
+            words = words[words.index("onetrunk") :] if words[0] == "torchrun" else words
             if words[0] == "onetrunk" and words[1] in onetrunk.VERBS:
                 context = verbs[words[1]].make_context(words[1], words[2:])  # raises where a flag is not there
                 make_recipe(None, context.params.get("settings"))
@@ -230,7 +232,7 @@ def test_commands_flags_and_targets_exist(page: Path) -> None:
     flags = {o for verb in verbs.values() for p in verb.params for o in p.opts} | {"--version", "--help"}
     inline = re.sub(FENCE, "", read(page))
     message = {word for code in re.findall(r"`([^`]+)`", inline) for word in re.findall(r"(?<!\S)--[a-z0-9-]+", code)}
-    assert message <= flags | {"--list", "--docs"}  # the last two: of bench
+    assert message <= flags | {"--list", "--docs", "--max-restarts"}  # the last three: of bench, and of torchrun
 
 
 @names(EVERY)
@@ -256,6 +258,28 @@ def test_the_readmes_are_twins() -> None:
     assert heads[0] == heads[1]
     rows = [len(re.findall(r"^\|", read(page), re.MULTILINE)) for page in (README, CHINESE)]
     assert rows[0] == rows[1]
+
+
+@names(sorted((ROOT / "docs").glob("*.zh-CN.md")))
+def test_a_page_of_two_languages_has_the_same_code(page: Path) -> None:
+    twin = page.with_name(page.name.replace(".zh-CN", ""))
+    assert blocks(page, "bash", "sh", "python", "py", "yaml") == blocks(twin, "bash", "sh", "python", "py", "yaml")
+    for pattern in (r"^#+ ", r"^\|"):
+        counts = [len(re.findall(pattern, re.sub(FENCE, "", read(each)), re.MULTILINE)) for each in (page, twin)]
+        assert counts[0] == counts[1]
+
+
+def test_jobs_for_clusters_give_commands_that_there_are() -> None:
+    verbs = typer.main.get_command(cli._app()).commands
+    slurm = (ROOT / "deploy" / "train.slurm").read_text().replace("\\\n", " ")
+    (line,) = [line for line in slurm.splitlines() if line.startswith("srun torchrun")]
+    job = next(yaml.safe_load_all((ROOT / "deploy" / "pytorchjob.yaml").read_text()))
+    (container,) = job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"]
+    for words in (shlex.split(line), [*container["command"], *container["args"]]):
+        verb, *arguments = words[words.index("onetrunk") + 1 :]
+        context = verbs[verb].make_context(verb, arguments)
+        make_recipe(None, [*context.params["settings"]])
+    assert "--nproc-per-node=8" in line and job["spec"]["nprocPerNode"] == "8"
 
 
 # -- tables and settings -------------------------------------------------------------------------------------

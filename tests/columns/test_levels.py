@@ -17,8 +17,11 @@ from onetrunk.core.answer import Answer
 from onetrunk.core.calibration import class_scores
 from onetrunk.core.errors import DataError, UsageError
 from onetrunk.data.conventions import with_notation
+from onetrunk.inference.likelihood import reads_of
+from onetrunk.inference.wide_outputs import add_wide
 from onetrunk.metrics.ordinal import ordinal
 from onetrunk.nn.heads.ordinal import CumulativeLogits, log_levels, median_level
+from onetrunk.training.wide import fit_wide, wide_rows
 
 Category = partial(worlds.Sides, "category")
 
@@ -130,3 +133,66 @@ def test_conformal_sets_of_levels_have_no_gaps() -> None:
         for row in scores <= threshold:
             inside = np.flatnonzero(row)
             assert len(inside) == 0 or inside[-1] - inside[0] + 1 == len(inside)
+
+
+def _beside_wide(rows: int = 200) -> tuple[Any, Any, dict[str, list[Any]]]:
+    """A model of levels beside a wide read-out of one number, and its encoded rows."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=rows)
+    level = (x + 0.5 * rng.logistic(size=rows) > np.array([[-1.0], [0.0], [1.5]])).sum(0)
+    table = {"x": x.tolist(), "level": [["low", "medium", "high", "critical"][k] for k in level]}
+    order = {"level": {"levels": ["low", "medium", "high", "critical"]}}
+    made = worlds.model(table, {"x": "number", "level": "category"}, options=order, awake=False)
+    store = worlds.store_of(made, table)
+    fitted = fit_wide(wide_rows(store, ["x"], "level", np.arange(rows)))
+    assert fitted is not None and fitted.residuals is not None and fitted.readout.shape.outputs == 1
+    made.encoder("level").expect_around(fitted.held_out[:, 0].astype(float), fitted.residuals)
+    made.network.add_wide("level", fitted.readout)
+    add_wide(made.network, store, ["x"], "level")
+    return made.network, store, table
+
+
+@torch.no_grad()
+def test_beside_a_wide_read_out_levels_are_as_likely_as_its_number_says() -> None:
+    network, store, table = _beside_wide()
+    network.eval()
+    h, targets = reads_of(network, store, ["x"], "level")
+    module = network.module("level")
+    nats = float(module.loss(h, targets).sum) / len(h)
+    frequencies = np.bincount([["low", "medium", "high", "critical"].index(v) for v in table["level"]]) / len(h)
+    assert nats < 0.8 * -(frequencies * np.log(frequencies)).sum(), "better than without what is given"
+    slope, cuts = fit_levels(h[:, -1].double().numpy(), targets["id"].double().numpy(), 4)
+    best = log_levels(slope * h[:, -1].double(), torch.from_numpy(cuts)).gather(1, targets["id"][:, None])
+    assert nats == pytest.approx(-float(best.mean()), abs=0.03), "nearly as well as if it were fitted on these rows"
+
+
+@torch.no_grad()
+def test_what_trunk_and_wide_read_out_say_is_weighed_with_the_cuts() -> None:
+    network, store, _ = _beside_wide()
+    worlds.wake(network.module("level"))
+    network.eval()
+    module = network.module("level")
+    h, targets = reads_of(network, store, ["x"], "level")
+    own, wide = module._scores(h)
+    before = float(module.loss(h, targets).sum)
+    ids = targets["id"].numpy()
+
+    def mean_nats(values: np.ndarray) -> float:
+        score = values[0] * own.double().numpy() + values[1] * wide.double().numpy()
+        reached = special.expit(np.sort(values[2:])[None] - score[:, None])
+        p = np.diff(np.concatenate([np.zeros((len(ids), 1)), reached, np.ones((len(ids), 1))], axis=1), axis=1)
+        unusual = 3.0 * ((values[:2] - 0.5) ** 2).sum() / len(ids)
+        return float(-np.log(np.maximum(p[np.arange(len(ids)), ids], 1e-300)).mean() + unusual)
+
+    begin = [0.5, 0.5, *module.levels.cuts.tolist()]
+    bounds = [(0, 2), (0, 2), *[(None, None)] * 3]
+    theirs = optimize.minimize(mean_nats, begin, method="Nelder-Mead", bounds=bounds,
+                               options={"maxiter": 6000, "xatol": 1e-7, "fatol": 1e-10})  # fmt: skip
+    share = module.mix(h, targets)
+    h_after = torch.cat([h[:, :-1], share * h[:, -1:]], dim=1)
+    after = float(module.loss(h_after, targets).sum)
+    own_after, wide_after = module._scores(h_after)
+    ours = np.array([0.0, 0.0, *module.levels.cuts.tolist()])
+    ours[:2] = [float((own_after / own).median()), share]
+    assert mean_nats(ours) == pytest.approx(theirs.fun, abs=2e-4) and after < before
+    torch.testing.assert_close(wide_after, share * wide)

@@ -15,6 +15,7 @@ from onetrunk.core.batch import Batch
 from onetrunk.core.errors import DataError
 from onetrunk.data.loader import Loader
 from onetrunk.data.store import Store
+from onetrunk.engine.shares import shares_of
 
 TYPES = {"title": "text", "price": "number", "kind": "category", "picture": "image"}
 
@@ -151,6 +152,45 @@ def test_micro_batches_of_other_processes_are_not_made() -> None:
     part, whole = load.part(4, lambda index: index % 2 == 1), load(4)
     assert [one is None for one in part] == [index % 2 == 0 for index in range(len(whole))]
     assert same([one for one in part if one is not None], whole[1::2])
+
+
+def test_1024_ranks_that_fail_again_and_again_lose_no_row_and_double_none() -> None:
+    """A simulation: ranks are lost in the middle of steps, and others go on from the last checkpoint. Every step that
+    counts has its rows, each in one rank, the same ones however often it was begun, and every pass over the table has
+    every row once."""
+    rows, documents, shares, every, steps = 5000, 2000, 1024, 4, 15
+    encoder = worlds.fitted(CASES["number"]).encoder
+    content, _ = encoder.encode_all([float(i) for i in range(rows)], lambda row, reason: None)
+    index = np.stack([np.arange(rows), np.where(np.arange(rows) % 3, np.arange(rows), -1)], axis=1)
+    store = Store(["a", "b"], [encoder, encoder], [content, content], index)
+    load = Loader(
+        store,
+        [worlds.objective(store, documents=documents)],
+        seed=3,
+        tokens_per_batch=100_000,
+        shares=shares,
+    )
+    first_time: dict[int, list[np.ndarray]] = {}
+    dice, step, failures = np.random.default_rng(0), 0, 0
+    while step < steps:
+        size = int(dice.choice([1024, 1023, 1000, 512, 300]))
+        owners = [rank for rank in range(size) for _ in shares_of(rank, size, shares)]  # of shares, in order
+        assert len(owners) == shares
+        last = min(steps, step + int(dice.integers(1, 8)))  # the step in which a rank is lost, and all end
+        for now in range(step, last):
+            drawn = first_time.setdefault(now, load.rows(now))
+            assert len(drawn) == shares
+            for rank in dice.choice(size, 8, replace=False).tolist():
+                own = load.rows(now, lambda i, rank=rank, owners=owners: owners[i % shares] == rank)
+                kept = [i for i, part in enumerate(own) if part is not None]
+                assert kept == [i for i, owner in enumerate(owners) if owner == rank]
+                assert all(np.array_equal(own[i], drawn[i]) for i in kept)
+        failures += last < steps
+        step = last if last == steps else last // every * every
+    assert failures >= 3
+    drawn = np.concatenate([np.concatenate(first_time[now]) for now in range(steps)])
+    assert len(drawn) == steps * documents == 6 * rows
+    assert (np.bincount(drawn, minlength=rows) == 6).all()
 
 
 def test_nothing_to_predict_is_said() -> None:

@@ -20,6 +20,7 @@ from sites import Site, row
 from onetrunk.core.answer import Sampling
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.media.limits import MediaLimits
+from onetrunk.media.marking import Mark
 from onetrunk.serving.answer_json import answer_json
 from onetrunk.serving.request_limits import Limits
 
@@ -57,8 +58,8 @@ def test_answers_are_those_of_python(site: Site, stays: Model, ask: str) -> None
         rows = [{name: value for name, value in each.items() if name != "review"} | {"review": None} for each in rows]
     task = stays.task([ask])
     answers = site.predict(rows=rows, ask=ask, max_length=6)
-    expected = stays.answer(flat(rows), ask, task.given, Sampling(max_length=6))
-    alike([each[ask] for each in answers["answers"]], [answer_json(a, stays.encoder(ask)) for a in expected])
+    expected, mark = stays.answer(flat(rows), ask, task.given, Sampling(max_length=6)), Mark.of(None, "stays")
+    alike([each[ask] for each in answers["answers"]], [answer_json(a, stays.encoder(ask), mark) for a in expected])
 
 
 def test_several_columns_at_once_and_the_task_by_default(site: Site) -> None:

@@ -14,6 +14,8 @@ from onetrunk.core.objective import Objective, RoleAssignment
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
 
+Lengths = dict[str, np.ndarray]  # objective -> a number for each of its documents
+
 
 class Loader:
     """`loader(step)` draws every objective's documents, plans their roles and packs them into micro-batches.
@@ -45,14 +47,16 @@ class Loader:
             raise DataError("No row can be trained on: the columns to predict are empty in every training row.")
 
     def __call__(self, step: int) -> list[Batch]:
-        return [self._assembled(micro_batch) for micro_batch in self._drawn_for(step)]
+        return [self._assembled(micro_batch) for micro_batch in self._micro_batches(step) if micro_batch is not None]
 
     def part(self, step: int, wanted: Callable[[int], bool]) -> list[Batch | None]:
         """The step's micro-batches, None for those that are not wanted: they are not made."""
-        return [self._assembled(one) if wanted(i) else None for i, one in enumerate(self._drawn_for(step))]
+        return [None if one is None else self._assembled(one) for one in self._micro_batches(step, wanted)]
 
-    def _drawn_for(self, step: int) -> list[dict[str, RoleAssignment]]:
-        return self._micro_batches({o.tag: self._assign_roles(o, pool, step) for o, pool in self._drawn})
+    def rows(self, step: int, wanted: Callable[[int], bool] = lambda index: True) -> list[np.ndarray | None]:
+        """The table's rows that are drawn for each of the step's micro-batches, None for those that are not wanted."""
+        drawn = self._micro_batches(step, wanted)
+        return [None if one is None else np.concatenate([group.rows for group in one.values()]) for one in drawn]
 
     def _assembled(self, micro_batch: dict[str, RoleAssignment]) -> Batch:
         batch = assemble(micro_batch, self.store, given_causal=self.given_causal, augment=self.augment)
@@ -82,28 +86,33 @@ class Loader:
             self._order[tag, epoch] = rng.permutation(rng.key(self.seed, "epoch", tag, epoch), n)
         return self._order[tag, epoch]
 
-    def _micro_batches(self, groups: dict[str, RoleAssignment]) -> list[dict[str, RoleAssignment]]:
+    def _micro_batches(
+        self, step: int, wanted: Callable[[int], bool] = lambda index: True
+    ) -> list[dict[str, RoleAssignment] | None]:
+        """The documents of each of a step's micro-batches, by objective."""
+        groups = {objective.tag: self._assign_roles(objective, pool, step) for objective, pool in self._drawn}
         lengths = {tag: self._lengths(group) for tag, group in groups.items()}
         count = -(-sum(int(x.sum()) for x in lengths.values()) // self.tokens_per_batch)
         count = -(-count // self.shares) * self.shares
         if count <= 1:
-            return [groups]
+            return [groups if wanted(0) else None]
         units = {tag: group.unit for tag, group in groups.items()}
         which_of = (_by_length if self.shares == 1 else _by_length_and_evenly)(lengths, units, count)
-        micro_batches: list[dict[str, RoleAssignment]] = [{} for _ in range(count)]
-        for tag, group in groups.items():
-            for k in np.unique(which_of[tag]):
-                chosen = which_of[tag] == k
-                micro_batches[k][tag] = RoleAssignment(
-                    group.rows[chosen], group.roles[chosen], group.keys[chosen], group.unit
-                )
-        return [micro_batch for micro_batch in micro_batches if micro_batch]
+        used = np.unique(np.concatenate(list(which_of.values())))
+        return [_chosen(groups, which_of, k) if wanted(i) else None for i, k in enumerate(used.tolist())]
 
     def _lengths(self, group: RoleAssignment) -> np.ndarray:
         return np.where(group.roles != Role.ABSENT, self._positions[group.rows], 0).sum(1)
 
 
-Lengths = dict[str, np.ndarray]  # objective -> the positions of each of its documents
+def _chosen(groups: dict[str, RoleAssignment], which_of: Lengths, k: int) -> dict[str, RoleAssignment]:
+    """The documents of micro-batch `k`."""
+    out = {}
+    for tag, group in groups.items():
+        chosen = which_of[tag] == k
+        if chosen.any():
+            out[tag] = RoleAssignment(group.rows[chosen], group.roles[chosen], group.keys[chosen], group.unit)
+    return out
 
 
 def _by_length(lengths: Lengths, units: dict[str, int], count: int) -> dict[str, np.ndarray]:

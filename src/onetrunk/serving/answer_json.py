@@ -14,8 +14,6 @@ from onetrunk.core.answer import Answer
 from onetrunk.core.encoder import Encoder, FileAnswers
 from onetrunk.media.marking import Mark
 
-_LEVEL = 0.9  # of an answer's interval
-
 
 def answer_json(answer: Answer, encoder: Encoder, mark: Mark) -> dict[str, Any]:
     """One answer; files in it carry the mark. `probability` is that of the value, `probabilities` are those of all
@@ -26,9 +24,7 @@ def answer_json(answer: Answer, encoder: Encoder, mark: Mark) -> dict[str, Any]:
         out["probabilities"] = answer.probability
     elif answer.probability is not None:
         out["probability"] = answer.probability
-    if answer.interval is not None:
-        out["interval"] = [value_json(end, encoder, mark) for end in answer.interval]
-        out["level"] = _LEVEL
+    out |= coverage_json(answer)
     if answer.samples is not None:
         out["samples"] = [value_json(sample, encoder, mark) for sample in answer.samples]
     if answer.scores is not None:
@@ -40,6 +36,17 @@ def answer_json(answer: Answer, encoder: Encoder, mark: Mark) -> dict[str, Any]:
     if encoder.unit:
         out["unit"] = encoder.unit
     return plain(out)
+
+
+def coverage_json(answer: Answer) -> dict[str, Any]:
+    """The interval or the conformal set of an answer, and how likely it holds what is true; nothing where there is
+    none."""
+    out: dict[str, Any] = {}
+    if answer.interval is not None:
+        out["interval"] = list(answer.interval)
+    if answer.conformal_set is not None:
+        out["set"] = answer.conformal_set
+    return {**out, "coverage": answer.coverage} if out else {}
 
 
 def value_json(value: Any, encoder: Encoder, mark: Mark) -> Any:

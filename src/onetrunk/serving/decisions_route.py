@@ -43,6 +43,7 @@ class DecisionsBody(Config):
     model: str
     input: str | list[dict[str, Any]]
     questions: list[OpenAIQuestion] = Field(min_length=1, max_length=400)
+    coverage: float = Field(0.9, gt=0, lt=1, description="How likely sets of options, and intervals, hold the truth.")
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     safety_identifier: str | None = None
@@ -103,12 +104,14 @@ def _openai_answer(verdict: Verdict) -> dict[str, Any]:
     if question.kind == "choice":
         options = [{"value": value, "probability": each} for value, each in zip(question.options, p, strict=True)]
         chosen = question.options[verdict.best]
-        return {**out, "choice": chosen, "confidence": verdict.confidence, "probabilities": options}
+        out |= {"choice": chosen, "confidence": verdict.confidence, "probabilities": options}
+        return {**out, **verdict.around}
     levels = [
         {"label": label, "value": i, "probability": each}
         for i, (label, each) in enumerate(zip(question.options, p, strict=True))
     ]
-    return {**out, "score": verdict.score, "confidence": verdict.confidence, "probabilities": levels}
+    out |= {"score": verdict.score, "confidence": verdict.confidence, "probabilities": levels}
+    return {**out, **verdict.around}
 
 
 # -- System One ------------------------------------------------------------------------------------------------------
@@ -129,6 +132,7 @@ class SystemOneBody(Config):
     state: str | dict[str, Any] | list[Any]
     questions: dict[str, SystemOneQuestion] = Field(min_length=1, max_length=400)
     assets: dict[str, SystemOneAsset] | None = None
+    coverage: float = Field(0.9, gt=0, lt=1, description="How likely sets of options, and intervals, hold the truth.")
 
 
 def _systemone_question(name: str, asked: SystemOneQuestion) -> Question:
@@ -178,13 +182,15 @@ def _systemone_answer(verdict: Verdict) -> dict[str, Any]:
     if question.kind == "choice":
         options = dict(zip(map(str, question.options), p, strict=True))
         chosen = str(question.options[verdict.best])
-        return {"type": "choice", "choice": chosen, "confidence": verdict.confidence, "probabilities": options}
+        out = {"type": "choice", "choice": chosen, "confidence": verdict.confidence, "probabilities": options}
+        return {**out, **verdict.around}
     return {
         "type": "score",
         "score": verdict.score,
         "confidence": verdict.confidence,
         "legend": {str(i): label for i, label in enumerate(question.options)},
         "probabilities": {str(i): each for i, each in enumerate(p)},
+        **verdict.around,
     }
 
 
@@ -194,7 +200,7 @@ def endpoints(service: Service) -> list[Endpoint]:
         body = await service.body(request, DecisionsBody)
         folder = service.folders.get(body.model)
         questions = [_openai_question(i, asked) for i, asked in enumerate(body.questions)]
-        verdicts, asked, notes = await _decided(service, request, folder, _openai_state(body), questions)
+        verdicts, asked, notes = await _decided(service, request, folder, _openai_state(body), questions, body.coverage)
         usage = {
             "input_tokens": asked.tokens,
             "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -210,7 +216,9 @@ def endpoints(service: Service) -> list[Endpoint]:
         body = await service.body(request, SystemOneBody)
         folder = service.folders.get(body.model)
         questions = [_systemone_question(name, asked) for name, asked in body.questions.items()]
-        verdicts, asked, notes = await _decided(service, request, folder, _systemone_state(body), questions)
+        verdicts, asked, notes = await _decided(
+            service, request, folder, _systemone_state(body), questions, body.coverage
+        )
         answers = {verdict.question.name: _systemone_answer(verdict) for verdict in verdicts}
         usage = {"input_tokens": asked.tokens, "output_tokens": len(questions)}
         milliseconds = round(1000 * (time.monotonic() - started), 3)
@@ -225,7 +233,12 @@ def endpoints(service: Service) -> list[Endpoint]:
 
 
 async def _decided(
-    service: Service, request: HttpRequest, folder: Folder, state: State, questions: Sequence[Question]
+    service: Service,
+    request: HttpRequest,
+    folder: Folder,
+    state: State,
+    questions: Sequence[Question],
+    coverage: float,
 ) -> tuple[list[Verdict], Asked, list[str]]:
     """A verdict on each question, in their order."""
 
@@ -233,7 +246,9 @@ async def _decided(
         check_options(questions)
         chosen = [choose(folder, question) for question in questions]
         table = state.table(folder)
-        samplings = {each.column: sampling_of(each) for each in sorted(chosen, key=lambda each: bool(each.levels))}
+        samplings = {
+            each.column: sampling_of(each, coverage) for each in sorted(chosen, key=lambda each: bool(each.levels))
+        }
         return chosen, folder.ask(table, samplings)
 
     chosen, asked = await service.front(prepare)

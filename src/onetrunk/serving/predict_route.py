@@ -31,6 +31,7 @@ class PredictOptions(Config):
         False, description="The rows' own values of the asked column are what its answers go on from."
     )
     max_bad: float = Field(0.0, ge=0, le=1, description="The share of a column's values that may be unusable.")
+    coverage: float = Field(0.9, gt=0, lt=1, description="How likely intervals, and sets of classes, hold the truth.")
     temperature: float = Field(0.0, ge=0, le=100)
     top_k: int = Field(0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
@@ -50,6 +51,7 @@ class PredictOptions(Config):
             guidance=self.guidance,
             steps=self.steps,
             seed=self.seed,
+            coverage=self.coverage,
         )
 
 
@@ -141,7 +143,7 @@ def _columns(folder: Folder, answers: dict[str, list[Answer]]) -> dict[str, list
     out: dict[str, list[Any]] = {}
     for name, column in answers.items():
         encoder = folder.model.encoder(name)
-        out |= answer_columns(name, column, encoder)
+        out |= answer_columns(name, column, encoder, sets=True)
         if isinstance(encoder, FileAnswers):
             out[name] = [None if a.value is None else folder.mark.on_file(encoder.as_file(a.value)) for a in column]
         elif any(not isinstance(value, str | bool | int | float | None) for value in out[name]):

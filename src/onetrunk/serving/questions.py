@@ -12,7 +12,7 @@ Probabilities are the folder's, calibrated where it is; the order of options doe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ import numpy as np
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.encoder import Encoder, Ordered, class_names
 from onetrunk.core.errors import BadValueError, nearest
+from onetrunk.serving.answer_json import coverage_json, plain
 from onetrunk.serving.folders import Folder, question_types
 from onetrunk.serving.request_errors import bad
 
@@ -57,6 +58,7 @@ class Verdict:
 
     question: Question
     probabilities: tuple[float, ...]
+    around: dict[str, Any] = field(default_factory=dict)  # an interval, or the options of a conformal set; its coverage
 
     @property
     def best(self) -> int:
@@ -86,8 +88,8 @@ def choose(folder: Folder, question: Question) -> Chosen:
     return _levels(column, encoder, question)
 
 
-def sampling_of(chosen: Chosen) -> Sampling:
-    return Sampling(quantiles=_QUANTILES) if chosen.levels else Sampling()
+def sampling_of(chosen: Chosen, coverage: float) -> Sampling:
+    return Sampling(quantiles=_QUANTILES if chosen.levels else 0, coverage=coverage)
 
 
 def judge(folder: Folder, chosen: Chosen, answer: Answer) -> Verdict:
@@ -98,12 +100,23 @@ def judge(folder: Folder, chosen: Chosen, answer: Answer) -> Verdict:
         at = np.array([encoder.to_line(value) for value in answer.quantiles.values()])
         nearest_level = np.abs(at[:, None] - np.array(chosen.levels)).argmin(1)
         shares = np.bincount(nearest_level, minlength=len(chosen.levels)) / len(at)
-        return Verdict(chosen.question, tuple(shares.tolist()))
+        return Verdict(chosen.question, tuple(shares.tolist()), plain(coverage_json(answer)))
     of = np.array([answer.of_classes[name] for name in chosen.classes])
     if chosen.question.kind == "predicate":
         return Verdict(chosen.question, (float(of[0]),))
     total = of.sum()
-    return Verdict(chosen.question, tuple((of / total if total > 0 else np.full(len(of), 1 / len(of))).tolist()))
+    p = of / total if total > 0 else np.full(len(of), 1 / len(of))
+    return Verdict(chosen.question, tuple(p.tolist()), _set_of(folder, chosen, answer))
+
+
+def _set_of(folder: Folder, chosen: Chosen, answer: Answer) -> dict[str, Any]:
+    """Which options are in the conformal set; nothing where some classes are left out, of which it promises nothing."""
+    encoder: Any = folder.model.encoder(chosen.column)  # of a category
+    if answer.conformal_set is None or set(chosen.classes) != set(class_names(encoder) or []):
+        return {}
+    held = {encoder.name(value) for value in answer.conformal_set}
+    options = [option for option, name in zip(chosen.question.options, chosen.classes, strict=True) if name in held]
+    return {"set": options, "coverage": answer.coverage}
 
 
 # -- columns ---------------------------------------------------------------------------------------------------------
@@ -175,7 +188,13 @@ def _levels(column: str, encoder: Encoder, question: Question) -> Chosen:
             and getattr(encoder, "kind", "") in ("int", "float")
         ):
             return Chosen(question, column, tuple(classes))
-        return Chosen(question, column, _classes(column, encoder, question))
+        chosen = _classes(column, encoder, question)
+        at = [classes.index(name) for name in chosen]
+        if getattr(encoder, "ordered", False) and at != sorted(at):
+            raise bad(
+                f"{question.where}: the levels of {column!r} have an order: {', '.join(classes)}.", question.where
+            )
+        return Chosen(question, column, chosen)
     assert isinstance(encoder, Ordered)
     try:
         levels = tuple(encoder.to_line(option) for option in question.options)

@@ -56,6 +56,14 @@ class DataOptions:
     missing: Annotated[
         str | None, "words that mean a missing value, like NA,?; '' means none; by default the usual ones, unquoted."
     ] = None
+    allow_failed_gates: Annotated[
+        bool, "go on with a model that does not keep its gates; its card then says so."
+    ] = False
+    producer: Annotated[
+        str | None,
+        "who answers for what is written or drawn, a name or code that the files then carry; by default the model's "
+        "name.",
+    ] = None
     lang: Annotated[str, "the language of the report: en or zh."] = "en"
     separator: Annotated[str | None, "the sign between the cells of CSV and TSV files, if it is not recognised."] = None
 
@@ -118,11 +126,6 @@ class AnswerOptions(DataOptions):
     ] = None
     shard: Annotated[
         str | None, "answer only one part of the rows, like 2/8; auto is the part of this process of torchrun."
-    ] = None
-    producer: Annotated[
-        str | None,
-        "who answers for what is written or drawn, a name or code that the files then carry; by default the model's "
-        "name.",
     ] = None
     visible_label: Annotated[
         bool, "label what is written or drawn for people, too: words in texts and pictures, a rhythm before sounds."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -163,11 +164,19 @@ def run_generation(
 
 def _opened(model: Model | str, options: AnswerOptions) -> Model:
     Mark.of(options.producer, None)  # a name that cannot be written is refused before a model is read
-    device = options.device or "auto"
+    device = _own_device(options)
     find_device(device)  # a device that is not there is refused before a model is read
     opened = model if isinstance(model, Model) else load(model, device="cpu", allow_network=options.allow_network)
     Runtime.open(device).place(opened.network)
     return opened
+
+
+def _own_device(options: AnswerOptions) -> str:
+    """Of processes that torchrun started, each with its own part, each one has its own GPU where there are any."""
+    device, local = options.device or "auto", os.environ.get("LOCAL_RANK", "")
+    if options.shard == "auto" and local.isdecimal() and ":" not in device and find_device(device).type == "cuda":
+        return f"cuda:{local}"
+    return device
 
 
 def _check_given(given: list[str], table: Table, on_event: Listener) -> None:

@@ -10,7 +10,7 @@ from onetrunk.verbs.shared import takes
 
 @takes(
     TrainingOptions,
-    "ask given map allow_network missing separator out overwrite",
+    "ask given map allow_network allow_failed_gates missing separator out overwrite",
     out="exported",
     helps={
         "ask": "the column to answer; by default the model's task; \"embedding\" for the row's embedding alone.",
@@ -28,7 +28,6 @@ def export(
     int8: bool = False,
     tolerance: float | None = None,
     rows: int = 200,
-    allow_failed_gates: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Write a model as a Hugging Face checkpoint, a GGUF file or an ONNX graph, and check that it answers the same.
@@ -41,7 +40,6 @@ def export(
         int8: store weights in 8 bits (onnx only).
         tolerance: the largest relative difference allowed between numbers; by default 0.001, with int8 0.2.
         rows: check at most this many rows.
-        allow_failed_gates: also export a model that does not keep its gates; its card then says so.
         quiet: print nothing.
 
     Returns:
@@ -57,5 +55,5 @@ def export(
     return run_export(
         model, data, options.out, to, options, Printer(quiet),
         overwrite=options.overwrite, int8=int8, tolerance=tolerance, rows=rows,
-        allow_failed_gates=allow_failed_gates,
+        allow_failed_gates=options.allow_failed_gates,
     )  # fmt: skip
