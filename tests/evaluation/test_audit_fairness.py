@@ -86,6 +86,13 @@ def test_a_figure_that_is_no_mean_is_compared_too() -> None:
     assert metric.gap.value.low < 2 < metric.gap.value.high and metric.gap.p < 0.01
 
 
+def test_a_small_group_hides_nothing() -> None:
+    """Its own rate may be anything by chance; the large ones differ clearly."""
+    each = np.r_[np.tile([1.0, 0.0], 500), np.tile([1.0, 0.0, 0.0], 300), np.tile([1.0, 0.0], 16)]
+    gap = compare_means("rate", "", each, np.ones(len(each), dtype=bool), _groups(1000, 900, 32)).gap
+    assert gap.value.value < gap.by_chance and gap.p <= 0.01 and not gap.is_chance
+
+
 # -- groups ----------------------------------------------------------------------------------------------------------
 def test_values_are_groups_the_largest_first() -> None:
     groups = group_rows("side", ["left", "right", None, "right"], "category")

@@ -191,7 +191,7 @@ def _audited(
         found.fairness.append(fairness(asked, answers, groups, seed))
     if "slices" in what and judge.each is not None:
         columns = {name: [table[name][i] for i in asked.rows] for name in table.names if name != asked.ask}
-        types = infer_types(Table(columns)) | {name: column.type for name, column in model.columns.items()}
+        types = infer_types(Table({**columns})) | {name: column.type for name, column in model.columns.items()}
         known = {name: values for name, values in columns.items() if name in types}
         found.slices = worst_slices(judge.each, judge.higher_is_better, known, types, seed)
     if "robustness" in what:

@@ -84,8 +84,8 @@ def compare_means(
         )
     sizes = np.array([len(index[g]) for g in large])
     pooled = each[np.concatenate([index[g] for g in large])]
-    null = _shuffled_gaps(pooled, sizes, rng.key(seed, "shuffled groups", name, of))
-    return GroupMetric(name, of, figures, _gap(groups.names[high], groups.names[low], apart, null))
+    null = _shuffled(pooled, sizes, rng.key(seed, "shuffled groups", name, of))
+    return GroupMetric(name, of, figures, _gap(groups.names[high], groups.names[low], apart, *null))
 
 
 def compare_metric(
@@ -119,9 +119,9 @@ def compare_metric(
         order = pooled[rng.permutation(rng.key(seed, "shuffled groups", shuffle), len(pooled))]
         values = [value for rows in np.split(order, ends) if (value := metric(rows)) is not None]
         null.append(max(values) - min(values) if len(values) > 1 else math.nan)
-    return GroupMetric(
-        name, "", figures, _gap(groups.names[high], groups.names[low], apart, np.array(null)[np.isfinite(null)])
-    )
+    gaps = np.array(null)[np.isfinite(null)]
+    as_far = int((gaps >= apart.value - 1e-12).sum())
+    return GroupMetric(name, "", figures, _gap(groups.names[high], groups.names[low], apart, gaps, as_far))
 
 
 def newcombe(a: Interval, b: Interval) -> Interval:
@@ -144,21 +144,29 @@ def _ends(figures: Sequence[GroupFigure], large: Sequence[int]) -> tuple[int, in
     return high, low
 
 
-def _gap(high: str, low: str, apart: Interval, null: np.ndarray) -> Gap:
-    at_least = int((null >= apart.value - 1e-12).sum())
-    by_chance = float(np.quantile(null, CHANCE)) if len(null) else math.nan
-    return Gap(high, low, apart, by_chance, (1 + at_least) / (1 + len(null)))
+def _gap(high: str, low: str, apart: Interval, gaps: np.ndarray, as_far: int) -> Gap:
+    """`gaps` are those of shuffled groups, of which `as_far` differ as much."""
+    by_chance = float(np.quantile(gaps, CHANCE)) if len(gaps) else math.nan
+    return Gap(high, low, apart, by_chance, (1 + as_far) / (1 + len(gaps)))
 
 
-def _shuffled_gaps(values: np.ndarray, sizes: np.ndarray, key: int) -> np.ndarray:
-    """The gaps of groups of these sizes whose rows are drawn anew from all of them, float64 [shuffles]."""
+def _shuffled(values: np.ndarray, sizes: np.ndarray, key: int) -> tuple[np.ndarray, int]:
+    """Of groups of these sizes, which stand one after the other in `values`, and whose rows are drawn anew from all of
+    them: their gaps, float64 [shuffles]; and how many shuffles differ as much, by the sum of squares between groups."""
     starts = np.cumsum(sizes) - sizes
-    out = []
+    middle = values.mean()
+
+    def between(means: np.ndarray) -> np.ndarray:
+        return np.asarray((sizes * (means - middle) ** 2).sum(-1))
+
+    own = float(between(np.add.reduceat(values, starts) / sizes))
+    gaps, as_far = [], 0
     for dice, rows in _chunks(len(values), key):
         shuffled = dice.permuted(np.broadcast_to(values, (rows, len(values))), axis=1)
         means = np.add.reduceat(shuffled, starts, axis=1) / sizes
-        out.append(means.max(1) - means.min(1))
-    return np.concatenate(out)
+        gaps.append(means.max(1) - means.min(1))
+        as_far += int((between(means) >= own * (1 - 1e-9)).sum())
+    return np.concatenate(gaps), as_far
 
 
 def _chunks(n: int, key: int) -> Iterator[tuple[np.random.Generator, int]]:

@@ -71,7 +71,7 @@ def by_quarter(column: str, values: Sequence[Any]) -> Groups:
     cuts = np.unique(np.quantile(positions, [0.25, 0.5, 0.75], method="lower"))
     quarter = np.searchsorted(cuts, positions, side="left")
     of = np.full(len(values), -1, dtype=np.int64)
-    names = []
+    names: list[str] = []
     for q in np.unique(quarter):
         inside = np.flatnonzero(quarter == q)
         low, high = (

@@ -196,8 +196,9 @@ def _security(found: Security) -> str:
 
 _READING = """<section><h2>How to read this</h2>
 <p>Intervals are of 95 %, over the choice of rows. A gap is between the groups with the highest and the lowest figure.
-Some group is always the lowest, so the gap is compared with those of groups that were shuffled: what 99 of 100 shuffles
-stay below is called chance. Only groups of 30 rows or more have a part in gaps.</p>
+Some group is always the lowest, so groups are compared with groups that were shuffled: p is the share of shuffles
+whose groups differ as much, all of them together, and a gap is called more than chance gives from p .01 down.
+Only groups of 30 rows or more have a part in gaps.</p>
 <p>Different figures ask for different things, and where groups differ in what is true of them, no model can make all of
 them equal. Which one matters is for people to say.</p>
 <p>An attack that fails here says that this attack fails. Rows that were learnt and rows that were not must be of the

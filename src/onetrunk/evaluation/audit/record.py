@@ -10,6 +10,7 @@ from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.record import finite
 
 FORMAT = 1
+MOST_P = 0.01  # an audit looks at many gaps
 
 
 # -- fairness ------------------------------------------------------------------------------------------------
@@ -25,8 +26,8 @@ class GroupFigure:
 @dataclass
 class Gap:
     """How far the groups with enough rows are apart: the highest figure less the lowest. Groups that were shuffled are
-    `by_chance` apart at most, in 99 of 100 shuffles (an audit looks at many gaps); `p` is the share of shuffles with as
-    large a gap."""
+    `by_chance` apart at most, in 99 of 100 shuffles. `p` is the share of shuffles whose groups differ as much, all of
+    them together and each weighing by its rows, so that a small group cannot hide what large ones show."""
 
     high: str
     low: str
@@ -36,7 +37,7 @@ class Gap:
 
     @property
     def is_chance(self) -> bool:
-        return self.value.value <= self.by_chance
+        return self.p > MOST_P
 
 
 @dataclass

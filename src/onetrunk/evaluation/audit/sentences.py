@@ -62,13 +62,13 @@ def gap_sentence(metric: GroupMetric) -> str:
         return "fewer than two groups have enough rows to be compared."
     of = f" of {metric.of}" if metric.of else ""
     how = "no more than chance gives" if gap.is_chance else "more than chance gives"
+    p = f"p {gap.p:.3f}" if gap.p >= 0.002 else "p .001 or less"
     values = {figure.group: figure.value for figure in metric.groups}
     high, low = values[gap.high], values[gap.low]
     assert high is not None and low is not None
     return (
         f"{_lowered(word(metric.name).label)}{of} is {amount(metric.name, high.value)} for {gap.high} and "
-        f"{amount(metric.name, low.value)} for {gap.low}, a gap of {points(metric.name, gap.value)}, {how} "
-        f"(up to {_amount_of_points(metric.name, gap.by_chance)})."
+        f"{amount(metric.name, low.value)} for {gap.low}, a gap of {points(metric.name, gap.value)}, {how} ({p})."
     )
 
 
@@ -185,10 +185,6 @@ def points(metric: str, interval: Interval) -> str:
     """A difference: `21.4 points (18.3 to 24.4)`"""
     value, ends = amount(metric, interval.value), span(metric, interval)
     return f"{_as_points(value)} ({ends.removesuffix(' %')})"
-
-
-def _amount_of_points(metric: str, value: float) -> str:
-    return _as_points(amount(metric, value))
 
 
 def _as_points(text: str) -> str:

@@ -55,7 +55,9 @@ def worst_slices(
         rows = each[member[s] > 0]
         score = wilson(float(rows.sum()), len(rows)) if share else intervals.bootstrap(rows, seed=seed)
         p = (1 + int((worst_by_chance >= behind[s] - 1e-12).sum())) / (1 + _SHUFFLES)
-        out.append(Slice(*names[s], len(rows), score, float(each[member[s] == 0].mean()), float(behind[s]), p))
+        column, group = names[s]
+        elsewhere = float(each[member[s] == 0].mean())
+        out.append(Slice(column, group, len(rows), score, elsewhere, float(behind[s]), p))
     return Slices(len(names), float(np.quantile(worst_by_chance, CHANCE)), out)
 
 
