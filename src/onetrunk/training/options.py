@@ -56,9 +56,9 @@ class DataOptions:
     missing: Annotated[
         str | None, "words that mean a missing value, like NA,?; '' means none; by default the usual ones, unquoted."
     ] = None
-    allow_failed_gates: Annotated[
-        bool, "go on with a model that does not keep its gates; its card then says so."
-    ] = False
+    allow_failed_gates: Annotated[bool, "go on with a model that does not keep its gates; its card then says so."] = (
+        False
+    )
     producer: Annotated[
         str | None,
         "who answers for what is written or drawn, a name or code that the files then carry; by default the model's "
