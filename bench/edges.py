@@ -27,11 +27,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.common import ROOT, Figures, Run
-from onetrunk.core.config import with_settings
-from onetrunk.core.errors import UsageError
+from onetrunk.core.config import Config, with_settings
 from onetrunk.core.events import Note
 
 QUICK = ["mutations=8", "kills=36", "every=30", "hostile=2", "rounds=1"]
@@ -39,11 +38,10 @@ _MOST_FAILURES = 200  # that are kept
 _MEMORY = Path("/dev/shm")  # files in memory: of processes that are killed, no disk has to be waited for
 
 
-class Amounts(BaseModel):
+class Amounts(Config):
     """How much is tried, and within which limits."""
 
-    model_config = ConfigDict(extra="forbid")
-    parts: list[str] = ["mutations", "hostile", "models", "kills"]
+    parts: list[str] = Field(["mutations", "hostile", "models", "kills"])
     mutations: int = Field(100, ge=1)  # of each format
     kills: int = Field(500, ge=0)  # at random moments, in the whole
     every: int = Field(1, ge=0)  # kill before every n-th file operation; 0: none
@@ -63,10 +61,7 @@ class Amounts(BaseModel):
 
 
 def compare(run: Run) -> Figures:
-    try:
-        amounts = Amounts.model_validate(with_settings({}, run.settings))
-    except ValueError as error:
-        raise UsageError(f"The settings of edges: {error}") from None
+    amounts = Amounts.parse(with_settings({}, run.settings), "the settings of edges")
     made: Counter[str] = Counter()
     failures: list[dict[str, Any]] = []
     outcomes: dict[str, Any] = {}

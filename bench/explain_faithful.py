@@ -51,7 +51,8 @@ def _gains(run: Run, kind: str, chosen: Amounts) -> dict[str, Any]:
     from onetrunk.explanation.method import explain
 
     model, made, rows = learnt(run, kind, chosen.rows, chosen.steps)
-    asked, right = questions(model, made, rows[: chosen.explained])
+    pairs, right = questions(model, made, rows[: chosen.explained])
+    asked = [question for question, _ in pairs]
     out: dict[str, Any] = {"answered right": right, "rows": len(asked)}
     explained: dict[str, list[Attribution]] = {}
     for method in ("marginals", "occlusion", "integrated_gradients"):

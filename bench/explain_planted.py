@@ -73,8 +73,7 @@ def _found(run: Run, kind: str, chosen: Amounts) -> tuple[dict[str, Any], np.nda
     asked, right = questions(model, made, rows)
     found: dict[str, list[bool]] = {method: [] for method in METHODS}
     chance = []
-    for question in asked:
-        is_cause = made.is_cause[int(rows[question.row])]
+    for question, is_cause in asked:
         for method in METHODS:
             explained = explain(question, method)
             assert isinstance(explained, Attribution)

@@ -25,8 +25,8 @@ def compare(run: Run) -> Figures:
 
     def trained(processes: int, shares: int, out: str) -> None:
         settings = [
-            f"pretrain.steps={options['steps']}", "train.precision=fp32", "train.tensorboard=false", f"train.shares={shares}",
-            "train.sharded=true",
+            f"pretrain.steps={options['steps']}", "train.precision=fp32", "train.tensorboard=false",
+            f"train.shares={shares}", "train.sharded=true",
         ]  # fmt: skip
         words = ["pretrain", str(table), f"--out={run.place / out}", "--size=nano", f"--seed={run.seed}"]
         words += [word for setting in settings for word in ("--set", setting)]

@@ -1,4 +1,8 @@
-"""Tables whose answer rests on one part of one value, and which part that is: of every column type."""
+"""Tables whose answer rests on one part of one value, and which part that is: of every column type.
+
+In a third of the rows nothing stands that could decide, and the answer says so: else a model could learn one mark, and
+answer the other class wherever it does not see it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
     from onetrunk.explanation.question import Question
     from onetrunk.inference.model_folder import Model
 
-ANSWER = "answer"
+ANSWER, NEITHER = "answer", "neither"
 _OTHERS = ("other 1", "other 2", "other 3")  # columns that say nothing
 TRUNK = {"kind": "transformer", "width": 64, "layers": 2, "heads": 4}
 _SEEN = {"train": 0.7, "val": 0.15, "test": 0.15}
@@ -40,11 +44,12 @@ def world(kind: str, rows: int, seed: int = 0) -> World:
 
 
 def _sides(dice: np.random.Generator, rows: int) -> np.ndarray:
-    return dice.integers(0, 2, rows)
+    """0 and 1 have a mark of their own, 2 has none."""
+    return dice.integers(0, 3, rows)
 
 
 def _named(sides: np.ndarray) -> list[str]:
-    return [("left", "right")[side] for side in sides]
+    return [("left", "right", NEITHER)[side] for side in sides]
 
 
 def _at(index: int) -> IsCause:
@@ -76,9 +81,9 @@ def _text(dice: np.random.Generator, rows: int) -> World:
     sides, texts = _sides(dice, rows), []
     for side in sides:
         said = dice.choice(words, 9).tolist()
-        said.insert(int(dice.integers(0, 10)), ("splendid", "dreadful")[side])
+        said.insert(int(dice.integers(0, 10)), ("splendid", "dreadful", "ordinary")[side])
         texts.append(" ".join(said))
-    causes = [_inside(("splendid", "dreadful")[side]) for side in sides]
+    causes = [_inside(("splendid", "dreadful", "ordinary")[side]) for side in sides]
     return World({"x": texts}, {"x": "text"}, _named(sides), causes)
 
 
@@ -87,7 +92,7 @@ def _molecule(dice: np.random.Generator, rows: int) -> World:
     sides, smiles = _sides(dice, rows), []
     for side in sides:
         chain = ["C", *dice.choice(["C", "C", "C", "C(C)"], 7).tolist(), "C"]
-        chain[int(dice.integers(1, 8))] = ("C(F)", "C(Br)")[side]
+        chain[int(dice.integers(1, 8))] = ("C(F)", "C(Br)", "C(C)")[side]
         smiles.append("".join(chain))
     return World({"x": smiles}, {"x": "molecule"}, _named(sides), [_labelled({"F", "Br"})] * rows)
 
@@ -96,7 +101,7 @@ def _columns(kind: str, values: Callable[[np.ndarray], list[Any]]) -> Callable[[
     """Four columns of single values, of which one decides: `values` makes them of numbers from 0 to 1."""
 
     def made(dice: np.random.Generator, rows: int) -> World:
-        sides = _sides(dice, rows)
+        sides = dice.integers(0, 2, rows)
         deciding = (sides + dice.uniform(0.05, 0.95, rows)) / 2
         columns = {"x": values(deciding)} | {name: values(dice.uniform(0, 1, rows)) for name in _OTHERS}
         return World(columns, dict.fromkeys(columns, kind), _named(sides), [_of_column("x")] * rows)
@@ -122,7 +127,8 @@ def _image(dice: np.random.Generator, rows: int) -> World:
     x = dice.integers(90, 166, (rows, 16, 16)).astype(np.uint8)
     for i, (side, k) in enumerate(zip(sides, at, strict=True)):
         y, z = divmod(int(k), 4)
-        x[i, 4 * y : 4 * y + 4, 4 * z : 4 * z + 4] = (255, 0)[side]
+        if side < 2:
+            x[i, 4 * y : 4 * y + 4, 4 * z : 4 * z + 4] = (255, 0)[side]
     options = {"x": {"size": 16, "patch": 4, "rotate": 0, "scale": 0, "shift": 0, "light": 0}}
     return World({"x": list(x)}, {"x": "image"}, _named(sides), [_at(int(k)) for k in at], options)
 
@@ -133,7 +139,8 @@ def _video(dice: np.random.Generator, rows: int) -> World:
     x = dice.integers(90, 166, (rows, 4, 8, 8, 1)).astype(np.uint8)
     for i, (side, k) in enumerate(zip(sides, at, strict=True)):
         t, y, z = np.unravel_index(int(k), (2, 2, 2))
-        x[i, 2 * t : 2 * t + 2, 4 * y : 4 * y + 4, 4 * z : 4 * z + 4] = (255, 0)[side]
+        if side < 2:
+            x[i, 2 * t : 2 * t + 2, 4 * y : 4 * y + 4, 4 * z : 4 * z + 4] = (255, 0)[side]
     options = {"x": {"frames": 4, "tube": 2, "size": 8, "patch": 4, "stem": 8, "scale": 0, "shift": 0, "light": 0}}
     return World({"x": list(x)}, {"x": "video"}, _named(sides), [_at(int(k)) for k in at], options)
 
@@ -145,7 +152,7 @@ def _audio(dice: np.random.Generator, rows: int) -> World:
     sounds = []
     for side, k in zip(sides, at, strict=True):
         wave = dice.normal(0, 0.01, n * parts).astype(np.float32)
-        note = 0.5 * np.sin(2 * np.pi * (2400, 500)[side] * np.arange(n) / rate)
+        note = (0.5, 0.5, 0)[side] * np.sin(2 * np.pi * (2400, 500, 0)[side] * np.arange(n) / rate)
         wave[k * n : (k + 1) * n] += note.astype(np.float32)
         sounds.append((rate, wave))
     options = {"x": {"bands": 16, "stem": 4, "step": 16, "speed": 0, "even": False}}
@@ -157,7 +164,7 @@ def _series(dice: np.random.Generator, rows: int) -> World:
     sides, at = _sides(dice, rows), dice.integers(0, 8, rows)
     x = dice.normal(0, 1, (rows, 32))
     for i, (side, k) in enumerate(zip(sides, at, strict=True)):
-        x[i, 4 * k : 4 * k + 4] += (6, -6)[side]
+        x[i, 4 * k : 4 * k + 4] += (6, -6, 0)[side]
     options = {"x": {"horizon": 4, "length": 28, "patch": 4, "paths": False}}
     causes = [_labelled({f"points {4 * k + 1} to {4 * k + 4}"}) for k in at.tolist()]
     return World({"x": [row.round(3).tolist() for row in x]}, {"x": "series"}, _named(sides), causes, options)
@@ -167,7 +174,7 @@ def _items(dice: np.random.Generator, rows: int) -> World:
     sides, baskets = _sides(dice, rows), []
     for side in sides:
         basket = [f"thing {i}" for i in dice.integers(0, 20, 7)]
-        basket.insert(int(dice.integers(0, 8)), ("key", "lock")[side])
+        basket.insert(int(dice.integers(0, 8)), ("key", "lock", "thing 0")[side])
         baskets.append(basket)
     return World({"x": baskets}, {"x": "items"}, _named(sides), [_labelled({"key", "lock"})] * rows)
 
@@ -176,7 +183,7 @@ def _trace(dice: np.random.Generator, rows: int) -> World:
     sides, lessons = _sides(dice, rows), []
     for side in sides:
         skills = [f"skill {i}" for i in dice.integers(0, 12, 7)]
-        skills.insert(int(dice.integers(0, 8)), ("key", "lock")[side])
+        skills.insert(int(dice.integers(0, 8)), ("key", "lock", "skill 0")[side])
         lessons.append({"skill": skills, "correct": [bool(b) for b in dice.integers(0, 2, 8)]})
     return World({"x": lessons}, {"x": "trace"}, _named(sides), [_labelled({"key", "lock"})] * rows)
 
@@ -185,7 +192,7 @@ def _boxes(dice: np.random.Generator, rows: int) -> World:
     """Some boxes, one of them of a class that decides."""
     sides, scenes = _sides(dice, rows), []
     for side in sides:
-        labels = [*dice.choice(["cup", "plate", "fork", "spoon"], 5).tolist(), ("cat", "dog")[side]]
+        labels = [*dice.choice(["cup", "plate", "fork", "spoon"], 5).tolist(), ("cat", "dog", "cup")[side]]
         places = dice.integers(0, 80, (6, 2)).tolist()
         scene = [{"label": label, "box": [x, y, 16, 16]} for label, (x, y) in zip(labels, places, strict=True)]
         scenes.append([scene[k] for k in dice.permutation(6)])
@@ -218,14 +225,16 @@ def learnt(run: Run, kind: str, rows: int, steps: int) -> tuple[Model, World, np
     return model, made, np.flatnonzero(parts == "test")
 
 
-def questions(model: Model, made: World, rows: np.ndarray) -> tuple[list[Question], float]:
-    """What is explained of rows that are answered right, and the share of those."""
+def questions(model: Model, made: World, rows: np.ndarray) -> tuple[list[tuple[Question, IsCause]], float]:
+    """What is explained of rows that have a cause and are answered right, and the share of those."""
     from onetrunk.data.table import Table
     from onetrunk.explanation.question import ask_about
 
+    rows = np.array([i for i in rows.tolist() if made.answers[i] != NEITHER])
     table = Table({name: [values[i] for i in rows] for name, values in made.columns.items()})
     asked = ask_about(model, table, ANSWER, list(made.columns))
-    right = [q for q, i in zip(asked, rows.tolist(), strict=True) if q.answer.value == made.answers[i]]
+    pairs = zip(asked, rows.tolist(), strict=True)
+    right = [(q, made.is_cause[i]) for q, i in pairs if q.answer.value == made.answers[i]]
     return right, len(right) / max(1, len(asked))
 
 

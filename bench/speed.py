@@ -12,12 +12,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from bench.common import ROOT, Figures, Run
+from onetrunk.core.config import with_settings
+from onetrunk.core.errors import UsageError
 from onetrunk.core.events import Note
 
 Found = dict[str, Any]
+A = TypeVar("A", bound=BaseModel)
 
 
 def alternate(run: Run, sides: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[Found]]:
@@ -46,6 +51,14 @@ def one_side(run: Run, title: str, arguments: dict[str, Any], root: Path = ROOT)
     one: Found = json.loads(done.stdout.splitlines()[-1]) | {"whole_seconds": time.monotonic() - start}
     run.on_event(Note(f"{title} {one}"))
     return one
+
+
+def amounts_of(run: Run, kind: type[A]) -> A:
+    """How much is done: what `kind` says, where the run's settings say nothing else. Raises UsageError."""
+    try:
+        return kind.model_validate(with_settings({}, run.settings))
+    except ValidationError as error:
+        raise UsageError(f"The settings of {run.name}: {error}") from None
 
 
 def median(result: list[Found], key: str) -> float:

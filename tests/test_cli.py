@@ -172,6 +172,9 @@ def test_words_in_a_number_column_are_quarantined(cli_run, place: Path) -> None:
     code, _, err = cli_run("pretrain", "words.csv", "--out", "words", "--types", "n=number", *QUICK)
     assert code == 0, err
     assert "many" in err
+    asked = ("--ask", "label", "--given", "n,note")
+    code, _, err = cli_run("finetune", "words.csv", *asked, "--out", "w3", "--types", "n=number", *QUICK)
+    assert code == 0 and "Ledger: n: 1 ×" in err and "many" in err, "every verb that loses something says so"
     result = cli_run("pretrain", "words.csv", "--out", "w2", "--types", "n=number", "--max-bad", "0.001", *QUICK)
     expect(result, 3, "--max-bad")
 

@@ -13,7 +13,6 @@ import worlds
 
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Role
-from onetrunk.core.errors import DataError
 
 Category = partial(worlds.Sides, "category")
 
@@ -61,9 +60,14 @@ def test_recognises_few_short_values(values: list[Any], likely: bool) -> None:
     assert (Category().recognise(values) >= 0.6) == likely
 
 
-def test_one_class_is_refused_with_its_count() -> None:
-    with pytest.raises(DataError, match=r"at least 2 classes.*'a': 3"):
-        Category().fit(["a", "a", "a"])
+def test_one_class_can_be_given_and_teaches_nothing_where_it_is_asked() -> None:
+    """Whether it is there says something."""
+    encoder = Category()
+    encoder.fit(["a", "a", "a"])
+    assert (
+        encoder.class_names() == ["a"]
+        and not encoder.teaches(encoder.encode_all(["a", "a"], lambda i, why: None)[0]).any()
+    )
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -175,6 +175,9 @@ def test_summaries_in_words():
     assert in_words({"classes": 2, "counts": {"no": 3, "yes": 1}}) == "classes: 2; counts: no 3, yes 1"
     assert in_words({"classes": 3, "counts": {"a": 12000, "b": 2, "c": 1}}, 2) == "classes: 3; counts: a 12,000, b 2, …"
     assert in_words({"words": ["a", "b", "c"], "whole": True}, 2) == "words: a, b, …; whole: yes"
+    assert in_words({"min": 1998, "mean": 2015.0, "max": 10000}) == "min 1998, mean 2015, max 10,000", (
+        "years are no sums"
+    )
 
 
 def test_it_fits_in_80_columns_and_shows_names_whole():

@@ -246,7 +246,27 @@ def kill(place: Path) -> list[Any]:
     return found
 
 
+def hang(place: Path) -> list[Any]:
+    """A rank that no longer does anything: how the other ends, and how soon."""
+    os.environ["ONETRUNK_TIMEOUT"] = "3"
+
+    def work() -> None:
+        trainer(place, CONFIG, slow).run()
+
+    pids, log = start(2, work), place / "metrics.jsonl"
+    while not (log.exists() and log.read_text()):
+        time.sleep(0.02)
+    os.kill(pids[1], signal.SIGSTOP)
+    began = time.monotonic()
+    (code,) = wait(pids[:1])
+    seconds = time.monotonic() - began
+    os.kill(pids[1], signal.SIGKILL)
+    wait(pids[1:])
+    return [code, seconds]
+
+
 if __name__ == "__main__":
-    scenarios = {"equal": equal, "sharded": sharded, "kill": kill}
+    scenarios = {"equal": equal, "sharded": sharded, "kill": kill, "hang": hang}
     torch.set_num_threads(1)
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # what an optimizer imports, here once, too
     print(json.dumps(scenarios[sys.argv[1]](Path(sys.argv[2]))))

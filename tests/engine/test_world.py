@@ -62,6 +62,11 @@ def test_a_rank_that_is_killed_ends_the_run_which_goes_on_with_the_same_bits(tmp
         assert end == straight
 
 
+def test_a_rank_that_hangs_is_not_waited_for_longer_than_told(tmp_path: Path) -> None:
+    code, seconds = ranks("hang", tmp_path)
+    assert code == LOST and 2 < seconds < 60
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("shares", [1, 2, 4, 5])
 def test_every_share_has_one_rank(size: int, shares: int) -> None:

@@ -332,6 +332,17 @@ def test_a_target_is_explained_instead_of_the_answer() -> None:
         ask_about(made, row, ask, ["x"], target="d")
 
 
+def test_an_empty_text_is_a_part_by_itself() -> None:
+    made = worlds.model({"t": CASES["text"].values, "n": CASES["number"].values, "y": list("abcabcabcabc")},
+                        {"t": "text", "n": "number", "y": "category"})  # fmt: skip
+    for row in ({"t": [""], "n": [4.0]}, {"t": [""], "n": [None]}):
+        (question,) = ask_about(made, Table(row), "y", ["t", "n"])
+        assert question.columns[0].parts.labels == ["(empty)"]
+        for method in (*ATTRIBUTING, "activations", "decision_path"):
+            found = explain(question, method, FEW)
+            assert isinstance(found, Finding) or np.isfinite(found.total()).all(), method
+
+
 # -- speed: passes are counted, seconds are not ----------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("method", "forward", "backward"),

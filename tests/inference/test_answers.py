@@ -61,6 +61,13 @@ def test_a_value_that_cannot_be_read_is_counted_and_left_out(made: Model) -> Non
     assert ledger.bad("title") == 1 and ledger.as_json()[0]["rows"] == [1]
 
 
+def test_an_empty_text_alone_is_answered_as_nothing(made: Model) -> None:
+    """It takes no position: there is nothing for the trunk to read."""
+    empty, nothing = (made.answer({"title": [v], "price": [None]}, "kind", ["title", "price"])[0] for v in ("", None))
+    assert empty.probability == nothing.probability
+    assert not pooled_states(made.network, worlds.store_of(made, {"title": [""]}), ["title"]).any()
+
+
 def test_the_true_answer_in_the_table_is_never_looked_at(made: Model) -> None:
     table = {name: values[:6] for name, values in rows().items()}
     with_truth = made.answer(table, "kind")

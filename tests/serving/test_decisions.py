@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,9 @@ from openai import OpenAI
 from PIL import Image
 from sites import Site, row
 from systemone import Choice, Client, Noul, Score, SystemOneError
+from typesafe_sdk import Box as TypeSafeBox
 from typesafe_sdk import Choice as TypeSafeChoice
+from typesafe_sdk import Image as TypeSafeImage
 from typesafe_sdk import Noul as TypeSafeNoul
 from typesafe_sdk import RetryPolicy, TypeSafeBadRequestError, TypeSafeClient
 from typesafe_sdk import Score as TypeSafeScore
@@ -278,6 +281,87 @@ def test_pictures_of_system_one(site: Site) -> None:
         body = {"model": "pictures", "state": state, "questions": {"dark": {"type": "noul", "instructions": "?"}},
                 "assets": {"photo": {"type": "image", "format": "png", "data_base64": data}}}  # fmt: skip
         assert site.ask("/v1/systemone", body).json()["answers"]["dark"]["noul"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_pictures_come_as_parts_of_a_form(site: Site) -> None:
+    """As typesafe-sdk sends them: as the state, in a list with a row, and as a column's value; one of a path too."""
+    one, other = picture(20), picture(200)
+    expected = [
+        row["dark"]["probabilities"]["True"]
+        for row in site.predict(
+            model="pictures", rows=[{"picture": base64.b64encode(each).decode()} for each in (one, other)]
+        )["answers"]
+    ]
+    question = {"dark": TypeSafeNoul(instructions="Is it dark?")}
+    with TypeSafeClient(
+        api_key="a-key", model="pictures", base_url=site.url, retry=RetryPolicy(max_retries=0)
+    ) as client:
+        image = TypeSafeImage(one)
+        for state in (image, [image], {"picture": image}):
+            assert client.system_one(state, question).nouls["dark"].noul == pytest.approx(expected[0], rel=1e-4)
+        named = client.system_one({"picture": "photo"}, question, assets={"photo": TypeSafeImage(other)})
+        assert named.nouls["dark"].noul == pytest.approx(expected[1], rel=1e-4)
+        with client.attach_assets(image), pytest.raises(TypeSafeBadRequestError, match="In the middle of a text"):
+            client.system_one(f"What is {image}?", question)
+        with pytest.raises(TypeSafeBadRequestError, match="picture"):
+            client.system_one({"picture": TypeSafeImage(b"no picture at all, but some bytes")}, question)
+
+
+@pytest.mark.parametrize(
+    ("assets", "files", "words"),
+    [
+        ({"a": {"part": "x"}}, {}, "no part 'x'"),
+        ({"a": {"part": "x"}, "b": {"part": "x"}}, {"x": b"1"}, "for it alone"),
+        ({"a": {"type": "image"}}, {}, "expected data_base64"),
+        (None, {"x": b"1"}, "No asset names the form's part 'x'"),
+        ({"a": {"part": "x"}}, {"x": b"1"}, "no value of the state"),
+    ],
+)
+def test_forms_whose_parts_do_not_fit(site: Site, assets: Any, files: dict[str, bytes], words: str) -> None:
+    body = {"model": "pictures", "state": {"picture": "b"}, "questions": {"dark": {"type": "noul"}}, "assets": assets}
+    parts = [('name="request"', json.dumps(body).encode())]
+    parts += [(f'name="{name}"; filename="{name}"', data) for name, data in files.items()]
+    head = b"--x\r\nContent-Disposition: form-data; "
+    raw = b"".join(head + name.encode() + b"\r\n\r\n" + data + b"\r\n" for name, data in parts)
+    reply = site.ask("/v1/systemone", raw + b"--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"})
+    assert reply.status == 400 and words in reply.json()["error"]["message"]
+    for other in (b"", b"--x--\r\n", raw[:40]):
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        assert site.ask("/v1/systemone", other, kind).status == 400
+
+
+def test_places_in_pictures() -> None:
+    """A box, as typesafe-sdk asks for it, against what /v1/predict finds, in pixels."""
+    case = worlds.CASES["boxes"]
+    name, scenes = case.on
+    options = {"found": {**case.options, "on": name}}
+    made = worlds.model({name: scenes, "found": case.values}, {name: "image", "found": "boxes"}, options=options)
+    made.tasks = [Task([name], ["found"])]
+    file = io.BytesIO()
+    Image.fromarray(scenes[0]).save(file, "PNG")
+    height, width = scenes[0].shape[:2]
+    with sites.served({"scenes": made}) as site:
+        [answer] = site.predict(rows=[{name: base64.b64encode(file.getvalue()).decode()}])["answers"]
+        found = answer["found"]["value"]
+        assert len({each["label"] for each in found}) > 1
+        with TypeSafeClient(api_key="k", model="scenes", base_url=site.url, retry=RetryPolicy(max_retries=0)) as client:
+            for label in dict.fromkeys(each["label"] for each in found):
+                best = next(each for each in found if each["label"] == label)
+                for question in ({f"found={label}": TypeSafeBox()}, {"it": TypeSafeBox(instructions=label.upper())}):
+                    [box] = client.system_one(TypeSafeImage(file.getvalue()), question).boxes.values()
+                    x, y, w, h = best["box"]
+                    edges = [box.box.left, box.box.top, box.box.right, box.box.bottom]
+                    expected = np.clip([x / width, y / height, (x + w) / width, (y + h) / height], 0, 1)
+                    assert edges == pytest.approx(expected.tolist(), abs=1e-3)
+                    assert box.confidence == pytest.approx(best["score"], abs=1e-3)
+            [any_] = client.system_one(TypeSafeImage(file.getvalue()), {"found": TypeSafeBox()}).boxes.values()
+            assert any_.confidence == pytest.approx(found[0]["score"], abs=1e-3)
+            for question, words in (
+                ({"found=zebra": TypeSafeBox()}, "no class of 'found'"),
+                ({"found": TypeSafeNoul(instructions="?")}, "it answers box"),
+            ):
+                with pytest.raises(TypeSafeBadRequestError, match=words):
+                    client.system_one(TypeSafeImage(file.getvalue()), question)
 
 
 def test_compressed_bodies_unpack_within_bounds(site: Site) -> None:

@@ -59,11 +59,11 @@ def test_the_clients_lines_run(site: Site, capsys: pytest.CaptureFixture[str]) -
 def test_the_lines_of_curl_run(site: Site) -> None:
     lines = [line for language, text in blocks(ENGLISH) if language == "sh" for line in text.splitlines()]
     curls = [line for line in lines if line.startswith("curl ")]
-    assert len(curls) == 3
+    assert len(curls) == 4
     for line in curls:
         words = shlex.split(line.replace(ADDRESS, site.url))
         found = subprocess.run([*words, "--silent", "--fail"], capture_output=True, check=True, timeout=60)
-        assert json.loads(found.stdout)["object"] in ("predictions", "list")
+        assert json.loads(found.stdout)["object"] in ("predictions", "explanations", "list")
 
 
 # -- deploy/ ---------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from onetrunk.training.open_data import open_data
 from onetrunk.training.options import DataOptions, TrainingOptions
 from onetrunk.training.pretrain import pretrain_model
 from onetrunk.training.recipe import make_recipe
+from onetrunk.training.stage import new_model
 
 WORDS = {"good": ["lovely", "clean", "quiet"], "bad": ["dirty", "noisy", "rude"]}
 SETTINGS = {
@@ -121,6 +122,23 @@ def test_notes_of_the_data_are_events() -> None:
     open_data(rows, DataOptions(ask="label"), make_recipe(None, None), events)
     (roles,) = events.of(RolesChosen)
     assert "copy" in roles.left_out or any("copy" in note.message for note in events.of(Note))
+
+
+def test_columns_that_training_rows_cannot_teach_are_left_out_and_said() -> None:
+    """They differ in other rows only, as a rare pixel does; whether a value is there at all can be learnt from."""
+    rows = table(60)
+    rows["split"] = ["train"] * 40 + ["val"] * 10 + ["test"] * 10
+    rows["rare"] = [0] * 50 + [1] * 10
+    rows["late"] = [None] * 50 + ["then"] * 10
+    rows["flag"] = ["yes" if i % 3 else None for i in range(60)]
+    options, recipe = DataOptions(split="given:split", ask=["label"], allow_equal_rows=True), make_recipe(None, [])
+    data = open_data(rows, options, recipe)
+    assert "flag" in data.given and not {"rare", "late"} & set(data.given)
+    assert data.reasons["rare"] == "always '0' in training rows"
+    assert data.reasons["late"] == "has no value in the training rows"
+    assert new_model(data, recipe, 0).encoder("flag").class_names() == ["yes"]
+    named = DataOptions(split="given:split", ask=["label"], given=["rare", "flag"], allow_equal_rows=True)
+    assert open_data(rows, named, recipe).given == ["rare", "flag"]
 
 
 def test_names_of_files_that_are_learnt_as_texts_are_told() -> None:

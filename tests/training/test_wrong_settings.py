@@ -15,6 +15,7 @@ from onetrunk.core.registry import column_types
 from onetrunk.inference.tables import read_rows
 from onetrunk.nn.trunk import build_trunk
 from onetrunk.training.options import DataOptions, TrainingOptions
+from onetrunk.training.output import Output, check_free
 from onetrunk.training.recipe import budget_seconds, make_recipe, recipe_of
 
 NUMBER = "input should be a finite number"
@@ -124,3 +125,11 @@ def test_a_file_of_settings_that_is_none(text: str, tmp_path: Path) -> None:
 def test_rows_that_are_no_json(text: str) -> None:
     with pytest.raises(UsageError, match="not valid JSON"):
         read_rows(text, network=False)
+
+
+@pytest.mark.parametrize(("out", "message"), [("/", "whole disk"), ("a\0b", "null"), ("x" * 300, "too long")])
+def test_a_place_where_no_folder_can_be(out: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Output(out)
+    with pytest.raises(UsageError, match=message):
+        check_free(out, True)

@@ -292,6 +292,13 @@ class ReadsAnother(ABC):
         """The other column; None where the options say that it has positions of its own."""
 
 
+class Located(ReadsAnother):
+    """Answers are places in the other column's pictures: a list, the best first, of `{"label": one of classes,
+    "box": [x, y, width, height] in pixels, "score": 0 to 1}`."""
+
+    classes: list[str]
+
+
 class Ordered(ABC):
     """Values lie on a line: rows can be ordered by them."""
 

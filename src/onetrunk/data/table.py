@@ -35,6 +35,7 @@ _EXACT = 1 << 53
 _MOSTLY_DIFFERENT = 0.5  # of row numbers: two shuffled files joined have some numbers twice
 _SAYS_SPLIT = "says which split a row belongs to"
 _TOLD = "ignored, as told"
+_LOOKED_AT = 100  # rows: most columns have two values there
 _ENOUGH_ROWS_PER_VALUE = 5  # with fewer, two columns may match value by value without telling of each other
 
 
@@ -301,6 +302,29 @@ def left_out(
         elif reason := _useless(name, values) or _leak(values, asked):
             reasons[name] = reason
     return reasons
+
+
+def unlearnable(table: Table, names: Sequence[str], rows: np.ndarray) -> dict[str, str]:
+    """Why some of these columns can teach nothing in these rows, int64 [n]: they have no value there, or always the
+    same one."""
+    reasons = {}
+    for name in names:
+        values = table[name]
+        if not len(rows) or distinct_in(values, rows[:_LOOKED_AT]) != 1 or distinct_in(values, rows) != 1:
+            continue
+        first = values[int(rows[0])]
+        missing = first is None
+        reasons[name] = (
+            "has no value in the training rows" if missing else f"always {str(first)[:40]!r} in training rows"
+        )
+    return reasons
+
+
+def distinct_in(values: Sequence[Any], rows: np.ndarray) -> int | None:
+    """How many different values these rows have, a missing one being one of them; None where that is not cheaply
+    known (`value_keys`)."""
+    keys = value_keys(take(values, rows))
+    return None if keys is None else len(np.unique(keys))
 
 
 def _check_usable(table: Table, types: Mapping[str, str], names: Sequence[str]) -> None:

@@ -241,7 +241,8 @@ def join() -> World:
     world = World(of["rank"], of["world_size"], of["local_rank"], of["local_world_size"])
     with world._others():
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=timeout)
-        world._waiting = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        # Rank 0 is not kept waiting by those who wait for it.
+        world._waiting = dist.new_group(backend="gloo", timeout=_PATIENCE if world.rank else timeout)
     _current = world
     return world
 

@@ -66,7 +66,7 @@ def explanation_page(explained: Sequence[Explanation], judged: Faithfulness | No
 
 
 def _judged(judged: Faithfulness) -> str:
-    kind = "fine" if judged.better_than_random else "warn"
+    kind = {True: "fine", False: "warn", None: ""}[judged.better_than_random]
     facts = []
     if judged.insertion is not None:
         facts.append(f"insertion gain {judged.insertion.value:+.3g}")

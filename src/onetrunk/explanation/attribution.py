@@ -30,9 +30,9 @@ class ColumnValues:
     asked: bool = False  # is it what the answer goes on from, of the asked column itself?
 
     def as_json(self) -> dict[str, Any]:
-        out: dict[str, Any] = {"column": self.column, "values": self.values.tolist(), "asked": self.asked}
+        out: dict[str, Any] = {"column": self.column, "values": _numbers(self.values), "asked": self.asked}
         if self.by_part is not None:
-            out |= {"noun": self.parts.noun, "parts": self.parts.labels, "by_part": self.by_part.tolist()}
+            out |= {"noun": self.parts.noun, "parts": self.parts.labels, "by_part": _numbers(self.by_part)}
             out |= {"grid": list(self.parts.grid)} if self.parts.grid else {}
         return out
 
@@ -88,9 +88,9 @@ class Attribution:
             "unit": self.unit,
             "outcomes": self.outcomes,
             "columns": [each.as_json() for each in self.columns],
-            "score": self.score.tolist(),
-            "nothing": self.nothing.tolist(),
-            "completeness_error": self.completeness_error,
+            "score": _numbers(self.score),
+            "nothing": _numbers(self.nothing),
+            "completeness_error": _numbers(np.array(self.completeness_error)),
             "additive": self.additive,
             "passes": {"forward": self.forward_passes, "backward": self.backward_passes},
             "notes": self.notes,
@@ -159,6 +159,13 @@ def finding(
     return Finding(
         method, question.row, question.ask, question.answer.value, title, header, rows, game.forward_passes, list(notes)
     )
+
+
+def _numbers(values: np.ndarray) -> Any:
+    """As JSON has them: what is not finite is null."""
+    out = values.astype(object)
+    out[~np.isfinite(values)] = None
+    return out.tolist()
 
 
 def in_words(completeness_error: float) -> str:

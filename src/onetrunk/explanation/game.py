@@ -181,7 +181,7 @@ class Game:
             scores = self.outcomes_of(h, read).detach().double().cpu().numpy()
             by_part = np.zeros((len(shares), self.outcomes if apart else 1, self.parts))
             sums = list(self._sums(h, read, len(shares), apart))
-            for j, total in enumerate(sums):
+            for j, total in enumerate(sums if leaves else []):
                 self.backward_passes += 1
                 found = torch.autograd.grad(
                     total, list(leaves.values()), retain_graph=j < len(sums) - 1, allow_unused=True

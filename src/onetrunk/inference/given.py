@@ -101,6 +101,8 @@ def read_given(model: FoundationModel, rows: GivenRows, keys: np.ndarray, cache:
         return Given(torch.zeros(len(roles), model.width, device=weight.device))
     group = RoleAssignment(rows.rows, roles, keys)
     batch = assemble({"given": group}, rows.store, given_causal=model.given_causal, augment=False, apart=True)
+    if not batch.embeds:  # empty texts, which take no position
+        return Given(torch.zeros(len(roles), model.width, device=weight.device))
     batch = batch.to(weight.device)
     hidden = model.encode(batch, cache=cache)
     return Given(hidden.pooled_MD, batch, hidden.h_BTD)

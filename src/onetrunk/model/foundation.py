@@ -230,6 +230,8 @@ class FoundationModel(nn.Module):
 
     def _laid_out(self, embedded: list[Tensor], batch: Batch) -> Tensor:
         """x_BTD: every column's embeddings where they stand, zeros where there is padding. One gather does it."""
+        if not embedded:  # of documents of empty texts alone
+            return torch.zeros(*batch.layout.doc_BT.shape, self.width, device=batch.layout.doc_BT.device)
         if batch.gather_N is None:
             x = torch.cat(embedded) if len(embedded) > 1 else embedded[0]
         else:

@@ -16,7 +16,15 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 
 from onetrunk.core.terminal import json_line
-from onetrunk.serving import decisions_route, embeddings_route, explain_route, media_route, predict_route, text_route
+from onetrunk.serving import (
+    decisions_route,
+    embeddings_route,
+    explain_route,
+    media_route,
+    predict_route,
+    systemone_route,
+    text_route,
+)
 from onetrunk.serving.guard import Guard, Receive, Scope, Send
 from onetrunk.serving.openapi import document
 from onetrunk.serving.request_errors import RequestError, as_request_error, busy, stopping
@@ -36,6 +44,7 @@ def log_line(entry: dict[str, Any]) -> None:
 def make_app(service: Service, guard: Guard, *, keyed: bool = False, log: Log = log_line) -> Door:
     """The ASGI application."""
     endpoints = [*_own(service), *predict_route.endpoints(service), *decisions_route.endpoints(service)]
+    endpoints += systemone_route.endpoints(service)
     endpoints += [
         *text_route.endpoints(service),
         *embeddings_route.endpoints(service),

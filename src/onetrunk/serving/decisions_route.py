@@ -1,8 +1,7 @@
-"""`/v1/decisions`, OpenAI's, and `/v1/systemone`: a state and typed questions in, probabilities out."""
+"""`/v1/decisions`, OpenAI's: an input and typed questions in, probabilities out."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -12,7 +11,16 @@ from starlette.responses import Response
 
 from onetrunk.core.config import Config
 from onetrunk.serving.folders import Asked, Folder
-from onetrunk.serving.questions import Chosen, Question, Verdict, check_options, choose, judge, sampling_of
+from onetrunk.serving.questions import (
+    Chosen,
+    Question,
+    Verdict,
+    check_options,
+    choose,
+    judge,
+    picture_size,
+    sampling_of,
+)
 from onetrunk.serving.request_errors import bad
 from onetrunk.serving.service import Endpoint, Service, as_json
 from onetrunk.serving.state import State
@@ -114,93 +122,13 @@ def _openai_answer(verdict: Verdict) -> dict[str, Any]:
     return {**out, **verdict.around}
 
 
-# -- System One ------------------------------------------------------------------------------------------------------
-class SystemOneQuestion(Config):
-    type: Literal["noul", "choice", "score"]
-    instructions: Any = None
-    criteria: Any = None
-
-
-class SystemOneAsset(Config):
-    type: Literal["image"] | None = None
-    format: Literal["png", "jpg", "jpeg"] | None = None
-    data_base64: str
-
-
-class SystemOneBody(Config):
-    model: str | None = None
-    state: str | dict[str, Any] | list[Any]
-    questions: dict[str, SystemOneQuestion] = Field(min_length=1, max_length=400)
-    assets: dict[str, SystemOneAsset] | None = None
-    coverage: float = Field(0.9, gt=0, lt=1, description="How likely sets of options, and intervals, hold the truth.")
-
-
-def _systemone_question(name: str, asked: SystemOneQuestion) -> Question:
-    where = f"questions.{name[:100]}"
-    instructions = asked.instructions if isinstance(asked.instructions, str) else ""
-    if asked.type == "noul":
-        return Question(name, "predicate", instructions, (), where)
-    if asked.type == "choice":
-        if not isinstance(asked.criteria, dict):
-            raise bad(f"{where}.criteria: expected an object of options and their descriptions.", where)
-        return Question(name, "choice", instructions, list(asked.criteria), where)
-    if not isinstance(asked.criteria, list):
-        raise bad(f"{where}.criteria: expected a list of levels, the lowest first.", where)
-    return Question(name, "score", instructions, [_label(level) for level in asked.criteria], where)
-
-
-def _label(level: Any) -> str:
-    return level if isinstance(level, str) else str(level)
-
-
-def _systemone_state(body: SystemOneBody) -> State:
-    state = State("state")
-    assets = {name: asset.data_base64 for name, asset in (body.assets or {}).items()}
-    if isinstance(body.state, str):
-        if body.state in assets:
-            state.files.append(("image", assets[body.state]))
-        else:
-            state.texts.append(body.state)
-    else:
-        state.add_json(_with_assets(body.state, assets))
-    return state
-
-
-def _with_assets(value: Any, assets: dict[str, str]) -> Any:
-    """With each picture where its name stands."""
-    if isinstance(value, dict):
-        return {key: _with_assets(v, assets) for key, v in value.items()}
-    if isinstance(value, list):
-        return [_with_assets(v, assets) for v in value]
-    return assets.get(value, value) if isinstance(value, str) else value
-
-
-def _systemone_answer(verdict: Verdict) -> dict[str, Any]:
-    question, p = verdict.question, verdict.probabilities
-    if question.kind == "predicate":
-        return {"type": "noul", "noul": p[0]}
-    if question.kind == "choice":
-        options = dict(zip(map(str, question.options), p, strict=True))
-        chosen = str(question.options[verdict.best])
-        out = {"type": "choice", "choice": chosen, "confidence": verdict.confidence, "probabilities": options}
-        return {**out, **verdict.around}
-    return {
-        "type": "score",
-        "score": verdict.score,
-        "confidence": verdict.confidence,
-        "legend": {str(i): label for i, label in enumerate(question.options)},
-        "probabilities": {str(i): each for i, each in enumerate(p)},
-        **verdict.around,
-    }
-
-
-# -- both ------------------------------------------------------------------------------------------------------------
+# -- answers ---------------------------------------------------------------------------------------------------------
 def endpoints(service: Service) -> list[Endpoint]:
     async def decisions(request: HttpRequest) -> Response:
         body = await service.body(request, DecisionsBody)
         folder = service.folders.get(body.model)
         questions = [_openai_question(i, asked) for i, asked in enumerate(body.questions)]
-        verdicts, asked, notes = await _decided(service, request, folder, _openai_state(body), questions, body.coverage)
+        verdicts, asked, notes = await decided(service, request, folder, _openai_state(body), questions, body.coverage)
         usage = {
             "input_tokens": asked.tokens,
             "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -211,28 +139,11 @@ def endpoints(service: Service) -> list[Endpoint]:
         answers = [_openai_answer(verdict) for verdict in verdicts]
         return as_json({"object": "decision", "model": folder.name, "answers": answers, "usage": usage, "notes": notes})
 
-    async def systemone(request: HttpRequest) -> Response:
-        started = time.monotonic()
-        body = await service.body(request, SystemOneBody)
-        folder = service.folders.get(body.model)
-        questions = [_systemone_question(name, asked) for name, asked in body.questions.items()]
-        verdicts, asked, notes = await _decided(
-            service, request, folder, _systemone_state(body), questions, body.coverage
-        )
-        answers = {verdict.question.name: _systemone_answer(verdict) for verdict in verdicts}
-        usage = {"input_tokens": asked.tokens, "output_tokens": len(questions)}
-        milliseconds = round(1000 * (time.monotonic() - started), 3)
-        return as_json(
-            {"model": folder.name, "answers": answers, "usage": usage, "latency_ms": milliseconds, "notes": notes}
-        )
-
-    return [
-        Endpoint("/v1/decisions", "POST", "Answer typed questions about an input.", decisions, DecisionsBody),
-        Endpoint("/v1/systemone", "POST", "Answer typed questions about a state.", systemone, SystemOneBody),
-    ]
+    summary = "Answer typed questions about an input."
+    return [Endpoint("/v1/decisions", "POST", summary, decisions, DecisionsBody)]
 
 
-async def _decided(
+async def decided(
     service: Service,
     request: HttpRequest,
     folder: Folder,
@@ -242,18 +153,20 @@ async def _decided(
 ) -> tuple[list[Verdict], Asked, list[str]]:
     """A verdict on each question, in their order."""
 
-    def prepare() -> tuple[list[Chosen], Asked]:
+    def prepare() -> tuple[list[Chosen], Asked, dict[str, tuple[int, int]]]:
         check_options(questions)
         chosen = [choose(folder, question) for question in questions]
         table = state.table(folder)
         samplings = {
             each.column: sampling_of(each, coverage) for each in sorted(chosen, key=lambda each: bool(each.levels))
         }
-        return chosen, folder.ask(table, samplings)
+        boxes = [each.column for each in chosen if each.question.kind == "box"]
+        sizes = {name: picture_size(folder, name, table) for name in boxes}
+        return chosen, folder.ask(table, samplings), sizes
 
-    chosen, asked = await service.front(prepare)
+    chosen, asked, sizes = await service.front(prepare)
     if asked.rows != 1:
         raise bad(f"{state.where}: a decision is about one row; these are {asked.rows}.")
     answers = await service.answers(request, folder, asked.requests)
-    verdicts = [judge(folder, each, answers[each.column][0]) for each in chosen]
+    verdicts = [judge(folder, each, answers[each.column][0], sizes.get(each.column)) for each in chosen]
     return verdicts, asked, [*state.notes, *asked.notes]

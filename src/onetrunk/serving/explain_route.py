@@ -43,23 +43,24 @@ def endpoints(service: Service) -> list[Endpoint]:
         (method,) = named_methods([body.method])
         if method.needs_train:
             raise bad(f"{body.method} looks at training rows, which a server does not have.", "method")
-        made, notes = await service.alone(lambda: _explained(folder, body), len(body.rows))
+        made, notes = await service.alone(lambda: _explained(folder, body, service.limits.tokens), len(body.rows))
         out = {"model": folder.name, "object": "explanations", **made.as_json(), "notes": notes}
         return as_json(out)
 
     return [Endpoint("/v1/explain", "POST", "Explain the answers to rows.", explain, ExplainBody)]
 
 
-def _explained(folder: Folder, body: ExplainBody) -> tuple[Explained, list[str]]:
+def _explained(folder: Folder, body: ExplainBody, most_tokens: int) -> tuple[Explained, list[str]]:
     task = folder.task(None if body.ask is None else [body.ask], body.given)
     if len(task.ask) != 1:
         raise bad(f"One column's answers are explained at a time; name it in ask: {', '.join(task.ask)}.", "ask")
     table, ledger = folder.table_of(body.rows), Ledger()
     folder.check_files(table)
     settings = Settings(body.seed, body.samples, model=folder.model)
+    sampling = Sampling(max_length=min(most_tokens, _MOST_TOKENS))
     made = explain_table(
         folder.model, table, task.ask[0], settings, given=body.given, method=body.method, target=body.target,
-        prompted=body.prompted, quick=body.quick, sampling=Sampling(max_length=_MOST_TOKENS), ledger=ledger,
+        prompted=body.prompted, quick=body.quick, sampling=sampling, ledger=ledger,
     )  # fmt: skip
     if ledger.bad():
         raise bad(f"Some values cannot be used: {'; '.join(ledger.lines()[:5])}.", "rows")

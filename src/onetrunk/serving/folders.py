@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.answer import Sampling
-from onetrunk.core.encoder import Encoder, FileAnswers, FreeText, Gapped, Ordered, class_names
+from onetrunk.core.encoder import Encoder, FileAnswers, FreeText, Gapped, Located, Ordered, class_names
 from onetrunk.core.errors import UsageError, nearest
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
@@ -253,6 +253,8 @@ def media_kind(encoder: Encoder) -> str | None:
 
 def question_types(encoder: Encoder) -> list[str]:
     """Which questions of a decision a column can answer."""
+    if isinstance(encoder, Located):
+        return ["box"]
     classes = class_names(encoder)
     if classes is not None and not getattr(encoder, "multi", False):
         return (["predicate"] if len(classes) == 2 else []) + ["choice", "score"]

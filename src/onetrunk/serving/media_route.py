@@ -5,14 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import time
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any, Literal
 
 import soundfile
 from pydantic import Field
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request as HttpRequest
 from starlette.responses import PlainTextResponse, Response
 
@@ -21,6 +18,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.encoder import FileAnswers, FreeText, class_names
 from onetrunk.media.marking import Mark
 from onetrunk.serving.folders import Folder, media_kind
+from onetrunk.serving.forms import is_form, read_form
 from onetrunk.serving.request_errors import RequestError, bad
 from onetrunk.serving.service import Endpoint, Service, as_json, parsed
 
@@ -175,31 +173,12 @@ def _converted(wav: bytes, container: str, mark: Mark) -> bytes:
 
 async def _form(service: Service, request: HttpRequest) -> tuple[dict[str, Any], bytes]:
     """The fields of a form and its one file."""
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    if not is_form(request):
         raise RequestError(415, "Expected a body of multipart/form-data with a file.", code="media_type")
-    raw = await service.raw_body(request)
-
-    async def whole() -> AsyncGenerator[bytes, None]:
-        yield raw
-        yield b""
-
-    fields: dict[str, Any] = {}
-    file: bytes | None = None
-    try:
-        parser = MultiPartParser(request.headers, whole(), max_files=1, max_fields=32, max_part_size=len(raw))
-        form = await parser.parse()
-    except (MultiPartException, KeyError, UnicodeDecodeError) as error:
-        raise bad(f"The form cannot be read: {str(error)[:100]}.") from None
-    try:
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                if name != "file":
-                    raise bad(f"Expected the sound as the form's file, found it as {name[:50]!r}.", "file")
-                file = await value.read()
-            else:
-                fields[name] = value
-    finally:
-        await form.close()
-    if not file:
+    fields, files = await read_form(service, request, 1)
+    for name in files:
+        if name != "file":
+            raise bad(f"Expected the sound as the form's file, found it as {name[:50]!r}.", "file")
+    if not files.get("file"):
         raise bad("The form has no file.", "file")
-    return fields, file
+    return dict(fields), files["file"]

@@ -5,6 +5,7 @@
 | predicate | a category: of two classes, or COLUMN=CLASS | how likely it is true |
 | choice | a category: all of its classes, or some | how likely each is, among those asked |
 | score | a category, its classes as levels; a number or date, the nearest level | of each level; their mean |
+| box | places in pictures; of one class by COLUMN=CLASS, or where the instructions are a class | the best place |
 
 Probabilities are the folder's, calibrated where it is; the order of options does not change them.
 """
@@ -19,13 +20,16 @@ from typing import Any, Literal
 import numpy as np
 
 from onetrunk.core.answer import Answer, Sampling
-from onetrunk.core.encoder import Encoder, Ordered, class_names
+from onetrunk.core.encoder import Encoder, Located, Ordered, class_names
 from onetrunk.core.errors import BadValueError, nearest
+from onetrunk.data.table import Table
+from onetrunk.media.image import open_image
 from onetrunk.serving.answer_json import coverage_json, plain
 from onetrunk.serving.folders import Folder, question_types
 from onetrunk.serving.request_errors import bad
 
-Kind = Literal["predicate", "choice", "score"]
+Kind = Literal["predicate", "choice", "score", "box"]
+Place = tuple[float, float, float, float]  # left, top, right and bottom, as shares of a picture
 _TRUE = ("true", "yes", "1", "y", "positive", "t")  # of two classes that are called so, the one that is true
 _MOST_OPTIONS = 255
 _QUANTILES = 1000  # that a number's levels are counted in
@@ -59,6 +63,7 @@ class Verdict:
     question: Question
     probabilities: tuple[float, ...]
     around: dict[str, Any] = field(default_factory=dict)  # an interval, or the options of a conformal set; its coverage
+    place: Place = (0.0, 0.0, 1.0, 1.0)  # of a box
 
     @property
     def best(self) -> int:
@@ -85,6 +90,8 @@ def choose(folder: Folder, question: Question) -> Chosen:
         return Chosen(question, column, (_true_class(column, encoder, named_class, question),))
     if question.kind == "choice":
         return Chosen(question, column, _classes(column, encoder, question))
+    if question.kind == "box":
+        return Chosen(question, column, _looked_for(column, encoder, named_class, question))
     return _levels(column, encoder, question)
 
 
@@ -92,8 +99,10 @@ def sampling_of(chosen: Chosen, coverage: float) -> Sampling:
     return Sampling(quantiles=_QUANTILES if chosen.levels else 0, coverage=coverage)
 
 
-def judge(folder: Folder, chosen: Chosen, answer: Answer) -> Verdict:
-    """What a column's answer says to a question."""
+def judge(folder: Folder, chosen: Chosen, answer: Answer, size: tuple[int, int] | None = None) -> Verdict:
+    """What a column's answer says to a question; `size` is the picture's, where a box is looked for in one."""
+    if size is not None:
+        return _placed(chosen, answer, size)
     if chosen.levels:
         encoder = folder.model.encoder(chosen.column)
         assert isinstance(encoder, Ordered) and answer.quantiles is not None
@@ -126,7 +135,7 @@ def _column(folder: Folder, question: Question) -> tuple[str, str | None]:
         if text in able:
             return _able(folder, text, question, able), None
         name, sign, value = text.rpartition("=")
-        if sign and question.kind == "predicate" and name.strip() in able:
+        if sign and question.kind in ("predicate", "box") and name.strip() in able:
             return name.strip(), value.strip()
     fit = [name for name, kinds in able.items() if question.kind in kinds]
     if len(fit) == 1:
@@ -145,6 +154,41 @@ def _able(folder: Folder, name: str, question: Question, able: dict[str, list[st
         kinds = ", ".join(able[name]) or "no question of a decision: ask /v1/predict"
         raise bad(f"{question.where}: the column {name!r} is no {question.kind}; it answers {kinds}.", question.where)
     return name
+
+
+def _looked_for(column: str, encoder: Encoder, named_class: str | None, question: Question) -> tuple[str, ...]:
+    """The class of the box that is asked for; none: whatever there is."""
+    assert isinstance(encoder, Located)
+    if named_class is not None and named_class not in encoder.classes:
+        listed = ", ".join(encoder.classes[:50])
+        raise bad(f"{question.where}: {named_class[:100]!r} is no class of {column!r}. They are {listed}.",
+                  question.where, "unknown_choice")  # fmt: skip
+    told = question.instructions.strip().lower()
+    return (named_class,) if named_class is not None else tuple(c for c in encoder.classes if c.lower() == told)
+
+
+def picture_size(folder: Folder, column: str, table: Table) -> tuple[int, int]:
+    """Width and height of the picture that a column's places lie in. Raises RequestError where there is none."""
+    encoder = folder.model.encoder(column)
+    assert isinstance(encoder, Located)
+    values = [value for value in table.columns.get(encoder.on or "", []) if value is not None]
+    if not values:
+        raise bad(f"{column!r} is looked for in a picture, and {encoder.on!r} holds none.", "state")
+    try:
+        return open_image(values[0]).size
+    except BadValueError as error:
+        raise bad(f"{encoder.on!r} cannot be used: {error}.", "state") from None
+
+
+def _placed(chosen: Chosen, answer: Answer, size: tuple[int, int]) -> Verdict:
+    """The best place; where nothing is found all of the picture, and no confidence."""
+    found = [each for each in answer.value or [] if not chosen.classes or each["label"] in chosen.classes]
+    if not found:
+        return Verdict(chosen.question, (0.0,))
+    (x, y, width, height), (across, down) = found[0]["box"], size
+    edges = (x / across, y / down, (x + width) / across, (y + height) / down)
+    left, top, right, bottom = (min(max(edge, 0.0), 1.0) for edge in edges)
+    return Verdict(chosen.question, (float(found[0]["score"]),), place=(left, top, right, bottom))
 
 
 def _true_class(column: str, encoder: Encoder, named_class: str | None, question: Question) -> str:
@@ -210,7 +254,7 @@ def _levels(column: str, encoder: Encoder, question: Question) -> Chosen:
 def check_options(questions: Sequence[Question]) -> None:
     """Raises RequestError for options that are too few, too many or equal."""
     for question in questions:
-        if question.kind == "predicate":
+        if question.kind in ("predicate", "box"):
             continue
         if not 2 <= len(question.options) <= _MOST_OPTIONS:
             found = len(question.options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ class State:
     where: str
     rows: list[Mapping[str, Any]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-    files: list[tuple[str, str]] = field(default_factory=list)  # kind of media, and a data URL
+    files: list[tuple[str, str | bytes]] = field(default_factory=list)  # kind of media, and a data URL or the bytes
     notes: list[str] = field(default_factory=list)
 
     def add_json(self, value: Any) -> None:
@@ -51,7 +51,7 @@ class State:
         return folder.table_of(rows)
 
     def _put(
-        self, folder: Folder, rows: list[dict[str, Any]], columns: list[str], what: str, values: list[str]
+        self, folder: Folder, rows: list[dict[str, Any]], columns: list[str], what: str, values: Sequence[str | bytes]
     ) -> None:
         """Into the columns of a kind that nothing else was said of."""
         free = [name for name in columns if not any(name in row for row in rows)]

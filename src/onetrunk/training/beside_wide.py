@@ -50,7 +50,7 @@ from onetrunk.training.trials import Trial, TrialSettings, mean_and_error
 from onetrunk.training.wide import FittedWide, Rows, fit_wide, wide_rows
 
 _LABELLED = 0.9  # share of the training rows that have their answers
-_SURE = 1.64  # standard errors: chance alone gains more once in twenty times
+_SURE = 1.0  # standard errors; what gains less is not worth a larger model
 _MOST_DECIDING = 5000  # rows that say once whether it does
 _MIN_JUDGED = 50  # rows that can say whether the trunk gains
 _PATIENCE = 5  # validations

@@ -79,7 +79,6 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     store = encode_rows(model, data, "train", context.recipe)
     context.show_ledger(data.ledger, len(store.index))
     labelled = labelled_rows(store, task)
-    check_teaches(store, task)
     validation = validation_rows(data, task)
     choice = Choice(len(labelled))
     propagates = pretrained and tuning.label_propagation and len(labelled) < len(store.index)
@@ -105,20 +104,17 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     return FineTuned(chosen, choice)
 
 
-def check_teaches(store: Store, task: Task) -> None:
-    """Raises DataError where nothing could be learnt from any value of an asked column."""
-    for name in task.ask:
-        encoder, content = store.encoders[store.names.index(name)], store.contents[store.names.index(name)]
-        if len(content) and not encoder.teaches(content).any():
-            raise DataError(f"The column {name!r} teaches nothing: {encoder.teaches_nothing}. See `onetrunk inspect`.")
-
-
 def labelled_rows(store: Store, task: Task) -> np.ndarray:
-    """The rows that hold a value of an asked column."""
+    """The rows that hold a value of an asked column. Raises DataError where nothing can be learnt from any."""
     asked = [store.names.index(name) for name in task.ask]
     labelled = np.flatnonzero(store.present[:, asked].any(1))
     if not len(labelled):
         raise DataError(f"No training row has a value in {', '.join(task.ask)}: nothing to fine-tune on.")
+    for c in asked:
+        encoder, content = store.encoders[c], store.contents[c]
+        if len(content) and not encoder.teaches(content).any():
+            name = store.names[c]
+            raise DataError(f"The column {name!r} teaches nothing: {encoder.teaches_nothing}. See `onetrunk inspect`.")
     return labelled
 
 

@@ -21,7 +21,7 @@ from onetrunk.data.nested import unnested
 from onetrunk.data.prepare import fit_columns
 from onetrunk.data.seen_rows import absent_columns, splits_before
 from onetrunk.data.split import Split, column_that_says, ordering, split
-from onetrunk.data.table import Table, infer_types, read, roles
+from onetrunk.data.table import Table, infer_types, read, roles, unlearnable
 from onetrunk.training.options import DataOptions
 
 if TYPE_CHECKING:  # torch, which they import, takes a second: who only looks at a table does without
@@ -157,6 +157,12 @@ def open_data(
             table, types, options.split, options.seed,
             given=given, ask=asked, allow_equal_rows=options.allow_equal_rows, before=before, options=column_options,
         )  # fmt: skip
+    if options.given is None:
+        constant = unlearnable(
+            table, [name for name in given if start is None or name not in start.columns], chosen.train
+        )
+        if len(constant) < len(given):  # else the training says what is wrong
+            given, reasons = [name for name in given if name not in constant], reasons | constant
     for i in chosen.repeated.tolist():
         ledger.add("rows with the inputs of a row in an earlier split, left out", "the table", int(table.row[i]))
     for message in [*table.notes, *chosen.notes]:

@@ -55,9 +55,16 @@ def check_free(out: str | Path, overwrite: bool) -> None:
 
 
 def _check_way(path: Path) -> None:
-    for part in (path, *path.parents):
-        if part.is_file():
-            raise UsageError(f"{part} is a file; name another --out.")
+    """Can there be a folder at `path`? Raises UsageError."""
+    try:
+        whole = atomic.real(path)
+        for part in (path, *path.parents):
+            if part.is_file():
+                raise UsageError(f"{part} is a file; name another --out.")
+    except (OSError, ValueError) as error:  # too long a name, a loop of links; a NUL
+        raise UsageError(f"--out {str(path)[:100]!r} cannot be a folder: {error.args[-1]}.") from None
+    if not whole.name:
+        raise UsageError(f"--out {str(path)!r} is the whole disk; name another --out.")
 
 
 class Output:

@@ -15,7 +15,7 @@ from onetrunk.columns.boxes.values import entries_of, usable_entries
 from onetrunk.core import rng
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, ReadPositions, Role, Segment, local_positions
-from onetrunk.core.encoder import Beside, Encoder, Growth, ReadsAnother, SegmentContext
+from onetrunk.core.encoder import Beside, Encoder, Growth, Located, SegmentContext
 from onetrunk.core.errors import BadValueError, DataError, UsageError
 from onetrunk.core.parts import Arrays, Divided, Parts
 
@@ -25,7 +25,7 @@ _NOTHING = -1  # instead of a class: an empty cell
 IGNORED = -2  # instead of a class: a cell of which nothing is learnt
 
 
-class BoxesEncoder(Encoder, ReadsAnother, Divided):
+class BoxesEncoder(Encoder, Located, Divided):
     """Given, a position for each box. Asked, they are read densely on a picture's positions. Masked, the labels or the
     corners of some boxes are masked and predicted in place."""
 

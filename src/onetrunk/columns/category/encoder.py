@@ -120,9 +120,6 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget, Divide
             counts, originals = _joined_shares(values)
         else:
             counts, originals = _joined([x for v in values for x in members(v)] if self.multi else values)
-        if len(counts) < 2 and not self.multi:
-            listed = ", ".join(f"{name!r}: {count}" for name, count in counts.items()) or "none"
-            raise DataError(f"A category needs at least 2 classes in the training rows; found {listed}.")
         if self.ordered and self.multi:
             raise DataError("Levels are one a row; these are several at once. Leave ordered and levels out.")
         numeric = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in originals.values())
@@ -143,6 +140,11 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget, Divide
         self.classes += new
         self.counts += [1] * len(new)
         return Growth({"classes": [[] for _ in new]})
+
+    teaches_nothing = "its training rows have one class, and a category that is asked needs at least 2"
+
+    def teaches(self, content: Content) -> np.ndarray:
+        return np.full(len(content), self.multi or len(self.classes) > 1)
 
     def knowledge(self) -> dict[str, Any]:
         known = {"classes": self.classes, "counts": self.counts, "kind": self.kind, "multi": self.multi}

@@ -42,7 +42,7 @@ class NumberEncoder(ScalarEncoder, EqualAsNumbers):
     options: Options
 
     @property
-    def notation(self) -> Notation:
+    def own_notation(self) -> Notation:
         return Notation(self.options.decimal, self.options.unit, self.options.short)
 
     @classmethod
@@ -139,7 +139,7 @@ class NumberEncoder(ScalarEncoder, EqualAsNumbers):
         return str(int(number)) if number.is_integer() else repr(number)
 
     def to_line(self, value: Any) -> float:
-        return _number(value, self.notation)
+        return _number(value, self.own_notation)
 
     def to_lines(self, values: Sequence[Any]) -> tuple[np.ndarray, str]:
         plain = _plain_numbers(values)
@@ -157,7 +157,7 @@ class NumberEncoder(ScalarEncoder, EqualAsNumbers):
     def plain(self, values: list[Any]) -> list[Any]:
         if not some_are(values, str):
             return values
-        notation = self.notation
+        notation = self.own_notation
         numbers = [_try(value, notation) if isinstance(value, str) else None for value in values]
         return [v if number is None else number for v, number in zip(values, numbers, strict=True)]
 
@@ -170,7 +170,7 @@ class NumberEncoder(ScalarEncoder, EqualAsNumbers):
 
     def loses_nothing(self, values: Sequence[Any]) -> bool:
         """Finite ints and floats are what they look like."""
-        return self.notation == _PLAIN and bool(values) and _plain_numbers(values) is not None
+        return self.own_notation == _PLAIN and bool(values) and _plain_numbers(values) is not None
 
     def from_line(self, position: float) -> float:
         return float(position)

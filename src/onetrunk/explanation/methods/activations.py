@@ -15,12 +15,11 @@ class Activations(Method):
     def explain(self, game: Game) -> Finding:
         layers = len(game.network.trunk.layers)
         blocks = [f"block.{i}" for i in range(layers)]
-        hidden = game.hidden([*blocks, *(f"embedding.{each.column}" for each in game.question.columns)])
+        placed = [each for each in game.question.columns if (each.parts.position >= 0).all()]
+        hidden = game.hidden([*blocks, *(f"embedding.{each.column}" for each in placed)])
         states = [hidden.captured[name].flatten(0, 1) for name in blocks]
         rows: list[list[object]] = []
-        for each in game.question.columns:
-            if (each.parts.position < 0).any():
-                continue
+        for each in placed:
             position = torch.from_numpy(each.parts.position)
             enters = hidden.captured[f"embedding.{each.column}"][position]
             at = hidden.batch.embeds[each.column].flat_n[position]

@@ -22,7 +22,7 @@ _MAX_CLASSES = 30
 _ROUNDS, _PATIENCE = 500, 15
 _RATE, _MOST_RATE = 0.06, 0.2
 _FULL_ROUNDS, _LEAST_ROUNDS = 200, 30  # that the rate is meant for; fewer learn faster, and too few are not worth it
-_PROBED_ROUNDS = 5
+_PROBED_ROUNDS = 8
 _MEMBERS = 3  # whose mean errs less than each
 _PART = 0.5  # of the features, by which members differ more and err less together
 _SMALL_TABLE = 500_000  # cells
@@ -37,8 +37,8 @@ def choose_trees(
     readout: WideReadout, rows: Rows, folds: Sequence[np.ndarray], seed: int, until: float | None
 ) -> tuple[Tried | None, str]:
     """None where trees see nothing or the answers are not for them (many classes, several at once), and where they
-    would take too long: that is then said. Where there is time, splits may look at all features or at a random part of
-    them, the mean of several such ensembles: whichever is better on the first fold."""
+    would take too long: that is then said. Splits look at all features, or at a random part of them, and then the trees
+    are the mean of several ensembles if there is time: whichever is better on the first fold."""
     inputs = _TreeInputs(readout, rows)
     if rows.classes > _MAX_CLASSES or rows.target.ndim == 2 or not inputs.width:
         return None, ""
@@ -52,10 +52,10 @@ def choose_trees(
         not rows.classes
         or np.bincount(rows.target).min(initial=rows.count, where=np.bincount(rows.target) > 0) >= 2 * _LEAST_OF_CLASS
     )
-    several = most >= _MEMBERS * _FULL_ROUNDS
-    most = min(_ROUNDS, most // _MEMBERS if several else most)
-    one = _Setting(seed, min(most, _ROUNDS if stops else _FULL_ROUNDS // 2), _rate(most), stops)
-    settings = [one, replace(one, share=_PART, members=_MEMBERS)] if several else [replace(one, share=_PART)]
+    several = most >= _MEMBERS * _ROUNDS
+    most = min(most, _ROUNDS)
+    one = _Setting(seed, most if stops else min(most, _FULL_ROUNDS // 2), _rate(most), stops)
+    settings = [one, replace(one, share=_PART, members=_MEMBERS if several else 1)]
 
     def learnt(setting: _Setting, held: np.ndarray) -> tuple[np.ndarray, list[int]]:
         """Answers to these rows, by what learns from the others; in how many rounds."""
@@ -64,9 +64,16 @@ def choose_trees(
         fitted = _fitted(setting, rows, x, rest)
         return np.mean([_raw(each, new, rows.classes) for each in fitted], axis=0), [each.n_iter_ for each in fitted]
 
+    began = time.monotonic()
     firsts = [learnt(each, folds[0]) for each in settings]
     best = int(np.argmin([mean_loss(rows, outputs, folds[0]) for outputs, _ in firsts]))
     setting = settings[best]
+    if until is not None:  # less is left on a busy machine than was planned
+        a_round = (time.monotonic() - began) / sum(sum(rounds) for _, rounds in firsts)
+        left = (until - time.monotonic()) / max(a_round * len(folds) * setting.members, 1e-9)
+        if left < min(_LEAST_ROUNDS, float(np.mean(firsts[best][1]))):
+            return None, _NO_TIME
+        setting = replace(setting, rounds=min(setting.rounds, int(left)))
     by_fold = [firsts[best], *(learnt(setting, held) for held in folds[1:])]
     held_out, used = np.zeros((rows.count, max(1, rows.classes))), [n for _, counts in by_fold for n in counts]
     for held, (outputs, _) in zip(folds, by_fold, strict=True):
@@ -111,11 +118,16 @@ def _affordable_rounds(
         return _MEMBERS * _ROUNDS
     rest = np.setdiff1d(np.arange(rows.count), folds[0])
     x = inputs.to_learn(rest)
-    began = time.monotonic()
-    _fitted(_Setting(seed, _PROBED_ROUNDS, _RATE, False), rows, x, rest)
-    now = time.monotonic()
-    a_round = (now - began) / _PROBED_ROUNDS
-    return int(np.clip((until - now) / max(1.2 * a_round * (len(folds) + 2), 1e-9), 0, _MEMBERS * _ROUNDS))
+
+    def seconds(rounds: int) -> float:
+        began = time.monotonic()
+        _fitted(_Setting(seed, rounds, _RATE, False), rows, x, rest)
+        return time.monotonic() - began
+
+    start = seconds(1)  # which sorts the values first
+    a_round = max(seconds(1 + _PROBED_ROUNDS) - start, 0.0) / _PROBED_ROUNDS
+    left = until - time.monotonic() - (len(folds) + 2) * start
+    return int(np.clip(left / max(1.2 * a_round * (len(folds) + 2), 1e-9), 0, _MEMBERS * _ROUNDS))
 
 
 def _fitted(setting: _Setting, rows: Rows, x: np.ndarray, learnt: np.ndarray) -> list[Any]:
