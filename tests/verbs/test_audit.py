@@ -69,7 +69,9 @@ def test_all_of_it_is_found_and_kept(model: Path) -> None:
     typos = next(way for way in asked.robustness if way.name == "typos")
     assert [step.severity for step in typos.steps] == [0.02, 0.05, 0.15]
     assert typos.steps[-1].lost.value > 0.02 and typos.steps[-1].score.value < asked.score.value
-    assert asked.adversary.rows == 200
+    assert asked.adversary.rows == 200 and asked.undisturbed == asked.score, "all of them are disturbed"
+    lost = asked.undisturbed.value - typos.steps[-1].score.value
+    assert typos.steps[-1].lost.value == pytest.approx(lost)
     worst = asked.slices.worst[0]
     assert (worst.column, worst.group) == ("sex", "f") and worst.behind > asked.slices.by_chance and worst.p < 0.01
     assert worst.score.value == right["f"] and worst.elsewhere == right["m"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from onetrunk.core import rng
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.events import LedgerLine, Listener, Note, ignore
 from onetrunk.data.ledger import Ledger
@@ -195,9 +196,11 @@ def _audited(
         known = {name: values for name, values in columns.items() if name in types}
         found.slices = worst_slices(judge.each, judge.higher_is_better, known, types, seed)
     if "robustness" in what:
-        some = np.arange(min(MAX_ROWS, len(asked.rows)))
-        found.robustness = robustness(asked.take(some), [answers[i] for i in some], seed, on_event)
-        found.adversary = adversary(model, asked, seed)
+        some = np.sort(rng.permutation(rng.key(seed, "disturbed rows"), len(asked.rows))[:MAX_ROWS])
+        disturbed, as_they_are = asked.take(some), [answers[i] for i in some]
+        found.undisturbed, _ = disturbed.judged(as_they_are, seed)(as_they_are, disturbed.measured(as_they_are))
+        found.robustness = robustness(disturbed, as_they_are, seed, on_event)
+        found.adversary = adversary(model, disturbed, seed)
     return found
 
 

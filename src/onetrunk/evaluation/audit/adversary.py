@@ -44,7 +44,8 @@ def adversary(model: Model, asked: AskedRows, seed: int = 0) -> Adversary | None
     given = [name for name in asked.given if name in asked.columns]
     if asked.classes is None or not given:
         return None
-    known = np.flatnonzero(np.isin(asked.names_of(asked.truths), asked.classes))[:MAX_ROWS]
+    known = np.flatnonzero(np.isin(asked.names_of(asked.truths), asked.classes))
+    known = known[rng.permutation(rng.key(seed, "moved rows"), len(known))[:MAX_ROWS]]
     rows = asked.take(known)
     found: dict[tuple[float, bool], list[np.ndarray]] = {}
     before: list[np.ndarray] = []

@@ -135,7 +135,7 @@ def _robustness(asked: AskedAudit) -> str:
 
 
 def _way(asked: AskedAudit, way: Robustness) -> str:
-    rows = [("me", "as they are", asked.score)] if asked.score is not None else []
+    rows = [("me", "as they are", asked.undisturbed)] if asked.undisturbed is not None else []
     steps = [(severity_in_words(way, step.severity), step) for step in way.steps]
     rows += [("them", how, step.score) for how, step in steps if step.score is not None]
     if not rows:

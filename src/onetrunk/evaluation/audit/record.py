@@ -243,6 +243,7 @@ class AskedAudit:
     fairness: list[Fairness] = field(default_factory=list)
     slices: Slices | None = None
     robustness: list[Robustness] = field(default_factory=list)
+    undisturbed: Interval | None = None  # the metric of the rows that robustness disturbed, as they are
     adversary: Adversary | None = None
     privacy: Privacy | None = None
 

@@ -112,7 +112,7 @@ def weakest(asked: AskedAudit) -> str:
     return (
         f"{asked.ask}: {_where(most)} cost most: with {severity_in_words(most, step.severity)}, "
         f"{_lowered(word(asked.metric).label)} is {amount(asked.metric, step.score.value)} instead of "
-        f"{amount(asked.metric, asked.score.value) if asked.score else 'undefined'}, "
+        f"{amount(asked.metric, asked.undisturbed.value) if asked.undisturbed else 'undefined'}, "
         f"{points(asked.metric, step.lost)} worse."
     )
 
