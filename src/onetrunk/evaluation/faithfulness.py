@@ -127,7 +127,8 @@ def curves_of(question: Question, explained: Attribution, seed: int = 0) -> Curv
     count = int(groups.max(initial=-1)) + 1
     if count < 2:
         return None
-    keys = rng.mix(np.arange(ORDERS), seed, question.key, "orders")
+    # Each row has orders of its own: shared ones would err alike in all rows, which no interval of rows shows.
+    keys = rng.mix(np.arange(ORDERS), seed, question.key, question.row, "orders")
     random = rng.uniform(keys, count).argsort(1)
     orders = np.concatenate([np.argsort(-values, kind="stable")[None], random])
     steps = np.unique(np.linspace(0, count, min(count, STEPS) + 1).round().astype(int))
@@ -152,7 +153,7 @@ def stability(question: Question, explained: Attribution, method: Method, seed: 
     P = question.part_count
     if P <= _FEW or not any(each.by_part is not None for each in explained.columns):
         return None
-    lost = rng.permutation(rng.key(seed, question.key, "lost"), P)[:_REPEATS]
+    lost = rng.permutation(rng.key(seed, question.key, question.row, "lost"), P)[:_REPEATS]
     found = []
     for part in lost.tolist():
         absent = np.arange(P) == part
