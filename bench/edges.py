@@ -89,7 +89,7 @@ def compare(run: Run) -> Figures:
             "checks": dict(made),
             "outcomes": outcomes,
             "failed": dict(failed),
-            "worst_difference": worst,
+            "worst_difference": {kind: f"{value:.1e}" for kind, value in worst.items()},
             "minutes": minutes,
             "amounts": amounts.model_dump(),
             "failures": failures[:_MOST_FAILURES],

@@ -79,6 +79,7 @@ NOT_A_TYPE = {
     ("serving/systemone_route.py", "image"): "the word for pictures of System One",
     ("serving/text_forms.py", "text"): "a key of OpenAI's completions",
     ("training/stage.py", "date"): "a key of provenance.json",
+    ("evaluation/documents.py", "date"): "a key of provenance.json",
 }
 
 

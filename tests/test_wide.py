@@ -22,6 +22,7 @@ from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.inference.wide_outputs import add_wide
 from onetrunk.model.wide import WideReadout
 from onetrunk.training import beside_wide
+from onetrunk.training.calibrate import HELD_OUT, VALIDATION
 from onetrunk.training.context import RunContext
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.wide import fit_wide, wide_rows
@@ -158,6 +159,10 @@ def test_the_trunk_is_kept_where_it_gains_and_only_there(
     for name, tensor in (trained if kept else before).items():
         assert torch.equal(saved[name], tensor), name
     assert model.provenance["decision"]["kept"].endswith("and the trunk") == kept
+    calibration = model.calibration("label")
+    assert calibration is not None
+    assert calibration.fitted_on == (VALIDATION if kept else HELD_OUT), "on what there is most of"
+    assert kept or calibration.rows > 80
 
 
 def test_trunk_and_wide_read_out_count_as_validation_rows_say() -> None:

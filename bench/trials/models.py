@@ -85,6 +85,8 @@ def clip_text_difference(model: Model, reference: Any, words: Any, values: list[
     worst = 0.0
     for text in values:
         encoder: Any = model.encoder("text")
+        while len(words(text)["input_ids"]) > reference.text_model.config.max_position_embeddings:
+            text = text.rpartition(" ")[0]  # transformers would fail on it
         filled = {"padding": "max_length", "max_length": encoder.options.length} if encoder.special.fill >= 0 else {}
         ids = torch.tensor([words(text, **filled)["input_ids"]])
         with torch.no_grad():

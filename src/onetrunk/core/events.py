@@ -212,6 +212,18 @@ class Decision(Event):
 
 
 @dataclass(frozen=True)
+class CostCounted(Event):
+    """What a run has cost: seconds, watt-hours (`measured`, or estimated), grams of CO2, and the most bytes held."""
+
+    verb: str
+    seconds: float
+    wh: float
+    co2_g: float
+    peak_bytes: int
+    measured: bool
+
+
+@dataclass(frozen=True)
 class StageFinished(Event):
     """`value`: of the metric that chose the best step, which is `best_step`; None without validation rows."""
 

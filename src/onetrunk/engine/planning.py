@@ -10,11 +10,15 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from onetrunk.core.errors import UsageError, unknown
-from onetrunk.engine.counting import Counts
+
+if TYPE_CHECKING:
+    from onetrunk.engine.counting import Counts
 
 NETWORK = 50e9  # bytes a second of one device to other machines: a port of 400 Gb/s
+DEVICE_WATTS = 300.0  # of an accelerator that is not listed
 CORE_WATTS = 6.0  # of a busy CPU core: a Xeon Platinum 8480+ has 350 W for 56
 DEVICE_PROCESS = 0.6e9  # bytes that CUDA and its libraries take on a device
 
@@ -49,6 +53,13 @@ ACCELERATORS: dict[str, Accelerator] = {
     "l40s": Accelerator(362, 48, 864, 350, 32),
     "rtx4090": Accelerator(165, 24, 1008, 450, 32),
 }
+
+
+def published_watts(name: str) -> float | None:
+    """Of an accelerator by its driver's name, like NVIDIA H100 80GB HBM3; None where it is not listed."""
+    written = name.lower().replace(" ", "")
+    known = max((key for key in ACCELERATORS if key in written), key=len, default=None)
+    return None if known is None else ACCELERATORS[known].watts
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ table { border-collapse: collapse; width: 100%; font-size: .93rem; font-variant-
 th, td { text-align: left; padding: .42rem .9rem .42rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 th { font-weight: 600; font-size: .84rem; color: var(--soft); }
-tbody th { color: var(--ink); font-size: inherit; font-weight: 500; }
+tbody th { color: var(--ink); font-size: inherit; font-weight: 500; min-width: 7.5rem; }
 .num { text-align: right; white-space: nowrap; }
 .mine { color: var(--me); font-weight: 600; }
 .gauge { display: block; width: 7rem; height: .45rem; margin-top: .55rem; border-radius: .25rem;

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 import shlex
 from typing import Any
 
+from onetrunk.evaluation.gates import gate_sentence
+from onetrunk.evaluation.language import called, say, speaking
+from onetrunk.evaluation.markdown import literal as _m
 from onetrunk.evaluation.record import Evidence, Origin, TaskEvidence
-from onetrunk.evaluation.words import amount, certainty, headline, joined, lead, plain, sources, span, times, word
+from onetrunk.evaluation.words import (
+    amount,
+    certainty,
+    costs,
+    headline,
+    joined,
+    lead,
+    plain,
+    sources,
+    span,
+    times,
+    word,
+)
 
-_SPECIAL = re.compile(r"([\\`*_\[\]|~$]|^(?:[#+>-]|\d+(?=[.)])))")
 _MOST_LEDGER = 15
 
 
 def card(evidence: Evidence, license: str = "other") -> str:
-    """The whole card. The license of the model is its owner's to choose."""
+    """The whole card, in English. The license of the model is its owner's to choose."""
+    with speaking("en"):
+        return _card(evidence, license)
+
+
+def _card(evidence: Evidence, license: str) -> str:
     name = evidence.name
     sections = [
         f"---\n{_front_matter(evidence, license)}---",
         f"# {_m(name)}",
         "A model made with Onetrunk. All figures below are of rows that it did not learn from.",
         *(_task(evidence, task) for task in evidence.tasks),
+        _gates(evidence),
         _usage(evidence),
         _learnt_from(evidence.origin),
         _limits(evidence),
-        _cost(evidence.origin),
+        _cost(evidence),
         "More, with pictures: [evidence/report.html](evidence/report.html); as numbers: "
         "[evidence/metrics.json](evidence/metrics.json).",
     ]
@@ -89,6 +108,19 @@ def _task(evidence: Evidence, task: TaskEvidence) -> str:
     return "\n".join(lines)
 
 
+def _gates(evidence: Evidence) -> str:
+    if not evidence.gates and not evidence.overridden:
+        return ""
+    lines = [
+        f"- {'kept' if verdict.passed else '**failed**'}: {_m(gate_sentence(verdict))}" for verdict in evidence.gates
+    ]
+    lines += [
+        f"- **{_m(each['doing'])} on {_m(each['when'])} although it failed**: {_m(each['gates'])}"
+        for each in evidence.overridden
+    ]
+    return "\n".join(["## Gates", "", "Bounds that the recipe set for this model.", "", *lines])
+
+
 def _usage(evidence: Evidence) -> str:
     folder = re.sub(r"[^\w.-]", "_", evidence.name) or "model"
     example = "rows"
@@ -123,44 +155,44 @@ def _learnt_from(origin: Origin) -> str:
 
 
 def _limits(evidence: Evidence) -> str:
+    return "\n".join(["## Limits", "", *(f"- {_m(line)}" for line in limits(evidence))])
+
+
+def limits(evidence: Evidence) -> list[str]:
+    """What to keep in mind, in sentences."""
     lines = [
-        "It was measured on held-out rows of the same source. On other rows it may do worse.",
-        "The intervals show how much the choice of held-out rows matters. Another training run may differ, too.",
+        say("It was measured on held-out rows of the same source. On other rows it may do worse."),
+        say("The intervals show how much the choice of held-out rows matters. Another training run may differ, too."),
     ]
     for task in evidence.tasks:
-        baseline = task.best
-        if baseline is not None and baseline.lead is not None and baseline.lead.low <= 0:
-            how = "better" if baseline.lead.high < 0 else "not clearly worse"
-            lines.append(f"For {task.ask}, {baseline.name} is simpler and {how}.")
+        best = task.best
+        if best is not None and best.lead is not None and best.lead.low <= 0:
+            parts = {"ask": task.ask, "name": called(best.name)}
+            if best.lead.high < 0:
+                lines.append(say("For {ask}, {name} is simpler and better.", **parts))
+            else:
+                lines.append(say("For {ask}, {name} is simpler and not clearly worse.", **parts))
         unseen = task.metrics.get("unseen")
         if unseen:
-            lines.append(
-                f"{unseen:,.0f} held-out rows of {task.ask} have a label that did not occur in training: the model "
-                "cannot answer it."
+            sentence = (
+                "{n:,.0f} held-out rows of {ask} have a label that did not occur in training: the model cannot answer "
+                "it."
             )
-    return "\n".join(["## Limits", "", *(f"- {_m(line)}" for line in lines)])
+            lines.append(say(sentence, n=unseen, ask=task.ask))
+    return lines
 
 
-def _cost(origin: Origin) -> str:
+def _cost(evidence: Evidence) -> str:
+    origin = evidence.origin
     tried = f"among {len(origin.trials):,} trials, by their loss on the validation rows" if origin.trials else ""
     facts = {
         "Chosen": tried,
         "Parameters": f"{origin.parameters:,}" if origin.parameters else "",
         "Time": times(origin.seconds, ", "),
+        **costs(origin, evidence.tasks),
         "Machine": origin.hardware,
         "Seed": str(origin.seed),
         "Versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),
         "Written": origin.made,
     }
-    return "\n".join(["## Cost", "", *(f"- {k}: {_m(v)}" for k, v in facts.items() if v)])
-
-
-def _m(text: object) -> str:
-    """Text from outside as one line of literal Markdown: no HTML, no markup."""
-    line = " ".join(plain(str(text)).split())
-    return html.escape(_SPECIAL.sub(_backslashed, line), quote=False)
-
-
-def _backslashed(match: re.Match[str]) -> str:
-    character = match[1]
-    return f"{character}\\" if character.isdigit() else f"\\{character}"  # 1. begins a list, 1\. does not
+    return "\n".join(["## Cost", "", *(f"- {_m(k)}: {_m(v)}" for k, v in facts.items() if v)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,14 @@ from onetrunk.core.values import present
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
+from onetrunk.engine.cost import Meter
 from onetrunk.engine.log import read_records
-from onetrunk.evaluation import card, report
+from onetrunk.engine.runtime import Runtime
 from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline
+from onetrunk.evaluation.evidence_files import cost_settings, origin_of, verdicts_of, write_evidence
 from onetrunk.evaluation.gather import gather_evidence
-from onetrunk.evaluation.record import Evaluated, Evidence, Origin
+from onetrunk.evaluation.record import Evaluated, Evidence
 from onetrunk.inference.model_folder import Model, Task
-from onetrunk.storage import atomic
 
 MAX_JUDGED = 100_000  # held-out rows: 95 % intervals of a share are then at most .6 % wide
 MAX_COMPARED = 200_000  # training rows that simple models learn from
@@ -38,11 +38,13 @@ def evaluate_model(
     beside: dict[str, Model] | None = None,
     baseline_seconds: float = BASELINE_SECONDS,
     fitted_baselines: Mapping[str, Mapping[str, Baseline]] | None = None,
+    lang: str = "en",
     on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
     was lost on the way to these rows; models `beside`, by name, are asked what their own tasks are. The baselines of
-    a task take at most about `baseline_seconds`, besides `fitted_baselines` that have answered these rows before."""
+    a task take at most about `baseline_seconds`, besides `fitted_baselines` that have answered these rows before. The
+    report is in the language `lang`."""
     tasks = judged_tasks(model.tasks, test)
     ledger = ledger if ledger is not None else Ledger()
     test, train = _bounded(test, train, [model, *(beside or {}).values()], ledger)
@@ -65,11 +67,12 @@ def evaluate_model(
             for name, other in (beside or {}).items()
         },
         name=folder.name,
-        origin=_origin(model, ledger, seed),
+        origin=origin_of(model, ledger, seed),
         histories=_histories(folder, model),
         seed=seed,
         baseline_seconds=baseline_seconds,
         fitted_baselines=fitted_baselines,
+        meter=Meter(cost_settings(model), str(Runtime.of(model.network).device)),
         on_event=on_event,
     )
     for task in evidence.tasks:
@@ -77,12 +80,9 @@ def evaluate_model(
         if calibration is not None:  # its scores stay in the model's own description
             task.calibration = {name: value for name, value in calibration.as_json().items() if name != "scores"}
 
-    def write(staging: Path) -> None:
-        evidence.save(staging)
-        (staging / "README.md").write_text(card.card(evidence), encoding="utf-8")
-        (staging / "evidence" / "report.html").write_text(report.report(evidence), encoding="utf-8")
-
-    atomic.add_files(folder, write)
+    evidence.language = lang
+    evidence.gates = verdicts_of(model, evidence, folder)
+    write_evidence(evidence, folder)
     on_event(Evaluated(evidence))
     return evidence
 
@@ -112,25 +112,6 @@ def judged_tasks(tasks: Sequence[Task], test: Table) -> list[tuple[list[str], st
         asked = ", ".join(name for task in tasks for name in task.ask)
         raise DataError(f"No held-out row has a value to judge answers by: expected one of {asked} in {test.source}.")
     return judged
-
-
-def _origin(model: Model, ledger: Ledger, seed: int) -> Origin:
-    stages = model.provenance.get("stages", [])
-    last: dict[str, Any] = stages[-1] if stages else {}
-    return Origin(
-        data=last.get("source", ""),
-        rows=last.get("rows", {}),
-        columns=[column.as_json() for column in model.columns.values()],
-        split=last.get("split", {}).get("how", ""),
-        ledger=[entry for stage in stages for entry in stage.get("ledger", [])] + ledger.as_json(),
-        parameters=sum(p.numel() for p in model.network.parameters()),
-        seconds={stage["stage"]: stage["seconds"] for stage in stages if "seconds" in stage},
-        hardware=last.get("machine", ""),
-        seed=last.get("seed", seed),
-        versions={name: last[name] for name in ("onetrunk", "torch") if name in last},
-        made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        trials=model.provenance.get("trials", []),
-    )
 
 
 def _histories(folder: Path, model: Model) -> dict[str, list[dict[str, Any]]]:

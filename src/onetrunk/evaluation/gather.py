@@ -17,6 +17,7 @@ from onetrunk.core.errors import DataError
 from onetrunk.core.evaluation import Drawn, Evaluation, JudgedByLikelihood
 from onetrunk.core.events import Listener, ignore
 from onetrunk.data.store import Store
+from onetrunk.engine.cost import Meter
 from onetrunk.evaluation import figures, intervals
 from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline, before_and_then, run_baselines, usable
 from onetrunk.evaluation.drawn import drawn_answers, readings
@@ -68,6 +69,7 @@ def gather_evidence(
     samples: int = 6,
     baseline_seconds: float = BASELINE_SECONDS,
     fitted_baselines: Mapping[str, Mapping[str, Baseline]] | None = None,
+    meter: Meter | None = None,
     on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for each (given, ask) on the held-out rows.
@@ -76,8 +78,8 @@ def gather_evidence(
     simple baselines (None: none). Models `beside` are compared like baselines in what they are asked too, unless it is
     judged by its likelihood. `histories` are the records of metrics.jsonl by stage, for the curves. `samples` rows of
     each kind are kept to be shown. The baselines of a task take at most about `baseline_seconds`; `fitted_baselines`
-    of each asked column have answered these rows before. `on_event` hears of each. Raises DataError when no row has a
-    truth.
+    of each asked column have answered these rows before. `meter` counts what answers cost. `on_event` hears of each.
+    Raises DataError when no row has a truth.
     """
     evidence = Evidence(name, [], origin or Origin(seed=seed))
     for stage, records in (histories or {}).items():
@@ -87,7 +89,7 @@ def gather_evidence(
     for number, (given, ask) in enumerate(tasks):
         task, answers_figure = _evaluate_task(
             model, test, encoded, list(given), ask, train, beside or {}, seed, samples, baseline_seconds,
-            (fitted_baselines or {}).get(ask, {}), on_event,
+            (fitted_baselines or {}).get(ask, {}), meter or Meter(), on_event,
         )  # fmt: skip
         task.label = f"{number + 1}-{_slug(ask)}"
         evidence.tasks.append(task)
@@ -108,6 +110,7 @@ def _evaluate_task(
     n_samples: int,
     baseline_seconds: float,
     fitted_baselines: Mapping[str, Baseline],
+    meter: Meter,
     on_event: Listener,
 ) -> tuple[TaskEvidence, dict[str, bytes]]:
     encoder, evaluation = model.encoder(ask), model.evaluation(ask)
@@ -131,7 +134,9 @@ def _evaluate_task(
         held_out[ask] = [before[i] for i in rows]
     began = time.perf_counter()
     asked = held_out or {ask: [None] * len(rows)}  # also from nothing: one a row
+    meter.lap()
     answers = drawn_answers(model, evaluation, asked, ask, given, encoded)
+    cost = meter.lap().times(1000 / (len(rows) * evaluation.draws))
     seconds = (time.perf_counter() - began) / evaluation.draws
     metrics = _floats(evaluation.measure(answers, truths))
     judge = Judge(evaluation, answers, truths, metrics, seed)
@@ -154,6 +159,7 @@ def _evaluate_task(
         seconds=seconds,
         unit=judge.unit,
         ece=_ece(answers, truths, evaluation, metrics, seed),
+        cost=cost.as_json(),
     )
     if train is not None and ask in train:
         seen, answered = before_and_then(encoder, train[ask])

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onetrunk.evaluation._style import CSS
 from onetrunk.evaluation.intervals import Interval
+from onetrunk.evaluation.language import html_language
 from onetrunk.evaluation.words import amount, plain, span, word
 
 _POLICY = (
@@ -19,7 +20,7 @@ _POLICY = (
 def whole_page(title: str, sections: Sequence[str]) -> str:
     """One file: no scripts, nothing from elsewhere."""
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<!doctype html>\n<html lang="{html_language()}"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escaped(title)}</title>'
         f"<style>{CSS}</style></head>\n<body><main>\n" + "\n".join(filter(None, sections)) + "\n</main></body></html>\n"

@@ -15,7 +15,7 @@ from onetrunk.core.errors import ModelFileError
 from onetrunk.core.events import Event
 from onetrunk.evaluation.intervals import Interval
 
-FORMAT = 2
+FORMAT = 3
 FOLDER = "evidence"
 Display = dict[str, str]  # what Encoder.show makes of a value
 
@@ -64,6 +64,7 @@ class TaskEvidence:
     samples: list[Sample] = field(default_factory=list)
     unit: str = ""  # of the main metric, as a person writes it: kg; empty where it has none
     ece: Interval | None = None  # of classes: how far confidence and accuracy differ on these rows
+    cost: dict[str, Any] | None = None  # of 1,000 answers: engine.cost.Cost.as_json(); None: not measured
     calibration: dict[str, Any] | None = None  # core.calibration.Calibration.as_json(); None: there is none
 
     @property
@@ -90,10 +91,25 @@ class Origin:
     parameters: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # stage to wall time
     hardware: str = ""
+    runs: list[dict[str, Any]] = field(default_factory=list)  # each one's verb, begin and engine.cost.Cost.as_json()
+    co2_g_per_kwh: float = 0.0  # that their CO2 is reckoned with
     seed: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     made: str = ""  # date and time, UTC
     trials: list[dict[str, Any]] = field(default_factory=list)  # what was tried (training.trials.Trial.as_json())
+
+
+@dataclass
+class Verdict:
+    """What the evidence says of one gate. `ask` is empty where it is of the whole model; `value` is None where the
+    figure was not measured, which does not pass."""
+
+    metric: str
+    ask: str
+    bound: float
+    at_least: bool  # else at most
+    value: float | None
+    passed: bool
 
 
 @dataclass
@@ -104,11 +120,16 @@ class Evidence:
     tasks: list[TaskEvidence]
     origin: Origin = field(default_factory=Origin)
     figures: dict[str, bytes] = field(default_factory=dict)
+    language: str = "en"  # of the report
+    gates: list[Verdict] = field(default_factory=list)
+    overridden: list[dict[str, str]] = field(default_factory=list)  # what was done although a gate failed, and when
 
     def as_json(self) -> dict[str, Any]:
         """All but samples and figures."""
         tasks = [{k: v for k, v in asdict(task).items() if k != "samples"} for task in self.tasks]
-        return finite({"name": self.name, "tasks": tasks, "origin": asdict(self.origin)})
+        gates = [asdict(verdict) for verdict in self.gates]
+        whole = {"name": self.name, "tasks": tasks, "origin": asdict(self.origin)}
+        return finite({**whole, "language": self.language, "gates": gates, "overridden": self.overridden})
 
     def save(self, folder: str | Path) -> None:
         """Writes metrics.json, samples.json and figures/ under `folder`/evidence."""
@@ -131,7 +152,9 @@ class Evidence:
                 raise ModelFileError(f"{path} has format {data['format']}, newer than {FORMAT}: update onetrunk.")
             tasks = [_task(task, display) for task, display in zip(data["tasks"], samples, strict=True)]
             figures = {path.stem: path.read_bytes() for path in sorted((path / "figures").glob("*.png"))}
-            return cls(data["name"], tasks, Origin(**data["origin"]), figures)
+            gates = [Verdict(**verdict) for verdict in data.get("gates", [])]
+            language, overridden = data.get("language", "en"), list(data.get("overridden", []))
+            return cls(data["name"], tasks, Origin(**data["origin"]), figures, language, gates, overridden)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelFileError(
                 f"The evidence in {path} cannot be read ({type(error).__name__}: {error}). Run onetrunk evaluate again."

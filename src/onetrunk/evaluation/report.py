@@ -6,14 +6,16 @@ import base64
 import re
 from itertools import groupby
 
+from onetrunk.evaluation.gates import gate_sentence
 from onetrunk.evaluation.html_parts import as_source as _data
 from onetrunk.evaluation.html_parts import escaped as _e
 from onetrunk.evaluation.html_parts import facts_list as _facts
 from onetrunk.evaluation.html_parts import forest, whole_page
 from onetrunk.evaluation.html_parts import literal_name as _name
 from onetrunk.evaluation.html_parts import table as _table
+from onetrunk.evaluation.language import called, say, speaking
 from onetrunk.evaluation.record import Display, Evidence, Origin, Sample, TaskEvidence
-from onetrunk.evaluation.words import amount, certainty, duration, headline, sources, times, word
+from onetrunk.evaluation.words import amount, certainty, costs, duration, headline, sources, times, word
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
 _MOST_GIVEN = 6  # columns of a sample
@@ -25,21 +27,27 @@ _MOST_TRIALS = 40
 
 
 def report(evidence: Evidence) -> str:
-    """The whole page."""
-    title = f"{evidence.name}: what is known of it"
+    """The whole page, in the evidence's language."""
+    with speaking(evidence.language):
+        return _page(evidence)
+
+
+def _page(evidence: Evidence) -> str:
+    title = say("{name}: what is known of it", name=evidence.name)
     origin = evidence.origin
-    facts = [origin.made, f"{origin.parameters:,} parameters" if origin.parameters else ""]
+    facts = [origin.made, say("{n:,} parameters", n=origin.parameters) if origin.parameters else ""]
     meta = " · ".join(_e(fact) for fact in facts if fact)
     links = "".join(f'<a href="#task-{i}">{_name(t.ask)}</a>' for i, t in enumerate(evidence.tasks, 1))
     sections = [
-        f'<p class="eyebrow">Onetrunk report</p><h1>{_name(evidence.name)}</h1><p class="meta">{meta}</p>',
+        f'<p class="eyebrow">{say("Onetrunk report")}</p><h1>{_name(evidence.name)}</h1><p class="meta">{meta}</p>',
         f"<nav>{links}</nav>" if len(evidence.tasks) > 1 else "",
         *(_task(evidence, i, task) for i, task in enumerate(evidence.tasks, 1)),
+        _gates(evidence),
         _tried(evidence),
         _curves(evidence),
         _learnt_from(origin),
-        _made(origin),
-        _READING,
+        _made(evidence),
+        _reading(),
     ]
     return whole_page(title, sections)
 
@@ -49,16 +57,17 @@ def _task(evidence: Evidence, number: int, task: TaskEvidence) -> str:
     value = task.score.value if task.score else task.metrics[task.metric]
     hero = f'<span class="number">{_e(amount(task.metric, value))}</span>'
     hero += f"<span>{_e(word(task.metric).label)} <small>{_e(word(task.metric).meaning)}</small></span>"
-    missing = f" Not counted, without a usable truth: {task.without_truth:,}." if task.without_truth else ""
+    unjudged = task.without_truth
+    missing = say(" Not counted, without a usable truth: {n:,}.", n=unjudged) if unjudged else ""
     figure = _figure(evidence, f"answers-{task.label}", "")
     return (
-        f'<section id="task-{number}"><p class="eyebrow">Asked</p>'
-        f"<h2>{_name(task.ask)} <small>from {_e(sources(task.given))}</small></h2>"
+        f'<section id="task-{number}"><p class="eyebrow">{say("Asked")}</p>'
+        f"<h2>{_name(task.ask)} <small>{_e(say('from {given}', given=sources(task.given)))}</small></h2>"
         f'<div class="hero">{hero}</div><p class="lead">{_e(headline(task) + missing)}</p>'
         + _forest(task)
         + _skipped(task)
         + (f'<p class="note">{_e(sentence)}</p>' if (sentence := certainty(task)) else "")
-        + (f"<h3>Answers and truths</h3>{figure}" if figure else "")
+        + (f"<h3>{say('Answers and truths')}</h3>{figure}" if figure else "")
         + _classes(task)
         + _samples(task)
         + _metrics(task)
@@ -70,23 +79,25 @@ def _forest(task: TaskEvidence) -> str:
     """The model and its baselines on one scale, the best first."""
     if task.score is None:
         return ""
-    rows = [("me", "this model", task.score)]
-    rows += [("them", baseline.name, score) for baseline, score in task.ranked]
-    better = "higher is better" if task.higher_is_better else "lower is better"
-    caption = f"{word(task.metric).label} on the same rows, with 95 % intervals; {better}."
+    rows = [("me", say("this model"), task.score)]
+    rows += [("them", called(baseline.name), score) for baseline, score in task.ranked]
+    label = word(task.metric).label
+    if task.higher_is_better:
+        caption = say("{label} on the same rows, with 95 % intervals; higher is better.", label=label)
+    else:
+        caption = say("{label} on the same rows, with 95 % intervals; lower is better.", label=label)
     return forest(rows, task.metric, caption)
 
 
 def _skipped(task: TaskEvidence) -> str:
-    notes = [f"{baseline.name}: {baseline.note}" for baseline in task.baselines if baseline.note]
+    notes = [f"{called(baseline.name)}: {baseline.note}" for baseline in task.baselines if baseline.note]
     return f'<p class="note">{_e("; ".join(notes))}.</p>' if notes else ""
 
 
 def _metrics(task: TaskEvidence) -> str:
     baselines = [(baseline, baseline.metrics) for baseline in task.baselines if baseline.metrics is not None]
-    heads = "".join(
-        f'<th class="num">{_name(name)}</th>' for name in ["this model", *(baseline.name for baseline, _ in baselines)]
-    )
+    names = [say("this model"), *(called(baseline.name) for baseline, _ in baselines)]
+    heads = "".join(f'<th class="num">{_name(name)}</th>' for name in names)
     lines = []
     for metric, value in task.metrics.items():
         meaning = f"<br><small>{_e(word(metric).meaning)}</small>" if word(metric).meaning else ""
@@ -97,10 +108,10 @@ def _metrics(task: TaskEvidence) -> str:
         )
     times = "".join(f'<td class="num">{_e(duration(baseline.seconds))}</td>' for baseline, _ in baselines)
     lines.append(
-        f"<tr><th>Time<br><small>to answer; for a baseline, to fit and answer</small></th>"
+        f"<tr><th>{say('Time')}<br><small>{say('to answer; for a baseline, to fit and answer')}</small></th>"
         f'<td class="num">{_e(duration(task.seconds))}</td>{times}</tr>'
     )
-    return f"<h3>All figures</h3>{_table('<th></th>' + heads, lines)}"
+    return f"<h3>{say('All figures')}</h3>{_table('<th></th>' + heads, lines)}"
 
 
 def _cell(metric: str, value: float | None) -> str:
@@ -116,10 +127,10 @@ def _classes(task: TaskEvidence) -> str:
         cells = "".join(f'<td class="num">{100 * float(row[k]):.1f} %</td>' for k in ("recall", "precision"))
         rows = f'<td class="num">{int(row["rows"]):,}</td>'
         lines.append(f"<tr><th>{_name(row['class'])}</th>{rows}{cells}<td>{gauge}</td></tr>")
-    heads = "<th></th>" + "".join(f'<th class="num">{h}</th>' for h in ("rows", "recall", "precision"))
+    heads = "<th></th>" + "".join(f'<th class="num">{h}</th>' for h in (say("rows"), say("recall"), say("precision")))
     rest = len(task.classes) - _MOST_CLASSES
-    more = f'<p class="note">{rest:,} more classes are in metrics.json.</p>' if rest > 0 else ""
-    return f"<h3>Class by class</h3>{_table(heads + '<th></th>', lines)}{more}"
+    more = f'<p class="note">{say("{n:,} more classes are in metrics.json.", n=rest)}</p>' if rest > 0 else ""
+    return f"<h3>{say('Class by class')}</h3>{_table(heads + '<th></th>', lines)}{more}"
 
 
 # -- samples -------------------------------------------------------------------------------------------------
@@ -131,13 +142,13 @@ def _samples(task: TaskEvidence) -> str:
         cards = "".join(map(_sample, kept))
         large = any(_is_large(sample.answer) for sample in kept)
         kind = " large" if large else " tight" if pictures else ""
-        out.append(f'<h3>{_e(group)}</h3><div class="samples{kind}">{cards}</div>')
+        out.append(f'<h3>{_e(called(group))}</h3><div class="samples{kind}">{cards}</div>')
     return "".join(out)
 
 
 def _sure(confidence: float) -> str:
     """In per cent; never all of it, which no model is."""
-    return "more than 99 %" if confidence >= 0.995 else f"{100 * confidence:.0f} %"
+    return say("more than 99 %") if confidence >= 0.995 else f"{100 * confidence:.0f} %"
 
 
 def _sample(sample: Sample) -> str:
@@ -146,30 +157,32 @@ def _sample(sample: Sample) -> str:
     items = "".join(f"<dt>{_name(name)}</dt>{_value(display)}" for name, display in given[:_MOST_GIVEN])
     short = len(given) > 1 and all(len("".join((display or {}).values())) <= _SHORT for _, display in given)
     if len(given) > _MOST_GIVEN:
-        items += f"<dt>and {len(given) - _MOST_GIVEN} more</dt><dd></dd>"
-    sure = "" if sample.confidence is None else f" <small>{_sure(sample.confidence)} sure</small>"
+        items += f"<dt>{say('and {n} more', n=len(given) - _MOST_GIVEN)}</dt><dd></dd>"
+    sure = "" if sample.confidence is None else f" <small>{say('{sure} sure', sure=_sure(sample.confidence))}</small>"
     if sample.between:
-        sure += f" <small>{' to '.join(map(_inline, sample.between))}</small>"
-    key = "answer" if sample.truth else "likelihood"
+        low, high = map(_inline, sample.between)
+        sure += f" <small>{say('{low} to {high}', low=low, high=high)}</small>"
+    key = say("answer") if sample.truth else say("likelihood")
     answer = f'<span class="key">{key}</span><span class="got">{_inline(sample.answer)}{sure}</span>'
     if sample.truth and not sample.right:
-        answer += f'<span class="key">truth</span><span>{_inline(sample.truth)}</span>'
+        answer += f'<span class="key">{say("truth")}</span><span>{_inline(sample.truth)}</span>'
     pairs = ' class="pairs"' if short else ""
     return f'<div class="sample {kind}"><dl{pairs}>{items}</dl><div class="said">{answer}</div></div>'
 
 
 def _value(display: Display | None) -> str:
     if display is None:
-        return "<dd><small>missing</small></dd>"
+        return f"<dd><small>{say('missing')}</small></dd>"
     kind = 'class="shot"' if "png" in display else 'dir="auto"'
     return f"<dd {kind}>{_inline(display)}</dd>"
 
 
 def _inline(display: Display) -> str:
     if "png" not in display and "wav" not in display:
-        return f"<bdi>{_e(' '.join(display.values()))}</bdi>" if any(display.values()) else "<small>empty</small>"
+        text = _e(" ".join(display.values()))
+        return f"<bdi>{text}</bdi>" if any(display.values()) else f"<small>{say('empty')}</small>"
     if not all(_BASE64.fullmatch(data) for data in display.values()):
-        return "<small>not a picture or a sound</small>"
+        return f"<small>{say('not a picture or a sound')}</small>"
     picture = f'<img alt="" src="data:image/png;base64,{_e(display["png"])}">' if "png" in display else ""
     player = f'<audio controls src="data:audio/wav;base64,{_e(display["wav"])}"></audio>' if "wav" in display else ""
     return f'<span class="shot">{picture}{player}</span>'
@@ -200,68 +213,97 @@ def _tried(evidence: Evidence) -> str:
             f'<tr><td class="num">{int(trial["trial"])}</td><td>{_e(trial["what"])}</td>'
             f'<td class="num">{result}</td><td class="num">{_e(duration(trial["seconds"]))}</td></tr>'
         )
-    heads = '<th class="num">trial</th><th>what</th><th class="num">validation loss</th><th class="num">time</th>'
+    heads = (
+        f'<th class="num">{say("trial")}</th><th>{say("what")}</th><th class="num">{say("validation loss")}</th>'
+        f'<th class="num">{say("time")}</th>'
+    )
     rest = len(ordered) - len(lines)
-    more = f'<p class="note">{rest:,} more trials are in metrics.json.</p>' if rest > 0 else ""
-    note = (
+    more = f'<p class="note">{say("{n:,} more trials are in metrics.json.", n=rest)}</p>' if rest > 0 else ""
+    note = say(
         "A trial's loss is its mean over the validation rows (log loss, or squared error in standard units), with its "
         "standard error. The best of several looks a little better there than it is; the figures above are of other "
         "rows."
     )
-    figure = _figure(evidence, "trials", "")
-    return f'<section><h2>What was tried</h2>{figure}{_table(heads, lines)}{more}<p class="note">{note}</p></section>'
+    shown = f'{_figure(evidence, "trials", "")}{_table(heads, lines)}{more}<p class="note">{note}</p>'
+    return f"<section><h2>{say('What was tried')}</h2>{shown}</section>"
+
+
+def _gates(evidence: Evidence) -> str:
+    """The bounds that the recipe set, whether they are kept, and what was done all the same."""
+    kinds = {True: ("right", say("kept")), False: ("wrong", say("failed"))}
+    lines = [
+        f'<tr class="{kind}"><td class="got">{word}</td><td>{_e(gate_sentence(verdict))}</td></tr>'
+        for verdict in evidence.gates
+        for kind, word in [kinds[verdict.passed]]
+    ]
+    parts = [{**each, "doing": called(each["doing"]).capitalize()} for each in evidence.overridden]
+    notes = [
+        f'<p class="note">{_e(say("{doing} on {when} although it failed: {gates}.", **each))}</p>' for each in parts
+    ]
+    table = _table("<th></th><th></th>", lines) if lines else ""
+    return f"<section><h2>{say('Gates')}</h2>{table}{''.join(notes)}</section>" if lines or notes else ""
 
 
 def _curves(evidence: Evidence) -> str:
     names = [n for n in evidence.figures if n.startswith(("curves-", "validation-")) and n[-5:] != "-dark"]
-    captions = {"curves": "Training loss", "validation": "Validation"}
-    named = [(name, *name.partition("-")[::2]) for name in names]
-    curves = "".join(_figure(evidence, name, f"{captions[kind]}, {stage}") for name, kind, stage in named)
-    return f"<section><h2>How it learnt</h2>{curves}</section>" if curves else ""
+    curves = "".join(_figure(evidence, name, _caption(*name.partition("-")[::2])) for name in names)
+    return f"<section><h2>{say('How it learnt')}</h2>{curves}</section>" if curves else ""
+
+
+def _caption(kind: str, stage: str) -> str:
+    if kind == "curves":
+        return say("Training loss, {stage}", stage=called(stage))
+    return say("Validation, {stage}", stage=called(stage))
 
 
 def _learnt_from(origin: Origin) -> str:
-    rows = " · ".join(f"{split} {count:,}" for split, count in origin.rows.items())
+    rows = " · ".join(f"{called(split)} {count:,}" for split, count in origin.rows.items())
     chips = "".join(
         f"<li>{_name(column['name'])} <small>{_e(column['type'])}</small></li>" for column in origin.columns
     )
-    facts = {"Data": origin.data, "Rows": rows, "Split": origin.split}
+    facts = {say("Data"): origin.data, say("Rows"): rows, say("Split"): origin.split}
     lines = [
         f"<tr><th>{_name(str(entry['column']))}</th><td>{_e(entry['reason'])}</td>"
         f'<td class="num">{int(entry["count"]):,}</td></tr>'
         for entry in sorted(origin.ledger, key=lambda entry: -entry["count"])[:_MOST_LEDGER]
     ]
-    heads = '<th>column</th><th>what happened</th><th class="num">how many</th>'
+    heads = f'<th>{say("column")}</th><th>{say("what happened")}</th><th class="num">{say("how many")}</th>'
     rest = len(origin.ledger) - len(lines)
-    ledger = _table(heads, lines) if lines else "<p>Nothing was dropped, cut, repaired or repeated.</p>"
-    ledger += f'<p class="note">and {rest:,} more.</p>' if rest else ""
-    columns = f'<h3>Columns</h3><ul class="chips">{chips}</ul>' if chips else ""
+    ledger = _table(heads, lines) if lines else f"<p>{say('Nothing was dropped, cut, repaired or repeated.')}</p>"
+    ledger += f'<p class="note">{say("and {n:,} more.", n=rest)}</p>' if rest else ""
+    columns = f'<h3>{say("Columns")}</h3><ul class="chips">{chips}</ul>' if chips else ""
     return (
-        f"<section><h2>What it learnt from</h2>{_facts(facts)}{columns}"
-        f"<h3>Dropped, cut, repaired or repeated</h3>{ledger}</section>"
+        f"<section><h2>{say('What it learnt from')}</h2>{_facts(facts)}{columns}"
+        f"<h3>{say('Dropped, cut, repaired or repeated')}</h3>{ledger}</section>"
     )
 
 
-def _made(origin: Origin) -> str:
+def _made(evidence: Evidence) -> str:
+    origin = evidence.origin
     facts = {
-        "Time": times(origin.seconds, " · "),
-        "Machine": origin.hardware,
-        "Parameters": f"{origin.parameters:,}" if origin.parameters else "",
-        "Seed": str(origin.seed),
-        "Versions": " · ".join(f"{name} {version}" for name, version in origin.versions.items()),
-        "Written": origin.made,
+        say("Time"): times(origin.seconds, " · "),
+        **costs(origin, evidence.tasks),
+        say("Machine"): origin.hardware,
+        say("Parameters"): f"{origin.parameters:,}" if origin.parameters else "",
+        say("Seed"): str(origin.seed),
+        say("Versions"): " · ".join(f"{name} {version}" for name, version in origin.versions.items()),
+        say("Written"): origin.made,
     }
-    return f"<section><h2>How it was made</h2>{_facts(facts)}</section>"
+    return f"<section><h2>{say('How it was made')}</h2>{_facts(facts)}</section>"
 
 
-_READING = """<section><h2>How to read this</h2>
-<p>All figures are of held-out rows: the model did not learn from them. The interval beside a figure shows how much
-it depends on which rows were held out (95 % confidence). It says nothing about other kinds of data, nor about
-another training run.</p>
-<p>A baseline is a simple, well-known method, fitted on the training rows that have an answer, with the same
-given columns, and judged on the same rows. If the interval of a difference includes zero, the difference may be
-chance.</p>
-</section>"""
+def _reading() -> str:
+    figures = say(
+        "All figures are of held-out rows: the model did not learn from them. The interval beside a figure shows how "
+        "much it depends on which rows were held out (95 % confidence). It says nothing about other kinds of data, nor "
+        "about another training run."
+    )
+    baselines = say(
+        "A baseline is a simple, well-known method, fitted on the training rows that have an answer, with the same "
+        "given columns, and judged on the same rows. If the interval of a difference includes zero, the difference may "
+        "be chance."
+    )
+    return f"<section><h2>{say('How to read this')}</h2><p>{figures}</p><p>{baselines}</p></section>"
 
 
 # -- pieces --------------------------------------------------------------------------------------------------

@@ -6,9 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from onetrunk.engine.cost import Cost
 from onetrunk.evaluation.intervals import Interval
-from onetrunk.evaluation.record import TaskEvidence
+from onetrunk.evaluation.language import called, metric_words, say
+from onetrunk.evaluation.record import Origin, TaskEvidence
 
+_STANDING = {  # by the sign of the lead, 0 where it may be chance
+    1: "Better than the strongest simple baseline, {best}: {label} {reached}, against {its}: {how}.",
+    0: "Level with the strongest simple baseline, {best}: {label} {reached}, against {its}: {how}.",
+    -1: "Worse than the strongest simple baseline, {best}: {label} {reached}, against {its}: {how}.",
+}
 _STAGES = {"wide": "simple models", "pretrain": "pretraining", "finetune": "fine-tuning"}
 
 
@@ -35,6 +42,11 @@ _WORDS = {
     ),
     "brier": Word("Brier score", "score", "squared error of the probabilities; lower is better"),
     "ece": Word("Calibration error", "score", "how far confidence and accuracy differ; lower is better"),
+    "worst_group": Word("Worst group", "score", "the main metric of the group that fares worst"),
+    "exposure": Word("Exposure", "units", "bits that a planted secret is given away by; 0 for none"),
+    "worst_class_recall": Word("Worst class", "share", "right answers of the class that is recognised worst"),
+    "wh_per_1000_answers": Word("Energy of 1,000 answers", "units", "watt-hours; lower is better"),
+    "training_kwh": Word("Energy of training", "units", "kilowatt-hours of all runs; lower is better"),
     "interval_score": Word(
         "Interval score",
         "score",
@@ -104,13 +116,15 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\ufff
 
 
 def word(metric: str) -> Word:
-    return _WORDS.get(metric) or Word(metric.replace("_", " "), "units")
+    known = _WORDS.get(metric) or Word(metric.replace("_", " "), "units")
+    label, meaning = metric_words(metric, known.label, known.meaning)
+    return Word(label, known.kind, meaning)
 
 
 def amount(metric: str, value: float | None, sign: bool = False) -> str:
     """A figure with its unit: `95.3 %`, `0.912`, `1,204`; `sign` writes + and − (a true minus)."""
     if value is None:
-        return "undefined"
+        return say("undefined")
     plus = "+" if sign else ""
     kind = word(metric).kind
     if kind == "share":
@@ -127,28 +141,33 @@ def amount(metric: str, value: float | None, sign: bool = False) -> str:
 def span(metric: str, interval: Interval, sign: bool = False) -> str:
     """`92.6 to 97.0 %`"""
     low, high = amount(metric, interval.low, sign), amount(metric, interval.high, sign)
-    return f"{low.removesuffix(' %')} to {high}"
+    return say("{low} to {high}", low=low.removesuffix(" %"), high=high)
 
 
 def headline(task: TaskEvidence) -> str:
     """Better than the strongest simple baseline on the same rows, level with it, or worse; and by how much."""
     label = word(task.metric).label
-    rows = f"{task.rows:,} held-out row{'s' if task.rows != 1 else ''}"
+    rows = say("{n:,} held-out rows", n=task.rows) if task.rows != 1 else say("{n:,} held-out row", n=1)
     unit = f" {task.unit}" if task.unit and task.unit not in label else ""
     if task.score is None:
         value = f"{amount(task.metric, task.metrics[task.metric])}{unit}"
-        return f"{label} is {value} on {rows}: too few to say more."
-    reached = f"{amount(task.metric, task.score.value)}{unit} ({span(task.metric, task.score)}) on {rows}"
+        return say("{label} is {value} on {rows}: too few to say more.", label=label, value=value, rows=rows)
+    value = f"{amount(task.metric, task.score.value)}{unit}"
+    reached = say("{value} ({span}) on {rows}", value=value, span=span(task.metric, task.score), rows=rows)
     best = task.best
     if best is None or best.score is None or best.lead is None:
-        return f"{label} {reached}. No simple baseline was run."
-    standing = "Better than" if best.lead.value > 0 else "Worse than"
-    standing = standing if best.lead.excludes(0) else "Level with"
-    how = f"{_distance(task.metric, best.lead)} {'better' if best.lead.value > 0 else 'worse'}"
-    how = "no difference" if best.lead.value == 0 else how
+        return say("{label} {reached}. No simple baseline was run.", label=label, reached=reached)
     its = f"{amount(task.metric, best.score.value)}{unit}"
     label = label[0].lower() + label[1:] if label[1:2].islower() else label  # not of AUC
-    return f"{standing} the strongest simple baseline, {best.name}: {label} {reached}, against {its}: {how}."
+    parts = {"best": called(best.name), "label": label, "reached": reached, "its": its, "how": _how(task, best.lead)}
+    return say(_STANDING[best.lead.excludes(0) * (1 if best.lead.value > 0 else -1)], **parts)
+
+
+def _how(task: TaskEvidence, lead: Interval) -> str:
+    distance = _distance(task.metric, lead)
+    if lead.value == 0:
+        return say("no difference")
+    return say("{distance} better", distance=distance) if lead.value > 0 else say("{distance} worse", distance=distance)
 
 
 def certainty(task: TaskEvidence) -> str:
@@ -158,20 +177,37 @@ def certainty(task: TaskEvidence) -> str:
     here = ""
     if task.ece is not None:
         value, ends = amount("ece", task.ece.value), span("ece", task.ece)
-        here = f" On the held-out rows the calibration error is {value} ({ends})."
-    what = "probabilities" if task.ece is not None else "intervals"
+        here = say(" On the held-out rows the calibration error is {value} ({ends}).", value=value, ends=ends)
     if task.calibration is None:
-        return f"Its {what} were not calibrated: training held out no rows for that.{here}"
+        if task.ece is None:
+            return say("Its intervals were not calibrated: training held out no rows for that.")
+        return say("Its probabilities were not calibrated: training held out no rows for that.") + here
     made = task.calibration
     changes = [
-        f"{_lowered(word(name).label)} from {amount(name, before)} to {amount(name, made['after'].get(name))}"
+        say(
+            "{what} from {before} to {after}",
+            what=_lowered(word(name).label),
+            before=amount(name, before),
+            after=amount(name, made["after"].get(name)),
+        )
         for name, before in made["before"].items()
     ]
-    how = f"temperature {made['temperature']:.2f}" if task.ece is not None else f"intervals × {made['spread']:.2f}"
-    return (
-        f"Its {what} were calibrated on {made['rows']:,} {made['fitted_on']} ({how}). On these rows that brought "
-        f"{joined(changes)}.{here}"
-    )
+    parts = {"n": made["rows"], "rows": called(made["fitted_on"]), "changes": joined(changes)}
+    if task.ece is None:
+        how = say("intervals × {value:.2f}", value=made["spread"])
+        sentence = say(
+            "Its intervals were calibrated on {n:,} {rows} ({how}). On these rows that brought {changes}.",
+            how=how,
+            **parts,
+        )
+    else:
+        how = say("temperature {value:.2f}", value=made["temperature"])
+        sentence = say(
+            "Its probabilities were calibrated on {n:,} {rows} ({how}). On these rows that brought {changes}.",
+            how=how,
+            **parts,
+        )
+    return sentence + here
 
 
 def _lowered(label: str) -> str:
@@ -181,33 +217,92 @@ def _lowered(label: str) -> str:
 def lead(metric: str, interval: Interval) -> str:
     """`+6.7 points (+3.0 to +10.4)`"""
     value, ends = amount(metric, interval.value, sign=True), span(metric, interval, sign=True)
-    return f"{value} ({ends})".replace(" %", " points", 1).replace(" %", "")
+    return f"{value} ({ends})".replace(" %", say(" points"), 1).replace(" %", "")
 
 
 def _distance(metric: str, lead: Interval) -> str:
     value = amount(metric, abs(lead.value))
-    unit = " points" if value.endswith(" %") else ""
+    unit = say(" points") if value.endswith(" %") else ""
     low, high = sorted((lead.low, lead.high) if lead.value > 0 else (-lead.low, -lead.high))
-    ends = f"{amount(metric, low)} to {amount(metric, high)}".replace(" %", "")
+    ends = say("{low} to {high}", low=amount(metric, low), high=amount(metric, high)).replace(" %", "")
     return f"{value.removesuffix(' %')}{unit} ({ends})"
 
 
 def joined(names: Sequence[str]) -> str:
     """`a, b and c`"""
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+    if len(names) < 2:
+        return "".join(names)
+    return say("{first} and {last}", first=say(", ").join(names[:-1]), last=names[-1])
 
 
 def times(seconds: Mapping[str, float], between: str) -> str:
     """How long each stage of training took."""
-    return between.join(f"{_STAGES.get(stage, stage)} {duration(taken)}" for stage, taken in seconds.items())
+    return between.join(f"{called(_STAGES.get(stage, stage))} {duration(taken)}" for stage, taken in seconds.items())
 
 
 def duration(seconds: float) -> str:
     if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+        return say("{value:.1f} s", value=seconds) if seconds < 10 else say("{value:.0f} s", value=seconds)
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    if hours:
+        return say("{hours} h {minutes} min", hours=hours, minutes=minutes)
+    return say("{minutes} min {seconds} s", minutes=minutes, seconds=rest)
+
+
+def energy(wh: float) -> str:
+    """`41 mWh`, `0.42 Wh`, `1.3 kWh`"""
+    if wh < 0.1:
+        return f"{1000 * wh:.3g} mWh"
+    return f"{wh / 1000:,.3g} kWh" if wh >= 1000 else f"{wh:.3g} Wh"
+
+
+def weight(grams: float) -> str:
+    """`41 mg`, `12 g`, `1.3 kg`"""
+    if grams < 0.1:
+        return f"{1000 * grams:.3g} mg"
+    return f"{grams / 1000:,.3g} kg" if grams >= 1000 else f"{grams:.3g} g"
+
+
+def memory(size: float) -> str:
+    return f"{size / 1e9:.2g} GB"
+
+
+def cost_line(seconds: float, wh: float, co2_g: float, peak_bytes: float, measured: bool) -> str:
+    """`3 min 20 s, 0.42 Wh (estimated), 0.2 g of CO2, at most 1.2 GB of memory`"""
+    parts = {
+        "time": duration(seconds),
+        "energy": energy(wh),
+        "weight": weight(co2_g),
+        "memory": memory(peak_bytes),
+    }
+    if measured:
+        return say("{time}, {energy} (measured), {weight} of CO2, at most {memory} of memory", **parts)
+    return say("{time}, {energy} (estimated), {weight} of CO2, at most {memory} of memory", **parts)
+
+
+def costs(origin: Origin, tasks: Sequence[TaskEvidence]) -> dict[str, str]:
+    """What it cost to make, run by run, and what 1,000 answers cost."""
+    runs = [Cost.of_json(run) for run in origin.runs]
+    names = [say("Run of {verb}, {began}", verb=run["verb"], began=run["began"]) for run in origin.runs]
+    out = {name: _line(cost) for name, cost in zip(names, runs, strict=True)}
+    if len(runs) > 1:
+        out[say("All runs")] = say(
+            "{time}, {energy}, {weight} of CO2",
+            time=duration(sum(run.seconds for run in runs)),
+            energy=energy(sum(run.wh for run in runs)),
+            weight=weight(sum(run.co2_g for run in runs)),
+        )
+    answers = {task.ask: Cost.of_json(task.cost) for task in tasks if task.cost is not None}
+    out |= {say("1,000 answers of {ask}", ask=ask): _line(cost) for ask, cost in answers.items()}
+    if hows := dict.fromkeys(cost.how for cost in [*runs, *answers.values()]):
+        how = "; ".join(hows)
+        out[say("Energy")] = say("{how}. CO2 at {grams:,.4g} g a kWh", how=how, grams=origin.co2_g_per_kwh)
+    return out
+
+
+def _line(cost: Cost) -> str:
+    return cost_line(cost.seconds, cost.wh, cost.co2_g, cost.peak_bytes, cost.measured)
 
 
 def plain(text: str) -> str:
@@ -218,5 +313,5 @@ def plain(text: str) -> str:
 def sources(given: Sequence[str]) -> str:
     """The given columns in a few words."""
     if not given:
-        return "nothing"
-    return joined(given) if len(given) <= 4 else f"{len(given)} columns"
+        return say("nothing")
+    return joined(given) if len(given) <= 4 else say("{n} columns", n=len(given))

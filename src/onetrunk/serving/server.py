@@ -16,6 +16,7 @@ import uvicorn
 from onetrunk.core.errors import UsageError
 from onetrunk.core.events import Listener, Note, ignore
 from onetrunk.engine.runtime import Runtime, find_device
+from onetrunk.evaluation.evidence_files import require_gates
 from onetrunk.inference.answer_rows import CACHED_POSITIONS
 from onetrunk.inference.model_folder import load
 from onetrunk.media.marking import Mark
@@ -41,6 +42,7 @@ class ServeOptions:
     device: str = "auto"
     positions: int = 2048  # of one row: what is given, the prompt and the answer
     repeatable: bool = False
+    allow_failed_gates: bool = False
     producer: str | None = None  # who answers for what is made; None: each folder's name
     limits: Limits = field(default_factory=Limits)
 
@@ -80,11 +82,13 @@ def bound(host: str, port: int) -> socket.socket:
     return made
 
 
-def open_folders(models: Sequence[str], options: ServeOptions) -> list[Folder]:
-    """Each folder, loaded and ready to answer. Raises UsageError and ModelFileError as `load` does."""
+def open_folders(models: Sequence[str], options: ServeOptions, on_event: Listener = ignore) -> list[Folder]:
+    """Each folder, loaded and ready to answer. Raises UsageError and ModelFileError as `load` does, and EvidenceError
+    for a model that does not keep its gates."""
     runtime, out = Runtime.open(options.device), []
     for name, path in named(models).items():
         model = load(path, device="cpu")
+        require_gates(model, "served", options.allow_failed_gates, on_event)
         runtime.place(model.network)
         slots = max(1, min(_MOST_SLOTS, CACHED_POSITIONS // options.positions))
         limits, mark = options.limits, Mark.of(options.producer, Path(path).resolve().name)
@@ -99,7 +103,9 @@ def serve_folders(models: Sequence[str], options: ServeOptions, on_event: Listen
     if not models:
         raise UsageError("Name at least one model folder.")
     with bound(options.host, options.port) as listening:
-        service = Service(open_folders(models, options), Engine(options.limits.queued_rows).start(), options.limits)
+        service = Service(
+            open_folders(models, options, on_event), Engine(options.limits.queued_rows).start(), options.limits
+        )
         host, port = listening.getsockname()[:2]
         hosts = known_hosts(options.host) if is_loopback(options.host) else ()
         guard = Guard(options.api_key, hosts, options.limits.wrong_keys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from onetrunk.evaluation.audit.private import privacy
 from onetrunk.evaluation.audit.record import AskedAudit, Audit, Audited
 from onetrunk.evaluation.audit.robustness import MAX_ROWS, robustness
 from onetrunk.evaluation.audit.slices import worst_slices
+from onetrunk.evaluation.documents import check_document
+from onetrunk.evaluation.documents import document as draft
 from onetrunk.evaluation.record import FOLDER
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.storage import atomic, hub
@@ -50,9 +52,13 @@ def run_audit(
     sensitive: Sequence[str] = (),
     training: Any = None,
     canaries: Any = None,
+    document: str | None = None,
 ) -> Audit:
     """Audits a model folder on rows with known answers, of which those that it learnt from serve for privacy and the
-    others for the rest. Leaves audit.json and audit.html in the folder `options.out`, else in the model's evidence."""
+    others for the rest. Leaves audit.json and audit.html in the folder `options.out`, else in the model's evidence, and
+    with them the draft of a `document` (`evaluation.documents`)."""
+    if document is not None:
+        check_document(document)
     chosen = _what(what, data, sensitive, on_event)
     if folder.startswith(hub.HUB):
         raise UsageError(
@@ -65,7 +71,8 @@ def run_audit(
     if rest := [name for name in chosen if name != "security"]:
         model = load(folder, device=options.device or "auto")
         audit.asked = _of_rows(model, data, options, rest, sensitive, training, canaries, on_event)
-    _write(audit, folder, options.out)
+    drafts = {} if document is None else {f"{document}.md": draft(document, load(folder, device="cpu"), audit)}
+    _write(audit, folder, options.out, drafts)
     on_event(Audited(audit))
     return audit
 
@@ -217,8 +224,9 @@ def _planted(canaries: Any, ask: str, options: AnswerOptions) -> list[str]:
     return values
 
 
-def _write(audit: Audit, folder: str, out: str | None) -> None:
+def _write(audit: Audit, folder: str, out: str | None, drafts: Mapping[str, str]) -> None:
     files = {
+        **drafts,
         "audit.json": json.dumps(audit.as_json(), ensure_ascii=False, indent=1, allow_nan=False) + "\n",
         "audit.html": page(audit),
     }

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 
 from onetrunk.core import rng
+from onetrunk.core.calibration import Calibration
 from onetrunk.core.encoder import class_names
 from onetrunk.core.errors import InterruptedRunError
 from onetrunk.core.events import Decision, Listener, Note, ignore
-from onetrunk.core.module import Mixed
+from onetrunk.core.module import Calibrated, Mixed
 from onetrunk.core.values import take
 from onetrunk.core.wide import Wide, WideTarget, wide_target_of
 from onetrunk.data.ledger import Ledger
@@ -250,6 +251,7 @@ def _train_trunk(
 ) -> None:
     """Trains the trunk, and keeps it if it gains more on the validation rows than the noise of that gain."""
     before = copy.deepcopy(model.network.state_dict())
+    calibrated = {name: model.calibration(name) for name in task.ask}  # on more rows than the validation has
     judged = _encoded(model, rows, task, task.ask[0])
     decide_symmetries(model, judged, task, lambda store: store_scores(model, store, task), context.on_event)
     context_of = context.but(recipe=patient(context.recipe))
@@ -272,7 +274,18 @@ def _train_trunk(
     choice.trunk = {"gain": gain, "standard_error": noise, "seconds": result.seconds, "steps": float(result.step)}
     context.on_event(Decision(choice.kept, _REASON.format(len(alone)), {"gain": gain, "standard error": noise}))
     model.provenance["trials"] = [trial.as_json() for trial in _tried(alone, after, result, context.recipe, choice)]
-    calibrate(model, task, rows, len(labelled), context.on_event)
+    if gain > _SURE * noise or None in calibrated.values():
+        calibrate(model, task, rows, len(labelled), context.on_event)
+    if gain <= _SURE * noise:
+        _restore_calibration(model, calibrated)
+
+
+def _restore_calibration(model: Model, calibrated: Mapping[str, Calibration | None]) -> None:
+    """What cross-validation said of the wide read-outs, which answer alone: it looked at more rows."""
+    for name, held_out in calibrated.items():
+        module = model.module(name)
+        if isinstance(module, Calibrated) and held_out is not None:
+            module.calibration = held_out
 
 
 def _tried(alone: np.ndarray, after: np.ndarray, result: TrainResult, recipe: Recipe, choice: Choice) -> list[Trial]:

@@ -14,6 +14,8 @@ from onetrunk.training.output import Output
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.select import Judgement
 
+RUNS = "runs"  # in provenance: what each run has cost by which a model was made
+
 
 @dataclass(frozen=True)
 class RunContext:

@@ -64,7 +64,7 @@ def run_evaluation(
     lock_folder(atomic.real(folder))
     return evaluate_model(
         model, table, train, Path(folder),
-        seed=options.seed, max_bad=options.max_bad, ledger=ledger, beside=others, on_event=on_event,
+        seed=options.seed, max_bad=options.max_bad, ledger=ledger, beside=others, lang=options.lang, on_event=on_event,
     )  # fmt: skip
 
 

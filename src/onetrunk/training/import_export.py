@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table
 from onetrunk.engine.runtime import Runtime
+from onetrunk.evaluation.evidence_files import require_gates
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.inference.tables import read_rows
 from onetrunk.interop import huggingface, keras
@@ -103,9 +105,11 @@ def run_export(
     int8: bool = False,
     tolerance: float | None = None,
     rows: int = 200,
+    allow_failed_gates: bool = False,
 ) -> dict[str, Any]:
-    """Writes a model in another format, if its answers for these rows stay the same. Returns what was measured, which
-    is also in export.json. Raises EvidenceError, and leaves nothing behind, where they do not."""
+    """Writes a model in another format, if its answers for these rows stay the same, and it keeps its gates (unless
+    they may fail). Returns what was measured, which is also in export.json. Raises EvidenceError, and leaves nothing
+    behind, where that is not so."""
     if to not in FORMATS:
         raise unknown("format", to, FORMATS)
     if int8 and to != "onnx":
@@ -113,6 +117,7 @@ def run_export(
     allowed = tolerance if tolerance is not None else 0.2 if int8 else 1e-3
     check_free(out, overwrite)
     opened = model if isinstance(model, Model) else load(model, device="cpu", allow_network=options.allow_network)
+    overridden = require_gates(opened, "exported", allow_failed_gates, on_event)
     Runtime.open("cpu").place(opened.network)
     embeds = options.ask == [EMBEDDING]
     if embeds and to != "onnx":
@@ -128,6 +133,7 @@ def run_export(
         "ask": asked,
         "given": [name for name in needed if name != asked],
         "int8": int8,
+        "failed_gates": [asdict(verdict) for verdict in overridden],
     }
 
     def write(folder: Path) -> None:

@@ -11,6 +11,7 @@ from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.model_folder import Model
 from onetrunk.storage.locks import locks_end
 from onetrunk.training.context import RunContext
+from onetrunk.training.cost import RunCost
 from onetrunk.training.distil import both_met, open_teacher, teach
 from onetrunk.training.finetune import finetune_model
 from onetrunk.training.open_data import open_data
@@ -27,12 +28,16 @@ from onetrunk.training.start import start_from
 def run_pretraining(data: Any, options: TrainingOptions, on_event: Listener = ignore) -> Model:
     """Pretrains a model on a table, from nothing or from another model, and saves it."""
     recipe = recipe_of(options)
+    cost = RunCost("pretrain", recipe)
     output = Output(options.out, options.overwrite, command_digest("pretrain", options, recipe))
     model, recipe = start_from(options.start, recipe, options.allow_network, options.seed)
     opened = open_data(data, options, recipe, on_event, start=model)
     output.open(opened)
     model = pretrain_model(opened, run_context(options, recipe, output, on_event), model)
-    return save_model(model, output, "foundation model", on_event)
+    cost.keep(model)
+    saved = save_model(model, output, "foundation model", on_event)
+    cost.tell(on_event)
+    return saved
 
 
 @locks_end()
@@ -48,6 +53,7 @@ def run_finetuning(
     model folder, it learns from its answers too; with `restructure`, settings may change the model that it starts
     from."""
     recipe = recipe_of(options)
+    cost = RunCost("finetune", recipe)
     command = command_digest("finetune", options, recipe, teacher=teacher, restructure=restructure)
     output = Output(options.out, options.overwrite, command)
     model, recipe = start_from(options.start, recipe, options.allow_network, options.seed, restructure)
@@ -67,6 +73,7 @@ def run_finetuning(
     model = tuned.model
     if teacher is not None:
         model.provenance["teacher"] = {"name": Path(teacher).name, "digest": base_digest(Path(teacher))}
+    cost.keep(model)
     saved = save_model(model, output, "model", on_event)
     if tuned.choice.validation is not None:
         metric = choosing_metric(model, opened.ask[0], recipe.finetune.metric)
@@ -74,6 +81,7 @@ def run_finetuning(
         on_event(
             Note(f"On the validation rows that chose its best step: {score}. onetrunk evaluate measures it on others.")
         )
+    cost.tell(on_event)
     return saved
 
 

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onetrunk.core.encoder import Ordered
+from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.events import Listener, Note, RolesChosen, RowsSplit, ignore
 from onetrunk.core.registry import column_types
-from onetrunk.core.values import sample_present
+from onetrunk.core.values import present, sample_present
 from onetrunk.data.cache import ColumnCache
 from onetrunk.data.conventions import conventions, with_notation
 from onetrunk.data.event_rows import EventsConfig, rows_from_events
 from onetrunk.data.file_names import unopened_files
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.nested import unnested
+from onetrunk.data.prepare import fit_columns
 from onetrunk.data.seen_rows import absent_columns, splits_before
 from onetrunk.data.split import Split, column_that_says, ordering, split
 from onetrunk.data.table import Table, infer_types, read, roles, unlearnable
@@ -26,6 +28,8 @@ if TYPE_CHECKING:  # torch, which they import, takes a second: who only looks at
     from onetrunk.inference.model_folder import Model
     from onetrunk.training.recipe import Recipe
     from onetrunk.training.table_recipe import TableRecipe
+
+_FITTED = 1000  # values that say how an asked column is judged
 
 
 @dataclass
@@ -166,7 +170,23 @@ def open_data(
     on_event(RolesChosen({name: types[name] for name in given}, {name: types[name] for name in asked}, dict(reasons)))
     on_event(RowsSplit({name: len(index) for name, index in chosen.indices().items()}, chosen.how))
     words = missing_words(options, start)
-    return Data(table, types, column_options, given, asked, reasons, chosen, ledger, events, words, cache)
+    opened = Data(table, types, column_options, given, asked, reasons, chosen, ledger, events, words, cache)
+    if recipe.gates:
+        from onetrunk.evaluation.gates import check_gates
+
+        check_gates(recipe.gates, _evaluations(opened))
+    return opened
+
+
+def _evaluations(data: Data) -> dict[str, Evaluation[Any]]:
+    """How the asked columns are judged, as far as some of their values tell."""
+    rows = data.rows("train")
+    out = {}
+    for name in data.ask:
+        known = rows.take(np.flatnonzero(present(rows[name]))[:_FITTED])
+        [column], encoders = fit_columns(known, [name], data.types, data.options)
+        out[name] = column_types.get(column.type).evaluation(encoders[column.key])
+    return out
 
 
 def seen_splits(model: Model, table: Table, on_event: Listener = ignore) -> np.ndarray:

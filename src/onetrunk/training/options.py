@@ -14,6 +14,7 @@ from numbers import Integral, Real
 from typing import Annotated, Any, Self
 
 from onetrunk.core.errors import UsageError
+from onetrunk.evaluation.language import check_language
 
 _LARGEST_SEED = (1 << 32) - 1  # that NumPy and scikit-learn take
 Names = list[str] | None  # in Python one name may stand for itself
@@ -55,6 +56,15 @@ class DataOptions:
     missing: Annotated[
         str | None, "words that mean a missing value, like NA,?; '' means none; by default the usual ones, unquoted."
     ] = None
+    allow_failed_gates: Annotated[bool, "go on with a model that does not keep its gates; its card then says so."] = (
+        False
+    )
+    producer: Annotated[
+        str | None,
+        "who answers for what is written or drawn, a name or code that the files then carry; by default the model's "
+        "name.",
+    ] = None
+    lang: Annotated[str, "the language of the report: en or zh."] = "en"
     separator: Annotated[str | None, "the sign between the cells of CSV and TSV files, if it is not recognised."] = None
 
     def __post_init__(self) -> None:
@@ -65,6 +75,7 @@ class DataOptions:
         own: type = type(self)
         for name, (hint, optional) in _hints(own).items():
             _check_kind(name, getattr(self, name), hint, optional)
+        check_language(self.lang)
         if not 0 <= self.max_bad <= 1:
             raise UsageError(f"--max-bad expects a share from 0 to 1, found {self.max_bad}.")
         if not 0 <= self.seed <= _LARGEST_SEED:
@@ -115,11 +126,6 @@ class AnswerOptions(DataOptions):
     ] = None
     shard: Annotated[
         str | None, "answer only one part of the rows, like 2/8; auto is the part of this process of torchrun."
-    ] = None
-    producer: Annotated[
-        str | None,
-        "who answers for what is written or drawn, a name or code that the files then carry; by default the model's "
-        "name.",
     ] = None
     visible_label: Annotated[
         bool, "label what is written or drawn for people, too: words in texts and pictures, a rhythm before sounds."

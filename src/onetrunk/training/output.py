@@ -34,6 +34,7 @@ _OF_NO_WEIGHT = (
     "device",
     "allow_network",
     "track",
+    "lang",
     "config",
     "settings",
 )  # the recipe holds settings

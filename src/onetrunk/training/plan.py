@@ -13,9 +13,9 @@ from onetrunk.core.errors import UsageError
 from onetrunk.core.events import Listener, ignore
 from onetrunk.engine.mode import Mode
 from onetrunk.engine.planning import (
-    ACCELERATORS,
     CORE_WATTS,
     DEVICE_PROCESS,
+    DEVICE_WATTS,
     FEW_PASSES,
     TOKENS_PER_PARAMETER,
     Cluster,
@@ -24,6 +24,7 @@ from onetrunk.engine.planning import (
     compute_optimal,
     kwh,
     memory,
+    published_watts,
     seconds_on,
     worth,
 )
@@ -33,7 +34,6 @@ from onetrunk.training.options import TrainingOptions
 from onetrunk.training.recipe import SIZES, Recipe, budget_seconds, recipe_of
 
 _DIAL = ("width", "layers", "heads", "kv_heads", "head_width", "mlp_width")  # what a size stands for
-_DEVICE_WATTS = 300.0  # of an accelerator that is not listed
 
 
 @dataclass(frozen=True)
@@ -240,11 +240,10 @@ def _watts_here(run: DryRun) -> tuple[float, str]:
     if run.runtime.device.type == "cpu":
         threads = torch.get_num_threads()
         return CORE_WATTS * threads, f"assumed: {CORE_WATTS:g} for each of {threads} threads"
-    name = run.runtime.name.lower().replace(" ", "")
-    known = max((key for key in ACCELERATORS if key in name), key=len, default=None)
-    if known is not None:
-        return ACCELERATORS[known].watts, "published for the board; without host and cooling"
-    return _DEVICE_WATTS, "assumed for an accelerator"
+    watts = published_watts(run.runtime.name)
+    if watts is not None:
+        return watts, "published for the board; without host and cooling"
+    return DEVICE_WATTS, "assumed for an accelerator"
 
 
 def _there(run: DryRun, cluster: Cluster, efficiency: float) -> _Costs:

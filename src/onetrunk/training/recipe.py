@@ -14,6 +14,7 @@ from pydantic import Field
 from onetrunk.core.config import Config, read_yaml, with_settings
 from onetrunk.core.errors import UsageError
 from onetrunk.core.objective import ObjectiveConfig
+from onetrunk.engine.cost import CostSettings
 from onetrunk.engine.runtime import find_device
 from onetrunk.engine.trainer import TrainSettings
 from onetrunk.nn.lora import LoRAConfig
@@ -98,6 +99,12 @@ class Recipe(TableRecipe):
     row_weight: str | None = Field(None, description="The column that holds a weight for every row.")
     cache: str | None = Field(
         None, description="A folder that keeps vocabularies and encoded texts for later runs on the same data."
+    )
+    cost: CostSettings = Field(default_factory=CostSettings, description="What is assumed of energy and its CO2.")
+    gates: dict[str, float | dict[str, float]] = Field(
+        default_factory=dict,
+        description="Bounds of metrics, of every asked column or of one, that the model must keep to be exported or "
+        "served.",
     )
     device: str = Field("auto", description="cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.")
     tokens_per_batch: int = Field(16_384, ge=64, description="Positions of a micro-batch; more are accumulated.")

@@ -34,7 +34,7 @@ from onetrunk.objectives.distil import Distil
 from onetrunk.training import adapt
 from onetrunk.training.batches import updates_of, with_row_weights
 from onetrunk.training.calibrate import forget_calibration
-from onetrunk.training.context import RunContext
+from onetrunk.training.context import RUNS, RunContext
 from onetrunk.training.distil import student_columns
 from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import FinetuneConfig, Recipe
@@ -177,7 +177,8 @@ def provenance(
         "device": result.device,
         "date": time.strftime("%Y-%m-%d"),
     }
-    return {"stages": [*(before or {}).get("stages", []), made]}
+    runs = {RUNS: before[RUNS]} if before and RUNS in before else {}
+    return {"stages": [*(before or {}).get("stages", []), made], **runs}
 
 
 def untrained(model: Model, seconds: float) -> TrainResult:

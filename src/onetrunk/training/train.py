@@ -18,6 +18,7 @@ from onetrunk.storage import atomic
 from onetrunk.storage.locks import locks_end
 from onetrunk.training.beside_wide import begins_wide, rather_wide, train_beside_wide
 from onetrunk.training.context import RunContext
+from onetrunk.training.cost import RunCost
 from onetrunk.training.finetune import Choice, finetune_model
 from onetrunk.training.jobs import run_context, share_of
 from onetrunk.training.open_data import Data, open_data
@@ -42,6 +43,7 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
     from) and fine-tuned."""
     began = time.monotonic()
     recipe, out = recipe_of(options), Path(options.out)
+    cost = RunCost("train", recipe)
     command, foundation = command_digest("train", options, recipe), Path(f"{options.out}-foundation")
     output, starts = Output(out, options.overwrite, command), [options.start]
     output.shares = shares_of_run(out, command) or shares_of_run(foundation, command) or output.shares
@@ -60,11 +62,11 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
     judge = _Judge(opened, out, options, clock, on_event)
     tuned = None
     if output.stage != EVALUATING and model is None and options.start is None and begins_wide(opened, own):
-        tuned = train_beside_wide(opened, context, clock, _Keeper(output, out, judge))
+        tuned = train_beside_wide(opened, context, clock, _Keeper(output, out, judge, cost))
     if output.stage != EVALUATING and tuned is None:
         limit = context.limit if counts_steps(own) else clock.left
         if model is None:
-            model = _foundation(opened, context.but(limit=limit), Output(foundation, options.overwrite, command))
+            model = _foundation(opened, context.but(limit=limit), Output(foundation, options.overwrite, command), cost)
             output.mark(PRETRAINED)
         else:
             extend_model(model, opened, options.seed, own.finetune, on_event)
@@ -76,12 +78,14 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
     else:
         made = tuned.model
         made.provenance["decision"] = tuned.choice.as_json()
+        cost.keep(made)
         made.save(out, overwrite=output.replaces or (out / atomic.MANIFEST).exists())
         output.mark(EVALUATING)  # from here on a run that is stopped only judges it
     judge(made)
     Output(foundation, True, command).finish()  # it was made for this model
     output.finish()
     on_event(Saved("model", str(out)))
+    cost.tell(on_event)
     return made
 
 
@@ -100,7 +104,8 @@ class _Judge:
         left = seconds if seconds is not None else min(BASELINE_SECONDS, max(_LEAST_BASELINES, self.clock.before_end))
         evidence = evaluate_model(
             model, self.opened.rows("test"), self.opened.rows("train"), self.out, seed=self.options.seed,
-            baseline_seconds=left, fitted_baselines=None if self.baselines is None else self.baselines.on_test(),
+            baseline_seconds=left, lang=self.options.lang,
+            fitted_baselines=None if self.baselines is None else self.baselines.on_test(),
             on_event=ignore if early else self.on_event,
         )  # fmt: skip
         if early:
@@ -111,12 +116,13 @@ class _Judge:
 class _Keeper:
     """Puts a model in the run's folder, with its evidence, from where a stopped run can be used and goes on."""
 
-    def __init__(self, output: Output, out: Path, judge: _Judge) -> None:
-        self.output, self.out, self.judge = output, out, judge
+    def __init__(self, output: Output, out: Path, judge: _Judge, cost: RunCost) -> None:
+        self.output, self.out, self.judge, self.cost = output, out, judge, cost
 
     def __call__(self, model: Model, choice: Choice, baselines: FittedBaselines) -> None:
         self.output.begin()
         model.provenance["decision"] = choice.as_json()
+        self.cost.keep(model)
         model.save(self.out, overwrite=self.output.replaces or (self.out / atomic.MANIFEST).exists())
         self.judge.baselines = baselines
         self.judge(model, seconds=0.0)
@@ -132,10 +138,11 @@ def default_seconds(opened: Data) -> float:
     return float(np.clip(_SECONDS * len(opened.table) / _ROWS, _SECONDS, _MAX_SECONDS))
 
 
-def _foundation(opened: Data, context: RunContext, output: Output) -> Model:
+def _foundation(opened: Data, context: RunContext, output: Output, cost: RunCost) -> Model:
     """Pretrains a model, and saves it beside the one that is made from it."""
     output.open(opened)
     context = context.but(out=output.path, output=output, limit=share_of(context.limit, _PRETRAINING))
     model = pretrain_model(opened, context)
+    cost.keep(model)
     model.save(output.path, overwrite=output.replaces)
     return model

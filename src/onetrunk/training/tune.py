@@ -44,6 +44,7 @@ from onetrunk.training.beside_wide import (
 )
 from onetrunk.training.calibrate import MIN_ROWS, calibrate
 from onetrunk.training.context import RunContext
+from onetrunk.training.cost import RunCost
 from onetrunk.training.dry_run import DryRun, Source
 from onetrunk.training.finetune import labelled_rows, merged_adapter, validation_rows
 from onetrunk.training.finetune import tune as fine_tune
@@ -84,6 +85,7 @@ def run_tuning(
         raise UsageError(f"--trials expects a whole number from 1; found {trials}.")
     most_bytes = None if max_memory is None else memory_bytes(max_memory)
     recipe = recipe_of(options)
+    cost = RunCost("tune", recipe)
     command = command_digest("tune", options, recipe, trials=trials, max_memory=max_memory)
     journal = Path(f"{options.out}-tuning")
     Output(options.out, options.overwrite, command, together=True)  # refuses before any work what cannot be put there
@@ -105,8 +107,9 @@ def run_tuning(
                 f"{options.out}. The same command goes on.",
                 error.exit_code - 128,
             ) from None
-    model = _judge(search, runner, opened, options, seconds, on_event)
+    model = _judge(search, runner, opened, options, seconds, cost, on_event)
     on_event(Saved("model", str(options.out)))
+    cost.tell(on_event)
     return model
 
 
@@ -149,7 +152,13 @@ def _enter(options: TrainingOptions, command: str, data: Data, journal: Path) ->
 
 
 def _judge(
-    search: Search, runner: TableRunner, data: Data, options: TrainingOptions, seconds: float, on_event: Listener
+    search: Search,
+    runner: TableRunner,
+    data: Data,
+    options: TrainingOptions,
+    seconds: float,
+    cost: RunCost,
+    on_event: Listener,
 ) -> Model:
     """The evidence of the best model, with all trials; nobody else writes meanwhile."""
     out, output = Path(options.out), runner.output
@@ -160,11 +169,13 @@ def _judge(
             raise ResourceError(f"No trial came to a model: {reason}")
         model = load(out, device=runner.recipe.device)
         model.provenance["trials"] = [trial.as_json() for trial in trials]
+        cost.keep(model)
         model.save(out, overwrite=True)
         output.mark(EVALUATING)
         evaluate_model(
             model, data.rows("test"), data.rows("train"), out,
-            seed=options.seed, max_bad=options.max_bad, baseline_seconds=_baseline_seconds(seconds), on_event=on_event,
+            seed=options.seed, max_bad=options.max_bad, baseline_seconds=_baseline_seconds(seconds),
+            lang=options.lang, on_event=on_event,
         )  # fmt: skip
         output.finish()
         if not search.others:

@@ -31,6 +31,7 @@ def audit(
     what: list[str] | str | None = None,
     training: Any = None,
     canaries: Any = None,
+    document: str | None = None,
     quiet: bool = False,
 ) -> Audit:
     """Look at a model from its worst side: fairness between groups, the worst slices of the rows, robustness, privacy
@@ -43,6 +44,8 @@ def audit(
         what: fairness, slices, robustness, privacy, security, or several; by default all that can be done.
         training: the rows that the model learnt from, for privacy; those among the rows are recognised.
         canaries: a table of secrets that were planted among the training rows, in the asked column.
+        document: also draft a document of what the folder knows, with a list of what a person must write: eu-annex-iv
+            (technical documentation, EU AI Act) or cn-filing (filings in China, in Chinese).
         quiet: print nothing.
 
     Returns:
@@ -52,6 +55,7 @@ def audit(
         onetrunk audit model data.csv --sensitive sex,age
         onetrunk audit model data.csv --what robustness,privacy
         onetrunk audit model --what security
+        onetrunk audit model --document eu-annex-iv
     """
     from onetrunk.training.audit import run_audit
     from onetrunk.verbs.show import Printer
@@ -60,4 +64,5 @@ def audit(
     return run_audit(
         model, data, options, Printer(quiet),
         what=what, sensitive=sensitive or [], training=training, canaries=canaries,
+        document=document,
     )  # fmt: skip

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @takes(
     DataOptions,
-    "ask given map seed device allow_equal_rows max_bad allow_network missing separator",
+    "ask given map seed device allow_equal_rows max_bad allow_network missing lang separator",
     helps={
         "ask": "the columns to judge; by default those of the model's tasks.",
         "given": "the columns to answer from; by default the task's.",

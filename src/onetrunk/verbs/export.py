@@ -10,7 +10,7 @@ from onetrunk.verbs.shared import takes
 
 @takes(
     TrainingOptions,
-    "ask given map allow_network missing separator out overwrite",
+    "ask given map allow_network allow_failed_gates missing separator out overwrite",
     out="exported",
     helps={
         "ask": "the column to answer; by default the model's task; \"embedding\" for the row's embedding alone.",
@@ -55,4 +55,5 @@ def export(
     return run_export(
         model, data, options.out, to, options, Printer(quiet),
         overwrite=options.overwrite, int8=int8, tolerance=tolerance, rows=rows,
+        allow_failed_gates=options.allow_failed_gates,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from onetrunk.training.options import DataOptions
 from onetrunk.verbs.shared import takes
 
 
-@takes(DataOptions, "device")
+@takes(DataOptions, "device allow_failed_gates producer")
 def serve(
     models: list[str],
     options: DataOptions,
@@ -18,7 +18,6 @@ def serve(
     api_key: str | None = None,
     positions: int = 2048,
     repeatable: bool = False,
-    producer: str | None = None,
     quiet: bool = False,
 ) -> None:
     """Serve model folders over HTTP until stopped: typed rows in, calibrated answers out.
@@ -30,8 +29,6 @@ def serve(
         api_key: the key that every request must bring; by default ONETRUNK_API_KEY of the environment.
         positions: the most tokens and other positions of one row, its answer included.
         repeatable: a row's answer is the same to the last bit whatever else is asked; each row is computed alone.
-        producer: who answers for pictures and sounds that are made, a name or code that the files then carry; by
-            default the folder's name.
         quiet: print nothing but the log.
 
     Returns:
@@ -58,6 +55,7 @@ def serve(
         device=options.device or "auto",
         positions=positions,
         repeatable=repeatable,
-        producer=producer,
+        producer=options.producer,
+        allow_failed_gates=options.allow_failed_gates,
     )
     serve_folders([models] if isinstance(models, str) else models, served, Printer(quiet))

@@ -18,6 +18,7 @@ from onetrunk.core.events import (
     CalibrationDone,
     ColumnAdded,
     ColumnExtended,
+    CostCounted,
     Decision,
     Event,
     FoldDone,
@@ -37,7 +38,9 @@ from onetrunk.core.events import (
 from onetrunk.core.terminal import printable
 from onetrunk.evaluation.audit.record import Audited
 from onetrunk.evaluation.audit.sentences import summary
+from onetrunk.evaluation.gates import gate_sentence
 from onetrunk.evaluation.record import Evaluated, Evidence
+from onetrunk.evaluation.words import cost_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -97,6 +100,8 @@ class Printer:
                 self._baseline(event)
             case Saved(what, path):
                 self.line(f"The {what} is in ", (path, "bold"), ".")
+            case CostCounted(_, seconds, wh, co2_g, peak_bytes, measured):
+                self.line(("Cost:", "bold"), f" {cost_line(seconds, wh, co2_g, peak_bytes, measured)}.")
             case Evaluated(evidence):
                 self.evidence(evidence)
             case Audited(audit):
@@ -131,6 +136,9 @@ class Printer:
             self.console.print(table)
             others = {k: v for k, v in task.metrics.items() if k != task.metric and v is not None}
             self.line("  ".join(f"{name} {value:.3f}" for name, value in others.items()))
+        for verdict in evidence.gates:
+            how = ("Gate kept:", "green") if verdict.passed else ("Gate failed:", "red")
+            self.line(how, f" {gate_sentence(verdict)}")
 
     def _roles(self, event: RolesChosen) -> None:
         for title, columns in (("Given:", event.given), ("Asked:", event.asked)):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @takes(
     TrainingOptions,
-    "ask given ignore types map split seed device allow_equal_rows max_bad allow_network missing separator "
+    "ask given ignore types map split seed device allow_equal_rows max_bad allow_network missing lang separator "
     "out overwrite start size events budget track config settings",
     ask=REQUIRED,
     budget="10min",

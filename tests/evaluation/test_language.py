@@ -1,0 +1,121 @@
+"""The report in Chinese: one table, in which nothing is missing and nothing stands in vain."""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+from pathlib import Path
+
+import pytest
+from evidence_fakes import Amount, Colour, FakeModel
+
+import onetrunk.evaluation
+from onetrunk.core.answer import Answer
+from onetrunk.core.errors import UsageError
+from onetrunk.evaluation import words
+from onetrunk.evaluation.card import card
+from onetrunk.evaluation.chinese import METRICS, NAMES, SENTENCES
+from onetrunk.evaluation.gather import gather_evidence
+from onetrunk.evaluation.language import called, say, speaking
+from onetrunk.evaluation.record import Evidence, Verdict
+from onetrunk.evaluation.report import report
+from onetrunk.training.options import DataOptions
+
+SOURCES = [p for p in Path(onetrunk.evaluation.__path__[0]).glob("*.py") if p.name != "chinese.py"]
+EVERYWHERE = Path(onetrunk.evaluation.__path__[0]).parent
+HAN = re.compile("[\u4e00-\u9fff]")
+
+
+def _constants(nodes: list[ast.AST]) -> set[str]:
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def _values(template: str) -> set[tuple[str, str | None]]:
+    return {(name, form) for _, name, form, _ in string.Formatter().parse(template) if name is not None}
+
+
+def test_every_sentence_that_is_said_has_its_chinese_and_no_other_stands_there() -> None:
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    said = {
+        node.args[0].value
+        for node in nodes
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say"
+        if isinstance(node.args[0], ast.Constant)
+    }
+    assert said <= SENTENCES.keys(), "said, and not in the table"
+    assert SENTENCES.keys() <= _constants(nodes), "in the table, and never said"
+    assert len(said) > 80
+
+
+def test_both_languages_put_in_the_same_values() -> None:
+    for english, chinese in SENTENCES.items():
+        assert _values(english) == _values(chinese), english
+
+
+def test_every_metric_has_its_chinese() -> None:
+    assert METRICS.keys() == words._WORDS.keys()
+    for name, (label, meaning) in METRICS.items():
+        assert label and bool(meaning) == bool(words._WORDS[name].meaning), name
+
+
+def test_names_are_those_that_data_bring() -> None:
+    written = "".join(
+        path.read_text(encoding="utf-8") for path in EVERYWHERE.rglob("*.py") if path.name != "chinese.py"
+    )
+    assert [name for name in NAMES if f'"{name}"' not in written] == []
+
+
+def _evidence() -> Evidence:
+    hue = ["blue", "green", "red"] * 20
+    size = [float(i % 3) + 10 for i in range(60)]
+    sides = {"hue": Colour(["blue", "green", "red"]), "label": Colour(["blue", "green", "red"]), "size": Amount()}
+    model = FakeModel(sides, lambda hue: Answer(hue, {"blue": 0.2, "green": 0.2, "red": 0.6}))
+    test = {"hue": hue, "label": hue[:50] + ["red"] * 10, "size": size}
+    evidence = gather_evidence(model, test, [(["hue"], "label")], train=test)
+    evidence.gates = [
+        Verdict("accuracy", "label", 0.99, True, 0.9, False),
+        Verdict("training_kwh", "", 1, False, None, False),
+    ]
+    evidence.overridden = [{"when": "2026-11-29", "doing": "served", "gates": "x"}]
+    return evidence
+
+
+def test_a_report_in_chinese_has_no_english_sentence() -> None:
+    evidence = _evidence()
+    english = report(evidence)
+    evidence.language = "zh"
+    chinese = report(evidence)
+    assert '<html lang="en">' in english and '<html lang="zh-CN">' in chinese
+    assert not HAN.search(re.sub("<style>.*?</style>", "", english, flags=re.DOTALL))
+    text = re.sub(r"<[^>]*>", "\n", re.sub("<style>.*?</style>", "", chinese, flags=re.DOTALL))
+    known = {"Onetrunk", "metrics", "json", "AUC", "Brier", "mWh", "CO2", "estimated", "measured", "for", "seconds"}
+    known |= {
+        "core",
+        "RAPL",
+        "hue",
+        "label",
+        "model",
+        "blue",
+        "green",
+        "red",
+        "logistic",
+        "boosting",
+        "known",
+    }  # names of data and fakes
+    left = set(re.findall(r"[A-Za-z0-9]{3,}", re.sub(r"\b[0-9.]+\b", "", text))) - known
+    assert not left, "words that nobody has told in Chinese"
+    assert "准确率" in text and "多数类" in text and "未通过" in text and "提供服务" in text
+    assert chinese.count("<section") == english.count("<section") and chinese.count("<table") == english.count("<table")
+    assert not HAN.search(card(evidence)), "the card is for the Hub, in English"
+
+
+def test_a_language_is_spoken_inside_only_and_unknown_ones_are_refused() -> None:
+    assert say("Time") == "Time" and called("train") == "train"
+    with speaking("zh"):
+        assert say("Time") == "时间" and called("train") == "训练" and called("of somebody") == "of somebody"
+        assert words.word("nobody_knows").label == "nobody knows"
+    assert say("Time") == "Time"
+    with pytest.raises(UsageError, match="--lang expects en or zh, found 'fr'"):
+        DataOptions(lang="fr")
