@@ -13,8 +13,8 @@ from onetrunk.training.options import TrainingOptions
 SOURCE = Path(__file__).parents[1] / "src" / "onetrunk"
 
 # What a verb may import when it runs: the application, what happens there, and how it is shown.
-_OF_VERBS = ("onetrunk.core", "onetrunk.training", "onetrunk.evaluation", "onetrunk.serving", "onetrunk.trackers",
-            "onetrunk.verbs")  # fmt: skip
+_OF_VERBS = ("onetrunk.core", "onetrunk.training", "onetrunk.evaluation", "onetrunk.explanation", "onetrunk.serving",
+            "onetrunk.trackers", "onetrunk.verbs")  # fmt: skip
 
 
 def conditional_keywords(tree: ast.Module) -> list[int]:

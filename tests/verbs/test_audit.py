@@ -112,7 +112,8 @@ def test_embeddings_move_as_far_as_told_and_against_the_truth_hurts_more(
 
 def test_the_same_again(model: Path, tmp_path: Path) -> None:
     one, other = (
-        onetrunk.audit(str(model), table(100), what=["robustness"], out=str(tmp_path / name), quiet=True) for name in "ab"
+        onetrunk.audit(str(model), table(100), what=["robustness"], out=str(tmp_path / name), quiet=True)
+        for name in "ab"
     )
     assert one.asked == other.asked
     assert (tmp_path / "a" / "audit.html").exists() and json.loads((tmp_path / "b" / "audit.json").read_text())

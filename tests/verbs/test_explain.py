@@ -40,7 +40,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 
 def test_a_row_is_explained_as_json(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capsys, "explain", folder, ROW, "--beside", "shapley,lime", "--json")
+    code, out, err = run(capsys, "explain", folder, ROW, "--compare", "shapley,lime", "--json")
     assert code == 0, err
     said = json.loads(out)
     (explained,) = said["explanations"]
@@ -66,10 +66,10 @@ def test_files(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], 
 
 def test_from_python(folder: str) -> None:
     rows = {"note": ["two blue birds", "今天下雨了", "never again"], "kind": ["a", "b", None]}
-    made = onetrunk.explain(folder, rows, ask="label", rows=2, quiet=True)
+    made = onetrunk.explain(folder, rows, ask="label", first=2, quiet=True)
     assert len(made.explanations) == 2 and made.faithfulness is not None and made.faithfulness.rows == 2
     assert onetrunk.explain(folder, rows, quick=True, quiet=True).faithfulness is None
-    again = onetrunk.explain(folder, rows, ask="label", rows=2, quiet=True)
+    again = onetrunk.explain(folder, rows, ask="label", first=2, quiet=True)
     assert json.dumps(again.as_json()) == json.dumps(made.as_json())
 
 
@@ -96,9 +96,9 @@ def test_a_table_of_findings_is_printed(folder: str, capsys: pytest.CaptureFixtu
         (["--method", "nearest_rows"], "--train"),
         (["--target", "z"], "no class of 'label'; expected one of x, y"),
         (["--out", "why.txt"], "--out expects a .html, .json or .png file, found 'why.txt'"),
-        (["--rows", "0"], "--rows expects 1 or more, found 0"),
+        (["--first", "0"], "--first expects 1 or more, found 0"),
         (["--ask", "note,label"], "One column's answers are explained at a time"),
-        (["--beside", "limes"], "Did you mean 'lime'"),
+        (["--compare", "limes"], "Did you mean 'lime'"),
     ],
 )
 def test_what_cannot_be_is_a_plain_error(

@@ -56,27 +56,26 @@ def run_explanation(
     method: str = DEFAULT,
     target: str | None = None,
     train: Any = None,
-    beside: Sequence[str] = (),
-    rows: int = 8,
-    prompted: bool = False,
+    compare: Sequence[str] = (),
+    first: int = 8,
     quick: bool = False,
 ) -> Explained:
-    """Explains the model's answers to the first `rows` rows by a method, and compares it with random orders and with
-    the methods `beside`; with `quick` it does not. `train` are rows that the model learnt from."""
+    """Explains the model's answers to the `first` rows by a method, and compares it with random orders and with the
+    methods `compare`; with `quick` it does not. `train` are rows that the model learnt from."""
     out = None if options.out is None else Path(options.out)
     if out is not None and out.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--out expects a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file, found {out.name!r}.")
-    if rows < 1:
-        raise UsageError(f"--rows expects 1 or more, found {rows}.")
-    named_methods([method, *beside])
+    if first < 1:
+        raise UsageError(f"--first expects 1 or more, found {first}.")
+    named_methods([method, *compare])
     opened = _opened(model, options)
     ask = _one_asked(opened, options)
     settings = Settings(options.seed, model=opened, train=_training_rows(opened, train, options))
     ledger = Ledger()
-    table = _rows(opened, data, ask, options, on_event, rows, ledger)
+    table = _rows(opened, data, ask, options, on_event, first, ledger)
     result = explain_table(
-        opened, table, ask, settings, given=options.given, method=method, beside=beside, target=target,
-        prompted=prompted, quick=quick, sampling=Sampling(max_length=options.max_length), ledger=ledger,
+        opened, table, ask, settings, given=options.given, method=method, compare=compare, target=target,
+        prompted=options.prompted, quick=quick, sampling=Sampling(max_length=options.max_length), ledger=ledger,
     )  # fmt: skip
     ledger.check(len(table), options.max_bad)
     for line in ledger.lines():
@@ -95,7 +94,7 @@ def explain_table(
     *,
     given: Sequence[str] | None = None,
     method: str = DEFAULT,
-    beside: Sequence[str] = (),
+    compare: Sequence[str] = (),
     target: str | None = None,
     prompted: bool = False,
     quick: bool = False,
@@ -104,7 +103,7 @@ def explain_table(
 ) -> Explained:
     """Explains the answers to all rows of a table. See `run_explanation`."""
     used = method_named(method, settings)
-    others = {name: method_named(name, settings) for name in beside if name != method}
+    others = {name: method_named(name, settings) for name in compare if name != method}
     questions = ask_about(model, table, ask, given, target, prompted, settings.seed, sampling, ledger)
     explained = [_explained(used, question) for question in questions]
     return Explained(explained, None if quick else _judged(used, others, questions, explained, settings.seed))
@@ -140,7 +139,7 @@ def _rows(
     if not any(name in table.columns for name in given) and ask not in table.columns:
         raise nothing_given(given or [ask], table)
     if len(table) > most:
-        on_event(Note(f"The first {most} of {len(table):,} rows are explained; --rows says how many."))
+        on_event(Note(f"The first {most} of {len(table):,} rows are explained; --first says how many."))
         table = table.take(np.arange(most))
     return table
 

@@ -127,6 +127,7 @@ class AnswerOptions(DataOptions):
     shard: Annotated[
         str | None, "answer only one part of the rows, like 2/8; auto is the part of this process of torchrun."
     ] = None
+    prompted: Annotated[bool, "continue the texts that the rows already have in the asked column."] = False
     visible_label: Annotated[
         bool, "label what is written or drawn for people, too: words in texts and pictures, a rhythm before sounds."
     ] = False

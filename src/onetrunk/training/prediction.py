@@ -44,12 +44,13 @@ _SAMPLED_ROWS, _SAMPLED_CHARACTERS = 256, 200  # by which a table is known again
 
 
 def run_prediction(
-    model: Model | str, data: Any, options: AnswerOptions, on_event: Listener = ignore, *, prompted: bool = False
+    model: Model | str, data: Any, options: AnswerOptions, on_event: Listener = ignore
 ) -> pd.DataFrame | None:
-    """Answers the asked columns for every row, in the rows' order and with the index of a DataFrame. With `prompted`,
-    answers continue the rows' own values of the asked column. With `options.out` rows and answers are written, too;
-    of a table larger than memory they are then only there, and None is returned. The same command, given again after it
-    was killed, goes on after the last block of rows that it wrote, and the file is the same; then too None is returned.
+    """Answers the asked columns for every row, in the rows' order and with the index of a DataFrame. With
+    `options.prompted` answers continue the rows' own values of the asked column. With `options.out` rows and answers
+    are written, too; of a table larger than memory they are then only there, and None is returned. The same command,
+    given again after it was killed, goes on after the last block of rows that it wrote, and the file is the same; then
+    too None is returned.
     """
     shard = shard_of(options.shard)
     out = None if options.out is None else shard_name(Path(options.out), shard)
@@ -69,7 +70,7 @@ def run_prediction(
         on_event(
             Note(f"Part {shard[0]} of {shard[1]} has no rows: the table is shorter than {shard[1]} blocks of rows.")
         )
-    command = None if out is None or isinstance(model, Model) else _command(opened, rows, data, options, prompted)
+    command = None if out is None or isinstance(model, Model) else _command(opened, rows, data, options)
     blocks: list[Columns] = []
     mark = mark_of(opened, task.ask, options.producer, options.visible_label)
     drawn, texts = drawn_columns(opened, task.ask), written_columns(opened, task.ask)
@@ -83,7 +84,15 @@ def run_prediction(
         left = part if file is None else range(file.first, part.stop)
         try:
             for block in answers_in_blocks(
-                opened, table, task, _sampling(options), ledger, prompted, out, options.coverage is not None, left
+                opened,
+                table,
+                task,
+                _sampling(options),
+                ledger,
+                options.prompted,
+                out,
+                options.coverage is not None,
+                left,
             ):
                 count = len(next(iter(block.values())))
                 left = left[count:]
@@ -107,7 +116,7 @@ def run_prediction(
     return pd.DataFrame(_joined(blocks), index=index) if whole else None
 
 
-def _command(model: Model, rows: Table, data: Any, options: AnswerOptions, prompted: bool) -> str:
+def _command(model: Model, rows: Table, data: Any, options: AnswerOptions) -> str:
     """Equal for a command given twice: the model, the options, and the table, as far as its file and some of its rows
     tell."""
     told = {name: value for name, value in vars(options).items() if name not in _OF_NO_WEIGHT}
@@ -116,7 +125,7 @@ def _command(model: Model, rows: Table, data: Any, options: AnswerOptions, promp
     paths = [Path(each) for each in (str(data).split(",") if isinstance(data, str | Path) else [])]
     files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()]
     weights = None if model.folder is None else base_digest(model.folder)
-    facts = [__version__, weights, told, prompted, len(rows), cells, files]
+    facts = [__version__, weights, told, len(rows), cells, files]
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
@@ -158,8 +167,8 @@ def run_generation(
             raise nothing_given([c for c in opened.columns if c not in asked], table)
     if prompt is not None:
         rows |= {name: [prompt] * len(next(iter(rows.values()))) for name in asked}
-    options = options.but(ask=asked, given=given)
-    return run_prediction(opened, rows, options, on_event, prompted=prompt is not None)
+    options = options.but(ask=asked, given=given, prompted=prompt is not None)
+    return run_prediction(opened, rows, options, on_event)
 
 
 def _opened(model: Model | str, options: AnswerOptions) -> Model:

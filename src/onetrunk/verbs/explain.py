@@ -18,7 +18,7 @@ _MOST_PARTS = 6  # of a column
 
 @takes(
     AnswerOptions,
-    "ask given map seed device max_bad allow_network missing separator out max_length",
+    "ask given map seed device max_bad allow_network missing separator out prompted max_length",
     helps={
         "ask": "the column whose answer is explained; by default that of the model's task.",
         "given": "the columns to answer from; by default the task's.",
@@ -34,9 +34,8 @@ def explain(
     method: str = "marginals",
     target: str | None = None,
     train: Any = None,
-    beside: list[str] | str | None = None,
-    rows: int = 8,
-    prompted: bool = False,
+    compare: list[str] | str | None = None,
+    first: int = 8,
     quick: bool = False,
     quiet: bool = False,
 ) -> Explained:
@@ -48,9 +47,8 @@ def explain(
         method: how it is explained: marginals, shapley, integrated_gradients, or another one of docs/explain.md.
         target: the class or text to explain; by default what the model answers.
         train: rows that the model learnt from, for nearest_rows and counterfactual.
-        beside: other methods, to see whether they agree.
-        rows: explain at most so many rows, the first ones.
-        prompted: continue the texts that the rows already have in the asked column.
+        compare: other methods, to see whether they agree.
+        first: explain at most so many rows, the first ones.
         quick: do not compare the explanation with random orders.
         quiet: print nothing.
 
@@ -66,10 +64,10 @@ def explain(
     from onetrunk.verbs.show import Printer
 
     printer = Printer(quiet)
-    beside = [beside] if isinstance(beside, str) else beside or []
+    compare = [compare] if isinstance(compare, str) else compare or []
     made = run_explanation(
-        model, data, options, printer, method=method, target=target, train=train, beside=beside, rows=rows,
-        prompted=prompted, quick=quick,
+        model, data, options, printer, method=method, target=target, train=train, compare=compare, first=first,
+        quick=quick,
     )  # fmt: skip
     _show(made, printer)
     return made

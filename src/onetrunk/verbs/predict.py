@@ -14,22 +14,19 @@ if TYPE_CHECKING:
 @takes(
     AnswerOptions,
     "ask given map seed device max_bad allow_network missing separator "
-    "out coverage shard producer visible_label temperature top_k top_p max_length beams guidance steps",
+    "out coverage shard producer prompted visible_label temperature top_k top_p max_length beams guidance steps",
     helps={
         "ask": "the columns to answer; by default those of the model's task.",
         "given": "the columns to answer from; by default the task's.",
         "seed": "the seed of all random numbers.",
     },
 )
-def predict(
-    model: Any, data: Any, options: AnswerOptions, *, prompted: bool = False, quiet: bool = False
-) -> pd.DataFrame | None:
+def predict(model: Any, data: Any, options: AnswerOptions, *, quiet: bool = False) -> pd.DataFrame | None:
     """Predict the asked columns for every row. Given columns and values may be missing.
 
     Args:
         model: a model folder.
         data: a file, folder, DataFrame, dataset, or hf://name; or one row as JSON.
-        prompted: continue the texts that the rows already have in the asked column.
         quiet: print nothing.
 
     Returns:
@@ -46,4 +43,4 @@ def predict(
     from onetrunk.training.prediction import run_prediction
     from onetrunk.verbs.show import Printer
 
-    return run_prediction(model, data, options, Printer(quiet), prompted=prompted)
+    return run_prediction(model, data, options, Printer(quiet))

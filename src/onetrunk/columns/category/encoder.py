@@ -120,6 +120,8 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget, Divide
             counts, originals = _joined_shares(values)
         else:
             counts, originals = _joined([x for v in values for x in members(v)] if self.multi else values)
+        if not counts and not self.multi:
+            raise DataError("A category needs at least 1 class in the training rows; found none.")
         if self.ordered and self.multi:
             raise DataError("Levels are one a row; these are several at once. Leave ordered and levels out.")
         numeric = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in originals.values())
