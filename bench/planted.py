@@ -146,14 +146,15 @@ def _video(dice: np.random.Generator, rows: int) -> World:
 
 
 def _audio(dice: np.random.Generator, rows: int) -> World:
-    """Soft noise, and in one part a high or a low note. Frames look a little beyond their borders."""
+    """Soft noise, and in the middle of one part a high or a low note: frames look a little beyond their borders."""
     rate, seconds, parts = 8000, 0.16, 6
     n, sides, at = int(rate * seconds), _sides(dice, rows), dice.integers(1, parts - 1, rows)
     sounds = []
     for side, k in zip(sides, at, strict=True):
         wave = dice.normal(0, 0.01, n * parts).astype(np.float32)
         note = (0.5, 0.5, 0)[side] * np.sin(2 * np.pi * (2400, 500, 0)[side] * np.arange(n) / rate)
-        wave[k * n : (k + 1) * n] += note.astype(np.float32)
+        margin = n // 4
+        wave[k * n + margin : (k + 1) * n - margin] += note.astype(np.float32)[margin : n - margin]
         sounds.append((rate, wave))
     options = {"x": {"bands": 16, "stem": 4, "step": 16, "speed": 0, "even": False}}
     return World({"x": sounds}, {"x": "audio"}, _named(sides), [_at(int(k)) for k in at], options)
