@@ -42,6 +42,7 @@ def test_a_server_that_does_not_start_is_said(tmp_path: Path) -> None:
 
 
 def test_our_server_and_a_pipeline_answer(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")  # of the extra `bench`
     for name, side in (("ours", serve_decisions.ours), ("rival", serve_decisions.rival)):
         (tmp_path / name).mkdir()
         kind = {"kind": "fastapi"} if name == "rival" else {}

@@ -22,6 +22,8 @@ COMPUTES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "predict": (["absent", "absent.csv"], {}),
     "generate": (["absent"], {}),
     "embed": (["absent", "absent.csv"], {}),
+    "explain": (["absent", "absent.csv"], {}),
+    "audit": (["absent", "absent.csv"], {}),
     "serve": (["absent"], {}),
     "plan": (["absent.csv"], {}),
     "demo": ([], {}),

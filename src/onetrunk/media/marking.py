@@ -61,7 +61,7 @@ class Mark:
     @classmethod
     def of(cls, producer: str | None, model: str | None, visible: bool = False) -> Mark:
         """By default the producer is this package with the model's name, whose other characters are percent-encoded."""
-        name = f"onetrunk/{urllib.parse.quote(model, safe='')}" if model else "onetrunk"
+        name = f"onetrunk/{urllib.parse.quote(model, safe='', errors='surrogateescape')}" if model else "onetrunk"
         return cls(name if producer is None else producer, visible)
 
     def fields(self, identifier: str) -> dict[str, str]:

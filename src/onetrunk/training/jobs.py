@@ -75,13 +75,13 @@ def run_finetuning(
         model.provenance["teacher"] = {"name": Path(teacher).name, "digest": base_digest(Path(teacher))}
     cost.keep(model)
     saved = save_model(model, output, "model", on_event)
+    cost.tell(on_event)
     if tuned.choice.validation is not None:
         metric = choosing_metric(model, opened.ask[0], recipe.finetune.metric)
         score = f"{metric.name} {tuned.choice.validation:.4g}"
         on_event(
             Note(f"On the validation rows that chose its best step: {score}. onetrunk evaluate measures it on others.")
         )
-    cost.tell(on_event)
     return saved
 
 
