@@ -134,7 +134,7 @@ def test_columns_that_training_rows_cannot_teach_are_left_out_and_said() -> None
     options, recipe = DataOptions(split="given:split", ask=["label"], allow_equal_rows=True), make_recipe(None, [])
     data = open_data(rows, options, recipe)
     assert "flag" in data.given and not {"rare", "late"} & set(data.given)
-    assert data.reasons["rare"] == "always '0' in training rows"
+    assert data.reasons["rare"] == "always '0' in the training rows"
     assert data.reasons["late"] == "has no value in the training rows"
     assert new_model(data, recipe, 0).encoder("flag").class_names() == ["yes"]
     named = DataOptions(split="given:split", ask=["label"], given=["rare", "flag"], allow_equal_rows=True)

@@ -315,7 +315,7 @@ def unlearnable(table: Table, names: Sequence[str], rows: np.ndarray) -> dict[st
         first = values[int(rows[0])]
         missing = first is None
         reasons[name] = (
-            "has no value in the training rows" if missing else f"always {str(first)[:40]!r} in training rows"
+            "has no value in the training rows" if missing else f"always {str(first)[:40]!r} in the training rows"
         )
     return reasons
 
