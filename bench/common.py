@@ -37,6 +37,7 @@ _SHARED = {
     "load",
     "peers",
     "planted",
+    "private_rows",
     "recommend",
     "rival_servers",
     "shakespeare",

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from onetrunk.core.errors import MissingExtraError, UsageError
 
@@ -18,6 +19,7 @@ _ERROR = 1e-3  # of epsilon, as a share: what the upper bound adds
 _LEAST_ERROR = 1e-3
 _NOISE = (0.3, 1e4)  # between these it is searched for
 _NEAR = 1e-3  # as a share of the noise
+_TIGHTER = 0.6  # of the noise that the looser accountant asks for
 
 
 class Spent(NamedTuple):
@@ -40,20 +42,32 @@ def _epsilon(spent: tuple[Spent, ...], delta: float) -> float:
         return 0.0
     if any(each.noise == 0 for each in spent):
         return math.inf
+    bound = _loose(spent, delta)
+    tight = _accountants().PRVAccountant()
+    tight.history = [tuple(each) for each in spent]
     try:
-        from opacus.accountants import PRVAccountant, RDPAccountant
-    except ImportError:
-        raise MissingExtraError("opacus", "privacy", "Private training") from None
-    loose = RDPAccountant()
-    loose.history = [tuple(each) for each in spent]
-    bound = float(loose.get_epsilon(delta))
-    tight = PRVAccountant()
-    tight.history = loose.history
-    try:
-        error = max(_LEAST_ERROR, _ERROR * bound)
-        return min(bound, float(tight.get_epsilon(delta, eps_error=error)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of logarithms of zero, which it takes care of
+            return min(bound, float(tight.get_epsilon(delta, eps_error=max(_LEAST_ERROR, _ERROR * bound))))
     except (RuntimeError, ValueError):  # what it says where its grid is too coarse or too short
         return bound
+
+
+def _loose(spent: Sequence[Spent], delta: float) -> float:
+    """By Rényi divergences, which takes no time."""
+    accountant = _accountants().RDPAccountant()
+    accountant.history = [tuple(each) for each in spent]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the order, where the bound could be tighter
+        return float(accountant.get_epsilon(delta))
+
+
+def _accountants() -> Any:
+    try:
+        from opacus import accountants
+    except ImportError:
+        raise MissingExtraError("opacus", "privacy", "Private training") from None
+    return accountants
 
 
 def noise_for(target: float, delta: float, rate: float, steps: int, before: Sequence[Spent] = ()) -> float:
@@ -70,10 +84,17 @@ def noise_for(target: float, delta: float, rate: float, steps: int, before: Sequ
             f"private.eps is {target:g} at delta {delta:g}: too little for {steps:,} steps that each take "
             f"{100 * rate:.3g} % of the rows. Expected more, fewer steps, or a larger table."
         )
+    _, high = _narrowed(low, high, lambda noise: _loose([*before, Spent(noise, rate, steps)], delta) <= target)
+    low = max(low, _TIGHTER * high)  # so much less noise would do, at the most
+    return _narrowed(low, high, lambda noise: epsilon([*before, Spent(noise, rate, steps)], delta) <= target)[1]
+
+
+def _narrowed(low: float, high: float, enough: Callable[[float], bool]) -> tuple[float, float]:
+    """Of noise: `high` is enough; `low` is not, or the least that is looked at."""
     while high > (1 + _NEAR) * low:
         middle = math.sqrt(low * high)
-        if epsilon([*before, Spent(middle, rate, steps)], delta) > target:
-            low = middle
-        else:
+        if enough(middle):
             high = middle
-    return float(f"{high:.6g}") if float(f"{high:.6g}") >= high else high
+        else:
+            low = middle
+    return low, high

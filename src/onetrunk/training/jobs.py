@@ -54,7 +54,7 @@ def run_finetuning(
     """Fine-tunes a model on one task, from a foundation model or from nothing, and saves it. With a `teacher`, a larger
     model folder, it learns from its answers too; with `restructure`, settings may change the model that it starts
     from."""
-    recipe = private_recipe(recipe_of(options), on_event, teacher)
+    recipe = private_recipe(recipe_of(options), ignore, teacher)  # objectives are pretraining's
     cost = RunCost("finetune", recipe)
     command = command_digest("finetune", options, recipe, teacher=teacher, restructure=restructure)
     output = Output(options.out, options.overwrite, command)

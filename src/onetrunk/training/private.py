@@ -1,8 +1,8 @@
 """Private training of a table (`--private`): what may learn from its rows, what it costs, and what is refused.
 
 What a private run leaves is made of gradients that were bounded and hidden in noise, and of nothing else that looks at
-a row more closely than what `NOT_COVERED` names. So validation rows choose and calibrate nothing, there is no wide
-read-out, and the run's logs and checkpoints are removed when the model is saved.
+a row more closely than vocabularies and scales do (`evaluation.promise` says so in the card). So validation rows choose
+and calibrate nothing, there is no wide read-out, and logs and checkpoints are removed when the model is saved.
 """
 
 from __future__ import annotations
@@ -29,12 +29,6 @@ from onetrunk.training.open_data import Data
 from onetrunk.training.recipe import Recipe
 
 PRIVATE = "private"  # of a stage in provenance
-NOT_COVERED = (
-    "what columns are called, their types, and how many rows there are",
-    "what encoders learnt of training rows: vocabularies, names of classes, means and ranges of numbers and dates",
-    "the ledger: how many values were dropped, cut or repaired, and why",
-    "the held-out rows: what is measured on them, and the samples of them in the evidence",
-)
 _SHARE, _DOCUMENTS = 10, (32, 2048)  # of the rows in a step of fine-tuning: large steps need less noise for each row
 
 StepKind = Callable[..., Step]
@@ -148,10 +142,3 @@ def _privacy(batches: Loader, private: PrivateConfig, noise: float, steps: int, 
 def _poisson(batches: Loader) -> PoissonLoader:
     assert isinstance(batches, PoissonLoader), "private training draws its rows by Poisson sampling"
     return batches
-
-
-def promise(provenance: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the model's last private stage promises (epsilon, delta, ...); None where a stage that is not private came
-    after it, or there is none."""
-    stages = provenance.get("stages", [])
-    return stages[-1].get(PRIVATE) if stages else None

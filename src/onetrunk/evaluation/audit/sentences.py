@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from onetrunk.evaluation.audit.record import (
     Adversary,
@@ -11,6 +12,7 @@ from onetrunk.evaluation.audit.record import (
     Fairness,
     GroupMetric,
     Mitigation,
+    OneRun,
     Privacy,
     Robustness,
     Security,
@@ -133,6 +135,23 @@ def withstood(asked: AskedAudit, found: Adversary) -> str:
 
 
 # -- privacy -------------------------------------------------------------------------------------------------
+def bound_beside_promise(bound: OneRun, promise: Mapping[str, Any] | None) -> str:
+    """What one run shows of epsilon, beside what the accountant says."""
+    shown = (
+        f"of {bound.canaries:,} planted or left-out rows, {bound.right:,} of {bound.guesses:,} guesses were right: "
+        f"epsilon is above {bound.epsilon:.2f} at delta {bound.delta:.2g}, with a confidence of "
+        f"{100 * bound.confidence:.0f} %"
+    )
+    if promise is None:
+        return f"{shown}; the model promises no epsilon."
+    kept = "which it keeps" if bound.epsilon <= promise["epsilon"] else "WHICH IT BREAKS: something is wrong"
+    return f"{shown}; {_promised(promise)}, {kept}."
+
+
+def _promised(promise: Mapping[str, Any]) -> str:
+    return f"the accountant says that epsilon is at most {promise['epsilon']:.2f} at delta {promise['delta']:.2g}"
+
+
 def private(found: Privacy) -> Iterator[str]:
     if found.note:
         yield found.note
@@ -154,6 +173,10 @@ def private(found: Privacy) -> Iterator[str]:
             f"{bits[-1]:.1f}; {_BITS_BY_CHANCE} for a model that knows nothing of them); {top} of them "
             f"{'is' if top == 1 else 'are'} more likely than every alternative."
         )
+    if found.one_run is not None:
+        yield bound_beside_promise(found.one_run, found.promise)
+    elif found.promise is not None:
+        yield f"{_promised(found.promise)}; it was not tested with planted rows."
     if found.repetition is not None:
         r = found.repetition
         yield (
