@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -17,6 +18,7 @@ from worlds import CASES, Case
 from onetrunk.core.batch import Batch
 from onetrunk.core.documents import Documents, alike
 from onetrunk.core.errors import ModelFileError, UsageError
+from onetrunk.core.events import Event, StepDone
 from onetrunk.core.kernels import kernels
 from onetrunk.core.objective import ObjectiveConfig, RoleAssignment
 from onetrunk.core.registry import column_types, objectives
@@ -26,6 +28,7 @@ from onetrunk.data.poisson import PoissonLoader
 from onetrunk.engine.losses import Weights
 from onetrunk.engine.per_row import RowGradients, row_norms
 from onetrunk.engine.private import Privacy, PrivateStep
+from onetrunk.engine.progress import Progress
 from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.step import StepSettings, Updates
 from onetrunk.engine.trainer import TrainConfig, Trainer
@@ -60,8 +63,9 @@ def one_by_one(learner: Learner, batches: Sequence[Batch]) -> list[dict[str, tor
     out = []
     for batch in batches:
         learner.zero_grad()
-        total = sum(loss.sum / loss.count for loss in learner(batch).values() if loss.count > 0)
-        total.backward()
+        losses = [loss.sum / loss.count for loss in learner(batch).values() if loss.count > 0]
+        if losses:
+            torch.stack(losses).sum().backward()
         out.append({name: p.grad.clone() for name, p in learner.named_parameters() if p.grad is not None})
     learner.zero_grad()
     return out
@@ -75,7 +79,7 @@ def assert_rows_have_their_own_gradients(learner: Learner, batches: Sequence[Bat
             found = [each for each, _ in gradients(Documents.of(group))]
             joined = {name: torch.cat([each[name] for each in found]) for name in parameters}
             for i, expected in enumerate(one_by_one(learner, group)):
-                size = max(float(g.abs().max()) for g in expected.values())
+                size = max((float(g.abs().max()) for g in expected.values()), default=0.0)
                 for name, gradient in joined.items():
                     wanted = expected.get(name, torch.zeros_like(gradient[i]))
                     torch.testing.assert_close(gradient[i], wanted, atol=2e-5 * size + 1e-7, rtol=1e-3)
@@ -137,6 +141,12 @@ def gradient_of(step: PrivateStep, batches: Sequence[Batch]) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in step.module.parameters()])
 
 
+def change(batch: Batch, by: float) -> None:
+    """Multiplies what is given of x."""
+    content = batch.embeds["x"].content
+    content |= {name: tensor * by for name, tensor in content.items() if tensor.is_floating_point()}
+
+
 def test_without_noise_and_bound_it_is_the_mean_gradient() -> None:
     step, objective, store = made_step(noise=0.0, clip=1e6)
     batches = rows_of(objective, store, np.arange(4))
@@ -153,11 +163,10 @@ def test_a_row_more_changes_the_sum_by_the_bound_at_most_whatever_it_says() -> N
     with_it, without = gradient_of(step, batches), gradient_of(step, batches[:4])
     assert 4 * float((with_it - without).norm()) == pytest.approx(0.05, rel=1e-3), "its own norm is above the bound"
     wild = rows_of(objective, store, np.arange(5))
-    wild[4].embeds["x"].content = {n: t * 1e30 for n, t in wild[4].embeds["x"].content.items() if t.is_floating_point()}
+    change(wild[4], 1e30)
     assert 4 * float((gradient_of(step, wild) - without).norm()) <= 0.05 * 1.001
     broken = rows_of(objective, store, np.arange(5))
-    for tensors in (broken[4].embeds["x"].content,):
-        tensors |= {n: t * torch.nan for n, t in tensors.items() if t.is_floating_point()}
+    change(broken[4], torch.nan)
     torch.testing.assert_close(gradient_of(step, broken), without)  # no stop, which would tell of the row
 
 
@@ -177,6 +186,7 @@ def test_no_row_at_all_is_a_step_of_noise() -> None:
 def test_noise_is_beside_what_rows_give() -> None:
     quiet, objective, store = made_step(noise=0.0, clip=0.5)
     loud, _, _ = made_step(noise=2.0, clip=0.5)
+    loud.module.load_state_dict(quiet.module.state_dict())
     batches = rows_of(objective, store, np.arange(4))
     given, noise = gradient_of(quiet, batches), gradient_of(loud, [])
     torch.testing.assert_close(gradient_of(loud, batches), given + noise, atol=1e-6, rtol=1e-4)
@@ -184,6 +194,7 @@ def test_noise_is_beside_what_rows_give() -> None:
 
 # -- who is drawn ----------------------------------------------------------------------------------------------------
 def drawing(documents: int = 2, secret: Secret | None = None) -> tuple[Any, PoissonLoader]:
+    torch.manual_seed(0)
     made = worlds.model(ROWS, {"x": "number", "y": "category"}, trunk=SMALL)
     store = worlds.store_of(made, ROWS)
     configs = [ObjectiveConfig(kind=kind, documents=documents) for kind in ("predict", "masked")]
@@ -221,25 +232,23 @@ def test_a_drawn_row_is_one_document_of_one_objective() -> None:
 
 # -- going on --------------------------------------------------------------------------------------------------------
 def run(folder: Path, steps: int, stop: int | None = None, secret: Secret | None = None) -> dict[str, Any]:
+    """Trains to the end, or as far as a signal after so many steps."""
     learner, loader = drawing(secret=secret)
     privacy = Privacy(1e-3, 1.0, 2.0, loader.rate, 4.0, steps)
     config = TrainConfig(
         steps=steps, save_every=1, ema=0.5, tensorboard=False, optimizer="adamw", precision="fp32", compile=False
     )
-    kind = partial(PrivateStep, privacy=privacy, secret=loader.secret)
-    trainer = Trainer(learner, loader, config, folder, step_kind=kind, updates=Updates())
-    if stop is not None:
-        trainer.config = config.updated(patience=1)
-        trainer.validate = None
-        make = trainer._training_step
 
-        def until() -> Any:
-            record = make()
-            trainer.waited = trainer.step >= stop
-            return record
+    def hear(event: Event) -> None:
+        if isinstance(event, StepDone) and event.step == stop:
+            signal.raise_signal(signal.SIGTERM)
 
-        trainer._training_step = until  # type: ignore[method-assign]  # stops early, as a signal would
+    trainer = Trainer(
+        learner, loader, config, folder,
+        step_kind=partial(PrivateStep, privacy=privacy, secret=loader.secret), progress=Progress("training", hear),
+    )  # fmt: skip
     result = trainer.run()
+    assert result.step == (stop or steps)
     return {"weights": learner.state_dict(), "result": result}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from onetrunk.core.batch import Loss
 from onetrunk.core.documents import Documents, Name
@@ -57,7 +58,8 @@ class RowGradients:
             return self._loss(functional_call(self.module, dict(weights), (documents.batch(own),)))
 
         mapped = vmap(grad_and_value(loss, has_aux=True), in_dims=(None, 0), randomness="different")
-        gradients, (_, sums) = mapped(weights, documents.own)
+        with sdpa_kernel(SDPBackend.MATH):  # the fused ones would be run a row at a time
+            gradients, (_, sums) = mapped(weights, documents.own)
         return gradients, sums
 
     def _one_by_one(self, documents: Documents) -> tuple[Gradients, Sums]:
