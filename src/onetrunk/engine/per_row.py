@@ -32,6 +32,7 @@ class RowGradients:
     def __init__(self, module: nn.Module, parameters: Mapping[str, nn.Parameter], weigh: Weigh) -> None:
         self.module, self.parameters, self.weigh = module, parameters, weigh
         numbers = sum(parameter.numel() for parameter in parameters.values())
+        self.device = next(iter(parameters.values())).device
         self.at_once = max(1, _AT_ONCE // max(1, numbers))
         self.apart: set[object] = set()  # shapes of rows that cannot be differentiated together
 
@@ -43,12 +44,14 @@ class RowGradients:
     def _together(self, documents: Documents) -> tuple[Gradients, Sums]:
         shapes = tuple(sorted((name, tensor.shape[1:]) for name, tensor in documents.own.items()))
         if len(documents) > 1 and documents.own and shapes not in self.apart:
+            drawn = _random_state(self.device)
             try:
                 return self._mapped(documents)
             except RuntimeError as error:  # of what vmap cannot do
                 if is_out_of_memory(error):
                     raise
                 self.apart.add(shapes)
+                _set_random_state(drawn, self.device)  # a run that goes on finds out again, and draws alike
         return self._one_by_one(documents)
 
     def _mapped(self, documents: Documents) -> tuple[Gradients, Sums]:
@@ -83,6 +86,18 @@ class RowGradients:
         for name, each in losses.items():
             total = total.to(each.sum.device) + self.weigh(name) * each.sum / each.count.clamp(min=_LEAST)
         return total, {name: each.sum for name, each in losses.items()}
+
+
+def _random_state(device: torch.device) -> Tensor:
+    """Of what dropout draws from."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_random_state(state: Tensor, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
 
 
 def row_norms(gradients: Gradients) -> Tensor:
