@@ -82,7 +82,7 @@ def test_it_is_judged_on_the_rows_held_out_and_the_card_says_what_is_promised(ma
 def test_a_gate_of_epsilon_fails_where_nothing_is_promised(tmp_path: Path) -> None:
     run_finetuning(table(), options(tmp_path / "m", private=None, settings=[*TUNED, "gates.epsilon=3"]))
     with pytest.raises(EvidenceError, match="not measured, expected at most 3"):
-        onetrunk.export(str(tmp_path / "m"), to="onnx", out=str(tmp_path / "x"), quiet=True)
+        onetrunk.export(str(tmp_path / "m"), table(), to="onnx", out=str(tmp_path / "x"), quiet=True)
 
 
 def test_stages_add_up_and_rows_that_were_learnt_without_it_are_refused(made: Path, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_stages_add_up_and_rows_that_were_learnt_without_it_are_refused(made: Pa
     assert both["spent"][:1] == first["spent"] and len(both["spent"]) == 2
     assert 3.9 < both["epsilon"] <= 4.0
     with pytest.raises(UsageError, match=r"has cost 3 already at delta 0\.0001"):
-        run_finetuning(table(), options(tmp_path / "less", start=str(made)))
+        run_finetuning(table(), options(tmp_path / "less", start=str(made), private={"eps": "2", "delta": "1e-4"}))
     run_finetuning(table(), options(tmp_path / "plain", private=None))
     with pytest.raises(UsageError, match="has learnt from 120 of these training rows without privacy"):
         run_finetuning(table(), options(tmp_path / "late", start=str(tmp_path / "plain")))

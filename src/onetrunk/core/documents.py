@@ -108,7 +108,10 @@ def _with(batch: Batch, tensors: Mapping[Name, Tensor]) -> Batch:
     """The batch with other tensors."""
     old = batch.layout
     layout = Layout(
-        *(tensors["layout", name] for name in ("doc_BT", "branch_BT", "order_BT", "pos_BT")),
+        tensors["layout", "doc_BT"],
+        tensors["layout", "branch_BT"],
+        tensors["layout", "order_BT"],
+        tensors["layout", "pos_BT"],
         causal=old.causal,
         full=old.full,
     )

@@ -211,8 +211,8 @@ def tune(
         validate = _heard(validator(model, task, validation, metric), context)
     context = context.but(recipe=_gentle(recipe, pretrained))
     train, limit, resumes = context.recipe.train, context.limit, context.resumes
-    kind = timed_step_kind(batches, recipe.private)
-    steps = steps_within(learner, batches, train, steps, limit, context.out, rates, resumes, kind)
+    timed = timed_step_kind(batches, recipe.private)
+    steps = steps_within(learner, batches, train, steps, limit, context.out, rates, resumes, timed)
     spent = spent_before(model.provenance)
     result = run_stage(stage, learner, batches, steps, context, validate, rates=rates, spent=spent)
     for parameter in model.network.parameters():

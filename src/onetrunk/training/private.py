@@ -15,7 +15,7 @@ import numpy as np
 
 from onetrunk.core.errors import UsageError
 from onetrunk.core.events import Listener, Note, ignore
-from onetrunk.core.objective import ObjectiveConfig
+from onetrunk.core.objective import Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as objective_kinds
 from onetrunk.data.loader import Loader
 from onetrunk.data.poisson import PoissonLoader
@@ -78,7 +78,8 @@ def private_recipe(recipe: Recipe, on_event: Listener = ignore, teacher: str | N
 def _by_row(recipe: Recipe, on_event: Listener) -> list[ObjectiveConfig]:
     """The objectives whose loss of a row is a function of that row."""
     settings = recipe.pretrain
-    coupled = [each.kind for each in settings.objectives if objective_kinds.get(each.kind).compares_rows]
+    kinds: dict[str, type[Objective]] = {each.kind: objective_kinds.get(each.kind) for each in settings.objectives}
+    coupled = [name for name, kind in kinds.items() if kind.compares_rows]
     if coupled and "objectives" in settings.model_fields_set:
         raise UsageError(
             f"Private training goes without the objective {coupled[0]}, which compares rows with one another: what one "
