@@ -134,7 +134,7 @@ def _columns(known: _Known) -> list[str]:
 
 def _ledger(known: _Known) -> list[str]:
     entries = sorted(known.evidence.origin.ledger, key=lambda entry: -entry["count"])
-    told = [f"{entry['column']}: {int(entry['count']):,} × {entry['reason']}" for entry in entries]
+    told = [f"{entry['column']}: {int(entry['count']):,} × {called(entry['reason'])}" for entry in entries]
     return _some(told) or [say("Nothing was dropped, cut, repaired or repeated.")]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from onetrunk.core import rng
 from onetrunk.evaluation.intervals import Interval, bootstrap
+from onetrunk.evaluation.language import called, say
 from onetrunk.explanation.attribution import Attribution
 from onetrunk.explanation.game import Game
 from onetrunk.explanation.method import Method
@@ -63,14 +64,20 @@ class Faithfulness:
     def sentence(self) -> str:
         """What a person should know before an explanation is relied on."""
         if self.deletion is None:
-            return "There is one part, so no order of parts to be judged."
+            return say("There is one part, so no order of parts to be judged.")
         figures = f"{self.deletion.value:+.3g} [{self.deletion.low:+.3g}, {self.deletion.high:+.3g}]"
-        unit = f" {self.unit}" if self.unit else ""
+        unit = f" {called(self.unit)}" if self.unit else ""
         if self.better_than_random:
-            return f"Better than random: leaving out what it names first moves the answer by {figures}{unit} more."
-        return (
-            f"No better than random (deletion gain {figures}{unit}): do not rely on this explanation; try another "
-            "method, or more rows."
+            return say(
+                "Better than random: leaving out what it names first moves the answer by {figures}{unit} more.",
+                figures=figures,
+                unit=unit,
+            )
+        return say(
+            "No better than random (deletion gain {figures}{unit}): do not rely on this explanation; try another "
+            "method, or more rows.",
+            figures=figures,
+            unit=unit,
         )
 
     def as_json(self) -> dict[str, Any]:
