@@ -43,6 +43,11 @@ def say(sentence: str, /, **values: Any) -> str:
     return told.format(**values) if values else told
 
 
+def begun(sentence: str) -> str:
+    """A sentence with a capital, where the language has them; in Chinese its first letters are a name."""
+    return sentence[:1].upper() + sentence[1:] if _language.get() == "en" else sentence
+
+
 def called(name: str) -> str:
     """What data call something (a baseline, a stage, why a value was left out), where the language knows it."""
     if _language.get() == "en":

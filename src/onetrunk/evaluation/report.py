@@ -24,6 +24,7 @@ from onetrunk.evaluation.words import (
     leaked,
     more_labels,
     sources,
+    split_in_words,
     times,
     word,
 )
@@ -34,7 +35,6 @@ _THUMBNAIL = 256  # pixels
 _MOST_CLASSES = 40
 _MOST_LEDGER = 40
 _MOST_TRIALS = 40
-_OF_SHARES = set("0123456789./")
 
 
 def report(evidence: Evidence) -> str:
@@ -296,7 +296,7 @@ def _learnt_from(origin: Origin) -> str:
     chips = "".join(
         f"<li>{_name(column['name'])} <small>{_e(called(column['type']))}</small></li>" for column in origin.columns
     )
-    facts = {say("Data"): origin.data, say("Rows"): rows, say("Split"): _split(origin.split)}
+    facts = {say("Data"): origin.data, say("Rows"): rows, say("Split"): split_in_words(origin.split)}
     lines = [
         f"<tr><th>{_name(str(entry['column']))}</th><td>{_e(called(entry['reason']))}</td>"
         f'<td class="num">{int(entry["count"]):,}</td></tr>'
@@ -311,12 +311,6 @@ def _learnt_from(origin: Origin) -> str:
         f"<section><h2>{say('What it learnt from')}</h2>{_facts(facts)}{columns}"
         f"<h3>{say('Dropped, cut, repaired or repeated')}</h3>{ledger}</section>"
     )
-
-
-def _split(how: str) -> str:
-    """In the page's language, and its shares."""
-    words, between, shares = how.rpartition(", ")
-    return f"{called(words)}{say(', ')}{shares}" if between and set(shares) <= _OF_SHARES else called(how)
 
 
 def _made(evidence: Evidence) -> str:

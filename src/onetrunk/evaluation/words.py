@@ -16,6 +16,7 @@ _STANDING = {  # by the sign of the lead, 0 where it may be chance
     0: "Level with the strongest simple baseline, {best}: {label} {reached}, against {its}: {how}.",
     -1: "Worse than the strongest simple baseline, {best}: {label} {reached}, against {its}: {how}.",
 }
+_OF_SHARES = set("0123456789./")
 _STAGES = {"wide": "simple models", "pretrain": "pretraining", "finetune": "fine-tuning"}
 
 
@@ -387,6 +388,12 @@ def _line(cost: Cost) -> str:
 def plain(text: str) -> str:
     """Text without control characters and lone surrogates, which files and terminals choke on."""
     return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def split_in_words(how: str) -> str:
+    """How rows were split, in the language that is spoken, and the shares."""
+    words, between, shares = how.rpartition(", ")
+    return f"{called(words)}{say(', ')}{shares}" if between and set(shares) <= _OF_SHARES else called(how)
 
 
 def sources(given: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ from onetrunk.evaluation.audit.sentences import (
     worst,
 )
 from onetrunk.evaluation.html_parts import escaped, forest, literal_name, shown, table, whole_page
-from onetrunk.evaluation.language import called, say, speaking
+from onetrunk.evaluation.language import begun, called, say, speaking
 from onetrunk.evaluation.words import amount, sources, span, word
 
 _WHAT = {
@@ -109,7 +109,7 @@ def _group_metric(metric: GroupMetric) -> str:
     sentence, meaning = gap_sentence(metric), word(metric.name).meaning
     caption = say("{meaning}; 95 % intervals.", meaning=meaning) if meaning else say("95 % intervals.")
     title = f"<h3>{literal_name(title)}</h3>"
-    return f"{title}{forest(rows, metric.name, caption)}<p>{escaped(sentence[:1].upper() + sentence[1:])}</p>"
+    return f"{title}{forest(rows, metric.name, caption)}<p>{escaped(begun(sentence))}</p>"
 
 
 def _settings(settings: dict[str, float]) -> str:
@@ -185,7 +185,7 @@ def _way(asked: AskedAudit, way: Robustness) -> str:
 
 # -- privacy -------------------------------------------------------------------------------------------------
 def _privacy(asked: AskedAudit, found: Privacy) -> str:
-    sentences = "".join(f"<p>{escaped(s[:1].upper() + s[1:])}</p>" for s in private(found))
+    sentences = "".join(f"<p>{escaped(begun(s))}</p>" for s in private(found))
     out = [f"<section>{_heading(say('Privacy'), asked)}{sentences}"]
     if found.membership is not None:
         m = found.membership

@@ -19,7 +19,7 @@ from onetrunk.evaluation.audit.record import (
 )
 from onetrunk.evaluation.audit.robustness import severity_in_words
 from onetrunk.evaluation.intervals import Interval
-from onetrunk.evaluation.language import called, say
+from onetrunk.evaluation.language import begun, called, say
 from onetrunk.evaluation.words import amount, lead, span, word
 
 _BITS_BY_CHANCE = 1.44  # of exposure, in the mean: 1 / ln 2
@@ -95,7 +95,7 @@ def mitigation_sentence(mitigation: Mitigation) -> str:
     sentence = say(
         "{how}: the gap of the {rate} goes from {before} to {after}; accuracy, {accuracy}, changes by {change}. "
         "Learnt on {learnt:,} rows, measured on {rows:,} others.",
-        how=how[:1].upper() + how[1:],
+        how=begun(how),
         rate=_of(mitigation.equal, mitigation.of),
         before=points(mitigation.equal, mitigation.gap_before),
         after=points(mitigation.equal, mitigation.gap_after),
