@@ -80,7 +80,8 @@ def _marks(encoder: Encoder, learn: Sequence[Any], test: Sequence[Any]) -> tuple
     """What of each value counts as the same: its fingerprint or, of values on a line, which of 40 equally full
     stretches it lies in."""
     if not isinstance(encoder, Ordered):
-        return tuple([None if v is None else encoder.fingerprint(v) for v in side] for side in (learn, test))  # type: ignore[return-value]
+        left, right = ([None if v is None else encoder.fingerprint(v) for v in side] for side in (learn, test))
+        return left, right
 
     def line(values: Sequence[Any]) -> np.ndarray:
         out = np.full(len(values), np.nan)
@@ -95,4 +96,5 @@ def _marks(encoder: Encoder, learn: Sequence[Any], test: Sequence[Any]) -> tuple
     known, asked = line(learn), line(test)
     finite = known[np.isfinite(known)]
     cuts = np.unique(np.quantile(finite, np.linspace(0, 1, _CUTS + 1)[1:-1])) if len(finite) else np.zeros(0)
-    return tuple(np.where(np.isnan(x), -1, np.searchsorted(cuts, x)).tolist() for x in (known, asked))  # type: ignore[return-value]
+    before, after = (np.where(np.isnan(x), -1, np.searchsorted(cuts, x)).tolist() for x in (known, asked))
+    return before, after
