@@ -41,12 +41,12 @@ def write_board(folder: Path, model: Model, table: Table, ask: str, given: Seque
     names = [name for name in model.task([ask], given).given if name in table.columns]
     some = table.take(np.arange(min(len(table), MAX_ROWS)))
     with disk_errors(folder):
-        writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        writer = SummaryWriter(str(folder))
         try:
             _projector(writer, model, some, ask, names)
             _activations(writer, model, some.take(np.arange(min(len(some), _OF_ACTIVATIONS))), names)
         finally:
-            writer.close()  # type: ignore[no-untyped-call]
+            writer.close()
 
 
 # -- projector ---------------------------------------------------------------------------------------------------------
