@@ -66,10 +66,10 @@ def test_it_is_said_beside_what_the_accountant_says() -> None:
     shown = OneRun(1.25, 400, 200, 180, 1e-5, 0.95)
     promise = {"epsilon": 3.0, "delta": 1e-5}
     [sentence] = private(Privacy(one_run=shown, promise=promise))
-    assert "epsilon is above 1.25" in sentence and "at most 3.00" in sentence and "which it keeps" in sentence
+    assert "ε is above 1.25" in sentence and "at most 3.00" in sentence and "which it keeps" in sentence
     [sentence] = private(Privacy(one_run=OneRun(4.0, 400, 200, 199, 1e-5, 0.95), promise=promise))
     assert "WHICH IT BREAKS" in sentence
     [sentence] = private(Privacy(one_run=shown))
-    assert "the model promises no epsilon" in sentence
+    assert "no ε was promised" in sentence
     [sentence] = private(Privacy(promise=promise))
     assert "it was not tested" in sentence

@@ -11,12 +11,14 @@ from onetrunk.core import rng
 from onetrunk.core.answer import Sampling
 from onetrunk.core.encoder import Prompted
 from onetrunk.core.errors import UsageError
-from onetrunk.core.evaluation import JudgedByLikelihood
+from onetrunk.core.evaluation import Drawn, JudgedByLikelihood
 from onetrunk.evaluation.audit.asked import AskedRows
 from onetrunk.evaluation.audit.canaries import DIGIT, exposures
+from onetrunk.evaluation.audit.copies import MAX_ROWS as MAX_DRAWN
+from onetrunk.evaluation.audit.copies import copies
 from onetrunk.evaluation.audit.membership import MAX_ROWS, membership
 from onetrunk.evaluation.audit.one_run import one_run_bound
-from onetrunk.evaluation.audit.record import Membership, Privacy
+from onetrunk.evaluation.audit.record import Copies, Membership, Privacy
 from onetrunk.evaluation.audit.repetition import repetition
 from onetrunk.evaluation.audit.simple import difficulty
 from onetrunk.evaluation.promise import promise_of
@@ -57,6 +59,9 @@ def privacy(
             return ["" if answer.written is None else answer.written.text for answer in answers]
 
         found.repetition = repetition(texts[0], texts[1], write)
+    evaluation = model.evaluation(ask)
+    if isinstance(evaluation, Drawn) and all(sides):
+        found.copies = _copies(model, evaluation, members, strangers)
     return found
 
 
@@ -83,6 +88,22 @@ def _said_yes(value: Any) -> bool:
     if word in ("false", "no", "0", "0.0"):
         return False
     raise UsageError(f"The canaries' column {PLANTED!r} expects yes or no, found {value!r:.60}.")
+
+
+def _copies(model: Model, evaluation: Drawn, members: AskedRows, strangers: AskedRows) -> Copies | None:
+    """Answers to rows that were not learnt, beside the training values; drawn, so that not all are the likeliest."""
+    some = strangers.take(np.arange(min(len(strangers.truths), MAX_DRAWN)))
+    columns = {name: values for name, values in some.columns.items() if name != some.ask}
+    sampling = Sampling(temperature=1.0)
+    asked = columns or {some.ask: [None] * len(some.truths)}
+    answers = [each.value for each in model.answer(asked, some.ask, some.given, sampling=sampling)]
+    return copies(
+        [value for value in answers if value is not None],
+        members.truths,
+        strangers.truths,
+        evaluation.nearest_known,
+        model.encoder(some.ask).show,
+    )
 
 
 def _sample(columns: Mapping[str, Sequence[Any]], ask: str, seed: int, name: str) -> dict[str, list[Any]]:
