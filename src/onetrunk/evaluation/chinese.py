@@ -88,7 +88,6 @@ _REPORT = {
         "更多标签几乎没有帮助：用 {few:,} 行有标签的数据，{name}的{label}为 {before}；用 {many:,} 行为 {last}。"
     ),
     # -- what private training promises
-    "Privacy": "隐私",
     "It was trained with differential privacy: ε = {epsilon:.2f} at δ = {delta:.2g}, between tables of which one has a "
     "row more.": "它以差分隐私训练：在只相差一行的两张表之间，ε = {epsilon:.2f}，δ = {delta:.2g}。",
     "Every row's gradient was scaled down to a norm of at most {clip:g}, and noise of {noise:.3g} times that was added "

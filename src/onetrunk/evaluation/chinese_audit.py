@@ -90,10 +90,10 @@ AUDIT = {
     ),
     "works": "有效",
     "does no better than chance": "不比偶然更好",
-    "of {canaries:,} planted or left-out rows, {right:,} of {guesses:,} guesses were right: ε is above {epsilon:.2f} at "
-    "δ = {delta:.2g}, with a confidence of {confidence:.0f} %": (
-        "对 {canaries:,} 个埋入或略去的行，{guesses:,} 次猜测中有 {right:,} 次正确：ε 大于 {epsilon:.2f}（δ = {delta:.2g}），"
-        "置信度 {confidence:.0f} %"
+    "of {canaries:,} planted or left-out rows, {right:,} of {guesses:,} guesses were right: ε is above {epsilon:.2f} "
+    "at δ = {delta:.2g}, with a confidence of {confidence:.0f} %": (
+        "对 {canaries:,} 个埋入或略去的行，{guesses:,} 次猜测中有 {right:,} 次正确：ε 大于 {epsilon:.2f}"
+        "（δ = {delta:.2g}），置信度 {confidence:.0f} %"
     ),
     "{shown}; no ε was promised.": "{shown}；没有承诺任何 ε。",
     "{shown}; {promised}, which it keeps.": "{shown}；{promised}，承诺得到遵守。",
