@@ -39,6 +39,7 @@ _SHARED = {
     "planted",
     "recommend",
     "rival_servers",
+    "served",
     "shakespeare",
     "speed",
     "tables",

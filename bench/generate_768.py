@@ -91,7 +91,8 @@ def ours(
     from onetrunk.columns.families.tokens.encoder import token_content
     from onetrunk.core.answer import Sampling
     from onetrunk.data.store import Store
-    from onetrunk.inference.session import Request, Session
+    from onetrunk.inference.request import Request
+    from onetrunk.inference.session import Session
 
     model = writer(shape)
     network = model.network.to(getattr(torch, PRECISIONS[precision]))
