@@ -62,7 +62,8 @@ def test_what_is_not_alike_is_apart(folder: Folder, stays: Model) -> None:
 
 def test_a_bad_value_is_told_to_whoever_sent_it(folder: Folder) -> None:
     every = [light(folder, {**row(0), "nights": nights}) for nights in (1, "many", 3)]
-    every += [light(folder, {**row(1), "nights": "many"}, max_bad=1.0), light(folder, {**row(1), "guest.plan": "new"})]
+    every.append(light(folder, {**row(1), "nights": "many"}, max_bad=1.0))
+    every.append(light(folder, {**row(1), "guest": {"plan": "new"}}))
     assert every[0].alike == every[1].alike
     first, second, third, fourth, fifth = every[0].read(every[1:])
     assert isinstance(second, RequestError) and "1 of 1 values cannot be used" in second.message
