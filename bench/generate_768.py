@@ -94,7 +94,7 @@ def ours(
     from onetrunk.inference.session import Session
 
     model = writer(shape)
-    fix_weights(model.network, precision)  # as `onetrunk serve --precision` does
+    fix_weights(model.network, "bf16" if precision == "bf16" else "fp32")  # as `onetrunk serve --precision` does
     session = Session(model.network, slots=streams, positions=prompt + written + 2)
     encoder = model.encoder("note")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def test_our_server_and_a_pipeline_answer(tmp_path: Path) -> None:
 def test_the_rival_answers_together_what_has_come() -> None:
     calls: list[list[str]] = []
 
-    def answer(texts: list[str]) -> list[dict[str, Any]]:
+    def answer(texts: Sequence[str]) -> list[dict[str, Any]]:
         calls.append(list(texts))
         time.sleep(0.02)
         return [{"label": text} for text in texts]

@@ -242,7 +242,7 @@ def test_a_tick_is_two_trunk_calls_for_texts_and_what_is_answered_at_once(endles
     store = worlds.store_of(endless, rows())
     session.add(texts(endless, [5])[0])
     session.step()
-    trunk, calls = endless.network.trunk, []
+    trunk, calls = endless.network.trunk, list[Any]()
     whole, extend = trunk.forward, trunk.extend
     monkeypatch.setattr(trunk, "forward", lambda x, *rest: calls.append("rows") or whole(x, *rest))
     monkeypatch.setattr(trunk, "extend", lambda x, *rest, **named: calls.append(len(x)) or extend(x, *rest, **named))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from onetrunk.core.batch import Layout
+from onetrunk.nn.attention import Attention, Rotary
 from onetrunk.nn.fixed import fix, product_dtype
 from onetrunk.nn.kernels.cpu.linear import FixedLinear
 
@@ -53,3 +57,16 @@ def test_a_fixed_network_keeps_its_parameters_and_its_gradients() -> None:
     with torch.inference_mode():
         torch.testing.assert_close(network(x.detach()), y.detach())
     assert product_dtype(nn.Linear(2, 2).double()) == torch.float64
+
+
+@pytest.mark.parametrize("bias", ["none", "all"])
+@pytest.mark.parametrize("kv_heads", [1, 4])
+def test_queries_keys_and_values_are_one_product(bias: Any, kv_heads: int) -> None:
+    attention = Attention(48, 4, kv_heads, 12, 1e-6, bias=bias)
+    layout = Layout.stream(2, 9)
+    x, cos_sin = torch.randn(2, 9, 48), Rotary(12, 10_000.0)(layout.pos_BT)
+    with torch.inference_mode():
+        before = attention(x, layout, cos_sin)
+        fix(attention, torch.float32)
+        torch.testing.assert_close(attention(x, layout, cos_sin), before)
+    assert torch.equal(attention(x, layout, cos_sin), before), "as it was, where a gradient is asked for"

@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from onetrunk.nn.attention import Attention
 from onetrunk.nn.kernels.cpu.linear import FixedLinear
 
 
@@ -25,8 +26,11 @@ class _AnsweringLinear(nn.Linear):
 def fix(module: nn.Module, dtype: torch.dtype) -> None:
     """From now on every linear map within computes in `dtype` where no gradient is asked for. Weights that change later
     are not seen. The parameters and their names stay as they are."""
+    attentions = [each for each in module.modules() if isinstance(each, Attention)]
+    joined = {each for a in attentions if a.fix(dtype) for each in (a.q_proj, a.k_proj, a.v_proj)}
     for linear in module.modules():
-        if type(linear) is nn.Linear or type(linear) is _AnsweringLinear:
+        if type(linear) in (nn.Linear, _AnsweringLinear) and linear not in joined:
+            assert isinstance(linear, nn.Linear)
             linear.__class__ = _AnsweringLinear
             answering = cast(_AnsweringLinear, linear)
             answering.fixed = FixedLinear(linear.weight, linear.bias, dtype)

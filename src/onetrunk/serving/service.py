@@ -141,12 +141,13 @@ class Service:
         """The future's result; it is cancelled when the client goes away."""
         answer = asyncio.wrap_future(future)
         gone = asyncio.ensure_future(_gone(request))
+        gone.add_done_callback(lambda _: answer.cancel())
         try:
-            either: set[asyncio.Future[Any]] = {answer, gone}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                raise ClientGoneError
-            return answer.result()
+            return await answer
+        except asyncio.CancelledError:
+            if gone.done():
+                raise ClientGoneError from None
+            raise
         finally:
             gone.cancel()
             answer.cancel()
