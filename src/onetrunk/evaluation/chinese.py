@@ -1,11 +1,18 @@
-"""The one table of Chinese: each sentence under its English, each metric and each name that data bring under theirs.
+"""Evidence in Chinese: each sentence under its English, and each metric under its name. `chinese_audit` has those of
+the audit, `chinese_explanations` those of explanations, `chinese_names` what data bring.
 
 A test holds that no sentence is missing, that none is there in vain, and that both languages have the same {values}.
 """
 
 from __future__ import annotations
 
-SENTENCES = {
+from onetrunk.evaluation.chinese_audit import AUDIT
+from onetrunk.evaluation.chinese_explanations import EXPLANATIONS
+from onetrunk.evaluation.chinese_names import NAMES, PHRASES
+
+__all__ = ["METRICS", "NAMES", "PHRASES", "SENTENCES"]
+
+_REPORT = {
     # -- figures
     "undefined": "无定义",
     "{low} to {high}": "{low} 至 {high}",
@@ -47,6 +54,56 @@ SENTENCES = {
     ),
     "Its intervals were calibrated on {n:,} {rows} ({how}). On these rows that brought {changes}.": (
         "它的区间在 {n:,} 行{rows}上校准（{how}）。在这些行上，{changes}。"
+    ),
+    "If it answered only the surer half of the rows, {label} would be {half} instead of {all}.": (
+        "如果只回答较有把握的一半行，{label}为 {half}，而全部行为 {all}。"
+    ),
+    "Its surer answers are no better: on the surer half of the rows, {label} is {half}, on all {all}.": (
+        "较有把握的答案并不更好：在较有把握的一半行上，{label}为 {half}，在全部行上为 {all}。"
+    ),
+    "How sure it is": "把握如何",
+    "How often answers are right, by how sure they are, with 95 % intervals. Below the dotted line it is too sure.": (
+        "按把握大小，答案正确的频率，附 95 % 区间。在虚线以下即把握过大。"
+    ),
+    "If only the surest rows are answered.": "只回答最有把握的行时。",
+    # -- leaks and labels
+    "No held-out row is nearly equal to a training row in what is given.": (
+        "没有一行留出数据的已知内容与训练行几乎相同。"
+    ),
+    "Nearly equal to a training row in what is given: {n:,} held-out rows.": (
+        "有 {n:,} 行留出数据的已知内容与某训练行几乎相同。"
+    ),
+    "Nearly equal to a training row in what is given: {n:,} held-out rows. On the others, {label} is {value}.": (
+        "有 {n:,} 行留出数据的已知内容与某训练行几乎相同。在其余行上，{label}为 {value}。"
+    ),
+    "{column} alone tells {ask} in {share} of the held-out rows: is it known when the model is asked?": (
+        "仅凭 {column} 就能在 {share} 的留出行中得知 {ask}：提问时真的知道它吗？"
+    ),
+    "Would more labels help?": "更多标签有用吗？",
+    "More labels would help: with {few:,} labelled rows {name} reaches {label} {before}, with {many:,} {last}.": (
+        "更多标签会有帮助：用 {few:,} 行有标签的数据，{name}的{label}为 {before}；用 {many:,} 行为 {last}。"
+    ),
+    "More labels would hardly help: with {few:,} labelled rows {name} reaches {label} {before}, with {many:,} "
+    "{last}.": (
+        "更多标签几乎没有帮助：用 {few:,} 行有标签的数据，{name}的{label}为 {before}；用 {many:,} 行为 {last}。"
+    ),
+    # -- what private training promises
+    "It was trained with differential privacy: ε = {epsilon:.2f} at δ = {delta:.2g}, between tables of which one has a "
+    "row more.": "它以差分隐私训练：在只相差一行的两张表之间，ε = {epsilon:.2f}，δ = {delta:.2g}。",
+    "Every row's gradient was scaled down to a norm of at most {clip:g}, and noise of {noise:.3g} times that was added "
+    "in each of {steps:,} steps, which took each row with a probability of {rate:.3g}.": (
+        "每一行的梯度范数都被压到 {clip:g} 以内，共 {steps:,} 步，每一步都加上其 {noise:.3g} 倍的噪声，"
+        "每一行以 {rate:.3g} 的概率参加一步。"
+    ),
+    "The promise is made to rows: of a person who has several rows it holds less.": (
+        "这一承诺是对行作出的：对拥有多行数据的人，承诺要打折扣。"
+    ),
+    "It does not cover what vocabularies, names of classes and scales say of the training rows, the counts of rows and "
+    "of repaired values, and anything measured on held-out rows or shown of them.": (
+        "它不包括：词表、类别名称和数值尺度所透露的训练行信息，行数和修复值的计数，以及在留出行上测得或展示的一切。"
+    ),
+    "Nor does it cover rows of the stages that were trained without it: {stages}.": (
+        "未用差分隐私训练的阶段所用的行也不在其内：{stages}。"
     ),
     # -- times and costs
     "{value:.1f} s": "{value:.1f} 秒",
@@ -160,32 +217,7 @@ SENTENCES = {
         "差别可能只是偶然。"
     ),
 }
-
-# What data call things.
-NAMES = {
-    "simple models": "简单模型",
-    "pretraining": "预训练",
-    "fine-tuning": "微调",
-    "import": "导入",
-    "train": "训练",
-    "val": "验证",
-    "test": "测试",
-    "majority": "多数类",
-    "mean": "均值",
-    "logistic regression": "逻辑回归",
-    "ridge": "岭回归",
-    "gradient boosting": "梯度提升",
-    "Right": "答对",
-    "Wrong, the most confident first": "答错，最有把握的在前",
-    "Typical": "典型",
-    "Furthest from the truth": "离真值最远",
-    "Some answers": "部分答案",
-    "Least likely": "最不可能",
-    "validation rows": "验证数据",
-    "rows held out in cross-validation": "交叉验证中留出的数据",
-    "exported": "导出",
-    "served": "提供服务",
-}
+SENTENCES = _REPORT | AUDIT | EXPLANATIONS
 
 # Label and meaning.
 METRICS = {
@@ -204,6 +236,7 @@ METRICS = {
     "exposure": ("暴露度", "预先埋入的秘密泄露了多少比特；0 为没有"),
     "worst_class_recall": ("最差的类别", "识别得最差的类别中答对的比例"),
     "wh_per_1000_answers": ("1,000 个答案的能耗", "瓦时；越低越好"),
+    "epsilon": ("ε", "差分隐私训练可能泄露一行数据的程度；越低越好"),
     "training_kwh": ("训练的能耗", "全部运行的千瓦时；越低越好"),
     "interval_score": ("区间得分", "90 % 区间的宽度加上落在区间外的代价，标准单位；越低越好"),
     "unseen": ("未见过的标签", "真实标签未在训练中出现的行数；按答错计算"),

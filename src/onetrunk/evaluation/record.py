@@ -66,6 +66,10 @@ class TaskEvidence:
     ece: Interval | None = None  # of classes: how far confidence and accuracy differ on these rows
     cost: dict[str, Any] | None = None  # of 1,000 answers: engine.cost.Cost.as_json(); None: not measured
     calibration: dict[str, Any] | None = None  # core.calibration.Calibration.as_json(); None: there is none
+    reliability: list[dict[str, float]] = field(default_factory=list)  # certainty.reliability
+    abstention: list[dict[str, Any]] = field(default_factory=list)  # certainty.abstention
+    leaks: dict[str, Any] | None = None  # what held-out rows give away; None: no training rows to compare them with
+    labels_curve: dict[str, Any] | None = None  # labels_curve.labels_curve; None: not asked for
 
     @property
     def ranked(self) -> list[tuple[BaselineResult, Interval]]:
@@ -97,6 +101,7 @@ class Origin:
     versions: dict[str, str] = field(default_factory=dict)
     made: str = ""  # date and time, UTC
     trials: list[dict[str, Any]] = field(default_factory=list)  # what was tried (training.trials.Trial.as_json())
+    private: dict[str, Any] | None = None  # what private training promises (evaluation.promise); None: nothing
 
 
 @dataclass

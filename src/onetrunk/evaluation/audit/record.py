@@ -189,6 +189,19 @@ class Canary:
 
 
 @dataclass
+class OneRun:
+    """Of canaries of which a coin left out half: `right` of so many `guesses` show that epsilon is above this, with
+    this confidence."""
+
+    epsilon: float
+    canaries: int
+    guesses: int
+    right: int
+    delta: float
+    confidence: float
+
+
+@dataclass
 class Repetition:
     """Values that the model writes to their end from their beginning, word for word."""
 
@@ -202,10 +215,39 @@ class Repetition:
 
 
 @dataclass
+class Copy:
+    """An answer beside the training value that is nearest to it, as `Encoder.show` makes them."""
+
+    answer: dict[str, str]
+    nearest: dict[str, str]
+    distance: float
+
+
+@dataclass
+class Copies:
+    """Are answers that are drawn (pictures, molecules) copies of training values? `near` is the share that is nearer to
+    one than all but 1 % of `others` true values that were not learnt; `by_chance` is what it would be were they drawn
+    as those are. `equal` answers are equal to a training value."""
+
+    rows: int
+    others: int
+    near: Interval
+    by_chance: float
+    threshold: float  # distance
+    median: float  # of the answers
+    median_of_others: float
+    equal: int
+    examples: list[Copy] = field(default_factory=list)  # the nearest
+
+
+@dataclass
 class Privacy:
     membership: Membership | None = None
     canaries: list[Canary] = field(default_factory=list)
     repetition: Repetition | None = None
+    one_run: OneRun | None = None
+    promise: dict[str, Any] | None = None  # evaluation.promise.promise_of: what the accountant says
+    copies: Copies | None = None
     note: str = ""
 
 
@@ -256,6 +298,7 @@ class Audit:
     security: Security | None = None
     made: str = ""
     seed: int = 0
+    language: str = "en"  # of the page
     notes: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
