@@ -74,8 +74,8 @@ class Documents:
                 part = torch.where(part < 0, part, moved)
             parts[name] = part
         for batch, at in ((first, 0), (last, k - 1)):
-            alone = _tensors(batch)
-            if alone.keys() != parts.keys() or not all(torch.equal(parts[name][at], alone[name]) for name in alone):
+            end = _tensors(batch)
+            if end.keys() != parts.keys() or not all(torch.equal(parts[name][at], end[name]) for name in end):
                 return None
         if not torch.equal(parts["layout", "doc_BT"], parts["layout", "doc_BT"][:1].expand(k, -1, -1)):
             return None
