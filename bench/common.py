@@ -41,6 +41,7 @@ _SHARED = {
     "load",
     "peers",
     "planted",
+    "private_rows",
     "recommend",
     "rival_servers",
     "shakespeare",
