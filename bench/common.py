@@ -44,6 +44,7 @@ _SHARED = {
     "private_rows",
     "recommend",
     "rival_servers",
+    "served",
     "shakespeare",
     "speed",
     "tables",
