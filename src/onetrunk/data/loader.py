@@ -11,9 +11,12 @@ from onetrunk.core.batch import Batch
 from onetrunk.core.content import Role
 from onetrunk.core.errors import DataError
 from onetrunk.core.objective import Objective, RoleAssignment
+from onetrunk.data import spool
+from onetrunk.data.mixture import draw
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
 
+Pools = list[tuple[np.ndarray, int]]  # rows to draw from, by table, and how often each has its turn
 Lengths = dict[str, np.ndarray]  # objective -> a number for each of its documents
 
 
@@ -40,9 +43,13 @@ class Loader:
         self._present = store.present
         self._positions = _positions(store)
         windows = store.windows()
-        self._drawn = [(objective, objective.pool(self._present, windows)) for objective in objectives]
-        self._drawn = [(objective, pool) for objective, pool in self._drawn if len(pool)]
-        self._order: dict[tuple[str, int], np.ndarray] = {}
+        drawn = [(objective, objective.pool(self._present, windows)) for objective in objectives]
+        mixed = store.mixture
+        self._drawn = [
+            (objective, [(pool, len(pool))] if mixed is None else mixed.pools(pool))
+            for objective, pool in drawn
+            if len(pool)
+        ]
         if not self._drawn:
             raise DataError("No row can be trained on: the columns to predict are empty in every training row.")
 
@@ -67,30 +74,20 @@ class Loader:
 
     def rows_per_epoch(self, tag: str) -> int:
         """How many draws one pass over an objective's pool takes."""
-        return next(len(pool) for objective, pool in self._drawn if objective.tag == tag)
+        return next(sum(len(pool) for pool, _ in pools) for objective, pools in self._drawn if objective.tag == tag)
 
-    def _assign_roles(self, objective: Objective, pool: np.ndarray, step: int) -> RoleAssignment:
+    def _assign_roles(self, objective: Objective, pools: Pools, step: int) -> RoleAssignment:
         count = objective.config.documents
         draws = np.arange(step * count, (step + 1) * count)
-        epochs, index = draws // len(pool), draws % len(pool)
-        rows = np.empty(count, dtype=np.int64)
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            rows[here] = pool[self._permutation(objective.tag, int(epoch), len(pool))[index[here]]]
+        rows = draw(pools, draws, self.seed, "epoch", objective.tag)
         keys = rng.mix(rng.key(self.seed, step, objective.tag), rows, np.arange(count))
         return objective.assign_roles(rows, self._present[rows], keys)
-
-    def _permutation(self, tag: str, epoch: int, n: int) -> np.ndarray:
-        if (tag, epoch) not in self._order:
-            self._order = {k: v for k, v in self._order.items() if k[0] != tag or k[1] == epoch - 1}
-            self._order[tag, epoch] = rng.permutation(rng.key(self.seed, "epoch", tag, epoch), n)
-        return self._order[tag, epoch]
 
     def _micro_batches(
         self, step: int, wanted: Callable[[int], bool] = lambda index: True
     ) -> list[dict[str, RoleAssignment] | None]:
         """The documents of each of a step's micro-batches, by objective."""
-        groups = {objective.tag: self._assign_roles(objective, pool, step) for objective, pool in self._drawn}
+        groups = {objective.tag: self._assign_roles(objective, pools, step) for objective, pools in self._drawn}
         lengths = {tag: self._lengths(group) for tag, group in groups.items()}
         count = -(-sum(int(x.sum()) for x in lengths.values()) // self.tokens_per_batch)
         count = -(-count // self.shares) * self.shares
@@ -146,7 +143,7 @@ def _by_length_and_evenly(lengths: Lengths, units: dict[str, int], count: int) -
 
 def _positions(store: Store) -> np.ndarray:
     """Positions of every value, int64 [rows, C]; 0 where missing."""
-    out = np.zeros(store.index.shape, dtype=np.int64)
+    out = spool.zeros(store.index.shape, np.int64)
     for c, (encoder, content) in enumerate(zip(store.encoders, store.contents, strict=True)):
         there = store.index[:, c] >= 0
         out[there, c] = encoder.max_positions(content)[store.index[there, c]]
