@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from onetrunk.core.errors import DataError, LostProcessError, UsageError
-from onetrunk.core.events import Collected, Note
+from onetrunk.core.events import Collected, PartPrepared
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.prepared import crew, making
@@ -37,6 +37,7 @@ def frame(n: int = ROWS) -> pd.DataFrame:
     })  # fmt: skip
     made.loc[::50, "size"] = None
     made.loc[::70, "note"] = None
+    made.loc[: GROUP + 50, "size"] = None  # all of a shard's
     return made
 
 
@@ -71,7 +72,7 @@ def digests(folder: Path) -> dict[str, str]:
 # -- values --------------------------------------------------------------------------------------------------
 def test_a_prepared_table_holds_what_its_files_hold(files, made):
     table, plain = read(made), read(str(files / "*.parquet"))
-    assert len(PreparedTable.open(made, 0).shards) > 3
+    assert len(PreparedTable.open(made, 0).shards) > 3 and PreparedTable.open(made, 0).shards[0].rows <= GROUP
     for name, values in plain.columns.items():
         assert list(table[name]) == list(values), name
     rows = np.array([2999, 3, 3, 1500])
@@ -293,4 +294,6 @@ def test_progress_is_told(files, tmp_path):
     heard = Collected()
     told = TrainingOptions(out=str(tmp_path / "s"), ask=["label"], allow_equal_rows=True)
     run_preparation(str(files / "*.parquet"), told, heard, processes=1, shard_bytes=SHARD)
-    assert any("2 of 2 files read" in note.message for note in heard.of(Note))
+    assert PartPrepared("files read", 2, 2) in heard
+    encoded = heard.of(PartPrepared)[2:]
+    assert [event.done for event in encoded] == list(range(1, encoded[0].of + 1))

@@ -11,7 +11,7 @@ from typing import Any
 
 from onetrunk.core.encoder import Column, Encoder
 from onetrunk.core.errors import ModelFileError, UsageError
-from onetrunk.core.events import LedgerLine, Listener, Note, Saved, ignore
+from onetrunk.core.events import LedgerLine, Listener, Note, PartPrepared, Saved, ignore
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import fit_columns
 from onetrunk.data.prepared import crew, making
@@ -71,7 +71,7 @@ def run_preparation(
 
     def progress(what: str, done: int, of: int) -> None:
         if of > 1:
-            on_event(Note(f"{done:,} of {of:,} {what}."))
+            on_event(PartPrepared(what, done, of))
 
     prepared = making.keep_values(sources, folder, reading, count, options.max_bad, ledger, progress, shard_bytes)
     table = Table(prepared.columns(), str(folder), notes=prepared.notes, tables=prepared.tables)

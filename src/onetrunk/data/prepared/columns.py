@@ -61,7 +61,7 @@ class ColumnFiles:
         try:
             self.made = read_json(folder / COLUMN)
         except ModelFileError:  # none, or its writer was killed
-            self.made = {"name": name, "arrays": {}, "shards": []}
+            self.made = {"name": name, "arrays": {}, "ragged": False, "shards": []}
 
     @property
     def shards(self) -> list[dict[str, Any]]:
@@ -81,20 +81,20 @@ class ColumnFiles:
         arrays = map_arrays(path)
         there = np.array(arrays.pop(_PRESENT))
         ends = self.shards[-1] if self.shards else {"rows": 0, "values": 0, "parts": 0}
-        new: dict[str, np.ndarray] = {}
-        lens = arrays.pop(_LENS, None)
-        if lens is not None:
-            new[_LENS] = np.array(lens)
-            new[_STARTS] = ends["parts"] + np.cumsum(new[_LENS]) - new[_LENS]
-        new[_INDEX] = np.where(there, ends["values"] + np.cumsum(there) - 1, -1)
-        new |= arrays
-        self._begin(new, lens is not None)
+        new = {_INDEX: np.where(there, ends["values"] + np.cumsum(there) - 1, -1)}
+        lens = np.array(arrays.pop(_LENS)) if _LENS in arrays else None
+        if there.any():
+            new |= arrays
+            if lens is not None:
+                new |= {_LENS: lens, _STARTS: ends["parts"] + np.cumsum(lens) - lens}
+            self.made["ragged"] = lens is not None
+        self._begin(new)
         digest = hashlib.sha256()
         with disk_errors(self.folder):
             for name in sorted(new):
                 self._write(name, new[name], ends[self._counted_by(name)], digest)
             values = ends["values"] + int(there.sum())
-            parts = ends["parts"] + (0 if lens is None else int(new[_LENS].sum()))
+            parts = ends["parts"] + (0 if lens is None else int(lens.sum()))
             self.shards.append({
                 "of": shard.sha256, "rows": ends["rows"] + len(there), "values": values, "parts": parts,
                 "sha256": digest.hexdigest(), "ledger": ledger, "dropped": dropped,
@@ -102,12 +102,12 @@ class ColumnFiles:
             write_json_whole(self.folder / COLUMN, self.made)
             path.unlink()
 
-    def _begin(self, new: dict[str, np.ndarray], ragged: bool) -> None:
-        arrays = {name: [array.dtype.str, list(array.shape[1:])] for name, array in new.items()}
-        if not self.made["arrays"]:
-            self.made |= {"arrays": arrays, "ragged": ragged}
-        elif self.made["arrays"] != arrays:
-            raise TypeError(f"A column's shards differ: {self.made['arrays']} and {arrays}.")
+    def _begin(self, new: dict[str, np.ndarray]) -> None:
+        """A shard without values says nothing of what arrays there will be."""
+        for name, array in new.items():
+            own = [array.dtype.str, list(array.shape[1:])]
+            if self.made["arrays"].setdefault(name, own) != own:
+                raise TypeError(f"A column's shards differ in {name}: {self.made['arrays'][name]} and {own}.")
 
     def _counted_by(self, name: str) -> str:
         return _counted_by(name, self.made["ragged"])
@@ -143,7 +143,7 @@ def open_column(place: Path, shards: Sequence[Shard]) -> tuple[Content, np.ndarr
         return None
     if [shard["of"] for shard in made["shards"]] != [shard.sha256 for shard in shards]:
         return None
-    if not shards or not all(_whole(place, made)):
+    if not shards or set(made["arrays"]) <= {_INDEX} or not all(_whole(place, made)):
         return None
     end = made["shards"][-1]
     arrays = {each: _mapped(place, made, each, end[_counted_by(each, made["ragged"])]) for each in made["arrays"]}

@@ -61,11 +61,12 @@ def keep_values(
         progress("files read", done, len(sources))
         if len(failed) > max_bad * len(sources):  # nobody waits for the others
             raise DataError(_unreadable(failed, sources, max_bad))
-    for i, reason in sorted(failed.items()):
+    for _, reason in sorted(failed.items()):
         ledger.add(f"a file that cannot be read, left out: {reason}", "the table", bad=True)
-        shutil.rmtree(part_folder(folder, i), ignore_errors=True)
-    parts = [Part.open(part_folder(folder, i)) for i in range(len(sources)) if i not in failed]
-    return PreparedTable(folder, parts, check=False)
+    kept = [part_folder(folder, i) for i in range(len(sources)) if i not in failed]
+    for left in set(kept[0].parent.iterdir()).difference(kept):  # by a kill, or of files that are no longer named
+        shutil.rmtree(left, ignore_errors=True)
+    return PreparedTable(folder, [Part.open(each) for each in kept], check=False)
 
 
 def _part(folder: Path, fingerprint: list[Any]) -> Part | None:
@@ -107,7 +108,7 @@ def keep_fitted(
             "knowledge": encoder.knowledge(),
         })  # fmt: skip
     with disk_errors(prepared.folder):
-        write_json_whole(prepared.folder / FITTED, {"fitted": fitted})
+        write_json_whole(prepared.folder / FITTED, {"of": prepared.digest, "fitted": fitted})
 
 
 def keep_split(prepared: PreparedTable, split: Split) -> None:

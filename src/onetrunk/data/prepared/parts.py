@@ -91,12 +91,15 @@ class Part:
 
 
 def fingerprint_of(source: Any, reading: Reading) -> list[Any]:
-    """Equal for a file that has not changed, read in the same way."""
-    path = Path(source) if isinstance(source, str | os.PathLike) else None
-    stat = path.stat() if path is not None and path.exists() else None
-    files = [stat.st_size, stat.st_mtime_ns] if stat is not None and path is not None and path.is_file() else []
+    """Equal for files that have not changed, read in the same way. Of files elsewhere it knows the address alone."""
     missing = None if reading.missing is None else list(reading.missing)
-    return [str(source) if path is not None else "memory", *files, missing, reading.separator]
+    if not isinstance(source, str | os.PathLike):
+        return ["memory", missing, reading.separator]
+    path, digest = Path(source), hashlib.blake2b(digest_size=8)
+    for each in sorted(path.rglob("*")) if path.is_dir() else [path] if path.is_file() else []:
+        stat = each.stat()
+        digest.update(f"{each} {stat.st_size} {stat.st_mtime_ns}\n".encode("utf-8", "backslashreplace"))
+    return [str(source), digest.hexdigest(), missing, reading.separator]
 
 
 def keep_part(source: Any, folder: Path, reading: Reading, shard_bytes: int = SHARD_BYTES) -> str | None:

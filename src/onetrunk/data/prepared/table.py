@@ -95,8 +95,9 @@ class PreparedTable:
         return sum(shard.rows for shard in self.shards) if self.rows is None else len(self.rows)
 
     @property
-    def source(self) -> str:
-        return str(self.folder)
+    def digest(self) -> str:
+        """Equal for equal values, in equal shards."""
+        return hashlib.blake2b("".join(shard.sha256 for shard in self.shards).encode(), digest_size=16).hexdigest()
 
     @property
     def notes(self) -> list[str]:
@@ -145,7 +146,8 @@ class PreparedTable:
         """What an encoder learnt from these columns' values in these rows (`rows_digest`), else None."""
         if self._fitted is None:
             try:
-                self._fitted = read_json(self.folder / FITTED)["fitted"]
+                made = read_json(self.folder / FITTED)
+                self._fitted = made["fitted"] if made["of"] == self.digest else []
             except (ModelFileError, KeyError):
                 self._fitted = []
         wanted = {"type": kind, "options": dict(options), "names": list(names), "rows": rows}

@@ -8,8 +8,9 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any
 
-from onetrunk.core.errors import OnetrunkError
+from onetrunk.core.errors import DataError, ModelFileError, OnetrunkError, ResourceError, UsageError
 
+_PLAIN = (UsageError, DataError, ModelFileError, ResourceError, OnetrunkError)  # made of their message alone
 HEARTBEAT = 5.0  # seconds
 
 
@@ -41,7 +42,8 @@ def main() -> None:
         try:
             send("done", function(*arguments))
         except OnetrunkError as error:
-            send("failed", error)
+            kind = next(each for each in type(error).__mro__ if each in _PLAIN)
+            send("failed", kind(str(error)))
 
 
 if __name__ == "__main__":
