@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
+import pickle
 import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from onetrunk.core.errors import DataError, LostProcessError, UsageError
@@ -18,13 +20,14 @@ from onetrunk.core.events import Collected, PartPrepared
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.prepared import crew, making
+from onetrunk.data.prepared.mapping import FileArray
 from onetrunk.data.prepared.table import PreparedTable, encoded_before
 from onetrunk.data.table import Table, infer_types, read
 from onetrunk.training.options import TrainingOptions
 from onetrunk.training.prepare_data import Preparation, run_preparation
 
 WORDS = "sea sand wind salt stone wave light shore boat rope".split()  # noqa: SIM905
-ROWS, GROUP = 3000, 500
+ROWS, GROUP = 3000, 250
 SHARD = 20_000  # bytes
 
 
@@ -37,7 +40,7 @@ def frame(n: int = ROWS) -> pd.DataFrame:
     })  # fmt: skip
     made.loc[::50, "size"] = None
     made.loc[::70, "note"] = None
-    made.loc[: GROUP + 50, "size"] = None  # all of a shard's
+    made.loc[: 4 * GROUP, "size"] = None  # all of a shard's
     return made
 
 
@@ -52,14 +55,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whole = frame()
     for i in range(2):
         half = whole[i * ROWS // 2 : (i + 1) * ROWS // 2]
-        half.to_parquet(folder / f"part-{i}.parquet", index=False, row_group_size=GROUP)
+        table = pa.Table.from_pandas(half, preserve_index=False)
+        with pa.ipc.new_file(str(folder / f"part-{i}.arrow"), table.schema) as writer:
+            writer.write_table(table, GROUP)
     return folder
 
 
 @pytest.fixture(scope="module")
 def made(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("made") / "store"
-    prepare(str(files / "*.parquet"), out)
+    prepare(str(files / "*.arrow"), out)
     return out
 
 
@@ -71,8 +76,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 # -- values --------------------------------------------------------------------------------------------------
 def test_a_prepared_table_holds_what_its_files_hold(files, made):
-    table, plain = read(made), read(str(files / "*.parquet"))
-    assert len(PreparedTable.open(made, 0).shards) > 3 and PreparedTable.open(made, 0).shards[0].rows <= GROUP
+    table, plain = read(made), read(str(files / "*.arrow"))
+    assert len(PreparedTable.open(made, 0).shards) > 3 and PreparedTable.open(made, 0).shards[0].rows <= 4 * GROUP
     for name, values in plain.columns.items():
         assert list(table[name]) == list(values), name
     rows = np.array([2999, 3, 3, 1500])
@@ -125,7 +130,7 @@ def _documents(store: Any, c: int) -> list[list[Any]]:
 
 
 def test_columns_are_encoded_as_without_it_and_not_again(files, made, monkeypatch):
-    plain, table = read(str(files / "*.parquet")), read(made)
+    plain, table = read(str(files / "*.arrow")), read(made)
     types = infer_types(plain)
     train = np.flatnonzero(PreparedTable.open(made, 0).splits() == 0)
     names = ["note", "size", "code", "label"]
@@ -158,7 +163,7 @@ def test_values_that_cannot_be_used_are_told_with_their_rows(tmp_path):
 
 # -- processes, and what a kill leaves -------------------------------------------------------------------------
 def test_several_processes_make_the_same_bytes(files, made, tmp_path):
-    prepare(str(files / "*.parquet"), tmp_path / "store", processes=2)
+    prepare(str(files / "*.arrow"), tmp_path / "store", processes=2)
     assert digests(tmp_path / "store") == digests(made)
 
 
@@ -177,7 +182,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(files, made
 
     monkeypatch.setattr(crew, "each", stopped)
     with pytest.raises(KeyboardInterrupt):
-        prepare(str(files / "*.parquet"), out)
+        prepare(str(files / "*.arrow"), out)
     with pytest.raises(DataError, match="not finished"):
         read(out)
     for path in out.glob("encoded/*/*.bin"):  # what a kill in the middle of a write leaves
@@ -189,7 +194,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(files, made
         return whole(function, jobs, processes, name)
 
     monkeypatch.setattr(crew, "each", counted)
-    prepare(str(files / "*.parquet"), out)
+    prepare(str(files / "*.arrow"), out)
     shards = len(PreparedTable.open(out, 0).shards)
     assert jobs_done == [0, shards - after]
     assert digests(out) == digests(made)
@@ -220,26 +225,26 @@ def _flip(path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named_and_left_out_below_the_threshold(files, tmp_path):
-    for path in files.glob("*.parquet"):
+    for path in files.glob("*.arrow"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    broken = tmp_path / "part-2.parquet"
-    broken.write_bytes(b"PAR1 no more")
-    with pytest.raises(DataError, match=r"1 of 3 files cannot be read; at most 1\.00%.*part-2\.parquet"):
-        prepare(str(tmp_path / "*.parquet"), tmp_path / "store")
-    made = prepare(str(tmp_path / "*.parquet"), tmp_path / "store", max_bad=0.4)
+    broken = tmp_path / "part-2.arrow"
+    broken.write_bytes(b"ARROW1 no more")
+    with pytest.raises(DataError, match=r"1 of 3 files cannot be read; at most 1\.00%.*part-2\.arrow"):
+        prepare(str(tmp_path / "*.arrow"), tmp_path / "store")
+    made = prepare(str(tmp_path / "*.arrow"), tmp_path / "store", max_bad=0.4)
     assert made.rows == ROWS and len(read(tmp_path / "store")) == ROWS
-    assert any("part-2.parquet" in entry["reason"] and entry["bad"] for entry in made.ledger)
+    assert any("part-2.arrow" in entry["reason"] and entry["bad"] for entry in made.ledger)
 
 
 def test_a_damaged_file_of_values_is_named_left_out_below_the_threshold_and_made_again(files, tmp_path):
     out = tmp_path / "store"
-    prepare(str(files / "*.parquet"), out)
+    prepare(str(files / "*.arrow"), out)
     kept = PreparedTable.open(out, 0)
     lost, before = kept.shards[1], digests(out)
     _flip(out / str(lost))
     with pytest.raises(DataError, match=f"1 of {len(kept.shards)} shards .* are damaged \\({lost}\\)"):
         read(out)
-    table, plain = read(out, max_bad=0.9), read(str(files / "*.parquet"))
+    table, plain = read(out, max_bad=0.9), read(str(files / "*.arrow"))
     first = kept.shards[0].rows
     there = np.delete(np.arange(ROWS), np.arange(first, first + lost.rows))
     assert table.row.tolist() == there.tolist()
@@ -249,13 +254,13 @@ def test_a_damaged_file_of_values_is_named_left_out_below_the_threshold_and_made
     some = np.arange(first - 5, first + 5)
     found = encode(table.take(some), columns, encoders, Ledger())
     assert _documents(found, 0) == _documents(encode(plain.take(there[some]), columns, encoders, Ledger()), 0)
-    prepare(str(files / "*.parquet"), out)
+    prepare(str(files / "*.arrow"), out)
     assert digests(out) == before
 
 
 def test_a_damaged_encoded_column_is_encoded_again(files, tmp_path):
     out = tmp_path / "store"
-    prepare(str(files / "*.parquet"), out)
+    prepare(str(files / "*.arrow"), out)
     table = read(out)
     train = table.take(np.flatnonzero(PreparedTable.open(out, 0).splits() == 0))
     columns, encoders = fit_columns(train, ["note"], {"note": "text"}, {})
@@ -265,16 +270,16 @@ def test_a_damaged_encoded_column_is_encoded_again(files, tmp_path):
     again = read(out)
     assert encoded_before(again["note"], encoders["text"]) is None
     store = encode(again, columns, encoders, Ledger())
-    assert _documents(store, 0) == _documents(encode(read(str(files / "*.parquet")), columns, encoders, Ledger()), 0)
+    assert _documents(store, 0) == _documents(encode(read(str(files / "*.arrow")), columns, encoders, Ledger()), 0)
 
 
 # -- what is refused, and what is remembered ---------------------------------------------------------------------
 def test_a_folder_of_other_files_or_of_another_table_is_not_touched(files, made, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="holds other files"):
-        prepare(str(files / "*.parquet"), tmp_path)
+        prepare(str(files / "*.arrow"), tmp_path)
     with pytest.raises(UsageError, match=r"other files.*--overwrite"):
-        prepare(str(files / "part-0.parquet"), made)
+        prepare(str(files / "part-0.arrow"), made)
     with pytest.raises(UsageError, match="No file matches"):
         prepare(str(files / "*.csv"), tmp_path / "store")
 
@@ -286,14 +291,27 @@ def test_the_same_command_again_finds_everything_there(files, made, monkeypatch)
 
     monkeypatch.setattr(crew, "each", nothing_left)
     before = digests(made)
-    prepare(str(files / "*.parquet"), made)
+    prepare(str(files / "*.arrow"), made)
     assert digests(made) == before
 
 
 def test_progress_is_told(files, tmp_path):
     heard = Collected()
     told = TrainingOptions(out=str(tmp_path / "s"), ask=["label"], allow_equal_rows=True)
-    run_preparation(str(files / "*.parquet"), told, heard, processes=1, shard_bytes=SHARD)
+    run_preparation(str(files / "*.arrow"), told, heard, processes=1, shard_bytes=SHARD)
     assert PartPrepared("files read", 2, 2) in heard
     encoded = heard.of(PartPrepared)[2:]
     assert [event.done for event in encoded] == list(range(1, encoded[0].of + 1))
+
+
+def test_mapped_arrays_are_told_by_name_to_processes_of_this_machine_and_sent_to_others(tmp_path, monkeypatch):
+    (tmp_path / "a.bin").write_bytes(np.arange(6000, dtype=np.int32).tobytes())
+    array = FileArray.map(tmp_path / "a.bin", np.dtype(np.int32), (2000, 3))
+    for size, least, most in (("2", 0, 1000), ("4", 24_000, 25_000)):
+        monkeypatch.setenv("WORLD_SIZE", size)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+        pickled = pickle.dumps(array, protocol=5)
+        assert least < len(pickled) < most
+        assert (pickle.loads(pickled) == np.arange(6000).reshape(2000, 3)).all()
+    taken = array[5:7]
+    assert type(taken) is np.ndarray and len(pickle.dumps(taken)) < 1000

@@ -81,7 +81,7 @@ def test_tables_are_mixed_by_weights_from_files_and_from_what_was_prepared_of_th
     onetrunk.prepare(",".join(sources), ask="label", out=str(tmp_path / "store"), processes=1, quiet=True)
     weights = {}
     for name, data in (("files", ",".join(sources)), ("store", str(tmp_path / "store"))):
-        mixed = pretrained(data, tmp_path / name, mixture={"web": "9", "books": "1"})
+        mixed = pretrained(data, tmp_path / f"of-{name}", mixture={"web": "9", "books": "1"})
         weights[name] = weights_digest(mixed.network)
     plain = weights_digest(pretrained(tmp_path / "store", tmp_path / "plain").network)
     assert weights["files"] == weights["store"] != plain
@@ -92,7 +92,7 @@ def test_tables_are_mixed_by_weights_from_files_and_from_what_was_prepared_of_th
 def test_what_prepare_does_not_do_is_refused(place: Path, tmp_path: Path) -> None:
     for told, message in (
         ({"processes": 0}, "--processes expects 1 or more"),
-        ({"settings": ["events.by=x"]}, "--events"),
+        ({"settings": ["events.by=x", "events.window=3"]}, "--events"),
     ):
         with pytest.raises(UsageError, match=message):
             onetrunk.prepare(str(place / "rows-0.csv"), out=str(tmp_path / "store"), quiet=True, **told)

@@ -143,9 +143,10 @@ def _count_kept(
     if len(unusable):
         rows = unusable.tolist()
         encode_values(encoder, take(values, unusable), lambda i, reason: bad(rows[i], reason))
-    there = index[index >= 0]
-    for first in range(0, len(there) if count is not None else 0, _COUNTED_AT_ONCE):
-        count(content.take(there[first : first + _COUNTED_AT_ONCE]))
+    if count is not None:
+        there = index[index >= 0]
+        for first in range(0, len(there), _COUNTED_AT_ONCE):
+            count(content.take(there[first : first + _COUNTED_AT_ONCE]))
 
 
 def _count_beside(store: Store, c: int, counts: Counter[str]) -> None:

@@ -36,7 +36,9 @@ def sources_of(source: Any, allow_network: bool = False) -> Sequence[Any] | None
 
 def name_of(source: Any) -> str:
     """What a source is called: the name of its file without its number and what follows; `web` for `a/web-003.csv.gz`.
-    Of a file in a folder of numbered ones, which have no other name, the folder's."""
+    Of a file in a folder of numbered ones, which have no other name, the folder's; of what is in memory, nothing."""
+    if not isinstance(source, str | os.PathLike):
+        return ""
     path = Path(str(source).partition("?")[0])
     stem = path.name.partition(".")[0] if suffix_of(path) in READERS else path.name
     match = _NUMBERED.fullmatch(stem)

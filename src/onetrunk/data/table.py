@@ -159,8 +159,10 @@ def read(
     if isinstance(source, Table):
         table = source
     elif (several := sources_of(source, allow_network)) is not None:
-        again = {"allow_network": allow_network, "missing": missing, "separator": separator, "max_bad": max_bad}
-        parts = [read(each, **again) for each in several]
+        parts = [
+            read(each, allow_network=allow_network, missing=missing, separator=separator, max_bad=max_bad)
+            for each in several
+        ]
         table = Table.concat(parts)
         table.tables = [(name_of(each), len(part)) for each, part in zip(several, parts, strict=True)]
     elif isinstance(source, str | Path) and is_prepared(Path(source)):

@@ -167,34 +167,34 @@ class PreparedTable:
 
 
 class KeptValues(Values):
-    """A column of a prepared table: its values at `index`, None for all."""
+    """A column of a prepared table: its values in these `rows`, None for all."""
 
-    def __init__(self, table: PreparedTable, name: str, values: Sequence[Any], index: np.ndarray | None = None) -> None:
-        self.table, self.name, self._values, self.index = table, name, values, index
+    def __init__(self, table: PreparedTable, name: str, values: Sequence[Any], rows: np.ndarray | None = None) -> None:
+        self.table, self.name, self._values, self.rows = table, name, values, rows
 
     def __len__(self) -> int:
-        return len(self._values) if self.index is None else len(self.index)
+        return len(self._values) if self.rows is None else len(self.rows)
 
     def take(self, index: np.ndarray) -> KeptValues:
-        return KeptValues(self.table, self.name, self._values, index if self.index is None else self.index[index])
+        return KeptValues(self.table, self.name, self._values, index if self.rows is None else self.rows[index])
 
     @property
     def written(self) -> Sequence[Any]:
-        return KeptValues(self.table, self.name, written(self._values), self.index)
+        return KeptValues(self.table, self.name, written(self._values), self.rows)
 
     def present(self) -> np.ndarray:
         there = present(self._values)
-        return there if self.index is None else there[self.index]
+        return there if self.rows is None else there[self.rows]
 
     def blocks(self, size: int = BLOCK) -> Iterator[list[Any]]:
-        return blocks(self._values if self.index is None else take(self._values, self.index), size)
+        return blocks(self._values if self.rows is None else take(self._values, self.rows), size)
 
 
 def rows_digest(values: KeptValues) -> str:
     """Equal for the same rows of a table."""
-    if values.index is None:
+    if values.rows is None:
         return f"all {len(values)}"
-    return hashlib.blake2b(np.ascontiguousarray(values.index).tobytes(), digest_size=16).hexdigest()
+    return hashlib.blake2b(np.ascontiguousarray(values.rows).tobytes(), digest_size=16).hexdigest()
 
 
 def fitted_before(columns: Sequence[Sequence[Any]], kind: str, options: Mapping[str, Any]) -> Any:
@@ -213,13 +213,13 @@ def encoded_before(values: Sequence[Any], encoder: Encoder) -> tuple[Content, np
     if kept is None:
         return None
     content, index = kept
-    return content, index if values.index is None else index[values.index]
+    return content, index if values.rows is None else index[values.rows]
 
 
 def prepared_table(table: Table) -> PreparedTable | None:
     """The prepared table that this is, all of it."""
     first = next((values for values in table.columns.values() if isinstance(values, KeptValues)), None)
-    return first.table if first is not None and first.index is None else None
+    return first.table if first is not None and first.rows is None else None
 
 
 def damaged_shards(table: Table) -> list[Shard]:
