@@ -16,7 +16,6 @@ from onetrunk.data.mixture import draw
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
 
-Pools = list[tuple[np.ndarray, int]]  # rows to draw from, by table, and how often each has its turn
 Lengths = dict[str, np.ndarray]  # objective -> a number for each of its documents
 
 
@@ -43,13 +42,13 @@ class Loader:
         self._present = store.present
         self._positions = _positions(store)
         windows = store.windows()
-        drawn = [(objective, objective.pool(self._present, windows)) for objective in objectives]
+        self._drawn = [(objective, objective.pool(self._present, windows)) for objective in objectives]
+        self._drawn = [(objective, pool) for objective, pool in self._drawn if len(pool)]
         mixed = store.mixture
-        self._drawn = [
-            (objective, [(pool, len(pool))] if mixed is None else mixed.pools(pool))
-            for objective, pool in drawn
-            if len(pool)
-        ]
+        self._pools = {
+            objective.tag: [(pool, len(pool))] if mixed is None else mixed.pools(pool)
+            for objective, pool in self._drawn
+        }
         if not self._drawn:
             raise DataError("No row can be trained on: the columns to predict are empty in every training row.")
 
@@ -74,12 +73,12 @@ class Loader:
 
     def rows_per_epoch(self, tag: str) -> int:
         """How many draws one pass over an objective's pool takes."""
-        return next(sum(len(pool) for pool, _ in pools) for objective, pools in self._drawn if objective.tag == tag)
+        return next(len(pool) for objective, pool in self._drawn if objective.tag == tag)
 
-    def _assign_roles(self, objective: Objective, pools: Pools, step: int) -> RoleAssignment:
+    def _assign_roles(self, objective: Objective, step: int) -> RoleAssignment:
         count = objective.config.documents
         draws = np.arange(step * count, (step + 1) * count)
-        rows = draw(pools, draws, self.seed, "epoch", objective.tag)
+        rows = draw(self._pools[objective.tag], draws, self.seed, "epoch", objective.tag)
         keys = rng.mix(rng.key(self.seed, step, objective.tag), rows, np.arange(count))
         return objective.assign_roles(rows, self._present[rows], keys)
 
@@ -87,7 +86,7 @@ class Loader:
         self, step: int, wanted: Callable[[int], bool] = lambda index: True
     ) -> list[dict[str, RoleAssignment] | None]:
         """The documents of each of a step's micro-batches, by objective."""
-        groups = {objective.tag: self._assign_roles(objective, pools, step) for objective, pools in self._drawn}
+        groups = {objective.tag: self._assign_roles(objective, step) for objective, _ in self._drawn}
         lengths = {tag: self._lengths(group) for tag, group in groups.items()}
         count = -(-sum(int(x.sum()) for x in lengths.values()) // self.tokens_per_batch)
         count = -(-count // self.shares) * self.shares
