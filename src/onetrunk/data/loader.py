@@ -11,7 +11,6 @@ from onetrunk.core.batch import Batch
 from onetrunk.core.content import Role
 from onetrunk.core.errors import DataError
 from onetrunk.core.objective import Objective, RoleAssignment
-from onetrunk.data import spool
 from onetrunk.data.mixture import draw
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
@@ -40,7 +39,7 @@ class Loader:
         self.store, self.seed, self.shares = store, seed, shares
         self.tokens_per_batch, self.given_causal, self.augment = tokens_per_batch, given_causal, augment
         self._present = store.present
-        self._positions = _positions(store)
+        self._positions = store.positions()
         windows = store.windows()
         self._drawn = [(objective, objective.pool(self._present, windows)) for objective in objectives]
         self._drawn = [(objective, pool) for objective, pool in self._drawn if len(pool)]
@@ -138,12 +137,3 @@ def _by_length_and_evenly(lengths: Lengths, units: dict[str, int], count: int) -
     which[order] = np.minimum(middle * count // sizes.sum(), count - 1)
     ends = np.cumsum([len(each) for each in of_units.values()])[:-1]
     return {tag: part.repeat(units[tag]) for tag, part in zip(of_units, np.split(which, ends), strict=True)}
-
-
-def _positions(store: Store) -> np.ndarray:
-    """Positions of every value, int64 [rows, C]; 0 where missing."""
-    out = spool.zeros(store.index.shape, np.int64)
-    for c, (encoder, content) in enumerate(zip(store.encoders, store.contents, strict=True)):
-        there = store.index[:, c] >= 0
-        out[there, c] = encoder.max_positions(content)[store.index[there, c]]
-    return out
