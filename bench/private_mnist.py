@@ -4,8 +4,8 @@
 
 Accuracy on 2,000 pictures of MNIST's test file. The rival is Opacus with the small convolutional network of its own
 example, on the same rows with the same promise. The settings are a first choice (large steps and a mean of weights, as
-De et al., arXiv 2204.13650) and not tuned; the first 60 such steps at a learning rate of .004 came to .76 on validation
-rows. One patch holds the whole picture: behind a convolutional stem, which begins as nothing, 30 steps learnt far less.
+De et al., arXiv 2204.13650) and hardly tuned: on validation rows 100 steps come to .856, 60 at a learning rate of .004 to
+.76; wanted are .90. One patch holds the whole picture: behind a convolutional stem, which begins as nothing, 30 steps learnt far less.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ EPS = 3.0
 SETTINGS: dict[str, Any] = {
     "trunk": {"width": 64, "layers": 1, "heads": 2},
     "columns": {"image": {"type": "image", "size": 28, "patch": 28, "stem": 0}, "label": {"type": "category"}},
-    "train": {"lr": 1e-2, "ema": 0.9, "weight_decay": 0.0, "warmup": 0.0, "schedule": "linear", "tensorboard": False},
-    "finetune": {"documents": 1400, "steps": 150},
+    "train": {"lr": 1.5e-2, "ema": 0.9, "weight_decay": 0.0, "warmup": 0.0, "schedule": "linear", "tensorboard": False},
+    "finetune": {"documents": 1400, "steps": 100},
     "private": {"eps": EPS, "delta": DELTA, "clip": 1.0},
 }
 QUICK = ["finetune.steps=2", "finetune.documents=32"]
