@@ -12,6 +12,7 @@ from onetrunk.engine.planning import (
     ACCELERATORS,
     NETWORK,
     Cluster,
+    Spread,
     StepCost,
     best_size,
     compute_optimal,
@@ -63,7 +64,7 @@ def test_gradients_of_earlier_micro_batches_are_held_beside_activations() -> Non
 
 
 def test_what_follows_the_weights_is_spread_over_devices_and_activations_are_not() -> None:
-    held = memory(step(micro_batches=8), 0, devices=8)
+    held = memory(step(micro_batches=8), 0, Spread(8, sharded=True))
     assert held["weights"] == 0.5e9 and held["optimizer"] == 0.75e9 and held["activations"] == 8e9
     assert held["peak"] == pytest.approx((14e9 + 4e9) / 8 + 9e9)
 

@@ -102,6 +102,9 @@ class TrainingOptions(DataOptions):
     size: Annotated[str | None, "the size of a new model: nano, tiny, small, base or large."] = None
     events: Annotated[Pairs, "how a table of events becomes rows, like by=user,order=time,window=50."] = None
     budget: Annotated[str | None, "train for at most this long, like 10min."] = None
+    max_memory: Annotated[
+        str | None, "begin nothing that would need more memory than this, like 8GB, in one process."
+    ] = None
     track: Annotated[str | None, "log the run with wandb or mlflow, on this machine unless --allow-network."] = None
     config: Annotated[Any, "a YAML file with settings."] = None
     settings: Annotated[Names, "one setting as key=value, like train.lr=3e-4; may be repeated."] = None
@@ -109,6 +112,8 @@ class TrainingOptions(DataOptions):
     def __post_init__(self) -> None:
         if isinstance(self.budget, Real):  # seconds
             object.__setattr__(self, "budget", str(self.budget))
+        if isinstance(self.max_memory, Real):  # GB
+            object.__setattr__(self, "max_memory", str(self.max_memory))
         super().__post_init__()
 
 

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 @takes(
     TrainingOptions,
-    "ask given ignore types split seed device allow_network missing separator size events budget config settings",
+    "ask given ignore types split seed device allow_network missing separator size events budget max_memory config "
+    "settings",
     helps={
         "ask": "the columns that you will ask for later.",
+        "max_memory": "the memory that there is for one process, like 8GB; by default all of the device.",
         "size": "nano, tiny, small, base or large.",
         "budget": "the time there is, like 2h; sizes are then compared, too.",
         "settings": "one setting as key=value, like trunk.width=1024; may be repeated.",
@@ -32,6 +34,7 @@ def plan(
     efficiency: float = 0.4,
     watts: float | None = None,
     steps: int | None = None,
+    processes: int = 1,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Estimate memory, time and energy of a pretraining, and which model size suits the data and the budget.
@@ -43,6 +46,7 @@ def plan(
         efficiency: the share of its published rate that an accelerator reaches.
         watts: the power of all the hardware; by default as published, or an assumption for each core.
         steps: the number of training steps; by default as many as pretrain would make.
+        processes: how many torchrun would start on this machine; memory is then that of rank 0, which holds the most.
         quiet: print nothing.
 
     Returns:
@@ -56,8 +60,9 @@ def plan(
 
     printer = Printer(quiet)
     made = plan_pretraining(
-        data, options, printer, tokens=tokens, hardware=hardware, efficiency=efficiency, watts=watts, steps=steps
-    )
+        data, options, printer,
+        tokens=tokens, hardware=hardware, efficiency=efficiency, watts=watts, steps=steps, processes=processes,
+    )  # fmt: skip
     _show(made, printer.console)
     return made.as_json()
 
