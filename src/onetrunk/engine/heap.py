@@ -1,6 +1,10 @@
 """What a heap holds for a sequence of tensors that are made and freed: glibc itself is asked, in a process of its own
 that makes and frees as much, and writes nothing into it.
 
+Small objects lie between tensors: what PyTorch knows of a tensor, and how it was computed. They matter, because glibc
+(up to 2.37) puts an aligned block into a freed one of its size only where there is some space beside it, which small
+objects take.
+
 Run as a script by `heap_bytes`: it must not import anything of ours.
 """
 
@@ -8,6 +12,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import itertools
 import platform
 import subprocess
 import sys
@@ -15,6 +20,8 @@ from collections.abc import Sequence
 
 _ALIGNED = 64  # of PyTorch's tensors on a CPU
 _FREED = -1
+_BEFORE, _AFTER = 4, 3  # small objects of a tensor, as long as it is there
+_SIZES = (96, 192, 208, 320, 64, 48)  # of these, in turn
 
 
 def heap_bytes(events: Sequence[int]) -> int | None:
@@ -37,16 +44,19 @@ def _replay(events: Sequence[int]) -> int:
     libc.mallopt(-1, -1)
     libc.posix_memalign.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t, ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, [ctypes.c_ssize_t]
-    held: dict[int, int | None] = {}
-    block, start = ctypes.c_void_p(), libc.sbrk(0)
+    held: dict[int, list[int | None]] = {}
+    block, start, sizes = ctypes.c_void_p(), libc.sbrk(0), itertools.cycle(_SIZES)
     for number, size in zip(events[::2], events[1::2], strict=True):
         if size == _FREED:
-            libc.free(held.pop(number))
-        elif libc.posix_memalign(ctypes.byref(block), _ALIGNED, max(1, size)):
+            for each in held.pop(number):
+                libc.free(each)
+            continue
+        small = [libc.malloc(next(sizes)) for _ in range(_BEFORE)]
+        if libc.posix_memalign(ctypes.byref(block), _ALIGNED, max(1, size)):
             raise MemoryError(f"no addresses for {size} bytes")
-        else:
-            held[number] = block.value
+        held[number] = [block.value, *small, *(libc.malloc(next(sizes)) for _ in range(_AFTER))]
     return int(libc.sbrk(0)) - int(start)
 
 

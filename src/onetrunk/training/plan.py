@@ -103,6 +103,7 @@ class Plan:
     memory_gb: dict[str, float]
     fits: bool
     hardware: HardwarePlan
+    other_processes_gb: float | None = None  # the peak of those that are not rank 0, where there are several here
     sizes: dict[str, SizePlan] | None = None  # with a budget
     best_size: str | None = None
     advice: list[str] = field(default_factory=list)
@@ -189,10 +190,11 @@ class _Costs:
 
     step: StepCost
     memory: dict[str, float]  # bytes, in the process that has the most
-    cures: list[str]  # where it does not fit: what to do
     seconds: float | None
     seconds_by: dict[str, float]
     hardware: HardwarePlan
+    cures: list[str]  # where it does not fit: what to do
+    others: float | None = None  # GB in each of the other processes here
 
 
 def _forecast(run: DryRun, wish: Wish) -> Plan:
@@ -223,6 +225,7 @@ def _forecast(run: DryRun, wish: Wish) -> Plan:
         run=RunPlan(steps, steps * step.operations, total, None if total is None else kwh(hardware.watts, total)),
         memory_gb={name: size / 1e9 for name, size in costs.memory.items()},
         fits=not costs.cures,
+        other_processes_gb=costs.others,
         hardware=hardware,
         advice=costs.cures,
     )
@@ -249,7 +252,8 @@ def _here(run: DryRun, steps: int, wish: Wish) -> _Costs:
         watts=watts,
         watts_from=watts_from,
     )
-    return _Costs(step, held, _cures(run, mode, step, process, room, spread), seconds, {}, hardware)
+    others = memory(step, process, replace(spread, first=False))["peak"] / 1e9 if wish.processes > 1 else None
+    return _Costs(step, held, seconds, {}, hardware, _cures(run, mode, step, process, room, spread), others)
 
 
 def _cures(run: DryRun, mode: Mode, step: StepCost, process: float, room: float, spread: Spread) -> list[str]:
@@ -280,7 +284,7 @@ def _there(run: DryRun, cluster: Cluster, wish: Wish) -> _Costs:
     hardware = HardwarePlan(
         name=f"{cluster.machines} x {cluster.each} x {cluster.name}",
         devices=cluster.devices,
-        memory_gb=cluster.device.memory_gb,
+        memory_gb=room / 1e9,
         tflops=cluster.device.tflops,
         tflops_from=f"published, of each; {wish.efficiency:.0%} of it assumed",
         watts=cluster.device.watts * cluster.devices,
@@ -289,7 +293,7 @@ def _there(run: DryRun, cluster: Cluster, wish: Wish) -> _Costs:
     spread = Spread(cluster.devices, sharded=cluster.devices > 1)
     held = memory(step, DEVICE_PROCESS, spread)
     ways = _cures(run, mode, step, DEVICE_PROCESS, room, spread)
-    return _Costs(step, held, ways, by.pop("step"), by, hardware)
+    return _Costs(step, held, by.pop("step"), by, hardware, ways)
 
 
 # -- advice ----------------------------------------------------------------------------------------------------------

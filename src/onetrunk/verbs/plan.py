@@ -76,6 +76,8 @@ def _show(plan: Plan, console: Console) -> None:
     data, step, run, hardware = plan.data, plan.step, plan.run, plan.hardware
     terms = ", ".join(f"{name} {size:.3g}" for name, size in plan.memory_gb.items() if name != "peak")
     memory = f"{plan.memory_gb['peak']:.3g} GB of {hardware.memory_gb:.4g} on each device: {terms}"
+    if plan.other_processes_gb is not None:
+        memory += f"; {plan.other_processes_gb:.3g} GB in each other process"
     energy = "not known" if run.kwh is None else f"{run.kwh:.3g} kWh at {hardware.watts:.4g} W ({hardware.watts_from})"
     trunk = f"{plan.trunk['kind']} {plan.trunk['layers']} x {plan.trunk['width']}"
     table = Table(show_header=False, box=None, pad_edge=False)
