@@ -51,7 +51,7 @@ def tokens_that_fit(
     largest = max(batch.tokens for batch in batches)
     try:
         cost = step_cost(module, batches, config, updates)
-    except RuntimeError:  # an operation that cannot do without numbers
+    except (MemoryError, RuntimeError):  # there is not even room to count, or an operation needs numbers
         return max(1, largest // 2)
     return max(1, min(largest // 2, tokens_within(cost, process, held, Spread())))
 

@@ -162,16 +162,16 @@ class DryRun:
     def measure(self, mode: Mode, steps: int) -> tuple[float, float]:
         """Seconds of a step, and the bytes that this process held while it made shallower ones, beyond those counted:
         libraries, data, and what the allocator does not give back."""
-        before = self.runtime.peak_bytes
-        one, more = (
-            self._seconds(operations, blocks, mode, steps)
-            for operations, blocks in zip(self._operations, _BLOCKS, strict=True)
-        )
+        before, (of_one, of_more) = self.runtime.peak_bytes, self._operations
+        one = self._seconds(of_one, _BLOCKS[0], mode, steps)
         grown, process = self.runtime.peak_bytes, self.process_bytes
+        more = self._seconds(of_more, _BLOCKS[1], mode, steps)
         if grown > before and self.runtime.device.type != "cuda":
             micro_batches = self._micro_batches[-1]
-            counts = self._count(self._shapes[1], self._timed, mode, micro_batches, heap=True)
-            process = grown - memory(self._as_step(counts, [self._timed] * micro_batches), 0)["peak"]
+            counts = self._count(self._shapes[0], self._timed, mode, micro_batches, heap=True)
+            # A dry run keeps a copy of the weights, to put them back.
+            taken = memory(self._as_step(counts, [self._timed] * micro_batches), 0)["peak"] + counts.weights
+            process = grown - taken
         return one + self._beyond * max(0.0, more - one), process
 
     @property
