@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 def check(module: nn.Module, batches: Sequence[Any], config: TrainConfig, updates: Updates, limit: float) -> None:
     """Raises ResourceError where a run whose first step has these micro-batches would take more than `limit` bytes, in
     this process and at the worst moment; it says what would take less."""
+    if not batches:  # what a private step draws can be nothing
+        return
     runtime = Runtime.of(module)
     cost = step_cost(module, batches, config, updates)
     weights = sum(p.untyped_storage().nbytes() for p in module.parameters())
@@ -43,17 +45,21 @@ def check(module: nn.Module, batches: Sequence[Any], config: TrainConfig, update
     )
 
 
-def tokens_that_fit(
+def out_of_memory(
     module: nn.Module, batches: Sequence[Any], config: TrainConfig, updates: Updates, held: float, process: float
-) -> int:
-    """Of a micro-batch, where `held` bytes in all were there and these micro-batches took more; at most half of the
-    largest of them, and at least 1."""
-    largest = max(batch.tokens for batch in batches)
+) -> str:
+    """What to do where these micro-batches took more than the `held` bytes that there were at most: for a person. At
+    most half of the largest is advised, and at least one token."""
+    largest = max((batch.tokens for batch in batches), default=0)
     try:
-        cost = step_cost(module, batches, config, updates)
-    except (MemoryError, RuntimeError):  # there is not even room to count, or an operation needs numbers
-        return max(1, largest // 2)
-    return max(1, min(largest // 2, tokens_within(cost, process, held, Spread())))
+        fit = min(largest // 2, tokens_within(step_cost(module, batches, config, updates), process, held, Spread()))
+    except (MemoryError, RuntimeError, ValueError):  # no room even to count, numbers are needed, or no batch
+        fit = largest // 2
+    fit = max(1, fit)
+    return (
+        f"Use smaller micro-batches: the largest of this step has {largest:,} tokens; try {fit:,} (--set "
+        f"tokens_per_batch={fit}), or keep fewer activations (--set train.activation_checkpointing=true)."
+    )
 
 
 def step_cost(module: nn.Module, batches: Sequence[Any], config: TrainConfig, updates: Updates) -> StepCost:
