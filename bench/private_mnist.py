@@ -4,8 +4,9 @@
 
 Accuracy on 2,000 pictures of MNIST's test file. The rival is Opacus with the small convolutional network of its own
 example, on the same rows with the same promise. The settings are a first choice (large steps and a mean of weights, as
-De et al., arXiv 2204.13650) and hardly tuned: on validation rows 100 steps come to .856, 60 at a learning rate of .004 to
-.76; wanted are .90. One patch holds the whole picture: behind a convolutional stem, which begins as nothing, 30 steps learnt far less.
+De et al., arXiv 2204.13650) and hardly tuned: on validation rows 100 steps come to .856, and 60 at a learning rate of
+.004 to .76; wanted are .90. One patch holds the whole picture: behind a convolutional stem, which begins as nothing, 30
+steps learnt far less.
 """
 
 from __future__ import annotations
