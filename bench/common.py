@@ -7,10 +7,13 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 RESULTS = HERE / "results"
+UNFINISHED = HERE / "unfinished"  # the parts of comparisons that were stopped; git ignores it
 DOCS = ROOT / "docs" / "benchmarks.md"
 # Modules here that are no comparisons.
 _SHARED = {
@@ -66,6 +70,21 @@ class Run:
     def data(self) -> Path:
         """The folder of the data of this name. Raises AbsentData."""
         return data_folder(self.name)
+
+    def part(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What `make` gives, as JSON holds it. It is kept until the comparison ends, so that one that was stopped goes
+        on from there when it is called again: with the same settings, at the same commit with nothing changed."""
+        changed = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, check=False).stdout
+        chosen = (self.split, self.seed, self.settings, self.rival)
+        path = (
+            UNFINISHED / self.name / f"{versions().get('commit')} {zlib.crc32(repr(chosen).encode()):08x} {name}.json"
+        )
+        if path.exists() and not changed:
+            return json.loads(path.read_text(encoding="utf-8"))
+        made = json.loads(json.dumps(make()))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(made), encoding="utf-8")
+        return made
 
     def config(self, settings: dict[str, Any]) -> tuple[Recipe, int]:
         """The run's configuration, and `ensemble`: how many models (seeds) are averaged. In fp32 unless told otherwise:
@@ -153,6 +172,7 @@ def run(
         except AbsentData as error:
             print(error, file=sys.stderr)
             return {"name": name, "absent": str(error)}
+    shutil.rmtree(UNFINISHED / name, ignore_errors=True)
     result = record(name, found, seed, time.monotonic() - start)
     if split == "test" and not settings and rival:
         RESULTS.mkdir(exist_ok=True)

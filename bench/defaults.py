@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,29 +190,31 @@ def one(name: str, part: str, seed: int, rival: bool, place: str) -> dict[str, A
 
 
 def measure(columns: Mapping[str, list[Any]], ask: str, answer: Callable[..., Any], wanted: Mapping[str, Any]) -> Any:
-    """A rival's figures on the test rows, as far as they are among those wanted."""
+    """A rival's figures on the test rows, as far as they are among those wanted. It learns from the training rows, and
+    may look at the validation rows to know when to stop."""
     from sklearn import metrics as measured
 
     frame = pd.DataFrame({n: c for n, c in columns.items() if n != "split"}).infer_objects()
     split = np.array(columns["split"])
-    frame = frame[frame[ask].notna().to_numpy() & (split != "val")]
-    test = split[frame.index] == "test"
-    x, y = frame.drop(columns=[ask]), frame[ask]
-    number = "r2" in wanted
-    train = x[~test].head(_COMPARED_ROWS), y[~test].head(_COMPARED_ROWS)
+    frame = frame[frame[ask].notna()]
+    frame[ask] = frame[ask].astype(float if "r2" in wanted else str)
+    rows = {part: frame[split[frame.index] == part] for part in ("train", "val", "test")}
+    train, val, test = ((each.drop(columns=[ask]), each[ask]) for each in rows.values())
+    train = train[0].head(_COMPARED_ROWS), train[1].head(_COMPARED_ROWS)
     began = time.monotonic()
-    if number:
-        result = answer(train[0], train[1].astype(float), x[test], None)
-        truth = y[test].astype(float)
+    truth: Any
+    if "r2" in wanted:
+        result = answer(*train, val, test[0], None)
+        truth = test[1]
         out = {
             "r2": measured.r2_score(truth, result),
             "mae": measured.mean_absolute_error(truth, result),
             "rmse": float(np.sqrt(np.mean((truth - result) ** 2))),
         }
     else:
-        classes = sorted(train[1].astype(str).unique())
-        p = answer(train[0], train[1].astype(str), x[test], classes)
-        truth = y[test].astype(str).to_numpy()
+        classes = sorted(train[1].unique())
+        p = answer(*train, val, test[0], classes)
+        truth = test[1].to_numpy()
         place = np.array([classes.index(t) if t in classes else -1 for t in truth])
         out = {"accuracy": float((p.argmax(1) == place).mean())}
         if len(classes) == 2:
@@ -221,7 +224,9 @@ def measure(columns: Mapping[str, list[Any]], ask: str, answer: Callable[..., An
     return out | {"seconds": time.monotonic() - began}
 
 
-def skrub_hgb(x: pd.DataFrame, y: pd.Series, new: pd.DataFrame, classes: list[str] | None) -> Any:
+def skrub_hgb(
+    x: pd.DataFrame, y: pd.Series, val: tuple[pd.DataFrame, pd.Series], new: pd.DataFrame, classes: list[str] | None
+) -> Any:
     """Histogram gradient boosting on skrub's TableVectorizer."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.pipeline import make_pipeline
@@ -232,19 +237,30 @@ def skrub_hgb(x: pd.DataFrame, y: pd.Series, new: pd.DataFrame, classes: list[st
     return model.predict(new) if classes is None else model.predict_proba(new)
 
 
-def catboost(x: pd.DataFrame, y: pd.Series, new: pd.DataFrame, classes: list[str] | None) -> Any:
-    """CatBoost by its own defaults, strings of several words as text features if there are many."""
+def catboost(
+    x: pd.DataFrame, y: pd.Series, val: tuple[pd.DataFrame, pd.Series], new: pd.DataFrame, classes: list[str] | None
+) -> Any:
+    """CatBoost, stopped by the validation rows. Strings that are mostly different are text features: their words, or
+    their characters where there are no spaces (Chinese, formulas)."""
     from catboost import CatBoostClassifier, CatBoostRegressor
 
-    words = [n for n in x.columns if not pd.api.types.is_numeric_dtype(x[n])]
-    texts = [n for n in words if x[n].nunique() > 100 and x[n].astype(str).str.contains(" ").mean() > 0.5]
-    x, new = (frame.assign(**{n: frame[n].fillna("").astype(str) for n in words}) for frame in (x, new))
-    options = {"cat_features": [n for n in words if n not in texts], "text_features": texts}
+    strings = [n for n in x.columns if not pd.api.types.is_numeric_dtype(x[n])]
+    many = [n for n in strings if x[n].nunique() > 100]
+    words = [n for n in many if x[n].astype(str).str.contains(" ").mean() > 0.5]
+    letters = [n for n in many if n not in words and x[n].nunique() > len(x) / 2]
+
+    def plain(frame: pd.DataFrame) -> pd.DataFrame:
+        texts = {n: frame[n].fillna("").astype(str) for n in strings}
+        return frame.assign(**texts | {n: texts[n].map(" ".join) for n in letters})
+
+    options = {"cat_features": [n for n in strings if n not in (*words, *letters)], "text_features": words + letters}
     shared = {"random_seed": 0, "verbose": False, "thread_count": 2, "allow_writing_files": False}
+    known = val[1].isin(classes) if classes else val[1].notna()
+    judged = {"eval_set": (plain(val[0])[known], val[1][known]), "early_stopping_rounds": 100}
     if classes is None:
-        return CatBoostRegressor(**options, **shared).fit(x, y).predict(new)
-    model = CatBoostClassifier(**options, **shared).fit(x, y)
-    return model.predict_proba(new)[:, [list(model.classes_).index(name) for name in classes]]
+        return CatBoostRegressor(**options, **shared).fit(plain(x), y, **judged).predict(plain(new))
+    model = CatBoostClassifier(**options, **shared).fit(plain(x), y, **judged)
+    return model.predict_proba(plain(new))[:, [list(model.classes_).index(name) for name in classes]]
 
 
 def compare(run: Run, names: list[str] | None = None) -> Figures:
@@ -253,7 +269,7 @@ def compare(run: Run, names: list[str] | None = None) -> Figures:
     sets: dict[str, Any] = {}
     for name in names or SETS:
         side = {"call": "bench.defaults:one", "name": name, "part": run.split, "seed": run.seed, "rival": run.rival}
-        sets[name] = one_side(run, name, side)
+        sets[name] = run.part(name, partial(one_side, run, name, side))
         sets[name] |= _against(sets[name])
         print(json.dumps({name: sets[name]}), file=sys.stderr)
     ranks = [each["rank"] for each in sets.values()]

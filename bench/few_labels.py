@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import gzip
 import importlib
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +56,11 @@ _LONGER = {"adult": 1500}  # steps of pretraining, where those of the data's own
 
 
 def compare(run: Run) -> Figures:
-    molecules = _of_molecules(run)
-    each = {name: _curve(run, name, *asked, molecules if name in _MOLECULES else None) for name, asked in ASKED.items()}
+    molecules = functools.cache(partial(_of_molecules, run))
+    each = {
+        name: run.part(name, partial(_curve, run, name, *asked, molecules if name in _MOLECULES else None))
+        for name, asked in ASKED.items()
+    }
     classes = [curve["labels"][str(_OURS)] for curve in each.values() if curve["of"] != "mean absolute error"]
     ours, scratch = (float(np.mean([point[how] for point in classes])) for how in ("pretrained", "from nothing"))
     points = [point for curve in each.values() for point in curve["labels"].values()]
@@ -86,9 +91,9 @@ def _of_molecules(run: Run) -> Any:
     return pretrain_model(data, run.context(config, run.place / "molecules"))
 
 
-def _curve(run: Run, name: str, ask: str, metric: str, molecules: Any) -> dict[str, Any]:
+def _curve(run: Run, name: str, ask: str, metric: str, molecules: Callable[[], Any] | None) -> dict[str, Any]:
     """For each number of labels the scores on the split `run.split`, pretrained and from nothing, and the gain with its
-    95 % interval. `molecules` is the foundation model, where it is not to be made of the very table."""
+    95 % interval. `molecules` makes the foundation model, where it is not to be made of the very table."""
     from onetrunk.inference.model_folder import Task
     from onetrunk.training.finetune import labelled_rows, tune, validation_rows
     from onetrunk.training.pretrain import pretrain_model
@@ -97,8 +102,9 @@ def _curve(run: Run, name: str, ask: str, metric: str, molecules: Any) -> dict[s
     settings, table = _source(name, ask)
     config, _ = run.config({**settings, "finetune": {"documents": 32, "rate": 0.5}})
     data = run.open(table, config, ask=[ask], given=["smiles"] if name in _MOLECULES else None)
-    base = molecules
-    if base is None:
+    if molecules is not None:
+        base = molecules()
+    else:
         base = pretrain_model(dataclasses.replace(data, ask=[]), run.context(config, run.place / name))
     extend_model(base := copy.deepcopy(base), data, run.seed, on_event=run.on_event)
     task = Task(list(data.given), list(data.ask))

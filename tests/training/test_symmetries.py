@@ -46,6 +46,29 @@ def test_mirrored_pictures_are_learnt_from_where_they_say_the_same(
 
     decisions: list[object] = []
     decide_symmetries(made, store, Task(["picture"], ["label"]), losses, decisions.append)
-    assert made.encoder("picture").options.flip is allowed and len(decisions) == 1
+    assert made.encoder("picture").options.flip is allowed and len(decisions) == 2
+    assert made.encoder("picture").options.erase == (0.25 if looks else 0), "a small square hides no half"
     decide_symmetries(made, store, Task(["picture"], ["label"]), losses, decisions.append)
-    assert len(decisions) == 1, "what is decided stays"
+    assert len(decisions) == 2, "what is decided stays"
+
+
+def test_a_square_that_hides_what_matters_is_not_laid_on_pictures() -> None:
+    """A spot in the middle says the label; a square of a quarter of the side lies on it in one picture of eight."""
+    label = ["dark", "bright"] * (ROWS // 2)
+    pictures = [np.zeros((16, 16), np.uint8) for _ in label]
+    for picture, name in zip(pictures, label, strict=True):
+        picture[7:9, 7:9] = 255 if name == "bright" else 0
+    table = {"picture": pictures, "label": label}
+    made = worlds.model(table, {"picture": "image", "label": "category"})
+    made.encoder("picture").decide("flip", True)
+    store = worlds.store_of(made, table)
+
+    def losses(store: Store) -> np.ndarray:
+        index = store.index[:, store.names.index("picture")]
+        if (index < 0).all():
+            return np.full(ROWS, 0.7)
+        spot = store.contents[store.names.index("picture")].take(index).gather()["pixels"][:, 0, 7:9, 7:9].mean((1, 2))
+        return np.where((spot > 64) & (spot < 192), 3.0, 0.1)
+
+    decide_symmetries(made, store, Task(["picture"], ["label"]), losses, lambda event: None)
+    assert made.encoder("picture").options.erase == 0

@@ -320,7 +320,8 @@ class ClosedSet(ABC):
 
 
 class Symmetric(ABC):
-    """Values may be changed in ways on which other columns often do not depend (a mirrored picture). Where the options
+    """Values may be changed in ways on which other columns often do not depend (a mirrored picture, or one of which a
+    little is covered). Where the options
     do not say whether that is so here, data decide (`training.symmetries`); what is allowed augments training."""
 
     @abstractmethod

@@ -1,5 +1,6 @@
 """Finds out which changes of given values leave the answers as they are: a mirrored picture may show the same thing, or
-another letter. Training then changes values so (augmentation)."""
+another letter; a grey square may hide little, or the one spot that matters. Training then changes values so
+(augmentation)."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +16,14 @@ from onetrunk.columns.families.patches.encoder import MirroredEncoder, PatchGrid
 from onetrunk.columns.families.patches.sketch import sketch_of_picture
 from onetrunk.core import rng
 from onetrunk.core.config import Config
+from onetrunk.core.content import Content
 from onetrunk.core.encoder import FileAnswers
 from onetrunk.core.errors import BadValueError, DataError
 from onetrunk.media.image import SUFFIXES, Image, as_png, is_colour, open_image, png, resize, sheet
 
 _SHEET_COLUMNS = 10
 _PATCHES = 3.5  # a side at least; with twice as many at most, patches are of 2, 4, 8... pixels, which the stem halves
+_COVERED, _GREY = 0.25, 128  # of the side, by the square that `train` tries
 _SAMPLE = 200  # pictures that the size is learnt from
 
 
@@ -60,7 +62,8 @@ class ImageEncoder(MirroredEncoder, FileAnswers):
         light: float = Field(0.1, ge=0, lt=1)  # brightness and contrast,
         flip: bool | None = None  # mirrored left to right: not for writing; None: `train` finds out, else not
         turn: bool = False  # mirrored top to bottom: where up and down mean nothing (cells, maps)
-        erase: float = Field(0.0, ge=0, lt=1)  # a grey square of this share of the side (cutout, arXiv 1708.04552)
+        # a grey square of this share of the side (cutout, arXiv 1708.04552); None: a quarter if `train` finds that it
+        erase: float | None = Field(None, ge=0, lt=1)  # hides little, else none
         stem: int | None = Field(None, ge=0, le=1024)  # channels of the convolutional stem; 0: none; None: by the patch
         depth: int = Field(1, ge=1, le=16)  # residual blocks in each of the stem's stages
 
@@ -212,14 +215,33 @@ class ImageEncoder(MirroredEncoder, FileAnswers):
         return self._erased(np.clip(lit, -1, 1).astype(np.float32, copy=False), keys), maps
 
     def _erased(self, x: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """Each picture with its square of grey, which may reach over the border."""
-        side = round(self.options.erase * self.size)
-        if not side:
+        """Each picture with its square of grey."""
+        if not self.options.erase:
             return x
+        return np.where(self._squares(self.options.erase, keys), np.float32(0), x)
+
+    def _squares(self, share: float, keys: np.ndarray) -> np.ndarray:
+        """bool [m, 1, H, W]: a square of this share of the side in each picture, which may reach over the border."""
+        side = round(share * self.size)
         first = rng.integers(rng.mix(keys, "erase"), self.size, 2)[..., None] - side // 2
         there = np.arange(self.size)
         rows, columns = np.moveaxis((there >= first) & (there < first + side), 1, 0)
-        return np.where((rows[:, :, None] & columns[:, None, :])[:, None], np.float32(0), x)
+        return (rows[:, :, None] & columns[:, None, :])[:, None]
+
+    def undecided(self) -> Mapping[str, str]:
+        return {**super().undecided(), **({"erase": "partly covered"} if self.options.erase is None else {})}
+
+    def changed(self, content: Content, change: str) -> Content:
+        if change != "erase":
+            return super().changed(content, change)
+        arrays = content.gather()
+        covered = self._squares(_COVERED, rng.mix(rng.key(0, "covered"), np.arange(len(content))))
+        return Content({**arrays, "pixels": np.where(covered, np.uint8(_GREY), arrays["pixels"])})
+
+    def decide(self, change: str, allowed: bool) -> None:
+        if change != "erase":
+            return super().decide(change, allowed)
+        self.options = self.options.model_copy(update={"erase": _COVERED if allowed else 0.0})
 
 
 def _looks_like_image(value: Any) -> bool:
