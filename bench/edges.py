@@ -12,16 +12,13 @@ there are cores:
 - hostile files: bombs, pickles, wrong ranks, links and pipes are refused, and no code of them runs;
 - models: every family in, and out to transformers and llama.cpp, against these libraries.
 
-`ours` is the share of all checks that hold; it must be 1. What is finished is kept in runs/edges, so that a run that
-was stopped goes on; but only where it is of the same commit, without changes.
+`ours` is the share of all checks that hold; it must be 1. A run that was stopped goes on with what is not finished.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,13 +28,12 @@ from typing import Any
 
 from pydantic import Field
 
-from bench.common import ROOT, Figures, Run, versions
+from bench.common import ROOT, Figures, Run
 from onetrunk.core.config import Config, with_settings
 from onetrunk.core.events import Note
 
 QUICK = ["mutations=8", "kills=36", "every=30", "hostile=2", "rounds=1"]
 _MOST_FAILURES = 200  # that are kept
-_KEPT = ROOT / "runs" / "edges"
 _MEMORY = Path("/dev/shm")  # files in memory: of processes that are killed, no disk has to be waited for
 
 
@@ -70,7 +66,7 @@ def compare(run: Run) -> Figures:
     outcomes: dict[str, Any] = {}
     worst: dict[str, float] = {}
     minutes: dict[str, float] = {}
-    kept = _kept(run)
+    kept = run.unfinished()
     for part in amounts.parts:
         found = _part(run, part, amounts, kept)
         minutes[part] = found["seconds"] / 60
@@ -79,8 +75,6 @@ def compare(run: Run) -> Figures:
         failures += found["failures"]
         worst |= found["worst"]
         run.on_event(Note(f"{part}: {sum(found['made'].values()):,} checks, {len(found['failures'])} do not hold."))
-    if set(amounts.parts) == set(Amounts().parts):  # whoever asks again wants it made again
-        shutil.rmtree(kept)
     failed = Counter(failure["kind"] for failure in failures)
     every = made.total()
     return Figures(
@@ -102,12 +96,6 @@ def compare(run: Run) -> Figures:
     )
 
 
-def _kept(run: Run) -> Path:
-    """The folder of what is finished, of this commit and seed; an empty one where nobody could say what was tried."""
-    commit = versions().get("commit", "dirty")
-    return run.place / "kept" if "dirty" in commit else _KEPT / f"{commit}-{run.seed}"
-
-
 def _part(run: Run, part: str, amounts: Amounts, kept: Path) -> dict[str, Any]:
     """In a process of its own, with one thread: a fork of more would wait for the others."""
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else run.place) as place:
@@ -115,15 +103,13 @@ def _part(run: Run, part: str, amounts: Amounts, kept: Path) -> dict[str, Any]:
 
 
 def _tried(run: Run, part: str, amounts: Amounts, place: Path, kept: Path) -> dict[str, Any]:
-    limits = {"seconds": amounts.seconds, "megabytes": amounts.megabytes}
-    tried = {"limits": limits, "amounts": amounts.of(part)}
-    finished = kept / part / hashlib.sha256(json.dumps(tried).encode()).hexdigest()[:10]
-    finished.mkdir(parents=True, exist_ok=True)
+    (finished := kept / part).mkdir(exist_ok=True)
     told = {
-        **tried,
         "seed": run.seed,
         "place": str(place / part),
         "processes": amounts.processes,
+        "limits": {"seconds": amounts.seconds, "megabytes": amounts.megabytes},
+        "amounts": amounts.of(part),
         "kept": str(finished),
     }
     single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
