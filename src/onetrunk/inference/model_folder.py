@@ -31,6 +31,7 @@ from onetrunk.data.table import Table, read
 from onetrunk.engine.runtime import Runtime
 from onetrunk.inference import adapter as adapters
 from onetrunk.inference.answer_rows import answer
+from onetrunk.inference.description import Description
 from onetrunk.inference.fill import fill
 from onetrunk.inference.given import without
 from onetrunk.inference.likelihood import row_losses
@@ -47,8 +48,9 @@ from onetrunk.storage.tensors import load_tensors, save_tensors
 if TYPE_CHECKING:
     import pandas as pd
 
+# What making a model of words that nobody wrote ends in; RuntimeError is PyTorch's, for sizes that cannot be.
+_NO_MODEL = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, UsageError, ValueError)
 _MOST_CLASS_COLUMNS = 20  # a table of answers has one probability column a class up to here
-_EARLIER_NAMES = {"given": "attention", "fold": "events"}  # of keys of onetrunk.json, in folders of this format
 
 
 @dataclass
@@ -425,55 +427,39 @@ def load(
     added = None
     if adapter is not None:
         description, instead, added = adapters.read(Path(adapter), path)
-    for earlier, name in _EARLIER_NAMES.items():
-        if earlier in description:
-            description[name] = description.pop(earlier)
     try:
-        columns = [Column(**column) for column in description["columns"]]
-        tasks = [Task(**task) for task in description["tasks"]]
-        events = description["events"]
-        if events is not None:
-            events = EventsConfig.parse(events, "the model's events")
-        encoders = _encoders(description, columns)  # what they know stays real in the sketch
+        told = Description.of(description)
+        columns, tasks = told.column_list(), [Task(list(task.given), list(task.ask)) for task in told.tasks]
+        events = None if told.events is None else EventsConfig.parse(told.events, "the model's events")
+        encoders = told.fresh_encoders()  # what they know stays real in the sketch
         with torch.device("meta"):  # shapes are checked before memory is taken
-            sketch = _with_wide(FoundationModel(trunk, columns, encoders, description["attention"]), description)
+            sketch = _with_wide(FoundationModel(trunk, columns, encoders, told.attention), told)
         shapes = {name: tuple(t.shape) for name, t in sketch.state_dict().items()}
         state = _tensors(path, shapes, instead)
-        network = FoundationModel(trunk, columns, _encoders(description, columns), description["attention"])
-        _with_wide(network, description)
-        _calibrate(network, description)
-    except (KeyError, TypeError, AttributeError, UsageError) as error:
+        network = FoundationModel(trunk, columns, told.fresh_encoders(), told.attention)
+        _with_wide(network, told)
+        _calibrate(network, told)
+    except _NO_MODEL as error:
         raise ModelFileError(f"{path / 'onetrunk.json'} does not describe a model: {error}.") from None
     network.load_state_dict(state)
     if added is not None:
         lora.merge(network.trunk, added.learnt, added.config.scale)
     runtime.place(network)
-    missing = description.get("missing")
-    return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, events, missing, added)
+    return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, events, told.missing, added)
 
 
-def _with_wide(network: FoundationModel, description: dict[str, Any]) -> FoundationModel:
-    for name, shape in description.get("wide", {}).items():
+def _with_wide(network: FoundationModel, description: Description) -> FoundationModel:
+    for name, shape in description.wide.items():
         network.add_wide(name, WideReadout(WideShape.parse(shape)))
     return network
 
 
-def _calibrate(network: FoundationModel, description: dict[str, Any]) -> None:
-    for name, saved in description.get("calibration", {}).items():
+def _calibrate(network: FoundationModel, description: Description) -> None:
+    for name, saved in description.calibration.items():
         module = network.module(name)
         if not isinstance(module, Calibrated):
             raise TypeError(f"answers of the column {name!r} cannot be calibrated")
         module.calibration = Calibration.parse(saved)
-
-
-def _encoders(description: dict[str, Any], columns: Sequence[Column]) -> dict[str, Encoder]:
-    kinds = {column.key: column.type for column in columns}
-    encoders = {}
-    for key, saved in description["encoders"].items():
-        encoder = column_types.get(kinds[key]).encoder(saved["options"])
-        encoder.set_knowledge(saved["knowledge"])
-        encoders[key] = encoder
-    return encoders
 
 
 def _tensors(path: Path, shapes: dict[str, tuple[int, ...]], instead: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -54,6 +54,23 @@ _TEXTS_AT_ONCE = 4096  # to the tokenizer
 _WIDE_CHARACTERS = 20_000  # of one text, that a wide read-out sees
 
 
+def says_unreadable(error: BaseException) -> bool:
+    """Is it one of the three kinds that tokenizers raises for what it cannot read: a plain `Exception` of no subclass,
+    a wrong value or type, or a panic of its Rust code, whose class cannot be imported and is no `Exception`?"""
+    panicked = type(error).__name__ == "PanicException"
+    return panicked or type(error) is Exception or isinstance(error, ValueError | TypeError)
+
+
+def tokenizer_of(description: str) -> Tokenizer:
+    """Raises ValueError for what describes none."""
+    try:
+        return Tokenizer.from_str(description)
+    except BaseException as error:
+        if not says_unreadable(error):
+            raise
+        raise ValueError(f"a tokenizer that cannot be read ({error})") from None
+
+
 class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
     """Byte-level BPE, or characters."""
 
@@ -187,7 +204,7 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
             from onetrunk.columns.text.chat_template import ChatTemplate
 
             self.template = ChatTemplate(template["template"], template["tokens"])
-        tokenizer = Tokenizer.from_str(knowledge["tokenizer"])
+        tokenizer = tokenizer_of(knowledge["tokenizer"])
         if "special_tokens" not in knowledge:
             self.use(tokenizer)
             return

@@ -16,6 +16,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from onetrunk.columns.text.encoder import says_unreadable
 from onetrunk.core.errors import ModelFileError
 from onetrunk.interop.huggingface.unsupported import OF_TOKENIZERS, refuse_unknown
 from onetrunk.storage.strict_json import read_json
@@ -286,16 +287,9 @@ def _safely(path: Path, make: Callable[[], Tokenizer]) -> Tokenizer:
     try:
         return make()
     except BaseException as error:
-        if not _says_unreadable(error):
+        if not says_unreadable(error):
             raise
         raise ModelFileError(f"{path} is not a tokenizer that can be read: {error}.") from None
-
-
-def _says_unreadable(error: BaseException) -> bool:
-    """Is it one of the three kinds that tokenizers raises for what it cannot read: a plain `Exception` of no subclass,
-    a wrong value or type, or a panic of its Rust code, whose class cannot be imported and is no `Exception`?"""
-    panicked = type(error).__name__ == "PanicException"
-    return panicked or type(error) is Exception or isinstance(error, ValueError | TypeError)
 
 
 def _growth(node: Any) -> int:
