@@ -16,7 +16,7 @@ from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.calibration import Calibration
 from onetrunk.core.content import Content
 from onetrunk.core.encoder import Column, Encoder, Gapped, History, Prompted, class_names, is_prompt
-from onetrunk.core.errors import BadValueError, ModelFileError, UsageError, unknown
+from onetrunk.core.errors import BadValueError, ModelFileError, UsageError, is_out_of_memory, unknown
 from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.module import Calibrated, ColumnModule
 from onetrunk.core.registry import column_types
@@ -440,6 +440,8 @@ def load(
         _with_wide(network, told)
         _calibrate(network, told)
     except _NO_MODEL as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelFileError(f"{path / 'onetrunk.json'} does not describe a model: {error}.") from None
     network.load_state_dict(state)
     if added is not None:
