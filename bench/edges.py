@@ -40,7 +40,7 @@ _MEMORY = Path("/dev/shm")  # files in memory: of processes that are killed, no 
 class Amounts(Config):
     """How much is tried, and within which limits."""
 
-    parts: list[str] = Field(["mutations", "hostile", "models", "kills"])
+    parts: list[str] = Field(["kills", "models", "hostile", "mutations"])
     mutations: int = Field(100, ge=1)  # of each format
     kills: int = Field(500, ge=0)  # at random moments, in the whole
     every: int = Field(1, ge=0)  # kill before every n-th file operation; 0: none
