@@ -14,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 _ANY_CLASS = ConfigDict(arbitrary_types_allowed=True)
 
 
-def check_kinds(thing: object) -> None:
+def check_kinds(thing: Any) -> None:
     """Raises TypeError where an attribute, or one of a dataclass in it, is not of the kind that its class says."""
     for name, kind in _kinds(type(thing)).items():
         value = vars(thing).get(name)
