@@ -6,12 +6,12 @@ import inspect
 import sys
 import typing
 from dataclasses import is_dataclass
-from functools import cache
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 _ANY_CLASS = ConfigDict(arbitrary_types_allowed=True)
+_known: dict[type, dict[str, TypeAdapter[Any]]] = {}
 
 
 def check_kinds(thing: Any) -> None:
@@ -29,9 +29,14 @@ def check_kinds(thing: Any) -> None:
                 raise TypeError(f"{path}: {first['msg'].lower()}, found {str(first['input'])[:60]!r}") from None
 
 
-@cache
 def _kinds(of: type) -> dict[str, TypeAdapter[Any]]:
     """Of each attribute with an annotation, but for those whose class is not known where it stands."""
+    if of not in _known:
+        _known[of] = _read(of)
+    return _known[of]
+
+
+def _read(of: type) -> dict[str, TypeAdapter[Any]]:
     out = {}
     for each in reversed(of.__mro__):
         names = vars(sys.modules[each.__module__])
