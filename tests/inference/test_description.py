@@ -71,6 +71,26 @@ def test_what_a_column_never_learnt_is_refused_or_encodes(case: worlds.Case) -> 
     assert Description.of(told).fresh_encoders()["c"].knowledge() == encoder.knowledge()
 
 
+def test_a_tokenizer_that_could_cost_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, "verify", lambda path: None)
+    worlds.model({"note": ["a b", "c d"] * 6}, {"note": "text"}).save(tmp_path / "m")
+    whole = json.loads((tmp_path / "m" / "onetrunk.json").read_text())
+    load(tmp_path / "m")
+    split = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    double = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+    (key,) = whole["encoders"]
+    for part, message in [
+        ({"pre_tokenizer": split}, r"not known to be harmless: '\(a\+\)\+\$'"),
+        ({"normalizer": {"type": "Sequence", "normalizers": [double] * 30}}, "1,073,741,824 times as long"),
+    ]:
+        told = json.loads(json.dumps(whole))
+        known = told["encoders"][key]["knowledge"]
+        known["tokenizer"] = json.dumps({**json.loads(known["tokenizer"]), **part})
+        write_json(tmp_path / "m" / "onetrunk.json", told)
+        with pytest.raises(ModelFileError, match=message):
+            load(tmp_path / "m")
+
+
 def test_a_folder_of_words_that_nobody_wrote_is_refused_or_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

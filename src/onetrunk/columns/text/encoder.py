@@ -6,6 +6,7 @@ the assistant's turns alone are learnt, with their ends. One that waits for the 
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from onetrunk.columns.families.tokens.encoder import (
     token_arrays,
     token_content,
 )
+from onetrunk.columns.families.tokens.harmless import check_harmless
 from onetrunk.columns.families.tokens.special_tokens import OWN, SpecialTokens, TokenHead
 from onetrunk.columns.families.tokens.tokenizers import character_tokenizer, train_bpe
 from onetrunk.columns.text.conversations import (
@@ -62,7 +64,11 @@ def says_unreadable(error: BaseException) -> bool:
 
 
 def tokenizer_of(description: str) -> Tokenizer:
-    """Raises ValueError for what describes none."""
+    """Raises ValueError for what describes none, and for one that is not harmless."""
+    told = json.loads(description)
+    if not isinstance(told, dict):
+        raise ValueError("a tokenizer's description should be an object")
+    check_harmless(told)
     try:
         return Tokenizer.from_str(description)
     except BaseException as error:
