@@ -7,15 +7,22 @@ answer the other class wherever it does not see it.
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from onetrunk.core.config import with_settings
+from onetrunk.core.events import Note
 
 if TYPE_CHECKING:
     from bench.common import Run
     from onetrunk.core.parts import Parts
+    from onetrunk.explanation.attribution import Attribution
     from onetrunk.explanation.question import Question
     from onetrunk.inference.model_folder import Model
 
@@ -244,3 +251,75 @@ def first_is_cause(question: Question, values: np.ndarray, is_cause: IsCause) ->
     k = int(np.argmax(values))
     each = question.columns[int(question.owners()[k])]
     return is_cause(each.column, each.parts, k - each.first)
+
+
+# -- what both comparisons of explanations measure --------------------------------------------------------------------
+METHODS = ("marginals", "occlusion", "integrated_gradients")
+RANDOM = "random"  # the values of the first method, of other parts
+QUICK = ["types=[number,items]", "rows=200", "steps=40", "explained=8"]
+
+
+class Amounts(BaseModel):
+    """How much is learnt and explained."""
+
+    model_config = ConfigDict(extra="forbid")
+    types: list[str] = list(WORLDS)
+    rows: int = Field(1500, ge=50)  # of each world
+    steps: int = Field(400, ge=1)
+    explained: int = Field(90, ge=1)  # test rows, of which those are explained that have a cause and are answered right
+
+
+def measured(run: Run) -> dict[str, dict[str, Any]]:
+    """Of each type: whether each method names the cause first (`hits`, 0 or 1 a row), and its gain. One model of a type
+    serves both comparisons; what one has measured the other finds, at the same commit."""
+    chosen = Amounts.model_validate(with_settings(Amounts().model_dump(), run.settings))
+    shared, plain = replace(run, name="explanations"), replace(run, settings=[])
+    out = {}
+    for kind in chosen.types:
+        out[kind] = shared.part(kind, partial(_measured, plain, kind, chosen))
+        told = {name: value for name, value in out[kind].items() if name != "hits"}
+        run.on_event(Note(f"{kind}: {told}"))
+    return out
+
+
+def _measured(run: Run, kind: str, chosen: Amounts) -> dict[str, Any]:
+    from onetrunk.evaluation.faithfulness import curves_of_several, gains
+    from onetrunk.explanation.attribution import Attribution
+    from onetrunk.explanation.method import explain
+
+    began = time.perf_counter()
+    model, made, rows = learnt(run, kind, chosen.rows, chosen.steps)
+    asked, right = questions(model, made, rows[: chosen.explained])
+    hits: dict[str, list[float]] = {method: [] for method in METHODS}
+    curves: dict[str, list[Any]] = {method: [] for method in (*METHODS, RANDOM)}
+    chance = []
+    for i, (question, is_cause) in enumerate(asked):
+        explained = [explain(question, method) for method in METHODS]
+        values = [each for each in explained if isinstance(each, Attribution)]
+        for method, each in zip(METHODS, values, strict=True):
+            hits[method].append(float(first_is_cause(question, each.total(), is_cause)))
+        several = curves_of_several(question, [*values, shuffled(values[0], i)], run.seed)
+        for method, own in zip(curves, several, strict=True):
+            curves[method].append(own)
+        causes = [is_cause(c.column, c.parts, k) for c in question.columns for k in range(len(c.parts))]
+        chance.append(float(np.mean(causes)))
+    gained = {method: gains(own, run.seed)[0] for method, own in curves.items()}
+    return {
+        "hits": hits,
+        "gains": {m: None if g is None else {"gain": g.value, "interval": [g.low, g.high]} for m, g in gained.items()},
+        "any part": float(np.mean(chance)) if chance else 0.0,
+        "answered right": right,
+        "rows": len(asked),
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def shuffled(each: Attribution, seed: int) -> Attribution:
+    """The same values, of other parts."""
+    total = np.random.default_rng(seed).permutation(each.total())
+    ends = np.cumsum([len(c.parts) for c in each.columns])
+    columns = [
+        replace(c, by_part=total[None, end - len(c.parts) : end], values=total[None, end - len(c.parts) : end].sum(1))
+        for c, end in zip(each.columns, ends.tolist(), strict=True)
+    ]
+    return replace(each, columns=columns)

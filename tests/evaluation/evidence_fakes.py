@@ -37,6 +37,9 @@ class Colour(ClosedSet, Drawn):
     def novelty(self, answers: Any, truths: Any, known: Sequence[Any]) -> dict[str, float | None]:
         return {"known": float(len(known))}
 
+    def nearest_known(self, values: Sequence[Any], known: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([float(value not in known) for value in values]), np.zeros(len(values), dtype=np.int64)
+
     def measure(self, answers: Sequence[Answer], truths: Sequence[Any]) -> dict[str, float | None]:
         p = np.array([[a.probability[name] for name in self.classes] for a in answers])
         return classification(truths, [a.value for a in answers], p, self.classes)
@@ -83,6 +86,9 @@ class Colour(ClosedSet, Drawn):
     def fingerprint(self, value: Any) -> str:
         return str(value)
 
+    def near_duplicate_key(self, value: Any) -> str | None:
+        return None
+
     def show(self, value: Any, on: Any = None) -> dict[str, str]:
         return {"text": str(value)}
 
@@ -119,6 +125,9 @@ class Amount:
     def answers_from(self, estimator: Any, features: Any) -> list[Answer]:
         return [Answer(float(v)) for v in estimator.predict(features)]
 
+    def near_duplicate_key(self, value: Any) -> str | None:
+        return None
+
     def show(self, value: Any, on: Any = None) -> dict[str, str]:
         return {"text": str(value)}
 
@@ -129,6 +138,8 @@ class Picture:
     features = staticmethod(lambda: None)
     views = staticmethod(dict)
     show = staticmethod(lambda value, on=None: {"png": PIXEL})
+    near_duplicate_key = staticmethod(lambda value: None)
+    fingerprint = staticmethod(str)
 
 
 class FakeModel:

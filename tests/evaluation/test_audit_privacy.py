@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from onetrunk.core.errors import UsageError
 from onetrunk.evaluation.audit.canaries import alternatives, exposures, make_canaries
+from onetrunk.evaluation.audit.copies import copies
 from onetrunk.evaluation.audit.membership import attack, auc, membership, tpr_at
 from onetrunk.evaluation.audit.repetition import repetition
 
@@ -100,3 +101,45 @@ def test_a_parrot_is_recognised_and_a_writer_is_not() -> None:
     assert found.examples[0] == learnt[0][:100]
     assert repetition(learnt, others, lambda some, length: [""] * len(some)).learnt.value == 0
     assert repetition(["short"] * 50, ["short"] * 50, parrot) is None
+
+
+# -- copies of what was learnt -----------------------------------------------------------------------------------------
+def _nearest(values: list[float], known: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    apart = np.abs(np.array(values)[:, None] - np.array(known))
+    return apart.min(1), apart.argmin(1)
+
+
+def test_answers_that_are_drawn_as_others_are_are_no_copies_and_copies_are_found() -> None:
+    dice = np.random.default_rng(0)
+    learnt, others, drawn = (dice.random(200).tolist() for _ in range(3))
+    found = copies(drawn, learnt, others, _nearest, lambda value: {"text": f"{value}"})
+    assert found is not None and found.near.low <= found.by_chance == pytest.approx(2 / 201) and found.equal == 0
+    copied = learnt[:30] + drawn[30:]
+    found = copies(copied, learnt, others, _nearest, lambda value: {"text": f"{value}"})
+    assert found is not None and found.near.low > found.by_chance and found.near.value >= 0.15 and found.equal == 30
+    assert [each.distance for each in found.examples] == [0.0] * 4
+    assert all(each.answer == each.nearest for each in found.examples)
+    assert copies(drawn[:10], learnt, others, _nearest, lambda value: {}) is None
+
+
+def test_pictures_and_molecules_know_their_nearest_training_value() -> None:
+    from onetrunk.columns.image.encoder import ImageEncoder
+    from onetrunk.columns.image.evaluation import ImageEvaluation
+    from onetrunk.columns.molecule import chemistry
+    from onetrunk.columns.molecule.encoder import MoleculeEncoder
+    from onetrunk.columns.molecule.evaluation import MoleculeEvaluation
+
+    dice = np.random.default_rng(0)
+    known = [dice.integers(0, 256, (16, 16, 3)).astype(np.uint8) for _ in range(5)]
+    changed = known[3].copy()
+    changed[0, 0, 0] ^= 128
+    distance, index = ImageEvaluation(ImageEncoder()).nearest_known([known[2], changed], known)
+    assert distance[0] == 0 and index.tolist() == [2, 3]
+    assert distance[1] == pytest.approx(128 / 255 / math.sqrt(16 * 16 * 3))
+    judge = MoleculeEvaluation(MoleculeEncoder())
+    distance, index = judge.nearest_known(["OCC", "c1ccccc1N", "CCCl"], ["CCO", "c1ccccc1O", "CCCl"])
+    assert distance[0] == (0 if chemistry.available() else 1) and distance[2] == 0 and index[2] == 2
+    if chemistry.available():
+        expected = 1 - chemistry.similarity("c1ccccc1N", "c1ccccc1O")
+        assert index.tolist() == [0, 1, 2] and distance[1] == pytest.approx(expected)
+        assert judge.nearest_known(["no molecule"], ["CCO"])[0].tolist() == [1.0]

@@ -74,7 +74,7 @@ def test_what_provenance_and_ledger_know_stands_there(kind: str, model: Model) -
         "guest: an id",
         "steps 4,321, tokens 98,765",
         "seed 7",
-        "x86\\_64, threads: 2",
+        "x86\\_64, threads: 2" if FORMS[kind].language == "en" else "x86\\_64，线程数：2",
         "2026-11-29",
         "fine-tuned",
     ]

@@ -116,6 +116,7 @@ def test_what_lies_in_a_given_value_is_shown_in_it_and_large() -> None:
 
 def test_figures_for_light_and_dark_pages(evidence: Evidence) -> None:
     names = {"curves-pretraining", "validation-pretraining", "comparison-1-label", "answers-1-label"}
+    names |= {"reliability-1-label"}
     assert set(evidence.figures) == names | {f"{name}-dark" for name in names}
     assert all(png.startswith(b"\x89PNG") for png in evidence.figures.values())
 

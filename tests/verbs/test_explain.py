@@ -119,3 +119,40 @@ def test_a_table_cannot_be_a_picture(folder: str, tmp_path: Path) -> None:
     options: dict[str, Any] = {"method": "decision_path", "out": str(tmp_path / "a.png"), "quiet": True}
     with pytest.raises(UsageError, match=r"\.html or \.json"):
         onetrunk.explain(folder, {"note": ["a b"]}, **options)
+
+
+def test_a_small_network_is_traced_number_by_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "explain", "--trace", "example")
+    assert code == 0 and "= 12.4" in err and "= −0.38" in err and "Forward again:" in err
+    file = tmp_path / "own.json"
+    file.write_text('{"input": [1], "target": [0], "layers": [{"weight": [[2]], "bias": [1]}]}', encoding="utf-8")
+    code, out, _ = run(capsys, "explain", "--trace", str(file), "--json")
+    assert code == 0 and json.loads(out)["loss"] == 4.5
+    code, _, err = run(capsys, "explain", "model", "rows.csv", "--trace", "example")
+    assert code == 2 and "leave the model and the rows out" in err
+    code, _, err = run(capsys, "explain", "model")
+    assert code == 2 and "onetrunk explain MODEL ROWS" in err
+
+
+def test_rows_are_laid_out_for_tensorboard(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.compat.proto.graph_pb2 import GraphDef
+
+    rows = tmp_path / "rows.csv"
+    rows.write_text("note,kind\ntwo blue birds,b\na bird,a\n,b\n", encoding="utf-8")
+    board = tmp_path / "board"
+    code, _, err = run(capsys, "explain", folder, str(rows), "--first", "1", "--quick", "--board", str(board))
+    assert code == 0, err
+    (metadata,) = board.rglob("metadata.tsv")
+    lines = metadata.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "answer: label\tcertainty\tnote\tkind" and len(lines) == 4 and "two blue birds\tb" in lines[1]
+    (tensors,) = board.rglob("tensors.tsv")
+    vectors = np.loadtxt(tensors)
+    expected = onetrunk.embed(folder, str(rows), quiet=True).vectors
+    np.testing.assert_allclose(vectors, expected, rtol=1e-4)
+    events = EventAccumulator(str(board), size_guidance={"histograms": 0}).Reload()
+    assert {"embedding/note", "states after block"} <= set(events.Tags()["histograms"])
+    graph = GraphDef.FromString(events.Graph().SerializeToString())
+    names = {node.name for node in graph.node}
+    assert any(name.startswith("trunk/layers/0/") for name in names)
+    assert all(source in names for node in graph.node for source in node.input)

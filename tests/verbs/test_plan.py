@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from onetrunk.training import plan as plan_module
 from onetrunk.training.batches import make_objectives
 from onetrunk.training.options import TrainingOptions
 from onetrunk.training.plan import plan_pretraining
+from onetrunk.training.plan_after import compared
 from onetrunk.training.recipe import SIZES, PretrainConfig, make_recipe
 
 STREAM = [
@@ -181,3 +183,24 @@ def test_an_accelerator_draws_what_its_maker_says(
     monkeypatch.setattr(Runtime, "name", name)
     result, message = plan_module._watts_here(run)
     assert result == watts and message.startswith(source)
+
+
+def test_a_plan_stands_beside_what_the_run_took(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made, table = str(tmp_path / "made"), {"text": [f"a line of text {i}" for i in range(40)]}
+    settings = [*STREAM, "pretrain.steps=3"]
+    onetrunk.pretrain(table, out=made, settings=settings, size="nano", quiet=True)
+    planned = onetrunk.plan(table, settings=settings, size="nano", after=made)
+    kept = onetrunk.load(made).provenance
+    stage, (run,) = kept["stages"][-1], kept["runs"]
+    after = planned["after"]
+    assert after["steps"] == {"unit": "", "planned": 3, "measured": 3, "ratio": 1}
+    assert after["a step"]["measured"] == stage["seconds"] / 3
+    assert after["a step"]["planned"] == planned["step"]["seconds"] > 0
+    assert after["energy"]["measured"] == run["wh"] / 1000 and after["memory"]["measured"] == run["peak_bytes"] / 1e9
+    out = capsys.readouterr()
+    shown = " ".join((out.out + out.err).split())
+    assert "planned it took ratio" in shown and "parameters, and the plan is of" not in shown
+    nobodys = onetrunk.load(made)
+    nobodys.provenance = {}
+    with pytest.raises(UsageError, match="--after expects a model folder that pretrain has made"):
+        compared(plan_pretraining(table, TrainingOptions(size="nano", settings=settings)), nobodys)

@@ -103,3 +103,8 @@ class Drawn(ABC):
         self, answers: Sequence[Answer], truths: Sequence[Any], known: Sequence[Any]
     ) -> dict[str, float | None]:
         """How far answers are from the training values, beside how far true ones are: copies would be nearer."""
+
+    @abstractmethod
+    def nearest_known(self, values: Sequence[Any], known: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """How far the nearest of m known values is from each of n values, 0 for equal ones, float64 [n]; and which of
+        them it is, int64 [n]."""

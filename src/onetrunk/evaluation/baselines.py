@@ -53,6 +53,7 @@ def run_baselines(
     clock: Callable[[], float] = time.monotonic,
     known: Mapping[str, Baseline] | None = None,
     measure: Callable[[list[Answer]], dict[str, float | None]] | None = None,
+    only: Sequence[str] | None = None,
     on_event: Listener = ignore,
     name: str = "",
 ) -> dict[str, Baseline]:
@@ -61,9 +62,10 @@ def run_baselines(
     A missing value is None. The first of `asked.baselines()` is the naive one; with no usable feature it
     runs alone, and it does not wait for features. The others take `seconds` by the `clock`, all together. `on_event`
     hears of each as it is done, as a baseline of the column `name`. Those `known` are taken as they are. `measure`
-    judges answers, instead of by all the truths.
+    judges answers, instead of by all the truths. `only` names those that are wanted.
     """
-    estimators = asked.baselines()
+    naive = next(iter(asked.baselines()), "")
+    estimators = {key: each for key, each in asked.baselines().items() if only is None or key in only}
     rows, test_rows = usable(asked, asked_train), usable(asked, asked_test)
     truths = [asked_test[i] for i in test_rows]
     if not estimators or not rows or not truths:
@@ -82,8 +84,7 @@ def run_baselines(
         metric, value = next(iter((baseline.metrics or {}).items()), ("", None))
         on_event(BaselineDone(name, key, metric, value, baseline.seconds, baseline.note))
 
-    naive = next(iter(estimators))
-    if naive not in known and not _reads(estimators[naive]):
+    if naive in estimators and naive not in known and not _reads(estimators[naive]):
         nothing = Views.joined([], len(rows)), Views.joined([], len(truths))
         keep(naive, _run(estimators.pop(naive), asked, nothing[0], y, nothing[1], deadline, seconds))
     seen: list[tuple[dict[str, Any], dict[str, Any]]] = []

@@ -18,6 +18,7 @@ from onetrunk.evaluation.words import (
     headline,
     joined,
     lead,
+    leaked,
     plain,
     sources,
     span,
@@ -101,6 +102,7 @@ def _task(evidence: Evidence, task: TaskEvidence) -> str:
         lines += ["", _m("Other figures: " + ", ".join(others) + ".")]
     if sentence := certainty(task):
         lines += ["", _m(sentence)]
+    lines += [line for sentence in leaked(task) for line in ("", _m(sentence))]
     if task.without_truth:
         lines += ["", f"Held-out rows without a usable true value, not counted: {task.without_truth:,}."]
     if f"comparison-{task.label}" in evidence.figures:

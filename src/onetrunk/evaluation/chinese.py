@@ -1,11 +1,18 @@
-"""The one table of Chinese: each sentence under its English, each metric and each name that data bring under theirs.
+"""Evidence in Chinese: each sentence under its English, and each metric under its name. `chinese_audit` has those of
+the audit, `chinese_explanations` those of explanations, `chinese_names` what data bring.
 
 A test holds that no sentence is missing, that none is there in vain, and that both languages have the same {values}.
 """
 
 from __future__ import annotations
 
-SENTENCES = {
+from onetrunk.evaluation.chinese_audit import AUDIT
+from onetrunk.evaluation.chinese_explanations import EXPLANATIONS
+from onetrunk.evaluation.chinese_names import NAMES, PHRASES
+
+__all__ = ["METRICS", "NAMES", "PHRASES", "SENTENCES"]
+
+_REPORT = {
     # -- figures
     "undefined": "无定义",
     "{low} to {high}": "{low} 至 {high}",
@@ -47,6 +54,38 @@ SENTENCES = {
     ),
     "Its intervals were calibrated on {n:,} {rows} ({how}). On these rows that brought {changes}.": (
         "它的区间在 {n:,} 行{rows}上校准（{how}）。在这些行上，{changes}。"
+    ),
+    "If it answered only the surer half of the rows, {label} would be {half} instead of {all}.": (
+        "如果只回答较有把握的一半行，{label}为 {half}，而全部行为 {all}。"
+    ),
+    "Its surer answers are no better: on the surer half of the rows, {label} is {half}, on all {all}.": (
+        "较有把握的答案并不更好：在较有把握的一半行上，{label}为 {half}，在全部行上为 {all}。"
+    ),
+    "How sure it is": "把握如何",
+    "How often answers are right, by how sure they are, with 95 % intervals. Below the dotted line it is too sure.": (
+        "按把握大小，答案正确的频率，附 95 % 区间。在虚线以下即把握过大。"
+    ),
+    "If only the surest rows are answered.": "只回答最有把握的行时。",
+    # -- leaks and labels
+    "No held-out row is nearly equal to a training row in what is given.": (
+        "没有一行留出数据的已知内容与训练行几乎相同。"
+    ),
+    "Nearly equal to a training row in what is given: {n:,} held-out rows.": (
+        "有 {n:,} 行留出数据的已知内容与某训练行几乎相同。"
+    ),
+    "Nearly equal to a training row in what is given: {n:,} held-out rows. On the others, {label} is {value}.": (
+        "有 {n:,} 行留出数据的已知内容与某训练行几乎相同。在其余行上，{label}为 {value}。"
+    ),
+    "{column} alone tells {ask} in {share} of the held-out rows: is it known when the model is asked?": (
+        "仅凭 {column} 就能在 {share} 的留出行中得知 {ask}：提问时真的知道它吗？"
+    ),
+    "Would more labels help?": "更多标签有用吗？",
+    "More labels would help: with {few:,} labelled rows {name} reaches {label} {before}, with {many:,} {last}.": (
+        "更多标签会有帮助：用 {few:,} 行有标签的数据，{name}的{label}为 {before}；用 {many:,} 行为 {last}。"
+    ),
+    "More labels would hardly help: with {few:,} labelled rows {name} reaches {label} {before}, with {many:,} "
+    "{last}.": (
+        "更多标签几乎没有帮助：用 {few:,} 行有标签的数据，{name}的{label}为 {before}；用 {many:,} 行为 {last}。"
     ),
     # -- times and costs
     "{value:.1f} s": "{value:.1f} 秒",
@@ -160,32 +199,7 @@ SENTENCES = {
         "差别可能只是偶然。"
     ),
 }
-
-# What data call things.
-NAMES = {
-    "simple models": "简单模型",
-    "pretraining": "预训练",
-    "fine-tuning": "微调",
-    "import": "导入",
-    "train": "训练",
-    "val": "验证",
-    "test": "测试",
-    "majority": "多数类",
-    "mean": "均值",
-    "logistic regression": "逻辑回归",
-    "ridge": "岭回归",
-    "gradient boosting": "梯度提升",
-    "Right": "答对",
-    "Wrong, the most confident first": "答错，最有把握的在前",
-    "Typical": "典型",
-    "Furthest from the truth": "离真值最远",
-    "Some answers": "部分答案",
-    "Least likely": "最不可能",
-    "validation rows": "验证数据",
-    "rows held out in cross-validation": "交叉验证中留出的数据",
-    "exported": "导出",
-    "served": "提供服务",
-}
+SENTENCES = _REPORT | AUDIT | EXPLANATIONS
 
 # Label and meaning.
 METRICS = {

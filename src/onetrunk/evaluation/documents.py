@@ -19,7 +19,7 @@ from onetrunk.evaluation.gates import gate_sentence
 from onetrunk.evaluation.language import called, say, speaking
 from onetrunk.evaluation.markdown import literal
 from onetrunk.evaluation.record import FOLDER, Evidence
-from onetrunk.evaluation.words import amount, certainty, costs, duration, headline, sources, word
+from onetrunk.evaluation.words import amount, certainty, costs, duration, headline, sources, split_in_words, word
 from onetrunk.inference.model_folder import Model
 
 _MOST_LISTED = 40  # columns, or lines of the ledger
@@ -86,7 +86,7 @@ def _versions(known: _Known) -> list[str]:
 
 
 def _hardware(known: _Known) -> list[str]:
-    return list(dict.fromkeys(stage["machine"] for stage in known.stages if "machine" in stage))
+    return list(dict.fromkeys(called(stage["machine"]) for stage in known.stages if "machine" in stage))
 
 
 def _stages(known: _Known) -> list[str]:
@@ -121,7 +121,7 @@ def _data(known: _Known) -> list[str]:
     out = []
     for stage in known.stages:
         rows = ", ".join(f"{called(split)} {count:,}" for split, count in stage.get("rows", {}).items())
-        how = stage.get("split", {}).get("how", "")
+        how = split_in_words(stage.get("split", {}).get("how", ""))
         out.append(": ".join(filter(None, [stage.get("source", ""), ", ".join(filter(None, [rows, how]))])))
     return list(dict.fromkeys(filter(None, out)))
 
@@ -134,7 +134,7 @@ def _columns(known: _Known) -> list[str]:
 
 def _ledger(known: _Known) -> list[str]:
     entries = sorted(known.evidence.origin.ledger, key=lambda entry: -entry["count"])
-    told = [f"{entry['column']}: {int(entry['count']):,} × {entry['reason']}" for entry in entries]
+    told = [f"{entry['column']}: {int(entry['count']):,} × {called(entry['reason'])}" for entry in entries]
     return _some(told) or [say("Nothing was dropped, cut, repaired or repeated.")]
 
 

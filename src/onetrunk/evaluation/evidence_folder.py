@@ -39,12 +39,13 @@ def evaluate_model(
     baseline_seconds: float = BASELINE_SECONDS,
     fitted_baselines: Mapping[str, Mapping[str, Baseline]] | None = None,
     lang: str = "en",
+    with_labels_curve: bool = False,
     on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for every task whose answers the rows hold; the folder gets evidence/ and README.md. `ledger` holds what
     was lost on the way to these rows; models `beside`, by name, are asked what their own tasks are. The baselines of
     a task take at most about `baseline_seconds`, besides `fitted_baselines` that have answered these rows before. The
-    report is in the language `lang`."""
+    report is in the language `lang`; `with_labels_curve` it also says whether more labels would help."""
     tasks = judged_tasks(model.tasks, test)
     ledger = ledger if ledger is not None else Ledger()
     test, train = _bounded(test, train, [model, *(beside or {}).values()], ledger)
@@ -73,6 +74,8 @@ def evaluate_model(
         baseline_seconds=baseline_seconds,
         fitted_baselines=fitted_baselines,
         meter=Meter(cost_settings(model), str(Runtime.of(model.network).device)),
+        language=lang,
+        with_labels_curve=with_labels_curve,
         on_event=on_event,
     )
     for task in evidence.tasks:
@@ -80,7 +83,6 @@ def evaluate_model(
         if calibration is not None:  # its scores stay in the model's own description
             task.calibration = {name: value for name, value in calibration.as_json().items() if name != "scores"}
 
-    evidence.language = lang
     evidence.gates = verdicts_of(model, evidence, folder)
     write_evidence(evidence, folder)
     on_event(Evaluated(evidence))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from onetrunk.evaluation._style import CSS
 from onetrunk.evaluation.explanation_pictures import heat_map
 from onetrunk.evaluation.faithfulness import Faithfulness
+from onetrunk.evaluation.html_parts import escaped as _e
+from onetrunk.evaluation.html_parts import literal_name, table, whole_page
+from onetrunk.evaluation.language import called, say, speaking
 from onetrunk.explanation.attribution import Attribution, ColumnValues, Explanation, Finding, in_words, plain
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _MOST_BARS = 30  # columns of a row
 _MOST_CHIPS = 80  # parts of a value that is no text and no picture
 _SHOWN = 120  # characters of a value
@@ -47,57 +47,64 @@ details { margin: .4rem 0; } summary { cursor: pointer; }
 """
 
 
-def explanation_page(explained: Sequence[Explanation], judged: Faithfulness | None, name: str) -> str:
+def explanation_page(
+    explained: Sequence[Explanation], judged: Faithfulness | None, name: str, language: str = "en"
+) -> str:
     """The whole page: what is known of the method on these rows, then row after row."""
-    method = explained[0].method if explained else ""
-    title = f"{name}: why it answers so"
-    head = [
-        f'<p class="eyebrow">Onetrunk explanation</p><h1>{_e(name)}</h1>',
-        f'<p class="meta">{_e(method)} · {len(explained)} row{"s" * (len(explained) != 1)}</p>',
-        "" if judged is None else _judged(judged),
-    ]
-    body = "\n".join([*filter(None, head), *map(_row, explained)])
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{_e(title)}</title>'
-        f"<style>{CSS}{_CSS}</style></head>\n<body><main>\n{body}\n</main></body></html>\n"
-    )
+    with speaking(language):
+        method = explained[0].method if explained else ""
+        many = say("{n:,} rows", n=len(explained)) if len(explained) != 1 else say("{n:,} row", n=1)
+        head = [
+            f'<p class="eyebrow">{say("Onetrunk explanation")}</p><h1>{literal_name(name)}</h1>',
+            f'<p class="meta">{_e(method)} · {_e(many)}</p>',
+            "" if judged is None else _judged(judged),
+        ]
+        return whole_page(say("{name}: why it answers so", name=name), [*head, *map(_row, explained)], _CSS)
 
 
 def _judged(judged: Faithfulness) -> str:
     kind = {True: "fine", False: "warn", None: ""}[judged.better_than_random]
     facts = []
     if judged.insertion is not None:
-        facts.append(f"insertion gain {judged.insertion.value:+.3g}")
+        facts.append(say("insertion gain {value:+.3g}", value=judged.insertion.value))
     if judged.stability is not None:
-        facts.append(f"stability {judged.stability:.2f} (rank correlation when a row loses one part)")
+        facts.append(say("stability {value:.2f} (rank correlation when a row loses one part)", value=judged.stability))
     if judged.completeness_error is not None:
-        facts.append(f"completeness error {in_words(judged.completeness_error)}")
-    facts += [f"agreement with {name} {value:.2f}" for name, value in judged.agreement.items()]
+        facts.append(_completeness(judged.completeness_error))
+    facts += [say("agreement with {name} {value:.2f}", name=k, value=v) for k, v in judged.agreement.items()]
     more = f'<p class="note">{_e(" · ".join(facts))}</p>' if facts else ""
     return f'<div class="{kind}"><p class="lead">{_e(judged.sentence())}</p>{more}</div>'
 
 
+def _completeness(error: float) -> str:
+    return say("completeness error {value}", value=called(in_words(error)))
+
+
 def _row(each: Explanation) -> str:
-    answer = _short(each.answer)
-    head = f'<p class="eyebrow">Row {each.row}</p><h2>{_e(each.ask)} <small>answered {_e(answer)}</small></h2>'
+    answer = say("answered {answer}", answer=_short(each.answer))
+    eyebrow = say("Row {n}", n=each.row)
+    head = f'<p class="eyebrow">{_e(eyebrow)}</p><h2>{literal_name(each.ask)} <small>{_e(answer)}</small></h2>'
     inside = _attributed(each) if isinstance(each, Attribution) else _table(each)
-    notes = "".join(f'<p class="note">{_e(note)}</p>' for note in each.notes)
-    adds = f" · completeness error {in_words(each.completeness_error)}" if isinstance(each, Attribution) else ""
-    passes = f"{each.forward_passes} forward pass{'es' * (each.forward_passes != 1)}"
-    if isinstance(each, Attribution) and each.backward_passes:
-        passes += f", {each.backward_passes} backward"
-    return f'<section>{head}{inside}{notes}<p class="note">{_e(each.method + " · " + passes + adds)}</p></section>'
+    notes = "".join(f'<p class="note">{_e(called(note))}</p>' for note in each.notes)
+    facts = [each.method, say("forward passes: {n}", n=each.forward_passes)]
+    if isinstance(each, Attribution):
+        facts += [say("backward passes: {n}", n=each.backward_passes)] if each.backward_passes else []
+        facts.append(_completeness(each.completeness_error))
+    return f'<section>{head}{inside}{notes}<p class="note">{_e(" · ".join(facts))}</p></section>'
 
 
 def _attributed(each: Attribution) -> str:
-    unit = f" {each.unit}" if each.unit else ""
+    unit = f" {called(each.unit)}" if each.unit else ""
     change = float((each.score - each.nothing).sum())
-    lead = f"Explained: {each.explained}. What is given moves it by {change:+.3g}{unit} in all."
+    lead = say(
+        "Explained: {what}. What is given moves it by {change:+.3g}{unit} in all.",
+        what=called(each.explained),
+        change=change,
+        unit=unit,
+    )
     legend = (
-        '<p class="legend"><span><i class="for"></i>for the answer (more)</span>'
-        '<span><i class="against"></i>against it (less)</span></p>'
+        f'<p class="legend"><span><i class="for"></i>{say("for the answer (more)")}</span>'
+        f'<span><i class="against"></i>{say("against it (less)")}</span></p>'
     )
     shown = [_bars(each.columns)] if len(each.columns) > 1 or each.columns[0].by_part is None else []
     for column in each.columns:
@@ -118,7 +125,7 @@ def _by_outcome(each: Attribution) -> str:
             f'<p class="note">{_name(c)}</p>{_parts(c, c.by_part[j])}' for c in each.columns if c.by_part is not None
         )
         out.append(f"<details><summary>{_e(repr(outcome)[1:-1])}</summary>{inside}</details>")
-    return f"<h3>Token by token</h3>{''.join(out)}"
+    return f"<h3>{say('Token by token')}</h3>{''.join(out)}"
 
 
 def _bars(columns: Sequence[ColumnValues]) -> str:
@@ -131,14 +138,14 @@ def _bars(columns: Sequence[ColumnValues]) -> str:
         left = 50 if value >= 0 else 50 - width
         kind = "for" if value >= 0 else "against"
         as_it_is = column.parts.spans is not None or len(column.parts) == 1
-        shown = _e(_short(column.shown) if as_it_is else f"{len(column.parts)} {column.parts.nouns}")
+        shown = _e(_short(column.shown) if as_it_is else f"{len(column.parts)} {called(column.parts.nouns)}")
         lines.append(
             f'<div><div class="who"><b>{_name(column)}</b><small>{shown}</small></div><div class="axis">'
             f'<i class="{kind}" style="left:{left:.2f}%;width:{width:.2f}%"></i></div>'
             f'<div class="num">{_e(f"{value:+.3g}")}</div></div>'
         )
     more = len(values) - _MOST_BARS
-    rest = f'<p class="note">and {more} more columns</p>' if more > 0 else ""
+    rest = f'<p class="note">{say("and {n} more", n=more)}</p>' if more > 0 else ""
     return f'<div class="bars">{"".join(lines)}</div>{rest}'
 
 
@@ -148,11 +155,12 @@ def _parts(column: ColumnValues, values: np.ndarray) -> str:
     parts = column.parts
     strongest = float(values[np.abs(values).argmax()])
     largest = abs(strongest)
-    note = f'<p class="note">strongest {parts.noun} {_e(f"{strongest:+.3g}")}</p>'
+    sentence = say("strongest {noun} {value:+.3g}", noun=called(parts.noun), value=strongest)
+    note = f'<p class="note">{_e(sentence)}</p>'
     if column.view is not None and parts.grid:
         png = base64.b64encode(heat_map(column.view, parts.grid, values, largest)).decode()
         long = " long" if column.view.shape[1] > 2 * column.view.shape[0] else ""
-        return f'<img class="heat{long}" alt="heat map of {_e(column.column)}" src="data:image/png;base64,{png}">{note}'
+        return f'<img class="heat{long}" alt="{_e(column.column)}" src="data:image/png;base64,{png}">{note}'
     if parts.spans is not None:
         return f'<p class="told" dir="auto">{_told(parts.text, parts.spans, values, largest)}</p>{note}'
     order = range(len(parts)) if len(parts) <= _MOST_CHIPS else np.sort(np.argsort(-np.abs(values))[:_MOST_CHIPS])
@@ -182,26 +190,19 @@ def _colour(value: float, largest: float) -> str:
 
 
 def _table(found: Finding) -> str:
-    head = "".join(f"<th>{_e(name)}</th>" for name in found.header)
-    rows = "".join("<tr>" + "".join(f"<td>{_e(_cell(x))}</td>" for x in row) + "</tr>" for row in found.rows)
-    return (
-        f"<h3>{_e(found.title)}</h3>"
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    head = "".join(f"<th>{_e(called(name))}</th>" for name in found.header)
+    rows = ["<tr>" + "".join(f"<td>{_e(_cell(x))}</td>" for x in row) + "</tr>" for row in found.rows]
+    return f"<h3>{_e(called(found.title))}</h3>{table(head, rows)}"
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else _short(value)
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else called(_short(value))
 
 
 def _name(column: ColumnValues) -> str:
-    return _e(column.column) + (" <small>so far</small>" if column.asked else "")
+    return literal_name(column.column) + (f" <small>{say('so far')}</small>" if column.asked else "")
 
 
 def _short(value: Any) -> str:
     text = str(plain(value))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
-def _e(text: str) -> str:
-    return html.escape(text, quote=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 from onetrunk.core import rng
 from onetrunk.evaluation.intervals import Interval, bootstrap
+from onetrunk.evaluation.language import called, say
 from onetrunk.explanation.attribution import Attribution
 from onetrunk.explanation.game import Game
 from onetrunk.explanation.method import Method
@@ -63,14 +64,20 @@ class Faithfulness:
     def sentence(self) -> str:
         """What a person should know before an explanation is relied on."""
         if self.deletion is None:
-            return "There is one part, so no order of parts to be judged."
+            return say("There is one part, so no order of parts to be judged.")
         figures = f"{self.deletion.value:+.3g} [{self.deletion.low:+.3g}, {self.deletion.high:+.3g}]"
-        unit = f" {self.unit}" if self.unit else ""
+        unit = f" {called(self.unit)}" if self.unit else ""
         if self.better_than_random:
-            return f"Better than random: leaving out what it names first moves the answer by {figures}{unit} more."
-        return (
-            f"No better than random (deletion gain {figures}{unit}): do not rely on this explanation; try another "
-            "method, or more rows."
+            return say(
+                "Better than random: leaving out what it names first moves the answer by {figures}{unit} more.",
+                figures=figures,
+                unit=unit,
+            )
+        return say(
+            "No better than random (deletion gain {figures}{unit}): do not rely on this explanation; try another "
+            "method, or more rows.",
+            figures=figures,
+            unit=unit,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -99,13 +106,7 @@ def judge(
     Of several rows the interval is of rows; of one, of random orders.
     """
     curves = [curves_of(q, a, seed) for q, a in zip(questions, explained, strict=True)]
-    gains = [c.gained() for c in curves if c is not None]
-    deletion = insertion = None
-    if gains:
-        both = [
-            np.concatenate(x) if len(gains) == 1 else np.array([g.mean() for g in x]) for x in zip(*gains, strict=True)
-        ]
-        deletion, insertion = (bootstrap(x, seed=seed) for x in both)
+    deletion, insertion = gains(curves, seed)
     pairs = list(zip(questions, explained, strict=True))[: 0 if method is None else _ROWS]
     stable = [stability(q, a, method, seed) for q, a in pairs if method is not None]
     known = [x for x in stable if x is not None]
@@ -121,23 +122,43 @@ def judge(
     )  # fmt: skip
 
 
+def gains(curves: Sequence[Curves | None], seed: int = 0) -> tuple[Interval | None, Interval | None]:
+    """The mean gains of deletion and insertion over rows; None where no row has several parts."""
+    known = [each.gained() for each in curves if each is not None]
+    if not known:
+        return None, None
+    deletion, insertion = (
+        np.concatenate(x) if len(known) == 1 else np.array([g.mean() for g in x]) for x in zip(*known, strict=True)
+    )
+    return bootstrap(deletion, seed=seed), bootstrap(insertion, seed=seed)
+
+
 def curves_of(question: Question, explained: Attribution, seed: int = 0) -> Curves | None:
-    """None where there is one thing to leave out. All orders are asked about in one batch."""
-    groups, values = _groups(question, explained)
+    """None where there is one thing to leave out."""
+    return curves_of_several(question, [explained], seed)[0]
+
+
+def curves_of_several(question: Question, explained: Sequence[Attribution], seed: int = 0) -> list[Curves] | list[None]:
+    """Of explanations of one question that speak of the same parts. All their orders, and the random ones that they are
+    compared with, are asked about in one batch."""
+    pairs = [_groups(question, each) for each in explained]
+    groups = pairs[0][0]
+    assert all(np.array_equal(groups, own) for own, _ in pairs), "explanations of different parts"
     count = int(groups.max(initial=-1)) + 1
     if count < 2:
-        return None
+        return [None] * len(explained)
     # Each row has orders of its own: shared ones would err alike in all rows, which no interval of rows shows.
     keys = rng.mix(np.arange(ORDERS), seed, question.key, question.row, "orders")
     random = rng.uniform(keys, count).argsort(1)
-    orders = np.concatenate([np.argsort(-values, kind="stable")[None], random])
+    orders = np.concatenate([*(np.argsort(-values, kind="stable")[None] for _, values in pairs), random])
     steps = np.unique(np.linspace(0, count, min(count, STEPS) + 1).round().astype(int))
     rank = orders.argsort(1)  # [orders, groups]
     first = rank[:, None] < steps[:, None]  # [orders, steps, groups]
     asked = np.concatenate([~first, first])[..., groups].reshape(-1, len(groups))
     scores = Game(question).scores(asked).sum(1).reshape(2, len(orders), len(steps))
     deletion, insertion = scores
-    return Curves(deletion[0], insertion[0], deletion[1:], insertion[1:])
+    n = len(explained)
+    return [Curves(deletion[i], insertion[i], deletion[n:], insertion[n:]) for i in range(n)]
 
 
 def _groups(question: Question, explained: Attribution) -> tuple[np.ndarray, np.ndarray]:

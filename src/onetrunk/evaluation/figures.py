@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from onetrunk.evaluation.language import called
 from onetrunk.evaluation.record import TaskEvidence
 from onetrunk.evaluation.words import amount, span, word
 
@@ -38,12 +39,23 @@ def render(draw: Draw, size: tuple[float, float] = (6.4, 4.0)) -> dict[str, byte
         with _style(dark):
             figure = Figure(figsize=size, layout="constrained")
             FigureCanvasAgg(figure)
-            if not draw(figure.add_subplot()):
+            axes = figure.add_subplot()
+            if not draw(axes):
                 return {}
+            _translate(axes)
             buffer = io.BytesIO()
             figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
             out[suffix] = buffer.getvalue()
     return out
+
+
+def _translate(axes: Any) -> None:
+    """Labels, legend and title in the language that is spoken; what stands at ticks is data."""
+    axes.set_xlabel(called(axes.get_xlabel()))
+    axes.set_ylabel(called(axes.get_ylabel()))
+    legend = axes.get_legend()
+    for text in [] if legend is None else legend.get_texts():
+        text.set_text(called(text.get_text()))
 
 
 def comparison(task: TaskEvidence) -> dict[str, bytes]:
@@ -71,6 +83,65 @@ def comparison(task: TaskEvidence) -> dict[str, bytes]:
         return True
 
     return render(draw, (8.0, 1.0 + 0.42 * len(bars)))
+
+
+def reliability(task: TaskEvidence) -> dict[str, bytes]:
+    """How often answers are right, by how sure they are; below the line they are too sure."""
+    bins = task.reliability
+
+    def draw(axes: Any) -> bool:
+        axes.plot([0, 1], [0, 1], color=_GREY, lw=1, ls=":", label="as sure as right")
+        for each in bins:
+            axes.plot([each["confidence"]] * 2, [each["low"], each["high"]], color="C0", lw=5, alpha=0.35)
+        axes.plot([each["confidence"] for each in bins], [each["right"] for each in bins], "o-", color="C0", ms=6)
+        least = min(each["confidence"] for each in bins)
+        axes.set_xlim(max(0.0, min(least, 0.5) - 0.05), 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel("confidence")
+        axes.set_ylabel("right")
+        axes.legend(loc="upper left")
+        return True
+
+    return render(draw, (5.4, 4.2)) if len(bins) > 1 else {}
+
+
+def abstention(task: TaskEvidence) -> dict[str, bytes]:
+    """The main metric of the surest rows, by how many are answered."""
+    points = [(each["share"], each["value"]) for each in task.abstention if each["value"] is not None]
+
+    def draw(axes: Any) -> bool:
+        scale = 100 if word(task.metric).kind == "share" else 1
+        axes.plot([100 * share for share, _ in points], [scale * value for _, value in points], "o-", color="C0", ms=5)
+        axes.set_xlabel("share of the rows answered, %")
+        axes.set_ylabel(word(task.metric).label + (" (%)" if scale == 100 else ""))
+        return True
+
+    return render(draw, (5.4, 3.4)) if len(points) > 1 else {}
+
+
+def labels_curve(task: TaskEvidence) -> dict[str, bytes]:
+    """The main metric of a baseline by the number of labelled rows, and the model's own."""
+    found = task.labels_curve
+
+    def draw(axes: Any) -> bool:
+        assert found is not None
+        scale = 100 if word(task.metric).kind == "share" else 1
+        rows = [point["rows"] for point in found["points"]]
+        scores = [point["score"] for point in found["points"]]
+        low, high = ([scale * score[end] for score in scores] for end in ("low", "high"))
+        axes.fill_between(rows, low, high, color=_GREY, alpha=0.2, lw=0)
+        axes.plot(rows, [scale * score["value"] for score in scores], "o-", color=_GREY, label=found["baseline"])
+        if task.score is not None:
+            axes.plot(rows[-1], scale * task.score.value, "o", color="C0", ms=8, label="this model")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(rows, [f"{n:,}" for n in rows])
+        axes.minorticks_off()
+        axes.set_xlabel("labelled training rows")
+        axes.set_ylabel(word(task.metric).label + (" (%)" if scale == 100 else ""))
+        axes.legend(loc="best")
+        return True
+
+    return {} if found is None else render(draw, (5.4, 3.6))
 
 
 def curves(records: Sequence[dict[str, Any]]) -> dict[str, bytes]:

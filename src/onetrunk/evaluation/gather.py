@@ -20,9 +20,13 @@ from onetrunk.data.store import Store
 from onetrunk.engine.cost import Meter
 from onetrunk.evaluation import figures, intervals
 from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline, before_and_then, run_baselines, usable
+from onetrunk.evaluation.certainty import abstention, reliability, sureness
 from onetrunk.evaluation.drawn import drawn_answers, readings
 from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.judge import METRIC_RESAMPLES, Judge
+from onetrunk.evaluation.labels_curve import labels_curve
+from onetrunk.evaluation.language import speaking
+from onetrunk.evaluation.leaks import nearly_learnt, telling_columns
 from onetrunk.evaluation.likelihood import judge_likelihood
 from onetrunk.evaluation.record import BaselineResult, Display, Evidence, Origin, Sample, TaskEvidence
 from onetrunk.metrics.classification import ece
@@ -70,6 +74,8 @@ def gather_evidence(
     baseline_seconds: float = BASELINE_SECONDS,
     fitted_baselines: Mapping[str, Mapping[str, Baseline]] | None = None,
     meter: Meter | None = None,
+    language: str = "en",
+    with_labels_curve: bool = False,
     on_event: Listener = ignore,
 ) -> Evidence:
     """Evidence for each (given, ask) on the held-out rows.
@@ -79,21 +85,49 @@ def gather_evidence(
     judged by its likelihood. `histories` are the records of metrics.jsonl by stage, for the curves. `samples` rows of
     each kind are kept to be shown. The baselines of a task take at most about `baseline_seconds`; `fitted_baselines`
     of each asked column have answered these rows before. `meter` counts what answers cost. `on_event` hears of each.
-    Raises DataError when no row has a truth.
+    Charts speak the `language` of the report. Raises DataError when no row has a truth.
     """
-    evidence = Evidence(name, [], origin or Origin(seed=seed))
-    for stage, records in (histories or {}).items():
+    evidence = Evidence(name, [], origin or Origin(seed=seed), language=language)
+    with speaking(language):
+        return _gathered(
+            evidence, model, test, tasks, encoded, train, beside or {}, histories or {}, seed, samples,
+            baseline_seconds, fitted_baselines or {}, meter or Meter(), with_labels_curve, on_event,
+        )  # fmt: skip
+
+
+def _gathered(
+    evidence: Evidence,
+    model: JudgedModel,
+    test: Columns,
+    tasks: Sequence[tuple[Sequence[str], str]],
+    encoded: Store | None,
+    train: Columns | None,
+    beside: Beside,
+    histories: Mapping[str, Sequence[dict[str, Any]]],
+    seed: int,
+    samples: int,
+    baseline_seconds: float,
+    fitted_baselines: Mapping[str, Mapping[str, Baseline]],
+    meter: Meter,
+    with_labels_curve: bool,
+    on_event: Listener,
+) -> Evidence:
+    for stage, records in histories.items():
         evidence.figures |= _named(f"curves-{_slug(stage)}", figures.curves(records))
         evidence.figures |= _named(f"validation-{_slug(stage)}", figures.validation(records))
     evidence.figures |= _named("trials", figures.trials(evidence.origin.trials))
     for number, (given, ask) in enumerate(tasks):
         task, answers_figure = _evaluate_task(
-            model, test, encoded, list(given), ask, train, beside or {}, seed, samples, baseline_seconds,
-            (fitted_baselines or {}).get(ask, {}), meter or Meter(), on_event,
+            model, test, encoded, list(given), ask, train, beside, seed, samples, baseline_seconds,
+            fitted_baselines.get(ask, {}), meter, with_labels_curve, on_event,
         )  # fmt: skip
         task.label = f"{number + 1}-{_slug(ask)}"
         evidence.tasks.append(task)
-        evidence.figures |= _named(f"comparison-{task.label}", figures.comparison(task))
+        with speaking("en"):  # it is the model card's, too
+            evidence.figures |= _named(f"comparison-{task.label}", figures.comparison(task))
+        evidence.figures |= _named(f"reliability-{task.label}", figures.reliability(task))
+        evidence.figures |= _named(f"abstention-{task.label}", figures.abstention(task))
+        evidence.figures |= _named(f"labels-{task.label}", figures.labels_curve(task))
         evidence.figures |= _named(f"answers-{task.label}", answers_figure)
     return evidence
 
@@ -111,6 +145,7 @@ def _evaluate_task(
     baseline_seconds: float,
     fitted_baselines: Mapping[str, Baseline],
     meter: Meter,
+    with_labels_curve: bool,
     on_event: Listener,
 ) -> tuple[TaskEvidence, dict[str, bytes]]:
     encoder, evaluation = model.encoder(ask), model.evaluation(ask)
@@ -170,6 +205,12 @@ def _evaluate_task(
             seconds=baseline_seconds, known=fitted_baselines, on_event=on_event, name=ask,
         )  # fmt: skip
         task.baselines = [_result(name, baseline, judge, score, draws) for name, baseline in baselines.items()]
+        task.leaks = _leaks(model, ask, known, held_out, answered, truths, judge, answers)
+        if with_labels_curve and task.best is not None:
+            task.labels_curve = labels_curve(
+                task.best.name, evaluations, evaluation, known, held_out, answered, truths, judge, baseline_seconds
+            )
+    task.reliability, task.abstention = _certainty(encoder, evaluation, answers, truths, judge)
     for name, (other, tasks) in beside.items():
         if ask in tasks:
             known = {n: [test[n][i] for i in rows] for n in tasks[ask] if n in test}
@@ -199,6 +240,42 @@ def _ece(
         lambda index: ece(confidence[index], right[index]), len(right), METRIC_RESAMPLES, seed
     )
     return intervals.interval(value, draws)
+
+
+def _certainty(
+    encoder: Encoder, evaluation: Evaluation[Any], answers: Sequence[Answer], truths: Sequence[Any], judge: Judge
+) -> tuple[list[dict[str, float]], list[dict[str, Any]]]:
+    """How often answers are right beside how sure they are, and the metric of the surest ones."""
+    sure = sureness(encoder, answers)
+    if sure is None:
+        return [], []
+    right = evaluation.rightness(answers, truths)
+    of_classes = right is not None and bool((sure >= 0).all())
+    return reliability(sure, right) if right is not None and of_classes else [], abstention(judge, answers, sure)
+
+
+def _leaks(
+    model: JudgedModel,
+    ask: str,
+    known: Columns,
+    held_out: Columns,
+    answered: Sequence[Any],
+    truths: Sequence[Any],
+    judge: Judge,
+    answers: Sequence[Answer],
+) -> dict[str, Any] | None:
+    """What the held-out rows give away, beside the training rows; and the metric without rows nearly learnt."""
+    given = {name: values for name, values in held_out.items() if name != ask}
+    encoders = {name: model.encoder(name) for name in [*given, ask]}
+    near = nearly_learnt(encoders, known, given)
+    if near is None:
+        return None
+    others = np.flatnonzero(~near)
+    return {
+        "nearly_learnt": int(near.sum()),
+        "others": judge.at(answers, others) if near.any() and len(others) else None,
+        "telling_columns": telling_columns(encoders, ask, known, given, answered, truths),
+    }
 
 
 def _answered(

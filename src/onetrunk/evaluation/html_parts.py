@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import html
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from onetrunk.evaluation._style import CSS
 from onetrunk.evaluation.intervals import Interval
-from onetrunk.evaluation.language import html_language
+from onetrunk.evaluation.language import html_language, say
 from onetrunk.evaluation.words import amount, plain, span, word
 
 _POLICY = (
@@ -17,13 +18,18 @@ _POLICY = (
 )
 
 
-def whole_page(title: str, sections: Sequence[str]) -> str:
-    """One file: no scripts, nothing from elsewhere."""
+PICTURE = re.compile(r"[A-Za-z0-9+/=\s]+")  # base64
+
+
+def whole_page(title: str, sections: Sequence[str], style: str = "") -> str:
+    """One file: no scripts, nothing from elsewhere. `style` is what its style sheet has beyond the usual."""
     return (
         f'<!doctype html>\n<html lang="{html_language()}"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escaped(title)}</title>'
-        f"<style>{CSS}</style></head>\n<body><main>\n" + "\n".join(filter(None, sections)) + "\n</main></body></html>\n"
+        f"<style>{CSS}{style}</style></head>\n<body><main>\n"
+        + "\n".join(filter(None, sections))
+        + "\n</main></body></html>\n"
     )
 
 
@@ -89,3 +95,17 @@ def facts_list(facts: Mapping[str, str]) -> str:
 def as_source(png: bytes) -> str:
     """A picture as part of the page."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def shown(display: Mapping[str, str]) -> str:
+    """A value as `Encoder.show` gives it: a picture, a sound to play, or text."""
+    if "png" not in display and "wav" not in display:
+        text = escaped(" ".join(display.values()))
+        return f"<bdi>{text}</bdi>" if any(display.values()) else f"<small>{say('empty')}</small>"
+    if not all(PICTURE.fullmatch(data) for data in display.values()):
+        return f"<small>{say('not a picture or a sound')}</small>"
+    picture = f'<img alt="" src="data:image/png;base64,{escaped(display["png"])}">' if "png" in display else ""
+    player = (
+        f'<audio controls src="data:audio/wav;base64,{escaped(display["wav"])}"></audio>' if "wav" in display else ""
+    )
+    return f'<span class="shot">{picture}{player}</span>'

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 from onetrunk.core.errors import UsageError
-from onetrunk.evaluation.chinese import METRICS, NAMES, SENTENCES
+from onetrunk.evaluation.chinese import METRICS, NAMES, PHRASES, SENTENCES
 
 LANGUAGES = {"en": "en", "zh": "zh-CN"}  # and how HTML calls them
 _language: ContextVar[str] = ContextVar("language", default="en")
@@ -41,9 +43,38 @@ def say(sentence: str, /, **values: Any) -> str:
     return told.format(**values) if values else told
 
 
+def begun(sentence: str) -> str:
+    """A sentence with a capital, where the language has them; in Chinese its first letters are a name."""
+    return sentence[:1].upper() + sentence[1:] if _language.get() == "en" else sentence
+
+
 def called(name: str) -> str:
-    """What data call something (a baseline, a stage, a group of samples), where its name in the language is known."""
-    return name if _language.get() == "en" else NAMES.get(name, name)
+    """What data call something (a baseline, a stage, why a value was left out), where the language knows it."""
+    if _language.get() == "en":
+        return name
+    return NAMES[name] if name in NAMES else _by_phrase(name)
+
+
+@cache
+def _phrases() -> list[tuple[re.Pattern[str], str]]:
+    """Patterns of `PHRASES`; of those that fit, the one with the most words of its own is taken."""
+    out = []
+    for english in sorted(PHRASES, key=lambda each: -len(re.sub(r"\{\w+\}", "", each))):
+        pieces = re.split(r"\{(\w+)\}", english)
+        pattern = "".join(
+            f"(?P<{x}>.+)" if i % 2 else re.escape(x.replace("{{", "{").replace("}}", "}"))
+            for i, x in enumerate(pieces)
+        )
+        out.append((re.compile(pattern, re.DOTALL), PHRASES[english]))
+    return out
+
+
+def _by_phrase(name: str) -> str:
+    """With what stands in it as it is, but for names that are known."""
+    for pattern, chinese in _phrases():
+        if match := pattern.fullmatch(name):
+            return chinese.format(**{key: NAMES.get(value, value) for key, value in match.groupdict().items()})
+    return name
 
 
 def metric_words(metric: str, label: str, meaning: str) -> tuple[str, str]:

@@ -66,6 +66,10 @@ class TaskEvidence:
     ece: Interval | None = None  # of classes: how far confidence and accuracy differ on these rows
     cost: dict[str, Any] | None = None  # of 1,000 answers: engine.cost.Cost.as_json(); None: not measured
     calibration: dict[str, Any] | None = None  # core.calibration.Calibration.as_json(); None: there is none
+    reliability: list[dict[str, float]] = field(default_factory=list)  # certainty.reliability
+    abstention: list[dict[str, Any]] = field(default_factory=list)  # certainty.abstention
+    leaks: dict[str, Any] | None = None  # what held-out rows give away; None: no training rows to compare them with
+    labels_curve: dict[str, Any] | None = None  # labels_curve.labels_curve; None: not asked for
 
     @property
     def ranked(self) -> list[tuple[BaselineResult, Interval]]:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import base64
-import re
 from itertools import groupby
 
 from onetrunk.evaluation.gates import gate_sentence
+from onetrunk.evaluation.html_parts import PICTURE, forest, shown, whole_page
 from onetrunk.evaluation.html_parts import as_source as _data
 from onetrunk.evaluation.html_parts import escaped as _e
 from onetrunk.evaluation.html_parts import facts_list as _facts
-from onetrunk.evaluation.html_parts import forest, whole_page
 from onetrunk.evaluation.html_parts import literal_name as _name
 from onetrunk.evaluation.html_parts import table as _table
 from onetrunk.evaluation.language import called, say, speaking
 from onetrunk.evaluation.record import Display, Evidence, Origin, Sample, TaskEvidence
-from onetrunk.evaluation.words import amount, certainty, costs, duration, headline, sources, times, word
+from onetrunk.evaluation.words import (
+    abstained,
+    amount,
+    certainty,
+    costs,
+    duration,
+    headline,
+    leaked,
+    more_labels,
+    sources,
+    split_in_words,
+    times,
+    word,
+)
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
 _MOST_GIVEN = 6  # columns of a sample
 _SHORT = 24  # characters of a value that stands beside its column's name
 _THUMBNAIL = 256  # pixels
@@ -67,7 +78,10 @@ def _task(evidence: Evidence, number: int, task: TaskEvidence) -> str:
         + _forest(task)
         + _skipped(task)
         + (f'<p class="note">{_e(sentence)}</p>' if (sentence := certainty(task)) else "")
+        + "".join(f'<p class="note">{_e(sentence)}</p>' for sentence in leaked(task))
         + (f"<h3>{say('Answers and truths')}</h3>{figure}" if figure else "")
+        + _sureness(evidence, task)
+        + _labels(evidence, task)
         + _classes(task)
         + _samples(task)
         + _metrics(task)
@@ -90,8 +104,35 @@ def _forest(task: TaskEvidence) -> str:
 
 
 def _skipped(task: TaskEvidence) -> str:
-    notes = [f"{called(baseline.name)}: {baseline.note}" for baseline in task.baselines if baseline.note]
+    notes = [f"{called(baseline.name)}: {_noted(baseline.note)}" for baseline in task.baselines if baseline.note]
     return f'<p class="note">{_e("; ".join(notes))}.</p>' if notes else ""
+
+
+def _noted(note: str) -> str:
+    """Several remarks, each in the page's language."""
+    return "; ".join(map(called, note.split("; ")))
+
+
+def _sureness(evidence: Evidence, task: TaskEvidence) -> str:
+    """Is it right as often as it says, and what are its surest answers worth?"""
+    sentence = abstained(task)
+    bins = _figure(
+        evidence,
+        f"reliability-{task.label}",
+        say(
+            "How often answers are right, by how sure they are, with 95 % intervals. Below the dotted line it is too "
+            "sure."
+        ),
+    )
+    surest = _figure(evidence, f"abstention-{task.label}", say("If only the surest rows are answered."))
+    inside = (f"<p>{_e(sentence)}</p>" if sentence else "") + f'<div class="two">{bins}{surest}</div>'
+    return f"<h3>{say('How sure it is')}</h3>{inside}" if sentence or bins or surest else ""
+
+
+def _labels(evidence: Evidence, task: TaskEvidence) -> str:
+    figure = _figure(evidence, f"labels-{task.label}", "")
+    sentence = more_labels(task)
+    return f"<h3>{say('Would more labels help?')}</h3><p>{_e(sentence)}</p>{figure}" if sentence else ""
 
 
 def _metrics(task: TaskEvidence) -> str:
@@ -160,12 +201,12 @@ def _sample(sample: Sample) -> str:
         items += f"<dt>{say('and {n} more', n=len(given) - _MOST_GIVEN)}</dt><dd></dd>"
     sure = "" if sample.confidence is None else f" <small>{say('{sure} sure', sure=_sure(sample.confidence))}</small>"
     if sample.between:
-        low, high = map(_inline, sample.between)
+        low, high = map(shown, sample.between)
         sure += f" <small>{say('{low} to {high}', low=low, high=high)}</small>"
     key = say("answer") if sample.truth else say("likelihood")
-    answer = f'<span class="key">{key}</span><span class="got">{_inline(sample.answer)}{sure}</span>'
+    answer = f'<span class="key">{key}</span><span class="got">{shown(sample.answer)}{sure}</span>'
     if sample.truth and not sample.right:
-        answer += f'<span class="key">{say("truth")}</span><span>{_inline(sample.truth)}</span>'
+        answer += f'<span class="key">{say("truth")}</span><span>{shown(sample.truth)}</span>'
     pairs = ' class="pairs"' if short else ""
     return f'<div class="sample {kind}"><dl{pairs}>{items}</dl><div class="said">{answer}</div></div>'
 
@@ -174,24 +215,13 @@ def _value(display: Display | None) -> str:
     if display is None:
         return f"<dd><small>{say('missing')}</small></dd>"
     kind = 'class="shot"' if "png" in display else 'dir="auto"'
-    return f"<dd {kind}>{_inline(display)}</dd>"
-
-
-def _inline(display: Display) -> str:
-    if "png" not in display and "wav" not in display:
-        text = _e(" ".join(display.values()))
-        return f"<bdi>{text}</bdi>" if any(display.values()) else f"<small>{say('empty')}</small>"
-    if not all(_BASE64.fullmatch(data) for data in display.values()):
-        return f"<small>{say('not a picture or a sound')}</small>"
-    picture = f'<img alt="" src="data:image/png;base64,{_e(display["png"])}">' if "png" in display else ""
-    player = f'<audio controls src="data:audio/wav;base64,{_e(display["wav"])}"></audio>' if "wav" in display else ""
-    return f'<span class="shot">{picture}{player}</span>'
+    return f"<dd {kind}>{shown(display)}</dd>"
 
 
 def _is_large(display: Display) -> bool:
     """A picture too wide to be looked at as a thumbnail."""
     png = display.get("png", "")
-    head = base64.b64decode(png[:32]) if _BASE64.fullmatch(png) else b""
+    head = base64.b64decode(png[:32]) if PICTURE.fullmatch(png) else b""
     return int.from_bytes(head[16:20]) > _THUMBNAIL  # where a PNG file keeps its width
 
 
@@ -206,11 +236,11 @@ def _tried(evidence: Evidence) -> str:
     for trial in ordered[:_MOST_TRIALS]:
         score, error = trial["score"], trial["standard_error"]
         if score is None:
-            result = f"<small>{_e(trial['note'] or trial['state'])}</small>"
+            result = f"<small>{_e(called(trial['note'] or trial['state']))}</small>"
         else:
             result = _e(f"{score:.4g}") + (f" <small>± {error:.2g}</small>" if error is not None else "")
         lines.append(
-            f'<tr><td class="num">{int(trial["trial"])}</td><td>{_e(trial["what"])}</td>'
+            f'<tr><td class="num">{int(trial["trial"])}</td><td>{_e(_settings(trial["what"]))}</td>'
             f'<td class="num">{result}</td><td class="num">{_e(duration(trial["seconds"]))}</td></tr>'
         )
     heads = (
@@ -226,6 +256,11 @@ def _tried(evidence: Evidence) -> str:
     )
     shown = f'{_figure(evidence, "trials", "")}{_table(heads, lines)}{more}<p class="note">{note}</p>'
     return f"<section><h2>{say('What was tried')}</h2>{shown}</section>"
+
+
+def _settings(what: str) -> str:
+    """What a trial was made with, in the page's language."""
+    return say(", ").join(map(called, what.split(", ")))
 
 
 def _gates(evidence: Evidence) -> str:
@@ -259,11 +294,11 @@ def _caption(kind: str, stage: str) -> str:
 def _learnt_from(origin: Origin) -> str:
     rows = " · ".join(f"{called(split)} {count:,}" for split, count in origin.rows.items())
     chips = "".join(
-        f"<li>{_name(column['name'])} <small>{_e(column['type'])}</small></li>" for column in origin.columns
+        f"<li>{_name(column['name'])} <small>{_e(called(column['type']))}</small></li>" for column in origin.columns
     )
-    facts = {say("Data"): origin.data, say("Rows"): rows, say("Split"): origin.split}
+    facts = {say("Data"): origin.data, say("Rows"): rows, say("Split"): split_in_words(origin.split)}
     lines = [
-        f"<tr><th>{_name(str(entry['column']))}</th><td>{_e(entry['reason'])}</td>"
+        f"<tr><th>{_name(str(entry['column']))}</th><td>{_e(called(entry['reason']))}</td>"
         f'<td class="num">{int(entry["count"]):,}</td></tr>'
         for entry in sorted(origin.ledger, key=lambda entry: -entry["count"])[:_MOST_LEDGER]
     ]
@@ -283,7 +318,7 @@ def _made(evidence: Evidence) -> str:
     facts = {
         say("Time"): times(origin.seconds, " · "),
         **costs(origin, evidence.tasks),
-        say("Machine"): origin.hardware,
+        say("Machine"): called(origin.hardware),
         say("Parameters"): f"{origin.parameters:,}" if origin.parameters else "",
         say("Seed"): str(origin.seed),
         say("Versions"): " · ".join(f"{name} {version}" for name, version in origin.versions.items()),

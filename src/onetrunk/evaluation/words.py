@@ -16,6 +16,7 @@ _STANDING = {  # by the sign of the lead, 0 where it may be chance
     0: "Level with the strongest simple baseline, {best}: {label} {reached}, against {its}: {how}.",
     -1: "Worse than the strongest simple baseline, {best}: {label} {reached}, against {its}: {how}.",
 }
+_OF_SHARES = set("0123456789./")
 _STAGES = {"wide": "simple models", "pretrain": "pretraining", "finetune": "fine-tuning"}
 
 
@@ -158,7 +159,7 @@ def headline(task: TaskEvidence) -> str:
     if best is None or best.score is None or best.lead is None:
         return say("{label} {reached}. No simple baseline was run.", label=label, reached=reached)
     its = f"{amount(task.metric, best.score.value)}{unit}"
-    label = label[0].lower() + label[1:] if label[1:2].islower() else label  # not of AUC
+    label = _lowered(label)
     parts = {"best": called(best.name), "label": label, "reached": reached, "its": its, "how": _how(task, best.lead)}
     return say(_STANDING[best.lead.excludes(0) * (1 if best.lead.value > 0 else -1)], **parts)
 
@@ -211,7 +212,78 @@ def certainty(task: TaskEvidence) -> str:
 
 
 def _lowered(label: str) -> str:
-    return label[:1].lower() + label[1:]
+    return label[:1].lower() + label[1:] if label[1:2].islower() else label  # not of AUC
+
+
+def abstained(task: TaskEvidence) -> str:
+    """What the surest answers are worth beside all of them; nothing where that was not measured."""
+    half = next((each for each in task.abstention if each["share"] == 0.5), None)
+    every = next((each for each in task.abstention if each["share"] == 1.0), None)
+    if half is None or every is None or half["value"] is None or every["value"] is None:
+        return ""
+    parts = {
+        "label": _lowered(word(task.metric).label),
+        "half": amount(task.metric, half["value"]),
+        "all": amount(task.metric, every["value"]),
+    }
+    if (half["value"] > every["value"]) == task.higher_is_better and half["value"] != every["value"]:
+        return say("If it answered only the surer half of the rows, {label} would be {half} instead of {all}.", **parts)
+    return say(
+        "Its surer answers are no better: on the surer half of the rows, {label} is {half}, on all {all}.", **parts
+    )
+
+
+def leaked(task: TaskEvidence) -> list[str]:
+    """Whether held-out rows give away more than later ones will, in sentences; none where that was not looked at."""
+    if task.leaks is None:
+        return []
+    near, others = task.leaks["nearly_learnt"], task.leaks["others"]
+    if not near:
+        out = [say("No held-out row is nearly equal to a training row in what is given.")]
+    elif others is None:
+        out = [say("Nearly equal to a training row in what is given: {n:,} held-out rows.", n=near)]
+    else:
+        sentence = (
+            "Nearly equal to a training row in what is given: {n:,} held-out rows. On the others, {label} is {value}."
+        )
+        label = _lowered(word(task.metric).label)
+        out = [say(sentence, n=near, label=label, value=amount(task.metric, others))]
+    for column, share in task.leaks["telling_columns"].items():
+        out.append(
+            say(
+                "{column} alone tells {ask} in {share} of the held-out rows: is it known when the model is asked?",
+                column=column,
+                ask=task.ask,
+                share=amount("accuracy", share),
+            )
+        )
+    return out
+
+
+def more_labels(task: TaskEvidence) -> str:
+    """Whether more labelled rows would help, by the strongest baseline."""
+    found = task.labels_curve
+    if found is None:
+        return ""
+    before, last = found["points"][-2:]
+    parts = {
+        "name": called(found["baseline"]),
+        "label": _lowered(word(task.metric).label),
+        "before": amount(task.metric, before["score"]["value"]),
+        "few": before["rows"],
+        "last": amount(task.metric, last["score"]["value"]),
+        "many": last["rows"],
+    }
+    if found["gain"] is not None and found["gain"]["low"] > 0:
+        return say(
+            "More labels would help: with {few:,} labelled rows {name} reaches {label} {before}, with {many:,} {last}.",
+            **parts,
+        )
+    return say(
+        "More labels would hardly help: with {few:,} labelled rows {name} reaches {label} {before}, with {many:,} "
+        "{last}.",
+        **parts,
+    )
 
 
 def lead(metric: str, interval: Interval) -> str:
@@ -296,9 +368,17 @@ def costs(origin: Origin, tasks: Sequence[TaskEvidence]) -> dict[str, str]:
     answers = {task.ask: Cost.of_json(task.cost) for task in tasks if task.cost is not None}
     out |= {say("1,000 answers of {ask}", ask=ask): _line(cost) for ask, cost in answers.items()}
     if hows := dict.fromkeys(cost.how for cost in [*runs, *answers.values()]):
-        how = "; ".join(hows)
+        how = "; ".join(_how_counted(each) for each in hows)
         out[say("Energy")] = say("{how}. CO2 at {grams:,.4g} g a kWh", how=how, grams=origin.co2_g_per_kwh)
     return out
+
+
+def _how_counted(how: str) -> str:
+    """`estimated: 8 W for 12.3 seconds of a core; ...`, in the language that is spoken."""
+    kind, between, parts = how.partition(": ")
+    if not between:
+        return called(how)
+    return say("{name}: {rest}", name=called(kind), rest="; ".join(map(called, parts.split("; "))))
 
 
 def _line(cost: Cost) -> str:
@@ -308,6 +388,12 @@ def _line(cost: Cost) -> str:
 def plain(text: str) -> str:
     """Text without control characters and lone surrogates, which files and terminals choke on."""
     return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def split_in_words(how: str) -> str:
+    """How rows were split, in the language that is spoken, and the shares."""
+    words, between, shares = how.rpartition(", ")
+    return f"{called(words)}{say(', ')}{shares}" if between and set(shares) <= _OF_SHARES else called(how)
 
 
 def sources(given: Sequence[str]) -> str:

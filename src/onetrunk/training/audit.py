@@ -65,7 +65,8 @@ def run_audit(
             f"{folder} lies in the cache of the hub; copy it first (hf download OWNER/NAME --local-dir MODEL), then "
             "audit MODEL."
         )
-    audit = Audit(Path(folder).name, chosen, made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), seed=options.seed)
+    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    audit = Audit(Path(folder).name, chosen, made=made, seed=options.seed, language=options.lang)
     if "security" in chosen:
         audit.security = look_through(atomic.real(folder))
     if rest := [name for name in chosen if name != "security"]:

@@ -31,9 +31,13 @@ def run_evaluation(
     *,
     against: Any = None,
     beside: Sequence[str] = (),
+    learning_curve: bool = False,
 ) -> Evidence:
     """Judges a model folder on rows that it has not seen, beside baselines of the rows `against` and the models of the
-    folders `beside`; leaves evidence/ and README.md in the folder."""
+    folders `beside`; leaves evidence/ and README.md in the folder. With a `learning_curve` it also fits the strongest
+    baseline on fewer rows."""
+    if learning_curve and against is None:
+        raise UsageError("--learning-curve fits a baseline on fewer and fewer training rows: name them with --against.")
     device = options.device or "auto"
     if folder.startswith(hub.HUB):
         raise UsageError(
@@ -65,7 +69,8 @@ def run_evaluation(
     lock_folder(atomic.real(folder))
     return evaluate_model(
         model, table, train, Path(folder),
-        seed=options.seed, max_bad=options.max_bad, ledger=ledger, beside=others, lang=options.lang, on_event=on_event,
+        seed=options.seed, max_bad=options.max_bad, ledger=ledger, beside=others, lang=options.lang,
+        with_labels_curve=learning_curve, on_event=on_event,
     )  # fmt: skip
 
 

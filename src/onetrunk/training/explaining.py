@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from onetrunk.core.answer import Sampling
+from onetrunk.core.config import read_yaml
 from onetrunk.core.errors import UsageError
 from onetrunk.core.events import LedgerLine, Listener, Note, Saved, ignore
 from onetrunk.core.terminal import json_line
@@ -23,10 +24,12 @@ from onetrunk.explanation.attribution import Attribution, Explanation
 from onetrunk.explanation.game import Game
 from onetrunk.explanation.method import DEFAULT, Method, Settings, method_named, named_methods
 from onetrunk.explanation.question import Question, ask_about, needs_parts
+from onetrunk.explanation.trace import EXAMPLE, Network, Trace, trace
 from onetrunk.inference.given import nothing_given
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.inference.tables import read_rows
 from onetrunk.storage.disk import disk_errors
+from onetrunk.training.board import MAX_ROWS, write_board
 from onetrunk.training.open_data import check_map, missing_words, renamed
 from onetrunk.training.options import AnswerOptions
 
@@ -60,9 +63,11 @@ def run_explanation(
     compare: Sequence[str] = (),
     first: int = 8,
     quick: bool = False,
+    board: str | None = None,
 ) -> Explained:
     """Explains the model's answers to the `first` rows by a method, and compares it with random orders and with the
-    methods `compare`; with `quick` it does not. `train` are rows that the model learnt from."""
+    methods `compare`; with `quick` it does not. `train` are rows that the model learnt from. `board` is a folder that
+    TensorBoard opens."""
     out = None if options.out is None else Path(options.out)
     if out is not None and out.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--out expects a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file, found {out.name!r}.")
@@ -73,7 +78,10 @@ def run_explanation(
     ask = _one_asked(opened, options)
     settings = Settings(options.seed, model=opened, train=_training_rows(opened, train, options))
     ledger = Ledger()
-    table = _rows(opened, data, ask, options, on_event, first, ledger)
+    whole = _rows(opened, data, ask, options, ledger)
+    table = whole.take(np.arange(min(len(whole), first)))
+    if len(whole) > first:
+        on_event(Note(f"The first {first} of {len(whole):,} rows are explained; --first says how many."))
     result = explain_table(
         opened, table, ask, settings, given=options.given, method=method, compare=compare, target=target,
         prompted=options.prompted, quick=quick, sampling=Sampling(max_length=options.max_length), ledger=ledger,
@@ -82,9 +90,20 @@ def run_explanation(
     for line in ledger.lines():
         on_event(LedgerLine(line))
     if out is not None:
-        write(result, out, _name(opened))
+        write(result, out, _name(opened), options.lang)
         on_event(Saved(f"explanation of {len(result.explanations)} rows", str(out)))
+    if board is not None:
+        write_board(Path(board), opened, whole, ask, options.given)
+        on_event(Saved(f"{min(len(whole), MAX_ROWS):,} rows for TensorBoard (tensorboard --logdir {board})", board))
     return result
+
+
+def run_trace(network: Any) -> Trace:
+    """A small dense network forward and backward, number by number: `example`, a YAML or JSON file, or a mapping."""
+    if network == "example":
+        return trace(EXAMPLE)
+    settings, where = (network, "network") if isinstance(network, dict) else (read_yaml(network), str(network))
+    return trace(Network.parse(settings, where))
 
 
 def explain_table(
@@ -131,18 +150,13 @@ def _judged(
     return judge(questions, own, method, alike, seed)
 
 
-def _rows(
-    model: Model, data: Any, ask: str, options: AnswerOptions, on_event: Listener, most: int, ledger: Ledger
-) -> Table:
+def _rows(model: Model, data: Any, ask: str, options: AnswerOptions, ledger: Ledger) -> Table:
     check_map(model, options.map)
     read = read_rows(data, options.allow_network, missing_words(options, model), options.separator)
     table = model.to_answer(renamed(read, options.map), [ask], ledger, options.max_bad)
     given = model.task([ask], options.given).given
     if not any(name in table.columns for name in given) and ask not in table.columns:
         raise nothing_given(given or [ask], table)
-    if len(table) > most:
-        on_event(Note(f"The first {most} of {len(table):,} rows are explained; --first says how many."))
-        table = table.take(np.arange(most))
     return table
 
 
@@ -173,11 +187,11 @@ def _name(model: Model) -> str:
 
 
 # -- files -----------------------------------------------------------------------------------------------------------
-def write(explained: Explained, out: Path, name: str) -> None:
+def write(explained: Explained, out: Path, name: str, language: str = "en") -> None:
     """An .html page, a .json file, or .png pictures of bars: of several rows one each, numbered."""
     suffix = out.suffix.lower()
     if suffix == ".html":
-        page = explanation_page(explained.explanations, explained.faithfulness, name)
+        page = explanation_page(explained.explanations, explained.faithfulness, name, language)
         files = {out: page.encode("utf-8", "backslashreplace")}
     elif suffix == ".json":
         files = {out: (json_line(explained.as_json()) + "\n").encode()}

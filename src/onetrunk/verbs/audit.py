@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 @takes(
     AnswerOptions,
-    "ask given map seed device allow_equal_rows max_bad allow_network missing separator out",
+    "ask given map seed device allow_equal_rows max_bad allow_network missing separator lang out",
     helps={
         "ask": "the columns whose answers are audited; by default those of the model's task.",
         "given": "the columns to answer from; by default the task's.",
         "allow_equal_rows": "also judge fairness and robustness on rows that the model was trained on.",
         "seed": "the seed of all random numbers.",
+        "lang": "the language of the page: en or zh.",
         "out": "a folder for audit.json and audit.html; by default the model's evidence/.",
     },
 )

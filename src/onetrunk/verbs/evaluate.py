@@ -28,6 +28,7 @@ def evaluate(
     *,
     against: Any = None,
     beside: list[str] | str | None = None,
+    learning_curve: bool = False,
     quiet: bool = False,
 ) -> Evidence:
     """Measure a model on a table with known answers, and write evidence/ and README.md in its folder.
@@ -37,6 +38,7 @@ def evaluate(
         data: rows that the model has not seen: a file, folder, DataFrame, dataset, or hf://name.
         against: the training rows, to fit simple baselines on; without them there are none.
         beside: other model folders to compare on the same rows.
+        learning_curve: also show how the strongest baseline gets better with more labelled rows of --against.
         quiet: print nothing.
 
     Returns:
@@ -50,4 +52,6 @@ def evaluate(
     from onetrunk.verbs.show import Printer
 
     beside = [beside] if isinstance(beside, str) else beside or []
-    return run_evaluation(model, data, options, Printer(quiet), against=against, beside=beside)
+    return run_evaluation(
+        model, data, options, Printer(quiet), against=against, beside=beside, learning_curve=learning_curve
+    )

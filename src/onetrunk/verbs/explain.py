@@ -9,6 +9,7 @@ from onetrunk.verbs.shared import takes
 
 if TYPE_CHECKING:
     from onetrunk.explanation.attribution import Attribution, Finding
+    from onetrunk.explanation.trace import Trace
     from onetrunk.training.explaining import Explained
     from onetrunk.verbs.show import Printer
 
@@ -18,18 +19,19 @@ _MOST_PARTS = 6  # of a column
 
 @takes(
     AnswerOptions,
-    "ask given map seed device max_bad allow_network missing separator out prompted max_length",
+    "ask given map seed device max_bad allow_network missing separator lang out prompted max_length",
     helps={
         "ask": "the column whose answer is explained; by default that of the model's task.",
         "given": "the columns to answer from; by default the task's.",
+        "lang": "the language of the page: en or zh.",
         "seed": "the seed of what sampling methods and random orders draw.",
         "out": "an .html page, a .json file, or .png pictures.",
     },
 )
 def explain(
-    model: Any,
-    data: Any,
-    options: AnswerOptions,
+    model: Any = None,
+    data: Any = None,
+    options: AnswerOptions = AnswerOptions(),  # noqa: B008 - frozen
     *,
     method: str = "marginals",
     target: str | None = None,
@@ -37,8 +39,10 @@ def explain(
     compare: list[str] | str | None = None,
     first: int = 8,
     quick: bool = False,
+    board: str | None = None,
+    trace: Any = None,
     quiet: bool = False,
-) -> Explained:
+) -> Explained | Trace:
     """Explain a model's answers: how much every given column counts, and every token, patch, frame or item of it.
 
     Args:
@@ -50,24 +54,37 @@ def explain(
         compare: other methods, to see whether they agree.
         first: explain at most so many rows, the first ones.
         quick: do not compare the explanation with random orders.
+        board: a folder for TensorBoard: the rows as the model sees them (projector), activations, and the graph.
+        trace: instead of a model, a small dense network forward and backward, number by number: a YAML or JSON file,
+            or example.
         quiet: print nothing.
 
     Returns:
         The explanations, one for each row, as `.explanations`, and `.faithfulness`: whether they are better than
-        random.
+        random. With `trace`, its lines.
 
     Examples:
         onetrunk explain model rows.csv --out why.html
         onetrunk explain model '{"review": "The room was quiet."}' --method integrated_gradients --json
+        onetrunk explain --trace example
     """
-    from onetrunk.training.explaining import run_explanation
+    from onetrunk.core.errors import UsageError
+    from onetrunk.training.explaining import run_explanation, run_trace
     from onetrunk.verbs.show import Printer
 
     printer = Printer(quiet)
+    if trace is not None:
+        if model is not None or data is not None:
+            raise UsageError("--trace explains a network of its own: leave the model and the rows out.")
+        traced = run_trace(trace)
+        _show_trace(traced, printer)
+        return traced
+    if model is None or data is None:
+        raise UsageError("explain expects a model folder and rows (onetrunk explain MODEL ROWS), or --trace example.")
     compare = [compare] if isinstance(compare, str) else compare or []
     made = run_explanation(
         model, data, options, printer, method=method, target=target, train=train, compare=compare, first=first,
-        quick=quick,
+        quick=quick, board=board,
     )  # fmt: skip
     _show(made, printer)
     return made
@@ -92,6 +109,23 @@ def _show(made: Explained, printer: Printer) -> None:
         printer.line(f"Stability {judged.stability:.2f}: the rank correlation when a row loses one part.")
     for name, value in judged.agreement.items():
         printer.line(f"Agreement with {name}: {value:.2f}, the mean rank correlation.")
+
+
+def _show_trace(traced: Trace, printer: Printer) -> None:
+    from onetrunk.explanation.trace import number
+
+    parts = {
+        "Forward: what every number makes of the answer": traced.forward,
+        "Backward: what the error says of every number (chain rule)": traced.backward,
+        "One step of gradient descent": traced.update,
+    }
+    for title, lines in parts.items():
+        printer.line((title, "bold"))
+        for line in lines:
+            printer.line(f"  {line}")
+    printer.line(
+        ("Forward again: ", "bold"), f"the loss goes from {number(traced.loss)} to {number(traced.loss_after)}"
+    )
 
 
 def _show_values(each: Attribution, printer: Printer) -> None:

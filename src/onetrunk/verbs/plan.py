@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from onetrunk.training.plan import Plan, StepPlan
+    from onetrunk.training.plan_after import Compared
 
 
 @takes(
@@ -32,6 +33,7 @@ def plan(
     efficiency: float = 0.4,
     watts: float | None = None,
     steps: int | None = None,
+    after: str | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Estimate memory, time and energy of a pretraining, and which model size suits the data and the budget.
@@ -43,15 +45,18 @@ def plan(
         efficiency: the share of its published rate that an accelerator reaches.
         watts: the power of all the hardware; by default as published, or an assumption for each core.
         steps: the number of training steps; by default as many as pretrain would make.
+        after: a model folder that such a pretraining has made: what it took stands beside the plan.
         quiet: print nothing.
 
     Returns:
-        The plan, by part: data, step, run, memory, hardware, advice.
+        The plan, by part: data, step, run, memory, hardware, advice; with `after`, what the run took.
 
     Examples:
         onetrunk plan data.csv --budget 2h
+        onetrunk plan data.csv --size tiny --after model
     """
     from onetrunk.training.plan import plan_pretraining
+    from onetrunk.training.plan_after import compared
     from onetrunk.verbs.show import Printer
 
     printer = Printer(quiet)
@@ -59,7 +64,11 @@ def plan(
         data, options, printer, tokens=tokens, hardware=hardware, efficiency=efficiency, watts=watts, steps=steps
     )
     _show(made, printer.console)
-    return made.as_json()
+    if after is None:
+        return made.as_json()
+    figures = compared(made, after, printer)
+    _show_after(figures, printer.console)
+    return {**made.as_json(), "after": {name: each.as_json() for name, each in figures.items()}}
 
 
 def _show(plan: Plan, console: Console) -> None:
@@ -91,6 +100,19 @@ def _show(plan: Plan, console: Console) -> None:
         console.print(literal((name, "bold"), line))
     for line in plan.advice:
         console.print(literal(line))
+
+
+def _show_after(figures: dict[str, Compared], console: Console) -> None:
+    from rich.table import Table
+
+    from onetrunk.verbs.show import literal
+
+    table = Table("", "planned", "it took", "ratio", box=None, pad_edge=False)
+    for name, each in figures.items():
+        told = [f"{x:.4g} {each.unit}".strip() if x is not None else "not known" for x in (each.planned, each.measured)]
+        ratio = "" if each.ratio is None else f"{each.ratio:.2f}"
+        table.add_row(literal((name, "bold")), *map(literal, told), literal(ratio))
+    console.print(table)
 
 
 def _duration(seconds: float | None, step: StepPlan) -> str:

@@ -40,6 +40,12 @@ class ImageEvaluation(PatchEvaluation[ImageEncoder], Drawn, Perturbed):
         away = {name: float(np.median(nearest(x, training)[0])) / side for name, x in compared.items()}
         return {**away, "spread": _spread(drawn), "spread_of_true": _spread(true)}
 
+    def nearest_known(self, values: Sequence[Any], known: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Root mean squared differences of thumbnails, 0 to 1."""
+        seen, training = (np.stack([*map(_thumbnail, side)]) for side in (values, known))
+        distance, index = nearest(seen, training)
+        return distance / training[0].size ** 0.5, index
+
     def figure(
         self, answers: Sequence[Answer], truths: Sequence[Any], axes: Any, before: Sequence[Any] | None = None
     ) -> bool:

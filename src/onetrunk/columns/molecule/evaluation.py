@@ -51,6 +51,15 @@ class MoleculeEvaluation(TokenEvaluation[MoleculeEncoder], Drawn):
         true = {self.encoder.fingerprint(t) for t in truths}
         return {f"novelty{of}": _mean([s not in seen for s in each]) for of, each in (("", valid), ("_of_true", true))}
 
+    def nearest_known(self, values: Sequence[Any], known: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """1 less Tanimoto's similarity of fingerprints; 1 for what is no molecule. Without RDKit, 0 for equal ones and
+        1 for others."""
+        if chemistry.available():
+            return chemistry.nearest([str(v) for v in values], [str(v) for v in known])
+        place = {self.encoder.fingerprint(v): i for i, v in reversed(list(enumerate(known)))}
+        index = np.array([place.get(self.encoder.fingerprint(v), -1) for v in values], dtype=np.int64)
+        return (index < 0).astype(np.float64), np.maximum(index, 0)
+
     # -- baselines ---------------------------------------------------------------------------------------------------
     def features(self) -> Any:
         from sklearn.feature_extraction.text import CountVectorizer

@@ -10,11 +10,13 @@ import numpy as np
 from onetrunk.core import rng
 from onetrunk.core.answer import Sampling
 from onetrunk.core.encoder import Prompted
-from onetrunk.core.evaluation import JudgedByLikelihood
+from onetrunk.core.evaluation import Drawn, JudgedByLikelihood
 from onetrunk.evaluation.audit.asked import AskedRows
 from onetrunk.evaluation.audit.canaries import exposures
+from onetrunk.evaluation.audit.copies import MAX_ROWS as MAX_DRAWN
+from onetrunk.evaluation.audit.copies import copies
 from onetrunk.evaluation.audit.membership import MAX_ROWS, membership
-from onetrunk.evaluation.audit.record import Membership, Privacy
+from onetrunk.evaluation.audit.record import Copies, Membership, Privacy
 from onetrunk.evaluation.audit.repetition import repetition
 from onetrunk.evaluation.audit.simple import difficulty
 from onetrunk.inference.model_folder import Model
@@ -51,7 +53,26 @@ def privacy(
             return ["" if answer.written is None else answer.written.text for answer in answers]
 
         found.repetition = repetition(texts[0], texts[1], write)
+    evaluation = model.evaluation(ask)
+    if isinstance(evaluation, Drawn) and all(sides):
+        found.copies = _copies(model, evaluation, members, strangers)
     return found
+
+
+def _copies(model: Model, evaluation: Drawn, members: AskedRows, strangers: AskedRows) -> Copies | None:
+    """Answers to rows that were not learnt, beside the training values; drawn, so that not all are the likeliest."""
+    some = strangers.take(np.arange(min(len(strangers.truths), MAX_DRAWN)))
+    columns = {name: values for name, values in some.columns.items() if name != some.ask}
+    sampling = Sampling(temperature=1.0)
+    asked = columns or {some.ask: [None] * len(some.truths)}
+    answers = [each.value for each in model.answer(asked, some.ask, some.given, sampling=sampling)]
+    return copies(
+        [value for value in answers if value is not None],
+        members.truths,
+        strangers.truths,
+        evaluation.nearest_known,
+        model.encoder(some.ask).show,
+    )
 
 
 def _sample(columns: Mapping[str, Sequence[Any]], ask: str, seed: int, name: str) -> dict[str, list[Any]]:

@@ -202,10 +202,37 @@ class Repetition:
 
 
 @dataclass
+class Copy:
+    """An answer beside the training value that is nearest to it, as `Encoder.show` makes them."""
+
+    answer: dict[str, str]
+    nearest: dict[str, str]
+    distance: float
+
+
+@dataclass
+class Copies:
+    """Are answers that are drawn (pictures, molecules) copies of training values? `near` is the share that is nearer to
+    one than all but 1 % of `others` true values that were not learnt; `by_chance` is what it would be were they drawn
+    as those are. `equal` answers are equal to a training value."""
+
+    rows: int
+    others: int
+    near: Interval
+    by_chance: float
+    threshold: float  # distance
+    median: float  # of the answers
+    median_of_others: float
+    equal: int
+    examples: list[Copy] = field(default_factory=list)  # the nearest
+
+
+@dataclass
 class Privacy:
     membership: Membership | None = None
     canaries: list[Canary] = field(default_factory=list)
     repetition: Repetition | None = None
+    copies: Copies | None = None
     note: str = ""
 
 
@@ -256,6 +283,7 @@ class Audit:
     security: Security | None = None
     made: str = ""
     seed: int = 0
+    language: str = "en"  # of the page
     notes: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:

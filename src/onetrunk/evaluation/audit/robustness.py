@@ -17,6 +17,7 @@ from onetrunk.evaluation import intervals
 from onetrunk.evaluation.audit.asked import AskedRows
 from onetrunk.evaluation.audit.record import Disturbed, Robustness
 from onetrunk.evaluation.judge import Judge
+from onetrunk.evaluation.language import called
 
 MAX_ROWS = 500  # that are disturbed: every severity answers them anew
 _MISSING = (0.1, 0.3, 0.6)
@@ -113,7 +114,8 @@ def _measured(
 
 def severity_in_words(found: Robustness, value: float) -> str:
     """`5 % of the letters`, `10 dB below the recording`"""
-    return f"{100 * value:g} % {found.unit}" if found.unit.startswith("of ") else f"{value:g} {found.unit}"
+    unit = called(found.unit)
+    return f"{100 * value:g} % {unit}" if found.unit.startswith("of ") else f"{value:g} {unit}"
 
 
 def _said(found: Robustness, judge: Judge) -> str:

@@ -8,6 +8,7 @@ from onetrunk.evaluation.audit.record import (
     Adversary,
     AskedAudit,
     Audit,
+    Copies,
     Fairness,
     GroupMetric,
     Mitigation,
@@ -18,9 +19,11 @@ from onetrunk.evaluation.audit.record import (
 )
 from onetrunk.evaluation.audit.robustness import severity_in_words
 from onetrunk.evaluation.intervals import Interval
+from onetrunk.evaluation.language import begun, called, say
 from onetrunk.evaluation.words import amount, lead, span, word
 
 _BITS_BY_CHANCE = 1.44  # of exposure, in the mean: 1 / ln 2
+_OF_NUMBERS = set("0123456789+-.:eE/ T")
 
 
 def summary(audit: Audit) -> list[str]:
@@ -31,7 +34,11 @@ def summary(audit: Audit) -> list[str]:
         out += [worst(asked, asked.slices)] if asked.slices is not None else []
         out += [weakest(asked)] if asked.robustness else []
         out += [withstood(asked, asked.adversary)] if asked.adversary is not None else []
-        out += [f"{asked.ask}: {sentence}" for sentence in private(asked.privacy)] if asked.privacy else []
+        out += (
+            [say("{name}: {rest}", name=asked.ask, rest=each) for each in private(asked.privacy)]
+            if asked.privacy
+            else []
+        )
     return out + ([secure(audit.security)] if audit.security is not None else [])
 
 
@@ -39,14 +46,16 @@ def summary(audit: Audit) -> list[str]:
 def by_group(asked: AskedAudit, fairness: Fairness) -> str:
     """The gaps that chance does not explain, the widest first."""
     gaps = [metric for metric in fairness.metrics if metric.gap is not None]
-    name = f"{asked.ask} by {fairness.column}"
+    name = say("{ask} by {column}", ask=asked.ask, column=fairness.column)
     if not gaps:
-        return f"{name}: no two groups have enough rows to be compared."
+        return say("{name}: {rest}", name=name, rest=say("no two groups have enough rows to be compared."))
     wide = sorted((m for m in gaps if m.gap is not None and not m.gap.is_chance), key=_width, reverse=True)
     if not wide:
-        return f"{name}: no gap between groups is larger than chance gives."
-    rest = f" {len(wide) - 1} more of {len(gaps)} gaps are larger than chance gives." if len(wide) > 1 else ""
-    return f"{name}: {gap_sentence(wide[0])}{rest}"
+        return say("{name}: {rest}", name=name, rest=say("no gap between groups is larger than chance gives."))
+    sentence = say("{name}: {rest}", name=name, rest=gap_sentence(wide[0]))
+    if len(wide) > 1:
+        sentence += say(" {n} more of {all} gaps are larger than chance gives.", n=len(wide) - 1, all=len(gaps))
+    return sentence
 
 
 def _width(metric: GroupMetric) -> float:
@@ -59,47 +68,82 @@ def _width(metric: GroupMetric) -> float:
 def gap_sentence(metric: GroupMetric) -> str:
     gap = metric.gap
     if gap is None:
-        return "fewer than two groups have enough rows to be compared."
-    of = f" of {metric.of}" if metric.of else ""
-    how = "no more than chance gives" if gap.is_chance else "more than chance gives"
-    p = f"p {gap.p:.3f}" if gap.p >= 0.002 else "p .001 or less"
+        return say("fewer than two groups have enough rows to be compared.")
     values = {figure.group: figure.value for figure in metric.groups}
     high, low = values[gap.high], values[gap.low]
     assert high is not None and low is not None
-    return (
-        f"{_lowered(word(metric.name).label)}{of} is {amount(metric.name, high.value)} for {gap.high} and "
-        f"{amount(metric.name, low.value)} for {gap.low}, a gap of {points(metric.name, gap.value)}, {how} ({p})."
+    return say(
+        "{label} is {high} for {best} and {low} for {least}, a gap of {gap}, {how} ({p}).",
+        label=_of(metric.name, metric.of),
+        high=amount(metric.name, high.value),
+        best=group_name(gap.high),
+        low=amount(metric.name, low.value),
+        least=group_name(gap.low),
+        gap=points(metric.name, gap.value),
+        how=say("no more than chance gives") if gap.is_chance else say("more than chance gives"),
+        p=f"p {gap.p:.3f}" if gap.p >= 0.002 else say("p .001 or less"),
     )
+
+
+def _of(metric: str, name: str) -> str:
+    label = _lowered(word(metric).label)
+    return say("{label} of {ask}", label=label, ask=name) if name else label
 
 
 def mitigation_sentence(mitigation: Mitigation) -> str:
-    rate = _lowered(word(mitigation.equal).label)
-    judged = f" Measured on {mitigation.judged}, not on the model itself." if mitigation.judged else ""
-    return (
-        f"{mitigation.how[:1].upper()}{mitigation.how[1:]}: the gap of the {rate} of {mitigation.of} goes from "
-        f"{points(mitigation.equal, mitigation.gap_before)} to {points(mitigation.equal, mitigation.gap_after)}; "
-        f"accuracy, {amount('accuracy', mitigation.accuracy_before.value)}, changes by "
-        f"{lead('accuracy', mitigation.accuracy_change)}. Learnt on {mitigation.fitted_on:,} rows, measured on "
-        f"{mitigation.rows:,} others.{judged}"
+    how = called(mitigation.how)
+    sentence = say(
+        "{how}: the gap of the {rate} goes from {before} to {after}; accuracy, {accuracy}, changes by {change}. "
+        "Learnt on {learnt:,} rows, measured on {rows:,} others.",
+        how=begun(how),
+        rate=_of(mitigation.equal, mitigation.of),
+        before=points(mitigation.equal, mitigation.gap_before),
+        after=points(mitigation.equal, mitigation.gap_after),
+        accuracy=amount("accuracy", mitigation.accuracy_before.value),
+        change=lead("accuracy", mitigation.accuracy_change),
+        learnt=mitigation.fitted_on,
+        rows=mitigation.rows,
     )
+    if mitigation.judged:
+        sentence += say(" Measured on {model}, not on the model itself.", model=called(mitigation.judged))
+    return sentence
 
 
 def worst(asked: AskedAudit, found: Slices) -> str:
     """Of the slices the worst, and whether chance explains it."""
     label = _lowered(word(asked.metric).label)
     if not found.worst:
-        return f"{asked.ask}: there are no slices of 30 rows or more to compare."
+        rest = say("there are no slices of 30 rows or more to compare.")
+        return say("{name}: {rest}", name=asked.ask, rest=rest)
     first = found.worst[0]
     clear = [each for each in found.worst if each.behind > found.by_chance]
-    where = f"{first.column} is {first.group}" if first.group != "missing" else f"{first.column} is missing"
-    figures = (
-        f"{label} is {amount(asked.metric, first.score.value)} ({span(asked.metric, first.score)}) on the "
-        f"{first.rows:,} rows where {where}, and {amount(asked.metric, first.elsewhere)} on the others"
+    column = called(first.column)
+    if first.group == "missing":
+        where = say("{column} is missing", column=column)
+    else:
+        where = say("{column} is {group}", column=column, group=group_name(first.group))
+    figures = say(
+        "{label} is {value} ({span}) on the {rows:,} rows where {where}, and {elsewhere} on the others",
+        label=label,
+        value=amount(asked.metric, first.score.value),
+        span=span(asked.metric, first.score),
+        rows=first.rows,
+        where=where,
+        elsewhere=amount(asked.metric, first.elsewhere),
     )
+    parts = {"name": asked.ask, "tried": found.tried, "figures": figures}
     if not clear:
-        return f"{asked.ask}: of {found.tried:,} slices the worst is no worse than chance gives: {figures}."
-    more = f" {len(clear) - 1} more are worse than chance gives." if len(clear) > 1 else ""
-    return f"{asked.ask}: the worst of {found.tried:,} slices: {figures}.{more}"
+        return say("{name}: of {tried:,} slices the worst is no worse than chance gives: {figures}.", **parts)
+    more = say(" {n} more are worse than chance gives.", n=len(clear) - 1) if len(clear) > 1 else ""
+    return say("{name}: the worst of {tried:,} slices: {figures}.", **parts) + more
+
+
+def group_name(group: str) -> str:
+    """A group as its rows name it; of quarters, from where to where."""
+    low, between, high = group.partition(" to ")
+    if between and all(set(end) <= _OF_NUMBERS for end in (low, high)):
+        return say("{low} to {high}", low=low, high=high)
+    return group
 
 
 # -- robustness ----------------------------------------------------------------------------------------------
@@ -108,72 +152,118 @@ def weakest(asked: AskedAudit) -> str:
     most = max(asked.robustness, key=lambda each: max((s.lost.value for s in each.steps if s.lost), default=-1e30))
     step = max(most.steps, key=lambda s: s.lost.value if s.lost else -1e30)
     if step.lost is None or step.score is None or step.lost.low <= 0:
-        return f"{asked.ask}: nothing that was done to what is given made answers clearly worse."
-    return (
-        f"{asked.ask}: {_where(most)} cost most: with {severity_in_words(most, step.severity)}, "
-        f"{_lowered(word(asked.metric).label)} is {amount(asked.metric, step.score.value)} instead of "
-        f"{amount(asked.metric, asked.undisturbed.value) if asked.undisturbed else 'undefined'}, "
-        f"{points(asked.metric, step.lost)} worse."
+        rest = say("nothing that was done to what is given made answers clearly worse.")
+        return say("{name}: {rest}", name=asked.ask, rest=rest)
+    return say(
+        "{name}: {what} cost most: with {severity}, {label} is {value} instead of {before}, {lost} worse.",
+        name=asked.ask,
+        what=_where(most),
+        severity=severity_in_words(most, step.severity),
+        label=_lowered(word(asked.metric).label),
+        value=amount(asked.metric, step.score.value),
+        before=amount(asked.metric, asked.undisturbed.value if asked.undisturbed else None),
+        lost=points(asked.metric, step.lost),
     )
 
 
 def _where(found: Robustness) -> str:
-    return f"{found.name} in {found.column}" if found.column else found.name
+    name = called(found.name)
+    return say("{name} in {column}", name=name, column=found.column) if found.column else name
 
 
 def withstood(asked: AskedAudit, found: Adversary) -> str:
     furthest = found.shifts[-1]
-    note = f" {found.note}" if found.note else ""
-    return (
-        f"{asked.ask}: of {found.rows:,} rows {amount('accuracy', found.unmoved.value)} have the true class above one "
-        f"half; moved against it by {100 * furthest.share:g} % of the length of their embeddings, "
-        f"{amount('accuracy', furthest.against.value)} do ({span('accuracy', furthest.against)}), and moved as far "
-        f"anywhere, {amount('accuracy', furthest.anywhere.value)}.{note}"
+    sentence = say(
+        "{name}: of {rows:,} rows {unmoved} have the true class above one half; moved against it by {share:g} % of "
+        "the length of their embeddings, {against} do ({span}), and moved as far anywhere, {anywhere}.",
+        name=asked.ask,
+        rows=found.rows,
+        unmoved=amount("accuracy", found.unmoved.value),
+        share=100 * furthest.share,
+        against=amount("accuracy", furthest.against.value),
+        span=span("accuracy", furthest.against),
+        anywhere=amount("accuracy", furthest.anywhere.value),
     )
+    return sentence + (say(" {note}", note=called(found.note)) if found.note else "")
 
 
 # -- privacy -------------------------------------------------------------------------------------------------
 def private(found: Privacy) -> Iterator[str]:
     if found.note:
-        yield found.note
+        yield called(found.note)
     if found.membership is not None:
         for attack in found.membership.attacks:
-            works = "works" if attack.works else "does no better than chance"
-            yield (
-                f"telling training rows by their {attack.score} {works}: AUC {amount('auc', attack.auc.value)} "
-                f"({span('auc', attack.auc)}; by chance up to {amount('auc', attack.auc_by_chance)}); at 1 % false "
-                f"alarms it finds {amount('accuracy', attack.tpr.value)} of them ({span('accuracy', attack.tpr)}; by "
-                f"chance up to {amount('accuracy', attack.tpr_by_chance)})."
+            yield say(
+                "telling training rows by their {score} {works}: AUC {auc} ({auc_span}; by chance up to "
+                "{auc_by_chance}); at 1 % false alarms it finds {tpr} of them ({tpr_span}; by chance up to "
+                "{tpr_by_chance}).",
+                score=called(attack.score),
+                works=say("works") if attack.works else say("does no better than chance"),
+                auc=amount("auc", attack.auc.value),
+                auc_span=span("auc", attack.auc),
+                auc_by_chance=amount("auc", attack.auc_by_chance),
+                tpr=amount("accuracy", attack.tpr.value),
+                tpr_span=span("accuracy", attack.tpr),
+                tpr_by_chance=amount("accuracy", attack.tpr_by_chance),
             )
     if found.canaries:
         bits = sorted(canary.exposure for canary in found.canaries)
-        mean = sum(bits) / len(bits)
-        top = sum(canary.exposure >= canary.most - 1e-9 for canary in found.canaries)
-        yield (
-            f"{len(bits)} planted secrets have an exposure of {mean:.1f} bits in the mean ({bits[0]:.1f} to "
-            f"{bits[-1]:.1f}; {_BITS_BY_CHANCE} for a model that knows nothing of them); {top} of them "
-            f"{'is' if top == 1 else 'are'} more likely than every alternative."
+        yield say(
+            "{n} planted secrets have an exposure of {mean:.1f} bits in the mean ({low:.1f} to {high:.1f}; {chance} "
+            "for a model that knows nothing of them). More likely than every alternative: {top}.",
+            n=len(bits),
+            mean=sum(bits) / len(bits),
+            low=bits[0],
+            high=bits[-1],
+            chance=_BITS_BY_CHANCE,
+            top=sum(canary.exposure >= canary.most - 1e-9 for canary in found.canaries),
         )
     if found.repetition is not None:
         r = found.repetition
-        yield (
-            f"given {r.prompt} characters, it writes the next {r.compared} word for word for "
-            f"{amount('accuracy', r.learnt.value)} ({span('accuracy', r.learnt)}) of {r.learnt_rows:,} training texts, "
-            f"and for {amount('accuracy', r.others.value)} ({span('accuracy', r.others)}) of {r.other_rows:,} others."
+        yield say(
+            "given {prompt} characters, it writes the next {compared} word for word for {learnt} ({learnt_span}) of "
+            "{learnt_rows:,} training texts, and for {others} ({others_span}) of {other_rows:,} others.",
+            prompt=r.prompt,
+            compared=r.compared,
+            learnt=amount("accuracy", r.learnt.value),
+            learnt_span=span("accuracy", r.learnt),
+            learnt_rows=r.learnt_rows,
+            others=amount("accuracy", r.others.value),
+            others_span=span("accuracy", r.others),
+            other_rows=r.other_rows,
         )
+    if found.copies is not None:
+        yield copied(found.copies)
+
+
+def copied(found: Copies) -> str:
+    """Whether what is drawn stands nearer to training values than strangers do."""
+    return say(
+        "of {rows:,} answers {share} ({span}) are nearer to a training value than 99 % of true values that were not "
+        "learnt are, {how}; {equal:,} are equal to one.",
+        rows=found.rows,
+        share=amount("accuracy", found.near.value),
+        span=span("accuracy", found.near),
+        how=say("more than chance gives") if found.near.low > found.by_chance else say("no more than chance gives"),
+        equal=found.equal,
+    )
 
 
 # -- security ------------------------------------------------------------------------------------------------
 def secure(found: Security) -> str:
     serious = [finding for finding in found.findings if finding.serious]
-    held = f"The folder holds {found.files:,} files, {found.digests:,} of them with the digest of the manifest"
+    held = say(
+        "The folder holds {files:,} files, {digests:,} of them with the digest of the manifest",
+        files=found.files,
+        digests=found.digests,
+    )
     if not serious:
+        clean = say("{held}; no code, no pickles and no secrets were found.", held=held)
         rest = len(found.findings)
-        also = f" {rest} thing{'s' if rest != 1 else ''} may be worth a look." if rest else ""
-        return f"{held}; no code, no pickles and no secrets were found.{also}"
+        return clean + (say(" Worth a look: {n}.", n=rest) if rest else "")
     first = serious[0]
-    more = f", and {len(serious) - 1} more" if len(serious) > 1 else ""
-    return f"{held}. Found: {first.file}, {first.what}{more}."
+    more = say(", and {n} more", n=len(serious) - 1) if len(serious) > 1 else ""
+    return say("{held}. Found: {file}, {what}{more}.", held=held, file=first.file, what=called(first.what), more=more)
 
 
 # -- pieces --------------------------------------------------------------------------------------------------
@@ -184,8 +274,6 @@ def _lowered(label: str) -> str:
 def points(metric: str, interval: Interval) -> str:
     """A difference: `21.4 points (18.3 to 24.4)`"""
     value, ends = amount(metric, interval.value), span(metric, interval)
-    return f"{_as_points(value)} ({ends.removesuffix(' %')})"
-
-
-def _as_points(text: str) -> str:
-    return f"{text.removesuffix(' %')} points" if text.endswith(" %") else text
+    if value.endswith(" %"):
+        value = value.removesuffix(" %") + say(" points")
+    return f"{value} ({ends.removesuffix(' %')})"
