@@ -6,7 +6,7 @@
 16 texts at once and one alone, each from a prompt, greedily, to one length; and the seconds to the first token of one.
 All sides write with the same random weights: ours, what our export to transformers reads in `generate`, and what our
 export to GGUF reads in llama.cpp (xllamacpp), as f16 and q8_0. Ours and transformers in bf16 where the processor is
-fast in it, else in fp32; ours also as `onetrunk serve` runs it, in fp32.
+fast in it, else in fp32; ours also in fp32, the default of `onetrunk serve`.
 """
 
 from __future__ import annotations
@@ -86,16 +86,16 @@ def timed(write: Callable[[list[list[int]], int], int], prompts: list[list[int]]
 def ours(
     shape: dict[str, int], streams: int, prompt: int, written: int, precision: str, place: str
 ) -> dict[str, float]:
-    import torch
-
     from onetrunk.columns.families.tokens.encoder import token_content
     from onetrunk.core.answer import Sampling
     from onetrunk.data.store import Store
-    from onetrunk.inference.session import Request, Session
+    from onetrunk.inference.fixed_weights import fix_weights
+    from onetrunk.inference.request import Request
+    from onetrunk.inference.session import Session
 
     model = writer(shape)
-    network = model.network.to(getattr(torch, PRECISIONS[precision]))
-    session = Session(network, slots=streams, positions=prompt + written + 2)
+    fix_weights(model.network, "bf16" if precision == "bf16" else "fp32")  # as `onetrunk serve --precision` does
+    session = Session(model.network, slots=streams, positions=prompt + written + 2)
     encoder = model.encoder("note")
 
     def write(prompts: list[list[int]], count: int) -> int:

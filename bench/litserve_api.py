@@ -11,13 +11,13 @@ from bench import rival_servers
 class Api(litserve.LitAPI):
     """`kind` is litserve (a pipeline) or onnx."""
 
-    def __init__(self, kind: str, folder: str) -> None:
+    def __init__(self, kind: str, folder: str, precision: str) -> None:
         super().__init__(max_batch_size=rival_servers.MOST_TOGETHER, batch_timeout=rival_servers.WAIT_SECONDS)
-        self.kind, self.folder = kind, folder
+        self.kind, self.folder, self.precision = kind, folder, precision
 
     def setup(self, device: str) -> None:
         make = {"litserve": rival_servers.pipeline_of, "onnx": rival_servers.onnx_of}[self.kind]
-        self.answer = make(self.folder)
+        self.answer = make(self.folder, self.precision)
 
     def decode_request(self, request: dict[str, Any]) -> str:
         return str(request["text"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pandas as pd
 import pytest
 import sites
 
-from bench import generate_768, load, predict_table, serve_bert, serve_decisions
+from bench import generate_768, load, predict_table, rival_servers, serve_bert, serve_decisions
 from bench.common import Run
 from bench.speed import amounts_of
 from onetrunk.core.errors import UsageError
@@ -46,9 +48,29 @@ def test_our_server_and_a_pipeline_answer(tmp_path: Path) -> None:
     for name, side in (("ours", serve_decisions.ours), ("rival", serve_decisions.rival)):
         (tmp_path / name).mkdir()
         kind = {"kind": "fastapi"} if name == "rival" else {}
-        found = side(shape=SHAPE, clients=2, seconds=0.2, place=str(tmp_path / name), **kind)
+        precision = "bf16" if name == "ours" else "fp32"
+        found = side(shape=SHAPE, clients=2, seconds=0.2, precision=precision, place=str(tmp_path / name), **kind)
         assert found["requests_per_s"] > 0 and found["ready_seconds"] > 0
         assert 0 < found["p50_ms"] <= found["p95_ms"] and found["one_client_p50_ms"] > 0
+
+
+def test_the_rival_answers_together_what_has_come() -> None:
+    calls: list[list[str]] = []
+
+    def answer(texts: Sequence[str]) -> list[dict[str, Any]]:
+        calls.append(list(texts))
+        time.sleep(0.02)
+        return [{"label": text} for text in texts]
+
+    async def clients() -> list[dict[str, Any]]:
+        together = rival_servers.Together(answer)
+        running = asyncio.create_task(together.run())
+        found = await asyncio.gather(*(together.ask(str(i)) for i in range(70)))
+        running.cancel()
+        return found
+
+    assert [each["label"] for each in asyncio.run(clients())] == [str(i) for i in range(70)]
+    assert sorted(map(len, calls)) == [6, 32, 32]
 
 
 def test_rows_are_told_to_pipelines_as_texts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,50 @@ def test_new_words_get_tokens_and_old_ones_keep_theirs(unit: str) -> None:
     again = Text({"unit": unit})
     again.set_knowledge(sides.knowledge())
     assert ids_of(again, word) == [new] and sides.extend([f"a {word} plays"] * 5) == 0
+
+
+@pytest.mark.parametrize("word", ["crème", "naïveté", "Şişliğin", "слово", "äöüß", "grammatophon"])
+def test_a_word_that_was_added_is_read_and_written_as_it_is_spelt(word: str) -> None:
+    """Letters up to U+0143 are also the signs in which byte-level pieces are spelt."""
+    sides = fitted(ENGLISH * 3, 8)
+    texts = [word, f"a {word} plays", f"{word}{word}", f"猫{word}猫 {word}", f"a {word}!"]
+    assert sides.extend([f"a {word} plays"] * 5) > 0 and len(ids_of(sides, word)) == 1
+    again = Text({})
+    again.set_knowledge(sides.knowledge())
+    for encoder in (sides.encoder, again):
+        spellings = encoder.spellings()
+        for text in texts:
+            ids = encoder.encode(text)["id"].tolist()
+            assert encoder.decode([START, *ids, END]) == text
+            assert b"".join(spellings[i] for i in ids).decode() == text
+            whole, spans = encoder.spelt(ids)
+            assert whole == text and "".join(text[a:b] for a, b in spans) == text
+        content, _ = encoder.encode_all(texts, lambda *_: None)
+        assert encoder.wide_features(content).key is not None
+
+
+def test_spelt_control_tokens_are_read_while_another_thread_reads() -> None:
+    """A tokenizer that is told to read otherwise for a moment is one that nobody else can read by."""
+    sides, stop = fitted(ENGLISH * 20), threading.Event()
+    gapped = ENGLISH[0].replace("a", sides.encoder.gap, 1)
+    expected, faults = sides.encoder.encode_gaps(gapped)["id"].tolist(), list[BaseException]()
+
+    def read() -> None:
+        try:
+            while not stop.is_set():
+                sides.encoder.encode_all(ENGLISH * 50, lambda *_: None)
+        except BaseException as error:
+            faults.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        for _ in range(100):
+            assert sides.encoder.encode_gaps(gapped)["id"].tolist() == expected
+    finally:
+        stop.set()
+        thread.join()
+    assert not faults
 
 
 # -- roles ---------------------------------------------------------------------------------------------------

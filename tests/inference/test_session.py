@@ -16,7 +16,8 @@ from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content
 from onetrunk.core.errors import UsageError
 from onetrunk.inference.model_folder import Model
-from onetrunk.inference.session import Request, Session
+from onetrunk.inference.request import Request
+from onetrunk.inference.session import Session
 
 TYPES = {
     "title": "text",
@@ -236,21 +237,39 @@ def test_a_slot_is_taken_again_as_soon_as_it_is_free(endless: Model) -> None:
     assert finished == [[0], [], [2], [], [], [1], [3]]
 
 
-def test_one_trunk_call_serves_texts_and_what_is_answered_at_once(endless: Model, monkeypatch: Any) -> None:
-    session = Session(endless.network, slots=8, positions=64)
+def test_a_tick_is_two_trunk_calls_for_texts_and_what_is_answered_at_once(endless: Model, monkeypatch: Any) -> None:
+    session = Session(endless.network, slots=2, positions=64)
     store = worlds.store_of(endless, rows())
     session.add(texts(endless, [5])[0])
     session.step()
-    calls: list[int] = []
-    extend = endless.network.trunk.extend
-    monkeypatch.setattr(
-        endless.network.trunk, "extend", lambda x, *rest, **named: calls.append(len(x)) or extend(x, *rest, **named)
-    )
+    trunk, calls = endless.network.trunk, list[Any]()
+    whole, extend = trunk.forward, trunk.extend
+    monkeypatch.setattr(trunk, "forward", lambda x, *rest: calls.append("rows") or whole(x, *rest))
+    monkeypatch.setattr(trunk, "extend", lambda x, *rest, **named: calls.append(len(x)) or extend(x, *rest, **named))
     for ask in ("kind", "price", "day"):
         session.add(Request(store, ask, ["title"], rows=np.array([1, 2])))
     parts = session.step()
-    assert len(parts) == 6
-    assert calls == [6, 7], "what is given in all, and then one step of all"
+    assert len(parts) == 6, "rows that take one step wait for no slot"
+    assert calls == ["rows", 1], "what is given and asked in all of these rows, and then one step of the text"
+
+
+def test_what_is_asked_of_the_same_rows_is_read_from_one_document(made: Model, monkeypatch: Any) -> None:
+    store, rows_ = worlds.store_of(made, rows()), np.array([3, 1, 7])
+    asked = [Request(store, ask, ["title", "picture"], rows=rows_) for ask in ("kind", "price", "day", "kind")]
+    together = Session(made.network, slots=1, positions=64)
+    seen: list[int] = []
+    encode = made.network.encode
+    monkeypatch.setattr(
+        made.network,
+        "encode",
+        lambda batch, *rest, **named: seen.append(len(batch.row)) or encode(batch, *rest, **named),
+    )
+    answers = answered(together, [(0, request) for request in asked])
+    assert seen == [6], "three rows with three questions, and three with the fourth, of a column that is asked twice"
+    for i, request in enumerate(asked):
+        alone = answered(Session(made.network, slots=1, positions=64), [(0, request)])[0]
+        for row, answer in alone.items():
+            same_answers(answers[i][row], answer)
 
 
 # -- removing ------------------------------------------------------------------------------------------------

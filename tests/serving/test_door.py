@@ -6,6 +6,7 @@ import http.client
 import json
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -117,11 +118,35 @@ def test_a_body_that_does_not_come_is_not_waited_for(stays: Model) -> None:
         assert connection.recv(4096).startswith(b"HTTP/1.1 408")
 
 
-def test_huge_headers_are_refused(site: Site) -> None:
+_CHUNKED = b"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 200_000,
+        b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X: y\r\n" * 40_000,
+        b"GET /" + b"a" * 200_000,
+        b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        _CHUNKED + b"1\r\n{\r\n0\r\n" + b"X: y\r\n" * 40_000,
+        _CHUNKED + b"1;" + b"a" * 200_000,
+    ],
+    ids=["a header without an end", "many headers", "an address", "a long header", "trailers", "what beside a piece"],
+)
+def test_huge_heads_are_refused(site: Site, sent: bytes) -> None:
     with raw_connection(site) as connection:
-        connection.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 200_000)
-        assert connection.recv(4096).startswith(b"HTTP/1.1 4")
+        with suppress(ConnectionError):  # it may have hung up before all was sent
+            for first in range(0, len(sent), 20_000):
+                connection.sendall(sent[first : first + 20_000])
+        with suppress(ConnectionResetError):
+            assert connection.recv(4096).startswith(b"HTTP/1.1 4")
     assert site.ask("/health").status == 200
+
+
+def test_a_large_body_is_no_head(site: Site) -> None:
+    row = {"review": "warm " * 40_000}
+    assert site.ask("/v1/predict", {"rows": [row], "ask": "label"}).status in (200, 400)
+    assert site.predict(rows=[{"review": "warm", "wallet": "x" * 300_000}], ask="label")["notes"]
 
 
 # -- too much at once ------------------------------------------------------------------------------------------------

@@ -72,6 +72,10 @@ def refused(*words: Any, **options: Any) -> UsageError:
     return error.value
 
 
+def test_a_precision_that_there_is_not(folder: Path) -> None:
+    assert "--precision expects auto, bf16, fp32; found 'fp16'" in str(refused(folder, precision="fp16"))
+
+
 def test_an_address_of_others_needs_a_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONETRUNK_API_KEY", raising=False)
     assert "--api-key" in str(refused(str(folder), host="0.0.0.0"))

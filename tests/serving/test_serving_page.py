@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,22 @@ def test_containers_may_do_little() -> None:
 def test_the_dockerfile_has_no_faults_that_hadolint_knows() -> None:
     linted = subprocess.run(["hadolint", "--no-color", ROOT / "deploy" / "Dockerfile"], capture_output=True, text=True)
     assert linted.returncode == 0, linted.stdout
+
+
+@pytest.mark.skipif(find_spec("check_jsonschema") is None, reason="needs check-jsonschema")
+def test_the_compose_file_is_one(tmp_path: Path) -> None:
+    """By the schema of the compose specification, which the checker brings with it."""
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    text = (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
+    (tmp_path / "wrong.yaml").write_text(text.replace("read_only: true", "read_only: [1]"), encoding="utf-8")
+    (tmp_path / "unknown.yaml").write_text(text.replace("cap_drop:", "capdrop:"), encoding="utf-8")
+    for file, fits in (
+        (ROOT / "deploy" / "compose.yaml", True),
+        (tmp_path / "wrong.yaml", False),
+        (tmp_path / "unknown.yaml", False),
+    ):
+        checked = subprocess.run([*check, file], capture_output=True, text=True, timeout=120)
+        assert (checked.returncode == 0) == fits, checked.stdout
 
 
 def test_the_image_starts_a_command_that_there_is() -> None:

@@ -123,7 +123,7 @@ class StepsStarted(Event):
 
 @dataclass(frozen=True)
 class StepDone(Event):
-    """`mfu`: the share of the machine's rate of products that is used."""
+    """`mfu`: the share of the machine's rate of products that is used. `epsilon`: what private training has cost."""
 
     stage: str
     step: int
@@ -132,6 +132,7 @@ class StepDone(Event):
     tokens_per_s: float
     mfu: float | None
     memory_bytes: int
+    epsilon: float | None = None
 
 
 @dataclass(frozen=True)

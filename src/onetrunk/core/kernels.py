@@ -24,6 +24,11 @@ def by_hand(x: Tensor, compiled: bool = False) -> bool:
     return _chosen == "auto" and x.device.type == "cpu" and (compiled or not torch.compiler.is_compiling())
 
 
+def plain() -> bool:
+    """Does the switch ask for nothing but PyTorch's own operations?"""
+    return _chosen == "plain"
+
+
 @contextmanager
 def kernels(choice: Kernels) -> Iterator[None]:
     """Inside, the switch is set, for the whole process."""

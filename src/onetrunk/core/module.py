@@ -53,6 +53,10 @@ class ColumnModule(nn.Module, ABC, Generic[E]):
         if len(growth):
             raise NotImplementedError(f"{type(self).__name__} has nothing that could grow")
 
+    def fix(self, dtype: torch.dtype) -> None:
+        """From now on it only answers: products with large weights may be computed in `dtype`, by weights as they are
+        now (`nn.fixed`)."""
+
     @abstractmethod
     def embed(self, content: dict[str, Tensor]) -> Tensor:
         """Content of a whole batch to [n, D]."""
@@ -91,6 +95,11 @@ class ColumnModule(nn.Module, ABC, Generic[E]):
 
 class Guided:
     """Answers can be guided away from those with nothing given (arXiv 2207.12598)."""
+
+
+class OneStep:
+    """An answer is made in one step, of one position that nobody sees later: it can be read together with what is given
+    (`inference.at_once`)."""
 
 
 class Searched:

@@ -116,6 +116,7 @@ class Objective(nn.Module, ABC):
     """`tag` is its name in a run; `columns` are the run's columns in order, `encoders` theirs."""
 
     Options: ClassVar[type[Config]] = Config  # what a user may set for this kind
+    compares_rows: ClassVar[bool] = False  # does the loss of a row depend on other rows of its batch?
 
     def __init__(self, tag: str, config: ObjectiveConfig, columns: list[str], encoders: list[Encoder]) -> None:
         super().__init__()

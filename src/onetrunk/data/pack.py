@@ -140,8 +140,10 @@ def assemble(
     given_causal: bool = False,
     augment: bool = True,
     apart: bool = False,
+    short: int = _SHORT,
 ) -> Batch:
-    """One batch of all documents in `groups` (tag to group). With `apart` every document has its own sequence."""
+    """One batch of all documents in `groups` (tag to group). With `apart` every document has its own sequence; else
+    short ones share sequences of up to about `short` positions."""
     rows = np.concatenate([group.rows for group in groups.values()])
     pieces = _segments(groups, store, augment)
     lengths = _lay_out(pieces, len(rows), given_causal)
@@ -153,7 +155,7 @@ def assemble(
     block = alone and not given_causal and all(p.role != Role.ASKED or not p.segment.lens.any() for p in pieces)
     block = block and bool((lengths == width).all())
     if not alone:  # short documents leave less room when several share a longer sequence
-        width = max(width, min(4 * width, _SHORT))
+        width = max(width, min(4 * width, short))
     if not (stream or block):
         width = _even(width)
     if alone:

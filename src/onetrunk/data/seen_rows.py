@@ -17,7 +17,9 @@ from onetrunk.data.duplicates import fingerprint_keys, fingerprints, numbered
 from onetrunk.data.split import SPLITS
 from onetrunk.data.table import Table
 
-Record = dict[str, Any]  # JSON: "columns" (name to type), "rows" (digests), "splits" (one digit a row)
+# JSON: "columns" (name to type), "rows" (digests), "splits" (one digit a row); "held_out_only" where the training rows
+# are not among them, as with private training: of a table that has some of the others, the rest was learnt from.
+Record = dict[str, Any]
 
 
 def record(table: Table, types: Mapping[str, str], names: Sequence[str], splits: Mapping[str, np.ndarray]) -> Record:
@@ -49,6 +51,8 @@ def splits_before(table: Table, records: Sequence[Record]) -> np.ndarray:
         digits = kept["splits"] if "splits" in kept else kept["parts"]  # "parts": the first edition's folders
         splits = np.frombuffer(digits.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
         splits_now = _splits_of(_digests(table, kept["columns"]), rows, splits)
+        if kept.get("held_out_only") and (splits_now >= 0).any():
+            splits_now = np.maximum(splits_now, 0)
         out = np.where((out < 0) | ((splits_now >= 0) & (splits_now < out)), splits_now, out)
     return out
 

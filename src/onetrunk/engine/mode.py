@@ -105,7 +105,7 @@ def _precision(
         return choice, "asked for", None
     if not has_fast_bf16(device):
         return "fp32", f"this {device.type} has no fast bf16", None
-    if device.type != "cpu" or width_of(module) >= _WIDE:
+    if prefers_bf16(module, device):
         return "bf16", f"fast on this {device.type} at width {width_of(module)}", None
     if steps < _MIN_STEPS:
         return "fp32", f"{steps} steps are too few to gain from bf16", None
@@ -115,6 +115,11 @@ def _precision(
     if fp32 > _GAIN * bf16 and all(one < other for one, other in rounds):
         return "bf16", times, bf16
     return "fp32", times, fp32
+
+
+def prefers_bf16(module: nn.Module, device: torch.device) -> bool:
+    """Is bf16 fast here, and are products what takes the time, so that nothing need be measured?"""
+    return has_fast_bf16(device) and (device.type != "cpu" or width_of(module) >= _WIDE)
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -19,9 +19,12 @@ class Progress:
         self._steps = steps
         self.on_event(StepsStarted(self.stage, step, steps))
 
-    def update(self, step: int, loss: float, tokens_per_s: float, mfu: float | None = None) -> None:
-        """`step` updates are done; `mfu` is the share of the machine's rate of products (`engine.runtime`)."""
-        self.on_event(StepDone(self.stage, step, self._steps, loss, tokens_per_s, mfu, resident_bytes()))
+    def update(
+        self, step: int, loss: float, tokens_per_s: float, mfu: float | None = None, epsilon: float | None = None
+    ) -> None:
+        """`step` updates are done; `mfu` is the share of the machine's rate of products (`engine.runtime`), `epsilon`
+        what private training has cost."""
+        self.on_event(StepDone(self.stage, step, self._steps, loss, tokens_per_s, mfu, resident_bytes(), epsilon))
 
     def note(self, message: str) -> None:
         """Something that a person should read."""

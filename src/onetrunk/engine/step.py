@@ -108,6 +108,7 @@ class StepResult:
     norm: float
     tokens: int
     documents: int
+    figures: dict[str, float] = field(default_factory=dict)  # what else this kind of step tells, by name
 
 
 class Step:
@@ -171,6 +172,17 @@ class Step:
     def load_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
         for group in self.groups:
             group.optimizer.load_tensors(tensors)
+
+    def state(self) -> dict[str, Any]:
+        """What else a run needs to go on exactly, as JSON."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+
+    def facts(self) -> dict[str, Any]:
+        """What this kind of step tells of a run, as JSON, for the model's provenance."""
+        return {}
 
     def _update(
         self,

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -97,6 +97,7 @@ class TrainResult:
     tokens: int
     mode: str  # how steps were computed, and why
     device: str
+    facts: dict[str, Any] = field(default_factory=dict)  # what the kind of step tells of the run (`Step.facts`)
 
 
 class Trainer:
@@ -107,7 +108,8 @@ class Trainer:
     `identity` (plain JSON: the table's digest, the model it starts from) must be the same for a run to go on. Another
     is refused; with `resume="same"` it begins anew, as with False every run does. `flops`
     counts a batch's floating-point operations: with it the progress line says which share of the machine's rate is used
-    (MFU). `updates` says how parameters are updated: by default all of them by one optimizer, Muon none.
+    (MFU). `updates` says how parameters are updated: by default all of them by one optimizer, Muon none. `step_kind`
+    makes the steps, which are those of `Step` unless it is another.
     """
 
     def __init__(
@@ -124,8 +126,9 @@ class Trainer:
         resume: bool | Literal["same"] = True,
         flops: Callable[[Any], float] | None = None,
         updates: Updates | None = None,
+        step_kind: Callable[..., Step] = Step,
     ) -> None:
-        self.runtime = Runtime.of(module)
+        self.runtime, self.step_kind = Runtime.of(module), step_kind
         config = config.model_copy(update={"shares": config.shares or self.runtime.world.size})
         self.module, self.batches, self.config, self.folder = module, batches, config, Path(folder)
         self.seed, self.identity, self.validate, self.resume = seed, identity or {}, validate, resume
@@ -169,7 +172,9 @@ class Trainer:
                     with self._memory():
                         record = self._training_step()
                     log.write(record)
-                    self.progress.update(self.step, record["loss"], record["tokens_per_s"], record.get("mfu"))
+                    self.progress.update(
+                        self.step, record["loss"], record["tokens_per_s"], record.get("mfu"), record.get("epsilon")
+                    )
                 self._save()
         finally:
             if self.mode.compiled:
@@ -190,6 +195,7 @@ class Trainer:
             self.totals["tokens"],
             self.mode.reason,
             self.runtime.name,
+            self.make_step.facts(),
         )
 
     def dry_run(self, seconds: float, at_least: int = 3) -> list[float]:
@@ -247,6 +253,7 @@ class Trainer:
             "tokens": self.totals["tokens"],
             "tokens_per_s": round(result.tokens / seconds, 1),
             "seconds": round(self.totals["seconds"], 3),
+            **result.figures,
         }
         if self.flops is not None and self.totals["seconds"] >= _RATE_FROM:
             rate = sum(self.flops(batch) for batch in batches if batch is not None) / seconds  # this process's
@@ -300,6 +307,8 @@ class Trainer:
         and begins again computes alike."""
         choices, steps = (self.config.precision, self.config.compile), self.config.steps
         own = [batch for batch in batches if batch is not None]
+        if not own:  # of rows that are drawn by themselves there may be none; a later step decides
+            return
         timed = self.runtime.pass_timer(self.module, own[0])
         self.mode = decide(self.mode, *choices, self.module, self.updates.blocks, timed, steps, len(own))
         if "auto" in choices:
@@ -404,7 +413,7 @@ class Trainer:
         self.mode = Mode(**state["mode"]) if state else Mode.before(self.config.precision, self.device)
         if self.mode.compiled:
             set_compiled(self.updates.blocks, True)
-        self.make_step = Step(
+        self.make_step = self.step_kind(
             self.module, self.config, self.updates, self.runtime, self.seed, self.weights, self.mode.muon,
             self.config.shares,
         )  # fmt: skip
@@ -426,6 +435,7 @@ class Trainer:
         self.module.load_state_dict(load_file(checkpoint, "model", _shapes(self.module.state_dict())))
         shapes = {name: tuple(shape) for name, shape in state["optimizer"].items()}
         self.make_step.load_tensors(load_file(checkpoint, "optimizer", shapes))
+        self.make_step.load_state(state.get("step_kind", {}))
         if self.average:
             saved = load_file(checkpoint, "average", _shapes(self.average))
             self.average = {name: saved[name].to(self.device) for name in self.average}
@@ -452,6 +462,7 @@ class Trainer:
             "validated": self.validated,
             "totals": self.totals,
             "levels": self.weights.levels,
+            "step_kind": self.make_step.state(),
             "optimizer": {name: list(shape) for name, shape in _shapes(optimizer).items()},
         }
         self.checkpoints.save(self.step, tensors, state)
@@ -467,7 +478,7 @@ class Trainer:
                 raise
             self.module.zero_grad(set_to_none=True)
             peak = self.runtime.peak_bytes / 1e9
-            most = max(batch.tokens for batch in self.batches(self.step))
+            most = max((batch.tokens for batch in self.batches(self.step)), default=0)
             raise ResourceError(
                 f"Out of memory on {self.device} in step {self.step}, after a peak of {peak:.1f} GB. Use "
                 f"smaller micro-batches: the largest of this step has {most:,} tokens; try {most // 2:,}."

@@ -10,6 +10,7 @@ from typing import Any
 from onetrunk.evaluation.gates import gate_sentence
 from onetrunk.evaluation.language import called, say, speaking
 from onetrunk.evaluation.markdown import literal as _m
+from onetrunk.evaluation.promise import promise_sentences
 from onetrunk.evaluation.record import Evidence, Origin, TaskEvidence
 from onetrunk.evaluation.words import (
     amount,
@@ -45,6 +46,7 @@ def _card(evidence: Evidence, license: str) -> str:
         _gates(evidence),
         _usage(evidence),
         _learnt_from(evidence.origin),
+        _promise(evidence.origin),
         _limits(evidence),
         _cost(evidence),
         "More, with pictures: [evidence/report.html](evidence/report.html); as numbers: "
@@ -154,6 +156,11 @@ def _learnt_from(origin: Origin) -> str:
     else:
         lines += ["", "Nothing was dropped, cut, repaired or repeated."]
     return "\n".join(lines)
+
+
+def _promise(origin: Origin) -> str:
+    lines = [f"- {_m(sentence)}" for sentence in promise_sentences(origin.private)]
+    return "\n".join(["## Privacy", "", *lines]) if lines else ""
 
 
 def _limits(evidence: Evidence) -> str:

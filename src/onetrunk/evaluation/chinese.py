@@ -87,6 +87,24 @@ _REPORT = {
     "{last}.": (
         "更多标签几乎没有帮助：用 {few:,} 行有标签的数据，{name}的{label}为 {before}；用 {many:,} 行为 {last}。"
     ),
+    # -- what private training promises
+    "It was trained with differential privacy: ε = {epsilon:.2f} at δ = {delta:.2g}, between tables of which one has a "
+    "row more.": "它以差分隐私训练：在只相差一行的两张表之间，ε = {epsilon:.2f}，δ = {delta:.2g}。",
+    "Every row's gradient was scaled down to a norm of at most {clip:g}, and noise of {noise:.3g} times that was added "
+    "in each of {steps:,} steps, which took each row with a probability of {rate:.3g}.": (
+        "每一行的梯度范数都被压到 {clip:g} 以内，共 {steps:,} 步，每一步都加上其 {noise:.3g} 倍的噪声，"
+        "每一行以 {rate:.3g} 的概率参加一步。"
+    ),
+    "The promise is made to rows: of a person who has several rows it holds less.": (
+        "这一承诺是对行作出的：对拥有多行数据的人，承诺要打折扣。"
+    ),
+    "It does not cover what vocabularies, names of classes and scales say of the training rows, the counts of rows and "
+    "of repaired values, and anything measured on held-out rows or shown of them.": (
+        "它不包括：词表、类别名称和数值尺度所透露的训练行信息，行数和修复值的计数，以及在留出行上测得或展示的一切。"
+    ),
+    "Nor does it cover rows of the stages that were trained without it: {stages}.": (
+        "未用差分隐私训练的阶段所用的行也不在其内：{stages}。"
+    ),
     # -- times and costs
     "{value:.1f} s": "{value:.1f} 秒",
     "{value:.0f} s": "{value:.0f} 秒",
@@ -218,6 +236,7 @@ METRICS = {
     "exposure": ("暴露度", "预先埋入的秘密泄露了多少比特；0 为没有"),
     "worst_class_recall": ("最差的类别", "识别得最差的类别中答对的比例"),
     "wh_per_1000_answers": ("1,000 个答案的能耗", "瓦时；越低越好"),
+    "epsilon": ("ε", "差分隐私训练可能泄露一行数据的程度；越低越好"),
     "training_kwh": ("训练的能耗", "全部运行的千瓦时；越低越好"),
     "interval_score": ("区间得分", "90 % 区间的宽度加上落在区间外的代价，标准单位；越低越好"),
     "unseen": ("未见过的标签", "真实标签未在训练中出现的行数；按答错计算"),

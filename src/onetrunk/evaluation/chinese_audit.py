@@ -90,6 +90,18 @@ AUDIT = {
     ),
     "works": "有效",
     "does no better than chance": "不比偶然更好",
+    "of {canaries:,} planted or left-out rows, {right:,} of {guesses:,} guesses were right: ε is above {epsilon:.2f} "
+    "at δ = {delta:.2g}, with a confidence of {confidence:.0f} %": (
+        "对 {canaries:,} 个埋入或略去的行，{guesses:,} 次猜测中有 {right:,} 次正确：ε 大于 {epsilon:.2f}"
+        "（δ = {delta:.2g}），置信度 {confidence:.0f} %"
+    ),
+    "{shown}; no ε was promised.": "{shown}；没有承诺任何 ε。",
+    "{shown}; {promised}, which it keeps.": "{shown}；{promised}，承诺得到遵守。",
+    "{shown}; {promised}, WHICH IT BREAKS: something is wrong.": "{shown}；{promised}，承诺被打破：有什么地方出了错。",
+    "the accountant says that ε is at most {epsilon:.2f} at δ = {delta:.2g}": (
+        "计账器说 ε 至多为 {epsilon:.2f}（δ = {delta:.2g}）"
+    ),
+    "{promised}; it was not tested with planted rows.": "{promised}；没有用埋入的行检验过。",
     "{n} planted secrets have an exposure of {mean:.1f} bits in the mean ({low:.1f} to {high:.1f}; {chance} for a "
     "model that knows nothing of them). More likely than every alternative: {top}.": (
         "{n} 个预先埋入的秘密平均暴露 {mean:.1f} 比特（{low:.1f} 至 {high:.1f}；对它们一无所知的模型为 {chance}）。"

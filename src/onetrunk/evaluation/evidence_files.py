@@ -12,6 +12,7 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.engine.cost import CostSettings
 from onetrunk.evaluation import card, report
 from onetrunk.evaluation.gates import failed, gate_sentence, gates_of, judge_gates, refusal
+from onetrunk.evaluation.promise import promise_of
 from onetrunk.evaluation.record import FOLDER, Evidence, Origin, Verdict
 from onetrunk.storage import atomic
 from onetrunk.storage.locks import lock_folder, locks_end
@@ -85,6 +86,7 @@ def origin_of(model: Model, ledger: Ledger, seed: int) -> Origin:
         versions={name: last[name] for name in ("onetrunk", "torch") if name in last},
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         trials=model.provenance.get("trials", []),
+        private=promise_of(model.provenance),
     )
 
 

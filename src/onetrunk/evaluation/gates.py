@@ -6,6 +6,7 @@ the folder's provenance, and are compared with its evidence.
       price: {rmse: 12}            # of one column
       worst_group: 0.8             # of the main metric, in every group that an audit looked at
       training_kwh: 1              # of all runs that made it
+    epsilon: 3                   # of private training (--private); a model that was not has none, and fails
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ EXPOSURE = Metric("exposure", False, "bits")  # of the planted secret that is gi
 WORST_CLASS = Metric("worst_class_recall", True)  # of the class that is recognised worst
 ANSWERS_WH = Metric("wh_per_1000_answers", False, "Wh")
 TRAINING_KWH = Metric("training_kwh", False, "kWh")  # of the whole model, not of a column
+EPSILON = Metric("epsilon", False)  # of private training, of the whole model
+_WHOLE = {metric.name: metric for metric in (TRAINING_KWH, EPSILON)}
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,9 @@ def judge_gates(
     tasks = {task.ask: task for task in evidence.tasks}
     out = []
     for gate in _opened(gates, evaluations):
-        if not gate.ask:
+        if gate.metric == EPSILON:
+            value = None if evidence.origin.private is None else float(evidence.origin.private["epsilon"])
+        elif not gate.ask:
             value = _training_kwh(evidence)
         elif gate.metric.name in (WORST_GROUP, EXPOSURE.name):
             value = _audited(gate.metric, audited.get(gate.ask))
@@ -113,12 +118,12 @@ def _opened(gates: Gates, evaluations: Mapping[str, Evaluation[Any]]) -> Iterato
                 if metric not in known[name]:
                     raise UsageError(f"gates.{name}: {name} has no metric {metric!r}.{nearest(metric, known[name])}")
                 yield _Gate(known[name][metric], name, own)
-        elif name == TRAINING_KWH.name:
-            yield _Gate(TRAINING_KWH, "", bound)
+        elif name in _WHOLE:
+            yield _Gate(_WHOLE[name], "", bound)
         else:
             having = [ask for ask, metrics in known.items() if name in metrics]
             if not having:
-                every = {metric for metrics in known.values() for metric in metrics} | {TRAINING_KWH.name}
+                every = {metric for metrics in known.values() for metric in metrics} | {*_WHOLE}
                 of = f"no asked column ({', '.join(known)})" if known else "there is no asked column that"
                 raise UsageError(f"gates.{name}: {of} has such a metric.{nearest(name, every)}")
             for ask in having:

@@ -101,6 +101,7 @@ class Origin:
     versions: dict[str, str] = field(default_factory=dict)
     made: str = ""  # date and time, UTC
     trials: list[dict[str, Any]] = field(default_factory=list)  # what was tried (training.trials.Trial.as_json())
+    private: dict[str, Any] | None = None  # what private training promises (evaluation.promise); None: nothing
 
 
 @dataclass

@@ -13,6 +13,7 @@ from onetrunk.evaluation.html_parts import facts_list as _facts
 from onetrunk.evaluation.html_parts import literal_name as _name
 from onetrunk.evaluation.html_parts import table as _table
 from onetrunk.evaluation.language import called, say, speaking
+from onetrunk.evaluation.promise import promise_sentences
 from onetrunk.evaluation.record import Display, Evidence, Origin, Sample, TaskEvidence
 from onetrunk.evaluation.words import (
     abstained,
@@ -57,6 +58,7 @@ def _page(evidence: Evidence) -> str:
         _tried(evidence),
         _curves(evidence),
         _learnt_from(origin),
+        _promise(origin),
         _made(evidence),
         _reading(),
     ]
@@ -311,6 +313,11 @@ def _learnt_from(origin: Origin) -> str:
         f"<section><h2>{say('What it learnt from')}</h2>{_facts(facts)}{columns}"
         f"<h3>{say('Dropped, cut, repaired or repeated')}</h3>{ledger}</section>"
     )
+
+
+def _promise(origin: Origin) -> str:
+    lines = "".join(f"<p>{_e(sentence)}</p>" for sentence in promise_sentences(origin.private))
+    return f"<section><h2>{say('Privacy')}</h2>{lines}</section>" if lines else ""
 
 
 def _made(evidence: Evidence) -> str:

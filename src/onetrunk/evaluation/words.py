@@ -47,6 +47,7 @@ _WORDS = {
     "exposure": Word("Exposure", "units", "bits that a planted secret is given away by; 0 for none"),
     "worst_class_recall": Word("Worst class", "share", "right answers of the class that is recognised worst"),
     "wh_per_1000_answers": Word("Energy of 1,000 answers", "units", "watt-hours; lower is better"),
+    "epsilon": Word("ε", "units", "what private training may give away of a row; lower is better"),
     "training_kwh": Word("Energy of training", "units", "kilowatt-hours of all runs; lower is better"),
     "interval_score": Word(
         "Interval score",

@@ -14,7 +14,8 @@ from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
 from onetrunk.inference.given import GivenRows
-from onetrunk.inference.session import Request, Session
+from onetrunk.inference.request import Request
+from onetrunk.inference.session import Session
 from onetrunk.model import FoundationModel
 
 POSITIONS_AT_ONCE = 16_384  # through the trunk in one call

@@ -35,7 +35,7 @@ from onetrunk.inference.description import Description
 from onetrunk.inference.fill import fill
 from onetrunk.inference.given import without
 from onetrunk.inference.likelihood import row_losses
-from onetrunk.inference.session import Request
+from onetrunk.inference.request import Request
 from onetrunk.inference.wide_outputs import add_wide
 from onetrunk.model import FoundationModel
 from onetrunk.model.wide import WideReadout, WideShape

@@ -2,8 +2,9 @@
 
 `add` a request, `step` as often as you like, and take the parts that each step finishes. A request's rows enter as soon
 as the cache has slots for them, take their steps together with everybody else's, and leave when they are done; so a
-step costs what the rows cost that are still in it. What is given is read once, into the cache. An answer is a function
-of its own row, sampling and key: it does not depend on who else is there.
+step costs what the rows cost that are still in it. What is given is read once, into the cache. Rows whose answer takes
+one step need no slot: they are read and answered in one call (`inference.at_once`). An answer is a function of its own
+row, sampling and key: it does not depend on who else is there.
 
     session = Session(model, slots=64, positions=1024)
     number = session.add(Request(store, ask="label", given=["review"]))
@@ -17,7 +18,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,33 +26,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from onetrunk.core import rng
-from onetrunk.core.answer import Answer, Sampling
-from onetrunk.core.content import Content, Role
+from onetrunk.core.answer import Answer
+from onetrunk.core.content import Role
 from onetrunk.core.decoding import AnswerContext, State
 from onetrunk.core.encoder import reads_on
 from onetrunk.core.errors import UsageError
 from onetrunk.core.module import Constrained, Growing, Guided, Searched
-from onetrunk.data.store import Store
+from onetrunk.inference.at_once import Question, answer_at_once, is_at_once
 from onetrunk.inference.given import Given, GivenRows, join_rows, read_given
 from onetrunk.inference.grammars import Held, matcher_for
 from onetrunk.inference.prefixes import Prefixes, PrefixStore
+from onetrunk.inference.request import Entering, Request, Waiting, take_in_order
 from onetrunk.inference.sampler import Kind, Rows, join
 from onetrunk.model import FoundationModel
+from onetrunk.nn.fixed import product_dtype
 
 _BESIDE = 32  # positions that a row counts beside what it is told: so that very many short rows do not enter at once
-
-
-@dataclass(frozen=True)
-class Request:
-    """Answers of one column, one for each row."""
-
-    store: Store  # encoded columns; whatever else it holds is not looked at
-    ask: str
-    given: Sequence[str]  # never the asked column itself
-    sampling: Sampling = field(default_factory=Sampling)
-    prompt: Content | None = None  # how each row's answer begins; a row without a prompt has one of no parts
-    rows: np.ndarray | None = None  # which of the store's rows, in this order; None: all
-    first_row: int = 0  # the number of the store's first row among all that are asked for: what is drawn goes by it
 
 
 @dataclass(frozen=True)
@@ -71,40 +61,6 @@ class Work:
     rows: int = 0  # rows that went through the trunk in steps of decoding, twins and beams each by themselves
     positions: int = 0  # positions that did, padding included
     given_rows: int = 0  # rows whose given columns were read
-
-
-@dataclass
-class _Waiting:
-    """A request and which of its rows have not entered yet."""
-
-    number: int
-    request: Request
-    given_rows: GivenRows
-    keys: np.ndarray  # uint64 [rows]
-    lengths: np.ndarray  # int64 [rows] positions of what is given and of the prompt
-    guided: bool
-    beams: int
-    entered: int = 0
-
-    @property
-    def slots(self) -> int:
-        """That one answer takes."""
-        return self.beams * (2 if self.guided else 1)
-
-    def take(self, count: int) -> _Entering:
-        rows = slice(self.entered, self.entered + count)
-        self.entered += count
-        given_rows = GivenRows(self.given_rows.store, self.given_rows.rows[rows], self.given_rows.given)
-        return _Entering(self, given_rows, self.keys[rows])
-
-
-@dataclass
-class _Entering:
-    """Rows of one request that enter now."""
-
-    waiting: _Waiting
-    given_rows: GivenRows
-    keys: np.ndarray
 
 
 @dataclass
@@ -144,8 +100,7 @@ class Session:
                 less each, fewer wait less.
             prefix_store: keeps beginnings of prompts, so that prompts that begin alike are read once.
         """
-        weight = next(model.parameters())
-        device, dtype = weight.device, weight.dtype
+        device, dtype = next(model.parameters()).device, product_dtype(model.trunk)
         if torch.is_autocast_enabled(device.type):
             dtype = torch.get_autocast_dtype(device.type)
         self.model, self.device = model, device
@@ -156,14 +111,15 @@ class Session:
         self._held, self._prefixes = Held(), Prefixes(prefix_store, self.cache)
         self._free = list(range(slots))  # a heap: low slots first, so that those in use are neighbours
         self._numbers = itertools.count()
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Waiting] = []
+        self._at_once: list[Waiting] = []  # whose rows take no slot and no second step
         self._rows: dict[Kind, Rows] = {}
 
     # -- what a caller sees ------------------------------------------------------------------------------------------
     @property
     def busy(self) -> bool:
         """Is anything left to do?"""
-        return bool(self._waiting or self._rows)
+        return bool(self._waiting or self._at_once or self._rows)
 
     @property
     def free_slots(self) -> int:
@@ -185,7 +141,7 @@ class Session:
             lengths = lengths + module.encoder.max_positions(prompt)
         keys = rng.mix(rng.key(sampling.seed, "answer", request.ask), rows + request.first_row)
         guided = isinstance(module, Guided) and sampling.guidance != 1
-        waiting = _Waiting(
+        waiting = Waiting(
             next(self._numbers),
             request,
             given_rows,
@@ -204,15 +160,16 @@ class Session:
                 reads_on(module.encoder) is None
             ):  # what cannot be begun is refused now, not in the middle of others' steps
                 module.start(AnswerContext.alike(keys[:1].repeat(waiting.beams), sampling, self.device))
-            self._waiting.append(waiting)
+            (self._at_once if is_at_once(self.model, request.ask) else self._waiting).append(waiting)
         return waiting.number
 
     def remove(self, request: int) -> bool:
         """Forgets a request: what of it waits and what is being made, whose slots are free at once. False where nothing
         of it was left."""
-        waiting = [each for each in self._waiting if each.number != request]
-        there = len(waiting) < len(self._waiting)
-        self._waiting = waiting
+        before = len(self._waiting) + len(self._at_once)
+        self._waiting = [each for each in self._waiting if each.number != request]
+        self._at_once = [each for each in self._at_once if each.number != request]
+        there = len(self._waiting) + len(self._at_once) < before
         for kind, rows in list(self._rows.items()):
             gone = rows.own["request"] == request
             if bool(gone.any()):
@@ -246,7 +203,7 @@ class Session:
         if training:
             self.model.eval()
         try:
-            finished = self._enter()
+            finished = self._answer_at_once() + self._enter()
             calls = [self._call(rows) for rows in self._rows.values()]
             self._rows = {}
             for call, h in zip(calls, self._run(calls), strict=True):
@@ -256,14 +213,14 @@ class Session:
             return finished
         finally:
             if not succeeded:
-                self._waiting, self._rows, self._free = [], {}, list(range(self.slots))
+                self._waiting, self._at_once, self._rows, self._free = [], [], {}, list(range(self.slots))
                 self._held.clear()
                 self._prefixes.clear()
             if training:
                 self.model.train()
 
     # -- entering ----------------------------------------------------------------------------------------------------
-    def _check(self, waiting: _Waiting, answers: np.ndarray) -> None:
+    def _check(self, waiting: Waiting, answers: np.ndarray) -> None:
         """`answers` int64 [rows] are the positions of each answer at most."""
         if waiting.slots > self.slots:
             raise UsageError(
@@ -286,6 +243,26 @@ class Session:
                 "the answer (max_length), or start the session with more positions."
             )
 
+    def _answer_at_once(self) -> list[Part]:
+        """Answers as many of the rows that take one step as go through the trunk in one call, in their order."""
+        entering = take_in_order(self._at_once, self.positions_at_once)
+        if not entering:
+            return []
+        requests = [each.waiting.request for each in entering]
+        questions = [
+            Question(each.given_rows, request.ask, each.keys, request.sampling)
+            for each, request in zip(entering, requests, strict=True)
+        ]
+        answers = answer_at_once(self.model, questions)
+        count = sum(map(len, answers))
+        self.work.given_rows += count
+        self.work.rows += count
+        return [
+            Part(each.waiting.number, row, answer)
+            for each, own in zip(entering, answers, strict=True)
+            for row, answer in zip(each.given_rows.rows.tolist(), own, strict=True)
+        ]
+
     def _enter(self) -> list[Part]:
         """Reads what is given in as many waiting rows as fit, in their order, and begins their answers."""
         entering = self._entering()
@@ -306,7 +283,7 @@ class Session:
                 finished += self._read_on(each, slots[here], given, here)
         return finished
 
-    def _entering(self) -> list[_Entering]:
+    def _entering(self) -> list[Entering]:
         free, entering = len(self._free), []
         if self._rows and free < min(self.enter_from, self.slots):
             return []
@@ -332,7 +309,7 @@ class Session:
         self.cache.clear(slots)
         return slots
 
-    def _begin(self, entering: _Entering, slots: Tensor, pooled: Tensor) -> None:
+    def _begin(self, entering: Entering, slots: Tensor, pooled: Tensor) -> None:
         """The first state of rows that take steps of the trunk."""
         waiting, given_rows, request = entering.waiting, entering.given_rows, entering.waiting.request
         module, beams = self.model.module(request.ask), entering.waiting.beams
@@ -356,7 +333,7 @@ class Session:
         self._held.begin(module, rows, request.sampling.grammar)
         self._keep(Rows(rows.kind, self._prefixes.begin(module, rows), own))
 
-    def _read_on(self, entering: _Entering, slots: Tensor, given: Given, here: slice) -> list[Part]:
+    def _read_on(self, entering: Entering, slots: Tensor, given: Given, here: slice) -> list[Part]:
         """Answers of a column that is read on another one's positions: nothing more is asked of the trunk."""
         request = entering.waiting.request
         module = self.model.module(request.ask)
@@ -371,7 +348,7 @@ class Session:
         own = {**self._whose(entering, np.arange(len(entering.keys))), "slot": slots}
         return self._finish(Rows(Kind(request.ask, False, 1, 0), state, own))
 
-    def _whose(self, entering: _Entering, index: np.ndarray) -> State:
+    def _whose(self, entering: Entering, index: np.ndarray) -> State:
         number = torch.full((len(index),), entering.waiting.number)
         return {"request": number, "row": torch.from_numpy(entering.given_rows.rows[index])}
 

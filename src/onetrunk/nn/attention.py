@@ -6,6 +6,7 @@ B batch, T tokens, D width, H heads, K key-value heads, h head width.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -18,6 +19,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.kernels import by_hand
 from onetrunk.nn.kernels.cpu import rotary as cpu
 from onetrunk.nn.kernels.cpu.attention import tiled_attention
+from onetrunk.nn.kernels.cpu.linear import FixedLinear
 from onetrunk.nn.kv_cache import KeyValues
 from onetrunk.nn.norm import RMSNorm
 
@@ -131,17 +133,36 @@ class Attention(nn.Module):
         sizes = (heads * head_width, kv_heads * head_width) if norm_whole else (head_width, head_width)
         self.q_norm = RMSNorm(sizes[0], eps=eps) if qk_norm else nn.Identity()
         self.k_norm = RMSNorm(sizes[1], eps=eps) if qk_norm else nn.Identity()
+        self._joined: FixedLinear | None = None
+
+    def fix(self, dtype: torch.dtype) -> bool:
+        """From now on queries, keys and values are one product, of weights as they are now (`nn.fixed`), where no
+        gradient is asked for. False where their maps are no plain ones, and nothing is done."""
+        maps = (self.q_proj, self.k_proj, self.v_proj)
+        if not all(type(each) is nn.Linear for each in maps):
+            return False
+        biases: list[Tensor] = [each.bias for each in maps if each.bias is not None]
+        weight = torch.cat([each.weight.detach() for each in maps])
+        self._joined = FixedLinear(weight, torch.cat(biases) if biases else None, dtype)
+        return True
+
+    def _mapped(self, x_BTD: Tensor) -> Sequence[Tensor]:
+        """Queries, keys and values [B, T, heads * h]."""
+        if self._joined is None or torch.is_grad_enabled() or torch.is_autocast_enabled(x_BTD.device.type):
+            return self.q_proj(x_BTD), self.k_proj(x_BTD), self.v_proj(x_BTD)
+        kv = self.kv_heads * self.head_width
+        return self._joined(x_BTD).split([self.heads * self.head_width, kv, kv], dim=-1)
 
     def _project(self, x_BTD: Tensor, cos_sin: CosSin) -> tuple[Tensor, Tensor, Tensor]:
         B, T, _ = x_BTD.shape
-        q, k = self.q_proj(x_BTD), self.k_proj(x_BTD)
+        q, k, v = self._mapped(x_BTD)
         if self.norm_whole:
             q, k = self.q_norm(q), self.k_norm(k)
         q = q.view(B, T, self.heads, self.head_width)
         k = k.view(B, T, self.kv_heads, self.head_width)
         if not self.norm_whole:
             q, k = self.q_norm(q), self.k_norm(k)
-        v = self.v_proj(x_BTD).view(B, T, self.kv_heads, self.head_width).transpose(1, 2)
+        v = v.view(B, T, self.kv_heads, self.head_width).transpose(1, 2)
         q = rotate(q.transpose(1, 2), cos_sin).to(v.dtype)
         k = rotate(k.transpose(1, 2), cos_sin).to(v.dtype)
         return q, k, v

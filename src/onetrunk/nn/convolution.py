@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from onetrunk.core.kernels import plain
+
 
 class Convolution(nn.Conv2d):
     """Around each position, `side` odd, without bias. To Muon it is a matrix."""
@@ -56,4 +58,6 @@ class ResidualStages(nn.Module):
         self.norm, self.channels_out = nn.GroupNorm(1, inner), inner
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.blocks(x.contiguous(memory_format=torch.channels_last))))
+        if not plain():  # several rows at once (`torch.func.vmap`) know one order in memory only
+            x = x.contiguous(memory_format=torch.channels_last)
+        return F.relu(self.norm(self.blocks(x)))

@@ -129,6 +129,7 @@ class SlotRows:
     _written: tuple[Tensor, Tensor] | None = None  # which of the N * t new positions go where in the storage
     _used: int = 0  # positions that are seen, T
     _empty: bool = False  # was nothing seen before?
+    _first: int | None = None  # the first of the slots, where they are neighbours in order
 
     def mask(self, valid_NT: Tensor, causal: bool) -> Tensor | None:
         lengths, count = self.cache.lengths[self.slots], valid_NT.sum(1)
@@ -140,6 +141,8 @@ class SlotRows:
             row * valid_NT.shape[1] + column,
             self.slots[row] * self.cache.positions + lengths[row] + column,
         )
+        slots = self.slots.tolist()
+        self._first = slots[0] if slots == list(range(slots[0], slots[0] + len(slots))) else None
         self._empty = not bool(lengths.any())
         if self._empty:
             self._used = valid_NT.shape[1]  # the new positions are read as they come
@@ -165,9 +168,8 @@ class SlotRows:
 
     def _read(self, storage: Tensor) -> Tensor:
         """[N, T, K, h]; a view where the slots are neighbours."""
-        first, n = int(self.slots[0]), len(self.slots)
-        if torch.equal(self.slots, torch.arange(first, first + n, device=self.slots.device)):
-            return storage[first : first + n, : self._used]
+        if self._first is not None:
+            return storage[self._first : self._first + len(self.slots), : self._used]
         return storage[:, : self._used].index_select(0, self.slots)
 
     def after(self, keys: list[Tensor], values: list[Tensor], valid_NT: Tensor, keep: bool | Tensor) -> SlotRows:

@@ -45,6 +45,7 @@ class Adversarial(Objective):
 
     Options = AdversarialOptions
     options: AdversarialOptions
+    compares_rows = True
 
     @property
     def asked(self) -> list[str]:

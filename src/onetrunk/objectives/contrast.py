@@ -20,6 +20,8 @@ _KEPT = 0.7  # how often a column is part of a view, when there are several
 
 
 class Contrast(Objective):
+    compares_rows = True
+
     def _viewable(self) -> np.ndarray:
         """Columns of which two different views can be made."""
         return np.array([encoder.divisible for encoder in self.encoders])

@@ -12,7 +12,6 @@ from starlette.responses import Response
 from onetrunk.core.config import Config
 from onetrunk.serving.folders import Asked, Folder
 from onetrunk.serving.questions import (
-    Chosen,
     Question,
     Verdict,
     check_options,
@@ -153,20 +152,16 @@ async def decided(
 ) -> tuple[list[Verdict], Asked, list[str]]:
     """A verdict on each question, in their order."""
 
-    def prepare() -> tuple[list[Chosen], Asked, dict[str, tuple[int, int]]]:
-        check_options(questions)
-        chosen = [choose(folder, question) for question in questions]
-        table = state.table(folder)
-        samplings = {
-            each.column: sampling_of(each, coverage) for each in sorted(chosen, key=lambda each: bool(each.levels))
-        }
-        boxes = [each.column for each in chosen if each.question.kind == "box"]
-        sizes = {name: picture_size(folder, name, table) for name in boxes}
-        return chosen, folder.ask(table, samplings), sizes
-
-    chosen, asked, sizes = await service.front(prepare)
+    check_options(questions)
+    chosen = [choose(folder, question) for question in questions]
+    rows = state.rows_for(folder)
+    samplings = {
+        each.column: sampling_of(each, coverage) for each in sorted(chosen, key=lambda each: bool(each.levels))
+    }
+    boxes = [each.column for each in chosen if each.question.kind == "box"]
+    sizes = await service.front(lambda: {name: picture_size(folder, name, rows) for name in boxes}) if boxes else {}
+    asked, answers = await service.ask(request, folder, rows, samplings)
     if asked.rows != 1:
         raise bad(f"{state.where}: a decision is about one row; these are {asked.rows}.")
-    answers = await service.answers(request, folder, asked.requests)
     verdicts = [judge(folder, each, answers[each.column][0], sizes.get(each.column)) for each in chosen]
     return verdicts, asked, [*state.notes, *asked.notes]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import queue
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,8 @@ import numpy as np
 
 from onetrunk.core.answer import Answer
 from onetrunk.inference.prefixes import PrefixStore
-from onetrunk.inference.session import Request, Session
+from onetrunk.inference.request import Request
+from onetrunk.inference.session import Session
 from onetrunk.model import FoundationModel
 from onetrunk.serving.request_errors import busy, stopping
 from onetrunk.serving.request_limits import PREFIX_BYTES
@@ -61,23 +63,44 @@ class Lanes:
 Watch = Callable[[int, Answer, bool], Answer | None]
 
 
+class Reading(ABC):
+    """Rows that the engine itself encodes, just before they are answered: those that come at about one time and are
+    alike are encoded together, which costs hardly more than one."""
+
+    @property
+    @abstractmethod
+    def alike(self) -> Hashable:
+        """Equal for rows that can be encoded together."""
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """How many answers are wanted."""
+
+    @abstractmethod
+    def read(self, others: Sequence[Any]) -> Sequence[Sequence[Request] | Exception]:
+        """What sessions are asked of these rows and of each of the others, which are alike; or why they cannot be."""
+
+
 @dataclass(eq=False)
 class Job:
     """What one client asks of one folder: requests whose answers are wanted together, each row's in order."""
 
     lanes: Lanes
-    requests: Sequence[Request]
+    rows: int  # answers that are wanted
+    reading: Reading | None = None  # of which the requests are still to be made
+    requests: Sequence[Request] = ()
     watch: Watch | None = None  # of requests of one row each
     future: Future[list[list[Answer]]] = field(default_factory=Future)
-    rows: int = 0
     answers: list[list[Answer | None]] = field(default_factory=list)
     open: int = 0  # rows without an answer
     running: list[tuple[Session, int]] = field(default_factory=list)  # and the number of the request in it
 
-    def __post_init__(self) -> None:
+    def begin(self) -> None:
+        """Its requests are known from now on."""
         counts = [len(_rows_of(request)) for request in self.requests]
         self.answers = [[None] * count for count in counts]
-        self.rows = self.open = sum(counts)
+        self.open = sum(counts)
 
 
 @dataclass
@@ -113,6 +136,7 @@ class Engine:
         self.ticks = 0
         self._lock = threading.Lock()
         self._inbox: queue.SimpleQueue[Job | _Call | None] = queue.SimpleQueue()
+        self._unread: list[Job] = []
         self._waiting: deque[_Piece] = deque()
         self._running: dict[tuple[int, int], _Piece] = {}  # by session and number
         self._jobs: dict[Job, None] = {}  # in the order they came
@@ -139,7 +163,13 @@ class Engine:
     ) -> Future[list[list[Answer]]]:
         """The answers of each request, each in the order of its rows. `watch`, of requests of one row each, is called
         in the engine's thread, and should be quick. Raises RequestError 429 where too much waits."""
-        job = Job(lanes, requests, watch)
+        return self._put(Job(lanes, sum(len(_rows_of(each)) for each in requests), None, requests, watch))
+
+    def submit_rows(self, lanes: Lanes, reading: Reading) -> Future[list[list[Answer]]]:
+        """As `submit`, of rows that are still to be encoded."""
+        return self._put(Job(lanes, reading.count, reading))
+
+    def _put(self, job: Job) -> Future[list[list[Answer]]]:
         self._count(job.rows)
         self._inbox.put(job)
         return job.future
@@ -169,6 +199,7 @@ class Engine:
             while not self._stopped.is_set():
                 self._take()
                 self._forget_cancelled()
+                self._read()
                 self._begin()
                 for session in self._busy():
                     self._step(session)
@@ -199,6 +230,33 @@ class Engine:
 
     def _accept(self, job: Job) -> None:
         self._jobs[job] = None
+        if job.reading is None:
+            self._queue(job)
+        else:
+            self._unread.append(job)
+
+    def _read(self) -> None:
+        """Encodes what has come, those together that are alike."""
+        groups: dict[Hashable, list[tuple[Job, Reading]]] = {}
+        for job in self._unread:
+            if job in self._jobs and job.reading is not None:
+                groups.setdefault(job.reading.alike, []).append((job, job.reading))
+        self._unread.clear()
+        for group in groups.values():
+            (_, first), *others = group
+            try:
+                results = first.read([reading for _, reading in others])
+            except Exception as error:  # a bug, or no memory: all of them hear of it
+                results = [error] * len(group)
+            for (job, _), result in zip(group, results, strict=True):
+                if isinstance(result, Exception):
+                    self._end(job, result)
+                else:
+                    job.requests = result
+                    self._queue(job)
+
+    def _queue(self, job: Job) -> None:
+        job.begin()
         if not job.open:
             self._finish(job)
         for index, request in enumerate(job.requests):
@@ -207,7 +265,7 @@ class Engine:
             first = 0
             for piece in pieces:
                 alone = job.lanes.repeatable  # then what is drawn goes by the row itself, not by its number
-                first_row = request.first_row - int(piece[0]) if alone and len(piece) else request.first_row
+                first_row = request.first_row + (int(rows[0]) - int(piece[0]) if alone and len(piece) else 0)
                 where = {int(row): first + i for i, row in enumerate(piece)}
                 first += len(piece)
                 if len(piece):

@@ -17,7 +17,7 @@ from onetrunk.data.prepare import encode
 from onetrunk.data.table import Table, read
 from onetrunk.inference.given import GivenRows
 from onetrunk.inference.model_folder import Model, Task
-from onetrunk.inference.session import Request
+from onetrunk.inference.request import Request
 from onetrunk.media.marking import Mark
 from onetrunk.serving.bodies import decoded_file
 from onetrunk.serving.engine_thread import Lanes
@@ -31,9 +31,17 @@ class Asked:
     """Rows and what is asked of them, ready for a session."""
 
     requests: dict[str, Request]  # by asked column
-    rows: int
-    tokens: int  # positions of what is given and of the prompts
+    positions: np.ndarray  # int64 [rows], of what is given and of the prompts
     notes: list[str]
+    clean: bool = True  # was every value used, and whole?
+
+    @property
+    def rows(self) -> int:
+        return len(self.positions)
+
+    @property
+    def tokens(self) -> int:
+        return int(self.positions.sum())
 
 
 @dataclass
@@ -106,6 +114,11 @@ class Folder:
         store = encode(table, wanted, self.model.network.encoders, Ledger())
         return int(GivenRows(store, np.arange(len(table)), store.names).lengths().sum())
 
+    @property
+    def has_media(self) -> bool:
+        """Are values of some column files?"""
+        return any(media_kind(self.model.encoder(name)) is not None for name in self.types)
+
     def columns_of_media(self, kind: str) -> list[str]:
         """Columns whose values are files of one kind: image, audio or video."""
         return [name for name in self.types if media_kind(self.model.encoder(name)) == kind]
@@ -135,6 +148,11 @@ class Folder:
     # -- rows --------------------------------------------------------------------------------------------------------
     def table_of(self, rows: Sequence[Mapping[str, Any]]) -> Table:
         """Rows of JSON as a table: nested objects are columns by their path (customer.plan), and files are decoded."""
+        return self.as_table(self.flat(rows))
+
+    def flat(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Rows of JSON, their values by column. Raises RequestError for more than is allowed, and for files that are
+        none."""
         if len(rows) > self.limits.rows:
             raise bad(
                 f"{len(rows):,} rows; at most {self.limits.rows:,} are answered at once. Send them in parts.", "rows"
@@ -142,11 +160,12 @@ class Folder:
         flat = [self._flat(row, i) for i, row in enumerate(rows)]
         if len({name for row in flat for name in row}) > self.limits.columns:
             raise bad(f"The rows have more than {self.limits.columns:,} columns.", "rows")
-        if not any(flat):
-            if flat:
-                raise bad("The rows are empty objects: expected columns and their values.", "rows")
-            return Table({})
-        return read(flat, missing=self.model.missing)
+        if flat and not any(flat):
+            raise bad("The rows are empty objects: expected columns and their values.", "rows")
+        return flat
+
+    def as_table(self, flat: Sequence[dict[str, Any]]) -> Table:
+        return read(flat, missing=self.model.missing) if flat else Table({})
 
     def _flat(self, row: Mapping[str, Any], i: int) -> dict[str, Any]:
         out: dict[str, Any] = {}
@@ -194,8 +213,10 @@ class Folder:
         rows = self.model.to_answer(table, list(samplings), ledger)
         self.check_files(rows)
         notes += self._notes(table, rows, needed, prompted or any(name in rows.columns for name in samplings))
+        wanted = [column for name, column in self.model.columns.items() if name in needed and name in rows.columns]
+        store = encode(rows, wanted, self.model.network.encoders, ledger)
         requests = {
-            name: self.model.request(rows, name, tasks[name].given, sampling, ledger, prompted, first_row)
+            name: self.model.request(rows, name, tasks[name].given, sampling, ledger, prompted, first_row, store)
             for name, sampling in samplings.items()
         }
         if self.lanes.repeatable and len(rows) > 1:
@@ -204,8 +225,9 @@ class Folder:
         if worst > max_bad * len(rows):
             raise bad(f"{worst:,} of {len(rows):,} values cannot be used: {'; '.join(ledger.lines()[:5])}.", "rows")
         read = {tuple(request.given): _given_positions(request) for request in requests.values()}  # each once
-        prompts = sum(int(r.prompt.lens.sum()) for r in requests.values() if r.prompt is not None)
-        return Asked(requests, len(rows), sum(read.values()) + prompts, [*notes, *ledger.lines()[:20]])
+        prompts = [request.prompt.lens for request in requests.values() if request.prompt is not None]
+        lost = ledger.lines()[:20]
+        return Asked(requests, np.sum([*read.values(), *prompts], axis=0), [*notes, *lost], clean=not lost)
 
     def _compute_alone(self, requests: Mapping[str, Request], rows: Table) -> None:
         """What a wide read-out says of each row, of each by itself: several at once differ in their last bits."""
@@ -241,9 +263,9 @@ class Folder:
         return isinstance(encoder, Gapped) and encoder.answers_by != "writing"
 
 
-def _given_positions(request: Request) -> int:
-    rows = GivenRows(request.store, np.arange(len(request.store.index)), request.given)
-    return int(rows.lengths().sum())
+def _given_positions(request: Request) -> np.ndarray:
+    """int64 [rows]"""
+    return GivenRows(request.store, np.arange(len(request.store.index)), request.given).lengths()
 
 
 def media_kind(encoder: Encoder) -> str | None:

@@ -61,18 +61,21 @@ class PredictBody(PredictOptions):
 
 def endpoints(service: Service) -> list[Endpoint]:
     async def predict(request: HttpRequest) -> Response:
+        options: PredictOptions
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == STREAM:
             options = parsed(PredictOptions, _of_address(request))
             raw = await service.raw_body(request)
             folder = service.folders.get(options.model)
             table = await service.front(lambda: table_of(raw, service.limits))
+            answers, notes = await _of_table(service, request, folder, table, options)
         else:
-            body = await service.body(request, PredictBody)
-            options, folder = body, service.folders.get(body.model)
-            table = await service.front(lambda: folder.table_of(body.rows))
-        answers, notes = await answered(service, request, folder, table, options)
+            options = body = await service.body(request, PredictBody)
+            folder = service.folders.get(body.model)
+            answers, notes = await _of_rows(service, request, folder, body)
         if STREAM in request.headers.get("accept", ""):
             return Response(await service.front(lambda: stream_of(_columns(folder, answers))), media_type=STREAM)
+        if service.light(request, folder):
+            return as_json(_json(folder, answers, notes))
         return as_json(await service.front(lambda: _json(folder, answers, notes)))
 
     return [
@@ -96,10 +99,24 @@ def _of_address(request: HttpRequest) -> dict[str, Any]:
     return out
 
 
-async def answered(
+Answers = tuple[dict[str, list[Answer]], list[str]]  # each asked column's; and what a client should know of its rows
+
+
+async def _of_rows(service: Service, request: HttpRequest, folder: Folder, body: PredictBody) -> Answers:
+    task = folder.task(_names(body.ask), _names(body.given))
+    if not body.rows or any(folder.fills(name) for name in task.ask):
+        table = await service.front(lambda: folder.table_of(body.rows))
+        return await _of_table(service, request, folder, table, body)
+    samplings = dict.fromkeys(task.ask, body.sampling(service.limits.tokens))
+    asked, answers = await service.ask(
+        request, folder, body.rows, samplings, _names(body.given), prompted=body.prompted, max_bad=body.max_bad
+    )
+    return answers, asked.notes
+
+
+async def _of_table(
     service: Service, request: HttpRequest, folder: Folder, table: Table, options: PredictOptions
-) -> tuple[dict[str, list[Answer]], list[str]]:
-    """Each asked column's answers, and what a client should know of its rows."""
+) -> Answers:
     task = folder.task(_names(options.ask), _names(options.given))
     if not len(table):
         return {name: [] for name in task.ask}, []
@@ -113,9 +130,7 @@ async def answered(
     return await service.answers(request, folder, asked.requests), asked.notes
 
 
-async def _filled(
-    service: Service, folder: Folder, table: Table, options: PredictOptions, names: list[str]
-) -> tuple[dict[str, list[Answer]], list[str]]:
+async def _filled(service: Service, folder: Folder, table: Table, options: PredictOptions, names: list[str]) -> Answers:
     """Columns that fill gaps in, which is no session's work."""
     given, sampling = _names(options.given), options.sampling(service.limits.tokens)
 

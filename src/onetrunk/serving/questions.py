@@ -12,7 +12,7 @@ Probabilities are the folder's, calibrated where it is; the order of options doe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
@@ -22,7 +22,6 @@ import numpy as np
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.encoder import Encoder, Located, Ordered, class_names
 from onetrunk.core.errors import BadValueError, nearest
-from onetrunk.data.table import Table
 from onetrunk.media.image import open_image
 from onetrunk.serving.answer_json import coverage_json, plain
 from onetrunk.serving.folders import Folder, question_types
@@ -167,11 +166,11 @@ def _looked_for(column: str, encoder: Encoder, named_class: str | None, question
     return (named_class,) if named_class is not None else tuple(c for c in encoder.classes if c.lower() == told)
 
 
-def picture_size(folder: Folder, column: str, table: Table) -> tuple[int, int]:
+def picture_size(folder: Folder, column: str, rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     """Width and height of the picture that a column's places lie in. Raises RequestError where there is none."""
     encoder = folder.model.encoder(column)
     assert isinstance(encoder, Located)
-    values = [value for value in table.columns.get(encoder.on or "", []) if value is not None]
+    values = [value for row in folder.flat(rows) if (value := row.get(encoder.on or "")) is not None]
     if not values:
         raise bad(f"{column!r} is looked for in a picture, and {encoder.on!r} holds none.", "state")
     try:

@@ -9,26 +9,28 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import uvicorn
 
 from onetrunk.core.errors import UsageError
 from onetrunk.core.events import Listener, Note, ignore
+from onetrunk.engine.mode import Choice
 from onetrunk.engine.runtime import Runtime, find_device
 from onetrunk.evaluation.evidence_files import require_gates
 from onetrunk.inference.answer_rows import CACHED_POSITIONS
+from onetrunk.inference.fixed_weights import fix_weights
 from onetrunk.inference.model_folder import load
 from onetrunk.media.marking import Mark
 from onetrunk.serving.app import log_line, make_app
 from onetrunk.serving.engine_thread import Engine, Lanes
 from onetrunk.serving.folders import Folder, named
 from onetrunk.serving.guard import Guard, is_loopback, known_hosts
+from onetrunk.serving.http_protocol import BoundedProtocol, event_loop
 from onetrunk.serving.request_limits import Limits
 from onetrunk.serving.service import Service
 
 _MOST_SLOTS = 64
-_MOST_HEADER_BYTES = 64 << 10
 _KEEP_ALIVE_SECONDS = 30
 
 
@@ -42,6 +44,7 @@ class ServeOptions:
     device: str = "auto"
     positions: int = 2048  # of one row: what is given, the prompt and the answer
     repeatable: bool = False
+    precision: Choice = "fp32"
     allow_failed_gates: bool = False
     producer: str | None = None  # who answers for what is made; None: each folder's name
     limits: Limits = field(default_factory=Limits)
@@ -57,6 +60,8 @@ class ServeOptions:
             )
         if self.api_key is not None and (not self.api_key.isascii() or not self.api_key.isprintable()):
             raise UsageError("--api-key expects printable ASCII characters.")
+        if self.precision not in get_args(Choice):
+            raise UsageError(f"--precision expects {', '.join(get_args(Choice))}; found {self.precision!r}.")
         if not 0 <= self.port < 1 << 16:
             raise UsageError(f"--port expects a number from 0 to 65535, found {self.port}.")
         if self.positions < 1:
@@ -90,6 +95,9 @@ def open_folders(models: Sequence[str], options: ServeOptions, on_event: Listene
         model = load(path, device="cpu")
         require_gates(model, "served", options.allow_failed_gates, on_event)
         runtime.place(model.network)
+        chosen = fix_weights(model.network, options.precision)
+        if options.precision != "fp32":
+            on_event(Note(f"{name}: answers are computed in {chosen}."))
         slots = max(1, min(_MOST_SLOTS, CACHED_POSITIONS // options.positions))
         limits, mark = options.limits, Mark.of(options.producer, Path(path).resolve().name)
         lanes = Lanes(model.network, slots, options.positions, options.repeatable, limits.prefix_bytes)
@@ -114,7 +122,9 @@ def serve_folders(models: Sequence[str], options: ServeOptions, on_event: Listen
         address = f"[{host}]" if ":" in host else host
         on_event(Note(f"{names}: ready at http://{address}:{port}/v1; /openapi.json lists the routes."))
         try:
-            asyncio.run(_Server(http_config(app, options.limits), service).serve(sockets=[listening]))
+            server = _Server(http_config(app, options.limits), service)
+            with asyncio.Runner(loop_factory=event_loop()) as runner:
+                runner.run(server.serve(sockets=[listening]))
         finally:
             service.close()
 
@@ -123,7 +133,7 @@ def http_config(app: Any, limits: Limits) -> uvicorn.Config:
     _log_as_json()
     return uvicorn.Config(
         app,
-        http="h11",
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -132,7 +142,6 @@ def http_config(app: Any, limits: Limits) -> uvicorn.Config:
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=round(limits.drain_seconds),
-        h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
     )
 
 

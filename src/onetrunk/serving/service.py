@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,14 +11,15 @@ from typing import Any, TypeVar
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
-from onetrunk.core.answer import Answer
+from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
-from onetrunk.inference.session import Request
+from onetrunk.inference.request import Request
 from onetrunk.media.limits import media_limits
 from onetrunk.serving.bodies import parse_object, too_large, unpacked
 from onetrunk.serving.engine_thread import Engine
-from onetrunk.serving.folders import Folder, Folders
+from onetrunk.serving.folders import Asked, Folder, Folders
+from onetrunk.serving.light_rows import BODY_BYTES, ROWS, LightRows
 from onetrunk.serving.request_errors import RequestError, bad
 from onetrunk.serving.request_limits import Limits
 from onetrunk.serving.server_metrics import Metrics
@@ -90,6 +91,9 @@ class Service:
         if content != "application/json":
             raise RequestError(415, f"Expected a body of application/json, found {content[:100]!r}.", code="media_type")
         raw = await self.raw_body(request)
+        request.state.light = len(raw) <= BODY_BYTES
+        if request.state.light:
+            return parsed(kind, parse_object(raw, self.limits))
         return await self.front(lambda: parsed(kind, parse_object(raw, self.limits)))
 
     async def front(self, work: Callable[[], T]) -> T:
@@ -97,6 +101,33 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._front, work)
 
     # -- answers -----------------------------------------------------------------------------------------------------
+    async def ask(
+        self,
+        request: HttpRequest,
+        folder: Folder,
+        rows: Sequence[Mapping[str, Any]],
+        samplings: Mapping[str, Sampling],
+        given: Sequence[str] | None = None,
+        *,
+        prompted: bool = False,
+        max_bad: float = 0.0,
+    ) -> tuple[Asked, dict[str, list[Answer]]]:
+        """What is asked of rows of JSON (`Folder.ask`), and the answers by asked column. Many rows, and files, are read
+        beside the engine; a few small rows by itself."""
+        if self.light(request, folder) and len(rows) <= ROWS:
+            reading = LightRows(folder, folder.flat(rows), samplings, given, prompted, max_bad)
+            answers = await self.wait(request, self.engine.submit_rows(folder.lanes, reading))
+            assert reading.asked is not None, "it has been answered"
+            return reading.asked, dict(zip(samplings, answers, strict=True))
+        asked = await self.front(
+            lambda: folder.ask(folder.table_of(rows), samplings, given, prompted=prompted, max_bad=max_bad)
+        )
+        return asked, await self.answers(request, folder, asked.requests)
+
+    def light(self, request: HttpRequest, folder: Folder) -> bool:
+        """Is what a request says so little that reading it holds nobody up?"""
+        return bool(getattr(request.state, "light", False)) and not folder.has_media
+
     async def answers(self, request: HttpRequest, folder: Folder, asked: dict[str, Request]) -> dict[str, list[Answer]]:
         """By asked column, in the order of the rows."""
         answers = await self.wait(request, self.engine.submit(folder.lanes, list(asked.values())))
@@ -110,12 +141,13 @@ class Service:
         """The future's result; it is cancelled when the client goes away."""
         answer = asyncio.wrap_future(future)
         gone = asyncio.ensure_future(_gone(request))
+        gone.add_done_callback(lambda _: answer.cancel())
         try:
-            either: set[asyncio.Future[Any]] = {answer, gone}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                raise ClientGoneError
-            return answer.result()
+            return await answer
+        except asyncio.CancelledError:
+            if gone.done():
+                raise ClientGoneError from None
+            raise
         finally:
             gone.cancel()
             answer.cancel()

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from onetrunk.core.encoder import FreeText
-from onetrunk.data.table import Table
 from onetrunk.serving.folders import Folder
 from onetrunk.serving.request_errors import bad
 
@@ -17,7 +16,7 @@ class State:
     """Collected part by part, then made a table of one row."""
 
     where: str
-    rows: list[Mapping[str, Any]] = field(default_factory=list)
+    told: list[Mapping[str, Any]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     files: list[tuple[str, str | bytes]] = field(default_factory=list)  # kind of media, and a data URL or the bytes
     notes: list[str] = field(default_factory=list)
@@ -26,11 +25,11 @@ class State:
         for each in value if isinstance(value, list) else [value]:
             if not isinstance(each, dict):
                 raise bad(f"{self.where}: JSON should be an object, or a list of objects: columns and their values.")
-            self.rows.append(each)
+            self.told.append(each)
 
-    def table(self, folder: Folder) -> Table:
+    def rows_for(self, folder: Folder) -> list[dict[str, Any]]:
         """Raises RequestError where the model has no column for a part, or more than one."""
-        rows = [dict(row) for row in self.rows]
+        rows = [dict(row) for row in self.told]
         if len(rows) > 1 and folder.model.events is None:  # parts of one row
             merged: dict[str, Any] = {}
             for row in rows:
@@ -48,7 +47,7 @@ class State:
             self._put(folder, rows, columns, kind, [url for each, url in self.files if each == kind])
         if not any(rows):
             raise bad(f"{self.where}: nothing is said. Expected {', '.join(folder.given())}.")
-        return folder.table_of(rows)
+        return rows
 
     def _put(
         self, folder: Folder, rows: list[dict[str, Any]], columns: list[str], what: str, values: Sequence[str | bytes]

@@ -19,7 +19,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
 from onetrunk.core.grammar import Grammar
 from onetrunk.inference.grammars import matcher_for
-from onetrunk.inference.session import Request
+from onetrunk.inference.request import Request
 from onetrunk.serving.engine_thread import Watch
 from onetrunk.serving.folders import Folder
 from onetrunk.serving.growing_text import GrowingText

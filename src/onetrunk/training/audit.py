@@ -13,6 +13,7 @@ import numpy as np
 from onetrunk.core import rng
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.events import LedgerLine, Listener, Note, ignore
+from onetrunk.core.values import present
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table, infer_types
 from onetrunk.evaluation.audit.adversary import adversary
@@ -152,7 +153,13 @@ def _of_rows(
         found = _audited(model, asked, fresh, what, sensitive, options.seed, on_event)
         if "privacy" in what:
             found.privacy = privacy(
-                model, ask, given, learnt.columns, strangers.columns, _planted(canaries, ask, options), options.seed
+                model,
+                ask,
+                given,
+                learnt.columns,
+                strangers.columns,
+                _planted(model, canaries, ask, options),
+                options.seed,
             )
         out.append(found)
     ledger.check(len(table), options.max_bad)
@@ -215,15 +222,15 @@ def _type_of(model: Model, table: Table, column: str) -> str:
     return types[column]
 
 
-def _planted(canaries: Any, ask: str, options: AnswerOptions) -> list[str]:
-    """The values of the asked column that were planted."""
+def _planted(model: Model, canaries: Any, ask: str, options: AnswerOptions) -> dict[str, Sequence[Any]] | None:
+    """The canaries that have a value of the asked column."""
     if canaries is None:
-        return []
-    table = read_table(canaries, options.but(map=None))
-    values = [str(value) for value in table[ask] if value is not None]
-    if not values:
-        raise DataError(f"The canaries expect texts in the column {ask!r}, found none.")
-    return values
+        return None
+    table = model.as_learnt(read_table(canaries, options.but(map=None)))
+    table = table.take(np.flatnonzero(present(table[ask])))
+    if not len(table):
+        raise DataError(f"The canaries expect values in the column {ask!r}, found none.")
+    return dict(table.columns)
 
 
 def _write(audit: Audit, folder: str, out: str | None, drafts: Mapping[str, str]) -> None:

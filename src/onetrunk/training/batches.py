@@ -12,10 +12,12 @@ from torch import nn
 from onetrunk.core.errors import DivergedError, UsageError
 from onetrunk.core.objective import BatchEncoder, Objective, ObjectiveConfig
 from onetrunk.core.registry import objectives as objective_kinds
+from onetrunk.core.secret import Secret
 from onetrunk.data.loader import Loader
+from onetrunk.data.poisson import PoissonLoader
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
-from onetrunk.engine.step import Updates
+from onetrunk.engine.step import Step, Updates
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainSettings, planned_steps
 from onetrunk.engine.world import current
 from onetrunk.objectives import Learner
@@ -70,6 +72,7 @@ def steps_within(
     out: Path,
     rates: Mapping[nn.Module, float] | None = None,
     resume: bool = True,
+    step_kind: Callable[..., Step] = Step,
 ) -> int:
     """How many of the steps fit in `limit` seconds, from a dry run of a few; decided before step 0, and for a run in
     `out` that goes on (unless it does not `resume`) as it was decided then. The learner is not changed."""
@@ -79,7 +82,8 @@ def steps_within(
         return planned
     config = TrainConfig.parse({**train.model_dump(), "steps": steps})
     try:
-        took = Trainer(learner, batches, config, out, updates=updates_of(learner, rates)).dry_run(_DRY_RUN * limit)
+        trainer = Trainer(learner, batches, config, out, updates=updates_of(learner, rates), step_kind=step_kind)
+        took = trainer.dry_run(_DRY_RUN * limit)
     except DivergedError:  # the run, whose steps are the same, says so itself
         return steps
     return int(np.clip(limit * (1 - _BESIDE) / float(np.mean(took)), min(20, steps), steps))
@@ -93,6 +97,12 @@ def loader(
     for objective in made:
         if isinstance(objective, Distil) and teacher is not None:
             objective.learn_from(teacher)
+    if recipe.private is not None:
+        return PoissonLoader(
+            store, made,
+            seed=seed, tokens_per_batch=recipe.tokens_per_batch, given_causal=recipe.attention == "causal",
+            secret=Secret(), views=recipe.private.views,
+        ), made  # fmt: skip
     return Loader(
         store, made,
         seed=seed, tokens_per_batch=recipe.tokens_per_batch, given_causal=recipe.attention == "causal",

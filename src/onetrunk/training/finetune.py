@@ -35,6 +35,7 @@ from onetrunk.training.calibrate import calibrate
 from onetrunk.training.context import RunContext
 from onetrunk.training.label_propagation import propagate_labels
 from onetrunk.training.open_data import Data
+from onetrunk.training.private import documents_of, refuse_rows_learnt_before, spent_before, timed_step_kind
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.select import Judgement, best_of, choosing_metric, validator
 from onetrunk.training.stage import encode_rows, provenance, run_stage, weights_digest
@@ -79,10 +80,13 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     store = encode_rows(model, data, "train", context.recipe)
     context.show_ledger(data.ledger, len(store.index))
     labelled = labelled_rows(store, task)
-    validation = validation_rows(data, task)
+    private = context.recipe.private is not None
+    if private:
+        refuse_rows_learnt_before(model, data)
+    validation = validation_rows(data, task, 0 if private else MAX_VALIDATED)  # of a private model they choose nothing
     choice = Choice(len(labelled))
     propagates = pretrained and tuning.label_propagation and len(labelled) < len(store.index)
-    cross_validates = pretrained and not propagates and len(validation) < _MIN_VALIDATED
+    cross_validates = pretrained and not (propagates or private) and len(validation) < _MIN_VALIDATED
     if context.limit is not None:
         context = context.but(limit=context.limit / (tuning.repeats + cross_validates * tuning.folds))
     if propagates:
@@ -180,6 +184,8 @@ def tune(
     recipe = context.recipe
     tuning = recipe.finetune
     documents = tuning.documents or int(np.clip(len(labelled) // 16, 16, 128))
+    if recipe.private is not None:
+        documents = documents_of(recipe, len(labelled))
     kind, options = "predict", {}
     if context.teacher is not None:
         kind, options = "distil", tuning.distil.model_dump()
@@ -205,8 +211,10 @@ def tune(
         validate = _heard(validator(model, task, validation, metric), context)
     context = context.but(recipe=_gentle(recipe, pretrained))
     train, limit, resumes = context.recipe.train, context.limit, context.resumes
-    steps = steps_within(learner, batches, train, steps, limit, context.out, rates, resumes)
-    result = run_stage(stage, learner, batches, steps, context, validate, rates=rates)
+    timed = timed_step_kind(batches, recipe.private)
+    steps = steps_within(learner, batches, train, steps, limit, context.out, rates, resumes, timed)
+    spent = spent_before(model.provenance)
+    result = run_stage(stage, learner, batches, steps, context, validate, rates=rates, spent=spent)
     for parameter in model.network.parameters():
         parameter.requires_grad_(True)
     return result

@@ -14,6 +14,7 @@ from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import finetune_model
 from onetrunk.training.open_data import open_data
 from onetrunk.training.options import TrainingOptions
+from onetrunk.training.private import not_here
 from onetrunk.training.recipe import budget_seconds, recipe_of
 from onetrunk.training.stage import extend_model, new_model
 from onetrunk.training.start import start_from
@@ -24,7 +25,7 @@ from onetrunk.training.train import counts_steps, default_seconds
 def fit_model(data: Any, options: TrainingOptions, on_event: Listener = ignore) -> Model:
     """A model of the task in `options`, learnt as `train` does, or as `finetune` does where there is a model to start
     from. `options.out` is not used. The split may hold no test rows."""
-    recipe = recipe_of(options)
+    recipe = not_here(recipe_of(options), "fit")
     model, recipe = start_from(options.start, recipe, options.allow_network, options.seed)
     opened = open_data(data, options, recipe, on_event, start=model)
     limit = budget_seconds(options.budget)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onetrunk.core.events import Listener, Note, Saved, ignore
+from onetrunk.engine.checkpoint import clear_run
 from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.model_folder import Model
 from onetrunk.storage.locks import locks_end
@@ -18,6 +19,7 @@ from onetrunk.training.open_data import open_data
 from onetrunk.training.options import TrainingOptions
 from onetrunk.training.output import Output, command_digest
 from onetrunk.training.pretrain import pretrain_model
+from onetrunk.training.private import private_recipe
 from onetrunk.training.recipe import Recipe, budget_seconds, recipe_of
 from onetrunk.training.select import choosing_metric
 from onetrunk.training.stage import extend_model, new_model
@@ -27,7 +29,7 @@ from onetrunk.training.start import start_from
 @locks_end()
 def run_pretraining(data: Any, options: TrainingOptions, on_event: Listener = ignore) -> Model:
     """Pretrains a model on a table, from nothing or from another model, and saves it."""
-    recipe = recipe_of(options)
+    recipe = private_recipe(recipe_of(options), on_event)
     cost = RunCost("pretrain", recipe)
     output = Output(options.out, options.overwrite, command_digest("pretrain", options, recipe))
     model, recipe = start_from(options.start, recipe, options.allow_network, options.seed)
@@ -35,7 +37,7 @@ def run_pretraining(data: Any, options: TrainingOptions, on_event: Listener = ig
     output.open(opened)
     model = pretrain_model(opened, run_context(options, recipe, output, on_event), model)
     cost.keep(model)
-    saved = save_model(model, output, "foundation model", on_event)
+    saved = save_model(model, output, "foundation model", on_event, private=recipe.private is not None)
     cost.tell(on_event)
     return saved
 
@@ -52,7 +54,7 @@ def run_finetuning(
     """Fine-tunes a model on one task, from a foundation model or from nothing, and saves it. With a `teacher`, a larger
     model folder, it learns from its answers too; with `restructure`, settings may change the model that it starts
     from."""
-    recipe = recipe_of(options)
+    recipe = private_recipe(recipe_of(options), ignore, teacher)  # objectives are pretraining's
     cost = RunCost("finetune", recipe)
     command = command_digest("finetune", options, recipe, teacher=teacher, restructure=restructure)
     output = Output(options.out, options.overwrite, command)
@@ -74,7 +76,7 @@ def run_finetuning(
     if teacher is not None:
         model.provenance["teacher"] = {"name": Path(teacher).name, "digest": base_digest(Path(teacher))}
     cost.keep(model)
-    saved = save_model(model, output, "model", on_event)
+    saved = save_model(model, output, "model", on_event, private=recipe.private is not None)
     cost.tell(on_event)
     if tuned.choice.validation is not None:
         metric = choosing_metric(model, opened.ask[0], recipe.finetune.metric)
@@ -100,8 +102,11 @@ def share_of(limit: float | None, share: float) -> float | None:
     return None if limit is None else share * limit
 
 
-def save_model(model: Model, output: Output, what: str, on_event: Listener) -> Model:
+def save_model(model: Model, output: Output, what: str, on_event: Listener, *, private: bool = False) -> Model:
+    """`private`: what the run left beside the model is removed; losses of rows, and the secret of its noise."""
     model.save(output.path, overwrite=output.replaces)
     output.finish()
+    if private:
+        clear_run(output.path)
     on_event(Saved(what, str(output.path)))
     return model

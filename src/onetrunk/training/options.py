@@ -101,6 +101,10 @@ class TrainingOptions(DataOptions):
     ] = None
     size: Annotated[str | None, "the size of a new model: nano, tiny, small, base or large."] = None
     events: Annotated[Pairs, "how a table of events becomes rows, like by=user,order=time,window=50."] = None
+    private: Annotated[
+        Pairs,
+        "train with differential privacy, like eps=3,delta=1e-5; also clip=1 (largest gradient of a row) and views=1.",
+    ] = None
     budget: Annotated[str | None, "train for at most this long, like 10min."] = None
     track: Annotated[str | None, "log the run with wandb or mlflow, on this machine unless --allow-network."] = None
     config: Annotated[Any, "a YAML file with settings."] = None

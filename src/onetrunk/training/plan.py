@@ -31,6 +31,7 @@ from onetrunk.engine.planning import (
 from onetrunk.training.dry_run import DryRun, Source
 from onetrunk.training.open_data import open_data
 from onetrunk.training.options import TrainingOptions
+from onetrunk.training.private import not_here
 from onetrunk.training.recipe import SIZES, Recipe, budget_seconds, recipe_of
 
 _DIAL = ("width", "layers", "heads", "kv_heads", "head_width", "mlp_width")  # what a size stands for
@@ -143,7 +144,7 @@ def plan_pretraining(
 ) -> Plan:
     """Plans what `pretrain` would do with the same options, or, without data, a run over so many tokens of text. With a
     budget other sizes are compared, too. Raises UsageError."""
-    recipe = recipe_of(options)
+    recipe = not_here(recipe_of(options), "plan")
     if (data is None) == (tokens is None):
         raise UsageError("plan expects data, or --tokens where there are none yet; not both.")
     limit = budget_seconds(options.budget)

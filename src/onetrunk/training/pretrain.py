@@ -12,12 +12,15 @@ from onetrunk.objectives import Learner
 from onetrunk.training.batches import count_steps, loader, steps_within
 from onetrunk.training.context import RunContext
 from onetrunk.training.open_data import Data
+from onetrunk.training.private import refuse_rows_learnt_before, spent_before, timed_step_kind
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.stage import encode_rows, extend_model, new_model, provenance, run_stage
 
 
 def pretrain_model(data: Data, context: RunContext, model: Model | None = None) -> Model:
     """Self-supervised training on the training rows, labelled or not: of a new model, or of one that exists."""
+    if context.recipe.private is not None:
+        refuse_rows_learnt_before(model, data)
     if model is None:
         model = new_model(data, context.recipe, context.seed)
     else:
@@ -27,10 +30,13 @@ def pretrain_model(data: Data, context: RunContext, model: Model | None = None) 
     batches, objectives, steps = schedule(store, context.recipe, context.seed)
     learner = Learner(model.network, objectives, context.seed)
     steps = steps_within(
-        learner, batches, context.recipe.train, steps, context.limit, context.out, resume=context.resumes
-    )
+        learner, batches, context.recipe.train, steps, context.limit, context.out, resume=context.resumes,
+        step_kind=timed_step_kind(batches, context.recipe.private),
+    )  # fmt: skip
     weights = {o.tag: o.config.weight for o in objectives}
-    result = run_stage("pretraining", learner, batches, steps, context, weights=weights)
+    result = run_stage(
+        "pretraining", learner, batches, steps, context, weights=weights, spent=spent_before(model.provenance)
+    )
     task = Task(list(data.given), list(data.ask))
     model.tasks = [task] if task.ask else []
     model.provenance = provenance(model, data, context, result, "pretrain", model.provenance)

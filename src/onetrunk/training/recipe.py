@@ -15,6 +15,7 @@ from onetrunk.core.config import Config, read_yaml, with_settings
 from onetrunk.core.errors import UsageError
 from onetrunk.core.objective import ObjectiveConfig
 from onetrunk.engine.cost import CostSettings
+from onetrunk.engine.private import PrivateConfig
 from onetrunk.engine.runtime import find_device
 from onetrunk.engine.trainer import TrainSettings
 from onetrunk.nn.lora import LoRAConfig
@@ -106,6 +107,9 @@ class Recipe(TableRecipe):
         description="Bounds of metrics, of every asked column or of one, that the model must keep to be exported or "
         "served.",
     )
+    private: PrivateConfig | None = Field(
+        None, description="What training promises to each row (differential privacy); by default nothing."
+    )
     device: str = Field("auto", description="cpu, cuda, cuda:N or mps; auto is CUDA where there is one, else the CPU.")
     tokens_per_batch: int = Field(16_384, ge=64, description="Positions of a micro-batch; more are accumulated.")
     train: TrainSettings = Field(default_factory=TrainSettings, description="Optimizer, schedule, precision, saving.")
@@ -125,8 +129,9 @@ def make_recipe(config: str | Path | dict[str, Any] | None, settings: Sequence[s
     values that cannot be, and a device that this machine has not."""
     data = read_yaml(config) if isinstance(config, str | Path) else dict(config or {})
     given = {name: value for name, value in flags.items() if value is not None}
-    if "events" in given:
-        given["events"] = {**(data.get("events") or {}), **given["events"]}
+    for name in ("events", "private"):
+        if name in given:
+            given[name] = {**(data.get(name) or {}), **given[name]}
     data |= given
     recipe = Recipe.parse(with_settings(data, list(settings or [])), str(config) if config else "the settings")
     find_device(recipe.device)
@@ -137,7 +142,7 @@ def recipe_of(options: TrainingOptions) -> Recipe:
     """The settings of a run: its YAML file, then its flags, then `key=value` settings. What is wrong in them, or in its
     budget, is refused before any work."""
     budget_seconds(options.budget)
-    flags = {"size": options.size, "events": options.events, "device": options.device}
+    flags = {"size": options.size, "events": options.events, "private": options.private, "device": options.device}
     return make_recipe(options.config, options.settings, **flags)
 
 

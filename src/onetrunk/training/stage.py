@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from onetrunk.data.loader import Loader
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.seen_rows import record
 from onetrunk.data.store import Store
+from onetrunk.engine.accountant import Spent
 from onetrunk.engine.progress import Progress
 from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainResult, Validate
@@ -37,6 +38,7 @@ from onetrunk.training.calibrate import forget_calibration
 from onetrunk.training.context import RUNS, RunContext
 from onetrunk.training.distil import student_columns
 from onetrunk.training.open_data import Data
+from onetrunk.training.private import privacy_of, step_kind
 from onetrunk.training.recipe import FinetuneConfig, Recipe
 
 _VALIDATIONS = 10  # in a run
@@ -109,10 +111,11 @@ def run_stage(
     validate: Validate | None = None,
     weights: dict[str, float] | None = None,
     rates: Mapping[nn.Module, float] | None = None,
+    spent: Sequence[Spent] = (),
 ) -> TrainResult:
     """Trains the learner's model on the batches. `weights` are of losses, by objective, `rates` shares of
-    the learning rate, by part. Raises InterruptedRunError
-    where a signal stopped it; the same call goes on from there."""
+    the learning rate, by part; `spent` is what earlier private stages of the model have cost. Raises
+    InterruptedRunError where a signal stopped it; the same call goes on from there."""
     recipe, network = context.recipe, learner.model
     forget_calibration(learner)
     settings: dict[str, Any] = {
@@ -129,13 +132,17 @@ def run_stage(
         if isinstance(objective, Distil):
             options = objective.options
             identity["teacher"] = [weights_digest(objective.teacher), options.weight, options.temperature]
+    privacy = None if recipe.private is None else privacy_of(batches, recipe.private, steps, spent)
+    if privacy is not None:
+        identity["private"] = privacy.as_json()
     parameters = sum(p.numel() for p in network.parameters())
     documents = {o.tag: o.config.documents for o in learner.objectives}
     context.on_event(StageStarted(stage, len(batches.store.index), steps, parameters, documents))
     trainer = Trainer(
         learner, batches, train, context.out,
         seed=context.seed, identity=identity, validate=validate, progress=Progress(stage, context.on_event),
-        flops=StepOperations(network), updates=updates_of(learner, rates),
+        flops=StepOperations(network) if privacy is None else None, updates=updates_of(learner, rates),
+        step_kind=step_kind(batches, privacy),
         resume=True if context.output is None else context.output.trainer_resumes,
     )  # fmt: skip
     if context.output is not None:
@@ -160,7 +167,7 @@ def provenance(
         "source": Path(data.table.source).name,
         "rows": {name: len(index) for name, index in data.split.indices().items()},
         "split": data.split.as_json(),
-        "seen_rows": record(model.as_learnt(data.table), data.types, data.given or data.ask, data.split.indices()),
+        "seen_rows": _seen_rows(model, data, context),
         "given": data.given,
         "ask": data.ask,
         "left_out": data.reasons,
@@ -176,9 +183,20 @@ def provenance(
         "machine": f"{platform.machine()}, threads: {torch.get_num_threads()}",
         "device": result.device,
         "date": time.strftime("%Y-%m-%d"),
+        **result.facts,
     }
     runs = {RUNS: before[RUNS]} if before and RUNS in before else {}
     return {"stages": [*(before or {}).get("stages", []), made], **runs}
+
+
+def _seen_rows(model: Model, data: Data, context: RunContext) -> dict[str, Any]:
+    """Which rows were met. A private model tells nobody which rows it has learnt from: only which were held out."""
+    splits = data.split.indices()
+    private = context.recipe.private is not None
+    if private:
+        splits = {**splits, "train": splits["train"][:0]}
+    kept = record(model.as_learnt(data.table), data.types, data.given or data.ask, splits)
+    return {**kept, "held_out_only": True} if private else kept
 
 
 def untrained(model: Model, seconds: float) -> TrainResult:

@@ -25,6 +25,7 @@ from onetrunk.training.open_data import Data, open_data
 from onetrunk.training.options import TrainingOptions
 from onetrunk.training.output import EVALUATING, PRETRAINED, Output, command_digest, shares_of_run
 from onetrunk.training.pretrain import pretrain_model
+from onetrunk.training.private import not_here
 from onetrunk.training.recipe import Recipe, recipe_of
 from onetrunk.training.stage import extend_model
 from onetrunk.training.start import start_from
@@ -42,7 +43,7 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
     beside what simple models know (`training.beside_wide`); else the model is pretrained (unless there is one to start
     from) and fine-tuned."""
     began = time.monotonic()
-    recipe, out = recipe_of(options), Path(options.out)
+    recipe, out = not_here(recipe_of(options), "train"), Path(options.out)
     cost = RunCost("train", recipe)
     command, foundation = command_digest("train", options, recipe), Path(f"{options.out}-foundation")
     output, starts = Output(out, options.overwrite, command), [options.start]

@@ -52,6 +52,7 @@ from onetrunk.training.open_data import Data, open_data
 from onetrunk.training.options import TrainingOptions
 from onetrunk.training.output import EVALUATING, Output, command_digest
 from onetrunk.training.pretrain import pretrain_model
+from onetrunk.training.private import not_here
 from onetrunk.training.recipe import SIZES, Recipe, budget_seconds, recipe_of
 from onetrunk.training.search import LOCK, Search, Space
 from onetrunk.training.select import Judgement
@@ -84,7 +85,7 @@ def run_tuning(
     if trials is not None and trials < 1:
         raise UsageError(f"--trials expects a whole number from 1; found {trials}.")
     most_bytes = None if max_memory is None else memory_bytes(max_memory)
-    recipe = recipe_of(options)
+    recipe = not_here(recipe_of(options), "tune")
     cost = RunCost("tune", recipe)
     command = command_digest("tune", options, recipe, trials=trials, max_memory=max_memory)
     journal = Path(f"{options.out}-tuning")

@@ -44,7 +44,8 @@ def audit(
         sensitive: columns that rows are grouped by, for fairness; the model need not see them.
         what: fairness, slices, robustness, privacy, security, or several; by default all that can be done.
         training: the rows that the model learnt from, for privacy; those among the rows are recognised.
-        canaries: a table of secrets that were planted among the training rows, in the asked column.
+        canaries: a table of rows or secrets that were planted among the training rows, in the asked column; with a
+            column planted (yes or no), of which a coin left out half, they also bound the epsilon of private training.
         document: also draft a document of what the folder knows, with a list of what a person must write: eu-annex-iv
             (technical documentation, EU AI Act) or cn-filing (filings in China, in Chinese).
         quiet: print nothing.

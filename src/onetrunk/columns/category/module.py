@@ -20,7 +20,7 @@ from onetrunk.core.batch import Loss
 from onetrunk.core.calibration import Calibration, class_scores, doubt_after, kept_scores
 from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
 from onetrunk.core.encoder import Growth
-from onetrunk.core.module import Calibrated, ColumnModule, Distribution, Mixed, grown, grown_bias
+from onetrunk.core.module import Calibrated, ColumnModule, Distribution, Mixed, OneStep, grown, grown_bias
 from onetrunk.metrics.classification import ece
 from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads import calibration as calibrating
@@ -31,7 +31,7 @@ from onetrunk.nn.init import normal
 _SAME = 1e-6  # of two conformal scores: their last bits depend on what was computed together
 
 
-class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated, Mixed):
+class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated, Mixed, OneStep):
     read_out = ("head", "bias", "levels")
     levels: CumulativeLogits | None  # of levels in order
     slope: Tensor  # of a wide read-out's number, beside them

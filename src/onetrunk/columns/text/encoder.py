@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 from tokenizers import AddedToken, Tokenizer
+from tokenizers.decoders import ByteLevel
 from tokenizers.models import Unigram
 
 from onetrunk.columns.families.tokens.encoder import (
@@ -182,6 +183,10 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
         controls = [i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special]
         self.controls = tuple(sorted({*controls, *special.never}))
         self._spelt_controls = [tokenizer.get_added_tokens_decoder()[i].content for i in controls]
+        # The byte-level decoder would take the letters of a word that was added as it is written for signs of bytes.
+        added = tokenizer.get_added_tokens_decoder() if isinstance(tokenizer.decoder, ByteLevel) else {}
+        self._whole_words = {i: t.content for i, t in added.items() if not t.special and not t.content.isascii()}
+        self._of_controls: Tokenizer | None = None
         unigram = isinstance(tokenizer.model, Unigram) and special.unknown >= 0
         self._controls = np.array(controls if unigram else [], dtype=np.int32)
         self._lookup: np.ndarray | None = None
@@ -219,7 +224,16 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
         self.use(tokenizer, SpecialTokens(**special), TokenHead(**knowledge["token_head"]))
 
     def decode(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(ids)
+        return self._decoded(ids)
+
+    def _decoded(self, ids: list[int], controls: bool = False) -> str:
+        """Their text; that of control tokens is left out unless it is wanted."""
+        out, first = [], 0
+        for i, token in enumerate(ids if self._whole_words else []):
+            if (word := self._whole_words.get(token)) is not None:
+                out += [self.tokenizer.decode(ids[first:i], skip_special_tokens=not controls), word]
+                first = i + 1
+        return "".join([*out, self.tokenizer.decode(ids[first:], skip_special_tokens=not controls)])
 
     def spelt(self, ids: list[int]) -> tuple[str, list[tuple[int, int]]]:
         """A token of bytes may end inside of a character, which then is of the token that completes it."""
@@ -312,12 +326,13 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
         return token_arrays(np.array(ids[1:], dtype=np.int32), np.array(learnt[1:], dtype=bool), ids[0])
 
     def _tokenise(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """With control tokens where they are spelt."""
-        self.tokenizer.encode_special_tokens = False
-        try:
-            encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        finally:
-            self.tokenizer.encode_special_tokens = True
+        """With control tokens where they are spelt. That takes a tokenizer of its own: one that another thread reads by
+        cannot be told to read otherwise for a moment."""
+        if self._of_controls is None:
+            made = Tokenizer.from_str(self.tokenizer.to_str())
+            made.encode_special_tokens = False
+            self._of_controls = made
+        encoding = self._of_controls.encode(text, add_special_tokens=False)
         return encoding.ids, encoding.offsets
 
     def is_prompt(self, value: Any) -> bool:
@@ -408,7 +423,10 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
         joined = content.gather()["id"]
         ends = np.cumsum(content.lens).tolist()
         ids = [joined[a:b].tolist() for a, b in pairwise([0, *ends])]
-        texts = [text[:_WIDE_CHARACTERS] for text in self.tokenizer.decode_batch(ids, skip_special_tokens=False)]
+        if self._whole_words:
+            texts = [self._decoded(each, controls=True)[:_WIDE_CHARACTERS] for each in ids]
+        else:
+            texts = [text[:_WIDE_CHARACTERS] for text in self.tokenizer.decode_batch(ids, skip_special_tokens=False)]
         grams = {"words": word_ngrams(texts), "characters": character_ngrams(texts)}
         sparse = {name: Sparse(row, feature, count.astype(np.float32), counted=True)
                   for name, (row, feature, count) in grams.items()}  # fmt: skip

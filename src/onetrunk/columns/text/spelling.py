@@ -18,10 +18,10 @@ def bytes_of_tokens(tokenizer: Tokenizer, size: int, controls: Collection[int]) 
     """Of all `size` tokens; empty for those that are no text: `controls`, and numbers without a token. Raises
     UsageError for a tokenizer of which a token's bytes depend on its neighbours."""
     kinds = _kinds(json.loads(tokenizer.to_str())["decoder"])
-    out = [b""] * size
+    out, added = [b""] * size, tokenizer.get_added_tokens_decoder() if "ByteLevel" in kinds else {}
     for token, number in tokenizer.get_vocab(with_added_tokens=True).items():
-        if number not in controls and number < size:
-            out[number] = _spelt(token, kinds)
+        if number not in controls and number < size:  # what was added is a word as it is written
+            out[number] = token.encode() if number in added else _spelt(token, kinds)
     return out
 
 
@@ -45,7 +45,7 @@ def _spelt(token: str, kinds: set[str]) -> bytes:
     if "ByteLevel" in kinds:
         try:
             return bytes(_BYTE_OF[sign] for sign in token)
-        except KeyError:  # a whole word, which was added as it is written
+        except KeyError:  # a sign that stands for no byte
             return token.encode()
     if "ByteFallback" in kinds and (byte := _BYTE.fullmatch(token)) is not None:
         return bytes([int(byte[1], 16)])

@@ -19,7 +19,7 @@ from onetrunk.core.errors import UsageError
 from onetrunk.evaluation.audit.record import Canary
 
 ALTERNATIVES = 1000
-_DIGIT = re.compile(r"[0-9]")
+DIGIT = re.compile(r"[0-9]")
 
 Losses = Callable[[Sequence[str]], np.ndarray]
 """Texts to the loss of each, in nats, float64 [n]."""
@@ -37,7 +37,7 @@ def make_canaries(template: str, count: int, digits: int = 6, seed: int = 0) -> 
 
 def alternatives(text: str, most: int = ALTERNATIVES, seed: int = 0) -> list[str]:
     """The text with other digits: all others where they are few, else that many drawn at random, no two alike."""
-    places = [match.start() for match in _DIGIT.finditer(text)]
+    places = [match.start() for match in DIGIT.finditer(text)]
     if not places:
         raise UsageError(f"A canary expects digits, which are its secret; found none in {text[:60]!r}.")
     own = "".join(text[i] for i in places)

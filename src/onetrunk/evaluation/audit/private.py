@@ -10,17 +10,22 @@ import numpy as np
 from onetrunk.core import rng
 from onetrunk.core.answer import Sampling
 from onetrunk.core.encoder import Prompted
+from onetrunk.core.errors import UsageError
 from onetrunk.core.evaluation import Drawn, JudgedByLikelihood
 from onetrunk.evaluation.audit.asked import AskedRows
-from onetrunk.evaluation.audit.canaries import exposures
+from onetrunk.evaluation.audit.canaries import DIGIT, exposures
 from onetrunk.evaluation.audit.copies import MAX_ROWS as MAX_DRAWN
 from onetrunk.evaluation.audit.copies import copies
 from onetrunk.evaluation.audit.membership import MAX_ROWS, membership
+from onetrunk.evaluation.audit.one_run import one_run_bound
 from onetrunk.evaluation.audit.record import Copies, Membership, Privacy
 from onetrunk.evaluation.audit.repetition import repetition
 from onetrunk.evaluation.audit.simple import difficulty
+from onetrunk.evaluation.promise import promise_of
 from onetrunk.inference.model_folder import Model
 
+PLANTED = "planted"  # the column of canaries that says which of them training saw
+_DELTA = 1e-5  # that a bound on epsilon is for, of a model that promises nothing
 _TOKENS = 2  # of what is written, for each character that is compared: more than any tokenizer makes
 
 
@@ -30,20 +35,21 @@ def privacy(
     given: Sequence[str],
     learnt: Mapping[str, Sequence[Any]],
     others: Mapping[str, Sequence[Any]],
-    canaries: Sequence[str] = (),
+    canaries: Mapping[str, Sequence[Any]] | None = None,
     seed: int = 0,
 ) -> Privacy:
     """`learnt` are training rows, `others` rows that the model has never seen, of the same source; `canaries` are
-    values of the asked column that were planted among the training rows."""
+    rows that were planted among the training rows; where they have a column `planted`, those of which it says no were
+    left out, as a coin fell."""
     sides = [_sample(columns, ask, seed, name) for name, columns in (("learnt", learnt), ("others", others))]
-    found = Privacy()
+    found = Privacy(promise=promise_of(model.provenance))
     if all(sides):
         members, strangers = (AskedRows.of(model, side, ask, given) for side in sides)
         found.membership = _membership(model, members, strangers, seed)
     if found.membership is None:
         found.note = "Membership was not tried: too few rows that are known to be learnt, or not learnt, have answers."
-    if canaries:
-        found.canaries = exposures(canaries, lambda texts: model.losses({ask: list(texts)}, ask, [])[0], seed=seed)
+    if canaries is not None:
+        _look_for_canaries(found, model, ask, given, canaries, seed)
     if isinstance(model.encoder(ask), Prompted) and isinstance(model.evaluation(ask), JudgedByLikelihood):
         texts = [[value for value in side.get(ask, []) if isinstance(value, str)] for side in sides]
 
@@ -57,6 +63,31 @@ def privacy(
     if isinstance(evaluation, Drawn) and all(sides):
         found.copies = _copies(model, evaluation, members, strangers)
     return found
+
+
+def _look_for_canaries(
+    found: Privacy, model: Model, ask: str, given: Sequence[str], canaries: Mapping[str, Sequence[Any]], seed: int
+) -> None:
+    """How much planted texts are given away; and, where some were left out by chance, the least that epsilon can be."""
+    planted = np.ones(len(canaries[ask]), dtype=bool)
+    if PLANTED in canaries:
+        planted = np.array([_said_yes(value) for value in canaries[PLANTED]])
+        columns = {name: list(canaries[name]) for name in (*given, ask) if name in canaries}
+        sums, counts = model.losses(columns, ask, [name for name in given if name in columns])
+        delta = _DELTA if found.promise is None else found.promise["delta"]
+        found.one_run = one_run_bound(-sums / np.maximum(counts, 1e-12), planted, delta)
+    texts = [str(value) for value, is_in in zip(canaries[ask], planted, strict=True) if is_in]
+    if PLANTED not in canaries or all(DIGIT.search(text) for text in texts):
+        found.canaries = exposures(texts, lambda some: model.losses({ask: list(some)}, ask, [])[0], seed=seed)
+
+
+def _said_yes(value: Any) -> bool:
+    word = str(value).strip().lower()
+    if word in ("true", "yes", "1", "1.0"):
+        return True
+    if word in ("false", "no", "0", "0.0"):
+        return False
+    raise UsageError(f"The canaries' column {PLANTED!r} expects yes or no, found {value!r:.60}.")
 
 
 def _copies(model: Model, evaluation: Drawn, members: AskedRows, strangers: AskedRows) -> Copies | None:

@@ -189,6 +189,19 @@ class Canary:
 
 
 @dataclass
+class OneRun:
+    """Of canaries of which a coin left out half: `right` of so many `guesses` show that epsilon is above this, with
+    this confidence."""
+
+    epsilon: float
+    canaries: int
+    guesses: int
+    right: int
+    delta: float
+    confidence: float
+
+
+@dataclass
 class Repetition:
     """Values that the model writes to their end from their beginning, word for word."""
 
@@ -232,6 +245,8 @@ class Privacy:
     membership: Membership | None = None
     canaries: list[Canary] = field(default_factory=list)
     repetition: Repetition | None = None
+    one_run: OneRun | None = None
+    promise: dict[str, Any] | None = None  # evaluation.promise.promise_of: what the accountant says
     copies: Copies | None = None
     note: str = ""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from onetrunk.evaluation.audit.record import (
     Adversary,
@@ -12,6 +13,7 @@ from onetrunk.evaluation.audit.record import (
     Fairness,
     GroupMetric,
     Mitigation,
+    OneRun,
     Privacy,
     Robustness,
     Security,
@@ -188,6 +190,31 @@ def withstood(asked: AskedAudit, found: Adversary) -> str:
 
 
 # -- privacy -------------------------------------------------------------------------------------------------
+def bound_beside_promise(bound: OneRun, promise: Mapping[str, Any] | None) -> str:
+    """What one run shows of epsilon, beside what the accountant says."""
+    shown = say(
+        "of {canaries:,} planted or left-out rows, {right:,} of {guesses:,} guesses were right: ε is above "
+        "{epsilon:.2f} at δ = {delta:.2g}, with a confidence of {confidence:.0f} %",
+        canaries=bound.canaries,
+        right=bound.right,
+        guesses=bound.guesses,
+        epsilon=bound.epsilon,
+        delta=bound.delta,
+        confidence=100 * bound.confidence,
+    )
+    if promise is None:
+        return say("{shown}; no ε was promised.", shown=shown)
+    promised = _promised(promise)
+    if bound.epsilon <= promise["epsilon"]:
+        return say("{shown}; {promised}, which it keeps.", shown=shown, promised=promised)
+    return say("{shown}; {promised}, WHICH IT BREAKS: something is wrong.", shown=shown, promised=promised)
+
+
+def _promised(promise: Mapping[str, Any]) -> str:
+    sentence = "the accountant says that ε is at most {epsilon:.2f} at δ = {delta:.2g}"
+    return say(sentence, epsilon=promise["epsilon"], delta=promise["delta"])
+
+
 def private(found: Privacy) -> Iterator[str]:
     if found.note:
         yield called(found.note)
@@ -218,6 +245,10 @@ def private(found: Privacy) -> Iterator[str]:
             chance=_BITS_BY_CHANCE,
             top=sum(canary.exposure >= canary.most - 1e-9 for canary in found.canaries),
         )
+    if found.one_run is not None:
+        yield bound_beside_promise(found.one_run, found.promise)
+    elif found.promise is not None:
+        yield say("{promised}; it was not tested with planted rows.", promised=_promised(found.promise))
     if found.repetition is not None:
         r = found.repetition
         yield say(

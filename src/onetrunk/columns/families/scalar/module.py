@@ -17,7 +17,7 @@ from onetrunk.core.answer import Answer
 from onetrunk.core.batch import Loss
 from onetrunk.core.calibration import Calibration, kept_scores
 from onetrunk.core.decoding import AnswerContext, Query, State, state_keys
-from onetrunk.core.module import Calibrated, ColumnModule, Distribution, Expected
+from onetrunk.core.module import Calibrated, ColumnModule, Distribution, Expected, OneStep
 from onetrunk.nn.dropout import dropout
 from onetrunk.nn.heads.calibration import fit_spread, interval_score
 from onetrunk.nn.heads.categorical import divergence
@@ -32,7 +32,7 @@ _LEVEL = 0.9  # of the interval by which how wide they are is calibrated
 E = TypeVar("E", bound=ScalarEncoder)
 
 
-class ScalarModule(ColumnModule[E], Distribution, Calibrated, Expected):
+class ScalarModule(ColumnModule[E], Distribution, Calibrated, Expected, OneStep):
     pooled = True
 
     def __init__(self, encoder: E, width: int) -> None:

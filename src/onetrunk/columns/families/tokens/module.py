@@ -34,6 +34,7 @@ from onetrunk.core.module import (
 from onetrunk.nn.block import ActivationLayer
 from onetrunk.nn.heads.categorical import choose, linear_cross_entropy, linear_divergence
 from onetrunk.nn.init import normal
+from onetrunk.nn.kernels.cpu.linear import FixedLinear
 
 E = TypeVar("E", bound=TokenEncoder)
 _BLOCKS, _REST, _TOKENS = range(3)  # phases: blocks of the prompt, the rest of it, token by token
@@ -43,6 +44,7 @@ class TokenModule(ColumnModule[E], Searched, Distribution, Filling, Growing, Con
     """Written answers are sampled token by token, or searched for with beams."""
 
     block: ClassVar[int] = 64
+    _fixed: FixedLinear | None = None  # the read-out of one that only answers
 
     def __init__(self, encoder: E, width: int) -> None:
         super().__init__(encoder, width)
@@ -82,13 +84,23 @@ class TokenModule(ColumnModule[E], Searched, Distribution, Filling, Growing, Con
         weight = self.table if self.encoder.token_head.tied else self.head
         return self.transform(h), weight, self.bias if self.encoder.token_head.bias else None
 
+    def fix(self, dtype: torch.dtype) -> None:
+        weight = self.table if self.encoder.token_head.tied else self.head
+        self._fixed = FixedLinear(weight, self.bias if self.encoder.token_head.bias else None, dtype)
+
+    def _logits(self, h: Tensor) -> Tensor:
+        """h [..., D] to float32 [..., V], where no gradient is asked for."""
+        if self._fixed is None:
+            return F.linear(*self.readout(h)).float()
+        return self._fixed(self.transform(h)).float()
+
     def loss(self, h: Tensor, targets: dict[str, Tensor]) -> Loss:
         smoothing = self.options.smoothing if self.training else 0.0
         total, each = linear_cross_entropy(*self.readout(h), targets["id"], targets["w"], smoothing)
         return Loss(total, targets["w"].sum(), each)
 
     def fill(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        logits = F.linear(*self.readout(h)).float()
+        logits = self._logits(h)
         logits[:, [self.encoder.special.mask, *self.encoder.controls]] = -torch.inf  # which nobody reads
         best = logits.log_softmax(-1).max(-1)
         return best.indices, best.values
@@ -159,7 +171,7 @@ class TokenModule(ColumnModule[E], Searched, Distribution, Filling, Growing, Con
             return self._after_block(state)
         beams, special = int(state["beams"][0]), self.encoder.special
         size, end = state["size"], special.end
-        logits = F.linear(*self.readout(h[torch.arange(len(h)), size - state["seen"] - 1])).float()
+        logits = self._logits(h[torch.arange(len(h)), size - state["seen"] - 1])
         logits[:, list(special.never)] = -torch.inf
         gained = logits.log_softmax(-1)
         gained[state["done"]] = -torch.inf  # what has ended stays as it is
