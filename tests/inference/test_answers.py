@@ -227,13 +227,18 @@ def _changed(folder: Path, file: str, change: Any) -> None:
     atomic.add_files(folder, write)
 
 
+def _lists(encoder: dict[str, Any]) -> list[list[Any]]:
+    return [encoder["knowledge"][name] for name in ("classes", "counts")]
+
+
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
         ("onetrunk.json", lambda d: d["columns"][0].update(type="sound"), "Unknown column type 'sound'"),
         ("onetrunk.json", lambda d: d["columns"][0].update(colour="red"), "does not describe a model"),
         ("onetrunk.json", lambda d: d.pop("encoders"), "does not describe a model"),
-        ("onetrunk.json", lambda d: d["encoders"]["kind"]["knowledge"]["classes"].pop(), "should have shape"),
+        ("onetrunk.json", lambda d: d["encoders"]["kind"]["knowledge"]["classes"].pop(), "7 classes have 8 counts"),
+        ("onetrunk.json", lambda d: [each.pop() for each in _lists(d["encoders"]["kind"])], "should have shape"),
         ("onetrunk.json", lambda d: d["encoders"]["kind"]["options"].update(fast=1), "Unknown key 'fast'"),
         ("config.json", lambda d: d.update(kind="mamba"), "Unknown trunk 'mamba'"),
         ("config.json", lambda d: d.update(width=64), "should have shape"),
