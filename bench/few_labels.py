@@ -4,7 +4,8 @@
 
 Nine data sets, with 10, 30, 100, 300 and 1,000 labels, as far as there are twice as many training rows; three draws of
 each number. Pretraining sees all columns of all training rows, without the column that will be asked. From 100 labels
-on as many validation rows, 300 at most, choose the step; with fewer the last step is taken. One model of molecules
+on as many validation rows, 300 at most, choose the step, and training stops when three looks at them in a row were no
+better; with fewer labels the last step is taken. One model of molecules
 serves three of the nine: it saw 8,000 of zinc250k and the training rows of the others, with nine numbers that RDKit
 computes of each; both sides are given the SMILES alone. Of zinc250k RDKit's QED is asked. What classes there are, and
 the scale of asked numbers, both sides know from all training rows.
@@ -47,6 +48,7 @@ _MOLECULES = ("bbbp", "esol", "zinc250k")
 _DRAWS, _ZINC, _MOST_JUDGED, _RESAMPLES = 3, 8_000, 1_000, 1000
 _OURS = 100  # labels of the figure that stands for all
 _CHOSEN_FROM, _MOST_CHOOSING = 100, 300  # labels from which validation rows choose the step, and how many at most
+_PATIENCE = 3  # validations, of ten in a run, without a better one before it stops
 _STEPS_OF_TEN = 60  # of fine-tuning; of more labels by the root of their number
 PRETRAIN: dict[str, Any] = {
     "steps": 800,
@@ -118,7 +120,7 @@ def _curve(run: Run, name: str, ask: str, metric: str, molecules: Callable[[], A
     for count in (count for count in LABELS if 2 * count <= len(labelled)):
         answered: dict[str, list[np.ndarray]] = {"pretrained": [], "from nothing": []}  # each draw's rows
         tuning = config.finetune.model_copy(update={"steps": round(_STEPS_OF_TEN * math.sqrt(count / 10))})
-        recipe = config.model_copy(update={"finetune": tuning})
+        recipe = config.model_copy(update={"finetune": tuning, "train": config.train.updated(patience=_PATIENCE)})
         for draw in range(_DRAWS):
             rows = np.sort(dice.permutation(labelled)[:count])
             choosing = dice.permutation(len(validation))[: min(count, _MOST_CHOOSING)]
