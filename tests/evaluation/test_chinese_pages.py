@@ -89,8 +89,8 @@ def _audit(language: str) -> Audit:
                                 Attack("loss, less how hard the row is", HALF, 0.4, 0.1, HALF, 0.1, 0.1)],
                        "Of 50 rows that were not learnt, 1 % is less than one: the threshold lets none of them pass."),
             [Canary("pin 1", 3.0, 5.0, 31)], Repetition(HALF, HALF, 20, 20, 10, 10, ["sun"]),
-            Copies(50, 60, HALF, 0.02, 0.1, 0.2, 0.2, 3, [Copy({"text": "sun"}, {"text": "rain"}, 0.0)]),
-            "Membership was not tried: too few rows that are known to be learnt, or not learnt, have answers.",
+            copies=Copies(50, 60, HALF, 0.02, 0.1, 0.2, 0.2, 3, [Copy({"text": "sun"}, {"text": "rain"}, 0.0)]),
+            note="Membership was not tried: too few rows that are known to be learnt, or not learnt, have answers.",
         ),
     )  # fmt: skip
     findings = [

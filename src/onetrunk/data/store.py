@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ENCODED_AT_ONCE = 1024  # values
 _HASHED_AT_ONCE = 16 << 20  # bytes
+_KEPT_POSITIONS = 1 << 20  # of a store that is not large
 
 Bad = Callable[[int, str], None]
 Count = Callable[[Content], None] | None
@@ -40,6 +41,7 @@ class Store:
     index: np.ndarray  # int64 [rows, C]
     row_weight: np.ndarray | None = None  # float32 [rows]
     wide: dict[str, np.ndarray] = field(default_factory=dict)  # asked column -> what its wide read-out says [rows, K]
+    _positions: np.ndarray | None = None
 
     def select(self, names: Sequence[str]) -> Store:
         """These of its columns, as values of a table: without weights, and without what a wide read-out says."""
@@ -70,6 +72,19 @@ class Store:
                 f"({', '.join(self.names)}). Give that column, or name another: columns.{reader}.on."
             )
         return self.names.index(name)
+
+    def positions(self) -> np.ndarray:
+        """Of a store whose columns are all encoded: at most how many positions every value takes in a sequence, int64
+        [rows, C]; 0 where missing."""
+        if self._positions is not None:
+            return self._positions
+        out = np.zeros(self.index.shape, dtype=np.int64)
+        for c, (encoder, content) in enumerate(zip(self.encoders, self.contents, strict=True)):
+            there = self.index[:, c] >= 0
+            out[there, c] = encoder.max_positions(content)[self.index[there, c]]
+        if out.size <= _KEPT_POSITIONS:  # several requests are asked of its rows, each of which looks
+            self._positions = out
+        return out
 
     def windows(self) -> np.ndarray:
         """Training windows of every value, int64 [rows, C]; 1 where missing."""

@@ -34,7 +34,7 @@ nav { margin: 1rem 0 0; display: flex; flex-wrap: wrap; gap: .4rem 1.2rem; }
 .number { font-size: 3.6rem; color: var(--me); font-variant-numeric: lining-nums; }
 .lead { font-size: 1.1rem; max-width: 40rem; }
 .forest { margin: 1.4rem 0 .4rem; font-variant-numeric: tabular-nums; }
-.forest > div { display: grid; grid-template-columns: 11rem 1fr 11.5rem; gap: 0 1rem; align-items: center;
+.forest > div { display: grid; grid-template-columns: 11rem 1fr 14rem; gap: 0 1rem; align-items: center;
   padding: .3rem 0; }
 .track { position: relative; height: 1.1rem; }
 .track i { position: absolute; top: 50%; transform: translateY(-50%); background: var(--them); }
@@ -44,7 +44,7 @@ nav { margin: 1rem 0 0; display: flex; flex-wrap: wrap; gap: .4rem 1.2rem; }
 .track .dot { width: .5rem; height: .9rem; margin-left: -.25rem; border-radius: .25rem; }
 .me .track i { background: var(--me); }
 .me .who, .me .value { font-weight: 650; }
-.value small { font-weight: 400; margin-left: .5em; }
+.value small { font-weight: 400; margin-left: .5em; white-space: nowrap; }
 .axis .track { height: 1.6rem; border-top: 1px solid var(--line); }
 .axis .track span { position: absolute; transform: translateX(-50%); font-size: .78rem; color: var(--soft);
   padding-top: .15rem; white-space: nowrap; }
@@ -59,6 +59,7 @@ th, td { text-align: left; padding: .42rem .9rem .42rem 0; border-bottom: 1px so
   vertical-align: top; }
 th { font-weight: 600; font-size: .84rem; color: var(--soft); }
 tbody th { color: var(--ink); font-size: inherit; font-weight: 500; min-width: 7.5rem; }
+.wide td:not(.num) { min-width: 5.5rem; }
 .num { text-align: right; white-space: nowrap; }
 .mine { color: var(--me); font-weight: 600; }
 .gauge { display: block; width: 7rem; height: .45rem; margin-top: .55rem; border-radius: .25rem;

@@ -79,6 +79,7 @@ _REPORT = {
     "{column} alone tells {ask} in {share} of the held-out rows: is it known when the model is asked?": (
         "仅凭 {column} 就能在 {share} 的留出行中得知 {ask}：提问时真的知道它吗？"
     ),
+    "{text}.": "{text}。",
     "Would more labels help?": "更多标签有用吗？",
     "More labels would help: with {few:,} labelled rows {name} reaches {label} {before}, with {many:,} {last}.": (
         "更多标签会有帮助：用 {few:,} 行有标签的数据，{name}的{label}为 {before}；用 {many:,} 行为 {last}。"

@@ -42,6 +42,7 @@ AUDIT = {
     "threshold or weight": "阈值或权重",
     # -- slices
     "there are no slices of 30 rows or more to compare.": "没有 30 行以上的切片可供比较。",
+    "all of {tried:,} slices fare alike.": "{tried:,} 个切片的表现都一样。",
     "{column} is missing": "{column} 缺失",
     "{column} is {group}": "{column} 为 {group}",
     "{label} is {value} ({span}) on the {rows:,} rows where {where}, and {elsewhere} on the others": (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,11 @@ _GREY = "#8A8F98"
 _LATIN = ("Inter", "Source Sans 3", "Noto Sans", "Helvetica Neue", "Arial", "Liberation Sans")
 _CHINESE = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "SimHei", "Arial Unicode MS",
+    "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "Hiragino Sans GB", "SimHei", "Noto Serif CJK SC",
+    "Noto Serif CJK JP", "Source Han Serif SC", "Songti SC", "SimSun", "Droid Sans Fallback", "AR PL UMing CN",
+    "Arial Unicode MS",
 )  # fmt: skip
+_CHINESE_FILES = ("cjk", "wqy", "sourcehan", "msyh", "pingfang", "hiragino", "simhei", "simsun", "songti", "uming")
 _MOST_LINES = 5
 _MOST_NAMED = 24  # characters of a name in a legend
 
@@ -50,7 +54,9 @@ def render(draw: Draw, size: tuple[float, float] = (6.4, 4.0)) -> dict[str, byte
 
 
 def _translate(axes: Any) -> None:
-    """Labels, legend and title in the language that is spoken; what stands at ticks is data."""
+    """Labels and legend in the language that is spoken, where there is a font for it; what stands at ticks is data."""
+    if not set(_fonts()) & set(_CHINESE):
+        return
     axes.set_xlabel(called(axes.get_xlabel()))
     axes.set_ylabel(called(axes.get_ylabel()))
     legend = axes.get_legend()
@@ -282,5 +288,19 @@ def _fonts() -> list[str]:
     from matplotlib import font_manager
 
     there = set(font_manager.get_font_names())
+    if not there & set(_CHINESE):
+        there = _looked_for_again()
     fonts = [next((name for name in names if name in there), None) for names in (_LATIN, _CHINESE)]
     return [*filter(None, fonts), "DejaVu Sans"]
+
+
+def _looked_for_again() -> set[str]:
+    """Matplotlib keeps a list of fonts, which may be older than the Chinese ones of this machine."""
+    from matplotlib import font_manager
+
+    known = {entry.fname for entry in font_manager.fontManager.ttflist}
+    for path in font_manager.findSystemFonts():
+        if path not in known and any(mark in Path(path).name.lower() for mark in _CHINESE_FILES):
+            with suppress(OSError, RuntimeError):  # a damaged font: then without it
+                font_manager.fontManager.addfont(path)
+    return set(font_manager.get_font_names())

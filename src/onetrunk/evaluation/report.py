@@ -106,8 +106,12 @@ def _forest(task: TaskEvidence) -> str:
 
 
 def _skipped(task: TaskEvidence) -> str:
-    notes = [f"{called(baseline.name)}: {_noted(baseline.note)}" for baseline in task.baselines if baseline.note]
-    return f'<p class="note">{_e("; ".join(notes))}.</p>' if notes else ""
+    notes = [
+        say("{name}: {rest}", name=called(baseline.name), rest=_noted(baseline.note))
+        for baseline in task.baselines
+        if baseline.note
+    ]
+    return f'<p class="note">{_e(say("{text}.", text="; ".join(notes)))}</p>' if notes else ""
 
 
 def _noted(note: str) -> str:

@@ -170,9 +170,10 @@ def _numbers(values: np.ndarray) -> Any:
 
 def in_words(completeness_error: float) -> str:
     """Of what values should add up to, how much they miss."""
-    return (
-        f"{100 * completeness_error:.2g} %" if completeness_error < 10 else f"{completeness_error:.0f} times the change"
-    )
+    if completeness_error >= 10:
+        return f"{completeness_error:.0f} times the change"
+    percent = 100 * completeness_error
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"
 
 
 def plain(value: Any) -> Any:

@@ -76,16 +76,19 @@ def _documents(model: FoundationModel, questions: Sequence[Question]) -> tuple[G
         same = (id(rows.store), tuple(name for name in rows.given if name != question.ask), rows.rows.tobytes())
         times = asked[*same, question.ask] = asked.get((*same, question.ask), -1) + 1  # a column is asked once in each
         groups.setdefault((*same, times), []).append(i)
-    members = list(groups.values())
-    joined = join_rows(model, [questions[each[0]].rows for each in members])
+    stores: dict[tuple[int, tuple[str, ...]], list[list[int]]] = {}
+    for (store, given, _, _), members in groups.items():
+        stores.setdefault((store, given), []).append(members)
     documents: list[np.ndarray] = [np.zeros(0, dtype=np.int64)] * len(questions)
-    first = 0
-    for each in members:
-        count = len(questions[each[0]].rows.rows)
-        for i in each:
-            documents[i] = np.arange(first, first + count)
-        first += count
-    return joined, documents
+    first, pieces = 0, []
+    for several in stores.values():
+        rows_of = [questions[members[0]].rows for members in several]
+        for members, rows in zip(several, rows_of, strict=True):
+            for i in members:
+                documents[i] = np.arange(first, first + len(rows.rows))
+            first += len(rows.rows)
+        pieces.append(GivenRows(rows_of[0].store, np.concatenate([rows.rows for rows in rows_of]), rows_of[0].given))
+    return join_rows(model, pieces), documents
 
 
 def _with_asked(

@@ -19,6 +19,7 @@ import heapq
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -42,6 +43,11 @@ from onetrunk.model import FoundationModel
 from onetrunk.nn.fixed import product_dtype
 
 _BESIDE = 32  # positions that a row counts beside what it is told: so that very many short rows do not enter at once
+
+
+@lru_cache(1024)
+def _key_of(seed: int, ask: str) -> int:
+    return rng.key(seed, "answer", ask)
 
 
 @dataclass(frozen=True)
@@ -134,12 +140,13 @@ class Session:
         rows = np.arange(len(request.store.index)) if request.rows is None else request.rows
         given_rows = GivenRows(request.store, rows, [name for name in request.given if name != request.ask])
         prompted = np.zeros(len(rows), dtype=np.int64)
-        lengths = given_rows.lengths()
+        given = given_rows.lengths_by_column()
+        lengths, at_once = given.sum(1), is_at_once(self.model, request.ask)
         if request.prompt is not None:
             prompt = request.prompt.take(rows)
             prompted = prompt.lens if prompt.ragged else module.encoder.max_positions(prompt)
             lengths = lengths + module.encoder.max_positions(prompt)
-        keys = rng.mix(rng.key(sampling.seed, "answer", request.ask), rows + request.first_row)
+        keys = rng.mix(_key_of(sampling.seed, request.ask), rows + request.first_row)
         guided = isinstance(module, Guided) and sampling.guidance != 1
         waiting = Waiting(
             next(self._numbers),
@@ -150,17 +157,16 @@ class Session:
             guided,
             sampling.beams if isinstance(module, Searched) else 1,
         )
-        self._check(waiting, module.answer_positions(prompted, sampling))
+        self._check(waiting, given, module.answer_positions(prompted, sampling))
         if sampling.grammar is not None:
             if not isinstance(module, Constrained):
                 raise UsageError(f"{request.ask!r} is not written token by token, so it can follow no grammar.")
             matcher_for(module.encoder, sampling.grammar)  # refuses what nothing can follow
         if len(rows):
-            if (
-                reads_on(module.encoder) is None
-            ):  # what cannot be begun is refused now, not in the middle of others' steps
+            # What cannot be begun is refused now, not in the middle of others' steps.
+            if not at_once and reads_on(module.encoder) is None:
                 module.start(AnswerContext.alike(keys[:1].repeat(waiting.beams), sampling, self.device))
-            (self._at_once if is_at_once(self.model, request.ask) else self._waiting).append(waiting)
+            (self._at_once if at_once else self._waiting).append(waiting)
         return waiting.number
 
     def remove(self, request: int) -> bool:
@@ -220,14 +226,13 @@ class Session:
                 self.model.train()
 
     # -- entering ----------------------------------------------------------------------------------------------------
-    def _check(self, waiting: Waiting, answers: np.ndarray) -> None:
-        """`answers` int64 [rows] are the positions of each answer at most."""
+    def _check(self, waiting: Waiting, given: np.ndarray, answers: np.ndarray) -> None:
+        """`given` int64 [rows, C] are the positions of what is given, `answers` int64 [rows] of each answer at most."""
         if waiting.slots > self.slots:
             raise UsageError(
                 f"One answer of {waiting.request.ask!r} takes {waiting.slots} slots (beams, and guidance twice); this "
                 f"session has {self.slots}. Ask for fewer beams, or start it with more slots."
             )
-        given = waiting.given_rows.lengths_by_column()
         longest, limit = int(max(given.max(initial=0), answers.max(initial=0))), self.model.trunk.max_positions
         if limit is not None and longest > limit:
             raise UsageError(

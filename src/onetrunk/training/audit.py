@@ -12,9 +12,11 @@ import numpy as np
 
 from onetrunk.core import rng
 from onetrunk.core.errors import DataError, UsageError, unknown
+from onetrunk.core.evaluation import Drawn
 from onetrunk.core.events import LedgerLine, Listener, Note, ignore
 from onetrunk.core.values import present
 from onetrunk.data.ledger import Ledger
+from onetrunk.data.seen_rows import record, splits_before
 from onetrunk.data.table import Table, infer_types
 from onetrunk.evaluation.audit.adversary import adversary
 from onetrunk.evaluation.audit.asked import AskedRows
@@ -133,12 +135,14 @@ def _of_rows(
         )
     if len(fresh) < len(table):
         on_event(Note(f"{len(fresh):,} of {len(table):,} rows are judged; the model learnt from the others."))
-    learnt = _loaded(table.take(split == 0), names)
+    taught = table.take(split == 0)
+    learnt = _loaded(taught, names)
     if training is not None:
         given_as_learnt = rows(training)
         known = seen_splits(model, given_as_learnt)
         own = known == 0 if (known >= 0).any() else np.ones(len(given_as_learnt), dtype=bool)
-        learnt = _loaded(given_as_learnt.take(own), names)
+        taught = given_as_learnt.take(own)
+        learnt = _loaded(taught, names)
     strangers = fresh if not options.allow_equal_rows else _loaded(table.take(held_out), names)
     out = []
     for ask in task.ask:
@@ -152,12 +156,15 @@ def _of_rows(
             continue
         found = _audited(model, asked, fresh, what, sensitive, options.seed, on_event)
         if "privacy" in what:
+            others = strangers
+            if training is not None and isinstance(model.evaluation(ask), Drawn):
+                others = _loaded(_not_among(model, table, taught, ask), names)
             found.privacy = privacy(
                 model,
                 ask,
                 given,
                 learnt.columns,
-                strangers.columns,
+                others.columns,
                 _planted(model, canaries, ask, options),
                 options.seed,
             )
@@ -168,6 +175,14 @@ def _of_rows(
     if not out:
         raise DataError(f"No row of {table.source} has an answer to judge: expected one of {', '.join(task.ask)}.")
     return out
+
+
+def _not_among(model: Model, table: Table, taught: Table, ask: str) -> Table:
+    """Rows whose value of an asked column that is drawn is in no training row: what they are drawn from (a class)
+    stands in training rows nearly always, so rows are not known by that."""
+    types, none = {ask: model.columns[ask].type}, np.zeros(0, dtype=np.int64)
+    learnt = record(taught, types, [ask], {"train": np.arange(len(taught)), "val": none, "test": none})
+    return table.take(splits_before(table, [learnt]) < 0)
 
 
 def _loaded(table: Table, names: Sequence[str]) -> Table:

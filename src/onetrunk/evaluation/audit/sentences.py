@@ -116,6 +116,8 @@ def worst(asked: AskedAudit, found: Slices) -> str:
     label = _lowered(word(asked.metric).label)
     if not found.worst:
         rest = say("there are no slices of 30 rows or more to compare.")
+        if found.tried:
+            rest = say("all of {tried:,} slices fare alike.", tried=found.tried)
         return say("{name}: {rest}", name=asked.ask, rest=rest)
     first = found.worst[0]
     clear = [each for each in found.worst if each.behind > found.by_chance]
