@@ -22,6 +22,7 @@ TEKKEN_PATTERN = (  # Mistral's
 KNOWN_PATTERNS = {
     r"\s+",
     r"\s",
+    r"\w+",
     " {2,}",
     r"\A +| +\z",
     r"\A▁",
