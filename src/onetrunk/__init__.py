@@ -29,6 +29,7 @@ VERBS = (
     "train",
     "tune",
     "inspect",
+    "prepare",
     "pretrain",
     "finetune",
     "evaluate",
@@ -62,7 +63,7 @@ __all__ = [
     "plan",
     "predict",
 ]
-__all__ += ["pretrain", "read", "serve", "train", "tune"]
+__all__ += ["prepare", "pretrain", "read", "serve", "train", "tune"]
 
 _ELSEWHERE = {"load": "onetrunk.inference.model_folder", "read": "onetrunk.data.table"}
 
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from onetrunk.verbs.inspect import inspect
     from onetrunk.verbs.plan import plan
     from onetrunk.verbs.predict import predict
+    from onetrunk.verbs.prepare import prepare
     from onetrunk.verbs.pretrain import pretrain
     from onetrunk.verbs.serve import serve
     from onetrunk.verbs.train import train

@@ -45,3 +45,30 @@ def test_keys_tell_their_parts_apart() -> None:
     keys = {rng.key(a, b) for a in range(50) for b in ("x", "y")}
     assert len(keys) == 100
     assert rng.key(1, 2) != rng.key(2, 1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 16, 17, 1000, 4096, 4097])
+def test_permuted_is_a_permutation_that_its_key_decides(n: int) -> None:
+    whole = rng.permuted(rng.key(3), np.arange(n), n)
+    assert sorted(whole.tolist()) == list(range(n))
+    some = np.array([n - 1, 0, n // 2])
+    assert rng.permuted(rng.key(3), some, n).tolist() == whole[some].tolist()
+    if n >= 16:
+        assert rng.permuted(rng.key(4), np.arange(n), n).tolist() != whole.tolist()
+
+
+def test_permuted_needs_no_list_and_goes_everywhere() -> None:
+    n = 10**15
+    far = rng.permuted(rng.key(1), np.arange(2000), n)
+    assert len(set(far.tolist())) == 2000 and far.min() >= 0 and far.max() < n
+    # As of uniform numbers: of ten equal parts each has about 200, neighbours are not neighbours.
+    counts = np.bincount((far // (n // 10)).clip(0, 9), minlength=10)
+    assert ((counts - 200) ** 2 / 200).sum() < 27.9  # chi-squared, 9 degrees of freedom, p = .001
+    assert np.median(np.abs(np.diff(far))) > n / 5
+
+
+def test_permuted_puts_every_number_everywhere() -> None:
+    n, keys = 6, 3000
+    places = np.stack([rng.permuted(rng.key(9, k), np.arange(n), n) for k in range(keys)])
+    counts = np.stack([np.bincount(places[:, i], minlength=n) for i in range(n)])
+    assert ((counts - keys / n) ** 2 / (keys / n)).sum() < 52.6  # 25 degrees of freedom, p = .001

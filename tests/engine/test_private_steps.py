@@ -71,6 +71,21 @@ def one_by_one(learner: Learner, batches: Sequence[Batch]) -> list[dict[str, tor
     return out
 
 
+def assert_made_together_as_alone(objective: Any, store: Any, rows: np.ndarray) -> None:
+    """A batch of several rows that is taken apart is that of each."""
+    assigned = objective.assign_roles(rows, store.present[rows], worlds.keys(len(rows)))
+    each = [RoleAssignment(assigned.rows[[i]], assigned.roles[[i]], assigned.keys[[i]]) for i in range(len(rows))]
+    singles = [assemble({objective.tag: one}, store, apart=True) for one in each]
+    split = Documents.split(assemble({objective.tag: assigned}, store, apart=True), singles[0], singles[-1])
+    if len(alike(singles)) == 1:  # of some types no two rows have one shape
+        alone = Documents.of(singles)
+        assert split is not None and split.counts == pytest.approx(alone.counts) and split.tokens == alone.tokens
+        for name, tensor in {**alone.own, **alone.shared}.items():
+            found = split.own.get(name, split.shared.get(name))
+            torch.testing.assert_close(torch.broadcast_to(found, tensor.shape), tensor, equal_nan=True)
+        assert split.own.keys() == alone.own.keys() and split.row.tolist() == alone.row.tolist()
+
+
 def assert_rows_have_their_own_gradients(learner: Learner, batches: Sequence[Batch], together: bool = True) -> None:
     parameters = {name: p for name, p in learner.named_parameters() if p.requires_grad}
     gradients = RowGradients(learner, parameters, lambda name: 1.0)
@@ -108,6 +123,7 @@ def test_gradients_of_rows_together_are_those_of_each_alone(case: Case) -> None:
         batches = rows_of(objective, store, able)
         # Sampled negatives are as many as differ from what is true, so that each row has another shape.
         assert_rows_have_their_own_gradients(learner, batches, together=case.type != "items")
+        assert_made_together_as_alone(objective, store, able)
 
 
 def test_so_are_those_of_low_rank_changes_and_of_several_views() -> None:

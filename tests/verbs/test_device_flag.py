@@ -29,7 +29,7 @@ COMPUTES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "demo": ([], {}),
     "doctor": ([], {}),
 }
-COMPUTE_ON_THE_CPU = {"inspect", "import", "export"}
+COMPUTE_ON_THE_CPU = {"inspect", "prepare", "import", "export"}
 
 
 def test_every_verb_is_one_or_the_other() -> None:

@@ -50,10 +50,38 @@ class Documents:
         rows = np.array([batch.row[0] for batch in batches])
         return cls(own, shared, batches[0], rows, counts, sum(batch.tokens for batch in batches))
 
-    @property
-    def size(self) -> int:
-        """How many rows of `own` there are; where nothing differs, all rows are the first."""
-        return len(self.row)
+    @classmethod
+    def split(cls, together: Batch, first: Batch, last: Batch) -> Documents | None:
+        """Of one batch in which every document has a sequence of its own, and of what its first and last row are alone.
+        None where it does not fall into equal parts that are these two at its ends."""
+        views = len(first.row)
+        k, wanted = len(together.row) // views, _tensors(first)
+        whole = _tensors(together)
+        if whole.keys() - {("gather",)} != wanted.keys() - {("gather",)}:
+            return None
+        width = together.layout.doc_BT.shape[1]
+        parts: Tensors = {}
+        for name, alone in wanted.items():
+            if name[0] in ("flat", "gather", "docs"):  # where things stand, which the shapes decide
+                parts[name] = alone.expand(k, *alone.shape)
+                continue
+            if whole[name].shape != (k * alone.shape[0], *alone.shape[1:]):
+                return None
+            part = whole[name].reshape(k, *alone.shape)
+            if name[0] == "read" or name[0] == "doc" or name == ("layout", "doc_BT"):  # are numbered through
+                step = torch.arange(k) * views * (width if name[0] == "read" else 1)
+                moved = part - step.reshape(-1, *[1] * alone.ndim)
+                part = torch.where(part < 0, part, moved)
+            parts[name] = part
+        for batch, at in ((first, 0), (last, k - 1)):
+            end = _tensors(batch)
+            if end.keys() != parts.keys() or not all(torch.equal(parts[name][at], end[name]) for name in end):
+                return None
+        if not torch.equal(parts["layout", "doc_BT"], parts["layout", "doc_BT"][:1].expand(k, -1, -1)):
+            return None
+        shared = {name: part[0] for name, part in parts.items() if bool((part == part[:1]).all())}
+        own = {name: part for name, part in parts.items() if name not in shared}
+        return cls(own, shared, first, together.row[::views], dict(together.counts), together.tokens)
 
     def take(self, rows: slice) -> Documents:
         """Some of the rows. What is counted is counted of all of them still."""

@@ -156,6 +156,15 @@ class AnsweringEnded(Event):
 
 
 @dataclass(frozen=True)
+class PartPrepared(Event):
+    """One more of the parts of a preparation is done: `what` they are, in words ("files read")."""
+
+    what: str
+    done: int
+    of: int
+
+
+@dataclass(frozen=True)
 class FoldDone(Event):
     """One fold of a cross-validation: the metric of the model as it was, and after training on the other folds."""
 

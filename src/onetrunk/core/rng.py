@@ -14,6 +14,7 @@ import numpy as np
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX2 = np.uint64(0x94D049BB133111EB)
+_ROUNDS = 6  # of the Feistel network
 
 
 def _hash(x: np.ndarray) -> np.ndarray:
@@ -78,8 +79,29 @@ def integers(keys: np.ndarray, high: int | np.ndarray, *shape: int) -> np.ndarra
     return np.minimum((u * high).astype(np.int64), np.asarray(high) - 1)
 
 
+def permuted(seed_key: int, index: np.ndarray, n: int) -> np.ndarray:
+    """Where a permutation of range(n) takes these numbers, int64 [k]: without a list of all n, of whatever n.
+
+    A Feistel network (Luby and Rackoff 1988) permutes the numbers below the next power of four; what it takes to n or
+    beyond is taken on until it is below (cycle walking, Black and Rogaway 2002): fewer than four times on average.
+    """
+    half = np.uint64(max(1, -(-max(1, n - 1).bit_length() // 2)))  # bits
+    mask = np.uint64((1 << int(half)) - 1)
+    round_keys = mix(seed_key, "round", np.arange(_ROUNDS))
+    out = np.asarray(index).astype(np.uint64)
+    left = np.arange(len(out))
+    while len(left):
+        high, low = out[left] >> half, out[left] & mask
+        with np.errstate(over="ignore"):
+            for round_key in round_keys:
+                high, low = low, high ^ (_hash(low * _GAMMA + round_key) & mask)
+        out[left] = (high << half) | low
+        left = left[out[left] >= n]
+    return out.astype(np.int64)
+
+
 def permutation(seed_key: int, n: int) -> np.ndarray:
-    """A permutation of range(n), int64 [n]."""
+    """A permutation of range(n), int64 [n]: another than that of `permuted`."""
     with np.errstate(over="ignore"):
         scores = _hash(np.uint64(seed_key) + np.arange(1, n + 1, dtype=np.uint64) * _GAMMA)
     return np.argsort(scores, kind="stable")

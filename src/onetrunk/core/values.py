@@ -84,6 +84,11 @@ class Chain(Values):
             return len(self._index)
         return int(self._ends[-1]) if len(self._ends) else 0
 
+    @property
+    def parts(self) -> list[Sequence[Any]] | None:
+        """The columns, where all of their rows are there, in their order."""
+        return self._parts if self._index is None else None
+
     def take(self, index: np.ndarray) -> Values:
         return Chain(self._parts, index if self._index is None else self._index[index])
 

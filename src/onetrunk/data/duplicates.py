@@ -17,9 +17,10 @@ from onetrunk.core import rng
 from onetrunk.core.encoder import EqualAsNumbers
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import blocks
+from onetrunk.data import spool
 
 _FEW_KEYS = 50_000  # that are sorted as fast as hashed
-NONE = 0  # the key of a missing value
+NONE = 0  # the key of a missing value: keys are made of zeros
 _EXACT = 1 << 53  # whole numbers up to here are floats without loss
 
 
@@ -41,7 +42,7 @@ def fingerprint_keys(values: Sequence[Any], kind: str) -> np.ndarray:
 
 def _number_keys(values: Sequence[Any]) -> np.ndarray | None:
     """Equal for equal numbers, int64 [n]; None where some value is another, or too large to be one exactly."""
-    out = np.full(len(values), NONE, dtype=np.int64)
+    out = spool.zeros((len(values),), np.int64)
     first = 0
     for block in blocks(values):
         if not set(map(type, block)) <= {int, float, type(None)}:
@@ -57,7 +58,7 @@ def _number_keys(values: Sequence[Any]) -> np.ndarray | None:
 
 def keys_by(values: Sequence[Any], function: Callable[[Any], str | None]) -> np.ndarray:
     """Equal where `function` gives equal strings, int64 [n]; `NONE` where it gives None or a value is missing."""
-    out = np.full(len(values), NONE, dtype=np.int64)
+    out = spool.zeros((len(values),), np.int64)
     first = 0
     for block in blocks(values):
         texts = _of_each(block, function)
@@ -80,7 +81,7 @@ def _of_each(block: list[Any], function: Callable[[Any], str | None]) -> list[st
 def value_keys(values: Sequence[Any]) -> np.ndarray | None:
     """Equal for values that Python calls equal, int64 [n], `NONE` where missing; None where some cannot be compared
     cheaply: media are not opened here."""
-    out = np.full(len(values), NONE, dtype=np.int64)
+    out = spool.zeros((len(values),), np.int64)
     first = 0
     for block in blocks(values):
         keys = block_keys(block)

@@ -8,6 +8,7 @@ from typing import Any
 
 from onetrunk.core.errors import DataError
 
+MAX_BAD = 0.01  # share of values that may be unusable, by default
 _MOST_EXAMPLES = 5
 _MOST_REASONS = 20  # of one column: reasons that quote each value must not fill the ledger
 _OTHER = "other reasons"
@@ -55,7 +56,7 @@ class Ledger:
         """How many values were unusable, in one column or in all."""
         return sum(e.count for e in self._entries.values() if e.bad and column in (None, e.column))
 
-    def check(self, total: int, threshold: float = 0.01) -> None:
+    def check(self, total: int, threshold: float = MAX_BAD) -> None:
         """Raises DataError when a column has more unusable values than `threshold` of `total` rows."""
         for column in dict.fromkeys(e.column for e in self._entries.values()):
             bad = self.bad(column)

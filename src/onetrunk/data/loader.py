@@ -11,6 +11,7 @@ from onetrunk.core.batch import Batch
 from onetrunk.core.content import Role
 from onetrunk.core.errors import DataError
 from onetrunk.core.objective import Objective, RoleAssignment
+from onetrunk.data.mixture import draw
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
 
@@ -38,11 +39,15 @@ class Loader:
         self.store, self.seed, self.shares = store, seed, shares
         self.tokens_per_batch, self.given_causal, self.augment = tokens_per_batch, given_causal, augment
         self._present = store.present
-        self._positions = _positions(store)
+        self._positions = store.positions()
         windows = store.windows()
         self._drawn = [(objective, objective.pool(self._present, windows)) for objective in objectives]
         self._drawn = [(objective, pool) for objective, pool in self._drawn if len(pool)]
-        self._order: dict[tuple[str, int], np.ndarray] = {}
+        mixed = store.mixture
+        self._pools = {
+            objective.tag: [(pool, len(pool))] if mixed is None else mixed.pools(pool)
+            for objective, pool in self._drawn
+        }
         if not self._drawn:
             raise DataError("No row can be trained on: the columns to predict are empty in every training row.")
 
@@ -69,28 +74,18 @@ class Loader:
         """How many draws one pass over an objective's pool takes."""
         return next(len(pool) for objective, pool in self._drawn if objective.tag == tag)
 
-    def _assign_roles(self, objective: Objective, pool: np.ndarray, step: int) -> RoleAssignment:
+    def _assign_roles(self, objective: Objective, step: int) -> RoleAssignment:
         count = objective.config.documents
         draws = np.arange(step * count, (step + 1) * count)
-        epochs, index = draws // len(pool), draws % len(pool)
-        rows = np.empty(count, dtype=np.int64)
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            rows[here] = pool[self._permutation(objective.tag, int(epoch), len(pool))[index[here]]]
+        rows = draw(self._pools[objective.tag], draws, self.seed, "epoch", objective.tag)
         keys = rng.mix(rng.key(self.seed, step, objective.tag), rows, np.arange(count))
         return objective.assign_roles(rows, self._present[rows], keys)
-
-    def _permutation(self, tag: str, epoch: int, n: int) -> np.ndarray:
-        if (tag, epoch) not in self._order:
-            self._order = {k: v for k, v in self._order.items() if k[0] != tag or k[1] == epoch - 1}
-            self._order[tag, epoch] = rng.permutation(rng.key(self.seed, "epoch", tag, epoch), n)
-        return self._order[tag, epoch]
 
     def _micro_batches(
         self, step: int, wanted: Callable[[int], bool] = lambda index: True
     ) -> list[dict[str, RoleAssignment] | None]:
         """The documents of each of a step's micro-batches, by objective."""
-        groups = {objective.tag: self._assign_roles(objective, pool, step) for objective, pool in self._drawn}
+        groups = {objective.tag: self._assign_roles(objective, step) for objective, _ in self._drawn}
         lengths = {tag: self._lengths(group) for tag, group in groups.items()}
         count = -(-sum(int(x.sum()) for x in lengths.values()) // self.tokens_per_batch)
         count = -(-count // self.shares) * self.shares
@@ -142,12 +137,3 @@ def _by_length_and_evenly(lengths: Lengths, units: dict[str, int], count: int) -
     which[order] = np.minimum(middle * count // sizes.sum(), count - 1)
     ends = np.cumsum([len(each) for each in of_units.values()])[:-1]
     return {tag: part.repeat(units[tag]) for tag, part in zip(of_units, np.split(which, ends), strict=True)}
-
-
-def _positions(store: Store) -> np.ndarray:
-    """Positions of every value, int64 [rows, C]; 0 where missing."""
-    out = np.zeros(store.index.shape, dtype=np.int64)
-    for c, (encoder, content) in enumerate(zip(store.encoders, store.contents, strict=True)):
-        there = store.index[:, c] >= 0
-        out[there, c] = encoder.max_positions(content)[store.index[there, c]]
-    return out

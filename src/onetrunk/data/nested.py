@@ -56,7 +56,7 @@ def _opened(table: Table, opens: Any) -> Table:
                 shown = ", ".join(list(inner)[:5]) + (", ..." if len(inner) > 5 else "")
                 notes.append(f"{name} holds objects, whose keys are columns: {shown}.")
             columns |= inner or {name: values}
-        table = Table(columns, table.source, table.row, notes)
+        table = Table(columns, table.source, table.row, notes, table.tables)
     return table
 
 

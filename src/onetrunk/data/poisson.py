@@ -11,6 +11,7 @@ import numpy as np
 
 from onetrunk.core import rng
 from onetrunk.core.batch import Batch
+from onetrunk.core.content import Role
 from onetrunk.core.documents import Documents, alike
 from onetrunk.core.errors import UsageError
 from onetrunk.core.objective import Objective, RoleAssignment
@@ -53,9 +54,11 @@ class PoissonLoader(Loader):
         self.rate = min(1.0, documents / len(self.pool))  # the probability of each row in each step
 
     def __call__(self, step: int) -> list[Documents]:  # type: ignore[override]  # rows by themselves
-        rows = self.drawn(step)
-        groups = alike(batch for tag in self._assigned(step, rows) for batch in self._singles(tag))
-        return [Documents.of(some) for group in groups for some in self._of_size(group)]
+        out: list[Documents] = []
+        for tag, assigned in self._assigned(step, self.drawn(step)):
+            for some in self._of_one_shape(assigned):
+                out += self._documents(tag, some)
+        return out
 
     def part(self, step: int, wanted: Callable[[int], bool]) -> list[Batch | None]:
         raise UsageError("Private training makes its steps in one process: start it without torchrun.")
@@ -83,21 +86,37 @@ class PoissonLoader(Loader):
                 out.append((objective.tag, objective.assign_roles(own, self._present[own], keys)))
         return out
 
-    def _singles(self, of_tag: tuple[str, RoleAssignment]) -> list[Batch]:
-        """Each row by itself."""
-        tag, assigned = of_tag
-        objective = next(objective for objective, _ in self._drawn if objective.tag == tag)
+    def _of_one_shape(self, assigned: RoleAssignment) -> list[RoleAssignment]:
+        """Rows in the same roles with values of the same lengths, not too many together."""
+        lengths = np.where(assigned.roles != Role.ABSENT, self._positions[assigned.rows], 0)
+        shapes = np.concatenate([assigned.roles, lengths], axis=1).reshape(len(assigned.rows) // self.views, -1)
+        _, which = np.unique(shapes, axis=0, return_inverse=True)
         out = []
-        for first in range(0, len(assigned.rows), self.views):
-            here = slice(first, first + self.views)
-            row = RoleAssignment(assigned.rows[here], assigned.roles[here], assigned.keys[here])
-            batch = assemble(
-                {tag: row}, self.store, given_causal=self.given_causal, augment=self.augment, apart=self.views > 1
-            )
-            batch.counts |= objective.count(row)
-            out.append(batch)
+        for shape in range(int(which.max(initial=-1)) + 1):
+            chosen = np.flatnonzero(which.reshape(-1) == shape)
+            positions = int(lengths.reshape(len(which), -1)[chosen[0]].sum())
+            at_once = max(1, self.tokens_per_batch // max(1, positions))
+            for first in range(0, len(chosen), at_once):
+                rows = chosen[first : first + at_once, None] * self.views + np.arange(self.views)
+                out.append(_taken(assigned, rows.reshape(-1)))
         return out
 
-    def _of_size(self, group: list[Batch]) -> list[list[Batch]]:
-        at_once = max(1, self.tokens_per_batch // max(1, group[0].tokens))
-        return [group[first : first + at_once] for first in range(0, len(group), at_once)]
+    def _documents(self, tag: str, assigned: RoleAssignment) -> list[Documents]:
+        """Of rows that should be of one shape: made all at once where they are, else each by itself."""
+        views, n = self.views, len(assigned.rows)
+        if n > 2 * views:
+            ends = (self._batch(tag, _taken(assigned, np.arange(at, at + views))) for at in (0, n - views))
+            if (split := Documents.split(self._batch(tag, assigned), *ends)) is not None:
+                return [split]
+        each = (_taken(assigned, np.arange(first, first + views)) for first in range(0, n, views))
+        return [Documents.of(group) for group in alike(self._batch(tag, row) for row in each)]
+
+    def _batch(self, tag: str, assigned: RoleAssignment) -> Batch:
+        objective = next(objective for objective, _ in self._drawn if objective.tag == tag)
+        batch = assemble({tag: assigned}, self.store, given_causal=self.given_causal, augment=self.augment, apart=True)
+        batch.counts |= objective.count(assigned)
+        return batch
+
+
+def _taken(assigned: RoleAssignment, index: np.ndarray) -> RoleAssignment:
+    return RoleAssignment(assigned.rows[index], assigned.roles[index], assigned.keys[index])

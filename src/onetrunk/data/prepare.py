@@ -12,11 +12,15 @@ from onetrunk.core.content import Content
 from onetrunk.core.encoder import Beside, Column, Encoder, reads_on
 from onetrunk.core.errors import DataError
 from onetrunk.core.registry import column_types
-from onetrunk.core.values import Mapped, Repeated, Values, chain, of_present, written
+from onetrunk.core.values import Mapped, Repeated, Values, chain, of_present, present, take, written
+from onetrunk.data import spool
 from onetrunk.data.cache import ColumnCache
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.store import ENCODED_AT_ONCE, Store, encode_values
+from onetrunk.data.prepared.table import encoded_before, fitted_before
+from onetrunk.data.store import ENCODED_AT_ONCE, Bad, Count, Store, encode_values
 from onetrunk.data.table import Table
+
+_COUNTED_AT_ONCE = 65_536  # values
 
 
 def fit_columns(
@@ -43,6 +47,10 @@ def fit_columns(
         members.setdefault(key, (kind, own, []))[2].append(name)
     for key, (kind, own, sharing) in members.items():
         encoder = column_types.get(kind).encoder(own)
+        encoders[key] = encoder
+        if (known := fitted_before([table[name] for name in sharing], kind, own)) is not None:
+            encoder.set_knowledge(known)
+            continue
         values = chain([of_present(cells_of(encoder, table[name])) for name in sharing])
         where = " and ".join(map(repr, sharing))
         if not len(values):
@@ -51,7 +59,6 @@ def fit_columns(
             encoder.fit(values) if cache is None else cache.fit(encoder, kind, values)
         except DataError as error:
             raise DataError(f"The column {where}: {error}") from None
-        encoders[key] = encoder
     return columns, encoders
 
 
@@ -93,7 +100,8 @@ def encode(
     """Encodes a table's columns; a column the table lacks is missing in every
     row."""
     n = len(table)
-    index = np.full((n, len(columns)), -1, dtype=np.int64)
+    index = spool.zeros((n, len(columns)), np.int64)
+    index -= 1
     store = Store([c.name for c in columns], [encoders[c.key] for c in columns], [], index)
     dropped: list[Counter[str]] = []
     for c, column in enumerate(columns):
@@ -108,12 +116,16 @@ def encode(
             counts.update(encoder.dropped(content))
 
         counting = count if reads_on(encoder) not in store.names else None
-        content, present = (
-            encode_values(encoder, values, bad, counting)
-            if cache is None
-            else cache.encode(encoder, column.type, values, bad, counting)
-        )
-        index[present, c] = np.arange(int(present.sum()))
+        if (kept := encoded_before(values, encoder)) is not None:
+            content, index[:, c] = kept
+            _count_kept(content, index[:, c], values, encoder, bad, counting)
+        else:
+            content, there = (
+                encode_values(encoder, values, bad, counting)
+                if cache is None
+                else cache.encode(encoder, column.type, values, bad, counting)
+            )
+            index[there, c] = np.arange(int(there.sum()))
         store.contents.append(content)
         dropped.append(counts)
     for c, (name, counts) in enumerate(zip(store.names, dropped, strict=True)):
@@ -123,6 +135,20 @@ def encode(
     return store
 
 
+def _count_kept(
+    content: Content, index: np.ndarray, values: Sequence[Any], encoder: Encoder, bad: Bad, count: Count
+) -> None:
+    """What the ledger is told of values that were encoded earlier, with others: as if these had been encoded now."""
+    unusable = np.flatnonzero((index < 0) & present(values))
+    if len(unusable):
+        rows = unusable.tolist()
+        encode_values(encoder, take(values, unusable), lambda i, reason: bad(rows[i], reason))
+    if count is not None:
+        there = index[index >= 0]
+        for first in range(0, len(there), _COUNTED_AT_ONCE):
+            count(content.take(there[first : first + _COUNTED_AT_ONCE]))
+
+
 def _count_beside(store: Store, c: int, counts: Counter[str]) -> None:
     """What is dropped of a column that reads on another: that depends on the other's content, and where in it each of
     this one's values stands."""
@@ -130,7 +156,8 @@ def _count_beside(store: Store, c: int, counts: Counter[str]) -> None:
     if (other := reads_on(encoder)) not in store.names:
         return
     o = store.names.index(other)
-    beside = store.index[store.index[:, c] >= 0, o]
-    for first in range(0, len(content), ENCODED_AT_ONCE):
-        rows = np.arange(first, min(first + ENCODED_AT_ONCE, len(content)))
-        counts.update(encoder.dropped(content.take(rows), Beside(store.contents[o], beside[rows])))
+    rows = np.flatnonzero(store.index[:, c] >= 0)
+    for first in range(0, len(rows), ENCODED_AT_ONCE):
+        some = rows[first : first + ENCODED_AT_ONCE]
+        beside = Beside(store.contents[o], store.index[some, o])
+        counts.update(encoder.dropped(content.take(store.index[some, c]), beside))

@@ -28,12 +28,12 @@ def record(table: Table, types: Mapping[str, str], names: Sequence[str], splits:
     for number, name in enumerate(SPLITS):
         split_of[splits[name]] = number
     rows = table.take(split_of >= 0)
-    chosen = _telling({name: fingerprint_keys(rows[name], types[name]) for name in names})
+    chosen = _telling({name: numbered(fingerprint_keys(rows[name], types[name])).astype(np.int32) for name in names})
     columns = {name: types[name] for name in chosen}
     return {
         "columns": columns,
         "rows": base64.b64encode(_digests(rows, columns).tobytes()).decode(),
-        "splits": "".join(map(str, split_of[split_of >= 0].tolist())),
+        "splits": (split_of[split_of >= 0] + ord("0")).astype(np.uint8).tobytes().decode(),
     }
 
 
@@ -90,15 +90,15 @@ def absent_columns(table: Table, records: Sequence[Record]) -> list[str]:
     return [name for kept in records for name in kept["columns"] if name not in table.columns]
 
 
-def _telling(keys: Mapping[str, np.ndarray]) -> list[str]:
-    """Columns that together tell as many rows apart as all do, those with the most different values first."""
-    codes = {name: numbered(column) for name, column in keys.items()}
+def _telling(codes: Mapping[str, np.ndarray]) -> list[str]:
+    """Columns that together tell as many rows apart as all do, those with the most different values first. `codes`: a
+    number for each of a column's values."""
     counts = {name: int(code.max(initial=-1)) + 1 for name, code in codes.items()}
     ordered = sorted(codes, key=lambda name: -counts[name])
     chosen: list[str] = []
     group = np.zeros(len(next(iter(codes.values()), [])), dtype=np.int64)
     for name in ordered:
-        finer = numbered(group * max(1, counts[name]) + codes[name])
+        finer = numbered(group * max(1, counts[name]) + codes[name].astype(np.int64))
         if not chosen or finer.max(initial=0) > group.max(initial=0):
             chosen, group = [*chosen, name], finer
     return chosen
@@ -107,5 +107,8 @@ def _telling(keys: Mapping[str, np.ndarray]) -> list[str]:
 def _digests(table: Table, columns: Mapping[str, str]) -> np.ndarray:
     """64 bits of each row's values in some columns (name to type), uint64 [rows]."""
     rows = zip(*(fingerprints(table[name], kind) for name, kind in columns.items()), strict=True)
-    joined = b"".join(hashlib.blake2b(repr(row).encode("utf-8", "replace"), digest_size=8).digest() for row in rows)
-    return np.frombuffer(joined, dtype="<u8")
+    out = np.zeros(len(table), dtype="<u8")
+    for i, row in enumerate(rows):
+        digest = hashlib.blake2b(repr(row).encode("utf-8", "replace"), digest_size=8).digest()
+        out[i] = int.from_bytes(digest, "little")
+    return out

@@ -18,6 +18,7 @@ from onetrunk.core.content import Content
 from onetrunk.core.errors import UsageError
 from onetrunk.core.values import blocks
 from onetrunk.data import spool
+from onetrunk.data.mixture import Mixture
 from onetrunk.storage.disk import disk_errors
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Store:
     index: np.ndarray  # int64 [rows, C]
     row_weight: np.ndarray | None = None  # float32 [rows]
     wide: dict[str, np.ndarray] = field(default_factory=dict)  # asked column -> what its wide read-out says [rows, K]
+    mixture: Mixture | None = None  # where tables are drawn from by weights
     _positions: np.ndarray | None = None
 
     def select(self, names: Sequence[str]) -> Store:
@@ -54,10 +56,12 @@ class Store:
         return Store(self.names, self.encoders, self.contents, self.index[rows])
 
     def subset(self, rows: np.ndarray) -> Store:
-        """These of its rows, with their weights and what wide read-outs say of them. No column is copied."""
+        """These of its rows, with their weights, their tables and what wide read-outs say of them. No column is
+        copied."""
         out = self.take(rows)
         out.row_weight = None if self.row_weight is None else self.row_weight[rows]
         out.wide = {name: each[rows] for name, each in self.wide.items()}
+        out.mixture = None if self.mixture is None else self.mixture.take(rows)
         return out
 
     @property
@@ -78,7 +82,7 @@ class Store:
         [rows, C]; 0 where missing."""
         if self._positions is not None:
             return self._positions
-        out = np.zeros(self.index.shape, dtype=np.int64)
+        out = spool.zeros(self.index.shape, np.int64)
         for c, (encoder, content) in enumerate(zip(self.encoders, self.contents, strict=True)):
             there = self.index[:, c] >= 0
             out[there, c] = encoder.max_positions(content)[self.index[there, c]]
@@ -88,7 +92,8 @@ class Store:
 
     def windows(self) -> np.ndarray:
         """Training windows of every value, int64 [rows, C]; 1 where missing."""
-        out = np.ones(self.index.shape, dtype=np.int64)
+        out = spool.zeros(self.index.shape, np.int64)
+        out += 1
         for c, (encoder, content) in enumerate(zip(self.encoders, self.contents, strict=True)):
             there = self.index[:, c] >= 0
             out[there, c] = encoder.windows(content)[self.index[there, c]]
@@ -97,7 +102,9 @@ class Store:
     def digest(self) -> str:
         """Equal for equal rows. It does not depend on the order in which an encoder names its arrays: a cache, for one,
         names them in another."""
-        made = hashlib.blake2b(self.index.tobytes(), digest_size=8)
+        made = hashlib.blake2b(np.ascontiguousarray(self.index).data, digest_size=8)
+        if self.mixture is not None:
+            made.update(self.mixture.table.tobytes() + self.mixture.weights.tobytes())
         for content in self.contents:
             if content.ragged:
                 made.update(content.lens.tobytes() + content.starts.tobytes())

@@ -7,7 +7,6 @@ memory, and nothing here copies more than its row numbers.
 from __future__ import annotations
 
 import math
-import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +21,11 @@ from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import Values, blocks, loaded, sample_present, take
 from onetrunk.data.duplicates import NONE, block_keys, numbered, value_keys
+from onetrunk.data.ledger import MAX_BAD
+from onetrunk.data.prepared.folder import is_prepared
 from onetrunk.data.readers import common, folders, hub, memory
+from onetrunk.data.remote import fetched, is_remote
+from onetrunk.data.sources import name_of, sources_of
 
 IN_MEMORY = "memory"  # the source of a table that no file holds
 
@@ -40,7 +43,9 @@ _ENOUGH_ROWS_PER_VALUE = 5  # with fewer, two columns may match value by value w
 
 
 class Table:
-    """`row` int64 [rows] is where each row stood in its source (from 0): messages and ledgers name it."""
+    """`row` int64 [rows] is where each row stood in its source (from 0): messages and ledgers name it. `tables` are the
+    names of the tables that stand in it, one under the other, and how many rows each has, where it was read of several.
+    """
 
     def __init__(
         self,
@@ -48,8 +53,9 @@ class Table:
         source: str = IN_MEMORY,
         row: np.ndarray | None = None,
         notes: list[str] | None = None,
+        tables: Sequence[tuple[str, int]] = (),
     ) -> None:
-        self.columns, self.source = columns, source
+        self.columns, self.source, self.tables = columns, source, tables
         self.row = np.arange(len(self), dtype=np.int64) if row is None else row
         self.notes: list[str] = [] if notes is None else notes
 
@@ -78,7 +84,7 @@ class Table:
         return Table(columns, self.source, self.row[index], self.notes)
 
     def select(self, names: Iterable[str]) -> Table:
-        return Table({name: self[name] for name in names}, self.source, self.row, self.notes)
+        return Table({name: self[name] for name in names}, self.source, self.row, self.notes, self.tables)
 
     def without(self, names: Iterable[str]) -> Table:
         left_out = set(names)
@@ -105,7 +111,7 @@ class Table:
         if twice:
             raise UsageError(f"Renaming {dict(names)} gives two columns the name {sorted(twice)[0]!r}.")
         columns = dict(zip(renamed, self.columns.values(), strict=True))
-        return Table(columns, self.source, self.row, self.notes)
+        return Table(columns, self.source, self.row, self.notes, self.tables)
 
     def frame(self) -> Any:
         """As a pandas DataFrame of objects, indexed by row number."""
@@ -130,10 +136,13 @@ def read(
     allow_network: bool = False,
     missing: Sequence[str] | None = None,
     separator: str | None = None,
+    max_bad: float = MAX_BAD,
 ) -> Table:
     """Reads a file, folder, DataFrame, table of Arrow's kind (pyarrow, polars), dict of lists, list of dicts, array
-    [rows, columns] or Hugging Face dataset; or several of them, in a list or as paths with commas between, one under
-    the other. `file:name` is a sheet of a workbook or a table of a database.
+    [rows, columns] or Hugging Face dataset; or several of them, in a list, as paths with commas between, or as a
+    pattern (`data/*.parquet`), one under the other. `file:name` is a sheet of a workbook or a table of a database. The
+    folder that `prepare` made is read without the files that it was made of; `max_bad` is the share of its rows that
+    may be lost by damage.
 
     `missing` are the words that stand for a missing value (none: only what is empty); by default those that are usual
     in text files, unless they stand in quotation marks. `separator` stands between the cells of CSV and TSV files; by
@@ -147,14 +156,24 @@ def read(
     options = common.ReadOptions(None if missing is None else tuple(missing), separator)
     name = IN_MEMORY
     pandas = sys.modules.get("pandas")  # a DataFrame exists only if someone imported it
-    if isinstance(source, str) and all(paths := source.split(",")) and len(paths) > 1 and not os.path.exists(source):
-        source = paths
     if isinstance(source, Table):
         table = source
-    elif isinstance(source, list | tuple) and source and not any(isinstance(each, dict) for each in source):
-        table = Table.concat(
-            [read(each, allow_network=allow_network, missing=missing, separator=separator) for each in source]
-        )
+    elif (several := sources_of(source, allow_network)) is not None:
+        parts = [
+            read(each, allow_network=allow_network, missing=missing, separator=separator, max_bad=max_bad)
+            for each in several
+        ]
+        table = Table.concat(parts)
+        table.tables = [(name_of(each), len(part)) for each, part in zip(several, parts, strict=True)]
+    elif isinstance(source, str | Path) and is_prepared(Path(source)):
+        from onetrunk.data.prepared.table import PreparedTable  # which reads files by this function
+
+        kept = PreparedTable.open(Path(source), max_bad)
+        table = Table(kept.columns(), str(source), kept.rows, kept.notes, kept.tables)
+    elif is_remote(source):
+        with fetched(source, allow_network) as path:
+            table = read(path, missing=missing, separator=separator)
+            table = Table(table.columns, source, notes=table.notes)
     else:
         if isinstance(source, str) and source.startswith("hf://"):
             name, contents = source, hub.from_hub(source.removeprefix("hf://"), allow_network)

@@ -106,7 +106,9 @@ class Session:
                 less each, fewer wait less.
             prefix_store: keeps beginnings of prompts, so that prompts that begin alike are read once.
         """
-        device, dtype = next(model.parameters()).device, product_dtype(model.trunk)
+        weight = next(model.parameters())
+        device = weight.device
+        dtype = weight.dtype if device.type == "cpu" else product_dtype(model.trunk)  # as attention gets keys
         if torch.is_autocast_enabled(device.type):
             dtype = torch.get_autocast_dtype(device.type)
         self.model, self.device = model, device

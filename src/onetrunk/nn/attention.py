@@ -151,7 +151,10 @@ class Attention(nn.Module):
         if self._joined is None or torch.is_grad_enabled() or torch.is_autocast_enabled(x_BTD.device.type):
             return self.q_proj(x_BTD), self.k_proj(x_BTD), self.v_proj(x_BTD)
         kv = self.kv_heads * self.head_width
-        return self._joined(x_BTD).split([self.heads * self.head_width, kv, kv], dim=-1)
+        joined = self._joined(x_BTD)
+        if joined.device.type == "cpu":  # whose attention of one query is 11 times as fast in float32 as in bfloat16
+            joined = joined.to(x_BTD.dtype)
+        return joined.split([self.heads * self.head_width, kv, kv], dim=-1)
 
     def _project(self, x_BTD: Tensor, cos_sin: CosSin) -> tuple[Tensor, Tensor, Tensor]:
         B, T, _ = x_BTD.shape

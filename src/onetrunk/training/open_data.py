@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,10 @@ from onetrunk.data.conventions import conventions, with_notation
 from onetrunk.data.event_rows import EventsConfig, rows_from_events
 from onetrunk.data.file_names import unopened_files
 from onetrunk.data.ledger import Ledger
+from onetrunk.data.mixture import Mixture, mixture_of
 from onetrunk.data.nested import unnested
 from onetrunk.data.prepare import fit_columns
+from onetrunk.data.prepared.table import damaged_shards, prepared_table
 from onetrunk.data.seen_rows import absent_columns, splits_before
 from onetrunk.data.split import Split, column_that_says, ordering, split
 from onetrunk.data.table import Table, infer_types, read, roles, unlearnable
@@ -31,6 +34,7 @@ if TYPE_CHECKING:  # torch, which they import, takes a second: who only looks at
     from onetrunk.training.recipe import Recipe
     from onetrunk.training.table_recipe import TableRecipe
 
+_DECIDING = ("ask", "given", "ignore", "types", "split", "seed", "allow_equal_rows")  # of the options
 _FITTED = 1000  # values that say how an asked column is judged
 
 
@@ -49,6 +53,7 @@ class Data:
     events: EventsConfig | None = None
     missing: list[str] | None = None  # words that stand for a missing value, as told
     cache: ColumnCache | None = None
+    mixture: Mixture | None = None  # of all rows
 
     def rows(self, split: str) -> Table:
         """The rows of `train`, `val` or `test`."""
@@ -115,7 +120,9 @@ def missing_words(options: DataOptions, model: Model | None) -> list[str] | None
 def read_table(data: Any, options: DataOptions, model: Model | None = None) -> Table:
     """A table under the model's names. Without a model, objects in its cells become columns."""
     words = missing_words(options, model)
-    table = read(data, allow_network=options.allow_network, missing=words, separator=options.separator)
+    table = read(
+        data, allow_network=options.allow_network, missing=words, separator=options.separator, max_bad=options.max_bad
+    )
     if model is None:
         table = unnested(table, list(options.types or {}))
     return renamed(table, options.map)
@@ -152,12 +159,48 @@ def open_data(
     table, ledger = read_table(data, options, start), Ledger()
     if start is not None:
         table = unnested(table, [*start.columns, *(options.types or {})])
+    mixture = mixture_of(table.tables, recipe.mixture)
     events = None if recipe.events is None else events_of(table, recipe, options.types)
+    if events is not None and mixture is not None:
+        raise UsageError("A mixture is of tables of rows, and not of events: leave out --mixture or --events.")
     if events is not None:
         table = rows_from_events(
             table, events, options.ask or [],
             split=options.split, seed=options.seed, ledger=ledger, max_bad=options.max_bad,
         )  # fmt: skip
+    for shard in damaged_shards(table):
+        ledger.add(f"rows of a damaged file of the prepared table, left out: {shard}", "the table", n=shard.rows)
+    decided = _decided_before(table, options, recipe) if start is None and events is None else None
+    types, column_options, given, asked, reasons, chosen = decided or _decide(
+        table, options, recipe, start, events, on_event
+    )
+    for i in chosen.repeated.tolist():
+        ledger.add("rows with the inputs of a row in an earlier split, left out", "the table", int(table.row[i]))
+    for message in [*table.notes, *chosen.notes]:
+        on_event(Note(message))
+    on_event(RolesChosen({name: types[name] for name in given}, {name: types[name] for name in asked}, dict(reasons)))
+    on_event(RowsSplit({name: len(index) for name, index in chosen.indices().items()}, chosen.how))
+    words = missing_words(options, start)
+    opened = Data(table, types, column_options, given, asked, reasons, chosen, ledger, events, words, cache, mixture)
+    if recipe.gates:
+        from onetrunk.evaluation.gates import check_gates
+
+        check_gates(recipe.gates, _evaluations(opened))
+    return opened
+
+
+Decided = tuple[dict[str, str], dict[str, dict[str, Any]], list[str], list[str], dict[str, str], Split]
+
+
+def _decide(
+    table: Table,
+    options: DataOptions,
+    recipe: Recipe,
+    start: Model | None,
+    events: EventsConfig | None,
+    on_event: Listener,
+) -> Decided:
+    """Types, columns' options, what is given and asked, why other columns are left out, and the split."""
     types, column_options = types_and_options(table, recipe, options.types, start)
     says = column_that_says(options.split, table)
     given, asked, reasons = roles(table, types, options.ask, options.given, options.ignore, says)
@@ -178,19 +221,25 @@ def open_data(
         )
         if len(constant) < len(given):  # else the training says what is wrong
             given, reasons = [name for name in given if name not in constant], reasons | constant
-    for i in chosen.repeated.tolist():
-        ledger.add("rows with the inputs of a row in an earlier split, left out", "the table", int(table.row[i]))
-    for message in [*table.notes, *chosen.notes]:
-        on_event(Note(message))
-    on_event(RolesChosen({name: types[name] for name in given}, {name: types[name] for name in asked}, dict(reasons)))
-    on_event(RowsSplit({name: len(index) for name, index in chosen.indices().items()}, chosen.how))
-    words = missing_words(options, start)
-    opened = Data(table, types, column_options, given, asked, reasons, chosen, ledger, events, words, cache)
-    if recipe.gates:
-        from onetrunk.evaluation.gates import check_gates
+    return types, column_options, given, asked, reasons, chosen
 
-        check_gates(recipe.gates, _evaluations(opened))
-    return opened
+
+def question_of(options: DataOptions, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """All that decides about types, roles and splits, beside the table: as JSON."""
+    told = {name: getattr(options, name) for name in _DECIDING}
+    return json.loads(json.dumps(told | {"columns": dict(columns)}, default=str))
+
+
+def _decided_before(table: Table, options: DataOptions, recipe: Recipe) -> Decided | None:
+    """What was decided when the table was prepared, if the same was asked, and if it is the whole table."""
+    prepared = prepared_table(table)
+    if prepared is None or options.map or recipe.row_weight is not None:
+        return None
+    made = prepared.decided(question_of(options, recipe.columns))
+    chosen = None if made is None else prepared.split(made)
+    if made is None or chosen is None or not set(made["types"]) <= set(table.columns):
+        return None
+    return made["types"], made["options"], made["given"], made["ask"], made["reasons"], chosen
 
 
 def _evaluations(data: Data) -> dict[str, Evaluation[Any]]:

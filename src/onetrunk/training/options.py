@@ -14,6 +14,7 @@ from numbers import Integral, Real
 from typing import Annotated, Any, Self
 
 from onetrunk.core.errors import UsageError
+from onetrunk.data.ledger import MAX_BAD
 from onetrunk.evaluation.language import check_language
 
 _LARGEST_SEED = (1 << 32) - 1  # that NumPy and scikit-learn take
@@ -51,7 +52,7 @@ class DataOptions:
     seed: Annotated[int, "the seed of all random numbers."] = 0
     allow_equal_rows: Annotated[bool, "allow equal rows in different splits."] = False
     device: Annotated[str | None, "cpu, cuda, cuda:N or mps; by default CUDA where there is one, else the CPU."] = None
-    max_bad: Annotated[float, "stop if a larger share of a column's values cannot be used."] = 0.01
+    max_bad: Annotated[float, "stop if a larger share of a column's values cannot be used."] = MAX_BAD
     allow_network: Annotated[bool, "allow downloads of hf:// names."] = False
     missing: Annotated[
         str | None, "words that mean a missing value, like NA,?; '' means none; by default the usual ones, unquoted."
@@ -100,6 +101,7 @@ class TrainingOptions(DataOptions):
         str | None, "the model folder to start from (or a Hugging Face folder, or hf://name); by default a new model."
     ] = None
     size: Annotated[str | None, "the size of a new model: nano, tiny, small, base or large."] = None
+    mixture: Annotated[Pairs, "how often each of several tables is drawn from: web=3,books=1."] = None
     events: Annotated[Pairs, "how a table of events becomes rows, like by=user,order=time,window=50."] = None
     private: Annotated[
         Pairs,

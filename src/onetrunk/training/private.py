@@ -52,6 +52,7 @@ def private_recipe(recipe: Recipe, on_event: Listener = ignore, teacher: str | N
     refused = {
         "a teacher, whose answers may give its own rows away": teacher is not None,
         "row_weight, which a row's bound would undo": recipe.row_weight is not None,
+        "a mixture, which draws some rows more often than others": bool(recipe.mixture),
         "finetune.label_propagation, by which a row's label becomes its neighbours'": tuning.label_propagation,
         "finetune.repeats above 1, of which validation rows choose one": tuning.repeats > 1,
         "train.validate_every and train.patience, for validation rows choose nothing": (

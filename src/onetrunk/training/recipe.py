@@ -98,6 +98,9 @@ class Recipe(TableRecipe):
         "bidirectional", description="Given columns see all of one another, or only what stands before them."
     )
     row_weight: str | None = Field(None, description="The column that holds a weight for every row.")
+    mixture: dict[str, float] = Field(
+        default_factory=dict, description="How often each of several tables is drawn from, by the name of its file."
+    )
     cache: str | None = Field(
         None, description="A folder that keeps vocabularies and encoded texts for later runs on the same data."
     )
@@ -143,7 +146,7 @@ def recipe_of(options: TrainingOptions) -> Recipe:
     budget, is refused before any work."""
     budget_seconds(options.budget)
     flags = {"size": options.size, "events": options.events, "private": options.private, "device": options.device}
-    return make_recipe(options.config, options.settings, **flags)
+    return make_recipe(options.config, options.settings, mixture=options.mixture, **flags)
 
 
 def budget_seconds(budget: str | float | None) -> float | None:

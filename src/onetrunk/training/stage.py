@@ -95,10 +95,11 @@ def _begin_read_out(module: ColumnModule[Any]) -> None:
 
 
 def encode_rows(model: Model, data: Data, split: str, recipe: Recipe) -> Store:
-    """The rows of one split, encoded by the model's encoders and with their weights."""
+    """The rows of one split, encoded by the model's encoders, with their weights and their places in a mixture."""
     table = data.rows(split)
     columns = [column for name, column in model.columns.items() if name in data.names]
     store = encode(table, columns, model.network.encoders, data.ledger, data.cache)
+    store.mixture = None if data.mixture is None else data.mixture.take(data.split.indices()[split])
     return with_row_weights(store, table, recipe.row_weight)
 
 

@@ -10,6 +10,7 @@ from onetrunk.verbs.shared import takes
 # What an extra is for, by the first package that it needs.
 PURPOSES = {
     "datasets": "data sets by hf://name",
+    "s3fs": "files by s3:// and https://",
     "python-calamine": "workbooks",
     "av": "films",
     "onnx": "ONNX files",

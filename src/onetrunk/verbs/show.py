@@ -25,6 +25,7 @@ from onetrunk.core.events import (
     Heading,
     LedgerLine,
     Note,
+    PartPrepared,
     RolesChosen,
     RowsAnswered,
     RowsSplit,
@@ -111,6 +112,9 @@ class Printer:
                 self._steps(event)
             case RowsAnswered() | AnsweringEnded():
                 self._rows(event)
+            case PartPrepared(what, done, of):
+                if 10 * done // of > 10 * (done - 1) // of:  # at each tenth
+                    self.line(f"{done:,} of {of:,} {what}")
 
     def line(self, *parts: Part) -> None:
         """One line, literally."""

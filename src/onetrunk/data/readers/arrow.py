@@ -101,7 +101,8 @@ def columns_of(
     for i, name in enumerate(names):
         decode = decoder(name)
         arrays = [batch.column(i) for batch in batches]
-        values = ArrowValues(arrays, [decode] * len(arrays), cells=None if decode is cells else cells)
+        origin = None if spool.number is None else (spool.number, i)
+        values = ArrowValues(arrays, [decode] * len(arrays), cells=None if decode is cells else cells, origin=origin)
         columns[name] = loaded(values) if in_memory else values
     return columns
 
@@ -154,4 +155,4 @@ def _as_python(value: pa.Scalar) -> Any:
         return str(value.cast(pa.string())) if pa.types.is_temporal(value.type) else f"not a {value.type}"
 
 
-PLAIN = Decode(python_values, present)
+PLAIN = Decode(python_values, present, ("plain",))

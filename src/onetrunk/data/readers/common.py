@@ -107,8 +107,16 @@ def as_files(values: Sequence[Any], folder: Path) -> Sequence[Any]:
         there += sum(os.path.isfile(folder / v) for v in names)  # also of names longer than files may have
     if there <= present / 2:
         return values
-    paths = Mapped(values, lambda names: [None if v is None else folder / v for v in names])
+    paths = Files(values, folder)
     return paths if isinstance(values, Values) else list(paths)
+
+
+class Files(Mapped):
+    """The paths of files in a folder, of which `names` are the names."""
+
+    def __init__(self, names: Sequence[Any], folder: Path) -> None:
+        super().__init__(names, lambda block: [None if v is None else folder / v for v in block])
+        self.names, self.folder = names, folder
 
 
 def _names_file(value: Any, kind: str) -> bool:

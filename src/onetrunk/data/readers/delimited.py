@@ -108,8 +108,8 @@ class _Reading:
             raise DataError(self._ragged() or f"Cannot read {self.file.path}: {failed}.")
         if self.missing is None:
             notes += self._swallowed(quote, spool, [name for name in self.names if kinds[name].name == TEXT])
-        text = _decoder(TEXT, self._has_words(quote))
-        decoders = {n: text if kind.name == TEXT else _decoder(kind.name, kind.words) for n, kind in kinds.items()}
+        text = cell_decoder(TEXT, self._has_words(quote))
+        decoders = {n: text if kind.name == TEXT else cell_decoder(kind.name, kind.words) for n, kind in kinds.items()}
         return columns_of(spool, self.names, lambda name: decoders[name], text)
 
     def _has_words(self, quote: str | bool) -> bool:
@@ -203,13 +203,17 @@ class _Reading:
         )
 
 
-def _decoder(kind: str, words: bool) -> Decode:
+def cell_decoder(kind: str, words: bool) -> Decode:
+    """What makes values of a column's cells, of this kind; with `words`, those in quotation marks are looked at."""
+    name = ("cells", kind, "words" if words else "")
     if not words:
         return Decode(
             lambda cells: python_values(typed(cells, kind)),
             lambda cells: present(typed(cells, kind)) if kind == DECIMAL else cells.is_valid(),
+            name,
         )
     return Decode(
         lambda cells: python_values(typed(cells, kind, quoted=True)),
         lambda cells: present(typed(cells, kind, quoted=True)),
+        name,
     )

@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 
 from onetrunk.core.errors import DataError
-from onetrunk.core.values import BLOCK, Chain, Repeated
+from onetrunk.core.values import BLOCK, Chain
 from onetrunk.data import spool as spools
 from onetrunk.data.readers.common import Columns, Notes, check_names, plain, unicode_rows
 from onetrunk.data.readers.memory import from_records
 from onetrunk.data.readers.text import TextFile
-from onetrunk.data.spool import ArrowValues, Decode, Spool
+from onetrunk.data.spool import ArrowValues, Decode, Missing, Spool
 
 Record = dict[str, Any]
 
@@ -141,10 +141,12 @@ def spooled(records: Iterable[Record]) -> Columns:
         batches = spool.batches()
         for name in names:
             if name in known:
-                arrays = [batch.column(known.index(name)) for batch in batches]
-                columns[name].append(ArrowValues(arrays, [decoder[name] for decoder in decoders]))
+                i = known.index(name)
+                origin = None if spool.number is None else (spool.number, i)
+                arrays = [batch.column(i) for batch in batches]
+                columns[name].append(ArrowValues(arrays, [decoder[name] for decoder in decoders], origin=origin))
             else:
-                columns[name].append(Repeated(None, sum(batch.num_rows for batch in batches)))
+                columns[name].append(Missing(sum(batch.num_rows for batch in batches), spool.number))
     return {name: values[0] if len(values) == 1 else Chain(values) for name, values in columns.items()}
 
 
@@ -162,10 +164,10 @@ def _blocks(records: Iterable[Record]) -> Iterator[list[Record]]:
 def _cells(values: list[Any]) -> tuple[pa.Array, Decode]:
     kinds = set(map(type, values)) - {type(None)}
     if kinds == {bytes}:
-        return pa.array(values, pa.large_binary()), Decode(_strings)
+        return pa.array(values, pa.large_binary()), STRINGS
     if kinds <= {str}:
-        return pa.array(values, pa.string()), Decode(_strings)
-    return pa.array([None if v is None else json.dumps(v) for v in values], pa.string()), Decode(_from_json)
+        return pa.array(values, pa.string()), STRINGS
+    return pa.array([None if v is None else json.dumps(v) for v in values], pa.string()), FROM_JSON
 
 
 def _strings(cells: pa.Array) -> list[Any]:
@@ -174,3 +176,7 @@ def _strings(cells: pa.Array) -> list[Any]:
 
 def _from_json(cells: pa.Array) -> list[Any]:
     return json.loads(f"[{','.join('null' if cell is None else cell for cell in cells.to_pylist())}]")
+
+
+STRINGS = Decode(_strings, name=("strings",))
+FROM_JSON = Decode(_from_json, name=("json",))
