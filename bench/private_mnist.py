@@ -3,8 +3,10 @@
     python -m bench private_mnist      about 10 minutes on 2 cores
 
 Accuracy on 2,000 pictures of MNIST's test file. The rival is Opacus with the small convolutional network of its own
-example, on the same rows with the same promise. Settings were chosen on the validation rows (De et al., arXiv
-2204.13650: large steps, a mean of weights); the choice itself is not part of the promise, for either of them.
+example, on the same rows with the same promise. The settings are a first choice (large steps and a mean of weights, as
+De et al., arXiv 2204.13650) and hardly tuned: on validation rows 100 steps come to .856, and 60 at a learning rate of
+.004 to .76; wanted are .90. One patch holds the whole picture: behind a convolutional stem, which begins as nothing, 30
+steps learnt far less.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ from onetrunk.data.table import Table
 
 EPS = 3.0
 SETTINGS: dict[str, Any] = {
-    "trunk": {"width": 32, "layers": 1, "heads": 2},
-    "columns": {"image": {"type": "image", "size": 32, "patch": 8, "stem": 8}, "label": {"type": "category"}},
-    "train": {"lr": 5e-3, "ema": 0.9, "weight_decay": 0.0, "warmup": 0.0, "schedule": "linear", "tensorboard": False},
+    "trunk": {"width": 64, "layers": 1, "heads": 2},
+    "columns": {"image": {"type": "image", "size": 28, "patch": 28, "stem": 0}, "label": {"type": "category"}},
+    "train": {"lr": 1.5e-2, "ema": 0.9, "weight_decay": 0.0, "warmup": 0.0, "schedule": "linear", "tensorboard": False},
     "finetune": {"documents": 1400, "steps": 100},
     "private": {"eps": EPS, "delta": DELTA, "clip": 1.0},
 }

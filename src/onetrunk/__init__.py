@@ -14,10 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# On a CPU large tensors lie in pages of 2 MB instead of 4 kB: new ones cost less, and more of them are found at once.
-# PyTorch reads this only once, when it makes the first. Whoever set it keeps it.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-
 # How long a thread that waits for the others keeps its core, between the parts of a step that run on all of them: with
 # the OpenMP of Intel and LLVM 1 ms instead of 200, which stall every step for as long as another process has one of
 # the cores. It is read only once, when PyTorch is imported. That of GNU, with which PyTorch comes on Linux, is told

@@ -198,3 +198,17 @@ def test_nothing_to_predict_is_said() -> None:
     store.index[:, store.names.index("kind")] = -1
     with pytest.raises(DataError, match="No row can be trained on"):
         loader(store, given=["title"], ask=["kind"])
+
+
+@pytest.mark.parametrize(("tokens", "count"), [(300, 2), (200, 3), (150, 4)])
+def test_documents_of_one_length_are_divided_too(tokens: int, count: int) -> None:
+    """However many micro-batches there are, none holds more than its share and a document."""
+    rows = {"text": ["a b c d e f g h"] * 40}
+    made = worlds.model(rows, {"text": "text"})
+    store = worlds.store_of(made, rows)
+    one = loader(store)(0)
+    total = sum(batch.tokens for batch in one)
+    batches = loader(store, tokens=-(-total * tokens // 600))(0)
+    longest = total // 20
+    assert len(one) == 1 and len(batches) == count
+    assert max(batch.tokens for batch in batches) <= total / count + longest

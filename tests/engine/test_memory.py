@@ -1,4 +1,4 @@
-"""Large blocks that are freed and asked for again cost no new pages; large tensors lie in large pages."""
+"""Large blocks that are freed and asked for again cost no new pages, and lie in large ones."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from onetrunk.engine.heap import heap_bytes
 
 _FAULTS = """
 import resource, sys, numpy as np
@@ -33,17 +36,52 @@ def test_freed_memory_is_kept() -> None:
     assert faults("keep") < faults("plain") / 4
 
 
-_ALIGNED = """
-import onetrunk, torch
-several = [torch.empty((2 << 20) + 4096 * i, dtype=torch.uint8) for i in range(8)]
-print(all(one.data_ptr() % 4096 == 0 for one in several))
+_LARGE = """
+import resource, sys
+if sys.argv[1] == "limited":
+    resource.setrlimit(resource.RLIMIT_AS, (64 << 30, 64 << 30))
+from onetrunk.engine.memory import keep_freed_memory
+keep_freed_memory()
+import torch
+several = [torch.ones(20 << 18) for _ in range(4)]  # of 20 MB
+large = heap = 0
+for line in open("/proc/self/smaps"):
+    if "-" in line.split()[0]:
+        heap = "[heap]" in line
+    elif heap and line.startswith("AnonHugePages"):
+        large += int(line.split()[1])
+print(large >> 10)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of Linux's large pages")
-@pytest.mark.parametrize(("options", "aligned"), [(None, "True"), ("0", "False")])
-def test_large_tensors_lie_in_large_pages_unless_told_otherwise(options: str | None, aligned: str) -> None:
+def _offers_large_pages() -> bool:
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return setting.exists() and "[madvise]" in setting.read_text()
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or not _offers_large_pages(), reason="of GNU's C library and Linux's large pages"
+)
+@pytest.mark.parametrize(
+    ("how", "options", "least", "most"), [("free", None, 70, 200), ("free", "0", 0, 0), ("limited", None, 0, 0)]
+)
+def test_kept_memory_lies_in_large_pages_unless_told_otherwise(
+    how: str, options: str | None, least: int, most: int
+) -> None:
+    """Where addresses are limited, none are taken beforehand."""
     environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
     environment |= {"THP_MEM_ALLOC_ENABLE": options} if options else {}
-    made = subprocess.run([sys.executable, "-c", _ALIGNED], capture_output=True, text=True, check=True, env=environment)
-    assert made.stdout.strip() == aligned
+    command = [sys.executable, "-c", _LARGE, how]
+    made = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert least <= int(made.stdout) <= most
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of GNU's C library")
+def test_a_heap_is_asked_what_it_takes_for_tensors_that_come_and_go() -> None:
+    block = 10 << 20
+    assert heap_bytes([1, block, 2, block]) == pytest.approx(2 * block, rel=0.05)
+    assert heap_bytes([1, block, 1, -1, 2, block - 4096]) == pytest.approx(block, rel=0.05)
+    # A gap of one block holds no tensor of two, and both pieces of what is smaller.
+    gap = [1, block, 2, block, 3, block, 2, -1]
+    assert heap_bytes([*gap, 4, 2 * block]) == pytest.approx(5 * block, rel=0.05)
+    assert heap_bytes([*gap, 4, block // 2, 5, block // 3]) == pytest.approx(3 * block, rel=0.05)

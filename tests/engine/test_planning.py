@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -12,13 +13,16 @@ from onetrunk.engine.planning import (
     ACCELERATORS,
     NETWORK,
     Cluster,
+    Spread,
     StepCost,
     best_size,
     compute_optimal,
+    cures,
     kwh,
     law,
     memory,
     seconds_on,
+    tokens_within,
     worth,
 )
 
@@ -63,9 +67,48 @@ def test_gradients_of_earlier_micro_batches_are_held_beside_activations() -> Non
 
 
 def test_what_follows_the_weights_is_spread_over_devices_and_activations_are_not() -> None:
-    held = memory(step(micro_batches=8), 0, devices=8)
+    held = memory(step(micro_batches=8), 0, Spread(8, sharded=True))
     assert held["weights"] == 0.5e9 and held["optimizer"] == 0.75e9 and held["activations"] == 8e9
     assert held["peak"] == pytest.approx((14e9 + 4e9) / 8 + 9e9)
+
+
+def test_processes_that_hold_all_hold_the_sum_of_gradients_too() -> None:
+    held = memory(step(micro_batches=2), 0, Spread(2))
+    sent = 4 * (1 << 24)
+    assert held["exchanged"] == 4e9 + 3 * sent  # what is summed, and pieces on their way
+    assert held["peak"] == 14e9 + max(4e9 + 9e9, 4e9 + held["exchanged"])
+
+
+def test_rank_0_of_sharded_processes_keeps_a_whole_model() -> None:
+    cost = step(micro_batches=2, outside=1e9, block=5e8)
+    first, other = (memory(cost, 0, Spread(2, sharded=True, first=rank == 0)) for rank in range(2))
+    assert other["exchanged"] == 2 * 1e9 + 4 * 5e8
+    assert first["peak"] - other["peak"] == 8e9  # weights and their average
+
+
+def test_what_fits_is_told_and_does_fit() -> None:
+    cost = step(micro_batches=4, largest=4096)
+    whole = memory(cost, 1e9)["peak"]
+    for limit in (24e9, 26e9, whole - 1):
+        tokens = tokens_within(cost, 1e9, limit, Spread())
+        share = tokens / 4096
+        smaller = replace(COUNTS, activations=8e9 * share, loss=1e9 * share, passes=4e9 + 6e9 * share)
+        assert 0 < tokens < 4096 and memory(replace(cost, counts=smaller), 1e9)["peak"] <= limit
+    assert tokens_within(cost, 1e9, 19e9, Spread()) == 0  # weights, gradients and optimizer alone take that
+
+
+def test_what_to_switch_on_is_what_helps() -> None:
+    cost = step(micro_batches=4, largest=4096)
+    again = replace(cost, counts=replace(COUNTS, activations=1e9, passes=5e9))
+    both = cures(cost, again, 0, 25e9, Spread())
+    assert any("--set tokens_per_batch=" in way for way in both)
+    assert any("train.activation_checkpointing=true: 20 GB" in way for way in both)
+    (only,) = cures(cost, None, 0, 25e9, Spread())
+    assert "tokens_per_batch" in only
+    (divided,) = cures(cost, None, 0, 18e9, Spread(4))
+    assert "train.sharded=true" in divided
+    (smaller,) = cures(cost, None, 0, 10e9, Spread())
+    assert "A smaller --size" in smaller
 
 
 def test_seconds_on_one_device_are_products_and_the_update() -> None:

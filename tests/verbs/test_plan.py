@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,33 @@ def test_what_does_not_fit_is_said_and_not_timed(monkeypatch: pytest.MonkeyPatch
     planned = plan()
     assert not planned["fits"] and planned["step"]["seconds"] is planned["run"]["kwh"] is None
     assert "It does not fit" in planned["advice"][-1]
+
+
+def test_less_memory_than_there_is_can_be_planned_for_and_what_helps_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dry_run, "Trainer", None)
+    shape = ["trunk.layers=12", "columns.text={length: 256, vocabulary: 300}"]
+    whole = plan(*shape, hardware="h100")
+    needed = whole["memory_gb"]["peak"]
+    planned = plan(*shape, hardware="h100", max_memory=f"{1e3 * (needed - 0.01):.0f}MB")
+    assert whole["fits"] and not planned["fits"]
+    (advice,) = [line for line in planned["advice"] if "It does not fit" in line]
+    ways = re.findall(r"--set (\S+=\w+)", advice)
+    assert {way.partition("=")[0] for way in ways} == {"tokens_per_batch", "train.activation_checkpointing"}
+    for way in ways:
+        assert plan(*shape, way, hardware="h100")["memory_gb"]["peak"] < needed - 0.01
+
+
+def test_each_of_several_processes_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dry_run.DryRun, "measure", lambda *_: (1.0, 0.0))
+    plans = [
+        plan("train.sharded=true" if divided else "train.sharded=false", processes=n)
+        for n, divided in ((1, False), (2, False), (2, True))
+    ]
+    alone, whole, sharded = (each["memory_gb"] for each in plans)
+    assert plans[0]["other_processes_gb"] is None and plans[1]["other_processes_gb"] == whole["peak"]
+    assert plans[2]["other_processes_gb"] == pytest.approx(sharded["peak"] - sharded["whole"])
+    assert whole["weights"] == alone["weights"] == 2 * sharded["weights"] and sharded["whole"] > 0
+    assert sharded["optimizer"] == pytest.approx(whole["optimizer"] / 2)
 
 
 def test_a_budget_bounds_the_steps_and_compares_sizes(monkeypatch: pytest.MonkeyPatch) -> None:

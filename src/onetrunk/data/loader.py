@@ -114,11 +114,12 @@ def _by_length(lengths: Lengths, units: dict[str, int], count: int) -> dict[str,
     """In which of `count` micro-batches each document goes: those of similar length together."""
     every = np.sort(np.concatenate([np.repeat(x, x) for x in lengths.values()]))
     borders = every[[len(every) * k // count for k in range(1, count)]]  # equal shares of the positions
+    of_one_length = max(float((every == border).mean()) for border in set(borders.tolist()))
     out = {}
     for tag, unit in units.items():
         longest = lengths[tag].reshape(-1, unit).max(1).repeat(unit)
         which = np.searchsorted(borders, longest, side="left")
-        if len(set(borders.tolist())) < len(borders):  # many of one length: spread them evenly
+        if of_one_length * count > 1:  # many of one length: spread them evenly
             low, high = np.searchsorted(borders, longest), np.searchsorted(borders, longest, side="right")
             turn = np.arange(len(longest)) // unit
             which = low + turn % (high - low + 1)

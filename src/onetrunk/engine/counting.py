@@ -19,9 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from onetrunk.engine.heap import heap_bytes
 from onetrunk.engine.mode import Mode
-from onetrunk.engine.optim import OptimConfig
-from onetrunk.engine.step import Updates
+from onetrunk.engine.optim import OptimConfig, Optimizer
+from onetrunk.engine.step import Updates, recompute
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Counts:
     passes: float  # the most that forward and backward hold beyond weights and `optimizer`: also the new gradients
     update: float  # the most that the update holds beyond these: gradients, and what it makes of them
     update_operations: float  # floating-point operations of its products (Muon's)
+    heap: float = 0.0  # what the heap holds at its fullest beyond all that there is: gaps between tensors
 
     def line(self, other: Self, step: float) -> Self:
         """self + step (other - self): what depends on the number of equal blocks is a line in it."""
@@ -57,9 +59,21 @@ def count(
     config: OptimConfig,
     mode: Mode,
     updates: Updates = Updates(),  # noqa: B008
+    *,
+    recomputed: bool = False,
+    heap_of: int = 0,
+    micro_batches: int = 1,
+    averaged: bool = False,
 ) -> Counts:
-    """Goes through one step of the module. `batch` holds real tensors: what it says of lengths and roles is read."""
+    """Goes through one step of the module. `batch` holds real tensors: what it says of lengths and roles is read.
+
+    Args:
+        recomputed: are activations of blocks computed again (`train.activation_checkpointing`)?
+        heap_of: so many steps are gone through, to find out what the heap of a CPU takes for them; 0: it is not asked.
+        micro_batches: of a step. averaged: is an average of the weights kept?
+    """
     module.train()
+    recompute(updates.blocks, recomputed)
     weights = sum(p.untyped_storage().nbytes() for p in module.parameters())
     with _Live() as live:
         with mode.context(torch.device("cpu")):
@@ -77,6 +91,7 @@ def count(
         optimizer.step(1.0)  # now that all of its state is there
         kept = sum(t.untyped_storage().nbytes() for t in optimizer.tensors().values())
     module.zero_grad(set_to_none=True)
+    heap = _heap(module, batch, mode, optimizer, heap_of, micro_batches, averaged) if heap_of else 0
     return Counts(
         parameters=sum(p.numel() for p in module.parameters()),
         weights=weights,
@@ -87,17 +102,56 @@ def count(
         passes=passes,
         update=live.most - kept,
         update_operations=counter.get_total_flops(),
+        heap=heap,
     )
+
+
+def _heap(
+    module: nn.Module, batch: Any, mode: Mode, optimizer: Optimizer, steps: int, micro_batches: int, averaged: bool
+) -> int:
+    """What the heap holds of such steps beyond the most that there is at once. Two micro-batches stand for more."""
+    parameters = list(module.parameters())
+    learnt = [p for p in parameters if p.requires_grad]
+    with _Live() as live:
+        for held in (*parameters, *optimizer.tensors().values(), *(learnt if averaged else ())):
+            live.make(held.untyped_storage().nbytes())
+        for _ in range(steps):
+            module.zero_grad(set_to_none=True)
+            for _ in range(min(2, micro_batches)):
+                with mode.context(torch.device("cpu")):
+                    total = sum(loss.sum for loss in module(batch).values())
+                total.backward()
+                del total
+            gradients = [p.grad for p in learnt if p.grad is not None]
+            torch.nn.utils.clip_grads_with_norm_(
+                [p for p in learnt if p.grad is not None], 1.0, torch.nn.utils.get_total_norm(gradients)
+            )
+            del gradients
+            optimizer.step(1.0)
+        taken = heap_bytes(live.events)
+        most = live.most
+    module.zero_grad(set_to_none=True)
+    return 0 if taken is None else max(0, taken - most)
 
 
 class _Live(TorchDispatchMode):
     """Bytes of the storages that operations have made and that are still held: `now`, and the `most` so far. What was
-    there before is theirs who made it."""
+    there before is theirs who made it. `events` says what was made and freed, as `engine.heap` reads it."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.most = 0
         self._known: set[int] = set()
+        self.events: list[int] = []
+        self._made = 0
+
+    def make(self, size: int) -> int:
+        """Something of so many bytes is there from now on. Returns its number."""
+        self._made += 1
+        self.events += (self._made, size)
+        self.now += size
+        self.most = max(self.most, self.now)
+        return self._made
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self._meet((args, kwargs), new=False)
@@ -109,12 +163,12 @@ class _Live(TorchDispatchMode):
         for tensor in tree_leaves(tensors):
             if not isinstance(tensor, Tensor) or (storage := tensor.untyped_storage())._cdata in self._known:
                 continue
-            size = storage.nbytes() if new else 0
             self._known.add(storage._cdata)
-            self.now += size
-            self.most = max(self.most, self.now)
-            weakref.finalize(storage, self._let_go, storage._cdata, size)
+            size = storage.nbytes() if new else 0
+            weakref.finalize(storage, self._let_go, storage._cdata, size, self.make(size) if new else None)
 
-    def _let_go(self, key: int, size: int) -> None:
+    def _let_go(self, key: int, size: int, number: int | None) -> None:
         self._known.discard(key)
         self.now -= size
+        if number is not None:
+            self.events += (number, -1)

@@ -21,6 +21,7 @@ NETWORK = 50e9  # bytes a second of one device to other machines: a port of 400 
 DEVICE_WATTS = 300.0  # of an accelerator that is not listed
 CORE_WATTS = 6.0  # of a busy CPU core: a Xeon Platinum 8480+ has 350 W for 56
 DEVICE_PROCESS = 0.6e9  # bytes that CUDA and its libraries take on a device
+_SENT, _COPIES = 4 * (1 << 24), 3  # bytes of gradients that are sent at once (`engine.shares`), and copies of them
 
 TOKENS_PER_PARAMETER = 20.0  # compute-optimal (Chinchilla, arXiv 2203.15556)
 FEW_PASSES = 4.0  # so often read, data are worth about as much as new data (arXiv 2305.16264)
@@ -102,25 +103,87 @@ class StepCost:
     tokens: float
     micro_batches: int
     averaged: bool  # is an average of the weights kept?
+    largest: float = 0.0  # tokens of its largest micro-batch
+    block: float = 0.0  # bytes of a block's weights
+    outside: float = 0.0  # bytes of the weights outside of blocks
 
 
-def memory(step: StepCost, process: float, devices: int = 1) -> dict[str, float]:
-    """Bytes on each device at the worst moment, by term; weights and what follows them are spread over the devices
-    (fully sharded, arXiv 1910.02054). `peak` is less than the sum: gradients come as activations go, and what passes
-    and update need is not needed together."""
-    c = step.counts
+@dataclass(frozen=True)
+class Spread:
+    """Over how many processes a step is spread, and whether weights and what follows them are (fully sharded,
+    arXiv 1910.02054), or each process has all of them. `first`: rank 0, which keeps a whole model beside its part."""
+
+    processes: int = 1
+    sharded: bool = False
+    first: bool = False
+
+
+def memory(step: StepCost, process: float, spread: Spread = Spread()) -> dict[str, float]:
+    """Bytes in each process at the worst moment, by term. `peak` is less than the sum: gradients come as activations
+    go, and what passes and update need is not needed together."""
+    c, n = step.counts, spread.processes
+    part = n if spread.sharded else 1
     kept = {
-        "weights": c.weights / devices,
-        "average": c.weights * step.averaged / devices,
-        "optimizer": c.optimizer / devices,
+        "weights": c.weights / part,
+        "average": c.weights * step.averaged / part,
+        "optimizer": c.optimizer / part,
     }
-    gradients, update = c.gradients / devices, c.update / devices
-    passes = c.passes
-    if step.micro_batches > 1 or devices > 1:  # gradients are held already, or spread as they come
+    gradients = c.gradients / part
+    update, passes, exchanged = gradients + c.update - c.gradients, c.passes, 0.0
+    if step.micro_batches > n or n > 1:  # gradients are held already, or come from others
         passes = gradients + max(c.passes - c.gradients, c.activations + c.loss)
-    peak = process + sum(kept.values()) + max(passes, update)
-    terms = {"gradients": gradients, "activations": c.activations, "loss": c.loss, "update": update - gradients}
-    return {"process": process, **kept, **terms, "peak": peak}
+    if part > 1:
+        # What is outside of blocks stays together during the passes, and its gradient whole until they end; of blocks
+        # there are two together, and what of them is fetched and sent.
+        exchanged = 2 * step.outside + 4 * step.block
+        passes += exchanged
+        if spread.first:
+            kept |= {"whole": c.weights * (1 + step.averaged)}
+    elif n > 1:
+        exchanged = c.gradients + _COPIES * min(c.gradients, _SENT)  # the sum, beside what is summed
+        update = max(update, gradients + exchanged)
+    peak = process + sum(kept.values()) + max(passes, update) + c.heap
+    terms = {"gradients": gradients, "activations": c.activations, "loss": c.loss, "update": c.update - c.gradients}
+    return {"process": process, **kept, **terms, "exchanged": exchanged, "heap": c.heap, "peak": peak}
+
+
+def tokens_within(step: StepCost, process: float, limit: float, spread: Spread) -> int:
+    """The largest micro-batch that fits in `limit` bytes, where its largest does not; 0 where
+    none does. What passes hold is taken to grow with the tokens."""
+    held = memory(step, process, spread)
+    fixed = sum(held[name] for name in ("process", "weights", "average", "optimizer", "gradients", "exchanged"))
+    fixed += held.get("whole", 0.0)
+    if limit < fixed + held["update"]:
+        return 0
+    moving = max(step.counts.passes - step.counts.gradients, step.counts.activations + step.counts.loss)
+    return _round_down(step.largest * (limit - fixed) / max(1.0, moving + step.counts.heap))
+
+
+def cures(step: StepCost, again: StepCost | None, process: float, limit: float, spread: Spread) -> list[str]:
+    """What to switch on where a step does not fit in `limit` bytes, in sentences. `again`: the same step where
+    activations of blocks are computed again, which takes about a third longer; None: it does already, or cannot."""
+    ways = []
+    settings = "--set train.activation_checkpointing=true"
+    if (tokens := tokens_within(step, process, limit, spread)) > 0:
+        ways.append(f"Micro-batches of {tokens:,} tokens fit: --set tokens_per_batch={tokens}.")
+    if again is not None:
+        peak = memory(again, process, spread)["peak"]
+        if peak <= limit:
+            ways.append(f"It fits, and takes about a third longer, with {settings}: {peak / 1e9:.3g} GB.")
+        elif (tokens := tokens_within(again, process, limit, spread)) > 0 and not ways:
+            ways.append(f"It fits with {settings} and --set tokens_per_batch={tokens}.")
+    if not ways and spread.processes > 1 and not spread.sharded:
+        ways.append("Divide weights and optimizer among the processes: --set train.sharded=true.")
+    return ways or [
+        f"A smaller --size does, or more devices: weights, gradients and optimizer alone take "
+        f"{(memory(step, process, spread)['peak'] - step.counts.activations) / 1e9:.3g} GB."
+    ]
+
+
+def _round_down(tokens: float) -> int:
+    """To two digits in binary and more: a number that one can remember."""
+    whole = max(0, int(tokens))
+    return whole if whole < 16 else whole >> (whole.bit_length() - 3) << (whole.bit_length() - 3)
 
 
 def seconds_on(cluster: Cluster, step: StepCost, efficiency: float) -> dict[str, float]:

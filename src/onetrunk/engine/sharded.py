@@ -110,7 +110,9 @@ class ShardedStep(Step):
 
     def load_average(self, average: Mapping[str, Tensor]) -> None:
         own = self.shards.own
-        self.average = {name: self.shards.part(own[name], each).to(own[name].device) for name, each in average.items()}
+        # Copies: a view of its part would keep the whole.
+        parts = {name: self.shards.part(own[name], each).clone() for name, each in average.items()}
+        self.average = {name: part.to(own[name].device) for name, part in parts.items()}
 
     def _same_shape(self, name: str, tensor: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """What has its parameter's shape is divided as that is; a count of steps is everyone's."""

@@ -21,6 +21,7 @@ from torch import nn
 
 from onetrunk.core import rng
 from onetrunk.core.batch import Loss
+from onetrunk.core.errors import UsageError
 from onetrunk.core.objective import LossGroup
 from onetrunk.engine.losses import MERGES, Gradients, Merge, Weights
 from onetrunk.engine.optim import OptimConfig, Optimizer, build_optimizer
@@ -54,6 +55,7 @@ class StepSettings(OptimConfig):
         default_factory=dict
     )  # by loss name or what precedes its "/"; else 1
     balance: Literal["given", "learnt"] = "given"  # learnt: also by uncertainty, so that no task drowns another
+    activation_checkpointing: bool = False  # keep what enters each block, compute the rest again when it is needed
     merge: Literal["sum", "pcgrad", "alternate"] = "sum"  # of the losses' gradients; pcgrad takes out what conflicts
 
 
@@ -128,6 +130,7 @@ class Step:
     ) -> None:
         self.module, self.config, self.runtime, self.seed, self.weights = module, config, runtime, seed, weights
         self.world, self.shares = runtime.world, shares
+        recompute(updates.blocks, config.activation_checkpointing)
         names = {p: name for name, p in module.named_parameters() if p.requires_grad}
         self.groups: list[Group] = []
         for group in updates.groups:
@@ -358,6 +361,18 @@ class ClipNorm:
     def __call__(self, parameters: Mapping[str, nn.Parameter], norm: torch.Tensor) -> None:
         trained = [p for p in parameters.values() if p.grad is not None]
         torch.nn.utils.clip_grads_with_norm_(trained, self.limit, norm)
+
+
+def recompute(blocks: Sequence[nn.Module], on: bool) -> None:
+    """Says whether blocks keep in training only what enters them, and compute the rest again for the backward pass
+    (arXiv 1604.06174). Losses and gradients stay the same to the bit. Raises UsageError where there are no blocks."""
+    if on and not blocks:
+        raise UsageError(
+            "train.activation_checkpointing is for trunks of blocks, and a recurrent trunk has none. Leave it out; "
+            "smaller tokens_per_batch takes less memory, too."
+        )
+    for block in blocks:
+        block.recomputed = on  # type: ignore[assignment]
 
 
 def in_order(of_ranks: Sequence[Mapping[int, T]]) -> list[T]:

@@ -29,7 +29,7 @@ from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Weights
 from onetrunk.engine.memory import keep_freed_memory
 from onetrunk.engine.mode import Choice, Compile, Mode, decide, set_compiled
-from onetrunk.engine.progress import Progress
+from onetrunk.engine.progress import Progress, resident_bytes
 from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.schedule import Schedule, factor
 from onetrunk.engine.signals import Signals
@@ -40,7 +40,7 @@ from onetrunk.storage.disk import disk_errors
 from onetrunk.storage.strict_json import write_json
 
 # Between a run and its resumption: they move no weight, `sharded` but for its last bits.
-_MAY_CHANGE = {"save_every", "keep", "tensorboard", "sharded"}
+_MAY_CHANGE = {"save_every", "keep", "tensorboard", "sharded", "activation_checkpointing"}
 _RATE_FROM = 3.0  # seconds of training that are worth half a second, in which the machine's rate is measured
 _STATE = {
     "step",
@@ -137,6 +137,8 @@ class Trainer:
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.device = self.runtime.device
         keep_freed_memory()
+        weights = sum(p.untyped_storage().nbytes() for p in module.parameters())
+        self._process = 0.0 if self.device.type == "cuda" else resident_bytes() - weights  # beside the model
         self.weights = Weights(config.loss_weights, config.balance == "learnt")
         self.mode = Mode.before(config.precision, self.device)
         self.step = 0  # updates done
@@ -476,12 +478,13 @@ class Trainer:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
+            from onetrunk.engine.room import out_of_memory
+
+            peak = self.runtime.peak_bytes
             self.module.zero_grad(set_to_none=True)
-            peak = self.runtime.peak_bytes / 1e9
-            most = max((batch.tokens for batch in self.batches(self.step)), default=0)
             raise ResourceError(
-                f"Out of memory on {self.device} in step {self.step}, after a peak of {peak:.1f} GB. Use "
-                f"smaller micro-batches: the largest of this step has {most:,} tokens; try {most // 2:,}."
+                f"Out of memory on {self.device} in step {self.step}, after a peak of {peak / 1e9:.1f} GB. "
+                f"{out_of_memory(self.module, self.batches(self.step), self.config, self.updates, peak, self._process)}"
             ) from error
 
 

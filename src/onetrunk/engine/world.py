@@ -105,6 +105,7 @@ class World:
         pickled, sizes, name = told
         lengths = [size + -size % _ALIGNED for size in sizes]
         path, whole = Path(tempfile.gettempdir()) / name, memoryview(b"")
+        mapped: mmap.mmap | None = None
         if self.rank >= self.local_size:  # on another machine, the first of which keeps what it is sent
             path = path.with_name(f"{name}-{self.rank - self.local_rank}")
         if self.size > self.local_size:
@@ -112,12 +113,15 @@ class World:
         self.gather(None)
         if sizes:
             with path.open("rb") as file:
-                whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                whole = memoryview(mapped)
         self.gather(None)
         if self.rank >= self.local_size and self.local_rank == 0:
             path.unlink()
         starts = accumulate(lengths, initial=0)
         task: Task = unpacked(pickled, [whole[at : at + size] for at, size in zip(starts, sizes, strict=False)])
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)  # what has been copied; the rest is read again when it is asked for
         return task
 
     def _receive(self, path: Path, size: int) -> None:

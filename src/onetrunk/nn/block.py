@@ -22,6 +22,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from onetrunk.core.batch import Layout
 from onetrunk.core.kernels import by_hand
@@ -119,8 +120,16 @@ class Block(nn.Module):
             self.attention_output_norm, self.mlp_output_norm = norms[2:]
         self.place = place
         self.dropout = Dropout(dropout)
+        self.recomputed = False  # in training: only what enters is kept, and the rest computed again (1604.06174)
 
     def forward(self, x_BTD: Tensor, layout: Layout, cos_sin: CosSin) -> Tensor:
+        if self.recomputed and self.training and torch.is_grad_enabled():
+            # From the same random state: dropout draws the same again.
+            again: Tensor = checkpoint(self._forward, x_BTD, layout, cos_sin, use_reentrant=False)
+            return again
+        return self._forward(x_BTD, layout, cos_sin)
+
+    def _forward(self, x_BTD: Tensor, layout: Layout, cos_sin: CosSin) -> Tensor:
         y = self.self_attn(self._before(self.input_layernorm, x_BTD), layout, cos_sin)
         return self._mixed(self._after_attention(x_BTD, y))
 

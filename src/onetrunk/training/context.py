@@ -29,6 +29,7 @@ class RunContext:
     on_event: Listener = ignore
     output: Output | None = None  # of which `out` is the folder, or a folder inside it
     teacher: Model | None = None  # a larger model, from whose answers fine-tuning learns too
+    max_memory: float | None = None  # bytes that training may take
     on_validation: Callable[[Judgement], None] | None = None  # hears of each while fine-tuning; may raise to end it
 
     def but(self, **changes: Any) -> Self:

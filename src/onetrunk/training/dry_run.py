@@ -10,7 +10,7 @@ import copy
 import statistics
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Self
 
@@ -37,6 +37,7 @@ from onetrunk.training.pretrain import schedule
 from onetrunk.training.recipe import Recipe
 
 _BLOCKS = 1, 3
+_STEPS = 3  # after so many a heap has found its size
 _SECONDS = 1.0  # to time steps for, of each depth
 _TIMED = 4096  # tokens of a micro-batch that is timed, at most: larger ones are about as fast
 _LETTERS = 0x10000  # the first of a million code points in a row
@@ -123,11 +124,24 @@ class DryRun:
             before, precision, False, self._shapes[1], (), lambda bf16: timer()(bf16), steps, len(self.batches)
         )
 
-    def step(self, mode: Mode) -> StepCost:
-        """What a step takes, counted."""
-        largest, train = _largest(self.batches), self.recipe.train
-        one, more = (count(shape, largest, train, mode, updates_of(shape)) for shape in self._shapes)
-        return self._as_step(one.line(more, self._beyond), self.batches)
+    def step(self, mode: Mode, heap: bool, recomputed: bool = False) -> StepCost:
+        """What a step takes, counted; with what the `heap` of a CPU takes beyond it. `recomputed`: where activations of
+        blocks are computed again, whatever the recipe says."""
+        largest = _largest(self.batches)
+        one, more = (self._count(shape, largest, mode, len(self.batches), heap, recomputed) for shape in self._shapes)
+        block = (more.weights - one.weights) / (_BLOCKS[1] - _BLOCKS[0])
+        counts = one.line(more, self._beyond)
+        return replace(self._as_step(counts, self.batches), block=block, outside=counts.weights - self.layers * block)
+
+    def _count(
+        self, shape: Learner, batch: Batch, mode: Mode, micro_batches: int, heap: bool, recomputed: bool = False
+    ) -> Counts:
+        train = self.recipe.train
+        return count(
+            shape, batch, train, mode, updates_of(shape),
+            recomputed=recomputed or train.activation_checkpointing, heap_of=_STEPS if heap else 0,
+            micro_batches=micro_batches, averaged=train.ema > 0,
+        )  # fmt: skip
 
     def _as_step(self, counts: Counts, batches: list[Batch]) -> StepCost:
         one, more = (sum(map(operations, batches)) for operations in self._operations)
@@ -137,6 +151,7 @@ class DryRun:
             tokens=sum(batch.tokens for batch in batches),
             micro_batches=len(batches),
             averaged=self.recipe.train.ema > 0,
+            largest=_largest(batches).tokens,
         )
 
     @property
@@ -147,15 +162,16 @@ class DryRun:
     def measure(self, mode: Mode, steps: int) -> tuple[float, float]:
         """Seconds of a step, and the bytes that this process held while it made shallower ones, beyond those counted:
         libraries, data, and what the allocator does not give back."""
-        before = self.runtime.peak_bytes
-        one, more = (
-            self._seconds(operations, blocks, mode, steps)
-            for operations, blocks in zip(self._operations, _BLOCKS, strict=True)
-        )
+        before, (of_one, of_more) = self.runtime.peak_bytes, self._operations
+        one = self._seconds(of_one, _BLOCKS[0], mode, steps)
         grown, process = self.runtime.peak_bytes, self.process_bytes
+        more = self._seconds(of_more, _BLOCKS[1], mode, steps)
         if grown > before and self.runtime.device.type != "cuda":
-            counts = count(self._shapes[1], self._timed, self.recipe.train, mode, updates_of(self._shapes[1]))
-            process = grown - memory(self._as_step(counts, [self._timed] * self._micro_batches[-1]), 0)["peak"]
+            micro_batches = self._micro_batches[-1]
+            counts = self._count(self._shapes[0], self._timed, mode, micro_batches, heap=True)
+            # A dry run keeps a copy of the weights, to put them back.
+            taken = memory(self._as_step(counts, [self._timed] * micro_batches), 0)["peak"] + counts.weights
+            process = grown - taken
         return one + self._beyond * max(0.0, more - one), process
 
     @property

@@ -20,7 +20,7 @@ from onetrunk.training.options import TrainingOptions
 from onetrunk.training.output import Output, command_digest
 from onetrunk.training.pretrain import pretrain_model
 from onetrunk.training.private import private_recipe
-from onetrunk.training.recipe import Recipe, budget_seconds, recipe_of
+from onetrunk.training.recipe import Recipe, budget_seconds, memory_bytes, recipe_of
 from onetrunk.training.select import choosing_metric
 from onetrunk.training.stage import extend_model, new_model
 from onetrunk.training.start import start_from
@@ -89,7 +89,10 @@ def run_finetuning(
 
 def run_context(options: TrainingOptions, recipe: Recipe, output: Output, on_event: Listener) -> RunContext:
     limit, recipe = budget_seconds(options.budget), with_shares(recipe, output)
-    return RunContext(recipe, output.path, options.seed, options.max_bad, limit, on_event, output)
+    return RunContext(
+        recipe, output.path, options.seed, options.max_bad, limit, on_event, output,
+        max_memory=memory_bytes(options.max_memory),
+    )  # fmt: skip
 
 
 def with_shares(recipe: Recipe, output: Output) -> Recipe:

@@ -108,6 +108,9 @@ class TrainingOptions(DataOptions):
         "train with differential privacy, like eps=3,delta=1e-5; also clip=1 (largest gradient of a row) and views=1.",
     ] = None
     budget: Annotated[str | None, "train for at most this long, like 10min."] = None
+    max_memory: Annotated[
+        str | None, "begin nothing that would need more memory than this, like 8GB, in one process."
+    ] = None
     track: Annotated[str | None, "log the run with wandb or mlflow, on this machine unless --allow-network."] = None
     config: Annotated[Any, "a YAML file with settings."] = None
     settings: Annotated[Names, "one setting as key=value, like train.lr=3e-4; may be repeated."] = None
@@ -115,6 +118,8 @@ class TrainingOptions(DataOptions):
     def __post_init__(self) -> None:
         if isinstance(self.budget, Real):  # seconds
             object.__setattr__(self, "budget", str(self.budget))
+        if isinstance(self.max_memory, Real):  # GB
+            object.__setattr__(self, "max_memory", str(self.max_memory))
         super().__post_init__()
 
 

@@ -33,6 +33,7 @@ _OF_NO_WEIGHT = (
     "overwrite",
     "device",
     "allow_network",
+    "max_memory",
     "track",
     "lang",
     "config",

@@ -19,9 +19,11 @@ from onetrunk.engine.planning import (
     FEW_PASSES,
     TOKENS_PER_PARAMETER,
     Cluster,
+    Spread,
     StepCost,
     best_size,
     compute_optimal,
+    cures,
     kwh,
     memory,
     published_watts,
@@ -32,7 +34,7 @@ from onetrunk.training.dry_run import DryRun, Source
 from onetrunk.training.open_data import open_data
 from onetrunk.training.options import TrainingOptions
 from onetrunk.training.private import not_here
-from onetrunk.training.recipe import SIZES, Recipe, budget_seconds, recipe_of
+from onetrunk.training.recipe import SIZES, Recipe, budget_seconds, memory_bytes, recipe_of
 
 _DIAL = ("width", "layers", "heads", "kv_heads", "head_width", "mlp_width")  # what a size stands for
 
@@ -102,6 +104,7 @@ class Plan:
     memory_gb: dict[str, float]
     fits: bool
     hardware: HardwarePlan
+    other_processes_gb: float | None = None  # the peak of those that are not rank 0, where there are several here
     sizes: dict[str, SizePlan] | None = None  # with a budget
     best_size: str | None = None
     advice: list[str] = field(default_factory=list)
@@ -121,8 +124,14 @@ class Wish:
     cluster: Cluster | None = None  # None: this machine, measured
     efficiency: float = 0.4  # share of its published rate that an accelerator reaches
     watts: float | None = None  # of all of the hardware
+    processes: int = 1  # on this machine
+    room: float | None = None  # bytes for one process; None: all that the device has
 
     def __post_init__(self) -> None:
+        if self.processes < 1:
+            raise UsageError(f"--processes expects a whole number from 1, found {self.processes}.")
+        if self.processes > 1 and self.cluster is not None:
+            raise UsageError("--processes is about this machine; --hardware says itself how many devices there are.")
         if self.efficiency > 1:
             raise UsageError(f"--efficiency expects a share, at most 1; found {self.efficiency}.")
         for name in ("tokens", "steps", "watts", "efficiency"):
@@ -141,15 +150,18 @@ def plan_pretraining(
     efficiency: float = 0.4,
     watts: float | None = None,
     steps: int | None = None,
+    processes: int = 1,
 ) -> Plan:
     """Plans what `pretrain` would do with the same options, or, without data, a run over so many tokens of text. With a
     budget other sizes are compared, too. Raises UsageError."""
     recipe = not_here(recipe_of(options), "plan")
+    if processes > 1 and not recipe.train.shares:
+        recipe = recipe.model_copy(update={"train": recipe.train.updated(shares=processes)})
     if (data is None) == (tokens is None):
         raise UsageError("plan expects data, or --tokens where there are none yet; not both.")
     limit = budget_seconds(options.budget)
     cluster = Cluster.parse(hardware) if hardware else None
-    wish = Wish(tokens, steps, limit, cluster, efficiency, watts)
+    wish = Wish(tokens, steps, limit, cluster, efficiency, watts, processes, memory_bytes(options.max_memory))
     if data is None:
         source = Source.stand_in(recipe)
     else:
@@ -178,17 +190,19 @@ class _Costs:
     """Of a step somewhere."""
 
     step: StepCost
-    memory: dict[str, float]  # bytes
+    memory: dict[str, float]  # bytes, in the process that has the most
     seconds: float | None
     seconds_by: dict[str, float]
     hardware: HardwarePlan
+    cures: list[str]  # where it does not fit: what to do
+    others: float | None = None  # GB in each of the other processes here
 
 
 def _forecast(run: DryRun, wish: Wish) -> Plan:
     per_step = run.tokens_per_step
     unique = wish.tokens or per_step / run.passes
     steps = wish.steps or (math.ceil(wish.tokens / per_step) if wish.tokens else run.steps)
-    costs = _here(run, steps) if wish.cluster is None else _there(run, wish.cluster, wish.efficiency)
+    costs = _here(run, steps, wish) if wish.cluster is None else _there(run, wish.cluster, wish)
     step, seconds, hardware = costs.step, costs.seconds, costs.hardware
     if wish.watts:
         hardware = replace(hardware, watts=wish.watts, watts_from="given")
@@ -211,19 +225,24 @@ def _forecast(run: DryRun, wish: Wish) -> Plan:
         ),
         run=RunPlan(steps, steps * step.operations, total, None if total is None else kwh(hardware.watts, total)),
         memory_gb={name: size / 1e9 for name, size in costs.memory.items()},
-        fits=costs.memory["peak"] < hardware.memory_gb * 1e9,
+        fits=not costs.cures,
+        other_processes_gb=costs.others,
         hardware=hardware,
+        advice=costs.cures,
     )
 
 
-def _here(run: DryRun, steps: int) -> _Costs:
-    """On this machine: counted, and timed where it fits."""
-    mode, room = run.mode(steps), run.runtime.memory_bytes
-    step, seconds = run.step(mode), None
-    held = memory(step, run.process_bytes)
-    if held["peak"] < room:
+def _here(run: DryRun, steps: int, wish: Wish) -> _Costs:
+    """On this machine: counted, and timed where it fits. Processes share the memory of a CPU, and its cores: they take
+    as long as one."""
+    mode, on_cpu = run.mode(steps), run.runtime.device.type == "cpu"
+    step, seconds, process = run.step(mode, heap=on_cpu), None, run.process_bytes
+    spread = Spread(wish.processes, run.recipe.train.sharded and wish.processes > 1, first=True)
+    room = run.runtime.memory_bytes / (wish.processes if on_cpu else 1)
+    room = min(room, wish.room or room)
+    if memory(step, process, spread)["peak"] < room:
         seconds, process = run.measure(mode, steps)
-        held = memory(step, process)
+    held = memory(step, process, spread)
     watts, watts_from = _watts_here(run)
     hardware = HardwarePlan(
         name="this machine" if run.runtime.device.type == "cpu" else run.runtime.name,
@@ -234,7 +253,17 @@ def _here(run: DryRun, steps: int) -> _Costs:
         watts=watts,
         watts_from=watts_from,
     )
-    return _Costs(step, held, seconds, {}, hardware)
+    others = memory(step, process, replace(spread, first=False))["peak"] / 1e9 if wish.processes > 1 else None
+    return _Costs(step, held, seconds, {}, hardware, _cures(run, mode, step, process, room, spread), others)
+
+
+def _cures(run: DryRun, mode: Mode, step: StepCost, process: float, room: float, spread: Spread) -> list[str]:
+    """None where it fits."""
+    if memory(step, process, spread)["peak"] < room:
+        return []
+    can = run.recipe.trunk_config()["kind"] == "transformer" and not run.recipe.train.activation_checkpointing
+    again = run.step(mode, heap=step.counts.heap > 0, recomputed=True) if can else None
+    return cures(step, again, process, room, spread)
 
 
 def _watts_here(run: DryRun) -> tuple[float, str]:
@@ -247,21 +276,25 @@ def _watts_here(run: DryRun) -> tuple[float, str]:
     return DEVICE_WATTS, "assumed for an accelerator"
 
 
-def _there(run: DryRun, cluster: Cluster, efficiency: float) -> _Costs:
+def _there(run: DryRun, cluster: Cluster, wish: Wish) -> _Costs:
     """On accelerators: counted, and reckoned from what their makers publish."""
-    step = run.step(Mode(autocast=True, muon=True, compiled=False, reason="bf16"))
-    by = seconds_on(cluster, step, efficiency)
+    mode = Mode(autocast=True, muon=True, compiled=False, reason="bf16")
+    step = run.step(mode, heap=False)
+    by = seconds_on(cluster, step, wish.efficiency)
+    room = min(cluster.device.memory_gb * 1e9, wish.room or math.inf)
     hardware = HardwarePlan(
         name=f"{cluster.machines} x {cluster.each} x {cluster.name}",
         devices=cluster.devices,
-        memory_gb=cluster.device.memory_gb,
+        memory_gb=room / 1e9,
         tflops=cluster.device.tflops,
-        tflops_from=f"published, of each; {efficiency:.0%} of it assumed",
+        tflops_from=f"published, of each; {wish.efficiency:.0%} of it assumed",
         watts=cluster.device.watts * cluster.devices,
         watts_from="published for the boards; without hosts and cooling",
     )
-    held = memory(step, DEVICE_PROCESS, cluster.devices)
-    return _Costs(step, held, by.pop("step"), by, hardware)
+    spread = Spread(cluster.devices, sharded=cluster.devices > 1)
+    held = memory(step, DEVICE_PROCESS, spread)
+    ways = _cures(run, mode, step, DEVICE_PROCESS, room, spread)
+    return _Costs(step, held, by.pop("step"), by, hardware, ways)
 
 
 # -- advice ----------------------------------------------------------------------------------------------------------
@@ -287,9 +320,7 @@ def advise(plan: Plan, limit: float | None = None) -> list[str]:
             "documents a step (pretrain.objectives), or smaller tokens_per_batch."
         )
     if not plan.fits:
-        largest = max((name for name in held if name != "peak"), key=held.__getitem__)
-        cure = "smaller tokens_per_batch" if largest in ("activations", "loss") else "a smaller size, or more devices"
-        advice.append(f"It does not fit: {held['peak']:.3g} GB of {hardware.memory_gb:.3g}. Try {cure}.")
+        advice.append(f"It does not fit: {held['peak']:.3g} GB of {hardware.memory_gb:.3g}. {' '.join(plan.advice)}")
     return advice
 
 

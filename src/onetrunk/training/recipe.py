@@ -33,6 +33,9 @@ SIZES: dict[str, dict[str, int]] = {
 }
 
 
+_UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "": 1e9}
+
+
 def _default_objectives() -> list[ObjectiveConfig]:
     return [
         ObjectiveConfig(kind="contrast", documents=64, weight=0.5),
@@ -145,6 +148,7 @@ def recipe_of(options: TrainingOptions) -> Recipe:
     """The settings of a run: its YAML file, then its flags, then `key=value` settings. What is wrong in them, or in its
     budget, is refused before any work."""
     budget_seconds(options.budget)
+    memory_bytes(options.max_memory)
     flags = {"size": options.size, "events": options.events, "private": options.private, "device": options.device}
     return make_recipe(options.config, options.settings, mixture=options.mixture, **flags)
 
@@ -158,6 +162,16 @@ def budget_seconds(budget: str | float | None) -> float | None:
     if 0 < seconds < math.inf:
         return seconds
     raise UsageError(f"--budget expects a time like 90s, 10min or 2h; found {str(budget)[:40]!r}.")
+
+
+def memory_bytes(amount: str | float | None) -> float | None:
+    """`"8GB"`, `"500MB"`, or a number of GB, in bytes. Raises UsageError."""
+    if amount is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]B)?", str(amount).strip().upper())
+    if match is None or float(match[1]) <= 0:
+        raise UsageError(f"--max-memory expects an amount like 8GB or 500MB; found {amount!r}.")
+    return float(match[1]) * _UNITS[match[2] or ""]
 
 
 def json_schema() -> dict[str, Any]:

@@ -146,6 +146,10 @@ def run_stage(
         step_kind=step_kind(batches, privacy),
         resume=True if context.output is None else context.output.trainer_resumes,
     )  # fmt: skip
+    if context.max_memory is not None:
+        from onetrunk.engine.room import check  # takes half a second to import
+
+        check(learner, batches(0), train, updates_of(learner, rates), context.max_memory)
     if context.output is not None:
         context.output.begin()
     result = trainer.run()

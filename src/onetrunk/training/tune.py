@@ -7,7 +7,6 @@ compared on the validation rows; the test rows are looked at once, at the end.
 from __future__ import annotations
 
 import copy
-import re
 import shutil
 import time
 from collections.abc import Callable
@@ -53,7 +52,7 @@ from onetrunk.training.options import TrainingOptions
 from onetrunk.training.output import EVALUATING, Output, command_digest
 from onetrunk.training.pretrain import pretrain_model
 from onetrunk.training.private import not_here
-from onetrunk.training.recipe import SIZES, Recipe, budget_seconds, recipe_of
+from onetrunk.training.recipe import SIZES, Recipe, budget_seconds, memory_bytes, recipe_of
 from onetrunk.training.search import LOCK, Search, Space
 from onetrunk.training.select import Judgement
 from onetrunk.training.stage import encode_rows, extend_model, new_model, provenance, untrained
@@ -65,7 +64,6 @@ _TRAINING = 0.75  # of a trial's time; the rest is for validating and saving
 _PRETRAINING = 2.0  # times a trial's time, once for each size
 _BASELINES, _MAX_BASELINES = 0.06, 60.0  # of the time for the baselines of the evidence, and seconds at most
 _REPORT, _PICTURES = 2.0, 8  # seconds for files; how often the time of one picture the others take
-_UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "": 1e9}
 
 
 def run_tuning(
@@ -74,7 +72,6 @@ def run_tuning(
     on_event: Listener = ignore,
     *,
     trials: int | None = None,
-    max_memory: str | float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Model:
     """Searches, saves the best model and judges it on the test rows. The same command goes on where it was killed, and
@@ -84,10 +81,10 @@ def run_tuning(
     assert seconds is not None, "the verb has a default"
     if trials is not None and trials < 1:
         raise UsageError(f"--trials expects a whole number from 1; found {trials}.")
-    most_bytes = None if max_memory is None else memory_bytes(max_memory)
+    most_bytes = memory_bytes(options.max_memory)
     recipe = not_here(recipe_of(options), "tune")
     cost = RunCost("tune", recipe)
-    command = command_digest("tune", options, recipe, trials=trials, max_memory=max_memory)
+    command = command_digest("tune", options, recipe, trials=trials, max_memory=options.max_memory)
     journal = Path(f"{options.out}-tuning")
     Output(options.out, options.overwrite, command, together=True)  # refuses before any work what cannot be put there
     start, recipe = start_from(options.start, recipe, options.allow_network, options.seed)
@@ -112,14 +109,6 @@ def run_tuning(
     on_event(Saved("model", str(options.out)))
     cost.tell(on_event)
     return model
-
-
-def memory_bytes(text: str | float) -> float:
-    """`"8GB"`, `"500MB"`, or a number of GB, in bytes. Raises UsageError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]B)?", str(text).strip().upper())
-    if match is None or float(match[1]) <= 0:
-        raise UsageError(f"--max-memory expects an amount like 8GB or 500MB; found {text!r}.")
-    return float(match[1]) * _UNITS[match[2] or ""]
 
 
 def _picture_seconds(clock: Callable[[], float]) -> float:
@@ -252,7 +241,8 @@ class TableRunner:
         source = Source(list(self._base.columns.values()), encoders, self.store)
         run = DryRun(source, self._sized(size), self.context.seed)
         mode = Mode.before(self.recipe.train.precision, run.runtime.device)
-        return memory(run.step(mode), run.process_bytes)["peak"]
+        on_cpu = run.runtime.device.type == "cpu"
+        return memory(run.step(mode, heap=on_cpu), run.process_bytes)["peak"]
 
     def _sized(self, size: str) -> Recipe:
         return self.recipe.model_copy(update={"size": size}) if size in SIZES else self.recipe

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 @takes(
     TrainingOptions,
-    "ask given ignore types split seed device allow_network missing separator size events budget config settings",
+    "ask given ignore types split seed device allow_network missing separator size events budget max_memory config "
+    "settings",
     helps={
         "ask": "the columns that you will ask for later.",
+        "max_memory": "the memory that there is for one process, like 8GB; by default all of the device.",
         "size": "nano, tiny, small, base or large.",
         "budget": "the time there is, like 2h; sizes are then compared, too.",
         "settings": "one setting as key=value, like trunk.width=1024; may be repeated.",
@@ -33,6 +35,7 @@ def plan(
     efficiency: float = 0.4,
     watts: float | None = None,
     steps: int | None = None,
+    processes: int = 1,
     after: str | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -45,6 +48,7 @@ def plan(
         efficiency: the share of its published rate that an accelerator reaches.
         watts: the power of all the hardware; by default as published, or an assumption for each core.
         steps: the number of training steps; by default as many as pretrain would make.
+        processes: how many torchrun would start on this machine; memory is then that of rank 0, which holds the most.
         after: a model folder that such a pretraining has made: what it took stands beside the plan.
         quiet: print nothing.
 
@@ -61,8 +65,9 @@ def plan(
 
     printer = Printer(quiet)
     made = plan_pretraining(
-        data, options, printer, tokens=tokens, hardware=hardware, efficiency=efficiency, watts=watts, steps=steps
-    )
+        data, options, printer,
+        tokens=tokens, hardware=hardware, efficiency=efficiency, watts=watts, steps=steps, processes=processes,
+    )  # fmt: skip
     _show(made, printer.console)
     if after is None:
         return made.as_json()
@@ -80,6 +85,8 @@ def _show(plan: Plan, console: Console) -> None:
     data, step, run, hardware = plan.data, plan.step, plan.run, plan.hardware
     terms = ", ".join(f"{name} {size:.3g}" for name, size in plan.memory_gb.items() if name != "peak")
     memory = f"{plan.memory_gb['peak']:.3g} GB of {hardware.memory_gb:.4g} on each device: {terms}"
+    if plan.other_processes_gb is not None:
+        memory += f"; {plan.other_processes_gb:.3g} GB in each other process"
     energy = "not known" if run.kwh is None else f"{run.kwh:.3g} kWh at {hardware.watts:.4g} W ({hardware.watts_from})"
     trunk = f"{plan.trunk['kind']} {plan.trunk['layers']} x {plan.trunk['width']}"
     table = Table(show_header=False, box=None, pad_edge=False)

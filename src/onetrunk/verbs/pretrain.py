@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @takes(
     TrainingOptions,
     "ask given ignore types map split seed device allow_equal_rows max_bad allow_network missing separator "
-    "out overwrite start size mixture events private budget track config settings",
+    "out overwrite start size mixture events private budget max_memory track config settings",
     out="foundation",
     helps={
         "ask": "the columns that you will ask for later; by default all columns count alike.",

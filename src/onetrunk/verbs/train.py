@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @takes(
     TrainingOptions,
     "ask given ignore types map split seed device allow_equal_rows max_bad allow_network missing lang separator "
-    "out overwrite start size mixture events budget track config settings",
+    "out overwrite start size mixture events budget max_memory track config settings",
     ask=REQUIRED,
     helps={
         "out": "the model folder to make; if it pretrains, the foundation model goes to OUT-foundation.",

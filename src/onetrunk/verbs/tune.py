@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 @takes(
     TrainingOptions,
     "ask given ignore types map split seed device allow_equal_rows max_bad allow_network missing lang separator "
-    "out overwrite start size events budget track config settings",
+    "out overwrite start size events budget max_memory track config settings",
     ask=REQUIRED,
     budget="10min",
     helps={
         "start": "the foundation model folder that every trial starts from; by default some pretrain their own.",
         "size": "the one size to search at; by default the smallest, and then larger ones.",
+        "max_memory": "leave out sizes that would need more memory than this, like 8GB.",
         "budget": "end after this long, the report included, like 10min.",
     },
 )
@@ -29,7 +30,6 @@ def tune(
     options: TrainingOptions,
     *,
     trials: int | None = None,
-    max_memory: str | None = None,
     quiet: bool = False,
 ) -> Model:
     """Search for the best model: size, pretraining, freezing, LoRA, learning rate and regularisation.
@@ -40,7 +40,6 @@ def tune(
     Args:
         data: a file, folder, DataFrame, dataset, or hf://name.
         trials: end after so many trials, if the budget allows them.
-        max_memory: leave out sizes that would need more, like 8GB.
         quiet: print nothing.
 
     Returns:
@@ -54,7 +53,7 @@ def tune(
 
     printer = Printer(quiet)
     with tracking(printer, options) as on_event:
-        model = run_tuning(data, options, on_event, trials=trials, max_memory=max_memory)
+        model = run_tuning(data, options, on_event, trials=trials)
     report = Path(options.out) / "evidence" / "report.html"
     printer.line("The report, with all trials, is ", (str(report), "bold"), ".")
     return model
