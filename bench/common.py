@@ -74,19 +74,24 @@ class Run:
         return data_folder(self.name)
 
     def part(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What `make` gives, as JSON holds it. It is kept until the comparison ends, so that one that was stopped goes
-        on from there when it is called again: with the same settings, at the same commit with nothing changed."""
-        changed = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, check=False).stdout
-        chosen = (self.split, self.seed, self.settings, self.rival)
-        path = (
-            UNFINISHED / self.name / f"{versions().get('commit')} {zlib.crc32(repr(chosen).encode()):08x} {name}.json"
-        )
-        if path.exists() and not changed:
+        """What `make` gives, as JSON holds it; kept (`unfinished`), and not made again."""
+        path = self.unfinished() / f"{name}.json"
+        if path.exists():
             return json.loads(path.read_text(encoding="utf-8"))
         made = json.loads(json.dumps(make()))
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(made), encoding="utf-8")
         return made
+
+    def unfinished(self) -> Path:
+        """The folder of finished parts, kept until the comparison ends, so that one that was stopped goes on from there
+        when it is called again: with the same settings, at the same commit with nothing changed. Else it is empty."""
+        changed = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, check=False).stdout
+        chosen = (self.split, self.seed, self.settings, self.rival)
+        folder = UNFINISHED / self.name / f"{versions().get('commit')} {zlib.crc32(repr(chosen).encode()):08x}"
+        if changed:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def config(self, settings: dict[str, Any]) -> tuple[Recipe, int]:
         """The run's configuration, and `ensemble`: how many models (seeds) are averaged. In fp32 unless told otherwise:

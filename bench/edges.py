@@ -12,7 +12,7 @@ there are cores:
 - hostile files: bombs, pickles, wrong ranks, links and pipes are refused, and no code of them runs;
 - models: every family in, and out to transformers and llama.cpp, against these libraries.
 
-`ours` is the share of all checks that hold; it must be 1.
+`ours` is the share of all checks that hold; it must be 1. A run that was stopped goes on with what is not finished.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ _MEMORY = Path("/dev/shm")  # files in memory: of processes that are killed, no 
 class Amounts(Config):
     """How much is tried, and within which limits."""
 
-    parts: list[str] = Field(["mutations", "hostile", "models", "kills"])
+    parts: list[str] = Field(["kills", "models", "hostile", "mutations"])
     mutations: int = Field(100, ge=1)  # of each format
     kills: int = Field(500, ge=0)  # at random moments, in the whole
     every: int = Field(1, ge=0)  # kill before every n-th file operation; 0: none
@@ -67,10 +66,10 @@ def compare(run: Run) -> Figures:
     outcomes: dict[str, Any] = {}
     worst: dict[str, float] = {}
     minutes: dict[str, float] = {}
+    kept = run.unfinished()
     for part in amounts.parts:
-        started = time.monotonic()
-        found = _part(run, part, amounts)
-        minutes[part] = (time.monotonic() - started) / 60
+        found = _part(run, part, amounts, kept)
+        minutes[part] = found["seconds"] / 60
         made.update(found["made"])
         outcomes |= found["outcomes"]
         failures += found["failures"]
@@ -90,26 +89,28 @@ def compare(run: Run) -> Figures:
             "outcomes": outcomes,
             "failed": dict(failed),
             "worst_difference": {kind: f"{value:.1e}" for kind, value in worst.items()},
-            "minutes": minutes,
+            "minutes_of_a_process": minutes,
             "amounts": amounts.model_dump(),
             "failures": failures[:_MOST_FAILURES],
         },
     )
 
 
-def _part(run: Run, part: str, amounts: Amounts) -> dict[str, Any]:
+def _part(run: Run, part: str, amounts: Amounts, kept: Path) -> dict[str, Any]:
     """In a process of its own, with one thread: a fork of more would wait for the others."""
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else run.place) as place:
-        return _tried(run, part, amounts, Path(place))
+        return _tried(run, part, amounts, Path(place), kept)
 
 
-def _tried(run: Run, part: str, amounts: Amounts, place: Path) -> dict[str, Any]:
+def _tried(run: Run, part: str, amounts: Amounts, place: Path, kept: Path) -> dict[str, Any]:
+    (finished := kept / part).mkdir(exist_ok=True)
     told = {
         "seed": run.seed,
         "place": str(place / part),
         "processes": amounts.processes,
         "limits": {"seconds": amounts.seconds, "megabytes": amounts.megabytes},
         "amounts": amounts.of(part),
+        "kept": str(finished),
     }
     single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
     quiet = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive"}

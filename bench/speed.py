@@ -118,6 +118,7 @@ def train_ours(
     from onetrunk.core.encoder import Column
     from onetrunk.core.objective import ObjectiveConfig
     from onetrunk.data.loader import Loader
+    from onetrunk.engine.runtime import Runtime
     from onetrunk.engine.trainer import TrainConfig, Trainer
     from onetrunk.model import FoundationModel
     from onetrunk.model.flops import StepOperations
@@ -125,6 +126,7 @@ def train_ours(
     from onetrunk.training.batches import make_objectives, updates_of
     from onetrunk.training.dry_run import random_store
 
+    Runtime.open("cpu")  # as every command does
     store = random_store(shape["vocabulary"], 50 * batch, length=length)
     trunk = {name: value for name, value in shape.items() if name != "vocabulary"}
     network = FoundationModel(trunk, [Column("text", "text", "text")], {"text": store.encoders[0]}, "causal")

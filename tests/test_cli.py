@@ -242,6 +242,19 @@ def test_names_are_mapped(cli_run, place: Path) -> None:
     assert len(out.splitlines()) == 2
 
 
+def test_a_name_that_the_model_does_not_know_cannot_be_mapped_to(cli_run, place: Path) -> None:
+    (place / "other.csv").write_text("remark,label\ngood room,yes\nbad room,no\n")
+    verbs = [("predict",), ("embed",), ("evaluate",), ("explain",), ("audit", "--sensitive", "remark"),
+             ("export", "--to", "onnx", "--out", "mapped")]  # fmt: skip
+    for verb, *options in verbs:
+        result = cli_run(verb, "model", "other.csv", "--map", "noet=remark", *options)
+        expect(result, 2, "--map noet=remark: the model has no column 'noet'. Did you mean 'note'?")
+    (place / "empty_rows.csv").write_text("note,other\n,1\n,2\n")
+    expect(cli_run("predict", "model", "empty_rows.csv"), 3, "nothing is known of the row", "--max-bad 1.0")
+    code, _, err = cli_run("predict", "model", "empty_rows.csv", "--max-bad", "1")
+    assert code == 0 and "label: 2 × nothing is known of the row" in err
+
+
 def test_importing_is_light() -> None:
     code = "import sys, onetrunk, onetrunk.cli; print('torch' in sys.modules, 'pandas' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# How long a thread that waits for the others keeps its core, between the parts of a step that run on all of them.
-# OpenMP's own 300,000 rounds (10 ms and more) stall every step for as long as another process has one of the cores;
-# none at all costs a quiet machine a call to the system for each operation. 10,000 rounds outlast the usual gap between
-# two operations and end soon after. The runtime of GNU, with which PyTorch comes on Linux, counts rounds, that of Intel
-# and LLVM milliseconds; both read this only once, when PyTorch is imported. Whoever set one of them, or
-# OMP_WAIT_POLICY, keeps it.
+# How long a thread that waits for the others keeps its core, between the parts of a step that run on all of them: with
+# the OpenMP of Intel and LLVM 1 ms instead of 200, which stall every step for as long as another process has one of
+# the cores. It is read only once, when PyTorch is imported. That of GNU, with which PyTorch comes on Linux, is told
+# while it runs (`engine.waiting`). Whoever set this, or OMP_WAIT_POLICY, keeps it.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("KMP_BLOCKTIME", "1")
 
 VERBS = (

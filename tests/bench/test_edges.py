@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bench import __main__ as command
+from bench.trials import __main__ as trials
 from bench.trials import attempts, kills, mutations
 from bench.trials.attempts import Limits, attempt
 from bench.trials.checks import Checks
@@ -118,6 +122,41 @@ def test_what_several_processes_find_is_joined() -> None:
     one.join(json.loads(json.dumps(other.as_json())))
     assert one.made == {"a": 2} and one.outcomes["a"] == {"done": 1, "refused": 1} and len(one.failures) == 1
     assert one.worst == {"a": 0.5, "b": 1.0}
+
+
+def test_a_part_that_was_stopped_goes_on_with_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stops = tmp_path / "stops"
+
+    def try_unit(name: str, checks: Checks, place: Path, limits: Limits, n: int) -> None:
+        with (tmp_path / "tried").open("a") as file:
+            file.write(name)
+        if name == "b c" and stops.exists():
+            raise ValueError("stopped")
+        checks.add("a kind", name, name == "a", attempts.DONE)
+
+    part = SimpleNamespace(prepare=lambda place: None, units=lambda **amounts: ["a", "b c"], try_unit=try_unit)
+    monkeypatch.setitem(sys.modules, "bench.trials.fake", part)  # type: ignore[arg-type]
+    monkeypatch.setattr(sys, "argv", ["trials", "fake"])
+    monkeypatch.setattr(trials.torch, "set_num_threads", lambda threads: None)
+    (tmp_path / "kept").mkdir()
+    places = {"place": str(tmp_path / "place"), "kept": str(tmp_path / "kept")}
+    told = json.dumps({"seed": 0, "processes": 1, "limits": {}, "amounts": {"n": 1}} | places)
+
+    def made() -> dict[str, Any]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(told))
+        trials.main()
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    stops.touch()
+    with pytest.raises(ValueError, match="stopped"):
+        made()
+    stops.unlink()
+    first, again = made(), made()
+    assert first == again and first["made"] == {"a kind": 2} and len(first["failures"]) == 1
+    assert (tmp_path / "tried").read_text() == "ab cb c"
 
 
 def test_changed_files_are_changed_and_drawn_from_the_seed() -> None:

@@ -15,7 +15,7 @@ import worlds
 from worlds import CASES
 
 from onetrunk.core.answer import Answer, Sampling
-from onetrunk.core.errors import ModelFileError, UsageError
+from onetrunk.core.errors import DataError, ModelFileError, UsageError
 from onetrunk.data.ledger import Ledger
 from onetrunk.inference import answer_rows as module
 from onetrunk.inference.answer_rows import pooled_states
@@ -160,13 +160,35 @@ def test_a_search_draws_nothing() -> None:
 # -- tables of answers ---------------------------------------------------------------------------------------
 def test_predictions_are_a_table(made: Model) -> None:
     made.tasks = [Task(["title"], ["kind", "price"])]
-    frame = made.predict({"title": ["the sea", "一只白猫", None]})
+    frame = made.predict({"title": ["the sea", "一只白猫", ""]})
     classes = [f"kind_p_{c}" for c in "abcdefgh"]
     assert list(frame.columns) == ["kind", "kind_probability", *classes, "price", "price_low", "price_high"]
     assert len(frame) == 3
     assert frame[classes].sum(axis=1).tolist() == pytest.approx([1, 1, 1], abs=1e-5)
     assert (frame["kind_probability"] == frame[classes].max(axis=1)).all()
     assert ((frame["price_low"] <= frame["price"]) & (frame["price"] <= frame["price_high"])).all()
+
+
+def test_rows_of_which_nothing_is_known_are_told_and_beyond_a_threshold_refused(made: Model) -> None:
+    some = {"title": ["the sea", None], "price": [None, None], "colour": ["red", "blue"]}
+    with pytest.raises(DataError, match=r"1 of 2 values of the column 'kind'.*nothing is known of the row.*\(row 1\)"):
+        made.predict(some, "kind")
+    with pytest.warns(UserWarning, match=r"kind: 1 × nothing is known"):
+        allowed = made.predict(some, "kind", max_bad=0.5)
+    assert allowed["kind"][0] == made.predict({"title": ["the sea"], "price": [None]}, "kind")["kind"][0]
+    with pytest.raises(DataError, match=r"none of the columns to predict from: expected title, price, found colour"):
+        made.predict({"colour": ["red"]}, "kind")
+    with pytest.warns(UserWarning, match="The table has no column price"):
+        made.predict({"title": ["the sea"]}, "kind")
+    with pytest.raises(DataError, match=r"1 of 2 values of the column 'price' cannot be used"):
+        made.predict({"title": ["the sea", "a cat"], "price": [3.0, "cheap"]}, "kind")
+
+
+def test_what_is_asked_from_nothing_or_gone_on_from_needs_no_other_column(made: Model) -> None:
+    ledger = Ledger()
+    made.answer({"title": [None]}, "kind", [], ledger=ledger)
+    made.answer({"title": ["the"], "price": [None]}, "title", ledger=ledger, prompted=True)
+    assert not ledger.lines()
 
 
 def test_many_classes_get_no_column_each(made: Model) -> None:
@@ -205,13 +227,18 @@ def _changed(folder: Path, file: str, change: Any) -> None:
     atomic.add_files(folder, write)
 
 
+def _lists(encoder: dict[str, Any]) -> list[list[Any]]:
+    return [encoder["knowledge"][name] for name in ("classes", "counts")]
+
+
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
         ("onetrunk.json", lambda d: d["columns"][0].update(type="sound"), "Unknown column type 'sound'"),
         ("onetrunk.json", lambda d: d["columns"][0].update(colour="red"), "does not describe a model"),
         ("onetrunk.json", lambda d: d.pop("encoders"), "does not describe a model"),
-        ("onetrunk.json", lambda d: d["encoders"]["kind"]["knowledge"]["classes"].pop(), "should have shape"),
+        ("onetrunk.json", lambda d: d["encoders"]["kind"]["knowledge"]["classes"].pop(), "7 classes have 8 counts"),
+        ("onetrunk.json", lambda d: [each.pop() for each in _lists(d["encoders"]["kind"])], "should have shape"),
         ("onetrunk.json", lambda d: d["encoders"]["kind"]["options"].update(fast=1), "Unknown key 'fast'"),
         ("config.json", lambda d: d.update(kind="mamba"), "Unknown trunk 'mamba'"),
         ("config.json", lambda d: d.update(width=64), "should have shape"),

@@ -37,10 +37,13 @@ ROWS = {
 
 # -- Hugging Face --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("unit", ["bpe", "character"])
-def test_a_text_model_opens_in_transformers_with_equal_logits_and_texts(tmp_path: Path, unit: str) -> None:
+def test_a_text_model_opens_in_transformers_with_equal_logits_and_texts(
+    tmp_path: Path, unit: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     transformers = pytest.importorskip("transformers")
     model = worlds.text_writer(TEXTS, unit=unit)
     found = onetrunk.export(model, {"note": TEXTS}, to="huggingface", out=str(tmp_path / "hf"), quiet=True)
+    assert "Loading weights" not in capfd.readouterr().err, "it was told to be quiet"
     assert found["worst_difference"] < 1e-5 and found["equal_answers"] == found["rows"] == len(TEXTS)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "hf").eval()
     assert type(theirs).__name__ == "Qwen3ForCausalLM"

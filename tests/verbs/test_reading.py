@@ -132,7 +132,8 @@ def test_words_for_missing_values_are_kept_with_the_model(tmp_path: Path) -> Non
     )
     model = load(tmp_path / "m")
     assert model.missing == ["-"] and model.encoder("y").class_names() == ["a", "b"]  # type: ignore[attr-defined]
-    one, other = model.predict([{"y": "-"}]), model.predict([{"y": None}])
+    with pytest.warns(UserWarning, match="nothing is known of the row"):
+        one, other = (model.predict([{"y": word}], max_bad=1.0) for word in ("-", None))
     assert one["x"].tolist() == other["x"].tolist()
 
 

@@ -24,6 +24,7 @@ from torch import nn
 
 from onetrunk.core.errors import UsageError
 from onetrunk.engine.mode import Pass
+from onetrunk.engine.waiting import watch_others
 from onetrunk.engine.world import World, current
 
 M = TypeVar("M", bound=nn.Module)
@@ -44,6 +45,7 @@ class Runtime:
         """`auto` is the first CUDA device where there is one, else the CPU; of several processes each takes a CUDA
         device of its own. Raises UsageError for a device that is misspelt or absent."""
         use_available_cores()
+        watch_others()
         opened = cls(find_device(str(device)))
         return opened if opened.world.alone else cls(_own(opened.device, str(device), opened.world))
 

@@ -12,10 +12,30 @@ from torch import Tensor
 
 from onetrunk.core.batch import Batch
 from onetrunk.core.content import Content, ReadPositions, Role
+from onetrunk.core.errors import DataError
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
+from onetrunk.data.table import Table
 from onetrunk.model import FoundationModel
+
+
+def nothing_given(expected: list[str], table: Table) -> DataError:
+    """The error for a table that has none of the columns a model looks at."""
+    where = "The rows have" if table.source == "memory" else f"{table.source} has"
+    return DataError(
+        f"{where} none of the columns to predict from: expected {', '.join(expected)}, found "
+        f"{', '.join(table.names)}. If only the names differ, say which is which: --map {expected[0]}={table.names[0]}"
+    )
+
+
+def without(given: Sequence[str], asked: Sequence[str], table: Table) -> list[str]:
+    """A sentence on the given columns that a table does not have, if there are such. Raises DataError where it has none
+    of them, and nothing of what is asked that could be gone on from or filled in."""
+    absent = [name for name in given if name not in table.columns]
+    if absent and len(absent) == len(given) and not any(name in table.columns for name in asked):
+        raise nothing_given(list(given), table)
+    return [f"The table has no column {', '.join(absent)}; its rows are answered without."] if absent else []
 
 
 @dataclass

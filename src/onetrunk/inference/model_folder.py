@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.calibration import Calibration
 from onetrunk.core.content import Content
 from onetrunk.core.encoder import Column, Encoder, Gapped, History, Prompted, class_names, is_prompt
-from onetrunk.core.errors import BadValueError, ModelFileError, UsageError, unknown
+from onetrunk.core.errors import BadValueError, ModelFileError, UsageError, is_out_of_memory, unknown
 from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.module import Calibrated, ColumnModule
 from onetrunk.core.registry import column_types
@@ -30,7 +31,9 @@ from onetrunk.data.table import Table, read
 from onetrunk.engine.runtime import Runtime
 from onetrunk.inference import adapter as adapters
 from onetrunk.inference.answer_rows import answer
+from onetrunk.inference.description import Description
 from onetrunk.inference.fill import fill
+from onetrunk.inference.given import without
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.request import Request
 from onetrunk.inference.wide_outputs import add_wide
@@ -45,8 +48,9 @@ from onetrunk.storage.tensors import load_tensors, save_tensors
 if TYPE_CHECKING:
     import pandas as pd
 
+# What making a model of words that nobody wrote ends in; RuntimeError is PyTorch's, for sizes that cannot be.
+_NO_MODEL = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, UsageError, ValueError)
 _MOST_CLASS_COLUMNS = 20  # a table of answers has one probability column a class up to here
-_EARLIER_NAMES = {"given": "attention", "fold": "events"}  # of keys of onetrunk.json, in folders of this format
 
 
 @dataclass
@@ -171,7 +175,7 @@ class Model:
                 "embed), and other columns are learnt on it (onetrunk finetune --from)."
             )
         values = list(table.columns.get(ask, []))
-        gaps = [i for i, value in enumerate(values) if isinstance(value, str) and encoder.gap and encoder.gap in value]
+        gaps = [i for i, value in enumerate(values) if _has_gap(encoder, value)]
         if learnt and (self.network.given_causal or not gaps):
             return None
         if not gaps:
@@ -202,10 +206,10 @@ class Model:
         encoded: Store | None = None,
     ) -> Request:
         """What a session is asked for one answer a row. Missing values and columns are left out; values that cannot be
-        read too (they are counted in `ledger`). With `prompted`, and always for histories and conversations, answers go
-        on from the rows' own values of that column; a row without one begins at the beginning. Of a part of a table
-        `first_row` is the number of its first row. `encoded` are the rows as `data.prepare.encode` made them, where
-        that was done before."""
+        read too. They are counted in `ledger`, as are rows of which nothing is left that an answer could go by. With
+        `prompted`, and always for histories and conversations, answers go on from the rows' own values of that column;
+        a row without one begins at the beginning. Of a part of a table `first_row` is the number of its first row.
+        `encoded` are the rows as `data.prepare.encode` made them, where that was done before."""
         task = self.task([ask], given)
         table = columns if isinstance(columns, Table) else _table(columns)
         # What is asked is not encoded: it need not be there, and if it is, nobody looks at it.
@@ -224,9 +228,16 @@ class Model:
                 f"An answer of {ask!r} cannot go on from a prompt; of {', '.join(able) or 'no column'} can."
             )
         own = cells_of(encoder, table.columns.get(ask, [None] * len(table)))
+        filled = [_has_gap(encoder, value) for value in own]
         own = [v if v is not None and (prompted or is_prompt(encoder, v)) else None for v in own]
         if isinstance(encoder, History) or any(v is not None for v in own):
             prompt = _prompts(own, table.row, ask, encoder, ledger)
+        if encoded is None and task.given:
+            known = store.present.any(1) | np.array(filled, dtype=bool)
+            for i in np.flatnonzero(~(known if prompt is None else known | (prompt.lens > 0))):
+                ledger.add(
+                    "nothing is known of the row that it could be answered from", ask, int(table.row[i]), bad=True
+                )
         return Request(store, ask, task.given, sampling or Sampling(), prompt, first_row=first_row)
 
     def losses(
@@ -244,24 +255,36 @@ class Model:
         return row_losses(self.network, store, list(given), ask)
 
     def predict(
-        self, rows: Any, ask: str | Sequence[str] | None = None, coverage: float | None = None, **options: Any
+        self,
+        rows: Any,
+        ask: str | Sequence[str] | None = None,
+        coverage: float | None = None,
+        max_bad: float = 0.01,
+        **options: Any,
     ) -> pd.DataFrame:
         """Answers as a pandas DataFrame, one row each: the value, its probability, every class's, an interval.
         In the rows' order, with the index of a DataFrame, so that `rows.join(answers)` fits.
 
         `rows` is anything `onetrunk.read` takes. `coverage` is how likely an interval holds what is true (0.9 where it
-        is not given) and, where it is given, a set of classes. Other options are those of `answer`.
+        is not given) and, where it is given, a set of classes. Other options are those of `answer`. What cannot be
+        read, and rows of which nothing is known, are warnings; raises DataError where they are more than the share
+        `max_bad` of the rows.
         """
         import pandas as pd
 
-        asked = self.task(ask).ask
-        table = self.to_answer(read(rows, missing=self.missing), asked, Ledger())
+        task, ledger = self.task(ask, options.get("given")), options.setdefault("ledger", Ledger())
+        asked = task.ask
+        table = self.to_answer(read(rows, missing=self.missing), asked, ledger, max_bad)
+        absent = without(task.given, asked, table)
         out = self.whose(table)
         if coverage is not None:
             options["sampling"] = replace(options.get("sampling") or Sampling(), coverage=coverage)
         for name in asked:
             answers = self.answer(table, name, **options)
             out |= answer_columns(name, answers, self.encoder(name), sets=coverage is not None)
+        ledger.check(len(table), max_bad)
+        for message in [*absent, *ledger.lines()]:
+            warnings.warn(message, stacklevel=2)
         alike = isinstance(rows, pd.DataFrame) and len(rows) == len(table)  # not so of events, which became fewer rows
         return pd.DataFrame(out, index=rows.index if alike else None)
 
@@ -335,6 +358,10 @@ def _table(columns: Mapping[str, Sequence[Any]]) -> Table:
     return Table({name: v if isinstance(v, Values | list) else list(v) for name, v in columns.items()})
 
 
+def _has_gap(encoder: Encoder, value: Any) -> bool:
+    return isinstance(encoder, Gapped) and bool(encoder.gap) and isinstance(value, str) and encoder.gap in value
+
+
 def _prompts(values: Sequence[Any], row: np.ndarray, ask: str, encoder: Encoder, ledger: Ledger) -> Content:
     """What every row's answer begins with, empty where it is missing or bad."""
     content, present = encoder.encode_all(values, lambda i, reason: ledger.add(reason, ask, int(row[i]), bad=True))
@@ -400,55 +427,41 @@ def load(
     added = None
     if adapter is not None:
         description, instead, added = adapters.read(Path(adapter), path)
-    for earlier, name in _EARLIER_NAMES.items():
-        if earlier in description:
-            description[name] = description.pop(earlier)
     try:
-        columns = [Column(**column) for column in description["columns"]]
-        tasks = [Task(**task) for task in description["tasks"]]
-        events = description["events"]
-        if events is not None:
-            events = EventsConfig.parse(events, "the model's events")
-        encoders = _encoders(description, columns)  # what they know stays real in the sketch
+        told = Description.of(description)
+        columns, tasks = told.column_list(), [Task(list(task.given), list(task.ask)) for task in told.tasks]
+        events = None if told.events is None else EventsConfig.parse(told.events, "the model's events")
+        encoders = told.fresh_encoders()  # what they know stays real in the sketch
         with torch.device("meta"):  # shapes are checked before memory is taken
-            sketch = _with_wide(FoundationModel(trunk, columns, encoders, description["attention"]), description)
+            sketch = _with_wide(FoundationModel(trunk, columns, encoders, told.attention), told)
         shapes = {name: tuple(t.shape) for name, t in sketch.state_dict().items()}
         state = _tensors(path, shapes, instead)
-        network = FoundationModel(trunk, columns, _encoders(description, columns), description["attention"])
-        _with_wide(network, description)
-        _calibrate(network, description)
-    except (KeyError, TypeError, AttributeError, UsageError) as error:
+        network = FoundationModel(trunk, columns, told.fresh_encoders(), told.attention)
+        _with_wide(network, told)
+        _calibrate(network, told)
+    except _NO_MODEL as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelFileError(f"{path / 'onetrunk.json'} does not describe a model: {error}.") from None
     network.load_state_dict(state)
     if added is not None:
         lora.merge(network.trunk, added.learnt, added.config.scale)
     runtime.place(network)
-    missing = description.get("missing")
-    return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, events, missing, added)
+    return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, events, told.missing, added)
 
 
-def _with_wide(network: FoundationModel, description: dict[str, Any]) -> FoundationModel:
-    for name, shape in description.get("wide", {}).items():
+def _with_wide(network: FoundationModel, description: Description) -> FoundationModel:
+    for name, shape in description.wide.items():
         network.add_wide(name, WideReadout(WideShape.parse(shape)))
     return network
 
 
-def _calibrate(network: FoundationModel, description: dict[str, Any]) -> None:
-    for name, saved in description.get("calibration", {}).items():
+def _calibrate(network: FoundationModel, description: Description) -> None:
+    for name, saved in description.calibration.items():
         module = network.module(name)
         if not isinstance(module, Calibrated):
             raise TypeError(f"answers of the column {name!r} cannot be calibrated")
         module.calibration = Calibration.parse(saved)
-
-
-def _encoders(description: dict[str, Any], columns: Sequence[Column]) -> dict[str, Encoder]:
-    kinds = {column.key: column.type for column in columns}
-    encoders = {}
-    for key, saved in description["encoders"].items():
-        encoder = column_types.get(kinds[key]).encoder(saved["options"])
-        encoder.set_knowledge(saved["knowledge"])
-        encoders[key] = encoder
-    return encoders
 
 
 def _tensors(path: Path, shapes: dict[str, tuple[int, ...]], instead: dict[str, Tensor]) -> dict[str, Tensor]:

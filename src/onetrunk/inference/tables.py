@@ -13,7 +13,7 @@ import numpy as np
 
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.encoder import Encoder, FileAnswers, FreeText, is_generated, reads_on
-from onetrunk.core.errors import DataError, ResourceError, UsageError
+from onetrunk.core.errors import ResourceError, UsageError
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table, read
 from onetrunk.inference.answer_file import AnswerFile
@@ -36,15 +36,6 @@ def read_rows(data: Any, network: bool, missing: Sequence[str] | None = None, se
             raise UsageError(f"The rows given as JSON are not valid JSON: {error}.") from None
         data = [rows] if isinstance(rows, dict) else rows
     return read(data, allow_network=network, missing=missing, separator=separator)
-
-
-def nothing_given(expected: list[str], table: Table) -> DataError:
-    """The error for a table that has none of the columns a model looks at."""
-    where = "The rows have" if table.source == "memory" else f"{table.source} has"
-    return DataError(
-        f"{where} none of the columns to predict from: expected {', '.join(expected)}, found "
-        f"{', '.join(table.names)}. If only the names differ, say which is which: --map {expected[0]}={table.names[0]}"
-    )
 
 
 def check_out(out: Path) -> None:

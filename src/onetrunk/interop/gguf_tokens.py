@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from onetrunk.columns.families.tokens.harmless import LLAMA3_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
 from onetrunk.columns.families.tokens.special_tokens import OWN
 from onetrunk.columns.text.encoder import TextEncoder
 from onetrunk.core.errors import UsageError
-from onetrunk.interop.huggingface.tokenizers import LLAMA3_PATTERN, QWEN_PATTERN, TEKKEN_PATTERN
 from onetrunk.interop.huggingface.writer import chat_template
 
 _PRE = {QWEN_PATTERN: "qwen2", LLAMA3_PATTERN: "llama-bpe", TEKKEN_PATTERN: "tekken"}  # how it splits a text

@@ -35,7 +35,7 @@ from onetrunk.inference.model_folder import Model, load
 from onetrunk.storage import atomic, hub
 from onetrunk.storage.disk import disk_errors
 from onetrunk.storage.locks import lock_folder, locks_end
-from onetrunk.training.open_data import read_table, seen_splits
+from onetrunk.training.open_data import check_map, read_table, seen_splits
 from onetrunk.training.options import AnswerOptions
 
 WHAT = ("fairness", "slices", "robustness", "privacy", "security")
@@ -113,6 +113,7 @@ def _of_rows(
 ) -> list[AskedAudit]:
     task = model.task(options.ask, options.given)
     names = [*task.given, *task.ask, *sensitive]
+    check_map(model, options.map, sensitive)
     ledger = Ledger()
 
     def rows(source: Any) -> Table:

@@ -15,10 +15,11 @@ from onetrunk.data.table import Table
 from onetrunk.engine.runtime import Runtime, find_device
 from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.embeddings import Pool, embed_rows
+from onetrunk.inference.given import nothing_given
 from onetrunk.inference.model_folder import Model, load
-from onetrunk.inference.tables import nothing_given, read_rows
+from onetrunk.inference.tables import read_rows
 from onetrunk.storage.disk import disk_errors
-from onetrunk.training.open_data import renamed
+from onetrunk.training.open_data import check_map, renamed
 from onetrunk.training.options import AnswerOptions
 
 SUFFIXES = (".npy", ".parquet")
@@ -61,6 +62,7 @@ def run_embedding(
     find_device(device)
     opened = model if isinstance(model, Model) else load(model, device="cpu", allow_network=options.allow_network)
     Runtime.open(device).place(opened.network)
+    check_map(opened, options.map)
     rows, ledger = read_rows(data, options.allow_network, opened.missing), Ledger()
     if column is not None:
         opened.encoder(column)

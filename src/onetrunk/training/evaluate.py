@@ -18,7 +18,7 @@ from onetrunk.evaluation.record import Evidence
 from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.storage import atomic, hub
 from onetrunk.storage.locks import lock_folder, locks_end
-from onetrunk.training.open_data import read_table, seen_splits
+from onetrunk.training.open_data import check_map, read_table, seen_splits
 from onetrunk.training.options import DataOptions
 
 
@@ -45,6 +45,7 @@ def run_evaluation(
             "(hf download OWNER/NAME --local-dir MODEL), then evaluate MODEL."
         )
     model, ledger = load(folder, device=device), Ledger()
+    check_map(model, options.map)
     if options.ask is not None or options.given is not None:
         task = model.task(options.ask, options.given)
         model.tasks = [Task(task.given, [name]) for name in task.ask]

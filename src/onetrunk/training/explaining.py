@@ -25,11 +25,12 @@ from onetrunk.explanation.game import Game
 from onetrunk.explanation.method import DEFAULT, Method, Settings, method_named, named_methods
 from onetrunk.explanation.question import Question, ask_about, needs_parts
 from onetrunk.explanation.trace import EXAMPLE, Network, Trace, trace
+from onetrunk.inference.given import nothing_given
 from onetrunk.inference.model_folder import Model, load
-from onetrunk.inference.tables import nothing_given, read_rows
+from onetrunk.inference.tables import read_rows
 from onetrunk.storage.disk import disk_errors
 from onetrunk.training.board import MAX_ROWS, write_board
-from onetrunk.training.open_data import missing_words, renamed
+from onetrunk.training.open_data import check_map, missing_words, renamed
 from onetrunk.training.options import AnswerOptions
 
 SUFFIXES = (".html", ".json", ".png")
@@ -150,6 +151,7 @@ def _judged(
 
 
 def _rows(model: Model, data: Any, ask: str, options: AnswerOptions, ledger: Ledger) -> Table:
+    check_map(model, options.map)
     read = read_rows(data, options.allow_network, missing_words(options, model), options.separator)
     table = model.to_answer(renamed(read, options.map), [ask], ledger, options.max_bad)
     given = model.task([ask], options.given).given

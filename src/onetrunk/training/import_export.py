@@ -25,7 +25,7 @@ from onetrunk.interop.huggingface import peft
 from onetrunk.interop.parity import Parity
 from onetrunk.storage import atomic
 from onetrunk.storage.strict_json import write_json
-from onetrunk.training.open_data import missing_words, renamed
+from onetrunk.training.open_data import check_map, missing_words, renamed
 from onetrunk.training.options import DataOptions
 from onetrunk.training.output import check_free
 
@@ -124,6 +124,7 @@ def run_export(
         raise UsageError(f"--ask {EMBEDDING} is for --to onnx; {to} keeps a model that writes a column.")
     task = opened.task(None if embeds else options.ask, options.given)
     asked = None if embeds else task.ask[0]
+    check_map(opened, options.map)
     words = missing_words(options, opened)
     table = renamed(read_rows(data, options.allow_network, words, options.separator), options.map)
     table = opened.as_learnt(table.take(np.arange(min(rows, len(table)))))

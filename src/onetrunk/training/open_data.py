@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from onetrunk.core.encoder import Ordered
-from onetrunk.core.errors import UsageError
+from onetrunk.core.errors import UsageError, nearest
 from onetrunk.core.evaluation import Evaluation
 from onetrunk.core.events import Listener, Note, RolesChosen, RowsSplit, ignore
 from onetrunk.core.registry import column_types
@@ -126,6 +126,19 @@ def read_table(data: Any, options: DataOptions, model: Model | None = None) -> T
     if model is None:
         table = unnested(table, list(options.types or {}))
     return renamed(table, options.map)
+
+
+def check_map(model: Model, map: dict[str, str] | None, others: Iterable[str] = ()) -> None:
+    """Raises UsageError for a name on the left that neither the model nor `others` have."""
+    events = [] if model.events is None else [*model.events.by, *filter(None, [model.events.order])]
+    known = {*model.columns, *events, *others}
+    inside = {name[:i] for name in known for i, sign in enumerate(name) if sign == "."}  # of objects in cells
+    for name in map or {}:
+        if name not in known | inside:
+            raise UsageError(
+                f"--map {name}={(map or {})[name]}: the model has no column {name!r}.{nearest(name, known)} "
+                "It is --map MODEL_COLUMN=TABLE_COLUMN."
+            )
 
 
 def renamed(table: Table, map: dict[str, str] | None) -> Table:

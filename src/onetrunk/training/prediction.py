@@ -21,6 +21,7 @@ from onetrunk.data.table import Table
 from onetrunk.engine.runtime import Runtime, find_device
 from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.answer_file import AnswerFile
+from onetrunk.inference.given import nothing_given, without
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.inference.tables import (
     Columns,
@@ -28,7 +29,6 @@ from onetrunk.inference.tables import (
     check_out,
     drawn_columns,
     mark_of,
-    nothing_given,
     read_rows,
     rows_of_shard,
     shard_name,
@@ -36,7 +36,7 @@ from onetrunk.inference.tables import (
     written_columns,
 )
 from onetrunk.media.marking import Mark
-from onetrunk.training.open_data import missing_words, renamed
+from onetrunk.training.open_data import check_map, missing_words, renamed
 from onetrunk.training.options import AnswerOptions
 
 _OF_NO_WEIGHT = ("out", "allow_network")  # for what the answers are
@@ -59,12 +59,14 @@ def run_prediction(
     elif options.visible_label:
         raise UsageError("--visible-label is for what is written to files: name one with --out.")
     opened = _opened(model, options)
+    check_map(opened, options.map)
     rows = read_rows(data, options.allow_network, missing_words(options, opened), options.separator)
     task, ledger = opened.task(options.ask, options.given), Ledger()
     table = opened.to_answer(renamed(rows, options.map), task.ask, ledger, options.max_bad)
     if opened.events is not None:  # what an asked column has seen is not its truth
         rows = table.without([*opened.whose(table), *(name for name in task.ask if name in table.columns)])
-    _check_given(task.given, table, on_event)
+    for message in without(task.given, task.ask, table):
+        on_event(Note(message))
     part = rows_of_shard(len(table), shard)
     if shard is not None and not part:
         on_event(
@@ -186,14 +188,6 @@ def _own_device(options: AnswerOptions) -> str:
     if options.shard == "auto" and local.isdecimal() and ":" not in device and find_device(device).type == "cuda":
         return f"cuda:{local}"
     return device
-
-
-def _check_given(given: list[str], table: Table, on_event: Listener) -> None:
-    absent = [name for name in given if name not in table.columns]
-    if absent and len(absent) == len(given):
-        raise nothing_given(given, table)
-    if absent:
-        on_event(Note(f"The table has no column {', '.join(absent)}; its rows are answered without."))
 
 
 def _sampling(options: AnswerOptions) -> Sampling:

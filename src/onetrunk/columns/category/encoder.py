@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from onetrunk.columns.category.levels import as_given, first_cuts, fit_levels, in_order
 from onetrunk.columns.category.shares import is_distribution, largest, shares_of, written
-from onetrunk.columns.families.names import ClassFinder, kind_of, meaning, name_of, value_of
+from onetrunk.columns.families.names import ClassFinder, check_names, kind_of, meaning, name_of, value_of
 from onetrunk.core import rng
 from onetrunk.core.config import Config
 from onetrunk.core.content import Content, Role, Segment
@@ -155,6 +155,9 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget, Divide
     def set_knowledge(self, knowledge: dict[str, Any]) -> None:
         self.classes, self.counts, self._finder = list(knowledge["classes"]), list(knowledge["counts"]), None
         self.kind, self.multi, self.soft = knowledge["kind"], knowledge["multi"], knowledge.get("soft", False)
+        check_names(self.classes, self.kind)
+        if len(self.counts) != len(self.classes):
+            raise ValueError(f"{len(self.classes)} classes have {len(self.counts)} counts")
 
     def class_names(self) -> list[str]:
         return list(self.classes)

@@ -68,6 +68,14 @@ def value_of(name: str, kind: str) -> Any:
     return name == "True" if kind == "bool" else {"int": int, "float": float, "str": str}[kind](name)
 
 
+def check_names(names: Sequence[Any], kind: str) -> None:
+    """Raises TypeError, KeyError or ValueError where these are not the different names of values of that kind."""
+    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise TypeError(f"classes should have different names, texts; found {list(names)[:5]}")
+    for name in names:
+        value_of(name, kind)
+
+
 class ClassFinder:
     """Finds the class that a value names, in whatever spelling or type it comes in: first by its name, then by what it
     means, where only one class means that."""

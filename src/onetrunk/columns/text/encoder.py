@@ -6,6 +6,7 @@ the assistant's turns alone are learnt, with their ends. One that waits for the 
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from onetrunk.columns.families.tokens.encoder import (
     token_arrays,
     token_content,
 )
+from onetrunk.columns.families.tokens.harmless import check_harmless
 from onetrunk.columns.families.tokens.special_tokens import OWN, SpecialTokens, TokenHead
 from onetrunk.columns.families.tokens.tokenizers import character_tokenizer, train_bpe
 from onetrunk.columns.text.conversations import (
@@ -53,6 +55,27 @@ if TYPE_CHECKING:
 _ASCII_SIGNS = bytes(code for code in range(128) if not chr(code).isalnum())
 _TEXTS_AT_ONCE = 4096  # to the tokenizer
 _WIDE_CHARACTERS = 20_000  # of one text, that a wide read-out sees
+
+
+def says_unreadable(error: BaseException) -> bool:
+    """Is it one of the three kinds that tokenizers raises for what it cannot read: a plain `Exception` of no subclass,
+    a wrong value or type, or a panic of its Rust code, whose class cannot be imported and is no `Exception`?"""
+    panicked = type(error).__name__ == "PanicException"
+    return panicked or type(error) is Exception or isinstance(error, ValueError | TypeError)
+
+
+def tokenizer_of(description: str) -> Tokenizer:
+    """Raises ValueError for what describes none, and for one that is not harmless."""
+    told = json.loads(description)
+    if not isinstance(told, dict):
+        raise ValueError("a tokenizer's description should be an object")
+    check_harmless(told)
+    try:
+        return Tokenizer.from_str(description)
+    except BaseException as error:
+        if not says_unreadable(error):
+            raise
+        raise ValueError(f"a tokenizer that cannot be read ({error})") from None
 
 
 class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
@@ -192,7 +215,7 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
             from onetrunk.columns.text.chat_template import ChatTemplate
 
             self.template = ChatTemplate(template["template"], template["tokens"])
-        tokenizer = Tokenizer.from_str(knowledge["tokenizer"])
+        tokenizer = tokenizer_of(knowledge["tokenizer"])
         if "special_tokens" not in knowledge:
             self.use(tokenizer)
             return

@@ -7,6 +7,8 @@ noise, and a bias of the patch embedding go into the positions. Its pixels are o
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,20 @@ def _preparation(encoder: ImageEncoder) -> dict[str, Any]:
 
 
 # -- checking ------------------------------------------------------------------------------------------------
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Inside, transformers shows no progress of what takes no time."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def compare(model: Model, column: str, folder: Path, values: list[Any]) -> Parity:
     """What transformers makes of the folder against what the model makes of the same pictures: the pixels, which must
     be equal, and the trunk's states, at the first and the last position and on average. And every tensor."""
@@ -176,9 +192,10 @@ def compare(model: Model, column: str, folder: Path, values: list[Any]) -> Parit
     parity.same("config.json", made.config, json.loads((folder / "config.json").read_text(encoding="utf-8")))
     kind: Any = getattr(transformers, PICTURES[made.kind])
     bare = {"add_pooling_layer": False} if made.kind in _POOLED else {}
-    theirs, told = kind.from_pretrained(
-        folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **bare
-    )
+    with without_bars():
+        theirs, told = kind.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **bare
+        )
     parity.same("what the file lacks", [], sorted(told["missing_keys"]))
     if parity.faults:
         return parity

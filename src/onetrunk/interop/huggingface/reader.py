@@ -5,14 +5,15 @@ Files from outside are data: no remote code, no pickle; names and shapes are che
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from onetrunk.core.encoder import Column, Encoder
-from onetrunk.core.errors import ModelFileError, UsageError
+from onetrunk.core.errors import ModelFileError, UsageError, is_out_of_memory
 from onetrunk.core.registry import column_types
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.interop.huggingface.checkpoint import Checkpoint, shards
@@ -60,12 +61,12 @@ def read(
             "expressed here. Its trunk alone is: onetrunk.interop.huggingface.read_trunk."
         )
     preparation = read_preparation(folder, family.preparation) if family.preparation else {}
-    options, knowledge = picture_knowledge(checkpoint, preparation) if preparation else _words(checkpoint)
-    column = Column(family.reads, family.reads, family.reads)
-    make = _encoder_maker(family.reads, options, knowledge)
-    given = "causal" if family.causal else "bidirectional"
-    with torch.device("meta"):  # shapes are checked before memory is taken
-        sketch = FoundationModel(checkpoint.trunk, [column], {column.key: make()}, given)
+    column, given = Column(family.reads, family.reads, family.reads), "causal" if family.causal else "bidirectional"
+    with _as_said(folder / "config.json"):
+        options, knowledge = picture_knowledge(checkpoint, preparation) if preparation else _words(checkpoint)
+        make = _encoder_maker(family.reads, options, knowledge)
+        with torch.device("meta"):  # shapes are checked before memory is taken
+            sketch = FoundationModel(checkpoint.trunk, [column], {column.key: make()}, given)
     network = FoundationModel(checkpoint.trunk, [column], {column.key: make()}, given)
     shapes = {name: tuple(t.shape) for name, t in sketch.state_dict().items()}
     network.load_state_dict(checkpoint.tensors(shapes, None if adapter is None else read_change(adapter)))
@@ -146,17 +147,29 @@ def _open(folder: Path, tower: str | None, converted: Path | None = None) -> Che
         raise ModelFileError(f"{folder} is quantised; only floating-point weights can be read.")
     family = FAMILIES[kind]
     settings = Settings(config, family.defaults, where)
+    with _as_said(where):
+        try:
+            build = {"kind": "transformer", **trunk_settings(family, settings)}
+            with torch.device("meta"):
+                build_trunk(build)
+            if "max_position_embeddings" in settings:
+                context(family, settings, build)
+        except ModelFileError as error:
+            raise ModelFileError(f"{where}: {error}") from None
+    return Checkpoint(folder, settings, family, build, shards(folder, converted))
+
+
+@contextmanager
+def _as_said(where: Path) -> Iterator[None]:
+    """Inside, what ends because a configuration says something that cannot be is a ModelFileError."""
     try:
-        build = {"kind": "transformer", **trunk_settings(family, settings)}
-        with torch.device("meta"):
-            build_trunk(build)
-        if "max_position_embeddings" in settings:
-            context(family, settings, build)
+        yield
     except KeyError as error:
         raise ModelFileError(f"{where} does not say {error}.") from None
-    except (TypeError, ValueError, ArithmeticError, AttributeError, UsageError, ModelFileError) as error:
+    except (TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError, UsageError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelFileError(f"{where}: {error}") from None
-    return Checkpoint(folder, settings, family, build, shards(folder, converted))
 
 
 def _encoder_maker(kind: str, options: dict[str, Any], knowledge: dict[str, Any]) -> Callable[[], Encoder]:

@@ -1,14 +1,11 @@
 """Reads the tokenizer of a checkpoint: `tokenizer.json`, or the older `vocab.txt`, `vocab.json` and `merges.txt`.
 
-A tokenizer file may hold regular expressions, and a hostile one costs seconds for a line of text or panics: only
-known ones are taken.
+What a file says is taken only where it is known to be harmless (`columns.families.tokens.harmless`).
 """
 
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,40 +13,13 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from onetrunk.columns.families.tokens.harmless import CLIP_PATTERN, QWEN_PATTERN, check_harmless
+from onetrunk.columns.text.encoder import says_unreadable
 from onetrunk.core.errors import ModelFileError
 from onetrunk.interop.huggingface.unsupported import OF_TOKENIZERS, refuse_unknown
 from onetrunk.storage.strict_json import read_json
 
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-QWEN_PATTERN = _CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_CLIP = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-LLAMA3_PATTERN = (
-    _CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-TEKKEN_PATTERN = (  # Mistral's
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-KNOWN_PATTERNS = {
-    r"\s+",
-    r"\s",
-    " {2,}",
-    r"\A +| +\z",
-    r"\A▁",
-    r"[\s\S]",
-    # GPT-2, RoBERTa
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    LLAMA3_PATTERN,
-    QWEN_PATTERN,
-    # CLIP
-    r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
-    _CLIP,
-    TEKKEN_PATTERN,
-}  # fmt: skip
-_ONE_SIGN = re.compile(r"\[(?:\\[^\w\s]|[^a-zA-Z0-9\s\\\[\]])+\]")  # one of some punctuation marks: it costs nothing
 _NAMES = ("bos_token", "eos_token", "unk_token", "mask_token", "cls_token", "sep_token", "pad_token")
-_MOST_GROWTH, _ENDLESS = 64, 1 << 62  # how many times longer a tokenizer may make a text
 _MAX_TEXT_BYTES = 64 << 20  # bytes of a vocabulary or merges file
 
 
@@ -77,7 +47,7 @@ _BYTE_PAIRS = {
     ),
     "CLIPTokenizer": _BytePairs(
         {"bos_token": "<|startoftext|>", "eos_token": _END, "unk_token": _END, "pad_token": _END},
-        _CLIP,
+        CLIP_PATTERN,
         normalizers.Sequence(
             [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
         ),
@@ -183,16 +153,10 @@ def _written(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any
     whole = folder / "tokenizer.json"
     if whole.exists():
         description = read_json(whole)
-        for pattern in _patterns(description):
-            if pattern not in KNOWN_PATTERNS and not _ONE_SIGN.fullmatch(pattern):
-                raise ModelFileError(
-                    f"{whole} splits text by a regular expression that is not known to be harmless: {pattern!r}."
-                )
-        for part in ("normalizer", "pre_tokenizer", "decoder"):
-            if (growth := _growth(description.get(part))) > _MOST_GROWTH:
-                raise ModelFileError(
-                    f"{whole}: its {part} makes a text up to {growth:,} times as long, expected at most {_MOST_GROWTH}."
-                )
+        try:
+            check_harmless(description)
+        except ValueError as error:
+            raise ModelFileError(f"{whole}: {error}") from None
         _override(description, settings)
         _lowercase(description, settings)
         return _safely(whole, lambda: Tokenizer.from_str(json.dumps(description)))
@@ -286,42 +250,9 @@ def _safely(path: Path, make: Callable[[], Tokenizer]) -> Tokenizer:
     try:
         return make()
     except BaseException as error:
-        if not _says_unreadable(error):
+        if not says_unreadable(error):
             raise
         raise ModelFileError(f"{path} is not a tokenizer that can be read: {error}.") from None
-
-
-def _says_unreadable(error: BaseException) -> bool:
-    """Is it one of the three kinds that tokenizers raises for what it cannot read: a plain `Exception` of no subclass,
-    a wrong value or type, or a panic of its Rust code, whose class cannot be imported and is no `Exception`?"""
-    panicked = type(error).__name__ == "PanicException"
-    return panicked or type(error) is Exception or isinstance(error, ValueError | TypeError)
-
-
-def _growth(node: Any) -> int:
-    """How many times longer what a tokenizer's part replaces can make a text: its steps multiply."""
-    if isinstance(node, list):
-        return min(_ENDLESS, math.prod(map(_growth, node)))
-    if not isinstance(node, dict):
-        return 1
-    if node.get("type") == "Replace":
-        pattern, content = node.get("pattern"), node.get("content")
-        replaced = pattern.get("String") if isinstance(pattern, dict) else None
-        return max(1, len(str(content)) // max(1, len(replaced) if isinstance(replaced, str) else 1))
-    return min(_ENDLESS, math.prod(_growth(value) for value in node.values() if isinstance(value, dict | list)))
-
-
-def _patterns(node: Any) -> Iterator[str]:
-    """Every regular expression in a tokenizer's description."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key == "Regex":
-                yield str(value)
-            elif key != "vocab":
-                yield from _patterns(value)
-    elif isinstance(node, list) and node and isinstance(node[0], dict):
-        for value in node:
-            yield from _patterns(value)
 
 
 def _word_pieces(path: Path, settings: Mapping[str, Any]) -> Tokenizer:

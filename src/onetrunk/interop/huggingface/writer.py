@@ -64,7 +64,8 @@ def compare(model: Model, ask: str, folder: Path, values: list[Any]) -> Parity:
     _compare_tensors(parity, model, ask, folder)
     fills = encoder.token_head.does == "filling"
     kind: Any = transformers.AutoModelForMaskedLM if fills else transformers.AutoModelForCausalLM
-    theirs = kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+    with picture_writer.without_bars():
+        theirs = kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     _compare_names(parity, encoder, tokenizer, theirs, fills)
     if encoder.template is not None:

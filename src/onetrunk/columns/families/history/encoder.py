@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from onetrunk.columns.families.names import ClassFinder, kind_of, name_of, value_of
+from onetrunk.columns.families.names import ClassFinder, check_names, kind_of, name_of, value_of
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.config import Config
@@ -163,6 +163,12 @@ class HistoryEncoder(Encoder, History, Divided, Continued):
         self.names, self.asked = list(knowledge["names"]), knowledge["asked"]
         self.classes = {name: list(classes) for name, classes in knowledge["classes"].items()}
         self.kinds, self.counts = dict(knowledge["kinds"]), list(knowledge["counts"])
+        for name, classes in self.classes.items():
+            check_names(classes, self.kinds[name])
+        if self.asked not in self.names or set(self._classed()) != self.classes.keys():
+            raise ValueError(f"the fields {self.names}, of which {self.asked!r} is asked, have not each their classes")
+        if len(self.counts) != len(self.classes[self.asked]):
+            raise ValueError(f"{len(self.classes[self.asked])} classes have {len(self.counts)} counts")
 
     def table_size(self, name: str) -> int:
         """Rows of a field's table."""

@@ -24,6 +24,11 @@ class Bars:
     scales: list[float]
     mass: list[float]
 
+    def __post_init__(self) -> None:
+        counts = len(self.borders), len(self.scales), len(self.mass)
+        if counts[0] < 1 or counts[1:] != (2, counts[0] + 1):
+            raise ValueError(f"bars of {counts[0]} borders, {counts[1]} tails and {counts[2]} masses")
+
     def knowledge(self) -> dict[str, Any]:
         return asdict(self)
 
