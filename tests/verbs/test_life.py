@@ -236,8 +236,13 @@ def test_training_again_goes_on_with_the_foundation_it_made(tmp_path: Path, caps
     with pytest.raises(UsageError, match="already exists"):
         onetrunk.train(**settings, out=str(tmp_path / "m"), quiet=True)
     (tmp_path / "m").rename(tmp_path / "elsewhere")
+    old = tmp_path / f"m-foundation.old-{'0' * 32}"  # as a kill leaves it between the renames of a swap
+    old.mkdir()
+    (tmp_path / "m-foundation" / "metrics.jsonl").rename(old / "metrics.jsonl")
     onetrunk.train(**settings, out=str(tmp_path / "m"))
-    assert "Going on from" in capsys.readouterr().err
+    assert "Going on from" in capsys.readouterr().err and not old.exists()
+    figures = [{path.name for path in (tmp_path / name / "evidence/figures").iterdir()} for name in ("m", "elsewhere")]
+    assert figures[0] == figures[1] and "curves-pretraining.png" in figures[0]
     assert (tmp_path / "m-foundation" / "manifest.json").read_bytes() == before
     assert same(weights(onetrunk.load(tmp_path / "m")), weights(onetrunk.load(tmp_path / "elsewhere")))
 

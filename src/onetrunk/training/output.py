@@ -68,6 +68,12 @@ def _check_way(path: Path) -> None:
         raise UsageError(f"--out {str(path)!r} is the whole disk; name another --out.")
 
 
+def take_over(path: str | Path) -> None:
+    """Keeps other processes from writing there, until `locks_end`, and puts right what a killed one left."""
+    lock_folder(atomic.real(path))
+    atomic.recover(path)
+
+
 class Output:
     """The folder of a run's result. `goes_on`: a run of the same command was stopped there, at `stage`.
 
@@ -80,9 +86,10 @@ class Output:
         """`together`: several processes make it, and keep apart by a lock of their own."""
         self.path, self.overwrite, self.command = Path(path), overwrite, command
         _check_way(self.path)
-        if not together:
-            lock_folder(atomic.real(path))
-        atomic.recover(path)
+        if together:
+            atomic.recover(path)
+        else:
+            take_over(path)
         left = _read_mark(self.path)
         self.goes_on = bool(command) and left.get("command") == command
         self.of_another = bool(left) and not self.goes_on
