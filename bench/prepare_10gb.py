@@ -72,7 +72,7 @@ def compare(run: Run) -> Figures:
             str(out),
             "--from",
             str(model),
-            "--processes",
+            "--workers",
             processes,
         ]
         words += ["--allow-equal-rows", "--given", "text"]

@@ -28,7 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     })  # fmt: skip
     frame[:60].to_csv(folder / "rows-0.csv", index=False)
     frame[60:].to_csv(folder / "rows-1.csv", index=False)
-    onetrunk.prepare(str(folder / "rows-*.csv"), ask="label", out=str(folder / "store"), processes=1, quiet=True)
+    onetrunk.prepare(str(folder / "rows-*.csv"), ask="label", out=str(folder / "store"), workers=1, quiet=True)
     return folder
 
 
@@ -64,7 +64,7 @@ def test_the_other_verbs_take_it_too(place: Path, tmp_path: Path) -> None:
 def test_the_vocabulary_of_a_model_can_be_taken(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretrained(place / "rows-0.csv", tmp_path / "base")
     made = onetrunk.prepare(
-        str(place / "rows-1.csv"), start=str(tmp_path / "base"), out=str(tmp_path / "store"), processes=1, quiet=True
+        str(place / "rows-1.csv"), start=str(tmp_path / "base"), out=str(tmp_path / "store"), workers=1, quiet=True
     )
     assert set(made.columns) == {"note", "size", "label"}
     monkeypatch.setattr("onetrunk.data.prepare.encode_values", None)
@@ -78,7 +78,7 @@ def test_tables_are_mixed_by_weights_from_files_and_from_what_was_prepared_of_th
     for i, name in enumerate(("web", "books")):
         sources.append(str(tmp_path / f"{name}-0.csv"))
         (tmp_path / f"{name}-0.csv").write_text((place / f"rows-{i}.csv").read_text())
-    onetrunk.prepare(",".join(sources), ask="label", out=str(tmp_path / "store"), processes=1, quiet=True)
+    onetrunk.prepare(",".join(sources), ask="label", out=str(tmp_path / "store"), workers=1, quiet=True)
     weights = {}
     for name, data in (("files", ",".join(sources)), ("store", str(tmp_path / "store"))):
         mixed = pretrained(data, tmp_path / f"of-{name}", mixture={"web": "9", "books": "1"})
@@ -91,7 +91,7 @@ def test_tables_are_mixed_by_weights_from_files_and_from_what_was_prepared_of_th
 
 def test_what_prepare_does_not_do_is_refused(place: Path, tmp_path: Path) -> None:
     for told, message in (
-        ({"processes": 0}, "--processes expects 1 or more"),
+        ({"workers": 0}, "--workers expects 1 or more"),
         ({"settings": ["events.by=x", "events.window=3"]}, "--events"),
     ):
         with pytest.raises(UsageError, match=message):

@@ -15,6 +15,8 @@ from onetrunk.data.mixture import draw
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
 
+DRAWING = 2  # raised when the same seed and step draw or pack rows otherwise: then no checkpoint can go on exactly
+
 Lengths = dict[str, np.ndarray]  # objective -> a number for each of its documents
 
 

@@ -90,7 +90,7 @@ class PrivateStep(Step):
         if len(self.groups) > 1 or config.merge != "sum" or config.balance != "given":
             raise UsageError(
                 "Private training has one loss, of which each row's gradient is bounded: expected train.merge=sum, "
-                "train.balance=given, and objectives without losses of their own (adversarial)."
+                "train.balance=given, and objectives that have no optimizer of their own."
             )
         self.privacy, self.secret = privacy, secret
         [group] = self.groups

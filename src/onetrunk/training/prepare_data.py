@@ -57,7 +57,7 @@ def run_preparation(
     kept."""
     count = crew.cores() if processes is None else processes
     if count < 1:
-        raise UsageError(f"--processes expects 1 or more, found {processes}.")
+        raise UsageError(f"--workers expects 1 or more, found {processes}.")
     recipe, folder = recipe_of(options), Path(options.out)
     if recipe.events is not None:
         raise UsageError("prepare keeps a table of rows as it is: give --events to the verb that takes the table.")

@@ -19,7 +19,7 @@ from onetrunk.core.events import ColumnAdded, ColumnExtended, Listener, StageFin
 from onetrunk.core.module import ColumnModule
 from onetrunk.core.objective import BatchEncoder
 from onetrunk.core.values import of_present
-from onetrunk.data.loader import Loader
+from onetrunk.data.loader import DRAWING, Loader
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.seen_rows import record
 from onetrunk.data.store import Store
@@ -128,7 +128,8 @@ def run_stage(
     if not recipe.train.save_every:
         settings["save_every"] = max(50, steps // 10)
     train = TrainConfig.parse({**recipe.train.model_dump(), **settings})
-    identity: dict[str, Any] = {"rows": batches.store.digest(), "start": weights_digest(network)}
+    start = weights_digest(network)
+    identity: dict[str, Any] = {"rows": batches.store.digest(), "drawing of rows": DRAWING, "start": start}
     for objective in learner.objectives:
         if isinstance(objective, Distil):
             options = objective.options

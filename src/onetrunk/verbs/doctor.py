@@ -18,6 +18,7 @@ PURPOSES = {
     "transformers": "checks against transformers, models by hf://name",
     "h5py": "weights of Keras",
     "bitsandbytes": "weights of 4 bits on accelerators",
+    "opacus": "what --private has cost",
     "starlette": "serve",
     "optuna": "tune",
     "wandb": "--track wandb",

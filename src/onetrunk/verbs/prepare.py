@@ -26,12 +26,12 @@ if TYPE_CHECKING:
         "settings": "one setting as key=value, like columns.review.length=128; may be repeated.",
     },
 )
-def prepare(data: Any, options: TrainingOptions, *, processes: int | None = None, quiet: bool = False) -> Preparation:
+def prepare(data: Any, options: TrainingOptions, *, workers: int | None = None, quiet: bool = False) -> Preparation:
     """Prepare a large table once: read it, divide it, encode it, and keep it as memory-mapped files.
 
     Args:
         data: a file, folder, DataFrame, dataset, or hf://name; 'data/*.parquet' and a.csv,b.csv are several files.
-        processes: how many processes read and encode; by default one a core.
+        workers: how many processes read and encode; by default one a core.
         quiet: print nothing.
 
     Returns:
@@ -39,9 +39,9 @@ def prepare(data: Any, options: TrainingOptions, *, processes: int | None = None
 
     Examples:
         onetrunk prepare 'data/*.parquet' --out store
-        onetrunk pretrain store --out foundation
+        onetrunk prepare reviews.csv --ask label --from foundation --out store
     """
     from onetrunk.training.prepare_data import run_preparation
     from onetrunk.verbs.show import Printer
 
-    return run_preparation(data, options, Printer(quiet), processes=processes)
+    return run_preparation(data, options, Printer(quiet), processes=workers)

@@ -149,6 +149,6 @@ class _Crew:
         lost = LostProcessError(
             f"The process that was to {self._name(self._jobs[number])} died twice, or gave no sign of life for "
             f"{_PATIENCE:.0f} seconds: perhaps it was killed for want of memory. What is finished is kept, and the "
-            "same command goes on from there; with fewer --processes it takes less memory."
+            "same command goes on from there; with fewer --workers it takes less memory."
         )
         self._done.put((number, lost))
