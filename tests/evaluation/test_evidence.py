@@ -24,6 +24,7 @@ from onetrunk.evaluation.intervals import wilson
 from onetrunk.evaluation.record import Evidence, Origin, Sample
 from onetrunk.evaluation.report import report
 from onetrunk.evaluation.words import amount, headline
+from onetrunk.verbs.show import Printer
 
 CLASSES = ["blue", "green", "red"]
 EVIL = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>|`](javascript:alert(1))\u202e\x00"
@@ -73,6 +74,11 @@ def test_metrics_interval_and_lead(evidence: Evidence) -> None:
     assert best.lead.value == pytest.approx(task.score.value - best.score.value)
     assert best.lead.low < best.lead.value < best.lead.high and best.lead.excludes(0)
     assert headline(task).startswith(f"Better than the strongest simple baseline, {best.name}:")
+
+
+def test_the_terminal_first_says_how_it_stands(evidence: Evidence, capsys: pytest.CaptureFixture[str]) -> None:
+    Printer().evidence(evidence)
+    assert capsys.readouterr().err.splitlines()[0] == headline(evidence.tasks[0])
 
 
 def test_classes_and_samples(evidence: Evidence) -> None:

@@ -41,7 +41,7 @@ from onetrunk.evaluation.audit.record import Audited
 from onetrunk.evaluation.audit.sentences import summary
 from onetrunk.evaluation.gates import gate_sentence
 from onetrunk.evaluation.record import Evaluated, Evidence
-from onetrunk.evaluation.words import cost_line
+from onetrunk.evaluation.words import cost_line, headline
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -126,8 +126,10 @@ class Printer:
         self.line(("Note:", "yellow"), f" {message}")
 
     def evidence(self, evidence: Evidence) -> None:
-        """Each task's main metric, the model's beside the baselines'."""
+        """Of each task first whether the model is better than simple baselines, level or worse; then its main metric
+        beside theirs."""
         for task in evidence.tasks:
+            self.line((headline(task), "bold"))
             table = Table(title=literal(f"{task.ask}, {task.rows:,} held-out rows"))
             table.add_column("")
             metric = f"{task.metric} in {task.unit}" if task.unit and task.unit not in task.metric else task.metric
