@@ -17,12 +17,16 @@ def main() -> None:
         from onetrunk.cli import main as run
 
         run()
+        if _of_torchrun():
+            _leave(0)
     except KeyboardInterrupt:
         print("onetrunk: stopped.", file=sys.stderr)
         _leave(_STOPPED)
     except SystemExit as end:
         if end.code == _STOPPED:
             _leave(_STOPPED)
+        if not end.code and _of_torchrun():
+            _leave(0)
         raise
 
 
@@ -41,8 +45,15 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _of_torchrun() -> bool:
+    """Is this one of several processes that torchrun has started?"""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def _leave(code: int) -> None:
-    """Ends at once. Taking PyTorch down in order takes a second, in which someone who pressed Ctrl-C would wait."""
+    """Ends at once. Taking PyTorch down in order takes a second, in which someone who pressed Ctrl-C would wait; now
+    and then, one of several processes was aborted by threads of its own while it ended, with all of its work done
+    ("terminate called without an active exception")."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # whoever read it has gone: nobody is left to be told
             stream.flush()
