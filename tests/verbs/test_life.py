@@ -229,8 +229,32 @@ def test_models_of_one_task_stand_beside_one_of_several(foundation: Path, tmp_pa
         onetrunk.evaluate(str(tmp_path / "both"), table(), beside=[beside[0]] * 2, quiet=True)
 
 
+def test_what_is_lost_counts_once_however_many_models_read_the_rows(tmp_path: Path) -> None:
+    """Simple models, pretraining and fine-tuning each encode them; one value of 96 is under the threshold, two are not."""
+    rows = table(120, labelled=40)
+    rows["price"] = [f"{price:.1f}" for price in rows["price"]]
+    rows["price"][0] = "dear"
+    model = quick(
+        tmp_path / "m", "train", rows, ask=["label"], types={"price": "number"}, max_bad=0.015,
+        split="random:80/10/10",
+    )
+    (entry,) = [entry for entry in model.provenance["stages"][-1]["ledger"] if entry["bad"]]
+    assert entry["column"] == "price" and entry["count"] == 1
+
+
+def test_train_from_a_foundation_is_never_below_what_simple_models_know(foundation: Path, tmp_path: Path) -> None:
+    model = quick(tmp_path / "m", "train", ask=["label"], start=str(foundation), size=None)
+    decision = model.provenance["decision"]
+    assert decision["kept"] == "the wide read-out alone" and decision["wide"]["label"]["scores"]["linear"] < 0.1
+    assert [stage["stage"] for stage in model.provenance["stages"]] == ["pretrain", "finetune", "wide"]
+    alone = quick(
+        tmp_path / "deep", "train", ask=["label"], start=str(foundation), size=None, settings=["finetune.wide=false"]
+    )
+    assert alone.network.wide_of("label") is None
+
+
 def test_training_again_goes_on_with_the_foundation_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = {"data": table(60), "ask": ["label"], "size": "nano", "settings": QUICK}
+    settings = {"data": table(60), "ask": ["label"], "size": "nano", "settings": [*QUICK, "finetune.wide=false"]}
     onetrunk.train(**settings, out=str(tmp_path / "m"), quiet=True)
     before = (tmp_path / "m-foundation" / "manifest.json").read_bytes()
     with pytest.raises(UsageError, match="already exists"):
@@ -308,7 +332,8 @@ def test_few_labels_are_cross_validated_and_the_better_is_kept(tmp_path: Path) -
     rows = table(60, labelled=20)
     start = tmp_path / "foundation"
     quick(start, data=rows)
-    tuned = quick(tmp_path / "m", "train", rows, ask=["label"], start=str(start), size=None)
+    deep = ["finetune.wide=false"]
+    tuned = quick(tmp_path / "m", "train", rows, deep, ask=["label"], start=str(start), size=None)
     gain = tuned.provenance["decision"]
     assert gain["labelled_rows"] < 20
     scores = gain["cross_validation"]

@@ -24,7 +24,8 @@ from onetrunk.storage import atomic
 from onetrunk.training import finetune as finetuning
 from onetrunk.training.output import Output
 
-QUICK = ["pretrain.steps=3", "finetune.steps=3", "finetune.folds=2", "train.tensorboard=false", "train.save_every=1"]
+STEPS = ["pretrain.steps=3", "finetune.steps=3", "finetune.folds=2", "train.tensorboard=false", "train.save_every=1"]
+QUICK = [*STEPS, "finetune.wide=false"]  # how long a wide read-out searches depends on the clock
 
 
 class Killed(BaseException):
@@ -228,6 +229,22 @@ def test_train_beside_a_wide_read_out_goes_on(tmp_path: Path, point: tuple[Any, 
     again = command(out, data=table(700), settings=WIDE)
     assert same(weights(again), whole) and "evidence/metrics.json" in atomic.read_manifest(out)
     assert not (out / "unfinished.json").exists()
+
+
+@pytest.mark.parametrize(
+    "point", [(Model, "save", 1, True), (Loader, "__call__", 3, False)], ids=["before its evidence", "pretraining"]
+)
+def test_there_is_a_usable_model_before_a_foundation_is_made(tmp_path: Path, point: tuple[Any, str, int, bool]) -> None:
+    """Of simple models, where labels are few."""
+    few = {"data": {**table(), "label": [["good", "bad", None, None][i % 4] for i in range(60)]}, "settings": STEPS}
+    out = tmp_path / "m"
+    with killed(point), pytest.raises(Killed):
+        command(out, **few)
+    usable = onetrunk.load(out)
+    assert usable.network.wide_of("label") and usable.predict(table(4))["label"].isin(["good", "bad"]).all()
+    assert ("evidence/metrics.json" in atomic.read_manifest(out)) == (point[0] is Loader)
+    model = command(out, **few)
+    assert complete(out) and [stage["stage"] for stage in model.provenance["stages"]][:2] == ["pretrain", "finetune"]
 
 
 WRONG: dict[str, tuple[dict[str, Any], type[OnetrunkError]]] = {

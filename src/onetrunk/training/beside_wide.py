@@ -1,10 +1,13 @@
-"""The default of `train` on rows that have their answers: first a linear model and boosted trees, then the trunk.
+"""What simple models know, and a trunk beside it.
 
 The simple baselines come first, with their figures on the validation rows. A wide read-out (`training.wide`) is fitted
 in seconds, and the model is usable from then on, with its evidence; where there was no time for all of it, a second fit
-takes its time. Then the trunk is trained. Of classes it learns all that is to be learnt by itself, and validation rows
-say how much it and the wide read-out count; of numbers it learns what is left beside it, from zero. It is kept if its
-mean gain on the validation rows is larger than chance would give it once in twenty times.
+takes its time (`wide_model`).
+
+Where rows have their answers, a trunk is then trained beside it (`train_beside`). Of classes it learns all that can be
+learnt by itself, and validation rows say how much it and the wide read-out count; of numbers it learns what is left
+beside it, from zero. It is kept if its mean gain on the validation rows is larger than its standard error. A foundation
+model that was fine-tuned is compared with the wide read-out instead (`the_better`).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -68,10 +72,10 @@ WideReadouts = dict[
 _REASON = "by what the trunk gains in the mean loss of {:,} validation rows"
 
 
-def begins_wide(data: Data, recipe: Recipe) -> bool:
-    """Is this the way to train on these rows? Not where the recipe says how to pretrain, where many rows have no answer
-    (pretraining learns from them), or where no given column has features that simple models can use."""
-    if "pretrain" in recipe.model_fields_set or not can_be_wide(data, recipe):
+def needs_no_pretraining(data: Data, recipe: Recipe) -> bool:
+    """Can a trunk learn from the answers alone? Not where many rows have none, from which pretraining learns, or where
+    the recipe says how to pretrain."""
+    if "pretrain" in recipe.model_fields_set:
         return False
     train = data.rows("train")
     return float(min(np.mean([value is not None for value in train[name]]) for name in data.ask)) >= _LABELLED
@@ -92,16 +96,26 @@ class Keeper(Protocol):
     def __call__(self, model: Model, choice: Choice, baselines: FittedBaselines) -> None: ...
 
 
-def train_beside_wide(
-    data: Data, context: RunContext, clock: TimeBudget, keep: Keeper | None = None
-) -> FineTuned | None:
-    """A new model of one task. `keep` is called with it as soon as it answers as well as simple models do, and whenever
-    it has become better; without it no baselines are fitted either. None where there is nothing for simple models to
-    learn from."""
+@dataclass
+class WideModel:
+    """A model that answers by its wide read-outs alone, the training rows as it reads them, and why it is this one."""
+
+    model: Model
+    task: Task
+    store: Store
+    labelled: np.ndarray
+    fits: WideReadouts
+    choice: Choice
+
+
+def wide_model(data: Data, context: RunContext, clock: TimeBudget, keep: Keeper | None = None) -> WideModel | None:
+    """A new model of one task that answers as well as simple models do. `keep` is called with it as soon as it does,
+    and again if a second fit is better; without it no baselines are fitted either. None where there is nothing for
+    simple models to learn from."""
     task = Task(list(data.given), list(data.ask))
     model = new_model(data, context.recipe, context.seed)
     store = encode_rows(model, data, "train", context.recipe)
-    context.show_ledger(data.ledger, len(store.index))
+    context.show_ledger(data, len(store.index))
     labelled = labelled_rows(store, task)
     rows_of = wide_rows_of(store, labelled, task)
     if not rows_of:
@@ -113,28 +127,33 @@ def train_beside_wide(
     if not fits:
         return None
     model.tasks = [task]
-    choice = Choice(len(labelled), kept="the wide read-out alone")
+    wide = WideModel(model, task, store, labelled, fits, Choice(len(labelled), kept="the wide read-out alone"))
 
-    def hold(fits: WideReadouts) -> None:
-        attach_wide(model, store, fits, context.on_event)
-        choice.wide = {name: fit.as_json() for name, (fit, _) in fits.items()}
+    def hold() -> None:
+        attach_wide(model, store, wide.fits, context.on_event)
+        wide.choice.wide = {name: fit.as_json() for name, (fit, _) in wide.fits.items()}
         model.provenance = provenance(model, data, context, untrained(model, clock.gone), "wide")
         if keep is not None and baselines is not None:
             with clock.judging():
-                keep(model, choice, baselines)
+                keep(model, wide.choice, baselines)
 
-    hold(fits)
+    hold()
     if baselines is not None and not baselines.complete:
         baselines.fit(min(BASELINE_SECONDS, _BASELINES_AGAIN * clock.left))
     if any(fit.left_out for fit, _ in fits.values()) and clock.left > _FIRST_SECONDS:
         again = fit_wide_readouts(rows_of, _SECOND_SHARE * clock.left, context)
         if again and _total(again) < _total(fits):
-            fits = again
-            hold(fits)
-    for name, (fit, _) in fits.items():
+            wide.fits = again
+            hold()
+    for name, (fit, _) in wide.fits.items():
         if fit.left_out:
             context.on_event(Note(f"The wide read-out of {name} leaves out {fit.left_out}."))
-    rows = validation_rows(data, task, _MOST_DECIDING)
+    return wide
+
+
+def train_beside(wide: WideModel, data: Data, context: RunContext, clock: TimeBudget) -> FineTuned:
+    """The same model, with a trunk that was trained beside its wide read-outs, where that gains something."""
+    rows = validation_rows(data, wide.task, _MOST_DECIDING)
     if len(rows) < _MIN_JUDGED:
         context.on_event(
             Note(f"The trunk is not trained: {len(rows)} validation rows are too few to tell whether it helps.")
@@ -142,8 +161,8 @@ def train_beside_wide(
     elif clock.left < _LEAST_SECONDS:
         context.on_event(Note("The trunk is not trained: no time is left (a larger --budget trains it)."))
     else:
-        _train_trunk(model, data, store, labelled, task, rows, context.but(limit=clock.left), choice)
-    return FineTuned(model, choice)
+        _train_trunk(wide, data, rows, context.but(limit=clock.left))
+    return FineTuned(wide.model, wide.choice)
 
 
 def _baselines(model: Model, data: Data, task: Task, context: RunContext) -> FittedBaselines:
@@ -199,57 +218,41 @@ def attach_wide(model: Model, store: Store, fits: WideReadouts, on_event: Listen
         calibrate_held_out(model, name, store, np.unique(rows), on_event)
 
 
-def rather_wide(tuned: FineTuned, data: Data, context: RunContext) -> FineTuned:
-    """The tuned model, or one that knows what simple models learn from the labelled rows alone, where that is better:
-    by the metric that chose the tuned one, on the validation rows or, where these are few, in cross-validation."""
-    task, recipe = tuned.model.tasks[0], context.recipe
-    if len(task.ask) > 1 or not can_be_wide(data, recipe):
+def the_better(wide: WideModel, tuned: FineTuned, data: Data, context: RunContext) -> FineTuned:
+    """The tuned model, or the one that knows what simple models learn from the labelled rows alone: by the metric that
+    chose the tuned one, on the validation rows or, where these are few, in cross-validation. The tuned one where
+    several columns are asked, or where nothing has judged it."""
+    task = tuned.model.tasks[0]
+    if len(task.ask) > 1:
         return tuned
-    name = task.ask[0]
-    model = new_model(data, recipe, context.seed)
-    store = encode_rows(model, data, "train", recipe)
-    rows_of = wide_rows_of(store, labelled_rows(store, task), task)
-    fits = fit_wide_readouts(rows_of, None if context.limit is None else _FIRST_SECONDS, context) if rows_of else {}
-    if not fits:
-        return tuned
-    attach_wide(model, store, fits, context.on_event)
-    ((fit, rows),) = fits.values()
-    metric = choosing_metric(model, name, recipe.finetune.metric)
+    name, model = task.ask[0], wide.model
+    metric = choosing_metric(model, name, context.recipe.finetune.metric)
     validation, theirs = validation_rows(data, task), tuned.choice.validation
     if theirs is not None and len(validation):
         ours = validator(model, task, validation, metric)().value
     elif tuned.choice.cross_validation is not None:
         theirs = tuned.choice.cross_validation[tuned.choice.kept]
         theirs = theirs if theirs is None or metric.higher_is_better else -theirs
-        held_out = store.subset(rows)
-        truths = list(take(data.rows("train")[name], rows))
-        ours = (
-            model.evaluation(name).measure(answer(model.network, held_out, task.given, name), truths).get(metric.name)
-        )
+        ((_, rows),) = wide.fits.values()
+        held_out = wide.store.subset(rows)
+        answers = answer(model.network, held_out, task.given, name)
+        ours = model.evaluation(name).measure(answers, list(take(data.rows("train")[name], rows))).get(metric.name)
     else:
         return tuned
     figures = {"simple models": ours, "pretrained and fine-tuned": theirs}
-    if not metric.better(ours, theirs):
-        context.on_event(Decision(f"the {tuned.choice.kept} model", f"the better by {metric.name}", figures))
+    better = metric.better(ours, theirs)
+    what = "the wide read-out alone" if better else f"the {tuned.choice.kept} model"
+    context.on_event(Decision(what, f"the better by {metric.name}", figures))
+    if not better:
         return tuned
-    context.on_event(Decision("the wide read-out alone", f"the better by {metric.name}", figures))
-    model.tasks = [task]
     model.provenance = provenance(model, data, context, untrained(model, 0.0), "wide", tuned.model.provenance)
-    tuned.choice.kept, tuned.choice.wide = "the wide read-out alone", {name: fit.as_json()}
+    tuned.choice.kept, tuned.choice.wide = wide.choice.kept, wide.choice.wide
     return FineTuned(model, tuned.choice)
 
 
-def _train_trunk(
-    model: Model,
-    data: Data,
-    store: Store,
-    labelled: np.ndarray,
-    task: Task,
-    rows: Table,
-    context: RunContext,
-    choice: Choice,
-) -> None:
+def _train_trunk(wide: WideModel, data: Data, rows: Table, context: RunContext) -> None:
     """Trains the trunk, and keeps it if it gains more on the validation rows than the noise of that gain."""
+    model, task, store, choice = wide.model, wide.task, wide.store, wide.choice
     before = copy.deepcopy(model.network.state_dict())
     calibrated = {name: model.calibration(name) for name in task.ask}  # on more rows than the validation has
     judged = _encoded(model, rows, task, task.ask[0])
@@ -258,7 +261,7 @@ def _train_trunk(
     try:
         with apart(model, store, task, rows):
             some = rows.take(np.arange(min(MAX_VALIDATED, len(rows))))  # all would be asked too often
-            result = tune(model, store, labelled, task, context_of, pretrained=False, validation=some)
+            result = tune(model, store, wide.labelled, task, context_of, pretrained=False, validation=some)
     except InterruptedRunError as error:
         usable = f"{context.out} holds a usable model as it is, without the trunk, and its evidence."
         raise InterruptedRunError(f"{error} {usable}", error.exit_code - 128) from None
@@ -275,7 +278,7 @@ def _train_trunk(
     context.on_event(Decision(choice.kept, _REASON.format(len(alone)), {"gain": gain, "standard error": noise}))
     model.provenance["trials"] = [trial.as_json() for trial in _tried(alone, after, result, context.recipe, choice)]
     if gain > _SURE * noise or None in calibrated.values():
-        calibrate(model, task, rows, len(labelled), context.on_event)
+        calibrate(model, task, rows, len(wide.labelled), context.on_event)
     if gain <= _SURE * noise:
         _restore_calibration(model, calibrated)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from onetrunk.core.events import LedgerLine, Listener, ignore
-from onetrunk.data.ledger import Ledger
 from onetrunk.inference.model_folder import Model
+from onetrunk.training.open_data import Data
 from onetrunk.training.output import Output
 from onetrunk.training.recipe import Recipe
 from onetrunk.training.select import Judgement
@@ -41,8 +41,11 @@ class RunContext:
         """May checkpoints in `out` be those of this run?"""
         return self.output is None or self.output.resumes
 
-    def show_ledger(self, ledger: Ledger, rows: int) -> None:
-        """Tells what was lost. Raises DataError where it is too much of `rows` rows."""
-        ledger.check(rows, self.max_bad)
-        for line in ledger.lines():
-            self.on_event(LedgerLine(line))
+    def show_ledger(self, data: Data, rows: int) -> None:
+        """Tells what was lost, once. Raises DataError where it is too much of `rows` rows."""
+        lost = data.lost
+        lost.check(rows, self.max_bad)
+        for line in lost.lines():
+            if line not in data.told:
+                data.told.add(line)
+                self.on_event(LedgerLine(line))

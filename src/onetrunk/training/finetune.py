@@ -78,7 +78,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     task = Task(list(data.given), list(data.ask))
     choosing_metric(model, task.ask[0], tuning.metric)  # a name that is wrong is refused before any work
     store = encode_rows(model, data, "train", context.recipe)
-    context.show_ledger(data.ledger, len(store.index))
+    context.show_ledger(data, len(store.index))
     labelled = labelled_rows(store, task)
     private = context.recipe.private is not None
     if private:

@@ -101,10 +101,6 @@ def with_shares(recipe: Recipe, output: Output) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"shares": shares})})
 
 
-def share_of(limit: float | None, share: float) -> float | None:
-    return None if limit is None else share * limit
-
-
 def save_model(model: Model, output: Output, what: str, on_event: Listener, *, private: bool = False) -> Model:
     """`private`: what the run left beside the model is removed; losses of rows, and the secret of its noise."""
     model.save(output.path, overwrite=output.replaces)

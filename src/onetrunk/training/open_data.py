@@ -49,11 +49,13 @@ class Data:
     ask: list[str]
     reasons: dict[str, str]
     split: Split
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: Ledger = field(default_factory=Ledger)  # what opening the rows lost
     events: EventsConfig | None = None
     missing: list[str] | None = None  # words that stand for a missing value, as told
     cache: ColumnCache | None = None
     mixture: Mixture | None = None  # of all rows
+    of_encoding: Ledger = field(default_factory=Ledger)  # what encoding them lost, the last time
+    told: set[str] = field(default_factory=set)  # lines of ledgers that the user has read
 
     def rows(self, split: str) -> Table:
         """The rows of `train`, `val` or `test`."""
@@ -62,6 +64,14 @@ class Data:
     @property
     def names(self) -> list[str]:
         return [*self.given, *self.ask]
+
+    @property
+    def lost(self) -> Ledger:
+        """All that was lost. Rows that several models of one run encode count once."""
+        whole = Ledger()
+        whole.merge(self.ledger)
+        whole.merge(self.of_encoding)
+        return whole
 
 
 def types_and_options(

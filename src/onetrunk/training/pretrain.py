@@ -26,7 +26,7 @@ def pretrain_model(data: Data, context: RunContext, model: Model | None = None) 
     else:
         extend_model(model, data, context.seed, on_event=context.on_event)
     store = encode_rows(model, data, "train", context.recipe)
-    context.show_ledger(data.ledger, len(store.index))
+    context.show_ledger(data, len(store.index))
     batches, objectives, steps = schedule(store, context.recipe, context.seed)
     learner = Learner(model.network, objectives, context.seed)
     steps = steps_within(

@@ -19,6 +19,7 @@ from onetrunk.core.events import ColumnAdded, ColumnExtended, Listener, StageFin
 from onetrunk.core.module import ColumnModule
 from onetrunk.core.objective import BatchEncoder
 from onetrunk.core.values import of_present
+from onetrunk.data.ledger import Ledger
 from onetrunk.data.loader import DRAWING, Loader
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.seen_rows import record
@@ -98,7 +99,8 @@ def encode_rows(model: Model, data: Data, split: str, recipe: Recipe) -> Store:
     """The rows of one split, encoded by the model's encoders, with their weights and their places in a mixture."""
     table = data.rows(split)
     columns = [column for name, column in model.columns.items() if name in data.names]
-    store = encode(table, columns, model.network.encoders, data.ledger, data.cache)
+    data.of_encoding = Ledger()
+    store = encode(table, columns, model.network.encoders, data.of_encoding, data.cache)
     store.mixture = None if data.mixture is None else data.mixture.take(data.split.indices()[split])
     return with_row_weights(store, table, recipe.row_weight)
 
@@ -177,7 +179,7 @@ def provenance(
         "given": data.given,
         "ask": data.ask,
         "left_out": data.reasons,
-        "ledger": data.ledger.as_json(),
+        "ledger": data.lost.as_json(),
         "config": context.recipe.model_dump(),
         "seed": context.seed,
         "steps": result.step,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +17,37 @@ from onetrunk.evaluation.words import headline
 from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.storage import atomic
 from onetrunk.storage.locks import locks_end
-from onetrunk.training.beside_wide import begins_wide, rather_wide, train_beside_wide
+from onetrunk.training.beside_wide import (
+    Keeper,
+    can_be_wide,
+    needs_no_pretraining,
+    the_better,
+    train_beside,
+    wide_model,
+)
 from onetrunk.training.context import RunContext
 from onetrunk.training.cost import RunCost
-from onetrunk.training.finetune import Choice, finetune_model
-from onetrunk.training.jobs import run_context, share_of
+from onetrunk.training.finetune import Choice, FineTuned, finetune_model
+from onetrunk.training.jobs import run_context
 from onetrunk.training.open_data import Data, open_data
 from onetrunk.training.options import TrainingOptions
 from onetrunk.training.output import EVALUATING, PRETRAINED, Output, command_digest, shares_of_run, take_over
 from onetrunk.training.pretrain import pretrain_model
 from onetrunk.training.private import not_here
 from onetrunk.training.recipe import Recipe, recipe_of
-from onetrunk.training.stage import extend_model
+from onetrunk.training.stage import extend_model, new_model
 from onetrunk.training.start import start_from
 from onetrunk.training.time_budget import TimeBudget
 
-# Of a budget; the rest is for encoding, validating and judging.
-_PRETRAINING, _FINETUNING = 0.6, 0.3
+_PRETRAINING = 2 / 3  # of the time that is left for training; the rest is for fine-tuning
 _LEAST_BASELINES = 5.0  # seconds, however late it is
 _SECONDS, _ROWS, _MAX_SECONDS = 300.0, 20_000, 1800.0  # of a run on so many rows, where no budget is given
 
 
 @locks_end()
 def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignore) -> Model:
-    """The whole way, from a table to a model that is judged on the test rows. Rows that have their answers are learnt
-    beside what simple models know (`training.beside_wide`); else the model is pretrained (unless there is one to start
-    from) and fine-tuned."""
+    """The whole way, from a table to a model that is judged on the test rows (`best_model`). A usable model is left as
+    soon as there is one."""
     began = time.monotonic()
     recipe, out = not_here(recipe_of(options), "train"), Path(options.out)
     cost = RunCost("train", recipe)
@@ -62,22 +68,17 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
     context = run_context(options, own, output, on_event)
     clock = TimeBudget(context.limit or default_seconds(opened), began)
     judge = _Judge(opened, out, options, clock, on_event)
-    tuned = None
-    if output.stage != EVALUATING and model is None and options.start is None and begins_wide(opened, own):
-        tuned = train_beside_wide(opened, context, clock, _Keeper(output, out, judge, cost))
-    if output.stage != EVALUATING and tuned is None:
-        limit = context.limit if counts_steps(own) else clock.left
-        if model is None:
-            model = _foundation(opened, context.but(limit=limit), Output(foundation, options.overwrite, command), cost)
-            output.mark(PRETRAINED)
-        else:
-            extend_model(model, opened, options.seed, own.finetune, on_event)
-        tuned = finetune_model(opened, context.but(limit=share_of(limit, _FINETUNING)), model, pretrained=True)
-        if options.start is None:
-            tuned = rather_wide(tuned, opened, context.but(limit=limit))
-    if tuned is None:
+    if output.stage == EVALUATING:
         made = load(out, device=own.device)
     else:
+
+        def pretrain(limit: float | None) -> Model:
+            beside = Output(foundation, options.overwrite, command)
+            made = _foundation(opened, context.but(limit=limit), beside, cost)
+            output.mark(PRETRAINED)
+            return made
+
+        tuned = best_model(opened, context, clock, model, pretrain, _Keeper(output, out, judge, cost))
         made = tuned.model
         made.provenance["decision"] = tuned.choice.as_json()
         cost.keep(made)
@@ -89,6 +90,34 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
     on_event(Saved("model", str(out)))
     cost.tell(on_event)
     return made
+
+
+def best_model(
+    data: Data,
+    context: RunContext,
+    clock: TimeBudget,
+    start: Model | None = None,
+    pretrain: Callable[[float | None], Model] | None = None,
+    keep: Keeper | None = None,
+) -> FineTuned:
+    """The best model of one task that the time allows. First comes what simple models know, wherever they can learn the
+    task. Where rows have their answers, a trunk is trained beside it. Else `start`, or what `pretrain` makes in so many
+    seconds, is fine-tuned, and kept if it is the better one."""
+    recipe = context.recipe
+    wide = wide_model(data, context, clock, keep) if can_be_wide(data, recipe) else None
+    if wide is not None and start is None and needs_no_pretraining(data, recipe):
+        return train_beside(wide, data, context, clock)
+    timed = context.limit is not None or not counts_steps(recipe)
+    if start is not None:
+        model = start
+        extend_model(model, data, context.seed, recipe.finetune, context.on_event)
+    elif pretrain is not None:
+        model = pretrain(_PRETRAINING * clock.left if timed else None)
+    else:
+        model = new_model(data, recipe, context.seed)
+    context = context.but(limit=clock.left if timed else None)
+    tuned = finetune_model(data, context, model, pretrained=start is not None or pretrain is not None)
+    return tuned if wide is None else the_better(wide, tuned, data, context)
 
 
 class _Judge:
@@ -143,7 +172,7 @@ def default_seconds(opened: Data) -> float:
 def _foundation(opened: Data, context: RunContext, output: Output, cost: RunCost) -> Model:
     """Pretrains a model, and saves it beside the one that is made from it."""
     output.open(opened)
-    context = context.but(out=output.path, output=output, limit=share_of(context.limit, _PRETRAINING))
+    context = context.but(out=output.path, output=output)
     model = pretrain_model(opened, context)
     cost.keep(model)
     model.save(output.path, overwrite=output.replaces)

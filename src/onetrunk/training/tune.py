@@ -18,7 +18,6 @@ import numpy as np
 
 from onetrunk.core.errors import DataError, InterruptedRunError, ResourceError, UsageError
 from onetrunk.core.events import Listener, Note, Saved, ignore
-from onetrunk.data.ledger import Ledger
 from onetrunk.engine.mode import Mode
 from onetrunk.engine.planning import memory
 from onetrunk.engine.runtime import Runtime
@@ -193,7 +192,7 @@ class TableRunner:
             extend_model(start, data, context.seed, self.recipe.finetune, context.on_event)
             self._base = start
         self.store = encode_rows(self._base, data, "train", self.recipe)
-        context.show_ledger(data.ledger, len(self.store.index))
+        context.show_ledger(data, len(self.store.index))
         self.labelled = labelled_rows(self.store, self.task)
         self.wide = can_be_wide(data, self.recipe)
         self._fits: WideReadouts | None = None
@@ -360,7 +359,7 @@ class TableRunner:
                 recipe, work = self._sized(size), self.context.out / f"pretraining-{size}"
                 shutil.rmtree(work, ignore_errors=True)
                 context = self.context.but(recipe=recipe, out=work, limit=seconds, on_event=ignore)
-                pretrain_model(replace(self.data, ledger=Ledger()), context, self._new(recipe)).save(folder)
+                pretrain_model(self.data, context, self._new(recipe)).save(folder)
                 shutil.rmtree(work, ignore_errors=True)
             return load(folder, device=self.recipe.device)
 

@@ -115,6 +115,7 @@ class _Search:
         self.design, self.rows, self.folds, self.until = design, rows, folds, until
         texts = any(own.sparse[kind].counted for own in rows.features.values() for kind in own.sparse)
         self.usual = self._first = _USUAL_OF_TEXTS if texts else _USUAL
+        self._hurried = False  # was a penalty not tried for lack of time?
         self.share, self._rng = 1.0, np.random.default_rng(0)
         self._known: dict[tuple[int, int], np.ndarray] = {}
         self.once = _seconds_of_one(design, rows, _STRENGTHS[self.usual])
@@ -189,6 +190,7 @@ class _Search:
             return None
         needed = self.judging + len(self.folds)
         if index != self._first and self._fits < needed:
+            self._hurried = True
             return None
         return self.judged(index)
 
@@ -203,7 +205,7 @@ class _Search:
         left_out = ""
         if self.share < 1:
             left_out = _FEWER_ROWS.format(1 - self.share)
-        elif len(tried) < 2:
+        elif self._hurried and len(tried) < 2:
             left_out = _FEWER_PENALTIES
         score = mean_loss(self.rows, outputs)
         return Tried(outputs, score, {"penalty": strength}, lambda: self.fitted(strength), left_out)
