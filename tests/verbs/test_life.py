@@ -230,12 +230,17 @@ def test_models_of_one_task_stand_beside_one_of_several(foundation: Path, tmp_pa
 
 
 def test_what_is_lost_counts_once_however_many_models_read_the_rows(tmp_path: Path) -> None:
-    """Simple models, pretraining and fine-tuning each encode them; one value of 96 is under the threshold, two are not."""
+    """Simple models, pretraining and fine-tuning each encode them: one value of 96 may be bad, two may not."""
     rows = table(120, labelled=40)
     rows["price"] = [f"{price:.1f}" for price in rows["price"]]
     rows["price"][0] = "dear"
     model = quick(
-        tmp_path / "m", "train", rows, ask=["label"], types={"price": "number"}, max_bad=0.015,
+        tmp_path / "m",
+        "train",
+        rows,
+        ask=["label"],
+        types={"price": "number"},
+        max_bad=0.015,
         split="random:80/10/10",
     )
     (entry,) = [entry for entry in model.provenance["stages"][-1]["ledger"] if entry["bad"]]
