@@ -21,11 +21,13 @@ from onetrunk.explanation.game import Game
 from onetrunk.explanation.method import Settings, explain, method_named
 from onetrunk.explanation.methods.attention_rollout import rolled_out
 from onetrunk.explanation.methods.attn_lrp import relevance_rules
+from onetrunk.explanation.methods.integrated_gradients import LOOKS, points_of_change
 from onetrunk.explanation.methods.kernel_shap import coalitions, solved
 from onetrunk.explanation.methods.lime import local_weights
 from onetrunk.explanation.methods.marginals import first_and_last
 from onetrunk.explanation.methods.shapley import every_coalition, shapley_values
 from onetrunk.explanation.question import Question, ask_about
+from onetrunk.explanation.way import EMBEDDING
 from onetrunk.inference.model_folder import Model
 from onetrunk.nn.block import GatedMLP
 from onetrunk.nn.norm import RMSNorm
@@ -164,9 +166,9 @@ def test_of_a_linear_model_gradients_are_the_weights_times_the_change(linear: Qu
     assert isinstance(found, Attribution)
     game = Game(linear)
     network, scale = linear.network, network_units(linear)
-    for each in linear.columns:
-        hidden, whole = game._ends(each)
-        change = ((whole - hidden) @ network.trunk.weight @ network.module("n").expected.weight) * scale
+    for way in game.ways():
+        each, (ends,) = way.parts, way.moving.values()
+        change = ((ends.whole - ends.nothing[0]) @ network.trunk.weight @ network.module("n").expected.weight) * scale
         values = next(c for c in found.columns if c.column == each.column)
         np.testing.assert_allclose(
             values.by_part[0], change.detach().numpy()[each.parts.position], rtol=1e-4, atol=1e-5
@@ -175,7 +177,7 @@ def test_of_a_linear_model_gradients_are_the_weights_times_the_change(linear: Qu
 
 
 def test_integrated_gradients_are_those_of_a_plain_loop() -> None:
-    """One document at a time, 200 steps of equal size, only with `encode`, `read` and autograd (Captum's way)."""
+    """One document at a time, 100 steps of equal size, only with `encode`, `read` and autograd (Captum's way)."""
     torch.manual_seed(0)
     columns = {"t": CASES["text"].values, "c": list("abcabcabcabc"), "y": list("xyxyxyxyxyxy")}
     made = worlds.model(columns, {"t": "text", "c": "category", "y": "category"})
@@ -188,19 +190,73 @@ def test_integrated_gradients_are_those_of_a_plain_loop() -> None:
     ends = {name: [network.embed(name, content, batch.embeds[name].role_n).detach()
                    for content in (mask[name], batch.embeds[name].content)] for name in mask}  # fmt: skip
     total = {name: torch.zeros_like(hidden) for name, (hidden, _) in ends.items()}
-    for step in range(200):
-        at = {n: (a + (step + 0.5) / 200 * (b - a)).requires_grad_() for n, (a, b) in ends.items()}
+    for step in range(100):
+        at = {n: (a + (step + 0.5) / 100 * (b - a)).requires_grad_() for n, (a, b) in ends.items()}
         h = network.read(network.encode(batch, embeddings=at), "y")
         loss = made.module("y").loss(h, batch.reads["predict"]["y"].targets).sum
         for name, gradient in zip(at, torch.autograd.grad(-loss, list(at.values())), strict=True):
-            total[name] += gradient / 200
-    found = explain(question, "integrated_gradients")
+            total[name] += gradient / 100
+    found = explain(question, "integrated_gradients", Settings(steps=64))
     assert isinstance(found, Attribution)
     for each in found.columns:
         expected = (total[each.column] * (ends[each.column][1] - ends[each.column][0])).sum(-1).numpy()
         assert each.by_part is not None
         np.testing.assert_allclose(each.by_part[0], expected, rtol=1e-3, atol=1e-5)
     assert found.completeness_error < 1e-3
+
+
+def test_points_stand_where_the_outcome_changes() -> None:
+    """A sure model: all happens at the beginning of the way, where points at equal distances miss it."""
+    middle, width = 5e-4, 5e-5
+
+    def outcome(share: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-np.clip((share - middle) / width, -500, 500)))
+
+    points, weights = points_of_change(outcome(LOOKS)[:, None], 32)
+    slope = outcome(points) * (1 - outcome(points)) / width
+    assert weights.sum() == pytest.approx(1) and (points > 0).all() and (points < 1).all()
+    assert weights @ slope == pytest.approx(1, abs=0.1)
+    even, lengths = np.polynomial.legendre.leggauss(32)
+    missed = outcome((even + 1) / 2)
+    assert lengths / 2 @ (missed * (1 - missed) / width) < 0.5
+    nothing_happens, _ = points_of_change(np.zeros((len(LOOKS), 2)), 8)
+    np.testing.assert_allclose(nothing_happens, (np.polynomial.legendre.leggauss(8)[0] + 1) / 2, atol=1e-3)
+
+
+VALUES_MOVE = {"image", "audio", "video", "series", "number", "date"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_moves_is_of_the_part_that_hides_it(name: str) -> None:
+    """Numbers move where a stem could mix parts. Of each part those that hiding it alone changes."""
+    question, _, _ = question_of(CASES[name], asked=False)
+    game = Game(question)
+    way = game.ways()[0]
+    encoder, column = question.store.encoders[0], way.parts.column
+    batch = game.batch(np.ones((1, game.parts), dtype=bool))
+    whole = {name: tensor.numpy() for name, tensor in batch.embeds[column].content.items()}
+    assert (EMBEDDING not in way.moving) == (CASES[name].type in VALUES_MOVE or "p" in way.moving)
+    for moved, each in way.moving.items():
+        for k, position in enumerate(way.parts.parts.position.tolist()):
+            if moved == EMBEDDING:
+                owned = np.zeros(each.owner.shape, dtype=bool)
+                owned[position] = True
+            elif len(each.nothing) > 1:  # one part: all of it
+                owned = np.ones(each.owner.shape, dtype=bool)
+            else:
+                hidden = np.arange(len(batch.embeds[column].flat_n)) == position
+                owned = encoder.hide(whole, hidden)[moved] != whole[moved]  # type: ignore[attr-defined]
+            np.testing.assert_array_equal(each.owner.numpy() == k, owned)
+
+
+def test_a_value_on_a_line_is_compared_with_those_that_training_had() -> None:
+    values = np.random.default_rng(0).gamma(2.0, size=400)
+    made = worlds.model({"n": values.tolist(), "y": list("ab") * 200}, {"n": "number", "y": "category"})
+    (question,) = ask_about(made, Table({"n": [1.0]}), "y", ["n"])
+    (way,) = Game(question).ways()
+    encoder = made.encoder("n")
+    begins = [encoder.value(z) for z in way.moving["value"].nothing.flatten().tolist()]
+    np.testing.assert_allclose(begins, np.quantile(values, (np.arange(8) + 0.5) / 8), rtol=0.05)
 
 
 def network_units(question: Question) -> float:
@@ -344,15 +400,27 @@ def test_an_empty_text_is_a_part_by_itself() -> None:
 
 
 # -- speed: passes are counted, seconds are not ----------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["image", "number"])
 @pytest.mark.parametrize(
     ("method", "forward", "backward"),
-    [("marginals", 1, 0), ("occlusion", 1, 0), ("integrated_gradients", 1, 1), ("gradient_input", 1, 1),
+    [("marginals", 1, 0), ("occlusion", 1, 0), ("integrated_gradients", 2, 1), ("gradient_input", 1, 1),
      ("attn_lrp", 1, 1), ("lime", 1, 0), ("kernel_shap", 1, 0), ("attention_rollout", 2, 0), ("decision_path", 1, 0)],
 )  # fmt: skip
-def test_one_explanation_takes_few_passes(method: str, forward: int, backward: int) -> None:
-    question, _, _ = question_of(CASES["image"], asked=False)
-    game = Game(question)
+def test_one_explanation_takes_few_passes(name: str, method: str, forward: int, backward: int) -> None:
+    """Three at most, as the trunk itself counts them."""
+    question, _, _ = question_of(CASES[name], asked=False)
+    game, passes = Game(question), {"forward": 0, "backward": 0}
+    trunk = question.network.trunk
+
+    def count(module: nn.Module, args: Any, output: torch.Tensor) -> None:
+        passes["forward"] += 1
+        if output.requires_grad:
+            output.register_hook(lambda gradient: passes.update(backward=passes["backward"] + 1))
+
+    handle = trunk.register_forward_hook(count)
     method_named(method, Settings(samples=64)).explain(game)
+    handle.remove()
+    assert passes == {"forward": forward, "backward": backward} and forward + backward <= 3
     assert (game.forward_passes, game.backward_passes) == (forward, backward)
 
 
@@ -382,13 +450,13 @@ def fitted() -> tuple[Model, dict[str, list[Any]]]:
 
 def test_a_planted_cause_comes_first(fitted: tuple[Model, dict[str, list[Any]]]) -> None:
     made, _ = fitted
-    (question,) = ask_about(made, Table({"n": [1.5], "c": ["a"]}), "y", ["n", "c"])
-    for method in ("marginals", "occlusion", "shapley", "kernel_shap", "lime", "integrated_gradients"):
-        # Not the gradient at the row alone: where the model is sure there is none left.
-        found = explain(question, method)
-        assert isinstance(found, Attribution)
-        first, second = (abs(each.values[0]) for each in found.columns)
-        assert first > 3 * second, method
+    for question in ask_about(made, Table({"n": [1.5, -1.5], "c": ["a", "b"]}), "y", ["n", "c"]):
+        for method in ("marginals", "occlusion", "shapley", "kernel_shap", "lime", "integrated_gradients"):
+            # Not the gradient at the row alone: where the model is sure there is none left.
+            found = explain(question, method)
+            assert isinstance(found, Attribution)
+            first, second = (abs(each.values[0]) for each in found.columns)
+            assert first > 3 * second, method
 
 
 def test_a_counterfactual_changes_what_decides(fitted: tuple[Model, dict[str, list[Any]]]) -> None:

@@ -3,13 +3,13 @@
 A part that is left out says nothing and is seen by nobody, as if it had not been there; a column all of whose parts
 are left out is missing, as in training. Rows without some of their parts are documents of one batch.
 
-k documents; P parts; K outcomes; n positions of a column in one document; D width.
+k documents; P parts; K outcomes; B rows that say nothing, from each of which s shares of the way are gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,16 +25,18 @@ from onetrunk.core.parts import Divided
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
 from onetrunk.explanation.question import ColumnParts, Question
+from onetrunk.explanation.way import EMBEDDING, Way, distinct, way_of
 from onetrunk.inference.answer_rows import POSITIONS_AT_ONCE
 from onetrunk.inference.wide_outputs import add_wide
 
 _TAG = "explain"
+ROWS_OF_NOTHING = 8  # that gradients begin from, where what says nothing is a range of values
 
 
 @dataclass(frozen=True)
 class Slopes:
-    """Of k documents on the way from nothing to the row: their outcomes [k, K], and what the gradient at each says of
-    every part, float64 [k, K, P] (K is 1 where outcomes are taken together)."""
+    """Of rows on the way from nothing to the row: their outcomes [B, s, K], and what the gradient at each says of every
+    part, float64 [B, s, K, P] (K is 1 where outcomes are taken together)."""
 
     scores: np.ndarray
     by_part: np.ndarray
@@ -80,19 +82,19 @@ class Game:
             return self.network.encode(self.batch(np.ones((1, self.parts), dtype=bool)), capture=capture)
 
     def _batches(self, kept: np.ndarray) -> Iterator[Batch]:
-        size = max(1, POSITIONS_AT_ONCE // max(1, self._positions()))
+        size = self._documents_at_once()
         for first in range(0, len(kept), size):
             yield self.batch(kept[first : first + size])
 
-    def _positions(self) -> int:
-        """Of one document at most."""
+    def _documents_at_once(self) -> int:
         store = self.question.store
         pairs = zip(store.encoders, store.contents, store.index[0].tolist(), strict=True)
-        return sum(int(encoder.max_positions(content)[i]) for encoder, content, i in pairs if i >= 0)
+        positions = sum(int(encoder.max_positions(content)[i]) for encoder, content, i in pairs if i >= 0)
+        return max(1, POSITIONS_AT_ONCE // max(1, positions))
 
-    def _scores_of(self, batch: Batch) -> np.ndarray:
+    def _scores_of(self, batch: Batch, embeddings: dict[str, Tensor] | None = None) -> np.ndarray:
         self.forward_passes += 1
-        hidden, read = self.network.encode(batch), self.read(batch)
+        hidden, read = self.network.encode(batch, embeddings), self.read(batch)
         return self.outcomes_of(self.network.read(hidden, self.question.ask, read), read).double().cpu().numpy()
 
     def batch(self, kept: np.ndarray) -> Batch:
@@ -164,38 +166,72 @@ class Game:
         return w / w.sum(1, keepdim=True)
 
     # -- gradients ---------------------------------------------------------------------------------------------------
-    def slopes(self, shares: np.ndarray, of_input: bool = False, apart: bool = False) -> Slopes:
-        """Gradients with respect to the embeddings of documents that are, as a `share` [k] of the way, between the row
-        with all its parts hidden (0) and the row (1); times the way or, with `of_input`, the embeddings themselves."""
-        with torch.inference_mode(False), torch.enable_grad(), _evaluating(self.network):
-            batch = self.batch(np.ones((len(shares), self.parts), dtype=bool))
-            ends = {each.column: self._ends(each) for each in self._with_gradient()}
-            leaves, embeddings = {}, {}
-            for name, (hidden, whole) in ends.items():
-                share = torch.as_tensor(shares, dtype=whole.dtype, device=whole.device)[:, None, None]
-                leaves[name] = (hidden + share * (whole - hidden)).detach().requires_grad_()
-                embeddings[name] = leaves[name].flatten(0, 1)
-            self.forward_passes += 1
-            hidden_states, read = self.network.encode(batch, embeddings=embeddings), self.read(batch)
-            h = self.network.read(hidden_states, self.question.ask, read)
-            scores = self.outcomes_of(h, read).detach().double().cpu().numpy()
-            by_part = np.zeros((len(shares), self.outcomes if apart else 1, self.parts))
-            sums = list(self._sums(h, read, len(shares), apart))
-            for j, total in enumerate(sums if leaves else []):
-                self.backward_passes += 1
-                found = torch.autograd.grad(
-                    total, list(leaves.values()), retain_graph=j < len(sums) - 1, allow_unused=True
-                )
-                for each, gradient in zip(self._with_gradient(), found, strict=True):
-                    if gradient is not None:
-                        hidden, whole = ends[each.column]
-                        way = leaves[each.column].detach() if of_input else whole - hidden
-                        by_position = (gradient * way).sum(-1).double().cpu().numpy()
-                        by_part[:, j, each.own] = by_position[:, each.parts.position]
-        return Slopes(scores, by_part)
+    def ways(self, of_values: bool = True) -> list[Way]:
+        """Of all columns that gradients reach, from so many rows that say nothing as there are different ones."""
+        batch, store = self.batch(np.ones((ROWS_OF_NOTHING, self.parts), dtype=bool)), self.question.store
+        reached = [each for each in self.question.columns if (each.parts.position >= 0).all()]
+        encoders = [store.encoders[_place(store, each)] for each in reached]
+        pairs = zip(encoders, reached, strict=True)
+        return distinct([way_of(self.network, encoder, batch, each, of_values) for encoder, each in pairs])
 
-    def _with_gradient(self) -> list[ColumnParts]:
-        return [each for each in self.question.columns if (each.parts.position >= 0).all()]
+    def along(self, ways: Sequence[Way], shares: np.ndarray) -> np.ndarray:
+        """Outcomes float64 [B, s, K] of rows that are, as a share [B, s] of the way, between a row that says nothing
+        (0) and the row (1)."""
+        with torch.inference_mode(), _evaluating(self.network):
+            found = [self._scores_of(*self._on_the_way(ways, *each)[:2]) for each in self._at_once(shares)]
+        return np.concatenate(found).reshape(*shares.shape, -1)
+
+    def slopes(self, ways: Sequence[Way], shares: np.ndarray, of_input: bool = False, apart: bool = False) -> Slopes:
+        """Gradients with respect to what moves, at shares [B, s] of the way; times the way or, with `of_input`, what
+        moves itself."""
+        with torch.inference_mode(False), torch.enable_grad(), _evaluating(self.network):
+            found = [self._slopes(ways, *each, of_input, apart) for each in self._at_once(shares)]
+        scores, by_part = (np.concatenate(each) for each in zip(*found, strict=True))
+        return Slopes(*(each.reshape(*shares.shape, *each.shape[1:]) for each in (scores, by_part)))
+
+    def _slopes(
+        self, ways: Sequence[Way], start: np.ndarray, share: np.ndarray, of_input: bool, apart: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of documents [k] that begin at rows `start`: outcomes [k, K], and of every part [k, K, P]."""
+        batch, embeddings, leaves = self._on_the_way(ways, start, share)
+        self.forward_passes += 1
+        hidden, read = self.network.encode(batch, embeddings), self.read(batch)
+        h = self.network.read(hidden, self.question.ask, read)
+        scores = self.outcomes_of(h, read).detach().double().cpu().numpy()
+        by_part = np.zeros((len(share), self.outcomes if apart else 1, self.parts))
+        sums = list(self._sums(h, read, len(share), apart))
+        for j, total in enumerate(sums if leaves else []):
+            self.backward_passes += 1
+            kept = j < len(sums) - 1
+            gradients = torch.autograd.grad(total, [x for *_, x in leaves], retain_graph=kept, allow_unused=True)
+            for (way, name, leaf), gradient in zip(leaves, gradients, strict=True):
+                if gradient is not None:
+                    weighed = gradient * (leaf.detach() if of_input else way.moving[name].way(start))
+                    by_part[:, j, way.parts.own] += way.by_part(name, weighed)
+        return scores, by_part
+
+    def _at_once(self, shares: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Shares [B, s] as documents, as many as are asked about at once: at which row each begins, and its share."""
+        start, size = np.repeat(np.arange(len(shares)), shares.shape[1]), self._documents_at_once()
+        for first in range(0, shares.size, size):
+            yield start[first : first + size], shares.reshape(-1)[first : first + size]
+
+    def _on_the_way(
+        self, ways: Sequence[Way], start: np.ndarray, share: np.ndarray
+    ) -> tuple[Batch, dict[str, Tensor], list[tuple[Way, str, Tensor]]]:
+        """Documents on the way: their batch, the embeddings of columns of which these move, and all that moves."""
+        batch = self.batch(np.ones((len(share), self.parts), dtype=bool))
+        embeddings, leaves = {}, []
+        for way in ways:
+            column, own = way.parts.column, way.leaves(start, share)
+            leaves += [(way, name, leaf) for name, leaf in own.items()]
+            flat = {name: leaf.flatten(0, 1) for name, leaf in own.items()}
+            if EMBEDDING in flat:
+                embeddings[column] = flat[EMBEDDING]
+            else:
+                embed = batch.embeds[column]
+                batch.embeds[column] = replace(embed, content={**embed.content, **flat})
+        return batch, embeddings, leaves
 
     def _sums(self, h: Tensor, read: Read, k: int, apart: bool) -> Iterator[Tensor]:
         """Sums over documents: of each outcome, or of all together."""
@@ -211,20 +247,6 @@ class Game:
             weights = [torch.ones(k, r, device=h.device)]
         for w in weights:
             yield -self.module.loss(h, {**read.targets, "w": w.reshape(-1).to(h.dtype)}).sum
-
-    def _ends(self, each: ColumnParts) -> tuple[Tensor, Tensor]:
-        """A column's embeddings with all its parts hidden, and as they are: [n, D] each."""
-        batch = self.batch(np.ones((1, self.parts), dtype=bool))
-        embed = batch.embeds[each.column]
-        encoder = self.question.store.encoders[_place(self.question.store, each)]
-        hidden = np.zeros(len(embed.flat_n), dtype=bool)
-        hidden[each.parts.position] = True
-        with torch.no_grad():
-            whole = self.network.embed(each.column, embed.content, embed.role_n)
-            if isinstance(encoder, Divided):
-                blank = tensors_of(encoder.hide(_arrays(embed), hidden), self._device)
-                return self.network.embed(each.column, blank, embed.role_n), whole
-        return self.network.marker(each.column)[embed.role_n].detach(), whole
 
     def unseen_by_gradients(self) -> np.ndarray | None:
         """How much the outcomes change when the wide read-out alone knows nothing of the row, float64 [K]: no gradient

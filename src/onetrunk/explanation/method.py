@@ -24,7 +24,7 @@ class Settings:
 
     seed: int = 0
     samples: int = 512  # rows without some of their parts that a sampling method asks about, at most
-    steps: int = 16  # on a path of integrated gradients
+    steps: int = 32  # on a way of integrated gradients
     rows: int = 5  # that are shown of a table
     model: Model | None = None
     train: Table | None = None  # rows that the model learnt from, where a method looks at them

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from onetrunk.explanation.attribution import Attribution, attribution
 from onetrunk.explanation.game import Game
 from onetrunk.explanation.method import Method
 from onetrunk.explanation.unseen import unseen_note
+from onetrunk.explanation.way import both_ends
 from onetrunk.nn.block import MLP, GatedMLP
 from onetrunk.nn.transformer import Transformer
 
@@ -32,9 +32,11 @@ class AttnLRP(Method):
         if not isinstance(trunk, Transformer):
             raise UsageError("attn_lrp hands relevance back through attention, and this model's trunk has none.")
         with relevance_rules(trunk):
-            found = game.slopes(np.array([1.0, 0.0]), of_input=True, apart=True)
-        whole, nothing = found.scores
-        return attribution(game, "attn_lrp", found.by_part[0], whole, nothing, additive=False, notes=unseen_note(game))
+            ways = game.ways(of_values=False)  # the rules are the trunk's, which gets embeddings
+            found = game.slopes(ways, both_ends(ways), of_input=True, apart=True)
+        nothing, whole = found.scores.mean(0)
+        by_part = found.by_part[:, 1].mean(0)
+        return attribution(game, "attn_lrp", by_part, whole, nothing, additive=False, notes=unseen_note(game))
 
 
 @contextmanager

@@ -32,6 +32,11 @@ class Bars:
     def knowledge(self) -> dict[str, Any]:
         return asdict(self)
 
+    def quantiles(self, levels: np.ndarray) -> np.ndarray:
+        """Of the training values, as finely as borders tell them apart: standardised, [n]."""
+        below = np.cumsum(self.mass)[:-1]  # each border
+        return np.interp(levels, below, self.borders)
+
 
 def fit_bars(values: np.ndarray, max_bars: int = 64) -> Bars:
     """Borders at quantiles of standardised training values [n], n ≥ 1, so that bars hold equally many.

@@ -121,7 +121,15 @@ class ScalarEncoder(Encoder, Ordered, Wide, WideTarget, Divided):
         return Parts(np.arange(count), [label][:count], "value")
 
     def hide(self, arrays: Arrays, hidden: np.ndarray) -> Arrays:
-        return {**arrays, "hidden": arrays["hidden"] | hidden}
+        """As values that training had, those hidden together spread evenly over all of them: what is given always has a
+        value, and every single one of them says something."""
+        levels = (np.arange(hidden.sum()) + 0.5) / max(1, hidden.sum())
+        values = [self.value(z) for z in self.bars.quantiles(levels).tolist()]
+        shown = self.stack([self.encode(value) for value in values]).gather() if values else {}
+        out = {name: array.copy() for name, array in arrays.items()}
+        for name, array in shown.items():
+            out[name][hidden] = array
+        return out
 
     # -- arrays to positions -------------------------------------------------------------------------------------------
     def segment(self, content: Content, context: SegmentContext) -> Segment:
