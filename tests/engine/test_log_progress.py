@@ -11,6 +11,7 @@ import pytest
 
 from onetrunk.core.errors import ResourceError
 from onetrunk.core.events import Collected, Note, StepDone, StepsEnded, StepsStarted
+from onetrunk.engine.cost import CostSettings, Meter
 from onetrunk.engine.log import MetricsLog
 from onetrunk.engine.progress import Progress, resident_bytes
 from onetrunk.engine.runtime import Runtime
@@ -56,6 +57,20 @@ def test_steps_are_told_as_events_and_nothing_is_printed(capfd: pytest.CaptureFi
     assert (first.step, first.steps, first.loss, first.tokens_per_s, first.mfu) == (2, 3, 1.5, 2000.0, 0.25)
     assert last.step == 3 and last.memory_bytes > 10e6
     assert first.as_json()["event"] == "StepDone" and capfd.readouterr() == ("", "")
+
+
+def test_energy_is_told_of_the_stage_so_far_and_anew_at_its_end(tmp_path: Path) -> None:
+    events = Collected()
+    meter = Meter(CostSettings(core_watts=3600.0, co2_g_per_kwh=500.0), powercap=tmp_path)
+    progress = Progress("pretraining", events, meter)
+    progress.start(0, 3)
+    for step in (1, 2, 3):
+        sum(range(200_000))  # keeps a core busy
+        progress.update(step, 1.5, 2000.0)
+    first, second, last = events.of(StepDone)
+    assert last.wh is not None and last.co2_g == pytest.approx(last.wh / 2)
+    assert first.wh is not None and second.wh is not None and not last.energy_measured
+    assert 0 < first.wh <= second.wh < last.wh <= meter.so_far().wh
 
 
 def test_memory_is_told() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -48,6 +50,19 @@ def test_a_line_now_and_then_where_there_is_no_terminal(capsys: pytest.CaptureFi
     lines = err.splitlines()
     assert len(lines) == 11
     assert lines[0] == "pretraining 5/50  loss 1.5000  2,000 tokens/s  1.0 GB" and lines[-1] == "Note: a note"
+
+
+@pytest.mark.parametrize(
+    ("cost", "end"),
+    [
+        ({"wh": 0.0412, "co2_g": 0.0195}, "1.0 GB  ≈ 41.2 mWh, 19.5 mg CO2"),
+        ({"wh": 1.5, "co2_g": 0.71, "energy_measured": True}, "1.0 GB  1.5 Wh, 0.71 g CO2"),
+    ],
+)
+def test_the_line_tells_energy_and_whether_it_is_an_estimate(
+    capsys: pytest.CaptureFixture, cost: dict[str, Any], end: str
+) -> None:
+    assert shown(capsys, replace(step(1, 1), **cost)).rstrip().endswith(end)
 
 
 def test_quiet_is_silent(capsys: pytest.CaptureFixture) -> None:

@@ -123,7 +123,8 @@ class StepsStarted(Event):
 
 @dataclass(frozen=True)
 class StepDone(Event):
-    """`mfu`: the share of the machine's rate of products that is used. `epsilon`: what private training has cost."""
+    """`mfu`: the share of the machine's rate of products that is used. `epsilon`: what private training has cost. `wh`
+    and `co2_g`: what the stage has cost so far, measured or estimated; None where nobody counts."""
 
     stage: str
     step: int
@@ -133,6 +134,9 @@ class StepDone(Event):
     mfu: float | None
     memory_bytes: int
     epsilon: float | None = None
+    wh: float | None = None
+    co2_g: float | None = None
+    energy_measured: bool = False
 
 
 @dataclass(frozen=True)

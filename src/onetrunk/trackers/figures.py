@@ -29,7 +29,7 @@ def figures_of(event: Event) -> Figures:
             series, step = event.stage, event.step
             values = {
                 "loss": event.loss, "tokens_per_s": event.tokens_per_s, "mfu": event.mfu,
-                "memory_bytes": event.memory_bytes, "epsilon": event.epsilon,
+                "memory_bytes": event.memory_bytes, "epsilon": event.epsilon, "wh": event.wh, "co2_g": event.co2_g,
             }  # fmt: skip
         case FoldDone():
             series, step = "folds", event.fold

@@ -25,8 +25,9 @@ from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.seen_rows import record
 from onetrunk.data.store import Store
 from onetrunk.engine.accountant import Spent
+from onetrunk.engine.cost import Meter
 from onetrunk.engine.progress import Progress
-from onetrunk.engine.runtime import Runtime
+from onetrunk.engine.runtime import Runtime, find_device
 from onetrunk.engine.trainer import TrainConfig, Trainer, TrainResult, Validate
 from onetrunk.inference.model_folder import Model
 from onetrunk.model import FoundationModel
@@ -142,9 +143,10 @@ def run_stage(
     parameters = sum(p.numel() for p in network.parameters())
     documents = {o.tag: o.config.documents for o in learner.objectives}
     context.on_event(StageStarted(stage, len(batches.store.index), steps, parameters, documents))
+    meter = Meter(recipe.cost, str(find_device(recipe.device)))
     trainer = Trainer(
         learner, batches, train, context.out,
-        seed=context.seed, identity=identity, validate=validate, progress=Progress(stage, context.on_event),
+        seed=context.seed, identity=identity, validate=validate, progress=Progress(stage, context.on_event, meter),
         flops=StepOperations(network) if privacy is None else None, updates=updates_of(learner, rates),
         step_kind=step_kind(batches, privacy),
         resume=True if context.output is None else context.output.trainer_resumes,

@@ -41,7 +41,7 @@ from onetrunk.evaluation.audit.record import Audited
 from onetrunk.evaluation.audit.sentences import summary
 from onetrunk.evaluation.gates import gate_sentence
 from onetrunk.evaluation.record import Evaluated, Evidence
-from onetrunk.evaluation.words import cost_line, headline
+from onetrunk.evaluation.words import cost_line, energy, headline, weight
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -179,7 +179,7 @@ class Printer:
             share = "" if event.mfu is None else f"  MFU {100 * event.mfu:.0f} %"
             speed = f"{event.tokens_per_s:,.0f} tokens/s{share}"
             spent = "" if event.epsilon is None else f"ε {event.epsilon:.2f}  "
-            facts = f"loss {event.loss:.4f}  {spent}{speed}  {event.memory_bytes / 1e9:.1f} GB"
+            facts = f"loss {event.loss:.4f}  {spent}{speed}  {event.memory_bytes / 1e9:.1f} GB{_energy(event)}"
             if self._live is not None:
                 self._live.update(self._live.task_ids[0], completed=event.step, facts=facts)
             elif event.step == event.steps or event.step % max(1, event.steps // 10) == 0:
@@ -213,6 +213,13 @@ def _live(console: Console) -> Progress:
     facts = TextColumn("{task.fields[facts]}")
     left = TimeRemainingColumn(compact=True)
     return Progress(TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), facts, left, console=console)
+
+
+def _energy(event: StepDone) -> str:
+    """`  ≈ 41 mWh, 19 mg CO2`: units alone, which are the same in all languages; ≈ where they are estimated."""
+    if event.wh is None or event.co2_g is None:
+        return ""
+    return f"  {'' if event.energy_measured else '≈ '}{energy(event.wh)}, {weight(event.co2_g)} CO2"
 
 
 def _typed(columns: Iterable[tuple[str, str]]) -> list[Part]:
