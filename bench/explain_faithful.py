@@ -7,7 +7,8 @@ Small models of `bench/planted.py`, one of each column type; test rows that they
 how much smaller the area under the deletion curve is than that of 10 random orders (`evaluation.faithfulness`), nats.
 `ours` is for how many types the 95 % interval of the gain of the default method, marginals, lies above 0; it should be
 all 12. The rival is integrated gradients. `also` holds their gains, occlusion's, and those of random values, whose
-interval should hold 0. What is measured of a type is kept at once: a run that is stopped goes on from there.
+interval should hold 0. What is measured of a type is kept at once: a run that is stopped, or asked for some types
+alone (`--set types=[number,items]`), leaves them for the next.
 """
 
 from __future__ import annotations

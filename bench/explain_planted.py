@@ -7,7 +7,8 @@ In every type's rows one part (a word, a patch, a step, a column) decides alone 
 (`bench/planted.py`). A small model learns them, and rows of the test part that it answers right are explained. `ours`
 is the mean, over the types, of how often the default method, marginals, names the cause first; it should be .95 at
 least. The rival is integrated gradients, on the same rows. `also` holds every type by itself, occlusion, and what
-naming any part would reach. What is measured of a type is kept at once: a run that is stopped goes on from there.
+naming any part would reach. What is measured of a type is kept at once: a run that is stopped, or asked for some
+types alone (`--set types=[number,items]`), leaves them for the next.
 """
 
 from __future__ import annotations
