@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 import torch
 import worlds
+from matplotlib.axes import Axes
 from PIL import Image
 from scipy.stats import spearmanr
 from worlds import CASES
 
 from onetrunk.data.table import Table
+from onetrunk.evaluation import figures
 from onetrunk.evaluation.explanation_page import explanation_page
 from onetrunk.evaluation.explanation_pictures import AGAINST, FOR, bars, heat_map
 from onetrunk.evaluation.faithfulness import curves_of, judge, rank_correlation, stability
+from onetrunk.evaluation.language import speaking
 from onetrunk.explanation.attribution import Attribution
 from onetrunk.explanation.method import Settings, explain, method_named
 from onetrunk.explanation.question import Question, ask_about
@@ -179,6 +182,20 @@ def test_every_other_type_is_shown_part_by_part(name: str) -> None:
     assert all(label.strip() in page.text for label in found[0].columns[0].parts.labels)
 
 
-def test_bars_are_a_picture() -> None:
+def test_bars_are_a_picture_in_the_language_that_is_spoken(monkeypatch: pytest.MonkeyPatch) -> None:
     _, questions = asked("text", ["$x_1$ and 今天 $"])
-    assert Image.open(io.BytesIO(bars(attributed(questions)[0]))).size[0] > 400
+    found, titles = attributed(questions)[0], []
+    drawn = Axes.set_title
+
+    def watched(axes: Axes, label: str, **options: Any) -> Any:
+        titles.append(label)
+        return drawn(axes, label, **options)
+
+    monkeypatch.setattr(Axes, "set_title", watched)
+    monkeypatch.setattr(figures, "_fonts", lambda: ["SimHei", "DejaVu Sans"])
+    for language in ("en", "zh"):
+        with speaking(language):
+            assert Image.open(io.BytesIO(bars(found))).size[0] > 400
+    n = questions[0].part_count
+    assert titles[0] == titles[1] == f"occlusion: values of {n} tokens"  # as drawn, and in English
+    assert titles[-1] == f"occlusion：{n} 个词元的数值"

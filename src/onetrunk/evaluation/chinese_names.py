@@ -179,6 +179,7 @@ NAMES = {
     "frames": "帧",
     "box": "方框",
     "steps": "步",
+    "columns": "列",
     "atom": "原子",
     "atoms": "原子",
     "Attention has no sign: these are shares of where the model looks.": "注意力没有正负：这些是模型注视各处的比例。",
@@ -298,6 +299,8 @@ PHRASES = {
     # -- explanations
     "{n} times the change": "变化的 {n} 倍",
     "the mean of {ask}": "{ask} 的均值",
+    "{method}: values of {n} {parts}": "{method}：{n} 个{parts}的数值",
+    "{method}: values of the {k} strongest of {n} {parts}": "{method}：{n} 个{parts}中最强的 {k} 个的数值",
     "the log-probability of {ask} = {answer}": "{ask} = {answer} 的对数概率",
     "the log-probability of each token of {ask}": "{ask} 各词元的对数概率",
     "the mean log-probability of a token of {ask}": "{ask} 每个词元的平均对数概率",

@@ -68,8 +68,8 @@ def bars(explained: Attribution) -> bytes:
         axes.spines["left"].set_visible(False)
         unit = f" ({explained.unit})" if explained.unit else ""
         axes.set_xlabel(_label(f"{explained.explained}{unit}", 70))
-        left = f", the {len(shown)} strongest of {len(pairs)}" if len(pairs) > len(shown) else ""
-        axes.set_title(f"{explained.method}: {whole}{left}", fontsize=10, loc="left")
+        many = f"the {len(shown)} strongest of " if len(pairs) > len(shown) else ""
+        axes.set_title(f"{explained.method}: values of {many}{len(pairs)} {whole}", loc="left")
         return True
 
     return render(draw, (7.2, 1.2 + 0.32 * len(shown)))[""]

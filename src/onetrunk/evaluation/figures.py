@@ -54,9 +54,11 @@ def render(draw: Draw, size: tuple[float, float] = (6.4, 4.0)) -> dict[str, byte
 
 
 def _translate(axes: Any) -> None:
-    """Labels and legend in the language that is spoken, where there is a font for it; what stands at ticks is data."""
+    """Title, labels and legend in the language that is spoken, where there is a font for it; what stands at ticks is
+    data."""
     if not set(_fonts()) & set(_CHINESE):
         return
+    axes.set_title(called(axes.get_title("left")), loc="left")
     axes.set_xlabel(called(axes.get_xlabel()))
     axes.set_ylabel(called(axes.get_ylabel()))
     legend = axes.get_legend()
@@ -256,6 +258,7 @@ def _style(dark: bool) -> Iterator[None]:
         matplotlib.colormaps.register(ramp)
     settings: dict[Any, object] = {
         "font.family": _fonts(),
+        "axes.titlesize": 10,
         "font.size": 11,
         "text.color": ink,
         "axes.labelcolor": ink,

@@ -20,6 +20,7 @@ from onetrunk.engine.runtime import Runtime, find_device
 from onetrunk.evaluation.explanation_page import explanation_page
 from onetrunk.evaluation.explanation_pictures import bars
 from onetrunk.evaluation.faithfulness import Faithfulness, judge
+from onetrunk.evaluation.language import speaking
 from onetrunk.explanation.attribution import Attribution, Explanation
 from onetrunk.explanation.game import Game
 from onetrunk.explanation.method import DEFAULT, Method, Settings, method_named, named_methods
@@ -200,7 +201,8 @@ def write(explained: Explained, out: Path, name: str, language: str = "en") -> N
         if not own:
             raise UsageError("This method leaves a table, which is no picture: write it to an .html or .json file.")
         paths = [out] if len(own) == 1 else [out.with_name(f"{out.stem}-{i:04d}{out.suffix}") for i in range(len(own))]
-        files = {path: bars(each) for path, each in zip(paths, own, strict=True)}
+        with speaking(language):
+            files = {path: bars(each) for path, each in zip(paths, own, strict=True)}
     for path, content in files.items():
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
