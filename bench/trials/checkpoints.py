@@ -201,8 +201,8 @@ _MORE_TEXT = {
         hf.Olmo2Config(vocab_size=rows, pad_token_id=0, bos_token_id=1, eos_token_id=2, **GROUPED)
     ),
     "smollm3": lambda rows: hf.SmolLM3ForCausalLM(
-        hf.SmolLM3Config(vocab_size=rows, no_rope_layer_interval=2, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-                         **GROUPED)
+        hf.SmolLM3Config(vocab_size=rows, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+                         **{**GROUPED, "num_hidden_layers": 4})
     ),
     "gemma3": _gemma,
     "yarn": lambda rows: hf.Qwen2ForCausalLM(

@@ -32,7 +32,6 @@ FILLING = ("bert", "roberta", "xlm-roberta", "distilbert", "albert", "modernbert
 PICTURES = ("vit", "deit", "vit_mae", "dinov2", "siglip", "siglip_vision", "clip", "clip_vision", "chinese_clip")
 TOWERS = {"clip": ("image", "text"), "chinese_clip": ("image", "text"), "siglip": ("image", "text")}
 FAMILIES_OF_TRIALS = (*DECODERS, *FILLING, *PICTURES)
-AS_GGUF = ("gpt2", "llama", "qwen2", "qwen3", "mistral", "yarn", "phi3")
 CLOSE = {"exports to llama.cpp": 1e-3}  # it has half-precision tables of functions
 _CLOSE = 1e-4  # else; of the largest number of its kind
 
@@ -152,7 +151,7 @@ def try_unit(kind: str, checks: Checks, place: Path, limits: Limits, rounds: int
             of_tower = name if tower is None else f"{kind} ({tower})/{turn}"
             _measured(checks, "imports", of_tower, partial(_import, checks, place, kind, tower, of_tower), limits)
         _measured(checks, "exports to transformers", name, partial(export, checks, place, kind, name), limits)
-        if kind in AS_GGUF:
+        if kind in DECODERS:
             to_gguf = partial(_export, checks, place, kind, name, "gguf")
             _measured(checks, "exports to llama.cpp", name, to_gguf, limits)
 

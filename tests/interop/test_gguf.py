@@ -45,7 +45,7 @@ def test_a_text_model_goes_on_in_llama_cpp_as_it_does_here(tmp_path: Path) -> No
         assert own.value.replace("\ufffd", "").removeprefix(prompt).startswith(text[:8])
 
 
-IN_LLAMA_CPP = ["llama", "mistral", "qwen2", "qwen3", "gpt2", "yarn", "phi3"]  # three with longer rotations
+IN_LLAMA_CPP = ["llama", "mistral", "qwen2", "qwen3", "gpt2", "yarn", "phi3", "linear", "olmo2", "smollm3", "gemma3"]
 
 
 @pytest.mark.parametrize("kind", IN_LLAMA_CPP)
@@ -67,29 +67,38 @@ YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_pos
 HALVES = {"rope_type": "longrope", "rope_theta": 1e4, "factor": 2.0, "original_max_position_embeddings": 60}
 
 
+USUAL_YARN = {**YARN, "beta_fast": 32.0, "beta_slow": 1.0, "attention_factor": 1.3}
+LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 3.0}
+ONE_OF_TWO = {"full_attention": LINEAR, "sliding_attention": {"rope_type": "default", "rope_theta": 500.0}}
+
+
 @pytest.mark.parametrize(
-    ("kind", "rope", "refused"),
+    ("kind", "fields", "refused"),
     [
-        ("mistral", {**YARN, "truncate": False, "attention_factor": 1.3}, ""),
-        ("mistral", {"rope_type": "linear", "rope_theta": 1e4, "factor": 3.0}, ""),
-        ("qwen2", {"rope_type": "linear", "rope_theta": 1e4, "factor": 3.0}, ""),
-        ("qwen3", {**YARN, "beta_fast": 32.0, "beta_slow": 1.0, "attention_factor": 1.3}, ""),
-        ("qwen3", YARN, r"are YaRN's \(beta_fast 4, beta_slow 0.5, truncate true\), .*no place for in a QWEN3"),
-        ("qwen3", {**YARN, "truncate": False}, r"are YaRN's .*truncate false\), .*no place for in a QWEN3"),
-        ("qwen2", LLAMA3, r"are Llama 3's, which llama.cpp has no place for in a QWEN2"),
-        ("qwen3", {**HALVES, "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}, r"are LongRoPE's, .*in a QWEN3"),
-        ("linear", None, "Its MLPs have biases"),
+        ("mistral", {"rope_parameters": {**YARN, "truncate": False, "attention_factor": 1.3}}, ""),
+        ("qwen2", {"rope_parameters": LINEAR}, ""),
+        ("olmo2", {"rope_parameters": USUAL_YARN}, ""),
+        ("gemma3", {"rope_parameters": ONE_OF_TWO}, ""),
+        ("qwen3", {"rope_parameters": YARN}, r"are YaRN's \(beta_fast 4, beta_slow 0.5, truncate true\), .* its QWEN3"),
+        ("qwen3", {"rope_parameters": {**YARN, "truncate": False}}, r"are YaRN's .*truncate false\), .*in its QWEN3"),
+        ("smollm3", {"rope_parameters": LLAMA3}, r"are Llama 3's, which llama.cpp has no place for in its SMOLLM3"),
+        ("qwen3", {"rope_parameters": {**HALVES, "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}},
+         r"are LongRoPE's, .*in its QWEN3"),
+        ("gemma3", {"rope_parameters": {**ONE_OF_TWO, "full_attention": USUAL_YARN}},
+         r"are YaRN's .*in its GEMMA3: expected linear ones\. "),
+        ("smollm3", {"no_rope_layers": [1, 0, 1, 0]}, "rotary, none, rotary, none; .* every 4th has no positions"),
+        ("gemma3", {"layer_types": ["full_attention", "sliding_attention"]}, "rotary, local; .* every n-th sees"),
+        ("mistral", {"hidden_act": "gelu"}, "Its activation is geglu; that of llama.cpp's LLAMA is swiglu"),
     ],
-)
-def test_longer_rotations_are_llama_cpps_or_refused(
-    tmp_path: Path, kind: str, rope: dict[str, Any] | None, refused: str
+)  # fmt: skip
+def test_what_a_family_may_have_is_llama_cpps_or_refused(
+    tmp_path: Path, kind: str, fields: dict[str, Any], refused: str
 ) -> None:
     checkpoints = pytest.importorskip("bench.trials.checkpoints")
     pytest.importorskip("gguf")
     pytest.importorskip("xllamacpp")
     checkpoints.write(kind, tmp_path / "in")
-    if rope is not None:
-        spoilt_json(tmp_path / "in" / "config.json", rope_parameters=rope)
+    spoilt_json(tmp_path / "in" / "config.json", **fields)
     model = huggingface.read(tmp_path / "in")
     told: dict[str, Any] = {"to": "gguf", "ask": "text", "out": str(tmp_path / "gguf"), "quiet": True}
     if refused:
@@ -98,6 +107,18 @@ def test_longer_rotations_are_llama_cpps_or_refused(
         return
     found = onetrunk.export(model, {"text": LONG}, **told)
     assert found["worst_difference"] < 1e-3 and found["equal_answers"] == found["rows"] > 3
+
+
+def test_a_bias_that_llama_cpp_has_no_place_for_is_refused(tmp_path: Path) -> None:
+    hf, checkpoints = pytest.importorskip("transformers"), pytest.importorskip("bench.trials.checkpoints")
+    pytest.importorskip("gguf")
+    words = checkpoints.byte_level(["<unk>", "<s>", "</s>"])
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    biased = hf.Olmo2Config(vocab_size=words.get_vocab_size(), attention_bias=True, **ids, **checkpoints.GROUPED)
+    hf.Olmo2ForCausalLM(biased).save_pretrained(tmp_path)
+    hf.PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>").save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=r"Its maps have biases \(attention_bias\), .* in its OLMO2"):
+        gguf.write(huggingface.read(tmp_path), "text", tmp_path)
 
 
 def sentence_pieces(style: str) -> Tokenizer:

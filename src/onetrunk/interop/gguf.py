@@ -19,13 +19,14 @@ from onetrunk.columns.text.encoder import TextEncoder
 from onetrunk.core.errors import EvidenceError, MissingExtraError, UsageError
 from onetrunk.inference.model_folder import Model
 from onetrunk.interop.gguf_tokens import add_tokenizer, begins, pieces_of, scores_of
+from onetrunk.interop.huggingface.families import FAMILIES
 from onetrunk.interop.huggingface.reference_logits import logits_of
 from onetrunk.interop.huggingface.to_checkpoint import as_checkpoint
 from onetrunk.interop.huggingface.trunk_writer import Written
 from onetrunk.interop.huggingface.writer import chat_template
 from onetrunk.interop.parity import Parity
 from onetrunk.nn.attention import RopeScaling, Rotary
-from onetrunk.nn.transformer import Transformer
+from onetrunk.nn.transformer import Transformer, TransformerConfig
 
 FILE = "model.gguf"
 _NEW_TOKENS, _LIKELIEST = 8, 10  # of each row's check: how far it goes on, and how many tokens' numbers are compared
@@ -33,15 +34,29 @@ _NEW_TOKENS, _LIKELIEST = 8, 10  # of each row's check: how far it goes on, and 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What llama.cpp calls a family, and what it wants otherwise than transformers."""
+    """What llama.cpp calls a family, what it wants otherwise than transformers, and what it has no place for."""
 
     arch: str
+    activation: str = "swiglu"
     neighbours_turn: bool = False  # does it rotate neighbouring numbers of a head together, not its halves?
     factors: bool = False  # has it a tensor that says how much slower each pair turns?
+    yarn: bool = True  # else, are YaRN's longer rotations computed as transformers does?
+    biases: tuple[str, ...] = ()  # of which maps, beside those that all of the family have
 
 
-_KINDS = {"qwen3": _Kind("QWEN3"), "qwen2": _Kind("QWEN2"), "llama": _Kind("LLAMA", neighbours_turn=True, factors=True),
-          "mistral": _Kind("LLAMA", neighbours_turn=True, factors=True), "gpt2": _Kind("GPT2")}  # fmt: skip
+_LLAMA = _Kind("LLAMA", neighbours_turn=True, factors=True, biases=("attention_bias", "mlp_bias"))
+_KINDS = {
+    "qwen3": _Kind("QWEN3"),
+    "qwen2": _Kind("QWEN2"),
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "gpt2": _Kind("GPT2", activation="gelu_tanh"),
+    "olmo2": _Kind("OLMO2"),
+    "smollm3": _Kind("SMOLLM3", neighbours_turn=True),
+    "gemma3_text": _Kind("GEMMA3", activation="geglu_tanh", yarn=False),  # it would also scale layers with a window
+}
+_WITHOUT = 4  # every so many layers of a SmolLM3 have no positions, whatever a file says
+_LARGE = 62  # so many layers tell llama.cpp that a Gemma 3 is the largest, whose queries are divided by another number
 
 
 def write(model: Model, ask: str, folder: Path) -> None:
@@ -49,13 +64,13 @@ def write(model: Model, ask: str, folder: Path) -> None:
     gguf = _library()
     encoder = _text(model, ask)
     pieces, made = pieces_of(encoder, ask), as_checkpoint(model, ask, _KINDS)
-    config, kind = made.config, _KINDS[made.kind]
-    if config.get("mlp_bias"):
-        raise UsageError("Its MLPs have biases (mlp_bias), which llama.cpp has not. --to huggingface holds them.")
+    kind = _KINDS[made.kind]
+    if (reason := _misfit(made, kind, _trunk(model))) is not None:
+        raise UsageError(f"{reason} --to huggingface holds it.")
     scaling = _scaling(model, kind)
     arch = getattr(gguf.MODEL_ARCH, kind.arch)
     out = gguf.GGUFWriter(folder / FILE, gguf.MODEL_ARCH_NAMES[arch])
-    for key, value in _sizes(config).items():
+    for key, value in _sizes(made.config, _trunk(model).config).items():
         getattr(out, f"add_{key}")(value)
     out.add_file_type(gguf.LlamaFileType.ALL_F32)
     for key, value in scaling.items():
@@ -84,7 +99,33 @@ def _text(model: Model, ask: str) -> TextEncoder:
     return encoder
 
 
-def _sizes(config: dict[str, Any]) -> dict[str, Any]:
+def _misfit(made: Written, kind: _Kind, trunk: Transformer) -> str | None:
+    """What of the trunk llama.cpp has no place for in this kind, if anything."""
+    c = trunk.config
+    for said in ("attention_bias", "mlp_bias"):
+        if made.config.get(said) and said not in kind.biases:
+            return f"Its maps have biases ({said}), which llama.cpp has no place for in its {kind.arch}."
+    if c.activation != kind.activation:
+        return f"Its activation is {c.activation}; that of llama.cpp's {kind.arch} is {kind.activation}."
+    layers = ", ".join(trunk.rope_layers)
+    if made.kind == "smollm3" and trunk.rope_layers != _every(_WITHOUT, c.layers, "none", "rotary"):
+        return f"Its layers are {layers}; of llama.cpp's SMOLLM3 every {_WITHOUT}th has no positions, and no other."
+    if "local" in trunk.rope_layers and trunk.rope_layers != _every(_period(c), c.layers, "rotary", "local"):
+        return f"Its layers are {layers}; of llama.cpp's {kind.arch} every n-th sees the whole text, and no other."
+    return None
+
+
+def _period(c: TransformerConfig) -> int:
+    """Every how many layers there is one without a window."""
+    kinds = c.rope_layers or ("rotary",)
+    return kinds.index("rotary") + 1 if "rotary" in kinds else c.layers + 1
+
+
+def _every(n: int, layers: int, nth: str, others: str) -> tuple[str, ...]:
+    return tuple(others if (i + 1) % n else nth for i in range(layers))
+
+
+def _sizes(config: dict[str, Any], trunk: TransformerConfig) -> dict[str, Any]:
     """What the file says of the trunk, by the names of its library's methods."""
     heads = config.get("num_attention_heads", config.get("n_head"))
     out = {
@@ -99,25 +140,31 @@ def _sizes(config: dict[str, Any]) -> dict[str, Any]:
     if "rms_norm_eps" not in config:
         return {**out, "layer_norm_eps": config["layer_norm_epsilon"]}
     width = config.get("head_dim") or out["embedding_length"] // heads
-    return {**out, "key_length": width, "value_length": width, "rope_dimension_count": width,
-            "layer_norm_rms_eps": config["rms_norm_eps"], "rope_freq_base": config["rope_theta"]}  # fmt: skip
+    out |= {"key_length": width, "value_length": width, "rope_dimension_count": width,
+            "layer_norm_rms_eps": config["rms_norm_eps"], "rope_freq_base": trunk.rope_theta}  # fmt: skip
+    if "local" not in (trunk.rope_layers or ()):
+        return out
+    return {**out, "sliding_window": config["sliding_window"], "sliding_window_pattern": _period(trunk),
+            "rope_freq_base_swa": trunk.rope_local_theta}  # fmt: skip
 
 
 def _scaling(model: Model, kind: _Kind) -> dict[str, Any]:
     """What the file says of longer rotations. A Llama has them as a tensor, all of them. UsageError, by name."""
-    s = _rotary(model).scaling
+    rotary = _trunk(model).rotary
+    s = rotary.scaling
     if s is None or kind.factors:
         return {}
     types = _library().RopeScalingType
     if s.kind == "linear":
         return {"type": types.LINEAR, "factor": s.factor}
-    if s.kind == "yarn" and _turns_as_usual(_rotary(model), s):
+    if s.kind == "yarn" and kind.yarn and _turns_as_usual(rotary, s):
         return {"type": types.YARN, "factor": s.factor, "orig_ctx_len": s.original}
     what = {"llama3": "Llama 3's", "divided": "LongRoPE's",
             "yarn": f"YaRN's (beta_fast {s.high:g}, beta_slow {s.low:g}, truncate {str(s.whole).lower()})"}  # fmt: skip
+    usual = ", or YaRN's with beta_fast 32 and beta_slow 1" if kind.yarn else ""
     raise UsageError(
-        f"Its longer rotations are {what[s.kind]}, which llama.cpp has no place for in a {kind.arch}: expected linear "
-        "ones, or YaRN's with beta_fast 32 and beta_slow 1. --to huggingface holds them."
+        f"Its longer rotations are {what[s.kind]}, which llama.cpp has no place for in its {kind.arch}: expected "
+        f"linear ones{usual}. --to huggingface holds them."
     )
 
 
@@ -127,34 +174,37 @@ def _turns_as_usual(rotary: Rotary, s: RopeScaling) -> bool:
     return torch.equal(usual.slowed(), rotary.slowed())
 
 
-def _rotary(model: Model) -> Rotary:
+def _trunk(model: Model) -> Transformer:
     trunk = model.network.trunk
     assert isinstance(trunk, Transformer), "what is written was checked"
-    return trunk.rotary
+    return trunk
 
 
-def _attention_size(model: Model, kind: _Kind) -> float:
+def _attention_size(trunk: Transformer, kind: _Kind) -> float:
     """What queries and keys are multiplied by here, beyond what llama.cpp does by itself."""
-    s = _rotary(model).scaling
+    c, s = trunk.config, trunk.rotary.scaling
+    size = (c.width // c.heads / c.width_of_heads) ** 0.25 if kind.arch == "GEMMA3" and c.layers == _LARGE else 1.0
     if s is None:
-        return 1.0
+        return size
     own = 1 + 0.1 * math.log(s.factor) if s.kind == "yarn" and not kind.factors else 1.0
-    return s.attention / own
+    return size * s.attention / own
 
 
 def _arrays(model: Model, made: Written, kind: _Kind) -> dict[str, np.ndarray]:
     """Every tensor as it stands in the file, by the names there."""
-    gguf = _library()
+    gguf, trunk = _library(), _trunk(model)
     arch = getattr(gguf.MODEL_ARCH, kind.arch)
     config, out = made.config, {}
     heads = int(config.get("num_attention_heads") or config["n_head"])
     normed = any(name.endswith("q_norm.weight") for name in made.tensors)
-    sizing, size = ("q_norm", "k_norm") if normed else ("q_proj", "k_proj"), _attention_size(model, kind)
+    sizing, size = ("q_norm", "k_norm") if normed else ("q_proj", "k_proj"), _attention_size(trunk, kind)
     names = gguf.get_tensor_name_map(arch, config.get("num_hidden_layers", config.get("n_layer")))
     for name, tensor in made.tensors.items():
         stem, _, suffix = name.rpartition(".")
         if made.kind == "gpt2" and tensor.ndim == 2 and ".h." in name:
             tensor = tensor.T  # there, matrices are [in, out]
+        if FAMILIES[made.kind].norms_from_one and "norm" in stem:
+            tensor = tensor + 1
         if stem.endswith(sizing):
             tensor = tensor * size
         if kind.neighbours_turn and stem.endswith(("q_proj", "k_proj")):
@@ -162,8 +212,8 @@ def _arrays(model: Model, made: Written, kind: _Kind) -> dict[str, np.ndarray]:
             halves = tensor.reshape(n, 2, tensor.shape[0] // n // 2, *tensor.shape[1:])
             tensor = halves.swapaxes(1, 2).reshape(tensor.shape)
         out[f"{names.get_name(stem)}.{suffix}"] = np.ascontiguousarray(tensor.detach().float().cpu().numpy())
-    if kind.factors and _rotary(model).scaling is not None:
-        out["rope_freqs.weight"] = _rotary(model).slowed().numpy()
+    if kind.factors and trunk.rotary.scaling is not None:
+        out["rope_freqs.weight"] = trunk.rotary.slowed().numpy()
     return out
 
 
