@@ -115,7 +115,9 @@ def test_a_bias_that_llama_cpp_has_no_place_for_is_refused(tmp_path: Path) -> No
     words = checkpoints.byte_level(["<unk>", "<s>", "</s>"])
     ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     biased = hf.Olmo2Config(vocab_size=words.get_vocab_size(), attention_bias=True, **ids, **checkpoints.GROUPED)
-    hf.Olmo2ForCausalLM(biased).save_pretrained(tmp_path)
+    model = hf.Olmo2ForCausalLM(biased)
+    model.model.layers[1].self_attn.q_proj.bias.data[0] = 0.5  # where all are zero, they are left out
+    model.save_pretrained(tmp_path)
     hf.PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>").save_pretrained(tmp_path)
     with pytest.raises(UsageError, match=r"Its maps have biases \(attention_bias\), .* in its OLMO2"):
         gguf.write(huggingface.read(tmp_path), "text", tmp_path)
