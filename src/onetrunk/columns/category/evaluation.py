@@ -133,24 +133,24 @@ class CategoryEvaluation(Evaluation[CategoryEncoder], Perturbed):
         encoder, p = self.encoder, estimator.predict_proba(features)
         if isinstance(p, list):  # a multi-output DummyClassifier gives one array a label
             p = np.stack([q[:, -1] for q in p], axis=1)
-        names = encoder.classes if encoder.multi else [str(c) for c in estimator.classes_]
-        answers, sure = [], None
-        for row in p:
-            probability = dict.fromkeys(encoder.classes, 0.0) | dict(zip(names, map(float, row), strict=True))
-            if encoder.multi:
-                value: Any = [encoder.value(int(k)) for k in np.flatnonzero(row >= 0.5)]
-            else:
-                chosen = self._answered(probability)
-                value, sure = encoder.value(encoder.classes.index(chosen)), probability[chosen]
-            answers.append(Answer(value, probability, sure=sure))
-        return answers
+        if not encoder.multi:
+            place = {name: k for k, name in enumerate(encoder.classes)}
+            known = p
+            p = np.zeros((len(p), len(place)))
+            p[:, [place[str(name)] for name in estimator.classes_]] = known
+        each = [dict(zip(encoder.classes, row, strict=True)) for row in p.tolist()]
+        if encoder.multi:
+            chosen = [[encoder.value(int(k)) for k in np.flatnonzero(row >= 0.5)] for row in p]
+            return [Answer(value, probability) for value, probability in zip(chosen, each, strict=True)]
+        return [Answer(encoder.value(k), probability, sure=probability[encoder.classes[k]])
+                for k, probability in zip(self._likeliest(p), each, strict=True)]  # fmt: skip
 
-    def _answered(self, probability: dict[str, float]) -> str:
-        """The likeliest class; of levels the one in the middle, as the model answers."""
+    def _likeliest(self, p: np.ndarray) -> list[int]:
+        """The likeliest class of each row of p [n, classes]; of levels the one in the middle, as the model answers."""
         if not self.encoder.ordered:
-            return max(probability, key=lambda name: probability[name])
-        reached = np.cumsum([probability[name] for name in self.encoder.classes])
-        return self.encoder.classes[int((reached[:-1] < 0.5 * reached[-1]).sum())]
+            return [int(k) for k in p.argmax(1)]
+        reached = p.cumsum(1)
+        return [int(k) for k in (reached[:, :-1] < 0.5 * reached[:, -1:]).sum(1)]
 
     # -- values that get worse -----------------------------------------------------------------------------------------
     def perturbations(self) -> tuple[Perturbation, ...]:
