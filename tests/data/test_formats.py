@@ -20,6 +20,8 @@ FRAME = pandas.DataFrame({name: pandas.Series(values, dtype=object) for name, va
 CHINESE = "评论,标签\n房间很大，早餐不错,好\n服务不好，再也不来了,差\n"
 KOREAN = "리뷰,라벨\n방이 조용하고 좋았어요,좋음\n직원이 불친절했습니다,나쁨\n"
 JAPANESE = "品名,分類\nりんごジュース,食品\n綿のシャツ,衣類\n"
+STAY = "text,label\n部屋はきれいで静かでした,x\n朝ごはんがおいしい,y\n"  # as CP949 odd Hangul
+LAUGHTER = "text,label\n웹툰 봤어요 ㅋㅋㅋ,x\n좋아요,y\n"
 PLACES = "品名,分類\n東京都新宿区,食品\n大阪市北区,衣類\n京都市左京区,食品\n"
 
 
@@ -33,6 +35,8 @@ PLACES = "品名,分類\n東京都新宿区,食品\n大阪市北区,衣類\n京�
         (KOREAN, "euc_kr"),
         (JAPANESE, "euc_jp"),
         (JAPANESE, "shift_jis"),
+        (STAY, "cp932"),
+        (LAUGHTER, "cp949"),
         (PLACES, "euc_jp"),
     ],
 )
@@ -44,9 +48,10 @@ def test_older_encodings_of_east_asia_are_read_right_and_said(tmp_path, text, co
     assert any("is not UTF-8" in note and "it was read as" in note for note in table.notes)
 
 
-@pytest.mark.parametrize("codec", ["big5", "cp1251", "latin-1"])
+@pytest.mark.parametrize("codec", ["big5", "cp1251", "latin-1", "euc_jp"])
 def test_encodings_that_are_not_known_are_refused_rather_than_read_as_nonsense(tmp_path, codec):
-    text = {"big5": "評論,標籤\n房間很大早餐不錯,好\n", "cp1251": "отзыв,класс\nномер большой,да\n"}
+    text = {"big5": "評論,標籤\n房間很大早餐不錯,好\n", "cp1251": "отзыв,класс\nномер большой,да\n",
+            "euc_jp": "name,label\n田中,x\n"}  # fmt: skip
     (tmp_path / "a.csv").write_bytes(text.get(codec, "Straße,Größe\nMünchen,groß\n").encode(codec))
     with pytest.raises(DataError, match="is not UTF-8"):
         read(tmp_path / "a.csv")

@@ -1,7 +1,8 @@
 """Which of the older East Asian encodings a file is in: bytes of one can often be decoded as another, into nonsense.
 
-Told by what the characters are. Korean text is nearly all Hangul, Japanese text has kana, and a third or more of
-everyday Chinese text are the same few hundred characters, which nonsense has by accident only (one in twelve).
+Told by what the characters are. Korean text is nearly all Hangul, half of it the same few hundred syllables; Japanese
+text has kana; and a third or more of everyday Chinese text are the same few hundred characters, which nonsense has by
+accident only (one in twelve).
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ _JAPANESE = frozenset(
     "日一国人年大十二本中長出三時行見月分後前生五間上東四今金九入学高円子外八六下来気小七山話女北午百書先名川千水半男西電校語土木聞食"
     "車何南万毎白天母火右読友左休父雨会社田京都部者地業方場員立新内定手物市開力動米自事明発問代店道品"
 )
+_KOREAN = frozenset(
+    "이다는의에가을를은고하지로도기사자리시한서인어나아정대수부과보제해전일주장라스원조성소구비동있으면게그진안들여상우거관적위공경만신무유선학생요"
+    "김박최강윤임오송황권좋습니까했었았않없것때말내저세더데와방문영발연실개간물행산음식미치계호화단모회중국민차불분양운용속점직결당바품도배송청"
+    "체크트드아파역남북동반평가격친절깨끗조감매추천별또할재"
+)
 _MIN_HANGUL = 0.9  # of the letters of a Korean text; the rest are Hanja
+_MIN_KOREAN = 0.2  # of its Hangul that is everyday
 _MIN_KANA = 0.1  # of the letters of a Japanese text
 _MAX_KANA = 0.02  # of those of a Chinese text
 _MIN_COMMON = 0.15  # of its characters that are everyday ones
@@ -36,6 +43,7 @@ class _Counts:
     chinese: int = 0
     japanese: int = 0
     hangul: int = 0
+    korean: int = 0
     kana: int = 0
     simplified: int = 0  # characters that GB 2312 has: those of everyday text
 
@@ -53,9 +61,13 @@ class _Counts:
                 self.japanese += c in _JAPANESE
             elif "\uac00" <= c <= "\ud7a3":
                 self.hangul += 1
+                self.korean += c in _KOREAN
             elif "\u3040" <= c <= "\u30ff":
                 self.kana += 1
-            elif "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uff60" or "\u2010" <= c <= "\u2026" or c in "·℃￥":
+            elif (
+                "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uff60" or "\u2010" <= c <= "\u2026" or c in "·℃￥"
+                or "\u3131" <= c <= "\u318e"  # single letters of Hangul: laughter
+            ):  # fmt: skip
                 self.punctuation += 1
         self.simplified += len("".join(foreign).encode("gb2312", "ignore")) // 2
 
@@ -70,7 +82,12 @@ def east_asian(blocks: Callable[[], Iterable[bytes]]) -> tuple[str, str] | None:
     anew each time."""
     counts = {codec: _counted(codec, blocks()) for codec in ("cp949", "euc_jp", "cp932", "gb18030")}
     korean = counts["cp949"]
-    if korean and korean.usual >= 0.9 and korean.hangul >= _MIN_HANGUL * korean.letters:
+    if (
+        korean
+        and korean.usual >= 0.9
+        and korean.hangul >= _MIN_HANGUL * korean.letters
+        and korean.korean >= _MIN_KOREAN * max(1, korean.hangul)
+    ):
         return "cp949", "Korean EUC-KR (CP949)"
     for codec, name in (("euc_jp", "Japanese EUC-JP"), ("cp932", "Japanese Shift JIS")):
         japanese = counts[codec]
