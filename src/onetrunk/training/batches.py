@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -74,19 +75,20 @@ def steps_within(
     resume: bool = True,
     step_kind: Callable[..., Step] = Step,
 ) -> int:
-    """How many of the steps fit in `limit` seconds, from a dry run of a few; decided before step 0, and for a run in
-    `out` that goes on (unless it does not `resume`) as it was decided then. The learner is not changed."""
+    """How many of the steps fit in `limit` seconds, of which a dry run of a few takes some; decided before step 0, and
+    for a run in `out` that goes on (unless it does not `resume`) as it was decided then. The learner is not changed."""
     if limit is None:
         return steps
     if resume and (planned := planned_steps(out)) is not None:
         return planned
-    config = TrainConfig.parse({**train.model_dump(), "steps": steps})
+    config, began = TrainConfig.parse({**train.model_dump(), "steps": steps}), time.monotonic()
     try:
         trainer = Trainer(learner, batches, config, out, updates=updates_of(learner, rates), step_kind=step_kind)
         took = trainer.dry_run(_DRY_RUN * limit)
     except DivergedError:  # the run, whose steps are the same, says so itself
         return steps
-    return int(np.clip(limit * (1 - _BESIDE) / float(np.mean(took)), min(20, steps), steps))
+    left = (limit - (time.monotonic() - began)) * (1 - _BESIDE)
+    return int(np.clip(left / float(np.mean(took)), min(20, steps), steps))
 
 
 def loader(

@@ -86,14 +86,14 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     validation = validation_rows(data, task, 0 if private else MAX_VALIDATED)  # of a private model they choose nothing
     choice = Choice(len(labelled))
     propagates = pretrained and tuning.label_propagation and len(labelled) < len(store.index)
-    cross_validates = pretrained and not (propagates or private) and len(validation) < _MIN_VALIDATED
+    folds = pretrained and not (propagates or private) and cross_validates(validation)
     if context.limit is not None:
-        context = context.but(limit=context.limit / (tuning.repeats + cross_validates * tuning.folds))
+        context = context.but(limit=context.limit / (tuning.repeats + folds * tuning.folds))
     if propagates:
         store, labelled = _with_propagated_labels(model, data, store, task, context.recipe)
         choice.rows_with_propagated_labels, choice.kept = len(labelled), "fine-tuned on propagated labels"
         context.on_event(Note(f"Label propagation: learning from {len(labelled):,} rows."))
-    elif cross_validates:
+    elif folds:
         choice.cross_validation = _cross_validated(model, store, labelled, task, context, data.rows("train"))
         choice.kept = _better_start(choice.cross_validation)
         context.on_event(_as_decision(choice))
@@ -106,6 +106,11 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     chosen.provenance = provenance(chosen, data, context, result, "finetune", model.provenance)
     calibrate(chosen, task, validation, choice.labelled_rows, context.on_event)
     return FineTuned(chosen, choice)
+
+
+def cross_validates(validation: Table) -> bool:
+    """Are these too few rows to choose by? Then held-out training labels say whether fine-tuning helps."""
+    return len(validation) < _MIN_VALIDATED
 
 
 def labelled_rows(store: Store, task: Task) -> np.ndarray:

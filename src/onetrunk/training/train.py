@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from onetrunk.training.beside_wide import (
 )
 from onetrunk.training.context import RunContext
 from onetrunk.training.cost import RunCost
-from onetrunk.training.finetune import Choice, FineTuned, finetune_model
+from onetrunk.training.finetune import Choice, FineTuned, cross_validates, finetune_model, validation_rows
 from onetrunk.training.jobs import run_context
 from onetrunk.training.open_data import Data, open_data
 from onetrunk.training.options import TrainingOptions
@@ -41,6 +42,7 @@ from onetrunk.training.time_budget import TimeBudget
 
 _PRETRAINING = 2 / 3  # of the time that is left for training; the rest is for fine-tuning
 _LEAST_BASELINES = 5.0  # seconds, however late it is
+_LEAST_TUNING = 15.0  # seconds in which a foundation can become better than what simple models know
 _SECONDS, _ROWS, _MAX_SECONDS = 300.0, 20_000, 1800.0  # of a run on so many rows, where no budget is given
 
 
@@ -108,11 +110,15 @@ def best_model(
     if wide is not None and start is None and needs_no_pretraining(data, recipe):
         return train_beside(wide, data, context, clock)
     timed = context.limit is not None or not counts_steps(recipe)
+    if wide is not None and timed and clock.left < _LEAST_TUNING:
+        context.on_event(Note("Nothing more is trained: too little time is left (a larger --budget does)."))
+        return FineTuned(wide.model, wide.choice)
     if start is not None:
         model = start
         extend_model(model, data, context.seed, recipe.finetune, context.on_event)
     elif pretrain is not None:
         model = pretrain(_PRETRAINING * clock.left if timed else None)
+        extend_model(model, data, context.seed, recipe.finetune, context.on_event)
     else:
         model = new_model(data, recipe, context.seed)
     context = context.but(limit=clock.left if timed else None)
@@ -170,9 +176,12 @@ def default_seconds(opened: Data) -> float:
 
 
 def _foundation(opened: Data, context: RunContext, output: Output, cost: RunCost) -> Model:
-    """Pretrains a model, and saves it beside the one that is made from it."""
+    """Pretrains a model, and saves it beside the one that is made from it. Where few answers are to be cross-validated
+    it sees none of them: it would be judged by what it had learnt by heart."""
     output.open(opened)
     context = context.but(out=output.path, output=output)
+    if opened.given and cross_validates(validation_rows(opened, Task(list(opened.given), list(opened.ask)))):
+        opened = replace(opened, ask=[])
     model = pretrain_model(opened, context)
     cost.keep(model)
     model.save(output.path, overwrite=output.replaces)
