@@ -71,3 +71,18 @@ def test_queries_keys_and_values_are_one_product(bias: Any, kv_heads: int) -> No
         fix(attention, torch.float32)
         torch.testing.assert_close(attention(x, layout, cos_sin), before)
     assert torch.equal(attention(x, layout, cos_sin), exact), "as it was, where a gradient is asked for"
+
+
+def test_queries_and_keys_are_normed_together() -> None:
+    attention = Attention(48, 4, 2, 12, 1e-6)
+    nn.init.uniform_(attention.q_norm.weight, 0.5, 2)
+    nn.init.uniform_(attention.k_norm.weight, -2, -0.5)
+    layout = Layout.stream(2, 9)
+    x, cos_sin = torch.randn(2, 9, 48), Rotary(12, 10_000.0)(layout.pos_BT)
+    with torch.inference_mode():
+        apart = attention._project(x, cos_sin)
+        fix(attention, torch.float32)
+        together = attention._project(x, cos_sin)
+    for one, other in zip(apart, together, strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(other, one)

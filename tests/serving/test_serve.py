@@ -9,12 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sites
+from sites import until
 
 from onetrunk.core.errors import ModelFileError, UsageError
 from onetrunk.serving.folders import named
@@ -55,14 +57,32 @@ def test_it_answers_and_ends_with_the_signal(folder: Path, number: signal.Signal
         request = urllib.request.Request(f"{address}/v1/predict", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request) as reply:
             assert json.load(reply)["answers"][0]["label"]["value"] in ("good", "bad")
-        process.send_signal(number)
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as slow:
+            head = f"POST /v1/predict HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
+            slow.sendall(head.encode() + body[:9])
+            until(lambda: b"onetrunk_open_requests 1" in urllib.request.urlopen(f"{address}/metrics").read())
+            process.send_signal(number)
+            until(lambda: status(f"{address}/ready") == 503)
+            assert status(f"{address}/v1/models") == 503, "who comes while it answers is told, not cut off"
+            slow.sendall(body[9:])
+            assert slow.recv(100).startswith(b"HTTP/1.1 200")
         _, rest = process.communicate(timeout=30)
         assert process.returncode == code and "Traceback" not in rest, rest
         log = [json.loads(line) for line in rest.splitlines() if line.startswith("{")]
-        assert [entry["route"] for entry in log if "route" in entry] == ["/v1/models", "/v1/predict"]
+        answered = [entry["route"] for entry in log if entry.get("status") == 200]
+        assert [route for route in answered if route.startswith("/v1")] == ["/v1/models", *["/v1/predict"] * 2]
     finally:
         process.kill()
         process.wait()
+
+
+def status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url) as reply:
+            return int(reply.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def refused(*words: Any, **options: Any) -> UsageError:

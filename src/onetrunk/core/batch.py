@@ -120,6 +120,8 @@ class Batch:
     wide: dict[str, Tensor] = field(default_factory=dict)  # asked column -> what its wide read-out says [m, K]
 
     def to(self, device: torch.device | str) -> Batch:
+        if torch.device(device) == self.layout.doc_BT.device:
+            return self
         return Batch(
             self.layout.to(device),
             {name: e.to(device) for name, e in self.embeds.items()},

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ from onetrunk.serving.service import Service
 
 _MOST_SLOTS = 64
 _KEEP_ALIVE_SECONDS = 30
+_LOOK_SECONDS = 0.05  # between two looks whether everything is answered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,11 +152,19 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
-        self._service = service
+        self._service, self._drain_seconds = service, service.limits.drain_seconds
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self._service.stopping = True
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """The door stays open as long as something is being answered: who comes meanwhile is told, and not cut off."""
+        began = time.monotonic()
+        while self._service.open and not self.force_exit and time.monotonic() - began < self._drain_seconds:
+            await asyncio.sleep(_LOOK_SECONDS)
+        self.config.timeout_graceful_shutdown = max(0, round(began + self._drain_seconds - time.monotonic()))
+        await super().shutdown(sockets)
 
 
 class _JsonHandler(logging.Handler):

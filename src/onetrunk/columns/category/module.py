@@ -238,9 +238,11 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated, Mi
     def finish(self, state: State) -> list[Answer]:
         """The likeliest class, of levels the one in the middle, or one that is drawn here: `step` alone is what other
         runtimes run. Beside it a conformal set, where the calibration knows one."""
-        uniform = torch.from_numpy(rng.uniform(state_keys(state))).to(state["p"].device)
-        drawn = choose(state["p"].log(), uniform, state["temperature"], state["top_k"], state["top_p"])
-        ids = torch.where(state["temperature"] > 0, drawn, state["id"])
+        ids = state["id"]
+        if bool((state["temperature"] > 0).any()):
+            uniform = torch.from_numpy(rng.uniform(state_keys(state))).to(ids.device)
+            drawn = choose(state["p"].log(), uniform, state["temperature"], state["top_k"], state["top_p"])
+            ids = torch.where(state["temperature"] > 0, drawn, ids)
         answers, encoder, p_NC = [], self.encoder, state["p"].cpu().numpy()
         sets = self._sets(p_NC, state["coverage"].tolist())
         for p, i, (coverage, chosen) in zip(p_NC, ids.tolist(), sets, strict=True):
