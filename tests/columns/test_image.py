@@ -357,3 +357,11 @@ def test_the_figure_shows_answers_above_what_is_true() -> None:
     picture = axes.images[0].get_array()
     assert [label.get_text() for label in axes.get_yticklabels()] == ["answered", "true"] * 2
     assert [int(picture[y, 4]) for y in (4, 13, 22, 31)] == [0, 255, 0, 255]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_the_bytes_of_a_file_are_recognised(kind: str) -> None:
+    """Also WebP, which begins as a WAV file does."""
+    content = encoded(GREY, kind)
+    assert Image().recognise([content, content]) == 1 and worlds.Sides("audio").recognise([content]) == 0
+    assert Image().recognise([content, b"good"]) == 0

@@ -22,6 +22,13 @@ Image = Pillow.Image
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 
+_BEGINNINGS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*")  # of such files
+
+
+def is_image_file(content: bytes) -> bool:
+    """Do these bytes begin as a picture's file does?"""
+    return content.startswith(_BEGINNINGS) or (content[:4] == b"RIFF" and content[8:12] == b"WEBP")
+
 
 def open_image(value: Any) -> Pillow.Image:
     """A path, bytes, a `{"bytes", "path"}` dict, an array [H, W] or [H, W, 3], or a Pillow image, decoded.

@@ -304,5 +304,6 @@ def _looks_like_sound(value: Any) -> bool:
     if isinstance(value, tuple):
         return len(value) == 2 and isinstance(value[0], int) and isinstance(value[1], np.ndarray)
     if isinstance(value, bytes):
-        return value[:4] in (b"RIFF", b"fLaC", b"OggS", b"FORM") or value[:3] == b"ID3"
+        wav = value[:4] == b"RIFF" and value[8:12] == b"WAVE"  # other RIFF files are pictures (WebP) or films
+        return wav or value[:4] in (b"fLaC", b"OggS", b"FORM") or value[:3] == b"ID3"
     return isinstance(value, Path) and value.name.lower().endswith(SUFFIXES)

@@ -19,7 +19,7 @@ from onetrunk.core.config import Config
 from onetrunk.core.content import Content
 from onetrunk.core.encoder import FileAnswers
 from onetrunk.core.errors import BadValueError, DataError
-from onetrunk.media.image import SUFFIXES, Image, as_png, is_colour, open_image, png, resize, sheet
+from onetrunk.media.image import SUFFIXES, Image, as_png, is_colour, is_image_file, open_image, png, resize, sheet
 
 _SHEET_COLUMNS = 10
 _PATCHES = 3.5  # a side at least; with twice as many at most, patches are of 2, 4, 8... pixels, which the stem halves
@@ -251,4 +251,6 @@ def _looks_like_image(value: Any) -> bool:
         return "bytes" in value and str(value.get("path") or SUFFIXES[0]).lower().endswith(SUFFIXES)
     if isinstance(value, np.ndarray):
         return value.ndim in (2, 3)
+    if isinstance(value, bytes):
+        return is_image_file(value)
     return isinstance(value, Path) and value.name.lower().endswith(SUFFIXES)
