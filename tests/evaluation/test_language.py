@@ -165,3 +165,9 @@ def test_a_language_is_spoken_inside_only_and_unknown_ones_are_refused() -> None
     assert say("Time") == "Time"
     with pytest.raises(UsageError, match="--lang expects en or zh, found 'fr'"):
         DataOptions(lang="fr")
+
+
+def test_names_of_columns_and_classes_stay_as_data_have_them() -> None:
+    with speaking("zh"):
+        assert called("answer") == "答案" and called("right") != "right"
+        assert called("the log-probability of answer = right") == "answer = right 的对数概率"

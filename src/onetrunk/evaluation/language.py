@@ -13,6 +13,7 @@ from onetrunk.core.errors import UsageError
 from onetrunk.evaluation.chinese import METRICS, NAMES, PHRASES, SENTENCES
 
 LANGUAGES = {"en": "en", "zh": "zh-CN"}  # and how HTML calls them
+_OF_DATA = {"ask", "answer"}  # what stands there in a phrase is a name that data gave
 _language: ContextVar[str] = ContextVar("language", default="en")
 
 
@@ -70,10 +71,11 @@ def _phrases() -> list[tuple[re.Pattern[str], str]]:
 
 
 def _by_phrase(name: str) -> str:
-    """With what stands in it as it is, but for names that are known."""
+    """With what stands in it as it is, but for names that are known; what data call a column or a class stays."""
     for pattern, chinese in _phrases():
         if match := pattern.fullmatch(name):
-            return chinese.format(**{key: NAMES.get(value, value) for key, value in match.groupdict().items()})
+            values = match.groupdict().items()
+            return chinese.format(**{k: v if k in _OF_DATA else NAMES.get(v, v) for k, v in values})
     return name
 
 
