@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -20,6 +21,7 @@ DRAWING = 2  # raised when the same seed and step draw or pack rows otherwise: t
 Lengths = dict[str, np.ndarray]  # objective -> a number for each of its documents
 
 
+@dataclass(eq=False)
 class Loader:
     """`loader(step)` draws every objective's documents, plans their roles and packs them into micro-batches.
 
@@ -27,25 +29,22 @@ class Loader:
     of them as `shares`, or a multiple, so that as many processes have as much to do.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        objectives: Sequence[Objective],
-        *,
-        seed: int,
-        tokens_per_batch: int,
-        given_causal: bool = False,
-        augment: bool = True,
-        shares: int = 1,
-    ) -> None:
-        self.store, self.seed, self.shares = store, seed, shares
-        self.tokens_per_batch, self.given_causal, self.augment = tokens_per_batch, given_causal, augment
-        self._present = store.present
-        self._positions = store.positions()
-        windows = store.windows()
-        self._drawn = [(objective, objective.pool(self._present, windows)) for objective in objectives]
+    store: Store
+    objectives: Sequence[Objective]
+    _: KW_ONLY
+    seed: int
+    tokens_per_batch: int
+    given_causal: bool = False
+    augment: bool = True
+    shares: int = 1
+
+    def __post_init__(self) -> None:
+        self._present = self.store.present
+        self._positions = self.store.positions()
+        windows = self.store.windows()
+        self._drawn = [(objective, objective.pool(self._present, windows)) for objective in self.objectives]
         self._drawn = [(objective, pool) for objective, pool in self._drawn if len(pool)]
-        mixed = store.mixture
+        mixed = self.store.mixture
         self._pools = {
             objective.tag: [(pool, len(pool))] if mixed is None else mixed.pools(pool)
             for objective, pool in self._drawn

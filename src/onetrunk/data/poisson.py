@@ -5,7 +5,8 @@ That is what the accountant reckons with; rows dealt out evenly, as `data.loader
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,13 +15,13 @@ from onetrunk.core.batch import Batch
 from onetrunk.core.content import Role
 from onetrunk.core.documents import Documents, alike
 from onetrunk.core.errors import UsageError
-from onetrunk.core.objective import Objective, RoleAssignment
+from onetrunk.core.objective import RoleAssignment
 from onetrunk.core.secret import Secret
 from onetrunk.data.loader import Loader
 from onetrunk.data.pack import assemble
-from onetrunk.data.store import Store
 
 
+@dataclass(eq=False, kw_only=True)
 class PoissonLoader(Loader):
     """`loader(step)` draws rows, which may be none. A drawn row is one document of one objective, drawn in proportion
     to how many documents each has, or `views` of them in other noise; windows of one row count as the row.
@@ -28,24 +29,12 @@ class PoissonLoader(Loader):
     The `secret` says which rows are drawn. Rows of one shape stand together, about `tokens_per_batch` positions each.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        objectives: Sequence[Objective],
-        *,
-        seed: int,
-        tokens_per_batch: int,
-        secret: Secret,
-        views: int = 1,
-        given_causal: bool = False,
-        augment: bool = True,
-    ) -> None:
-        super().__init__(
-            store, objectives,
-            seed=seed, tokens_per_batch=tokens_per_batch, given_causal=given_causal, augment=augment,
-        )  # fmt: skip
-        self.secret, self.views = secret, views
-        n = len(store.index)
+    secret: Secret
+    views: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        n = len(self.store.index)
         self._able = np.zeros((len(self._drawn), n), dtype=bool)  # which rows each objective can use
         for i, (_, pool) in enumerate(self._drawn):
             self._able[i, pool] = True

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from onetrunk.core.config import Config
 from onetrunk.core.documents import Documents
@@ -22,10 +22,8 @@ from onetrunk.core.errors import ModelFileError, UsageError
 from onetrunk.core.kernels import kernels
 from onetrunk.core.secret import Secret
 from onetrunk.engine.accountant import Spent, epsilon
-from onetrunk.engine.losses import Weights
 from onetrunk.engine.per_row import RowGradients, row_norms
-from onetrunk.engine.runtime import Runtime
-from onetrunk.engine.step import Finish, Group, MicroBatch, Step, StepResult, StepSettings, Updates
+from onetrunk.engine.step import Finish, Group, MicroBatch, Step, StepResult
 
 _MARKS = 20  # of a run: epsilon is reckoned so often, each time for what is to come, so that it is never too little
 
@@ -66,35 +64,25 @@ class Privacy:
         return epsilon(self.spent(steps), self.delta)
 
 
+@dataclass(eq=False, kw_only=True)
 class PrivateStep(Step):
     """Its batches are `core.documents.Documents`, of rows that `data.poisson` has drawn; none at all is a step, too: of
     noise alone."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        config: StepSettings,
-        updates: Updates,
-        runtime: Runtime,
-        seed: int,
-        weights: Weights,
-        muon_bf16: bool = False,
-        shares: int = 1,
-        *,
-        privacy: Privacy,
-        secret: Secret,
-    ) -> None:
-        super().__init__(module, config, updates, runtime, seed, weights, muon_bf16, shares)
-        if not self.world.alone or shares > 1:
+    privacy: Privacy
+    secret: Secret
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.world.alone or self.shares > 1:
             raise UsageError("Private training makes its steps in one process: start it without torchrun.")
-        if len(self.groups) > 1 or config.merge != "sum" or config.balance != "given":
+        if len(self.groups) > 1 or self.config.merge != "sum" or self.config.balance != "given":
             raise UsageError(
                 "Private training has one loss, of which each row's gradient is bounded: expected train.merge=sum, "
                 "train.balance=given, and objectives that have no optimizer of their own."
             )
-        self.privacy, self.secret = privacy, secret
         [group] = self.groups
-        self.of_rows = RowGradients(module, group.parameters, weights.__getitem__)
+        self.of_rows = RowGradients(self.module, group.parameters, self.weights.__getitem__)
         self._clipped, self._rows, self._done = 0, 0, 0
 
     def __call__(

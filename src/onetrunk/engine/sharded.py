@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from onetrunk.core import rng
-from onetrunk.engine.losses import Gradients, Weights, pcgrad
+from onetrunk.engine.losses import Gradients, pcgrad
 from onetrunk.engine.optim import Muon
-from onetrunk.engine.runtime import Runtime
-from onetrunk.engine.step import Context, Group, MicroBatch, NotFiniteError, Step, StepSettings, Updates, in_order
+from onetrunk.engine.step import Context, Group, MicroBatch, NotFiniteError, Step, in_order
 from onetrunk.engine.world import World
 
 
@@ -68,26 +67,19 @@ class Shards:
         return gradients
 
 
+@dataclass(eq=False)
 class ShardedStep(Step):
     """As `Step`, of a module that this divides."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        config: StepSettings,
-        updates: Updates,
-        runtime: Runtime,
-        seed: int,
-        weights: Weights,
-        muon_bf16: bool = False,
-    ) -> None:
-        names = {p: name for name, p in module.named_parameters()}
-        self.shards = Shards(module, updates.blocks, runtime.world, runtime.device)
+    def __post_init__(self) -> None:
+        names = {p: name for name, p in self.module.named_parameters()}
+        self.shards = Shards(self.module, self.updates.blocks, self.runtime.world, self.runtime.device)
         groups = [
             replace(group, parameters=[self.shards.divided[names[p]] for p in group.parameters if p in names])
-            for group in updates.groups
+            for group in self.updates.groups
         ]
-        super().__init__(module, config, replace(updates, groups=groups), runtime, seed, weights, muon_bf16)
+        self.updates = replace(self.updates, groups=groups)
+        super().__post_init__()
         for group in self.groups:
             for optimizer in group.optimizer.optimizers:
                 if isinstance(optimizer, Muon):

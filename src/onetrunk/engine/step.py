@@ -113,23 +113,24 @@ class StepResult:
     figures: dict[str, float] = field(default_factory=dict)  # what else this kind of step tells, by name
 
 
+@dataclass(eq=False)
 class Step:
     """Makes the steps of one run. `module(batch)` gives named losses; with several groups, or losses that take turns,
-    it is also told which are `wanted`. Every process of the run's world makes each step, of its own `shares`."""
+    it is also told which are `wanted`. Every process of the run's world makes each step, of its own `shares`. Another
+    kind of step is a dataclass on top of this one, which adds what it needs beside these fields."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        config: StepSettings,
-        updates: Updates,
-        runtime: Runtime,
-        seed: int,
-        weights: Weights,
-        muon_bf16: bool = False,
-        shares: int = 1,
-    ) -> None:
-        self.module, self.config, self.runtime, self.seed, self.weights = module, config, runtime, seed, weights
-        self.world, self.shares = runtime.world, shares
+    module: nn.Module
+    config: StepSettings
+    updates: Updates
+    runtime: Runtime
+    seed: int
+    weights: Weights
+    muon_bf16: bool = False
+    shares: int = 1
+
+    def __post_init__(self) -> None:
+        self.world = self.runtime.world
+        module, config, updates, muon_bf16 = self.module, self.config, self.updates, self.muon_bf16
         recompute(updates.blocks, config.activation_checkpointing)
         names = {p: name for name, p in module.named_parameters() if p.requires_grad}
         self.groups: list[Group] = []

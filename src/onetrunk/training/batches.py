@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -99,14 +100,9 @@ def loader(
     for objective in made:
         if isinstance(objective, Distil) and teacher is not None:
             objective.learn_from(teacher)
-    if recipe.private is not None:
-        return PoissonLoader(
-            store, made,
-            seed=seed, tokens_per_batch=recipe.tokens_per_batch, given_causal=recipe.attention == "causal",
-            secret=Secret(), views=recipe.private.views,
-        ), made  # fmt: skip
-    return Loader(
-        store, made,
-        seed=seed, tokens_per_batch=recipe.tokens_per_batch, given_causal=recipe.attention == "causal",
-        shares=recipe.train.shares or current().size,
-    ), made  # fmt: skip
+    if recipe.private is None:
+        kind: Callable[..., Loader] = partial(Loader, shares=recipe.train.shares or current().size)
+    else:
+        kind = partial(PoissonLoader, secret=Secret(), views=recipe.private.views)
+    causal = recipe.attention == "causal"
+    return kind(store, made, seed=seed, tokens_per_batch=recipe.tokens_per_batch, given_causal=causal), made
