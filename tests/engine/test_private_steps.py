@@ -49,13 +49,11 @@ def learning(made: Any, store: Any, kind: str = "predict", given: Sequence[str] 
     return objective, Learner(made.network, [objective]).train()
 
 
-def rows_of(objective: Any, store: Any, rows: np.ndarray, views: int = 1) -> list[Batch]:
+def rows_of(objective: Any, store: Any, rows: np.ndarray) -> list[Batch]:
     """Each row by itself."""
-    rows = np.repeat(rows, views)
     assigned = objective.assign_roles(rows, store.present[rows], worlds.keys(len(rows)))
-    parts = [slice(i, i + views) for i in range(0, len(rows), views)]
-    each = [RoleAssignment(assigned.rows[p], assigned.roles[p], assigned.keys[p]) for p in parts]
-    return [assemble({objective.tag: one}, store, apart=views > 1) for one in each]
+    each = [RoleAssignment(assigned.rows[[i]], assigned.roles[[i]], assigned.keys[[i]]) for i in range(len(rows))]
+    return [assemble({objective.tag: one}, store) for one in each]
 
 
 def one_by_one(learner: Learner, batches: Sequence[Batch]) -> list[dict[str, torch.Tensor]]:
@@ -126,7 +124,7 @@ def test_gradients_of_rows_together_are_those_of_each_alone(case: Case) -> None:
         assert_made_together_as_alone(objective, store, able)
 
 
-def test_so_are_those_of_low_rank_changes_and_of_several_views() -> None:
+def test_so_are_those_of_low_rank_changes() -> None:
     made = worlds.model(ROWS, {"x": "number", "y": "category"}, trunk=SMALL)
     store = worlds.store_of(made, ROWS)
     for parameter in made.network.parameters():
@@ -135,7 +133,7 @@ def test_so_are_those_of_low_rank_changes_and_of_several_views() -> None:
     worlds.wake(made.network)
     objective, learner = learning(made, store, given=["x"], ask=["y"])
     assert sum(p.requires_grad for p in learner.parameters()) == 14  # two for each of a block's seven maps
-    assert_rows_have_their_own_gradients(learner, rows_of(objective, store, np.arange(4), views=2))
+    assert_rows_have_their_own_gradients(learner, rows_of(objective, store, np.arange(4)))
 
 
 # -- a step ----------------------------------------------------------------------------------------------------------
@@ -241,9 +239,6 @@ def test_a_drawn_row_is_one_document_of_one_objective() -> None:
         assert sorted(np.concatenate([b.row for b in batches] or [[]]).tolist()) == loader.drawn(step).tolist()
         tags += [tag for batch in batches for tag in batch.like.docs for _ in range(len(batch))]
     assert 0.3 < np.mean([tag == "predict" for tag in tags]) < 0.7
-    loader.views = 3
-    [batch, *_] = loader(1)
-    assert len(batch.like.row) == 3 and len(set(batch.like.row)) == 1
 
 
 # -- going on --------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from onetrunk.training.options import TrainingOptions
 from onetrunk.training.train import run_training
 
 QUICK = ["trunk.width=16", "trunk.layers=1", "trunk.heads=2", "train.tensorboard=false"]
-TUNED = [*QUICK, "finetune.steps=4", "finetune.documents=32"]
+TUNED = [*QUICK, "finetune.steps=4", "finetune.documents=32", "finetune.wide=false"]
 
 
 def table(n: int = 160, seed: int = 0) -> dict[str, list[Any]]:
@@ -99,6 +99,24 @@ def test_stages_add_up_and_rows_that_were_learnt_without_it_are_refused(made: Pa
     run_finetuning(others, options(tmp_path / "others", start=str(tmp_path / "plain")))
     onetrunk.evaluate(str(tmp_path / "others"), others, quiet=True)
     assert "Nor does it cover rows of the stages" in (tmp_path / "others" / "README.md").read_text()
+
+
+def test_from_nothing_it_learns_a_linear_model_that_a_folder_keeps(tmp_path: Path) -> None:
+    heard = Collected()
+    made = run_finetuning(
+        table(400), options(tmp_path / "m", settings=QUICK, private={"eps": "20", "delta": "1e-4"}), heard
+    )
+    last = stage(tmp_path / "m")
+    assert last["stage"] == "wide" and last["seen_rows"]["held_out_only"]
+    assert 19 < last["private"]["epsilon"] <= 20 and last["private"]["rate"] == 1
+    assert last["private"]["epsilon"] == epsilon([Spent(*each) for each in last["private"]["spent"]], 1e-4)
+    assert len(heard.of(StepDone)) == last["steps"] == last["private"]["steps"]
+    test = {name: values[7::8] for name, values in table(400).items()}
+    answers = made.answer(test, "y", ["x", "kind"])
+    assert np.mean([answer.value == true for answer, true in zip(answers, test["y"], strict=True)]) > 0.9
+    loaded = onetrunk.load(str(tmp_path / "m")).answer(test, "y", ["x", "kind"])
+    assert [answer.value for answer in loaded] == [answer.value for answer in answers]
+    assert made.network.wide_of("y").shape.hashed
 
 
 def test_pretraining_goes_without_what_compares_rows(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Batches of one row each, alike in every shape, so that one computation serves all of them (`torch.func.vmap`).
 
-k rows; each may hold several documents (views of it). What is equal in all rows, as the layout mostly is, is kept once.
+k rows. What is equal in all rows, as the layout mostly is, is kept once.
 """
 
 from __future__ import annotations
@@ -54,8 +54,7 @@ class Documents:
     def split(cls, together: Batch, first: Batch, last: Batch) -> Documents | None:
         """Of one batch in which every document has a sequence of its own, and of what its first and last row are alone.
         None where it does not fall into equal parts that are these two at its ends."""
-        views = len(first.row)
-        k, wanted = len(together.row) // views, _tensors(first)
+        k, wanted = len(together.row), _tensors(first)
         whole = _tensors(together)
         if whole.keys() - {("gather",)} != wanted.keys() - {("gather",)}:
             return None
@@ -69,7 +68,7 @@ class Documents:
                 return None
             part = whole[name].reshape(k, *alone.shape)
             if name[0] == "read" or name[0] == "doc" or name == ("layout", "doc_BT"):  # are numbered through
-                step = torch.arange(k) * views * (width if name[0] == "read" else 1)
+                step = torch.arange(k) * (width if name[0] == "read" else 1)
                 moved = part - step.reshape(-1, *[1] * alone.ndim)
                 part = torch.where(part < 0, part, moved)
             parts[name] = part
@@ -81,7 +80,7 @@ class Documents:
             return None
         shared = {name: part[0] for name, part in parts.items() if bool((part == part[:1]).all())}
         own = {name: part for name, part in parts.items() if name not in shared}
-        return cls(own, shared, first, together.row[::views], dict(together.counts), together.tokens)
+        return cls(own, shared, first, together.row, dict(together.counts), together.tokens)
 
     def take(self, rows: slice) -> Documents:
         """Some of the rows. What is counted is counted of all of them still."""

@@ -24,13 +24,12 @@ from onetrunk.data.pack import assemble
 @dataclass(eq=False, kw_only=True)
 class PoissonLoader(Loader):
     """`loader(step)` draws rows, which may be none. A drawn row is one document of one objective, drawn in proportion
-    to how many documents each has, or `views` of them in other noise; windows of one row count as the row.
+    to how many documents each has; windows of one row count as the row.
 
     The `secret` says which rows are drawn. Rows of one shape stand together, about `tokens_per_batch` positions each.
     """
 
     secret: Secret
-    views: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,43 +60,41 @@ class PoissonLoader(Loader):
         return int(self._able[[objective.tag for objective, _ in self._drawn].index(tag)].sum())
 
     def _assigned(self, step: int, rows: np.ndarray) -> list[tuple[str, RoleAssignment]]:
-        """What each objective makes of its rows, `views` of each in a row."""
+        """What each objective makes of its rows."""
         shares = np.array([objective.config.documents for objective, _ in self._drawn], dtype=np.float64)
         likely = np.cumsum(self._able[:, rows] * shares[:, None], axis=0)
         u = rng.uniform(rng.mix(rng.key(self.seed, step, "objective"), rows)).reshape(-1)
         which = (likely <= u * likely[-1]).sum(0)
         out = []
         for i, (objective, _) in enumerate(self._drawn):
-            own = np.repeat(rows[which == i], self.views)
+            own = rows[which == i]
             if len(own):
-                view = np.arange(len(own)) % self.views
-                keys = rng.mix(rng.key(self.seed, step, objective.tag), own, view)
+                keys = rng.mix(rng.key(self.seed, step, objective.tag), own)
                 out.append((objective.tag, objective.assign_roles(own, self._present[own], keys)))
         return out
 
     def _of_one_shape(self, assigned: RoleAssignment) -> list[RoleAssignment]:
         """Rows in the same roles with values of the same lengths, not too many together."""
         lengths = np.where(assigned.roles != Role.ABSENT, self._positions[assigned.rows], 0)
-        shapes = np.concatenate([assigned.roles, lengths], axis=1).reshape(len(assigned.rows) // self.views, -1)
+        shapes = np.concatenate([assigned.roles, lengths], axis=1)
         _, which = np.unique(shapes, axis=0, return_inverse=True)
         out = []
         for shape in range(int(which.max(initial=-1)) + 1):
             chosen = np.flatnonzero(which.reshape(-1) == shape)
-            positions = int(lengths.reshape(len(which), -1)[chosen[0]].sum())
+            positions = int(lengths[chosen[0]].sum())
             at_once = max(1, self.tokens_per_batch // max(1, positions))
             for first in range(0, len(chosen), at_once):
-                rows = chosen[first : first + at_once, None] * self.views + np.arange(self.views)
-                out.append(_taken(assigned, rows.reshape(-1)))
+                out.append(_taken(assigned, chosen[first : first + at_once]))
         return out
 
     def _documents(self, tag: str, assigned: RoleAssignment) -> list[Documents]:
         """Of rows that should be of one shape: made all at once where they are, else each by itself."""
-        views, n = self.views, len(assigned.rows)
-        if n > 2 * views:
-            ends = (self._batch(tag, _taken(assigned, np.arange(at, at + views))) for at in (0, n - views))
+        n = len(assigned.rows)
+        if n > 2:
+            ends = (self._batch(tag, _taken(assigned, np.array([at]))) for at in (0, n - 1))
             if (split := Documents.split(self._batch(tag, assigned), *ends)) is not None:
                 return [split]
-        each = (_taken(assigned, np.arange(first, first + views)) for first in range(0, n, views))
+        each = (_taken(assigned, np.array([at])) for at in range(n))
         return [Documents.of(group) for group in alike(self._batch(tag, row) for row in each)]
 
     def _batch(self, tag: str, assigned: RoleAssignment) -> Batch:

@@ -34,9 +34,6 @@ class PrivateConfig(Config):
     eps: float = Field(gt=0, description="The most that training may cost, for tables that differ in one row.")
     delta: float = Field(gt=0, lt=1, description="How often the promise may fail; far below one over the rows.")
     clip: float = Field(1.0, gt=0, description="The largest norm of a row's gradient; what is longer is scaled down.")
-    views: int = Field(
-        1, ge=1, description="Documents of a drawn row, in other noise each; their gradients are averaged."
-    )
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,16 @@ class Privacy:
     def epsilon(self, steps: int) -> float:
         """The upper bound after so many steps."""
         return epsilon(self.spent(steps), self.delta)
+
+    def facts(self, steps: int) -> dict[str, Any]:
+        """What is promised after so many steps, as JSON, for a model's provenance."""
+        return {
+            "private": {
+                "epsilon": self.epsilon(steps), "delta": self.delta, "clip": self.clip, "noise": self.noise,
+                "rate": self.rate, "rows_per_step": self.rows, "steps": steps,
+                "spent": [list(each) for each in self.spent(steps)], "unit": "row",
+            }
+        }  # fmt: skip
 
 
 @dataclass(eq=False, kw_only=True)
@@ -116,14 +123,7 @@ class PrivateStep(Step):
         self.secret.key, self._done = bytes.fromhex(state["secret"]), spent[-1].steps
 
     def facts(self) -> dict[str, Any]:
-        privacy, last = self.privacy, self.privacy.spent(self._done)
-        return {
-            "private": {
-                "epsilon": privacy.epsilon(self._done), "delta": privacy.delta, "clip": privacy.clip,
-                "noise": privacy.noise, "rate": privacy.rate, "rows_per_step": privacy.rows, "steps": self._done,
-                "spent": [list(each) for each in last], "unit": "row",
-            }
-        }  # fmt: skip
+        return self.privacy.facts(self._done)
 
     def _finish(self) -> list[Finish]:
         return []  # each row's gradient is clipped, not their sum

@@ -37,6 +37,7 @@ class WideShape:
     trees: tuple[int, int, int] | None = None  # trees, nodes, depth
     counted: dict[str, list[str]] = field(default_factory=dict)  # column -> kinds that are counted
     component_steps: int = 0  # from 0 to 1, to which components are rounded; 0: they are not, as in earlier folders
+    hashed: bool = False  # which features there are was learnt from no row, and each kind's have length 1 at most
 
     @classmethod
     def parse(cls, shape: dict[str, Any]) -> WideShape:
@@ -57,11 +58,12 @@ class WideColumn(nn.Module):
         super().__init__()
         K, components = shape.outputs, shape.components.get(name, 0)
         self.kinds = list(shape.features.get(name, {}))
-        self.counted = set(shape.counted.get(name, []))
+        self.counted, self.hashed = set(shape.counted.get(name, [])), shape.hashed
         for i, kind in enumerate(self.kinds):
             count = shape.features[name][kind]
-            self.register_buffer(f"feature{i}", torch.zeros(count, dtype=torch.int64))  # sorted as unsigned numbers
-            self.register_buffer(f"rarity{i}", torch.ones(count))  # inverse document frequency
+            if not self.hashed:
+                self.register_buffer(f"feature{i}", torch.zeros(count, dtype=torch.int64))  # sorted as unsigned numbers
+                self.register_buffer(f"rarity{i}", torch.ones(count))  # inverse document frequency
             self.register_buffer(f"weight{i}", torch.zeros(count, K))
             if components and kind in self.counted:
                 self.register_buffer(f"component{i}", torch.zeros(count, components))
@@ -82,7 +84,7 @@ class WideColumn(nn.Module):
     @property
     def takes(self) -> list[str]:
         """Which of the features' arrays (`WideFeatures.arrays`) are looked at."""
-        known = [kind for i, kind in enumerate(self.kinds) if len(getattr(self, f"feature{i}"))]
+        known = [kind for i, kind in enumerate(self.kinds) if len(getattr(self, f"weight{i}"))]
         names = [f"{kind}.{part}" for kind in known for part in ("row", "feature", "weight")]
         return names + ["dense"] * bool(self.dense) + ["key"] * hasattr(self, "key")
 
@@ -95,7 +97,7 @@ class WideColumn(nn.Module):
         linear = self.missing.new_zeros(m, self.missing.shape[0])
         components = self.missing.new_zeros(m, self.components)
         for i, kind in enumerate(self.kinds):
-            if not len(getattr(self, f"feature{i}")):
+            if not len(getattr(self, f"weight{i}")):
                 continue
             row, index, weight = self.matched(i, tensors, m)
             linear = linear.index_add(0, row, getattr(self, f"weight{i}")[index] * weight[:, None])
@@ -114,14 +116,20 @@ class WideColumn(nn.Module):
 
     def matched(self, i: int, tensors: Mapping[str, Tensor], m: int) -> tuple[Tensor, Tensor, Tensor]:
         """Known features of the column's kind i: their row, index and weight. Counted ones are weighed as TF-IDF, each
-        value to length 1."""
+        value to length 1. Where features are hashed (Weinberger et al., arXiv 0902.2206), all are known."""
         kind = self.kinds[i]
-        index, there = _matching(getattr(self, f"feature{i}"), tensors[f"{kind}.feature"])
-        row, index, weight = (x[there] for x in (tensors[f"{kind}.row"], index, tensors[f"{kind}.weight"]))
+        row, feature, weight = (tensors[f"{kind}.{part}"] for part in ("row", "feature", "weight"))
+        if self.hashed:
+            index = feature % len(getattr(self, f"weight{i}"))
+        else:
+            index, there = _matching(getattr(self, f"feature{i}"), feature)
+            row, index, weight = row[there], index[there], weight[there]
         if kind in self.counted:
-            weight = (1 + weight.log()) * getattr(self, f"rarity{i}")[index]
-            squares = weight.new_zeros(m).index_add(0, row, weight.square())
-            weight = weight / squares.sqrt()[row]
+            weight = 1 + weight.log()
+            weight = weight if self.hashed else weight * getattr(self, f"rarity{i}")[index]
+        if kind in self.counted or self.hashed:
+            length = weight.new_zeros(m).index_add(0, row, weight.square()).sqrt()
+            weight = weight / (length if kind in self.counted else length.clamp(min=1))[row]
         return row, index, weight
 
 

@@ -103,6 +103,6 @@ def loader(
     if recipe.private is None:
         kind: Callable[..., Loader] = partial(Loader, shares=recipe.train.shares or current().size)
     else:
-        kind = partial(PoissonLoader, secret=Secret(), views=recipe.private.views)
+        kind = partial(PoissonLoader, secret=Secret())
     causal = recipe.attention == "causal"
     return kind(store, made, seed=seed, tokens_per_batch=recipe.tokens_per_batch, given_causal=causal), made

@@ -20,6 +20,7 @@ from onetrunk.training.options import TrainingOptions
 from onetrunk.training.output import Output, command_digest
 from onetrunk.training.pretrain import pretrain_model
 from onetrunk.training.private import private_recipe
+from onetrunk.training.private_wide import private_wide
 from onetrunk.training.recipe import Recipe, budget_seconds, memory_bytes, recipe_of
 from onetrunk.training.select import choosing_metric
 from onetrunk.training.stage import extend_model, new_model
@@ -71,7 +72,9 @@ def run_finetuning(
     if above is not None:
         teach(model, above, opened, recipe.finetune.distil, on_event)
     context = run_context(options, recipe, output, on_event)
-    tuned = finetune_model(opened, context.but(teacher=above), model, pretrained=options.start is not None)
+    context = context.but(teacher=above)
+    tuned = private_wide(opened, context, model) if options.start is None else None
+    tuned = tuned or finetune_model(opened, context, model, pretrained=options.start is not None)
     model = tuned.model
     if teacher is not None:
         model.provenance["teacher"] = {"name": Path(teacher).name, "digest": base_digest(Path(teacher))}

@@ -177,9 +177,9 @@ class Printer:
                 self._live.add_task(event.stage, total=event.steps, completed=event.step, facts="")
         elif isinstance(event, StepDone):
             share = "" if event.mfu is None else f"  MFU {100 * event.mfu:.0f} %"
-            speed = f"{event.tokens_per_s:,.0f} tokens/s{share}"
+            speed = f"{event.tokens_per_s:,.0f} tokens/s{share}  " if event.tokens_per_s else ""
             spent = "" if event.epsilon is None else f"ε {event.epsilon:.2f}  "
-            facts = f"loss {event.loss:.4f}  {spent}{speed}  {event.memory_bytes / 1e9:.1f} GB{_energy(event)}"
+            facts = f"loss {event.loss:.4f}  {spent}{speed}{event.memory_bytes / 1e9:.1f} GB{_energy(event)}"
             if self._live is not None:
                 self._live.update(self._live.task_ids[0], completed=event.step, facts=facts)
             elif event.step == event.steps or event.step % max(1, event.steps // 10) == 0:

@@ -93,7 +93,7 @@ def _matrix(column: Any, i: int, own: WideFeatures) -> csr_matrix:
     from scipy.sparse import csr_matrix
 
     row, index, weight = column.matched(i, column.tensors(own), own.count)
-    shape = (own.count, len(getattr(column, f"feature{i}")))
+    shape = (own.count, len(getattr(column, f"weight{i}")))
     return csr_matrix((weight.numpy(), (row.numpy(), index.numpy())), shape=shape)
 
 
@@ -101,7 +101,7 @@ def _matrix(column: Any, i: int, own: WideFeatures) -> csr_matrix:
 class Design:
     """Every column's features beside each other, then whether its value is missing: sparse [m, all]. Numbers are in
     units of their spread `scale` [all], and those that no present value lacks around their mean `centre` [all] (which
-    is 0 of all others): solvers then take a fraction of the steps."""
+    is 0 of all others): solvers then take a fraction of the steps. Hashed features are as they are."""
 
     x: csr_matrix
     scale: np.ndarray
@@ -121,7 +121,7 @@ def design_of(readout: WideReadout, rows: Rows) -> Design:
         for i, kind in enumerate(column.kinds):
             block = _matrix(column, i, own)
             scale, centre = np.ones(block.shape[1]), np.zeros(block.shape[1])
-            if _are_numbers(own.sparse[kind]):
+            if _are_numbers(own.sparse[kind]) and not readout.shape.hashed:  # else they say nothing of rows
                 scale, centre = _spread(block), _means_of_complete(block)
                 block = csr_matrix(block.multiply(1 / scale[None]) - _as_rows(centre / scale, own.count))
             blocks.append(of_rows @ block)
