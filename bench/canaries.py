@@ -11,6 +11,8 @@ prove (arXiv 2305.08846).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,20 +53,22 @@ def compare(run: Run) -> Figures:
     ways = {"with privacy": config}
     if run.rival:
         ways["without privacy"] = config.model_copy(update={"private": None})
-    found: dict[str, dict[str, Any]] = {}
-    bits: dict[str, np.ndarray] = {}
-    for name, recipe in ways.items():
-        model = _trained(run, table, recipe, name)
 
-        def losses(texts: Any, model: Model = model) -> np.ndarray:
+    def given_away(name: str) -> dict[str, Any]:
+        model = _trained(run, table, ways[name], name)
+
+        def losses(texts: Sequence[str]) -> np.ndarray:
             return model.losses({"text": list(texts)}, "text", [])[0]
 
-        bits[name] = np.array([each.exposure for each in exposures(known, losses, _ALTERNATIVES, run.seed)])
+        own = [each.exposure for each in exposures(known, losses, _ALTERNATIVES, run.seed)]
         bound = one_run_bound(-losses(canaries), planted, DELTA)
-        found[name] = {
-            "exposure": float(bits[name].mean()), "least_epsilon": bound.epsilon, "right_guesses": bound.right,
-            "guesses": bound.guesses,
+        return {
+            "exposure": float(np.mean(own)), "least_epsilon": bound.epsilon, "right_guesses": bound.right,
+            "guesses": bound.guesses, "bits": own,
         }  # fmt: skip
+
+    found = {name: run.part(name, partial(given_away, name)) for name in ways}
+    bits = {name: each.pop("bits") for name, each in found.items()}
     dice = np.random.default_rng(run.seed)
     means = np.array([dice.choice(bits["with privacy"], len(known)).mean() for _ in range(500)])
     return Figures(
