@@ -13,11 +13,14 @@ import worlds
 
 import onetrunk
 from onetrunk.core.errors import EvidenceError, UsageError
+from onetrunk.core.secret import Secret
 from onetrunk.data.table import read
+from onetrunk.engine.private import Privacy
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.interop import onnx, onnx_parity
 from onetrunk.interop.onnx_inputs import inputs_of
 from onetrunk.training.wide import fit_wide, wide_rows
+from onetrunk.training.wide.private import fit_private, hashed_readout
 
 ROWS = 72
 GIVEN = ["note", "kind", "tags", "size", "day", "picture", "drug"]
@@ -53,18 +56,25 @@ def _table() -> dict[str, list[Any]]:
     return table
 
 
-def _beside_wide(ask: str, given: list[str]) -> tuple[Model, dict[str, list[Any]]]:
+def _beside_wide(ask: str, given: list[str], private: bool) -> tuple[Model, dict[str, list[Any]]]:
     """A model whose trunk says something too."""
     table = {name: values for name, values in _table().items() if name in (*given, ask)}
     options = {name: told for name, told in OPTIONS.items() if name in table}
     types = {name: TYPES[name] for name in table}
     made = worlds.model(table, types, trunk={**worlds.TRUNK, "layers": 1}, options=options)
     store = worlds.store_of(made, table)
-    fitted = fit_wide(wide_rows(store, given, ask, np.arange(ROWS)))
-    assert fitted is not None
-    if fitted.residuals is not None:
-        made.encoder(ask).expect_around(fitted.held_out[:, 0], fitted.residuals)
-    made.network.add_wide(ask, fitted.readout)
+    rows = wide_rows(store, given, ask, np.arange(ROWS))
+    assert rows is not None
+    if private:
+        readout = hashed_readout(rows)
+        fit_private(readout, rows, Privacy(1e-3, 1.0, 1.0, 1.0, ROWS, 3), 1.0, Secret(bytes(32)), lambda *told: None)
+    else:
+        fitted = fit_wide(rows)
+        assert fitted is not None
+        readout = fitted.readout
+        if fitted.residuals is not None:
+            made.encoder(ask).expect_around(fitted.held_out[:, 0], fitted.residuals)
+    made.network.add_wide(ask, readout)
     worlds.wake(made.network.eval())
     made.tasks = [Task(given, [ask])]
     return made, table
@@ -90,18 +100,19 @@ def _check_numbers(place: Path, rows: Any, ask: str, made: Model, answers: list[
 
 
 @pytest.mark.parametrize(
-    ("ask", "given"),
+    ("ask", "given", "private"),
     [
-        ("label", GIVEN),
-        ("several", ["note", "kind"]),
-        ("price", GIVEN[:4]),
-        ("rank", ["kind", "size"]),
-        ("opinion", ["kind", "size"]),
+        ("label", GIVEN, False),
+        ("label", ["note", "size"], True),
+        ("several", ["note", "kind"], False),
+        ("price", GIVEN[:4], False),
+        ("rank", ["kind", "size"], False),
+        ("opinion", ["kind", "size"], False),
     ],
 )
-def test_a_wide_read_out_is_in_the_graph(ask: str, given: list[str], tmp_path: Path) -> None:
+def test_a_wide_read_out_is_in_the_graph(ask: str, given: list[str], private: bool, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    made, table = _beside_wide(ask, given)
+    made, table = _beside_wide(ask, given, private)
     place = tmp_path / "onnx"
     found = onetrunk.export(made, table, to="onnx", out=str(place), quiet=True)
     assert found["worst_difference"] < 1e-4 and found["rows"] == found["equal_answers"] > 50
