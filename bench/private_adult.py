@@ -1,6 +1,6 @@
 """private_adult: does a person earn over 50,000 a year, learnt with differential privacy at epsilon 1, 3 and 8?
 
-    python -m bench private_adult      about 5 minutes on 1 core
+    python -m bench private_adult      about 3 minutes on 1 core
 
 Accuracy on the official test part (16,281 people), with no settings of its own; `ours` is that at epsilon 3. The rival
 is Opacus on the same rows with the same promise (delta 1e-5): a network of one hidden layer on standardised numbers and

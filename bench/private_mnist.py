@@ -1,6 +1,6 @@
 """private_mnist: which digit is written, learnt with differential privacy (epsilon 3, delta 1e-5) from 7,000 pictures?
 
-    python -m bench private_mnist      about 3 minutes on 1 core
+    python -m bench private_mnist      some minutes on 1 core
 
 Accuracy on 2,000 pictures of MNIST's test file, with no settings of its own; wanted are .90. The rival is Opacus with
 the small convolutional network of its own example, on the same rows with the same promise.

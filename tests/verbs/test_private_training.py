@@ -117,6 +117,11 @@ def test_from_nothing_it_learns_a_linear_model_that_a_folder_keeps(tmp_path: Pat
     loaded = onetrunk.load(str(tmp_path / "m")).answer(test, "y", ["x", "kind"])
     assert [answer.value for answer in loaded] == [answer.value for answer in answers]
     assert made.network.wide_of("y").shape.hashed
+    on = options(tmp_path / "on", start=str(tmp_path / "m"), private={"eps": "25", "delta": "1e-4"}, settings=TUNED)
+    run_finetuning(table(400), on)
+    assert [rate for _, rate, _ in stage(tmp_path / "on")["private"]["spent"]] == [1.0, 32 / 300], (
+        "the trunk, beside it"
+    )
 
 
 def test_pretraining_goes_without_what_compares_rows(tmp_path: Path) -> None:

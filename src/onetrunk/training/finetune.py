@@ -24,6 +24,7 @@ from onetrunk.engine.checkpoint import SCORES
 from onetrunk.engine.trainer import TrainResult
 from onetrunk.inference.adapter import Adapter, base_digest
 from onetrunk.inference.model_folder import Model, Task
+from onetrunk.inference.wide_outputs import add_wide
 from onetrunk.nn import lora
 from onetrunk.objectives import Learner
 from onetrunk.storage.disk import disk_errors
@@ -196,6 +197,9 @@ def tune(
         kind, options = "distil", tuning.distil.model_dump()
     objective = ObjectiveConfig(kind=kind, documents=documents, given=task.given, ask=task.ask, options=options)
     rows = store.subset(labelled)
+    for name in task.ask:
+        if name not in rows.wide:
+            add_wide(model.network, rows, task.given, name)
     teacher = None if context.teacher is None else context.teacher.network
     batches, objectives = loader(rows, [objective], recipe, context.seed, teacher)
     learner = Learner(model.network, objectives, context.seed)

@@ -39,7 +39,7 @@ def private_wide(data: Data, context: RunContext, model: Model) -> FineTuned | N
     rows = wide_rows(store, task.given, task.ask[0], labelled)
     if rows is None:
         return None
-    context.show_ledger(data.ledger, len(store.index))
+    context.show_ledger(data, len(store.index))
     private, steps, began = recipe.private, recipe.finetune.steps or STEPS, time.monotonic()
     noise = noise_for(private.eps, private.delta, 1.0, steps)
     privacy = Privacy(private.delta, private.clip, noise, 1.0, float(rows.count), steps)
