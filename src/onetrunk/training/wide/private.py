@@ -71,7 +71,7 @@ def _descended(
         wrong = torch.from_numpy(outputs).softmax(1).numpy() - hot
         norms = torch.from_numpy(length * np.sqrt((wrong**2).sum(1)))
         wrong *= bounded(norms, privacy.clip).numpy()[:, None]
-        noise = secret.generator("noise", step).standard_normal(weights.shape).astype(np.float32)
+        noise = np.asarray(secret.generator("noise", step).standard_normal(weights.shape), dtype=np.float32)
         velocity = _MOMENTUM * velocity + (across @ wrong + privacy.noise * privacy.clip * noise) / privacy.rows
         weights -= np.float32(rate) * velocity
         if step >= first:
