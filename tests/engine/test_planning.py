@@ -69,14 +69,16 @@ def test_gradients_of_earlier_micro_batches_are_held_beside_activations() -> Non
 def test_what_follows_the_weights_is_spread_over_devices_and_activations_are_not() -> None:
     held = memory(step(micro_batches=8), 0, Spread(8, sharded=True))
     assert held["weights"] == 0.5e9 and held["optimizer"] == 0.75e9 and held["activations"] == 8e9
-    assert held["peak"] == pytest.approx((14e9 + 4e9) / 8 + 9e9)
+    assert held["peak"] == pytest.approx(14e9 / 8 + 9e9)  # parts of gradients come as activations go
+    assert memory(step(micro_batches=9), 0, Spread(8, sharded=True))["peak"] == pytest.approx((14e9 + 4e9) / 8 + 9e9)
 
 
 def test_processes_that_hold_all_hold_the_sum_of_gradients_too() -> None:
     held = memory(step(micro_batches=2), 0, Spread(2))
     sent = 4 * (1 << 24)
     assert held["exchanged"] == 4e9 + 3 * sent  # what is summed, and pieces on their way
-    assert held["peak"] == 14e9 + max(4e9 + 9e9, 4e9 + held["exchanged"])
+    assert held["peak"] == 10e9 + max(4e9 + 9e9, 4e9 + held["exchanged"])
+    assert memory(step(micro_batches=2), 0, Spread(2, first=True))["peak"] == held["peak"] + 4e9  # it has the average
 
 
 def test_rank_0_of_sharded_processes_keeps_a_whole_model() -> None:
@@ -84,6 +86,10 @@ def test_rank_0_of_sharded_processes_keeps_a_whole_model() -> None:
     first, other = (memory(cost, 0, Spread(2, sharded=True, first=rank == 0)) for rank in range(2))
     assert other["exchanged"] == 2 * 1e9 + 4 * 5e8
     assert first["peak"] - other["peak"] == 8e9  # weights and their average
+    heavy = replace(cost, counts=replace(COUNTS, optimizer=40e9, heap=1e9))  # and it saves a whole optimizer
+    first, other = (memory(heavy, 0, Spread(2, sharded=True, first=rank == 0)) for rank in range(2))
+    assert first["peak"] == (4e9 + 4e9 + 40e9 + 4e9) / 2 + 8e9 + 40e9 and first["heap"] == 0
+    assert other["peak"] == (4e9 + 4e9 + 40e9) / 2 + 9e9 + 4e9
 
 
 def test_what_fits_is_told_and_does_fit() -> None:

@@ -22,7 +22,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from onetrunk.engine.heap import heap_bytes
 from onetrunk.engine.mode import Mode
 from onetrunk.engine.optim import OptimConfig, Optimizer
+from onetrunk.engine.shares import add_up, presence
 from onetrunk.engine.step import Updates, recompute
+from onetrunk.engine.world import ImaginedWorld
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,15 @@ def count(
     heap_of: int = 0,
     micro_batches: int = 1,
     averaged: bool = False,
+    processes: int = 1,
 ) -> Counts:
     """Goes through one step of the module. `batch` holds real tensors: what it says of lengths and roles is read.
 
     Args:
         recomputed: are activations of blocks computed again (`train.activation_checkpointing`)?
         heap_of: so many steps are gone through, to find out what the heap of a CPU takes for them; 0: it is not asked.
-        micro_batches: of a step. averaged: is an average of the weights kept?
+        micro_batches: of a step. averaged: is an average of the weights kept? processes: that share a step, each with
+            all weights; only the heap depends on them.
     """
     module.train()
     recompute(updates.blocks, recomputed)
@@ -91,7 +95,7 @@ def count(
         optimizer.step(1.0)  # now that all of its state is there
         kept = sum(t.untyped_storage().nbytes() for t in optimizer.tensors().values())
     module.zero_grad(set_to_none=True)
-    heap = _heap(module, batch, mode, optimizer, heap_of, micro_batches, averaged) if heap_of else 0
+    heap = _heap(module, batch, mode, optimizer, heap_of, micro_batches, averaged, processes) if heap_of else 0
     return Counts(
         parameters=sum(p.numel() for p in module.parameters()),
         weights=weights,
@@ -107,9 +111,17 @@ def count(
 
 
 def _heap(
-    module: nn.Module, batch: Any, mode: Mode, optimizer: Optimizer, steps: int, micro_batches: int, averaged: bool
+    module: nn.Module,
+    batch: Any,
+    mode: Mode,
+    optimizer: Optimizer,
+    steps: int,
+    micro_batches: int,
+    averaged: bool,
+    processes: int,
 ) -> int:
     """What the heap holds of such steps beyond the most that there is at once. Two micro-batches stand for more."""
+    own = min(2, -(-micro_batches // processes))
     parameters = list(module.parameters())
     learnt = [p for p in parameters if p.requires_grad]
     with _Live() as live:
@@ -117,11 +129,13 @@ def _heap(
             live.make(held.untyped_storage().nbytes())
         for _ in range(steps):
             module.zero_grad(set_to_none=True)
-            for _ in range(min(2, micro_batches)):
+            for _ in range(own):
                 with mode.context(torch.device("cpu")):
                     total = sum(loss.sum for loss in module(batch).values())
                 total.backward()
                 del total
+            if processes > 1:
+                _exchange(learnt, processes)
             gradients = [p.grad for p in learnt if p.grad is not None]
             torch.nn.utils.clip_grads_with_norm_(
                 [p for p in learnt if p.grad is not None], 1.0, torch.nn.utils.get_total_norm(gradients)
@@ -132,6 +146,16 @@ def _heap(
         most = live.most
     module.zero_grad(set_to_none=True)
     return 0 if taken is None else max(0, taken - most)
+
+
+def _exchange(parameters: list[nn.Parameter], processes: int) -> None:
+    """The gradients of this process become those of all (`engine.shares`), as far as memory goes."""
+    own = {"": [p.grad for p in parameters]}
+    for parameter in parameters:
+        parameter.grad = None
+    added = add_up(ImaginedWorld(processes), [own], [[presence(own)]] * processes, parameters)
+    for parameter, gradient in zip(parameters, added[""], strict=True):
+        parameter.grad = gradient
 
 
 class _Live(TorchDispatchMode):

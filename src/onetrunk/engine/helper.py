@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from onetrunk.core.kernels import kernels
 from onetrunk.engine.losses import Weights
-from onetrunk.engine.memory import keep_freed_memory
+from onetrunk.engine.memory import give_back_freed_memory, keep_freed_memory
 from onetrunk.engine.mode import Mode, set_compiled
 from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.sharded import ShardedStep
@@ -84,18 +84,24 @@ class StepsTogether:
     device: str  # its kind
 
     def begin(self) -> None:
-        """Places everything on this process's device."""
+        """Places everything on this process's device. What it was made of, a file that processes share or the tensors
+        of rank 0, is left as it was: parts of sharded weights are copies in any case."""
         runtime = Runtime.open(self.device)
+        for tensor in (*self.module.buffers(), *(() if self.config.sharded else self.module.parameters())):
+            tensor.data = tensor.data.clone()
         runtime.place(self.module)
         self.module.train()
         weights = Weights(self.config.loss_weights, self.config.balance == "learnt")
         weights.levels = self.levels
         arguments = self.module, self.config, self.updates, runtime, self.seed, weights, self.mode.muon
         self.made = ShardedStep(*arguments) if self.config.sharded else Step(*arguments, self.config.shares)
-        self.made.load_tensors(self.optimizer)
         if isinstance(self.made, ShardedStep):
+            self.made.load_tensors(self.optimizer)
             self.made.load_average(self.average)
+        else:
+            self.made.load_tensors({name: tensor.clone() for name, tensor in self.optimizer.items()})
         self.optimizer, self.average = {}, {}
+        runtime.world.forget_file()
         self._compiled = False
 
     def step(
@@ -114,7 +120,7 @@ class StepsTogether:
         return result
 
     def __call__(self, world: World) -> None:
-        keep_freed_memory()
+        give_back_freed_memory() if self.config.sharded else keep_freed_memory()
         self.begin()
         try:
             with kernels(self.config.kernels), Signals():  # rank 0, which has got the same signal, says when to stop
@@ -125,13 +131,18 @@ class StepsTogether:
         finally:
             self.end()
 
-    def weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Whole, of sharded ones."""
+    @torch.no_grad()
+    def weights(self, weights: Mapping[str, Tensor] = {}, average: Mapping[str, Tensor] = {}) -> None:
+        """Puts sharded ones together, and into these tensors, which rank 0 has."""
         assert isinstance(self.made, ShardedStep)
-        return self.made.whole_weights()
+        for name, weight, mean in self.made.whole_weights():
+            if name in weights:
+                weights[name].copy_(weight)
+            if mean is not None and name in average:
+                average[name].copy_(mean)
 
     def state(self) -> dict[str, Tensor]:
-        """The optimizer's, whole."""
+        """The optimizer's, whole in rank 0."""
         return self.made.tensors()
 
     def end(self) -> None:

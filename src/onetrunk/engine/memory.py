@@ -1,4 +1,5 @@
-"""Memory of a CPU: what a step frees is kept for the next one, and lies in large pages."""
+"""Memory of a CPU: what a step frees is kept for the next one, and lies in large pages; or it goes back at once, where
+memory is what is short."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's mallopt(3)
 _ALWAYS, _NEVER = 2**31 - 1, -1  # bytes
+_SMALL = 64 << 10  # bytes of what lies on the heap in any case
 _LARGEST = 32 << 20  # the most that older versions take for the larger
 _HUGE_PAGE = 21  # bits of its size, 2 MB
 _MADV_HUGEPAGE = 14
@@ -36,6 +38,16 @@ def keep_freed_memory() -> None:
         mallopt(_TRIM_THRESHOLD, _NEVER)
         if os.environ.get("THP_MEM_ALLOC_ENABLE") != "0":
             _use_large_pages(libc)
+
+
+@cache
+def give_back_freed_memory() -> None:
+    """The opposite, for a run whose weights are divided among processes because memory is short: each tensor has pages
+    of its own, which go back to the system with it. So a process holds what its tensors take, and no gaps between them.
+    Where freed memory has been kept before, it stays."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _SMALL)
 
 
 def _use_large_pages(libc: ctypes.CDLL) -> None:

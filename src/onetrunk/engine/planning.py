@@ -120,31 +120,37 @@ class Spread:
 
 def memory(step: StepCost, process: float, spread: Spread = Spread()) -> dict[str, float]:
     """Bytes in each process at the worst moment, by term. `peak` is less than the sum: gradients come as activations
-    go, and what passes and update need is not needed together."""
+    go, and what passes and update need is not needed together. Where weights are divided, memory that is freed goes
+    back to the system (`engine.memory`): there are no gaps in the heap."""
     c, n = step.counts, spread.processes
     part = n if spread.sharded else 1
+    averaged = step.averaged and (n == part or spread.first)  # where all have all weights, rank 0 alone averages them
     kept = {
         "weights": c.weights / part,
-        "average": c.weights * step.averaged / part,
+        "average": c.weights * averaged / part,
         "optimizer": c.optimizer / part,
     }
     gradients = c.gradients / part
-    update, passes, exchanged = gradients + c.update - c.gradients, c.passes, 0.0
-    if step.micro_batches > n or n > 1:  # gradients are held already, or come from others
-        passes = gradients + max(c.passes - c.gradients, c.activations + c.loss)
+    update, passes, exchanged, heap = gradients + c.update - c.gradients, c.passes, 0.0, c.heap
+    beside = max(c.passes - c.gradients, c.activations + c.loss)
+    if step.micro_batches > n or n > part:  # gradients are held already, or come from others
+        passes = gradients + beside
+    elif part > 1:  # parts of gradients come as activations go
+        passes = max(gradients, beside)
     if part > 1:
         # What is outside of blocks stays together during the passes, and its gradient whole until they end; of blocks
         # there are two together, and what of them is fetched and sent.
-        exchanged = 2 * step.outside + 4 * step.block
+        exchanged, heap = 2 * step.outside + 4 * step.block, 0.0
         passes += exchanged
         if spread.first:
             kept |= {"whole": c.weights * (1 + step.averaged)}
+            update = max(update, gradients + c.optimizer)  # which is put together where it is saved
     elif n > 1:
         exchanged = c.gradients + _COPIES * min(c.gradients, _SENT)  # the sum, beside what is summed
         update = max(update, gradients + exchanged)
-    peak = process + sum(kept.values()) + max(passes, update) + c.heap
+    peak = process + sum(kept.values()) + max(passes, update) + heap
     terms = {"gradients": gradients, "activations": c.activations, "loss": c.loss, "update": c.update - c.gradients}
-    return {"process": process, **kept, **terms, "exchanged": exchanged, "heap": c.heap, "peak": peak}
+    return {"process": process, **kept, **terms, "exchanged": exchanged, "heap": heap, "peak": peak}
 
 
 def tokens_within(step: StepCost, process: float, limit: float, spread: Spread) -> int:
@@ -156,7 +162,7 @@ def tokens_within(step: StepCost, process: float, limit: float, spread: Spread) 
     if limit < fixed + held["update"]:
         return 0
     moving = max(step.counts.passes - step.counts.gradients, step.counts.activations + step.counts.loss)
-    return _round_down(step.largest * (limit - fixed) / max(1.0, moving + step.counts.heap))
+    return _round_down(step.largest * (limit - fixed) / max(1.0, moving + held["heap"]))
 
 
 def cures(step: StepCost, again: StepCost | None, process: float, limit: float, spread: Spread) -> list[str]:

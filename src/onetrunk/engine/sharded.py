@@ -9,7 +9,7 @@ puts blocks together: one that has no micro-batch left makes one that does not c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,15 +87,23 @@ class ShardedStep(Step):
         self.average: dict[str, Tensor] = {}  # of this process's parts
 
     # -- state, whole ------------------------------------------------------------------------------------------------
-    def whole_weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """All weights, and all their averages. All processes ask at once."""
-        own = self.shards.own
-        weights = {name: self.shards.whole(p, p.detach()) for name, p in own.items()}
-        return weights, {name: self.shards.whole(own[name], part) for name, part in self.average.items()}
+    def whole_weights(self) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+        """All weights with their averages, where there are some, one after the other: nobody has to hold all of them.
+        All processes ask at once, and to the end."""
+        for name, own in self.shards.own.items():
+            part = self.average.get(name)
+            average = None if part is None else self.shards.whole(own, part)
+            yield name, self.shards.whole(own, own.detach()), average
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state of every group's optimizer, whole. All processes ask at once."""
-        return {name: self._same_shape(name, each, self.shards.whole) for name, each in super().tensors().items()}
+        """The state of every group's optimizer: whole in rank 0, which saves it; nothing in others. All processes ask
+        at once."""
+        state: dict[str, Tensor] = {}
+        for name, part in super().tensors().items():
+            whole = self._same_shape(name, part, self.shards.whole)
+            if self.world.rank == 0:
+                state[name] = whole
+        return state
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         super().load_tensors({name: self._same_shape(name, each, self.shards.part) for name, each in tensors.items()})
@@ -108,7 +116,7 @@ class ShardedStep(Step):
 
     def _same_shape(self, name: str, tensor: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """What has its parameter's shape is divided as that is; a count of steps is everyone's."""
-        return change(self.shards.own[name.rpartition(".")[0]], tensor).clone() if tensor.ndim else tensor
+        return change(self.shards.own[name.rpartition(".")[0]], tensor).clone() if tensor.ndim else tensor.clone()
 
     # -- a step ------------------------------------------------------------------------------------------------------
     def _trained(self, parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
@@ -129,6 +137,8 @@ class ShardedStep(Step):
         every = len(self.groups) == 1 and merge.takes_all and not merge.apart
         sums: dict[int, dict[str, float]] = {}
         gradients: Gradients = {}
+        for parameter in group.parameters.values():
+            parameter.grad = None
         for wanted in [[name] for name in names] if merge.apart else [names]:
             for first in range(0, len(batches), self.world.size):
                 index = first + self.world.rank

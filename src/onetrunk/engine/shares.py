@@ -68,7 +68,8 @@ def add_up(
         lengths = [parameters[i].numel() for _, i in some]
         first = parameters[some[0][1]].detach()
         flat = [_flat(share, some, parameters) for share in own]
-        rows = torch.stack(flat) if flat else first.new_empty(0, sum(lengths))
+        rows = flat[0][None] if len(flat) == 1 else torch.stack(flat) if flat else first.new_empty(0, sum(lengths))
+        del flat  # gradients are many, and there are enough copies of them
         summed = world.add_in_order(rows, [len(of_rank) for of_rank in present])
         for (name, i), gradient in zip(some, summed.split(lengths), strict=True):
             total[name][i] = gradient.view(parameters[i].shape)

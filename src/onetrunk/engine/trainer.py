@@ -27,7 +27,7 @@ from onetrunk.engine.checkpoint import Checkpoints, clear_run, load_file, load_s
 from onetrunk.engine.helper import Batches, StepsTogether, move_average, own_batches
 from onetrunk.engine.log import MetricsLog, Record
 from onetrunk.engine.losses import Weights
-from onetrunk.engine.memory import keep_freed_memory
+from onetrunk.engine.memory import give_back_freed_memory, keep_freed_memory
 from onetrunk.engine.mode import Choice, Compile, Mode, decide, set_compiled
 from onetrunk.engine.progress import Progress, resident_bytes
 from onetrunk.engine.runtime import Runtime
@@ -136,7 +136,7 @@ class Trainer:
         self.progress = progress or Progress()
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.device = self.runtime.device
-        keep_freed_memory()
+        give_back_freed_memory() if self._divided else keep_freed_memory()
         weights = sum(p.untyped_storage().nbytes() for p in module.parameters())
         self._process = 0.0 if self.device.type == "cuda" else resident_bytes() - weights  # beside the model
         self.weights = Weights(config.loss_weights, config.balance == "learnt")
@@ -149,6 +149,10 @@ class Trainer:
         self._saved = -1  # the last step that was saved
         self._writes = True  # not in a dry run
         self._part: StepsTogether | None = None  # what this process does of steps with sharded weights
+
+    @property
+    def _divided(self) -> bool:
+        return self.config.sharded and not self.runtime.world.alone
 
     def run(self) -> TrainResult:
         """Trains to the end, to a signal, or until patience ends.
@@ -281,6 +285,8 @@ class Trainer:
                     self._part = unpacked(packed(task, arrays.append), arrays)
                     self._part.begin()
                 self.weights = self._part.made.weights
+                self.make_step.load_tensors({})  # the parts have it
+            del task
             yield
         finally:
             world.tell(None)
@@ -294,8 +300,7 @@ class Trainer:
         if self._part is not None:
             with self.runtime.world.together():
                 self.runtime.world.tell(("weights",))
-                weights, self.average = self._part.weights()
-            self._set({name: weights[name] for name in self.parameters})
+                self._part.weights(self.parameters, self.average)
 
     def _optimizer_state(self) -> dict[str, Tensor]:
         if self._part is None:

@@ -60,6 +60,7 @@ class World:
         self.rank, self.size, self.local_rank, self.local_size = rank, size, local_rank, local_size
         self.steps, self._waiting = groups
         self._left_behind = False  # are the others in the middle of something that this process has left?
+        self._mapped: mmap.mmap | None = None  # the file of the task that this process has taken
 
     @property
     def alone(self) -> bool:
@@ -99,13 +100,14 @@ class World:
             self.gather(None)  # and mapped by every process
 
     def take_task(self) -> Task | None:
-        """The next task that rank 0 hands out, None at the end."""
+        """The next task that rank 0 hands out, None at the end. Its arrays and tensors lie in the mapped file: this
+        process may change them, and others do not see it."""
+        self._mapped = None
         if (told := self.hear()) is None:
             return None
         pickled, sizes, name = told
         lengths = [size + -size % _ALIGNED for size in sizes]
         path, whole = Path(tempfile.gettempdir()) / name, memoryview(b"")
-        mapped: mmap.mmap | None = None
         if self.rank >= self.local_size:  # on another machine, the first of which keeps what it is sent
             path = path.with_name(f"{name}-{self.rank - self.local_rank}")
         if self.size > self.local_size:
@@ -113,16 +115,20 @@ class World:
         self.gather(None)
         if sizes:
             with path.open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-                whole = memoryview(mapped)
+                self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                whole = memoryview(self._mapped)
         self.gather(None)
         if self.rank >= self.local_size and self.local_rank == 0:
             path.unlink()
         starts = accumulate(lengths, initial=0)
         task: Task = unpacked(pickled, [whole[at : at + size] for at, size in zip(starts, sizes, strict=False)])
-        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)  # what has been copied; the rest is read again when it is asked for
         return task
+
+    def forget_file(self) -> None:
+        """Takes out of memory what was read of the task's file: it is read again when it is asked for. What has been
+        changed in it would be lost."""
+        if self._mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapped.madvise(mmap.MADV_DONTNEED)
 
     def _receive(self, path: Path, size: int) -> None:
         keeps = self.rank >= self.local_size and self.local_rank == 0
@@ -163,23 +169,36 @@ class World:
         Each process gets its piece of every row, adds them up, and gives the sum to all: no more is sent than by a ring
         all-reduce.
         """
-        import torch.distributed as dist
-
         n = rows.shape[1]
         piece = -(-n // self.size)
         pieces = rows.new_zeros(len(rows), self.size * piece)
         pieces[:, :n] = rows
         pieces = pieces.view(len(rows), self.size, piece).transpose(0, 1).contiguous()
         received = rows.new_empty(sum(counts), piece)
-        whole = rows.new_empty(self.size * piece)
         sent, got = [len(rows) * piece] * self.size, [count * piece for count in counts]
-        with self._others():
-            dist.all_to_all_single(received.view(-1), pieces.view(-1), got, sent, group=self.steps)
-            total = received[0].clone()
-            for row in received[1:]:
-                total += row
-            dist.all_gather(list(whole.split(piece)), total, group=self.steps)
+        self._swap(received.view(-1), pieces.view(-1), got, sent)
+        del pieces
+        total = received[0].clone()
+        for row in received[1:]:
+            total += row
+        del received
+        whole = rows.new_empty(self.size * piece)
+        self._collect(list(whole.split(piece)), total)
         return whole[:n]
+
+    def _swap(self, received: Tensor, pieces: Tensor, got: list[int], sent: list[int]) -> None:
+        """Each process's pieces go to those whose they are."""
+        import torch.distributed as dist
+
+        with self._others():
+            dist.all_to_all_single(received, pieces, got, sent, group=self.steps)
+
+    def _collect(self, pieces: list[Tensor], own: Tensor) -> None:
+        """Everyone's own piece."""
+        import torch.distributed as dist
+
+        with self._others():
+            dist.all_gather(pieces, own, group=self.steps)
 
     def _broadcast(self, message: bytes | None) -> Any:
         """Rank 0's message."""
@@ -213,6 +232,17 @@ class World:
             self.tell(None)
         if not self._left_behind:
             dist.destroy_process_group()
+
+
+class ImaginedWorld(World):
+    """Rank 0 of so many processes that are not there: what they would send never comes. To count what a step takes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(0, size, 0, size)
+
+    def _swap(self, received: Tensor, pieces: Tensor, got: list[int], sent: list[int]) -> None: ...
+
+    def _collect(self, pieces: list[Tensor], own: Tensor) -> None: ...
 
 
 _current = World()
@@ -271,7 +301,6 @@ class _Pickler(pickle.Pickler):
 
 def _tensor(array: np.ndarray, dtype: torch.dtype, shape: torch.Size, parameter: bool, trained: bool) -> Tensor:
     tensor = torch.from_numpy(array).view(dtype).view(shape) if array.size else torch.zeros(shape, dtype=dtype)
-    tensor = tensor.clone()
     return nn.Parameter(tensor, requires_grad=trained) if parameter else tensor.requires_grad_(trained)
 
 
@@ -283,5 +312,6 @@ def packed(value: Any, aside: Callable[[pickle.PickleBuffer], Any] | None = None
 
 
 def unpacked(pickled: bytes, arrays: Iterable[memoryview | pickle.PickleBuffer] = ()) -> Any:
-    """With the arrays that were put aside, in their order. Only of what another process of this run has sent."""
+    """With the arrays that were put aside, in their order; tensors share them. Only of what another process of this run
+    has sent."""
     return pickle.loads(pickled, buffers=arrays)

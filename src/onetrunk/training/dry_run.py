@@ -124,23 +124,32 @@ class DryRun:
             before, precision, False, self._shapes[1], (), lambda bf16: timer()(bf16), steps, len(self.batches)
         )
 
-    def step(self, mode: Mode, heap: bool, recomputed: bool = False) -> StepCost:
+    def step(self, mode: Mode, heap: bool, recomputed: bool = False, processes: int = 1) -> StepCost:
         """What a step takes, counted; with what the `heap` of a CPU takes beyond it. `recomputed`: where activations of
-        blocks are computed again, whatever the recipe says."""
-        largest = _largest(self.batches)
-        one, more = (self._count(shape, largest, mode, len(self.batches), heap, recomputed) for shape in self._shapes)
+        blocks are computed again, whatever the recipe says. `processes` share the step."""
+        largest, micro_batches = _largest(self.batches), len(self.batches)
+        one, more = (
+            self._count(shape, largest, mode, micro_batches, heap, recomputed, processes) for shape in self._shapes
+        )
         block = (more.weights - one.weights) / (_BLOCKS[1] - _BLOCKS[0])
         counts = one.line(more, self._beyond)
         return replace(self._as_step(counts, self.batches), block=block, outside=counts.weights - self.layers * block)
 
     def _count(
-        self, shape: Learner, batch: Batch, mode: Mode, micro_batches: int, heap: bool, recomputed: bool = False
+        self,
+        shape: Learner,
+        batch: Batch,
+        mode: Mode,
+        micro_batches: int,
+        heap: bool,
+        recomputed: bool = False,
+        processes: int = 1,
     ) -> Counts:
         train = self.recipe.train
         return count(
             shape, batch, train, mode, updates_of(shape),
             recomputed=recomputed or train.activation_checkpointing, heap_of=_STEPS if heap else 0,
-            micro_batches=micro_batches, averaged=train.ema > 0,
+            micro_batches=micro_batches, averaged=train.ema > 0, processes=processes,
         )  # fmt: skip
 
     def _as_step(self, counts: Counts, batches: list[Batch]) -> StepCost:

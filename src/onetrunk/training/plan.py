@@ -236,8 +236,9 @@ def _here(run: DryRun, steps: int, wish: Wish) -> _Costs:
     """On this machine: counted, and timed where it fits. Processes share the memory of a CPU, and its cores: they take
     as long as one."""
     mode, on_cpu = run.mode(steps), run.runtime.device.type == "cpu"
-    step, seconds, process = run.step(mode, heap=on_cpu), None, run.process_bytes
     spread = Spread(wish.processes, run.recipe.train.sharded and wish.processes > 1, first=True)
+    step = run.step(mode, heap=on_cpu and not spread.sharded, processes=wish.processes)
+    seconds, process = None, run.process_bytes
     room = run.runtime.memory_bytes / (wish.processes if on_cpu else 1)
     room = min(room, wish.room or room)
     if memory(step, process, spread)["peak"] < room:
@@ -262,7 +263,7 @@ def _cures(run: DryRun, mode: Mode, step: StepCost, process: float, room: float,
     if memory(step, process, spread)["peak"] < room:
         return []
     can = run.recipe.trunk_config()["kind"] == "transformer" and not run.recipe.train.activation_checkpointing
-    again = run.step(mode, heap=step.counts.heap > 0, recomputed=True) if can else None
+    again = run.step(mode, step.counts.heap > 0, recomputed=True, processes=spread.processes) if can else None
     return cures(step, again, process, room, spread)
 
 
