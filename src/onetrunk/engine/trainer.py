@@ -106,10 +106,9 @@ class Trainer:
     `run` leaves the module in eval mode with the weights to use: the best validated ones if there is a
     validation, else the average if there is one, else the last. An interrupted run leaves the last.
     `identity` (plain JSON: the table's digest, the model it starts from) must be the same for a run to go on. Another
-    is refused; with `resume="same"` it begins anew, as with False every run does. `flops`
-    counts a batch's floating-point operations: with it the progress line says which share of the machine's rate is used
-    (MFU). `updates` says how parameters are updated: by default all of them by one optimizer, Muon none. `step_kind`
-    makes the steps, which are those of `Step` unless it is another.
+    is refused; with `resume="same"` it begins anew, as with False every run does. `flops` counts a batch's
+    floating-point operations: then the progress line says which share of the machine's rate is used (MFU). `updates`
+    says how parameters are updated: by default all by one optimizer, Muon none. `step_kind` makes the steps.
     """
 
     def __init__(
@@ -136,7 +135,7 @@ class Trainer:
         self.progress = progress or Progress()
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.device = self.runtime.device
-        give_back_freed_memory() if self._divided else keep_freed_memory()
+        give_back_freed_memory() if config.sharded and not self.runtime.world.alone else keep_freed_memory()
         weights = sum(p.untyped_storage().nbytes() for p in module.parameters())
         self._process = 0.0 if self.device.type == "cuda" else resident_bytes() - weights  # beside the model
         self.weights = Weights(config.loss_weights, config.balance == "learnt")
@@ -149,10 +148,6 @@ class Trainer:
         self._saved = -1  # the last step that was saved
         self._writes = True  # not in a dry run
         self._part: StepsTogether | None = None  # what this process does of steps with sharded weights
-
-    @property
-    def _divided(self) -> bool:
-        return self.config.sharded and not self.runtime.world.alone
 
     def run(self) -> TrainResult:
         """Trains to the end, to a signal, or until patience ends.
