@@ -80,8 +80,8 @@ class FinetuneConfig(Config):
     )
     wide: bool = Field(
         True,
-        description="`train` on a table of which every row has its answer begins with what linear models and boosted "
-        "trees know, and skips pretraining; private fine-tuning from nothing learns a linear model, and no trunk.",
+        description="`train` begins with what linear models and boosted trees know, and skips pretraining where nearly "
+        "every row has its answer; private fine-tuning from nothing learns a linear model, and no trunk.",
     )
     repeats: int = Field(1, ge=1, description="Seeds to train with; the best on the validation rows is kept.")
     label_propagation: bool = Field(

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     ask=REQUIRED,
     helps={
         "out": "the model folder to make; if it pretrains, the foundation model goes to OUT-foundation.",
-        "start": "the foundation model folder to start from; then nothing is pretrained.",
+        "start": "the foundation model folder to start from: it is fine-tuned, and nothing is pretrained.",
         "budget": "train for at most about this long, like 10min.",
     },
 )
 def train(data: Any, options: TrainingOptions, *, quiet: bool = False) -> Model:
     """Train a model to predict columns of your table, and measure it on rows that it has not seen.
 
-    Where nearly every row has its answer, a linear model and boosted trees come first, and the trunk is trained beside
-    them. Otherwise the model is pretrained on all rows and then fine-tuned.
+    A linear model and boosted trees come first. Where nearly every row has its answer, the trunk is trained beside
+    them. Otherwise a model is pretrained on all rows and fine-tuned, and kept if it is better than they are.
 
     Args:
         data: a file, folder, DataFrame, dataset, or hf://name.
