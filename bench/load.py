@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def running(command: Sequence[str], port: int, ready: str) -> Iterator[float]:
     start = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TOKENIZERS_PARALLELISM": "false",
                    "HF_HUB_OFFLINE": "1"}  # fmt: skip
-    server = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment,
+    server = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, start_new_session=True,
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     try:
         while not _answers(f"http://127.0.0.1:{port}{ready}"):
@@ -56,10 +57,10 @@ def running(command: Sequence[str], port: int, ready: str) -> Iterator[float]:
         yield time.perf_counter() - start
     finally:
         server.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             server.wait(30)
-        except subprocess.TimeoutExpired:
-            server.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)  # its processes, too: those of LitServe go on without it
 
 
 def _answers(url: str) -> bool:

@@ -17,26 +17,27 @@ _HUGE_PAGE = 21  # bits of its size, 2 MB
 _MADV_HUGEPAGE = 14
 _AT_ONCE = 1 << 29  # bytes that are surely taken from the heap, whatever the thresholds
 _STRICT = "2"  # overcommit_memory, where addresses count as memory
+_short = False  # was it said that memory is what is short?
 
 
 @cache
-def keep_freed_memory() -> None:
-    """A step on a CPU frees nearly all that it computes and asks for as much again. glibc hands the larger part back to
-    the system in between and gets it anew, page by page, each cleared: a tenth of a step and more. With other libraries
-    nothing changes.
+def keep_freed_memory(large_pages: bool = True) -> None:
+    """A step on a CPU, of training or of answering, frees nearly all that it computes and asks for as much again. glibc
+    hands the larger part back to the system in between and gets it anew, page by page, each cleared: a tenth of a step
+    and more. With other libraries nothing changes.
 
-    The memory that is kept lies in pages of 2 MB, unless THP_MEM_ALLOC_ENABLE=0 says otherwise. PyTorch's own way
-    (that variable at 1) gives every large tensor a page's beginning. Freed memory then rarely fits the next tensor, and
-    a process that keeps it holds more with every step: twice as much after a dozen.
+    With `large_pages` the memory that is kept lies in pages of 2 MB, unless THP_MEM_ALLOC_ENABLE=0 says otherwise.
+    PyTorch's own way (that variable at 1) gives every large tensor a page's beginning. Freed memory then rarely fits
+    the next tensor, and a process that keeps it holds more with every step: twice as much after a dozen.
     """
-    if not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux") or _short:
         return
     libc = ctypes.CDLL(None)
     mallopt = getattr(libc, "mallopt", None)
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _ALWAYS) or mallopt(_MMAP_THRESHOLD, _LARGEST)
         mallopt(_TRIM_THRESHOLD, _NEVER)
-        if os.environ.get("THP_MEM_ALLOC_ENABLE") != "0":
+        if large_pages and os.environ.get("THP_MEM_ALLOC_ENABLE") != "0":
             _use_large_pages(libc)
 
 
@@ -44,7 +45,9 @@ def keep_freed_memory() -> None:
 def give_back_freed_memory() -> None:
     """The opposite, for a run whose weights are divided among processes because memory is short: each tensor has pages
     of its own, which go back to the system with it. So a process holds what its tensors take, and no gaps between them.
-    Where freed memory has been kept before, it stays."""
+    Where freed memory has been kept before, it stays; from now on none is kept."""
+    global _short
+    _short = True
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _SMALL)

@@ -33,6 +33,7 @@ from onetrunk.core.decoding import AnswerContext, State
 from onetrunk.core.encoder import reads_on
 from onetrunk.core.errors import UsageError
 from onetrunk.core.module import Constrained, Growing, Guided, Searched
+from onetrunk.engine.memory import keep_freed_memory
 from onetrunk.inference.at_once import Question, answer_at_once, is_at_once
 from onetrunk.inference.given import Given, GivenRows, join_rows, read_given
 from onetrunk.inference.grammars import Held, matcher_for
@@ -111,6 +112,8 @@ class Session:
         dtype = weight.dtype if device.type == "cpu" else product_dtype(model.trunk)  # as attention gets keys
         if torch.is_autocast_enabled(device.type):
             dtype = torch.get_autocast_dtype(device.type)
+        if device.type == "cpu":
+            keep_freed_memory(large_pages=False)  # which a short run waits for longer than it gains
         self.model, self.device = model, device
         self.slots = slots
         self.positions_at_once, self.enter_from = positions_at_once, enter_from
