@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import worlds
+from captum.attr import IntegratedGradients, ShapleyValues
 from torch import nn
 from worlds import CASES, Case
 
@@ -61,15 +61,13 @@ def random_game(n: int) -> np.ndarray:
     return np.random.default_rng(n).normal(size=(1 << n, 2))
 
 
-def test_shapley_values_are_means_over_all_orders() -> None:
+def test_shapley_values_are_captums_means_over_all_orders() -> None:
     n = 4
-    scores, expected = random_game(n), np.zeros((2, n))
-    for order in permutations(range(n)):
-        seen = 0
-        for player in order:
-            expected[:, player] += (scores[seen | 1 << player] - scores[seen]) / 24
-            seen |= 1 << player
-    np.testing.assert_allclose(shapley_values(scores), expected)
+    scores = torch.from_numpy(random_game(n))
+    for outcome, values in enumerate(shapley_values(scores.numpy())):
+        game = ShapleyValues(lambda players, k=outcome: scores[players.long() @ (1 << torch.arange(n)), k])
+        expected = game.attribute(torch.ones(1, n), baselines=0.0)
+        np.testing.assert_allclose(values, expected[0].numpy(), rtol=1e-5)
 
 
 def test_shapley_values_of_the_glove_game() -> None:
@@ -176,8 +174,8 @@ def test_of_a_linear_model_gradients_are_the_weights_times_the_change(linear: Qu
     assert found.completeness_error < 1e-4
 
 
-def test_integrated_gradients_are_those_of_a_plain_loop() -> None:
-    """One document at a time, 100 steps of equal size, only with `encode`, `read` and autograd (Captum's way)."""
+def test_integrated_gradients_are_captums() -> None:
+    """Captum sees the network by `encode` and `read` alone, and embeddings of one document as its inputs."""
     torch.manual_seed(0)
     columns = {"t": CASES["text"].values, "c": list("abcabcabcabc"), "y": list("xyxyxyxyxyxy")}
     made = worlds.model(columns, {"t": "text", "c": "category", "y": "category"})
@@ -187,21 +185,28 @@ def test_integrated_gradients_are_those_of_a_plain_loop() -> None:
     batch = worlds.batch(store, [0], ["t", "c"], ["y"])
     mask = {"t": {"id": torch.full_like(batch.embeds["t"].content["id"], made.encoder("t").special.mask)},
             "c": {**batch.embeds["c"].content, "id": torch.tensor([-1])}}  # fmt: skip
-    ends = {name: [network.embed(name, content, batch.embeds[name].role_n).detach()
-                   for content in (mask[name], batch.embeds[name].content)] for name in mask}  # fmt: skip
-    total = {name: torch.zeros_like(hidden) for name, (hidden, _) in ends.items()}
-    for step in range(100):
-        at = {n: (a + (step + 0.5) / 100 * (b - a)).requires_grad_() for n, (a, b) in ends.items()}
-        h = network.read(network.encode(batch, embeddings=at), "y")
-        loss = made.module("y").loss(h, batch.reads["predict"]["y"].targets).sum
-        for name, gradient in zip(at, torch.autograd.grad(-loss, list(at.values())), strict=True):
-            total[name] += gradient / 100
+    nothing, whole = (
+        {name: network.embed(name, side[name], batch.embeds[name].role_n).detach()[None] for name in mask}
+        for side in (mask, {name: batch.embeds[name].content for name in mask})
+    )
+
+    def outcomes(*embeddings: torch.Tensor) -> torch.Tensor:
+        """[k, positions, D] of each column to the answer's log-probability [k]."""
+        found = []
+        for document in zip(*embeddings, strict=True):
+            h = network.read(network.encode(batch, embeddings=dict(zip(mask, document, strict=True))), "y")
+            found.append(-made.module("y").loss(h, batch.reads["predict"]["y"].targets).sum)
+        return torch.stack(found)
+
+    expected = IntegratedGradients(outcomes).attribute(
+        tuple(whole.values()), baselines=tuple(nothing.values()), n_steps=64
+    )
     found = explain(question, "integrated_gradients", Settings(steps=64))
     assert isinstance(found, Attribution)
+    theirs = dict(zip(mask, expected, strict=True))
     for each in found.columns:
-        expected = (total[each.column] * (ends[each.column][1] - ends[each.column][0])).sum(-1).numpy()
         assert each.by_part is not None
-        np.testing.assert_allclose(each.by_part[0], expected, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(each.by_part[0], theirs[each.column][0].sum(-1).numpy(), rtol=1e-3, atol=1e-5)
     assert found.completeness_error < 1e-3
 
 
