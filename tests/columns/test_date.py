@@ -252,6 +252,16 @@ def test_columns_that_say_both_are_told() -> None:
     assert "Some values tell one, some the other ('31/01/2024', '01/31/2024')" in table.notes[0]
 
 
+def test_a_column_in_two_orders_is_told_even_where_every_value_is_clear() -> None:
+    table = Table({"due": ["31/01/2024", "01/31/2024"]})
+    assert conventions(table, {"due": "date"}, {}) == {"due": {}}
+    told = "due: in some values the day comes before the month ('31/01/2024'), in others after it ('01/31/2024'); each "
+    assert table.notes == [f"{told}is read as it can be."]
+    late = Table({"due": ["31/01/2024", "01/31/2024"] * 50_000 + ["05/04/2024"]})
+    conventions(late, {"due": "date"}, {})
+    assert "does the day or the month come first in '05/04/2024'" in late.notes[0]
+
+
 def test_the_order_holds_also_where_training_rows_do_not_tell() -> None:
     encoder = column_types.get("date").encoder({"order": "dmy"})
     encoder.fit(AMBIGUOUS)

@@ -94,11 +94,18 @@ class DateEncoder(ScalarEncoder):
                         told.setdefault(day_first, text)
                     case "either":
                         unclear = unclear or text
-            if len(told) == 2:
+            if len(told) == 2 and unclear:
                 break
         if len(told) == 1:
             ((day_first, text),) = told.items()
             return Convention({"order": _ORDER[day_first]}, f"{_FIRST_COMES[day_first]}, as {text!r} tells")
+        if unclear is None and told:
+            return Convention(
+                {},
+                f"in some values the day comes before the month ({told[True]!r}), in others after it "
+                f"({told[False]!r}); each is read as it can be",
+                False,
+            )
         if unclear is None:
             return None
         if not told and likely.get("order"):
