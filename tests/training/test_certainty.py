@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import worlds
+from sklearn.metrics import log_loss
 
 import onetrunk
 from onetrunk.core.answer import Sampling
@@ -22,6 +23,7 @@ from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.record import TaskEvidence
 from onetrunk.evaluation.words import certainty
 from onetrunk.inference.model_folder import Model, Task, load
+from onetrunk.training import finetune
 from onetrunk.training.calibrate import calibrate
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import finetune_model
@@ -138,6 +140,35 @@ def test_what_is_learnt_from_is_not_calibrated(tmp_path: Path) -> None:
     assert len(few.rows("val")) < 20
     tuned = finetune_model(few, RunContext(recipe, tmp_path / "b"), copy.deepcopy(model), pretrained=False).model
     assert tuned.calibration("label") is None, "too few validation rows, and what it began with is of other weights"
+
+
+@pytest.mark.parametrize("asked", ["label", "tags", "price"])
+def test_few_labels_are_calibrated_on_what_each_fold_held_out(
+    asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too few validation rows: by the answers of the folds' models, each of rows that it had not seen."""
+    recipe = make_recipe(None, [*QUICK, "finetune.folds=3"])
+    few = open_data(table(60), DataOptions(ask=asked, given=["size"], split="random:80/10/10"), recipe)
+    heard, seen, kept = Collected(), [], finetune._cross_validated
+
+    def helped(*of: Any) -> Any:
+        scores, held = kept(*of)
+        seen.append((scores, held))
+        return {"pretrained": 0.0, "fine-tuned": 1.0}, held  # whatever was better
+
+    monkeypatch.setattr(finetune, "_cross_validated", helped)
+    context = RunContext(recipe, tmp_path / "m", on_event=heard)
+    tuned = finetune_model(few, context, sure_model(asked), pretrained=True).model
+    made, rows = tuned.calibration(asked), len(few.rows("train"))
+    assert made is not None and made.fitted_on == "rows held out in cross-validation" and made.rows == rows >= 20
+    proper = "interval_score" if asked == "price" else "log_loss"
+    assert made.after[proper] < made.before[proper]
+    if asked == "label":  # what folds say is judged as it will be said
+        ((scores, held),) = seen
+        assert scores["fine-tuned"] == pytest.approx(-made.after["log_loss"])
+        p = torch.softmax(held["label"].outputs.double() / made.temperature, -1).numpy()
+        p = made.doubt / 2 + (1 - made.doubt) * p
+        assert made.after["log_loss"] == pytest.approx(log_loss(held["label"].targets["id"].numpy(), p))
 
 
 @pytest.mark.parametrize("asked", ["label", "price"])

@@ -362,6 +362,12 @@ def test_a_stopped_cross_validation_goes_on_from_where_it_says(tmp_path: Path) -
     assert len(calls) + len(steps) == 3 + 2 * 3 + 3 * (decided == "fine-tuned")
     assert complete(tmp_path / "m")
     assert not list((tmp_path / "m" / "checkpoints").glob("fold-*"))
+    calibration = onetrunk.load(tmp_path / "m").calibration("label")
+    assert calibration is not None and calibration.fitted_on == "rows held out in cross-validation"
+    (tmp_path / "other").mkdir()
+    assert calibration == command(tmp_path / "other" / "m", **alone).calibration("label"), (
+        "as if nothing had stopped it"
+    )
 
 
 def test_a_link_as_out_is_followed(tmp_path: Path) -> None:

@@ -177,11 +177,15 @@ class Calibrated(ABC):
     calibration: Calibration | None = None
 
     @abstractmethod
+    def uncalibrated(self, h: Tensor) -> Tensor:
+        """What answers are made of before they are calibrated, for reads h [r, D]: [r, ...]."""
+
+    @abstractmethod
     def fit_calibration(
-        self, h: Tensor, targets: dict[str, Tensor], fitted_on: str, learnt: int = 0
+        self, outputs: Tensor, targets: dict[str, Tensor], fitted_on: str, learnt: int = 0
     ) -> Calibration | None:
-        """What calibrates best, by a proper score, on reads h [r, D] with their targets [r, ...], of a model that has
-        learnt from so many other rows; None where there is no truth to learn from. Nothing is changed."""
+        """What calibrates best, by a proper score, such outputs [r, ...] with their targets [r, ...], of a model that
+        has learnt from so many other rows; None where there is no truth to learn from. Nothing is changed."""
 
 
 class Mixed(ABC):

@@ -24,8 +24,12 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 _STATE = "state.json"
 SCORES = "cross-validation.json"  # of the folds that are done
+FOLD_ANSWERS = "cross-validation-{}-{}.safetensors"  # of a fold's held-out rows, and of one asked column by its number
 # What a run puts in `checkpoints/`: steps, the best one, runs of other seeds and folds, and what a kill left of them.
-_OWN = re.compile(rf"((step|seed|fold)-\d+|best)(\.(old|tmp)-[0-9a-f]{{32}})?|{re.escape(SCORES)}(\.tmp)?")
+_OWN = re.compile(
+    r"((step|seed|fold)-\d+|best)(\.(old|tmp)-[0-9a-f]{32})?"
+    r"|cross-validation(\.json(\.tmp)?|-\d+-\d+\.safetensors)"
+)
 
 
 class Checkpoints:

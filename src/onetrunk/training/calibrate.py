@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from onetrunk.core.calibration import Calibration
 from onetrunk.core.content import Role
@@ -18,11 +22,52 @@ from onetrunk.data.table import Table
 from onetrunk.inference.likelihood import reads_of
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.wide_outputs import add_wide
+from onetrunk.storage.tensors import load_tensors, save_tensors
 
 MIN_ROWS = 20  # fewer say nothing
 _MAX_ROWS = 20_000
 _MAX_LOGITS = 4_000_000  # rows times classes
 VALIDATION, HELD_OUT = "validation rows", "rows held out in cross-validation"
+_OUTPUTS, _TARGET = "outputs", "target."  # names of tensors in a file
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Of one asked column: what the answers of rows that a model has not learnt from are made of, [r, ...], and their
+    targets [r, ...]."""
+
+    outputs: Tensor
+    targets: dict[str, Tensor]
+
+    @classmethod
+    def join(cls, several: Sequence[HeldOut]) -> HeldOut:
+        targets = {name: torch.cat([each.targets[name] for each in several]) for name in several[0].targets}
+        return cls(torch.cat([each.outputs for each in several]), targets)
+
+    def save(self, path: Path) -> None:
+        """Disk faults raise OSError."""
+        save_tensors(
+            path, {_OUTPUTS: self.outputs, **{f"{_TARGET}{name}": each for name, each in self.targets.items()}}
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> HeldOut:
+        """Raises ModelFileError."""
+        tensors = load_tensors(path)
+        targets = {name.removeprefix(_TARGET): each for name, each in tensors.items() if name != _OUTPUTS}
+        return cls(tensors[_OUTPUTS], targets)
+
+
+@torch.no_grad()
+def held_out(model: Model, given: list[str], name: str, store: Store) -> HeldOut | None:
+    """Of as many of these rows as calibration looks at; None where such answers are not calibrated."""
+    module = model.module(name)
+    if not isinstance(module, Calibrated):
+        return None
+    some = store.subset(np.flatnonzero(store.index[:, store.names.index(name)] >= 0)[: _bound(model, name)])
+    add_wide(model.network, some, given, name)
+    h, targets = reads_of(model.network, some, given, name)
+    return HeldOut(module.uncalibrated(h), targets)
 
 
 @torch.no_grad()
@@ -35,13 +80,25 @@ def calibrate(model: Model, task: Task, rows: Table, learnt: int, on_event: List
             continue
         columns = [column for n, column in model.columns.items() if n in (*task.given, name)]
         store = encode(rows, columns, model.network.encoders, Ledger())
-        store.index = store.index[store.index[:, store.names.index(name)] >= 0][: _bound(model, name)]
-        if len(store.index) < MIN_ROWS:
+        if (store.index[:, store.names.index(name)] >= 0).sum() < MIN_ROWS:
             continue
-        add_wide(model.network, store, task.given, name)
         module.calibration = None
-        h, targets = reads_of(model.network, store, task.given, name)
-        _keep(model, name, module.fit_calibration(h, targets, VALIDATION, learnt), on_event)
+        if (made := held_out(model, task.given, name, store)) is not None:
+            _keep(model, name, module.fit_calibration(made.outputs, made.targets, VALIDATION, learnt), on_event)
+
+
+@torch.no_grad()
+def calibration_by(model: Model, name: str, made: HeldOut) -> Calibration | None:
+    """Of a column, by what models of its kind, each of which has learnt from the other rows, made of these."""
+    module = model.module(name)
+    if not isinstance(module, Calibrated) or len(made.outputs) < MIN_ROWS:
+        return None
+    return module.fit_calibration(made.outputs, made.targets, HELD_OUT)
+
+
+def calibrate_by(model: Model, name: str, made: HeldOut, on_event: Listener = ignore) -> None:
+    """Calibrates a column by `calibration_by`."""
+    _keep(model, name, calibration_by(model, name, made), on_event)
 
 
 @torch.no_grad()
@@ -59,7 +116,7 @@ def calibrate_held_out(model: Model, name: str, store: Store, rows: np.ndarray, 
     wide = torch.from_numpy(store.wide[name][rows]).to(device)
     h = torch.cat([wide.new_zeros(len(rows), module.read_width - wide.shape[1]), wide], dim=1)
     training = module.training
-    _keep(model, name, module.eval().fit_calibration(h, targets, HELD_OUT), on_event)
+    _keep(model, name, module.fit_calibration(module.eval().uncalibrated(h), targets, HELD_OUT), on_event)
     module.train(training)
 
 

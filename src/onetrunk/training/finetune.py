@@ -20,7 +20,7 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
-from onetrunk.engine.checkpoint import SCORES
+from onetrunk.engine.checkpoint import FOLD_ANSWERS, SCORES
 from onetrunk.engine.trainer import TrainResult
 from onetrunk.inference.adapter import Adapter, base_digest
 from onetrunk.inference.model_folder import Model, Task
@@ -32,7 +32,7 @@ from onetrunk.storage.strict_json import read_json, write_json_whole
 from onetrunk.storage.tensors import load_tensors
 from onetrunk.training import adapt
 from onetrunk.training.batches import count_steps, loader, steps_within, with_row_weights
-from onetrunk.training.calibrate import calibrate
+from onetrunk.training.calibrate import HeldOut, calibrate, calibrate_by, calibration_by, held_out
 from onetrunk.training.context import RunContext
 from onetrunk.training.label_propagation import propagate_labels
 from onetrunk.training.open_data import Data
@@ -85,7 +85,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     if private:
         refuse_rows_learnt_before(model, data)
     validation = validation_rows(data, task, 0 if private else MAX_VALIDATED)  # of a private model they choose nothing
-    choice = Choice(len(labelled))
+    choice, held = Choice(len(labelled)), dict[str, HeldOut]()
     propagates = pretrained and tuning.label_propagation and len(labelled) < len(store.index)
     folds = pretrained and not (propagates or private) and cross_validates(validation)
     if context.limit is not None:
@@ -95,7 +95,7 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
         choice.rows_with_propagated_labels, choice.kept = len(labelled), "fine-tuned on propagated labels"
         context.on_event(Note(f"Label propagation: learning from {len(labelled):,} rows."))
     elif folds:
-        choice.cross_validation = _cross_validated(model, store, labelled, task, context, data.rows("train"))
+        choice.cross_validation, held = _cross_validated(model, store, labelled, task, context, data.rows("train"))
         choice.kept = _better_start(choice.cross_validation)
         context.on_event(_as_decision(choice))
         if choice.kept == "pretrained":
@@ -106,6 +106,8 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
     chosen.tasks = [task]
     chosen.provenance = provenance(chosen, data, context, result, "finetune", model.provenance)
     calibrate(chosen, task, validation, choice.labelled_rows, context.on_event)
+    for name, made in held.items():  # where there are too few validation rows
+        calibrate_by(chosen, name, made, context.on_event)
     return FineTuned(chosen, choice)
 
 
@@ -268,9 +270,10 @@ def _with_propagated_labels(
 
 def _cross_validated(
     model: Model, store: Store, labelled: np.ndarray, task: Task, context: RunContext, train: Table
-) -> dict[str, float | None]:
+) -> tuple[dict[str, float | None], dict[str, HeldOut]]:
     """How good the asked column is on held-out labels (by the metric that chooses; a loss is negated, so that higher is
-    better), as the model is and after fine-tuning on the others; None where no fold could tell.
+    better), as the model is and after fine-tuning on the others; None where no fold could tell. And what fine-tuned
+    models made of the held-out labels of each asked column, by which the one that is kept is calibrated.
 
     The model as it is may have seen the held-out labels in pretraining, and then knows them by heart: the comparison
     favours it. `context.limit` bounds each fine-tuning. A run that is stopped goes on with the fold at which it was.
@@ -290,26 +293,38 @@ def _cross_validated(
     for finished in done:  # a kill may have come before they were removed
         if (left := folder / f"fold-{finished}").exists():
             shutil.rmtree(left)
+    made: dict[str, list[HeldOut]] = {}
     for fold in range(folds):
         held = labelled[fold_of == fold]
         held = held[store.index[held, store.names.index(name)] >= 0]
-        if not len(held) or str(fold) in done:
+        if not len(held):
             continue
-        tuned, rest = copy.deepcopy(model), labelled[fold_of != fold]
-        inner = context.but(recipe=quick, out=folder / f"fold-{fold}", on_event=ignore)
-        tune(tuned, store, rest, task, inner, pretrained=True)
-        values = [validator(candidate, task, train.take(held), metric)().value for candidate in (model, tuned)]
-        context.on_event(FoldDone(fold + 1, folds, metric.name, *values))
-        done[str(fold)] = values
-        with disk_errors(folder):
-            write_json_whole(folder / SCORES, {"of": of, "folds": done})
-        shutil.rmtree(inner.out)
+        if str(fold) not in done:
+            tuned, rest = copy.deepcopy(model), labelled[fold_of != fold]
+            inner = context.but(recipe=quick, out=folder / f"fold-{fold}", on_event=ignore)
+            tune(tuned, store, rest, task, inner, pretrained=True)
+            values = [validator(candidate, task, train.take(held), metric)().value for candidate in (model, tuned)]
+            context.on_event(FoldDone(fold + 1, folds, metric.name, *values))
+            done[str(fold)] = values
+            with disk_errors(folder):
+                for i, ask in enumerate(task.ask):
+                    if (own := held_out(tuned, task.given, ask, store.subset(held))) is not None:
+                        own.save(folder / FOLD_ANSWERS.format(fold, i))
+                write_json_whole(folder / SCORES, {"of": of, "folds": done})
+            shutil.rmtree(inner.out)
+        for i, ask in enumerate(task.ask):
+            if (path := folder / FOLD_ANSWERS.format(fold, i)).exists():
+                made.setdefault(ask, []).append(HeldOut.load(path))
+    joined = {ask: HeldOut.join(several) for ask, several in made.items()}
     sign = 1 if metric.higher_is_better else -1
     complete = [values for values in done.values() if None not in values]  # a fold of one class tells nothing of an AUC
     if not complete:
-        return dict.fromkeys(_COMPARED)
-    means = np.array(complete, dtype=np.float64).mean(0) * sign
-    return dict(zip(_COMPARED, means.tolist(), strict=True))
+        return dict.fromkeys(_COMPARED), joined
+    before, after = np.array(complete, dtype=np.float64).mean(0)
+    calibration = calibration_by(model, name, joined[name]) if name in joined else None
+    if calibration is not None:  # as good as it will be with it
+        after = calibration.after.get(metric.name, after)
+    return dict(zip(_COMPARED, [float(sign * before), float(sign * after)], strict=True)), joined
 
 
 def _folds_done(path: Path, of: dict[str, Any]) -> dict[str, list[float | None]]:

@@ -135,10 +135,14 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated, Mi
             return calibrating.loss_of_shares(logits, targets["p"], calibration)
         return calibrating.loss_of_one(logits, targets["id"].clamp(min=0), calibration)
 
+    def uncalibrated(self, h: Tensor) -> Tensor:
+        """The logits [r, K]."""
+        return self.logits(h)
+
     def fit_calibration(
-        self, h: Tensor, targets: dict[str, Tensor], fitted_on: str, learnt: int = 0
+        self, outputs: Tensor, targets: dict[str, Tensor], fitted_on: str, learnt: int = 0
     ) -> Calibration | None:
-        logits = self.logits(h).double()
+        logits = outputs.double()
         if not self.encoder.multi:
             name, known = ("p", targets["p"].sum(-1) > 0) if self.encoder.soft else ("id", targets["id"] >= 0)
             logits, targets = logits[known], {name: targets[name][known]}

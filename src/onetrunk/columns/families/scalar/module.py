@@ -120,14 +120,18 @@ class ScalarModule(ColumnModule[E], Distribution, Calibrated, Expected, OneStep)
             return self._interval(logits, self._spread, coverage)
         return self._interval(logits, max(threshold, _LEAST_SPREAD))
 
+    def uncalibrated(self, h: Tensor) -> Tensor:
+        """The mean and the ends of the 90 % interval, from where the distribution begins; and that, [r, 4]."""
+        ends = self._interval(self.logits(h), 1.0)
+        return torch.stack([*ends, self._begin(h).expand_as(ends[0])], dim=1)
+
     def fit_calibration(
-        self, h: Tensor, targets: dict[str, Tensor], fitted_on: str, learnt: int = 0
+        self, outputs: Tensor, targets: dict[str, Tensor], fitted_on: str, learnt: int = 0
     ) -> Calibration | None:
-        if not len(h):
+        if not len(outputs):
             return None
-        intervals = [x.double().cpu().numpy() for x in self._interval(self.logits(h), 1.0)]
-        mean, low, high = intervals
-        truth = (targets["value"] - self._begin(h)).double().cpu().numpy()
+        mean, low, high = outputs[:, :3].T.double().cpu().numpy()
+        truth = (targets["value"] - outputs[:, 3]).double().cpu().numpy()
         spread = fit_spread(mean - low, high - mean, truth - mean, _LEVEL)
 
         def judged(spread: float) -> dict[str, float]:
@@ -137,7 +141,7 @@ class ScalarModule(ColumnModule[E], Distribution, Calibrated, Expected, OneStep)
 
         side = np.maximum(np.where(truth < mean, mean - low, high - mean), np.finfo(np.float64).tiny)
         scores = kept_scores(np.minimum(np.abs(truth - mean) / side, _MOST_SPREAD))
-        fitted = Calibration(len(h), fitted_on, spread=spread, before=judged(1.0), scores=scores)
+        fitted = Calibration(len(outputs), fitted_on, spread=spread, before=judged(1.0), scores=scores)
         by_scores = fitted.threshold(_LEVEL)  # what an answer's interval is then made of, where there are enough rows
         return replace(fitted, after=judged(spread if by_scores is None else max(by_scores, _LEAST_SPREAD)))
 
