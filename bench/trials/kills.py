@@ -24,7 +24,8 @@ from bench.trials.checks import Checks
 from onetrunk.core.errors import OnetrunkError
 from onetrunk.storage import atomic
 
-QUICK = ["pretrain.steps=3", "finetune.steps=3", "finetune.folds=2", "train.tensorboard=false", "train.save_every=1"]
+QUICK = ["pretrain.steps=3", "finetune.steps=3", "finetune.folds=2", "train.tensorboard=false", "train.save_every=1",
+         "finetune.wide=false"]  # fmt: skip
 # What tells of a run, with what it took: it must be there, and what is computed with must be the same.
 _TOLD = {"README.md", "manifest.json", "metrics.jsonl", "provenance.json", "report.html"}
 _TIMED = re.compile(r"second|time|date|created|_per_|memory|version|^cost$")  # keys of JSON
@@ -59,8 +60,11 @@ class Setting:
 
 
 _START = {"start": "foundation", "size": None}
-# Who says how to pretrain does not begin with simple models; nor do too few rows for validation.
-_WIDE: dict[str, Any] = {"settings": [each for each in QUICK if not each.startswith("pretrain")], "rows": 240}
+# How long simple models search depends on the clock: their bits are not looked at where they differ of themselves.
+_WIDE: dict[str, Any] = {
+    "settings": [each for each in QUICK if not each.startswith(("pretrain", "finetune.wide"))],
+    "rows": 240,
+}
 SETTINGS: dict[str, Setting] = {
     "pretrain": Setting(_train("pretrain")),
     "pretrain, cached": Setting(_train("pretrain", "cache=cached")),

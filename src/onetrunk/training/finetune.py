@@ -95,7 +95,9 @@ def finetune_model(data: Data, context: RunContext, model: Model, pretrained: bo
         choice.rows_with_propagated_labels, choice.kept = len(labelled), "fine-tuned on propagated labels"
         context.on_event(Note(f"Label propagation: learning from {len(labelled):,} rows."))
     elif folds:
-        choice.cross_validation, held = _cross_validated(model, store, labelled, task, context, data.rows("train"))
+        choice.cross_validation, held = _cross_validated(
+            model, store, labelled, task, context, data.rows("train"), validation
+        )
         choice.kept = _better_start(choice.cross_validation)
         context.on_event(_as_decision(choice))
         if choice.kept == "pretrained":
@@ -269,7 +271,13 @@ def _with_propagated_labels(
 
 
 def _cross_validated(
-    model: Model, store: Store, labelled: np.ndarray, task: Task, context: RunContext, train: Table
+    model: Model,
+    store: Store,
+    labelled: np.ndarray,
+    task: Task,
+    context: RunContext,
+    train: Table,
+    validation: Table,
 ) -> tuple[dict[str, float | None], dict[str, HeldOut]]:
     """How good the asked column is on held-out labels (by the metric that chooses; a loss is negated, so that higher is
     better), as the model is and after fine-tuning on the others; None where no fold could tell. And what fine-tuned
@@ -302,7 +310,7 @@ def _cross_validated(
         if str(fold) not in done:
             tuned, rest = copy.deepcopy(model), labelled[fold_of != fold]
             inner = context.but(recipe=quick, out=folder / f"fold-{fold}", on_event=ignore)
-            tune(tuned, store, rest, task, inner, pretrained=True)
+            tune(tuned, store, rest, task, inner, True, validation)  # as the last training will be
             values = [validator(candidate, task, train.take(held), metric)().value for candidate in (model, tuned)]
             context.on_event(FoldDone(fold + 1, folds, metric.name, *values))
             done[str(fold)] = values
