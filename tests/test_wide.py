@@ -86,6 +86,26 @@ def test_a_new_model_answers_as_its_wide_read_out_does(ask: str, tmp_path: Path)
     assert fitted.held_out.shape == (len(table[ask]), 2 if ask == "label" else 1)
 
 
+@pytest.mark.parametrize("ask", ["label", "price"])
+def test_the_trunk_is_not_asked_where_its_states_weigh_nothing(ask: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _, _, table = _fitted(ask)
+    alone = made.answer(table, ask, GIVEN)
+    calls, encode = [], made.network.encode
+    monkeypatch.setattr(made.network, "encode", lambda *of, **more: calls.append(1) or encode(*of, **more))
+    made.answer(table, ask, GIVEN)
+    assert not calls
+    with monkeypatch.context() as patch:
+        patch.setattr(type(made.module(ask)), "reads_trunk", True)
+        assert made.answer(table, ask, GIVEN) == alone, "to the bit"
+    assert calls
+    head = made.module(ask).head
+    with torch.no_grad():
+        (head if isinstance(head, torch.Tensor) else head.weight)[0, 0] = 0.1
+    calls.clear()
+    made.answer(table, ask, GIVEN)
+    assert calls
+
+
 def test_gradients_reach_the_trunk_beside_it() -> None:
     made, store, fitted, _ = _fitted("label")
     store.wide["label"] = fitted.held_out

@@ -44,6 +44,16 @@ class ColumnModule(nn.Module, ABC, Generic[E]):
     def options(self) -> Any:
         return self.encoder.options
 
+    @property
+    def reads_trunk(self) -> bool:
+        """Does an answer depend on the trunk? Not where a wide read-out answers alone: the trunk's states then weigh
+        nothing, to the bit, and need not be computed."""
+        return not self.wide_outputs or self._weighs_states()
+
+    def _weighs_states(self) -> bool:
+        """Is any weight of what is read from the trunk other than zero?"""
+        return True
+
     def attach_wide(self, outputs: int) -> None:
         """From now on the read-out is given so many numbers more, to which it adds its own (`model.wide`)."""
         self.wide_outputs = outputs

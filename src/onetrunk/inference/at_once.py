@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.content import Content, Role
@@ -41,27 +42,55 @@ def is_at_once(model: FoundationModel, ask: str) -> bool:
 
 def answer_at_once(model: FoundationModel, questions: Sequence[Question]) -> list[list[Answer]]:
     """The answers to each question, in the order of its rows. Different columns that are asked of the same rows are
-    asked in one document, each in a branch of its own."""
+    asked in one document, each in a branch of its own. Where answers do not depend on the trunk it is not asked."""
+    through = [i for i, question in enumerate(questions) if model.module(question.ask).reads_trunk]
+    out: list[list[Answer]] = [[] for _ in questions]
+    for i, answers in zip(through, _through_the_trunk(model, [questions[i] for i in through]), strict=True):
+        out[i] = answers
+    for i in set(range(len(questions))) - set(through):
+        out[i] = _from_wide_alone(model, questions[i])
+    return out
+
+
+def _from_wide_alone(model: FoundationModel, question: Question) -> list[Answer]:
+    """Of a column whose read-out weighs nothing but what its wide read-out says."""
+    rows, module = question.rows, model.module(question.ask)
+    said = rows.store.wide[question.ask][rows.rows]
+    h = np.zeros((len(said), module.read_width), dtype=np.float32)
+    h[:, h.shape[1] - said.shape[1] :] = said
+    weight = next(model.parameters())
+    read = torch.from_numpy(h).to(weight.device, weight.dtype)
+    return _answered(model, question.ask, read, question.keys, [question.sampling] * len(said))
+
+
+def _answered(model: FoundationModel, ask: str, h: Tensor, keys: np.ndarray, sampling: list[Sampling]) -> list[Answer]:
+    """Of reads [r, read width], in the weights' own precision, whatever the trunk's."""
+    weight, module = next(model.parameters()), model.module(ask)
+    with torch.autocast(weight.device.type, enabled=False):
+        state = module.start(AnswerContext(keys, sampling, weight.device))
+        answers: list[Answer] = module.finish(module.step(state, h[:, None].to(weight.dtype), None))
+    return answers
+
+
+def _through_the_trunk(model: FoundationModel, questions: Sequence[Question]) -> list[list[Answer]]:
+    if not questions:
+        return []
     rows, documents = _documents(model, questions)
     store, roles = _with_asked(model, rows, questions, documents)
     group = RoleAssignment(np.arange(len(roles)), roles, np.zeros(len(roles), dtype=np.uint64))
     batch = assemble({_TAG: group}, store, given_causal=model.given_causal, augment=False, short=_WIDTH)
-    weight = next(model.parameters())
-    batch = batch.to(weight.device)
+    device = next(model.parameters()).device
+    batch = batch.to(device)
     hidden = model.encode(batch)
     out: list[list[Answer]] = [[] for _ in questions]
     for ask in dict.fromkeys(question.ask for question in questions):
         asked = [i for i, question in enumerate(questions) if question.ask == ask]
         read = batch.reads[_TAG][ask].doc_r.cpu().numpy()  # documents, rising
         at = torch.from_numpy(np.searchsorted(read, np.concatenate([documents[i] for i in asked])))
-        h = model.read(hidden, ask)[at.to(weight.device)]
         counts = [len(documents[i]) for i in asked]
         sampling = [questions[i].sampling for i, count in zip(asked, counts, strict=True) for _ in range(count)]
         keys = np.concatenate([questions[i].keys for i in asked])
-        module = model.module(ask)
-        with torch.autocast(weight.device.type, enabled=False):  # in the weights' own precision, whatever the trunk's
-            state = module.start(AnswerContext(keys, sampling, weight.device))
-            answers = iter(module.finish(module.step(state, h[:, None].to(weight.dtype), None)))
+        answers = iter(_answered(model, ask, model.read(hidden, ask)[at.to(device)], keys, sampling))
         for i, count in zip(asked, counts, strict=True):
             out[i] = [next(answers) for _ in range(count)]
     return out

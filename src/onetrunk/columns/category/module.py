@@ -63,6 +63,9 @@ class CategoryModule(ColumnModule[CategoryEncoder], Distribution, Calibrated, Mi
                 self.slope.fill_(slope)
                 self.levels.set_cuts(torch.from_numpy(cuts))
 
+    def _weighs_states(self) -> bool:
+        return bool(self.head.any())
+
     def grow(self, growth: Growth) -> None:
         if rows := growth.tables.get("classes"):
             self.table, self.head = grown(self.table, rows), grown(self.head, rows)

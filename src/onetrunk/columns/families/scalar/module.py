@@ -55,6 +55,9 @@ class ScalarModule(ColumnModule[E], Distribution, Calibrated, Expected, OneStep)
         self.bars = BarDistribution(known.borders, known.scales, known.mass)
         self._of_bars()
 
+    def _weighs_states(self) -> bool:
+        return bool(self.head.weight.any())
+
     def _input_count(self) -> int:
         """Steps between borders, and the standardised value."""
         return len(self.encoder.bars.borders)
