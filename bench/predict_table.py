@@ -92,7 +92,7 @@ def shares(folder: str, frame: Any) -> dict[str, float]:
     add_wide(model.network, store, given, ASK)
     passed("wide")
     answers = answer(model.network, store, given, ASK, Sampling())
-    passed("trunk")
+    passed("answering")
     answer_columns(ASK, answers, model.encoder(ASK))
     passed("table_of_answers")
     return out

@@ -72,7 +72,8 @@ def test_the_shell_completes_verbs_and_flags(tmp_path: Path, words: str, complet
 
 
 def test_the_script_of_completion_is_of_the_command_and_not_of_how_python_was_called(tmp_path: Path) -> None:
-    done = run(tmp_path, "--show-completion", "bash")
+    shell = ["bash", "-c", '"$@"; exit $?', "bash"]  # which shell it is called from it finds out by itself
+    done = subprocess.run([*shell, *COMMAND, "--show-completion"], capture_output=True, cwd=tmp_path)
     assert done.stdout.decode().rstrip().endswith("-F _onetrunk_completion onetrunk")
 
 

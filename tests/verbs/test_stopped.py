@@ -221,19 +221,25 @@ def test_the_same_command_begins_anew_where_it_cannot_go_on_exactly(
 WIDE = ["finetune.steps=6", "train.tensorboard=false", "train.save_every=2"]
 
 
+@pytest.fixture(scope="module")
+def whole_beside_wide(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    return weights(command(tmp_path_factory.mktemp("wide") / "m", data=table(700), settings=WIDE))
+
+
 @pytest.mark.parametrize(
     "point",
     [(Loader, "__call__", 5, False), (Model, "save", 1, True), (Model, "save", 2, False), (Model, "save", 2, True)],
     ids=["training", "the first model is there", "before the last", "the last is there"],
 )
-def test_train_beside_a_wide_read_out_goes_on(tmp_path: Path, point: tuple[Any, str, int, bool]) -> None:
+def test_train_beside_a_wide_read_out_goes_on(
+    tmp_path: Path, point: tuple[Any, str, int, bool], whole_beside_wide: dict[str, torch.Tensor]
+) -> None:
     """The default way on labelled rows: there is a usable model before the trunk has learnt."""
-    whole = weights(command(tmp_path / "whole" / "m", data=table(700), settings=WIDE))
     out = tmp_path / "killed" / "m"
     with killed(point), pytest.raises(Killed):
         command(out, data=table(700), settings=WIDE)
     again = command(out, data=table(700), settings=WIDE)
-    assert same(weights(again), whole) and "evidence/metrics.json" in atomic.read_manifest(out)
+    assert same(weights(again), whole_beside_wide) and "evidence/metrics.json" in atomic.read_manifest(out)
     assert not (out / "unfinished.json").exists()
 
 
