@@ -412,9 +412,10 @@ def test_budgets_are_times(text: str | None, expected: float | None) -> None:
 def test_a_budget_bounds_the_steps(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="90s, 10min or 2h; found 'soon'"):
         budget_seconds("soon")
-    model = quick(tmp_path / "m", settings=["pretrain.steps=100000"], budget="0.01s")
+    eager = "train.compile=false"  # which so many steps would pay for
+    model = quick(tmp_path / "m", settings=["pretrain.steps=100000", eager], budget="0.01s")
     assert model.provenance["stages"][0]["steps"] == 20
-    many = ["finetune.steps=100000"]
+    many = ["finetune.steps=100000", eager]
     tuned = quick(tmp_path / "n", "finetune", ask=["label"], settings=many, budget="0.01s")
     assert tuned.provenance["stages"][0]["steps"] == 20
 
@@ -452,7 +453,8 @@ def test_ctrl_c_on_the_command_line_saves_and_exits_with_130(tmp_path: Path) -> 
     )
     command = [
         sys.executable, "-m", "onetrunk", "pretrain", "data.jsonl", "--out", "m", "--size", "nano",
-        "--set", "train.tensorboard=false", "--set", "train.save_every=5", "--set",
+        "--set", "train.tensorboard=false", "--set", "train.save_every=5",
+        "--set", "train.compile=false", "--set",
     ]  # fmt: skip
     run = subprocess.Popen([*command, "pretrain.steps=100000"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while not list((tmp_path / "m").glob("checkpoints/step-[1-9]*")) and run.poll() is None:
