@@ -171,16 +171,20 @@ class DryRun:
     def measure(self, mode: Mode, steps: int) -> tuple[float, float]:
         """Seconds of a step, and the bytes that this process held while it made shallower ones, beyond those counted:
         libraries, data, and what the allocator does not give back."""
-        before, (of_one, of_more) = self.runtime.peak_bytes, self._operations
-        one = self._seconds(of_one, _BLOCKS[0], mode, steps)
-        grown, process = self.runtime.peak_bytes, self.process_bytes
-        more = self._seconds(of_more, _BLOCKS[1], mode, steps)
-        if grown > before and self.runtime.device.type != "cuda":
+        process, peaks, seconds = self.process_bytes, [self.runtime.peak_bytes], []
+        for operations, blocks in zip(self._operations, _BLOCKS, strict=True):
+            seconds.append(self._seconds(operations, blocks, mode, steps))
+            peaks.append(self.runtime.peak_bytes)
+        one, more = seconds
+        grew = [i for i in range(len(_BLOCKS)) if peaks[i + 1] > peaks[i]]
+        if (
+            grew and self.runtime.device.type != "cuda"
+        ):  # what was counted before may have taken more than the shallowest
             micro_batches = self._micro_batches[-1]
-            counts = self._count(self._shapes[0], self._timed, mode, micro_batches, heap=True)
+            counts = self._count(self._shapes[grew[0]], self._timed, mode, micro_batches, heap=True)
             # A dry run keeps a copy of the weights, to put them back.
             taken = memory(self._as_step(counts, [self._timed] * micro_batches), 0)["peak"] + counts.weights
-            process = grown - taken
+            process = peaks[grew[0] + 1] - taken
         return one + self._beyond * max(0.0, more - one), process
 
     @property
