@@ -176,10 +176,9 @@ class DryRun:
             seconds.append(self._seconds(operations, blocks, mode, steps))
             peaks.append(self.runtime.peak_bytes)
         one, more = seconds
+        # The first that took more than this process ever had: what was counted before may have taken more than both.
         grew = [i for i in range(len(_BLOCKS)) if peaks[i + 1] > peaks[i]]
-        if (
-            grew and self.runtime.device.type != "cuda"
-        ):  # what was counted before may have taken more than the shallowest
+        if grew and self.runtime.device.type != "cuda":
             micro_batches = self._micro_batches[-1]
             counts = self._count(self._shapes[grew[0]], self._timed, mode, micro_batches, heap=True)
             # A dry run keeps a copy of the weights, to put them back.
