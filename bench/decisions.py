@@ -41,7 +41,7 @@ def judge(columns: dict[str, list[Any]], ask: str, seed: int, place: str, settin
     """Trains on a table with a column `split`, and judges its test rows, with and without the calibration."""
     import onetrunk
     from onetrunk.core.module import Calibrated
-    from onetrunk.data.table import Table
+    from onetrunk.data.table import read
 
     began = time.monotonic()
     onetrunk.train(
@@ -52,7 +52,7 @@ def judge(columns: dict[str, list[Any]], ask: str, seed: int, place: str, settin
     model = onetrunk.load(f"{place}/model")
     test = [i for i, part in enumerate(columns["split"]) if part == "test" and columns[ask][i] is not None]
     given = model.task([ask]).given
-    rows = model.as_learnt(Table({name: [columns[name][i] for i in test] for name in (*given, ask)}))
+    rows = model.as_learnt(read({name: [columns[name][i] for i in test] for name in (*given, ask)}))
     truths, asked = list(rows[ask]), {name: list(rows[name]) for name in given}
     after = model.answer(asked, ask, given)
     fitted, module = model.calibration(ask), model.module(ask)

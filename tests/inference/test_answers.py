@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 import torch.nn.functional as F
@@ -59,6 +60,14 @@ def test_a_value_that_cannot_be_read_is_counted_and_left_out(made: Model) -> Non
     expected = made.answer({"title": ["the sea", None], "price": [3.0, 4.0]}, "kind")
     assert [a.probability for a in answers] == [a.probability for a in expected]
     assert ledger.bad("title") == 1 and ledger.as_json()[0]["rows"] == [1]
+
+
+@pytest.mark.parametrize("missing", [float("nan"), np.float64("nan"), np.datetime64("NaT"), pandas.NA, pandas.NaT])
+def test_what_other_libraries_write_for_missing_is_missing_in_a_text_too(made: Model, missing: Any) -> None:
+    """It was read as the word "nan"."""
+    (answer,) = made.answer({"title": [missing], "price": [3.0]}, "kind")
+    (expected,) = made.answer({"title": [None], "price": [3.0]}, "kind")
+    assert answer.probability == expected.probability
 
 
 def test_an_empty_text_alone_is_answered_as_nothing(made: Model) -> None:

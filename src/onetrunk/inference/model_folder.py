@@ -26,6 +26,7 @@ from onetrunk.data.event_rows import rows_from_events as make_rows
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.nested import unnested_for
 from onetrunk.data.prepare import as_learnt, cells_of, encode
+from onetrunk.data.readers.common import plain
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table, read
 from onetrunk.engine.runtime import Runtime
@@ -355,7 +356,8 @@ class Model:
 
 
 def _table(columns: Mapping[str, Sequence[Any]]) -> Table:
-    return Table({name: v if isinstance(v, Values | list) else list(v) for name, v in columns.items()})
+    """Columns that a program holds, in which NaN may stand for what is missing, as in pandas'."""
+    return Table({name: v if isinstance(v, Values) else [plain(cell) for cell in v] for name, v in columns.items()})
 
 
 def _has_gap(encoder: Encoder, value: Any) -> bool:
