@@ -137,9 +137,9 @@ def _curve(run: Run, name: str, ask: str, metric: str, molecules: Callable[[], A
 
 def _positive(model: Any, held: Any, ask: str) -> np.ndarray:
     """Which rows have the last class, for AUC."""
-    if not hasattr(model.evaluation(ask), "target"):
+    if (names := class_names(model.encoder(ask))) is None:
         return np.zeros(len(held), dtype=bool)
-    return np.array(model.evaluation(ask).target(held[ask])) == class_names(model.encoder(ask))[-1]
+    return np.array(model.evaluation(ask).target(held[ask])) == names[-1]
 
 
 def _gain(answered: dict[str, list[np.ndarray]], positive: np.ndarray, metric: str, seed: int) -> dict[str, Any]:
