@@ -117,7 +117,9 @@ def test_the_same_types_roles_splits_and_equal_rows(tmp_path: Path, large: Any) 
         kept = record(table, types, given, made[0].indices())
         again = splits_before(table, [kept])
         seen = inspect(table, types, asked, made[0]).as_json()
-        collected.append((types, given, reasons, [m.as_json() for m in (*made, by_time)], kept, seen, again.tolist()))
+        collected.append(
+            (types, given, reasons, [m.as_json() for m in (*made, by_time)], kept.digest(), seen, again.tolist())
+        )
         collected[-1] += ([index.tolist() for m in (*made, by_time) for index in m.indices().values()],)
     assert collected[0] == collected[1]
     assert collected[0][5]["equal"]["rows"] == 30 and "code" in collected[0][1]

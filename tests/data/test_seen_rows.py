@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from onetrunk.core.errors import DataError
-from onetrunk.data.seen_rows import absent_columns, record, splits_before
+from onetrunk.data.seen_rows import SeenRows, absent_columns, record, splits_before
 from onetrunk.data.split import Split, split
 from onetrunk.data.table import Table
 
@@ -24,14 +24,15 @@ def rows(n: int = 200) -> dict[str, list[Any]]:
     }
 
 
-def first(columns: dict[str, list[Any]], names: list[str], seed: int = 0, **rest: Any) -> tuple[Split, dict[str, Any]]:
-    """A random split, and what is kept of it, having been through JSON."""
+def first(columns: dict[str, list[Any]], names: list[str], seed: int = 0, **rest: Any) -> tuple[Split, SeenRows]:
+    """A random split, and what is kept of it, having been through JSON and arrays."""
     table = Table(columns)
     made = split(table, TYPES, "random", seed, given=names, **rest)
-    return made, json.loads(json.dumps(record(table, TYPES, names, made.indices())))
+    seen = record(table, TYPES, names, made.indices())
+    return made, SeenRows.parse(json.loads(json.dumps(seen.as_json())), seen.digests.copy(), seen.splits.copy())
 
 
-def later(columns: dict[str, list[Any]], kept: list[dict[str, Any]], spec: str = "auto", **rest: Any) -> Split:
+def later(columns: dict[str, list[Any]], kept: list[SeenRows], spec: str = "auto", **rest: Any) -> Split:
     table = Table(columns)
     options = {"given": ["review"], "ask": ["label"], **rest}
     return split(table, TYPES, spec, 0, before=splits_before(table, kept), **options)
@@ -80,7 +81,7 @@ def test_rows_it_never_met_are_split_as_asked_with_the_shares_of_the_whole() -> 
 def test_a_row_is_known_without_its_answer_and_without_columns_that_tell_nothing() -> None:
     unlabelled = {**rows(), "label": [None] * 200}
     made, kept = first(unlabelled, ["review", "nights"])
-    assert list(kept["columns"]) == ["review"]
+    assert list(kept.columns) == ["review"]
     few = rows()
     del few["nights"]
     assert leaks(later(few, [kept]), made.train) == 0
@@ -91,7 +92,7 @@ def test_a_row_is_known_without_its_answer_and_without_columns_that_tell_nothing
 def test_columns_that_only_together_tell_rows_apart() -> None:
     columns = {"review": ["a", "b"] * 100, "nights": [i // 2 for i in range(200)], "label": ["x", "y"] * 100}
     made, kept = first(columns, list(TYPES))
-    assert list(kept["columns"]) == ["nights", "review"]
+    assert list(kept.columns) == ["nights", "review"]
     before = splits_before(Table(columns), [kept])
     assert np.array_equal(np.flatnonzero(before == 0), made.train)
     assert (splits_before(Table({**columns, "nights": [v + 1000 for v in columns["nights"]]}), [kept]) == -1).all()
@@ -128,4 +129,4 @@ def test_a_column_of_parts_is_obeyed_where_it_was_named_and_else_does_not_leak()
 
 def test_what_is_kept_shows_no_value() -> None:
     _, kept = first(rows(), list(TYPES))
-    assert "stay" not in json.dumps(kept) and len(kept["rows"]) < 11 * 200 + 4
+    assert "stay" not in json.dumps(kept.as_json()) and kept.digests.nbytes + kept.splits.nbytes == 9 * 200

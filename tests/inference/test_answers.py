@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 from pathlib import Path
@@ -18,11 +19,15 @@ from worlds import CASES
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.errors import DataError, ModelFileError, UsageError
 from onetrunk.data.ledger import Ledger
+from onetrunk.data.seen_rows import SeenRows, record, splits_before
+from onetrunk.data.table import Table
 from onetrunk.inference import answer_rows as module
 from onetrunk.inference.answer_rows import pooled_states
 from onetrunk.inference.model_folder import Model, Task, answer_columns, load
+from onetrunk.inference.provenance import read_provenance, write_provenance
 from onetrunk.storage import atomic
-from onetrunk.storage.strict_json import write_json
+from onetrunk.storage.strict_json import read_json, write_json
+from onetrunk.storage.tensors import save_tensors
 
 TYPES = {"title": "text", "price": "number", "kind": "category"}
 
@@ -208,6 +213,34 @@ def test_many_classes_get_no_column_each(made: Model) -> None:
 
 
 # -- folders -------------------------------------------------------------------------------------------------
+def test_rows_that_were_seen_lie_beside_the_provenance_and_come_back(made: Model, tmp_path: Path) -> None:
+    table = Table({"title": [f"row {i}" for i in range(50)]})
+    parts = {"train": np.arange(30), "val": np.arange(30, 40), "test": np.arange(40, 50)}
+    seen = record(table, {"title": "text"}, ["title"], parts)
+    made.provenance = {"stages": [{"stage": "import"}, {"stage": "finetune", "seen_rows": seen}]}
+    made.save(tmp_path / "m")
+    (_, stage) = read_json(tmp_path / "m" / "provenance.json")["stages"]
+    assert stage["seen_rows"] == {"columns": {"title": "text"}, "rows": 50}
+    (_, again) = load(tmp_path / "m").provenance["stages"]
+    assert again["seen_rows"].digest() == seen.digest()
+    assert splits_before(table, [again["seen_rows"]]).tolist() == [0] * 30 + [1] * 10 + [2] * 10
+    earlier = {
+        "columns": {"title": "text"},
+        "rows": base64.b64encode(seen.digests.tobytes()).decode(),
+        "splits": "".join(map(str, seen.splits.tolist())),
+    }
+    assert SeenRows.of_text(earlier).digest() == seen.digest(), "as provenance.json itself once held them"
+
+
+def test_a_folder_whose_rows_are_of_another_model_is_refused(made: Model, tmp_path: Path) -> None:
+    seen = SeenRows({"title": "text"}, np.arange(4, dtype="<u8"), np.zeros(4, dtype=np.uint8))
+    write_provenance(tmp_path, {"stages": [{"seen_rows": seen}]})
+    for arrays in ({}, {"0.digests": torch.zeros(4, dtype=torch.int64), "0.splits": torch.zeros(3, dtype=torch.uint8)}):
+        save_tensors(tmp_path / "seen_rows.safetensors", arrays)
+        with pytest.raises(ModelFileError, match=r"does not say which rows were seen.*Restore it"):
+            read_provenance(tmp_path)
+
+
 def test_a_folder_holds_what_it_should_and_its_texts_are_standard(made: Model, tmp_path: Path) -> None:
     made.tasks, made.provenance = [Task(["title"], ["kind"])], {"stages": [{"seed": 3}]}
     made.save(tmp_path / "m")

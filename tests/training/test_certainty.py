@@ -17,19 +17,21 @@ import onetrunk
 from onetrunk.core.answer import Sampling
 from onetrunk.core.calibration import Calibration
 from onetrunk.core.errors import ModelFileError
-from onetrunk.core.events import CalibrationDone, Collected
+from onetrunk.core.events import CalibrationDone, Collected, Note
 from onetrunk.data.table import Table
 from onetrunk.evaluation.intervals import Interval
 from onetrunk.evaluation.record import TaskEvidence
 from onetrunk.evaluation.words import certainty
 from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.training import finetune
+from onetrunk.training.beside_wide import wide_model
 from onetrunk.training.calibrate import calibrate
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import finetune_model
 from onetrunk.training.open_data import open_data
 from onetrunk.training.options import DataOptions
 from onetrunk.training.recipe import make_recipe
+from onetrunk.training.time_budget import TimeBudget
 
 KINDS = {"size": "number", "label": "category", "tags": "category", "price": "number"}
 QUICK = ["size=nano", "finetune.steps=4", "train.tensorboard=false", "train.precision=fp32"]
@@ -190,6 +192,29 @@ def test_train_calibrates_and_its_evidence_says_so(asked: str, tmp_path: Path) -
         assert task["ece"]["low"] <= task["ece"]["value"] <= task["ece"]["high"]
         answers = onetrunk.load(tmp_path / "m").answer({"size": [-50.0, 50.0]}, "label", ["size"])
         assert all(max(a.probability.values()) <= 1 - 1 / 82 for a in answers), "not surer than 80 rows allow"
+
+
+@pytest.mark.parametrize("asked", ["label", "price"])
+@pytest.mark.parametrize("other", [False, True])
+def test_validation_rows_of_another_kind_say_how_sure_answers_are(asked: str, other: bool, tmp_path: Path) -> None:
+    """In training rows what is asked follows from the size; later, where there is another kind, hardly."""
+    rng, parts = np.random.default_rng(0), np.repeat(["train", "val", "test"], [400, 300, 1000])
+    spread = np.where(other & (parts != "train"), 2, 0.3)
+    size, noise = rng.normal(size=len(parts)), spread * rng.normal(size=len(parts))
+    values = {"label": np.where(size + noise > 0, "high", "low").tolist(), "price": (3 * size + noise).tolist()}
+    rows = {"size": size.tolist(), asked: values[asked], "part": parts.tolist()}
+    recipe, heard = make_recipe(None, QUICK), Collected()
+    data = open_data(rows, DataOptions(ask=[asked], split="given:part"), recipe)
+    made = wide_model(data, RunContext(recipe, tmp_path / "m", on_event=heard), TimeBudget(60))
+    assert made is not None
+    fitted, (test, truths) = made.model.calibration(asked), (data.rows("test"), data.rows("test")[asked])
+    assert fitted is not None and fitted.rows == (300 if other else 400)
+    assert fitted.fitted_on == ("validation rows" if other else "rows held out in cross-validation")
+    told = [note.message for note in heard.of(Note) if "of another kind than the training rows" in note.message]
+    assert len(told) == other
+    evaluation = made.model.evaluation(asked)
+    coverage = evaluation.measure(made.model.answer(test, asked, ["size"]), list(truths))["coverage"]
+    assert coverage == pytest.approx(0.9, abs=0.04)
 
 
 def test_folders_without_it_and_damaged_ones(tmp_path: Path) -> None:

@@ -143,7 +143,10 @@ def test_a_large_table_gives_what_a_small_one_gives(tmp_path: Path, monkeypatch:
             for line in (place / folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         ]
         known = {key: encoder.knowledge() for key, encoder in model.network.encoders.items()}
-        stages = [{key: stage[key] for key in ("seen_rows", "split", "ledger")} for stage in model.provenance["stages"]]
+        stages = [
+            {"seen_rows": stage["seen_rows"].digest(), "split": stage["split"], "ledger": stage["ledger"]}
+            for stage in model.provenance["stages"]
+        ]
         task = evidence.tasks[0]
         judged = (task.rows, task.metrics, [(baseline.name, baseline.metrics) for baseline in task.baselines])
         results.append({"seen": seen, "losses": losses, "known": known, "stages": stages, "judged": judged})

@@ -65,8 +65,8 @@ def test_nothing_is_left_that_holds_rows_losses_or_the_secret(made: Path) -> Non
     names = {path.relative_to(made).as_posix() for path in made.rglob("*")}
     assert not [name for name in names if name.startswith(("checkpoints", "metrics", "tensorboard", "unfinished"))]
     assert "secret" not in (made / "provenance.json").read_text()
-    seen = stage(made)["seen_rows"]
-    assert seen["held_out_only"] and set(seen["splits"]) == {"1", "2"} and len(seen["splits"]) == 40
+    seen = onetrunk.load(str(made)).provenance["stages"][0]["seen_rows"]
+    assert seen.held_out_only and set(seen.splits.tolist()) == {1, 2} and len(seen.splits) == 40
     assert onetrunk.load(str(made)).calibration("y") is None
 
 

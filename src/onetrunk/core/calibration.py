@@ -33,13 +33,17 @@ class Calibration:
         """The score that a new row's true value exceeds with a probability of at most 1 - `coverage`, as far as it is
         like these rows: the ceil((rows + 1) coverage)-th smallest (split conformal prediction, arXiv 2107.07511). None
         where there are too few rows for that."""
-        rank = math.ceil((self.rows + 1) * coverage - 1e-9)
+        rank = self.rank(coverage)
         if not self.scores or rank > self.rows:
             return None
         if len(self.scores) == self.rows:
             return self.scores[rank - 1]
         part = math.ceil(coverage * (MAX_SCORES + 1) - 1e-9)
         return self.scores[part - 1] if part <= MAX_SCORES else None
+
+    def rank(self, coverage: float) -> int:
+        """Which of the scores, from 1 on, `threshold` is, as far as there are so many."""
+        return math.ceil((self.rows + 1) * coverage - 1e-9)
 
     @classmethod
     def parse(cls, fields: dict[str, Any]) -> Calibration:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,51 @@ from onetrunk.data.duplicates import fingerprint_keys, fingerprints, numbered
 from onetrunk.data.split import SPLITS
 from onetrunk.data.table import Table
 
-# JSON: "columns" (name to type), "rows" (digests), "splits" (one digit a row); "held_out_only" where the training rows
-# are not among them, as with private training: of a table that has some of the others, the rest was learnt from.
-Record = dict[str, Any]
+
+@dataclass(frozen=True, eq=False)
+class SeenRows:
+    """The rows of one stage of training: `digests` uint64 [rows] of their values in `columns` (name to type), `splits`
+    uint8 [rows] (numbers of `SPLITS`). `held_out_only`: the training rows are not among them, as with private training:
+    of a table that has some of the others, the rest was learnt from."""
+
+    columns: Mapping[str, str]
+    digests: np.ndarray
+    splits: np.ndarray
+    held_out_only: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """All but the arrays."""
+        out = {"columns": dict(self.columns), "rows": len(self.digests)}
+        return out | ({"held_out_only": True} if self.held_out_only else {})
+
+    @classmethod
+    def parse(cls, kept: Mapping[str, Any], digests: np.ndarray, splits: np.ndarray) -> SeenRows:
+        """The inverse of `as_json`, with the arrays. Raises ValueError for arrays that are of other rows."""
+        if not digests.shape == splits.shape == (kept["rows"],) or splits.max(initial=0) >= len(SPLITS):
+            raise ValueError(f"{kept['rows']:,} rows that were seen have as many digests and splits")
+        return cls(kept["columns"], digests.view("<u8"), splits, kept.get("held_out_only", False))
+
+    @classmethod
+    def of_text(cls, kept: Mapping[str, Any]) -> SeenRows:
+        """Of folders whose provenance.json holds the rows themselves: digests in base 64, a digit for each split."""
+        digits = kept["splits"] if "splits" in kept else kept["parts"]  # "parts": the first edition's folders
+        digests = np.frombuffer(base64.b64decode(kept["rows"]), dtype="<u8")
+        splits = np.frombuffer(digits.encode(), dtype=np.uint8) - np.uint8(ord("0"))
+        return cls.parse({**kept, "rows": len(digests)}, digests, splits)
+
+    def without_training_rows(self) -> SeenRows:
+        """What a private model tells."""
+        return replace(self, held_out_only=True)
+
+    def digest(self) -> str:
+        """Equal for equal rows."""
+        digest = hashlib.blake2b(repr((sorted(self.columns.items()), self.held_out_only)).encode(), digest_size=16)
+        digest.update(self.digests.tobytes())
+        digest.update(self.splits.tobytes())
+        return digest.hexdigest()
 
 
-def record(table: Table, types: Mapping[str, str], names: Sequence[str], splits: Mapping[str, np.ndarray]) -> Record:
+def record(table: Table, types: Mapping[str, str], names: Sequence[str], splits: Mapping[str, np.ndarray]) -> SeenRows:
     """What to keep of a split; `names` are the columns by which rows may be known. Rows of no split are not met."""
     split_of = np.full(len(table), -1)
     for number, name in enumerate(SPLITS):
@@ -30,14 +70,10 @@ def record(table: Table, types: Mapping[str, str], names: Sequence[str], splits:
     rows = table.take(split_of >= 0)
     chosen = _telling({name: numbered(fingerprint_keys(rows[name], types[name])).astype(np.int32) for name in names})
     columns = {name: types[name] for name in chosen}
-    return {
-        "columns": columns,
-        "rows": base64.b64encode(_digests(rows, columns).tobytes()).decode(),
-        "splits": (split_of[split_of >= 0] + ord("0")).astype(np.uint8).tobytes().decode(),
-    }
+    return SeenRows(columns, _digests(rows, columns), split_of[split_of >= 0].astype(np.uint8))
 
 
-def splits_before(table: Table, records: Sequence[Record]) -> np.ndarray:
+def splits_before(table: Table, records: Sequence[SeenRows]) -> np.ndarray:
     """The earliest split that each row had in any recorded split, int64 [rows]: 0 train, 1 val, 2 test, -1 none.
 
     Of equal rows that stood in several splits each takes one, in their order. A record by columns that the table lacks
@@ -47,11 +83,8 @@ def splits_before(table: Table, records: Sequence[Record]) -> np.ndarray:
     for kept in records:
         if absent_columns(table, [kept]):
             continue
-        rows = np.frombuffer(base64.b64decode(kept["rows"]), dtype="<u8")
-        digits = kept["splits"] if "splits" in kept else kept["parts"]  # "parts": the first edition's folders
-        splits = np.frombuffer(digits.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
-        splits_now = _splits_of(_digests(table, kept["columns"]), rows, splits)
-        if kept.get("held_out_only") and (splits_now >= 0).any():
+        splits_now = _splits_of(_digests(table, kept.columns), kept.digests, kept.splits)
+        if kept.held_out_only and (splits_now >= 0).any():
             splits_now = np.maximum(splits_now, 0)
         out = np.where((out < 0) | ((splits_now >= 0) & (splits_now < out)), splits_now, out)
     return out
@@ -85,9 +118,9 @@ def _starts(ordered: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
 
 
-def absent_columns(table: Table, records: Sequence[Record]) -> list[str]:
+def absent_columns(table: Table, records: Sequence[SeenRows]) -> list[str]:
     """The columns without which rows cannot be known again, and which the table lacks."""
-    return [name for kept in records for name in kept["columns"] if name not in table.columns]
+    return [name for kept in records for name in kept.columns if name not in table.columns]
 
 
 def _telling(codes: Mapping[str, np.ndarray]) -> list[str]:

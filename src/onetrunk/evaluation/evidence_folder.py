@@ -19,6 +19,7 @@ from onetrunk.evaluation.baselines import BASELINE_SECONDS, Baseline
 from onetrunk.evaluation.evidence_files import cost_settings, origin_of, verdicts_of, write_evidence
 from onetrunk.evaluation.gather import gather_evidence
 from onetrunk.evaluation.record import Evaluated, Evidence
+from onetrunk.evaluation.together import TogetherModel
 from onetrunk.inference.model_folder import Model, Task
 
 MAX_JUDGED = 100_000  # held-out rows: 95 % intervals of a share are then at most .6 % wide
@@ -57,8 +58,9 @@ def evaluate_model(
     ledger.check(len(test), max_bad)
     for line in ledger.lines():
         on_event(LedgerLine(line))
+    runtime = Runtime.of(model.network)
     evidence = gather_evidence(
-        model,
+        model if runtime.world.alone else TogetherModel(model, runtime.world),
         test.columns,
         tasks,
         encoded=encoded,
@@ -73,7 +75,7 @@ def evaluate_model(
         seed=seed,
         baseline_seconds=baseline_seconds,
         fitted_baselines=fitted_baselines,
-        meter=Meter(cost_settings(model), str(Runtime.of(model.network).device)),
+        meter=Meter(cost_settings(model), str(runtime.device)),
         language=lang,
         with_labels_curve=with_labels_curve,
         on_event=on_event,

@@ -36,6 +36,7 @@ from onetrunk.inference.description import Description
 from onetrunk.inference.fill import fill
 from onetrunk.inference.given import without
 from onetrunk.inference.likelihood import row_losses
+from onetrunk.inference.provenance import read_provenance, write_provenance
 from onetrunk.inference.request import Request
 from onetrunk.inference.wide_outputs import add_wide
 from onetrunk.model import FoundationModel
@@ -306,7 +307,7 @@ class Model:
             save_tensors(staging / "model.safetensors", trunk)
             save_tensors(staging / "columns.safetensors", rest)
             write_json(staging / "onetrunk.json", self._description())
-            write_json(staging / "provenance.json", self.provenance)
+            write_provenance(staging, self.provenance)
             for name, text in self._assets().items():
                 (staging / name).write_text(text, encoding="utf-8")
             if self.adapter is not None:
@@ -449,7 +450,7 @@ def load(
     if added is not None:
         lora.merge(network.trunk, added.learnt, added.config.scale)
     runtime.place(network)
-    return Model(network.eval(), tasks, read_json(path / "provenance.json"), path, events, told.missing, added)
+    return Model(network.eval(), tasks, read_provenance(path), path, events, told.missing, added)
 
 
 def _with_wide(network: FoundationModel, description: Description) -> FoundationModel:

@@ -42,7 +42,7 @@ from onetrunk.inference.likelihood import reads_of, row_losses
 from onetrunk.inference.model_folder import Model, Task
 from onetrunk.inference.wide_outputs import add_wide
 from onetrunk.model.wide import WideReadout
-from onetrunk.training.calibrate import calibrate, calibrate_held_out
+from onetrunk.training.calibrate import calibrate, calibrate_held_out, heed_validation
 from onetrunk.training.context import RunContext
 from onetrunk.training.finetune import MAX_VALIDATED, Choice, FineTuned, labelled_rows, tune, validation_rows
 from onetrunk.training.open_data import Data
@@ -129,8 +129,11 @@ def wide_model(data: Data, context: RunContext, clock: TimeBudget, keep: Keeper 
     model.tasks = [task]
     wide = WideModel(model, task, store, labelled, fits, Choice(len(labelled), kept="the wide read-out alone"))
 
+    validation = validation_rows(data, task, _MOST_DECIDING)
+
     def hold() -> None:
         attach_wide(model, store, wide.fits, context.on_event)
+        heed_validation(model, task, validation, len(labelled), context.on_event)
         wide.choice.wide = {name: fit.as_json() for name, (fit, _) in wide.fits.items()}
         model.provenance = provenance(model, data, context, untrained(model, clock.gone), "wide")
         if keep is not None and baselines is not None:
@@ -254,7 +257,7 @@ def _train_trunk(wide: WideModel, data: Data, rows: Table, context: RunContext) 
     """Trains the trunk, and keeps it if it gains more on the validation rows than the noise of that gain."""
     model, task, store, choice = wide.model, wide.task, wide.store, wide.choice
     before = copy.deepcopy(model.network.state_dict())
-    calibrated = {name: model.calibration(name) for name in task.ask}  # on more rows than the validation has
+    calibrated = {name: model.calibration(name) for name in task.ask}
     judged = _encoded(model, rows, task, task.ask[0])
     decide_symmetries(model, judged, task, lambda store: store_scores(model, store, task), context.on_event)
     context_of = context.but(recipe=patient(context.recipe))
@@ -284,7 +287,7 @@ def _train_trunk(wide: WideModel, data: Data, rows: Table, context: RunContext) 
 
 
 def _restore_calibration(model: Model, calibrated: Mapping[str, Calibration | None]) -> None:
-    """What cross-validation said of the wide read-outs, which answer alone: it looked at more rows."""
+    """What was said of the wide read-outs, which answer alone: cross-validation looked at more rows."""
     for name, held_out in calibrated.items():
         module = model.module(name)
         if isinstance(module, Calibrated) and held_out is not None:

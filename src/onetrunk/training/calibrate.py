@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from onetrunk.core.answer import Sampling
 from onetrunk.core.calibration import Calibration
 from onetrunk.core.content import Role
 from onetrunk.core.encoder import SegmentContext, class_names
-from onetrunk.core.events import CalibrationDone, Listener, ignore
+from onetrunk.core.events import CalibrationDone, Listener, Note, ignore
 from onetrunk.core.module import Calibrated
+from onetrunk.core.values import present
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
 from onetrunk.data.store import Store
@@ -25,6 +27,8 @@ from onetrunk.inference.wide_outputs import add_wide
 from onetrunk.storage.tensors import load_tensors, save_tensors
 
 MIN_ROWS = 20  # fewer say nothing
+_COVERAGE = Sampling().coverage  # of sets and intervals, by which validation rows are compared with training rows
+_CHANCE = 1e-3  # that rows of one kind look as if they were of two
 _MAX_ROWS = 20_000
 _MAX_LOGITS = 4_000_000  # rows times classes
 VALIDATION, HELD_OUT = "validation rows", "rows held out in cross-validation"
@@ -75,16 +79,49 @@ def calibrate(model: Model, task: Task, rows: Table, learnt: int, on_event: List
     """Calibrates every asked column on the validation rows that chose the model, which has learnt from so many others;
     one with too few of them stays as it is."""
     for name in task.ask:
-        module = model.module(name)
-        if not isinstance(module, Calibrated) or name not in rows.columns:
+        _keep(model, name, _by_validation(model, task.given, name, rows, learnt), on_event)
+
+
+def heed_validation(model: Model, task: Task, rows: Table, learnt: int, on_event: Listener = ignore) -> None:
+    """A model that cross-validation has calibrated, where validation rows are harder than the training rows (a later
+    time, other molecules): what will be asked is likelier of their kind, and they calibrate it instead. They are harder
+    where sets or intervals hold what is true of fewer of them than chance explains: of rows of one kind their number
+    is beta-binomial (Vovk, arXiv 1209.2673)."""
+    from scipy.stats import betabinom
+
+    for name in task.ask:
+        held, truths = model.calibration(name), rows.columns.get(name, [])
+        some = rows.take(np.flatnonzero(present(truths)))
+        if held is None or held.threshold(_COVERAGE) is None or len(some) < MIN_ROWS:
             continue
-        columns = [column for n, column in model.columns.items() if n in (*task.given, name)]
-        store = encode(rows, columns, model.network.encoders, Ledger())
-        if (store.index[:, store.names.index(name)] >= 0).sum() < MIN_ROWS:
+        measured = model.evaluation(name).measure(model.answer(some, name, task.given), list(some[name]))
+        coverage, rank = measured.get("coverage"), held.rank(_COVERAGE)
+        if coverage is None or betabinom.cdf(coverage * len(some), len(some), rank, held.rows + 1 - rank) >= _CHANCE:
             continue
-        module.calibration = None
-        if (made := held_out(model, task.given, name, store)) is not None:
-            _keep(model, name, module.fit_calibration(made.outputs, made.targets, VALIDATION, learnt), on_event)
+        what = "intervals" if "interval_width" in measured else "sets of classes"
+        on_event(
+            Note(
+                f"The {len(some):,} validation rows are of another kind than the training rows: {what} that should "
+                f"hold the true {name} of {_COVERAGE:.0%} of them hold that of {coverage:.0%}. The answers are "
+                "therefore calibrated on the validation rows. If the rows that you will ask about are like the "
+                "training rows, split at random (--split random)."
+            )
+        )
+        _keep(model, name, _by_validation(model, task.given, name, some, learnt), on_event)
+
+
+def _by_validation(model: Model, given: list[str], name: str, rows: Table, learnt: int) -> Calibration | None:
+    """What calibrates the column best on these rows, as far as they can tell."""
+    module = model.module(name)
+    if not isinstance(module, Calibrated) or name not in rows.columns:
+        return None
+    columns = [column for n, column in model.columns.items() if n in (*given, name)]
+    store = encode(rows, columns, model.network.encoders, Ledger())
+    if (store.index[:, store.names.index(name)] >= 0).sum() < MIN_ROWS:
+        return None
+    if (made := held_out(model, given, name, store)) is None:
+        return None
+    return module.fit_calibration(made.outputs, made.targets, VALIDATION, learnt)
 
 
 @torch.no_grad()

@@ -267,8 +267,7 @@ def seen_splits(model: Model, table: Table, on_event: Listener = ignore) -> np.n
     """The split each row was in when the model was trained, int64 [rows], -1 where it was not seen
     (`data.seen_rows`)."""
     stages = model.provenance.get("stages", [])
-    records = [stage.get("seen_rows", stage.get("met")) for stage in stages]  # "met": the first edition's folders
-    records = [record for record in records if record is not None]
+    records = [stage["seen_rows"] for stage in stages if "seen_rows" in stage]
     if absent := absent_columns(table, records):
         on_event(
             Note(

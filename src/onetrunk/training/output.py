@@ -173,5 +173,6 @@ def _rows_digest(data: Data) -> str:
     sample = data.table.take(np.unique(np.linspace(0, max(0, n - 1), min(n, _SAMPLED_ROWS)).astype(np.int64)))
     none = np.zeros(0, dtype=np.int64)
     splits = {name: none for name in SPLITS} | {SPLITS[0]: np.arange(len(sample))}
-    facts = [n, data.table.names, data.given, data.ask, record(sample, data.types, data.given or data.ask, splits)]
+    rows = record(sample, data.types, data.given or data.ask, splits).digest()
+    facts = [n, data.table.names, data.given, data.ask, rows]
     return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()

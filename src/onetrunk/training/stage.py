@@ -22,7 +22,7 @@ from onetrunk.core.values import of_present
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.loader import DRAWING, Loader
 from onetrunk.data.prepare import encode, fit_columns
-from onetrunk.data.seen_rows import record
+from onetrunk.data.seen_rows import SeenRows, record
 from onetrunk.data.store import Store
 from onetrunk.engine.accountant import Spent
 from onetrunk.engine.cost import Meter
@@ -199,14 +199,14 @@ def provenance(
     return {"stages": [*(before or {}).get("stages", []), made], **runs}
 
 
-def _seen_rows(model: Model, data: Data, context: RunContext) -> dict[str, Any]:
+def _seen_rows(model: Model, data: Data, context: RunContext) -> SeenRows:
     """Which rows were met. A private model tells nobody which rows it has learnt from: only which were held out."""
     splits = data.split.indices()
     private = context.recipe.private is not None
     if private:
         splits = {**splits, "train": splits["train"][:0]}
     kept = record(model.as_learnt(data.table), data.types, data.given or data.ask, splits)
-    return {**kept, "held_out_only": True} if private else kept
+    return kept.without_training_rows() if private else kept
 
 
 def untrained(model: Model, seconds: float) -> TrainResult:
