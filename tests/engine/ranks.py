@@ -26,6 +26,8 @@ from onetrunk.core.batch import Loss
 from onetrunk.core.errors import DivergedError, OnetrunkError
 from onetrunk.core.objective import LossGroup
 from onetrunk.engine import world
+from onetrunk.engine.eight_bits import pack
+from onetrunk.engine.sharded import Shards
 from onetrunk.engine.step import Updates
 from onetrunk.storage.tensors import load_tensors
 
@@ -217,6 +219,41 @@ def sharded(place: Path) -> dict[str, Any]:
     return found
 
 
+@dataclass(frozen=True)
+class EightBits:
+    """State in 8 bits of a parameter that is divided: each has that of its rows."""
+
+    rows: int
+
+    def whole(self) -> dict[str, Any]:
+        return {"exp_avg": torch.randn(self.rows, 128, generator=torch.Generator().manual_seed(0))}
+
+    def __call__(self, joined: world.World) -> dict[str, Any]:
+        """All of it, put together again."""
+        shards = Shards(nn.Linear(128, self.rows, bias=False), [], joined, torch.device("cpu"))
+        own = shards.own["weight"]
+        state = {key: shards.part(own, each).clone() for key, each in self.whole().items()}
+        pack(state)
+        return {key: shards.whole(own, each).tolist() for key, each in state.items()}
+
+
+def eight_bits(place: Path) -> Any:
+    """What two ranks keep of a parameter of five rows, and of one of a single row, beside what one process does."""
+    found = []
+    for rows in (5, 1):
+        task, end = EightBits(rows), place / f"{rows}.json"
+
+        def work(task: EightBits = task, end: Path = end) -> None:
+            world.current().hand_out(task)
+            end.write_text(json.dumps(task(world.current())))
+
+        if any(codes := wait(start(2, work))):
+            return {"failed": codes}
+        pack(whole := task.whole())
+        found.append([json.loads(end.read_text()), {key: each.tolist() for key, each in whole.items()}])
+    return found
+
+
 def kill(place: Path) -> list[Any]:
     """Runs of two ranks of which one is killed; what was killed, how all ended and how soon, and how the run ends that
     goes on from there, on one rank or two."""
@@ -266,7 +303,7 @@ def hang(place: Path) -> list[Any]:
 
 
 if __name__ == "__main__":
-    scenarios = {"equal": equal, "sharded": sharded, "kill": kill, "hang": hang}
+    scenarios = {"equal": equal, "sharded": sharded, "kill": kill, "hang": hang, "eight_bits": eight_bits}
     torch.set_num_threads(1)
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # what an optimizer imports, here once, too
     print(json.dumps(scenarios[sys.argv[1]](Path(sys.argv[2]))))

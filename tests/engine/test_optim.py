@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from onetrunk.core.errors import UsageError
-from onetrunk.engine.optim import Muon, OptimConfig, Optimizer, orthogonalise
+from onetrunk.engine.eight_bits import pack, unpack
+from onetrunk.engine.optim import Muon, OptimConfig, Optimizer, build_optimizer, orthogonalise
 from onetrunk.engine.step import Updates
 
 
@@ -158,3 +160,77 @@ def test_a_parameter_without_gradient_is_left_alone() -> None:
     before = module[4].weight.detach().clone()
     descend(module, optimizer, 2, factor=1.0)
     assert torch.equal(module[4].weight, before)
+
+
+# -- state in 8 bits -------------------------------------------------------------------------------------------------
+def wide() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 256), nn.Tanh(), nn.Linear(256, 256), nn.Tanh(), nn.Linear(256, 256),
+                         nn.Linear(256, 2))  # fmt: skip
+
+
+def eight(name: str, **more: Any) -> OptimConfig:
+    return OptimConfig(optimizer=name, lr=0.002, muon_lr=0.01, optimizer_bits=8, **more)
+
+
+@pytest.mark.parametrize("name", ["momentum", "adagrad", "adam", "adamw"])
+def test_state_in_8_bits_leads_where_32_lead(name: str) -> None:
+    small, whole, start = wide(), wide(), wide()
+    optimizer = built(small, eight(name))
+    descend(small, optimizer, steps=12, factor=1.0)
+    full = built(whole, eight(name).model_copy(update={"optimizer_bits": 32}))
+    descend(whole, full, steps=12, factor=1.0)
+    way = torch.cat([(a - b).flatten() for a, b in zip(whole.parameters(), start.parameters(), strict=True)])
+    off = torch.cat([(a - b).flatten() for a, b in zip(whole.parameters(), small.parameters(), strict=True)])
+    assert 0 < off.norm() < 0.1 * way.norm()
+    held, before = (sum(t.nbytes for t in each.tensors().values()) for each in (optimizer, full))
+    assert held < 0.3 * before
+
+
+def test_muons_state_keeps_32_bits() -> None:
+    optimizer = built(module := wide(), eight("muon"))
+    descend(module, optimizer, steps=1, factor=1.0)
+    bits = {name: tensor.dtype for name, tensor in optimizer.tensors().items()}
+    assert bits["2.weight.momentum_buffer"] == torch.float32 and bits["5.weight.exp_avg"] == torch.uint8
+
+
+def test_adamw_in_8_bits_is_the_librarys() -> None:
+    """On matrices whose rows its blocks of 256 fill."""
+    import bitsandbytes
+
+    weights = [nn.Parameter(torch.randn(64, 256, generator=torch.Generator().manual_seed(0))) for _ in range(2)]
+    ours = build_optimizer({"w": weights[0]}, eight("adamw", weight_decay=0.1))
+    theirs = bitsandbytes.optim.AdamW8bit(
+        weights[1:], lr=0.002, betas=(0.9, 0.95), weight_decay=0.1, min_8bit_size=0
+    )  # fmt: skip
+    start = weights[0].detach().clone()
+    for step in range(10):
+        gradient = torch.randn(64, 256, generator=torch.Generator().manual_seed(step + 1))
+        for weight in weights:
+            weight.grad = gradient.clone()
+        ours.step(1.0)
+        theirs.step()
+    way = (weights[1] - start).norm()
+    assert (weights[0] - weights[1]).norm() < 0.02 * way
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_state_in_8_bits_goes_on_to_the_same_bits(name: str) -> None:
+    straight, stopped = wide(), wide()
+    optimizer = built(straight, eight(name))
+    descend(straight, optimizer, steps=4, factor=1.0)
+    descend(straight, optimizer, steps=4, factor=1.0)
+    first = built(stopped, eight(name))
+    descend(stopped, first, steps=4, factor=1.0)
+    again = built(stopped, eight(name))
+    again.load_tensors({key: tensor.clone() for key, tensor in first.tensors().items()})
+    descend(stopped, again, steps=4, factor=1.0)
+    assert bits_equal(straight, stopped)
+
+
+def test_a_part_without_rows_has_state_without_numbers() -> None:
+    state = {"exp_avg": torch.zeros(0, 256), "step": torch.tensor(1.0)}
+    pack(state)
+    assert state["exp_avg"].dtype == torch.uint8 and state["exp_avg_scales"].shape == (0, 1)
+    unpack(state)
+    assert state["exp_avg"].shape == (0, 256) and set(state) == {"exp_avg", "step"}

@@ -111,6 +111,8 @@ def test_what_to_switch_on_is_what_helps() -> None:
     assert any("train.activation_checkpointing=true: 20 GB" in way for way in both)
     (only,) = cures(cost, None, 0, 25e9, Spread())
     assert "tokens_per_batch" in only
+    adam = replace(cost, counts=replace(COUNTS, optimizer=8e9))
+    assert any("train.optimizer_bits=8" in way and "8 GB" in way for way in cures(adam, None, 0, 25e9, Spread()))
     (divided,) = cures(cost, None, 0, 18e9, Spread(4))
     assert "train.sharded=true" in divided
     (smaller,) = cures(cost, None, 0, 10e9, Spread())

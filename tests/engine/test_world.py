@@ -53,6 +53,11 @@ def test_sharded_weights_are_those_of_one_process(tmp_path: Path) -> None:
     assert any(".momentum_buffer" in key for key in found["two"]["sum"]["optimizer"]), "Muon's"
 
 
+def test_state_in_8_bits_is_divided_as_its_parameter_is(tmp_path: Path) -> None:
+    for divided, whole in ranks("eight_bits", tmp_path):
+        assert divided == whole and set(whole) == {"exp_avg", "exp_avg_scales"}
+
+
 def test_a_rank_that_is_killed_ends_the_run_which_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     run = trainer(tmp_path / "straight", CONFIG.updated(shares=2))
     run.run()

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from onetrunk.core.config import Config
 from onetrunk.core.errors import UsageError
+from onetrunk.engine import eight_bits
 
 Decay = Annotated[float, Field(ge=0, lt=1)]  # of a moving average
+_FEW = 16  # parameters whose state has 32 bits at once
 Name = Literal["sgd", "momentum", "adagrad", "adam", "adamw", "muon"]
 
 
@@ -31,10 +33,11 @@ class OptimConfig(Config):
     weight_decay: float = Field(0.01, ge=0, le=1000)
     momentum: float = Field(0.9, ge=0, lt=1)  # of the optimizer `momentum`
     betas: tuple[Decay, Decay] = (0.9, 0.95)  # of adam and adamw
+    optimizer_bits: Literal[8, 32] = 32  # of a number that the optimizer keeps between steps; Muon's have 32
 
 
 class Optimizer:
-    """One or two `torch.optim` optimizers over named parameters, stepped as one."""
+    """`torch.optim` optimizers over named parameters, stepped as one."""
 
     def __init__(self, optimizers: list[torch.optim.Optimizer], names: Mapping[Tensor, str]) -> None:
         self.optimizers, self.names = optimizers, names
@@ -45,10 +48,13 @@ class Optimizer:
         for group, peak in self._peaks:
             group["lr"] = peak * factor
         for optimizer in self.optimizers:
-            optimizer.step()
+            self._step(optimizer)
+
+    def _step(self, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:
-        """The whole state, by name. A parameter that never had a gradient has none."""
+        """The whole state as it is held, by name. A parameter that never had a gradient has none."""
         state = {
             f"{self.names[parameter]}.{key}": value
             for optimizer in self.optimizers
@@ -74,6 +80,20 @@ class Optimizer:
                     }
 
 
+class EightBitOptimizer(Optimizer):
+    """Its state has 8 bits between steps (`engine.eight_bits`): only what one of the optimizers steps has 32. Not
+    Muon's: in directions that gradients lack it would be noise, which orthogonalising makes as large as the rest."""
+
+    def _step(self, optimizer: torch.optim.Optimizer) -> None:
+        if isinstance(optimizer, Muon):
+            return super()._step(optimizer)
+        for state in optimizer.state.values():
+            eight_bits.unpack(state)
+        optimizer.step()
+        for state in optimizer.state.values():
+            eight_bits.pack(state)
+
+
 def build_optimizer(
     parameters: Mapping[str, nn.Parameter],
     config: OptimConfig,
@@ -81,7 +101,8 @@ def build_optimizer(
     hidden: Collection[nn.Parameter] = (),
     rates: Mapping[nn.Parameter, float] | None = None,
 ) -> Optimizer:
-    """The optimizer of parameters by name, those that are trainable. Raises UsageError when there are none.
+    """The optimizer of parameters by name, those that are trainable. Raises UsageError when there are none,
+    MissingExtraError for state in 8 bits without its library.
 
     Under `muon`, what is `hidden` (matrices between embeddings and read-outs, and convolutions) gets Muon, the rest
     AdamW. `rates`: what learns at a share of the learning rate.
@@ -89,19 +110,18 @@ def build_optimizer(
     named = {parameter: name for name, parameter in parameters.items() if parameter.requires_grad}
     if not named:
         raise UsageError("Nothing to train: every parameter of the model is frozen.")
-    trained, rates = list(named), rates or {}
-    names: dict[Tensor, str] = dict(named.items())
-    if config.optimizer != "muon":
-        return Optimizer([_torch_optimizer(config.optimizer, trained, config, rates)], names)
-    orthogonal = [p for p in trained if p in hidden]
-    rest = [p for p in trained if p not in hidden]
+    rates, muon = rates or {}, config.optimizer == "muon"
+    eight = config.optimizer_bits == 8
     optimizers: list[torch.optim.Optimizer] = []
-    if orthogonal:
+    if orthogonal := [p for p in named if muon and p in hidden]:
         groups = _groups(orthogonal, config.muon_lr, config.weight_decay, rates)
         optimizers.append(Muon(groups, config.muon_lr, bf16=muon_bf16))
-    if rest:
-        optimizers.append(_torch_optimizer("adamw", rest, config, rates))
-    return Optimizer(optimizers, names)
+    rest = [p for p in named if not (muon and p in hidden)]
+    at_once = _FEW if eight else max(1, len(rest))
+    for i in range(0, len(rest), at_once):
+        name: Name = "adamw" if config.optimizer == "muon" else config.optimizer
+        optimizers.append(_torch_optimizer(name, rest[i : i + at_once], config, rates))
+    return (EightBitOptimizer if eight else Optimizer)(optimizers, dict(named.items()))
 
 
 def _torch_optimizer(

@@ -25,6 +25,7 @@ _SENT, _COPIES = 4 * (1 << 24), 3  # bytes of gradients that are sent at once (`
 
 TOKENS_PER_PARAMETER = 20.0  # compute-optimal (Chinchilla, arXiv 2203.15556)
 FEW_PASSES = 4.0  # so often read, data are worth about as much as new data (arXiv 2305.16264)
+_TWO_NUMBERS = 1.5  # bytes of the optimizer's state for each of the weights', above which it is Adam's in 32 bits
 _WORTH = 15.387756  # R*_D of arXiv 2305.16264: at most so many passes beyond the first count
 # E, A, alpha, B, beta of the loss's law E + A / N^alpha + B / D^beta, fitted again in arXiv 2404.10102: there the
 # optimum is about 20 tokens a parameter, as Chinchilla's other two ways of fitting say.
@@ -178,6 +179,11 @@ def cures(step: StepCost, again: StepCost | None, process: float, limit: float, 
             ways.append(f"It fits, and takes about a third longer, with {settings}: {peak / 1e9:.3g} GB.")
         elif (tokens := tokens_within(again, process, limit, spread)) > 0 and not ways:
             ways.append(f"It fits with {settings} and --set tokens_per_batch={tokens}.")
+    if step.counts.optimizer > _TWO_NUMBERS * step.counts.weights:
+        ways.append(
+            f"--set train.optimizer_bits=8 keeps about a quarter of the optimizer's state, which takes "
+            f"{step.counts.optimizer / 1e9:.3g} GB."
+        )
     if not ways and spread.processes > 1 and not spread.sharded:
         ways.append("Divide weights and optimizer among the processes: --set train.sharded=true.")
     return ways or [

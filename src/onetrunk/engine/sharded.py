@@ -46,12 +46,13 @@ class Shards:
         return self._of[parameter].shape
 
     def whole(self, parameter: Tensor, part: Tensor) -> Tensor:
-        """Everyone's parts of something that is divided as the parameter is. All processes ask at once."""
+        """Everyone's parts of something whose rows are divided as the parameter's are. All processes ask at once."""
         from torch.distributed.tensor import DTensor
 
         like = self._of[parameter]
-        divided = DTensor.from_local(part, self.mesh, like.placements, shape=like.shape, stride=like.stride())
-        return divided.full_tensor()
+        shape = torch.Size([like.shape[0], *part.shape[1:]])
+        stride = torch.empty(shape, device="meta").stride()
+        return DTensor.from_local(part, self.mesh, like.placements, shape=shape, stride=stride).full_tensor()
 
     def part(self, parameter: Tensor, whole: Tensor) -> Tensor:
         """This process's."""
