@@ -73,6 +73,12 @@ def test_two_processes_make_the_model_of_one_and_one_of_them_speaks(tmp_path: Pa
         assert (out / name).read_bytes() == (one / name).read_bytes()
     records = [[json.loads(line).get("losses") for line in (f / "metrics.jsonl").open()] for f in (out, one)]
     assert records[0] == records[1] and len(records[0]) >= 6
+    run = torchrun("evaluate", str(out), str(table), "--allow-equal-rows", "--json")
+    printed, errors = run.communicate()
+    assert run.returncode == 0, errors
+    (task,), alone = json.loads(printed)["tasks"], onetrunk.evaluate(str(one), table, allow_equal_rows=True, quiet=True)
+    assert task["rows"] == alone.tasks[0].rows == 60
+    assert task["metrics"] == pytest.approx(alone.tasks[0].metrics, rel=1e-4, abs=1e-6), "judged by both"
 
 
 def test_an_error_is_told_once_and_names_its_rank(tmp_path: Path, table: Path) -> None:
@@ -81,16 +87,3 @@ def test_an_error_is_told_once_and_names_its_rank(tmp_path: Path, table: Path) -
     assert run.returncode != 0
     assert errors.count("onetrunk: rank 0: Unknown column 'nothing'") == 1
     assert "exitcode  : 2" in errors and "rank      : 1" not in errors, "the other process ends in order"
-
-
-def test_rows_are_judged_by_all_processes(tmp_path: Path, table: Path) -> None:
-    model = tmp_path / "m"
-    onetrunk.finetune(table, out=str(model), settings=SETTINGS, **ARGUMENTS)
-    alone = onetrunk.evaluate(str(model), table, allow_equal_rows=True, quiet=True)
-    run = torchrun("evaluate", str(model), str(table), "--allow-equal-rows", "--json")
-    printed, errors = run.communicate()
-    assert run.returncode == 0, errors
-    (task,) = json.loads(printed)["tasks"]
-    assert task["rows"] == alone.tasks[0].rows == 60
-    for name, value in alone.tasks[0].metrics.items():
-        assert task["metrics"][name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
