@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from onetrunk.core.kernels import kernels
+from onetrunk.engine.ahead import Ahead
 from onetrunk.engine.losses import Weights
 from onetrunk.engine.memory import give_back_freed_memory, keep_freed_memory
 from onetrunk.engine.mode import Mode, set_compiled
@@ -103,6 +105,8 @@ class StepsTogether:
         self.optimizer, self.average = {}, {}
         runtime.world.forget_file()
         self._compiled = False
+        make = partial(own_batches, self.batches, config=self.config, world=runtime.world)
+        self._own_batches = Ahead(make, self.config.steps - 1, runtime.device)
 
     def step(
         self, number: int, scale: float, mode: Mode, batches: Sequence[MicroBatch | None] | None = None
@@ -113,7 +117,7 @@ class StepsTogether:
             set_compiled(self.updates.blocks, mode.compiled)
         runtime = self.made.runtime
         if batches is None:
-            batches = own_batches(self.batches, number, self.config, runtime.world)
+            batches = self._own_batches(number)
         result = self.made(number, batches, scale, lambda: mode.context(runtime.device))
         if isinstance(self.made, ShardedStep):
             move_average(self.made.average, self.made.shards.own, self.config.ema, number)
@@ -146,5 +150,6 @@ class StepsTogether:
         return self.made.tensors()
 
     def end(self) -> None:
+        self._own_batches.close()
         if self._compiled:
             set_compiled(self.updates.blocks, False)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError, is_out_of_memory
 from onetrunk.core.kernels import Kernels, kernels
+from onetrunk.engine.ahead import Ahead
 from onetrunk.engine.checkpoint import Checkpoints, clear_run, load_file, load_state
 from onetrunk.engine.helper import Batches, StepsTogether, move_average, own_batches
 from onetrunk.engine.log import MetricsLog, Record
@@ -178,6 +180,7 @@ class Trainer:
                     )
                 self._save()
         finally:
+            self._own_batches.close()
             if self.mode.compiled:
                 set_compiled(self.updates.blocks, False)
             log.close()
@@ -211,6 +214,7 @@ class Trainer:
             with self._memory(), kernels(self.config.kernels), self._helpers():
                 return self.runtime.time(self._training_step, seconds=seconds, at_least=at_least, warm_up=1)
         finally:
+            self._own_batches.close()
             if self.mode.compiled:
                 set_compiled(self.updates.blocks, False)
             self.module.zero_grad(set_to_none=True)
@@ -223,7 +227,7 @@ class Trainer:
     # -- one step --------------------------------------------------------------------------------------------
     def _training_step(self) -> Record:
         started, world = time.perf_counter(), self.runtime.world
-        batches = own_batches(self.batches, self.step, self.config, world)
+        batches = self._own_batches(self.step)
         if not self.mode.reason:
             self._decide(batches)
             started = time.perf_counter()
@@ -419,6 +423,8 @@ class Trainer:
             self.module, self.config, self.updates, self.runtime, self.seed, self.weights, self.mode.muon,
             self.config.shares,
         )  # fmt: skip
+        make = partial(own_batches, self.batches, config=self.config, world=self.runtime.world)
+        self._own_batches = Ahead(make, self.config.steps - 1, self.device)
         self.average = {}
         if self.config.ema:
             self.average = {n: p.detach().clone() for n, p in self.parameters.items()}
