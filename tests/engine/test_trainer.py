@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +19,9 @@ from tiny import CONFIG, Tiny, batch, batches, digest, loss_bits, stopping_at, t
 
 from onetrunk.core.batch import Loss
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError
-from onetrunk.engine.trainer import TrainConfig, planned_steps
+from onetrunk.engine import trainer as module
+from onetrunk.engine.progress import Progress
+from onetrunk.engine.trainer import LEAST_STEPS, TrainConfig, planned_steps
 from onetrunk.storage import atomic
 from onetrunk.storage.tensors import load_tensors, save_tensors
 
@@ -149,6 +154,25 @@ def test_patience_stops_early(tmp_path: Path) -> None:
     assert (result.step, result.best_step) == (10, 4)
     again = attach(trainer(tmp_path, config)).run()  # a finished run has nothing to do
     assert (again.step, again.best_step, again.history) == (10, 4, result.history)
+
+
+def test_a_run_whose_steps_become_slow_ends_in_time_with_its_best_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where another program takes the cores: the steps were planned before."""
+    seconds = itertools.count(0.0, 10.0)  # as often as it is asked what time it is
+    clock = SimpleNamespace(monotonic=lambda: next(seconds), perf_counter=time.perf_counter)
+    config = TrainConfig(steps=60, validate_every=30, tensorboard=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "time", clock)
+        told: list[str] = []
+        run = trainer(tmp_path, config, limit=25.0, progress=Progress("", lambda event: told.append(str(event))))
+        result = run.run()
+    ended = LEAST_STEPS + 2
+    assert result.step == result.best_step == ended, "and it was validated there, before its time"
+    assert any(f"Ending after {ended} of 60 steps" in note for note in told)
+    straight = trainer(tmp_path / "straight", TrainConfig(steps=60, validate_every=30, tensorboard=False)).run()
+    assert straight.step == 60, "without a limit"
 
 
 # -- faults ------------------------------------------------------------------------------------------------

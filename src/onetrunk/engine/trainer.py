@@ -43,6 +43,7 @@ from onetrunk.storage.strict_json import write_json
 
 # Between a run and its resumption: they move no weight, `sharded` but for its last bits.
 _MAY_CHANGE = {"save_every", "keep", "tensorboard", "sharded", "activation_checkpointing"}
+LEAST_STEPS = 20  # fewer teach nothing, however little time there is
 _RATE_FROM = 3.0  # seconds of training that are worth half a second, in which the machine's rate is measured
 _STATE = {
     "step",
@@ -110,7 +111,8 @@ class Trainer:
     `identity` (plain JSON: the table's digest, the model it starts from) must be the same for a run to go on. Another
     is refused; with `resume="same"` it begins anew, as with False every run does. `flops` counts a batch's
     floating-point operations: then the progress line says which share of the machine's rate is used (MFU). `updates`
-    says how parameters are updated: by default all by one optimizer, Muon none. `step_kind` makes the steps.
+    says how parameters are updated: by default all by one optimizer, Muon none. `step_kind` makes the steps. A run
+    that takes longer than `limit` seconds, for the machine became slower, ends before its last step.
     """
 
     def __init__(
@@ -128,12 +130,13 @@ class Trainer:
         flops: Callable[[Any], float] | None = None,
         updates: Updates | None = None,
         step_kind: Callable[..., Step] = Step,
+        limit: float | None = None,
     ) -> None:
         self.runtime, self.step_kind = Runtime.of(module), step_kind
         config = config.model_copy(update={"shares": config.shares or self.runtime.world.size})
         self.module, self.batches, self.config, self.folder = module, batches, config, Path(folder)
         self.seed, self.identity, self.validate, self.resume = seed, identity or {}, validate, resume
-        self.flops, self.updates = flops, updates or Updates()
+        self.flops, self.updates, self.limit = flops, updates or Updates(), limit or math.inf
         self.progress = progress or Progress()
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.device = self.runtime.device
@@ -162,15 +165,22 @@ class Trainer:
         self.module.train()
         log = MetricsLog(self.folder, self.step, self.validated, config.tensorboard)
         self.progress.start(self.step, config.steps)
+        began = time.monotonic() - self.totals["seconds"]
         try:
             with kernels(config.kernels), Signals() as signals, self._helpers():
                 while not signals.received:
-                    if self._validation_due():
+                    late = LEAST_STEPS <= self.step < config.steps and time.monotonic() - began > self.limit
+                    if self._validation_due(late):
                         with self._memory():
                             log.write(self._validation())
                     if self.step and config.save_every and self.step % config.save_every == 0:
                         self._save()
-                    if self.step >= config.steps or 0 < config.patience <= self.waited:
+                    if late:
+                        self.progress.note(
+                            f"Ending after {self.step:,} of {config.steps:,} steps: they took longer than at the "
+                            "beginning, and the time is over."
+                        )
+                    if late or self.step >= config.steps or 0 < config.patience <= self.waited:
                         break
                     with self._memory():
                         record = self._training_step()
@@ -356,11 +366,11 @@ class Trainer:
         for name, weight in weights.items():
             self.parameters[name].copy_(weight)
 
-    def _validation_due(self) -> bool:
+    def _validation_due(self, late: bool) -> bool:
         if self.validate is None or self.step in (0, self.validated):
             return False
         every = self.config.validate_every
-        return self.step == self.config.steps or (every > 0 and self.step % every == 0)
+        return late or self.step == self.config.steps or (every > 0 and self.step % every == 0)
 
     def _validation(self) -> Record:
         """Validates, and keeps a copy of the weights when they are the best so far."""

@@ -20,7 +20,7 @@ from onetrunk.data.poisson import PoissonLoader
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
 from onetrunk.engine.step import Step, Updates
-from onetrunk.engine.trainer import TrainConfig, Trainer, TrainSettings, planned_steps
+from onetrunk.engine.trainer import LEAST_STEPS, TrainConfig, Trainer, TrainSettings, planned_steps
 from onetrunk.engine.world import current
 from onetrunk.objectives import Learner
 from onetrunk.objectives.distil import Distil
@@ -89,7 +89,7 @@ def steps_within(
     except DivergedError:  # the run, whose steps are the same, says so itself
         return steps
     left = (limit - (time.monotonic() - began)) * (1 - _BESIDE)
-    return int(np.clip(left / float(np.mean(took)), min(20, steps), steps))
+    return int(np.clip(left / float(np.mean(took)), min(LEAST_STEPS, steps), steps))
 
 
 def loader(

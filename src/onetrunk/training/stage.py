@@ -44,6 +44,7 @@ from onetrunk.training.private import privacy_of, step_kind
 from onetrunk.training.recipe import FinetuneConfig, Recipe
 
 _VALIDATIONS = 10  # in a run
+_LATE = 1.05  # of the seconds that a run may take: then it ends, whatever steps were planned
 _READ_OUT_SIZE = 0.02  # standard deviation
 
 
@@ -148,7 +149,7 @@ def run_stage(
         learner, batches, train, context.out,
         seed=context.seed, identity=identity, validate=validate, progress=Progress(stage, context.on_event, meter),
         flops=StepOperations(network) if privacy is None else None, updates=updates_of(learner, rates),
-        step_kind=step_kind(batches, privacy),
+        step_kind=step_kind(batches, privacy), limit=None if context.limit is None else _LATE * context.limit,
         resume=True if context.output is None else context.output.trainer_resumes,
     )  # fmt: skip
     if context.max_memory is not None:
