@@ -10,11 +10,13 @@ from typing import Any
 from bench.speed import Found, peak_gb
 
 
-def _arguments(place: str, **more: Any) -> Any:
+def _arguments(place: str, device: str = "cpu", **more: Any) -> Any:
     from transformers import TrainingArguments
 
     quiet = {"report_to": [], "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True}
-    return TrainingArguments(output_dir=place, use_cpu=True, dataloader_pin_memory=False, **quiet, **more)
+    return TrainingArguments(
+        output_dir=place, use_cpu=device == "cpu", dataloader_pin_memory=device != "cpu", **quiet, **more
+    )
 
 
 def _step_timer() -> Any:
@@ -42,6 +44,7 @@ def gpt2(
     place: str,
     compiled: bool = False,
     warm: int = 2,
+    device: str = "cpu",
 ) -> Found:
     """Steps of GPT-2 of this shape through HF Trainer; the median step after those that warm up."""
     import numpy as np
@@ -55,11 +58,13 @@ def gpt2(
         n_head=shape["heads"], resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False,
     )  # fmt: skip
     model, timer = GPT2LMHeadModel(config), _step_timer()
-    arguments = _arguments(place, bf16=bf16, torch_compile=compiled, per_device_train_batch_size=batch, max_steps=steps)
+    arguments = _arguments(
+        place, device, bf16=bf16, torch_compile=compiled, per_device_train_batch_size=batch, max_steps=steps
+    )
     Trainer(model, arguments, train_dataset=rows, callbacks=[timer]).train()
     seconds = statistics.median(np.diff(timer.times)[warm:])
     parameters = sum(p.numel() for p in model.parameters())
-    return {"tokens_per_s": batch * length / seconds, "peak_gb": peak_gb(), "parameters": parameters}
+    return {"tokens_per_s": batch * length / seconds, "peak_gb": peak_gb(device), "parameters": parameters}
 
 
 def bert(

@@ -85,19 +85,23 @@ def figures(
     )
 
 
-def peak_gb() -> float:
-    """The most memory this process held."""
+def peak_gb(device: str = "cpu") -> float:
+    """The most memory this process held, there."""
+    if device != "cpu":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def fast_precision() -> str:
-    """What both sides compute in: bf16 where this processor is fast in it, else fp32 (where bf16 is many times slower,
-    the rival's too)."""
+def fast_precision(device: str = "cpu") -> str:
+    """What both sides compute in: bf16 where the device is fast in it, else fp32 (where bf16 is many times slower, the
+    rival's too)."""
     import torch
 
     from onetrunk.engine.mode import has_fast_bf16
 
-    return "bf16" if has_fast_bf16(torch.device("cpu")) else "fp32"
+    return "bf16" if has_fast_bf16(torch.device(device)) else "fp32"
 
 
 def in_fast_precision(settings: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +116,14 @@ def versions(*packages: str) -> dict[str, str]:
 
 # -- language models -------------------------------------------------------------------------------------------------
 def train_ours(
-    shape: dict[str, int], batch: int, length: int, steps: int, train: dict[str, Any], place: str, warm: int = 2
+    shape: dict[str, int],
+    batch: int,
+    length: int,
+    steps: int,
+    train: dict[str, Any],
+    place: str,
+    warm: int = 2,
+    device: str = "cpu",
 ) -> Found:
     """Steps of a causal language model through our trainer; the median step after those that warm up."""
     from onetrunk.core.encoder import Column
@@ -126,31 +137,33 @@ def train_ours(
     from onetrunk.training.batches import make_objectives, updates_of
     from onetrunk.training.dry_run import random_store
 
-    Runtime.open("cpu")  # as every command does
+    runtime = Runtime.open(device)  # as every command does
     store = random_store(shape["vocabulary"], 50 * batch, length=length)
     trunk = {name: value for name, value in shape.items() if name != "vocabulary"}
     network = FoundationModel(trunk, [Column("text", "text", "text")], {"text": store.encoders[0]}, "causal")
     objectives = make_objectives([ObjectiveConfig(kind="predict", documents=batch)], store)
     loader = Loader(store, objectives, seed=0, tokens_per_batch=batch * length)
     config = TrainConfig.parse({"tensorboard": False, "ema": 0.0, **train, "steps": steps})
-    learner = Learner(network, objectives)
+    learner = runtime.place(Learner(network, objectives))
     trainer = Trainer(learner, loader, config, place, flops=StepOperations(network), updates=updates_of(learner))
     records = trainer.run().history[warm:]
     shares = [record["mfu"] for record in records if "mfu" in record]  # a short run does not measure its share
     return {
         "tokens_per_s": statistics.median(r["tokens_per_s"] for r in records),
         "mfu": statistics.median(shares) if shares else None,
-        "peak_gb": peak_gb(),
+        "peak_gb": peak_gb(device),
         "parameters": sum(p.numel() for p in network.parameters()),
     }
 
 
-def compare_training(run: Run, shape: dict[str, int], batch: int, length: int, steps: int, rounds: int) -> Figures:
+def compare_training(
+    run: Run, shape: dict[str, int], batch: int, length: int, steps: int, rounds: int, device: str = "cpu"
+) -> Figures:
     """The same steps by Hugging Face's Trainer (AdamW) and by ours, compiled, as ours are in a run of ten minutes, and
     eager, as Hugging Face's are; by ours also with Muon."""
-    shared = {"shape": shape, "batch": batch, "length": length, "steps": steps}
+    shared = {"shape": shape, "batch": batch, "length": length, "steps": steps, "device": device}
     ours = {"call": "bench.speed:train_ours", **shared}
-    precision = fast_precision()
+    precision = fast_precision(device)
     same = {"precision": precision, "optimizer": "adamw", "compile": True}
     theirs = {"call": "bench.peers:gpt2", **shared, "bf16": precision == "bf16"}
     sides = {

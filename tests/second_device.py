@@ -1,4 +1,5 @@
-"""A second device for machines that have none: tensors that are at home on `meta`, and have values all the same.
+"""A second device: CUDA's first, or for machines that have none tensors that are at home on `meta`, and have values
+all the same.
 
 A tensor on it wraps one on the CPU. Whatever PyTorch does with it is done with the wrapped one, and what comes out is
 on the second device again. As on a real accelerator, an operation on tensors of both devices raises, NumPy is refused,
@@ -18,7 +19,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
-DEVICE = torch.device("meta")
+REAL = torch.cuda.is_available()
+DEVICE = torch.device("cuda", 0) if REAL else torch.device("meta")
 
 _aten = torch.ops.aten
 # What CUDA takes from both devices: copies, indices on the CPU, and there the lengths of packed sequences.
@@ -127,7 +129,10 @@ def _written(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def second_device() -> Iterator[torch.device]:
-    """Inside, there is the device. It has no bf16, so asking whether autocast is on says no."""
+    """Inside, there is the device. One that is not real has no bf16: asking whether autocast is on says no."""
+    if REAL:
+        yield DEVICE
+        return
     enabled, autocast = torch.is_autocast_enabled, torch.autocast
 
     def is_enabled(kind: str | None = None) -> bool:
@@ -154,3 +159,7 @@ def second_device() -> Iterator[torch.device]:
         _SecondDevice(),
     ):
         yield DEVICE
+
+
+def is_there(tensor: Tensor) -> bool:
+    return tensor.device == DEVICE and (REAL or isinstance(tensor, SecondDeviceTensor))
