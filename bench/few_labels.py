@@ -36,8 +36,8 @@ ASKED = {  # column, metric
     "compas": ("two_year_recid", "auc"),
     "heart_cleveland": ("target", "auc"),
     "ag_news": ("label", "accuracy"),
+    "chnsenticorp_hotel": ("label", "accuracy"),
     "mnist_10k": ("label", "accuracy"),
-    "easyvqa": ("answer", "accuracy"),
     "bbbp": ("p_np", "auc"),
     "esol": ("solubility", "mean absolute error"),
 }
