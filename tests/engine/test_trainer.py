@@ -20,8 +20,9 @@ from tiny import CONFIG, Tiny, batch, batches, digest, loss_bits, stopping_at, t
 from onetrunk.core.batch import Loss
 from onetrunk.core.errors import DivergedError, ResourceError, UsageError
 from onetrunk.engine import trainer as module
+from onetrunk.engine.checkpoint import planned_steps
 from onetrunk.engine.progress import Progress
-from onetrunk.engine.trainer import LEAST_STEPS, TrainConfig, planned_steps
+from onetrunk.engine.trainer import LEAST_STEPS, TrainConfig
 from onetrunk.storage import atomic
 from onetrunk.storage.tensors import load_tensors, save_tensors
 

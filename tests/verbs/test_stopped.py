@@ -17,7 +17,8 @@ import torch
 import onetrunk
 from onetrunk.core.errors import DataError, InterruptedRunError, OnetrunkError, UsageError
 from onetrunk.data.loader import Loader
-from onetrunk.engine.trainer import Trainer, planned_steps
+from onetrunk.engine.checkpoint import planned_steps
+from onetrunk.engine.trainer import Trainer
 from onetrunk.evaluation import evidence_folder
 from onetrunk.inference.model_folder import Model
 from onetrunk.storage import atomic

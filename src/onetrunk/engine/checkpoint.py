@@ -140,3 +140,11 @@ def load_state(checkpoint: Path, keys: set[str]) -> dict[str, Any]:
             "Delete this checkpoint to go on from an older one."
         )
     return state
+
+
+def planned_steps(folder: str | Path) -> int | None:
+    """How many steps the run in `folder` is planned for, to those who make steps of a time budget; None where
+    there is no run. Raises ModelFileError when none of its checkpoints can be used.
+    """
+    newest = Checkpoints(Path(folder) / "checkpoints").latest(lambda warning: None)
+    return None if newest is None else load_state(newest, {"config"})["config"]["steps"]

@@ -12,24 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onetrunk.core.errors import MissingExtraError
+from onetrunk.core.low_bits import library
 
 SCALES = "_scales"  # the key of a state's largest values, behind its own
 _BLOCKS = (256, 128, 64)  # the library's that are small
 _UNSIGNED = ("exp_avg_sq", "sum")  # keys of state that is never negative
 
 
-@cache
-def functional() -> Any:
+def _functional() -> Any:
     """Raises MissingExtraError."""
-    try:
-        import logging
-
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-        import bitsandbytes.functional
-    except ImportError:
-        raise MissingExtraError("bitsandbytes", "qlora", "Optimizer state in 8 bits") from None
-    return bitsandbytes.functional
+    return library("Optimizer state in 8 bits").functional
 
 
 def pack(state: dict[str, Any]) -> None:
@@ -40,7 +32,7 @@ def pack(state: dict[str, Any]) -> None:
             packed = torch.empty_like(value, dtype=torch.uint8)
             if len(value):  # none of a parameter's rows may be this process's
                 code = _code(key in _UNSIGNED, value.device)
-                packed, rest = functional().quantize_blockwise(value.contiguous(), code=code, blocksize=block)
+                packed, rest = _functional().quantize_blockwise(value.contiguous(), code=code, blocksize=block)
                 scales = rest.absmax.view_as(scales)
             state[key], state[key + SCALES] = packed, scales
 
@@ -52,7 +44,7 @@ def unpack(state: dict[str, Any]) -> None:
         value, block = scales.new_empty(packed.shape), packed.shape[1:].numel() // scales.shape[1]
         if len(packed):
             code = _code(key in _UNSIGNED, packed.device)
-            value = functional().dequantize_blockwise(packed, absmax=scales.flatten(), code=code, blocksize=block)
+            value = _functional().dequantize_blockwise(packed, absmax=scales.flatten(), code=code, blocksize=block)
         state[key] = value
 
 
@@ -65,4 +57,4 @@ def _block(value: Tensor) -> int:
 
 @cache
 def _code(unsigned: bool, device: torch.device) -> Tensor:
-    return functional().create_dynamic_map(signed=not unsigned).to(device)
+    return _functional().create_dynamic_map(signed=not unsigned).to(device)

@@ -45,19 +45,7 @@ from onetrunk.storage.strict_json import write_json
 _MAY_CHANGE = {"save_every", "keep", "tensorboard", "sharded", "activation_checkpointing"}
 LEAST_STEPS = 20  # fewer teach nothing, however little time there is
 _RATE_FROM = 3.0  # seconds of training that are worth half a second, in which the machine's rate is measured
-_STATE = {
-    "step",
-    "seed",
-    "identity",
-    "config",
-    "mode",
-    "best",
-    "waited",
-    "validated",
-    "totals",
-    "levels",
-    "optimizer",
-}
+_STATE = {"step", "seed", "identity", "config", "mode", "best", "waited", "validated", "totals", "levels", "optimizer"}
 
 
 Validate = Callable[[], tuple[float | None, bool, dict[str, Any]]]  # main metric, is higher better, all metrics
@@ -502,14 +490,6 @@ class Trainer:
                 f"Out of memory on {self.device} in step {self.step}, after a peak of {peak / 1e9:.1f} GB. "
                 f"{out_of_memory(self.module, self.batches(self.step), self.config, self.updates, peak, self._process)}"
             ) from error
-
-
-def planned_steps(folder: str | Path) -> int | None:
-    """How many steps the run in `folder` is planned for, to those who make steps of a time budget; None where
-    there is no run. Raises ModelFileError when none of its checkpoints can be used.
-    """
-    newest = Checkpoints(Path(folder) / "checkpoints").latest(lambda warning: None)
-    return None if newest is None else load_state(newest, _STATE)["config"]["steps"]
 
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:

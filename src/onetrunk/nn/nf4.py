@@ -5,27 +5,19 @@ A block of 64 weights shares its largest absolute value; each is the nearest of 
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from onetrunk.core.errors import MissingExtraError
+from onetrunk.core.low_bits import library
 
 BLOCK = 64
 
 
-@cache
 def _library() -> Any:
-    """It is imported in seconds, and says on the way which kernels it would fetch from a hub: we do not want them."""
-    try:
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-        import bitsandbytes
-    except ImportError:
-        raise MissingExtraError("bitsandbytes", "qlora", "A base in 4 bits") from None
-    return bitsandbytes
+    return library("A base in 4 bits")
 
 
 def pack(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,11 +31,11 @@ def linear(x: Tensor, packed: Tensor, absmax: Tensor, bias: Tensor | None, shape
     only while it is multiplied."""
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
-    library = _library()
-    state = library.functional.QuantState(
+    functional = _library().functional
+    state = functional.QuantState(
         absmax, shape=torch.Size(shape), code=_code(x.device), blocksize=BLOCK, quant_type="nf4", dtype=x.dtype
     )
-    return library.matmul_4bit(x, packed, state, bias=None if bias is None else bias.to(x.dtype))
+    return _library().matmul_4bit(x, packed, state, bias=None if bias is None else bias.to(x.dtype))
 
 
 @cache

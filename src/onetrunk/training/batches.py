@@ -19,8 +19,9 @@ from onetrunk.data.loader import Loader
 from onetrunk.data.poisson import PoissonLoader
 from onetrunk.data.store import Store
 from onetrunk.data.table import Table
+from onetrunk.engine.checkpoint import planned_steps
 from onetrunk.engine.step import Step, Updates
-from onetrunk.engine.trainer import LEAST_STEPS, TrainConfig, Trainer, TrainSettings, planned_steps
+from onetrunk.engine.trainer import LEAST_STEPS, TrainConfig, Trainer, TrainSettings
 from onetrunk.engine.world import current
 from onetrunk.objectives import Learner
 from onetrunk.objectives.distil import Distil
