@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import worlds
 
 import onetrunk
 from onetrunk.core.errors import DataError, InterruptedRunError, OnetrunkError, UsageError
@@ -53,6 +54,16 @@ def weights(model: Model) -> dict[str, torch.Tensor]:
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_a_run_left_that_was_killed_at_its_very_end_is_gone_after_it_is_given_again(tmp_path: Path) -> None:
+    """The model is complete, so that the command is refused; the lock of the foundation beside it was left."""
+    worlds.model(table(), {"review": "text", "price": "number", "label": "category"}).save(tmp_path / "m")
+    for name in (".m.lock", ".m-foundation.lock"):
+        (tmp_path / name).touch()
+    with pytest.raises(UsageError, match="already exists"):
+        command(tmp_path / "m")
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
 # Where it is killed: what is called, the how-manieth call of it, before or after it.

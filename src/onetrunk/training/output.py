@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,14 +83,25 @@ class Output:
     checkpoints are there, or the trainer refuses them.
     """
 
-    def __init__(self, path: str | Path, overwrite: bool = False, command: str = "", *, together: bool = False) -> None:
-        """`together`: several processes make it, and keep apart by a lock of their own."""
+    def __init__(
+        self,
+        path: str | Path,
+        overwrite: bool = False,
+        command: str = "",
+        *,
+        beside: Sequence[Path] = (),
+        together: bool = False,
+    ) -> None:
+        """`beside`: other folders that the same run makes, and takes over before it can be refused: what a killed one
+        left there is then gone in any case. `together`: several processes make it, and keep apart by a lock of their
+        own."""
         self.path, self.overwrite, self.command = Path(path), overwrite, command
         _check_way(self.path)
         if together:
             atomic.recover(path)
         else:
-            take_over(path)
+            for each in (path, *beside):
+                take_over(each)
         left = _read_mark(self.path)
         self.goes_on = bool(command) and left.get("command") == command
         self.of_another = bool(left) and not self.goes_on

@@ -32,7 +32,7 @@ from onetrunk.training.finetune import Choice, FineTuned, cross_validates, finet
 from onetrunk.training.jobs import run_context
 from onetrunk.training.open_data import Data, open_data
 from onetrunk.training.options import TrainingOptions
-from onetrunk.training.output import EVALUATING, PRETRAINED, Output, command_digest, shares_of_run, take_over
+from onetrunk.training.output import EVALUATING, PRETRAINED, Output, command_digest, shares_of_run
 from onetrunk.training.pretrain import pretrain_model
 from onetrunk.training.private import not_here
 from onetrunk.training.recipe import Recipe, recipe_of
@@ -54,8 +54,7 @@ def run_training(data: Any, options: TrainingOptions, on_event: Listener = ignor
     recipe, out = not_here(recipe_of(options), "train"), Path(options.out)
     cost = RunCost("train", recipe)
     command, foundation = command_digest("train", options, recipe), Path(f"{options.out}-foundation")
-    output, starts = Output(out, options.overwrite, command), [options.start]
-    take_over(foundation)
+    output, starts = Output(out, options.overwrite, command, beside=[foundation]), [options.start]
     output.shares = shares_of_run(out, command) or shares_of_run(foundation, command) or output.shares
     if options.start is None and (foundation / atomic.MANIFEST).exists() and (output.stage or not options.overwrite):
         on_event(Note(f"Going on from {foundation}, which an earlier run made (--overwrite makes it anew)."))
