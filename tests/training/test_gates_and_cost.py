@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import shutil
@@ -120,7 +121,7 @@ def test_a_model_that_was_never_measured_keeps_no_gate(folder: Path) -> None:
 
 def test_a_later_stage_takes_no_gate_away(folder: Path) -> None:
     model = load(folder, device="cpu")
-    later = json.loads(json.dumps(model.provenance["stages"][-1]))
+    later = copy.deepcopy(model.provenance["stages"][-1])
     later["config"]["gates"] = {}
     model.provenance["stages"].append(later)
     with pytest.raises(EvidenceError):
