@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,57 @@ def gpt2(
     Trainer(model, arguments, train_dataset=rows, callbacks=[timer]).train()
     seconds = statistics.median(np.diff(timer.times)[warm:])
     parameters = sum(p.numel() for p in model.parameters())
+    return {"tokens_per_s": batch * length / seconds, "peak_gb": peak_gb(device), "parameters": parameters}
+
+
+def nanogpt(
+    source: str, shape: dict[str, int], batch: int, length: int, steps: int, bf16: bool, place: str, warm: int = 5,
+    device: str = "cpu", compiled: bool = True,
+) -> Found:  # fmt: skip
+    """The same of nanoGPT (a checkout at `source`), as its train.py goes: compiled, no biases, the next batch copied
+    from pinned memory while the device computes."""
+    import contextlib
+    import importlib.util
+
+    import torch
+
+    spec = importlib.util.spec_from_file_location("nanogpt_model", Path(source) / "model.py")
+    assert spec is not None and spec.loader is not None
+    theirs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(theirs)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.manual_seed(0)
+    ids = torch.randint(shape["vocabulary"], (batch * (steps + 1), length + 1))
+    config = theirs.GPTConfig(
+        block_size=length, vocab_size=shape["vocabulary"], n_layer=shape["layers"], n_head=shape["heads"],
+        n_embd=shape["width"], dropout=0.0, bias=False,
+    )  # fmt: skip
+    raw = theirs.GPT(config).to(device)
+    optimizer = raw.configure_optimizers(0.1, 6e-4, (0.9, 0.95), torch.device(device).type)
+    model = torch.compile(raw) if compiled else raw
+    autocast = torch.autocast(torch.device(device).type, torch.bfloat16) if bf16 else contextlib.nullcontext()
+
+    def get(step: int) -> list[torch.Tensor]:
+        rows = ids[step * batch : (step + 1) * batch]
+        x, y = rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
+        if device == "cpu":
+            return [x, y]
+        return [each.pin_memory().to(device, non_blocking=True) for each in (x, y)]
+
+    x, y = get(0)
+    times = [time.perf_counter()]
+    for step in range(steps):
+        with autocast:
+            _, loss = model(x, y)
+        x, y = get(step + 1)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        loss.item()  # waits for the device
+        times.append(time.perf_counter())
+    seconds = statistics.median(after - before for before, after in pairwise(times[warm:]))
+    parameters = sum(p.numel() for p in raw.parameters())
     return {"tokens_per_s": batch * length / seconds, "peak_gb": peak_gb(device), "parameters": parameters}
 
 

@@ -157,10 +157,17 @@ def train_ours(
 
 
 def compare_training(
-    run: Run, shape: dict[str, int], batch: int, length: int, steps: int, rounds: int, device: str = "cpu"
+    run: Run,
+    shape: dict[str, int],
+    batch: int,
+    length: int,
+    steps: int,
+    rounds: int,
+    device: str = "cpu",
+    nanogpt: str | None = None,
 ) -> Figures:
     """The same steps by Hugging Face's Trainer (AdamW) and by ours, compiled, as ours are in a run of ten minutes, and
-    eager, as Hugging Face's are; by ours also with Muon."""
+    eager, as Hugging Face's are; by ours also with Muon; and by nanoGPT, where there is a checkout of it."""
     shared = {"shape": shape, "batch": batch, "length": length, "steps": steps, "device": device}
     ours = {"call": "bench.speed:train_ours", **shared}
     precision = fast_precision(device)
@@ -175,6 +182,9 @@ def compare_training(
     }
     if precision == "bf16":
         sides["HF Trainer fp32"] = {**theirs, "bf16": False}
+    if nanogpt is not None:
+        call = {"call": "bench.peers:nanogpt", "source": nanogpt}
+        sides[f"nanoGPT {precision}"] = {**shared, **call, "bf16": precision == "bf16"}
     if not run.rival:
         sides = {name: side for name, side in sides.items() if name.startswith("ours")}
     seconds = alternate(run, sides, rounds)

@@ -6,14 +6,25 @@ m documents, n positions of one segment or column, r positions that are read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from onetrunk.core.content import ReadPositions
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask  # which imports the compiler
+
+
+Change = Callable[[Tensor], Tensor]
+
+
+def _changed(tensors: Mapping[str, Tensor], change: Change) -> dict[str, Tensor]:
+    return {name: change(tensor) for name, tensor in tensors.items()}
 
 
 def tensors_of(arrays: Mapping[str, np.ndarray], device: torch.device | str = "cpu") -> dict[str, Tensor]:
@@ -38,6 +49,7 @@ class Layout:
     pos_BT: Tensor  # for rotary embedding; restarts in every column
     causal: bool = False  # one causal document a row: the attention kernel's causal flag says it all
     full: bool = False  # one block a row, no padding, the same positions in every row: everyone sees everyone
+    tiles: BlockMask | None = None  # the mask as compiled blocks want it on some devices (`nn.packed`)
     _mask: Tensor | None = None
 
     def mask(self) -> Tensor:
@@ -50,6 +62,16 @@ class Layout:
             self._mask = seen[:, None]
         return self._mask
 
+    def rule(self) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+        """The mask for kernels that ask one by one: of a row, a head, a query and a key."""
+        doc, branch, order = self.doc_BT, self.branch_BT, self.order_BT
+
+        def sees(b: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
+            open_to = (branch[b, k] == 0) | (branch[b, k] == branch[b, q])
+            return (doc[b, q] == doc[b, k]) & open_to & (order[b, k] <= order[b, q])
+
+        return sees
+
     @classmethod
     def stream(cls, B: int, T: int, device: torch.device | str = "cpu") -> Layout:
         """B causal documents of one asked column, a row each, without padding."""
@@ -60,10 +82,8 @@ class Layout:
         """Positions of every document, int64 [m]; one that has none may be missing at the end."""
         return torch.bincount(self.doc_BT[self.doc_BT >= 0])
 
-    def to(self, device: torch.device | str) -> Layout:
-        doc, branch, order, pos = (
-            a.to(device, non_blocking=True) for a in (self.doc_BT, self.branch_BT, self.order_BT, self.pos_BT)
-        )
+    def map(self, change: Change) -> Layout:
+        doc, branch, order, pos = (change(a) for a in (self.doc_BT, self.branch_BT, self.order_BT, self.pos_BT))
         return Layout(doc, branch, order, pos, causal=self.causal, full=self.full)
 
 
@@ -80,12 +100,9 @@ class Embed:
     flat_n: Tensor
     facts: dict[str, Tensor] = field(default_factory=dict)
 
-    def to(self, device: torch.device | str) -> Embed:
-        content, facts = (
-            {k: v.to(device, non_blocking=True) for k, v in arrays.items()} for arrays in (self.content, self.facts)
-        )
-        role_n, flat_n = (array.to(device, non_blocking=True) for array in (self.role_n, self.flat_n))
-        return Embed(content, role_n, flat_n, facts)
+    def map(self, change: Change) -> Embed:
+        content, facts = _changed(self.content, change), _changed(self.facts, change)
+        return Embed(content, change(self.role_n), change(self.flat_n), facts)
 
 
 @dataclass
@@ -96,9 +113,8 @@ class Read:
     flat_r: Tensor
     doc_r: Tensor
 
-    def to(self, device: torch.device | str) -> Read:
-        targets = {k: v.to(device, non_blocking=True) for k, v in self.targets.items()}
-        return Read(targets, self.flat_r.to(device), self.doc_r.to(device))
+    def map(self, change: Change) -> Read:
+        return Read(_changed(self.targets, change), change(self.flat_r), change(self.doc_r))
 
 
 @dataclass
@@ -119,20 +135,27 @@ class Batch:
     tokens: int = 0  # positions that are not padding
     wide: dict[str, Tensor] = field(default_factory=dict)  # asked column -> what its wide read-out says [m, K]
 
+    def map(self, change: Change) -> Batch:
+        """The batch with every tensor changed."""
+        return replace(
+            self,
+            layout=self.layout.map(change),
+            embeds={name: embed.map(change) for name, embed in self.embeds.items()},
+            gather_N=None if self.gather_N is None else change(self.gather_N),
+            reads={tag: {name: read.map(change) for name, read in reads.items()} for tag, reads in self.reads.items()},
+            docs=_changed(self.docs, change),
+            wide=_changed(self.wide, change),
+        )
+
     def to(self, device: torch.device | str) -> Batch:
+        """From pinned memory the copies wait for nothing, and what the device does next waits for them."""
         if torch.device(device) == self.layout.doc_BT.device:
             return self
-        return Batch(
-            self.layout.to(device),
-            {name: e.to(device) for name, e in self.embeds.items()},
-            None if self.gather_N is None else self.gather_N.to(device, non_blocking=True),
-            {tag: {name: r.to(device) for name, r in reads.items()} for tag, reads in self.reads.items()},
-            {tag: d.to(device) for tag, d in self.docs.items()},
-            self.row,
-            self.counts,
-            self.tokens,
-            {name: x.to(device) for name, x in self.wide.items()},
-        )
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """The batch in memory from which a CUDA device copies by itself."""
+        return self.map(Tensor.pin_memory)
 
 
 @dataclass

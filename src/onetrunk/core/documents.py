@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onetrunk.core.batch import Batch, Embed, Layout, Read
+from onetrunk.core.batch import Batch, Change, Embed, Layout, Read
 
 Name = tuple[str, ...]
 Tensors = dict[Name, Tensor]
@@ -97,9 +97,15 @@ class Documents:
             yield self.batch({name: tensor[i] for name, tensor in self.own.items()})
 
     def to(self, device: torch.device) -> Documents:
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> Documents:
+        """As `Batch.pinned`."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Change) -> Documents:
         own, shared = (
-            {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
-            for tensors in (self.own, self.shared)
+            {name: change(tensor) for name, tensor in tensors.items()} for tensors in (self.own, self.shared)
         )
         return replace(self, own=own, shared=shared)
 

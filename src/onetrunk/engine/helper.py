@@ -43,9 +43,16 @@ class Divided(Protocol):
 Batches = Callable[[int], Sequence[MicroBatch]]
 
 
-def own_batches(batches: Batches, step: int, config: TrainConfig, world: World) -> Sequence[MicroBatch | None]:
+def own_batches(batches: Batches, step: int, config: TrainConfig, runtime: Runtime) -> Sequence[MicroBatch | None]:
     """A step's micro-batches, None for those that other processes have. Of sharded weights each process needs one, if
-    only for passes that do not count: who has none gets the first."""
+    only for passes that do not count: who has none gets the first. What a CUDA device will copy is pinned."""
+    own = _own(batches, step, config, runtime.world)
+    if runtime.device.type != "cuda":
+        return own
+    return [batch if batch is None else batch.pinned() for batch in own]
+
+
+def _own(batches: Batches, step: int, config: TrainConfig, world: World) -> Sequence[MicroBatch | None]:
     if world.alone:
         return batches(step)
     shares = world.size if config.sharded else config.shares
@@ -105,7 +112,7 @@ class StepsTogether:
         self.optimizer, self.average = {}, {}
         runtime.world.forget_file()
         self._compiled = False
-        make = partial(own_batches, self.batches, config=self.config, world=runtime.world)
+        make = partial(own_batches, self.batches, config=self.config, runtime=runtime)
         self._own_batches = Ahead(make, self.config.steps - 1, runtime.device)
 
     def step(

@@ -46,6 +46,8 @@ class MicroBatch(Protocol):
 
     def to(self, device: torch.device) -> Self: ...
 
+    def pinned(self) -> Self: ...  # in memory from which a CUDA device copies by itself
+
 
 class StepSettings(OptimConfig):
     """How losses and gradients become an update. 0 switches a field off."""

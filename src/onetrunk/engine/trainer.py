@@ -421,7 +421,7 @@ class Trainer:
             self.module, self.config, self.updates, self.runtime, self.seed, self.weights, self.mode.muon,
             self.config.shares,
         )  # fmt: skip
-        make = partial(own_batches, self.batches, config=self.config, world=self.runtime.world)
+        make = partial(own_batches, self.batches, config=self.config, runtime=self.runtime)
         self._own_batches = Ahead(make, self.config.steps - 1, self.device)
         self.average = {}
         if self.config.ema:

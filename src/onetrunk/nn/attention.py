@@ -21,6 +21,7 @@ from onetrunk.nn.kernels.cpu.attention import tiled_attention
 from onetrunk.nn.kernels.cpu.linear import FixedLinear
 from onetrunk.nn.kv_cache import KeyValues
 from onetrunk.nn.norm import RMSNorm
+from onetrunk.nn.packed import tiled_by_mask
 
 _SHORT = 640  # keys: a text of 512 with its label is among them, in a sequence that packing made wider too
 
@@ -181,6 +182,8 @@ class Attention(nn.Module):
 
     def forward(self, x_BTD: Tensor, layout: Layout, cos_sin: CosSin) -> Tensor:
         q, k, v = self._project(x_BTD, cos_sin)
+        if layout.tiles is not None and torch.compiler.is_compiling():
+            return self._leave(tiled_by_mask(q, k, v, layout))
         mask = None if layout.causal or layout.full else layout.mask()
         return self._attend(q, k, v, mask, layout.causal)
 
@@ -202,7 +205,11 @@ class Attention(nn.Module):
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
         y = tiled_attention(q, k, v, mask, causal) if _in_tiles(q, k) else self._fused(q, k, v, mask, causal)
-        return self.o_proj(y.transpose(1, 2).flatten(2))
+        return self._leave(y)
+
+    def _leave(self, y_BHTh: Tensor) -> Tensor:
+        y: Tensor = self.o_proj(y_BHTh.transpose(1, 2).flatten(2))
+        return y
 
     def _fused(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
         grouped = self.kv_heads != self.heads

@@ -21,6 +21,7 @@ from onetrunk.nn.attention import Attention, Bias, CosSin, RopeScaling, Rotary
 from onetrunk.nn.block import NORMS, Activation, Block, NormPlace, build_mlp
 from onetrunk.nn.init import normal
 from onetrunk.nn.kv_cache import Cache, KeyValues, SlotCache
+from onetrunk.nn.packed import with_tiles
 
 Watch = Callable[[int, Tensor], None]
 
@@ -117,6 +118,8 @@ class Transformer(nn.Module):
         """h_BTD. `watch` is told the number of each block and what leaves it."""
         pos = layout.pos_BT[0] if layout.causal or layout.full else layout.pos_BT
         x_BTD, rotations = self._enter(x_BTD, pos)
+        if self.blocks[0]._compiled_call_impl is not None:
+            layout = with_tiles(layout, x_BTD.device, self.blocks[0].self_attn.head_width)
         for i, layer in enumerate(self.layers):
             x_BTD = layer(x_BTD, layout, rotations[self.rope_layers[i]])
             if watch is not None:
