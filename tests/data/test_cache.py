@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from worlds import CASES
 from onetrunk.core.errors import UsageError
 from onetrunk.core.registry import column_types
 from onetrunk.data.cache import ColumnCache
+from onetrunk.storage.locks import FileLock
 
 KINDS = [name for name in column_types.names() if column_types.get(name).encoder.costly]
 SAME_BITS = ["train.precision=fp32", "train.compile=false"]  # else what is faster at the moment decides
@@ -69,6 +72,26 @@ def test_the_damaged_is_made_again(tmp_path: Path) -> None:
     for file in tmp_path.iterdir():
         file.write_text("{}")
     same(made("text", ColumnCache(tmp_path), values), first)
+
+
+_KILLED_WHILE_WRITING = """
+import os, sys
+from pathlib import Path
+from onetrunk.core.registry import column_types
+from onetrunk.data.cache import ColumnCache
+Path.replace = lambda *_: os._exit(9)
+ColumnCache(sys.argv[1]).fit(column_types.get("text").encoder({}), "text", ["to be", "or not"] * 4)
+"""
+
+
+def test_the_next_run_removes_what_a_killed_one_began_and_waits_for_one_that_lives(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", _KILLED_WHILE_WRITING, tmp_path])
+    assert ended.returncode == 9 and len(left := list(tmp_path.iterdir())) == 2
+    with FileLock(tmp_path / ".lock"):  # somebody writes
+        ColumnCache(tmp_path)
+        assert sorted(tmp_path.iterdir()) == sorted(left)
+    ColumnCache(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_run_is_told_of_bad_values(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +21,14 @@ from onetrunk.core.values import present
 from onetrunk.data.store import Bad, Count, encode_values
 from onetrunk.storage.arrays import map_arrays, save_arrays
 from onetrunk.storage.disk import disk_errors
+from onetrunk.storage.locks import FileLock
 from onetrunk.storage.strict_json import read_json, write_json
 
 if TYPE_CHECKING:
     from onetrunk.core.encoder import Encoder
 
 _LENS = "lens"
+_LOCK, _STAGING = ".lock", ".tmp"  # who holds the lock writes
 
 
 class ColumnCache:
@@ -38,6 +39,7 @@ class ColumnCache:
         self.folder = Path(folder)
         with disk_errors(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._sweep()
 
     def fit(self, encoder: Encoder, kind: str, values: Sequence[Any]) -> None:
         """As `encoder.fit`, for present values of a column of the type `kind`."""
@@ -83,10 +85,22 @@ class ColumnCache:
 
     def _keep(self, path: Path, write: Callable[[Path], object]) -> None:
         """Whole or not at all."""
-        staging = path.with_name(f".{path.name}.{os.getpid()}")
+        staging, lock = path.with_name(f".{path.name}{_STAGING}"), FileLock(self.folder / _LOCK)
         with disk_errors(self.folder):
+            while not lock.in_place:
+                lock.release()
+                lock.acquire()
             try:
                 write(staging)
                 staging.replace(path)
             finally:
                 staging.unlink(missing_ok=True)
+                lock.remove()
+
+    def _sweep(self) -> None:
+        """Removes what a run that was killed had only begun to keep."""
+        lock = FileLock(self.folder / _LOCK)
+        if lock.path.exists() and lock.acquire(wait=False):
+            for staging in self.folder.glob(f".*{_STAGING}"):
+                staging.unlink(missing_ok=True)
+            lock.remove()
