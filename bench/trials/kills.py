@@ -28,7 +28,7 @@ QUICK = ["pretrain.steps=3", "finetune.steps=3", "finetune.folds=2", "train.tens
          "finetune.wide=false"]  # fmt: skip
 # What tells of a run, with what it took: it must be there, and what is computed with must be the same.
 _TOLD = {"README.md", "manifest.json", "metrics.jsonl", "provenance.json", "report.html"}
-_TIMED = re.compile(r"second|time|date|created|_per_|memory|version|^cost$")  # keys of JSON
+_TIMED = re.compile(r"second|time|date|created|_per_|memory|version|^(cost|made)$")  # keys of JSON
 _MOST_TIMES = 3  # that one attempt is killed
 READY = "ready"  # the folder of what commands begin with
 

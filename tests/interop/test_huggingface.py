@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -356,6 +357,15 @@ def test_missing_shards_and_paths_out_of_the_folder_are_refused(tmp_path: Path) 
     index.write_text(json.dumps({"weight_map": {"x": "../model.safetensors"}}))
     with pytest.raises(ModelFileError, match="files beside it"):
         huggingface.read(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_pipe_is_refused_and_not_waited_for(copied: Any, name: str) -> None:
+    folder = copied("qwen3")
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(ModelFileError, match=rf"{name} is no file"):
+        huggingface.read(folder)
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])

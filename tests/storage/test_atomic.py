@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
+import os
 import pickle
 import random
 import shutil
@@ -16,7 +18,9 @@ import safetensors.torch
 import torch
 
 from onetrunk.core.errors import ModelFileError, ResourceError, UsageError
+from onetrunk.evaluation.record import Evidence
 from onetrunk.storage import atomic, strict_json
+from onetrunk.storage.header import read_header
 from onetrunk.storage.strict_json import read_json, write_json
 from onetrunk.storage.tensors import load_tensors, save_tensors
 
@@ -378,12 +382,28 @@ def test_verify_says_what_is_missing_or_newer(tmp_path: Path) -> None:
         atomic.verify(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b"])
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b", "nul\0", "half \ud800"])
 def test_a_manifest_cannot_point_outside(tmp_path: Path, name: str) -> None:
     entry = {"size": 0, "sha256": ""}
-    write_json(tmp_path / "manifest.json", {"format": atomic.FORMAT, "files": {name: entry}})
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": atomic.FORMAT, "files": {name: entry}}))
     with pytest.raises(ModelFileError, match="bad entry"):
         atomic.verify(tmp_path)
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
+    """Not even where the manifest has it as an empty file."""
+    entry = {"size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    write_json(tmp_path / "manifest.json", {"format": atomic.FORMAT, "files": {"config.json": entry}})
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(ModelFileError, match=r"config\.json is no file"):
+        atomic.verify(tmp_path)
+    for read in (read_json, read_header):
+        with pytest.raises(ModelFileError, match=r"config\.json is no file"):
+            read(tmp_path / "config.json")
+    (tmp_path / "evidence").mkdir()
+    os.mkfifo(tmp_path / "evidence" / "metrics.json")
+    with pytest.raises(ModelFileError, match=r"metrics\.json is no file"):
+        Evidence.read(tmp_path)
 
 
 def test_a_finished_model_does_not_answer_for_the_files_of_its_run(tmp_path: Path) -> None:

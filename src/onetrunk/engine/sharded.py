@@ -20,8 +20,31 @@ from torch import Tensor, nn
 from onetrunk.core import rng
 from onetrunk.engine.losses import Gradients, pcgrad
 from onetrunk.engine.optim import Muon
-from onetrunk.engine.step import Context, Group, MicroBatch, NotFiniteError, Step, in_order
+from onetrunk.engine.step import Context, Group, MicroBatch, NotFiniteError, Step, in_order, sum_of_squares
 from onetrunk.engine.world import World
+
+
+class _SumInOrder:
+    """FSDP2's reduce-scatter, adding in the order of ranks, as one process adds shares (`engine.shares`). A ring begins
+    each part elsewhere, and gives other bits for another number of ranks. As many bytes are sent."""
+
+    def allocate(self, size: Sequence[int], *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.empty(*size, dtype=dtype, device=device)
+
+    def __call__(
+        self,
+        output_tensor: Tensor,
+        input_tensor: Tensor,
+        group: torch.distributed.ProcessGroup,
+        op: object,
+        async_op: bool = False,
+    ) -> None:
+        parts = torch.empty_like(input_tensor)
+        torch.distributed.all_to_all_single(parts, input_tensor, group=group)
+        first, *others = parts.view(-1, *output_tensor.shape)
+        output_tensor.copy_(first)
+        for part in others:
+            output_tensor += part
 
 
 class Shards:
@@ -37,6 +60,7 @@ class Shards:
             sharded: Any = fully_shard(each, mesh=self.mesh)
             sharded.set_gradient_divide_factor(1.0)  # losses are at their final scale
             sharded.set_force_sum_reduction_for_comms(True)  # gloo knows no other
+            sharded.set_custom_reduce_scatter(_SumInOrder())
         self.divided: dict[str, Any] = dict(module.named_parameters())
         self.own = {name: nn.Parameter(p.to_local().detach(), p.requires_grad) for name, p in self.divided.items()}
         self._of: dict[Tensor, Any] = {own: self.divided[name] for name, own in self.own.items()}
@@ -187,8 +211,8 @@ class ShardedStep(Step):
     def _norm(
         self, parameters: Mapping[str, nn.Parameter], batches: Sequence[MicroBatch | None], updated: bool
     ) -> Tensor:
-        own = torch.nn.utils.get_total_norm([p.grad for p in parameters.values() if p.grad is not None])
-        norm = torch.tensor(math.sqrt(self._total(float(own) ** 2)), device=self.runtime.device)
+        squares = self._total(float(sum_of_squares(parameters.values())))
+        norm = torch.tensor(math.sqrt(squares), device=self.runtime.device)
         if not math.isfinite(norm):
             bad = [n for n, p in parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
             rows = [batch.row for batch in batches if batch is not None]

@@ -9,7 +9,7 @@ is one of these, never a branch here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
@@ -329,7 +329,7 @@ class Step:
         self, parameters: Mapping[str, nn.Parameter], batches: Sequence[MicroBatch | None], updated: bool
     ) -> torch.Tensor:
         """Of the whole gradient, which is the same in every process."""
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters.values() if p.grad is not None])
+        norm = sum_of_squares(parameters.values()).sqrt().float()
         if not math.isfinite(norm):
             own = [batch.row for batch in batches if batch is not None]
             rows = np.unique(np.concatenate([row for of_rank in self.world.gather(own) for row in of_rank]))
@@ -340,6 +340,14 @@ class Step:
 
     def _finish(self) -> list[Finish]:
         return [ClipNorm(self.config.clip)] if self.config.clip else []
+
+
+def sum_of_squares(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
+    """Of all gradients, in float64: so exact that, rounded, it is the same however they are divided."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not gradients:
+        return torch.zeros((), dtype=torch.float64)
+    return torch.stack(torch._foreach_norm(gradients, 2, dtype=torch.float64)).square().sum()
 
 
 @dataclass

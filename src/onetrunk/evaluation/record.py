@@ -14,6 +14,7 @@ from typing import Any, Self
 from onetrunk.core.errors import ModelFileError
 from onetrunk.core.events import Event
 from onetrunk.evaluation.intervals import Interval
+from onetrunk.storage.regular import size_of_file
 
 FORMAT = 3
 FOLDER = "evidence"
@@ -151,12 +152,13 @@ class Evidence:
         """The inverse of `save`. Raises ModelFileError when files are missing, damaged or too new."""
         path = Path(folder) / FOLDER
         try:
-            data = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
-            samples = json.loads((path / "samples.json").read_text(encoding="utf-8"))
+            data, samples = (_told(path / name) for name in ("metrics.json", "samples.json"))
             if data["format"] > FORMAT:
                 raise ModelFileError(f"{path} has format {data['format']}, newer than {FORMAT}: update onetrunk.")
             tasks = [_task(task, display) for task, display in zip(data["tasks"], samples, strict=True)]
-            figures = {path.stem: path.read_bytes() for path in sorted((path / "figures").glob("*.png"))}
+            figures = {
+                path.stem: path.read_bytes() for path in sorted((path / "figures").glob("*.png")) if path.is_file()
+            }
             gates = [Verdict(**verdict) for verdict in data.get("gates", [])]
             language, overridden = data.get("language", "en"), list(data.get("overridden", []))
             return cls(data["name"], tasks, Origin(**data["origin"]), figures, language, gates, overridden)
@@ -180,6 +182,11 @@ def _task(data: dict[str, Any], samples: list[dict[str, Any]]) -> TaskEvidence:
 
 def _interval(data: dict[str, float] | None) -> Interval | None:
     return None if data is None else Interval(**data)
+
+
+def _told(path: Path) -> Any:
+    size_of_file(path)
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _write(path: Path, data: Any) -> None:

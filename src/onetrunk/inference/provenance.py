@@ -10,7 +10,8 @@ import torch
 
 from onetrunk.core.errors import ModelFileError
 from onetrunk.data.seen_rows import SeenRows
-from onetrunk.storage.strict_json import RESTORE, read_json, write_json
+from onetrunk.storage.regular import RESTORE
+from onetrunk.storage.strict_json import read_json, write_json
 from onetrunk.storage.tensors import load_tensors, save_tensors
 
 FILE, ROWS = "provenance.json", "seen_rows.safetensors"

@@ -20,7 +20,8 @@ from typing import Any
 
 from onetrunk.core.errors import ModelFileError, ResourceError, UsageError
 from onetrunk.storage.disk import FULL, plain_error
-from onetrunk.storage.strict_json import RESTORE, read_json, write_json
+from onetrunk.storage.regular import RESTORE, size_of_file
+from onetrunk.storage.strict_json import read_json, write_json
 
 FORMAT = 2  # of the folder; a higher one is from a newer onetrunk
 MANIFEST = "manifest.json"
@@ -91,7 +92,7 @@ def verify(path: str | Path) -> None:
         if name == CARD or (name.startswith(EVIDENCE) and not file.exists()):
             continue
         try:
-            size = file.stat().st_size
+            size = size_of_file(file)
             if size != entry["size"]:
                 raise ModelFileError(f"{file} is damaged: {entry['size']:,} bytes expected, {size:,} found. {RESTORE}")
             if _sha256(file) != entry["sha256"]:
@@ -182,7 +183,12 @@ def _owned(folder: Path) -> set[str] | None:
 
 
 def _inside(name: str) -> bool:
-    return bool(name) and not name.startswith("/") and ".." not in Path(name).parts
+    """Is it the name of a file in the folder? Of null bytes and halves of surrogate pairs no name is made."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return bool(name) and "\0" not in name and not name.startswith("/") and ".." not in Path(name).parts
 
 
 def _others(folder: Path, owned: set[str], prefix: str = "") -> Iterator[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from onetrunk.core.errors import ModelFileError
-from onetrunk.storage.strict_json import RESTORE, parse_json
+from onetrunk.storage.regular import RESTORE, size_of_file
+from onetrunk.storage.strict_json import parse_json
 
 _MAX_HEADER_BYTES = 16 << 20
 _MAX_TENSORS = 100_000
@@ -26,6 +27,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
     """What a safetensors file declares, name to dtype, shape and offsets, and where its data begins. Raises
     ModelFileError for another file, and for what is too large or malformed; offsets are the caller's to check."""
+    size_of_file(path)
     try:
         with path.open("rb") as stream:
             start = stream.read(9)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from onetrunk.core.errors import ModelFileError
+from onetrunk.storage.regular import RESTORE, size_of_file
 
-RESTORE = "Restore it from a copy, or make the folder again."
 _MAX_JSON_BYTES = 64 << 20
 
 
@@ -26,12 +26,10 @@ def write_json_whole(path: Path, data: Any) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """One JSON object. Raises ModelFileError when it is missing, too big, malformed or has a key twice."""
+    size = size_of_file(path)
+    if size > _MAX_JSON_BYTES:
+        raise ModelFileError(f"{path} has {size:,} bytes; at most {_MAX_JSON_BYTES:,}.")
     try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise ModelFileError(f"{path} is no file. {RESTORE}")
-        if size > _MAX_JSON_BYTES:
-            raise ModelFileError(f"{path} has {size:,} bytes; at most {_MAX_JSON_BYTES:,}.")
         return parse_json(path, path.read_bytes())
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}. {RESTORE}") from None

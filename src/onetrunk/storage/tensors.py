@@ -13,7 +13,7 @@ from torch import Tensor
 
 from onetrunk.core.errors import ModelFileError
 from onetrunk.storage.header import tensor_shapes
-from onetrunk.storage.strict_json import RESTORE
+from onetrunk.storage.regular import RESTORE
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

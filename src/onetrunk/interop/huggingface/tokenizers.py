@@ -17,6 +17,7 @@ from onetrunk.columns.families.tokens.harmless import CLIP_PATTERN, QWEN_PATTERN
 from onetrunk.columns.text.encoder import says_unreadable
 from onetrunk.core.errors import ModelFileError
 from onetrunk.interop.huggingface.unsupported import OF_TOKENIZERS, refuse_unknown
+from onetrunk.storage.regular import size_of_file
 from onetrunk.storage.strict_json import read_json
 
 _NAMES = ("bos_token", "eos_token", "unk_token", "mask_token", "cls_token", "sep_token", "pad_token")
@@ -370,8 +371,8 @@ def _optional(path: Path) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    if path.stat().st_size > _MAX_TEXT_BYTES:
-        raise ModelFileError(f"{path} has {path.stat().st_size:,} bytes; at most {_MAX_TEXT_BYTES:,}.")
+    if (size := size_of_file(path)) > _MAX_TEXT_BYTES:
+        raise ModelFileError(f"{path} has {size:,} bytes; at most {_MAX_TEXT_BYTES:,}.")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
