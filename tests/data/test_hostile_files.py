@@ -3,6 +3,7 @@ bytes are an error: no crash, no traceback."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import itertools
@@ -131,6 +132,18 @@ def test_a_page_that_claims_too_much(tmp_path: Path, codec: str, dictionary: boo
     with pytest.raises(DataError, match=message):
         read(path)
     assert pa.default_memory_pool().max_memory() < before + (16 << 20)
+
+
+def test_every_change_of_a_page_header_is_refused_or_read(tmp_path: Path) -> None:
+    """Also where a number's place holds a struct, or nothing."""
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"a": ["p", "q"] * 50}), path, compression="none", write_statistics=False)
+    whole = path.read_bytes()
+    for place in range(4, 24):
+        for byte in range(0, 256, 3):
+            path.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+            with contextlib.suppress(DataError):
+                assert len(read(path)["a"]) == 100
 
 
 @pytest.mark.usefixtures("small_bombs")

@@ -35,7 +35,6 @@ def test_every_kind_of_step_has_the_same_bits_on_one_rank_two_and_four(tmp_path:
         for kind, end in found[name].items():
             assert end == found[other][kind], (name, kind)
     assert found["two"].keys() == {*KINDS, "diverged", "dry"}
-    assert found["one"]["pcgrad"][0] != found["one-of-four"]["pcgrad"][0], "other shares have other bits"
     assert "in table rows" in found["two"]["diverged"][0]
 
 

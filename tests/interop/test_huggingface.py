@@ -368,6 +368,26 @@ def test_a_pipe_is_refused_and_not_waited_for(copied: Any, name: str) -> None:
         huggingface.read(folder)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "key", "value", "tower"),
+    [
+        ("clip", "config.json", "text_config", 0.5, "text"),
+        ("albert", "config.json", "num_hidden_groups", 0, None),
+        ("gemma3", "config.json", "query_pre_attn_scalar", [], None),
+        ("llama", "tokenizer.json", "post_processor", {"special_tokens": {}}, None),  # its tokenizer panics
+    ],
+)
+def test_what_cannot_be_is_refused_by_the_name_of_its_file(
+    copied: Any, kind: str, name: str, key: str, value: Any, tower: str | None
+) -> None:
+    folder = copied(kind)
+    told = json.loads((folder / name).read_text())
+    told[key] = {**told[key], **value} if isinstance(value, dict) else value
+    (folder / name).write_text(json.dumps(told))
+    with pytest.raises(ModelFileError, match=name):
+        huggingface.read(folder, tower)
+
+
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
 def test_a_pickle_is_refused_by_its_content(copied: Any, name: str, tmp_path: Path) -> None:
     folder = copied("qwen3")

@@ -71,11 +71,13 @@ def tokenizer_of(description: str) -> Tokenizer:
         raise ValueError("a tokenizer's description should be an object")
     check_harmless(told)
     try:
-        return Tokenizer.from_str(description)
+        made = Tokenizer.from_str(description)
+        made.encode("a")  # what panics with every text does it now
     except BaseException as error:
         if not says_unreadable(error):
             raise
         raise ValueError(f"a tokenizer that cannot be read ({error})") from None
+    return made
 
 
 class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):

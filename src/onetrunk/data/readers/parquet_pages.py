@@ -49,14 +49,22 @@ def _pages(data: mmap.mmap, chunk: Any) -> Iterator[_Page]:
     while 0 <= place < end:
         try:
             header, place = _struct(data, place)
-            packed, unpacked = int(header[_PACKED]), int(header[_UNPACKED])
-            values = int(header.get(_DICTIONARY, {}).get(1, 0))
+            packed, unpacked = _number(header, _PACKED), _number(header, _UNPACKED)
+            values = _number(header[_DICTIONARY], 1) if _DICTIONARY in header else 0
         except (IndexError, KeyError, ValueError):
             return
         if packed < 0:
             return
         yield _Page(unpacked, values)
         place += packed
+
+
+def _number(fields: Any, field: int) -> int:
+    """One of a struct. ValueError where it is something else."""
+    found = fields[field] if isinstance(fields, dict) else None
+    if not isinstance(found, int):
+        raise ValueError(f"the field {field} of a page header is no number")
+    return found
 
 
 def _struct(data: mmap.mmap, place: int, depth: int = 0) -> tuple[dict[int, Any], int]:

@@ -67,19 +67,19 @@ def read(
         make = _encoder_maker(family.reads, options, knowledge)
         with torch.device("meta"):  # shapes are checked before memory is taken
             sketch = FoundationModel(checkpoint.trunk, [column], {column.key: make()}, given)
-    network = FoundationModel(checkpoint.trunk, [column], {column.key: make()}, given)
-    shapes = {name: tuple(t.shape) for name, t in sketch.state_dict().items()}
-    network.load_state_dict(checkpoint.tensors(shapes, None if adapter is None else read_change(adapter)))
-    if preparation:
-        take_up_scale(network.module(column.name), preparation)
+        network = FoundationModel(checkpoint.trunk, [column], {column.key: make()}, given)
+        shapes = {name: tuple(t.shape) for name, t in sketch.state_dict().items()}
+        network.load_state_dict(checkpoint.tensors(shapes, None if adapter is None else read_change(adapter)))
+        if preparation:
+            take_up_scale(network.module(column.name), preparation)
+        stage = {
+            "stage": "import",
+            "source": folder.name,
+            "family": settings["model_type"],
+            "left_out": [*checkpoint.left_out(), *_beyond(checkpoint), *_drawing(folder)],
+            **({} if adapter is None else {"adapter": adapter.name}),
+        }
     writes = knowledge.get("token_head", {}).get("does") == "writing"
-    stage = {
-        "stage": "import",
-        "source": folder.name,
-        "family": settings["model_type"],
-        "left_out": [*checkpoint.left_out(), *_beyond(checkpoint), *_drawing(folder)],
-        **({} if adapter is None else {"adapter": adapter.name}),
-    }
     return Model(network.eval(), [Task([], [column.name])] if writes else [], {"stages": [stage]})
 
 
@@ -107,7 +107,8 @@ def read_trunk(folder: Path, tower: str | None = None) -> torch.nn.Module:
         sketch = build_trunk(checkpoint.trunk)
     shapes = {f"trunk.{name}": tuple(t.shape) for name, t in sketch.state_dict().items()}
     trunk = build_trunk(checkpoint.trunk)
-    trunk.load_state_dict({k.removeprefix("trunk."): v for k, v in checkpoint.tensors(shapes).items()})
+    with _as_said(folder / "config.json"):
+        trunk.load_state_dict({k.removeprefix("trunk."): v for k, v in checkpoint.tensors(shapes).items()})
     return trunk.eval()
 
 
@@ -135,8 +136,10 @@ def _open(folder: Path, tower: str | None, converted: Path | None = None) -> Che
         kind, key = towers[tower]
         shared = ("tie_word_embeddings", "quantization_config")
         whole: dict[str, Any] = {name: config[name] for name in shared if name in config}
-        # An old CLIP's own words stand beside, and count.
-        config = {**whole, **(config.get(key) or {}), **(config.get(f"{key}_dict") or {}), "model_type": kind}
+        own, old = (config.get(name) or {} for name in (key, f"{key}_dict"))  # an old CLIP's stand beside, and count
+        if not isinstance(own, dict) or not isinstance(old, dict):
+            raise ModelFileError(f"{where} says of the tower {key!r} what is no settings at all.")
+        config = {**whole, **own, **old, "model_type": kind}
     elif tower is not None:
         raise UsageError(f"{folder} is a {kind}, which has no towers: leave --tower out.")
     if kind not in FAMILIES:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -19,6 +19,8 @@ from onetrunk.core.errors import ModelFileError
 from onetrunk.interop.huggingface.unsupported import OF_TOKENIZERS, refuse_unknown
 from onetrunk.storage.regular import size_of_file
 from onetrunk.storage.strict_json import read_json
+
+T = TypeVar("T")
 
 _NAMES = ("bos_token", "eos_token", "unk_token", "mask_token", "cls_token", "sep_token", "pad_token")
 _MAX_TEXT_BYTES = 64 << 20  # bytes of a vocabulary or merges file
@@ -246,8 +248,8 @@ def _put_around(tokenizer: Tokenizer, settings: Mapping[str, Any]) -> None:
     )
 
 
-def _safely(path: Path, make: Callable[[], Tokenizer]) -> Tokenizer:
-    """What `make` reads from a file; ModelFileError where it is no tokenizer."""
+def _safely(path: Path, make: Callable[[], T]) -> T:
+    """What `make` makes of a file; ModelFileError where it is no tokenizer."""
     try:
         return make()
     except BaseException as error:
@@ -329,7 +331,7 @@ def _special_tokens(
                     return number
         return None
 
-    encoding = tokenizer.encode("a")
+    encoding = _safely(folder / "tokenizer.json", lambda: tokenizer.encode("a"))
     special = encoding.special_tokens_mask
     body = special.index(0) if 0 in special else len(special)
     before, after = encoding.ids[:body], encoding.ids[len(special) - special[::-1].index(0) :] if 0 in special else []
