@@ -20,14 +20,14 @@ from typing import Any
 import torch
 import torch.distributed  # here once, and not in every fork
 from tiny import CONFIG, ROWS, Tiny, TinyBatch, batches, digest, loss_bits, trainer
-from torch import nn
+from torch import Tensor, nn
 
 from onetrunk.core.batch import Loss
 from onetrunk.core.errors import DivergedError, OnetrunkError
 from onetrunk.core.objective import LossGroup
 from onetrunk.engine import world
 from onetrunk.engine.eight_bits import pack
-from onetrunk.engine.sharded import Shards
+from onetrunk.engine.sharded import Shards, SumInOrder
 from onetrunk.engine.step import Updates
 from onetrunk.storage.tensors import load_tensors
 
@@ -220,6 +220,39 @@ def sharded(place: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class Adding:
+    """What a rank keeps of the sum of gradients that every rank has a part of."""
+
+    size: int
+
+    def of(self, rank: int) -> Tensor:
+        return torch.randn(self.size * 1000, generator=torch.Generator().manual_seed(rank))
+
+    def __call__(self, joined: world.World) -> list[list[float]]:
+        """Of all ranks."""
+        kept, everyone = torch.empty(1000), torch.distributed.group.WORLD
+        assert everyone is not None
+        SumInOrder()(kept, self.of(joined.rank), everyone, None)
+        return joined.gather(kept.tolist())
+
+
+def sums(place: Path) -> dict[str, Any]:
+    """Of each rank, as FSDP2 has them added, and one after the other."""
+    size, result = 4, place / "sums.json"
+
+    def work() -> None:
+        world.current().hand_out(Adding(size))
+        result.write_text(json.dumps(Adding(size)(world.current())))
+
+    if any(codes := wait(start(size, work))):
+        return {"failed": codes}
+    first, *others = map(Adding(size).of, range(size))
+    for other in others:
+        first = first + other
+    return {"kept": json.loads(result.read_text()), "expected": first.view(size, -1).tolist()}
+
+
+@dataclass(frozen=True)
 class EightBits:
     """State in 8 bits of a parameter that is divided: each has that of its rows."""
 
@@ -303,7 +336,14 @@ def hang(place: Path) -> list[Any]:
 
 
 if __name__ == "__main__":
-    scenarios = {"equal": equal, "sharded": sharded, "kill": kill, "hang": hang, "eight_bits": eight_bits}
+    scenarios = {
+        "equal": equal,
+        "sharded": sharded,
+        "sums": sums,
+        "kill": kill,
+        "hang": hang,
+        "eight_bits": eight_bits,
+    }
     torch.set_num_threads(1)
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # what an optimizer imports, here once, too
     print(json.dumps(scenarios[sys.argv[1]](Path(sys.argv[2]))))

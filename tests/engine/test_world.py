@@ -52,6 +52,11 @@ def test_sharded_weights_are_those_of_one_process(tmp_path: Path) -> None:
     assert any(".momentum_buffer" in key for key in found["two"]["sum"]["optimizer"]), "Muon's"
 
 
+def test_gradients_of_sharded_weights_are_added_in_the_order_of_ranks(tmp_path: Path) -> None:
+    found = ranks("sums", tmp_path)
+    assert found["kept"] == found["expected"]
+
+
 def test_state_in_8_bits_is_divided_as_its_parameter_is(tmp_path: Path) -> None:
     for divided, whole in ranks("eight_bits", tmp_path):
         assert divided == whole and set(whole) == {"exp_avg", "exp_avg_scales"}

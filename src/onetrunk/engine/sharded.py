@@ -24,7 +24,7 @@ from onetrunk.engine.step import Context, Group, MicroBatch, NotFiniteError, Ste
 from onetrunk.engine.world import World
 
 
-class _SumInOrder:
+class SumInOrder:
     """FSDP2's reduce-scatter, adding in the order of ranks, as one process adds shares (`engine.shares`). A ring begins
     each part elsewhere, and gives other bits for another number of ranks. As many bytes are sent."""
 
@@ -60,7 +60,7 @@ class Shards:
             sharded: Any = fully_shard(each, mesh=self.mesh)
             sharded.set_gradient_divide_factor(1.0)  # losses are at their final scale
             sharded.set_force_sum_reduction_for_comms(True)  # gloo knows no other
-            sharded.set_custom_reduce_scatter(_SumInOrder())
+            sharded.set_custom_reduce_scatter(SumInOrder())
         self.divided: dict[str, Any] = dict(module.named_parameters())
         self.own = {name: nn.Parameter(p.to_local().detach(), p.requires_grad) for name, p in self.divided.items()}
         self._of: dict[Tensor, Any] = {own: self.divided[name] for name, own in self.own.items()}
