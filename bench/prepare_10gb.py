@@ -14,19 +14,16 @@ The texts are words drawn by Zipf's law, of 50,000 that do not exist: about 2 kB
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.common import ROOT, Figures, Run
+from bench.watched import watched
 from onetrunk.core.config import with_settings
 from onetrunk.core.errors import UsageError
 from onetrunk.core.events import Note
@@ -35,7 +32,9 @@ from onetrunk.data.prepared.crew import cores
 QUICK = ["gb=0.004", "rounds=1"]
 WORDS, WORDS_OF_ROW, ROWS_AT_ONCE = 50_000, 300, 4000
 LEARNT_FROM = 4000  # rows from which the tokenizer is made
-POLLED = 0.2  # seconds
+SINGLE = {
+    "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1",
+}  # fmt: skip
 
 RIVAL = """
 import sys
@@ -76,7 +75,7 @@ def compare(run: Run) -> Figures:
             processes,
         ]
         words += ["--allow-equal-rows", "--given", "text"]
-        seconds, peaks["ours"] = _watched([sys.executable, *words])
+        seconds, peaks["ours"] = watched([sys.executable, *words], SINGLE)
         ours.append(size / seconds)
         run.on_event(Note(f"ours: {ours[-1]:.1f} MB/s, {peaks['ours'] / 1e9:.2f} GB"))
         shutil.rmtree(out)
@@ -84,7 +83,7 @@ def compare(run: Run) -> Figures:
             continue
         out = run.place / f"rival-{turn}"
         words = ["-c", RIVAL, data.suffix[1:], str(data), str(tokenizer), str(out), processes]
-        seconds, peaks["rival"] = _watched([sys.executable, *words])
+        seconds, peaks["rival"] = watched([sys.executable, *words], SINGLE)
         rival.append(size / seconds)
         run.on_event(Note(f"datasets: {rival[-1]:.1f} MB/s, {peaks['rival'] / 1e9:.2f} GB"))
         shutil.rmtree(out)
@@ -136,33 +135,3 @@ def _tokenizer(sample: Path, place: Path) -> tuple[Path, Path]:
     encoder: Any = model.encoder("text")
     (place / "rival-tokenizer.json").write_text(encoder.tokenizer.to_str(), encoding="utf-8")
     return out, place / "rival-tokenizer.json"
-
-
-def _watched(words: list[str]) -> tuple[float, int]:
-    """Runs a command to its end: seconds, and the most private memory of it and its descendants, in bytes. Raises
-    UsageError with its last words where it fails."""
-    own = {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    began, peak = time.monotonic(), 0
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(words, cwd=ROOT, env=os.environ | own, stdout=said, stderr=said)
-        while process.poll() is None:
-            peak = max(peak, _private(process.pid))
-            time.sleep(POLLED)
-        seconds = time.monotonic() - began
-        if process.returncode:
-            said.seek(0)
-            raise UsageError(f"{json.dumps(words)[:500]} failed: {said.read()[-2000:]}")
-    return seconds, peak
-
-
-def _private(pid: int) -> int:
-    """Bytes of private memory of a process and its descendants."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        own = next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")), 0)
-        tasks = [
-            Path(f"/proc/{pid}/task/{task}/children").read_text().split() for task in os.listdir(f"/proc/{pid}/task")
-        ]
-    except OSError:  # it has just ended
-        return 0
-    return own + sum(_private(int(child)) for children in tasks for child in children)
