@@ -134,6 +134,32 @@ def test_a_page_that_claims_too_much(tmp_path: Path, codec: str, dictionary: boo
     assert pa.default_memory_pool().max_memory() < before + (16 << 20)
 
 
+def test_a_dictionary_that_claims_too_much_is_not_looked_into(tmp_path: Path) -> None:
+    """Of its 16 million values two are there: asking for its size would be an access beyond the file's end."""
+    path = tmp_path / "a.arrow"
+    table = pa.table({"a": pa.array(["x", "y"] * 40).dictionary_encode()})
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+    whole = path.read_bytes()
+
+    def claims(data: bytes) -> bool:
+        with contextlib.suppress(pa.ArrowException, OSError, KeyError):
+            return len(pa.ipc.open_file(pa.BufferReader(data)).get_batch(0).column(0).dictionary) > 1 << 24
+        return False
+
+    changed = [
+        whole[:i] + b"\1" + whole[i + 1 :]
+        for i in range(8, len(whole) // 2)
+        if whole[i - 3 : i + 5] == b"\2" + bytes(7)
+    ]
+    found = [data for data in changed if claims(data)]
+    assert found
+    for data in found:
+        path.write_bytes(data)
+        with pytest.raises(DataError, match="is not a whole Arrow file: In column 0"):
+            read(path)
+
+
 def test_every_change_of_a_page_header_is_refused_or_read(tmp_path: Path) -> None:
     """Also where a number's place holds a struct, or nothing."""
     path = tmp_path / "a.parquet"

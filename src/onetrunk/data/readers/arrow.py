@@ -57,6 +57,7 @@ def from_batches(batches: Iterable[pa.RecordBatch], where: object, names: list[s
     spool = Spool()
     unpacked = Unpacked(where.stat().st_size) if isinstance(where, Path) else None
     for batch in batches:
+        batch.validate()  # or its size is asked of a dictionary that ends elsewhere
         if unpacked is not None and (bomb := unpacked.bomb(max(batch.nbytes, batch.num_rows * len(names)))) is not None:
             raise DataError(f"Cannot read {where}: {bomb}.")
         batch.validate(full=True)  # or one changed byte of a file is an access beyond its end

@@ -18,6 +18,7 @@ RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by
 _BYTES = 1 / 255
 _ONLY = {"do_resize": True, "do_convert_rgb": True, "do_pad": False, "do_flip_channel_order": False,
          "do_thumbnail": False, "do_align_long_axis": False, "do_reduce_labels": False}  # fmt: skip
+_USUALLY = {"do_resize": True, "do_center_crop": False, "do_rescale": True, "do_normalize": True}
 _READ = {"size", "crop_size", "do_center_crop", "resample", "do_rescale", "rescale_factor", "do_normalize",
          "image_mean", "image_std", *_ONLY}  # fmt: skip
 
@@ -35,6 +36,11 @@ def read_preparation(folder: Path, usual: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in config.items():
         if key in _ONLY and value not in (None, _ONLY[key]):
             raise ModelFileError(f"{where} says {key}: {value!r}; only {_ONLY[key]!r} can be read.")
+        if value is None and {**_USUALLY, **usual}.get(key) is True:
+            raise ModelFileError(
+                f"{where} says {key}: null, which one class of transformers reads as false, another as its own usual "
+                "way. Write true or false."
+            )
     refuse_unknown(where, config, _READ | OF_PICTURES, "pictures do")
     _check_numbers(where, config)
     return {**usual, **{key: value for key, value in config.items() if value is not None}}
