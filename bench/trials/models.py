@@ -59,7 +59,10 @@ def difference(ours: Any, theirs: Any) -> float:
 
 def from_transformers(folder: Path, like: Any) -> Any:
     """The model of this folder, of the class of `like`, as transformers reads it."""
-    return type(like).from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    made = type(like).from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    if hasattr(made.config, "mask_ratio"):  # of a masked autoencoder, in training
+        made.config.mask_ratio = 0.0
+    return made
 
 
 def text_difference(model: Model, reference: Any, words: Any, values: list[str]) -> float:

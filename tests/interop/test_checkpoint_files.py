@@ -333,6 +333,14 @@ def test_what_nothing_does_to_pictures_is_refused(written: Any) -> None:
         with pytest.raises(ModelFileError, match=message):
             huggingface.read(changed(folder, "preprocessor_config.json", **fields))
         (folder / "preprocessor_config.json").write_text(kept)
+    said = {"do_center_crop": True, "crop_size": {"height": 16, "width": 99}}
+    for fields, message in (
+        (said, "cut to {'height': 16, 'width': 99}"),
+        ({"rescale_factor": 1e18}, "expected numbers"),
+    ):
+        (folder / "preprocessor_config.json").write_text(json.dumps({**json.loads(kept), **fields}))
+        with pytest.raises(ModelFileError, match=message):
+            huggingface.read(folder)
     for step in ("do_resize", "do_rescale", "do_normalize"):
         (folder / "preprocessor_config.json").write_text(json.dumps({**json.loads(kept), step: None}))
         with pytest.raises(ModelFileError, match=f"says {step}: null, which one class of transformers reads as false"):

@@ -372,6 +372,8 @@ def test_a_pipe_is_refused_and_not_waited_for(copied: Any, name: str) -> None:
     ("kind", "name", "key", "value", "tower"),
     [
         ("clip", "config.json", "text_config", 0.5, "text"),
+        ("untied", "config.json", "tie_word_embeddings", True, None),
+        ("llama", "tokenizer.json", "model", {"dropout": 0.5}, None),  # texts would be read anew each time
         ("albert", "config.json", "num_hidden_groups", 0, None),
         ("gemma3", "config.json", "query_pre_attn_scalar", [], None),
         ("llama", "tokenizer.json", "post_processor", {"special_tokens": {}}, None),  # its tokenizer panics

@@ -25,7 +25,7 @@ def parquet(path: Path, notes: Notes) -> Columns:
     try:
         with parquet.ParquetFile(path) as file:  # not read_table: it makes columns of folder names like a=1
             check_names(file.schema_arrow.names, path)
-            check_pages(path, file.metadata)
+            check_pages(path)
             return from_batches(file.iter_batches(_ROWS), path, file.schema_arrow.names)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a whole Parquet file: {error}") from None

@@ -12,9 +12,10 @@ from onetrunk.core.errors import DataError
 from onetrunk.core.unpacking import Unpacked
 
 _UNPACKED, _PACKED, _DICTIONARY = 2, 3, 7  # numbers of a page header's fields
-_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 7, 8, 12  # types of Thrift's compact form
+_GROUPS, _COLUMNS, _COLUMN, _BYTES, _DATA, _FIRST = 4, 1, 3, 7, 9, 11  # and of the footer's, from the outside in
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12  # of Thrift's compact form
 _INTEGERS = (4, 5, 6)
-_DEEPEST = 8  # structs in one another
+_DEEPEST = 12  # structs in one another
 
 
 @dataclass(frozen=True)
@@ -23,29 +24,42 @@ class _Page:
     values: int  # of a dictionary; 0: it is none
 
 
-def check_pages(path: Path, metadata: Any) -> None:
+def check_pages(path: Path) -> None:
     """Raises DataError where pages claim more than useful data unpacks to, or a dictionary more values than it has
-    bytes. What is no page at all is left to Arrow. `metadata`: pyarrow's, of the file."""
+    bytes. What is no page at all is left to Arrow, which is not asked where pages are: it ends the process where a
+    column's statistics are not of its kind."""
     counted = Unpacked(path.stat().st_size)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for group in range(metadata.num_row_groups):
-            for column in range(metadata.num_columns):
-                for page in _pages(data, metadata.row_group(group).column(column)):
-                    if (bomb := counted.bomb(max(0, page.unpacked))) is not None:
-                        raise DataError(f"Cannot read {path}: {bomb}.")
-                    if page.values > page.unpacked:
-                        raise DataError(
-                            f"{path} is not a whole Parquet file: one of its dictionaries claims {page.values:,} "
-                            f"values in {page.unpacked:,} bytes. Write it anew, or get it again."
-                        )
+        try:
+            chunks = list(_chunks(data))
+        except (IndexError, KeyError, ValueError) as error:
+            raise DataError(f"{path} is not a whole Parquet file: its footer cannot be read ({error}).") from None
+        for first, end in chunks:
+            for page in _pages(data, first, end):
+                if (bomb := counted.bomb(max(0, page.unpacked))) is not None:
+                    raise DataError(f"Cannot read {path}: {bomb}.")
+                if page.values > page.unpacked:
+                    raise DataError(
+                        f"{path} is not a whole Parquet file: one of its dictionaries claims {page.values:,} "
+                        f"values in {page.unpacked:,} bytes. Write it anew, or get it again."
+                    )
 
 
-def _pages(data: mmap.mmap, chunk: Any) -> Iterator[_Page]:
+def _chunks(data: mmap.mmap) -> Iterator[tuple[int, int]]:
+    """Where each column of each row group begins and ends."""
+    footer, _ = _struct(data, len(data) - 8 - int.from_bytes(data[-8:-4], "little"))
+    for group in _list(footer, _GROUPS):
+        for column in _list(group, _COLUMNS):
+            told = column[_COLUMN] if isinstance(column, dict) else None
+            first = _number(told, _DATA)
+            if isinstance(told, dict) and _FIRST in told:
+                first = min(first, _number(told, _FIRST))
+            yield first, min(first + _number(told, _BYTES), len(data))
+
+
+def _pages(data: mmap.mmap, first: int, end: int) -> Iterator[_Page]:
     """Of one column in one row group, as far as they can be read."""
-    first = chunk.data_page_offset
-    if chunk.dictionary_page_offset is not None:
-        first = min(first, chunk.dictionary_page_offset)
-    place, end = first, min(first + chunk.total_compressed_size, len(data))
+    place = first
     while 0 <= place < end:
         try:
             header, place = _struct(data, place)
@@ -67,8 +81,16 @@ def _number(fields: Any, field: int) -> int:
     return found
 
 
+def _list(fields: Any, field: int) -> list[Any]:
+    """As `_number`, of a list."""
+    found = fields[field] if isinstance(fields, dict) else None
+    if not isinstance(found, list):
+        raise ValueError(f"the field {field} is no list")
+    return found
+
+
 def _struct(data: mmap.mmap, place: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """Its integers and structs by their fields' numbers, and where it ends. IndexError beyond the file's end,
+    """Its integers, lists and structs by their fields' numbers, and where it ends. IndexError beyond the file's end,
     ValueError for what is none."""
     if depth > _DEEPEST:
         raise ValueError("too deep")
@@ -99,7 +121,25 @@ def _value(data: mmap.mmap, place: int, kind: int, depth: int) -> tuple[Any, int
         return None, place + size
     if kind == _STRUCT:
         return _struct(data, place, depth + 1)
-    raise ValueError(f"a page header has no values of type {kind}")
+    if kind in (_LIST, _SET):
+        return _values(data, place, depth + 1)
+    raise ValueError(f"there are no values of type {kind}")
+
+
+def _values(data: mmap.mmap, place: int, depth: int) -> tuple[list[Any], int]:
+    if depth > _DEEPEST:
+        raise ValueError("too deep")
+    count, kind = data[place] >> 4, data[place] & 15
+    place += 1
+    if count == 15:
+        count, place = _varint(data, place)
+    if count > len(data) - place:  # each takes a byte at least
+        raise ValueError(f"a list claims {count:,} values")
+    out = []
+    for _ in range(count):
+        value, place = _value(data, place, _BYTE if kind in (_TRUE, _FALSE) else kind, depth)
+        out.append(value)
+    return out, place
 
 
 def _integer(data: mmap.mmap, place: int) -> tuple[int, int]:

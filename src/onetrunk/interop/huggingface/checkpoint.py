@@ -110,7 +110,7 @@ class Checkpoint:
         comes between: what an adapter makes of them."""
         takes = {name: self._take(name, shape, shapes) for name, shape in shapes.items()}
         if self.family.stem:  # else it is but a part of the model, and others honour the rest
-            self.settings.get("tie_word_embeddings")  # which a model without a read-out may say too
+            self._check_tied()
             self.settings.refuse_unread()
         declared = {path: tensor_shapes(path) for path, _ in self.held.values()}
         for take in takes.values():
@@ -167,6 +167,19 @@ class Checkpoint:
         if whole not in self.family.other_names or (kind == "bias" and not biased(self.family, self.settings, whole)):
             return nothing
         return self._norm(whole, _Take((self._top(whole, kind),), (shape,), lambda t: t))
+
+    def _check_tied(self) -> None:
+        """Raises ModelFileError where a read-out lies beside the embedding that is said to be it, and is another one:
+        one version of transformers takes the one, the next the other."""
+        if not self.settings.get("tie_word_embeddings", False) or not self.has("head"):
+            return
+        places = [self.held[self._top(ours)] for ours in ("head", "table")]
+        head, table = (load_tensors(path)[stored] for path, stored in places)
+        if not torch.equal(head, table):
+            raise ModelFileError(
+                f"{places[0][0]} holds a read-out ({places[0][1]}) that is not the embedding, which config.json "
+                "says it is (tie_word_embeddings). Say tie_word_embeddings: false, or leave it out of the file."
+            )
 
     def head(self) -> str:
         """Their name of the read-out's matrix, which may be that of the embedding."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from onetrunk.interop.huggingface.unsupported import OF_PICTURES, refuse_unknown
 from onetrunk.storage.strict_json import read_json
 
 RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by Pillow's number
-_BYTES = 1 / 255
+_BYTES, _LARGEST = 1 / 255, 1e6
 _ONLY = {"do_resize": True, "do_convert_rgb": True, "do_pad": False, "do_flip_channel_order": False,
          "do_thumbnail": False, "do_align_long_axis": False, "do_reduce_labels": False}  # fmt: skip
 _USUALLY = {"do_resize": True, "do_center_crop": False, "do_rescale": True, "do_normalize": True}
@@ -52,7 +51,7 @@ def _check_numbers(where: Path, config: Mapping[str, Any]) -> None:
         value = config.get(key)
         each = value if isinstance(value, list) and key != "rescale_factor" else [value]
         good = all(
-            isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) and (n or key == "image_mean")
+            isinstance(n, int | float) and not isinstance(n, bool) and abs(n) <= _LARGEST and (n or key == "image_mean")
             for n in each
         )
         if value is not None and not (each and good):
@@ -76,18 +75,20 @@ def picture_knowledge(checkpoint: Checkpoint, p: Mapping[str, Any]) -> tuple[dic
     keep = "shortest_edge" in wanted
     side = wanted["shortest_edge"] if keep else wanted.get("height")
     cut = p.get("crop_size", trained) if p.get("do_center_crop") else None
+    square = not isinstance(cut, dict) or cut.get("width") == cut.get("height")
     crop = (cut.get("height") if isinstance(cut, dict) else cut) if cut is not None else None
     size = crop if crop is not None else None if keep else side
     fits = size == trained or (checkpoint.family.resizes and isinstance(size, int) and size % patch == 0)
     if (
         not fits
+        or not square
         or size is None
         or not isinstance(side, int)
         or side < size
         or (not keep and wanted.get("width") != side)
     ):
         raise ModelFileError(
-            f"{folder}: its files make pictures of size {wanted} cut to {crop!r}; its model sees {trained} × {trained} "
+            f"{folder}: its files make pictures of size {wanted} cut to {cut!r}; its model sees {trained} × {trained} "
             "pixels."
         )
     for key in ("image_mean", "image_std"):

@@ -155,7 +155,7 @@ def _scaling(rope: Mapping[str, Any], s: Settings, theta: float) -> dict[str, An
     if turned not in (None, 1, 1.0):
         raise ModelFileError(f"Its configuration says partial_rotary_factor: {turned!r}; only 1.0 can be read.")
     most, before = s["max_position_embeddings"], s.get("original_max_position_embeddings")
-    original = rope.get("original_max_position_embeddings") or before or most
+    original = before or rope.get("original_max_position_embeddings") or most
     factor = rope.get("factor") or most / original
     if kind in ("default", "dynamic"):  # dynamic: up to `max_position_embeddings` nothing changes
         return None

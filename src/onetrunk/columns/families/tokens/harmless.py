@@ -42,6 +42,11 @@ _MOST_GROWTH, _ENDLESS = 64, 1 << 62  # how many times longer a tokenizer may ma
 
 def check_harmless(description: Any) -> None:
     """Raises ValueError for what is not known to be."""
+    model = description.get("model")
+    if isinstance(model, dict) and model.get("dropout"):
+        raise ValueError(
+            f"it leaves merges out at random (dropout: {model['dropout']!r}): a text is read anew each time."
+        )
     for pattern in _patterns(description):
         if pattern not in KNOWN_PATTERNS and not _ONE_SIGN.fullmatch(pattern):
             raise ValueError(f"it splits text by a regular expression that is not known to be harmless: {pattern!r}.")
