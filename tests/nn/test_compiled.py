@@ -18,9 +18,16 @@ _CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CU
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=_CUDA)])
-@pytest.mark.parametrize(("bf16", "tolerance"), [(False, 1e-4), (True, 0.03)])
-def test_states_and_gradients_are_those_of_eager_blocks(bf16: bool, tolerance: float, device: str) -> None:
+@pytest.mark.parametrize(
+    ("device", "bf16", "tolerance"),
+    [
+        ("cpu", False, 1e-4),
+        ("cpu", True, 0.03),
+        pytest.param("cuda", False, 1e-3, marks=_CUDA),
+        pytest.param("cuda", True, 0.2, marks=_CUDA),  # another kernel, which rounds elsewhere
+    ],
+)
+def test_states_and_gradients_are_those_of_eager_blocks(device: str, bf16: bool, tolerance: float) -> None:
     """In bf16 a CPU's attention is by its formula, which is not compiled; on CUDA it skips tiles of the mask."""
     trunk = {**worlds.TRUNK, "width": 16, "heads": 1 if device == "cuda" else 2}  # tiles are skipped by heads of 16
     made = worlds.model({"text": TEXTS}, {"text": "text"}, trunk=trunk)
