@@ -38,6 +38,7 @@ _SHARED = {
     "draw",
     "forecasts",
     "litserve_api",
+    "large",
     "load",
     "peers",
     "planted",

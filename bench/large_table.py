@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from bench.common import Figures, Run
-from bench.watched import watched
+from bench.large import TEXT_BYTES, watched, write_table
 from onetrunk.core.config import with_settings
 from onetrunk.core.events import Note
 
 QUICK = ["gb=0.004", 'verbs=["inspect", "prepare"]']
 WANTED = 1.5  # GB
-WORDS, WORDS_OF_ROW, ROWS_AT_ONCE, LEAST_ROWS = 50_000, 300, 4000, 600
+LEAST_ROWS = 600
 CLASSES = ("calm", "windy", "stormy")
 _SHORT = ["--set", "columns.text.length=32", "--set", "train.tensorboard=false"]
 
@@ -87,24 +87,16 @@ def compare(run: Run) -> Figures:
 def table(path: Path, gb: float, seed: int) -> Path:
     """About so many GB as text; at least enough rows to learn from."""
     import pyarrow as pa
-    from pyarrow import csv, parquet
 
-    dice = np.random.default_rng(seed)
-    letters = np.array(list("aeiounrstlmdkpbgfvhz"))
-    words = np.array(["".join(word) for word in letters[np.random.default_rng(0).integers(0, 20, (WORDS, 6))]])
-    types: dict[str, Any] = {"text": pa.string(), "price": pa.float64(), "day": pa.date32(), "weather": pa.string()}
-    schema, rows = pa.schema(list(types.items())), max(LEAST_ROWS, int(gb * 1e9 / (7 * WORDS_OF_ROW + 40)))
-    text = path.suffix == ".csv"
-    with csv.CSVWriter(path, schema) if text else parquet.ParquetWriter(path, schema, compression="none") as writer:
-        for first in range(0, rows, ROWS_AT_ONCE):
-            n = min(ROWS_AT_ONCE, rows - first)
-            drawn = words[np.minimum(dice.zipf(1.3, (n, WORDS_OF_ROW)) - 1, WORDS - 1)]
-            classes = dice.integers(0, len(CLASSES), n)
-            columns = {
-                "text": [f"{CLASSES[c]} {' '.join(row)}" for c, row in zip(classes, drawn.tolist(), strict=True)],
-                "price": np.round(dice.lognormal(3, 1, n), 2),
-                "day": (np.datetime64("2020-01-01") + dice.integers(0, 2000, n)).astype("datetime64[D]"),
-                "weather": [CLASSES[c] for c in classes],
-            }
-            writer.write_table(pa.table(columns, schema))
-    return path
+    def columns(texts: list[str], dice: np.random.Generator) -> dict[str, Any]:
+        n = len(texts)
+        classes = [CLASSES[c] for c in dice.integers(0, len(CLASSES), n)]
+        return {
+            "text": [f"{name} {text}" for name, text in zip(classes, texts, strict=True)],
+            "price": np.round(dice.lognormal(3, 1, n), 2),
+            "day": (np.datetime64("2020-01-01") + dice.integers(0, 2000, n)).astype("datetime64[D]"),
+            "weather": classes,
+        }
+
+    types = {"text": pa.string(), "price": pa.float64(), "day": pa.date32(), "weather": pa.string()}
+    return write_table(path, types, max(LEAST_ROWS, int(gb * 1e9 / (TEXT_BYTES + 40))), seed, columns)

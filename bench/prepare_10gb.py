@@ -23,14 +23,13 @@ from typing import Any
 import numpy as np
 
 from bench.common import ROOT, Figures, Run
-from bench.watched import watched
+from bench.large import TEXT_BYTES, watched, write_table
 from onetrunk.core.config import with_settings
 from onetrunk.core.errors import UsageError
 from onetrunk.core.events import Note
 from onetrunk.data.prepared.crew import cores
 
 QUICK = ["gb=0.004", "rounds=1"]
-WORDS, WORDS_OF_ROW, ROWS_AT_ONCE = 50_000, 300, 4000
 LEARNT_FROM = 4000  # rows from which the tokenizer is made
 SINGLE = {
     "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1",
@@ -106,20 +105,9 @@ def compare(run: Run) -> Figures:
 def _table(path: Path, gb: float, seed: int) -> Path:
     """A table of one column, of about so many GB as text; at least enough rows to learn from."""
     import pyarrow as pa
-    from pyarrow import csv, parquet
 
-    dice = np.random.default_rng(seed)
-    letters = np.array(list("aeiounrstlmdkpbgfvhz"))
-    words = np.array(["".join(word) for word in letters[np.random.default_rng(0).integers(0, 20, (WORDS, 6))]])
-    schema = pa.schema([("text", pa.string())])
-    rows = max(LEARNT_FROM, int(gb * 1e9 / (7 * WORDS_OF_ROW)))
-    text = path.suffix == ".csv"
-    with csv.CSVWriter(path, schema) if text else parquet.ParquetWriter(path, schema, compression="none") as writer:
-        for first in range(0, rows, ROWS_AT_ONCE):
-            n = min(ROWS_AT_ONCE, rows - first)
-            drawn = words[np.minimum(dice.zipf(1.3, (n, WORDS_OF_ROW)) - 1, WORDS - 1)]
-            writer.write_table(pa.table({"text": [" ".join(row) for row in drawn.tolist()]}, schema))
-    return path
+    rows = max(LEARNT_FROM, int(gb * 1e9 / TEXT_BYTES))
+    return write_table(path, {"text": pa.string()}, rows, seed, lambda texts, _: {"text": texts})
 
 
 def _tokenizer(sample: Path, place: Path) -> tuple[Path, Path]:

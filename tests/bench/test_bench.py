@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import types
@@ -163,3 +164,9 @@ def test_a_plan_stands_beside_what_was_measured(monkeypatch: pytest.MonkeyPatch,
     assert point["tokens_per_s"] == 2048 and point["seconds_planned"] == pytest.approx(2.2)
     points = {(64, context): result.also[f"width 64, context {context}"] for context in (256, 1024)}
     assert scale.picture(points).startswith(b"\x89PNG")
+
+
+def test_what_is_listed_can_be_run() -> None:
+    """A module that comparisons only share is named as such (`bench.common`)."""
+    for name in common.comparisons():
+        assert callable(importlib.import_module(f"bench.{name}").compare), name

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import prepare_10gb, watched
+from bench import large, prepare_10gb
 from bench.common import Run
 from onetrunk.core.errors import UsageError
 from onetrunk.core.events import ignore
@@ -36,7 +36,7 @@ def test_a_ratio_above_one_means_that_ours_is_faster(tmp_path: Path, monkeypatch
 def test_memory_is_that_of_all_processes_and_failures_are_told() -> None:
     inner = "import time; held = bytearray(b'x' * (60 << 20)); time.sleep(1.5)"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
-    seconds, peak = watched.watched([sys.executable, "-c", outer], {})
+    seconds, peak = large.watched([sys.executable, "-c", outer], {})
     assert seconds > 1.5 and 60 << 20 < peak < 200 << 20
     with pytest.raises(UsageError, match="no such thing"):
-        watched.watched([sys.executable, "-c", "raise SystemExit('no such thing')"], {})
+        large.watched([sys.executable, "-c", "raise SystemExit('no such thing')"], {})

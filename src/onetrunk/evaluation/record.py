@@ -185,7 +185,7 @@ def _interval(data: dict[str, float] | None) -> Interval | None:
 
 
 def _told(path: Path) -> Any:
-    size_of_file(path)
+    size_of_file(path)  # refuses what is none
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -27,7 +27,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
     """What a safetensors file declares, name to dtype, shape and offsets, and where its data begins. Raises
     ModelFileError for another file, and for what is too large or malformed; offsets are the caller's to check."""
-    size_of_file(path)
+    size_of_file(path)  # refuses what is none
     try:
         with path.open("rb") as stream:
             start = stream.read(9)

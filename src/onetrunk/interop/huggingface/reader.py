@@ -138,7 +138,7 @@ def _open(folder: Path, tower: str | None, converted: Path | None = None) -> Che
         whole: dict[str, Any] = {name: config[name] for name in shared if name in config}
         own, old = (config.get(name) or {} for name in (key, f"{key}_dict"))  # an old CLIP's stand beside, and count
         if not isinstance(own, dict) or not isinstance(old, dict):
-            raise ModelFileError(f"{where} says of the tower {key!r} what is no settings at all.")
+            raise ModelFileError(f"{where} should hold the settings of its tower as an object ({key}).")
         config = {**whole, **own, **old, "model_type": kind}
     elif tower is not None:
         raise UsageError(f"{folder} is a {kind}, which has no towers: leave --tower out.")

@@ -1,4 +1,5 @@
-"""Commands in processes of their own, whose private memory is watched: what is mapped from files is none."""
+"""Tables of gigabytes, and commands in processes of their own whose private memory is watched: what is mapped from
+files is none."""
 
 from __future__ import annotations
 
@@ -7,13 +8,37 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from bench.common import ROOT
 from onetrunk.core.errors import UsageError
 
 _POLLED = 0.2  # seconds
+_WORDS, _WORDS_OF_ROW, _ROWS_AT_ONCE = 50_000, 300, 4000
+TEXT_BYTES = 7 * _WORDS_OF_ROW  # of a row
+
+Columns = Callable[[list[str], np.random.Generator], dict[str, Any]]
+
+
+def write_table(path: Path, types: Mapping[str, Any], rows: int, seed: int, columns: Columns) -> Path:
+    """CSV or Parquet, by its name; `columns` makes some rows of their texts, whose words are drawn by Zipf's law."""
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    dice, schema = np.random.default_rng(seed), pa.schema(list(types.items()))
+    letters = np.array(list("aeiounrstlmdkpbgfvhz"))
+    words = np.array(["".join(word) for word in letters[np.random.default_rng(0).integers(0, 20, (_WORDS, 6))]])
+    text = path.suffix == ".csv"
+    with csv.CSVWriter(path, schema) if text else parquet.ParquetWriter(path, schema, compression="none") as writer:
+        for first in range(0, rows, _ROWS_AT_ONCE):
+            n = min(_ROWS_AT_ONCE, rows - first)
+            drawn = words[np.minimum(dice.zipf(1.3, (n, _WORDS_OF_ROW)) - 1, _WORDS - 1)]
+            writer.write_table(pa.table(columns([" ".join(row) for row in drawn.tolist()], dice), schema))
+    return path
 
 
 def watched(words: list[str], environment: Mapping[str, str]) -> tuple[float, int]:
