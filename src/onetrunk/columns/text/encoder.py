@@ -42,6 +42,7 @@ from onetrunk.columns.text.conversations import (
     turns,
 )
 from onetrunk.columns.text.spelling import bytes_of_tokens
+from onetrunk.columns.text.words import WordEncoder
 from onetrunk.core.content import Content
 from onetrunk.core.encoder import FreeText, Gapped, Growth, Spelt
 from onetrunk.core.errors import BadValueError, DataError
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from onetrunk.columns.text.chat_template import ChatTemplate
 
 _ASCII_SIGNS = bytes(code for code in range(128) if not chr(code).isalnum())
-_TEXTS_AT_ONCE = 4096  # to the tokenizer
 _WIDE_CHARACTERS = 20_000  # of one text, that a wide read-out sees
 
 
@@ -181,6 +181,7 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
         """From now on this tokenizer, whose special tokens these are."""
         self.tokenizer, self.special, self.token_head = tokenizer, special, head or TokenHead()
         self.tokenizer.encode_special_tokens = True  # "<|end|>" in a user's text is text
+        self._words = WordEncoder(tokenizer)
         self.size = self.token_head.rows or tokenizer.get_vocab_size()
         controls = [i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special]
         self.controls = tuple(sorted({*controls, *special.never}))
@@ -294,12 +295,11 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
         if self._lookup is not None:
             points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
             return self._lookup[np.minimum(points, len(self._lookup) - 1)]
-        return self._of_text(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        return self._of_text(np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int32))
 
-    def _of_text(self, ids: list[int]) -> np.ndarray:
+    def _of_text(self, ids: np.ndarray) -> np.ndarray:
         """What a user writes is text: a unigram model would read a spelt control token as one, here it is unknown."""
-        out = np.array(ids, dtype=np.int32)
-        return np.where(np.isin(out, self._controls), self.special.unknown, out) if len(self._controls) else out
+        return np.where(np.isin(ids, self._controls), self.special.unknown, ids) if len(self._controls) else ids
 
     def _encode_turns(self, value: Any) -> dict[str, np.ndarray]:
         """The start before the first turn and the end after the last one are every text's."""
@@ -411,14 +411,8 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
                 bad(i, str(error))
         if not texts:
             return self.stack([]), present
-        ids: list[int] = []
-        lens: list[int] = []
-        for first in range(0, len(texts), _TEXTS_AT_ONCE):
-            some = texts[first : first + _TEXTS_AT_ONCE]
-            for encoding in self.tokenizer.encode_batch_fast(some, add_special_tokens=False):
-                ids += encoding.ids
-                lens.append(len(encoding))
-        return token_content(self._of_text(ids), np.array(lens, dtype=np.int64), self.special.start), present
+        ids, lens = self._words.encode(texts)
+        return token_content(self._of_text(ids), lens, self.special.start), present
 
     def wide_features(self, content: Content) -> WideFeatures:
         """Runs of 1 or 2 words and of 1 to 5 characters, counted."""
