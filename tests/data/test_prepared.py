@@ -23,8 +23,10 @@ from onetrunk.data.prepared import crew, making
 from onetrunk.data.prepared.mapping import FileArray
 from onetrunk.data.prepared.table import PreparedTable, encoded_before
 from onetrunk.data.table import Table, infer_types, read
+from onetrunk.training.open_data import Data, open_data
 from onetrunk.training.options import TrainingOptions
 from onetrunk.training.prepare_data import Preparation, run_preparation
+from onetrunk.training.recipe import recipe_of
 
 WORDS = "sea sand wind salt stone wave light shore boat rope".split()  # noqa: SIM905
 ROWS, GROUP = 3000, 250
@@ -146,6 +148,19 @@ def test_columns_are_encoded_as_without_it_and_not_again(files, made, monkeypatc
         assert ((expected.index[:, c] >= 0) == (found.index[:, c] >= 0)).all()
         assert _documents(expected, c) == _documents(found, c)
     assert ledgers[0].as_json() == ledgers[1].as_json()
+
+
+def test_what_is_not_said_is_as_it_was_when_the_table_was_prepared(made):
+    def opened(**options: Any) -> Data:
+        told = TrainingOptions(out="unused", **options)
+        return open_data(read(made), told, recipe_of(told))
+
+    said = opened(ask=["label"], allow_equal_rows=True)
+    left_out, other, other_seed = opened(), opened(ask=["code"]), opened(seed=1, allow_equal_rows=True)
+    assert said.ask == left_out.ask == ["label"] and said.given == left_out.given
+    assert other.ask == ["code"] and not other_seed.ask
+    assert (left_out.split.test == said.split.test).all()
+    assert not set(other_seed.split.test.tolist()) == set(said.split.test.tolist())
 
 
 def test_values_that_cannot_be_used_are_told_with_their_rows(tmp_path):

@@ -241,11 +241,14 @@ def question_of(options: DataOptions, columns: Mapping[str, Any]) -> dict[str, A
 
 
 def _decided_before(table: Table, options: DataOptions, recipe: Recipe) -> Decided | None:
-    """What was decided when the table was prepared, if the same was asked, and if it is the whole table."""
+    """What was decided when the table was prepared, if all that is said now was said then, and if it is the whole
+    table. What is not said is as it was."""
     prepared = prepared_table(table)
     if prepared is None or options.map or recipe.row_weight is not None:
         return None
-    made = prepared.decided(question_of(options, recipe.columns))
+    usual = question_of(DataOptions(), {})
+    said = {name: value for name, value in question_of(options, recipe.columns).items() if value != usual[name]}
+    made = prepared.decided(said)
     chosen = None if made is None else prepared.split(made)
     if made is None or chosen is None or not set(made["types"]) <= set(table.columns):
         return None

@@ -125,13 +125,14 @@ class PreparedTable:
             return None
         return (of_all if self.rows is None else of_all[self.rows]).astype(np.int64)
 
-    def decided(self, question: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What was decided of types, roles and splits where the same was asked; else None."""
+    def decided(self, said: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What was decided of types, roles and splits where all of this was said; else None."""
         try:
             made = read_json(self.folder / PREPARED)["decided"]
         except (ModelFileError, KeyError):  # it is being made
             return None
-        return made if made["question"] == dict(question) else None
+        asked: dict[str, Any] = made["question"]
+        return made if all(name in asked and asked[name] == value for name, value in said.items()) else None
 
     def split(self, kept: Mapping[str, Any]) -> Split | None:
         """The split that was decided."""
