@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from sklearn.naive_bayes import MultinomialNB
 
 import onetrunk
 from onetrunk.data.ngrams import character_ngrams, word_ngrams
+from onetrunk.data.store import Store
+from onetrunk.inference import wide_outputs
 from onetrunk.inference.likelihood import row_losses
 from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.inference.wide_outputs import add_wide
@@ -226,6 +229,42 @@ def test_many_rows_are_sampled_and_the_others_are_answered(monkeypatch: pytest.M
     others = np.setdiff1d(np.arange(72), learnt)
     np.testing.assert_array_equal(store.wide["label"][others], answered.wide["label"][others])
     np.testing.assert_array_equal(store.wide["label"][learnt], fit.held_out)
+
+
+def test_what_nobody_looks_at_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large table training looks at some rows only."""
+    table = _table()
+    made = worlds.model(table, TYPES, awake=False)
+    store = worlds.store_of(made, table)
+    fits = beside_wide.fit_wide_readouts(
+        beside_wide.wide_rows_of(store, np.arange(40), Task(GIVEN, ["label"])), None, RunContext(Recipe(), Path())
+    )
+    beside_wide.attach_wide(made, store, fits)
+    looked_at: list[int] = []
+    said = wide_outputs._said
+
+    def spied(readout: WideReadout, store: Store, names: Collection[str], rows: np.ndarray) -> np.ndarray:
+        looked_at.extend(rows.tolist())
+        return said(readout, store, names, rows)
+
+    monkeypatch.setattr(wide_outputs, "_said", spied)
+    (fit, learnt), outputs = fits["label"], store.wide["label"]
+    np.testing.assert_array_equal(outputs[learnt], fit.held_out)
+    part = store.subset(np.array([71, 3, 50])).wide["label"]
+    assert not looked_at
+    np.testing.assert_array_equal(part[np.array([2, 0])], outputs[np.array([50, 71])])
+    assert looked_at == [50, 71]
+    np.testing.assert_array_equal(part.take(np.array([1, 1]), 0)[np.array([0])], fit.held_out[learnt == 3])
+
+
+def test_of_long_texts_fewer_are_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = _table()
+    made = worlds.model(table, TYPES, awake=False)
+    store, task = worlds.store_of(made, table), Task(GIVEN, ["label"])
+    every = beside_wide.wide_rows_of(store, np.arange(72), task)["label"]
+    features = sum(len(each.row) for own in every.features.values() for each in own.sparse.values())
+    monkeypatch.setattr(beside_wide, "_MOST_FEATURES", features // 2)
+    assert 30 <= beside_wide.wide_rows_of(store, np.arange(72), task)["label"].count <= 36 < every.count
 
 
 def test_texts_are_seen_by_the_kind_of_ngrams_that_tells_more() -> None:

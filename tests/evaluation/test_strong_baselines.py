@@ -24,6 +24,7 @@ from onetrunk.columns.number.encoder import NumberEncoder
 from onetrunk.columns.text.encoder import TextEncoder
 from onetrunk.columns.text.evaluation import TextEvaluation
 from onetrunk.core.events import BaselineDone, Collected
+from onetrunk.data import ngrams
 from onetrunk.evaluation import baselines
 from onetrunk.evaluation.baselines import run_baselines
 
@@ -87,14 +88,17 @@ def test_words_or_characters_by_what_predicts_better(make: Any, seen: set[str]) 
     assert right >= 0.9
 
 
-def test_ngrams_are_weighed_as_tf_idf_is() -> None:
+@pytest.mark.parametrize("characters_at_once", [1, 30, 1_000_000])
+def test_ngrams_are_weighed_as_tf_idf_is(monkeypatch: pytest.MonkeyPatch, characters_at_once: int) -> None:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     texts = ["The cat sat. The cat ran", "a cat sat", "the dog ran ran", "nothing here of it all"] * 2
+    monkeypatch.setattr(ngrams, "_CHARACTERS_AT_ONCE", characters_at_once)
     ours = NgramFeatures("words").fit(texts)
     theirs = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, token_pattern=r"\w+").fit(texts)
     x, y = ours.transform(texts), theirs.transform(texts)
     assert x.shape == y.shape
+    assert (ours.fit_transform(texts) != x).nnz == 0
     np.testing.assert_allclose((x @ x.T).toarray(), (y @ y.T).toarray(), atol=1e-5)
     assert ours.transform(["unheard of"]).nnz == theirs.transform(["unheard of"]).nnz
 

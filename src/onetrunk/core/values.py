@@ -20,7 +20,7 @@ from onetrunk.core import rng
 
 BLOCK = 4096  # values that are looked at together
 MAX_LEARNT_FROM = 500_000  # values that are held in memory to learn from
-MAX_BYTES_LEARNT_FROM = 256 << 20  # and how large they may be together
+MAX_BYTES_LEARNT_FROM = 64 << 20  # and how large they may be together
 _SIZES: dict[type, int] = {float: 24, int: 28, bool: 28, type(None): 16}  # bytes, about
 _PROBED = 512  # values whose size stands for that of all
 
@@ -246,13 +246,20 @@ def in_memory(
     """The values to learn from, for those who need all at once: all of them, as they are; where they are more or larger
     than memory should hold, a sample, always the same, in the column's order."""
     n = len(values)
-    probes = take(values, np.arange(0, n, max(1, n // _PROBED), dtype=np.int64))
-    size = _size_together(list(probes)) / max(1, len(probes))
-    most = min(most, max(_PROBED, int(most_bytes / max(1.0, size))))
+    most = rows_within([values], most, most_bytes)
     if n <= most:
         return list(values) if isinstance(values, Values) else values
     chosen = np.sort(rng.permutation(rng.key(0, "learn from", n), n)[:most])
     return list(take(values, chosen))
+
+
+def rows_within(columns: Iterable[Sequence[Any]], most: int, most_bytes: int) -> int:
+    """So many rows of these columns, at most `most`, are about as large in memory; some in any case."""
+    size = 0.0
+    for values in columns:
+        probes = take(values, np.arange(0, len(values), max(1, len(values) // _PROBED), dtype=np.int64))
+        size += _size_together(list(probes)) / max(1, len(probes))
+    return min(most, max(_PROBED, int(most_bytes / max(1.0, size))))
 
 
 def _size_together(values: list[Any]) -> int:

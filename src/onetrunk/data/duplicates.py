@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from onetrunk.core import rng
 from onetrunk.core.encoder import EqualAsNumbers
@@ -19,7 +18,6 @@ from onetrunk.core.registry import column_types
 from onetrunk.core.values import blocks
 from onetrunk.data import spool
 
-_FEW_KEYS = 50_000  # that are sorted as fast as hashed
 NONE = 0  # the key of a missing value: keys are made of zeros
 _EXACT = 1 << 53  # whole numbers up to here are floats without loss
 
@@ -136,20 +134,35 @@ def _key(value: Any) -> int | None:
 # -- rows --------------------------------------------------------------------------------------------------------------
 def numbered(keys: np.ndarray) -> np.ndarray:
     """A number for every key, int64 [n]; equal ones have the same, counted from 0 as they come."""
-    if len(keys) > _FEW_KEYS:
-        return pa.array(keys).dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    _, first, which = np.unique(keys, return_index=True, return_inverse=True)  # PyArrow's first array imports pandas
+    order, starts, first = _in_groups(keys)
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
-    return rank[which]
+    return _of_groups(rank, order, starts)
 
 
 def first_of_each(keys: np.ndarray) -> np.ndarray:
     """The position of the first equal key, int64 [n]; `NONE` is its own."""
-    numbers = numbered(keys)
-    before = np.maximum.accumulate(numbers) if len(numbers) else numbers
-    first = np.flatnonzero(np.diff(before, prepend=-1))
-    return np.where(keys == NONE, np.arange(len(keys)), first[numbers] if len(first) else numbers)
+    order, starts, first = _in_groups(keys)
+    out = _of_groups(first, order, starts)
+    none = np.flatnonzero(keys == NONE)
+    out[none] = none
+    return out
+
+
+def _in_groups(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions that sort the keys, where equal ones start among these, and each group's first position, all int64.
+    Sorted, because a table of hashes takes several times as much memory."""
+    order = np.argsort(keys)
+    ordered = keys[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(keys) else order
+    return order, starts, np.minimum.reduceat(order, starts) if len(keys) else order
+
+
+def _of_groups(values: np.ndarray, order: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Each group's value at all of its positions, int64 [n]."""
+    out = np.empty(len(order), dtype=np.int64)
+    out[order] = np.repeat(values, np.diff(starts, append=len(order)))
+    return out
 
 
 def row_keys(columns: Iterable[np.ndarray], n: int) -> np.ndarray:

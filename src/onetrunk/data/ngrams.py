@@ -7,7 +7,7 @@ Words stand between characters that are neither letters nor digits, in any scrip
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -21,12 +21,22 @@ Counted = tuple[np.ndarray, np.ndarray, np.ndarray]  # row int64 [n], feature ui
 
 def word_ngrams(texts: Sequence[str], high: int = 2) -> Counted:
     """How often each run of 1 to `high` words stands in each text, by row and feature in order."""
-    return _in_chunks(texts, lambda codes, row: _words(codes, row, high))
+    return _joined(blocks_of_words(texts, high))
 
 
 def character_ngrams(texts: Sequence[str], low: int = 1, high: int = 5) -> Counted:
     """How often each run of `low` to `high` characters stands in each text, by row and feature in order."""
-    return _in_chunks(texts, lambda codes, row: _characters(codes, row, low, high))
+    return _joined(blocks_of_characters(texts, low, high))
+
+
+def blocks_of_words(texts: Sequence[str], high: int = 2) -> Iterator[Counted]:
+    """What `word_ngrams` counts, a block of texts at a time."""
+    return _in_blocks(texts, lambda codes, row: _words(codes, row, high))
+
+
+def blocks_of_characters(texts: Sequence[str], low: int = 1, high: int = 5) -> Iterator[Counted]:
+    """What `character_ngrams` counts, a block of texts at a time."""
+    return _in_blocks(texts, lambda codes, row: _characters(codes, row, low, high))
 
 
 def text_keys(texts: Sequence[str]) -> np.ndarray:
@@ -35,10 +45,9 @@ def text_keys(texts: Sequence[str]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
 
-def _in_chunks(
+def _in_blocks(
     texts: Sequence[str], features: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-) -> Counted:
-    counted: list[Counted] = []
+) -> Iterator[Counted]:
     first = 0
     while first < len(texts):
         last, size = first, 0
@@ -46,12 +55,14 @@ def _in_chunks(
             size += len(texts[last]) + 1
             last += 1
         codes, row = _codes(texts[first:last])
-        counted.append(_counted(*features(codes, row + first)))
+        yield _counted(*features(codes, row + first))
         first = last
-    if not counted:
-        return np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
-    rows, hashes, counts = (np.concatenate([chunk[i] for chunk in counted]) for i in range(3))
-    return rows, hashes, counts
+
+
+def _joined(blocks: Iterator[Counted]) -> Counted:
+    empty = np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    rows, hashes, counts = map(list, zip(empty, *blocks, strict=True))
+    return np.concatenate(rows), np.concatenate(hashes), np.concatenate(counts)
 
 
 def _codes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

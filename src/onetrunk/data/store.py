@@ -10,7 +10,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 
@@ -32,6 +32,14 @@ Bad = Callable[[int, str], None]
 Count = Callable[[Content], None] | None
 
 
+class RowOutputs(Protocol):
+    """float32 [rows, K]: an array, or what computes its rows when they are looked at."""
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray: ...
+
+    def take(self, rows: np.ndarray, axis: Literal[0], /) -> RowOutputs: ...
+
+
 @dataclass
 class Store:
     """A table's encoded columns. `index[:, c]` is a row's position in column c's content, -1 where missing."""
@@ -41,7 +49,7 @@ class Store:
     contents: list[Content]
     index: np.ndarray  # int64 [rows, C]
     row_weight: np.ndarray | None = None  # float32 [rows]
-    wide: dict[str, np.ndarray] = field(default_factory=dict)  # asked column -> what its wide read-out says [rows, K]
+    wide: dict[str, RowOutputs] = field(default_factory=dict)  # asked column -> what its wide read-out says of rows
     mixture: Mixture | None = None  # where tables are drawn from by weights
     _positions: np.ndarray | None = None
 
@@ -60,7 +68,7 @@ class Store:
         copied."""
         out = self.take(rows)
         out.row_weight = None if self.row_weight is None else self.row_weight[rows]
-        out.wide = {name: each[rows] for name, each in self.wide.items()}
+        out.wide = {name: each.take(rows, 0) for name, each in self.wide.items()}
         out.mixture = None if self.mixture is None else self.mixture.take(rows)
         return out
 

@@ -19,7 +19,7 @@ from onetrunk.core import rng
 from onetrunk.core.encoder import History
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
-from onetrunk.core.values import Values, blocks, loaded, sample_present, take
+from onetrunk.core.values import Values, blocks, loaded, rows_within, sample_present, take
 from onetrunk.data.duplicates import NONE, block_keys, numbered, value_keys
 from onetrunk.data.ledger import MAX_BAD
 from onetrunk.data.prepared.folder import is_prepared
@@ -35,6 +35,7 @@ _NAMELESS = re.compile(r"\s*|unnamed: \d+(\.\d+)*|(column |\.\.\.)1|level_\d+|__
 _INDEX_NAME = re.compile(r"index|row[._ ]?(names?|numbers?|nr|no|num)?", re.I)
 _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}|[0-9a-f]{16,64}", re.I)
 _EXACT = 1 << 53
+_SAMPLED_BYTES = 64 << 20
 _MOSTLY_DIFFERENT = 0.5  # of row numbers: two shuffled files joined have some numbers twice
 _SAYS_SPLIT = "says which split a row belongs to"
 _TOLD = "ignored, as told"
@@ -91,7 +92,10 @@ class Table:
         return self.select(name for name in self.columns if name not in left_out)
 
     def sample(self, most: int, key: str) -> Table:
-        """Itself, or `most` of its rows, in their order: always the same ones for a key."""
+        """Itself, or `most` of its rows, in their order: always the same ones for a key. Of large values that are not
+        in memory it is fewer rows, so that it can hold them."""
+        outside = [values for values in self.columns.values() if isinstance(values, Values)]
+        most = rows_within(outside, most, _SAMPLED_BYTES) if outside else most
         if len(self) <= most:
             return self
         return self.take(np.sort(rng.permutation(rng.key(0, key), len(self))[:most]))

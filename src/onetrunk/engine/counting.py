@@ -23,7 +23,7 @@ from onetrunk.engine.heap import heap_bytes
 from onetrunk.engine.mode import Mode
 from onetrunk.engine.optim import OptimConfig, Optimizer
 from onetrunk.engine.shares import add_up, presence
-from onetrunk.engine.step import Updates, recompute
+from onetrunk.engine.step import Updates, recompute, sum_of_squares
 from onetrunk.engine.world import ImaginedWorld
 
 
@@ -136,11 +136,8 @@ def _heap(
                 del total
             if processes > 1:
                 _exchange(learnt, processes)
-            gradients = [p.grad for p in learnt if p.grad is not None]
-            torch.nn.utils.clip_grads_with_norm_(
-                [p for p in learnt if p.grad is not None], 1.0, torch.nn.utils.get_total_norm(gradients)
-            )
-            del gradients
+            trained = [p for p in learnt if p.grad is not None]
+            torch.nn.utils.clip_grads_with_norm_(trained, 1.0, sum_of_squares(trained).sqrt().float())
             optimizer.step(1.0)
         taken = heap_bytes(live.events)
         most = live.most

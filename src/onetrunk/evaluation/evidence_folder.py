@@ -97,9 +97,10 @@ def _bounded(test: Table, train: Table | None, models: Sequence[Model], ledger: 
     names = {name for model in models for name in model.columns}
 
     def bounded(table: Table, most: int, what: str) -> Table:
-        if len(table) > most:
-            ledger.add(what, "the table", n=len(table) - most)
-        return table.sample(most, JUDGED).loaded(name for name in table.names if name in names)
+        sample = table.sample(most, JUDGED)
+        if len(sample) < len(table):
+            ledger.add(what, "the table", n=len(table) - len(sample))
+        return sample.loaded(name for name in table.names if name in names)
 
     judged = bounded(test, MAX_JUDGED, "held-out rows beyond those judged, which are a random sample")
     if train is None:

@@ -23,7 +23,7 @@ from onetrunk.core.module import Expected
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.core.parts import Divided
 from onetrunk.data.pack import assemble
-from onetrunk.data.store import Store
+from onetrunk.data.store import RowOutputs, Store
 from onetrunk.explanation.question import ColumnParts, Question
 from onetrunk.explanation.way import EMBEDDING, Way, distinct, way_of
 from onetrunk.inference.answer_rows import POSITIONS_AT_ONCE
@@ -120,7 +120,7 @@ class Game:
             _leave_out(batch, store, each, kept[roles[:, _place(store, each)] != Role.ABSENT])
         return batch.to(self._device)
 
-    def _wide(self, kept: np.ndarray, roles: np.ndarray) -> dict[str, np.ndarray]:
+    def _wide(self, kept: np.ndarray, roles: np.ndarray) -> dict[str, RowOutputs]:
         """What the wide read-out says of each document [k, outputs], where there is one."""
         question, store = self.question, self.question.store
         if self.network.wide_of(question.ask) is None:

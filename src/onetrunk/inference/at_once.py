@@ -17,7 +17,7 @@ from onetrunk.core.encoder import reads_on
 from onetrunk.core.module import OneStep
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import assemble
-from onetrunk.data.store import Store
+from onetrunk.data.store import RowOutputs, Store
 from onetrunk.inference.given import GivenRows, join_rows
 from onetrunk.model import FoundationModel
 
@@ -144,7 +144,9 @@ def _with_asked(
             index[of, c], roles[of, c] = sum(map(len, own)), Role.ASKED
             own.append(encoder.stack([encoder.blank()]))
         contents.append(Content.join(own))
-    wide = {ask: each for ask in asked if (each := _wide(model, ask, questions, documents, asked[ask])) is not None}
+    wide: dict[str, RowOutputs] = {
+        ask: each for ask in asked if (each := _wide(model, ask, questions, documents, asked[ask])) is not None
+    }
     return Store(names, [model.encoder(name) for name in names], contents, index, wide=wide), roles
 
 

@@ -12,7 +12,7 @@ from onetrunk.core.batch import Read
 from onetrunk.core.content import Role
 from onetrunk.core.objective import RoleAssignment
 from onetrunk.data.pack import assemble
-from onetrunk.data.store import Store
+from onetrunk.data.store import RowOutputs, Store
 from onetrunk.inference.answer_rows import batches
 from onetrunk.model import FoundationModel
 
@@ -62,7 +62,7 @@ def _reads(
     index = store.index[row_of[whose[kept]]].copy()
     index[:, c] = kept
     contents = [content if i == c else other for i, other in enumerate(store.contents)]
-    wide = {name: each[row_of[whose[kept]]] for name, each in store.wide.items()}
+    wide: dict[str, RowOutputs] = {name: each[row_of[whose[kept]]] for name, each in store.wide.items()}
     windows = Store(store.names, store.encoders, contents, index, wide=wide)
     roles = np.full(index.shape, int(Role.ABSENT))
     for i, name in enumerate(store.names):

@@ -2,33 +2,76 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
+from typing import Literal
 
 import numpy as np
 import torch
 
 from onetrunk.core.content import Content
 from onetrunk.core.wide import Wide, WideFeatures
+from onetrunk.data import spool
 from onetrunk.data.store import Store
 from onetrunk.model import FoundationModel
+from onetrunk.model.wide import WideReadout
 
 _ROWS_AT_ONCE = 8192
+_POSITIONS_AT_ONCE = 1 << 18  # of their values
 
 
-@torch.no_grad()
+class WideOutputs:
+    """What a wide read-out says of a store's rows, for whoever takes rows of an array [rows, K]. Of those that it was
+    fitted on, it is what was said of them held out; of any other row it is computed once it is looked at."""
+
+    def __init__(self, readout: WideReadout, store: Store, rows: np.ndarray, held_out: np.ndarray) -> None:
+        self._readout, self._store = readout, store.select(_given(readout, store.names, store))
+        self._said = spool.zeros((len(store.index), readout.shape.outputs), np.float32)
+        self._known = np.zeros(len(store.index), dtype=bool)
+        self._said[rows], self._known[rows] = held_out, True
+        self._rows: np.ndarray | None = None  # of the store; None: all
+
+    def take(self, rows: np.ndarray, axis: Literal[0] = 0) -> WideOutputs:
+        """Of these rows, int64 [n], in this order."""
+        taken = copy.copy(self)
+        taken._rows = rows if self._rows is None else self._rows[rows]
+        return taken
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """float32 [n, K] of the rows int64 [n]."""
+        rows = rows if self._rows is None else self._rows[rows]
+        if len(new := np.unique(rows[~self._known[rows]])):
+            self._said[new] = _said(self._readout, self._store, self._store.names, new)
+            self._known[new] = True
+        return self._said[rows]
+
+
 def add_wide(model: FoundationModel, store: Store, given: Collection[str], ask: str) -> None:
     """Puts in the store what the wide read-out of `ask` says of each row, float32 [rows, K], where it has one. Columns
     that are not given, or not there, are missing to it."""
     readout = model.wide_of(ask)
-    if readout is None:
-        return
-    out = np.zeros((len(store.index), readout.shape.outputs), dtype=np.float32)
-    for first in range(0, len(out), _ROWS_AT_ONCE):
-        rows = np.arange(first, min(first + _ROWS_AT_ONCE, len(out)))
-        names = [name for name in readout.shape.given if name in given and name in store.names]
-        features, present = features_of(store, names, rows)
-        out[rows] = readout(readout.tensors(features, present), len(rows)).cpu().numpy()
-    store.wide[ask] = out
+    if readout is not None:
+        store.wide[ask] = _said(readout, store, _given(readout, given, store), np.arange(len(store.index)))
+
+
+def _given(readout: WideReadout, given: Collection[str], store: Store) -> list[str]:
+    """The columns that it looks at, as far as they are given and there."""
+    return [name for name in readout.shape.given if name in given and name in store.names]
+
+
+@torch.no_grad()
+def _said(readout: WideReadout, store: Store, names: Collection[str], rows: np.ndarray) -> np.ndarray:
+    """What the read-out says of these rows, float32 [n, K]."""
+    out = np.zeros((len(rows), readout.shape.outputs), dtype=np.float32)
+    columns = [store.names.index(name) for name in names]
+    sizes = sum(int(content.lens.mean()) if (content := store.contents[c]).ragged and len(content) else 1
+                for c in columns)  # fmt: skip
+    at_once = int(np.clip(_POSITIONS_AT_ONCE // max(1, sizes), 1, _ROWS_AT_ONCE))
+    for first in range(0, len(out), at_once):
+        some = rows[first : first + at_once]
+        features, present = features_of(store, names, some)
+        out[first : first + at_once] = readout(readout.tensors(features, present), len(some)).cpu().numpy()
+    return out
 
 
 def features_of(

@@ -27,7 +27,7 @@ from onetrunk.core.encoder import class_names
 from onetrunk.core.errors import InterruptedRunError
 from onetrunk.core.events import Decision, Listener, Note, ignore
 from onetrunk.core.module import Calibrated, Mixed
-from onetrunk.core.values import take
+from onetrunk.core.values import present, take
 from onetrunk.core.wide import Wide, WideTarget, wide_target_of
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.prepare import encode
@@ -40,7 +40,7 @@ from onetrunk.evaluation.fitted_baselines import FittedBaselines
 from onetrunk.inference.answer_rows import answer
 from onetrunk.inference.likelihood import reads_of, row_losses
 from onetrunk.inference.model_folder import Model, Task
-from onetrunk.inference.wide_outputs import add_wide
+from onetrunk.inference.wide_outputs import WideOutputs, add_wide, features_of
 from onetrunk.model.wide import WideReadout
 from onetrunk.training.calibrate import calibrate, calibrate_held_out, heed_validation
 from onetrunk.training.context import RunContext
@@ -63,7 +63,9 @@ _BASELINES_SHARE, _BASELINES_SECONDS = 0.04, 12.0  # of the time, and at most: f
 _BASELINES_AGAIN = 0.2  # of the time that is left when the model is usable, for those that had none before
 _FIRST_SHARE, _FIRST_SECONDS = 0.1, 30.0  # the first wide fit,
 _SECOND_SHARE = 0.2  # and of what is left then a second one, where the first had no time for all
-_MOST_FITTED = 100_000  # rows that simple models learn from
+_MOST_FITTED = 100_000  # rows that simple models learn from,
+_MOST_FEATURES = 20_000_000  # of all of them together, of which each takes some 50 bytes while a model is fitted,
+_PROBED = 500  # and rows that tell how many each has
 _LEAST_SECONDS = 5.0  # in which a trunk can learn something
 _MOST = {"train": MAX_COMPARED, "val": MAX_JUDGED, "test": MAX_JUDGED}  # rows that baselines learn from and answer
 WideReadouts = dict[
@@ -78,7 +80,7 @@ def needs_no_pretraining(data: Data, recipe: Recipe) -> bool:
     if "pretrain" in recipe.model_fields_set:
         return False
     train = data.rows("train")
-    return float(min(np.mean([value is not None for value in train[name]]) for name in data.ask)) >= _LABELLED
+    return float(min(present(train[name]).mean() for name in data.ask)) >= _LABELLED
 
 
 def can_be_wide(data: Data, recipe: Recipe) -> bool:
@@ -177,14 +179,23 @@ def _baselines(model: Model, data: Data, task: Task, context: RunContext) -> Fit
 
 
 def wide_rows_of(store: Store, labelled: np.ndarray, task: Task) -> dict[str, Rows]:
-    """What simple models of each asked column learn from, a random sample where rows are many; nothing where one of
-    them has nothing."""
-    if len(labelled) > _MOST_FITTED:
+    """What simple models of each asked column learn from, a random sample where rows, or their features, are many;
+    nothing where one of them has nothing."""
+    most = _most_fitted(store, labelled, task)
+    if len(labelled) > most:
         order = rng.permutation(rng.key(0, "wide"), len(labelled))
-        labelled = labelled[np.sort(order[:_MOST_FITTED])]
+        labelled = labelled[np.sort(order[:most])]
     rows_by_name = {name: wide_rows(store, task.given, name, labelled) for name in task.ask}
     learnable = {name: rows for name, rows in rows_by_name.items() if rows is not None}
     return learnable if len(learnable) == len(rows_by_name) else {}
+
+
+def _most_fitted(store: Store, labelled: np.ndarray, task: Task) -> int:
+    """So many rows fit in memory with their features: a long text has thousands."""
+    some = labelled[:: -(-len(labelled) // _PROBED)] if len(labelled) else labelled
+    features, _ = features_of(store, [name for name in task.given if name in store.names], some)
+    found = sum(len(sparse.row) for own in features.values() for sparse in own.sparse.values())
+    return min(_MOST_FITTED, _MOST_FEATURES * len(some) // max(1, found))
 
 
 def fit_wide_readouts(rows_of: Mapping[str, Rows], seconds: float | None, context: RunContext) -> WideReadouts:
@@ -213,11 +224,7 @@ def attach_wide(model: Model, store: Store, fits: WideReadouts, on_event: Listen
         if fit.residuals is not None:
             wide_target_of(model.encoder(name)).expect_around(fit.held_out[:, 0].astype(np.float64), fit.residuals)
         model.network.add_wide(name, copy.deepcopy(fit.readout).to(next(model.network.parameters()).device))
-        if len(rows) < _MOST_FITTED:
-            store.wide[name] = np.zeros((len(store.index), fit.held_out.shape[1]), dtype=np.float32)
-        else:  # the other rows it did not see
-            add_wide(model.network, store, store.names, name)
-        store.wide[name][rows] = fit.held_out
+        store.wide[name] = WideOutputs(fit.readout, store, rows, fit.held_out)
         calibrate_held_out(model, name, store, np.unique(rows), on_event)
 
 
@@ -316,7 +323,7 @@ def apart(model: Model, store: Store, task: Task, validation: Table) -> Iterator
     kept = {name: (readout.mix.clone(), store.wide[name]) for name, readout in silent.items()}
     for name, readout in silent.items():
         readout.mix.zero_()
-        store.wide[name] = np.zeros_like(store.wide[name])
+        store.wide[name] = np.zeros((len(store.index), readout.shape.outputs), dtype=np.float32)
     try:
         yield
     finally:

@@ -137,7 +137,7 @@ class CategoryEncoder(Encoder, ClosedSet, ReadsAnother, Wide, WideTarget, Divide
     def extend(self, values: Sequence[Any]) -> Growth:
         if self.ordered:  # nobody knows between which levels a new one stands: it stays unseen, and is counted
             return Growth()
-        seen = [x for v in values for x in (shares_of(v) if is_distribution(v) else members(v))]
+        seen = (x for v in values for x in (shares_of(v) if is_distribution(v) else members(v)))
         new = sorted({name_of(x) for x in seen if self.row_of(x) < 0})
         self.classes += new
         self.counts += [1] * len(new)

@@ -124,8 +124,7 @@ class MoleculeEncoder(TokenEncoder, Wide):
 
     def extend(self, values: Sequence[Any]) -> Growth:
         """Adds atoms and bonds never seen; they begin as the mean of all others."""
-        spelt = [self.spelling(v) for v in values]
-        new = sorted({token for smiles in spelt for token in TOKEN.findall(smiles)} - self.ids.keys())
+        new = sorted({token for v in values for token in TOKEN.findall(self.spelling(v))} - self.ids.keys())
         self._use(self.tokens[len(SPECIALS) :] + new)
         return Growth({"tokens": [[] for _ in new]})
 

@@ -163,7 +163,7 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
         self.learnt_conversations = self.learnt_conversations or some_conversations(values)
         if self.special != OWN:
             return Growth()
-        texts = _pieces(values)
+        texts = _pieces(in_memory(values))
         pattern = r"\S" if self.options.unit == "character" else r"\w{2,}"
         counts = Counter(word for text in texts for word in re.findall(pattern, text))
         known = self.tokenizer.get_vocab()

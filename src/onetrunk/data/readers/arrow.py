@@ -23,7 +23,8 @@ def parquet(path: Path, notes: Notes) -> Columns:
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(path) as file:  # not read_table: it makes columns of folder names like a=1
+        # Not read_table: it makes columns of folder names like a=1. A buffer would hold all of the file to its end.
+        with parquet.ParquetFile(path, pre_buffer=False) as file:
             check_names(file.schema_arrow.names, path)
             check_pages(path)
             return from_batches(file.iter_batches(_ROWS), path, file.schema_arrow.names)
