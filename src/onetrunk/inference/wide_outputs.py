@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import numpy as np
@@ -16,8 +16,8 @@ from onetrunk.data.store import Store
 from onetrunk.model import FoundationModel
 from onetrunk.model.wide import WideReadout
 
-_ROWS_AT_ONCE = 8192
-_POSITIONS_AT_ONCE = 1 << 18  # of their values
+_ROWS_AT_ONCE, _FIRST_ROWS = 8192, 128
+_FEATURES_AT_ONCE = 1 << 19
 
 
 class WideOutputs:
@@ -63,15 +63,19 @@ def _given(readout: WideReadout, given: Collection[str], store: Store) -> list[s
 def _said(readout: WideReadout, store: Store, names: Collection[str], rows: np.ndarray) -> np.ndarray:
     """What the read-out says of these rows, float32 [n, K]."""
     out = np.zeros((len(rows), readout.shape.outputs), dtype=np.float32)
-    columns = [store.names.index(name) for name in names]
-    sizes = sum(int(content.lens.mean()) if (content := store.contents[c]).ragged and len(content) else 1
-                for c in columns)  # fmt: skip
-    at_once = int(np.clip(_POSITIONS_AT_ONCE // max(1, sizes), 1, _ROWS_AT_ONCE))
-    for first in range(0, len(out), at_once):
+    first, at_once = 0, _FIRST_ROWS
+    while first < len(rows):
         some = rows[first : first + at_once]
         features, present = features_of(store, names, some)
         out[first : first + at_once] = readout(readout.tensors(features, present), len(some)).cpu().numpy()
+        first += len(some)
+        at_once = max(1, min(_FEATURES_AT_ONCE * len(some) // max(1, count_of(features)), _ROWS_AT_ONCE))
     return out
+
+
+def count_of(features: Mapping[str, WideFeatures]) -> int:
+    """How many there are of all columns and kinds: a long text has thousands."""
+    return sum(len(each.row) for own in features.values() for each in own.sparse.values())
 
 
 def features_of(
