@@ -31,6 +31,7 @@ from onetrunk.training.recipe import Recipe
 from onetrunk.training.wide import fit_wide, wide_rows
 from onetrunk.training.wide.features import design_of, learn_features, shape_of
 from onetrunk.training.wide.linear import fit_linear, ratings, set_linear
+from onetrunk.training.wide.trees import _TreeInputs
 
 TEXTS = ["the red boat", "a green tree", "the boat is red", "green, green tree!", "一只白猫", "白猫和黑狗"] * 12
 
@@ -265,6 +266,24 @@ def test_of_long_texts_fewer_are_learnt_from(monkeypatch: pytest.MonkeyPatch) ->
     features = sum(len(each.row) for own in every.features.values() for each in own.sparse.values())
     monkeypatch.setattr(beside_wide, "_MOST_FEATURES", features // 2)
     assert 30 <= beside_wide.wide_rows_of(store, np.arange(72), task)["label"].count <= 36 < every.count
+
+
+def test_a_readout_takes_rows_in_blocks_of_few_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = _table()
+    made = worlds.model(table, TYPES, awake=False)
+    store = worlds.store_of(made, table)
+    rows = wide_rows(store, GIVEN, "label", np.arange(72))
+    fitted = fit_wide(rows)
+    numbers = _TreeInputs(fitted.readout, rows).numbers
+    made.network.add_wide("label", fitted.readout)
+    add_wide(made.network, store, GIVEN, "label")
+    said = store.wide["label"]
+    monkeypatch.setattr(wide_outputs, "_FEATURES_AT_ONCE", sum(own.found for own in rows.features.values()) // 5)
+    assert len(list(rows.blocks())) > 4
+    np.testing.assert_array_equal(_TreeInputs(fitted.readout, rows).numbers, numbers)
+    monkeypatch.setattr(wide_outputs, "_FIRST_ROWS", 3)
+    add_wide(made.network, store, GIVEN, "label")
+    np.testing.assert_allclose(store.wide["label"], said, atol=1e-6)
 
 
 def test_texts_are_seen_by_the_kind_of_ngrams_that_tells_more() -> None:

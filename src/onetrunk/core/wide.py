@@ -36,6 +36,21 @@ class WideFeatures:
     dense: np.ndarray | None = None  # float64 [m, k]
     key: np.ndarray | None = None  # uint64 [m]
 
+    @property
+    def found(self) -> int:
+        """How many sparse features there are: a long text has thousands."""
+        return sum(len(each.row) for each in self.sparse.values())
+
+    def between(self, first: int, last: int) -> WideFeatures:
+        """Of the values from `first` up to `last`."""
+        sparse = {}
+        for kind, each in self.sparse.items():
+            start, end = np.searchsorted(each.row, (first, last))
+            feature, weight = each.feature[start:end], each.weight[start:end]
+            sparse[kind] = Sparse(each.row[start:end] - first, feature, weight, each.counted)
+        dense = None if self.dense is None else self.dense[first:last]
+        return WideFeatures(last - first, sparse, dense, None if self.key is None else self.key[first:last])
+
     def arrays(self) -> dict[str, np.ndarray]:
         """All of it by name: of every kind `KIND.row`, `KIND.feature` (as `signed`) and `KIND.weight` [n]; `dense`
         [m, k] and `key` (as `signed`) [m], where there are any."""

@@ -69,13 +69,14 @@ def _said(readout: WideReadout, store: Store, names: Collection[str], rows: np.n
         features, present = features_of(store, names, some)
         out[first : first + at_once] = readout(readout.tensors(features, present), len(some)).cpu().numpy()
         first += len(some)
-        at_once = max(1, min(_FEATURES_AT_ONCE * len(some) // max(1, count_of(features)), _ROWS_AT_ONCE))
+        at_once = min(rows_at_once(features, len(some)), _ROWS_AT_ONCE)
     return out
 
 
-def count_of(features: Mapping[str, WideFeatures]) -> int:
-    """How many there are of all columns and kinds: a long text has thousands."""
-    return sum(len(each.row) for own in features.values() for each in own.sparse.values())
+def rows_at_once(features: Mapping[str, WideFeatures], rows: int) -> int:
+    """So many rows like these, whose features are given, a read-out can take at once: of each feature it makes some
+    dozens of numbers."""
+    return max(1, _FEATURES_AT_ONCE * rows // max(1, sum(own.found for own in features.values())))
 
 
 def features_of(

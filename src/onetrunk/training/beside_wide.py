@@ -40,7 +40,7 @@ from onetrunk.evaluation.fitted_baselines import FittedBaselines
 from onetrunk.inference.answer_rows import answer
 from onetrunk.inference.likelihood import reads_of, row_losses
 from onetrunk.inference.model_folder import Model, Task
-from onetrunk.inference.wide_outputs import WideOutputs, add_wide, count_of, features_of
+from onetrunk.inference.wide_outputs import WideOutputs, add_wide, features_of
 from onetrunk.model.wide import WideReadout
 from onetrunk.training.calibrate import calibrate, calibrate_held_out, heed_validation
 from onetrunk.training.context import RunContext
@@ -194,7 +194,7 @@ def _most_fitted(store: Store, labelled: np.ndarray, task: Task) -> int:
     """So many rows fit in memory with their features: a long text has thousands."""
     some = labelled[:: -(-len(labelled) // _PROBED)] if len(labelled) else labelled
     features, _ = features_of(store, [name for name in task.given if name in store.names], some)
-    return min(_MOST_FITTED, _MOST_FEATURES * len(some) // max(1, count_of(features)))
+    return min(_MOST_FITTED, _MOST_FEATURES * len(some) // max(1, sum(own.found for own in features.values())))
 
 
 def fit_wide_readouts(rows_of: Mapping[str, Rows], seconds: float | None, context: RunContext) -> WideReadouts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from onetrunk.core.encoder import reads_on
 from onetrunk.core.wide import WideFeatures, WideTarget
 from onetrunk.data.store import Store
-from onetrunk.inference.wide_outputs import features_of
+from onetrunk.inference.wide_outputs import features_of, rows_at_once
 
 FOLDS, _FEW_FOLDS = 5, 3
 _MANY_ROWS = 5000  # from here on few folds tell enough
@@ -33,6 +33,15 @@ class Rows:
     @property
     def count(self) -> int:
         return len(self.target)
+
+    def blocks(self) -> Iterator[tuple[dict[str, WideFeatures], dict[str, np.ndarray], int]]:
+        """Features and present values of as many rows as a read-out takes at once, and how many these are."""
+        size = rows_at_once(self.features, self.count)
+        for first in range(0, self.count, size):
+            last = min(first + size, self.count)
+            ends = {name: np.searchsorted(there, (first, last)).tolist() for name, there in self.present.items()}
+            features = {name: own.between(*ends[name]) for name, own in self.features.items()}
+            yield features, {name: self.present[name][a:b] - first for name, (a, b) in ends.items()}, last - first
 
     def weights(self, chosen: np.ndarray) -> np.ndarray | None:
         """None where all weigh alike: weighed quantiles take boosting a hundred times as long as plain ones."""

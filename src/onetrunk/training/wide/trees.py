@@ -166,8 +166,9 @@ class _TreeInputs:
             if own.key is not None and hasattr(column := readout.column(name), "key"):
                 column.key.copy_(torch.from_numpy(as_known(np.unique(own.key))))
         with torch.no_grad():
-            tensors = readout.tensors(rows.features, rows.present)
-            self.numbers = readout.linear_and_numbers(tensors, rows.count)[1].numpy()
+            numbers = [readout.linear_and_numbers(readout.tensors(features, present), count)[1]
+                       for features, present, count in rows.blocks()]  # fmt: skip
+        self.numbers = torch.cat(numbers).numpy()
         self.width = self.numbers.shape[1]
         self.target = np.eye(rows.classes)[rows.target] if rows.classes and rows.target.ndim == 1 else rows.target
         self.target = self.target.reshape(rows.count, -1)
