@@ -21,7 +21,7 @@ NETWORK = 50e9  # bytes a second of one device to other machines: a port of 400 
 DEVICE_WATTS = 300.0  # of an accelerator that is not listed
 CORE_WATTS = 6.0  # of a busy CPU core: a Xeon Platinum 8480+ has 350 W for 56
 DEVICE_PROCESS = 0.6e9  # bytes that CUDA and its libraries take on a device
-_SENT, _COPIES = 4 * (1 << 24), 3  # bytes of gradients that are sent at once (`engine.shares`), and copies of them
+_SENT, _COPIES = 4 * (1 << 22), 4  # bytes of gradients that are sent at once (`engine.shares`), and copies of them
 
 TOKENS_PER_PARAMETER = 20.0  # compute-optimal (Chinchilla, arXiv 2203.15556)
 FEW_PASSES = 4.0  # so often read, data are worth about as much as new data (arXiv 2305.16264)

@@ -13,7 +13,7 @@ from onetrunk.engine.losses import Gradients
 from onetrunk.engine.world import World
 
 Presence = dict[str, list[bool]]  # which of them there are
-_AT_ONCE = 1 << 24  # numbers that are sent together
+_AT_ONCE = 1 << 22  # numbers that are sent together
 
 
 def shares_of(rank: int, size: int, shares: int) -> range:
