@@ -14,10 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import csv as arrow_csv
+from pyarrow import parquet
 
 from onetrunk.core.errors import DataError
 from onetrunk.core.values import Chain, Mapped, Repeated, Values, in_memory, of_present, present, sample_present
-from onetrunk.data import spool
+from onetrunk.data import spool, table
 from onetrunk.data.cache import ColumnCache
 from onetrunk.data.conventions import conventions
 from onetrunk.data.inspection import inspect
@@ -253,6 +254,36 @@ def test_what_is_learnt_from_is_bounded_and_always_the_same() -> None:
     long = ["x" * 10_000] * 5000
     assert len(in_memory(long, most_bytes=10_000_000)) == 1000
     assert in_memory(many) == list(range(5000))
+
+
+def test_a_parquet_file_is_read_without_holding_it(tmp_path: Path, large: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow's own reader keeps what it has read of a file until its end, unless it is told not to."""
+    dice, path = np.random.default_rng(0), tmp_path / "t.parquet"
+    values = pa.array([dice.bytes(1 << 11) for _ in range(30_000)])
+    parquet.write_table(pa.table({"photo": values}), path, row_group_size=500, compression="none")
+    size, held = values.nbytes, []
+    large()
+    append = spool.Spool.append
+
+    def spied(self: spool.Spool, batch: pa.RecordBatch) -> None:
+        append(self, batch)
+        held.append(pa.total_allocated_bytes())
+
+    del values
+    before = pa.total_allocated_bytes()
+    monkeypatch.setattr(spool.Spool, "append", spied)
+    assert len(read(path)) == 30_000
+    assert max(held) - before < size / 2
+
+
+def test_samples_of_large_values_are_of_fewer_rows(tmp_path: Path, large: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pd.DataFrame({"note": ["a word " * 20] * 3000, "size": range(3000)}).to_csv(tmp_path / "t.csv", index=False)
+    monkeypatch.setattr(table, "_SAMPLED_BYTES", 140 * 1000)
+    small = read(tmp_path / "t.csv")
+    assert len(small.sample(2000, "some")) == 2000, "of what is in memory anyway nothing is saved"
+    large()
+    mapped = read(tmp_path / "t.csv")
+    assert 700 < len(mapped.sample(2000, "some")) < 1000 and len(mapped.sample(500, "some")) == 500
 
 
 def test_a_full_disk_is_said_plainly(tmp_path: Path, large: Any, monkeypatch: pytest.MonkeyPatch) -> None:
