@@ -57,9 +57,12 @@ def watched(words: list[str], environment: Mapping[str, str]) -> tuple[float, in
     return seconds, peak
 
 
-def _private(pid: int) -> int:
-    """Bytes of private memory of a process and its descendants."""
+def _private(pid: int, begun_by: bytes = b"") -> int:
+    """Bytes of private memory of a process and its descendants. A process that has only just been begun still has its
+    parent's command, and its parent's memory, which is not counted twice."""
     try:
+        if (command := Path(f"/proc/{pid}/cmdline").read_bytes()) == begun_by:
+            return 0
         status = Path(f"/proc/{pid}/status").read_text()
         own = next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")), 0)
         tasks = [
@@ -67,4 +70,4 @@ def _private(pid: int) -> int:
         ]
     except OSError:  # it has just ended
         return 0
-    return own + sum(_private(int(child)) for children in tasks for child in children)
+    return own + sum(_private(int(child), command) for children in tasks for child in children)

@@ -146,6 +146,7 @@ def test_characters_met_once_in_many_texts_are_unknown() -> None:
     assert ids_of(sides, "q") == [UNKNOWN] and UNKNOWN not in ids_of(sides, "abc")
     content = worlds.content_of(sides, ["qqa", "abc"])
     assert sides.dropped(content) == {"unknown characters": 2}
+    assert sides.dropped(content.take(np.zeros(0, dtype=np.int64))) == {}, "of what is not among these nothing"
 
 
 @UNITS

@@ -20,7 +20,7 @@ from onetrunk.data.prepared.table import encoded_before, fitted_before
 from onetrunk.data.store import ENCODED_AT_ONCE, Bad, Count, Store, encode_values
 from onetrunk.data.table import Table
 
-_COUNTED_AT_ONCE = 65_536  # values
+_COUNTED_AT_ONCE = 4096  # values
 
 
 def fit_columns(

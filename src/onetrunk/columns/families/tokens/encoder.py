@@ -130,7 +130,7 @@ class TokenEncoder(Encoder, Prompted, Divided, Continued):
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
         room = self.options.length - self.special.around
         longer = int((content.lens > room).sum())
-        unknown = int((content.data["id"] == self.special.unknown).sum())
+        unknown = int((content.gather()["id"] == self.special.unknown).sum())
         counts = {
             f"{self.too_long} longer than {room} tokens, of which only {room} are seen": longer,
             self.unknown_tokens: unknown,
