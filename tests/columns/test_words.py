@@ -63,6 +63,20 @@ def test_whatever_stands_between_words(around: str) -> None:
     assert check(bpe(), (every + ends) * 50) < 500
 
 
+def test_words_that_were_added() -> None:
+    tokenizer = bpe()
+    tokenizer.add_tokens([AddedToken("night", normalized=False), AddedToken("房间", normalized=False)])
+    texts = [
+        "all night",
+        "all  night\n\nnight",
+        " night ",
+        "  night  night",
+        "midnight, 很房间 房间  房间",
+        "a \n night!",
+    ]
+    assert check(tokenizer, texts * 40) < 50
+
+
 def test_every_space_of_unicode_and_what_looks_like_one() -> None:
     tokenizer = bpe()
     for some in (SPACES[i::20] for i in range(20)):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, count
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
 _SPACES = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # of Unicode, as tokenizers reads them
-_WORD = re.compile(f" ?[^{_SPACES}]+|[{_SPACES}]+(?![^{_SPACES}])|[{_SPACES}]+")
+_WORD = re.compile(f"[{_SPACES}]*[^{_SPACES}]+|[{_SPACES}]+")  # with the spaces before it
 _SHORT = 12  # characters of a word, on average; longer ones, such as Chinese sentences, seldom come again
 _NEW = 8  # one word of so many may be new: to ask for a single word takes four times as long as it does within a text
 _KEPT = 100_000  # words
@@ -22,9 +23,9 @@ _TEXTS_AT_ONCE = 4096
 class WordEncoder:
     """The tokens that a tokenizer makes of many texts, asked once for each distinct word.
 
-    Byte-level BPE cuts a text with GPT-2's pattern first, none of whose pieces reaches from a word into the next one
-    and the space before it. So a text's tokens are those of its words. Other tokenizers are given whole texts, and so
-    are texts whose words seldom come again.
+    Byte-level BPE cuts a text with GPT-2's pattern first, none of whose pieces reaches from a word into the spaces
+    after it; added words do not either. So a text's tokens are those of its words. Other tokenizers are given whole
+    texts, and so are texts whose words seldom come again.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -82,10 +83,14 @@ def _cuts_at_words(tokenizer: Tokenizer) -> bool:
     """Does it cut with GPT-2's pattern, and nothing before that or in another way?"""
     told = json.loads(tokenizer.to_str())
     cut, model = told["pre_tokenizer"] or {}, told["model"]
-    special = tokenizer.encode_special_tokens  # then these are text
     return (
         cut.get("type") == "ByteLevel" and cut["use_regex"] and not cut["add_prefix_space"]
         and model["type"] == "BPE" and not model["dropout"]
         and not told["normalizer"] and not told["truncation"] and not told["padding"]
-        and all(special and token["special"] for token in told["added_tokens"])
+        and not any(map(_reaches_into_spaces, told["added_tokens"]))
     )  # fmt: skip
+
+
+def _reaches_into_spaces(added: Mapping[str, Any]) -> bool:
+    spaces = any(character.isspace() for character in added["content"])
+    return spaces or any(added[name] for name in ("lstrip", "rstrip", "single_word"))
