@@ -24,7 +24,7 @@ class Counting:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.asked, self._tokenizer = 0, tokenizer
-        self.encode_special_tokens, self.to_str = tokenizer.encode_special_tokens, tokenizer.to_str
+        self.to_str = tokenizer.to_str
 
     def encode_batch_fast(self, texts: list[str], add_special_tokens: bool) -> Any:
         self.asked += len(texts)
