@@ -85,3 +85,26 @@ def test_a_heap_is_asked_what_it_takes_for_tensors_that_come_and_go() -> None:
     gap = [1, block, 2, block, 3, block, 2, -1]
     assert heap_bytes([*gap, 4, 2 * block]) == pytest.approx(5 * block, rel=0.05)
     assert heap_bytes([*gap, 4, block // 2, 5, block // 3]) == pytest.approx(3 * block, rel=0.05)
+
+
+_TRIMMED = """
+import numpy as np
+from onetrunk.engine.memory import keep_freed_memory, trim_freed_memory
+from onetrunk.engine.progress import resident_bytes
+keep_freed_memory()
+blocks = [np.ones(3 << 20) for _ in range(8)]  # of 24 MiB
+held = resident_bytes()
+last = blocks[-1:]
+del blocks
+kept = resident_bytes()
+trim_freed_memory()
+print(held, kept, resident_bytes())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of GNU's C library")
+def test_kept_memory_is_given_back_when_asked_for_though_something_lies_behind_it() -> None:
+    made = subprocess.run([sys.executable, "-c", _TRIMMED], capture_output=True, text=True, check=True)
+    held, kept, trimmed = map(int, made.stdout.split())
+    assert held - kept < 30e6
+    assert held - trimmed > 160e6

@@ -4,6 +4,7 @@ memory is what is short."""
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 from functools import cache
@@ -51,6 +52,14 @@ def give_back_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _SMALL)
+
+
+def trim_freed_memory() -> None:
+    """Hands what has been freed and kept so far back to the system, so that what is resident is what is held."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+    if trim is not None:
+        trim(0)
 
 
 def _use_large_pages(libc: ctypes.CDLL) -> None:

@@ -23,8 +23,9 @@ from onetrunk.core.registry import column_types
 from onetrunk.data.prepare import encode, fit_columns
 from onetrunk.data.store import Store
 from onetrunk.engine.counting import Counts, count, fake
+from onetrunk.engine.memory import trim_freed_memory
 from onetrunk.engine.mode import Mode, Pass, decide
-from onetrunk.engine.planning import DEVICE_PROCESS, StepCost, memory
+from onetrunk.engine.planning import DEVICE_PROCESS, StepCost
 from onetrunk.engine.progress import resident_bytes
 from onetrunk.engine.runtime import Runtime
 from onetrunk.engine.trainer import TrainConfig, Trainer
@@ -169,22 +170,14 @@ class DryRun:
         return DEVICE_PROCESS if self.runtime.device.type == "cuda" else resident_bytes()
 
     def measure(self, mode: Mode, steps: int) -> tuple[float, float]:
-        """Seconds of a step, and the bytes that this process held while it made shallower ones, beyond those counted:
-        libraries, data, and what the allocator does not give back."""
-        process, peaks, seconds = self.process_bytes, [self.runtime.peak_bytes], []
-        for operations, blocks in zip(self._operations, _BLOCKS, strict=True):
-            seconds.append(self._seconds(operations, blocks, mode, steps))
-            peaks.append(self.runtime.peak_bytes)
-        one, more = seconds
-        # The first that took more than this process ever had: what was counted before may have taken more than both.
-        grew = [i for i in range(len(_BLOCKS)) if peaks[i + 1] > peaks[i]]
-        if grew and self.runtime.device.type != "cuda":
-            micro_batches = self._micro_batches[-1]
-            counts = self._count(self._shapes[grew[0]], self._timed, mode, micro_batches, heap=True)
-            # A dry run keeps a copy of the weights, to put them back.
-            taken = memory(self._as_step(counts, [self._timed] * micro_batches), 0)["peak"] + counts.weights
-            process = peaks[grew[0] + 1] - taken
-        return one + self._beyond * max(0.0, more - one), process
+        """Seconds of a step, and the bytes that this process holds beside what is counted, once it has made some
+        shallower ones: libraries, with their code and threads, and data."""
+        one, more = (
+            self._seconds(operations, blocks, mode, steps)
+            for operations, blocks in zip(self._operations, _BLOCKS, strict=True)
+        )
+        trim_freed_memory()
+        return one + self._beyond * max(0.0, more - one), self.process_bytes
 
     @property
     def _beyond(self) -> float:
