@@ -71,7 +71,8 @@ def count(
     """Goes through one step of the module. `batch` holds real tensors: what it says of lengths and roles is read.
 
     Args:
-        recomputed: are activations of blocks computed again (`train.activation_checkpointing`)?
+        recomputed: are activations of blocks computed again (`train.activation_checkpointing`)? Then the heap keeps
+            nothing that is freed (`engine.memory`).
         heap_of: so many steps are gone through, to find out what the heap of a CPU takes for them; 0: it is not asked.
         micro_batches: of a step. averaged: is an average of the weights kept? processes: that share a step, each with
             all weights; only the heap depends on them.
@@ -95,7 +96,8 @@ def count(
         optimizer.step(1.0)  # now that all of its state is there
         kept = sum(t.untyped_storage().nbytes() for t in optimizer.tensors().values())
     module.zero_grad(set_to_none=True)
-    heap = _heap(module, batch, mode, optimizer, heap_of, micro_batches, averaged, processes) if heap_of else 0
+    kept_freed = heap_of > 0 and not recomputed
+    heap = _heap(module, batch, mode, optimizer, heap_of, micro_batches, averaged, processes) if kept_freed else 0
     return Counts(
         parameters=sum(p.numel() for p in module.parameters()),
         weights=weights,

@@ -128,7 +128,8 @@ class Trainer:
         self.progress = progress or Progress()
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.device = self.runtime.device
-        give_back_freed_memory() if config.sharded and not self.runtime.world.alone else keep_freed_memory()
+        short = config.activation_checkpointing or (config.sharded and not self.runtime.world.alone)
+        give_back_freed_memory() if short else keep_freed_memory()
         weights = sum(p.untyped_storage().nbytes() for p in module.parameters())
         self._process = 0.0 if self.device.type == "cuda" else resident_bytes() - weights  # beside the model
         self.weights = Weights(config.loss_weights, config.balance == "learnt")
