@@ -45,8 +45,8 @@ def keep_freed_memory(large_pages: bool = True) -> None:
 @cache
 def give_back_freed_memory() -> None:
     """The opposite, for a run that divides weights among processes, or computes activations again, because memory is
-    short: each tensor has pages of its own, which go back to the system with it. So a process holds what its tensors take, and no gaps between them.
-    Where freed memory has been kept before, it stays; from now on none is kept."""
+    short: each tensor has pages of its own, which go back to the system with it. So a process holds what its tensors
+    take, and no gaps between them. Where freed memory has been kept before, it stays; from now on none is kept."""
     global _short
     _short = True
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
