@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -75,7 +76,8 @@ def _codes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _characters(codes: np.ndarray, row: np.ndarray, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-    rows, hashes = [], []
+    runs = np.zeros((len(codes), high + 1 - low), dtype=np.uint64)  # that begin at each character
+    there = np.zeros(runs.shape, dtype=bool)
     running = np.zeros(len(codes), dtype=np.uint64)
     inside = np.ones(len(codes), dtype=bool)
     with np.errstate(over="ignore"):
@@ -84,9 +86,8 @@ def _characters(codes: np.ndarray, row: np.ndarray, low: int, high: int) -> tupl
             running = _mixed(running[: len(shifted)] * _BASE + shifted + np.uint64(n))
             inside = inside[: len(shifted)] & (shifted != 0)
             if n >= low:
-                rows.append(row[: len(shifted)][inside])
-                hashes.append(running[inside])
-    return np.concatenate(rows), np.concatenate(hashes)
+                runs[: len(shifted), n - low], there[: len(shifted), n - low] = running, inside
+    return np.repeat(row, there.sum(1)), runs[there]
 
 
 def _words(codes: np.ndarray, row: np.ndarray, high: int) -> tuple[np.ndarray, np.ndarray]:
@@ -99,30 +100,37 @@ def _words(codes: np.ndarray, row: np.ndarray, high: int) -> tuple[np.ndarray, n
         inverses = np.multiply.accumulate(np.full(len(codes), _INVERSE, dtype=np.uint64))
         sums = np.concatenate([[np.uint64(0)], np.add.accumulate(codes.astype(np.uint64) * powers)])
         word = _mixed((sums[ends] - sums[starts]) * inverses[starts] + (ends - starts).astype(np.uint64))
-        rows, hashes, running = [], [], np.zeros(len(word), dtype=np.uint64)
-        whose = row[starts]
+        runs = np.zeros((len(word), high), dtype=np.uint64)  # that begin with each word
+        there = np.zeros(runs.shape, dtype=bool)
+        running, whose = np.zeros(len(word), dtype=np.uint64), row[starts]
         for n in range(1, high + 1):
             last = word[n - 1 :]
             running = _mixed(running[: len(last)] * _BASE + last + np.uint64(1000 + n))
-            together = whose[: len(last)] == whose[n - 1 :]
-            rows.append(whose[: len(last)][together])
-            hashes.append(running[together])
-    return np.concatenate(rows), np.concatenate(hashes)
+            runs[: len(last), n - 1] = running
+            there[: len(last), n - 1] = whose[: len(last)] == whose[n - 1 :]
+    return np.repeat(whose, there.sum(1)), runs[there]
 
 
 def _mixed(x: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser: every bit depends on every other."""
+    """SplitMix64's finaliser, in place: every bit depends on every other."""
     with np.errstate(over="ignore"):
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+        x ^= x >> np.uint64(30)
+        x *= np.uint64(0xBF58476D1CE4E5B9)
+        x ^= x >> np.uint64(27)
+        x *= np.uint64(0x94D049BB133111EB)
+        x ^= x >> np.uint64(31)
+    return x
 
 
 def _counted(row: np.ndarray, hashes: np.ndarray) -> Counted:
+    """Of n-grams that stand row behind row. Each row's are sorted by themselves, by value: far faster than in the order
+    of two keys."""
     if not len(row):
         return row.astype(np.int64), hashes, np.zeros(0, np.int64)
-    order = np.lexsort((hashes, row))
-    row, hashes = row[order], hashes[order]
-    new = np.concatenate([[True], (row[1:] != row[:-1]) | (hashes[1:] != hashes[:-1])])
-    first = np.flatnonzero(new)
-    return row[first].astype(np.int64), hashes[first], np.diff(np.append(first, len(row)))
+    starts = np.flatnonzero(np.diff(row, prepend=-1))
+    for first, last in pairwise([*starts.tolist(), len(row)]):
+        hashes[first:last].sort()
+    new = hashes != np.roll(hashes, 1)
+    new[starts] = True
+    kept = np.flatnonzero(new)
+    return row[kept].astype(np.int64), hashes[kept], np.diff(kept, append=len(row))
