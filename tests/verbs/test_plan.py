@@ -146,6 +146,16 @@ def test_a_table_is_planned_as_it_would_be_pretrained() -> None:
     assert any("passes more data help more" in line for line in planned["advice"])
 
 
+def test_of_many_rows_a_sample_is_encoded_and_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {"n": [float(i % 97) for i in range(3000)], "c": [("red", "green", "blue")[i * i % 3] for i in range(3000)]}
+    settings = ["pretrain.epochs=3", "pretrain.min_steps=1"]
+    whole = onetrunk.plan(table, quiet=True, size="nano", settings=settings)
+    monkeypatch.setattr(dry_run, "_ENCODED_ROWS", 500)
+    some = onetrunk.plan(table, quiet=True, size="nano", settings=settings)
+    assert 0 < abs(some["data"]["tokens"] / whole["data"]["tokens"] - 1) < 0.05
+    assert some["run"]["steps"] == pytest.approx(whole["run"]["steps"], rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -41,6 +41,7 @@ _BLOCKS = 1, 3
 _STEPS = 3  # after so many a heap has found its size
 _SECONDS = 1.0  # to time steps for, of each depth
 _TIMED = 4096  # tokens of a micro-batch that is timed, at most: larger ones are about as fast
+_ENCODED_ROWS = 100_000  # of which a plan is made, at most
 _LETTERS = 0x10000  # the first of a million code points in a row
 _VOCABULARY, _PIECES = 32_000, 512  # of text that is not there yet
 
@@ -63,18 +64,20 @@ def random_store(vocabulary: int, pieces: int, **options: Any) -> Store:
 
 @dataclass
 class Source:
-    """What a model is to learn from: columns, their fitted encoders, encoded rows."""
+    """What a model is to learn from: columns, their fitted encoders, encoded rows, which are this share of all."""
 
     columns: list[Column]
     encoders: dict[str, Encoder]
     store: Store
+    share: float = 1.0
 
     @classmethod
     def of(cls, data: Data) -> Self:
-        """The training rows of opened data."""
+        """The training rows of opened data; of many a sample is encoded."""
         train = data.rows("train")
         columns, encoders = fit_columns(train, data.names, data.types, data.options, data.cache)
-        return cls(columns, encoders, encode(train, columns, encoders, data.ledger, data.cache))
+        some = train.sample(_ENCODED_ROWS, "plan")
+        return cls(columns, encoders, encode(some, columns, encoders, data.ledger, data.cache), len(some) / len(train))
 
     @classmethod
     def stand_in(cls, recipe: Recipe) -> Self:
@@ -92,7 +95,7 @@ class DryRun:
 
     def __init__(self, source: Source, recipe: Recipe, seed: int) -> None:
         self.source, self.recipe, self.runtime = source, recipe, Runtime.open(recipe.device)
-        self.loader, self.objectives, self.steps = schedule(source.store, recipe, seed)
+        self.loader, self.objectives, self.steps = schedule(source.store, recipe, seed, source.share)
         self.batches: list[Batch] = self.loader(0)
         small = recipe.model_copy(update={"tokens_per_batch": min(_TIMED, recipe.tokens_per_batch)})
         self._timed = _largest(schedule(source.store, small, seed)[0](0))
@@ -109,7 +112,7 @@ class DryRun:
     @property
     def passes(self) -> float:
         """Of a step, over the data."""
-        rows = max(self.loader.rows_per_epoch(objective.tag) for objective in self.objectives)
+        rows = max(self.loader.rows_per_epoch(objective.tag) for objective in self.objectives) / self.source.share
         return max(objective.config.documents for objective in self.objectives) / rows
 
     def mode(self, steps: int) -> Mode:

@@ -43,13 +43,16 @@ def pretrain_model(data: Data, context: RunContext, model: Model | None = None) 
     return model
 
 
-def schedule(store: Store, recipe: Recipe, seed: int) -> tuple[Loader, list[Objective], int]:
-    """Pretraining on a store: its batches, its objectives, and for how many steps."""
+def schedule(store: Store, recipe: Recipe, seed: int, share: float = 1.0) -> tuple[Loader, list[Objective], int]:
+    """Pretraining on a store: its batches, its objectives, and for how many steps, if these are such a share of the
+    rows."""
     batches, objectives = loader(store, _useful(recipe.pretrain.objectives, store), recipe, seed)
     rows = max(batches.rows_per_epoch(o.tag) for o in objectives)
     documents = max(o.config.documents for o in objectives)
     settings = recipe.pretrain
-    steps = settings.steps or count_steps(rows, documents, settings.epochs, settings.min_steps, settings.max_steps)
+    steps = settings.steps or count_steps(
+        round(rows / share), documents, settings.epochs, settings.min_steps, settings.max_steps
+    )
     return batches, objectives, steps
 
 
