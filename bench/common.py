@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,13 +77,14 @@ class Run:
 
     def part(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What `make` gives, as JSON holds it; kept (`unfinished`), and not made again."""
-        path = self.unfinished() / f"{name}.json"
+        path = self.unfinished / f"{name}.json"
         if path.exists():
             return json.loads(path.read_text(encoding="utf-8"))
         made = json.loads(json.dumps(make()))
         path.write_text(json.dumps(made), encoding="utf-8")
         return made
 
+    @cached_property
     def unfinished(self) -> Path:
         """The folder of finished parts, kept until the comparison ends, so that one that was stopped goes on from there
         when it is called again: with the same settings, at the same commit with nothing changed. Else it is empty."""

@@ -66,7 +66,7 @@ def compare(run: Run) -> Figures:
     outcomes: dict[str, Any] = {}
     worst: dict[str, float] = {}
     minutes: dict[str, float] = {}
-    kept = run.unfinished()
+    kept = run.unfinished
     for part in amounts.parts:
         found = _part(run, part, amounts, kept)
         minutes[part] = found["seconds"] / 60

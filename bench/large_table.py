@@ -1,18 +1,19 @@
 """large_table: how much more memory any verb takes on a table of 10 GB than on 600 rows; at most 1.5 GB are allowed.
 
-    python -m bench large_table                                 10 GB of CSV: some hours and 35 GB of disk on 2 cores
+    python -m bench large_table                                 10 GB of CSV: some hours and 60 GB of disk on 2 cores
     python -m bench large_table --quick                         two verbs on a few MB; nothing is kept
     python -m bench large_table --set gb=30 --set csv=false     30 GB, written as Parquet
 
 A row is a text of about 2 kB, a number, a day and a class of three that the text begins with. Every verb that reads
 tables is given all of it, one after the other, each in a process of its own: what counts is the private memory of it
 and its children (what is mapped from files is none). The models are the smallest there are, and are made anew from
-either table.
+either table. A run that was stopped goes on after the last verb that ended.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +58,15 @@ def compare(run: Run) -> Figures:
     minutes: dict[str, float] = {}
     size = 0.0
     for side, gb in (("small", 0.0), ("large", options["gb"])):
-        (place := run.place / side).mkdir()
-        data = table(place / f"rows.{'csv' if options['csv'] else 'parquet'}", gb, run.seed)
-        size = data.stat().st_size / 1e9
+        (place := run.unfinished / side).mkdir(exist_ok=True)
+        data = place / f"rows.{'csv' if options['csv'] else 'parquet'}"
+        size = run.part(f"rows, {side}", partial(table, data, gb, run.seed))["gb"]
         for name, words in verbs(data, place, options["budget"]).items():
             if options["verbs"] and name not in options["verbs"]:
                 continue
-            command = [sys.executable, "-m", "onetrunk", *words, "--quiet"]
-            seconds, peak = watched(command, {"HF_HUB_OFFLINE": "1"})
-            peaks.setdefault(name, {})[side], minutes[name] = peak / 1e9, seconds / 60
-            run.on_event(Note(f"{name}, {side}: {peak / 1e9:.2f} GB, {seconds / 60:.1f} min"))
+            took = run.part(f"{name}, {side}", partial(_of_verb, words))
+            peaks.setdefault(name, {})[side], minutes[name] = took["gb"], took["minutes"]
+            run.on_event(Note(f"{name}, {side}: {took['gb']:.2f} GB, {took['minutes']:.1f} min"))
     more = {name: of["large"] - of["small"] for name, of in peaks.items()}
     return Figures(
         ours=max(more.values()),
@@ -84,8 +84,13 @@ def compare(run: Run) -> Figures:
     )
 
 
-def table(path: Path, gb: float, seed: int) -> Path:
-    """About so many GB as text; at least enough rows to learn from."""
+def _of_verb(words: list[str]) -> dict[str, float]:
+    seconds, peak = watched([sys.executable, "-m", "onetrunk", *words, "--quiet"], {"HF_HUB_OFFLINE": "1"})
+    return {"gb": peak / 1e9, "minutes": seconds / 60}
+
+
+def table(path: Path, gb: float, seed: int) -> dict[str, float]:
+    """Writes about so many GB of text, at least enough rows to learn from; says how many it has become."""
     import pyarrow as pa
 
     def columns(texts: list[str], dice: np.random.Generator) -> dict[str, Any]:
@@ -99,4 +104,5 @@ def table(path: Path, gb: float, seed: int) -> Path:
         }
 
     types = {"text": pa.string(), "price": pa.float64(), "day": pa.date32(), "weather": pa.string()}
-    return write_table(path, types, max(LEAST_ROWS, int(gb * 1e9 / (TEXT_BYTES + 40))), seed, columns)
+    write_table(path, types, max(LEAST_ROWS, int(gb * 1e9 / (TEXT_BYTES + 40))), seed, columns)
+    return {"gb": path.stat().st_size / 1e9}
