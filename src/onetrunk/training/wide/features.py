@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from onetrunk.core.wide import Sparse, WideFeatures
+from onetrunk.inference.wide_outputs import rows_at_once
 from onetrunk.model.wide import WideReadout, WideShape, as_known
 from onetrunk.training.wide.rows import Rows
 
@@ -27,7 +28,7 @@ _COMPONENT_FEATURES = 20_000  # of which components are made, the most frequent
 def shape_of(rows: Rows, outputs: int) -> WideShape:
     features, counted, components, keys, dense = {}, {}, {}, {}, {}
     for name, own in rows.features.items():
-        features[name] = {kind: len(_kept(each, outputs)) for kind, each in own.sparse.items()}
+        features[name] = {kind: len(_kept(each, outputs)[0]) for kind, each in own.sparse.items()}
         counted[name] = [kind for kind, each in own.sparse.items() if each.counted]
         size = sum(features[name][kind] for kind in counted[name])
         if counted[name] and size > 2 * _COMPONENTS and own.count > 2 * _COMPONENTS:
@@ -39,15 +40,16 @@ def shape_of(rows: Rows, outputs: int) -> WideShape:
     return WideShape(list(rows.features), outputs, features, components, keys, dense, None, counted, _COMPONENT_STEPS)
 
 
-def _kept(sparse_: Sparse, outputs: int) -> np.ndarray:
-    """Features worth a weight for each output, uint64, increasing."""
+def _kept(sparse_: Sparse, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features worth a weight for each output, uint64, increasing; and how many values have each, int64."""
     most = max(1, min(_MAX_FEATURES, _MAX_WEIGHTS // outputs))
     values, counts = np.unique(sparse_.feature, return_counts=True)
     often = counts >= (_MIN_ROWS if sparse_.counted else 1)
     values, counts = values[often], counts[often]
     if len(values) > most:
-        values = np.sort(values[np.argsort(-counts, kind="stable")[:most]])
-    return values
+        frequent = np.sort(np.argsort(-counts, kind="stable")[:most])
+        values, counts = values[frequent], counts[frequent]
+    return values, counts
 
 
 def learn_features(readout: WideReadout, rows: Rows, seed: int) -> None:
@@ -55,13 +57,10 @@ def learn_features(readout: WideReadout, rows: Rows, seed: int) -> None:
     for name, own in rows.features.items():
         column = readout.column(name)
         for i, kind in enumerate(column.kinds):
-            each, kept = own.sparse[kind], _kept(own.sparse[kind], readout.shape.outputs)
-            getattr(column, f"feature{i}").copy_(torch.from_numpy(as_known(kept)))
-            if each.counted:
-                place = np.searchsorted(kept, each.feature).clip(max=max(0, len(kept) - 1))
-                there = kept[place] == each.feature if len(kept) else np.zeros(0, dtype=bool)
-                rows_with = np.bincount(place[there], minlength=len(kept))
-                rarity = np.log((1 + own.count) / (1 + rows_with)) + 1
+            features, values_with = _kept(own.sparse[kind], readout.shape.outputs)
+            getattr(column, f"feature{i}").copy_(torch.from_numpy(as_known(features)))
+            if own.sparse[kind].counted:
+                rarity = np.log((1 + own.count) / (1 + values_with)) + 1
                 getattr(column, f"rarity{i}").copy_(torch.from_numpy(rarity))
         if column.components:
             _learn_components(column, own, seed)
@@ -75,12 +74,17 @@ def _learn_components(column: Any, own: WideFeatures, seed: int) -> None:
 
     counted = [i for i, kind in enumerate(column.kinds) if kind in column.counted]
     blocks = [_matrix(column, i, own) for i in counted]
-    every = sparse.hstack(blocks, dtype=np.float32).tocsc()
-    rows_with = np.diff(every.indptr)
+    ends = np.cumsum([block.shape[1] for block in blocks])
+    rows_with = np.concatenate([np.bincount(block.indices, minlength=block.shape[1]) for block in blocks])
     often = np.sort(np.argsort(-rows_with, kind="stable")[:_COMPONENT_FEATURES])
+    of_block = np.split(often, np.searchsorted(often, ends[:-1]))
+    chosen = [
+        block[:, own_ones - (end - block.shape[1])] for block, end, own_ones in zip(blocks, ends, of_block, strict=True)
+    ]
     with threadpool_limits(1):
-        svd = TruncatedSVD(column.components, n_iter=2, random_state=seed).fit(every[:, often].tocsr())
-    components = np.zeros((every.shape[1], column.components), dtype=np.float32)
+        frequent = sparse.hstack(chosen, format="csr", dtype=np.float32)
+        svd = TruncatedSVD(column.components, n_iter=2, random_state=seed).fit(frequent)
+    components = np.zeros((len(rows_with), column.components), dtype=np.float32)
     components[often] = svd.components_.T
     first = 0
     for i, block in zip(counted, blocks, strict=True):
@@ -89,12 +93,19 @@ def _learn_components(column: Any, own: WideFeatures, seed: int) -> None:
 
 
 def _matrix(column: Any, i: int, own: WideFeatures) -> csr_matrix:
-    """Weighed features of one kind, sparse [values, A], by the read-out's own code."""
-    from scipy.sparse import csr_matrix
+    """Weighed features of one kind, sparse [values, A], by the read-out's own code; some values at a time, for it makes
+    some dozens of numbers of each feature."""
+    from scipy.sparse import csr_matrix, vstack
 
-    row, index, weight = column.matched(i, column.tensors(own), own.count)
-    shape = (own.count, len(getattr(column, f"weight{i}")))
-    return csr_matrix((weight.numpy(), (row.numpy(), index.numpy())), shape=shape)
+    kind, width = column.kinds[i], len(getattr(column, f"weight{i}"))
+    of_kind = WideFeatures(own.count, {kind: own.sparse[kind]})
+    size = rows_at_once({kind: of_kind}, own.count)
+    blocks = []
+    for first in range(0, max(1, own.count), size):
+        some = of_kind.between(first, min(first + size, own.count))
+        row, index, weight = column.matched(i, column.tensors(some), some.count)
+        blocks.append(csr_matrix((weight.numpy(), (row.numpy(), index.numpy())), shape=(some.count, width)))
+    return vstack(blocks, format="csr")
 
 
 @dataclass(frozen=True)
