@@ -1,9 +1,10 @@
 """The documents are executed: what a reader can type or paste works as it stands.
 
 Blocks marked `bash` and `python` are run, in order, in one folder a page that holds the tables below (training takes a
-few steps of the smallest model; nothing else is changed). A `python` block whose first line is a comment with a path
-under src/onetrunk is that file: it is added to the package for the rest of the page. Blocks marked `sh` are only read:
-their verbs, flags, settings and make targets must exist. `yaml` blocks must be valid configurations.
+few steps of the smallest model and grows few trees; nothing else is changed). A `python` block whose first line is a
+comment with a path under src/onetrunk is that file: it is added to the package for the rest of the page. Blocks marked
+`sh` are only read: their verbs, flags, settings and make targets must exist. `yaml` blocks must be valid
+configurations.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def write(path: Path, head: list[str], rows: list[list[Any]]) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training verbs take a few steps of the smallest model, whatever else they are told."""
+    """Training verbs take a few steps of the smallest model, and grow few trees, whatever else they are told."""
     asked = make_recipe
 
     def few_steps(config: Any, settings: Any, **flags: Any) -> Any:
@@ -160,6 +161,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         return short
 
     monkeypatch.setattr("onetrunk.training.recipe.make_recipe", few_steps)
+    for trees in ("onetrunk.training.wide.trees", "onetrunk.columns.families.baselines.boosting"):
+        monkeypatch.setattr(f"{trees}._ROUNDS", 20)
 
 
 @pytest.fixture
