@@ -120,3 +120,19 @@ def test_vectors_of_rows_are_written(tmp_path: Path) -> None:
     ]:
         with pytest.raises(UsageError, match=message):
             onetrunk.embed(model, rows, quiet=True, **told)
+
+
+def test_vectors_of_many_rows_are_made_and_written_some_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {"review": [f"room {i}" * (i % 4) or None for i in range(7)], "nights": [float(i) for i in range(7)]}
+    model = worlds.model(rows, {"review": "text", "nights": "number"})
+    whole = onetrunk.embed(model, rows, column="review", quiet=True).vectors
+    for module in ("onetrunk.inference.embeddings", "onetrunk.training.embedding"):
+        monkeypatch.setattr(f"{module}.ANSWERED_AT_ONCE", 3)
+    parts = onetrunk.embed(model, rows, column="review", out=str(tmp_path / "v.parquet"), quiet=True).vectors
+    np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
+    frame = pd.read_parquet(tmp_path / "v.parquet")
+    assert frame["nights"].tolist() == rows["nights"]
+    assert frame["embedding"].isna().tolist() == np.isnan(whole).all(1).tolist() == [i % 4 == 0 for i in range(7)]
+    np.testing.assert_array_equal(np.stack(frame["embedding"].dropna()), parts[~np.isnan(parts).all(1)])

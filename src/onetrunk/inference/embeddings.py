@@ -11,13 +11,17 @@ import torch
 from onetrunk.core.content import Role
 from onetrunk.core.errors import UsageError, unknown
 from onetrunk.core.objective import RoleAssignment
+from onetrunk.data import spool
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.pack import assemble
 from onetrunk.data.prepare import encode
+from onetrunk.data.store import Store
 from onetrunk.data.table import Table
 from onetrunk.inference.answer_rows import batches
 from onetrunk.inference.given import GivenRows
 from onetrunk.inference.model_folder import Model
+from onetrunk.inference.tables import ANSWERED_AT_ONCE
+from onetrunk.model import FoundationModel
 
 Pool = Literal["mean", "cls", "last"]
 
@@ -26,7 +30,8 @@ def embed_rows(
     model: Model, table: Table, columns: Sequence[str], pool: Pool = "mean", ledger: Ledger | None = None
 ) -> np.ndarray:
     """float32 [rows, D], of the trunk's last states at the positions of these columns: their mean, the first ("cls"),
-    or the last. Other columns are not given. A row that has none of them is not a number.
+    or the last; where they are many, in a file without a name that is mapped. Other columns are not given. A row that
+    has none of them is not a number.
 
     Raises UsageError for a column or a way to pool that there is not.
     """
@@ -37,24 +42,33 @@ def embed_rows(
     if not columns:
         raise UsageError("There is no column to embed: name one with --column.")
     wanted = [column for name, column in model.columns.items() if name in columns]
-    store = encode(table, wanted, model.network.encoders, ledger if ledger is not None else Ledger())
-    network, out = model.network, np.full((len(table), model.network.width), np.nan, dtype=np.float32)
-    every = GivenRows(store, np.arange(len(table)), store.names)
-    roles = every.roles()
-    there = np.flatnonzero((roles == Role.GIVEN).any(1))
-    lengths = GivenRows(store, there, store.names).lengths()
-    device, training = next(network.parameters()).device, network.training
+    ledger = ledger if ledger is not None else Ledger()
+    network, out = model.network, spool.zeros((len(table), model.network.width), np.float32)
+    training = network.training
     network.eval()
     try:
-        with torch.inference_mode():
-            for part in batches(lengths):
-                rows = there[part]
-                group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
-                batch = assemble({"given": group}, store, given_causal=network.given_causal, augment=False).to(device)
-                h, doc = network.encode(batch).h_ND.float(), batch.layout.doc_BT.flatten()
-                out[batch.row] = _pooled(h[doc >= 0], doc[doc >= 0], len(batch.row), pool).cpu().numpy()
+        for first in range(0, len(table), ANSWERED_AT_ONCE):
+            some = table.take(np.arange(first, min(first + ANSWERED_AT_ONCE, len(table))))
+            out[first : first + len(some)] = _embedded(network, encode(some, wanted, network.encoders, ledger), pool)
     finally:
         network.train(training)
+    return out
+
+
+@torch.inference_mode()
+def _embedded(network: FoundationModel, store: Store, pool: Pool) -> np.ndarray:
+    """Of all rows of a store, float32 [rows, D]."""
+    out = np.full((len(store.index), network.width), np.nan, dtype=np.float32)
+    roles = GivenRows(store, np.arange(len(out)), store.names).roles()
+    there = np.flatnonzero((roles == Role.GIVEN).any(1))
+    lengths = GivenRows(store, there, store.names).lengths()
+    device = next(network.parameters()).device
+    for part in batches(lengths):
+        rows = there[part]
+        group = RoleAssignment(rows, roles[rows], rows.astype(np.uint64))
+        batch = assemble({"given": group}, store, given_causal=network.given_causal, augment=False).to(device)
+        h, doc = network.encode(batch).h_ND.float(), batch.layout.doc_BT.flatten()
+        out[batch.row] = _pooled(h[doc >= 0], doc[doc >= 0], len(batch.row), pool).cpu().numpy()
     return out
 
 

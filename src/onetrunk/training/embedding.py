@@ -17,7 +17,7 @@ from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.embeddings import Pool, embed_rows
 from onetrunk.inference.given import nothing_given
 from onetrunk.inference.model_folder import Model, load
-from onetrunk.inference.tables import read_rows
+from onetrunk.inference.tables import ANSWERED_AT_ONCE, read_rows
 from onetrunk.storage.disk import disk_errors
 from onetrunk.training.open_data import check_map, renamed
 from onetrunk.training.options import AnswerOptions
@@ -92,6 +92,7 @@ def _write(vectors: np.ndarray, table: Table, out: Path) -> None:
                 np.save(stream, vectors)
             staging.replace(out)
         return
-    values = [None if np.isnan(row).any() else row.tolist() for row in vectors]
     with AnswerFile(out, table) as file:
-        file.append({VECTOR: values})
+        for first in range(0, len(table), ANSWERED_AT_ONCE):
+            some = vectors[first : first + ANSWERED_AT_ONCE]
+            file.append({VECTOR: [None if np.isnan(row).any() else row.tolist() for row in some]})
