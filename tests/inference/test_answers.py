@@ -137,7 +137,11 @@ def test_answering_leaves_the_model_as_it_was(made: Model) -> None:
 
 @pytest.mark.parametrize("trunk", [worlds.TRUNK, {"kind": "gru", "width": 16, "layers": 2}], ids=["attention", "gru"])
 def test_a_search_with_enough_beams_finds_the_likeliest_of_all(trunk: dict[str, Any]) -> None:
-    torch.manual_seed(7)
+    assert any([_finds_more_than_token_by_token(trunk, seed) for seed in range(6, 10)]), "or this test says little"
+
+
+def _finds_more_than_token_by_token(trunk: dict[str, Any], seed: int) -> bool:
+    torch.manual_seed(seed)
     texts = ["".join(letters) for n in range(5) for letters in itertools.product("ab", repeat=n)]
     rows = {"kind": ["x", "y"] * len(texts), "title": [t for t in texts for _ in "xy"]}
     made = worlds.model(
@@ -161,7 +165,7 @@ def test_a_search_with_enough_beams_finds_the_likeliest_of_all(trunk: dict[str, 
     for kind, answer in zip("xyx", answers, strict=True):
         assert answer.value == best[kind][1] and answer.logprob == pytest.approx(best[kind][2], rel=1e-4)
     one = made.answer({"kind": ["x"]}, "title", sampling=Sampling(max_length=4))[0]
-    assert one.logprob < answers[0].logprob, "token by token another is found, or this test says little"
+    return one.logprob < answers[0].logprob - 1e-4
 
 
 def test_a_search_draws_nothing() -> None:

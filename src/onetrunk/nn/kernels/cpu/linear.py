@@ -14,8 +14,11 @@ _FEW_ROWS = 8  # below so many, in float32, a product reads the weight once in a
 
 
 def can_lay_out(weight: Tensor) -> bool:
-    """Is there anything to gain? A build of PyTorch without oneDNN has none, and other devices have their own."""
-    return weight.device.type == "cpu" and weight.ndim == 2 and torch.backends.mkldnn.is_available()
+    """Is there anything to gain? A build of PyTorch without oneDNN has none, and other devices have their own. oneDNN
+    reads bfloat16 on processors with AVX-512 alone."""
+    if weight.device.type != "cpu" or weight.ndim != 2 or not torch.backends.mkldnn.is_available():
+        return False
+    return weight.dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def lay_out(weight: Tensor) -> Tensor:
