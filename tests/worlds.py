@@ -248,7 +248,7 @@ CASES: dict[str, Case] = {
     ),
     "video": Case(
         "video", [film(i) for i in range(12)], b"not a film",
-        lambda a, t: abs(a / 255.0 - t / 255.0).mean() < 0.1, {"frames": 4, "patch": 4, "stem": 4}, steps=360,
+        lambda a, t: abs(a / 255.0 - t / 255.0).mean() < 0.1, {"frames": 4, "patch": 4, "stem": 4}, steps=480,
     ),
     "video in colour, of an odd number of frames": Case(
         "video", [film(i, 9, 3) for i in range(12)], "nowhere.mp4", lambda a, t: False,
