@@ -137,7 +137,7 @@ def test_answering_leaves_the_model_as_it_was(made: Model) -> None:
 
 @pytest.mark.parametrize("trunk", [worlds.TRUNK, {"kind": "gru", "width": 16, "layers": 2}], ids=["attention", "gru"])
 def test_a_search_with_enough_beams_finds_the_likeliest_of_all(trunk: dict[str, Any]) -> None:
-    assert any([_finds_more_than_token_by_token(trunk, seed) for seed in range(6, 10)]), "or this test says little"
+    assert any(_finds_more_than_token_by_token(trunk, seed) for seed in range(40)), "or this test says little"
 
 
 def _finds_more_than_token_by_token(trunk: dict[str, Any], seed: int) -> bool:
