@@ -131,8 +131,7 @@ class StepsTogether:
         return result
 
     def __call__(self, world: World) -> None:
-        short = self.config.activation_checkpointing or self.config.sharded
-        give_back_freed_memory() if short else keep_freed_memory()
+        keep_freed_memory() if self.config.keeps_freed_memory(world.alone) else give_back_freed_memory()
         self.begin()
         try:
             with kernels(self.config.kernels), Signals():  # rank 0, which has got the same signal, says when to stop

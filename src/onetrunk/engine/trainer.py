@@ -68,6 +68,10 @@ class TrainSettings(StepSettings):
     shares: int = Field(0, ge=0)  # of a step, summed each by itself, then in order; 0: one for each process of the run
     sharded: bool = False  # are weights, gradients and optimizer state divided among the processes (FSDP2)?
 
+    def keeps_freed_memory(self, alone: bool) -> bool:
+        """For the next step; not where a setting says that memory is short. `alone`: is there but one process?"""
+        return not (self.activation_checkpointing or (self.sharded and not alone))
+
 
 class TrainConfig(TrainSettings):
     """One run: how, and for how many steps."""
@@ -128,8 +132,7 @@ class Trainer:
         self.progress = progress or Progress()
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.device = self.runtime.device
-        short = config.activation_checkpointing or (config.sharded and not self.runtime.world.alone)
-        give_back_freed_memory() if short else keep_freed_memory()
+        keep_freed_memory() if config.keeps_freed_memory(self.runtime.world.alone) else give_back_freed_memory()
         weights = sum(p.untyped_storage().nbytes() for p in module.parameters())
         self._process = 0.0 if self.device.type == "cuda" else resident_bytes() - weights  # beside the model
         self.weights = Weights(config.loss_weights, config.balance == "learnt")

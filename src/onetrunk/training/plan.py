@@ -263,7 +263,7 @@ def _cures(run: DryRun, mode: Mode, step: StepCost, process: float, room: float,
     if memory(step, process, spread)["peak"] < room:
         return []
     can = run.recipe.trunk_config()["kind"] == "transformer" and not run.recipe.train.activation_checkpointing
-    again = run.step(mode, step.counts.heap > 0, recomputed=True, processes=spread.processes) if can else None
+    again = run.step(mode, heap=False, recomputed=True, processes=spread.processes) if can else None
     return cures(step, again, process, room, spread)
 
 
