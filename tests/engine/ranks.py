@@ -141,15 +141,16 @@ def weights(place: Path, sharded: bool, kinds: Iterable[str]) -> dict[str, Any]:
 
 
 # -- processes -------------------------------------------------------------------------------------------------------
-def start(size: int, work: Callable[[], None]) -> list[int]:
-    """Forks so many processes: rank 0 does the work, the others lend it a hand. Returns their ids."""
+def start(size: int, work: Callable[[], None], then: Callable[[int], None] = lambda rank: None) -> list[int]:
+    """Forks so many processes: rank 0 does the work, the others lend it a hand; when a rank has left the others, it
+    does what comes then. Returns their ids."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    return [_fork(rank, size, port, work) for rank in range(size)]
+    return [_fork(rank, size, port, work, then) for rank in range(size)]
 
 
-def _fork(rank: int, size: int, port: int, work: Callable[[], None]) -> int:
+def _fork(rank: int, size: int, port: int, work: Callable[[], None], then: Callable[[int], None]) -> int:
     if pid := os.fork():
         return pid
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
@@ -161,6 +162,7 @@ def _fork(rank: int, size: int, port: int, work: Callable[[], None]) -> int:
         else:
             work()
         joined.leave()
+        then(rank)
     except OnetrunkError as error:
         os._exit(error.exit_code)
     os._exit(0)
@@ -316,6 +318,21 @@ def kill(place: Path) -> list[Any]:
     return found
 
 
+def left(place: Path) -> Any:
+    """How many threads ranks have that have summed something and left the others."""
+
+    def work() -> None:
+        world.current().hand_out(Adding(2))
+        Adding(2)(world.current())
+
+    def then(rank: int) -> None:
+        (place / f"{rank}.json").write_text(json.dumps(len(os.listdir("/proc/self/task"))))
+
+    if any(codes := wait(start(2, work, then))):
+        return {"failed": codes}
+    return [json.loads((place / f"{rank}.json").read_text()) for rank in range(2)]
+
+
 def hang(place: Path) -> list[Any]:
     """A rank that no longer does anything: how the other ends, and how soon."""
     os.environ["ONETRUNK_TIMEOUT"] = "3"
@@ -343,6 +360,7 @@ if __name__ == "__main__":
         "kill": kill,
         "hang": hang,
         "eight_bits": eight_bits,
+        "left": left,
     }
     torch.set_num_threads(1)
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # what an optimizer imports, here once, too

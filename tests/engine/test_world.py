@@ -76,6 +76,12 @@ def test_a_rank_that_hangs_is_not_waited_for_longer_than_told(tmp_path: Path) ->
     assert code == LOST and 2 < seconds < 60
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="Linux tells which threads there are")
+def test_no_thread_of_a_group_outlives_it(tmp_path: Path) -> None:
+    """One that puts its last message away while the interpreter goes would abort the process."""
+    assert ranks("left", tmp_path) == [1, 1]
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("shares", [1, 2, 4, 5])
 def test_every_share_has_one_rank(size: int, shares: int) -> None:

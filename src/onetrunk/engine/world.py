@@ -225,12 +225,14 @@ class World:
             ) from error
 
     def leave(self) -> None:
-        """Ends it, in order: rank 0 dismisses its helpers."""
+        """Ends it, in order: rank 0 dismisses its helpers. The groups end with the last reference to them: one whose
+        threads still put messages away when the interpreter goes would abort the process, after all is done."""
         import torch.distributed as dist
 
         if self.rank == 0:
             self.tell(None)
         if not self._left_behind:
+            self.steps = self._waiting = None
             dist.destroy_process_group()
 
 
