@@ -13,9 +13,11 @@ import pytest
 import torch
 from ranks import KINDS, LOST
 from tiny import CONFIG, digest, loss_bits, trainer
+from torch import Tensor
 
 from onetrunk.engine.losses import Gradients
-from onetrunk.engine.shares import fold, shares_of
+from onetrunk.engine.shares import add_up, fold, presence, shares_of
+from onetrunk.engine.world import World
 
 HERE = Path(__file__).parent
 
@@ -99,3 +101,43 @@ def test_shares_are_added_in_order_and_what_is_missing_is_zero() -> None:
     assert total is not None
     torch.testing.assert_close(total["a"][0], torch.from_numpy((values[0] + values[1]) + values[2]), rtol=0, atol=0)
     assert total["a"][1] is None and total["b"][0] is None and torch.equal(total["b"][1], torch.ones(2))
+
+
+class Mirror(World):
+    """A world of one, in which what is sent comes back."""
+
+    def _swap(self, received: Tensor, pieces: Tensor, got: list[int], sent: list[int]) -> None:
+        received.copy_(pieces)
+
+
+@pytest.mark.parametrize("shares", [1, 2])
+@pytest.mark.parametrize("at_once", [4, 7, 1000])
+def test_sums_take_the_place_of_gradients_unless_something_else_reads_them(
+    at_once: int, shares: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onetrunk.engine.shares._AT_ONCE", at_once)
+    draw = torch.Generator().manual_seed(0)
+    sizes = [(2, 3), (3, 5), (5,), (5,), (4,), (0,)]
+    parameters = [torch.zeros(size) for size in sizes]
+
+    def share() -> Gradients:
+        whole, turned, twice = (torch.randn(size, generator=draw) for size in ((2, 3), (5, 3), (5,)))
+        return {
+            "a": [whole, turned.T, twice, twice, None, torch.zeros(0)],
+            "b": [None, None, None, whole[0, 0] * twice, None, None],
+        }
+
+    own = [share() for _ in range(shares)]
+    own[-1]["b"][4] = torch.randn(4, generator=draw)
+    expected: Gradients | None = None
+    for each in own:
+        expected = fold(
+            expected, {name: [None if g is None else g.clone() for g in of] for name, of in each.items()}, parameters
+        )
+    whole = own[0]["a"][0]
+    total = add_up(Mirror(), own, [[presence(each) for each in own]], parameters)
+    assert expected is not None and total.keys() == expected.keys()
+    for name, gradients in expected.items():
+        for ours, theirs in zip(total[name], gradients, strict=True):
+            assert (ours is None) == (theirs is None) and (ours is None or torch.equal(ours, theirs))
+    assert total["a"][0] is whole

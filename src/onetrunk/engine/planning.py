@@ -147,7 +147,7 @@ def memory(step: StepCost, process: float, spread: Spread = Spread()) -> dict[st
             kept |= {"whole": c.weights * (1 + step.averaged)}
             update = max(update, gradients + c.optimizer)  # which is put together where it is saved
     elif n > 1:
-        exchanged = c.gradients + _COPIES * min(c.gradients, _SENT)  # the sum, beside what is summed
+        exchanged = _COPIES * min(c.gradients, _SENT)  # what is sent and what comes; the sum takes the gradients' place
         update = max(update, gradients + exchanged)
     peak = process + sum(kept.values()) + max(passes, update) + heap
     terms = {"gradients": gradients, "activations": c.activations, "loss": c.loss, "update": c.update - c.gradients}

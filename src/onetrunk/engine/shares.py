@@ -4,7 +4,9 @@ shares, fewer, or one. One share is a step as a process alone makes it."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -54,42 +56,72 @@ def _sum(before: Tensor | None, gradient: Tensor | None) -> Tensor | None:
 def add_up(
     world: World, own: Sequence[Gradients], present: Sequence[Sequence[Presence]], parameters: Sequence[Tensor]
 ) -> Gradients:
-    """The same sum, where each process has its `own` shares; `present` says what every rank's shares hold."""
+    """The same sum, where each process has its `own` shares; `present` says what every rank's shares hold. Own
+    gradients are used up: where there is one, the sum takes its place, so that there is no second copy of them all."""
     shares = [share for of_rank in present for share in of_rank]
     names = list(dict.fromkeys(name for share in shares for name in share))
-    total: Gradients = {name: [None] * len(parameters) for name in names}
     wanted = [
         (name, i)
         for name in names
         for i in range(len(parameters))
         if any(share[name][i] for share in shares if name in share)
     ]
+    total: Gradients = {name: [None] * len(parameters) for name in names}
+    owners = Counter(_memory(g) for share in own for each in share.values() for g in each if g is not None)
+    for name, i in wanted:
+        there = (share[name][i] for share in own if name in share)
+        free = (g for g in there if g is not None and g.is_contiguous() and owners[_memory(g)] == 1)
+        total[name][i] = next(free, None)
+        if total[name][i] is None:
+            total[name][i] = torch.empty_like(parameters[i], memory_format=torch.contiguous_format)
     for some in _sent_together(wanted, parameters):
-        lengths = [parameters[i].numel() for _, i in some]
-        first = parameters[some[0][1]].detach()
         flat = [_flat(share, some, parameters) for share in own]
-        rows = flat[0][None] if len(flat) == 1 else torch.stack(flat) if flat else first.new_empty(0, sum(lengths))
+        none = parameters[some[0].number].new_empty(0, sum(part.length for part in some))
+        rows = flat[0][None] if len(flat) == 1 else torch.stack(flat) if flat else none
         del flat  # gradients are many, and there are enough copies of them
         summed = world.add_in_order(rows, [len(of_rank) for of_rank in present])
-        for (name, i), gradient in zip(some, summed.split(lengths), strict=True):
-            total[name][i] = gradient.view(parameters[i].shape)
+        del rows
+        for part, piece in zip(some, summed.split([part.length for part in some]), strict=True):
+            part.of(total, parameters).copy_(piece)
     return total
 
 
-def _sent_together(wanted: Sequence[tuple[str, int]], parameters: Sequence[Tensor]) -> list[list[tuple[str, int]]]:
-    """What is sent in one: of one type, not too much."""
-    out: list[list[tuple[str, int]]] = []
-    size = 0
+class _Part(NamedTuple):
+    """Numbers of a gradient that are sent together with others: of which parameter, by its number."""
+
+    name: str
+    number: int
+    start: int
+    length: int
+
+    def of(self, share: Gradients, parameters: Sequence[Tensor]) -> Tensor:
+        """A view, where the gradient is contiguous; zeros where there is none."""
+        gradient = share[self.name][self.number] if self.name in share else None
+        if gradient is None:
+            return parameters[self.number].new_zeros(self.length)
+        return gradient.reshape(-1)[self.start : self.start + self.length]
+
+
+def _memory(gradient: Tensor) -> int:
+    """What tells memory apart: autograd may give several parameters one and the same gradient."""
+    return gradient.untyped_storage()._cdata
+
+
+def _sent_together(wanted: Sequence[tuple[str, int]], parameters: Sequence[Tensor]) -> list[list[_Part]]:
+    """What is sent in one: of one type, and always as much, so that one is put where the one before has been."""
+    out: list[list[_Part]] = []
+    of, room = None, 0
     for name, i in sorted(wanted, key=lambda each: str(parameters[each[1]].dtype)):
-        parameter = parameters[i]
-        size += parameter.numel()
-        if not out or size > _AT_ONCE or parameters[out[-1][-1][1]].dtype != parameter.dtype:
-            out.append([])
-            size = parameter.numel()
-        out[-1].append((name, i))
+        start, size = 0, parameters[i].numel()
+        while start < size:
+            if not room or parameters[i].dtype != of:
+                out.append([])
+                of, room = parameters[i].dtype, _AT_ONCE
+            part = _Part(name, i, start, min(room, size - start))
+            out[-1].append(part)
+            start, room = start + part.length, room - part.length
     return out
 
 
-def _flat(share: Gradients, some: Sequence[tuple[str, int]], parameters: Sequence[Tensor]) -> Tensor:
-    each = [(share[name][i] if name in share else None, parameters[i]) for name, i in some]
-    return torch.cat([(torch.zeros_like(p) if gradient is None else gradient).reshape(-1) for gradient, p in each])
+def _flat(share: Gradients, some: Sequence[_Part], parameters: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.of(share, parameters) for part in some])

@@ -183,7 +183,8 @@ class World:
             total += row
         del received
         whole = rows.new_empty(self.size * piece)
-        self._collect(list(whole.split(piece)), total)
+        # As all_gather does it, for which gloo's threads would keep as much memory again, each for itself.
+        self._swap(whole, total.repeat(self.size), [piece] * self.size, [piece] * self.size)
         return whole[:n]
 
     def _swap(self, received: Tensor, pieces: Tensor, got: list[int], sent: list[int]) -> None:
@@ -192,13 +193,6 @@ class World:
 
         with self._others():
             dist.all_to_all_single(received, pieces, got, sent, group=self.steps)
-
-    def _collect(self, pieces: list[Tensor], own: Tensor) -> None:
-        """Everyone's own piece."""
-        import torch.distributed as dist
-
-        with self._others():
-            dist.all_gather(pieces, own, group=self.steps)
 
     def _broadcast(self, message: bytes | None) -> Any:
         """Rank 0's message."""
@@ -243,8 +237,6 @@ class ImaginedWorld(World):
         super().__init__(0, size, 0, size)
 
     def _swap(self, received: Tensor, pieces: Tensor, got: list[int], sent: list[int]) -> None: ...
-
-    def _collect(self, pieces: list[Tensor], own: Tensor) -> None: ...
 
 
 _current = World()
