@@ -64,8 +64,8 @@ def _replay(events: Sequence[int], objects: int) -> int:
     libc.free.argtypes = [ctypes.c_void_p]
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, [ctypes.c_ssize_t]
-    for small in range(objects):
-        libc.malloc(16 + (1000 * objects + 37 * small) % 500)
+    for i in range(objects):
+        libc.malloc(16 + (1000 * objects + 37 * i) % 500)
     held: dict[int, list[int | None]] = {}
     block, start, sizes = ctypes.c_void_p(), libc.sbrk(0), itertools.cycle(_SIZES)
     for number, size in zip(events[::2], events[1::2], strict=True):
