@@ -1,12 +1,12 @@
 """plan_memory: the worst relative error of the memory that `onetrunk plan` predicts for a training, over twelve shapes.
 
-    python -m bench plan_memory            about 10 minutes on 2 cores
+    python -m bench plan_memory            about 7 minutes on 2 cores
     python -m bench plan_memory --quick    two shapes; nothing is kept
 
 Language models of several widths, depths, contexts, vocabularies and optimizers, with activation checkpointing and
 without, in fp32 and bf16, in one micro-batch and in several, by one process and by two, whole and sharded (FSDP2). Each
-is predicted in one process and trained in another, for as many steps as let a step, a save and the next batches fall
-together, which takes the most.
+is predicted in one process and trained in another, for enough steps that a step, a save and the making of the next
+batches fall together at least once, which takes the most.
 
 What is compared is what training takes beyond what a process holds anyway: the most resident memory (VmHWM of Linux)
 that the process ever had, and the most that the plan expects, each less the resident memory of that process once it
