@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,11 @@ TEXT_BYTES = 7 * _WORDS_OF_ROW  # of a row
 Columns = Callable[[list[str], np.random.Generator], dict[str, Any]]
 
 
-def write_table(path: Path, types: Mapping[str, Any], rows: int, seed: int, columns: Columns) -> Path:
-    """CSV or Parquet, by its name; `columns` makes some rows of their texts, whose words are drawn by Zipf's law."""
+def write_table(
+    path: Path, types: Mapping[str, Any], rows: int, seed: int, columns: Columns, compression: str = "none"
+) -> Path:
+    """CSV or Parquet (which alone is compressed), by its name; `columns` makes some rows of their texts, whose words
+    are drawn by Zipf's law."""
     import pyarrow as pa
     from pyarrow import csv, parquet
 
@@ -33,7 +37,8 @@ def write_table(path: Path, types: Mapping[str, Any], rows: int, seed: int, colu
     letters = np.array(list("aeiounrstlmdkpbgfvhz"))
     words = np.array(["".join(word) for word in letters[np.random.default_rng(0).integers(0, 20, (_WORDS, 6))]])
     text = path.suffix == ".csv"
-    with csv.CSVWriter(path, schema) if text else parquet.ParquetWriter(path, schema, compression="none") as writer:
+    open_ = csv.CSVWriter if text else partial(parquet.ParquetWriter, compression=compression)
+    with open_(path, schema) as writer:
         for first in range(0, rows, _ROWS_AT_ONCE):
             n = min(_ROWS_AT_ONCE, rows - first)
             drawn = words[np.minimum(dice.zipf(1.3, (n, _WORDS_OF_ROW)) - 1, _WORDS - 1)]

@@ -32,12 +32,12 @@ def character_ngrams(texts: Sequence[str], low: int = 1, high: int = 5) -> Count
 
 def blocks_of_words(texts: Sequence[str], high: int = 2) -> Iterator[Counted]:
     """What `word_ngrams` counts, a block of texts at a time."""
-    return _in_blocks(texts, lambda codes, row: _words(codes, row, high))
+    return _in_blocks(texts, lambda codes, lens: _words(codes, lens, high))
 
 
 def blocks_of_characters(texts: Sequence[str], low: int = 1, high: int = 5) -> Iterator[Counted]:
     """What `character_ngrams` counts, a block of texts at a time."""
-    return _in_blocks(texts, lambda codes, row: _characters(codes, row, low, high))
+    return _in_blocks(texts, lambda codes, lens: _characters(codes, lens, low, high))
 
 
 def text_keys(texts: Sequence[str]) -> np.ndarray:
@@ -55,8 +55,7 @@ def _in_blocks(
         while last < len(texts) and (last == first or size + len(texts[last]) <= _CHARACTERS_AT_ONCE):
             size += len(texts[last]) + 1
             last += 1
-        codes, row = _codes(texts[first:last])
-        yield _counted(*features(codes, row + first))
+        yield _counted(first, *features(*_codes(texts[first:last])))
         first = last
 
 
@@ -67,33 +66,29 @@ def _joined(blocks: Iterator[Counted]) -> Counted:
 
 
 def _codes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Code points of all texts in lower case, uint32, a separator after each; and whose each is, -1 for separators."""
+    """Code points of all texts in lower case, uint32, a separator after each; and how many each text has without it."""
     lower = [" ".join(text.lower().split()).replace(_SEPARATOR, " ") for text in texts]
     joined = "".join(text + _SEPARATOR for text in lower)
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    row = np.repeat(np.arange(len(lower)), [len(text) + 1 for text in lower])
-    return codes, row
+    return codes, np.array([len(text) for text in lower], dtype=np.int64)
 
 
-def _characters(codes: np.ndarray, row: np.ndarray, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-    runs = np.zeros((len(codes), high + 1 - low), dtype=np.uint64)  # that begin at each character
-    there = np.zeros(runs.shape, dtype=bool)
-    running = np.zeros(len(codes), dtype=np.uint64)
-    inside = np.ones(len(codes), dtype=bool)
+def _characters(codes: np.ndarray, lens: np.ndarray, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+    characters = codes[codes != 0].astype(np.uint64)
+    runs = np.zeros((len(characters), high + 1 - low), dtype=np.uint64)  # that begin at each character
+    running = np.zeros(len(characters), dtype=np.uint64)
     with np.errstate(over="ignore"):
         for n in range(1, high + 1):
-            shifted = codes[n - 1 :].astype(np.uint64)
-            running = _mixed(running[: len(shifted)] * _BASE + shifted + np.uint64(n))
-            inside = inside[: len(shifted)] & (shifted != 0)
+            last = characters[n - 1 :]
+            running = _mixed(running[: len(last)] * _BASE + last + np.uint64(n))
             if n >= low:
-                runs[: len(shifted), n - low], there[: len(shifted), n - low] = running, inside
-    return np.repeat(row, there.sum(1)), runs[there]
+                runs[: len(last), n - low] = running
+    there, counts = _runs(lens, low, high)
+    return runs[there], counts
 
 
-def _words(codes: np.ndarray, row: np.ndarray, high: int) -> tuple[np.ndarray, np.ndarray]:
-    kinds, which = np.unique(codes, return_inverse=True)
-    letters = np.array([chr(code).isalnum() for code in kinds.tolist()], dtype=bool)[which]
-    edges = np.diff(np.concatenate([[False], letters, [False]]).astype(np.int8))
+def _words(codes: np.ndarray, lens: np.ndarray, high: int) -> tuple[np.ndarray, np.ndarray]:
+    edges = np.diff(_letters(codes).view(np.int8), prepend=0, append=0)
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     with np.errstate(over="ignore"):
         powers = np.multiply.accumulate(np.full(len(codes), _BASE, dtype=np.uint64))
@@ -101,14 +96,29 @@ def _words(codes: np.ndarray, row: np.ndarray, high: int) -> tuple[np.ndarray, n
         sums = np.concatenate([[np.uint64(0)], np.add.accumulate(codes.astype(np.uint64) * powers)])
         word = _mixed((sums[ends] - sums[starts]) * inverses[starts] + (ends - starts).astype(np.uint64))
         runs = np.zeros((len(word), high), dtype=np.uint64)  # that begin with each word
-        there = np.zeros(runs.shape, dtype=bool)
-        running, whose = np.zeros(len(word), dtype=np.uint64), row[starts]
+        running = np.zeros(len(word), dtype=np.uint64)
         for n in range(1, high + 1):
             last = word[n - 1 :]
             running = _mixed(running[: len(last)] * _BASE + last + np.uint64(1000 + n))
             runs[: len(last), n - 1] = running
-            there[: len(last), n - 1] = whose[: len(last)] == whose[n - 1 :]
-    return np.repeat(whose, there.sum(1)), runs[there]
+    there, counts = _runs(np.diff(np.searchsorted(starts, np.cumsum(lens + 1)), prepend=0), 1, high)
+    return runs[there], counts
+
+
+def _letters(codes: np.ndarray) -> np.ndarray:
+    """Which are letters or digits, bool."""
+    is_letter = np.zeros(int(codes.max()) + 1, dtype=bool)
+    is_letter[codes] = True
+    is_letter[[code for code in np.flatnonzero(is_letter).tolist() if not chr(code).isalnum()]] = False
+    return is_letter[codes]
+
+
+def _runs(lens: np.ndarray, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of texts of so many parts: which runs that begin with each part end in its text, bool [all, high + 1 - low], and
+    how many those are in each text."""
+    left = np.repeat(np.cumsum(lens), lens) - np.arange(lens.sum())
+    sizes = np.arange(low, high + 1)
+    return left[:, None] >= sizes, np.maximum(lens[:, None] + 1 - sizes, 0).sum(1)
 
 
 def _mixed(x: np.ndarray) -> np.ndarray:
@@ -122,15 +132,15 @@ def _mixed(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def _counted(row: np.ndarray, hashes: np.ndarray) -> Counted:
-    """Of n-grams that stand row behind row. Each row's are sorted by themselves, by value: far faster than in the order
-    of two keys."""
-    if not len(row):
-        return row.astype(np.int64), hashes, np.zeros(0, np.int64)
-    starts = np.flatnonzero(np.diff(row, prepend=-1))
-    for first, last in pairwise([*starts.tolist(), len(row)]):
-        hashes[first:last].sort()
-    new = hashes != np.roll(hashes, 1)
-    new[starts] = True
+def _counted(first: int, hashes: np.ndarray, counts: np.ndarray) -> Counted:
+    """Of n-grams of texts from `first` on, so many of each, text behind text. Each text's are sorted by themselves, by
+    value: far faster than in the order of two keys."""
+    ends = np.cumsum(counts)
+    for start, end in pairwise([0, *ends.tolist()]):
+        hashes[start:end].sort()
+    new = np.ones(len(hashes), dtype=bool)
+    np.not_equal(hashes[1:], hashes[:-1], out=new[1:])
+    new[(ends - counts)[counts > 0]] = True
     kept = np.flatnonzero(new)
-    return row[kept].astype(np.int64), hashes[kept], np.diff(kept, append=len(row))
+    kinds = np.diff(np.searchsorted(kept, ends), prepend=0)  # of each text
+    return np.repeat(np.arange(first, first + len(counts)), kinds), hashes[kept], np.diff(kept, append=len(hashes))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from onetrunk.core.wide import WideFeatures, signed
 from onetrunk.nn.heads.trees import TreeEnsemble
@@ -100,9 +101,9 @@ class WideColumn(nn.Module):
             if not len(getattr(self, f"weight{i}")):
                 continue
             row, index, weight = self.matched(i, tensors, m)
-            linear = linear.index_add(0, row, getattr(self, f"weight{i}")[index] * weight[:, None])
+            linear = linear + _summed(getattr(self, f"weight{i}"), row, index, weight, m)
             if self.components and kind in self.counted:
-                components = components.index_add(0, row, getattr(self, f"component{i}")[index] * weight[:, None])
+                components = components + _summed(getattr(self, f"component{i}"), row, index, weight, m)
         # Rounded: trees would tell values apart by what the order of a sum leaves, which differs between machines.
         steps = self.component_steps
         numbers = [(steps * components).round().double() / steps if steps else components.double()]
@@ -193,6 +194,14 @@ class WideReadout(nn.Module):
 
     def as_json(self) -> dict[str, Any]:
         return vars(self.shape)
+
+
+def _summed(table: Tensor, row: Tensor, index: Tensor, weight: Tensor, m: int) -> Tensor:
+    """Of each of m rows the sum of `weight * table[index]` of the features that it has, [m, K]; `row` is ascending."""
+    if torch.compiler.is_exporting():  # to ONNX a bag is a loop over rows, one after the other
+        return table.new_zeros(m, table.shape[1]).index_add(0, row, table[index] * weight[:, None])
+    first = torch.searchsorted(row.contiguous(), torch.arange(m, device=row.device))
+    return functional.embedding_bag(index, table, first, mode="sum", per_sample_weights=weight)
 
 
 def _matching(known: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

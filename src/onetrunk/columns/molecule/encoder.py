@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from onetrunk.columns.families.tokens.encoder import MANY_VALUES, TokenEncoder, TokenOptions, token_arrays
+from onetrunk.columns.families.tokens.encoder import MANY_VALUES, TokenEncoder, TokenOptions
 from onetrunk.columns.families.tokens.special_tokens import SPECIALS, UNKNOWN
 from onetrunk.columns.molecule import chemistry
 from onetrunk.core import rng
@@ -144,7 +144,7 @@ class MoleculeEncoder(TokenEncoder, Wide):
 
     # -- values to arrays ----------------------------------------------------------------------------------------------
     def encode(self, value: Any) -> dict[str, np.ndarray]:
-        return token_arrays(self._ids(self.spelling(value)))
+        return self.arrays_of(self._ids(self.spelling(value)))
 
     def _ids(self, smiles: str) -> np.ndarray:
         return np.array([self.ids.get(token, UNKNOWN) for token in TOKEN.findall(smiles)], dtype=np.int32)
@@ -222,5 +222,5 @@ class MoleculeEncoder(TokenEncoder, Wide):
             if chosen[i] and (ids != UNKNOWN).all():
                 other = self._ids(chemistry.respelt(self.decode(ids.tolist()), int(seeds[i])))
                 ids = other if len(other) <= _LONGER * length and (other != UNKNOWN).all() else ids
-            out.append(token_arrays(ids))
+            out.append(self.arrays_of(ids))
         return Content.stack(out, True) if out else content

@@ -21,13 +21,7 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers.decoders import ByteLevel
 from tokenizers.models import Unigram
 
-from onetrunk.columns.families.tokens.encoder import (
-    MANY_VALUES,
-    TokenEncoder,
-    TokenOptions,
-    token_arrays,
-    token_content,
-)
+from onetrunk.columns.families.tokens.encoder import MANY_VALUES, TokenEncoder, TokenOptions
 from onetrunk.columns.families.tokens.harmless import check_harmless
 from onetrunk.columns.families.tokens.special_tokens import OWN, SpecialTokens, TokenHead
 from onetrunk.columns.families.tokens.tokenizers import character_tokenizer, train_bpe
@@ -289,7 +283,7 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
     def encode(self, value: Any) -> dict[str, np.ndarray]:
         if is_conversation(value):
             return self._encode_turns(value) if self.template is None else self._encode_by_template(value)
-        return token_arrays(self._ids(_checked(value)), start=self.special.start)
+        return self.arrays_of(self._ids(_checked(value)))
 
     def _ids(self, text: str) -> np.ndarray:
         if self._lookup is not None:
@@ -313,7 +307,7 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
                 pieces += [(between[:1], pieces[-1][1]), (between[1:], False)]
             pieces += [(self._ids(f"{role}\n"), False), (self._ids(_checked(content)), role == ANSWERS)]
         learnt = np.concatenate([np.full(len(ids), is_learnt) for ids, is_learnt in pieces])
-        return token_arrays(np.concatenate([ids for ids, _ in pieces]), learnt, self.special.start)
+        return self.arrays_of(np.concatenate([ids for ids, _ in pieces]), learnt)
 
     def _encode_by_template(self, value: Any) -> dict[str, np.ndarray]:
         """As the checkpoint spells it. Its first token takes the place of the start token."""
@@ -325,7 +319,7 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
         ids, learnt = self.template.encode(proper, ANSWERS, self._tokenise)
         if not ids:
             raise BadValueError("a conversation of which the model's own chat template makes nothing")
-        return token_arrays(np.array(ids[1:], dtype=np.int32), np.array(learnt[1:], dtype=bool), ids[0])
+        return self.arrays_of(np.array(ids[1:], dtype=np.int32), np.array(learnt[1:], dtype=bool), ids[0])
 
     def _tokenise(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """With control tokens where they are spelt. That takes a tokenizer of its own: one that another thread reads by
@@ -366,7 +360,7 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
                 raise BadValueError("a text that spells other control tokens than its gaps")
         if int(np.flatnonzero(ids == self.special.mask).max(initial=0)) >= self.options.length - self.special.around:
             raise BadValueError(f"a text with a gap after {self.options.length} tokens, which are all that is seen")
-        return token_arrays(ids, start=self.special.start)
+        return self.arrays_of(ids)
 
     def is_gap(self, content: Mapping[str, np.ndarray]) -> np.ndarray:
         return np.asarray(content["id"]) == self.special.mask
@@ -412,7 +406,7 @@ class TextEncoder(TokenEncoder, Wide, Gapped, FreeText, Spelt):
         if not texts:
             return self.stack([]), present
         ids, lens = self._words.encode(texts)
-        return token_content(self._of_text(ids), lens, self.special.start), present
+        return self.content_of(self._of_text(ids), lens), present
 
     def wide_features(self, content: Content) -> WideFeatures:
         """Runs of 1 or 2 words and of 1 to 5 characters, counted."""

@@ -29,13 +29,21 @@ if TYPE_CHECKING:
     from onetrunk.core.encoder import Encoder
 
 COLUMN = "column.json"
+_FORMAT = 2  # of the arrays that encoders make
 _INDEX, _LENS, _STARTS, _PRESENT = "index", "lens", "starts", "present"
 _OF_CONTENT = "content."  # before the names of arrays that the encoder has made
 
 
 def column_key(name: str, encoder: Encoder) -> str:
     """A folder's name: the column, and all that its encoding depends on beside its values."""
-    known = [__version__, name, encoder.type_name, encoder.options.model_dump(mode="json"), encoder.knowledge()]
+    known = [
+        __version__,
+        _FORMAT,
+        name,
+        encoder.type_name,
+        encoder.options.model_dump(mode="json"),
+        encoder.knowledge(),
+    ]
     return hashlib.blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from onetrunk.columns.families.tokens.bigrams import bigram_codes, bigram_rows, frequent_bigrams
-from onetrunk.columns.families.tokens.special_tokens import OWN, START, SpecialTokens, TokenHead
+from onetrunk.columns.families.tokens.special_tokens import OWN, SpecialTokens, TokenHead
 from onetrunk.core import rng
 from onetrunk.core.answer import Answer
 from onetrunk.core.config import Config
@@ -33,7 +33,7 @@ class TokenOptions(Config):
 
 
 class TokenEncoder(Encoder, Prompted, Divided, Continued):
-    """A type of it makes values to tokens (`encode`, whose content is of `token_arrays`) and back (`decode`)."""
+    """A type of it makes values to tokens (`encode`, whose content is of `arrays_of`) and back (`decode`)."""
 
     ragged = True
     divisible = True
@@ -101,12 +101,12 @@ class TokenEncoder(Encoder, Prompted, Divided, Continued):
         if answer.written is None:
             own = self.encode(answer.value)["id"]
         else:
-            own = np.array(answer.written.tokens, dtype=np.int32)
+            own = np.array(answer.written.tokens, dtype=np.int64)
         own = own[: self.options.length]
         if before is None or not len(before["id"]):
-            return token_arrays(own, start=self.special.start), slice(0, max(1, len(own)))
+            return self.arrays_of(own), slice(0, max(1, len(own)))
         ids = before["id"][max(0, len(before["id"]) - (self.options.length - len(own))) :]
-        arrays = token_arrays(np.concatenate([ids, own]).astype(np.int32), start=int(before["start"][0]))
+        arrays = self.arrays_of(np.concatenate([ids, own]), start=int(before["start"][0]))
         return arrays, slice(len(ids), len(ids) + max(1, len(own)))
 
     def read_labels(self, arrays: Arrays, reads: slice) -> list[str] | None:
@@ -124,8 +124,25 @@ class TokenEncoder(Encoder, Prompted, Divided, Continued):
             self.bigrams = frequent_bigrams(content.gather()["id"], content.lens, self.options.bigrams, enough)
 
     # -- values to arrays ----------------------------------------------------------------------------------------------
+    def arrays_of(
+        self, ids: np.ndarray, learnt: np.ndarray | None = None, start: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Tokens of one text, at its first the token that stands before it when it is asked (-1 at the others; None:
+        the start token), and which are learnt then (None: all)."""
+        content = self.content_of(ids, np.array([len(ids)]), start)
+        return content.data if learnt is None else {**content.data, "learnt": learnt}
+
+    def content_of(self, ids: np.ndarray, lens: np.ndarray, start: int | None = None) -> Content:
+        """What `arrays_of` makes of several texts, `lens` [m] of whose tokens `ids` lie one behind the other; all are
+        learnt. A table may have thousands of millions of tokens: they are of the narrowest type that has room."""
+        narrow = np.int16 if self.size <= 1 << 15 else np.int32
+        starts = np.full(len(ids), -1, dtype=narrow)
+        starts[(np.cumsum(lens) - lens)[lens > 0]] = self.special.start if start is None else start
+        data = {"id": ids.astype(narrow, copy=False), "start": starts, "learnt": np.ones(len(ids), dtype=bool)}
+        return Content(data, lens)
+
     def blank(self) -> dict[str, np.ndarray]:
-        return token_arrays(np.array([self.special.end], dtype=np.int32), start=self.special.start)
+        return self.arrays_of(np.array([self.special.end]))
 
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
         room = self.options.length - self.special.around
@@ -157,11 +174,11 @@ class TokenEncoder(Encoder, Prompted, Divided, Continued):
             first = rng.integers(rng.mix(keys, "window"), content.lens - lens + 1)
         if context.role == Role.GIVEN and (led := self._led(content)) is not None:
             lens = np.minimum(lens, self.options.length - (led >= 0))
-            ids = content.window(first, lens).gather()["id"]
+            ids = _ids(content.window(first, lens))
             ends = lens.cumsum() - lens
             ids = np.insert(ids, ends[led >= 0], led[led >= 0])
             return self._given(ids, lens + (led >= 0), keys if context.augment else None)
-        ids = content.window(first, lens).gather()["id"]
+        ids = _ids(content.window(first, lens))
         if context.role == Role.GIVEN:
             return self._given(ids, lens, keys if context.augment else None)
         return self._masked(ids, lens, keys)
@@ -240,19 +257,6 @@ class TokenEncoder(Encoder, Prompted, Divided, Continued):
         return rng.uniform(rng.mix(np.repeat(rng.mix(keys, name), lens), local_positions(lens)))
 
 
-def token_arrays(ids: np.ndarray, learnt: np.ndarray | None = None, start: int = START) -> dict[str, np.ndarray]:
-    """Tokens of one text, at its first the token that stands before it when it is asked (-1 at the others), and which
-    are learnt then (None: all)."""
-    return {
-        "id": ids,
-        "start": np.where(np.arange(len(ids)) == 0, start, -1).astype(np.int32),
-        "learnt": np.ones(len(ids), dtype=bool) if learnt is None else learnt,
-    }
-
-
-def token_content(ids: np.ndarray, lens: np.ndarray, start: int = START) -> Content:
-    """What `token_arrays` makes of several texts, `lens` [m] of whose tokens `ids` lie one behind the other; all are
-    learnt."""
-    starts = np.full(len(ids), -1, dtype=np.int32)
-    starts[(np.cumsum(lens) - lens)[lens > 0]] = start
-    return Content({"id": ids, "start": starts, "learnt": np.ones(len(ids), dtype=bool)}, lens)
+def _ids(content: Content) -> np.ndarray:
+    """Its tokens, of a type that PyTorch has embeddings for."""
+    return content.gather()["id"].astype(np.int32)
