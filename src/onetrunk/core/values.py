@@ -214,7 +214,8 @@ def present(values: Sequence[Any]) -> np.ndarray:
 def of_present(values: Sequence[Any]) -> Sequence[Any]:
     """The values that are there."""
     if isinstance(values, Values):
-        return values.take(np.flatnonzero(present(values)))
+        known = present(values)
+        return values if known.all() else values.take(np.flatnonzero(known))
     there = [v for v in values if v is not None]
     if isinstance(values, Cells):
         whole = len(there) == len(values)
@@ -249,7 +250,7 @@ def in_memory(
     most = rows_within([values], most, most_bytes)
     if n <= most:
         return list(values) if isinstance(values, Values) else values
-    chosen = np.sort(rng.permutation(rng.key(0, "learn from", n), n)[:most])
+    chosen = rng.some_of(rng.key(0, "learn from", n), n, most)
     return list(take(values, chosen))
 
 

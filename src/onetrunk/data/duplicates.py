@@ -20,6 +20,7 @@ from onetrunk.data import spool
 
 NONE = 0  # the key of a missing value: keys are made of zeros
 _EXACT = 1 << 53  # whole numbers up to here are floats without loss
+_ROWS_AT_ONCE, _ROWS_OF_PART, _MOST_PARTS = 1 << 18, 1 << 20, 250
 
 
 # -- by the column's type ----------------------------------------------------------------------------------------------
@@ -134,41 +135,69 @@ def _key(value: Any) -> int | None:
 # -- rows --------------------------------------------------------------------------------------------------------------
 def numbered(keys: np.ndarray) -> np.ndarray:
     """A number for every key, int64 [n]; equal ones have the same, counted from 0 as they come."""
-    order, starts, first = _in_groups(keys)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return _of_groups(rank, order, starts)
+    first = _first_equal(keys)
+    rank = spool.zeros((len(first),), np.int64)
+    np.cumsum(are_first(first), out=rank)
+    for span in spans(len(first)):
+        first[span] = rank[first[span]] - 1
+    return first
 
 
 def first_of_each(keys: np.ndarray) -> np.ndarray:
     """The position of the first equal key, int64 [n]; `NONE` is its own."""
-    order, starts, first = _in_groups(keys)
-    out = _of_groups(first, order, starts)
+    out = _first_equal(keys)
     none = np.flatnonzero(keys == NONE)
     out[none] = none
     return out
 
 
-def _in_groups(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions that sort the keys, where equal ones start among these, and each group's first position, all int64.
-    Sorted, because a table of hashes takes several times as much memory."""
-    order = np.argsort(keys)
-    ordered = keys[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(keys) else order
-    return order, starts, np.minimum.reduceat(order, starts) if len(keys) else order
-
-
-def _of_groups(values: np.ndarray, order: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Each group's value at all of its positions, int64 [n]."""
-    out = np.empty(len(order), dtype=np.int64)
-    out[order] = np.repeat(values, np.diff(starts, append=len(order)))
+def are_first(first: np.ndarray) -> np.ndarray:
+    """Which rows are the first of those that are equal, bool [n], by what `first_of_each` says."""
+    out = np.zeros(len(first), dtype=bool)
+    for span in spans(len(first)):
+        out[span] = first[span] == np.arange(span.start, span.stop)
     return out
+
+
+def _first_equal(keys: np.ndarray) -> np.ndarray:
+    out = spool.zeros((len(keys),), np.int64)
+    for (rows,) in in_parts(keys):
+        # Sorted, because a table of hashes takes several times as much memory.
+        order = np.argsort(keys[rows])
+        ordered = keys[rows[order]]
+        starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
+        first = np.minimum.reduceat(order, starts) if len(order) else order
+        out[rows[order]] = rows[np.repeat(first, np.diff(starts, append=len(order)))]
+    return out
+
+
+def in_parts(*keys: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Some positions after the other in each of the arrays, int64 and increasing, such that equal keys of all arrays
+    come together: what is made of them on the way is never as large as an array."""
+    count = min(_MOST_PARTS, max(map(len, keys)) // _ROWS_OF_PART + 1)
+    if count == 1:
+        yield tuple(np.arange(len(own)) for own in keys)
+        return
+    parts = [np.zeros(len(own), dtype=np.uint8) for own in keys]
+    for part, own in zip(parts, keys, strict=True):
+        for span in spans(len(own)):
+            part[span] = rng.mix(own[span].view(np.uint64)) % np.uint64(count)
+    for number in range(count):
+        yield tuple(np.flatnonzero(part == number) for part in parts)
+
+
+def spans(n: int) -> Iterator[slice]:
+    """Neighbouring positions of n, some at a time."""
+    return (slice(first, min(first + _ROWS_AT_ONCE, n)) for first in range(0, n, _ROWS_AT_ONCE))
 
 
 def row_keys(columns: Iterable[np.ndarray], n: int) -> np.ndarray:
     """One key for the keys of several columns, int64 [n]; `NONE` where all are."""
-    key, empty = np.zeros(n, dtype=np.uint64), np.ones(n, dtype=bool)
-    for column in columns:
-        key = rng.mix(key, column.view(np.uint64))
-        empty &= column == NONE
-    return np.where(empty, NONE, np.where(key == NONE, 1, key).view(np.int64))
+    columns, out = list(columns), spool.zeros((n,), np.int64)
+    for span in spans(n):
+        key, empty = np.zeros(span.stop - span.start, dtype=np.uint64), True
+        for column in columns:
+            key = rng.mix(key, column[span].view(np.uint64))
+            empty &= column[span] == NONE
+        out[span] = np.where(empty, NONE, np.where(key == NONE, 1, key).view(np.int64))
+    return out

@@ -14,7 +14,17 @@ from onetrunk.core.encoder import Encoder
 from onetrunk.core.registry import column_types
 from onetrunk.core.terminal import printable
 from onetrunk.core.values import blocks, in_memory, of_present, take
-from onetrunk.data.duplicates import NONE, fingerprint_keys, first_of_each, keys_by, numbered, row_keys
+from onetrunk.data import spool
+from onetrunk.data.duplicates import (
+    NONE,
+    are_first,
+    fingerprint_keys,
+    first_of_each,
+    keys_by,
+    numbered,
+    row_keys,
+    spans,
+)
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.split import SPLITS, Split
 from onetrunk.data.store import ENCODED_AT_ONCE
@@ -234,9 +244,9 @@ def _column(
 ) -> ColumnReport:
     encoder = column_types.get(kind).encoder
     there = np.flatnonzero(keys != NONE)
-    distinct, first, counts = np.unique(keys[there], return_index=True, return_counts=True)
-    few = len(distinct) <= _FEW_CLASSES and len(there) >= 2 * len(distinct)
-    order = np.lexsort((first, -counts))  # the most frequent first, then as they come
+    new = are_first(first_of_each(keys)) & (keys != NONE)
+    distinct = int(new.sum())
+    few = distinct <= _FEW_CLASSES and len(there) >= 2 * distinct
     texts = [encoder.show(v).get("text") for v in take(table[name], there[:: max(1, len(there) // 3)][:3])]
     described = list(in_memory(of_present(sample[name]), most_bytes=_DESCRIBED_BYTES))
     described = described if prepared is None else prepared.plain(described)
@@ -246,9 +256,9 @@ def _column(
         role="asked" if name in ask else reasons.get(name, "given"),
         present=len(there),
         missing=len(table) - len(there),
-        distinct=len(distinct),
+        distinct=distinct,
         summary=(encoder.describe(described) | _unit(prepared)) if described else {},
-        balance=_balance(table[name], kind, there[first[order]], counts[order]) if few else None,
+        balance=_balance(table[name], kind, keys, np.flatnonzero(new)) if few else None,
         samples=[" ".join(text.split())[:_SAMPLE_CHARACTERS] for text in texts if text is not None],
     )
 
@@ -257,19 +267,25 @@ def _unit(prepared: Encoder | None) -> dict[str, str]:
     return {"unit": prepared.unit} if prepared is not None and prepared.unit else {}
 
 
-def _balance(values: Sequence[Any], kind: str, rows: np.ndarray, counts: np.ndarray) -> dict[str, int]:
-    """How often each value occurs; `rows` hold one of each."""
+def _balance(values: Sequence[Any], kind: str, keys: np.ndarray, rows: np.ndarray) -> dict[str, int]:
+    """How often each value occurs, the most frequent first, then as they come; `rows` are the first of each."""
+    order = np.argsort(keys[rows])
+    known, counts = keys[rows[order]], np.zeros(len(rows), dtype=np.int64)
+    for span in spans(len(keys)):
+        there = keys[span][keys[span] != NONE]
+        counts[order] += np.bincount(np.searchsorted(known, there), minlength=len(known))
+    often = np.argsort(-counts, kind="stable")
     fingerprint = column_types.get(kind).encoder.fingerprint
-    return dict(zip(map(fingerprint, take(values, rows)), counts.tolist(), strict=True))
+    return dict(zip(map(fingerprint, take(values, rows[often])), counts[often].tolist(), strict=True))
 
 
 def _repeats(first: np.ndarray, row: np.ndarray, splits: np.ndarray | None) -> Repeats:
     """`first` [rows]: the position of the first row that counts as the same; `row` [rows]: their numbers."""
-    again = np.flatnonzero(first != np.arange(len(first)))
+    again = np.flatnonzero(~are_first(first))
     across = 0
     if splits is not None:
         # Counted as the split counts them: rows whose like stands in an earlier split.
-        earliest = np.full(len(first), len(SPLITS))
+        earliest = np.full(len(first), len(SPLITS), dtype=np.uint8)
         np.minimum.at(earliest, first, splits)
         across = int((splits > earliest[first]).sum())
     pairs = [(int(row[i]), int(row[first[i]])) for i in again[:_EXAMPLES]]
@@ -280,9 +296,10 @@ def _nearly(
     table: Table, types: Mapping[str, str], inputs: Sequence[str], equal: np.ndarray, splits: np.ndarray | None
 ) -> Repeats:
     """Rows alike in every input whose type has a notion of nearly the same, and not equal."""
-    distinct = np.unique(equal)  # one row of each that are equal: what is equal is reported as that
-    kept = np.arange(len(distinct))  # which of these may still be like another one
-    keys = np.full(len(kept), NONE, dtype=np.int64)
+    # One row of each that are equal: what is equal is reported as that.
+    distinct = spool.kept(np.flatnonzero(are_first(equal)))
+    kept = spool.kept(np.arange(len(distinct)))  # which of these may still be like another one
+    keys = spool.zeros((len(kept),), np.int64)
     for name in inputs:
         kind = column_types.get(types[name]).encoder
         if getattr_static(kind, _NEAR) is getattr_static(Encoder, _NEAR):  # its type has no such notion
@@ -290,9 +307,9 @@ def _nearly(
         of_column = keys_by(take(table[name], distinct[kept]), kind.near_duplicate_key)
         keys = row_keys([keys, of_column], len(kept))
         group = numbered(keys)
-        several = np.bincount(group)[group] > 1
+        several = (np.bincount(group) > 1)[group]
         kept, keys = kept[several], keys[several]
-    alike = np.arange(len(distinct))
+    alike = spool.kept(np.arange(len(distinct)))
     alike[kept] = kept[first_of_each(keys)]
     return _repeats(alike, table.row[distinct], None if splits is None else splits[distinct])
 
@@ -321,7 +338,7 @@ def _lost(table: Table, prepared: Mapping[str, Encoder], context: int | None) ->
 def _splits_of(split: Split | None, n: int) -> np.ndarray | None:
     if split is None:
         return None
-    splits = np.zeros(n, dtype=np.int64)
+    splits = np.zeros(n, dtype=np.uint8)
     for i, name in enumerate(SPLITS):
         splits[getattr(split, name)] = i
     return splits

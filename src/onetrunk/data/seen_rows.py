@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from onetrunk.data.duplicates import fingerprint_keys, fingerprints, numbered
+from onetrunk.data import spool
+from onetrunk.data.duplicates import fingerprint_keys, fingerprints, in_parts, numbered, row_keys
 from onetrunk.data.split import SPLITS
 from onetrunk.data.table import Table
 
@@ -57,29 +58,29 @@ class SeenRows:
     def digest(self) -> str:
         """Equal for equal rows."""
         digest = hashlib.blake2b(repr((sorted(self.columns.items()), self.held_out_only)).encode(), digest_size=16)
-        digest.update(self.digests.tobytes())
-        digest.update(self.splits.tobytes())
+        digest.update(np.ascontiguousarray(self.digests).data)
+        digest.update(np.ascontiguousarray(self.splits).data)
         return digest.hexdigest()
 
 
 def record(table: Table, types: Mapping[str, str], names: Sequence[str], splits: Mapping[str, np.ndarray]) -> SeenRows:
     """What to keep of a split; `names` are the columns by which rows may be known. Rows of no split are not met."""
-    split_of = np.full(len(table), -1)
+    split_of = np.full(len(table), -1, dtype=np.int8)
     for number, name in enumerate(SPLITS):
         split_of[splits[name]] = number
     rows = table.take(split_of >= 0)
-    chosen = _telling({name: numbered(fingerprint_keys(rows[name], types[name])).astype(np.int32) for name in names})
+    chosen = _telling({name: numbered(fingerprint_keys(rows[name], types[name])) for name in names})
     columns = {name: types[name] for name in chosen}
     return SeenRows(columns, _digests(rows, columns), split_of[split_of >= 0].astype(np.uint8))
 
 
 def splits_before(table: Table, records: Sequence[SeenRows]) -> np.ndarray:
-    """The earliest split that each row had in any recorded split, int64 [rows]: 0 train, 1 val, 2 test, -1 none.
+    """The earliest split that each row had in any recorded split, int8 [rows]: 0 train, 1 val, 2 test, -1 none.
 
     Of equal rows that stood in several splits each takes one, in their order. A record by columns that the table lacks
     says nothing (`absent_columns`).
     """
-    out = np.full(len(table), -1, dtype=np.int64)
+    out = np.full(len(table), -1, dtype=np.int8)
     for kept in records:
         if absent_columns(table, [kept]):
             continue
@@ -91,20 +92,26 @@ def splits_before(table: Table, records: Sequence[SeenRows]) -> np.ndarray:
 
 
 def _splits_of(mine: np.ndarray, known: np.ndarray, splits: np.ndarray) -> np.ndarray:
-    """The split of each row, -1 where it is not `known`: the k-th of equal rows takes that of the k-th known one;
+    """The split of each row, int8, -1 where it is not `known`: the k-th of equal rows takes that of the k-th known one;
     where there are more than are known, the others take the earliest."""
+    out = np.full(len(mine), -1, dtype=np.int8)
+    for rows, before in in_parts(mine, known):
+        if len(before):
+            out[rows] = _of_part(mine[rows], known[before], splits[before])
+    return out
+
+
+def _of_part(mine: np.ndarray, known: np.ndarray, splits: np.ndarray) -> np.ndarray:
     order = np.argsort(known, kind="stable")
     known, splits = known[order], splits[order]
     first, behind = np.searchsorted(known, mine, side="left"), np.searchsorted(known, mine, side="right")
     by_digest = np.argsort(mine, kind="stable")
-    starts = (
-        np.flatnonzero(np.append(True, np.diff(mine[by_digest]) != 0)) if len(mine) else np.zeros(0, dtype=np.int64)
-    )
+    starts = _starts(mine[by_digest])
     rank = np.empty(len(mine), dtype=np.int64)
     rank[by_digest] = np.arange(len(mine)) - np.repeat(starts, np.diff(np.append(starts, len(mine))))
     groups = _starts(known)
-    earliest = np.minimum.reduceat(splits, groups) if len(groups) else splits
-    out = np.full(len(mine), -1, dtype=np.int64)
+    earliest = np.minimum.reduceat(splits, groups)
+    out = np.full(len(mine), -1, dtype=np.int8)
     there = np.flatnonzero(behind > first)
     own = there[rank[there] < (behind - first)[there]]
     others = there[rank[there] >= (behind - first)[there]]
@@ -131,7 +138,7 @@ def _telling(codes: Mapping[str, np.ndarray]) -> list[str]:
     chosen: list[str] = []
     group = np.zeros(len(next(iter(codes.values()), [])), dtype=np.int64)
     for name in ordered:
-        finer = numbered(group * max(1, counts[name]) + codes[name].astype(np.int64))
+        finer = numbered(row_keys([group, codes[name]], len(group)))
         if not chosen or finer.max(initial=0) > group.max(initial=0):
             chosen, group = [*chosen, name], finer
     return chosen
@@ -140,7 +147,7 @@ def _telling(codes: Mapping[str, np.ndarray]) -> list[str]:
 def _digests(table: Table, columns: Mapping[str, str]) -> np.ndarray:
     """64 bits of each row's values in some columns (name to type), uint64 [rows]."""
     rows = zip(*(fingerprints(table[name], kind) for name, kind in columns.items()), strict=True)
-    out = np.zeros(len(table), dtype="<u8")
+    out = spool.zeros((len(table),), "<u8")
     for i, row in enumerate(rows):
         digest = hashlib.blake2b(repr(row).encode("utf-8", "replace"), digest_size=8).digest()
         out[i] = int.from_bytes(digest, "little")

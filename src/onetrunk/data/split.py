@@ -18,8 +18,10 @@ from onetrunk.core.encoder import Encoder, Ordered
 from onetrunk.core.errors import BadValueError, DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import of_present, present, sample_present, take
+from onetrunk.data import spool
 from onetrunk.data.duplicates import (
     NONE,
+    are_first,
     fingerprint_keys,
     fingerprints,
     first_of_each,
@@ -79,7 +81,7 @@ def split(
     allowed. DataError too: a split without rows, an asked
     column with one class, a row without group, time or split. UsageError: a spec or column that is not there.
 
-    `before` int64 [rows] is the split each row had in an earlier stage, -1 where in none (`data.seen_rows`). Dealt rows
+    `before` int8 [rows] is the split each row had in an earlier stage, -1 where in none (`data.seen_rows`). Dealt rows
     keep it; a split by time, or by a column that nobody named, leaves out rows that it would hold out and that were
     learnt from before. `options` of columns say how they are written.
     """
@@ -92,16 +94,15 @@ def split(
         raise UsageError(f"A {kind} split needs a column: --split {kind}:COLUMN.")
     n = len(table)
     equal = equal_rows(table, types, given)
-    together = np.arange(n) if allow_equal_rows else equal
+    together = spool.kept(np.arange(n)) if allow_equal_rows else equal
     key = rng.key(seed, "split", kind)
-    one = np.zeros(n, dtype=np.int64)
-    before = np.full(n, -1, dtype=np.int64) if before is None else before
+    one = np.zeros(n, dtype=np.uint8)
+    before = np.full(n, -1, dtype=np.int8) if before is None else before
     notes: list[str] = []
     if column is None or kind in ("random", "stratified"):
         splits = _deal(together, _strata(table[column], column) if column else one, fractions, key, before)
         how = f"at random, each {column} in proportion" if column else "at random"
-        if n > len(np.unique(together)):
-            repeated = n - len(np.unique(together))
+        if repeated := n - int(are_first(together).sum()):
             both = f"{repeated:,} rows have" if repeated > 1 else "1 row has"
             notes.append(f"{both} the same inputs as another one, and will be in the same split.")
     elif kind == "group":
@@ -122,7 +123,7 @@ def split(
         how += f", {'/'.join(f'{100 * f:g}' for f in fractions)}"
     named = kind == "given" and (spec.startswith("given") or allow_equal_rows)
     how = _respect(splits, before, how, named, notes)
-    train, val, test = (np.flatnonzero(splits == i) for i in range(3))
+    train, val, test = (spool.kept(np.flatnonzero(splits == i)) for i in range(3))
     result = Split(train, val, test, how, notes=notes)
     _check_shares(result, fractions, n, int((before >= 0).sum()))
     _check_equal(result, equal, table, allow_equal_rows)
@@ -137,7 +138,7 @@ def equal_rows(table: Table, types: Mapping[str, str], names: Iterable[str]) -> 
     """
     keys = [fingerprint_keys(table[name], types[name]) for name in names]
     if not keys:
-        return np.arange(len(table), dtype=np.int64)
+        return spool.kept(np.arange(len(table), dtype=np.int64))
     return first_of_each(row_keys(keys, len(table)))
 
 
@@ -190,45 +191,61 @@ def _required(table: Table, column: str, kind: str) -> Sequence[Any]:
 def _deal(
     group: np.ndarray, stratum: np.ndarray, fractions: Sequence[float], key: int, before: np.ndarray
 ) -> np.ndarray:
-    """Splits [rows]: whole groups in keyed order, the largest first, each to the split furthest from its share.
+    """Splits int8 [rows]: whole groups in keyed order, the largest first, each to the split furthest from its share.
+    `group` int64 [rows] is the position of the first row of each row's group; `stratum` uint8 [rows].
 
     Shares are kept in every stratum, and overall where a stratum leaves the choice open. Groups with rows that had a
     split come first and take it, the earliest of them.
     """
-    inverse = np.unique(group, return_inverse=True)[1]
-    counts = np.bincount(inverse)
-    had = np.full(len(counts), len(SPLITS))
-    np.minimum.at(had, inverse[before >= 0], before[before >= 0])
-    shuffled = rng.permutation(key, len(counts))
-    order = shuffled[np.lexsort((-counts[shuffled], had[shuffled] == len(SPLITS)))]
-    # Bytes and lists of a block: most groups are of one row, where arrays would cost ten times as much.
-    names = np.unique(stratum)
-    ordered = np.searchsorted(names, stratum)[np.argsort(inverse, kind="stable")]  # of group after group
-    strata: Sequence[int] = ordered.astype(np.uint8).tobytes() if len(names) < 256 else ordered.tolist()
-    starts, taken = np.cumsum(counts) - counts, bytearray(had.astype(np.uint8).tobytes())
-    lack = (np.bincount(stratum)[names, None] * np.array(fractions)).tolist()  # [strata][splits] rows still wanted
-    overall = (len(group) * np.array(fractions)).tolist()
+    n = len(group)
+    size = np.bincount(group, minlength=n).astype(np.int32)  # of the group that begins at each row
+    taken = np.full(n, len(SPLITS), dtype=np.uint8)
+    known = np.flatnonzero(before >= 0)
+    np.minimum.at(taken, group[known], before[known].astype(np.uint8))
+    order = _by_size(spool.kept(np.flatnonzero(size)[rng.permutation(key, int((size > 0).sum()))]), size, taken)
+    # Most groups are of one row: what is in their place is looked up, and only other groups' rows are put together.
+    strata, shared = stratum.tobytes(), np.flatnonzero(size[group] > 1)
+    shared = shared[np.argsort(group[shared], kind="stable")]
+    groups, strata_of_shared = group[shared], stratum[shared].tobytes()
+    rows = np.bincount(stratum)  # of each stratum
+    lack = (rows[:, None] * np.array(fractions)).tolist()  # [strata][splits] rows still wanted
+    overall = (n * np.array(fractions)).tolist()
 
     def wanted(p: int) -> tuple[float, float]:
         return round(sum(lack[s][p] for s in mine) / len(mine), 9), overall[p]
 
+    dealt = bytearray(taken.tobytes())
     for first in range(0, len(order), _BLOCK):
         block = order[first : first + _BLOCK]
-        for g, start, size in zip(block.tolist(), starts[block].tolist(), counts[block].tolist(), strict=True):
-            mine = strata[start : start + size]
-            if taken[g] == len(SPLITS):
-                taken[g] = max(range(len(SPLITS)), key=wanted)
+        starts = np.searchsorted(groups, block)
+        for g, start, many in zip(block.tolist(), starts.tolist(), size[block].tolist(), strict=True):
+            mine = strata[g : g + 1] if many == 1 else strata_of_shared[start : start + many]
+            if dealt[g] == len(SPLITS):
+                dealt[g] = max(range(len(SPLITS)), key=wanted)
             for s in mine:
-                lack[s][taken[g]] -= 1
-            overall[taken[g]] -= size
-    return np.frombuffer(taken, dtype=np.uint8).astype(np.int64)[inverse]
+                lack[s][dealt[g]] -= 1
+            overall[dealt[g]] -= many
+    return np.frombuffer(dealt, dtype=np.int8)[group]
+
+
+def _by_size(groups: np.ndarray, size: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """These groups, those that had a split before the others, and of either the largest first."""
+    out, filled = spool.zeros((len(groups),), np.int64), 0
+    alone, new = size[groups] == 1, taken[groups] == len(SPLITS)
+    for is_new in (False, True):
+        several = groups[(new == is_new) & ~alone]
+        several = several[np.argsort(-size[several], kind="stable")]
+        for some in (several, groups[(new == is_new) & alone]):
+            out[filled : filled + len(some)] = some
+            filled += len(some)
+    return out
 
 
 def _strata(values: Sequence[Any], column: str) -> np.ndarray:
-    """A class for every row; numbers of many values go by tenths of their order; missing is a class too."""
+    """A class for every row, uint8 [n]; numbers of many values go by tenths of their order; missing is a class too."""
     distinct = _few_different(values)
     if distinct is not None and len(values) >= 3 * len(distinct):
-        return np.fromiter((distinct[_hashable(v)] for v in values), dtype=np.int64, count=len(values))
+        return np.fromiter((distinct[_hashable(v)] for v in values), dtype=np.uint8, count=len(values))
     if not all(isinstance(v, int | float | None) for v in values):
         count = len(distinct) if distinct is not None else int(numbered(keys_by(values, repr)).max()) + 1
         raise DataError(
@@ -237,7 +254,7 @@ def _strata(values: Sequence[Any], column: str) -> np.ndarray:
         )
     numbers = np.fromiter((np.nan if v is None else v for v in values), dtype=np.float64, count=len(values))
     edges = np.nanquantile(numbers, np.arange(1, _QUANTILES) / _QUANTILES)
-    return np.where(np.isnan(numbers), _QUANTILES, np.searchsorted(edges, numbers))
+    return np.where(np.isnan(numbers), _QUANTILES, np.searchsorted(edges, numbers)).astype(np.uint8)
 
 
 def _few_different(values: Sequence[Any]) -> dict[Any, int] | None:
@@ -251,13 +268,13 @@ def _few_different(values: Sequence[Any]) -> dict[Any, int] | None:
 
 
 def _groups(values: Sequence[Any]) -> np.ndarray:
-    """A number for every row, int64 [n], equal for equal values."""
+    """The position of the first row with an equal value, int64 [n]."""
     keys = value_keys(values)
-    return numbered(keys_by(values, lambda value: repr(_hashable(value))) if keys is None else keys)
+    return first_of_each(keys_by(values, lambda value: repr(_hashable(value))) if keys is None else keys)
 
 
 def _split_groups(values: Sequence[Any], column: str, kind: str) -> np.ndarray:
-    """A number for every row, equal for those of a scaffold; one of its own where there is none."""
+    """The position of the first row of each row's scaffold, int64 [n]; its own where there is none."""
     keys = keys_by(values, column_types.get(kind).encoder.split_group)
     if (keys == NONE).all():
         raise DataError(
@@ -276,7 +293,7 @@ def _by_time(
         raise DataError(f"Cannot order the rows by {column!r}: {reason or 'some numbers are not finite'}.")
     order = np.sort(moment)
     changes = np.flatnonzero(order[1:] != order[:-1]) + 1  # where a split may begin
-    splits = np.zeros(len(values), dtype=np.int64)
+    splits = np.zeros(len(values), dtype=np.int8)
     for i in (1, 2):
         start = round(sum(fractions[:i]) * len(values))
         if start < len(values) and len(changes):
@@ -342,13 +359,14 @@ def _as_told(
     if strange:
         known = ", ".join(SPLIT_OF)
         raise DataError(f"The column {column!r} must name a split in every row ({known}); found {strange[0]!r}.")
-    splits = np.array([SPLITS.index(SPLIT_OF[w]) for w in words], dtype=np.int64)
+    splits = np.array([SPLITS.index(SPLIT_OF[w]) for w in words], dtype=np.int8)
     if not (splits == 0).any():
         raise DataError(f"The column {column!r} gives no row to training; found {dict(Counter(words))}.")
     if not (splits == 1).any():
         train = np.flatnonzero(splits == 0)
         had = np.where(before[train] < 2, before[train], -1)
-        splits[train] = _deal(together[train], np.zeros(len(train), dtype=np.int64), (0.9, 0.1, 0.0), key, had)
+        group = first_of_each(together[train] + 1)
+        splits[train] = _deal(group, np.zeros(len(train), dtype=np.uint8), (0.9, 0.1, 0.0), key, had)
         notes.append(f"The column {column} names no validation rows: a tenth of the training rows was set aside.")
     if not (splits == 2).any():
         notes.append(f"The column {column} names no test rows: evidence comes from validation rows.")
@@ -387,19 +405,25 @@ def _check_shares(made: Split, fractions: Sequence[float], n: int, known: int) -
 def _check_equal(made: Split, equal: np.ndarray, table: Table, allowed: bool) -> None:
     """Counts rows whose inputs stand in an earlier split too. Unless they are allowed, a few are left out of the later
     split, and many are an error: such a split does not keep apart what it should."""
-    rows = np.concatenate(list(made.indices().values()))
-    splits = np.repeat(np.arange(len(SPLITS)), [len(index) for index in made.indices().values()])
-    group, first = np.unique(equal[rows], return_inverse=True)[1], np.arange(len(rows))
-    earliest = np.full(len(rows), len(rows))
-    np.minimum.at(earliest, group, first)  # rows stand in order of their splits
-    twin = earliest[group]
-    clashing = np.flatnonzero(splits[twin] < splits)
+    split_of = np.full(len(equal), len(SPLITS), dtype=np.uint8)
+    for number, index in enumerate(made.indices().values()):
+        split_of[index] = number
+    earliest = np.full(len(equal), len(SPLITS), dtype=np.uint8)  # of the rows that equal the first of them
+    np.minimum.at(earliest, equal, split_of)
+    clashing = np.flatnonzero((split_of < len(SPLITS)) & (earliest[equal] < split_of))
+    clashing = clashing[np.argsort(split_of[clashing], kind="stable")]
+    asked = np.zeros(len(equal), dtype=bool)
+    asked[equal[clashing]] = True
+    earlier = np.flatnonzero(asked[equal] & (split_of == earliest[equal]))
+    of, first = np.unique(equal[earlier], return_index=True)
+    twin = earlier[first][np.searchsorted(of, equal[clashing])]
     clashes = [
-        (SPLITS[splits[k]], int(rows[k]), SPLITS[splits[twin[k]]], int(rows[twin[k]])) for k in clashing.tolist()
+        (SPLITS[split_of[k]], k, SPLITS[split_of[other]], other)
+        for k, other in zip(clashing.tolist(), twin.tolist(), strict=True)
     ]
     per_split = Counter(name for name, _, _, _ in clashes)
     if not allowed and all(count <= _FEW_EQUAL * len(getattr(made, name)) for name, count in per_split.items()):
-        made.repeated = np.sort(rows[clashing])
+        made.repeated = np.sort(clashing)
         made.val, made.test = (np.setdiff1d(index, made.repeated) for index in (made.val, made.test))
         return
     made.equal_across = len(clashes)

@@ -73,6 +73,15 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         return np.memmap(file, dtype=dtype, mode="r+", shape=shape).view(np.ndarray)
 
 
+def kept(array: np.ndarray) -> np.ndarray:
+    """The same, where it is large in a file without a name, which is not held in memory."""
+    if array.nbytes <= IN_MEMORY_BYTES:
+        return array
+    out = zeros(array.shape, array.dtype)
+    out[:] = array
+    return out
+
+
 def folder() -> Path:
     """Where files without names lie."""
     return Path(tempfile.gettempdir())
@@ -191,7 +200,7 @@ class ArrowValues(Values):
         return [decode.name for decode in self._decoders], None if self._cells is None else self._cells.name
 
     def take(self, index: np.ndarray) -> Values:
-        index = index if self._index is None else self._index[index]
+        index = index if self._index is None else kept(self._index[index])
         return ArrowValues(self._arrays, self._decoders, index, self._cells)
 
     @property

@@ -20,6 +20,7 @@ from onetrunk.core.encoder import History
 from onetrunk.core.errors import DataError, UsageError, unknown
 from onetrunk.core.registry import column_types
 from onetrunk.core.values import Values, blocks, loaded, rows_within, sample_present, take
+from onetrunk.data import spool
 from onetrunk.data.duplicates import NONE, block_keys, numbered, value_keys
 from onetrunk.data.ledger import MAX_BAD
 from onetrunk.data.prepared.folder import is_prepared
@@ -57,7 +58,7 @@ class Table:
         tables: Sequence[tuple[str, int]] = (),
     ) -> None:
         self.columns, self.source, self.tables = columns, source, tables
-        self.row = np.arange(len(self), dtype=np.int64) if row is None else row
+        self.row = spool.kept(np.arange(len(self), dtype=np.int64)) if row is None else row
         self.notes: list[str] = [] if notes is None else notes
 
     def __len__(self) -> int:
@@ -80,9 +81,9 @@ class Table:
     def take(self, index: np.ndarray | Sequence[int]) -> Table:
         """The rows of `index` (numbers, or a mask as long as the table), in that order."""
         index = np.asarray(index)
-        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
+        index = spool.kept(np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64, copy=False))
         columns = {name: take(values, index) for name, values in self.columns.items()}
-        return Table(columns, self.source, self.row[index], self.notes)
+        return Table(columns, self.source, spool.kept(self.row[index]), self.notes)
 
     def select(self, names: Iterable[str]) -> Table:
         return Table({name: self[name] for name in names}, self.source, self.row, self.notes, self.tables)
@@ -98,7 +99,7 @@ class Table:
         most = rows_within(outside, most, _SAMPLED_BYTES) if outside else most
         if len(self) <= most:
             return self
-        return self.take(np.sort(rng.permutation(rng.key(0, key), len(self))[:most]))
+        return self.take(rng.some_of(rng.key(0, key), len(self), most))
 
     def loaded(self, names: Iterable[str]) -> Table:
         """These columns, as far as there are such, in memory."""

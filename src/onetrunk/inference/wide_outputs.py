@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -61,15 +62,19 @@ def _given(readout: WideReadout, given: Collection[str], store: Store) -> list[s
 
 @torch.no_grad()
 def _said(readout: WideReadout, store: Store, names: Collection[str], rows: np.ndarray) -> np.ndarray:
-    """What the read-out says of these rows, float32 [n, K]."""
+    """What the read-out says of these rows, float32 [n, K]. The next rows' features are found meanwhile."""
     out = np.zeros((len(rows), readout.shape.outputs), dtype=np.float32)
-    first, at_once = 0, _FIRST_ROWS
-    while first < len(rows):
-        some = rows[first : first + at_once]
-        features, present = features_of(store, names, some)
-        out[first : first + at_once] = readout(readout.tensors(features, present), len(some)).cpu().numpy()
-        first += len(some)
-        at_once = min(rows_at_once(features, len(some)), _ROWS_AT_ONCE)
+    first, last = 0, min(_FIRST_ROWS, len(rows))
+    found = features_of(store, names, rows[:last])
+    with ThreadPoolExecutor(1, thread_name_prefix="onetrunk-features") as thread:
+        while first < last:
+            features, present = found
+            beyond = min(last + min(rows_at_once(features, last - first), _ROWS_AT_ONCE), len(rows))
+            coming = thread.submit(features_of, store, names, rows[last:beyond]) if last < beyond else None
+            out[first:last] = readout(readout.tensors(features, present), last - first).cpu().numpy()
+            if coming is not None:
+                found = coming.result()
+            first, last = last, beyond
     return out
 
 
