@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from onetrunk.core.values import BLOCK, Repeated, Values, scattered
 from onetrunk.storage.disk import disk_errors
 
+_ROWS_AT_ONCE = 1 << 18
 IN_MEMORY_BYTES = 32 << 20  # of one table, or of one encoded column; above, it is kept in a file
 
 
@@ -79,6 +80,14 @@ def kept(array: np.ndarray) -> np.ndarray:
         return array
     out = zeros(array.shape, array.dtype)
     out[:] = array
+    return out
+
+
+def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`array[rows]`, where it is large in a file without a name."""
+    out = zeros((len(rows), *array.shape[1:]), array.dtype)
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        out[first : first + _ROWS_AT_ONCE] = array[rows[first : first + _ROWS_AT_ONCE]]
     return out
 
 
@@ -200,7 +209,7 @@ class ArrowValues(Values):
         return [decode.name for decode in self._decoders], None if self._cells is None else self._cells.name
 
     def take(self, index: np.ndarray) -> Values:
-        index = index if self._index is None else kept(self._index[index])
+        index = index if self._index is None else take(self._index, index)
         return ArrowValues(self._arrays, self._decoders, index, self._cells)
 
     @property

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from onetrunk.core.encoder import Encoder
 
 ENCODED_AT_ONCE = 1024  # values
+_ROWS_AT_ONCE = 1 << 18
 _HASHED_AT_ONCE = 16 << 20  # bytes
 _KEPT_POSITIONS = 1 << 20  # of a store that is not large
 
@@ -61,7 +62,7 @@ class Store:
 
     def take(self, rows: np.ndarray) -> Store:
         """These of its rows, as values of a table, in that order, repeats allowed. No array is copied."""
-        return Store(self.names, self.encoders, self.contents, self.index[rows])
+        return Store(self.names, self.encoders, self.contents, spool.take(self.index, rows))
 
     def subset(self, rows: np.ndarray) -> Store:
         """These of its rows, with their weights, their tables and what wide read-outs say of them. No column is
@@ -90,38 +91,46 @@ class Store:
         [rows, C]; 0 where missing."""
         if self._positions is not None:
             return self._positions
-        out = spool.zeros(self.index.shape, np.int64)
-        for c, (encoder, content) in enumerate(zip(self.encoders, self.contents, strict=True)):
-            there = self.index[:, c] >= 0
-            out[there, c] = encoder.max_positions(content)[self.index[there, c]]
+        out = self._of_values(lambda encoder, content: encoder.max_positions(content), 0)
         if out.size <= _KEPT_POSITIONS:  # several requests are asked of its rows, each of which looks
             self._positions = out
         return out
 
     def windows(self) -> np.ndarray:
         """Training windows of every value, int64 [rows, C]; 1 where missing."""
+        return self._of_values(lambda encoder, content: encoder.windows(content), 1)
+
+    def _of_values(self, number: Callable[[Encoder, Content], np.ndarray], missing: int) -> np.ndarray:
+        """A number of every value, int64 [rows, C]."""
         out = spool.zeros(self.index.shape, np.int64)
-        out += 1
         for c, (encoder, content) in enumerate(zip(self.encoders, self.contents, strict=True)):
-            there = self.index[:, c] >= 0
-            out[there, c] = encoder.windows(content)[self.index[there, c]]
+            numbers = number(encoder, content) if len(content) else np.full(1, missing)
+            for first in range(0, len(out), _ROWS_AT_ONCE):
+                index = self.index[first : first + _ROWS_AT_ONCE, c]
+                out[first : first + len(index), c] = np.where(index < 0, missing, numbers[np.maximum(index, 0)])
         return out
 
     def digest(self) -> str:
         """Equal for equal rows. It does not depend on the order in which an encoder names its arrays: a cache, for one,
         names them in another."""
-        made = hashlib.blake2b(np.ascontiguousarray(self.index).data, digest_size=8)
+        made = hashlib.blake2b(digest_size=8)
+        _hash(made, self.index)
         if self.mixture is not None:
             made.update(self.mixture.table.tobytes() + self.mixture.weights.tobytes())
         for content in self.contents:
             if content.ragged:
-                made.update(content.lens.tobytes() + content.starts.tobytes())
+                _hash(made, content.lens)
+                _hash(made, content.starts)
             for name, array in sorted(content.data.items()):
                 made.update(name.encode())
-                rows = max(1, _HASHED_AT_ONCE // max(1, array[:1].nbytes))
-                for first in range(0, len(array), rows):
-                    made.update(np.ascontiguousarray(array[first : first + rows]).tobytes())
+                _hash(made, array)
         return made.hexdigest()
+
+
+def _hash(made: hashlib.blake2b, array: np.ndarray) -> None:
+    rows = max(1, _HASHED_AT_ONCE // max(1, array[:1].nbytes))
+    for first in range(0, len(array), rows):
+        made.update(np.ascontiguousarray(array[first : first + rows]).tobytes())
 
 
 class ContentWriter:

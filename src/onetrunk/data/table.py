@@ -83,7 +83,7 @@ class Table:
         index = np.asarray(index)
         index = spool.kept(np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64, copy=False))
         columns = {name: take(values, index) for name, values in self.columns.items()}
-        return Table(columns, self.source, spool.kept(self.row[index]), self.notes)
+        return Table(columns, self.source, spool.take(self.row, index), self.notes)
 
     def select(self, names: Iterable[str]) -> Table:
         return Table({name: self[name] for name in names}, self.source, self.row, self.notes, self.tables)

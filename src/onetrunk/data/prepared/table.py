@@ -17,6 +17,7 @@ import numpy as np
 from onetrunk.core.content import Content
 from onetrunk.core.errors import DataError, ModelFileError
 from onetrunk.core.values import BLOCK, Values, blocks, present, take, written
+from onetrunk.data import spool
 from onetrunk.data.prepared.columns import column_key, open_column
 from onetrunk.data.prepared.crew import cores
 from onetrunk.data.prepared.folder import ENCODED, FITTED, PREPARED, ROW_SPLITS, VALUES, part_folder
@@ -118,12 +119,12 @@ class PreparedTable:
 
     # -- what is kept of earlier work ----------------------------------------------------------------------------------
     def splits(self) -> np.ndarray | None:
-        """The number of each row's split, int64 [rows]; -1 where it is in none."""
+        """The number of each row's split, int8 [rows]; -1 where it is in none."""
         try:
             of_all = map_arrays(self.folder / ROW_SPLITS)["split"]
         except (ModelFileError, KeyError):
             return None
-        return (of_all if self.rows is None else of_all[self.rows]).astype(np.int64)
+        return of_all if self.rows is None else of_all[self.rows]
 
     def decided(self, said: Mapping[str, Any]) -> dict[str, Any] | None:
         """What was decided of types, roles and splits where all of this was said; else None."""
@@ -139,7 +140,7 @@ class PreparedTable:
         numbers = self.splits()
         if numbers is None:
             return None
-        rows = {name: np.flatnonzero(numbers == i) for i, name in enumerate(SPLITS)}
+        rows = {name: spool.kept(np.flatnonzero(numbers == i)) for i, name in enumerate(SPLITS)}
         repeated = np.flatnonzero(numbers == REPEATED)
         return Split(**rows, how=kept["how"], equal_across=kept["equal_across"], repeated=repeated, notes=kept["notes"])
 

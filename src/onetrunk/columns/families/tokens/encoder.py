@@ -147,7 +147,7 @@ class TokenEncoder(Encoder, Prompted, Divided, Continued):
     def dropped(self, content: Content, read_on: Beside | None = None) -> dict[str, int]:
         room = self.options.length - self.special.around
         longer = int((content.lens > room).sum())
-        unknown = int((content.gather()["id"] == self.special.unknown).sum())
+        unknown = int((_ids(content) == self.special.unknown).sum())
         counts = {
             f"{self.too_long} longer than {room} tokens, of which only {room} are seen": longer,
             self.unknown_tokens: unknown,
@@ -259,4 +259,5 @@ class TokenEncoder(Encoder, Prompted, Divided, Continued):
 
 def _ids(content: Content) -> np.ndarray:
     """Its tokens, of a type that PyTorch has embeddings for."""
-    return content.gather()["id"].astype(np.int32)
+    ids = Content({"id": content.data["id"]}, content.lens, content.starts)
+    return ids.gather()["id"].astype(np.int32)
