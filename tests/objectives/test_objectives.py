@@ -35,8 +35,13 @@ def world(times: int = 1) -> tuple[Any, Store]:
     return made, worlds.store_of(made, rows)
 
 
+def drawn(objective: Objective, store: Store) -> np.ndarray:
+    """The rows of one pass."""
+    return np.repeat(np.arange(len(store.index)), objective.turns(store.present, store.windows()))
+
+
 def planned(objective: Objective, store: Store, step: int = 0) -> tuple[np.ndarray, Any]:
-    rows = objective.pool(store.present, store.windows())
+    rows = drawn(objective, store)
     return rows, objective.assign_roles(rows, store.present[rows], worlds.keys(len(rows), step))
 
 
@@ -106,7 +111,7 @@ def test_rows_that_say_how_columns_go_together_make_up_half() -> None:
     rows = {"title": CASES["text"].values * 10, "kind": [*list("abcdef"), *[None] * 114]}
     made = worlds.model(rows, {"title": "text", "kind": "category"})
     store = worlds.store_of(made, rows)
-    pool = worlds.objective(store, "predict").pool(store.present, store.windows())
+    pool = drawn(worlds.objective(store, "predict"), store)
     assert 0.4 < store.present[pool].all(1).mean() < 0.6
     assert set(pool.tolist()) == set(range(120))
 
@@ -139,7 +144,7 @@ def test_windows_of_a_long_answer_come_up_as_often_as_there_are() -> None:
         rows, {"title": "text", "price": "number"}, options={"title": {"unit": "character", "length": 10}}
     )
     store = worlds.store_of(made, rows)
-    pool = worlds.objective(store, "predict", given=["price"], ask=["title"]).pool(store.present, store.windows())
+    pool = drawn(worlds.objective(store, "predict", given=["price"], ask=["title"]), store)
     assert sorted(pool.tolist()) == [0] * 5 + [1]
 
 

@@ -133,8 +133,9 @@ class Objective(nn.Module, ABC):
         return column_types.get(self.encoders[self.columns.index(column)].type_name).module
 
     @abstractmethod
-    def pool(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
-        """Rows to draw from, int64 [u], repeated where a row should come up more often. present, windows [rows, C]."""
+    def turns(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        """How often each row comes up in one pass over the table, a number [rows]: 0 where it teaches nothing. present,
+        windows [rows, C]."""
 
     @abstractmethod
     def assign_roles(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> RoleAssignment:

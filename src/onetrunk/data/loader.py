@@ -12,11 +12,11 @@ from onetrunk.core.batch import Batch
 from onetrunk.core.content import Role
 from onetrunk.core.errors import DataError
 from onetrunk.core.objective import Objective, RoleAssignment
-from onetrunk.data.mixture import draw
+from onetrunk.data.mixture import Pool, draw
 from onetrunk.data.pack import assemble
 from onetrunk.data.store import Store
 
-DRAWING = 2  # raised when the same seed and step draw or pack rows otherwise: then no checkpoint can go on exactly
+DRAWING = 3  # raised when the same seed and step draw or pack rows otherwise: then no checkpoint can go on exactly
 
 Lengths = dict[str, np.ndarray]  # objective -> a number for each of its documents
 
@@ -42,13 +42,14 @@ class Loader:
         self._present = self.store.present
         self._positions = self.store.positions()
         windows = self.store.windows()
-        self._drawn = [(objective, objective.pool(self._present, windows)) for objective in self.objectives]
-        self._drawn = [(objective, pool) for objective, pool in self._drawn if len(pool)]
         mixed = self.store.mixture
-        self._pools = {
-            objective.tag: [(pool, len(pool))] if mixed is None else mixed.pools(pool)
-            for objective, pool in self._drawn
-        }
+        self._drawn: list[tuple[Objective, Pool]] = []
+        self._pools: dict[str, list[tuple[Pool, int]]] = {}
+        for objective in self.objectives:
+            pool = Pool.of(turns := objective.turns(self._present, windows))
+            if len(pool):
+                self._drawn.append((objective, pool))
+                self._pools[objective.tag] = [(pool, len(pool))] if mixed is None else mixed.pools(turns)
         if not self._drawn:
             raise DataError("No row can be trained on: the columns to predict are empty in every training row.")
 

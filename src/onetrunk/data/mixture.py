@@ -13,6 +13,7 @@ import numpy as np
 
 from onetrunk.core import rng
 from onetrunk.core.errors import UsageError, unknown
+from onetrunk.data import spool
 
 _ROUND = 1000  # draws
 
@@ -27,17 +28,42 @@ class Mixture:
     def take(self, rows: np.ndarray) -> Mixture:
         return Mixture(self.table[rows], self.weights)
 
-    def pools(self, pool: np.ndarray) -> list[tuple[np.ndarray, int]]:
-        """The rows of a pool by table, and how many draws of a round each has; tables that have none are left out."""
-        of = self.table[pool]
-        rows = [pool[of == t] if weight > 0 else pool[:0] for t, weight in enumerate(self.weights)]
-        there = [t for t, own in enumerate(rows) if len(own)]
+    def pools(self, turns: np.ndarray) -> list[tuple[Pool, int]]:
+        """The rows' turns by table, and how many draws of a round each has; tables that have none are left out."""
+        pools = [Pool.of(np.where((self.table == t) & (weight > 0), turns, 0)) for t, weight in enumerate(self.weights)]
+        there = [t for t, own in enumerate(pools) if len(own)]
         if not there:
-            return [(pool, _ROUND)]
-        return list(zip([rows[t] for t in there], _quotas(self.weights[there]), strict=True))
+            return [(Pool.of(turns), _ROUND)]
+        return list(zip([pools[t] for t in there], _quotas(self.weights[there]), strict=True))
 
 
-def draw(pools: Sequence[tuple[np.ndarray, int]], draws: np.ndarray, *key: int | str) -> np.ndarray:
+@dataclass(frozen=True)
+class Pool:
+    """Rows to draw from, each as often as it has turns: without a list in which it stands so often."""
+
+    ends: np.ndarray  # int64 [rows], where each row's turns end
+
+    @classmethod
+    def of(cls, turns: np.ndarray) -> Pool:
+        """How often each row comes up in one pass, a number [rows]."""
+        ends = spool.zeros((len(turns),), np.int64)
+        np.cumsum(turns, out=ends)
+        return cls(ends)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def __getitem__(self, turns: np.ndarray) -> np.ndarray:
+        """Whose turns these are, int64 [k]."""
+        return np.searchsorted(self.ends, turns, side="right")
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """Which rows come up, bool [rows]."""
+        return np.diff(self.ends, prepend=0) > 0
+
+
+def draw(pools: Sequence[tuple[Pool, int]], draws: np.ndarray, *key: int | str) -> np.ndarray:
     """The rows of these draws (their numbers, from 0 on), int64 [k]. Within a table each pass has an order of its own,
     which `key` decides."""
     quotas = np.array([quota for _, quota in pools])

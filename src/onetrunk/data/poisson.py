@@ -36,7 +36,7 @@ class PoissonLoader(Loader):
         n = len(self.store.index)
         self._able = np.zeros((len(self._drawn), n), dtype=bool)  # which rows each objective can use
         for i, (_, pool) in enumerate(self._drawn):
-            self._able[i, pool] = True
+            self._able[i] = pool.drawn
         self.pool = np.flatnonzero(self._able.any(0))
         documents = sum(objective.config.documents for objective, _ in self._drawn)
         self.rate = min(1.0, documents / len(self.pool))  # the probability of each row in each step

@@ -70,9 +70,8 @@ class Adversarial(Objective):
         hidden = [m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), nn.LeakyReLU(0.2))]
         self.critic = nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
 
-    def pool(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
-        asked = [self.columns.index(name) for name in self.asked]
-        return np.flatnonzero(present[:, asked].all(1))
+    def turns(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        return np.all(present[:, [self.columns.index(name) for name in self.asked]], axis=1)
 
     def assign_roles(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> RoleAssignment:
         roles = np.full(present.shape, int(Role.ABSENT))

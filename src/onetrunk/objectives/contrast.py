@@ -26,8 +26,8 @@ class Contrast(Objective):
         """Columns of which two different views can be made."""
         return np.array([encoder.divisible for encoder in self.encoders])
 
-    def pool(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
-        return np.flatnonzero((present & self._viewable()).any(1))
+    def turns(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        return (present & self._viewable()).any(1)
 
     def assign_roles(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> RoleAssignment:
         rows, able = np.repeat(rows, 2), np.repeat(present & self._viewable(), 2, axis=0)

@@ -20,10 +20,8 @@ class Masked(Objective):
         divisible = np.array([encoder.divisible for encoder in self.encoders]) & chosen
         return divisible if divisible.any() else chosen
 
-    def pool(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
-        able = present & self._maskable()
-        rows = np.flatnonzero(able.any(1))
-        return np.repeat(rows, np.where(able, windows, 1)[rows].max(1))
+    def turns(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        return windows.max(1, where=present & self._maskable(), initial=0)
 
     def assign_roles(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> RoleAssignment:
         able = present & self._maskable()

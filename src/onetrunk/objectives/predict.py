@@ -18,17 +18,15 @@ _GIVEN_DROPPED = 0.1  # fine-tuning leaves out each given column this often, so 
 
 
 class Predict(Objective):
-    def pool(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
-        rows = np.arange(len(present))
+    def turns(self, present: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        asked = [self.config.ask is None or name in self.config.ask for name in self.columns]
+        turns = windows.max(1, where=present & np.array(asked), initial=0)
         if self.config.ask is not None:
-            asked = [self.columns.index(name) for name in self.config.ask]
-            chosen = rows[present[:, asked].any(1)]
-            return np.repeat(chosen, windows[chosen][:, asked].max(1))
+            return turns
         # Rows with several columns teach how columns go together and may be few beside the others: they make up half.
-        chosen = np.repeat(rows[present.any(1)], windows[present.any(1)].max(1))
-        together = rows[present.sum(1) > 1]
-        times = len(chosen) // max(1, len(together))
-        return np.concatenate([chosen, np.repeat(together, times)]) if times > 1 else chosen
+        together = present.sum(1) > 1
+        times = int(turns.sum()) // max(1, int(together.sum()))
+        return turns + times * together if times > 1 else turns
 
     def assign_roles(self, rows: np.ndarray, present: np.ndarray, keys: np.ndarray) -> RoleAssignment:
         drawn = self._fixed(present, keys) if self.config.ask is not None else self._free(present, keys)

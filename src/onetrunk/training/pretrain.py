@@ -62,9 +62,9 @@ def _useful(objectives: list[ObjectiveConfig], store: Store) -> list[ObjectiveCo
     kept = [
         config
         for config in objectives
-        if len(
-            objective_kinds.get(config.kind)(config.kind, config, store.names, store.encoders).pool(present, windows)
-        )
+        if objective_kinds.get(config.kind)(config.kind, config, store.names, store.encoders)
+        .turns(present, windows)
+        .any()
     ]
     if not kept:
         raise DataError("There is nothing to learn from: every training row is empty in the chosen columns.")
