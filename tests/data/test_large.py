@@ -6,6 +6,7 @@ import io
 import json
 import random
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pytest
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
+from onetrunk.core import rng
 from onetrunk.core.errors import DataError
 from onetrunk.core.values import Chain, Mapped, Repeated, Values, in_memory, of_present, present, sample_present
-from onetrunk.data import spool, table
+from onetrunk.data import duplicates, spool, store, table
 from onetrunk.data.cache import ColumnCache
 from onetrunk.data.conventions import conventions
 from onetrunk.data.inspection import inspect
@@ -35,8 +37,17 @@ ROWS = 9000
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """From here on no table is small."""
-    return lambda: monkeypatch.setattr(spool, "IN_MEMORY_BYTES", 0)
+    """From here on no table is small, and none is looked at all at once."""
+
+    def becomes() -> None:
+        monkeypatch.setattr(spool, "IN_MEMORY_BYTES", 0)
+        for module in (duplicates, spool, store):
+            monkeypatch.setattr(module, "_ROWS_AT_ONCE", 700)
+        monkeypatch.setattr(duplicates, "_ROWS_OF_PART", 500)
+        monkeypatch.setattr("onetrunk.data.split._BLOCK", 400)
+        monkeypatch.setattr(rng, "_AT_ONCE", 600)
+
+    return becomes
 
 
 def rows(n: int = ROWS) -> dict[str, list[Any]]:
@@ -298,6 +309,33 @@ def test_a_full_disk_is_said_plainly(tmp_path: Path, large: Any, monkeypatch: py
     monkeypatch.setattr(pa.ipc.RecordBatchStreamWriter, "write_batch", full, raising=True)
     with pytest.raises(ResourceError, match="No space to write"):
         read(path)
+
+
+def test_equal_rows_are_found_in_parts(large: Any) -> None:
+    large()
+    keys = np.random.default_rng(0).integers(0, 3000, ROWS)  # 0 is the key of a missing value
+    places: dict[int, list[int]] = {}
+    for i, key in enumerate(keys.tolist()):
+        places.setdefault(key, []).append(i)
+    number = {key: k for k, key in enumerate(places)}
+    assert duplicates.numbered(keys).tolist() == [number[key] for key in keys.tolist()]
+    expected = [places[key][0] if key else i for i, key in enumerate(keys.tolist())]
+    assert (first := duplicates.first_of_each(keys)).tolist() == expected
+    assert duplicates.are_first(first).sum() == len(places) - 1 + len(places[0])
+
+
+def test_choosing_splits_takes_few_bytes_of_memory_for_each_row(large: Any) -> None:
+    large()
+    n = 100_000
+    dice = np.random.default_rng(0)
+    columns = {"x": dice.integers(0, n, n).tolist(), "y": dice.integers(0, 3, n).tolist()}
+    made = Table(columns, row=spool.kept(np.arange(n)))
+    tracemalloc.start()
+    chosen = split(made, {"x": "number", "y": "category"}, given=["x"], ask=["y"])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(chosen.train) + len(chosen.val) + len(chosen.test) == n
+    assert most < 60 * n  # what one list of Python's numbers takes
 
 
 def test_seen_rows_of_equal_rows_take_the_parts_in_order() -> None:

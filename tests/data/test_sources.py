@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from onetrunk.core.errors import DataError, UsageError
-from onetrunk.data.mixture import Mixture, draw, mixture_of
+from onetrunk.data.mixture import Mixture, Pool, draw, mixture_of
 from onetrunk.data.sources import name_of, sources_of
 from onetrunk.data.table import read
 
@@ -89,6 +89,14 @@ def test_a_mixture_draws_tables_by_their_weights_and_every_row_before_any_again(
     assert all(sorted(each) == sorted(passes[0]) for each in passes) and passes[0] != passes[1]
     some = np.array([2999, 5, 1000, 1001])
     assert draw(pools, some, 0, "epoch", "predict").tolist() == rows[some].tolist()
+
+
+def test_a_pool_has_each_row_as_often_as_it_has_turns():
+    turns = np.array([0, 2, 1, 0, 3, 0])
+    pool = Pool.of(turns)
+    assert pool[np.arange(len(pool))].tolist() == np.repeat(np.arange(6), turns).tolist()
+    assert pool.drawn.tolist() == [False, True, True, False, True, False]
+    assert len(Pool.of(np.zeros(0))) == len(Pool.of(np.zeros(3))) == 0
 
 
 def test_quotas_hold_also_where_a_table_is_hardly_wanted():
