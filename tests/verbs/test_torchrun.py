@@ -28,17 +28,21 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-def torchrun(*words: str) -> subprocess.Popen[str]:
+def torchrun(*words: str, meeting: Path | None = None) -> subprocess.Popen[str]:
+    """`meeting` is the file by which the launcher itself meets others: it then opens no port (docs/scale.md)."""
+    by_file = ["--rdzv-backend=c10d", "--rdzv-conf=store_type=file", f"--rdzv-endpoint={meeting}"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", *(by_file if meeting else [])]
+    own = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"} if meeting else {}
     return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "onetrunk", *words],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [*launcher, "-m", "onetrunk", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **own},
     )  # fmt: skip
 
 
-def listening(parent: int) -> list[str]:
-    """Addresses on which the children of a process listen, as the system writes them."""
+def listening(*pids: int) -> list[str]:
+    """Addresses on which processes listen, as the system writes them."""
     found = []
-    for pid in map(str, children(parent)):
+    for pid in map(str, pids):
         try:
             targets = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
             tables = [Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
@@ -60,7 +64,7 @@ def test_two_processes_make_the_model_of_one_and_one_of_them_speaks(tmp_path: Pa
     run = torchrun("finetune", str(table), "--ask=label", "--size=nano", f"--out={out}", "--json", *words)
     addresses = set()
     while run.poll() is None:
-        addresses |= set(listening(run.pid))
+        addresses |= set(listening(*children(run.pid)))
         time.sleep(0.05)
     printed, errors = run.communicate()
     assert run.returncode == 0, errors
@@ -73,9 +77,15 @@ def test_two_processes_make_the_model_of_one_and_one_of_them_speaks(tmp_path: Pa
         assert (out / name).read_bytes() == (one / name).read_bytes()
     records = [[json.loads(line).get("losses") for line in (f / "metrics.jsonl").open()] for f in (out, one)]
     assert records[0] == records[1] and len(records[0]) >= 6
-    run = torchrun("evaluate", str(out), str(table), "--allow-equal-rows", "--json")
+    run = torchrun("evaluate", str(out), str(table), "--allow-equal-rows", "--json", meeting=tmp_path / "meeting")
+    addresses = set()
+    while run.poll() is None:
+        addresses |= set(listening(run.pid, *children(run.pid)))
+        time.sleep(0.05)
     printed, errors = run.communicate()
     assert run.returncode == 0, errors
+    assert all(address.startswith("0100007F:") for address in addresses), "nor does the launcher"
+    assert addresses or sys.platform != "linux"
     (task,), alone = json.loads(printed)["tasks"], onetrunk.evaluate(str(one), table, allow_equal_rows=True, quiet=True)
     assert task["rows"] == alone.tasks[0].rows == 60
     assert task["metrics"] == pytest.approx(alone.tasks[0].metrics, rel=1e-4, abs=1e-6), "judged by both"

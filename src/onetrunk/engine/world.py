@@ -264,15 +264,32 @@ def join() -> World:
     except (ValueError, OverflowError):
         raise UsageError(f"{_TIMEOUT} expects seconds, found {os.environ[_TIMEOUT]!r}.") from None
     loopback = "lo0" if sys.platform == "darwin" else "lo"
-    if of["world_size"] == of["local_world_size"] and loopback in (name for _, name in socket.if_nameindex()):
+    one_machine = of["world_size"] == of["local_world_size"]
+    if one_machine and loopback in (name for _, name in socket.if_nameindex()):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
     world = World(of["rank"], of["world_size"], of["local_rank"], of["local_world_size"])
     with world._others():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=timeout)
+        met = {}
+        if one_machine and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # torchrun has opened none
+            met = {"store": _store_on_loopback(world, timeout), "rank": world.rank, "world_size": world.size}
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=timeout, **met)
         # Rank 0 is not kept waiting by those who wait for it.
         world._waiting = dist.new_group(backend="gloo", timeout=_PATIENCE if world.rank else timeout)
     _current = world
     return world
+
+
+def _store_on_loopback(world: World, timeout: timedelta) -> Any:
+    """Where the processes of one machine meet; PyTorch's own listens on every interface."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # it is public, and not listed as such
+
+    host, port, listening = "127.0.0.1", int(os.environ["MASTER_PORT"]), None
+    if world.rank == 0:
+        try:
+            listening = socket.create_server((host, port)).detach()
+        except OSError as error:
+            raise LostProcessError(f"The processes cannot meet at port {port} (MASTER_PORT): {error}.") from None
+    return TCPStore(host, port, world.size, world.rank == 0, timeout, master_listen_fd=listening)
 
 
 def lend_a_hand(world: World) -> None:
