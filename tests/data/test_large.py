@@ -255,6 +255,30 @@ def test_columns_of_values() -> None:
     assert list(column.take(np.array([5, 0, 5]))) == [8, 1, 8] and list(column.take(np.zeros(0, dtype=int))) == []
 
 
+def test_where_values_are_is_told_of_the_rows_that_are_asked(tmp_path: Path, large: Any) -> None:
+    large()
+    columns = rows()
+    first, second = (write(tmp_path / f"{name}.parquet", columns) for name in ("a", "b"))
+    made = read(f"{first},{second}")
+    dice = np.random.default_rng(0)
+    looked_at: list[int] = []
+    for name in ("review", "price", "stars"):
+        expected = np.array([value is not None for value in columns[name] * 2])
+        for index in (
+            np.arange(2 * ROWS),
+            np.arange(40, 60),
+            np.sort(dice.choice(2 * ROWS, 50)),
+            dice.permutation(ROWS),
+        ):
+            assert (present(made.take(index)[name]) == expected[index]).all()
+        assert len(present(made.take(np.zeros(0, dtype=np.int64))[name])) == 0
+    values = spool.ArrowValues(
+        [pa.array([1.0, None, 3.0])] * 4,
+        [spool.Decode(list, lambda array: looked_at.append(len(array)) or array.is_valid())] * 4,
+    )
+    assert present(values.take(np.array([4, 5]))).tolist() == [False, True] and looked_at == [2]
+
+
 def test_what_is_learnt_from_is_bounded_and_always_the_same() -> None:
     few = list(range(100))
     assert in_memory(few) is few

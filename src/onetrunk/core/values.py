@@ -22,6 +22,7 @@ BLOCK = 4096  # values that are looked at together
 MAX_LEARNT_FROM = 500_000  # values that are held in memory to learn from
 MAX_BYTES_LEARNT_FROM = 64 << 20  # and how large they may be together
 _SIZES: dict[type, int] = {float: 24, int: 28, bool: 28, type(None): 16}  # bytes, about
+_ROWS_AT_ONCE = 1 << 18
 _PROBED = 512  # values whose size stands for that of all
 
 
@@ -97,8 +98,9 @@ class Chain(Values):
         return Chain([written(part) for part in self._parts], self._index)
 
     def present(self) -> np.ndarray:
-        there = np.concatenate([present(part) for part in self._parts]) if self._parts else np.zeros(0, dtype=bool)
-        return there if self._index is None else there[self._index]
+        if self._index is not None:
+            return present_at(self._index, self._ends, lambda part, local: present(take(self._parts[part], local)))
+        return np.concatenate([present(part) for part in self._parts]) if self._parts else np.zeros(0, dtype=bool)
 
     def blocks(self, size: int = BLOCK) -> Iterator[list[Any]]:
         for first in range(0, len(self), size):
@@ -160,6 +162,19 @@ def scattered(rows: np.ndarray, ends: np.ndarray, get: Callable[[int, np.ndarray
         local = np.flatnonzero(which == p)
         for i, value in zip(local.tolist(), get(p, rows[local] - starts[p]), strict=True):
             out[i] = value
+    return out
+
+
+def present_at(rows: np.ndarray, ends: np.ndarray, get: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:
+    """As `scattered`, of what `get` says of rows of a part, bool [n]: parts in which none of them is are not looked
+    at."""
+    out, starts = np.zeros(len(rows), dtype=bool), np.append(0, ends[:-1])
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[first : first + _ROWS_AT_ONCE]
+        which = np.searchsorted(ends, some, side="right")
+        for p in np.unique(which).tolist():
+            here = np.flatnonzero(which == p)
+            out[first + here] = get(p, some[here] - starts[p])
     return out
 
 

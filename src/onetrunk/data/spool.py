@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from onetrunk.core.values import BLOCK, Repeated, Values, scattered
+from onetrunk.core.values import BLOCK, Repeated, Values, present_at, scattered
 from onetrunk.storage.disk import disk_errors
 
 _ROWS_AT_ONCE = 1 << 18
@@ -219,10 +219,17 @@ class ArrowValues(Values):
         return ArrowValues(self._arrays, [self._cells] * len(self._arrays), self._index)
 
     def present(self) -> np.ndarray:
-        arrays = zip(self._decoders, self._arrays, strict=True)
-        there = [decode.present(array).to_numpy(zero_copy_only=False).astype(bool) for decode, array in arrays]
-        whole = np.concatenate(there) if there else np.zeros(0, dtype=bool)
-        return whole if self._index is None else whole[self._index]
+        if self._index is not None:
+            return present_at(self._index, self._ends, self._present_of)
+        parts = [self._present_of(number, np.arange(len(array))) for number, array in enumerate(self._arrays)]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
+
+    def _present_of(self, number: int, local: np.ndarray) -> np.ndarray:
+        if not len(local):
+            return np.zeros(0, dtype=bool)
+        first, last = int(local.min()), int(local.max()) + 1
+        there = self._decoders[number].present(self._arrays[number].slice(first, last - first))
+        return there.to_numpy(zero_copy_only=False).astype(bool)[local - first]
 
     def blocks(self, size: int = BLOCK) -> Iterator[list[Any]]:
         for first in range(0, len(self), size):

@@ -185,8 +185,7 @@ class KeptValues(Values):
         return KeptValues(self.table, self.name, written(self._values), self.rows)
 
     def present(self) -> np.ndarray:
-        there = present(self._values)
-        return there if self.rows is None else there[self.rows]
+        return present(self._values if self.rows is None else take(self._values, self.rows))
 
     def blocks(self, size: int = BLOCK) -> Iterator[list[Any]]:
         return blocks(self._values if self.rows is None else take(self._values, self.rows), size)
