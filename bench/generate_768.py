@@ -86,7 +86,7 @@ def timed(write: Callable[[list[list[int]], int], int], prompts: list[list[int]]
 def ours(
     shape: dict[str, int], streams: int, prompt: int, written: int, precision: str, place: str
 ) -> dict[str, float]:
-    from onetrunk.columns.families.tokens.encoder import token_content
+    from onetrunk.columns.families.tokens.encoder import TokenEncoder
     from onetrunk.core.answer import Sampling
     from onetrunk.data.store import Store
     from onetrunk.inference.fixed_weights import fix_weights
@@ -97,10 +97,11 @@ def ours(
     fix_weights(model.network, "bf16" if precision == "bf16" else "fp32")  # as `onetrunk serve --precision` does
     session = Session(model.network, slots=streams, positions=prompt + written + 2)
     encoder = model.encoder("note")
+    assert isinstance(encoder, TokenEncoder)
 
     def write(prompts: list[list[int]], count: int) -> int:
         lens = np.full(len(prompts), len(prompts[0]), dtype=np.int64)
-        content = token_content(np.array(prompts, dtype=np.int32).ravel(), lens)
+        content = encoder.content_of(np.array(prompts).ravel(), lens)
         nothing = Store([], [], [], np.zeros((len(prompts), 0), dtype=np.int64))
         session.add(Request(nothing, "note", [], Sampling(max_length=count), content))
         tokens = 0
