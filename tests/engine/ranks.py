@@ -5,6 +5,7 @@ Processes are forks, so that PyTorch is loaded once; torchrun's own variables te
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import random
@@ -32,6 +33,8 @@ from onetrunk.engine.step import Updates
 from onetrunk.storage.tensors import load_tensors
 
 LOST = 7
+PATIENCE = 240  # seconds, after which a process that hangs says where, and ends
+PORTS = range(20_000, 32_000)  # none that the system gives to whoever asks for any
 SHORT = CONFIG.updated(steps=5, validate_every=0)
 
 
@@ -140,14 +143,30 @@ def weights(place: Path, sharded: bool, kinds: Iterable[str]) -> dict[str, Any]:
     return found
 
 
+def end_where_it_hangs() -> None:
+    """What a process of its own does for itself: alarms are not passed on."""
+    faulthandler.register(signal.SIGALRM, chain=True)
+    signal.alarm(PATIENCE)
+
+
 # -- processes -------------------------------------------------------------------------------------------------------
 def start(size: int, work: Callable[[], None], then: Callable[[int], None] = lambda rank: None) -> list[int]:
     """Forks so many processes: rank 0 does the work, the others lend it a hand; when a rank has left the others, it
     does what comes then. Returns their ids."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     return [_fork(rank, size, port, work, then) for rank in range(size)]
+
+
+def _free_port() -> int:
+    """One that nobody else takes before rank 0 does: what is free at any moment, others are given in the next."""
+    while True:
+        with socket.socket() as free:
+            port = random.SystemRandom().choice(PORTS)
+            try:
+                free.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def _fork(rank: int, size: int, port: int, work: Callable[[], None], then: Callable[[int], None]) -> int:
@@ -155,6 +174,7 @@ def _fork(rank: int, size: int, port: int, work: Callable[[], None], then: Calla
         return pid
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in names.items()}, MASTER_ADDR="127.0.0.1")
+    end_where_it_hangs()
     try:
         joined = world.join()
         if rank:
@@ -164,8 +184,17 @@ def _fork(rank: int, size: int, port: int, work: Callable[[], None], then: Calla
         joined.leave()
         then(rank)
     except OnetrunkError as error:
+        print(f"rank {rank}: {error}", file=sys.stderr, flush=True)
         os._exit(error.exit_code)
     os._exit(0)
+
+
+def wait_for(log: Path, records: int, pids: list[int]) -> None:
+    """Until a run of these processes has written so many."""
+    while not (log.exists() and log.read_text().count("\n") >= records):
+        if any(os.waitpid(pid, os.WNOHANG)[0] for pid in pids):
+            raise ChildProcessError(f"A rank has ended before {log} had {records} records.")
+        time.sleep(0.02)
 
 
 def wait(pids: list[int]) -> list[int]:
@@ -292,6 +321,7 @@ def eight_bits(place: Path) -> Any:
 def kill(place: Path) -> list[Any]:
     """Runs of two ranks of which one is killed; what was killed, how all ended and how soon, and how the run ends that
     goes on from there, on one rank or two."""
+    os.environ["ONETRUNK_TIMEOUT"] = "30"  # gloo wakes nobody whose message was just on its way to the one killed
     draw, found = random.Random(0), []
     for turn in range(int(os.environ.get("TURNS", "2"))):
         folder, end = place / str(turn), place / f"{turn}.json"
@@ -302,9 +332,7 @@ def kill(place: Path) -> list[Any]:
             end.write_text(json.dumps([digest(run.module), loss_bits(folder)]))
 
         pids, killed = start(2, work), turn % 2
-        log, records = folder / "metrics.jsonl", 1 + draw.randrange(9)
-        while not (log.exists() and log.read_text().count("\n") >= records):
-            time.sleep(0.02)
+        wait_for(folder / "metrics.jsonl", 1 + draw.randrange(9), pids)
         time.sleep(draw.uniform(0, 0.01))
         os.kill(pids[killed], signal.SIGKILL)
         began = time.monotonic()
@@ -340,9 +368,8 @@ def hang(place: Path) -> list[Any]:
     def work() -> None:
         trainer(place, CONFIG, slow).run()
 
-    pids, log = start(2, work), place / "metrics.jsonl"
-    while not (log.exists() and log.read_text()):
-        time.sleep(0.02)
+    pids = start(2, work)
+    wait_for(place / "metrics.jsonl", 1, pids)
     os.kill(pids[1], signal.SIGSTOP)
     began = time.monotonic()
     (code,) = wait(pids[:1])
@@ -362,6 +389,7 @@ if __name__ == "__main__":
         "eight_bits": eight_bits,
         "left": left,
     }
+    end_where_it_hangs()
     torch.set_num_threads(1)
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # what an optimizer imports, here once, too
     print(json.dumps(scenarios[sys.argv[1]](Path(sys.argv[2]))))
