@@ -26,6 +26,7 @@ from onetrunk.storage.names import file_name
 from onetrunk.storage.strict_json import read_json, write_json_whole
 
 _MAX_SHOWN = 200  # answers, in the picture of them
+_COMPRESSION = "zstd"  # of Parquet, and of what is to become it: the rows' own texts are most of it
 _PLAIN = (str, bool, int, float, datetime.date, Path, list, dict, type(None))
 
 
@@ -203,7 +204,8 @@ class _RowGroups:
     def append(self, columns: dict[str, list[Any]]) -> None:
         table = pa.table({name: _array(values) for name, values in columns.items()})
         self._keep(table.schema)
-        with pa.ipc.new_stream(self._file, table.schema) as writer:
+        options = pa.ipc.IpcWriteOptions(compression=_COMPRESSION)
+        with pa.ipc.new_stream(self._file, table.schema, options=options) as writer:
             writer.write_table(table)
         self._file.flush()
         self.ends.append(self._file.tell())
@@ -217,7 +219,7 @@ class _RowGroups:
             digest = hashlib.file_digest(self._file, lambda: hashlib.blake2b(digest_size=16))
             label = {KEY: json.dumps(mark.fields(digest.hexdigest()))}
         schema = pa.schema([(name, _common(types)) for name, types in self._types.items()], label)
-        with parquet.ParquetWriter(path, schema) as writer:
+        with parquet.ParquetWriter(path, schema, compression=_COMPRESSION) as writer:
             for end in self.ends[:-1]:
                 self._file.seek(end)
                 table = pa.ipc.open_stream(self._file).read_all()
