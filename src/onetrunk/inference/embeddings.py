@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -35,6 +35,22 @@ def embed_rows(
 
     Raises UsageError for a column or a way to pool that there is not.
     """
+    out, first = spool.zeros((len(table), model.network.width), np.float32), 0
+    for vectors in embedded_in_blocks(model, table, columns, pool, ledger):
+        out[first : first + len(vectors)] = vectors
+        first += len(vectors)
+    return out
+
+
+def embedded_in_blocks(
+    model: Model,
+    table: Table,
+    columns: Sequence[str],
+    pool: Pool = "mean",
+    ledger: Ledger | None = None,
+    first: int = 0,
+) -> Iterator[np.ndarray]:
+    """The vectors of `embed_rows` from row `first` on, of `ANSWERED_AT_ONCE` rows after the other."""
     if pool not in get_args(Pool):
         raise unknown("way to pool", pool, get_args(Pool))
     for name in columns:
@@ -43,16 +59,15 @@ def embed_rows(
         raise UsageError("There is no column to embed: name one with --column.")
     wanted = [column for name, column in model.columns.items() if name in columns]
     ledger = ledger if ledger is not None else Ledger()
-    network, out = model.network, spool.zeros((len(table), model.network.width), np.float32)
+    network = model.network
     training = network.training
     network.eval()
     try:
-        for first in range(0, len(table), ANSWERED_AT_ONCE):
-            some = table.take(np.arange(first, min(first + ANSWERED_AT_ONCE, len(table))))
-            out[first : first + len(some)] = _embedded(network, encode(some, wanted, network.encoders, ledger), pool)
+        for start in range(first, len(table), ANSWERED_AT_ONCE):
+            some = table.take(np.arange(start, min(start + ANSWERED_AT_ONCE, len(table))))
+            yield _embedded(network, encode(some, wanted, network.encoders, ledger), pool)
     finally:
         network.train(training)
-    return out
 
 
 @torch.inference_mode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from onetrunk import __version__
 from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.encoder import Encoder, FileAnswers, FreeText, is_generated, reads_on
 from onetrunk.core.errors import ResourceError, UsageError
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table, read
+from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.model_folder import Model, Task, answer_columns
 from onetrunk.media.marking import Mark
@@ -25,6 +28,7 @@ from onetrunk.storage.names import file_name
 Columns = dict[str, list[Any]]
 
 ANSWERED_AT_ONCE = 4096  # rows, with whatever else stands in them
+_SAMPLED_ROWS, _SAMPLED_CHARACTERS = 256, 200  # by which a table is known again
 
 
 def read_rows(data: Any, network: bool, missing: Sequence[str] | None = None, separator: str | None = None) -> Table:
@@ -38,15 +42,29 @@ def read_rows(data: Any, network: bool, missing: Sequence[str] | None = None, se
     return read(data, allow_network=network, missing=missing, separator=separator)
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, suffixes: Sequence[str] = (".csv", ".jsonl", ".parquet")) -> None:
     """Raises UsageError or ResourceError before any work where answers could not be written."""
-    if out.suffix.lower() not in (".csv", ".jsonl", ".parquet"):
-        raise UsageError(f"--out expects a .csv, .jsonl or .parquet file, found {out.name!r}.")
+    if out.suffix.lower() not in suffixes:
+        *others, last = suffixes
+        raise UsageError(f"--out expects a {', '.join(others)} or {last} file, found {out.name!r}.")
     there = next(p for p in (out, *out.absolute().parents) if p.exists())
     if there == out if there.is_dir() else there != out:
         raise UsageError(f"--out {out}: {there} is a {'folder' if there.is_dir() else 'file'}; name another place.")
     if not os.access(there, os.W_OK):
         raise ResourceError(f"Cannot write {out}: Permission denied. Name a place you may write to.")
+
+
+def command_of(model: Model, rows: Table, data: Any, told: Mapping[str, Any]) -> str:
+    """Equal for a command given twice: the model, the options, and the table, as far as its file and some of its rows
+    tell."""
+    sample = rows.sample(_SAMPLED_ROWS, "command")
+    cells = {name: [str(value)[:_SAMPLED_CHARACTERS] for value in values] for name, values in sample.columns.items()}
+    paths = [Path(each) for each in (str(data).split(",") if isinstance(data, str | Path) else [])]
+    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()]
+    weights = None if model.folder is None else base_digest(model.folder)
+    facts = [__version__, weights, {**told}, len(rows), cells, files]
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
 
 def answers_in_blocks(

@@ -8,17 +8,16 @@ from typing import Any, cast
 
 import numpy as np
 
-from onetrunk.core.errors import UsageError
-from onetrunk.core.events import LedgerLine, Listener, Note, Saved, ignore
+from onetrunk.core.events import AnsweringEnded, LedgerLine, Listener, Note, RowsAnswered, Saved, ignore
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table
 from onetrunk.engine.runtime import Runtime, find_device
 from onetrunk.inference.answer_file import AnswerFile
-from onetrunk.inference.embeddings import Pool, embed_rows
+from onetrunk.inference.embeddings import Pool, embed_rows, embedded_in_blocks
 from onetrunk.inference.given import nothing_given
 from onetrunk.inference.model_folder import Model, load
-from onetrunk.inference.tables import ANSWERED_AT_ONCE, read_rows
-from onetrunk.storage.disk import disk_errors
+from onetrunk.inference.tables import ANSWERED_AT_ONCE, check_out, command_of, read_rows
+from onetrunk.inference.vector_file import VectorFile
 from onetrunk.training.open_data import check_map, renamed
 from onetrunk.training.options import AnswerOptions
 
@@ -54,10 +53,11 @@ def run_embedding(
     column: str | None = None,
     pool: str = "mean",
 ) -> Embeddings:
-    """A vector of every row. With `options.out` they are written, too."""
+    """A vector of every row. With `options.out` they are written, too; the same command, given again after it was
+    killed, goes on after the last block of rows that it embedded."""
     out = None if options.out is None else Path(options.out)
-    if out is not None and out.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--out expects a {' or '.join(SUFFIXES)} file, found {out.name!r}.")
+    if out is not None:
+        check_out(out, SUFFIXES)
     device = options.device or "auto"
     find_device(device)
     opened = model if isinstance(model, Model) else load(model, device="cpu", allow_network=options.allow_network)
@@ -71,12 +71,30 @@ def run_embedding(
     columns = [name for name in known if name in table.columns]
     if not columns:
         raise nothing_given(known, table)
-    vectors = embed_rows(opened, table, columns, cast(Pool, pool), ledger)
-    ledger.check(len(table), options.max_bad)
+    if out is None:
+        vectors = embed_rows(opened, table, columns, cast(Pool, pool), ledger)
+        ledger.check(len(table), options.max_bad)
+    else:
+        told = {"column": column, "pool": pool, "map": options.map, "max_bad": options.max_bad, "device": device}
+        command = None if isinstance(model, Model) else command_of(opened, rows, data, told)
+        with VectorFile(out, (len(table), opened.network.width), command) as file:
+            if file.first:
+                on_event(Note(f"Going on with {out}, where an earlier run embedded {file.first:,} rows."))
+                ledger = Ledger.parse(file.beside)
+            try:
+                for some in embedded_in_blocks(opened, table, columns, cast(Pool, pool), ledger, file.first):
+                    file.append(some, ledger.as_json())
+                    if len(some) < len(table):
+                        on_event(RowsAnswered(file.first, len(table)))
+            finally:
+                on_event(AnsweringEnded())
+            ledger.check(len(table), options.max_bad)
+            vectors = file.read()
+            if out.suffix.lower() != ".npy":
+                _write(vectors, table, out)
     for line in ledger.lines():
         on_event(LedgerLine(line))
     if out is not None:
-        _write(vectors, table, out)
         on_event(Saved(f"file of {len(vectors):,} vectors of {vectors.shape[1]:,} numbers", str(out)))
     else:
         on_event(Note(f"{len(vectors):,} vectors of {vectors.shape[1]:,} numbers; --out FILE keeps them."))
@@ -84,14 +102,7 @@ def run_embedding(
 
 
 def _write(vectors: np.ndarray, table: Table, out: Path) -> None:
-    if out.suffix.lower() == ".npy":
-        with disk_errors(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            staging = out.with_name(f".{out.name}.tmp")
-            with staging.open("wb") as stream:
-                np.save(stream, vectors)
-            staging.replace(out)
-        return
+    """The rows, with a column of vectors."""
     with AnswerFile(out, table) as file:
         for first in range(0, len(table), ANSWERED_AT_ONCE):
             some = vectors[first : first + ANSWERED_AT_ONCE]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,15 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from onetrunk import __version__
 from onetrunk.core.answer import Sampling
 from onetrunk.core.encoder import is_prompt
 from onetrunk.core.errors import UsageError
 from onetrunk.core.events import AnsweringEnded, LedgerLine, Listener, Note, RowsAnswered, Saved, ignore
 from onetrunk.data.ledger import Ledger
-from onetrunk.data.table import Table
 from onetrunk.engine.runtime import Runtime, find_device
-from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.answer_file import AnswerFile
 from onetrunk.inference.given import nothing_given, without
 from onetrunk.inference.model_folder import Model, load
@@ -27,6 +22,7 @@ from onetrunk.inference.tables import (
     Columns,
     answers_in_blocks,
     check_out,
+    command_of,
     drawn_columns,
     mark_of,
     read_rows,
@@ -40,7 +36,6 @@ from onetrunk.training.open_data import check_map, missing_words, renamed
 from onetrunk.training.options import AnswerOptions
 
 _OF_NO_WEIGHT = ("out", "allow_network")  # for what the answers are
-_SAMPLED_ROWS, _SAMPLED_CHARACTERS = 256, 200  # by which a table is known again
 
 
 def run_prediction(
@@ -72,7 +67,8 @@ def run_prediction(
         on_event(
             Note(f"Part {shard[0]} of {shard[1]} has no rows: the table is shorter than {shard[1]} blocks of rows.")
         )
-    command = None if out is None or isinstance(model, Model) else _command(opened, rows, data, options)
+    told = {name: value for name, value in vars(options).items() if name not in _OF_NO_WEIGHT}
+    command = None if out is None or isinstance(model, Model) else command_of(opened, rows, data, told)
     blocks: list[Columns] = []
     mark = mark_of(opened, task.ask, options.producer, options.visible_label)
     drawn, texts = drawn_columns(opened, task.ask), written_columns(opened, task.ask)
@@ -116,20 +112,6 @@ def run_prediction(
     alike = isinstance(data, pd.DataFrame) and len(data) == len(table)  # not so of events, which became fewer rows
     index = data.index[part.start : part.stop] if alike else None
     return pd.DataFrame(_joined(blocks), index=index) if whole else None
-
-
-def _command(model: Model, rows: Table, data: Any, options: AnswerOptions) -> str:
-    """Equal for a command given twice: the model, the options, and the table, as far as its file and some of its rows
-    tell."""
-    told = {name: value for name, value in vars(options).items() if name not in _OF_NO_WEIGHT}
-    sample = rows.sample(_SAMPLED_ROWS, "command")
-    cells = {name: [str(value)[:_SAMPLED_CHARACTERS] for value in values] for name, values in sample.columns.items()}
-    paths = [Path(each) for each in (str(data).split(",") if isinstance(data, str | Path) else [])]
-    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()]
-    weights = None if model.folder is None else base_digest(model.folder)
-    facts = [__version__, weights, told, len(rows), cells, files]
-    text = json.dumps(facts, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
 
 def _joined(blocks: list[Columns]) -> Columns:
