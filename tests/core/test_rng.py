@@ -43,7 +43,7 @@ def test_permutations_hold_everything_once_and_differ_by_key() -> None:
 
 def test_some_are_those_that_the_permutation_has_first(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rng.permutation(1, 1000)
-    monkeypatch.setattr(rng, "_AT_ONCE", 64)
+    monkeypatch.setattr("onetrunk.core.spans._AT_ONCE", 64)
     assert (rng.permutation(1, 1000) == whole).all()
     for most in (0, 1, 63, 500, 1000, 2000):
         assert rng.some_of(1, 1000, most).tolist() == sorted(whole[:most].tolist())

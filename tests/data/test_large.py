@@ -17,10 +17,9 @@ import pytest
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from onetrunk.core import rng
 from onetrunk.core.errors import DataError
 from onetrunk.core.values import Chain, Mapped, Repeated, Values, in_memory, of_present, present, sample_present
-from onetrunk.data import duplicates, spool, store, table
+from onetrunk.data import duplicates, spool, table
 from onetrunk.data.cache import ColumnCache
 from onetrunk.data.conventions import conventions
 from onetrunk.data.inspection import inspect
@@ -41,11 +40,9 @@ def large(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def becomes() -> None:
         monkeypatch.setattr(spool, "IN_MEMORY_BYTES", 0)
-        for module in (duplicates, spool, store):
-            monkeypatch.setattr(module, "_ROWS_AT_ONCE", 700)
+        monkeypatch.setattr("onetrunk.core.spans._AT_ONCE", 700)
         monkeypatch.setattr(duplicates, "_ROWS_OF_PART", 500)
         monkeypatch.setattr("onetrunk.data.split._BLOCK", 400)
-        monkeypatch.setattr(rng, "_AT_ONCE", 600)
 
     return becomes
 

@@ -8,14 +8,14 @@ row's noise does not depend on which other rows are drawn beside it, on packing,
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 
 import numpy as np
+
+from onetrunk.core.spans import spans
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX2 = np.uint64(0x94D049BB133111EB)
-_AT_ONCE = 1 << 18
 _ROUNDS = 6  # of the Feistel network
 
 
@@ -104,26 +104,22 @@ def permuted(seed_key: int, index: np.ndarray, n: int) -> np.ndarray:
 
 def permutation(seed_key: int, n: int) -> np.ndarray:
     """A permutation of range(n), int64 [n]: another than that of `permuted`."""
-    return np.argsort(np.concatenate([_scores(seed_key, *span) for span in _spans(n)] or [np.zeros(0, np.uint64)]))
+    return np.argsort(np.concatenate([_scores(seed_key, span) for span in spans(n)] or [np.zeros(0, np.uint64)]))
 
 
 def some_of(seed_key: int, n: int, most: int) -> np.ndarray:
     """The numbers that `permutation` has first, int64 [most] and increasing, without a list of all."""
     chosen, scores = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64)
-    for first, last in _spans(n):
-        chosen = np.concatenate([chosen, np.arange(first, last)])
-        scores = np.concatenate([scores, _scores(seed_key, first, last)])
+    for span in spans(n):
+        chosen = np.concatenate([chosen, np.arange(span.start, span.stop)])
+        scores = np.concatenate([scores, _scores(seed_key, span)])
         if len(scores) > most:
             least = np.argpartition(scores, most)[:most]
             chosen, scores = chosen[least], scores[least]
     return np.sort(chosen)
 
 
-def _scores(seed_key: int, first: int, last: int) -> np.ndarray:
-    """By which numbers from `first` up to `last` are put in order, uint64; no two are equal."""
+def _scores(seed_key: int, span: slice) -> np.ndarray:
+    """By which the numbers of a span are put in order, uint64; no two are equal."""
     with np.errstate(over="ignore"):
-        return _hash(np.uint64(seed_key) + np.arange(first + 1, last + 1, dtype=np.uint64) * _GAMMA)
-
-
-def _spans(n: int) -> Iterator[tuple[int, int]]:
-    return ((first, min(first + _AT_ONCE, n)) for first in range(0, n, _AT_ONCE))
+        return _hash(np.uint64(seed_key) + np.arange(span.start + 1, span.stop + 1, dtype=np.uint64) * _GAMMA)

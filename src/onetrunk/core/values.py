@@ -17,12 +17,12 @@ from typing import Any, overload
 import numpy as np
 
 from onetrunk.core import rng
+from onetrunk.core.spans import spans
 
 BLOCK = 4096  # values that are looked at together
 MAX_LEARNT_FROM = 500_000  # values that are held in memory to learn from
 MAX_BYTES_LEARNT_FROM = 64 << 20  # and how large they may be together
 _SIZES: dict[type, int] = {float: 24, int: 28, bool: 28, type(None): 16}  # bytes, about
-_ROWS_AT_ONCE = 1 << 18
 _PROBED = 512  # values whose size stands for that of all
 
 
@@ -169,12 +169,12 @@ def present_at(rows: np.ndarray, ends: np.ndarray, get: Callable[[int, np.ndarra
     """As `scattered`, of what `get` says of rows of a part, bool [n]: parts in which none of them is are not looked
     at."""
     out, starts = np.zeros(len(rows), dtype=bool), np.append(0, ends[:-1])
-    for first in range(0, len(rows), _ROWS_AT_ONCE):
-        some = rows[first : first + _ROWS_AT_ONCE]
+    for span in spans(len(rows)):
+        some = rows[span]
         which = np.searchsorted(ends, some, side="right")
         for p in np.unique(which).tolist():
             here = np.flatnonzero(which == p)
-            out[first + here] = get(p, some[here] - starts[p])
+            out[span.start + here] = get(p, some[here] - starts[p])
     return out
 
 

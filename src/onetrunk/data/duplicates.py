@@ -15,12 +15,13 @@ import numpy as np
 from onetrunk.core import rng
 from onetrunk.core.encoder import EqualAsNumbers
 from onetrunk.core.registry import column_types
+from onetrunk.core.spans import spans
 from onetrunk.core.values import blocks
 from onetrunk.data import spool
 
 NONE = 0  # the key of a missing value: keys are made of zeros
 _EXACT = 1 << 53  # whole numbers up to here are floats without loss
-_ROWS_AT_ONCE, _ROWS_OF_PART, _MOST_PARTS = 1 << 18, 1 << 20, 250
+_ROWS_OF_PART, _MOST_PARTS = 1 << 20, 250
 
 
 # -- by the column's type ----------------------------------------------------------------------------------------------
@@ -184,11 +185,6 @@ def in_parts(*keys: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
             part[span] = rng.mix(own[span].view(np.uint64)) % np.uint64(count)
     for number in range(count):
         yield tuple(np.flatnonzero(part == number) for part in parts)
-
-
-def spans(n: int) -> Iterator[slice]:
-    """Neighbouring positions of n, some at a time."""
-    return (slice(first, min(first + _ROWS_AT_ONCE, n)) for first in range(0, n, _ROWS_AT_ONCE))
 
 
 def row_keys(columns: Iterable[np.ndarray], n: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from onetrunk.core.encoder import Encoder
 from onetrunk.core.registry import column_types
+from onetrunk.core.spans import spans
 from onetrunk.core.terminal import printable
 from onetrunk.core.values import blocks, in_memory, of_present, take
 from onetrunk.data import spool
@@ -23,7 +24,6 @@ from onetrunk.data.duplicates import (
     keys_by,
     numbered,
     row_keys,
-    spans,
 )
 from onetrunk.data.ledger import Ledger
 from onetrunk.data.split import SPLITS, Split

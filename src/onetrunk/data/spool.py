@@ -20,10 +20,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from onetrunk.core.spans import spans
 from onetrunk.core.values import BLOCK, Repeated, Values, present_at, scattered
 from onetrunk.storage.disk import disk_errors
 
-_ROWS_AT_ONCE = 1 << 18
 IN_MEMORY_BYTES = 32 << 20  # of one table, or of one encoded column; above, it is kept in a file
 
 
@@ -86,8 +86,8 @@ def kept(array: np.ndarray) -> np.ndarray:
 def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """`array[rows]`, where it is large in a file without a name."""
     out = zeros((len(rows), *array.shape[1:]), array.dtype)
-    for first in range(0, len(rows), _ROWS_AT_ONCE):
-        out[first : first + _ROWS_AT_ONCE] = array[rows[first : first + _ROWS_AT_ONCE]]
+    for span in spans(len(rows)):
+        out[span] = array[rows[span]]
     return out
 
 

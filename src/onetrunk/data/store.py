@@ -16,6 +16,7 @@ import numpy as np
 
 from onetrunk.core.content import Content
 from onetrunk.core.errors import UsageError
+from onetrunk.core.spans import spans
 from onetrunk.core.values import blocks
 from onetrunk.data import spool
 from onetrunk.data.mixture import Mixture
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from onetrunk.core.encoder import Encoder
 
 ENCODED_AT_ONCE = 1024  # values
-_ROWS_AT_ONCE = 1 << 18
 _HASHED_AT_ONCE = 16 << 20  # bytes
 _KEPT_POSITIONS = 1 << 20  # of a store that is not large
 
@@ -105,9 +105,9 @@ class Store:
         out = spool.zeros(self.index.shape, np.int64)
         for c, (encoder, content) in enumerate(zip(self.encoders, self.contents, strict=True)):
             numbers = number(encoder, content) if len(content) else np.full(1, missing)
-            for first in range(0, len(out), _ROWS_AT_ONCE):
-                index = self.index[first : first + _ROWS_AT_ONCE, c]
-                out[first : first + len(index), c] = np.where(index < 0, missing, numbers[np.maximum(index, 0)])
+            for span in spans(len(out)):
+                index = self.index[span, c]
+                out[span, c] = np.where(index < 0, missing, numbers[np.maximum(index, 0)])
         return out
 
     def digest(self) -> str:
