@@ -102,7 +102,8 @@ def test_a_command_killed_while_the_rows_are_written_does_not_embed_them_again(
     with monkeypatch.context() as patch:
         stop_at(patch, 1)
         vectors, _ = embed(place, out)
-    assert len(pd.read_parquet(out)) == ROWS == len(vectors)
+    frame = pd.read_parquet(out)
+    assert len(frame) == ROWS == len(vectors) and frame["embedding"][0].dtype == np.float32
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
 
 

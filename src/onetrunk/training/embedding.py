@@ -106,4 +106,4 @@ def _write(vectors: np.ndarray, table: Table, out: Path) -> None:
     with AnswerFile(out, table) as file:
         for first in range(0, len(table), ANSWERED_AT_ONCE):
             some = vectors[first : first + ANSWERED_AT_ONCE]
-            file.append({VECTOR: [None if np.isnan(row).any() else row.tolist() for row in some]})
+            file.append({VECTOR: [None if np.isnan(row).any() else row for row in some]})
