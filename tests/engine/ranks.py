@@ -34,7 +34,7 @@ from onetrunk.storage.tensors import load_tensors
 
 LOST = 7
 PATIENCE = 240  # seconds, after which a process that hangs says where, and ends
-PORTS = range(20_000, 32_000)  # none that the system gives to whoever asks for any
+PORTS = range(20_000, 32_000)  # below those that the system hands out by itself
 SHORT = CONFIG.updated(steps=5, validate_every=0)
 
 
@@ -143,13 +143,13 @@ def weights(place: Path, sharded: bool, kinds: Iterable[str]) -> dict[str, Any]:
     return found
 
 
+# -- processes -------------------------------------------------------------------------------------------------------
 def end_where_it_hangs() -> None:
-    """What a process of its own does for itself: alarms are not passed on."""
+    """Each process does this for itself: a fork does not inherit an alarm."""
     faulthandler.register(signal.SIGALRM, chain=True)
     signal.alarm(PATIENCE)
 
 
-# -- processes -------------------------------------------------------------------------------------------------------
 def start(size: int, work: Callable[[], None], then: Callable[[int], None] = lambda rank: None) -> list[int]:
     """Forks so many processes: rank 0 does the work, the others lend it a hand; when a rank has left the others, it
     does what comes then. Returns their ids."""
@@ -158,7 +158,7 @@ def start(size: int, work: Callable[[], None], then: Callable[[int], None] = lam
 
 
 def _free_port() -> int:
-    """One that nobody else takes before rank 0 does: what is free at any moment, others are given in the next."""
+    """Not one that the system hands out: another program could be given it before rank 0 takes it."""
     while True:
         with socket.socket() as free:
             port = random.SystemRandom().choice(PORTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ BLOCK, ROWS = 4, 22
 
 
 class Killed(BaseException):
-    pass
+    """Stands for kill -9."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     """Killed before this block is embedded."""
     encode, calls = embeddings.encode, []
 
-    def killed(*arguments, **keywords):  # type: ignore[no-untyped-def]
+    def killed(*arguments: Any, **keywords: Any) -> Any:
         calls.append(1)
         if len(calls) == block:
             raise Killed
@@ -77,7 +78,7 @@ def test_the_same_command_goes_on(
         with pytest.raises(Killed):
             embed(place, out)
     assert out.read_text() == "what was there", "nothing is replaced before all is written"
-    if block > 1:  # half a block more than was committed
+    if block > 1:  # more than was committed
         (part,) = tmp_path.glob(".out*.c*.tmp")
         with part.open("ab") as file:
             file.write(b"torn")
@@ -85,7 +86,9 @@ def test_the_same_command_goes_on(
     assert out.read_bytes() == whole.read_bytes()
     np.testing.assert_array_equal(vectors, expected)
     assert np.isnan(vectors[3]).all() and np.isfinite(np.delete(vectors, 3, 0)).all()
-    assert any(f"embedded {BLOCK * (block - 1)} rows" in note.message for note in events.of(Note)) == (block > 1)
+    assert any(f"embedded {BLOCK * (block - 1)} of {ROWS} rows" in note.message for note in events.of(Note)) == (
+        block > 1
+    )
     assert [e.rows for e in events.of(RowsAnswered)][:1] == [min(block * BLOCK, ROWS)]
     assert [str(event) for event in events if "Ledger" in type(event).__name__] == told, "also of the earlier blocks"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out.name, whole.name])
@@ -128,3 +131,8 @@ def test_a_place_that_cannot_be_is_refused_before_any_work(place: Path, tmp_path
     (tmp_path / "taken.npy").mkdir()
     with pytest.raises(UsageError, match="is a folder"):
         embed(place, tmp_path / "taken.npy")
+
+
+def test_a_wrong_way_to_pool_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Unknown way to pool 'max'"):
+        embed(tmp_path / "no-place", tmp_path / "out.npy", pool="max")

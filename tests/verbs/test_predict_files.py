@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,9 +20,9 @@ from onetrunk.core.events import Collected, Note, RowsAnswered
 from onetrunk.data.table import read
 from onetrunk.inference import tables
 from onetrunk.inference.answer_file import AnswerFile
-from onetrunk.inference.model_folder import Model, Task
+from onetrunk.inference.model_folder import Model, Task, load
 from onetrunk.inference.part_file import PartFile
-from onetrunk.inference.tables import rows_of_shard, shard_of
+from onetrunk.inference.tables import command_of, rows_of_shard, shard_of
 from onetrunk.training.options import AnswerOptions
 from onetrunk.training.prediction import run_prediction
 
@@ -210,3 +211,20 @@ def test_each_process_of_torchrun_answers_its_part_alone(
         assert end.value.code in (0, None)
     counts = [len(read(str(tmp_path / f"a-{i}-of-2.jsonl"))) for i in (1, 2)]
     assert counts == [48, 42]
+
+
+def test_a_row_of_json_is_not_taken_for_a_file(place: Path, tmp_path: Path) -> None:
+    row = json.dumps({"size": 1.0, "note": "why? " * 100})  # longer than a name may be, and with a pattern's sign
+    run_prediction(str(place / "model"), row, AnswerOptions(out=str(tmp_path / "out.csv")), Collected())
+    assert len(read(tmp_path / "out.csv")) == 1
+
+
+def test_a_file_that_has_changed_among_several_is_another_command(place: Path, tmp_path: Path) -> None:
+    """Also where its rows look as they did to the sample by which a table is known again."""
+    model, rows = load(str(place / "model")), read({"size": [1.0]})
+    (tmp_path / "a-1.csv").write_text("size\n1.0\n")
+    (tmp_path / "a-2.csv").write_text("size\n2.0\n")
+    command = command_of(model, rows, str(tmp_path / "a-*.csv"), {})
+    assert command == command_of(model, rows, str(tmp_path / "a-*.csv"), {"out": "elsewhere.csv"})
+    (tmp_path / "a-2.csv").write_text("size\n2.25\n")
+    assert command != command_of(model, rows, str(tmp_path / "a-*.csv"), {})

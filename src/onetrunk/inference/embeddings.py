@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -26,6 +26,13 @@ from onetrunk.model import FoundationModel
 Pool = Literal["mean", "cls", "last"]
 
 
+def check_pool(pool: str) -> Pool:
+    """Raises UsageError for a way to pool that there is not."""
+    if pool not in get_args(Pool):
+        raise unknown("way to pool", pool, get_args(Pool))
+    return cast(Pool, pool)
+
+
 def embed_rows(
     model: Model, table: Table, columns: Sequence[str], pool: Pool = "mean", ledger: Ledger | None = None
 ) -> np.ndarray:
@@ -33,7 +40,7 @@ def embed_rows(
     or the last; where they are many, in a file without a name that is mapped. Other columns are not given. A row that
     has none of them is not a number.
 
-    Raises UsageError for a column or a way to pool that there is not.
+    Raises UsageError for a column that there is not.
     """
     out, first = spool.zeros((len(table), model.network.width), np.float32), 0
     for vectors in embedded_in_blocks(model, table, columns, pool, ledger):
@@ -51,8 +58,6 @@ def embedded_in_blocks(
     first: int = 0,
 ) -> Iterator[np.ndarray]:
     """The vectors of `embed_rows` from row `first` on, of `ANSWERED_AT_ONCE` rows after the other."""
-    if pool not in get_args(Pool):
-        raise unknown("way to pool", pool, get_args(Pool))
     for name in columns:
         model.encoder(name)
     if not columns:

@@ -17,6 +17,7 @@ from onetrunk.core.answer import Answer, Sampling
 from onetrunk.core.encoder import Encoder, FileAnswers, FreeText, is_generated, reads_on
 from onetrunk.core.errors import ResourceError, UsageError
 from onetrunk.data.ledger import Ledger
+from onetrunk.data.sources import sources_of
 from onetrunk.data.table import Table, read
 from onetrunk.inference.adapter import base_digest
 from onetrunk.inference.answer_file import AnswerFile
@@ -28,18 +29,23 @@ from onetrunk.storage.names import file_name
 Columns = dict[str, list[Any]]
 
 ANSWERED_AT_ONCE = 4096  # rows, with whatever else stands in them
+_OF_NO_WEIGHT = ("out", "allow_network")  # for what the answers are
 _SAMPLED_ROWS, _SAMPLED_CHARACTERS = 256, 200  # by which a table is known again
 
 
 def read_rows(data: Any, network: bool, missing: Sequence[str] | None = None, separator: str | None = None) -> Table:
     """Anything `read` takes, or one row (or a list of rows) as JSON text."""
-    if isinstance(data, str) and data.lstrip().startswith(("{", "[")):
+    if _is_json(data):
         try:
             rows = json.loads(data)
         except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
             raise UsageError(f"The rows given as JSON are not valid JSON: {error}.") from None
         data = [rows] if isinstance(rows, dict) else rows
     return read(data, allow_network=network, missing=missing, separator=separator)
+
+
+def _is_json(data: Any) -> bool:
+    return isinstance(data, str) and data.lstrip().startswith(("{", "["))
 
 
 def check_out(out: Path, suffixes: Sequence[str] = (".csv", ".jsonl", ".parquet")) -> None:
@@ -54,15 +60,17 @@ def check_out(out: Path, suffixes: Sequence[str] = (".csv", ".jsonl", ".parquet"
         raise ResourceError(f"Cannot write {out}: Permission denied. Name a place you may write to.")
 
 
-def command_of(model: Model, rows: Table, data: Any, told: Mapping[str, Any]) -> str:
-    """Equal for a command given twice: the model, the options, and the table, as far as its file and some of its rows
+def command_of(model: Model, rows: Table, data: Any, options: Mapping[str, Any]) -> str:
+    """Equal for a command given twice: the model, the options, and the table, as far as its files and some of its rows
     tell."""
+    told = {name: value for name, value in options.items() if name not in _OF_NO_WEIGHT}
     sample = rows.sample(_SAMPLED_ROWS, "command")
     cells = {name: [str(value)[:_SAMPLED_CHARACTERS] for value in values] for name, values in sample.columns.items()}
-    paths = [Path(each) for each in (str(data).split(",") if isinstance(data, str | Path) else [])]
+    sources = [] if _is_json(data) else sources_of(data, allow_network=True) or [data]  # it was, if any is elsewhere
+    paths = [Path(each) for each in sources if isinstance(each, str | os.PathLike)]
     files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()]
     weights = None if model.folder is None else base_digest(model.folder)
-    facts = [__version__, weights, {**told}, len(rows), cells, files]
+    facts = [__version__, weights, told, len(rows), cells, files]
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 

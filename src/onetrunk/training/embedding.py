@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from onetrunk.data.ledger import Ledger
 from onetrunk.data.table import Table
 from onetrunk.engine.runtime import Runtime, find_device
 from onetrunk.inference.answer_file import AnswerFile
-from onetrunk.inference.embeddings import Pool, embed_rows, embedded_in_blocks
+from onetrunk.inference.embeddings import check_pool, embed_rows, embedded_in_blocks
 from onetrunk.inference.given import nothing_given
 from onetrunk.inference.model_folder import Model, load
 from onetrunk.inference.tables import ANSWERED_AT_ONCE, check_out, command_of, read_rows
@@ -58,6 +58,7 @@ def run_embedding(
     out = None if options.out is None else Path(options.out)
     if out is not None:
         check_out(out, SUFFIXES)
+    pooling = check_pool(pool)
     device = options.device or "auto"
     find_device(device)
     opened = model if isinstance(model, Model) else load(model, device="cpu", allow_network=options.allow_network)
@@ -72,17 +73,19 @@ def run_embedding(
     if not columns:
         raise nothing_given(known, table)
     if out is None:
-        vectors = embed_rows(opened, table, columns, cast(Pool, pool), ledger)
+        vectors = embed_rows(opened, table, columns, pooling, ledger)
         ledger.check(len(table), options.max_bad)
     else:
-        told = {"column": column, "pool": pool, "map": options.map, "max_bad": options.max_bad, "device": device}
+        told = {**vars(options), "column": column, "pool": pool}
         command = None if isinstance(model, Model) else command_of(opened, rows, data, told)
         with VectorFile(out, (len(table), opened.network.width), command) as file:
             if file.first:
-                on_event(Note(f"Going on with {out}, where an earlier run embedded {file.first:,} rows."))
+                on_event(
+                    Note(f"Going on with {out}, where an earlier run embedded {file.first:,} of {len(table):,} rows.")
+                )
                 ledger = Ledger.parse(file.beside)
             try:
-                for some in embedded_in_blocks(opened, table, columns, cast(Pool, pool), ledger, file.first):
+                for some in embedded_in_blocks(opened, table, columns, pooling, ledger, file.first):
                     file.append(some, ledger.as_json())
                     if len(some) < len(table):
                         on_event(RowsAnswered(file.first, len(table)))

@@ -35,8 +35,6 @@ from onetrunk.media.marking import Mark
 from onetrunk.training.open_data import check_map, missing_words, renamed
 from onetrunk.training.options import AnswerOptions
 
-_OF_NO_WEIGHT = ("out", "allow_network")  # for what the answers are
-
 
 def run_prediction(
     model: Model | str, data: Any, options: AnswerOptions, on_event: Listener = ignore
@@ -67,8 +65,7 @@ def run_prediction(
         on_event(
             Note(f"Part {shard[0]} of {shard[1]} has no rows: the table is shorter than {shard[1]} blocks of rows.")
         )
-    told = {name: value for name, value in vars(options).items() if name not in _OF_NO_WEIGHT}
-    command = None if out is None or isinstance(model, Model) else command_of(opened, rows, data, told)
+    command = None if out is None or isinstance(model, Model) else command_of(opened, rows, data, vars(options))
     blocks: list[Columns] = []
     mark = mark_of(opened, task.ask, options.producer, options.visible_label)
     drawn, texts = drawn_columns(opened, task.ask), written_columns(opened, task.ask)
